@@ -1,0 +1,144 @@
+//! The batcher: gathers what many callers want into batches and works one batch off at a time.
+//!
+//! While a batch is under way the next one fills, so under load batches grow by themselves and at
+//! rest nobody waits. Group commit of decisions, intake of events and claims of work are all this.
+
+use crate::root::{Child, Slot};
+use bursar_engine::{Error, Result, metric};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+
+/// What a batcher does with a batch.
+pub(crate) trait Work: Send + Sync + 'static {
+    /// What callers hand in.
+    type Item: Send + 'static;
+    /// What they get back.
+    type Answer: Send + 'static;
+    /// Name for metrics and errors.
+    const NAME: &'static str;
+
+    /// Works a batch off: one answer for each item, in order.
+    fn run(&self, items: Vec<Self::Item>) -> impl Future<Output = Vec<Self::Answer>> + Send;
+}
+
+/// Bounds of a batcher.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Most items in one batch.
+    pub(crate) batch_max: usize,
+    /// Batches under way at once.
+    pub(crate) concurrency: usize,
+    /// Most items waiting or under way; more are refused.
+    pub(crate) waiting_max: usize,
+}
+
+pub(crate) enum Msg<W: Work> {
+    Item(W::Item, oneshot::Sender<W::Answer>),
+    BatchEnded,
+}
+
+/// A handle to a batcher.
+pub(crate) struct Batcher<W: Work> {
+    slot: Slot<Msg<W>>,
+    permits: Arc<Semaphore>,
+}
+
+impl<W: Work> Clone for Batcher<W> {
+    fn clone(&self) -> Self {
+        Self { slot: self.slot.clone(), permits: self.permits.clone() }
+    }
+}
+
+impl<W: Work> Batcher<W> {
+    /// A handle and the child that the root has to run.
+    pub(crate) fn new(work: W, limits: Limits) -> (Self, Child) {
+        let slot = Slot::new();
+        let work = Arc::new(work);
+        let child = Child::new(W::NAME, slot.clone(), move || (BatcherActor { work: work.clone(), limits }, ()));
+        (Self { slot, permits: Arc::new(Semaphore::new(limits.waiting_max)) }, child)
+    }
+
+    /// Hands an item in and waits for its answer.
+    ///
+    /// # Errors
+    /// `Busy` if too much waits already (nothing was done); `Timeout` if the batcher failed on the
+    /// way (it may have been done).
+    pub(crate) async fn submit(&self, item: W::Item) -> Result<W::Answer> {
+        let _permit = self.permits.try_acquire().map_err(|_| Error::Busy(W::NAME))?;
+        let (reply, answer) = oneshot::channel();
+        self.slot.send(W::NAME, Msg::Item(item, reply))?;
+        answer.await.map_err(|_| Error::Timeout(W::NAME))
+    }
+}
+
+struct BatcherActor<W: Work> {
+    work: Arc<W>,
+    limits: Limits,
+}
+
+struct BatcherState<W: Work> {
+    waiting: VecDeque<(W::Item, oneshot::Sender<W::Answer>)>,
+    under_way: usize,
+}
+
+impl<W: Work> Actor for BatcherActor<W> {
+    type Msg = Msg<W>;
+    type State = BatcherState<W>;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Msg<W>>, (): ()) -> Result<BatcherState<W>, ActorProcessingErr> {
+        Ok(BatcherState { waiting: VecDeque::new(), under_way: 0 })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg<W>>,
+        message: Msg<W>,
+        state: &mut BatcherState<W>,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Item(item, reply) => state.waiting.push_back((item, reply)),
+            Msg::BatchEnded => state.under_way -= 1,
+        }
+        if state.under_way < self.limits.concurrency && !state.waiting.is_empty() {
+            state.under_way += 1;
+            let size = state.waiting.len().min(self.limits.batch_max);
+            let (items, replies): (Vec<_>, Vec<_>) = state.waiting.drain(..size).unzip();
+            tokio::spawn(run_batch(self.work.clone(), items, replies, BatchEnd(myself)));
+        }
+        Ok(())
+    }
+}
+
+async fn run_batch<W: Work>(
+    work: Arc<W>,
+    items: Vec<W::Item>,
+    replies: Vec<oneshot::Sender<W::Answer>>,
+    end: BatchEnd<W>,
+) {
+    let started = Instant::now();
+    #[allow(clippy::cast_precision_loss)]
+    metrics::histogram!(metric::BATCH_ITEMS, "batch" => W::NAME).record(items.len() as f64);
+    let answers = work.run(items).await;
+    metrics::histogram!(metric::BATCH_SECONDS, "batch" => W::NAME).record(started.elapsed().as_secs_f64());
+    // The next batch begins before the callers of this one wake up.
+    drop(end);
+    for (reply, answer) in replies.into_iter().zip(answers) {
+        // A caller that has stopped waiting needs no answer.
+        let _ = reply.send(answer);
+    }
+}
+
+/// Says that a batch has ended even if its work panicked; its callers then see their reply dropped.
+struct BatchEnd<W: Work>(ActorRef<Msg<W>>);
+
+impl<W: Work> Drop for BatchEnd<W> {
+    fn drop(&mut self) {
+        // A batcher that has ended meanwhile counts from zero when it is restarted.
+        let _ = self.0.send_message(Msg::BatchEnded);
+    }
+}

@@ -1,0 +1,130 @@
+//! Customers: every credit command of a customer goes through that customer's actor.
+//!
+//! The actor decides on its cached account and hands the decision to a ledger writer. While that is
+//! being committed, later commands queue up and go out as one batch. The cache is guarded by the
+//! account's version: when another node wrote it, the actor loads it and decides again.
+
+mod actor;
+mod router;
+
+use crate::ledger::Ledger;
+use crate::root::{Child, Slot};
+use actor::Pending;
+use bursar_engine::clock::Clock;
+use bursar_engine::config::LedgerConfig;
+use bursar_engine::effect::Effect;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::job::{JobFinish, Wake};
+use bursar_engine::ledger::{Account, Command, Entry};
+use bursar_engine::store::Db;
+use bursar_engine::{Error, Result};
+use router::{Router, RouterMsg};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, oneshot};
+
+/// A command with what is to commit together with it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The command.
+    pub command: Command,
+    /// The end of the attempt that it comes from.
+    pub finish: Option<JobFinish>,
+    /// Other changes.
+    pub effects: Vec<Effect>,
+}
+
+impl From<Command> for Request {
+    fn from(command: Command) -> Self {
+        Self { command, finish: None, effects: Vec::new() }
+    }
+}
+
+/// A command that is in the ledger.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// The command's own entry.
+    pub entry: Entry,
+    /// The account after it; for a replay, the account as it is now.
+    pub account: Account,
+    /// Whether it was there before, under the same idempotency key. Nothing was committed then.
+    pub replayed: bool,
+    /// Jobs to announce.
+    pub wakes: Vec<Wake>,
+}
+
+/// What actors of customers work with.
+pub(crate) struct CustomerDeps {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) ledger: Ledger,
+    pub(crate) queue_max: usize,
+    pub(crate) batch_max: usize,
+}
+
+/// Sends commands to customers. Cheap to clone.
+#[derive(Clone)]
+pub struct Customers {
+    slot: Slot<RouterMsg>,
+    permits: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+impl Customers {
+    pub(crate) fn new(db: &Db, clock: &Clock, ledger: &Ledger, config: &LedgerConfig) -> (Self, Child) {
+        let slot = Slot::new();
+        let deps = Arc::new(CustomerDeps {
+            db: db.clone(),
+            clock: clock.clone(),
+            ledger: ledger.clone(),
+            queue_max: config.customer_queue_max,
+            batch_max: config.batch_max,
+        });
+        let idle = Duration::from_millis(config.idle_ms);
+        let active_max = config.customers_active_max;
+        let child =
+            Child::new("customer_router", slot.clone(), move || (Router { deps: deps.clone(), idle, active_max }, ()));
+        let permits = Arc::new(Semaphore::new(config.commands_max));
+        (Self { slot, permits, timeout: Duration::from_millis(config.timeout_ms) }, child)
+    }
+
+    /// Has a command decided and committed.
+    ///
+    /// # Errors
+    /// `Refused` by the rules; `NotFound` without an account; `Conflict` with code `fenced` if the
+    /// attempt's lease was lost; `Busy` beyond the bounds (nothing was done); `Timeout` and database
+    /// errors, after which a retry with the same idempotency key finds out what happened.
+    pub async fn apply(&self, customer: &CustomerId, request: impl Into<Request>) -> Result<Applied> {
+        let _permit = self.permits.try_acquire().map_err(|_| Error::Busy("the ledger"))?;
+        let request = request.into();
+        match self.send(customer, request.clone()).await {
+            // The actor failed with the command in hand. It may have been committed: the same key
+            // finds that out, and a command without a key settles what is due, twice is harmless.
+            Err(Error::Timeout("the customer's actor")) => self.send(customer, request).await,
+            answer => answer,
+        }
+    }
+
+    async fn send(&self, customer: &CustomerId, request: Request) -> Result<Applied> {
+        let (reply, answer) = oneshot::channel();
+        self.slot.send("the customers", RouterMsg::Apply(customer.clone(), Box::new(Pending::new(request, reply))))?;
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Error::Timeout("the customer's actor")),
+            Err(_) => Err(Error::Timeout("the ledger")),
+        }
+    }
+
+    /// Makes a customer's actor fail, for tests of what happens then.
+    #[doc(hidden)]
+    pub fn crash(&self, customer: &CustomerId) {
+        // Without a router there is nothing that could fail.
+        let _ = self.slot.send("the customers", RouterMsg::Crash(customer.clone()));
+    }
+
+    /// Makes the router fail, for tests of what happens then.
+    #[doc(hidden)]
+    pub fn crash_router(&self) {
+        let _ = self.slot.send("the customers", RouterMsg::CrashRouter);
+    }
+}

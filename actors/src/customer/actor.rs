@@ -1,0 +1,357 @@
+//! One customer's actor.
+
+use super::router::RouterMsg;
+use super::{Applied, CustomerDeps, Request};
+use bursar_engine::ids::CustomerId;
+use bursar_engine::ledger::{Account, Decision, Entry, EntryKind, Refusal, decide};
+use bursar_engine::store::account::{self, AccountWrite};
+use bursar_engine::store::commit::{Unit, UnitResult};
+use bursar_engine::{Error, Result, metric};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// How often a command is decided again after somebody else wrote the account, or after nobody
+/// knows whether the commit went through.
+const TRIES_MAX: u8 = 8;
+
+/// A command that waits for its turn or its commit.
+pub(crate) struct Pending {
+    request: Request,
+    reply: oneshot::Sender<Result<Applied>>,
+    tries: u8,
+    /// An earlier try may have been committed without our knowing.
+    uncertain: bool,
+}
+
+impl Pending {
+    pub(super) fn new(request: Request, reply: oneshot::Sender<Result<Applied>>) -> Self {
+        Self { request, reply, tries: 0, uncertain: false }
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.request.command.idempotency_key.as_deref()
+    }
+
+    /// A caller that has stopped waiting needs no answer.
+    fn answer(self, answer: Result<Applied>) {
+        let _ = self.reply.send(answer);
+    }
+
+    /// Answers a command whose key was used before by `entry`.
+    fn answer_replay(self, entry: Entry, account: Account) {
+        if entry.request_hash != self.request.command.request_hash {
+            return self.answer(Err(Refusal::KeyReused.into()));
+        }
+        metrics::counter!(metric::COMMANDS_REPLAYED).increment(1);
+        let replayed = !self.uncertain;
+        self.answer(Ok(Applied { entry, account, replayed, wakes: Vec::new() }));
+    }
+}
+
+pub(crate) enum CustomerMsg {
+    Apply(Box<Pending>),
+    Loaded(Result<Option<Account>>),
+    Committed(Result<UnitResult, Arc<Error>>),
+    MayIGo,
+    Crash,
+}
+
+pub(crate) struct CustomerArguments {
+    pub(super) id: CustomerId,
+    pub(super) deps: Arc<CustomerDeps>,
+    pub(super) router: ActorRef<RouterMsg>,
+}
+
+/// Commands decided together, on their way to the disk.
+struct Batch {
+    /// Each with the entry and the account that it led to.
+    decided: Vec<(Pending, Entry, Account)>,
+    /// Refused on top of what was decided before them: true only once that is committed.
+    refused: Vec<(Pending, Refusal)>,
+}
+
+pub(crate) struct CustomerState {
+    id: CustomerId,
+    deps: Arc<CustomerDeps>,
+    router: ActorRef<RouterMsg>,
+    account: Option<Account>,
+    waiting: VecDeque<Pending>,
+    batch: Option<Batch>,
+    loading: bool,
+    seen: u64,
+}
+
+pub(crate) struct CustomerActor;
+
+impl Actor for CustomerActor {
+    type Msg = CustomerMsg;
+    type State = CustomerState;
+    type Arguments = CustomerArguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<CustomerMsg>,
+        arguments: CustomerArguments,
+    ) -> Result<CustomerState, ActorProcessingErr> {
+        let CustomerArguments { id, deps, router } = arguments;
+        Ok(CustomerState {
+            id,
+            deps,
+            router,
+            account: None,
+            waiting: VecDeque::new(),
+            batch: None,
+            loading: false,
+            seen: 0,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<CustomerMsg>,
+        message: CustomerMsg,
+        state: &mut CustomerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            CustomerMsg::Apply(pending) => {
+                state.seen += 1;
+                if state.waiting.len() >= state.deps.queue_max {
+                    pending.answer(Err(Error::Busy("this customer")));
+                } else {
+                    state.waiting.push_back(*pending);
+                }
+            }
+            CustomerMsg::Loaded(loaded) => state.loaded(loaded),
+            CustomerMsg::Committed(result) => state.committed(result),
+            CustomerMsg::MayIGo => {
+                if state.is_idle() {
+                    let _ = state.router.send_message(RouterMsg::MayGo(state.id.clone(), state.seen));
+                }
+                return Ok(());
+            }
+            CustomerMsg::Crash => {
+                state.seen += 1;
+                panic!("a test asked for this");
+            }
+        }
+        state.advance(&myself);
+        Ok(())
+    }
+}
+
+impl CustomerState {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.batch.is_none() && !self.loading
+    }
+
+    /// Starts whatever comes next, if nothing is under way.
+    fn advance(&mut self, myself: &ActorRef<CustomerMsg>) {
+        while self.batch.is_none() && !self.loading && !self.waiting.is_empty() {
+            let Some(account) = self.account.clone() else {
+                return self.load(myself);
+            };
+            let (batch, unit) = self.decide(account);
+            match unit {
+                Some(unit) => {
+                    self.batch = Some(batch);
+                    let (ledger, myself) = (self.deps.ledger.clone(), myself.clone());
+                    tokio::spawn(async move {
+                        let result = ledger.commit(unit).await;
+                        // An actor that has failed meanwhile has dropped its replies already.
+                        let _ = myself.send_message(CustomerMsg::Committed(result));
+                    });
+                }
+                None => self.refuse(batch.refused),
+            }
+        }
+    }
+
+    fn load(&mut self, myself: &ActorRef<CustomerMsg>) {
+        self.loading = true;
+        let (db, id, myself) = (self.deps.db.clone(), self.id.clone(), myself.clone());
+        tokio::spawn(async move {
+            let loaded = account::account_find(db.read(), &id).await;
+            let _ = myself.send_message(CustomerMsg::Loaded(loaded));
+        });
+    }
+
+    fn loaded(&mut self, loaded: Result<Option<Account>>) {
+        self.loading = false;
+        let why: fn() -> Error = match loaded {
+            Ok(Some(account)) => {
+                self.account = Some(account);
+                return;
+            }
+            Ok(None) => || Error::NotFound("account"),
+            Err(error) => {
+                tracing::warn!(customer.id = %self.id, error = %error.chain(), "an account could not be loaded");
+                || Error::Unavailable("the database")
+            }
+        };
+        for pending in self.waiting.drain(..) {
+            pending.answer(Err(why()));
+        }
+    }
+
+    /// Decides as many waiting commands as fit into one batch, each on top of the one before it.
+    fn decide(&mut self, mut account: Account) -> (Batch, Option<Unit>) {
+        let now_ms = self.deps.clock.now_ms();
+        let expected_version = account.version;
+        let mut batch = Batch { decided: Vec::new(), refused: Vec::new() };
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut unit = Unit::default();
+        let mut keys: HashSet<String> = HashSet::new();
+        while entries.len() < self.deps.batch_max {
+            // The second use of a key waits until the first is in the ledger.
+            let next_key = self.waiting.front().and_then(Pending::key);
+            if next_key.is_some_and(|key| keys.contains(key)) {
+                break;
+            }
+            let Some(pending) = self.waiting.pop_front() else { break };
+            match decide(&account, &pending.request.command, now_ms) {
+                Err(refusal) => batch.refused.push((pending, refusal)),
+                Ok(Decision { account: after, entries: new }) => {
+                    keys.extend(pending.key().map(str::to_owned));
+                    unit.finishes.extend(pending.request.finish.clone());
+                    unit.effects.extend(pending.request.effects.iter().cloned());
+                    if let Some(own) = new.last().cloned() {
+                        batch.decided.push((pending, own, after.clone()));
+                    }
+                    entries.extend(new);
+                    account = after;
+                }
+            }
+        }
+        if entries.is_empty() {
+            return (batch, None);
+        }
+        unit.account = Some(AccountWrite { customer_id: self.id.clone(), expected_version, account, entries, now_ms });
+        (batch, Some(unit))
+    }
+
+    /// Refusals count only against what is committed; and a key that was used before gets its first
+    /// answer, even if the account would refuse the command today.
+    fn refuse(&self, refused: Vec<(Pending, Refusal)>) {
+        for (pending, refusal) in refused {
+            let Some(key) = pending.key().map(str::to_owned) else {
+                pending.answer(Err(refusal.into()));
+                continue;
+            };
+            let (db, id) = (self.deps.db.clone(), self.id.clone());
+            let account = self.account.clone().unwrap_or_default();
+            tokio::spawn(async move {
+                match account::entry_find_by_key(db.read(), &id, &key).await {
+                    Ok(Some(entry)) => pending.answer_replay(entry, account),
+                    Ok(None) => {
+                        metrics::counter!(metric::COMMANDS_REFUSED, "reason" => reason(&refusal)).increment(1);
+                        pending.answer(Err(refusal.into()));
+                    }
+                    Err(error) => pending.answer(Err(error)),
+                }
+            });
+        }
+    }
+
+    fn committed(&mut self, result: Result<UnitResult, Arc<Error>>) {
+        let Some(batch) = self.batch.take() else { return };
+        match result {
+            Ok(UnitResult::Committed(wakes)) => self.answer(batch, &wakes),
+            Ok(UnitResult::Stale) => {
+                self.account = None;
+                self.again(batch, false);
+            }
+            Ok(UnitResult::KeysUsed(entries)) => {
+                let account = self.account.clone().unwrap_or_default();
+                let mut rest = Batch { decided: Vec::new(), refused: batch.refused };
+                for (pending, own, after) in batch.decided {
+                    let used = entries.iter().find(|entry| entry.idempotency_key.as_deref() == pending.key());
+                    match used.filter(|_| pending.key().is_some()) {
+                        Some(entry) => pending.answer_replay(entry.clone(), account.clone()),
+                        None => rest.decided.push((pending, own, after)),
+                    }
+                }
+                self.again(rest, false);
+            }
+            Ok(UnitResult::Fenced(streams)) => {
+                let mut rest = Batch { decided: Vec::new(), refused: batch.refused };
+                for (pending, own, after) in batch.decided {
+                    let stream = pending.request.finish.as_ref().map(|finish| &finish.stream_key);
+                    if stream.is_some_and(|stream| streams.contains(stream)) {
+                        let message = "the lease was lost before the result was committed";
+                        pending.answer(Err(Error::conflict("fenced", message)));
+                    } else {
+                        rest.decided.push((pending, own, after));
+                    }
+                }
+                self.again(rest, false);
+            }
+            // It may have been committed. The account is loaded, and the keys tell.
+            Err(_) => {
+                self.account = None;
+                self.again(batch, true);
+            }
+        }
+    }
+
+    fn answer(&mut self, batch: Batch, wakes: &[bursar_engine::job::Wake]) {
+        if let Some((_, _, account)) = batch.decided.last() {
+            self.account = Some(account.clone());
+        }
+        let mut wakes = Some(wakes.to_vec());
+        for (pending, entry, account) in batch.decided {
+            count(&entry);
+            let wakes = wakes.take().unwrap_or_default();
+            pending.answer(Ok(Applied { entry, account, replayed: false, wakes }));
+        }
+        self.refuse(batch.refused);
+    }
+
+    /// Puts commands back to be decided again, in their old order.
+    fn again(&mut self, batch: Batch, uncertain: bool) {
+        let decided = batch.decided.into_iter().map(|(pending, _, _)| pending);
+        let refused = batch.refused.into_iter().map(|(pending, _)| pending);
+        let mut back: Vec<Pending> = Vec::new();
+        for mut pending in decided.chain(refused) {
+            pending.tries += 1;
+            pending.uncertain |= uncertain;
+            if pending.tries >= TRIES_MAX {
+                pending.answer(Err(Error::Busy("this customer's account")));
+            } else {
+                back.push(pending);
+            }
+        }
+        for pending in back.into_iter().rev() {
+            self.waiting.push_front(pending);
+        }
+    }
+}
+
+fn count(entry: &Entry) {
+    let source = source_label(&entry.source);
+    let name = match entry.kind {
+        EntryKind::Grant => metric::CREDITS_GRANTED,
+        EntryKind::Debit | EntryKind::Capture => metric::CREDITS_SPENT,
+        _ => return,
+    };
+    metrics::counter!(name, "source" => source).increment(entry.amount.unsigned_abs());
+}
+
+/// Sources are fixed words of ours; anything else would be an unbounded label.
+fn source_label(source: &str) -> &'static str {
+    ["usage", "hold", "signup", "stripe", "support", "system"].into_iter().find(|s| *s == source).unwrap_or("other")
+}
+
+fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::InsufficientCredits { .. } => "insufficient_credits",
+        Refusal::InvalidAmount => "invalid_amount",
+        Refusal::HoldNotFound(_) => "hold_not_found",
+        Refusal::CaptureExceedsHold { .. } => "capture_exceeds_hold",
+        Refusal::HoldAlreadyOver => "hold_already_over",
+        Refusal::TooManyOpen { .. } => "too_many_open",
+        Refusal::KeyReused => "key_reused",
+        Refusal::NothingToDo => "nothing_to_do",
+    }
+}

@@ -1,0 +1,150 @@
+//! The router of customers: spawns them on demand, lets them go when idle, notices when one fails.
+//!
+//! All messages to a customer's actor pass through here, so get-or-spawn has no race, and counting
+//! what was forwarded tells whether an actor that wants to go has anything left in its mailbox.
+
+use super::CustomerDeps;
+use super::actor::{CustomerActor, CustomerArguments, CustomerMsg, Pending};
+use bursar_engine::ids::CustomerId;
+use bursar_engine::metric;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often idle actors are looked for.
+const TICK: Duration = Duration::from_secs(5);
+/// Idle time after which an actor is let go while there are too many.
+const CROWDED_IDLE: Duration = Duration::from_millis(500);
+
+pub(crate) struct Router {
+    pub(super) deps: Arc<CustomerDeps>,
+    pub(super) idle: Duration,
+    pub(super) active_max: usize,
+}
+
+pub(crate) enum RouterMsg {
+    Apply(CustomerId, Box<Pending>),
+    /// An idle actor may be let go, if this many messages are all that it was ever sent.
+    MayGo(CustomerId, u64),
+    Tick,
+    Crash(CustomerId),
+    CrashRouter,
+}
+
+struct Known {
+    actor: ActorRef<CustomerMsg>,
+    forwarded: u64,
+    last_used: Instant,
+}
+
+#[derive(Default)]
+pub(crate) struct RouterState {
+    known: HashMap<CustomerId, Known>,
+    by_actor: HashMap<ActorId, CustomerId>,
+    last_sweep: Option<Instant>,
+}
+
+impl Router {
+    fn forward(
+        &self,
+        myself: &ActorRef<RouterMsg>,
+        state: &mut RouterState,
+        customer: CustomerId,
+        message: CustomerMsg,
+    ) -> Result<(), ActorProcessingErr> {
+        if !state.known.contains_key(&customer) {
+            if state.known.len() >= self.active_max {
+                self.sweep(state, CROWDED_IDLE);
+            }
+            let arguments = CustomerArguments { id: customer.clone(), deps: self.deps.clone(), router: myself.clone() };
+            let (actor, _) = ActorRuntime::spawn_linked_instant(None, CustomerActor, arguments, myself.get_cell())?;
+            metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "customer").increment(1);
+            state.by_actor.insert(actor.get_id(), customer.clone());
+            let known = Known { actor, forwarded: 0, last_used: Instant::now() };
+            state.known.insert(customer.clone(), known);
+        }
+        if let Some(known) = state.known.get_mut(&customer) {
+            known.forwarded += 1;
+            known.last_used = Instant::now();
+            // An actor that has just failed drops the reply, and the caller asks again.
+            let _ = known.actor.send_message(message);
+        }
+        Ok(())
+    }
+
+    /// Asks actors that have been idle for a while to go; at most once per [`CROWDED_IDLE`].
+    fn sweep(&self, state: &mut RouterState, idle: Duration) {
+        let now = Instant::now();
+        if state.last_sweep.is_some_and(|at| now.duration_since(at) < CROWDED_IDLE) {
+            return;
+        }
+        state.last_sweep = Some(now);
+        for known in state.known.values().filter(|known| now.duration_since(known.last_used) >= idle) {
+            let _ = known.actor.send_message(CustomerMsg::MayIGo);
+        }
+    }
+
+    fn gauge(state: &RouterState) {
+        #[allow(clippy::cast_precision_loss)]
+        metrics::gauge!(metric::ACTORS_ALIVE, "actor" => "customer").set(state.known.len() as f64);
+    }
+}
+
+impl Actor for Router {
+    type Msg = RouterMsg;
+    type State = RouterState;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<RouterMsg>, (): ()) -> Result<RouterState, ActorProcessingErr> {
+        myself.send_interval(TICK.min(self.idle), || RouterMsg::Tick);
+        Ok(RouterState::default())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RouterMsg>,
+        message: RouterMsg,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RouterMsg::Apply(customer, pending) => {
+                self.forward(&myself, state, customer, CustomerMsg::Apply(pending))?;
+            }
+            RouterMsg::MayGo(customer, seen) => {
+                // Only we send to it, and it has seen all that we sent: its mailbox is empty.
+                if state.known.get(&customer).is_some_and(|known| known.forwarded == seen)
+                    && let Some(known) = state.known.remove(&customer)
+                {
+                    state.by_actor.remove(&known.actor.get_id());
+                    known.actor.stop(None);
+                    metrics::counter!(metric::ACTORS_PASSIVATED, "actor" => "customer").increment(1);
+                }
+            }
+            RouterMsg::Tick => {
+                self.sweep(state, self.idle);
+                Self::gauge(state);
+            }
+            RouterMsg::Crash(customer) => self.forward(&myself, state, customer, CustomerMsg::Crash)?,
+            RouterMsg::CrashRouter => return Err("a test asked for this".into()),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<RouterMsg>,
+        event: SupervisionEvent,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(cell, error) = &event {
+            tracing::error!(%error, "a customer's actor failed; the next command starts it again");
+            metrics::counter!(metric::ACTORS_RESTARTED, "actor" => "customer").increment(1);
+            if let Some(customer) = state.by_actor.remove(&cell.get_id()) {
+                state.known.remove(&customer);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Intake of events: gathered, stored in one transaction, acknowledged, then announced.
+
+use crate::batcher::{Batcher, Limits, Work};
+use crate::dispatch::Dispatcher;
+use crate::root::Child;
+use bursar_engine::clock::Clock;
+use bursar_engine::ids::EventId;
+use bursar_engine::intake::{Delivery, take_in};
+use bursar_engine::store::Db;
+use bursar_engine::{Error, Result, metric};
+use std::sync::Arc;
+
+/// Most deliveries in one transaction.
+const BATCH_MAX: usize = 128;
+/// Transactions of intake under way at once (SQLite has one writer anyway).
+const CONCURRENCY: usize = 2;
+/// Deliveries waiting before Stripe is told to come again.
+const WAITING_MAX: usize = 2_048;
+
+struct Store {
+    db: Db,
+    clock: Clock,
+    dispatcher: Dispatcher,
+}
+
+impl Work for Store {
+    type Item = Delivery;
+    type Answer = Result<Receipt, Arc<Error>>;
+    const NAME: &'static str = "intake";
+
+    async fn run(&self, deliveries: Vec<Delivery>) -> Vec<Self::Answer> {
+        match take_in(&self.db, &deliveries, self.clock.now_ms()).await {
+            Ok(taken) => {
+                self.dispatcher.announce(taken.wakes);
+                let receipts = deliveries.into_iter().zip(taken.new);
+                receipts.map(|(delivery, is_new)| Ok(Receipt { event_id: delivery.event.id, is_new })).collect()
+            }
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), deliveries = deliveries.len(), "deliveries were not stored");
+                let error = Arc::new(error);
+                deliveries.iter().map(|_| Err(error.clone())).collect()
+            }
+        }
+    }
+}
+
+/// Says that a delivery is stored.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// The event's id here, if it is new.
+    pub event_id: EventId,
+    /// Whether it was stored now; false for a copy of one stored before.
+    pub is_new: bool,
+}
+
+/// Takes deliveries in. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    batcher: Batcher<Store>,
+}
+
+impl Intake {
+    pub(crate) fn new(db: &Db, clock: &Clock, dispatcher: &Dispatcher) -> (Self, Child) {
+        let store = Store { db: db.clone(), clock: clock.clone(), dispatcher: dispatcher.clone() };
+        let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, waiting_max: WAITING_MAX };
+        let (batcher, child) = Batcher::new(store, limits);
+        (Self { batcher }, child)
+    }
+
+    /// Stores a delivery. When this returns `Ok`, the event is on the disk and will be processed.
+    ///
+    /// # Errors
+    /// `Busy`, or the database's; the sender is to come again.
+    pub async fn store(&self, delivery: Delivery) -> Result<Receipt, Arc<Error>> {
+        let event_type = metric::event_type_label(&delivery.event.event_type);
+        let receipt = self.batcher.submit(delivery).await.map_err(Arc::new)??;
+        metrics::counter!(metric::WEBHOOKS_RECEIVED, "source" => "stripe", "type" => event_type).increment(1);
+        if !receipt.is_new {
+            metrics::counter!(metric::WEBHOOKS_DUPLICATE, "type" => event_type).increment(1);
+        }
+        Ok(receipt)
+    }
+}

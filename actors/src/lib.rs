@@ -1,0 +1,31 @@
+//! Bursar's actors: who runs what, one at a time, and what happens when it fails. They know the
+//! engine, never HTTP.
+//!
+//! ```text
+//! Root (permanent children restart with backoff; past the cap the process ends)
+//! ├─ CustomerRouter → Customer(id)   serialises the credit commands of one customer
+//! ├─ StreamRouter   → Stream(key)    runs the jobs of one stream, one at a time
+//! ├─ Batcher × 4 kinds               group commit of decisions, intake of events, claims of work
+//! ├─ Sweeper                         overdue jobs, leases, gauges
+//! └─ Scheduler                       recurring jobs
+//! ```
+//!
+//! Nothing outside this crate sees a message type: every component is a handle with async methods.
+//! Mailboxes of ractor are unbounded, so every entrance is bounded by permits.
+
+mod batcher;
+mod customer;
+mod dispatch;
+mod intake;
+mod ledger;
+mod root;
+mod runtime;
+mod scheduler;
+mod stream;
+mod sweeper;
+
+pub use customer::{Applied, Customers, Request};
+pub use dispatch::Dispatcher;
+pub use intake::{Intake, Receipt};
+pub use ledger::Ledger;
+pub use runtime::{Role, Runtime, RuntimeOptions};

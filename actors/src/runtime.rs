@@ -1,0 +1,249 @@
+//! The runtime: starts the tree, hands out handles, stops in good order.
+
+use crate::customer::Customers;
+use crate::dispatch::Dispatcher;
+use crate::intake::Intake;
+use crate::ledger::Ledger;
+use crate::root::{Child, Root, RootArguments, RootMsg};
+use crate::scheduler::SchedulerDeps;
+use crate::stream::{Leases, StreamDeps, Streams};
+use crate::sweeper::SweeperDeps;
+use crate::{scheduler, stream, sweeper};
+use bursar_engine::broker::{Broker, BrokerOptions, Delivered};
+use bursar_engine::clock::Clock;
+use bursar_engine::config::Config;
+use bursar_engine::handler::Deps;
+use bursar_engine::store::{Db, stream as stream_rows};
+use bursar_engine::{Error, Result};
+use ractor::{Actor, ActorRef};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Claims that may wait at once; more streams than this are never alive.
+const CLAIMS_WAITING_MAX: usize = 16_384;
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// HTTP and jobs.
+    All,
+    /// HTTP only.
+    Api,
+    /// Jobs only.
+    Worker,
+}
+
+/// What the runtime is made of.
+pub struct RuntimeOptions {
+    /// The configuration.
+    pub config: Config,
+    /// A migrated database.
+    pub db: Db,
+    /// The clock.
+    pub clock: Clock,
+    /// Name of this process, unique among all that ever were.
+    pub node: String,
+    /// What it does.
+    pub role: Role,
+}
+
+/// The running tree.
+pub struct Runtime {
+    /// Credit commands.
+    pub customers: Customers,
+    /// Commits besides the customers'.
+    pub ledger: Ledger,
+    /// Intake of events.
+    pub intake: Intake,
+    /// Announces work.
+    pub dispatcher: Dispatcher,
+    /// The broker, if there is one.
+    pub broker: Option<Broker>,
+    /// What handlers work with; a dry run needs it.
+    pub handlers: Deps,
+    root: ActorRef<RootMsg>,
+    tasks: Vec<JoinHandle<()>>,
+    draining: CancellationToken,
+    stopping: CancellationToken,
+    fatal: CancellationToken,
+    workers: Arc<Semaphore>,
+    workers_max: u32,
+    db: Db,
+    node: String,
+}
+
+impl Runtime {
+    /// Starts everything. The broker need not be there yet.
+    ///
+    /// # Errors
+    /// If the database cannot be reached or an actor does not start.
+    pub async fn start(options: RuntimeOptions) -> Result<Self> {
+        let RuntimeOptions { config, db, clock, node, role } = options;
+        if !db.is_postgres() {
+            // The folder's lock says that no other process is alive: whatever is leased is a dead one's.
+            stream_rows::stream_release_node(db.write(), None).await?;
+        }
+        let works = role != Role::Api;
+        let mut parts = Parts::new(&config, &db, &clock, &node, works);
+        let draining = CancellationToken::new();
+        let workers = Arc::new(Semaphore::new(config.jobs.workers_max));
+        let handlers = Deps {
+            db: db.clone(),
+            node: node.clone(),
+            pro: config.pro_price(),
+            pro_credits: config.credits.pro_period,
+            retention_days: config.jobs.retention_days,
+        };
+        if works {
+            parts.add_work(&config, &handlers, &clock, &draining, &workers);
+        }
+        let (stopping, fatal) = (CancellationToken::new(), CancellationToken::new());
+        let arguments = RootArguments { children: parts.children, stopping: stopping.clone(), fatal: fatal.clone() };
+        let (root, _) = Actor::spawn(None, Root, arguments).await.map_err(|error| Error::Io {
+            what: "the actors did not start".to_owned(),
+            source: std::io::Error::other(error.to_string()),
+        })?;
+        let workers_max = u32::try_from(config.jobs.workers_max).unwrap_or(u32::MAX);
+        Ok(Self {
+            customers: parts.customers,
+            ledger: parts.ledger,
+            intake: parts.intake,
+            dispatcher: parts.dispatcher,
+            broker: parts.broker,
+            handlers,
+            root,
+            tasks: parts.tasks,
+            draining,
+            stopping,
+            fatal,
+            workers,
+            workers_max,
+            db,
+            node,
+        })
+    }
+
+    /// Ends when the tree has given up; the process is to end then.
+    pub async fn failed(&self) {
+        self.fatal.cancelled().await;
+    }
+
+    /// Stops in good order: begins nothing new, lets running jobs end for as long as `patience`,
+    /// gives up what is still leased. No attempt is used up by this.
+    pub async fn stop(&self, patience: Duration) {
+        self.draining.cancel();
+        if tokio::time::timeout(patience, self.workers.acquire_many(self.workers_max)).await.is_err() {
+            tracing::warn!("some jobs did not end in time; another node takes them up again");
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.stopping.cancel();
+        self.root.stop(None);
+        self.root.stop_children(None);
+        if let Err(error) = stream_rows::stream_release_node(self.db.write(), Some(&self.node)).await {
+            tracing::warn!(error = %error.chain(), "leases could not be given up; they end by themselves");
+        }
+    }
+}
+
+/// The pieces while they are put together.
+struct Parts {
+    children: Vec<Child>,
+    tasks: Vec<JoinHandle<()>>,
+    customers: Customers,
+    ledger: Ledger,
+    intake: Intake,
+    dispatcher: Dispatcher,
+    broker: Option<Broker>,
+    streams: Option<Streams>,
+    leases: Leases,
+}
+
+impl Parts {
+    fn new(config: &Config, db: &Db, clock: &Clock, node: &str, works: bool) -> Self {
+        let mut tasks = Vec::new();
+        let streams = works.then(Streams::new);
+        let broker = (!config.amqp_url.is_empty()).then(|| {
+            let deliveries_max = usize::from(config.amqp.prefetch);
+            let (deliveries, received) = mpsc::channel(deliveries_max);
+            let options = BrokerOptions { url: config.amqp_url.clone(), config: config.amqp.clone(), consume: works };
+            let (broker, task) = Broker::start(options, deliveries);
+            tasks.push(task);
+            if let Some(streams) = &streams {
+                tasks.push(tokio::spawn(deliver(received, streams.clone())));
+            }
+            broker
+        });
+        let dispatcher = Dispatcher::new(broker.clone(), streams.clone(), clock.clone());
+        let ledger_config = &config.ledger;
+        let (ledger, mut children) = Ledger::new(
+            db,
+            node,
+            clock,
+            ledger_config.writers,
+            ledger_config.batch_max,
+            ledger_config.commands_max + config.jobs.workers_max,
+        );
+        let (customers, customer_router) = Customers::new(db, clock, &ledger, ledger_config);
+        let (intake, intake_child) = Intake::new(db, clock, &dispatcher);
+        let leases = Leases::default();
+        let sweeper = SweeperDeps {
+            db: db.clone(),
+            clock: clock.clone(),
+            dispatcher: dispatcher.clone(),
+            broker: broker.clone(),
+            leases: leases.clone(),
+            jobs: config.jobs.clone(),
+            works,
+        };
+        children.extend([customer_router, intake_child, sweeper::child(Arc::new(sweeper))]);
+        Self { children, tasks, customers, ledger, intake, dispatcher, broker, streams, leases }
+    }
+
+    fn add_work(
+        &mut self,
+        config: &Config,
+        handlers: &Deps,
+        clock: &Clock,
+        draining: &CancellationToken,
+        workers: &Arc<Semaphore>,
+    ) {
+        let Some(streams) = &self.streams else { return };
+        let (db, node) = (&handlers.db, &handlers.node);
+        let (claims, claims_child) = stream::claims(db, node, clock, config.jobs.lease_ms, CLAIMS_WAITING_MAX);
+        let deps = StreamDeps {
+            handlers: handlers.clone(),
+            clock: clock.clone(),
+            claims,
+            ledger: self.ledger.clone(),
+            customers: self.customers.clone(),
+            dispatcher: self.dispatcher.clone(),
+            leases: self.leases.clone(),
+            workers: workers.clone(),
+            jobs: config.jobs.clone(),
+            draining: draining.clone(),
+        };
+        let scheduler = SchedulerDeps { db: db.clone(), clock: clock.clone(), dispatcher: self.dispatcher.clone() };
+        self.children.extend([claims_child, streams.child(Arc::new(deps)), scheduler::child(Arc::new(scheduler))]);
+    }
+}
+
+/// Hands what the broker delivers to the streams.
+async fn deliver(mut received: mpsc::Receiver<Delivered>, streams: Streams) {
+    while let Some(delivered) = received.recv().await {
+        if !delivered.is_usable() {
+            continue;
+        }
+        match delivered.pointer.clone() {
+            Some(pointer) => streams.wake(&pointer.stream, Some(delivered)),
+            None => {
+                tracing::warn!("a message that nobody can read was dropped; the database has all work");
+                delivered.ack().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! One stream's actor: claim the head, run it, commit its end, claim again, until there is nothing.
+
+use super::router::RouterMsg;
+use super::{StreamDeps, runner};
+use bursar_engine::broker::Delivered;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::sync::Arc;
+
+pub(crate) enum StreamMsg {
+    Wake(Option<Delivered>),
+    /// One round is over; whether a job was run, so that there may be another.
+    RoundOver(Round),
+}
+
+/// What came of one round of claim and run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Round {
+    /// A job was run and its end committed: look for the next.
+    Ran,
+    /// Nothing is due here, or somebody else works on it.
+    Nothing,
+    /// It could not be found out, or the process is stopping: messages stay unacknowledged.
+    Failed,
+}
+
+pub(crate) struct StreamArguments {
+    pub(super) key: String,
+    pub(super) deps: Arc<StreamDeps>,
+    pub(super) router: ActorRef<RouterMsg>,
+}
+
+pub(crate) struct StreamState {
+    key: String,
+    deps: Arc<StreamDeps>,
+    router: ActorRef<RouterMsg>,
+    /// Messages that are acknowledged when a round that began after they came is over.
+    messages: Vec<Delivered>,
+    /// Messages that led to the round under way.
+    under_way: Vec<Delivered>,
+    busy: bool,
+    woken: bool,
+    seen: u64,
+}
+
+pub(crate) struct StreamActor;
+
+impl Actor for StreamActor {
+    type Msg = StreamMsg;
+    type State = StreamState;
+    type Arguments = StreamArguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<StreamMsg>,
+        arguments: StreamArguments,
+    ) -> Result<StreamState, ActorProcessingErr> {
+        let StreamArguments { key, deps, router } = arguments;
+        Ok(StreamState {
+            key,
+            deps,
+            router,
+            messages: Vec::new(),
+            under_way: Vec::new(),
+            busy: false,
+            woken: false,
+            seen: 0,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<StreamMsg>,
+        message: StreamMsg,
+        state: &mut StreamState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            StreamMsg::Wake(message) => {
+                state.seen += 1;
+                state.woken = true;
+                state.messages.extend(message);
+            }
+            StreamMsg::RoundOver(round) => state.round_over(round),
+        }
+        if state.busy {
+            return Ok(());
+        }
+        if state.woken {
+            state.begin(&myself);
+        } else {
+            let _ = state.router.send_message(RouterMsg::Idle(state.key.clone(), state.seen));
+        }
+        Ok(())
+    }
+}
+
+impl StreamState {
+    fn begin(&mut self, myself: &ActorRef<StreamMsg>) {
+        self.busy = true;
+        self.woken = false;
+        self.under_way.append(&mut self.messages);
+        let (key, deps, over) = (self.key.clone(), self.deps.clone(), RoundEnd::new(myself.clone()));
+        tokio::spawn(async move {
+            let round = runner::round(&deps, &key).await;
+            over.send(round);
+        });
+    }
+
+    fn round_over(&mut self, round: Round) {
+        self.busy = false;
+        self.woken |= round == Round::Ran;
+        let messages = std::mem::take(&mut self.under_way);
+        if round == Round::Failed || messages.is_empty() {
+            // Dropped without an acknowledgement: the broker delivers them again when the channel
+            // ends, and the sweeper does not wait for that.
+            return;
+        }
+        tokio::spawn(async move {
+            for message in messages {
+                message.ack().await;
+            }
+        });
+    }
+}
+
+/// Reports the end of a round even if it panicked.
+struct RoundEnd(Option<ActorRef<StreamMsg>>);
+
+impl RoundEnd {
+    fn new(actor: ActorRef<StreamMsg>) -> Self {
+        Self(Some(actor))
+    }
+
+    fn send(mut self, round: Round) {
+        if let Some(actor) = self.0.take() {
+            let _ = actor.send_message(StreamMsg::RoundOver(round));
+        }
+    }
+}
+
+impl Drop for RoundEnd {
+    fn drop(&mut self) {
+        if let Some(actor) = self.0.take() {
+            let _ = actor.send_message(StreamMsg::RoundOver(Round::Failed));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The router of streams: spawns them on demand and lets them go as soon as they are idle.
+
+use super::StreamDeps;
+use super::actor::{StreamActor, StreamArguments, StreamMsg};
+use bursar_engine::broker::Delivered;
+use bursar_engine::metric;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Streams alive at once; beyond it a wake is left to the sweeper, so memory stays bounded.
+const STREAMS_MAX: usize = 10_000;
+
+pub(crate) struct Router {
+    pub(super) deps: Arc<StreamDeps>,
+}
+
+pub(crate) enum RouterMsg {
+    Wake(String, Option<Delivered>),
+    /// A stream has nothing to do and goes, if this many messages are all that it was ever sent.
+    Idle(String, u64),
+}
+
+#[derive(Default)]
+pub(crate) struct RouterState {
+    known: HashMap<String, (ActorRef<StreamMsg>, u64)>,
+    by_actor: HashMap<ActorId, String>,
+}
+
+impl RouterState {
+    fn gauge(&self) {
+        #[allow(clippy::cast_precision_loss)]
+        metrics::gauge!(metric::ACTORS_ALIVE, "actor" => "stream").set(self.known.len() as f64);
+    }
+}
+
+impl Actor for Router {
+    type Msg = RouterMsg;
+    type State = RouterState;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<RouterMsg>, (): ()) -> Result<RouterState, ActorProcessingErr> {
+        Ok(RouterState::default())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RouterMsg>,
+        message: RouterMsg,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RouterMsg::Wake(key, message) => {
+                if !state.known.contains_key(&key) {
+                    if self.deps.draining.is_cancelled() || state.known.len() >= STREAMS_MAX {
+                        return Ok(());
+                    }
+                    let arguments =
+                        StreamArguments { key: key.clone(), deps: self.deps.clone(), router: myself.clone() };
+                    let (actor, _) =
+                        ActorRuntime::spawn_linked_instant(None, StreamActor, arguments, myself.get_cell())?;
+                    metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "stream").increment(1);
+                    state.by_actor.insert(actor.get_id(), key.clone());
+                    state.known.insert(key.clone(), (actor, 0));
+                    state.gauge();
+                }
+                if let Some((actor, forwarded)) = state.known.get_mut(&key) {
+                    *forwarded += 1;
+                    // An actor that has just failed loses a wake; the sweeper finds the job.
+                    let _ = actor.send_message(StreamMsg::Wake(message));
+                }
+            }
+            RouterMsg::Idle(key, seen) => {
+                if state.known.get(&key).is_some_and(|(_, forwarded)| *forwarded == seen)
+                    && let Some((actor, _)) = state.known.remove(&key)
+                {
+                    state.by_actor.remove(&actor.get_id());
+                    actor.stop(None);
+                    metrics::counter!(metric::ACTORS_PASSIVATED, "actor" => "stream").increment(1);
+                    state.gauge();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<RouterMsg>,
+        event: SupervisionEvent,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(cell, error) = &event {
+            tracing::error!(%error, "a stream's actor failed; its lease will end and its job be rescued");
+            metrics::counter!(metric::ACTORS_RESTARTED, "actor" => "stream").increment(1);
+            if let Some(key) = state.by_actor.remove(&cell.get_id()) {
+                state.known.remove(&key);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! The sweeper: finds what nobody announced, keeps leases alive, reads the gauges.
+
+use crate::dispatch::Dispatcher;
+use crate::root::{Child, Slot};
+use crate::stream::Leases;
+use bursar_engine::broker::{Broker, Health};
+use bursar_engine::clock::Clock;
+use bursar_engine::config::JobsConfig;
+use bursar_engine::ids::JobId;
+use bursar_engine::job::JobKind;
+use bursar_engine::store::{Db, job, stream};
+use bursar_engine::{Result, metric};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Most overdue jobs announced in one sweep.
+const SWEEP_MAX: u64 = 1_000;
+/// With a broker: a job that was announced is given this long before it is announced again.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How often the gauges are read.
+const GAUGES_EVERY: Duration = Duration::from_secs(5);
+
+pub(crate) struct SweeperDeps {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) broker: Option<Broker>,
+    pub(crate) leases: Leases,
+    pub(crate) jobs: JobsConfig,
+    /// Whether this process works on jobs; one that serves HTTP only sweeps nothing.
+    pub(crate) works: bool,
+}
+
+pub(crate) fn child(deps: Arc<SweeperDeps>) -> Child {
+    Child::new("sweeper", Slot::new(), move || (Sweeper { deps: deps.clone() }, ()))
+}
+
+struct Sweeper {
+    deps: Arc<SweeperDeps>,
+}
+
+enum SweeperMsg {
+    Sweep,
+    Swept(HashMap<JobId, Instant>),
+    Renew,
+    Gauges,
+}
+
+struct SweeperState {
+    /// Jobs announced lately through the broker. `None` while a sweep is under way.
+    announced: Option<HashMap<JobId, Instant>>,
+}
+
+impl Actor for Sweeper {
+    type Msg = SweeperMsg;
+    type State = SweeperState;
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<SweeperMsg>,
+        (): (),
+    ) -> Result<SweeperState, ActorProcessingErr> {
+        myself.send_interval(GAUGES_EVERY, || SweeperMsg::Gauges);
+        if self.deps.works {
+            myself.send_interval(Duration::from_millis(self.deps.jobs.sweep_interval_ms), || SweeperMsg::Sweep);
+            let renew_ms = self.deps.jobs.lease_ms.unsigned_abs() / 3;
+            myself.send_interval(Duration::from_millis(renew_ms), || SweeperMsg::Renew);
+        }
+        Ok(SweeperState { announced: Some(HashMap::new()) })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<SweeperMsg>,
+        message: SweeperMsg,
+        state: &mut SweeperState,
+    ) -> Result<(), ActorProcessingErr> {
+        let deps = self.deps.clone();
+        match message {
+            SweeperMsg::Sweep => {
+                // A sweep that takes longer than the interval is not overtaken by the next.
+                let Some(announced) = state.announced.take() else { return Ok(()) };
+                tokio::spawn(async move {
+                    let _ = myself.send_message(SweeperMsg::Swept(sweep(&deps, announced).await));
+                });
+            }
+            SweeperMsg::Swept(announced) => state.announced = Some(announced),
+            SweeperMsg::Renew => {
+                tokio::spawn(async move {
+                    if let Err(error) = renew(&deps).await {
+                        tracing::warn!(error = %error.chain(), "leases could not be renewed");
+                    }
+                });
+            }
+            SweeperMsg::Gauges => {
+                tokio::spawn(async move {
+                    if let Err(error) = gauges(&deps).await {
+                        tracing::debug!(error = %error.chain(), "gauges could not be read");
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn sweep(deps: &SweeperDeps, mut announced: HashMap<JobId, Instant>) -> HashMap<JobId, Instant> {
+    let now_ms = deps.clock.now_ms();
+    let brokered = deps.dispatcher.is_brokered();
+    let grace_ms = if brokered { deps.jobs.sweep_grace_ms } else { 0 };
+    let due = match job::job_due(deps.db.read(), now_ms - grace_ms, now_ms, SWEEP_MAX).await {
+        Ok(due) => due,
+        Err(error) => {
+            tracing::debug!(error = %error.chain(), "a sweep failed");
+            return announced;
+        }
+    };
+    let now = Instant::now();
+    announced.retain(|_, at| now.duration_since(*at) < AGAIN_AFTER);
+    let missed: Vec<_> = due.into_iter().filter(|wake| !brokered || !announced.contains_key(&wake.job_id)).collect();
+    if !missed.is_empty() {
+        metrics::counter!(metric::SWEEPER_WOKEN).increment(missed.len() as u64);
+        if brokered {
+            announced.extend(missed.iter().map(|wake| (wake.job_id.clone(), now)));
+        }
+        deps.dispatcher.announce(missed);
+    }
+    announced
+}
+
+async fn renew(deps: &SweeperDeps) -> Result<()> {
+    let leases = deps.leases.all();
+    if !leases.is_empty() {
+        let until_ms = deps.clock.now_ms() + deps.jobs.lease_ms;
+        stream::stream_renew_many(deps.db.write(), &leases, until_ms).await?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss)]
+async fn gauges(deps: &SweeperDeps) -> Result<()> {
+    let (in_use, max) = deps.db.pool_usage();
+    metrics::gauge!(metric::POOL_IN_USE).set(f64::from(in_use));
+    metrics::gauge!(metric::POOL_MAX).set(f64::from(max));
+    if let Some(broker) = &deps.broker {
+        metrics::gauge!(metric::BROKER_UP).set(if broker.health() == Health::Up { 1.0 } else { 0.0 });
+    }
+    let now_ms = deps.clock.now_ms();
+    let queue = job::job_queue(deps.db.read()).await?;
+    for kind in JobKind::ALL {
+        let kind = kind.as_str();
+        let of_kind = || queue.iter().filter(move |(k, ..)| k == kind);
+        for state in ["available", "running", "dead"] {
+            let n: i64 = of_kind().filter(|(_, s, ..)| s == state).map(|(_, _, n, _)| n).sum();
+            metrics::gauge!(metric::QUEUE_JOBS, "kind" => kind, "state" => state).set(n as f64);
+        }
+        let oldest_ms = of_kind().filter(|(_, s, ..)| s == "available").map(|(.., at)| *at).min();
+        let age_ms = oldest_ms.map_or(0, |at| (now_ms - at).max(0));
+        metrics::gauge!(metric::QUEUE_AGE_SECONDS, "kind" => kind).set(age_ms as f64 / 1_000.0);
+    }
+    let paused = stream::stream_count_paused(deps.db.read()).await?;
+    metrics::gauge!(metric::STREAMS_PAUSED).set(paused as f64);
+    Ok(())
+}

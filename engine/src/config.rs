@@ -1,0 +1,437 @@
+//! Configuration: defaults, then `bursar.toml`, then the environment. Everything is checked at start
+//! with one message per problem.
+
+use crate::error::{Error, Result};
+use crate::job::Backoff;
+use crate::webhook::ProPrice;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The shortest admin token, in characters: 128 random bits in hexadecimal.
+const ADMIN_TOKEN_LEN_MIN: usize = 32;
+
+/// All settings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address to listen on (`BURSAR_LISTEN`).
+    pub listen: String,
+    /// Folder of the embedded database and of generated secrets (`BURSAR_DATA_DIR`).
+    pub data_dir: PathBuf,
+    /// `postgres://` or `sqlite://`; the embedded database if empty (`DATABASE_URL`).
+    #[serde(skip_serializing)]
+    pub database_url: String,
+    /// `amqp://`; the in-process queue if empty (`AMQP_URL`).
+    #[serde(skip_serializing)]
+    pub amqp_url: String,
+    /// Bootstrap admin token (`BURSAR_ADMIN_TOKEN`).
+    #[serde(skip_serializing)]
+    pub admin_token: String,
+    /// Stripe.
+    pub stripe: StripeConfig,
+    /// Numbers of the business.
+    pub credits: CreditsConfig,
+    /// The database pool.
+    pub database: DatabaseConfig,
+    /// Customer actors and ledger writers.
+    pub ledger: LedgerConfig,
+    /// Jobs and streams.
+    pub jobs: JobsConfig,
+    /// RabbitMQ.
+    pub amqp: AmqpConfig,
+    /// Bounds of HTTP.
+    pub http: HttpConfig,
+}
+
+/// Stripe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StripeConfig {
+    /// Secrets of the webhook endpoint, separated by commas while rotating (`STRIPE_WEBHOOK_SECRET`).
+    #[serde(skip_serializing)]
+    pub webhook_secrets: String,
+    /// Whether events of live mode are expected. Events of the other mode go to quarantine.
+    pub livemode: bool,
+    /// How old or how far in the future a signature may be, in seconds.
+    pub tolerance_s: i64,
+    /// Price id of Pro, if it is known by id.
+    pub pro_price_id: Option<String>,
+    /// Lookup key of Pro's price.
+    pub pro_lookup_key: String,
+}
+
+/// Numbers of the business.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreditsConfig {
+    /// What one unit of work is called.
+    pub unit: String,
+    /// Credits on signup.
+    pub signup: i64,
+    /// Credits for every paid period of Pro.
+    pub pro_period: i64,
+    /// At this many credits or fewer, answers carry a warning.
+    pub warn_at: i64,
+    /// Price of one unit beyond the credits on trial and pay as you go, in minor units.
+    pub pay_as_you_go_price_minor: i64,
+    /// Price of one unit beyond the credits on Pro, in minor units.
+    pub pro_price_minor: i64,
+    /// ISO 4217 code of the prices.
+    pub currency: String,
+    /// How long a hold lasts if the request does not say, in seconds.
+    pub hold_default_s: i64,
+    /// How long a hold may last, in seconds.
+    pub hold_max_s: i64,
+}
+
+/// The database pool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// Most connections to Postgres from this process.
+    pub connections_max: u32,
+    /// How long a caller waits for a connection.
+    pub acquire_timeout_ms: u64,
+}
+
+/// Customer actors and ledger writers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LedgerConfig {
+    /// Ledger writers on Postgres; SQLite always has one.
+    pub writers: usize,
+    /// Most accounts in one transaction.
+    pub batch_max: usize,
+    /// Most commands that may wait for one customer.
+    pub customer_queue_max: usize,
+    /// Most commands that may be under way in this process.
+    pub commands_max: usize,
+    /// Most customer actors alive in this process.
+    pub customers_active_max: usize,
+    /// A customer actor without work for this long is let go.
+    pub idle_ms: u64,
+    /// How long a caller waits for an answer.
+    pub timeout_ms: u64,
+}
+
+/// Jobs and streams.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobsConfig {
+    /// Most jobs that run at once in this process.
+    pub workers_max: usize,
+    /// How long a lease lasts; it is renewed at a third of this.
+    pub lease_ms: i64,
+    /// How long a job may run before its attempt counts as failed.
+    pub timeout_ms: u64,
+    /// Wait after the first failure.
+    pub backoff_base_ms: i64,
+    /// Factor from one failure to the next.
+    pub backoff_factor: i64,
+    /// The longest wait.
+    pub backoff_max_ms: i64,
+    /// How often the database is asked for due jobs.
+    pub sweep_interval_ms: u64,
+    /// With a broker: how long a job may be overdue before it is published again.
+    pub sweep_grace_ms: i64,
+    /// Ended jobs and their events are kept this long, in days; at least 30, because Stripe can list
+    /// an event again for that long.
+    pub retention_days: i64,
+}
+
+impl JobsConfig {
+    /// The backoff of retries.
+    pub fn backoff(&self) -> Backoff {
+        Backoff { base_ms: self.backoff_base_ms, factor: self.backoff_factor, max_ms: self.backoff_max_ms }
+    }
+}
+
+/// RabbitMQ.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AmqpConfig {
+    /// What the names of exchanges and queues begin with.
+    pub prefix: String,
+    /// Work queues; the ordering key is hashed over them.
+    pub shards: u16,
+    /// Delay tiers, ascending. Longer delays live in the database only.
+    pub tiers_ms: Vec<i64>,
+    /// Messages that one work queue hands out before the first is acknowledged.
+    pub prefetch: u16,
+    /// Most messages of a work queue.
+    pub queue_len_max: i64,
+    /// Most publications that wait for their confirmation.
+    pub confirms_max: usize,
+}
+
+/// Bounds of HTTP.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Largest body of an API request, in bytes.
+    pub body_max_bytes: usize,
+    /// Largest body of a webhook, in bytes.
+    pub webhook_body_max_bytes: usize,
+    /// How long a request may take.
+    pub timeout_ms: u64,
+    /// Most requests under way at once.
+    pub requests_max: usize,
+    /// How long a found API key is remembered; another node's revocation takes effect within it.
+    pub api_key_cache_ms: u64,
+    /// How long a stop waits for what is in flight.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            data_dir: PathBuf::from("./bursar-data"),
+            database_url: String::new(),
+            amqp_url: String::new(),
+            admin_token: String::new(),
+            stripe: StripeConfig::default(),
+            credits: CreditsConfig::default(),
+            database: DatabaseConfig::default(),
+            ledger: LedgerConfig::default(),
+            jobs: JobsConfig::default(),
+            amqp: AmqpConfig::default(),
+            http: HttpConfig::default(),
+        }
+    }
+}
+
+impl Default for StripeConfig {
+    fn default() -> Self {
+        Self {
+            webhook_secrets: String::new(),
+            livemode: false,
+            tolerance_s: 300,
+            pro_price_id: None,
+            pro_lookup_key: "pro_monthly".to_owned(),
+        }
+    }
+}
+
+impl Default for CreditsConfig {
+    fn default() -> Self {
+        Self {
+            unit: "fix".to_owned(),
+            signup: 5,
+            pro_period: 60,
+            warn_at: 1,
+            pay_as_you_go_price_minor: 2_900,
+            pro_price_minor: 1_500,
+            currency: "usd".to_owned(),
+            hold_default_s: 15 * 60,
+            hold_max_s: 7 * 24 * 60 * 60,
+        }
+    }
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { connections_max: 20, acquire_timeout_ms: 3_000 }
+    }
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self {
+            writers: 2,
+            batch_max: 256,
+            customer_queue_max: 1_000,
+            commands_max: 4_096,
+            customers_active_max: 10_000,
+            idle_ms: 60_000,
+            timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        let backoff = Backoff::default();
+        Self {
+            workers_max: 64,
+            lease_ms: 30_000,
+            timeout_ms: 60_000,
+            backoff_base_ms: backoff.base_ms,
+            backoff_factor: backoff.factor,
+            backoff_max_ms: backoff.max_ms,
+            sweep_interval_ms: 500,
+            sweep_grace_ms: 10_000,
+            retention_days: 90,
+        }
+    }
+}
+
+impl Default for AmqpConfig {
+    fn default() -> Self {
+        Self {
+            prefix: "bursar.v1".to_owned(),
+            shards: 4,
+            tiers_ms: vec![5_000, 30_000, 120_000, 600_000],
+            prefetch: 128,
+            queue_len_max: 1_000_000,
+            confirms_max: 512,
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            body_max_bytes: 64 * 1_024,
+            webhook_body_max_bytes: 4 * 1_024 * 1_024,
+            timeout_ms: 30_000,
+            requests_max: 2_048,
+            api_key_cache_ms: 5_000,
+            drain_timeout_ms: 25_000,
+        }
+    }
+}
+
+/// Environment variables with names of their own; everything else is `BURSAR_<SECTION>__<FIELD>`.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("BURSAR_LISTEN", "listen"),
+    ("BURSAR_DATA_DIR", "data_dir"),
+    ("DATABASE_URL", "database_url"),
+    ("AMQP_URL", "amqp_url"),
+    ("BURSAR_ADMIN_TOKEN", "admin_token"),
+    ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
+];
+
+impl Config {
+    /// Loads and checks the configuration. `file` must exist if given; `bursar.toml` in the current
+    /// folder is read if it is there.
+    pub fn load(file: Option<&Path>) -> Result<Self> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        figment = match file {
+            Some(path) => figment.merge(Toml::file_exact(path)),
+            None => figment.merge(Toml::file("bursar.toml")),
+        };
+        figment = figment.merge(Env::prefixed("BURSAR_").split("__").filter(|key| key.as_str().contains('.')));
+        for (variable, field) in ENVIRONMENT {
+            if let Ok(value) = std::env::var(variable) {
+                figment = figment.merge(Serialized::default(field, value));
+            }
+        }
+        let config: Self = figment
+            .extract()
+            .map_err(|errors| Error::Config(errors.into_iter().map(|error| error.to_string()).collect()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// All problems at once, one message for each.
+    pub fn check(&self) -> Result<()> {
+        let mut problems = Vec::new();
+        let mut need = |holds: bool, problem: &str| {
+            if !holds {
+                problems.push(problem.to_owned());
+            }
+        };
+        let scheme = |url: &str, schemes: &[&str]| url.is_empty() || schemes.iter().any(|s| url.starts_with(s));
+        need(self.listen.parse::<SocketAddr>().is_ok(), "listen (BURSAR_LISTEN) must be an address such as 127.0.0.1:8080");
+        need(
+            scheme(&self.database_url, &["postgres://", "postgresql://", "sqlite:"]),
+            "database_url (DATABASE_URL) must begin with postgres:// or sqlite://",
+        );
+        need(scheme(&self.amqp_url, &["amqp://", "amqps://"]), "amqp_url (AMQP_URL) must begin with amqp:// or amqps://");
+        need(
+            self.admin_token.is_empty() || self.admin_token.len() >= ADMIN_TOKEN_LEN_MIN,
+            "admin_token (BURSAR_ADMIN_TOKEN) must have at least 32 characters",
+        );
+        need(
+            self.webhook_secrets().iter().all(|secret| secret.starts_with("whsec_")),
+            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must begin with whsec_",
+        );
+        need(
+            !self.is_postgres() || !self.webhook_secrets().is_empty(),
+            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET) must be set when DATABASE_URL is Postgres",
+        );
+        need(
+            !self.is_postgres() || !self.admin_token.is_empty(),
+            "admin_token (BURSAR_ADMIN_TOKEN) must be set when DATABASE_URL is Postgres",
+        );
+        need(self.credits.signup >= 0 && self.credits.pro_period > 0, "credits: signup and pro_period must not be negative");
+        need((1..=self.credits.hold_max_s).contains(&self.credits.hold_default_s), "credits.hold_default_s must be from 1 to hold_max_s");
+        need(self.database.connections_max >= 4, "database.connections_max must be at least 4");
+        need((1..=16).contains(&self.ledger.writers), "ledger.writers must be from 1 to 16");
+        need((1..=2_000).contains(&self.ledger.batch_max), "ledger.batch_max must be from 1 to 2000");
+        need(self.jobs.workers_max > 0, "jobs.workers_max must be at least 1");
+        need(self.jobs.lease_ms >= 1_000, "jobs.lease_ms must be at least 1000");
+        need(self.jobs.retention_days >= 30, "jobs.retention_days must be at least 30");
+        need(self.jobs.backoff_base_ms > 0 && self.jobs.backoff_factor > 0, "jobs: backoff_base_ms and backoff_factor must be positive");
+        need((1..=64).contains(&self.amqp.shards), "amqp.shards must be from 1 to 64");
+        need(
+            !self.amqp.tiers_ms.is_empty() && self.amqp.tiers_ms.is_sorted() && self.amqp.tiers_ms[0] > 0,
+            "amqp.tiers_ms must be ascending and positive",
+        );
+        need(self.amqp.prefetch > 0, "amqp.prefetch must be at least 1");
+        if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems)) }
+    }
+
+    /// Whether the database is Postgres.
+    pub fn is_postgres(&self) -> bool {
+        self.database_url.starts_with("postgres")
+    }
+
+    /// The URL to connect to: the given one, or the embedded database in the data folder.
+    pub fn database_url(&self) -> String {
+        if self.database_url.is_empty() {
+            format!("sqlite://{}", self.data_dir.join("bursar.db").display())
+        } else {
+            self.database_url.clone()
+        }
+    }
+
+    /// The folder to lock against a second process, if the database is SQLite in a file.
+    pub fn sqlite_folder(&self) -> Option<PathBuf> {
+        let url = self.database_url();
+        let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
+        let path = path.split('?').next().unwrap_or(path);
+        Path::new(path).parent().map(Path::to_path_buf)
+    }
+
+    /// The secrets under which a webhook may be signed.
+    pub fn webhook_secrets(&self) -> Vec<String> {
+        let secrets = self.stripe.webhook_secrets.split(',').map(str::trim);
+        secrets.filter(|secret| !secret.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// What makes a price Pro's.
+    pub fn pro_price(&self) -> ProPrice {
+        ProPrice { price_id: self.stripe.pro_price_id.clone(), lookup_key: self.stripe.pro_lookup_key.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(Config::default().check().is_ok());
+    }
+
+    #[test]
+    fn every_problem_gets_a_message_of_its_own() {
+        let mut config = Config { listen: "nowhere".to_owned(), amqp_url: "http://x".to_owned(), ..Config::default() };
+        config.jobs.retention_days = 1;
+        match config.check() {
+            Err(Error::Config(problems)) => assert_eq!(problems.len(), 3, "{problems:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn postgres_needs_secrets_of_its_own() {
+        let config = Config { database_url: "postgres://localhost/x".to_owned(), ..Config::default() };
+        assert!(config.check().is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! Changes that a handler or a use case wants committed together with its result.
+
+use crate::customer::Plan;
+use crate::ids::{CustomerId, JobId, ReplayId};
+use crate::job::NewJob;
+use crate::subscription::Subscription;
+
+/// One change besides the ledger's and the job's own.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// A customer moves to a plan.
+    PlanSet {
+        /// The customer.
+        customer_id: CustomerId,
+        /// Its plan from now on.
+        plan: Plan,
+    },
+    /// A customer is linked to its Stripe customer.
+    StripeLink {
+        /// The customer.
+        customer_id: CustomerId,
+        /// Its id at Stripe.
+        stripe_customer_id: String,
+    },
+    /// What is known of a subscription, from now on.
+    SubscriptionPut(Subscription),
+    /// A job is made.
+    JobInsert(NewJob),
+    /// The waiting job with this unique key is cancelled.
+    JobCancel {
+        /// Its unique key.
+        unique_key: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// An ended job runs again.
+    JobRequeue {
+        /// The job.
+        job_id: JobId,
+    },
+    /// One item of a replay is worked off.
+    ReplayItem {
+        /// The replay.
+        replay_id: ReplayId,
+        /// The item's number.
+        n: i64,
+        /// `replayed`, `skipped` or `tried` (dry run).
+        state: &'static str,
+        /// What came of it, as JSON.
+        result: Option<String>,
+    },
+    /// A replay has no items left.
+    ReplayDone {
+        /// The replay.
+        replay_id: ReplayId,
+    },
+    /// A privileged act is recorded.
+    Audit(Audit),
+}
+
+/// A line of the audit log.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// Who: `admin:<name>`, `customer:<id>`, `system`.
+    pub actor: String,
+    /// What: `replay.create`, `stream.pause` …
+    pub action: &'static str,
+    /// To what.
+    pub target: String,
+    /// More, as JSON.
+    pub details: String,
+}

@@ -1,0 +1,158 @@
+//! The engine's one error type.
+
+use crate::ledger::Refusal;
+use sea_orm::{DbErr, RuntimeErr};
+use std::sync::Arc;
+
+/// Shorthand for results of the engine.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong. `Display` of the first group may be shown to a caller; the second group may
+/// not: it is logged once and answered with a general sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The ledger's rules refuse the command.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The input is wrong. The code is stable and documented.
+    #[error("{message}")]
+    Invalid {
+        /// Stable code.
+        code: &'static str,
+        /// What is wrong, for the caller.
+        message: String,
+    },
+    /// There is no such thing, or it is not the caller's.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The state of things does not allow it.
+    #[error("{message}")]
+    Conflict {
+        /// Stable code.
+        code: &'static str,
+        /// What is in the way, for the caller.
+        message: String,
+    },
+    /// A bound is reached; try again shortly.
+    #[error("too much work is waiting for {0}")]
+    Busy(&'static str),
+    /// No answer in time. The work may have been done.
+    #[error("no answer from {0} in time")]
+    Timeout(&'static str),
+
+    /// The database cannot be reached, or refused for a passing reason.
+    #[error("the database is unavailable")]
+    DatabaseUnavailable(#[source] DbErr),
+    /// A failure that many callers share and that was logged where it happened; it passes.
+    #[error("{0} is unavailable")]
+    Unavailable(&'static str),
+    /// Any other failure of the database.
+    #[error("the database failed")]
+    Database(#[source] DbErr),
+    /// The broker failed.
+    #[error("the broker failed")]
+    Broker(#[from] lapin::Error),
+    /// Stored data cannot be read back.
+    #[error("stored data is corrupt: {0}")]
+    Corrupt(String),
+    /// The configuration is wrong; one message per problem.
+    #[error("{}", .0.join("\n"))]
+    Config(Vec<String>),
+    /// The operating system failed us.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Wrong input under a stable code.
+    pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid { code, message: message.into() }
+    }
+
+    /// A conflict under a stable code.
+    pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Conflict { code, message: message.into() }
+    }
+
+    /// Whether the same call may succeed later without any change.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy(_)
+                | Self::Timeout(_)
+                | Self::DatabaseUnavailable(_)
+                | Self::Unavailable(_)
+                | Self::Broker(_)
+        )
+    }
+
+    /// Whether this is the fault of neither the caller nor a passing condition.
+    pub fn is_internal(&self) -> bool {
+        matches!(
+            self,
+            Self::Database(_) | Self::Corrupt(_) | Self::Config(_) | Self::Io { .. } | Self::Broker(_)
+        )
+    }
+
+    /// The error with all its causes in one line, for the log and for attempt records.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let next = error.to_string();
+            if !text.ends_with(&next) {
+                text.push_str(": ");
+                text.push_str(&next);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// The failure of a batch as one of its callers sees it.
+impl From<Arc<Error>> for Error {
+    fn from(shared: Arc<Error>) -> Self {
+        match Arc::try_unwrap(shared) {
+            Ok(error) => error,
+            Err(shared) if shared.is_retryable() => Self::Unavailable("the database"),
+            Err(shared) => Self::Corrupt(shared.chain()),
+        }
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if is_passing(&error) { Self::DatabaseUnavailable(error) } else { Self::Database(error) }
+    }
+}
+
+/// SQLSTATE classes and codes that pass by themselves: connection exceptions (08), rollbacks such as
+/// deadlock (40), lack of resources (53), operator intervention such as a restart (57), lock not
+/// available (55P03). Source: PostgreSQL manual, appendix A. SQLite: 5 busy, 6 locked, and their
+/// extended codes (the low byte decides).
+fn is_passing(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => match &**error {
+            sea_orm::sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                ["08", "40", "53", "57", "55P03"].iter().any(|class| code.starts_with(class) && code.len() == 5)
+                    || code.parse::<u32>().is_ok_and(|code| code.to_string().len() < 5 && matches!(code & 0xff, 5 | 6))
+            }),
+            sea_orm::sqlx::Error::Io(_)
+            | sea_orm::sqlx::Error::Tls(_)
+            | sea_orm::sqlx::Error::Protocol(_)
+            | sea_orm::sqlx::Error::PoolTimedOut
+            | sea_orm::sqlx::Error::PoolClosed
+            | sea_orm::sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        },
+        _ => false,
+    }
+}

@@ -1,0 +1,121 @@
+//! Intake of events: stored with their jobs in one transaction, many at once, before anybody is told
+//! that they were received.
+
+use crate::clock::TimeMs;
+use crate::error::Result;
+use crate::ids::EventId;
+use crate::job::{JobKind, JobState, NewJob, Wake};
+use crate::store::{Db, event, job};
+use crate::webhook::{self, Envelope, StoredEvent};
+use std::collections::HashMap;
+
+/// Where events of Stripe say that they come from.
+pub const SOURCE_STRIPE: &str = "stripe";
+
+/// One delivery, read as far as intake needs.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The event as it will be stored.
+    pub event: StoredEvent,
+    /// What is to become of it.
+    pub fate: Fate,
+}
+
+/// What is to become of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// A job processes it.
+    Process,
+    /// Nothing is to be done for its type: stored, done, counted.
+    Ignore,
+    /// It is kept for a person to look at.
+    Quarantine(String),
+}
+
+/// Reads a delivery whose signature was verified. Never refuses: what cannot be read is kept for a
+/// person (Stripe would only send it again for three days).
+pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
+    let (envelope, fate) = match webhook::envelope(body) {
+        Err(unreadable) => (None, Fate::Quarantine(format!("unreadable: {}", unreadable.reason))),
+        Ok(envelope) => {
+            let fate = match envelope.livemode {
+                Some(mode) if mode != livemode => Fate::Quarantine(format!(
+                    "wrong_mode: the event is of {} mode, this server expects {} mode",
+                    mode_name(mode),
+                    mode_name(livemode)
+                )),
+                _ if webhook::wanted(&envelope.event_type) => Fate::Process,
+                _ => Fate::Ignore,
+            };
+            (Some(envelope), fate)
+        }
+    };
+    let external_id = envelope.as_ref().map_or_else(|| webhook::fallback_external_id(body), |e| e.external_id.clone());
+    let stream_key =
+        envelope.as_ref().map_or_else(|| format!("stripe:event:{external_id}"), |e: &Envelope| webhook::stream_key(e));
+    let event = StoredEvent {
+        id: EventId::new(),
+        source: SOURCE_STRIPE.to_owned(),
+        external_id,
+        event_type: envelope.map_or_else(|| "unreadable".to_owned(), |e| e.event_type),
+        payload: body.to_vec(),
+        stream_key,
+        deliveries: 1,
+        received_at_ms: now_ms,
+    };
+    Delivery { event, fate }
+}
+
+fn mode_name(livemode: bool) -> &'static str {
+    if livemode { "live" } else { "test" }
+}
+
+/// What one intake did.
+#[derive(Debug)]
+pub struct Taken {
+    /// For each delivery, in order: whether the event was new.
+    pub new: Vec<bool>,
+    /// What to wake now that it is committed.
+    pub wakes: Vec<Wake>,
+}
+
+/// Stores deliveries and their jobs in one transaction.
+pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result<Taken> {
+    // One statement may not touch a row twice: copies within the batch become one row that counts them.
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    let mut events: Vec<StoredEvent> = Vec::new();
+    let mut fates: HashMap<EventId, &Delivery> = HashMap::new();
+    for delivery in deliveries {
+        match first.get(delivery.event.external_id.as_str()) {
+            Some(at) => events[*at].deliveries += 1,
+            None => {
+                first.insert(&delivery.event.external_id, events.len());
+                events.push(delivery.event.clone());
+                fates.insert(delivery.event.id.clone(), delivery);
+            }
+        }
+    }
+    let tx = db.begin().await?;
+    let stored = event::event_insert_many(&tx, &events).await?;
+    let jobs: Vec<NewJob> = stored.iter().filter_map(|id| fates.get(id)).map(|delivery| job_of(delivery)).collect();
+    let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
+    tx.commit().await?;
+    let new = deliveries.iter().map(|delivery| stored.contains(&delivery.event.id)).collect();
+    Ok(Taken { new, wakes })
+}
+
+fn job_of(delivery: &Delivery) -> NewJob {
+    let event = &delivery.event;
+    let mut job = NewJob::new(JobKind::StripeEvent, "{}".to_owned(), event.received_at_ms);
+    job.stream_key = Some(event.stream_key.clone());
+    job.event_id = Some(event.id.clone());
+    match &delivery.fate {
+        Fate::Process => {}
+        Fate::Ignore => job.state = JobState::Succeeded,
+        Fate::Quarantine(reason) => {
+            job.state = JobState::Dead;
+            job.last_error = Some(reason.clone());
+        }
+    }
+    job
+}

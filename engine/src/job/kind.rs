@@ -1,0 +1,60 @@
+//! The kinds of jobs, and what each kind's policy is.
+
+/// What happens to a stream when one of its jobs dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDeath {
+    /// The stream is paused until a person replays or skips the job.
+    Block,
+    /// The dead job is parked and the stream goes on. Kinds choose this when what comes later does
+    /// not depend on what came before.
+    ParkAndContinue,
+}
+
+/// A kind of job. To add one: a variant here, its handler in `handler.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobKind {
+    /// Processes one stored Stripe event.
+    StripeEvent,
+    /// Settles the holds and grants of one account whose time ran out.
+    AccountSettle,
+    /// Works off one replay.
+    ReplayRun,
+    /// Deletes what is older than the retention time.
+    Retention,
+}
+
+impl JobKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::StripeEvent, Self::AccountSettle, Self::ReplayRun, Self::Retention];
+
+    /// The name as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StripeEvent => "stripe.event",
+            Self::AccountSettle => "account.settle",
+            Self::ReplayRun => "replay.run",
+            Self::Retention => "retention",
+        }
+    }
+
+    /// Reads a stored name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Attempts after which a job of this kind is dead, unless the configuration says otherwise.
+    pub fn attempts_max(self) -> i64 {
+        match self {
+            Self::StripeEvent => 8,
+            Self::AccountSettle | Self::ReplayRun | Self::Retention => 20,
+        }
+    }
+
+    /// What its death does to its stream.
+    pub fn on_death(self) -> OnDeath {
+        match self {
+            Self::StripeEvent | Self::Retention => OnDeath::ParkAndContinue,
+            Self::AccountSettle | Self::ReplayRun => OnDeath::Block,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The account: what a customer's entries add up to.
+
+use super::entry::{Burn, Entry, EntryKind, GrantKind};
+use crate::clock::TimeMs;
+use crate::ids::HoldId;
+use serde::{Deserialize, Serialize};
+
+/// Open grants an account may have at once; one more grant is refused.
+pub const GRANTS_OPEN_MAX: usize = 1_000;
+/// Open holds an account may have at once; one more hold is refused.
+pub const HOLDS_OPEN_MAX: usize = 1_000;
+
+/// A grant of which something is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenGrant {
+    /// Sequence number of the grant's entry.
+    pub seq: i64,
+    /// What its credits are.
+    pub kind: GrantKind,
+    /// Credits left.
+    pub remaining: i64,
+    /// When what is left ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<TimeMs>,
+}
+
+impl OpenGrant {
+    /// Grants are burned in ascending order of this: soonest end, free before paid, oldest first.
+    fn burn_order(&self) -> (TimeMs, GrantKind, i64) {
+        (self.expires_at_ms.unwrap_or(TimeMs::MAX), self.kind, self.seq)
+    }
+}
+
+/// A reservation that is neither captured nor released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenHold {
+    /// The hold.
+    pub id: HoldId,
+    /// Credits that it reserves.
+    pub amount: i64,
+    /// When it is released by itself.
+    pub expires_at_ms: TimeMs,
+}
+
+/// What is still open on an account. Stored as one JSON text beside the numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Grants with something left, in the order in which they will be burned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<OpenGrant>,
+    /// Open holds, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<OpenHold>,
+    /// Credits clawed back so far for each grant: (sequence number of the grant, total).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clawed: Vec<(i64, i64)>,
+}
+
+/// A customer's account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// All credits the customer owns; negative is debt.
+    pub balance: i64,
+    /// The part of the balance that open holds reserve.
+    pub held: i64,
+    /// Sequence number of the last entry; guards every write.
+    pub version: i64,
+    /// Customer commands keep `balance - held` at or above this.
+    pub floor: i64,
+    /// Open grants and holds.
+    pub open: Open,
+}
+
+impl Account {
+    /// Credits that can be spent now.
+    pub fn available(&self) -> i64 {
+        self.balance - self.held
+    }
+
+    /// Credits already clawed back for a grant.
+    pub fn clawed_back(&self, grant: i64) -> i64 {
+        self.open.clawed.iter().find(|(seq, _)| *seq == grant).map_or(0, |(_, total)| *total)
+    }
+
+    /// Which grants `credits` would be burned from, `first` before all others. Credits beyond what
+    /// all grants have left are debt and appear in no row.
+    pub fn burn_plan(&self, credits: i64, first: Option<i64>) -> Vec<Burn> {
+        let mut left = credits;
+        let mut plan = Vec::new();
+        let chosen = self.open.grants.iter().filter(|grant| Some(grant.seq) == first);
+        let others = self.open.grants.iter().filter(|grant| Some(grant.seq) != first);
+        for grant in chosen.chain(others) {
+            if left == 0 {
+                break;
+            }
+            let taken = left.min(grant.remaining);
+            plan.push(Burn { grant: grant.seq, credits: taken });
+            left -= taken;
+        }
+        plan
+    }
+
+    /// Takes the next entry in. Entries are facts: this never refuses.
+    pub fn apply(&mut self, entry: &Entry) {
+        match entry.kind {
+            EntryKind::Grant => self.open_grant(entry),
+            EntryKind::Hold => self.open.holds.push(OpenHold {
+                id: entry.hold_id.clone().unwrap_or_else(|| HoldId::trusted(String::new())),
+                amount: entry.held_delta,
+                expires_at_ms: entry.detail.expires_at_ms.unwrap_or(TimeMs::MAX),
+            }),
+            EntryKind::Capture | EntryKind::Release => {
+                self.open.holds.retain(|hold| Some(&hold.id) != entry.hold_id.as_ref());
+            }
+            EntryKind::ClawBack => {
+                if let Some(grant) = entry.detail.grant {
+                    let total = self.clawed_back(grant) - entry.amount;
+                    self.open.clawed.retain(|(seq, _)| *seq != grant);
+                    self.open.clawed.push((grant, total));
+                }
+            }
+            EntryKind::Debit | EntryKind::Adjust | EntryKind::Expire => {}
+        }
+        self.burn(&entry.detail.burned);
+        self.balance = entry.balance_after;
+        self.held = entry.held_after;
+        self.version = entry.seq;
+    }
+
+    fn open_grant(&mut self, entry: &Entry) {
+        let debt = (-self.balance).max(0);
+        let remaining = entry.amount - debt.min(entry.amount);
+        if remaining == 0 {
+            return;
+        }
+        let grant = OpenGrant {
+            seq: entry.seq,
+            kind: entry.detail.grant_kind.unwrap_or(GrantKind::Adjustment),
+            remaining,
+            expires_at_ms: entry.detail.expires_at_ms,
+        };
+        let at = self.open.grants.partition_point(|open| open.burn_order() < grant.burn_order());
+        self.open.grants.insert(at, grant);
+    }
+
+    fn burn(&mut self, burned: &[Burn]) {
+        for burn in burned {
+            if let Some(grant) = self.open.grants.iter_mut().find(|grant| grant.seq == burn.grant) {
+                grant.remaining -= burn.credits;
+            }
+        }
+        if !burned.is_empty() {
+            self.open.grants.retain(|grant| grant.remaining > 0);
+        }
+    }
+}

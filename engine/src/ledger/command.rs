@@ -1,0 +1,159 @@
+//! Commands to an account, and the reasons for which one is refused.
+
+use super::entry::GrantKind;
+use crate::clock::TimeMs;
+use crate::ids::HoldId;
+
+/// The most credits that one command may move.
+pub const UNITS_MAX: i64 = 1_000_000;
+
+/// What is to happen. Amounts are credits, 1 to [`UNITS_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Credits come in.
+    Grant {
+        /// What they are.
+        kind: GrantKind,
+        /// How many.
+        amount: i64,
+        /// When what is left of them ends.
+        expires_at_ms: Option<TimeMs>,
+    },
+    /// Credits are spent at once.
+    Debit {
+        /// How many.
+        amount: i64,
+    },
+    /// Credits are reserved.
+    Hold {
+        /// The new hold.
+        id: HoldId,
+        /// How many.
+        amount: i64,
+        /// When the hold is released by itself.
+        expires_at_ms: TimeMs,
+    },
+    /// A hold is spent, wholly or in part; the rest is released.
+    Capture {
+        /// The hold.
+        id: HoldId,
+        /// How many; the whole hold if not given.
+        amount: Option<i64>,
+    },
+    /// A hold ends unspent.
+    Release {
+        /// The hold.
+        id: HoldId,
+    },
+    /// Support gives (positive) or takes (negative) credits.
+    Adjust {
+        /// How many, not zero.
+        amount: i64,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The credits of a payment that was refunded or lost are taken back.
+    ClawBack {
+        /// Sequence number of the grant that the payment bought.
+        grant: i64,
+        /// Credits that grant gave.
+        granted: i64,
+        /// Credits to have been taken back in all, this time included. Refunds are cumulative.
+        total: i64,
+    },
+    /// Holds and grants whose time ran out are settled, nothing else.
+    Settle,
+}
+
+/// An operation with everything that its entry records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// What is to happen.
+    pub op: Op,
+    /// Who causes it.
+    pub source: String,
+    /// The caller's own reference.
+    pub reference: Option<String>,
+    /// Makes a second try a no-op.
+    pub idempotency_key: Option<String>,
+    /// SHA-256 of the request.
+    pub request_hash: Option<String>,
+    /// The caller's metadata as JSON.
+    pub metadata: Option<String>,
+}
+
+impl Command {
+    /// A command of the engine itself, under a key of its own.
+    pub fn internal(op: Op, source: &str, idempotency_key: String) -> Self {
+        Self {
+            op,
+            source: source.to_owned(),
+            reference: None,
+            idempotency_key: Some(idempotency_key),
+            request_hash: None,
+            metadata: None,
+        }
+    }
+
+    /// Settles what ran out of time.
+    pub fn settle() -> Self {
+        Self {
+            op: Op::Settle,
+            source: "system".to_owned(),
+            reference: None,
+            idempotency_key: None,
+            request_hash: None,
+            metadata: None,
+        }
+    }
+
+    /// The same command with a reference.
+    pub fn with_reference(mut self, reference: impl Into<String>) -> Self {
+        self.reference = Some(reference.into());
+        self
+    }
+}
+
+/// Why an account refuses a command. A refusal changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not enough credits that can be spent.
+    #[error("{requested} credits were asked for and {available} are available")]
+    InsufficientCredits {
+        /// Credits asked for.
+        requested: i64,
+        /// Credits that can be spent.
+        available: i64,
+    },
+    /// An amount is zero, negative where it must not be, or beyond [`UNITS_MAX`].
+    #[error("an amount of credits must be from 1 to {UNITS_MAX}")]
+    InvalidAmount,
+    /// The customer has no open hold of this id.
+    #[error("there is no open hold {0}")]
+    HoldNotFound(HoldId),
+    /// The capture is larger than the hold.
+    #[error("the hold reserves {held} credits, fewer than the {requested} to capture")]
+    CaptureExceedsHold {
+        /// Credits to capture.
+        requested: i64,
+        /// Credits that the hold reserves.
+        held: i64,
+    },
+    /// A hold's end is not in the future.
+    #[error("a hold must end in the future")]
+    HoldAlreadyOver,
+    /// Too many open holds or grants.
+    #[error("the account has too many open {what}, at most {max}")]
+    TooManyOpen {
+        /// `holds` or `grants`.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+    },
+    /// The key was used for another request.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
+    /// There is nothing (left) to do, such as a claw back that is complete already.
+    #[error("there is nothing left to do")]
+    NothingToDo,
+}

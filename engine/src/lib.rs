@@ -1,0 +1,36 @@
+//! Bursar's engine: domain rules, use cases, SQL, broker. It knows neither HTTP nor actors.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`ledger`] | the credit ledger's rules, pure |
+//! | [`job`], [`effect`] | jobs, streams, outcomes and what commits with them, pure |
+//! | [`webhook`] | Stripe's signatures, event shapes and rules, pure |
+//! | [`customer`], [`api_key`], [`subscription`] | the nouns |
+//! | [`onboard`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
+//! | [`store`] | all SQL |
+//! | [`broker`] | RabbitMQ |
+//! | [`config`], [`clock`], [`ids`], [`error`], [`metric`] | what everything needs |
+
+pub mod api_key;
+pub mod broker;
+pub mod clock;
+pub mod config;
+pub mod customer;
+pub mod effect;
+pub mod error;
+pub mod handler;
+pub mod ids;
+pub mod intake;
+pub mod job;
+pub mod ledger;
+pub mod metric;
+pub mod onboard;
+pub mod replay;
+pub mod store;
+pub mod subscription;
+pub mod verify;
+pub mod webhook;
+pub mod work;
+
+pub use bursar_migrations as migrations;
+pub use error::{Error, Result};

@@ -1,0 +1,67 @@
+//! Names of all metrics, with their units. Labels have few, fixed values: never an id.
+
+/// HTTP requests by `route`, `method` and `status`.
+pub const HTTP_REQUESTS: &str = "bursar_http_requests_total";
+/// Time to answer by `route`.
+pub const HTTP_SECONDS: &str = "bursar_http_request_duration_seconds";
+/// HTTP requests under way.
+pub const HTTP_IN_FLIGHT: &str = "bursar_http_requests_in_flight";
+/// Deliveries of webhooks by `source` and `type`.
+pub const WEBHOOKS_RECEIVED: &str = "bursar_webhooks_received_total";
+/// Deliveries of events that were stored before, by `type`.
+pub const WEBHOOKS_DUPLICATE: &str = "bursar_webhooks_duplicate_total";
+/// Deliveries refused, by `code`.
+pub const WEBHOOKS_REFUSED: &str = "bursar_webhooks_refused_total";
+/// Ends of attempts by `kind` and `outcome` (`done`, `retry`, `snooze`, `cancel`, `dead`).
+pub const JOB_ATTEMPTS: &str = "bursar_job_attempts_total";
+/// Ends of attempts at processing events, by `type` and `outcome`.
+pub const EVENT_ATTEMPTS: &str = "bursar_event_attempts_total";
+/// How long an attempt took, by `kind`.
+pub const JOB_SECONDS: &str = "bursar_job_duration_seconds";
+/// From when a job was due to when its work began, by `kind`.
+pub const JOB_WAIT_SECONDS: &str = "bursar_job_wait_seconds";
+/// Results that came too late: the lease was another's already.
+pub const JOB_FENCED: &str = "bursar_job_fenced_total";
+/// Jobs by `kind` and `state` (`available`, `running`, `dead`).
+pub const QUEUE_JOBS: &str = "bursar_queue_jobs";
+/// Age of the job that is overdue longest, by `kind`.
+pub const QUEUE_AGE_SECONDS: &str = "bursar_queue_oldest_age_seconds";
+/// Streams that are paused.
+pub const STREAMS_PAUSED: &str = "bursar_streams_paused";
+/// Credits granted by `source`.
+pub const CREDITS_GRANTED: &str = "bursar_credits_granted_total";
+/// Credits spent by `source`.
+pub const CREDITS_SPENT: &str = "bursar_credits_spent_total";
+/// Commands refused by `reason`.
+pub const COMMANDS_REFUSED: &str = "bursar_ledger_commands_refused_total";
+/// Commands answered from the ledger because their key was used before.
+pub const COMMANDS_REPLAYED: &str = "bursar_ledger_commands_replayed_total";
+/// Actors alive by `actor`.
+pub const ACTORS_ALIVE: &str = "bursar_actors_alive";
+/// Actors spawned by `actor`.
+pub const ACTORS_SPAWNED: &str = "bursar_actors_spawned_total";
+/// Idle actors let go by `actor`.
+pub const ACTORS_PASSIVATED: &str = "bursar_actors_passivated_total";
+/// Actors that failed and were restarted, by `actor`.
+pub const ACTORS_RESTARTED: &str = "bursar_actors_restarted_total";
+/// Items in one batch by `batch` (`ledger`, `intake`, `claim`).
+pub const BATCH_ITEMS: &str = "bursar_batch_items";
+/// Time to work a batch off by `batch`.
+pub const BATCH_SECONDS: &str = "bursar_batch_duration_seconds";
+/// Connections to the database in use.
+pub const POOL_IN_USE: &str = "bursar_db_pool_in_use";
+/// Most connections to the database.
+pub const POOL_MAX: &str = "bursar_db_pool_max";
+/// 1 if the broker is connected.
+pub const BROKER_UP: &str = "bursar_broker_up";
+/// New sessions with the broker.
+pub const BROKER_RECONNECTS: &str = "bursar_broker_reconnects_total";
+/// Publications by `outcome` (`confirmed`, `failed`).
+pub const BROKER_PUBLISHED: &str = "bursar_broker_published_total";
+/// Overdue jobs that the sweeper announced.
+pub const SWEEPER_WOKEN: &str = "bursar_sweeper_woken_total";
+
+/// A type of event as a label: those that are processed under their name, all others as `other`.
+pub fn event_type_label(event_type: &str) -> &'static str {
+    crate::webhook::WANTED.iter().find(|wanted| **wanted == event_type).copied().unwrap_or("other")
+}

@@ -1,0 +1,90 @@
+//! Onboarding: customer, API key, account, first credits and audit entry in one transaction.
+
+use crate::api_key::{ApiKey, RawKey, secret_hash};
+use crate::clock::TimeMs;
+use crate::customer::{Customer, Email, Plan, Source, check_name};
+use crate::effect::Audit;
+use crate::error::{Error, Result};
+use crate::ids::{ApiKeyId, CustomerId};
+use crate::ledger::{Account, Command, GrantKind, Op, decide};
+use crate::store::account::{self, AccountWrite};
+use crate::store::{Db, api_key, audit, customer};
+
+/// A new customer with its key, which is never shown again.
+#[derive(Debug)]
+pub struct Onboarded {
+    /// The customer.
+    pub customer: Customer,
+    /// Its account.
+    pub account: Account,
+    /// Its first key.
+    pub api_key: RawKey,
+}
+
+/// Onboards a customer with its signup credits.
+///
+/// # Errors
+/// `invalid_email`, `invalid_name`; `customer_exists` if the address is taken, in which case nothing
+/// changes.
+pub async fn onboard(
+    db: &Db,
+    email: &str,
+    name: &str,
+    source: Source,
+    signup_credits: i64,
+    now_ms: TimeMs,
+) -> Result<Onboarded> {
+    let email = Email::parse(email)?;
+    let new = Customer {
+        id: CustomerId::new(),
+        email: email.given.clone(),
+        name: check_name(name)?,
+        source: source.as_str().to_owned(),
+        plan: Plan::Trial,
+        stripe_customer_id: None,
+        has_payment_method: false,
+        created_at_ms: now_ms,
+    };
+    let raw = RawKey::generate();
+    let key = ApiKey {
+        id: ApiKeyId::new(),
+        customer_id: new.id.clone(),
+        name: "default".to_owned(),
+        hint: raw.hint(),
+        created_at_ms: now_ms,
+        revoked_at_ms: None,
+    };
+
+    let tx = db.begin().await?;
+    if !customer::customer_insert(&tx, &new, &email).await? {
+        tx.rollback().await?;
+        return Err(Error::conflict("customer_exists", "a customer with this e-mail address exists already"));
+    }
+    api_key::api_key_insert(&tx, &key, &secret_hash(raw.expose()), None).await?;
+    account::account_insert(&tx, &new.id, now_ms).await?;
+    let mut state = Account::default();
+    if signup_credits > 0 {
+        let op = Op::Grant { kind: GrantKind::Promotional, amount: signup_credits, expires_at_ms: None };
+        let command = Command::internal(op, "signup", format!("signup:{}", new.id));
+        let decision = decide(&state, &command, now_ms)?;
+        let write = AccountWrite {
+            customer_id: new.id.clone(),
+            expected_version: state.version,
+            account: decision.account.clone(),
+            entries: decision.entries,
+            now_ms,
+        };
+        account::account_update_many(&tx, &[&write]).await?;
+        account::entry_append_many(&tx, &[&write]).await?;
+        state = decision.account;
+    }
+    let line = Audit {
+        actor: format!("customer:{}", new.id),
+        action: "customer.onboard",
+        target: new.id.to_string(),
+        details: serde_json::json!({ "source": new.source }).to_string(),
+    };
+    audit::audit_append(&tx, &line, now_ms).await?;
+    tx.commit().await?;
+    Ok(Onboarded { customer: new, account: state, api_key: raw })
+}

@@ -1,0 +1,258 @@
+//! Replays: support runs a frozen set of ended jobs again, or tries what would happen.
+
+use crate::clock::TimeMs;
+use crate::effect::{Audit, Effect};
+use crate::error::{Error, Result};
+use crate::handler::{self, Deps};
+use crate::ids::{JobId, ReplayId};
+use crate::job::{Claimed, JobKind, NewJob, Outcome, Verdict, Wake};
+use crate::ledger::decide;
+use crate::store::commit::{Unit, write_unit};
+use crate::store::job::JobFilter;
+use crate::store::{Db, account, audit, event, job, replay};
+use serde_json::json;
+
+/// The most jobs of one replay.
+pub const REPLAY_JOBS_MAX: u64 = 10_000;
+/// The fastest rate.
+pub const RATE_MAX: i64 = 1_000;
+/// Jobs shown by a preview.
+pub const SAMPLE_MAX: u64 = 10;
+
+/// A replay as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// Its identifier.
+    pub id: ReplayId,
+    /// What was asked for.
+    pub filter: JobFilter,
+    /// Only try, change nothing.
+    pub dry_run: bool,
+    /// Jobs started in a second at the most.
+    pub rate_per_second: i64,
+    /// Why, in words.
+    pub reason: String,
+    /// `preview`, `running`, `paused`, `done` or `cancelled`.
+    pub state: String,
+    /// Jobs in the frozen set.
+    pub total: i64,
+    /// Jobs worked off.
+    pub done: i64,
+    /// Who asked for it.
+    pub created_by: String,
+    /// When.
+    pub created_at_ms: TimeMs,
+    /// When it was done or cancelled.
+    pub finished_at_ms: Option<TimeMs>,
+}
+
+/// One job of a replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayItem {
+    /// Its number, from 1.
+    pub n: i64,
+    /// The job.
+    pub job_id: JobId,
+    /// `waiting`, `replayed`, `skipped` or `tried`.
+    pub state: String,
+    /// What came of it, as JSON.
+    pub result: Option<String>,
+}
+
+/// What a new replay is asked for.
+#[derive(Debug, Clone)]
+pub struct NewReplay {
+    /// Which jobs.
+    pub filter: JobFilter,
+    /// Only try.
+    pub dry_run: bool,
+    /// Jobs in a second at the most, 1 to [`RATE_MAX`].
+    pub rate_per_second: i64,
+    /// Why, in words.
+    pub reason: String,
+    /// Who asks.
+    pub actor: String,
+}
+
+fn line(actor: &str, action: &'static str, id: &ReplayId, details: &serde_json::Value) -> Audit {
+    Audit { actor: actor.to_owned(), action, target: id.to_string(), details: details.to_string() }
+}
+
+/// Freezes the set of jobs; nothing runs until [`start`].
+///
+/// # Errors
+/// `invalid_rate`, `invalid_reason`, `replay_too_large`.
+pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
+    if !(1..=RATE_MAX).contains(&new.rate_per_second) {
+        return Err(Error::invalid("invalid_rate", format!("rate_per_second must be from 1 to {RATE_MAX}")));
+    }
+    if new.reason.trim().is_empty() || new.reason.len() > 500 {
+        return Err(Error::invalid("invalid_reason", "a replay needs a reason of 1 to 500 characters"));
+    }
+    let tx = db.begin().await?;
+    let jobs = job::job_ids(&tx, &new.filter, REPLAY_JOBS_MAX + 1, now_ms).await?;
+    if jobs.len() as u64 > REPLAY_JOBS_MAX {
+        return Err(Error::invalid("replay_too_large", format!("the filter matches more than {REPLAY_JOBS_MAX} jobs")));
+    }
+    let stored = Replay {
+        id: ReplayId::new(),
+        filter: new.filter,
+        dry_run: new.dry_run,
+        rate_per_second: new.rate_per_second,
+        reason: new.reason,
+        state: "preview".to_owned(),
+        total: jobs.len().cast_signed() as i64,
+        done: 0,
+        created_by: new.actor.clone(),
+        created_at_ms: now_ms,
+        finished_at_ms: None,
+    };
+    replay::replay_insert(&tx, &stored, &jobs).await?;
+    let details = json!({ "total": stored.total, "dry_run": stored.dry_run, "reason": stored.reason });
+    audit::audit_append(&tx, &line(&new.actor, "replay.create", &stored.id, &details), now_ms).await?;
+    tx.commit().await?;
+    Ok(stored)
+}
+
+/// What a person does to a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Begin.
+    Start,
+    /// Stop for now.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Stop for good; what ran already stays.
+    Cancel,
+}
+
+impl Action {
+    fn audit(self) -> &'static str {
+        match self {
+            Self::Start => "replay.start",
+            Self::Pause => "replay.pause",
+            Self::Resume => "replay.resume",
+            Self::Cancel => "replay.cancel",
+        }
+    }
+
+    fn moves(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::Start => (&["preview"], "running"),
+            Self::Pause => (&["running"], "paused"),
+            Self::Resume => (&["paused"], "running"),
+            Self::Cancel => (&["preview", "running", "paused"], "cancelled"),
+        }
+    }
+}
+
+/// Does something to a replay. Gives what to wake.
+///
+/// # Errors
+/// Not found; `replay_state` if its state does not allow it.
+pub async fn act(db: &Db, id: &ReplayId, action: Action, actor: &str, now_ms: TimeMs) -> Result<Vec<Wake>> {
+    let (from, to) = action.moves();
+    let tx = db.begin().await?;
+    let found = replay::replay_find(&tx, id).await?.ok_or(Error::NotFound("replay"))?;
+    let finished = (to == "cancelled").then_some(now_ms);
+    if !replay::replay_move(&tx, id, from, to, finished).await? {
+        return Err(Error::conflict("replay_state", format!("the replay is {}", found.state)));
+    }
+    audit::audit_append(&tx, &line(actor, action.audit(), id, &json!({})), now_ms).await?;
+    let wakes = if to == "running" {
+        let mut run = NewJob::new(JobKind::ReplayRun, json!({ "replay": id.as_str() }).to_string(), now_ms);
+        run.stream_key = Some(format!("replay:{id}"));
+        job::job_insert_many(&tx, &[run], now_ms).await?
+    } else {
+        Vec::new()
+    };
+    tx.commit().await?;
+    Ok(wakes)
+}
+
+/// The handler of [`JobKind::ReplayRun`]: works off as many jobs as the rate allows in a second, then
+/// sleeps for the rest of it. All progress is in the database, so a crash costs nothing.
+pub async fn run(deps: &Deps, id: &ReplayId, now_ms: TimeMs) -> Result<Verdict> {
+    let Some(replay) = replay::replay_find(deps.db.read(), id).await? else {
+        return Ok(Outcome::Cancel { reason: "the replay is gone".to_owned() }.into());
+    };
+    if replay.state != "running" {
+        return Ok(Outcome::Cancel { reason: format!("the replay is {}", replay.state) }.into());
+    }
+    let limit = replay.rate_per_second.clamp(1, RATE_MAX).cast_unsigned();
+    let items = replay::replay_items(deps.db.read(), id, true, 0, limit).await?;
+    if items.is_empty() {
+        let effects = vec![Effect::ReplayDone { replay_id: id.clone() }];
+        return Ok(Verdict { outcome: Outcome::Done, ledger: None, effects });
+    }
+    let mut effects = Vec::new();
+    for item in items {
+        let (state, result) = if replay.dry_run {
+            ("tried", Some(dry_run(deps, &item.job_id, now_ms).await?.to_string()))
+        } else {
+            effects.push(Effect::JobRequeue { job_id: item.job_id.clone() });
+            ("replayed", None)
+        };
+        effects.push(Effect::ReplayItem { replay_id: id.clone(), n: item.n, state, result });
+    }
+    Ok(Verdict { outcome: Outcome::Snooze { until_ms: now_ms + 1_000 }, ledger: None, effects })
+}
+
+/// Runs one job's handler and writes its changes in a transaction that is rolled back. Tells what
+/// the ledger would have gained or lost.
+pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_json::Value> {
+    let Some(target) = job::job_find(deps.db.read(), id).await? else {
+        return Ok(json!({ "outcome": "gone" }));
+    };
+    if target.kind == JobKind::ReplayRun.as_str() || target.kind == JobKind::Retention.as_str() {
+        return Ok(json!({ "outcome": "not tried", "reason": "jobs of this kind have no dry run" }));
+    }
+    let payload = match &target.event_id {
+        Some(event_id) => event::event_payloads(deps.db.read(), &[event_id]).await?.pop().map(|(_, bytes)| bytes),
+        None => None,
+    };
+    let claimed = Claimed { job: target, epoch: 0, started_at_ms: now_ms, payload };
+    let verdict = handler::handle(deps, &claimed, now_ms).await?;
+    let mut report = match &verdict.outcome {
+        Outcome::Done => json!({ "outcome": "done" }),
+        Outcome::Snooze { .. } => json!({ "outcome": "snooze" }),
+        Outcome::Retry { reason } => json!({ "outcome": "retry", "reason": reason }),
+        Outcome::Cancel { reason } => json!({ "outcome": "cancel", "reason": reason }),
+        Outcome::Dead { reason } => json!({ "outcome": "dead", "reason": reason }),
+    };
+    let tx = deps.db.begin().await?;
+    let mut unit = Unit { account: None, finishes: Vec::new(), effects: verdict.effects };
+    if let Some((customer, command)) = verdict.ledger {
+        let used = match &command.idempotency_key {
+            Some(key) => account::entry_find_by_key(&tx, &customer, key).await?,
+            None => None,
+        };
+        let current = account::account_find(&tx, &customer).await?.ok_or(Error::NotFound("account"))?;
+        match (used, decide(&current, &command, now_ms)) {
+            (Some(entry), _) => report["ledger"] = json!({ "amount": 0, "already": entry.amount }),
+            (None, Err(refusal)) => report["ledger"] = json!({ "amount": 0, "refused": refusal.to_string() }),
+            (None, Ok(decision)) => {
+                let amount = decision.account.balance - current.balance;
+                report["ledger"] = json!({
+                    "customer_id": customer.as_str(),
+                    "amount": amount,
+                    "balance_after": decision.account.balance,
+                });
+                unit.account = Some(account::AccountWrite {
+                    customer_id: customer,
+                    expected_version: current.version,
+                    account: decision.account,
+                    entries: decision.entries,
+                    now_ms,
+                });
+            }
+        }
+    }
+    report["changes"] = json!(unit.effects.len());
+    if write_unit(&tx, &unit, &deps.node, now_ms).await?.is_none() {
+        report["outcome"] = json!("would be tried again");
+    }
+    tx.rollback().await?;
+    Ok(report)
+}

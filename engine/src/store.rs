@@ -1,0 +1,66 @@
+//! All SQL of the project, by noun. Functions take a connection or a transaction; the use case owns
+//! the transaction. One text of SQL serves both databases: parameters are `$1`, lists of rows go in
+//! through [`Rows`], times are milliseconds and JSON is text.
+
+pub mod account;
+pub mod api_key;
+pub mod attempt;
+pub mod audit;
+pub mod commit;
+pub mod customer;
+mod db;
+pub mod event;
+pub mod job;
+pub mod replay;
+mod rows;
+pub mod stream;
+pub mod subscription;
+
+pub use db::{Db, DbOptions};
+pub use rows::{Cell, Kind, Rows};
+
+use crate::error::{Error, Result};
+use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};
+
+/// A statement with its values.
+fn statement(db: &impl ConnectionTrait, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(db.get_database_backend(), sql, values)
+}
+
+/// Runs a statement; how many rows it touched.
+async fn execute(db: &impl ConnectionTrait, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
+    Ok(db.execute_raw(statement(db, sql, values)).await?.rows_affected())
+}
+
+/// Runs a query for at most one row.
+async fn query_one(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Option<QueryResult>> {
+    Ok(db.query_one_raw(statement(db, sql, values)).await?)
+}
+
+/// Runs a query for all its rows; the query itself carries the limit.
+async fn query_all(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<QueryResult>> {
+    Ok(db.query_all_raw(statement(db, sql, values)).await?)
+}
+
+/// Reads a column.
+fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T> {
+    row.try_get("", column).map_err(Error::from)
+}
+
+/// Writes a small value as JSON text.
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))
+}
+
+/// Reads JSON text that we wrote.
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::Corrupt(error.to_string()))
+}

@@ -1,0 +1,235 @@
+//! Rows of `accounts` and `ledger_entries`.
+
+use super::{Kind, Rows, execute, from_json, get, query_all, query_one, to_json};
+use crate::clock::TimeMs;
+use crate::error::{Error, Result};
+use crate::ids::{CustomerId, HoldId};
+use crate::ledger::{Account, Entry, EntryKind};
+use sea_orm::{ConnectionTrait, QueryResult};
+
+const ENTRY_COLUMNS: &str = "customer_id, seq, kind, amount, held_delta, balance_after, held_after, source, \
+                             reference, idempotency_key, request_hash, metadata, detail, hold_id, created_at_ms";
+
+/// The new state of one account with the entries that lead to it.
+#[derive(Debug, Clone)]
+pub struct AccountWrite {
+    /// Whose account.
+    pub customer_id: CustomerId,
+    /// The version it was decided on; the write is refused if the stored one differs.
+    pub expected_version: i64,
+    /// The account afterwards.
+    pub account: Account,
+    /// What to append.
+    pub entries: Vec<Entry>,
+    /// When it was decided.
+    pub now_ms: TimeMs,
+}
+
+/// Inserts a new, empty account.
+pub async fn account_insert(db: &impl ConnectionTrait, customer: &CustomerId, now_ms: TimeMs) -> Result<()> {
+    execute(
+        db,
+        "INSERT INTO accounts (customer_id, balance, held, version, floor, open, updated_at_ms) \
+         VALUES ($1, 0, 0, 0, 0, '{}', $2)",
+        [customer.as_str().into(), now_ms.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+fn read_account(row: &QueryResult) -> Result<Account> {
+    let open: String = get(row, "open")?;
+    Ok(Account {
+        balance: get(row, "balance")?,
+        held: get(row, "held")?,
+        version: get(row, "version")?,
+        floor: get(row, "floor")?,
+        open: from_json(&open)?,
+    })
+}
+
+/// One account.
+pub async fn account_find(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Account>> {
+    let sql = "SELECT balance, held, version, floor, open FROM accounts WHERE customer_id = $1";
+    query_one(db, sql, [customer.as_str().into()]).await?.map(|row| read_account(&row)).transpose()
+}
+
+/// Accounts after the cursor in the order of their customers, for `verify`.
+pub async fn account_page(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<Vec<(CustomerId, Account)>> {
+    let sql = "SELECT customer_id, balance, held, version, floor, open FROM accounts \
+               WHERE customer_id > $1 ORDER BY customer_id LIMIT $2";
+    let rows = query_all(db, sql, [after.into(), limit.cast_signed().into()]).await?;
+    rows.iter().map(|row| Ok((CustomerId::trusted(get(row, "customer_id")?), read_account(row)?))).collect()
+}
+
+/// Writes many accounts at once, each only if its stored version is the expected one. Gives the
+/// customers that were written.
+pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<Vec<String>> {
+    let mut rows = Rows::new(&[
+        ("customer_id", Kind::Text),
+        ("expected", Kind::Int),
+        ("balance", Kind::Int),
+        ("held", Kind::Int),
+        ("version", Kind::Int),
+        ("open", Kind::Text),
+        ("now_ms", Kind::Int),
+    ]);
+    for write in writes {
+        rows.push([
+            write.customer_id.as_str().into(),
+            write.expected_version.into(),
+            write.account.balance.into(),
+            write.account.held.into(),
+            write.account.version.into(),
+            to_json(&write.account.open)?.into(),
+            write.now_ms.into(),
+        ]);
+    }
+    let sql = "UPDATE accounts SET balance = r.balance, held = r.held, version = r.version, open = r.open, \
+               updated_at_ms = r.now_ms FROM {rows} \
+               WHERE accounts.customer_id = r.customer_id AND accounts.version = r.expected \
+               RETURNING accounts.customer_id AS customer_id";
+    let updated = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    updated.iter().map(|row| get(row, "customer_id")).collect()
+}
+
+/// Appends the entries of many accounts at once. Gives how many were appended: fewer than given if
+/// an idempotency key was used before.
+pub async fn entry_append_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<u64> {
+    let mut rows = Rows::new(&[
+        ("customer_id", Kind::Text),
+        ("seq", Kind::Int),
+        ("kind", Kind::Text),
+        ("amount", Kind::Int),
+        ("held_delta", Kind::Int),
+        ("balance_after", Kind::Int),
+        ("held_after", Kind::Int),
+        ("source", Kind::Text),
+        ("reference", Kind::Text),
+        ("idempotency_key", Kind::Text),
+        ("request_hash", Kind::Text),
+        ("metadata", Kind::Text),
+        ("detail", Kind::Text),
+        ("hold_id", Kind::Text),
+        ("created_at_ms", Kind::Int),
+    ]);
+    for write in writes {
+        for entry in &write.entries {
+            rows.push([
+                write.customer_id.as_str().into(),
+                entry.seq.into(),
+                entry.kind.as_str().into(),
+                entry.amount.into(),
+                entry.held_delta.into(),
+                entry.balance_after.into(),
+                entry.held_after.into(),
+                entry.source.as_str().into(),
+                entry.reference.clone().into(),
+                entry.idempotency_key.clone().into(),
+                entry.request_hash.clone().into(),
+                entry.metadata.clone().into(),
+                to_json(&entry.detail)?.into(),
+                entry.hold_id.as_ref().map(|id| id.as_str().to_owned()).into(),
+                entry.created_at_ms.into(),
+            ]);
+        }
+    }
+    let sql = format!(
+        "INSERT INTO ledger_entries ({ENTRY_COLUMNS}) SELECT {ENTRY_COLUMNS} FROM {{rows}} \
+         WHERE true ON CONFLICT (customer_id, idempotency_key) DO NOTHING"
+    );
+    let inserted = db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    Ok(inserted.rows_affected())
+}
+
+fn read_entry(row: &QueryResult) -> Result<Entry> {
+    let kind: String = get(row, "kind")?;
+    let detail: String = get(row, "detail")?;
+    let hold_id: Option<String> = get(row, "hold_id")?;
+    Ok(Entry {
+        seq: get(row, "seq")?,
+        kind: EntryKind::parse(&kind).ok_or_else(|| Error::Corrupt(format!("entry kind {kind}")))?,
+        amount: get(row, "amount")?,
+        held_delta: get(row, "held_delta")?,
+        balance_after: get(row, "balance_after")?,
+        held_after: get(row, "held_after")?,
+        source: get(row, "source")?,
+        reference: get(row, "reference")?,
+        idempotency_key: get(row, "idempotency_key")?,
+        request_hash: get(row, "request_hash")?,
+        metadata: get(row, "metadata")?,
+        hold_id: hold_id.map(HoldId::trusted),
+        detail: from_json(&detail)?,
+        created_at_ms: get(row, "created_at_ms")?,
+    })
+}
+
+/// The entry that was made under an idempotency key.
+pub async fn entry_find_by_key(db: &impl ConnectionTrait, customer: &CustomerId, key: &str) -> Result<Option<Entry>> {
+    let sql = format!("SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND idempotency_key = $2");
+    query_one(db, &sql, [customer.as_str().into(), key.into()]).await?.map(|row| read_entry(&row)).transpose()
+}
+
+/// Which of many (customer, key) pairs were used before, with their entries.
+pub async fn entry_find_by_keys(
+    db: &impl ConnectionTrait,
+    pairs: &[(&CustomerId, &str)],
+) -> Result<Vec<(String, Entry)>> {
+    let mut rows = Rows::new(&[("customer", Kind::Text), ("key", Kind::Text)]);
+    for (customer, key) in pairs {
+        rows.push([customer.as_str().into(), (*key).into()]);
+    }
+    let columns = ENTRY_COLUMNS.split(", ").map(|column| format!("e.{column} AS {column}")).collect::<Vec<_>>();
+    let sql = format!(
+        "SELECT {} FROM {{rows}} JOIN ledger_entries e ON e.customer_id = r.customer AND e.idempotency_key = r.key",
+        columns.join(", ")
+    );
+    let found = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    found.iter().map(|row| Ok((get(row, "customer_id")?, read_entry(row)?))).collect()
+}
+
+/// The latest entry of a hold: what became of it.
+pub async fn entry_last_of_hold(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    hold: &HoldId,
+) -> Result<Option<Entry>> {
+    let sql = format!(
+        "SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND hold_id = $2 ORDER BY seq DESC LIMIT 1"
+    );
+    query_one(db, &sql, [customer.as_str().into(), hold.as_str().into()]).await?.map(|row| read_entry(&row)).transpose()
+}
+
+/// One entry by its place.
+pub async fn entry_find(db: &impl ConnectionTrait, customer: &CustomerId, seq: i64) -> Result<Option<Entry>> {
+    let sql = format!("SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND seq = $2");
+    query_one(db, &sql, [customer.as_str().into(), seq.into()]).await?.map(|row| read_entry(&row)).transpose()
+}
+
+/// A customer's entries, latest first, below `before`.
+pub async fn entry_list(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    before: Option<i64>,
+    limit: u64,
+) -> Result<Vec<Entry>> {
+    let sql = format!(
+        "SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3"
+    );
+    let values = [customer.as_str().into(), before.unwrap_or(i64::MAX).into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(read_entry).collect()
+}
+
+/// A customer's entries, oldest first, above `after`, for `verify`.
+pub async fn entry_page(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<Entry>> {
+    let sql = format!(
+        "SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+    );
+    let values = [customer.as_str().into(), after.into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(read_entry).collect()
+}

@@ -1,0 +1,255 @@
+//! Group commit: many decisions in one transaction, each of them whole or not at all.
+//!
+//! A unit is all that must commit together: one account's new state with its entries, the ends of
+//! attempts, other effects. Units of one call share a transaction and its one flush to disk. When a
+//! unit turns out to be impossible (somebody else wrote the account, the lease is lost, an
+//! idempotency key was used before) the transaction is rolled back and tried again without it.
+
+use super::account::AccountWrite;
+use super::{Db, account, attempt, audit, customer, job, replay, stream, subscription};
+use crate::clock::TimeMs;
+use crate::effect::Effect;
+use crate::error::Result;
+use crate::ids::CustomerId;
+use crate::job::{JobFinish, Wake};
+use crate::ledger::Entry;
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use std::collections::{HashMap, HashSet};
+
+/// What commits together.
+#[derive(Debug, Clone, Default)]
+pub struct Unit {
+    /// One account's change.
+    pub account: Option<AccountWrite>,
+    /// Ends of attempts.
+    pub finishes: Vec<JobFinish>,
+    /// Everything else.
+    pub effects: Vec<Effect>,
+}
+
+/// What became of a unit.
+#[derive(Debug, Clone)]
+pub enum UnitResult {
+    /// All of it is committed. Jobs that it made or put off are to be woken.
+    Committed(Vec<Wake>),
+    /// The account was written by somebody else: load it and decide again.
+    Stale,
+    /// These keys were used before, by these entries: answer them, decide the rest again.
+    KeysUsed(Vec<Entry>),
+    /// These streams are no longer leased under the given epoch: the results do not count.
+    Fenced(Vec<String>),
+}
+
+/// Commits units; the results are in the order of the units. An error means that the transaction
+/// was not committed, or, if the connection broke during COMMIT, that nobody knows: the caller loads
+/// the accounts again before it decides anything else.
+pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -> Result<Vec<UnitResult>> {
+    let mut results: Vec<Option<UnitResult>> = units.iter().map(|_| None).collect();
+    loop {
+        let open: Vec<usize> = (0..units.len()).filter(|at| results[*at].is_none()).collect();
+        if open.is_empty() {
+            break;
+        }
+        let tx = db.begin().await?;
+        let mut attempt = Attempt { tx: &tx, units, open: &open, node, now_ms };
+        match attempt.run().await? {
+            Run::Whole(wakes) => {
+                tx.commit().await?;
+                for (at, wakes) in open.iter().zip(wakes) {
+                    results[*at] = Some(UnitResult::Committed(wakes));
+                }
+            }
+            Run::Without(impossible) => {
+                tx.rollback().await?;
+                for (at, result) in impossible {
+                    results[at] = Some(result);
+                }
+            }
+        }
+    }
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// Writes one unit inside a transaction of the caller, who commits or rolls back. Gives `None` if
+/// the unit is impossible.
+pub async fn write_unit(
+    tx: &DatabaseTransaction,
+    unit: &Unit,
+    node: &str,
+    now_ms: TimeMs,
+) -> Result<Option<Vec<Wake>>> {
+    let units = std::slice::from_ref(unit);
+    match (Attempt { tx, units, open: &[0], node, now_ms }).run().await? {
+        Run::Whole(wakes) => Ok(Some(wakes.into_iter().flatten().collect())),
+        Run::Without(_) => Ok(None),
+    }
+}
+
+enum Run {
+    Whole(Vec<Vec<Wake>>),
+    Without(HashMap<usize, UnitResult>),
+}
+
+struct Attempt<'a> {
+    tx: &'a DatabaseTransaction,
+    units: &'a [Unit],
+    open: &'a [usize],
+    node: &'a str,
+    now_ms: TimeMs,
+}
+
+impl<'a> Attempt<'a> {
+    fn units(&self) -> impl Iterator<Item = (usize, &'a Unit)> {
+        let (units, open) = (self.units, self.open);
+        open.iter().map(move |at| (*at, &units[*at]))
+    }
+
+    async fn run(&mut self) -> Result<Run> {
+        // Leases first: the locked stream rows keep every other node from taking the same jobs up.
+        let fenced = self.release_leases().await?;
+        if !fenced.is_empty() {
+            return Ok(Run::Without(fenced));
+        }
+        let stale = self.write_accounts().await?;
+        if !stale.is_empty() {
+            return Ok(Run::Without(stale));
+        }
+        let used = self.append_entries().await?;
+        if !used.is_empty() {
+            return Ok(Run::Without(used));
+        }
+        self.finish_jobs().await?;
+        let mut wakes = Vec::with_capacity(self.open.len());
+        for (_, unit) in self.units() {
+            let mut unit_wakes: Vec<Wake> = unit.finishes.iter().filter_map(JobFinish::wake).collect();
+            for effect in &unit.effects {
+                unit_wakes.extend(apply(self.tx, effect, self.now_ms).await?);
+            }
+            wakes.push(unit_wakes);
+        }
+        Ok(Run::Whole(wakes))
+    }
+
+    async fn release_leases(&self) -> Result<HashMap<usize, UnitResult>> {
+        let mut leases: Vec<_> = self.units().flat_map(|(_, unit)| &unit.finishes).map(lease).collect();
+        let mut fenced: HashMap<usize, UnitResult> = HashMap::new();
+        if leases.is_empty() {
+            return Ok(fenced);
+        }
+        leases.sort_unstable();
+        let released = stream::stream_release_many(self.tx, &leases, self.now_ms).await?;
+        if released.len() < leases.len() {
+            let released: HashSet<&str> = released.iter().map(String::as_str).collect();
+            for (at, unit) in self.units() {
+                let lost: Vec<String> = unit
+                    .finishes
+                    .iter()
+                    .filter(|finish| !released.contains(finish.stream_key.as_str()))
+                    .map(|finish| finish.stream_key.clone())
+                    .collect();
+                if !lost.is_empty() {
+                    fenced.insert(at, UnitResult::Fenced(lost));
+                }
+            }
+        }
+        Ok(fenced)
+    }
+
+    fn writes(&self) -> Vec<(usize, &'a AccountWrite)> {
+        let mut writes: Vec<_> =
+            self.units().filter_map(|(at, unit)| unit.account.as_ref().map(|write| (at, write))).collect();
+        writes.sort_unstable_by(|(_, a), (_, b)| a.customer_id.cmp(&b.customer_id));
+        writes
+    }
+
+    async fn write_accounts(&self) -> Result<HashMap<usize, UnitResult>> {
+        let writes = self.writes();
+        if writes.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let list: Vec<&AccountWrite> = writes.iter().map(|(_, write)| *write).collect();
+        let updated = account::account_update_many(self.tx, &list).await?;
+        if updated.len() == writes.len() {
+            return Ok(HashMap::new());
+        }
+        let updated: HashSet<&str> = updated.iter().map(String::as_str).collect();
+        let stale = writes.iter().filter(|(_, write)| !updated.contains(write.customer_id.as_str()));
+        Ok(stale.map(|(at, _)| (*at, UnitResult::Stale)).collect())
+    }
+
+    async fn append_entries(&self) -> Result<HashMap<usize, UnitResult>> {
+        let writes = self.writes();
+        let list: Vec<&AccountWrite> = writes.iter().map(|(_, write)| *write).collect();
+        let expected: u64 = list.iter().map(|write| write.entries.len() as u64).sum();
+        if expected == 0 || account::entry_append_many(self.tx, &list).await? == expected {
+            return Ok(HashMap::new());
+        }
+        // Rare: find out which keys were used before. What this transaction itself appended has a
+        // sequence number above the version that was expected.
+        let pairs: Vec<(&CustomerId, &str)> = list
+            .iter()
+            .flat_map(|write| write.entries.iter().map(|entry| (&write.customer_id, entry.idempotency_key.as_deref())))
+            .filter_map(|(customer, key)| key.map(|key| (customer, key)))
+            .collect();
+        let found = account::entry_find_by_keys(self.tx, &pairs).await?;
+        let mut used: HashMap<usize, UnitResult> = HashMap::new();
+        for (at, write) in writes {
+            let entries: Vec<Entry> = found
+                .iter()
+                .filter(|(customer, entry)| {
+                    customer == write.customer_id.as_str() && entry.seq <= write.expected_version
+                })
+                .map(|(_, entry)| entry.clone())
+                .collect();
+            if !entries.is_empty() {
+                used.insert(at, UnitResult::KeysUsed(entries));
+            }
+        }
+        if used.is_empty() {
+            // Two entries of one unit under one key: the caller must not do that, and a retry would
+            // not end.
+            return Err(crate::error::Error::Corrupt("an idempotency key twice in one unit".to_owned()));
+        }
+        Ok(used)
+    }
+
+    async fn finish_jobs(&self) -> Result<()> {
+        let finishes: Vec<&JobFinish> = self.units().flat_map(|(_, unit)| &unit.finishes).collect();
+        if finishes.is_empty() {
+            return Ok(());
+        }
+        job::job_finish_many(self.tx, &finishes).await?;
+        attempt::attempt_insert_many(self.tx, &finishes, self.node).await
+    }
+}
+
+fn lease(finish: &JobFinish) -> (&str, i64, Option<&str>) {
+    let pause = finish.blocks_stream.then_some("a job of this stream is dead and what follows depends on it");
+    (&finish.stream_key, finish.epoch, pause)
+}
+
+/// Writes one effect.
+async fn apply(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Result<Vec<Wake>> {
+    match effect {
+        Effect::PlanSet { customer_id, plan } => customer::customer_set_plan(tx, customer_id, *plan, now_ms).await?,
+        Effect::StripeLink { customer_id, stripe_customer_id } => {
+            customer::customer_link_stripe(tx, customer_id, stripe_customer_id, now_ms).await?;
+        }
+        Effect::SubscriptionPut(subscription) => {
+            subscription::subscription_put(tx, subscription, now_ms).await?;
+        }
+        Effect::JobInsert(new) => return job::job_insert_many(tx, std::slice::from_ref(new), now_ms).await,
+        Effect::JobCancel { unique_key, reason } => job::job_cancel_unique(tx, unique_key, reason, now_ms).await?,
+        Effect::JobRequeue { job_id } => {
+            return Ok(job::job_requeue(tx, job_id, now_ms).await?.into_iter().collect());
+        }
+        Effect::ReplayItem { replay_id, n, state, result } => {
+            replay::replay_item_finish(tx, replay_id, *n, state, result.as_deref()).await?;
+        }
+        Effect::ReplayDone { replay_id } => {
+            replay::replay_move(tx, replay_id, &["running"], "done", Some(now_ms)).await?;
+        }
+        Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
+    }
+    Ok(Vec::new())
+}

@@ -1,0 +1,113 @@
+//! Rows of `customers`.
+
+use super::{execute, get, query_all, query_one};
+use crate::clock::TimeMs;
+use crate::customer::{Customer, Email, Plan};
+use crate::error::{Error, Result};
+use crate::ids::CustomerId;
+use sea_orm::{ConnectionTrait, QueryResult};
+
+const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms";
+
+fn read(row: &QueryResult) -> Result<Customer> {
+    let plan: String = get(row, "plan")?;
+    Ok(Customer {
+        id: CustomerId::trusted(get(row, "id")?),
+        email: get(row, "email")?,
+        name: get(row, "name")?,
+        source: get(row, "source")?,
+        plan: Plan::parse(&plan).ok_or_else(|| Error::Corrupt(format!("plan {plan}")))?,
+        stripe_customer_id: get(row, "stripe_customer_id")?,
+        has_payment_method: get(row, "has_payment_method")?,
+        created_at_ms: get(row, "created_at_ms")?,
+    })
+}
+
+/// Inserts a customer. False if its e-mail address is taken.
+pub async fn customer_insert(db: &impl ConnectionTrait, customer: &Customer, email: &Email) -> Result<bool> {
+    let rows = execute(
+        db,
+        "INSERT INTO customers (id, email, email_normalized, name, source, plan, stripe_customer_id, \
+         has_payment_method, created_at_ms, updated_at_ms) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$9) \
+         ON CONFLICT (email_normalized) DO NOTHING",
+        [
+            customer.id.as_str().into(),
+            email.given.as_str().into(),
+            email.normalized.as_str().into(),
+            customer.name.as_str().into(),
+            customer.source.as_str().into(),
+            customer.plan.as_str().into(),
+            customer.stripe_customer_id.clone().into(),
+            customer.has_payment_method.into(),
+            customer.created_at_ms.into(),
+        ],
+    )
+    .await?;
+    Ok(rows == 1)
+}
+
+/// One customer.
+pub async fn customer_find(db: &impl ConnectionTrait, id: &CustomerId) -> Result<Option<Customer>> {
+    let sql = format!("SELECT {COLUMNS} FROM customers WHERE id = $1");
+    query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The customer that a Stripe customer belongs to.
+pub async fn customer_find_by_stripe(db: &impl ConnectionTrait, stripe_customer_id: &str) -> Result<Option<Customer>> {
+    let sql = format!("SELECT {COLUMNS} FROM customers WHERE stripe_customer_id = $1");
+    query_one(db, &sql, [stripe_customer_id.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The customer with this address.
+pub async fn customer_find_by_email(db: &impl ConnectionTrait, normalized: &str) -> Result<Option<Customer>> {
+    let sql = format!("SELECT {COLUMNS} FROM customers WHERE email_normalized = $1");
+    query_one(db, &sql, [normalized.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Customers newest first, below the cursor, whose address, name, id or Stripe id contains the text.
+pub async fn customer_search(
+    db: &impl ConnectionTrait,
+    text: &str,
+    before: Option<&str>,
+    limit: u64,
+) -> Result<Vec<Customer>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM customers WHERE ($1 = '' OR email_normalized LIKE $2 ESCAPE '\\' \
+         OR LOWER(name) LIKE $2 ESCAPE '\\' OR id = $1 OR stripe_customer_id = $1) \
+         AND ($3 = '' OR id < $3) ORDER BY id DESC LIMIT $4"
+    );
+    let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let values =
+        [text.into(), format!("%{escaped}%").into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(read).collect()
+}
+
+/// Moves a customer to a plan.
+pub async fn customer_set_plan(
+    db: &impl ConnectionTrait,
+    id: &CustomerId,
+    plan: Plan,
+    now_ms: TimeMs,
+) -> Result<()> {
+    let values = [id.as_str().into(), plan.as_str().into(), now_ms.into()];
+    execute(db, "UPDATE customers SET plan = $2, updated_at_ms = $3 WHERE id = $1 AND plan <> $2", values).await?;
+    Ok(())
+}
+
+/// Links a customer to its Stripe customer, unless it has one already.
+pub async fn customer_link_stripe(
+    db: &impl ConnectionTrait,
+    id: &CustomerId,
+    stripe_customer_id: &str,
+    now_ms: TimeMs,
+) -> Result<()> {
+    let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into()];
+    execute(
+        db,
+        "UPDATE customers SET stripe_customer_id = $2, updated_at_ms = $3 \
+         WHERE id = $1 AND stripe_customer_id IS NULL",
+        values,
+    )
+    .await?;
+    Ok(())
+}

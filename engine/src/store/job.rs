@@ -1,0 +1,372 @@
+//! Rows of `jobs`.
+
+use super::{Kind, Rows, execute, get, query_all, query_one};
+use crate::clock::TimeMs;
+use crate::error::{Error, Result};
+use crate::ids::{CustomerId, EventId, JobId};
+use crate::job::{Job, JobFinish, JobKind, JobState, NewJob, Wake};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
+use std::collections::{BTreeMap, HashMap};
+
+const COLUMNS: &str = "id, kind, args, stream_key, seq, state, attempt, attempts_max, rescues, run_at_ms, unique_key, \
+                       event_id, customer_id, last_error, created_at_ms, finished_at_ms";
+
+pub(super) fn read(row: &QueryResult) -> Result<Job> {
+    let state: String = get(row, "state")?;
+    Ok(Job {
+        id: JobId::trusted(get(row, "id")?),
+        kind: get(row, "kind")?,
+        args: get(row, "args")?,
+        stream_key: get(row, "stream_key")?,
+        seq: get(row, "seq")?,
+        state: JobState::parse(&state).ok_or_else(|| Error::Corrupt(format!("job state {state}")))?,
+        attempt: get(row, "attempt")?,
+        attempts_max: get(row, "attempts_max")?,
+        rescues: get(row, "rescues")?,
+        run_at_ms: get(row, "run_at_ms")?,
+        unique_key: get(row, "unique_key")?,
+        event_id: get::<Option<String>>(row, "event_id")?.map(EventId::trusted),
+        customer_id: get::<Option<String>>(row, "customer_id")?.map(CustomerId::trusted),
+        last_error: get(row, "last_error")?,
+        created_at_ms: get(row, "created_at_ms")?,
+        finished_at_ms: get(row, "finished_at_ms")?,
+    })
+}
+
+/// Inserts jobs. Each gets the next sequence number of its stream; the stream's row stays locked
+/// until the transaction ends, so the order of the numbers is the order of the commits. Streams are
+/// locked in the order of their keys, so two inserts never wait for each other in a circle. A job
+/// whose unique key exists is left out. Gives what to wake once the transaction is committed.
+pub async fn job_insert_many(db: &impl ConnectionTrait, jobs: &[NewJob], now_ms: TimeMs) -> Result<Vec<Wake>> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut next = streams_advance(db, jobs).await?;
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("kind", Kind::Text),
+        ("args", Kind::Text),
+        ("stream_key", Kind::Text),
+        ("seq", Kind::Int),
+        ("state", Kind::Text),
+        ("attempts_max", Kind::Int),
+        ("run_at_ms", Kind::Int),
+        ("unique_key", Kind::Text),
+        ("event_id", Kind::Text),
+        ("customer_id", Kind::Text),
+        ("last_error", Kind::Text),
+        ("created_at_ms", Kind::Int),
+        ("finished_at_ms", Kind::Int),
+    ]);
+    for job in jobs {
+        let stream = job.stream();
+        let seq = next.get_mut(&stream).ok_or_else(|| Error::Corrupt(format!("stream {stream} has no row")))?;
+        *seq += 1;
+        rows.push([
+            job.id.as_str().into(),
+            job.kind.as_str().into(),
+            job.args.as_str().into(),
+            stream.into(),
+            (*seq).into(),
+            job.state.as_str().into(),
+            job.kind.attempts_max().into(),
+            job.run_at_ms.into(),
+            job.unique_key.clone().into(),
+            job.event_id.as_ref().map(|id| id.as_str().to_owned()).into(),
+            job.customer_id.as_ref().map(|id| id.as_str().to_owned()).into(),
+            job.last_error.clone().into(),
+            now_ms.into(),
+            (job.state != JobState::Available).then_some(now_ms).into(),
+        ]);
+    }
+    let sql = "INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempts_max, run_at_ms, unique_key, \
+               event_id, customer_id, last_error, created_at_ms, finished_at_ms) \
+               SELECT id, kind, args, stream_key, seq, state, attempts_max, run_at_ms, unique_key, event_id, \
+               customer_id, last_error, created_at_ms, finished_at_ms FROM {rows} WHERE true \
+               ON CONFLICT (unique_key) DO NOTHING RETURNING id, stream_key, run_at_ms, state";
+    let inserted = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    let mut wakes = Vec::new();
+    for row in &inserted {
+        let state: String = get(row, "state")?;
+        if state == JobState::Available.as_str() {
+            wakes.push(Wake {
+                stream_key: get(row, "stream_key")?,
+                job_id: JobId::trusted(get(row, "id")?),
+                attempt: 0,
+                run_at_ms: get(row, "run_at_ms")?,
+            });
+        }
+    }
+    Ok(wakes)
+}
+
+/// Reserves sequence numbers; gives the last number used before this call for each stream.
+async fn streams_advance(db: &impl ConnectionTrait, jobs: &[NewJob]) -> Result<HashMap<String, i64>> {
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    for job in jobs {
+        *counts.entry(job.stream()).or_default() += 1;
+    }
+    let mut rows = Rows::new(&[("key", Kind::Text), ("n", Kind::Int)]);
+    for (key, n) in &counts {
+        rows.push([key.as_str().into(), (*n).into()]);
+    }
+    let sql = "INSERT INTO streams (key, last_seq) SELECT key, n FROM {rows} WHERE true \
+               ON CONFLICT (key) DO UPDATE SET last_seq = streams.last_seq + excluded.last_seq \
+               RETURNING key, last_seq";
+    let advanced = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    let mut before = HashMap::new();
+    for row in &advanced {
+        let key: String = get(row, "key")?;
+        let last: i64 = get(row, "last_seq")?;
+        let n = counts.get(&key).copied().unwrap_or(0);
+        before.insert(key, last - n);
+    }
+    Ok(before)
+}
+
+/// One job.
+pub async fn job_find(db: &impl ConnectionTrait, id: &JobId) -> Result<Option<Job>> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE id = $1");
+    query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The job that processes an event.
+pub async fn job_find_by_event(db: &impl ConnectionTrait, event: &EventId) -> Result<Option<Job>> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE event_id = $1");
+    query_one(db, &sql, [event.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// What to look for among jobs. Empty fields match everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct JobFilter {
+    /// `scheduled`, `available`, `running`, `succeeded`, `cancelled` or `dead`.
+    pub state: Option<String>,
+    /// A kind such as `stripe.event`.
+    pub kind: Option<String>,
+    /// A stream.
+    pub stream: Option<String>,
+    /// A type of event such as `invoice.paid`.
+    pub event_type: Option<String>,
+    /// Text that the last error contains.
+    pub error: Option<String>,
+    /// Made at or after this.
+    pub created_from_ms: Option<TimeMs>,
+    /// Made before this.
+    pub created_to_ms: Option<TimeMs>,
+}
+
+impl JobFilter {
+    /// The WHERE clause over `jobs j` and its values, which begin at parameter `$1`.
+    fn clause(&self, now_ms: TimeMs) -> (String, Vec<Value>) {
+        let mut parts = vec!["1 = 1".to_owned()];
+        let mut values: Vec<Value> = Vec::new();
+        let mut add = |text: &str, value: Value| {
+            values.push(value);
+            parts.push(text.replace('?', &format!("${}", values.len())));
+        };
+        match self.state.as_deref() {
+            Some("scheduled") => add("j.state = 'available' AND j.run_at_ms > ?", now_ms.into()),
+            Some("available") => add("j.state = 'available' AND j.run_at_ms <= ?", now_ms.into()),
+            Some(state) => add("j.state = ?", state.into()),
+            None => {}
+        }
+        if let Some(kind) = &self.kind {
+            add("j.kind = ?", kind.as_str().into());
+        }
+        if let Some(stream) = &self.stream {
+            add("j.stream_key = ?", stream.as_str().into());
+        }
+        if let Some(event_type) = &self.event_type {
+            add("j.event_id IN (SELECT id FROM events WHERE type = ?)", event_type.as_str().into());
+        }
+        if let Some(error) = &self.error {
+            let escaped = error.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+            add("j.last_error LIKE ? ESCAPE '\\'", format!("%{escaped}%").into());
+        }
+        if let Some(from) = self.created_from_ms {
+            add("j.created_at_ms >= ?", from.into());
+        }
+        if let Some(to) = self.created_to_ms {
+            add("j.created_at_ms < ?", to.into());
+        }
+        (parts.join(" AND "), values)
+    }
+}
+
+/// Jobs newest first, below the cursor (a job id; empty for the first page).
+pub async fn job_list(
+    db: &impl ConnectionTrait,
+    filter: &JobFilter,
+    before: &str,
+    limit: u64,
+    now_ms: TimeMs,
+) -> Result<Vec<Job>> {
+    let (clause, mut values) = filter.clause(now_ms);
+    values.push(before.into());
+    values.push(limit.cast_signed().into());
+    let (cursor, limit) = (values.len() - 1, values.len());
+    let sql = format!(
+        "SELECT {COLUMNS} FROM jobs j WHERE {clause} AND (${cursor} = '' OR j.id < ${cursor}) \
+         ORDER BY j.id DESC LIMIT ${limit}"
+    );
+    query_all(db, &sql, values).await?.iter().map(read).collect()
+}
+
+/// Oldest first: the jobs that a replay with this filter would touch, at most `limit`.
+pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, now_ms: TimeMs) -> Result<Vec<JobId>> {
+    let (clause, mut values) = filter.clause(now_ms);
+    values.push(limit.cast_signed().into());
+    let sql = format!(
+        "SELECT j.id AS id FROM jobs j WHERE {clause} AND j.state IN ('dead', 'cancelled', 'succeeded') \
+         ORDER BY j.stream_key, j.seq LIMIT ${}",
+        values.len()
+    );
+    query_all(db, &sql, values).await?.iter().map(|row| Ok(JobId::trusted(get(row, "id")?))).collect()
+}
+
+/// Marks the lowest unfinished job of each stream as running, if it is due, and gives it. The
+/// streams must be leased to the caller in the same transaction.
+pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[String], now_ms: TimeMs) -> Result<Vec<Job>> {
+    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
+    for stream in streams {
+        rows.push([stream.as_str().into(), now_ms.into()]);
+    }
+    let sql = format!(
+        "UPDATE jobs SET rescues = rescues + (CASE WHEN state = 'running' THEN 1 ELSE 0 END), state = 'running' \
+         FROM {{rows}} WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
+         AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) AND jobs.run_at_ms <= r.now_ms \
+         RETURNING {}",
+        COLUMNS.split(", ").map(|column| format!("jobs.{column} AS {column}")).collect::<Vec<_>>().join(", ")
+    );
+    let taken = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    taken.iter().map(read).collect()
+}
+
+/// Writes the ends of attempts. The leases must have been given up in the same transaction.
+pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish]) -> Result<u64> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("state", Kind::Text),
+        ("attempt", Kind::Int),
+        ("run_at_ms", Kind::Int),
+        ("reason", Kind::Text),
+        ("finished_at_ms", Kind::Int),
+    ]);
+    for finish in finishes {
+        rows.push([
+            finish.job_id.as_str().into(),
+            finish.state.as_str().into(),
+            finish.attempt_after.into(),
+            finish.run_at_ms.into(),
+            finish.reason.clone().into(),
+            (finish.state != JobState::Available).then_some(finish.finished_at_ms).into(),
+        ]);
+    }
+    let sql = "UPDATE jobs SET state = r.state, attempt = r.attempt, run_at_ms = r.run_at_ms, \
+               last_error = COALESCE(r.reason, CASE WHEN r.state = 'succeeded' THEN NULL ELSE jobs.last_error END), \
+               finished_at_ms = r.finished_at_ms \
+               FROM {rows} WHERE jobs.id = r.id AND jobs.state = 'running'";
+    Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
+}
+
+/// Makes an ended job available again with a fresh allowance of attempts.
+pub async fn job_requeue(db: &impl ConnectionTrait, id: &JobId, now_ms: TimeMs) -> Result<Option<Wake>> {
+    let Some(job) = job_find(db, id).await? else { return Ok(None) };
+    let allowance = JobKind::parse(&job.kind).map_or(job.attempts_max, JobKind::attempts_max);
+    let sql = "UPDATE jobs SET state = 'available', run_at_ms = $2, finished_at_ms = NULL, rescues = 0, \
+               attempts_max = attempt + $3 \
+               WHERE id = $1 AND state IN ('dead', 'cancelled', 'succeeded') RETURNING stream_key, attempt";
+    let row = query_one(db, sql, [id.as_str().into(), now_ms.into(), allowance.into()]).await?;
+    row.map(|row| {
+        Ok(Wake {
+            stream_key: get(&row, "stream_key")?,
+            job_id: id.clone(),
+            attempt: get(&row, "attempt")?,
+            run_at_ms: now_ms,
+        })
+    })
+    .transpose()
+}
+
+/// Cancels a job that waits. False if it does not wait (any more).
+pub async fn job_cancel(db: &impl ConnectionTrait, id: &JobId, reason: &str, now_ms: TimeMs) -> Result<bool> {
+    let sql = "UPDATE jobs SET state = 'cancelled', last_error = $2, finished_at_ms = $3 \
+               WHERE id = $1 AND state = 'available'";
+    Ok(execute(db, sql, [id.as_str().into(), reason.into(), now_ms.into()]).await? == 1)
+}
+
+/// Cancels the waiting job with a unique key, if there is one.
+pub async fn job_cancel_unique(db: &impl ConnectionTrait, key: &str, reason: &str, now_ms: TimeMs) -> Result<()> {
+    let sql = "UPDATE jobs SET state = 'cancelled', last_error = $2, finished_at_ms = $3 \
+               WHERE unique_key = $1 AND state = 'available'";
+    execute(db, sql, [key.into(), reason.into(), now_ms.into()]).await?;
+    Ok(())
+}
+
+/// Heads of streams that are due before `due_before_ms` while nobody works on their stream: what the
+/// embedded dispatcher runs and what the sweeper publishes again.
+pub async fn job_due(
+    db: &impl ConnectionTrait,
+    due_before_ms: TimeMs,
+    now_ms: TimeMs,
+    limit: u64,
+) -> Result<Vec<Wake>> {
+    let sql = "SELECT j.id AS id, j.stream_key AS stream_key, j.attempt AS attempt, j.run_at_ms AS run_at_ms \
+               FROM jobs j JOIN streams s ON s.key = j.stream_key \
+               WHERE j.state IN ('available', 'running') AND j.run_at_ms <= $1 \
+               AND s.paused_at_ms IS NULL AND (s.owner IS NULL OR s.lease_until_ms < $2) \
+               AND NOT EXISTS (SELECT 1 FROM jobs b WHERE b.stream_key = j.stream_key AND b.seq < j.seq \
+               AND b.state IN ('available', 'running')) \
+               ORDER BY j.run_at_ms LIMIT $3";
+    let rows = query_all(db, sql, [due_before_ms.into(), now_ms.into(), limit.cast_signed().into()]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Wake {
+                stream_key: get(row, "stream_key")?,
+                job_id: JobId::trusted(get(row, "id")?),
+                attempt: get(row, "attempt")?,
+                run_at_ms: get(row, "run_at_ms")?,
+            })
+        })
+        .collect()
+}
+
+/// Jobs waiting or running by kind, with the time of the one that is overdue longest.
+pub async fn job_queue(db: &impl ConnectionTrait) -> Result<Vec<(String, String, i64, TimeMs)>> {
+    let sql = "SELECT kind, state, COUNT(*) AS n, MIN(run_at_ms) AS oldest_ms FROM jobs \
+               WHERE state IN ('available', 'running') GROUP BY kind, state \
+               UNION ALL SELECT kind, state, COUNT(*) AS n, MIN(run_at_ms) AS oldest_ms FROM jobs \
+               WHERE state = 'dead' GROUP BY kind, state";
+    let rows = query_all(db, sql, []).await?;
+    rows.iter()
+        .map(|row| Ok((get(row, "kind")?, get(row, "state")?, get(row, "n")?, get(row, "oldest_ms")?)))
+        .collect()
+}
+
+/// Deletes up to `limit` jobs that ended well before `before_ms`, with their attempts and events.
+/// Gives how many. Dead jobs are kept until somebody has dealt with them.
+pub async fn job_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
+    let sql = "SELECT id, event_id FROM jobs WHERE state IN ('succeeded', 'cancelled') AND finished_at_ms < $1 \
+               ORDER BY id LIMIT $2";
+    let found = query_all(db, sql, [before_ms.into(), limit.cast_signed().into()]).await?;
+    if found.is_empty() {
+        return Ok(0);
+    }
+    let mut statements = Vec::new();
+    for sql in [
+        "DELETE FROM attempts WHERE job_id IN (SELECT id FROM {rows})",
+        "DELETE FROM events WHERE id IN (SELECT event_id FROM {rows})",
+        "DELETE FROM jobs WHERE id IN (SELECT id FROM {rows})",
+    ] {
+        let mut rows = Rows::new(&[("id", Kind::Text), ("event_id", Kind::Text)]);
+        for row in &found {
+            rows.push([get::<String>(row, "id")?.into(), get::<Option<String>>(row, "event_id")?.into()]);
+        }
+        statements.push(rows.statement(db.get_database_backend(), sql));
+    }
+    for statement in statements {
+        db.execute_raw(statement).await?;
+    }
+    Ok(found.len() as u64)
+}

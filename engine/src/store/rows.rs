@@ -1,0 +1,169 @@
+//! Lists of rows as parameters of one statement.
+//!
+//! Postgres takes one array for each column (`unnest`), SQLite one JSON array (`json_each`). Either
+//! way the text of the statement does not depend on how many rows there are, so it is prepared once.
+
+use sea_orm::sea_query::ArrayType;
+use sea_orm::{DbBackend, Statement, Value};
+
+/// The type of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text or null.
+    Text,
+    /// A 64-bit integer or null. Booleans are 0 and 1.
+    Int,
+    /// Bytes.
+    Bytes,
+}
+
+/// One value.
+#[derive(Debug, Clone)]
+pub enum Cell {
+    /// Text or null.
+    Text(Option<String>),
+    /// A 64-bit integer or null.
+    Int(Option<i64>),
+    /// Bytes.
+    Bytes(Vec<u8>),
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(Some(text.to_owned()))
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl From<Option<String>> for Cell {
+    fn from(text: Option<String>) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(number: i64) -> Self {
+        Self::Int(Some(number))
+    }
+}
+
+impl From<Option<i64>> for Cell {
+    fn from(number: Option<i64>) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(yes: bool) -> Self {
+        Self::Int(Some(i64::from(yes)))
+    }
+}
+
+/// Rows on their way into a statement.
+pub struct Rows {
+    columns: &'static [(&'static str, Kind)],
+    cells: Vec<Vec<Cell>>,
+}
+
+impl Rows {
+    /// No rows yet, with these columns.
+    pub fn new(columns: &'static [(&'static str, Kind)]) -> Self {
+        Self { columns, cells: columns.iter().map(|_| Vec::new()).collect() }
+    }
+
+    /// Adds a row; its cells are in the order of the columns.
+    pub fn push<const N: usize>(&mut self, row: [Cell; N]) {
+        debug_assert_eq!(N, self.columns.len());
+        for (column, cell) in self.cells.iter_mut().zip(row) {
+            column.push(cell);
+        }
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.cells.first().map_or(0, Vec::len)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The statement; `{rows}` in the text becomes the table expression `… AS r`.
+    pub fn statement(self, backend: DbBackend, sql: &str) -> Statement {
+        match backend {
+            DbBackend::Postgres => self.postgres(sql),
+            _ => self.sqlite(sql),
+        }
+    }
+
+    fn postgres(self, sql: &str) -> Statement {
+        let casts: Vec<String> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, (_, kind))| {
+                let cast = match kind {
+                    Kind::Text => "text",
+                    Kind::Int => "bigint",
+                    Kind::Bytes => "bytea",
+                };
+                format!("${}::{cast}[]", at + 1)
+            })
+            .collect();
+        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        let table = format!("unnest({}) AS r({})", casts.join(","), names.join(","));
+        let values = self.columns.iter().zip(self.cells).map(|((_, kind), cells)| {
+            let array_type = match kind {
+                Kind::Text => ArrayType::String,
+                Kind::Int => ArrayType::BigInt,
+                Kind::Bytes => ArrayType::Bytes,
+            };
+            let values = cells.into_iter().map(cell_value).collect();
+            Value::Array(array_type, Some(Box::new(values)))
+        });
+        Statement::from_sql_and_values(DbBackend::Postgres, sql.replace("{rows}", &table), values)
+    }
+
+    fn sqlite(self, sql: &str) -> Statement {
+        let picks: Vec<String> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, (name, kind))| match kind {
+                Kind::Bytes => format!("unhex(value->>{at}) AS {name}"),
+                _ => format!("value->>{at} AS {name}"),
+            })
+            .collect();
+        let table = format!("(SELECT {} FROM json_each($1)) AS r", picks.join(","));
+        let mut columns: Vec<_> = self.cells.into_iter().map(Vec::into_iter).collect();
+        let mut rows = Vec::new();
+        while let Some(first) = columns.first_mut().and_then(Iterator::next) {
+            let rest = columns.iter_mut().skip(1).filter_map(Iterator::next);
+            rows.push(serde_json::Value::Array(std::iter::once(first).chain(rest).map(cell_json).collect()));
+        }
+        let json = serde_json::Value::Array(rows).to_string();
+        Statement::from_sql_and_values(DbBackend::Sqlite, sql.replace("{rows}", &table), [Value::from(json)])
+    }
+}
+
+fn cell_value(cell: Cell) -> Value {
+    match cell {
+        Cell::Text(text) => Value::from(text),
+        Cell::Int(number) => Value::from(number),
+        Cell::Bytes(bytes) => Value::from(bytes),
+    }
+}
+
+fn cell_json(cell: Cell) -> serde_json::Value {
+    match cell {
+        Cell::Text(text) => text.into(),
+        Cell::Int(number) => number.into(),
+        Cell::Bytes(bytes) => hex::encode(bytes).into(),
+    }
+}

@@ -1,0 +1,173 @@
+//! Rows of `streams`: order, leases, epochs, pauses.
+
+use super::{Kind, Rows, execute, get, query_all, query_one};
+use crate::clock::TimeMs;
+use crate::error::Result;
+use sea_orm::{ConnectionTrait, QueryResult};
+
+/// A stream as support sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Its key, such as `stripe:cus_…`.
+    pub key: String,
+    /// Sequence number of its latest job.
+    pub last_seq: i64,
+    /// The node that works on it.
+    pub owner: Option<String>,
+    /// How often it has been leased.
+    pub epoch: i64,
+    /// When the lease ends.
+    pub lease_until_ms: TimeMs,
+    /// Since when it is paused.
+    pub paused_at_ms: Option<TimeMs>,
+    /// Why it is paused.
+    pub paused_reason: Option<String>,
+    /// Jobs that wait or run.
+    pub unfinished: i64,
+}
+
+fn read(row: &QueryResult) -> Result<Stream> {
+    Ok(Stream {
+        key: get(row, "key")?,
+        last_seq: get(row, "last_seq")?,
+        owner: get(row, "owner")?,
+        epoch: get(row, "epoch")?,
+        lease_until_ms: get(row, "lease_until_ms")?,
+        paused_at_ms: get(row, "paused_at_ms")?,
+        paused_reason: get(row, "paused_reason")?,
+        unfinished: get(row, "unfinished")?,
+    })
+}
+
+const SELECT: &str = "SELECT s.key AS key, s.last_seq AS last_seq, s.owner AS owner, s.epoch AS epoch, \
+    s.lease_until_ms AS lease_until_ms, s.paused_at_ms AS paused_at_ms, s.paused_reason AS paused_reason, \
+    (SELECT COUNT(*) FROM jobs j WHERE j.stream_key = s.key AND j.state IN ('available', 'running')) AS unfinished \
+    FROM streams s";
+
+/// One stream.
+pub async fn stream_find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Stream>> {
+    query_one(db, &format!("{SELECT} WHERE s.key = $1"), [key.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Streams that are paused or have unfinished jobs, by key, above the cursor.
+pub async fn stream_list(
+    db: &impl ConnectionTrait,
+    only_paused: bool,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<Stream>> {
+    let active = if only_paused {
+        "s.paused_at_ms IS NOT NULL"
+    } else {
+        "(s.paused_at_ms IS NOT NULL OR EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key \
+         AND j.state IN ('available', 'running')))"
+    };
+    let sql = format!("{SELECT} WHERE {active} AND s.key > $1 ORDER BY s.key LIMIT $2");
+    query_all(db, &sql, [after.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
+}
+
+/// Leases many streams to a node, each under the next epoch, if it is free, not paused, and its head
+/// is due. Gives key and epoch of those leased.
+pub async fn stream_lease_many(
+    db: &impl ConnectionTrait,
+    keys: &[String],
+    node: &str,
+    now_ms: TimeMs,
+    lease_ms: i64,
+) -> Result<Vec<(String, i64)>> {
+    let mut rows = Rows::new(&[
+        ("key", Kind::Text),
+        ("node", Kind::Text),
+        ("now_ms", Kind::Int),
+        ("lease_until_ms", Kind::Int),
+    ]);
+    for key in keys {
+        rows.push([key.as_str().into(), node.into(), now_ms.into(), (now_ms + lease_ms).into()]);
+    }
+    let sql = "UPDATE streams SET owner = r.node, epoch = streams.epoch + 1, lease_until_ms = r.lease_until_ms \
+               FROM {rows} WHERE streams.key = r.key AND streams.paused_at_ms IS NULL \
+               AND (streams.owner IS NULL OR streams.lease_until_ms < r.now_ms) \
+               AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = r.key \
+               AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms \
+               RETURNING streams.key AS key, streams.epoch AS epoch";
+    let leased = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    leased.iter().map(|row| Ok((get(row, "key")?, get(row, "epoch")?))).collect()
+}
+
+/// Gives leases up, each only under its epoch, pausing those with a reason. Gives the keys whose
+/// lease was still the caller's: only their results may be written.
+pub async fn stream_release_many(
+    db: &impl ConnectionTrait,
+    leases: &[(&str, i64, Option<&str>)],
+    now_ms: TimeMs,
+) -> Result<Vec<String>> {
+    let mut rows = Rows::new(&[
+        ("key", Kind::Text),
+        ("epoch", Kind::Int),
+        ("pause_reason", Kind::Text),
+        ("now_ms", Kind::Int),
+    ]);
+    for (key, epoch, pause_reason) in leases {
+        rows.push([(*key).into(), (*epoch).into(), pause_reason.map(str::to_owned).into(), now_ms.into()]);
+    }
+    let sql = "UPDATE streams SET owner = NULL, lease_until_ms = 0, \
+               paused_at_ms = COALESCE(streams.paused_at_ms, CASE WHEN r.pause_reason IS NULL THEN NULL ELSE r.now_ms END), \
+               paused_reason = COALESCE(streams.paused_reason, r.pause_reason) \
+               FROM {rows} WHERE streams.key = r.key AND streams.epoch = r.epoch AND streams.owner IS NOT NULL \
+               RETURNING streams.key AS key";
+    let released = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    released.iter().map(|row| get(row, "key")).collect()
+}
+
+/// Prolongs leases that a node holds, each only under its epoch.
+pub async fn stream_renew_many(
+    db: &impl ConnectionTrait,
+    leases: &[(String, i64)],
+    until_ms: TimeMs,
+) -> Result<u64> {
+    let mut rows = Rows::new(&[("key", Kind::Text), ("epoch", Kind::Int), ("until_ms", Kind::Int)]);
+    for (key, epoch) in leases {
+        rows.push([key.as_str().into(), (*epoch).into(), until_ms.into()]);
+    }
+    let sql = "UPDATE streams SET lease_until_ms = r.until_ms FROM {rows} \
+               WHERE streams.key = r.key AND streams.epoch = r.epoch AND streams.owner IS NOT NULL";
+    Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
+}
+
+/// Gives up everything that a node holds and makes its running jobs available again, without using
+/// up an attempt. `None` means every node: only right where no other process can be alive.
+pub async fn stream_release_node(db: &impl ConnectionTrait, node: Option<&str>) -> Result<u64> {
+    let node = node.unwrap_or_default();
+    let sql = "UPDATE jobs SET state = 'available' WHERE state = 'running' AND stream_key IN \
+               (SELECT key FROM streams WHERE owner IS NOT NULL AND ($1 = '' OR owner = $1))";
+    execute(db, sql, [node.into()]).await?;
+    let sql = "UPDATE streams SET owner = NULL, lease_until_ms = 0, epoch = epoch + 1 \
+               WHERE owner IS NOT NULL AND ($1 = '' OR owner = $1)";
+    execute(db, sql, [node.into()]).await
+}
+
+/// Pauses a stream: what runs ends, nothing new begins. False if there is no such stream or it is
+/// paused already.
+pub async fn stream_pause(db: &impl ConnectionTrait, key: &str, reason: &str, now_ms: TimeMs) -> Result<bool> {
+    let sql = "UPDATE streams SET paused_at_ms = $2, paused_reason = $3 WHERE key = $1 AND paused_at_ms IS NULL";
+    Ok(execute(db, sql, [key.into(), now_ms.into(), reason.into()]).await? == 1)
+}
+
+/// Lets a paused stream go on. False if it is not paused.
+pub async fn stream_resume(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
+    let sql = "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL \
+               WHERE key = $1 AND paused_at_ms IS NOT NULL";
+    Ok(execute(db, sql, [key.into()]).await? == 1)
+}
+
+/// The job at the head of a stream: the lowest that is not finished.
+pub async fn stream_head(db: &impl ConnectionTrait, key: &str) -> Result<Option<crate::job::Job>> {
+    let sql = "SELECT * FROM jobs WHERE stream_key = $1 AND state IN ('available', 'running') ORDER BY seq LIMIT 1";
+    query_one(db, sql, [key.into()]).await?.map(|row| super::job::read(&row)).transpose()
+}
+
+/// Streams that are paused.
+pub async fn stream_count_paused(db: &impl ConnectionTrait) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS n FROM streams WHERE paused_at_ms IS NOT NULL";
+    query_one(db, sql, []).await?.map_or(Ok(0), |row| get(&row, "n"))
+}

@@ -1,0 +1,71 @@
+//! Rows of `subscriptions`.
+
+use super::{execute, get, query_all, query_one};
+use crate::clock::TimeMs;
+use crate::error::Result;
+use crate::ids::CustomerId;
+use crate::subscription::Subscription;
+use sea_orm::{ConnectionTrait, QueryResult};
+
+const COLUMNS: &str = "id, customer_id, status, is_pro, cancel_at_period_end, current_period_end_ms, \
+                       past_due_since_ms, past_due_reason, ended_at_ms";
+/// A customer with more subscriptions than this is shown the latest only.
+const SUBSCRIPTIONS_MAX: i64 = 100;
+
+fn read(row: &QueryResult) -> Result<Subscription> {
+    Ok(Subscription {
+        id: get(row, "id")?,
+        customer_id: CustomerId::trusted(get(row, "customer_id")?),
+        status: get(row, "status")?,
+        is_pro: get(row, "is_pro")?,
+        cancel_at_period_end: get(row, "cancel_at_period_end")?,
+        current_period_end_ms: get(row, "current_period_end_ms")?,
+        past_due_since_ms: get(row, "past_due_since_ms")?,
+        past_due_reason: get(row, "past_due_reason")?,
+        ended_at_ms: get(row, "ended_at_ms")?,
+    })
+}
+
+/// One subscription.
+pub async fn subscription_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<Subscription>> {
+    let sql = format!("SELECT {COLUMNS} FROM subscriptions WHERE id = $1");
+    query_one(db, &sql, [id.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// A customer's subscriptions, latest first.
+pub async fn subscription_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Subscription>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM subscriptions WHERE customer_id = $1 ORDER BY updated_at_ms DESC, id LIMIT $2"
+    );
+    query_all(db, &sql, [customer.as_str().into(), SUBSCRIPTIONS_MAX.into()]).await?.iter().map(read).collect()
+}
+
+/// Writes what is known of a subscription. An ended one is never changed again, whatever order
+/// events come in.
+pub async fn subscription_put(db: &impl ConnectionTrait, subscription: &Subscription, now_ms: TimeMs) -> Result<()> {
+    execute(
+        db,
+        "INSERT INTO subscriptions (id, customer_id, status, is_pro, cancel_at_period_end, current_period_end_ms, \
+         past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) \
+         ON CONFLICT (id) DO UPDATE SET status = excluded.status, is_pro = excluded.is_pro, \
+         cancel_at_period_end = excluded.cancel_at_period_end, \
+         current_period_end_ms = excluded.current_period_end_ms, \
+         past_due_since_ms = excluded.past_due_since_ms, past_due_reason = excluded.past_due_reason, \
+         ended_at_ms = excluded.ended_at_ms, updated_at_ms = excluded.updated_at_ms \
+         WHERE subscriptions.ended_at_ms IS NULL",
+        [
+            subscription.id.as_str().into(),
+            subscription.customer_id.as_str().into(),
+            subscription.status.as_str().into(),
+            subscription.is_pro.into(),
+            subscription.cancel_at_period_end.into(),
+            subscription.current_period_end_ms.into(),
+            subscription.past_due_since_ms.into(),
+            subscription.past_due_reason.clone().into(),
+            subscription.ended_at_ms.into(),
+            now_ms.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! What Stripe last said of a customer's subscription.
+
+use crate::clock::TimeMs;
+use crate::ids::CustomerId;
+
+/// A subscription as known here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its id at Stripe.
+    pub id: String,
+    /// Whose it is.
+    pub customer_id: CustomerId,
+    /// Stripe's status: `incomplete`, `active`, `past_due`, `canceled` …
+    pub status: String,
+    /// Whether its price is Pro's.
+    pub is_pro: bool,
+    /// Whether it ends with the period.
+    pub cancel_at_period_end: bool,
+    /// When the paid period ends.
+    pub current_period_end_ms: Option<TimeMs>,
+    /// Since when a payment is missing.
+    pub past_due_since_ms: Option<TimeMs>,
+    /// Why it is missing, in words.
+    pub past_due_reason: Option<String>,
+    /// When it ended; an ended subscription never comes back.
+    pub ended_at_ms: Option<TimeMs>,
+}
+
+impl Subscription {
+    /// Whether Stripe's status is one that a subscription never leaves.
+    /// Source: Stripe, "Subscription statuses": `canceled` and `incomplete_expired` are terminal.
+    pub fn status_is_final(status: &str) -> bool {
+        matches!(status, "canceled" | "incomplete_expired")
+    }
+
+    /// Whether it makes its customer a Pro customer: paid, or late but not given up.
+    pub fn gives_pro(&self) -> bool {
+        self.is_pro && self.ended_at_ms.is_none() && matches!(self.status.as_str(), "active" | "trialing" | "past_due")
+    }
+}

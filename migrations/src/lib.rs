@@ -1,0 +1,71 @@
+//! Database migrations: every change of the schema, reversible, one file each.
+//!
+//! One text of DDL serves Postgres and SQLite. Times are `BIGINT` milliseconds since the Unix
+//! epoch, JSON is `TEXT`, identifiers are prefixed `TEXT`, so both databases hold the same values.
+//! Only triggers differ, because the two databases spell them differently.
+
+pub use sea_orm_migration::{MigratorTrait, sea_orm};
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseBackend};
+
+mod m0001_customers;
+mod m0002_ledger;
+mod m0003_jobs;
+mod m0004_events;
+mod m0005_subscriptions;
+mod m0006_replays;
+
+/// All migrations in the order in which they are applied.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_customers::Migration),
+            Box::new(m0002_ledger::Migration),
+            Box::new(m0003_jobs::Migration),
+            Box::new(m0004_events::Migration),
+            Box::new(m0005_subscriptions::Migration),
+            Box::new(m0006_replays::Migration),
+        ]
+    }
+}
+
+/// Runs statements one after the other.
+async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+    for statement in statements {
+        manager.get_connection().execute_unprepared(statement).await?;
+    }
+    Ok(())
+}
+
+/// Makes a table append-only: the database itself refuses UPDATE and DELETE.
+async fn append_only(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
+    let statements = match manager.get_database_backend() {
+        DatabaseBackend::Postgres => vec![
+            "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"
+                .to_owned(),
+            format!(
+                "CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} \
+                 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+            ),
+        ],
+        _ => ["UPDATE", "DELETE"]
+            .iter()
+            .map(|verb| {
+                format!(
+                    "CREATE TRIGGER {table}_no_{} BEFORE {verb} ON {table} \
+                     BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END",
+                    verb.to_lowercase()
+                )
+            })
+            .collect(),
+    };
+    for statement in &statements {
+        manager.get_connection().execute_unprepared(statement).await?;
+    }
+    Ok(())
+}

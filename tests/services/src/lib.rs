@@ -1,0 +1,53 @@
+//! Private Postgres clusters and RabbitMQ nodes for tests, chaos runs and benchmarks.
+//!
+//! Everything here starts servers of its own, in a directory the caller names, on ports
+//! that were free a moment ago, listening on the loopback address only. No server that
+//! was already running is ever looked at, asked or stopped. The calls block; an async
+//! caller wraps them in its runtime's blocking pool.
+//!
+//! A server ends with its owner in every case: dropping the value stops it, and a small
+//! guard process ends it when the owner dies without dropping anything (a signal, a
+//! panic that aborts, a test runner's time limit).
+//!
+//! ```no_run
+//! # fn main() -> Result<(), bursar_services::Error> {
+//! let scratch = bursar_services::ScratchDir::new("example")?;
+//! let (mut postgres, mut rabbitmq) = bursar_services::start_both(scratch.path())?;
+//! let url = postgres.create_database("ledger")?;
+//! rabbitmq.kill()?;
+//! rabbitmq.start_again()?;
+//! postgres.restart()?;
+//! # let _ = url;
+//! # Ok(())
+//! # }
+//! ```
+
+mod amqp;
+mod error;
+mod find;
+mod guard;
+mod pgwire;
+mod postgres;
+mod process;
+mod rabbitmq;
+mod scratch;
+
+pub use error::Error;
+pub use postgres::Postgres;
+pub use rabbitmq::RabbitMq;
+pub use scratch::ScratchDir;
+
+use std::path::Path;
+
+/// Starts both servers at the same time, in `dir/postgres` and `dir/rabbitmq`.
+///
+/// # Errors
+/// The first failure of either; the other server is stopped again.
+pub fn start_both(dir: &Path) -> Result<(Postgres, RabbitMq), Error> {
+    std::thread::scope(|scope| {
+        let postgres = scope.spawn(|| Postgres::start(&dir.join("postgres")));
+        let rabbitmq = RabbitMq::start(&dir.join("rabbitmq"));
+        let postgres = postgres.join().expect("starting postgres does not panic");
+        Ok((postgres?, rabbitmq?))
+    })
+}

@@ -1,0 +1,238 @@
+//! A private RabbitMQ node.
+
+use crate::error::make_dir;
+use crate::process::Process;
+use crate::{Error, amqp, find};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long a start may take; an Erlang system on a busy machine is slow to boot.
+const START_LIMIT: Duration = Duration::from_secs(90);
+/// How long an orderly stop may take before the node is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long the port mapper may take.
+const MAPPER_LIMIT: Duration = Duration::from_secs(10);
+/// How many sets of ports are tried; others may take one between finding and using it.
+const START_TRIES: u32 = 3;
+
+/// A RabbitMQ node with processes that belong to this value.
+///
+/// It has a port mapper (`epmd`) of its own, no plugins, and the user `guest`, and listens
+/// on the loopback address only. Its ports stay the same for as long as the value lives.
+#[derive(Debug)]
+pub struct RabbitMq {
+    program: PathBuf,
+    dir: PathBuf,
+    ports: Ports,
+    // In this order the node ends before the mapper it is registered with.
+    node: Option<Process>,
+    mapper: Option<Process>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    amqp: u16,
+    distribution: u16,
+    mapper: u16,
+}
+
+impl Ports {
+    fn free() -> Result<Ports, Error> {
+        Ok(Ports { amqp: find::free_port()?, distribution: find::free_port()?, mapper: find::free_port()? })
+    }
+}
+
+impl RabbitMq {
+    /// Starts a node that keeps all it has in `dir`, and waits until a client can open
+    /// the default virtual host.
+    ///
+    /// # Errors
+    /// When the programs are missing or the node does not take clients in time.
+    pub fn start(dir: &Path) -> Result<RabbitMq, Error> {
+        let mut rabbitmq = RabbitMq {
+            program: find::rabbitmq_server()?,
+            dir: make_dir(dir, 0o700)?,
+            ports: Ports::free()?,
+            node: None,
+            mapper: None,
+        };
+        let mut attempt = 1;
+        loop {
+            match rabbitmq.start_again() {
+                Err(Error::Failed { .. }) if attempt < START_TRIES => {
+                    rabbitmq.mapper = None;
+                    rabbitmq.ports = Ports::free()?;
+                    attempt += 1;
+                }
+                result => return result.map(|()| rabbitmq),
+            }
+        }
+    }
+
+    /// The URL for clients: the user `guest` and the default virtual host.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports.amqp)
+    }
+
+    /// The AMQP port, the same for as long as this value lives.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports.amqp
+    }
+
+    /// The number of the node's process, or `None` when it was stopped.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.node.as_ref().map(Process::pid)
+    }
+
+    /// Where the node's messages go.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("rabbitmq.log")
+    }
+
+    /// Stops the node in order. No error when it is stopped already.
+    ///
+    /// # Errors
+    /// When the process cannot be signalled or waited for.
+    pub fn stop(&mut self) -> Result<(), Error> {
+        match self.node.take() {
+            Some(node) => node.end("TERM", STOP_LIMIT),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the node with `SIGKILL`, as a crash would.
+    ///
+    /// # Errors
+    /// When the process cannot be signalled or waited for.
+    pub fn kill(&mut self) -> Result<(), Error> {
+        match self.node.take() {
+            Some(node) => node.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the stopped node on the same ports with the same data. No error when it
+    /// runs already.
+    ///
+    /// # Errors
+    /// When the node does not take clients in time.
+    pub fn start_again(&mut self) -> Result<(), Error> {
+        if let Some(node) = &mut self.node
+            && node.ended()?.is_none()
+        {
+            return Ok(());
+        }
+        self.start_mapper()?;
+        self.write_settings()?;
+        let command = self.command(&self.program);
+        let mut node = Process::start("rabbitmq-server", command, &self.log(), "KILL")?;
+        let (port, name) = (self.ports.amqp, self.name());
+        node.wait_ready(START_LIMIT, || amqp::takes_clients(port, &name))?;
+        self.node = Some(node);
+        Ok(())
+    }
+
+    /// Stops the node in order and starts it again on the same ports with the same data.
+    /// For a crash, use [`kill`](Self::kill) and [`start_again`](Self::start_again).
+    ///
+    /// # Errors
+    /// Those of [`stop`](Self::stop) and [`start_again`](Self::start_again).
+    pub fn restart(&mut self) -> Result<(), Error> {
+        self.stop()?;
+        self.start_again()
+    }
+
+    /// Replaces the node by an empty one on the same ports, as when a broker's disk is
+    /// lost: every queue, exchange and message is gone.
+    ///
+    /// # Errors
+    /// When the node does not end, its data cannot be removed, or it does not come back.
+    pub fn wipe(&mut self) -> Result<(), Error> {
+        self.kill()?;
+        let data = self.data();
+        std::fs::remove_dir_all(&data).map_err(Error::io(format!("cannot remove {}", data.display())))?;
+        self.start_again()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// The node's name, less the host. The port makes it unique on this machine.
+    fn name(&self) -> String {
+        format!("bursar-{}", self.ports.amqp)
+    }
+
+    /// Starts the port mapper in the foreground. Left to itself, Erlang would start one
+    /// as a daemon that nobody stops.
+    fn start_mapper(&mut self) -> Result<(), Error> {
+        if let Some(mapper) = &mut self.mapper
+            && mapper.ended()?.is_none()
+        {
+            return Ok(());
+        }
+        let mut command = self.command(&find::epmd()?);
+        command.arg("-port").arg(self.ports.mapper.to_string());
+        let log = self.dir.join("epmd.log");
+        let mut mapper = Process::start("epmd", command, &log, "KILL")?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.mapper));
+        mapper.wait_ready(MAPPER_LIMIT, || TcpStream::connect(address).is_ok())?;
+        self.mapper = Some(mapper);
+        Ok(())
+    }
+
+    fn write_settings(&self) -> Result<(), Error> {
+        make_dir(&self.data(), 0o700)?;
+        let settings = format!(
+            "listeners.tcp.1 = 127.0.0.1:{}\n\
+             disk_free_limit.absolute = 50MB\n\
+             log.console = true\n",
+            self.ports.amqp
+        );
+        for (name, content) in [("rabbitmq.conf", settings.as_str()), ("enabled_plugins", "[].\n")] {
+            let path = self.dir.join(name);
+            std::fs::write(&path, content).map_err(Error::io(format!("cannot write {}", path.display())))?;
+        }
+        Ok(())
+    }
+
+    /// A command that sees this node's settings and nothing of the machine's.
+    fn command(&self, program: &Path) -> Command {
+        let in_dir = |name: &str| self.dir.join(name);
+        let mut command = find::gated(program);
+        command
+            .current_dir(&self.dir)
+            // The Erlang cookie is made here.
+            .env("HOME", &self.dir)
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("ERL_EPMD_PORT", self.ports.mapper.to_string())
+            .env("ERL_CRASH_DUMP_SECONDS", "0")
+            // Makes the script replace itself by the Erlang system, which is then our
+            // child. It only turns this off: nobody is notified without NOTIFY_SOCKET.
+            .env("RUNNING_UNDER_SYSTEMD", "true")
+            .env("RABBITMQ_NODENAME", format!("{}@localhost", self.name()))
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.ports.amqp.to_string())
+            .env("RABBITMQ_DIST_PORT", self.ports.distribution.to_string())
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("RABBITMQ_CONFIG_FILE", in_dir("rabbitmq.conf"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", in_dir("advanced.config"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", in_dir("enabled_plugins"))
+            .env("RABBITMQ_MNESIA_BASE", self.data())
+            .env("RABBITMQ_SCHEMA_DIR", in_dir("data/schema"))
+            .env("RABBITMQ_PID_FILE", in_dir("rabbitmq.pid"))
+            .env("RABBITMQ_LOG_BASE", &self.dir)
+            .env("RABBITMQ_LOGS", "-")
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}");
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests;
