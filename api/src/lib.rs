@@ -1,1 +1,20 @@
-//! placeholder
+//! The `bursar` binary as a library: HTTP, command line, assembly of the application.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`app`] | the application: configuration, database, actors, credentials |
+//! | [`serve`] | start, drain, stop |
+//! | [`routes`] | the HTTP API, one file a noun |
+//! | [`problem`] | how every error looks over HTTP |
+//! | [`middleware`] | bounds, timeouts and metrics of every request |
+//! | [`auth`] | API keys and admin tokens |
+//! | [`cli`] | the command line |
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod middleware;
+pub mod problem;
+pub mod routes;
+pub mod secrets;
+pub mod serve;

@@ -1,1 +1,147 @@
-fn main() {}
+//! The `bursar` command.
+
+use anyhow::{Context, Result};
+use bursar::app::{connect, lock_folder};
+use bursar::cli::progress::Progress;
+use bursar::cli::table::{Column, Table};
+use bursar::cli::{Cli, Command, ConfigCommand, MigrateArgs, MigrateCommand, Role, ServeArgs, output};
+use bursar::{cli, routes, serve};
+use bursar_engine::config::Config;
+use bursar_engine::migrations::{Migrator, MigratorTrait};
+use bursar_engine::verify::verify;
+use clap::Parser;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_tracing();
+    // Only fails if a provider is installed already, which then serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::report(Err(anyhow::Error::new(error).context("the runtime did not start"))),
+    };
+    output::report(runtime.block_on(run(&cli)))
+}
+
+async fn run(cli: &Cli) -> Result<ExitCode> {
+    match &cli.command {
+        Command::Serve(ServeArgs { role, demo, config }) => {
+            let role = match role {
+                Role::All => bursar_actors::Role::All,
+                Role::Api => bursar_actors::Role::Api,
+                Role::Worker => bursar_actors::Role::Worker,
+            };
+            serve::run(load(config.config.as_deref())?, role, *demo).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Migrate(arguments) => migrate(cli, arguments).await,
+        Command::Verify(file) => verify_database(cli, &load(file.config.as_deref())?).await,
+        Command::Openapi => {
+            output::print(routes::openapi_document().trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Config(arguments) => match arguments.command {
+            ConfigCommand::Check => {
+                load(arguments.config.config.as_deref())?;
+                output::print("the configuration is valid")?;
+                Ok(ExitCode::SUCCESS)
+            }
+        },
+        _ => cli::run(cli).await,
+    }
+}
+
+fn load(file: Option<&Path>) -> Result<Config> {
+    Ok(Config::load(file)?)
+}
+
+async fn migrate(cli: &Cli, arguments: &MigrateArgs) -> Result<ExitCode> {
+    let config = load(arguments.config.config.as_deref())?;
+    let _lock = match arguments.command {
+        MigrateCommand::Status => None,
+        MigrateCommand::Up | MigrateCommand::Down { .. } => lock_folder(&config)?,
+    };
+    let db = connect(&config).await?;
+    match arguments.command {
+        MigrateCommand::Up => Migrator::up(db.write(), None).await.context("the database could not be migrated")?,
+        MigrateCommand::Down { steps } => {
+            Migrator::down(db.write(), Some(steps)).await.context("the database could not be migrated back")?;
+        }
+        MigrateCommand::Status => {}
+    }
+    let pending: Vec<String> = Migrator::get_pending_migrations(db.read())
+        .await
+        .context("the state of the migrations cannot be read")?
+        .iter()
+        .map(|migration| migration.name().to_owned())
+        .collect();
+    let rows: Vec<(String, &str)> = Migrator::migrations()
+        .iter()
+        .map(|migration| {
+            let name = migration.name().to_owned();
+            let state = if pending.contains(&name) { "pending" } else { "applied" };
+            (name, state)
+        })
+        .collect();
+    if cli.json {
+        let rows: Vec<_> =
+            rows.iter().map(|(name, state)| serde_json::json!({ "name": name, "state": state })).collect();
+        output::print(&serde_json::to_string_pretty(&rows)?)?;
+    } else {
+        let mut table = Table::new(&[Column::keep("migration"), Column::keep("state")]);
+        for (name, state) in rows {
+            table.row([name, state.to_owned()]);
+        }
+        output::print(&table.render(output::width()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
+    let db = connect(config).await?;
+    let bar = Progress::spinner("verifying");
+    let report = verify(&db, |progress| bar.say(&progress.to_string())).await?;
+    drop(bar);
+    if cli.json {
+        output::print(&serde_json::to_string_pretty(&report)?)?;
+    } else {
+        let columns = [
+            Column::number("obligation"),
+            Column::wrap("what is proven"),
+            Column::number("checked"),
+            Column::number("violations"),
+        ];
+        let mut table = Table::new(&columns);
+        for check in &report.checks {
+            table.row([
+                check.obligation.to_string(),
+                check.name.to_owned(),
+                check.checked.to_string(),
+                check.violations_total.to_string(),
+            ]);
+        }
+        output::print(&table.render(output::width()))?;
+        for violation in report.checks.iter().flat_map(|check| &check.violations) {
+            output::print(violation)?;
+        }
+        output::print(if report.holds() { "everything holds" } else { "NOT everything holds" })?;
+    }
+    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn init_tracing() {
+    let filter = EnvFilter::try_from_env("BURSAR_LOG").unwrap_or_else(|_| EnvFilter::new("warn,bursar=info"));
+    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        to_stderr.with_target(false).init();
+    } else {
+        to_stderr.json().flatten_event(true).init();
+    }
+}

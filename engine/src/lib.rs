@@ -5,7 +5,7 @@
 //! | [`ledger`] | the credit ledger's rules, pure |
 //! | [`job`], [`effect`] | jobs, streams, outcomes and what commits with them, pure |
 //! | [`webhook`] | Stripe's signatures, event shapes and rules, pure |
-//! | [`customer`], [`api_key`], [`subscription`] | the nouns |
+//! | [`customer`], [`api_key`], [`subscription`], [`pricing`] | the nouns |
 //! | [`onboard`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
@@ -25,6 +25,7 @@ pub mod job;
 pub mod ledger;
 pub mod metric;
 pub mod onboard;
+pub mod pricing;
 pub mod replay;
 pub mod store;
 pub mod subscription;

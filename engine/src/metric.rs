@@ -28,6 +28,8 @@ pub const QUEUE_JOBS: &str = "bursar_queue_jobs";
 pub const QUEUE_AGE_SECONDS: &str = "bursar_queue_oldest_age_seconds";
 /// Streams that are paused.
 pub const STREAMS_PAUSED: &str = "bursar_streams_paused";
+/// Customers onboarded by `source`.
+pub const CUSTOMERS_ONBOARDED: &str = "bursar_customers_onboarded_total";
 /// Credits granted by `source`.
 pub const CREDITS_GRANTED: &str = "bursar_credits_granted_total";
 /// Credits spent by `source`.

@@ -1,19 +1,53 @@
-//! stub
-#![allow(missing_docs)]
-use crate::{clock::TimeMs, customer::Customer, ids::EventId, job::Verdict, subscription::Subscription};
-use serde_json::Value;
-#[derive(Debug, Clone)]
-pub struct StoredEvent { pub id: EventId, pub source: String, pub external_id: String, pub event_type: String, pub payload: Vec<u8>, pub stream_key: String, pub deliveries: i64, pub received_at_ms: TimeMs }
-#[derive(Debug, Clone)]
-pub struct ProPrice { pub price_id: Option<String>, pub lookup_key: String }
-pub struct Envelope { pub external_id: String, pub event_type: String, pub livemode: Option<bool>, pub is_thin: bool, pub object: Option<Value> }
-pub struct Unreadable { pub reason: String }
-pub fn envelope(_: &[u8]) -> Result<Envelope, Unreadable> { Err(Unreadable { reason: String::new() }) }
-pub fn fallback_external_id(_: &[u8]) -> String { String::new() }
-pub fn stream_key(_: &Envelope) -> String { String::new() }
-pub const WANTED: &[&str] = &["invoice.paid"];
-pub fn wanted(t: &str) -> bool { WANTED.contains(&t) }
-pub struct Lookup { pub stripe_customer_id: Option<String>, pub bursar_customer_id: Option<String>, pub subscription_id: Option<String> }
-pub fn lookup(_: &Value, _: &str) -> Lookup { Lookup { stripe_customer_id: None, bursar_customer_id: None, subscription_id: None } }
-pub struct Facts<'a> { pub event_type: &'a str, pub object: &'a Value, pub customer: Option<Customer>, pub subscription: Option<Subscription>, pub subscriptions_of_customer: Vec<Subscription>, pub pro: &'a ProPrice, pub pro_credits: i64, pub now_ms: TimeMs }
-pub fn decide(_: &Facts<'_>) -> Verdict { crate::job::Outcome::Done.into() }
+//! Stripe's webhooks: from signed bytes to what they change.
+//!
+//! Nothing here does I/O or reads a clock, so every rule can be run again on stored bytes: by a
+//! retry, by a replay, by a dry run, by a test.
+//!
+//! * [`signature`]: whether the bytes come from Stripe. Asked once, at intake.
+//! * [`mod@envelope`]: what event it is, and which stream it belongs to. Asked once, at intake.
+//! * [`shape`]: where a fact is found in an invoice or a subscription, in any API version.
+//! * [`rules`]: what the event changes, given what is known here.
+//!
+//! Intake answers 2xx for whatever is signed and stored. An event that cannot be read, or that
+//! lacks what a rule needs, is dead-lettered with the reason: Stripe would only send the same bytes
+//! again, support can do something about them.
+
+pub mod envelope;
+pub mod rules;
+pub mod shape;
+pub mod signature;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod never_panics;
+
+pub use envelope::{Envelope, Unreadable, envelope, fallback_external_id, stream_key};
+pub use rules::{Facts, Lookup, WANTED, decide, grant_key, lookup, wanted};
+pub use shape::{IsPro, ProPrice};
+pub use signature::{SignatureError, sign, verify};
+
+use crate::clock::TimeMs;
+use crate::ids::EventId;
+
+/// An event as stored: a row of `events`. Source and external id together are unique, so a second
+/// delivery finds the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its identifier here.
+    pub id: EventId,
+    /// Who sent it: `stripe`.
+    pub source: String,
+    /// Its id at the sender ([`Envelope::external_id`]), or [`fallback_external_id`] if unreadable.
+    pub external_id: String,
+    /// Its type as the sender calls it, or `unreadable`.
+    pub event_type: String,
+    /// The bytes as they were signed; never written anew, because that would break the signature.
+    pub payload: Vec<u8>,
+    /// The stream that it is processed in.
+    pub stream_key: String,
+    /// How often it was delivered, from 1.
+    pub deliveries: i64,
+    /// When it was first delivered.
+    pub received_at_ms: TimeMs,
+}

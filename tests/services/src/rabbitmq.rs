@@ -108,6 +108,9 @@ impl RabbitMq {
 
     /// Ends the node with `SIGKILL`, as a crash would.
     ///
+    /// A queue, exchange or binding that was declared durable a moment before can be gone
+    /// afterwards: the broker writes it down shortly after it has said yes.
+    ///
     /// # Errors
     /// When the process cannot be signalled or waited for.
     pub fn kill(&mut self) -> Result<(), Error> {

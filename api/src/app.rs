@@ -1,0 +1,188 @@
+//! The application: everything that a request needs, put together in one way for the binary and for
+//! the tests.
+
+use crate::secrets::Secrets;
+use anyhow::{Context, Result, bail};
+use bursar_actors::{Role, Runtime, RuntimeOptions};
+use bursar_engine::api_key::secret_hash;
+use bursar_engine::clock::Clock;
+use bursar_engine::config::Config;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::migrations::{Migrator, MigratorTrait};
+use bursar_engine::store::{Db, DbOptions, api_key};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use moka::future::Cache;
+use std::fs::{File, TryLockError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// API keys remembered at once.
+const API_KEYS_CACHED_MAX: u64 = 100_000;
+/// Buckets of all latency histograms, in seconds.
+const LATENCY_BUCKETS: &[f64] =
+    &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+/// Buckets of batch sizes.
+const SIZE_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// The application.
+pub struct App {
+    /// The configuration, complete.
+    pub config: Config,
+    /// The database.
+    pub db: Db,
+    /// The clock.
+    pub clock: Clock,
+    /// The actors.
+    pub runtime: Runtime,
+    /// Secrets that were made here.
+    pub secrets: Secrets,
+    metrics: PrometheusHandle,
+    api_keys: Cache<String, CustomerId>,
+    admin_token_hash: String,
+    webhook_secrets: Vec<String>,
+    stopping: AtomicBool,
+    /// Keeps a second process out of the folder of a SQLite database.
+    _lock: Option<File>,
+}
+
+impl App {
+    /// Starts the application: lock, database, migrations, actors.
+    pub async fn start(mut config: Config, role: Role, clock: Clock) -> Result<Self> {
+        let lock = lock_folder(&config)?;
+        if config.admin_token.is_empty() || config.webhook_secrets().is_empty() {
+            std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
+        }
+        let secrets = Secrets::complete(&mut config)?;
+        let metrics = metrics_handle()?;
+        let db = connect(&config).await?;
+        Migrator::up(db.write(), None).await.context("the database could not be migrated")?;
+        let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
+        let options =
+            RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role };
+        let runtime = Runtime::start(options).await?;
+        let api_keys = Cache::builder()
+            .max_capacity(API_KEYS_CACHED_MAX)
+            .time_to_live(Duration::from_millis(config.http.api_key_cache_ms))
+            .build();
+        let admin_token_hash = secret_hash(&config.admin_token);
+        let webhook_secrets = config.webhook_secrets();
+        Ok(Self {
+            config,
+            db,
+            clock,
+            runtime,
+            secrets,
+            metrics,
+            api_keys,
+            admin_token_hash,
+            webhook_secrets,
+            stopping: AtomicBool::new(false),
+            _lock: lock,
+        })
+    }
+
+    /// Whose an API key is, by its hash. Found keys are remembered for a moment.
+    pub async fn api_key_owner(&self, hash: &str) -> bursar_engine::Result<Option<CustomerId>> {
+        if let Some(customer) = self.api_keys.get(hash).await {
+            return Ok(Some(customer));
+        }
+        let found = api_key::api_key_owner(self.db.read(), hash).await?;
+        if let Some(customer) = &found {
+            self.api_keys.insert(hash.to_owned(), customer.clone()).await;
+        }
+        Ok(found)
+    }
+
+    /// Forgets a key that was revoked.
+    pub async fn api_key_forget(&self, hash: &str) {
+        self.api_keys.invalidate(hash).await;
+    }
+
+    /// Whether a token is the bootstrap admin token. Compares hashes in constant time.
+    pub fn is_admin_token(&self, token: &str) -> bool {
+        constant_time_eq(secret_hash(token).as_bytes(), self.admin_token_hash.as_bytes())
+    }
+
+    /// The secrets under which a webhook may be signed.
+    pub fn webhook_secrets(&self) -> &[String] {
+        &self.webhook_secrets
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Says that the process is on its way out, so that `/health/ready` tells the load balancer.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn render_metrics(&self) -> String {
+        metrics_process::Collector::default().collect();
+        self.metrics.render()
+    }
+}
+
+fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+    use subtle::ConstantTimeEq;
+    a.ct_eq(b).into()
+}
+
+/// Connects to the configured database.
+pub async fn connect(config: &Config) -> Result<Db> {
+    let options = DbOptions {
+        url: config.database_url(),
+        connections_max: config.database.connections_max,
+        acquire_timeout_ms: config.database.acquire_timeout_ms,
+    };
+    Db::connect(&options).await.context("the database cannot be reached")
+}
+
+/// Takes the lock of a SQLite database's folder, for as long as the file lives.
+pub fn lock_folder(config: &Config) -> Result<Option<File>> {
+    let Some(folder) = config.sqlite_folder() else { return Ok(None) };
+    std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let path = folder.join("bursar.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another bursar process uses the folder {}. SQLite serves one process: stop the other one, choose another \
+             folder with BURSAR_DATA_DIR, or use Postgres with DATABASE_URL",
+            folder.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).context("the data folder cannot be locked"),
+    }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/etc/hostname").map_or_else(|_| "node".to_owned(), |name| name.trim().to_owned())
+}
+
+/// The process has one recorder, however many applications tests start in it.
+fn metrics_handle() -> Result<PrometheusHandle> {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_items".to_owned()), SIZE_BUCKETS)?
+        .install_recorder();
+    match handle {
+        Ok(handle) => {
+            metrics_process::Collector::default().describe();
+            Ok(HANDLE.get_or_init(|| handle).clone())
+        }
+        // Another thread was first.
+        Err(error) => HANDLE.get().cloned().ok_or(error).context("metrics could not be set up"),
+    }
+}

@@ -1,0 +1,176 @@
+//! `bursar customers`: customers and their credits.
+
+use super::client::admin_path;
+use super::error::Error;
+use super::list::{self, Paging};
+use super::table::{Column, Listing, Table};
+use super::{Session, output, view};
+use bursar_engine::clock::Clock;
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::hash::{BuildHasher, RandomState};
+use std::process::ExitCode;
+
+const CUSTOMERS: &[Column] = &[
+    Column::keep("id"),
+    Column::wrap("email"),
+    Column::keep("plan"),
+    Column::wrap("name").optional(),
+    Column::wrap("created_at"),
+];
+const TRANSACTIONS: &[Column] = &[
+    Column::wrap("created_at"),
+    Column::keep("kind"),
+    Column::number("amount"),
+    Column::number("balance_after"),
+    Column::wrap("source"),
+    Column::wrap("reference"),
+    Column::keep("id").optional(),
+];
+const TIMELINE: &[Column] = &[Column::wrap("at"), Column::wrap("what"), Column::wrap("details")];
+const GRANTS: &[Column] =
+    &[Column::keep("kind"), Column::number("remaining"), Column::wrap("expires_at"), Column::keep("transaction_id")];
+const HOLDS: &[Column] = &[Column::keep("id"), Column::number("amount"), Column::wrap("expires_at")];
+const SUBSCRIPTIONS: &[Column] = &[
+    Column::wrap("id"),
+    Column::keep("status"),
+    Column::keep("is_pro"),
+    Column::wrap("current_period_end"),
+    Column::wrap("cancel_at_period_end"),
+    Column::wrap("past_due_since"),
+    Column::wrap("past_due_reason").optional(),
+    Column::wrap("ended_at").optional(),
+];
+const CUSTOMER_KEYS: &[&str] =
+    &["id", "email", "name", "plan", "source", "stripe_customer_id", "has_payment_method", "created_at"];
+const TRANSACTION_KEYS: &[&str] = &["id", "kind", "amount", "balance_after", "source", "reference", "created_at"];
+
+/// Customers and their credits.
+#[derive(Debug, Subcommand)]
+pub enum CustomerCommand {
+    /// List customers, the latest first.
+    List {
+        /// Text in the e-mail address, the name or an identifier.
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show a customer with credits, holds and subscriptions.
+    Show {
+        /// The customer.
+        id: String,
+    },
+    /// List what happened to a customer's credits.
+    Transactions {
+        /// The customer.
+        id: String,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show everything that happened to a customer, in order.
+    Timeline {
+        /// The customer.
+        id: String,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Give credits to a customer, or take some away.
+    Adjust {
+        /// The customer.
+        id: String,
+        /// Credits; below zero to take some away.
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        amount: i64,
+        /// Why; goes into the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Makes repeating this safe: the same key never adjusts twice.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
+    },
+}
+
+/// Does one of them.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        CustomerCommand::List { search, paging } => {
+            let query = [("search", search.as_deref())];
+            list::show(session, &admin_path(&["customers"])?, &query, paging, CUSTOMERS).await
+        }
+        CustomerCommand::Show { id } => {
+            session.show(&session.client.get(&admin_path(&["customers", id])?, &[]).await?, render)
+        }
+        CustomerCommand::Transactions { id, paging } => {
+            list::show(session, &admin_path(&["customers", id, "transactions"])?, &[], paging, TRANSACTIONS).await
+        }
+        CustomerCommand::Timeline { id, paging } => {
+            list::show(session, &admin_path(&["customers", id, "timeline"])?, &[], paging, TIMELINE).await
+        }
+        CustomerCommand::Adjust { id, amount, reason, idempotency_key } => {
+            let key = idempotency_key.clone().unwrap_or_else(key_new);
+            adjust(session, id, &json!({ "amount": amount, "reason": reason }), &key).await
+        }
+    }
+}
+
+async fn adjust(session: &Session, id: &str, body: &Value, key: &str) -> anyhow::Result<ExitCode> {
+    let path = admin_path(&["customers", id, "adjustments"])?;
+    match session.client.post_with_key(&path, body, Some(key)).await {
+        Ok(answer) => session.show(&answer, |answer| {
+            let mut listing = Listing::of(view::part(answer, "transaction"), TRANSACTION_KEYS);
+            if let Some(balance) = answer.get("credit_balance") {
+                listing.line("credit balance", view::full(balance));
+            }
+            listing.render(output::width())
+        }),
+        Err(error) => {
+            if error.may_have_committed() {
+                output::note(&format!("It may have been done. To repeat it safely: --idempotency-key {key}"));
+            }
+            Err(Error::into(error))
+        }
+    }
+}
+
+/// A key that nobody has used: the time, and 64 random bits (std seeds its hashers at random).
+fn key_new() -> String {
+    format!("cli-{:x}-{:016x}", Clock::System.now_ms(), RandomState::new().hash_one(std::process::id()))
+}
+
+fn render(answer: &Value) -> String {
+    let width = output::width();
+    let mut listing = Listing::of(view::part(answer, "customer"), CUSTOMER_KEYS);
+    let credits = &answer["credits"];
+    for (name, key) in [("credits", "balance"), ("credits held", "held"), ("credits available", "available")] {
+        listing.line(name, view::full(&credits[key]));
+    }
+    let mut text = listing.render(width);
+    for (title, columns, items) in [
+        ("Grants with credits left", GRANTS, view::items(credits, "grants")),
+        ("Open holds", HOLDS, view::items(credits, "holds")),
+        ("Subscriptions", SUBSCRIPTIONS, view::items(answer, "subscriptions")),
+    ] {
+        if !items.is_empty() {
+            text.push_str(&format!("\n\n{title}\n{}", Table::of(columns, items).render(width)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_adjustment_gets_a_key_of_its_own() {
+        let keys: std::collections::HashSet<String> = (0..1_000).map(|_| key_new()).collect();
+        assert_eq!(keys.len(), 1_000);
+    }
+}

@@ -1,0 +1,159 @@
+//! What can go wrong between the client and the server.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use std::fmt;
+
+/// Most characters of an answer that is no problem document, in a message.
+const ANSWER_LEN_MAX: usize = 200;
+
+/// What can go wrong between the client and the server. `Display` is the whole message.
+#[derive(Debug)]
+pub enum Error {
+    /// Nothing listens there.
+    NoServer {
+        /// The server's URL.
+        url: String,
+    },
+    /// The request was not sent, or its answer did not arrive.
+    Transport {
+        /// The server's URL.
+        url: String,
+        /// The failure with its causes.
+        reason: String,
+        /// Whether the request may have reached the server.
+        sent: bool,
+    },
+    /// The server says no.
+    Problem {
+        /// The HTTP status.
+        status: StatusCode,
+        /// What is wrong, for a person.
+        detail: String,
+        /// The stable code, or the status.
+        code: String,
+    },
+    /// The answer is not what a Bursar server says.
+    Unreadable {
+        /// The server's URL.
+        url: String,
+        /// What is odd about it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Sorts a failure of the HTTP client.
+    pub fn from_transport(url: &str, timeout_s: u64, error: &reqwest::Error) -> Self {
+        let url = url.to_owned();
+        if error.is_connect() && is_refused(error) {
+            return Self::NoServer { url };
+        }
+        let reason = match (error.is_timeout(), error.is_connect()) {
+            (true, true) => "no connection in time".to_owned(),
+            (true, false) => format!("no answer within {timeout_s} s"),
+            (false, _) => causes(error),
+        };
+        Self::Transport { url, reason, sent: !error.is_connect() && !error.is_builder() }
+    }
+
+    /// Reads an answer that is no success: an RFC 9457 problem document, or whatever a proxy says.
+    pub fn from_answer(status: StatusCode, body: &str) -> Self {
+        let problem: Value = serde_json::from_str(body).unwrap_or_default();
+        let field = |name: &str| problem[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let detail = field("detail").or_else(|| field("title")).unwrap_or_else(|| {
+            let start: String = body.trim().chars().take(ANSWER_LEN_MAX).collect();
+            if start.is_empty() { format!("the server answered {status}") } else { format!("{status}: {start}") }
+        });
+        Self::Problem { status, detail, code: field("code").unwrap_or_else(|| status.as_str().to_owned()) }
+    }
+
+    /// Whether the same request may succeed later without any change.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::NoServer { .. } | Self::Transport { .. } => true,
+            Self::Problem { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Whether the server may have done what was asked, in spite of the failure.
+    pub fn may_have_committed(&self) -> bool {
+        match self {
+            Self::NoServer { .. } => false,
+            Self::Transport { sent, .. } => *sent,
+            Self::Problem { status, .. } => status.is_server_error(),
+            Self::Unreadable { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoServer { url } => write!(
+                f,
+                "no server answers at {url}\nStart one with `bursar serve`, or name another with --url or BURSAR_URL."
+            ),
+            Self::Transport { url, reason, .. } => write!(f, "{url}: {reason}"),
+            Self::Problem { status, detail, code } => {
+                write!(f, "{detail} ({code})")?;
+                if *status == StatusCode::UNAUTHORIZED {
+                    write!(f, "\nThe admin token comes from --token, BURSAR_ADMIN_TOKEN or the data folder.")?;
+                }
+                Ok(())
+            }
+            Self::Unreadable { url, reason } => write!(f, "is {url} a Bursar server? {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The causes in one line, without the outermost two: they repeat the URL and name a layer of the
+/// HTTP client.
+fn causes(error: &reqwest::Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        let is_new = texts.last().is_none_or(|last| !last.ends_with(&text));
+        if is_new && !text.starts_with("client error (") {
+            texts.push(text);
+        }
+        cause = error.source();
+    }
+    if texts.is_empty() { error.to_string() } else { texts.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_said_with_its_code() {
+        let body = r#"{"type":"about:blank","title":"Conflict","status":409,"code":"replay_state","detail":"it runs"}"#;
+        assert_eq!(Error::from_answer(StatusCode::CONFLICT, body).to_string(), "it runs (replay_state)");
+    }
+
+    #[test]
+    fn what_a_proxy_says_is_quoted_and_cut() {
+        let error = Error::from_answer(StatusCode::BAD_GATEWAY, &"x".repeat(10_000));
+        assert!(error.to_string().len() < 300);
+        assert!(error.is_retryable() && error.may_have_committed());
+        let empty = Error::from_answer(StatusCode::BAD_GATEWAY, "");
+        assert_eq!(empty.to_string(), "the server answered 502 Bad Gateway (502)");
+    }
+}

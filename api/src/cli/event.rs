@@ -1,0 +1,147 @@
+//! `bursar events`: what came in, and doing it again.
+
+use super::client::admin_path;
+use super::job::{attempts, with_why};
+use super::list::{self, Paging};
+use super::replay::{self, NewReplay};
+use super::table::{Column, Listing};
+use super::{Session, output, view};
+use clap::{ArgGroup, Args, Subcommand};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+const EVENTS: &[Column] = &[
+    Column::keep("id"),
+    Column::wrap("type"),
+    Column::keep("state"),
+    Column::number("attempts"),
+    Column::wrap("received_at"),
+    Column::wrap("stream").optional(),
+    Column::wrap("last_error").optional(),
+];
+const EVENT_KEYS: &[&str] = &[
+    "id",
+    "source",
+    "external_id",
+    "type",
+    "state",
+    "attempts",
+    "last_error",
+    "received_at",
+    "processed_at",
+    "deliveries",
+    "stream",
+    "job_id",
+];
+/// The kind of the jobs that process events; keeps a bulk replay away from all others.
+const EVENT_JOB_KIND: &str = "stripe.event";
+
+/// Events that came in.
+#[derive(Debug, Subcommand)]
+pub enum EventCommand {
+    /// List events, the latest first.
+    List {
+        /// In this state only.
+        #[arg(long, value_parser = ["waiting", "processed", "dead", "skipped"])]
+        state: Option<String>,
+        /// Of this type only, such as `invoice.paid`.
+        #[arg(long = "type", value_name = "TYPE")]
+        event_type: Option<String>,
+        /// In this stream only, such as `stripe:cus_…`.
+        #[arg(long, value_name = "KEY")]
+        stream: Option<String>,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show an event, the attempts to process it, and its payload.
+    Show {
+        /// The event.
+        id: String,
+    },
+    /// Process one event again, or all that match.
+    Replay(EventReplayArgs),
+}
+
+/// Which events are processed again.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["id", "state"]))]
+pub struct EventReplayArgs {
+    /// This event.
+    pub id: Option<String>,
+    /// All events in this state, after a preview.
+    #[arg(long, value_parser = ["dead", "skipped", "processed"])]
+    pub state: Option<String>,
+    /// Of this type only, such as `invoice.paid`.
+    #[arg(long = "type", value_name = "TYPE", conflicts_with = "id")]
+    pub event_type: Option<String>,
+    /// In this stream only, such as `stripe:cus_…`.
+    #[arg(long, value_name = "KEY", conflicts_with = "id")]
+    pub stream: Option<String>,
+    /// Why; goes into the audit log.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Change nothing, show what would happen.
+    #[arg(long, conflicts_with = "id")]
+    pub dry_run: bool,
+    /// Most events in a second.
+    #[arg(long, value_name = "N", conflicts_with = "id", default_value_t = replay::RATE_DEFAULT)]
+    #[arg(value_parser = replay::rate_parser())]
+    pub rate: i64,
+    /// Do not ask before it starts.
+    #[arg(long, conflicts_with = "id")]
+    pub yes: bool,
+}
+
+/// Does one of them.
+///
+/// # Errors
+/// See [`super::error::Error`].
+pub async fn run(session: &Session, command: &EventCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        EventCommand::List { state, event_type, stream, paging } => {
+            let query = [("state", state.as_deref()), ("type", event_type.as_deref()), ("stream", stream.as_deref())];
+            list::show(session, &admin_path(&["events"])?, &query, paging, EVENTS).await
+        }
+        EventCommand::Show { id } => {
+            session.show(&session.client.get(&admin_path(&["events", id])?, &[]).await?, render)
+        }
+        EventCommand::Replay(args) => match &args.id {
+            Some(id) => one(session, id, &args.reason).await,
+            None => replay::run_now(session, &many(args), args.yes).await,
+        },
+    }
+}
+
+async fn one(session: &Session, id: &str, reason: &str) -> anyhow::Result<ExitCode> {
+    let answer = session.client.post(&admin_path(&["events", id, "replay"])?, &json!({ "reason": reason })).await?;
+    session.show(&answer, |answer| Listing::of(view::part(answer, "event"), EVENT_KEYS).render(output::width()))
+}
+
+fn many(args: &EventReplayArgs) -> NewReplay {
+    // An event's state is its job's, under another name.
+    let state = args.state.as_deref().map(|state| match state {
+        "processed" => "succeeded",
+        "skipped" => "cancelled",
+        other => other,
+    });
+    NewReplay {
+        state: state.map(str::to_owned),
+        kind: Some(EVENT_JOB_KIND.to_owned()),
+        event_type: args.event_type.clone(),
+        stream: args.stream.clone(),
+        error: None,
+        dry_run: args.dry_run,
+        rate: args.rate,
+        reason: args.reason.clone(),
+    }
+}
+
+fn render(answer: &Value) -> String {
+    let payload = match answer.get("payload") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => format!("\n\nPayload\n{}", output::visible(text)),
+        Some(json) => format!("\n\nPayload\n{}", output::visible(&format!("{json:#}"))),
+    };
+    format!("{}{}{payload}", with_why(answer, "event", EVENT_KEYS), attempts(answer))
+}

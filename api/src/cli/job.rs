@@ -1,0 +1,131 @@
+//! `bursar jobs`: everything that is deferred, retried or ordered.
+
+use super::client::admin_path;
+use super::list::{self, Paging};
+use super::table::{Column, Listing, Table};
+use super::{Session, output, view};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// What is shown of jobs in a list.
+pub const JOBS: &[Column] = &[
+    Column::keep("id"),
+    Column::wrap("kind"),
+    Column::keep("state"),
+    Column::number("attempt"),
+    Column::wrap("run_at"),
+    Column::wrap("stream").optional(),
+    Column::wrap("last_error").optional(),
+];
+const ATTEMPTS: &[Column] = &[
+    Column::number("attempt"),
+    Column::keep("outcome"),
+    Column::wrap("started_at"),
+    Column::number("duration_ms"),
+    Column::wrap("reason"),
+    Column::wrap("node").optional(),
+    Column::number("epoch").optional(),
+];
+/// What is shown of one job, in this order.
+pub const JOB_KEYS: &[&str] = &[
+    "id",
+    "kind",
+    "state",
+    "stream",
+    "seq",
+    "attempt",
+    "attempts_max",
+    "run_at",
+    "unique_key",
+    "event_id",
+    "customer_id",
+    "last_error",
+    "created_at",
+    "finished_at",
+];
+/// The states of jobs.
+pub const JOB_STATES: [&str; 6] = ["scheduled", "available", "running", "succeeded", "cancelled", "dead"];
+
+/// Jobs: everything that is deferred, retried or ordered.
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
+    /// List jobs, the latest first.
+    List {
+        /// In this state only.
+        #[arg(long, value_parser = JOB_STATES)]
+        state: Option<String>,
+        /// Of this kind only, such as `stripe.event`.
+        #[arg(long)]
+        kind: Option<String>,
+        /// In this stream only.
+        #[arg(long, value_name = "KEY")]
+        stream: Option<String>,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show a job, its attempts, and why it is where it is.
+    Show {
+        /// The job.
+        id: String,
+    },
+    /// End a job that has not begun.
+    Cancel {
+        /// The job.
+        id: String,
+        /// Why; goes into the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Run a job again that has ended.
+    Replay {
+        /// The job.
+        id: String,
+        /// Why; goes into the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+/// Does one of them.
+///
+/// # Errors
+/// See [`super::error::Error`].
+pub async fn run(session: &Session, command: &JobCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        JobCommand::List { state, kind, stream, paging } => {
+            let query = [("state", state.as_deref()), ("kind", kind.as_deref()), ("stream", stream.as_deref())];
+            list::show(session, &admin_path(&["jobs"])?, &query, paging, JOBS).await
+        }
+        JobCommand::Show { id } => session.show(&session.client.get(&admin_path(&["jobs", id])?, &[]).await?, render),
+        JobCommand::Cancel { id, reason } => act(session, id, "cancel", reason).await,
+        JobCommand::Replay { id, reason } => act(session, id, "replay", reason).await,
+    }
+}
+
+async fn act(session: &Session, id: &str, action: &str, reason: &str) -> anyhow::Result<ExitCode> {
+    let answer = session.client.post(&admin_path(&["jobs", id, action])?, &json!({ "reason": reason })).await?;
+    session.show(&answer, |answer| Listing::of(view::part(answer, "job"), JOB_KEYS).render(output::width()))
+}
+
+fn render(answer: &Value) -> String {
+    format!("{}{}", with_why(answer, "job", JOB_KEYS), attempts(answer))
+}
+
+/// The part of an answer under this key, and why it is where it is.
+pub fn with_why(answer: &Value, key: &str, keys: &[&str]) -> String {
+    let mut listing = Listing::of(view::part(answer, key), keys);
+    if let Some(why) = answer.get("why").filter(|why| !why.is_null()) {
+        listing.line("why", view::full(why));
+    }
+    listing.render(output::width())
+}
+
+/// The attempts in an answer, as a paragraph of their own; empty if there was none.
+pub fn attempts(answer: &Value) -> String {
+    match view::items(answer, "attempts") {
+        [] => String::new(),
+        attempts => format!("\n\nAttempts\n{}", Table::of(ATTEMPTS, attempts).render(output::width())),
+    }
+}

@@ -1,0 +1,128 @@
+//! Lists that come page by page.
+
+use super::client::Client;
+use super::error::Error;
+use super::table::{Column, Table};
+use super::{Session, output};
+use clap::Args;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// Most items that the server gives in one page.
+const PAGE_MAX: u64 = 100;
+/// Most pages that are asked for.
+const PAGES_MAX: u64 = 10_000;
+
+/// How much of a list is shown.
+#[derive(Debug, Clone, Args)]
+pub struct Paging {
+    /// Most items.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// All items.
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+    /// Begin here: the `next_cursor` of an earlier answer.
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+impl Paging {
+    /// From the first to the last.
+    pub fn everything() -> Self {
+        Self { limit: 0, all: true, cursor: None }
+    }
+}
+
+/// Items, and where the next ones begin.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The items.
+    pub data: Vec<Value>,
+    /// Where the next ones begin, if there are any.
+    pub next_cursor: Option<String>,
+}
+
+impl Page {
+    /// As the server would have answered, had it been asked for as much at once.
+    pub fn to_json(&self) -> Value {
+        json!({ "data": self.data, "next_cursor": self.next_cursor })
+    }
+
+    /// As a table with one line for each item.
+    pub fn to_table(&self, columns: &[Column]) -> Table {
+        Table::of(columns, &self.data)
+    }
+}
+
+/// Asks for as many pages as it takes.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn fetch(
+    client: &Client,
+    path: &str,
+    query: &[(&str, Option<&str>)],
+    paging: &Paging,
+) -> Result<Page, Error> {
+    let unreadable = |reason: &str| Error::Unreadable { url: client.base().to_owned(), reason: reason.to_owned() };
+    let given = query.iter().filter_map(|(name, value)| value.map(|value| (*name, value.to_owned())));
+    let given: Vec<(&str, String)> = given.collect();
+    let mut page = Page { data: Vec::new(), next_cursor: paging.cursor.clone() };
+    for _ in 0..PAGES_MAX {
+        let wanted =
+            if paging.all { PAGE_MAX } else { PAGE_MAX.min(paging.limit.saturating_sub(page.data.len() as u64)) };
+        let mut query = given.clone();
+        query.push(("limit", wanted.to_string()));
+        query.extend(page.next_cursor.iter().map(|cursor| ("cursor", cursor.clone())));
+        let mut answer = client.get(path, &query).await?;
+        let Value::Array(data) = answer["data"].take() else {
+            return Err(unreadable("the answer has no list"));
+        };
+        let next = answer["next_cursor"].as_str().filter(|cursor| !cursor.is_empty()).map(str::to_owned);
+        if next.is_some() && next == page.next_cursor {
+            return Err(unreadable("the list does not come to an end"));
+        }
+        page.data.extend(data);
+        page.next_cursor = next;
+        if page.next_cursor.is_none() || (!paging.all && page.data.len() as u64 >= paging.limit) {
+            return Ok(page);
+        }
+    }
+    Err(unreadable("the list does not come to an end"))
+}
+
+/// Fetches a list and shows it.
+///
+/// # Errors
+/// See [`Error`]; or the output cannot be written.
+pub async fn show(
+    session: &Session,
+    path: &str,
+    query: &[(&str, Option<&str>)],
+    paging: &Paging,
+    columns: &[Column],
+) -> anyhow::Result<ExitCode> {
+    let page = fetch(&session.client, path, query, paging).await?;
+    if session.json {
+        return session.show(&page.to_json(), |_| String::new());
+    }
+    print(&page, &page.to_table(columns))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a page as a table, and says if there is more, or nothing at all.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn print(page: &Page, table: &Table) -> anyhow::Result<()> {
+    if page.data.is_empty() {
+        output::note("Nothing found.");
+        return Ok(());
+    }
+    output::print(&table.render(output::width()))?;
+    if page.next_cursor.is_some() {
+        output::note("There is more: --all, or a higher --limit.");
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The one place that writes to the terminal.
+//!
+//! Results go to the standard output, everything else (notes, questions, progress, errors) to the
+//! standard error, so that results can be piped.
+
+use super::PROGRAM;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::OnceLock;
+
+/// A terminal is taken to be at least this wide.
+const WIDTH_MIN: u16 = 40;
+/// The width if a terminal does not tell its own.
+const WIDTH_DEFAULT: u16 = 80;
+
+/// Prints a result. A reader that has seen enough (`| head`) is no error.
+///
+/// # Errors
+/// The output cannot be written, for instance because the disk is full.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Says something that is not the result.
+#[allow(clippy::print_stderr, reason = "this is the one place that may")]
+pub fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Says how a command ended and gives the exit code: 0 done, 1 failed, 2 wrong usage.
+pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) => match error.downcast_ref::<clap::Error>() {
+            Some(usage) => {
+                note(usage.render().to_string().trim_end());
+                ExitCode::from(2)
+            }
+            None => {
+                note(&format!("error: {}", visible(&format!("{error:#}"))));
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// Asks a question that is answered by yes or no. No is what happens without an answer.
+///
+/// # Errors
+/// There is nobody to ask, or the answer cannot be read.
+pub fn confirm(question: &str) -> anyhow::Result<bool> {
+    let mut err = io::stderr().lock();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    if io::stdin().lock().read_line(&mut answer)? == 0 {
+        writeln!(err)?;
+    }
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Whether there is somebody to ask.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// The columns of the terminal that results go to; nothing if they go into a pipe or a file, where
+/// lines may have any length.
+pub fn width() -> Option<u16> {
+    static WIDTH: OnceLock<Option<u16>> = OnceLock::new();
+    *WIDTH.get_or_init(|| {
+        let out = io::stdout();
+        if !out.is_terminal() {
+            return None;
+        }
+        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
+        let width = told.or_else(|| stty_columns(&out)).filter(|columns| *columns > 0).unwrap_or(WIDTH_DEFAULT);
+        Some(width.max(WIDTH_MIN))
+    })
+}
+
+/// Asks the terminal through `stty`: the system call would need unsafe code or one more dependency.
+fn stty_columns(out: &io::Stdout) -> Option<u16> {
+    let terminal = out.as_fd().try_clone_to_owned().ok()?;
+    let asked = Command::new("stty").arg("size").stdin(Stdio::from(terminal)).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(asked.stdout).ok()?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The text without characters that could command the terminal or reorder what is shown: much of
+/// what is printed here was written by strangers.
+pub fn visible(text: &str) -> String {
+    let commands =
+        |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if commands(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// How a command of this program is spelled in a hint.
+pub fn hint(arguments: &str) -> String {
+    format!("{PROGRAM} {arguments}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_command_the_terminal() {
+        assert_eq!(visible("a\u{1b}[2Jb\u{202e}c\nd"), "a\u{fffd}[2Jb\u{fffd}c\nd");
+    }
+}

@@ -1,0 +1,281 @@
+//! `bursar replays`: ended jobs that run again, at a capped rate.
+
+use super::client::admin_path;
+use super::job::JOB_STATES;
+use super::list::{self, Paging};
+use super::replay_view::{items_table, preview, render, tried};
+use super::table::Column;
+use super::watch::{self, Watched};
+use super::{Session, output, usage, view};
+use clap::builder::RangedI64ValueParser;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// Jobs in a second unless a rate is given.
+pub const RATE_DEFAULT: i64 = 50;
+/// The highest rate that the server takes.
+const RATE_MAX: i64 = 1_000;
+
+const REPLAYS: &[Column] = &[
+    Column::keep("id"),
+    Column::keep("state"),
+    Column::number("done"),
+    Column::number("total"),
+    Column::keep("dry_run"),
+    Column::wrap("created_at"),
+    Column::wrap("created_by").optional(),
+    Column::wrap("reason").optional(),
+];
+
+/// The parser of `--rate`.
+pub fn rate_parser() -> RangedI64ValueParser<i64> {
+    clap::value_parser!(i64).range(1..=RATE_MAX)
+}
+
+/// Replays: ended jobs that run again, at a capped rate.
+#[derive(Debug, Subcommand)]
+pub enum ReplayCommand {
+    /// List replays, the latest first.
+    List {
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show a replay.
+    Show {
+        /// The replay.
+        id: String,
+        /// List its jobs, and what came of them.
+        #[arg(long)]
+        items: bool,
+        /// How many of its jobs.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Freeze a set of ended jobs, to be started later.
+    Create(CreateArgs),
+    /// Start a replay.
+    Start {
+        /// The replay.
+        id: String,
+    },
+    /// Stop a replay for now.
+    Pause {
+        /// The replay.
+        id: String,
+    },
+    /// Let a paused replay go on.
+    Resume {
+        /// The replay.
+        id: String,
+    },
+    /// Stop a replay for good; what ran already stays.
+    Cancel {
+        /// The replay.
+        id: String,
+    },
+    /// Follow a replay until it ends.
+    Watch {
+        /// The replay.
+        id: String,
+    },
+}
+
+/// What a replay is to run.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Jobs in this state.
+    #[arg(long, default_value = "dead", value_parser = [JOB_STATES[3], JOB_STATES[4], JOB_STATES[5]])]
+    pub state: String,
+    /// Of this kind only, such as `stripe.event`.
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Jobs of events of this type only, such as `invoice.paid`.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub event_type: Option<String>,
+    /// In this stream only.
+    #[arg(long, value_name = "KEY")]
+    pub stream: Option<String>,
+    /// Whose last error contains this text only.
+    #[arg(long, value_name = "TEXT")]
+    pub error: Option<String>,
+    /// Why; goes into the audit log.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Change nothing, find out what would happen.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Most jobs in a second.
+    #[arg(long, value_name = "N", default_value_t = RATE_DEFAULT, value_parser = rate_parser())]
+    pub rate: i64,
+    /// Start it at once.
+    #[arg(long)]
+    pub start: bool,
+}
+
+/// What the server is asked for. Fields without a value match everything.
+#[derive(Debug, Clone)]
+pub struct NewReplay {
+    /// State of the jobs.
+    pub state: Option<String>,
+    /// Their kind.
+    pub kind: Option<String>,
+    /// Type of their events.
+    pub event_type: Option<String>,
+    /// Their stream.
+    pub stream: Option<String>,
+    /// Text in their last error.
+    pub error: Option<String>,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// Jobs in a second.
+    pub rate: i64,
+    /// Why.
+    pub reason: String,
+}
+
+impl NewReplay {
+    fn body(&self) -> Value {
+        let fields = [
+            ("state", &self.state),
+            ("kind", &self.kind),
+            ("event_type", &self.event_type),
+            ("stream", &self.stream),
+            ("error", &self.error),
+        ];
+        let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?))));
+        let filter: serde_json::Map<String, Value> = given.collect();
+        json!({ "filter": filter, "dry_run": self.dry_run, "rate_per_second": self.rate, "reason": self.reason })
+    }
+}
+
+/// Does one of them.
+///
+/// # Errors
+/// See [`super::error::Error`].
+pub async fn run(session: &Session, command: &ReplayCommand) -> anyhow::Result<ExitCode> {
+    let listing = |answer: &Value| render(view::part(answer, "replay"));
+    match command {
+        ReplayCommand::List { paging } => list::show(session, &admin_path(&["replays"])?, &[], paging, REPLAYS).await,
+        ReplayCommand::Show { id, items, paging } => show(session, id, items.then_some(paging)).await,
+        ReplayCommand::Create(args) => create(session, args).await,
+        ReplayCommand::Start { id } => session.show(&act(session, id, "start").await?, listing),
+        ReplayCommand::Pause { id } => session.show(&act(session, id, "pause").await?, listing),
+        ReplayCommand::Resume { id } => session.show(&act(session, id, "resume").await?, listing),
+        ReplayCommand::Cancel { id } => session.show(&act(session, id, "cancel").await?, listing),
+        ReplayCommand::Watch { id } => {
+            let answer = session.client.get(&admin_path(&["replays", id])?, &[]).await?;
+            finish(session, watch::watch(&session.client, id, answer).await?).await
+        }
+    }
+}
+
+/// Creates a replay, shows what it is about to do, asks unless that is not wanted, starts it and
+/// follows it until it ends.
+///
+/// # Errors
+/// See [`super::error::Error`]; wrong usage if there is nobody to ask.
+pub async fn run_now(session: &Session, new: &NewReplay, yes: bool) -> anyhow::Result<ExitCode> {
+    // A dry run changes nothing, so there is nothing to ask.
+    let ask = !yes && !new.dry_run;
+    if ask && !output::can_ask() {
+        return Err(usage("there is no terminal to ask on: look at it with --dry-run, then give --yes"));
+    }
+    let mut created = session.client.post(&admin_path(&["replays"])?, &new.body()).await?;
+    let id = id_of(&created)?;
+    let total = created["replay"]["total"].as_u64().unwrap_or(0);
+    if total == 0 {
+        abandon(session, &mut created, &id).await;
+        return session.show(&created, |_| "Nothing matches.".to_owned());
+    }
+    output::note(&preview(&created, total));
+    if ask && !output::confirm(&format!("Replay {total}, at most {} in a second?", new.rate))? {
+        abandon(session, &mut created, &id).await;
+        return session.show(&created, |_| "Nothing was replayed.".to_owned());
+    }
+    let started = act(session, &id, "start").await?;
+    finish(session, watch::watch(&session.client, &id, started).await?).await
+}
+
+async fn create(session: &Session, args: &CreateArgs) -> anyhow::Result<ExitCode> {
+    let new = NewReplay {
+        state: Some(args.state.clone()),
+        kind: args.kind.clone(),
+        event_type: args.event_type.clone(),
+        stream: args.stream.clone(),
+        error: args.error.clone(),
+        dry_run: args.dry_run,
+        rate: args.rate,
+        reason: args.reason.clone(),
+    };
+    let mut answer = session.client.post(&admin_path(&["replays"])?, &new.body()).await?;
+    let id = id_of(&answer)?;
+    let next = if args.start { "watch" } else { "start" };
+    if args.start {
+        answer["replay"] = act(session, &id, "start").await?["replay"].take();
+    }
+    let code = session.show(&answer, |answer| {
+        let replay = &answer["replay"];
+        format!("{}\n\n{}", render(replay), preview(answer, replay["total"].as_u64().unwrap_or(0)))
+    })?;
+    output::note(&format!("\nNext: {}", output::hint(&format!("replays {next} {id}"))));
+    Ok(code)
+}
+
+async fn show(session: &Session, id: &str, items: Option<&Paging>) -> anyhow::Result<ExitCode> {
+    let mut answer = session.client.get(&admin_path(&["replays", id])?, &[]).await?;
+    let Some(paging) = items else {
+        return session.show(&answer, |answer| render(view::part(answer, "replay")));
+    };
+    let page = list::fetch(&session.client, &admin_path(&["replays", id, "items"])?, &[], paging).await?;
+    if session.json {
+        answer["items"] = page.to_json();
+        return session.show(&answer, |_| String::new());
+    }
+    output::print(&format!("{}\n", render(view::part(&answer, "replay"))))?;
+    list::print(&page, &items_table(&page.data))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn act(session: &Session, id: &str, action: &str) -> anyhow::Result<Value> {
+    Ok(session.client.post(&admin_path(&["replays", id, action])?, &json!({})).await?)
+}
+
+/// Cancels a preview that nobody wants. If that fails it stays a preview, which does nothing.
+async fn abandon(session: &Session, created: &mut Value, id: &str) {
+    match act(session, id, "cancel").await {
+        Ok(mut answer) => created["replay"] = answer["replay"].take(),
+        Err(error) => output::note(&format!("replay {id} stays a preview: {error}")),
+    }
+}
+
+/// Says how a replay ended that was followed; of a dry run, what would have happened.
+async fn finish(session: &Session, watched: Watched) -> anyhow::Result<ExitCode> {
+    let mut answer = match watched {
+        Watched::Ended(answer) => answer,
+        Watched::Interrupted => return Ok(ExitCode::from(watch::INTERRUPTED)),
+    };
+    let done = answer["replay"]["state"] == "done";
+    let dry_run = answer["replay"]["dry_run"] == true;
+    if dry_run {
+        let path = admin_path(&["replays", &id_of(&answer)?, "items"])?;
+        let page = list::fetch(&session.client, &path, &[], &Paging::everything()).await?;
+        if session.json {
+            answer["items"] = page.to_json();
+        } else {
+            output::print(&tried(&page))?;
+        }
+    }
+    let code = session.show(&answer, |answer| render(&answer["replay"]))?;
+    if done && !dry_run {
+        let left = output::hint("jobs list --state dead");
+        output::note(&format!("\nThe jobs are back in their streams. What is dead by now: {left}"));
+    }
+    Ok(if done { code } else { ExitCode::FAILURE })
+}
+
+fn id_of(answer: &Value) -> anyhow::Result<String> {
+    let id = answer["replay"]["id"].as_str();
+    id.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("the server's answer holds no replay"))
+}

@@ -1,0 +1,125 @@
+//! How replays and what came of them are shown.
+
+use super::job::JOBS;
+use super::list::Page;
+use super::table::{Column, Listing, Table};
+use super::{output, view};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const ITEMS: &[Column] = &[
+    Column::number("n"),
+    Column::keep("job_id"),
+    Column::keep("state"),
+    Column::number("credits"),
+    Column::wrap("result"),
+];
+const REPLAY_KEYS: &[&str] = &[
+    "id",
+    "state",
+    "dry_run",
+    "done",
+    "total",
+    "rate_per_second",
+    "reason",
+    "created_by",
+    "created_at",
+    "finished_at",
+];
+/// Items of a dry run that are shown; all are counted.
+const TRIED_SHOWN_MAX: usize = 50;
+
+/// A replay as a listing.
+pub fn render(replay: &Value) -> String {
+    Listing::of(replay, REPLAY_KEYS).render(output::width())
+}
+
+/// How much a new replay is about to run, and some of it.
+pub fn preview(answer: &Value, total: u64) -> String {
+    let sample = view::items(answer, "sample");
+    let jobs = if total == 1 { "1 job matches".to_owned() } else { format!("{total} jobs match") };
+    let some = if (sample.len() as u64) < total { format!(", {} of them", sample.len()) } else { String::new() };
+    match sample {
+        [] => format!("{jobs}."),
+        sample => format!("{jobs}{some}:\n{}", Table::of(JOBS, sample).render(output::width())),
+    }
+}
+
+/// The jobs of a replay, and what came of them.
+pub fn items_table(items: &[Value]) -> Table {
+    let mut table = Table::new(ITEMS);
+    for item in items {
+        let result = result_of(item);
+        let credits = result["ledger"]["amount"].as_i64().map(|amount| format!("{amount:+}"));
+        let (n, job, state) = (view::short(&item["n"]), view::short(&item["job_id"]), view::short(&item["state"]));
+        table.row([n, job, state, credits.unwrap_or_default(), summary(&result)]);
+    }
+    table
+}
+
+/// What came of an item. The server may hand over its own JSON as text.
+fn result_of(item: &Value) -> Value {
+    match &item["result"] {
+        Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| item["result"].clone()),
+        other => other.clone(),
+    }
+}
+
+fn summary(result: &Value) -> String {
+    if !result.is_object() {
+        return view::short(result);
+    }
+    let ledger = &result["ledger"];
+    let texts = [&result["outcome"], &result["reason"], &ledger["refused"]];
+    let mut parts: Vec<String> = texts.iter().filter_map(|text| text.as_str()).map(str::to_owned).collect();
+    if !ledger["already"].is_null() {
+        parts.push(format!("{} credits were booked before", view::short(&ledger["already"])));
+    }
+    if let Some(customer) = ledger["customer_id"].as_str() {
+        parts.push(format!("balance of {customer} would be {}", view::short(&ledger["balance_after"])));
+    }
+    if parts.is_empty() { view::short(result) } else { parts.join(": ") }
+}
+
+/// What a dry run found out.
+pub fn tried(page: &Page) -> String {
+    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut credits = 0_i64;
+    for (state, result) in page.data.iter().map(|item| (&item["state"], result_of(item))) {
+        let outcome = if state == "waiting" { "not tried" } else { result["outcome"].as_str().unwrap_or("unknown") };
+        *outcomes.entry(output::visible(outcome)).or_default() += 1;
+        credits = credits.saturating_add(result["ledger"]["amount"].as_i64().unwrap_or(0));
+    }
+    let shown = &page.data[..page.data.len().min(TRIED_SHOWN_MAX)];
+    let mut text = items_table(shown).render(output::width());
+    if shown.len() < page.data.len() {
+        text.push_str(&format!("\n… and {} more", page.data.len() - shown.len()));
+    }
+    let counts: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    format!("{text}\n\nNothing was changed. Outcomes: {}. Credits: {credits:+}.\n", counts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_dry_run_adds_up_what_would_have_happened() {
+        let granted =
+            json!({ "outcome": "done", "ledger": { "customer_id": "cst_1", "amount": 60, "balance_after": 65 } });
+        let already = json!({ "outcome": "done", "ledger": { "amount": 0, "already": 60 } });
+        let page = Page {
+            data: vec![
+                json!({ "n": 1, "job_id": "job_1", "state": "tried", "result": granted.to_string() }),
+                json!({ "n": 2, "job_id": "job_2", "state": "tried", "result": already }),
+                json!({ "n": 3, "job_id": "job_3", "state": "waiting", "result": null }),
+            ],
+            next_cursor: None,
+        };
+        let text = tried(&page);
+        assert!(text.contains("Outcomes: 2 done, 1 not tried. Credits: +60."), "{text}");
+        assert!(text.contains("done: balance of cst_1 would be 65"), "{text}");
+        assert!(text.contains("done: 60 credits were booked before"), "{text}");
+    }
+}

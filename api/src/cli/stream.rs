@@ -1,0 +1,95 @@
+//! `bursar streams`: jobs that run one at a time, in order.
+
+use super::client::admin_path;
+use super::job::JOB_KEYS;
+use super::list::{self, Paging};
+use super::table::{Column, Listing};
+use super::{Session, output, view};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+const STREAMS: &[Column] = &[
+    Column::keep("key"),
+    Column::number("unfinished"),
+    Column::number("last_seq"),
+    Column::wrap("paused_at"),
+    Column::wrap("paused_reason"),
+    Column::wrap("owner").optional(),
+    Column::wrap("lease_until").optional(),
+];
+const STREAM_KEYS: &[&str] =
+    &["key", "unfinished", "last_seq", "paused_at", "paused_reason", "owner", "epoch", "lease_until"];
+
+/// Streams: jobs that run one at a time, in order.
+#[derive(Debug, Subcommand)]
+pub enum StreamCommand {
+    /// List streams.
+    List {
+        /// Paused ones only.
+        #[arg(long)]
+        paused: bool,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show a stream and the job at its head.
+    Show {
+        /// The stream, such as `stripe:cus_…`.
+        key: String,
+    },
+    /// Let no further job of a stream begin.
+    Pause {
+        /// The stream.
+        key: String,
+        /// Why; is shown with the stream and goes into the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Let a paused stream go on.
+    Resume {
+        /// The stream.
+        key: String,
+    },
+    /// Give up the job at the head of a stream and go on with the next.
+    Skip {
+        /// The stream.
+        key: String,
+        /// Why; goes into the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+/// Does one of them.
+///
+/// # Errors
+/// See [`super::error::Error`].
+pub async fn run(session: &Session, command: &StreamCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        StreamCommand::List { paused, paging } => {
+            let query = [("paused", paused.then_some("true"))];
+            list::show(session, &admin_path(&["streams"])?, &query, paging, STREAMS).await
+        }
+        StreamCommand::Show { key } => {
+            session.show(&session.client.get(&admin_path(&["streams", key])?, &[]).await?, render)
+        }
+        StreamCommand::Pause { key, reason } => act(session, key, "pause", &json!({ "reason": reason })).await,
+        StreamCommand::Resume { key } => act(session, key, "resume", &json!({})).await,
+        StreamCommand::Skip { key, reason } => act(session, key, "skip", &json!({ "reason": reason })).await,
+    }
+}
+
+async fn act(session: &Session, key: &str, action: &str, body: &Value) -> anyhow::Result<ExitCode> {
+    session.show(&session.client.post(&admin_path(&["streams", key, action])?, body).await?, render)
+}
+
+fn render(answer: &Value) -> String {
+    let width = output::width();
+    let stream = Listing::of(view::part(answer, "stream"), STREAM_KEYS).render(width);
+    match answer.get("head") {
+        None => stream,
+        Some(Value::Null) => format!("{stream}\n\nNo job waits or runs."),
+        Some(job) => format!("{stream}\n\nHead\n{}", Listing::of(job, JOB_KEYS).render(width)),
+    }
+}

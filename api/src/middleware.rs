@@ -1,0 +1,97 @@
+//! What every request passes through: bounds, a deadline, metrics, problem documents.
+
+use crate::app::App;
+use crate::problem::{self, ApiError};
+use bursar_engine::metric;
+use poem::http::Method;
+use poem::{Body, Endpoint, Request, Response};
+use poem_openapi::OperationId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Wraps an endpoint with all of it.
+pub struct Guarded<E> {
+    inner: E,
+    app: Arc<App>,
+    in_flight: AtomicUsize,
+}
+
+impl<E> Guarded<E> {
+    /// Wraps an endpoint.
+    pub fn new(inner: E, app: Arc<App>) -> Self {
+        Self { inner, app, in_flight: AtomicUsize::new(0) }
+    }
+
+    fn enter(&self) -> Option<InFlight<'_>> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let entered = InFlight(&self.in_flight);
+        (before < self.app.config.http.requests_max).then_some(entered)
+    }
+}
+
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let started = Instant::now();
+        let method = method_label(request.method());
+        let response = match self.enter() {
+            None => problem::respond(ApiError::new(503, "overloaded", "The server is busy. Try again shortly.")),
+            Some(_in_flight) => self.bounded(request).await,
+        };
+        let route = response.data::<OperationId>().map_or("other", |id| id.0);
+        let status = response.status().as_u16().to_string();
+        metrics::counter!(metric::HTTP_REQUESTS, "route" => route, "method" => method, "status" => status)
+            .increment(1);
+        metrics::histogram!(metric::HTTP_SECONDS, "route" => route).record(started.elapsed().as_secs_f64());
+        #[allow(clippy::cast_precision_loss)]
+        metrics::gauge!(metric::HTTP_IN_FLIGHT).set(self.in_flight.load(Ordering::Relaxed) as f64);
+        Ok(response)
+    }
+}
+
+impl<E: Endpoint<Output = Response>> Guarded<E> {
+    async fn bounded(&self, mut request: Request) -> Response {
+        let http = &self.app.config.http;
+        let is_webhook = request.uri().path().starts_with("/webhooks/");
+        let limit = if is_webhook { http.webhook_body_max_bytes } else { http.body_max_bytes };
+        let answer = tokio::time::timeout(Duration::from_millis(http.timeout_ms), async {
+            if !matches!(*request.method(), Method::GET | Method::HEAD) {
+                match request.take_body().into_bytes_limit(limit).await {
+                    Ok(bytes) => request.set_body(Body::from_bytes(bytes)),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            self.inner.call(request).await
+        });
+        match answer.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) if error.is_from_response() => error.into_response(),
+            Ok(Err(error)) => problem::from_framework(&error),
+            Err(_) => {
+                let detail = "There was no answer in time. Try again with the same Idempotency-Key.";
+                problem::respond(ApiError::new(503, "timeout", detail))
+            }
+        }
+    }
+}
+
+/// Methods as a label; whatever else a client invents is one value.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}

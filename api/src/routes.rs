@@ -1,0 +1,105 @@
+//! The HTTP API: one file a noun, the generated OpenAPI document, health, metrics.
+
+pub mod admin;
+pub mod api_key;
+pub mod customer;
+pub mod health;
+pub mod hold;
+mod input;
+mod shapes;
+pub mod usage;
+pub mod webhook;
+
+use crate::app::App;
+use crate::middleware::Guarded;
+use poem::endpoint::make_sync;
+use poem::http::header;
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route};
+use poem_openapi::{OpenApiService, Tags};
+use std::sync::Arc;
+
+/// Groups of the documentation.
+#[derive(Tags)]
+enum Tag {
+    /// Signing up, and who one is.
+    Customers,
+    /// Spending credits and looking at them.
+    Credits,
+    /// Reserving credits before work is done.
+    Holds,
+    /// Keys of a customer.
+    ApiKeys,
+    /// What other services tell us.
+    Webhooks,
+    /// How the server is.
+    Health,
+    /// For support staff.
+    Admin,
+}
+
+type Apis = (
+    (customer::CustomerApi, usage::UsageApi, hold::HoldApi, api_key::ApiKeyApi, webhook::WebhookApi, health::HealthApi),
+    (admin::AdminCustomerApi, admin::AdminEventApi, admin::AdminJobApi, admin::AdminStreamApi, admin::AdminReplayApi),
+);
+
+/// The API as a service that knows its own document.
+pub fn service() -> OpenApiService<Apis, ()> {
+    let apis = (
+        (
+            customer::CustomerApi,
+            usage::UsageApi,
+            hold::HoldApi,
+            api_key::ApiKeyApi,
+            webhook::WebhookApi,
+            health::HealthApi,
+        ),
+        (
+            admin::AdminCustomerApi,
+            admin::AdminEventApi,
+            admin::AdminJobApi,
+            admin::AdminStreamApi,
+            admin::AdminReplayApi,
+        ),
+    );
+    OpenApiService::new(apis, "Bursar", env!("CARGO_PKG_VERSION")).description(
+        "Credits for companies that sell work by credit: onboarding, usage, holds, webhooks, support.\n\n\
+         Errors are problem documents (RFC 9457) with a stable `code`. Lists are paged with `cursor` and `limit`. \
+         Mutations take an `Idempotency-Key`: repeating a request with the same key and body gives the first answer \
+         and does nothing twice; the same key with another body is refused.",
+    )
+}
+
+/// The OpenAPI document, pretty, with a final line break.
+pub fn openapi_document() -> String {
+    let document = service().spec();
+    // Parsed and written again, so that the order of keys and the layout are always the same.
+    let value: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
+    serde_json::to_string_pretty(&value).unwrap_or(document) + "\n"
+}
+
+/// The whole endpoint of an application.
+pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
+    let service = service();
+    let docs = service.swagger_ui();
+    let document = openapi_document();
+    let metrics = {
+        let app = app.clone();
+        make_sync(move |_| {
+            Response::builder()
+                .header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
+                .body(app.render_metrics())
+        })
+    };
+    let json = make_sync(move |_| {
+        Response::builder().header(header::CONTENT_TYPE, "application/json").body(document.clone())
+    });
+    let route = Route::new()
+        .at("/openapi.json", json)
+        .at("/metrics", metrics)
+        .nest("/docs", docs)
+        .nest("/", service)
+        .into_endpoint()
+        .data(app.clone())
+        .map_to_response();
+    Guarded::new(route, app)
+}

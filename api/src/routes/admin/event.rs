@@ -1,0 +1,220 @@
+//! Support: find events, see why one failed, replay it.
+
+use super::{ATTEMPTS_SHOWN_MAX, AttemptBody, ReasonRequest, check_reason, explain, replay_job};
+use crate::app::App;
+use crate::auth::AdminAuth;
+use crate::problem::ApiError;
+use crate::routes::{Tag, input};
+use bursar_engine::Error;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::job::JobState;
+use bursar_engine::store::event::{EventFilter, EventView, event_find, event_list, event_payloads};
+use bursar_engine::store::{attempt, job};
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{Enum, Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of events for staff.
+pub struct AdminEventApi;
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+enum EventState {
+    /// Stored, not processed yet.
+    Waiting,
+    /// Processed, or nothing was to be done for its type.
+    Processed,
+    /// Given up; support can replay it.
+    Dead,
+    /// Skipped by support.
+    Skipped,
+}
+
+impl EventState {
+    /// The states of its job that it stands for.
+    fn filter(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Processed => "succeeded",
+            Self::Dead => "dead",
+            Self::Skipped => "cancelled",
+        }
+    }
+
+    fn of(state: JobState) -> Self {
+        match state {
+            JobState::Available | JobState::Running => Self::Waiting,
+            JobState::Succeeded => Self::Processed,
+            JobState::Cancelled => Self::Skipped,
+            JobState::Dead => Self::Dead,
+        }
+    }
+}
+
+/// An event.
+#[derive(Debug, Object)]
+struct EventBody {
+    /// Its identifier here.
+    id: String,
+    /// Who sent it.
+    source: String,
+    /// Its identifier at the sender.
+    external_id: String,
+    /// Its type.
+    #[oai(rename = "type")]
+    event_type: String,
+    /// Where it stands.
+    state: EventState,
+    /// Attempts used up.
+    attempts: i64,
+    /// Why the last attempt failed.
+    last_error: Option<String>,
+    /// When it came first.
+    received_at: String,
+    /// When it was done or given up.
+    processed_at: Option<String>,
+    /// How often it was delivered.
+    deliveries: i64,
+    /// Its stream.
+    stream: String,
+    /// Its job.
+    job_id: String,
+}
+
+impl From<&EventView> for EventBody {
+    fn from(event: &EventView) -> Self {
+        Self {
+            id: event.id.to_string(),
+            source: event.source.clone(),
+            external_id: event.external_id.clone(),
+            event_type: event.event_type.clone(),
+            state: EventState::of(event.state),
+            attempts: event.attempts,
+            last_error: event.last_error.clone(),
+            received_at: rfc3339(event.received_at_ms),
+            processed_at: event.processed_at_ms.map(rfc3339),
+            deliveries: event.deliveries,
+            stream: event.stream_key.clone(),
+            job_id: event.job_id.to_string(),
+        }
+    }
+}
+
+/// A page of events.
+#[derive(Debug, Object)]
+struct EventPage {
+    /// The rows, newest first.
+    data: Vec<EventBody>,
+    /// Where the next page begins; null on the last.
+    next_cursor: Option<String>,
+}
+
+/// Everything about an event.
+#[derive(Debug, Object)]
+struct EventDetail {
+    /// The event.
+    event: EventBody,
+    /// Its attempts, oldest first.
+    attempts: Vec<AttemptBody>,
+    /// Why it stands where it stands.
+    why: String,
+    /// What was sent: JSON, or text if it is not JSON.
+    payload: serde_json::Value,
+}
+
+/// An event that was replayed.
+#[derive(Debug, Object)]
+struct EventReplayed {
+    /// The event, waiting again.
+    event: EventBody,
+}
+
+async fn find(app: &App, id: &str) -> Result<EventView, Error> {
+    event_find(app.db.read(), id).await?.ok_or(Error::NotFound("event"))
+}
+
+#[OpenApi]
+impl AdminEventApi {
+    /// Find events
+    #[oai(path = "/admin/v1/events", method = "get", operation_id = "admin_list_events", tag = "Tag::Admin")]
+    async fn list(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// Where they stand.
+        state: Query<Option<EventState>>,
+        /// Their type, such as `invoice.paid`.
+        #[oai(name = "type")]
+        event_type: Query<Option<String>>,
+        /// Their stream, such as `stripe:cus_…`.
+        stream: Query<Option<String>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<EventPage>, ApiError> {
+        let limit = input::limit(limit.0)?;
+        let before = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
+        let filter = EventFilter {
+            state: state.0.map(|state| state.filter().to_owned()),
+            event_type: event_type.0,
+            stream: stream.0,
+        };
+        let mut found = event_list(app.db.read(), &filter, &before, limit + 1).await?;
+        let next_cursor = input::next_cursor(&mut found, limit, |event| event.id.to_string());
+        Ok(Json(EventPage { data: found.iter().map(EventBody::from).collect(), next_cursor }))
+    }
+
+    /// Look at an event
+    ///
+    /// By its identifier here or at the sender.
+    #[oai(path = "/admin/v1/events/:id", method = "get", operation_id = "admin_get_event", tag = "Tag::Admin")]
+    async fn get(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// The event.
+        id: Path<String>,
+    ) -> Result<Json<EventDetail>, ApiError> {
+        let event = find(&app, &id.0).await?;
+        let found = job::job_find(app.db.read(), &event.job_id).await?.ok_or(Error::NotFound("job"))?;
+        let attempts = attempt::attempt_list(app.db.read(), &event.job_id, ATTEMPTS_SHOWN_MAX).await?;
+        let bytes = event_payloads(app.db.read(), &[&event.id]).await?.pop().map(|(_, bytes)| bytes);
+        let bytes = bytes.unwrap_or_default();
+        let payload = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| serde_json::Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Ok(Json(EventDetail {
+            event: EventBody::from(&event),
+            attempts: attempts.iter().map(AttemptBody::from).collect(),
+            why: explain(&app, &found).await?,
+            payload,
+        }))
+    }
+
+    /// Replay an event
+    ///
+    /// Processes it again with a fresh allowance of attempts. What it did before is not done twice.
+    #[oai(
+        path = "/admin/v1/events/:id/replay",
+        method = "post",
+        operation_id = "admin_replay_event",
+        tag = "Tag::Admin"
+    )]
+    async fn replay(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// The event.
+        id: Path<String>,
+        body: Json<ReasonRequest>,
+    ) -> Result<Json<EventReplayed>, ApiError> {
+        let reason = check_reason(&body.0.reason)?;
+        let event = find(&app, &id.0).await?;
+        let found = job::job_find(app.db.read(), &event.job_id).await?.ok_or(Error::NotFound("job"))?;
+        replay_job(&app, &found, &auth.0.actor, &reason).await?;
+        Ok(Json(EventReplayed { event: EventBody::from(&find(&app, event.id.as_str()).await?) }))
+    }
+}

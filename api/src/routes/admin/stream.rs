@@ -1,0 +1,219 @@
+//! Support: look at streams; pause one, let it go on, skip the job at its head.
+
+use super::{JobBody, ReasonRequest, check_reason};
+use crate::app::App;
+use crate::auth::AdminAuth;
+use crate::problem::ApiError;
+use crate::routes::{Tag, input};
+use bursar_engine::Error;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::effect::Audit;
+use bursar_engine::job::Wake;
+use bursar_engine::store::stream::{Stream, stream_find, stream_head, stream_list, stream_pause, stream_resume};
+use bursar_engine::store::{audit, job};
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of streams for staff.
+pub struct AdminStreamApi;
+
+/// A stream.
+#[derive(Debug, Object)]
+struct StreamBody {
+    /// Its key, such as `stripe:cus_…`.
+    key: String,
+    /// Sequence number of its latest job.
+    last_seq: i64,
+    /// The node that works on it.
+    owner: Option<String>,
+    /// How often it has been leased.
+    epoch: i64,
+    /// When the lease ends.
+    lease_until: Option<String>,
+    /// Since when it is paused.
+    paused_at: Option<String>,
+    /// Why it is paused.
+    paused_reason: Option<String>,
+    /// Jobs that wait or run.
+    unfinished: i64,
+}
+
+impl From<&Stream> for StreamBody {
+    fn from(stream: &Stream) -> Self {
+        Self {
+            key: stream.key.clone(),
+            last_seq: stream.last_seq,
+            owner: stream.owner.clone(),
+            epoch: stream.epoch,
+            lease_until: stream.owner.as_ref().map(|_| rfc3339(stream.lease_until_ms)),
+            paused_at: stream.paused_at_ms.map(rfc3339),
+            paused_reason: stream.paused_reason.clone(),
+            unfinished: stream.unfinished,
+        }
+    }
+}
+
+/// A page of streams.
+#[derive(Debug, Object)]
+struct StreamPage {
+    /// The rows, by key.
+    data: Vec<StreamBody>,
+    /// Where the next page begins; null on the last.
+    next_cursor: Option<String>,
+}
+
+/// A stream with the job at its head.
+#[derive(Debug, Object)]
+struct StreamDetail {
+    /// The stream.
+    stream: StreamBody,
+    /// The lowest job that is not finished.
+    head: Option<JobBody>,
+}
+
+async fn detail(app: &App, key: &str) -> Result<Json<StreamDetail>, ApiError> {
+    let stream = stream_find(app.db.read(), key).await?.ok_or(Error::NotFound("stream"))?;
+    let head = stream_head(app.db.read(), key).await?;
+    let head = head.map(|job| JobBody::new(&job, app.clock.now_ms()));
+    Ok(Json(StreamDetail { stream: StreamBody::from(&stream), head }))
+}
+
+fn line(actor: &str, action: &'static str, key: &str, details: &serde_json::Value) -> Audit {
+    Audit { actor: actor.to_owned(), action, target: key.to_owned(), details: details.to_string() }
+}
+
+/// Wakes a stream that may go on now.
+async fn wake(app: &App, key: &str) -> Result<(), ApiError> {
+    if let Some(head) = stream_head(app.db.read(), key).await? {
+        let wake =
+            Wake { stream_key: key.to_owned(), job_id: head.id, attempt: head.attempt, run_at_ms: head.run_at_ms };
+        app.runtime.dispatcher.announce(vec![wake]);
+    }
+    Ok(())
+}
+
+#[OpenApi]
+impl AdminStreamApi {
+    /// Streams that are paused or have something to do
+    #[oai(path = "/admin/v1/streams", method = "get", operation_id = "admin_list_streams", tag = "Tag::Admin")]
+    async fn list(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// Only those that are paused.
+        paused: Query<Option<bool>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<StreamPage>, ApiError> {
+        let limit = input::limit(limit.0)?;
+        let after = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
+        let mut found = stream_list(app.db.read(), paused.0.unwrap_or(false), &after, limit + 1).await?;
+        let next_cursor = input::next_cursor(&mut found, limit, |stream| stream.key.clone());
+        Ok(Json(StreamPage { data: found.iter().map(StreamBody::from).collect(), next_cursor }))
+    }
+
+    /// Look at a stream
+    #[oai(path = "/admin/v1/streams/:key", method = "get", operation_id = "admin_get_stream", tag = "Tag::Admin")]
+    async fn get(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// The stream.
+        key: Path<String>,
+    ) -> Result<Json<StreamDetail>, ApiError> {
+        detail(&app, &key.0).await
+    }
+
+    /// Pause a stream
+    ///
+    /// What runs ends; nothing new begins until it is resumed.
+    #[oai(
+        path = "/admin/v1/streams/:key/pause",
+        method = "post",
+        operation_id = "admin_pause_stream",
+        tag = "Tag::Admin"
+    )]
+    async fn pause(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// The stream.
+        key: Path<String>,
+        body: Json<ReasonRequest>,
+    ) -> Result<Json<StreamDetail>, ApiError> {
+        let reason = check_reason(&body.0.reason)?;
+        stream_find(app.db.read(), &key.0).await?.ok_or(Error::NotFound("stream"))?;
+        let now_ms = app.clock.now_ms();
+        let tx = app.db.begin().await?;
+        if !stream_pause(&tx, &key.0, &reason, now_ms).await? {
+            return Err(ApiError::new(409, "stream_paused", "The stream is paused already."));
+        }
+        let details = serde_json::json!({ "reason": reason });
+        audit::audit_append(&tx, &line(&auth.0.actor, "stream.pause", &key.0, &details), now_ms).await?;
+        tx.commit().await.map_err(Error::from)?;
+        detail(&app, &key.0).await
+    }
+
+    /// Let a paused stream go on
+    #[oai(
+        path = "/admin/v1/streams/:key/resume",
+        method = "post",
+        operation_id = "admin_resume_stream",
+        tag = "Tag::Admin"
+    )]
+    async fn resume(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// The stream.
+        key: Path<String>,
+    ) -> Result<Json<StreamDetail>, ApiError> {
+        stream_find(app.db.read(), &key.0).await?.ok_or(Error::NotFound("stream"))?;
+        let now_ms = app.clock.now_ms();
+        let tx = app.db.begin().await?;
+        if !stream_resume(&tx, &key.0).await? {
+            return Err(ApiError::new(409, "stream_not_paused", "The stream is not paused."));
+        }
+        let details = serde_json::json!({});
+        audit::audit_append(&tx, &line(&auth.0.actor, "stream.resume", &key.0, &details), now_ms).await?;
+        tx.commit().await.map_err(Error::from)?;
+        wake(&app, &key.0).await?;
+        detail(&app, &key.0).await
+    }
+
+    /// Skip the job at the head of a stream
+    ///
+    /// The job is cancelled; support can replay it later. A job that is being worked on cannot be
+    /// skipped.
+    #[oai(path = "/admin/v1/streams/:key/skip", method = "post", operation_id = "admin_skip_stream", tag = "Tag::Admin")]
+    async fn skip(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// The stream.
+        key: Path<String>,
+        body: Json<ReasonRequest>,
+    ) -> Result<Json<StreamDetail>, ApiError> {
+        let reason = check_reason(&body.0.reason)?;
+        stream_find(app.db.read(), &key.0).await?.ok_or(Error::NotFound("stream"))?;
+        let head = stream_head(app.db.read(), &key.0).await?;
+        let Some(head) = head else {
+            return Err(ApiError::new(409, "stream_empty", "The stream has nothing to skip."));
+        };
+        let now_ms = app.clock.now_ms();
+        let tx = app.db.begin().await?;
+        if !job::job_cancel(&tx, &head.id, &format!("skipped by support: {reason}"), now_ms).await? {
+            return Err(ApiError::new(409, "job_not_waiting", "The job at the head is being worked on."));
+        }
+        let details = serde_json::json!({ "job": head.id.as_str(), "reason": reason });
+        audit::audit_append(&tx, &line(&auth.0.actor, "stream.skip", &key.0, &details), now_ms).await?;
+        tx.commit().await.map_err(Error::from)?;
+        wake(&app, &key.0).await?;
+        detail(&app, &key.0).await
+    }
+}

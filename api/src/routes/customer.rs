@@ -1,0 +1,120 @@
+//! Customers: signing up, and looking at oneself.
+
+use super::Tag;
+use super::shapes::CustomerBody;
+use crate::app::App;
+use crate::auth::CustomerAuth;
+use crate::problem::ApiError;
+use bursar_engine::customer::Source;
+use bursar_engine::store::{account, customer};
+use bursar_engine::{Error, onboard};
+use poem::web::Data;
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of customers.
+pub struct CustomerApi;
+
+/// Where a customer comes from.
+#[derive(Debug, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+enum SourceBody {
+    /// Signed up by itself.
+    Direct,
+    /// Bought on a marketplace.
+    Marketplace,
+    /// Invited before the launch.
+    EarlyAccess,
+}
+
+impl From<SourceBody> for Source {
+    fn from(source: SourceBody) -> Self {
+        match source {
+            SourceBody::Direct => Self::Direct,
+            SourceBody::Marketplace => Self::Marketplace,
+            SourceBody::EarlyAccess => Self::EarlyAccess,
+        }
+    }
+}
+
+/// Who signs up.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct OnboardRequest {
+    /// E-mail address; one customer for each.
+    email: String,
+    /// Name, 1 to 200 characters.
+    name: String,
+    /// Where the customer comes from.
+    source: Option<SourceBody>,
+}
+
+impl Example for OnboardRequest {
+    fn example() -> Self {
+        Self {
+            email: "ada@example.com".to_owned(),
+            name: "Ada Lovelace".to_owned(),
+            source: Some(SourceBody::Direct),
+        }
+    }
+}
+
+/// The new customer with its key.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct OnboardBody {
+    /// The customer.
+    customer: CustomerBody,
+    /// Its API key. It is shown here once and kept nowhere.
+    api_key: String,
+}
+
+impl Example for OnboardBody {
+    fn example() -> Self {
+        Self { customer: CustomerBody::example(), api_key: "bsk_…".to_owned() }
+    }
+}
+
+#[derive(ApiResponse)]
+enum OnboardResponse {
+    /// The customer is made and has its first credits.
+    #[oai(status = 201)]
+    Created(Json<OnboardBody>),
+}
+
+#[OpenApi]
+impl CustomerApi {
+    /// Sign up
+    ///
+    /// Makes a customer with its first credits and an API key, which is in this answer and nowhere
+    /// else. An address that is known already is answered with 409 `customer_exists`.
+    #[oai(path = "/api/v1/customers/onboard", method = "post", operation_id = "onboard", tag = "Tag::Customers")]
+    async fn onboard(
+        &self,
+        app: Data<&Arc<App>>,
+        body: Json<OnboardRequest>,
+    ) -> Result<OnboardResponse, ApiError> {
+        let Json(OnboardRequest { email, name, source }) = body;
+        let source = source.unwrap_or(SourceBody::Direct).into();
+        let signup = app.config.credits.signup;
+        let made = onboard::onboard(&app.db, &email, &name, source, signup, app.clock.now_ms()).await?;
+        let source_label = made.customer.source.clone();
+        metrics::counter!(bursar_engine::metric::CUSTOMERS_ONBOARDED, "source" => source_label).increment(1);
+        metrics::counter!(bursar_engine::metric::CREDITS_GRANTED, "source" => "signup")
+            .increment(signup.unsigned_abs());
+        Ok(OnboardResponse::Created(Json(OnboardBody {
+            customer: CustomerBody::new(&made.customer, Some(&made.account)),
+            api_key: made.api_key.expose().to_owned(),
+        })))
+    }
+
+    /// Who am I
+    #[oai(path = "/api/v1/customer", method = "get", operation_id = "get_customer", tag = "Tag::Customers")]
+    async fn get(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<CustomerBody>, ApiError> {
+        let found = customer::customer_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("customer"))?;
+        let account = account::account_find(app.db.read(), &auth.0).await?;
+        Ok(Json(CustomerBody::new(&found, account.as_ref())))
+    }
+}

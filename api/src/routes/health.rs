@@ -1,0 +1,126 @@
+//! Health: is the process alive, is it ready, how is each dependency.
+
+use super::Tag;
+use crate::app::App;
+use bursar_engine::broker::Health;
+use poem::web::Data;
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a dependency may take to answer before it counts as down.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Routes of health.
+pub struct HealthApi;
+
+/// One dependency.
+#[derive(Debug, Object)]
+struct Dependency {
+    /// `database` or `broker`.
+    name: String,
+    /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`.
+    kind: String,
+    /// `up`, `down` or `blocked`.
+    state: String,
+    /// How long it took to answer, in milliseconds.
+    latency_ms: Option<f64>,
+}
+
+/// How the server is.
+#[derive(Debug, Object)]
+struct HealthBody {
+    /// `ok`; `degraded` (it works, more slowly); `down` (requests fail).
+    status: String,
+    /// This server's version.
+    version: String,
+    /// Everything that it depends on.
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(ApiResponse)]
+enum HealthResponse {
+    /// It works.
+    #[oai(status = 200)]
+    Ok(Json<HealthBody>),
+    /// It cannot serve requests.
+    #[oai(status = 503)]
+    Down(Json<HealthBody>),
+}
+
+async fn check(app: &App) -> HealthBody {
+    let started = Instant::now();
+    let database_up = matches!(tokio::time::timeout(CHECK_TIMEOUT, app.db.ping()).await, Ok(Ok(())));
+    let latency_ms = database_up.then(|| started.elapsed().as_secs_f64() * 1_000.0);
+    let database = Dependency {
+        name: "database".to_owned(),
+        kind: if app.db.is_postgres() { "postgres" } else { "sqlite" }.to_owned(),
+        state: if database_up { "up" } else { "down" }.to_owned(),
+        latency_ms,
+    };
+    let broker_health = app.runtime.broker.as_ref().map(|broker| broker.health());
+    let broker = Dependency {
+        name: "broker".to_owned(),
+        kind: if broker_health.is_some() { "rabbitmq" } else { "in-process" }.to_owned(),
+        state: match broker_health {
+            None | Some(Health::Up) => "up",
+            Some(Health::Blocked) => "blocked",
+            Some(Health::Down) => "down",
+        }
+        .to_owned(),
+        // The session watches the connection all the time; asking would say nothing new.
+        latency_ms: None,
+    };
+    let status = match (database_up, broker.state.as_str()) {
+        (false, _) => "down",
+        (true, "up") => "ok",
+        (true, _) => "degraded",
+    };
+    HealthBody {
+        status: status.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        dependencies: vec![database, broker],
+    }
+}
+
+fn respond(body: HealthBody) -> HealthResponse {
+    if body.status == "down" { HealthResponse::Down(Json(body)) } else { HealthResponse::Ok(Json(body)) }
+}
+
+#[OpenApi]
+impl HealthApi {
+    /// How is the server
+    ///
+    /// Each dependency with its state and latency. Without the broker the server is `degraded`: work
+    /// goes through the database.
+    #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
+    async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
+        respond(check(&app).await)
+    }
+
+    /// Is the process alive
+    ///
+    /// Asks nothing of any dependency: a restart would not bring one back.
+    #[oai(path = "/health/live", method = "get", operation_id = "health_live", tag = "Tag::Health")]
+    async fn live(&self) -> HealthResponse {
+        respond(HealthBody {
+            status: "ok".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            dependencies: Vec::new(),
+        })
+    }
+
+    /// Can it serve requests
+    ///
+    /// 503 while the database is away or the server is stopping.
+    #[oai(path = "/health/ready", method = "get", operation_id = "health_ready", tag = "Tag::Health")]
+    async fn ready(&self, app: Data<&Arc<App>>) -> HealthResponse {
+        let mut body = check(&app).await;
+        if app.is_stopping() {
+            "down".clone_into(&mut body.status);
+        }
+        respond(body)
+    }
+}

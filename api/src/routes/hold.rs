@@ -1,0 +1,231 @@
+//! Holds: reserve credits before work is done, capture on success, release on failure.
+
+use super::usage::{MovedBody, moved};
+use super::{Tag, input};
+use crate::app::App;
+use crate::auth::CustomerAuth;
+use crate::problem::ApiError;
+use bursar_actors::Request;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::effect::Effect;
+use bursar_engine::handler::settle_job;
+use bursar_engine::ids::{CustomerId, HoldId};
+use bursar_engine::ledger::{Command, EntryKind, Op, Refusal};
+use bursar_engine::store::account;
+use bursar_engine::{Error, Result as EngineResult};
+use poem::web::Data;
+use poem_openapi::param::{Header, Path};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of holds.
+pub struct HoldApi;
+
+/// Credits to reserve.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct HoldRequest {
+    /// Credits, 1 to 1000000.
+    units: i64,
+    /// Seconds after which the hold is released by itself; 15 minutes if not given.
+    expires_in_s: Option<i64>,
+    /// The caller's own reference, at most 200 characters.
+    reference: Option<String>,
+    /// Any JSON object of at most 4 KiB.
+    metadata: Option<serde_json::Value>,
+}
+
+impl Example for HoldRequest {
+    fn example() -> Self {
+        Self { units: 3, expires_in_s: Some(600), reference: Some("job-17".to_owned()), metadata: None }
+    }
+}
+
+/// How much of a hold to spend.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct CaptureRequest {
+    /// Credits to spend, at most what the hold reserves; the whole hold if not given. The rest is released.
+    units: Option<i64>,
+}
+
+impl Example for CaptureRequest {
+    fn example() -> Self {
+        Self { units: Some(2) }
+    }
+}
+
+/// A hold.
+#[derive(Debug, Object)]
+struct HoldBody {
+    /// Its identifier.
+    id: String,
+    /// `open`, `captured` or `released`.
+    state: String,
+    /// Credits that it reserved.
+    units: i64,
+    /// Credits of it that were spent.
+    captured: i64,
+    /// When it is released by itself.
+    #[oai(skip_serializing_if_is_none)]
+    expires_at: Option<String>,
+}
+
+/// A hold with what it did to the credits.
+#[derive(Debug, Object)]
+struct HeldBody {
+    /// The hold.
+    hold: HoldBody,
+    #[oai(flatten)]
+    moved: MovedBody,
+}
+
+#[derive(ApiResponse)]
+enum HoldResponse {
+    /// The credits are reserved.
+    #[oai(status = 201)]
+    Created(Json<HeldBody>),
+}
+
+fn settle_key(hold: &HoldId) -> String {
+    format!("settle:{hold}")
+}
+
+/// A hold that is not open was closed before, or never was this customer's.
+async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
+    if let Error::Refused(Refusal::HoldNotFound(id)) = &error
+        && let Ok(Some(entry)) = account::entry_last_of_hold(app.db.read(), customer, id).await
+    {
+        let how = match (entry.kind, entry.detail.reason.as_deref()) {
+            (EntryKind::Capture, _) => "captured",
+            (_, Some("expired")) => "released because its time ran out",
+            _ => "released",
+        };
+        return ApiError::new(409, "hold_closed", format!("The hold was {how} already."));
+    }
+    error.into()
+}
+
+fn hold_id(text: &str) -> EngineResult<HoldId> {
+    HoldId::parse(text).map_err(|_| Refusal::HoldNotFound(HoldId::trusted(String::new())).into())
+}
+
+#[OpenApi]
+impl HoldApi {
+    /// Reserve credits
+    #[oai(path = "/api/v1/holds", method = "post", operation_id = "create_hold", tag = "Tag::Holds")]
+    async fn create(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+        body: Json<HoldRequest>,
+    ) -> Result<HoldResponse, ApiError> {
+        let key = input::idempotency_key(idempotency_key.0.as_deref())?;
+        let request_hash = Some(input::request_hash("hold", &body.0));
+        let Json(HoldRequest { units, expires_in_s, reference, metadata }) = body;
+        let credits = &app.config.credits;
+        let lasts_s = expires_in_s.unwrap_or(credits.hold_default_s);
+        if !(1..=credits.hold_max_s).contains(&lasts_s) {
+            let detail = format!("expires_in_s must be from 1 to {}.", credits.hold_max_s);
+            return Err(ApiError::bad_request("invalid_hold_time", detail));
+        }
+        let id = HoldId::new();
+        let expires_at_ms = app.clock.now_ms() + lasts_s * 1_000;
+        let command = Command {
+            op: Op::Hold { id: id.clone(), amount: units, expires_at_ms },
+            source: "hold".to_owned(),
+            reference: input::reference(reference)?,
+            idempotency_key: Some(key),
+            request_hash,
+            metadata: input::metadata(metadata)?,
+        };
+        let effects = vec![settle_job(&auth.0, settle_key(&id), expires_at_ms)];
+        let request = Request { command, finish: None, effects };
+        let applied = app.runtime.customers.apply(&auth.0, request).await?;
+        let entry = &applied.entry;
+        let hold = HoldBody {
+            id: entry.hold_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            state: "open".to_owned(),
+            units: entry.held_delta,
+            captured: 0,
+            expires_at: entry.detail.expires_at_ms.map(rfc3339),
+        };
+        Ok(HoldResponse::Created(Json(HeldBody { hold, moved: moved(&app, &auth.0, applied).await? })))
+    }
+
+    /// Spend a hold
+    ///
+    /// Wholly or in part; the rest is released.
+    #[oai(path = "/api/v1/holds/:id/capture", method = "post", operation_id = "capture_hold", tag = "Tag::Holds")]
+    async fn capture(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// The hold.
+        id: Path<String>,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+        body: Json<CaptureRequest>,
+    ) -> Result<Json<HeldBody>, ApiError> {
+        let id = hold_id(&id.0)?;
+        let hash = input::request_hash(&format!("capture:{id}"), &body.0);
+        let op = Op::Capture { id: id.clone(), amount: body.0.units };
+        close(&app, &auth.0, id, op, idempotency_key.0.as_deref(), hash).await
+    }
+
+    /// Release a hold
+    #[oai(path = "/api/v1/holds/:id/release", method = "post", operation_id = "release_hold", tag = "Tag::Holds")]
+    async fn release(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// The hold.
+        id: Path<String>,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+    ) -> Result<Json<HeldBody>, ApiError> {
+        let id = hold_id(&id.0)?;
+        let hash = input::request_hash(&format!("release:{id}"), &String::new());
+        close(&app, &auth.0, id.clone(), Op::Release { id }, idempotency_key.0.as_deref(), hash).await
+    }
+}
+
+async fn close(
+    app: &App,
+    customer: &CustomerId,
+    id: HoldId,
+    op: Op,
+    idempotency_key: Option<&str>,
+    request_hash: String,
+) -> Result<Json<HeldBody>, ApiError> {
+    let command = Command {
+        op,
+        source: "hold".to_owned(),
+        reference: None,
+        idempotency_key: Some(input::idempotency_key(idempotency_key)?),
+        request_hash: Some(request_hash),
+        metadata: None,
+    };
+    let effects = vec![Effect::JobCancel { unique_key: settle_key(&id), reason: "the hold was closed" }];
+    let applied = match app.runtime.customers.apply(customer, Request { command, finish: None, effects }).await {
+        Ok(applied) => applied,
+        Err(error) => return Err(explain(app, customer, error).await),
+    };
+    let entry = &applied.entry;
+    let state = if entry.kind == EntryKind::Capture { "captured" } else { "released" };
+    let hold = HoldBody {
+        id: id.to_string(),
+        state: state.to_owned(),
+        units: -entry.held_delta,
+        captured: -entry.amount,
+        expires_at: None,
+    };
+    Ok(Json(HeldBody { hold, moved: moved(app, customer, applied).await? }))
+}

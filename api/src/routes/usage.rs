@@ -1,0 +1,254 @@
+//! Usage: spending credits, and looking at them.
+
+use super::shapes::{Transaction, TransactionPage};
+use super::{Tag, input};
+use crate::app::App;
+use crate::auth::CustomerAuth;
+use crate::problem::ApiError;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::customer::Customer;
+use bursar_engine::ids::{CustomerId, transaction_id};
+use bursar_engine::ledger::{Account, Command, Op};
+use bursar_engine::store::{account, customer};
+use bursar_engine::{Error, pricing};
+use poem::web::Data;
+use poem_openapi::param::{Header, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of usage and credits.
+pub struct UsageApi;
+
+/// Work that was done.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct UsageRequest {
+    /// Units of work, 1 to 1000000; each costs one credit.
+    units: i64,
+    /// The caller's own reference, at most 200 characters.
+    reference: Option<String>,
+    /// Any JSON object of at most 4 KiB, kept with the transaction.
+    metadata: Option<serde_json::Value>,
+}
+
+impl Example for UsageRequest {
+    fn example() -> Self {
+        Self { units: 1, reference: Some("deploy-4711".to_owned()), metadata: None }
+    }
+}
+
+/// Credits that moved, and what is left.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct MovedBody {
+    /// The line in the ledger.
+    pub(super) transaction: Transaction,
+    /// All credits afterwards.
+    pub(super) credit_balance: i64,
+    /// Credits that holds reserve afterwards.
+    pub(super) held: i64,
+    /// Credits that can be spent afterwards.
+    pub(super) available: i64,
+    /// Whether this is the answer to an earlier request with the same key: nothing moved again.
+    pub(super) replayed: bool,
+    /// In plain words, when credits run low.
+    #[oai(skip_serializing_if_is_none)]
+    pub(super) warning: Option<String>,
+}
+
+impl Example for MovedBody {
+    fn example() -> Self {
+        Self {
+            transaction: Transaction::example(),
+            credit_balance: 4,
+            held: 0,
+            available: 4,
+            replayed: false,
+            warning: None,
+        }
+    }
+}
+
+/// What a customer has.
+#[derive(Debug, Object)]
+pub(crate) struct CreditsBody {
+    /// All credits.
+    pub(crate) balance: i64,
+    /// The part that holds reserve.
+    pub(crate) held: i64,
+    /// The part that can be spent.
+    pub(crate) available: i64,
+    /// Grants of which something is left, in the order in which they will be spent.
+    pub(crate) grants: Vec<GrantBody>,
+    /// Open holds.
+    pub(crate) holds: Vec<OpenHoldBody>,
+    /// Price of the next unit beyond the credits, in minor units; null if the customer cannot be charged.
+    pub(crate) next_price_minor: Option<i64>,
+    /// Currency of the price.
+    pub(crate) currency: String,
+    /// In plain words, when credits run low.
+    #[oai(skip_serializing_if_is_none)]
+    pub(crate) warning: Option<String>,
+}
+
+/// A grant of which something is left.
+#[derive(Debug, Object)]
+pub(crate) struct GrantBody {
+    /// The transaction that granted it.
+    pub(crate) transaction_id: String,
+    /// `promotional`, `adjustment`, `included` or `purchased`.
+    pub(crate) kind: String,
+    /// Credits left.
+    pub(crate) remaining: i64,
+    /// When what is left ends.
+    pub(crate) expires_at: Option<String>,
+}
+
+/// An open hold.
+#[derive(Debug, Object)]
+pub(crate) struct OpenHoldBody {
+    /// Its identifier.
+    pub(crate) id: String,
+    /// Credits that it reserves.
+    pub(crate) amount: i64,
+    /// When it is released by itself.
+    pub(crate) expires_at: String,
+}
+
+impl CreditsBody {
+    pub(crate) fn new(app: &App, customer: &Customer, account: &Account) -> Self {
+        let config = &app.config.credits;
+        Self {
+            balance: account.balance,
+            held: account.held,
+            available: account.available(),
+            grants: account
+                .open
+                .grants
+                .iter()
+                .map(|grant| GrantBody {
+                    transaction_id: transaction_id(&customer.id, grant.seq),
+                    kind: grant.kind.as_str().to_owned(),
+                    remaining: grant.remaining,
+                    expires_at: grant.expires_at_ms.map(rfc3339),
+                })
+                .collect(),
+            holds: account
+                .open
+                .holds
+                .iter()
+                .map(|hold| OpenHoldBody {
+                    id: hold.id.to_string(),
+                    amount: hold.amount,
+                    expires_at: rfc3339(hold.expires_at_ms),
+                })
+                .collect(),
+            next_price_minor: pricing::next_price_minor(customer, config),
+            currency: config.currency.clone(),
+            warning: pricing::warning(customer, account.available(), config),
+        }
+    }
+}
+
+/// The answer about credits that moved. The customer's plan is only looked up when there is
+/// something to warn about.
+pub(super) async fn moved(
+    app: &App,
+    customer_id: &CustomerId,
+    applied: bursar_actors::Applied,
+) -> Result<MovedBody, ApiError> {
+    app.runtime.dispatcher.announce(applied.wakes);
+    let account = &applied.account;
+    let warning = if account.available() <= app.config.credits.warn_at {
+        let found = customer::customer_find(app.db.read(), customer_id).await?;
+        found.and_then(|customer| pricing::warning(&customer, account.available(), &app.config.credits))
+    } else {
+        None
+    };
+    Ok(MovedBody {
+        transaction: Transaction::new(customer_id, &applied.entry),
+        credit_balance: account.balance,
+        held: account.held,
+        available: account.available(),
+        replayed: applied.replayed,
+        warning,
+    })
+}
+
+#[OpenApi]
+impl UsageApi {
+    /// Spend credits
+    ///
+    /// Takes one credit for each unit of work. Repeating the request with the same key and body gives
+    /// the first answer, marked `replayed`. Without enough credits: 402 `insufficient_credits`.
+    #[oai(path = "/api/v1/usage", method = "post", operation_id = "create_usage", tag = "Tag::Credits")]
+    async fn create(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+        body: Json<UsageRequest>,
+    ) -> Result<Json<MovedBody>, ApiError> {
+        let key = input::idempotency_key(idempotency_key.0.as_deref())?;
+        let request_hash = Some(input::request_hash("usage", &body.0));
+        let Json(UsageRequest { units, reference, metadata }) = body;
+        let command = Command {
+            op: Op::Debit { amount: units },
+            source: "usage".to_owned(),
+            reference: input::reference(reference)?,
+            idempotency_key: Some(key),
+            request_hash,
+            metadata: input::metadata(metadata)?,
+        };
+        let applied = app.runtime.customers.apply(&auth.0, command).await?;
+        Ok(Json(moved(&app, &auth.0, applied).await?))
+    }
+
+    /// What do I have
+    #[oai(path = "/api/v1/credits", method = "get", operation_id = "get_credits", tag = "Tag::Credits")]
+    async fn credits(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<CreditsBody>, ApiError> {
+        let found = customer::customer_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("customer"))?;
+        let account = account::account_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("account"))?;
+        Ok(Json(CreditsBody::new(&app, &found, &account)))
+    }
+
+    /// What happened to my credits
+    ///
+    /// Every line of the ledger, latest first.
+    #[oai(
+        path = "/api/v1/credits/transactions",
+        method = "get",
+        operation_id = "list_transactions",
+        tag = "Tag::Credits"
+    )]
+    async fn transactions(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<TransactionPage>, ApiError> {
+        transaction_page(&app, &auth.0, cursor.0.as_deref(), limit.0).await
+    }
+}
+
+/// A page of one customer's transactions.
+pub(super) async fn transaction_page(
+    app: &App,
+    customer: &CustomerId,
+    cursor: Option<&str>,
+    limit: Option<u64>,
+) -> Result<Json<TransactionPage>, ApiError> {
+    let limit = input::limit(limit)?;
+    let before = input::cursor_number(cursor)?;
+    let mut entries = account::entry_list(app.db.read(), customer, before, limit + 1).await?;
+    let next_cursor = input::next_cursor(&mut entries, limit, |entry| entry.seq.to_string());
+    let data = entries.iter().map(|entry| Transaction::new(customer, entry)).collect();
+    Ok(Json(TransactionPage { data, next_cursor }))
+}

@@ -1,0 +1,77 @@
+//! Secrets that are made on the first start where none are configured, so that a laptop needs no
+//! set-up: the admin token, the webhook secret, the demo's API key. They live in `secrets.json` in
+//! the data folder, readable by its owner only.
+
+use anyhow::{Context, Result};
+use bursar_engine::config::Config;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The file's contents.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Secrets {
+    /// Bootstrap admin token.
+    pub admin_token: String,
+    /// Secret that webhooks are signed with.
+    pub webhook_secret: String,
+    /// API key of the demo's customer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demo_api_key: Option<String>,
+}
+
+fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("secrets.json")
+}
+
+impl Secrets {
+    /// Reads the file; empty secrets if there is none.
+    pub fn read(data_dir: &Path) -> Result<Self> {
+        match std::fs::read_to_string(path(data_dir)) {
+            Ok(text) => serde_json::from_str(&text).context("secrets.json cannot be read; delete it to start afresh"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).context("secrets.json cannot be read"),
+        }
+    }
+
+    /// Writes the file, readable by its owner only.
+    pub fn write(&self, data_dir: &Path) -> Result<()> {
+        let temporary = data_dir.join("secrets.json.new");
+        let mut file: File =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path(data_dir)).context("secrets.json cannot be written")
+    }
+
+    /// Fills in what the configuration leaves open, making secrets where there are none yet.
+    pub fn complete(config: &mut Config) -> Result<Self> {
+        let mut secrets = Self::read(&config.data_dir)?;
+        let before = serde_json::to_string(&secrets)?;
+        if config.admin_token.is_empty() {
+            if secrets.admin_token.is_empty() {
+                secrets.admin_token = random("bat_");
+            }
+            config.admin_token.clone_from(&secrets.admin_token);
+        }
+        if config.webhook_secrets().is_empty() {
+            if secrets.webhook_secret.is_empty() {
+                secrets.webhook_secret = random("whsec_");
+            }
+            config.stripe.webhook_secrets.clone_from(&secrets.webhook_secret);
+        }
+        if serde_json::to_string(&secrets)? != before {
+            secrets.write(&config.data_dir)?;
+        }
+        Ok(secrets)
+    }
+}
+
+/// A random secret: the same 256 bits that an API key has, under another prefix.
+fn random(prefix: &str) -> String {
+    let key = bursar_engine::api_key::RawKey::generate();
+    format!("{prefix}{}", key.expose().trim_start_matches(bursar_engine::api_key::PREFIX))
+}

@@ -1,0 +1,114 @@
+//! Subscriptions and their items.
+
+use super::price::{IsPro, Price, ProPrice, says_pro};
+use super::{Metadata, entries, id, metadata_of, stripe_customer_id, time_ms, word};
+use crate::clock::TimeMs;
+use serde_json::Value;
+
+/// What is said of a subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubscriptionShape {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its Stripe customer.
+    pub stripe_customer_id: Option<String>,
+    /// Stripe's status.
+    pub status: Option<String>,
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// Whether it is said to end with the period.
+    pub cancel_at_period_end: bool,
+    /// When it is to end. Flexible billing schedules the end here and leaves
+    /// `cancel_at_period_end` false.
+    pub cancel_at_ms: Option<TimeMs>,
+    /// When cancelling was asked for; not when it ended.
+    pub canceled_at_ms: Option<TimeMs>,
+    /// When it ended.
+    pub ended_at_ms: Option<TimeMs>,
+    /// When the period ends, as the subscription itself says (before 2025-03-31.basil).
+    pub current_period_end_ms: Option<TimeMs>,
+    /// Its latest invoice.
+    pub latest_invoice_id: Option<String>,
+    /// Its items, as far as the event carries them.
+    pub items: Vec<Item>,
+    /// Whether there are items that the event does not carry.
+    pub has_more_items: bool,
+}
+
+/// What is said of one item of a subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Item {
+    /// Its price.
+    pub price: Price,
+    /// Its own metadata.
+    pub metadata: Metadata,
+    /// When its period ends (since 2025-03-31.basil).
+    pub current_period_end_ms: Option<TimeMs>,
+}
+
+impl SubscriptionShape {
+    /// Reads a subscription in any API version.
+    pub fn read(object: &Value) -> Self {
+        let mut items: Vec<Item> = entries(&object["items"]).iter().map(Item::read).collect();
+        // Old versions repeat the price of a subscription's only item at its top.
+        let own = Price::read(object);
+        if items.is_empty() && own != Price::default() {
+            items.push(Item { price: own, ..Item::default() });
+        }
+        Self {
+            id: id(&object["id"]),
+            stripe_customer_id: stripe_customer_id(object),
+            status: word(&object["status"]),
+            metadata: metadata_of(object),
+            cancel_at_period_end: object["cancel_at_period_end"] == true,
+            cancel_at_ms: time_ms(&object["cancel_at"]),
+            canceled_at_ms: time_ms(&object["canceled_at"]),
+            ended_at_ms: time_ms(&object["ended_at"]),
+            current_period_end_ms: time_ms(&object["current_period_end"]),
+            latest_invoice_id: id(&object["latest_invoice"]),
+            items,
+            has_more_items: object["items"]["has_more"] == true,
+        }
+    }
+
+    /// Whether it is a subscription to Pro.
+    pub fn is_pro(&self, pro: &ProPrice) -> IsPro {
+        if says_pro(&self.metadata) || self.items.iter().any(|item| item.is_pro(pro) == IsPro::Yes) {
+            return IsPro::Yes;
+        }
+        let all_items_known = !self.items.is_empty() && !self.has_more_items;
+        if all_items_known && self.items.iter().all(|item| item.is_pro(pro) == IsPro::No) {
+            IsPro::No
+        } else {
+            IsPro::Unknown
+        }
+    }
+
+    /// When the period ends: as the subscription says, else its Pro item, else the latest of its items.
+    pub fn period_end_ms(&self, pro: &ProPrice) -> Option<TimeMs> {
+        let of_pro = self.items.iter().filter(|item| item.is_pro(pro) == IsPro::Yes);
+        self.current_period_end_ms
+            .or_else(|| of_pro.filter_map(|item| item.current_period_end_ms).max())
+            .or_else(|| self.items.iter().filter_map(|item| item.current_period_end_ms).max())
+    }
+
+    /// Whether it ends with the period, said in either way.
+    pub fn ends_with_period(&self, pro: &ProPrice) -> bool {
+        let scheduled = self.cancel_at_ms.is_some_and(|at| self.period_end_ms(pro).is_none_or(|end| at <= end));
+        self.cancel_at_period_end || scheduled
+    }
+}
+
+impl Item {
+    fn read(item: &Value) -> Self {
+        Self {
+            price: Price::read(item),
+            metadata: metadata_of(item),
+            current_period_end_ms: time_ms(&item["current_period_end"]),
+        }
+    }
+
+    fn is_pro(&self, pro: &ProPrice) -> IsPro {
+        if says_pro(&self.metadata) { IsPro::Yes } else { self.price.is_pro(pro) }
+    }
+}
