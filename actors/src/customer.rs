@@ -15,7 +15,7 @@ use bursar_engine::config::LedgerConfig;
 use bursar_engine::effect::Effect;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::job::{JobFinish, Wake};
-use bursar_engine::ledger::{Account, Command, Entry};
+use bursar_engine::ledger::{Command, Entry};
 use bursar_engine::store::Db;
 use bursar_engine::{Error, Result};
 use router::{Router, RouterMsg};
@@ -45,8 +45,6 @@ impl From<Command> for Request {
 pub struct Applied {
     /// The command's own entry.
     pub entry: Entry,
-    /// The account after it; for a replay, the account as it is now.
-    pub account: Account,
     /// Whether it was there before, under the same idempotency key. Nothing was committed then.
     pub replayed: bool,
     /// Jobs to announce.

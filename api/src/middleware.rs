@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::problem::{self, ApiError};
 use bursar_engine::metric;
-use poem::http::Method;
+use poem::http::{HeaderValue, Method, header};
 use poem::{Body, Endpoint, Request, Response};
 use poem_openapi::OperationId;
 use std::sync::Arc;
@@ -65,6 +65,10 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         let http = &self.app.config.http;
         let is_webhook = request.uri().path().starts_with("/webhooks/");
         let limit = if is_webhook { http.webhook_body_max_bytes } else { http.body_max_bytes };
+        if is_webhook {
+            // The bytes are taken as they are: a signed event is never refused for what it calls itself.
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        }
         let answer = tokio::time::timeout(Duration::from_millis(http.timeout_ms), async {
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
                 match request.take_body().into_bytes_limit(limit).await {

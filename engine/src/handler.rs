@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
 use crate::ledger::Command;
-use crate::store::{Db, customer, job, subscription};
+use crate::store::{Db, account, customer, job, subscription};
 use crate::webhook::{self, Facts, ProPrice};
 use crate::{effect::Effect, replay};
 use serde::Deserialize;
@@ -107,6 +107,13 @@ async fn stripe_event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<
     };
     if found.is_none() && let Some(stored) = &stored {
         found = customer::customer_find(db, &stored.customer_id).await?;
+    }
+    if envelope.event_type == "invoice.payment_failed"
+        && let (Some(customer), Some(invoice)) = (&found, webhook::shape::id(&object))
+        && account::entry_find_by_key(db, &customer.id, &webhook::grant_key(&invoice)).await?.is_some()
+    {
+        // The news is older than the payment of the same invoice.
+        return Ok(Outcome::Done.into());
     }
     let subscriptions_of_customer = match &found {
         Some(customer) => subscription::subscription_list(db, &customer.id).await?,

@@ -1,1 +1,43 @@
-//! placeholder
+//! The test harness: one way to start the application as `main` does, on either pair of backends,
+//! and the vocabulary that tests are written in.
+
+pub mod app;
+pub mod stripe;
+pub mod wait;
+
+pub use app::{Backend, TestApp, TestCustomer};
+
+/// Declares tests that run on both pairs of backends: `name::embedded` and `name::production`.
+///
+/// ```ignore
+/// both! {
+///     async fn a_claim(app: &TestApp) { … }
+/// }
+/// ```
+#[macro_export]
+macro_rules! both {
+    ($($(#[$attribute:meta])* async fn $name:ident($app:ident: &TestApp) $body:block)*) => {
+        $(
+            $(#[$attribute])*
+            mod $name {
+                use super::*;
+
+                async fn check($app: &$crate::TestApp) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn embedded() {
+                    let app = $crate::TestApp::start($crate::Backend::Embedded).await;
+                    check(&app).await;
+                    app.stop().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn production() {
+                    let app = $crate::TestApp::start($crate::Backend::Production).await;
+                    check(&app).await;
+                    app.stop().await;
+                }
+            }
+        )*
+    };
+}

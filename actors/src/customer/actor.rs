@@ -40,13 +40,13 @@ impl Pending {
     }
 
     /// Answers a command whose key was used before by `entry`.
-    fn answer_replay(self, entry: Entry, account: Account) {
+    fn answer_replay(self, entry: Entry) {
         if entry.request_hash != self.request.command.request_hash {
             return self.answer(Err(Refusal::KeyReused.into()));
         }
         metrics::counter!(metric::COMMANDS_REPLAYED).increment(1);
         let replayed = !self.uncertain;
-        self.answer(Ok(Applied { entry, account, replayed, wakes: Vec::new() }));
+        self.answer(Ok(Applied { entry, replayed, wakes: Vec::new() }));
     }
 }
 
@@ -66,8 +66,10 @@ pub(crate) struct CustomerArguments {
 
 /// Commands decided together, on their way to the disk.
 struct Batch {
-    /// Each with the entry and the account that it led to.
-    decided: Vec<(Pending, Entry, Account)>,
+    /// Each with the entry that it led to.
+    decided: Vec<(Pending, Entry)>,
+    /// The account once all of them are committed.
+    account: Account,
     /// Refused on top of what was decided before them: true only once that is committed.
     refused: Vec<(Pending, Refusal)>,
 }
@@ -199,7 +201,7 @@ impl CustomerState {
     fn decide(&mut self, mut account: Account) -> (Batch, Option<Unit>) {
         let now_ms = self.deps.clock.now_ms();
         let expected_version = account.version;
-        let mut batch = Batch { decided: Vec::new(), refused: Vec::new() };
+        let (mut decided, mut refused) = (Vec::new(), Vec::new());
         let mut entries: Vec<Entry> = Vec::new();
         let mut unit = Unit::default();
         let mut keys: HashSet<String> = HashSet::new();
@@ -211,19 +213,20 @@ impl CustomerState {
             }
             let Some(pending) = self.waiting.pop_front() else { break };
             match decide(&account, &pending.request.command, now_ms) {
-                Err(refusal) => batch.refused.push((pending, refusal)),
+                Err(refusal) => refused.push((pending, refusal)),
                 Ok(Decision { account: after, entries: new }) => {
                     keys.extend(pending.key().map(str::to_owned));
                     unit.finishes.extend(pending.request.finish.clone());
                     unit.effects.extend(pending.request.effects.iter().cloned());
                     if let Some(own) = new.last().cloned() {
-                        batch.decided.push((pending, own, after.clone()));
+                        decided.push((pending, own));
                     }
                     entries.extend(new);
                     account = after;
                 }
             }
         }
+        let batch = Batch { decided, refused, account: account.clone() };
         if entries.is_empty() {
             return (batch, None);
         }
@@ -240,10 +243,9 @@ impl CustomerState {
                 continue;
             };
             let (db, id) = (self.deps.db.clone(), self.id.clone());
-            let account = self.account.clone().unwrap_or_default();
             tokio::spawn(async move {
                 match account::entry_find_by_key(db.read(), &id, &key).await {
-                    Ok(Some(entry)) => pending.answer_replay(entry, account),
+                    Ok(Some(entry)) => pending.answer_replay(entry),
                     Ok(None) => {
                         metrics::counter!(metric::COMMANDS_REFUSED, "reason" => reason(&refusal)).increment(1);
                         pending.answer(Err(refusal.into()));
@@ -263,26 +265,25 @@ impl CustomerState {
                 self.again(batch, false);
             }
             Ok(UnitResult::KeysUsed(entries)) => {
-                let account = self.account.clone().unwrap_or_default();
-                let mut rest = Batch { decided: Vec::new(), refused: batch.refused };
-                for (pending, own, after) in batch.decided {
+                let mut rest = Batch { decided: Vec::new(), ..batch };
+                for (pending, own) in batch.decided {
                     let used = entries.iter().find(|entry| entry.idempotency_key.as_deref() == pending.key());
                     match used.filter(|_| pending.key().is_some()) {
-                        Some(entry) => pending.answer_replay(entry.clone(), account.clone()),
-                        None => rest.decided.push((pending, own, after)),
+                        Some(entry) => pending.answer_replay(entry.clone()),
+                        None => rest.decided.push((pending, own)),
                     }
                 }
                 self.again(rest, false);
             }
             Ok(UnitResult::Fenced(streams)) => {
-                let mut rest = Batch { decided: Vec::new(), refused: batch.refused };
-                for (pending, own, after) in batch.decided {
+                let mut rest = Batch { decided: Vec::new(), ..batch };
+                for (pending, own) in batch.decided {
                     let stream = pending.request.finish.as_ref().map(|finish| &finish.stream_key);
                     if stream.is_some_and(|stream| streams.contains(stream)) {
                         let message = "the lease was lost before the result was committed";
                         pending.answer(Err(Error::conflict("fenced", message)));
                     } else {
-                        rest.decided.push((pending, own, after));
+                        rest.decided.push((pending, own));
                     }
                 }
                 self.again(rest, false);
@@ -296,21 +297,19 @@ impl CustomerState {
     }
 
     fn answer(&mut self, batch: Batch, wakes: &[bursar_engine::job::Wake]) {
-        if let Some((_, _, account)) = batch.decided.last() {
-            self.account = Some(account.clone());
-        }
+        self.account = Some(batch.account);
         let mut wakes = Some(wakes.to_vec());
-        for (pending, entry, account) in batch.decided {
+        for (pending, entry) in batch.decided {
             count(&entry);
             let wakes = wakes.take().unwrap_or_default();
-            pending.answer(Ok(Applied { entry, account, replayed: false, wakes }));
+            pending.answer(Ok(Applied { entry, replayed: false, wakes }));
         }
         self.refuse(batch.refused);
     }
 
     /// Puts commands back to be decided again, in their old order.
     fn again(&mut self, batch: Batch, uncertain: bool) {
-        let decided = batch.decided.into_iter().map(|(pending, _, _)| pending);
+        let decided = batch.decided.into_iter().map(|(pending, _)| pending);
         let refused = batch.refused.into_iter().map(|(pending, _)| pending);
         let mut back: Vec<Pending> = Vec::new();
         for mut pending in decided.chain(refused) {

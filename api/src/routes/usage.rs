@@ -152,26 +152,27 @@ impl CreditsBody {
     }
 }
 
-/// The answer about credits that moved. The customer's plan is only looked up when there is
-/// something to warn about.
+/// The answer about credits that moved: what the entry says, so that a repeated request gets the
+/// first answer again. The customer's plan is only looked up when there is something to warn about.
 pub(super) async fn moved(
     app: &App,
     customer_id: &CustomerId,
     applied: bursar_actors::Applied,
 ) -> Result<MovedBody, ApiError> {
     app.runtime.dispatcher.announce(applied.wakes);
-    let account = &applied.account;
-    let warning = if account.available() <= app.config.credits.warn_at {
+    let (balance, held) = (applied.entry.balance_after, applied.entry.held_after);
+    let available = balance - held;
+    let warning = if available <= app.config.credits.warn_at {
         let found = customer::customer_find(app.db.read(), customer_id).await?;
-        found.and_then(|customer| pricing::warning(&customer, account.available(), &app.config.credits))
+        found.and_then(|customer| pricing::warning(&customer, available, &app.config.credits))
     } else {
         None
     };
     Ok(MovedBody {
         transaction: Transaction::new(customer_id, &applied.entry),
-        credit_balance: account.balance,
-        held: account.held,
-        available: account.available(),
+        credit_balance: balance,
+        held,
+        available,
         replayed: applied.replayed,
         warning,
     })

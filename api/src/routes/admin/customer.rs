@@ -287,7 +287,7 @@ impl AdminCustomerApi {
         let applied = app.runtime.customers.apply(&id, request).await?;
         Ok(Json(AdjustedBody {
             transaction: Transaction::new(&id, &applied.entry),
-            credit_balance: applied.account.balance,
+            credit_balance: applied.entry.balance_after,
             replayed: applied.replayed,
         }))
     }

@@ -1,0 +1,294 @@
+//! An application under test: started as `main` starts it, reached over HTTP.
+
+use crate::stripe;
+use bursar::app::App;
+use bursar::serve::{self, Running};
+use bursar_actors::Role;
+use bursar_engine::clock::Clock;
+use bursar_engine::config::Config;
+use bursar_engine::ids::AuditId;
+use sea_orm::{ConnectionTrait, Database};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// The admin token of every application under test.
+pub const ADMIN_TOKEN: &str = "bat_0123456789abcdef0123456789abcdef";
+/// The secrets of every application under test: the second is the one being rotated out.
+pub const WEBHOOK_SECRETS: [&str; 2] = ["whsec_new", "whsec_old"];
+
+/// Which pair of backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// SQLite and the in-process queue.
+    Embedded,
+    /// Postgres and RabbitMQ.
+    Production,
+}
+
+/// One application, with a database of its own.
+pub struct TestApp {
+    /// The application itself, for looking behind the HTTP interface.
+    pub app: Arc<App>,
+    /// `http://127.0.0.1:…`.
+    pub base: String,
+    /// An HTTP client.
+    pub client: reqwest::Client,
+    /// The configuration that it was started with; starting another node with it shares everything.
+    pub config: Config,
+    running: Running,
+    folder: Option<TempDir>,
+}
+
+/// A customer that signed up.
+#[derive(Debug, Clone)]
+pub struct TestCustomer {
+    /// Its identifier.
+    pub id: String,
+    /// Its API key.
+    pub api_key: String,
+}
+
+/// An HTTP answer, read.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body as JSON; null if it is none.
+    pub body: Value,
+    /// The content type.
+    pub content_type: String,
+    /// The Retry-After header.
+    pub retry_after: Option<String>,
+}
+
+impl Answer {
+    async fn read(response: reqwest::Response) -> Self {
+        let status = response.status().as_u16();
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let content_type = header("content-type").unwrap_or_default();
+        let retry_after = header("retry-after");
+        let bytes = response.bytes().await.expect("the body arrives");
+        Self { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null), content_type, retry_after }
+    }
+
+    /// The stable code of a problem document.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// Asserts the status and gives the body.
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+
+    /// Asserts that this is a problem document with this status and code.
+    pub fn expect_problem(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.code()), (status, code), "{}", self.body);
+        assert_eq!(self.content_type, "application/problem+json");
+    }
+}
+
+/// The configuration of tests: everything is quick, nothing else differs from the defaults.
+pub async fn config(backend: Backend, folder: &TempDir) -> Config {
+    let mut config = Config {
+        listen: "127.0.0.1:0".to_owned(),
+        data_dir: folder.path().to_path_buf(),
+        admin_token: ADMIN_TOKEN.to_owned(),
+        ..Config::default()
+    };
+    config.stripe.webhook_secrets = WEBHOOK_SECRETS.join(",");
+    config.jobs.backoff_base_ms = 100;
+    config.jobs.backoff_factor = 1;
+    config.jobs.sweep_interval_ms = 50;
+    config.jobs.sweep_grace_ms = 1_000;
+    config.jobs.lease_ms = 3_000;
+    config.http.drain_timeout_ms = 6_000;
+    if backend == Backend::Production {
+        let unique = AuditId::new().body().to_owned();
+        config.database_url = create_database(&format!("bursar_test_{unique}")).await;
+        config.database.connections_max = 8;
+        config.amqp_url = required("BURSAR_TEST_AMQP_URL");
+        config.amqp.prefix = format!("test.{unique}");
+        config.amqp.shards = 1;
+        config.amqp.tiers_ms = vec![100, 1_000];
+        config.amqp.queue_len_max = 10_000;
+    }
+    config
+}
+
+fn required(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests with ./dev test, which starts the services"))
+}
+
+/// Creates a database beside the maintenance database; gives its URL.
+async fn create_database(name: &str) -> String {
+    let maintenance = required("BURSAR_TEST_DATABASE_URL");
+    let connection = Database::connect(&maintenance).await.expect("the maintenance database answers");
+    connection.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database can be created");
+    connection.close().await.expect("the connection closes");
+    let (base, _) = maintenance.rsplit_once('/').expect("the URL names a database");
+    format!("{base}/{name}")
+}
+
+impl TestApp {
+    /// Starts an application on a new, empty database.
+    pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, |_| {}).await
+    }
+
+    /// The same with changed settings.
+    pub async fn start_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut config = config(backend, &folder).await;
+        change(&mut config);
+        Self::start_on(config, Some(folder)).await
+    }
+
+    /// Starts one more node on the same database and broker (production only), or the same
+    /// application again after [`TestApp::halt`].
+    pub async fn start_on(config: Config, folder: Option<TempDir>) -> Self {
+        let _ = rustls_provider();
+        let running = serve::start(config.clone(), Role::All, Clock::System).await.expect("the application starts");
+        if let Some(broker) = &running.app.runtime.broker {
+            broker.connected().await;
+        }
+        let base = format!("http://{}", running.address);
+        Self { app: running.app.clone(), base, client: reqwest::Client::new(), config, running, folder }
+    }
+
+    /// Stops the application and leaves its data; gives what starts it again.
+    pub async fn halt(self) -> (Config, Option<TempDir>) {
+        let Self { running, app, config, folder, .. } = self;
+        drop(app);
+        running.stop().await.expect("the application stops in good order");
+        (config, folder)
+    }
+
+    /// Stops the application.
+    pub async fn stop(self) {
+        self.halt().await;
+    }
+
+    /// A request; the body is JSON if given.
+    pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+        let method = method.parse().expect("a method");
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        Answer::read(request.send().await.expect("the server answers")).await
+    }
+
+    /// A request of a customer, with an idempotency key if not empty.
+    pub async fn call(
+        &self,
+        customer: &TestCustomer,
+        method: &str,
+        path: &str,
+        key: &str,
+        body: Option<&Value>,
+    ) -> Answer {
+        let mut headers = vec![("x-api-key", customer.api_key.as_str())];
+        if !key.is_empty() {
+            headers.push(("Idempotency-Key", key));
+        }
+        self.request(method, path, &headers, body).await
+    }
+
+    /// A request of staff, under a new idempotency key.
+    pub async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let key = unique();
+        let bearer = format!("Bearer {ADMIN_TOKEN}");
+        self.request(method, path, &[("Authorization", &bearer), ("Idempotency-Key", &key)], body).await
+    }
+
+    /// Signs a new customer up.
+    pub async fn onboard(&self) -> TestCustomer {
+        let body = json!({ "email": format!("{}@example.com", unique()), "name": "Test", "source": "direct" });
+        let made = self.request("POST", "/api/v1/customers/onboard", &[], Some(&body)).await.expect(201);
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        TestCustomer { id: text(&made["customer"]["id"]), api_key: text(&made["api_key"]) }
+    }
+
+    /// Signs a new customer up and gives it this many credits more, through support.
+    pub async fn onboard_with(&self, credits: i64) -> TestCustomer {
+        let customer = self.onboard().await;
+        self.adjust(&customer, credits).await.expect(200);
+        customer
+    }
+
+    /// Support gives or takes credits.
+    pub async fn adjust(&self, customer: &TestCustomer, amount: i64) -> Answer {
+        let body = json!({ "amount": amount, "reason": "test" });
+        self.admin("POST", &format!("/admin/v1/customers/{}/adjustments", customer.id), Some(&body)).await
+    }
+
+    /// Spends credits.
+    pub async fn spend(&self, customer: &TestCustomer, units: i64, key: &str) -> Answer {
+        self.call(customer, "POST", "/api/v1/usage", key, Some(&json!({ "units": units }))).await
+    }
+
+    /// The balance.
+    pub async fn balance(&self, customer: &TestCustomer) -> i64 {
+        let credits = self.call(customer, "GET", "/api/v1/credits", "", None).await.expect(200);
+        credits["balance"].as_i64().expect("a number")
+    }
+
+    /// Delivers an event as Stripe does.
+    pub async fn deliver(&self, event: &Value) -> Answer {
+        self.deliver_bytes(event.to_string().as_bytes()).await
+    }
+
+    /// Delivers bytes under a valid signature.
+    pub async fn deliver_bytes(&self, body: &[u8]) -> Answer {
+        let signature = stripe::signature(body, WEBHOOK_SECRETS[0]);
+        self.deliver_signed(body, Some(&signature)).await
+    }
+
+    /// Delivers bytes under any signature.
+    pub async fn deliver_signed(&self, body: &[u8], signature: Option<&str>) -> Answer {
+        let mut request = self.client.post(format!("{}/webhooks/stripe", self.base)).body(body.to_vec());
+        if let Some(signature) = signature {
+            request = request.header("Stripe-Signature", signature);
+        }
+        Answer::read(request.send().await.expect("the server answers")).await
+    }
+
+    /// An event as support sees it, by its id at Stripe.
+    pub async fn event(&self, external_id: &str) -> Value {
+        self.admin("GET", &format!("/admin/v1/events/{external_id}"), None).await.body
+    }
+
+    /// Waits until an event is `processed`, `dead` or whatever is asked for; gives it.
+    pub async fn event_in_state(&self, external_id: &str, state: &str) -> Value {
+        crate::wait::until(&format!("event {external_id} is {state}"), || async {
+            let found = self.event(external_id).await;
+            (found["event"]["state"] == state).then_some(found)
+        })
+        .await
+    }
+
+    /// Proves the obligations on the database as it is now.
+    pub async fn verify(&self) {
+        let report = bursar_engine::verify::verify(&self.app.db, |_| {}).await.expect("verify runs");
+        let violations: Vec<_> = report.checks.iter().flat_map(|check| &check.violations).collect();
+        assert!(report.holds(), "{violations:#?}");
+    }
+}
+
+/// A text that no other call gives.
+pub fn unique() -> String {
+    AuditId::new().body().to_owned()
+}
+
+fn rustls_provider() -> Result<(), ()> {
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| ())
+}
