@@ -6,6 +6,13 @@
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{DbBackend, Statement, Value};
 
+/// What stands for null in an array: arrays of values on their way to Postgres cannot hold nulls, so
+/// the table expression turns these back. Text from outside never equals it, it holds control
+/// characters.
+const NULL_TEXT: &str = "\u{1}null\u{1}";
+/// The same for integers.
+const NULL_INT: i64 = i64::MIN;
+
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -117,7 +124,17 @@ impl Rows {
             })
             .collect();
         let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-        let table = format!("unnest({}) AS r({})", casts.join(","), names.join(","));
+        let picks: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(name, kind)| match kind {
+                Kind::Text => format!("NULLIF({name}, E'\\x01null\\x01') AS {name}"),
+                Kind::Int => format!("NULLIF({name}, '{NULL_INT}'::bigint) AS {name}"),
+                Kind::Bytes => (*name).to_owned(),
+            })
+            .collect();
+        let table =
+            format!("(SELECT {} FROM unnest({}) AS u({})) AS r", picks.join(","), casts.join(","), names.join(","));
         let values = self.columns.iter().zip(self.cells).map(|((_, kind), cells)| {
             let array_type = match kind {
                 Kind::Text => ArrayType::String,
@@ -154,8 +171,8 @@ impl Rows {
 
 fn cell_value(cell: Cell) -> Value {
     match cell {
-        Cell::Text(text) => Value::from(text),
-        Cell::Int(number) => Value::from(number),
+        Cell::Text(text) => Value::from(text.unwrap_or_else(|| NULL_TEXT.to_owned())),
+        Cell::Int(number) => Value::from(number.unwrap_or(NULL_INT)),
         Cell::Bytes(bytes) => Value::from(bytes),
     }
 }
