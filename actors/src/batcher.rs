@@ -9,8 +9,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
+
+/// A batch that takes longer is given up; its callers then do not know what became of it.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a batcher does with a batch.
 pub(crate) trait Work: Send + Sync + 'static {
@@ -123,7 +127,10 @@ async fn run_batch<W: Work>(
     let started = Instant::now();
     #[allow(clippy::cast_precision_loss)]
     metrics::histogram!(metric::BATCH_ITEMS, "batch" => W::NAME).record(items.len() as f64);
-    let answers = work.run(items).await;
+    let Ok(answers) = tokio::time::timeout(BATCH_TIMEOUT, work.run(items)).await else {
+        tracing::error!(batch = W::NAME, "a batch took too long and was given up");
+        return;
+    };
     metrics::histogram!(metric::BATCH_SECONDS, "batch" => W::NAME).record(started.elapsed().as_secs_f64());
     // The next batch begins before the callers of this one wake up.
     drop(end);

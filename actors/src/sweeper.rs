@@ -59,11 +59,7 @@ impl Actor for Sweeper {
     type State = SweeperState;
     type Arguments = ();
 
-    async fn pre_start(
-        &self,
-        myself: ActorRef<SweeperMsg>,
-        (): (),
-    ) -> Result<SweeperState, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<SweeperMsg>, (): ()) -> Result<SweeperState, ActorProcessingErr> {
         myself.send_interval(GAUGES_EVERY, || SweeperMsg::Gauges);
         if self.deps.works {
             myself.send_interval(Duration::from_millis(self.deps.jobs.sweep_interval_ms), || SweeperMsg::Sweep);

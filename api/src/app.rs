@@ -58,8 +58,7 @@ impl App {
         let db = connect(&config).await?;
         Migrator::up(db.write(), None).await.context("the database could not be migrated")?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
-        let options =
-            RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role };
+        let options = RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role };
         let runtime = Runtime::start(options).await?;
         let api_keys = Cache::builder()
             .max_capacity(API_KEYS_CACHED_MAX)

@@ -51,8 +51,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
         };
         let route = response.data::<OperationId>().map_or("other", |id| id.0);
         let status = response.status().as_u16().to_string();
-        metrics::counter!(metric::HTTP_REQUESTS, "route" => route, "method" => method, "status" => status)
-            .increment(1);
+        metrics::counter!(metric::HTTP_REQUESTS, "route" => route, "method" => method, "status" => status).increment(1);
         metrics::histogram!(metric::HTTP_SECONDS, "route" => route).record(started.elapsed().as_secs_f64());
         #[allow(clippy::cast_precision_loss)]
         metrics::gauge!(metric::HTTP_IN_FLIGHT).set(self.in_flight.load(Ordering::Relaxed) as f64);

@@ -12,9 +12,10 @@ pub mod webhook;
 
 use crate::app::App;
 use crate::middleware::Guarded;
+use bursar_actors::Role;
 use poem::endpoint::make_sync;
 use poem::http::header;
-use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route};
+use poem::{Endpoint, EndpointExt, Response, Route};
 use poem_openapi::{OpenApiService, Tags};
 use std::sync::Arc;
 
@@ -77,11 +78,8 @@ pub fn openapi_document() -> String {
     serde_json::to_string_pretty(&value).unwrap_or(document) + "\n"
 }
 
-/// The whole endpoint of an application.
-pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
-    let service = service();
-    let docs = service.swagger_ui();
-    let document = openapi_document();
+/// The endpoint of an application. A worker answers only what operators ask: health and metrics.
+pub fn endpoint(app: Arc<App>, role: Role) -> impl Endpoint<Output = Response> {
     let metrics = {
         let app = app.clone();
         make_sync(move |_| {
@@ -90,16 +88,15 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
                 .body(app.render_metrics())
         })
     };
-    let json = make_sync(move |_| {
-        Response::builder().header(header::CONTENT_TYPE, "application/json").body(document.clone())
-    });
-    let route = Route::new()
-        .at("/openapi.json", json)
-        .at("/metrics", metrics)
-        .nest("/docs", docs)
-        .nest("/", service)
-        .into_endpoint()
-        .data(app.clone())
-        .map_to_response();
-    Guarded::new(route, app)
+    let route = Route::new().at("/metrics", metrics);
+    let route = if role == Role::Worker {
+        route.nest("/", OpenApiService::new(health::HealthApi, "Bursar worker", env!("CARGO_PKG_VERSION")))
+    } else {
+        let (service, document) = (service(), openapi_document());
+        let json = make_sync(move |_| {
+            Response::builder().header(header::CONTENT_TYPE, "application/json").body(document.clone())
+        });
+        route.at("/openapi.json", json).nest("/docs", service.swagger_ui()).nest("/", service)
+    };
+    Guarded::new(route.data(app.clone()).map_to_response(), app)
 }

@@ -40,8 +40,7 @@ impl Secrets {
     /// Writes the file, readable by its owner only.
     pub fn write(&self, data_dir: &Path) -> Result<()> {
         let temporary = data_dir.join("secrets.json.new");
-        let mut file: File =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        let mut file: File = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&temporary, path(data_dir)).context("secrets.json cannot be written")

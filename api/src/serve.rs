@@ -29,12 +29,14 @@ pub struct Running {
     server: JoinHandle<std::io::Result<()>>,
 }
 
-/// Starts the application and, unless its role is worker, serves HTTP. A worker still answers
-/// `/health` and `/metrics`, because operators watch it too.
+/// Starts the application and serves HTTP. A worker answers `/health` and `/metrics` only, because
+/// operators watch it too.
 pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> {
     let listen = config.listen.clone();
-    let acceptor =
-        TcpListener::bind(listen.clone()).into_acceptor().await.with_context(|| format!("cannot listen on {listen}"))?;
+    let acceptor = TcpListener::bind(listen.clone())
+        .into_acceptor()
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
     let address = acceptor
         .local_addr()
         .first()
@@ -42,7 +44,7 @@ pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> 
         .context("the address of the listener is not known")?;
     let drain = Duration::from_millis(config.http.drain_timeout_ms);
     let app = Arc::new(App::start(config, role, clock).await?);
-    let endpoint = routes::endpoint(app.clone());
+    let endpoint = routes::endpoint(app.clone(), role);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
         endpoint,

@@ -336,12 +336,18 @@ impl Config {
             }
         };
         let scheme = |url: &str, schemes: &[&str]| url.is_empty() || schemes.iter().any(|s| url.starts_with(s));
-        need(self.listen.parse::<SocketAddr>().is_ok(), "listen (BURSAR_LISTEN) must be an address such as 127.0.0.1:8080");
+        need(
+            self.listen.parse::<SocketAddr>().is_ok(),
+            "listen (BURSAR_LISTEN) must be an address such as 127.0.0.1:8080",
+        );
         need(
             scheme(&self.database_url, &["postgres://", "postgresql://", "sqlite:"]),
             "database_url (DATABASE_URL) must begin with postgres:// or sqlite://",
         );
-        need(scheme(&self.amqp_url, &["amqp://", "amqps://"]), "amqp_url (AMQP_URL) must begin with amqp:// or amqps://");
+        need(
+            scheme(&self.amqp_url, &["amqp://", "amqps://"]),
+            "amqp_url (AMQP_URL) must begin with amqp:// or amqps://",
+        );
         need(
             self.admin_token.is_empty() || self.admin_token.len() >= ADMIN_TOKEN_LEN_MIN,
             "admin_token (BURSAR_ADMIN_TOKEN) must have at least 32 characters",
@@ -358,15 +364,24 @@ impl Config {
             !self.is_postgres() || !self.admin_token.is_empty(),
             "admin_token (BURSAR_ADMIN_TOKEN) must be set when DATABASE_URL is Postgres",
         );
-        need(self.credits.signup >= 0 && self.credits.pro_period > 0, "credits: signup and pro_period must not be negative");
-        need((1..=self.credits.hold_max_s).contains(&self.credits.hold_default_s), "credits.hold_default_s must be from 1 to hold_max_s");
+        need(
+            self.credits.signup >= 0 && self.credits.pro_period > 0,
+            "credits: signup and pro_period must not be negative",
+        );
+        need(
+            (1..=self.credits.hold_max_s).contains(&self.credits.hold_default_s),
+            "credits.hold_default_s must be from 1 to hold_max_s",
+        );
         need(self.database.connections_max >= 4, "database.connections_max must be at least 4");
         need((1..=16).contains(&self.ledger.writers), "ledger.writers must be from 1 to 16");
         need((1..=2_000).contains(&self.ledger.batch_max), "ledger.batch_max must be from 1 to 2000");
         need(self.jobs.workers_max > 0, "jobs.workers_max must be at least 1");
         need(self.jobs.lease_ms >= 1_000, "jobs.lease_ms must be at least 1000");
         need(self.jobs.retention_days >= 30, "jobs.retention_days must be at least 30");
-        need(self.jobs.backoff_base_ms > 0 && self.jobs.backoff_factor > 0, "jobs: backoff_base_ms and backoff_factor must be positive");
+        need(
+            self.jobs.backoff_base_ms > 0 && self.jobs.backoff_factor > 0,
+            "jobs: backoff_base_ms and backoff_factor must be positive",
+        );
         need((1..=64).contains(&self.amqp.shards), "amqp.shards must be from 1 to 64");
         need(
             !self.amqp.tiers_ms.is_empty() && self.amqp.tiers_ms.is_sorted() && self.amqp.tiers_ms[0] > 0,

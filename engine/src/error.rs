@@ -84,20 +84,13 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Busy(_)
-                | Self::Timeout(_)
-                | Self::DatabaseUnavailable(_)
-                | Self::Unavailable(_)
-                | Self::Broker(_)
+            Self::Busy(_) | Self::Timeout(_) | Self::DatabaseUnavailable(_) | Self::Unavailable(_) | Self::Broker(_)
         )
     }
 
     /// Whether this is the fault of neither the caller nor a passing condition.
     pub fn is_internal(&self) -> bool {
-        matches!(
-            self,
-            Self::Database(_) | Self::Corrupt(_) | Self::Config(_) | Self::Io { .. } | Self::Broker(_)
-        )
+        matches!(self, Self::Database(_) | Self::Corrupt(_) | Self::Config(_) | Self::Io { .. } | Self::Broker(_))
     }
 
     /// The error with all its causes in one line, for the log and for attempt records.

@@ -105,7 +105,9 @@ async fn stripe_event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<
         Some(id) => subscription::subscription_find(db, id).await?,
         None => None,
     };
-    if found.is_none() && let Some(stored) = &stored {
+    if found.is_none()
+        && let Some(stored) = &stored
+    {
         found = customer::customer_find(db, &stored.customer_id).await?;
     }
     if envelope.event_type == "invoice.payment_failed"

@@ -8,13 +8,7 @@ use std::collections::HashMap;
 
 /// Leases the streams that are free, not paused and due, and marks their heads as running. Streams
 /// that give nothing are not in the answer.
-pub async fn claim(
-    db: &Db,
-    streams: &[String],
-    node: &str,
-    now_ms: TimeMs,
-    lease_ms: i64,
-) -> Result<Vec<Claimed>> {
+pub async fn claim(db: &Db, streams: &[String], node: &str, now_ms: TimeMs, lease_ms: i64) -> Result<Vec<Claimed>> {
     let mut keys = streams.to_vec();
     keys.sort_unstable();
     keys.dedup();
@@ -39,8 +33,11 @@ pub async fn claim(
         stream::stream_release_many(&tx, &unused, now_ms).await?;
     }
     let events: Vec<_> = jobs.iter().filter_map(|job| job.event_id.as_ref()).collect();
-    let mut payloads: HashMap<String, Vec<u8>> =
-        if events.is_empty() { HashMap::new() } else { event::event_payloads(&tx, &events).await?.into_iter().collect() };
+    let mut payloads: HashMap<String, Vec<u8>> = if events.is_empty() {
+        HashMap::new()
+    } else {
+        event::event_payloads(&tx, &events).await?.into_iter().collect()
+    };
     tx.commit().await?;
     Ok(jobs
         .into_iter()

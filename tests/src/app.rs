@@ -65,9 +65,7 @@ pub struct Answer {
 impl Answer {
     async fn read(response: reqwest::Response) -> Self {
         let status = response.status().as_u16();
-        let header = |name: &str| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-        };
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let content_type = header("content-type").unwrap_or_default();
         let retry_after = header("retry-after");
         let bytes = response.bytes().await.expect("the body arrives");

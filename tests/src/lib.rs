@@ -2,6 +2,7 @@
 //! and the vocabulary that tests are written in.
 
 pub mod app;
+pub mod bench;
 pub mod stripe;
 pub mod wait;
 

@@ -19,8 +19,11 @@ pub(crate) enum Round {
     Ran,
     /// Nothing is due here, or somebody else works on it.
     Nothing,
-    /// It could not be found out, or the process is stopping: messages stay unacknowledged.
+    /// It could not be found out. Messages are acknowledged all the same, or they would use up the
+    /// prefetch: the database has the job, and the sweeper announces it again.
     Failed,
+    /// The process is stopping: messages go back to the broker, for another node.
+    Stopping,
 }
 
 pub(crate) struct StreamArguments {
@@ -109,9 +112,8 @@ impl StreamState {
         self.busy = false;
         self.woken |= round == Round::Ran;
         let messages = std::mem::take(&mut self.under_way);
-        if round == Round::Failed || messages.is_empty() {
-            // Dropped without an acknowledgement: the broker delivers them again when the channel
-            // ends, and the sweeper does not wait for that.
+        if round == Round::Stopping || messages.is_empty() {
+            // Not acknowledged: the broker hands them out again as soon as the channel ends.
             return;
         }
         tokio::spawn(async move {

@@ -52,7 +52,13 @@ impl Actor for Router {
         match message {
             RouterMsg::Wake(key, message) => {
                 if !state.known.contains_key(&key) {
-                    if self.deps.draining.is_cancelled() || state.known.len() >= STREAMS_MAX {
+                    if self.deps.draining.is_cancelled() {
+                        return Ok(());
+                    }
+                    if state.known.len() >= STREAMS_MAX {
+                        if let Some(message) = message {
+                            tokio::spawn(message.ack());
+                        }
                         return Ok(());
                     }
                     let arguments =

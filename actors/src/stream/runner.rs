@@ -16,9 +16,9 @@ const COMMIT_RETRY: Duration = Duration::from_millis(200);
 
 pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
     // The permit comes before the lease: a leased job never waits for a worker.
-    let Ok(_permit) = deps.workers.acquire().await else { return Round::Failed };
+    let Ok(_permit) = deps.workers.acquire().await else { return Round::Stopping };
     if deps.draining.is_cancelled() {
-        return Round::Failed;
+        return Round::Stopping;
     }
     let claimed = match deps.claims.submit(key.to_owned()).await {
         Ok(Ok(Some(claimed))) => claimed,

@@ -87,11 +87,8 @@ struct JobBody {
 
 impl JobBody {
     fn new(job: &Job, now_ms: i64) -> Self {
-        let state = if job.state == JobState::Available && job.run_at_ms > now_ms {
-            "scheduled"
-        } else {
-            job.state.as_str()
-        };
+        let state =
+            if job.state == JobState::Available && job.run_at_ms > now_ms { "scheduled" } else { job.state.as_str() };
         Self {
             id: job.id.to_string(),
             kind: job.kind.clone(),

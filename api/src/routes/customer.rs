@@ -53,11 +53,7 @@ struct OnboardRequest {
 
 impl Example for OnboardRequest {
     fn example() -> Self {
-        Self {
-            email: "ada@example.com".to_owned(),
-            name: "Ada Lovelace".to_owned(),
-            source: Some(SourceBody::Direct),
-        }
+        Self { email: "ada@example.com".to_owned(), name: "Ada Lovelace".to_owned(), source: Some(SourceBody::Direct) }
     }
 }
 
@@ -91,11 +87,7 @@ impl CustomerApi {
     /// Makes a customer with its first credits and an API key, which is in this answer and nowhere
     /// else. An address that is known already is answered with 409 `customer_exists`.
     #[oai(path = "/api/v1/customers/onboard", method = "post", operation_id = "onboard", tag = "Tag::Customers")]
-    async fn onboard(
-        &self,
-        app: Data<&Arc<App>>,
-        body: Json<OnboardRequest>,
-    ) -> Result<OnboardResponse, ApiError> {
+    async fn onboard(&self, app: Data<&Arc<App>>, body: Json<OnboardRequest>) -> Result<OnboardResponse, ApiError> {
         let Json(OnboardRequest { email, name, source }) = body;
         let source = source.unwrap_or(SourceBody::Direct).into();
         let signup = app.config.credits.signup;

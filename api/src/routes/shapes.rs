@@ -154,10 +154,7 @@ impl Example for Transaction {
             hold_id: None,
             grant_kind: None,
             expires_at: None,
-            burned: vec![BurnedBody {
-                transaction_id: "txn_06bv1k2m8x0q3d5r7t9w1y3z5b_1".to_owned(),
-                credits: 1,
-            }],
+            burned: vec![BurnedBody { transaction_id: "txn_06bv1k2m8x0q3d5r7t9w1y3z5b_1".to_owned(), credits: 1 }],
             reason: None,
             metadata: None,
             created_at: "2026-11-22T08:00:00.000Z".to_owned(),

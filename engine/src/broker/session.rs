@@ -150,12 +150,7 @@ impl Broker {
     }
 }
 
-async fn publish(
-    channel: &Channel,
-    exchange: String,
-    routing_key: String,
-    wake: &Wake,
-) -> lapin::Result<Confirmation> {
+async fn publish(channel: &Channel, exchange: String, routing_key: String, wake: &Wake) -> lapin::Result<Confirmation> {
     let body = serde_json::to_vec(&Pointer::from(wake)).unwrap_or_default();
     let properties = BasicProperties::default()
         .with_delivery_mode(DELIVERY_MODE_PERSISTENT)

@@ -127,7 +127,9 @@ impl Topology {
 async fn queue(channel: &Channel, name: &str, exchange: &str, key: &str, arguments: FieldTable) -> Result<()> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name.into(), durable, arguments).await?;
-    channel.queue_bind(name.into(), exchange.into(), key.into(), QueueBindOptions::default(), FieldTable::default()).await
+    channel
+        .queue_bind(name.into(), exchange.into(), key.into(), QueueBindOptions::default(), FieldTable::default())
+        .await
 }
 
 #[cfg(test)]

@@ -61,9 +61,13 @@ pub fn finish(claimed: &Claimed, outcome: Outcome, backoff: Backoff, now_ms: Tim
         Outcome::Snooze { until_ms } => (JobState::Available, "snooze", None, job.attempt, until_ms),
         Outcome::Cancel { reason } => (JobState::Cancelled, "cancel", Some(reason), attempt, job.run_at_ms),
         Outcome::Dead { reason } => (JobState::Dead, "dead", Some(reason), attempt, job.run_at_ms),
-        Outcome::Retry { reason } if attempt >= job.attempts_max => {
-            (JobState::Dead, "dead", Some(format!("gave up after {attempt} attempts: {reason}")), attempt, job.run_at_ms)
-        }
+        Outcome::Retry { reason } if attempt >= job.attempts_max => (
+            JobState::Dead,
+            "dead",
+            Some(format!("gave up after {attempt} attempts: {reason}")),
+            attempt,
+            job.run_at_ms,
+        ),
         Outcome::Retry { reason } => {
             let run_at_ms = now_ms + backoff.delay_ms(attempt, jitter);
             (JobState::Available, "retry", Some(reason), attempt, run_at_ms)
@@ -139,13 +143,8 @@ mod tests {
 
     #[test]
     fn a_snooze_uses_up_no_attempt() {
-        let snooze = finish(
-            &claimed(JobKind::StripeEvent, 1, 0),
-            Outcome::Snooze { until_ms: 99 },
-            Backoff::default(),
-            5,
-            0.0,
-        );
+        let snooze =
+            finish(&claimed(JobKind::StripeEvent, 1, 0), Outcome::Snooze { until_ms: 99 }, Backoff::default(), 5, 0.0);
         assert_eq!((snooze.state, snooze.attempt_after, snooze.run_at_ms), (JobState::Available, 1, 99));
     }
 

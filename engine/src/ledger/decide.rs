@@ -75,8 +75,9 @@ impl Draft {
         self.entries.push(entry);
     }
 
-    /// Releases holds and expires grants whose time has run out. Credits of an ended grant that an
-    /// open hold still reserves stay until the hold ends.
+    /// Releases holds and expires grants whose time has run out. A hold reserves a number of credits,
+    /// not certain ones: it rests on those that end last, and only what no other credits can carry
+    /// stays of an ended grant until the hold ends.
     fn settle(&mut self) {
         let command = Command::settle();
         while let Some(hold) = self.account.open.holds.iter().find(|hold| hold.expires_at_ms <= self.now_ms).cloned() {

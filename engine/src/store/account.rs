@@ -54,14 +54,6 @@ pub async fn account_find(db: &impl ConnectionTrait, customer: &CustomerId) -> R
     query_one(db, sql, [customer.as_str().into()]).await?.map(|row| read_account(&row)).transpose()
 }
 
-/// Accounts after the cursor in the order of their customers, for `verify`.
-pub async fn account_page(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<Vec<(CustomerId, Account)>> {
-    let sql = "SELECT customer_id, balance, held, version, floor, open FROM accounts \
-               WHERE customer_id > $1 ORDER BY customer_id LIMIT $2";
-    let rows = query_all(db, sql, [after.into(), limit.cast_signed().into()]).await?;
-    rows.iter().map(|row| Ok((CustomerId::trusted(get(row, "customer_id")?), read_account(row)?))).collect()
-}
-
 /// Writes many accounts at once, each only if its stored version is the expected one. Gives the
 /// customers that were written.
 pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<Vec<String>> {
@@ -217,19 +209,5 @@ pub async fn entry_list(
         "SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3"
     );
     let values = [customer.as_str().into(), before.unwrap_or(i64::MAX).into(), limit.cast_signed().into()];
-    query_all(db, &sql, values).await?.iter().map(read_entry).collect()
-}
-
-/// A customer's entries, oldest first, above `after`, for `verify`.
-pub async fn entry_page(
-    db: &impl ConnectionTrait,
-    customer: &CustomerId,
-    after: i64,
-    limit: u64,
-) -> Result<Vec<Entry>> {
-    let sql = format!(
-        "SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
-    );
-    let values = [customer.as_str().into(), after.into(), limit.cast_signed().into()];
     query_all(db, &sql, values).await?.iter().map(read_entry).collect()
 }

@@ -83,12 +83,7 @@ pub async fn customer_search(
 }
 
 /// Moves a customer to a plan.
-pub async fn customer_set_plan(
-    db: &impl ConnectionTrait,
-    id: &CustomerId,
-    plan: Plan,
-    now_ms: TimeMs,
-) -> Result<()> {
+pub async fn customer_set_plan(db: &impl ConnectionTrait, id: &CustomerId, plan: Plan, now_ms: TimeMs) -> Result<()> {
     let values = [id.as_str().into(), plan.as_str().into(), now_ms.into()];
     execute(db, "UPDATE customers SET plan = $2, updated_at_ms = $3 WHERE id = $1 AND plan <> $2", values).await?;
     Ok(())

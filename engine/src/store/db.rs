@@ -2,15 +2,16 @@
 
 use crate::error::{Error, Result};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, TransactionTrait,
-};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, TransactionTrait};
 use std::time::Duration;
 
 /// Readers beside the one writer of a SQLite database.
 const SQLITE_READERS_MAX: u32 = 4;
 /// How long a statement of SQLite waits for another process, such as `bursar verify`.
 const SQLITE_BUSY_MS: u64 = 5_000;
+
+/// A connection that was idle for this long is asked for a sign of life before it is used.
+const IDLE_TEST_MS: u64 = 1_000;
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -49,6 +50,7 @@ impl Db {
             .acquire_timeout(Duration::from_millis(options.acquire_timeout_ms))
             .connect_timeout(Duration::from_millis(options.acquire_timeout_ms))
             .test_before_acquire(false)
+            .test_before_acquire_if_idle_for(Duration::from_millis(IDLE_TEST_MS))
             .set_application_name("bursar")
             .sqlx_logging(false);
         let write = Database::connect(connect).await?;

@@ -226,20 +226,27 @@ pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, 
 }
 
 /// Marks the lowest unfinished job of each stream as running, if it is due, and gives it. The
-/// streams must be leased to the caller in the same transaction.
+/// streams must be leased to the caller in the same transaction: whatever still says that it runs
+/// belongs to a node that died, and is rescued first.
 pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[String], now_ms: TimeMs) -> Result<Vec<Job>> {
-    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
-    for stream in streams {
-        rows.push([stream.as_str().into(), now_ms.into()]);
-    }
-    let sql = format!(
-        "UPDATE jobs SET rescues = rescues + (CASE WHEN state = 'running' THEN 1 ELSE 0 END), state = 'running' \
+    let stream_rows = || {
+        let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
+        for stream in streams {
+            rows.push([stream.as_str().into(), now_ms.into()]);
+        }
+        rows
+    };
+    let rescue = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + 1 \
+                  FROM {rows} WHERE jobs.stream_key = r.key AND jobs.state = 'running'";
+    db.execute_raw(stream_rows().statement(db.get_database_backend(), rescue)).await?;
+    let take = format!(
+        "UPDATE jobs SET state = 'running' \
          FROM {{rows}} WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
          AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) AND jobs.run_at_ms <= r.now_ms \
          RETURNING {}",
         COLUMNS.split(", ").map(|column| format!("jobs.{column} AS {column}")).collect::<Vec<_>>().join(", ")
     );
-    let taken = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    let taken = db.query_all_raw(stream_rows().statement(db.get_database_backend(), &take)).await?;
     taken.iter().map(read).collect()
 }
 
@@ -339,34 +346,28 @@ pub async fn job_queue(db: &impl ConnectionTrait) -> Result<Vec<(String, String,
                UNION ALL SELECT kind, state, COUNT(*) AS n, MIN(run_at_ms) AS oldest_ms FROM jobs \
                WHERE state = 'dead' GROUP BY kind, state";
     let rows = query_all(db, sql, []).await?;
-    rows.iter()
-        .map(|row| Ok((get(row, "kind")?, get(row, "state")?, get(row, "n")?, get(row, "oldest_ms")?)))
-        .collect()
+    rows.iter().map(|row| Ok((get(row, "kind")?, get(row, "state")?, get(row, "n")?, get(row, "oldest_ms")?))).collect()
 }
 
-/// Deletes up to `limit` jobs that ended well before `before_ms`, with their attempts and events.
-/// Gives how many. Dead jobs are kept until somebody has dealt with them.
+/// Deletes up to `limit` jobs that ended before `before_ms`, with their attempts and events. Gives
+/// how many. Dead jobs are kept until somebody has dealt with them. The jobs go first, by their
+/// state at that moment: one that is being replayed meanwhile stays, and so does its event.
 pub async fn job_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
-    let sql = "SELECT id, event_id FROM jobs WHERE state IN ('succeeded', 'cancelled') AND finished_at_ms < $1 \
-               ORDER BY id LIMIT $2";
-    let found = query_all(db, sql, [before_ms.into(), limit.cast_signed().into()]).await?;
-    if found.is_empty() {
-        return Ok(0);
-    }
-    let mut statements = Vec::new();
+    let sql = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('succeeded', 'cancelled') \
+               AND finished_at_ms < $1 ORDER BY id LIMIT $2) AND state IN ('succeeded', 'cancelled') \
+               RETURNING id, event_id";
+    let deleted = query_all(db, sql, [before_ms.into(), limit.cast_signed().into()]).await?;
     for sql in [
         "DELETE FROM attempts WHERE job_id IN (SELECT id FROM {rows})",
         "DELETE FROM events WHERE id IN (SELECT event_id FROM {rows})",
-        "DELETE FROM jobs WHERE id IN (SELECT id FROM {rows})",
     ] {
         let mut rows = Rows::new(&[("id", Kind::Text), ("event_id", Kind::Text)]);
-        for row in &found {
+        for row in &deleted {
             rows.push([get::<String>(row, "id")?.into(), get::<Option<String>>(row, "event_id")?.into()]);
         }
-        statements.push(rows.statement(db.get_database_backend(), sql));
+        if !rows.is_empty() {
+            db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+        }
     }
-    for statement in statements {
-        db.execute_raw(statement).await?;
-    }
-    Ok(found.len() as u64)
+    Ok(deleted.len() as u64)
 }

@@ -94,8 +94,7 @@ pub async fn replay_items(
 ) -> Result<Vec<ReplayItem>> {
     let sql = "SELECT n, job_id, state, result FROM replay_items WHERE replay_id = $1 AND n > $2 \
                AND ($3 = 0 OR state = 'waiting') ORDER BY n LIMIT $4";
-    let values =
-        [id.as_str().into(), after.into(), i64::from(only_waiting).into(), limit.cast_signed().into()];
+    let values = [id.as_str().into(), after.into(), i64::from(only_waiting).into(), limit.cast_signed().into()];
     let rows = query_all(db, sql, values).await?;
     rows.iter()
         .map(|row| {

@@ -50,12 +50,7 @@ pub async fn stream_find(db: &impl ConnectionTrait, key: &str) -> Result<Option<
 }
 
 /// Streams that are paused or have unfinished jobs, by key, above the cursor.
-pub async fn stream_list(
-    db: &impl ConnectionTrait,
-    only_paused: bool,
-    after: &str,
-    limit: u64,
-) -> Result<Vec<Stream>> {
+pub async fn stream_list(db: &impl ConnectionTrait, only_paused: bool, after: &str, limit: u64) -> Result<Vec<Stream>> {
     let active = if only_paused {
         "s.paused_at_ms IS NOT NULL"
     } else {
@@ -75,12 +70,8 @@ pub async fn stream_lease_many(
     now_ms: TimeMs,
     lease_ms: i64,
 ) -> Result<Vec<(String, i64)>> {
-    let mut rows = Rows::new(&[
-        ("key", Kind::Text),
-        ("node", Kind::Text),
-        ("now_ms", Kind::Int),
-        ("lease_until_ms", Kind::Int),
-    ]);
+    let mut rows =
+        Rows::new(&[("key", Kind::Text), ("node", Kind::Text), ("now_ms", Kind::Int), ("lease_until_ms", Kind::Int)]);
     for key in keys {
         rows.push([key.as_str().into(), node.into(), now_ms.into(), (now_ms + lease_ms).into()]);
     }
@@ -101,12 +92,8 @@ pub async fn stream_release_many(
     leases: &[(&str, i64, Option<&str>)],
     now_ms: TimeMs,
 ) -> Result<Vec<String>> {
-    let mut rows = Rows::new(&[
-        ("key", Kind::Text),
-        ("epoch", Kind::Int),
-        ("pause_reason", Kind::Text),
-        ("now_ms", Kind::Int),
-    ]);
+    let mut rows =
+        Rows::new(&[("key", Kind::Text), ("epoch", Kind::Int), ("pause_reason", Kind::Text), ("now_ms", Kind::Int)]);
     for (key, epoch, pause_reason) in leases {
         rows.push([(*key).into(), (*epoch).into(), pause_reason.map(str::to_owned).into(), now_ms.into()]);
     }
@@ -120,11 +107,7 @@ pub async fn stream_release_many(
 }
 
 /// Prolongs leases that a node holds, each only under its epoch.
-pub async fn stream_renew_many(
-    db: &impl ConnectionTrait,
-    leases: &[(String, i64)],
-    until_ms: TimeMs,
-) -> Result<u64> {
+pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64)], until_ms: TimeMs) -> Result<u64> {
     let mut rows = Rows::new(&[("key", Kind::Text), ("epoch", Kind::Int), ("until_ms", Kind::Int)]);
     for (key, epoch) in leases {
         rows.push([key.as_str().into(), (*epoch).into(), until_ms.into()]);

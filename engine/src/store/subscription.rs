@@ -34,9 +34,8 @@ pub async fn subscription_find(db: &impl ConnectionTrait, id: &str) -> Result<Op
 
 /// A customer's subscriptions, latest first.
 pub async fn subscription_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Subscription>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM subscriptions WHERE customer_id = $1 ORDER BY updated_at_ms DESC, id LIMIT $2"
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM subscriptions WHERE customer_id = $1 ORDER BY updated_at_ms DESC, id LIMIT $2");
     query_all(db, &sql, [customer.as_str().into(), SUBSCRIPTIONS_MAX.into()]).await?.iter().map(read).collect()
 }
 

@@ -1,2 +1,87 @@
-//! stub
-fn main() {}
+//! The benchmark: Bursar against the row-lock way, in one run, on the same machine and the same
+//! Postgres. Prints a table, writes JSON, shows progress.
+//!
+//! Each scenario runs in a process of its own, so that its peak memory is its own.
+
+use anyhow::{Context, Result};
+use bursar_services::ScratchDir;
+use bursar_tests::bench::plan::{Scenario, Services, plan};
+use bursar_tests::bench::report::{Measured, report};
+use bursar_tests::bench::run_scenario;
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Measures debits and webhooks, and prints how they compare with row locks.
+#[derive(Parser)]
+struct Args {
+    /// Seconds that each scenario of debits lasts.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+    /// Webhooks that each scenario of webhooks delivers.
+    #[arg(long, default_value_t = 20_000)]
+    webhooks: u64,
+    /// Only scenarios whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Where the figures go as JSON.
+    #[arg(long, default_value = "target/bench.json")]
+    json: PathBuf,
+    /// Runs one scenario in this process; the benchmark calls itself with this.
+    #[arg(long, hide = true)]
+    scenario: Option<String>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match &args.scenario {
+        Some(scenario) => child(scenario),
+        None => parent(&args),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the parent reads it")]
+fn child(scenario: &str) -> Result<()> {
+    let scenario: Scenario = serde_json::from_str(scenario)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let measured = runtime.block_on(run_scenario(&scenario))?;
+    println!("{}", serde_json::to_string(&measured)?);
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "this is the command's output")]
+fn parent(args: &Args) -> Result<()> {
+    let scratch = ScratchDir::new("bursar-bench")?;
+    let (postgres, rabbitmq) = bursar_services::start_both(scratch.path())?;
+    let services = Services { postgres: &postgres, amqp_url: rabbitmq.url(), folder: scratch.path().to_path_buf() };
+    let mut scenarios = plan(args.seconds, args.webhooks);
+    scenarios.retain(|scenario| args.only.as_ref().is_none_or(|only| scenario.name.contains(only.as_str())));
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
+    let bar = ProgressBar::new(scenarios.len() as u64).with_style(style);
+    let mut measured: Vec<Measured> = Vec::new();
+    for mut scenario in scenarios {
+        bar.set_message(scenario.name.clone());
+        services.prepare(&mut scenario)?;
+        let output = Command::new(std::env::current_exe()?)
+            .arg("--scenario")
+            .arg(serde_json::to_string(&scenario)?)
+            .stderr(Stdio::inherit())
+            .output()
+            .context("a scenario did not start")?;
+        anyhow::ensure!(output.status.success(), "the scenario {} failed", scenario.name);
+        let line = String::from_utf8(output.stdout)?;
+        measured
+            .push(serde_json::from_str(line.trim()).with_context(|| format!("{} printed {line:?}", scenario.name))?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    println!("{}", report(&measured));
+    if let Some(folder) = args.json.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&args.json, serde_json::to_string_pretty(&measured)? + "\n")?;
+    println!("figures: {}", args.json.display());
+    Ok(())
+}

@@ -1,4 +1,22 @@
 //! The one integration binary: the whole application over HTTP, on both pairs of backends.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod actor;
+mod admin;
+mod api_key;
+mod broker;
+mod database;
+mod health;
+mod hold;
+mod job;
+mod migration;
+mod onboard;
+mod outage;
+mod private;
+mod replay;
+mod scene;
 mod smoke;
+mod snapshot;
+mod stream;
+mod usage;
+mod webhook;

@@ -190,7 +190,12 @@ impl AdminStreamApi {
     ///
     /// The job is cancelled; support can replay it later. A job that is being worked on cannot be
     /// skipped.
-    #[oai(path = "/admin/v1/streams/:key/skip", method = "post", operation_id = "admin_skip_stream", tag = "Tag::Admin")]
+    #[oai(
+        path = "/admin/v1/streams/:key/skip",
+        method = "post",
+        operation_id = "admin_skip_stream",
+        tag = "Tag::Admin"
+    )]
     async fn skip(
         &self,
         app: Data<&Arc<App>>,

@@ -1,0 +1,218 @@
+//! Examples of the rules that a reader would ask about first, and of their limits.
+
+use super::*;
+use crate::ids::HoldId;
+
+/// An account to which things are done.
+#[derive(Default)]
+struct Bench {
+    account: Account,
+    now_ms: TimeMs,
+}
+
+impl Bench {
+    fn act(&mut self, op: Op) -> Result<Entry, Refusal> {
+        let mut decision = decide(&self.account, &command(op), self.now_ms)?;
+        self.account = decision.account;
+        Ok(decision.entries.pop().unwrap())
+    }
+
+    fn grant(&mut self, kind: GrantKind, amount: i64, expires_at_ms: Option<TimeMs>) -> i64 {
+        self.act(Op::Grant { kind, amount, expires_at_ms }).unwrap().seq
+    }
+
+    fn debit(&mut self, amount: i64) -> Result<Entry, Refusal> {
+        self.act(Op::Debit { amount })
+    }
+
+    fn hold(&mut self, name: &str, amount: i64, expires_at_ms: TimeMs) -> Result<HoldId, Refusal> {
+        let id = HoldId::trusted(name.to_owned());
+        self.act(Op::Hold { id: id.clone(), amount, expires_at_ms }).map(|_| id)
+    }
+
+    fn numbers(&self) -> (i64, i64) {
+        (self.account.balance, self.account.held)
+    }
+}
+
+#[test]
+fn a_debit_burns_what_ends_soonest_then_promotional_then_paid() {
+    let mut bench = Bench::default();
+    let bought = bench.grant(GrantKind::Purchased, 2, None);
+    let free = bench.grant(GrantKind::Promotional, 2, None);
+    let monthly = bench.grant(GrantKind::Included, 2, Some(1_000));
+    let entry = bench.debit(5).unwrap();
+    let burned: Vec<(i64, i64)> = entry.detail.burned.iter().map(|burn| (burn.grant, burn.credits)).collect();
+    assert_eq!(burned, [(monthly, 2), (free, 2), (bought, 1)]);
+}
+
+#[test]
+fn a_partial_capture_takes_its_part_and_frees_the_rest() {
+    let mut bench = Bench::default();
+    bench.grant(GrantKind::Purchased, 10, None);
+    let hold = bench.hold("a", 6, 1_000).unwrap();
+    assert_eq!(bench.numbers(), (10, 6));
+    assert_eq!(bench.debit(5), Err(Refusal::InsufficientCredits { requested: 5, available: 4 }));
+    bench.act(Op::Capture { id: hold.clone(), amount: Some(4) }).unwrap();
+    assert_eq!(bench.numbers(), (6, 0));
+    assert_eq!(bench.act(Op::Capture { id: hold.clone(), amount: None }), Err(Refusal::HoldNotFound(hold)));
+}
+
+#[test]
+fn a_capture_of_more_than_the_hold_is_refused() {
+    let mut bench = Bench::default();
+    bench.grant(GrantKind::Purchased, 10, None);
+    let id = bench.hold("a", 6, 1_000).unwrap();
+    let refused = bench.act(Op::Capture { id, amount: Some(7) });
+    assert_eq!(refused, Err(Refusal::CaptureExceedsHold { requested: 7, held: 6 }));
+    assert_eq!(bench.numbers(), (10, 6));
+}
+
+#[test]
+fn a_hold_whose_time_ran_out_is_released_by_the_next_command_and_cannot_be_captured() {
+    let mut bench = Bench::default();
+    bench.grant(GrantKind::Purchased, 10, None);
+    let id = bench.hold("a", 6, 1_000).unwrap();
+    bench.now_ms = 1_000;
+    assert_eq!(bench.act(Op::Capture { id: id.clone(), amount: None }), Err(Refusal::HoldNotFound(id)));
+    bench.debit(10).unwrap();
+    assert_eq!(bench.numbers(), (0, 0));
+}
+
+#[test]
+fn credits_that_ended_cannot_be_spent() {
+    let mut bench = Bench::default();
+    bench.grant(GrantKind::Included, 10, Some(1_000));
+    bench.grant(GrantKind::Purchased, 3, None);
+    bench.now_ms = 1_000;
+    assert_eq!(bench.debit(4), Err(Refusal::InsufficientCredits { requested: 4, available: 3 }));
+    bench.debit(3).unwrap();
+    assert_eq!(bench.numbers(), (0, 0));
+}
+
+#[test]
+fn held_credits_outlive_their_end_until_the_hold_is_captured() {
+    let mut bench = Bench::default();
+    bench.grant(GrantKind::Included, 10, Some(1_000));
+    let id = bench.hold("a", 6, 5_000).unwrap();
+    bench.now_ms = 2_000;
+    bench.act(Op::Settle).unwrap();
+    assert_eq!(bench.numbers(), (6, 6));
+    let entry = bench.act(Op::Capture { id, amount: None }).unwrap();
+    assert_eq!((entry.amount, entry.detail.burned.len()), (-6, 1));
+    assert_eq!(bench.numbers(), (0, 0));
+}
+
+#[test]
+fn held_credits_that_ended_go_when_the_hold_is_released() {
+    let mut bench = Bench::default();
+    bench.grant(GrantKind::Included, 10, Some(1_000));
+    let id = bench.hold("a", 6, 5_000).unwrap();
+    bench.now_ms = 2_000;
+    bench.act(Op::Release { id }).unwrap();
+    bench.act(Op::Settle).unwrap();
+    assert_eq!(bench.numbers(), (0, 0));
+}
+
+/// A hold reserves a number of credits, not particular ones: it rests on those that end last.
+#[test]
+fn a_hold_does_not_keep_credits_from_ending_while_others_can_carry_it() {
+    let mut bench = Bench::default();
+    bench.grant(GrantKind::Included, 5, Some(1_000));
+    bench.grant(GrantKind::Purchased, 5, None);
+    bench.hold("a", 5, 5_000).unwrap();
+    bench.now_ms = 2_000;
+    bench.act(Op::Settle).unwrap();
+    assert_eq!(bench.numbers(), (5, 5));
+}
+
+#[test]
+fn a_claw_back_beyond_the_balance_is_debt_and_the_next_grant_pays_it_first() {
+    let mut bench = Bench::default();
+    let grant = bench.grant(GrantKind::Purchased, 10, None);
+    bench.debit(8).unwrap();
+    bench.act(Op::ClawBack { grant, granted: 10, total: 10 }).unwrap();
+    assert_eq!(bench.numbers(), (-8, 0));
+    assert_eq!(bench.debit(1), Err(Refusal::InsufficientCredits { requested: 1, available: 0 }));
+    bench.grant(GrantKind::Purchased, 10, None);
+    assert_eq!((bench.numbers(), left(&bench.account)), ((2, 0), 2));
+}
+
+#[test]
+fn refunds_are_cumulative_and_claw_back_only_what_is_new() {
+    let mut bench = Bench::default();
+    let grant = bench.grant(GrantKind::Purchased, 10, None);
+    let mut claw_back = |total| bench.act(Op::ClawBack { grant, granted: 10, total }).map(|entry| entry.amount);
+    assert_eq!(claw_back(4), Ok(-4));
+    assert_eq!(claw_back(4), Err(Refusal::NothingToDo));
+    assert_eq!(claw_back(7), Ok(-3));
+    assert_eq!(claw_back(5), Err(Refusal::NothingToDo));
+    assert_eq!(claw_back(99), Ok(-3));
+    assert_eq!(claw_back(99), Err(Refusal::NothingToDo));
+}
+
+#[test]
+fn a_hold_can_be_captured_after_a_claw_back_took_its_credits() {
+    let mut bench = Bench::default();
+    let grant = bench.grant(GrantKind::Purchased, 10, None);
+    let id = bench.hold("a", 6, 1_000).unwrap();
+    bench.act(Op::ClawBack { grant, granted: 10, total: 10 }).unwrap();
+    assert_eq!(bench.numbers(), (0, 6));
+    bench.act(Op::Capture { id, amount: None }).unwrap();
+    assert_eq!(bench.numbers(), (-6, 0));
+}
+
+#[test]
+fn amounts_are_from_one_to_the_limit() {
+    let mut bench = Bench::default();
+    let grant = |amount| Op::Grant { kind: GrantKind::Purchased, amount, expires_at_ms: None };
+    for amount in [i64::MIN, -1, 0, UNITS_MAX + 1, i64::MAX] {
+        assert_eq!(bench.act(grant(amount)), Err(Refusal::InvalidAmount), "{amount}");
+        assert_eq!(bench.debit(amount), Err(Refusal::InvalidAmount), "{amount}");
+        assert_eq!(bench.hold("a", amount, 1_000), Err(Refusal::InvalidAmount), "{amount}");
+    }
+    for amount in [i64::MIN, -UNITS_MAX - 1, 0, UNITS_MAX + 1, i64::MAX] {
+        let adjust = Op::Adjust { amount, reason: "because".to_owned() };
+        assert_eq!(bench.act(adjust), Err(Refusal::InvalidAmount), "{amount}");
+    }
+    bench.act(grant(UNITS_MAX)).unwrap();
+    bench.debit(UNITS_MAX).unwrap();
+    bench.act(grant(1)).unwrap();
+}
+
+#[test]
+fn support_takes_no_more_than_is_available_and_gives_without_an_end() {
+    let mut bench = Bench::default();
+    let adjust = |amount| Op::Adjust { amount, reason: "because".to_owned() };
+    assert!(matches!(bench.act(adjust(-1)), Err(Refusal::InsufficientCredits { .. })));
+    let given = bench.act(adjust(3)).unwrap();
+    assert_eq!((given.kind, given.detail.grant_kind), (EntryKind::Grant, Some(GrantKind::Adjustment)));
+    let taken = bench.act(adjust(-2)).unwrap();
+    assert_eq!((taken.kind, taken.amount, taken.detail.reason.as_deref()), (EntryKind::Adjust, -2, Some("because")));
+}
+
+#[test]
+fn a_hold_must_end_in_the_future() {
+    let mut bench = Bench { now_ms: 1_000, ..Bench::default() };
+    bench.grant(GrantKind::Purchased, 10, None);
+    assert_eq!(bench.hold("a", 1, 1_000), Err(Refusal::HoldAlreadyOver));
+    assert!(bench.hold("a", 1, 1_001).is_ok());
+}
+
+#[test]
+fn one_more_open_grant_or_hold_than_the_limit_is_refused() {
+    let mut bench = Bench::default();
+    for _ in 0..GRANTS_OPEN_MAX {
+        bench.grant(GrantKind::Promotional, 1, None);
+    }
+    let grant = Op::Grant { kind: GrantKind::Promotional, amount: 1, expires_at_ms: None };
+    assert_eq!(bench.act(grant), Err(Refusal::TooManyOpen { what: "grants", max: GRANTS_OPEN_MAX }));
+    for at in 0..HOLDS_OPEN_MAX - 1 {
+        bench.hold(&format!("hold-{at}"), 1, 1_000).unwrap();
+    }
+    bench.debit(1).unwrap();
+    bench.grant(GrantKind::Promotional, 2, None);
+    bench.hold("last", 1, 1_000).unwrap();
+    let refused = bench.hold("one more", 1, 1_000);
+    assert_eq!(refused, Err(Refusal::TooManyOpen { what: "holds", max: HOLDS_OPEN_MAX }));
+}

@@ -1,0 +1,270 @@
+//! The checks themselves. One text runs on both databases: text is put together with `||`, sums are
+//! cast back to BIGINT (Postgres makes them numeric), JSON is matched as the compact text we write.
+
+use super::Check;
+
+const ENTRIES: &str = "ledger_entries";
+const JOBS: &str = "jobs";
+const EVENTS: &str = "events";
+const ATTEMPTS: &str = "attempts";
+const RUNNING: &str = "jobs WHERE state = 'running'";
+/// serde writes no blanks, and inside of a JSON string the quotes would be escaped.
+const PURCHASED: &str = "ledger_entries WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%'";
+
+/// Every check that is one statement, by obligation.
+pub const CHECKS: &[Check] = &[
+    Check {
+        obligation: 1,
+        name: "entries are gapless and each balance follows from the one before",
+        population: ENTRIES,
+        offenders: "SELECT customer_id || ': entry ' || seq || ' (amount ' || amount || ', held by ' || held_delta \
+            || ', after it ' || balance_after || ' and ' || held_after || ') does not follow from entry ' \
+            || seq_before || ' (after it ' || balance_before || ' and ' || held_before || ')' AS what \
+            FROM (SELECT customer_id, seq, amount, held_delta, balance_after, held_after, \
+            LAG(seq, 1, CAST(0 AS BIGINT)) OVER w AS seq_before, \
+            LAG(balance_after, 1, CAST(0 AS BIGINT)) OVER w AS balance_before, \
+            LAG(held_after, 1, CAST(0 AS BIGINT)) OVER w AS held_before \
+            FROM ledger_entries WINDOW w AS (PARTITION BY customer_id ORDER BY seq)) AS e \
+            WHERE seq <> seq_before + 1 OR balance_after <> balance_before + amount \
+            OR held_after <> held_before + held_delta",
+    },
+    Check {
+        obligation: 1,
+        name: "every entry moves what its kind may move",
+        population: ENTRIES,
+        offenders: "SELECT customer_id || ': entry ' || seq || ' of kind ' || kind || ' has amount ' || amount \
+            || ' and changes what is held by ' || held_delta AS what FROM ledger_entries WHERE NOT (CASE kind \
+            WHEN 'grant' THEN amount > 0 AND held_delta = 0 \
+            WHEN 'hold' THEN amount = 0 AND held_delta > 0 \
+            WHEN 'capture' THEN amount < 0 AND held_delta < 0 \
+            WHEN 'release' THEN amount = 0 AND held_delta < 0 \
+            ELSE kind IN ('debit', 'adjust', 'claw_back', 'expire') AND amount < 0 AND held_delta = 0 END)",
+    },
+    Check {
+        obligation: 1,
+        name: "every account is the sum of its entries",
+        population: "accounts",
+        offenders: "SELECT a.customer_id || ': the account says balance ' || a.balance || ', held ' || a.held \
+            || ', version ' || a.version || '; its entries say ' || COALESCE(e.balance, 0) || ', ' \
+            || COALESCE(e.held, 0) || ', ' || COALESCE(e.last_seq, 0) AS what FROM accounts a LEFT JOIN \
+            (SELECT customer_id, MAX(seq) AS last_seq, CAST(SUM(amount) AS BIGINT) AS balance, \
+            CAST(SUM(held_delta) AS BIGINT) AS held FROM ledger_entries GROUP BY customer_id) AS e \
+            ON e.customer_id = a.customer_id WHERE a.balance <> COALESCE(e.balance, 0) \
+            OR a.held <> COALESCE(e.held, 0) OR a.version <> COALESCE(e.last_seq, 0)",
+    },
+    Check {
+        obligation: 1,
+        name: "every entry has an account",
+        population: ENTRIES,
+        offenders: "SELECT e.customer_id || ': entries but no account' AS what \
+            FROM (SELECT DISTINCT customer_id FROM ledger_entries) AS e \
+            LEFT JOIN accounts a ON a.customer_id = e.customer_id WHERE a.customer_id IS NULL",
+    },
+    Check {
+        obligation: 2,
+        name: "every event has exactly one job",
+        population: EVENTS,
+        offenders: "SELECT 'event ' || e.id || ' (' || e.external_id || ') has ' || COUNT(j.id) || ' jobs' AS what \
+            FROM events e LEFT JOIN jobs j ON j.event_id = e.id GROUP BY e.id, e.external_id HAVING COUNT(j.id) <> 1",
+    },
+    Check {
+        obligation: 2,
+        name: "the event of every job is stored",
+        population: "jobs WHERE event_id IS NOT NULL",
+        offenders: "SELECT 'job ' || j.id || ' is about event ' || j.event_id || ', which is not stored' AS what \
+            FROM jobs j LEFT JOIN events e ON e.id = j.event_id WHERE j.event_id IS NOT NULL AND e.id IS NULL",
+    },
+    Check {
+        obligation: 2,
+        name: "every dead or cancelled job says why",
+        population: "jobs WHERE state IN ('dead', 'cancelled')",
+        offenders: "SELECT 'job ' || id || ' is ' || state || ' without a reason' AS what FROM jobs \
+            WHERE state IN ('dead', 'cancelled') AND COALESCE(last_error, '') = ''",
+    },
+    Check {
+        obligation: 2,
+        name: "every job has a stream",
+        population: JOBS,
+        offenders: "SELECT 'job ' || j.id || ' is in stream ' || j.stream_key || ', which is not stored' AS what \
+            FROM jobs j LEFT JOIN streams s ON s.key = j.stream_key WHERE s.key IS NULL",
+    },
+    Check {
+        obligation: 2,
+        name: "every job is in a known state",
+        population: JOBS,
+        offenders: "SELECT 'job ' || id || ' is in state ' || state AS what FROM jobs \
+            WHERE state NOT IN ('available', 'running', 'succeeded', 'cancelled', 'dead')",
+    },
+    Check {
+        // Only keys that the engine made: what customers send as theirs may look like anything.
+        obligation: 3,
+        name: "no key of the engine's own has more than one entry",
+        population: "ledger_entries WHERE source IN ('stripe', 'signup')",
+        offenders: "SELECT 'key ' || idempotency_key || ' has ' || COUNT(*) || ' entries, of ' || MIN(customer_id) \
+            || ' to ' || MAX(customer_id) AS what FROM ledger_entries \
+            WHERE (source = 'stripe' AND idempotency_key LIKE 'stripe:%') \
+            OR (source = 'signup' AND idempotency_key LIKE 'signup:%') GROUP BY idempotency_key HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 3,
+        name: "nothing that Stripe announced was granted twice",
+        population: "ledger_entries WHERE source = 'stripe' AND kind = 'grant'",
+        offenders: "SELECT 'Stripe''s ' || reference || ' made ' || COUNT(*) || ' grants, of ' || MIN(customer_id) \
+            || ' to ' || MAX(customer_id) AS what FROM ledger_entries \
+            WHERE source = 'stripe' AND kind = 'grant' AND reference IS NOT NULL \
+            GROUP BY reference HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 3,
+        name: "nobody got signup credits twice",
+        population: "ledger_entries WHERE source = 'signup'",
+        offenders: "SELECT customer_id || ': ' || COUNT(*) || ' grants on signup' AS what FROM ledger_entries \
+            WHERE source = 'signup' AND kind = 'grant' GROUP BY customer_id HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 3,
+        name: "no event is stored twice",
+        population: EVENTS,
+        offenders: "SELECT 'event ' || external_id || ' of ' || source || ' is stored ' || COUNT(*) || ' times' \
+            AS what FROM events GROUP BY source, external_id HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 4,
+        name: "every purchased grant names its payment",
+        population: PURCHASED,
+        offenders: "SELECT customer_id || ': entry ' || seq || ' grants purchased credits without a reference' AS what \
+            FROM ledger_entries WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' \
+            AND COALESCE(reference, '') = ''",
+    },
+    Check {
+        obligation: 4,
+        name: "no payment bought two grants",
+        population: PURCHASED,
+        offenders: "SELECT 'payment ' || reference || ' bought ' || COUNT(*) || ' grants, of ' || MIN(customer_id) \
+            || ' to ' || MAX(customer_id) AS what FROM ledger_entries \
+            WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' AND reference IS NOT NULL \
+            GROUP BY reference HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 5,
+        name: "no customer command took what is available below the floor",
+        population: "ledger_entries WHERE kind IN ('debit', 'hold', 'adjust')",
+        offenders: "SELECT e.customer_id || ': entry ' || e.seq || ' of kind ' || e.kind || ' left ' \
+            || (e.balance_after - e.held_after) || ' available, below the floor of ' || a.floor AS what \
+            FROM ledger_entries e JOIN accounts a ON a.customer_id = e.customer_id \
+            WHERE e.kind IN ('debit', 'hold', 'adjust') AND e.balance_after - e.held_after < a.floor",
+    },
+    Check {
+        obligation: 5,
+        name: "every hold is opened once and closed at most once, later",
+        population: "ledger_entries WHERE kind = 'hold'",
+        offenders: "SELECT customer_id || ': hold ' || hold_id || ' is opened by ' || opened || ' entries (last ' \
+            || COALESCE(opened_at, 0) || ') and closed by ' || closed || ' (first ' || COALESCE(closed_at, 0) || ')' \
+            AS what FROM (SELECT customer_id, hold_id, SUM(CASE WHEN kind = 'hold' THEN 1 ELSE 0 END) AS opened, \
+            SUM(CASE WHEN kind = 'hold' THEN 0 ELSE 1 END) AS closed, MAX(CASE WHEN kind = 'hold' THEN seq END) \
+            AS opened_at, MIN(CASE WHEN kind <> 'hold' THEN seq END) AS closed_at FROM ledger_entries \
+            WHERE hold_id IS NOT NULL GROUP BY customer_id, hold_id) AS h \
+            WHERE opened <> 1 OR closed > 1 OR closed_at < opened_at",
+    },
+    Check {
+        obligation: 5,
+        name: "no capture exceeds its hold, and the end of a hold frees all of it",
+        population: "ledger_entries WHERE kind IN ('capture', 'release')",
+        offenders: "SELECT c.customer_id || ': entry ' || c.seq || ' of kind ' || c.kind || ' takes ' || (-c.amount) \
+            || ' and frees ' || (-c.held_delta) || ' of hold ' || c.hold_id || ', which reserved ' || h.held_delta \
+            AS what FROM ledger_entries c JOIN ledger_entries h ON h.customer_id = c.customer_id \
+            AND h.hold_id = c.hold_id AND h.kind = 'hold' WHERE c.kind IN ('capture', 'release') \
+            AND (-c.amount > h.held_delta OR -c.held_delta <> h.held_delta)",
+    },
+    Check {
+        obligation: 5,
+        name: "holds, captures and releases name their hold, and nothing else does",
+        population: ENTRIES,
+        offenders: "SELECT customer_id || ': entry ' || seq || ' of kind ' || kind || ' names hold ' \
+            || COALESCE(hold_id, 'none') AS what FROM ledger_entries \
+            WHERE (kind IN ('hold', 'capture', 'release')) <> (hold_id IS NOT NULL)",
+    },
+    // Times are compared nowhere: nodes have clocks of their own, each may be set back, and a lease's
+    // time is read before the transaction that takes it. A lease is taken by raising the stream's
+    // epoch and every result is written under the epoch of its lease, so the epochs are the order in
+    // which work began and ended, and two results in one epoch would be an overlap.
+    Check {
+        obligation: 6,
+        name: "every attempt had the only lease of its epoch",
+        population: ATTEMPTS,
+        offenders: "SELECT 'stream ' || stream_key || ': epoch ' || epoch || ' has ' || COUNT(*) || ' results' AS what \
+            FROM attempts GROUP BY stream_key, epoch HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 6,
+        name: "no attempt is of an epoch that its stream has not reached",
+        population: ATTEMPTS,
+        offenders: "SELECT 'stream ' || a.stream_key || ': an attempt is of epoch ' || a.epoch \
+            || ', the stream is at ' || COALESCE(CAST(s.epoch AS TEXT), 'none') AS what FROM attempts a \
+            LEFT JOIN streams s ON s.key = a.stream_key WHERE s.key IS NULL OR a.epoch > s.epoch OR a.epoch < 1",
+    },
+    Check {
+        obligation: 6,
+        name: "every attempt is of a job of its stream",
+        population: ATTEMPTS,
+        offenders: "SELECT 'stream ' || a.stream_key || ': the attempt of epoch ' || a.epoch || ' is of job ' \
+            || a.job_id || ', which is in stream ' || COALESCE(j.stream_key, 'none') AS what FROM attempts a \
+            LEFT JOIN jobs j ON j.id = a.job_id WHERE j.id IS NULL OR j.stream_key <> a.stream_key",
+    },
+    Check {
+        obligation: 6,
+        name: "every attempt that a job used up has one result",
+        population: JOBS,
+        offenders: "SELECT 'job ' || j.id || ' has used up ' || j.attempt || ' attempts and has ' || COALESCE(a.n, 0) \
+            || ' results' AS what FROM jobs j LEFT JOIN (SELECT job_id, COUNT(*) AS n FROM attempts \
+            WHERE outcome <> 'snooze' GROUP BY job_id) AS a ON a.job_id = j.id WHERE j.attempt <> COALESCE(a.n, 0)",
+    },
+    Check {
+        obligation: 6,
+        name: "no two jobs have the same place in a stream",
+        population: JOBS,
+        offenders: "SELECT 'stream ' || stream_key || ': ' || COUNT(*) || ' jobs have place ' || seq AS what \
+            FROM jobs GROUP BY stream_key, seq HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 6,
+        name: "no job has a place that its stream has not given",
+        population: JOBS,
+        offenders: "SELECT 'stream ' || s.key || ': job ' || j.id || ' has place ' || j.seq || ', the last given is ' \
+            || s.last_seq AS what FROM jobs j JOIN streams s ON s.key = j.stream_key \
+            WHERE j.seq > s.last_seq OR j.seq < 1",
+    },
+    Check {
+        // A job that ended without an attempt (quarantined, ignored, cancelled while it waited) lets
+        // those behind it pass; when it is requeued later, its first attempt comes late by right.
+        // Such a requeue leaves a replayed item or an audit line about the job, and the job counts
+        // no more. Later requeues change nothing, because only first attempts are compared.
+        obligation: 6,
+        name: "the jobs of a stream were first attempted in sequence",
+        population: JOBS,
+        offenders: "SELECT 'stream ' || stream_key || ': job ' || id || ' (place ' || seq \
+            || ') was attempted in epoch ' || first_epoch || ' before one that comes earlier' AS what \
+            FROM (SELECT j.id AS id, j.stream_key AS stream_key, j.seq AS seq, f.epoch AS first_epoch, MAX(CASE \
+            WHEN r.job_id IS NOT NULL OR l.target IS NOT NULL THEN NULL WHEN f.epoch IS NOT NULL THEN f.epoch \
+            WHEN j.state IN ('available', 'running') THEN 9223372036854775807 END) OVER (PARTITION BY j.stream_key \
+            ORDER BY j.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier_epoch FROM jobs j \
+            LEFT JOIN (SELECT job_id, MIN(epoch) AS epoch FROM attempts GROUP BY job_id) AS f ON f.job_id = j.id \
+            LEFT JOIN (SELECT DISTINCT job_id FROM replay_items WHERE state = 'replayed') AS r ON r.job_id = j.id \
+            LEFT JOIN (SELECT DISTINCT target FROM audit_log WHERE target LIKE 'job%') AS l ON l.target = j.id) AS o \
+            WHERE first_epoch < earlier_epoch",
+    },
+    Check {
+        obligation: 6,
+        name: "no two jobs of a stream run at once",
+        population: RUNNING,
+        offenders: "SELECT 'stream ' || stream_key || ': ' || COUNT(*) || ' jobs run at once, ' || MIN(id) || ' to ' \
+            || MAX(id) AS what FROM jobs WHERE state = 'running' GROUP BY stream_key HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 6,
+        name: "every running job runs under a lease",
+        population: RUNNING,
+        offenders: "SELECT 'job ' || j.id || ' runs, and nobody has a lease on its stream ' || j.stream_key AS what \
+            FROM jobs j LEFT JOIN streams s ON s.key = j.stream_key WHERE j.state = 'running' AND s.owner IS NULL",
+    },
+];

@@ -1,0 +1,81 @@
+//! What the benchmark measures, one way of doing things in each file.
+
+pub mod actors;
+pub mod http;
+pub mod plan;
+pub mod report;
+pub mod rowlock;
+pub mod seed;
+pub mod webhooks;
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use plan::{Scenario, Way};
+use report::Measured;
+use std::future::Future;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Runs one scenario in this process.
+pub async fn run_scenario(scenario: &Scenario) -> Result<Measured> {
+    match scenario.way {
+        Way::RowLock => rowlock::run(scenario).await,
+        Way::Actors => actors::run(scenario).await,
+        Way::Touch => actors::touch(scenario).await,
+        Way::Http => http::run(scenario).await,
+        Way::Webhooks => webhooks::run(scenario).await,
+    }
+}
+
+/// Callers that each do one operation after the other until the time is up. `operation` gets the
+/// caller's number and a running number.
+pub async fn drive<F, Fut>(callers: usize, seconds: u64, operation: F) -> Result<(Histogram<u64>, f64)>
+where
+    F: Fn(usize, u64) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    let started = Instant::now();
+    let until = started + Duration::from_secs(seconds);
+    let mut tasks = JoinSet::new();
+    for caller in 0..callers {
+        let operation = operation.clone();
+        tasks.spawn(async move {
+            let mut latencies = new_histogram()?;
+            let mut n = 0;
+            while Instant::now() < until {
+                let begun = Instant::now();
+                operation(caller, n).await?;
+                latencies.saturating_record(micros(begun));
+                n += 1;
+            }
+            anyhow::Ok(latencies)
+        });
+    }
+    let mut all = new_histogram()?;
+    while let Some(latencies) = tasks.join_next().await {
+        all.add(latencies??)?;
+    }
+    Ok((all, started.elapsed().as_secs_f64()))
+}
+
+/// A histogram of microseconds.
+pub fn new_histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 600_000_000, 3)?)
+}
+
+/// Microseconds since a moment.
+pub fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The peak and the present resident memory of a process, in MiB.
+pub fn memory_mib(pid: Option<u32>) -> Result<(f64, f64)> {
+    let who = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    let status = std::fs::read_to_string(format!("/proc/{who}/status"))?;
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1_024.0
+    };
+    Ok((field("VmHWM:"), field("VmRSS:")))
+}

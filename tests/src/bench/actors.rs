@@ -1,0 +1,80 @@
+//! Bursar's way: customer actors and group commit, called inside the process.
+
+use super::plan::Scenario;
+use super::report::Measured;
+use super::{drive, memory_mib, micros, new_histogram, seed};
+use anyhow::Result;
+use bursar_actors::{Role, Runtime, RuntimeOptions};
+use bursar_engine::clock::Clock;
+use bursar_engine::config::Config;
+use bursar_engine::ledger::{Command, Op};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// A debit of one credit as the HTTP interface makes it.
+fn debit(key: String) -> Command {
+    Command {
+        op: Op::Debit { amount: 1 },
+        source: "usage".to_owned(),
+        reference: None,
+        request_hash: Some(key.clone()),
+        idempotency_key: Some(key),
+        metadata: None,
+    }
+}
+
+async fn start(scenario: &Scenario) -> Result<Arc<Runtime>> {
+    let config = Config::default();
+    let db = seed::seed(&scenario.database_url, config.database.connections_max, scenario.customers, 0).await?;
+    let options = RuntimeOptions { config, db, clock: Clock::System, node: "bench".to_owned(), role: Role::All };
+    Ok(Arc::new(Runtime::start(options).await?))
+}
+
+/// Measures callers that make one debit after the other.
+pub async fn run(scenario: &Scenario) -> Result<Measured> {
+    let runtime = start(scenario).await?;
+    let customers = scenario.customers;
+    let operation = {
+        let runtime = runtime.clone();
+        move |caller: usize, n: u64| {
+            let runtime = runtime.clone();
+            async move {
+                let customer = seed::customer_id((n * 7_919 + caller as u64 * 104_729) % customers);
+                runtime.customers.apply(&customer, debit(format!("api:{caller}-{n}"))).await?;
+                Ok(())
+            }
+        }
+    };
+    let (latencies, seconds) = drive(scenario.callers, scenario.seconds, operation).await?;
+    Ok(Measured::new(scenario, &latencies, seconds, memory_mib(None)?))
+}
+
+/// Touches each customer once.
+pub async fn touch(scenario: &Scenario) -> Result<Measured> {
+    let runtime = start(scenario).await?;
+    let next = Arc::new(AtomicU64::new(0));
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..scenario.callers {
+        let (runtime, next, customers) = (runtime.clone(), next.clone(), scenario.customers);
+        tasks.spawn(async move {
+            let mut latencies = new_histogram()?;
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= customers {
+                    return anyhow::Ok(latencies);
+                }
+                let begun = Instant::now();
+                runtime.customers.apply(&seed::customer_id(n), debit(format!("api:{n}"))).await?;
+                latencies.saturating_record(micros(begun));
+            }
+        });
+    }
+    let mut all = new_histogram()?;
+    while let Some(latencies) = tasks.join_next().await {
+        all.add(latencies??)?;
+    }
+    Ok(Measured::new(scenario, &all, started.elapsed().as_secs_f64(), memory_mib(None)?))
+}

@@ -1,0 +1,81 @@
+//! Customers for a benchmark, made by SQL alone but exactly as onboarding would leave them, so that
+//! `bursar verify` holds on a benchmarked database too.
+
+use anyhow::Result;
+use bursar_engine::api_key::secret_hash;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::migrations::{Migrator, MigratorTrait};
+use bursar_engine::store::{Db, DbOptions};
+use sea_orm::ConnectionTrait;
+
+/// Credits of each customer: more than a benchmark can spend.
+const CREDITS: i64 = 1_000_000;
+
+/// The id of customer number `n`.
+pub fn customer_id(n: u64) -> CustomerId {
+    CustomerId::trusted(format!("cst_{n:026}"))
+}
+
+/// Its Stripe customer.
+pub fn stripe_customer_id(n: u64) -> String {
+    format!("cus_bench{n}")
+}
+
+/// Its API key.
+pub fn api_key(n: u64) -> String {
+    format!("bsk_bench_{n}")
+}
+
+/// Connects, migrates and makes customers 0 to `customers` - 1, with API keys for the first
+/// `with_keys`.
+pub async fn seed(url: &str, connections_max: u32, customers: u64, with_keys: u64) -> Result<Db> {
+    let db = Db::connect(&DbOptions { url: url.to_owned(), connections_max, acquire_timeout_ms: 10_000 }).await?;
+    Migrator::up(db.write(), None).await?;
+    let (numbers, id) = if db.is_postgres() {
+        (format!("(SELECT n FROM generate_series(0, {customers} - 1) AS n) AS s"), "'cst_' || lpad(n::text, 26, '0')")
+    } else {
+        (
+            format!(
+                "(WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n + 1 < {customers}) \
+                 SELECT n FROM s) AS s"
+            ),
+            "'cst_' || printf('%026d', n)",
+        )
+    };
+    let open = format!(r#"{{"grants":[{{"seq":1,"kind":"promotional","remaining":{CREDITS}}}]}}"#);
+    let detail = r#"{"grant_kind":"promotional"}"#;
+    let mut statements = vec![
+        format!(
+            "INSERT INTO customers (id, email, email_normalized, name, source, plan, stripe_customer_id, \
+             has_payment_method, created_at_ms, updated_at_ms) SELECT {id}, 'c' || n || '@example.com', \
+             'c' || n || '@example.com', 'Bench', 'direct', 'trial', 'cus_bench' || n, FALSE, 0, 0 FROM {numbers}"
+        ),
+        format!(
+            "INSERT INTO accounts (customer_id, balance, held, version, floor, open, updated_at_ms) \
+             SELECT {id}, {CREDITS}, 0, 1, 0, '{open}', 0 FROM {numbers}"
+        ),
+        format!(
+            "INSERT INTO ledger_entries (customer_id, seq, kind, amount, held_delta, balance_after, held_after, source, \
+             idempotency_key, detail, created_at_ms) SELECT {id}, 1, 'grant', {CREDITS}, 0, {CREDITS}, 0, 'signup', \
+             'signup:' || {id}, '{detail}', 0 FROM {numbers}"
+        ),
+    ];
+    for n in 0..with_keys.min(customers) {
+        statements.push(format!(
+            "INSERT INTO api_keys (id, customer_id, name, hash, hint, created_at_ms) \
+             VALUES ('key_{n:026}', '{}', 'bench', '{}', 'bsk_', 0)",
+            customer_id(n),
+            secret_hash(&api_key(n))
+        ));
+    }
+    let tx = db.begin().await?;
+    for statement in &statements {
+        tx.execute_unprepared(statement).await?;
+    }
+    tx.commit().await?;
+    let tidy: &[&str] = if db.is_postgres() { &["VACUUM ANALYZE", "CHECKPOINT"] } else { &["ANALYZE"] };
+    for statement in tidy {
+        db.write().execute_unprepared(statement).await?;
+    }
+    Ok(db)
+}

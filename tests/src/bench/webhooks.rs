@@ -1,0 +1,99 @@
+//! Webhooks from delivery to processed: paid invoices, each of which grants credits.
+
+use super::http::Server;
+use super::plan::Scenario;
+use super::report::Measured;
+use super::{micros, new_histogram, seed};
+use crate::stripe;
+use anyhow::{Context, Result};
+use sea_orm::{ConnectionTrait, Statement};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Measures how many webhooks in a second are accepted and processed to completion.
+pub async fn run(scenario: &Scenario) -> Result<Measured> {
+    let db = seed::seed(&scenario.database_url, 4, scenario.customers, 0).await?;
+    if !db.is_postgres() {
+        db.close().await;
+    }
+    let server = Server::start(scenario).await?;
+    // Bodies and signatures are made beforehand: Stripe does that, not this machine.
+    let deliveries: Vec<(Vec<u8>, String)> = (0..scenario.webhooks)
+        .map(|n| {
+            let invoice = stripe::pro_invoice(&seed::stripe_customer_id(n % scenario.customers), None);
+            let body = stripe::event("invoice.paid", &invoice).to_string().into_bytes();
+            let signature = stripe::signature(&body, "whsec_bench");
+            (body, signature)
+        })
+        .collect();
+    let (deliveries, next) = (Arc::new(deliveries), Arc::new(AtomicU64::new(0)));
+    let (client, url) = (reqwest::Client::new(), format!("{}/webhooks/stripe", server.base));
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..scenario.callers {
+        let (client, url, deliveries, next) = (client.clone(), url.clone(), deliveries.clone(), next.clone());
+        tasks.spawn(async move {
+            let mut latencies = new_histogram()?;
+            loop {
+                let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed))?;
+                let Some((body, signature)) = deliveries.get(at) else { return anyhow::Ok(latencies) };
+                let begun = Instant::now();
+                let request = client.post(&url).header("Stripe-Signature", signature).body(body.clone());
+                let response = request.send().await?;
+                anyhow::ensure!(response.status().is_success(), "{}", response.text().await?);
+                response.bytes().await?;
+                latencies.saturating_record(micros(begun));
+            }
+        });
+    }
+    let mut all = new_histogram()?;
+    while let Some(latencies) = tasks.join_next().await {
+        all.add(latencies??)?;
+    }
+    let db = seed_reader(scenario).await?;
+    wait_until_done(&db, scenario.webhooks).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let mut measured = Measured::new(scenario, &all, seconds, server.memory_mib()?);
+    measured.processed_ms = Some(processed_ms(&db).await?);
+    Ok(measured)
+}
+
+async fn seed_reader(scenario: &Scenario) -> Result<bursar_engine::store::Db> {
+    let options = bursar_engine::store::DbOptions {
+        url: scenario.database_url.clone(),
+        connections_max: 2,
+        acquire_timeout_ms: 10_000,
+    };
+    Ok(bursar_engine::store::Db::connect(&options).await?)
+}
+
+async fn number(db: &bursar_engine::store::Db, sql: &str) -> Result<i64> {
+    let row = db.read().query_one_raw(Statement::from_string(db.backend(), sql)).await?.context("a row")?;
+    Ok(row.try_get_by_index(0)?)
+}
+
+async fn wait_until_done(db: &bursar_engine::store::Db, webhooks: u64) -> Result<()> {
+    let sql = "SELECT COUNT(*) FROM jobs WHERE state IN ('available', 'running') AND event_id IS NOT NULL";
+    while number(db, sql).await? > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let done = "SELECT COUNT(*) FROM jobs WHERE state = 'succeeded' AND event_id IS NOT NULL";
+    anyhow::ensure!(number(db, done).await? == i64::try_from(webhooks)?, "not every webhook succeeded");
+    let granted = "SELECT COUNT(*) FROM ledger_entries WHERE source = 'stripe'";
+    anyhow::ensure!(number(db, granted).await? == i64::try_from(webhooks)?, "not every webhook granted credits once");
+    Ok(())
+}
+
+/// Median, 95th and 99th percentile from received to processed, by the server's own clock.
+async fn processed_ms(db: &bursar_engine::store::Db) -> Result<[f64; 3]> {
+    let sql = "SELECT j.finished_at_ms - e.received_at_ms FROM events e JOIN jobs j ON j.event_id = e.id ORDER BY 1";
+    let rows = db.read().query_all_raw(Statement::from_string(db.backend(), sql)).await?;
+    #[allow(clippy::cast_precision_loss)]
+    let all: Vec<f64> =
+        rows.iter().map(|row| row.try_get_by_index::<i64>(0).map(|ms| ms as f64)).collect::<Result<_, _>>()?;
+    let at = |percent: usize| all.get((all.len() * percent / 100).min(all.len().saturating_sub(1))).copied();
+    Ok([at(50).unwrap_or_default(), at(95).unwrap_or_default(), at(99).unwrap_or_default()])
+}

@@ -1,0 +1,155 @@
+//! Events: each is where it has to be, or dead for a reason that explains it.
+
+use super::LOOKS_MAX;
+use crate::chaos::caller::Caller;
+use crate::chaos::record::{Discrepancy, Event, Expected, Known};
+use anyhow::Result;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
+
+/// How the events ended.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Ends {
+    /// Processed, or nothing was to be done.
+    pub processed: u64,
+    /// Dead, by the word that their last error begins with.
+    pub dead: BTreeMap<String, u64>,
+}
+
+/// Looks every event up, and whether there are others.
+pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepancy>, Ends)> {
+    let looks = stream::iter(known.events.iter().map(|event| async move {
+        let detail = caller.look(&format!("/admin/v1/events/{}", event.external_id), &[]).await?;
+        anyhow::Ok((event, detail))
+    }));
+    let found: Vec<(&Event, Value)> = looks.buffered(LOOKS_MAX).try_collect().await?;
+    let mut ends = Ends::default();
+    let mut discrepancies = Vec::new();
+    for (event, detail) in &found {
+        let view = &detail["event"];
+        match view["state"].as_str() {
+            Some("processed") => ends.processed += 1,
+            Some("dead") => {
+                let reason = reason_word(view["last_error"].as_str().unwrap_or_default());
+                *ends.dead.entry(reason).or_default() += 1;
+            }
+            _ => {}
+        }
+        discrepancies.extend(compare(event, detail));
+    }
+    let sent: HashSet<&str> = known.events.iter().map(|event| event.external_id.as_str()).collect();
+    for event in caller.look_at_all("/admin/v1/events", &[]).await? {
+        if !event["external_id"].as_str().is_some_and(|id| sent.contains(id)) {
+            discrepancies.push(Discrepancy::doubled(format!("nobody sent this event: {event}")));
+        }
+    }
+    Ok((discrepancies, ends))
+}
+
+/// What is wrong with one event; `detail` is null if it was not found.
+pub fn compare(event: &Event, detail: &Value) -> Vec<Discrepancy> {
+    let name = format!("event {} ({})", event.external_id, event.what);
+    let view = &detail["event"];
+    let mut discrepancies = Vec::new();
+    if event.expected == Expected::Absent {
+        if !detail.is_null() {
+            discrepancies.push(Discrepancy::doubled(format!("{name} was forged and taken in: {view}")));
+        }
+        return discrepancies;
+    }
+    if event.unanswered > 0 {
+        let text = format!("{name}: {} deliveries were not answered to the end", event.unanswered);
+        discrepancies.push(Discrepancy::wrong(text));
+    }
+    if event.acknowledged == 0 {
+        return discrepancies;
+    }
+    if detail.is_null() {
+        discrepancies.push(Discrepancy::lost(format!("{name} was answered with 2xx and cannot be found")));
+        return discrepancies;
+    }
+    let state = view["state"].as_str().unwrap_or_default();
+    let last_error = view["last_error"].as_str().unwrap_or_default();
+    match event.expected {
+        Expected::Processed if state == "processed" => {}
+        Expected::Dead(reasons) if state == "dead" && reasons.iter().any(|reason| last_error.contains(reason)) => {}
+        expected => {
+            let text = format!(
+                "{name} should be {expected:?} and is {state}; {}; {view}; attempts: {}",
+                detail["why"], detail["attempts"]
+            );
+            discrepancies.push(if state == "dead" { Discrepancy::lost(text) } else { Discrepancy::wrong(text) });
+        }
+    }
+    if event.fresh > 1 {
+        discrepancies.push(Discrepancy::doubled(format!("{name} was called new {} times", event.fresh)));
+    }
+    let counted = view["deliveries"].as_i64().and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+    if counted < event.acknowledged {
+        let text = format!("{name} was delivered {} times, of which {counted} are counted", event.acknowledged);
+        discrepancies.push(Discrepancy::wrong(text));
+    }
+    discrepancies
+}
+
+/// The stable word that a reason begins with, without what the machinery puts before it.
+fn reason_word(reason: &str) -> String {
+    let own = match reason.strip_prefix("gave up after ") {
+        Some(rest) => rest.split_once(": ").map_or(rest, |(_, own)| own),
+        None => reason,
+    };
+    own.split(':').next().unwrap_or(own).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::record::Kind;
+    use serde_json::json;
+
+    fn event(expected: Expected) -> Event {
+        let (external_id, what) = ("evt_1".to_owned(), "invoice.paid".to_owned());
+        Event { external_id, what, expected, acknowledged: 3, fresh: 1, unanswered: 0 }
+    }
+
+    fn found(state: &str, last_error: &str) -> Value {
+        json!({ "event": { "state": state, "last_error": last_error, "deliveries": 3 } })
+    }
+
+    #[test]
+    fn an_event_that_is_where_it_has_to_be_is_fine() {
+        assert!(compare(&event(Expected::Processed), &found("processed", "")).is_empty());
+        let dead = found("dead", "gave up after 8 attempts: customer_unknown: no customer");
+        assert!(compare(&event(Expected::Dead(&["customer_unknown"])), &dead).is_empty());
+        assert!(compare(&event(Expected::Absent), &Value::Null).is_empty());
+    }
+
+    #[test]
+    fn an_event_that_was_acknowledged_and_is_not_there_is_lost() {
+        let found = compare(&event(Expected::Processed), &Value::Null);
+        assert_eq!(found.iter().map(|found| found.kind).collect::<Vec<_>>(), [Kind::Lost]);
+    }
+
+    #[test]
+    fn a_death_that_nothing_explains_is_lost() {
+        let dead = found("dead", "gave up after 8 attempts: the database is unavailable");
+        assert_eq!(compare(&event(Expected::Processed), &dead)[0].kind, Kind::Lost);
+        assert_eq!(compare(&event(Expected::Dead(&["unreadable"])), &dead)[0].kind, Kind::Lost);
+        assert_eq!(compare(&event(Expected::Processed), &found("waiting", ""))[0].kind, Kind::Wrong);
+    }
+
+    #[test]
+    fn a_forgery_that_was_taken_in_and_an_event_that_was_new_twice_are_seen() {
+        assert_eq!(compare(&event(Expected::Absent), &found("processed", ""))[0].kind, Kind::Doubled);
+        let twice = Event { fresh: 2, ..event(Expected::Processed) };
+        assert_eq!(compare(&twice, &found("processed", ""))[0].kind, Kind::Doubled);
+    }
+
+    #[test]
+    fn reasons_are_counted_by_their_word() {
+        assert_eq!(reason_word("gave up after 8 attempts: customer_unknown: no customer for x"), "customer_unknown");
+        assert_eq!(reason_word("unreadable: not JSON"), "unreadable");
+    }
+}

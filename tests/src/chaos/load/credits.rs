@@ -1,0 +1,208 @@
+//! Requests that change credits.
+
+use super::Load;
+use crate::app::unique;
+use crate::chaos::caller::Definite;
+use crate::chaos::record::{Act, Customer, Discrepancy, Fate};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// How likely an answered request is repeated later.
+const ECHO: f64 = 0.1;
+/// When it is repeated.
+const ECHO_AFTER_MS: RangeInclusive<u64> = 0..=3_000;
+/// How long work takes between a hold and its end.
+const WORK_MS: RangeInclusive<u64> = 0..=2_000;
+/// How long a hold lasts that is to run out by itself, and one that is not.
+pub(in crate::chaos) const HOLD_S: (i64, i64) = (3, 3_600);
+
+/// Who makes a request, and which.
+struct Errand<'a> {
+    customer: &'a Customer,
+    act: Act,
+    path: String,
+    body: Option<Value>,
+    by_staff: bool,
+    /// Refusals that are nobody's mistake.
+    refusals: &'static [&'static str],
+    key: String,
+}
+
+impl Load {
+    /// Spends credits, which the customer may not have.
+    pub(super) async fn debit(&self, customer: &Customer, mut rng: StdRng) {
+        let units = rng.random_range(1..=3);
+        let key = unique();
+        let mut body = json!({ "units": units, "reference": key });
+        if rng.random_bool(0.3) {
+            body["metadata"] = json!({ "note": "naïve ✓", "n": units });
+        }
+        let errand = Errand {
+            customer,
+            act: Act::Debit { units },
+            path: "/api/v1/usage".to_owned(),
+            body: Some(body),
+            by_staff: false,
+            refusals: &["insufficient_credits"],
+            key,
+        };
+        self.run_and_echo(&errand, &mut rng).await;
+    }
+
+    /// Support gives or takes credits.
+    pub(super) async fn adjust(&self, customer: &Customer, amount: i64) {
+        let key = unique();
+        let errand = Errand {
+            customer,
+            act: Act::Adjust { amount },
+            path: format!("/admin/v1/customers/{}/adjustments", customer.id),
+            body: Some(json!({ "amount": amount, "reason": key })),
+            by_staff: true,
+            refusals: &["insufficient_credits", "too_many_open"],
+            key,
+        };
+        self.run_errand(&errand).await;
+    }
+
+    /// Reserves credits, works for a while, and spends them, gives them back, does both at once from
+    /// two places, or forgets about them.
+    pub(super) async fn hold(&self, customer: &Customer, mut rng: StdRng) {
+        let units = rng.random_range(1..=4);
+        let end = rng.random_range(0..100);
+        let lasts_s = if (75..92).contains(&end) { HOLD_S.0 } else { HOLD_S.1 };
+        let key = unique();
+        let errand = Errand {
+            customer,
+            act: Act::Hold { units },
+            path: "/api/v1/holds".to_owned(),
+            body: Some(json!({ "units": units, "expires_in_s": lasts_s, "reference": key })),
+            by_staff: false,
+            // A hold that runs out while the server waits for its database is refused as over.
+            refusals: &["insufficient_credits", "too_many_open", "invalid_hold_time"],
+            key,
+        };
+        let Some(answer) = self.run_errand(&errand).await.filter(Definite::is_success) else { return };
+        let Some(hold) = answer.body["hold"]["id"].as_str() else {
+            self.record.discrepancy(Discrepancy::wrong(format!("a hold has no id: {}", answer.body)));
+            return;
+        };
+        tokio::time::sleep(Duration::from_millis(rng.random_range(WORK_MS))).await;
+        let part = rng.random_range(1..=units);
+        match end {
+            0..30 => self.run_and_echo(&capture(customer, hold, units, None, &[]), &mut rng).await,
+            30..45 => self.run_and_echo(&capture(customer, hold, part, Some(part), &[]), &mut rng).await,
+            45..65 => self.run_and_echo(&release(customer, hold, &[]), &mut rng).await,
+            65..75 => {
+                // One of them comes too late, whichever it is.
+                let mut other = rng.clone();
+                tokio::join!(
+                    self.run_and_echo(&capture(customer, hold, part, Some(part), &["hold_closed"]), &mut rng),
+                    self.run_and_echo(&release(customer, hold, &["hold_closed"]), &mut other),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes a request, and now and then the same again once it is answered.
+    async fn run_and_echo(&self, errand: &Errand<'_>, rng: &mut StdRng) {
+        let Some(answer) = self.run_errand(errand).await.filter(Definite::is_success) else { return };
+        if rng.random_bool(ECHO) {
+            tokio::time::sleep(Duration::from_millis(rng.random_range(ECHO_AFTER_MS))).await;
+            self.echo(errand, transaction(&answer)).await;
+        }
+    }
+
+    /// Makes a request and writes down what came of it.
+    async fn run_errand(&self, errand: &Errand<'_>) -> Option<Definite> {
+        let operation = self.record.begin(errand.customer.n, &errand.key, errand.act.clone());
+        let Some(answer) = self.ask(errand).await else {
+            self.tally.unanswered.up();
+            return None;
+        };
+        if answer.is_success() {
+            self.tally.acknowledged.up();
+            let transaction = transaction(&answer).to_owned();
+            let amount = answer.body["transaction"]["amount"].as_i64();
+            if transaction.is_empty() || amount != Some(errand.act.amount()) {
+                let text = format!("{} was answered with {}", errand.describe(), answer.body);
+                self.record.discrepancy(Discrepancy::wrong(text));
+            }
+            self.record.end(operation, Fate::Acknowledged { transaction });
+        } else {
+            self.tally.refused.up();
+            if !errand.refusals.contains(&answer.code().as_str()) {
+                let text = format!("{} was refused with {} {}", errand.describe(), answer.status, answer.body);
+                self.record.discrepancy(Discrepancy::wrong(text));
+            }
+            self.record.end(operation, Fate::Refused { doubt: answer.doubt });
+        }
+        Some(answer)
+    }
+
+    async fn ask(&self, errand: &Errand<'_>) -> Option<Definite> {
+        if errand.by_staff {
+            let body = errand.body.as_ref().unwrap_or(&Value::Null);
+            self.caller.staff(&errand.path, &errand.key, body).await
+        } else {
+            self.caller.customer(&errand.customer.api_key, &errand.path, &errand.key, errand.body.as_ref()).await
+        }
+    }
+
+    /// Makes an answered request once more: it has to get the same answer.
+    async fn echo(&self, errand: &Errand<'_>, first: &str) {
+        let Some(again) = self.ask(errand).await else { return };
+        self.tally.echoes.up();
+        if !again.is_success() {
+            let text = format!("{} was done as {first}, then refused: {}", errand.describe(), again.body);
+            self.record.discrepancy(Discrepancy::lost(text));
+        } else if transaction(&again) != first || again.body["replayed"] != json!(true) {
+            let text = format!("{} was done as {first}, then again: {}", errand.describe(), again.body);
+            self.record.discrepancy(Discrepancy::doubled(text));
+        }
+    }
+}
+
+/// The id of what was done; empty if the answer has none.
+fn transaction(answer: &Definite) -> &str {
+    answer.body["transaction"]["id"].as_str().unwrap_or_default()
+}
+
+impl Errand<'_> {
+    fn describe(&self) -> String {
+        format!("{:?} of customer {} under key {}", self.act, self.customer.id, self.key)
+    }
+}
+
+fn capture<'a>(
+    customer: &'a Customer,
+    hold: &str,
+    units: i64,
+    said: Option<i64>,
+    refusals: &'static [&'static str],
+) -> Errand<'a> {
+    Errand {
+        customer,
+        act: Act::Capture { hold: hold.to_owned(), units },
+        path: format!("/api/v1/holds/{hold}/capture"),
+        body: Some(said.map_or_else(|| json!({}), |units| json!({ "units": units }))),
+        by_staff: false,
+        refusals,
+        key: unique(),
+    }
+}
+
+fn release<'a>(customer: &'a Customer, hold: &str, refusals: &'static [&'static str]) -> Errand<'a> {
+    Errand {
+        customer,
+        act: Act::Release { hold: hold.to_owned() },
+        path: format!("/api/v1/holds/{hold}/release"),
+        body: None,
+        by_staff: false,
+        refusals,
+        key: unique(),
+    }
+}

@@ -1,0 +1,104 @@
+//! The private Postgres and RabbitMQ of a run, and when Postgres was away.
+
+use anyhow::{Context, Result};
+use bursar_services::{Postgres, RabbitMq, ScratchDir};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+/// The database of a run.
+const DATABASE: &str = "chaos";
+/// How long a dump of the database may take.
+const DUMP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Both servers. They end, and their files go, when this is dropped.
+pub struct Services {
+    postgres: Arc<Mutex<Postgres>>,
+    rabbitmq: Arc<Mutex<RabbitMq>>,
+    /// Of the database.
+    pub database_url: String,
+    /// Of the broker.
+    pub amqp_url: String,
+    outages: Mutex<Vec<(Instant, Option<Instant>)>>,
+    /// Dropped last: the files go after the servers.
+    _scratch: ScratchDir,
+}
+
+impl Services {
+    /// Starts both with an empty database.
+    pub async fn start() -> Result<Self> {
+        tokio::task::spawn_blocking(|| {
+            let scratch = ScratchDir::new("chaos")?;
+            let (postgres, rabbitmq) = bursar_services::start_both(scratch.path())?;
+            let database_url = postgres.create_database(DATABASE)?;
+            Ok(Self {
+                database_url,
+                amqp_url: rabbitmq.url(),
+                postgres: Arc::new(Mutex::new(postgres)),
+                rabbitmq: Arc::new(Mutex::new(rabbitmq)),
+                outages: Mutex::new(Vec::new()),
+                _scratch: scratch,
+            })
+        })
+        .await?
+    }
+
+    /// Crashes Postgres and starts it again after a while.
+    pub async fn postgres_restart(&self, down: Duration) -> Result<()> {
+        self.outages().push((Instant::now(), None));
+        on(&self.postgres, Postgres::kill).await?;
+        tokio::time::sleep(down).await;
+        on(&self.postgres, Postgres::start_again).await?;
+        if let Some((_, end)) = self.outages().last_mut() {
+            *end = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Stops RabbitMQ in order and starts it again.
+    pub async fn rabbitmq_restart(&self) -> Result<()> {
+        on(&self.rabbitmq, RabbitMq::restart).await
+    }
+
+    /// Kills RabbitMQ and starts it again after a while.
+    pub async fn rabbitmq_kill(&self, down: Duration) -> Result<()> {
+        on(&self.rabbitmq, RabbitMq::kill).await?;
+        tokio::time::sleep(down).await;
+        on(&self.rabbitmq, RabbitMq::start_again).await
+    }
+
+    /// Replaces RabbitMQ by an empty one.
+    pub async fn rabbitmq_wipe(&self) -> Result<()> {
+        on(&self.rabbitmq, RabbitMq::wipe).await
+    }
+
+    /// Whether Postgres was away at some time between these two.
+    pub fn postgres_was_away(&self, from: Instant, to: Instant) -> bool {
+        self.outages().iter().any(|(began, ended)| *began <= to && ended.is_none_or(|ended| ended >= from))
+    }
+
+    /// Writes the database down as SQL, to be looked at after a run that failed.
+    pub async fn dump(&self, file: &Path) -> Result<()> {
+        let mut dump = Command::new("pg_dump");
+        dump.arg("--dbname").arg(&self.database_url).arg("--file").arg(file).kill_on_drop(true);
+        let status = tokio::time::timeout(DUMP_LIMIT, dump.status()).await.context("pg_dump takes too long")??;
+        anyhow::ensure!(status.success(), "pg_dump failed ({status})");
+        Ok(())
+    }
+
+    fn outages(&self) -> MutexGuard<'_, Vec<(Instant, Option<Instant>)>> {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does something that blocks to a server.
+async fn on<S: Send + 'static>(
+    server: &Arc<Mutex<S>>,
+    deed: impl FnOnce(&mut S) -> Result<(), bursar_services::Error> + Send + 'static,
+) -> Result<()> {
+    let server = server.clone();
+    let done = tokio::task::spawn_blocking(move || deed(&mut server.lock().unwrap_or_else(PoisonError::into_inner)));
+    Ok(done.await??)
+}

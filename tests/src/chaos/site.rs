@@ -1,0 +1,164 @@
+//! Everything that runs: the services, if there are any, and the nodes.
+
+use super::chronicle::Chronicle;
+use super::node::{Launch, Node, SelfEnd};
+use super::services::Services;
+use crate::Backend;
+use crate::app::{ADMIN_TOKEN, WEBHOOK_SECRETS};
+use anyhow::{Context, Result, bail};
+use futures_util::future::join_all;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// How long nodes may take until they are ready.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How often it is asked.
+const READY_POLL: Duration = Duration::from_millis(100);
+/// How long `bursar verify` may take.
+const VERIFY_LIMIT: Duration = Duration::from_secs(180);
+/// How much of its output is shown, in characters.
+const OUTPUT_LEN_MAX: usize = 20_000;
+/// The program under test, beside this one.
+const PROGRAM: &str = "bursar";
+
+/// Settings of every node: everything that waits, waits for less long than in production, so that a
+/// run of a minute sees retries, dead letters and rescues.
+const SETTINGS: &[(&str, &str)] = &[
+    ("BURSAR_JOBS__BACKOFF_BASE_MS", "200"),
+    ("BURSAR_JOBS__BACKOFF_FACTOR", "2"),
+    ("BURSAR_JOBS__BACKOFF_MAX_MS", "2000"),
+    ("BURSAR_JOBS__LEASE_MS", "3000"),
+    ("BURSAR_JOBS__SWEEP_GRACE_MS", "1000"),
+    ("BURSAR_AMQP__TIERS_MS", "[200,1000,5000]"),
+];
+
+/// What a run is done to.
+pub struct Site {
+    /// The nodes, all of one database and one broker.
+    pub nodes: Vec<Arc<Node>>,
+    /// Postgres and RabbitMQ; none of the embedded backend.
+    pub services: Option<Arc<Services>>,
+    folder: Mutex<TempDir>,
+}
+
+impl Site {
+    /// Starts the services and all nodes at the same time, on an empty database.
+    pub async fn start(backend: Backend, nodes: usize, chronicle: &Arc<Chronicle>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("bursar-chaos-").tempdir()?;
+        let services = match backend {
+            Backend::Embedded => None,
+            Backend::Production => Some(Arc::new(Services::start().await?)),
+        };
+        let launch = Launch {
+            program: program()?,
+            environment: environment(folder.path(), services.as_deref()),
+            folder: folder.path().to_path_buf(),
+        };
+        let nodes: Result<Vec<_>> = (0..nodes)
+            .map(|n| Node::new(format!("node-{n}"), launch.clone(), chronicle.clone()).map(Arc::new))
+            .collect();
+        let site = Self { nodes: nodes?, services, folder: Mutex::new(folder) };
+        for node in &site.nodes {
+            node.start(&mut *node.take_in_turn().await)?;
+        }
+        Ok(site)
+    }
+
+    /// Waits until every node says that it is ready.
+    pub async fn ready(&self, client: &reqwest::Client) -> Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        for node in &self.nodes {
+            let is_ready = || async {
+                let asked = client.get(format!("{}/health/ready", node.base)).send().await;
+                asked.is_ok_and(|answer| answer.status().is_success())
+            };
+            while !is_ready().await {
+                if Instant::now() >= deadline {
+                    bail!("{} is not ready after {} s; see {}", node.name, READY_LIMIT.as_secs(), node.log().display());
+                }
+                tokio::time::sleep(READY_POLL).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `bursar verify` on the live database. The inner error is what does not hold.
+    pub async fn verify(&self) -> Result<Result<(), String>> {
+        let launch = self.nodes.first().context("there is a node")?.launch();
+        let mut command = launch.command(&["verify", "--json"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let output = match tokio::time::timeout(VERIFY_LIMIT, command.output()).await {
+            Ok(output) => output?,
+            Err(_) => return Ok(Err(format!("bursar verify takes longer than {} s", VERIFY_LIMIT.as_secs()))),
+        };
+        if output.status.success() {
+            return Ok(Ok(()));
+        }
+        let text = [output.stdout, output.stderr].concat();
+        let text: String = String::from_utf8_lossy(&text).chars().take(OUTPUT_LEN_MAX).collect();
+        Ok(Err(format!("bursar verify says ({}):\n{text}", output.status)))
+    }
+
+    /// Asks all nodes to end in good order, at the same time; gives what went wrong.
+    pub async fn stop(&self) -> Result<Vec<String>> {
+        let ends = self.nodes.iter().map(|node| async { node.terminate(&mut *node.take_in_turn().await).await });
+        let ends: Result<Vec<_>> = join_all(ends).await.into_iter().collect();
+        Ok(ends?.into_iter().filter_map(Result::err).collect())
+    }
+
+    /// Nodes that ended by themselves without an excuse. One that cannot start while the database is
+    /// away is excused: its supervisor starts it again.
+    pub async fn self_ends(&self) -> Vec<SelfEnd> {
+        let mut ends = Vec::new();
+        for node in &self.nodes {
+            ends.extend(node.self_ends().await);
+        }
+        ends.retain(|end| {
+            let away = |services: &Arc<Services>| services.postgres_was_away(end.started, end.ended);
+            end.had_served || !self.services.as_ref().is_some_and(away)
+        });
+        ends
+    }
+
+    /// Keeps logs and data for a person to look at; gives where they are.
+    pub async fn keep(&self) -> PathBuf {
+        let path = {
+            let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+            folder.disable_cleanup(true);
+            folder.path().to_path_buf()
+        };
+        if let Some(services) = &self.services
+            && let Err(error) = services.dump(&path.join("database.sql")).await
+        {
+            // The logs are worth keeping without it.
+            let _ = std::fs::write(path.join("no-dump.txt"), format!("{error:#}\n"));
+        }
+        path
+    }
+}
+
+fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("the path of this program is not known")?;
+    let program = own.with_file_name(PROGRAM);
+    anyhow::ensure!(program.is_file(), "{} is not there; build the whole workspace first", program.display());
+    Ok(program)
+}
+
+fn environment(folder: &Path, services: Option<&Services>) -> BTreeMap<String, String> {
+    let mut environment: BTreeMap<String, String> =
+        SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut set = |name: &str, value: &str| environment.insert(name.to_owned(), value.to_owned());
+    set("BURSAR_DATA_DIR", &folder.join("data").display().to_string());
+    set("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN);
+    set("STRIPE_WEBHOOK_SECRET", &WEBHOOK_SECRETS.join(","));
+    if let Some(services) = services {
+        set("DATABASE_URL", &services.database_url);
+        set("AMQP_URL", &services.amqp_url);
+    }
+    environment
+}

@@ -1,0 +1,205 @@
+//! Actors of customers: they may fail, be too busy, be let go or be too many; the ledger is right.
+
+use crate::scene::{SIGNUP, customer_id, metric, on_both};
+use bursar_engine::config::Config;
+use bursar_engine::ledger::EntryKind;
+use bursar_engine::metric::{ACTORS_PASSIVATED, ACTORS_RESTARTED};
+use bursar_engine::store::account::entry_list;
+use bursar_tests::{Backend, TestApp, TestCustomer, both, wait};
+use futures_util::future::join_all;
+use sea_orm::ConnectionTrait;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Spends one credit; only an answer that asks to come again may keep it from being spent at once.
+async fn spend(app: &TestApp, customer: &TestCustomer, key: &str) -> String {
+    wait::until("a debit is answered", || async {
+        let answer = app.spend(customer, 1, key).await;
+        if answer.status == 200 {
+            return answer.body["transaction"]["id"].as_str().map(str::to_owned);
+        }
+        assert!([429, 503].contains(&answer.status) && answer.retry_after.is_some(), "{answer:?}");
+        None
+    })
+    .await
+}
+
+/// Asserts that the ledger has these transactions as its debits, each once, and no other.
+async fn debits_are(app: &TestApp, customer: &TestCustomer, answered: &[String]) {
+    let id = customer_id(customer);
+    let entries = entry_list(app.app.db.read(), &id, None, 10_000).await.unwrap();
+    let debits = entries.iter().filter(|entry| entry.kind == EntryKind::Debit);
+    let stored: BTreeSet<String> = debits.map(|entry| bursar_engine::ids::transaction_id(&id, entry.seq)).collect();
+    assert_eq!(answered.iter().cloned().collect::<BTreeSet<_>>(), stored);
+    assert_eq!(answered.len(), stored.len(), "two keys were answered with one debit");
+}
+
+/// Spends with many at once while something fails after every few answers.
+async fn spend_while_failing(app: &TestApp, customers: &[TestCustomer], fail: impl Fn(usize)) -> Vec<Vec<String>> {
+    const EACH: usize = 60;
+    let answers = AtomicUsize::new(0);
+    let spenders = customers.iter().flat_map(|customer| (0..4).map(move |spender| (customer, spender)));
+    let all = join_all(spenders.map(|(customer, spender)| {
+        let (answers, fail) = (&answers, &fail);
+        async move {
+            let mut answered = Vec::new();
+            for number in 0..EACH {
+                answered.push(spend(app, customer, &format!("{spender}-{number}")).await);
+                if answers.fetch_add(1, Ordering::SeqCst) % 20 == 10 {
+                    fail(number);
+                }
+            }
+            answered
+        }
+    }))
+    .await;
+    all.chunks(4).map(<[_]>::concat).collect()
+}
+
+/// Makes every commit of this customer wait until what is given back is rolled back.
+async fn block_commits(app: &TestApp, customer: &TestCustomer) -> sea_orm::DatabaseTransaction {
+    // SQLite has one connection for writing; Postgres has locks on rows.
+    let tx = app.app.db.begin().await.unwrap();
+    let sql = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", customer.id);
+    tx.execute_unprepared(&sql).await.unwrap();
+    tx
+}
+
+both! {
+    async fn a_customers_actor_that_fails_under_load_loses_and_doubles_nothing(app: &TestApp) {
+        let customer = app.onboard_with(10_000).await;
+        let id = customer_id(&customer);
+        let crash = |_| app.app.runtime.customers.crash(&id);
+        let answered = spend_while_failing(app, std::slice::from_ref(&customer), crash).await.remove(0);
+        assert!(metric(app, ACTORS_RESTARTED, "\"customer\"") >= 1.0, "nothing failed");
+        debits_are(app, &customer, &answered).await;
+        app.spend(&customer, 1, "afterwards").await.expect(200);
+        assert_eq!(app.balance(&customer).await, SIGNUP + 10_000 - 240 - 1);
+        app.verify().await;
+    }
+
+    async fn the_router_of_customers_that_fails_under_load_loses_and_doubles_nothing(app: &TestApp) {
+        let customers = [app.onboard_with(10_000).await, app.onboard_with(10_000).await];
+        // A few times only: whoever fails more than ten times a minute ends the process.
+        let crashes = AtomicUsize::new(0);
+        let crash = |_| {
+            if crashes.fetch_add(1, Ordering::SeqCst) < 5 {
+                app.app.runtime.customers.crash_router();
+            }
+        };
+        let answered = spend_while_failing(app, &customers, crash).await;
+        assert!(metric(app, ACTORS_RESTARTED, "\"customer_router\"") >= 1.0, "nothing failed");
+        for (customer, answered) in customers.iter().zip(&answered) {
+            debits_are(app, customer, answered).await;
+            app.spend(customer, 1, "afterwards").await.expect(200);
+            assert_eq!(app.balance(customer).await, SIGNUP + 10_000 - 240 - 1);
+        }
+        app.verify().await;
+    }
+
+    async fn an_answer_after_a_failure_is_the_same_as_before_it(app: &TestApp) {
+        let customer = app.onboard().await;
+        let first = app.spend(&customer, 2, "same").await.expect(200);
+        app.app.runtime.customers.crash(&customer_id(&customer));
+        let second = wait::until("the debit is answered again", || async {
+            let answer = app.spend(&customer, 2, "same").await;
+            (answer.status == 200).then_some(answer.body)
+        })
+        .await;
+        assert_eq!(first["transaction"], second["transaction"]);
+        assert_eq!((&first["replayed"], &second["replayed"]), (&false.into(), &true.into()));
+        assert_eq!(app.balance(&customer).await, SIGNUP - 2);
+    }
+}
+
+/// An application with changed settings of the ledger.
+async fn with_ledger(backend: Backend, change: impl FnOnce(&mut Config)) -> TestApp {
+    TestApp::start_with(backend, change).await
+}
+
+on_both! {
+    async fn a_customer_with_too_much_waiting_is_asked_to_come_again(backend: Backend) {
+        const WAITING_MAX: usize = 4;
+        const ASKED: usize = 40;
+        let app = with_ledger(backend, |config| config.ledger.customer_queue_max = WAITING_MAX).await;
+        let (crowded, other) = (app.onboard_with(1_000).await, app.onboard().await);
+        let block = block_commits(&app, &crowded).await;
+        let refused = AtomicUsize::new(0);
+        let asking = join_all((0..ASKED).map(|number| {
+            let (app, crowded, refused) = (&app, &crowded, &refused);
+            async move {
+                let answer = app.spend(crowded, 1, &format!("crowd {number}")).await;
+                if answer.status != 200 {
+                    answer.expect_problem(429, "busy");
+                    assert!(answer.retry_after.is_some(), "{answer:?}");
+                    refused.fetch_add(1, Ordering::SeqCst);
+                }
+                answer.body["transaction"]["id"].as_str().map(str::to_owned)
+            }
+        }));
+        // One batch may be on its way, and as many may wait behind it; all others are refused at once.
+        let room = 2 * WAITING_MAX;
+        let unblock = async {
+            wait::until("the others are refused", || async {
+                (refused.load(Ordering::SeqCst) >= ASKED - room).then_some(())
+            })
+            .await;
+            block.rollback().await.unwrap();
+        };
+        let (answered, ()) = tokio::join!(asking, unblock);
+        let answered: Vec<String> = answered.into_iter().flatten().collect();
+        assert!((1..=room).contains(&answered.len()), "{answered:?}");
+        debits_are(&app, &crowded, &answered).await;
+        // Nothing of what was refused was done, and there is room again.
+        assert_eq!(app.balance(&crowded).await, SIGNUP + 1_000 - i64::try_from(answered.len()).unwrap());
+        app.spend(&crowded, 1, "afterwards").await.expect(200);
+        app.spend(&other, 1, "another customer").await.expect(200);
+        app.verify().await;
+        app.stop().await;
+    }
+
+    async fn idle_actors_are_let_go_and_come_back_with_the_right_account(backend: Backend) {
+        let app = with_ledger(backend, |config| config.ledger.idle_ms = 20).await;
+        let customers = [app.onboard_with(1_000).await, app.onboard_with(1_000).await, app.onboard_with(1_000).await];
+        let rounds = AtomicUsize::new(0);
+        // Used again and again while they are being let go, some used by nobody for a while.
+        wait::until("actors were let go many times", || async {
+            let round = rounds.fetch_add(1, Ordering::SeqCst);
+            for (number, customer) in customers.iter().enumerate() {
+                if round % (number + 1) == 0 {
+                    spend(&app, customer, &format!("round {round}")).await;
+                }
+            }
+            (metric(&app, ACTORS_PASSIVATED, "\"customer\"") >= 8.0).then_some(())
+        })
+        .await;
+        let rounds = rounds.into_inner();
+        for (number, customer) in customers.iter().enumerate() {
+            let used = (0..rounds).filter(|round| round % (number + 1) == 0).count();
+            assert_eq!(app.balance(customer).await, SIGNUP + 1_000 - i64::try_from(used).unwrap());
+        }
+        app.verify().await;
+        app.stop().await;
+    }
+
+    async fn more_customers_than_actors_there_should_be_all_get_their_answers(backend: Backend) {
+        let app = with_ledger(backend, |config| {
+            config.ledger.customers_active_max = 5;
+            config.ledger.idle_ms = 20;
+        })
+        .await;
+        let customers = join_all((0..25).map(|_| app.onboard_with(100))).await;
+        for round in 0..4 {
+            let key = format!("round {round}");
+            let spent = join_all(customers.iter().map(|customer| app.spend(customer, 1, &key)));
+            for answer in spent.await {
+                answer.expect(200);
+            }
+        }
+        for customer in &customers {
+            assert_eq!(app.balance(customer).await, SIGNUP + 100 - 4);
+        }
+        app.verify().await;
+        app.stop().await;
+    }
+}

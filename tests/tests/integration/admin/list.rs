@@ -1,0 +1,232 @@
+//! What support searches, filters and pages through; jobs that it cancels; streams that it pauses.
+
+use super::*;
+
+/// A whole list, page by page.
+async fn paged(app: &TestApp, path: &str, limit: usize) -> Vec<Value> {
+    let joint = if path.contains('?') { '&' } else { '?' };
+    let (mut all, mut next) = (Vec::new(), format!("{path}{joint}limit={limit}"));
+    loop {
+        let page = app.admin("GET", &next, None).await.expect(200);
+        let rows = page["data"].as_array().unwrap();
+        assert!(rows.len() <= limit);
+        all.extend(rows.iter().cloned());
+        let Some(cursor) = page["next_cursor"].as_str() else { return all };
+        next = format!("{path}{joint}limit={limit}&cursor={cursor}");
+    }
+}
+
+fn field<'a>(rows: &'a [Value], name: &str) -> Vec<&'a str> {
+    rows.iter().map(|row| row[name].as_str().unwrap()).collect()
+}
+
+async fn sign_up(app: &TestApp, email: &str, name: &str) -> String {
+    let body = json!({ "email": email, "name": name });
+    let made = app.request("POST", "/api/v1/customers/onboard", &[], Some(&body)).await.expect(201);
+    made["customer"]["id"].as_str().unwrap().to_owned()
+}
+
+/// A customer with an open hold, so that a job waits for its end; gives that job.
+async fn waiting_job(app: &TestApp) -> Value {
+    let customer = app.onboard().await;
+    app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&json!({ "units": 1 }))).await.expect(201);
+    let jobs = data(app, "/admin/v1/jobs?kind=account.settle&state=scheduled").await;
+    jobs.into_iter().find(|job| job["customer_id"] == customer.id.as_str()).unwrap()
+}
+
+both! {
+    async fn customers_are_found_by_parts_of_address_and_name_and_by_whole_ids(app: &TestApp) {
+        let ada = sign_up(app, "Ada@Example.com", "Ada Lovelace").await;
+        let grace = sign_up(app, "grace_h@navy.example", "Grace Hopper 100%").await;
+        let stripe_customer = format!("cus_{}", unique());
+        let object = stripe::pro_subscription(&stripe_customer, Some(&ada), "active");
+        let event = stripe::event("customer.subscription.created", &object);
+        app.deliver(&event).await.expect(200);
+        app.event_in_state(stripe::id(&event), "processed").await;
+        let cases: Vec<(&str, Vec<&str>)> = vec![
+            ("ada@example.com", vec![&ada]),
+            ("ADA@", vec![&ada]),
+            ("lovelace", vec![&ada]),
+            ("%20Hopper%20", vec![&grace]),
+            (&ada, vec![&ada]),
+            (&stripe_customer, vec![&ada]),
+            ("example", vec![&grace, &ada]),
+            ("", vec![&grace, &ada]),
+            // Signs that LIKE would take for wildcards stand for themselves.
+            ("%25", vec![&grace]),
+            ("_", vec![&grace]),
+            ("%5C", vec![]),
+            ("'", vec![]),
+            ("nobody", vec![]),
+        ];
+        for (search, expected) in cases {
+            let found = data(app, &format!("/admin/v1/customers?search={search}")).await;
+            assert_eq!(field(&found, "id"), expected, "{search}");
+        }
+        let all = data(app, "/admin/v1/customers").await;
+        assert_eq!(paged(app, "/admin/v1/customers", 1).await, all);
+        assert_eq!(paged(app, "/admin/v1/customers?search=example", 1).await, all);
+    }
+
+    async fn events_are_filtered_and_paged_newest_first(app: &TestApp) {
+        let customer = app.onboard().await;
+        let mut ids = Vec::new();
+        for n in 0..6 {
+            let event = match n % 3 {
+                0 => stripe::event("invoice.paid", &stripe::pro_invoice("cus_one", Some(&customer.id))),
+                1 => stripe::event("product.created", &json!({ "id": "prod_1", "object": "product" })),
+                _ => {
+                    let mut event = stripe::event("invoice.paid", &stripe::pro_invoice("cus_two", None));
+                    event["livemode"] = json!(true);
+                    event
+                }
+            };
+            app.deliver(&event).await.expect(200);
+            ids.push(stripe::id(&event).to_owned());
+        }
+        app.event_in_state(&ids[0], "processed").await;
+        app.event_in_state(&ids[3], "processed").await;
+        let at = |places: &[usize]| places.iter().map(|at| ids[*at].as_str()).collect::<Vec<_>>();
+        let cases: [(&str, &[usize]); 9] = [
+            ("", &[5, 4, 3, 2, 1, 0]),
+            ("?state=processed", &[4, 3, 1, 0]),
+            ("?state=dead", &[5, 2]),
+            ("?state=waiting", &[]),
+            ("?state=skipped", &[]),
+            ("?type=invoice.paid", &[5, 3, 2, 0]),
+            ("?type=invoice.paid&state=processed", &[3, 0]),
+            ("?stream=stripe:cus_two", &[5, 2]),
+            ("?type=unheard.of", &[]),
+        ];
+        for (query, places) in cases {
+            let path = format!("/admin/v1/events{query}");
+            let found = data(app, &path).await;
+            assert_eq!(field(&found, "external_id"), at(places), "{query}");
+            assert_eq!(paged(app, &path, 1).await, found, "{query}");
+            assert_eq!(paged(app, &path, 2).await, found, "{query}");
+        }
+        app.admin("GET", "/admin/v1/events?state=lost", None).await.expect_problem(400, "invalid_parameter");
+        // By its id here as well as by Stripe's.
+        let seen = app.event(&ids[0]).await;
+        assert_eq!(app.event(seen["event"]["id"].as_str().unwrap()).await, seen);
+    }
+
+    async fn jobs_are_filtered_and_paged(app: &TestApp) {
+        let event = stripe::event("invoice.paid", &stripe::pro_invoice("cus_unknown", None));
+        app.deliver(&event).await.expect(200);
+        app.event_in_state(stripe::id(&event), "dead").await;
+        let (first, second) = (waiting_job(app).await, waiting_job(app).await);
+        let (first, second) = (first["id"].as_str().unwrap(), second["id"].as_str().unwrap());
+        let dead = app.event(stripe::id(&event)).await["event"]["job_id"].as_str().unwrap().to_owned();
+        let cases: Vec<(&str, Vec<&str>)> = vec![
+            ("state=scheduled", vec![second, first]),
+            ("state=available&kind=account.settle", vec![]),
+            ("kind=account.settle", vec![second, first]),
+            ("state=dead", vec![&dead]),
+            ("kind=stripe.event", vec![&dead]),
+            ("stream=stripe:cus_unknown", vec![&dead]),
+            ("event_type=invoice.paid", vec![&dead]),
+            ("event_type=invoice.paid&state=succeeded", vec![]),
+            ("error=no%20customer%20for%20Stripe%20customer%20cus_unknown", vec![&dead]),
+            ("error=%25", vec![]),
+            ("error=cusXunknown", vec![]),
+        ];
+        for (query, expected) in cases {
+            let path = format!("/admin/v1/jobs?{query}");
+            let found = data(app, &path).await;
+            assert_eq!(field(&found, "id"), expected, "{query}");
+            assert_eq!(paged(app, &path, 1).await, found, "{query}");
+        }
+        app.admin("GET", "/admin/v1/jobs?state=lost", None).await.expect_problem(400, "invalid_parameter");
+    }
+
+    async fn a_job_that_waits_can_be_cancelled_once_with_a_reason_on_record(app: &TestApp) {
+        let job = waiting_job(app).await;
+        let path = format!("/admin/v1/jobs/{}", job["id"].as_str().unwrap());
+        let seen = app.admin("GET", &path, None).await.expect(200);
+        assert_eq!(seen["job"], job);
+        assert!(seen["why"].as_str().unwrap().starts_with("It is due at "), "{seen}");
+        let cancel = format!("{path}/cancel");
+        app.admin("POST", &cancel, Some(&json!({ "reason": "" }))).await.expect_problem(400, "invalid_reason");
+        let cancelled = app.admin("POST", &cancel, Some(&json!({ "reason": "ticket 4711" }))).await.expect(200);
+        insta::assert_json_snapshot!(scrubbed(&cancelled), @r#"
+        {
+          "attempts": [],
+          "job": {
+            "attempt": 0,
+            "attempts_max": 20,
+            "created_at": "[time]",
+            "customer_id": "cst_…",
+            "event_id": null,
+            "finished_at": "[time]",
+            "id": "job_…",
+            "kind": "account.settle",
+            "last_error": "cancelled by support: ticket 4711",
+            "run_at": "[time]",
+            "seq": 1,
+            "state": "cancelled",
+            "stream": "job:job_…",
+            "unique_key": "settle:hld_…"
+          },
+          "why": "It was cancelled: cancelled by support: ticket 4711."
+        }
+        "#);
+        app.admin("POST", &cancel, Some(&json!({ "reason": "again" }))).await.expect_problem(409, "job_not_waiting");
+        assert_eq!(audit_lines(app, "job.cancel").await, 1);
+        for nothing in ["job_00000000000000000000000000", "nonsense"] {
+            let path = format!("/admin/v1/jobs/{nothing}");
+            app.admin("GET", &path, None).await.expect_problem(404, "not_found");
+            let answer = app.admin("POST", &format!("{path}/cancel"), Some(&json!({ "reason": "x" }))).await;
+            answer.expect_problem(404, "not_found");
+        }
+    }
+
+    async fn streams_with_work_or_paused_are_listed_by_key(app: &TestApp) {
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(waiting_job(app).await["stream"].as_str().unwrap().to_owned());
+        }
+        streams.sort_unstable();
+        // The recurring job of the day may still be on its way.
+        bursar_tests::wait::until("only the holds wait", || async {
+            (data(app, "/admin/v1/streams").await.len() == 3).then_some(())
+        })
+        .await;
+        let all = data(app, "/admin/v1/streams").await;
+        assert_eq!(field(&all, "key"), streams);
+        assert_eq!(paged(app, "/admin/v1/streams", 1).await, all);
+        assert!(data(app, "/admin/v1/streams?paused=true").await.is_empty());
+        let path = format!("/admin/v1/streams/{}", streams[1]);
+        let reason = json!({ "reason": "ticket 4711" });
+        let paused = app.admin("POST", &format!("{path}/pause"), Some(&reason)).await.expect(200);
+        assert_eq!(paused["stream"]["paused_reason"], "ticket 4711");
+        assert_eq!(paused["head"]["kind"], "account.settle");
+        assert_eq!(field(&data(app, "/admin/v1/streams?paused=true").await, "key"), [&streams[1]]);
+        app.admin("POST", &format!("{path}/pause"), Some(&reason)).await.expect_problem(409, "stream_paused");
+        app.admin("POST", &format!("{path}/resume"), None).await.expect(200);
+        app.admin("POST", &format!("{path}/resume"), None).await.expect_problem(409, "stream_not_paused");
+        assert_eq!((audit_lines(app, "stream.pause").await, audit_lines(app, "stream.resume").await), (1, 1));
+        app.admin("GET", "/admin/v1/streams/nothing", None).await.expect_problem(404, "not_found");
+    }
+
+    async fn text_with_a_nul_is_a_callers_mistake_or_finds_nothing_but_is_no_failure_of_ours(app: &TestApp) {
+        let customer = app.onboard().await;
+        for path in [
+            "/admin/v1/customers?search=a%00b", "/admin/v1/customers/%00", "/admin/v1/customers/%00/timeline",
+            "/admin/v1/events?type=%00", "/admin/v1/events?stream=%00", "/admin/v1/events/%00",
+            "/admin/v1/jobs?kind=%00", "/admin/v1/jobs?stream=%00", "/admin/v1/jobs?event_type=%00",
+            "/admin/v1/jobs?error=%00", "/admin/v1/jobs/%00", "/admin/v1/streams/%00", "/admin/v1/replays/%00",
+        ] {
+            let answer = app.admin("GET", path, None).await;
+            assert!(answer.status < 500, "{path} was answered {} {}", answer.status, answer.body);
+        }
+        for path in ["/admin/v1/events/%00/replay", "/admin/v1/streams/%00/pause", "/admin/v1/streams/%00/skip"] {
+            let answer = app.admin("POST", path, Some(&json!({ "reason": "x" }))).await;
+            assert!(answer.status < 500, "{path} was answered {} {}", answer.status, answer.body);
+        }
+        let replay = json!({ "filter": { "kind": "a\u{0}" }, "dry_run": true, "reason": "a\u{0}" });
+        let answer = app.admin("POST", "/admin/v1/replays", Some(&replay)).await;
+        assert!(answer.status < 500, "a replay was answered {} {}", answer.status, answer.body);
+        assert_eq!(app.balance(&customer).await, 5);
+    }
+}

@@ -1,0 +1,53 @@
+//! Looking into the database behind the API.
+
+use bursar_tests::TestApp;
+use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
+
+/// The rows of a query.
+pub async fn rows(app: &TestApp, sql: &str, values: impl IntoIterator<Item = Value>) -> Vec<QueryResult> {
+    let db = app.app.db.read();
+    db.query_all_raw(Statement::from_sql_and_values(db.get_database_backend(), sql, values)).await.unwrap()
+}
+
+/// The number that a query gives.
+pub async fn number(app: &TestApp, sql: &str, values: impl IntoIterator<Item = Value>) -> i64 {
+    rows(app, sql, values).await[0].try_get_by_index(0).unwrap()
+}
+
+/// The first column of a query.
+pub async fn texts(app: &TestApp, sql: &str) -> Vec<String> {
+    rows(app, sql, []).await.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+}
+
+/// The tables in whose rows a text of ASCII letters, digits and underscores occurs.
+pub async fn tables_with(app: &TestApp, text: &str) -> Vec<String> {
+    let is_postgres = app.app.db.is_postgres();
+    let tables = if is_postgres {
+        "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+    } else {
+        "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1"
+    };
+    let mut found = Vec::new();
+    for table in texts(app, tables).await {
+        let condition = if is_postgres {
+            "position($1 in t::text) > 0".to_owned()
+        } else {
+            let columns = texts(app, &format!("SELECT name FROM pragma_table_info('{table}')")).await;
+            let conditions = columns.iter().map(|column| format!("instr(CAST(\"{column}\" AS TEXT), $1) > 0"));
+            conditions.collect::<Vec<_>>().join(" OR ")
+        };
+        let sql = format!("SELECT COUNT(*) FROM \"{table}\" t WHERE {condition}");
+        if number(app, &sql, [text.into()]).await > 0 {
+            found.push(table);
+        }
+    }
+    found
+}
+
+/// Runs a statement that the database is expected to refuse; its words.
+pub async fn refusal(app: &TestApp, sql: &str) -> String {
+    match app.app.db.write().execute_unprepared(sql).await {
+        Ok(_) => panic!("the database took {sql}"),
+        Err(error) => error.to_string(),
+    }
+}

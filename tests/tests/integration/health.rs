@@ -1,0 +1,119 @@
+//! How the server is, what it measures, and the document that it describes itself with.
+
+mod openapi;
+
+use bursar_engine::metric;
+use bursar_tests::app::unique;
+use bursar_tests::{TestApp, both, stripe, wait};
+use serde_json::{Value, json};
+
+/// Metrics that only trouble brings about, and that of idling.
+const RARE: [&str; 5] = [
+    metric::JOB_FENCED,
+    metric::ACTORS_RESTARTED,
+    metric::ACTORS_PASSIVATED,
+    metric::BROKER_RECONNECTS,
+    metric::SWEEPER_WOKEN,
+];
+const OF_A_BROKER: [&str; 2] = [metric::BROKER_UP, metric::BROKER_PUBLISHED];
+
+async fn text(app: &TestApp, path: &str) -> (String, String) {
+    let response = app.client.get(format!("{}{path}", app.base)).send().await.unwrap();
+    assert_eq!(response.status().as_u16(), 200, "{path}");
+    let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+    (content_type, response.text().await.unwrap())
+}
+
+/// The names of metrics as they stand in `metric.rs`, which documents each.
+fn documented_metrics() -> Vec<&'static str> {
+    const SOURCE: &str = include_str!("../../../engine/src/metric.rs");
+    let quoted = SOURCE.lines().filter(|line| line.starts_with("pub const"));
+    quoted.filter_map(|line| line.split('"').nth(1)).collect()
+}
+
+both! {
+    async fn health_names_every_dependency_and_needs_no_credentials(app: &TestApp) {
+        let health = app.request("GET", "/health", &[], None).await.expect(200);
+        let kinds = if app.app.db.is_postgres() { ["postgres", "rabbitmq"] } else { ["sqlite", "in-process"] };
+        assert_eq!(health["status"], "ok");
+        assert!(!health["version"].as_str().unwrap().is_empty());
+        let dependencies = health["dependencies"].as_array().unwrap();
+        let seen: Vec<_> = dependencies.iter().map(|d| [&d["name"], &d["kind"], &d["state"]]).collect();
+        assert_eq!(seen, [
+            [&json!("database"), &json!(kinds[0]), &json!("up")],
+            [&json!("broker"), &json!(kinds[1]), &json!("up")],
+        ]);
+        assert!(dependencies[0]["latency_ms"].is_number());
+    }
+
+    async fn a_running_server_is_alive_and_ready(app: &TestApp) {
+        let live = app.request("GET", "/health/live", &[], None).await.expect(200);
+        assert_eq!((&live["status"], &live["dependencies"]), (&json!("ok"), &json!([])));
+        assert_eq!(app.request("GET", "/health/ready", &[], None).await.expect(200)["status"], "ok");
+        // While it stops, the load balancer is told; it still lives.
+        app.app.set_stopping();
+        assert_eq!(app.request("GET", "/health/ready", &[], None).await.expect(503)["status"], "down");
+        app.request("GET", "/health/live", &[], None).await.expect(200);
+    }
+
+    async fn every_documented_metric_is_there_after_some_traffic_and_none_names_a_customer(app: &TestApp) {
+        let customer = app.onboard().await;
+        app.spend(&customer, 1, "key").await.expect(200);
+        app.spend(&customer, 1, "key").await.expect(200);
+        app.spend(&customer, 100, "other").await.expect_problem(402, "insufficient_credits");
+        let stripe_customer = format!("cus_{}", unique());
+        let event = stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, Some(&customer.id)));
+        app.deliver(&event).await.expect(200);
+        app.deliver(&event).await.expect(200);
+        app.event_in_state(stripe::id(&event), "processed").await;
+        app.deliver_signed(b"{}", None).await.expect_problem(400, "signature_missing");
+        let invented = stripe::event(&format!("invented.{}", customer.id), &json!({ "id": customer.id }));
+        app.deliver(&invented).await.expect(200);
+        app.request("GET", &format!("/nowhere/{}", customer.id), &[], None).await.expect(404);
+        app.request("BREW", &format!("/api/v1/holds/{}/capture", customer.id), &[], None).await;
+
+        let expected = documented_metrics();
+        assert!(expected.len() > 25);
+        let is_postgres = app.app.db.is_postgres();
+        let expected = expected.iter().filter(|name| !RARE.contains(name) && (is_postgres || !OF_A_BROKER.contains(name)));
+        let expected: Vec<_> = expected.collect();
+        // Gauges are read every few seconds.
+        let metrics = wait::until("every metric is there", || async {
+            let (content_type, metrics) = text(app, "/metrics").await;
+            assert!(content_type.starts_with("text/plain"), "{content_type}");
+            expected.iter().all(|name| metrics.contains(&format!("\n# TYPE {name} "))).then_some(metrics)
+        })
+        .await;
+        let account = customer.id.strip_prefix("cst_").unwrap();
+        let stripe_body = stripe_customer.strip_prefix("cus_").unwrap();
+        for secret in [account, stripe_body, stripe::id(&event), &customer.api_key, "@example.com", "invented", "nowhere", "BREW"] {
+            assert!(!metrics.contains(secret), "{secret} is in the metrics");
+        }
+        assert!(metrics.contains("process_resident_memory_bytes"));
+        for line in [
+            r#"bursar_http_requests_total{route="create_usage",method="POST",status="402"} 1"#,
+            r#"bursar_webhooks_duplicate_total{type="invoice.paid"} 1"#,
+            r#"bursar_webhooks_refused_total{code="signature_missing"} 1"#,
+            r#"bursar_webhooks_received_total{source="stripe",type="other"} 1"#,
+            r#"bursar_customers_onboarded_total{source="direct"} 1"#,
+            r#"bursar_credits_granted_total{source="signup"} 5"#,
+            r#"bursar_credits_granted_total{source="stripe"} 60"#,
+            r#"bursar_credits_spent_total{source="usage"} 1"#,
+            r#"bursar_ledger_commands_refused_total{reason="insufficient_credits"} 1"#,
+            "bursar_ledger_commands_replayed_total 1",
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line} is not among\n{metrics}");
+        }
+    }
+}
+
+#[test]
+fn every_metric_has_a_unit_in_its_name_and_the_rare_ones_exist() {
+    let names = documented_metrics();
+    for name in &names {
+        assert!(name.starts_with("bursar_"), "{name}");
+    }
+    for name in RARE.iter().chain(&OF_A_BROKER) {
+        assert!(names.contains(name), "{name}");
+    }
+}

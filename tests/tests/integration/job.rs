@@ -1,0 +1,173 @@
+//! Jobs: made once, kept over a stop, given up with a reason, deleted in the end.
+
+mod lease;
+
+use crate::scene::{
+    PERIOD, SIGNUP, act, attempts, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
+    jobs_of_stream, look, now_ms, on_both, sql, stream_of, stripe_customer, undecidable_invoice,
+};
+use bursar_engine::ids::JobId;
+use bursar_engine::job::{Job, JobKind, JobState, NewJob};
+use bursar_engine::store::job::job_insert_many;
+use bursar_tests::{TestApp, TestCustomer, both, stripe};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// A job that settles a customer's account, in a stream of its own if none is given.
+fn settle(customer: &TestCustomer, stream: Option<&str>, run_at_ms: i64) -> NewJob {
+    let args = json!({ "customer": customer.id }).to_string();
+    NewJob { stream_key: stream.map(str::to_owned), ..NewJob::new(JobKind::AccountSettle, args, run_at_ms) }
+}
+
+/// Inserts jobs in one transaction and tells nobody. Gives those that were new and are not ended.
+async fn insert(app: &TestApp, jobs: &[NewJob]) -> Vec<JobId> {
+    let tx = app.app.db.begin().await.unwrap();
+    let wakes = job_insert_many(&tx, jobs, now_ms()).await.unwrap();
+    tx.commit().await.unwrap();
+    wakes.into_iter().map(|wake| wake.job_id).collect()
+}
+
+both! {
+    async fn a_unique_key_makes_one_job_however_often_and_by_whomever_it_is_asked_for(app: &TestApp) {
+        let customer = app.onboard().await;
+        let asked = |key: &str| {
+            let job = settle(&customer, Some("a stream of settlements"), now_ms() + HOUR_MS);
+            NewJob { unique_key: Some(key.to_owned()), ..job }
+        };
+        // Twice in one statement, by many at once, and once more afterwards.
+        let twice = insert(app, &[asked("first"), asked("first"), asked("second")]).await;
+        assert_eq!(twice.len(), 2);
+        let asked_at_once = (0..8).map(|_| [asked("third"), asked("first")]).collect::<Vec<_>>();
+        let at_once = join_all(asked_at_once.iter().map(|jobs| insert(app, jobs))).await;
+        assert_eq!(at_once.concat().len(), 1, "{at_once:?}");
+        assert!(insert(app, &[asked("third")]).await.is_empty());
+
+        let jobs = jobs_of_stream(app, "a stream of settlements").await;
+        let keys: Vec<_> = jobs.iter().filter_map(|job| job.unique_key.as_deref()).collect();
+        assert_eq!(keys, ["first", "second", "third"]);
+        app.verify().await;
+    }
+
+    async fn a_job_of_an_unknown_kind_is_dead_with_a_reason_and_its_stream_waits_for_a_person(app: &TestApp) {
+        let customer = app.onboard().await;
+        let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
+        let [unknown, next] = [&jobs[0].id, &jobs[1].id];
+        insert(app, &jobs).await;
+        // A newer node stored it, and it is due.
+        let due = now_ms() - DAY_MS;
+        sql(app, &format!("UPDATE jobs SET kind = 'moon.landing', run_at_ms = {due} WHERE id = '{unknown}'")).await;
+
+        let dead = job_in_state(app, unknown, JobState::Dead).await;
+        assert_eq!((dead.attempt, dead.rescues), (1, 0));
+        assert_eq!(dead.last_error.unwrap(), "this version knows no job of kind moon.landing");
+        let stream = look(app, "/admin/v1/streams/mixed").await;
+        let reason = "a job of this stream is dead and what follows depends on it";
+        assert_eq!(stream["stream"]["paused_reason"], reason);
+        assert_eq!(stream["head"]["id"], next.as_str());
+        let shown = look(app, &format!("/admin/v1/jobs/{next}")).await;
+        assert_eq!(shown["why"], format!("Its stream is paused: {reason}."));
+        assert_eq!(job(app, next).await.attempt, 0);
+
+        // The person decides to go on without it.
+        app.admin("POST", "/admin/v1/streams/mixed/resume", None).await.expect(200);
+        job_in_state(app, next, JobState::Succeeded).await;
+        assert_eq!(job(app, unknown).await.state, JobState::Dead);
+        app.verify().await;
+    }
+
+    async fn a_job_that_cannot_read_its_arguments_is_tried_again_and_tells_why(app: &TestApp) {
+        let mut unreadable = NewJob::new(JobKind::AccountSettle, "[]".to_owned(), now_ms() - DAY_MS);
+        unreadable.stream_key = Some("unreadable".to_owned());
+        insert(app, std::slice::from_ref(&unreadable)).await;
+        let dead = job_in_state(app, &unreadable.id, JobState::Dead).await;
+        assert_eq!(dead.attempt, JobKind::AccountSettle.attempts_max());
+        assert!(dead.last_error.unwrap().contains("arguments of a job"));
+        assert_eq!(attempts(app, &unreadable.id).await.len(), 20);
+    }
+
+    async fn retention_deletes_what_ended_long_ago_and_keeps_what_is_dead_or_young(app: &TestApp) {
+        let customer = app.onboard().await;
+        let stripe_customer = stripe_customer();
+        let stream = stream_of(&stripe_customer);
+        let [granted, young] = [0; 2].map(|_| invoice_paid(&stripe_customer, Some(&customer)));
+        let ignored = stripe::event("customer.created", &json!({ "id": stripe_customer, "object": "customer" }));
+        let dead = undecidable_invoice("cus_of_another_stream", &app.onboard().await);
+        for event in [&granted, &young, &ignored] {
+            deliver_until(app, event, "processed").await;
+        }
+        deliver_until(app, &dead, "dead").await;
+        act(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
+        let skipped = invoice_paid(&stripe_customer, Some(&customer));
+        app.deliver(&skipped).await.expect(200);
+        act(app, &format!("/admin/v1/streams/{stream}/skip"), "not wanted").await.expect(200);
+        app.admin("POST", &format!("/admin/v1/streams/{stream}/resume"), None).await.expect(200);
+
+        let mut old = Vec::new();
+        for event in [&granted, &ignored, &skipped, &dead] {
+            old.push(job_of(app, event).await.id);
+        }
+        let ids = old.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",");
+        let ended = now_ms() - 91 * DAY_MS;
+        sql(app, &format!("UPDATE jobs SET finished_at_ms = {ended} WHERE id IN ({ids})")).await;
+        let retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms() - DAY_MS);
+        insert(app, std::slice::from_ref(&retention)).await;
+        job_in_state(app, &retention.id, JobState::Succeeded).await;
+
+        let shown = async |event: &Value| {
+            app.admin("GET", &format!("/admin/v1/events/{}", stripe::id(event)), None).await
+        };
+        for event in [&granted, &ignored, &skipped] {
+            shown(event).await.expect_problem(404, "not_found");
+        }
+        for id in &old[..3] {
+            app.admin("GET", &format!("/admin/v1/jobs/{id}"), None).await.expect_problem(404, "not_found");
+            assert!(attempts(app, id).await.is_empty());
+        }
+        assert_eq!(shown(&dead).await.expect(200)["attempts"].as_array().unwrap().len(), 1);
+        assert_eq!(shown(&young).await.expect(200)["event"]["state"], "processed");
+
+        // What it brought stays, and stays brought once, even if Stripe sends it after all that time.
+        assert_eq!(app.deliver(&granted).await.expect(200)["duplicate"], false);
+        app.event_in_state(stripe::id(&granted), "processed").await;
+        assert_eq!(app.balance(&customer).await, SIGNUP + 2 * PERIOD);
+        app.verify().await;
+    }
+}
+
+on_both! {
+    async fn a_stop_in_good_order_uses_up_no_attempt_of_what_waits_or_runs(backend: Backend) {
+        let app = TestApp::start_with(backend, |config| {
+            config.jobs.workers_max = 2;
+            config.jobs.backoff_base_ms = HOUR_MS;
+        })
+        .await;
+        let failed = invoice_paid(&stripe_customer(), None);
+        app.deliver(&failed).await.expect(200);
+        failed_times(&app, &failed, 1).await;
+        let mut events = Vec::new();
+        for _ in 0..10 {
+            let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+            events.extend((0..5).map(|_| invoice_paid(&stripe_customer, Some(&customer))));
+        }
+        for answer in join_all(events.iter().map(|event| app.deliver(event))).await {
+            answer.expect(200);
+        }
+
+        // Two at a time are worked on; the others wait for a worker or for their turn.
+        let (config, folder) = app.halt().await;
+        let app = TestApp::start_on(config, folder).await;
+        for event in &events {
+            app.event_in_state(stripe::id(event), "processed").await;
+            let Job { id, attempt, rescues, .. } = job_of(&app, event).await;
+            let outcomes: Vec<_> = attempts(&app, &id).await.into_iter().map(|attempt| attempt.outcome).collect();
+            assert_eq!((attempt, rescues, outcomes), (1, 0, vec!["done".to_owned()]));
+        }
+        let waiting = job_of(&app, &failed).await;
+        assert_eq!((waiting.state, waiting.attempt, waiting.rescues), (JobState::Available, 1, 0));
+        app.verify().await;
+        app.stop().await;
+    }
+}

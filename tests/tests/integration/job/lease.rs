@@ -1,0 +1,176 @@
+//! Leases and epochs: who may work on a stream, and whose results count.
+//!
+//! Nodes that the application does not know of are played by calling the engine with a time at which
+//! a job is due that the application finds due only in a day.
+
+use super::{DAY_MS, HOUR_MS, insert, settle};
+use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, others_go_on, sql};
+use bursar_engine::ids::JobId;
+use bursar_engine::job::{Backoff, Claimed, JobFinish, JobState, Outcome, finish};
+use bursar_engine::ledger::{Account, Command, GrantKind, Op, decide};
+use bursar_engine::store::account::{AccountWrite, account_find, entry_list};
+use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::store::stream::stream_find;
+use bursar_engine::work;
+use bursar_tests::{TestApp, TestCustomer, both};
+use futures_util::future::join_all;
+use std::collections::BTreeSet;
+
+const LEASE_MS: i64 = 30_000;
+
+/// A job that is due in a day, in a stream of its own.
+async fn job_for_tomorrow(app: &TestApp, customer: &TestCustomer) -> (String, JobId) {
+    let new = settle(customer, None, now_ms() + DAY_MS);
+    insert(app, std::slice::from_ref(&new)).await;
+    (new.stream(), new.id)
+}
+
+/// Claims as a node at a time at which the job is due.
+async fn claim(app: &TestApp, stream: &str, node: &str, now_ms: i64) -> Option<Claimed> {
+    work::claim(&app.app.db, &[stream.to_owned()], node, now_ms, LEASE_MS).await.unwrap().pop()
+}
+
+fn end(claimed: &Claimed, outcome: Outcome) -> JobFinish {
+    finish(claimed, outcome, Backoff::default(), claimed.started_at_ms + 1, 0.0)
+}
+
+async fn commit(app: &TestApp, units: &[Unit]) -> Vec<UnitResult> {
+    commit_units(&app.app.db, units, "a-node", now_ms()).await.unwrap()
+}
+
+async fn account(app: &TestApp, customer: &TestCustomer) -> (Account, usize) {
+    let id = customer_id(customer);
+    let entries = entry_list(app.app.db.read(), &id, None, 1_000).await.unwrap();
+    (account_find(app.app.db.read(), &id).await.unwrap().unwrap(), entries.len())
+}
+
+/// Seven credits for a customer, and the ends of attempts that bring them.
+async fn grant(app: &TestApp, customer: &TestCustomer, key: &str, finishes: Vec<JobFinish>) -> Unit {
+    let current = account(app, customer).await.0;
+    let op = Op::Grant { kind: GrantKind::Promotional, amount: 7, expires_at_ms: None };
+    let decision = decide(&current, &Command::internal(op, "system", key.to_owned()), now_ms()).unwrap();
+    let write = AccountWrite {
+        customer_id: customer_id(customer),
+        expected_version: current.version,
+        account: decision.account,
+        entries: decision.entries,
+        now_ms: now_ms(),
+    };
+    Unit { account: Some(write), finishes, effects: Vec::new() }
+}
+
+both! {
+    async fn a_lease_of_a_dead_node_is_taken_over_when_it_ends_and_not_before(app: &TestApp) {
+        let customer = app.onboard().await;
+        let (stream, id) = job_for_tomorrow(app, &customer).await;
+        // A node took the job a minute ago and died. Its lease lasts for another hour.
+        let (due, until) = (now_ms() - 60_000, now_ms() + HOUR_MS);
+        sql(app, &format!("UPDATE jobs SET state = 'running', run_at_ms = {due} WHERE id = '{id}'")).await;
+        let taken = format!("owner = 'a-dead-node', epoch = 41, lease_until_ms = {until}");
+        sql(app, &format!("UPDATE streams SET {taken} WHERE key = '{stream}'")).await;
+        others_go_on(app).await;
+        let leased = stream_find(app.app.db.read(), &stream).await.unwrap().unwrap();
+        assert_eq!((leased.owner.as_deref(), leased.epoch), (Some("a-dead-node"), 41));
+        let why = app.admin("GET", &format!("/admin/v1/jobs/{id}"), None).await.expect(200)["why"].clone();
+        assert_eq!(why, "It is being worked on by a-dead-node.");
+
+        sql(app, &format!("UPDATE streams SET lease_until_ms = {} WHERE key = '{stream}'", now_ms() - 1)).await;
+        let done = job_in_state(app, &id, JobState::Succeeded).await;
+        assert_eq!((done.attempt, done.rescues), (1, 1), "a death is a rescue, not an attempt");
+        let attempts = attempts(app, &id).await;
+        assert_eq!(attempts.len(), 1, "{attempts:#?}");
+        assert_eq!((attempts[0].epoch, attempts[0].attempt, attempts[0].outcome.as_str()), (42, 1, "done"));
+        assert_ne!(attempts[0].node, "a-dead-node");
+        app.verify().await;
+    }
+
+    async fn a_result_under_an_old_epoch_is_fenced_and_changes_nothing(app: &TestApp) {
+        let customer = app.onboard().await;
+        let bystander = app.onboard().await;
+        // The customer's actor knows the account by now.
+        app.spend(&customer, 1, "before").await.expect(200);
+        let (stream, id) = job_for_tomorrow(app, &customer).await;
+        let tomorrow = now_ms() + DAY_MS + HOUR_MS;
+        let old = claim(app, &stream, "old-node", tomorrow).await.unwrap();
+        assert!(claim(app, &stream, "new-node", tomorrow + LEASE_MS).await.is_none(), "the lease still lasts");
+        let new = claim(app, &stream, "new-node", tomorrow + LEASE_MS + 1).await.unwrap();
+        assert_eq!((old.epoch + 1, new.job.attempt, new.job.rescues), (new.epoch, 0, 1));
+
+        let before = account(app, &customer).await;
+        let late = grant(app, &customer, "late", vec![end(&old, Outcome::Done)]).await;
+        let harmless = grant(app, &bystander, "harmless", Vec::new()).await;
+        let results = commit(app, &[late.clone(), harmless]).await;
+        let [UnitResult::Fenced(streams), UnitResult::Committed(_)] = results.as_slice() else {
+            panic!("{results:?}");
+        };
+        assert_eq!(streams, std::slice::from_ref(&stream));
+        assert_eq!(account(app, &customer).await, before);
+        assert_eq!(job(app, &id).await.state, JobState::Running);
+        assert!(attempts(app, &id).await.is_empty());
+        assert_eq!(app.balance(&bystander).await, SIGNUP + 7, "the rest of the batch is committed");
+
+        let valid = grant(app, &customer, "valid", vec![end(&new, Outcome::Done)]).await;
+        assert!(matches!(commit(app, std::slice::from_ref(&valid)).await[0], UnitResult::Committed(_)));
+        // Its own epoch is over as well once the result is in.
+        for again in [valid, late] {
+            assert!(matches!(commit(app, &[again]).await[0], UnitResult::Fenced(_)));
+        }
+        assert_eq!(account(app, &customer).await.1, before.1 + 1);
+        assert_eq!(job(app, &id).await.state, JobState::Succeeded);
+        assert_eq!(attempts(app, &id).await.len(), 1);
+        // The actor's idea of the account is out of date; it finds out.
+        app.spend(&customer, 1, "after").await.expect(200);
+        assert_eq!(app.balance(&customer).await, SIGNUP - 1 + 7 - 1);
+        app.verify().await;
+    }
+
+    async fn claims_at_the_same_time_never_both_get_a_stream(app: &TestApp) {
+        let customer = app.onboard().await;
+        for round in 1..=5 {
+            let mut streams = Vec::new();
+            for _ in 0..20 {
+                streams.push(job_for_tomorrow(app, &customer).await.0);
+            }
+            let tomorrow = now_ms() + DAY_MS + HOUR_MS;
+            let nodes = ["a", "b", "c", "d"];
+            let claims = nodes.map(|node| work::claim(&app.app.db, &streams, node, tomorrow, LEASE_MS));
+            let mut got = Vec::new();
+            for (node, claimed) in nodes.iter().zip(join_all(claims).await) {
+                for claimed in claimed.unwrap() {
+                    let owner = stream_find(app.app.db.read(), &claimed.job.stream_key).await.unwrap().unwrap().owner;
+                    assert_eq!((owner.as_deref(), claimed.epoch), (Some(*node), 1), "round {round}");
+                    got.push(claimed.job.stream_key);
+                }
+            }
+            assert_eq!(got.len(), streams.len(), "each stream was got once");
+            assert_eq!(got.into_iter().collect::<BTreeSet<_>>(), streams.into_iter().collect());
+        }
+    }
+
+    async fn a_snooze_uses_up_no_attempt_however_often(app: &TestApp) {
+        let customer = app.onboard().await;
+        let (stream, id) = job_for_tomorrow(app, &customer).await;
+        let mut at = now_ms() + DAY_MS;
+        let attempts_max = job(app, &id).await.attempts_max;
+        for snoozes in 1..=attempts_max + 5 {
+            at += HOUR_MS;
+            let claimed = claim(app, &stream, "a-node", at).await.unwrap();
+            let until_ms = at + HOUR_MS;
+            let finishes = vec![end(&claimed, Outcome::Snooze { until_ms })];
+            let result = commit(app, &[Unit { finishes, ..Unit::default() }]).await.remove(0);
+            let UnitResult::Committed(wakes) = result else { panic!("{result:?}") };
+            assert_eq!((wakes[0].attempt, wakes[0].run_at_ms), (0, until_ms));
+            let snoozed = job(app, &id).await;
+            assert_eq!((snoozed.state, snoozed.attempt, snoozed.run_at_ms), (JobState::Available, 0, until_ms));
+            assert!(claim(app, &stream, "a-node", until_ms - 1).await.is_none(), "it is not yet time");
+            assert_eq!(attempts(app, &id).await.len() as i64, snoozes);
+        }
+        let claimed = claim(app, &stream, "a-node", at + HOUR_MS).await.unwrap();
+        let finishes = vec![end(&claimed, Outcome::Done)];
+        assert!(matches!(commit(app, &[Unit { finishes, ..Unit::default() }]).await[0], UnitResult::Committed(_)));
+        let done = job(app, &id).await;
+        assert_eq!((done.state, done.attempt, done.rescues), (JobState::Succeeded, 1, 0));
+        let recorded = attempts(app, &id).await;
+        assert!(recorded.iter().all(|attempt| attempt.attempt == 1), "{recorded:#?}");
+    }
+}

@@ -1,0 +1,145 @@
+//! Signing up.
+
+use crate::database::{number, tables_with};
+use crate::snapshot::scrubbed;
+use bursar_engine::api_key::secret_hash;
+use bursar_tests::app::{Answer, unique};
+use bursar_tests::{TestApp, TestCustomer, both};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+const CUSTOMERS: &str = "SELECT COUNT(*) FROM customers";
+
+async fn sign_up(app: &TestApp, body: &Value) -> Answer {
+    app.request("POST", "/api/v1/customers/onboard", &[], Some(body)).await
+}
+
+fn person(email: &str) -> Value {
+    json!({ "email": email, "name": "Ada Lovelace", "source": "direct" })
+}
+
+both! {
+    async fn signing_up_gives_a_key_five_credits_and_the_trial(app: &TestApp) {
+        let made = sign_up(app, &person("ada@example.com")).await.expect(201);
+        insta::assert_json_snapshot!(scrubbed(&made), @r#"
+        {
+          "api_key": "bsk_…",
+          "customer": {
+            "created_at": "[time]",
+            "credit_balance": 5,
+            "email": "ada@example.com",
+            "has_payment_method": false,
+            "id": "cst_…",
+            "name": "Ada Lovelace",
+            "plan": "trial",
+            "source": "direct",
+            "stripe_customer_id": null
+          }
+        }
+        "#);
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let customer = TestCustomer { id: text(&made["customer"]["id"]), api_key: text(&made["api_key"]) };
+        let me = app.call(&customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+        assert_eq!(me, made["customer"]);
+        app.spend(&customer, 5, "all").await.expect(200);
+        app.verify().await;
+    }
+
+    async fn what_is_given_is_trimmed_and_kept_and_the_source_is_direct_if_not_given(app: &TestApp) {
+        for source in ["direct", "marketplace", "early_access"] {
+            let body = json!({ "email": format!("{source}@example.com"), "name": "Ada", "source": source });
+            assert_eq!(sign_up(app, &body).await.expect(201)["customer"]["source"], source);
+        }
+        let name = "é".repeat(200);
+        let made = sign_up(app, &json!({ "email": " Grace@Example.com ", "name": format!(" {name} ") })).await.expect(201);
+        assert_eq!(made["customer"]["email"], "Grace@Example.com");
+        assert_eq!(made["customer"]["name"], name);
+        assert_eq!(made["customer"]["source"], "direct");
+    }
+
+    async fn an_address_in_another_case_is_the_same_customer(app: &TestApp) {
+        sign_up(app, &person("Ada@Example.com")).await.expect(201);
+        for same in ["ada@example.com", "ADA@EXAMPLE.COM", " Ada@Example.com"] {
+            let answer = sign_up(app, &person(same)).await;
+            answer.expect_problem(409, "customer_exists");
+            insta::assert_json_snapshot!(answer.body, @r#"
+            {
+              "code": "customer_exists",
+              "detail": "a customer with this e-mail address exists already",
+              "status": 409,
+              "title": "Conflict",
+              "type": "about:blank"
+            }
+            "#);
+        }
+        assert_eq!(number(app, CUSTOMERS, []).await, 1);
+        assert_eq!(number(app, "SELECT COUNT(*) FROM api_keys", []).await, 1);
+        assert_eq!(number(app, "SELECT COUNT(*) FROM ledger_entries", []).await, 1);
+    }
+
+    async fn twenty_signups_at_once_with_one_address_make_one_customer(app: &TestApp) {
+        let body = person("ada@example.com");
+        let answers = join_all((0..20).map(|_| sign_up(app, &body))).await;
+        assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+        for answer in answers.iter().filter(|answer| answer.status != 201) {
+            answer.expect_problem(409, "customer_exists");
+        }
+        assert_eq!(number(app, CUSTOMERS, []).await, 1);
+        assert_eq!(number(app, "SELECT COUNT(*) FROM accounts", []).await, 1);
+        app.verify().await;
+    }
+
+    async fn what_is_no_person_is_refused_and_makes_no_customer(app: &TestApp) {
+        let good = "ada@example.com";
+        let emails = [
+            "", " ", "ada", "ada@", "@example.com", "ada@example", "Ada <ada@example.com>", "a b@example.com",
+            "ada@example.com, eve@example.com", "ada\u{0}@example.com", "ada@exa mple.com",
+        ];
+        let mut refused: Vec<(Value, &str)> = emails.iter().map(|email| (person(email), "invalid_email")).collect();
+        refused.push((person(&format!("{}@example.com", "a".repeat(300))), "invalid_email"));
+        for name in ["", "  ", "a\u{0}b", "a\nb", &"x".repeat(201)] {
+            refused.push((json!({ "email": good, "name": name }), "invalid_name"));
+        }
+        for body in [
+            json!({ "email": good, "name": "Ada", "source": "stolen" }),
+            json!({ "email": good, "name": "Ada", "source": "Direct" }),
+            json!({ "email": good, "name": "Ada", "plan": "pro" }),
+            json!({ "email": good, "name": "Ada", "credit_balance": 1_000 }),
+            json!({ "email": good }),
+            json!({ "name": "Ada" }),
+            json!({ "email": null, "name": "Ada" }),
+            json!({ "email": 7, "name": "Ada" }),
+            json!({ "email": [good], "name": "Ada" }),
+            json!([]),
+            json!("ada@example.com"),
+            json!(null),
+        ] {
+            refused.push((body, "invalid_body"));
+        }
+        for (body, code) in refused {
+            let answer = sign_up(app, &body).await;
+            assert_eq!((answer.status, answer.code()), (400, code), "{body} was answered {}", answer.body);
+            assert_eq!(answer.content_type, "application/problem+json");
+        }
+        assert_eq!(number(app, CUSTOMERS, []).await, 0);
+        assert_eq!(number(app, "SELECT COUNT(*) FROM audit_log", []).await, 0);
+    }
+
+    async fn a_raw_key_is_nowhere_in_the_database_nor_on_the_disk(app: &TestApp) {
+        let customer = app.onboard().await;
+        let second = app.call(&customer, "POST", "/api/v1/api-keys", &unique(), Some(&json!({ "name": "ci" }))).await;
+        let second = second.expect(201)["key"].as_str().unwrap().to_owned();
+        for key in [&customer.api_key, &second] {
+            // The search itself works: what is kept of a key is found where it belongs.
+            assert_eq!(tables_with(app, &secret_hash(key)).await, ["api_keys"]);
+            assert_eq!(tables_with(app, key).await, Vec::<String>::new());
+            assert_eq!(tables_with(app, &key[12..]).await, Vec::<String>::new(), "a key without its first characters");
+            for file in std::fs::read_dir(&app.config.data_dir).unwrap() {
+                let path = file.unwrap().path();
+                let bytes = std::fs::read(&path).unwrap();
+                let is_in = bytes.windows(key.len()).any(|window| window == key.as_bytes());
+                assert!(!is_in, "the raw key is in {}", path.display());
+            }
+        }
+    }
+}

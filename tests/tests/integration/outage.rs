@@ -1,0 +1,200 @@
+//! The database goes away and comes back; and a SQLite database serves one process only.
+
+use crate::broker::Behind;
+use crate::private::Private;
+use crate::scene::{PERIOD, SIGNUP, customer_id, deliver_until, invoice_paid, stripe_customer};
+use bursar::app::App;
+use bursar_actors::Role;
+use bursar_engine::clock::Clock;
+use bursar_engine::config::Config;
+use bursar_engine::ledger::EntryKind;
+use bursar_engine::store::account::entry_list;
+use bursar_services::Postgres;
+use bursar_tests::app::Answer;
+use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
+use futures_util::future::join_all;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// An application on a Postgres of its own. Waits are short, because here they are all waited out.
+async fn on_private_postgres(change: impl FnOnce(&mut Config)) -> (Private<Postgres>, TestApp) {
+    let postgres = Private::start(Postgres::start).await;
+    let url = postgres.run(|postgres| postgres.create_database("bursar")).await;
+    let app = TestApp::start_with(Backend::Production, |config| {
+        config.database_url = url;
+        config.database.acquire_timeout_ms = 500;
+        config.ledger.timeout_ms = 3_000;
+        change(config);
+    })
+    .await;
+    (postgres, app)
+}
+
+/// Asserts that an answer is good, or asks to come again. True if it is good.
+fn is_good(answer: &Answer) -> bool {
+    if answer.status == 200 {
+        return true;
+    }
+    assert!(answer.status == 503 && ["unavailable", "timeout"].contains(&answer.code()), "{answer:?}");
+    assert!(answer.retry_after.is_some(), "{answer:?}");
+    false
+}
+
+/// What goes on while the database comes and goes.
+#[derive(Default)]
+struct Load {
+    spent: AtomicUsize,
+    granted: AtomicUsize,
+    refused: AtomicUsize,
+    enough: AtomicBool,
+}
+
+impl Load {
+    /// Spends one credit under one key after the other, each until it is answered.
+    async fn spend(&self, app: &TestApp, customer: &TestCustomer, name: &str) {
+        let mut number = 0;
+        while !self.enough.load(Ordering::SeqCst) {
+            wait::until("a debit is answered", || async {
+                let answer = app.spend(customer, 1, &format!("{name}-{number}")).await;
+                self.came_again(is_good(&answer))
+            })
+            .await;
+            self.spent.fetch_add(1, Ordering::SeqCst);
+            number += 1;
+        }
+    }
+
+    /// Delivers one payment after the other, each until it is taken.
+    async fn deliver(&self, app: &TestApp, customer: &TestCustomer, stripe_customer: &str) {
+        while !self.enough.load(Ordering::SeqCst) {
+            let event = invoice_paid(stripe_customer, Some(customer));
+            wait::until("an event is taken", || async { self.came_again(is_good(&app.deliver(&event).await)) }).await;
+            app_has(app, &event).await;
+            self.granted.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn came_again(&self, good: bool) -> Option<()> {
+        if !good {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+        }
+        good.then_some(())
+    }
+
+    /// The database is killed, asked for in vain, and started again.
+    async fn outage(&self, app: &TestApp, postgres: &Private<Postgres>) {
+        let goal = self.spent.load(Ordering::SeqCst) + 20;
+        self.until("debits are answered", |load| load.spent.load(Ordering::SeqCst) >= goal).await;
+        let refused = self.refused.load(Ordering::SeqCst);
+        postgres.run(Postgres::kill).await;
+        self.until("requests are refused", |load| load.refused.load(Ordering::SeqCst) >= refused + 4).await;
+        for path in ["/health", "/health/ready"] {
+            let answer = app.request("GET", path, &[], None).await;
+            assert_eq!((answer.status, &answer.body["status"]), (503, &"down".into()), "{path} {}", answer.body);
+        }
+        assert_eq!(app.request("GET", "/health/live", &[], None).await.status, 200);
+        let listed = app.admin("GET", "/admin/v1/events", None).await;
+        assert!(!is_good(&listed), "{listed:?}");
+
+        postgres.run(Postgres::start_again).await;
+        wait::until("the application is ready again", || async {
+            (app.request("GET", "/health/ready", &[], None).await.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        wait::until(what, || async { holds(self).then_some(()) }).await;
+    }
+}
+
+/// Waits until an event that was taken is processed; the database may be away meanwhile.
+async fn app_has(app: &TestApp, event: &serde_json::Value) {
+    wait::until("an event that was taken is processed", || async {
+        (app.event(stripe::id(event)).await["event"]["state"] == "processed").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_killed_twice_under_load_costs_nothing_but_time() {
+    let (postgres, app) = on_private_postgres(|_| {}).await;
+    let (spender, payer, stripe_customer) = (app.onboard_with(100_000).await, app.onboard().await, stripe_customer());
+    let load = Load::default();
+    let outages = async {
+        load.outage(&app, &postgres).await;
+        load.outage(&app, &postgres).await;
+        let (spent, granted) = (load.spent.load(Ordering::SeqCst), load.granted.load(Ordering::SeqCst));
+        load.until("work goes on", |load| {
+            load.spent.load(Ordering::SeqCst) > spent + 20 && load.granted.load(Ordering::SeqCst) > granted
+        })
+        .await;
+        load.enough.store(true, Ordering::SeqCst);
+    };
+    let names = ["a", "b", "c", "d"];
+    let spending = join_all(names.iter().map(|name| load.spend(&app, &spender, name)));
+    tokio::join!(outages, spending, load.deliver(&app, &payer, &stripe_customer));
+
+    let spent = load.spent.load(Ordering::SeqCst);
+    let entries = entry_list(app.app.db.read(), &customer_id(&spender), None, u64::from(u32::MAX)).await.unwrap();
+    let debits: Vec<_> = entries.iter().filter(|entry| entry.kind == EntryKind::Debit).collect();
+    assert_eq!(debits.len(), spent, "every answered debit is in the ledger once, and no other is");
+    let keys: BTreeSet<_> = debits.iter().filter_map(|entry| entry.idempotency_key.as_deref()).collect();
+    assert_eq!(keys.len(), spent);
+    let count = |number: usize| i64::try_from(number).unwrap();
+    assert_eq!(app.balance(&spender).await, SIGNUP + 100_000 - count(spent));
+    let granted = load.granted.load(Ordering::SeqCst);
+    assert_eq!(app.balance(&payer).await, SIGNUP + PERIOD * count(granted));
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_come_while_the_database_is_away_do_not_stop_consumption() {
+    const PREFETCH: u16 = 4;
+    let (postgres, app) = on_private_postgres(|config| config.amqp.prefetch = PREFETCH).await;
+    let behind = Behind::of(&app).await;
+    let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+    deliver_until(&app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
+
+    // More than the broker hands out before the first is acknowledged, each of another stream.
+    postgres.run(Postgres::kill).await;
+    for stream in 0..3 * PREFETCH {
+        behind.announce(&format!("stripe:cus_{stream}"), "job_whatever", 0).await;
+    }
+    wait::until("the application has taken what it may", || async {
+        behind.queue(&behind.work_queue()).await.filter(|(messages, _)| *messages <= u32::from(2 * PREFETCH))
+    })
+    .await;
+    // A request that waits for the database in vain takes as long as what the messages led to.
+    for number in 0..4 {
+        assert!(!is_good(&app.spend(&customer, 1, &format!("in vain {number}")).await));
+    }
+    postgres.run(Postgres::start_again).await;
+
+    let event = invoice_paid(&stripe_customer, Some(&customer));
+    wait::until("an event is taken", || async { is_good(&app.deliver(&event).await).then_some(()) }).await;
+    app_has(&app, &event).await;
+    behind.until_consumed(&behind.work_queue()).await;
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_the_same_sqlite_folder_is_refused_in_clear_words() {
+    let app = TestApp::start(Backend::Embedded).await;
+    let customer = app.onboard().await;
+    let second = App::start(app.config.clone(), Role::All, Clock::System).await;
+    let refusal = format!("{:#}", second.err().unwrap());
+    let folder = app.config.data_dir.display().to_string();
+    assert!(refusal.contains("another bursar process uses the folder") && refusal.contains(&folder), "{refusal}");
+    assert!(refusal.contains("BURSAR_DATA_DIR") && refusal.contains("DATABASE_URL"), "it says what to do: {refusal}");
+    app.spend(&customer, 1, "the first goes on").await.expect(200);
+
+    // The folder is free again as soon as the first has stopped.
+    let (config, folder) = app.halt().await;
+    let app = TestApp::start_on(config, folder).await;
+    assert_eq!(app.balance(&customer).await, SIGNUP - 1);
+    app.verify().await;
+    app.stop().await;
+}

@@ -1,0 +1,269 @@
+//! Replays: a frozen set, previewed, run at a capped rate, paused, resumed, cancelled.
+
+mod dry_run;
+
+use crate::scene::{
+    PERIOD, SIGNUP, act, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream, look, on_both,
+    others_go_on, stripe_customer, subscription_told, undecidable_invoice,
+};
+use bursar_engine::job::{Job, JobState};
+use bursar_tests::app::Answer;
+use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
+use serde_json::{Value, json};
+
+/// A customer with payments that are dead until its subscription is told of.
+struct Dead {
+    customer: TestCustomer,
+    stripe_customer: String,
+    events: Vec<Value>,
+}
+
+async fn dead_payments(app: &TestApp, count: usize) -> Dead {
+    let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+    let events: Vec<_> = (0..count).map(|_| undecidable_invoice(&stripe_customer, &customer)).collect();
+    for event in &events {
+        deliver_until(app, event, "dead").await;
+    }
+    Dead { customer, stripe_customer, events }
+}
+
+impl Dead {
+    /// From now on a replay brings the credits.
+    async fn cause_is_removed(&self, app: &TestApp) {
+        deliver_until(app, &subscription_told(&self.stripe_customer, &self.customer), "processed").await;
+    }
+
+    async fn jobs(&self, app: &TestApp) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for event in &self.events {
+            jobs.push(job_of(app, event).await);
+        }
+        jobs
+    }
+}
+
+async fn prepare(app: &TestApp, request: &Value) -> Answer {
+    app.admin("POST", "/admin/v1/replays", Some(request)).await
+}
+
+/// Prepares a replay of everything that is dead; gives its id.
+async fn prepare_dead(app: &TestApp, rate: i64, dry_run: bool) -> String {
+    let filter = json!({ "state": "dead" });
+    let request = json!({ "filter": filter, "rate_per_second": rate, "dry_run": dry_run, "reason": "ticket 4711" });
+    prepare(app, &request).await.expect(201)["replay"]["id"].as_str().unwrap().to_owned()
+}
+
+async fn step(app: &TestApp, id: &str, step: &str) -> Answer {
+    app.admin("POST", &format!("/admin/v1/replays/{id}/{step}"), None).await
+}
+
+async fn replay(app: &TestApp, id: &str) -> Value {
+    look(app, &format!("/admin/v1/replays/{id}")).await["replay"].clone()
+}
+
+/// Waits until a condition holds for a replay; gives it.
+async fn replay_until(app: &TestApp, id: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    wait::until(&format!("the replay {what}"), || async {
+        let found = replay(app, id).await;
+        holds(&found).then_some(found)
+    })
+    .await
+}
+
+async fn items(app: &TestApp, id: &str) -> Vec<Value> {
+    look(app, &format!("/admin/v1/replays/{id}/items?limit=100")).await["data"].as_array().unwrap().clone()
+}
+
+fn all_are(items: &[Value], state: &str) -> bool {
+    items.iter().all(|item| item["state"] == state)
+}
+
+both! {
+    async fn a_preview_counts_and_shows_the_set_and_runs_nothing(app: &TestApp) {
+        let dead = dead_payments(app, 12).await;
+        dead.cause_is_removed(app).await;
+        let before = dead.jobs(app).await;
+        let filter = json!({
+            "state": "dead", "kind": "stripe.event", "event_type": "invoice.paid",
+            "stream": format!("stripe:{}", dead.stripe_customer), "error": "pro_undecidable",
+        });
+        let made = prepare(app, &json!({ "filter": filter, "reason": "ticket 4711" })).await.expect(201);
+        let shown = &made["replay"];
+        assert_eq!((&shown["state"], &shown["total"], &shown["done"]), (&"preview".into(), &12.into(), &0.into()));
+        assert_eq!(shown["rate_per_second"], 50, "the default");
+        let sample: Vec<_> = made["sample"].as_array().unwrap().iter().map(|job| &job["id"]).collect();
+        assert_eq!(sample, before[..10].iter().map(|job| job.id.as_str()).collect::<Vec<_>>());
+
+        others_go_on(app).await;
+        let id = shown["id"].as_str().unwrap();
+        assert_eq!(replay(app, id).await["state"], "preview");
+        let items = items(app, id).await;
+        assert!(all_are(&items, "waiting") && items.len() == 12, "{items:?}");
+        assert_eq!(dead.jobs(app).await, before);
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP);
+
+        // A filter that matches nothing is no mistake: the preview says so.
+        let none = json!({ "filter": { "state": "dead", "error": "no such error" }, "reason": "ticket 4711" });
+        assert_eq!(prepare(app, &none).await.expect(201)["replay"]["total"], 0);
+    }
+
+    async fn a_replay_runs_the_frozen_set_and_grants_each_payment_once(app: &TestApp) {
+        let dead = dead_payments(app, 4).await;
+        let id = prepare_dead(app, 1_000, false).await;
+        // What dies later is not in the set, and what is replayed by hand meanwhile is not done twice.
+        let later = dead_payments(app, 1).await;
+        dead.cause_is_removed(app).await;
+        later.cause_is_removed(app).await;
+        let by_hand = format!("/admin/v1/events/{}/replay", stripe::id(&dead.events[0]));
+        act(app, &by_hand, "one first").await.expect(200);
+        app.event_in_state(stripe::id(&dead.events[0]), "processed").await;
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + PERIOD);
+
+        assert_eq!(step(app, &id, "start").await.expect(200)["replay"]["state"], "running");
+        let done = replay_until(app, &id, "is done", |found| found["state"] == "done").await;
+        assert_eq!((&done["total"], &done["done"]), (&4.into(), &4.into()));
+        assert!(done["finished_at"].is_string());
+        for event in &dead.events {
+            app.event_in_state(stripe::id(event), "processed").await;
+        }
+        assert!(all_are(&items(app, &id).await, "replayed"));
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + 4 * PERIOD);
+        let left = later.jobs(app).await.remove(0);
+        assert_eq!((left.state, left.attempt), (JobState::Dead, 1));
+        assert_eq!(app.balance(&later.customer).await, SIGNUP);
+
+        // All of it once more: nothing happens twice.
+        let everything = json!({ "filter": { "event_type": "invoice.paid", "state": "succeeded" }, "reason": "again" });
+        let again = prepare(app, &everything).await.expect(201)["replay"]["id"].as_str().unwrap().to_owned();
+        step(app, &again, "start").await.expect(200);
+        replay_until(app, &again, "is done", |found| found["state"] == "done").await;
+        for job in dead.jobs(app).await {
+            job_in_state(app, &job.id, JobState::Succeeded).await;
+        }
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + 4 * PERIOD);
+        app.verify().await;
+    }
+
+    async fn a_replay_at_one_a_second_works_off_one_job_between_two_snoozes(app: &TestApp) {
+        let dead = dead_payments(app, 3).await;
+        dead.cause_is_removed(app).await;
+        let id = prepare_dead(app, 1, false).await;
+        step(app, &id, "start").await.expect(200);
+        replay_until(app, &id, "is done", |found| found["state"] == "done").await;
+        let run = jobs_of_stream(app, &format!("replay:{id}")).await.remove(0);
+        let rounds = attempts(app, &run.id).await;
+        let outcomes: Vec<_> = rounds.iter().map(|round| round.outcome.as_str()).collect();
+        assert_eq!(outcomes, ["snooze", "snooze", "snooze", "done"]);
+        assert_eq!((run.state, run.attempt), (JobState::Succeeded, 1));
+        // None was let go before its round.
+        for (event, round) in dead.events.iter().zip(&rounds) {
+            app.event_in_state(stripe::id(event), "processed").await;
+            let again = attempts(app, &job_of(app, event).await.id).await;
+            assert_eq!(again.len(), 2);
+            assert!(again[1].started_at_ms >= round.started_at_ms, "{again:#?} {round:#?}");
+        }
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + 3 * PERIOD);
+    }
+
+    async fn a_paused_replay_goes_on_where_it_stopped_and_a_cancelled_one_never(app: &TestApp) {
+        let dead = dead_payments(app, 6).await;
+        dead.cause_is_removed(app).await;
+        let id = prepare_dead(app, 1, false).await;
+        let conflict = async |steps: &[&str]| {
+            for name in steps {
+                step(app, &id, name).await.expect_problem(409, "replay_state");
+            }
+        };
+        conflict(&["pause", "resume"]).await;
+        step(app, &id, "start").await.expect(200);
+        conflict(&["start", "resume"]).await;
+        replay_until(app, &id, "has begun", |found| found["done"].as_i64() >= Some(1)).await;
+
+        assert_eq!(step(app, &id, "pause").await.expect(200)["replay"]["state"], "paused");
+        conflict(&["start", "pause"]).await;
+        let stream = format!("replay:{id}");
+        let run = jobs_of_stream(app, &stream).await.remove(0);
+        let ended = job_in_state(app, &run.id, JobState::Cancelled).await;
+        assert_eq!(ended.last_error.unwrap(), "the replay is paused");
+        let paused_at = replay(app, &id).await["done"].as_i64().unwrap();
+        others_go_on(app).await;
+        assert_eq!(replay(app, &id).await["done"], paused_at);
+        assert!(paused_at < 6, "there was nothing left to pause");
+
+        assert_eq!(step(app, &id, "resume").await.expect(200)["replay"]["state"], "running");
+        replay_until(app, &id, "has gone on", |found| found["done"].as_i64() > Some(paused_at)).await;
+        let cancelled = step(app, &id, "cancel").await.expect(200);
+        assert_eq!(cancelled["replay"]["state"], "cancelled");
+        assert!(cancelled["replay"]["finished_at"].is_string());
+        conflict(&["start", "pause", "resume", "cancel"]).await;
+        job_in_state(app, &jobs_of_stream(app, &stream).await[1].id, JobState::Cancelled).await;
+
+        // What ran stays; the rest is as dead as it was.
+        let items = items(app, &id).await;
+        let (mut replayed, mut waiting) = (0, 0);
+        for (item, event) in items.iter().zip(&dead.events) {
+            match item["state"].as_str().unwrap() {
+                "replayed" => {
+                    app.event_in_state(stripe::id(event), "processed").await;
+                    replayed += 1;
+                }
+                state => {
+                    let found = app.event(stripe::id(event)).await;
+                    assert_eq!((state, &found["event"]["state"]), ("waiting", &"dead".into()));
+                    waiting += 1;
+                }
+            }
+        }
+        assert!(replayed > paused_at && waiting > 0, "{items:?}");
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + replayed * PERIOD);
+        let steps = ["replay.create", "replay.start", "replay.pause", "replay.resume", "replay.cancel"];
+        assert_eq!(audited(app, &id).await, steps);
+        app.verify().await;
+    }
+
+    async fn a_replay_that_asks_for_nonsense_is_refused(app: &TestApp) {
+        let request = |rate: i64, reason: &str| {
+            json!({ "filter": { "state": "dead" }, "rate_per_second": rate, "reason": reason })
+        };
+        for rate in [0, 1_001, -1] {
+            prepare(app, &request(rate, "ticket 4711")).await.expect_problem(400, "invalid_rate");
+        }
+        for reason in ["", "   ", &"x".repeat(501)] {
+            prepare(app, &request(50, reason)).await.expect_problem(400, "invalid_reason");
+        }
+        let unknown_state = json!({ "filter": { "state": "sleepy" }, "reason": "ticket 4711" });
+        prepare(app, &unknown_state).await.expect_problem(400, "invalid_body");
+        let unknown_field = json!({ "filter": { "customer": "x" }, "reason": "ticket 4711" });
+        prepare(app, &unknown_field).await.expect_problem(400, "invalid_body");
+        let listed = look(app, "/admin/v1/replays").await;
+        assert_eq!(listed["data"], json!([]), "a refused replay is not stored");
+        for id in ["rpl_00000000000000000000000000", "nonsense"] {
+            step(app, id, "start").await.expect_problem(404, "not_found");
+        }
+    }
+}
+
+on_both! {
+    async fn a_running_replay_survives_a_restart_of_the_application(backend: Backend) {
+        let app = TestApp::start(backend).await;
+        let dead = dead_payments(&app, 4).await;
+        dead.cause_is_removed(&app).await;
+        let id = prepare_dead(&app, 1, false).await;
+        step(&app, &id, "start").await.expect(200);
+        replay_until(&app, &id, "has begun", |found| found["done"].as_i64() >= Some(1)).await;
+
+        let (config, folder) = app.halt().await;
+        let app = TestApp::start_on(config, folder).await;
+        let done = replay_until(&app, &id, "is done", |found| found["state"] == "done").await;
+        assert_eq!(done["done"], 4);
+        assert!(all_are(&items(&app, &id).await, "replayed"));
+        for event in &dead.events {
+            app.event_in_state(stripe::id(event), "processed").await;
+        }
+        let run = jobs_of_stream(&app, &format!("replay:{id}")).await;
+        assert_eq!((run.len(), run[0].attempt, run[0].rescues), (1, 1, 0), "{run:#?}");
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + 4 * PERIOD);
+        app.verify().await;
+        app.stop().await;
+    }
+}

@@ -1,0 +1,116 @@
+//! Dry runs: what a replay would do, without doing it.
+
+use super::{all_are, dead_payments, items, prepare, prepare_dead, replay_until, step};
+use crate::scene::{
+    PERIOD, SIGNUP, act, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream, look, stripe_customer,
+};
+use bursar_engine::job::{Job, JobState};
+use bursar_engine::store::account::{account_find, entry_list};
+use bursar_engine::store::customer::customer_find;
+use bursar_engine::store::subscription::subscription_list;
+use bursar_tests::{TestApp, TestCustomer, both, stripe};
+use serde_json::{Value, json};
+
+/// Everything stored about a customer, in a form that can be compared.
+async fn stored(app: &TestApp, customer: &TestCustomer) -> String {
+    let (db, id) = (app.app.db.read(), customer_id(customer));
+    let account = account_find(db, &id).await.unwrap();
+    let entries = entry_list(db, &id, None, 1_000).await.unwrap();
+    let row = customer_find(db, &id).await.unwrap();
+    let subscriptions = subscription_list(db, &id).await.unwrap();
+    format!("{account:#?} {entries:#?} {row:#?} {subscriptions:#?}")
+}
+
+/// Tries everything that is dead; gives the results in the order of the set.
+async fn tried(app: &TestApp) -> Vec<Value> {
+    let id = prepare_dead(app, 1_000, true).await;
+    step(app, &id, "start").await.expect(200);
+    let done = replay_until(app, &id, "is done", |found| found["state"] == "done").await;
+    assert_eq!((&done["dry_run"], &done["done"]), (&true.into(), &done["total"]));
+    let items = items(app, &id).await;
+    assert!(all_are(&items, "tried"), "{items:?}");
+    assert_eq!(audited(app, &id).await, ["replay.create", "replay.start"]);
+    items.into_iter().map(|item| item["result"].clone()).collect()
+}
+
+both! {
+    async fn a_dry_run_tells_what_the_ledger_would_gain_and_changes_nothing(app: &TestApp) {
+        let dead = dead_payments(app, 3).await;
+        dead.cause_is_removed(app).await;
+        let jobs: Vec<Job> = dead.jobs(app).await;
+        let before = stored(app, &dead.customer).await;
+
+        let would_gain = json!({
+            "outcome": "done",
+            "changes": 0,
+            "ledger": { "customer_id": dead.customer.id, "amount": PERIOD, "balance_after": SIGNUP + PERIOD },
+        });
+        // Each is tried by itself, so none counts what the others would bring.
+        assert_eq!(tried(app).await, vec![would_gain; 3]);
+        assert_eq!(stored(app, &dead.customer).await, before);
+        assert_eq!(dead.jobs(app).await, jobs);
+        for job in &jobs {
+            assert_eq!((job.state, attempts(app, &job.id).await.len()), (JobState::Dead, 1));
+        }
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP);
+        app.verify().await;
+
+        // Afterwards the real thing does what was foretold.
+        let id = prepare_dead(app, 1_000, false).await;
+        step(app, &id, "start").await.expect(200);
+        for event in &dead.events {
+            app.event_in_state(stripe::id(event), "processed").await;
+        }
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + 3 * PERIOD);
+        app.verify().await;
+    }
+
+    async fn a_dry_run_tells_what_would_fail_again_and_what_was_granted_before(app: &TestApp) {
+        // The one is dead for as long as its subscription is unknown.
+        let hopeless = dead_payments(app, 1).await;
+        // The other's payment was announced by a second event, which brought the credits meanwhile.
+        let granted = dead_payments(app, 1).await;
+        granted.cause_is_removed(app).await;
+        let mut second = granted.events[0].clone();
+        second["id"] = json!(format!("evt_{}", bursar_tests::app::unique()));
+        second["type"] = json!("invoice.payment_succeeded");
+        deliver_until(app, &second, "processed").await;
+        assert_eq!(app.balance(&granted.customer).await, SIGNUP + PERIOD);
+        let before = [stored(app, &hopeless.customer).await, stored(app, &granted.customer).await];
+
+        let results = tried(app).await;
+        assert_eq!(results.len(), 2);
+        let of_hopeless = results.iter().find(|result| result["outcome"] == "dead").unwrap();
+        assert!(of_hopeless["reason"].as_str().unwrap().starts_with("pro_undecidable"), "{of_hopeless}");
+        let of_granted = results.iter().find(|result| result["outcome"] == "done").unwrap();
+        assert_eq!(of_granted["ledger"], json!({ "amount": 0, "already": PERIOD }));
+        assert_eq!([stored(app, &hopeless.customer).await, stored(app, &granted.customer).await], before);
+        assert_eq!(job_of(app, &hopeless.events[0]).await.attempt, 1);
+    }
+
+    async fn a_dry_run_tells_of_changes_besides_the_ledger_and_makes_none(app: &TestApp) {
+        let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+        // Skipped, so that it is an ended job that would link, subscribe, upgrade and grant.
+        let stream = format!("stripe:{stripe_customer}");
+        let ignored = stripe::event("customer.created", &json!({ "id": stripe_customer, "object": "customer" }));
+        deliver_until(app, &ignored, "processed").await;
+        act(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
+        let payment = crate::scene::invoice_paid(&stripe_customer, Some(&customer));
+        app.deliver(&payment).await.expect(200);
+        act(app, &format!("/admin/v1/streams/{stream}/skip"), "not now").await.expect(200);
+        let before = (stored(app, &customer).await, job_of(app, &payment).await);
+
+        let request = json!({ "filter": { "state": "cancelled" }, "dry_run": true, "reason": "ticket 4711" });
+        let made = prepare(app, &request).await.expect(201);
+        let id = made["replay"]["id"].as_str().unwrap();
+        step(app, id, "start").await.expect(200);
+        replay_until(app, id, "is done", |found| found["state"] == "done").await;
+        let result = items(app, id).await.remove(0)["result"].clone();
+        assert_eq!((&result["outcome"], &result["changes"]), (&"done".into(), &3.into()), "{result}");
+        assert_eq!(result["ledger"]["amount"], PERIOD);
+        assert_eq!((stored(app, &customer).await, job_of(app, &payment).await), before);
+        assert_eq!(jobs_of_stream(app, &stream).await.len(), 2);
+        let shown = look(app, &format!("/admin/v1/streams/{stream}")).await;
+        assert_eq!(shown["stream"]["paused_reason"], "to skip one");
+    }
+}

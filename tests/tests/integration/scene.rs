@@ -1,0 +1,191 @@
+//! What tests of jobs, streams and replays begin with: events that can, cannot or cannot yet be
+//! processed, and looks at what became of them.
+
+use bursar_engine::clock::Clock;
+use bursar_engine::ids::{CustomerId, JobId};
+use bursar_engine::job::{Job, JobState};
+use bursar_engine::store::attempt::{Attempt, attempt_list};
+use bursar_engine::store::job::{JobFilter, job_find, job_list};
+use bursar_engine::store::{audit, customer};
+use bursar_tests::app::unique;
+use bursar_tests::{TestApp, TestCustomer, stripe, wait};
+use sea_orm::ConnectionTrait;
+use serde_json::{Value, json};
+
+/// Credits of a new customer.
+pub const SIGNUP: i64 = 5;
+/// Credits of one paid invoice of Pro.
+pub const PERIOD: i64 = 60;
+
+/// The same as `both!` for tests that start the application themselves.
+macro_rules! on_both {
+    ($($(#[$attribute:meta])* async fn $name:ident($backend:ident: Backend) $body:block)*) => {
+        $(
+            $(#[$attribute])*
+            mod $name {
+                use super::*;
+
+                async fn check($backend: bursar_tests::Backend) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn embedded() {
+                    check(bursar_tests::Backend::Embedded).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn production() {
+                    check(bursar_tests::Backend::Production).await;
+                }
+            }
+        )*
+    };
+}
+pub(crate) use on_both;
+
+/// A Stripe customer that nobody has heard of.
+pub fn stripe_customer() -> String {
+    format!("cus_{}", unique())
+}
+
+/// The stream of a Stripe customer's events.
+pub fn stream_of(stripe_customer: &str) -> String {
+    format!("stripe:{stripe_customer}")
+}
+
+/// The machine's time.
+pub fn now_ms() -> i64 {
+    Clock::System.now_ms()
+}
+
+/// A customer's id as the engine takes it.
+pub fn customer_id(customer: &TestCustomer) -> CustomerId {
+    CustomerId::parse(&customer.id).unwrap()
+}
+
+/// A payment that brings [`PERIOD`] credits. Without a customer it names only the Stripe customer: it
+/// fails and is tried again for as long as nobody is linked to that one.
+pub fn invoice_paid(stripe_customer: &str, customer: Option<&TestCustomer>) -> Value {
+    let customer = customer.map(|customer| customer.id.as_str());
+    stripe::event("invoice.paid", &stripe::pro_invoice(stripe_customer, customer))
+}
+
+/// A payment that is dead at the first attempt, because only the subscription tells that it is one of
+/// Pro, and that is not known yet. A replay after [`subscription_told`] brings [`PERIOD`] credits.
+pub fn undecidable_invoice(stripe_customer: &str, customer: &TestCustomer) -> Value {
+    let mut invoice = stripe::pro_invoice(stripe_customer, Some(&customer.id));
+    invoice["lines"]["data"][0]["pricing"]["price_details"]["price"] = json!("price_bare");
+    stripe::event("invoice.paid", &invoice)
+}
+
+/// Tells of the subscription that the customer's invoices belong to.
+pub fn subscription_told(stripe_customer: &str, customer: &TestCustomer) -> Value {
+    let subscription = stripe::pro_subscription(stripe_customer, Some(&customer.id), "active");
+    stripe::event("customer.subscription.updated", &subscription)
+}
+
+/// Makes a Stripe customer known as one of ours, as onboarding with billing does.
+pub async fn link(app: &TestApp, customer: &TestCustomer, stripe_customer: &str) {
+    customer::customer_link_stripe(app.app.db.write(), &customer_id(customer), stripe_customer, now_ms())
+        .await
+        .unwrap();
+}
+
+/// Delivers an event and waits until it is in a state.
+pub async fn deliver_until(app: &TestApp, event: &Value, state: &str) {
+    app.deliver(event).await.expect(200);
+    app.event_in_state(stripe::id(event), state).await;
+}
+
+/// Waits until an event has used up so many attempts and waits for the next.
+pub async fn failed_times(app: &TestApp, event: &Value, attempts: i64) {
+    wait::until("the event has failed", || async {
+        let found = app.event(stripe::id(event)).await;
+        (found["event"]["attempts"] == attempts && found["event"]["state"] == "waiting").then_some(())
+    })
+    .await;
+}
+
+/// Lets another stream have an event processed: what was due before has had its turn by then.
+pub async fn others_go_on(app: &TestApp) {
+    for _ in 0..3 {
+        let customer = app.onboard().await;
+        deliver_until(app, &invoice_paid(&stripe_customer(), Some(&customer)), "processed").await;
+    }
+}
+
+/// Something of the admin interface that is there.
+pub async fn look(app: &TestApp, path: &str) -> Value {
+    app.admin("GET", path, None).await.expect(200)
+}
+
+/// Does something to a thing of the admin interface, with a reason.
+pub async fn act(app: &TestApp, path: &str, reason: &str) -> bursar_tests::app::Answer {
+    app.admin("POST", path, Some(&json!({ "reason": reason }))).await
+}
+
+/// The job that processes an event.
+pub async fn job_of(app: &TestApp, event: &Value) -> Job {
+    let found = app.event(stripe::id(event)).await;
+    job(app, &JobId::parse(found["event"]["job_id"].as_str().unwrap()).unwrap()).await
+}
+
+/// A job.
+pub async fn job(app: &TestApp, id: &JobId) -> Job {
+    job_find(app.app.db.read(), id).await.unwrap().unwrap()
+}
+
+/// Waits until a job is in a state; gives it.
+pub async fn job_in_state(app: &TestApp, id: &JobId, state: JobState) -> Job {
+    wait::until(&format!("job {id} is {}", state.as_str()), || async {
+        let found = job(app, id).await;
+        (found.state == state).then_some(found)
+    })
+    .await
+}
+
+/// The jobs of a stream, in their order.
+pub async fn jobs_of_stream(app: &TestApp, stream: &str) -> Vec<Job> {
+    let filter = JobFilter { stream: Some(stream.to_owned()), ..JobFilter::default() };
+    let mut jobs = job_list(app.app.db.read(), &filter, "", 1_000, now_ms()).await.unwrap();
+    jobs.sort_by_key(|job| job.seq);
+    jobs
+}
+
+/// The attempts of a job, oldest first.
+pub async fn attempts(app: &TestApp, id: &JobId) -> Vec<Attempt> {
+    attempt_list(app.app.db.read(), id, 1_000).await.unwrap()
+}
+
+/// Asserts that the jobs of a stream ran one at a time in their order. Gives them.
+pub async fn ran_in_order(app: &TestApp, stream: &str) -> Vec<Job> {
+    let jobs = jobs_of_stream(app, stream).await;
+    let mut ran = Vec::new();
+    for job in &jobs {
+        ran.extend(attempts(app, &job.id).await);
+    }
+    for pair in ran.windows(2) {
+        assert!(pair[0].epoch < pair[1].epoch, "out of order in {stream}: {pair:#?}");
+        assert!(pair[0].finished_at_ms <= pair[1].started_at_ms, "two at once in {stream}: {pair:#?}");
+    }
+    jobs
+}
+
+/// What was done to something, oldest first, as the audit log has it.
+pub async fn audited(app: &TestApp, target: &str) -> Vec<String> {
+    let mut rows = audit::audit_list(app.app.db.read(), target, 100).await.unwrap();
+    rows.reverse();
+    assert!(rows.iter().all(|row| row.actor.starts_with("admin")), "{rows:#?}");
+    rows.into_iter().map(|row| row.action).collect()
+}
+
+/// Writes to the database behind the application's back.
+pub async fn sql(app: &TestApp, text: &str) {
+    app.app.db.write().execute_unprepared(text).await.unwrap();
+}
+
+/// The sum of a metric over all its labels that contain `label`.
+pub fn metric(app: &TestApp, name: &str, label: &str) -> f64 {
+    let rendered = app.app.render_metrics();
+    let lines = rendered.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}

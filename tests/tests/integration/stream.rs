@@ -1,0 +1,184 @@
+//! Streams: order, blocking, pausing, skipping, and what support is told about them.
+
+use crate::scene::{
+    PERIOD, SIGNUP, act, audited, deliver_until, failed_times, invoice_paid, job_of, look, on_both, others_go_on,
+    ran_in_order, stream_of, stripe_customer,
+};
+use bursar_engine::job::{JobKind, JobState};
+use bursar_tests::{TestApp, both, stripe};
+use futures_util::future::join_all;
+use serde_json::Value;
+
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
+/// Delivers events of one new customer, one after the other; gives its stream and the events.
+async fn deliver_in_turn(app: &TestApp, count: usize) -> (String, Vec<Value>) {
+    let customer = app.onboard().await;
+    let stripe_customer = stripe_customer();
+    let mut events = Vec::new();
+    for _ in 0..count {
+        let event = invoice_paid(&stripe_customer, Some(&customer));
+        app.deliver(&event).await.expect(200);
+        events.push(event);
+    }
+    (stream_of(&stripe_customer), events)
+}
+
+fn path(stream: &str, act: &str) -> String {
+    format!("/admin/v1/streams/{stream}{act}")
+}
+
+both! {
+    async fn events_of_one_stream_run_one_at_a_time_in_order_of_arrival(app: &TestApp) {
+        let sent = join_all((0..8).map(|_| deliver_in_turn(app, 6))).await;
+        for (stream, events) in &sent {
+            for event in events {
+                app.event_in_state(stripe::id(event), "processed").await;
+            }
+            let jobs = ran_in_order(app, stream).await;
+            assert!(jobs.iter().all(|job| job.attempt == 1), "{jobs:#?}");
+            let mut arrived = Vec::new();
+            for event in events {
+                arrived.push(job_of(app, event).await.id);
+            }
+            assert_eq!(jobs.into_iter().map(|job| job.id).collect::<Vec<_>>(), arrived);
+        }
+        app.verify().await;
+    }
+
+    async fn an_event_that_keeps_failing_blocks_its_stream_until_it_is_dead(app: &TestApp) {
+        let customer = app.onboard().await;
+        let stripe_customer = stripe_customer();
+        let stream = stream_of(&stripe_customer);
+        let failing = invoice_paid(&stripe_customer, None);
+        let next = invoice_paid(&stripe_customer, Some(&customer));
+        app.deliver(&failing).await.expect(200);
+        app.deliver(&next).await.expect(200);
+
+        let dead = app.event_in_state(stripe::id(&failing), "dead").await;
+        assert_eq!(dead["event"]["attempts"], JobKind::StripeEvent.attempts_max());
+        assert!(dead["event"]["last_error"].as_str().unwrap().contains("customer_unknown"), "{dead}");
+        assert!(dead["why"].as_str().unwrap().starts_with("It was given up after 8 attempts"), "{dead}");
+        app.event_in_state(stripe::id(&next), "processed").await;
+        let jobs = ran_in_order(app, &stream).await;
+        assert_eq!(jobs.iter().map(|job| job.state).collect::<Vec<_>>(), [JobState::Dead, JobState::Succeeded]);
+        assert!(look(app, &path(&stream, "")).await["stream"]["paused_at"].is_null());
+        assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD);
+        app.verify().await;
+    }
+
+    async fn a_paused_stream_keeps_what_comes_and_works_it_off_in_order_once_resumed(app: &TestApp) {
+        let customer = app.onboard().await;
+        let stripe_customer = stripe_customer();
+        let stream = stream_of(&stripe_customer);
+        deliver_until(app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
+        let paused = act(app, &path(&stream, "/pause"), "a look at the bank").await.expect(200);
+        assert_eq!(paused["stream"]["paused_reason"], "a look at the bank");
+        act(app, &path(&stream, "/pause"), "again").await.expect_problem(409, "stream_paused");
+
+        let events = [0; 3].map(|_| invoice_paid(&stripe_customer, Some(&customer)));
+        for event in &events {
+            app.deliver(event).await.expect(200);
+        }
+        others_go_on(app).await;
+        let waiting = look(app, &path(&stream, "")).await;
+        assert_eq!(waiting["stream"]["epoch"], paused["stream"]["epoch"], "a paused stream was worked on");
+        assert_eq!(waiting["stream"]["unfinished"], 3);
+        for event in &events {
+            let found = app.event(stripe::id(event)).await;
+            assert_eq!((&found["event"]["state"], &found["event"]["attempts"]), (&"waiting".into(), &0.into()));
+            assert_eq!(found["why"], "Its stream is paused: a look at the bank.");
+        }
+        assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD);
+
+        let resumed = app.admin("POST", &path(&stream, "/resume"), None).await.expect(200);
+        assert!(resumed["stream"]["paused_at"].is_null());
+        app.admin("POST", &path(&stream, "/resume"), None).await.expect_problem(409, "stream_not_paused");
+        for event in &events {
+            app.event_in_state(stripe::id(event), "processed").await;
+        }
+        assert_eq!(ran_in_order(app, &stream).await.len(), 4);
+        assert_eq!(app.balance(&customer).await, SIGNUP + 4 * PERIOD);
+        assert_eq!(audited(app, &stream).await, ["stream.pause", "stream.resume"]);
+        app.verify().await;
+    }
+
+    async fn a_skipped_event_is_shown_as_skipped_and_can_be_replayed_later(app: &TestApp) {
+        let customer = app.onboard().await;
+        let stripe_customer = stripe_customer();
+        let stream = stream_of(&stripe_customer);
+        deliver_until(app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
+        act(app, &path(&stream, "/skip"), "nothing there").await.expect_problem(409, "stream_empty");
+        act(app, &path(&stream, "/pause"), "to skip one").await.expect(200);
+        let (unwanted, next) = (invoice_paid(&stripe_customer, Some(&customer)), invoice_paid(&stripe_customer, None));
+        app.deliver(&unwanted).await.expect(200);
+        app.deliver(&next).await.expect(200);
+
+        let skipped = act(app, &path(&stream, "/skip"), "paid by mistake").await.expect(200);
+        assert_eq!(skipped["head"]["id"], job_of(app, &next).await.id.as_str());
+        assert_eq!(skipped["stream"]["unfinished"], 1);
+        let found = app.event(stripe::id(&unwanted)).await;
+        assert_eq!((&found["event"]["state"], &found["event"]["attempts"]), (&"skipped".into(), &0.into()));
+        assert_eq!(found["why"], "It was cancelled: skipped by support: paid by mistake.");
+
+        app.admin("POST", &path(&stream, "/resume"), None).await.expect(200);
+        app.event_in_state(stripe::id(&next), "processed").await;
+        assert_eq!(app.event(stripe::id(&unwanted)).await["event"]["state"], "skipped");
+        assert_eq!(app.balance(&customer).await, SIGNUP + 2 * PERIOD);
+
+        let replay = format!("/admin/v1/events/{}/replay", stripe::id(&unwanted));
+        act(app, &replay, "it was right after all").await.expect(200);
+        app.event_in_state(stripe::id(&unwanted), "processed").await;
+        assert_eq!(app.balance(&customer).await, SIGNUP + 3 * PERIOD);
+        assert_eq!(audited(app, &stream).await, ["stream.pause", "stream.skip", "stream.resume"]);
+        app.verify().await;
+    }
+
+    async fn a_stream_that_does_not_exist_is_not_found(app: &TestApp) {
+        app.admin("GET", &path("stripe:cus_nobody", ""), None).await.expect_problem(404, "not_found");
+        act(app, &path("stripe:cus_nobody", "/pause"), "why not").await.expect_problem(404, "not_found");
+        act(app, &path("stripe:cus_nobody", "/skip"), "why not").await.expect_problem(404, "not_found");
+        app.admin("POST", &path("stripe:cus_nobody", "/resume"), None).await.expect_problem(404, "not_found");
+    }
+}
+
+on_both! {
+    async fn support_is_told_what_every_job_of_a_stream_waits_for(backend: Backend) {
+        // The first failure is followed by an hour in which nothing moves.
+        let app = TestApp::start_with(backend, |config| config.jobs.backoff_base_ms = HOUR_MS).await;
+        let customer = app.onboard().await;
+        let stripe_customer = stripe_customer();
+        let stream = stream_of(&stripe_customer);
+        let (failing, next) = (invoice_paid(&stripe_customer, None), invoice_paid(&stripe_customer, Some(&customer)));
+        app.deliver(&failing).await.expect(200);
+        failed_times(&app, &failing, 1).await;
+        app.deliver(&next).await.expect(200);
+
+        let (head, second) = (job_of(&app, &failing).await.id, job_of(&app, &next).await.id);
+        let detail = look(&app, &path(&stream, "")).await;
+        assert_eq!(detail["head"]["id"], head.as_str());
+        assert_eq!((&detail["head"]["state"], &detail["stream"]["unfinished"]), (&"scheduled".into(), &2.into()));
+        let listed = look(&app, "/admin/v1/streams").await;
+        assert!(listed["data"].as_array().unwrap().iter().any(|row| row["key"] == stream.as_str()), "{listed}");
+
+        let why = async |id: &str| look(&app, &format!("/admin/v1/jobs/{id}")).await["why"].as_str().unwrap().to_owned();
+        let tried_again = format!("It is tried again at {}: customer_unknown", detail["head"]["run_at"].as_str().unwrap());
+        assert!(why(head.as_str()).await.starts_with(&tried_again), "{}", why(head.as_str()).await);
+        let waits = format!("It waits for {head} before it in its stream, which is available.");
+        assert_eq!(why(second.as_str()).await, waits);
+
+        act(&app, &path(&stream, "/pause"), "waiting for the bank").await.expect(200);
+        assert_eq!(why(head.as_str()).await, "Its stream is paused: waiting for the bank.");
+        assert_eq!(why(second.as_str()).await, "Its stream is paused: waiting for the bank.");
+        let paused = look(&app, "/admin/v1/streams?paused=true").await;
+        assert_eq!(paused["data"].as_array().unwrap().len(), 1, "{paused}");
+
+        app.admin("POST", &path(&stream, "/resume"), None).await.expect(200);
+        act(&app, &path(&stream, "/skip"), "no such customer").await.expect(200);
+        app.event_in_state(stripe::id(&next), "processed").await;
+        assert_eq!(why(head.as_str()).await, "It was cancelled: skipped by support: no such customer.");
+        assert_eq!(why(second.as_str()).await, "It is done.");
+        app.verify().await;
+        app.stop().await;
+    }
+}

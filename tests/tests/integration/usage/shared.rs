@@ -1,0 +1,101 @@
+//! The same key after a restart, and on another node.
+
+use super::*;
+
+/// Tries of one request while the account is busy.
+const TRIES_MAX: usize = 50;
+
+/// Stops the application and starts it again on the same data.
+async fn restarted(app: TestApp) -> TestApp {
+    let (config, folder) = app.halt().await;
+    TestApp::start_on(config, folder).await
+}
+
+async fn check_restart(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let customer = app.onboard().await;
+    let first = app.spend(&customer, 1, "first").await.expect(200);
+    let app = restarted(app).await;
+    assert_replay_of(&first, &app.spend(&customer, 1, "first").await.expect(200));
+    app.spend(&customer, 2, "first").await.expect_problem(422, "idempotency_key_reused");
+    app.spend(&customer, 4, "rest").await.expect(200);
+    let app = restarted(app).await;
+    assert_replay_of(&first, &app.spend(&customer, 1, "first").await.expect(200));
+    assert_eq!(app.balance(&customer).await, 0);
+    app.verify().await;
+    app.stop().await;
+}
+
+// Not through `both!`, which gives no application away to be stopped.
+mod a_repeated_request_after_a_restart_gets_the_first_answer {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn embedded() {
+        check_restart(Backend::Embedded).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn production() {
+        check_restart(Backend::Production).await;
+    }
+}
+
+/// Sends a debit as a client should: again under the same key while the server asks for patience.
+async fn spend_patiently(node: &TestApp, customer: &TestCustomer, key: &str) -> (Value, usize) {
+    for refusals in 0..TRIES_MAX {
+        let answer = node.spend(customer, 1, key).await;
+        if answer.status != 429 {
+            return (answer.expect(200), refusals);
+        }
+    }
+    panic!("{key} was refused {TRIES_MAX} times");
+}
+
+// Production only: SQLite serves one process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_debits_over_two_nodes_are_all_applied_exactly_once() {
+    let one = TestApp::start(Backend::Production).await;
+    let two = TestApp::start_on(one.config.clone(), None).await;
+    let customer = one.onboard_with(195).await;
+    let keys: Vec<String> = (0..200).map(|n| format!("key-{n}")).collect();
+    let debits = keys.iter().enumerate().map(|(n, key)| {
+        let node = if n % 2 == 0 { &one } else { &two };
+        spend_patiently(node, &customer, key)
+    });
+    let answers = join_all(debits).await;
+    let refusals: usize = answers.iter().map(|(_, refusals)| refusals).sum();
+    println!("{refusals} answers of 429");
+    let ids: HashSet<&str> = answers.iter().map(|(body, _)| body["transaction"]["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 200);
+    assert!(answers.iter().all(|(body, _)| body["replayed"] == false));
+    for node in [&one, &two] {
+        assert_eq!(node.balance(&customer).await, 0);
+        node.verify().await;
+    }
+    // What one node has done, the other knows.
+    assert_replay_of(&answers[0].0, &two.spend(&customer, 1, "key-0").await.expect(200));
+    two.spend(&customer, 2, "key-0").await.expect_problem(422, "idempotency_key_reused");
+    two.stop().await;
+    one.stop().await;
+}
+
+// Production only, as above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_sent_to_two_nodes_at_once_debits_once() {
+    let one = TestApp::start(Backend::Production).await;
+    let two = TestApp::start_on(one.config.clone(), None).await;
+    let customer = one.onboard().await;
+    for round in 0..5 {
+        let key = format!("key-{round}");
+        let sends = (0..10).map(|n| spend_patiently(if n % 2 == 0 { &one } else { &two }, &customer, &key));
+        let answers = join_all(sends).await;
+        let ids: HashSet<&str> = answers.iter().map(|(body, _)| body["transaction"]["id"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), 1);
+        assert_eq!(answers.iter().filter(|(body, _)| body["replayed"] == false).count(), 1, "in round {round}");
+    }
+    assert_eq!(two.balance(&customer).await, 0);
+    one.verify().await;
+    two.stop().await;
+    one.stop().await;
+}

@@ -1,0 +1,218 @@
+//! What events do to credits, plans and subscriptions.
+
+use super::*;
+
+async fn deliver_and_wait(app: &TestApp, event: &Value) {
+    app.deliver(event).await.expect(200);
+    app.event_in_state(stripe::id(event), "processed").await;
+}
+
+/// A customer as support sees it.
+async fn shown(app: &TestApp, customer: &TestCustomer) -> Value {
+    app.admin("GET", &format!("/admin/v1/customers/{}", customer.id), None).await.expect(200)
+}
+
+async fn plan(app: &TestApp, customer: &TestCustomer) -> String {
+    let me = app.call(customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+    me["plan"].as_str().unwrap().to_owned()
+}
+
+/// An event about the customer's subscription.
+fn subscription(event_type: &str, stripe_customer: &str, customer: &TestCustomer, status: &str) -> Value {
+    let object = stripe::pro_subscription(stripe_customer, Some(&customer.id), status);
+    stripe::event(&format!("customer.subscription.{event_type}"), &object)
+}
+
+both! {
+    async fn one_payment_grants_once_whichever_events_announce_it_in_whatever_order(app: &TestApp) {
+        let types = ["invoice.paid", "invoice.payment_succeeded"];
+        for order in [[types[0], types[1]], [types[1], types[0]]] {
+            let customer = app.onboard().await;
+            let invoice = stripe::pro_invoice(&cus(), Some(&customer.id));
+            for event_type in order {
+                deliver_and_wait(app, &stripe::event(event_type, &invoice)).await;
+                assert_eq!(app.balance(&customer).await, 65, "after {event_type} of {order:?}");
+            }
+        }
+        let customer = app.onboard().await;
+        let invoice = stripe::pro_invoice(&cus(), Some(&customer.id));
+        let at_once: Vec<Value> = (0..10).map(|n| stripe::event(types[n % 2], &invoice)).collect();
+        join_all(at_once.iter().map(|event| deliver_and_wait(app, event))).await;
+        assert_eq!(app.balance(&customer).await, 65);
+        app.verify().await;
+    }
+
+    async fn each_paid_period_grants_and_the_ledger_says_for_which_invoice(app: &TestApp) {
+        let (customer, stripe_customer) = (app.onboard().await, cus());
+        let first = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
+        // The second names no customer of ours: by then the Stripe customer is known.
+        let second = stripe::pro_invoice(&stripe_customer, None);
+        for invoice in [&first, &second] {
+            deliver_and_wait(app, &stripe::event("invoice.paid", invoice)).await;
+        }
+        assert_eq!(app.balance(&customer).await, 125);
+        let page = app.call(&customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
+        let mut grant = scrubbed(&page["data"][0]);
+        assert_eq!(page["data"][0]["reference"], second["id"]);
+        grant["reference"] = json!("[invoice]");
+        insta::assert_json_snapshot!(grant, @r#"
+        {
+          "amount": 60,
+          "balance_after": 125,
+          "burned": [],
+          "created_at": "[time]",
+          "grant_kind": "included",
+          "held_after": 0,
+          "held_change": 0,
+          "id": "txn_…_3",
+          "kind": "grant",
+          "reference": "[invoice]",
+          "source": "stripe"
+        }
+        "#);
+        assert_eq!(shown(app, &customer).await["customer"]["stripe_customer_id"], stripe_customer);
+    }
+
+    async fn invoices_that_pay_no_period_of_pro_grant_nothing(app: &TestApp) {
+        let customer = app.onboard().await;
+        let stripe_customer = cus();
+        let change = |change: fn(&mut Value)| {
+            let mut invoice = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
+            change(&mut invoice);
+            invoice
+        };
+        let invoices = [
+            change(|invoice| invoice["amount_paid"] = json!(0)),
+            change(|invoice| invoice["billing_reason"] = json!("manual")),
+            change(|invoice| invoice["billing_reason"] = json!("subscription_update")),
+            change(|invoice| invoice["billing_reason"] = json!("upcoming")),
+            change(|invoice| invoice["status"] = json!("open")),
+            change(|invoice| {
+                let line = &mut invoice["lines"]["data"][0];
+                line["parent"]["subscription_item_details"]["proration"] = json!(true);
+            }),
+            change(|invoice| {
+                let line = &mut invoice["lines"]["data"][0];
+                line["parent"] = json!({ "type": "invoice_item_details", "invoice_item_details": { "proration": true } });
+            }),
+            change(|invoice| {
+                let price = &mut invoice["lines"]["data"][0]["pricing"]["price_details"]["price"];
+                *price = json!({ "id": "price_other", "object": "price", "lookup_key": null, "metadata": {} });
+            }),
+        ];
+        for invoice in &invoices {
+            for event_type in ["invoice.paid", "invoice.payment_succeeded"] {
+                deliver_and_wait(app, &stripe::event(event_type, invoice)).await;
+            }
+            assert_eq!(app.balance(&customer).await, 5, "{invoice}");
+        }
+        assert_eq!(plan(app, &customer).await, "trial");
+        app.verify().await;
+    }
+
+    async fn the_plan_follows_the_subscription_and_credits_stay_when_it_ends(app: &TestApp) {
+        let (customer, stripe_customer) = (app.onboard().await, cus());
+        deliver_and_wait(app, &subscription("created", &stripe_customer, &customer, "incomplete")).await;
+        assert_eq!(plan(app, &customer).await, "trial");
+        deliver_and_wait(app, &subscription("updated", &stripe_customer, &customer, "active")).await;
+        assert_eq!(plan(app, &customer).await, "pro");
+        let invoice = stripe::pro_invoice(&stripe_customer, None);
+        deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;
+
+        let mut ending = subscription("updated", &stripe_customer, &customer, "active");
+        ending["data"]["object"]["cancel_at_period_end"] = json!(true);
+        deliver_and_wait(app, &ending).await;
+        let seen = shown(app, &customer).await;
+        assert_eq!((&seen["customer"]["plan"], &seen["subscriptions"][0]["cancel_at_period_end"]), (&json!("pro"), &json!(true)));
+
+        deliver_and_wait(app, &subscription("deleted", &stripe_customer, &customer, "canceled")).await;
+        let seen = shown(app, &customer).await;
+        assert_eq!(seen["customer"]["plan"], "pay_as_you_go");
+        assert!(seen["subscriptions"][0]["ended_at"].is_string(), "{seen}");
+        assert_eq!(app.balance(&customer).await, 65);
+        app.verify().await;
+    }
+
+    async fn a_late_update_after_the_end_does_not_revive_pro(app: &TestApp) {
+        let (customer, stripe_customer) = (app.onboard().await, cus());
+        deliver_and_wait(app, &subscription("created", &stripe_customer, &customer, "active")).await;
+        let end = subscription("deleted", &stripe_customer, &customer, "canceled");
+        deliver_and_wait(app, &end).await;
+        let before = shown(app, &customer).await;
+        for late in ["updated", "created", "updated"] {
+            deliver_and_wait(app, &subscription(late, &stripe_customer, &customer, "active")).await;
+        }
+        let mut end_again = end.clone();
+        end_again["id"] = json!(format!("evt_{}", unique()));
+        deliver_and_wait(app, &end_again).await;
+        assert_eq!(shown(app, &customer).await, before);
+        assert_eq!(before["customer"]["plan"], "pay_as_you_go");
+        // Nor if the end was the first that was heard of it.
+        let (other, stripe_other) = (app.onboard().await, cus());
+        deliver_and_wait(app, &subscription("deleted", &stripe_other, &other, "canceled")).await;
+        deliver_and_wait(app, &subscription("updated", &stripe_other, &other, "active")).await;
+        deliver_and_wait(app, &subscription("created", &stripe_other, &other, "active")).await;
+        assert_ne!(plan(app, &other).await, "pro");
+    }
+
+    async fn a_period_paid_for_before_the_end_is_granted_but_does_not_bring_pro_back(app: &TestApp) {
+        let (customer, stripe_customer) = (app.onboard().await, cus());
+        deliver_and_wait(app, &subscription("deleted", &stripe_customer, &customer, "canceled")).await;
+        let invoice = stripe::pro_invoice(&stripe_customer, None);
+        deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;
+        assert_eq!(app.balance(&customer).await, 65);
+        assert_eq!(plan(app, &customer).await, "pay_as_you_go");
+    }
+
+    async fn a_failed_payment_marks_the_subscription_late_and_keeps_the_credits_until_it_is_paid(app: &TestApp) {
+        let (customer, stripe_customer) = (app.onboard().await, cus());
+        deliver_and_wait(app, &subscription("created", &stripe_customer, &customer, "active")).await;
+        let first = stripe::pro_invoice(&stripe_customer, None);
+        deliver_and_wait(app, &stripe::event("invoice.paid", &first)).await;
+
+        let mut unpaid = stripe::pro_invoice(&stripe_customer, None);
+        unpaid["status"] = json!("open");
+        unpaid["amount_paid"] = json!(0);
+        let intent = json!({ "id": "pi_1", "last_payment_error": { "message": "Your card was declined.", "decline_code": "do_not_honor" } });
+        unpaid["payments"] = json!({ "object": "list", "data": [{ "payment": { "type": "payment_intent", "payment_intent": intent } }] });
+        deliver_and_wait(app, &stripe::event("invoice.payment_failed", &unpaid)).await;
+        let seen = shown(app, &customer).await;
+        let late = &seen["subscriptions"][0];
+        assert_eq!(late["status"], "past_due");
+        assert_eq!(late["past_due_reason"], "Your card was declined. (do_not_honor); attempt 1");
+        assert!(late["past_due_since"].is_string());
+        assert_eq!((&seen["customer"]["plan"], &seen["credits"]["balance"]), (&json!("pro"), &json!(65)));
+
+        // Stripe says so too, and since when does not change.
+        deliver_and_wait(app, &subscription("updated", &stripe_customer, &customer, "past_due")).await;
+        let still = &shown(app, &customer).await["subscriptions"][0];
+        for field in ["status", "past_due_since", "past_due_reason"] {
+            assert_eq!(still[field], late[field]);
+        }
+
+        unpaid["status"] = json!("paid");
+        unpaid["amount_paid"] = json!(59_900);
+        deliver_and_wait(app, &stripe::event("invoice.paid", &unpaid)).await;
+        let seen = shown(app, &customer).await;
+        let paid = &seen["subscriptions"][0];
+        assert_eq!((&paid["status"], &paid["past_due_since"], &paid["past_due_reason"]), (&json!("active"), &Value::Null, &Value::Null));
+        assert_eq!(seen["credits"]["balance"], 125);
+
+        // The news of the failure, once more and late: it is older than the payment.
+        unpaid["status"] = json!("open");
+        deliver_and_wait(app, &stripe::event("invoice.payment_failed", &unpaid)).await;
+        assert_eq!(shown(app, &customer).await["subscriptions"][0], *paid);
+        app.verify().await;
+    }
+
+    async fn somebody_elses_payment_gives_an_account_nothing(app: &TestApp) {
+        let (customer, stripe_customer) = (app.onboard().await, cus());
+        deliver_and_wait(app, &stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, Some(&customer.id)))).await;
+        // Metadata names our customer, but the money came from another Stripe customer.
+        let event = stripe::event("invoice.paid", &stripe::pro_invoice(&cus(), Some(&customer.id)));
+        app.deliver(&event).await.expect(200);
+        let dead = app.event_in_state(stripe::id(&event), "dead").await;
+        assert!(dead["event"]["last_error"].as_str().unwrap().starts_with("customer_mismatch"), "{dead}");
+        assert_eq!(app.balance(&customer).await, 65);
+    }
+}
