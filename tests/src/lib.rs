@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod bench;
+pub mod chaos;
 pub mod stripe;
 pub mod wait;
 

@@ -192,12 +192,6 @@ pub async fn entry_last_of_hold(
     query_one(db, &sql, [customer.as_str().into(), hold.as_str().into()]).await?.map(|row| read_entry(&row)).transpose()
 }
 
-/// One entry by its place.
-pub async fn entry_find(db: &impl ConnectionTrait, customer: &CustomerId, seq: i64) -> Result<Option<Entry>> {
-    let sql = format!("SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND seq = $2");
-    query_one(db, &sql, [customer.as_str().into(), seq.into()]).await?.map(|row| read_entry(&row)).transpose()
-}
-
 /// A customer's entries, latest first, below `before`.
 pub async fn entry_list(
     db: &impl ConnectionTrait,

@@ -57,7 +57,7 @@ pub struct StoredAccount {
     pub unreadable: Option<String>,
 }
 
-/// Accounts after the cursor in the order of their customers. Unlike `account_page` it also gives
+/// Accounts after the cursor in the order of their customers. It also gives
 /// those that cannot be read.
 pub async fn check_accounts(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<Vec<StoredAccount>> {
     let sql = "SELECT customer_id, balance, held, version, floor, open FROM accounts \

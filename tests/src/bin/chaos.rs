@@ -1,2 +1,100 @@
-//! stub
-fn main() {}
+//! The chaos run as a command: kills whatever can be killed under load, then proves that everything
+//! acknowledged is there exactly once. See [`bursar_tests::chaos`].
+
+use anyhow::{Context, Result};
+use bursar_tests::Backend;
+use bursar_tests::chaos::{self, Options, report::Report};
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What a run that found something exits with.
+const NOT_EVERYTHING: u8 = 1;
+/// What a run exits with that could not be carried out.
+const CANNOT_RUN: u8 = 2;
+
+/// Drives mixed load while it kills nodes, Postgres and RabbitMQ, then compares what was
+/// acknowledged with what is there.
+#[derive(Debug, Parser)]
+#[command(name = "chaos")]
+struct Arguments {
+    /// How long the load lasts on each backend, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Nodes on one Postgres and one RabbitMQ (the embedded backend has one).
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    nodes: u8,
+    /// Decides the faults and what the load chooses; random if not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Which backends.
+    #[arg(long, value_enum, default_value_t = Choice::Both)]
+    backend: Choice,
+    /// Acts begun each second; one act is a request or a few.
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Write a report as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Choice {
+    /// Postgres and RabbitMQ.
+    Production,
+    /// SQLite and the in-process queue.
+    Embedded,
+    /// One after the other.
+    Both,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(true) => {
+            say("chaos: everything acknowledged is there exactly once");
+            ExitCode::SUCCESS
+        }
+        Ok(false) => {
+            say("chaos: NOT everything is as it has to be");
+            ExitCode::from(NOT_EVERYTHING)
+        }
+        Err(error) => {
+            say(&format!("chaos: {error:#}"));
+            ExitCode::from(CANNOT_RUN)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    // Whole numbers of any program that reads the report: 53 bits.
+    let seed = arguments.seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
+    say(&format!("chaos: seed {seed}"));
+    let backends: &[Backend] = match arguments.backend {
+        Choice::Production => &[Backend::Production],
+        Choice::Embedded => &[Backend::Embedded],
+        Choice::Both => &[Backend::Production, Backend::Embedded],
+    };
+    let mut reports: Vec<Report> = Vec::new();
+    for &backend in backends {
+        let nodes = if backend == Backend::Embedded { 1 } else { usize::from(arguments.nodes) };
+        let options = Options { seconds: arguments.seconds, nodes, seed, rate: arguments.rate, backend };
+        let report = runtime.block_on(chaos::run(options))?;
+        say(&format!("\n{}\n", report.table()));
+        if !report.holds() {
+            report.problems().iter().for_each(|problem| say(problem));
+        }
+        reports.push(report);
+    }
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&reports)?;
+        std::fs::write(path, json).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(reports.iter().all(Report::holds))
+}
+
+#[allow(clippy::print_stdout, reason = "this is the command's output")]
+fn say(text: &str) {
+    println!("{text}");
+}

@@ -4,7 +4,6 @@
 use super::tally::Tally;
 use crate::app::ADMIN_TOKEN;
 use anyhow::{Context, Result, bail};
-use rand::RngExt;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use std::sync::Arc;
@@ -67,8 +66,7 @@ impl Caller {
         // Only fails if a provider is installed already, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(REQUEST_LIMIT).no_proxy().build().context("no HTTP client")?;
-        let caller =
-            Self { client, bases: bases.into(), tally, deadline_ms: Arc::default(), created: Instant::now() };
+        let caller = Self { client, bases: bases.into(), tally, deadline_ms: Arc::default(), created: Instant::now() };
         caller.patience(patience);
         Ok(caller)
     }
@@ -89,7 +87,7 @@ impl Caller {
     pub async fn until_definite(&self, make: impl Fn(&Client, &str) -> RequestBuilder) -> Option<Definite> {
         let mut wait_ms = RETRY_MS.0;
         let mut doubt = false;
-        let mut at = rand::rng().random_range(0..self.bases.len().max(1));
+        let mut at = rand::random_range(0..self.bases.len().max(1));
         loop {
             match self.once(make(&self.client, &self.bases[at % self.bases.len()])).await {
                 Try::Answered(status, body) => return Some(Definite { status, body, doubt }),
@@ -101,7 +99,7 @@ impl Caller {
                 return None;
             }
             self.tally.retried.up();
-            tokio::time::sleep(Duration::from_millis(rand::rng().random_range(wait_ms / 2..=wait_ms))).await;
+            tokio::time::sleep(Duration::from_millis(rand::random_range(wait_ms / 2..=wait_ms))).await;
             wait_ms = (wait_ms * 2).min(RETRY_MS.1);
             at += 1;
         }

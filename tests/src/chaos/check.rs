@@ -60,7 +60,8 @@ async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
         }
     }
     let nobodys: HashSet<_> = by_email.into_keys().collect();
-    discrepancies.extend(nobodys.iter().map(|email| Discrepancy::doubled(format!("nobody asked for customer {email}"))));
+    discrepancies
+        .extend(nobodys.iter().map(|email| Discrepancy::doubled(format!("nobody asked for customer {email}"))));
     Ok(discrepancies)
 }
 

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -44,6 +44,8 @@ pub struct Load {
     pub tally: Arc<Tally>,
     /// The log of the run.
     pub chronicle: Arc<Chronicle>,
+    /// Customers that anything may happen to; the hot ones come first.
+    crowd: Mutex<Vec<Arc<Customer>>>,
     acts: Arc<Semaphore>,
     deliveries: Arc<Semaphore>,
 }
@@ -52,7 +54,7 @@ impl Load {
     /// Nothing has been asked for yet.
     pub fn new(caller: Caller, tally: Arc<Tally>, chronicle: Arc<Chronicle>) -> Self {
         let (acts, deliveries) = (Arc::new(Semaphore::new(ACTS_MAX)), Arc::new(Semaphore::new(DELIVERIES_MAX)));
-        Self { caller, record: Record::default(), tally, chronicle, acts, deliveries }
+        Self { caller, record: Record::default(), tally, chronicle, crowd: Mutex::default(), acts, deliveries }
     }
 
     /// Onboards the hot customers and gives them something to spend.
@@ -60,6 +62,7 @@ impl Load {
         for _ in 0..HOT {
             let customer = self.onboard().await.context("a customer could not be onboarded before the load")?;
             self.adjust(&customer, HOT_CREDITS).await;
+            self.join_crowd(customer);
         }
         Ok(())
     }
@@ -98,7 +101,11 @@ impl Load {
     async fn act(self: Arc<Self>, mut rng: StdRng) {
         match rng.random_range(0..100) {
             0..8 => {
-                self.onboard().await;
+                let Some(customer) = self.onboard().await else { return };
+                if rng.random_bool(0.5) {
+                    self.spend_to_the_last(&customer, &mut rng).await;
+                }
+                self.join_crowd(customer);
             }
             8..64 => self.debit(&self.anybody(&mut rng), rng).await,
             64..80 => self.hold(&self.anybody(&mut rng), rng).await,
@@ -114,12 +121,15 @@ impl Load {
         }
     }
 
+    fn join_crowd(&self, customer: Arc<Customer>) {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner).push(customer);
+    }
+
     /// One of the hot customers, or any of the others.
     fn anybody(&self, rng: &mut StdRng) -> Arc<Customer> {
-        let known = self.record.known();
-        let all = known.customers.len();
-        let n = if rng.random_bool(0.5) { rng.random_range(0..HOT) } else { rng.random_range(0..all) };
-        known.customers[n.min(all - 1)].clone()
+        let crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = if rng.random_bool(0.5) { rng.random_range(0..HOT) } else { rng.random_range(0..crowd.len()) };
+        crowd[n].clone()
     }
 
     /// Signs a new customer up. Its key is in the answer and nowhere else, so without an answer there

@@ -25,7 +25,8 @@ impl Child {
         let id = process.id().context("a process that was just started has a number")?;
         let mut guard = Command::new("sh");
         guard.args(["-c", GUARD, "guard", &id.to_string()]).current_dir("/").process_group(0).stdin(Stdio::piped());
-        let mut guard = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("a guard cannot be started")?;
+        let mut guard =
+            guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("a guard cannot be started")?;
         let pipe = guard.stdin.take();
         Ok(Self { process, guard, pipe, id })
     }

@@ -49,7 +49,7 @@ pub struct Site {
 impl Site {
     /// Starts the services and all nodes at the same time, on an empty database.
     pub async fn start(backend: Backend, nodes: usize, chronicle: &Arc<Chronicle>) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("bursar-chaos-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("bursar-chaos-logs-").tempdir()?;
         let services = match backend {
             Backend::Embedded => None,
             Backend::Production => Some(Arc::new(Services::start().await?)),

@@ -65,6 +65,20 @@ async fn block_commits(app: &TestApp, customer: &TestCustomer) -> sea_orm::Datab
     tx
 }
 
+/// Asks for many debits at once; gives the transactions of those that were not refused.
+async fn ask(app: &TestApp, customer: &TestCustomer, count: usize, refused: &AtomicUsize) -> Vec<String> {
+    let asked = join_all((0..count).map(|number| async move {
+        let answer = app.spend(customer, 1, &format!("ask-{number}")).await;
+        if answer.status != 200 {
+            answer.expect_problem(429, "busy");
+            assert!(answer.retry_after.is_some(), "{answer:?}");
+            refused.fetch_add(1, Ordering::SeqCst);
+        }
+        answer.body["transaction"]["id"].as_str().map(str::to_owned)
+    }));
+    asked.await.into_iter().flatten().collect()
+}
+
 both! {
     async fn a_customers_actor_that_fails_under_load_loses_and_doubles_nothing(app: &TestApp) {
         let customer = app.onboard_with(10_000).await;
@@ -123,20 +137,7 @@ on_both! {
         const ASKED: usize = 40;
         let app = with_ledger(backend, |config| config.ledger.customer_queue_max = WAITING_MAX).await;
         let (crowded, other) = (app.onboard_with(1_000).await, app.onboard().await);
-        let block = block_commits(&app, &crowded).await;
-        let refused = AtomicUsize::new(0);
-        let asking = join_all((0..ASKED).map(|number| {
-            let (app, crowded, refused) = (&app, &crowded, &refused);
-            async move {
-                let answer = app.spend(crowded, 1, &format!("crowd {number}")).await;
-                if answer.status != 200 {
-                    answer.expect_problem(429, "busy");
-                    assert!(answer.retry_after.is_some(), "{answer:?}");
-                    refused.fetch_add(1, Ordering::SeqCst);
-                }
-                answer.body["transaction"]["id"].as_str().map(str::to_owned)
-            }
-        }));
+        let (block, refused) = (block_commits(&app, &crowded).await, AtomicUsize::new(0));
         // One batch may be on its way, and as many may wait behind it; all others are refused at once.
         let room = 2 * WAITING_MAX;
         let unblock = async {
@@ -146,14 +147,34 @@ on_both! {
             .await;
             block.rollback().await.unwrap();
         };
-        let (answered, ()) = tokio::join!(asking, unblock);
-        let answered: Vec<String> = answered.into_iter().flatten().collect();
+        let (answered, ()) = tokio::join!(ask(&app, &crowded, ASKED, &refused), unblock);
         assert!((1..=room).contains(&answered.len()), "{answered:?}");
         debits_are(&app, &crowded, &answered).await;
         // Nothing of what was refused was done, and there is room again.
         assert_eq!(app.balance(&crowded).await, SIGNUP + 1_000 - i64::try_from(answered.len()).unwrap());
         app.spend(&crowded, 1, "afterwards").await.expect(200);
-        app.spend(&other, 1, "another customer").await.expect(200);
+        app.spend(&other, 1, "another-customer").await.expect(200);
+        app.verify().await;
+        app.stop().await;
+    }
+
+    async fn a_server_with_too_much_under_way_asks_everybody_to_come_again(backend: Backend) {
+        const UNDER_WAY_MAX: usize = 4;
+        let app = with_ledger(backend, |config| config.ledger.commands_max = UNDER_WAY_MAX).await;
+        let (slow, other) = (app.onboard_with(100).await, app.onboard().await);
+        let (block, refused) = (block_commits(&app, &slow).await, AtomicUsize::new(0));
+        let (answered, ()) = tokio::join!(ask(&app, &slow, 12, &refused), async {
+            wait::until("there is no more room", || async {
+                (refused.load(Ordering::SeqCst) == 12 - UNDER_WAY_MAX).then_some(())
+            })
+            .await;
+            app.spend(&other, 1, "other").await.expect_problem(429, "busy");
+            block.rollback().await.unwrap();
+        });
+        assert_eq!(answered.len(), UNDER_WAY_MAX);
+        debits_are(&app, &slow, &answered).await;
+        spend(&app, &other, "other").await;
+        assert_eq!((app.balance(&slow).await, app.balance(&other).await), (SIGNUP + 100 - 4, SIGNUP - 1));
         app.verify().await;
         app.stop().await;
     }
@@ -167,7 +188,7 @@ on_both! {
             let round = rounds.fetch_add(1, Ordering::SeqCst);
             for (number, customer) in customers.iter().enumerate() {
                 if round % (number + 1) == 0 {
-                    spend(&app, customer, &format!("round {round}")).await;
+                    spend(&app, customer, &format!("round-{round}")).await;
                 }
             }
             (metric(&app, ACTORS_PASSIVATED, "\"customer\"") >= 8.0).then_some(())
@@ -190,7 +211,7 @@ on_both! {
         .await;
         let customers = join_all((0..25).map(|_| app.onboard_with(100))).await;
         for round in 0..4 {
-            let key = format!("round {round}");
+            let key = format!("round-{round}");
             let spent = join_all(customers.iter().map(|customer| app.spend(customer, 1, &key)));
             for answer in spent.await {
                 answer.expect(200);

@@ -3,7 +3,7 @@
 mod list;
 
 use crate::database::{number, refusal};
-use crate::snapshot::scrubbed;
+use crate::snapshot::assert_body;
 use bursar_tests::app::{ADMIN_TOKEN, Answer, unique};
 use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe};
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ both! {
         app.deliver(&event).await.expect(200);
         app.event_in_state(stripe::id(&event), "processed").await;
         let shown = app.admin("GET", &format!("/admin/v1/customers/{}", customer.id), None).await.expect(200);
-        insta::assert_json_snapshot!(scrubbed(&shown), @r#"
+        assert_body!(shown, @r#"
         {
           "credits": {
             "available": 3,
@@ -88,8 +88,7 @@ both! {
                 "id": "hld_…"
               }
             ],
-            "next_price_minor": 1500,
-            "warning": null
+            "next_price_minor": 1500
           },
           "customer": {
             "created_at": "[time]",
@@ -139,7 +138,8 @@ both! {
         let times: Vec<&str> = rows.iter().map(|row| row["at"].as_str().unwrap()).collect();
         assert!(times.is_sorted_by(|later, earlier| later >= earlier), "{times:?}");
         let adjusted = rows.iter().find(|row| row["what"] == "audit.customer.adjust").unwrap();
-        assert_eq!(adjusted["details"], json!({ "actor": "admin:bootstrap", "details": { "amount": 3, "reason": "test" } }));
+        let details = json!({ "amount": 3, "reason": "test" });
+        assert_eq!(adjusted["details"], json!({ "actor": "admin:bootstrap", "details": details }));
         app.admin("GET", "/admin/v1/customers/nonsense/timeline", None).await.expect_problem(404, "not_found");
     }
 
@@ -157,14 +157,13 @@ both! {
     async fn credits_are_given_and_taken_with_a_reason(app: &TestApp) {
         let customer = app.onboard().await;
         let given = adjust(app, &customer.id, "a", &json!({ "amount": 3, "reason": " goodwill, ticket 4711 " })).await;
-        insta::assert_json_snapshot!(scrubbed(&given.expect(200)), @r#"
+        assert_body!(given.expect(200), @r#"
         {
           "credit_balance": 8,
           "replayed": false,
           "transaction": {
             "amount": 3,
             "balance_after": 8,
-            "burned": [],
             "created_at": "[time]",
             "grant_kind": "adjustment",
             "held_after": 0,

@@ -1,6 +1,6 @@
 //! API keys: made, shown once, listed without the secret, revoked, never the last.
 
-use crate::snapshot::scrubbed;
+use crate::snapshot::assert_body;
 use bursar_tests::app::{Answer, unique};
 use bursar_tests::{TestApp, TestCustomer, both};
 use futures_util::future::{join, join_all};
@@ -40,7 +40,7 @@ both! {
     async fn a_new_key_works_and_the_list_never_shows_it(app: &TestApp) {
         let customer = app.onboard().await;
         let body = make(app, &customer, "first", "ci").await.expect(201);
-        insta::assert_json_snapshot!(scrubbed(&body), @r#"
+        assert_body!(body, @r#"
         {
           "api_key": {
             "created_at": "[time]",
@@ -93,7 +93,7 @@ both! {
         for name in ["", " ", "a\u{0}", &"x".repeat(201)] {
             make(app, &customer, "key", name).await.expect_problem(400, "invalid_name");
         }
-        for body in [json!({}), json!({ "name": 7 }), json!({ "name": "ci", "customer_id": "x" })] {
+        for body in [json!({}), json!({ "name": null }), json!({ "name": "ci", "customer_id": "x" })] {
             app.call(&customer, "POST", KEYS, "key", Some(&body)).await.expect_problem(400, "invalid_body");
         }
         assert_eq!(list(app, &customer).await.len(), 1);

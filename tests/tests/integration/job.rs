@@ -9,8 +9,9 @@ use crate::scene::{
 use bursar_engine::ids::JobId;
 use bursar_engine::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::store::job::job_insert_many;
-use bursar_tests::{TestApp, TestCustomer, both, stripe};
+use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe, wait};
 use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait, Database, TransactionTrait};
 use serde_json::{Value, json};
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
@@ -170,4 +171,30 @@ on_both! {
         app.verify().await;
         app.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_hangs_does_not_keep_the_application_from_stopping() {
+    let app = TestApp::start(Backend::Production).await;
+    let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+    // Somebody else's transaction has the account's row and does not end.
+    let other = Database::connect(&app.config.database_url).await.unwrap();
+    let hanging = other.begin().await.unwrap();
+    let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", customer.id);
+    hanging.execute_unprepared(&lock).await.unwrap();
+    let event = invoice_paid(&stripe_customer, Some(&customer));
+    app.deliver(&event).await.expect(200);
+    let id = job_of(&app, &event).await.id;
+    job_in_state(&app, &id, JobState::Running).await;
+
+    let stopping = tokio::spawn(app.halt());
+    wait::until("the application has stopped", || async { stopping.is_finished().then_some(()) }).await;
+    let (config, folder) = stopping.await.unwrap();
+    hanging.rollback().await.unwrap();
+    let app = TestApp::start_on(config, folder).await;
+    app.event_in_state(stripe::id(&event), "processed").await;
+    assert_eq!(job_of(&app, &event).await.attempt, 1);
+    assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD);
+    app.verify().await;
+    app.stop().await;
 }

@@ -1,7 +1,7 @@
 //! Signing up.
 
 use crate::database::{number, tables_with};
-use crate::snapshot::scrubbed;
+use crate::snapshot::assert_body;
 use bursar_engine::api_key::secret_hash;
 use bursar_tests::app::{Answer, unique};
 use bursar_tests::{TestApp, TestCustomer, both};
@@ -21,7 +21,7 @@ fn person(email: &str) -> Value {
 both! {
     async fn signing_up_gives_a_key_five_credits_and_the_trial(app: &TestApp) {
         let made = sign_up(app, &person("ada@example.com")).await.expect(201);
-        insta::assert_json_snapshot!(scrubbed(&made), @r#"
+        assert_body!(made, @r#"
         {
           "api_key": "bsk_…",
           "customer": {
@@ -51,7 +51,8 @@ both! {
             assert_eq!(sign_up(app, &body).await.expect(201)["customer"]["source"], source);
         }
         let name = "é".repeat(200);
-        let made = sign_up(app, &json!({ "email": " Grace@Example.com ", "name": format!(" {name} ") })).await.expect(201);
+        let body = json!({ "email": " Grace@Example.com ", "name": format!(" {name} ") });
+        let made = sign_up(app, &body).await.expect(201);
         assert_eq!(made["customer"]["email"], "Grace@Example.com");
         assert_eq!(made["customer"]["name"], name);
         assert_eq!(made["customer"]["source"], "direct");
@@ -62,7 +63,7 @@ both! {
         for same in ["ada@example.com", "ADA@EXAMPLE.COM", " Ada@Example.com"] {
             let answer = sign_up(app, &person(same)).await;
             answer.expect_problem(409, "customer_exists");
-            insta::assert_json_snapshot!(answer.body, @r#"
+            assert_body!(answer.body, @r#"
             {
               "code": "customer_exists",
               "detail": "a customer with this e-mail address exists already",
@@ -108,7 +109,6 @@ both! {
             json!({ "email": good }),
             json!({ "name": "Ada" }),
             json!({ "email": null, "name": "Ada" }),
-            json!({ "email": 7, "name": "Ada" }),
             json!({ "email": [good], "name": "Ada" }),
             json!([]),
             json!("ada@example.com"),

@@ -168,7 +168,7 @@ async fn messages_that_come_while_the_database_is_away_do_not_stop_consumption()
     .await;
     // A request that waits for the database in vain takes as long as what the messages led to.
     for number in 0..4 {
-        assert!(!is_good(&app.spend(&customer, 1, &format!("in vain {number}")).await));
+        assert!(!is_good(&app.spend(&customer, 1, &format!("in-vain-{number}")).await));
     }
     postgres.run(Postgres::start_again).await;
 
@@ -189,7 +189,7 @@ async fn a_second_process_on_the_same_sqlite_folder_is_refused_in_clear_words() 
     let folder = app.config.data_dir.display().to_string();
     assert!(refusal.contains("another bursar process uses the folder") && refusal.contains(&folder), "{refusal}");
     assert!(refusal.contains("BURSAR_DATA_DIR") && refusal.contains("DATABASE_URL"), "it says what to do: {refusal}");
-    app.spend(&customer, 1, "the first goes on").await.expect(200);
+    app.spend(&customer, 1, "the-first-goes-on").await.expect(200);
 
     // The folder is free again as soon as the first has stopped.
     let (config, folder) = app.halt().await;

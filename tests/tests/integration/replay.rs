@@ -221,6 +221,24 @@ both! {
         app.verify().await;
     }
 
+    async fn a_replay_that_is_paused_and_resumed_at_once_runs_each_job_once(app: &TestApp) {
+        let dead = dead_payments(app, 3).await;
+        dead.cause_is_removed(app).await;
+        let id = prepare_dead(app, 1, false).await;
+        step(app, &id, "start").await.expect(200);
+        for _ in 0..3 {
+            step(app, &id, "pause").await.expect(200);
+            step(app, &id, "resume").await.expect(200);
+        }
+        assert_eq!(replay_until(app, &id, "is done", |found| found["state"] == "done").await["done"], 3);
+        for event in &dead.events {
+            app.event_in_state(stripe::id(event), "processed").await;
+            assert_eq!(job_of(app, event).await.attempt, 2);
+        }
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + 3 * PERIOD);
+        app.verify().await;
+    }
+
     async fn a_replay_that_asks_for_nonsense_is_refused(app: &TestApp) {
         let request = |rate: i64, reason: &str| {
             json!({ "filter": { "state": "dead" }, "rate_per_second": rate, "reason": reason })

@@ -2,6 +2,17 @@
 
 use serde_json::Value;
 
+/// Asserts what a body looks like, but for what differs from run to run. The same assertion is made
+/// on each backend, which one process may run one after the other.
+macro_rules! assert_body {
+    ($body:expr, @$snapshot:literal) => {
+        insta::allow_duplicates! {
+            insta::assert_json_snapshot!($crate::snapshot::scrubbed(&$body), @$snapshot)
+        }
+    };
+}
+pub(crate) use assert_body;
+
 /// Ids and keys hold a run of this many characters of lower-case base32 at least.
 const RANDOM_LEN_MIN: usize = 26;
 /// Length of a time such as `2026-11-22T08:00:00.000Z`.

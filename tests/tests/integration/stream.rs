@@ -1,11 +1,11 @@
 //! Streams: order, blocking, pausing, skipping, and what support is told about them.
 
 use crate::scene::{
-    PERIOD, SIGNUP, act, audited, deliver_until, failed_times, invoice_paid, job_of, look, on_both, others_go_on,
-    ran_in_order, stream_of, stripe_customer,
+    PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job_of, jobs_of_stream, look,
+    on_both, others_go_on, ran_in_order, stream_of, stripe_customer,
 };
 use bursar_engine::job::{JobKind, JobState};
-use bursar_tests::{TestApp, both, stripe};
+use bursar_tests::{Backend, TestApp, both, stripe};
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -181,4 +181,38 @@ on_both! {
         app.verify().await;
         app.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_keep_the_order_of_streams_that_both_work_on() {
+    let app = TestApp::start(Backend::Production).await;
+    let second = TestApp::start_on(app.config.clone(), None).await;
+    let mut sent = Vec::new();
+    for _ in 0..6 {
+        let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+        let events: Vec<_> = (0..8).map(|_| invoice_paid(&stripe_customer, Some(&customer))).collect();
+        sent.push((customer, stream_of(&stripe_customer), events));
+    }
+    for number in 0..8 {
+        let node = if number % 2 == 0 { &app } else { &second };
+        for answer in join_all(sent.iter().map(|(_, _, events)| node.deliver(&events[number]))).await {
+            answer.expect(200);
+        }
+    }
+    for (customer, stream, events) in &sent {
+        for event in events {
+            app.event_in_state(stripe::id(event), "processed").await;
+        }
+        // Epochs are the order in which work was done; the nodes' clocks need not agree.
+        let mut epochs = Vec::new();
+        for job in jobs_of_stream(&app, stream).await {
+            assert_eq!((job.attempt, job.rescues), (1, 0), "{job:#?}");
+            epochs.extend(attempts(&app, &job.id).await.into_iter().map(|attempt| attempt.epoch));
+        }
+        assert!(epochs.len() == 8 && epochs.is_sorted(), "{epochs:?}");
+        assert_eq!(second.balance(customer).await, SIGNUP + 8 * PERIOD);
+    }
+    app.verify().await;
+    second.stop().await;
+    app.stop().await;
 }

@@ -3,9 +3,10 @@
 use super::Load;
 use crate::app::unique;
 use crate::chaos::caller::Definite;
+use crate::chaos::check::ledger::SIGNUP;
 use crate::chaos::record::{Act, Customer, Discrepancy, Fate};
-use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -35,36 +36,31 @@ impl Load {
     /// Spends credits, which the customer may not have.
     pub(super) async fn debit(&self, customer: &Customer, mut rng: StdRng) {
         let units = rng.random_range(1..=3);
-        let key = unique();
-        let mut body = json!({ "units": units, "reference": key });
-        if rng.random_bool(0.3) {
+        let mut errand = debit(customer, units, &["insufficient_credits"]);
+        if let Some(body) = errand.body.as_mut().filter(|_| rng.random_bool(0.3)) {
             body["metadata"] = json!({ "note": "naïve ✓", "n": units });
         }
-        let errand = Errand {
-            customer,
-            act: Act::Debit { units },
-            path: "/api/v1/usage".to_owned(),
-            body: Some(body),
-            by_staff: false,
-            refusals: &["insufficient_credits"],
-            key,
-        };
         self.run_and_echo(&errand, &mut rng).await;
+    }
+
+    /// A customer that nobody else knows yet spends all it has and gets more, again and again, each
+    /// request on any node: what was acknowledged can be spent at once, wherever that is.
+    pub(super) async fn spend_to_the_last(&self, customer: &Customer, rng: &mut StdRng) {
+        let mut left = SIGNUP;
+        for _ in 0..rng.random_range(1..=4) {
+            let spent = self.run_errand(&debit(customer, left, &[])).await.filter(Definite::is_success);
+            left = rng.random_range(1..=20);
+            let given = self.run_errand(&adjust(customer, left, &[])).await.filter(Definite::is_success);
+            // Without an answer nobody knows what there is to spend.
+            if spent.is_none() || given.is_none() {
+                return;
+            }
+        }
     }
 
     /// Support gives or takes credits.
     pub(super) async fn adjust(&self, customer: &Customer, amount: i64) {
-        let key = unique();
-        let errand = Errand {
-            customer,
-            act: Act::Adjust { amount },
-            path: format!("/admin/v1/customers/{}/adjustments", customer.id),
-            body: Some(json!({ "amount": amount, "reason": key })),
-            by_staff: true,
-            refusals: &["insufficient_credits", "too_many_open"],
-            key,
-        };
-        self.run_errand(&errand).await;
+        self.run_errand(&adjust(customer, amount, &["insufficient_credits", "too_many_open"])).await;
     }
 
     /// Reserves credits, works for a while, and spends them, gives them back, does both at once from
@@ -97,11 +93,10 @@ impl Load {
             45..65 => self.run_and_echo(&release(customer, hold, &[]), &mut rng).await,
             65..75 => {
                 // One of them comes too late, whichever it is.
-                let mut other = rng.clone();
-                tokio::join!(
-                    self.run_and_echo(&capture(customer, hold, part, Some(part), &["hold_closed"]), &mut rng),
-                    self.run_and_echo(&release(customer, hold, &["hold_closed"]), &mut other),
-                );
+                let mut other = StdRng::seed_from_u64(rng.random());
+                let capture = capture(customer, hold, part, Some(part), &["hold_closed"]);
+                let release = release(customer, hold, &["hold_closed"]);
+                tokio::join!(self.run_and_echo(&capture, &mut rng), self.run_and_echo(&release, &mut other));
             }
             _ => {}
         }
@@ -174,6 +169,32 @@ fn transaction(answer: &Definite) -> &str {
 impl Errand<'_> {
     fn describe(&self) -> String {
         format!("{:?} of customer {} under key {}", self.act, self.customer.id, self.key)
+    }
+}
+
+fn debit<'a>(customer: &'a Customer, units: i64, refusals: &'static [&'static str]) -> Errand<'a> {
+    let key = unique();
+    Errand {
+        customer,
+        act: Act::Debit { units },
+        path: "/api/v1/usage".to_owned(),
+        body: Some(json!({ "units": units, "reference": key })),
+        by_staff: false,
+        refusals,
+        key,
+    }
+}
+
+fn adjust<'a>(customer: &'a Customer, amount: i64, refusals: &'static [&'static str]) -> Errand<'a> {
+    let key = unique();
+    Errand {
+        customer,
+        act: Act::Adjust { amount },
+        path: format!("/admin/v1/customers/{}/adjustments", customer.id),
+        body: Some(json!({ "amount": amount, "reason": key })),
+        by_staff: true,
+        refusals,
+        key,
     }
 }
 

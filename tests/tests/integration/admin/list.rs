@@ -149,7 +149,7 @@ both! {
         let cancel = format!("{path}/cancel");
         app.admin("POST", &cancel, Some(&json!({ "reason": "" }))).await.expect_problem(400, "invalid_reason");
         let cancelled = app.admin("POST", &cancel, Some(&json!({ "reason": "ticket 4711" }))).await.expect(200);
-        insta::assert_json_snapshot!(scrubbed(&cancelled), @r#"
+        assert_body!(cancelled, @r#"
         {
           "attempts": [],
           "job": {
@@ -210,23 +210,30 @@ both! {
     }
 
     async fn text_with_a_nul_is_a_callers_mistake_or_finds_nothing_but_is_no_failure_of_ours(app: &TestApp) {
-        let customer = app.onboard().await;
+        let reason = json!({ "reason": "x" });
+        let replay = json!({ "filter": { "kind": "a\u{0}" }, "dry_run": true, "reason": "a\u{0}" });
+        let mut requests: Vec<(&str, &str, Option<&Value>)> = vec![
+            ("POST", "/admin/v1/events/%00/replay", Some(&reason)),
+            ("POST", "/admin/v1/streams/%00/pause", Some(&reason)),
+            ("POST", "/admin/v1/streams/%00/resume", None),
+            ("POST", "/admin/v1/streams/%00/skip", Some(&reason)),
+            ("POST", "/admin/v1/replays", Some(&replay)),
+        ];
         for path in [
             "/admin/v1/customers?search=a%00b", "/admin/v1/customers/%00", "/admin/v1/customers/%00/timeline",
             "/admin/v1/events?type=%00", "/admin/v1/events?stream=%00", "/admin/v1/events/%00",
             "/admin/v1/jobs?kind=%00", "/admin/v1/jobs?stream=%00", "/admin/v1/jobs?event_type=%00",
             "/admin/v1/jobs?error=%00", "/admin/v1/jobs/%00", "/admin/v1/streams/%00", "/admin/v1/replays/%00",
         ] {
-            let answer = app.admin("GET", path, None).await;
-            assert!(answer.status < 500, "{path} was answered {} {}", answer.status, answer.body);
+            requests.push(("GET", path, None));
         }
-        for path in ["/admin/v1/events/%00/replay", "/admin/v1/streams/%00/pause", "/admin/v1/streams/%00/skip"] {
-            let answer = app.admin("POST", path, Some(&json!({ "reason": "x" }))).await;
-            assert!(answer.status < 500, "{path} was answered {} {}", answer.status, answer.body);
+        let mut failures = Vec::new();
+        for (method, path, body) in requests {
+            let answer = app.admin(method, path, body).await;
+            if answer.status >= 500 {
+                failures.push(format!("{method} {path}: {} {}", answer.status, answer.code()));
+            }
         }
-        let replay = json!({ "filter": { "kind": "a\u{0}" }, "dry_run": true, "reason": "a\u{0}" });
-        let answer = app.admin("POST", "/admin/v1/replays", Some(&replay)).await;
-        assert!(answer.status < 500, "a replay was answered {} {}", answer.status, answer.body);
-        assert_eq!(app.balance(&customer).await, 5);
+        assert!(failures.is_empty(), "{failures:#?}");
     }
 }

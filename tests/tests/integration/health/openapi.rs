@@ -5,7 +5,7 @@ use super::*;
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// Every operation with its name.
-fn operations(document: &Value) -> Vec<(String, &Value)> {
+pub(super) fn operations(document: &Value) -> Vec<(String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     let all = paths.iter().flat_map(|(path, methods)| {
         let methods = methods.as_object().unwrap().iter().filter(|(method, _)| METHODS.contains(&method.as_str()));
@@ -14,7 +14,7 @@ fn operations(document: &Value) -> Vec<(String, &Value)> {
     all.collect()
 }
 
-fn document() -> Value {
+pub(super) fn document() -> Value {
     serde_json::from_str(&bursar::routes::openapi_document()).unwrap()
 }
 
@@ -110,6 +110,21 @@ fn every_operation_documents_its_error_bodies() {
             assert!(!response["description"].as_str().unwrap().is_empty(), "{name} {status}");
         }
     }
+}
+
+#[test]
+fn an_idempotency_key_without_which_a_request_is_refused_is_documented_as_required() {
+    let document = document();
+    let mut optional = Vec::new();
+    for (name, operation) in operations(&document) {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        for parameter in parameters.filter(|parameter| parameter["name"] == "Idempotency-Key") {
+            if parameter["required"] != true {
+                optional.push(name.clone());
+            }
+        }
+    }
+    assert!(optional.is_empty(), "{optional:#?}");
 }
 
 #[test]

@@ -60,7 +60,7 @@ both! {
             (with("unit", json!(1)), "invalid_body"),
             (with("source", json!("support")), "invalid_body"),
             (with("idempotency_key", json!("x")), "invalid_body"),
-            (with("reference", json!(7)), "invalid_body"),
+            (with("reference", json!(["a"])), "invalid_body"),
             (with("reference", json!("x".repeat(201))), "invalid_reference"),
             (with("reference", json!("a\u{0}b")), "invalid_reference"),
             (with("metadata", json!([])), "invalid_metadata"),
@@ -87,6 +87,14 @@ both! {
         let not_unicode = post_json(app, &customer, b"{\"units\":1,\"reference\":\"\xff\"}".to_vec()).await;
         not_unicode.expect_problem(400, "invalid_body");
         assert_eq!(state(app, &customer).await, before);
+    }
+
+    async fn a_number_or_a_truth_value_where_the_document_says_text_is_refused(app: &TestApp) {
+        let customer = app.onboard().await;
+        for reference in [json!(7), json!(true), json!(1.50)] {
+            let answer = post_json(app, &customer, json!({ "units": 1, "reference": reference }).to_string()).await;
+            assert_eq!((answer.status, answer.code()), (400, "invalid_body"), "{reference}: {}", answer.body);
+        }
     }
 
     async fn a_body_larger_than_allowed_is_refused_and_changes_nothing(app: &TestApp) {
@@ -124,7 +132,7 @@ both! {
         let body = json!({ "units": 1 });
         let answer = spend_body(app, &customer, "", &body).await;
         answer.expect_problem(400, "missing_idempotency_key");
-        insta::assert_json_snapshot!(answer.body, @r#"
+        assert_body!(answer.body, @r#"
         {
           "code": "missing_idempotency_key",
           "detail": "This request needs the header Idempotency-Key, so that repeating it does nothing twice.",
@@ -139,7 +147,8 @@ both! {
         let key = customer.api_key.as_bytes();
         let empty = [("x-api-key", key), ("Idempotency-Key", b""), ("Content-Type", b"application/json")];
         post(app, &empty, body.to_string()).await.expect_problem(400, "invalid_idempotency_key");
-        let foreign = [("x-api-key", key), ("Idempotency-Key", b"schl\xc3\xbcssel"), ("Content-Type", b"application/json")];
+        let foreign =
+            [("x-api-key", key), ("Idempotency-Key", b"schl\xc3\xbcssel"), ("Content-Type", b"application/json")];
         assert_eq!(post(app, &foreign, body.to_string()).await.status, 400);
         assert_eq!(state(app, &customer).await, before);
         spend_body(app, &customer, &"x".repeat(255), &body).await.expect(200);
@@ -147,7 +156,8 @@ both! {
 
     async fn a_missing_unknown_or_revoked_api_key_is_refused_and_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
-        let made = app.call(&customer, "POST", "/api/v1/api-keys", "k", Some(&json!({ "name": "ci" }))).await.expect(201);
+        let made = app.call(&customer, "POST", "/api/v1/api-keys", "k", Some(&json!({ "name": "ci" }))).await;
+        let made = made.expect(201);
         let revoked = made["key"].as_str().unwrap();
         let path = format!("/api/v1/api-keys/{}", made["api_key"]["id"].as_str().unwrap());
         app.call(&customer, "DELETE", &path, "", None).await.expect(204);

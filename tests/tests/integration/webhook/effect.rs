@@ -55,11 +55,10 @@ both! {
         let mut grant = scrubbed(&page["data"][0]);
         assert_eq!(page["data"][0]["reference"], second["id"]);
         grant["reference"] = json!("[invoice]");
-        insta::assert_json_snapshot!(grant, @r#"
+        assert_body!(grant, @r#"
         {
           "amount": 60,
           "balance_after": 125,
-          "burned": [],
           "created_at": "[time]",
           "grant_kind": "included",
           "held_after": 0,
@@ -93,7 +92,8 @@ both! {
             }),
             change(|invoice| {
                 let line = &mut invoice["lines"]["data"][0];
-                line["parent"] = json!({ "type": "invoice_item_details", "invoice_item_details": { "proration": true } });
+                let details = json!({ "proration": true });
+                line["parent"] = json!({ "type": "invoice_item_details", "invoice_item_details": details });
             }),
             change(|invoice| {
                 let price = &mut invoice["lines"]["data"][0]["pricing"]["price_details"]["price"];
@@ -123,7 +123,8 @@ both! {
         ending["data"]["object"]["cancel_at_period_end"] = json!(true);
         deliver_and_wait(app, &ending).await;
         let seen = shown(app, &customer).await;
-        assert_eq!((&seen["customer"]["plan"], &seen["subscriptions"][0]["cancel_at_period_end"]), (&json!("pro"), &json!(true)));
+        assert_eq!(seen["customer"]["plan"], "pro");
+        assert_eq!(seen["subscriptions"][0]["cancel_at_period_end"], true);
 
         deliver_and_wait(app, &subscription("deleted", &stripe_customer, &customer, "canceled")).await;
         let seen = shown(app, &customer).await;
@@ -173,8 +174,10 @@ both! {
         let mut unpaid = stripe::pro_invoice(&stripe_customer, None);
         unpaid["status"] = json!("open");
         unpaid["amount_paid"] = json!(0);
-        let intent = json!({ "id": "pi_1", "last_payment_error": { "message": "Your card was declined.", "decline_code": "do_not_honor" } });
-        unpaid["payments"] = json!({ "object": "list", "data": [{ "payment": { "type": "payment_intent", "payment_intent": intent } }] });
+        let error = json!({ "message": "Your card was declined.", "decline_code": "do_not_honor" });
+        let intent = json!({ "id": "pi_1", "last_payment_error": error });
+        let payment = json!({ "payment": { "type": "payment_intent", "payment_intent": intent } });
+        unpaid["payments"] = json!({ "object": "list", "data": [payment] });
         deliver_and_wait(app, &stripe::event("invoice.payment_failed", &unpaid)).await;
         let seen = shown(app, &customer).await;
         let late = &seen["subscriptions"][0];
@@ -195,7 +198,8 @@ both! {
         deliver_and_wait(app, &stripe::event("invoice.paid", &unpaid)).await;
         let seen = shown(app, &customer).await;
         let paid = &seen["subscriptions"][0];
-        assert_eq!((&paid["status"], &paid["past_due_since"], &paid["past_due_reason"]), (&json!("active"), &Value::Null, &Value::Null));
+        assert_eq!(paid["status"], "active");
+        assert_eq!([&paid["past_due_since"], &paid["past_due_reason"]], [&Value::Null, &Value::Null]);
         assert_eq!(seen["credits"]["balance"], 125);
 
         // The news of the failure, once more and late: it is older than the payment.
@@ -207,7 +211,8 @@ both! {
 
     async fn somebody_elses_payment_gives_an_account_nothing(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, cus());
-        deliver_and_wait(app, &stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, Some(&customer.id)))).await;
+        let invoice = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
+        deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;
         // Metadata names our customer, but the money came from another Stripe customer.
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&cus(), Some(&customer.id)));
         app.deliver(&event).await.expect(200);

@@ -1,0 +1,281 @@
+//! Ledgers: every acknowledged request is there exactly once, and nothing that nobody asked for.
+
+use crate::chaos::record::{Act, Customer, Discrepancy, Fate, Known, Operation};
+use bursar_engine::clock::{Clock, rfc3339};
+use serde::Deserialize;
+use std::collections::HashMap;
+
+/// Credits on signup, as configured by default.
+pub const SIGNUP: i64 = 5;
+/// Credits of a paid period of Pro, as configured by default.
+pub const PRO_PERIOD: i64 = 60;
+
+/// One line of a customer's ledger, as it is shown.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Line {
+    /// Its id.
+    pub id: String,
+    /// What it does.
+    pub kind: String,
+    /// Change of the balance.
+    pub amount: i64,
+    /// Change of what is reserved.
+    pub held_change: i64,
+    /// Balance after it.
+    pub balance_after: i64,
+    /// What is reserved after it.
+    pub held_after: i64,
+    /// Who caused it.
+    pub source: String,
+    /// The key that the request carried as its reference, or the invoice.
+    pub reference: Option<String>,
+    /// The hold that it opens or closes.
+    pub hold_id: Option<String>,
+    /// The key that the request carried as its reason.
+    pub reason: Option<String>,
+    /// When the hold ends.
+    pub expires_at: Option<String>,
+}
+
+/// What is there of a customer.
+#[derive(Debug, Clone)]
+pub struct Books {
+    /// Its plan.
+    pub plan: String,
+    /// Its balance.
+    pub balance: i64,
+    /// What is reserved of it.
+    pub held: i64,
+    /// Its ledger, latest first.
+    pub lines: Vec<Line>,
+}
+
+/// What a line was made for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Cause {
+    Signup,
+    Request(String),
+    EndOfHold(String),
+    Invoice(String),
+    /// Nothing that anybody here did.
+    Unexplained(String),
+}
+
+impl Line {
+    fn cause(&self) -> Cause {
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        match (self.source.as_str(), self.kind.as_str()) {
+            ("signup", "grant") => Cause::Signup,
+            ("usage", "debit") | ("hold", "hold") => Cause::Request(text(&self.reference)),
+            ("support", "grant" | "adjust") => Cause::Request(text(&self.reason)),
+            ("hold", "capture" | "release") | ("system", "release") => Cause::EndOfHold(text(&self.hold_id)),
+            ("stripe", "grant") => Cause::Invoice(text(&self.reference)),
+            _ => Cause::Unexplained(self.id.clone()),
+        }
+    }
+}
+
+/// The operations of each customer.
+pub fn by_customer(known: &Known) -> HashMap<usize, Vec<&Operation>> {
+    let mut map: HashMap<usize, Vec<&Operation>> = HashMap::new();
+    for operation in &known.operations {
+        map.entry(operation.customer).or_default().push(operation);
+    }
+    map
+}
+
+/// What is wrong with one customer's books.
+pub fn compare(known: &Known, customer: &Customer, operations: &[&Operation], books: &Books) -> Vec<Discrepancy> {
+    let mut check = Check { customer, lines: HashMap::new(), balance: SIGNUP, found: Vec::new() };
+    for line in &books.lines {
+        check.lines.entry(line.cause()).or_default().push(line);
+    }
+    check.signup();
+    check.requests(operations);
+    check.holds(operations, books);
+    check.invoices(known);
+    check.rest();
+    check.sums(books);
+    check.plan(known, &books.plan);
+    check.found
+}
+
+struct Check<'a> {
+    customer: &'a Customer,
+    /// Lines that are not explained yet.
+    lines: HashMap<Cause, Vec<&'a Line>>,
+    /// What the balance has to be.
+    balance: i64,
+    found: Vec<Discrepancy>,
+}
+
+impl<'a> Check<'a> {
+    fn take(&mut self, cause: Cause) -> Vec<&'a Line> {
+        self.lines.remove(&cause).unwrap_or_default()
+    }
+
+    fn name(&self, operation: &Operation) -> String {
+        format!("customer {}: {:?} under key {}, {:?}", self.customer.id, operation.act, operation.key, operation.fate)
+    }
+
+    fn signup(&mut self) {
+        let lines = self.take(Cause::Signup);
+        if lines.len() != 1 || lines[0].amount != SIGNUP {
+            let text = format!("customer {}: the credits on signup are {lines:?}", self.customer.id);
+            self.found.push(Discrepancy::wrong(text));
+        }
+    }
+
+    /// Debits, holds and adjustments: each has a key of its own.
+    fn requests(&mut self, operations: &[&Operation]) {
+        for operation in operations {
+            if matches!(operation.act, Act::Capture { .. } | Act::Release { .. }) {
+                continue;
+            }
+            let lines = self.take(Cause::Request(operation.key.clone()));
+            self.compare_lines(operation, &lines);
+        }
+    }
+
+    fn compare_lines(&mut self, operation: &Operation, lines: &[&Line]) {
+        let amount = operation.act.amount();
+        let name = self.name(operation);
+        if lines.len() > 1 {
+            self.found.push(Discrepancy::doubled(format!("{name}: it is there as {lines:?}")));
+        }
+        match &operation.fate {
+            Fate::Acknowledged { transaction } => {
+                self.balance += amount;
+                match lines.first() {
+                    None => self.found.push(Discrepancy::lost(format!("{name}: it is not there"))),
+                    Some(line) if line.id != *transaction || line.amount != amount => {
+                        self.found.push(Discrepancy::wrong(format!("{name}: it is there as {line:?}")));
+                    }
+                    Some(_) => {}
+                }
+            }
+            Fate::Refused { doubt: false } if !lines.is_empty() => {
+                self.found.push(Discrepancy::doubled(format!("{name}: it is there all the same: {lines:?}")));
+            }
+            Fate::Refused { .. } | Fate::Unknown => {
+                self.balance += lines.first().map_or(0, |line| line.amount);
+                if lines.first().is_some_and(|line| line.amount != amount) {
+                    self.found.push(Discrepancy::wrong(format!("{name}: it is there as {lines:?}")));
+                }
+            }
+        }
+    }
+
+    /// Ends of holds carry no key, so they are told apart by their hold, which ends once.
+    fn holds(&mut self, operations: &[&Operation], books: &Books) {
+        let mut ends: HashMap<&str, Vec<&Operation>> = HashMap::new();
+        for operation in operations {
+            if let Act::Capture { hold, .. } | Act::Release { hold } = &operation.act {
+                ends.entry(hold).or_default().push(operation);
+            }
+        }
+        let now = rfc3339(Clock::System.now_ms());
+        for opened in books.lines.iter().filter(|line| line.kind == "hold") {
+            let hold = opened.hold_id.as_deref().unwrap_or_default();
+            let lines = self.take(Cause::EndOfHold(hold.to_owned()));
+            let is_over = opened.expires_at.as_deref().is_none_or(|at| at < now.as_str());
+            if is_over && lines.is_empty() {
+                let text = format!("customer {}: the time of this hold ran out: {opened:?}", self.customer.id);
+                self.found.push(Discrepancy::wrong(text));
+            }
+            self.end_of_hold(hold, &ends.remove(hold).unwrap_or_default(), &lines);
+        }
+        for (hold, operations) in ends {
+            let text = format!("customer {}: hold {hold} is not there: {operations:?}", self.customer.id);
+            self.found.push(Discrepancy::lost(text));
+        }
+    }
+
+    fn end_of_hold(&mut self, hold: &str, operations: &[&Operation], lines: &[&Line]) {
+        let is_done = |operation: &&&Operation| matches!(operation.fate, Fate::Acknowledged { .. });
+        let done: Vec<_> = operations.iter().filter(is_done).collect();
+        if done.len() > 1 || lines.len() > 1 {
+            let text = format!("customer {}: hold {hold} ended twice: {done:?}, {lines:?}", self.customer.id);
+            self.found.push(Discrepancy::doubled(text));
+        }
+        if let Some(done) = done.first() {
+            return self.compare_lines(done, lines);
+        }
+        // Nobody was told that it ended: by its time, or by a request whose answer was lost.
+        let Some(line) = lines.first() else { return };
+        self.balance += line.amount;
+        let may_be = |operation: &&Operation| {
+            let is_kind = matches!(operation.act, Act::Capture { .. }) == (line.kind == "capture");
+            is_kind && operation.fate != Fate::Refused { doubt: false } && line.amount == operation.act.amount()
+        };
+        if line.source != "system" && !operations.iter().any(may_be) {
+            let text = format!("customer {}: nobody ended hold {hold} like this: {line:?}", self.customer.id);
+            self.found.push(Discrepancy::doubled(text));
+        }
+    }
+
+    fn invoices(&mut self, known: &Known) {
+        for invoice in known.invoices.iter().filter(|invoice| invoice.customer == self.customer.n) {
+            let lines = self.take(Cause::Invoice(invoice.id.clone()));
+            let name = format!("customer {}: invoice {}", self.customer.id, invoice.id);
+            let expected = usize::from(invoice.brings_credits);
+            if invoice.brings_credits {
+                self.balance += PRO_PERIOD;
+            }
+            if lines.len() > expected {
+                self.found.push(Discrepancy::doubled(format!("{name} brought {lines:?}")));
+            } else if lines.len() < expected {
+                self.found.push(Discrepancy::lost(format!("{name} was paid and brought nothing")));
+            } else if lines.iter().any(|line| line.amount != PRO_PERIOD) {
+                self.found.push(Discrepancy::wrong(format!("{name} brought {lines:?}")));
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        for (_, lines) in self.lines.drain() {
+            let text = format!("customer {}: nobody asked for this: {lines:?}", self.customer.id);
+            self.found.push(Discrepancy::doubled(text));
+        }
+    }
+
+    fn sums(&mut self, books: &Books) {
+        let (mut balance, mut held) = (0, 0);
+        for line in books.lines.iter().rev() {
+            balance += line.amount;
+            held += line.held_change;
+            if (line.balance_after, line.held_after) != (balance, held) {
+                let text = format!("customer {}: up to here it is {balance} and {held}: {line:?}", self.customer.id);
+                self.found.push(Discrepancy::wrong(text));
+                break;
+            }
+        }
+        if (books.balance, books.held) != (balance, held) || books.balance != self.balance {
+            let text = format!(
+                "customer {}: the balance is {} and {} are held; the ledger adds up to {balance} and {held}; what was \
+                 acknowledged adds up to {}",
+                self.customer.id, books.balance, books.held, self.balance
+            );
+            self.found.push(Discrepancy::wrong(text));
+        }
+    }
+
+    /// Whatever the order of the events: Pro for who has paid and has not ended.
+    fn plan(&mut self, known: &Known, plan: &str) {
+        let n = self.customer.n;
+        let has_paid = known.invoices.iter().any(|invoice| invoice.customer == n && invoice.brings_credits);
+        let expected = match (has_paid, known.ended.contains(&n)) {
+            (_, true) => "pay_as_you_go",
+            (true, false) => "pro",
+            (false, false) => "trial",
+        };
+        if plan != expected {
+            let text = format!("customer {} is on plan {plan} and should be on {expected}", self.customer.id);
+            self.found.push(Discrepancy::wrong(text));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

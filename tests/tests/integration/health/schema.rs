@@ -1,0 +1,179 @@
+//! Whether what is answered is what the document says: clients are generated from it.
+
+use super::openapi::document;
+use super::*;
+use bursar_tests::TestCustomer;
+use bursar_tests::app::Answer;
+use std::collections::BTreeSet;
+
+/// Compares answers with the document.
+struct Checker<'a> {
+    app: &'a TestApp,
+    document: Value,
+    /// What does not fit, each once.
+    problems: BTreeSet<String>,
+    /// Operations that were called.
+    called: BTreeSet<String>,
+}
+
+impl Checker<'_> {
+    /// An answer of an operation, which the document knows by its path with parameters.
+    fn check(&mut self, operation: &str, answer: Answer) -> Value {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let documented = &self.document["paths"][path][method];
+        assert!(documented.is_object(), "{operation} is not in the document");
+        let response = &documented["responses"][answer.status.to_string()];
+        assert!(response.is_object(), "{operation} does not document {}: {}", answer.status, answer.body);
+        self.called.insert(operation.to_owned());
+        if let Some(content) = response["content"].as_object() {
+            let (content_type, media) = content.iter().next().unwrap();
+            assert_eq!(&answer.content_type, content_type, "{operation}");
+            let mut problems = BTreeSet::new();
+            self.compare(&media["schema"], &answer.body, "", &mut problems);
+            self.problems.extend(problems);
+        }
+        answer.body
+    }
+
+    fn compare(&self, schema: &Value, value: &Value, at: &str, problems: &mut BTreeSet<String>) {
+        if let Some(name) = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/components/schemas/")) {
+            return self.compare(&self.document["components"]["schemas"][name], value, name, problems);
+        }
+        // A field that is another object may say so beside the reference to it.
+        let parts = schema["allOf"].as_array().into_iter().flatten();
+        let is_nullable = schema["nullable"] == true || parts.clone().any(|part| part["nullable"] == true);
+        if value.is_null() && is_nullable {
+            return;
+        }
+        for part in parts {
+            self.compare(part, value, at, problems);
+        }
+        let Some(kind) = schema["type"].as_str() else { return };
+        let fits = match kind {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            _ => false,
+        };
+        if !fits {
+            let shown = if value.is_null() { "null, which it may not be".to_owned() } else { value.to_string() };
+            problems.insert(format!("{at}: {kind} is {shown}"));
+            return;
+        }
+        if schema["enum"].as_array().is_some_and(|values| !values.contains(value)) {
+            problems.insert(format!("{at}: {value} is none of {}", schema["enum"]));
+        }
+        for item in value.as_array().into_iter().flatten() {
+            self.compare(&schema["items"], item, at, problems);
+        }
+        let fields = value.as_object().into_iter().flatten();
+        for (name, field) in fields.filter(|_| schema["properties"].is_object()) {
+            match schema["properties"].get(name) {
+                Some(property) => self.compare(property, field, &format!("{at}.{name}"), problems),
+                None => _ = problems.insert(format!("{at}.{name}: is not in the document")),
+            }
+        }
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if value.get(name).is_none() {
+                problems.insert(format!("{at}.{name}: is required and missing"));
+            }
+        }
+    }
+
+    async fn call(&mut self, customer: &TestCustomer, operation: &str, id: &str, body: Option<Value>) -> Value {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let path = path.replace("{id}", id);
+        let answer = self.app.call(customer, &method.to_uppercase(), &path, &unique(), body.as_ref()).await;
+        self.check(operation, answer)
+    }
+
+    async fn admin(&mut self, operation: &str, id: &str, body: Option<Value>) -> Value {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let path = path.replace("{id}", id).replace("{key}", id);
+        let answer = self.app.admin(&method.to_uppercase(), &path, body.as_ref()).await;
+        self.check(operation, answer)
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+async fn customer_operations(checker: &mut Checker<'_>, customer: &TestCustomer) {
+    let person = json!({ "email": format!("{}@example.com", unique()), "name": "Ada", "source": null });
+    let answer = checker.app.request("POST", "/api/v1/customers/onboard", &[], Some(&person)).await;
+    checker.check("post /api/v1/customers/onboard", answer);
+    checker.call(customer, "get /api/v1/customer", "", None).await;
+    let usage = json!({ "units": 1, "reference": null, "metadata": { "n": [1, null] } });
+    checker.call(customer, "post /api/v1/usage", "", Some(usage)).await;
+    checker.call(customer, "post /api/v1/usage", "", Some(json!({ "units": 1_000 }))).await;
+    checker.call(customer, "post /api/v1/usage", "", Some(json!({ "units": 0 }))).await;
+    for end in ["post /api/v1/holds/{id}/capture", "post /api/v1/holds/{id}/release"] {
+        let hold = checker.call(customer, "post /api/v1/holds", "", Some(json!({ "units": 1 }))).await;
+        let id = text(&hold["hold"]["id"]);
+        checker.call(customer, "get /api/v1/credits", "", None).await;
+        checker.call(customer, end, &id, Some(json!({}))).await;
+        checker.call(customer, end, &id, Some(json!({}))).await;
+    }
+    checker.call(customer, "get /api/v1/credits/transactions", "", None).await;
+    let key = checker.call(customer, "post /api/v1/api-keys", "", Some(json!({ "name": "ci" }))).await;
+    checker.call(customer, "delete /api/v1/api-keys/{id}", &text(&key["api_key"]["id"]), None).await;
+    checker.call(customer, "get /api/v1/api-keys", "", None).await;
+}
+
+async fn admin_operations(checker: &mut Checker<'_>, customer: &TestCustomer, event: &str) {
+    checker.admin("get /admin/v1/customers", "", None).await;
+    let adjustment = json!({ "amount": 1, "reason": "test" });
+    checker.admin("post /admin/v1/customers/{id}/adjustments", &customer.id, Some(adjustment)).await;
+    checker.admin("get /admin/v1/customers/{id}", &customer.id, None).await;
+    checker.admin("get /admin/v1/customers/{id}/transactions", &customer.id, None).await;
+    checker.admin("get /admin/v1/customers/{id}/timeline", &customer.id, None).await;
+    let reason = json!({ "reason": "test" });
+    checker.admin("get /admin/v1/events", "", None).await;
+    let seen = checker.admin("get /admin/v1/events/{id}", event, None).await;
+    let stream = text(&seen["event"]["stream"]);
+    checker.admin("post /admin/v1/streams/{key}/pause", &stream, Some(reason.clone())).await;
+    checker.admin("post /admin/v1/events/{id}/replay", event, Some(reason.clone())).await;
+    checker.admin("get /admin/v1/streams", "", None).await;
+    checker.admin("get /admin/v1/streams/{key}", &stream, None).await;
+    checker.admin("post /admin/v1/streams/{key}/skip", &stream, Some(reason.clone())).await;
+    checker.admin("post /admin/v1/streams/{key}/resume", &stream, None).await;
+    checker.admin("get /admin/v1/jobs", "", None).await;
+    let job = text(&seen["event"]["job_id"]);
+    checker.admin("get /admin/v1/jobs/{id}", &job, None).await;
+    checker.admin("post /admin/v1/jobs/{id}/cancel", &job, Some(reason.clone())).await;
+    checker.admin("post /admin/v1/jobs/{id}/replay", &job, Some(reason)).await;
+    let replay = json!({ "filter": { "kind": "stripe.event" }, "dry_run": true, "reason": "test" });
+    let made = checker.admin("post /admin/v1/replays", "", Some(replay)).await;
+    let id = text(&made["replay"]["id"]);
+    checker.admin("get /admin/v1/replays", "", None).await;
+    for act in ["start", "pause", "resume", "cancel", "cancel"] {
+        checker.admin(&format!("post /admin/v1/replays/{{id}}/{act}"), &id, None).await;
+    }
+    checker.admin("get /admin/v1/replays/{id}", &id, None).await;
+    checker.admin("get /admin/v1/replays/{id}/items", &id, None).await;
+}
+
+both! {
+    async fn every_operation_answers_what_the_document_says(app: &TestApp) {
+        let mut checker =
+            Checker { app, document: document(), problems: BTreeSet::new(), called: BTreeSet::new() };
+        let customer = app.onboard().await;
+        for path in ["/health", "/health/live", "/health/ready"] {
+            let answer = app.request("GET", path, &[], None).await;
+            checker.check(&format!("get {path}"), answer);
+        }
+        let event = stripe::event("invoice.paid", &stripe::pro_invoice("cus_1", Some(&customer.id)));
+        checker.check("post /webhooks/stripe", app.deliver(&event).await);
+        checker.check("post /webhooks/stripe", app.deliver_signed(b"{}", None).await);
+        app.event_in_state(stripe::id(&event), "processed").await;
+        customer_operations(&mut checker, &customer).await;
+        admin_operations(&mut checker, &customer, stripe::id(&event)).await;
+        let all: BTreeSet<String> = openapi::operations(&document()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(checker.called, all, "every operation is called");
+        assert!(checker.problems.is_empty(), "{:#?}", checker.problems);
+    }
+}
