@@ -5,6 +5,7 @@
 //! account's version: when another node wrote it, the actor loads it and decides again.
 
 mod actor;
+mod load;
 mod router;
 
 use crate::ledger::Ledger;
@@ -18,6 +19,7 @@ use bursar_engine::job::{JobFinish, Wake};
 use bursar_engine::ledger::{Command, Entry};
 use bursar_engine::store::Db;
 use bursar_engine::{Error, Result};
+use load::{Loads, loads};
 use router::{Router, RouterMsg};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +58,7 @@ pub(crate) struct CustomerDeps {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) ledger: Ledger,
+    pub(crate) loads: Loads,
     pub(crate) queue_max: usize,
     pub(crate) batch_max: usize,
 }
@@ -69,12 +72,14 @@ pub struct Customers {
 }
 
 impl Customers {
-    pub(crate) fn new(db: &Db, clock: &Clock, ledger: &Ledger, config: &LedgerConfig) -> (Self, Child) {
+    pub(crate) fn new(db: &Db, clock: &Clock, ledger: &Ledger, config: &LedgerConfig) -> (Self, [Child; 2]) {
         let slot = Slot::new();
+        let (loads, loads_child) = loads(db, config.commands_max);
         let deps = Arc::new(CustomerDeps {
             db: db.clone(),
             clock: clock.clone(),
             ledger: ledger.clone(),
+            loads,
             queue_max: config.customer_queue_max,
             batch_max: config.batch_max,
         });
@@ -83,7 +88,7 @@ impl Customers {
         let child =
             Child::new("customer_router", slot.clone(), move || (Router { deps: deps.clone(), idle, active_max }, ()));
         let permits = Arc::new(Semaphore::new(config.commands_max));
-        (Self { slot, permits, timeout: Duration::from_millis(config.timeout_ms) }, child)
+        (Self { slot, permits, timeout: Duration::from_millis(config.timeout_ms) }, [child, loads_child])
     }
 
     /// Has a command decided and committed.

@@ -5,7 +5,7 @@
 //! Root (permanent children restart with backoff; past the cap the process ends)
 //! ├─ CustomerRouter → Customer(id)   serialises the credit commands of one customer
 //! ├─ StreamRouter   → Stream(key)    runs the jobs of one stream, one at a time
-//! ├─ Batcher × 4 kinds               group commit of decisions, intake of events, claims of work
+//! ├─ Batcher × 4 kinds               group commit, intake of events, claims of work, loads of accounts
 //! ├─ Sweeper                         overdue jobs, leases, gauges
 //! └─ Scheduler                       recurring jobs
 //! ```

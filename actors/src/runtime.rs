@@ -95,6 +95,7 @@ impl Runtime {
             node: node.clone(),
             pro: config.pro_price(),
             pro_credits: config.credits.pro_period,
+            livemode: config.stripe.livemode,
             retention_days: config.jobs.retention_days,
         };
         if works {
@@ -188,7 +189,7 @@ impl Parts {
             ledger_config.batch_max,
             ledger_config.commands_max + config.jobs.workers_max,
         );
-        let (customers, customer_router) = Customers::new(db, clock, &ledger, ledger_config);
+        let (customers, customer_children) = Customers::new(db, clock, &ledger, ledger_config);
         let (intake, intake_child) = Intake::new(db, clock, &dispatcher);
         let leases = Leases::default();
         let sweeper = SweeperDeps {
@@ -200,7 +201,8 @@ impl Parts {
             jobs: config.jobs.clone(),
             works,
         };
-        children.extend([customer_router, intake_child, sweeper::child(Arc::new(sweeper))]);
+        children.extend(customer_children);
+        children.extend([intake_child, sweeper::child(Arc::new(sweeper))]);
         Self { children, tasks, customers, ledger, intake, dispatcher, broker, streams, leases }
     }
 

@@ -12,6 +12,7 @@ use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_engine::store::{Db, DbOptions, api_key};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use moka::future::Cache;
+use sea_orm::ConnectionTrait;
 use std::fs::{File, TryLockError};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 /// API keys remembered at once.
 const API_KEYS_CACHED_MAX: u64 = 100_000;
+/// The advisory lock of Postgres under which migrations run; any number that nothing else uses.
+const MIGRATION_LOCK: i64 = 0x6275_7273_6172;
 /// Buckets of all latency histograms, in seconds.
 const LATENCY_BUCKETS: &[f64] =
     &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
@@ -56,7 +59,7 @@ impl App {
         let secrets = Secrets::complete(&mut config)?;
         let metrics = metrics_handle()?;
         let db = connect(&config).await?;
-        Migrator::up(db.write(), None).await.context("the database could not be migrated")?;
+        migrate(&db).await?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
         let options = RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role };
         let runtime = Runtime::start(options).await?;
@@ -138,6 +141,21 @@ pub async fn connect(config: &Config) -> Result<Db> {
         acquire_timeout_ms: config.database.acquire_timeout_ms,
     };
     Db::connect(&options).await.context("the database cannot be reached")
+}
+
+/// Applies what is pending. Nodes that start together take turns.
+pub async fn migrate(db: &Db) -> Result<()> {
+    let turn = db.begin().await?;
+    if db.is_postgres() {
+        turn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+        Migrator::up(db.write(), None).await.context("the database could not be migrated")?;
+        turn.commit().await?;
+    } else {
+        // The only connection that writes is the one to migrate on, and the folder is locked.
+        turn.rollback().await?;
+        Migrator::up(db.write(), None).await.context("the database could not be migrated")?;
+    }
+    Ok(())
 }
 
 /// Takes the lock of a SQLite database's folder, for as long as the file lives.

@@ -112,7 +112,7 @@ pub struct ServeArgs {
     /// Which half of the server runs here.
     #[arg(long, value_enum, default_value_t = Role::All)]
     pub role: Role,
-    /// Fill an empty database with example data first.
+    /// Make a customer to try things out with, and print its API key and the admin token.
     #[arg(long)]
     pub demo: bool,
     /// The configuration.

@@ -1,7 +1,7 @@
 //! The `bursar` command.
 
 use anyhow::{Context, Result};
-use bursar::app::{connect, lock_folder};
+use bursar::app::{self, connect, lock_folder};
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
 use bursar::cli::{Cli, Command, ConfigCommand, MigrateArgs, MigrateCommand, Role, ServeArgs, output};
@@ -70,7 +70,7 @@ async fn migrate(cli: &Cli, arguments: &MigrateArgs) -> Result<ExitCode> {
     };
     let db = connect(&config).await?;
     match arguments.command {
-        MigrateCommand::Up => Migrator::up(db.write(), None).await.context("the database could not be migrated")?,
+        MigrateCommand::Up => app::migrate(&db).await?,
         MigrateCommand::Down { steps } => {
             Migrator::down(db.write(), Some(steps)).await.context("the database could not be migrated back")?;
         }

@@ -1,13 +1,17 @@
 //! Handlers: what each kind of job does. A handler reads, decides and gives a verdict; whatever it
 //! wants changed commits together with the end of its attempt.
 
+mod stripe;
+
+pub use stripe::{StripeEvent, gather};
+
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
 use crate::ledger::Command;
-use crate::store::{Db, account, customer, job, subscription};
-use crate::webhook::{self, Facts, ProPrice};
+use crate::store::{Db, job};
+use crate::webhook::ProPrice;
 use crate::{effect::Effect, replay};
 use serde::Deserialize;
 
@@ -26,6 +30,8 @@ pub struct Deps {
     pub pro: ProPrice,
     /// Credits for every paid period of Pro.
     pub pro_credits: i64,
+    /// Whether events of live mode are expected.
+    pub livemode: bool,
     /// How long ended jobs are kept.
     pub retention_days: i64,
 }
@@ -47,7 +53,7 @@ fn args<'a, T: Deserialize<'a>>(claimed: &'a Claimed) -> Result<T> {
 /// Runs the handler of a job. An error is a failure of ours (such as no database), not of the job.
 pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     match JobKind::parse(&claimed.job.kind) {
-        Some(JobKind::StripeEvent) => stripe_event(deps, claimed, now_ms).await,
+        Some(JobKind::StripeEvent) => Ok(stripe::decide(deps, claimed, now_ms)),
         Some(JobKind::AccountSettle) => {
             let customer_id = CustomerId::trusted(args::<AccountArgs>(claimed)?.customer);
             let ledger = Some((customer_id, Command::settle()));
@@ -71,67 +77,6 @@ async fn retention(deps: &Deps, now_ms: TimeMs) -> Result<Verdict> {
         return Ok(Outcome::Snooze { until_ms: now_ms + 100 }.into());
     }
     Ok(Outcome::Done.into())
-}
-
-/// Looks up what the event is about and lets the rules decide.
-async fn stripe_event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
-    let Some(payload) = &claimed.payload else {
-        return Ok(Outcome::Dead { reason: "the event's bytes are gone".to_owned() }.into());
-    };
-    let envelope = match webhook::envelope(payload) {
-        Ok(envelope) => envelope,
-        Err(unreadable) => {
-            return Ok(Outcome::Dead { reason: format!("unreadable: {}", unreadable.reason) }.into());
-        }
-    };
-    if !webhook::wanted(&envelope.event_type) {
-        return Ok(Outcome::Done.into());
-    }
-    let Some(object) = envelope.object else {
-        return Ok(Outcome::Dead { reason: "unreadable: the event carries no object".to_owned() }.into());
-    };
-    let lookup = webhook::lookup(&object, &envelope.event_type);
-    let db = deps.db.read();
-    let mut found = match &lookup.stripe_customer_id {
-        Some(id) => customer::customer_find_by_stripe(db, id).await?,
-        None => None,
-    };
-    if found.is_none()
-        && let Some(id) = lookup.bursar_customer_id.as_deref().and_then(|id| CustomerId::parse(id).ok())
-    {
-        found = customer::customer_find(db, &id).await?;
-    }
-    let stored = match &lookup.subscription_id {
-        Some(id) => subscription::subscription_find(db, id).await?,
-        None => None,
-    };
-    if found.is_none()
-        && let Some(stored) = &stored
-    {
-        found = customer::customer_find(db, &stored.customer_id).await?;
-    }
-    if envelope.event_type == "invoice.payment_failed"
-        && let (Some(customer), Some(invoice)) = (&found, webhook::shape::id(&object))
-        && account::entry_find_by_key(db, &customer.id, &webhook::grant_key(&invoice)).await?.is_some()
-    {
-        // The news is older than the payment of the same invoice.
-        return Ok(Outcome::Done.into());
-    }
-    let subscriptions_of_customer = match &found {
-        Some(customer) => subscription::subscription_list(db, &customer.id).await?,
-        None => Vec::new(),
-    };
-    let facts = Facts {
-        event_type: &envelope.event_type,
-        object: &object,
-        customer: found,
-        subscription: stored,
-        subscriptions_of_customer,
-        pro: &deps.pro,
-        pro_credits: deps.pro_credits,
-        now_ms,
-    };
-    Ok(webhook::decide(&facts))
 }
 
 /// The job that settles an account at the moment a hold ends.

@@ -38,14 +38,10 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
     let (envelope, fate) = match webhook::envelope(body) {
         Err(unreadable) => (None, Fate::Quarantine(format!("unreadable: {}", unreadable.reason))),
         Ok(envelope) => {
-            let fate = match envelope.livemode {
-                Some(mode) if mode != livemode => Fate::Quarantine(format!(
-                    "wrong_mode: the event is of {} mode, this server expects {} mode",
-                    mode_name(mode),
-                    mode_name(livemode)
-                )),
-                _ if webhook::wanted(&envelope.event_type) => Fate::Process,
-                _ => Fate::Ignore,
+            let fate = match wrong_mode(&envelope, livemode) {
+                Some(reason) => Fate::Quarantine(reason),
+                None if webhook::wanted(&envelope.event_type) => Fate::Process,
+                None => Fate::Ignore,
             };
             (Some(envelope), fate)
         }
@@ -64,6 +60,17 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
         received_at_ms: now_ms,
     };
     Delivery { event, fate }
+}
+
+/// Why an event is not for this server, if its mode is the other one. Asked at intake and again
+/// whenever it is processed, so that no replay gets around it.
+pub fn wrong_mode(envelope: &Envelope, livemode: bool) -> Option<String> {
+    let mode = envelope.livemode.filter(|mode| *mode != livemode)?;
+    Some(format!(
+        "wrong_mode: the event is of {} mode, this server expects {} mode",
+        mode_name(mode),
+        mode_name(livemode)
+    ))
 }
 
 fn mode_name(livemode: bool) -> &'static str {
@@ -113,6 +120,7 @@ fn job_of(delivery: &Delivery) -> NewJob {
         Fate::Process => {}
         Fate::Ignore => job.state = JobState::Succeeded,
         Fate::Quarantine(reason) => {
+            tracing::warn!(event.id = %event.id, external_id = event.external_id, reason, "an event is dead on arrival");
             job.state = JobState::Dead;
             job.last_error = Some(reason.clone());
         }

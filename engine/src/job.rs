@@ -14,6 +14,7 @@ pub use kind::{JobKind, OnDeath};
 
 use crate::clock::TimeMs;
 use crate::effect::Effect;
+use crate::handler::StripeEvent;
 use crate::ids::{CustomerId, EventId, JobId};
 use crate::ledger::Command;
 
@@ -157,8 +158,10 @@ pub struct Claimed {
     pub epoch: i64,
     /// When the work began.
     pub started_at_ms: TimeMs,
-    /// The event's bytes, if the job processes one.
+    /// The event's bytes, if the job processes one, until `handler::gather` has read them.
     pub payload: Option<Vec<u8>>,
+    /// The event that it processes, with what is known here about it.
+    pub event: Option<Box<StripeEvent>>,
 }
 
 /// What came of one attempt.

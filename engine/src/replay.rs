@@ -212,7 +212,9 @@ pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_js
         Some(event_id) => event::event_payloads(deps.db.read(), &[event_id]).await?.pop().map(|(_, bytes)| bytes),
         None => None,
     };
-    let claimed = Claimed { job: target, epoch: 0, started_at_ms: now_ms, payload };
+    let mut claimed = [Claimed { job: target, epoch: 0, started_at_ms: now_ms, payload, event: None }];
+    handler::gather(deps.db.read(), &mut claimed).await?;
+    let [claimed] = claimed;
     let verdict = handler::handle(deps, &claimed, now_ms).await?;
     let mut report = match &verdict.outcome {
         Outcome::Done => json!({ "outcome": "done" }),

@@ -51,6 +51,18 @@ async fn query_all(
     Ok(db.query_all_raw(statement(db, sql, values)).await?)
 }
 
+/// Runs a query over `{rows}` whose one column is `sought`.
+async fn query_by(db: &impl ConnectionTrait, sql: &str, sought: &[String]) -> Result<Vec<QueryResult>> {
+    if sought.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = Rows::new(&[("sought", Kind::Text)]);
+    for text in sought {
+        rows.push([text.as_str().into()]);
+    }
+    Ok(db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?)
+}
+
 /// Reads a column.
 fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T> {
     row.try_get("", column).map_err(Error::from)

@@ -2,6 +2,7 @@
 
 use crate::clock::TimeMs;
 use crate::error::Result;
+use crate::handler;
 use crate::job::Claimed;
 use crate::store::{Db, event, job, stream};
 use std::collections::HashMap;
@@ -38,13 +39,15 @@ pub async fn claim(db: &Db, streams: &[String], node: &str, now_ms: TimeMs, leas
     } else {
         event::event_payloads(&tx, &events).await?.into_iter().collect()
     };
-    tx.commit().await?;
-    Ok(jobs
+    let mut claimed: Vec<Claimed> = jobs
         .into_iter()
         .filter_map(|job| {
             let epoch = *epochs.get(&job.stream_key)?;
             let payload = job.event_id.as_ref().and_then(|id| payloads.remove(id.as_str()));
-            Some(Claimed { job, epoch, started_at_ms: now_ms, payload })
+            Some(Claimed { job, epoch, started_at_ms: now_ms, payload, event: None })
         })
-        .collect())
+        .collect();
+    handler::gather(&tx, &mut claimed).await?;
+    tx.commit().await?;
+    Ok(claimed)
 }

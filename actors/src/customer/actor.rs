@@ -172,9 +172,12 @@ impl CustomerState {
 
     fn load(&mut self, myself: &ActorRef<CustomerMsg>) {
         self.loading = true;
-        let (db, id, myself) = (self.deps.db.clone(), self.id.clone(), myself.clone());
+        let (loads, id, myself) = (self.deps.loads.clone(), self.id.clone(), myself.clone());
         tokio::spawn(async move {
-            let loaded = account::account_find(db.read(), &id).await;
+            let loaded = match loads.submit(id).await {
+                Ok(loaded) => loaded.map_err(Error::from),
+                Err(error) => Err(error),
+            };
             let _ = myself.send_message(CustomerMsg::Loaded(loaded));
         });
     }
@@ -187,10 +190,8 @@ impl CustomerState {
                 return;
             }
             Ok(None) => || Error::NotFound("account"),
-            Err(error) => {
-                tracing::warn!(customer.id = %self.id, error = %error.chain(), "an account could not be loaded");
-                || Error::Unavailable("the database")
-            }
+            // Logged once, for the whole batch.
+            Err(_) => || Error::Unavailable("the database"),
         };
         for pending in self.waiting.drain(..) {
             pending.answer(Err(why()));

@@ -3,7 +3,7 @@
 use super::StreamDeps;
 use super::actor::Round;
 use crate::customer::Request;
-use bursar_engine::job::{Claimed, JobFinish, Outcome, Verdict, finish};
+use bursar_engine::job::{Claimed, JobFinish, Outcome, RESCUES_MAX, Verdict, finish};
 use bursar_engine::ledger::Refusal;
 use bursar_engine::store::commit::{Unit, UnitResult};
 use bursar_engine::{Error, handler, metric};
@@ -36,7 +36,12 @@ pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
     let waited = (claimed.started_at_ms - claimed.job.run_at_ms).max(0) as f64 / 1_000.0;
     metrics::histogram!(metric::JOB_WAIT_SECONDS, "kind" => kind.clone()).record(waited);
 
-    let verdict = run_handler(deps, &claimed).await;
+    let verdict = if claimed.job.rescues > RESCUES_MAX {
+        // It has probably killed all those nodes: `finish` turns this into its death.
+        Outcome::Retry { reason: "not run again".to_owned() }.into()
+    } else {
+        run_handler(deps, &claimed).await
+    };
     let round = match commit_until_lease_ends(deps, &claimed, verdict, started).await {
         Some(end) => {
             record(&claimed, &end);
@@ -141,9 +146,7 @@ fn others(wakes: Vec<bursar_engine::job::Wake>, end: &JobFinish) -> Vec<bursar_e
 
 fn record(claimed: &Claimed, end: &JobFinish) {
     metrics::counter!(metric::JOB_ATTEMPTS, "kind" => end.kind.clone(), "outcome" => end.outcome).increment(1);
-    if let Some(payload) = &claimed.payload
-        && let Ok(envelope) = bursar_engine::webhook::envelope(payload)
-    {
+    if let Some(Ok(envelope)) = claimed.event.as_deref().map(|event| &event.envelope) {
         let event_type = metric::event_type_label(&envelope.event_type);
         metrics::counter!(metric::EVENT_ATTEMPTS, "type" => event_type, "outcome" => end.outcome).increment(1);
     }

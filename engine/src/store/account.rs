@@ -1,6 +1,6 @@
 //! Rows of `accounts` and `ledger_entries`.
 
-use super::{Kind, Rows, execute, from_json, get, query_all, query_one, to_json};
+use super::{Kind, Rows, execute, from_json, get, query_all, query_by, query_one, to_json};
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, HoldId};
@@ -52,6 +52,14 @@ fn read_account(row: &QueryResult) -> Result<Account> {
 pub async fn account_find(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Account>> {
     let sql = "SELECT balance, held, version, floor, open FROM accounts WHERE customer_id = $1";
     query_one(db, sql, [customer.as_str().into()]).await?.map(|row| read_account(&row)).transpose()
+}
+
+/// Many accounts at once; those that do not exist are left out.
+pub async fn account_find_many(db: &impl ConnectionTrait, customers: &[String]) -> Result<Vec<(CustomerId, Account)>> {
+    let sql = "SELECT a.customer_id AS customer_id, a.balance AS balance, a.held AS held, a.version AS version, \
+               a.floor AS floor, a.open AS open FROM {rows} JOIN accounts a ON a.customer_id = r.sought";
+    let rows = query_by(db, sql, customers).await?;
+    rows.iter().map(|row| Ok((CustomerId::trusted(get(row, "customer_id")?), read_account(row)?))).collect()
 }
 
 /// Writes many accounts at once, each only if its stored version is the expected one. Gives the

@@ -1,6 +1,6 @@
 //! Rows of `customers`.
 
-use super::{execute, get, query_all, query_one};
+use super::{execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
 use crate::customer::{Customer, Email, Plan};
 use crate::error::{Error, Result};
@@ -52,10 +52,24 @@ pub async fn customer_find(db: &impl ConnectionTrait, id: &CustomerId) -> Result
     query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The customer that a Stripe customer belongs to.
-pub async fn customer_find_by_stripe(db: &impl ConnectionTrait, stripe_customer_id: &str) -> Result<Option<Customer>> {
-    let sql = format!("SELECT {COLUMNS} FROM customers WHERE stripe_customer_id = $1");
-    query_one(db, &sql, [stripe_customer_id.into()]).await?.map(|row| read(&row)).transpose()
+/// What customers are found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Their id here.
+    Id,
+    /// Their Stripe customer.
+    StripeId,
+}
+
+/// Many customers at once; those that do not exist are left out.
+pub async fn customer_find_many(db: &impl ConnectionTrait, by: By, ids: &[String]) -> Result<Vec<Customer>> {
+    let column = match by {
+        By::Id => "id",
+        By::StripeId => "stripe_customer_id",
+    };
+    let columns = COLUMNS.split(", ").map(|column| format!("c.{column} AS {column}")).collect::<Vec<_>>();
+    let sql = format!("SELECT {} FROM {{rows}} JOIN customers c ON c.{column} = r.sought", columns.join(", "));
+    query_by(db, &sql, ids).await?.iter().map(read).collect()
 }
 
 /// The customer with this address.

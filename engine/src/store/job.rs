@@ -355,15 +355,20 @@ pub async fn job_queue(db: &impl ConnectionTrait) -> Result<Vec<(String, String,
 pub async fn job_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
     let sql = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('succeeded', 'cancelled') \
                AND finished_at_ms < $1 ORDER BY id LIMIT $2) AND state IN ('succeeded', 'cancelled') \
-               RETURNING id, event_id";
+               RETURNING id, event_id, stream_key";
     let deleted = query_all(db, sql, [before_ms.into(), limit.cast_signed().into()]).await?;
     for sql in [
         "DELETE FROM attempts WHERE job_id IN (SELECT id FROM {rows})",
         "DELETE FROM events WHERE id IN (SELECT event_id FROM {rows})",
+        // A stream without jobs and attempts begins again from nothing when it is next used.
+        "DELETE FROM streams WHERE key IN (SELECT stream_key FROM {rows}) AND owner IS NULL AND paused_at_ms IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key) \
+         AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.stream_key = streams.key)",
     ] {
-        let mut rows = Rows::new(&[("id", Kind::Text), ("event_id", Kind::Text)]);
+        let mut rows = Rows::new(&[("id", Kind::Text), ("event_id", Kind::Text), ("stream_key", Kind::Text)]);
         for row in &deleted {
-            rows.push([get::<String>(row, "id")?.into(), get::<Option<String>>(row, "event_id")?.into()]);
+            let event_id: Option<String> = get(row, "event_id")?;
+            rows.push([get::<String>(row, "id")?.into(), event_id.into(), get::<String>(row, "stream_key")?.into()]);
         }
         if !rows.is_empty() {
             db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;

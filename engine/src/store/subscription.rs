@@ -1,6 +1,6 @@
 //! Rows of `subscriptions`.
 
-use super::{execute, get, query_all, query_one};
+use super::{execute, get, query_all, query_by};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::CustomerId;
@@ -26,10 +26,24 @@ fn read(row: &QueryResult) -> Result<Subscription> {
     })
 }
 
-/// One subscription.
-pub async fn subscription_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<Subscription>> {
-    let sql = format!("SELECT {COLUMNS} FROM subscriptions WHERE id = $1");
-    query_one(db, &sql, [id.into()]).await?.map(|row| read(&row)).transpose()
+/// What subscriptions are found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Their id at Stripe.
+    Id,
+    /// Their customer here.
+    Customer,
+}
+
+/// Many subscriptions at once; those that do not exist are left out.
+pub async fn subscription_find_many(db: &impl ConnectionTrait, by: By, ids: &[String]) -> Result<Vec<Subscription>> {
+    let column = match by {
+        By::Id => "id",
+        By::Customer => "customer_id",
+    };
+    let columns = COLUMNS.split(", ").map(|column| format!("s.{column} AS {column}")).collect::<Vec<_>>();
+    let sql = format!("SELECT {} FROM {{rows}} JOIN subscriptions s ON s.{column} = r.sought", columns.join(", "));
+    query_by(db, &sql, ids).await?.iter().map(read).collect()
 }
 
 /// A customer's subscriptions, latest first.

@@ -19,10 +19,9 @@ pub async fn everything(caller: &Caller, known: &Known) -> Result<(Vec<Discrepan
     let mut discrepancies = customers(caller, known).await?;
     let ledgers = stream::iter(known.customers.iter().map(|customer| books(caller, customer)));
     let books: Vec<Books> = ledgers.buffered(LOOKS_MAX).try_collect().await?;
-    let operations = ledger::by_customer(known);
-    for (customer, books) in known.customers.iter().zip(&books) {
-        let of_customer = operations.get(&customer.n).map(Vec::as_slice).unwrap_or_default();
-        discrepancies.extend(ledger::compare(known, customer, of_customer, books));
+    let asked = ledger::by_customer(known);
+    for ((customer, asked), books) in known.customers.iter().zip(&asked).zip(&books) {
+        discrepancies.extend(ledger::compare(customer, asked, books));
     }
     let (found, ends) = events::compare_all(caller, known).await?;
     discrepancies.extend(found);

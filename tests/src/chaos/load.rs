@@ -142,7 +142,7 @@ impl Load {
             .until_definite(|client, base| client.post(format!("{base}/api/v1/customers/onboard")).json(&body))
             .await;
         let Some(answer) = answer else {
-            self.tally.unanswered.up();
+            self.unanswered(&format!("onboarding {email}"));
             self.record.known().strays.push(Stray { email, exists: false });
             return None;
         };
@@ -167,6 +167,12 @@ impl Load {
         }
         self.record.known().strays.push(Stray { email, exists: answer.code() == "customer_exists" });
         None
+    }
+
+    /// Everything has been up for a while by then, so this is no excuse of the server.
+    fn unanswered(&self, what: &str) {
+        self.tally.unanswered.up();
+        self.record.discrepancy(Discrepancy::wrong(format!("there was no definite answer to the end: {what}")));
     }
 
     fn say(&self, until: Instant) {

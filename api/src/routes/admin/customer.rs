@@ -1,5 +1,6 @@
 //! Support: look a customer up, explain a balance, adjust credits.
 
+use super::event::EventState;
 use super::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
@@ -229,7 +230,7 @@ impl AdminCustomerApi {
             let filter = EventFilter { stream: Some(format!("stripe:{stripe_id}")), ..EventFilter::default() };
             for event in event_list(db, &filter, "", TIMELINE_MAX).await? {
                 let details = serde_json::json!({
-                    "id": event.id.as_str(), "state": event.state.as_str(), "last_error": event.last_error,
+                    "id": event.id.as_str(), "state": EventState::of(event.state).as_str(), "last_error": event.last_error,
                 });
                 add(event.received_at_ms, format!("event.{}", event.event_type), details);
             }

@@ -22,7 +22,7 @@ pub struct AdminEventApi;
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
-enum EventState {
+pub(super) enum EventState {
     /// Stored, not processed yet.
     Waiting,
     /// Processed, or nothing was to be done for its type.
@@ -34,6 +34,16 @@ enum EventState {
 }
 
 impl EventState {
+    /// The name as shown.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Processed => "processed",
+            Self::Dead => "dead",
+            Self::Skipped => "skipped",
+        }
+    }
+
     /// The states of its job that it stands for.
     fn filter(self) -> &'static str {
         match self {
@@ -44,7 +54,7 @@ impl EventState {
         }
     }
 
-    fn of(state: JobState) -> Self {
+    pub(super) fn of(state: JobState) -> Self {
         match state {
             JobState::Available | JobState::Running => Self::Waiting,
             JobState::Succeeded => Self::Processed,

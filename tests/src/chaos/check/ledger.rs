@@ -1,6 +1,6 @@
 //! Ledgers: every acknowledged request is there exactly once, and nothing that nobody asked for.
 
-use crate::chaos::record::{Act, Customer, Discrepancy, Fate, Known, Operation};
+use crate::chaos::record::{Act, Customer, Discrepancy, Fate, Invoice, Known, Operation};
 use bursar_engine::clock::{Clock, rfc3339};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -75,28 +75,45 @@ impl Line {
     }
 }
 
-/// The operations of each customer.
-pub fn by_customer(known: &Known) -> HashMap<usize, Vec<&Operation>> {
-    let mut map: HashMap<usize, Vec<&Operation>> = HashMap::new();
+/// What was asked for about one customer.
+#[derive(Debug, Clone, Default)]
+pub struct Asked<'a> {
+    /// Requests.
+    pub operations: Vec<&'a Operation>,
+    /// Invoices.
+    pub invoices: Vec<&'a Invoice>,
+    /// Whether its subscription was said to have ended.
+    pub has_ended: bool,
+}
+
+/// What was asked for about each customer, by its number.
+pub fn by_customer(known: &Known) -> Vec<Asked<'_>> {
+    let mut all: Vec<Asked<'_>> = known.customers.iter().map(|_| Asked::default()).collect();
     for operation in &known.operations {
-        map.entry(operation.customer).or_default().push(operation);
+        all[operation.customer].operations.push(operation);
     }
-    map
+    for invoice in &known.invoices {
+        all[invoice.customer].invoices.push(invoice);
+    }
+    for customer in &known.ended {
+        all[*customer].has_ended = true;
+    }
+    all
 }
 
 /// What is wrong with one customer's books.
-pub fn compare(known: &Known, customer: &Customer, operations: &[&Operation], books: &Books) -> Vec<Discrepancy> {
+pub fn compare(customer: &Customer, asked: &Asked<'_>, books: &Books) -> Vec<Discrepancy> {
     let mut check = Check { customer, lines: HashMap::new(), balance: SIGNUP, found: Vec::new() };
     for line in &books.lines {
         check.lines.entry(line.cause()).or_default().push(line);
     }
     check.signup();
-    check.requests(operations);
-    check.holds(operations, books);
-    check.invoices(known);
+    check.requests(&asked.operations);
+    check.holds(&asked.operations, books);
+    check.invoices(&asked.invoices);
     check.rest();
     check.sums(books);
-    check.plan(known, &books.plan);
+    check.plan(asked, &books.plan);
     check.found
 }
 
@@ -214,8 +231,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn invoices(&mut self, known: &Known) {
-        for invoice in known.invoices.iter().filter(|invoice| invoice.customer == self.customer.n) {
+    fn invoices(&mut self, invoices: &[&Invoice]) {
+        for invoice in invoices {
             let lines = self.take(Cause::Invoice(invoice.id.clone()));
             let name = format!("customer {}: invoice {}", self.customer.id, invoice.id);
             let expected = usize::from(invoice.brings_credits);
@@ -261,10 +278,9 @@ impl<'a> Check<'a> {
     }
 
     /// Whatever the order of the events: Pro for who has paid and has not ended.
-    fn plan(&mut self, known: &Known, plan: &str) {
-        let n = self.customer.n;
-        let has_paid = known.invoices.iter().any(|invoice| invoice.customer == n && invoice.brings_credits);
-        let expected = match (has_paid, known.ended.contains(&n)) {
+    fn plan(&mut self, asked: &Asked<'_>, plan: &str) {
+        let has_paid = asked.invoices.iter().any(|invoice| invoice.brings_credits);
+        let expected = match (has_paid, asked.has_ended) {
             (_, true) => "pay_as_you_go",
             (true, false) => "pro",
             (false, false) => "trial",

@@ -1,0 +1,154 @@
+//! Stripe events: what is known here about many of them, looked up in few queries, and the verdict
+//! on one.
+
+use super::Deps;
+use crate::clock::TimeMs;
+use crate::customer::Customer;
+use crate::error::Result;
+use crate::ids::CustomerId;
+use crate::intake;
+use crate::job::{Claimed, JobKind, Outcome, Verdict};
+use crate::store::{account, customer, subscription};
+use crate::subscription::Subscription;
+use crate::webhook::{self, Envelope, Facts, Lookup};
+use sea_orm::ConnectionTrait;
+use std::collections::{HashMap, HashSet};
+
+/// An event with what is known here about its customer when its job was claimed. The event's stream
+/// is leased from then on, so nothing else of the same Stripe customer changes it meanwhile.
+#[derive(Debug, Clone)]
+pub struct StripeEvent {
+    /// The event; an error if its bytes cannot be read.
+    pub envelope: std::result::Result<Envelope, String>,
+    customer: Option<Customer>,
+    subscription: Option<Subscription>,
+    subscriptions_of_customer: Vec<Subscription>,
+    /// The ledger has the grant of this invoice already.
+    is_paid_before: bool,
+}
+
+/// Looks up what the Stripe events among claimed jobs are about.
+pub async fn gather(db: &impl ConnectionTrait, claimed: &mut [Claimed]) -> Result<()> {
+    let mut lookups: Vec<(usize, Lookup)> = Vec::new();
+    for (at, claimed) in claimed.iter_mut().enumerate() {
+        let Some(payload) = claimed.payload.take_if(|_| claimed.job.kind == JobKind::StripeEvent.as_str()) else {
+            continue;
+        };
+        let envelope = webhook::envelope(&payload).map_err(|unreadable| unreadable.reason);
+        if let Ok(Envelope { event_type, object: Some(object), .. }) = &envelope {
+            lookups.push((at, webhook::lookup(object, event_type)));
+        }
+        claimed.event = Some(Box::new(StripeEvent {
+            envelope,
+            customer: None,
+            subscription: None,
+            subscriptions_of_customer: Vec::new(),
+            is_paid_before: false,
+        }));
+    }
+    if lookups.is_empty() {
+        return Ok(());
+    }
+    let known = Known::load(db, &lookups).await?;
+    for (at, lookup) in lookups {
+        let Some(event) = claimed[at].event.as_deref_mut() else { continue };
+        event.subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id)).cloned();
+        event.customer = known.customer(&lookup, event.subscription.as_ref());
+        if let Some(customer) = &event.customer {
+            let all = known.subscriptions.values();
+            event.subscriptions_of_customer =
+                all.filter(|subscription| subscription.customer_id == customer.id).cloned().collect();
+            event.is_paid_before = is_paid_before(db, customer, event.envelope.as_ref().ok()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a failed payment is older news than the payment of the same invoice.
+async fn is_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope: Option<&Envelope>) -> Result<bool> {
+    let failed = envelope.filter(|envelope| envelope.event_type == "invoice.payment_failed");
+    let invoice = failed.and_then(|envelope| envelope.object.as_ref()).and_then(webhook::shape::id);
+    let Some(invoice) = invoice else { return Ok(false) };
+    Ok(account::entry_find_by_key(db, &customer.id, &webhook::grant_key(&invoice)).await?.is_some())
+}
+
+/// Customers and subscriptions that a batch of events is about.
+struct Known {
+    by_id: HashMap<CustomerId, Customer>,
+    by_stripe_id: HashMap<String, CustomerId>,
+    subscriptions: HashMap<String, Subscription>,
+}
+
+impl Known {
+    async fn load(db: &impl ConnectionTrait, lookups: &[(usize, Lookup)]) -> Result<Self> {
+        let unique = |pick: fn(&Lookup) -> Option<&String>| -> Vec<String> {
+            let ids: HashSet<&String> = lookups.iter().filter_map(|(_, lookup)| pick(lookup)).collect();
+            ids.into_iter().cloned().collect()
+        };
+        let mut known = Self { by_id: HashMap::new(), by_stripe_id: HashMap::new(), subscriptions: HashMap::new() };
+        let stripe_ids = unique(|lookup| lookup.stripe_customer_id.as_ref());
+        known.add(customer::customer_find_many(db, customer::By::StripeId, &stripe_ids).await?);
+        let subscription_ids = unique(|lookup| lookup.subscription_id.as_ref());
+        let found = subscription::subscription_find_many(db, subscription::By::Id, &subscription_ids).await?;
+        known.subscriptions.extend(found.into_iter().map(|row| (row.id.clone(), row)));
+
+        let named = unique(|lookup| lookup.bursar_customer_id.as_ref()).into_iter();
+        let owners = known.subscriptions.values().map(|row| row.customer_id.to_string());
+        let missing: HashSet<String> =
+            named.chain(owners).filter(|id| !known.by_id.contains_key(&CustomerId::trusted(id.clone()))).collect();
+        let missing: Vec<String> = missing.into_iter().collect();
+        known.add(customer::customer_find_many(db, customer::By::Id, &missing).await?);
+
+        let customer_ids: Vec<String> = known.by_id.keys().map(ToString::to_string).collect();
+        let found = subscription::subscription_find_many(db, subscription::By::Customer, &customer_ids).await?;
+        known.subscriptions.extend(found.into_iter().map(|row| (row.id.clone(), row)));
+        Ok(known)
+    }
+
+    fn add(&mut self, customers: Vec<Customer>) {
+        for customer in customers {
+            if let Some(stripe_id) = &customer.stripe_customer_id {
+                self.by_stripe_id.insert(stripe_id.clone(), customer.id.clone());
+            }
+            self.by_id.insert(customer.id.clone(), customer);
+        }
+    }
+
+    /// By Stripe customer, else by the id in the metadata, else by the stored subscription.
+    fn customer(&self, lookup: &Lookup, subscription: Option<&Subscription>) -> Option<Customer> {
+        let linked = lookup.stripe_customer_id.as_ref().and_then(|id| self.by_stripe_id.get(id));
+        let named = || lookup.bursar_customer_id.as_deref().and_then(|id| CustomerId::parse(id).ok());
+        let owner = || subscription.map(|row| row.customer_id.clone());
+        let of = |id: CustomerId| self.by_id.get(&id).cloned();
+        linked.cloned().and_then(of).or_else(|| named().and_then(of)).or_else(|| owner().and_then(of))
+    }
+}
+
+/// The verdict on one event.
+pub(super) fn decide(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Verdict {
+    let dead = |reason: String| Verdict::from(Outcome::Dead { reason });
+    let Some(event) = claimed.event.as_deref() else { return dead("the event's bytes are gone".to_owned()) };
+    let envelope = match &event.envelope {
+        Ok(envelope) => envelope,
+        Err(reason) => return dead(format!("unreadable: {reason}")),
+    };
+    if let Some(reason) = intake::wrong_mode(envelope, deps.livemode) {
+        return dead(reason);
+    }
+    if !webhook::wanted(&envelope.event_type) || event.is_paid_before {
+        return Outcome::Done.into();
+    }
+    let Some(object) = &envelope.object else {
+        return dead("unreadable: the event carries no object".to_owned());
+    };
+    webhook::decide(&Facts {
+        event_type: &envelope.event_type,
+        object,
+        customer: event.customer.clone(),
+        subscription: event.subscription.clone(),
+        subscriptions_of_customer: event.subscriptions_of_customer.clone(),
+        pro: &deps.pro,
+        pro_credits: deps.pro_credits,
+        now_ms,
+    })
+}
