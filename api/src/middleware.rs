@@ -68,6 +68,10 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             // The bytes are taken as they are: a signed event is never refused for what it calls itself.
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         }
+        if request.uri().path_and_query().is_some_and(|text| text.as_str().contains("%00")) {
+            let detail = "The address contains a NUL character.";
+            return problem::respond(ApiError::bad_request("invalid_parameter", detail));
+        }
         let answer = tokio::time::timeout(Duration::from_millis(http.timeout_ms), async {
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
                 match request.take_body().into_bytes_limit(limit).await {

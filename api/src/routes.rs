@@ -7,6 +7,7 @@ pub mod health;
 pub mod hold;
 mod input;
 mod shapes;
+mod text;
 pub mod usage;
 pub mod webhook;
 

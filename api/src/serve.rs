@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 /// Of the time for draining, what HTTP may take; the rest is for jobs.
 const HTTP_DRAIN_SHARE: u32 = 3;
 
+/// How long closing the connections to the database may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A running server.
 pub struct Running {
     /// Where it listens.
@@ -65,7 +68,9 @@ impl Running {
         self.server.await.context("the server did not stop")?.context("the server failed")?;
         let drain = Duration::from_millis(self.app.config.http.drain_timeout_ms);
         self.app.runtime.stop(drain - drain / HTTP_DRAIN_SHARE).await;
-        self.app.db.close().await;
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.app.db.close()).await.is_err() {
+            tracing::warn!("connections to the database were busy to the end");
+        }
         Ok(())
     }
 }

@@ -41,6 +41,14 @@ async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbE
     Ok(())
 }
 
+/// Takes back what [`append_only`] leaves when all its tables are gone.
+async fn append_only_forget(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    if manager.get_database_backend() == DatabaseBackend::Postgres {
+        run(manager, &["DROP FUNCTION refuse_change"]).await?;
+    }
+    Ok(())
+}
+
 /// Makes a table append-only: the database itself refuses UPDATE and DELETE.
 async fn append_only(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
     let statements = match manager.get_database_backend() {

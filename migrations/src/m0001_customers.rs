@@ -13,7 +13,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        crate::run(manager, DOWN).await
+        crate::run(manager, DOWN).await?;
+        crate::append_only_forget(manager).await
     }
 }
 

@@ -170,9 +170,9 @@ async fn under_fire(
     tasks.spawn(load.clone().run(seed, rate, until));
     let (faults, site, caller, log) = (faults.clone(), site.clone(), caller.clone(), chronicle.clone());
     tasks.spawn(async move {
-        faults.run(plan).await?;
+        faults.run(plan, until).await?;
         tokio::time::sleep_until(until).await;
-        log.note("the load ends; no more faults");
+        log.note("no more faults");
         site.ready(caller.client()).await?;
         log.note("everything is up");
         caller.patience(PATIENCE);

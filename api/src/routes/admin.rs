@@ -12,6 +12,7 @@ pub use job::AdminJobApi;
 pub use replay::AdminReplayApi;
 pub use stream::AdminStreamApi;
 
+use super::text::Text;
 use crate::app::App;
 use crate::problem::ApiError;
 use bursar_engine::clock::rfc3339;
@@ -34,18 +35,18 @@ const REASON_LEN_MAX: usize = 500;
 #[oai(deny_unknown_fields, example)]
 struct ReasonRequest {
     /// In words, for the audit log.
-    reason: String,
+    reason: Text,
 }
 
 impl Example for ReasonRequest {
     fn example() -> Self {
-        Self { reason: "ticket 4711".to_owned() }
+        Self { reason: "ticket 4711".into() }
     }
 }
 
-fn check_reason(reason: &str) -> Result<String, ApiError> {
-    let reason = reason.trim();
-    if reason.is_empty() || reason.len() > REASON_LEN_MAX || reason.contains('\0') {
+fn check_reason(reason: &Text) -> Result<String, ApiError> {
+    let reason = reason.0.trim();
+    if reason.is_empty() || reason.len() > REASON_LEN_MAX {
         let detail = format!("reason must have 1 to {REASON_LEN_MAX} characters.");
         return Err(ApiError::bad_request("invalid_reason", detail));
     }

@@ -1,5 +1,6 @@
 //! API keys: list, make, revoke.
 
+use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
@@ -26,12 +27,12 @@ pub struct ApiKeyApi;
 #[oai(deny_unknown_fields, example)]
 struct ApiKeyRequest {
     /// What to call it, 1 to 200 characters.
-    name: String,
+    name: Text,
 }
 
 impl Example for ApiKeyRequest {
     fn example() -> Self {
-        Self { name: "ci".to_owned() }
+        Self { name: "ci".into() }
     }
 }
 
@@ -131,7 +132,7 @@ impl ApiKeyApi {
         let key = ApiKey {
             id: ApiKeyId::new(),
             customer_id: auth.0.clone(),
-            name: check_name(&body.0.name)?,
+            name: check_name(&body.0.name.0)?,
             hint: raw.hint(),
             created_at_ms: now_ms,
             revoked_at_ms: None,

@@ -2,6 +2,7 @@
 
 use super::Tag;
 use super::shapes::CustomerBody;
+use super::text::Text;
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::problem::ApiError;
@@ -44,16 +45,16 @@ impl From<SourceBody> for Source {
 #[oai(deny_unknown_fields, example)]
 struct OnboardRequest {
     /// E-mail address; one customer for each.
-    email: String,
+    email: Text,
     /// Name, 1 to 200 characters.
-    name: String,
+    name: Text,
     /// Where the customer comes from.
     source: Option<SourceBody>,
 }
 
 impl Example for OnboardRequest {
     fn example() -> Self {
-        Self { email: "ada@example.com".to_owned(), name: "Ada Lovelace".to_owned(), source: Some(SourceBody::Direct) }
+        Self { email: "ada@example.com".into(), name: "Ada Lovelace".into(), source: Some(SourceBody::Direct) }
     }
 }
 
@@ -91,7 +92,7 @@ impl CustomerApi {
         let Json(OnboardRequest { email, name, source }) = body;
         let source = source.unwrap_or(SourceBody::Direct).into();
         let signup = app.config.credits.signup;
-        let made = onboard::onboard(&app.db, &email, &name, source, signup, app.clock.now_ms()).await?;
+        let made = onboard::onboard(&app.db, &email.0, &name.0, source, signup, app.clock.now_ms()).await?;
         let source_label = made.customer.source.clone();
         metrics::counter!(bursar_engine::metric::CUSTOMERS_ONBOARDED, "source" => source_label).increment(1);
         metrics::counter!(bursar_engine::metric::CREDITS_GRANTED, "source" => "signup")

@@ -1,5 +1,6 @@
 //! Holds: reserve credits before work is done, capture on success, release on failure.
 
+use super::text::Text;
 use super::usage::{MovedBody, moved};
 use super::{Tag, input};
 use crate::app::App;
@@ -32,14 +33,14 @@ struct HoldRequest {
     /// Seconds after which the hold is released by itself; 15 minutes if not given.
     expires_in_s: Option<i64>,
     /// The caller's own reference, at most 200 characters.
-    reference: Option<String>,
+    reference: Option<Text>,
     /// Any JSON object of at most 4 KiB.
     metadata: Option<serde_json::Value>,
 }
 
 impl Example for HoldRequest {
     fn example() -> Self {
-        Self { units: 3, expires_in_s: Some(600), reference: Some("job-17".to_owned()), metadata: None }
+        Self { units: 3, expires_in_s: Some(600), reference: Some("job-17".into()), metadata: None }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Parsing of what requests have in common: idempotency keys, cursors, limits, references, metadata.
 
+use super::text::Text;
 use crate::problem::ApiError;
 use bursar_engine::api_key::secret_hash;
 use data_encoding::BASE64URL_NOPAD;
@@ -42,9 +43,9 @@ pub fn request_hash(operation: &str, body: &impl ToJSON) -> String {
 }
 
 /// A caller's reference.
-pub fn reference(text: Option<String>) -> Result<Option<String>, ApiError> {
-    match text {
-        Some(text) if text.chars().count() > REFERENCE_LEN_MAX || text.contains('\0') => Err(ApiError::bad_request(
+pub fn reference(text: Option<Text>) -> Result<Option<String>, ApiError> {
+    match text.map(|text| text.0) {
+        Some(text) if text.chars().count() > REFERENCE_LEN_MAX => Err(ApiError::bad_request(
             "invalid_reference",
             format!("reference must have at most {REFERENCE_LEN_MAX} characters."),
         )),

@@ -1,6 +1,7 @@
 //! Usage: spending credits, and looking at them.
 
 use super::shapes::{Transaction, TransactionPage};
+use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
@@ -28,14 +29,14 @@ struct UsageRequest {
     /// Units of work, 1 to 1000000; each costs one credit.
     units: i64,
     /// The caller's own reference, at most 200 characters.
-    reference: Option<String>,
+    reference: Option<Text>,
     /// Any JSON object of at most 4 KiB, kept with the transaction.
     metadata: Option<serde_json::Value>,
 }
 
 impl Example for UsageRequest {
     fn example() -> Self {
-        Self { units: 1, reference: Some("deploy-4711".to_owned()), metadata: None }
+        Self { units: 1, reference: Some("deploy-4711".into()), metadata: None }
     }
 }
 

@@ -123,6 +123,8 @@ fn sqlite_options(options: &DbOptions, connections_max: u32) -> ConnectOptions {
             sqlite
                 .create_if_missing(true)
                 .foreign_keys(true)
+                // Without this, REPLACE would delete rows of an append-only table past its trigger.
+                .pragma("recursive_triggers", "ON")
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(Duration::from_millis(SQLITE_BUSY_MS))

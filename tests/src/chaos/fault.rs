@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 /// What faults work with.
 pub struct Faults {
@@ -38,18 +39,19 @@ impl Faults {
         }
     }
 
-    /// Works the plan off; returns when the last fault is over and everything was started again.
+    /// Works the plan off; returns when the last fault is over and everything was started again. A
+    /// fault that has to wait for an earlier one is left out if that takes until the load ends.
     ///
     /// # Errors
     /// Of the servers that are not under test: then the run says nothing.
-    pub async fn run(self: Arc<Self>, plan: Vec<Planned>) -> Result<()> {
+    pub async fn run(self: Arc<Self>, plan: Vec<Planned>, until: Instant) -> Result<()> {
         let began = self.chronicle.began();
         let mut under_way = JoinSet::new();
         for Planned { at_ms, fault } in plan {
             tokio::time::sleep_until(began + Duration::from_millis(at_ms)).await;
             let faults = self.clone();
             under_way.spawn(async move {
-                let done = faults.strike(fault).await;
+                let done = faults.strike(fault, until).await;
                 done.with_context(|| format!("while doing this: {fault}"))
             });
         }
@@ -59,26 +61,28 @@ impl Faults {
         Ok(())
     }
 
-    async fn strike(&self, fault: Fault) -> Result<()> {
+    async fn strike(&self, fault: Fault, until: Instant) -> Result<()> {
         match fault {
             Fault::Kill { node, down_ms } => self.end_node(fault, node, down_ms, false).await,
             Fault::Terminate { node, down_ms } => self.end_node(fault, node, down_ms, true).await,
             Fault::PostgresRestart { down_ms } => {
                 let Some(services) = &self.site.services else { return Ok(()) };
-                let Ok(_turn) = self.postgres.try_lock() else { return self.skip(fault) };
+                let Ok(_turn) = timeout_at(until, self.postgres.lock()).await else { return self.skip(fault) };
                 self.chronicle.note(&fault.to_string());
                 self.tally.postgres_restarts.up();
                 services.postgres_restart(Duration::from_millis(down_ms)).await?;
                 self.chronicle.note("Postgres is back");
                 Ok(())
             }
-            Fault::RabbitRestart | Fault::RabbitKill { .. } | Fault::RabbitWipe => self.strike_broker(fault).await,
+            Fault::RabbitRestart | Fault::RabbitKill { .. } | Fault::RabbitWipe => {
+                self.strike_broker(fault, until).await
+            }
         }
     }
 
-    async fn strike_broker(&self, fault: Fault) -> Result<()> {
+    async fn strike_broker(&self, fault: Fault, until: Instant) -> Result<()> {
         let Some(services) = &self.site.services else { return Ok(()) };
-        let Ok(_turn) = self.broker.try_lock() else { return self.skip(fault) };
+        let Ok(_turn) = timeout_at(until, self.broker.lock()).await else { return self.skip(fault) };
         self.chronicle.note(&fault.to_string());
         match fault {
             Fault::RabbitKill { down_ms } => {

@@ -91,7 +91,7 @@ impl Load {
                 self.say(until);
             }
         }
-        self.chronicle.say("waiting for the last answers".to_owned());
+        self.chronicle.note(&format!("the load ends; {} acts are under way", under_way.len()));
         while let Some(ended) = under_way.join_next().await {
             ended?;
         }

@@ -1,11 +1,12 @@
 //! Support: look a customer up, explain a balance, adjust credits.
 
+use super::check_reason;
 use super::event::EventState;
-use super::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::problem::ApiError;
 use crate::routes::shapes::{CustomerBody, Transaction, TransactionPage};
+use crate::routes::text::Text;
 use crate::routes::usage::{CreditsBody, transaction_page};
 use crate::routes::{Tag, input};
 use bursar_actors::Request;
@@ -95,12 +96,12 @@ struct AdjustRequest {
     /// Credits, positive to give, negative to take, at most 1000000 either way.
     amount: i64,
     /// Why, in words; kept with the transaction and in the audit log.
-    reason: String,
+    reason: Text,
 }
 
 impl Example for AdjustRequest {
     fn example() -> Self {
-        Self { amount: 3, reason: "goodwill, ticket 4711".to_owned() }
+        Self { amount: 3, reason: "goodwill, ticket 4711".into() }
     }
 }
 
@@ -268,7 +269,7 @@ impl AdminCustomerApi {
         let key = input::idempotency_key(idempotency_key.0.as_deref())?;
         let request_hash = Some(input::request_hash("adjust", &body.0));
         let Json(AdjustRequest { amount, reason }) = body;
-        let reason = check_reason(&ReasonRequest { reason }.reason)?;
+        let reason = check_reason(&reason)?;
         let audit = Audit {
             actor: auth.0.actor,
             action: "customer.adjust",

@@ -5,6 +5,7 @@ use super::job::JobStateBody;
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::problem::ApiError;
+use crate::routes::text::Text;
 use crate::routes::{Tag, input};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
@@ -32,13 +33,13 @@ struct FilterBody {
     /// `dead`, `cancelled` or `succeeded`.
     state: Option<JobStateBody>,
     /// A kind, such as `stripe.event`.
-    kind: Option<String>,
+    kind: Option<Text>,
     /// A stream.
-    stream: Option<String>,
+    stream: Option<Text>,
     /// A type of event.
-    event_type: Option<String>,
+    event_type: Option<Text>,
     /// Text that the last error contains.
-    error: Option<String>,
+    error: Option<Text>,
 }
 
 /// A replay to prepare.
@@ -53,19 +54,19 @@ struct ReplayRequest {
     /// Jobs started in a second at the most, 1 to 1000; 50 if not given.
     rate_per_second: Option<i64>,
     /// Why, in words.
-    reason: String,
+    reason: Text,
 }
 
 impl Example for ReplayRequest {
     fn example() -> Self {
         let filter = FilterBody {
             state: Some(JobStateBody::Dead),
-            kind: Some("stripe.event".to_owned()),
+            kind: Some("stripe.event".into()),
             stream: None,
-            event_type: Some("invoice.paid".to_owned()),
+            event_type: Some("invoice.paid".into()),
             error: None,
         };
-        Self { filter, dry_run: true, rate_per_second: Some(50), reason: "ticket 4711".to_owned() }
+        Self { filter, dry_run: true, rate_per_second: Some(50), reason: "ticket 4711".into() }
     }
 }
 
@@ -194,16 +195,17 @@ impl AdminReplayApi {
         body: Json<ReplayRequest>,
     ) -> Result<ReplayCreated, ApiError> {
         let Json(ReplayRequest { filter, dry_run, rate_per_second, reason }) = body;
+        let text = |text: Option<Text>| text.map(|text| text.0);
         let filter = JobFilter {
             state: filter.state.map(|state| state.as_str().to_owned()),
-            kind: filter.kind,
-            stream: filter.stream,
-            event_type: filter.event_type,
-            error: filter.error,
+            kind: text(filter.kind),
+            stream: text(filter.stream),
+            event_type: text(filter.event_type),
+            error: text(filter.error),
             ..JobFilter::default()
         };
         let rate_per_second = rate_per_second.unwrap_or(RATE_DEFAULT);
-        let new = NewReplay { filter, dry_run, rate_per_second, reason, actor: auth.0.actor };
+        let new = NewReplay { filter, dry_run, rate_per_second, reason: reason.0, actor: auth.0.actor };
         let now_ms = app.clock.now_ms();
         let made = replay::create(&app.db, new, now_ms).await?;
         let mut sample = Vec::new();

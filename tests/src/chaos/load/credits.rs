@@ -5,8 +5,8 @@ use crate::app::unique;
 use crate::chaos::caller::Definite;
 use crate::chaos::check::ledger::SIGNUP;
 use crate::chaos::record::{Act, Customer, Discrepancy, Fate};
+use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -88,19 +88,20 @@ impl Load {
         };
         tokio::time::sleep(Duration::from_millis(rng.random_range(WORK_MS))).await;
         let part = rng.random_range(1..=units);
-        match end {
-            0..30 => drop(self.run_and_echo(&capture(customer, hold, units, None, &[]), &mut rng).await),
-            30..45 => drop(self.run_and_echo(&capture(customer, hold, part, Some(part), &[]), &mut rng).await),
-            45..65 => drop(self.run_and_echo(&release(customer, hold, &[]), &mut rng).await),
+        let errand = match end {
+            0..30 => capture(customer, hold, units, None, &[]),
+            30..45 => capture(customer, hold, part, Some(part), &[]),
+            45..65 => release(customer, hold, &[]),
             65..75 => {
                 // One of them comes too late, whichever it is.
-                let mut other = StdRng::seed_from_u64(rng.random());
                 let capture = capture(customer, hold, part, Some(part), &["hold_closed"]);
                 let release = release(customer, hold, &["hold_closed"]);
-                tokio::join!(self.run_and_echo(&capture, &mut rng), self.run_and_echo(&release, &mut other));
+                tokio::join!(self.run_errand(&capture), self.run_errand(&release));
+                return;
             }
-            _ => {}
-        }
+            _ => return,
+        };
+        self.run_and_echo(&errand, &mut rng).await;
     }
 
     /// Makes a request, and now and then the same again once it is answered.

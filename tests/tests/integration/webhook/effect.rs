@@ -187,7 +187,10 @@ both! {
         assert_eq!((&seen["customer"]["plan"], &seen["credits"]["balance"]), (&json!("pro"), &json!(65)));
 
         // Stripe says so too, and since when does not change.
-        deliver_and_wait(app, &subscription("updated", &stripe_customer, &customer, "past_due")).await;
+        let mut said = subscription("updated", &stripe_customer, &customer, "past_due");
+        let period_end = unpaid["lines"]["data"][0]["period"]["end"].clone();
+        said["data"]["object"]["items"]["data"][0]["current_period_end"] = period_end;
+        deliver_and_wait(app, &said).await;
         let still = &shown(app, &customer).await["subscriptions"][0];
         for field in ["status", "past_due_since", "past_due_reason"] {
             assert_eq!(still[field], late[field]);
