@@ -25,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 /// Claims that may wait at once; more streams than this are never alive.
 const CLAIMS_WAITING_MAX: usize = 16_384;
 
+/// How long giving up leases may take when the process stops.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -145,8 +148,13 @@ impl Runtime {
         self.stopping.cancel();
         self.root.stop(None);
         self.root.stop_children(None);
-        if let Err(error) = stream_rows::stream_release_node(self.db.write(), Some(&self.node)).await {
-            tracing::warn!(error = %error.chain(), "leases could not be given up; they end by themselves");
+        let release = stream_rows::stream_release_node(self.db.write(), Some(&self.node));
+        match tokio::time::timeout(RELEASE_TIMEOUT, release).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %error.chain(), "leases could not be given up; they end by themselves");
+            }
+            Err(_) => tracing::warn!("leases could not be given up in time; they end by themselves"),
         }
     }
 }

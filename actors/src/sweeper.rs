@@ -46,12 +46,15 @@ enum SweeperMsg {
     Sweep,
     Swept(HashMap<JobId, Instant>),
     Renew,
+    Renewed,
     Gauges,
 }
 
 struct SweeperState {
     /// Jobs announced lately through the broker. `None` while a sweep is under way.
     announced: Option<HashMap<JobId, Instant>>,
+    /// Whether a renewal of leases is under way.
+    renewing: bool,
 }
 
 impl Actor for Sweeper {
@@ -66,7 +69,7 @@ impl Actor for Sweeper {
             let renew_ms = self.deps.jobs.lease_ms.unsigned_abs() / 3;
             myself.send_interval(Duration::from_millis(renew_ms), || SweeperMsg::Renew);
         }
-        Ok(SweeperState { announced: Some(HashMap::new()) })
+        Ok(SweeperState { announced: Some(HashMap::new()), renewing: false })
     }
 
     async fn handle(
@@ -85,13 +88,17 @@ impl Actor for Sweeper {
                 });
             }
             SweeperMsg::Swept(announced) => state.announced = Some(announced),
+            SweeperMsg::Renew if state.renewing => {}
             SweeperMsg::Renew => {
+                state.renewing = true;
                 tokio::spawn(async move {
                     if let Err(error) = renew(&deps).await {
                         tracing::warn!(error = %error.chain(), "leases could not be renewed");
                     }
+                    let _ = myself.send_message(SweeperMsg::Renewed);
                 });
             }
+            SweeperMsg::Renewed => state.renewing = false,
             SweeperMsg::Gauges => {
                 tokio::spawn(async move {
                     if let Err(error) = gauges(&deps).await {

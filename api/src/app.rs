@@ -145,14 +145,14 @@ pub async fn connect(config: &Config) -> Result<Db> {
 
 /// Applies what is pending. Nodes that start together take turns.
 pub async fn migrate(db: &Db) -> Result<()> {
-    let turn = db.begin().await?;
     if db.is_postgres() {
+        let turn = db.begin().await?;
+        turn.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
         turn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
         Migrator::up(db.write(), None).await.context("the database could not be migrated")?;
         turn.commit().await?;
     } else {
-        // The only connection that writes is the one to migrate on, and the folder is locked.
-        turn.rollback().await?;
+        // The folder is locked: nobody else is there.
         Migrator::up(db.write(), None).await.context("the database could not be migrated")?;
     }
     Ok(())

@@ -256,7 +256,7 @@ impl Default for JobsConfig {
     fn default() -> Self {
         let backoff = Backoff::default();
         Self {
-            workers_max: 64,
+            workers_max: 256,
             lease_ms: 30_000,
             timeout_ms: 60_000,
             backoff_base_ms: backoff.base_ms,

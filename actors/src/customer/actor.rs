@@ -317,7 +317,9 @@ impl CustomerState {
             pending.tries += 1;
             pending.uncertain |= uncertain;
             if pending.tries >= TRIES_MAX {
-                pending.answer(Err(Error::Busy("this customer's account")));
+                let uncertain = pending.uncertain;
+                let error = if uncertain { Error::Timeout("the ledger") } else { Error::Busy("this account") };
+                pending.answer(Err(error));
             } else {
                 back.push(pending);
             }

@@ -112,8 +112,11 @@ impl StreamState {
         self.busy = false;
         self.woken |= round == Round::Ran;
         let messages = std::mem::take(&mut self.under_way);
-        if round == Round::Stopping || messages.is_empty() {
-            // Not acknowledged: the broker hands them out again as soon as the channel ends.
+        if round == Round::Stopping {
+            messages.into_iter().for_each(Delivered::leave);
+            return;
+        }
+        if messages.is_empty() {
             return;
         }
         tokio::spawn(async move {

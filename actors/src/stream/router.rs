@@ -53,12 +53,10 @@ impl Actor for Router {
             RouterMsg::Wake(key, message) => {
                 if !state.known.contains_key(&key) {
                     if self.deps.draining.is_cancelled() {
+                        message.into_iter().for_each(Delivered::leave);
                         return Ok(());
                     }
                     if state.known.len() >= STREAMS_MAX {
-                        if let Some(message) = message {
-                            tokio::spawn(message.ack());
-                        }
                         return Ok(());
                     }
                     let arguments =

@@ -6,12 +6,11 @@ use crate::error::{Error, Result};
 use crate::job::Wake;
 use crate::metric;
 use futures_util::StreamExt;
-use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Event};
+use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Event};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -42,21 +41,43 @@ pub struct BrokerOptions {
 pub struct Delivered {
     /// What it says; `None` if it cannot be read.
     pub pointer: Option<Pointer>,
-    delivery: Delivery,
+    /// `None` once it was acknowledged or left.
+    acker: Option<Acker>,
 }
 
 impl Delivered {
     /// Whether the broker would still take an acknowledgement.
     pub fn is_usable(&self) -> bool {
-        self.delivery.acker.usable()
+        self.acker.as_ref().is_some_and(Acker::usable)
     }
 
     /// Acknowledges. On a channel that has died meanwhile nothing happens and the broker delivers the
     /// message again, which finds nothing left to do.
-    pub async fn ack(self) {
-        if let Err(error) = self.delivery.acker.ack(BasicAckOptions::default()).await {
-            tracing::debug!(%error, "an acknowledgement was lost");
+    pub async fn ack(mut self) {
+        if let Some(acker) = self.acker.take() {
+            ack(acker).await;
         }
+    }
+
+    /// Leaves it unacknowledged: the broker hands it out again as soon as this process has gone.
+    pub fn leave(mut self) {
+        self.acker = None;
+    }
+}
+
+/// A message that is lost on its way, say because an actor failed, is acknowledged: it would
+/// otherwise use up the prefetch, and the sweeper announces its job again.
+impl Drop for Delivered {
+    fn drop(&mut self) {
+        if let (Some(acker), Ok(runtime)) = (self.acker.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(ack(acker));
+        }
+    }
+}
+
+async fn ack(acker: Acker) {
+    if let Err(error) = acker.ack(BasicAckOptions::default()).await {
+        tracing::debug!(%error, "an acknowledgement was lost");
     }
 }
 
@@ -256,7 +277,7 @@ impl Session<'_> {
                     continue;
                 }
                 let pointer = serde_json::from_slice(&delivery.data).ok();
-                if deliveries.send(Delivered { pointer, delivery }).await.is_err() {
+                if deliveries.send(Delivered { pointer, acker: Some(delivery.acker) }).await.is_err() {
                     return Error::Timeout("the application, which takes no more deliveries");
                 }
             }

@@ -13,6 +13,10 @@ const SQLITE_BUSY_MS: u64 = 5_000;
 /// A connection that was idle for this long is asked for a sign of life before it is used.
 const IDLE_TEST_MS: u64 = 1_000;
 
+/// How long a statement of Postgres waits for a row that somebody else keeps locked, in milliseconds.
+/// It then fails in a way that passes (55P03), instead of holding its connection for ever.
+const LOCK_TIMEOUT_MS: &str = "4000";
+
 /// How to connect.
 #[derive(Debug, Clone)]
 pub struct DbOptions {
@@ -52,6 +56,7 @@ impl Db {
             .test_before_acquire(false)
             .test_before_acquire_if_idle_for(Duration::from_millis(IDLE_TEST_MS))
             .set_application_name("bursar")
+            .map_sqlx_postgres_opts(|postgres| postgres.options([("lock_timeout", LOCK_TIMEOUT_MS)]))
             .sqlx_logging(false);
         let write = Database::connect(connect).await?;
         Ok(Self { read: write.clone(), write, connections_max: options.connections_max })

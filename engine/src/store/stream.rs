@@ -3,7 +3,7 @@
 use super::{Kind, Rows, execute, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::error::Result;
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 /// A stream as support sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,8 @@ pub async fn stream_list(db: &impl ConnectionTrait, only_paused: bool, after: &s
 }
 
 /// Leases many streams to a node, each under the next epoch, if it is free, not paused, and its head
-/// is due. Gives key and epoch of those leased.
+/// is due. Gives key and epoch of those leased. A row that is locked is left out: somebody else is
+/// claiming it, or adding to it, in which case its own wake comes later; the sweeper finds the rest.
 pub async fn stream_lease_many(
     db: &impl ConnectionTrait,
     keys: &[String],
@@ -75,13 +76,17 @@ pub async fn stream_lease_many(
     for key in keys {
         rows.push([key.as_str().into(), node.into(), now_ms.into(), (now_ms + lease_ms).into()]);
     }
-    let sql = "UPDATE streams SET owner = r.node, epoch = streams.epoch + 1, lease_until_ms = r.lease_until_ms \
-               FROM {rows} WHERE streams.key = r.key AND streams.paused_at_ms IS NULL \
-               AND (streams.owner IS NULL OR streams.lease_until_ms < r.now_ms) \
-               AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = r.key \
-               AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms \
-               RETURNING streams.key AS key, streams.epoch AS epoch";
-    let leased = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
+    let sql = format!(
+        "UPDATE streams SET owner = f.node, epoch = streams.epoch + 1, lease_until_ms = f.lease_until_ms \
+         FROM (SELECT s.key AS key, r.node AS node, r.lease_until_ms AS lease_until_ms \
+         FROM {{rows}} JOIN streams s ON s.key = r.key WHERE s.paused_at_ms IS NULL \
+         AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
+         AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
+         AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms {skip}) AS f \
+         WHERE streams.key = f.key RETURNING streams.key AS key, streams.epoch AS epoch"
+    );
+    let leased = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
     leased.iter().map(|row| Ok((get(row, "key")?, get(row, "epoch")?))).collect()
 }
 
@@ -106,15 +111,20 @@ pub async fn stream_release_many(
     released.iter().map(|row| get(row, "key")).collect()
 }
 
-/// Prolongs leases that a node holds, each only under its epoch.
+/// Prolongs leases that a node holds, each only under its epoch. A row that is locked is left out:
+/// its attempt is being committed, or stuck, and must not keep the others from being renewed.
 pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64)], until_ms: TimeMs) -> Result<u64> {
     let mut rows = Rows::new(&[("key", Kind::Text), ("epoch", Kind::Int), ("until_ms", Kind::Int)]);
     for (key, epoch) in leases {
         rows.push([key.as_str().into(), (*epoch).into(), until_ms.into()]);
     }
-    let sql = "UPDATE streams SET lease_until_ms = r.until_ms FROM {rows} \
-               WHERE streams.key = r.key AND streams.epoch = r.epoch AND streams.owner IS NOT NULL";
-    Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
+    let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
+    let sql = format!(
+        "UPDATE streams SET lease_until_ms = f.until_ms FROM (SELECT s.key AS key, r.until_ms AS until_ms \
+         FROM {{rows}} JOIN streams s ON s.key = r.key AND s.epoch = r.epoch AND s.owner IS NOT NULL {skip}) AS f \
+         WHERE streams.key = f.key"
+    );
+    Ok(db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?.rows_affected())
 }
 
 /// Gives up everything that a node holds and makes its running jobs available again, without using

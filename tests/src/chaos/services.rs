@@ -79,10 +79,14 @@ impl Services {
         self.outages().iter().any(|(began, ended)| *began <= to && ended.is_none_or(|ended| ended >= from))
     }
 
-    /// Writes the database down as SQL, to be looked at after a run that failed.
-    pub async fn dump(&self, file: &Path) -> Result<()> {
+    /// Keeps the servers' logs and the database as SQL, to be looked at after a run that failed.
+    pub async fn keep(&self, folder: &Path) -> Result<()> {
+        let postgres = self.postgres.lock().unwrap_or_else(PoisonError::into_inner).log();
+        let rabbitmq = self.rabbitmq.lock().unwrap_or_else(PoisonError::into_inner).log();
+        std::fs::copy(postgres, folder.join("postgres.log")).context("the log of Postgres cannot be kept")?;
+        std::fs::copy(rabbitmq, folder.join("rabbitmq.log")).context("the log of RabbitMQ cannot be kept")?;
         let mut dump = Command::new("pg_dump");
-        dump.arg("--dbname").arg(&self.database_url).arg("--file").arg(file).kill_on_drop(true);
+        dump.arg("--dbname").arg(&self.database_url).arg("--file").arg(folder.join("database.sql")).kill_on_drop(true);
         let status = tokio::time::timeout(DUMP_LIMIT, dump.status()).await.context("pg_dump takes too long")??;
         anyhow::ensure!(status.success(), "pg_dump failed ({status})");
         Ok(())

@@ -133,10 +133,10 @@ impl Site {
             folder.path().to_path_buf()
         };
         if let Some(services) = &self.services
-            && let Err(error) = services.dump(&path.join("database.sql")).await
+            && let Err(error) = services.keep(&path).await
         {
-            // The logs are worth keeping without it.
-            let _ = std::fs::write(path.join("no-dump.txt"), format!("{error:#}\n"));
+            // What was kept until then is worth having.
+            let _ = std::fs::write(path.join("not-kept.txt"), format!("{error:#}\n"));
         }
         path
     }

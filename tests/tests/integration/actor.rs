@@ -187,7 +187,7 @@ on_both! {
         wait::until("actors were let go many times", || async {
             let round = rounds.fetch_add(1, Ordering::SeqCst);
             for (number, customer) in customers.iter().enumerate() {
-                if round % (number + 1) == 0 {
+                if round.is_multiple_of(number + 1) {
                     spend(&app, customer, &format!("round-{round}")).await;
                 }
             }
@@ -196,7 +196,7 @@ on_both! {
         .await;
         let rounds = rounds.into_inner();
         for (number, customer) in customers.iter().enumerate() {
-            let used = (0..rounds).filter(|round| round % (number + 1) == 0).count();
+            let used = (0..rounds).filter(|round| round.is_multiple_of(number + 1)).count();
             assert_eq!(app.balance(customer).await, SIGNUP + 1_000 - i64::try_from(used).unwrap());
         }
         app.verify().await;

@@ -115,7 +115,7 @@ both! {
           ]
         }
         "#);
-        for path in ["cst_00000000000000000000000000", "nonsense", "%00"] {
+        for path in ["cst_00000000000000000000000000", "nonsense"] {
             app.admin("GET", &format!("/admin/v1/customers/{path}"), None).await.expect_problem(404, "not_found");
         }
     }
@@ -213,7 +213,7 @@ both! {
             (json!({ "amount": 1 }), "invalid_body"),
             (json!({ "amount": 1, "reason": "x", "kind": "purchased" }), "invalid_body"),
             (json!({ "amount": 1, "reason": " " }), "invalid_reason"),
-            (json!({ "amount": 1, "reason": "a\u{0}" }), "invalid_reason"),
+            (json!({ "amount": 1, "reason": "a\u{0}" }), "invalid_body"),
             (json!({ "amount": 1, "reason": "x".repeat(501) }), "invalid_reason"),
         ];
         for (body, code) in cases {

@@ -94,11 +94,11 @@ both! {
         let good = "ada@example.com";
         let emails = [
             "", " ", "ada", "ada@", "@example.com", "ada@example", "Ada <ada@example.com>", "a b@example.com",
-            "ada@example.com, eve@example.com", "ada\u{0}@example.com", "ada@exa mple.com",
+            "ada@example.com, eve@example.com", "ada@exa mple.com",
         ];
         let mut refused: Vec<(Value, &str)> = emails.iter().map(|email| (person(email), "invalid_email")).collect();
         refused.push((person(&format!("{}@example.com", "a".repeat(300))), "invalid_email"));
-        for name in ["", "  ", "a\u{0}b", "a\nb", &"x".repeat(201)] {
+        for name in ["", "  ", "a\nb", &"x".repeat(201)] {
             refused.push((json!({ "email": good, "name": name }), "invalid_name"));
         }
         for body in [
@@ -109,7 +109,10 @@ both! {
             json!({ "email": good }),
             json!({ "name": "Ada" }),
             json!({ "email": null, "name": "Ada" }),
+            json!({ "email": 7, "name": "Ada" }),
             json!({ "email": [good], "name": "Ada" }),
+            json!({ "email": "ada\u{0}@example.com", "name": "Ada" }),
+            json!({ "email": good, "name": "a\u{0}b" }),
             json!([]),
             json!("ada@example.com"),
             json!(null),

@@ -2,17 +2,21 @@
 
 use crate::broker::Behind;
 use crate::private::Private;
-use crate::scene::{PERIOD, SIGNUP, customer_id, deliver_until, invoice_paid, stripe_customer};
+use crate::scene::{
+    PERIOD, SIGNUP, customer_id, deliver_until, invoice_paid, job_in_state, job_of, now_ms, stripe_customer,
+};
 use bursar::app::App;
 use bursar_actors::Role;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
+use bursar_engine::job::JobState;
 use bursar_engine::ledger::EntryKind;
 use bursar_engine::store::account::entry_list;
 use bursar_services::Postgres;
 use bursar_tests::app::Answer;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait, Database, TransactionTrait};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -176,6 +180,33 @@ async fn messages_that_come_while_the_database_is_away_do_not_stop_consumption()
     wait::until("an event is taken", || async { is_good(&app.deliver(&event).await).then_some(()) }).await;
     app_has(&app, &event).await;
     behind.until_consumed(&behind.work_queue()).await;
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_somebody_keeps_locked_does_not_use_up_the_connections() {
+    const LEASE_MS: i64 = 1_000;
+    let app = TestApp::start_with(Backend::Production, |config| config.jobs.lease_ms = LEASE_MS).await;
+    let (slow, other, stripe_customer) = (app.onboard().await, app.onboard().await, stripe_customer());
+    let psql = Database::connect(&app.config.database_url).await.unwrap();
+    let forgotten = psql.begin().await.unwrap();
+    let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", slow.id);
+    forgotten.execute_unprepared(&lock).await.unwrap();
+    let event = invoice_paid(&stripe_customer, Some(&slow));
+    app.deliver(&event).await.expect(200);
+    job_in_state(&app, &job_of(&app, &event).await.id, JobState::Running).await;
+
+    // The job's commit waits for the row. Its lease is to be renewed many times meanwhile.
+    let begun = now_ms();
+    wait::until("many leases have passed", || async {
+        assert_eq!(app.balance(&other).await, SIGNUP);
+        (now_ms() > begun + 8 * LEASE_MS).then_some(())
+    })
+    .await;
+    forgotten.rollback().await.unwrap();
+    app_has(&app, &event).await;
+    assert_eq!(app.balance(&slow).await, SIGNUP + PERIOD);
     app.verify().await;
     app.stop().await;
 }

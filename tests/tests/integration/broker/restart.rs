@@ -94,10 +94,10 @@ async fn a_broker_that_lost_everything_loses_no_job_that_waited_in_it() {
     let tier = format!("{}.wait.{RETRY_MS}", app.config.amqp.prefix);
     Behind::of(&app).await.until_waiting(&tier, 10).await;
 
-    broker.run(RabbitMq::wipe).await;
     for (customer, stripe_customer, _) in &waiting {
         link(&app, customer, stripe_customer).await;
     }
+    broker.run(RabbitMq::wipe).await;
     health(&app, "ok").await;
     let behind = Behind::of(&app).await;
     assert_eq!(behind.queue(&tier).await, Some((0, 0)), "the queues are there again, and empty");

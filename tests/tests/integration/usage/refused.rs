@@ -62,7 +62,7 @@ both! {
             (with("idempotency_key", json!("x")), "invalid_body"),
             (with("reference", json!(["a"])), "invalid_body"),
             (with("reference", json!("x".repeat(201))), "invalid_reference"),
-            (with("reference", json!("a\u{0}b")), "invalid_reference"),
+            (with("reference", json!("a\u{0}b")), "invalid_body"),
             (with("metadata", json!([])), "invalid_metadata"),
             (with("metadata", json!("text")), "invalid_metadata"),
             (with("metadata", json!(7)), "invalid_metadata"),

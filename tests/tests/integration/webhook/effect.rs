@@ -1,6 +1,7 @@
 //! What events do to credits, plans and subscriptions.
 
 use super::*;
+use bursar_tests::Backend;
 
 async fn deliver_and_wait(app: &TestApp, event: &Value) {
     app.deliver(event).await.expect(200);
@@ -223,4 +224,32 @@ both! {
         assert!(dead["event"]["last_error"].as_str().unwrap().starts_with("customer_mismatch"), "{dead}");
         assert_eq!(app.balance(&customer).await, 65);
     }
+}
+
+// Production only: SQLite serves one process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_delivered_to_two_nodes_at_once_grant_once() {
+    let one = TestApp::start(Backend::Production).await;
+    let two = TestApp::start_on(one.config.clone(), None).await;
+    let nodes = [&one, &two];
+    let (customer, stripe_customer) = (one.onboard().await, cus());
+    let mut events = Vec::new();
+    for _ in 0..5 {
+        let invoice = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
+        events.push(stripe::event("invoice.paid", &invoice));
+        events.push(stripe::event("invoice.payment_succeeded", &invoice));
+    }
+    let copies = (0..60).map(|n| nodes[n / 10 % 2].deliver(&events[n % 10]));
+    for answer in join_all(copies).await {
+        answer.expect(200);
+    }
+    for event in &events {
+        let found = two.event_in_state(stripe::id(event), "processed").await;
+        assert_eq!(found["event"]["deliveries"], 6);
+        assert_eq!(found["attempts"].as_array().unwrap().len(), 1, "nobody did it again: {found}");
+    }
+    assert_eq!((number(&one, EVENTS, []).await, two.balance(&customer).await), (10, 5 + 5 * 60));
+    one.verify().await;
+    two.stop().await;
+    one.stop().await;
 }
