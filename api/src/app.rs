@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// API keys remembered at once.
 const API_KEYS_CACHED_MAX: u64 = 100_000;
+/// A revoked key is remembered this much longer than a found one.
+const API_KEY_REVOKED_FOR: Duration = Duration::from_secs(60);
 /// The advisory lock of Postgres under which migrations run; any number that nothing else uses.
 const MIGRATION_LOCK: i64 = 0x6275_7273_6172;
 /// Buckets of all latency histograms, in seconds.
@@ -42,6 +44,8 @@ pub struct App {
     pub secrets: Secrets,
     metrics: PrometheusHandle,
     api_keys: Cache<String, CustomerId>,
+    /// Keys revoked here lately: a look-up that began before must not bring one back.
+    api_keys_revoked: Cache<String, ()>,
     admin_token_hash: String,
     webhook_secrets: Vec<String>,
     stopping: AtomicBool,
@@ -67,6 +71,11 @@ impl App {
             .max_capacity(API_KEYS_CACHED_MAX)
             .time_to_live(Duration::from_millis(config.http.api_key_cache_ms))
             .build();
+        // Far longer than a look-up takes or a found key is remembered.
+        let api_keys_revoked = Cache::builder()
+            .max_capacity(API_KEYS_CACHED_MAX)
+            .time_to_live(Duration::from_millis(config.http.api_key_cache_ms) + API_KEY_REVOKED_FOR)
+            .build();
         let admin_token_hash = secret_hash(&config.admin_token);
         let webhook_secrets = config.webhook_secrets();
         Ok(Self {
@@ -77,6 +86,7 @@ impl App {
             secrets,
             metrics,
             api_keys,
+            api_keys_revoked,
             admin_token_hash,
             webhook_secrets,
             stopping: AtomicBool::new(false),
@@ -86,6 +96,9 @@ impl App {
 
     /// Whose an API key is, by its hash. Found keys are remembered for a moment.
     pub async fn api_key_owner(&self, hash: &str) -> bursar_engine::Result<Option<CustomerId>> {
+        if self.api_keys_revoked.contains_key(hash) {
+            return Ok(None);
+        }
         if let Some(customer) = self.api_keys.get(hash).await {
             return Ok(Some(customer));
         }
@@ -98,6 +111,7 @@ impl App {
 
     /// Forgets a key that was revoked.
     pub async fn api_key_forget(&self, hash: &str) {
+        self.api_keys_revoked.insert(hash.to_owned(), ()).await;
         self.api_keys.invalidate(hash).await;
     }
 

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::problem::{self, ApiError};
 use bursar_engine::metric;
-use poem::http::{HeaderValue, Method, header};
+use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, Request, Response};
 use poem_openapi::OperationId;
 use std::sync::Arc;
@@ -84,7 +84,14 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         match answer.await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
-            Ok(Err(error)) => problem::from_framework(&error),
+            Ok(Err(error)) => {
+                let mut response = problem::from_framework(&error);
+                if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    // What is left of the body is not read, so nothing can follow it.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
             Err(_) => {
                 let detail = "There was no answer in time. Try again with the same Idempotency-Key.";
                 problem::respond(ApiError::new(503, "timeout", detail))

@@ -167,8 +167,15 @@ pub fn from_framework(error: &poem::Error) -> Response {
     let detail = error.to_string();
     let problem = if error.is::<ParseRequestPayloadError>() {
         ApiError::bad_request("invalid_body", detail)
-    } else if error.is::<ParseParamError>() {
-        ApiError::bad_request("invalid_parameter", detail)
+    } else if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
+        if parameter.name == "Idempotency-Key" {
+            ApiError::bad_request(
+                "missing_idempotency_key",
+                "This request needs the header Idempotency-Key, so that repeating it does nothing twice.",
+            )
+        } else {
+            ApiError::bad_request("invalid_parameter", detail)
+        }
     } else if error.is::<ContentTypeError>() {
         ApiError::new(415, "unsupported_media_type", "The body must be application/json.")
     } else if error.is::<AuthorizationError>() {

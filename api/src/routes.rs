@@ -75,8 +75,26 @@ pub fn service() -> OpenApiService<Apis, ()> {
 pub fn openapi_document() -> String {
     let document = service().spec();
     // Parsed and written again, so that the order of keys and the layout are always the same.
-    let value: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
+    let mut value: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
+    let schemas = value["components"]["schemas"].as_object_mut().into_iter().flatten();
+    schemas.for_each(|(_, schema)| mark_nullable(schema));
     serde_json::to_string_pretty(&value).unwrap_or(document) + "\n"
+}
+
+/// A field that is not required may be null: that is how it is answered and taken. The framework does
+/// not say so in the document.
+fn mark_nullable(schema: &mut serde_json::Value) {
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    let properties = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        if required.iter().any(|required| required == name) {
+            continue;
+        }
+        if let Some(reference) = property.get("$ref").cloned() {
+            *property = serde_json::json!({ "allOf": [{ "$ref": reference }] });
+        }
+        property["nullable"] = true.into();
+    }
 }
 
 /// The endpoint of an application. A worker answers only what operators ask: health and metrics.

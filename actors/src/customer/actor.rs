@@ -2,6 +2,7 @@
 
 use super::router::RouterMsg;
 use super::{Applied, CustomerDeps, Request};
+use bursar_engine::clock::TimeMs;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::{Account, Decision, Entry, EntryKind, Refusal, decide};
 use bursar_engine::store::account::{self, AccountWrite};
@@ -21,13 +22,14 @@ pub(crate) struct Pending {
     request: Request,
     reply: oneshot::Sender<Result<Applied>>,
     tries: u8,
-    /// An earlier try may have been committed without our knowing.
-    uncertain: bool,
+    /// Earlier tries that may have been committed without our knowing: sequence number and time of
+    /// the entry that each had decided.
+    uncertain: Vec<(i64, TimeMs)>,
 }
 
 impl Pending {
     pub(super) fn new(request: Request, reply: oneshot::Sender<Result<Applied>>) -> Self {
-        Self { request, reply, tries: 0, uncertain: false }
+        Self { request, reply, tries: 0, uncertain: Vec::new() }
     }
 
     fn key(&self) -> Option<&str> {
@@ -44,8 +46,10 @@ impl Pending {
         if entry.request_hash != self.request.command.request_hash {
             return self.answer(Err(Refusal::KeyReused.into()));
         }
-        metrics::counter!(metric::COMMANDS_REPLAYED).increment(1);
-        let replayed = !self.uncertain;
+        let replayed = !self.uncertain.contains(&(entry.seq, entry.created_at_ms));
+        if replayed {
+            metrics::counter!(metric::COMMANDS_REPLAYED).increment(1);
+        }
         self.answer(Ok(Applied { entry, replayed, wakes: Vec::new() }));
     }
 }
@@ -82,6 +86,11 @@ pub(crate) struct CustomerState {
     waiting: VecDeque<Pending>,
     batch: Option<Batch>,
     loading: bool,
+    /// The account was loaded for the very decision that follows.
+    fresh: bool,
+    /// Refused on an account that another node may have written since: loaded again before anybody
+    /// is told.
+    doubtful: Vec<(Pending, Refusal)>,
     seen: u64,
 }
 
@@ -106,6 +115,8 @@ impl Actor for CustomerActor {
             waiting: VecDeque::new(),
             batch: None,
             loading: false,
+            fresh: false,
+            doubtful: Vec::new(),
             seen: 0,
         })
     }
@@ -145,7 +156,7 @@ impl Actor for CustomerActor {
 
 impl CustomerState {
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.batch.is_none() && !self.loading
+        self.waiting.is_empty() && self.batch.is_none() && !self.loading && self.doubtful.is_empty()
     }
 
     /// Starts whatever comes next, if nothing is under way.
@@ -165,9 +176,15 @@ impl CustomerState {
                         let _ = myself.send_message(CustomerMsg::Committed(result));
                     });
                 }
-                None => self.refuse(batch.refused),
+                // What was committed together with them vouches for refusals; these stand alone.
+                None if self.fresh => self.refuse(batch.refused),
+                None => {
+                    self.doubtful = batch.refused;
+                    self.load(myself);
+                }
             }
         }
+        self.fresh = false;
     }
 
     fn load(&mut self, myself: &ActorRef<CustomerMsg>) {
@@ -186,14 +203,22 @@ impl CustomerState {
         self.loading = false;
         let why: fn() -> Error = match loaded {
             Ok(Some(account)) => {
+                let doubtful = std::mem::take(&mut self.doubtful);
+                if self.account.as_ref().is_some_and(|cached| cached.version == account.version) {
+                    self.refuse(doubtful);
+                } else {
+                    doubtful.into_iter().rev().for_each(|(pending, _)| self.waiting.push_front(pending));
+                }
                 self.account = Some(account);
+                self.fresh = true;
                 return;
             }
             Ok(None) => || Error::NotFound("account"),
             // Logged once, for the whole batch.
             Err(_) => || Error::Unavailable("the database"),
         };
-        for pending in self.waiting.drain(..) {
+        let doubtful = std::mem::take(&mut self.doubtful).into_iter().map(|(pending, _)| pending);
+        for pending in doubtful.chain(self.waiting.drain(..)) {
             pending.answer(Err(why()));
         }
     }
@@ -310,15 +335,22 @@ impl CustomerState {
 
     /// Puts commands back to be decided again, in their old order.
     fn again(&mut self, batch: Batch, uncertain: bool) {
-        let decided = batch.decided.into_iter().map(|(pending, _)| pending);
+        let decided = batch.decided.into_iter().map(|(mut pending, entry)| {
+            if uncertain {
+                pending.uncertain.push((entry.seq, entry.created_at_ms));
+            }
+            pending
+        });
         let refused = batch.refused.into_iter().map(|(pending, _)| pending);
         let mut back: Vec<Pending> = Vec::new();
         for mut pending in decided.chain(refused) {
             pending.tries += 1;
-            pending.uncertain |= uncertain;
             if pending.tries >= TRIES_MAX {
-                let uncertain = pending.uncertain;
-                let error = if uncertain { Error::Timeout("the ledger") } else { Error::Busy("this account") };
+                let error = if !pending.uncertain.is_empty() {
+                    Error::Timeout("the ledger")
+                } else {
+                    Error::Busy("this account")
+                };
                 pending.answer(Err(error));
             } else {
                 back.push(pending);

@@ -123,10 +123,10 @@ impl ApiKeyApi {
         auth: CustomerAuth,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
-        idempotency_key: Header<Option<String>>,
+        idempotency_key: Header<String>,
         body: Json<ApiKeyRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
-        let idempotency_key = input::idempotency_key(idempotency_key.0.as_deref())?;
+        let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
         let raw = RawKey::generate();
         let now_ms = app.clock.now_ms();
         let key = ApiKey {

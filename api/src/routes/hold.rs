@@ -100,6 +100,7 @@ async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
         && let Ok(Some(entry)) = account::entry_last_of_hold(app.db.read(), customer, id).await
     {
         let how = match (entry.kind, entry.detail.reason.as_deref()) {
+            (EntryKind::Hold, _) => return Error::Busy("this hold").into(),
             (EntryKind::Capture, _) => "captured",
             (_, Some("expired")) => "released because its time ran out",
             _ => "released",
@@ -123,10 +124,10 @@ impl HoldApi {
         auth: CustomerAuth,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
-        idempotency_key: Header<Option<String>>,
+        idempotency_key: Header<String>,
         body: Json<HoldRequest>,
     ) -> Result<HoldResponse, ApiError> {
-        let key = input::idempotency_key(idempotency_key.0.as_deref())?;
+        let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("hold", &body.0));
         let Json(HoldRequest { units, expires_in_s, reference, metadata }) = body;
         let credits = &app.config.credits;
@@ -171,13 +172,13 @@ impl HoldApi {
         id: Path<String>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
-        idempotency_key: Header<Option<String>>,
+        idempotency_key: Header<String>,
         body: Json<CaptureRequest>,
     ) -> Result<Json<HeldBody>, ApiError> {
         let id = hold_id(&id.0)?;
         let hash = input::request_hash(&format!("capture:{id}"), &body.0);
         let op = Op::Capture { id: id.clone(), amount: body.0.units };
-        close(&app, &auth.0, id, op, idempotency_key.0.as_deref(), hash).await
+        close(&app, &auth.0, id, op, &idempotency_key.0, hash).await
     }
 
     /// Release a hold
@@ -190,11 +191,11 @@ impl HoldApi {
         id: Path<String>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
-        idempotency_key: Header<Option<String>>,
+        idempotency_key: Header<String>,
     ) -> Result<Json<HeldBody>, ApiError> {
         let id = hold_id(&id.0)?;
         let hash = input::request_hash(&format!("release:{id}"), &String::new());
-        close(&app, &auth.0, id.clone(), Op::Release { id }, idempotency_key.0.as_deref(), hash).await
+        close(&app, &auth.0, id.clone(), Op::Release { id }, &idempotency_key.0, hash).await
     }
 }
 
@@ -203,7 +204,7 @@ async fn close(
     customer: &CustomerId,
     id: HoldId,
     op: Op,
-    idempotency_key: Option<&str>,
+    idempotency_key: &str,
     request_hash: String,
 ) -> Result<Json<HeldBody>, ApiError> {
     let command = Command {

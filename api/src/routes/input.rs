@@ -20,13 +20,7 @@ const METADATA_LEN_MAX: usize = 4_096;
 
 /// A key that a caller must give: 1 to 255 visible ASCII characters. Stored under a prefix, so that
 /// no caller can use a key of the engine's own.
-pub fn idempotency_key(header: Option<&str>) -> Result<String, ApiError> {
-    let key = header.ok_or_else(|| {
-        ApiError::bad_request(
-            "missing_idempotency_key",
-            "This request needs the header Idempotency-Key, so that repeating it does nothing twice.",
-        )
-    })?;
+pub fn idempotency_key(key: &str) -> Result<String, ApiError> {
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_LEN_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(ApiError::bad_request(
             "invalid_idempotency_key",

@@ -192,10 +192,10 @@ impl UsageApi {
         auth: CustomerAuth,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
-        idempotency_key: Header<Option<String>>,
+        idempotency_key: Header<String>,
         body: Json<UsageRequest>,
     ) -> Result<Json<MovedBody>, ApiError> {
-        let key = input::idempotency_key(idempotency_key.0.as_deref())?;
+        let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("usage", &body.0));
         let Json(UsageRequest { units, reference, metadata }) = body;
         let command = Command {

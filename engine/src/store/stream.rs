@@ -102,12 +102,21 @@ pub async fn stream_release_many(
     for (key, epoch, pause_reason) in leases {
         rows.push([(*key).into(), (*epoch).into(), pause_reason.map(str::to_owned).into(), now_ms.into()]);
     }
-    let sql = "UPDATE streams SET owner = NULL, lease_until_ms = 0, \
-               paused_at_ms = COALESCE(streams.paused_at_ms, CASE WHEN r.pause_reason IS NULL THEN NULL ELSE r.now_ms END), \
-               paused_reason = COALESCE(streams.paused_reason, r.pause_reason) \
-               FROM {rows} WHERE streams.key = r.key AND streams.epoch = r.epoch AND streams.owner IS NOT NULL \
-               RETURNING streams.key AS key";
-    let released = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    // Rows are locked in the order in which intake locks them, so neither waits for the other in a circle.
+    let order = if db.get_database_backend() == DbBackend::Postgres {
+        "ORDER BY s.key COLLATE \"C\" FOR UPDATE OF s"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "UPDATE streams SET owner = NULL, lease_until_ms = 0, \
+         paused_at_ms = COALESCE(streams.paused_at_ms, CASE WHEN f.pause_reason IS NULL THEN NULL ELSE f.now_ms END), \
+         paused_reason = COALESCE(streams.paused_reason, f.pause_reason) \
+         FROM (SELECT s.key AS key, r.pause_reason AS pause_reason, r.now_ms AS now_ms FROM {{rows}} \
+         JOIN streams s ON s.key = r.key AND s.epoch = r.epoch AND s.owner IS NOT NULL {order}) AS f \
+         WHERE streams.key = f.key RETURNING streams.key AS key"
+    );
+    let released = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
     released.iter().map(|row| get(row, "key")).collect()
 }
 

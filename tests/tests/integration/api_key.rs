@@ -100,7 +100,7 @@ both! {
         for name in ["", " ", "a\nb", &"x".repeat(201)] {
             make(app, &customer, "key", name).await.expect_problem(400, "invalid_name");
         }
-        for body in [json!({}), json!({ "name": 7 }), json!({ "name": "a\u{0}" }), json!({ "name": "ci", "customer_id": "x" })] {
+        for body in [json!({}), json!({ "name": 7 }), json!({ "name": "\u{0}" }), json!({ "name": "ci", "id": "x" })] {
             app.call(&customer, "POST", KEYS, "key", Some(&body)).await.expect_problem(400, "invalid_body");
         }
         assert_eq!(list(app, &customer).await.len(), 1);

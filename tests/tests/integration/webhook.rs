@@ -190,6 +190,40 @@ both! {
         assert_eq!(stored, body.as_bytes());
     }
 
+    async fn signs_that_no_database_stores_as_text_lose_no_event(app: &TestApp) {
+        let customer = app.onboard().await;
+        let nul = "a\u{0}b\u{7}\u{feff}\u{10ffff}";
+        for event_type in ["invoice.payment_failed", "customer.subscription.updated", "product.created", nul] {
+            let mut object = stripe::pro_invoice(&cus(), Some(&customer.id));
+            object["status"] = json!(nul);
+            object["currency"] = json!(nul);
+            let error = json!({ "message": nul, "code": nul });
+            object["payments"] = json!([{ "payment": { "payment_intent": { "last_payment_error": error } } }]);
+            let mut event = stripe::event(event_type, &object);
+            app.deliver(&event).await.expect(200);
+            app.deliver(&event).await.expect(200);
+            let id = stripe::id(&event).to_owned();
+            let found = bursar_tests::wait::until("it is worked off", || async {
+                let found = app.event(&id).await;
+                (found["event"]["state"] != "waiting").then_some(found)
+            })
+            .await;
+            assert_eq!(found["payload"], event, "what is shown is what was sent");
+            // An id that is none, and one that differs from it in such a sign only, are two events.
+            for odd in [format!("{id}{nul}"), format!("{id}{nul}\u{1}")] {
+                event["id"] = json!(odd);
+                assert_eq!(app.deliver(&event).await.expect(200)["duplicate"], false);
+                assert_eq!(app.deliver(&event).await.expect(200)["duplicate"], true);
+            }
+        }
+        assert_eq!(number(app, EVENTS, []).await, 12);
+        bursar_tests::wait::until("nothing waits", || async {
+            events(app, "state=waiting").await.is_empty().then_some(())
+        })
+        .await;
+        app.verify().await;
+    }
+
     async fn an_event_of_a_mebibyte_is_taken_and_one_beyond_the_bound_is_not(app: &TestApp) {
         let mut event = product_created();
         event["data"]["object"]["description"] = json!("x".repeat(1_024 * 1_024));

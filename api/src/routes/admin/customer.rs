@@ -262,11 +262,11 @@ impl AdminCustomerApi {
         id: Path<String>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
-        idempotency_key: Header<Option<String>>,
+        idempotency_key: Header<String>,
         body: Json<AdjustRequest>,
     ) -> Result<Json<AdjustedBody>, ApiError> {
         let id = customer_id(&id.0)?;
-        let key = input::idempotency_key(idempotency_key.0.as_deref())?;
+        let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("adjust", &body.0));
         let Json(AdjustRequest { amount, reason }) = body;
         let reason = check_reason(&reason)?;

@@ -209,7 +209,7 @@ both! {
         app.admin("GET", "/admin/v1/streams/nothing", None).await.expect_problem(404, "not_found");
     }
 
-    async fn text_with_a_nul_is_a_callers_mistake_or_finds_nothing_but_is_no_failure_of_ours(app: &TestApp) {
+    async fn text_that_is_none_is_a_callers_mistake_or_finds_nothing_but_is_no_failure_of_ours(app: &TestApp) {
         let reason = json!({ "reason": "x" });
         let replay = json!({ "filter": { "kind": "a\u{0}" }, "dry_run": true, "reason": "a\u{0}" });
         let mut requests: Vec<(&str, &str, Option<&Value>)> = vec![
@@ -224,6 +224,9 @@ both! {
             "/admin/v1/events?type=%00", "/admin/v1/events?stream=%00", "/admin/v1/events/%00",
             "/admin/v1/jobs?kind=%00", "/admin/v1/jobs?stream=%00", "/admin/v1/jobs?event_type=%00",
             "/admin/v1/jobs?error=%00", "/admin/v1/jobs/%00", "/admin/v1/streams/%00", "/admin/v1/replays/%00",
+            "/admin/v1/customers?search=%FF", "/admin/v1/customers/%FF", "/admin/v1/events/%FF",
+            "/admin/v1/streams/%FF",
+            "/admin/v1/jobs?error=%FF%FE", "/admin/v1/events?type=%", "/admin/v1/streams/%E2%80%AE",
         ] {
             requests.push(("GET", path, None));
         }
