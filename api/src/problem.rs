@@ -41,7 +41,7 @@ macro_rules! api_error {
                 $(#[$doc])*
                 #[oai(status = $status, content_type = "application/problem+json")]
                 $name(
-                    Json<Problem>,
+                    Json<Box<Problem>>,
                     /// Seconds to wait before trying again, where that helps.
                     #[oai(header = "Retry-After")]
                     Option<u64>,
@@ -57,14 +57,14 @@ macro_rules! api_error {
 
             fn with_available(status: u16, code: &str, detail: impl Into<String>, available: Option<i64>) -> Self {
                 let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
-                let problem = Json(Problem {
+                let problem = Json(Box::new(Problem {
                     kind: "about:blank".to_owned(),
                     title: title.to_owned(),
                     status,
                     code: code.to_owned(),
                     detail: detail.into(),
                     available,
-                });
+                }));
                 let retry_after = matches!(status, 429 | 503).then_some(RETRY_AFTER_S);
                 match status {
                     $($status => Self::$name(problem, retry_after),)*

@@ -94,7 +94,6 @@ pub struct Transaction {
     #[oai(skip_serializing_if_is_none)]
     pub expires_at: Option<String>,
     /// Which grants it took credits from.
-    #[oai(skip_serializing_if_is_empty)]
     pub burned: Vec<BurnedBody>,
     /// Why, where somebody gave a reason.
     #[oai(skip_serializing_if_is_none)]

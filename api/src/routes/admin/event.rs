@@ -150,6 +150,7 @@ async fn find(app: &App, id: &str) -> Result<EventView, Error> {
 impl AdminEventApi {
     /// Find events
     #[oai(path = "/admin/v1/events", method = "get", operation_id = "admin_list_events", tag = "Tag::Admin")]
+    #[allow(clippy::too_many_arguments)]
     async fn list(
         &self,
         app: Data<&Arc<App>>,

@@ -113,7 +113,8 @@ both! {
 
     async fn a_shape_that_does_not_tell_enough_is_dead_with_a_reason_and_never_skipped(app: &TestApp) {
         let customer = app.onboard().await;
-        let cases: [(&str, fn(&mut Value)); 4] = [
+        type Case = (&'static str, fn(&mut Value));
+        let cases: [Case; 4] = [
             ("shape_incomplete", |invoice| invoice["billing_reason"] = Value::Null),
             ("shape_incomplete", |invoice| invoice["amount_paid"] = Value::Null),
             ("shape_incomplete", |invoice| invoice["id"] = Value::Null),
