@@ -78,7 +78,7 @@ fn line(actor: &str, action: &'static str, id: &ReplayId, details: &serde_json::
     Audit { actor: actor.to_owned(), action, target: id.to_string(), details: details.to_string() }
 }
 
-/// Freezes the set of jobs; nothing runs until [`start`].
+/// Freezes the set of jobs; nothing runs until [`act`] starts it.
 ///
 /// # Errors
 /// `invalid_rate`, `invalid_reason`, `replay_too_large`.

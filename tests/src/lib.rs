@@ -11,7 +11,7 @@ pub use app::{Backend, TestApp, TestCustomer};
 
 /// Declares tests that run on both pairs of backends: `name::embedded` and `name::production`.
 ///
-/// ```ignore
+/// ```text
 /// both! {
 ///     async fn a_claim(app: &TestApp) { … }
 /// }
