@@ -41,6 +41,14 @@ async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbE
     Ok(())
 }
 
+/// Leaves a part of each page of a table to updates of its rows, where the database has such a thing.
+async fn room_to_update(manager: &SchemaManager<'_>, table: &str, fill_percent: u8) -> Result<(), DbErr> {
+    if manager.get_database_backend() == DatabaseBackend::Postgres {
+        run(manager, &[&format!("ALTER TABLE {table} SET (fillfactor = {fill_percent})")]).await?;
+    }
+    Ok(())
+}
+
 /// Takes back what [`append_only`] leaves when all its tables are gone.
 async fn append_only_forget(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     if manager.get_database_backend() == DatabaseBackend::Postgres {

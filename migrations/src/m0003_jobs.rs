@@ -8,7 +8,8 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        crate::run(manager, UP).await
+        crate::run(manager, UP).await?;
+        crate::room_to_update(manager, "streams", 50).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

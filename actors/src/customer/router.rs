@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 /// How often idle actors are looked for.
 const TICK: Duration = Duration::from_secs(5);
-/// Idle time after which an actor is let go while there are too many.
-const CROWDED_IDLE: Duration = Duration::from_millis(500);
+/// Idle time after which an actor is let go while there are too many, and how often that is tried.
+const CROWDED_IDLE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Router {
     pub(super) deps: Arc<CustomerDeps>,
@@ -56,7 +56,9 @@ impl Router {
     ) -> Result<(), ActorProcessingErr> {
         if !state.known.contains_key(&customer) {
             if state.known.len() >= self.active_max {
-                self.sweep(state, CROWDED_IDLE);
+                // A tenth goes at once, so that this does not happen for every new customer.
+                let excess = state.known.len() - self.active_max + self.active_max.div_ceil(10);
+                self.sweep(state, CROWDED_IDLE, excess);
             }
             let arguments = CustomerArguments { id: customer.clone(), deps: self.deps.clone(), router: myself.clone() };
             let (actor, _) = ActorRuntime::spawn_linked_instant(None, CustomerActor, arguments, myself.get_cell())?;
@@ -74,14 +76,16 @@ impl Router {
         Ok(())
     }
 
-    /// Asks actors that have been idle for a while to go; at most once per [`CROWDED_IDLE`].
-    fn sweep(&self, state: &mut RouterState, idle: Duration) {
+    /// Asks actors that have been idle for a while to go, at most `most` of them; at most once per
+    /// [`CROWDED_IDLE`].
+    fn sweep(&self, state: &mut RouterState, idle: Duration, most: usize) {
         let now = Instant::now();
         if state.last_sweep.is_some_and(|at| now.duration_since(at) < CROWDED_IDLE) {
             return;
         }
         state.last_sweep = Some(now);
-        for known in state.known.values().filter(|known| now.duration_since(known.last_used) >= idle) {
+        let idle = state.known.values().filter(|known| now.duration_since(known.last_used) >= idle);
+        for known in idle.take(most) {
             let _ = known.actor.send_message(CustomerMsg::MayIGo);
         }
     }
@@ -123,7 +127,7 @@ impl Actor for Router {
                 }
             }
             RouterMsg::Tick => {
-                self.sweep(state, self.idle);
+                self.sweep(state, self.idle, usize::MAX);
                 Self::gauge(state);
             }
             RouterMsg::Crash(customer) => self.forward(&myself, state, customer, CustomerMsg::Crash)?,

@@ -26,7 +26,7 @@ fn debit(key: String) -> Command {
 }
 
 async fn start(scenario: &Scenario) -> Result<Arc<Runtime>> {
-    let config = Config::default();
+    let config = Config::load(None)?;
     let db = seed::seed(&scenario.database_url, config.database.connections_max, scenario.customers, 0).await?;
     let options = RuntimeOptions { config, db, clock: Clock::System, node: "bench".to_owned(), role: Role::All };
     Ok(Arc::new(Runtime::start(options).await?))

@@ -13,6 +13,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+/// The server's allocator, so that memory is the server's too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures debits and webhooks, and prints how they compare with row locks.
 #[derive(Parser)]
 struct Args {

@@ -164,6 +164,7 @@ both! {
           "transaction": {
             "amount": 3,
             "balance_after": 8,
+            "burned": [],
             "created_at": "[time]",
             "grant_kind": "adjustment",
             "held_after": 0,

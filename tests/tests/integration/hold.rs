@@ -63,6 +63,7 @@ both! {
           "transaction": {
             "amount": 0,
             "balance_after": 5,
+            "burned": [],
             "created_at": "[time]",
             "expires_at": "[time]",
             "held_after": 3,

@@ -60,6 +60,7 @@ both! {
         {
           "amount": 60,
           "balance_after": 125,
+          "burned": [],
           "created_at": "[time]",
           "grant_kind": "included",
           "held_after": 0,
