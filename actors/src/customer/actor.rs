@@ -71,11 +71,11 @@ pub(crate) struct CustomerArguments {
 /// Commands decided together, on their way to the disk.
 struct Batch {
     /// Each with the entry that it led to.
-    decided: Vec<(Pending, Entry)>,
+    decided: Vec<(Box<Pending>, Entry)>,
     /// The account once all of them are committed.
     account: Account,
     /// Refused on top of what was decided before them: true only once that is committed.
-    refused: Vec<(Pending, Refusal)>,
+    refused: Vec<(Box<Pending>, Refusal)>,
 }
 
 pub(crate) struct CustomerState {
@@ -83,14 +83,14 @@ pub(crate) struct CustomerState {
     deps: Arc<CustomerDeps>,
     router: ActorRef<RouterMsg>,
     account: Option<Account>,
-    waiting: VecDeque<Pending>,
+    waiting: VecDeque<Box<Pending>>,
     batch: Option<Batch>,
     loading: bool,
     /// The account was loaded for the very decision that follows.
     fresh: bool,
     /// Refused on an account that another node may have written since: loaded again before anybody
     /// is told.
-    doubtful: Vec<(Pending, Refusal)>,
+    doubtful: Vec<(Box<Pending>, Refusal)>,
     seen: u64,
 }
 
@@ -133,7 +133,7 @@ impl Actor for CustomerActor {
                 if state.waiting.len() >= state.deps.queue_max {
                     pending.answer(Err(Error::Busy("this customer")));
                 } else {
-                    state.waiting.push_back(*pending);
+                    state.waiting.push_back(pending);
                 }
             }
             CustomerMsg::Loaded(loaded) => state.loaded(loaded),
@@ -233,7 +233,7 @@ impl CustomerState {
         let mut keys: HashSet<String> = HashSet::new();
         while entries.len() < self.deps.batch_max {
             // The second use of a key waits until the first is in the ledger.
-            let next_key = self.waiting.front().and_then(Pending::key);
+            let next_key = self.waiting.front().and_then(|pending| pending.key());
             if next_key.is_some_and(|key| keys.contains(key)) {
                 break;
             }
@@ -262,7 +262,7 @@ impl CustomerState {
 
     /// Refusals count only against what is committed; and a key that was used before gets its first
     /// answer, even if the account would refuse the command today.
-    fn refuse(&self, refused: Vec<(Pending, Refusal)>) {
+    fn refuse(&self, refused: Vec<(Box<Pending>, Refusal)>) {
         for (pending, refusal) in refused {
             let Some(key) = pending.key().map(str::to_owned) else {
                 pending.answer(Err(refusal.into()));
@@ -342,7 +342,7 @@ impl CustomerState {
             pending
         });
         let refused = batch.refused.into_iter().map(|(pending, _)| pending);
-        let mut back: Vec<Pending> = Vec::new();
+        let mut back: Vec<Box<Pending>> = Vec::new();
         for mut pending in decided.chain(refused) {
             pending.tries += 1;
             if pending.tries >= TRIES_MAX {
