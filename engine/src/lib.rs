@@ -5,8 +5,9 @@
 //! | [`ledger`] | the credit ledger's rules, pure |
 //! | [`job`], [`effect`] | jobs, streams, outcomes and what commits with them, pure |
 //! | [`webhook`] | Stripe's signatures, event shapes and rules, pure |
-//! | [`customer`], [`api_key`], [`subscription`], [`pricing`] | the nouns |
-//! | [`onboard`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
+//! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`pricing`] | the nouns |
+//! | [`stripe`] | the calls to Stripe |
+//! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
 //! | [`config`], [`clock`], [`ids`], [`error`], [`metric`] | what everything needs |
@@ -25,9 +26,13 @@ pub mod job;
 pub mod ledger;
 pub mod metric;
 pub mod onboard;
+pub mod operate;
+pub mod operation;
+pub mod payment_method;
 pub mod pricing;
 pub mod replay;
 pub mod store;
+pub mod stripe;
 pub mod subscription;
 pub mod verify;
 pub mod webhook;

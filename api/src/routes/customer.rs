@@ -93,6 +93,7 @@ impl CustomerApi {
         let source = source.unwrap_or(SourceBody::Direct).into();
         let signup = app.config.credits.signup;
         let made = onboard::onboard(&app.db, &email.0, &name.0, source, signup, app.clock.now_ms()).await?;
+        app.runtime.dispatcher.announce(made.wakes);
         let source_label = made.customer.source.clone();
         metrics::counter!(bursar_engine::metric::CUSTOMERS_ONBOARDED, "source" => source_label).increment(1);
         metrics::counter!(bursar_engine::metric::CREDITS_GRANTED, "source" => "signup")

@@ -9,7 +9,8 @@ const EVENTS: &str = "events";
 const ATTEMPTS: &str = "attempts";
 const RUNNING: &str = "jobs WHERE state = 'running'";
 /// serde writes no blanks, and inside of a JSON string the quotes would be escaped.
-const PURCHASED: &str = "ledger_entries WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%'";
+const PURCHASED: &str = "ledger_entries WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' \
+    AND detail NOT LIKE '%\"reason\":\"reinstated\"%'";
 
 /// Every check that is one statement, by obligation.
 pub const CHECKS: &[Check] = &[
@@ -134,7 +135,7 @@ pub const CHECKS: &[Check] = &[
         population: PURCHASED,
         offenders: "SELECT customer_id || ': entry ' || seq || ' grants purchased credits without a reference' AS what \
             FROM ledger_entries WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' \
-            AND COALESCE(reference, '') = ''",
+            AND detail NOT LIKE '%\"reason\":\"reinstated\"%' AND COALESCE(reference, '') = ''",
     },
     Check {
         obligation: 4,
@@ -142,7 +143,8 @@ pub const CHECKS: &[Check] = &[
         population: PURCHASED,
         offenders: "SELECT 'payment ' || reference || ' bought ' || COUNT(*) || ' grants, of ' || MIN(customer_id) \
             || ' to ' || MAX(customer_id) AS what FROM ledger_entries \
-            WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' AND reference IS NOT NULL \
+            WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' \
+            AND detail NOT LIKE '%\"reason\":\"reinstated\"%' AND reference IS NOT NULL \
             GROUP BY reference HAVING COUNT(*) > 1",
     },
     Check {
