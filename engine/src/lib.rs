@@ -5,7 +5,7 @@
 //! | [`ledger`] | the credit ledger's rules, pure |
 //! | [`job`], [`effect`] | jobs, streams, outcomes and what commits with them, pure |
 //! | [`webhook`] | Stripe's signatures, event shapes and rules, pure |
-//! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`pricing`] | the nouns |
+//! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`pricing`], [`charge`] | the nouns |
 //! | [`stripe`] | the calls to Stripe |
 //! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
@@ -14,6 +14,7 @@
 
 pub mod api_key;
 pub mod broker;
+pub mod charge;
 pub mod clock;
 pub mod config;
 pub mod customer;
