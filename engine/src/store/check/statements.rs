@@ -148,6 +148,33 @@ pub const CHECKS: &[Check] = &[
             GROUP BY reference HAVING COUNT(*) > 1",
     },
     Check {
+        obligation: 4,
+        name: "every charge that succeeded granted its credits",
+        population: "operations WHERE kind = 'usage_charge' AND state = 'succeeded'",
+        offenders: "SELECT o.customer_id || ': operation ' || o.id || ' was charged as ' || o.stripe_id \
+            || ' and granted nothing' AS what FROM operations o LEFT JOIN ledger_entries e \
+            ON e.customer_id = o.customer_id AND e.idempotency_key = 'stripe:payment:' || o.stripe_id \
+            WHERE o.kind = 'usage_charge' AND o.state = 'succeeded' AND e.seq IS NULL",
+    },
+    Check {
+        obligation: 4,
+        name: "no operation was charged twice",
+        population: "ledger_entries WHERE source = 'purchase' AND kind = 'grant'",
+        offenders: "SELECT e.customer_id || ': payment ' || e.reference || ' is no succeeded operation''s' AS what \
+            FROM ledger_entries e LEFT JOIN operations o ON o.customer_id = e.customer_id \
+            AND o.stripe_id = e.reference AND o.state = 'succeeded' \
+            WHERE e.source = 'purchase' AND e.kind = 'grant' AND o.id IS NULL",
+    },
+    Check {
+        obligation: 4,
+        name: "no operation is forgotten",
+        population: "operations WHERE state = 'processing'",
+        offenders: "SELECT o.customer_id || ': operation ' || o.id || ' is under way and has no job' AS what \
+            FROM operations o WHERE o.state = 'processing' AND o.stripe_id IS NULL AND NOT EXISTS \
+            (SELECT 1 FROM jobs j WHERE j.unique_key = 'operation:' || o.id || ':' || o.round \
+            AND j.state IN ('available', 'running', 'dead'))",
+    },
+    Check {
         obligation: 5,
         name: "no customer command took what is available below the floor",
         population: "ledger_entries WHERE kind IN ('debit', 'hold', 'adjust')",
