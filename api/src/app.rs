@@ -66,7 +66,12 @@ impl App {
         let db = connect(&config).await?;
         migrate(&db).await?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
-        let stripe = Gateway::new(config.gateway(), clock.clone())?;
+        let mut gateway = config.gateway();
+        if config.is_sandbox() {
+            gateway.secret_key = "sk_test_sandbox".to_owned();
+            gateway.api_base = "http://127.0.0.1:9".to_owned();
+        }
+        let stripe = Gateway::new(gateway, clock.clone())?;
         let options =
             RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
         let runtime = Runtime::start(options).await?;

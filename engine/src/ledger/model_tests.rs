@@ -248,14 +248,14 @@ proptest! {
             }
             now_ms = step.now_ms;
             let mut command = step.command.clone();
-            if let Op::ClawBack { grant, .. } = &mut command.op {
+            if let Op::ClawBack { grant, .. } | Op::Reinstate { grant, .. } = &mut command.op {
                 *grant = seqs[&*grant];
             }
             match (decide(&settled, &command, now_ms), &step.result) {
                 (Ok(decision), Ok(expected)) => {
-                    if let (Some(one), Some(other)) = (expected.entries.last(), decision.entries.last()) {
-                        seqs.insert(one.seq, other.seq);
-                    }
+                    // What the command itself wrote comes last, after what was settled first.
+                    let pairs = expected.entries.iter().rev().zip(decision.entries.iter().rev());
+                    seqs.extend(pairs.map(|(one, other)| (one.seq, other.seq)));
                     settled = decision.account;
                     prop_assert_eq!(without_numbers(&settled), without_numbers(&expected.account));
                 }

@@ -41,7 +41,7 @@ struct CustomerPage {
 
 /// A subscription as last heard of.
 #[derive(Debug, Object)]
-struct SubscriptionBody {
+struct CustomerSubscription {
     /// Its id at Stripe.
     id: String,
     /// Stripe's status.
@@ -68,7 +68,7 @@ struct CustomerDetail {
     /// Its credits.
     credits: CreditsBody,
     /// Its subscriptions, latest first.
-    subscriptions: Vec<SubscriptionBody>,
+    subscriptions: Vec<CustomerSubscription>,
 }
 
 /// One thing that happened.
@@ -162,7 +162,7 @@ impl AdminCustomerApi {
             credits: CreditsBody::new(&app, &found, &account),
             subscriptions: subscriptions
                 .into_iter()
-                .map(|subscription| SubscriptionBody {
+                .map(|subscription| CustomerSubscription {
                     id: subscription.id,
                     status: subscription.status,
                     is_pro: subscription.is_pro,
