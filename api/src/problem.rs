@@ -12,6 +12,8 @@ use poem_openapi::{ApiResponse, Object};
 
 /// Seconds after which a caller is asked to come again.
 const RETRY_AFTER_S: u64 = 1;
+/// The same where an operator has to switch something on again.
+const SWITCHED_OFF_RETRY_AFTER_S: u64 = 60;
 
 /// What went wrong (RFC 9457). `code` is stable; `detail` is for people and may change.
 #[derive(Debug, Clone, Object)]
@@ -55,6 +57,14 @@ macro_rules! api_error {
                 Self::with_available(status, code, detail, None)
             }
 
+            /// The same answer with another time after which to come again.
+            #[must_use]
+            fn after(self, seconds: u64) -> Self {
+                match self {
+                    $(Self::$name(problem, _) => Self::$name(problem, Some(seconds)),)*
+                }
+            }
+
             fn with_available(status: u16, code: &str, detail: impl Into<String>, available: Option<i64>) -> Self {
                 let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
                 let problem = Json(Box::new(Problem {
@@ -94,13 +104,15 @@ api_error! {
     PayloadTooLarge = 413,
     /// The body is not JSON: `unsupported_media_type`.
     UnsupportedMediaType = 415,
-    /// Understood but refused: `idempotency_key_reused`, `capture_exceeds_hold`.
+    /// Understood but refused: `idempotency_key_reused`, `capture_exceeds_hold`, `email_disposable`.
     Unprocessable = 422,
-    /// Too much is waiting for this customer or this server: `busy`. Try again.
+    /// Too much is waiting for this customer or this server: `busy`. Too much was asked for lately:
+    /// `rate_limited`. Try again.
     TooManyRequests = 429,
     /// Our fault: `internal`.
     Internal = 500,
-    /// Cannot be done just now: `unavailable`, `timeout`. Try again with the same idempotency key.
+    /// Cannot be done just now: `unavailable`, `timeout`, `onboarding_disabled`. Try again with the same
+    /// idempotency key.
     Unavailable = 503,
 }
 
@@ -118,6 +130,13 @@ impl From<Error> for ApiError {
             Error::Invalid { code, message } => Self::new(400, code, message.as_str()),
             Error::NotFound(what) => Self::new(404, "not_found", format!("There is no such {what}.")),
             Error::Conflict { code, message } => Self::new(409, code, message.as_str()),
+            Error::NotAccepted { code, message } => Self::new(422, code, message.as_str()),
+            Error::SwitchedOff { code, message } => Self::new(503, code, *message).after(SWITCHED_OFF_RETRY_AFTER_S),
+            Error::RateLimited { retry_after_ms } => {
+                let seconds = retry_after_ms.unsigned_abs().div_ceil(1_000).max(RETRY_AFTER_S);
+                let detail = format!("There were too many such requests lately. Try again in {seconds} s.");
+                Self::new(429, "rate_limited", detail).after(seconds)
+            }
             Error::Busy(_) => Self::new(429, "busy", "Too much is waiting just now. Try again shortly."),
             Error::Timeout(_) => Self::new(
                 503,

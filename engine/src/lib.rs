@@ -6,6 +6,7 @@
 //! | [`job`], [`effect`] | jobs, streams, outcomes and what commits with them, pure |
 //! | [`webhook`] | Stripe's signatures, event shapes and rules, pure |
 //! | [`customer`], [`api_key`], [`subscription`], [`pricing`] | the nouns |
+//! | [`email`], [`disposable`], [`rate_limit`] | who may sign up, and how often |
 //! | [`onboard`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
@@ -16,7 +17,9 @@ pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod customer;
+pub mod disposable;
 pub mod effect;
+pub mod email;
 pub mod error;
 pub mod handler;
 pub mod ids;
@@ -26,6 +29,7 @@ pub mod ledger;
 pub mod metric;
 pub mod onboard;
 pub mod pricing;
+pub mod rate_limit;
 pub mod replay;
 pub mod store;
 pub mod subscription;

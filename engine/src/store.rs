@@ -12,6 +12,7 @@ pub mod customer;
 mod db;
 pub mod event;
 pub mod job;
+pub mod rate_limit;
 pub mod replay;
 mod rows;
 pub mod stream;

@@ -15,6 +15,7 @@ mod m0003_jobs;
 mod m0004_events;
 mod m0005_subscriptions;
 mod m0006_replays;
+mod m0008_onboard;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_events::Migration),
             Box::new(m0005_subscriptions::Migration),
             Box::new(m0006_replays::Migration),
+            Box::new(m0008_onboard::Migration),
         ]
     }
 }
