@@ -35,11 +35,7 @@ impl<'a> FromRequest<'a> for ClientIp {
 }
 
 /// The rule itself; `forwarded_for` are the values of the header in their order.
-fn client_ip<'a>(
-    peer: IpAddr,
-    forwarded_for: impl DoubleEndedIterator<Item = &'a str>,
-    trusted: &[IpNet],
-) -> IpAddr {
+fn client_ip<'a>(peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'a str>, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer.to_canonical();
     let hops = forwarded_for.rev().flat_map(|value| value.rsplit(','));

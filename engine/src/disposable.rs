@@ -45,12 +45,20 @@ mod tests {
 
     #[test]
     fn listed_domains_and_their_subdomains_are_disposable_and_others_are_not() {
-        for domain in ["mailinator.com", "a.mailinator.com", "a.b.c.mailinator.com", DOMAINS[0], DOMAINS[DOMAINS.len() - 1]] {
+        for domain in
+            ["mailinator.com", "a.mailinator.com", "a.b.c.mailinator.com", DOMAINS[0], DOMAINS[DOMAINS.len() - 1]]
+        {
             assert!(is_disposable(domain, &[], &[]), "{domain}");
         }
         for domain in [
-            "example.com", "gmail.com", "outlook.com", "icloud.com", "proton.me", "notmailinator.com",
-            "mailinator.com.example.org", "com",
+            "example.com",
+            "gmail.com",
+            "outlook.com",
+            "icloud.com",
+            "proton.me",
+            "notmailinator.com",
+            "mailinator.com.example.org",
+            "com",
         ] {
             assert!(!is_disposable(domain, &[], &[]), "{domain}");
         }

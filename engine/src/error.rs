@@ -102,6 +102,18 @@ impl Error {
         Self::Conflict { code, message: message.into() }
     }
 
+    /// The stable code of an error that is the caller's to deal with, as far as it carries one.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid { code, .. }
+            | Self::Conflict { code, .. }
+            | Self::NotAccepted { code, .. }
+            | Self::SwitchedOff { code, .. } => Some(code),
+            Self::RateLimited { .. } => Some("rate_limited"),
+            _ => None,
+        }
+    }
+
     /// Whether the same call may succeed later without any change.
     pub fn is_retryable(&self) -> bool {
         matches!(

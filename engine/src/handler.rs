@@ -75,7 +75,8 @@ async fn retention(deps: &Deps, now_ms: TimeMs) -> Result<Verdict> {
     let tx = deps.db.begin().await?;
     let deleted = job::job_prune(&tx, before_ms, RETENTION_BATCH).await?;
     tx.commit().await?;
-    let forgotten = rate_limit::rate_limit_prune(deps.db.write(), now_ms - RATE_LIMIT_SLACK_MS, RETENTION_BATCH).await?;
+    let forgotten =
+        rate_limit::rate_limit_prune(deps.db.write(), now_ms - RATE_LIMIT_SLACK_MS, RETENTION_BATCH).await?;
     if deleted == RETENTION_BATCH || forgotten == RETENTION_BATCH {
         return Ok(Outcome::Snooze { until_ms: now_ms + 100 }.into());
     }

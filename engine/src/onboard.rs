@@ -83,7 +83,8 @@ pub async fn onboard(
         details: serde_json::json!({ "source": new.source, "free_credits": state.balance }).to_string(),
     };
     audit::audit_append(&tx, &line, now_ms).await?;
-    audit::audit_append(&tx, &manage::line(&line.actor, &key, "api_key.create", serde_json::Value::Null), now_ms).await?;
+    audit::audit_append(&tx, &manage::line(&line.actor, &key, "api_key.create", serde_json::Value::Null), now_ms)
+        .await?;
     tx.commit().await?;
     Ok(Onboarded { customer: new, account: state, api_key: raw })
 }

@@ -158,12 +158,7 @@ impl ApiKeyApi {
     /// key is in this answer and nowhere else: if the old one is your only key, give a grace, so that a
     /// lost answer does not lock you out. Repeating the request shows the record without the key; rotate
     /// that one then.
-    #[oai(
-        path = "/api/v1/api-keys/:id/rotate",
-        method = "post",
-        operation_id = "rotate_api_key",
-        tag = "Tag::ApiKeys"
-    )]
+    #[oai(path = "/api/v1/api-keys/:id/rotate", method = "post", operation_id = "rotate_api_key", tag = "Tag::ApiKeys")]
     async fn rotate(
         &self,
         app: Data<&Arc<App>>,

@@ -100,8 +100,15 @@ impl CustomerApi {
         let Json(OnboardRequest { email, name, source }) = body;
         let source = source.unwrap_or(SourceBody::Direct).into();
         let (signup, now_ms) = (app.config.credits.signup, app.clock.now_ms());
-        onboard::gate::admit(&app.db, &app.config.onboarding, &email.0, from.0, now_ms).await?;
-        let made = onboard::onboard(&app.db, &email.0, &name.0, source, signup, now_ms).await?;
+        let attempt = async {
+            onboard::gate::admit(&app.db, &app.config.onboarding, &email.0, from.0, now_ms).await?;
+            onboard::onboard(&app.db, &email.0, &name.0, source, signup, now_ms).await
+        };
+        let made = attempt.await.inspect_err(|error| {
+            if let Some(code) = error.code() {
+                metrics::counter!(bursar_engine::metric::SIGNUPS_REFUSED, "code" => code).increment(1);
+            }
+        })?;
         let source_label = made.customer.source.clone();
         metrics::counter!(bursar_engine::metric::CUSTOMERS_ONBOARDED, "source" => source_label).increment(1);
         metrics::counter!(bursar_engine::metric::CREDITS_GRANTED, "source" => "signup")

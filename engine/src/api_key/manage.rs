@@ -84,7 +84,10 @@ pub async fn rotate(
         None => {}
         Some(at_ms) if at_ms <= now_ms => return Err(Error::NotFound("API key")),
         Some(_) => {
-            return Err(Error::conflict("api_key_rotated", "this key was rotated before and ends soon; rotate its successor"));
+            return Err(Error::conflict(
+                "api_key_rotated",
+                "this key was rotated before and ends soon; rotate its successor",
+            ));
         }
     }
     if grace_s > 0 {

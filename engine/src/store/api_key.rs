@@ -68,11 +68,7 @@ pub async fn api_key_owner(db: &impl ConnectionTrait, hash: &str, now_ms: TimeMs
 }
 
 /// One key of a customer.
-pub async fn api_key_find(
-    db: &impl ConnectionTrait,
-    customer: &CustomerId,
-    id: &ApiKeyId,
-) -> Result<Option<ApiKey>> {
+pub async fn api_key_find(db: &impl ConnectionTrait, customer: &CustomerId, id: &ApiKeyId) -> Result<Option<ApiKey>> {
     let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE customer_id = $1 AND id = $2");
     query_one(db, &sql, [customer.as_str().into(), id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }

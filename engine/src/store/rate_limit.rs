@@ -29,13 +29,8 @@ pub async fn rate_limit_take(
                WHERE length(rate_limits.hits) < $4 \
                OR CAST(substr(rate_limits.hits, CAST(length(rate_limits.hits) - $4 + 1 AS INTEGER), 13) AS BIGINT) <= $5";
     let time = format!("{:013}", now_ms.clamp(0, 9_999_999_999_999));
-    let values = [
-        key.into(),
-        time.into(),
-        (now_ms + window_ms).into(),
-        row_len(limit).into(),
-        (now_ms - window_ms).into(),
-    ];
+    let values =
+        [key.into(), time.into(), (now_ms + window_ms).into(), row_len(limit).into(), (now_ms - window_ms).into()];
     Ok(execute(db, sql, values).await? == 1)
 }
 
