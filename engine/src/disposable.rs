@@ -56,7 +56,7 @@ mod tests {
             "outlook.com",
             "icloud.com",
             "proton.me",
-            "notmailinator.com",
+            "not-mailinator.com",
             "mailinator.com.example.org",
             "com",
         ] {
