@@ -60,8 +60,7 @@ pub async fn onboard(
     api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
     account::account_insert(&tx, &new.id, now_ms).await?;
     let mut state = Account::default();
-    let is_first = customer::free_credits_insert(&tx, &email.mailbox(), &new.id, now_ms).await?;
-    if signup_credits > 0 && is_first {
+    if signup_credits > 0 && customer::free_credits_insert(&tx, &email.mailbox(), &new.id, now_ms).await? {
         let op = Op::Grant { kind: GrantKind::Promotional, amount: signup_credits, expires_at_ms: None };
         let command = Command::internal(op, "signup", format!("signup:{}", new.id));
         let decision = decide(&state, &command, now_ms)?;
