@@ -14,6 +14,7 @@ use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::handler::Deps;
 use bursar_engine::store::{Db, stream as stream_rows};
+use bursar_engine::stripe::Gateway;
 use bursar_engine::{Error, Result};
 use ractor::{Actor, ActorRef};
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct RuntimeOptions {
     pub node: String,
     /// What it does.
     pub role: Role,
+    /// The way to Stripe.
+    pub stripe: Gateway,
 }
 
 /// The running tree.
@@ -84,7 +87,7 @@ impl Runtime {
     /// # Errors
     /// If the database cannot be reached or an actor does not start.
     pub async fn start(options: RuntimeOptions) -> Result<Self> {
-        let RuntimeOptions { config, db, clock, node, role } = options;
+        let RuntimeOptions { config, db, clock, node, role, stripe } = options;
         if !db.is_postgres() {
             // The folder's lock says that no other process is alive: whatever is leased is a dead one's.
             stream_rows::stream_release_node(db.write(), None).await?;
@@ -98,6 +101,8 @@ impl Runtime {
             node: node.clone(),
             pro: config.pro_price(),
             pro_credits: config.credits.pro_period,
+            credits: config.credits.clone(),
+            stripe: stripe.clone(),
             livemode: config.stripe.livemode,
             retention_days: config.jobs.retention_days,
         };

@@ -10,6 +10,7 @@ use bursar_engine::config::Config;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_engine::store::{Db, DbOptions, api_key};
+use bursar_engine::stripe::Gateway;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use moka::future::Cache;
@@ -67,7 +68,9 @@ impl App {
         let db = connect(&config).await?;
         migrate(&db).await?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
-        let options = RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role };
+        let stripe = Gateway::new(config.gateway(), clock.clone())?;
+        let options =
+            RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
         let runtime = Runtime::start(options).await?;
         let api_keys = Cache::builder()
             .max_capacity(API_KEYS_CACHED_MAX)

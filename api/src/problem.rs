@@ -4,6 +4,8 @@
 
 use bursar_engine::Error;
 use bursar_engine::ledger::{Refusal, UNITS_MAX};
+use bursar_engine::operation::{Operation, State};
+use bursar_engine::stripe::StripeError;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::error::{AuthorizationError, ContentTypeError, ParseParamError, ParseRequestPayloadError};
@@ -32,6 +34,45 @@ pub struct Problem {
     /// Credits that can be spent, where that is the problem.
     #[oai(skip_serializing_if_is_none)]
     pub available: Option<i64>,
+    /// Of a payment: why it was not made, such as `card_declined` or `expired_card`.
+    #[oai(skip_serializing_if_is_none)]
+    pub reason: Option<String>,
+    /// Of a declined payment: the issuer's reason, such as `insufficient_funds`.
+    #[oai(skip_serializing_if_is_none)]
+    pub decline_code: Option<String>,
+    /// Of a declined payment: what the network advises: `try_again_later`, `do_not_try_again` or
+    /// `confirm_card_data`.
+    #[oai(skip_serializing_if_is_none)]
+    pub advice_code: Option<String>,
+    /// Of a payment that wants authentication: the PaymentIntent to finish on session.
+    #[oai(skip_serializing_if_is_none)]
+    pub payment_intent: Option<String>,
+    /// Of a payment that wants authentication: what Stripe.js needs to finish it.
+    #[oai(skip_serializing_if_is_none)]
+    pub client_secret: Option<String>,
+    /// The operation that the problem belongs to.
+    #[oai(skip_serializing_if_is_none)]
+    pub operation_id: Option<String>,
+}
+
+impl Problem {
+    fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
+        let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
+        Self {
+            kind: "about:blank".to_owned(),
+            title: title.to_owned(),
+            status,
+            code: code.to_owned(),
+            detail: detail.into(),
+            available: None,
+            reason: None,
+            decline_code: None,
+            advice_code: None,
+            payment_intent: None,
+            client_secret: None,
+            operation_id: None,
+        }
+    }
 }
 
 macro_rules! api_error {
@@ -54,7 +95,7 @@ macro_rules! api_error {
         impl ApiError {
             /// The answer for a status, a code and a sentence.
             pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
-                Self::with_available(status, code, detail, None)
+                Self::of(Problem::new(status, code, detail))
             }
 
             /// The same answer with another time after which to come again.
@@ -65,16 +106,9 @@ macro_rules! api_error {
                 }
             }
 
-            fn with_available(status: u16, code: &str, detail: impl Into<String>, available: Option<i64>) -> Self {
-                let title = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
-                let problem = Json(Box::new(Problem {
-                    kind: "about:blank".to_owned(),
-                    title: title.to_owned(),
-                    status,
-                    code: code.to_owned(),
-                    detail: detail.into(),
-                    available,
-                }));
+            fn of(problem: Problem) -> Self {
+                let status = problem.status;
+                let problem = Json(Box::new(problem));
                 let retry_after = matches!(status, 429 | 503).then_some(RETRY_AFTER_S);
                 match status {
                     $($status => Self::$name(problem, retry_after),)*
@@ -92,7 +126,8 @@ api_error! {
     BadRequest = 400,
     /// The credentials are missing or wrong: `missing_credentials`, `invalid_api_key`, `invalid_token`.
     Unauthorized = 401,
-    /// There are not enough credits: `insufficient_credits`.
+    /// There are not enough credits, or the payment for them was not made: `insufficient_credits`,
+    /// `credits_owed`, `payment_declined`, `authentication_required`.
     PaymentRequired = 402,
     /// There is no such thing, or it is not the caller's: `not_found`, `hold_not_found`.
     NotFound = 404,
@@ -120,6 +155,43 @@ impl ApiError {
     /// Wrong input.
     pub fn bad_request(code: &str, detail: impl Into<String>) -> Self {
         Self::new(400, code, detail)
+    }
+}
+
+/// Why an operation did not succeed, as its caller sees it.
+impl From<&Operation> for ApiError {
+    fn from(operation: &Operation) -> Self {
+        let problem = operation.problem.clone().unwrap_or_default();
+        let (status, code) = match (operation.state, problem.code.as_str()) {
+            (State::RequiresAction, _) => (402, "authentication_required"),
+            (_, "payment_method_invalid") => (400, "payment_method_invalid"),
+            (_, "stripe_refused" | "stripe_not_found") => (422, "refused_by_stripe"),
+            (_, "stripe_unusable" | "price_missing") => (503, "payment_unavailable"),
+            _ => (402, "payment_declined"),
+        };
+        let advice = match problem.advice_code.as_deref() {
+            Some("try_again_later") => " Try again later, or with another card.",
+            Some("do_not_try_again") => " Use another card.",
+            Some("confirm_card_data") => " Check the card's data, or use another card.",
+            _ => "",
+        };
+        Self::of(Problem {
+            reason: Some(problem.code),
+            decline_code: problem.decline_code,
+            advice_code: problem.advice_code,
+            payment_intent: problem.payment_intent_id,
+            client_secret: problem.client_secret,
+            operation_id: Some(operation.id.to_string()),
+            ..Problem::new(status, code, format!("{}{advice}", problem.message))
+        })
+    }
+}
+
+/// Stripe could not be asked for something that is only read.
+impl From<StripeError> for ApiError {
+    fn from(error: StripeError) -> Self {
+        tracing::warn!(%error, "stripe could not be asked");
+        Self::new(503, "stripe_unavailable", "Stripe cannot be asked just now. Try again shortly.")
     }
 }
 
@@ -158,12 +230,10 @@ impl From<Error> for ApiError {
 
 fn refused(refusal: &Refusal) -> ApiError {
     match refusal {
-        Refusal::InsufficientCredits { available, requested } => ApiError::with_available(
-            402,
-            "insufficient_credits",
-            format!("{requested} credits are needed and {available} are available. Add billing to continue."),
-            Some(*available),
-        ),
+        Refusal::InsufficientCredits { available, requested } => {
+            let detail = format!("Credits needed: {requested}, available: {available}. Add billing to continue.");
+            ApiError::of(Problem { available: Some(*available), ..Problem::new(402, "insufficient_credits", detail) })
+        }
         Refusal::InvalidAmount => {
             ApiError::bad_request("invalid_units", format!("units must be a whole number from 1 to {UNITS_MAX}."))
         }

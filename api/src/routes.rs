@@ -6,7 +6,10 @@ pub mod customer;
 pub mod health;
 pub mod hold;
 mod input;
+pub mod operation;
+pub mod payment_method;
 mod shapes;
+pub mod subscription;
 mod text;
 pub mod usage;
 pub mod webhook;
@@ -27,6 +30,8 @@ enum Tag {
     Customers,
     /// Spending credits and looking at them.
     Credits,
+    /// Payment methods, the subscription, invoices, and what Stripe is doing.
+    Billing,
     /// Reserving credits before work is done.
     Holds,
     /// Keys of a customer.
@@ -40,6 +45,7 @@ enum Tag {
 }
 
 type Apis = (
+    (operation::OperationApi, payment_method::PaymentMethodApi, subscription::SubscriptionApi),
     (customer::CustomerApi, usage::UsageApi, hold::HoldApi, api_key::ApiKeyApi, webhook::WebhookApi, health::HealthApi),
     (
         admin::AdminCustomerApi,
@@ -54,6 +60,7 @@ type Apis = (
 /// The API as a service that knows its own document.
 pub fn service() -> OpenApiService<Apis, ()> {
     let apis = (
+        (operation::OperationApi, payment_method::PaymentMethodApi, subscription::SubscriptionApi),
         (
             customer::CustomerApi,
             usage::UsageApi,

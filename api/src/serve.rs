@@ -105,6 +105,7 @@ async fn print_demo(running: &Running) -> Result<()> {
         let now_ms = app.clock.now_ms();
         let signup = app.config.credits.signup;
         let made = onboard::onboard(&app.db, &email, "Demo", Source::Direct, signup, now_ms).await?;
+        app.runtime.dispatcher.announce(made.wakes);
         secrets.demo_api_key = Some(made.api_key.expose().to_owned());
         secrets.write(&app.config.data_dir)?;
     }

@@ -7,6 +7,9 @@ pub use onboarding::OnboardingConfig;
 
 use crate::error::{Error, Result};
 use crate::job::Backoff;
+use crate::stripe::breaker::BreakerOptions;
+use crate::stripe::retry::RetryPolicy;
+use crate::stripe::{self, GatewayOptions};
 use crate::webhook::ProPrice;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -60,7 +63,24 @@ pub struct StripeConfig {
     /// Secrets of the webhook endpoint, separated by commas while rotating (`STRIPE_WEBHOOK_SECRET`).
     #[serde(skip_serializing)]
     pub webhook_secrets: String,
-    /// Whether events of live mode are expected. Events of the other mode go to quarantine.
+    /// Secret or restricted key (`STRIPE_SECRET_KEY`); the sandbox stands in for Stripe if empty.
+    #[serde(skip_serializing)]
+    pub secret_key: String,
+    /// Where Stripe's API is (`STRIPE_API_BASE`); Stripe's own if empty.
+    pub api_base: String,
+    /// How long one try of a call may take.
+    pub timeout_ms: u64,
+    /// How long a call may take with all its tries.
+    pub total_timeout_ms: u64,
+    /// Tries of one call, the first included; later ones are the job's.
+    pub tries_max: u32,
+    /// Calls a second from this process; if 0, what fits the mode: 80 live, 20 test, 2000 sandbox.
+    /// Stripe's own limits are 100 and 25 for all processes together.
+    pub rate_per_s: u32,
+    /// How long a request waits for Stripe before it is answered with 202 and settled later.
+    pub wait_ms: u64,
+    /// Whether events of live mode are expected: the mode of the webhook secrets. Events of the other
+    /// mode go to quarantine, and a secret key of the other mode is refused at start.
     pub livemode: bool,
     /// How old or how far in the future a signature may be, in seconds.
     pub tolerance_s: i64,
@@ -80,6 +100,8 @@ pub struct CreditsConfig {
     pub signup: i64,
     /// Credits for every paid period of Pro.
     pub pro_period: i64,
+    /// Credits for adding a payment method, once in a customer's life.
+    pub payment_method_bonus: i64,
     /// At this many credits or fewer, answers carry a warning.
     pub warn_at: i64,
     /// Price of one unit beyond the credits on trial and pay as you go, in minor units.
@@ -226,6 +248,13 @@ impl Default for StripeConfig {
     fn default() -> Self {
         Self {
             webhook_secrets: String::new(),
+            secret_key: String::new(),
+            api_base: String::new(),
+            timeout_ms: 10_000,
+            total_timeout_ms: 20_000,
+            tries_max: 3,
+            rate_per_s: 0,
+            wait_ms: 8_000,
             livemode: false,
             tolerance_s: 300,
             pro_price_id: None,
@@ -240,6 +269,7 @@ impl Default for CreditsConfig {
             unit: "fix".to_owned(),
             signup: 5,
             pro_period: 60,
+            payment_method_bonus: 5,
             warn_at: 1,
             pay_as_you_go_price_minor: 2_900,
             pro_price_minor: 1_500,
@@ -322,6 +352,8 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("AMQP_URL", "amqp_url"),
     ("BURSAR_ADMIN_TOKEN", "admin_token"),
     ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
+    ("STRIPE_SECRET_KEY", "stripe.secret_key"),
+    ("STRIPE_API_BASE", "stripe.api_base"),
 ];
 
 impl Config {
@@ -374,6 +406,29 @@ impl Config {
         need(
             self.webhook_secrets().iter().all(|secret| secret.starts_with("whsec_")),
             "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must begin with whsec_",
+        );
+        let key = self.stripe.secret_key.trim();
+        need(
+            key.is_empty() || stripe::key_is_live(key).is_some(),
+            "stripe.secret_key (STRIPE_SECRET_KEY) must begin with sk_live_, sk_test_, rk_live_ or rk_test_",
+        );
+        need(
+            stripe::key_is_live(key) != Some(true) || self.stripe.livemode,
+            "stripe.secret_key (STRIPE_SECRET_KEY) is a live key, but the webhook secrets are test mode's \
+             (stripe.livemode is false): use keys and secrets of one mode",
+        );
+        need(
+            stripe::key_is_live(key) != Some(false) || !self.stripe.livemode,
+            "the webhook secrets are live mode's (stripe.livemode is true), but stripe.secret_key \
+             (STRIPE_SECRET_KEY) is a test key: use keys and secrets of one mode",
+        );
+        need(
+            scheme(&self.stripe.api_base, &["https://", "http://"]),
+            "stripe.api_base (STRIPE_API_BASE) must begin with https:// or http://",
+        );
+        need(
+            self.stripe.timeout_ms >= 100 && self.stripe.total_timeout_ms >= self.stripe.timeout_ms,
+            "stripe.timeout_ms must be at least 100, and stripe.total_timeout_ms not less than it",
         );
         need(
             !self.is_postgres() || !self.webhook_secrets().is_empty(),
@@ -441,6 +496,32 @@ impl Config {
     pub fn webhook_secrets(&self) -> Vec<String> {
         let secrets = self.stripe.webhook_secrets.split(',').map(str::trim);
         secrets.filter(|secret| !secret.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Whether the sandbox stands in for Stripe.
+    pub fn is_sandbox(&self) -> bool {
+        self.stripe.secret_key.trim().is_empty()
+    }
+
+    /// How Stripe is reached. Without a key of its own the caller gives the sandbox's.
+    pub fn gateway(&self) -> GatewayOptions {
+        let stripe = &self.stripe;
+        let elsewhere = !stripe.api_base.is_empty() && stripe.api_base != stripe::API_BASE;
+        let rate_per_s = match (stripe.rate_per_s, stripe::key_is_live(stripe.secret_key.trim())) {
+            (0, Some(true)) => 80,
+            (0, _) if elsewhere => 2_000,
+            (0, _) => 20,
+            (rate, _) => rate,
+        };
+        GatewayOptions {
+            secret_key: stripe.secret_key.trim().to_owned(),
+            api_base: if elsewhere { stripe.api_base.clone() } else { stripe::API_BASE.to_owned() },
+            timeout_ms: stripe.timeout_ms,
+            total_timeout_ms: stripe.total_timeout_ms,
+            rate_per_s,
+            retry: RetryPolicy { tries_max: stripe.tries_max.max(1), base_ms: 500, wait_max_ms: 5_000 },
+            breaker: BreakerOptions { failures_max: 5, open_ms: 5_000 },
+        }
     }
 
     /// What makes a price Pro's.

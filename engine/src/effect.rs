@@ -2,7 +2,10 @@
 
 use crate::customer::Plan;
 use crate::ids::{CustomerId, JobId, ReplayId};
+use crate::intake::Delivery;
 use crate::job::NewJob;
+use crate::operation::Operation;
+use crate::payment_method::PaymentMethod;
 use crate::subscription::Subscription;
 
 /// One change besides the ledger's and the job's own.
@@ -22,8 +25,35 @@ pub enum Effect {
         /// Its id at Stripe.
         stripe_customer_id: String,
     },
+    /// A customer's Stripe customer is gone: it has none, and nothing to pay with.
+    StripeUnlink {
+        /// The customer.
+        customer_id: CustomerId,
+        /// The id at Stripe that is gone.
+        stripe_customer_id: String,
+    },
+    /// Where an operation stands.
+    OperationPut(Operation),
+    /// What is known of an attached payment method; the one that is charged, if it says so.
+    PaymentMethodPut(PaymentMethod),
+    /// A payment method is the one that is charged from now on.
+    PaymentMethodDefault {
+        /// Whose it is.
+        customer_id: CustomerId,
+        /// Its id at Stripe.
+        id: String,
+    },
+    /// A payment method is detached.
+    PaymentMethodDetach {
+        /// Whose it was.
+        customer_id: CustomerId,
+        /// Its id at Stripe.
+        id: String,
+    },
     /// What is known of a subscription, from now on.
     SubscriptionPut(Subscription),
+    /// An event is taken in, unless it was before: the twin of a thin one.
+    EventTake(Box<Delivery>),
     /// A job is made.
     JobInsert(NewJob),
     /// The waiting job with this unique key is cancelled.

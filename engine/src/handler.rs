@@ -1,16 +1,23 @@
 //! Handlers: what each kind of job does. A handler reads, decides and gives a verdict; whatever it
 //! wants changed commits together with the end of its attempt.
 
+mod operation;
 mod stripe;
+mod stripe_customer;
+mod subscription;
 
+pub use operation::operation_job;
 pub use stripe::{StripeEvent, gather};
+pub use stripe_customer::stripe_customer_job;
 
 use crate::clock::TimeMs;
+use crate::config::CreditsConfig;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
 use crate::ledger::Command;
 use crate::store::{Db, job, rate_limit};
+use crate::stripe::Gateway;
 use crate::webhook::ProPrice;
 use crate::{effect::Effect, replay};
 use serde::Deserialize;
@@ -32,6 +39,10 @@ pub struct Deps {
     pub pro: ProPrice,
     /// Credits for every paid period of Pro.
     pub pro_credits: i64,
+    /// Numbers of the business.
+    pub credits: CreditsConfig,
+    /// The way to Stripe.
+    pub stripe: Gateway,
     /// Whether events of live mode are expected.
     pub livemode: bool,
     /// How long ended jobs are kept.
@@ -55,7 +66,10 @@ fn args<'a, T: Deserialize<'a>>(claimed: &'a Claimed) -> Result<T> {
 /// Runs the handler of a job. An error is a failure of ours (such as no database), not of the job.
 pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     match JobKind::parse(&claimed.job.kind) {
-        Some(JobKind::StripeEvent) => Ok(stripe::decide(deps, claimed, now_ms)),
+        Some(JobKind::StripeEvent) => Box::pin(stripe::run(deps, claimed, now_ms)).await,
+        Some(JobKind::OperationRun) => Box::pin(operation::run(deps, claimed, now_ms)).await,
+        Some(JobKind::StripeCustomer) => stripe_customer::run(deps, claimed, now_ms).await,
+        Some(JobKind::StripeReconcile) => Ok(Outcome::Done.into()),
         Some(JobKind::AccountSettle) => {
             let customer_id = CustomerId::trusted(args::<AccountArgs>(claimed)?.customer);
             let ledger = Some((customer_id, Command::settle()));

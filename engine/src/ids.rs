@@ -103,6 +103,11 @@ id!(
     "key"
 );
 id!(
+    /// Something that Stripe does for a customer.
+    OperationId,
+    "op"
+);
+id!(
     /// A row of the audit log.
     AuditId,
     "aud"

@@ -7,6 +7,7 @@ use crate::ids::EventId;
 use crate::job::{JobKind, JobState, NewJob, Wake};
 use crate::store::{Db, event, job};
 use crate::webhook::{self, Envelope, StoredEvent};
+use sea_orm::ConnectionTrait;
 use std::collections::HashMap;
 
 /// Where events of Stripe say that they come from.
@@ -40,7 +41,7 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
         Ok(envelope) => {
             let fate = match wrong_mode(&envelope, livemode) {
                 Some(reason) => Fate::Quarantine(reason),
-                None if webhook::wanted(&envelope.event_type) => Fate::Process,
+                None if webhook::wanted(&envelope.event_type) || thin_is_wanted(&envelope) => Fate::Process,
                 None => Fate::Ignore,
             };
             (Some(envelope), fate)
@@ -60,6 +61,12 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
         received_at_ms: now_ms,
     };
     Delivery { event, fate }
+}
+
+/// Whether a thin event says what an ordinary one that is processed says.
+fn thin_is_wanted(envelope: &Envelope) -> bool {
+    let is_wanted = |event_type: &str| webhook::wanted(event_type.strip_prefix("v1.").unwrap_or(event_type));
+    envelope.is_thin && (envelope.snapshot_event.is_some() || is_wanted(&envelope.event_type))
 }
 
 /// Why an event is not for this server, if its mode is the other one. Asked at intake and again
@@ -88,6 +95,14 @@ pub struct Taken {
 
 /// Stores deliveries and their jobs in one transaction.
 pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result<Taken> {
+    let tx = db.begin().await?;
+    let taken = take_in_within(&tx, deliveries, now_ms).await?;
+    tx.commit().await?;
+    Ok(taken)
+}
+
+/// Stores deliveries and their jobs within the caller's transaction.
+pub async fn take_in_within(tx: &impl ConnectionTrait, deliveries: &[Delivery], now_ms: TimeMs) -> Result<Taken> {
     // One statement may not touch a row twice: copies within the batch become one row that counts them.
     let mut first: HashMap<&str, usize> = HashMap::new();
     let mut events: Vec<StoredEvent> = Vec::new();
@@ -102,11 +117,9 @@ pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result
             }
         }
     }
-    let tx = db.begin().await?;
-    let stored = event::event_insert_many(&tx, &events).await?;
+    let stored = event::event_insert_many(tx, &events).await?;
     let jobs: Vec<NewJob> = stored.iter().filter_map(|id| fates.get(id)).map(|delivery| job_of(delivery)).collect();
-    let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
-    tx.commit().await?;
+    let wakes = job::job_insert_many(tx, &jobs, now_ms).await?;
     let new = deliveries.iter().map(|delivery| stored.contains(&delivery.event.id)).collect();
     Ok(Taken { new, wakes })
 }

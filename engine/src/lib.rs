@@ -5,15 +5,17 @@
 //! | [`ledger`] | the credit ledger's rules, pure |
 //! | [`job`], [`effect`] | jobs, streams, outcomes and what commits with them, pure |
 //! | [`webhook`] | Stripe's signatures, event shapes and rules, pure |
-//! | [`customer`], [`api_key`], [`subscription`], [`pricing`] | the nouns |
+//! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`pricing`], [`charge`] | the nouns |
 //! | [`email`], [`disposable`], [`rate_limit`] | who may sign up, and how often |
-//! | [`onboard`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
+//! | [`stripe`] | the calls to Stripe |
+//! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
 //! | [`config`], [`clock`], [`ids`], [`error`], [`metric`] | what everything needs |
 
 pub mod api_key;
 pub mod broker;
+pub mod charge;
 pub mod clock;
 pub mod config;
 pub mod customer;
@@ -28,10 +30,14 @@ pub mod job;
 pub mod ledger;
 pub mod metric;
 pub mod onboard;
+pub mod operate;
+pub mod operation;
+pub mod payment_method;
 pub mod pricing;
 pub mod rate_limit;
 pub mod replay;
 pub mod store;
+pub mod stripe;
 pub mod subscription;
 pub mod verify;
 pub mod webhook;

@@ -62,6 +62,20 @@ pub const BROKER_UP: &str = "bursar_broker_up";
 pub const BROKER_RECONNECTS: &str = "bursar_broker_reconnects_total";
 /// Publications by `outcome` (`confirmed`, `failed`).
 pub const BROKER_PUBLISHED: &str = "bursar_broker_published_total";
+/// Calls to Stripe by `call` and `outcome` (`ok`, `declined`, `unknown` …).
+pub const STRIPE_CALLS: &str = "bursar_stripe_calls_total";
+/// How long a call to Stripe took with all its tries, by `call`.
+pub const STRIPE_SECONDS: &str = "bursar_stripe_call_duration_seconds";
+/// How long a try waited for its turn under Stripe's rate limit.
+pub const STRIPE_WAIT_SECONDS: &str = "bursar_stripe_rate_wait_seconds";
+/// 1 while Stripe is left alone after several failures.
+pub const STRIPE_BREAKER_OPEN: &str = "bursar_stripe_breaker_open";
+/// Differences to Stripe that the last reconciliation found and did not repair, by `object`. Must be 0.
+pub const STRIPE_DRIFT: &str = "bursar_stripe_drift";
+/// Operations ended by `kind` and `state` (`succeeded`, `failed`, `requires_action`).
+pub const OPERATIONS: &str = "bursar_operations_total";
+/// Money charged through operations, in minor units, by `currency`.
+pub const MONEY_CHARGED: &str = "bursar_money_charged_minor_total";
 /// Overdue jobs that the sweeper announced.
 pub const SWEEPER_WOKEN: &str = "bursar_sweeper_woken_total";
 

@@ -9,10 +9,12 @@ use crate::customer::{Customer, Plan, Source, check_name};
 use crate::effect::Audit;
 use crate::email::Email;
 use crate::error::{Error, Result};
+use crate::handler::stripe_customer_job;
 use crate::ids::CustomerId;
+use crate::job::Wake;
 use crate::ledger::{Account, Command, GrantKind, Op, decide};
 use crate::store::account::{self, AccountWrite};
-use crate::store::{Db, api_key, audit, customer};
+use crate::store::{Db, api_key, audit, customer, job};
 
 /// A new customer with its key, which is never shown again.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Onboarded {
     pub account: Account,
     /// Its first key.
     pub api_key: RawKey,
+    /// Follow-up jobs to announce.
+    pub wakes: Vec<Wake>,
 }
 
 /// Onboards a customer with its signup credits, which a mailbox gets once ([`Email::mailbox`]): another
@@ -84,6 +88,7 @@ pub async fn onboard(
     audit::audit_append(&tx, &line, now_ms).await?;
     audit::audit_append(&tx, &manage::line(&line.actor, &key, "api_key.create", serde_json::Value::Null), now_ms)
         .await?;
+    let wakes = job::job_insert_many(&tx, &[stripe_customer_job(&new.id, "1", now_ms)], now_ms).await?;
     tx.commit().await?;
-    Ok(Onboarded { customer: new, account: state, api_key: raw })
+    Ok(Onboarded { customer: new, account: state, api_key: raw, wakes })
 }

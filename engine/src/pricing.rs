@@ -6,7 +6,7 @@ use crate::customer::{Customer, Plan};
 /// What one unit costs a customer beyond its credits, in minor units; `None` if it cannot be charged.
 pub fn next_price_minor(customer: &Customer, config: &CreditsConfig) -> Option<i64> {
     match customer.plan {
-        _ if !customer.has_payment_method && customer.plan != Plan::Pro => None,
+        _ if !customer.has_payment_method => None,
         Plan::Trial | Plan::PayAsYouGo => Some(config.pay_as_you_go_price_minor),
         Plan::Pro => Some(config.pro_price_minor),
     }
@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(text, "You have 1 fix credit left. Add billing to continue.");
         let text = warning(&customer(Plan::Trial, true), 1, &config).expect("a warning");
         assert!(text.ends_with("costs $29.00."), "{text}");
-        let text = warning(&customer(Plan::Pro, false), 0, &config).expect("a warning");
+        let text = warning(&customer(Plan::Pro, true), 0, &config).expect("a warning");
         assert!(text.ends_with("costs $15.00."), "{text}");
     }
 

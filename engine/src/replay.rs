@@ -205,7 +205,7 @@ pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_js
     let Some(target) = job::job_find(deps.db.read(), id).await? else {
         return Ok(json!({ "outcome": "gone" }));
     };
-    if target.kind == JobKind::ReplayRun.as_str() || target.kind == JobKind::Retention.as_str() {
+    if !JobKind::parse(&target.kind).is_some_and(JobKind::has_dry_run) {
         return Ok(json!({ "outcome": "not tried", "reason": "jobs of this kind have no dry run" }));
     }
     let payload = match &target.event_id {

@@ -12,6 +12,8 @@ pub mod customer;
 mod db;
 pub mod event;
 pub mod job;
+pub mod operation;
+pub mod payment_method;
 pub mod rate_limit;
 pub mod replay;
 mod rows;

@@ -4,7 +4,7 @@ use super::router::RouterMsg;
 use super::{Applied, CustomerDeps, Request};
 use bursar_engine::clock::TimeMs;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::ledger::{Account, Decision, Entry, EntryKind, Refusal, decide};
+use bursar_engine::ledger::{Account, Decision, Entry, EntryKind, Op, Refusal, decide};
 use bursar_engine::store::account::{self, AccountWrite};
 use bursar_engine::store::commit::{Unit, UnitResult};
 use bursar_engine::{Error, Result, metric};
@@ -233,15 +233,15 @@ impl CustomerState {
         let mut keys: HashSet<String> = HashSet::new();
         while entries.len() < self.deps.batch_max {
             // The second use of a key waits until the first is in the ledger.
-            let next_key = self.waiting.front().and_then(|pending| pending.key());
-            if next_key.is_some_and(|key| keys.contains(key)) {
+            let next = self.waiting.front();
+            if next.is_some_and(|pending| pending.request.command.keys().any(|key| keys.contains(key))) {
                 break;
             }
             let Some(pending) = self.waiting.pop_front() else { break };
             match decide(&account, &pending.request.command, now_ms) {
                 Err(refusal) => refused.push((pending, refusal)),
                 Ok(Decision { account: after, entries: new }) => {
-                    keys.extend(pending.key().map(str::to_owned));
+                    keys.extend(pending.request.command.keys().map(str::to_owned));
                     unit.finishes.extend(pending.request.finish.clone());
                     unit.effects.extend(pending.request.effects.iter().cloned());
                     if let Some(own) = new.last().cloned() {
@@ -292,11 +292,18 @@ impl CustomerState {
             }
             Ok(UnitResult::KeysUsed(entries)) => {
                 let mut rest = Batch { decided: Vec::new(), ..batch };
-                for (pending, own) in batch.decided {
+                for (mut pending, own) in batch.decided {
                     let used = entries.iter().find(|entry| entry.idempotency_key.as_deref() == pending.key());
                     match used.filter(|_| pending.key().is_some()) {
                         Some(entry) => pending.answer_replay(entry.clone()),
-                        None => rest.decided.push((pending, own)),
+                        None => {
+                            // What was bought is granted even if what it was bought for is paid already.
+                            let used = entries.iter().filter_map(|entry| entry.idempotency_key.as_deref());
+                            for key in used {
+                                pending.request.command.drop_spend(key);
+                            }
+                            rest.decided.push((pending, own));
+                        }
                     }
                 }
                 self.again(rest, false);
@@ -327,6 +334,11 @@ impl CustomerState {
         let mut wakes = Some(wakes.to_vec());
         for (pending, entry) in batch.decided {
             count(&entry);
+            if let Op::Purchase { amount, .. } = pending.request.command.op
+                && entry.kind != EntryKind::Grant
+            {
+                metrics::counter!(metric::CREDITS_GRANTED, "source" => "stripe").increment(amount.unsigned_abs());
+            }
             let wakes = wakes.take().unwrap_or_default();
             pending.answer(Ok(Applied { entry, replayed: false, wakes }));
         }

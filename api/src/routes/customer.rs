@@ -109,6 +109,7 @@ impl CustomerApi {
                 metrics::counter!(bursar_engine::metric::SIGNUPS_REFUSED, "code" => code).increment(1);
             }
         })?;
+        app.runtime.dispatcher.announce(made.wakes);
         let source_label = made.customer.source.clone();
         metrics::counter!(bursar_engine::metric::CUSTOMERS_ONBOARDED, "source" => source_label).increment(1);
         metrics::counter!(bursar_engine::metric::CREDITS_GRANTED, "source" => "signup")

@@ -19,14 +19,17 @@ pub struct HealthApi;
 /// One dependency.
 #[derive(Debug, Object)]
 struct Dependency {
-    /// `database` or `broker`.
+    /// `database`, `broker` or `stripe`.
     name: String,
-    /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`.
+    /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `live`, `test`, `SANDBOX`.
     kind: String,
     /// `up`, `down` or `blocked`.
     state: String,
     /// How long it took to answer, in milliseconds.
     latency_ms: Option<f64>,
+    /// Of the sandbox: its address.
+    #[oai(skip_serializing_if_is_none)]
+    address: Option<String>,
 }
 
 /// How the server is.
@@ -59,6 +62,7 @@ async fn check(app: &App) -> HealthBody {
         kind: if app.db.is_postgres() { "postgres" } else { "sqlite" }.to_owned(),
         state: if database_up { "up" } else { "down" }.to_owned(),
         latency_ms,
+        address: None,
     };
     let broker_health = app.runtime.broker.as_ref().map(|broker| broker.health());
     let broker = Dependency {
@@ -72,16 +76,31 @@ async fn check(app: &App) -> HealthBody {
         .to_owned(),
         // The session watches the connection all the time; asking would say nothing new.
         latency_ms: None,
+        address: None,
     };
-    let status = match (database_up, broker.state.as_str()) {
-        (false, _) => "down",
-        (true, "up") => "ok",
-        (true, _) => "degraded",
+    let gateway = &app.runtime.handlers.stripe;
+    let stripe = Dependency {
+        name: "stripe".to_owned(),
+        kind: match (app.config.is_sandbox(), app.config.stripe.livemode) {
+            (true, _) => "SANDBOX",
+            (false, true) => "live",
+            (false, false) => "test",
+        }
+        .to_owned(),
+        state: if gateway.is_left_alone() { "down" } else { "up" }.to_owned(),
+        // What calls found lately; asking each time would spend the rate limit.
+        latency_ms: None,
+        address: app.config.is_sandbox().then(|| gateway.base().to_owned()),
+    };
+    let status = match (database_up, broker.state.as_str(), stripe.state.as_str()) {
+        (false, ..) => "down",
+        (true, "up", "up") => "ok",
+        _ => "degraded",
     };
     HealthBody {
         status: status.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        dependencies: vec![database, broker],
+        dependencies: vec![database, broker, stripe],
     }
 }
 
@@ -94,7 +113,7 @@ impl HealthApi {
     /// How is the server
     ///
     /// Each dependency with its state and latency. Without the broker the server is `degraded`: work
-    /// goes through the database.
+    /// goes through the database. So it is while Stripe does not answer: what needs it is settled later.
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
         respond(check(&app).await)

@@ -1,22 +1,25 @@
 //! Usage: spending credits, and looking at them.
 
+use super::operation::{AcceptedBody, Ended, accepted, ask};
 use super::shapes::{Transaction, TransactionPage};
 use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::problem::ApiError;
+use bursar_engine::charge::{self, NotCharged};
 use bursar_engine::clock::rfc3339;
 use bursar_engine::customer::Customer;
 use bursar_engine::ids::{CustomerId, transaction_id};
-use bursar_engine::ledger::{Account, Command, Op};
-use bursar_engine::store::{account, customer};
+use bursar_engine::ledger::{Account, Command, Op, Refusal};
+use bursar_engine::operation::{Request, UsageCharge};
+use bursar_engine::store::{account, customer, payment_method};
 use bursar_engine::{Error, pricing};
 use poem::web::Data;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
 /// Routes of usage and credits.
@@ -70,6 +73,16 @@ impl Example for MovedBody {
             warning: None,
         }
     }
+}
+
+#[derive(ApiResponse)]
+enum UsageResponse {
+    /// The credits are spent.
+    #[oai(status = 200)]
+    Spent(Json<MovedBody>),
+    /// The credits are being bought, and Stripe has not answered yet; the operation goes on.
+    #[oai(status = 202)]
+    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
 }
 
 /// What a customer has.
@@ -179,12 +192,66 @@ pub(super) async fn moved(
     })
 }
 
+/// Units that the credits do not cover: charged, if the customer can be.
+async fn charged(
+    app: &App,
+    customer_id: &CustomerId,
+    units: i64,
+    command: Command,
+    refusal: Refusal,
+) -> Result<UsageResponse, ApiError> {
+    let db = app.db.read();
+    let found = customer::customer_find(db, customer_id).await?.ok_or(Error::NotFound("customer"))?;
+    let methods = payment_method::payment_method_list(db, customer_id).await?;
+    let account = account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?;
+    let charge = charge::usage_charge(&found, methods.first(), account.available(), units, &app.config.credits);
+    let charge = match charge {
+        Ok(charge) => UsageCharge { reference: command.reference, metadata: command.metadata, ..charge },
+        Err(NotCharged::NoPaymentMethod) => return Err(Error::Refused(refusal).into()),
+        Err(NotCharged::CreditsOwed) => return Err(credits_owed(account.available())),
+        Err(NotCharged::TooMuch) => {
+            let detail = "So many units cost more than one charge may be. Send several requests with fewer units.";
+            return Err(ApiError::new(422, "charge_too_large", detail));
+        }
+    };
+    let (key, hash) = (command.idempotency_key.unwrap_or_default(), command.request_hash.unwrap_or_default());
+    match ask(app, customer_id, Request::UsageCharge(charge), &key, &hash).await? {
+        Ended::NotYet(operation) => {
+            let (body, address) = accepted(&operation);
+            Ok(UsageResponse::Accepted(body, address))
+        }
+        Ended::Well { is_new, .. } => match account::entry_find_by_key(db, customer_id, &key).await? {
+            Some(entry) => {
+                let applied = bursar_actors::Applied { entry, replayed: !is_new, wakes: Vec::new() };
+                Ok(UsageResponse::Spent(Json(moved(app, customer_id, applied).await?)))
+            }
+            // Credits were taken back while the charge was under way: what was bought paid that debt.
+            None => Err(credits_owed(account.available())),
+        },
+    }
+}
+
+fn credits_owed(available: i64) -> ApiError {
+    let detail = format!(
+        "The account owes {} credits for payments that were refunded or disputed. Contact support to settle this.",
+        -available.min(0)
+    );
+    ApiError::new(402, "credits_owed", detail)
+}
+
 #[OpenApi]
 impl UsageApi {
     /// Spend credits
     ///
     /// Takes one credit for each unit of work. Repeating the request with the same key and body gives
-    /// the first answer, marked `replayed`. Without enough credits: 402 `insufficient_credits`.
+    /// the first answer, marked `replayed`.
+    ///
+    /// Without enough credits: a customer without a payment method gets 402 `insufficient_credits`. One
+    /// with a payment method is charged for the units at its plan's price, once for each key. If the
+    /// bank declines: 402 `payment_declined` with the reason; the same request may be sent again, with
+    /// another card. If the bank wants to see the customer: 402 `authentication_required` with what
+    /// Stripe.js needs; send the same request again afterwards. If Stripe does not answer in time: 202
+    /// with an operation to poll; the usage is settled later, once.
     #[oai(path = "/api/v1/usage", method = "post", operation_id = "create_usage", tag = "Tag::Credits")]
     async fn create(
         &self,
@@ -194,7 +261,7 @@ impl UsageApi {
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
         body: Json<UsageRequest>,
-    ) -> Result<Json<MovedBody>, ApiError> {
+    ) -> Result<UsageResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("usage", &body.0));
         let Json(UsageRequest { units, reference, metadata }) = body;
@@ -206,8 +273,13 @@ impl UsageApi {
             request_hash,
             metadata: input::metadata(metadata)?,
         };
-        let applied = app.runtime.customers.apply(&auth.0, command).await?;
-        Ok(Json(moved(&app, &auth.0, applied).await?))
+        match app.runtime.customers.apply(&auth.0, command.clone()).await {
+            Ok(applied) => Ok(UsageResponse::Spent(Json(moved(&app, &auth.0, applied).await?))),
+            Err(Error::Refused(refusal @ Refusal::InsufficientCredits { .. })) => {
+                charged(&app, &auth.0, units, command, refusal).await
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What do I have

@@ -1,5 +1,17 @@
 //! Stripe events: what is known here about many of them, looked up in few queries, and the verdict
 //! on one.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `present` | which object is asked for again, and what its present state means |
+//! | `money` | refunds and disputes |
+//! | `person` | Stripe customers and payment methods |
+//! | `thin` | thin events |
+
+mod money;
+mod person;
+mod present;
+mod thin;
 
 use super::Deps;
 use crate::clock::TimeMs;
@@ -9,9 +21,11 @@ use crate::ids::CustomerId;
 use crate::intake;
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
 use crate::store::{account, customer, subscription};
+use crate::stripe::StripeError;
 use crate::subscription::Subscription;
 use crate::webhook::{self, Envelope, Facts, Lookup};
 use sea_orm::ConnectionTrait;
+use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
 /// An event with what is known here about its customer when its job was claimed. The event's stream
@@ -124,9 +138,9 @@ impl Known {
     }
 }
 
-/// The verdict on one event.
-pub(super) fn decide(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Verdict {
-    let dead = |reason: String| Verdict::from(Outcome::Dead { reason });
+/// Processes one event.
+pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let dead = |reason: String| Ok(Verdict::from(Outcome::Dead { reason }));
     let Some(event) = claimed.event.as_deref() else { return dead("the event's bytes are gone".to_owned()) };
     let envelope = match &event.envelope {
         Ok(envelope) => envelope,
@@ -135,20 +149,88 @@ pub(super) fn decide(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Verdict 
     if let Some(reason) = intake::wrong_mode(envelope, deps.livemode) {
         return dead(reason);
     }
+    if envelope.is_thin {
+        return Ok(thin::run(deps, envelope, now_ms).await);
+    }
     if !webhook::wanted(&envelope.event_type) || event.is_paid_before {
-        return Outcome::Done.into();
+        return Ok(Outcome::Done.into());
     }
     let Some(object) = &envelope.object else {
         return dead("unreadable: the event carries no object".to_owned());
     };
-    webhook::decide(&Facts {
-        event_type: &envelope.event_type,
-        object,
-        customer: event.customer.clone(),
-        subscription: event.subscription.clone(),
-        subscriptions_of_customer: event.subscriptions_of_customer.clone(),
-        pro: &deps.pro,
-        pro_credits: deps.pro_credits,
-        now_ms,
-    })
+    let about = About { deps, event, event_type: &envelope.event_type, object, now_ms };
+    match present::run(&about).await {
+        Ok(verdict) => Ok(verdict),
+        Err(Stop::Engine(error)) => Err(error),
+        Err(Stop::Stripe(error)) => Ok(cannot_ask(&error)),
+    }
+}
+
+/// Stripe could not be asked. Whatever the reason, the event keeps: it is tried again, then dead.
+fn cannot_ask(error: &StripeError) -> Verdict {
+    Outcome::Retry { reason: format!("stripe_unavailable: {error}") }.into()
+}
+
+/// Why processing ends before its end.
+enum Stop {
+    /// Stripe could not be asked.
+    Stripe(StripeError),
+    /// Our side.
+    Engine(crate::Error),
+}
+
+impl From<StripeError> for Stop {
+    fn from(error: StripeError) -> Self {
+        Self::Stripe(error)
+    }
+}
+
+impl From<crate::Error> for Stop {
+    fn from(error: crate::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// An event to be processed.
+struct About<'a> {
+    deps: &'a Deps,
+    event: &'a StripeEvent,
+    event_type: &'a str,
+    /// The object as of the event.
+    object: &'a Value,
+    now_ms: TimeMs,
+}
+
+impl About<'_> {
+    /// The pure rules, on this object.
+    fn decide(&self, event_type: &str, object: &Value) -> Verdict {
+        webhook::decide(&Facts {
+            event_type,
+            object,
+            customer: self.event.customer.clone(),
+            subscription: self.event.subscription.clone(),
+            subscriptions_of_customer: self.event.subscriptions_of_customer.clone(),
+            pro: &self.deps.pro,
+            pro_credits: self.deps.pro_credits,
+            now_ms: self.now_ms,
+        })
+    }
+
+    /// The customer that another object than the event's own belongs to.
+    async fn owner(&self, event_type: &str, object: &Value) -> Result<Option<Customer>> {
+        let lookups = [(0, webhook::lookup(object, event_type))];
+        let known = Known::load(self.deps.db.read(), &lookups).await?;
+        let [(_, lookup)] = lookups;
+        let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id));
+        Ok(known.customer(&lookup, subscription))
+    }
+}
+
+/// What Stripe has now; `None` if it no longer has the object.
+fn found(answer: std::result::Result<Value, StripeError>) -> std::result::Result<Option<Value>, StripeError> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(StripeError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -19,13 +19,27 @@ pub enum JobKind {
     AccountSettle,
     /// Works off one replay.
     ReplayRun,
+    /// Carries out one operation at Stripe.
+    OperationRun,
+    /// Makes a customer's Stripe customer.
+    StripeCustomer,
+    /// Compares what is known here with Stripe.
+    StripeReconcile,
     /// Deletes what is older than the retention time.
     Retention,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::StripeEvent, Self::AccountSettle, Self::ReplayRun, Self::Retention];
+    pub const ALL: [Self; 7] = [
+        Self::StripeEvent,
+        Self::AccountSettle,
+        Self::ReplayRun,
+        Self::OperationRun,
+        Self::StripeCustomer,
+        Self::StripeReconcile,
+        Self::Retention,
+    ];
 
     /// The name as stored and shown.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +47,9 @@ impl JobKind {
             Self::StripeEvent => "stripe.event",
             Self::AccountSettle => "account.settle",
             Self::ReplayRun => "replay.run",
+            Self::OperationRun => "operation.run",
+            Self::StripeCustomer => "stripe.customer",
+            Self::StripeReconcile => "stripe.reconcile",
             Self::Retention => "retention",
         }
     }
@@ -46,14 +63,23 @@ impl JobKind {
     pub fn attempts_max(self) -> i64 {
         match self {
             Self::StripeEvent => 8,
-            Self::AccountSettle | Self::ReplayRun | Self::Retention => 20,
+            // Stripe may be away for days; an operation once accepted is settled nevertheless.
+            Self::OperationRun | Self::StripeCustomer => 30,
+            Self::AccountSettle | Self::ReplayRun | Self::Retention | Self::StripeReconcile => 20,
         }
+    }
+
+    /// Whether its handler only reads, so that it can be run to see what it would change.
+    pub fn has_dry_run(self) -> bool {
+        matches!(self, Self::StripeEvent | Self::AccountSettle)
     }
 
     /// What its death does to its stream.
     pub fn on_death(self) -> OnDeath {
         match self {
-            Self::StripeEvent | Self::Retention => OnDeath::ParkAndContinue,
+            Self::StripeEvent | Self::OperationRun | Self::StripeCustomer | Self::StripeReconcile | Self::Retention => {
+                OnDeath::ParkAndContinue
+            }
             Self::AccountSettle | Self::ReplayRun => OnDeath::Block,
         }
     }

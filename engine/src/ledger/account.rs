@@ -82,6 +82,13 @@ impl Account {
         self.open.clawed.iter().find(|(seq, _)| *seq == grant).map_or(0, |(_, total)| *total)
     }
 
+    fn set_clawed_back(&mut self, grant: i64, total: i64) {
+        self.open.clawed.retain(|(seq, _)| *seq != grant);
+        if total > 0 {
+            self.open.clawed.push((grant, total));
+        }
+    }
+
     /// Which grants `credits` would be burned from, `first` before all others. Credits beyond what
     /// all grants have left are debt and appear in no row.
     pub fn burn_plan(&self, credits: i64, first: Option<i64>) -> Vec<Burn> {
@@ -114,9 +121,7 @@ impl Account {
             }
             EntryKind::ClawBack => {
                 if let Some(grant) = entry.detail.grant {
-                    let total = self.clawed_back(grant) - entry.amount;
-                    self.open.clawed.retain(|(seq, _)| *seq != grant);
-                    self.open.clawed.push((grant, total));
+                    self.set_clawed_back(grant, self.clawed_back(grant) - entry.amount);
                 }
             }
             EntryKind::Debit | EntryKind::Adjust | EntryKind::Expire => {}
@@ -128,6 +133,9 @@ impl Account {
     }
 
     fn open_grant(&mut self, entry: &Entry) {
+        if let Some(reinstated) = entry.detail.grant {
+            self.set_clawed_back(reinstated, self.clawed_back(reinstated) - entry.amount);
+        }
         let debt = (-self.balance).max(0);
         let remaining = entry.amount - debt.min(entry.amount);
         if remaining == 0 {

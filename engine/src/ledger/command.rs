@@ -52,6 +52,14 @@ pub enum Op {
         /// Why, in words.
         reason: String,
     },
+    /// Credits that were bought come in, under the command's own key, and what they were bought for
+    /// is spent. If debt leaves too little of them, they are granted and nothing is spent.
+    Purchase {
+        /// Credits bought.
+        amount: i64,
+        /// What they were bought for.
+        spend: Option<Box<Spend>>,
+    },
     /// The credits of a payment that was refunded or lost are taken back.
     ClawBack {
         /// Sequence number of the grant that the payment bought.
@@ -61,8 +69,34 @@ pub enum Op {
         /// Credits to have been taken back in all, this time included. Refunds are cumulative.
         total: i64,
     },
+    /// Credits that were taken back are given again: the payment turned out to be good after all.
+    Reinstate {
+        /// Sequence number of the grant that the payment bought.
+        grant: i64,
+        /// What that grant's credits are.
+        kind: GrantKind,
+        /// Credits that stay taken back.
+        total: i64,
+    },
     /// Holds and grants whose time ran out are settled, nothing else.
     Settle,
+}
+
+/// The debit that follows a purchase, with what its own entry records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spend {
+    /// How many credits.
+    pub amount: i64,
+    /// Who causes it.
+    pub source: String,
+    /// The caller's own reference.
+    pub reference: Option<String>,
+    /// Makes a second try a no-op.
+    pub idempotency_key: String,
+    /// SHA-256 of the request.
+    pub request_hash: Option<String>,
+    /// The caller's metadata as JSON.
+    pub metadata: Option<String>,
 }
 
 /// An operation with everything that its entry records.
@@ -104,6 +138,24 @@ impl Command {
             idempotency_key: None,
             request_hash: None,
             metadata: None,
+        }
+    }
+
+    /// Every key that the command's entries carry.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let spend = match &self.op {
+            Op::Purchase { spend: Some(spend), .. } => Some(spend.idempotency_key.as_str()),
+            _ => None,
+        };
+        self.idempotency_key.as_deref().into_iter().chain(spend)
+    }
+
+    /// Leaves the debit that follows a purchase out, if it was made before under this key.
+    pub fn drop_spend(&mut self, used: &str) {
+        if let Op::Purchase { spend, .. } = &mut self.op
+            && spend.as_ref().is_some_and(|spend| spend.idempotency_key == used)
+        {
+            *spend = None;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The decision: one command against one account at one moment.
 
 use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX};
-use super::command::{Command, Op, Refusal, UNITS_MAX};
+use super::command::{Command, Op, Refusal, Spend, UNITS_MAX};
 use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
 use crate::clock::TimeMs;
 use crate::ids::HoldId;
@@ -37,9 +37,11 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
             let amount = amount.checked_neg().ok_or(Refusal::InvalidAmount)?;
             draft.debit(command, EntryKind::Adjust, amount, Some(reason.clone()))?;
         }
+        Op::Purchase { amount, spend } => draft.purchase(command, *amount, spend.as_deref())?,
         Op::ClawBack { grant, granted, total } => {
             draft.claw_back(command, *grant, *granted, *total)?;
         }
+        Op::Reinstate { grant, kind, total } => draft.reinstate(command, *grant, *kind, *total)?,
         Op::Settle if draft.entries.is_empty() => return Err(Refusal::NothingToDo),
         Op::Settle => {}
     }
@@ -174,6 +176,39 @@ impl Draft {
     fn release(&mut self, command: &Command, id: &HoldId) -> Result<(), Refusal> {
         let held = self.open_hold(id)?;
         self.push(command, EntryKind::Release, (0, -held), Some(id), Detail::default());
+        Ok(())
+    }
+
+    fn purchase(&mut self, command: &Command, amount: i64, spend: Option<&Spend>) -> Result<(), Refusal> {
+        self.grant(command, GrantKind::Purchased, amount, None, None)?;
+        let Some(spend) = spend else { return Ok(()) };
+        let debit = Command {
+            op: Op::Debit { amount: spend.amount },
+            source: spend.source.clone(),
+            reference: spend.reference.clone(),
+            idempotency_key: Some(spend.idempotency_key.clone()),
+            request_hash: spend.request_hash.clone(),
+            metadata: spend.metadata.clone(),
+        };
+        match self.debit(&debit, EntryKind::Debit, spend.amount, None) {
+            // The money was taken, so its credits are granted whatever else is owed.
+            Err(Refusal::InsufficientCredits { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn reinstate(&mut self, command: &Command, grant: i64, kind: GrantKind, total: i64) -> Result<(), Refusal> {
+        let amount = self.account.clawed_back(grant) - total.max(0);
+        if amount <= 0 {
+            return Err(Refusal::NothingToDo);
+        }
+        let detail = Detail {
+            grant_kind: Some(kind),
+            grant: Some(grant),
+            reason: Some("reinstated".to_owned()),
+            ..Detail::default()
+        };
+        self.push(command, EntryKind::Grant, (amount, 0), None, detail);
         Ok(())
     }
 

@@ -104,7 +104,8 @@ pub struct Detail {
     /// Of a grant or a hold: when it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<TimeMs>,
-    /// Of a claw back: the grant whose credits are taken back.
+    /// Of a claw back: the grant whose credits are taken back. Of a grant: the one whose credits are
+    /// given again after a claw back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<i64>,
     /// Why, in words, where a person or a rule gave a reason.

@@ -109,7 +109,9 @@ proptest! {
         for (grant, total) in &history.account.open.clawed {
             let entries = history.entries.iter().filter(|entry| entry.kind == EntryKind::ClawBack);
             let own = entries.filter(|entry| entry.detail.grant == Some(*grant));
-            let taken: i64 = own.map(|entry| -entry.amount).sum();
+            let again = history.entries.iter().filter(|entry| entry.kind == EntryKind::Grant);
+            let again: i64 = again.filter(|entry| entry.detail.grant == Some(*grant)).map(|entry| entry.amount).sum();
+            let taken: i64 = own.map(|entry| -entry.amount).sum::<i64>() - again;
             prop_assert_eq!(taken, *total);
             prop_assert!((1..=history.granted(*grant)).contains(&taken));
         }

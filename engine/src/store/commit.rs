@@ -6,11 +6,12 @@
 //! idempotency key was used before) the transaction is rolled back and tried again without it.
 
 use super::account::AccountWrite;
-use super::{Db, account, attempt, audit, customer, job, replay, stream, subscription};
+use super::{Db, account, attempt, audit, customer, job, operation, payment_method, replay, stream, subscription};
 use crate::clock::TimeMs;
 use crate::effect::Effect;
 use crate::error::Result;
 use crate::ids::CustomerId;
+use crate::intake;
 use crate::job::{JobFinish, Wake};
 use crate::ledger::Entry;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
@@ -235,8 +236,25 @@ async fn apply(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Re
         Effect::StripeLink { customer_id, stripe_customer_id } => {
             customer::customer_link_stripe(tx, customer_id, stripe_customer_id, now_ms).await?;
         }
+        Effect::StripeUnlink { customer_id, stripe_customer_id } => {
+            customer::customer_unlink_stripe(tx, customer_id, stripe_customer_id, now_ms).await?;
+            payment_method::payment_method_detach_all(tx, customer_id, now_ms).await?;
+        }
+        Effect::OperationPut(operation) => {
+            operation::operation_put(tx, operation).await?;
+        }
+        Effect::PaymentMethodPut(method) => payment_method::payment_method_put(tx, method).await?,
+        Effect::PaymentMethodDefault { customer_id, id } => {
+            payment_method::payment_method_set_default(tx, customer_id, id).await?;
+        }
+        Effect::PaymentMethodDetach { customer_id, id } => {
+            payment_method::payment_method_detach(tx, customer_id, id, now_ms).await?;
+        }
         Effect::SubscriptionPut(subscription) => {
             subscription::subscription_put(tx, subscription, now_ms).await?;
+        }
+        Effect::EventTake(delivery) => {
+            return Ok(intake::take_in_within(tx, std::slice::from_ref(delivery), now_ms).await?.wakes);
         }
         Effect::JobInsert(new) => return job::job_insert_many(tx, std::slice::from_ref(new), now_ms).await,
         Effect::JobCancel { unique_key, reason } => job::job_cancel_unique(tx, unique_key, reason, now_ms).await?,

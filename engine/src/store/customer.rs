@@ -133,3 +133,20 @@ pub async fn customer_link_stripe(
     .await?;
     Ok(())
 }
+
+/// Takes the link to a Stripe customer away, if it is still this one.
+pub async fn customer_unlink_stripe(
+    db: &impl ConnectionTrait,
+    id: &CustomerId,
+    stripe_customer_id: &str,
+    now_ms: TimeMs,
+) -> Result<()> {
+    let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into()];
+    execute(
+        db,
+        "UPDATE customers SET stripe_customer_id = NULL, updated_at_ms = $3 WHERE id = $1 AND stripe_customer_id = $2",
+        values,
+    )
+    .await?;
+    Ok(())
+}

@@ -311,6 +311,22 @@ pub async fn job_cancel_unique(db: &impl ConnectionTrait, key: &str, reason: &st
     Ok(())
 }
 
+/// Makes the waiting job with this unique key due now.
+pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<Option<Wake>> {
+    let sql = "UPDATE jobs SET run_at_ms = $2 WHERE unique_key = $1 AND state = 'available' AND run_at_ms > $2 \
+               RETURNING id, stream_key, attempt";
+    let row = query_one(db, sql, [key.into(), now_ms.into()]).await?;
+    row.map(|row| {
+        Ok(Wake {
+            stream_key: get(&row, "stream_key")?,
+            job_id: JobId::trusted(get(&row, "id")?),
+            attempt: get(&row, "attempt")?,
+            run_at_ms: now_ms,
+        })
+    })
+    .transpose()
+}
+
 /// Heads of streams that are due before `due_before_ms` while nobody works on their stream: what the
 /// embedded dispatcher runs and what the sweeper publishes again.
 pub async fn job_due(

@@ -31,6 +31,8 @@ pub struct Envelope {
     pub snapshot_event: Option<String>,
     /// Of a thin event: the id of the object that it is about.
     pub related_object_id: Option<String>,
+    /// Of a thin event: where that object is found, such as `/v1/invoices/in_1`.
+    pub related_object_url: Option<String>,
     /// The object that it is about, as of the event.
     pub object: Option<Value>,
 }
@@ -64,6 +66,7 @@ pub fn envelope(body: &[u8]) -> Result<Envelope, Unreadable> {
         api_version: event["api_version"].as_str().map(|text| clean(text, TEXT_LEN_MAX)),
         snapshot_event: id(&event["snapshot_event"]),
         related_object_id: id(&event["related_object"]),
+        related_object_url: event["related_object"]["url"].as_str().map(|url| clean(url, TEXT_LEN_MAX)),
         object,
     })
 }
@@ -73,12 +76,26 @@ pub fn fallback_external_id(body: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(body)))
 }
 
-/// The stream of an event: that of its Stripe customer, so that what Stripe tells of one customer is
+/// The stream of an event: that of the charge if money comes back; that of its Stripe customer, so that what Stripe tells of one customer is
 /// processed one after the other; else that of its object; else one of its own.
 pub fn stream_key(envelope: &Envelope) -> String {
     let object = envelope.object.as_ref().unwrap_or(&Value::Null);
-    let key = stripe_customer_id(object).or_else(|| id(&object["id"])).or_else(|| envelope.related_object_id.clone());
+    let money = charge_id(object);
+    let key = money
+        .or_else(|| stripe_customer_id(object))
+        .or_else(|| id(&object["id"]))
+        .or_else(|| envelope.related_object_id.clone());
     key.map_or_else(|| format!("stripe:event:{}", envelope.external_id), |key| format!("stripe:{key}"))
+}
+
+/// What is refunded or disputed is one charge, whichever object says so: refunds and disputes name no
+/// customer, and must not be worked out beside each other.
+fn charge_id(object: &Value) -> Option<String> {
+    match object["object"].as_str() {
+        Some("charge") => id(&object["id"]),
+        Some("refund" | "dispute") => id(&object["charge"]),
+        _ => None,
+    }
 }
 
 fn unreadable(reason: impl Into<String>) -> Unreadable {

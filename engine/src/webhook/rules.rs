@@ -24,7 +24,8 @@ use crate::job::{Outcome, Verdict};
 use crate::subscription::Subscription;
 use serde_json::Value;
 
-/// The types of events that are processed; each has its rule in [`decide`].
+/// The types of events that are processed. Those about money that comes back, payments and payment
+/// methods need Stripe to be asked, so `handler` has their rules; the others' are in [`decide`].
 pub const WANTED: &[&str] = &[
     "invoice.paid",
     "invoice.payment_succeeded",
@@ -32,6 +33,31 @@ pub const WANTED: &[&str] = &[
     "customer.subscription.created",
     "customer.subscription.updated",
     "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
+    "customer.subscription.trial_will_end",
+    "invoice.payment_action_required",
+    "invoice_payment.paid",
+    "customer.created",
+    "customer.updated",
+    "customer.deleted",
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.requires_action",
+    "payment_method.attached",
+    "payment_method.detached",
+    "payment_method.automatically_updated",
+    "charge.refunded",
+    "charge.refund.updated",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "checkout.session.completed",
 ];
 
 const SUBSCRIPTION_EVENTS: &str = "customer.subscription.";
@@ -84,7 +110,12 @@ pub fn lookup(object: &Value, event_type: &str) -> Lookup {
         let invoice = InvoiceShape::read(object);
         (invoice.metadata, invoice.subscription_id)
     } else {
-        (shape::metadata_of(object), None)
+        let mut metadata = shape::metadata_of(object);
+        if let Some(id) = object["client_reference_id"].as_str() {
+            // Of a Checkout session. Source: Stripe, "The Session object".
+            metadata.entry(shape::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
+        }
+        (metadata, None)
     };
     Lookup {
         stripe_customer_id: shape::stripe_customer_id(object),
@@ -105,13 +136,27 @@ pub fn grant_key(invoice_id: &str) -> String {
 pub fn decide(facts: &Facts<'_>) -> Verdict {
     let verdict = match facts.event_type {
         "invoice.paid" | "invoice.payment_succeeded" => invoice::paid(facts),
-        "invoice.payment_failed" => invoice::payment_failed(facts),
+        "invoice.payment_failed" | "invoice.payment_action_required" => invoice::payment_failed(facts),
         "customer.subscription.created" => subscription::created(facts),
-        "customer.subscription.updated" => subscription::updated(facts),
+        "customer.subscription.updated"
+        | "customer.subscription.paused"
+        | "customer.subscription.resumed"
+        | "customer.subscription.trial_will_end" => subscription::updated(facts),
         "customer.subscription.deleted" => subscription::deleted(facts),
+        "customer.created" | "customer.updated" => linked(facts),
         _ => Err(Outcome::Done),
     };
     verdict.unwrap_or_else(Verdict::from)
+}
+
+/// Something of a Stripe customer that names ours: the two are linked, if they are not yet.
+fn linked(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
+    if facts.customer.is_none() {
+        // Not everything in the Stripe account is ours.
+        return Err(Outcome::Done);
+    }
+    let owner = facts.owner(shape::stripe_customer_id(facts.object).as_ref())?;
+    Ok(owner.verdict(facts, None, None))
 }
 
 /// The customer that the event concerns, with the link to its Stripe customer if that is new.

@@ -7,13 +7,16 @@
 //!
 //! * [`InvoiceShape`], [`Line`]: invoices and their lines.
 //! * [`SubscriptionShape`], [`Item`]: subscriptions and their items.
+//! * [`PaymentIntentShape`], [`ChargeShape`], [`DisputeShape`], [`PaymentMethodShape`]: payments.
 //! * [`Price`], [`ProPrice`], [`IsPro`]: which price is Pro's.
 
 mod invoice;
+mod payment;
 mod price;
 mod subscription;
 
 pub use invoice::{InvoiceShape, Line};
+pub use payment::{ChargeShape, DisputeShape, PaymentIntentShape, PaymentMethodShape, rows};
 pub use price::{IsPro, Price, ProPrice};
 pub use subscription::{Item, SubscriptionShape};
 

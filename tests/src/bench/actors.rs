@@ -8,6 +8,7 @@ use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::ledger::{Command, Op};
+use bursar_engine::stripe::Gateway;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::JoinSet;
@@ -28,7 +29,9 @@ fn debit(key: String) -> Command {
 async fn start(scenario: &Scenario) -> Result<Arc<Runtime>> {
     let config = Config::load(None)?;
     let db = seed::seed(&scenario.database_url, config.database.connections_max, scenario.customers, 0).await?;
-    let options = RuntimeOptions { config, db, clock: Clock::System, node: "bench".to_owned(), role: Role::All };
+    let stripe = Gateway::new(config.gateway(), Clock::System)?;
+    let node = "bench".to_owned();
+    let options = RuntimeOptions { config, db, clock: Clock::System, node, role: Role::All, stripe };
     Ok(Arc::new(Runtime::start(options).await?))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::clock::TimeMs;
 use crate::ids::HoldId;
-use crate::ledger::{Account, Command, Decision, Entry, EntryKind, GrantKind, Op, Refusal, decide};
+use crate::ledger::{Account, Command, Decision, Entry, EntryKind, GrantKind, Op, Refusal, Spend, decide};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -16,6 +16,8 @@ pub(super) enum Move {
     Release { pick: usize },
     Adjust { amount: i64 },
     ClawBack { pick: usize, total: i64 },
+    Purchase { amount: i64, spend: Option<i64> },
+    Reinstate { pick: usize, total: i64 },
     Settle,
 }
 
@@ -55,6 +57,8 @@ fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
         1 => any::<usize>().prop_map(|pick| Move::Release { pick }),
         1 => (-6..6_i64).prop_map(|amount| Move::Adjust { amount }),
         claw_back => (any::<usize>(), -2..25_i64).prop_map(|(pick, total)| Move::ClawBack { pick, total }),
+        claw_back => (any::<usize>(), -2..12_i64).prop_map(|(pick, total)| Move::Reinstate { pick, total }),
+        2 => (0..6_i64, proptest::option::of(0..8_i64)).prop_map(|(amount, spend)| Move::Purchase { amount, spend }),
         1 => Just(Move::Settle),
     ]
 }
@@ -72,8 +76,8 @@ pub(super) fn histories_without_claw_backs() -> impl Strategy<Value = Vec<(i64, 
 #[derive(Default)]
 struct Made {
     holds: Vec<HoldId>,
-    /// Sequence number and amount.
-    grants: Vec<(i64, i64)>,
+    /// Sequence number, amount and kind.
+    grants: Vec<(i64, i64, GrantKind)>,
 }
 
 impl Made {
@@ -91,8 +95,15 @@ impl Made {
             Move::Release { pick } => Op::Release { id: hold(pick)? },
             Move::Adjust { amount } => Op::Adjust { amount, reason: "because".to_owned() },
             Move::ClawBack { pick, total } => {
-                let (grant, granted) = *self.grants.get(pick % self.grants.len().max(1))?;
+                let (grant, granted, _) = *self.grants.get(pick % self.grants.len().max(1))?;
                 Op::ClawBack { grant, granted, total }
+            }
+            Move::Reinstate { pick, total } => {
+                let (grant, _, kind) = *self.grants.get(pick % self.grants.len().max(1))?;
+                Op::Reinstate { grant, kind, total }
+            }
+            Move::Purchase { amount, spend } => {
+                Op::Purchase { amount, spend: spend.map(|amount| spend_of(amount, at)) }
             }
             Move::Settle => Op::Settle,
         })
@@ -101,12 +112,25 @@ impl Made {
     fn learn(&mut self, decision: &Decision) {
         for entry in &decision.entries {
             match entry.kind {
-                EntryKind::Grant => self.grants.push((entry.seq, entry.amount)),
+                EntryKind::Grant => {
+                    self.grants.push((entry.seq, entry.amount, entry.detail.grant_kind.expect("a grant has a kind")));
+                }
                 EntryKind::Hold => self.holds.extend(entry.hold_id.clone()),
                 _ => {}
             }
         }
     }
+}
+
+fn spend_of(amount: i64, at: usize) -> Box<Spend> {
+    Box::new(Spend {
+        amount,
+        source: "usage".to_owned(),
+        reference: None,
+        idempotency_key: format!("spend:{at}"),
+        request_hash: None,
+        metadata: None,
+    })
 }
 
 pub(super) fn command(op: Op) -> Command {

@@ -74,9 +74,8 @@ impl Model {
 
     /// Takes over the number of the entry that made the last grant: the model does not count entries.
     pub(super) fn learn(&mut self, entries: &[Entry]) {
-        if let (Some(entry), Some(given)) = (entries.last(), self.given.last_mut())
-            && entry.kind == EntryKind::Grant
-        {
+        let granted = entries.iter().rfind(|entry| entry.kind == EntryKind::Grant);
+        if let (Some(entry), Some(given)) = (granted, self.given.last_mut()) {
             given.seq = entry.seq;
         }
     }
@@ -102,7 +101,25 @@ impl Model {
             }
             Op::Adjust { amount, .. } if *amount > 0 => next.grant(GrantKind::Adjustment, *amount, None)?,
             Op::Adjust { amount, .. } => next.debit(-amount)?,
+            Op::Purchase { amount, spend } => {
+                next.grant(GrantKind::Purchased, *amount, None)?;
+                if let Some(spend) = spend {
+                    match next.debit(spend.amount) {
+                        Ok(()) | Err(Refusal::InsufficientCredits { .. }) => {}
+                        Err(refusal) => return Err(refusal),
+                    }
+                }
+            }
             Op::ClawBack { grant, total, .. } => next.claw_back(*grant, *total)?,
+            Op::Reinstate { grant, kind, total } => {
+                let at = next.given.iter().position(|given| given.seq == *grant).unwrap();
+                let back = next.given[at].clawed - (*total).max(0);
+                if back <= 0 {
+                    return Err(Refusal::NothingToDo);
+                }
+                next.given[at].clawed -= back;
+                next.grant(*kind, back, None)?;
+            }
             Op::Settle if next.view() == self.view() => return Err(Refusal::NothingToDo),
             Op::Settle => {}
         }

@@ -9,7 +9,8 @@ const EVENTS: &str = "events";
 const ATTEMPTS: &str = "attempts";
 const RUNNING: &str = "jobs WHERE state = 'running'";
 /// serde writes no blanks, and inside of a JSON string the quotes would be escaped.
-const PURCHASED: &str = "ledger_entries WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%'";
+const PURCHASED: &str = "ledger_entries WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' \
+    AND detail NOT LIKE '%\"reason\":\"reinstated\"%'";
 
 /// Every check that is one statement, by obligation.
 pub const CHECKS: &[Check] = &[
@@ -142,7 +143,7 @@ pub const CHECKS: &[Check] = &[
         population: PURCHASED,
         offenders: "SELECT customer_id || ': entry ' || seq || ' grants purchased credits without a reference' AS what \
             FROM ledger_entries WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' \
-            AND COALESCE(reference, '') = ''",
+            AND detail NOT LIKE '%\"reason\":\"reinstated\"%' AND COALESCE(reference, '') = ''",
     },
     Check {
         obligation: 4,
@@ -150,8 +151,36 @@ pub const CHECKS: &[Check] = &[
         population: PURCHASED,
         offenders: "SELECT 'payment ' || reference || ' bought ' || COUNT(*) || ' grants, of ' || MIN(customer_id) \
             || ' to ' || MAX(customer_id) AS what FROM ledger_entries \
-            WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' AND reference IS NOT NULL \
+            WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' \
+            AND detail NOT LIKE '%\"reason\":\"reinstated\"%' AND reference IS NOT NULL \
             GROUP BY reference HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 4,
+        name: "every charge that succeeded granted its credits",
+        population: "operations WHERE kind = 'usage_charge' AND state = 'succeeded'",
+        offenders: "SELECT o.customer_id || ': operation ' || o.id || ' was charged as ' || o.stripe_id \
+            || ' and granted nothing' AS what FROM operations o LEFT JOIN ledger_entries e \
+            ON e.customer_id = o.customer_id AND e.idempotency_key = 'stripe:payment:' || o.stripe_id \
+            WHERE o.kind = 'usage_charge' AND o.state = 'succeeded' AND e.seq IS NULL",
+    },
+    Check {
+        obligation: 4,
+        name: "no operation was charged twice",
+        population: "ledger_entries WHERE source = 'purchase' AND kind = 'grant'",
+        offenders: "SELECT e.customer_id || ': payment ' || e.reference || ' is no succeeded operation''s' AS what \
+            FROM ledger_entries e LEFT JOIN operations o ON o.customer_id = e.customer_id \
+            AND o.stripe_id = e.reference AND o.state = 'succeeded' \
+            WHERE e.source = 'purchase' AND e.kind = 'grant' AND o.id IS NULL",
+    },
+    Check {
+        obligation: 4,
+        name: "no operation is forgotten",
+        population: "operations WHERE state = 'processing'",
+        offenders: "SELECT o.customer_id || ': operation ' || o.id || ' is under way and has no job' AS what \
+            FROM operations o WHERE o.state = 'processing' AND o.stripe_id IS NULL AND NOT EXISTS \
+            (SELECT 1 FROM jobs j WHERE j.unique_key = 'operation:' || o.id || ':' || o.round \
+            AND j.state IN ('available', 'running', 'dead'))",
     },
     Check {
         obligation: 5,

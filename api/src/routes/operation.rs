@@ -1,0 +1,203 @@
+//! Operations: what Stripe does for a customer, to be looked at while it is under way.
+
+use super::shapes::Transaction;
+use super::{Tag, input};
+use crate::app::App;
+use crate::auth::CustomerAuth;
+use crate::problem::ApiError;
+use bursar_engine::Error;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::ids::{CustomerId, OperationId};
+use bursar_engine::operate::{self, Asked};
+use bursar_engine::operation::{Operation, Request, State};
+use bursar_engine::store::{account, customer, operation};
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Wait before the first look whether an operation has ended; grows by half from look to look.
+const LOOK_FIRST: Duration = Duration::from_millis(15);
+/// The longest wait between two looks.
+const LOOK_MAX: Duration = Duration::from_millis(400);
+
+/// Routes of operations.
+pub struct OperationApi;
+
+/// Something that Stripe does for a customer.
+#[derive(Debug, Object)]
+pub(super) struct OperationBody {
+    /// Its identifier.
+    pub(super) id: String,
+    /// `usage_charge`, `payment_method_attach`, `subscription_create` …
+    kind: String,
+    /// `processing`, `requires_action`, `succeeded` or `failed`.
+    state: String,
+    /// Why it failed, or what it waits for.
+    #[oai(skip_serializing_if_is_none)]
+    problem: Option<OperationProblem>,
+    /// Of a usage charge that succeeded: the debit.
+    #[oai(skip_serializing_if_is_none)]
+    transaction: Option<Transaction>,
+    /// When it was asked for.
+    created_at: String,
+    /// When it last changed.
+    updated_at: String,
+}
+
+/// Why an operation failed, or what it waits for.
+#[derive(Debug, Object)]
+struct OperationProblem {
+    /// `card_declined`, `authentication_required` …
+    code: String,
+    /// In words.
+    detail: String,
+    /// The issuer's reason.
+    decline_code: Option<String>,
+    /// What the network advises.
+    advice_code: Option<String>,
+    /// The PaymentIntent to finish on session.
+    payment_intent: Option<String>,
+    /// What Stripe.js needs for that.
+    client_secret: Option<String>,
+}
+
+/// An operation that is still under way.
+#[derive(Debug, Object)]
+pub(super) struct AcceptedBody {
+    /// The operation; ask for it again at its address.
+    pub(super) operation: OperationBody,
+}
+
+/// A page of operations.
+#[derive(Debug, Object)]
+struct OperationPage {
+    /// The rows, latest first.
+    data: Vec<OperationBody>,
+    /// Where the next page begins; null on the last.
+    next_cursor: Option<String>,
+}
+
+impl OperationBody {
+    pub(super) fn new(operation: &Operation, transaction: Option<Transaction>) -> Self {
+        let problem = operation.problem.as_ref().map(|problem| OperationProblem {
+            code: problem.code.clone(),
+            detail: problem.message.clone(),
+            decline_code: problem.decline_code.clone(),
+            advice_code: problem.advice_code.clone(),
+            payment_intent: problem.payment_intent_id.clone(),
+            client_secret: problem.client_secret.clone(),
+        });
+        Self {
+            id: operation.id.to_string(),
+            kind: operation.request.kind().to_owned(),
+            state: operation.state.as_str().to_owned(),
+            problem,
+            transaction,
+            created_at: rfc3339(operation.created_at_ms),
+            updated_at: rfc3339(operation.updated_at_ms),
+        }
+    }
+}
+
+/// How an operation stands when its caller is answered.
+pub(super) enum Ended {
+    /// It succeeded; `is_new` unless an earlier request with the same key had it done.
+    Well { operation: Operation, is_new: bool },
+    /// It is still under way.
+    NotYet(Operation),
+}
+
+/// The answer while an operation is under way, with its address.
+pub(super) fn accepted(operation: &Operation) -> (Json<AcceptedBody>, String) {
+    let address = format!("/api/v1/operations/{}", operation.id);
+    (Json(AcceptedBody { operation: OperationBody::new(operation, None) }), address)
+}
+
+/// Asks for an operation and waits a while for its end.
+///
+/// # Errors
+/// What it failed of.
+pub(super) async fn ask(
+    app: &App,
+    customer_id: &CustomerId,
+    request: Request,
+    key: &str,
+    hash: &str,
+) -> Result<Ended, ApiError> {
+    let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
+    let Asked { operation, wakes } = operate::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await?;
+    app.runtime.dispatcher.announce(wakes);
+    let was_done = operation.state == State::Succeeded;
+    let waited_for = operation.state;
+    let operation = wait(app, operation, waited_for).await?;
+    match operation.state {
+        State::Succeeded => Ok(Ended::Well { operation, is_new: !was_done }),
+        State::Processing => Ok(Ended::NotYet(operation)),
+        State::RequiresAction | State::Failed => Err(ApiError::from(&operation)),
+    }
+}
+
+/// Waits until an operation is no longer in this state, or for as long as callers wait for Stripe.
+async fn wait(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
+    let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
+    let mut pause = LOOK_FIRST;
+    // One that waits for its customer is looked at again, but nobody waits long for nothing to change.
+    let patience = if from == State::RequiresAction { end.min(Instant::now() + LOOK_MAX * 5) } else { end };
+    while operation.state == from && from != State::Succeeded && Instant::now() + pause < patience {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(LOOK_MAX);
+        let found = operation::operation_find(app.db.read(), &operation.id).await?;
+        operation = found.ok_or(Error::NotFound("operation"))?;
+    }
+    Ok(operation)
+}
+
+#[OpenApi]
+impl OperationApi {
+    /// What Stripe is doing for me
+    #[oai(path = "/api/v1/operations", method = "get", operation_id = "list_operations", tag = "Tag::Billing")]
+    async fn list(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<OperationPage>, ApiError> {
+        let limit = input::limit(limit.0)?;
+        let before = input::cursor(cursor.0.as_deref())?;
+        let mut rows = operation::operation_list(app.db.read(), &auth.0, before.as_deref(), limit + 1).await?;
+        let next_cursor = input::next_cursor(&mut rows, limit, |row| row.id.to_string());
+        Ok(Json(OperationPage { data: rows.iter().map(|row| OperationBody::new(row, None)).collect(), next_cursor }))
+    }
+
+    /// How an operation stands
+    ///
+    /// Poll this after an answer with status 202, until the state is `succeeded`, `failed` or
+    /// `requires_action`.
+    #[oai(path = "/api/v1/operations/:id", method = "get", operation_id = "get_operation", tag = "Tag::Billing")]
+    async fn get(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// The operation.
+        id: Path<String>,
+    ) -> Result<Json<OperationBody>, ApiError> {
+        let id = OperationId::parse(&id.0).map_err(|_| Error::NotFound("operation"))?;
+        let found = operation::operation_find(app.db.read(), &id).await?;
+        let operation = found.filter(|row| row.customer_id == auth.0).ok_or(Error::NotFound("operation"))?;
+        let transaction = match (&operation.request, operation.state) {
+            (Request::UsageCharge(_), State::Succeeded) => {
+                account::entry_find_by_key(app.db.read(), &auth.0, &operation.idempotency_key).await?
+            }
+            _ => None,
+        };
+        let transaction = transaction.map(|entry| Transaction::new(&auth.0, &entry));
+        Ok(Json(OperationBody::new(&operation, transaction)))
+    }
+}

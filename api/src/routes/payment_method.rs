@@ -1,0 +1,287 @@
+//! Payment methods: what a customer pays with.
+
+use super::operation::{AcceptedBody, Ended, accepted, ask};
+use super::text::Text;
+use super::{Tag, input};
+use crate::app::App;
+use crate::auth::CustomerAuth;
+use crate::problem::ApiError;
+use bursar_engine::Error;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::operation::Request;
+use bursar_engine::payment_method::PaymentMethod;
+use bursar_engine::store::{account, payment_method, subscription};
+use bursar_engine::webhook::shape::ID_LEN_MAX;
+use poem::web::Data;
+use poem_openapi::param::{Header, Path};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of payment methods.
+pub struct PaymentMethodApi;
+
+/// A payment method to add.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct PaymentMethodRequest {
+    /// Its id at Stripe, as Stripe.js gives it to the customer's browser.
+    payment_method: Text,
+    /// The customer agrees to be charged at the plan's price once its credits are gone. Without it the
+    /// request is refused.
+    consent: bool,
+    /// Whether it is to be the one that is charged, if the customer has another. Default: true.
+    make_default: Option<bool>,
+}
+
+impl Example for PaymentMethodRequest {
+    fn example() -> Self {
+        Self { payment_method: "pm_1Q0PsIJvEtkwdCNYMSaVuRz6".into(), consent: true, make_default: None }
+    }
+}
+
+/// A payment method.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct PaymentMethodBody {
+    /// Its id at Stripe.
+    id: String,
+    /// `card`, `sepa_debit` …
+    #[oai(rename = "type")]
+    kind: String,
+    /// A card's brand.
+    brand: Option<String>,
+    /// A card's last four digits.
+    last4: Option<String>,
+    /// The month in which a card ends, 1 to 12.
+    exp_month: Option<i64>,
+    /// The year in which a card ends.
+    exp_year: Option<i64>,
+    /// Whether it is the one that is charged.
+    is_default: bool,
+    /// When the customer agreed to be charged; null if it came in by another way than this API. It is
+    /// not charged then.
+    consent_at: Option<String>,
+    /// When it was attached.
+    attached_at: String,
+}
+
+impl Example for PaymentMethodBody {
+    fn example() -> Self {
+        Self {
+            id: "pm_1Q0PsIJvEtkwdCNYMSaVuRz6".to_owned(),
+            kind: "card".to_owned(),
+            brand: Some("visa".to_owned()),
+            last4: Some("4242".to_owned()),
+            exp_month: Some(12),
+            exp_year: Some(2031),
+            is_default: true,
+            consent_at: Some("2026-11-22T08:00:00.000Z".to_owned()),
+            attached_at: "2026-11-22T08:00:00.000Z".to_owned(),
+        }
+    }
+}
+
+impl From<&PaymentMethod> for PaymentMethodBody {
+    fn from(method: &PaymentMethod) -> Self {
+        Self {
+            id: method.id.clone(),
+            kind: method.kind.clone(),
+            brand: method.brand.clone(),
+            last4: method.last4.clone(),
+            exp_month: method.exp_month,
+            exp_year: method.exp_year,
+            is_default: method.is_default,
+            consent_at: method.consent_at_ms.map(rfc3339),
+            attached_at: rfc3339(method.attached_at_ms),
+        }
+    }
+}
+
+/// A payment method that was added, with the credits that it may have brought.
+#[derive(Debug, Object)]
+struct AttachedBody {
+    /// The payment method.
+    payment_method: PaymentMethodBody,
+    /// All credits afterwards. The first payment method in a customer's life brings some.
+    credit_balance: i64,
+}
+
+/// A customer's payment methods, at most 100.
+#[derive(Debug, Object)]
+struct PaymentMethodList {
+    /// The one that is charged first, then the latest.
+    data: Vec<PaymentMethodBody>,
+}
+
+#[derive(ApiResponse)]
+enum AttachResponse {
+    /// The payment method is attached.
+    #[oai(status = 201)]
+    Created(Json<AttachedBody>),
+    /// Stripe has not answered yet; the operation goes on.
+    #[oai(status = 202)]
+    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
+}
+
+#[derive(ApiResponse)]
+enum ChangeResponse {
+    /// It is so.
+    #[oai(status = 200)]
+    Done(Json<PaymentMethodBody>),
+    /// Stripe has not answered yet; the operation goes on.
+    #[oai(status = 202)]
+    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
+}
+
+fn stripe_id(text: &str) -> Result<String, ApiError> {
+    let is_sound = text.starts_with("pm_") && text.len() <= ID_LEN_MAX;
+    if !is_sound || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        let detail =
+            "payment_method must be the id of a payment method at Stripe, such as pm_1Q0PsIJvEtkwdCNYMSaVuRz6.";
+        return Err(ApiError::bad_request("payment_method_invalid", detail));
+    }
+    Ok(text.to_owned())
+}
+
+async fn own(app: &App, customer: &CustomerId, id: &str) -> Result<PaymentMethod, ApiError> {
+    let found = payment_method::payment_method_find(app.db.read(), customer, id).await?;
+    Ok(found.ok_or(Error::NotFound("payment method"))?)
+}
+
+#[OpenApi]
+impl PaymentMethodApi {
+    /// Add a payment method
+    ///
+    /// The customer's browser gives the card to Stripe and gets an id for it, which is sent here with
+    /// the customer's consent. The first payment method in a customer's life brings credits.
+    #[oai(path = "/api/v1/payment-methods", method = "post", operation_id = "add_payment_method", tag = "Tag::Billing")]
+    async fn attach(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
+        body: Json<PaymentMethodRequest>,
+    ) -> Result<AttachResponse, ApiError> {
+        let key = input::idempotency_key(&idempotency_key.0)?;
+        let hash = input::request_hash("payment_method_attach", &body.0);
+        let Json(PaymentMethodRequest { payment_method, consent, make_default }) = body;
+        let payment_method_id = stripe_id(&payment_method.0)?;
+        if !consent {
+            let detail = "Without the customer's consent to be charged no payment method is added.";
+            return Err(ApiError::bad_request("consent_required", detail));
+        }
+        let request = Request::PaymentMethodAttach {
+            payment_method_id,
+            consent_at_ms: app.clock.now_ms(),
+            make_default: make_default.unwrap_or(true),
+        };
+        match ask(&app, &auth.0, request, &key, &hash).await? {
+            Ended::NotYet(operation) => {
+                let (body, address) = accepted(&operation);
+                Ok(AttachResponse::Accepted(body, address))
+            }
+            Ended::Well { operation, .. } => {
+                let method = own(&app, &auth.0, operation.stripe_id.as_deref().unwrap_or_default()).await?;
+                let account = account::account_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("account"))?;
+                Ok(AttachResponse::Created(Json(AttachedBody {
+                    payment_method: PaymentMethodBody::from(&method),
+                    credit_balance: account.balance,
+                })))
+            }
+        }
+    }
+
+    /// My payment methods
+    #[oai(
+        path = "/api/v1/payment-methods",
+        method = "get",
+        operation_id = "list_payment_methods",
+        tag = "Tag::Billing"
+    )]
+    async fn list(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<PaymentMethodList>, ApiError> {
+        let methods = payment_method::payment_method_list(app.db.read(), &auth.0).await?;
+        Ok(Json(PaymentMethodList { data: methods.iter().map(PaymentMethodBody::from).collect() }))
+    }
+
+    /// Remove a payment method
+    ///
+    /// The last one stays while a subscription needs it: 409 `payment_method_in_use`.
+    #[oai(
+        path = "/api/v1/payment-methods/:id",
+        method = "delete",
+        operation_id = "remove_payment_method",
+        tag = "Tag::Billing"
+    )]
+    async fn detach(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// The payment method.
+        id: Path<String>,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
+    ) -> Result<ChangeResponse, ApiError> {
+        let key = input::idempotency_key(&idempotency_key.0)?;
+        let hash = input::request_hash(&format!("payment_method_detach {}", id.0), &serde_json::Value::Null);
+        let methods = payment_method::payment_method_list(app.db.read(), &auth.0).await?;
+        let removed = methods.iter().find(|method| method.id == id.0).ok_or(Error::NotFound("payment method"))?;
+        let next = methods.iter().find(|method| method.id != id.0 && method.consent_at_ms.is_some());
+        let subscriptions = subscription::subscription_list(app.db.read(), &auth.0).await?;
+        if next.is_none() && subscriptions.iter().any(|row| row.gives_pro() && !row.cancel_at_period_end) {
+            let detail =
+                "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
+            return Err(ApiError::new(409, "payment_method_in_use", detail));
+        }
+        let next_default_id = next.filter(|_| removed.is_default).map(|method| method.id.clone());
+        let request = Request::PaymentMethodDetach { payment_method_id: removed.id.clone(), next_default_id };
+        match ask(&app, &auth.0, request, &key, &hash).await? {
+            Ended::NotYet(operation) => {
+                let (body, address) = accepted(&operation);
+                Ok(ChangeResponse::Accepted(body, address))
+            }
+            Ended::Well { .. } => Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(removed)))),
+        }
+    }
+
+    /// Charge this payment method from now on
+    #[oai(
+        path = "/api/v1/payment-methods/:id/default",
+        method = "post",
+        operation_id = "make_payment_method_default",
+        tag = "Tag::Billing"
+    )]
+    async fn make_default(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// The payment method.
+        id: Path<String>,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
+    ) -> Result<ChangeResponse, ApiError> {
+        let key = input::idempotency_key(&idempotency_key.0)?;
+        let hash = input::request_hash(&format!("payment_method_default {}", id.0), &serde_json::Value::Null);
+        let method = own(&app, &auth.0, &id.0).await?;
+        if method.consent_at_ms.is_none() {
+            let detail = "The customer has not agreed to be charged: add the payment method with consent first.";
+            return Err(ApiError::bad_request("consent_required", detail));
+        }
+        let request = Request::PaymentMethodDefault { payment_method_id: method.id.clone() };
+        match ask(&app, &auth.0, request, &key, &hash).await? {
+            Ended::NotYet(operation) => {
+                let (body, address) = accepted(&operation);
+                Ok(ChangeResponse::Accepted(body, address))
+            }
+            Ended::Well { .. } => {
+                Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&own(&app, &auth.0, &id.0).await?))))
+            }
+        }
+    }
+}

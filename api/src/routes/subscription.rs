@@ -1,0 +1,320 @@
+//! The subscription to Pro, and the invoices.
+
+use super::operation::{AcceptedBody, Ended, accepted, ask};
+use super::text::Text;
+use super::{Tag, input};
+use crate::app::App;
+use crate::auth::CustomerAuth;
+use crate::problem::ApiError;
+use bursar_engine::Error;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::operation::Request;
+use bursar_engine::store::{account, customer, payment_method, subscription};
+use bursar_engine::subscription::Subscription;
+use bursar_engine::webhook::shape::{self, InvoiceShape};
+use poem::web::Data;
+use poem_openapi::param::{Header, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of the subscription and of invoices.
+pub struct SubscriptionApi;
+
+/// A subscription to Pro.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct SubscriptionRequest {
+    /// What pays for it; the default payment method if not given.
+    payment_method: Option<Text>,
+}
+
+impl Example for SubscriptionRequest {
+    fn example() -> Self {
+        Self { payment_method: None }
+    }
+}
+
+/// The subscription as Stripe has it.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct SubscriptionBody {
+    /// Its id at Stripe.
+    id: String,
+    /// `active`, `past_due`, `canceled` …
+    status: String,
+    /// The customer's plan now.
+    plan: String,
+    /// Whether it ends with the period.
+    cancel_at_period_end: bool,
+    /// When the paid period ends.
+    current_period_end: Option<String>,
+    /// Since when a payment is missing.
+    past_due_since: Option<String>,
+    /// Why it is missing.
+    past_due_reason: Option<String>,
+    /// When it ended.
+    ended_at: Option<String>,
+    /// All credits now.
+    credit_balance: i64,
+}
+
+impl Example for SubscriptionBody {
+    fn example() -> Self {
+        Self {
+            id: "sub_1Q0PsIJvEtkwdCNYMSaVuRz6".to_owned(),
+            status: "active".to_owned(),
+            plan: "pro".to_owned(),
+            cancel_at_period_end: false,
+            current_period_end: Some("2026-12-22T08:00:00.000Z".to_owned()),
+            past_due_since: None,
+            past_due_reason: None,
+            ended_at: None,
+            credit_balance: 65,
+        }
+    }
+}
+
+/// An invoice of Stripe's.
+#[derive(Debug, Object)]
+struct InvoiceBody {
+    /// Its id at Stripe.
+    id: String,
+    /// Its number, once it is final.
+    number: Option<String>,
+    /// `draft`, `open`, `paid`, `void` or `uncollectible`.
+    status: Option<String>,
+    /// What is to be paid, in minor units.
+    amount_due_minor: i64,
+    /// What was paid, in minor units.
+    amount_paid_minor: i64,
+    /// ISO 4217 code.
+    currency: Option<String>,
+    /// When it was made.
+    created_at: Option<String>,
+    /// Stripe's page for it.
+    hosted_invoice_url: Option<String>,
+    /// The invoice as PDF.
+    invoice_pdf: Option<String>,
+}
+
+/// A page of invoices.
+#[derive(Debug, Object)]
+struct InvoicePage {
+    /// The rows, latest first.
+    data: Vec<InvoiceBody>,
+    /// Where the next page begins; null on the last.
+    next_cursor: Option<String>,
+}
+
+#[derive(ApiResponse)]
+enum SubscribeResponse {
+    /// The subscription is active and paid.
+    #[oai(status = 201)]
+    Created(Json<SubscriptionBody>),
+    /// Stripe has not answered yet; the operation goes on.
+    #[oai(status = 202)]
+    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
+}
+
+#[derive(ApiResponse)]
+enum ChangeResponse {
+    /// It is so.
+    #[oai(status = 200)]
+    Done(Json<SubscriptionBody>),
+    /// Stripe has not answered yet; the operation goes on.
+    #[oai(status = 202)]
+    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
+}
+
+/// The customer's subscription to Pro: the one that is not over, else the latest.
+async fn current(app: &App, customer: &CustomerId) -> Result<Option<Subscription>, ApiError> {
+    let mut rows = subscription::subscription_list(app.db.read(), customer).await?;
+    rows.retain(|row| row.is_pro);
+    let open = rows.iter().position(|row| row.ended_at_ms.is_none());
+    Ok((!rows.is_empty()).then(|| rows.swap_remove(open.unwrap_or(0))))
+}
+
+async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result<SubscriptionBody, ApiError> {
+    let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
+    let account = account::account_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("account"))?;
+    Ok(SubscriptionBody {
+        id: row.id.clone(),
+        status: row.status.clone(),
+        plan: customer.plan.as_str().to_owned(),
+        cancel_at_period_end: row.cancel_at_period_end,
+        current_period_end: row.current_period_end_ms.map(rfc3339),
+        past_due_since: row.past_due_since_ms.map(rfc3339),
+        past_due_reason: row.past_due_reason.clone(),
+        ended_at: row.ended_at_ms.map(rfc3339),
+        credit_balance: account.balance,
+    })
+}
+
+async fn changed(app: &App, customer: &CustomerId, ended: Ended) -> Result<ChangeResponse, ApiError> {
+    match ended {
+        Ended::NotYet(operation) => {
+            let (body, address) = accepted(&operation);
+            Ok(ChangeResponse::Accepted(body, address))
+        }
+        Ended::Well { operation, .. } => {
+            let rows = subscription::subscription_list(app.db.read(), customer).await?;
+            let row = rows.iter().find(|row| Some(&row.id) == operation.stripe_id.as_ref());
+            Ok(ChangeResponse::Done(Json(body(app, customer, row.ok_or(Error::NotFound("subscription"))?).await?)))
+        }
+    }
+}
+
+#[OpenApi]
+impl SubscriptionApi {
+    /// Subscribe to Pro
+    ///
+    /// Stripe charges the first month at once, and the month's credits are there at once. Declined: 402
+    /// `payment_declined`, and there is no subscription. If the bank wants to see the customer: 402
+    /// `authentication_required` with what Stripe.js needs.
+    #[oai(path = "/api/v1/subscription", method = "post", operation_id = "subscribe", tag = "Tag::Billing")]
+    async fn subscribe(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
+        body: Json<SubscriptionRequest>,
+    ) -> Result<SubscribeResponse, ApiError> {
+        let key = input::idempotency_key(&idempotency_key.0)?;
+        let hash = input::request_hash("subscription_create", &body.0);
+        let methods = payment_method::payment_method_list(app.db.read(), &auth.0).await?;
+        let wanted = body.0.payment_method.map(|text| text.0);
+        let method = methods.iter().find(|method| match &wanted {
+            Some(id) => method.id == *id,
+            None => method.is_default,
+        });
+        let Some(method) = method.filter(|method| method.consent_at_ms.is_some()) else {
+            if wanted.is_some() {
+                return Err(Error::NotFound("payment method").into());
+            }
+            return Err(ApiError::new(402, "payment_method_missing", "Add a payment method to subscribe."));
+        };
+        let known = bursar_engine::store::operation::operation_find_by_key(app.db.read(), &auth.0, &key).await?;
+        if known.is_none() && current(&app, &auth.0).await?.is_some_and(|row| row.gives_pro()) {
+            return Err(ApiError::new(409, "already_subscribed", "There is a subscription to Pro already."));
+        }
+        let request = Request::SubscriptionCreate { payment_method_id: method.id.clone() };
+        match ask(&app, &auth.0, request, &key, &hash).await? {
+            Ended::NotYet(operation) => {
+                let (body, address) = accepted(&operation);
+                Ok(SubscribeResponse::Accepted(body, address))
+            }
+            Ended::Well { operation, .. } => {
+                let rows = subscription::subscription_list(app.db.read(), &auth.0).await?;
+                let row = rows.iter().find(|row| Some(&row.id) == operation.stripe_id.as_ref());
+                let row = row.ok_or(Error::NotFound("subscription"))?;
+                Ok(SubscribeResponse::Created(Json(self::body(&app, &auth.0, row).await?)))
+            }
+        }
+    }
+
+    /// My subscription
+    #[oai(path = "/api/v1/subscription", method = "get", operation_id = "get_subscription", tag = "Tag::Billing")]
+    async fn get(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<SubscriptionBody>, ApiError> {
+        let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
+        Ok(Json(body(&app, &auth.0, &row).await?))
+    }
+
+    /// Cancel
+    ///
+    /// With the period, which stays Pro until then, or at once. Credits that were granted stay.
+    #[oai(path = "/api/v1/subscription", method = "delete", operation_id = "cancel_subscription", tag = "Tag::Billing")]
+    async fn cancel(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// Whether it ends at once rather than with the period.
+        at_once: Query<Option<bool>>,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
+    ) -> Result<ChangeResponse, ApiError> {
+        let key = input::idempotency_key(&idempotency_key.0)?;
+        let at_once = at_once.0.unwrap_or(false);
+        let hash = input::request_hash(&format!("subscription_cancel {at_once}"), &serde_json::Value::Null);
+        let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
+        let request = Request::SubscriptionCancel { subscription_id: row.id, at_period_end: !at_once };
+        let ended = ask(&app, &auth.0, request, &key, &hash).await?;
+        changed(&app, &auth.0, ended).await
+    }
+
+    /// Take a cancellation back
+    ///
+    /// While the period lasts. A subscription that has ended is not resumed: subscribe again.
+    #[oai(
+        path = "/api/v1/subscription/resume",
+        method = "post",
+        operation_id = "resume_subscription",
+        tag = "Tag::Billing"
+    )]
+    async fn resume(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
+    ) -> Result<ChangeResponse, ApiError> {
+        let key = input::idempotency_key(&idempotency_key.0)?;
+        let hash = input::request_hash("subscription_resume", &serde_json::Value::Null);
+        let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
+        if row.ended_at_ms.is_some() {
+            return Err(ApiError::new(409, "subscription_ended", "The subscription has ended. Subscribe again."));
+        }
+        let request = Request::SubscriptionResume { subscription_id: row.id };
+        let ended = ask(&app, &auth.0, request, &key, &hash).await?;
+        changed(&app, &auth.0, ended).await
+    }
+
+    /// My invoices
+    ///
+    /// As Stripe has them now, latest first.
+    #[oai(path = "/api/v1/invoices", method = "get", operation_id = "list_invoices", tag = "Tag::Billing")]
+    async fn invoices(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<InvoicePage>, ApiError> {
+        let limit = input::limit(limit.0)?;
+        let after = input::cursor(cursor.0.as_deref())?;
+        let customer = customer::customer_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("customer"))?;
+        let Some(stripe_customer_id) = customer.stripe_customer_id else {
+            return Ok(Json(InvoicePage { data: Vec::new(), next_cursor: None }));
+        };
+        let stripe = &app.runtime.handlers.stripe;
+        let list = stripe.invoice_list(&stripe_customer_id, limit.cast_signed(), after.as_deref()).await?;
+        let data: Vec<InvoiceBody> = shape::rows(&list).iter().filter_map(invoice).collect();
+        let last = data.last().filter(|_| list["has_more"] == true);
+        let next_cursor = last.map(|invoice| input::cursor_after(&invoice.id));
+        Ok(Json(InvoicePage { data, next_cursor }))
+    }
+}
+
+fn invoice(object: &serde_json::Value) -> Option<InvoiceBody> {
+    let said = InvoiceShape::read(object);
+    let text = |key: &str| object[key].as_str().map(str::to_owned);
+    Some(InvoiceBody {
+        id: said.id?,
+        number: text("number"),
+        status: text("status"),
+        amount_due_minor: object["amount_due"].as_i64().unwrap_or(0),
+        amount_paid_minor: said.amount_paid.unwrap_or(0),
+        currency: said.currency,
+        created_at: object["created"].as_i64().map(|seconds| rfc3339(seconds.saturating_mul(1_000))),
+        hosted_invoice_url: text("hosted_invoice_url"),
+        invoice_pdf: text("invoice_pdf"),
+    })
+}

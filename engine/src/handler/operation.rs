@@ -1,0 +1,238 @@
+//! Carries out operations: one call to Stripe after the other, each under its own key, and what the
+//! answers mean.
+//!
+//! Whatever Stripe answered is turned into the operation's state by a pure function; a crash before
+//! that is committed is followed by the same call under the same key. After an answer that leaves
+//! the outcome open, and once the key may be forgotten, Stripe is asked what it has before anything
+//! is tried again.
+
+mod payment_method;
+mod subscription;
+mod usage;
+
+pub(super) use usage::settle_payment;
+
+use super::{Deps, args};
+use crate::clock::TimeMs;
+use crate::customer::Customer;
+use crate::effect::Effect;
+use crate::error::Result;
+use crate::ids::OperationId;
+use crate::job::{Claimed, JobKind, NewJob, Outcome, Verdict};
+use crate::metric;
+use crate::operation::{Operation, Problem, Request, State};
+use crate::store::{customer, operation};
+use crate::stripe::{Decline, StripeError};
+use crate::webhook::shape::PaymentIntentShape;
+use serde::Deserialize;
+
+/// How often an operation looks again whether its customer has a Stripe customer by now.
+const CUSTOMER_WAIT_MS: i64 = 300;
+/// For how long it looks that often.
+const CUSTOMER_WAIT_FOR_MS: i64 = 60_000;
+
+/// Wait before a new round that nobody asked for.
+const NEW_ROUND_WAIT_MS: i64 = 5_000;
+
+#[derive(Deserialize)]
+struct OperationArgs {
+    operation: String,
+}
+
+/// The job that carries an operation's round out. Charges for units run side by side; whatever changes
+/// a subscription or a payment method waits its turn among the Stripe customer's events, so that what
+/// it learns is never older than what they learned.
+pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
+    let args = serde_json::json!({ "operation": operation.id.as_str() }).to_string();
+    let mut job = NewJob::new(JobKind::OperationRun, args, at_ms);
+    job.unique_key = Some(operation.job_key());
+    job.customer_id = Some(operation.customer_id.clone());
+    job.stream_key = match (&operation.request, &customer.stripe_customer_id) {
+        (Request::UsageCharge(_), _) => None,
+        (_, Some(id)) => Some(format!("stripe:{id}")),
+        (_, None) => Some(format!("operations:{}", customer.id)),
+    };
+    job
+}
+
+/// The job that looks later at what Stripe has made of an operation, in a stream of its own.
+fn look_job(operation: &Operation, at_ms: TimeMs) -> NewJob {
+    let args = serde_json::json!({ "operation": operation.id.as_str() }).to_string();
+    let mut job = NewJob::new(JobKind::OperationRun, args, at_ms);
+    job.unique_key = Some(format!("{}:look:{at_ms}", operation.job_key()));
+    job.customer_id = Some(operation.customer_id.clone());
+    job
+}
+
+/// Runs the operation that the job names.
+pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let id = OperationId::trusted(args::<OperationArgs>(claimed)?.operation);
+    let Some(operation) = operation::operation_find(deps.db.read(), &id).await? else {
+        return Ok(Outcome::Dead { reason: format!("there is no operation {id}") }.into());
+    };
+    let is_of_this_round = claimed.job.unique_key.as_deref().is_some_and(|key| operation.owns_job(key));
+    if matches!(operation.state, State::Succeeded | State::Failed) || !is_of_this_round {
+        return Ok(Outcome::Done.into());
+    }
+    let Some(customer) = customer::customer_find(deps.db.read(), &operation.customer_id).await? else {
+        return Ok(Outcome::Dead { reason: format!("there is no customer {}", operation.customer_id) }.into());
+    };
+    let Some(stripe_customer_id) = customer.stripe_customer_id.clone() else {
+        return Ok(wait_for_customer(&operation, now_ms));
+    };
+    let run = Run { deps, operation: &operation, customer: &customer, stripe_customer_id: &stripe_customer_id, now_ms };
+    let result = match &operation.request {
+        Request::UsageCharge(charge) => run.usage_charge(charge).await,
+        Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
+            run.attach(payment_method_id, *consent_at_ms, *make_default).await
+        }
+        Request::PaymentMethodDetach { payment_method_id, next_default_id } => {
+            run.detach(payment_method_id, next_default_id.as_deref()).await
+        }
+        Request::PaymentMethodDefault { payment_method_id } => run.set_default(payment_method_id).await,
+        Request::SubscriptionCreate { payment_method_id } => run.subscribe(payment_method_id).await,
+        Request::SubscriptionCancel { subscription_id, at_period_end } => {
+            run.cancel(subscription_id, *at_period_end).await
+        }
+        Request::SubscriptionResume { subscription_id } => run.resume(subscription_id).await,
+    };
+    let verdict = match result {
+        Ok(verdict) => verdict,
+        Err(Stop::Engine(error)) => return Err(error),
+        Err(Stop::Stripe(error)) => run.refused(error),
+    };
+    count(&operation, &verdict);
+    Ok(verdict)
+}
+
+/// The job that makes the Stripe customer is on its way.
+fn wait_for_customer(operation: &Operation, now_ms: TimeMs) -> Verdict {
+    if now_ms - operation.round_at_ms < CUSTOMER_WAIT_FOR_MS {
+        return Outcome::Snooze { until_ms: now_ms + CUSTOMER_WAIT_MS }.into();
+    }
+    Outcome::Retry { reason: "the customer has no Stripe customer yet".to_owned() }.into()
+}
+
+/// Why a run ends before its end.
+pub(super) enum Stop {
+    /// Stripe.
+    Stripe(StripeError),
+    /// Our side.
+    Engine(crate::Error),
+}
+
+impl From<StripeError> for Stop {
+    fn from(error: StripeError) -> Self {
+        Self::Stripe(error)
+    }
+}
+
+impl From<crate::Error> for Stop {
+    fn from(error: crate::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// What one run works with.
+pub(super) struct Run<'a> {
+    deps: &'a Deps,
+    operation: &'a Operation,
+    customer: &'a Customer,
+    stripe_customer_id: &'a str,
+    now_ms: TimeMs,
+}
+
+impl Run<'_> {
+    fn key(&self, call: &str) -> String {
+        self.operation.stripe_key(call)
+    }
+
+    /// The failure is final under this key and left nothing behind: the same under a new key, in a job
+    /// of its own, after a moment.
+    fn new_round(&self, why: &str) -> Verdict {
+        let next = self.operation.next_round(self.operation.request.clone(), self.now_ms);
+        let job = operation_job(&next, self.customer, self.now_ms + NEW_ROUND_WAIT_MS);
+        let effects = vec![Effect::OperationPut(next), Effect::JobInsert(job)];
+        Verdict { outcome: Outcome::Cancel { reason: format!("a new round begins: {why}") }, ledger: None, effects }
+    }
+
+    /// The operation ends well, with these changes.
+    fn done(&self, stripe_id: &str, mut effects: Vec<Effect>) -> Verdict {
+        effects.push(Effect::OperationPut(self.operation.succeeded(Some(stripe_id.to_owned()), self.now_ms)));
+        Verdict { outcome: Outcome::Done, ledger: None, effects }
+    }
+
+    /// The operation ends badly. The customer is told why; the job itself has done its work.
+    fn failed(&self, problem: Problem) -> Verdict {
+        let effects = vec![Effect::OperationPut(self.operation.failed(problem, self.now_ms))];
+        Verdict { outcome: Outcome::Done, ledger: None, effects }
+    }
+
+    /// A call failed in a way that the operation's own rules have no special word for.
+    fn refused(&self, error: StripeError) -> Verdict {
+        let problem = |code: &str, message: String| Problem { code: code.to_owned(), message, ..Problem::default() };
+        match error {
+            StripeError::Unknown { is_stored: true, reason } => self.new_round(&reason),
+            error if error.is_retryable() => Outcome::Retry { reason: error.to_string() }.into(),
+            StripeError::Declined(decline) | StripeError::AuthenticationRequired(decline) => {
+                self.failed(declined(&decline))
+            }
+            StripeError::NotFound { message } => self.failed(problem("stripe_not_found", message)),
+            StripeError::Invalid { message, .. } => self.failed(problem("stripe_refused", message)),
+            // Our fault or our configuration's: the customer is told so, and support finds a dead job.
+            error => {
+                let shown = problem("stripe_unusable", "The payment cannot be made just now.".to_owned());
+                let reason = error.to_string();
+                Verdict { outcome: Outcome::Dead { reason }, ..self.failed(shown) }
+            }
+        }
+    }
+}
+
+/// A decline in the words of the operation.
+fn declined(decline: &Decline) -> Problem {
+    let intent = PaymentIntentShape::read(&decline.payment_intent);
+    Problem {
+        code: decline.code.clone(),
+        message: decline.message.clone(),
+        decline_code: decline.decline_code.clone(),
+        advice_code: decline.advice_code.clone(),
+        payment_intent_id: intent.id,
+        client_secret: None,
+    }
+}
+
+/// What the customer's browser needs to finish a payment on session.
+fn authentication(intent: &PaymentIntentShape) -> Problem {
+    Problem {
+        code: "authentication_required".to_owned(),
+        message: "The bank wants to see the customer: finish the payment on session with the client secret.".to_owned(),
+        decline_code: intent.decline_code.clone(),
+        advice_code: intent.advice_code.clone(),
+        payment_intent_id: intent.id.clone(),
+        client_secret: intent.client_secret.clone(),
+    }
+}
+
+/// What the last failure of a PaymentIntent says.
+fn failure(intent: &PaymentIntentShape) -> Problem {
+    Problem {
+        code: intent.error_code.clone().unwrap_or_else(|| "card_declined".to_owned()),
+        message: intent.error_message.clone().unwrap_or_else(|| "The payment was declined.".to_owned()),
+        decline_code: intent.decline_code.clone(),
+        advice_code: intent.advice_code.clone(),
+        payment_intent_id: intent.id.clone(),
+        client_secret: None,
+    }
+}
+
+fn count(operation: &Operation, verdict: &Verdict) {
+    for effect in &verdict.effects {
+        if let Effect::OperationPut(after) = effect
+            && after.state != operation.state
+        {
+            let (kind, state) = (operation.request.kind(), after.state.as_str());
+            metrics::counter!(metric::OPERATIONS, "kind" => kind, "state" => state).increment(1);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Payment methods: attach, detach, which one is charged.
+
+use super::{Run, Stop, declined};
+use crate::effect::Effect;
+use crate::job::Verdict;
+use crate::ledger::{Command, GrantKind, Op};
+use crate::operation::{BONUS_KEY, Problem};
+use crate::payment_method::PaymentMethod;
+use crate::store::payment_method;
+use crate::stripe::StripeError;
+use crate::webhook::shape::PaymentMethodShape;
+
+impl Run<'_> {
+    pub(super) async fn attach(&self, id: &str, consent_at_ms: i64, make_default: bool) -> Result<Verdict, Stop> {
+        let stripe = &self.deps.stripe;
+        let answer = match stripe.payment_method_attach(id, self.stripe_customer_id, &self.key("attach")).await {
+            Ok(answer) => answer,
+            Err(StripeError::Declined(decline) | StripeError::AuthenticationRequired(decline)) => {
+                return Ok(self.failed(declined(&decline)));
+            }
+            Err(StripeError::NotFound { message } | StripeError::Invalid { message, .. }) => {
+                let code = "payment_method_invalid".to_owned();
+                return Ok(self.failed(Problem { code, message, ..Problem::default() }));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let shape = PaymentMethodShape::read(&answer);
+        // Stripe answers a made-up id such as pm_card_visa with the method that it made of it.
+        let id = shape.id.clone().unwrap_or_else(|| id.to_owned());
+        let known = payment_method::payment_method_list(self.deps.db.read(), &self.customer.id).await?;
+        let is_default = make_default || !known.iter().any(|method| method.is_default && method.id != id);
+        if is_default {
+            stripe.customer_set_default(self.stripe_customer_id, &id, &self.key("default")).await?;
+        }
+        let method =
+            PaymentMethod::seen(shape, id.clone(), &self.customer.id, Some(consent_at_ms), is_default, self.now_ms);
+        let mut verdict = self.done(&id, vec![Effect::PaymentMethodPut(method)]);
+        let bonus = self.deps.credits.payment_method_bonus;
+        if bonus > 0 {
+            let op = Op::Grant { kind: GrantKind::Promotional, amount: bonus, expires_at_ms: None };
+            let command = Command::internal(op, "payment_method", BONUS_KEY.to_owned()).with_reference(id);
+            verdict.ledger = Some((self.customer.id.clone(), command));
+        }
+        Ok(verdict)
+    }
+
+    pub(super) async fn detach(&self, id: &str, next_default_id: Option<&str>) -> Result<Verdict, Stop> {
+        let stripe = &self.deps.stripe;
+        if let Some(next) = next_default_id {
+            stripe.customer_set_default(self.stripe_customer_id, next, &self.key("default")).await?;
+        }
+        match stripe.payment_method_detach(id, &self.key("detach")).await {
+            // Gone already, or not attached: that is what was wanted.
+            Ok(_) | Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let customer_id = self.customer.id.clone();
+        let mut effects = vec![Effect::PaymentMethodDetach { customer_id: customer_id.clone(), id: id.to_owned() }];
+        if let Some(next) = next_default_id {
+            effects.push(Effect::PaymentMethodDefault { customer_id, id: next.to_owned() });
+        }
+        Ok(self.done(id, effects))
+    }
+
+    pub(super) async fn set_default(&self, id: &str) -> Result<Verdict, Stop> {
+        self.deps.stripe.customer_set_default(self.stripe_customer_id, id, &self.key("default")).await?;
+        let customer_id = self.customer.id.clone();
+        Ok(self.done(id, vec![Effect::PaymentMethodDefault { customer_id, id: id.to_owned() }]))
+    }
+}

@@ -1,0 +1,131 @@
+//! Refunds and disputes: credits whose money is gone are taken back, and given again when it returns.
+//!
+//! Every event about them leads to the same question, asked in the stream of the charge: how much of
+//! its money is gone now, and how many of its credits should be gone with it? So it does not matter
+//! which events come, how often and in what order: a refund and a dispute of the same money, a dispute
+//! won and refunded afterwards, all end where Stripe's own books end.
+
+use super::{About, Stop, found};
+use crate::job::{Outcome, Verdict};
+use crate::ledger::{Command, Entry, GrantKind, Op};
+use crate::operation::payment_key;
+use crate::store::account;
+use crate::stripe::requests::OPERATION_METADATA_KEY;
+use crate::webhook::grant_key;
+use crate::webhook::shape::{self, ChargeShape, DisputeShape};
+use serde_json::Value;
+
+/// Credits that should be gone when `gone` of `paid` is: rounded down, so that a part of a credit's
+/// price takes no credit.
+pub(super) fn credits_gone(granted: i64, gone: i64, paid: i64) -> i64 {
+    if paid <= 0 {
+        return 0;
+    }
+    let share = i128::from(granted.max(0)) * i128::from(gone.clamp(0, paid)) / i128::from(paid);
+    i64::try_from(share).unwrap_or(granted)
+}
+
+/// What is to be done about a charge now.
+pub(super) async fn review(about: &About<'_>) -> Result<Verdict, Stop> {
+    let Some(charge) = charge_of(about).await? else { return Ok(Outcome::Done.into()) };
+    let said = ChargeShape::read(&charge);
+    let (Some(id), Some(paid)) = (&said.id, said.amount) else { return Ok(Outcome::Done.into()) };
+    let Some(customer) = about.owner("charge.refunded", &charge).await? else { return Ok(Outcome::Done.into()) };
+    let mut gone = said.amount_refunded;
+    if said.is_disputed {
+        let disputes = about.deps.stripe.dispute_list(id).await?;
+        gone += shape::rows(&disputes).iter().map(|row| DisputeShape::read(row).amount_gone()).sum::<i64>();
+    }
+    let db = about.deps.db.read();
+    let Some(key) = key_of(about, &said).await? else { return Ok(Outcome::Done.into()) };
+    let Some(grant) = account::entry_find_by_key(db, &customer.id, &key).await? else {
+        if gone == 0 {
+            return Ok(Outcome::Done.into());
+        }
+        // The payment's own event is still on its way: its credits come first, then they go.
+        return Ok(Outcome::Retry { reason: format!("grant_missing: the credits of {id} are not granted yet") }.into());
+    };
+    let Some(account) = account::account_find(db, &customer.id).await? else { return Ok(Outcome::Done.into()) };
+    let target = credits_gone(grant.amount, gone, paid);
+    Ok(towards(&grant, account.clawed_back(grant.seq), target, id).map_or_else(
+        || Outcome::Done.into(),
+        |command| Verdict { outcome: Outcome::Done, ledger: Some((customer.id, command)), effects: Vec::new() },
+    ))
+}
+
+/// The command that brings what was taken back of a grant to `target`. It needs no key: it says where
+/// to be, and the charge's stream lets only one at a time say so.
+fn towards(grant: &Entry, clawed: i64, target: i64, charge_id: &str) -> Option<Command> {
+    let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Purchased);
+    let (op, source) = match target.cmp(&clawed) {
+        std::cmp::Ordering::Greater => {
+            (Op::ClawBack { grant: grant.seq, granted: grant.amount, total: target }, "stripe")
+        }
+        std::cmp::Ordering::Less => (Op::Reinstate { grant: grant.seq, kind, total: target }, "reinstatement"),
+        std::cmp::Ordering::Equal => return None,
+    };
+    let mut command = Command::internal(op, source, String::new()).with_reference(charge_id);
+    command.idempotency_key = None;
+    Some(command)
+}
+
+/// The charge as Stripe has it now.
+async fn charge_of(about: &About<'_>) -> Result<Option<Value>, Stop> {
+    let object = about.object;
+    let id = if object["object"] == "charge" { shape::id(&object["id"]) } else { shape::id(&object["charge"]) };
+    let id = match id {
+        Some(id) => Some(id),
+        None => match shape::id(&object["payment_intent"]) {
+            Some(intent) => found(about.deps.stripe.payment_retrieve(&intent).await)?
+                .and_then(|intent| shape::PaymentIntentShape::read(&intent).charge_id),
+            None => None,
+        },
+    };
+    match id {
+        Some(id) => Ok(found(about.deps.stripe.charge_retrieve(&id).await)?),
+        None => Ok(None),
+    }
+}
+
+/// Under which key a charge's credits are in the ledger; none if it bought none.
+async fn key_of(about: &About<'_>, charge: &ChargeShape) -> Result<Option<String>, Stop> {
+    let by_operation = charge.metadata.contains_key(OPERATION_METADATA_KEY) && charge.invoice_id.is_none();
+    let stripe = &about.deps.stripe;
+    let invoice_id = match (&charge.invoice_id, &charge.payment_intent_id) {
+        (Some(id), _) => Some(id.clone()),
+        (None, Some(intent)) if !by_operation => {
+            let payments = stripe.invoice_payment_list(intent).await?;
+            shape::rows(&payments).iter().find_map(|row| shape::id(&row["invoice"]))
+        }
+        _ => None,
+    };
+    if let Some(id) = invoice_id {
+        // An invoice that never brought credits has none to take back.
+        let Some(invoice) = found(stripe.invoice_retrieve(&id).await)? else { return Ok(None) };
+        let is_period =
+            matches!(invoice["billing_reason"].as_str(), Some("subscription_create" | "subscription_cycle"));
+        let is_pro = shape::InvoiceShape::read(&invoice).is_pro(&about.deps.pro) != shape::IsPro::No;
+        return Ok((is_period && is_pro).then(|| grant_key(&id)));
+    }
+    Ok(charge.payment_intent_id.as_deref().filter(|_| by_operation).map(payment_key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_credits_price_takes_no_credit_and_the_whole_takes_all() {
+        assert_eq!(credits_gone(1, 1_000, 2_900), 0);
+        assert_eq!(credits_gone(1, 2_900, 2_900), 1);
+        assert_eq!(credits_gone(60, 10_000, 59_900), 10);
+        assert_eq!(credits_gone(60, 59_900, 59_900), 60);
+    }
+
+    #[test]
+    fn never_more_credits_go_than_were_granted_whatever_is_refunded_and_disputed_together() {
+        assert_eq!(credits_gone(60, 2 * 59_900, 59_900), 60);
+        assert_eq!(credits_gone(60, -5, 59_900), 0);
+        assert_eq!(credits_gone(60, 5, 0), 0);
+    }
+}

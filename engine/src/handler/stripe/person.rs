@@ -1,0 +1,54 @@
+//! Stripe customers and payment methods.
+
+use super::{About, Stop, found};
+use crate::effect::Effect;
+use crate::handler::stripe_customer_job;
+use crate::job::{Outcome, Verdict};
+use crate::payment_method::PaymentMethod;
+use crate::store::payment_method as rows;
+use crate::webhook::shape::{self, PaymentMethodShape};
+
+fn done(effects: Vec<Effect>) -> Verdict {
+    Verdict { outcome: Outcome::Done, ledger: None, effects }
+}
+
+/// `customer.created`, `customer.updated`, `customer.deleted`. A Stripe customer that is none of ours
+/// is no failure: the account may have others.
+pub(super) async fn customer(about: &About<'_>) -> Result<Verdict, Stop> {
+    let Some(customer) = &about.event.customer else { return Ok(Outcome::Done.into()) };
+    let Some(id) = shape::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
+    let now = found(about.deps.stripe.customer_retrieve(&id).await)?;
+    let object = now.as_ref().unwrap_or(about.object);
+    let is_gone = object["deleted"] == true || (now.is_none() && about.event_type == "customer.deleted");
+    if is_gone {
+        if customer.stripe_customer_id.as_ref() != Some(&id) {
+            return Ok(Outcome::Done.into());
+        }
+        let again = stripe_customer_job(&customer.id, &id, about.now_ms);
+        let gone = Effect::StripeUnlink { customer_id: customer.id.clone(), stripe_customer_id: id };
+        return Ok(done(vec![gone, Effect::JobInsert(again)]));
+    }
+    let mut verdict = about.decide("customer.updated", object);
+    if let Some(id) = shape::id(&object["invoice_settings"]["default_payment_method"]) {
+        verdict.effects.push(Effect::PaymentMethodDefault { customer_id: customer.id.clone(), id });
+    }
+    Ok(verdict)
+}
+
+/// `payment_method.attached`, `.automatically_updated`, `.detached`. One that came in by another way
+/// than ours is shown, and charged only once the customer has consented.
+pub(super) async fn payment_method(about: &About<'_>) -> Result<Verdict, Stop> {
+    let Some(id) = shape::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
+    let now = found(about.deps.stripe.payment_method_retrieve(&id).await)?;
+    let object = now.as_ref().unwrap_or(about.object);
+    let shape = PaymentMethodShape::read(object);
+    let is_detached = shape.stripe_customer_id.is_none() || (now.is_none() && about.event_type.ends_with(".detached"));
+    if is_detached {
+        let owner = rows::payment_method_owner(about.deps.db.read(), &id).await?;
+        let gone = owner.map(|customer_id| Effect::PaymentMethodDetach { customer_id, id });
+        return Ok(done(gone.into_iter().collect()));
+    }
+    let Some(customer) = about.owner(about.event_type, object).await? else { return Ok(Outcome::Done.into()) };
+    let method = PaymentMethod::seen(shape, id, &customer.id, None, false, about.now_ms);
+    Ok(done(vec![Effect::PaymentMethodPut(method)]))
+}

@@ -1,0 +1,60 @@
+//! Makes the Stripe customer of one of ours.
+
+use super::{AccountArgs, Deps, args};
+use crate::clock::TimeMs;
+use crate::effect::Effect;
+use crate::error::Result;
+use crate::ids::CustomerId;
+use crate::job::{Claimed, JobKind, NewJob, Outcome, Verdict};
+use crate::operation::KEY_GOOD_FOR_MS;
+use crate::store::customer;
+use crate::stripe::StripeError;
+use crate::webhook::shape::{self, CUSTOMER_METADATA_KEY};
+
+/// The job that makes a customer's Stripe customer. `generation` tells a second one, after the first
+/// was deleted at Stripe, from the first.
+pub fn stripe_customer_job(customer: &CustomerId, generation: &str, now_ms: TimeMs) -> NewJob {
+    let args = serde_json::json!({ "customer": customer.as_str() }).to_string();
+    let mut job = NewJob::new(JobKind::StripeCustomer, args, now_ms);
+    job.unique_key = Some(format!("stripe.customer:{customer}:{generation}"));
+    job.customer_id = Some(customer.clone());
+    job
+}
+
+/// Makes it, or finds the one that an earlier attempt made without our learning of it.
+pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let id = CustomerId::trusted(args::<AccountArgs>(claimed)?.customer);
+    let Some(customer) = customer::customer_find(deps.db.read(), &id).await? else {
+        return Ok(Outcome::Dead { reason: format!("there is no customer {id}") }.into());
+    };
+    if customer.stripe_customer_id.is_some() {
+        return Ok(Outcome::Done.into());
+    }
+    let made = async {
+        let is_stale = now_ms - claimed.job.created_at_ms >= KEY_GOOD_FOR_MS;
+        if is_stale || claimed.job.attempt > 0 || claimed.job.rescues > 0 {
+            let list = deps.stripe.customer_list(&customer.email).await?;
+            let own = shape::rows(&list).iter().find(|row| row["metadata"][CUSTOMER_METADATA_KEY] == id.as_str());
+            if let Some(own) = own {
+                return Ok(own.clone());
+            }
+        }
+        // Each day a key of its own: an older one may be forgotten, or hold a stored failure.
+        let day = (now_ms - claimed.job.created_at_ms) / KEY_GOOD_FOR_MS;
+        let key = format!("bursar:customer:{}:{day}", claimed.job.id);
+        deps.stripe.customer_create(id.as_str(), &customer.email, &customer.name, &key).await
+    };
+    Ok(match made.await {
+        Ok(object) => match shape::id(&object["id"]) {
+            Some(stripe_customer_id) => Verdict {
+                outcome: Outcome::Done,
+                ledger: None,
+                effects: vec![Effect::StripeLink { customer_id: id, stripe_customer_id }],
+            },
+            None => Outcome::Dead { reason: "shape_incomplete: a customer without id".to_owned() }.into(),
+        },
+        Err(error) if error.is_retryable() => Outcome::Retry { reason: error.to_string() }.into(),
+        Err(error @ StripeError::Unauthorized { .. }) => Outcome::Retry { reason: error.to_string() }.into(),
+        Err(error) => Outcome::Dead { reason: error.to_string() }.into(),
+    })
+}

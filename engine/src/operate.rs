@@ -1,0 +1,68 @@
+//! Asking for an operation: recorded with its job in one transaction, before Stripe hears of it.
+
+use crate::clock::TimeMs;
+use crate::customer::Customer;
+use crate::error::{Error, Result};
+use crate::handler::operation_job;
+use crate::job::Wake;
+use crate::ledger::Refusal;
+use crate::operation::{Operation, Request, State};
+use crate::store::{Db, job, operation};
+
+/// An operation as it stands after it was asked for.
+#[derive(Debug)]
+pub struct Asked {
+    /// The operation: a new one, or the one that the same key asked for before.
+    pub operation: Operation,
+    /// What to wake.
+    pub wakes: Vec<Wake>,
+}
+
+/// Records an operation, or finds the one that the same key asked for before. One that failed begins a
+/// new round with the request as it is now: a refusal is not remembered, so that a customer with
+/// another card can try again. One that waits for the customer is looked at again at once.
+///
+/// # Errors
+/// `KeyReused` if the key was used for another request.
+pub async fn ask(
+    db: &Db,
+    customer: &Customer,
+    request: Request,
+    key: &str,
+    request_hash: &str,
+    now_ms: TimeMs,
+) -> Result<Asked> {
+    let new = Operation::new(&customer.id, request, key.to_owned(), request_hash.to_owned(), now_ms);
+    let tx = db.begin().await?;
+    if operation::operation_insert(&tx, &new).await? {
+        let wakes = job::job_insert_many(&tx, &[operation_job(&new, customer, now_ms)], now_ms).await?;
+        tx.commit().await?;
+        return Ok(Asked { operation: new, wakes });
+    }
+    let Some(known) = operation::operation_find_by_key(&tx, &customer.id, key).await? else {
+        return Err(Error::Corrupt("an operation is neither new nor known".to_owned()));
+    };
+    if known.request_hash != request_hash || known.request.kind() != new.request.kind() {
+        tx.rollback().await?;
+        return Err(Refusal::KeyReused.into());
+    }
+    let asked = match known.state {
+        State::Failed => {
+            let next = known.next_round(new.request, now_ms);
+            if operation::operation_begin_round(&tx, &next).await? {
+                let wakes = job::job_insert_many(&tx, &[operation_job(&next, customer, now_ms)], now_ms).await?;
+                Asked { operation: next, wakes }
+            } else {
+                // Another request with the same key was first: its round is this one's too.
+                Asked { operation: Operation { state: State::Processing, ..known }, wakes: Vec::new() }
+            }
+        }
+        State::RequiresAction => {
+            let wake = job::job_hasten(&tx, &known.job_key(), now_ms).await?;
+            Asked { operation: known, wakes: wake.into_iter().collect() }
+        }
+        State::Processing | State::Succeeded => Asked { operation: known, wakes: Vec::new() },
+    };
+    tx.commit().await?;
+    Ok(asked)
+}

@@ -1,0 +1,115 @@
+//! Rows of `operations`.
+
+use super::{execute, from_json, get, query_all, query_one, to_json};
+use crate::error::{Error, Result};
+use crate::ids::{CustomerId, OperationId};
+use crate::operation::{Operation, State};
+use sea_orm::{ConnectionTrait, QueryResult};
+
+const COLUMNS: &str = "id, customer_id, request, idempotency_key, request_hash, state, round, stripe_id, problem, \
+                       created_at_ms, round_at_ms, updated_at_ms";
+
+fn read(row: &QueryResult) -> Result<Operation> {
+    let state: String = get(row, "state")?;
+    let problem: Option<String> = get(row, "problem")?;
+    Ok(Operation {
+        id: OperationId::trusted(get(row, "id")?),
+        customer_id: CustomerId::trusted(get(row, "customer_id")?),
+        request: from_json(&get::<String>(row, "request")?)?,
+        idempotency_key: get(row, "idempotency_key")?,
+        request_hash: get(row, "request_hash")?,
+        state: State::parse(&state).ok_or_else(|| Error::Corrupt(format!("state {state} of an operation")))?,
+        round: get(row, "round")?,
+        stripe_id: get(row, "stripe_id")?,
+        problem: problem.as_deref().map(from_json).transpose()?,
+        created_at_ms: get(row, "created_at_ms")?,
+        round_at_ms: get(row, "round_at_ms")?,
+        updated_at_ms: get(row, "updated_at_ms")?,
+    })
+}
+
+/// Inserts an operation. False if the customer used its key before.
+pub async fn operation_insert(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
+    let sql = format!(
+        "INSERT INTO operations (kind, {COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13) \
+         ON CONFLICT (customer_id, idempotency_key) DO NOTHING"
+    );
+    let values = [
+        operation.request.kind().into(),
+        operation.id.as_str().into(),
+        operation.customer_id.as_str().into(),
+        to_json(&operation.request)?.into(),
+        operation.idempotency_key.as_str().into(),
+        operation.request_hash.as_str().into(),
+        operation.state.as_str().into(),
+        operation.round.into(),
+        operation.stripe_id.clone().into(),
+        operation.problem.as_ref().map(to_json).transpose()?.into(),
+        operation.created_at_ms.into(),
+        operation.round_at_ms.into(),
+        operation.updated_at_ms.into(),
+    ];
+    Ok(execute(db, &sql, values).await? == 1)
+}
+
+/// One operation, whoever's it is.
+pub async fn operation_find(db: &impl ConnectionTrait, id: &OperationId) -> Result<Option<Operation>> {
+    let sql = format!("SELECT {COLUMNS} FROM operations WHERE id = $1");
+    query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The operation that a customer asked for under a key.
+pub async fn operation_find_by_key(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    key: &str,
+) -> Result<Option<Operation>> {
+    let sql = format!("SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND idempotency_key = $2");
+    query_one(db, &sql, [customer.as_str().into(), key.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// A customer's operations, latest first.
+pub async fn operation_list(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    before: Option<&str>,
+    limit: u64,
+) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3"
+    );
+    let values = [customer.as_str().into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(read).collect()
+}
+
+/// Writes where an operation stands. One that succeeded stays so, and nothing of an earlier round
+/// is written over a later one. False if it was so.
+pub async fn operation_put(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
+    let sql = "UPDATE operations SET request = $2, state = $3, round = $4, stripe_id = $5, problem = $6, \
+               round_at_ms = $7, updated_at_ms = $8 WHERE id = $1 AND state <> 'succeeded' AND round <= $4";
+    let values = [
+        operation.id.as_str().into(),
+        to_json(&operation.request)?.into(),
+        operation.state.as_str().into(),
+        operation.round.into(),
+        operation.stripe_id.clone().into(),
+        operation.problem.as_ref().map(to_json).transpose()?.into(),
+        operation.round_at_ms.into(),
+        operation.updated_at_ms.into(),
+    ];
+    Ok(execute(db, sql, values).await? == 1)
+}
+
+/// Begins the next round of an operation that failed. False if it is not at the round before (any
+/// more): somebody else began it.
+pub async fn operation_begin_round(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
+    let sql = "UPDATE operations SET request = $2, state = 'processing', round = $3, problem = NULL, \
+               round_at_ms = $4, updated_at_ms = $4 WHERE id = $1 AND state = 'failed' AND round = $3 - 1";
+    let values = [
+        operation.id.as_str().into(),
+        to_json(&operation.request)?.into(),
+        operation.round.into(),
+        operation.round_at_ms.into(),
+    ];
+    Ok(execute(db, sql, values).await? == 1)
+}

@@ -1,0 +1,209 @@
+//! What a failed call means for the caller.
+
+use serde_json::Value;
+
+/// The longest text kept of Stripe's own words, in characters.
+const MESSAGE_LEN_MAX: usize = 500;
+
+/// Why a card or another payment method did not pay. Source: Stripe, "Errors" and "Decline codes".
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decline {
+    /// `card_declined`, `expired_card`, `authentication_required` …
+    pub code: String,
+    /// The issuer's reason, `insufficient_funds` …
+    pub decline_code: Option<String>,
+    /// What the network advises: `try_again_later`, `do_not_try_again`, `confirm_card_data`.
+    pub advice_code: Option<String>,
+    /// Stripe's words, made for the person who pays.
+    pub message: String,
+    /// The PaymentIntent that the call made or tried to confirm.
+    pub payment_intent: Value,
+}
+
+/// Why a call failed. The classes are those that callers act on differently.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StripeError {
+    /// The payment method does not pay. Final for this idempotency key.
+    #[error("declined: {}", .0.message)]
+    Declined(Box<Decline>),
+    /// The bank wants to see the customer. Bring it back on session; do not try again.
+    #[error("authentication is required: {}", .0.message)]
+    AuthenticationRequired(Box<Decline>),
+    /// There is no such object.
+    #[error("no such object at Stripe: {message}")]
+    NotFound {
+        /// Stripe's words.
+        message: String,
+    },
+    /// Stripe refuses the request as it is.
+    #[error("stripe refused the request ({code}): {message}")]
+    Invalid {
+        /// Stripe's code.
+        code: String,
+        /// The parameter that is wrong.
+        param: Option<String>,
+        /// Stripe's words.
+        message: String,
+    },
+    /// The idempotency key was used with other parameters: a fault of ours.
+    #[error("an idempotency key was used for another request: {message}")]
+    KeyReused {
+        /// Stripe's words.
+        message: String,
+    },
+    /// The secret key is wrong or may not do this. A person has to act.
+    #[error("stripe does not accept the secret key: {message}")]
+    Unauthorized {
+        /// Stripe's words.
+        message: String,
+    },
+    /// Stripe did nothing, for a reason that passes.
+    #[error("stripe did not take the call: {reason}")]
+    NotDone {
+        /// Why.
+        reason: String,
+    },
+    /// Nobody knows whether Stripe did it. The same key finds that out, for 24 hours.
+    #[error("the outcome is unknown: {reason}")]
+    Unknown {
+        /// Why.
+        reason: String,
+        /// Stripe has stored this failure under the key: the same key will never say anything else.
+        is_stored: bool,
+    },
+}
+
+impl StripeError {
+    /// Whether the same call under the same key may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::NotDone { .. } | Self::Unknown { .. })
+    }
+
+    /// Whether Stripe may have done what was asked.
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+
+    /// The label under which it is counted.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Declined(_) => "declined",
+            Self::AuthenticationRequired(_) => "authentication_required",
+            Self::NotFound { .. } => "not_found",
+            Self::Invalid { .. } => "invalid",
+            Self::KeyReused { .. } => "key_reused",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::NotDone { .. } => "not_done",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Reads an answer that is not a success. `is_replay`: Stripe says that it is stored under the
+    /// key (`Idempotent-Replayed`).
+    ///
+    /// Source: Stripe, "Errors" and "Idempotent requests": 402 is the payment method's fault, 409
+    /// with `idempotency_key_in_use` another use of the key under way, 429 is not stored, 4xx and
+    /// 5xx are.
+    pub fn read(status: u16, body: &[u8], is_replay: bool) -> Self {
+        let Ok(body) = serde_json::from_slice::<Value>(body) else {
+            return match status {
+                429 => Self::NotDone { reason: "too many requests (429)".to_owned() },
+                // Not Stripe itself but something in between, so nothing is stored.
+                _ => Self::Unknown { reason: format!("status {status} without an explanation"), is_stored: false },
+            };
+        };
+        let error = &body["error"];
+        let text = |key: &str| error[key].as_str().map(|text| clean(text));
+        let code = text("code").or_else(|| text("type")).unwrap_or_else(|| format!("status_{status}"));
+        let message = text("message").unwrap_or_else(|| format!("status {status}"));
+        let kind = error["type"].as_str().unwrap_or_default();
+        match status {
+            402 => Self::payment(error, code, message),
+            401 | 403 => Self::Unauthorized { message },
+            404 => Self::NotFound { message },
+            409 | 423 | 429 => Self::NotDone { reason: format!("{code}: {message}") },
+            _ if kind == "idempotency_error" => Self::KeyReused { message },
+            _ if kind == "card_error" => Self::payment(error, code, message),
+            _ if code == "resource_missing" && error["param"] == "id" => Self::NotFound { message },
+            400..=499 => Self::Invalid { code, param: text("param"), message },
+            _ => Self::Unknown { reason: format!("status {status}: {message}"), is_stored: is_replay },
+        }
+    }
+
+    fn payment(error: &Value, code: String, message: String) -> Self {
+        let text = |key: &str| error[key].as_str().map(clean);
+        let is_authentication = code == "authentication_required"
+            || code == "subscription_payment_intent_requires_action"
+            || error["decline_code"] == "authentication_required"
+            || error["payment_intent"]["status"] == "requires_action";
+        let decline = Box::new(Decline {
+            code,
+            decline_code: text("decline_code"),
+            advice_code: text("advice_code"),
+            message,
+            payment_intent: error["payment_intent"].clone(),
+        });
+        if is_authentication { Self::AuthenticationRequired(decline) } else { Self::Declined(decline) }
+    }
+}
+
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MESSAGE_LEN_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(status: u16, error: Value) -> StripeError {
+        StripeError::read(status, json!({ "error": error }).to_string().as_bytes(), false)
+    }
+
+    #[test]
+    fn a_decline_keeps_its_reason_and_its_advice() {
+        let error = read(
+            402,
+            json!({"type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds",
+                   "advice_code": "try_again_later", "message": "Your card has insufficient funds."}),
+        );
+        let StripeError::Declined(decline) = error else { panic!("{error:?}") };
+        assert_eq!(decline.decline_code.as_deref(), Some("insufficient_funds"));
+        assert_eq!(decline.advice_code.as_deref(), Some("try_again_later"));
+    }
+
+    #[test]
+    fn a_wanted_authentication_is_no_decline_and_keeps_the_payment_intent() {
+        let error = read(
+            402,
+            json!({"type": "card_error", "code": "authentication_required", "message": "m",
+                   "payment_intent": {"id": "pi_1", "client_secret": "s"}}),
+        );
+        let StripeError::AuthenticationRequired(decline) = error else { panic!("{error:?}") };
+        assert_eq!(decline.payment_intent["id"], "pi_1");
+    }
+
+    #[test]
+    fn what_stripe_certainly_did_not_do_is_told_from_what_it_may_have_done() {
+        assert!(!read(429, json!({"code": "rate_limit"})).may_have_happened());
+        assert!(!read(409, json!({"code": "idempotency_key_in_use"})).may_have_happened());
+        assert!(read(500, json!({"type": "api_error"})).may_have_happened());
+        assert!(StripeError::read(502, b"<html>bad gateway</html>", false).may_have_happened());
+    }
+
+    #[test]
+    fn a_stored_failure_is_told_from_one_that_a_retry_may_mend() {
+        let body = br#"{"error": {"type": "api_error", "message": "m"}}"#;
+        let stored = StripeError::read(500, body, true);
+        assert!(matches!(stored, StripeError::Unknown { is_stored: true, .. }), "{stored:?}");
+        let first = StripeError::read(500, body, false);
+        assert!(matches!(first, StripeError::Unknown { is_stored: false, .. }), "{first:?}");
+    }
+
+    #[test]
+    fn a_key_used_for_another_request_is_never_retried() {
+        let error = read(400, json!({"type": "idempotency_error", "message": "m"}));
+        assert!(matches!(error, StripeError::KeyReused { .. }));
+        assert!(!error.is_retryable());
+    }
+}

@@ -1,0 +1,287 @@
+//! One call to Stripe: limits before it, tries, metrics after it.
+
+use super::breaker::{Breaker, BreakerOptions};
+use super::error::StripeError;
+use super::retry::{Hints, RetryPolicy};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::metric;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::Value;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use stripe_client_core::{RequestBuilder, StripeMethod};
+use tokio::time::Instant;
+
+/// Connections kept open to Stripe.
+const IDLE_CONNECTIONS_MAX: usize = 32;
+/// The largest answer that is read, in bytes.
+const ANSWER_LEN_MAX: usize = 16 * 1_024 * 1_024;
+
+/// How Stripe is reached.
+#[derive(Clone)]
+pub struct GatewayOptions {
+    /// The secret key.
+    pub secret_key: String,
+    /// [`super::API_BASE`], or where something else stands in for it.
+    pub api_base: String,
+    /// How long one try may take.
+    pub timeout_ms: u64,
+    /// How long a call may take with all its tries.
+    pub total_timeout_ms: u64,
+    /// Calls a second, below Stripe's own limit. Source: Stripe, "Rate limits": 100 in live mode, 25
+    /// in test mode.
+    pub rate_per_s: u32,
+    /// How a call is tried again.
+    pub retry: RetryPolicy,
+    /// When Stripe is left alone.
+    pub breaker: BreakerOptions,
+}
+
+/// What Stripe answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The object.
+    pub body: Value,
+    /// Whether it is the stored answer to an earlier call under the same key.
+    pub is_replay: bool,
+}
+
+/// The way to Stripe. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: reqwest::Client,
+    base: String,
+    options: GatewayOptions,
+    limiter: DefaultDirectRateLimiter,
+    breaker: Mutex<Breaker>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("base", &self.inner.base).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway; connects when it is first used.
+    ///
+    /// # Errors
+    /// `Config` if the key or the address cannot be sent.
+    pub fn new(options: GatewayOptions, clock: Clock) -> Result<Self> {
+        // The one TLS provider of the whole build; whoever was first has set the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let problem = |text: &str| Error::Config(vec![text.to_owned()]);
+        let mut headers = HeaderMap::new();
+        let mut key = HeaderValue::from_str(&format!("Bearer {}", options.secret_key))
+            .map_err(|_| problem("stripe.secret_key (STRIPE_SECRET_KEY) has characters that no key has"))?;
+        key.set_sensitive(true);
+        headers.insert(AUTHORIZATION, key);
+        let version = HeaderValue::from_str(stripe_client_core::VERSION.as_str());
+        headers.insert("Stripe-Version", version.map_err(|_| problem("the version of Stripe's API cannot be sent"))?);
+        let http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("bursar/", env!("CARGO_PKG_VERSION")))
+            .timeout(Duration::from_millis(options.timeout_ms))
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| problem(&format!("the Stripe client cannot be set up: {error}")))?;
+        let base = options.api_base.trim_end_matches('/').to_owned();
+        let rate = NonZeroU32::new(options.rate_per_s).unwrap_or(NonZeroU32::MIN);
+        let limiter = RateLimiter::direct(Quota::per_second(rate));
+        let breaker = Mutex::new(Breaker::default());
+        Ok(Self { inner: Arc::new(Inner { http, base, options, limiter, breaker, clock }) })
+    }
+
+    /// Reads. `call` names the call in metrics.
+    pub(super) async fn get(&self, call: &'static str, request: RequestBuilder) -> Result<Answer, StripeError> {
+        self.call(call, request, None).await
+    }
+
+    /// Changes something, under a key that makes a second time a no-op.
+    pub(super) async fn change(
+        &self,
+        call: &'static str,
+        request: RequestBuilder,
+        key: &str,
+    ) -> Result<Answer, StripeError> {
+        self.call(call, request, Some(key)).await
+    }
+
+    async fn call(
+        &self,
+        call: &'static str,
+        request: RequestBuilder,
+        key: Option<&str>,
+    ) -> Result<Answer, StripeError> {
+        let started = Instant::now();
+        let result = self.tries(&request, key, started).await;
+        let outcome = result.as_ref().map_or_else(StripeError::label, |_| "ok");
+        metrics::counter!(metric::STRIPE_CALLS, "call" => call, "outcome" => outcome).increment(1);
+        metrics::histogram!(metric::STRIPE_SECONDS, "call" => call).record(started.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn tries(
+        &self,
+        request: &RequestBuilder,
+        key: Option<&str>,
+        started: Instant,
+    ) -> Result<Answer, StripeError> {
+        let options = &self.inner.options;
+        let end = started + Duration::from_millis(options.total_timeout_ms);
+        let mut tries = 0;
+        // Once a try may have happened, a later "not done" does not make it undone.
+        let mut doubt: Option<StripeError> = None;
+        loop {
+            let (error, hints) = match self.one_try(request, key, end).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            tries += 1;
+            if error.may_have_happened() {
+                doubt = Some(error.clone());
+            }
+            let wait = options.retry.wait_ms(&error, hints, tries, rand::random()).map(Duration::from_millis);
+            match wait {
+                Some(wait) if Instant::now() + wait < end => tokio::time::sleep(wait).await,
+                _ if matches!(error, StripeError::NotDone { .. }) => return Err(doubt.unwrap_or(error)),
+                _ => return Err(error),
+            }
+        }
+    }
+
+    async fn one_try(
+        &self,
+        request: &RequestBuilder,
+        key: Option<&str>,
+        end: Instant,
+    ) -> Result<Answer, (StripeError, Hints)> {
+        let inner = &self.inner;
+        let not_done = |reason: &str| (StripeError::NotDone { reason: reason.to_owned() }, Hints::default());
+        if !self.breaker(|breaker, options, now_ms| breaker.admits(options, now_ms)) {
+            return Err((
+                StripeError::NotDone { reason: "stripe is left alone after several failures".to_owned() },
+                Hints { should_retry: Some(false), retry_after_ms: None },
+            ));
+        }
+        let waited = Instant::now();
+        if tokio::time::timeout_at(end, inner.limiter.until_ready()).await.is_err() {
+            return Err(not_done("too many calls are waiting for their turn"));
+        }
+        metrics::histogram!(metric::STRIPE_WAIT_SECONDS).record(waited.elapsed().as_secs_f64());
+
+        let result = self.send(request, key).await;
+        self.breaker(|breaker, options, now_ms| match &result {
+            Err((StripeError::Unknown { .. } | StripeError::NotDone { .. }, hints))
+                if hints.retry_after_ms.is_none() =>
+            {
+                breaker.failed(options, now_ms);
+            }
+            _ => breaker.answered(),
+        });
+        result
+    }
+
+    fn breaker<T>(&self, act: impl FnOnce(&mut Breaker, BreakerOptions, i64) -> T) -> T {
+        let mut breaker = self.inner.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = act(&mut breaker, self.inner.options.breaker, self.inner.clock.now_ms());
+        metrics::gauge!(metric::STRIPE_BREAKER_OPEN).set(if breaker.is_open() { 1.0 } else { 0.0 });
+        answer
+    }
+
+    async fn send(&self, request: &RequestBuilder, key: Option<&str>) -> Result<Answer, (StripeError, Hints)> {
+        let response = self.build(request, key).send().await.map_err(|error| {
+            let reason = without_url(error);
+            // Without a connection nothing was sent. Afterwards nobody knows.
+            let class = if reason.is_connect {
+                StripeError::NotDone { reason: reason.text }
+            } else {
+                StripeError::Unknown { reason: reason.text, is_stored: false }
+            };
+            (class, Hints::default())
+        })?;
+        let status = response.status().as_u16();
+        let headers = response.headers();
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let hints = Hints {
+            should_retry: header("stripe-should-retry").and_then(|text| text.parse().ok()),
+            retry_after_ms: header("retry-after")
+                .and_then(|text| text.parse::<u64>().ok())
+                .map(|s| s.saturating_mul(1_000)),
+        };
+        let is_replay = header("idempotent-replayed") == Some("true");
+        let unknown = |reason: String| (StripeError::Unknown { reason, is_stored: false }, hints);
+        if response.content_length().is_some_and(|len| len > ANSWER_LEN_MAX as u64) {
+            return Err(unknown(format!("the answer is larger than {ANSWER_LEN_MAX} bytes")));
+        }
+        let body = response.bytes().await.map_err(|error| unknown(without_url(error).text))?;
+        if !(200..300).contains(&status) {
+            return Err((StripeError::read(status, &body, is_replay), hints));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(body) => Ok(Answer { body, is_replay }),
+            Err(error) => Err(unknown(format!("the answer is not JSON: {error}"))),
+        }
+    }
+
+    fn build(&self, request: &RequestBuilder, key: Option<&str>) -> reqwest::RequestBuilder {
+        let mut url = format!("{}/v1{}", self.inner.base, request.path);
+        if let Some(query) = request.query.as_deref().filter(|query| !query.is_empty()) {
+            url.push('?');
+            url.push_str(query);
+        }
+        let http = &self.inner.http;
+        let mut builder = match request.method {
+            StripeMethod::Get => http.get(url),
+            StripeMethod::Post => http.post(url),
+            StripeMethod::Delete => http.delete(url),
+        };
+        if let Some(body) = &request.body {
+            builder = builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body.clone());
+        }
+        match key {
+            Some(key) => builder.header("Idempotency-Key", key),
+            None => builder,
+        }
+    }
+
+    /// The address that is asked, for the health page.
+    pub fn base(&self) -> &str {
+        &self.inner.base
+    }
+
+    /// Whether Stripe is left alone just now.
+    pub fn is_left_alone(&self) -> bool {
+        self.breaker(|breaker, _, _| breaker.is_open())
+    }
+}
+
+struct Reason {
+    text: String,
+    is_connect: bool,
+}
+
+/// Addresses may carry ids: they do not belong into reasons.
+fn without_url(error: reqwest::Error) -> Reason {
+    let is_connect = error.is_connect() || error.is_builder();
+    let is_timeout = error.is_timeout();
+    let error = error.without_url();
+    let mut text = if is_timeout { "no answer in time".to_owned() } else { error.to_string() };
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    Reason { text, is_connect }
+}

@@ -1,0 +1,254 @@
+//! Payments: PaymentIntents, charges, refunds, disputes, payment methods.
+
+use super::{Metadata, clean, entries, id, metadata_of, stripe_customer_id, word};
+use serde_json::Value;
+
+/// The longest text kept of Stripe's explanation, in characters.
+const MESSAGE_LEN_MAX: usize = 500;
+
+/// What is said of a PaymentIntent. Amounts are minor units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PaymentIntentShape {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its Stripe customer.
+    pub stripe_customer_id: Option<String>,
+    /// Stripe's status: `succeeded`, `requires_payment_method`, `requires_action`, `processing` …
+    pub status: Option<String>,
+    /// What is to be paid.
+    pub amount: Option<i64>,
+    /// What was paid.
+    pub amount_received: Option<i64>,
+    /// ISO currency, in lower case.
+    pub currency: Option<String>,
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// What the customer's browser needs to finish it. A secret of this one payment.
+    pub client_secret: Option<String>,
+    /// Its payment method.
+    pub payment_method_id: Option<String>,
+    /// Its latest charge.
+    pub charge_id: Option<String>,
+    /// Code of the last failure.
+    pub error_code: Option<String>,
+    /// The issuer's reason of the last failure.
+    pub decline_code: Option<String>,
+    /// What the network advises after it.
+    pub advice_code: Option<String>,
+    /// Stripe's words on it.
+    pub error_message: Option<String>,
+}
+
+impl PaymentIntentShape {
+    /// Reads a PaymentIntent in any API version.
+    pub fn read(object: &Value) -> Self {
+        let error = &object["last_payment_error"];
+        let charges = entries(&object["charges"]);
+        Self {
+            id: id(&object["id"]),
+            stripe_customer_id: stripe_customer_id(object),
+            status: word(&object["status"]),
+            amount: object["amount"].as_i64(),
+            amount_received: object["amount_received"].as_i64(),
+            currency: word(&object["currency"]),
+            metadata: metadata_of(object),
+            client_secret: word(&object["client_secret"]),
+            payment_method_id: id(&object["payment_method"]).or_else(|| id(&error["payment_method"])),
+            // `charges` was a list inside before 2022-11-15.
+            charge_id: id(&object["latest_charge"]).or_else(|| charges.first().and_then(|charge| id(&charge["id"]))),
+            error_code: word(&error["code"]),
+            decline_code: word(&error["decline_code"]),
+            advice_code: word(&error["advice_code"]),
+            error_message: error["message"].as_str().map(|text| clean(text, MESSAGE_LEN_MAX)),
+        }
+    }
+
+    /// Whether the bank wants to see the customer before it pays.
+    pub fn wants_authentication(&self) -> bool {
+        self.status.as_deref() == Some("requires_action")
+            || (self.status.as_deref() == Some("requires_payment_method")
+                && [&self.error_code, &self.decline_code]
+                    .into_iter()
+                    .any(|code| code.as_deref() == Some("authentication_required")))
+    }
+}
+
+/// What is said of a charge. Amounts are minor units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChargeShape {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its Stripe customer.
+    pub stripe_customer_id: Option<String>,
+    /// Its PaymentIntent.
+    pub payment_intent_id: Option<String>,
+    /// Its invoice (gone in 2025-03-31.basil).
+    pub invoice_id: Option<String>,
+    /// What was charged.
+    pub amount: Option<i64>,
+    /// ISO currency, in lower case.
+    pub currency: Option<String>,
+    /// What was refunded so far; cumulative.
+    pub amount_refunded: i64,
+    /// Whether it was disputed, ever.
+    pub is_disputed: bool,
+    /// Whether it took the money.
+    pub is_paid: bool,
+    /// Its metadata; Stripe copies the PaymentIntent's.
+    pub metadata: Metadata,
+}
+
+impl ChargeShape {
+    /// Reads a charge in any API version.
+    pub fn read(object: &Value) -> Self {
+        Self {
+            id: id(&object["id"]),
+            stripe_customer_id: stripe_customer_id(object),
+            payment_intent_id: id(&object["payment_intent"]),
+            invoice_id: id(&object["invoice"]),
+            amount: object["amount"].as_i64(),
+            currency: word(&object["currency"]),
+            amount_refunded: object["amount_refunded"].as_i64().unwrap_or(0),
+            is_disputed: object["disputed"] == true || !object["dispute"].is_null(),
+            is_paid: object["paid"] == true || object["status"] == "succeeded",
+            metadata: metadata_of(object),
+        }
+    }
+}
+
+/// What is said of a dispute. Amounts are minor units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DisputeShape {
+    /// Its id.
+    pub id: Option<String>,
+    /// The charge.
+    pub charge_id: Option<String>,
+    /// What is disputed.
+    pub amount: i64,
+    /// Stripe's status: `needs_response`, `under_review`, `won`, `lost`, `warning_…`, `prevented`.
+    pub status: Option<String>,
+    /// What it moved on our balance at Stripe, in all: negative while the money is gone.
+    pub moved: Option<i64>,
+}
+
+impl DisputeShape {
+    /// Reads a dispute in any API version.
+    pub fn read(object: &Value) -> Self {
+        let moved = object["balance_transactions"]
+            .as_array()
+            .map(|rows| rows.iter().filter_map(|row| row["amount"].as_i64()).sum());
+        Self {
+            id: id(&object["id"]),
+            charge_id: id(&object["charge"]),
+            amount: object["amount"].as_i64().unwrap_or(0),
+            status: word(&object["status"]),
+            moved,
+        }
+    }
+
+    /// What of the money is gone. Once the dispute is decided its status tells; until then the
+    /// withdrawal does. Inquiries (`warning_…`) and prevented disputes take no money.
+    /// Source: Stripe, "The Dispute object".
+    pub fn amount_gone(&self) -> i64 {
+        match self.status.as_deref() {
+            Some("lost") => self.amount,
+            Some("needs_response" | "under_review") => match self.moved {
+                Some(moved) if moved >= 0 => 0,
+                _ => self.amount,
+            },
+            _ => 0,
+        }
+    }
+}
+
+/// What is said of a payment method.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PaymentMethodShape {
+    /// Its id.
+    pub id: Option<String>,
+    /// The Stripe customer that it is attached to.
+    pub stripe_customer_id: Option<String>,
+    /// `card`, `sepa_debit` …
+    pub kind: Option<String>,
+    /// A card's brand.
+    pub brand: Option<String>,
+    /// A card's last four digits.
+    pub last4: Option<String>,
+    /// The month in which a card ends, 1 to 12.
+    pub exp_month: Option<i64>,
+    /// The year in which a card ends.
+    pub exp_year: Option<i64>,
+}
+
+impl PaymentMethodShape {
+    /// Reads a payment method in any API version.
+    pub fn read(object: &Value) -> Self {
+        let kind = word(&object["type"]);
+        let details = kind.as_deref().map_or(&Value::Null, |kind| &object[kind]);
+        Self {
+            id: id(&object["id"]),
+            stripe_customer_id: id(&object["customer"]),
+            brand: word(&details["brand"]),
+            last4: word(&details["last4"]),
+            exp_month: details["exp_month"].as_i64(),
+            exp_year: details["exp_year"].as_i64(),
+            kind,
+        }
+    }
+}
+
+/// The rows of a list that Stripe answered.
+pub fn rows(list: &Value) -> &[Value] {
+    entries(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_charge_is_found_in_a_payment_intent_of_any_version() {
+        let new = PaymentIntentShape::read(&json!({"id": "pi_1", "latest_charge": "ch_1"}));
+        let old = PaymentIntentShape::read(&json!({"id": "pi_1", "charges": {"data": [{"id": "ch_1"}]}}));
+        assert_eq!(new.charge_id.as_deref(), Some("ch_1"));
+        assert_eq!(old.charge_id, new.charge_id);
+    }
+
+    #[test]
+    fn an_off_session_payment_that_needs_authentication_is_told_from_a_decline() {
+        let error = |code: &str| {
+            PaymentIntentShape::read(
+                &json!({"status": "requires_payment_method", "last_payment_error": {"code": code}}),
+            )
+        };
+        assert!(error("authentication_required").wants_authentication());
+        assert!(!error("card_declined").wants_authentication());
+    }
+
+    #[test]
+    fn the_money_of_a_dispute_is_gone_while_withdrawn_and_when_lost_and_back_when_won() {
+        let gone = |status: &str, moved: Value| {
+            DisputeShape::read(&json!({"amount": 2900, "status": status, "balance_transactions": moved})).amount_gone()
+        };
+        assert_eq!(gone("needs_response", json!([{"amount": -2900}])), 2_900);
+        assert_eq!(gone("needs_response", json!([])), 0);
+        assert_eq!(gone("under_review", Value::Null), 2_900);
+        assert_eq!(gone("won", json!([{"amount": -2900}, {"amount": 2900}])), 0);
+        assert_eq!(gone("lost", json!([])), 2_900);
+        for status in ["warning_needs_response", "warning_closed", "prevented"] {
+            assert_eq!(gone(status, json!([{"amount": -2900}])), 0, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_card_shows_its_brand_and_its_end() {
+        let read = PaymentMethodShape::read(
+            &json!({"id": "pm_1", "type": "card", "card": {"brand": "visa", "last4": "4242", "exp_month": 1, "exp_year": 2031}}),
+        );
+        assert_eq!(
+            (read.brand.as_deref(), read.last4.as_deref(), read.exp_year),
+            (Some("visa"), Some("4242"), Some(2031))
+        );
+    }
+}
