@@ -4,13 +4,14 @@
 use crate::secrets::Secrets;
 use anyhow::{Context, Result, bail};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
-use bursar_engine::api_key::secret_hash;
+use bursar_engine::api_key::{KeyOwner, secret_hash};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_engine::store::{Db, DbOptions, api_key};
 use bursar_engine::stripe::Gateway;
+use ipnet::IpNet;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use moka::future::Cache;
 use sea_orm::ConnectionTrait;
@@ -44,11 +45,12 @@ pub struct App {
     /// Secrets that were made here.
     pub secrets: Secrets,
     metrics: PrometheusHandle,
-    api_keys: Cache<String, CustomerId>,
+    api_keys: Cache<String, KeyOwner>,
     /// Keys revoked here lately: a look-up that began before must not bring one back.
     api_keys_revoked: Cache<String, ()>,
     admin_token_hash: String,
     webhook_secrets: Vec<String>,
+    trusted_proxies: Vec<IpNet>,
     stopping: AtomicBool,
     /// Keeps a second process out of the folder of a SQLite database.
     _lock: Option<File>,
@@ -86,6 +88,8 @@ impl App {
             .build();
         let admin_token_hash = secret_hash(&config.admin_token);
         let webhook_secrets = config.webhook_secrets();
+        let trusted_proxies = config.http.trusted_proxies();
+        let trusted_proxies = trusted_proxies.map_err(|text| anyhow::anyhow!("{text} is no network of a proxy"))?;
         Ok(Self {
             config,
             db,
@@ -97,6 +101,7 @@ impl App {
             api_keys_revoked,
             admin_token_hash,
             webhook_secrets,
+            trusted_proxies,
             stopping: AtomicBool::new(false),
             _lock: lock,
         })
@@ -107,20 +112,28 @@ impl App {
         if self.api_keys_revoked.contains_key(hash) {
             return Ok(None);
         }
-        if let Some(customer) = self.api_keys.get(hash).await {
-            return Ok(Some(customer));
+        let now_ms = self.clock.now_ms();
+        if let Some(owner) = self.api_keys.get(hash).await {
+            return Ok(owner.is_valid(now_ms).then_some(owner.customer_id));
         }
-        let found = api_key::api_key_owner(self.db.read(), hash).await?;
-        if let Some(customer) = &found {
-            self.api_keys.insert(hash.to_owned(), customer.clone()).await;
+        let found = api_key::api_key_owner(self.db.read(), hash, now_ms).await?;
+        if let Some(owner) = &found {
+            self.api_keys.insert(hash.to_owned(), owner.clone()).await;
         }
-        Ok(found)
+        Ok(found.map(|owner| owner.customer_id))
     }
 
-    /// Forgets a key that was revoked.
-    pub async fn api_key_forget(&self, hash: &str) {
-        self.api_keys_revoked.insert(hash.to_owned(), ()).await;
+    /// Forgets a key that was revoked, or will be soon.
+    pub async fn api_key_forget(&self, hash: &str, is_revoked: bool) {
+        if is_revoked {
+            self.api_keys_revoked.insert(hash.to_owned(), ()).await;
+        }
         self.api_keys.invalidate(hash).await;
+    }
+
+    /// Proxies whose word about where a request comes from is taken.
+    pub fn trusted_proxies(&self) -> &[IpNet] {
+        &self.trusted_proxies
     }
 
     /// Whether a token is the bootstrap admin token. Compares hashes in constant time.

@@ -8,11 +8,13 @@
 //! | [`problem`] | how every error looks over HTTP |
 //! | [`middleware`] | bounds, timeouts and metrics of every request |
 //! | [`auth`] | API keys and admin tokens |
+//! | [`client_ip`] | where a request comes from |
 //! | [`cli`] | the command line |
 
 pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod client_ip;
 pub mod middleware;
 pub mod problem;
 pub mod routes;

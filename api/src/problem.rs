@@ -14,6 +14,8 @@ use poem_openapi::{ApiResponse, Object};
 
 /// Seconds after which a caller is asked to come again.
 const RETRY_AFTER_S: u64 = 1;
+/// The same where an operator has to switch something on again.
+const SWITCHED_OFF_RETRY_AFTER_S: u64 = 60;
 
 /// What went wrong (RFC 9457). `code` is stable; `detail` is for people and may change.
 #[derive(Debug, Clone, Object)]
@@ -96,6 +98,14 @@ macro_rules! api_error {
                 Self::of(Problem::new(status, code, detail))
             }
 
+            /// The same answer with another time after which to come again.
+            #[must_use]
+            fn after(self, seconds: u64) -> Self {
+                match self {
+                    $(Self::$name(problem, _) => Self::$name(problem, Some(seconds)),)*
+                }
+            }
+
             fn of(problem: Problem) -> Self {
                 let status = problem.status;
                 let problem = Json(Box::new(problem));
@@ -129,13 +139,15 @@ api_error! {
     PayloadTooLarge = 413,
     /// The body is not JSON: `unsupported_media_type`.
     UnsupportedMediaType = 415,
-    /// Understood but refused: `idempotency_key_reused`, `capture_exceeds_hold`.
+    /// Understood but refused: `idempotency_key_reused`, `capture_exceeds_hold`, `email_disposable`.
     Unprocessable = 422,
-    /// Too much is waiting for this customer or this server: `busy`. Try again.
+    /// Too much is waiting for this customer or this server: `busy`. Too much was asked for lately:
+    /// `rate_limited`. Try again.
     TooManyRequests = 429,
     /// Our fault: `internal`.
     Internal = 500,
-    /// Cannot be done just now: `unavailable`, `timeout`. Try again with the same idempotency key.
+    /// Cannot be done just now: `unavailable`, `timeout`, `onboarding_disabled`. Try again with the same
+    /// idempotency key.
     Unavailable = 503,
 }
 
@@ -190,6 +202,13 @@ impl From<Error> for ApiError {
             Error::Invalid { code, message } => Self::new(400, code, message.as_str()),
             Error::NotFound(what) => Self::new(404, "not_found", format!("There is no such {what}.")),
             Error::Conflict { code, message } => Self::new(409, code, message.as_str()),
+            Error::NotAccepted { code, message } => Self::new(422, code, message.as_str()),
+            Error::SwitchedOff { code, message } => Self::new(503, code, *message).after(SWITCHED_OFF_RETRY_AFTER_S),
+            Error::RateLimited { retry_after_ms } => {
+                let seconds = retry_after_ms.unsigned_abs().div_ceil(1_000).max(RETRY_AFTER_S);
+                let detail = format!("There were too many such requests lately. Try again in {seconds} s.");
+                Self::new(429, "rate_limited", detail).after(seconds)
+            }
             Error::Busy(_) => Self::new(429, "busy", "Too much is waiting just now. Try again shortly."),
             Error::Timeout(_) => Self::new(
                 503,

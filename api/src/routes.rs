@@ -47,7 +47,14 @@ enum Tag {
 type Apis = (
     (operation::OperationApi, payment_method::PaymentMethodApi, subscription::SubscriptionApi),
     (customer::CustomerApi, usage::UsageApi, hold::HoldApi, api_key::ApiKeyApi, webhook::WebhookApi, health::HealthApi),
-    (admin::AdminCustomerApi, admin::AdminEventApi, admin::AdminJobApi, admin::AdminStreamApi, admin::AdminReplayApi),
+    (
+        admin::AdminCustomerApi,
+        admin::AdminEventApi,
+        admin::AdminJobApi,
+        admin::AdminStreamApi,
+        admin::AdminReplayApi,
+        admin::AdminApiKeyApi,
+    ),
 );
 
 /// The API as a service that knows its own document.
@@ -68,6 +75,7 @@ pub fn service() -> OpenApiService<Apis, ()> {
             admin::AdminJobApi,
             admin::AdminStreamApi,
             admin::AdminReplayApi,
+            admin::AdminApiKeyApi,
         ),
     );
     OpenApiService::new(apis, "Bursar", env!("CARGO_PKG_VERSION")).description(

@@ -1,4 +1,6 @@
-//! API keys: made once, shown once, kept only as a hash.
+//! API keys: made once, shown once, kept only as a hash. [`manage`] makes, rotates and revokes them.
+
+pub mod manage;
 
 use crate::clock::TimeMs;
 use crate::ids::{ApiKeyId, CustomerId};
@@ -9,7 +11,7 @@ use zeroize::Zeroizing;
 pub const PREFIX: &str = "bsk_";
 /// Characters of a raw key kept to recognise it by.
 const HINT_LEN: usize = 8;
-/// The most keys that a customer may have which are not revoked.
+/// The most keys of a customer that may work at one time.
 pub const API_KEYS_MAX: i64 = 20;
 
 /// A key as stored.
@@ -25,8 +27,49 @@ pub struct ApiKey {
     pub hint: String,
     /// When it was made.
     pub created_at_ms: TimeMs,
-    /// When it was revoked.
+    /// When it was revoked; in the future, when it will be: it was rotated, and its successor works.
     pub revoked_at_ms: Option<TimeMs>,
+}
+
+/// A key that was just made, with its secret.
+#[derive(Debug)]
+pub struct NewKey {
+    /// The key itself.
+    pub raw: RawKey,
+    /// What is stored of it.
+    pub key: ApiKey,
+}
+
+impl NewKey {
+    /// Makes one. The name was checked.
+    pub fn generate(customer: &CustomerId, name: String, now_ms: TimeMs) -> Self {
+        let raw = RawKey::generate();
+        let key = ApiKey {
+            id: ApiKeyId::new(),
+            customer_id: customer.clone(),
+            name,
+            hint: raw.hint(),
+            created_at_ms: now_ms,
+            revoked_at_ms: None,
+        };
+        Self { raw, key }
+    }
+}
+
+/// Who a key belongs to, and until when it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyOwner {
+    /// The customer.
+    pub customer_id: CustomerId,
+    /// When it ends, if it was rotated.
+    pub ends_at_ms: Option<TimeMs>,
+}
+
+impl KeyOwner {
+    /// Whether the key works at a time.
+    pub fn is_valid(&self, now_ms: TimeMs) -> bool {
+        self.ends_at_ms.is_none_or(|ends_at_ms| ends_at_ms > now_ms)
+    }
 }
 
 /// A raw key; wiped from memory when dropped, never printed by `Debug`.
@@ -42,6 +85,11 @@ impl RawKey {
     /// The key itself, to be shown once.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// What is stored of it.
+    pub fn hash(&self) -> String {
+        secret_hash(&self.0)
     }
 
     /// First characters, to recognise it by.

@@ -1,6 +1,10 @@
 //! Configuration: defaults, then `bursar.toml`, then the environment. Everything is checked at start
 //! with one message per problem.
 
+mod onboarding;
+
+pub use onboarding::OnboardingConfig;
+
 use crate::error::{Error, Result};
 use crate::job::Backoff;
 use crate::stripe::breaker::BreakerOptions;
@@ -9,8 +13,9 @@ use crate::stripe::{self, GatewayOptions};
 use crate::webhook::ProPrice;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The shortest admin token, in characters: 128 random bits in hexadecimal.
@@ -37,6 +42,8 @@ pub struct Config {
     pub stripe: StripeConfig,
     /// Numbers of the business.
     pub credits: CreditsConfig,
+    /// Who may sign up.
+    pub onboarding: OnboardingConfig,
     /// The database pool.
     pub database: DatabaseConfig,
     /// Customer actors and ledger writers.
@@ -205,6 +212,16 @@ pub struct HttpConfig {
     pub api_key_cache_ms: u64,
     /// How long a stop waits for what is in flight.
     pub drain_timeout_ms: u64,
+    /// Proxies whose `X-Forwarded-For` is believed: addresses, or networks such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<String>,
+}
+
+impl HttpConfig {
+    /// The networks of the trusted proxies; the text that is none of it, if there is one.
+    pub fn trusted_proxies(&self) -> Result<Vec<IpNet>, &str> {
+        let network = |text: &'_ String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        self.trusted_proxies.iter().map(|text| network(text).map_err(|_| text.as_str())).collect()
+    }
 }
 
 impl Default for Config {
@@ -217,6 +234,7 @@ impl Default for Config {
             admin_token: String::new(),
             stripe: StripeConfig::default(),
             credits: CreditsConfig::default(),
+            onboarding: OnboardingConfig::default(),
             database: DatabaseConfig::default(),
             ledger: LedgerConfig::default(),
             jobs: JobsConfig::default(),
@@ -321,6 +339,7 @@ impl Default for HttpConfig {
             requests_max: 2_048,
             api_key_cache_ms: 5_000,
             drain_timeout_ms: 25_000,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -443,6 +462,11 @@ impl Config {
             "amqp.tiers_ms must be ascending and positive",
         );
         need(self.amqp.prefetch > 0, "amqp.prefetch must be at least 1");
+        need(
+            self.http.trusted_proxies().is_ok(),
+            "http.trusted_proxies must be IP addresses or networks such as 10.0.0.0/8",
+        );
+        self.onboarding.check(&mut need);
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems)) }
     }
 

@@ -1,9 +1,8 @@
-//! Customers: who they are, and how one is onboarded.
+//! Customers: who they are.
 
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use email_address::{EmailAddress, Options};
 use serde::{Deserialize, Serialize};
 
 /// The longest name, in characters.
@@ -86,28 +85,6 @@ pub struct Customer {
     pub created_at_ms: TimeMs,
 }
 
-/// A checked e-mail address: as given, and in the form that decides whether two are the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Email {
-    /// As it was given, without surrounding blanks.
-    pub given: String,
-    /// Lower case; what uniqueness goes by.
-    pub normalized: String,
-}
-
-impl Email {
-    /// Checks the syntax (RFC 5321 and 5322 without comments, literals or display names; the domain
-    /// needs at least two labels).
-    pub fn parse(text: &str) -> Result<Self> {
-        let given = text.trim();
-        let options = Options::default().with_required_tld().without_display_text().without_domain_literal();
-        match EmailAddress::parse_with_options(given, options) {
-            Ok(_) => Ok(Self { given: given.to_owned(), normalized: given.to_lowercase() }),
-            Err(error) => Err(Error::invalid("invalid_email", format!("the e-mail address is not valid: {error}"))),
-        }
-    }
-}
-
 /// Checks a name: not blank, not too long, no control characters.
 pub fn check_name(name: &str) -> Result<String> {
     let name = name.trim();
@@ -123,21 +100,6 @@ pub fn check_name(name: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_that_differ_only_in_case_are_the_same() {
-        let one = Email::parse(" Ada@Example.com ").expect("valid");
-        let two = Email::parse("ada@example.com").expect("valid");
-        assert_eq!(one.normalized, two.normalized);
-        assert_eq!(one.given, "Ada@Example.com");
-    }
-
-    #[test]
-    fn text_that_is_no_address_is_refused() {
-        for text in ["", "ada", "ada@", "@example.com", "ada@example", "Ada <ada@example.com>", "a b@example.com"] {
-            assert!(Email::parse(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn blank_long_and_control_names_are_refused() {

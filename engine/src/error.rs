@@ -33,6 +33,28 @@ pub enum Error {
         /// What is in the way, for the caller.
         message: String,
     },
+    /// Understood, and not wrong, but not accepted. The code is stable and documented.
+    #[error("{message}")]
+    NotAccepted {
+        /// Stable code.
+        code: &'static str,
+        /// Why not, for the caller.
+        message: String,
+    },
+    /// The operator has switched it off for now. The code is stable and documented.
+    #[error("{message}")]
+    SwitchedOff {
+        /// Stable code.
+        code: &'static str,
+        /// What is off, for the caller.
+        message: &'static str,
+    },
+    /// More was asked for than a rate limit allows.
+    #[error("the rate limit is reached")]
+    RateLimited {
+        /// When to come again.
+        retry_after_ms: i64,
+    },
     /// A bound is reached; try again shortly.
     #[error("too much work is waiting for {0}")]
     Busy(&'static str),
@@ -80,11 +102,28 @@ impl Error {
         Self::Conflict { code, message: message.into() }
     }
 
+    /// The stable code of an error that is the caller's to deal with, as far as it carries one.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid { code, .. }
+            | Self::Conflict { code, .. }
+            | Self::NotAccepted { code, .. }
+            | Self::SwitchedOff { code, .. } => Some(code),
+            Self::RateLimited { .. } => Some("rate_limited"),
+            _ => None,
+        }
+    }
+
     /// Whether the same call may succeed later without any change.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Busy(_) | Self::Timeout(_) | Self::DatabaseUnavailable(_) | Self::Unavailable(_) | Self::Broker(_)
+            Self::Busy(_)
+                | Self::RateLimited { .. }
+                | Self::Timeout(_)
+                | Self::DatabaseUnavailable(_)
+                | Self::Unavailable(_)
+                | Self::Broker(_)
         )
     }
 

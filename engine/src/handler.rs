@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
 use crate::ledger::Command;
-use crate::store::{Db, job};
+use crate::store::{Db, job, rate_limit};
 use crate::stripe::Gateway;
 use crate::webhook::ProPrice;
 use crate::{effect::Effect, replay};
@@ -24,6 +24,8 @@ use serde::Deserialize;
 
 /// Jobs deleted by one run of the retention.
 const RETENTION_BATCH: u64 = 1_000;
+/// A rate limit is forgotten this long after its last window, so that clocks that differ do no harm.
+const RATE_LIMIT_SLACK_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// What handlers work with.
@@ -87,7 +89,9 @@ async fn retention(deps: &Deps, now_ms: TimeMs) -> Result<Verdict> {
     let tx = deps.db.begin().await?;
     let deleted = job::job_prune(&tx, before_ms, RETENTION_BATCH).await?;
     tx.commit().await?;
-    if deleted == RETENTION_BATCH {
+    let forgotten =
+        rate_limit::rate_limit_prune(deps.db.write(), now_ms - RATE_LIMIT_SLACK_MS, RETENTION_BATCH).await?;
+    if deleted == RETENTION_BATCH || forgotten == RETENTION_BATCH {
         return Ok(Outcome::Snooze { until_ms: now_ms + 100 }.into());
     }
     Ok(Outcome::Done.into())

@@ -6,6 +6,7 @@
 //! | [`job`], [`effect`] | jobs, streams, outcomes and what commits with them, pure |
 //! | [`webhook`] | Stripe's signatures, event shapes and rules, pure |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`pricing`], [`charge`] | the nouns |
+//! | [`email`], [`disposable`], [`rate_limit`] | who may sign up, and how often |
 //! | [`stripe`] | the calls to Stripe |
 //! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
@@ -18,7 +19,9 @@ pub mod charge;
 pub mod clock;
 pub mod config;
 pub mod customer;
+pub mod disposable;
 pub mod effect;
+pub mod email;
 pub mod error;
 pub mod handler;
 pub mod ids;
@@ -31,6 +34,7 @@ pub mod operate;
 pub mod operation;
 pub mod payment_method;
 pub mod pricing;
+pub mod rate_limit;
 pub mod replay;
 pub mod store;
 pub mod stripe;

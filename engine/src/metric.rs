@@ -30,6 +30,8 @@ pub const QUEUE_AGE_SECONDS: &str = "bursar_queue_oldest_age_seconds";
 pub const STREAMS_PAUSED: &str = "bursar_streams_paused";
 /// Customers onboarded by `source`.
 pub const CUSTOMERS_ONBOARDED: &str = "bursar_customers_onboarded_total";
+/// Attempts to sign up that were refused, by `code`.
+pub const SIGNUPS_REFUSED: &str = "bursar_signups_refused_total";
 /// Credits granted by `source`.
 pub const CREDITS_GRANTED: &str = "bursar_credits_granted_total";
 /// Credits spent by `source`.

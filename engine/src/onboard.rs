@@ -1,12 +1,16 @@
-//! Onboarding: customer, API key, account, first credits and audit entry in one transaction.
+//! Onboarding: customer, API key, account, first credits and audit entries in one transaction.
+//! [`gate`] says beforehand who may.
 
-use crate::api_key::{ApiKey, RawKey, secret_hash};
+pub mod gate;
+
+use crate::api_key::{NewKey, RawKey, manage};
 use crate::clock::TimeMs;
-use crate::customer::{Customer, Email, Plan, Source, check_name};
+use crate::customer::{Customer, Plan, Source, check_name};
 use crate::effect::Audit;
+use crate::email::Email;
 use crate::error::{Error, Result};
 use crate::handler::stripe_customer_job;
-use crate::ids::{ApiKeyId, CustomerId};
+use crate::ids::CustomerId;
 use crate::job::Wake;
 use crate::ledger::{Account, Command, GrantKind, Op, decide};
 use crate::store::account::{self, AccountWrite};
@@ -25,7 +29,8 @@ pub struct Onboarded {
     pub wakes: Vec<Wake>,
 }
 
-/// Onboards a customer with its signup credits.
+/// Onboards a customer with its signup credits, which a mailbox gets once ([`Email::mailbox`]): another
+/// address of the same mailbox makes another customer, without them.
 ///
 /// # Errors
 /// `invalid_email`, `invalid_name`; `customer_exists` if the address is taken, in which case nothing
@@ -49,25 +54,17 @@ pub async fn onboard(
         has_payment_method: false,
         created_at_ms: now_ms,
     };
-    let raw = RawKey::generate();
-    let key = ApiKey {
-        id: ApiKeyId::new(),
-        customer_id: new.id.clone(),
-        name: "default".to_owned(),
-        hint: raw.hint(),
-        created_at_ms: now_ms,
-        revoked_at_ms: None,
-    };
+    let NewKey { raw, key } = NewKey::generate(&new.id, "default".to_owned(), now_ms);
 
     let tx = db.begin().await?;
     if !customer::customer_insert(&tx, &new, &email).await? {
         tx.rollback().await?;
         return Err(Error::conflict("customer_exists", "a customer with this e-mail address exists already"));
     }
-    api_key::api_key_insert(&tx, &key, &secret_hash(raw.expose()), None).await?;
+    api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
     account::account_insert(&tx, &new.id, now_ms).await?;
     let mut state = Account::default();
-    if signup_credits > 0 {
+    if signup_credits > 0 && customer::free_credits_insert(&tx, &email.mailbox(), &new.id, now_ms).await? {
         let op = Op::Grant { kind: GrantKind::Promotional, amount: signup_credits, expires_at_ms: None };
         let command = Command::internal(op, "signup", format!("signup:{}", new.id));
         let decision = decide(&state, &command, now_ms)?;
@@ -86,9 +83,11 @@ pub async fn onboard(
         actor: format!("customer:{}", new.id),
         action: "customer.onboard",
         target: new.id.to_string(),
-        details: serde_json::json!({ "source": new.source }).to_string(),
+        details: serde_json::json!({ "source": new.source, "free_credits": state.balance }).to_string(),
     };
     audit::audit_append(&tx, &line, now_ms).await?;
+    audit::audit_append(&tx, &manage::line(&line.actor, &key, "api_key.create", serde_json::Value::Null), now_ms)
+        .await?;
     let wakes = job::job_insert_many(&tx, &[stripe_customer_job(&new.id, "1", now_ms)], now_ms).await?;
     tx.commit().await?;
     Ok(Onboarded { customer: new, account: state, api_key: raw, wakes })

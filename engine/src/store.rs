@@ -14,6 +14,7 @@ pub mod event;
 pub mod job;
 pub mod operation;
 pub mod payment_method;
+pub mod rate_limit;
 pub mod replay;
 mod rows;
 pub mod stream;

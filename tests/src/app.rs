@@ -90,7 +90,8 @@ impl Answer {
     }
 }
 
-/// The configuration of tests: everything is quick, nothing else differs from the defaults.
+/// The configuration of tests: everything is quick, signing up has no limit, nothing else differs from
+/// the defaults.
 pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     let mut config = Config {
         listen: "127.0.0.1:0".to_owned(),
@@ -105,6 +106,8 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     config.jobs.sweep_grace_ms = 1_000;
     config.jobs.lease_ms = 3_000;
     config.http.drain_timeout_ms = 6_000;
+    // All customers of a test sign up from one address.
+    config.onboarding.per_ip_per_minute = 0;
     if backend == Backend::Production {
         let unique = AuditId::new().body().to_owned();
         config.database_url = create_database(&format!("bursar_test_{unique}")).await;

@@ -41,6 +41,14 @@ const SUBSCRIPTIONS: &[Column] = &[
     Column::wrap("past_due_reason").optional(),
     Column::wrap("ended_at").optional(),
 ];
+const KEYS: &[Column] = &[
+    Column::keep("id"),
+    Column::wrap("name"),
+    Column::keep("hint"),
+    Column::wrap("created_at"),
+    Column::wrap("revoked_at"),
+];
+const KEY_KEYS: &[&str] = &["id", "name", "hint", "created_at"];
 const CUSTOMER_KEYS: &[&str] =
     &["id", "email", "name", "plan", "source", "stripe_customer_id", "has_payment_method", "created_at"];
 const TRANSACTION_KEYS: &[&str] = &["id", "kind", "amount", "balance_after", "source", "reference", "created_at"];
@@ -92,6 +100,25 @@ pub enum CustomerCommand {
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
     },
+    /// List a customer's API keys.
+    Keys {
+        /// The customer.
+        id: String,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Make an API key for a customer that has lost all of its own, and show it once.
+    NewKey {
+        /// The customer.
+        id: String,
+        /// What to call it.
+        #[arg(long, value_name = "NAME", default_value = "recovered")]
+        name: String,
+        /// Why; goes into the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
 
 /// Does one of them.
@@ -116,6 +143,19 @@ pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result
         CustomerCommand::Adjust { id, amount, reason, idempotency_key } => {
             let key = idempotency_key.clone().unwrap_or_else(key_new);
             adjust(session, id, &json!({ "amount": amount, "reason": reason }), &key).await
+        }
+        CustomerCommand::Keys { id, paging } => {
+            list::show(session, &admin_path(&["customers", id, "api-keys"])?, &[], paging, KEYS).await
+        }
+        CustomerCommand::NewKey { id, name, reason } => {
+            let body = json!({ "name": name, "reason": reason });
+            let path = admin_path(&["customers", id, "api-keys"])?;
+            let answer = session.client.post_with_key(&path, &body, Some(&key_new())).await?;
+            session.show(&answer, |answer| {
+                let mut listing = Listing::of(view::part(answer, "api_key"), KEY_KEYS);
+                listing.line("key", view::full(&answer["key"]));
+                listing.render(output::width())
+            })
         }
     }
 }

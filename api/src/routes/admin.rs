@@ -1,11 +1,13 @@
 //! Routes for support staff. Every act that changes something is in the audit log.
 
+mod api_key;
 mod customer;
 mod event;
 mod job;
 mod replay;
 mod stream;
 
+pub use api_key::AdminApiKeyApi;
 pub use customer::AdminCustomerApi;
 pub use event::AdminEventApi;
 pub use job::AdminJobApi;

@@ -1,4 +1,4 @@
-//! API keys: list, make, revoke.
+//! API keys: list, make, rotate, revoke.
 
 use super::text::Text;
 use super::{Tag, input};
@@ -6,17 +6,18 @@ use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::problem::ApiError;
 use bursar_engine::Error;
-use bursar_engine::api_key::{API_KEYS_MAX, ApiKey, RawKey, secret_hash};
+use bursar_engine::api_key::manage::{self, Made};
+use bursar_engine::api_key::{ApiKey, NewKey};
 use bursar_engine::clock::rfc3339;
 use bursar_engine::customer::check_name;
-use bursar_engine::effect::Audit;
-use bursar_engine::ids::ApiKeyId;
-use bursar_engine::store::{api_key, audit};
+use bursar_engine::ids::{ApiKeyId, CustomerId};
+use bursar_engine::store::api_key::{self, KeyRequest};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Routes of API keys.
@@ -38,7 +39,7 @@ impl Example for ApiKeyRequest {
 
 /// A key without its secret.
 #[derive(Debug, Object)]
-struct ApiKeyBody {
+pub(super) struct ApiKeyBody {
     /// Its identifier.
     id: String,
     /// What it is called.
@@ -47,7 +48,7 @@ struct ApiKeyBody {
     hint: String,
     /// When it was made.
     created_at: String,
-    /// When it was revoked.
+    /// When it was revoked; in the future, when it will be, because it was rotated.
     revoked_at: Option<String>,
 }
 
@@ -65,16 +66,30 @@ impl From<&ApiKey> for ApiKeyBody {
 
 /// A new key.
 #[derive(Debug, Object)]
-struct NewApiKeyBody {
+pub(super) struct NewApiKeyBody {
     /// The key's record.
     api_key: ApiKeyBody,
     /// The key itself, shown once. Null when a request is repeated: make another key then.
     key: Option<String>,
 }
 
+/// A key to rotate.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct RotateRequest {
+    /// For how long the old key goes on working, in seconds, 0 (the default) to 86400.
+    grace_seconds: Option<i64>,
+}
+
+impl Example for RotateRequest {
+    fn example() -> Self {
+        Self { grace_seconds: Some(3_600) }
+    }
+}
+
 /// A page of keys.
 #[derive(Debug, Object)]
-struct ApiKeyPage {
+pub(super) struct ApiKeyPage {
     /// The rows, oldest first.
     data: Vec<ApiKeyBody>,
     /// Where the next page begins; null on the last.
@@ -82,10 +97,17 @@ struct ApiKeyPage {
 }
 
 #[derive(ApiResponse)]
-enum NewApiKeyResponse {
+pub(super) enum NewApiKeyResponse {
     /// The key is made.
     #[oai(status = 201)]
     Created(Json<NewApiKeyBody>),
+}
+
+impl From<Made> for NewApiKeyResponse {
+    fn from(made: Made) -> Self {
+        let key = made.raw.map(|raw| raw.expose().to_owned());
+        Self::Created(Json(NewApiKeyBody { api_key: ApiKeyBody::from(&made.key), key }))
+    }
 }
 
 #[derive(ApiResponse)]
@@ -108,11 +130,7 @@ impl ApiKeyApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ApiKeyPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let after = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
-        let mut keys = api_key::api_key_list(app.db.read(), &auth.0, &after, limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut keys, limit, |key| key.id.to_string());
-        Ok(Json(ApiKeyPage { data: keys.iter().map(ApiKeyBody::from).collect(), next_cursor }))
+        api_key_page(&app, &auth.0, cursor.0.as_deref(), limit.0).await
     }
 
     /// Make a key
@@ -127,40 +145,48 @@ impl ApiKeyApi {
         body: Json<ApiKeyRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
         let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
-        let raw = RawKey::generate();
+        let hash = input::request_hash("create_api_key", &body.0);
+        let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let now_ms = app.clock.now_ms();
-        let key = ApiKey {
-            id: ApiKeyId::new(),
-            customer_id: auth.0.clone(),
-            name: check_name(&body.0.name.0)?,
-            hint: raw.hint(),
-            created_at_ms: now_ms,
-            revoked_at_ms: None,
-        };
-        let tx = app.db.begin().await?;
-        if let Some(first) = api_key::api_key_find_by_idempotency(&tx, &auth.0, &idempotency_key).await? {
-            if first.name != key.name {
-                return Err(Error::from(bursar_engine::ledger::Refusal::KeyReused).into());
-            }
-            let body = NewApiKeyBody { api_key: ApiKeyBody::from(&first), key: None };
-            return Ok(NewApiKeyResponse::Created(Json(body)));
+        let new = NewKey::generate(&auth.0, check_name(&body.0.name.0)?, now_ms);
+        Ok(manage::make(&app.db, &actor(&auth.0), new, request, Value::Null, now_ms).await?.into())
+    }
+
+    /// Rotate a key
+    ///
+    /// Makes a key of the same name and revokes the old one, at once or after `grace_seconds`. The new
+    /// key is in this answer and nowhere else: if the old one is your only key, give a grace, so that a
+    /// lost answer does not lock you out. Repeating the request shows the record without the key; rotate
+    /// that one then.
+    #[oai(path = "/api/v1/api-keys/:id/rotate", method = "post", operation_id = "rotate_api_key", tag = "Tag::ApiKeys")]
+    async fn rotate(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// The key's identifier.
+        id: Path<String>,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
+        body: Json<RotateRequest>,
+    ) -> Result<NewApiKeyResponse, ApiError> {
+        let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
+        let id = ApiKeyId::parse(&id.0).map_err(|_| Error::NotFound("API key"))?;
+        let hash = input::request_hash(&format!("rotate_api_key {id}"), &body.0);
+        let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
+        let grace_s = body.0.grace_seconds.unwrap_or(0);
+        let now_ms = app.clock.now_ms();
+        let (made, ended) = manage::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await?;
+        if let Some(ended) = ended {
+            app.api_key_forget(&ended.hash, ended.at_ms <= now_ms).await;
         }
-        if api_key::api_key_count_active(&tx, &auth.0).await? >= API_KEYS_MAX {
-            let detail = format!("A customer may have {API_KEYS_MAX} keys. Revoke one first.");
-            return Err(ApiError::new(409, "too_many_api_keys", detail));
-        }
-        if !api_key::api_key_insert(&tx, &key, &secret_hash(raw.expose()), Some(&idempotency_key)).await? {
-            return Err(ApiError::new(409, "concurrent_request", "The same request is under way. Repeat it."));
-        }
-        audit::audit_append(&tx, &line(&key, "api_key.create"), now_ms).await?;
-        tx.commit().await.map_err(Error::from)?;
-        let body = NewApiKeyBody { api_key: ApiKeyBody::from(&key), key: Some(raw.expose().to_owned()) };
-        Ok(NewApiKeyResponse::Created(Json(body)))
+        Ok(made.into())
     }
 
     /// Revoke a key
     ///
-    /// The last key that works cannot be revoked: make another one first.
+    /// The last key that works is not revoked unless `force` says that this is meant: afterwards only
+    /// support can make a new one.
     #[oai(path = "/api/v1/api-keys/:id", method = "delete", operation_id = "revoke_api_key", tag = "Tag::ApiKeys")]
     async fn revoke(
         &self,
@@ -168,36 +194,31 @@ impl ApiKeyApi {
         auth: CustomerAuth,
         /// The key's identifier.
         id: Path<String>,
+        /// Revoke it even if it is the last one that works.
+        force: Query<Option<bool>>,
     ) -> Result<RevokedResponse, ApiError> {
         let id = ApiKeyId::parse(&id.0).map_err(|_| Error::NotFound("API key"))?;
-        let now_ms = app.clock.now_ms();
-        let tx = app.db.begin().await?;
-        let active = api_key::api_key_count_active(&tx, &auth.0).await?;
-        let Some(hash) = api_key::api_key_revoke(&tx, &auth.0, &id, now_ms).await? else {
-            return Err(Error::NotFound("API key").into());
-        };
-        if active <= 1 {
-            let detail = "This is the last key that works. Make another one first.";
-            return Err(ApiError::new(409, "last_api_key", detail));
-        }
-        let line = Audit {
-            actor: format!("customer:{}", auth.0),
-            action: "api_key.revoke",
-            target: auth.0.to_string(),
-            details: serde_json::json!({ "api_key": id.as_str() }).to_string(),
-        };
-        audit::audit_append(&tx, &line, now_ms).await?;
-        tx.commit().await.map_err(Error::from)?;
-        app.api_key_forget(&hash).await;
+        let force = force.0.unwrap_or(false);
+        let ended = manage::revoke(&app.db, &actor(&auth.0), &auth.0, &id, force, app.clock.now_ms()).await?;
+        app.api_key_forget(&ended.hash, true).await;
         Ok(RevokedResponse::Revoked)
     }
 }
 
-fn line(key: &ApiKey, action: &'static str) -> Audit {
-    Audit {
-        actor: format!("customer:{}", key.customer_id),
-        action,
-        target: key.customer_id.to_string(),
-        details: serde_json::json!({ "api_key": key.id.as_str(), "name": key.name }).to_string(),
-    }
+/// A page of a customer's keys.
+pub(super) async fn api_key_page(
+    app: &App,
+    customer: &CustomerId,
+    cursor: Option<&str>,
+    limit: Option<u64>,
+) -> Result<Json<ApiKeyPage>, ApiError> {
+    let limit = input::limit(limit)?;
+    let after = input::cursor(cursor)?.unwrap_or_default();
+    let mut keys = api_key::api_key_list(app.db.read(), customer, &after, limit + 1).await?;
+    let next_cursor = input::next_cursor(&mut keys, limit, |key| key.id.to_string());
+    Ok(Json(ApiKeyPage { data: keys.iter().map(ApiKeyBody::from).collect(), next_cursor }))
+}
+
+fn actor(customer: &CustomerId) -> String {
+    format!("customer:{customer}")
 }

@@ -5,6 +5,7 @@ use super::shapes::CustomerBody;
 use super::text::Text;
 use crate::app::App;
 use crate::auth::CustomerAuth;
+use crate::client_ip::ClientIp;
 use crate::problem::ApiError;
 use bursar_engine::customer::Source;
 use bursar_engine::store::{account, customer};
@@ -86,18 +87,33 @@ impl CustomerApi {
     /// Sign up
     ///
     /// Makes a customer with its first credits and an API key, which is in this answer and nowhere
-    /// else. An address that is known already is answered with 409 `customer_exists`.
+    /// else. An address that is known already is answered with 409 `customer_exists`; one of a mailbox
+    /// that had free credits before (another tag behind `+`) gets a customer without. Signups from one
+    /// IP address are limited (429 `rate_limited`).
     #[oai(path = "/api/v1/customers/onboard", method = "post", operation_id = "onboard", tag = "Tag::Customers")]
-    async fn onboard(&self, app: Data<&Arc<App>>, body: Json<OnboardRequest>) -> Result<OnboardResponse, ApiError> {
+    async fn onboard(
+        &self,
+        app: Data<&Arc<App>>,
+        from: ClientIp,
+        body: Json<OnboardRequest>,
+    ) -> Result<OnboardResponse, ApiError> {
         let Json(OnboardRequest { email, name, source }) = body;
         let source = source.unwrap_or(SourceBody::Direct).into();
-        let signup = app.config.credits.signup;
-        let made = onboard::onboard(&app.db, &email.0, &name.0, source, signup, app.clock.now_ms()).await?;
+        let (signup, now_ms) = (app.config.credits.signup, app.clock.now_ms());
+        let attempt = async {
+            onboard::gate::admit(&app.db, &app.config.onboarding, &email.0, from.0, now_ms).await?;
+            onboard::onboard(&app.db, &email.0, &name.0, source, signup, now_ms).await
+        };
+        let made = attempt.await.inspect_err(|error| {
+            if let Some(code) = error.code() {
+                metrics::counter!(bursar_engine::metric::SIGNUPS_REFUSED, "code" => code).increment(1);
+            }
+        })?;
         app.runtime.dispatcher.announce(made.wakes);
         let source_label = made.customer.source.clone();
         metrics::counter!(bursar_engine::metric::CUSTOMERS_ONBOARDED, "source" => source_label).increment(1);
         metrics::counter!(bursar_engine::metric::CREDITS_GRANTED, "source" => "signup")
-            .increment(signup.unsigned_abs());
+            .increment(made.account.balance.unsigned_abs());
         Ok(OnboardResponse::Created(Json(OnboardBody {
             customer: CustomerBody::new(&made.customer, Some(&made.account)),
             api_key: made.api_key.expose().to_owned(),

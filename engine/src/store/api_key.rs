@@ -1,11 +1,11 @@
 //! Rows of `api_keys`.
 
 use super::{execute, get, query_all, query_one};
-use crate::api_key::ApiKey;
+use crate::api_key::{ApiKey, KeyOwner};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::{ApiKeyId, CustomerId};
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 const COLUMNS: &str = "id, customer_id, name, hint, created_at_ms, revoked_at_ms";
 
@@ -20,24 +20,34 @@ fn read(row: &QueryResult) -> Result<ApiKey> {
     })
 }
 
+/// What a key was asked for with, so that a repeated request is known.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyRequest<'a> {
+    /// The caller's key.
+    pub idempotency_key: &'a str,
+    /// What tells the request from others.
+    pub hash: &'a str,
+}
+
 /// Inserts a key. False if the customer used the idempotency key for one before.
 pub async fn api_key_insert(
     db: &impl ConnectionTrait,
     key: &ApiKey,
     hash: &str,
-    idempotency_key: Option<&str>,
+    request: Option<KeyRequest<'_>>,
 ) -> Result<bool> {
     let rows = execute(
         db,
-        "INSERT INTO api_keys (id, customer_id, name, hash, hint, idempotency_key, created_at_ms) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (customer_id, idempotency_key) DO NOTHING",
+        "INSERT INTO api_keys (id, customer_id, name, hash, hint, idempotency_key, request_hash, created_at_ms) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT (customer_id, idempotency_key) DO NOTHING",
         [
             key.id.as_str().into(),
             key.customer_id.as_str().into(),
             key.name.as_str().into(),
             hash.into(),
             key.hint.as_str().into(),
-            idempotency_key.map(str::to_owned).into(),
+            request.map(|request| request.idempotency_key.to_owned()).into(),
+            request.map(|request| request.hash.to_owned()).into(),
             key.created_at_ms.into(),
         ],
     )
@@ -45,21 +55,33 @@ pub async fn api_key_insert(
     Ok(rows == 1)
 }
 
-/// Whose a key is, by its hash, unless it is revoked.
-pub async fn api_key_owner(db: &impl ConnectionTrait, hash: &str) -> Result<Option<CustomerId>> {
-    let sql = "SELECT customer_id FROM api_keys WHERE hash = $1 AND revoked_at_ms IS NULL";
-    let row = query_one(db, sql, [hash.into()]).await?;
-    row.map(|row| Ok(CustomerId::trusted(get(&row, "customer_id")?))).transpose()
+/// Whose a key is, by its hash, if it works.
+pub async fn api_key_owner(db: &impl ConnectionTrait, hash: &str, now_ms: TimeMs) -> Result<Option<KeyOwner>> {
+    let sql = "SELECT customer_id, revoked_at_ms FROM api_keys \
+               WHERE hash = $1 AND (revoked_at_ms IS NULL OR revoked_at_ms > $2)";
+    let row = query_one(db, sql, [hash.into(), now_ms.into()]).await?;
+    row.map(|row| {
+        let customer_id = CustomerId::trusted(get(&row, "customer_id")?);
+        Ok(KeyOwner { customer_id, ends_at_ms: get(&row, "revoked_at_ms")? })
+    })
+    .transpose()
 }
 
-/// The key that was made under an idempotency key.
+/// One key of a customer.
+pub async fn api_key_find(db: &impl ConnectionTrait, customer: &CustomerId, id: &ApiKeyId) -> Result<Option<ApiKey>> {
+    let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE customer_id = $1 AND id = $2");
+    query_one(db, &sql, [customer.as_str().into(), id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The key that was made under an idempotency key, and the hash of the request.
 pub async fn api_key_find_by_idempotency(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
     idempotency_key: &str,
-) -> Result<Option<ApiKey>> {
-    let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE customer_id = $1 AND idempotency_key = $2");
-    query_one(db, &sql, [customer.as_str().into(), idempotency_key.into()]).await?.map(|row| read(&row)).transpose()
+) -> Result<Option<(ApiKey, Option<String>)>> {
+    let sql = format!("SELECT {COLUMNS}, request_hash FROM api_keys WHERE customer_id = $1 AND idempotency_key = $2");
+    let row = query_one(db, &sql, [customer.as_str().into(), idempotency_key.into()]).await?;
+    row.map(|row| Ok((read(&row)?, get(&row, "request_hash")?))).transpose()
 }
 
 /// A customer's keys, oldest first, below the cursor.
@@ -74,25 +96,48 @@ pub async fn api_key_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// How many keys of a customer are not revoked. The customer's row is locked on Postgres, so that
-/// two revocations at the same moment cannot both see the other's key as the one that stays.
-pub async fn api_key_count_active(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<i64> {
-    if db.get_database_backend() == sea_orm::DbBackend::Postgres {
-        query_one(db, "SELECT id FROM customers WHERE id = $1 FOR UPDATE", [customer.as_str().into()]).await?;
-    }
-    let sql = "SELECT COUNT(*) AS n FROM api_keys WHERE customer_id = $1 AND revoked_at_ms IS NULL";
-    query_one(db, sql, [customer.as_str().into()]).await?.map_or(Ok(0), |row| get(&row, "n"))
+/// Keeps others from making, rotating or revoking keys of a customer until the transaction ends, so
+/// that two revocations at the same moment cannot both see the other's key as the one that stays. False
+/// if there is no such customer. On SQLite there is one writing transaction at a time anyway.
+pub async fn api_key_lock(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<bool> {
+    let lock = match db.get_database_backend() {
+        // Not FOR UPDATE, which entries and jobs of the customer would have to wait for.
+        DbBackend::Postgres => " FOR NO KEY UPDATE",
+        _ => "",
+    };
+    let sql = format!("SELECT id FROM customers WHERE id = $1{lock}");
+    Ok(query_one(db, &sql, [customer.as_str().into()]).await?.is_some())
 }
 
-/// Revokes a key; its hash, if the customer has such a key that was not revoked yet.
+/// How many keys of a customer work, and how many of these for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyCount {
+    /// Those that work now.
+    pub working: i64,
+    /// Those without an end.
+    pub lasting: i64,
+}
+
+/// Counts a customer's keys; under [`api_key_lock`] if something depends on it.
+pub async fn api_key_count(db: &impl ConnectionTrait, customer: &CustomerId, now_ms: TimeMs) -> Result<KeyCount> {
+    let sql = "SELECT COUNT(*) AS working, COUNT(CASE WHEN revoked_at_ms IS NULL THEN 1 END) AS lasting \
+               FROM api_keys WHERE customer_id = $1 AND (revoked_at_ms IS NULL OR revoked_at_ms > $2)";
+    let row = query_one(db, sql, [customer.as_str().into(), now_ms.into()]).await?;
+    row.map_or(Ok(KeyCount { working: 0, lasting: 0 }), |row| {
+        Ok(KeyCount { working: get(&row, "working")?, lasting: get(&row, "lasting")? })
+    })
+}
+
+/// Ends a key at a time, now or later; its hash, if the customer has such a key that works.
 pub async fn api_key_revoke(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
     id: &ApiKeyId,
+    at_ms: TimeMs,
     now_ms: TimeMs,
 ) -> Result<Option<String>> {
-    let sql = "UPDATE api_keys SET revoked_at_ms = $3 \
-               WHERE customer_id = $1 AND id = $2 AND revoked_at_ms IS NULL RETURNING hash";
-    let row = query_one(db, sql, [customer.as_str().into(), id.as_str().into(), now_ms.into()]).await?;
-    row.map(|row| get(&row, "hash")).transpose()
+    let sql = "UPDATE api_keys SET revoked_at_ms = $3 WHERE customer_id = $1 AND id = $2 \
+               AND (revoked_at_ms IS NULL OR revoked_at_ms > $4) RETURNING hash";
+    let values = [customer.as_str().into(), id.as_str().into(), at_ms.into(), now_ms.into()];
+    query_one(db, sql, values).await?.map(|row| get(&row, "hash")).transpose()
 }

@@ -2,7 +2,8 @@
 
 use super::{execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
-use crate::customer::{Customer, Email, Plan};
+use crate::customer::{Customer, Plan};
+use crate::email::Email;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -44,6 +45,18 @@ pub async fn customer_insert(db: &impl ConnectionTrait, customer: &Customer, ema
     )
     .await?;
     Ok(rows == 1)
+}
+
+/// Notes that a mailbox is given the free credits. False if it had them before.
+pub async fn free_credits_insert(
+    db: &impl ConnectionTrait,
+    mailbox: &str,
+    customer: &CustomerId,
+    now_ms: TimeMs,
+) -> Result<bool> {
+    let sql = "INSERT INTO free_credits (mailbox, customer_id, given_at_ms) VALUES ($1,$2,$3) \
+               ON CONFLICT (mailbox) DO NOTHING";
+    Ok(execute(db, sql, [mailbox.into(), customer.as_str().into(), now_ms.into()]).await? == 1)
 }
 
 /// One customer.

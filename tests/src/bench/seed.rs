@@ -60,6 +60,10 @@ pub async fn seed(url: &str, connections_max: u32, customers: u64, with_keys: u6
              'signup:' || {id}, '{detail}', 0 FROM {numbers}"
         ),
     ];
+    statements.push(format!(
+        "INSERT INTO free_credits (mailbox, customer_id, given_at_ms) \
+         SELECT 'c' || n || '@example.com', {id}, 0 FROM {numbers}"
+    ));
     for n in 0..with_keys.min(customers) {
         statements.push(format!(
             "INSERT INTO api_keys (id, customer_id, name, hash, hint, created_at_ms) \

@@ -35,6 +35,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("BURSAR_JOBS__LEASE_MS", "3000"),
     ("BURSAR_JOBS__SWEEP_GRACE_MS", "1000"),
     ("BURSAR_AMQP__TIERS_MS", "[200,1000,5000]"),
+    // All customers sign up from one address.
+    ("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", "0"),
 ];
 
 /// What a run is done to.

@@ -132,7 +132,7 @@ both! {
         let mut what: Vec<&str> = rows.iter().map(|row| row["what"].as_str().unwrap()).collect();
         what.sort_unstable();
         assert_eq!(what, [
-            "audit.customer.adjust", "audit.customer.onboard", "event.invoice.paid",
+            "audit.api_key.create", "audit.customer.adjust", "audit.customer.onboard", "event.invoice.paid",
             "ledger.debit", "ledger.grant", "ledger.grant", "ledger.grant",
         ]);
         let times: Vec<&str> = rows.iter().map(|row| row["at"].as_str().unwrap()).collect();

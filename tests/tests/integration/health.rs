@@ -62,6 +62,9 @@ both! {
         app.spend(&customer, 1, "key").await.expect(200);
         app.spend(&customer, 1, "key").await.expect(200);
         app.spend(&customer, 100, "other").await.expect_problem(402, "insufficient_credits");
+        let nobody = json!({ "email": "nobody", "name": "Nobody" });
+        let refused = app.request("POST", "/api/v1/customers/onboard", &[], Some(&nobody)).await;
+        refused.expect_problem(400, "invalid_email");
         let stripe_customer = format!("cus_{}", unique());
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, Some(&customer.id)));
         app.deliver(&event).await.expect(200);
@@ -99,6 +102,7 @@ both! {
             r#"bursar_webhooks_refused_total{code="signature_missing"} 1"#,
             r#"bursar_webhooks_received_total{source="stripe",type="other"} 1"#,
             r#"bursar_customers_onboarded_total{source="direct"} 1"#,
+            r#"bursar_signups_refused_total{code="invalid_email"} 1"#,
             r#"bursar_credits_granted_total{source="signup"} 5"#,
             r#"bursar_credits_granted_total{source="stripe"} 60"#,
             r#"bursar_credits_spent_total{source="usage"} 1"#,

@@ -1,8 +1,12 @@
 //! Signing up.
 
+mod gate;
+mod limit;
+
 use crate::database::{number, tables_with};
 use crate::snapshot::assert_body;
 use bursar_engine::api_key::secret_hash;
+use bursar_engine::store::audit::audit_list;
 use bursar_tests::app::{Answer, unique};
 use bursar_tests::{TestApp, TestCustomer, both};
 use futures_util::future::join_all;
@@ -76,6 +80,50 @@ both! {
         assert_eq!(number(app, CUSTOMERS, []).await, 1);
         assert_eq!(number(app, "SELECT COUNT(*) FROM api_keys", []).await, 1);
         assert_eq!(number(app, "SELECT COUNT(*) FROM ledger_entries", []).await, 1);
+    }
+
+    async fn a_domain_in_unicode_and_in_ascii_is_the_same_customer(app: &TestApp) {
+        let made = sign_up(app, &person("ada@Bücher.example")).await.expect(201);
+        assert_eq!(made["customer"]["email"], "ada@Bücher.example");
+        sign_up(app, &person("ada@xn--bcher-kva.example")).await.expect_problem(409, "customer_exists");
+    }
+
+    async fn another_tag_of_a_mailbox_is_another_customer_without_free_credits(app: &TestApp) {
+        let first = sign_up(app, &person("ada.l@gmail.com")).await.expect(201);
+        assert_eq!(first["customer"]["credit_balance"], 5);
+        for same in ["ada.l+ci@gmail.com", "adal@gmail.com", "a.d.a.l+x@googlemail.com"] {
+            let made = sign_up(app, &person(same)).await.expect(201);
+            assert_eq!(made["customer"]["credit_balance"], 0, "{same}");
+        }
+        for other in ["ada.m@gmail.com", "ada.l@example.com"] {
+            let made = sign_up(app, &person(other)).await.expect(201);
+            assert_eq!(made["customer"]["credit_balance"], 5, "{other}");
+        }
+        app.verify().await;
+    }
+
+    async fn twenty_tags_of_a_mailbox_at_once_get_the_free_credits_once(app: &TestApp) {
+        let bodies: Vec<Value> = (0..20).map(|n| person(&format!("ada+{n}@example.com"))).collect();
+        let answers = join_all(bodies.iter().map(|body| sign_up(app, body))).await;
+        let balances = answers.into_iter().map(|answer| answer.expect(201)["customer"]["credit_balance"].as_i64());
+        assert_eq!(balances.map(Option::unwrap).sum::<i64>(), 5);
+        app.verify().await;
+    }
+
+    async fn signing_up_leaves_a_line_for_the_customer_and_one_for_its_key(app: &TestApp) {
+        let body = json!({ "email": "ada@example.com", "name": "Ada", "source": "early_access" });
+        let made = sign_up(app, &body).await.expect(201);
+        let id = made["customer"]["id"].as_str().unwrap();
+        let lines = audit_list(app.app.db.read(), id, 10).await.unwrap();
+        let mut seen: Vec<(&str, Value)> =
+            lines.iter().map(|line| (line.action.as_str(), serde_json::from_str(&line.details).unwrap())).collect();
+        seen.sort_unstable_by_key(|(action, _)| *action);
+        assert!(lines.iter().all(|line| line.actor == format!("customer:{id}")));
+        assert_eq!(seen.iter().map(|(action, _)| *action).collect::<Vec<_>>(), ["api_key.create", "customer.onboard"]);
+        assert_eq!(seen[0].1["name"], "default");
+        assert_eq!(seen[1].1, json!({ "source": "early_access", "free_credits": 5 }));
+        let shown = app.admin("GET", &format!("/admin/v1/customers/{id}"), None).await.expect(200);
+        assert_eq!(shown["customer"]["source"], "early_access");
     }
 
     async fn twenty_signups_at_once_with_one_address_make_one_customer(app: &TestApp) {

@@ -116,7 +116,7 @@ struct AdjustedBody {
     replayed: bool,
 }
 
-fn customer_id(text: &str) -> Result<CustomerId, ApiError> {
+pub(super) fn customer_id(text: &str) -> Result<CustomerId, ApiError> {
     CustomerId::parse(text).map_err(|_| Error::NotFound("customer").into())
 }
 

@@ -124,6 +124,14 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         obligation: 3,
+        name: "signup credits are noted under the mailbox that got them",
+        population: "ledger_entries WHERE source = 'signup' AND kind = 'grant'",
+        offenders: "SELECT e.customer_id || ': a grant on signup of which no mailbox is noted' AS what \
+            FROM ledger_entries e LEFT JOIN free_credits f ON f.customer_id = e.customer_id \
+            WHERE e.source = 'signup' AND e.kind = 'grant' AND f.customer_id IS NULL",
+    },
+    Check {
+        obligation: 3,
         name: "no event is stored twice",
         population: EVENTS,
         offenders: "SELECT 'event ' || external_id || ' of ' || source || ' is stored ' || COUNT(*) || ' times' \

@@ -83,6 +83,11 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "UPDATE ledger_entries SET source = 'signup' WHERE reference = 'in_3'",
     ),
     (
+        "signup credits are noted under the mailbox that got them",
+        "a grant on signup of which no mailbox is noted",
+        "DELETE FROM free_credits",
+    ),
+    (
         "every purchased grant names its payment",
         "without a reference",
         "UPDATE ledger_entries SET reference = NULL WHERE reference = 'in_3'",

@@ -120,6 +120,9 @@ async fn customer_operations(checker: &mut Checker<'_>, customer: &TestCustomer)
     }
     checker.call(customer, "get /api/v1/credits/transactions", "", None).await;
     let key = checker.call(customer, "post /api/v1/api-keys", "", Some(json!({ "name": "ci" }))).await;
+    let rotate = "post /api/v1/api-keys/{id}/rotate";
+    let key = checker.call(customer, rotate, &text(&key["api_key"]["id"]), Some(json!({}))).await;
+    checker.call(customer, rotate, &text(&key["api_key"]["id"]), Some(json!({ "grace_seconds": -1 }))).await;
     checker.call(customer, "delete /api/v1/api-keys/{id}", &text(&key["api_key"]["id"]), None).await;
     checker.call(customer, "get /api/v1/api-keys", "", None).await;
 }
@@ -131,6 +134,9 @@ async fn admin_operations(checker: &mut Checker<'_>, customer: &TestCustomer, ev
     checker.admin("get /admin/v1/customers/{id}", &customer.id, None).await;
     checker.admin("get /admin/v1/customers/{id}/transactions", &customer.id, None).await;
     checker.admin("get /admin/v1/customers/{id}/timeline", &customer.id, None).await;
+    let key = json!({ "name": "recovered", "reason": "test" });
+    checker.admin("post /admin/v1/customers/{id}/api-keys", &customer.id, Some(key)).await;
+    checker.admin("get /admin/v1/customers/{id}/api-keys", &customer.id, None).await;
     let reason = json!({ "reason": "test" });
     checker.admin("get /admin/v1/events", "", None).await;
     let seen = checker.admin("get /admin/v1/events/{id}", event, None).await;

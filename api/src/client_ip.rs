@@ -1,0 +1,107 @@
+//! Where a request comes from, for limits by address.
+//!
+//! It is the address of the peer, unless the peer is one of `http.trusted_proxies`. Then it is the last
+//! address in `X-Forwarded-For` that is not itself a trusted proxy's: each proxy appends whom it was
+//! called by, so what stands before that was written by somebody whom nobody vouches for. `Forwarded`
+//! (RFC 7239) and `X-Real-IP` are not read: one header that the proxies are known to set, not three of
+//! which a caller can choose.
+
+use crate::app::App;
+use ipnet::IpNet;
+use poem::web::RemoteAddr;
+use poem::{Addr, FromRequest, Request, RequestBody};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+/// The header that proxies append addresses to.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+/// Addresses of the header that are looked at; nobody has so many proxies of their own.
+const HOPS_MAX: usize = 32;
+
+/// The address of whoever sent the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientIp(pub IpAddr);
+
+impl<'a> FromRequest<'a> for ClientIp {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let RemoteAddr(Addr::SocketAddr(peer)) = request.remote_addr() else {
+            // The server listens on TCP only; whatever else calls is counted as one.
+            return Ok(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        };
+        let values = request.headers().get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let trusted = request.data::<Arc<App>>().map_or(&[][..], |app| app.trusted_proxies());
+        Ok(Self(client_ip(peer.ip(), values, trusted)))
+    }
+}
+
+/// The rule itself; `forwarded_for` are the values of the header in their order.
+fn client_ip<'a>(peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'a str>, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut client = peer.to_canonical();
+    let hops = forwarded_for.rev().flat_map(|value| value.rsplit(','));
+    for hop in hops.take(HOPS_MAX) {
+        if !is_trusted(&client) {
+            break;
+        }
+        // What a trusted proxy did not understand itself tells nothing more: it is the proxy's.
+        let Some(address) = address(hop) else { break };
+        client = address.to_canonical();
+    }
+    client
+}
+
+/// An address, perhaps with a port, as some proxies append it.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(peer: &str, headers: &[&str], trusted: &[&str]) -> String {
+        let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().expect("a network")).collect();
+        client_ip(peer.parse().expect("an address"), headers.iter().copied(), &trusted).to_string()
+    }
+
+    #[test]
+    fn a_header_from_a_peer_that_is_not_trusted_is_ignored() {
+        assert_eq!(seen("203.0.113.7", &["198.51.100.1"], &[]), "203.0.113.7");
+        assert_eq!(seen("203.0.113.7", &["198.51.100.1"], &["10.0.0.0/8"]), "203.0.113.7");
+    }
+
+    #[test]
+    fn behind_trusted_proxies_the_last_address_that_is_not_theirs_counts() {
+        let trusted = ["10.0.0.0/8", "fd00::/8"];
+        assert_eq!(seen("10.0.0.1", &["198.51.100.1"], &trusted), "198.51.100.1");
+        assert_eq!(seen("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.9"], &trusted), "198.51.100.1");
+        assert_eq!(seen("10.0.0.1", &["1.1.1.1", "198.51.100.1,10.0.0.9"], &trusted), "198.51.100.1");
+        assert_eq!(seen("fd00::1", &["2001:db8::7"], &trusted), "2001:db8::7");
+    }
+
+    #[test]
+    fn without_a_usable_header_the_trusted_proxy_itself_counts() {
+        let trusted = ["10.0.0.0/8"];
+        assert_eq!(seen("10.0.0.1", &[], &trusted), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", &["unknown"], &trusted), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", &["198.51.100.1, garbage, 10.0.0.2"], &trusted), "10.0.0.2");
+        assert_eq!(seen("10.0.0.1", &["10.0.0.3, 10.0.0.2"], &trusted), "10.0.0.3");
+    }
+
+    #[test]
+    fn ports_brackets_and_mapped_addresses_are_understood() {
+        let trusted = ["10.0.0.0/8"];
+        assert_eq!(seen("::ffff:10.0.0.1", &["198.51.100.1:4711"], &trusted), "198.51.100.1");
+        assert_eq!(seen("10.0.0.1", &["[2001:db8::7]:443"], &trusted), "2001:db8::7");
+        assert_eq!(seen("10.0.0.1", &["[2001:db8::7]"], &trusted), "2001:db8::7");
+        assert_eq!(seen("10.0.0.1", &["::ffff:198.51.100.1"], &trusted), "198.51.100.1");
+    }
+
+    #[test]
+    fn a_header_without_end_is_looked_at_in_bounds() {
+        let endless = vec!["10.0.0.2"; 10_000].join(",");
+        assert_eq!(seen("10.0.0.1", &["198.51.100.1", &endless], &["10.0.0.0/8"]), "10.0.0.2");
+    }
+}

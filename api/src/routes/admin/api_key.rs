@@ -1,0 +1,97 @@
+//! API keys of customers, for support: a new one when all are lost.
+
+use super::check_reason;
+use super::customer::customer_id;
+use crate::app::App;
+use crate::auth::AdminAuth;
+use crate::problem::ApiError;
+use crate::routes::api_key::{ApiKeyPage, NewApiKeyResponse, api_key_page};
+use crate::routes::text::Text;
+use crate::routes::{Tag, input};
+use bursar_engine::api_key::{NewKey, manage};
+use bursar_engine::customer::check_name;
+use bursar_engine::store::api_key::KeyRequest;
+use poem::web::Data;
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{Object, OpenApi};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Routes of customers' API keys for staff.
+pub struct AdminApiKeyApi;
+
+/// A key to make for a customer.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct AdminApiKeyRequest {
+    /// What to call it, 1 to 200 characters.
+    name: Text,
+    /// Why, in words, for the audit log.
+    reason: Text,
+}
+
+impl Example for AdminApiKeyRequest {
+    fn example() -> Self {
+        Self { name: "recovered".into(), reason: "all keys lost, ticket 4711".into() }
+    }
+}
+
+#[OpenApi]
+impl AdminApiKeyApi {
+    /// A customer's keys
+    #[oai(
+        path = "/admin/v1/customers/:id/api-keys",
+        method = "get",
+        operation_id = "admin_list_api_keys",
+        tag = "Tag::Admin"
+    )]
+    async fn list(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// The customer.
+        id: Path<String>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<ApiKeyPage>, ApiError> {
+        api_key_page(&app, &customer_id(&id.0)?, cursor.0.as_deref(), limit.0).await
+    }
+
+    /// Make a key for a customer
+    ///
+    /// For a customer that has lost all of its keys. Make sure who is asking: the key opens the
+    /// customer's account.
+    #[oai(
+        path = "/admin/v1/customers/:id/api-keys",
+        method = "post",
+        operation_id = "admin_create_api_key",
+        tag = "Tag::Admin"
+    )]
+    async fn create(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// The customer.
+        id: Path<String>,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
+        body: Json<AdminApiKeyRequest>,
+    ) -> Result<NewApiKeyResponse, ApiError> {
+        let id = customer_id(&id.0)?;
+        // Another space of keys than the customer's own.
+        let idempotency_key = format!("admin:{}", input::idempotency_key(&idempotency_key.0)?);
+        let hash = input::request_hash("admin_create_api_key", &body.0);
+        let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
+        let reason = check_reason(&body.0.reason)?;
+        let now_ms = app.clock.now_ms();
+        let new = NewKey::generate(&id, check_name(&body.0.name.0)?, now_ms);
+        let details = json!({ "reason": reason });
+        let made = manage::make(&app.db, &auth.0.actor, new, request, details, now_ms).await?;
+        Ok(NewApiKeyResponse::from(made))
+    }
+}

@@ -1,0 +1,43 @@
+//! Settings of signing up.
+
+use crate::email::domain_normalized;
+use crate::rate_limit;
+use serde::{Deserialize, Serialize};
+
+/// Who may sign up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnboardingConfig {
+    /// Whether anybody may.
+    pub enabled: bool,
+    /// Signups from one address in any 60 seconds, on all nodes together; 0 for no limit.
+    pub per_ip_per_minute: u32,
+    /// Domains that are taken although they, or one that they are part of, count as disposable.
+    pub domains_allowed: Vec<String>,
+    /// Domains that are refused, with all below them.
+    pub domains_denied: Vec<String>,
+}
+
+impl Default for OnboardingConfig {
+    fn default() -> Self {
+        Self { enabled: true, per_ip_per_minute: 10, domains_allowed: Vec::new(), domains_denied: Vec::new() }
+    }
+}
+
+impl OnboardingConfig {
+    /// Says what is wrong.
+    pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
+        need(
+            self.per_ip_per_minute <= rate_limit::LIMIT_MAX,
+            "onboarding.per_ip_per_minute must be at most 1000, or 0 for no limit",
+        );
+        let are_domains = |domains: &[String]| {
+            domains.iter().all(|domain| domain_normalized(domain).is_some_and(|normalized| normalized == *domain))
+        };
+        need(
+            are_domains(&self.domains_allowed) && are_domains(&self.domains_denied),
+            "onboarding: domains_allowed and domains_denied must be domains in lower case and ASCII (xn--…), \
+             such as example.com",
+        );
+    }
+}
