@@ -41,7 +41,14 @@ enum Tag {
 
 type Apis = (
     (customer::CustomerApi, usage::UsageApi, hold::HoldApi, api_key::ApiKeyApi, webhook::WebhookApi, health::HealthApi),
-    (admin::AdminCustomerApi, admin::AdminEventApi, admin::AdminJobApi, admin::AdminStreamApi, admin::AdminReplayApi),
+    (
+        admin::AdminCustomerApi,
+        admin::AdminEventApi,
+        admin::AdminJobApi,
+        admin::AdminStreamApi,
+        admin::AdminReplayApi,
+        admin::AdminMailApi,
+    ),
 );
 
 /// The API as a service that knows its own document.
@@ -61,6 +68,7 @@ pub fn service() -> OpenApiService<Apis, ()> {
             admin::AdminJobApi,
             admin::AdminStreamApi,
             admin::AdminReplayApi,
+            admin::AdminMailApi,
         ),
     );
     OpenApiService::new(apis, "Bursar", env!("CARGO_PKG_VERSION")).description(

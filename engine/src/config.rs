@@ -1,12 +1,14 @@
 //! Configuration: defaults, then `bursar.toml`, then the environment. Everything is checked at start
 //! with one message per problem.
 
+use crate::customer::check_name;
 use crate::error::{Error, Result};
 use crate::job::Backoff;
 use crate::stripe::breaker::BreakerOptions;
 use crate::stripe::retry::RetryPolicy;
 use crate::stripe::{self, GatewayOptions};
 use crate::webhook::ProPrice;
+use crate::{mail, seal};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -33,10 +35,16 @@ pub struct Config {
     /// Bootstrap admin token (`BURSAR_ADMIN_TOKEN`).
     #[serde(skip_serializing)]
     pub admin_token: String,
+    /// Key under which secrets are kept that are still to be mailed, as 64 hexadecimal digits; several
+    /// are separated by commas while rotating (`BURSAR_SECRET_KEY`).
+    #[serde(skip_serializing)]
+    pub secret_key: String,
     /// Stripe.
     pub stripe: StripeConfig,
     /// Numbers of the business.
     pub credits: CreditsConfig,
+    /// Mail.
+    pub mail: MailConfig,
     /// The database pool.
     pub database: DatabaseConfig,
     /// Customer actors and ledger writers.
@@ -89,6 +97,8 @@ pub struct StripeConfig {
 pub struct CreditsConfig {
     /// What one unit of work is called.
     pub unit: String,
+    /// What several are called; if empty, the English plural of `unit`.
+    pub unit_plural: String,
     /// Credits on signup.
     pub signup: i64,
     /// Credits for every paid period of Pro.
@@ -107,6 +117,40 @@ pub struct CreditsConfig {
     pub hold_default_s: i64,
     /// How long a hold may last, in seconds.
     pub hold_max_s: i64,
+}
+
+impl CreditsConfig {
+    /// What several units of work are called.
+    pub fn units(&self) -> String {
+        if !self.unit_plural.is_empty() {
+            return self.unit_plural.clone();
+        }
+        let hisses = ["s", "x", "z", "ch", "sh"].iter().any(|ending| self.unit.ends_with(ending));
+        format!("{}{}", self.unit, if hisses { "es" } else { "s" })
+    }
+}
+
+/// Mail.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MailConfig {
+    /// `smtps://user:password@host` or `smtp://user:password@host:587` (`SMTP_URL`); mail is stored and
+    /// not sent if empty. With `smtp://` a server elsewhere must offer STARTTLS, unless the URL ends in
+    /// `?tls=opportunistic` or `?tls=none`.
+    #[serde(skip_serializing)]
+    pub smtp_url: String,
+    /// Whom mail comes from, such as `Bursar <billing@example.com>`; must be set where mail is sent.
+    pub from: String,
+    /// Where answers go; to `from` if empty.
+    pub reply_to: String,
+    /// What mails call the product.
+    pub product_name: String,
+    /// Where a customer looks after its billing; mails link to it if set.
+    pub billing_url: String,
+    /// How long one command of SMTP may take.
+    pub timeout_ms: u64,
+    /// Most connections to the SMTP server from this process.
+    pub connections_max: usize,
 }
 
 /// The database pool.
@@ -215,8 +259,10 @@ impl Default for Config {
             database_url: String::new(),
             amqp_url: String::new(),
             admin_token: String::new(),
+            secret_key: String::new(),
             stripe: StripeConfig::default(),
             credits: CreditsConfig::default(),
+            mail: MailConfig::default(),
             database: DatabaseConfig::default(),
             ledger: LedgerConfig::default(),
             jobs: JobsConfig::default(),
@@ -249,6 +295,7 @@ impl Default for CreditsConfig {
     fn default() -> Self {
         Self {
             unit: "fix".to_owned(),
+            unit_plural: String::new(),
             signup: 5,
             pro_period: 60,
             payment_method_bonus: 5,
@@ -258,6 +305,20 @@ impl Default for CreditsConfig {
             currency: "usd".to_owned(),
             hold_default_s: 15 * 60,
             hold_max_s: 7 * 24 * 60 * 60,
+        }
+    }
+}
+
+impl Default for MailConfig {
+    fn default() -> Self {
+        Self {
+            smtp_url: String::new(),
+            from: String::new(),
+            reply_to: String::new(),
+            product_name: "Bursar".to_owned(),
+            billing_url: String::new(),
+            timeout_ms: 10_000,
+            connections_max: 4,
         }
     }
 }
@@ -332,6 +393,8 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("DATABASE_URL", "database_url"),
     ("AMQP_URL", "amqp_url"),
     ("BURSAR_ADMIN_TOKEN", "admin_token"),
+    ("BURSAR_SECRET_KEY", "secret_key"),
+    ("SMTP_URL", "mail.smtp_url"),
     ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
     ("STRIPE_API_BASE", "stripe.api_base"),
@@ -418,6 +481,29 @@ impl Config {
         need(
             !self.is_postgres() || !self.admin_token.is_empty(),
             "admin_token (BURSAR_ADMIN_TOKEN) must be set when DATABASE_URL is Postgres",
+        );
+        need(
+            self.secret_key.is_empty() || seal::keys_are_valid(&self.secret_key),
+            "secret_key (BURSAR_SECRET_KEY) must be 64 hexadecimal digits, such as from `openssl rand -hex 32`",
+        );
+        need(
+            !self.is_postgres() || !self.secret_key.is_empty(),
+            "secret_key (BURSAR_SECRET_KEY) must be set when DATABASE_URL is Postgres",
+        );
+        for problem in mail::deliver::problems(&self.mail) {
+            need(false, &problem);
+        }
+        need(
+            [&self.mail.product_name, &self.credits.unit].iter().all(|name| check_name(name).is_ok()),
+            "mail.product_name and credits.unit must have 1 to 200 printable characters",
+        );
+        need(
+            scheme(&self.mail.billing_url, &["https://", "http://"]),
+            "mail.billing_url must begin with https:// or http://",
+        );
+        need(
+            (100..=self.jobs.timeout_ms / 5).contains(&self.mail.timeout_ms) && self.mail.connections_max > 0,
+            "mail.timeout_ms must be from 100 to a fifth of jobs.timeout_ms, and mail.connections_max at least 1",
         );
         need(
             self.credits.signup >= 0 && self.credits.pro_period > 0,

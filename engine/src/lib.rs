@@ -7,10 +7,11 @@
 //! | [`webhook`] | Stripe's signatures, event shapes and rules, pure |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`pricing`] | the nouns |
 //! | [`stripe`] | the calls to Stripe |
+//! | [`mail`] | mail to customers |
 //! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
-//! | [`config`], [`clock`], [`ids`], [`error`], [`metric`] | what everything needs |
+//! | [`config`], [`clock`], [`ids`], [`error`], [`metric`], [`seal`] | what everything needs |
 
 pub mod api_key;
 pub mod broker;
@@ -24,6 +25,7 @@ pub mod ids;
 pub mod intake;
 pub mod job;
 pub mod ledger;
+pub mod mail;
 pub mod metric;
 pub mod onboard;
 pub mod operate;
@@ -31,6 +33,7 @@ pub mod operation;
 pub mod payment_method;
 pub mod pricing;
 pub mod replay;
+pub mod seal;
 pub mod store;
 pub mod stripe;
 pub mod subscription;

@@ -16,6 +16,7 @@ mod m0004_events;
 mod m0005_subscriptions;
 mod m0006_replays;
 mod m0007_operations;
+mod m0010_mail;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_subscriptions::Migration),
             Box::new(m0006_replays::Migration),
             Box::new(m0007_operations::Migration),
+            Box::new(m0010_mail::Migration),
         ]
     }
 }

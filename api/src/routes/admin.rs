@@ -3,12 +3,14 @@
 mod customer;
 mod event;
 mod job;
+mod mail;
 mod replay;
 mod stream;
 
 pub use customer::AdminCustomerApi;
 pub use event::AdminEventApi;
 pub use job::AdminJobApi;
+pub use mail::AdminMailApi;
 pub use replay::AdminReplayApi;
 pub use stream::AdminStreamApi;
 

@@ -92,7 +92,8 @@ impl CustomerApi {
         let Json(OnboardRequest { email, name, source }) = body;
         let source = source.unwrap_or(SourceBody::Direct).into();
         let signup = app.config.credits.signup;
-        let made = onboard::onboard(&app.db, &email.0, &name.0, source, signup, app.clock.now_ms()).await?;
+        let now_ms = app.clock.now_ms();
+        let made = onboard::onboard(&app.db, app.seal(), &email.0, &name.0, source, signup, now_ms).await?;
         app.runtime.dispatcher.announce(made.wakes);
         let source_label = made.customer.source.clone();
         metrics::counter!(bursar_engine::metric::CUSTOMERS_ONBOARDED, "source" => source_label).increment(1);

@@ -19,9 +19,9 @@ pub struct HealthApi;
 /// One dependency.
 #[derive(Debug, Object)]
 struct Dependency {
-    /// `database` or `broker`.
+    /// `database`, `broker` or, where mail is sent, `mail`.
     name: String,
-    /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`.
+    /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `smtp`.
     kind: String,
     /// `up`, `down` or `blocked`.
     state: String,
@@ -94,10 +94,23 @@ impl HealthApi {
     /// How is the server
     ///
     /// Each dependency with its state and latency. Without the broker the server is `degraded`: work
-    /// goes through the database.
+    /// goes through the database. So it is without the SMTP server, if one is configured: mail waits.
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
-        respond(check(&app).await)
+        let mut body = check(&app).await;
+        if let Some(is_up) = app.runtime.handlers.mail.is_up().await {
+            body.dependencies.push(Dependency {
+                name: "mail".to_owned(),
+                kind: "smtp".to_owned(),
+                state: if is_up { "up" } else { "down" }.to_owned(),
+                // It is not asked each time.
+                latency_ms: None,
+            });
+            if !is_up && body.status == "ok" {
+                "degraded".clone_into(&mut body.status);
+            }
+        }
+        respond(body)
     }
 
     /// Is the process alive

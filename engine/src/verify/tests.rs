@@ -15,6 +15,7 @@ use crate::ledger::{Command, GrantKind, Op, decide};
 use crate::migrations::{Migrator, MigratorTrait};
 use crate::onboard::onboard;
 use crate::replay::{self, NewReplay};
+use crate::seal::{SealBox, key_new};
 use crate::store::account::{self, AccountWrite};
 use crate::store::commit::{Unit, UnitResult, commit_units};
 use crate::store::job::JobFilter;
@@ -29,6 +30,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const NODE: &str = "node-1";
 const LEASE_MS: i64 = 30_000;
+
+fn seal() -> SealBox {
+    SealBox::new(&key_new()).unwrap()
+}
 
 /// A directory that goes when the test ends.
 struct Dir(PathBuf);
@@ -109,7 +114,7 @@ async fn healthy_ledgers(db: &Db) {
     let mut customers = Vec::new();
     for name in ["ada", "bob", "eve"] {
         let email = format!("{name}@example.com");
-        customers.push(onboard(db, &email, name, Source::Direct, 5, 100).await.unwrap().customer.id);
+        customers.push(onboard(db, &seal(), &email, name, Source::Direct, 5, 100).await.unwrap().customer.id);
     }
     let [ada, bob, _] = &customers[..] else { unreachable!() };
     let expiring = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: Some(5_000) };
@@ -266,7 +271,7 @@ async fn violations_beyond_the_first_hundred_are_only_counted() {
 async fn a_ledger_longer_than_one_round_is_folded_whole() {
     let dir = Dir::new();
     let db = healthy(&dir.file("long")).await;
-    let customer = onboard(&db, "long@example.com", "long", Source::Direct, 5, 100).await.unwrap();
+    let customer = onboard(&db, &seal(), "long@example.com", "long", Source::Direct, 5, 100).await.unwrap();
     let mut account = customer.account;
     let mut entries = Vec::new();
     let grant = Op::Grant { kind: GrantKind::Adjustment, amount: 1, expires_at_ms: None };
@@ -289,7 +294,8 @@ async fn a_ledger_longer_than_one_round_is_folded_whole() {
 async fn a_database_that_is_being_written_holds() {
     let dir = Dir::new();
     let db = healthy(&dir.file("live")).await;
-    let customer = onboard(&db, "live@example.com", "live", Source::Direct, 100_000, 100).await.unwrap().customer.id;
+    let customer =
+        onboard(&db, &seal(), "live@example.com", "live", Source::Direct, 100_000, 100).await.unwrap().customer.id;
     let done = AtomicBool::new(false);
     let writes = async {
         for at in 0..100 {
