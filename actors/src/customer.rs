@@ -12,7 +12,7 @@ use crate::ledger::Ledger;
 use crate::root::{Child, Slot};
 use actor::Pending;
 use bursar_engine::clock::Clock;
-use bursar_engine::config::LedgerConfig;
+use bursar_engine::config::Config;
 use bursar_engine::effect::Effect;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::job::{JobFinish, Wake};
@@ -61,6 +61,8 @@ pub(crate) struct CustomerDeps {
     pub(crate) loads: Loads,
     pub(crate) queue_max: usize,
     pub(crate) batch_max: usize,
+    /// At this many credits or fewer, the customer is told.
+    pub(crate) warn_at: i64,
 }
 
 /// Sends commands to customers. Cheap to clone.
@@ -72,7 +74,9 @@ pub struct Customers {
 }
 
 impl Customers {
-    pub(crate) fn new(db: &Db, clock: &Clock, ledger: &Ledger, config: &LedgerConfig) -> (Self, [Child; 2]) {
+    pub(crate) fn new(db: &Db, clock: &Clock, ledger: &Ledger, config: &Config) -> (Self, [Child; 2]) {
+        let warn_at = config.credits.warn_at;
+        let config = &config.ledger;
         let slot = Slot::new();
         let (loads, loads_child) = loads(db, config.commands_max);
         let deps = Arc::new(CustomerDeps {
@@ -82,6 +86,7 @@ impl Customers {
             loads,
             queue_max: config.customer_queue_max,
             batch_max: config.batch_max,
+            warn_at,
         });
         let idle = Duration::from_millis(config.idle_ms);
         let active_max = config.customers_active_max;

@@ -13,6 +13,7 @@ use bursar_engine::broker::{Broker, BrokerOptions, Delivered};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::handler::Deps;
+use bursar_engine::mail::Mailer;
 use bursar_engine::store::{Db, stream as stream_rows};
 use bursar_engine::stripe::Gateway;
 use bursar_engine::{Error, Result};
@@ -103,6 +104,7 @@ impl Runtime {
             pro_credits: config.credits.pro_period,
             credits: config.credits.clone(),
             stripe: stripe.clone(),
+            mail: Mailer::new(&config)?,
             livemode: config.stripe.livemode,
             retention_days: config.jobs.retention_days,
         };
@@ -202,7 +204,7 @@ impl Parts {
             ledger_config.batch_max,
             ledger_config.commands_max + config.jobs.workers_max,
         );
-        let (customers, customer_children) = Customers::new(db, clock, &ledger, ledger_config);
+        let (customers, customer_children) = Customers::new(db, clock, &ledger, config);
         let (intake, intake_child) = Intake::new(db, clock, &dispatcher);
         let leases = Leases::default();
         let sweeper = SweeperDeps {

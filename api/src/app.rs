@@ -9,6 +9,7 @@ use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
+use bursar_engine::seal::SealBox;
 use bursar_engine::store::{Db, DbOptions, api_key};
 use bursar_engine::stripe::Gateway;
 use ipnet::IpNet;
@@ -60,7 +61,8 @@ impl App {
     /// Starts the application: lock, database, migrations, actors.
     pub async fn start(mut config: Config, role: Role, clock: Clock) -> Result<Self> {
         let lock = lock_folder(&config)?;
-        if config.admin_token.is_empty() || config.webhook_secrets().is_empty() {
+        if [&config.admin_token, &config.secret_key, &config.stripe.webhook_secrets].iter().any(|text| text.is_empty())
+        {
             std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
         }
         let secrets = Secrets::complete(&mut config)?;
@@ -68,12 +70,7 @@ impl App {
         let db = connect(&config).await?;
         migrate(&db).await?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
-        let mut gateway = config.gateway();
-        if config.is_sandbox() {
-            gateway.secret_key = "sk_test_sandbox".to_owned();
-            gateway.api_base = "http://127.0.0.1:9".to_owned();
-        }
-        let stripe = Gateway::new(gateway, clock.clone())?;
+        let stripe = Gateway::new(config.gateway(), clock.clone())?;
         let options =
             RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
         let runtime = Runtime::start(options).await?;
@@ -144,6 +141,11 @@ impl App {
     /// The secrets under which a webhook may be signed.
     pub fn webhook_secrets(&self) -> &[String] {
         &self.webhook_secrets
+    }
+
+    /// What seals secrets that have to be kept for a while.
+    pub fn seal(&self) -> &SealBox {
+        self.runtime.handlers.mail.seal()
     }
 
     /// Whether the process is on its way out.

@@ -9,7 +9,7 @@
 //! | [`connection`] | which server, which token |
 //! | [`client`], [`error`] | requests, answers and what can go wrong with them |
 //! | [`list`] | lists that come page by page |
-//! | [`customer`], [`event`], [`job`], [`stream`], [`replay`], [`stripe`] | the commands, one noun each |
+//! | [`customer`], [`event`], [`job`], [`mail`], [`stream`], [`replay`], [`stripe`] | the commands, one noun each |
 //! | [`watch`] | follows a replay until it ends |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | what a person sees |
 
@@ -20,6 +20,7 @@ pub mod error;
 pub mod event;
 pub mod job;
 pub mod list;
+pub mod mail;
 pub mod output;
 pub mod progress;
 pub mod replay;
@@ -90,6 +91,9 @@ pub enum Command {
     /// Jobs: everything that is deferred, retried or ordered.
     #[command(subcommand)]
     Jobs(job::JobCommand),
+    /// Mail to customers.
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
     /// Streams: jobs that run one at a time, in order.
     #[command(subcommand)]
     Streams(stream::StreamCommand),
@@ -203,6 +207,9 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Customers(command) => customer::run(&session()?, command).await,
         Command::Events(command) => event::run(&session()?, command).await,
         Command::Jobs(command) => job::run(&session()?, command).await,
+        // A preview needs no server.
+        Command::Mail(mail::MailCommand::Preview(args)) => mail::preview(cli.json, args),
+        Command::Mail(command) => mail::run(&session()?, command).await,
         Command::Streams(command) => stream::run(&session()?, command).await,
         Command::Replays(command) => replay::run(&session()?, command).await,
         Command::Serve(_) | Command::Migrate(_) | Command::Verify(_) | Command::Openapi | Command::Config(_) => {

@@ -133,7 +133,8 @@ api_error! {
     NotFound = 404,
     /// The route has no such method: `method_not_allowed`.
     MethodNotAllowed = 405,
-    /// The state does not allow it: `customer_exists`, `hold_closed`, `last_api_key`, `replay_state` …
+    /// The state does not allow it: `customer_exists`, `hold_closed`, `last_api_key`, `replay_state`,
+    /// `mail_holds_key`, `mail_not_sent` …
     Conflict = 409,
     /// The body is larger than allowed: `body_too_large`.
     PayloadTooLarge = 413,
@@ -190,6 +191,9 @@ impl From<&Operation> for ApiError {
 /// Stripe could not be asked for something that is only read.
 impl From<StripeError> for ApiError {
     fn from(error: StripeError) -> Self {
+        if error == StripeError::NotConfigured {
+            return Self::new(503, "stripe_not_configured", "This server has no Stripe key: it charges nobody.");
+        }
         tracing::warn!(%error, "stripe could not be asked");
         Self::new(503, "stripe_unavailable", "Stripe cannot be asked just now. Try again shortly.")
     }

@@ -54,6 +54,7 @@ type Apis = (
         admin::AdminStreamApi,
         admin::AdminReplayApi,
         admin::AdminApiKeyApi,
+        admin::AdminMailApi,
     ),
 );
 
@@ -76,6 +77,7 @@ pub fn service() -> OpenApiService<Apis, ()> {
             admin::AdminStreamApi,
             admin::AdminReplayApi,
             admin::AdminApiKeyApi,
+            admin::AdminMailApi,
         ),
     );
     OpenApiService::new(apis, "Bursar", env!("CARGO_PKG_VERSION")).description(

@@ -1,5 +1,5 @@
 //! Secrets that are made on the first start where none are configured, so that a laptop needs no
-//! set-up: the admin token, the webhook secret, the demo's API key. They live in `secrets.json` in
+//! set-up: the admin token, the webhook secret, the key of sealed secrets, the demo's API key. They live in `secrets.json` in
 //! the data folder, readable by its owner only.
 
 use anyhow::{Context, Result};
@@ -18,6 +18,8 @@ pub struct Secrets {
     pub admin_token: String,
     /// Secret that webhooks are signed with.
     pub webhook_secret: String,
+    /// Key under which secrets are kept that are still to be mailed.
+    pub secret_key: String,
     /// API key of the demo's customer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub demo_api_key: Option<String>,
@@ -61,6 +63,12 @@ impl Secrets {
                 secrets.webhook_secret = random("whsec_");
             }
             config.stripe.webhook_secrets.clone_from(&secrets.webhook_secret);
+        }
+        if config.secret_key.is_empty() {
+            if secrets.secret_key.is_empty() {
+                secrets.secret_key = bursar_engine::seal::key_new();
+            }
+            config.secret_key.clone_from(&secrets.secret_key);
         }
         if serde_json::to_string(&secrets)? != before {
             secrets.write(&config.data_dir)?;

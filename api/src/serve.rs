@@ -104,7 +104,7 @@ async fn print_demo(running: &Running) -> Result<()> {
         let email = format!("demo-{}@example.com", bursar_engine::ids::AuditId::new().body());
         let now_ms = app.clock.now_ms();
         let signup = app.config.credits.signup;
-        let made = onboard::onboard(&app.db, &email, "Demo", Source::Direct, signup, now_ms).await?;
+        let made = onboard::onboard(&app.db, app.seal(), &email, "Demo", Source::Direct, signup, now_ms).await?;
         app.runtime.dispatcher.announce(made.wakes);
         secrets.demo_api_key = Some(made.api_key.expose().to_owned());
         secrets.write(&app.config.data_dir)?;

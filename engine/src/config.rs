@@ -5,12 +5,14 @@ mod onboarding;
 
 pub use onboarding::OnboardingConfig;
 
+use crate::customer::check_name;
 use crate::error::{Error, Result};
 use crate::job::Backoff;
 use crate::stripe::breaker::BreakerOptions;
 use crate::stripe::retry::RetryPolicy;
 use crate::stripe::{self, GatewayOptions};
 use crate::webhook::ProPrice;
+use crate::{mail, seal};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
@@ -38,12 +40,18 @@ pub struct Config {
     /// Bootstrap admin token (`BURSAR_ADMIN_TOKEN`).
     #[serde(skip_serializing)]
     pub admin_token: String,
+    /// Key under which secrets are kept that are still to be mailed, as 64 hexadecimal digits; several
+    /// are separated by commas while rotating (`BURSAR_SECRET_KEY`).
+    #[serde(skip_serializing)]
+    pub secret_key: String,
     /// Stripe.
     pub stripe: StripeConfig,
     /// Numbers of the business.
     pub credits: CreditsConfig,
     /// Who may sign up.
     pub onboarding: OnboardingConfig,
+    /// Mail.
+    pub mail: MailConfig,
     /// The database pool.
     pub database: DatabaseConfig,
     /// Customer actors and ledger writers.
@@ -63,7 +71,8 @@ pub struct StripeConfig {
     /// Secrets of the webhook endpoint, separated by commas while rotating (`STRIPE_WEBHOOK_SECRET`).
     #[serde(skip_serializing)]
     pub webhook_secrets: String,
-    /// Secret or restricted key (`STRIPE_SECRET_KEY`); the sandbox stands in for Stripe if empty.
+    /// Secret or restricted key (`STRIPE_SECRET_KEY`). Without it nothing is charged and events are
+    /// taken as they come.
     #[serde(skip_serializing)]
     pub secret_key: String,
     /// Where Stripe's API is (`STRIPE_API_BASE`); Stripe's own if empty.
@@ -74,7 +83,8 @@ pub struct StripeConfig {
     pub total_timeout_ms: u64,
     /// Tries of one call, the first included; later ones are the job's.
     pub tries_max: u32,
-    /// Calls a second from this process; if 0, what fits the mode: 80 live, 20 test, 2000 sandbox.
+    /// Calls a second from this process; if 0, what fits: 80 live, 20 test, 2000 where `api_base` is not
+    /// Stripe's.
     /// Stripe's own limits are 100 and 25 for all processes together.
     pub rate_per_s: u32,
     /// How long a request waits for Stripe before it is answered with 202 and settled later.
@@ -96,6 +106,8 @@ pub struct StripeConfig {
 pub struct CreditsConfig {
     /// What one unit of work is called.
     pub unit: String,
+    /// What several are called; if empty, the English plural of `unit`.
+    pub unit_plural: String,
     /// Credits on signup.
     pub signup: i64,
     /// Credits for every paid period of Pro.
@@ -114,6 +126,40 @@ pub struct CreditsConfig {
     pub hold_default_s: i64,
     /// How long a hold may last, in seconds.
     pub hold_max_s: i64,
+}
+
+impl CreditsConfig {
+    /// What several units of work are called.
+    pub fn units(&self) -> String {
+        if !self.unit_plural.is_empty() {
+            return self.unit_plural.clone();
+        }
+        let hisses = ["s", "x", "z", "ch", "sh"].iter().any(|ending| self.unit.ends_with(ending));
+        format!("{}{}", self.unit, if hisses { "es" } else { "s" })
+    }
+}
+
+/// Mail.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MailConfig {
+    /// `smtps://user:password@host` or `smtp://user:password@host:587` (`SMTP_URL`); mail is stored and
+    /// not sent if empty. With `smtp://` a server elsewhere must offer STARTTLS, unless the URL ends in
+    /// `?tls=opportunistic` or `?tls=none`.
+    #[serde(skip_serializing)]
+    pub smtp_url: String,
+    /// Whom mail comes from, such as `Bursar <billing@example.com>`; must be set where mail is sent.
+    pub from: String,
+    /// Where answers go; to `from` if empty.
+    pub reply_to: String,
+    /// What mails call the product.
+    pub product_name: String,
+    /// Where a customer looks after its billing; mails link to it if set.
+    pub billing_url: String,
+    /// How long one command of SMTP may take.
+    pub timeout_ms: u64,
+    /// Most connections to the SMTP server from this process.
+    pub connections_max: usize,
 }
 
 /// The database pool.
@@ -232,9 +278,11 @@ impl Default for Config {
             database_url: String::new(),
             amqp_url: String::new(),
             admin_token: String::new(),
+            secret_key: String::new(),
             stripe: StripeConfig::default(),
             credits: CreditsConfig::default(),
             onboarding: OnboardingConfig::default(),
+            mail: MailConfig::default(),
             database: DatabaseConfig::default(),
             ledger: LedgerConfig::default(),
             jobs: JobsConfig::default(),
@@ -267,6 +315,7 @@ impl Default for CreditsConfig {
     fn default() -> Self {
         Self {
             unit: "fix".to_owned(),
+            unit_plural: String::new(),
             signup: 5,
             pro_period: 60,
             payment_method_bonus: 5,
@@ -276,6 +325,20 @@ impl Default for CreditsConfig {
             currency: "usd".to_owned(),
             hold_default_s: 15 * 60,
             hold_max_s: 7 * 24 * 60 * 60,
+        }
+    }
+}
+
+impl Default for MailConfig {
+    fn default() -> Self {
+        Self {
+            smtp_url: String::new(),
+            from: String::new(),
+            reply_to: String::new(),
+            product_name: "Bursar".to_owned(),
+            billing_url: String::new(),
+            timeout_ms: 10_000,
+            connections_max: 4,
         }
     }
 }
@@ -351,6 +414,8 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("DATABASE_URL", "database_url"),
     ("AMQP_URL", "amqp_url"),
     ("BURSAR_ADMIN_TOKEN", "admin_token"),
+    ("BURSAR_SECRET_KEY", "secret_key"),
+    ("SMTP_URL", "mail.smtp_url"),
     ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
     ("STRIPE_API_BASE", "stripe.api_base"),
@@ -439,6 +504,29 @@ impl Config {
             "admin_token (BURSAR_ADMIN_TOKEN) must be set when DATABASE_URL is Postgres",
         );
         need(
+            self.secret_key.is_empty() || seal::keys_are_valid(&self.secret_key),
+            "secret_key (BURSAR_SECRET_KEY) must be 64 hexadecimal digits, such as from `openssl rand -hex 32`",
+        );
+        need(
+            !self.is_postgres() || !self.secret_key.is_empty(),
+            "secret_key (BURSAR_SECRET_KEY) must be set when DATABASE_URL is Postgres",
+        );
+        for problem in mail::deliver::problems(&self.mail) {
+            need(false, &problem);
+        }
+        need(
+            [&self.mail.product_name, &self.credits.unit].iter().all(|name| check_name(name).is_ok()),
+            "mail.product_name and credits.unit must have 1 to 200 printable characters",
+        );
+        need(
+            scheme(&self.mail.billing_url, &["https://", "http://"]),
+            "mail.billing_url must begin with https:// or http://",
+        );
+        need(
+            (100..=self.jobs.timeout_ms / 5).contains(&self.mail.timeout_ms) && self.mail.connections_max > 0,
+            "mail.timeout_ms must be from 100 to a fifth of jobs.timeout_ms, and mail.connections_max at least 1",
+        );
+        need(
             self.credits.signup >= 0 && self.credits.pro_period > 0,
             "credits: signup and pro_period must not be negative",
         );
@@ -498,12 +586,17 @@ impl Config {
         secrets.filter(|secret| !secret.is_empty()).map(str::to_owned).collect()
     }
 
-    /// Whether the sandbox stands in for Stripe.
-    pub fn is_sandbox(&self) -> bool {
-        self.stripe.secret_key.trim().is_empty()
+    /// Whether there is a key to ask Stripe with.
+    pub fn has_stripe(&self) -> bool {
+        !self.stripe.secret_key.trim().is_empty()
     }
 
-    /// How Stripe is reached. Without a key of its own the caller gives the sandbox's.
+    /// Whether no money can move: there is no key to ask Stripe with. People are told so.
+    pub fn is_sandbox(&self) -> bool {
+        !self.has_stripe()
+    }
+
+    /// How Stripe is reached.
     pub fn gateway(&self) -> GatewayOptions {
         let stripe = &self.stripe;
         let elsewhere = !stripe.api_base.is_empty() && stripe.api_base != stripe::API_BASE;

@@ -4,6 +4,7 @@ use crate::customer::Plan;
 use crate::ids::{CustomerId, JobId, ReplayId};
 use crate::intake::Delivery;
 use crate::job::NewJob;
+use crate::mail::Mail;
 use crate::operation::Operation;
 use crate::payment_method::PaymentMethod;
 use crate::subscription::Subscription;
@@ -63,6 +64,15 @@ pub enum Effect {
         /// Why.
         reason: &'static str,
     },
+    /// A job's arguments are others from now on: a secret in them is not needed any more.
+    JobArgs {
+        /// The job.
+        job_id: JobId,
+        /// Its arguments as JSON.
+        args: String,
+    },
+    /// A mail was sent, or is stored.
+    MailPut(Box<Mail>),
     /// An ended job runs again.
     JobRequeue {
         /// The job.

@@ -1,6 +1,7 @@
 //! Handlers: what each kind of job does. A handler reads, decides and gives a verdict; whatever it
 //! wants changed commits together with the end of its attempt.
 
+mod mail;
 mod operation;
 mod stripe;
 mod stripe_customer;
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
 use crate::ledger::Command;
+use crate::mail::Mailer;
 use crate::store::{Db, job, rate_limit};
 use crate::stripe::Gateway;
 use crate::webhook::ProPrice;
@@ -43,6 +45,8 @@ pub struct Deps {
     pub credits: CreditsConfig,
     /// The way to Stripe.
     pub stripe: Gateway,
+    /// What mail is made and sent with.
+    pub mail: Mailer,
     /// Whether events of live mode are expected.
     pub livemode: bool,
     /// How long ended jobs are kept.
@@ -79,6 +83,7 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
             let id = ReplayId::trusted(args::<ReplayArgs>(claimed)?.replay);
             Box::pin(replay::run(deps, &id, now_ms)).await
         }
+        Some(JobKind::MailSend) => Box::pin(mail::run(deps, claimed, now_ms)).await,
         Some(JobKind::Retention) => retention(deps, now_ms).await,
         None => Ok(Outcome::Dead { reason: format!("this version knows no job of kind {}", claimed.job.kind) }.into()),
     }

@@ -108,6 +108,11 @@ id!(
     "op"
 );
 id!(
+    /// A mail.
+    MailId,
+    "mal"
+);
+id!(
     /// A row of the audit log.
     AuditId,
     "aud"

@@ -8,10 +8,11 @@
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`pricing`], [`charge`] | the nouns |
 //! | [`email`], [`disposable`], [`rate_limit`] | who may sign up, and how often |
 //! | [`stripe`] | the calls to Stripe |
+//! | [`mail`] | mail to customers |
 //! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
-//! | [`config`], [`clock`], [`ids`], [`error`], [`metric`] | what everything needs |
+//! | [`config`], [`clock`], [`ids`], [`error`], [`metric`], [`seal`] | what everything needs |
 
 pub mod api_key;
 pub mod broker;
@@ -28,6 +29,7 @@ pub mod ids;
 pub mod intake;
 pub mod job;
 pub mod ledger;
+pub mod mail;
 pub mod metric;
 pub mod onboard;
 pub mod operate;
@@ -36,6 +38,7 @@ pub mod payment_method;
 pub mod pricing;
 pub mod rate_limit;
 pub mod replay;
+pub mod seal;
 pub mod store;
 pub mod stripe;
 pub mod subscription;

@@ -13,6 +13,8 @@ use crate::handler::stripe_customer_job;
 use crate::ids::CustomerId;
 use crate::job::Wake;
 use crate::ledger::{Account, Command, GrantKind, Op, decide};
+use crate::mail;
+use crate::seal::SealBox;
 use crate::store::account::{self, AccountWrite};
 use crate::store::{Db, api_key, audit, customer, job};
 
@@ -37,6 +39,7 @@ pub struct Onboarded {
 /// changes.
 pub async fn onboard(
     db: &Db,
+    seal: &SealBox,
     email: &str,
     name: &str,
     source: Source,
@@ -88,7 +91,9 @@ pub async fn onboard(
     audit::audit_append(&tx, &line, now_ms).await?;
     audit::audit_append(&tx, &manage::line(&line.actor, &key, "api_key.create", serde_json::Value::Null), now_ms)
         .await?;
-    let wakes = job::job_insert_many(&tx, &[stripe_customer_job(&new.id, "1", now_ms)], now_ms).await?;
+    let mut jobs = vec![stripe_customer_job(&new.id, "1", now_ms)];
+    jobs.extend(mail::jobs_on_signup(&new.id, seal.seal(raw.expose(), new.id.as_str())?, now_ms));
+    let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
     tx.commit().await?;
     Ok(Onboarded { customer: new, account: state, api_key: raw, wakes })
 }

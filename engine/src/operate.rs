@@ -3,7 +3,7 @@
 use crate::clock::TimeMs;
 use crate::customer::Customer;
 use crate::error::{Error, Result};
-use crate::handler::operation_job;
+use crate::handler::{operation_job, stripe_customer_job};
 use crate::job::Wake;
 use crate::ledger::Refusal;
 use crate::operation::{Operation, Request, State};
@@ -35,7 +35,12 @@ pub async fn ask(
     let new = Operation::new(&customer.id, request, key.to_owned(), request_hash.to_owned(), now_ms);
     let tx = db.begin().await?;
     if operation::operation_insert(&tx, &new).await? {
-        let wakes = job::job_insert_many(&tx, &[operation_job(&new, customer, now_ms)], now_ms).await?;
+        let mut jobs = vec![operation_job(&new, customer, now_ms)];
+        if customer.stripe_customer_id.is_none() {
+            // The job made on signup has given up, if there was no key then: this one is the operation's.
+            jobs.push(stripe_customer_job(&customer.id, new.id.as_str(), now_ms));
+        }
+        let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
         tx.commit().await?;
         return Ok(Asked { operation: new, wakes });
     }

@@ -12,6 +12,7 @@ pub mod customer;
 mod db;
 pub mod event;
 pub mod job;
+pub mod mail;
 pub mod operation;
 pub mod payment_method;
 pub mod rate_limit;

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 /// The admin token of every application under test.
 pub const ADMIN_TOKEN: &str = "bat_0123456789abcdef0123456789abcdef";
+/// The key under which every application under test seals secrets.
+pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 /// The secrets of every application under test: the second is the one being rotated out.
 pub const WEBHOOK_SECRETS: [&str; 2] = ["whsec_new", "whsec_old"];
 
@@ -97,6 +99,7 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
         listen: "127.0.0.1:0".to_owned(),
         data_dir: folder.path().to_path_buf(),
         admin_token: ADMIN_TOKEN.to_owned(),
+        secret_key: SECRET_KEY.to_owned(),
         ..Config::default()
     };
     config.stripe.webhook_secrets = WEBHOOK_SECRETS.join(",");

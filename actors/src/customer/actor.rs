@@ -7,7 +7,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::{Account, Decision, Entry, EntryKind, Op, Refusal, decide};
 use bursar_engine::store::account::{self, AccountWrite};
 use bursar_engine::store::commit::{Unit, UnitResult};
-use bursar_engine::{Error, Result, metric};
+use bursar_engine::{Error, Result, mail, metric};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -245,6 +245,8 @@ impl CustomerState {
                     unit.finishes.extend(pending.request.finish.clone());
                     unit.effects.extend(pending.request.effects.iter().cloned());
                     if let Some(own) = new.last().cloned() {
+                        let warn_at = self.deps.warn_at;
+                        unit.effects.extend(mail::low_credit_job(&self.id, &account, &own, warn_at, now_ms));
                         decided.push((pending, own));
                     }
                     entries.extend(new);

@@ -180,7 +180,7 @@ async fn adjust(session: &Session, id: &str, body: &Value, key: &str) -> anyhow:
 }
 
 /// A key that nobody has used: the time, and 64 random bits (std seeds its hashers at random).
-fn key_new() -> String {
+pub(super) fn key_new() -> String {
     format!("cli-{:x}-{:016x}", Clock::System.now_ms(), RandomState::new().hash_one(std::process::id()))
 }
 

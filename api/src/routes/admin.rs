@@ -4,6 +4,7 @@ mod api_key;
 mod customer;
 mod event;
 mod job;
+mod mail;
 mod replay;
 mod stream;
 
@@ -11,6 +12,7 @@ pub use api_key::AdminApiKeyApi;
 pub use customer::AdminCustomerApi;
 pub use event::AdminEventApi;
 pub use job::AdminJobApi;
+pub use mail::AdminMailApi;
 pub use replay::AdminReplayApi;
 pub use stream::AdminStreamApi;
 

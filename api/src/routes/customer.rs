@@ -102,7 +102,7 @@ impl CustomerApi {
         let (signup, now_ms) = (app.config.credits.signup, app.clock.now_ms());
         let attempt = async {
             onboard::gate::admit(&app.db, &app.config.onboarding, &email.0, from.0, now_ms).await?;
-            onboard::onboard(&app.db, &email.0, &name.0, source, signup, now_ms).await
+            onboard::onboard(&app.db, app.seal(), &email.0, &name.0, source, signup, now_ms).await
         };
         let made = attempt.await.inspect_err(|error| {
             if let Some(code) = error.code() {

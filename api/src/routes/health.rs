@@ -19,17 +19,15 @@ pub struct HealthApi;
 /// One dependency.
 #[derive(Debug, Object)]
 struct Dependency {
-    /// `database`, `broker` or `stripe`.
+    /// `database`, `broker`, `stripe` or, where mail is sent, `mail`.
     name: String,
-    /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `live`, `test`, `SANDBOX`.
+    /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `live`, `test`, `not configured`,
+    /// `smtp`.
     kind: String,
     /// `up`, `down` or `blocked`.
     state: String,
     /// How long it took to answer, in milliseconds.
     latency_ms: Option<f64>,
-    /// Of the sandbox: its address.
-    #[oai(skip_serializing_if_is_none)]
-    address: Option<String>,
 }
 
 /// How the server is.
@@ -62,7 +60,6 @@ async fn check(app: &App) -> HealthBody {
         kind: if app.db.is_postgres() { "postgres" } else { "sqlite" }.to_owned(),
         state: if database_up { "up" } else { "down" }.to_owned(),
         latency_ms,
-        address: None,
     };
     let broker_health = app.runtime.broker.as_ref().map(|broker| broker.health());
     let broker = Dependency {
@@ -76,21 +73,19 @@ async fn check(app: &App) -> HealthBody {
         .to_owned(),
         // The session watches the connection all the time; asking would say nothing new.
         latency_ms: None,
-        address: None,
     };
     let gateway = &app.runtime.handlers.stripe;
     let stripe = Dependency {
         name: "stripe".to_owned(),
-        kind: match (app.config.is_sandbox(), app.config.stripe.livemode) {
-            (true, _) => "SANDBOX",
-            (false, true) => "live",
-            (false, false) => "test",
+        kind: match (app.config.has_stripe(), app.config.stripe.livemode) {
+            (false, _) => "not configured",
+            (true, true) => "live",
+            (true, false) => "test",
         }
         .to_owned(),
         state: if gateway.is_left_alone() { "down" } else { "up" }.to_owned(),
         // What calls found lately; asking each time would spend the rate limit.
         latency_ms: None,
-        address: app.config.is_sandbox().then(|| gateway.base().to_owned()),
     };
     let status = match (database_up, broker.state.as_str(), stripe.state.as_str()) {
         (false, ..) => "down",
@@ -113,10 +108,24 @@ impl HealthApi {
     /// How is the server
     ///
     /// Each dependency with its state and latency. Without the broker the server is `degraded`: work
-    /// goes through the database. So it is while Stripe does not answer: what needs it is settled later.
+    /// goes through the database. So it is while Stripe does not answer, and without the SMTP server if one
+    /// is configured: what needs them is done later.
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
-        respond(check(&app).await)
+        let mut body = check(&app).await;
+        if let Some(is_up) = app.runtime.handlers.mail.is_up().await {
+            body.dependencies.push(Dependency {
+                name: "mail".to_owned(),
+                kind: "smtp".to_owned(),
+                state: if is_up { "up" } else { "down" }.to_owned(),
+                // It is not asked each time.
+                latency_ms: None,
+            });
+            if !is_up && body.status == "ok" {
+                "degraded".clone_into(&mut body.status);
+            }
+        }
+        respond(body)
     }
 
     /// Is the process alive

@@ -11,6 +11,7 @@ use bursar_engine::ids::{CustomerId, OperationId};
 use bursar_engine::operate::{self, Asked};
 use bursar_engine::operation::{Operation, Request, State};
 use bursar_engine::store::{account, customer, operation};
+use bursar_engine::stripe::StripeError;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -128,6 +129,9 @@ pub(super) async fn ask(
     key: &str,
     hash: &str,
 ) -> Result<Ended, ApiError> {
+    if !app.config.has_stripe() {
+        return Err(StripeError::NotConfigured.into());
+    }
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
     let Asked { operation, wakes } = operate::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await?;
     app.runtime.dispatcher.announce(wakes);

@@ -226,11 +226,11 @@ impl About<'_> {
     }
 }
 
-/// What Stripe has now; `None` if it no longer has the object.
+/// What Stripe has now; `None` if it no longer has the object, or if there is no key to ask with.
 fn found(answer: std::result::Result<Value, StripeError>) -> std::result::Result<Option<Value>, StripeError> {
     match answer {
         Ok(object) => Ok(Some(object)),
-        Err(StripeError::NotFound { .. }) => Ok(None),
+        Err(StripeError::NotFound { .. } | StripeError::NotConfigured) => Ok(None),
         Err(error) => Err(error),
     }
 }

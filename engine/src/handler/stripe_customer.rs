@@ -18,6 +18,8 @@ pub fn stripe_customer_job(customer: &CustomerId, generation: &str, now_ms: Time
     let mut job = NewJob::new(JobKind::StripeCustomer, args, now_ms);
     job.unique_key = Some(format!("stripe.customer:{customer}:{generation}"));
     job.customer_id = Some(customer.clone());
+    // One after the other, so that the second finds what the first made.
+    job.stream_key = Some(format!("stripe.customer:{customer}"));
     job
 }
 
@@ -54,6 +56,8 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
             None => Outcome::Dead { reason: "shape_incomplete: a customer without id".to_owned() }.into(),
         },
         Err(error) if error.is_retryable() => Outcome::Retry { reason: error.to_string() }.into(),
+        // It is made when the customer first needs one: see `operation`.
+        Err(error @ StripeError::NotConfigured) => Outcome::Cancel { reason: error.to_string() }.into(),
         Err(error @ StripeError::Unauthorized { .. }) => Outcome::Retry { reason: error.to_string() }.into(),
         Err(error) => Outcome::Dead { reason: error.to_string() }.into(),
     })

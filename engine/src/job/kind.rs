@@ -25,19 +25,22 @@ pub enum JobKind {
     StripeCustomer,
     /// Compares what is known here with Stripe.
     StripeReconcile,
+    /// Sends one mail.
+    MailSend,
     /// Deletes what is older than the retention time.
     Retention,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::StripeEvent,
         Self::AccountSettle,
         Self::ReplayRun,
         Self::OperationRun,
         Self::StripeCustomer,
         Self::StripeReconcile,
+        Self::MailSend,
         Self::Retention,
     ];
 
@@ -50,6 +53,7 @@ impl JobKind {
             Self::OperationRun => "operation.run",
             Self::StripeCustomer => "stripe.customer",
             Self::StripeReconcile => "stripe.reconcile",
+            Self::MailSend => "mail.send",
             Self::Retention => "retention",
         }
     }
@@ -65,6 +69,8 @@ impl JobKind {
             Self::StripeEvent => 8,
             // Stripe may be away for days; an operation once accepted is settled nevertheless.
             Self::OperationRun | Self::StripeCustomer => 30,
+            // With the default backoff, three days.
+            Self::MailSend => 20,
             Self::AccountSettle | Self::ReplayRun | Self::Retention | Self::StripeReconcile => 20,
         }
     }
@@ -77,9 +83,12 @@ impl JobKind {
     /// What its death does to its stream.
     pub fn on_death(self) -> OnDeath {
         match self {
-            Self::StripeEvent | Self::OperationRun | Self::StripeCustomer | Self::StripeReconcile | Self::Retention => {
-                OnDeath::ParkAndContinue
-            }
+            Self::StripeEvent
+            | Self::OperationRun
+            | Self::StripeCustomer
+            | Self::StripeReconcile
+            | Self::MailSend
+            | Self::Retention => OnDeath::ParkAndContinue,
             Self::AccountSettle | Self::ReplayRun => OnDeath::Block,
         }
     }

@@ -164,6 +164,12 @@ fn read_entry(row: &QueryResult) -> Result<Entry> {
     })
 }
 
+/// Whether a customer ever spent a credit.
+pub async fn account_has_spent(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<bool> {
+    let sql = "SELECT seq FROM ledger_entries WHERE customer_id = $1 AND kind IN ('debit', 'capture') LIMIT 1";
+    Ok(query_one(db, sql, [customer.as_str().into()]).await?.is_some())
+}
+
 /// The entry that was made under an idempotency key.
 pub async fn entry_find_by_key(db: &impl ConnectionTrait, customer: &CustomerId, key: &str) -> Result<Option<Entry>> {
     let sql = format!("SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND idempotency_key = $2");

@@ -6,7 +6,9 @@
 //! idempotency key was used before) the transaction is rolled back and tried again without it.
 
 use super::account::AccountWrite;
-use super::{Db, account, attempt, audit, customer, job, operation, payment_method, replay, stream, subscription};
+use super::{
+    Db, account, attempt, audit, customer, job, mail, operation, payment_method, replay, stream, subscription,
+};
 use crate::clock::TimeMs;
 use crate::effect::Effect;
 use crate::error::Result;
@@ -258,6 +260,8 @@ async fn apply(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Re
         }
         Effect::JobInsert(new) => return job::job_insert_many(tx, std::slice::from_ref(new), now_ms).await,
         Effect::JobCancel { unique_key, reason } => job::job_cancel_unique(tx, unique_key, reason, now_ms).await?,
+        Effect::JobArgs { job_id, args } => job::job_set_args(tx, job_id, args).await?,
+        Effect::MailPut(mail) => mail::mail_put(tx, mail).await?,
         Effect::JobRequeue { job_id } => {
             return Ok(job::job_requeue(tx, job_id, now_ms).await?.into_iter().collect());
         }

@@ -311,6 +311,12 @@ pub async fn job_cancel_unique(db: &impl ConnectionTrait, key: &str, reason: &st
     Ok(())
 }
 
+/// Writes a job's arguments anew.
+pub async fn job_set_args(db: &impl ConnectionTrait, id: &JobId, args: &str) -> Result<()> {
+    execute(db, "UPDATE jobs SET args = $2 WHERE id = $1", [id.as_str().into(), args.into()]).await?;
+    Ok(())
+}
+
 /// Makes the waiting job with this unique key due now.
 pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<Option<Wake>> {
     let sql = "UPDATE jobs SET run_at_ms = $2 WHERE unique_key = $1 AND state = 'available' AND run_at_ms > $2 \

@@ -57,6 +57,9 @@ pub enum StripeError {
         /// Stripe's words.
         message: String,
     },
+    /// No secret key is configured: there is no Stripe to ask.
+    #[error("no Stripe key is configured")]
+    NotConfigured,
     /// Stripe did nothing, for a reason that passes.
     #[error("stripe did not take the call: {reason}")]
     NotDone {
@@ -93,6 +96,7 @@ impl StripeError {
             Self::Invalid { .. } => "invalid",
             Self::KeyReused { .. } => "key_reused",
             Self::Unauthorized { .. } => "unauthorized",
+            Self::NotConfigured => "not_configured",
             Self::NotDone { .. } => "not_done",
             Self::Unknown { .. } => "unknown",
         }

@@ -24,7 +24,7 @@ const ANSWER_LEN_MAX: usize = 16 * 1_024 * 1_024;
 /// How Stripe is reached.
 #[derive(Clone)]
 pub struct GatewayOptions {
-    /// The secret key.
+    /// The secret key; if it is empty every call is answered [`StripeError::NotConfigured`].
     pub secret_key: String,
     /// [`super::API_BASE`], or where something else stands in for it.
     pub api_base: String,
@@ -138,6 +138,9 @@ impl Gateway {
         started: Instant,
     ) -> Result<Answer, StripeError> {
         let options = &self.inner.options;
+        if options.secret_key.is_empty() {
+            return Err(StripeError::NotConfigured);
+        }
         let end = started + Duration::from_millis(options.total_timeout_ms);
         let mut tries = 0;
         // Once a try may have happened, a later "not done" does not make it undone.
@@ -253,11 +256,6 @@ impl Gateway {
             Some(key) => builder.header("Idempotency-Key", key),
             None => builder,
         }
-    }
-
-    /// The address that is asked, for the health page.
-    pub fn base(&self) -> &str {
-        &self.inner.base
     }
 
     /// Whether Stripe is left alone just now.

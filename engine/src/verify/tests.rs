@@ -14,11 +14,14 @@ use crate::job::{Backoff, Outcome, finish};
 use crate::ledger::{Command, GrantKind, Op, decide};
 use crate::migrations::{Migrator, MigratorTrait};
 use crate::onboard::onboard;
+use crate::operate::ask;
+use crate::operation::{Request, UsageCharge, payment_key};
 use crate::replay::{self, NewReplay};
+use crate::seal::{SealBox, key_new};
 use crate::store::account::{self, AccountWrite};
 use crate::store::commit::{Unit, UnitResult, commit_units};
 use crate::store::job::JobFilter;
-use crate::store::{DbOptions, event};
+use crate::store::{DbOptions, customer, event, operation};
 use crate::webhook::StoredEvent;
 use crate::work::claim;
 use corruption::{JOB_CORRUPTIONS, LEDGER_CORRUPTIONS};
@@ -29,6 +32,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const NODE: &str = "node-1";
 const LEASE_MS: i64 = 30_000;
+
+fn seal() -> SealBox {
+    SealBox::new(&key_new()).unwrap()
+}
 
 /// A directory that goes when the test ends.
 struct Dir(PathBuf);
@@ -109,7 +116,7 @@ async fn healthy_ledgers(db: &Db) {
     let mut customers = Vec::new();
     for name in ["ada", "bob", "eve"] {
         let email = format!("{name}@example.com");
-        customers.push(onboard(db, &email, name, Source::Direct, 5, 100).await.unwrap().customer.id);
+        customers.push(onboard(db, &seal(), &email, name, Source::Direct, 5, 100).await.unwrap().customer.id);
     }
     let [ada, bob, _] = &customers[..] else { unreachable!() };
     let expiring = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: Some(5_000) };
@@ -130,6 +137,31 @@ async fn healthy_ledgers(db: &Db) {
     let claw_back = Op::ClawBack { grant: 2, granted: 10, total: 10 };
     act(db, bob, &Command::internal(claw_back, "stripe", "stripe:refund:re_1".to_owned()), 500).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_4"), 600).await;
+    charged(db, bob).await;
+}
+
+/// A unit that was charged, and one whose charge is under way.
+async fn charged(db: &Db, customer_id: &CustomerId) {
+    let charge = UsageCharge {
+        units: 1,
+        amount_minor: 2_900,
+        currency: "usd".to_owned(),
+        payment_method_id: "pm_1".to_owned(),
+        description: "1 fix credit".to_owned(),
+        reference: None,
+        metadata: None,
+    };
+    let customer = customer::customer_find(db.read(), customer_id).await.unwrap().unwrap();
+    let mut asked = Vec::new();
+    for key in ["api:1", "api:2"] {
+        let request = Request::UsageCharge(charge.clone());
+        asked.push(ask(db, &customer, request, key, "hash", 700).await.unwrap().operation);
+    }
+    let op = Op::Purchase { amount: 1, spend: Some(Box::new(asked[0].spend(&charge))) };
+    let command = Command::internal(op, "purchase", payment_key("pi_1")).with_reference("pi_1");
+    act(db, customer_id, &command, 800).await;
+    let end = asked[0].succeeded(Some("pi_1".to_owned()), 800);
+    assert!(operation::operation_put(db.write(), &end).await.unwrap());
 }
 
 /// Streams with jobs in every state, one of them replayed that never had an attempt.
@@ -186,7 +218,7 @@ async fn proven(db: &Db) -> Report {
 async fn loosen(db: &Db) {
     let run = |sql: String| async move { db.write().execute_unprepared(&sql).await.unwrap() };
     run("PRAGMA foreign_keys = OFF".to_owned()).await;
-    for table in ["accounts", "ledger_entries", "events", "streams", "jobs", "attempts"] {
+    for table in ["accounts", "ledger_entries", "events", "streams", "jobs", "attempts", "operations"] {
         run(format!("CREATE TABLE loose AS SELECT * FROM {table}")).await;
         run(format!("DROP TABLE {table}")).await;
         run(format!("ALTER TABLE loose RENAME TO {table}")).await;
@@ -266,7 +298,7 @@ async fn violations_beyond_the_first_hundred_are_only_counted() {
 async fn a_ledger_longer_than_one_round_is_folded_whole() {
     let dir = Dir::new();
     let db = healthy(&dir.file("long")).await;
-    let customer = onboard(&db, "long@example.com", "long", Source::Direct, 5, 100).await.unwrap();
+    let customer = onboard(&db, &seal(), "long@example.com", "long", Source::Direct, 5, 100).await.unwrap();
     let mut account = customer.account;
     let mut entries = Vec::new();
     let grant = Op::Grant { kind: GrantKind::Adjustment, amount: 1, expires_at_ms: None };
@@ -289,7 +321,8 @@ async fn a_ledger_longer_than_one_round_is_folded_whole() {
 async fn a_database_that_is_being_written_holds() {
     let dir = Dir::new();
     let db = healthy(&dir.file("live")).await;
-    let customer = onboard(&db, "live@example.com", "live", Source::Direct, 100_000, 100).await.unwrap().customer.id;
+    let customer =
+        onboard(&db, &seal(), "live@example.com", "live", Source::Direct, 100_000, 100).await.unwrap().customer.id;
     let done = AtomicBool::new(false);
     let writes = async {
         for at in 0..100 {

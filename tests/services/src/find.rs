@@ -70,6 +70,14 @@ pub(crate) fn rabbitmq_server() -> Result<PathBuf, Error> {
     })
 }
 
+/// Exim, an SMTP server.
+pub(crate) fn exim() -> Result<PathBuf, Error> {
+    on_path("exim4").or_else(|| on_path("exim")).ok_or(Error::MissingProgram {
+        name: "exim4".to_owned(),
+        hint: "install the Debian package exim4-daemon-light, or put it on PATH",
+    })
+}
+
 /// Erlang's port mapper, which some installations keep out of the search path.
 pub(crate) fn epmd() -> Result<PathBuf, Error> {
     let in_erlang = || {
@@ -100,6 +108,11 @@ pub(crate) fn unprivileged(name: &str) -> Result<Option<Account>, Error> {
         return Ok(None);
     }
     Ok(Some(Account { uid: id(&["-u", name])?, gid: id(&["-g", name])? }))
+}
+
+/// Who we are.
+pub(crate) fn own_account() -> Result<Account, Error> {
+    Ok(Account { uid: id(&["-u"])?, gid: id(&["-g"])? })
 }
 
 fn id(arguments: &[&str]) -> Result<u32, Error> {

@@ -1,4 +1,4 @@
-//! Private Postgres clusters and RabbitMQ nodes for tests, chaos runs and benchmarks.
+//! Private Postgres clusters, RabbitMQ nodes and SMTP servers for tests, chaos runs and benchmarks.
 //!
 //! Everything here starts servers of its own, in a directory the caller names, on ports
 //! that were free a moment ago, listening on the loopback address only. No server that
@@ -24,6 +24,7 @@
 
 mod amqp;
 mod error;
+mod exim;
 mod find;
 mod guard;
 mod pgwire;
@@ -33,6 +34,7 @@ mod rabbitmq;
 mod scratch;
 
 pub use error::Error;
+pub use exim::{Exim, SMTP_PASSWORD, SMTP_USER};
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;
 pub use scratch::ScratchDir;

@@ -20,7 +20,7 @@ const NAMED_MAX: usize = 20;
 const UNDONE: [&[(&str, &str)]; 3] =
     [&[("state", "available")], &[("state", "running")], &[("state", "scheduled"), ("kind", "stripe.event")]];
 /// Kinds whose jobs must never die here.
-const NEVER_DEAD: [&str; 3] = ["account.settle", "replay.run", "retention"];
+const NEVER_DEAD: [&str; 4] = ["account.settle", "replay.run", "retention", "mail.send"];
 
 /// Waits until no job is due, running or waiting for its next attempt; gives those that never end.
 pub async fn settle(caller: &Caller, chronicle: &Chronicle) -> Result<Vec<Discrepancy>> {

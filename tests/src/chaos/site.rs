@@ -4,7 +4,7 @@ use super::chronicle::Chronicle;
 use super::node::{Launch, Node, SelfEnd};
 use super::services::Services;
 use crate::Backend;
-use crate::app::{ADMIN_TOKEN, WEBHOOK_SECRETS};
+use crate::app::{ADMIN_TOKEN, SECRET_KEY, WEBHOOK_SECRETS};
 use anyhow::{Context, Result, bail};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -157,6 +157,7 @@ fn environment(folder: &Path, services: Option<&Services>) -> BTreeMap<String, S
     let mut set = |name: &str, value: &str| environment.insert(name.to_owned(), value.to_owned());
     set("BURSAR_DATA_DIR", &folder.join("data").display().to_string());
     set("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN);
+    set("BURSAR_SECRET_KEY", SECRET_KEY);
     set("STRIPE_WEBHOOK_SECRET", &WEBHOOK_SECRETS.join(","));
     if let Some(services) = services {
         set("DATABASE_URL", &services.database_url);

@@ -9,6 +9,7 @@ mod database;
 mod health;
 mod hold;
 mod job;
+mod mail;
 mod migration;
 mod onboard;
 mod outage;

@@ -93,6 +93,17 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "UPDATE ledger_entries SET reference = NULL WHERE reference = 'in_3'",
     ),
     (
+        "every charge that succeeded granted its credits",
+        "was charged as pi_9 and granted nothing",
+        "UPDATE operations SET stripe_id = 'pi_9' WHERE stripe_id = 'pi_1'",
+    ),
+    (
+        "no operation was charged twice",
+        "payment pi_1 is no succeeded operation's",
+        "UPDATE operations SET state = 'failed' WHERE stripe_id = 'pi_1'",
+    ),
+    ("no operation is forgotten", "is under way and has no job", "DELETE FROM jobs WHERE kind = 'operation.run'"),
+    (
         "no payment bought two grants",
         "payment in_4 bought 2 grants",
         "UPDATE ledger_entries SET reference = 'in_4', source = 'usage' WHERE reference = 'in_3'",

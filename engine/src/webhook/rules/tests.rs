@@ -36,17 +36,18 @@ fn plan_set(verdict: &Verdict) -> Option<Plan> {
 #[test]
 fn an_event_of_another_type_is_done_and_changes_nothing() {
     let object = InvoiceDoc::default().render(Version::Basil);
-    for event_type in ["invoice.created", "checkout.session.completed", "payment_intent.succeeded", "", "invoice.paid "]
-    {
+    for event_type in ["invoice.created", "checkout.session.expired", "payment_intent.created", "", "invoice.paid "] {
         assert!(!wanted(event_type), "{event_type}");
         assert!(changes_nothing(&decide(&facts(event_type, &object, &by_id(), Plan::Trial))), "{event_type}");
     }
 }
 
 #[test]
-fn every_wanted_type_has_a_rule() {
+fn a_rule_that_needs_more_than_nothing_says_so() {
     let pro = by_id();
-    for event_type in WANTED {
+    let ruled =
+        |event_type: &&&str| event_type.starts_with("invoice.") || event_type.starts_with("customer.subscription.");
+    for event_type in WANTED.iter().filter(ruled) {
         assert!(wanted(event_type));
         let verdict = decide(&facts(event_type, &Value::Null, &pro, Plan::Trial));
         assert!(dead_reason(&verdict).starts_with("shape_incomplete: "), "{event_type}");

@@ -151,7 +151,8 @@ async fn admin_operations(checker: &mut Checker<'_>, customer: &TestCustomer, ev
     let job = text(&seen["event"]["job_id"]);
     checker.admin("get /admin/v1/jobs/{id}", &job, None).await;
     checker.admin("post /admin/v1/jobs/{id}/cancel", &job, Some(reason.clone())).await;
-    checker.admin("post /admin/v1/jobs/{id}/replay", &job, Some(reason)).await;
+    checker.admin("post /admin/v1/jobs/{id}/replay", &job, Some(reason.clone())).await;
+    mail_operations(checker, customer, reason).await;
     let replay = json!({ "filter": { "kind": "stripe.event" }, "dry_run": true, "reason": "test" });
     let made = checker.admin("post /admin/v1/replays", "", Some(replay)).await;
     let id = text(&made["replay"]["id"]);
@@ -161,6 +162,30 @@ async fn admin_operations(checker: &mut Checker<'_>, customer: &TestCustomer, ev
     }
     checker.admin("get /admin/v1/replays/{id}", &id, None).await;
     checker.admin("get /admin/v1/replays/{id}/items", &id, None).await;
+}
+
+async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, reason: Value) {
+    let path = format!("/admin/v1/mails?customer={}&state=stored", customer.id);
+    let stored = wait::until("the welcome is stored", || async {
+        let page = checker.app.admin("GET", &path, None).await.body;
+        Some(text(page["data"].as_array()?.first()?.get("id")?))
+    })
+    .await;
+    checker.admin("get /admin/v1/mails", "", None).await;
+    checker.admin("get /admin/v1/customers/{id}/emails", &customer.id, None).await;
+    checker.admin("get /admin/v1/mails/{id}", &stored, None).await;
+    checker.admin("post /admin/v1/mails/{id}/resend", &stored, Some(reason.clone())).await;
+    // One that may be sent again: credits that ran low.
+    let other = checker.app.onboard().await;
+    checker.app.spend(&other, 5, "all").await.expect(200);
+    let path = format!("/admin/v1/mails?customer={}&state=stored", other.id);
+    let low = wait::until("the mail on low credits is stored", || async {
+        let page = checker.app.admin("GET", &path, None).await.body;
+        let mail = page["data"].as_array()?.iter().find(|mail| mail["template"] == "low_credit")?.clone();
+        Some(text(&mail["id"]))
+    })
+    .await;
+    checker.admin("post /admin/v1/mails/{id}/resend", &low, Some(reason)).await;
 }
 
 both! {

@@ -1,0 +1,151 @@
+//! `bursar mail`: mail to customers.
+
+use super::client::admin_path;
+use super::customer::key_new;
+use super::list::{self, Paging};
+use super::table::{Column, Listing};
+use super::{ConfigFile, Session, output, view};
+use bursar_engine::config::Config;
+use bursar_engine::mail::{Params, Template, Words, render};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+const MAILS: &[Column] = &[
+    Column::keep("id"),
+    Column::keep("template"),
+    Column::keep("state"),
+    Column::wrap("due_at"),
+    Column::wrap("recipient"),
+    Column::wrap("subject").optional(),
+    Column::wrap("last_error").optional(),
+    Column::keep("customer_id").optional(),
+];
+const MAIL_KEYS: &[&str] = &[
+    "id",
+    "customer_id",
+    "template",
+    "state",
+    "attempts",
+    "last_error",
+    "due_at",
+    "copy_of",
+    "recipient",
+    "subject",
+    "message_id",
+    "job_id",
+    "created_at",
+    "sent_at",
+];
+/// The states of mails.
+const MAIL_STATES: [&str; 5] = ["queued", "sent", "stored", "failed", "cancelled"];
+
+/// Mail to customers.
+#[derive(Debug, Subcommand)]
+pub enum MailCommand {
+    /// List mails, the latest first, those that wait for their time among them.
+    List {
+        /// Of this customer only.
+        #[arg(long, value_name = "ID")]
+        customer: Option<String>,
+        /// In this state only.
+        #[arg(long, value_parser = MAIL_STATES)]
+        state: Option<String>,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show a mail and what it said.
+    Show {
+        /// The mail.
+        id: String,
+        /// Print the HTML instead of the text.
+        #[arg(long)]
+        html: bool,
+    },
+    /// Send a mail again.
+    Resend {
+        /// The mail.
+        id: String,
+        /// Why; goes into the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Makes repeating this safe: the same key never sends twice.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
+    },
+    /// Print what a mail would say, made up for an invented customer; needs no server.
+    Preview(PreviewArgs),
+}
+
+/// Which mail is previewed.
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// The mail.
+    #[arg(value_parser = Template::ALL.map(Template::as_str))]
+    pub template: String,
+    /// Print the HTML alone, for a browser.
+    #[arg(long, conflicts_with = "text")]
+    pub html: bool,
+    /// Print subject and text; this is what happens anyway.
+    #[arg(long)]
+    pub text: bool,
+    /// The configuration: the names of product and unit, the prices.
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+/// Does one of those that ask a server.
+///
+/// # Errors
+/// See [`super::error::Error`].
+pub async fn run(session: &Session, command: &MailCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        MailCommand::List { customer, state, paging } => {
+            let query = [("customer", customer.as_deref()), ("state", state.as_deref())];
+            list::show(session, &admin_path(&["mails"])?, &query, paging, MAILS).await
+        }
+        MailCommand::Show { id, html } => {
+            let answer = session.client.get(&admin_path(&["mails", id])?, &[]).await?;
+            session.show(&answer, |answer| if *html { body(answer, "html") } else { shown(answer) })
+        }
+        MailCommand::Resend { id, reason, idempotency_key } => {
+            let key = idempotency_key.clone().unwrap_or_else(key_new);
+            let path = admin_path(&["mails", id, "resend"])?;
+            let answer = session.client.post_with_key(&path, &json!({ "reason": reason }), Some(&key)).await?;
+            session.show(&answer, shown)
+        }
+        MailCommand::Preview(args) => preview(session.json, args),
+    }
+}
+
+/// Prints a mail to an invented customer, in the words of the configuration.
+///
+/// # Errors
+/// The configuration is wrong, or the output cannot be written.
+pub fn preview(is_json: bool, args: &PreviewArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args.config.config.as_deref())?;
+    let template = Template::parse(&args.template).ok_or_else(|| super::usage("there is no such mail"))?;
+    let mail = render(template, &Params::sample(), &Words::new(&config))?;
+    let text = if is_json {
+        serde_json::to_string_pretty(&json!({ "subject": mail.subject, "text": mail.text, "html": mail.html }))?
+    } else if args.html {
+        mail.html
+    } else {
+        format!("Subject: {}\n\n{}", mail.subject, mail.text)
+    };
+    output::print(text.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn body(answer: &Value, key: &str) -> String {
+    output::visible(answer[key].as_str().unwrap_or("It is not sent yet.").trim_end())
+}
+
+fn shown(answer: &Value) -> String {
+    let listing = Listing::of(view::part(answer, "mail"), MAIL_KEYS).render(output::width());
+    match answer["text"].as_str() {
+        None => listing,
+        Some(_) => format!("{listing}\n\n{}", body(answer, "text")),
+    }
+}

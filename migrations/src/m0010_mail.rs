@@ -1,0 +1,38 @@
+//! Mail that was sent, or stored where nothing sends it.
+
+use sea_orm_migration::prelude::*;
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        crate::run(manager, UP).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        crate::run(manager, DOWN).await
+    }
+}
+
+// A mail that is neither sent nor stored yet is its job alone. With its job a mail goes.
+const UP: &[&str] = &[
+    "CREATE TABLE mails (
+        id TEXT PRIMARY KEY,
+        job_id TEXT NOT NULL UNIQUE REFERENCES jobs (id) ON DELETE CASCADE,
+        customer_id TEXT NOT NULL REFERENCES customers (id),
+        template TEXT NOT NULL,
+        recipient TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        body_text TEXT NOT NULL,
+        body_html TEXT NOT NULL,
+        state TEXT NOT NULL,
+        message_id TEXT NOT NULL,
+        sent_at_ms BIGINT NOT NULL
+    )",
+    "CREATE INDEX jobs_mail ON jobs (id) WHERE kind = 'mail.send'",
+    "CREATE INDEX jobs_mail_customer ON jobs (customer_id, id) WHERE kind = 'mail.send'",
+];
+
+const DOWN: &[&str] = &["DROP INDEX jobs_mail_customer", "DROP INDEX jobs_mail", "DROP TABLE mails"];

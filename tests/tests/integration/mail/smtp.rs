@@ -1,0 +1,159 @@
+//! Mail against a real SMTP server: delivered, tried again, refused.
+
+use super::{Value, job_id, mail_in_state, number, resend, text};
+use crate::private::Private;
+use crate::scene::{attempts, job, on_both};
+use bursar_engine::config::Config;
+use bursar_services::Exim;
+use bursar_tests::{TestApp, TestCustomer, wait};
+use serde_json::json;
+
+/// The settings under which an application sends through a server.
+fn through(url: String) -> impl FnOnce(&mut Config) {
+    move |config| {
+        config.mail.smtp_url = url;
+        config.mail.from = "Acme Fixes <billing@acme.example>".to_owned();
+        config.mail.reply_to = "help@acme.example".to_owned();
+        config.mail.product_name = "Acme Fixes".to_owned();
+        config.mail.timeout_ms = 2_000;
+    }
+}
+
+async fn url(server: &Private<Exim>) -> String {
+    server.run(|exim| Ok(exim.url())).await
+}
+
+/// Signs a customer up under an address of one's choice.
+async fn sign_up(app: &TestApp, email: &str) -> TestCustomer {
+    let body = json!({ "email": email, "name": "Ada <Lovelace>" });
+    let made = app.request("POST", "/api/v1/customers/onboard", &[], Some(&body)).await.expect(201);
+    TestCustomer { id: text(&made["customer"]["id"]).to_owned(), api_key: text(&made["api_key"]).to_owned() }
+}
+
+/// What was delivered, once there is something, with the soft line breaks of quoted-printable undone.
+async fn delivered(server: &Private<Exim>) -> Vec<String> {
+    let found = wait::until("mail is delivered", || async {
+        let found = server.run(|exim| exim.delivered()).await;
+        (!found.is_empty()).then_some(found)
+    })
+    .await;
+    found.into_iter().map(|mail| mail.replace("=\r\n", "").replace("=\n", "")).collect()
+}
+
+fn header<'a>(mail: &'a str, name: &str) -> &'a str {
+    let line = mail.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no {name} in {mail}"))
+}
+
+async fn mail_health(app: &TestApp) -> Value {
+    let health = app.request("GET", "/health", &[], None).await.expect(200);
+    let found = health["dependencies"].as_array().unwrap().iter().find(|one| one["name"] == "mail").cloned();
+    json!([health["status"], found.unwrap_or_default()["state"]])
+}
+
+/// Waits until a mail was tried this often without success; gives it.
+async fn failed_times(app: &TestApp, customer: &TestCustomer, tries: i64) -> Value {
+    wait::until(&format!("{tries} attempts failed"), || async {
+        let found = mail_in_state(app, customer, "welcome", "queued").await;
+        (found["mail"]["attempts"].as_i64().unwrap() >= tries).then_some(found)
+    })
+    .await
+}
+
+on_both! {
+    async fn the_welcome_arrives_with_the_key_and_is_kept_without_it(backend: Backend) {
+        let server = Private::start(Exim::start).await;
+        let app = TestApp::start_with(backend, through(url(&server).await)).await;
+        assert_eq!(mail_health(&app).await, json!(["ok", "up"]));
+        let customer = sign_up(&app, "Ada@Example.com").await;
+        let kept = mail_in_state(&app, &customer, "welcome", "sent").await;
+        let arrived = delivered(&server).await;
+        assert_eq!(arrived.len(), 1);
+        let mail = &arrived[0];
+        assert_eq!(header(mail, "From"), "\"Acme Fixes\" <billing@acme.example>");
+        assert_eq!(header(mail, "Reply-To"), "help@acme.example");
+        assert!(header(mail, "To").eq_ignore_ascii_case("ada@example.com"), "{mail}");
+        assert_eq!(header(mail, "Subject"), "[SANDBOX] Welcome to Acme Fixes");
+        assert_eq!(header(mail, "Auto-Submitted"), "auto-generated");
+        assert_eq!(header(mail, "Message-ID"), text(&kept["mail"]["message_id"]));
+        assert!(header(mail, "Message-ID").ends_with("@acme.example>"));
+        assert_eq!(mail.matches(&customer.api_key).count(), 2, "in text and HTML: {mail}");
+        assert!(mail.contains("Hello Ada <Lovelace>,") && mail.contains("Hello Ada &lt;Lovelace&gt;,"), "{mail}");
+        for part in ["text", "html"] {
+            assert!(!text(&kept[part]).contains(&customer.api_key), "{kept}");
+        }
+        let args = job(&app, &job_id(&kept)).await.args;
+        assert!(!args.contains("sealed"), "{args}");
+        app.verify().await;
+        app.stop().await;
+    }
+
+    async fn mail_waits_for_a_server_that_is_down_and_is_delivered_once_when_it_is_up(backend: Backend) {
+        let server = Private::start(Exim::start).await;
+        let url = url(&server).await;
+        server.run(Exim::stop).await;
+        let app = TestApp::start_with(backend, through(url)).await;
+        assert_eq!(mail_health(&app).await, json!(["degraded", "down"]));
+        let customer = sign_up(&app, "ada@example.com").await;
+        let waiting = failed_times(&app, &customer, 2).await;
+        assert!(!text(&waiting["mail"]["last_error"]).is_empty());
+        let sealed = job(&app, &job_id(&waiting)).await.args;
+        assert!(sealed.contains("sealed_key") && !sealed.contains(&customer.api_key), "{sealed}");
+        server.run(Exim::start_again).await;
+        let sent = mail_in_state(&app, &customer, "welcome", "sent").await;
+        let arrived = delivered(&server).await;
+        assert_eq!(arrived.len(), 1);
+        assert!(arrived[0].contains(&customer.api_key));
+        assert_eq!(header(&arrived[0], "Message-ID"), text(&sent["mail"]["message_id"]));
+        let outcomes: Vec<_> = attempts(&app, &job_id(&sent)).await.into_iter().map(|one| one.outcome).collect();
+        let (last, tries) = outcomes.split_last().unwrap();
+        assert_eq!(last, "done");
+        assert!(tries.len() >= 2 && tries.iter().all(|outcome| outcome == "retry"), "{outcomes:?}");
+        app.stop().await;
+    }
+
+    async fn an_address_that_the_server_refuses_for_ever_is_given_up_at_once_with_its_words(backend: Backend) {
+        let server = Private::start(Exim::start).await;
+        let app = TestApp::start_with(backend, through(url(&server).await)).await;
+        let customer = sign_up(&app, "unknown@example.com").await;
+        let failed = mail_in_state(&app, &customer, "welcome", "failed").await;
+        let reason = text(&failed["mail"]["last_error"]);
+        assert!(reason.contains("550") && reason.contains("no such user here"), "{reason}");
+        assert_eq!(failed["mail"]["attempts"], 1);
+        // The key is still to be mailed: support may try again, and only the server decides.
+        assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_key"));
+        resend(&app, &failed, "the mailbox was made").await.expect(200);
+        wait::until("it was tried again", || async {
+            (attempts(&app, &job_id(&failed)).await.len() == 2).then_some(())
+        })
+        .await;
+        mail_in_state(&app, &customer, "welcome", "failed").await;
+        assert_eq!(number(&app, "SELECT COUNT(*) FROM mails", []).await, 0);
+        app.stop().await;
+    }
+
+    async fn an_address_that_is_refused_for_now_is_tried_again(backend: Backend) {
+        let server = Private::start(Exim::start).await;
+        let app = TestApp::start_with(backend, through(url(&server).await)).await;
+        let customer = sign_up(&app, "busy@example.com").await;
+        let waiting = failed_times(&app, &customer, 2).await;
+        let reason = text(&waiting["mail"]["last_error"]);
+        assert!(reason.contains("450") && reason.contains("come again"), "{reason}");
+        app.stop().await;
+    }
+
+    async fn the_server_is_logged_into_and_wrong_credentials_kill_no_mail(backend: Backend) {
+        let server = Private::start(Exim::start).await;
+        let (right, wrong) = server.run(|exim| Ok((exim.url_with("s3cret%2Fpass%20word"), exim.url_with("no")))).await;
+        let app = TestApp::start_with(backend, through(wrong)).await;
+        let customer = sign_up(&app, "ada@example.com").await;
+        let waiting = failed_times(&app, &customer, 2).await;
+        assert!(text(&waiting["mail"]["last_error"]).contains("535"), "{waiting}");
+        let (mut config, folder) = app.halt().await;
+        config.mail.smtp_url = right;
+        let app = TestApp::start_on(config, folder).await;
+        mail_in_state(&app, &customer, "welcome", "sent").await;
+        assert!(delivered(&server).await[0].contains("esmtpa"), "it logged in");
+        app.stop().await;
+    }
+}
