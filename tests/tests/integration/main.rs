@@ -11,6 +11,7 @@ mod hold;
 mod job;
 mod mail;
 mod migration;
+mod money;
 mod onboard;
 mod outage;
 mod private;

@@ -1,0 +1,150 @@
+//! Payment methods, and usage without credits: charge, grant, debit.
+
+use super::*;
+use bursar_tests::fake_stripe::Fault;
+use futures_util::future::join_all;
+use poem::http::Method;
+
+const PAY: &str = "/v1/payment_intents";
+
+shops! {
+    async fn a_payment_method_needs_consent_and_brings_credits_once_in_a_life(shop: &Shop) {
+        let customer = shop.app.onboard().await;
+        let refused = json!({ "payment_method": "pm_card_visa", "consent": false });
+        let path = "/api/v1/payment-methods";
+        let answer = shop.app.call(&customer, "POST", path, "no", Some(&refused)).await;
+        answer.expect_problem(400, "consent_required");
+        let added = shop.attach(&customer, "pm_card_visa", "1").await.expect(201);
+        assert_eq!(added["credit_balance"], 10);
+        assert!(added["payment_method"]["consent_at"].is_string(), "{added}");
+        let id = added["payment_method"]["id"].as_str().expect("an id");
+        shop.app.call(&customer, "DELETE", &format!("{path}/{id}"), "2", None).await.expect(200);
+        let left = shop.app.call(&customer, "GET", path, "", None).await.expect(200);
+        assert_eq!(left["data"], json!([]));
+        let again = shop.attach(&customer, "pm_card_visa", "3").await.expect(201);
+        assert_eq!(again["credit_balance"], 10);
+    }
+
+    async fn a_payment_method_that_stripe_does_not_know_is_refused(shop: &Shop) {
+        let customer = shop.app.onboard().await;
+        shop.attach(&customer, "pm_unknown", "1").await.expect_problem(400, "payment_method_invalid");
+        shop.attach(&customer, "not a method", "2").await.expect_problem(400, "payment_method_invalid");
+        assert_eq!(shop.app.balance(&customer).await, 5);
+    }
+
+    async fn a_unit_without_credits_is_charged_granted_and_debited_once_for_each_key(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!((&spent["credit_balance"], &spent["replayed"]), (&json!(0), &json!(false)));
+        let again = shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!((&again["transaction"], &again["replayed"]), (&spent["transaction"], &json!(true)));
+        assert_eq!(shop.money(&customer).await, 2_900);
+        let second = shop.app.spend(&customer, 2, "two").await.expect(200);
+        assert_eq!(second["transaction"]["amount"], -2);
+        assert_eq!(shop.money(&customer).await, 3 * 2_900);
+        shop.app.spend(&customer, 3, "two").await.expect_problem(422, "idempotency_key_reused");
+    }
+
+    async fn calls_at_once_without_credits_are_charged_once_each_and_copies_of_one_call_once(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let keys: Vec<String> = (0..20).map(|n| format!("key-{}", n % 5)).collect();
+        let answers = join_all(keys.iter().map(|key| shop.app.spend(&customer, 1, key))).await;
+        answers.into_iter().for_each(|answer| drop(answer.expect(200)));
+        assert_eq!(shop.money(&customer).await, 5 * 2_900);
+        assert_eq!(shop.app.balance(&customer).await, 0);
+    }
+
+    async fn failure_6_the_decline_of_one_card_is_not_replayed_for_another(shop: &Shop) {
+        let customer = shop.broke("pm_decline").await;
+        let declined = shop.app.spend(&customer, 1, "unit").await;
+        declined.expect_problem(402, "payment_declined");
+        assert_eq!(declined.body["decline_code"], "insufficient_funds");
+        assert_eq!(declined.body["advice_code"], "try_again_later");
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!(shop.money(&customer).await, 2_900);
+    }
+
+    async fn failure_5_a_success_whose_answer_is_lost_is_charged_once_and_settled_later(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.stripe.fail_next(Method::POST, PAY, Fault::LoseAnswer);
+        // Stripe's answer is lost for longer than a caller here waits at first; its repetition finds it.
+        let spent = shop.app.spend(&customer, 1, "unit").await;
+        assert!(matches!(spent.status, 200 | 202), "{}", spent.body);
+        wait::until("the unit is settled", || async {
+            let answer = shop.app.spend(&customer, 1, "unit").await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        assert!(shop.stripe.calls("POST /v1/payment_intents") >= 2);
+    }
+
+    async fn a_failure_that_stripe_stores_is_followed_by_a_new_key_once_nothing_was_charged(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.stripe.fail_next(Method::POST, PAY, Fault::Store(500));
+        wait::until("the unit is settled", || async {
+            let answer = shop.app.spend(&customer, 1, "unit").await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        assert_eq!(shop.money(&customer).await, 2_900);
+    }
+
+    async fn while_stripe_is_down_a_unit_is_accepted_and_settled_later_exactly_once(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        for _ in 0..3 {
+            shop.stripe.fail_next(Method::POST, PAY, Fault::Refuse(503));
+        }
+        let answer = shop.app.spend(&customer, 1, "unit").await;
+        if answer.status == 202 {
+            let id = answer.body["operation"]["id"].as_str().expect("an id");
+            shop.operation(&customer, id, "succeeded").await;
+        } else {
+            answer.expect(200);
+        }
+        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.app.balance(&customer).await, 0);
+    }
+
+    async fn failure_8_a_payment_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
+        let customer = shop.broke("pm_auth").await;
+        let asked = shop.app.spend(&customer, 1, "unit").await;
+        asked.expect_problem(402, "authentication_required");
+        let intent = asked.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned();
+        assert!(asked.body["client_secret"].is_string());
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "authentication_required");
+        assert_eq!(shop.stripe.all("payment_intent").len(), 1, "no second payment is begun");
+
+        let paid = shop.stripe.authenticate(&intent);
+        shop.announce("payment_intent.succeeded", &paid).await;
+        let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!(spent["credit_balance"], 0);
+        assert_eq!(shop.money(&customer).await, 2_900);
+    }
+
+    async fn an_authenticated_payment_is_found_by_the_repeated_request_if_its_event_is_lost(shop: &Shop) {
+        let customer = shop.broke("pm_auth").await;
+        let asked = shop.app.spend(&customer, 1, "unit").await;
+        let intent = asked.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned();
+        shop.stripe.authenticate(&intent);
+        wait::until("the unit is settled", || async {
+            let answer = shop.app.spend(&customer, 1, "unit").await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        assert_eq!(shop.money(&customer).await, 2_900);
+    }
+
+    async fn failure_2_a_payment_that_is_announced_as_well_grants_once(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        let intent = shop.stripe.all("payment_intent").remove(0);
+        for _ in 0..3 {
+            shop.announce("payment_intent.succeeded", &intent).await;
+        }
+        assert_eq!(shop.app.balance(&customer).await, 0);
+    }
+}

@@ -1,0 +1,87 @@
+//! Pro: subscribe, pay, cancel, resume.
+
+use super::*;
+
+const PATH: &str = "/api/v1/subscription";
+
+impl Shop {
+    async fn subscribe(&self, customer: &TestCustomer, key: &str) -> Answer {
+        self.app.call(customer, "POST", PATH, key, Some(&json!({}))).await
+    }
+
+    async fn plan(&self, customer: &TestCustomer) -> String {
+        let found = self.app.call(customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+        found["plan"].as_str().expect("a plan").to_owned()
+    }
+}
+
+shops! {
+    async fn subscribing_brings_the_months_credits_at_once_and_once(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let made = shop.subscribe(&customer, "pro").await.expect(201);
+        assert_eq!((&made["status"], &made["plan"]), (&json!("active"), &json!("pro")));
+        assert_eq!(made["credit_balance"], 60);
+        assert_eq!(shop.money(&customer).await, 59_900);
+        shop.subscribe(&customer, "pro").await.expect(201);
+        shop.subscribe(&customer, "again").await.expect_problem(409, "already_subscribed");
+        let invoice = shop.stripe.all("invoice").remove(0);
+        for event_type in ["invoice.paid", "invoice.payment_succeeded"] {
+            shop.announce(event_type, &invoice).await;
+        }
+        let payment = json!({ "id": "inpay_1", "object": "invoice_payment", "invoice": invoice["id"] });
+        shop.announce("invoice_payment.paid", &payment).await;
+        let subscription = shop.stripe.all("subscription").remove(0);
+        shop.announce("customer.subscription.created", &subscription).await;
+        assert_eq!(shop.app.balance(&customer).await, 60);
+        shop.app.spend(&customer, 60, "month").await.expect(200);
+        shop.app.spend(&customer, 1, "more").await.expect(200);
+        assert_eq!(shop.money(&customer).await, 59_900 + 1_500);
+        let invoices = shop.app.call(&customer, "GET", "/api/v1/invoices", "", None).await.expect(200);
+        assert_eq!(invoices["data"][0]["amount_paid_minor"], 59_900);
+    }
+
+    async fn a_declined_first_payment_leaves_no_subscription_behind(shop: &Shop) {
+        let customer = shop.broke("pm_decline").await;
+        shop.subscribe(&customer, "pro").await.expect_problem(402, "payment_declined");
+        assert_eq!(shop.plan(&customer).await, "trial");
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        assert_eq!(shop.stripe.all("subscription")[0]["status"], "canceled");
+        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
+        shop.subscribe(&customer, "pro").await.expect(201);
+        assert_eq!(shop.money(&customer).await, 59_900);
+    }
+
+    async fn a_cancellation_is_taken_back_and_at_once_it_ends_pro_and_keeps_the_credits(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.subscribe(&customer, "pro").await.expect(201);
+        let ending = shop.app.call(&customer, "DELETE", PATH, "end", None).await.expect(200);
+        assert_eq!((&ending["cancel_at_period_end"], &ending["plan"]), (&json!(true), &json!("pro")));
+        let resumed = shop.app.call(&customer, "POST", &format!("{PATH}/resume"), "resume", None).await.expect(200);
+        assert_eq!(resumed["cancel_at_period_end"], false);
+        let ended = shop.app.call(&customer, "DELETE", &format!("{PATH}?at_once=true"), "now", None).await.expect(200);
+        assert_eq!((&ended["status"], &ended["plan"]), (&json!("canceled"), &json!("pay_as_you_go")));
+        assert_eq!(shop.app.balance(&customer).await, 60);
+    }
+
+    async fn failure_3_a_late_update_after_the_end_asks_stripe_and_does_not_revive_pro(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.subscribe(&customer, "pro").await.expect(201);
+        let early = shop.stripe.all("subscription").remove(0);
+        let id = early["id"].as_str().expect("an id").to_owned();
+        shop.stripe.set(&id, &json!({ "status": "canceled", "ended_at": 1_900_000_000 }));
+        shop.announce("customer.subscription.updated", &early).await;
+        assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
+        shop.announce("customer.subscription.updated", &early).await;
+        assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
+    }
+
+    async fn failure_7_a_renewal_that_names_its_price_by_id_only_is_learned_from_its_subscription(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.subscribe(&customer, "pro").await.expect(201);
+        let mut renewal = shop.stripe.all("invoice").remove(0);
+        renewal["id"] = "in_renewal".into();
+        renewal["billing_reason"] = "subscription_cycle".into();
+        shop.announce("invoice.paid", &renewal).await;
+        assert_eq!(shop.app.balance(&customer).await, 120);
+    }
+}
