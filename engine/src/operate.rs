@@ -35,17 +35,12 @@ pub async fn ask(
     now_ms: TimeMs,
 ) -> Result<Asked> {
     let new = Operation::new(&customer.id, request, key.to_owned(), request_hash.to_owned(), now_ms);
-    let tx = db.begin().await?;
-    if operation::operation_insert(&tx, &new).await? {
-        let mut jobs = vec![operation_job(&new, customer, now_ms)];
-        if customer.stripe_customer_id.is_none() {
-            // The job made on signup has given up, if there was no key then: this one is the operation's.
-            jobs.push(stripe_customer_job(&customer.id, new.id.as_str(), now_ms));
-        }
-        let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
-        tx.commit().await?;
-        return Ok(Asked { operation: new, wakes });
+    if operation::operation_find_by_key(db.read(), &customer.id, key).await?.is_none()
+        && let Some(asked) = begin(db, customer, &new, now_ms).await?
+    {
+        return Ok(asked);
     }
+    let tx = db.begin().await?;
     let Some(known) = operation::operation_find_by_key(&tx, &customer.id, key).await? else {
         tx.rollback().await?;
         return Err(subscribing());
@@ -80,6 +75,26 @@ pub async fn ask(
     };
     tx.commit().await?;
     Ok(asked)
+}
+
+/// Records a new operation with its jobs; `None` if another request was first.
+///
+/// The jobs come first: whoever ends a job of the same stream locks that stream and then, linking the
+/// Stripe customer, the customer's row, which the operation's row refers to.
+async fn begin(db: &Db, customer: &Customer, new: &Operation, now_ms: TimeMs) -> Result<Option<Asked>> {
+    let tx = db.begin().await?;
+    let mut jobs = vec![operation_job(new, customer, now_ms)];
+    if customer.stripe_customer_id.is_none() {
+        // The job made on signup has given up, if there was no key then: this one is the operation's.
+        jobs.push(stripe_customer_job(&customer.id, new.id.as_str(), now_ms));
+    }
+    let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
+    if !operation::operation_insert(&tx, new).await? {
+        tx.rollback().await?;
+        return Ok(None);
+    }
+    tx.commit().await?;
+    Ok(Some(Asked { operation: new.clone(), wakes }))
 }
 
 fn subscribing() -> Error {
