@@ -131,10 +131,7 @@ enum ChangeResponse {
 
 /// The customer's subscription to Pro: the one that is not over, else the latest.
 async fn current(app: &App, customer: &CustomerId) -> Result<Option<Subscription>, ApiError> {
-    let mut rows = subscription::subscription_list(app.db.read(), customer).await?;
-    rows.retain(|row| row.is_pro);
-    let open = rows.iter().position(|row| row.ended_at_ms.is_none());
-    Ok((!rows.is_empty()).then(|| rows.swap_remove(open.unwrap_or(0))))
+    Ok(Subscription::current(subscription::subscription_list(app.db.read(), customer).await?))
 }
 
 async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result<SubscriptionBody, ApiError> {
