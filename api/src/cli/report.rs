@@ -75,7 +75,7 @@ pub fn render_usage(answer: &Value) -> String {
     let mut text = listing.render(width);
     let warnings: Vec<String> = view::items(answer, "warnings")
         .iter()
-        .filter_map(|warning| warning["message"].as_str().map(|message| output::visible(message)))
+        .filter_map(|warning| warning["message"].as_str().map(output::visible))
         .collect();
     if !warnings.is_empty() {
         text.push_str(&format!("\n\nTold to the customer\n{}", warnings.join("\n")));

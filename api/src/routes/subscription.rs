@@ -11,6 +11,7 @@ use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::operation::Request;
 use bursar_engine::store::{account, customer, payment_method, subscription};
+use bursar_engine::stripe::StripeError;
 use bursar_engine::subscription::Subscription;
 use bursar_engine::webhook::shape::{self, InvoiceShape};
 use poem::web::Data;
@@ -292,7 +293,13 @@ impl SubscriptionApi {
             return Ok(Json(InvoicePage { data: Vec::new(), next_cursor: None }));
         };
         let stripe = &app.runtime.handlers.stripe;
-        let list = stripe.invoice_list(&stripe_customer_id, limit.cast_signed(), after.as_deref()).await?;
+        let list = match stripe.invoice_list(&stripe_customer_id, limit.cast_signed(), after.as_deref()).await {
+            Err(StripeError::Invalid { param, .. }) if param.as_deref() == Some("starting_after") => {
+                let detail = "cursor must be a next_cursor of an earlier answer of this list.";
+                return Err(ApiError::bad_request("invalid_cursor", detail));
+            }
+            answer => answer?,
+        };
         let data: Vec<InvoiceBody> = shape::rows(&list).iter().filter_map(invoice).collect();
         let last = data.last().filter(|_| list["has_more"] == true);
         let next_cursor = last.map(|invoice| input::cursor_after(&invoice.id));

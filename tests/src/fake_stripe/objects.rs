@@ -51,6 +51,24 @@ fn list(rows: Vec<Value>) -> Reply {
     (200, json!({"object": "list", "has_more": false, "data": rows}))
 }
 
+/// A page of a list, as `limit` and `starting_after` ask for it.
+fn page(mut rows: Vec<Value>, form: &Form) -> Reply {
+    if let Some(after) = form.get("starting_after") {
+        let Some(at) = rows.iter().position(|row| row["id"] == after) else {
+            return (
+                400,
+                json!({"error": {"type": "invalid_request_error", "code": "resource_missing",
+                                          "param": "starting_after", "message": after}}),
+            );
+        };
+        rows.drain(..=at);
+    }
+    let limit = form.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    (200, json!({"object": "list", "has_more": has_more, "data": rows}))
+}
+
 impl Objects {
     pub(super) fn get(&self, id: &str) -> Value {
         self.rows.iter().find(|row| row["id"] == id).cloned().unwrap_or_default()
@@ -114,7 +132,7 @@ impl Objects {
                 (200, self.get(id))
             }
             ["disputes"] => list(self.of("dispute", "charge", form.get("charge"))),
-            ["invoices"] => list(self.of("invoice", "customer", form.get("customer"))),
+            ["invoices"] => page(self.of("invoice", "customer", form.get("customer")), form),
             ["invoice_payments"] => self.invoice_payments(form.get("payment[payment_intent]")),
             ["prices"] => list(vec![json!({"id": "price_pro", "object": "price", "lookup_key": "pro_monthly"})]),
             ["subscriptions"] if is_post => self.subscribe(form),

@@ -4,6 +4,7 @@
 mod back;
 mod charge;
 mod pro;
+mod report;
 
 use bursar_tests::app::Answer;
 use bursar_tests::fake_stripe::FakeStripe;
