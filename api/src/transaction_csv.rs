@@ -10,7 +10,7 @@ use bursar_engine::Error;
 use bursar_engine::clock::{TimeMs, rfc3339};
 use bursar_engine::ids::{CustomerId, transaction_id};
 use bursar_engine::ledger::Entry;
-use bursar_engine::store::{Db, account};
+use bursar_engine::store::{Db, account, summary};
 use poem::Body;
 use std::io;
 use std::time::Duration;
@@ -70,7 +70,8 @@ pub async fn export(
     let permit = EXPORTS.try_acquire().map_err(|_| Error::Busy("exports"))?;
     let db = app.db.clone();
     let before = async |at_ms: TimeMs| {
-        account::entry_last_by(db.read(), customer, at_ms - 1).await?.ok_or(Error::NotFound("customer"))
+        let stood = summary::standing_list(db.read(), customer, &[at_ms - 1]).await?;
+        stood.first().map(|standing| standing.seq).ok_or(Error::NotFound("customer"))
     };
     let found = account::account_find(db.read(), customer).await?.ok_or(Error::NotFound("customer"))?;
     let after = match from_ms {

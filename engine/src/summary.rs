@@ -18,12 +18,13 @@ use crate::customer::Customer;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::ledger::{Account, EntryKind};
-use crate::store::summary::{Charged, Flow, charged_list, day_list, flow_list};
+use crate::store::summary::{Charged, Flow, Standing, charged_list, flow_day_list, flow_list, standing_list};
 use crate::store::{Db, account, customer, subscription};
 use crate::subscription::Subscription;
+use sea_orm::ConnectionTrait;
 
 /// Days of usage that a summary shows, today included.
-pub const DAYS_SHOWN: i64 = 30;
+pub const DAYS_SHOWN: usize = 30;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Everything about a customer's credits in figures.
@@ -37,7 +38,11 @@ pub struct Summary {
     pub subscription: Option<Subscription>,
     /// The present period.
     pub period: Period,
-    /// What moved the balance, by kind and source.
+    /// Credits in all.
+    pub totals: Totals,
+    /// Credits in the period.
+    pub period_totals: Totals,
+    /// What moved the balance besides usage, by kind and source.
     pub flows: Vec<Flow>,
     /// What units beyond the credits cost, by currency.
     pub charged: Vec<Charged>,
@@ -54,8 +59,6 @@ pub struct Day {
     pub start_ms: TimeMs,
     /// Credits spent.
     pub spent: i64,
-    /// Debits and captures.
-    pub count: i64,
 }
 
 /// What came in and went out, in credits, each zero or more. What was granted less all the others is the
@@ -75,26 +78,25 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds flows up; `amount` says which of a flow's amounts.
-    pub fn of(flows: &[Flow], amount: impl Fn(&Flow) -> i64) -> Self {
+    /// Adds flows up; `amount` says which of a flow's amounts. By what they do not explain of the change of
+    /// the balance, credits were spent.
+    fn of(flows: &[Flow], amount: impl Fn(&Flow) -> i64, balance_change: i64) -> Self {
         let mut totals = Self::default();
+        let mut explained = 0;
         for flow in flows {
             let credits = amount(flow);
+            explained += credits;
             match flow.kind {
                 EntryKind::Grant => totals.granted += credits,
-                EntryKind::Debit | EntryKind::Capture => totals.spent -= credits,
                 EntryKind::Expire => totals.expired -= credits,
                 EntryKind::ClawBack => totals.clawed_back -= credits,
                 EntryKind::Adjust => totals.removed -= credits,
-                EntryKind::Hold | EntryKind::Release => {}
+                // Usage, and what moves no balance, is no flow.
+                EntryKind::Debit | EntryKind::Capture | EntryKind::Hold | EntryKind::Release => {}
             }
         }
+        totals.spent = explained - balance_change;
         totals
-    }
-
-    /// The balance that they make.
-    pub fn balance(&self) -> i64 {
-        self.granted - self.spent - self.expired - self.clawed_back - self.removed
     }
 }
 
@@ -111,59 +113,81 @@ pub async fn summary(db: &Db, id: &CustomerId, config: &CreditsConfig, now_ms: T
     let account = account::account_find(db, id).await?.ok_or(Error::NotFound("account"))?;
     let subscription = Subscription::current(subscription::subscription_list(db, id).await?);
     let period = period::current(subscription.as_ref(), now_ms);
-    let before = |at_ms: TimeMs| account::entry_last_by(db, id, at_ms - 1);
-    let before_period = before(period.start_ms).await?.unwrap_or(0);
-    let flows = flow_list(db, id, before_period, account.version).await?;
+    let days_ms = first_days(now_ms);
+    let before_period = stood(db, &account, id, &[period.start_ms - 1]).await?;
+    let before_days = stood(db, &account, id, &days_ms.map(|start_ms| start_ms - 1)).await?;
+    let (before_period, first) = match (before_period.first(), before_days.first()) {
+        (Some(before_period), Some(first)) => (*before_period, *first),
+        _ => return Err(Error::Corrupt(format!("the ledger of {id} has a gap"))),
+    };
+    let flows = flow_list(db, id, before_period.seq, account.version).await?;
+    let flows_by_day = flow_day_list(db, id, first.seq, account.version).await?;
     let charged = charged_list(db, id, period.start_ms).await?;
-    let first_day_ms = now_ms - now_ms.rem_euclid(DAY_MS) - (DAYS_SHOWN - 1) * DAY_MS;
-    let before_days = before(first_day_ms).await?.unwrap_or(0);
-    let days = every_day(first_day_ms, &day_list(db, id, before_days, account.version).await?);
-    let warnings = words::warnings(&customer, &account, subscription.as_ref(), config, now_ms);
-    Ok(Summary { customer, account, subscription, period, flows, charged, days, warnings })
+    Ok(Summary {
+        totals: Totals::of(&flows, |flow| flow.total, account.balance),
+        period_totals: Totals::of(&flows, |flow| flow.period, account.balance - before_period.balance),
+        days: spent_by_day(&days_ms, &before_days, &flows_by_day, account.balance),
+        warnings: words::warnings(&customer, &account, subscription.as_ref(), config, now_ms),
+        customer,
+        account,
+        subscription,
+        period,
+        flows,
+        charged,
+    })
 }
 
-/// All days from the first on, with what is known of each: (days since the epoch, credits, entries).
-fn every_day(first_day_ms: TimeMs, known: &[(i64, i64, i64)]) -> Vec<Day> {
-    let days = (0..DAYS_SHOWN).map(|n| first_day_ms + n * DAY_MS);
-    days.map(|start_ms| {
-        let found = known.iter().find(|(day, ..)| *day == start_ms.div_euclid(DAY_MS));
-        found.map_or(Day { start_ms, spent: 0, count: 0 }, |(_, spent, count)| Day {
-            start_ms,
-            spent: *spent,
-            count: *count,
-        })
+/// Where the ledger stood at these moments, as far as the account knows it: what was written since the
+/// account was read does not count.
+async fn stood(
+    db: &impl ConnectionTrait,
+    account: &Account,
+    id: &CustomerId,
+    moments_ms: &[TimeMs],
+) -> Result<Vec<Standing>> {
+    let now = Standing { seq: account.version, balance: account.balance, held: account.held };
+    let found = standing_list(db, id, moments_ms).await?;
+    Ok(found.into_iter().map(|standing| if standing.seq > now.seq { now } else { standing }).collect())
+}
+
+/// When each of the days that are shown begins, oldest first.
+fn first_days(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
+    let today_ms = now_ms - now_ms.rem_euclid(DAY_MS);
+    let mut start_ms = today_ms;
+    let mut days_ms = [today_ms; DAYS_SHOWN];
+    for day_ms in days_ms.iter_mut().rev() {
+        *day_ms = start_ms;
+        start_ms -= DAY_MS;
+    }
+    days_ms
+}
+
+/// What was spent on each day: what came in less what the balance grew by. `before` is where the ledger
+/// stood before each day, `balance` what is there now: the last day has all that came after, also what
+/// another node's clock dates into the next day.
+fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, i64)], balance: i64) -> Vec<Day> {
+    let next = before.iter().skip(1).map(|standing| standing.balance).chain([balance]);
+    let days = days_ms.iter().zip(before).zip(next);
+    days.map(|((start_ms, before), after)| {
+        let day = start_ms.div_euclid(DAY_MS);
+        let is_last = Some(start_ms) == days_ms.last();
+        let of_day = flows.iter().filter(|(other, _)| *other == day || (is_last && *other > day));
+        let came_in: i64 = of_day.map(|(_, credits)| credits).sum();
+        Day { start_ms: *start_ms, spent: came_in - (after - before.balance) }
     })
     .collect()
 }
 
-/// A balance as of some moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BalanceAt {
-    /// All credits; negative is debt.
-    pub balance: i64,
-    /// The part that open holds reserved.
-    pub held: i64,
-    /// Sequence number of the last entry by then; 0 if there was none.
-    pub seq: i64,
-}
-
-/// The balance as the ledger had it at a moment: after the last entry that was decided by then. Holds and
-/// grants whose time had run out count until they were settled, which a job does at their end. Before the
-/// first entry there were no credits.
+/// Where the ledger stood at a moment. Holds and grants whose time had run out count until they were
+/// settled, which a job does at their end. Before the first entry there were no credits.
 ///
 /// # Errors
 /// `invalid_time` if the moment has not come yet; [`Error::NotFound`] if there is no such account.
-pub async fn balance_at(db: &Db, id: &CustomerId, at_ms: TimeMs, now_ms: TimeMs) -> Result<BalanceAt> {
+pub async fn balance_at(db: &Db, id: &CustomerId, at_ms: TimeMs, now_ms: TimeMs) -> Result<Standing> {
     if at_ms > now_ms {
         return Err(Error::invalid("invalid_time", "at must not be in the future: nobody knows that balance yet."));
     }
-    let seq = account::entry_last_by(db.read(), id, at_ms).await?.ok_or(Error::NotFound("account"))?;
-    if seq == 0 {
-        return Ok(BalanceAt { balance: 0, held: 0, seq });
-    }
-    let entry = account::entry_find(db.read(), id, seq).await?;
-    let entry = entry.ok_or_else(|| Error::Corrupt(format!("{id} has no entry {seq}")))?;
-    Ok(BalanceAt { balance: entry.balance_after, held: entry.held_after, seq })
+    standing_list(db.read(), id, &[at_ms]).await?.pop().ok_or(Error::NotFound("account"))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const CHARGED: &[Column] = &[
     Column::number("amount_in_period"),
     Column::number("charges_in_period"),
 ];
-const DAYS: &[Column] = &[Column::keep("date"), Column::number("credits"), Column::number("transactions")];
+const DAYS: &[Column] = &[Column::keep("date"), Column::number("credits")];
 
 /// The ledger as a file.
 #[derive(Debug, Clone, Args)]
@@ -80,9 +80,9 @@ pub fn render_usage(answer: &Value) -> String {
     if !warnings.is_empty() {
         text.push_str(&format!("\n\nTold to the customer\n{}", warnings.join("\n")));
     }
-    let used: Vec<Value> = view::items(answer, "days").iter().filter(|day| day["transactions"] != 0).cloned().collect();
+    let used: Vec<Value> = view::items(answer, "days").iter().filter(|day| day["credits"] != 0).cloned().collect();
     for (title, columns, items) in [
-        ("Credits by kind and source", FLOWS, view::items(answer, "flows")),
+        ("Credits by kind and source, without usage", FLOWS, view::items(answer, "flows")),
         ("Charged for units beyond the credits", CHARGED, view::items(answer, "charged")),
         ("Days with usage, of the last 30", DAYS, used.as_slice()),
     ] {
@@ -113,8 +113,8 @@ mod tests {
             "period": { "start": "2026-12-01T00:00:00.000Z", "end": "2027-01-01T00:00:00.000Z", "totals": totals },
             "flows": [], "charged": [],
             "days": [
-                { "date": "2026-12-01", "credits": 0, "transactions": 0 },
-                { "date": "2026-12-02", "credits": 4, "transactions": 2 },
+                { "date": "2026-12-01", "credits": 0 },
+                { "date": "2026-12-02", "credits": 4 },
             ],
         }));
         assert!(text.contains("You have 1 fix credit left.") && !text.contains('\u{1b}'), "{text}");

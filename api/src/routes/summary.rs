@@ -48,7 +48,7 @@ pub(super) struct UsageSummary {
     totals: TotalsBody,
     /// Credits in the present period.
     period: PeriodBody,
-    /// Credits by kind and source.
+    /// Credits that moved otherwise than by usage, by kind and source.
     flows: Vec<FlowBody>,
     /// What units beyond the credits cost, one row for each currency. Payments of Pro are not here: they
     /// are invoices. Refunds are not taken off.
@@ -116,9 +116,9 @@ struct PeriodBody {
 /// Transactions of one sort, added up.
 #[derive(Debug, Object)]
 struct FlowBody {
-    /// `grant`, `debit`, `capture`, `adjust`, `claw_back` or `expire`.
+    /// `grant`, `adjust`, `claw_back` or `expire`.
     kind: String,
-    /// Who caused them: `usage`, `hold`, `signup`, `stripe`, `purchase`, `support`, `system` …
+    /// Who caused them: `signup`, `stripe`, `purchase`, `support`, `system` …
     source: String,
     /// Of grants: `promotional`, `adjustment`, `included` or `purchased`.
     grant_kind: Option<String>,
@@ -154,8 +154,6 @@ struct DayBody {
     date: String,
     /// Credits spent.
     credits: i64,
-    /// Transactions that spent them.
-    transactions: i64,
 }
 
 impl From<Totals> for TotalsBody {
@@ -212,13 +210,14 @@ impl From<Charged> for ChargedBody {
 
 impl From<Day> for DayBody {
     fn from(usage: Day) -> Self {
-        Self { date: day(usage.start_ms), credits: usage.spent, transactions: usage.count }
+        Self { date: day(usage.start_ms), credits: usage.spent }
     }
 }
 
 impl UsageSummary {
     fn new(summary: Summary, config: &CreditsConfig) -> Self {
-        let Summary { customer, account, subscription, period, flows, charged, days, warnings } = summary;
+        let Summary { customer, account, subscription, period, totals, period_totals, flows, charged, days, warnings } =
+            summary;
         let next_price_minor = pricing::next_price_minor(&customer, config);
         Self {
             customer_id: customer.id.to_string(),
@@ -232,12 +231,12 @@ impl UsageSummary {
             currency: config.currency.clone(),
             warnings: warnings.into_iter().map(WarningBody::from).collect(),
             subscription: subscription.as_ref().map(SubscriptionState::from),
-            totals: Totals::of(&flows, |flow| flow.total).into(),
+            totals: totals.into(),
             period: PeriodBody {
                 kind: period.kind.as_str().to_owned(),
                 start: rfc3339(period.start_ms),
                 end: rfc3339(period.end_ms),
-                totals: Totals::of(&flows, |flow| flow.period).into(),
+                totals: period_totals.into(),
             },
             flows: flows.into_iter().map(FlowBody::from).collect(),
             charged: charged.into_iter().map(ChargedBody::from).collect(),

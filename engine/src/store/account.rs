@@ -163,27 +163,6 @@ fn read_entry(row: &QueryResult) -> Result<Entry> {
     })
 }
 
-/// The entry with this sequence number.
-pub async fn entry_find(db: &impl ConnectionTrait, customer: &CustomerId, seq: i64) -> Result<Option<Entry>> {
-    let sql = format!("SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND seq = $2");
-    query_one(db, &sql, [customer.as_str().into(), seq.into()]).await?.map(|row| read_entry(&row)).transpose()
-}
-
-/// Sequence number of the last entry that was decided by `at_ms`; 0 if there was none yet. `None` if
-/// there is no such account.
-///
-/// The times of a ledger never go back and its numbers have no gaps, so halving finds it with a look at
-/// some twenty rows, whatever the length of the ledger, and needs no index but the key.
-pub async fn entry_last_by(db: &impl ConnectionTrait, customer: &CustomerId, at_ms: TimeMs) -> Result<Option<i64>> {
-    let sql = "WITH RECURSIVE s(lo, hi) AS ( \
-               SELECT CAST(0 AS BIGINT), version FROM accounts WHERE customer_id = $1 UNION ALL \
-               SELECT CASE WHEN e.created_at_ms <= $2 THEN e.seq ELSE s.lo END, \
-               CASE WHEN e.created_at_ms <= $2 THEN s.hi ELSE e.seq - 1 END \
-               FROM s JOIN ledger_entries e ON e.customer_id = $1 AND e.seq = (s.lo + s.hi + 1) / 2 \
-               WHERE s.lo < s.hi) SELECT lo FROM s WHERE lo >= hi LIMIT 1";
-    query_one(db, sql, [customer.as_str().into(), at_ms.into()]).await?.map(|row| get(&row, "lo")).transpose()
-}
-
 /// A part of a ledger, oldest first: at most `limit` entries above `after`, up to and including `upto`.
 pub async fn entry_list_up(
     db: &impl ConnectionTrait,

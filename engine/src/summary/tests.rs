@@ -57,12 +57,12 @@ fn grant(amount: i64) -> Op {
 }
 
 /// What a fold of all entries by a moment comes to.
-fn folded(entries: &[Entry], at_ms: TimeMs) -> BalanceAt {
+fn folded(entries: &[Entry], at_ms: TimeMs) -> Standing {
     let mut account = Account::default();
     for entry in entries.iter().filter(|entry| entry.created_at_ms <= at_ms) {
         account.apply(entry);
     }
-    BalanceAt { balance: account.balance, held: account.held, seq: account.version }
+    Standing { balance: account.balance, held: account.held, seq: account.version }
 }
 
 /// Commands, each some time after the one before; clocks that differ now and then go back.
@@ -101,9 +101,18 @@ async fn assert_agrees(db: &Db, moves: Vec<(i64, Op)>) {
         assert_eq!(found, folded(&entries, at_ms), "at {at_ms}");
     }
     let summary = summary(db, &id, &CreditsConfig::default(), last_ms).await.unwrap();
-    let totals = Totals::of(&summary.flows, |flow| flow.total);
-    assert_eq!(totals.balance(), summary.account.balance);
-    assert_eq!(summary.days.iter().map(|day| day.spent).sum::<i64>(), totals.spent);
+    let sum = |kinds: &[EntryKind]| -> i64 {
+        entries.iter().filter(|entry| kinds.contains(&entry.kind)).map(|entry| entry.amount).sum()
+    };
+    let expected = Totals {
+        granted: sum(&[EntryKind::Grant]),
+        spent: -sum(&[EntryKind::Debit, EntryKind::Capture]),
+        expired: -sum(&[EntryKind::Expire]),
+        clawed_back: -sum(&[EntryKind::ClawBack]),
+        removed: -sum(&[EntryKind::Adjust]),
+    };
+    assert_eq!(summary.totals, expected);
+    assert_eq!(summary.days.iter().map(|day| day.spent).sum::<i64>(), expected.spent);
 }
 
 #[test]
@@ -127,10 +136,19 @@ async fn a_moment_that_has_not_come_has_no_balance_and_one_before_the_first_entr
     let refused = balance_at(&db, &id, START_MS + 21, START_MS + 20).await.unwrap_err();
     assert_eq!(refused.code(), Some("invalid_time"));
     let early = balance_at(&db, &id, 0, START_MS + 20).await.unwrap();
-    assert_eq!(early, BalanceAt { balance: 0, held: 0, seq: 0 });
+    assert_eq!(early, Standing { balance: 0, held: 0, seq: 0 });
     let unknown = balance_at(&db, &CustomerId::new(), START_MS, START_MS).await;
     assert!(matches!(unknown, Err(Error::NotFound(_))), "{unknown:?}");
     db.close().await;
+}
+
+#[test]
+fn what_a_fast_clock_dates_into_tomorrow_is_of_today() {
+    let days_ms = [10 * DAY_MS, 11 * DAY_MS];
+    let before = [Standing::default(), Standing { seq: 2, balance: 4, held: 0 }];
+    // Six came in and two were spent; then nine came in, five of them dated tomorrow, and three were spent.
+    let days = spent_by_day(&days_ms, &before, &[(10, 6), (11, 4), (12, 5)], 10);
+    assert_eq!(days.iter().map(|day| day.spent).collect::<Vec<_>>(), [2, 3]);
 }
 
 #[tokio::test]
@@ -148,11 +166,11 @@ async fn figures_of_the_period_leave_out_what_came_before_it() {
     write(&db, &id, &commands).await;
     let summary = summary(&db, &id, &CreditsConfig::default(), december_ms).await.unwrap();
     let all = Totals { granted: 13, spent: 5, ..Totals::default() };
-    assert_eq!(Totals::of(&summary.flows, |flow| flow.total), all);
+    assert_eq!(summary.totals, all);
     let period = Totals { granted: 4, spent: 3, ..Totals::default() };
-    assert_eq!(Totals::of(&summary.flows, |flow| flow.period), period);
+    assert_eq!(summary.period_totals, period);
     let kinds: Vec<Option<&str>> = summary.flows.iter().map(|flow| flow.grant_kind.as_deref()).collect();
-    assert_eq!(kinds, [None, Some("adjustment"), Some("purchased")]);
+    assert_eq!(kinds, [Some("adjustment"), Some("purchased")]);
     let last: Vec<i64> = summary.days.iter().rev().take(3).map(|day| day.spent).collect();
     assert_eq!((last, summary.days.len()), (vec![3, 2, 0], 30));
     db.close().await;
