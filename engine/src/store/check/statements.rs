@@ -33,8 +33,8 @@ pub const CHECKS: &[Check] = &[
         obligation: 1,
         name: "the times of a ledger never go back",
         population: ENTRIES,
-        offenders: "SELECT customer_id || ': entry ' || seq || ' is of ' || created_at_ms || ' and the one before it of ' \
-            || created_before AS what FROM (SELECT customer_id, seq, created_at_ms, \
+        offenders: "SELECT customer_id || ': entry ' || seq || ' is of ' || created_at_ms \
+            || ' and the one before it of ' || created_before AS what FROM (SELECT customer_id, seq, created_at_ms, \
             LAG(created_at_ms) OVER (PARTITION BY customer_id ORDER BY seq) AS created_before \
             FROM ledger_entries) AS e WHERE created_at_ms < created_before",
     },
@@ -235,8 +235,8 @@ pub const CHECKS: &[Check] = &[
         obligation: 5,
         name: "every open hold has a job that will end it",
         population: "ledger_entries WHERE kind = 'hold'",
-        offenders: "SELECT h.customer_id || ': hold ' || h.hold_id || ' is open and has no job that will end it' AS what \
-            FROM ledger_entries h WHERE h.kind = 'hold' AND NOT EXISTS (SELECT 1 FROM ledger_entries c \
+        offenders: "SELECT h.customer_id || ': hold ' || COALESCE(h.hold_id, 'none') \
+            || ' is open and has no job that will end it' AS what FROM ledger_entries h WHERE h.kind = 'hold' AND NOT EXISTS (SELECT 1 FROM ledger_entries c \
             WHERE c.customer_id = h.customer_id AND c.hold_id = h.hold_id AND c.kind <> 'hold') AND NOT EXISTS \
             (SELECT 1 FROM jobs j WHERE j.unique_key = 'settle:' || h.hold_id \
             AND j.state IN ('available', 'running', 'dead'))",
