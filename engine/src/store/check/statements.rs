@@ -236,8 +236,8 @@ pub const CHECKS: &[Check] = &[
         name: "every open hold has a job that will end it",
         population: "ledger_entries WHERE kind = 'hold'",
         offenders: "SELECT h.customer_id || ': hold ' || COALESCE(h.hold_id, 'none') \
-            || ' is open and has no job that will end it' AS what FROM ledger_entries h WHERE h.kind = 'hold' AND NOT EXISTS (SELECT 1 FROM ledger_entries c \
-            WHERE c.customer_id = h.customer_id AND c.hold_id = h.hold_id AND c.kind <> 'hold') AND NOT EXISTS \
+            || ' is open and has no job that will end it' AS what FROM ledger_entries h WHERE h.kind = 'hold' \
+            AND NOT EXISTS (SELECT 1 FROM ledger_entries c WHERE c.customer_id = h.customer_id AND c.hold_id = h.hold_id AND c.kind <> 'hold') AND NOT EXISTS \
             (SELECT 1 FROM jobs j WHERE j.unique_key = 'settle:' || h.hold_id \
             AND j.state IN ('available', 'running', 'dead'))",
     },
