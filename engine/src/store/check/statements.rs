@@ -237,9 +237,9 @@ pub const CHECKS: &[Check] = &[
         population: "ledger_entries WHERE kind = 'hold'",
         offenders: "SELECT h.customer_id || ': hold ' || COALESCE(h.hold_id, 'none') \
             || ' is open and has no job that will end it' AS what FROM ledger_entries h WHERE h.kind = 'hold' \
-            AND NOT EXISTS (SELECT 1 FROM ledger_entries c WHERE c.customer_id = h.customer_id AND c.hold_id = h.hold_id AND c.kind <> 'hold') AND NOT EXISTS \
-            (SELECT 1 FROM jobs j WHERE j.unique_key = 'settle:' || h.hold_id \
-            AND j.state IN ('available', 'running', 'dead'))",
+            AND NOT EXISTS (SELECT 1 FROM ledger_entries c WHERE c.customer_id = h.customer_id \
+            AND c.hold_id = h.hold_id AND c.kind <> 'hold') AND NOT EXISTS (SELECT 1 FROM jobs j \
+            WHERE j.unique_key = 'settle:' || h.hold_id AND j.state IN ('available', 'running', 'dead'))",
     },
     // Of attempts no times are compared: nodes have clocks of their own, each may be set back, and a lease's
     // time is read before the transaction that takes it. A lease is taken by raising the stream's
