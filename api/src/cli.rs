@@ -10,6 +10,7 @@
 //! | [`client`], [`error`] | requests, answers and what can go wrong with them |
 //! | [`list`] | lists that come page by page |
 //! | [`customer`], [`event`], [`job`], [`mail`], [`stream`], [`replay`], [`stripe`] | the commands, one noun each |
+//! | [`report`] | what `customers usage`, `balance` and `transactions --csv` show |
 //! | [`watch`] | follows a replay until it ends |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | what a person sees |
 
@@ -25,6 +26,7 @@ pub mod output;
 pub mod progress;
 pub mod replay;
 pub mod replay_view;
+pub mod report;
 pub mod stream;
 pub mod stripe;
 pub mod table;
@@ -265,6 +267,18 @@ mod tests {
         assert!(!parse(&["evt_1", "--state", "dead"]));
         assert!(!parse(&["evt_1", "--yes"]));
         assert!(!parse(&["--state", "waiting"]));
+    }
+
+    #[test]
+    fn a_stretch_of_time_is_for_the_file_and_the_file_is_no_page() {
+        let parse = |words: &[&str]| {
+            let base = ["bursar", "customers", "transactions", "cst_1"];
+            Cli::try_parse_from(base.iter().chain(words)).is_ok()
+        };
+        assert!(parse(&["--csv", "--from", "2026-12-01T00:00:00Z", "--to", "2027-01-01T00:00:00Z"]));
+        assert!(!parse(&["--from", "2026-12-01T00:00:00Z"]));
+        assert!(!parse(&["--csv", "--limit", "5"]));
+        assert!(!parse(&["--csv", "--all"]));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`problem`] | how every error looks over HTTP |
 //! | [`middleware`] | bounds, timeouts and metrics of every request |
 //! | [`auth`] | API keys and admin tokens |
+//! | [`transaction_csv`] | a ledger as CSV, streamed |
 //! | [`client_ip`] | where a request comes from |
 //! | [`cli`] | the command line |
 
@@ -22,3 +23,4 @@ pub mod routes;
 pub mod sandbox;
 pub mod secrets;
 pub mod serve;
+pub mod transaction_csv;

@@ -122,7 +122,7 @@ macro_rules! api_error {
 api_error! {
     /// The request is wrong: `invalid_body`, `invalid_parameter`, `invalid_units`, `invalid_email`,
     /// `missing_idempotency_key`, `invalid_idempotency_key`, `invalid_cursor`, `invalid_limit`,
-    /// `invalid_reference`, `invalid_metadata`, `invalid_hold_time`, `signature_*` …
+    /// `invalid_reference`, `invalid_metadata`, `invalid_hold_time`, `invalid_time`, `signature_*` …
     BadRequest = 400,
     /// The credentials are missing or wrong: `missing_credentials`, `invalid_api_key`, `invalid_token`.
     Unauthorized = 401,

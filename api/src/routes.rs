@@ -10,7 +10,9 @@ pub mod operation;
 pub mod payment_method;
 mod shapes;
 pub mod subscription;
+pub mod summary;
 mod text;
+pub mod transaction;
 pub mod usage;
 pub mod webhook;
 
@@ -55,7 +57,9 @@ type Apis = (
         admin::AdminReplayApi,
         admin::AdminApiKeyApi,
         admin::AdminMailApi,
+        admin::AdminReportApi,
     ),
+    (summary::SummaryApi, transaction::TransactionApi),
 );
 
 /// The API as a service that knows its own document.
@@ -78,7 +82,9 @@ pub fn service() -> OpenApiService<Apis, ()> {
             admin::AdminReplayApi,
             admin::AdminApiKeyApi,
             admin::AdminMailApi,
+            admin::AdminReportApi,
         ),
+        (summary::SummaryApi, transaction::TransactionApi),
     );
     OpenApiService::new(apis, "Bursar", env!("CARGO_PKG_VERSION")).description(
         "Credits for companies that sell work by credit: onboarding, usage, holds, webhooks, support.\n\n\

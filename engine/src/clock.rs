@@ -42,6 +42,16 @@ impl Clock {
     }
 }
 
+/// Reads a time as people and API clients write it: RFC 3339, in any offset.
+pub fn parse_rfc3339(text: &str) -> Option<TimeMs> {
+    chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())
+}
+
+/// The day of a time in UTC, such as `2026-11-22`.
+pub fn day(at_ms: TimeMs) -> String {
+    chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default().format("%Y-%m-%d").to_string()
+}
+
 /// A time as people and API clients read it: RFC 3339 in UTC with milliseconds.
 pub fn rfc3339(at_ms: TimeMs) -> String {
     chrono::DateTime::from_timestamp_millis(at_ms)

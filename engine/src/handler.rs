@@ -3,11 +3,13 @@
 
 mod mail;
 mod operation;
+mod settle;
 mod stripe;
 mod stripe_customer;
 mod subscription;
 
 pub use operation::operation_job;
+pub use settle::{hold_settle_key, settle_jobs};
 pub use stripe::{StripeEvent, gather};
 pub use stripe_customer::stripe_customer_job;
 
@@ -18,10 +20,10 @@ use crate::ids::{CustomerId, ReplayId};
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
 use crate::ledger::Command;
 use crate::mail::Mailer;
+use crate::replay;
 use crate::store::{Db, job, rate_limit};
 use crate::stripe::Gateway;
 use crate::webhook::ProPrice;
-use crate::{effect::Effect, replay};
 use serde::Deserialize;
 
 /// Jobs deleted by one run of the retention.
@@ -108,13 +110,4 @@ async fn retention(deps: &Deps, now_ms: TimeMs) -> Result<Verdict> {
         return Ok(Outcome::Snooze { until_ms: now_ms + 100 }.into());
     }
     Ok(Outcome::Done.into())
-}
-
-/// The job that settles an account at the moment a hold ends.
-pub fn settle_job(customer: &CustomerId, unique_key: String, at_ms: TimeMs) -> Effect {
-    let args = serde_json::json!({ "customer": customer.as_str() }).to_string();
-    let mut job = crate::job::NewJob::new(JobKind::AccountSettle, args, at_ms);
-    job.unique_key = Some(unique_key);
-    job.customer_id = Some(customer.clone());
-    Effect::JobInsert(job)
 }

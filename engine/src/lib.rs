@@ -9,6 +9,7 @@
 //! | [`email`], [`disposable`], [`rate_limit`] | who may sign up, and how often |
 //! | [`stripe`] | the calls to Stripe |
 //! | [`mail`] | mail to customers |
+//! | [`summary`] | what a customer has, spent and was charged, with warnings in plain words |
 //! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
@@ -42,6 +43,7 @@ pub mod seal;
 pub mod store;
 pub mod stripe;
 pub mod subscription;
+pub mod summary;
 pub mod verify;
 pub mod webhook;
 pub mod work;

@@ -77,7 +77,6 @@ pub async fn onboard(
             expected_version: state.version,
             account: decision.account.clone(),
             entries: decision.entries,
-            now_ms,
         };
         account::account_update_many(&tx, &[&write]).await?;
         account::entry_append_many(&tx, &[&write]).await?;

@@ -36,16 +36,27 @@ pub fn warning(customer: &Customer, available: i64, config: &CreditsConfig) -> O
     if available > config.warn_at {
         return None;
     }
+    if available < 0 {
+        return Some(credits_owed(available));
+    }
     let unit = &config.unit;
-    let left = match available {
-        ..=0 => format!("You have no {unit} credits left."),
-        1 => format!("You have 1 {unit} credit left."),
-        n => format!("You have {n} {unit} credits left."),
+    let (left, after) = match available {
+        0 => (format!("You have no {unit} credits left."), ""),
+        1 => (format!("You have 1 {unit} credit left."), " after that"),
+        n => (format!("You have {n} {unit} credits left."), " after that"),
     };
     Some(match next_price_minor(customer, config) {
-        Some(price) => format!("{left} The next {unit} after that costs {}.", money(price, &config.currency)),
+        Some(price) => format!("{left} The next {unit}{after} costs {}.", money(price, &config.currency)),
         None => format!("{left} Add billing to continue."),
     })
+}
+
+/// What somebody is told whose credits were taken back after they were spent.
+pub fn credits_owed(available: i64) -> String {
+    format!(
+        "The account owes {} credits for payments that were refunded or disputed. Contact support to settle this.",
+        -available.min(0)
+    )
 }
 
 #[cfg(test)]
@@ -76,6 +87,13 @@ mod tests {
         assert!(text.ends_with("costs $29.00."), "{text}");
         let text = warning(&customer(Plan::Pro, true), 0, &config).expect("a warning");
         assert!(text.ends_with("costs $15.00."), "{text}");
+    }
+
+    #[test]
+    fn whoever_owes_credits_is_told_so_and_no_price_that_would_not_help() {
+        let text = warning(&customer(Plan::PayAsYouGo, true), -3, &CreditsConfig::default()).expect("a warning");
+        assert!(text.starts_with("The account owes 3 credits"), "{text}");
+        assert!(!text.contains('$'), "{text}");
     }
 
     #[test]

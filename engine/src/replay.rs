@@ -246,7 +246,6 @@ pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_js
                     expected_version: current.version,
                     account: decision.account,
                     entries: decision.entries,
-                    now_ms,
                 });
             }
         }

@@ -20,6 +20,7 @@ pub mod replay;
 mod rows;
 pub mod stream;
 pub mod subscription;
+pub mod summary;
 
 pub use db::{Db, DbOptions};
 pub use rows::{Cell, Kind, Rows};

@@ -33,6 +33,19 @@ impl Subscription {
         matches!(status, "canceled" | "incomplete_expired")
     }
 
+    /// Whether a payment is missing that Stripe still waits for, or has given up on.
+    pub fn is_late(&self) -> bool {
+        self.ended_at_ms.is_none() && matches!(self.status.as_str(), "past_due" | "unpaid")
+    }
+
+    /// The one that counts of a customer's subscriptions: the Pro one that is not over, else the first
+    /// Pro one.
+    pub fn current(rows: Vec<Self>) -> Option<Self> {
+        let mut rows: Vec<Self> = rows.into_iter().filter(|row| row.is_pro).collect();
+        let open = rows.iter().position(|row| row.ended_at_ms.is_none());
+        (!rows.is_empty()).then(|| rows.swap_remove(open.unwrap_or(0)))
+    }
+
     /// Whether it makes its customer a Pro customer: paid, or late but not given up.
     pub fn gives_pro(&self) -> bool {
         self.is_pro && self.ended_at_ms.is_none() && matches!(self.status.as_str(), "active" | "trialing" | "past_due")

@@ -5,12 +5,15 @@ use super::error::Error;
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use std::io;
 use std::time::Duration;
 
 /// How long a request may take, in seconds.
 pub const TIMEOUT_S: u64 = 30;
 /// How long a connection may take to come about, in seconds.
 const CONNECT_TIMEOUT_S: u64 = 10;
+/// How long a file of any length may take, in seconds.
+const FILE_TIMEOUT_S: u64 = 15 * 60;
 /// The longest answer that is read, in bytes.
 const ANSWER_LEN_MAX: usize = 32 * 1_024 * 1_024;
 
@@ -73,6 +76,31 @@ impl Client {
         self.document(self.send(request).await?)
     }
 
+    /// Reads something of any length, piece by piece, and hands the pieces on until `take` has had enough.
+    ///
+    /// # Errors
+    /// See [`Error`]; or whatever `take` says.
+    pub async fn get_pieces(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        mut take: impl FnMut(&[u8]) -> io::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let failed = |error: reqwest::Error| Error::from_transport(&self.base, FILE_TIMEOUT_S, &error);
+        let request = self.request(Method::GET, path).query(query).timeout(Duration::from_secs(FILE_TIMEOUT_S));
+        let mut response = request.send().await.map_err(failed)?;
+        if !response.status().is_success() {
+            let answer = self.read(response, FILE_TIMEOUT_S).await?;
+            return Err(Error::from_answer(answer.status, &answer.body).into());
+        }
+        while let Some(piece) = response.chunk().await.map_err(failed)? {
+            if !take(&piece)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Does something.
     ///
     /// # Errors
@@ -112,7 +140,11 @@ impl Client {
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, Error> {
         let failed = |error: reqwest::Error| Error::from_transport(&self.base, TIMEOUT_S, &error);
-        let mut response = request.send().await.map_err(failed)?;
+        self.read(request.send().await.map_err(failed)?, TIMEOUT_S).await
+    }
+
+    async fn read(&self, mut response: reqwest::Response, timeout_s: u64) -> Result<Answer, Error> {
+        let failed = |error: reqwest::Error| Error::from_transport(&self.base, timeout_s, &error);
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {

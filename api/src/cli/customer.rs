@@ -4,7 +4,7 @@ use super::client::admin_path;
 use super::error::Error;
 use super::list::{self, Paging};
 use super::table::{Column, Listing, Table};
-use super::{Session, output, view};
+use super::{Session, output, report, view};
 use bursar_engine::clock::Clock;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -70,6 +70,19 @@ pub enum CustomerCommand {
         /// The customer.
         id: String,
     },
+    /// Show how a customer stands: credits, charges, usage, and what it should know.
+    Usage {
+        /// The customer.
+        id: String,
+    },
+    /// Show what a customer had at a moment of the past.
+    Balance {
+        /// The customer.
+        id: String,
+        /// The moment, such as 2026-12-01T00:00:00Z; now if not given.
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
     /// List what happened to a customer's credits.
     Transactions {
         /// The customer.
@@ -77,6 +90,9 @@ pub enum CustomerCommand {
         /// How much.
         #[command(flatten)]
         paging: Paging,
+        /// All of it as a file or a part of it, oldest first.
+        #[command(flatten)]
+        file: report::CsvArgs,
     },
     /// Show everything that happened to a customer, in order.
     Timeline {
@@ -134,7 +150,17 @@ pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result
         CustomerCommand::Show { id } => {
             session.show(&session.client.get(&admin_path(&["customers", id])?, &[]).await?, render)
         }
-        CustomerCommand::Transactions { id, paging } => {
+        CustomerCommand::Usage { id } => {
+            let answer = session.client.get(&admin_path(&["customers", id, "usage-summary"])?, &[]).await?;
+            session.show(&answer, report::render_usage)
+        }
+        CustomerCommand::Balance { id, at } => {
+            let query: Vec<(&str, String)> = at.iter().map(|at| ("at", at.clone())).collect();
+            let answer = session.client.get(&admin_path(&["customers", id, "balance"])?, &query).await?;
+            session.show(&answer, report::render_balance)
+        }
+        CustomerCommand::Transactions { id, file, .. } if file.csv => report::copy_csv(session, id, file).await,
+        CustomerCommand::Transactions { id, paging, .. } => {
             list::show(session, &admin_path(&["customers", id, "transactions"])?, &[], paging, TRANSACTIONS).await
         }
         CustomerCommand::Timeline { id, paging } => {

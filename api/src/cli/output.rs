@@ -26,6 +26,18 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Prints a piece of a result as it is. False if the reader has seen enough.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn print_bytes(piece: &[u8]) -> io::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(piece).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
 /// Says something that is not the result.
 #[allow(clippy::print_stderr, reason = "this is the one place that may")]
 pub fn note(text: &str) {

@@ -6,6 +6,7 @@ mod event;
 mod job;
 mod mail;
 mod replay;
+mod report;
 mod stream;
 
 pub use api_key::AdminApiKeyApi;
@@ -14,6 +15,7 @@ pub use event::AdminEventApi;
 pub use job::AdminJobApi;
 pub use mail::AdminMailApi;
 pub use replay::AdminReplayApi;
+pub use report::AdminReportApi;
 pub use stream::AdminStreamApi;
 
 use super::text::Text;

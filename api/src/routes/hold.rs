@@ -9,7 +9,7 @@ use crate::problem::ApiError;
 use bursar_actors::Request;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::Effect;
-use bursar_engine::handler::settle_job;
+use bursar_engine::handler::hold_settle_key;
 use bursar_engine::ids::{CustomerId, HoldId};
 use bursar_engine::ledger::{Command, EntryKind, Op, Refusal};
 use bursar_engine::store::account;
@@ -90,10 +90,6 @@ enum HoldResponse {
     Created(Json<HeldBody>),
 }
 
-fn settle_key(hold: &HoldId) -> String {
-    format!("settle:{hold}")
-}
-
 /// A hold that is not open was closed before, or never was this customer's.
 async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
     if let Error::Refused(Refusal::HoldNotFound(id)) = &error
@@ -146,9 +142,7 @@ impl HoldApi {
             request_hash,
             metadata: input::metadata(metadata)?,
         };
-        let effects = vec![settle_job(&auth.0, settle_key(&id), expires_at_ms)];
-        let request = Request { command, finish: None, effects };
-        let applied = app.runtime.customers.apply(&auth.0, request).await?;
+        let applied = app.runtime.customers.apply(&auth.0, command).await?;
         let entry = &applied.entry;
         let hold = HoldBody {
             id: entry.hold_id.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -215,7 +209,7 @@ async fn close(
         request_hash: Some(request_hash),
         metadata: None,
     };
-    let effects = vec![Effect::JobCancel { unique_key: settle_key(&id), reason: "the hold was closed" }];
+    let effects = vec![Effect::JobCancel { unique_key: hold_settle_key(&id), reason: "the hold was closed" }];
     let applied = match app.runtime.customers.apply(customer, Request { command, finish: None, effects }).await {
         Ok(applied) => applied,
         Err(error) => return Err(explain(app, customer, error).await),

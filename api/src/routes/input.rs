@@ -3,6 +3,7 @@
 use super::text::Text;
 use crate::problem::ApiError;
 use bursar_engine::api_key::secret_hash;
+use bursar_engine::clock::{TimeMs, parse_rfc3339};
 use data_encoding::BASE64URL_NOPAD;
 use poem_openapi::types::ToJSON;
 use serde_json::Value;
@@ -58,6 +59,16 @@ pub fn metadata(value: Option<Value>) -> Result<Option<String>, ApiError> {
         ));
     }
     Ok(Some(text))
+}
+
+/// A time in a query, under the parameter's name.
+pub fn time(name: &str, text: Option<&str>) -> Result<Option<TimeMs>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    let invalid = || {
+        let detail = format!("{name} must be a time such as 2026-12-01T00:00:00Z (RFC 3339); in a URL, + is %2B.");
+        ApiError::bad_request("invalid_time", detail)
+    };
+    parse_rfc3339(text).map(Some).ok_or_else(invalid)
 }
 
 /// How many rows a page has.

@@ -11,6 +11,7 @@ use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::operation::{Request, State};
 use bursar_engine::store::{account, customer, payment_method, subscription};
+use bursar_engine::stripe::StripeError;
 use bursar_engine::subscription::Subscription;
 use bursar_engine::webhook::shape::{self, InvoiceShape};
 use poem::web::Data;
@@ -131,12 +132,7 @@ enum ChangeResponse {
 
 /// The customer's subscription to Pro: the one that gives it, else one that is not over, else the latest.
 async fn current(app: &App, customer: &CustomerId) -> Result<Option<Subscription>, ApiError> {
-    let mut rows = subscription::subscription_list(app.db.read(), customer).await?;
-    rows.retain(|row| row.is_pro);
-    let giving = rows.iter().position(Subscription::gives_pro);
-    let open = || rows.iter().position(|row| row.ended_at_ms.is_none());
-    let at = giving.or_else(open).unwrap_or(0);
-    Ok((!rows.is_empty()).then(|| rows.swap_remove(at)))
+    Ok(Subscription::current(subscription::subscription_list(app.db.read(), customer).await?))
 }
 
 async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result<SubscriptionBody, ApiError> {
@@ -308,7 +304,13 @@ impl SubscriptionApi {
             return Ok(Json(InvoicePage { data: Vec::new(), next_cursor: None }));
         };
         let stripe = &app.runtime.handlers.stripe;
-        let list = stripe.invoice_list(&stripe_customer_id, limit.cast_signed(), after.as_deref()).await?;
+        let list = match stripe.invoice_list(&stripe_customer_id, limit.cast_signed(), after.as_deref()).await {
+            Err(StripeError::Invalid { param, .. }) if param.as_deref() == Some("starting_after") => {
+                let detail = "cursor must be a next_cursor of an earlier answer of this list.";
+                return Err(ApiError::bad_request("invalid_cursor", detail));
+            }
+            answer => answer?,
+        };
         let data: Vec<InvoiceBody> = shape::rows(&list).iter().filter_map(invoice).collect();
         let last = data.last().filter(|_| list["has_more"] == true);
         let next_cursor = last.map(|invoice| input::cursor_after(&invoice.id));

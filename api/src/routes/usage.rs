@@ -246,11 +246,7 @@ fn not_spent(account: &Account) -> ApiError {
 }
 
 fn credits_owed(available: i64) -> ApiError {
-    let detail = format!(
-        "The account owes {} credits for payments that were refunded or disputed. Contact support to settle this.",
-        -available.min(0)
-    );
-    ApiError::new(402, "credits_owed", detail)
+    ApiError::new(402, "credits_owed", pricing::credits_owed(available))
 }
 
 #[OpenApi]

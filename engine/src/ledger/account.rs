@@ -65,6 +65,8 @@ pub struct Account {
     pub held: i64,
     /// Sequence number of the last entry; guards every write.
     pub version: i64,
+    /// When the last entry was decided; none that follows is earlier.
+    pub last_entry_at_ms: TimeMs,
     /// Customer commands keep `balance - held` at or above this.
     pub floor: i64,
     /// Open grants and holds.
@@ -75,6 +77,18 @@ impl Account {
     /// Credits that can be spent now.
     pub fn available(&self) -> i64 {
         self.balance - self.held
+    }
+
+    /// A grant that has ended and of which something is left that no open hold needs, with how much.
+    pub(super) fn ended_grant(&self, now_ms: TimeMs) -> Option<(i64, i64)> {
+        let spendable = self.available().max(0);
+        let ended = self.open.grants.iter().filter(|grant| grant.expires_at_ms.is_some_and(|at| at <= now_ms));
+        ended.map(|grant| (grant.seq, grant.remaining.min(spendable))).find(|(_, credits)| *credits > 0)
+    }
+
+    /// Whether a grant has ended that is to be settled.
+    pub fn has_ended_grant(&self, now_ms: TimeMs) -> bool {
+        self.ended_grant(now_ms).is_some()
     }
 
     /// Credits already clawed back for a grant.
@@ -130,6 +144,7 @@ impl Account {
         self.balance = entry.balance_after;
         self.held = entry.held_after;
         self.version = entry.seq;
+        self.last_entry_at_ms = entry.created_at_ms;
     }
 
     fn open_grant(&mut self, entry: &Entry) {

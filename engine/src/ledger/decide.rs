@@ -71,7 +71,8 @@ impl Draft {
             metadata: command.metadata.clone(),
             hold_id: hold.cloned(),
             detail,
-            created_at_ms: self.now_ms,
+            // Clocks differ between nodes and may be set back; a ledger's times never go back.
+            created_at_ms: self.now_ms.max(self.account.last_entry_at_ms),
         };
         self.account.apply(&entry);
         self.entries.push(entry);
@@ -86,18 +87,8 @@ impl Draft {
             let detail = Detail { reason: Some("expired".to_owned()), ..Detail::default() };
             self.push(&command, EntryKind::Release, (0, -hold.amount), Some(&hold.id), detail);
         }
-        loop {
-            let spendable = self.account.available().max(0);
-            let ended = self.account.open.grants.iter().find(|grant| {
-                grant.expires_at_ms.is_some_and(|at| at <= self.now_ms) && grant.remaining.min(spendable) > 0
-            });
-            let Some(grant) = ended.copied() else { return };
-            let credits = grant.remaining.min(spendable);
-            let detail = Detail {
-                burned: vec![Burn { grant: grant.seq, credits }],
-                grant: Some(grant.seq),
-                ..Detail::default()
-            };
+        while let Some((grant, credits)) = self.account.ended_grant(self.now_ms) {
+            let detail = Detail { burned: vec![Burn { grant, credits }], grant: Some(grant), ..Detail::default() };
             self.push(&command, EntryKind::Expire, (-credits, 0), None, detail);
         }
     }

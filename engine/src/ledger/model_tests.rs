@@ -18,9 +18,10 @@ fn left(account: &Account) -> i64 {
     account.open.grants.iter().map(|grant| grant.remaining).sum()
 }
 
-/// The account without the numbers of entries, which depend on how often somebody settled.
+/// The account without the numbers and times of entries, which depend on when and how often somebody
+/// settled.
 fn without_numbers(account: &Account) -> Account {
-    let mut account = Account { version: 0, ..account.clone() };
+    let mut account = Account { version: 0, last_entry_at_ms: 0, ..account.clone() };
     account.open.grants.iter_mut().for_each(|grant| grant.seq = 0);
     account.open.clawed.iter_mut().for_each(|(grant, _)| *grant = 0);
     account
@@ -54,6 +55,23 @@ proptest! {
         }
         prop_assert_eq!(history.account.version, history.entries.len() as i64);
         prop_assert_eq!((history.account.balance, history.account.held), (balance, held));
+    }
+
+    #[test]
+    fn the_times_of_a_ledger_never_go_back_even_if_the_clock_does(
+        moves in histories(),
+        back_ms in vec(0..50_i64, 60),
+    ) {
+        let mut account = Account::default();
+        let mut entries = Vec::new();
+        for (step, back_ms) in run(&moves, 0).steps.iter().zip(back_ms) {
+            if let Ok(decision) = decide(&account, &step.command, step.now_ms - back_ms) {
+                account = decision.account;
+                entries.extend(decision.entries);
+            }
+        }
+        prop_assert!(entries.is_sorted_by_key(|entry| entry.created_at_ms));
+        prop_assert_eq!(account.last_entry_at_ms, entries.last().map_or(0, |entry| entry.created_at_ms));
     }
 
     #[test]

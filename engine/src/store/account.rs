@@ -21,8 +21,6 @@ pub struct AccountWrite {
     pub account: Account,
     /// What to append.
     pub entries: Vec<Entry>,
-    /// When it was decided.
-    pub now_ms: TimeMs,
 }
 
 /// Inserts a new, empty account.
@@ -43,6 +41,7 @@ fn read_account(row: &QueryResult) -> Result<Account> {
         balance: get(row, "balance")?,
         held: get(row, "held")?,
         version: get(row, "version")?,
+        last_entry_at_ms: get(row, "updated_at_ms")?,
         floor: get(row, "floor")?,
         open: from_json(&open)?,
     })
@@ -50,14 +49,14 @@ fn read_account(row: &QueryResult) -> Result<Account> {
 
 /// One account.
 pub async fn account_find(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Account>> {
-    let sql = "SELECT balance, held, version, floor, open FROM accounts WHERE customer_id = $1";
+    let sql = "SELECT balance, held, version, floor, open, updated_at_ms FROM accounts WHERE customer_id = $1";
     query_one(db, sql, [customer.as_str().into()]).await?.map(|row| read_account(&row)).transpose()
 }
 
 /// Many accounts at once; those that do not exist are left out.
 pub async fn account_find_many(db: &impl ConnectionTrait, customers: &[String]) -> Result<Vec<(CustomerId, Account)>> {
     let sql = "SELECT a.customer_id AS customer_id, a.balance AS balance, a.held AS held, a.version AS version, \
-               a.floor AS floor, a.open AS open FROM {rows} JOIN accounts a ON a.customer_id = r.sought";
+               a.floor AS floor, a.open AS open, a.updated_at_ms AS updated_at_ms FROM {rows} JOIN accounts a ON a.customer_id = r.sought";
     let rows = query_by(db, sql, customers).await?;
     rows.iter().map(|row| Ok((CustomerId::trusted(get(row, "customer_id")?), read_account(row)?))).collect()
 }
@@ -72,7 +71,7 @@ pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWr
         ("held", Kind::Int),
         ("version", Kind::Int),
         ("open", Kind::Text),
-        ("now_ms", Kind::Int),
+        ("at_ms", Kind::Int),
     ]);
     for write in writes {
         rows.push([
@@ -82,11 +81,11 @@ pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWr
             write.account.held.into(),
             write.account.version.into(),
             to_json(&write.account.open)?.into(),
-            write.now_ms.into(),
+            write.account.last_entry_at_ms.into(),
         ]);
     }
     let sql = "UPDATE accounts SET balance = r.balance, held = r.held, version = r.version, open = r.open, \
-               updated_at_ms = r.now_ms FROM {rows} \
+               updated_at_ms = r.at_ms FROM {rows} \
                WHERE accounts.customer_id = r.customer_id AND accounts.version = r.expected \
                RETURNING accounts.customer_id AS customer_id";
     let updated = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
@@ -162,6 +161,22 @@ fn read_entry(row: &QueryResult) -> Result<Entry> {
         detail: from_json(&detail)?,
         created_at_ms: get(row, "created_at_ms")?,
     })
+}
+
+/// A part of a ledger, oldest first: at most `limit` entries above `after`, up to and including `upto`.
+pub async fn entry_list_up(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    after: i64,
+    upto: i64,
+    limit: u64,
+) -> Result<Vec<Entry>> {
+    let sql = format!(
+        "SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND seq > $2 AND seq <= $3 \
+         ORDER BY seq LIMIT $4"
+    );
+    let values = [customer.as_str().into(), after.into(), upto.into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(read_entry).collect()
 }
 
 /// Whether a customer ever spent a credit.

@@ -8,6 +8,7 @@ use super::*;
 use crate::clock::TimeMs;
 use crate::customer::Source;
 use crate::effect::Effect;
+use crate::handler::settle_jobs;
 use crate::ids::{CustomerId, EventId, HoldId};
 use crate::intake::{Delivery, Fate, take_in};
 use crate::job::{Backoff, Outcome, finish};
@@ -20,7 +21,7 @@ use crate::replay::{self, NewReplay};
 use crate::seal::{SealBox, key_new};
 use crate::store::account::{self, AccountWrite};
 use crate::store::commit::{Unit, UnitResult, commit_units};
-use crate::store::job::JobFilter;
+use crate::store::job::{JobFilter, job_insert_many};
 use crate::store::{DbOptions, customer, event, operation};
 use crate::webhook::StoredEvent;
 use crate::work::claim;
@@ -67,12 +68,15 @@ async fn act(db: &Db, customer_id: &CustomerId, command: &Command, now_ms: TimeM
     let tx = db.begin().await.unwrap();
     let before = account::account_find(&tx, customer_id).await.unwrap().unwrap();
     let decision = decide(&before, command, now_ms).unwrap();
+    for effect in settle_jobs(customer_id, &decision.account, &decision.entries, now_ms) {
+        let Effect::JobInsert(job) = effect else { unreachable!() };
+        job_insert_many(&tx, &[job], now_ms).await.unwrap();
+    }
     let write = AccountWrite {
         customer_id: customer_id.clone(),
         expected_version: before.version,
         account: decision.account,
         entries: decision.entries,
-        now_ms,
     };
     account::account_update_many(&tx, &[&write]).await.unwrap();
     account::entry_append_many(&tx, &[&write]).await.unwrap();
@@ -310,7 +314,7 @@ async fn a_ledger_longer_than_one_round_is_folded_whole() {
         entries.extend(decision.entries);
     }
     let customer_id = customer.customer.id;
-    let write = AccountWrite { customer_id, expected_version: 1, account, entries, now_ms: 200 };
+    let write = AccountWrite { customer_id, expected_version: 1, account, entries };
     account::account_update_many(db.write(), &[&write]).await.unwrap();
     account::entry_append_many(db.write(), &[&write]).await.unwrap();
     let report = proven(&db).await;

@@ -4,6 +4,7 @@
 mod back;
 mod charge;
 mod pro;
+mod report;
 
 use bursar_sandbox::{Fault, FaultRule, NewEndpoint, Options, Policy, Sandbox};
 use bursar_tests::app::{Answer, WEBHOOK_SECRETS};

@@ -41,6 +41,11 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "UPDATE ledger_entries SET held_delta = held_delta + 1 WHERE seq = 5",
     ),
     (
+        "the times of a ledger never go back",
+        "entry 3 is of 1 and the one before it of 200",
+        "UPDATE ledger_entries SET created_at_ms = 1 WHERE seq = 3 AND amount = 10",
+    ),
+    (
         "every entry moves what its kind may move",
         "of kind hold has amount -7",
         "UPDATE ledger_entries SET kind = 'hold' WHERE kind = 'debit'",
@@ -138,6 +143,11 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "no capture exceeds its hold, and the end of a hold frees all of it",
         "takes 0 and frees 4 of hold",
         "UPDATE ledger_entries SET held_delta = -4 WHERE kind = 'release'",
+    ),
+    (
+        "every open hold has a job that will end it",
+        "is open and has no job that will end it",
+        "UPDATE jobs SET state = 'succeeded' WHERE unique_key LIKE 'settle:hld_%'",
     ),
     (
         "holds, captures and releases name their hold, and nothing else does",

@@ -54,7 +54,6 @@ async fn grant(app: &TestApp, customer: &TestCustomer, key: &str, finishes: Vec<
         expected_version: current.version,
         account: decision.account,
         entries: decision.entries,
-        now_ms: now_ms(),
     };
     Unit { account: Some(write), finishes, effects: Vec::new() }
 }

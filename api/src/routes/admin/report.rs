@@ -1,0 +1,79 @@
+//! Support: what a customer sees of its own account, the same for staff.
+
+use super::customer::customer_id;
+use crate::app::App;
+use crate::auth::AdminAuth;
+use crate::problem::ApiError;
+use crate::routes::Tag;
+use crate::routes::summary::{UsageSummary, usage_summary};
+use crate::routes::transaction::{BalanceBody, CsvResponse, balance, csv};
+use poem::web::Data;
+use poem_openapi::OpenApi;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use std::sync::Arc;
+
+/// Routes of reports for staff.
+pub struct AdminReportApi;
+
+#[OpenApi]
+impl AdminReportApi {
+    /// How a customer stands
+    #[oai(
+        path = "/admin/v1/customers/:id/usage-summary",
+        method = "get",
+        operation_id = "admin_usage_summary",
+        tag = "Tag::Admin"
+    )]
+    async fn summary(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// The customer.
+        id: Path<String>,
+    ) -> Result<Json<UsageSummary>, ApiError> {
+        usage_summary(&app, &customer_id(&id.0)?).await
+    }
+
+    /// A customer's ledger as CSV
+    ///
+    /// Oldest first, streamed. Text that a spreadsheet would take for a formula has an apostrophe in front.
+    #[oai(
+        path = "/admin/v1/customers/:id/transactions.csv",
+        method = "get",
+        operation_id = "admin_export_transactions",
+        tag = "Tag::Admin"
+    )]
+    async fn export(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// The customer.
+        id: Path<String>,
+        /// Only those decided at this time or later (RFC 3339).
+        from: Query<Option<String>>,
+        /// Only those decided before this time (RFC 3339).
+        to: Query<Option<String>>,
+    ) -> Result<CsvResponse, ApiError> {
+        csv(&app, &customer_id(&id.0)?, from.0.as_deref(), to.0.as_deref()).await
+    }
+
+    /// A customer's balance at a moment of the past
+    #[oai(
+        path = "/admin/v1/customers/:id/balance",
+        method = "get",
+        operation_id = "admin_get_balance",
+        tag = "Tag::Admin"
+    )]
+    async fn balance(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// The customer.
+        id: Path<String>,
+        /// The moment (RFC 3339); now if not given.
+        at: Query<Option<String>>,
+    ) -> Result<Json<BalanceBody>, ApiError> {
+        balance(&app, &customer_id(&id.0)?, at.0.as_deref()).await
+    }
+}

@@ -1,0 +1,265 @@
+//! The usage summary: what a customer has, has spent and was charged, and what it should know.
+
+use super::Tag;
+use crate::app::App;
+use crate::auth::CustomerAuth;
+use crate::problem::ApiError;
+use bursar_engine::clock::{day, rfc3339};
+use bursar_engine::config::CreditsConfig;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::pricing;
+use bursar_engine::store::summary::{Charged, Flow};
+use bursar_engine::subscription::Subscription;
+use bursar_engine::summary::{Day, Summary, Totals, Warning, subscription_words, summary};
+use poem::web::Data;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of the usage summary.
+pub struct SummaryApi;
+
+/// Everything about a customer's credits in figures.
+#[derive(Debug, Object)]
+pub(super) struct UsageSummary {
+    /// The customer.
+    customer_id: String,
+    /// `trial`, `pay_as_you_go` or `pro`.
+    plan: String,
+    /// Whether it can be charged.
+    has_payment_method: bool,
+    /// All credits.
+    balance: i64,
+    /// The part that holds reserve.
+    held: i64,
+    /// The part that can be spent.
+    available: i64,
+    /// Price of the next unit beyond the credits, in minor units; null if the customer cannot be charged.
+    next_price_minor: Option<i64>,
+    /// The same in words, such as `$29.00`.
+    next_price: Option<String>,
+    /// Currency of the price.
+    currency: String,
+    /// What the customer should know, the most urgent first.
+    warnings: Vec<WarningBody>,
+    /// The subscription to Pro, if there ever was one.
+    subscription: Option<SubscriptionState>,
+    /// Credits in all.
+    totals: TotalsBody,
+    /// Credits in the present period.
+    period: PeriodBody,
+    /// Credits that moved otherwise than by usage, by kind and source.
+    flows: Vec<FlowBody>,
+    /// What units beyond the credits cost, one row for each currency. Payments of Pro are not here: they
+    /// are invoices. Refunds are not taken off.
+    charged: Vec<ChargedBody>,
+    /// The last 30 days in UTC, oldest first.
+    days: Vec<DayBody>,
+}
+
+/// Something that the customer should know.
+#[derive(Debug, Object)]
+struct WarningBody {
+    /// Stable: `low_credits`, `no_credits`, `credits_owed`, `payment_past_due`, `payment_method_missing`,
+    /// `subscription_ends` or `credits_expiring`.
+    code: String,
+    /// In plain words, to show to people.
+    message: String,
+}
+
+/// How the subscription stands.
+#[derive(Debug, Object)]
+struct SubscriptionState {
+    /// Its id at Stripe.
+    id: String,
+    /// Stripe's status.
+    status: String,
+    /// Whether it ends with the period.
+    cancel_at_period_end: bool,
+    /// When the paid period ends.
+    current_period_end: Option<String>,
+    /// Since when a payment is missing.
+    past_due_since: Option<String>,
+    /// In plain words.
+    message: String,
+}
+
+/// Credits that came in and went out. What was granted less all the others is what they left.
+#[derive(Debug, Object)]
+struct TotalsBody {
+    /// Came in, in whatever way.
+    granted: i64,
+    /// Was spent on work.
+    spent: i64,
+    /// Ended unspent.
+    expired: i64,
+    /// Was taken back with the money that had bought it.
+    clawed_back: i64,
+    /// Was taken by support.
+    removed: i64,
+}
+
+/// The present period.
+#[derive(Debug, Object)]
+struct PeriodBody {
+    /// `subscription`: a month of the subscription to Pro, counted from the end of its paid period; else
+    /// `calendar_month`, in UTC.
+    kind: String,
+    /// When it began.
+    start: String,
+    /// When it ends; this moment belongs to the next one.
+    end: String,
+    /// Credits in it.
+    totals: TotalsBody,
+}
+
+/// Transactions of one sort, added up.
+#[derive(Debug, Object)]
+struct FlowBody {
+    /// `grant`, `adjust`, `claw_back` or `expire`.
+    kind: String,
+    /// Who caused them: `signup`, `stripe`, `purchase`, `support`, `system` …
+    source: String,
+    /// Of grants: `promotional`, `adjustment`, `included` or `purchased`.
+    grant_kind: Option<String>,
+    /// Change of the balance in all.
+    credits: i64,
+    /// Change of the balance in the present period.
+    credits_in_period: i64,
+}
+
+/// Money in one currency.
+#[derive(Debug, Object)]
+struct ChargedBody {
+    /// ISO 4217 code.
+    currency: String,
+    /// In all, in minor units.
+    amount_minor: i64,
+    /// The same in words.
+    amount: String,
+    /// Charges in all.
+    charges: i64,
+    /// In the present period, in minor units.
+    amount_in_period_minor: i64,
+    /// The same in words.
+    amount_in_period: String,
+    /// Charges in the present period.
+    charges_in_period: i64,
+}
+
+/// Usage of one day.
+#[derive(Debug, Object)]
+struct DayBody {
+    /// The day in UTC.
+    date: String,
+    /// Credits spent.
+    credits: i64,
+}
+
+impl From<Totals> for TotalsBody {
+    fn from(totals: Totals) -> Self {
+        let Totals { granted, spent, expired, clawed_back, removed } = totals;
+        Self { granted, spent, expired, clawed_back, removed }
+    }
+}
+
+impl From<Warning> for WarningBody {
+    fn from(warning: Warning) -> Self {
+        Self { code: warning.code.to_owned(), message: warning.message }
+    }
+}
+
+impl From<&Subscription> for SubscriptionState {
+    fn from(row: &Subscription) -> Self {
+        Self {
+            id: row.id.clone(),
+            status: row.status.clone(),
+            cancel_at_period_end: row.cancel_at_period_end,
+            current_period_end: row.current_period_end_ms.map(rfc3339),
+            past_due_since: row.past_due_since_ms.map(rfc3339),
+            message: subscription_words(row),
+        }
+    }
+}
+
+impl From<Flow> for FlowBody {
+    fn from(flow: Flow) -> Self {
+        Self {
+            kind: flow.kind.as_str().to_owned(),
+            source: flow.source,
+            grant_kind: flow.grant_kind,
+            credits: flow.total,
+            credits_in_period: flow.period,
+        }
+    }
+}
+
+impl From<Charged> for ChargedBody {
+    fn from(charged: Charged) -> Self {
+        Self {
+            amount: pricing::money(charged.total_minor, &charged.currency),
+            amount_in_period: pricing::money(charged.period_minor, &charged.currency),
+            currency: charged.currency,
+            amount_minor: charged.total_minor,
+            charges: charged.count,
+            amount_in_period_minor: charged.period_minor,
+            charges_in_period: charged.period_count,
+        }
+    }
+}
+
+impl From<Day> for DayBody {
+    fn from(usage: Day) -> Self {
+        Self { date: day(usage.start_ms), credits: usage.spent }
+    }
+}
+
+impl UsageSummary {
+    fn new(summary: Summary, config: &CreditsConfig) -> Self {
+        let Summary { customer, account, subscription, period, totals, period_totals, flows, charged, days, warnings } =
+            summary;
+        let next_price_minor = pricing::next_price_minor(&customer, config);
+        Self {
+            customer_id: customer.id.to_string(),
+            plan: customer.plan.as_str().to_owned(),
+            has_payment_method: customer.has_payment_method,
+            balance: account.balance,
+            held: account.held,
+            available: account.available(),
+            next_price_minor,
+            next_price: next_price_minor.map(|price| pricing::money(price, &config.currency)),
+            currency: config.currency.clone(),
+            warnings: warnings.into_iter().map(WarningBody::from).collect(),
+            subscription: subscription.as_ref().map(SubscriptionState::from),
+            totals: totals.into(),
+            period: PeriodBody {
+                kind: period.kind.as_str().to_owned(),
+                start: rfc3339(period.start_ms),
+                end: rfc3339(period.end_ms),
+                totals: period_totals.into(),
+            },
+            flows: flows.into_iter().map(FlowBody::from).collect(),
+            charged: charged.into_iter().map(ChargedBody::from).collect(),
+            days: days.into_iter().map(DayBody::from).collect(),
+        }
+    }
+}
+
+/// The summary of one customer.
+pub(super) async fn usage_summary(app: &App, customer: &CustomerId) -> Result<Json<UsageSummary>, ApiError> {
+    let config = &app.config.credits;
+    let found = summary(&app.db, customer, config, app.clock.now_ms()).await?;
+    Ok(Json(UsageSummary::new(found, config)))
+}
+
+#[OpenApi]
+impl SummaryApi {
+    /// How do I stand
+    ///
+    /// Credits in all and in the present period, what was charged, usage of the last 30 days, the state of
+    /// the subscription, and warnings in plain words with the next price.
+    #[oai(path = "/api/v1/usage/summary", method = "get", operation_id = "get_usage_summary", tag = "Tag::Credits")]
+    async fn summary(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<UsageSummary>, ApiError> {
+        usage_summary(&app, &auth.0).await
+    }
+}

@@ -1,0 +1,129 @@
+//! The ledger as a file, and the balance as of any past moment.
+
+use super::{Tag, input};
+use crate::app::App;
+use crate::auth::CustomerAuth;
+use crate::problem::ApiError;
+use crate::transaction_csv;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::ids::{CustomerId, transaction_id};
+use bursar_engine::summary::balance_at;
+use poem::Body;
+use poem::web::Data;
+use poem_openapi::param::Query;
+use poem_openapi::payload::{Binary, Json};
+use poem_openapi::types::Example;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of the ledger as a whole.
+pub struct TransactionApi;
+
+#[derive(ApiResponse)]
+pub(super) enum CsvResponse {
+    /// One line with the names of the columns, then one for each transaction, oldest first.
+    #[oai(status = 200, content_type = "text/csv; charset=utf-8")]
+    Csv(
+        Binary<Body>,
+        /// The name of the file.
+        #[oai(header = "Content-Disposition")]
+        String,
+    ),
+}
+
+/// A balance as the ledger had it.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct BalanceBody {
+    /// The moment.
+    at: String,
+    /// All credits then.
+    balance: i64,
+    /// The part that holds reserved.
+    held: i64,
+    /// The part that could be spent.
+    available: i64,
+    /// The last transaction by then; null if there was none.
+    transaction_id: Option<String>,
+}
+
+impl Example for BalanceBody {
+    fn example() -> Self {
+        Self {
+            at: "2026-12-01T00:00:00.000Z".to_owned(),
+            balance: 4,
+            held: 0,
+            available: 4,
+            transaction_id: Some("txn_06bv1k2m8x0q3d5r7t9w1y3z5b_2".to_owned()),
+        }
+    }
+}
+
+/// The ledger of one customer as a file.
+pub(super) async fn csv(
+    app: &App,
+    customer: &CustomerId,
+    from: Option<&str>,
+    to: Option<&str>,
+) -> Result<CsvResponse, ApiError> {
+    let (from_ms, to_ms) = (input::time("from", from)?, input::time("to", to)?);
+    let body = transaction_csv::export(app, customer, from_ms, to_ms).await?;
+    let disposition = format!("attachment; filename=\"transactions_{customer}.csv\"");
+    Ok(CsvResponse::Csv(Binary(body), disposition))
+}
+
+/// The balance of one customer.
+pub(super) async fn balance(app: &App, customer: &CustomerId, at: Option<&str>) -> Result<Json<BalanceBody>, ApiError> {
+    let now_ms = app.clock.now_ms();
+    let at_ms = input::time("at", at)?.unwrap_or(now_ms);
+    let found = balance_at(&app.db, customer, at_ms, now_ms).await?;
+    Ok(Json(BalanceBody {
+        at: rfc3339(at_ms),
+        balance: found.balance,
+        held: found.held,
+        available: found.balance - found.held,
+        transaction_id: (found.seq > 0).then(|| transaction_id(customer, found.seq)),
+    }))
+}
+
+#[OpenApi]
+impl TransactionApi {
+    /// What happened to my credits, as CSV
+    ///
+    /// Every line of the ledger, oldest first, streamed. New columns are only ever added at the end. Text
+    /// that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) has an apostrophe
+    /// in front.
+    #[oai(
+        path = "/api/v1/credits/transactions.csv",
+        method = "get",
+        operation_id = "export_transactions",
+        tag = "Tag::Credits"
+    )]
+    async fn export(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// Only those decided at this time or later (RFC 3339).
+        from: Query<Option<String>>,
+        /// Only those decided before this time (RFC 3339).
+        to: Query<Option<String>>,
+    ) -> Result<CsvResponse, ApiError> {
+        csv(&app, &auth.0, from.0.as_deref(), to.0.as_deref()).await
+    }
+
+    /// What did I have
+    ///
+    /// The balance as the ledger had it at a moment of the past: after the last transaction by then. Zero
+    /// before the first one. A hold or grant whose time ran out counts until it was settled, which happens
+    /// at its end. The last few seconds may still get transactions that are being written.
+    #[oai(path = "/api/v1/credits/balance", method = "get", operation_id = "get_balance", tag = "Tag::Credits")]
+    async fn balance(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// The moment (RFC 3339); now if not given.
+        at: Query<Option<String>>,
+    ) -> Result<Json<BalanceBody>, ApiError> {
+        balance(&app, &auth.0, at.0.as_deref()).await
+    }
+}

@@ -1,0 +1,231 @@
+//! A customer's ledger as CSV (RFC 4180), streamed page by page, so that memory does not grow with it.
+//!
+//! Text that callers or staff wrote could be a formula to the spreadsheet that opens the file. Where it
+//! begins like one, an apostrophe is put in front: the spreadsheet then takes it for text. Numbers are
+//! left alone. Source: OWASP, "CSV Injection".
+
+use crate::app::App;
+use crate::problem::ApiError;
+use bursar_engine::Error;
+use bursar_engine::clock::{TimeMs, rfc3339};
+use bursar_engine::ids::{CustomerId, transaction_id};
+use bursar_engine::ledger::Entry;
+use bursar_engine::store::{Db, account, summary};
+use poem::Body;
+use std::io;
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+
+/// Rows that are in memory at once.
+const PAGE_ROWS: u64 = 500;
+/// Pages that wait for the reader.
+const PAGES_WAITING_MAX: usize = 1;
+/// Exports under way in this process.
+const EXPORTS_MAX: usize = 16;
+/// How long a reader may take for a page, in milliseconds, before the export is broken off.
+const READER_WAIT_MS: u64 = 30_000;
+
+static EXPORTS: Semaphore = Semaphore::const_new(EXPORTS_MAX);
+
+/// The columns. New ones are only ever added at the end.
+const COLUMNS: [&str; 15] = [
+    "id",
+    "created_at",
+    "kind",
+    "amount",
+    "held_change",
+    "balance_after",
+    "held_after",
+    "source",
+    "reference",
+    "hold_id",
+    "grant_kind",
+    "expires_at",
+    "reason",
+    "metadata",
+    "burned",
+];
+
+/// A part of a ledger that does not change any more: entries are only ever appended.
+struct Part {
+    customer: CustomerId,
+    after: i64,
+    upto: i64,
+}
+
+/// The entries decided at or after `from_ms` and before `to_ms`, oldest first; those that are there when
+/// the export begins. What fails before the first page is answered; what fails later breaks the body off,
+/// which every HTTP client notices.
+pub async fn export(
+    app: &App,
+    customer: &CustomerId,
+    from_ms: Option<TimeMs>,
+    to_ms: Option<TimeMs>,
+) -> Result<Body, ApiError> {
+    if let (Some(from_ms), Some(to_ms)) = (from_ms, to_ms)
+        && from_ms > to_ms
+    {
+        return Err(ApiError::bad_request("invalid_time", "from must not be later than to."));
+    }
+    let permit = EXPORTS.try_acquire().map_err(|_| Error::Busy("exports"))?;
+    let db = app.db.clone();
+    let before = async |at_ms: TimeMs| {
+        let stood = summary::standing_list(db.read(), customer, &[at_ms - 1]).await?;
+        stood.first().map(|standing| standing.seq).ok_or(Error::NotFound("customer"))
+    };
+    let found = account::account_find(db.read(), customer).await?.ok_or(Error::NotFound("customer"))?;
+    let after = match from_ms {
+        Some(from_ms) => before(from_ms).await?,
+        None => 0,
+    };
+    let upto = match to_ms {
+        Some(to_ms) => before(to_ms).await?,
+        None => found.version,
+    };
+    let mut part = Part { customer: customer.clone(), after, upto };
+    let first = next_page(&db, &mut part, true).await?.unwrap_or_default();
+    let (pages, waiting) = mpsc::channel(PAGES_WAITING_MAX);
+    tokio::spawn(produce(db, part, first, pages, permit));
+    Ok(Body::from_bytes_stream(futures_util::stream::unfold(Some(waiting), next_bytes)))
+}
+
+/// What the reader gets.
+enum Page {
+    Rows(Vec<u8>),
+    End,
+}
+
+/// Reads pages for as long as somebody takes them. Without [`Page::End`] the export was broken off.
+async fn produce(db: Db, mut part: Part, first: Vec<u8>, pages: mpsc::Sender<Page>, _permit: SemaphorePermit<'static>) {
+    let mut page = Page::Rows(first);
+    loop {
+        let is_last = matches!(page, Page::End);
+        let sent = pages.send_timeout(page, Duration::from_millis(READER_WAIT_MS)).await;
+        if is_last || sent.is_err() {
+            return;
+        }
+        page = match next_page(&db, &mut part, false).await {
+            Ok(Some(rows)) => Page::Rows(rows),
+            Ok(None) => Page::End,
+            Err(error) => {
+                tracing::error!(customer.id = %part.customer, error = %error.chain(), "an export was broken off");
+                return;
+            }
+        };
+    }
+}
+
+type Waiting = Option<mpsc::Receiver<Page>>;
+
+async fn next_bytes(waiting: Waiting) -> Option<(io::Result<Vec<u8>>, Waiting)> {
+    let mut pages = waiting?;
+    match pages.recv().await {
+        Some(Page::Rows(rows)) => Some((Ok(rows), Some(pages))),
+        Some(Page::End) => None,
+        None => Some((Err(io::Error::other("the export was broken off")), None)),
+    }
+}
+
+/// The next rows as CSV; `None` once there are none left.
+async fn next_page(db: &Db, part: &mut Part, with_header: bool) -> Result<Option<Vec<u8>>, Error> {
+    let entries = account::entry_list_up(db.read(), &part.customer, part.after, part.upto, PAGE_ROWS).await?;
+    if let Some(last) = entries.last() {
+        part.after = last.seq;
+    } else if !with_header {
+        return Ok(None);
+    }
+    let bytes = encode(&part.customer, &entries, with_header);
+    bytes.map(Some).map_err(|error| Error::Corrupt(format!("CSV cannot be written: {error}")))
+}
+
+fn encode(customer: &CustomerId, entries: &[Entry], with_header: bool) -> csv::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    if with_header {
+        writer.write_record(COLUMNS)?;
+    }
+    for entry in entries {
+        writer.write_record(row(customer, entry))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+fn row(customer: &CustomerId, entry: &Entry) -> [String; COLUMNS.len()] {
+    let detail = &entry.detail;
+    let burned = detail.burned.iter().map(|burn| format!("{}={}", transaction_id(customer, burn.grant), burn.credits));
+    [
+        transaction_id(customer, entry.seq),
+        rfc3339(entry.created_at_ms),
+        entry.kind.as_str().to_owned(),
+        entry.amount.to_string(),
+        entry.held_delta.to_string(),
+        entry.balance_after.to_string(),
+        entry.held_after.to_string(),
+        entry.source.clone(),
+        harmless(entry.reference.as_deref()),
+        entry.hold_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        detail.grant_kind.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+        detail.expires_at_ms.map(rfc3339).unwrap_or_default(),
+        harmless(detail.reason.as_deref()),
+        harmless(entry.metadata.as_deref()),
+        burned.collect::<Vec<_>>().join(" "),
+    ]
+}
+
+/// Free text that no spreadsheet takes for a formula. The wide forms are those of East Asian keyboards.
+fn harmless(text: Option<&str>) -> String {
+    let text = text.unwrap_or_default();
+    let begins_like_one = |c: char| matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠');
+    if text.trim_start().starts_with(begins_like_one) || text.starts_with(['\t', '\r', '\n']) {
+        return format!("'{text}");
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bursar_engine::ledger::{Account, Command, GrantKind, Op, decide};
+
+    fn entry(reference: &str) -> Entry {
+        let op = Op::Grant { kind: GrantKind::Purchased, amount: 5, expires_at_ms: Some(1_800_000_000_000) };
+        let command = Command { op, reference: Some(reference.to_owned()), ..Command::settle() };
+        let mut decision = decide(&Account::default(), &command, 1_796_000_000_000).expect("a grant");
+        decision.entries.remove(0)
+    }
+
+    fn text(entries: &[Entry], with_header: bool) -> String {
+        let customer = CustomerId::trusted("cst_1".to_owned());
+        String::from_utf8(encode(&customer, entries, with_header).expect("CSV")).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_row_has_every_column_and_ends_as_rfc_4180_says() {
+        let expected = "id,created_at,kind,amount,held_change,balance_after,held_after,source,reference,hold_id,\
+                        grant_kind,expires_at,reason,metadata,burned\r\n\
+                        txn_1_1,2026-11-30T00:53:20.000Z,grant,5,0,5,0,system,pi_1,,purchased,\
+                        2027-01-15T08:00:00.000Z,,,\r\n";
+        assert_eq!(text(&[entry("pi_1")], true), expected);
+    }
+
+    #[test]
+    fn whatever_a_reference_holds_it_reads_back_as_it_was() {
+        for reference in ["a,b", "say \"so\"", "two\r\nlines", "ünï", ";", "'"] {
+            let csv = text(&[entry(reference)], true);
+            let mut reader = csv::Reader::from_reader(csv.as_bytes());
+            let row = reader.records().next().expect("a row").expect("CSV");
+            assert_eq!(&row[8], reference);
+        }
+    }
+
+    #[test]
+    fn text_that_begins_like_a_formula_is_made_text_and_negative_numbers_stay_numbers() {
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1"] {
+            assert_eq!(harmless(Some(formula)), format!("'{formula}"));
+        }
+        for plain in ["deploy-1", "1+1", "a=b", ""] {
+            assert_eq!(harmless(Some(plain)), plain);
+        }
+        let debit = Entry { amount: -3, ..entry("x") };
+        assert!(text(&[debit], false).contains(",-3,"));
+    }
+}

@@ -1,0 +1,90 @@
+//! Money in the usage summary, and the invoices.
+
+use super::*;
+
+const SUMMARY: &str = "/api/v1/usage/summary";
+
+impl Shop {
+    async fn summary(&self, customer: &TestCustomer) -> Value {
+        self.app.call(customer, "GET", SUMMARY, "", None).await.expect(200)
+    }
+}
+
+shops! {
+    async fn what_was_charged_is_what_stripe_took_for_units(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let before = shop.summary(&customer).await;
+        assert_eq!((&before["charged"], &before["next_price"]), (&json!([]), &json!("$29.00")));
+        let words = "You have no fix credits left. The next fix costs $29.00.";
+        assert_eq!(before["warnings"], json!([{ "code": "no_credits", "message": words }]));
+        shop.app.spend(&customer, 1, "one").await.expect(200);
+        shop.app.spend(&customer, 2, "two").await.expect(200);
+        let summary = shop.summary(&customer).await;
+        assert_eq!(summary["charged"], json!([{
+            "currency": "usd", "amount_minor": 8_700, "amount": "$87.00", "charges": 2,
+            "amount_in_period_minor": 8_700, "amount_in_period": "$87.00", "charges_in_period": 2,
+        }]));
+        assert_eq!(shop.money(&customer).await, 8_700);
+        assert_eq!(summary["totals"], json!({
+            "granted": 13, "spent": 13, "expired": 0, "clawed_back": 0, "removed": 0,
+        }));
+    }
+
+    async fn a_charge_that_was_declined_is_not_in_the_summary(shop: &Shop) {
+        let customer = shop.broke("pm_decline").await;
+        shop.app.spend(&customer, 1, "one").await.expect_problem(402, "payment_declined");
+        assert_eq!(shop.summary(&customer).await["charged"], json!([]));
+    }
+
+    async fn pro_has_the_period_of_its_subscription_and_is_told_how_it_stands(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        assert_eq!(shop.summary(&customer).await["period"]["kind"], "calendar_month");
+        let path = "/api/v1/subscription";
+        shop.app.call(&customer, "POST", path, "pro", Some(&json!({}))).await.expect(201);
+        let summary = shop.summary(&customer).await;
+        assert_eq!((&summary["plan"], &summary["next_price_minor"]), (&json!("pro"), &json!(1_500)));
+        assert_eq!(summary["period"]["kind"], "subscription");
+        let words = summary["subscription"]["message"].as_str().expect("words");
+        assert!(words.starts_with("Pro is paid until "), "{words}");
+        assert_eq!(summary["warnings"], json!([]));
+        shop.app.call(&customer, "DELETE", path, "end", None).await.expect(200);
+        let warnings = shop.summary(&customer).await["warnings"].clone();
+        assert_eq!(warnings[0]["code"], "subscription_ends");
+        let subscription = shop.stripe.all("subscription").remove(0);
+        let fields = json!({ "status": "past_due", "cancel_at_period_end": false });
+        shop.stripe.set(subscription["id"].as_str().expect("an id"), &fields);
+        shop.announce("customer.subscription.updated", &subscription).await;
+        let warnings = shop.summary(&customer).await["warnings"].clone();
+        assert_eq!(warnings[0]["code"], "payment_past_due");
+    }
+
+    async fn invoices_come_page_by_page_latest_first(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let list = async |query: &str| {
+            shop.app.call(&customer, "GET", &format!("/api/v1/invoices{query}"), "", None).await
+        };
+        assert_eq!(list("").await.expect(200), json!({ "data": [], "next_cursor": null }));
+        let path = "/api/v1/subscription";
+        for n in 0..3 {
+            shop.app.call(&customer, "POST", path, &format!("pro-{n}"), Some(&json!({}))).await.expect(201);
+            let end = format!("{path}?at_once=true");
+            shop.app.call(&customer, "DELETE", &end, &format!("end-{n}"), None).await.expect(200);
+        }
+        let latest_id = shop.stripe.all("invoice")[2]["id"].clone();
+        let url = "https://invoice.stripe.com/i/1";
+        shop.stripe.set(latest_id.as_str().expect("an id"), &json!({ "hosted_invoice_url": url }));
+        let first = list("?limit=2").await.expect(200);
+        let cursor = first["next_cursor"].as_str().expect("there is more").to_owned();
+        let second = list(&format!("?limit=2&cursor={cursor}")).await.expect(200);
+        assert_eq!(second["next_cursor"], Value::Null);
+        let rows = first["data"].as_array().expect("rows").iter().chain(second["data"].as_array().expect("rows"));
+        let ids: Vec<&Value> = rows.map(|row| &row["id"]).collect();
+        let made = shop.stripe.all("invoice");
+        assert_eq!(ids, made.iter().rev().map(|invoice| &invoice["id"]).collect::<Vec<_>>());
+        let latest = &first["data"][0];
+        assert_eq!((&latest["status"], &latest["hosted_invoice_url"]), (&json!("paid"), &json!(url)));
+        assert_eq!((&latest["amount_paid_minor"], &latest["currency"]), (&json!(59_900), &json!("usd")));
+        let gone = "?cursor=djE6aW5fZ29uZQ";
+        list(gone).await.expect_problem(400, "invalid_cursor");
+    }
+}
