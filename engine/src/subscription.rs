@@ -38,12 +38,13 @@ impl Subscription {
         self.ended_at_ms.is_none() && matches!(self.status.as_str(), "past_due" | "unpaid")
     }
 
-    /// The one that counts of a customer's subscriptions: the Pro one that is not over, else the first
-    /// Pro one.
+    /// The one that counts of a customer's subscriptions: the one that gives Pro, else the one to Pro that
+    /// is not over, else the first to Pro.
     pub fn current(rows: Vec<Self>) -> Option<Self> {
         let mut rows: Vec<Self> = rows.into_iter().filter(|row| row.is_pro).collect();
-        let open = rows.iter().position(|row| row.ended_at_ms.is_none());
-        (!rows.is_empty()).then(|| rows.swap_remove(open.unwrap_or(0)))
+        let giving = rows.iter().position(Self::gives_pro);
+        let at = giving.or_else(|| rows.iter().position(|row| row.ended_at_ms.is_none())).unwrap_or(0);
+        (!rows.is_empty()).then(|| rows.swap_remove(at))
     }
 
     /// Whether it makes its customer a Pro customer: paid, or late but not given up.

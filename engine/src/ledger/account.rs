@@ -25,6 +25,11 @@ pub struct OpenGrant {
 }
 
 impl OpenGrant {
+    /// Whether its time has run out.
+    pub fn has_ended(&self, now_ms: TimeMs) -> bool {
+        self.expires_at_ms.is_some_and(|at| at <= now_ms)
+    }
+
     /// Grants are burned in ascending order of this: soonest end, free before paid, oldest first.
     fn burn_order(&self) -> (TimeMs, GrantKind, i64) {
         (self.expires_at_ms.unwrap_or(TimeMs::MAX), self.kind, self.seq)
@@ -103,13 +108,13 @@ impl Account {
         }
     }
 
-    /// Which grants `credits` would be burned from, `first` before all others. Credits beyond what
-    /// all grants have left are debt and appear in no row.
-    pub fn burn_plan(&self, credits: i64, first: Option<i64>) -> Vec<Burn> {
+    /// Which grants `credits` would be burned from, those that are `first` before all others. Credits
+    /// beyond what all grants have left are debt and appear in no row.
+    pub fn burn_plan(&self, credits: i64, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
         let mut left = credits;
         let mut plan = Vec::new();
-        let chosen = self.open.grants.iter().filter(|grant| Some(grant.seq) == first);
-        let others = self.open.grants.iter().filter(|grant| Some(grant.seq) != first);
+        let chosen = self.open.grants.iter().filter(|grant| first(grant));
+        let others = self.open.grants.iter().filter(|grant| !first(grant));
         for grant in chosen.chain(others) {
             if left == 0 {
                 break;

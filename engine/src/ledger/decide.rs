@@ -120,6 +120,9 @@ impl Draft {
         Ok(())
     }
 
+    /// Spends credits that still run before any that have ended. Of those there are some only where a
+    /// hold needs them, and a purchase made after the account was settled must not spend them: the hold
+    /// would go on resting on credits that were bought, and the ended ones would have been worth something.
     fn debit(
         &mut self,
         command: &Command,
@@ -129,7 +132,7 @@ impl Draft {
     ) -> Result<(), Refusal> {
         check_amount(amount)?;
         self.check_available(amount)?;
-        let burned = self.account.burn_plan(amount, None);
+        let burned = self.account.burn_plan(amount, |grant| !grant.has_ended(self.now_ms));
         self.push(command, kind, (-amount, 0), None, Detail { burned, reason, ..Detail::default() });
         Ok(())
     }
@@ -160,7 +163,7 @@ impl Draft {
         if amount > held {
             return Err(Refusal::CaptureExceedsHold { requested: amount, held });
         }
-        let burned = self.account.burn_plan(amount, None);
+        let burned = self.account.burn_plan(amount, |_| true);
         let detail = Detail { burned, ..Detail::default() };
         self.push(command, EntryKind::Capture, (-amount, -held), Some(id), detail);
         Ok(())
@@ -210,7 +213,7 @@ impl Draft {
         if amount <= 0 {
             return Err(Refusal::NothingToDo);
         }
-        let burned = self.account.burn_plan(amount, Some(grant));
+        let burned = self.account.burn_plan(amount, |open| open.seq == grant);
         let detail = Detail { burned, grant: Some(grant), ..Detail::default() };
         self.push(command, EntryKind::ClawBack, (-amount, 0), None, detail);
         Ok(())

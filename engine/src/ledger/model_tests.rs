@@ -158,7 +158,11 @@ proptest! {
                 continue;
             }
             let mut order = before.open.grants.clone();
-            order.sort_by_key(|grant| (grant.expires_at_ms.is_none(), grant.expires_at_ms, grant.kind, grant.seq));
+            // Ended credits back holds; only the end of a hold spends them before others.
+            let is_last = |grant: &OpenGrant| entry.kind != EntryKind::Capture && grant.has_ended(entry.created_at_ms);
+            order.sort_by_key(|grant| {
+                (is_last(grant), grant.expires_at_ms.is_none(), grant.expires_at_ms, grant.kind, grant.seq)
+            });
             let mut missing = -entry.amount;
             let mut expected = Vec::new();
             for grant in order {
@@ -184,13 +188,33 @@ proptest! {
 
     #[test]
     fn credits_whose_time_ran_out_are_spent_by_captures_only(moves in histories(), floor in 0..3_i64) {
-        for (before, entry) in run(&moves, floor).entries_with_accounts() {
-            if matches!(entry.kind, EntryKind::Debit | EntryKind::Adjust | EntryKind::Hold) {
-                let mut ended = before.open.grants.iter().filter(|grant| {
-                    grant.expires_at_ms.is_some_and(|at| at <= entry.created_at_ms)
-                });
-                prop_assert!(ended.next().is_none());
+        let history = run(&moves, floor);
+        for (before, entry) in history.entries_with_accounts() {
+            if !matches!(entry.kind, EntryKind::Debit | EntryKind::Adjust | EntryKind::Hold) {
+                continue;
             }
+            let ended = |grant: &&OpenGrant| grant.expires_at_ms.is_some_and(|at| at <= entry.created_at_ms);
+            let ended: Vec<i64> = before.open.grants.iter().filter(ended).map(|grant| grant.seq).collect();
+            prop_assert!(entry.detail.burned.iter().all(|burn| !ended.contains(&burn.grant)));
+            // A purchase is spent on the spot: what a hold needed before it is still there, untouched.
+            let is_of_a_purchase = entry.idempotency_key.as_ref().is_some_and(|key| key.starts_with("spend:"));
+            prop_assert!(is_of_a_purchase || ended.is_empty());
+        }
+    }
+
+    #[test]
+    fn credits_of_a_purchase_that_are_not_spent_free_ended_ones_from_their_hold(
+        moves in histories_without_claw_backs(),
+        floor in 0..3_i64,
+    ) {
+        for step in run(&moves, floor).steps {
+            let (Op::Purchase { .. }, Ok(decision)) = (&step.command.op, &step.result) else { continue };
+            let settled = match decide(&decision.account, &Command::settle(), step.now_ms) {
+                Ok(settled) => settled.account,
+                Err(_) => decision.account.clone(),
+            };
+            let ended = settled.open.grants.iter().filter(|grant| grant.has_ended(step.now_ms));
+            prop_assert!(ended.count() == 0 || settled.available() <= 0);
         }
     }
 

@@ -223,7 +223,7 @@ async fn proven(db: &Db) -> Report {
 async fn loosen(db: &Db) {
     let run = |sql: String| async move { db.write().execute_unprepared(&sql).await.unwrap() };
     run("PRAGMA foreign_keys = OFF".to_owned()).await;
-    for table in ["accounts", "ledger_entries", "events", "streams", "jobs", "attempts", "operations"] {
+    for table in ["accounts", "ledger_entries", "events", "streams", "jobs", "attempts", "operations", "mails"] {
         run(format!("CREATE TABLE loose AS SELECT * FROM {table}")).await;
         run(format!("DROP TABLE {table}")).await;
         run(format!("ALTER TABLE loose RENAME TO {table}")).await;

@@ -88,7 +88,7 @@ both! {
                 "id": "hld_…"
               }
             ],
-            "next_price_minor": 1500
+            "next_price_minor": null
           },
           "customer": {
             "created_at": "[time]",

@@ -113,7 +113,7 @@ both! {
         {
           "available": 5,
           "code": "insufficient_credits",
-          "detail": "6 credits are needed and 5 are available. Add billing to continue.",
+          "detail": "Credits needed: 6, available: 5. Add billing to continue.",
           "status": 402,
           "title": "Payment Required",
           "type": "about:blank"

@@ -86,7 +86,7 @@ impl Model {
         next.settle(now_ms);
         match op {
             Op::Grant { kind, amount, expires_at_ms } => next.grant(*kind, *amount, *expires_at_ms)?,
-            Op::Debit { amount } => next.debit(*amount)?,
+            Op::Debit { amount } => next.debit(*amount, now_ms)?,
             Op::Hold { id, amount, expires_at_ms } => {
                 amount_is_valid(*amount)?;
                 if *expires_at_ms <= now_ms {
@@ -100,11 +100,11 @@ impl Model {
                 next.end_hold(id)?;
             }
             Op::Adjust { amount, .. } if *amount > 0 => next.grant(GrantKind::Adjustment, *amount, None)?,
-            Op::Adjust { amount, .. } => next.debit(-amount)?,
+            Op::Adjust { amount, .. } => next.debit(-amount, now_ms)?,
             Op::Purchase { amount, spend } => {
                 next.grant(GrantKind::Purchased, *amount, None)?;
                 if let Some(spend) = spend {
-                    match next.debit(spend.amount) {
+                    match next.debit(spend.amount, now_ms) {
                         Ok(()) | Err(Refusal::InsufficientCredits { .. }) => {}
                         Err(refusal) => return Err(refusal),
                     }
@@ -178,10 +178,17 @@ impl Model {
         }
     }
 
-    fn debit(&mut self, amount: i64) -> Result<(), Refusal> {
+    /// Whoever spends gets credits that still run, as long as there are any.
+    fn debit(&mut self, amount: i64, now_ms: TimeMs) -> Result<(), Refusal> {
         amount_is_valid(amount)?;
         self.spendable(amount)?;
-        (0..amount).for_each(|_| self.burn_one());
+        for _ in 0..amount {
+            let running = |credit: &Credit| credit.ends_at_ms.is_none_or(|at| at > now_ms);
+            match self.credits.iter().position(running) {
+                Some(at) => drop(self.credits.remove(at)),
+                None => self.burn_one(),
+            }
+        }
         Ok(())
     }
 

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Mails that wait for their day after somebody signed up.
+const FOLLOW_UPS: usize = 5;
+
 /// A whole list, page by page.
 async fn paged(app: &TestApp, path: &str, limit: usize) -> Vec<Value> {
     let joint = if path.contains('?') { '&' } else { '?' };
@@ -119,7 +122,7 @@ both! {
         let (first, second) = (first["id"].as_str().unwrap(), second["id"].as_str().unwrap());
         let dead = app.event(stripe::id(&event)).await["event"]["job_id"].as_str().unwrap().to_owned();
         let cases: Vec<(&str, Vec<&str>)> = vec![
-            ("state=scheduled", vec![second, first]),
+            ("state=scheduled&kind=account.settle", vec![second, first]),
             ("state=available&kind=account.settle", vec![]),
             ("kind=account.settle", vec![second, first]),
             ("state=dead", vec![&dead]),
@@ -137,6 +140,11 @@ both! {
             assert_eq!(field(&found, "id"), expected, "{query}");
             assert_eq!(paged(app, &path, 1).await, found, "{query}");
         }
+        let scheduled = data(app, "/admin/v1/jobs?state=scheduled&limit=100").await;
+        assert!(scheduled.iter().all(|job| job["state"] == "scheduled"), "{scheduled:?}");
+        let mut kinds = field(&scheduled, "kind");
+        kinds.sort_unstable();
+        assert_eq!(kinds, [vec!["account.settle"; 2], vec!["mail.send"; 2 * FOLLOW_UPS]].concat());
         app.admin("GET", "/admin/v1/jobs?state=lost", None).await.expect_problem(400, "invalid_parameter");
     }
 
@@ -186,14 +194,20 @@ both! {
         for _ in 0..3 {
             streams.push(waiting_job(app).await["stream"].as_str().unwrap().to_owned());
         }
-        streams.sort_unstable();
-        // The recurring job of the day may still be on its way.
-        bursar_tests::wait::until("only the holds wait", || async {
-            (data(app, "/admin/v1/streams").await.len() == 3).then_some(())
+        let waiting = data(app, "/admin/v1/jobs?state=scheduled&limit=100").await;
+        let mut with_work = field(&waiting, "stream");
+        assert!(streams.iter().all(|stream| with_work.contains(&stream.as_str())));
+        assert_eq!(with_work.len(), 3 * (1 + FOLLOW_UPS));
+        with_work.sort_unstable();
+        with_work.dedup();
+        // The recurring job of the day, and what signing up does at once, may still be on its way.
+        let list = "/admin/v1/streams?limit=100";
+        bursar_tests::wait::until("only holds and follow-ups wait", || async {
+            (data(app, list).await.len() == with_work.len()).then_some(())
         })
         .await;
-        let all = data(app, "/admin/v1/streams").await;
-        assert_eq!(field(&all, "key"), streams);
+        let all = data(app, list).await;
+        assert_eq!(field(&all, "key"), with_work);
         assert_eq!(paged(app, "/admin/v1/streams", 1).await, all);
         assert!(data(app, "/admin/v1/streams?paused=true").await.is_empty());
         let path = format!("/admin/v1/streams/{}", streams[1]);
