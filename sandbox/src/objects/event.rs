@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// How long events can be listed. Source: Stripe, "List all events".
 pub(crate) const EVENTS_KEPT_S: i64 = 30 * 86_400;
 /// Most events that are kept.
-pub(crate) const EVENTS_MAX: usize = 200_000;
+pub(crate) const EVENTS_MAX: usize = 50_000;
 
 impl World {
     /// Tells that something happened to an object.
