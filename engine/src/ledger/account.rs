@@ -87,7 +87,7 @@ impl Account {
     /// A grant that has ended and of which something is left that no open hold needs, with how much.
     pub(super) fn ended_grant(&self, now_ms: TimeMs) -> Option<(i64, i64)> {
         let spendable = self.available().max(0);
-        let ended = self.open.grants.iter().filter(|grant| grant.expires_at_ms.is_some_and(|at| at <= now_ms));
+        let ended = self.open.grants.iter().filter(|grant| grant.has_ended(now_ms));
         ended.map(|grant| (grant.seq, grant.remaining.min(spendable))).find(|(_, credits)| *credits > 0)
     }
 
