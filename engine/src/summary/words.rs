@@ -111,6 +111,7 @@ mod tests {
             source: "direct".to_owned(),
             plan,
             stripe_customer_id: None,
+            former_stripe_ids: Vec::new(),
             has_payment_method,
             created_at_ms: 0,
         }

@@ -50,7 +50,7 @@ shops! {
         shop.app.call(&customer, "DELETE", path, "end", None).await.expect(200);
         let warnings = shop.summary(&customer).await["warnings"].clone();
         assert_eq!(warnings[0]["code"], "subscription_ends");
-        let subscription = shop.stripe.all("subscription").remove(0);
+        let subscription = shop.stripe.list("subscription").remove(0);
         let fields = json!({ "status": "past_due", "cancel_at_period_end": false });
         shop.stripe.set(subscription["id"].as_str().expect("an id"), &fields);
         shop.announce("customer.subscription.updated", &subscription).await;
@@ -70,7 +70,7 @@ shops! {
             let end = format!("{path}?at_once=true");
             shop.app.call(&customer, "DELETE", &end, &format!("end-{n}"), None).await.expect(200);
         }
-        let latest_id = shop.stripe.all("invoice")[2]["id"].clone();
+        let latest_id = shop.stripe.list("invoice")[2]["id"].clone();
         let url = "https://invoice.stripe.com/i/1";
         shop.stripe.set(latest_id.as_str().expect("an id"), &json!({ "hosted_invoice_url": url }));
         let first = list("?limit=2").await.expect(200);
@@ -79,7 +79,7 @@ shops! {
         assert_eq!(second["next_cursor"], Value::Null);
         let rows = first["data"].as_array().expect("rows").iter().chain(second["data"].as_array().expect("rows"));
         let ids: Vec<&Value> = rows.map(|row| &row["id"]).collect();
-        let made = shop.stripe.all("invoice");
+        let made = shop.stripe.list("invoice");
         assert_eq!(ids, made.iter().rev().map(|invoice| &invoice["id"]).collect::<Vec<_>>());
         let latest = &first["data"][0];
         assert_eq!((&latest["status"], &latest["hosted_invoice_url"]), (&json!("paid"), &json!(url)));
