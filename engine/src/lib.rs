@@ -9,7 +9,7 @@
 //! | [`email`], [`disposable`], [`rate_limit`] | who may sign up, and how often |
 //! | [`stripe`] | the calls to Stripe |
 //! | [`mail`] | mail to customers |
-//! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
+//! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`reconcile`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
 //! | [`config`], [`clock`], [`ids`], [`error`], [`metric`], [`seal`] | what everything needs |
@@ -37,6 +37,7 @@ pub mod operation;
 pub mod payment_method;
 pub mod pricing;
 pub mod rate_limit;
+pub mod reconcile;
 pub mod replay;
 pub mod seal;
 pub mod store;

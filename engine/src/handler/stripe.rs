@@ -8,7 +8,7 @@
 //! | `person` | Stripe customers and payment methods |
 //! | `thin` | thin events |
 
-mod money;
+pub(super) mod money;
 mod person;
 mod present;
 mod thin;
@@ -87,14 +87,14 @@ async fn is_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope
 }
 
 /// Customers and subscriptions that a batch of events is about.
-struct Known {
+pub(super) struct Known {
     by_id: HashMap<CustomerId, Customer>,
     by_stripe_id: HashMap<String, CustomerId>,
-    subscriptions: HashMap<String, Subscription>,
+    pub(super) subscriptions: HashMap<String, Subscription>,
 }
 
 impl Known {
-    async fn load(db: &impl ConnectionTrait, lookups: &[(usize, Lookup)]) -> Result<Self> {
+    pub(super) async fn load(db: &impl ConnectionTrait, lookups: &[(usize, Lookup)]) -> Result<Self> {
         let unique = |pick: fn(&Lookup) -> Option<&String>| -> Vec<String> {
             let ids: HashSet<&String> = lookups.iter().filter_map(|(_, lookup)| pick(lookup)).collect();
             ids.into_iter().cloned().collect()
@@ -128,8 +128,18 @@ impl Known {
         }
     }
 
+    /// Our customer, by its id.
+    pub(super) fn by_id(&self, id: &str) -> Option<&Customer> {
+        self.by_id.get(&CustomerId::trusted(id.to_owned()))
+    }
+
+    /// Our customer that is linked to a Stripe customer.
+    pub(super) fn by_stripe_id(&self, id: &str) -> Option<&Customer> {
+        self.by_stripe_id.get(id).and_then(|id| self.by_id.get(id))
+    }
+
     /// By Stripe customer, else by the id in the metadata, else by the stored subscription.
-    fn customer(&self, lookup: &Lookup, subscription: Option<&Subscription>) -> Option<Customer> {
+    pub(super) fn customer(&self, lookup: &Lookup, subscription: Option<&Subscription>) -> Option<Customer> {
         let linked = lookup.stripe_customer_id.as_ref().and_then(|id| self.by_stripe_id.get(id));
         let named = || lookup.bursar_customer_id.as_deref().and_then(|id| CustomerId::parse(id).ok());
         let owner = || subscription.map(|row| row.customer_id.clone());
@@ -172,7 +182,7 @@ fn cannot_ask(error: &StripeError) -> Verdict {
 }
 
 /// Why processing ends before its end.
-enum Stop {
+pub(super) enum Stop {
     /// Stripe could not be asked.
     Stripe(StripeError),
     /// Our side.
@@ -227,7 +237,9 @@ impl About<'_> {
 }
 
 /// What Stripe has now; `None` if it no longer has the object, or if there is no key to ask with.
-fn found(answer: std::result::Result<Value, StripeError>) -> std::result::Result<Option<Value>, StripeError> {
+pub(super) fn found(
+    answer: std::result::Result<Value, StripeError>,
+) -> std::result::Result<Option<Value>, StripeError> {
     match answer {
         Ok(object) => Ok(Some(object)),
         Err(StripeError::NotFound { .. } | StripeError::NotConfigured) => Ok(None),
