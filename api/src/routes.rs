@@ -55,6 +55,7 @@ type Apis = (
         admin::AdminReplayApi,
         admin::AdminApiKeyApi,
         admin::AdminMailApi,
+        admin::AdminReconciliationApi,
     ),
 );
 
@@ -78,6 +79,7 @@ pub fn service() -> OpenApiService<Apis, ()> {
             admin::AdminReplayApi,
             admin::AdminApiKeyApi,
             admin::AdminMailApi,
+            admin::AdminReconciliationApi,
         ),
     );
     OpenApiService::new(apis, "Bursar", env!("CARGO_PKG_VERSION")).description(

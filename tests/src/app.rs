@@ -109,6 +109,9 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     config.jobs.sweep_grace_ms = 1_000;
     config.jobs.lease_ms = 3_000;
     config.http.drain_timeout_ms = 6_000;
+    // Tests compare with Stripe when they mean to, and at once.
+    config.stripe.reconcile_hour = -1;
+    config.stripe.reconcile_grace_s = 0;
     // All customers of a test sign up from one address.
     config.onboarding.per_ip_per_minute = 0;
     if backend == Backend::Production {

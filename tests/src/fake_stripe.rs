@@ -1,7 +1,8 @@
 //! A fake of Stripe for tests: the few paths that Bursar calls, with idempotency keys as Stripe keeps
 //! them, payment methods whose fate their id says, and faults on demand.
 //!
-//! It keeps objects as JSON and makes no events: tests send those themselves, in whatever order.
+//! It keeps objects as JSON and makes no events: tests send those themselves, in whatever order, or have
+//! it list them.
 
 mod objects;
 
@@ -110,6 +111,23 @@ impl FakeStripe {
     /// Opens a dispute about a whole charge, or changes the one there is. Gives the dispute.
     pub fn dispute(&self, charge: &str, status: &str) -> Value {
         self.state().objects.dispute(charge, status)
+    }
+
+    /// An object that somebody else made, or that Stripe made without being asked.
+    pub fn put(&self, object: &Value) {
+        self.state().objects.put(object.clone());
+    }
+
+    /// Lists an event, as one that was delivered or as one that got lost.
+    pub fn list_event(&self, event: &Value, is_lost: bool) {
+        let mut event = event.clone();
+        event["fate"] = if is_lost { "lost" } else { "delivered" }.into();
+        self.put(&event);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.state().faults.clear();
     }
 
     /// Changes fields of an object.

@@ -47,6 +47,21 @@ fn now_s() -> i64 {
     bursar_engine::clock::Clock::System.now_ms() / 1_000
 }
 
+/// The page of rows that a form asks for. The rows are the latest first.
+fn page(mut rows: Vec<Value>, form: &Form) -> Reply {
+    let bound = |name: &str| form.get(name).and_then(|text| text.parse::<i64>().ok());
+    let (from, to) = (bound("created[gte]").unwrap_or(i64::MIN), bound("created[lte]").unwrap_or(i64::MAX));
+    rows.retain(|row| row["created"].as_i64().is_none_or(|made| (from..=to).contains(&made)));
+    if let Some(after) = form.get("starting_after") {
+        let at = rows.iter().position(|row| row["id"] == after).map_or(rows.len(), |at| at + 1);
+        rows.drain(..at);
+    }
+    let limit = form.get("limit").and_then(|text| text.parse().ok()).unwrap_or(10);
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    (200, json!({"object": "list", "has_more": has_more, "data": rows}))
+}
+
 fn list(rows: Vec<Value>) -> Reply {
     (200, json!({"object": "list", "has_more": false, "data": rows}))
 }
@@ -74,6 +89,11 @@ impl Objects {
         }
     }
 
+    /// An object that somebody else made.
+    pub(super) fn put(&mut self, object: Value) {
+        self.rows.push(object);
+    }
+
     fn add(&mut self, prefix: &str, kind: &str, mut fields: Value) -> Value {
         self.made += 1;
         fields["id"] = format!("{prefix}_{}{}", crate::app::unique(), self.made).into();
@@ -95,7 +115,11 @@ impl Objects {
         let is_post = method == Method::POST;
         match parts.as_slice() {
             ["customers"] if is_post => self.customer(form),
-            ["customers"] => list(self.of("customer", "email", form.get("email"))),
+            ["customers"] => {
+                let mut rows = self.of("customer", "email", form.get("email"));
+                rows.retain(|row| row["deleted"] != true);
+                page(rows, form)
+            }
             ["customers", id] if is_post => {
                 let default = form.text("invoice_settings[default_payment_method]");
                 self.set(id, &json!({"invoice_settings": {"default_payment_method": default}}));
@@ -108,17 +132,23 @@ impl Objects {
                 (200, self.get(id))
             }
             ["payment_intents"] if is_post => self.pay(form, None),
-            ["payment_intents"] => list(self.of("payment_intent", "customer", form.get("customer"))),
+            ["payment_intents"] => page(self.of("payment_intent", "customer", form.get("customer")), form),
+            ["charges"] => page(self.of("charge", "customer", form.get("customer")), form),
+            ["refunds"] => page(self.of("refund", "charge", form.get("charge")), form),
+            ["events"] => {
+                let is_lost = form.get("delivery_success").map(|_| "lost");
+                page(self.of("event", "fate", is_lost), form)
+            }
             ["payment_intents", id, "cancel"] => {
                 self.set(id, &json!({"status": "canceled"}));
                 (200, self.get(id))
             }
-            ["disputes"] => list(self.of("dispute", "charge", form.get("charge"))),
-            ["invoices"] => list(self.of("invoice", "customer", form.get("customer"))),
+            ["disputes"] => page(self.of("dispute", "charge", form.get("charge")), form),
+            ["invoices"] => page(self.of("invoice", "customer", form.get("customer")), form),
             ["invoice_payments"] => self.invoice_payments(form.get("payment[payment_intent]")),
             ["prices"] => list(vec![json!({"id": "price_pro", "object": "price", "lookup_key": "pro_monthly"})]),
             ["subscriptions"] if is_post => self.subscribe(form),
-            ["subscriptions"] => list(self.of("subscription", "customer", form.get("customer"))),
+            ["subscriptions"] => page(self.of("subscription", "customer", form.get("customer")), form),
             ["subscriptions", id] if is_post => {
                 self.set(id, &json!({"cancel_at_period_end": form.get("cancel_at_period_end") == Some("true")}));
                 (200, self.get(id))
@@ -199,6 +229,7 @@ impl Objects {
     pub(super) fn refund(&mut self, charge: &str, amount: i64) -> Value {
         let before = self.get(charge)["amount_refunded"].as_i64().unwrap_or(0);
         self.set(charge, &json!({"amount_refunded": before + amount}));
+        self.add("re", "refund", json!({"charge": charge, "amount": amount, "status": "succeeded"}));
         self.get(charge)
     }
 

@@ -4,7 +4,9 @@
 mod back;
 mod charge;
 mod pro;
+mod reconcile;
 
+use bursar_engine::config::Config;
 use bursar_tests::app::Answer;
 use bursar_tests::fake_stripe::FakeStripe;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
@@ -21,6 +23,11 @@ struct Shop {
 
 impl Shop {
     async fn open(backend: Backend) -> Self {
+        Self::open_with(backend, |_| {}).await
+    }
+
+    /// The same with changed settings.
+    async fn open_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
         let stripe = FakeStripe::start().await;
         let url = stripe.url.clone();
         let app = TestApp::start_with(backend, |config| {
@@ -29,6 +36,7 @@ impl Shop {
             config.stripe.timeout_ms = STRIPE_TIMEOUT_MS;
             config.stripe.total_timeout_ms = STRIPE_TIMEOUT_MS;
             config.stripe.tries_max = 1;
+            change(config);
         })
         .await;
         Self { app, stripe }
