@@ -152,19 +152,19 @@ impl Run<'_> {
     fn new_round(&self, why: &str) -> Verdict {
         let next = self.operation.next_round(self.operation.request.clone(), self.now_ms);
         let job = operation_job(&next, self.customer, self.now_ms + NEW_ROUND_WAIT_MS);
-        let effects = vec![Effect::OperationPut(next), Effect::JobInsert(job)];
+        let effects = vec![Effect::operation(next), Effect::JobInsert(job)];
         Verdict { outcome: Outcome::Cancel { reason: format!("a new round begins: {why}") }, ledger: None, effects }
     }
 
     /// The operation ends well, with these changes.
     fn done(&self, stripe_id: &str, mut effects: Vec<Effect>) -> Verdict {
-        effects.push(Effect::OperationPut(self.operation.succeeded(Some(stripe_id.to_owned()), self.now_ms)));
+        effects.push(Effect::operation(self.operation.succeeded(Some(stripe_id.to_owned()), self.now_ms)));
         Verdict { outcome: Outcome::Done, ledger: None, effects }
     }
 
     /// The operation ends badly. The customer is told why; the job itself has done its work.
     fn failed(&self, problem: Problem) -> Verdict {
-        let effects = vec![Effect::OperationPut(self.operation.failed(problem, self.now_ms))];
+        let effects = vec![Effect::operation(self.operation.failed(problem, self.now_ms))];
         Verdict { outcome: Outcome::Done, ledger: None, effects }
     }
 

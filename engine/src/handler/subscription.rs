@@ -71,7 +71,7 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
     let operation = operation::operation_find(deps.db.read(), &id).await?;
     let waiting = operation
         .filter(|operation| operation.customer_id == customer.id && matches!(operation.state, State::RequiresAction));
-    Ok(waiting.map(|operation| Effect::OperationPut(operation.succeeded(shape::id(&object["id"]), now_ms))))
+    Ok(waiting.map(|operation| Effect::operation(operation.succeeded(shape::id(&object["id"]), now_ms))))
 }
 
 /// Both verdicts' changes, the outcome of the second.

@@ -108,7 +108,7 @@ impl Run<'_> {
 
     fn look_later(&self, operation: Operation, at_ms: TimeMs) -> Verdict {
         let job = look_job(&operation, at_ms);
-        let effects = vec![Effect::OperationPut(operation), Effect::JobInsert(job)];
+        let effects = vec![Effect::operation(operation), Effect::JobInsert(job)];
         Verdict { outcome: Outcome::Done, ledger: None, effects }
     }
 

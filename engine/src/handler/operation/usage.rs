@@ -86,7 +86,7 @@ fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntent
     let failed = |problem| Verdict {
         outcome: Outcome::Done,
         ledger: None,
-        effects: vec![Effect::OperationPut(operation.failed(problem, now_ms))],
+        effects: vec![Effect::operation(operation.failed(problem, now_ms))],
     };
     let Some(id) = &intent.id else {
         return Outcome::Dead { reason: "shape_incomplete: a PaymentIntent without id".to_owned() }.into();
@@ -103,7 +103,7 @@ fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntent
         _ => Verdict {
             outcome: Outcome::Snooze { until_ms: now_ms + PROCESSING_WAIT_MS },
             ledger: None,
-            effects: vec![Effect::OperationPut(Operation { stripe_id: Some(id.clone()), ..operation.clone() })],
+            effects: vec![Effect::operation(Operation { stripe_id: Some(id.clone()), ..operation.clone() })],
         },
     }
 }
@@ -116,7 +116,7 @@ fn settled(operation: &Operation, charge: &UsageCharge, payment_intent_id: &str,
     Verdict {
         outcome: Outcome::Done,
         ledger: Some((operation.customer_id.clone(), command)),
-        effects: vec![Effect::OperationPut(end)],
+        effects: vec![Effect::operation(end)],
     }
 }
 
@@ -125,7 +125,7 @@ fn waits(operation: &Operation, intent: &PaymentIntentShape, now_ms: TimeMs) -> 
     Verdict {
         outcome: Outcome::Snooze { until_ms: operation.round_at_ms.max(now_ms - ACTION_TTL_MS) + ACTION_TTL_MS },
         ledger: None,
-        effects: vec![Effect::OperationPut(end)],
+        effects: vec![Effect::operation(end)],
     }
 }
 
