@@ -275,16 +275,16 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
         return Err(Error::invalid("invalid_window", "a reconciliation looks back at most 30 days"));
     }
     let tx = db.begin().await?;
+    // A job that was given up or cancelled by support cannot say so itself.
+    rows::reconciliation_abandon(&tx, now_ms).await?;
     if let Some(run) = rows::reconciliation_find_by_key(&tx, &new.request_key).await? {
-        tx.rollback().await?;
+        tx.commit().await?;
         return if run.request_hash == new.request_hash {
             Ok(Begun { run, wakes: Vec::new() })
         } else {
             Err(Refusal::KeyReused.into())
         };
     }
-    // A job that was given up or cancelled by support cannot say so itself.
-    rows::reconciliation_abandon(&tx, now_ms).await?;
     let last_ms = rows::reconciliation_last_done(&tx, true).await?.map(|run| run.created_at_ms);
     let id = ReconciliationId::new();
     let mut work = NewJob::new(JobKind::StripeReconcile, json!({ "reconciliation": id.as_str() }).to_string(), now_ms);

@@ -44,6 +44,8 @@ const REPAIRS_MAX: usize = 50;
 const HERE_PAGE_LEN: u64 = 25;
 /// Pages of events that are looked through for what Stripe told of a moment ago.
 const TOLD_PAGES_MAX: usize = 50;
+/// How far Stripe's clock may be ahead of ours.
+const CLOCK_SLACK_S: i64 = 60 * 60;
 /// Wait before the next look at whether the lost events are processed.
 const SETTLE_WAIT_MS: i64 = 500;
 /// How long they are waited for; what is not processed by then, later phases may find once more.
@@ -185,7 +187,8 @@ impl<'a> Walk<'a> {
         }
         let mut told: HashSet<String> = HashSet::new();
         let mut after: Option<String> = None;
-        let (since_s, until_s) = ((self.now_ms - self.deps.reconcile_grace_ms) / 1_000, i64::from(u32::MAX));
+        let since_s = (self.now_ms - self.deps.reconcile_grace_ms) / 1_000;
+        let until_s = self.now_ms / 1_000 + CLOCK_SLACK_S;
         for _ in 0..TOLD_PAGES_MAX {
             let list = self.deps.stripe.event_list(since_s, until_s, false, after.as_deref()).await?;
             told.extend(shape::rows(&list).iter().flat_map(told_of));

@@ -32,6 +32,8 @@ use stripe_types::Currency;
 
 /// Rows of one page; Stripe's limit.
 pub const PAGE_LEN: i64 = 100;
+/// Rows of one page of refunds or disputes: each may lead to several calls more.
+pub const MONEY_BACK_PAGE_LEN: i64 = 20;
 /// The metadata key under which an operation leaves its id at Stripe.
 pub const OPERATION_METADATA_KEY: &str = "bursar_operation_id";
 
@@ -208,7 +210,7 @@ impl Gateway {
     /// A page of refunds of any charge made between two times, in seconds, latest first, each with its
     /// charge.
     pub async fn refund_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListRefund::new().created(between(Some(since_s), until_s)).limit(PAGE_LEN);
+        let mut request = ListRefund::new().created(between(Some(since_s), until_s)).limit(MONEY_BACK_PAGE_LEN);
         if let Some(after) = after {
             request = request.starting_after(after);
         }
@@ -218,7 +220,7 @@ impl Gateway {
     /// A page of disputes of any charge opened between two times, in seconds, latest first, each with
     /// its charge.
     pub async fn dispute_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListDispute::new().created(between(Some(since_s), until_s)).limit(PAGE_LEN);
+        let mut request = ListDispute::new().created(between(Some(since_s), until_s)).limit(MONEY_BACK_PAGE_LEN);
         if let Some(after) = after {
             request = request.starting_after(after);
         }
