@@ -2,14 +2,17 @@
 
 use super::*;
 use bursar_engine::store::audit::audit_list;
+use bursar_tests::fake_stripe::Fault;
 use poem::http::Method;
 
-/// More failures than a run has attempts before a test heals Stripe.
-const FAILURES: usize = 15;
+/// Answers that get lost in a row: fewer than open the circuit breaker, and each holds a run up for as
+/// long as a try may take.
+const LOST: usize = 4;
 
+/// Runs get no further than the charges until Stripe is healed.
 fn break_charges(stripe: &FakeStripe) {
-    for _ in 0..FAILURES {
-        stripe.fail_next(Method::GET, "/v1/charges", bursar_tests::fake_stripe::Fault::Refuse(500));
+    for _ in 0..LOST {
+        stripe.fail_next(Method::GET, "/v1/charges", Fault::LoseAnswer);
     }
 }
 
