@@ -247,11 +247,31 @@ pub struct Reach {
     pub grace_ms: i64,
 }
 
-/// Since when a run compares: since the last one that repaired, and a little before.
-pub fn window_since_ms(asked_ms: Option<i64>, last_ms: Option<TimeMs>, first_ms: i64, now_ms: TimeMs) -> TimeMs {
-    let since_ms = match (asked_ms, last_ms) {
+/// What a run leaves to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// Since when it compared.
+    pub since_ms: TimeMs,
+    /// When it began.
+    pub began_at_ms: TimeMs,
+    /// Whether it found nothing.
+    pub is_clean: bool,
+}
+
+impl Before {
+    fn of(run: &Reconciliation) -> Self {
+        Self { since_ms: run.since_ms, began_at_ms: run.created_at_ms, is_clean: run.counts.total().found == 0 }
+    }
+}
+
+/// Since when a run compares: since the one before it began, and a little before. If that one found
+/// anything, all of its window once more: a repair may have failed, and what is left for a person stays
+/// in view.
+pub fn window_since_ms(asked_ms: Option<i64>, before: Option<Before>, first_ms: i64, now_ms: TimeMs) -> TimeMs {
+    let since_ms = match (asked_ms, before) {
         (Some(window_ms), _) => now_ms - window_ms,
-        (None, Some(last_ms)) => last_ms - OVERLAP_MS,
+        (None, Some(before)) if before.is_clean => before.began_at_ms - OVERLAP_MS,
+        (None, Some(before)) => before.since_ms,
         (None, None) => now_ms - first_ms,
     };
     since_ms.max(now_ms - WINDOW_MAX_MS)
@@ -285,7 +305,7 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
             Err(Refusal::KeyReused.into())
         };
     }
-    let last_ms = rows::reconciliation_last_done(&tx, true).await?.map(|run| run.created_at_ms);
+    let before = rows::reconciliation_last_done(&tx, true).await?.as_ref().map(Before::of);
     let id = ReconciliationId::new();
     let mut work = NewJob::new(JobKind::StripeReconcile, json!({ "reconciliation": id.as_str() }).to_string(), now_ms);
     work.stream_key = Some(STREAM.to_owned());
@@ -293,7 +313,7 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
         id,
         state: State::Running,
         repair: new.repair,
-        since_ms: window_since_ms(new.window_ms, last_ms, reach.first_ms, now_ms),
+        since_ms: window_since_ms(new.window_ms, before, reach.first_ms, now_ms),
         until_ms: now_ms - reach.grace_ms,
         phase: Phase::ALL[0],
         cursor: None,
@@ -330,16 +350,26 @@ mod tests {
         Difference::new(Class::EventMissing, "evt_1", "not here", "made")
     }
 
+    fn before(is_clean: bool) -> Before {
+        Before { since_ms: 49 * DAY_MS, began_at_ms: 50 * DAY_MS, is_clean }
+    }
+
     #[test]
     fn a_run_looks_back_to_the_one_before_it_and_a_little_further() {
-        assert_eq!(window_since_ms(None, Some(50 * DAY_MS), DAY_MS, 51 * DAY_MS), 50 * DAY_MS - OVERLAP_MS);
-        assert_eq!(window_since_ms(None, None, 3 * DAY_MS, 51 * DAY_MS), 48 * DAY_MS);
-        assert_eq!(window_since_ms(Some(DAY_MS), Some(1), DAY_MS, 51 * DAY_MS), 50 * DAY_MS);
+        let since_ms = |asked_ms, before| window_since_ms(asked_ms, before, 3 * DAY_MS, 51 * DAY_MS);
+        assert_eq!(since_ms(None, Some(before(true))), 50 * DAY_MS - OVERLAP_MS);
+        assert_eq!(since_ms(None, None), 48 * DAY_MS);
+        assert_eq!(since_ms(Some(DAY_MS), Some(before(false))), 50 * DAY_MS);
+    }
+
+    #[test]
+    fn after_a_run_that_found_something_the_next_one_looks_at_the_same_once_more() {
+        assert_eq!(window_since_ms(None, Some(before(false)), DAY_MS, 51 * DAY_MS), 49 * DAY_MS);
     }
 
     #[test]
     fn no_run_looks_further_back_than_stripe_lists_events() {
-        assert_eq!(window_since_ms(None, Some(0), DAY_MS, 100 * DAY_MS), 70 * DAY_MS);
+        assert_eq!(window_since_ms(None, Some(before(false)), DAY_MS, 100 * DAY_MS), 70 * DAY_MS);
     }
 
     #[test]
