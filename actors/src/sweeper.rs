@@ -175,7 +175,7 @@ async fn gauges(deps: &SweeperDeps) -> Result<()> {
 /// it look as if all were well.
 #[allow(clippy::cast_precision_loss)]
 async fn drift(db: &Db) -> Result<()> {
-    let Some(run) = reconciliation::reconciliation_last_done(db.read(), false).await? else { return Ok(()) };
+    let Some(run) = reconciliation::reconciliation_last_done(db.read()).await? else { return Ok(()) };
     for class in Class::ALL {
         let tally = run.counts.tally(class);
         metrics::gauge!(metric::STRIPE_DRIFT, "class" => class.as_str()).set(tally.left() as f64);

@@ -164,6 +164,9 @@ pub struct Reconciliation {
     pub since_ms: TimeMs,
     /// … and until then: what is younger is still on its way.
     pub until_ms: TimeMs,
+    /// Whether it looks as far back as one would of which nobody said how far: the next one then begins
+    /// where it did.
+    pub is_whole: bool,
     /// What it compares now.
     pub phase: Phase,
     /// The last object that it has compared in this phase.
@@ -305,7 +308,9 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
             Err(Refusal::KeyReused.into())
         };
     }
-    let before = rows::reconciliation_last_done(&tx, true).await?.as_ref().map(Before::of);
+    let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(Before::of);
+    let due_since_ms = window_since_ms(None, before, reach.first_ms, now_ms);
+    let since_ms = window_since_ms(new.window_ms, before, reach.first_ms, now_ms);
     let id = ReconciliationId::new();
     let mut work = NewJob::new(JobKind::StripeReconcile, json!({ "reconciliation": id.as_str() }).to_string(), now_ms);
     work.stream_key = Some(STREAM.to_owned());
@@ -313,8 +318,9 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
         id,
         state: State::Running,
         repair: new.repair,
-        since_ms: window_since_ms(new.window_ms, before, reach.first_ms, now_ms),
+        since_ms,
         until_ms: now_ms - reach.grace_ms,
+        is_whole: since_ms <= due_since_ms,
         phase: Phase::ALL[0],
         cursor: None,
         counts: Counts::default(),

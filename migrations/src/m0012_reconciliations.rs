@@ -25,6 +25,7 @@ const UP: &[&str] = &[
         repair BOOLEAN NOT NULL,
         since_ms BIGINT NOT NULL,
         until_ms BIGINT NOT NULL,
+        whole BOOLEAN NOT NULL,
         phase TEXT NOT NULL,
         cursor TEXT,
         counts TEXT NOT NULL,

@@ -11,8 +11,8 @@ use crate::subscription::Subscription;
 use sea_orm::{ConnectionTrait, QueryResult};
 use std::collections::HashSet;
 
-const COLUMNS: &str = "id, state, repair, since_ms, until_ms, phase, cursor, counts, reason, job_id, requested_by, \
-                       request_key, request_hash, created_at_ms, finished_at_ms";
+const COLUMNS: &str = "id, state, repair, since_ms, until_ms, whole, phase, cursor, counts, reason, job_id, \
+                       requested_by, request_key, request_hash, created_at_ms, finished_at_ms";
 
 fn read(row: &QueryResult) -> Result<Reconciliation> {
     let (state, phase): (String, String) = (get(row, "state")?, get(row, "phase")?);
@@ -22,6 +22,7 @@ fn read(row: &QueryResult) -> Result<Reconciliation> {
         repair: get(row, "repair")?,
         since_ms: get(row, "since_ms")?,
         until_ms: get(row, "until_ms")?,
+        is_whole: get(row, "whole")?,
         phase: Phase::parse(&phase).ok_or_else(|| Error::Corrupt(format!("phase {phase} of a reconciliation")))?,
         cursor: get(row, "cursor")?,
         counts: from_json(&get::<String>(row, "counts")?)?,
@@ -38,7 +39,7 @@ fn read(row: &QueryResult) -> Result<Reconciliation> {
 /// Inserts a run. False if another one is under way, or has the same key.
 pub async fn reconciliation_insert(db: &impl ConnectionTrait, run: &Reconciliation) -> Result<bool> {
     let sql = format!(
-        "INSERT INTO reconciliations ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15) \
+        "INSERT INTO reconciliations ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) \
          ON CONFLICT DO NOTHING"
     );
     let values = [
@@ -47,6 +48,7 @@ pub async fn reconciliation_insert(db: &impl ConnectionTrait, run: &Reconciliati
         run.repair.into(),
         run.since_ms.into(),
         run.until_ms.into(),
+        run.is_whole.into(),
         run.phase.as_str().into(),
         run.cursor.clone().into(),
         super::to_json(&run.counts)?.into(),
@@ -83,15 +85,18 @@ pub async fn reconciliation_find_by_key(db: &impl ConnectionTrait, key: &str) ->
     query_one(db, &sql, [key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The latest run that compared everything, or the latest of those that repaired too.
-pub async fn reconciliation_last_done(
-    db: &impl ConnectionTrait,
-    only_repairing: bool,
-) -> Result<Option<Reconciliation>> {
+/// The latest run that came to its end.
+pub async fn reconciliation_last_done(db: &impl ConnectionTrait) -> Result<Option<Reconciliation>> {
+    let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE state = 'done' ORDER BY id DESC LIMIT 1");
+    query_one(db, &sql, []).await?.map(|row| read(&row)).transpose()
+}
+
+/// The latest run that came to its end, repaired, and left no time out: where the next one begins.
+pub async fn reconciliation_last_whole(db: &impl ConnectionTrait) -> Result<Option<Reconciliation>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM reconciliations WHERE state = 'done' AND (repair OR $1 = 0) ORDER BY id DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM reconciliations WHERE state = 'done' AND repair AND whole ORDER BY id DESC LIMIT 1"
     );
-    query_one(db, &sql, [i64::from(only_repairing).into()]).await?.map(|row| read(&row)).transpose()
+    query_one(db, &sql, []).await?.map(|row| read(&row)).transpose()
 }
 
 /// Runs newest first, below the cursor.
