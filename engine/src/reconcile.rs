@@ -309,6 +309,25 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
         };
     }
     let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(Before::of);
+    let (run, work) = planned(new, before, reach, now_ms);
+    if !rows::reconciliation_insert(&tx, &run).await? {
+        tx.rollback().await?;
+        return Err(Error::conflict("reconciliation_running", "another reconciliation is under way"));
+    }
+    let wakes = job::job_insert_many(&tx, &[work], now_ms).await?;
+    let line = Audit {
+        actor: run.requested_by.clone(),
+        action: "stripe.reconcile",
+        target: run.id.to_string(),
+        details: json!({ "repair": run.repair, "since_ms": run.since_ms }).to_string(),
+    };
+    audit::audit_append(&tx, &line, now_ms).await?;
+    tx.commit().await?;
+    Ok(Begun { run, wakes })
+}
+
+/// A run that is about to be recorded, and the job that carries it out.
+fn planned(new: NewReconciliation, before: Option<Before>, reach: Reach, now_ms: TimeMs) -> (Reconciliation, NewJob) {
     let due_since_ms = window_since_ms(None, before, reach.first_ms, now_ms);
     let since_ms = window_since_ms(new.window_ms, before, reach.first_ms, now_ms);
     let id = ReconciliationId::new();
@@ -332,20 +351,7 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
         created_at_ms: now_ms,
         finished_at_ms: None,
     };
-    if !rows::reconciliation_insert(&tx, &run).await? {
-        tx.rollback().await?;
-        return Err(Error::conflict("reconciliation_running", "another reconciliation is under way"));
-    }
-    let wakes = job::job_insert_many(&tx, &[work], now_ms).await?;
-    let line = Audit {
-        actor: run.requested_by.clone(),
-        action: "stripe.reconcile",
-        target: run.id.to_string(),
-        details: json!({ "repair": run.repair, "since_ms": run.since_ms }).to_string(),
-    };
-    audit::audit_append(&tx, &line, now_ms).await?;
-    tx.commit().await?;
-    Ok(Begun { run, wakes })
+    (run, work)
 }
 
 #[cfg(test)]
