@@ -19,6 +19,8 @@ pub mod class;
 pub mod customers;
 pub mod difference;
 pub mod events;
+#[cfg(test)]
+mod example;
 pub mod invoices;
 pub mod payments;
 pub mod refunds;

@@ -61,18 +61,10 @@ mod tests {
     use super::*;
     use crate::customer::Plan;
     use crate::ids::CustomerId;
+    use crate::reconcile::example::ada;
 
     fn customer(stripe_customer_id: Option<&str>) -> Customer {
-        Customer {
-            id: CustomerId::new(),
-            email: "ada@example.com".to_owned(),
-            name: "Ada".to_owned(),
-            source: "direct".to_owned(),
-            plan: Plan::Trial,
-            stripe_customer_id: stripe_customer_id.map(str::to_owned),
-            has_payment_method: false,
-            created_at_ms: 0,
-        }
+        Customer { id: CustomerId::new(), ..ada(Plan::Trial, stripe_customer_id) }
     }
 
     fn theirs(id: &str, names: Option<&Customer>) -> Value {

@@ -45,22 +45,8 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
 mod tests {
     use super::*;
     use crate::customer::{Customer, Plan};
-    use crate::ids::CustomerId;
-    use crate::webhook::ProPrice;
+    use crate::reconcile::example::{ada, pro};
     use serde_json::{Value, json};
-
-    fn ada() -> Customer {
-        Customer {
-            id: CustomerId::trusted("cst_ada".to_owned()),
-            email: "ada@example.com".to_owned(),
-            name: "Ada".to_owned(),
-            source: "direct".to_owned(),
-            plan: Plan::Pro,
-            stripe_customer_id: Some("cus_1".to_owned()),
-            has_payment_method: true,
-            created_at_ms: 0,
-        }
-    }
 
     fn invoice(reason: &str, status: &str) -> Value {
         json!({
@@ -71,7 +57,7 @@ mod tests {
     }
 
     fn found(object: &Value, customer: Option<Customer>, granted: &[&str]) -> Option<Difference> {
-        let pro = ProPrice { price_id: Some("price_pro".to_owned()), lookup_key: "pro_monthly".to_owned() };
+        let pro = pro();
         let facts = Facts {
             event_type: EVENT_TYPE,
             object,
@@ -88,16 +74,23 @@ mod tests {
     #[test]
     fn a_paid_period_without_credits_is_told_again_and_one_with_credits_is_not() {
         let paid = invoice("subscription_cycle", "paid");
-        let missing = found(&paid, Some(ada()), &[]).expect("a difference");
-        assert_eq!((missing.class, missing.customer_id.clone()), (Class::InvoiceNotGranted, Some(ada().id)));
+        let missing = found(&paid, Some(ada(Plan::Pro, Some("cus_1"))), &[]).expect("a difference");
+        assert_eq!(
+            (missing.class, missing.customer_id.clone()),
+            (Class::InvoiceNotGranted, Some(ada(Plan::Pro, Some("cus_1")).id))
+        );
         assert!(missing.repair.is_some());
-        assert_eq!(found(&paid, Some(ada()), &["in_1"]), None);
+        assert_eq!(found(&paid, Some(ada(Plan::Pro, Some("cus_1"))), &["in_1"]), None);
     }
 
     #[test]
     fn what_brings_no_credits_is_not_missed() {
         for (reason, status) in [("manual", "paid"), ("subscription_update", "paid"), ("subscription_cycle", "open")] {
-            assert_eq!(found(&invoice(reason, status), Some(ada()), &[]), None, "{reason} {status}");
+            assert_eq!(
+                found(&invoice(reason, status), Some(ada(Plan::Pro, Some("cus_1"))), &[]),
+                None,
+                "{reason} {status}"
+            );
         }
     }
 
@@ -111,7 +104,7 @@ mod tests {
     fn a_payment_by_another_stripe_customer_is_left_to_a_person() {
         let mut paid = invoice("subscription_cycle", "paid");
         paid["customer"] = "cus_2".into();
-        let refused = found(&paid, Some(ada()), &[]).expect("a difference");
+        let refused = found(&paid, Some(ada(Plan::Pro, Some("cus_1"))), &[]).expect("a difference");
         assert_eq!((refused.class, refused.repair), (Class::InvoiceRefused, None));
     }
 }

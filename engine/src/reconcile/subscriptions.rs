@@ -68,25 +68,8 @@ mod tests {
     use super::*;
     use crate::customer::{Customer, Plan};
     use crate::ids::CustomerId;
-    use crate::webhook::ProPrice;
+    use crate::reconcile::example::{ada, pro};
     use serde_json::json;
-
-    fn ada(plan: Plan) -> Customer {
-        Customer {
-            id: CustomerId::trusted("cst_ada".to_owned()),
-            email: "ada@example.com".to_owned(),
-            name: "Ada".to_owned(),
-            source: "direct".to_owned(),
-            plan,
-            stripe_customer_id: Some("cus_1".to_owned()),
-            has_payment_method: true,
-            created_at_ms: 0,
-        }
-    }
-
-    fn pro() -> ProPrice {
-        ProPrice { price_id: Some("price_pro".to_owned()), lookup_key: "pro_monthly".to_owned() }
-    }
 
     fn theirs(status: &str, price: &str) -> Value {
         json!({
@@ -98,7 +81,7 @@ mod tests {
     fn stored(status: &str) -> Subscription {
         Subscription {
             id: "sub_1".to_owned(),
-            customer_id: ada(Plan::Pro).id,
+            customer_id: ada(Plan::Pro, Some("cus_1")).id,
             status: status.to_owned(),
             is_pro: true,
             cancel_at_period_end: false,
@@ -124,12 +107,16 @@ mod tests {
 
     #[test]
     fn what_both_sides_know_alike_is_no_difference() {
-        assert_eq!(found(&theirs("active", "price_pro"), Some(ada(Plan::Pro)), Some(stored("active"))), None);
+        assert_eq!(
+            found(&theirs("active", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(stored("active"))),
+            None
+        );
     }
 
     #[test]
     fn an_end_that_nobody_told_of_is_told_now() {
-        let difference = found(&theirs("canceled", "price_pro"), Some(ada(Plan::Pro)), Some(stored("active")));
+        let difference =
+            found(&theirs("canceled", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(stored("active")));
         let difference = difference.expect("a difference");
         assert_eq!(difference.class, Class::SubscriptionDiffers);
         assert!(difference.repair.is_some());
@@ -140,7 +127,10 @@ mod tests {
     #[test]
     fn an_ended_subscription_here_is_not_revived_by_what_stripe_says_later() {
         let ended = Subscription { ended_at_ms: Some(1), ..stored("canceled") };
-        assert_eq!(found(&theirs("active", "price_pro"), Some(ada(Plan::PayAsYouGo)), Some(ended)), None);
+        assert_eq!(
+            found(&theirs("active", "price_pro"), Some(ada(Plan::PayAsYouGo, Some("cus_1"))), Some(ended)),
+            None
+        );
     }
 
     #[test]
@@ -153,8 +143,8 @@ mod tests {
     #[test]
     fn a_subscription_of_another_customer_is_left_to_a_person() {
         let of_eve = Subscription { customer_id: CustomerId::trusted("cst_eve".to_owned()), ..stored("active") };
-        let refused =
-            found(&theirs("canceled", "price_pro"), Some(ada(Plan::Pro)), Some(of_eve)).expect("a difference");
+        let refused = found(&theirs("canceled", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(of_eve))
+            .expect("a difference");
         assert_eq!((refused.class, refused.repair), (Class::SubscriptionRefused, None));
         assert!(refused.ours.starts_with("customer_mismatch"), "{}", refused.ours);
     }
