@@ -70,7 +70,7 @@ impl App {
         let db = connect(&config).await?;
         migrate(&db).await?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
-        let stripe = Gateway::new(config.gateway(), clock.clone())?;
+        let stripe = Gateway::new(config.gateway())?;
         let options =
             RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
         let runtime = Runtime::start(options).await?;

@@ -90,6 +90,9 @@ pub struct StripeConfig {
     pub rate_per_s: u32,
     /// How long a request waits for Stripe before it is answered with 202 and settled later.
     pub wait_ms: u64,
+    /// How long it is looked whether Stripe did carry out a charge that failed there with an error of
+    /// its own, before it is tried under a new key.
+    pub doubt_ms: i64,
     /// Whether events of live mode are expected: the mode of the webhook secrets. Events of the other
     /// mode go to quarantine, and a secret key of the other mode is refused at start.
     pub livemode: bool,
@@ -317,6 +320,7 @@ impl Default for StripeConfig {
             tries_max: 3,
             rate_per_s: 0,
             wait_ms: 8_000,
+            doubt_ms: 15 * 60 * 1_000,
             livemode: false,
             tolerance_s: 300,
             pro_price_id: None,

@@ -17,6 +17,7 @@ mod m0005_subscriptions;
 mod m0006_replays;
 mod m0007_operations;
 mod m0008_onboard;
+mod m0009_billing;
 mod m0010_mail;
 mod m0012_reconciliations;
 
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_replays::Migration),
             Box::new(m0007_operations::Migration),
             Box::new(m0008_onboard::Migration),
+            Box::new(m0009_billing::Migration),
             Box::new(m0010_mail::Migration),
             Box::new(m0012_reconciliations::Migration),
         ]

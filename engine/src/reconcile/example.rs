@@ -14,6 +14,7 @@ pub(super) fn ada(plan: Plan, stripe_customer_id: Option<&str>) -> Customer {
         plan,
         stripe_customer_id: stripe_customer_id.map(str::to_owned),
         has_payment_method: true,
+        former_stripe_ids: Vec::new(),
         created_at_ms: 0,
     }
 }

@@ -39,7 +39,9 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
     {
         return Some(found(Class::PaymentDuplicate, format!("paid by {other} already")));
     }
-    if charge.amount != Some(asked.amount_minor) || charge.currency.as_deref() != Some(asked.currency.as_str()) {
+    if charge.amount != Some(asked.amount_minor)
+        || !charge.currency.as_deref().is_some_and(|currency| currency.eq_ignore_ascii_case(&asked.currency))
+    {
         let ours = format!("asked for {}", words(Some(asked.amount_minor), Some(&asked.currency)));
         return Some(found(Class::PaymentMismatch, ours));
     }
@@ -81,6 +83,7 @@ mod tests {
     fn operation(state: State, stripe_id: Option<&str>) -> Operation {
         let charge = UsageCharge {
             units: 1,
+            credits: 1,
             amount_minor: 2_900,
             currency: "usd".to_owned(),
             payment_method_id: "pm_1".to_owned(),

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 /// How long a try of a call may take here: a lost answer is noticed after this.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 
+/// How long the outcome of a stored failure is in doubt here.
+const STRIPE_DOUBT_MS: i64 = 500;
+
 /// An application with a Stripe of its own.
 struct Shop {
     app: TestApp,
@@ -36,6 +39,7 @@ impl Shop {
             config.stripe.timeout_ms = STRIPE_TIMEOUT_MS;
             config.stripe.total_timeout_ms = STRIPE_TIMEOUT_MS;
             config.stripe.tries_max = 1;
+            config.stripe.doubt_ms = STRIPE_DOUBT_MS;
             change(config);
         })
         .await;

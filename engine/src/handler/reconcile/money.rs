@@ -109,7 +109,8 @@ impl Walk<'_> {
         for (charge, (_, lookup)) in charges.iter().zip(&lookups) {
             let (Some(customer), Some(id)) = (known.customer(lookup, None), shape::id(&charge["id"])) else { continue };
             // Credits that were never granted are another difference, which other phases find.
-            if let Some(Standing::Granted { clawed_back, target, .. }) = standing(self.deps, &customer, charge).await? {
+            let said = ChargeShape::read(charge);
+            if let Some(Standing::Granted { clawed_back, target, .. }) = standing(self.deps, &customer, &said).await? {
                 differences.extend(refunds::compare(charge, &id, &customer.id, clawed_back, target));
             }
         }
