@@ -98,6 +98,7 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Loads what bears on many lookups, in few queries.
     pub(super) async fn load(db: &impl ConnectionTrait, lookups: &[(usize, Lookup)]) -> Result<Self> {
         let unique = |pick: fn(&Lookup) -> Option<&String>| -> Vec<String> {
             let ids: HashSet<&String> = lookups.iter().filter_map(|(_, lookup)| pick(lookup)).collect();
