@@ -76,6 +76,9 @@ pub struct StripeConfig {
     /// taken as they come.
     #[serde(skip_serializing)]
     pub secret_key: String,
+    /// Whether a sandbox stands in for Stripe where no secret key is set and the database is the embedded
+    /// one.
+    pub sandbox: bool,
     /// Where Stripe's API is (`STRIPE_API_BASE`); Stripe's own if empty.
     pub api_base: String,
     /// How long one try of a call may take.
@@ -314,6 +317,7 @@ impl Default for StripeConfig {
         Self {
             webhook_secrets: String::new(),
             secret_key: String::new(),
+            sandbox: true,
             api_base: String::new(),
             timeout_ms: 10_000,
             total_timeout_ms: 20_000,
@@ -620,9 +624,15 @@ impl Config {
         !self.stripe.secret_key.trim().is_empty()
     }
 
-    /// Whether no money can move: there is no key to ask Stripe with. People are told so.
+    /// Whether a sandbox is to stand in for Stripe. Play money in a production database would be worse
+    /// than none, so on Postgres one has to be pointed to explicitly.
+    pub fn wants_sandbox(&self) -> bool {
+        self.stripe.sandbox && !self.has_stripe() && !self.is_postgres() && !self.stripe.livemode
+    }
+
+    /// Whether no real money can move: there is no key of live mode. People are told so.
     pub fn is_sandbox(&self) -> bool {
-        !self.has_stripe()
+        stripe::key_is_live(self.stripe.secret_key.trim()) != Some(true)
     }
 
     /// How Stripe is reached.

@@ -112,6 +112,8 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     // Tests compare with Stripe when they mean to, and at once.
     config.stripe.reconcile_hour = -1;
     config.stripe.reconcile_grace_s = 0;
+    // Tests that need Stripe start a sandbox of their own.
+    config.stripe.sandbox = false;
     // All customers of a test sign up from one address.
     config.onboarding.per_ip_per_minute = 0;
     if backend == Backend::Production {
@@ -166,6 +168,11 @@ impl TestApp {
         }
         let base = format!("http://{}", running.address);
         Self { app: running.app.clone(), base, client: reqwest::Client::new(), config, running, folder }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.running.address
     }
 
     /// Stops the application and leaves its data; gives what starts it again.

@@ -1,5 +1,6 @@
-//! A fake of Stripe for tests: the few paths that Bursar calls, with idempotency keys as Stripe keeps
-//! them, payment methods whose fate their id says, and faults on demand.
+//! A fake of Stripe for tests of reconciliation: the few paths that Bursar calls, with idempotency keys as
+//! Stripe keeps them, payment methods whose fate their id says, and faults on demand. The sandbox would
+//! tell of everything that it does; here objects are as a test puts them, and nobody hears of it.
 //!
 //! It keeps objects as JSON and makes no events: tests send those themselves, in whatever order, or have
 //! it list them.
