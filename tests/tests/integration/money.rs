@@ -3,6 +3,7 @@
 
 mod back;
 mod charge;
+mod lost;
 mod pro;
 
 use bursar_sandbox::{Fault, FaultRule, NewEndpoint, Options, Policy, Sandbox};

@@ -119,15 +119,9 @@ macro_rules! shops {
 use shops;
 
 impl Shop {
-    /// Begins a run and waits until it has ended.
-    async fn reconcile(&self, repair: bool) -> Value {
-        let begun = self.app.admin("POST", RUNS, Some(&json!({ "repair": repair }))).await.expect(202);
-        ended(&self.app, begun["reconciliation"]["id"].as_str().expect("an id")).await
-    }
-
     /// Runs, and asserts what was found, as class, found, repaired. Classes that are not named agree.
     async fn reconcile_finds(&self, expected: &[(&str, i64, i64)]) -> Value {
-        let run = self.reconcile(true).await;
+        let run = reconcile(&self.app, true).await;
         assert_eq!(found(&run), expected, "{run:#}");
         run
     }
@@ -170,6 +164,12 @@ impl Shop {
     }
 }
 
+/// Begins a run and waits until it has ended.
+pub(crate) async fn reconcile(app: &TestApp, repair: bool) -> Value {
+    let begun = app.admin("POST", RUNS, Some(&json!({ "repair": repair }))).await.expect(202);
+    ended(app, begun["reconciliation"]["id"].as_str().expect("an id")).await
+}
+
 /// Waits until a run has ended; gives it.
 async fn ended(app: &TestApp, id: &str) -> Value {
     wait::until(&format!("reconciliation {id} has ended"), || async {
@@ -181,7 +181,7 @@ async fn ended(app: &TestApp, id: &str) -> Value {
 }
 
 /// The classes in which a run found something: found, repaired.
-fn found(run: &Value) -> Vec<(&str, i64, i64)> {
+pub(crate) fn found(run: &Value) -> Vec<(&str, i64, i64)> {
     assert_eq!(run["state"], "done", "{run:#}");
     let classes = run["classes"].as_array().expect("classes").iter();
     let number = |class: &Value, key: &str| class[key].as_i64().expect("a number");

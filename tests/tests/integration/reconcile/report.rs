@@ -86,7 +86,7 @@ shops! {
     async fn a_run_without_repairs_changes_nothing_and_the_next_one_repairs(shop: &Shop) {
         let customer = shop.refunded().await;
         for _ in 0..2 {
-            let run = shop.reconcile(false).await;
+            let run = reconcile(&shop.app, false).await;
             assert_eq!(found(&run), [("refund_not_applied", 1, 0)]);
             assert_eq!(run["left"], 1);
         }

@@ -120,7 +120,7 @@ on_both! {
         let (_, folder) = app.halt().await;
         let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
         // One that support asks for comes after whatever the start made.
-        shop.reconcile(true).await;
+        reconcile(&shop.app, true).await;
         let runs = shop.app.admin("GET", RUNS, None).await.expect(200)["data"].clone();
         let nightly = runs.as_array().expect("runs").iter().filter(|run| run["requested_by"] == "system");
         assert_eq!(nightly.count(), 1);
