@@ -107,6 +107,7 @@ impl Runtime {
             doubt_ms: config.stripe.doubt_ms,
             mail: Mailer::new(&config)?,
             livemode: config.stripe.livemode,
+            reconcile_grace_ms: config.stripe.reconcile_reach().grace_ms,
             retention_days: config.jobs.retention_days,
         };
         if works {
@@ -245,7 +246,14 @@ impl Parts {
             jobs: config.jobs.clone(),
             draining: draining.clone(),
         };
-        let scheduler = SchedulerDeps { db: db.clone(), clock: clock.clone(), dispatcher: self.dispatcher.clone() };
+        let scheduler = SchedulerDeps {
+            db: db.clone(),
+            clock: clock.clone(),
+            dispatcher: self.dispatcher.clone(),
+            // Without a key there is nothing to compare with.
+            reconcile_hour: Some(config.stripe.reconcile_hour).filter(|hour| *hour >= 0 && config.has_stripe()),
+            reconcile_reach: config.stripe.reconcile_reach(),
+        };
         self.children.extend([claims_child, streams.child(Arc::new(deps)), scheduler::child(Arc::new(scheduler))]);
     }
 }

@@ -3,22 +3,27 @@
 
 use crate::dispatch::Dispatcher;
 use crate::root::{Child, Slot};
-use bursar_engine::Result;
-use bursar_engine::clock::Clock;
+use bursar_engine::clock::{Clock, TimeMs};
 use bursar_engine::job::{JobKind, NewJob};
+use bursar_engine::reconcile::{self, NewReconciliation, Reach};
 use bursar_engine::store::{Db, job};
+use bursar_engine::{Error, Result};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the scheduler looks whether something recurs.
 const TICK: Duration = Duration::from_secs(10 * 60);
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 
 pub(crate) struct SchedulerDeps {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) dispatcher: Dispatcher,
+    /// From which hour of the day on we compare with Stripe; never if there is none.
+    pub(crate) reconcile_hour: Option<i64>,
+    pub(crate) reconcile_reach: Reach,
 }
 
 pub(crate) fn child(deps: Arc<SchedulerDeps>) -> Child {
@@ -45,16 +50,18 @@ impl Actor for Scheduler {
     async fn handle(&self, _: ActorRef<Tick>, _: Tick, (): &mut ()) -> Result<(), ActorProcessingErr> {
         let deps = self.deps.clone();
         tokio::spawn(async move {
-            if let Err(error) = schedule(&deps).await {
-                tracing::warn!(error = %error.chain(), "recurring jobs could not be made; tried again later");
+            let now_ms = deps.clock.now_ms();
+            for made in [retention(&deps, now_ms).await, reconciliation(&deps, now_ms).await] {
+                if let Err(error) = made {
+                    tracing::warn!(error = %error.chain(), "recurring jobs could not be made; tried again later");
+                }
             }
         });
         Ok(())
     }
 }
 
-async fn schedule(deps: &SchedulerDeps) -> Result<()> {
-    let now_ms = deps.clock.now_ms();
+async fn retention(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
     let mut retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms);
     retention.unique_key = Some(format!("retention:{}", now_ms / DAY_MS));
     let tx = deps.db.begin().await?;
@@ -62,4 +69,41 @@ async fn schedule(deps: &SchedulerDeps) -> Result<()> {
     tx.commit().await?;
     deps.dispatcher.announce(wakes);
     Ok(())
+}
+
+async fn reconciliation(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
+    let Some(night) = deps.reconcile_hour.and_then(|hour| night(now_ms, hour)) else { return Ok(()) };
+    let new = NewReconciliation {
+        window_ms: None,
+        repair: true,
+        actor: "system".to_owned(),
+        request_key: format!("nightly:{night}"),
+        request_hash: String::new(),
+    };
+    match reconcile::begin(&deps.db, new, deps.reconcile_reach, now_ms).await {
+        Ok(begun) => deps.dispatcher.announce(begun.wakes),
+        // One that somebody asked for is under way: this night's comes after it.
+        Err(Error::Conflict { code: "reconciliation_running", .. }) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// The number of the day whose nightly run is due: none before the hour. Who was down at that hour
+/// catches up.
+fn night(now_ms: TimeMs, hour: i64) -> Option<i64> {
+    (now_ms % DAY_MS >= hour * HOUR_MS).then_some(now_ms / DAY_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_night_is_due_from_its_hour_on_and_is_the_same_for_the_rest_of_the_day() {
+        assert_eq!(night(5 * DAY_MS + 3 * HOUR_MS - 1, 3), None);
+        assert_eq!(night(5 * DAY_MS + 3 * HOUR_MS, 3), Some(5));
+        assert_eq!(night(6 * DAY_MS - 1, 3), Some(5));
+        assert_eq!(night(6 * DAY_MS, 0), Some(6));
+    }
 }

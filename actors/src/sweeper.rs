@@ -8,7 +8,8 @@ use bursar_engine::clock::Clock;
 use bursar_engine::config::JobsConfig;
 use bursar_engine::ids::JobId;
 use bursar_engine::job::JobKind;
-use bursar_engine::store::{Db, job, stream};
+use bursar_engine::reconcile::Class;
+use bursar_engine::store::{Db, job, reconciliation, stream};
 use bursar_engine::{Result, metric};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::HashMap;
@@ -167,5 +168,21 @@ async fn gauges(deps: &SweeperDeps) -> Result<()> {
     }
     let paused = stream::stream_count_paused(deps.db.read()).await?;
     metrics::gauge!(metric::STREAMS_PAUSED).set(paused as f64);
+    drift(&deps.db).await
+}
+
+/// What the last reconciliation found. It is read from what is stored, so that a restart does not make
+/// it look as if all were well.
+#[allow(clippy::cast_precision_loss)]
+async fn drift(db: &Db) -> Result<()> {
+    let Some(run) = reconciliation::reconciliation_last_done(db.read()).await? else { return Ok(()) };
+    for class in Class::ALL {
+        let tally = run.counts.tally(class);
+        metrics::gauge!(metric::STRIPE_DRIFT, "class" => class.as_str()).set(tally.left() as f64);
+        metrics::gauge!(metric::STRIPE_DRIFT_FOUND, "class" => class.as_str()).set(tally.found as f64);
+    }
+    let ended_ms = run.finished_at_ms.unwrap_or(run.created_at_ms);
+    metrics::gauge!(metric::RECONCILIATION_AT_SECONDS).set(ended_ms as f64 / 1_000.0);
+    metrics::gauge!(metric::RECONCILIATION_SECONDS).set((ended_ms - run.created_at_ms) as f64 / 1_000.0);
     Ok(())
 }

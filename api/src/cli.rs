@@ -9,8 +9,8 @@
 //! | [`connection`] | which server, which token |
 //! | [`client`], [`error`] | requests, answers and what can go wrong with them |
 //! | [`list`] | lists that come page by page |
-//! | [`customer`], [`event`], [`job`], [`mail`], [`stream`], [`replay`], [`stripe`] | the commands, one noun each |
 //! | [`report`] | what `customers usage`, `balance` and `transactions --csv` show |
+//! | [`customer`], [`event`], [`job`], [`mail`], [`stream`], [`replay`], [`stripe`], [`reconcile`] | the commands, one noun each |
 //! | [`watch`] | follows a replay until it ends |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | what a person sees |
 
@@ -24,6 +24,7 @@ pub mod list;
 pub mod mail;
 pub mod output;
 pub mod progress;
+pub mod reconcile;
 pub mod replay;
 pub mod replay_view;
 pub mod report;
@@ -81,7 +82,7 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Play Stripe towards a server.
+    /// Compare with Stripe, or play Stripe towards a server.
     #[command(subcommand)]
     Stripe(stripe::StripeCommand),
     /// Customers and their credits.

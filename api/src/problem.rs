@@ -134,7 +134,7 @@ api_error! {
     /// The route has no such method: `method_not_allowed`.
     MethodNotAllowed = 405,
     /// The state does not allow it: `customer_exists`, `hold_closed`, `last_api_key`, `replay_state`,
-    /// `mail_holds_key`, `mail_not_sent` …
+    /// `reconciliation_running`, `mail_holds_key`, `mail_not_sent` …
     Conflict = 409,
     /// The body is larger than allowed: `body_too_large`.
     PayloadTooLarge = 413,

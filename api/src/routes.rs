@@ -58,6 +58,7 @@ type Apis = (
         admin::AdminApiKeyApi,
         admin::AdminMailApi,
         admin::AdminReportApi,
+        admin::AdminReconciliationApi,
     ),
     (summary::SummaryApi, transaction::TransactionApi),
 );
@@ -83,6 +84,7 @@ pub fn service() -> OpenApiService<Apis, ()> {
             admin::AdminApiKeyApi,
             admin::AdminMailApi,
             admin::AdminReportApi,
+            admin::AdminReconciliationApi,
         ),
         (summary::SummaryApi, transaction::TransactionApi),
     );

@@ -8,6 +8,7 @@ pub use onboarding::OnboardingConfig;
 use crate::customer::check_name;
 use crate::error::{Error, Result};
 use crate::job::Backoff;
+use crate::reconcile::Reach;
 use crate::stripe::breaker::BreakerOptions;
 use crate::stripe::retry::RetryPolicy;
 use crate::stripe::{self, GatewayOptions};
@@ -104,6 +105,19 @@ pub struct StripeConfig {
     pub pro_price_id: Option<String>,
     /// Lookup key of Pro's price.
     pub pro_lookup_key: String,
+    /// From which hour of the day (UTC, 0 to 23) on the nightly reconciliation runs; -1: never by itself.
+    pub reconcile_hour: i64,
+    /// How far back a reconciliation looks if there was none before it, in days.
+    pub reconcile_days: i64,
+    /// What Stripe made or told of within this time, a reconciliation leaves to its webhook, in seconds.
+    pub reconcile_grace_s: i64,
+}
+
+impl StripeConfig {
+    /// How far reconciliations look.
+    pub fn reconcile_reach(&self) -> Reach {
+        Reach { first_ms: self.reconcile_days * 24 * 60 * 60 * 1_000, grace_ms: self.reconcile_grace_s * 1_000 }
+    }
 }
 
 /// Numbers of the business.
@@ -315,6 +329,9 @@ impl Default for StripeConfig {
             tolerance_s: 300,
             pro_price_id: None,
             pro_lookup_key: "pro_monthly".to_owned(),
+            reconcile_hour: 3,
+            reconcile_days: 3,
+            reconcile_grace_s: 600,
         }
     }
 }
@@ -502,6 +519,14 @@ impl Config {
         need(
             self.stripe.timeout_ms >= 100 && self.stripe.total_timeout_ms >= self.stripe.timeout_ms,
             "stripe.timeout_ms must be at least 100, and stripe.total_timeout_ms not less than it",
+        );
+        need(
+            (-1..=23).contains(&self.stripe.reconcile_hour),
+            "stripe.reconcile_hour must be from 0 to 23, or -1 for never",
+        );
+        need(
+            (1..=30).contains(&self.stripe.reconcile_days) && (0..=86_400).contains(&self.stripe.reconcile_grace_s),
+            "stripe.reconcile_days must be from 1 to 30, and stripe.reconcile_grace_s from 0 to 86400",
         );
         need(
             !self.is_postgres() || !self.webhook_secrets().is_empty(),

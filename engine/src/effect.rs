@@ -7,6 +7,7 @@ use crate::job::NewJob;
 use crate::mail::Mail;
 use crate::operation::Operation;
 use crate::payment_method::PaymentMethod;
+use crate::reconcile::Step;
 use crate::subscription::Subscription;
 
 /// One change besides the ledger's and the job's own.
@@ -94,6 +95,8 @@ pub enum Effect {
         /// The replay.
         replay_id: ReplayId,
     },
+    /// A reconciliation has come this far.
+    ReconciliationStep(Box<Step>),
     /// A privileged act is recorded.
     Audit(Audit),
 }

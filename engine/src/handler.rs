@@ -4,6 +4,7 @@
 mod mail;
 mod operation;
 mod settle;
+mod reconcile;
 mod stripe;
 mod stripe_customer;
 mod subscription;
@@ -21,7 +22,7 @@ use crate::job::{Claimed, JobKind, Outcome, Verdict};
 use crate::ledger::Command;
 use crate::mail::Mailer;
 use crate::replay;
-use crate::store::{Db, job, rate_limit};
+use crate::store::{Db, job, rate_limit, reconciliation};
 use crate::stripe::Gateway;
 use crate::webhook::ProPrice;
 use serde::Deserialize;
@@ -53,6 +54,8 @@ pub struct Deps {
     pub mail: Mailer,
     /// Whether events of live mode are expected.
     pub livemode: bool,
+    /// What Stripe made or told of within this time, a reconciliation leaves to its event.
+    pub reconcile_grace_ms: i64,
     /// How long ended jobs are kept.
     pub retention_days: i64,
 }
@@ -83,7 +86,7 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
             Ok(stripe::of_ended_subscriptions(verdict, now_ms))
         }
         Some(JobKind::StripeCustomer) => stripe_customer::run(deps, claimed, now_ms).await,
-        Some(JobKind::StripeReconcile) => Ok(Outcome::Done.into()),
+        Some(JobKind::StripeReconcile) => Box::pin(reconcile::run(deps, claimed, now_ms)).await,
         Some(JobKind::AccountSettle) => {
             let customer_id = CustomerId::trusted(args::<AccountArgs>(claimed)?.customer);
             let ledger = Some((customer_id, Command::settle()));
@@ -106,7 +109,8 @@ async fn retention(deps: &Deps, now_ms: TimeMs) -> Result<Verdict> {
     tx.commit().await?;
     let forgotten =
         rate_limit::rate_limit_prune(deps.db.write(), now_ms - RATE_LIMIT_SLACK_MS, RETENTION_BATCH).await?;
-    if deleted == RETENTION_BATCH || forgotten == RETENTION_BATCH {
+    let seen = reconciliation::reconciliation_prune(deps.db.write(), before_ms, RETENTION_BATCH).await?;
+    if [deleted, forgotten, seen].contains(&RETENTION_BATCH) {
         return Ok(Outcome::Snooze { until_ms: now_ms + 100 }.into());
     }
     Ok(Outcome::Done.into())

@@ -98,6 +98,11 @@ id!(
     "rpl"
 );
 id!(
+    /// A reconciliation with Stripe.
+    ReconciliationId,
+    "rec"
+);
+id!(
     /// An API key's record (not the key itself).
     ApiKeyId,
     "key"

@@ -10,7 +10,7 @@
 //! | [`stripe`] | the calls to Stripe |
 //! | [`mail`] | mail to customers |
 //! | [`summary`] | what a customer has, spent and was charged, with warnings in plain words |
-//! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`verify`] | use cases |
+//! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`reconcile`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
 //! | [`config`], [`clock`], [`ids`], [`error`], [`metric`], [`seal`] | what everything needs |
@@ -38,6 +38,7 @@ pub mod operation;
 pub mod payment_method;
 pub mod pricing;
 pub mod rate_limit;
+pub mod reconcile;
 pub mod replay;
 pub mod seal;
 pub mod store;

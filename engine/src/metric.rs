@@ -70,8 +70,16 @@ pub const STRIPE_SECONDS: &str = "bursar_stripe_call_duration_seconds";
 pub const STRIPE_WAIT_SECONDS: &str = "bursar_stripe_rate_wait_seconds";
 /// 1 while Stripe is left alone after several failures.
 pub const STRIPE_BREAKER_OPEN: &str = "bursar_stripe_breaker_open";
-/// Differences to Stripe that the last reconciliation found and did not repair, by `object`. Must be 0.
+/// Differences to Stripe that the last reconciliation found and did not repair, by `class`. Must be 0.
 pub const STRIPE_DRIFT: &str = "bursar_stripe_drift";
+/// All differences to Stripe that the last reconciliation found, repaired ones too, by `class`.
+pub const STRIPE_DRIFT_FOUND: &str = "bursar_stripe_drift_found";
+/// Reconciliations ended by `outcome` (`done`, `failed`, `cancelled`).
+pub const RECONCILIATIONS: &str = "bursar_reconciliations_total";
+/// How long the last reconciliation took that compared everything.
+pub const RECONCILIATION_SECONDS: &str = "bursar_reconciliation_last_duration_seconds";
+/// When it ended, in seconds since 1970.
+pub const RECONCILIATION_AT_SECONDS: &str = "bursar_reconciliation_last_success_timestamp_seconds";
 /// Operations ended by `kind` and `state` (`succeeded`, `failed`, `requires_action`).
 pub const OPERATIONS: &str = "bursar_operations_total";
 /// Money charged through operations, in minor units, by `currency`.

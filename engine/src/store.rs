@@ -16,6 +16,7 @@ pub mod mail;
 pub mod operation;
 pub mod payment_method;
 pub mod rate_limit;
+pub mod reconciliation;
 pub mod replay;
 mod rows;
 pub mod stream;

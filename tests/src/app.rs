@@ -109,6 +109,9 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     config.jobs.sweep_grace_ms = 1_000;
     config.jobs.lease_ms = 3_000;
     config.http.drain_timeout_ms = 6_000;
+    // Tests compare with Stripe when they mean to, and at once.
+    config.stripe.reconcile_hour = -1;
+    config.stripe.reconcile_grace_s = 0;
     // Tests that need Stripe start a sandbox of their own.
     config.stripe.sandbox = false;
     // All customers of a test sign up from one address.

@@ -1,7 +1,8 @@
-//! `bursar stripe`: plays Stripe towards a server.
+//! `bursar stripe`: compares with Stripe, and plays Stripe towards a server.
 
 use super::client::{Answer, Client};
 use super::connection::{Connection, Secret, webhook_secret};
+use super::reconcile::{self, ReconcileArgs, ReconciliationCommand};
 use super::{Session, output};
 use anyhow::Context;
 use bursar_engine::clock::Clock;
@@ -18,11 +19,16 @@ const USER_AGENT: &str = "Stripe/1.0 (+https://stripe.com/docs/webhooks)";
 /// Most times that a file is sent.
 const COUNT_MAX: u64 = 1_000_000;
 
-/// Plays Stripe towards a server.
+/// Compares with Stripe, and plays Stripe towards a server.
 #[derive(Debug, Subcommand)]
 pub enum StripeCommand {
     /// Sign an event and post it as Stripe would.
     Send(SendArgs),
+    /// Compare what is known here with what Stripe has, and repair what is safe.
+    Reconcile(ReconcileArgs),
+    /// Earlier reconciliations.
+    #[command(subcommand)]
+    Reconciliations(ReconciliationCommand),
 }
 
 /// What is sent, and how.
@@ -50,7 +56,18 @@ pub struct SendArgs {
 /// # Errors
 /// See [`super::error::Error`]; or there is no secret, or the file cannot be read.
 pub async fn run(connection: &Connection, json: bool, command: &StripeCommand) -> anyhow::Result<ExitCode> {
-    let StripeCommand::Send(args) = command;
+    match command {
+        StripeCommand::Send(args) => send_all(connection, json, args).await,
+        StripeCommand::Reconcile(args) => {
+            reconcile::reconcile(&Session { client: Client::new(connection)?, json }, args).await
+        }
+        StripeCommand::Reconciliations(command) => {
+            reconcile::run(&Session { client: Client::new(connection)?, json }, command).await
+        }
+    }
+}
+
+async fn send_all(connection: &Connection, json: bool, args: &SendArgs) -> anyhow::Result<ExitCode> {
     let session = Session { client: Client::anonymous(connection)?, json };
     let secret = webhook_secret(args.secret.as_ref())?;
     let body = read(&args.file)?;

@@ -9,7 +9,7 @@
 //! | `person` | Stripe customers and payment methods |
 //! | `thin` | thin events |
 
-mod money;
+pub(super) mod money;
 mod notice;
 mod person;
 mod present;
@@ -89,16 +89,17 @@ async fn is_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope
 }
 
 /// Customers and subscriptions that a batch of events is about.
-struct Known {
+pub(super) struct Known {
     by_id: HashMap<CustomerId, Customer>,
     by_stripe_id: HashMap<String, CustomerId>,
     /// Owners of Stripe customers that are gone.
     former: HashMap<String, CustomerId>,
-    subscriptions: HashMap<String, Subscription>,
+    pub(super) subscriptions: HashMap<String, Subscription>,
 }
 
 impl Known {
-    async fn load(db: &impl ConnectionTrait, lookups: &[(usize, Lookup)]) -> Result<Self> {
+    /// Loads what bears on many lookups, in few queries.
+    pub(super) async fn load(db: &impl ConnectionTrait, lookups: &[(usize, Lookup)]) -> Result<Self> {
         let unique = |pick: fn(&Lookup) -> Option<&String>| -> Vec<String> {
             let ids: HashSet<&String> = lookups.iter().filter_map(|(_, lookup)| pick(lookup)).collect();
             ids.into_iter().cloned().collect()
@@ -145,9 +146,19 @@ impl Known {
         }
     }
 
+    /// Our customer, by its id.
+    pub(super) fn by_id(&self, id: &str) -> Option<&Customer> {
+        self.by_id.get(&CustomerId::trusted(id.to_owned()))
+    }
+
+    /// Our customer that is linked to a Stripe customer.
+    pub(super) fn by_stripe_id(&self, id: &str) -> Option<&Customer> {
+        self.by_stripe_id.get(id).and_then(|id| self.by_id.get(id))
+    }
+
     /// By Stripe customer, also one that is gone, else by the id in the metadata, else by the stored
     /// subscription.
-    fn customer(&self, lookup: &Lookup, subscription: Option<&Subscription>) -> Option<Customer> {
+    pub(super) fn customer(&self, lookup: &Lookup, subscription: Option<&Subscription>) -> Option<Customer> {
         let gone = lookup.stripe_customer_id.as_ref().and_then(|id| Some((id, self.former.get(id)?)));
         if let Some((stripe_id, owner)) = gone {
             let owner = self.by_id.get(owner)?;
@@ -197,7 +208,7 @@ fn cannot_ask(error: &StripeError) -> Verdict {
 }
 
 /// Why processing ends before its end.
-enum Stop {
+pub(super) enum Stop {
     /// Stripe could not be asked.
     Stripe(StripeError),
     /// Our side.
@@ -252,7 +263,9 @@ impl About<'_> {
 }
 
 /// What Stripe has now; `None` if it no longer has the object, or if there is no key to ask with.
-fn found(answer: std::result::Result<Value, StripeError>) -> std::result::Result<Option<Value>, StripeError> {
+pub(super) fn found(
+    answer: std::result::Result<Value, StripeError>,
+) -> std::result::Result<Option<Value>, StripeError> {
     match answer {
         Ok(object) => Ok(Some(object)),
         Err(StripeError::NotFound { .. } | StripeError::NotConfigured) => Ok(None),

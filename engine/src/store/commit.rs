@@ -7,7 +7,8 @@
 
 use super::account::AccountWrite;
 use super::{
-    Db, account, attempt, audit, customer, job, mail, operation, payment_method, replay, stream, subscription,
+    Db, account, attempt, audit, customer, job, mail, operation, payment_method, reconciliation, replay, stream,
+    subscription,
 };
 use crate::clock::TimeMs;
 use crate::effect::Effect;
@@ -271,6 +272,7 @@ async fn apply(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Re
         Effect::ReplayDone { replay_id } => {
             replay::replay_move(tx, replay_id, &["running"], "done", Some(now_ms)).await?;
         }
+        Effect::ReconciliationStep(step) => reconciliation::reconciliation_step(tx, step).await?,
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
     }
     Ok(Vec::new())

@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use sea_orm::{ConnectionTrait, QueryResult};
 
-const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms";
+pub(super) const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms";
 
-fn read(row: &QueryResult) -> Result<Customer> {
+pub(super) fn read(row: &QueryResult) -> Result<Customer> {
     let plan: String = get(row, "plan")?;
     Ok(Customer {
         id: CustomerId::trusted(get(row, "id")?),

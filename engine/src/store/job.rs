@@ -227,7 +227,9 @@ pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, 
 
 /// Marks the lowest unfinished job of each stream as running, if it is due, and gives it. The
 /// streams must be leased to the caller in the same transaction: whatever still says that it runs
-/// belongs to a node that died, and is rescued first.
+/// belongs to a node that died, and is rescued first. The state is asked for twice, because Postgres looks
+/// at a row again that was changed while it waited for it, but not at what chose the row: a job that is
+/// cancelled in that moment stays cancelled.
 pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[String], now_ms: TimeMs) -> Result<Vec<Job>> {
     let stream_rows = || {
         let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
@@ -243,7 +245,7 @@ pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[String], now_m
         "UPDATE jobs SET state = 'running' \
          FROM {{rows}} WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
          AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) AND jobs.run_at_ms <= r.now_ms \
-         RETURNING {}",
+         AND jobs.state = 'available' RETURNING {}",
         COLUMNS.split(", ").map(|column| format!("jobs.{column} AS {column}")).collect::<Vec<_>>().join(", ")
     );
     let taken = db.query_all_raw(stream_rows().statement(db.get_database_backend(), &take)).await?;

@@ -1,15 +1,15 @@
 //! Rows of `operations`.
 
-use super::{execute, from_json, get, query_all, query_one, to_json};
+use super::{execute, from_json, get, query_all, query_by, query_one, to_json};
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, OperationId};
 use crate::operation::{Operation, State};
 use sea_orm::{ConnectionTrait, QueryResult};
 
-const COLUMNS: &str = "id, customer_id, request, idempotency_key, request_hash, state, round, stripe_id, problem, \
+pub(super) const COLUMNS: &str = "id, customer_id, request, idempotency_key, request_hash, state, round, stripe_id, problem, \
                        created_at_ms, round_at_ms, updated_at_ms";
 
-fn read(row: &QueryResult) -> Result<Operation> {
+pub(super) fn read(row: &QueryResult) -> Result<Operation> {
     let state: String = get(row, "state")?;
     let problem: Option<String> = get(row, "problem")?;
     Ok(Operation {
@@ -57,6 +57,13 @@ pub async fn operation_insert(db: &impl ConnectionTrait, operation: &Operation) 
 pub async fn operation_find(db: &impl ConnectionTrait, id: &OperationId) -> Result<Option<Operation>> {
     let sql = format!("SELECT {COLUMNS} FROM operations WHERE id = $1");
     query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Many operations at once; those that do not exist are left out.
+pub async fn operation_find_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<Operation>> {
+    let columns = COLUMNS.split(", ").map(|column| format!("o.{column} AS {column}")).collect::<Vec<_>>();
+    let sql = format!("SELECT {} FROM {{rows}} JOIN operations o ON o.id = r.sought", columns.join(", "));
+    query_by(db, &sql, ids).await?.iter().map(read).collect()
 }
 
 /// The operation that a customer asked for under a key.

@@ -7,12 +7,12 @@ use crate::ids::CustomerId;
 use crate::subscription::Subscription;
 use sea_orm::{ConnectionTrait, QueryResult};
 
-const COLUMNS: &str = "id, customer_id, status, is_pro, cancel_at_period_end, current_period_end_ms, \
+pub(super) const COLUMNS: &str = "id, customer_id, status, is_pro, cancel_at_period_end, current_period_end_ms, \
                        past_due_since_ms, past_due_reason, ended_at_ms";
 /// A customer with more subscriptions than this is shown the latest only.
 const SUBSCRIPTIONS_MAX: i64 = 100;
 
-fn read(row: &QueryResult) -> Result<Subscription> {
+pub(super) fn read(row: &QueryResult) -> Result<Subscription> {
     Ok(Subscription {
         id: get(row, "id")?,
         customer_id: CustomerId::trusted(get(row, "customer_id")?),

@@ -32,6 +32,8 @@ use stripe_types::Currency;
 
 /// Rows of one page; Stripe's limit.
 pub const PAGE_LEN: i64 = 100;
+/// Rows of one page of refunds or disputes: each may lead to several calls more.
+pub const MONEY_BACK_PAGE_LEN: i64 = 20;
 /// The metadata key under which an operation leaves its id at Stripe.
 pub const OPERATION_METADATA_KEY: &str = "bursar_operation_id";
 /// The metadata key under which it leaves the number of its round.
@@ -44,6 +46,9 @@ const INVOICE_EXPANDED: [&str; 3] = ["payments", "payments.data.payment.payment_
 /// asked for by its id.
 const LATEST_INVOICE_EXPANDED: [&str; 3] =
     ["latest_invoice", "latest_invoice.payments", "latest_invoice.confirmation_secret"];
+
+/// The charge of each row of a list.
+const CHARGE_EXPANDED: [&str; 1] = ["data.charge"];
 
 type Call<T = Value> = Result<T, StripeError>;
 
@@ -113,6 +118,15 @@ impl Gateway {
         self.read("customer_retrieve", &RetrieveCustomer::new(id)).await
     }
 
+    /// A page of Stripe customers made up to a time, in seconds, latest first. Deleted ones are left out.
+    pub async fn customer_list_page(&self, until_s: i64, after: Option<&str>) -> Call {
+        let mut request = ListCustomer::new().created(between(None, Some(until_s))).limit(PAGE_LEN);
+        if let Some(after) = after {
+            request = request.starting_after(after);
+        }
+        self.read("customer_list_page", &request).await
+    }
+
     /// Stripe customers with an address, at most [`PAGE_LEN`], latest first.
     pub async fn customer_list(&self, email: &str) -> Call {
         self.read("customer_list", &ListCustomer::new().email(email).limit(PAGE_LEN)).await
@@ -169,7 +183,7 @@ impl Gateway {
 
     /// A page of PaymentIntents made since a time, in seconds, latest first.
     pub async fn payment_list(&self, stripe_customer_id: Option<&str>, since_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListPaymentIntent::new().created(since(since_s)).limit(PAGE_LEN);
+        let mut request = ListPaymentIntent::new().created(between(Some(since_s), None)).limit(PAGE_LEN);
         if let Some(id) = stripe_customer_id {
             request = request.customer(id);
         }
@@ -189,9 +203,9 @@ impl Gateway {
         self.read("charge_retrieve", &RetrieveCharge::new(id)).await
     }
 
-    /// A page of charges made since a time, in seconds, latest first.
-    pub async fn charge_list(&self, since_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListCharge::new().created(since(since_s)).limit(PAGE_LEN);
+    /// A page of charges made between two times, in seconds, latest first.
+    pub async fn charge_list(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
+        let mut request = ListCharge::new().created(between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
         if let Some(after) = after {
             request = request.starting_after(after);
         }
@@ -201,6 +215,26 @@ impl Gateway {
     /// The refunds of a charge, at most [`PAGE_LEN`].
     pub async fn refund_list(&self, charge_id: &str) -> Call {
         self.read("refund_list", &ListRefund::new().charge(charge_id).limit(PAGE_LEN)).await
+    }
+
+    /// A page of refunds of any charge made between two times, in seconds, latest first, each with its
+    /// charge.
+    pub async fn refund_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
+        let mut request = ListRefund::new().created(between(Some(since_s), Some(until_s))).limit(MONEY_BACK_PAGE_LEN);
+        if let Some(after) = after {
+            request = request.starting_after(after);
+        }
+        self.read("refund_list_page", &request.expand(owned(&CHARGE_EXPANDED))).await
+    }
+
+    /// A page of disputes of any charge opened between two times, in seconds, latest first, each with
+    /// its charge.
+    pub async fn dispute_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
+        let mut request = ListDispute::new().created(between(Some(since_s), Some(until_s))).limit(MONEY_BACK_PAGE_LEN);
+        if let Some(after) = after {
+            request = request.starting_after(after);
+        }
+        self.read("dispute_list_page", &request.expand(owned(&CHARGE_EXPANDED))).await
     }
 
     /// One dispute.
@@ -315,6 +349,15 @@ impl Gateway {
         self.read("invoice_list", &request).await
     }
 
+    /// A page of everybody's invoices made between two times, in seconds, latest first.
+    pub async fn invoice_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
+        let mut request = ListInvoice::new().created(between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
+        if let Some(after) = after {
+            request = request.starting_after(after);
+        }
+        self.read("invoice_list_page", &request).await
+    }
+
     /// Which invoices a PaymentIntent paid.
     pub async fn invoice_payment_list(&self, payment_intent_id: &str) -> Call {
         let payment = ListInvoicePaymentPayment {
@@ -329,10 +372,10 @@ impl Gateway {
         self.read("event_retrieve", &RetrieveEvent::new(id)).await
     }
 
-    /// A page of events since a time, in seconds, latest first; only those that Stripe could not
+    /// A page of events between two times, in seconds, latest first; only those that Stripe could not
     /// deliver, if asked.
-    pub async fn event_list(&self, since_s: i64, undelivered: bool, after: Option<&str>) -> Call {
-        let mut request = ListEvent::new().created(since(since_s)).limit(PAGE_LEN);
+    pub async fn event_list(&self, since_s: i64, until_s: i64, undelivered: bool, after: Option<&str>) -> Call {
+        let mut request = ListEvent::new().created(between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
         if undelivered {
             request = request.delivery_success(false);
         }
@@ -362,6 +405,7 @@ fn without_redirects() -> CreatePaymentIntentAutomaticPaymentMethods {
     }
 }
 
-fn since(since_s: i64) -> stripe_types::RangeQueryTs {
-    stripe_types::RangeQueryTs::Bounds(stripe_types::RangeBoundsTs { gte: Some(since_s), ..Default::default() })
+/// Made from the one time to the other, both included.
+fn between(since_s: Option<i64>, until_s: Option<i64>) -> stripe_types::RangeQueryTs {
+    stripe_types::RangeQueryTs::Bounds(stripe_types::RangeBoundsTs { gte: since_s, lte: until_s, ..Default::default() })
 }

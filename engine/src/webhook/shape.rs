@@ -79,7 +79,7 @@ fn entries(value: &Value) -> &[Value] {
 }
 
 /// The metadata of the object itself.
-pub(super) fn metadata_of(object: &Value) -> Metadata {
+pub fn metadata_of(object: &Value) -> Metadata {
     let mut metadata = Metadata::new();
     add_metadata(&mut metadata, &object["metadata"]);
     metadata

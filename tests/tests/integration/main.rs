@@ -15,6 +15,7 @@ mod money;
 mod onboard;
 mod outage;
 mod private;
+mod reconcile;
 mod replay;
 mod report;
 mod scene;

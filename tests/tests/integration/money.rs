@@ -3,6 +3,7 @@
 
 mod back;
 mod charge;
+mod lost;
 mod pro;
 mod report;
 

@@ -6,6 +6,8 @@
 //! won and refunded afterwards, all end where Stripe's own books end.
 
 use super::{About, Stop, found};
+use crate::customer::Customer;
+use crate::handler::Deps;
 use crate::job::{Outcome, Verdict};
 use crate::ledger::{Command, Entry, GrantKind, Op};
 use crate::operation::payment_key;
@@ -25,32 +27,64 @@ pub(super) fn credits_gone(granted: i64, gone: i64, paid: i64) -> i64 {
     i64::try_from(share).unwrap_or(granted)
 }
 
+/// Where the credits that a charge bought stand.
+pub(in crate::handler) enum Standing {
+    /// They are not in the ledger.
+    NotGranted {
+        /// Whether some of the money is gone.
+        is_gone: bool,
+    },
+    /// They are.
+    Granted {
+        /// The entry that granted them.
+        grant: Box<Entry>,
+        /// Those that were taken back.
+        clawed_back: i64,
+        /// Those that should have been.
+        target: i64,
+    },
+}
+
+/// Where the credits of a charge stand, as Stripe has it now; nothing if it buys none.
+pub(in crate::handler) async fn standing(
+    deps: &Deps,
+    customer: &Customer,
+    charge: &ChargeShape,
+) -> Result<Option<Standing>, Stop> {
+    let (Some(id), Some(amount)) = (&charge.id, charge.amount) else { return Ok(None) };
+    let Some(bought) = bought_with(deps, charge).await? else { return Ok(None) };
+    let (mut gone, mut paid) = (amount_gone(deps, charge).await?, amount);
+    for other in bought.other_charges.iter().filter(|other| *other != id) {
+        let Some(other) = found(deps.stripe.charge_retrieve(other).await)? else { continue };
+        let other = ChargeShape::read(&other);
+        gone += amount_gone(deps, &other).await?;
+        paid += other.amount.filter(|_| other.is_paid).unwrap_or(0);
+    }
+    let db = deps.db.read();
+    let Some(grant) = account::entry_find_by_key(db, &customer.id, &bought.key).await? else {
+        return Ok(Some(Standing::NotGranted { is_gone: gone != 0 }));
+    };
+    let Some(account) = account::account_find(db, &customer.id).await? else { return Ok(None) };
+    let (clawed_back, target) = (account.clawed_back(grant.seq), credits_gone(grant.amount, gone, paid));
+    Ok(Some(Standing::Granted { grant: Box::new(grant), clawed_back, target }))
+}
+
 /// What is to be done about a charge now.
 pub(super) async fn review(about: &About<'_>) -> Result<Verdict, Stop> {
     let Some(charge) = charge_of(about).await? else { return Ok(Outcome::Done.into()) };
     let said = ChargeShape::read(&charge);
-    let (Some(id), Some(amount)) = (&said.id, said.amount) else { return Ok(Outcome::Done.into()) };
+    let Some(id) = &said.id else { return Ok(Outcome::Done.into()) };
     let Some(customer) = about.owner("charge.refunded", &charge).await? else { return Ok(of_nobody(&said)) };
-    let Some(bought) = bought_with(about, &said).await? else { return Ok(Outcome::Done.into()) };
-    let (mut gone, mut paid) = (amount_gone(about, &said).await?, amount);
-    for other in bought.other_charges.iter().filter(|other| *other != id) {
-        let Some(other) = found(about.deps.stripe.charge_retrieve(other).await)? else { continue };
-        let other = ChargeShape::read(&other);
-        gone += amount_gone(about, &other).await?;
-        paid += other.amount.filter(|_| other.is_paid).unwrap_or(0);
-    }
-    let db = about.deps.db.read();
-    let key = bought.key;
-    let Some(grant) = account::entry_find_by_key(db, &customer.id, &key).await? else {
-        if gone == 0 {
-            return Ok(Outcome::Done.into());
+    let (grant, clawed_back, target) = match standing(about.deps, &customer, &said).await? {
+        None | Some(Standing::NotGranted { is_gone: false }) => return Ok(Outcome::Done.into()),
+        Some(Standing::NotGranted { is_gone: true }) => {
+            // The payment's own event is still on its way: its credits come first, then they go.
+            let reason = format!("grant_missing: the credits of {id} are not granted yet");
+            return Ok(Outcome::Retry { reason }.into());
         }
-        // The payment's own event is still on its way: its credits come first, then they go.
-        return Ok(Outcome::Retry { reason: format!("grant_missing: the credits of {id} are not granted yet") }.into());
+        Some(Standing::Granted { grant, clawed_back, target }) => (grant, clawed_back, target),
     };
-    let Some(account) = account::account_find(db, &customer.id).await? else { return Ok(Outcome::Done.into()) };
-    let target = credits_gone(grant.amount, gone, paid);
-    Ok(towards(&grant, account.clawed_back(grant.seq), target, id).map_or_else(
+    Ok(towards(&grant, clawed_back, target, id).map_or_else(
         || Outcome::Done.into(),
         |command| Verdict { outcome: Outcome::Done, ledger: Some((customer.id, command)), effects: Vec::new() },
     ))
@@ -91,10 +125,10 @@ async fn charge_of(about: &About<'_>) -> Result<Option<Value>, Stop> {
 }
 
 /// Of a charge's money, what is gone: refunded, or taken by disputes.
-async fn amount_gone(about: &About<'_>, charge: &ChargeShape) -> Result<i64, Stop> {
+async fn amount_gone(deps: &Deps, charge: &ChargeShape) -> Result<i64, Stop> {
     let mut gone = charge.amount_refunded;
     if let Some(id) = charge.id.as_ref().filter(|_| charge.is_disputed) {
-        let disputes = about.deps.stripe.dispute_list(id).await?;
+        let disputes = deps.stripe.dispute_list(id).await?;
         gone += shape::rows(&disputes).iter().map(|row| DisputeShape::read(row).amount_gone()).sum::<i64>();
     }
     Ok(gone)
@@ -119,9 +153,9 @@ struct Bought {
 }
 
 /// What a charge bought; nothing if there are no credits to take back.
-async fn bought_with(about: &About<'_>, charge: &ChargeShape) -> Result<Option<Bought>, Stop> {
+async fn bought_with(deps: &Deps, charge: &ChargeShape) -> Result<Option<Bought>, Stop> {
     let by_operation = charge.metadata.contains_key(OPERATION_METADATA_KEY) && charge.invoice_id.is_none();
-    let stripe = &about.deps.stripe;
+    let stripe = &deps.stripe;
     let invoice_id = match (&charge.invoice_id, &charge.payment_intent_id) {
         (Some(id), _) => Some(id.clone()),
         (None, Some(intent)) if !by_operation => {
@@ -137,8 +171,8 @@ async fn bought_with(about: &About<'_>, charge: &ChargeShape) -> Result<Option<B
     // An invoice that never brought credits has none to take back.
     let Some(invoice) = found(stripe.invoice_retrieve(&id).await)? else { return Ok(None) };
     let is_period = matches!(invoice["billing_reason"].as_str(), Some("subscription_create" | "subscription_cycle"));
-    let is_pro = shape::InvoiceShape::read(&invoice).is_pro(&about.deps.pro) != shape::IsPro::No;
-    let brought_credits = is_period && is_pro && about.deps.pro_credits > 0;
+    let is_pro = shape::InvoiceShape::read(&invoice).is_pro(&deps.pro) != shape::IsPro::No;
+    let brought_credits = is_period && is_pro && deps.pro_credits > 0;
     Ok(brought_credits.then(|| Bought { key: grant_key(&id), other_charges: charges_of(&invoice) }))
 }
 

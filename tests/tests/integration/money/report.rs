@@ -52,7 +52,7 @@ shops! {
         assert_eq!(warnings[0]["code"], "subscription_ends");
         let subscription = shop.stripe.list("subscription").remove(0);
         let fields = json!({ "status": "past_due", "cancel_at_period_end": false });
-        shop.stripe.set(subscription["id"].as_str().expect("an id"), &fields);
+        shop.stripe.set(subscription["id"].as_str().expect("an id"), fields).expect("it is there");
         shop.announce("customer.subscription.updated", &subscription).await;
         let warnings = shop.summary(&customer).await["warnings"].clone();
         assert_eq!(warnings[0]["code"], "payment_past_due");
@@ -72,7 +72,8 @@ shops! {
         }
         let latest_id = shop.stripe.list("invoice")[2]["id"].clone();
         let url = "https://invoice.stripe.com/i/1";
-        shop.stripe.set(latest_id.as_str().expect("an id"), &json!({ "hosted_invoice_url": url }));
+        let fields = json!({ "hosted_invoice_url": url });
+        shop.stripe.set(latest_id.as_str().expect("an id"), fields).expect("it is there");
         let first = list("?limit=2").await.expect(200);
         let cursor = first["next_cursor"].as_str().expect("there is more").to_owned();
         let second = list(&format!("?limit=2&cursor={cursor}")).await.expect(200);

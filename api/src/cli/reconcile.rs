@@ -1,0 +1,250 @@
+//! `bursar stripe reconcile` and `bursar stripe reconciliations`: comparing with Stripe.
+
+use super::client::admin_path;
+use super::error::Error;
+use super::list::{self, Paging};
+use super::progress::Progress;
+use super::table::{Column, Listing, Table};
+use super::{Session, output, view};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How often the server is asked how far it is.
+const INTERVAL_MS: u64 = 500;
+/// So many failures in a row are put up with: a server that restarts takes a while.
+const FAILURES_MAX: u32 = 120;
+/// Findings that are shown after a run; `reconciliations show` has the others.
+const SHOWN_MAX: u64 = 20;
+/// How far back Stripe lists events, in hours.
+const HOURS_MAX: i64 = 30 * 24;
+/// The exit code when Ctrl-C ended the watching: what shells use for it.
+const INTERRUPTED: u8 = 130;
+
+const RUNS: &[Column] = &[
+    Column::keep("id"),
+    Column::keep("state"),
+    Column::keep("repair").optional(),
+    Column::number("checked"),
+    Column::number("drift"),
+    Column::number("repaired"),
+    Column::number("left"),
+    Column::wrap("created_at"),
+    Column::wrap("requested_by").optional(),
+];
+const RUN_KEYS: &[&str] = &[
+    "id",
+    "state",
+    "repair",
+    "since",
+    "until",
+    "phase",
+    "checked",
+    "drift",
+    "repaired",
+    "left",
+    "reason",
+    "job_id",
+    "requested_by",
+    "created_at",
+    "finished_at",
+];
+const CLASSES: &[Column] = &[
+    Column::keep("class"),
+    Column::number("checked"),
+    Column::number("drift"),
+    Column::number("repaired"),
+    Column::number("left"),
+];
+const FINDINGS: &[Column] = &[
+    Column::number("n"),
+    Column::keep("class"),
+    Column::wrap("object_id"),
+    Column::wrap("customer_id").optional(),
+    Column::wrap("ours"),
+    Column::wrap("theirs"),
+    Column::keep("repaired"),
+];
+
+/// How it is compared.
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// Look back this long, such as `7d` or `12h`, at most 30 days; to the run before if not given.
+    #[arg(long, value_name = "TIME", value_parser = hours)]
+    pub since: Option<i64>,
+    /// Change nothing, only report.
+    #[arg(long)]
+    pub no_repair: bool,
+    /// Makes repeating this safe: the same key begins no second run.
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Runs that compared with Stripe.
+#[derive(Debug, Subcommand)]
+pub enum ReconciliationCommand {
+    /// List them, the latest first.
+    List {
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show one, and what it found.
+    Show {
+        /// The reconciliation.
+        id: String,
+        /// How many of its findings.
+        #[command(flatten)]
+        paging: Paging,
+    },
+}
+
+/// Reads `7d` or `12h` as hours.
+fn hours(text: &str) -> Result<i64, String> {
+    let (number, factor) = match (text.strip_suffix('d'), text.strip_suffix('h')) {
+        (Some(days), _) => (days, 24),
+        (_, Some(hours)) => (hours, 1),
+        _ => return Err("give days or hours, such as 7d or 12h".to_owned()),
+    };
+    let hours = number.parse::<i64>().ok().and_then(|number| number.checked_mul(factor));
+    hours.filter(|hours| (1..=HOURS_MAX).contains(hours)).ok_or_else(|| "give 1h to 30d".to_owned())
+}
+
+/// Starts a run, follows it to its end and shows what it found. Exits with 1 if differences are left.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn reconcile(session: &Session, args: &ReconcileArgs) -> anyhow::Result<ExitCode> {
+    let mut body = json!({ "repair": !args.no_repair });
+    if let Some(hours) = args.since {
+        body["since_hours"] = hours.into();
+    }
+    let key = args.idempotency_key.clone().unwrap_or_else(super::customer::key_new);
+    let path = admin_path(&["stripe", "reconciliations"])?;
+    let answer = session.client.post_with_key(&path, &body, Some(&key)).await?;
+    let id = answer["reconciliation"]["id"].as_str().unwrap_or_default().to_owned();
+    let mut answer = tokio::select! {
+        ended = follow(session, &id, answer) => ended?,
+        () = interrupted() => {
+            let hint = output::hint(&format!("stripe reconciliations show {id}"));
+            output::note(&format!("\nThe reconciliation goes on without you. Look at it: {hint}"));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    let paging = Paging { limit: SHOWN_MAX, all: session.json, cursor: None };
+    let code = shown(session, &mut answer, &id, &paging, false).await?;
+    let run = &answer["reconciliation"];
+    let is_clean = run["state"] == "done" && run["left"] == 0;
+    Ok(if is_clean { code } else { ExitCode::FAILURE })
+}
+
+/// Does one of those that only look.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(session: &Session, command: &ReconciliationCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ReconciliationCommand::List { paging } => {
+            list::show(session, &admin_path(&["stripe", "reconciliations"])?, &[], paging, RUNS).await
+        }
+        ReconciliationCommand::Show { id, paging } => {
+            let mut answer = session.client.get(&admin_path(&["stripe", "reconciliations", id])?, &[]).await?;
+            shown(session, &mut answer, id, paging, true).await
+        }
+    }
+}
+
+/// Without a way to hear of Ctrl-C it keeps its usual meaning.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Follows a run to its end, from this answer of the server on.
+async fn follow(session: &Session, id: &str, mut answer: Value) -> Result<Value, anyhow::Error> {
+    let path = admin_path(&["stripe", "reconciliations", id])?;
+    let number = |answer: &Value, key: &str| answer["reconciliation"][key].as_u64().unwrap_or(0);
+    let progress = Progress::bar("Comparing with Stripe", number(&answer, "phases"));
+    let mut failures = 0;
+    loop {
+        let run = &answer["reconciliation"];
+        if run["state"] != "running" {
+            return Ok(answer);
+        }
+        // The phase under way is not yet done.
+        progress.set(number(&answer, "phase_number").saturating_sub(1), number(&answer, "phases"));
+        if failures == 0 {
+            progress.say(&format!(
+                "{}, {} checked, {} differ",
+                view::short(&run["phase"]).replace('_', " "),
+                number(&answer, "checked"),
+                number(&answer, "drift")
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
+        match session.client.get(&path, &[]).await {
+            Ok(next) => (answer, failures) = (next, 0),
+            Err(error) => wait_or_give_up(error, &mut failures, &progress)?,
+        }
+    }
+}
+
+fn wait_or_give_up(error: Error, failures: &mut u32, progress: &Progress) -> Result<(), Error> {
+    *failures += 1;
+    if !error.is_retryable() || *failures > FAILURES_MAX {
+        return Err(error);
+    }
+    let reason = error.to_string();
+    progress.say(&format!("{}; trying again", reason.lines().next().unwrap_or_default()));
+    Ok(())
+}
+
+/// Shows a run with its classes and findings. Of a run that was watched only classes with something in
+/// them, and no listing of the run unless it went wrong.
+async fn shown(
+    session: &Session,
+    answer: &mut Value,
+    id: &str,
+    paging: &Paging,
+    in_full: bool,
+) -> anyhow::Result<ExitCode> {
+    let path = admin_path(&["stripe", "reconciliations", id, "findings"])?;
+    let page = list::fetch(&session.client, &path, &[], paging).await?;
+    if session.json {
+        answer["findings"] = page.to_json();
+        return session.show(answer, |_| String::new());
+    }
+    let run = view::part(answer, "reconciliation");
+    if in_full || run["state"] != "done" {
+        output::print(&format!("{}\n", Listing::of(run, RUN_KEYS).render(output::width())))?;
+    }
+    output::print(&Table::of(CLASSES, view::items(run, "classes")).render(output::width()))?;
+    if !page.data.is_empty() {
+        output::print("")?;
+        list::print(&page, &page.to_table(FINDINGS))?;
+    }
+    let words = match (run["state"].as_str(), run["drift"].as_i64(), run["left"].as_i64()) {
+        (Some("done"), Some(0), _) => "Stripe and we agree.".to_owned(),
+        (Some("done"), Some(drift), Some(0)) => format!("{drift} differed; the repairs are under way."),
+        (Some("done"), Some(drift), Some(left)) => format!("{drift} differed; {left} are left."),
+        (state, ..) => format!("The reconciliation is {}.", state.unwrap_or("in an unknown state")),
+    };
+    output::note(&format!("\n{words}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_days_or_hours_and_at_most_thirty_days() {
+        assert_eq!(hours("7d"), Ok(168));
+        assert_eq!(hours("12h"), Ok(12));
+        for text in ["", "7", "d", "31d", "0h", "-1d", "1w", "99999999999999999999d"] {
+            assert!(hours(text).is_err(), "{text}");
+        }
+    }
+}

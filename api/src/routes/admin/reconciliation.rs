@@ -1,0 +1,311 @@
+//! Support: reconciliations with Stripe as stored objects.
+
+use crate::app::App;
+use crate::auth::AdminAuth;
+use crate::problem::ApiError;
+use crate::routes::{Tag, input};
+use bursar_engine::Error;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::ids::ReconciliationId;
+use bursar_engine::reconcile::{self, Class, Finding, NewReconciliation, Phase, Reconciliation};
+use bursar_engine::store::reconciliation as rows;
+use poem::web::Data;
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use std::sync::Arc;
+
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
+/// Routes of reconciliations.
+pub struct AdminReconciliationApi;
+
+/// A reconciliation to begin.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct ReconciliationRequest {
+    /// Look back this many hours, 1 to 720; to the run before if not given.
+    since_hours: Option<i64>,
+    /// Repair what is safe; if false, only report.
+    #[oai(default = "yes")]
+    repair: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Example for ReconciliationRequest {
+    fn example() -> Self {
+        Self { since_hours: Some(168), repair: false }
+    }
+}
+
+/// What a reconciliation found of one class of differences.
+#[derive(Debug, Object)]
+struct ReconciliationClassBody {
+    /// The class: `event_missing`, `subscription_differs`, `payment_unsettled` …
+    class: String,
+    /// Objects looked at for it.
+    checked: i64,
+    /// Differences.
+    drift: i64,
+    /// Of these, those whose repair was begun.
+    repaired: i64,
+    /// The others.
+    left: i64,
+}
+
+/// A reconciliation.
+#[derive(Debug, Object)]
+struct ReconciliationBody {
+    /// Its identifier.
+    id: String,
+    /// `running`, `done`, `failed` or `cancelled`.
+    state: String,
+    /// Whether it repairs what is safe, or only reports.
+    repair: bool,
+    /// It compares what Stripe made since then …
+    since: String,
+    /// … and until then. What is younger is left to its webhook.
+    until: String,
+    /// What it compares, or compared last.
+    phase: String,
+    /// The number of that phase, from 1.
+    phase_number: u64,
+    /// How many phases there are.
+    phases: u64,
+    /// Objects looked at so far.
+    checked: i64,
+    /// Differences found so far.
+    drift: i64,
+    /// Of these, those whose repair was begun.
+    repaired: i64,
+    /// The others.
+    left: i64,
+    /// The same for each class.
+    classes: Vec<ReconciliationClassBody>,
+    /// Why it failed or was cancelled.
+    reason: Option<String>,
+    /// The job that carries it out.
+    job_id: String,
+    /// Who asked for it.
+    requested_by: String,
+    /// When.
+    created_at: String,
+    /// When it ended.
+    finished_at: Option<String>,
+}
+
+impl From<&Reconciliation> for ReconciliationBody {
+    fn from(run: &Reconciliation) -> Self {
+        let total = run.counts.total();
+        Self {
+            id: run.id.to_string(),
+            state: run.state.as_str().to_owned(),
+            repair: run.repair,
+            since: rfc3339(run.since_ms),
+            until: rfc3339(run.until_ms),
+            phase: run.phase.as_str().to_owned(),
+            phase_number: run.phase.number() as u64,
+            phases: Phase::ALL.len() as u64,
+            checked: run.counts.checked.values().sum(),
+            drift: total.found,
+            repaired: total.repaired,
+            left: total.left(),
+            classes: Class::ALL.into_iter().map(|class| class_body(run, class)).collect(),
+            reason: run.reason.clone(),
+            job_id: run.job_id.to_string(),
+            requested_by: run.requested_by.clone(),
+            created_at: rfc3339(run.created_at_ms),
+            finished_at: run.finished_at_ms.map(rfc3339),
+        }
+    }
+}
+
+fn class_body(run: &Reconciliation, class: Class) -> ReconciliationClassBody {
+    let tally = run.counts.tally(class);
+    ReconciliationClassBody {
+        class: class.as_str().to_owned(),
+        checked: class.phases().iter().map(|phase| run.counts.checked(*phase)).sum(),
+        drift: tally.found,
+        repaired: tally.repaired,
+        left: tally.left(),
+    }
+}
+
+/// A reconciliation alone.
+#[derive(Debug, Object)]
+struct ReconciliationDetail {
+    /// The reconciliation.
+    reconciliation: ReconciliationBody,
+}
+
+/// A page of reconciliations.
+#[derive(Debug, Object)]
+struct ReconciliationPage {
+    /// The rows, newest first.
+    data: Vec<ReconciliationBody>,
+    /// Where the next page begins; null on the last.
+    next_cursor: Option<String>,
+}
+
+/// Something of which Stripe and we know different things.
+#[derive(Debug, Object)]
+struct FindingBody {
+    /// Its number within the reconciliation.
+    n: i64,
+    /// Its class.
+    class: String,
+    /// The object at Stripe; ours, if it is Stripe that has none.
+    object_id: String,
+    /// Whose it is, as far as known.
+    customer_id: Option<String>,
+    /// What is here, in words.
+    ours: String,
+    /// What Stripe has, in words.
+    theirs: String,
+    /// Whether its repair was begun.
+    repaired: bool,
+}
+
+impl From<Finding> for FindingBody {
+    fn from(finding: Finding) -> Self {
+        Self {
+            n: finding.n,
+            class: finding.class,
+            object_id: finding.object_id,
+            customer_id: finding.customer_id.map(|id| id.to_string()),
+            ours: finding.ours,
+            theirs: finding.theirs,
+            repaired: finding.is_repaired,
+        }
+    }
+}
+
+/// A page of what a reconciliation found.
+#[derive(Debug, Object)]
+struct FindingPage {
+    /// The rows, in order.
+    data: Vec<FindingBody>,
+    /// Where the next page begins; null on the last.
+    next_cursor: Option<String>,
+}
+
+#[derive(ApiResponse)]
+enum ReconciliationBegun {
+    /// It is under way, or was asked for under this key before.
+    #[oai(status = 202)]
+    Accepted(Json<ReconciliationDetail>),
+}
+
+async fn find(app: &App, id: &str) -> Result<Reconciliation, ApiError> {
+    let id = ReconciliationId::parse(id).map_err(|_| Error::NotFound("reconciliation"))?;
+    Ok(rows::reconciliation_find(app.db.read(), &id).await?.ok_or(Error::NotFound("reconciliation"))?)
+}
+
+#[OpenApi]
+impl AdminReconciliationApi {
+    /// Compare with Stripe
+    ///
+    /// One reconciliation at a time is under way; another one is refused with 409
+    /// `reconciliation_running`.
+    #[oai(
+        path = "/admin/v1/stripe/reconciliations",
+        method = "post",
+        operation_id = "admin_create_reconciliation",
+        tag = "Tag::Admin"
+    )]
+    async fn create(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Header<String>,
+        body: Json<ReconciliationRequest>,
+    ) -> Result<ReconciliationBegun, ApiError> {
+        let new = NewReconciliation {
+            window_ms: body.since_hours.map(|hours| hours.saturating_mul(HOUR_MS)),
+            repair: body.repair,
+            actor: auth.0.actor,
+            request_key: format!("admin:{}", input::idempotency_key(&key.0)?),
+            request_hash: input::request_hash("admin_create_reconciliation", &body.0),
+        };
+        let reach = app.config.stripe.reconcile_reach();
+        let begun = reconcile::begin(&app.db, new, reach, app.clock.now_ms()).await?;
+        app.runtime.dispatcher.announce(begun.wakes);
+        let reconciliation = ReconciliationBody::from(&begun.run);
+        Ok(ReconciliationBegun::Accepted(Json(ReconciliationDetail { reconciliation })))
+    }
+
+    /// Reconciliations
+    #[oai(
+        path = "/admin/v1/stripe/reconciliations",
+        method = "get",
+        operation_id = "admin_list_reconciliations",
+        tag = "Tag::Admin"
+    )]
+    async fn list(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<ReconciliationPage>, ApiError> {
+        let limit = input::limit(limit.0)?;
+        let before = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
+        let mut found = rows::reconciliation_list(app.db.read(), &before, limit + 1).await?;
+        let next_cursor = input::next_cursor(&mut found, limit, |run| run.id.to_string());
+        Ok(Json(ReconciliationPage { data: found.iter().map(ReconciliationBody::from).collect(), next_cursor }))
+    }
+
+    /// Look at a reconciliation
+    #[oai(
+        path = "/admin/v1/stripe/reconciliations/:id",
+        method = "get",
+        operation_id = "admin_get_reconciliation",
+        tag = "Tag::Admin"
+    )]
+    async fn get(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// The reconciliation.
+        id: Path<String>,
+    ) -> Result<Json<ReconciliationDetail>, ApiError> {
+        let reconciliation = ReconciliationBody::from(&find(&app, &id.0).await?);
+        Ok(Json(ReconciliationDetail { reconciliation }))
+    }
+
+    /// What a reconciliation found
+    ///
+    /// Of each class the first 200 differences are kept; all are counted.
+    #[oai(
+        path = "/admin/v1/stripe/reconciliations/:id/findings",
+        method = "get",
+        operation_id = "admin_list_reconciliation_findings",
+        tag = "Tag::Admin"
+    )]
+    async fn findings(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// The reconciliation.
+        id: Path<String>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<FindingPage>, ApiError> {
+        let limit = input::limit(limit.0)?;
+        let after = input::cursor_number(cursor.0.as_deref())?.unwrap_or(0);
+        let run = find(&app, &id.0).await?;
+        let mut found = rows::reconciliation_findings(app.db.read(), &run.id, after, limit + 1).await?;
+        let next_cursor = input::next_cursor(&mut found, limit, |finding| finding.n.to_string());
+        Ok(Json(FindingPage { data: found.into_iter().map(FindingBody::from).collect(), next_cursor }))
+    }
+}

@@ -1,0 +1,40 @@
+//! Refunds and disputes: how many credits are gone, against how many should be.
+
+use super::{Class, Difference};
+use crate::ids::CustomerId;
+use serde_json::Value;
+
+/// A charge with the credits that it bought: how many of them were taken back, and how many should
+/// have been.
+pub fn compare(
+    charge: &Value,
+    charge_id: &str,
+    customer: &CustomerId,
+    clawed_back: i64,
+    target: i64,
+) -> Option<Difference> {
+    if clawed_back == target {
+        return None;
+    }
+    let (ours, theirs) = (format!("{clawed_back} credits taken back"), format!("money for {target} is gone"));
+    let found = Difference::new(Class::RefundNotApplied, charge_id, ours, theirs);
+    Some(found.of(customer).announced("charge.refunded", charge))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn credits_follow_the_money_in_both_directions() {
+        let charge = json!({ "id": "ch_1", "object": "charge" });
+        let customer = CustomerId::new();
+        assert_eq!(compare(&charge, "ch_1", &customer, 1, 1), None);
+        for (clawed_back, target) in [(0, 1), (1, 0)] {
+            let found = compare(&charge, "ch_1", &customer, clawed_back, target).expect("a difference");
+            assert_eq!((found.class, found.customer_id.as_ref()), (Class::RefundNotApplied, Some(&customer)));
+            assert!(found.repair.is_some());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A fake of Stripe for tests of reconciliation: the few paths that Bursar calls, with idempotency keys as
+//! Stripe keeps them, payment methods whose fate their id says, and faults on demand. The sandbox would
+//! tell of everything that it does; here objects are as a test puts them, and nobody hears of it.
+//!
+//! It keeps objects as JSON and makes no events: tests send those themselves, in whatever order, or have
+//! it list them.
+
+mod objects;
+
+use objects::{Form, Objects};
+use poem::http::{Method, StatusCode};
+use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::{Request, Response, Server};
+use serde_json::{Value, json};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::task::JoinHandle;
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// It is not executed and answered with this status.
+    Refuse(u16),
+    /// It is not executed, and this status is stored under its key, as Stripe does with a 500.
+    Store(u16),
+    /// It is executed, and nobody hears of it.
+    LoseAnswer,
+}
+
+/// An answer: status and body.
+pub(crate) type Reply = (u16, Value);
+
+#[derive(Default)]
+struct State {
+    objects: Objects,
+    /// By idempotency key: what was asked and what was answered.
+    answers: HashMap<String, (String, Reply)>,
+    faults: VecDeque<(Method, String, Fault)>,
+    calls: Vec<String>,
+}
+
+/// A running fake.
+pub struct FakeStripe {
+    /// `http://127.0.0.1:…`
+    pub url: String,
+    state: Arc<Mutex<State>>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for FakeStripe {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl FakeStripe {
+    /// Starts one on a free port.
+    pub async fn start() -> Self {
+        let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.expect("a free port");
+        let address = acceptor.local_addr().first().and_then(|a| a.as_socket_addr().copied()).expect("an address");
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = state.clone();
+        let endpoint = poem::endpoint::make(move |request: Request| {
+            let state = shared.clone();
+            async move { answer(&state, request).await }
+        });
+        let server = tokio::spawn(async move {
+            Server::new_with_acceptor(acceptor).run(endpoint).await.expect("the fake serves");
+        });
+        Self { url: format!("http://{address}"), state, server }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next call of this method to a path that begins so goes wrong.
+    pub fn fail_next(&self, method: Method, path: &str, fault: Fault) {
+        self.state().faults.push_back((method, path.to_owned(), fault));
+    }
+
+    /// How often a call was executed or refused, such as `POST /v1/payment_intents`.
+    pub fn calls(&self, call: &str) -> usize {
+        self.state().calls.iter().filter(|made| *made == call).count()
+    }
+
+    /// Money that was taken from a Stripe customer, less what was given back, in minor units.
+    pub fn money(&self, stripe_customer: &str) -> i64 {
+        self.state().objects.money(stripe_customer)
+    }
+
+    /// An object as it is now.
+    pub fn object(&self, id: &str) -> Value {
+        self.state().objects.get(id)
+    }
+
+    /// All objects of a kind, oldest first.
+    pub fn all(&self, kind: &str) -> Vec<Value> {
+        self.state().objects.all(kind)
+    }
+
+    /// The customer's bank lets a payment pass that it wanted to authenticate. Gives the PaymentIntent.
+    pub fn authenticate(&self, payment_intent: &str) -> Value {
+        self.state().objects.succeed(payment_intent)
+    }
+
+    /// Gives money back. Gives the charge.
+    pub fn refund(&self, charge: &str, amount: i64) -> Value {
+        self.state().objects.refund(charge, amount)
+    }
+
+    /// Opens a dispute about a whole charge, or changes the one there is. Gives the dispute.
+    pub fn dispute(&self, charge: &str, status: &str) -> Value {
+        self.state().objects.dispute(charge, status)
+    }
+
+    /// An object that somebody else made, or that Stripe made without being asked.
+    pub fn put(&self, object: &Value) {
+        self.state().objects.put(object.clone());
+    }
+
+    /// Lists an event, as one that was delivered or as one that got lost.
+    pub fn list_event(&self, event: &Value, is_lost: bool) {
+        let mut event = event.clone();
+        event["fate"] = if is_lost { "lost" } else { "delivered" }.into();
+        self.put(&event);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Changes fields of an object.
+    pub fn set(&self, id: &str, fields: &Value) {
+        self.state().objects.set(id, fields);
+    }
+}
+
+async fn answer(state: &Mutex<State>, mut request: Request) -> Response {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let key = request.header("idempotency-key").map(str::to_owned).filter(|_| method == Method::POST);
+    let body = request.take_body().into_string().await.unwrap_or_default();
+    let form = Form::read(&format!("{query}&{body}"));
+    let (reply, replayed, is_lost) = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        decide(&mut state, &method, &path, key, &body, &form)
+    };
+    if is_lost {
+        // The caller's own time-out ends this.
+        std::future::pending::<()>().await;
+    }
+    let (status, body) = reply;
+    let mut response = Response::builder()
+        .status(StatusCode::from_u16(status).expect("a status"))
+        .content_type("application/json")
+        .body(serde_json::to_string_pretty(&body).expect("JSON"));
+    if replayed {
+        response.headers_mut().insert("idempotent-replayed", "true".parse().expect("a header"));
+    }
+    response
+}
+
+fn decide(
+    state: &mut State,
+    method: &Method,
+    path: &str,
+    key: Option<String>,
+    body: &str,
+    form: &Form,
+) -> (Reply, bool, bool) {
+    state.calls.push(format!("{method} {path}"));
+    let asked = format!("{path}\n{body}");
+    if let Some((before, reply)) = key.as_ref().and_then(|key| state.answers.get(key)) {
+        if *before != asked {
+            let error = json!({"error": {"type": "idempotency_error", "message": "other parameters"}});
+            return ((400, error), false, false);
+        }
+        return (reply.clone(), true, false);
+    }
+    let strikes = |(on, prefix, _): &(Method, String, Fault)| on == method && path.starts_with(prefix.as_str());
+    let fault = state.faults.iter().position(strikes).and_then(|at| state.faults.remove(at)).map(|(.., fault)| fault);
+    let failure = |status: u16| (status, json!({"error": {"type": "api_error", "message": "told to fail"}}));
+    let (reply, is_lost) = match fault {
+        Some(Fault::Refuse(status)) => return (failure(status), false, false),
+        Some(Fault::Store(status)) => (failure(status), false),
+        Some(Fault::LoseAnswer) => (state.objects.call(method, path, form), true),
+        None => (state.objects.call(method, path, form), false),
+    };
+    if let Some(key) = key {
+        state.answers.insert(key, (asked, reply.clone()));
+    }
+    (reply, false, is_lost)
+}

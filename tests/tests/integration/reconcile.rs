@@ -1,0 +1,301 @@
+//! Reconciliation: what webhooks did not tell is found, and mended where that is safe. Against a fake of
+//! Stripe that tells nothing by itself and has only what a test put there.
+
+mod report;
+mod run;
+
+use crate::scene::on_both;
+use bursar_engine::config::Config;
+use bursar_tests::app::{Answer, unique};
+use bursar_tests::fake_stripe::FakeStripe;
+use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
+use serde_json::{Value, json};
+
+const RUNS: &str = "/admin/v1/stripe/reconciliations";
+
+/// How long a try of a call may take here: a lost answer is noticed after this.
+const STRIPE_TIMEOUT_MS: u64 = 1_000;
+
+/// An application with a Stripe of its own.
+struct Shop {
+    app: TestApp,
+    stripe: FakeStripe,
+}
+
+impl Shop {
+    async fn open(backend: Backend) -> Self {
+        Self::open_with(backend, |_| {}).await
+    }
+
+    /// The same with changed settings.
+    async fn open_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
+        let stripe = FakeStripe::start().await;
+        let url = stripe.url.clone();
+        let app = TestApp::start_with(backend, |config| {
+            config.stripe.secret_key = "sk_test_fake".to_owned();
+            config.stripe.api_base = url;
+            config.stripe.timeout_ms = STRIPE_TIMEOUT_MS;
+            config.stripe.total_timeout_ms = STRIPE_TIMEOUT_MS;
+            config.stripe.tries_max = 1;
+            change(config);
+        })
+        .await;
+        Self { app, stripe }
+    }
+
+    /// A customer with a payment method of this fate and no credits.
+    async fn broke(&self, payment_method: &str) -> TestCustomer {
+        let customer = self.app.onboard().await;
+        self.attach(&customer, payment_method, "card").await.expect(201);
+        let balance = self.app.balance(&customer).await;
+        self.app.spend(&customer, balance, "all").await.expect(200);
+        customer
+    }
+
+    async fn attach(&self, customer: &TestCustomer, payment_method: &str, key: &str) -> Answer {
+        let body = json!({ "payment_method": payment_method, "consent": true });
+        self.app.call(customer, "POST", "/api/v1/payment-methods", key, Some(&body)).await
+    }
+
+    async fn stripe_customer(&self, customer: &TestCustomer) -> String {
+        let found = self.app.call(customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+        found["stripe_customer_id"].as_str().expect("there is one by now").to_owned()
+    }
+
+    async fn money(&self, customer: &TestCustomer) -> i64 {
+        self.stripe.money(&self.stripe_customer(customer).await)
+    }
+
+    /// Announces an object as it is now, and waits until that is processed.
+    async fn announce(&self, event_type: &str, object: &Value) {
+        let event = stripe::event(event_type, object);
+        self.app.deliver(&event).await.expect(200);
+        self.app.event_in_state(stripe::id(&event), "processed").await;
+    }
+
+    /// Waits until an operation is in a state; gives it.
+    async fn operation(&self, customer: &TestCustomer, id: &str, state: &str) -> Value {
+        wait::until(&format!("operation {id} is {state}"), || async {
+            let path = format!("/api/v1/operations/{id}");
+            let found = self.app.call(customer, "GET", &path, "", None).await.expect(200);
+            (found["state"] == state).then_some(found)
+        })
+        .await
+    }
+
+    async fn close(self) {
+        self.app.verify().await;
+        self.app.stop().await;
+    }
+}
+
+/// Declares tests that run on both pairs of backends, each with a Stripe of its own.
+macro_rules! shops {
+    ($($(#[$attribute:meta])* async fn $name:ident($shop:ident: &Shop) $body:block)*) => {
+        $(
+            $(#[$attribute])*
+            mod $name {
+                use super::*;
+
+                async fn check($shop: &Shop) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn embedded() {
+                    let shop = Shop::open(Backend::Embedded).await;
+                    check(&shop).await;
+                    shop.close().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn production() {
+                    let shop = Shop::open(Backend::Production).await;
+                    check(&shop).await;
+                    shop.close().await;
+                }
+            }
+        )*
+    };
+}
+use shops;
+
+impl Shop {
+    /// Runs, and asserts what was found, as class, found, repaired. Classes that are not named agree.
+    async fn reconcile_finds(&self, expected: &[(&str, i64, i64)]) -> Value {
+        let run = reconcile(&self.app, true).await;
+        assert_eq!(found(&run), expected, "{run:#}");
+        run
+    }
+
+    /// Waits until a customer's balance is this.
+    async fn balance_becomes(&self, customer: &TestCustomer, balance: i64) {
+        wait::until(&format!("the balance is {balance}"), || async {
+            (self.app.balance(customer).await == balance).then_some(())
+        })
+        .await;
+    }
+
+    async fn plan_becomes(&self, customer: &TestCustomer, plan: &str) {
+        wait::until(&format!("the plan is {plan}"), || async {
+            let found = self.app.call(customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+            (found["plan"] == plan).then_some(())
+        })
+        .await;
+    }
+
+    /// A customer on Pro with a renewal that Stripe has and nobody told us of; the invoice.
+    async fn renewed(&self) -> (TestCustomer, Value) {
+        let customer = self.broke("pm_card_visa").await;
+        self.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
+        let mut renewal = self.stripe.all("invoice").remove(0);
+        renewal["id"] = format!("in_{}", unique()).into();
+        renewal["billing_reason"] = "subscription_cycle".into();
+        self.stripe.put(&renewal);
+        (customer, renewal)
+    }
+
+    /// A customer that bought a unit, has 3 credits and was refunded without our hearing of it.
+    async fn refunded(&self) -> TestCustomer {
+        let customer = self.broke("pm_card_visa").await;
+        self.app.spend(&customer, 1, "unit").await.expect(200);
+        self.app.adjust(&customer, 3).await.expect(200);
+        let charge = self.stripe.all("charge").remove(0);
+        self.stripe.refund(charge["id"].as_str().expect("an id"), 2_900);
+        customer
+    }
+}
+
+/// Begins a run and waits until it has ended.
+pub(crate) async fn reconcile(app: &TestApp, repair: bool) -> Value {
+    let begun = app.admin("POST", RUNS, Some(&json!({ "repair": repair }))).await.expect(202);
+    ended(app, begun["reconciliation"]["id"].as_str().expect("an id")).await
+}
+
+/// Waits until a run has ended; gives it.
+async fn ended(app: &TestApp, id: &str) -> Value {
+    wait::until(&format!("reconciliation {id} has ended"), || async {
+        let found = app.admin("GET", &format!("{RUNS}/{id}"), None).await.expect(200);
+        let run = found["reconciliation"].clone();
+        (run["state"] != "running").then_some(run)
+    })
+    .await
+}
+
+/// The classes in which a run found something: found, repaired.
+pub(crate) fn found(run: &Value) -> Vec<(&str, i64, i64)> {
+    assert_eq!(run["state"], "done", "{run:#}");
+    let classes = run["classes"].as_array().expect("classes").iter();
+    let number = |class: &Value, key: &str| class[key].as_i64().expect("a number");
+    classes
+        .filter(|class| class["drift"] != 0)
+        .map(|class| (class["class"].as_str().expect("a name"), number(class, "drift"), number(class, "repaired")))
+        .collect()
+}
+
+shops! {
+    async fn a_paid_period_that_no_webhook_told_of_is_credited_once_and_then_both_sides_agree(shop: &Shop) {
+        let (customer, _) = shop.renewed().await;
+        shop.reconcile_finds(&[("invoice_not_granted", 1, 1)]).await;
+        shop.balance_becomes(&customer, 120).await;
+        shop.reconcile_finds(&[]).await;
+        assert_eq!(shop.app.balance(&customer).await, 120);
+    }
+
+    async fn a_lost_event_is_taken_in_like_a_delivery_and_what_follows_from_it_is_not_found_again(shop: &Shop) {
+        let (customer, renewal) = shop.renewed().await;
+        let (lost, older) = (stripe::event("invoice.paid", &renewal), stripe::event("product.created", &json!({})));
+        shop.stripe.list_event(&lost, true);
+        shop.stripe.list_event(&older, true);
+        shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
+        shop.app.event_in_state(stripe::id(&lost), "processed").await;
+        assert_eq!(shop.app.balance(&customer).await, 120);
+        // Stripe delivers it after all.
+        let late = shop.app.deliver(&lost).await.expect(200);
+        assert_eq!(late["duplicate"], true);
+        shop.reconcile_finds(&[]).await;
+    }
+
+    async fn an_event_that_stripe_believes_delivered_and_that_is_not_here_is_taken_in(shop: &Shop) {
+        let (customer, renewal) = shop.renewed().await;
+        shop.stripe.list_event(&stripe::event("invoice.paid", &renewal), false);
+        shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
+        shop.balance_becomes(&customer, 120).await;
+    }
+
+    async fn a_refund_that_no_webhook_told_of_takes_its_credit_back(shop: &Shop) {
+        let customer = shop.refunded().await;
+        shop.reconcile_finds(&[("refund_not_applied", 1, 1)]).await;
+        shop.balance_becomes(&customer, 2).await;
+        shop.reconcile_finds(&[]).await;
+    }
+
+    async fn a_dispute_that_no_webhook_told_of_takes_its_credit_back(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        let charge = shop.stripe.all("charge").remove(0);
+        shop.stripe.dispute(charge["id"].as_str().expect("an id"), "lost");
+        shop.reconcile_finds(&[("refund_not_applied", 1, 1)]).await;
+        shop.balance_becomes(&customer, -1).await;
+    }
+
+    async fn a_subscription_whose_end_got_lost_ends(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
+        let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
+        shop.stripe.set(&id, &json!({ "status": "canceled", "ended_at": 1_900_000_000 }));
+        shop.reconcile_finds(&[("subscription_differs", 1, 1)]).await;
+        shop.plan_becomes(&customer, "pay_as_you_go").await;
+        shop.reconcile_finds(&[]).await;
+    }
+
+    async fn a_payment_that_its_operation_never_heard_of_is_settled_once(shop: &Shop) {
+        let customer = shop.broke("pm_auth").await;
+        let refused = shop.app.spend(&customer, 1, "unit").await;
+        refused.expect_problem(402, "authentication_required");
+        let operation = refused.body["operation_id"].as_str().expect("an operation").to_owned();
+        // The customer authenticates, and the webhook that says so gets lost.
+        shop.stripe.authenticate(refused.body["payment_intent"].as_str().expect("a payment"));
+        shop.reconcile_finds(&[("payment_unsettled", 1, 1)]).await;
+        shop.operation(&customer, &operation, "succeeded").await;
+        shop.reconcile_finds(&[]).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        assert_eq!(shop.money(&customer).await, 2_900);
+    }
+
+    async fn a_deleted_stripe_customer_is_given_up_for_a_new_one(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let before = shop.stripe_customer(&customer).await;
+        shop.stripe.set(&before, &json!({ "deleted": true }));
+        shop.reconcile_finds(&[("customer_deleted", 1, 1)]).await;
+        wait::until("there is a new Stripe customer", || async {
+            let found = shop.app.call(&customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+            let id = found["stripe_customer_id"].as_str().map(str::to_owned);
+            id.filter(|id| *id != before)
+        })
+        .await;
+    }
+
+    async fn where_everything_arrived_nothing_differs(shop: &Shop) {
+        let customer = shop.refunded().await;
+        let charge = shop.stripe.all("charge").remove(0);
+        shop.announce("charge.refunded", &charge).await;
+        shop.attach(&customer, "pm_card_mastercard", "other").await.expect(201);
+        shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
+        let event = stripe::event("customer.subscription.updated", &shop.stripe.all("subscription").remove(0));
+        shop.app.deliver(&event).await.expect(200);
+        shop.app.event_in_state(stripe::id(&event), "processed").await;
+        shop.stripe.list_event(&event, false);
+        let run = shop.reconcile_finds(&[]).await;
+        let checked = |name: &str| {
+            let classes = run["classes"].as_array().expect("classes");
+            classes.iter().find(|class| class["class"] == name).map(|class| class["checked"].as_i64())
+        };
+        for name in ["event_missing", "customer_unlinked", "subscription_differs", "invoice_not_granted",
+                     "payment_unsettled", "refund_not_applied"] {
+            assert!(checked(name).flatten().is_some_and(|checked| checked > 0), "{name}: {run:#}");
+        }
+        wait::until("the drift is among the metrics", || async {
+            shop.app.app.render_metrics().contains("bursar_stripe_drift{class=\"event_missing\"}").then_some(())
+        })
+        .await;
+    }
+}

@@ -1,0 +1,129 @@
+//! Runs as stored objects: asked for once, one at a time, resumed after a stop.
+
+use super::*;
+use bursar_engine::store::audit::audit_list;
+use bursar_tests::fake_stripe::Fault;
+use poem::http::Method;
+
+/// Answers that get lost in a row: fewer than open the circuit breaker, and each holds a run up for as
+/// long as a try may take.
+const LOST: usize = 4;
+
+/// Runs get no further than the charges until Stripe is healed.
+fn break_charges(stripe: &FakeStripe) {
+    for _ in 0..LOST {
+        stripe.fail_next(Method::GET, "/v1/charges", Fault::LoseAnswer);
+    }
+}
+
+async fn post(app: &TestApp, key: &str, body: &Value) -> Answer {
+    let bearer = format!("Bearer {}", bursar_tests::app::ADMIN_TOKEN);
+    app.request("POST", RUNS, &[("Authorization", &bearer), ("Idempotency-Key", key)], Some(body)).await
+}
+
+on_both! {
+    async fn a_run_that_was_cut_off_goes_on_where_it_was_and_repairs_once(backend: Backend) {
+        let shop = Shop::open(backend).await;
+        let (customer, _) = shop.renewed().await;
+        let Shop { app, stripe } = shop;
+        break_charges(&stripe);
+        let begun = post(&app, "run", &json!({})).await.expect(202);
+        let id = begun["reconciliation"]["id"].as_str().expect("an id").to_owned();
+        wait::until("the run is at the charges", || async {
+            let run = app.admin("GET", &format!("{RUNS}/{id}"), None).await.expect(200)["reconciliation"].clone();
+            (run["phase"] == "payments" && stripe.calls("GET /v1/charges") > 0).then_some(())
+        })
+        .await;
+        let looked_at_events = stripe.calls("GET /v1/events");
+        let (config, folder) = app.halt().await;
+        stripe.heal();
+        let app = TestApp::start_on(config, folder).await;
+        let run = ended(&app, &id).await;
+        assert_eq!(found(&run), [("invoice_not_granted", 1, 1)]);
+        assert_eq!(stripe.calls("GET /v1/events"), looked_at_events);
+        let shop = Shop { app, stripe };
+        shop.balance_becomes(&customer, 120).await;
+        shop.close().await;
+    }
+}
+
+shops! {
+    async fn one_run_at_a_time_and_the_same_request_begins_no_second_one(shop: &Shop) {
+        break_charges(&shop.stripe);
+        let begun = post(&shop.app, "one", &json!({ "repair": false })).await.expect(202);
+        post(&shop.app, "two", &json!({})).await.expect_problem(409, "reconciliation_running");
+        let again = post(&shop.app, "one", &json!({ "repair": false })).await.expect(202);
+        assert_eq!(again["reconciliation"]["id"], begun["reconciliation"]["id"]);
+        post(&shop.app, "one", &json!({ "repair": true })).await.expect_problem(422, "idempotency_key_reused");
+        shop.stripe.heal();
+        let id = begun["reconciliation"]["id"].as_str().expect("an id");
+        ended(&shop.app, id).await;
+        shop.reconcile_finds(&[]).await;
+        let list = shop.app.admin("GET", &format!("{RUNS}?limit=1"), None).await.expect(200);
+        let next = list["next_cursor"].as_str().expect("there is another one");
+        let list = shop.app.admin("GET", &format!("{RUNS}?cursor={next}"), None).await.expect(200);
+        assert_eq!(list["data"][0]["id"], id);
+        let lines = audit_list(shop.app.app.db.read(), id, 10).await.expect("the audit log");
+        let said: Vec<_> = lines.iter().map(|line| (line.actor.as_str(), line.action.as_str())).collect();
+        assert_eq!(said, [("admin:bootstrap", "stripe.reconcile")]);
+    }
+
+    async fn a_run_whose_job_was_cancelled_makes_room_for_the_next(shop: &Shop) {
+        break_charges(&shop.stripe);
+        let begun = post(&shop.app, "one", &json!({})).await.expect(202);
+        let run = &begun["reconciliation"];
+        let cancel = format!("/admin/v1/jobs/{}/cancel", run["job_id"].as_str().expect("a job"));
+        wait::until("the job is cancelled between two attempts", || async {
+            let answer = shop.app.admin("POST", &cancel, Some(&json!({ "reason": "test" }))).await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        shop.stripe.heal();
+        shop.reconcile_finds(&[]).await;
+        let run = ended(&shop.app, run["id"].as_str().expect("an id")).await;
+        assert_eq!(run["state"], "failed");
+    }
+
+    async fn windows_beyond_thirty_days_and_unknown_runs_are_refused(shop: &Shop) {
+        for hours in [0, -1, 721] {
+            post(&shop.app, "key", &json!({ "since_hours": hours })).await.expect_problem(400, "invalid_window");
+        }
+        post(&shop.app, "key", &json!({ "since": "7d" })).await.expect_problem(400, "invalid_body");
+        for id in ["rec_0", "x"] {
+            shop.app.admin("GET", &format!("{RUNS}/{id}"), None).await.expect_problem(404, "not_found");
+            shop.app.admin("GET", &format!("{RUNS}/{id}/findings"), None).await.expect_problem(404, "not_found");
+        }
+    }
+}
+
+on_both! {
+    async fn without_a_key_there_is_nothing_to_compare_with(backend: Backend) {
+        let app = TestApp::start(backend).await;
+        let begun = post(&app, "key", &json!({})).await.expect(202);
+        let run = ended(&app, begun["reconciliation"]["id"].as_str().expect("an id")).await;
+        assert_eq!((&run["state"], &run["reason"]), (&json!("cancelled"), &json!("no Stripe key is configured")));
+        app.verify().await;
+        app.stop().await;
+    }
+
+    async fn the_nightly_run_is_made_once_however_many_nodes_there_are(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| config.stripe.reconcile_hour = 0).await;
+        let list = || async { shop.app.admin("GET", RUNS, None).await.expect(200)["data"].clone() };
+        let done = wait::until("the night's run is done", || async {
+            let runs = list().await;
+            (runs[0]["state"] == "done").then_some(runs)
+        })
+        .await;
+        assert_eq!(done[0]["requested_by"], "system");
+        let config = shop.app.config.clone();
+        let Shop { app, stripe } = shop;
+        let (_, folder) = app.halt().await;
+        let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
+        // One that support asks for comes after whatever the start made.
+        reconcile(&shop.app, true).await;
+        let runs = shop.app.admin("GET", RUNS, None).await.expect(200)["data"].clone();
+        let nightly = runs.as_array().expect("runs").iter().filter(|run| run["requested_by"] == "system");
+        assert_eq!(nightly.count(), 1);
+        shop.close().await;
+    }
+}
