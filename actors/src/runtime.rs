@@ -103,6 +103,7 @@ impl Runtime {
             pro: config.pro_price(),
             pro_credits: config.credits.pro_period,
             credits: config.credits.clone(),
+            marketplace: config.marketplace.clone(),
             stripe: stripe.clone(),
             mail: Mailer::new(&config)?,
             livemode: config.stripe.livemode,

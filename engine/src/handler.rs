@@ -2,6 +2,7 @@
 //! wants changed commits together with the end of its attempt.
 
 mod mail;
+mod marketplace;
 mod operation;
 mod stripe;
 mod stripe_customer;
@@ -12,7 +13,7 @@ pub use stripe::{StripeEvent, gather};
 pub use stripe_customer::stripe_customer_job;
 
 use crate::clock::TimeMs;
-use crate::config::CreditsConfig;
+use crate::config::{CreditsConfig, MarketplaceConfig};
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
@@ -43,6 +44,8 @@ pub struct Deps {
     pub pro_credits: i64,
     /// Numbers of the business.
     pub credits: CreditsConfig,
+    /// What the plans of GitHub Marketplace are.
+    pub marketplace: MarketplaceConfig,
     /// The way to Stripe.
     pub stripe: Gateway,
     /// What mail is made and sent with.
@@ -71,6 +74,8 @@ fn args<'a, T: Deserialize<'a>>(claimed: &'a Claimed) -> Result<T> {
 pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     match JobKind::parse(&claimed.job.kind) {
         Some(JobKind::StripeEvent) => Box::pin(stripe::run(deps, claimed, now_ms)).await,
+        Some(JobKind::GithubEvent) => marketplace::event(deps, claimed, now_ms).await,
+        Some(JobKind::MarketplaceSettle) => marketplace::settle(deps, claimed, now_ms).await,
         Some(JobKind::OperationRun) => Box::pin(operation::run(deps, claimed, now_ms)).await,
         Some(JobKind::StripeCustomer) => stripe_customer::run(deps, claimed, now_ms).await,
         Some(JobKind::StripeReconcile) => Ok(Outcome::Done.into()),

@@ -18,6 +18,7 @@ mod m0006_replays;
 mod m0007_operations;
 mod m0008_onboard;
 mod m0010_mail;
+mod m0012_marketplace;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_operations::Migration),
             Box::new(m0008_onboard::Migration),
             Box::new(m0010_mail::Migration),
+            Box::new(m0012_marketplace::Migration),
         ]
     }
 }

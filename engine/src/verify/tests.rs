@@ -13,7 +13,7 @@ use crate::intake::{Delivery, Fate, take_in};
 use crate::job::{Backoff, Outcome, finish};
 use crate::ledger::{Command, GrantKind, Op, decide};
 use crate::migrations::{Migrator, MigratorTrait};
-use crate::onboard::onboard;
+use crate::onboard::{Onboarded, Signup, onboard};
 use crate::operate::ask;
 use crate::operation::{Request, UsageCharge, payment_key};
 use crate::replay::{self, NewReplay};
@@ -35,6 +35,12 @@ const LEASE_MS: i64 = 30_000;
 
 fn seal() -> SealBox {
     SealBox::new(&key_new()).unwrap()
+}
+
+async fn sign_up(db: &Db, name: &str, credits: i64) -> Onboarded {
+    let email = format!("{name}@example.com");
+    let signup = Signup { email: &email, name, source: Source::Direct, credits, marketplace_link: None };
+    onboard(db, &seal(), signup, 100).await.unwrap()
 }
 
 /// A directory that goes when the test ends.
@@ -115,8 +121,7 @@ async fn work(db: &Db, stream: &str, outcome: Outcome, effects: Vec<Effect>, now
 async fn healthy_ledgers(db: &Db) {
     let mut customers = Vec::new();
     for name in ["ada", "bob", "eve"] {
-        let email = format!("{name}@example.com");
-        customers.push(onboard(db, &seal(), &email, name, Source::Direct, 5, 100).await.unwrap().customer.id);
+        customers.push(sign_up(db, name, 5).await.customer.id);
     }
     let [ada, bob, _] = &customers[..] else { unreachable!() };
     let expiring = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: Some(5_000) };
@@ -298,7 +303,7 @@ async fn violations_beyond_the_first_hundred_are_only_counted() {
 async fn a_ledger_longer_than_one_round_is_folded_whole() {
     let dir = Dir::new();
     let db = healthy(&dir.file("long")).await;
-    let customer = onboard(&db, &seal(), "long@example.com", "long", Source::Direct, 5, 100).await.unwrap();
+    let customer = sign_up(&db, "long", 5).await;
     let mut account = customer.account;
     let mut entries = Vec::new();
     let grant = Op::Grant { kind: GrantKind::Adjustment, amount: 1, expires_at_ms: None };
@@ -321,8 +326,7 @@ async fn a_ledger_longer_than_one_round_is_folded_whole() {
 async fn a_database_that_is_being_written_holds() {
     let dir = Dir::new();
     let db = healthy(&dir.file("live")).await;
-    let customer =
-        onboard(&db, &seal(), "live@example.com", "live", Source::Direct, 100_000, 100).await.unwrap().customer.id;
+    let customer = sign_up(&db, "live", 100_000).await.customer.id;
     let done = AtomicBool::new(false);
     let writes = async {
         for at in 0..100 {
