@@ -51,6 +51,7 @@ pub struct App {
     api_keys_revoked: Cache<String, ()>,
     admin_token_hash: String,
     webhook_secrets: Vec<String>,
+    github_secrets: Vec<String>,
     trusted_proxies: Vec<IpNet>,
     stopping: AtomicBool,
     /// Keeps a second process out of the folder of a SQLite database.
@@ -61,10 +62,6 @@ impl App {
     /// Starts the application: lock, database, migrations, actors.
     pub async fn start(mut config: Config, role: Role, clock: Clock) -> Result<Self> {
         let lock = lock_folder(&config)?;
-        if [&config.admin_token, &config.secret_key, &config.stripe.webhook_secrets].iter().any(|text| text.is_empty())
-        {
-            std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
-        }
         let secrets = Secrets::complete(&mut config)?;
         let metrics = metrics_handle()?;
         let db = connect(&config).await?;
@@ -85,6 +82,7 @@ impl App {
             .build();
         let admin_token_hash = secret_hash(&config.admin_token);
         let webhook_secrets = config.webhook_secrets();
+        let github_secrets = config.marketplace.webhook_secrets();
         let trusted_proxies = config.http.trusted_proxies();
         let trusted_proxies = trusted_proxies.map_err(|text| anyhow::anyhow!("{text} is no network of a proxy"))?;
         Ok(Self {
@@ -98,6 +96,7 @@ impl App {
             api_keys_revoked,
             admin_token_hash,
             webhook_secrets,
+            github_secrets,
             trusted_proxies,
             stopping: AtomicBool::new(false),
             _lock: lock,
@@ -138,7 +137,12 @@ impl App {
         constant_time_eq(secret_hash(token).as_bytes(), self.admin_token_hash.as_bytes())
     }
 
-    /// The secrets under which a webhook may be signed.
+    /// The secrets under which GitHub's webhooks may be signed; none if it sends none.
+    pub fn github_secrets(&self) -> &[String] {
+        &self.github_secrets
+    }
+
+    /// The secrets under which Stripe's webhooks may be signed.
     pub fn webhook_secrets(&self) -> &[String] {
         &self.webhook_secrets
     }

@@ -55,6 +55,7 @@ type Apis = (
         admin::AdminReplayApi,
         admin::AdminApiKeyApi,
         admin::AdminMailApi,
+        admin::AdminMarketplaceApi,
     ),
 );
 
@@ -78,6 +79,7 @@ pub fn service() -> OpenApiService<Apis, ()> {
             admin::AdminReplayApi,
             admin::AdminApiKeyApi,
             admin::AdminMailApi,
+            admin::AdminMarketplaceApi,
         ),
     );
     OpenApiService::new(apis, "Bursar", env!("CARGO_PKG_VERSION")).description(

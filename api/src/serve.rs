@@ -99,7 +99,6 @@ pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
 async fn print_demo(running: &Running) -> Result<()> {
     let app = &running.app;
     let mut secrets = app.secrets.clone();
-    std::fs::create_dir_all(&app.config.data_dir).context("the data folder cannot be made")?;
     if secrets.demo_api_key.is_none() {
         let email = format!("demo-{}@example.com", bursar_engine::ids::AuditId::new().body());
         let now_ms = app.clock.now_ms();

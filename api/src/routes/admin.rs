@@ -5,6 +5,7 @@ mod customer;
 mod event;
 mod job;
 mod mail;
+mod marketplace;
 mod replay;
 mod stream;
 
@@ -13,6 +14,7 @@ pub use customer::AdminCustomerApi;
 pub use event::AdminEventApi;
 pub use job::AdminJobApi;
 pub use mail::AdminMailApi;
+pub use marketplace::AdminMarketplaceApi;
 pub use replay::AdminReplayApi;
 pub use stream::AdminStreamApi;
 

@@ -6,12 +6,14 @@ mod corruption;
 
 use super::*;
 use crate::clock::TimeMs;
-use crate::customer::Source;
+use crate::customer::{Plan, Source};
 use crate::effect::Effect;
+use crate::github;
 use crate::ids::{CustomerId, EventId, HoldId};
 use crate::intake::{Delivery, Fate, take_in};
 use crate::job::{Backoff, Outcome, finish};
 use crate::ledger::{Command, GrantKind, Op, decide};
+use crate::marketplace::rules;
 use crate::migrations::{Migrator, MigratorTrait};
 use crate::onboard::{Onboarded, Signup, onboard};
 use crate::operate::ask;
@@ -21,7 +23,7 @@ use crate::seal::{SealBox, key_new};
 use crate::store::account::{self, AccountWrite};
 use crate::store::commit::{Unit, UnitResult, commit_units};
 use crate::store::job::JobFilter;
-use crate::store::{DbOptions, customer, event, operation};
+use crate::store::{DbOptions, customer, event, marketplace, operation};
 use crate::webhook::StoredEvent;
 use crate::work::claim;
 use corruption::{JOB_CORRUPTIONS, LEDGER_CORRUPTIONS};
@@ -123,7 +125,8 @@ async fn healthy_ledgers(db: &Db) {
     for name in ["ada", "bob", "eve"] {
         customers.push(sign_up(db, name, 5).await.customer.id);
     }
-    let [ada, bob, _] = &customers[..] else { unreachable!() };
+    let [ada, bob, eve] = &customers[..] else { unreachable!() };
+    bought(db, eve).await;
     let expiring = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: Some(5_000) };
     act(db, ada, &Command::internal(expiring, "stripe", "stripe:invoice:in_1".to_owned()), 200).await;
     act(db, ada, &paid(GrantKind::Purchased, 10, "in_2"), 300).await;
@@ -143,6 +146,27 @@ async fn healthy_ledgers(db: &Db) {
     act(db, bob, &Command::internal(claw_back, "stripe", "stripe:refund:re_1".to_owned()), 500).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_4"), 600).await;
     charged(db, bob).await;
+}
+
+/// A purchase on the Marketplace whose first period is granted.
+async fn bought(db: &Db, customer_id: &CustomerId) {
+    let body = serde_json::json!({
+        "action": "purchased",
+        "effective_date": "1970-01-01",
+        "marketplace_purchase": { "account": { "id": 4, "login": "acme" }, "plan": { "id": 1, "name": "Pro" } },
+    });
+    let said = github::purchase(body.to_string().as_bytes()).unwrap();
+    let account = rules::told(None, &said, Some(Plan::Pro), 200);
+    marketplace::marketplace_put(db.write(), &account).await.unwrap();
+    assert!(marketplace::marketplace_link(db.write(), 4, customer_id, 200).await.unwrap());
+    let linked = marketplace::marketplace_find(db.read(), 4).await.unwrap().unwrap();
+    let customer = customer::customer_find(db.read(), customer_id).await.unwrap();
+    let verdict = rules::settle(Some(&linked), linked.clone(), customer.as_ref(), 60, 300);
+    act(db, customer_id, &verdict.ledger.unwrap().1, 300).await;
+    let is_row = |effect: &Effect| matches!(effect, Effect::MarketplacePut(_));
+    let effects = verdict.effects.into_iter().filter(is_row).collect();
+    let unit = Unit { account: None, finishes: Vec::new(), effects };
+    commit_units(db, &[unit], NODE, 300).await.unwrap();
 }
 
 /// A unit that was charged, and one whose charge is under way.
@@ -223,7 +247,9 @@ async fn proven(db: &Db) -> Report {
 async fn loosen(db: &Db) {
     let run = |sql: String| async move { db.write().execute_unprepared(&sql).await.unwrap() };
     run("PRAGMA foreign_keys = OFF".to_owned()).await;
-    for table in ["accounts", "ledger_entries", "events", "streams", "jobs", "attempts", "operations"] {
+    for table in
+        ["accounts", "ledger_entries", "events", "streams", "jobs", "attempts", "operations", "marketplace_accounts"]
+    {
         run(format!("CREATE TABLE loose AS SELECT * FROM {table}")).await;
         run(format!("DROP TABLE {table}")).await;
         run(format!("ALTER TABLE loose RENAME TO {table}")).await;
