@@ -79,7 +79,8 @@ pub enum MarketplaceCommand {
 pub async fn run(session: &Session, command: &MarketplaceCommand) -> anyhow::Result<ExitCode> {
     let path = |id: &i64, act: &[&str]| {
         let id = id.to_string();
-        let parts = [&["marketplace", "accounts", &id], act].concat();
+        let mut parts = vec!["marketplace", "accounts", id.as_str()];
+        parts.extend(act);
         admin_path(&parts)
     };
     match command {

@@ -148,13 +148,15 @@ fn unseen(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> Marketplace
     }
 }
 
+/// Keeps what is to come. Of two that are to come on one day, the end outweighs the change.
 fn announced(account: MarketplaceAccount, pending: Pending) -> MarketplaceAccount {
     let is_past = pending.at_ms <= account.effective_ms;
-    let is_older = account
-        .pending
-        .as_ref()
-        .is_some_and(|known| pending.at_ms < known.at_ms || (pending.at_ms == known.at_ms && known.is_withdrawn));
-    if is_past || is_older { account } else { MarketplaceAccount { pending: Some(pending), ..account } }
+    let is_outweighed = account.pending.as_ref().is_some_and(|known| {
+        let is_same_day = pending.at_ms == known.at_ms;
+        let ends = known.plan.is_none() && pending.plan.is_some();
+        pending.at_ms < known.at_ms || (is_same_day && (known.is_withdrawn || ends))
+    });
+    if is_past || is_outweighed { account } else { MarketplaceAccount { pending: Some(pending), ..account } }
 }
 
 fn withdrawn(account: MarketplaceAccount, at_ms: TimeMs) -> MarketplaceAccount {

@@ -119,14 +119,14 @@ async fn work(db: &Db, stream: &str, outcome: Outcome, effects: Vec<Effect>, now
     assert!(matches!(results[0], UnitResult::Committed(_)));
 }
 
-/// Three customers with every kind of entry.
+/// Four customers with every kind of entry.
 async fn healthy_ledgers(db: &Db) {
     let mut customers = Vec::new();
-    for name in ["ada", "bob", "eve"] {
+    for name in ["ada", "bob", "eve", "joe"] {
         customers.push(sign_up(db, name, 5).await.customer.id);
     }
-    let [ada, bob, eve] = &customers[..] else { unreachable!() };
-    bought(db, eve).await;
+    let [ada, bob, _, joe] = &customers[..] else { unreachable!() };
+    bought(db, joe).await;
     let expiring = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: Some(5_000) };
     act(db, ada, &Command::internal(expiring, "stripe", "stripe:invoice:in_1".to_owned()), 200).await;
     act(db, ada, &paid(GrantKind::Purchased, 10, "in_2"), 300).await;

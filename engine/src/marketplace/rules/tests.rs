@@ -3,7 +3,6 @@
 use super::*;
 use crate::customer::Source;
 use crate::ids::CustomerId;
-use crate::ledger::Command;
 
 const DAY_MS: i64 = 86_400_000;
 /// 25 October 2026.
@@ -315,7 +314,7 @@ fn whatever_comes_first_and_however_often_state_plan_and_credits_are_the_same() 
         let run = |events: &[Purchase], times: usize| {
             let mut world = World::linked();
             for said in events.iter().flat_map(|said| std::iter::repeat_n(said, times)) {
-                world.tell(said, BILLED + 1);
+                world.tell(said, BILLED - 1);
             }
             world.until(BILLED + 1);
             world
@@ -330,5 +329,18 @@ fn whatever_comes_first_and_however_often_state_plan_and_credits_are_the_same() 
                 assert_eq!(world.granted.len(), in_order.granted.len(), "{order:?}: {:?}", world.granted);
             }
         }
+    }
+}
+
+#[test]
+fn an_end_that_is_heard_of_before_the_purchase_leaves_the_credits_that_were_paid_for_and_no_pro() {
+    for times in [1, 2] {
+        let mut world = World::linked();
+        for said in [said(Action::Cancelled, "Pro", BILLED), said(Action::Purchased, "Pro", BOUGHT)] {
+            (0..times).for_each(|_| world.tell(&said, BILLED + 1));
+        }
+        world.until(BILLED + 60 * DAY_MS);
+        assert_eq!((world.customer.plan, world.granted.len()), (Plan::PayAsYouGo, 1));
+        assert_eq!(world.account().state, PurchaseState::Cancelled);
     }
 }
