@@ -82,6 +82,9 @@ both! {
         link(app, 1, &app.onboard().await).await.expect_problem(404, "not_found");
         let path = format!("/admin/v1/marketplace/accounts/{account}/link-token");
         app.admin("POST", &path, None).await.expect_problem(409, "marketplace_account_linked");
+        let timeline = app.admin("GET", &format!("/admin/v1/customers/{}/timeline", customer.id), None).await.expect(200);
+        let what: Vec<&str> = timeline["data"].as_array().unwrap().iter().map(|row| row["what"].as_str().unwrap()).collect();
+        assert!(what.contains(&"event.marketplace_purchase.purchased"), "{what:?}");
         let acts = number(app, "SELECT COUNT(*) FROM audit_log WHERE action = 'marketplace.link'", []).await;
         assert_eq!(acts, 1);
         app.verify().await;
