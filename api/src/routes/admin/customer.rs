@@ -201,7 +201,7 @@ impl AdminCustomerApi {
 
     /// What happened to a customer
     ///
-    /// The latest of ledger, Stripe events and privileged acts, in one list.
+    /// The latest of ledger, events and privileged acts, in one list.
     #[oai(
         path = "/admin/v1/customers/:id/timeline",
         method = "get",
