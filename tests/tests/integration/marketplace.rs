@@ -72,7 +72,7 @@ both! {
 
         let customer = sign_up(app, &link_token(app, account).await).await;
         stands(app, &customer, "pro", SIGNUP + PERIOD).await;
-        app.spend(&customer, 64, "all but one").await.expect(200);
+        app.spend(&customer, 64, "all-but-one").await.expect(200);
         let known = bought(app, account).await;
         assert_eq!(known["customer_id"], customer.id.as_str());
         assert_eq!(known["next_credits_at"], known["next_billing_at"]);
