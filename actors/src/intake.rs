@@ -14,7 +14,7 @@ use std::sync::Arc;
 const BATCH_MAX: usize = 128;
 /// Transactions of intake under way at once (SQLite has one writer anyway).
 const CONCURRENCY: usize = 2;
-/// Deliveries waiting before Stripe is told to come again.
+/// Deliveries waiting before a sender is told to come again.
 const WAITING_MAX: usize = 2_048;
 
 struct Store {
@@ -72,11 +72,12 @@ impl Intake {
     /// # Errors
     /// `Busy`, or the database's; the sender is to come again.
     pub async fn store(&self, delivery: Delivery) -> Result<Receipt, Arc<Error>> {
+        let source = metric::event_source_label(&delivery.event.source);
         let event_type = metric::event_type_label(&delivery.event.event_type);
         let receipt = self.batcher.submit(delivery).await.map_err(Arc::new)??;
-        metrics::counter!(metric::WEBHOOKS_RECEIVED, "source" => "stripe", "type" => event_type).increment(1);
+        metrics::counter!(metric::WEBHOOKS_RECEIVED, "source" => source, "type" => event_type).increment(1);
         if !receipt.is_new {
-            metrics::counter!(metric::WEBHOOKS_DUPLICATE, "type" => event_type).increment(1);
+            metrics::counter!(metric::WEBHOOKS_DUPLICATE, "source" => source, "type" => event_type).increment(1);
         }
         Ok(receipt)
     }

@@ -103,6 +103,7 @@ impl Runtime {
             pro: config.pro_price(),
             pro_credits: config.credits.pro_period,
             credits: config.credits.clone(),
+            marketplace: config.marketplace.clone(),
             stripe: stripe.clone(),
             doubt_ms: config.stripe.doubt_ms,
             mail: Mailer::new(&config)?,

@@ -54,6 +54,7 @@ pub struct App {
     api_keys_revoked: Cache<String, ()>,
     admin_token_hash: String,
     webhook_secrets: Vec<String>,
+    github_secrets: Vec<String>,
     trusted_proxies: Vec<IpNet>,
     stopping: AtomicBool,
     sandbox: Option<Sandbox>,
@@ -66,10 +67,6 @@ impl App {
     /// reached.
     pub async fn start(mut config: Config, role: Role, clock: Clock, server: SocketAddr) -> Result<Self> {
         let lock = lock_folder(&config)?;
-        if [&config.admin_token, &config.secret_key, &config.stripe.webhook_secrets].iter().any(|text| text.is_empty())
-        {
-            std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
-        }
         let secrets = Secrets::complete(&mut config)?;
         let sandbox = sandbox::start(&mut config, server).await?;
         let metrics = metrics_handle()?;
@@ -91,6 +88,7 @@ impl App {
             .build();
         let admin_token_hash = secret_hash(&config.admin_token);
         let webhook_secrets = config.webhook_secrets();
+        let github_secrets = config.marketplace.webhook_secrets();
         let trusted_proxies = config.http.trusted_proxies();
         let trusted_proxies = trusted_proxies.map_err(|text| anyhow::anyhow!("{text} is no network of a proxy"))?;
         Ok(Self {
@@ -104,6 +102,7 @@ impl App {
             api_keys_revoked,
             admin_token_hash,
             webhook_secrets,
+            github_secrets,
             trusted_proxies,
             stopping: AtomicBool::new(false),
             sandbox,
@@ -145,7 +144,12 @@ impl App {
         constant_time_eq(secret_hash(token).as_bytes(), self.admin_token_hash.as_bytes())
     }
 
-    /// The secrets under which a webhook may be signed.
+    /// The secrets under which GitHub's webhooks may be signed; none if it sends none.
+    pub fn github_secrets(&self) -> &[String] {
+        &self.github_secrets
+    }
+
+    /// The secrets under which Stripe's webhooks may be signed.
     pub fn webhook_secrets(&self) -> &[String] {
         &self.webhook_secrets
     }

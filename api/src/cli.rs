@@ -10,7 +10,8 @@
 //! | [`client`], [`error`] | requests, answers and what can go wrong with them |
 //! | [`list`] | lists that come page by page |
 //! | [`report`] | what `customers usage`, `balance` and `transactions --csv` show |
-//! | [`customer`], [`event`], [`job`], [`mail`], [`stream`], [`replay`], [`stripe`], [`reconcile`] | the commands, one noun each |
+//! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`] | the commands, one noun each |
+//! | [`stripe`], [`github`], [`send`] | playing a sender of webhooks |
 //! | [`watch`] | follows a replay until it ends |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | what a person sees |
 
@@ -19,15 +20,18 @@ pub mod connection;
 pub mod customer;
 pub mod error;
 pub mod event;
+pub mod github;
 pub mod job;
 pub mod list;
 pub mod mail;
+pub mod marketplace;
 pub mod output;
 pub mod progress;
 pub mod reconcile;
 pub mod replay;
 pub mod replay_view;
 pub mod report;
+pub mod send;
 pub mod stream;
 pub mod stripe;
 pub mod table;
@@ -85,6 +89,9 @@ pub enum Command {
     /// Compare with Stripe, or play Stripe towards a server.
     #[command(subcommand)]
     Stripe(stripe::StripeCommand),
+    /// Play GitHub towards a server.
+    #[command(subcommand)]
+    Github(github::GithubCommand),
     /// Customers and their credits.
     #[command(subcommand)]
     Customers(customer::CustomerCommand),
@@ -97,6 +104,9 @@ pub enum Command {
     /// Mail to customers.
     #[command(subcommand)]
     Mail(mail::MailCommand),
+    /// Purchases on GitHub Marketplace.
+    #[command(subcommand)]
+    Marketplace(marketplace::MarketplaceCommand),
     /// Streams: jobs that run one at a time, in order.
     #[command(subcommand)]
     Streams(stream::StreamCommand),
@@ -197,8 +207,7 @@ impl Session {
     }
 }
 
-/// Does the client commands: `completions`, `stripe`, `customers`, `events`, `jobs`, `streams` and
-/// `replays`. The caller has matched the others and installed a rustls provider.
+/// Does the client commands, which are all but those that work in this process. The caller has matched the others and installed a rustls provider.
 ///
 /// # Errors
 /// Whatever [`output::report`] is to say; [`error::Error`] if the server is the cause.
@@ -207,12 +216,14 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Completions { shell } => completions(*shell),
         Command::Stripe(command) => stripe::run(&cli.connection, cli.json, command).await,
+        Command::Github(command) => github::run(&cli.connection, cli.json, command).await,
         Command::Customers(command) => customer::run(&session()?, command).await,
         Command::Events(command) => event::run(&session()?, command).await,
         Command::Jobs(command) => job::run(&session()?, command).await,
         // A preview needs no server.
         Command::Mail(mail::MailCommand::Preview(args)) => mail::preview(cli.json, args),
         Command::Mail(command) => mail::run(&session()?, command).await,
+        Command::Marketplace(command) => marketplace::run(&session()?, command).await,
         Command::Streams(command) => stream::run(&session()?, command).await,
         Command::Replays(command) => replay::run(&session()?, command).await,
         Command::Serve(_) | Command::Migrate(_) | Command::Verify(_) | Command::Openapi | Command::Config(_) => {

@@ -129,18 +129,21 @@ api_error! {
     /// There are not enough credits, or the payment for them was not made: `insufficient_credits`,
     /// `credits_owed`, `payment_declined`, `authentication_required`.
     PaymentRequired = 402,
-    /// There is no such thing, or it is not the caller's: `not_found`, `hold_not_found`.
+    /// There is no such thing, or it is not the caller's: `not_found`, `hold_not_found`,
+    /// `github_not_configured`.
     NotFound = 404,
     /// The route has no such method: `method_not_allowed`.
     MethodNotAllowed = 405,
     /// The state does not allow it: `customer_exists`, `hold_closed`, `last_api_key`, `replay_state`,
-    /// `reconciliation_running`, `mail_holds_key`, `mail_not_sent` …
+    /// `reconciliation_running`, `mail_holds_key`, `mail_not_sent`, `marketplace_account_linked`,
+    /// `marketplace_customer_linked` …
     Conflict = 409,
     /// The body is larger than allowed: `body_too_large`.
     PayloadTooLarge = 413,
     /// The body is not JSON: `unsupported_media_type`.
     UnsupportedMediaType = 415,
-    /// Understood but refused: `idempotency_key_reused`, `capture_exceeds_hold`, `email_disposable`.
+    /// Understood but refused: `idempotency_key_reused`, `capture_exceeds_hold`, `email_disposable`,
+    /// `marketplace_link_invalid`, `marketplace_link_expired`.
     Unprocessable = 422,
     /// Too much is waiting for this customer or this server: `busy`. Too much was asked for lately:
     /// `rate_limited`. Try again.

@@ -59,6 +59,7 @@ type Apis = (
         admin::AdminMailApi,
         admin::AdminReportApi,
         admin::AdminReconciliationApi,
+        admin::AdminMarketplaceApi,
     ),
     (summary::SummaryApi, transaction::TransactionApi),
 );
@@ -85,6 +86,7 @@ pub fn service() -> OpenApiService<Apis, ()> {
             admin::AdminMailApi,
             admin::AdminReportApi,
             admin::AdminReconciliationApi,
+            admin::AdminMarketplaceApi,
         ),
         (summary::SummaryApi, transaction::TransactionApi),
     );

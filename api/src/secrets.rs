@@ -1,5 +1,5 @@
 //! Secrets that are made on the first start where none are configured, so that a laptop needs no
-//! set-up: the admin token, the webhook secret, the key of sealed secrets, the demo's API key. They live in `secrets.json` in
+//! set-up: the admin token, the webhooks' secrets, the key of sealed secrets, the demo's API key. They live in `secrets.json` in
 //! the data folder, readable by its owner only.
 
 use anyhow::{Context, Result};
@@ -16,8 +16,11 @@ use std::path::{Path, PathBuf};
 pub struct Secrets {
     /// Bootstrap admin token.
     pub admin_token: String,
-    /// Secret that webhooks are signed with.
+    /// Secret that Stripe's webhooks are signed with.
     pub webhook_secret: String,
+    /// Secret that GitHub's webhooks are signed with.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub github_webhook_secret: String,
     /// Key under which secrets are kept that are still to be mailed.
     pub secret_key: String,
     /// API key of the demo's customer.
@@ -41,6 +44,7 @@ impl Secrets {
 
     /// Writes the file, readable by its owner only.
     pub fn write(&self, data_dir: &Path) -> Result<()> {
+        std::fs::create_dir_all(data_dir).context("the data folder cannot be made")?;
         let temporary = data_dir.join("secrets.json.new");
         let mut file: File = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
@@ -63,6 +67,13 @@ impl Secrets {
                 secrets.webhook_secret = random("whsec_");
             }
             config.stripe.webhook_secrets.clone_from(&secrets.webhook_secret);
+        }
+        // In production nobody could tell GitHub a secret that was made here; without one it sends nothing.
+        if config.marketplace.webhook_secrets().is_empty() && !config.is_postgres() {
+            if secrets.github_webhook_secret.is_empty() {
+                secrets.github_webhook_secret = random("ghwh_");
+            }
+            config.marketplace.webhook_secrets.clone_from(&secrets.github_webhook_secret);
         }
         if config.secret_key.is_empty() {
             if secrets.secret_key.is_empty() {

@@ -7,7 +7,7 @@ use bursar_actors::Role;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::customer::Source;
-use bursar_engine::onboard;
+use bursar_engine::onboard::{Signup, onboard};
 use poem::Server;
 use poem::listener::{Acceptor, Listener, TcpListener};
 use std::net::SocketAddr;
@@ -99,12 +99,12 @@ pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
 async fn print_demo(running: &Running) -> Result<()> {
     let app = &running.app;
     let mut secrets = app.secrets.clone();
-    std::fs::create_dir_all(&app.config.data_dir).context("the data folder cannot be made")?;
     if secrets.demo_api_key.is_none() {
         let email = format!("demo-{}@example.com", bursar_engine::ids::AuditId::new().body());
         let now_ms = app.clock.now_ms();
-        let signup = app.config.credits.signup;
-        let made = onboard::onboard(&app.db, app.seal(), &email, "Demo", Source::Direct, signup, now_ms).await?;
+        let credits = app.config.credits.signup;
+        let signup = Signup { email: &email, name: "Demo", source: Source::Direct, credits, marketplace_link: None };
+        let made = onboard(&app.db, app.seal(), signup, now_ms).await?;
         app.runtime.dispatcher.announce(made.wakes);
         secrets.demo_api_key = Some(made.api_key.expose().to_owned());
         secrets.write(&app.config.data_dir)?;

@@ -1,8 +1,10 @@
 //! Configuration: defaults, then `bursar.toml`, then the environment. Everything is checked at start
 //! with one message per problem.
 
+mod marketplace;
 mod onboarding;
 
+pub use marketplace::MarketplaceConfig;
 pub use onboarding::OnboardingConfig;
 
 use crate::customer::check_name;
@@ -51,6 +53,8 @@ pub struct Config {
     pub credits: CreditsConfig,
     /// Who may sign up.
     pub onboarding: OnboardingConfig,
+    /// GitHub Marketplace.
+    pub marketplace: MarketplaceConfig,
     /// Mail.
     pub mail: MailConfig,
     /// The database pool.
@@ -302,6 +306,7 @@ impl Default for Config {
             stripe: StripeConfig::default(),
             credits: CreditsConfig::default(),
             onboarding: OnboardingConfig::default(),
+            marketplace: MarketplaceConfig::default(),
             mail: MailConfig::default(),
             database: DatabaseConfig::default(),
             ledger: LedgerConfig::default(),
@@ -442,6 +447,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("BURSAR_SECRET_KEY", "secret_key"),
     ("SMTP_URL", "mail.smtp_url"),
     ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
+    ("GITHUB_WEBHOOK_SECRET", "marketplace.webhook_secrets"),
     ("STRIPE_SECRET_KEY", "stripe.secret_key"),
     ("STRIPE_API_BASE", "stripe.api_base"),
 ];
@@ -588,6 +594,7 @@ impl Config {
             "http.trusted_proxies must be IP addresses or networks such as 10.0.0.0/8",
         );
         self.onboarding.check(&mut need);
+        self.marketplace.check(&mut need);
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems)) }
     }
 
@@ -613,10 +620,9 @@ impl Config {
         Path::new(path).parent().map(Path::to_path_buf)
     }
 
-    /// The secrets under which a webhook may be signed.
+    /// The secrets under which Stripe's webhooks may be signed.
     pub fn webhook_secrets(&self) -> Vec<String> {
-        let secrets = self.stripe.webhook_secrets.split(',').map(str::trim);
-        secrets.filter(|secret| !secret.is_empty()).map(str::to_owned).collect()
+        split(&self.stripe.webhook_secrets)
     }
 
     /// Whether there is a key to ask Stripe with.
@@ -660,6 +666,11 @@ impl Config {
     pub fn pro_price(&self) -> ProPrice {
         ProPrice { price_id: self.stripe.pro_price_id.clone(), lookup_key: self.stripe.pro_lookup_key.clone() }
     }
+}
+
+/// The parts of a list of secrets.
+fn split(secrets: &str) -> Vec<String> {
+    secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

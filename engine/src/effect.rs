@@ -5,6 +5,7 @@ use crate::ids::{CustomerId, JobId, ReplayId};
 use crate::intake::Delivery;
 use crate::job::NewJob;
 use crate::mail::Mail;
+use crate::marketplace::MarketplaceAccount;
 use crate::operation::Operation;
 use crate::payment_method::PaymentMethod;
 use crate::reconcile::Step;
@@ -13,7 +14,9 @@ use crate::subscription::Subscription;
 /// One change besides the ledger's and the job's own.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// A customer moves to a plan.
+    /// A customer moves to a plan. Off Pro it moves only if no subscription and no purchase on the
+    /// Marketplace gives it Pro any more, as stored when this is written: two that end at one moment are
+    /// each told of without the other.
     PlanSet {
         /// The customer.
         customer_id: CustomerId,
@@ -54,6 +57,8 @@ pub enum Effect {
     },
     /// What is known of a subscription, from now on.
     SubscriptionPut(Subscription),
+    /// What is known of a purchase on GitHub Marketplace, from now on; not whom it is linked to.
+    MarketplacePut(Box<MarketplaceAccount>),
     /// An event is taken in, unless it was before: the twin of a thin one.
     EventTake(Box<Delivery>),
     /// A job is made.

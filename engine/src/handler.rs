@@ -2,9 +2,10 @@
 //! wants changed commits together with the end of its attempt.
 
 mod mail;
+mod marketplace;
 mod operation;
-mod settle;
 mod reconcile;
+mod settle;
 mod stripe;
 mod stripe_customer;
 mod subscription;
@@ -15,7 +16,7 @@ pub use stripe::{StripeEvent, gather};
 pub use stripe_customer::stripe_customer_job;
 
 use crate::clock::TimeMs;
-use crate::config::CreditsConfig;
+use crate::config::{CreditsConfig, MarketplaceConfig};
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
@@ -46,6 +47,8 @@ pub struct Deps {
     pub pro_credits: i64,
     /// Numbers of the business.
     pub credits: CreditsConfig,
+    /// What the plans of GitHub Marketplace are.
+    pub marketplace: MarketplaceConfig,
     /// The way to Stripe.
     pub stripe: Gateway,
     /// How long a call that failed at Stripe may still turn out to have been carried out.
@@ -85,6 +88,8 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
             let verdict = Box::pin(operation::run(deps, claimed, now_ms)).await?;
             Ok(stripe::of_ended_subscriptions(verdict, now_ms))
         }
+        Some(JobKind::GithubEvent) => marketplace::event(deps, claimed, now_ms).await,
+        Some(JobKind::MarketplaceSettle) => marketplace::settle(deps, claimed, now_ms).await,
         Some(JobKind::StripeCustomer) => stripe_customer::run(deps, claimed, now_ms).await,
         Some(JobKind::StripeReconcile) => Box::pin(reconcile::run(deps, claimed, now_ms)).await,
         Some(JobKind::AccountSettle) => {

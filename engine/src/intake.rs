@@ -1,6 +1,10 @@
 //! Intake of events: stored with their jobs in one transaction, many at once, before anybody is told
 //! that they were received.
 
+mod github;
+
+pub use github::{GithubHeaders, github_delivery};
+
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::EventId;
@@ -12,6 +16,10 @@ use std::collections::HashMap;
 
 /// Where events of Stripe say that they come from.
 pub const SOURCE_STRIPE: &str = "stripe";
+/// Where events of GitHub say that they come from.
+pub const SOURCE_GITHUB: &str = "github";
+/// The type under which an event is stored that nobody could read.
+pub const UNREADABLE: &str = "unreadable";
 
 /// One delivery, read as far as intake needs.
 #[derive(Debug, Clone)]
@@ -33,7 +41,7 @@ pub enum Fate {
     Quarantine(String),
 }
 
-/// Reads a delivery whose signature was verified. Never refuses: what cannot be read is kept for a
+/// Reads a delivery of Stripe whose signature was verified. Never refuses: what cannot be read is kept for a
 /// person (Stripe would only send it again for three days).
 pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
     let (envelope, fate) = match webhook::envelope(body) {
@@ -54,7 +62,7 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
         id: EventId::new(),
         source: SOURCE_STRIPE.to_owned(),
         external_id,
-        event_type: envelope.map_or_else(|| "unreadable".to_owned(), |e| e.event_type),
+        event_type: envelope.map_or_else(|| UNREADABLE.to_owned(), |e| e.event_type),
         payload: body.to_vec(),
         stream_key,
         deliveries: 1,
@@ -104,14 +112,15 @@ pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result
 /// Stores deliveries and their jobs within the caller's transaction.
 pub async fn take_in_within(tx: &impl ConnectionTrait, deliveries: &[Delivery], now_ms: TimeMs) -> Result<Taken> {
     // One statement may not touch a row twice: copies within the batch become one row that counts them.
-    let mut first: HashMap<&str, usize> = HashMap::new();
+    let mut first: HashMap<(&str, &str), usize> = HashMap::new();
     let mut events: Vec<StoredEvent> = Vec::new();
     let mut fates: HashMap<EventId, &Delivery> = HashMap::new();
     for delivery in deliveries {
-        match first.get(delivery.event.external_id.as_str()) {
+        let key = (delivery.event.source.as_str(), delivery.event.external_id.as_str());
+        match first.get(&key) {
             Some(at) => events[*at].deliveries += 1,
             None => {
-                first.insert(&delivery.event.external_id, events.len());
+                first.insert(key, events.len());
                 events.push(delivery.event.clone());
                 fates.insert(delivery.event.id.clone(), delivery);
             }
@@ -126,7 +135,7 @@ pub async fn take_in_within(tx: &impl ConnectionTrait, deliveries: &[Delivery], 
 
 fn job_of(delivery: &Delivery) -> NewJob {
     let event = &delivery.event;
-    let mut job = NewJob::new(JobKind::StripeEvent, "{}".to_owned(), event.received_at_ms);
+    let mut job = NewJob::new(job_kind(&event.source), "{}".to_owned(), event.received_at_ms);
     job.stream_key = Some(event.stream_key.clone());
     job.event_id = Some(event.id.clone());
     match &delivery.fate {
@@ -139,4 +148,9 @@ fn job_of(delivery: &Delivery) -> NewJob {
         }
     }
     job
+}
+
+/// The kind of the jobs that process events of a source.
+fn job_kind(source: &str) -> JobKind {
+    if source == SOURCE_GITHUB { JobKind::GithubEvent } else { JobKind::StripeEvent }
 }

@@ -158,9 +158,11 @@ pub struct Claimed {
     pub epoch: i64,
     /// When the work began.
     pub started_at_ms: TimeMs,
-    /// The event's bytes, if the job processes one, until `handler::gather` has read them.
+    /// The event's bytes, if the job processes one; of a Stripe event until `handler::gather` has read them.
     pub payload: Option<Vec<u8>>,
-    /// The event that it processes, with what is known here about it.
+    /// The type under which that event is stored.
+    pub event_type: Option<String>,
+    /// The Stripe event that it processes, with what is known here about it.
     pub event: Option<Box<StripeEvent>>,
 }
 

@@ -5,6 +5,7 @@
 //! | [`ledger`] | the credit ledger's rules, pure |
 //! | [`job`], [`effect`] | jobs, streams, outcomes and what commits with them, pure |
 //! | [`webhook`] | Stripe's signatures, event shapes and rules, pure |
+//! | [`github`], [`marketplace`] | GitHub's signatures and events, what a purchase on its Marketplace means |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`pricing`], [`charge`] | the nouns |
 //! | [`email`], [`disposable`], [`rate_limit`] | who may sign up, and how often |
 //! | [`stripe`] | the calls to Stripe |
@@ -25,12 +26,14 @@ pub mod disposable;
 pub mod effect;
 pub mod email;
 pub mod error;
+pub mod github;
 pub mod handler;
 pub mod ids;
 pub mod intake;
 pub mod job;
 pub mod ledger;
 pub mod mail;
+pub mod marketplace;
 pub mod metric;
 pub mod onboard;
 pub mod operate;

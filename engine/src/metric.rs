@@ -8,9 +8,9 @@ pub const HTTP_SECONDS: &str = "bursar_http_request_duration_seconds";
 pub const HTTP_IN_FLIGHT: &str = "bursar_http_requests_in_flight";
 /// Deliveries of webhooks by `source` and `type`.
 pub const WEBHOOKS_RECEIVED: &str = "bursar_webhooks_received_total";
-/// Deliveries of events that were stored before, by `type`.
+/// Deliveries of events that were stored before, by `source` and `type`.
 pub const WEBHOOKS_DUPLICATE: &str = "bursar_webhooks_duplicate_total";
-/// Deliveries refused, by `code`.
+/// Deliveries refused, by `source` and `code`.
 pub const WEBHOOKS_REFUSED: &str = "bursar_webhooks_refused_total";
 /// Ends of attempts by `kind` and `outcome` (`done`, `retry`, `snooze`, `cancel`, `dead`).
 pub const JOB_ATTEMPTS: &str = "bursar_job_attempts_total";
@@ -89,5 +89,11 @@ pub const SWEEPER_WOKEN: &str = "bursar_sweeper_woken_total";
 
 /// A type of event as a label: those that are processed under their name, all others as `other`.
 pub fn event_type_label(event_type: &str) -> &'static str {
-    crate::webhook::WANTED.iter().find(|wanted| **wanted == event_type).copied().unwrap_or("other")
+    let mut known = crate::webhook::WANTED.iter().chain(crate::github::WANTED);
+    known.find(|wanted| **wanted == event_type).copied().unwrap_or("other")
+}
+
+/// The sender of an event as a label.
+pub fn event_source_label(source: &str) -> &'static str {
+    [crate::intake::SOURCE_STRIPE, crate::intake::SOURCE_GITHUB].into_iter().find(|s| *s == source).unwrap_or("other")
 }

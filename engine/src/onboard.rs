@@ -14,9 +14,11 @@ use crate::ids::CustomerId;
 use crate::job::Wake;
 use crate::ledger::{Account, Command, GrantKind, Op, decide};
 use crate::mail;
+use crate::marketplace::link;
 use crate::seal::SealBox;
 use crate::store::account::{self, AccountWrite};
 use crate::store::{Db, api_key, audit, customer, job};
+use sea_orm::ConnectionTrait;
 
 /// A new customer with its key, which is never shown again.
 #[derive(Debug)]
@@ -31,27 +33,34 @@ pub struct Onboarded {
     pub wakes: Vec<Wake>,
 }
 
+/// Who signs up.
+#[derive(Debug, Clone, Copy)]
+pub struct Signup<'a> {
+    /// E-mail address.
+    pub email: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// Where the customer comes from.
+    pub source: Source,
+    /// Credits for signing up.
+    pub credits: i64,
+    /// A link token: the purchase on the Marketplace that is this customer's.
+    pub marketplace_link: Option<&'a str>,
+}
+
 /// Onboards a customer with its signup credits, which a mailbox gets once ([`Email::mailbox`]): another
 /// address of the same mailbox makes another customer, without them.
 ///
 /// # Errors
-/// `invalid_email`, `invalid_name`; `customer_exists` if the address is taken, in which case nothing
-/// changes.
-pub async fn onboard(
-    db: &Db,
-    seal: &SealBox,
-    email: &str,
-    name: &str,
-    source: Source,
-    signup_credits: i64,
-    now_ms: TimeMs,
-) -> Result<Onboarded> {
-    let email = Email::parse(email)?;
+/// `invalid_email`, `invalid_name`; `customer_exists` if the address is taken; `marketplace_link_invalid`,
+/// `marketplace_link_expired`. Nothing has changed then: a link token can still be used.
+pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs) -> Result<Onboarded> {
+    let email = Email::parse(signup.email)?;
     let new = Customer {
         id: CustomerId::new(),
         email: email.given.clone(),
-        name: check_name(name)?,
-        source: source.as_str().to_owned(),
+        name: check_name(signup.name)?,
+        source: signup.source.as_str().to_owned(),
         plan: Plan::Trial,
         stripe_customer_id: None,
         former_stripe_ids: Vec::new(),
@@ -67,21 +76,7 @@ pub async fn onboard(
     }
     api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
     account::account_insert(&tx, &new.id, now_ms).await?;
-    let mut state = Account::default();
-    if signup_credits > 0 && customer::free_credits_insert(&tx, &email.mailbox(), &new.id, now_ms).await? {
-        let op = Op::Grant { kind: GrantKind::Promotional, amount: signup_credits, expires_at_ms: None };
-        let command = Command::internal(op, "signup", format!("signup:{}", new.id));
-        let decision = decide(&state, &command, now_ms)?;
-        let write = AccountWrite {
-            customer_id: new.id.clone(),
-            expected_version: state.version,
-            account: decision.account.clone(),
-            entries: decision.entries,
-        };
-        account::account_update_many(&tx, &[&write]).await?;
-        account::entry_append_many(&tx, &[&write]).await?;
-        state = decision.account;
-    }
+    let state = give_free_credits(&tx, &new.id, &email, signup.credits, now_ms).await?;
     let line = Audit {
         actor: format!("customer:{}", new.id),
         action: "customer.onboard",
@@ -93,7 +88,36 @@ pub async fn onboard(
         .await?;
     let mut jobs = vec![stripe_customer_job(&new.id, "1", now_ms)];
     jobs.extend(mail::jobs_on_signup(&new.id, seal.seal(raw.expose(), new.id.as_str())?, now_ms));
-    let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
+    let mut wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
+    if let Some(token) = signup.marketplace_link {
+        wakes.extend(link::claim(&tx, token, &new.id, now_ms).await?);
+    }
     tx.commit().await?;
     Ok(Onboarded { customer: new, account: state, api_key: raw, wakes })
+}
+
+/// The free credits, unless the mailbox had some. Gives the account after it.
+async fn give_free_credits(
+    tx: &impl ConnectionTrait,
+    customer_id: &CustomerId,
+    email: &Email,
+    credits: i64,
+    now_ms: TimeMs,
+) -> Result<Account> {
+    let state = Account::default();
+    if credits <= 0 || !customer::free_credits_insert(tx, &email.mailbox(), customer_id, now_ms).await? {
+        return Ok(state);
+    }
+    let op = Op::Grant { kind: GrantKind::Promotional, amount: credits, expires_at_ms: None };
+    let command = Command::internal(op, "signup", format!("signup:{customer_id}"));
+    let decision = decide(&state, &command, now_ms)?;
+    let write = AccountWrite {
+        customer_id: customer_id.clone(),
+        expected_version: state.version,
+        account: decision.account.clone(),
+        entries: decision.entries,
+    };
+    account::account_update_many(tx, &[&write]).await?;
+    account::entry_append_many(tx, &[&write]).await?;
+    Ok(decision.account)
 }

@@ -208,11 +208,12 @@ pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_js
     if !JobKind::parse(&target.kind).is_some_and(JobKind::has_dry_run) {
         return Ok(json!({ "outcome": "not tried", "reason": "jobs of this kind have no dry run" }));
     }
-    let payload = match &target.event_id {
-        Some(event_id) => event::event_payloads(deps.db.read(), &[event_id]).await?.pop().map(|(_, bytes)| bytes),
+    let event = match &target.event_id {
+        Some(event_id) => event::event_bytes(deps.db.read(), &[event_id]).await?.pop(),
         None => None,
     };
-    let mut claimed = [Claimed { job: target, epoch: 0, started_at_ms: now_ms, payload, event: None }];
+    let (payload, event_type) = event.map(|event| (event.payload, event.event_type)).unzip();
+    let mut claimed = [Claimed { job: target, epoch: 0, started_at_ms: now_ms, payload, event_type, event: None }];
     handler::gather(deps.db.read(), &mut claimed).await?;
     let [claimed] = claimed;
     let verdict = handler::handle(deps, &claimed, now_ms).await?;

@@ -13,6 +13,7 @@ mod db;
 pub mod event;
 pub mod job;
 pub mod mail;
+pub mod marketplace;
 pub mod operation;
 pub mod payment_method;
 pub mod rate_limit;

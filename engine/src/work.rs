@@ -3,8 +3,10 @@
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::handler;
+use crate::ids::EventId;
 use crate::job::Claimed;
-use crate::store::{Db, event, job, stream};
+use crate::store::event::{self, EventBytes};
+use crate::store::{Db, job, stream};
 use std::collections::HashMap;
 
 /// Leases the streams that are free, not paused and due, and marks their heads as running. Streams
@@ -34,17 +36,18 @@ pub async fn claim(db: &Db, streams: &[String], node: &str, now_ms: TimeMs, leas
         stream::stream_release_many(&tx, &unused, now_ms).await?;
     }
     let events: Vec<_> = jobs.iter().filter_map(|job| job.event_id.as_ref()).collect();
-    let mut payloads: HashMap<String, Vec<u8>> = if events.is_empty() {
+    let mut bytes: HashMap<EventId, EventBytes> = if events.is_empty() {
         HashMap::new()
     } else {
-        event::event_payloads(&tx, &events).await?.into_iter().collect()
+        event::event_bytes(&tx, &events).await?.into_iter().map(|event| (event.id.clone(), event)).collect()
     };
     let mut claimed: Vec<Claimed> = jobs
         .into_iter()
         .filter_map(|job| {
             let epoch = *epochs.get(&job.stream_key)?;
-            let payload = job.event_id.as_ref().and_then(|id| payloads.remove(id.as_str()));
-            Some(Claimed { job, epoch, started_at_ms: now_ms, payload, event: None })
+            let event = job.event_id.as_ref().and_then(|id| bytes.remove(id));
+            let (payload, event_type) = event.map(|event| (event.payload, event.event_type)).unzip();
+            Some(Claimed { job, epoch, started_at_ms: now_ms, payload, event_type, event: None })
         })
         .collect();
     handler::gather(&tx, &mut claimed).await?;

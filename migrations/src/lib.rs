@@ -19,6 +19,7 @@ mod m0007_operations;
 mod m0008_onboard;
 mod m0009_billing;
 mod m0010_mail;
+mod m0011_marketplace;
 mod m0012_reconciliations;
 mod m0013_summary;
 
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_onboard::Migration),
             Box::new(m0009_billing::Migration),
             Box::new(m0010_mail::Migration),
+            Box::new(m0011_marketplace::Migration),
             Box::new(m0012_reconciliations::Migration),
             Box::new(m0013_summary::Migration),
         ]

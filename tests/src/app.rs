@@ -1,6 +1,6 @@
 //! An application under test: started as `main` starts it, reached over HTTP.
 
-use crate::stripe;
+use crate::{github, stripe};
 use bursar::app::App;
 use bursar::serve::{self, Running};
 use bursar_actors::Role;
@@ -18,6 +18,9 @@ pub const ADMIN_TOKEN: &str = "bat_0123456789abcdef0123456789abcdef";
 pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 /// The secrets of every application under test: the second is the one being rotated out.
 pub const WEBHOOK_SECRETS: [&str; 2] = ["whsec_new", "whsec_old"];
+
+/// The secrets of GitHub's webhook, in the same way.
+pub const GITHUB_SECRETS: [&str; 2] = ["github-secret-new", "github-secret-old"];
 
 /// Which pair of backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +106,7 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
         ..Config::default()
     };
     config.stripe.webhook_secrets = WEBHOOK_SECRETS.join(",");
+    config.marketplace.webhook_secrets = GITHUB_SECRETS.join(",");
     config.jobs.backoff_base_ms = 100;
     config.jobs.backoff_factor = 1;
     config.jobs.sweep_interval_ms = 50;
@@ -272,6 +276,23 @@ impl TestApp {
         let mut request = self.client.post(format!("{}/webhooks/stripe", self.base)).body(body.to_vec());
         if let Some(signature) = signature {
             request = request.header("Stripe-Signature", signature);
+        }
+        Answer::read(request.send().await.expect("the server answers")).await
+    }
+
+    /// Delivers an event of the Marketplace as GitHub does.
+    pub async fn deliver_github(&self, delivery: &str, event: &Value) -> Answer {
+        let body = event.to_string();
+        let signature = github::signature(body.as_bytes(), GITHUB_SECRETS[0]);
+        let headers = github::headers("marketplace_purchase", delivery, Some(&signature));
+        self.deliver_github_bytes(body.as_bytes(), &headers).await
+    }
+
+    /// Delivers bytes to GitHub's webhook under any headers.
+    pub async fn deliver_github_bytes(&self, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.client.post(format!("{}/webhooks/github", self.base)).body(body.to_vec());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         Answer::read(request.send().await.expect("the server answers")).await
     }

@@ -389,7 +389,10 @@ fn count(entry: &Entry) {
 
 /// Sources are fixed words of ours; anything else would be an unbounded label.
 fn source_label(source: &str) -> &'static str {
-    ["usage", "hold", "signup", "stripe", "support", "system"].into_iter().find(|s| *s == source).unwrap_or("other")
+    ["usage", "hold", "signup", "stripe", "marketplace", "support", "system"]
+        .into_iter()
+        .find(|s| *s == source)
+        .unwrap_or("other")
 }
 
 fn reason(refusal: &Refusal) -> &'static str {

@@ -146,8 +146,8 @@ fn others(wakes: Vec<bursar_engine::job::Wake>, end: &JobFinish) -> Vec<bursar_e
 
 fn record(claimed: &Claimed, end: &JobFinish) {
     metrics::counter!(metric::JOB_ATTEMPTS, "kind" => end.kind.clone(), "outcome" => end.outcome).increment(1);
-    if let Some(Ok(envelope)) = claimed.event.as_deref().map(|event| &event.envelope) {
-        let event_type = metric::event_type_label(&envelope.event_type);
+    if let Some(event_type) = &claimed.event_type {
+        let event_type = metric::event_type_label(event_type);
         metrics::counter!(metric::EVENT_ATTEMPTS, "type" => event_type, "outcome" => end.outcome).increment(1);
     }
     if end.outcome == "dead" {

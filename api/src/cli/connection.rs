@@ -88,19 +88,31 @@ impl Connection {
     }
 }
 
-/// The signing secret of the webhook endpoint: the first of the given ones (separated by commas while
-/// they are being rotated), or the one in the data folder.
+/// Where the signing secret of a webhook is found: its key in the data folder's file, its variable.
+#[derive(Debug, Clone, Copy)]
+pub struct SecretPlace {
+    key: &'static str,
+    variable: &'static str,
+}
+
+/// The secret of Stripe's webhook.
+pub const STRIPE_SECRET: SecretPlace = SecretPlace { key: "webhook_secret", variable: "STRIPE_WEBHOOK_SECRET" };
+/// The secret of GitHub's webhook.
+pub const GITHUB_SECRET: SecretPlace = SecretPlace { key: "github_webhook_secret", variable: "GITHUB_WEBHOOK_SECRET" };
+
+/// The signing secret of a webhook: the first of the given ones (separated by commas while they are being
+/// rotated), or the one in the data folder.
 ///
 /// # Errors
 /// There is none, or the file cannot be read.
-pub fn webhook_secret(given: Option<&Secret>) -> anyhow::Result<Secret> {
+pub fn webhook_secret(given: Option<&Secret>, place: SecretPlace) -> anyhow::Result<Secret> {
     let first =
         given.into_iter().flat_map(|secrets| secrets.reveal().split(',')).map(str::trim).find(|s| !s.is_empty());
     match first {
         Some(secret) => Ok(secret.into()),
-        None => stored("webhook_secret")?.with_context(|| {
+        None => stored(place.key)?.with_context(|| {
             let file = secrets_file();
-            format!("no signing secret: give --secret or STRIPE_WEBHOOK_SECRET ({} holds none)", file.display())
+            format!("no signing secret: give --secret or {} ({} holds none)", place.variable, file.display())
         }),
     }
 }
@@ -145,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_first_of_several_webhook_secrets_signs() {
-        let secret = webhook_secret(Some(&" ,whsec_new, whsec_old".into())).expect("given");
+        let secret = webhook_secret(Some(&" ,whsec_new, whsec_old".into()), STRIPE_SECRET).expect("given");
         assert_eq!(secret.reveal(), "whsec_new");
     }
 

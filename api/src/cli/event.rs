@@ -16,6 +16,7 @@ const EVENTS: &[Column] = &[
     Column::keep("state"),
     Column::number("attempts"),
     Column::wrap("received_at"),
+    Column::keep("source").optional(),
     Column::wrap("stream").optional(),
     Column::wrap("last_error").optional(),
 ];
@@ -33,8 +34,8 @@ const EVENT_KEYS: &[&str] = &[
     "stream",
     "job_id",
 ];
-/// The kind of the jobs that process events; keeps a bulk replay away from all others.
-const EVENT_JOB_KIND: &str = "stripe.event";
+/// Who sends events.
+const SOURCES: [&str; 2] = ["stripe", "github"];
 
 /// Events that came in.
 #[derive(Debug, Subcommand)]
@@ -44,6 +45,9 @@ pub enum EventCommand {
         /// In this state only.
         #[arg(long, value_parser = ["waiting", "processed", "dead", "skipped"])]
         state: Option<String>,
+        /// From this sender only.
+        #[arg(long, value_parser = SOURCES)]
+        source: Option<String>,
         /// Of this type only, such as `invoice.paid`.
         #[arg(long = "type", value_name = "TYPE")]
         event_type: Option<String>,
@@ -72,6 +76,9 @@ pub struct EventReplayArgs {
     /// All events in this state, after a preview.
     #[arg(long, value_parser = ["dead", "skipped", "processed"])]
     pub state: Option<String>,
+    /// From this sender.
+    #[arg(long, value_parser = SOURCES, default_value = "stripe")]
+    pub source: String,
     /// Of this type only, such as `invoice.paid`.
     #[arg(long = "type", value_name = "TYPE", conflicts_with = "id")]
     pub event_type: Option<String>,
@@ -99,8 +106,13 @@ pub struct EventReplayArgs {
 /// See [`super::error::Error`].
 pub async fn run(session: &Session, command: &EventCommand) -> anyhow::Result<ExitCode> {
     match command {
-        EventCommand::List { state, event_type, stream, paging } => {
-            let query = [("state", state.as_deref()), ("type", event_type.as_deref()), ("stream", stream.as_deref())];
+        EventCommand::List { state, source, event_type, stream, paging } => {
+            let query = [
+                ("state", state.as_deref()),
+                ("source", source.as_deref()),
+                ("type", event_type.as_deref()),
+                ("stream", stream.as_deref()),
+            ];
             list::show(session, &admin_path(&["events"])?, &query, paging, EVENTS).await
         }
         EventCommand::Show { id } => {
@@ -127,7 +139,8 @@ fn many(args: &EventReplayArgs) -> NewReplay {
     });
     NewReplay {
         state: state.map(str::to_owned),
-        kind: Some(EVENT_JOB_KIND.to_owned()),
+        // Keeps a bulk replay away from jobs that process no event.
+        kind: Some(format!("{}.event", args.source)),
         event_type: args.event_type.clone(),
         stream: args.stream.clone(),
         error: None,

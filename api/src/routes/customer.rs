@@ -8,6 +8,7 @@ use crate::auth::CustomerAuth;
 use crate::client_ip::ClientIp;
 use crate::problem::ApiError;
 use bursar_engine::customer::Source;
+use bursar_engine::onboard::Signup;
 use bursar_engine::store::{account, customer};
 use bursar_engine::{Error, onboard};
 use poem::web::Data;
@@ -51,11 +52,19 @@ struct OnboardRequest {
     name: Text,
     /// Where the customer comes from.
     source: Option<SourceBody>,
+    /// A link token of a purchase on GitHub Marketplace, which becomes this customer's. The source is
+    /// `marketplace` then.
+    marketplace_link: Option<Text>,
 }
 
 impl Example for OnboardRequest {
     fn example() -> Self {
-        Self { email: "ada@example.com".into(), name: "Ada Lovelace".into(), source: Some(SourceBody::Direct) }
+        Self {
+            email: "ada@example.com".into(),
+            name: "Ada Lovelace".into(),
+            source: Some(SourceBody::Direct),
+            marketplace_link: None,
+        }
     }
 }
 
@@ -90,6 +99,10 @@ impl CustomerApi {
     /// else. An address that is known already is answered with 409 `customer_exists`; one of a mailbox
     /// that had free credits before (another tag behind `+`) gets a customer without. Signups from one
     /// IP address are limited (429 `rate_limited`).
+    ///
+    /// Who bought on GitHub Marketplace is signed up with `marketplace_link`: plan and credits of the
+    /// purchase follow a moment later. A link that is no good is answered with 422
+    /// `marketplace_link_invalid` or `marketplace_link_expired`, and nothing is made.
     #[oai(path = "/api/v1/customers/onboard", method = "post", operation_id = "onboard", tag = "Tag::Customers")]
     async fn onboard(
         &self,
@@ -97,12 +110,22 @@ impl CustomerApi {
         from: ClientIp,
         body: Json<OnboardRequest>,
     ) -> Result<OnboardResponse, ApiError> {
-        let Json(OnboardRequest { email, name, source }) = body;
-        let source = source.unwrap_or(SourceBody::Direct).into();
-        let (signup, now_ms) = (app.config.credits.signup, app.clock.now_ms());
+        let Json(OnboardRequest { email, name, source, marketplace_link }) = body;
+        let source = match &marketplace_link {
+            Some(_) => Source::Marketplace,
+            None => source.unwrap_or(SourceBody::Direct).into(),
+        };
+        let now_ms = app.clock.now_ms();
+        let signup = Signup {
+            email: &email.0,
+            name: &name.0,
+            source,
+            credits: app.config.credits.signup,
+            marketplace_link: marketplace_link.as_ref().map(|token| token.0.as_str()),
+        };
         let attempt = async {
             onboard::gate::admit(&app.db, &app.config.onboarding, &email.0, from.0, now_ms).await?;
-            onboard::onboard(&app.db, app.seal(), &email.0, &name.0, source, signup, now_ms).await
+            onboard::onboard(&app.db, app.seal(), signup, now_ms).await
         };
         let made = attempt.await.inspect_err(|error| {
             if let Some(code) = error.code() {

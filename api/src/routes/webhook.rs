@@ -3,7 +3,9 @@
 use super::Tag;
 use crate::app::App;
 use crate::problem::ApiError;
-use bursar_engine::{intake, metric, webhook};
+use bursar_engine::intake::{self, Delivery, GithubHeaders, SOURCE_GITHUB, SOURCE_STRIPE};
+use bursar_engine::webhook::SignatureError;
+use bursar_engine::{github, metric, webhook};
 use poem::web::Data;
 use poem_openapi::param::Header;
 use poem_openapi::payload::{Binary, Json};
@@ -41,11 +43,50 @@ impl WebhookApi {
         let secrets = app.webhook_secrets();
         let tolerance_s = app.config.stripe.tolerance_s;
         if let Err(error) = webhook::verify(signature.0.as_deref(), &body.0, secrets, now_ms, tolerance_s) {
-            metrics::counter!(metric::WEBHOOKS_REFUSED, "code" => error.code()).increment(1);
-            return Err(ApiError::bad_request(error.code(), error.to_string()));
+            return Err(refused(SOURCE_STRIPE, error));
         }
-        let delivery = intake::delivery(&body.0, app.config.stripe.livemode, now_ms);
-        let receipt = app.runtime.intake.store(delivery).await.map_err(bursar_engine::Error::from)?;
-        Ok(Json(ReceivedBody { received: true, duplicate: !receipt.is_new }))
+        take_in(&app, intake::delivery(&body.0, app.config.stripe.livemode, now_ms)).await
     }
+
+    /// GitHub events
+    ///
+    /// The signature is checked over the raw bytes under every current secret. The answer is 200 as
+    /// soon as the event is stored, whatever is in it; purchases on the Marketplace are processed, all
+    /// else is kept. A wrong signature: 400 `signature_*`. Without a secret: 404 `github_not_configured`.
+    #[oai(path = "/webhooks/github", method = "post", operation_id = "github_webhook", tag = "Tag::Webhooks")]
+    async fn github(
+        &self,
+        app: Data<&Arc<App>>,
+        /// `sha256=…` as GitHub makes it.
+        #[oai(name = "X-Hub-Signature-256")]
+        signature: Header<Option<String>>,
+        /// What the event is, such as `marketplace_purchase`.
+        #[oai(name = "X-GitHub-Event")]
+        event: Header<Option<String>>,
+        /// Which delivery it is; the same when it is sent again.
+        #[oai(name = "X-GitHub-Delivery")]
+        delivery: Header<Option<String>>,
+        body: Binary<Vec<u8>>,
+    ) -> Result<Json<ReceivedBody>, ApiError> {
+        let secrets = app.github_secrets();
+        if secrets.is_empty() {
+            let detail = "This server takes no events of GitHub: GITHUB_WEBHOOK_SECRET is not set.";
+            return Err(ApiError::new(404, "github_not_configured", detail));
+        }
+        if let Err(error) = github::verify(signature.0.as_deref(), &body.0, secrets) {
+            return Err(refused(SOURCE_GITHUB, error));
+        }
+        let headers = GithubHeaders { event: event.0.as_deref(), delivery: delivery.0.as_deref() };
+        take_in(&app, intake::github_delivery(headers, &body.0, app.clock.now_ms())).await
+    }
+}
+
+async fn take_in(app: &App, delivery: Delivery) -> Result<Json<ReceivedBody>, ApiError> {
+    let receipt = app.runtime.intake.store(delivery).await.map_err(bursar_engine::Error::from)?;
+    Ok(Json(ReceivedBody { received: true, duplicate: !receipt.is_new }))
+}
+
+fn refused(source: &'static str, error: SignatureError) -> ApiError {
+    metrics::counter!(metric::WEBHOOKS_REFUSED, "source" => source, "code" => error.code()).increment(1);
+    ApiError::bad_request(error.code(), error.to_string())
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::ids::{ApiKeyId, CustomerId};
 use crate::ledger::Refusal;
 use crate::store::api_key::{self as rows, KeyRequest};
-use crate::store::{Db, audit};
+use crate::store::{Db, audit, customer};
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
@@ -145,7 +145,7 @@ pub(crate) fn line(actor: &str, key: &ApiKey, action: &'static str, more: Value)
 }
 
 async fn lock(tx: &DatabaseTransaction, customer: &CustomerId) -> Result<()> {
-    if rows::api_key_lock(tx, customer).await? { Ok(()) } else { Err(Error::NotFound("customer")) }
+    if customer::customer_lock(tx, customer).await? { Ok(()) } else { Err(Error::NotFound("customer")) }
 }
 
 /// Locks, and looks for a key that an earlier request made.

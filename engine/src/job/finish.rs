@@ -127,7 +127,7 @@ mod tests {
             created_at_ms: 0,
             finished_at_ms: None,
         };
-        Claimed { job, epoch: 7, started_at_ms: 10, payload: None, event: None }
+        Claimed { job, epoch: 7, started_at_ms: 10, payload: None, event_type: None, event: None }
     }
 
     fn retry() -> Outcome {

@@ -15,6 +15,10 @@ pub enum OnDeath {
 pub enum JobKind {
     /// Processes one stored Stripe event.
     StripeEvent,
+    /// Processes one stored event of GitHub.
+    GithubEvent,
+    /// Does what is due for one purchase on GitHub Marketplace.
+    MarketplaceSettle,
     /// Settles the holds and grants of one account whose time ran out.
     AccountSettle,
     /// Works off one replay.
@@ -33,8 +37,10 @@ pub enum JobKind {
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::StripeEvent,
+        Self::GithubEvent,
+        Self::MarketplaceSettle,
         Self::AccountSettle,
         Self::ReplayRun,
         Self::OperationRun,
@@ -48,6 +54,8 @@ impl JobKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StripeEvent => "stripe.event",
+            Self::GithubEvent => "github.event",
+            Self::MarketplaceSettle => "marketplace.settle",
             Self::AccountSettle => "account.settle",
             Self::ReplayRun => "replay.run",
             Self::OperationRun => "operation.run",
@@ -66,13 +74,17 @@ impl JobKind {
     /// Attempts after which a job of this kind is dead, unless the configuration says otherwise.
     pub fn attempts_max(self) -> i64 {
         match self {
-            Self::StripeEvent => 8,
+            Self::StripeEvent | Self::GithubEvent => 8,
             // Stripe may be away for days; an operation once accepted is settled nevertheless. With the
             // longest wait below, three days and a half.
             Self::OperationRun | Self::StripeCustomer => 1_000,
             // With the default backoff, three days.
             Self::MailSend => 20,
-            Self::AccountSettle | Self::ReplayRun | Self::Retention | Self::StripeReconcile => 20,
+            Self::AccountSettle
+            | Self::MarketplaceSettle
+            | Self::ReplayRun
+            | Self::Retention
+            | Self::StripeReconcile => 20,
         }
     }
 
@@ -86,13 +98,15 @@ impl JobKind {
 
     /// Whether its handler only reads, so that it can be run to see what it would change.
     pub fn has_dry_run(self) -> bool {
-        matches!(self, Self::StripeEvent | Self::AccountSettle)
+        matches!(self, Self::StripeEvent | Self::GithubEvent | Self::MarketplaceSettle | Self::AccountSettle)
     }
 
     /// What its death does to its stream.
     pub fn on_death(self) -> OnDeath {
         match self {
             Self::StripeEvent
+            | Self::GithubEvent
+            | Self::MarketplaceSettle
             | Self::OperationRun
             | Self::StripeCustomer
             | Self::StripeReconcile

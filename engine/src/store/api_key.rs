@@ -5,7 +5,7 @@ use crate::api_key::{ApiKey, KeyOwner};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::{ApiKeyId, CustomerId};
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use sea_orm::{ConnectionTrait, QueryResult};
 
 const COLUMNS: &str = "id, customer_id, name, hint, created_at_ms, revoked_at_ms";
 
@@ -94,19 +94,6 @@ pub async fn api_key_list(
     let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE customer_id = $1 AND id > $2 ORDER BY id LIMIT $3");
     let values = [customer.as_str().into(), after.into(), limit.cast_signed().into()];
     query_all(db, &sql, values).await?.iter().map(read).collect()
-}
-
-/// Keeps others from making, rotating or revoking keys of a customer until the transaction ends, so
-/// that two revocations at the same moment cannot both see the other's key as the one that stays. False
-/// if there is no such customer. On SQLite there is one writing transaction at a time anyway.
-pub async fn api_key_lock(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<bool> {
-    let lock = match db.get_database_backend() {
-        // Not FOR UPDATE, which entries and jobs of the customer would have to wait for.
-        DbBackend::Postgres => " FOR NO KEY UPDATE",
-        _ => "",
-    };
-    let sql = format!("SELECT id FROM customers WHERE id = $1{lock}");
-    Ok(query_one(db, &sql, [customer.as_str().into()]).await?.is_some())
 }
 
 /// How many keys of a customer work, and how many of these for good.

@@ -7,8 +7,8 @@
 
 use super::account::AccountWrite;
 use super::{
-    Db, account, attempt, audit, customer, job, mail, operation, payment_method, reconciliation, replay, stream,
-    subscription,
+    Db, account, attempt, audit, customer, job, mail, marketplace, operation, payment_method, reconciliation, replay,
+    stream, subscription,
 };
 use crate::clock::TimeMs;
 use crate::effect::Effect;
@@ -256,6 +256,7 @@ async fn apply(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Re
         Effect::SubscriptionPut(subscription) => {
             subscription::subscription_put(tx, subscription, now_ms).await?;
         }
+        Effect::MarketplacePut(account) => marketplace::marketplace_put(tx, account).await?,
         Effect::EventTake(delivery) => {
             return Ok(intake::take_in_within(tx, std::slice::from_ref(delivery), now_ms).await?.wakes);
         }

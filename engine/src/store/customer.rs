@@ -6,7 +6,7 @@ use crate::customer::{Customer, Plan};
 use crate::email::Email;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 pub(super) const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms";
 
@@ -110,10 +110,35 @@ pub async fn customer_search(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// Moves a customer to a plan.
+/// Keeps others from changing a customer, or its keys, until the transaction ends: two that each look
+/// first would both see what the other is about to take away. False if there is no such customer. On
+/// SQLite there is one writing transaction at a time anyway.
+pub async fn customer_lock(db: &impl ConnectionTrait, id: &CustomerId) -> Result<bool> {
+    let lock = match db.get_database_backend() {
+        // Not FOR UPDATE, which entries and jobs of the customer would have to wait for.
+        DbBackend::Postgres => " FOR NO KEY UPDATE",
+        _ => "",
+    };
+    let sql = format!("SELECT id FROM customers WHERE id = $1{lock}");
+    Ok(query_one(db, &sql, [id.as_str().into()]).await?.is_some())
+}
+
+/// Moves a customer to a plan; off Pro only if nothing that is stored gives it Pro any more.
 pub async fn customer_set_plan(db: &impl ConnectionTrait, id: &CustomerId, plan: Plan, now_ms: TimeMs) -> Result<()> {
-    let values = [id.as_str().into(), plan.as_str().into(), now_ms.into()];
-    execute(db, "UPDATE customers SET plan = $2, updated_at_ms = $3 WHERE id = $1 AND plan <> $2", values).await?;
+    // The conditions of `Subscription::gives_pro` and `MarketplaceAccount::gives_pro`.
+    const NOTHING_GIVES_PRO: &str = "NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.customer_id = customers.id \
+         AND s.is_pro AND s.ended_at_ms IS NULL AND s.status IN ('active', 'trialing', 'past_due')) \
+         AND NOT EXISTS (SELECT 1 FROM marketplace_accounts m WHERE m.customer_id = customers.id \
+         AND m.state = 'purchased' AND m.plan = 'pro')";
+    if plan != Plan::Pro {
+        // Whoever takes another thing that gave Pro away at this moment is waited for, and then seen.
+        customer_lock(db, id).await?;
+    }
+    let sql = format!(
+        "UPDATE customers SET plan = $2, updated_at_ms = $3 WHERE id = $1 AND plan <> $2 \
+         AND ($2 = 'pro' OR plan <> 'pro' OR ({NOTHING_GIVES_PRO}))"
+    );
+    execute(db, &sql, [id.as_str().into(), plan.as_str().into(), now_ms.into()]).await?;
     Ok(())
 }
 

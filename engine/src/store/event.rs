@@ -22,7 +22,7 @@ pub async fn event_insert_many(db: &impl ConnectionTrait, events: &[StoredEvent]
         ("received_at_ms", Kind::Int),
     ]);
     let mut sorted: Vec<&StoredEvent> = events.iter().collect();
-    sorted.sort_by(|a, b| a.external_id.cmp(&b.external_id));
+    sorted.sort_by(|a, b| (&a.source, &a.external_id).cmp(&(&b.source, &b.external_id)));
     for event in sorted {
         rows.push([
             event.id.as_str().into(),
@@ -52,15 +52,30 @@ pub async fn event_insert_many(db: &impl ConnectionTrait, events: &[StoredEvent]
     Ok(new)
 }
 
+/// What was signed of an event, and what it was stored as.
+#[derive(Debug, Clone)]
+pub struct EventBytes {
+    /// Its identifier here.
+    pub id: EventId,
+    /// Its type.
+    pub event_type: String,
+    /// The bytes.
+    pub payload: Vec<u8>,
+}
+
 /// The bytes of many events.
-pub async fn event_payloads(db: &impl ConnectionTrait, ids: &[&EventId]) -> Result<Vec<(String, Vec<u8>)>> {
+pub async fn event_bytes(db: &impl ConnectionTrait, ids: &[&EventId]) -> Result<Vec<EventBytes>> {
     let mut rows = Rows::new(&[("event", Kind::Text)]);
     for id in ids {
         rows.push([id.as_str().into()]);
     }
-    let sql = "SELECT e.id AS id, e.payload AS payload FROM {rows} JOIN events e ON e.id = r.event";
+    let sql = "SELECT e.id AS id, e.type AS type, e.payload AS payload FROM {rows} JOIN events e ON e.id = r.event";
     let found = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
-    found.iter().map(|row| Ok((get(row, "id")?, get(row, "payload")?))).collect()
+    let read = |row| {
+        let id = EventId::trusted(get(row, "id")?);
+        Ok(EventBytes { id, event_type: get(row, "type")?, payload: get(row, "payload")? })
+    };
+    found.iter().map(read).collect()
 }
 
 /// An event with where it stands.
@@ -124,6 +139,8 @@ pub async fn event_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<Ev
 /// What to look for among events. Empty fields match everything.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
+    /// Who sent it: `stripe` or `github`.
+    pub source: Option<String>,
     /// A state of the event's job, or `waiting` for those that are neither done nor dead.
     pub state: Option<String>,
     /// A type such as `invoice.paid`.
@@ -143,7 +160,7 @@ pub async fn event_list(
     let sql = format!(
         "{VIEW} WHERE ($1 = '' OR j.state = $1 OR ($1 = 'waiting' AND j.state IN ('available', 'running'))) \
          AND ($2 = '' OR e.type = $2) AND ($3 = '' OR e.stream_key = $3) AND ($4 = '' OR e.id < $4) \
-         ORDER BY e.id DESC LIMIT $5"
+         AND ($6 = '' OR e.source = $6) ORDER BY e.id DESC LIMIT $5"
     );
     let values = [
         text(&filter.state).into(),
@@ -151,6 +168,7 @@ pub async fn event_list(
         text(&filter.stream).into(),
         before.into(),
         limit.cast_signed().into(),
+        text(&filter.source).into(),
     ];
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }

@@ -7,7 +7,7 @@ use crate::customer::Source;
 use crate::ids::HoldId;
 use crate::ledger::{Command, Entry, GrantKind, Op, decide};
 use crate::migrations::{Migrator, MigratorTrait};
-use crate::onboard::onboard;
+use crate::onboard::{Signup, onboard};
 use crate::seal::{SealBox, key_new};
 use crate::store::DbOptions;
 use crate::store::account::AccountWrite;
@@ -32,7 +32,8 @@ async fn begin() -> (Db, TempDir) {
 async fn customer(db: &Db) -> CustomerId {
     let seal = SealBox::new(&key_new()).unwrap();
     let email = format!("{}@example.com", HoldId::new().body());
-    onboard(db, &seal, &email, "Ada", Source::Direct, 0, START_MS).await.unwrap().customer.id
+    let signup = Signup { email: &email, name: "Ada", source: Source::Direct, credits: 0, marketplace_link: None };
+    onboard(db, &seal, signup, START_MS).await.unwrap().customer.id
 }
 
 /// Writes what commands at these times come to; gives the ledger. A command that is refused is left out.

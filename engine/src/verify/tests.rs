@@ -6,15 +6,17 @@ mod corruption;
 
 use super::*;
 use crate::clock::TimeMs;
-use crate::customer::Source;
+use crate::customer::{Plan, Source};
 use crate::effect::Effect;
+use crate::github;
 use crate::handler::settle_jobs;
 use crate::ids::{CustomerId, EventId, HoldId};
 use crate::intake::{Delivery, Fate, take_in};
 use crate::job::{Backoff, Outcome, finish};
 use crate::ledger::{Command, GrantKind, Op, decide};
+use crate::marketplace::rules;
 use crate::migrations::{Migrator, MigratorTrait};
-use crate::onboard::onboard;
+use crate::onboard::{Onboarded, Signup, onboard};
 use crate::operate::ask;
 use crate::operation::{Request, UsageCharge, payment_key};
 use crate::replay::{self, NewReplay};
@@ -22,7 +24,7 @@ use crate::seal::{SealBox, key_new};
 use crate::store::account::{self, AccountWrite};
 use crate::store::commit::{Unit, UnitResult, commit_units};
 use crate::store::job::{JobFilter, job_insert_many};
-use crate::store::{DbOptions, customer, event, operation};
+use crate::store::{DbOptions, customer, event, marketplace, operation};
 use crate::webhook::StoredEvent;
 use crate::work::claim;
 use corruption::{JOB_CORRUPTIONS, LEDGER_CORRUPTIONS};
@@ -36,6 +38,12 @@ const LEASE_MS: i64 = 30_000;
 
 fn seal() -> SealBox {
     SealBox::new(&key_new()).unwrap()
+}
+
+async fn sign_up(db: &Db, name: &str, credits: i64) -> Onboarded {
+    let email = format!("{name}@example.com");
+    let signup = Signup { email: &email, name, source: Source::Direct, credits, marketplace_link: None };
+    onboard(db, &seal(), signup, 100).await.unwrap()
 }
 
 /// A directory that goes when the test ends.
@@ -115,14 +123,14 @@ async fn work(db: &Db, stream: &str, outcome: Outcome, effects: Vec<Effect>, now
     assert!(matches!(results[0], UnitResult::Committed(_)));
 }
 
-/// Three customers with every kind of entry.
+/// Four customers with every kind of entry.
 async fn healthy_ledgers(db: &Db) {
     let mut customers = Vec::new();
-    for name in ["ada", "bob", "eve"] {
-        let email = format!("{name}@example.com");
-        customers.push(onboard(db, &seal(), &email, name, Source::Direct, 5, 100).await.unwrap().customer.id);
+    for name in ["ada", "bob", "eve", "joe"] {
+        customers.push(sign_up(db, name, 5).await.customer.id);
     }
-    let [ada, bob, _] = &customers[..] else { unreachable!() };
+    let [ada, bob, _, joe] = &customers[..] else { unreachable!() };
+    bought(db, joe).await;
     let expiring = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: Some(5_000) };
     act(db, ada, &Command::internal(expiring, "stripe", "stripe:invoice:in_1".to_owned()), 200).await;
     act(db, ada, &paid(GrantKind::Purchased, 10, "in_2"), 300).await;
@@ -142,6 +150,27 @@ async fn healthy_ledgers(db: &Db) {
     act(db, bob, &Command::internal(claw_back, "stripe", "stripe:refund:re_1".to_owned()), 500).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_4"), 600).await;
     charged(db, bob).await;
+}
+
+/// A purchase on the Marketplace whose first period is granted.
+async fn bought(db: &Db, customer_id: &CustomerId) {
+    let body = serde_json::json!({
+        "action": "purchased",
+        "effective_date": "1970-01-01",
+        "marketplace_purchase": { "account": { "id": 4, "login": "acme" }, "plan": { "id": 1, "name": "Pro" } },
+    });
+    let said = github::purchase(body.to_string().as_bytes()).unwrap();
+    let account = rules::told(None, &said, Some(Plan::Pro), 200);
+    marketplace::marketplace_put(db.write(), &account).await.unwrap();
+    assert!(marketplace::marketplace_link(db.write(), 4, customer_id, 200).await.unwrap());
+    let linked = marketplace::marketplace_find(db.read(), 4).await.unwrap().unwrap();
+    let customer = customer::customer_find(db.read(), customer_id).await.unwrap();
+    let verdict = rules::settle(Some(&linked), linked.clone(), customer.as_ref(), 60, 300);
+    act(db, customer_id, &verdict.ledger.unwrap().1, 300).await;
+    let is_row = |effect: &Effect| matches!(effect, Effect::MarketplacePut(_));
+    let effects = verdict.effects.into_iter().filter(is_row).collect();
+    let unit = Unit { account: None, finishes: Vec::new(), effects };
+    commit_units(db, &[unit], NODE, 300).await.unwrap();
 }
 
 /// A unit that was charged, and one whose charge is under way.
@@ -223,7 +252,18 @@ async fn proven(db: &Db) -> Report {
 async fn loosen(db: &Db) {
     let run = |sql: String| async move { db.write().execute_unprepared(&sql).await.unwrap() };
     run("PRAGMA foreign_keys = OFF".to_owned()).await;
-    for table in ["accounts", "ledger_entries", "events", "streams", "jobs", "attempts", "operations", "mails"] {
+    let tables = [
+        "accounts",
+        "ledger_entries",
+        "events",
+        "streams",
+        "jobs",
+        "attempts",
+        "operations",
+        "mails",
+        "marketplace_accounts",
+    ];
+    for table in tables {
         run(format!("CREATE TABLE loose AS SELECT * FROM {table}")).await;
         run(format!("DROP TABLE {table}")).await;
         run(format!("ALTER TABLE loose RENAME TO {table}")).await;
@@ -303,7 +343,7 @@ async fn violations_beyond_the_first_hundred_are_only_counted() {
 async fn a_ledger_longer_than_one_round_is_folded_whole() {
     let dir = Dir::new();
     let db = healthy(&dir.file("long")).await;
-    let customer = onboard(&db, &seal(), "long@example.com", "long", Source::Direct, 5, 100).await.unwrap();
+    let customer = sign_up(&db, "long", 5).await;
     let mut account = customer.account;
     let mut entries = Vec::new();
     let grant = Op::Grant { kind: GrantKind::Adjustment, amount: 1, expires_at_ms: None };
@@ -326,8 +366,7 @@ async fn a_ledger_longer_than_one_round_is_folded_whole() {
 async fn a_database_that_is_being_written_holds() {
     let dir = Dir::new();
     let db = healthy(&dir.file("live")).await;
-    let customer =
-        onboard(&db, &seal(), "live@example.com", "live", Source::Direct, 100_000, 100).await.unwrap().customer.id;
+    let customer = sign_up(&db, "live", 100_000).await.customer.id;
     let done = AtomicBool::new(false);
     let writes = async {
         for at in 0..100 {

@@ -104,7 +104,7 @@ fn unreadable(reason: impl Into<String>) -> Unreadable {
 
 /// An id as it is, or, if it must be cut or cleaned, with a digest of the whole: two ids that only
 /// differ in what was taken away must not be mistaken for two deliveries of one event.
-fn unique_id(text: &str) -> Option<String> {
+pub(crate) fn unique_id(text: &str) -> Option<String> {
     const DIGEST_LEN: usize = 32;
     let cleaned = clean(text, TEXT_LEN_MAX);
     if cleaned == text {

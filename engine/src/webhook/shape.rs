@@ -64,7 +64,7 @@ fn word(value: &Value) -> Option<String> {
 }
 
 /// Text without control characters (Postgres text takes no NUL), cut to `len_max` characters.
-pub(in crate::webhook) fn clean(text: &str, len_max: usize) -> String {
+pub(crate) fn clean(text: &str, len_max: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(len_max).collect()
 }
 

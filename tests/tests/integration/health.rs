@@ -99,7 +99,7 @@ both! {
         for line in [
             r#"bursar_http_requests_total{route="create_usage",method="POST",status="402"} 1"#,
             r#"bursar_webhooks_duplicate_total{type="invoice.paid"} 1"#,
-            r#"bursar_webhooks_refused_total{code="signature_missing"} 1"#,
+            r#"bursar_webhooks_refused_total{source="stripe",code="signature_missing"} 1"#,
             r#"bursar_webhooks_received_total{source="stripe",type="other"} 1"#,
             r#"bursar_customers_onboarded_total{source="direct"} 1"#,
             r#"bursar_signups_refused_total{code="invalid_email"} 1"#,

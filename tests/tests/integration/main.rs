@@ -10,6 +10,7 @@ mod health;
 mod hold;
 mod job;
 mod mail;
+mod marketplace;
 mod migration;
 mod money;
 mod onboard;

@@ -13,9 +13,11 @@ use bursar_actors::Request;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::{Audit, Effect};
+use bursar_engine::github;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::{Command, Op};
 use bursar_engine::store::event::{EventFilter, event_list};
+use bursar_engine::store::marketplace::marketplace_find_by_customer;
 use bursar_engine::store::{account, audit, customer, subscription};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
@@ -199,7 +201,7 @@ impl AdminCustomerApi {
 
     /// What happened to a customer
     ///
-    /// The latest of ledger, Stripe events and privileged acts, in one list.
+    /// The latest of ledger, events and privileged acts, in one list.
     #[oai(
         path = "/admin/v1/customers/:id/timeline",
         method = "get",
@@ -227,8 +229,13 @@ impl AdminCustomerApi {
             });
             add(entry.created_at_ms, format!("ledger.{}", entry.kind.as_str()), details);
         }
-        if let Some(stripe_id) = &found.stripe_customer_id {
-            let filter = EventFilter { stream: Some(format!("stripe:{stripe_id}")), ..EventFilter::default() };
+        let bought = marketplace_find_by_customer(db, &id).await?;
+        let streams = [
+            found.stripe_customer_id.as_ref().map(|stripe_id| format!("stripe:{stripe_id}")),
+            bought.map(|account| github::stream_key(account.github_account_id)),
+        ];
+        for stream in streams.into_iter().flatten() {
+            let filter = EventFilter { stream: Some(stream), ..EventFilter::default() };
             for event in event_list(db, &filter, "", TIMELINE_MAX).await? {
                 let details = serde_json::json!({
                     "id": event.id.as_str(), "state": EventState::of(event.state).as_str(), "last_error": event.last_error,

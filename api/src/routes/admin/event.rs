@@ -8,7 +8,7 @@ use crate::routes::{Tag, input};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::job::JobState;
-use bursar_engine::store::event::{EventFilter, EventView, event_find, event_list, event_payloads};
+use bursar_engine::store::event::{EventFilter, EventView, event_bytes, event_find, event_list};
 use bursar_engine::store::{attempt, job};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -157,6 +157,8 @@ impl AdminEventApi {
         _auth: AdminAuth,
         /// Where they stand.
         state: Query<Option<EventState>>,
+        /// Who sent them: `stripe` or `github`.
+        source: Query<Option<String>>,
         /// Their type, such as `invoice.paid`.
         #[oai(name = "type")]
         event_type: Query<Option<String>>,
@@ -170,6 +172,7 @@ impl AdminEventApi {
         let limit = input::limit(limit.0)?;
         let before = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
         let filter = EventFilter {
+            source: source.0,
             state: state.0.map(|state| state.filter().to_owned()),
             event_type: event_type.0,
             stream: stream.0,
@@ -193,7 +196,7 @@ impl AdminEventApi {
         let event = find(&app, &id.0).await?;
         let found = job::job_find(app.db.read(), &event.job_id).await?.ok_or(Error::NotFound("job"))?;
         let attempts = attempt::attempt_list(app.db.read(), &event.job_id, ATTEMPTS_SHOWN_MAX).await?;
-        let bytes = event_payloads(app.db.read(), &[&event.id]).await?.pop().map(|(_, bytes)| bytes);
+        let bytes = event_bytes(app.db.read(), &[&event.id]).await?.pop().map(|event| event.payload);
         let bytes = bytes.unwrap_or_default();
         let payload = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| serde_json::Value::String(String::from_utf8_lossy(&bytes).into_owned()));

@@ -109,11 +109,12 @@ pub const CHECKS: &[Check] = &[
         // Only keys that the engine made: what customers send as theirs may look like anything.
         obligation: 3,
         name: "no key of the engine's own has more than one entry",
-        population: "ledger_entries WHERE source IN ('stripe', 'signup')",
+        population: "ledger_entries WHERE source IN ('stripe', 'signup', 'marketplace')",
         offenders: "SELECT 'key ' || idempotency_key || ' has ' || COUNT(*) || ' entries, of ' || MIN(customer_id) \
             || ' to ' || MAX(customer_id) AS what FROM ledger_entries \
             WHERE (source = 'stripe' AND idempotency_key LIKE 'stripe:%') \
-            OR (source = 'signup' AND idempotency_key LIKE 'signup:%') GROUP BY idempotency_key HAVING COUNT(*) > 1",
+            OR (source = 'signup' AND idempotency_key LIKE 'signup:%') \
+            OR (source = 'marketplace' AND idempotency_key LIKE 'marketplace:%') GROUP BY idempotency_key HAVING COUNT(*) > 1",
     },
     Check {
         obligation: 3,
@@ -138,6 +139,32 @@ pub const CHECKS: &[Check] = &[
         offenders: "SELECT e.customer_id || ': a grant on signup of which no mailbox is noted' AS what \
             FROM ledger_entries e LEFT JOIN free_credits f ON f.customer_id = e.customer_id \
             WHERE e.source = 'signup' AND e.kind = 'grant' AND f.customer_id IS NULL",
+    },
+    Check {
+        obligation: 3,
+        name: "no period of a marketplace purchase was granted twice",
+        population: "ledger_entries WHERE source = 'marketplace' AND kind = 'grant'",
+        offenders: "SELECT 'period ' || reference || ' made ' || COUNT(*) || ' grants, of ' || MIN(customer_id) \
+            || ' to ' || MAX(customer_id) AS what FROM ledger_entries \
+            WHERE source = 'marketplace' AND kind = 'grant' GROUP BY reference HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 3,
+        name: "credits of the marketplace are noted at the purchase that the customer is linked to",
+        population: "ledger_entries WHERE source = 'marketplace' AND kind = 'grant'",
+        offenders: "SELECT e.customer_id || ': entry ' || e.seq || ' grants ' || COALESCE(e.reference, 'nothing') \
+            || ', of which no purchase is noted' AS what FROM ledger_entries e LEFT JOIN marketplace_accounts m \
+            ON m.customer_id = e.customer_id AND m.covered_until_ms IS NOT NULL \
+            AND e.reference LIKE 'github:' || m.github_account_id || ':%' \
+            WHERE e.source = 'marketplace' AND e.kind = 'grant' AND m.github_account_id IS NULL",
+    },
+    Check {
+        obligation: 3,
+        name: "every linked marketplace purchase has its customer",
+        population: "marketplace_accounts WHERE customer_id IS NOT NULL",
+        offenders: "SELECT 'GitHub account ' || m.github_account_id || ' is linked to ' || m.customer_id \
+            || ', which is not stored' AS what FROM marketplace_accounts m \
+            LEFT JOIN customers c ON c.id = m.customer_id WHERE m.customer_id IS NOT NULL AND c.id IS NULL",
     },
     Check {
         obligation: 3,

@@ -93,6 +93,21 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "DELETE FROM free_credits",
     ),
     (
+        "no period of a marketplace purchase was granted twice",
+        "period github:4:1970-01-01 made 2 grants",
+        "UPDATE ledger_entries SET source = 'marketplace', reference = 'github:4:1970-01-01' WHERE reference = 'in_3'",
+    ),
+    (
+        "credits of the marketplace are noted at the purchase that the customer is linked to",
+        "grants github:4:1970-01-01, of which no purchase is noted",
+        "UPDATE marketplace_accounts SET covered_until_ms = NULL",
+    ),
+    (
+        "every linked marketplace purchase has its customer",
+        "GitHub account 4 is linked to cst_gone",
+        "UPDATE marketplace_accounts SET customer_id = 'cst_gone'",
+    ),
+    (
         "every purchased grant names its payment",
         "without a reference",
         "UPDATE ledger_entries SET reference = NULL WHERE reference = 'in_3'",

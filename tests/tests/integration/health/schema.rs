@@ -2,8 +2,8 @@
 
 use super::openapi::document;
 use super::*;
-use bursar_tests::TestCustomer;
 use bursar_tests::app::Answer;
+use bursar_tests::{TestCustomer, github};
 use std::collections::BTreeSet;
 
 /// Compares answers with the document.
@@ -95,7 +95,7 @@ impl Checker<'_> {
 
     async fn admin(&mut self, operation: &str, id: &str, body: Option<Value>) -> Value {
         let (method, path) = operation.split_once(' ').unwrap();
-        let path = path.replace("{id}", id).replace("{key}", id);
+        let path = path.replace("{id}", id).replace("{key}", id).replace("{github_account_id}", id);
         let answer = self.app.admin(&method.to_uppercase(), &path, body.as_ref()).await;
         self.check(operation, answer)
     }
@@ -170,6 +170,21 @@ async fn admin_operations(checker: &mut Checker<'_>, customer: &TestCustomer, ev
     checker.admin("get /admin/v1/replays/{id}/items", &id, None).await;
 }
 
+async fn marketplace_operations(checker: &mut Checker<'_>, customer: &TestCustomer) {
+    let (account, delivery) = (github::account(), github::delivery());
+    let event = github::purchase("purchased", account, "Pro", &github::in_days(0));
+    checker.check("post /webhooks/github", checker.app.deliver_github(&delivery, &event).await);
+    checker.check("post /webhooks/github", checker.app.deliver_github_bytes(b"{}", &[]).await);
+    checker.app.event_in_state(&delivery, "processed").await;
+    let id = account.to_string();
+    checker.admin("get /admin/v1/marketplace/accounts", "", None).await;
+    checker.admin("get /admin/v1/marketplace/accounts/{github_account_id}", &id, None).await;
+    checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link-token", &id, None).await;
+    let link = json!({ "customer_id": customer.id, "reason": "test" });
+    checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link", &id, Some(link)).await;
+    checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link-token", &id, None).await;
+}
+
 async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, reason: Value) {
     let path = format!("/admin/v1/mails?customer={}&state=stored", customer.id);
     let stored = wait::until("the welcome is stored", || async {
@@ -209,6 +224,7 @@ both! {
         app.event_in_state(stripe::id(&event), "processed").await;
         customer_operations(&mut checker, &customer).await;
         admin_operations(&mut checker, &customer, stripe::id(&event)).await;
+        marketplace_operations(&mut checker, &customer).await;
         let all: BTreeSet<String> = openapi::operations(&document()).into_iter().map(|(name, _)| name).collect();
         assert_eq!(checker.called, all, "every operation is called");
         assert!(checker.problems.is_empty(), "{:#?}", checker.problems);

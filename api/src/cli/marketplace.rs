@@ -1,0 +1,105 @@
+//! `bursar marketplace`: purchases on GitHub Marketplace.
+
+use super::client::admin_path;
+use super::list::{self, Paging};
+use super::table::{Column, Listing};
+use super::{Session, output, view};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+const ACCOUNTS: &[Column] = &[
+    Column::keep("github_account_id"),
+    Column::wrap("login"),
+    Column::keep("state"),
+    Column::wrap("effective_at"),
+    Column::keep("customer_id"),
+    Column::wrap("next_billing_at").optional(),
+];
+const ACCOUNT_KEYS: &[&str] = &[
+    "github_account_id",
+    "login",
+    "account_type",
+    "email",
+    "state",
+    "plan",
+    "pending",
+    "effective_at",
+    "customer_id",
+    "linked_at",
+    "credits_until",
+    "next_credits_at",
+];
+const TOKEN_KEYS: &[&str] = &["token", "expires_at"];
+
+/// Purchases on GitHub Marketplace.
+#[derive(Debug, Subcommand)]
+pub enum MarketplaceCommand {
+    /// List the GitHub accounts that bought.
+    List {
+        /// In this state only.
+        #[arg(long, value_parser = ["announced", "purchased", "cancelled"])]
+        state: Option<String>,
+        /// Those that are linked to a customer, or those that are not.
+        #[arg(long, value_parser = ["true", "false"])]
+        linked: Option<String>,
+        /// Those whose name at GitHub contains this.
+        #[arg(long, value_name = "TEXT")]
+        login: Option<String>,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show the purchase of a GitHub account.
+    Show {
+        /// GitHub's id of the account.
+        id: i64,
+    },
+    /// Link a purchase to a customer, for good.
+    Link {
+        /// GitHub's id of the account.
+        id: i64,
+        /// The customer.
+        customer: String,
+        /// Why; goes into the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Make a token with which a buyer can sign up, and show it once.
+    Token {
+        /// GitHub's id of the account.
+        id: i64,
+    },
+}
+
+/// Does one of them.
+///
+/// # Errors
+/// See [`super::error::Error`].
+pub async fn run(session: &Session, command: &MarketplaceCommand) -> anyhow::Result<ExitCode> {
+    let path = |id: &i64, act: &[&str]| {
+        let id = id.to_string();
+        let mut parts = vec!["marketplace", "accounts", id.as_str()];
+        parts.extend(act);
+        admin_path(&parts)
+    };
+    match command {
+        MarketplaceCommand::List { state, linked, login, paging } => {
+            let query = [("state", state.as_deref()), ("linked", linked.as_deref()), ("login", login.as_deref())];
+            list::show(session, &admin_path(&["marketplace", "accounts"])?, &query, paging, ACCOUNTS).await
+        }
+        MarketplaceCommand::Show { id } => session.show(&session.client.get(&path(id, &[])?, &[]).await?, shown),
+        MarketplaceCommand::Link { id, customer, reason } => {
+            let body = json!({ "customer_id": customer, "reason": reason });
+            session.show(&session.client.post(&path(id, &["link"])?, &body).await?, shown)
+        }
+        MarketplaceCommand::Token { id } => {
+            let answer = session.client.post(&path(id, &["link-token"])?, &json!({})).await?;
+            session.show(&answer, |answer| Listing::of(answer, TOKEN_KEYS).render(output::width()))
+        }
+    }
+}
+
+fn shown(answer: &Value) -> String {
+    Listing::of(view::part(answer, "account"), ACCOUNT_KEYS).render(output::width())
+}

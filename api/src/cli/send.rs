@@ -1,0 +1,75 @@
+//! Playing a sender of webhooks towards a server: what Stripe's and GitHub's commands have in common.
+
+use super::client::Client;
+use super::connection::Connection;
+use super::{Session, output};
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::process::ExitCode;
+
+/// Most times that a file is sent.
+const COUNT_MAX: u64 = 1_000_000;
+
+/// What is sent, and how often.
+#[derive(Debug, Args)]
+pub struct Sending {
+    /// File with the event, sent byte for byte; `-` for the standard input.
+    pub file: String,
+    /// How often it is sent.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
+    pub count: u64,
+    /// Change the body after it was signed, as a forger would.
+    #[arg(long)]
+    pub tamper: bool,
+}
+
+impl Sending {
+    /// Posts the file to a path under the headers that `sign` makes for its bytes, and prints the answers.
+    ///
+    /// # Errors
+    /// See [`super::error::Error`]; or the file cannot be read.
+    pub async fn run(
+        &self,
+        connection: &Connection,
+        json: bool,
+        path: &str,
+        sign: impl Fn(&[u8]) -> Vec<(&'static str, String)>,
+    ) -> anyhow::Result<ExitCode> {
+        let session = Session { client: Client::anonymous(connection)?, json };
+        let body = read(&self.file)?;
+        let mut answers: Vec<Value> = Vec::new();
+        let mut accepted = true;
+        for _ in 0..self.count {
+            let signed = sign(&body);
+            let headers: Vec<(&str, &str)> = signed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let mut sent = body.clone();
+            if self.tamper {
+                // One blank leaves the JSON the same; only the signature can tell.
+                sent.push(b' ');
+            }
+            let answer = session.client.post_bytes(path, sent, &headers).await?;
+            accepted &= answer.status.is_success();
+            if json {
+                let body = serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body));
+                answers.push(json!({ "status": answer.status.as_u16(), "body": body }));
+            } else {
+                output::print(format!("{}  {}", answer.status, output::visible(answer.body.trim())).trim_end())?;
+            }
+        }
+        if json {
+            session.show(&json!({ "answers": answers }), |_| String::new())?;
+        }
+        Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn read(file: &str) -> anyhow::Result<Vec<u8>> {
+    if file == "-" {
+        let mut body = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut body).context("cannot read the standard input")?;
+        return Ok(body);
+    }
+    std::fs::read(file).with_context(|| format!("cannot read {file}"))
+}

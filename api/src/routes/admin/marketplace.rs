@@ -1,0 +1,297 @@
+//! Purchases on GitHub Marketplace, for staff and for the company's own site: who bought what, and which
+//! customer that is.
+
+use super::check_reason;
+use super::customer::customer_id;
+use crate::app::App;
+use crate::auth::AdminAuth;
+use crate::problem::ApiError;
+use crate::routes::text::Text;
+use crate::routes::{Tag, input};
+use bursar_engine::Error;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState, link};
+use bursar_engine::store::marketplace::{MarketplaceFilter, marketplace_find, marketplace_list};
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object, OpenApi};
+use std::sync::Arc;
+
+/// Routes of purchases on GitHub Marketplace.
+pub struct AdminMarketplaceApi;
+
+/// Where a purchase stands.
+#[derive(Debug, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+enum MarketplaceState {
+    /// Only what is to come was told of it so far.
+    Announced,
+    /// It is in force.
+    Purchased,
+    /// It has ended.
+    Cancelled,
+}
+
+impl From<PurchaseState> for MarketplaceState {
+    fn from(state: PurchaseState) -> Self {
+        match state {
+            PurchaseState::Announced => Self::Announced,
+            PurchaseState::Purchased => Self::Purchased,
+            PurchaseState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<MarketplaceState> for PurchaseState {
+    fn from(state: MarketplaceState) -> Self {
+        match state {
+            MarketplaceState::Announced => Self::Announced,
+            MarketplaceState::Purchased => Self::Purchased,
+            MarketplaceState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// A plan of the listing.
+#[derive(Debug, Object)]
+struct MarketplacePlanBody {
+    /// GitHub's id of it.
+    id: i64,
+    /// What the listing calls it.
+    name: String,
+    /// Which of our plans it is; null if the configuration does not say.
+    plan: Option<String>,
+}
+
+impl From<&ListingPlan> for MarketplacePlanBody {
+    fn from(plan: &ListingPlan) -> Self {
+        Self { id: plan.id, name: plan.name.clone(), plan: plan.plan.map(|plan| plan.as_str().to_owned()) }
+    }
+}
+
+/// What is to come.
+#[derive(Debug, Object)]
+struct MarketplacePendingBody {
+    /// When.
+    at: String,
+    /// The plan from then on; null if the purchase ends.
+    plan: Option<MarketplacePlanBody>,
+}
+
+/// The purchase of one GitHub account.
+#[derive(Debug, Object)]
+struct MarketplaceAccountBody {
+    /// GitHub's id of the account.
+    github_account_id: i64,
+    /// Its name at GitHub when it was last told of.
+    login: String,
+    /// `User` or `Organization`.
+    account_type: String,
+    /// Where an organisation is billed.
+    email: Option<String>,
+    /// Where the purchase stands.
+    state: MarketplaceState,
+    /// The plan in force, or the last one.
+    plan: MarketplacePlanBody,
+    /// `monthly` or `yearly`; null for a free plan.
+    billing_cycle: Option<String>,
+    /// Units bought, of a plan that is sold by the unit.
+    unit_count: i64,
+    /// Nothing is paid yet.
+    on_free_trial: bool,
+    /// When the free trial ends.
+    free_trial_ends_at: Option<String>,
+    /// When it is billed next, as GitHub last told.
+    next_billing_at: Option<String>,
+    /// Since when it has stood so.
+    effective_at: String,
+    /// What is to come.
+    pending: Option<MarketplacePendingBody>,
+    /// When the next period begins whose credits are still to be granted.
+    next_credits_at: Option<String>,
+    /// When the last period ends whose credits were granted.
+    credits_until: Option<String>,
+    /// The customer that it is linked to.
+    customer_id: Option<String>,
+    /// Since when.
+    linked_at: Option<String>,
+    /// When it was first told of.
+    created_at: String,
+    /// When it last changed.
+    updated_at: String,
+}
+
+impl From<&MarketplaceAccount> for MarketplaceAccountBody {
+    fn from(account: &MarketplaceAccount) -> Self {
+        let pending = account.coming().map(|pending| MarketplacePendingBody {
+            at: rfc3339(pending.at_ms),
+            plan: pending.plan.as_ref().map(MarketplacePlanBody::from),
+        });
+        Self {
+            github_account_id: account.github_account_id,
+            login: account.login.clone(),
+            account_type: account.account_type.clone(),
+            email: account.email.clone(),
+            state: account.state.into(),
+            plan: MarketplacePlanBody::from(&account.plan),
+            billing_cycle: account.billing_cycle.clone(),
+            unit_count: account.unit_count,
+            on_free_trial: account.on_free_trial,
+            free_trial_ends_at: account.free_trial_ends_ms.map(rfc3339),
+            next_billing_at: account.next_billing_ms.map(rfc3339),
+            effective_at: rfc3339(account.effective_ms),
+            pending,
+            next_credits_at: account.period_from_ms.map(rfc3339),
+            credits_until: account.covered_until_ms.map(rfc3339),
+            customer_id: account.customer_id.as_ref().map(ToString::to_string),
+            linked_at: account.linked_at_ms.map(rfc3339),
+            created_at: rfc3339(account.created_at_ms),
+            updated_at: rfc3339(account.updated_at_ms),
+        }
+    }
+}
+
+/// A page of purchases.
+#[derive(Debug, Object)]
+struct MarketplaceAccountPage {
+    /// The rows, by GitHub's id of the account.
+    data: Vec<MarketplaceAccountBody>,
+    /// Where the next page begins; null on the last.
+    next_cursor: Option<String>,
+}
+
+/// One purchase.
+#[derive(Debug, Object)]
+struct MarketplaceAccountDetail {
+    /// The purchase.
+    account: MarketplaceAccountBody,
+}
+
+/// Which customer a purchase belongs to.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct MarketplaceLinkRequest {
+    /// The customer.
+    customer_id: Text,
+    /// Why, in words, for the audit log.
+    reason: Text,
+}
+
+impl Example for MarketplaceLinkRequest {
+    fn example() -> Self {
+        Self { customer_id: "cst_06h055fesprhr17icghjgpmuuk".into(), reason: "signed up before, ticket 4711".into() }
+    }
+}
+
+/// A link token.
+#[derive(Debug, Object)]
+struct MarketplaceLinkTokenBody {
+    /// The token. It is shown here once and works once, as `marketplace_link` of a signup.
+    token: String,
+    /// Until when.
+    expires_at: String,
+}
+
+#[OpenApi]
+impl AdminMarketplaceApi {
+    /// Find purchases on GitHub Marketplace
+    #[oai(
+        path = "/admin/v1/marketplace/accounts",
+        method = "get",
+        operation_id = "admin_list_marketplace_accounts",
+        tag = "Tag::Admin"
+    )]
+    #[allow(clippy::too_many_arguments)]
+    async fn list(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// Where they stand.
+        state: Query<Option<MarketplaceState>>,
+        /// Whether they are linked to a customer.
+        linked: Query<Option<bool>>,
+        /// Part of the account's name at GitHub.
+        login: Query<Option<String>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<MarketplaceAccountPage>, ApiError> {
+        let limit = input::limit(limit.0)?;
+        let after = input::cursor_number(cursor.0.as_deref())?.unwrap_or(0);
+        let filter = MarketplaceFilter { state: state.0.map(Into::into), is_linked: linked.0, login: login.0 };
+        let mut found = marketplace_list(app.db.read(), &filter, after, limit + 1).await?;
+        let next_cursor = input::next_cursor(&mut found, limit, |account| account.github_account_id.to_string());
+        Ok(Json(MarketplaceAccountPage { data: found.iter().map(MarketplaceAccountBody::from).collect(), next_cursor }))
+    }
+
+    /// Look at a purchase on GitHub Marketplace
+    #[oai(
+        path = "/admin/v1/marketplace/accounts/:github_account_id",
+        method = "get",
+        operation_id = "admin_get_marketplace_account",
+        tag = "Tag::Admin"
+    )]
+    async fn get(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// GitHub's id of the account.
+        github_account_id: Path<i64>,
+    ) -> Result<Json<MarketplaceAccountDetail>, ApiError> {
+        let found = marketplace_find(app.db.read(), github_account_id.0).await?;
+        let account = found.ok_or(Error::NotFound("marketplace account"))?;
+        Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
+    }
+
+    /// Link a purchase to a customer
+    ///
+    /// For buyers that were customers before. Make sure that both are the same: the customer gets the
+    /// plan and the credits. Plan and credits follow a moment later. A link is for good.
+    #[oai(
+        path = "/admin/v1/marketplace/accounts/:github_account_id/link",
+        method = "post",
+        operation_id = "admin_link_marketplace_account",
+        tag = "Tag::Admin"
+    )]
+    async fn link(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// GitHub's id of the account.
+        github_account_id: Path<i64>,
+        body: Json<MarketplaceLinkRequest>,
+    ) -> Result<Json<MarketplaceAccountDetail>, ApiError> {
+        let reason = check_reason(&body.0.reason)?;
+        let customer = customer_id(&body.0.customer_id.0)?;
+        let (actor, now_ms) = (&auth.0.actor, app.clock.now_ms());
+        let (account, wakes) = link::by_hand(&app.db, github_account_id.0, &customer, actor, &reason, now_ms).await?;
+        app.runtime.dispatcher.announce(wakes);
+        Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
+    }
+
+    /// Make a link token for a purchase
+    ///
+    /// For the company's own site, once it knows by OAuth that the visitor is, or acts for, this GitHub
+    /// account. It signs the visitor up with the token as `marketplace_link`. A new token replaces the one
+    /// before.
+    #[oai(
+        path = "/admin/v1/marketplace/accounts/:github_account_id/link-token",
+        method = "post",
+        operation_id = "admin_create_marketplace_link_token",
+        tag = "Tag::Admin"
+    )]
+    async fn token(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// GitHub's id of the account.
+        github_account_id: Path<i64>,
+    ) -> Result<Json<MarketplaceLinkTokenBody>, ApiError> {
+        let (ttl_s, now_ms) = (app.config.marketplace.link_token_ttl_s, app.clock.now_ms());
+        let (token, expires_ms) = link::issue_token(&app.db, github_account_id.0, ttl_s, &auth.0.actor, now_ms).await?;
+        Ok(Json(MarketplaceLinkTokenBody { token: token.expose().to_owned(), expires_at: rfc3339(expires_ms) }))
+    }
+}

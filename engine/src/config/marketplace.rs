@@ -1,0 +1,75 @@
+//! Settings of GitHub Marketplace.
+
+use super::split;
+use crate::customer::Plan;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The shortest webhook secret, in characters.
+const SECRET_LEN_MIN: usize = 16;
+/// The longest that a link token may live: a week.
+const LINK_TOKEN_TTL_MAX_S: i64 = 7 * 24 * 60 * 60;
+
+/// GitHub Marketplace.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MarketplaceConfig {
+    /// Secrets of the webhook, separated by commas while rotating (`GITHUB_WEBHOOK_SECRET`).
+    #[serde(skip_serializing)]
+    pub webhook_secrets: String,
+    /// Which of our plans a plan of the listing is, by its name or its id at GitHub.
+    pub plans: BTreeMap<String, Plan>,
+    /// How long a link token can be used.
+    pub link_token_ttl_s: i64,
+}
+
+impl Default for MarketplaceConfig {
+    fn default() -> Self {
+        Self { webhook_secrets: String::new(), plans: BTreeMap::new(), link_token_ttl_s: 60 * 60 }
+    }
+}
+
+impl MarketplaceConfig {
+    /// The secrets under which GitHub's webhooks may be signed.
+    pub fn webhook_secrets(&self) -> Vec<String> {
+        split(&self.webhook_secrets)
+    }
+
+    /// Which of our plans a plan of the listing is: what `plans` says of its id, else of its name in
+    /// upper or lower case, else the plan of ours that has this name.
+    pub fn plan_of(&self, id: i64, name: &str) -> Option<Plan> {
+        let by_id = self.plans.get(&id.to_string());
+        let by_name = || self.plans.iter().find(|(known, _)| known.to_lowercase() == name.to_lowercase());
+        let named = || Plan::parse(&name.to_lowercase().replace([' ', '-'], "_"));
+        by_id.copied().or_else(|| by_name().map(|(_, plan)| *plan)).or_else(named)
+    }
+
+    /// Says what is wrong.
+    pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
+        need(
+            self.webhook_secrets().iter().all(|secret| secret.len() >= SECRET_LEN_MIN),
+            "marketplace.webhook_secrets (GITHUB_WEBHOOK_SECRET): each secret must have at least 16 characters",
+        );
+        need(
+            (60..=LINK_TOKEN_TTL_MAX_S).contains(&self.link_token_ttl_s),
+            "marketplace.link_token_ttl_s must be from 60 to 604800",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_found_by_id_then_by_name_then_by_ours() {
+        let plans = [("435", Plan::Pro), ("Team", Plan::Pro), ("Pro", Plan::Trial)];
+        let plans = plans.into_iter().map(|(name, plan)| (name.to_owned(), plan)).collect();
+        let config = MarketplaceConfig { plans, ..MarketplaceConfig::default() };
+        assert_eq!(config.plan_of(435, "whatever"), Some(Plan::Pro));
+        assert_eq!(config.plan_of(1, "team"), Some(Plan::Pro));
+        assert_eq!(config.plan_of(1, "PRO"), Some(Plan::Trial));
+        assert_eq!(config.plan_of(1, "Pay as you go"), Some(Plan::PayAsYouGo));
+        assert_eq!(config.plan_of(1, "Gold"), None);
+    }
+}

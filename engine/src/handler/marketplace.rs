@@ -1,0 +1,71 @@
+//! Purchases on GitHub Marketplace: what GitHub tells of them, and what becomes due.
+
+use super::{Deps, args};
+use crate::clock::TimeMs;
+use crate::customer::Customer;
+use crate::effect::Effect;
+use crate::error::Result;
+use crate::github::{self, Action};
+use crate::intake::UNREADABLE;
+use crate::job::{Claimed, Outcome, Verdict};
+use crate::marketplace::{MarketplaceAccount, rules, settle_job};
+use crate::store::{customer, marketplace};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct SettleArgs {
+    github_account_id: i64,
+}
+
+/// Processes one event.
+pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let dead = |reason: String| Ok(Verdict::from(Outcome::Dead { reason }));
+    let (Some(payload), Some(event_type)) = (&claimed.payload, &claimed.event_type) else {
+        return dead("the event's bytes are gone".to_owned());
+    };
+    if event_type != UNREADABLE && !github::wanted(event_type) {
+        return Ok(Outcome::Done.into());
+    }
+    let said = match github::purchase(payload) {
+        Ok(said) => said,
+        Err(reason) => return dead(reason),
+    };
+    let known = marketplace::marketplace_find(deps.db.read(), said.account_id).await?;
+    let plan = deps.marketplace.plan_of(said.plan_id, &said.plan_name);
+    let account = rules::told(known.as_ref(), &said, plan, now_ms);
+    let customer = owner(deps, &account).await?;
+    let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), deps.pro_credits, now_ms);
+    if plan.is_none() && !matches!(said.action, Action::Cancelled | Action::PendingChangeCancelled) {
+        // What is known is kept all the same; a replay goes on from there.
+        verdict.outcome = Outcome::Dead {
+            reason: format!(
+                "plan_unknown: the configuration marketplace.plans does not say what the plan {} ({}) is",
+                said.plan_name, said.plan_id
+            ),
+        };
+    }
+    Ok(verdict)
+}
+
+/// Has an account settled: at once, if the job stands in the account's stream; else its day has come, and
+/// now it goes there.
+pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let id = args::<SettleArgs>(claimed)?.github_account_id;
+    let mut job = settle_job(id, now_ms);
+    if job.stream_key.as_deref() != Some(&claimed.job.stream_key) {
+        job.unique_key = Some(format!("marketplace:run:{}", claimed.job.id));
+        return Ok(Verdict { outcome: Outcome::Done, ledger: None, effects: vec![Effect::JobInsert(job)] });
+    }
+    let Some(account) = marketplace::marketplace_find(deps.db.read(), id).await? else {
+        return Ok(Outcome::Cancel { reason: "there is no such marketplace account".to_owned() }.into());
+    };
+    let customer = owner(deps, &account).await?;
+    Ok(rules::settle(Some(&account), account.clone(), customer.as_ref(), deps.pro_credits, now_ms))
+}
+
+async fn owner(deps: &Deps, account: &MarketplaceAccount) -> Result<Option<Customer>> {
+    match &account.customer_id {
+        Some(id) => customer::customer_find(deps.db.read(), id).await,
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,241 @@
+//! What a purchase means: pure rules, `what is known + what GitHub says + now → what changes`.
+//!
+//! GitHub's events may come twice and in any order, and there is nobody to ask for the present state
+//! without a token of the app. So:
+//!
+//! * What is in force is decided by the effective date; on one date a change outweighs the purchase,
+//!   and the end outweighs both. Of two of one sort on one date the one that came last counts.
+//! * What is to come is kept and put in force on its day, should GitHub's own event of that day be
+//!   lost; that event then finds nothing left to do. Withdrawn is withdrawn for that date.
+//! * Credits go by periods. A period that was paid is granted once, under a key of account and first
+//!   day, in order, each after the one before; what is older than the last that was granted is not
+//!   granted again. A purchase that is not linked yet keeps its credits until it is.
+
+use super::period::{day, period_end};
+use super::{ListingPlan, MarketplaceAccount, Pending, PurchaseState, timer_job};
+use crate::clock::TimeMs;
+use crate::customer::{Customer, Plan};
+use crate::effect::Effect;
+use crate::github::{Action, Purchase};
+use crate::job::{Outcome, Verdict};
+use crate::ledger::{Command, GrantKind, Op};
+
+/// The idempotency key of a period's credits.
+pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
+    format!("marketplace:{github_account_id}:{}", day(from_ms))
+}
+
+/// The account after an event. `plan` is which of our plans the listing's plan is.
+pub fn told(
+    known: Option<&MarketplaceAccount>,
+    said: &Purchase,
+    plan: Option<Plan>,
+    now_ms: TimeMs,
+) -> MarketplaceAccount {
+    let listing = ListingPlan { id: said.plan_id, name: said.plan_name.clone(), plan };
+    let account = match known {
+        Some(known) => known.clone(),
+        None => unseen(said, &listing, now_ms),
+    };
+    let is_to_come = match said.action {
+        Action::PendingChange => true,
+        Action::PendingChangeCancelled => return withdrawn(account, said.effective_ms),
+        // More is given at once, less on its day.
+        Action::Changed => said.effective_ms > now_ms && plan != Some(Plan::Pro),
+        Action::Cancelled => said.effective_ms > now_ms,
+        Action::Purchased => false,
+    };
+    if is_to_come {
+        let plan = (said.action != Action::Cancelled).then_some(listing);
+        return announced(account, Pending { at_ms: said.effective_ms, plan, is_withdrawn: false });
+    }
+    if order(said.effective_ms, said.action) < order(account.effective_ms, account.last_action) {
+        return late(account, said, plan);
+    }
+    in_force(account, said, listing)
+}
+
+/// What follows for the customer that the account is linked to, and for the account itself: what is due
+/// is put in force, the next period that is due is granted, the plan is moved. `before` is the account
+/// as stored, `credits` what a period of Pro brings.
+pub fn settle(
+    before: Option<&MarketplaceAccount>,
+    account: MarketplaceAccount,
+    customer: Option<&Customer>,
+    credits: i64,
+    now_ms: TimeMs,
+) -> Verdict {
+    let mut account = due(account, now_ms);
+    let mut ledger = None;
+    if let (Some(customer), Some(from_ms)) = (customer, account.period_from_ms.filter(|from_ms| *from_ms <= now_ms)) {
+        let until_ms = period_end(from_ms, account.next_billing_ms);
+        account.covered_until_ms = Some(until_ms);
+        account.period_from_ms = account.is_pro().then_some(until_ms);
+        if credits > 0 {
+            let op = Op::Grant { kind: GrantKind::Included, amount: credits, expires_at_ms: None };
+            let reference = format!("github:{}:{}", account.github_account_id, day(from_ms));
+            let key = grant_key(account.github_account_id, from_ms);
+            let command = Command::internal(op, "marketplace", key).with_reference(reference);
+            ledger = Some((customer.id.clone(), command));
+        }
+    }
+    let plan = customer.and_then(|customer| Some((customer, plan_after(before, &account, customer)?)));
+    let timer = wakes_at(&account).map(|at_ms| Effect::JobInsert(timer_job(account.github_account_id, at_ms)));
+    let row = (before != Some(&account))
+        .then(|| Effect::MarketplacePut(Box::new(MarketplaceAccount { updated_at_ms: now_ms, ..account.clone() })));
+    let plan = plan.map(|(customer, plan)| Effect::PlanSet { customer_id: customer.id.clone(), plan });
+    // The row goes first: whether Pro may be taken away is looked up when it is.
+    let effects = [row, plan, timer].into_iter().flatten().collect();
+    Verdict { outcome: Outcome::Done, ledger, effects }
+}
+
+/// The plan that follows; none if it stays. Pro is never taken away here for good: while a subscription
+/// gives it, the move that this asks for does not happen ([`Effect::PlanSet`]).
+fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount, customer: &Customer) -> Option<Plan> {
+    let gave_pro = before.is_some_and(MarketplaceAccount::gives_pro);
+    let pays_each = account.state == PurchaseState::Purchased && account.plan.plan == Some(Plan::PayAsYouGo);
+    match customer.plan {
+        Plan::Pro => (gave_pro && !account.is_pro()).then_some(Plan::PayAsYouGo),
+        _ if account.is_pro() => Some(Plan::Pro),
+        // It has been a paying customer, as it would be had it not come late.
+        Plan::Trial if pays_each || account.covered_until_ms.is_some() => Some(Plan::PayAsYouGo),
+        Plan::Trial | Plan::PayAsYouGo => None,
+    }
+}
+
+/// When the account must be looked at again.
+fn wakes_at(account: &MarketplaceAccount) -> Option<TimeMs> {
+    let coming = account.coming().map(|pending| pending.at_ms);
+    let period = account.period_from_ms.filter(|_| account.customer_id.is_some());
+    [coming, period].into_iter().flatten().min()
+}
+
+/// Which of two pieces of news is later.
+fn order(effective_ms: TimeMs, action: Action) -> (TimeMs, u8) {
+    let weight = match action {
+        Action::PendingChange | Action::PendingChangeCancelled => 0,
+        Action::Purchased => 1,
+        Action::Changed => 2,
+        Action::Cancelled => 3,
+    };
+    (effective_ms, weight)
+}
+
+/// An account of which nothing is in force yet.
+fn unseen(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> MarketplaceAccount {
+    MarketplaceAccount {
+        github_account_id: said.account_id,
+        login: said.login.clone(),
+        account_type: said.account_type.clone(),
+        email: said.email.clone(),
+        state: PurchaseState::Announced,
+        plan: listing.clone(),
+        billing_cycle: said.billing_cycle.clone(),
+        unit_count: said.unit_count,
+        on_free_trial: said.on_free_trial,
+        free_trial_ends_ms: said.free_trial_ends_ms,
+        next_billing_ms: said.next_billing_ms,
+        // Whatever is told of the present is later than this.
+        effective_ms: 0,
+        last_action: Action::PendingChange,
+        pending: None,
+        period_from_ms: None,
+        covered_until_ms: None,
+        customer_id: None,
+        linked_at_ms: None,
+        created_at_ms: now_ms,
+        updated_at_ms: now_ms,
+    }
+}
+
+/// Keeps what is to come. Of two that are to come on one day, the end outweighs the change.
+fn announced(account: MarketplaceAccount, pending: Pending) -> MarketplaceAccount {
+    let is_past = pending.at_ms <= account.effective_ms;
+    let is_outweighed = account.pending.as_ref().is_some_and(|known| {
+        let is_same_day = pending.at_ms == known.at_ms;
+        let ends = known.plan.is_none() && pending.plan.is_some();
+        pending.at_ms < known.at_ms || (is_same_day && (known.is_withdrawn || ends))
+    });
+    if is_past || is_outweighed { account } else { MarketplaceAccount { pending: Some(pending), ..account } }
+}
+
+fn withdrawn(account: MarketplaceAccount, at_ms: TimeMs) -> MarketplaceAccount {
+    let pending = account.pending.clone().unwrap_or(Pending { at_ms, plan: None, is_withdrawn: true });
+    MarketplaceAccount { pending: Some(Pending { is_withdrawn: true, ..pending }), ..account }
+}
+
+/// News that is older than what is in force changes nothing of that. But if Pro was paid for from then
+/// on, that brings its first period, unless a later one was granted already.
+fn late(mut account: MarketplaceAccount, said: &Purchase, plan: Option<Plan>) -> MarketplaceAccount {
+    let from_ms = said.effective_ms;
+    let is_paid = plan == Some(Plan::Pro) && said.action != Action::Cancelled && !said.on_free_trial;
+    if is_paid && from_ms < account.effective_ms && account.covered_until_ms.is_none_or(|until_ms| from_ms >= until_ms)
+    {
+        account.period_from_ms = Some(account.period_from_ms.map_or(from_ms, |known| known.min(from_ms)));
+    }
+    account
+}
+
+/// Puts in force what an event says.
+fn in_force(account: MarketplaceAccount, said: &Purchase, listing: ListingPlan) -> MarketplaceAccount {
+    let is_over = said.action == Action::Cancelled;
+    let next = MarketplaceAccount {
+        login: said.login.clone(),
+        account_type: said.account_type.clone(),
+        email: said.email.clone().or_else(|| account.email.clone()),
+        state: if is_over { PurchaseState::Cancelled } else { PurchaseState::Purchased },
+        plan: listing,
+        billing_cycle: said.billing_cycle.clone(),
+        unit_count: said.unit_count,
+        on_free_trial: said.on_free_trial && !is_over,
+        free_trial_ends_ms: said.free_trial_ends_ms,
+        next_billing_ms: said.next_billing_ms.or(account.next_billing_ms),
+        last_action: said.action,
+        ..account.clone()
+    };
+    moved(&account, next, said.effective_ms, said.paid_from_ms())
+}
+
+/// Puts in force what was to come, if its day has come.
+fn due(account: MarketplaceAccount, now_ms: TimeMs) -> MarketplaceAccount {
+    let Some(pending) = account.coming().filter(|pending| pending.at_ms <= now_ms).cloned() else { return account };
+    let next = MarketplaceAccount {
+        state: if pending.plan.is_some() { PurchaseState::Purchased } else { PurchaseState::Cancelled },
+        last_action: if pending.plan.is_some() { Action::Changed } else { Action::Cancelled },
+        plan: pending.plan.unwrap_or_else(|| account.plan.clone()),
+        on_free_trial: false,
+        ..account.clone()
+    };
+    moved(&account, next, pending.at_ms, pending.at_ms)
+}
+
+/// What both have in common: since when it counts, what is no longer to come, and which periods are
+/// still to be granted.
+fn moved(
+    before: &MarketplaceAccount,
+    mut after: MarketplaceAccount,
+    at_ms: TimeMs,
+    paid_from_ms: TimeMs,
+) -> MarketplaceAccount {
+    after.effective_ms = at_ms;
+    after.pending = after.pending.filter(|pending| pending.at_ms > at_ms);
+    let owed = before.period_from_ms;
+    after.period_from_ms = if after.is_pro() {
+        let begins = before.covered_until_ms.map_or(paid_from_ms, |until_ms| until_ms.max(paid_from_ms));
+        match owed {
+            // Pro goes on: so do its periods.
+            Some(owed) if before.is_pro() && !before.on_free_trial => Some(owed),
+            Some(_) if before.is_pro() && after.on_free_trial => Some(begins),
+            // A free trial that is paid now, or a period of an earlier purchase that nobody had yet.
+            Some(owed) => Some(owed.min(begins)),
+            None => Some(begins),
+        }
+    } else {
+        // What had begun before was paid for.
+        owed.filter(|owed| *owed < at_ms)
+    };
+    after
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,347 @@
+//! Every action, twice and in every order.
+
+use super::*;
+use crate::customer::Source;
+use crate::ids::CustomerId;
+
+const DAY_MS: i64 = 86_400_000;
+/// 25 October 2026.
+const BOUGHT: TimeMs = 1_792_886_400_000;
+/// 5 November: the next billing date of what is bought.
+const BILLED: TimeMs = BOUGHT + 11 * DAY_MS;
+const CREDITS: i64 = 60;
+const ACCOUNT: i64 = 4;
+
+fn said(action: Action, plan: &str, effective_ms: TimeMs) -> Purchase {
+    Purchase {
+        action,
+        effective_ms,
+        account_id: ACCOUNT,
+        login: "acme".to_owned(),
+        account_type: "Organization".to_owned(),
+        email: None,
+        plan_id: 435,
+        plan_name: plan.to_owned(),
+        billing_cycle: Some("monthly".to_owned()),
+        unit_count: 1,
+        on_free_trial: false,
+        free_trial_ends_ms: None,
+        next_billing_ms: Some(BILLED),
+    }
+}
+
+fn on_trial(purchase: Purchase, until_ms: TimeMs) -> Purchase {
+    Purchase { on_free_trial: true, free_trial_ends_ms: Some(until_ms), ..purchase }
+}
+
+/// What the handlers do, one event or settling after the other, with what commits applied.
+struct World {
+    account: Option<MarketplaceAccount>,
+    customer: Customer,
+    granted: Vec<String>,
+    timers: Vec<TimeMs>,
+}
+
+impl World {
+    fn new() -> Self {
+        let customer = Customer {
+            id: CustomerId::new(),
+            email: "ada@example.com".to_owned(),
+            name: "Ada".to_owned(),
+            source: Source::Marketplace.as_str().to_owned(),
+            plan: Plan::Trial,
+            stripe_customer_id: None,
+            former_stripe_ids: Vec::new(),
+            has_payment_method: false,
+            created_at_ms: 0,
+        };
+        Self { account: None, customer, granted: Vec::new(), timers: Vec::new() }
+    }
+
+    /// An account that is linked before GitHub tells of a purchase, so that each event has its effect.
+    fn linked() -> Self {
+        let mut world = Self::new();
+        world.tell(&said(Action::PendingChangeCancelled, "Free", 1), 1);
+        world.link(1);
+        world
+    }
+
+    fn tell(&mut self, said: &Purchase, now_ms: TimeMs) {
+        let plan = Plan::parse(&said.plan_name.to_lowercase());
+        let account = told(self.account.as_ref(), said, plan, now_ms);
+        self.settle_as(account, now_ms);
+    }
+
+    fn link(&mut self, now_ms: TimeMs) {
+        let account = self.account.as_mut().expect("told of");
+        account.customer_id = Some(self.customer.id.clone());
+        self.settle(now_ms);
+    }
+
+    fn settle(&mut self, now_ms: TimeMs) {
+        let account = self.account.clone().expect("told of");
+        self.settle_as(account, now_ms);
+    }
+
+    fn settle_as(&mut self, account: MarketplaceAccount, now_ms: TimeMs) {
+        let customer = account.customer_id.is_some().then_some(&self.customer);
+        let verdict = settle(self.account.as_ref(), account, customer, CREDITS, now_ms);
+        assert_eq!(verdict.outcome, Outcome::Done);
+        if let Some((id, Command { idempotency_key: Some(key), .. })) = verdict.ledger {
+            assert_eq!(id, self.customer.id);
+            // The ledger's own check.
+            if !self.granted.contains(&key) {
+                self.granted.push(key);
+            }
+        }
+        for effect in verdict.effects {
+            match effect {
+                Effect::MarketplacePut(account) => self.account = Some(*account),
+                Effect::PlanSet { plan, .. } => self.customer.plan = plan,
+                Effect::JobInsert(job) => self.timers.push(job.run_at_ms),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Lets the timers fire that are due, each once, until none is.
+    fn until(&mut self, now_ms: TimeMs) {
+        while let Some(at) = self.timers.iter().position(|at_ms| *at_ms <= now_ms) {
+            let at_ms = self.timers[at];
+            self.timers.retain(|other| *other != at_ms);
+            self.settle(now_ms);
+        }
+    }
+
+    fn account(&self) -> &MarketplaceAccount {
+        self.account.as_ref().expect("told of")
+    }
+}
+
+fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    if items.len() < 2 {
+        return vec![items.to_vec()];
+    }
+    let mut all = Vec::new();
+    for at in 0..items.len() {
+        let mut rest = items.to_vec();
+        let first = rest.remove(at);
+        all.extend(permutations(&rest).into_iter().map(|mut rest| {
+            rest.insert(0, first.clone());
+            rest
+        }));
+    }
+    all
+}
+
+#[test]
+fn a_purchase_waits_for_its_customer_and_then_brings_pro_and_credits_once() {
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT + 1);
+    assert!(world.granted.is_empty() && world.timers.is_empty());
+    world.link(BOUGHT + 2);
+    assert_eq!(
+        (world.customer.plan, world.granted.as_slice()),
+        (Plan::Pro, &["marketplace:4:2026-10-25".to_owned()][..])
+    );
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT + 3);
+    world.settle(BOUGHT + 4);
+    assert_eq!(world.granted.len(), 1);
+    assert_eq!(world.timers.last(), Some(&BILLED));
+}
+
+#[test]
+fn each_billing_date_brings_credits_once_while_pro_lasts() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.until(BILLED - 1);
+    assert_eq!(world.granted.len(), 1);
+    world.until(BILLED);
+    world.settle(BILLED);
+    assert_eq!(world.granted.last().map(String::as_str), Some("marketplace:4:2026-11-05"));
+    world.until(BILLED + 95 * DAY_MS);
+    let days = ["2026-10-25", "2026-11-05", "2026-12-05", "2027-01-05", "2027-02-05"];
+    assert_eq!(world.granted, days.map(|day| format!("marketplace:4:{day}")));
+}
+
+#[test]
+fn a_purchase_that_is_linked_late_brings_every_period_that_was_paid() {
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.link(BILLED + 31 * DAY_MS);
+    world.until(BILLED + 31 * DAY_MS);
+    assert_eq!(world.granted.len(), 3);
+}
+
+#[test]
+fn an_upgrade_counts_at_once_and_brings_the_credits_of_its_period() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Trial", BOUGHT), BOUGHT);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Trial, 0));
+    world.tell(&said(Action::Changed, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 1));
+}
+
+#[test]
+fn other_seats_or_another_cycle_bring_nothing_within_the_period() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    let changed = Purchase {
+        unit_count: 5,
+        billing_cycle: Some("yearly".to_owned()),
+        ..said(Action::Changed, "Pro", BOUGHT + DAY_MS)
+    };
+    world.tell(&changed, BOUGHT + DAY_MS);
+    assert_eq!((world.account().unit_count, world.granted.len()), (5, 1));
+    world.until(BILLED);
+    assert_eq!(world.granted.len(), 2);
+}
+
+#[test]
+fn a_downgrade_that_is_announced_counts_on_its_day_even_if_githubs_event_of_that_day_is_lost() {
+    for is_lost in [true, false] {
+        let mut world = World::linked();
+        world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+        world.tell(&said(Action::PendingChange, "Trial", BILLED), BOUGHT + DAY_MS);
+        assert_eq!(world.customer.plan, Plan::Pro);
+        world.until(BILLED - 1);
+        assert_eq!(world.customer.plan, Plan::Pro);
+        world.until(BILLED);
+        if !is_lost {
+            world.tell(&said(Action::Changed, "Trial", BILLED), BILLED + 1);
+        }
+        world.until(BILLED + 90 * DAY_MS);
+        assert_eq!((world.customer.plan, world.granted.len()), (Plan::PayAsYouGo, 1));
+        assert_eq!(world.account().pending, None);
+    }
+}
+
+#[test]
+fn a_change_that_is_taken_back_never_counts_whichever_of_the_two_is_heard_first() {
+    let news = [said(Action::PendingChange, "Trial", BILLED), said(Action::PendingChangeCancelled, "Pro", BILLED)];
+    for news in permutations(&news) {
+        let mut world = World::linked();
+        world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+        news.iter().for_each(|said| world.tell(said, BOUGHT + DAY_MS));
+        world.until(BILLED);
+        assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 2));
+        assert!(world.account().coming().is_none());
+    }
+}
+
+#[test]
+fn a_cancellation_counts_on_its_day_and_granted_credits_stay() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::Cancelled, "Pro", BILLED), BOUGHT + DAY_MS);
+    assert_eq!((world.customer.plan, world.account().state), (Plan::Pro, PurchaseState::Purchased));
+    world.until(BILLED + 60 * DAY_MS);
+    assert_eq!((world.customer.plan, world.account().state), (Plan::PayAsYouGo, PurchaseState::Cancelled));
+    assert_eq!(world.granted.len(), 1);
+}
+
+#[test]
+fn who_buys_again_after_the_end_is_on_pro_again() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::Cancelled, "Pro", BILLED), BILLED);
+    let again = BILLED + 3 * DAY_MS;
+    world
+        .tell(&Purchase { next_billing_ms: Some(again + 30 * DAY_MS), ..said(Action::Purchased, "Pro", again) }, again);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 2));
+}
+
+#[test]
+fn a_free_trial_gives_pro_and_no_credits_until_it_is_paid() {
+    let ends_ms = BOUGHT + 14 * DAY_MS;
+    let bought = on_trial(said(Action::Purchased, "Pro", BOUGHT), ends_ms);
+    let mut world = World::linked();
+    world.tell(&bought, BOUGHT);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 0));
+    world.until(ends_ms - 1);
+    assert!(world.granted.is_empty());
+    world.until(ends_ms);
+    world.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms);
+    assert_eq!(world.granted, ["marketplace:4:2026-11-08"]);
+
+    let mut paid_early = World::linked();
+    paid_early.tell(&bought, BOUGHT);
+    paid_early.tell(&said(Action::Changed, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
+    assert_eq!(paid_early.granted, ["marketplace:4:2026-10-26"]);
+
+    let mut cancelled = World::linked();
+    cancelled.tell(&bought, BOUGHT);
+    cancelled.tell(&said(Action::Cancelled, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
+    cancelled.until(BOUGHT + 60 * DAY_MS);
+    assert_eq!((cancelled.customer.plan, cancelled.granted.len()), (Plan::PayAsYouGo, 0));
+}
+
+#[test]
+fn a_plan_that_pays_one_by_one_ends_the_trial() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pay_as_you_go", BOUGHT), BOUGHT);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::PayAsYouGo, 0));
+}
+
+#[test]
+fn a_plan_that_nobody_knows_gives_nothing_until_it_is_known() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Gold", BOUGHT), BOUGHT);
+    assert_eq!((world.customer.plan, world.account().plan.plan), (Plan::Trial, None));
+    let account = told(world.account.as_ref(), &said(Action::Purchased, "Gold", BOUGHT), Some(Plan::Pro), BOUGHT);
+    world.settle_as(account, BOUGHT + 1);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 1));
+}
+
+#[test]
+fn pro_of_the_marketplace_is_not_taken_from_whom_it_never_gave_it_to() {
+    let mut world = World::linked();
+    world.customer.plan = Plan::Pro;
+    world.tell(&said(Action::Purchased, "Trial", BOUGHT), BOUGHT);
+    world.tell(&said(Action::Cancelled, "Trial", BOUGHT + 1), BOUGHT + 1);
+    assert_eq!(world.customer.plan, Plan::Pro);
+}
+
+#[test]
+fn whatever_comes_first_and_however_often_state_plan_and_credits_are_the_same() {
+    let life = [
+        said(Action::Purchased, "Pro", BOUGHT),
+        said(Action::Changed, "Pro", BOUGHT + DAY_MS),
+        said(Action::PendingChange, "Trial", BILLED),
+        said(Action::Cancelled, "Pro", BILLED),
+    ];
+    for lives in 1..=life.len() {
+        let events = &life[..lives];
+        let run = |events: &[Purchase], times: usize| {
+            let mut world = World::linked();
+            for said in events.iter().flat_map(|said| std::iter::repeat_n(said, times)) {
+                world.tell(said, BILLED - 1);
+            }
+            world.until(BILLED + 1);
+            world
+        };
+        let in_order = run(events, 1);
+        for events in permutations(events) {
+            for times in [1, 2] {
+                let world = run(&events, times);
+                let order: Vec<Action> = events.iter().map(|said| said.action).collect();
+                assert_eq!(world.account().state, in_order.account().state, "{order:?}");
+                assert_eq!(world.customer.plan, in_order.customer.plan, "{order:?}");
+                assert_eq!(world.granted.len(), in_order.granted.len(), "{order:?}: {:?}", world.granted);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_end_that_is_heard_of_before_the_purchase_leaves_the_credits_that_were_paid_for_and_no_pro() {
+    for times in [1, 2] {
+        let mut world = World::linked();
+        for said in [said(Action::Cancelled, "Pro", BILLED), said(Action::Purchased, "Pro", BOUGHT)] {
+            (0..times).for_each(|_| world.tell(&said, BILLED + 1));
+        }
+        world.until(BILLED + 60 * DAY_MS);
+        assert_eq!((world.customer.plan, world.granted.len()), (Plan::PayAsYouGo, 1));
+        assert_eq!(world.account().state, PurchaseState::Cancelled);
+    }
+}

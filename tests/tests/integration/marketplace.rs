@@ -1,0 +1,183 @@
+//! Purchases on GitHub Marketplace, from GitHub's event to credits that are spent.
+
+mod door;
+mod link;
+
+use crate::scene::{SIGNUP, deliver_until, invoice_paid, sql, stripe_customer, subscription_told};
+use bursar_tests::app::unique;
+use bursar_tests::github::{account, day_ms, delivery, in_days, purchase};
+use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
+use serde_json::{Value, json};
+
+/// Credits of a period of Pro.
+const PERIOD: i64 = 60;
+
+/// Tells the application something, and waits until that is worked off.
+async fn tell(app: &TestApp, event: &Value) -> String {
+    let delivery = delivery();
+    app.deliver_github(&delivery, event).await.expect(200);
+    app.event_in_state(&delivery, "processed").await;
+    delivery
+}
+
+/// The purchase of an account as support sees it.
+async fn bought(app: &TestApp, account: i64) -> Value {
+    app.admin("GET", &format!("/admin/v1/marketplace/accounts/{account}"), None).await.expect(200)["account"].take()
+}
+
+/// A link token, as the company's site asks for it.
+async fn link_token(app: &TestApp, account: i64) -> String {
+    let path = format!("/admin/v1/marketplace/accounts/{account}/link-token");
+    app.admin("POST", &path, None).await.expect(200)["token"].as_str().unwrap().to_owned()
+}
+
+/// A buyer's request to sign up.
+fn buyer(token: &str) -> Value {
+    json!({ "email": format!("{}@example.com", unique()), "name": "Ada", "marketplace_link": token })
+}
+
+/// Signs a buyer up.
+async fn sign_up(app: &TestApp, token: &str) -> TestCustomer {
+    let made = app.request("POST", "/api/v1/customers/onboard", &[], Some(&buyer(token))).await.expect(201);
+    assert_eq!(made["customer"]["source"], "marketplace");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    TestCustomer { id: text(&made["customer"]["id"]), api_key: text(&made["api_key"]) }
+}
+
+/// Waits until a customer is on a plan and has so many credits.
+async fn stands(app: &TestApp, customer: &TestCustomer, plan: &str, balance: i64) {
+    wait::until(&format!("the customer is on {plan} with {balance}"), || async {
+        let me = app.call(customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+        (me["plan"] == plan && me["credit_balance"] == balance).then_some(())
+    })
+    .await;
+}
+
+/// A customer whose account bought Pro today.
+async fn on_pro(app: &TestApp) -> (i64, TestCustomer) {
+    let account = account();
+    tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+    let customer = sign_up(app, &link_token(app, account).await).await;
+    stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+    (account, customer)
+}
+
+both! {
+    async fn a_purchase_and_a_signup_make_a_pro_customer_that_spends_its_credits(app: &TestApp) {
+        let account = account();
+        tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+        let known = bought(app, account).await;
+        assert_eq!((&known["state"], &known["plan"]["plan"], &known["customer_id"]), (&json!("purchased"), &json!("pro"), &Value::Null));
+        assert_eq!(known["email"], "billing@acme.example");
+
+        let customer = sign_up(app, &link_token(app, account).await).await;
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        app.spend(&customer, 64, "all-but-one").await.expect(200);
+        let known = bought(app, account).await;
+        assert_eq!(known["customer_id"], customer.id.as_str());
+        assert_eq!(known["next_credits_at"], known["next_billing_at"]);
+        app.verify().await;
+    }
+
+    async fn a_purchase_that_is_told_again_grants_once(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        let event = purchase("purchased", account, "Pro", &in_days(0));
+        // The same delivery twice, and the same news as another delivery.
+        let delivery = tell(app, &event).await;
+        assert_eq!(app.deliver_github(&delivery, &event).await.expect(200)["duplicate"], true);
+        tell(app, &event).await;
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        assert_eq!(app.event(&delivery).await["event"]["deliveries"], 2);
+        app.verify().await;
+    }
+
+    async fn every_period_that_was_paid_before_the_signup_brings_its_credits(app: &TestApp) {
+        let account = account();
+        let mut event = purchase("purchased", account, "Pro", &in_days(-40));
+        event["marketplace_purchase"]["next_billing_date"] = json!(in_days(-20));
+        tell(app, &event).await;
+        let customer = sign_up(app, &link_token(app, account).await).await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        app.verify().await;
+    }
+
+    async fn an_upgrade_counts_at_once(app: &TestApp) {
+        let account = account();
+        tell(app, &purchase("purchased", account, "Trial", &in_days(-1))).await;
+        let customer = sign_up(app, &link_token(app, account).await).await;
+        stands(app, &customer, "trial", SIGNUP).await;
+        tell(app, &purchase("changed", account, "Pro", &in_days(0))).await;
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        app.verify().await;
+    }
+
+    async fn a_downgrade_is_announced_and_counts_on_its_day(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        tell(app, &purchase("pending_change", account, "Pay as you go", &in_days(20))).await;
+        let pending = bought(app, account).await["pending"].take();
+        assert_eq!(pending["plan"]["plan"], "pay_as_you_go");
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        // The day comes.
+        let due = format!("UPDATE jobs SET run_at_ms = 1 WHERE unique_key LIKE 'marketplace:{account}:%'");
+        let earlier = format!(
+            "UPDATE marketplace_accounts SET pending = REPLACE(pending, '{}', '2'), effective_ms = 1 \
+             WHERE github_account_id = {account}",
+            day_ms(20)
+        );
+        sql(app, &earlier).await;
+        sql(app, &due).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        assert_eq!(bought(app, account).await["pending"], Value::Null);
+        app.verify().await;
+    }
+
+    async fn a_change_that_is_taken_back_is_no_longer_to_come(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        tell(app, &purchase("pending_change", account, "Trial", &in_days(20))).await;
+        tell(app, &purchase("pending_change_cancelled", account, "Pro", &in_days(20))).await;
+        assert_eq!(bought(app, account).await["pending"], Value::Null);
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+    }
+
+    async fn a_cancellation_ends_pro_and_leaves_the_credits(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        tell(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        // News of before the end that comes late brings nothing back.
+        tell(app, &purchase("changed", account, "Pro", &in_days(-1))).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        assert_eq!(bought(app, account).await["state"], "cancelled");
+        app.verify().await;
+    }
+
+    async fn whichever_gives_pro_keeps_it(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        let stripe_customer = stripe_customer();
+        deliver_until(app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
+        deliver_until(app, &subscription_told(&stripe_customer, &customer), "processed").await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        tell(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        let ended = stripe::pro_subscription(&stripe_customer, Some(&customer.id), "canceled");
+        deliver_until(app, &stripe::event("customer.subscription.deleted", &ended), "processed").await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
+    }
+
+    async fn a_subscription_that_ends_leaves_pro_to_the_marketplace(app: &TestApp) {
+        let (_, customer) = on_pro(app).await;
+        let stripe_customer = stripe_customer();
+        deliver_until(app, &subscription_told(&stripe_customer, &customer), "processed").await;
+        let ended = stripe::pro_subscription(&stripe_customer, Some(&customer.id), "canceled");
+        deliver_until(app, &stripe::event("customer.subscription.deleted", &ended), "processed").await;
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+    }
+
+    async fn a_plan_that_the_configuration_does_not_know_is_kept_and_dead_until_it_does(app: &TestApp) {
+        let (account, delivery) = (account(), delivery());
+        app.deliver_github(&delivery, &purchase("purchased", account, "Gold", &in_days(0))).await.expect(200);
+        let found = app.event_in_state(&delivery, "dead").await;
+        assert!(found["event"]["last_error"].as_str().unwrap().starts_with("plan_unknown: "), "{found}");
+        let known = bought(app, account).await;
+        assert_eq!((&known["plan"]["name"], &known["plan"]["plan"]), (&json!("Gold"), &Value::Null));
+    }
+}

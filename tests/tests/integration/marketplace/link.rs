@@ -1,0 +1,114 @@
+//! Whose a purchase is: link tokens, and linking by hand.
+
+use super::*;
+use crate::database::{number, tables_with};
+use crate::scene::audited;
+use bursar_tests::app::Answer;
+use futures_util::future::join_all;
+
+async fn try_to_sign_up(app: &TestApp, token: &str) -> Answer {
+    app.request("POST", "/api/v1/customers/onboard", &[], Some(&buyer(token))).await
+}
+
+async fn link(app: &TestApp, account: i64, customer: &TestCustomer) -> Answer {
+    let body = json!({ "customer_id": customer.id, "reason": "ticket 4711" });
+    app.admin("POST", &format!("/admin/v1/marketplace/accounts/{account}/link"), Some(&body)).await
+}
+
+/// An account that bought Pro today.
+async fn buyer_of_pro(app: &TestApp) -> i64 {
+    let account = account();
+    tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+    account
+}
+
+both! {
+    async fn a_wrong_used_replaced_or_expired_token_links_nothing_and_makes_nobody(app: &TestApp) {
+        let account = buyer_of_pro(app).await;
+        let replaced = link_token(app, account).await;
+        let token = link_token(app, account).await;
+        for wrong in ["", "mlt_", "acme", &replaced, &format!("{token}x")] {
+            try_to_sign_up(app, wrong).await.expect_problem(422, "marketplace_link_invalid");
+        }
+        sql(app, "UPDATE marketplace_accounts SET link_token_expires_ms = 1").await;
+        try_to_sign_up(app, &token).await.expect_problem(422, "marketplace_link_expired");
+        assert_eq!(number(app, "SELECT COUNT(*) FROM customers", []).await, 0);
+
+        let token = link_token(app, account).await;
+        sign_up(app, &token).await;
+        try_to_sign_up(app, &token).await.expect_problem(422, "marketplace_link_invalid");
+        assert_eq!(number(app, "SELECT COUNT(*) FROM customers", []).await, 1);
+    }
+
+    async fn a_token_is_used_once_even_if_many_sign_up_with_it_at_one_moment(app: &TestApp) {
+        let account = buyer_of_pro(app).await;
+        let token = link_token(app, account).await;
+        let answers = join_all((0..8).map(|_| try_to_sign_up(app, &token))).await;
+        assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+        let refused = answers.iter().filter(|answer| answer.code() == "marketplace_link_invalid").count();
+        assert_eq!(refused, 7);
+        assert_eq!(number(app, "SELECT COUNT(*) FROM customers", []).await, 1);
+        app.verify().await;
+    }
+
+    async fn a_signup_that_fails_leaves_the_token_good(app: &TestApp) {
+        let account = buyer_of_pro(app).await;
+        let token = link_token(app, account).await;
+        let mut known = buyer(&token);
+        known["marketplace_link"] = Value::Null;
+        app.request("POST", "/api/v1/customers/onboard", &[], Some(&known)).await.expect(201);
+        known["marketplace_link"] = json!(token);
+        let again = app.request("POST", "/api/v1/customers/onboard", &[], Some(&known)).await;
+        again.expect_problem(409, "customer_exists");
+        sign_up(app, &token).await;
+    }
+
+    async fn a_token_is_kept_as_a_hash_only_and_is_in_the_audit_log_without_it(app: &TestApp) {
+        let account = buyer_of_pro(app).await;
+        let token = link_token(app, account).await;
+        assert!(token.starts_with("mlt_") && token.len() > 50);
+        assert!(tables_with(app, &token).await.is_empty());
+        assert_eq!(audited(app, &format!("github:{account}")).await, ["marketplace.link_token"]);
+    }
+
+    async fn a_customer_that_was_there_before_is_linked_by_hand(app: &TestApp) {
+        let (account, customer) = (buyer_of_pro(app).await, app.onboard().await);
+        let linked = link(app, account, &customer).await.expect(200);
+        assert_eq!(linked["account"]["customer_id"], customer.id.as_str());
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        link(app, account, &customer).await.expect(200);
+        link(app, account, &app.onboard().await).await.expect_problem(409, "marketplace_account_linked");
+        link(app, buyer_of_pro(app).await, &customer).await.expect_problem(409, "marketplace_customer_linked");
+        link(app, 1, &app.onboard().await).await.expect_problem(404, "not_found");
+        let path = format!("/admin/v1/marketplace/accounts/{account}/link-token");
+        app.admin("POST", &path, None).await.expect_problem(409, "marketplace_account_linked");
+        let timeline = app.admin("GET", &format!("/admin/v1/customers/{}/timeline", customer.id), None).await.expect(200);
+        let what: Vec<&str> = timeline["data"].as_array().unwrap().iter().map(|row| row["what"].as_str().unwrap()).collect();
+        assert!(what.contains(&"event.marketplace_purchase.purchased"), "{what:?}");
+        let acts = number(app, "SELECT COUNT(*) FROM audit_log WHERE action = 'marketplace.link'", []).await;
+        assert_eq!(acts, 1);
+        app.verify().await;
+    }
+
+    async fn purchases_are_listed_page_by_page_and_by_what_they_are(app: &TestApp) {
+        let mut accounts = [buyer_of_pro(app).await, buyer_of_pro(app).await, buyer_of_pro(app).await];
+        accounts.sort_unstable();
+        let list = async |query: &str| {
+            app.admin("GET", &format!("/admin/v1/marketplace/accounts?{query}"), None).await.expect(200)
+        };
+        let ids = |page: &Value| -> Vec<i64> {
+            let rows = page["data"].as_array().unwrap().iter();
+            rows.map(|row| row["github_account_id"].as_i64().unwrap()).collect()
+        };
+        let first = list("limit=2").await;
+        let cursor = first["next_cursor"].as_str().unwrap();
+        let second = list(&format!("limit=2&cursor={cursor}")).await;
+        assert_eq!([ids(&first), ids(&second)].concat(), accounts);
+        assert_eq!(second["next_cursor"], Value::Null);
+        sign_up(app, &link_token(app, accounts[1]).await).await;
+        tell(app, &purchase("cancelled", accounts[2], "Pro", &in_days(0))).await;
+        assert_eq!(ids(&list("linked=true").await), [accounts[1]]);
+        assert_eq!(ids(&list("state=cancelled").await), [accounts[2]]);
+        assert_eq!(ids(&list(&format!("login=ACME-{}", accounts[0])).await), [accounts[0]]);
+    }
+}
