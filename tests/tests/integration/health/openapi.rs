@@ -133,6 +133,7 @@ fn every_operation_but_those_for_everybody_asks_for_credentials() {
     let open = [
         "post /api/v1/customers/onboard",
         "post /webhooks/stripe",
+        "post /webhooks/github",
         "get /health",
         "get /health/live",
         "get /health/ready",
