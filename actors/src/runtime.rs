@@ -195,15 +195,7 @@ impl Parts {
             broker
         });
         let dispatcher = Dispatcher::new(broker.clone(), streams.clone(), clock.clone());
-        let ledger_config = &config.ledger;
-        let (ledger, mut children) = Ledger::new(
-            db,
-            node,
-            clock,
-            ledger_config.writers,
-            ledger_config.batch_max,
-            ledger_config.commands_max + config.jobs.workers_max,
-        );
+        let (ledger, mut children) = Ledger::new(db, node, clock, &dispatcher, config);
         let (customers, customer_children) = Customers::new(db, clock, &ledger, config);
         let (intake, intake_child) = Intake::new(db, clock, &dispatcher);
         let leases = Leases::default();

@@ -80,7 +80,7 @@ impl Streams {
 
     /// Wakes a stream. The message, if one led here, is acknowledged once the stream has looked.
     pub(crate) fn wake(&self, key: &str, message: Option<Delivered>) {
-        // While the router is down, the message stays unacknowledged and the sweeper finds the job.
+        // While the router is down, the message is acknowledged as it is dropped; the sweeper finds the job.
         let _ = self.slot.send("the streams", RouterMsg::Wake(key.to_owned(), message));
     }
 }

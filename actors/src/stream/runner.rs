@@ -21,13 +21,12 @@ pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
         return Round::Stopping;
     }
     let claimed = match deps.claims.submit(key.to_owned()).await {
-        Ok(Ok(Some(claimed))) => claimed,
-        Ok(Ok(None)) => return Round::Nothing,
-        Ok(Err(error)) => {
+        Ok(Some(claimed)) => claimed,
+        Ok(None) => return Round::Nothing,
+        Err(error) => {
             tracing::debug!(stream = key, error = %error.chain(), "a claim failed");
             return Round::Failed;
         }
-        Err(_) => return Round::Failed,
     };
     let _lease = deps.leases.hold(key, claimed.epoch);
     let started = Instant::now();
@@ -118,10 +117,7 @@ async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> bursa
     if let Some((customer, command)) = verdict.ledger {
         let request = Request { command, finish: Some(end.clone()), effects: effects.clone() };
         match deps.customers.apply(&customer, request).await {
-            Ok(applied) if !applied.replayed => {
-                deps.dispatcher.announce(others(applied.wakes, &end));
-                return Ok(Some(end));
-            }
+            Ok(applied) if !applied.replayed => return Ok(Some(end)),
             // The credits were moved before, or there are none to move: the rest is still to do.
             Ok(_) | Err(Error::Refused(Refusal::NothingToDo)) => {}
             Err(Error::Conflict { code: "fenced", .. }) => return Ok(None),
@@ -130,18 +126,10 @@ async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> bursa
     }
     let unit = Unit { account: None, finishes: vec![end.clone()], effects: std::mem::take(&mut effects) };
     match deps.ledger.commit(unit).await {
-        Ok(UnitResult::Committed(wakes)) => {
-            deps.dispatcher.announce(others(wakes, &end));
-            Ok(Some(end))
-        }
+        Ok(UnitResult::Committed(_)) => Ok(Some(end)),
         Ok(_) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// What is to be announced besides this job's own next attempt, which `round` waits for.
-fn others(wakes: Vec<bursar_engine::job::Wake>, end: &JobFinish) -> Vec<bursar_engine::job::Wake> {
-    wakes.into_iter().filter(|wake| wake.job_id != end.job_id).collect()
 }
 
 fn record(claimed: &Claimed, end: &JobFinish) {

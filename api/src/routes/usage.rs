@@ -173,7 +173,6 @@ pub(super) async fn moved(
     customer_id: &CustomerId,
     applied: bursar_actors::Applied,
 ) -> Result<MovedBody, ApiError> {
-    app.runtime.dispatcher.announce(applied.wakes);
     let (balance, held) = (applied.entry.balance_after, applied.entry.held_after);
     let available = balance - held;
     let warning = if available <= app.config.credits.warn_at {
@@ -222,7 +221,7 @@ async fn charged(
         }
         Ended::Well { is_new, .. } => match account::entry_find_by_key(db, customer_id, &key).await? {
             Some(entry) => {
-                let applied = bursar_actors::Applied { entry, replayed: !is_new, wakes: Vec::new() };
+                let applied = bursar_actors::Applied { entry, replayed: !is_new };
                 Ok(UsageResponse::Spent(Json(moved(app, customer_id, applied).await?)))
             }
             // Credits were taken back while the charge was under way: what was bought paid that debt.

@@ -33,7 +33,7 @@ pub struct Unit {
 /// What became of a unit.
 #[derive(Debug, Clone)]
 pub enum UnitResult {
-    /// All of it is committed. Jobs that it made or put off are to be woken.
+    /// All of it is committed. Jobs that it made or put off are to be announced.
     Committed(Vec<Wake>),
     /// The account was written by somebody else: load it and decide again.
     Stale,
@@ -47,7 +47,7 @@ pub enum UnitResult {
 /// was not committed, or, if the connection broke during COMMIT, that nobody knows: the caller loads
 /// the accounts again before it decides anything else.
 pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -> Result<Vec<UnitResult>> {
-    let mut results: Vec<Option<UnitResult>> = units.iter().map(|_| None).collect();
+    let mut results = twins(units);
     loop {
         let open: Vec<usize> = (0..units.len()).filter(|at| results[*at].is_none()).collect();
         if open.is_empty() {
@@ -71,6 +71,20 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
         }
     }
     Ok(results.into_iter().flatten().collect())
+}
+
+/// `Stale` for units whose account or lease an earlier one of the list has already: only one of them
+/// can be right, and a statement that writes a row for both would do so once. An actor that failed
+/// with a unit in hand leaves such a twin behind.
+fn twins(units: &[Unit]) -> Vec<Option<UnitResult>> {
+    let (mut accounts, mut leases) = (HashSet::new(), HashSet::new());
+    let mut results = Vec::with_capacity(units.len());
+    for unit in units {
+        let account = unit.account.as_ref().is_none_or(|write| accounts.insert(&write.customer_id));
+        let all = unit.finishes.iter().fold(account, |first, finish| leases.insert(&finish.stream_key) && first);
+        results.push((!all).then_some(UnitResult::Stale));
+    }
+    results
 }
 
 /// Writes one unit inside a transaction of the caller, who commits or rolls back. Gives `None` if
