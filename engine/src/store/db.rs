@@ -31,6 +31,8 @@ pub struct DbOptions {
     pub connections_max: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout_ms: u64,
+    /// How long a statement of Postgres may take; 0 for as long as it likes.
+    pub statement_timeout_ms: u64,
 }
 
 /// A connected database. Writes and reads go through pools of their own: SQLite has one writer, and
@@ -54,6 +56,7 @@ impl Db {
         if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
             return Err(Error::Config(vec!["DATABASE_URL must begin with postgres:// or sqlite://".to_owned()]));
         }
+        let statement_timeout_ms = options.statement_timeout_ms;
         let mut connect = ConnectOptions::new(options.url.clone());
         connect
             .max_connections(options.connections_max)
@@ -62,7 +65,10 @@ impl Db {
             .test_before_acquire(false)
             .test_before_acquire_if_idle_for(Duration::from_millis(IDLE_TEST_MS))
             .set_application_name("bursar")
-            .map_sqlx_postgres_opts(|postgres| postgres.options([("lock_timeout", LOCK_TIMEOUT_MS)]))
+            .map_sqlx_postgres_opts(move |postgres| {
+                let statement_timeout = statement_timeout_ms.to_string();
+                postgres.options([("lock_timeout", LOCK_TIMEOUT_MS), ("statement_timeout", statement_timeout.as_str())])
+            })
             .sqlx_logging(false);
         let write = Database::connect(connect).await?;
         Ok(Self { read: write.clone(), write, connections_max: options.connections_max, is_hasty: false })
