@@ -16,7 +16,7 @@ pub(crate) enum StreamMsg {
 /// What came of one round of claim and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Round {
-    /// A job was run and its end committed: look for the next.
+    /// A job was run and its end committed, or it was given back: look for the next.
     Ran,
     /// Nothing is due here, or somebody else works on it.
     Nothing,

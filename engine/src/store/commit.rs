@@ -135,7 +135,10 @@ impl<'a> Attempt<'a> {
         if !used.is_empty() {
             return Ok(Run::Without(used));
         }
-        self.finish_jobs().await?;
+        let ended = self.finish_jobs().await?;
+        if !ended.is_empty() {
+            return Ok(Run::Without(ended));
+        }
         let mut wakes = Vec::with_capacity(self.open.len());
         for (_, unit) in self.units() {
             let mut unit_wakes: Vec<Wake> = unit.finishes.iter().filter_map(JobFinish::wake).collect();
@@ -149,27 +152,26 @@ impl<'a> Attempt<'a> {
 
     async fn release_leases(&self) -> Result<HashMap<usize, UnitResult>> {
         let mut leases: Vec<_> = self.units().flat_map(|(_, unit)| &unit.finishes).map(lease).collect();
-        let mut fenced: HashMap<usize, UnitResult> = HashMap::new();
         if leases.is_empty() {
-            return Ok(fenced);
+            return Ok(HashMap::new());
         }
         leases.sort_unstable();
         let released = stream::stream_release_many(self.tx, &leases, self.now_ms).await?;
-        if released.len() < leases.len() {
-            let released: HashSet<&str> = released.iter().map(String::as_str).collect();
-            for (at, unit) in self.units() {
-                let lost: Vec<String> = unit
-                    .finishes
-                    .iter()
-                    .filter(|finish| !released.contains(finish.stream_key.as_str()))
-                    .map(|finish| finish.stream_key.clone())
-                    .collect();
-                if !lost.is_empty() {
-                    fenced.insert(at, UnitResult::Fenced(lost));
-                }
-            }
+        if released.len() == leases.len() {
+            return Ok(HashMap::new());
         }
-        Ok(fenced)
+        let released: HashSet<&str> = released.iter().map(String::as_str).collect();
+        Ok(self.fenced(|finish| !released.contains(finish.stream_key.as_str())))
+    }
+
+    /// The units with an end of an attempt that does not count.
+    fn fenced(&self, is_lost: impl Fn(&JobFinish) -> bool) -> HashMap<usize, UnitResult> {
+        let lost_of = |unit: &Unit| -> Vec<String> {
+            let lost = unit.finishes.iter().filter(|finish| is_lost(finish));
+            lost.map(|finish| finish.stream_key.clone()).collect()
+        };
+        let lost = self.units().map(|(at, unit)| (at, lost_of(unit))).filter(|(_, lost)| !lost.is_empty());
+        lost.map(|(at, lost)| (at, UnitResult::Fenced(lost))).collect()
     }
 
     fn writes(&self) -> Vec<(usize, &'a AccountWrite)> {
@@ -230,13 +232,19 @@ impl<'a> Attempt<'a> {
         Ok(used)
     }
 
-    async fn finish_jobs(&self) -> Result<()> {
+    /// Whoever holds the lease has the job running; if it is not, the result does not count either.
+    async fn finish_jobs(&self) -> Result<HashMap<usize, UnitResult>> {
         let finishes: Vec<&JobFinish> = self.units().flat_map(|(_, unit)| &unit.finishes).collect();
         if finishes.is_empty() {
-            return Ok(());
+            return Ok(HashMap::new());
         }
-        job::job_finish_many(self.tx, &finishes).await?;
-        attempt::attempt_insert_many(self.tx, &finishes, self.node).await
+        let written = job::job_finish_many(self.tx, &finishes).await?;
+        if written.len() < finishes.len() {
+            let written: HashSet<&str> = written.iter().map(String::as_str).collect();
+            return Ok(self.fenced(|finish| !written.contains(finish.job_id.as_str())));
+        }
+        attempt::attempt_insert_many(self.tx, &finishes, self.node).await?;
+        Ok(HashMap::new())
     }
 }
 

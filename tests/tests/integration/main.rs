@@ -12,6 +12,7 @@ mod job;
 mod mail;
 mod migration;
 mod money;
+mod node;
 mod onboard;
 mod outage;
 mod private;
