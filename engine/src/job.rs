@@ -10,7 +10,7 @@ mod kind;
 
 pub use backoff::Backoff;
 pub use finish::{JobFinish, finish};
-pub use kind::{JobKind, OnDeath};
+pub use kind::{JobKind, Policy};
 
 use crate::clock::TimeMs;
 use crate::effect::Effect;
