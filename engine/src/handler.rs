@@ -89,6 +89,14 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
     }
 }
 
+/// What else changes when a job dies, however it came to that.
+pub fn after_death(claimed: &Claimed) -> Vec<Effect> {
+    match (JobKind::parse(&claimed.job.kind), args::<ReplayArgs>(claimed)) {
+        (Some(JobKind::ReplayRun), Ok(ReplayArgs { replay })) => vec![replay::after_death(ReplayId::trusted(replay))],
+        _ => Vec::new(),
+    }
+}
+
 async fn retention(deps: &Deps, now_ms: TimeMs) -> Result<Verdict> {
     let before_ms = now_ms - deps.retention_days * DAY_MS;
     let tx = deps.db.begin().await?;

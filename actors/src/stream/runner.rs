@@ -3,7 +3,7 @@
 use super::StreamDeps;
 use super::actor::Round;
 use crate::customer::Request;
-use bursar_engine::job::{Claimed, JobFinish, Outcome, RESCUES_MAX, Verdict, finish};
+use bursar_engine::job::{Claimed, JobFinish, JobState, Outcome, RESCUES_MAX, Verdict, finish};
 use bursar_engine::ledger::Refusal;
 use bursar_engine::store::commit::{Unit, UnitResult};
 use bursar_engine::{Error, handler, metric, work};
@@ -161,6 +161,9 @@ async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> bursa
     let now_ms = deps.clock.now_ms();
     let end = finish(claimed, verdict.outcome, deps.jobs.backoff(), now_ms, rand_unit());
     let mut effects = verdict.effects;
+    if end.state == JobState::Dead {
+        effects.extend(handler::after_death(claimed));
+    }
     if let Some((customer, command)) = verdict.ledger {
         let request = Request { command, finish: Some(end.clone()), effects: effects.clone() };
         match deps.customers.apply(&customer, request).await {

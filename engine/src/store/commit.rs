@@ -12,10 +12,11 @@ use super::{
 use crate::clock::TimeMs;
 use crate::effect::Effect;
 use crate::error::Result;
-use crate::ids::CustomerId;
+use crate::ids::{CustomerId, ReplayId};
 use crate::intake;
 use crate::job::{JobFinish, Wake};
 use crate::ledger::Entry;
+use crate::replay::ReplayStep;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use std::collections::{HashMap, HashSet};
 
@@ -287,13 +288,30 @@ async fn apply(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Re
         Effect::JobRequeue { job_id } => {
             return Ok(job::job_requeue(tx, job_id, now_ms).await?.into_iter().collect());
         }
-        Effect::ReplayItem { replay_id, n, state, result } => {
-            replay::replay_item_finish(tx, replay_id, *n, state, result.as_deref()).await?;
-        }
-        Effect::ReplayDone { replay_id } => {
-            replay::replay_move(tx, replay_id, &["running"], "done", Some(now_ms)).await?;
+        Effect::ReplayItems { replay_id, steps } => return replay_steps(tx, replay_id, steps, now_ms).await,
+        Effect::ReplayEnd { replay_id, state } => {
+            replay::replay_move(tx, replay_id, &["running"], state, Some(now_ms)).await?;
         }
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
     }
     Ok(Vec::new())
+}
+
+/// Nothing of it if the replay was paused or cancelled meanwhile: the items wait on.
+async fn replay_steps(
+    tx: &impl ConnectionTrait,
+    id: &ReplayId,
+    steps: &[ReplayStep],
+    now_ms: TimeMs,
+) -> Result<Vec<Wake>> {
+    let mut wakes = Vec::new();
+    if replay::replay_lock_running(tx, id).await? {
+        for step in steps {
+            replay::replay_item_finish(tx, id, step).await?;
+            if let Some(job_id) = &step.requeue {
+                wakes.extend(job::job_requeue(tx, job_id, now_ms).await?);
+            }
+        }
+    }
+    Ok(wakes)
 }

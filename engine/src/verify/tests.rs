@@ -16,7 +16,7 @@ use crate::migrations::{Migrator, MigratorTrait};
 use crate::onboard::onboard;
 use crate::operate::ask;
 use crate::operation::{Request, UsageCharge, payment_key};
-use crate::replay::{self, NewReplay};
+use crate::replay::{self, NewReplay, ReplayStep};
 use crate::seal::{SealBox, key_new};
 use crate::store::account::{self, AccountWrite};
 use crate::store::commit::{Unit, UnitResult, commit_units};
@@ -196,10 +196,9 @@ async fn healthy_jobs(db: &Db) {
         actor: "admin:test".to_owned(),
     };
     let replay_id = replay::create(db, new, 2_000).await.unwrap().id;
-    let effects = vec![
-        Effect::JobRequeue { job_id: quarantined },
-        Effect::ReplayItem { replay_id, n: 1, state: "replayed", result: None },
-    ];
+    db.write().execute_unprepared("UPDATE replays SET state = 'running'").await.unwrap();
+    let step = ReplayStep { n: 1, requeue: Some(quarantined), state: "replayed", result: None };
+    let effects = vec![Effect::ReplayItems { replay_id, steps: vec![step] }];
     work(db, "stripe:cus_3", Outcome::Done, effects, 3_000).await;
     work(db, "stripe:cus_3", Outcome::Done, Vec::new(), 4_000).await;
 }
