@@ -25,22 +25,18 @@ struct Store {
 
 impl Work for Store {
     type Item = Delivery;
-    type Answer = Result<Receipt, Arc<Error>>;
+    type Answer = Receipt;
     const NAME: &'static str = "intake";
 
-    async fn run(&self, deliveries: Vec<Delivery>) -> Vec<Self::Answer> {
-        match take_in(&self.db, &deliveries, self.clock.now_ms()).await {
-            Ok(taken) => {
-                self.dispatcher.announce(taken.wakes);
-                let receipts = deliveries.into_iter().zip(taken.new);
-                receipts.map(|(delivery, is_new)| Ok(Receipt { event_id: delivery.event.id, is_new })).collect()
-            }
-            Err(error) => {
-                tracing::warn!(error = %error.chain(), deliveries = deliveries.len(), "deliveries were not stored");
-                let error = Arc::new(error);
-                deliveries.iter().map(|_| Err(error.clone())).collect()
-            }
-        }
+    fn about(delivery: &Delivery) -> &str {
+        &delivery.event.stream_key
+    }
+
+    async fn run(&self, deliveries: &[Delivery], in_haste: bool) -> Result<Vec<Receipt>> {
+        let taken = take_in(&self.db.in_haste(in_haste), deliveries, self.clock.now_ms()).await?;
+        self.dispatcher.announce(taken.wakes);
+        let receipts = deliveries.iter().zip(taken.new);
+        Ok(receipts.map(|(delivery, is_new)| Receipt { event_id: delivery.event.id.clone(), is_new }).collect())
     }
 }
 
@@ -74,7 +70,7 @@ impl Intake {
     pub async fn store(&self, delivery: Delivery) -> Result<Receipt, Arc<Error>> {
         let source = metric::event_source_label(&delivery.event.source);
         let event_type = metric::event_type_label(&delivery.event.event_type);
-        let receipt = self.batcher.submit(delivery).await.map_err(Arc::new)??;
+        let receipt = self.batcher.submit(delivery).await?;
         metrics::counter!(metric::WEBHOOKS_RECEIVED, "source" => source, "type" => event_type).increment(1);
         if !receipt.is_new {
             metrics::counter!(metric::WEBHOOKS_DUPLICATE, "source" => source, "type" => event_type).increment(1);

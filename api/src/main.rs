@@ -71,9 +71,7 @@ async fn migrate(cli: &Cli, arguments: &MigrateArgs) -> Result<ExitCode> {
     let db = connect(&config).await?;
     match arguments.command {
         MigrateCommand::Up => app::migrate(&db).await?,
-        MigrateCommand::Down { steps } => {
-            Migrator::down(db.write(), Some(steps)).await.context("the database could not be migrated back")?;
-        }
+        MigrateCommand::Down { steps } => app::migrate_back(&db, steps).await?,
         MigrateCommand::Status => {}
     }
     let pending: Vec<String> = Migrator::get_pending_migrations(db.read())

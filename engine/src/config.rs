@@ -431,7 +431,7 @@ impl Default for HttpConfig {
             timeout_ms: 30_000,
             requests_max: 2_048,
             api_key_cache_ms: 5_000,
-            drain_timeout_ms: 25_000,
+            drain_timeout_ms: 20_000,
             trusted_proxies: Vec::new(),
         }
     }

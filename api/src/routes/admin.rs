@@ -29,7 +29,7 @@ use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::{Audit, Effect};
 use bursar_engine::job::{Job, JobState};
 use bursar_engine::store::attempt::Attempt;
-use bursar_engine::store::commit::{Unit, UnitResult};
+use bursar_engine::store::commit::Unit;
 use bursar_engine::store::stream::Stream;
 use bursar_engine::{Error, Result};
 use poem_openapi::Object;
@@ -205,8 +205,6 @@ async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) -> Result<(
     };
     let effects = vec![Effect::JobRequeue { job_id: job.id.clone() }, Effect::Audit(audit)];
     let unit = Unit { account: None, finishes: Vec::new(), effects };
-    if let UnitResult::Committed(wakes) = app.runtime.ledger.commit(unit).await.map_err(Error::from)? {
-        app.runtime.dispatcher.announce(wakes);
-    }
+    app.runtime.ledger.commit(unit).await.map_err(Error::from)?;
     Ok(())
 }

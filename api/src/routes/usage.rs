@@ -173,7 +173,6 @@ pub(super) async fn moved(
     customer_id: &CustomerId,
     applied: bursar_actors::Applied,
 ) -> Result<MovedBody, ApiError> {
-    app.runtime.dispatcher.announce(applied.wakes);
     let (balance, held) = (applied.entry.balance_after, applied.entry.held_after);
     let available = balance - held;
     let warning = if available <= app.config.credits.warn_at {
@@ -226,7 +225,7 @@ async fn charged(
                 Err(Error::Refused(Refusal::KeyReused).into())
             }
             Some(entry) => {
-                let applied = bursar_actors::Applied { entry, replayed: !is_new, wakes: Vec::new() };
+                let applied = bursar_actors::Applied { entry, replayed: !is_new };
                 Ok(UsageResponse::Spent(Json(moved(app, customer_id, applied).await?)))
             }
             None => Err(not_spent(&account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?)),

@@ -231,16 +231,11 @@ pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, 
 /// at a row again that was changed while it waited for it, but not at what chose the row: a job that is
 /// cancelled in that moment stays cancelled.
 pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[String], now_ms: TimeMs) -> Result<Vec<Job>> {
-    let stream_rows = || {
-        let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
-        for stream in streams {
-            rows.push([stream.as_str().into(), now_ms.into()]);
-        }
-        rows
-    };
-    let rescue = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + 1 \
-                  FROM {rows} WHERE jobs.stream_key = r.key AND jobs.state = 'running'";
-    db.execute_raw(stream_rows().statement(db.get_database_backend(), rescue)).await?;
+    job_put_back(db, streams, true).await?;
+    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
+    for stream in streams {
+        rows.push([stream.as_str().into(), now_ms.into()]);
+    }
     let take = format!(
         "UPDATE jobs SET state = 'running' \
          FROM {{rows}} WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
@@ -248,12 +243,30 @@ pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[String], now_m
          AND jobs.state = 'available' RETURNING {}",
         COLUMNS.split(", ").map(|column| format!("jobs.{column} AS {column}")).collect::<Vec<_>>().join(", ")
     );
-    let taken = db.query_all_raw(stream_rows().statement(db.get_database_backend(), &take)).await?;
+    let taken = db.query_all_raw(rows.statement(db.get_database_backend(), &take)).await?;
     taken.iter().map(read).collect()
 }
 
-/// Writes the ends of attempts. The leases must have been given up in the same transaction.
-pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish]) -> Result<u64> {
+/// Makes the running jobs of streams available again, without using up an attempt. The streams must be
+/// the caller's to decide about in the same transaction. It counts as a rescue if their node died.
+pub async fn job_put_back(db: &impl ConnectionTrait, streams: &[String], is_rescue: bool) -> Result<()> {
+    if streams.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(&[("key", Kind::Text), ("rescue", Kind::Int)]);
+    for stream in streams {
+        rows.push([stream.as_str().into(), i64::from(is_rescue).into()]);
+    }
+    let sql = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + r.rescue \
+               FROM {rows} WHERE jobs.stream_key = r.key AND jobs.state = 'running'";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    Ok(())
+}
+
+/// Writes the ends of attempts. The leases must have been given up in the same transaction. Gives the
+/// jobs that were written: those that did run. An attempt that ended took no node with it, so the
+/// rescues before it are forgotten.
+pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish]) -> Result<Vec<String>> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
         ("state", Kind::Text),
@@ -272,11 +285,12 @@ pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish])
             (finish.state != JobState::Available).then_some(finish.finished_at_ms).into(),
         ]);
     }
-    let sql = "UPDATE jobs SET state = r.state, attempt = r.attempt, run_at_ms = r.run_at_ms, \
+    let sql = "UPDATE jobs SET state = r.state, attempt = r.attempt, run_at_ms = r.run_at_ms, rescues = 0, \
                last_error = COALESCE(r.reason, CASE WHEN r.state = 'succeeded' THEN NULL ELSE jobs.last_error END), \
                finished_at_ms = r.finished_at_ms \
-               FROM {rows} WHERE jobs.id = r.id AND jobs.state = 'running'";
-    Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
+               FROM {rows} WHERE jobs.id = r.id AND jobs.state = 'running' RETURNING jobs.id AS id";
+    let written = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    written.iter().map(|row| get(row, "id")).collect()
 }
 
 /// Makes an ended job available again with a fresh allowance of attempts.

@@ -5,8 +5,8 @@ use super::{Kind, Rows, execute, from_json, get, query_all, query_one, to_json};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::{JobId, ReplayId};
-use crate::replay::{Replay, ReplayItem};
-use sea_orm::{ConnectionTrait, QueryResult};
+use crate::replay::{Replay, ReplayItem, ReplayStep};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 const SELECT: &str = "SELECT id, filter, dry_run, rate_per_second, reason, state, total, created_by, created_at_ms, \
     finished_at_ms, (SELECT COUNT(*) FROM replay_items i WHERE i.replay_id = replays.id AND i.state <> 'waiting') \
@@ -108,15 +108,17 @@ pub async fn replay_items(
         .collect()
 }
 
+/// Whether a replay runs. It stays so until the transaction ends: a pause or a cancellation waits.
+pub async fn replay_lock_running(db: &impl ConnectionTrait, id: &ReplayId) -> Result<bool> {
+    let lock = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" };
+    let sql = format!("SELECT id FROM replays WHERE id = $1 AND state = 'running' {lock}");
+    Ok(query_one(db, &sql, [id.as_str().into()]).await?.is_some())
+}
+
 /// Writes what came of an item, once.
-pub async fn replay_item_finish(
-    db: &impl ConnectionTrait,
-    id: &ReplayId,
-    n: i64,
-    state: &str,
-    result: Option<&str>,
-) -> Result<()> {
+pub async fn replay_item_finish(db: &impl ConnectionTrait, id: &ReplayId, step: &ReplayStep) -> Result<()> {
     let sql = "UPDATE replay_items SET state = $3, result = $4 WHERE replay_id = $1 AND n = $2 AND state = 'waiting'";
-    execute(db, sql, [id.as_str().into(), n.into(), state.into(), result.map(str::to_owned).into()]).await?;
+    let values = [id.as_str().into(), step.n.into(), step.state.into(), step.result.clone().into()];
+    execute(db, sql, values).await?;
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::migrations::{Migrator, MigratorTrait};
 use crate::onboard::{Onboarded, Signup, onboard};
 use crate::operate::ask;
 use crate::operation::{Request, UsageCharge, payment_key};
-use crate::replay::{self, NewReplay};
+use crate::replay::{self, NewReplay, ReplayStep};
 use crate::seal::{SealBox, key_new};
 use crate::store::account::{self, AccountWrite};
 use crate::store::commit::{Unit, UnitResult, commit_units};
@@ -69,7 +69,9 @@ impl Drop for Dir {
 
 async fn connect(file: &Path) -> Db {
     let url = format!("sqlite://{}", file.display());
-    Db::connect(&DbOptions { url, connections_max: 4, acquire_timeout_ms: 10_000 }).await.unwrap()
+    Db::connect(&DbOptions { url, connections_max: 4, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 })
+        .await
+        .unwrap()
 }
 
 async fn act(db: &Db, customer_id: &CustomerId, command: &Command, now_ms: TimeMs) {
@@ -228,10 +230,9 @@ async fn healthy_jobs(db: &Db) {
         actor: "admin:test".to_owned(),
     };
     let replay_id = replay::create(db, new, 2_000).await.unwrap().id;
-    let effects = vec![
-        Effect::JobRequeue { job_id: quarantined },
-        Effect::ReplayItem { replay_id, n: 1, state: "replayed", result: None },
-    ];
+    db.write().execute_unprepared("UPDATE replays SET state = 'running'").await.unwrap();
+    let step = ReplayStep { n: 1, requeue: Some(quarantined), state: "replayed", result: None };
+    let effects = vec![Effect::ReplayItems { replay_id, steps: vec![step] }];
     work(db, "stripe:cus_3", Outcome::Done, effects, 3_000).await;
     work(db, "stripe:cus_3", Outcome::Done, Vec::new(), 4_000).await;
 }

@@ -13,6 +13,7 @@ mod mail;
 mod marketplace;
 mod migration;
 mod money;
+mod node;
 mod onboard;
 mod outage;
 mod private;

@@ -75,7 +75,7 @@ impl Example for ReplayRequest {
 struct ReplayBody {
     /// Its identifier.
     id: String,
-    /// `preview`, `running`, `paused`, `done` or `cancelled`.
+    /// `preview`, `running`, `paused`, `done`, `cancelled`, or `failed` (it can be resumed).
     state: String,
     /// Whether it only tries.
     dry_run: bool,
@@ -91,7 +91,7 @@ struct ReplayBody {
     created_by: String,
     /// When.
     created_at: String,
-    /// When it was done or cancelled.
+    /// When it was done or cancelled, or failed.
     finished_at: Option<String>,
 }
 
