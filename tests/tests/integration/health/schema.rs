@@ -2,8 +2,9 @@
 
 use super::openapi::document;
 use super::*;
+use crate::money::Shop;
 use bursar_tests::app::Answer;
-use bursar_tests::{TestCustomer, github};
+use bursar_tests::{Backend, TestCustomer, github};
 use std::collections::BTreeSet;
 
 /// Compares answers with the document.
@@ -185,6 +186,30 @@ async fn marketplace_operations(checker: &mut Checker<'_>, customer: &TestCustom
     checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link-token", &id, None).await;
 }
 
+/// On an application with a Stripe.
+async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) {
+    let attach = "post /api/v1/payment-methods";
+    checker.call(customer, attach, "", Some(json!({ "payment_method": "pm_card_visa", "consent": false }))).await;
+    let card = json!({ "payment_method": "pm_card_visa", "consent": true });
+    let method = text(&checker.call(customer, attach, "", Some(card)).await["payment_method"]["id"]);
+    checker.call(customer, "get /api/v1/payment-methods", "", None).await;
+    checker.call(customer, "post /api/v1/payment-methods/{id}/default", &method, None).await;
+    checker.call(customer, "get /api/v1/subscription", "", None).await;
+    for _ in 0..2 {
+        checker.call(customer, "post /api/v1/subscription", "", Some(json!({}))).await;
+    }
+    checker.call(customer, "get /api/v1/subscription", "", None).await;
+    checker.call(customer, "delete /api/v1/payment-methods/{id}", &method, None).await;
+    checker.call(customer, "delete /api/v1/subscription", "", None).await;
+    checker.call(customer, "post /api/v1/subscription/resume", "", None).await;
+    checker.call(customer, "delete /api/v1/subscription", "", None).await;
+    checker.call(customer, "get /api/v1/invoices", "", None).await;
+    checker.call(customer, "delete /api/v1/payment-methods/{id}", &method, None).await;
+    let operations = checker.call(customer, "get /api/v1/operations", "", None).await;
+    let latest = text(&operations["data"][0]["id"]);
+    checker.call(customer, "get /api/v1/operations/{id}", &latest, None).await;
+}
+
 async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, reason: Value) {
     let path = format!("/admin/v1/mails?customer={}&state=stored", customer.id);
     let stored = wait::until("the welcome is stored", || async {
@@ -211,6 +236,8 @@ async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, rea
 
 both! {
     async fn every_operation_answers_what_the_document_says(app: &TestApp) {
+        let backend = if app.app.db.is_postgres() { Backend::Production } else { Backend::Embedded };
+        let shop = Shop::open(backend).await;
         let mut checker =
             Checker { app, document: document(), problems: BTreeSet::new(), called: BTreeSet::new() };
         let customer = app.onboard().await;
@@ -225,8 +252,11 @@ both! {
         customer_operations(&mut checker, &customer).await;
         admin_operations(&mut checker, &customer, stripe::id(&event)).await;
         marketplace_operations(&mut checker, &customer).await;
+        checker.app = &shop.app;
+        billing_operations(&mut checker, &shop.app.onboard().await).await;
         let all: BTreeSet<String> = openapi::operations(&document()).into_iter().map(|(name, _)| name).collect();
         assert_eq!(checker.called, all, "every operation is called");
         assert!(checker.problems.is_empty(), "{:#?}", checker.problems);
+        shop.close().await;
     }
 }
