@@ -15,6 +15,7 @@ mod migration;
 mod money;
 mod onboard;
 mod outage;
+mod overload;
 mod private;
 mod reconcile;
 mod replay;
