@@ -44,7 +44,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Migrate(arguments) => migrate(cli, arguments).await,
         Command::Verify(file) => verify_database(cli, &load(file.config.as_deref())?).await,
         Command::Openapi => {
-            output::print(routes::openapi_document().trim_end())?;
+            output::print(document::openapi_document().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {

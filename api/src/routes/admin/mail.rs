@@ -3,8 +3,10 @@
 use super::{ReasonRequest, check_reason, replay_job};
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::{Tag, input};
+use crate::routes::page::page;
+use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::Audit;
@@ -15,11 +17,22 @@ use bursar_engine::store::{audit, customer, job};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
 use std::sync::Arc;
 
 /// Routes of mail for staff.
 pub struct AdminMailApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_list_mails", &["not_found"]),
+    Described::new("admin_get_mail", &["not_found"]),
+    Described::new(
+        "admin_resend_mail",
+        &["busy", "invalid_reason", "job_not_ended", "mail_holds_key", "mail_not_sent", "not_found"],
+    ),
+    Described::new("admin_list_customer_emails", &["not_found"]),
+];
 
 /// Where a mail stands.
 #[derive(Debug, Clone, Copy, Enum)]
@@ -51,6 +64,7 @@ impl From<MailStateBody> for MailState {
 
 /// A mail.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct MailBody {
     /// Its identifier.
     id: String,
@@ -82,6 +96,27 @@ struct MailBody {
     sent_at: Option<String>,
 }
 
+impl Example for MailBody {
+    fn example() -> Self {
+        Self {
+            id: sample::MAIL.to_owned(),
+            customer_id: sample::CUSTOMER.to_owned(),
+            template: "low_credit".to_owned(),
+            state: "sent".to_owned(),
+            attempts: 1,
+            last_error: None,
+            due_at: sample::AT.to_owned(),
+            copy_of: None,
+            recipient: sample::text(sample::EMAIL),
+            subject: sample::text("1 fix left"),
+            message_id: sample::text("<mal_06bv1k2m8x0q3d5r7t9w1y3z5b@example.com>"),
+            job_id: sample::JOB.to_owned(),
+            created_at: sample::AT.to_owned(),
+            sent_at: sample::text(sample::AT),
+        }
+    }
+}
+
 impl From<&MailRow> for MailBody {
     fn from(row: &MailRow) -> Self {
         Self {
@@ -103,17 +138,14 @@ impl From<&MailRow> for MailBody {
     }
 }
 
-/// A page of mails.
-#[derive(Debug, Object)]
-struct MailPage {
-    /// The rows, the latest first.
-    data: Vec<MailBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+page! {
+    /// A page of mails, the latest first.
+    MailPage of MailBody
 }
 
 /// A mail with what it said.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct MailDetail {
     /// The mail.
     mail: MailBody,
@@ -121,6 +153,12 @@ struct MailDetail {
     text: Option<String>,
     /// The HTML, once it is sent or stored. An API key in it is masked.
     html: Option<String>,
+}
+
+impl Example for MailDetail {
+    fn example() -> Self {
+        Self { mail: MailBody::example(), text: sample::text("You have 1 fix left."), html: None }
+    }
 }
 
 async fn find(app: &App, id: &str) -> Result<MailRow, Error> {
@@ -199,6 +237,8 @@ impl AdminMailApi {
     }
 
     /// Look at a mail
+    ///
+    /// With what it said, once it was sent or stored.
     #[oai(path = "/admin/v1/mails/:id", method = "get", operation_id = "admin_get_mail", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -257,6 +297,8 @@ impl AdminMailApi {
     }
 
     /// A customer's mails
+    ///
+    /// The latest first, those that wait for their time included.
     #[oai(
         path = "/admin/v1/customers/:id/emails",
         method = "get",
