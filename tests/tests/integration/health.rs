@@ -16,7 +16,7 @@ const RARE: [&str; 5] = [
     metric::BROKER_RECONNECTS,
     metric::SWEEPER_WOKEN,
 ];
-const OF_A_BROKER: [&str; 2] = [metric::BROKER_UP, metric::BROKER_PUBLISHED];
+const OF_A_BROKER: [&str; 3] = [metric::BROKER_UP, metric::BROKER_BLOCKED, metric::BROKER_PUBLISHED];
 
 async fn text(app: &TestApp, path: &str) -> (String, String) {
     let response = app.client.get(format!("{}{path}", app.base)).send().await.unwrap();
@@ -45,6 +45,7 @@ both! {
             [&json!("broker"), &json!(kinds[1]), &json!("up")],
         ]);
         assert!(dependencies[0]["latency_ms"].is_number());
+        assert_eq!(dependencies[1]["latency_ms"].is_number(), app.app.db.is_postgres(), "{health}");
     }
 
     async fn a_running_server_is_alive_and_ready(app: &TestApp) {
@@ -101,6 +102,8 @@ both! {
             r#"bursar_webhooks_duplicate_total{type="invoice.paid"} 1"#,
             r#"bursar_webhooks_refused_total{source="stripe",code="signature_missing"} 1"#,
             r#"bursar_webhooks_received_total{source="stripe",type="other"} 1"#,
+            r#"bursar_event_attempts_total{type="other",outcome="ignored"} 1"#,
+            r#"bursar_queue_jobs{kind="mail.send",state="available"} 0"#,
             r#"bursar_customers_onboarded_total{source="direct"} 1"#,
             r#"bursar_signups_refused_total{code="invalid_email"} 1"#,
             r#"bursar_credits_granted_total{source="signup"} 5"#,
