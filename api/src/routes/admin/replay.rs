@@ -4,9 +4,11 @@ use super::JobBody;
 use super::job::JobStateBody;
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
+use crate::routes::page::page;
 use crate::routes::text::Text;
-use crate::routes::{Tag, input};
+use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::ReplayId;
@@ -14,7 +16,7 @@ use bursar_engine::replay::{self, Action, NewReplay, Replay, SAMPLE_MAX};
 use bursar_engine::store::job::JobFilter;
 use bursar_engine::store::{job, replay as rows};
 use poem::web::Data;
-use poem_openapi::param::{Path, Query};
+use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
@@ -25,6 +27,17 @@ const RATE_DEFAULT: i64 = 50;
 
 /// Routes of replays.
 pub struct AdminReplayApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_create_replay", &["busy", "invalid_rate", "invalid_reason", "replay_too_large"]),
+    Described::new("admin_list_replays", &[]),
+    Described::new("admin_get_replay", &["not_found"]),
+    Described::new("admin_list_replay_items", &["not_found"]),
+    Described::new("admin_start_replay", &["not_found", "replay_state"]),
+    Described::new("admin_pause_replay", &["not_found", "replay_state"]),
+    Described::new("admin_resume_replay", &["not_found", "replay_state"]),
+    Described::new("admin_cancel_replay", &["not_found", "replay_state"]),
+];
 
 /// Which jobs to replay. Empty fields match everything that has ended.
 #[derive(Debug, Object)]
@@ -72,6 +85,7 @@ impl Example for ReplayRequest {
 
 /// A replay.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct ReplayBody {
     /// Its identifier.
     id: String,
@@ -95,6 +109,23 @@ struct ReplayBody {
     finished_at: Option<String>,
 }
 
+impl Example for ReplayBody {
+    fn example() -> Self {
+        Self {
+            id: sample::REPLAY.to_owned(),
+            state: "preview".to_owned(),
+            dry_run: true,
+            rate_per_second: 50,
+            reason: "ticket 4711".to_owned(),
+            total: 12,
+            done: 0,
+            created_by: "admin:bootstrap".to_owned(),
+            created_at: sample::AT.to_owned(),
+            finished_at: None,
+        }
+    }
+}
+
 impl From<&Replay> for ReplayBody {
     fn from(replay: &Replay) -> Self {
         Self {
@@ -114,6 +145,7 @@ impl From<&Replay> for ReplayBody {
 
 /// A replay with the first jobs of its set.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct ReplayPreview {
     /// The replay.
     replay: ReplayBody,
@@ -121,24 +153,34 @@ struct ReplayPreview {
     sample: Vec<JobBody>,
 }
 
+impl Example for ReplayPreview {
+    fn example() -> Self {
+        Self { replay: ReplayBody::example(), sample: vec![JobBody::example()] }
+    }
+}
+
 /// A replay alone.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct ReplayDetail {
     /// The replay.
     replay: ReplayBody,
 }
 
-/// A page of replays.
-#[derive(Debug, Object)]
-struct ReplayPage {
-    /// The rows, newest first.
-    data: Vec<ReplayBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+impl Example for ReplayDetail {
+    fn example() -> Self {
+        Self { replay: ReplayBody::example() }
+    }
+}
+
+page! {
+    /// A page of replays, newest first.
+    ReplayPage of ReplayBody
 }
 
 /// One job of a replay.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct ReplayItemBody {
     /// Its number in the set.
     n: i64,
@@ -150,13 +192,17 @@ struct ReplayItemBody {
     result: Option<serde_json::Value>,
 }
 
-/// A page of a replay's jobs.
-#[derive(Debug, Object)]
-struct ReplayItemPage {
-    /// The rows, in order.
-    data: Vec<ReplayItemBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+impl Example for ReplayItemBody {
+    fn example() -> Self {
+        let result =
+            serde_json::json!({ "outcome": "done", "ledger": { "customer_id": sample::CUSTOMER, "amount": 60 } });
+        Self { n: 1, job_id: sample::JOB.to_owned(), state: "tried".to_owned(), result: Some(result) }
+    }
+}
+
+page! {
+    /// A page of a replay's jobs, in order.
+    ReplayItemPage of ReplayItemBody
 }
 
 #[derive(ApiResponse)]
@@ -192,8 +238,13 @@ impl AdminReplayApi {
         &self,
         app: Data<&Arc<App>>,
         auth: AdminAuth,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
         body: Json<ReplayRequest>,
     ) -> Result<ReplayCreated, ApiError> {
+        let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
+        let request_hash = input::request_hash("admin_create_replay", &body.0);
         let Json(ReplayRequest { filter, dry_run, rate_per_second, reason }) = body;
         let text = |text: Option<Text>| text.map(|text| text.0);
         let filter = JobFilter {
@@ -205,7 +256,15 @@ impl AdminReplayApi {
             ..JobFilter::default()
         };
         let rate_per_second = rate_per_second.unwrap_or(RATE_DEFAULT);
-        let new = NewReplay { filter, dry_run, rate_per_second, reason: reason.0, actor: auth.0.actor };
+        let new = NewReplay {
+            filter,
+            dry_run,
+            rate_per_second,
+            reason: reason.0,
+            actor: auth.0.actor,
+            idempotency_key,
+            request_hash,
+        };
         let now_ms = app.clock.now_ms();
         let made = replay::create(&app.db, new, now_ms).await?;
         let mut sample = Vec::new();
@@ -218,6 +277,8 @@ impl AdminReplayApi {
     }
 
     /// Replays
+    ///
+    /// Newest first, those that are done or cancelled included.
     #[oai(path = "/admin/v1/replays", method = "get", operation_id = "admin_list_replays", tag = "Tag::Admin")]
     async fn list(
         &self,
@@ -236,6 +297,8 @@ impl AdminReplayApi {
     }
 
     /// Look at a replay
+    ///
+    /// Where it stands, and how many of its jobs are worked off.
     #[oai(path = "/admin/v1/replays/:id", method = "get", operation_id = "admin_get_replay", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -248,6 +311,8 @@ impl AdminReplayApi {
     }
 
     /// The jobs of a replay
+    ///
+    /// In the order in which they run; of a dry run with what would have happened.
     #[oai(
         path = "/admin/v1/replays/:id/items",
         method = "get",
@@ -280,6 +345,8 @@ impl AdminReplayApi {
     }
 
     /// Start a replay
+    ///
+    /// Its jobs run again, no more in a second than its rate says. Of a dry run they are only tried.
     #[oai(
         path = "/admin/v1/replays/:id/start",
         method = "post",
@@ -297,6 +364,8 @@ impl AdminReplayApi {
     }
 
     /// Pause a replay
+    ///
+    /// No further jobs of it are started until it is resumed.
     #[oai(
         path = "/admin/v1/replays/:id/pause",
         method = "post",
@@ -314,6 +383,8 @@ impl AdminReplayApi {
     }
 
     /// Let a paused replay go on
+    ///
+    /// From where it was paused: no job of it is replayed twice.
     #[oai(
         path = "/admin/v1/replays/:id/resume",
         method = "post",
