@@ -11,6 +11,7 @@ use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::Audit;
 use bursar_engine::ids::{CustomerId, MailId};
+use bursar_engine::ledger::Refusal;
 use bursar_engine::mail::{self, MailState, Template};
 use bursar_engine::store::mail::{MailFilter, MailRow, mail_find, mail_find_by_key, mail_kept, mail_list};
 use bursar_engine::store::{audit, customer, job};
@@ -190,9 +191,15 @@ fn customer_id(text: &str) -> Result<CustomerId, Error> {
 }
 
 /// Makes the job that sends the same once more, with a line in the audit log; both once for a key.
-async fn again(app: &App, row: &MailRow, key: &str, actor: String, reason: &str) -> Result<MailRow, ApiError> {
+async fn again(
+    app: &App,
+    row: &MailRow,
+    (key, hash): (&str, &str),
+    actor: String,
+    reason: &str,
+) -> Result<MailRow, ApiError> {
     let now_ms = app.clock.now_ms();
-    let new = mail::job_again(&row.id, row.args.template, &row.args.customer, key, now_ms);
+    let new = mail::job_again(&row.id, &row.args, (key, hash), now_ms);
     let unique_key = new.unique_key.clone().unwrap_or_default();
     let tx = app.db.begin().await?;
     let wakes = job::job_insert_many(&tx, &[new], now_ms).await?;
@@ -209,7 +216,11 @@ async fn again(app: &App, row: &MailRow, key: &str, actor: String, reason: &str)
         tx.commit().await.map_err(Error::from)?;
         app.runtime.dispatcher.announce(wakes);
     }
-    Ok(mail_find_by_key(app.db.read(), &unique_key).await?.ok_or(Error::NotFound("mail"))?)
+    let copy = mail_find_by_key(app.db.read(), &unique_key).await?.ok_or(Error::NotFound("mail"))?;
+    if copy.args.request_hash.as_deref() != Some(hash) {
+        return Err(Error::from(Refusal::KeyReused).into());
+    }
+    Ok(copy)
 }
 
 #[OpenApi]
@@ -268,6 +279,7 @@ impl AdminMailApi {
         body: Json<ReasonRequest>,
     ) -> Result<Json<MailDetail>, ApiError> {
         let key = input::idempotency_key(&key.0)?;
+        let hash = input::request_hash("admin_resend_mail", &body.0);
         let reason = check_reason(&body.0.reason)?;
         let row = find(&app, &id.0).await?;
         match row.state {
@@ -278,7 +290,7 @@ impl AdminMailApi {
                  with another one it has.",
             )),
             MailState::Sent | MailState::Stored => {
-                let copy = again(&app, &row, &key, auth.0.actor, &reason).await?;
+                let copy = again(&app, &row, (&key, &hash), auth.0.actor, &reason).await?;
                 detail(&app, &copy).await
             }
             MailState::Failed => {
