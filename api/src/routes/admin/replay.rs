@@ -1,25 +1,24 @@
 //! Support: replays as stored objects.
 
+mod body;
+
 use super::JobBody;
-use super::job::JobStateBody;
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
 use crate::routes::text::Text;
-use crate::routes::{Tag, input, sample};
+use crate::routes::{Tag, input};
+use body::{ReplayBody, ReplayDetail, ReplayItemBody, ReplayItemPage, ReplayPage, ReplayPreview, ReplayRequest};
 use bursar_engine::Error;
-use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::ReplayId;
-use bursar_engine::replay::{self, Action, NewReplay, Replay, SAMPLE_MAX};
+use bursar_engine::replay::{self, Action, NewReplay, SAMPLE_MAX};
 use bursar_engine::store::job::JobFilter;
 use bursar_engine::store::{job, replay as rows};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::Example;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{ApiResponse, OpenApi};
 use std::sync::Arc;
 
 /// Rate if the request does not say.
@@ -38,172 +37,6 @@ pub(super) const DESCRIBED: &[Described] = &[
     Described::new("admin_resume_replay", &["not_found", "replay_state"]),
     Described::new("admin_cancel_replay", &["not_found", "replay_state"]),
 ];
-
-/// Which jobs to replay. Empty fields match everything that has ended.
-#[derive(Debug, Object)]
-#[oai(deny_unknown_fields)]
-struct FilterBody {
-    /// `dead`, `cancelled` or `succeeded`.
-    state: Option<JobStateBody>,
-    /// A kind, such as `stripe.event`.
-    kind: Option<Text>,
-    /// A stream.
-    stream: Option<Text>,
-    /// A type of event.
-    event_type: Option<Text>,
-    /// Text that the last error contains.
-    error: Option<Text>,
-}
-
-/// A replay to prepare.
-#[derive(Debug, Object)]
-#[oai(deny_unknown_fields, example)]
-struct ReplayRequest {
-    /// Which jobs.
-    filter: FilterBody,
-    /// Only try what would happen; nothing is changed.
-    #[oai(default)]
-    dry_run: bool,
-    /// Jobs started in a second at the most, 1 to 1000; 50 if not given.
-    rate_per_second: Option<i64>,
-    /// Why, in words.
-    reason: Text,
-}
-
-impl Example for ReplayRequest {
-    fn example() -> Self {
-        let filter = FilterBody {
-            state: Some(JobStateBody::Dead),
-            kind: Some("stripe.event".into()),
-            stream: None,
-            event_type: Some("invoice.paid".into()),
-            error: None,
-        };
-        Self { filter, dry_run: true, rate_per_second: Some(50), reason: "ticket 4711".into() }
-    }
-}
-
-/// A replay.
-#[derive(Debug, Object)]
-#[oai(example)]
-struct ReplayBody {
-    /// Its identifier.
-    id: String,
-    /// `preview`, `running`, `paused`, `done` or `cancelled`.
-    state: String,
-    /// Whether it only tries.
-    dry_run: bool,
-    /// Jobs started in a second at the most.
-    rate_per_second: i64,
-    /// Why.
-    reason: String,
-    /// Jobs in its frozen set.
-    total: i64,
-    /// Jobs worked off.
-    done: i64,
-    /// Who asked for it.
-    created_by: String,
-    /// When.
-    created_at: String,
-    /// When it was done or cancelled.
-    finished_at: Option<String>,
-}
-
-impl Example for ReplayBody {
-    fn example() -> Self {
-        Self {
-            id: sample::REPLAY.to_owned(),
-            state: "preview".to_owned(),
-            dry_run: true,
-            rate_per_second: 50,
-            reason: "ticket 4711".to_owned(),
-            total: 12,
-            done: 0,
-            created_by: "admin:bootstrap".to_owned(),
-            created_at: sample::AT.to_owned(),
-            finished_at: None,
-        }
-    }
-}
-
-impl From<&Replay> for ReplayBody {
-    fn from(replay: &Replay) -> Self {
-        Self {
-            id: replay.id.to_string(),
-            state: replay.state.clone(),
-            dry_run: replay.dry_run,
-            rate_per_second: replay.rate_per_second,
-            reason: replay.reason.clone(),
-            total: replay.total,
-            done: replay.done,
-            created_by: replay.created_by.clone(),
-            created_at: rfc3339(replay.created_at_ms),
-            finished_at: replay.finished_at_ms.map(rfc3339),
-        }
-    }
-}
-
-/// A replay with the first jobs of its set.
-#[derive(Debug, Object)]
-#[oai(example)]
-struct ReplayPreview {
-    /// The replay.
-    replay: ReplayBody,
-    /// The first jobs of its set.
-    sample: Vec<JobBody>,
-}
-
-impl Example for ReplayPreview {
-    fn example() -> Self {
-        Self { replay: ReplayBody::example(), sample: vec![JobBody::example()] }
-    }
-}
-
-/// A replay alone.
-#[derive(Debug, Object)]
-#[oai(example)]
-struct ReplayDetail {
-    /// The replay.
-    replay: ReplayBody,
-}
-
-impl Example for ReplayDetail {
-    fn example() -> Self {
-        Self { replay: ReplayBody::example() }
-    }
-}
-
-page! {
-    /// A page of replays, newest first.
-    ReplayPage of ReplayBody
-}
-
-/// One job of a replay.
-#[derive(Debug, Object)]
-#[oai(example)]
-struct ReplayItemBody {
-    /// Its number in the set.
-    n: i64,
-    /// The job.
-    job_id: String,
-    /// `waiting`, `replayed` or `tried`.
-    state: String,
-    /// Of a dry run: what would have happened.
-    result: Option<serde_json::Value>,
-}
-
-impl Example for ReplayItemBody {
-    fn example() -> Self {
-        let result =
-            serde_json::json!({ "outcome": "done", "ledger": { "customer_id": sample::CUSTOMER, "amount": 60 } });
-        Self { n: 1, job_id: sample::JOB.to_owned(), state: "tried".to_owned(), result: Some(result) }
-    }
-}
-
-page! {
-    /// A page of a replay's jobs, in order.
-    ReplayItemPage of ReplayItemBody
-}
 
 #[derive(ApiResponse)]
 enum ReplayCreated {
