@@ -104,7 +104,7 @@ impl Problem {
                 ..plain
             },
             "refused_by_stripe" => Self { reason: text("stripe_refused"), operation_id, ..plain },
-            "payment_unavailable" => Self { reason: text("stripe_unusable"), operation_id, ..plain },
+            "payment_unavailable" => Self { reason: text("price_missing"), operation_id, ..plain },
             _ => plain,
         }
     }

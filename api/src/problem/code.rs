@@ -79,6 +79,12 @@ pub const CODES: &[Code] = &[
     code(405, "method_not_allowed", "This route has no such method."),
     code(409, "already_subscribed", "There is a subscription to Pro already."),
     code(409, "api_key_rotated", "this key was rotated before and ends soon; rotate its successor"),
+    code(
+        409,
+        "credits_spent_meanwhile",
+        "Another request spent the credits that were left. What was charged is in the balance: send the request again \
+         with a new Idempotency-Key.",
+    ),
     code(409, "customer_exists", "a customer with this e-mail address exists already"),
     code(409, "hold_closed", "The hold was captured already."),
     code(409, "job_not_ended", "The job has not ended, so there is nothing to replay."),
@@ -121,7 +127,7 @@ pub const CODES: &[Code] = &[
     code(500, "internal", "Something went wrong on our side. It has been logged."),
     code(503, "onboarding_disabled", "New signups are switched off just now. Customers that exist are not affected."),
     code(503, "overloaded", "The server is busy. Try again shortly."),
-    code(503, "payment_unavailable", "The payment cannot be made just now."),
+    code(503, "payment_unavailable", "Subscribing is not possible just now."),
     code(503, "stripe_not_configured", "This server has no Stripe key: it charges nobody."),
     code(503, "stripe_unavailable", "Stripe cannot be asked just now. Try again shortly."),
     code(503, "timeout", "There was no answer in time. Try again with the same Idempotency-Key."),

@@ -40,11 +40,8 @@ pub(super) const DESCRIBED: &[Described] = &[
         ],
     ),
     Described::new("get_subscription", &["not_found"]),
-    Described::new("cancel_subscription", &["not_found", "payment_unavailable", "refused_by_stripe"]),
-    Described::new(
-        "resume_subscription",
-        &["not_found", "payment_unavailable", "refused_by_stripe", "subscription_ended"],
-    ),
+    Described::new("cancel_subscription", &["not_found", "refused_by_stripe", "subscription_ended"]),
+    Described::new("resume_subscription", &["not_found", "refused_by_stripe", "subscription_ended"]),
     Described::new("list_invoices", &["stripe_not_configured", "stripe_unavailable"]),
 ];
 

@@ -36,12 +36,13 @@ pub(super) const DESCRIBED: &[Described] = &[
             "busy",
             "charge_too_large",
             "credits_owed",
+            "credits_spent_meanwhile",
             "insufficient_credits",
             "invalid_metadata",
             "invalid_reference",
             "invalid_units",
             "payment_declined",
-            "payment_unavailable",
+            "payment_method_missing",
             "refused_by_stripe",
         ],
     ),
@@ -103,7 +104,7 @@ impl Example for MovedBody {
 enum UsageResponse {
     /// The credits are spent.
     #[oai(status = 200)]
-    Spent(Json<MovedBody>),
+    Spent(Json<Box<MovedBody>>),
     /// The credits are being bought, and Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
@@ -253,7 +254,7 @@ async fn charged(
             }
             Some(entry) => {
                 let applied = bursar_actors::Applied { entry, replayed: !is_new, wakes: Vec::new() };
-                Ok(UsageResponse::Spent(Json(moved(app, customer_id, applied).await?)))
+                Ok(UsageResponse::Spent(Json(Box::new(moved(app, customer_id, applied).await?))))
             }
             None => Err(not_spent(&account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?)),
         },
@@ -310,7 +311,7 @@ impl UsageApi {
             metadata: input::metadata(metadata)?,
         };
         match app.runtime.customers.apply(&auth.0, command.clone()).await {
-            Ok(applied) => Ok(UsageResponse::Spent(Json(moved(&app, &auth.0, applied).await?))),
+            Ok(applied) => Ok(UsageResponse::Spent(Json(Box::new(moved(&app, &auth.0, applied).await?)))),
             Err(Error::Refused(refusal @ Refusal::InsufficientCredits { .. })) => {
                 charged(&app, &auth.0, units, command, refusal).await
             }
