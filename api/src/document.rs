@@ -48,14 +48,17 @@ impl Described {
 const PARAMETERS: &[(&str, &str)] = &[
     ("Idempotency-Key", "deploy-4711"),
     ("Stripe-Signature", "t=1795334400,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd"),
+    ("at", sample::AT),
     ("cursor", sample::CURSOR),
     ("customer", sample::CUSTOMER),
     ("error", "customer_unknown"),
     ("event_type", "invoice.paid"),
+    ("from", "2026-11-01T00:00:00Z"),
     ("key", sample::STREAM),
     ("kind", "stripe.event"),
     ("search", sample::EMAIL),
     ("stream", sample::STREAM),
+    ("to", "2026-12-01T00:00:00Z"),
     ("type", "invoice.paid"),
 ];
 
@@ -69,6 +72,7 @@ const PATH_IDS: &[(&str, &str)] = &[
     ("mails", sample::MAIL),
     ("operations", sample::OPERATION),
     ("payment-methods", sample::PAYMENT_METHOD),
+    ("reconciliations", sample::RECONCILIATION),
     ("replays", sample::REPLAY),
 ];
 

@@ -27,5 +27,5 @@ pub mod routes;
 pub mod sandbox;
 pub mod secrets;
 pub mod serve;
-pub mod transaction_csv;
 mod throttle;
+pub mod transaction_csv;

@@ -113,6 +113,8 @@ pub fn described() -> impl Iterator<Item = &'static Described> {
         operation::DESCRIBED,
         payment_method::DESCRIBED,
         subscription::DESCRIBED,
+        summary::DESCRIBED,
+        transaction::DESCRIBED,
         webhook::DESCRIBED,
     ];
     own.into_iter().chain(admin::DESCRIBED.iter().copied()).flatten()

@@ -46,7 +46,9 @@ pub(super) const DESCRIBED: &[&[Described]] = &[
     event::DESCRIBED,
     job::DESCRIBED,
     mail::DESCRIBED,
+    reconciliation::DESCRIBED,
     replay::DESCRIBED,
+    report::DESCRIBED,
     stream::DESCRIBED,
     timeline::DESCRIBED,
 ];

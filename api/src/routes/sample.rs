@@ -11,6 +11,7 @@ pub const MAIL: &str = "mal_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const NODE: &str = "bursar-1-06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const OPERATION: &str = "op_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const PAYMENT_METHOD: &str = "pm_1Q0PsIJvEtkwdCNYMSaVuRz6";
+pub const RECONCILIATION: &str = "rec_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const REPLAY: &str = "rpl_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const STREAM: &str = "stripe:cus_NffrFeUfNV2Hib";
 pub const STRIPE_EVENT: &str = "evt_1NG8Du2eZvKYlo2CUI79vXWy";

@@ -37,6 +37,7 @@ pub(super) const DESCRIBED: &[Described] = &[
             "payment_method_missing",
             "payment_unavailable",
             "refused_by_stripe",
+            "subscribing",
         ],
     ),
     Described::new("get_subscription", &["not_found"]),

@@ -14,7 +14,6 @@ use bursar_actors::Request;
 use bursar_engine::Error;
 use bursar_engine::clock::{TimeMs, parse_rfc3339, rfc3339};
 use bursar_engine::effect::{Audit, Effect};
-use bursar_engine::handler::settle_job;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::{Command, Op};
 use bursar_engine::store::{account, customer, subscription};
@@ -291,10 +290,7 @@ impl AdminCustomerApi {
             request_hash,
             metadata: None,
         };
-        let mut effects = vec![Effect::Audit(audit)];
-        // What is left of it ends on time, also if nobody asks.
-        effects.extend(expires_at_ms.map(|at_ms| settle_job(&id, format!("settle:{id}:{key}"), at_ms)));
-        let request = Request { command, finish: None, effects };
+        let request = Request { command, finish: None, effects: vec![Effect::Audit(audit)] };
         let applied = app.runtime.customers.apply(&id, request).await?;
         Ok(Json(AdjustedBody {
             transaction: Transaction::new(&id, &applied.entry),
