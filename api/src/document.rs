@@ -47,6 +47,9 @@ impl Described {
 /// Examples of parameters by name, for all operations. One with an example of its own keeps that.
 const PARAMETERS: &[(&str, &str)] = &[
     ("Idempotency-Key", "deploy-4711"),
+    ("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"),
+    ("X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958"),
+    ("X-GitHub-Event", "marketplace_purchase"),
     ("Stripe-Signature", "t=1795334400,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd"),
     ("at", sample::AT),
     ("cursor", sample::CURSOR),
@@ -56,6 +59,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("from", "2026-11-01T00:00:00Z"),
     ("key", sample::STREAM),
     ("kind", "stripe.event"),
+    ("login", "example-org"),
     ("search", sample::EMAIL),
     ("stream", sample::STREAM),
     ("to", "2026-12-01T00:00:00Z"),
@@ -170,6 +174,7 @@ fn parameter_example(parameter: &Value, path: &str, schemas: &Value) -> Option<V
     }
     match (name, schema["type"].as_str()?) {
         ("limit", _) => Some(50.into()),
+        ("github_account_id", _) => Some(18_404_719.into()),
         (_, "boolean") => Some(true.into()),
         ("id", _) => {
             let (before, _) = path.split_once("/{id}")?;

@@ -46,6 +46,7 @@ pub(super) const DESCRIBED: &[&[Described]] = &[
     event::DESCRIBED,
     job::DESCRIBED,
     mail::DESCRIBED,
+    marketplace::DESCRIBED,
     reconciliation::DESCRIBED,
     replay::DESCRIBED,
     report::DESCRIBED,

@@ -29,6 +29,8 @@ pub(super) const DESCRIBED: &[Described] = &[
             "email_disposable",
             "invalid_email",
             "invalid_name",
+            "marketplace_link_expired",
+            "marketplace_link_invalid",
             "onboarding_disabled",
             "rate_limited",
         ],

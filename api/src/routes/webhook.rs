@@ -17,11 +17,25 @@ use std::sync::Arc;
 /// Routes of webhooks.
 pub struct WebhookApi;
 
-pub(super) const DESCRIBED: &[Described] = &[Described::new(
-    "stripe_webhook",
-    &["busy", "signature_future", "signature_malformed", "signature_mismatch", "signature_missing", "signature_stale"],
-)
-.request(include_str!("webhook/stripe_event.json"))];
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new(
+        "stripe_webhook",
+        &[
+            "busy",
+            "signature_future",
+            "signature_malformed",
+            "signature_mismatch",
+            "signature_missing",
+            "signature_stale",
+        ],
+    )
+    .request(include_str!("webhook/stripe_event.json")),
+    Described::new(
+        "github_webhook",
+        &["busy", "github_not_configured", "signature_malformed", "signature_mismatch", "signature_missing"],
+    )
+    .request(include_str!("webhook/github_event.json")),
+];
 
 /// The event is on the disk.
 #[derive(Debug, Object)]

@@ -1,10 +1,12 @@
 //! Everything that happened to one customer, from all tables, latest first.
 
 use super::mail::mail_state;
+use super::marketplace::marketplace_find_by_customer;
 use super::{from_json, get, query_all};
 use crate::clock::{TimeMs, rfc3339};
 use crate::customer::Customer;
 use crate::error::{Error, Result};
+use crate::github;
 use crate::ids::{JobId, MailId};
 use crate::mail::MailArgs;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
@@ -27,7 +29,7 @@ pub struct Happening {
 struct Source {
     /// A query of the rows of customer `$1`, with `at_ms` and `sort`.
     rows: &'static str,
-    /// Whether the rows depend on the customer's stream of events, `$5`.
+    /// Whether the rows depend on the customer's streams of events, `$5` and `$6`.
     has_stream: bool,
     /// What a row says.
     read: fn(&QueryResult) -> Result<(String, serde_json::Value)>,
@@ -44,7 +46,7 @@ const SOURCES: [Source; 6] = [
     Source {
         rows: "SELECT e.received_at_ms AS at_ms, 'e' || e.id AS sort, e.id AS id, e.type AS type, j.state AS state, \
                j.last_error AS last_error FROM events e JOIN jobs j ON j.event_id = e.id \
-               WHERE e.id IN (SELECT id FROM events WHERE stream_key = $5 \
+               WHERE e.id IN (SELECT id FROM events WHERE stream_key IN ($5, $6) \
                UNION SELECT event_id FROM jobs WHERE customer_id = $1 AND event_id IS NOT NULL)",
         has_stream: true,
         read: event,
@@ -82,7 +84,11 @@ pub async fn timeline_list(
     before: Option<(TimeMs, &str)>,
     limit: u64,
 ) -> Result<Vec<Happening>> {
-    let stream = customer.stripe_customer_id.as_ref().map(|id| format!("stripe:{id}")).unwrap_or_default();
+    let bought = marketplace_find_by_customer(db, &customer.id).await?;
+    let streams = [
+        customer.stripe_customer_id.as_ref().map(|id| format!("stripe:{id}")),
+        bought.map(|account| github::stream_key(account.github_account_id)),
+    ];
     let (before_ms, before_sort) = before.unwrap_or((TimeMs::MAX, ""));
     let mut found = Vec::new();
     for source in &SOURCES {
@@ -94,7 +100,10 @@ pub async fn timeline_list(
         );
         let mut values: Vec<Value> =
             vec![customer.id.as_str().into(), before_ms.into(), before_sort.into(), limit.cast_signed().into()];
-        values.extend(source.has_stream.then(|| stream.as_str().into()));
+        if source.has_stream {
+            // No stream has an empty key.
+            values.extend(streams.iter().map(|stream| stream.clone().unwrap_or_default().into()));
+        }
         for row in query_all(db, &sql, values).await? {
             let (what, details) = (source.read)(&row)?;
             found.push(Happening { at_ms: get(&row, "at_ms")?, sort: get(&row, "sort")?, what, details });
