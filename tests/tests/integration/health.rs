@@ -99,7 +99,7 @@ both! {
         assert!(metrics.contains("process_resident_memory_bytes"));
         for line in [
             r#"bursar_http_requests_total{route="create_usage",method="POST",status="402"} 1"#,
-            r#"bursar_webhooks_duplicate_total{type="invoice.paid"} 1"#,
+            r#"bursar_webhooks_duplicate_total{source="stripe",type="invoice.paid"} 1"#,
             r#"bursar_webhooks_refused_total{source="stripe",code="signature_missing"} 1"#,
             r#"bursar_webhooks_received_total{source="stripe",type="other"} 1"#,
             r#"bursar_event_attempts_total{type="other",outcome="ignored"} 1"#,
