@@ -5,7 +5,7 @@ use crate::dispatch::Dispatcher;
 use crate::root::Child;
 use bursar_engine::clock::Clock;
 use bursar_engine::ids::EventId;
-use bursar_engine::intake::{Delivery, take_in};
+use bursar_engine::intake::{Delivery, Fate, take_in};
 use bursar_engine::store::Db;
 use bursar_engine::{Error, Result, metric};
 use std::sync::Arc;
@@ -70,10 +70,17 @@ impl Intake {
     pub async fn store(&self, delivery: Delivery) -> Result<Receipt, Arc<Error>> {
         let source = metric::event_source_label(&delivery.event.source);
         let event_type = metric::event_type_label(&delivery.event.event_type);
+        let on_arrival = match delivery.fate {
+            Fate::Process => None,
+            Fate::Ignore => Some("ignored"),
+            Fate::Quarantine(_) => Some("dead"),
+        };
         let receipt = self.batcher.submit(delivery).await?;
         metrics::counter!(metric::WEBHOOKS_RECEIVED, "source" => source, "type" => event_type).increment(1);
         if !receipt.is_new {
             metrics::counter!(metric::WEBHOOKS_DUPLICATE, "source" => source, "type" => event_type).increment(1);
+        } else if let Some(outcome) = on_arrival {
+            metrics::counter!(metric::EVENT_ATTEMPTS, "type" => event_type, "outcome" => outcome).increment(1);
         }
         Ok(receipt)
     }

@@ -160,14 +160,16 @@ async fn gauges(deps: &SweeperDeps) -> Result<()> {
     metrics::gauge!(metric::POOL_IN_USE).set(f64::from(in_use));
     metrics::gauge!(metric::POOL_MAX).set(f64::from(max));
     if let Some(broker) = &deps.broker {
-        metrics::gauge!(metric::BROKER_UP).set(if broker.health() == Health::Up { 1.0 } else { 0.0 });
+        let health = broker.health();
+        metrics::gauge!(metric::BROKER_UP).set(if health == Health::Up { 1.0 } else { 0.0 });
+        metrics::gauge!(metric::BROKER_BLOCKED).set(if health == Health::Blocked { 1.0 } else { 0.0 });
     }
     let now_ms = deps.clock.now_ms();
-    let queue = job::job_queue(deps.db.read()).await?;
+    let queue = job::job_queue(deps.db.read(), now_ms).await?;
     for kind in JobKind::ALL {
         let kind = kind.as_str();
         let of_kind = || queue.iter().filter(move |(k, ..)| k == kind);
-        for state in ["available", "running", "dead"] {
+        for state in ["scheduled", "available", "running", "dead"] {
             let n: i64 = of_kind().filter(|(_, s, ..)| s == state).map(|(_, _, n, _)| n).sum();
             metrics::gauge!(metric::QUEUE_JOBS, "kind" => kind, "state" => state).set(n as f64);
         }

@@ -5,7 +5,7 @@ use bursar::app::{self, connect, lock_folder};
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
 use bursar::cli::{Cli, Command, ConfigCommand, MigrateArgs, MigrateCommand, Role, ServeArgs, output};
-use bursar::{cli, routes, serve};
+use bursar::{cli, document, serve};
 use bursar_engine::config::Config;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_engine::verify::verify;
@@ -44,7 +44,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Migrate(arguments) => migrate(cli, arguments).await,
         Command::Verify(file) => verify_database(cli, &load(file.config.as_deref())?).await,
         Command::Openapi => {
-            output::print(routes::openapi_document().trim_end())?;
+            output::print(document::openapi_document().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::handler::{self, Deps};
 use crate::ids::{JobId, ReplayId};
 use crate::job::{Claimed, JobKind, NewJob, Outcome, Verdict, Wake};
-use crate::ledger::decide;
+use crate::ledger::{Refusal, decide};
 use crate::store::commit::{Unit, write_unit};
 use crate::store::job::JobFilter;
 use crate::store::{Db, account, audit, event, job, replay};
@@ -95,16 +95,21 @@ pub struct NewReplay {
     pub reason: String,
     /// Who asks.
     pub actor: String,
+    /// Under which key.
+    pub idempotency_key: String,
+    /// What tells the request from others under the same key.
+    pub request_hash: String,
 }
 
 fn line(actor: &str, action: &'static str, id: &ReplayId, details: &serde_json::Value) -> Audit {
     Audit { actor: actor.to_owned(), action, target: id.to_string(), details: details.to_string() }
 }
 
-/// Freezes the set of jobs; nothing runs until [`act`] starts it.
+/// Freezes the set of jobs; nothing runs until [`act`] starts it. Repeated under its key, it gives the replay
+/// that was made first.
 ///
 /// # Errors
-/// `invalid_rate`, `invalid_reason`, `replay_too_large`.
+/// `invalid_rate`, `invalid_reason`, `replay_too_large`; [`Refusal::KeyReused`].
 pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
     if !(1..=RATE_MAX).contains(&new.rate_per_second) {
         return Err(Error::invalid("invalid_rate", format!("rate_per_second must be from 1 to {RATE_MAX}")));
@@ -113,6 +118,13 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
         return Err(Error::invalid("invalid_reason", "a replay needs a reason of 1 to 500 characters"));
     }
     let tx = db.begin().await?;
+    if let Some((id, request_hash)) = replay::replay_id_by_key(&tx, &new.idempotency_key).await? {
+        tx.rollback().await?;
+        if request_hash != new.request_hash {
+            return Err(Refusal::KeyReused.into());
+        }
+        return replay::replay_find(db.read(), &id).await?.ok_or(Error::NotFound("replay"));
+    }
     let jobs = job::job_ids(&tx, &new.filter, REPLAY_JOBS_MAX + 1, now_ms).await?;
     if jobs.len() as u64 > REPLAY_JOBS_MAX {
         return Err(Error::invalid("replay_too_large", format!("the filter matches more than {REPLAY_JOBS_MAX} jobs")));
@@ -130,7 +142,10 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
         created_at_ms: now_ms,
         finished_at_ms: None,
     };
-    replay::replay_insert(&tx, &stored, &jobs).await?;
+    if !replay::replay_insert(&tx, &stored, &jobs, (&new.idempotency_key, &new.request_hash)).await? {
+        // The same request came twice at once; the other one was first.
+        return Err(Error::Busy("this idempotency key"));
+    }
     let details = json!({ "total": stored.total, "dry_run": stored.dry_run, "reason": stored.reason });
     audit::audit_append(&tx, &line(&new.actor, "replay.create", &stored.id, &details), now_ms).await?;
     tx.commit().await?;

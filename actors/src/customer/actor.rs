@@ -419,6 +419,7 @@ fn reason(refusal: &Refusal) -> &'static str {
         Refusal::HoldNotFound(_) => "hold_not_found",
         Refusal::CaptureExceedsHold { .. } => "capture_exceeds_hold",
         Refusal::HoldAlreadyOver => "hold_already_over",
+        Refusal::GrantAlreadyOver => "grant_already_over",
         Refusal::TooManyOpen { .. } => "too_many_open",
         Refusal::KeyReused => "key_reused",
         Refusal::NothingToDo => "nothing_to_do",

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Waits between attempts to connect: the first, and the longest.
 const RECONNECT_MS: (u64, u64) = (100, 5_000);
@@ -151,6 +152,19 @@ impl Broker {
         let mut health = self.health.clone();
         // The sender lives in the task of `start`; without it nobody will ever connect.
         let _ = health.wait_for(|health| *health == Health::Up).await;
+    }
+
+    /// How long a round trip to the broker takes; nothing while it is away or takes nothing. Waits for as
+    /// long as the broker does.
+    pub async fn round_trip(&self) -> Option<Duration> {
+        if self.health() != Health::Up {
+            return None;
+        }
+        let channel = self.channel.borrow().clone()?;
+        let started = Instant::now();
+        // A prefetch means nothing on a channel that consumes nothing, but it is answered.
+        channel.basic_qos(0, BasicQosOptions::default()).await.ok()?;
+        Some(started.elapsed())
     }
 
     /// Publishes a pointer and waits for the confirmation. True only if the broker has stored it. Does

@@ -156,20 +156,33 @@ pub struct JobFilter {
     pub created_to_ms: Option<TimeMs>,
 }
 
+/// As the partial indexes spell it, so that they can be used.
+const UNFINISHED: &str = "j.state IN ('available', 'running')";
+
 impl JobFilter {
     /// The WHERE clause over `jobs j` and its values, which begin at parameter `$1`.
     fn clause(&self, now_ms: TimeMs) -> (String, Vec<Value>) {
         let mut parts = vec!["1 = 1".to_owned()];
         let mut values: Vec<Value> = Vec::new();
+        if self.state.as_deref() == Some("dead") {
+            // Spelled out, because only so the index of dead jobs can be used.
+            parts.push("j.state = 'dead'".to_owned());
+        }
         let mut add = |text: &str, value: Value| {
             values.push(value);
             parts.push(text.replace('?', &format!("${}", values.len())));
         };
         match self.state.as_deref() {
-            Some("scheduled") => add("j.state = 'available' AND j.run_at_ms > ?", now_ms.into()),
-            Some("available") => add("j.state = 'available' AND j.run_at_ms <= ?", now_ms.into()),
+            Some("scheduled") => {
+                add(&format!("{UNFINISHED} AND j.state = 'available' AND j.run_at_ms > ?"), now_ms.into())
+            }
+            Some("available") => {
+                add(&format!("{UNFINISHED} AND j.state = 'available' AND j.run_at_ms <= ?"), now_ms.into())
+            }
+            // Always due at some time: this leads to the index of what is due.
+            Some("running") => add(&format!("{UNFINISHED} AND j.state = 'running' AND j.run_at_ms > ?"), 0_i64.into()),
+            None | Some("dead") => {}
             Some(state) => add("j.state = ?", state.into()),
-            None => {}
         }
         if let Some(kind) = &self.kind {
             add("j.kind = ?", kind.as_str().into());
@@ -192,6 +205,19 @@ impl JobFilter {
         }
         (parts.join(" AND "), values)
     }
+
+    /// The list of these jobs, newest first, below a cursor.
+    pub(super) fn statement(&self, before: &str, limit: u64, now_ms: TimeMs) -> (String, Vec<Value>) {
+        let (clause, mut values) = self.clause(now_ms);
+        values.push(before.into());
+        values.push(limit.cast_signed().into());
+        let (cursor, limit) = (values.len() - 1, values.len());
+        let sql = format!(
+            "SELECT {COLUMNS} FROM jobs j WHERE {clause} AND (${cursor} = '' OR j.id < ${cursor}) \
+             ORDER BY j.id DESC LIMIT ${limit}"
+        );
+        (sql, values)
+    }
 }
 
 /// Jobs newest first, below the cursor (a job id; empty for the first page).
@@ -202,14 +228,7 @@ pub async fn job_list(
     limit: u64,
     now_ms: TimeMs,
 ) -> Result<Vec<Job>> {
-    let (clause, mut values) = filter.clause(now_ms);
-    values.push(before.into());
-    values.push(limit.cast_signed().into());
-    let (cursor, limit) = (values.len() - 1, values.len());
-    let sql = format!(
-        "SELECT {COLUMNS} FROM jobs j WHERE {clause} AND (${cursor} = '' OR j.id < ${cursor}) \
-         ORDER BY j.id DESC LIMIT ${limit}"
-    );
+    let (sql, values) = filter.statement(before, limit, now_ms);
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
@@ -382,12 +401,13 @@ pub async fn job_due(
 }
 
 /// Jobs waiting or running by kind, with the time of the one that is overdue longest.
-pub async fn job_queue(db: &impl ConnectionTrait) -> Result<Vec<(String, String, i64, TimeMs)>> {
-    let sql = "SELECT kind, state, COUNT(*) AS n, MIN(run_at_ms) AS oldest_ms FROM jobs \
-               WHERE state IN ('available', 'running') GROUP BY kind, state \
+pub async fn job_queue(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<Vec<(String, String, i64, TimeMs)>> {
+    let sql = "SELECT kind, CASE WHEN state = 'available' AND run_at_ms > $1 THEN 'scheduled' ELSE state END AS state, \
+               COUNT(*) AS n, MIN(run_at_ms) AS oldest_ms FROM jobs \
+               WHERE state IN ('available', 'running') GROUP BY 1, 2 \
                UNION ALL SELECT kind, state, COUNT(*) AS n, MIN(run_at_ms) AS oldest_ms FROM jobs \
                WHERE state = 'dead' GROUP BY kind, state";
-    let rows = query_all(db, sql, []).await?;
+    let rows = query_all(db, sql, [now_ms.into()]).await?;
     rows.iter().map(|row| Ok((get(row, "kind")?, get(row, "state")?, get(row, "n")?, get(row, "oldest_ms")?))).collect()
 }
 

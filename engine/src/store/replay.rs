@@ -29,12 +29,26 @@ fn read(row: &QueryResult) -> Result<Replay> {
     })
 }
 
-/// Inserts a replay with its frozen set.
-pub async fn replay_insert(db: &impl ConnectionTrait, replay: &Replay, jobs: &[JobId]) -> Result<()> {
-    execute(
+/// The replay that was made under a key, with the hash of its request.
+pub async fn replay_id_by_key(db: &impl ConnectionTrait, key: &str) -> Result<Option<(ReplayId, String)>> {
+    let sql = "SELECT id, request_hash FROM replays WHERE idempotency_key = $1";
+    let Some(row) = query_one(db, sql, [key.into()]).await? else { return Ok(None) };
+    Ok(Some((ReplayId::trusted(get(&row, "id")?), get(&row, "request_hash")?)))
+}
+
+/// Inserts a replay with its frozen set, under a key and the hash of its request. False if the key was used
+/// meanwhile.
+pub async fn replay_insert(
+    db: &impl ConnectionTrait,
+    replay: &Replay,
+    jobs: &[JobId],
+    (key, request_hash): (&str, &str),
+) -> Result<bool> {
+    let inserted = execute(
         db,
-        "INSERT INTO replays (id, filter, dry_run, rate_per_second, reason, state, total, created_by, created_at_ms) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
+        "INSERT INTO replays (id, filter, dry_run, rate_per_second, reason, state, total, created_by, created_at_ms, \
+         idempotency_key, request_hash) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11) \
+         ON CONFLICT (idempotency_key) DO NOTHING",
         [
             replay.id.as_str().into(),
             to_json::<JobFilter>(&replay.filter)?.into(),
@@ -45,9 +59,14 @@ pub async fn replay_insert(db: &impl ConnectionTrait, replay: &Replay, jobs: &[J
             replay.total.into(),
             replay.created_by.as_str().into(),
             replay.created_at_ms.into(),
+            key.into(),
+            request_hash.into(),
         ],
     )
     .await?;
+    if inserted == 0 {
+        return Ok(false);
+    }
     let mut rows = Rows::new(&[("replay_id", Kind::Text), ("n", Kind::Int), ("job_id", Kind::Text)]);
     for (n, job) in (1_i64..).zip(jobs) {
         rows.push([replay.id.as_str().into(), n.into(), job.as_str().into()]);
@@ -57,7 +76,7 @@ pub async fn replay_insert(db: &impl ConnectionTrait, replay: &Replay, jobs: &[J
                    SELECT replay_id, n, job_id, 'waiting' FROM {rows} WHERE true";
         db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// One replay.

@@ -144,7 +144,7 @@ async fn healthy_ledgers(db: &Db) {
     act(db, ada, &usage(Op::Capture { id: captured, amount: Some(4) }), 700).await;
     act(db, ada, &usage(Op::Release { id: released }), 800).await;
     act(db, ada, &hold(&open, 3), 900).await;
-    act(db, ada, &usage(Op::Adjust { amount: -2, reason: "by mistake".to_owned() }), 1_000).await;
+    act(db, ada, &usage(Op::Adjust { amount: -2, reason: "by mistake".to_owned(), expires_at_ms: None }), 1_000).await;
     act(db, ada, &Command::settle(), 6_000).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_3"), 300).await;
     act(db, bob, &usage(Op::Debit { amount: 12 }), 400).await;
@@ -223,6 +223,8 @@ async fn healthy_jobs(db: &Db) {
     let quarantined = event::event_find(db.read(), "evt_6").await.unwrap().unwrap().job_id;
     let filter = JobFilter { stream: Some("stripe:cus_3".to_owned()), ..JobFilter::default() };
     let new = NewReplay {
+        idempotency_key: "api:replay".to_owned(),
+        request_hash: "hash".to_owned(),
         filter,
         dry_run: false,
         rate_per_second: 10,

@@ -16,6 +16,7 @@ mod money;
 mod node;
 mod onboard;
 mod outage;
+mod overload;
 mod private;
 mod reconcile;
 mod replay;
