@@ -5,16 +5,16 @@
 //! What a version only added stays in older ones, as at Stripe. What moved is taken from its new
 //! place as well, although Stripe sometimes shows both: a reader is put to a harder test by one.
 //!
-//! Some of what older versions show is not in the newest shape at all. Whoever makes the object
-//! leaves it under [`OLDER`], by the names of those fields; no rendering shows that key.
+//! Fields whose names begin with `_` are the sandbox's own; no rendering shows them. Some carry what
+//! older versions show and the newest shape does not tell:
 //!
-//! | object | what is left under [`OLDER`] |
+//! | object | its own fields that are read here |
 //! |---|---|
-//! | `invoice` | `payment_intent`, `charge`, `discount`, `paid_out_of_band` |
-//! | `line_item` | `price`: the whole price |
-//! | `payment_intent` | `invoice`, `charges`: an array of whole charges |
-//! | `charge` | `invoice`, `refunds`: an array of whole refunds |
-//! | `subscription` | `discount` |
+//! | `invoice` | `_payment_intent`, `_charge`, `_discount`, `_paid_out_of_band` |
+//! | `line_item` | `_price`: the whole price |
+//! | `payment_intent` | `_invoice`, `_charges`: an array of whole charges |
+//! | `charge` | `_invoice`, `_refunds`: an array of whole refunds |
+//! | `subscription` | `_discount` |
 
 mod checkout;
 mod invoice;
@@ -25,9 +25,6 @@ mod subscription;
 
 use crate::version::Version;
 use serde_json::{Map, Value, json};
-
-/// The key under which an object carries what only older versions show.
-pub const OLDER: &str = "_older";
 
 /// Objects in objects that are looked into; deeper ones stay as they are.
 const DEPTH_MAX: usize = 64;
@@ -115,22 +112,19 @@ fn walk_object(fields: &mut Map<String, Value>, place: &Place<'_>) {
             walk(value, &Place { version: place.version, kind: None, is_part, depth: place.depth + 1 });
         }
     }
-    let mut older = match fields.remove(OLDER) {
-        Some(Value::Object(older)) => older,
-        _ => Map::new(),
-    };
+    let mut own_fields = take_own(fields);
     let is_whole = !(place.is_part && own.is_none()) && fields.get("deleted") != Some(&Value::Bool(true));
     if kind == Some("list") && place.depth > 0 && place.version < Version::BASIL {
         count(fields);
     }
     for rule in MOVES.iter().filter(|rule| Some(rule.kind) == kind && place.version < rule.until) {
-        (rule.take_back)(&mut Shape { fields, older: &mut older, is_whole });
+        (rule.take_back)(&mut Shape { fields, own_fields: &mut own_fields, is_whole });
     }
 }
 
 /// An event says in which version it is; `previous_attributes` are part of its object.
 fn event(fields: &mut Map<String, Value>, place: &Place<'_>) {
-    fields.remove(OLDER);
+    take_own(fields);
     fields.insert("api_version".to_owned(), json!(place.version.as_str()));
     let Some(data) = fields.get_mut("data").and_then(Value::as_object_mut) else { return };
     let kind = data.get("object").and_then(|object| object["object"].as_str()).map(str::to_owned);
@@ -141,6 +135,12 @@ fn event(fields: &mut Map<String, Value>, place: &Place<'_>) {
     if let Some(previous) = data.get_mut("previous_attributes") {
         walk(previous, &Place { version: place.version, kind: kind.as_deref(), is_part: true, depth });
     }
+}
+
+/// Takes away the fields that are the sandbox's own.
+fn take_own(fields: &mut Map<String, Value>) -> Map<String, Value> {
+    let names: Vec<String> = fields.keys().filter(|name| name.starts_with('_')).cloned().collect();
+    names.into_iter().filter_map(|name| fields.remove_entry(&name)).collect()
 }
 
 /// Lists inside objects said how long they are, until basil.
@@ -154,8 +154,8 @@ fn count(list: &mut Map<String, Value>) {
 /// An object whose shape is being changed.
 struct Shape<'a> {
     fields: &'a mut Map<String, Value>,
-    /// What was left for older versions.
-    older: &'a mut Map<String, Value>,
+    /// What no version shows.
+    own_fields: &'a mut Map<String, Value>,
     /// Whether all of the object is here: not so of what changed, nor of a deleted object.
     is_whole: bool,
 }
@@ -166,9 +166,9 @@ impl Shape<'_> {
         self.fields.get(key).unwrap_or(&Value::Null)
     }
 
-    /// What was left under a name.
-    fn older(&mut self, key: &str) -> Option<Value> {
-        self.older.remove(key).filter(|value| !value.is_null())
+    /// A field of the sandbox's own.
+    fn own(&mut self, key: &str) -> Option<Value> {
+        self.own_fields.remove(key).filter(|value| !value.is_null())
     }
 
     /// Adds a field. One without a value is null in a whole object, and missing in a part.

@@ -153,7 +153,9 @@ mod tests {
 
     #[test]
     fn what_is_no_version_is_not_read() {
-        for text in ["", "newest", "2025-03-31", "2025-03-31 basil", "2019-12-03", "2027-01-27.fig", ".preview", "é.preview"] {
+        for text in
+            ["", "newest", "2025-03-31", "2025-03-31 basil", "2019-12-03", "2027-01-27.fig", ".preview", "é.preview"]
+        {
             assert_eq!(Version::parse(text), None, "{text}");
         }
     }

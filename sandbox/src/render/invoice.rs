@@ -24,10 +24,10 @@ pub(super) fn payment(invoice: &mut Shape<'_>) {
     invoice.take("confirmation_secret");
     let (mut intent, mut charge) = default_payment(&mut payments);
     if intent.is_null() {
-        intent = invoice.older("payment_intent").unwrap_or_default();
+        intent = invoice.own("_payment_intent").unwrap_or_default();
     }
     if charge.is_null() {
-        charge = invoice.older("charge").unwrap_or_else(|| latest_charge(&intent));
+        charge = invoice.own("_charge").unwrap_or_else(|| latest_charge(&intent));
     }
     invoice.put("payment_intent", intent);
     invoice.put("charge", charge);
@@ -35,7 +35,7 @@ pub(super) fn payment(invoice: &mut Shape<'_>) {
         let is_paid = status == "paid";
         invoice.put("paid", json!(is_paid));
         let off_stripe = invoice.get("amount_paid_off_stripe").as_i64().is_some_and(|amount| amount > 0);
-        let out_of_band = invoice.older("paid_out_of_band").unwrap_or_else(|| json!(is_paid && off_stripe));
+        let out_of_band = invoice.own("_paid_out_of_band").unwrap_or_else(|| json!(is_paid && off_stripe));
         invoice.put("paid_out_of_band", out_of_band);
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn taxes(invoice: &mut Shape<'_>) {
 
 /// One discount had a place of its own.
 pub(super) fn discount(invoice: &mut Shape<'_>) {
-    let discount = invoice.older("discount").or_else(|| only_discount(invoice.get("discounts")));
+    let discount = invoice.own("_discount").or_else(|| only_discount(invoice.get("discounts")));
     invoice.put("discount", discount);
     invoice.put("application_fee_amount", Value::Null);
     invoice.put("transfer_data", Value::Null);

@@ -11,7 +11,7 @@ pub(super) fn price_by_id(line: &mut Shape<'_>) {
     let details = line.fields.get_mut("pricing").and_then(|pricing| pricing.get_mut(DETAILS));
     let Some(price) = details.and_then(|details| details.get_mut("price")) else { return };
     if let id @ Value::String(_) = price["id"].clone() {
-        line.older.entry("price").or_insert_with(|| price.take());
+        line.own_fields.entry("_price").or_insert_with(|| price.take());
         *price = id;
     }
 }
@@ -46,7 +46,7 @@ pub(super) fn price_and_plan(line: &mut Shape<'_>) {
     if pricing.is_null() && !line.is_whole {
         return;
     }
-    let price = line.older("price").unwrap_or_else(|| pull(&mut pricing, &[DETAILS, "price"]));
+    let price = line.own("_price").unwrap_or_else(|| pull(&mut pricing, &[DETAILS, "price"]));
     line.put("plan", price::plan(&price));
     line.put("price", price);
     line.put("unit_amount_excluding_tax", pull(&mut pricing, &["unit_amount_decimal"]));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// Until basil both named the invoice that they pay.
 pub(super) fn invoice(payment: &mut Shape<'_>) {
-    let invoice = payment.older("invoice");
+    let invoice = payment.own("_invoice");
     payment.put("invoice", invoice);
 }
 
@@ -14,10 +14,10 @@ pub(super) fn charges(intent: &mut Shape<'_>) {
     if !intent.is_whole {
         return;
     }
-    let latest = intent.get("latest_charge");
-    let charges = match intent.older.remove("charges") {
+    let latest = intent.get("latest_charge").clone();
+    let charges = match intent.own_fields.remove("_charges") {
         Some(Value::Array(charges)) => charges,
-        _ if latest.is_object() => vec![latest.clone()],
+        _ if latest.is_object() => vec![latest],
         _ => Vec::new(),
     };
     // An id that nothing else tells is better left where it is.
@@ -33,7 +33,7 @@ pub(super) fn refunds(charge: &mut Shape<'_>) {
     if !charge.is_whole || charge.get("refunds").is_object() {
         return;
     }
-    let refunds = match charge.older.remove("refunds") {
+    let refunds = match charge.own_fields.remove("_refunds") {
         Some(Value::Array(refunds)) => refunds,
         _ => Vec::new(),
     };

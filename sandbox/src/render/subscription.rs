@@ -24,7 +24,8 @@ pub(super) fn plan(subscription: &mut Shape<'_>) {
 /// Until basil all items of a subscription had one period, which the subscription said.
 pub(super) fn period(subscription: &mut Shape<'_>) {
     let items = subscription.fields.get_mut("items").and_then(|items| items.get_mut("data")?.as_array_mut());
-    let mut items: Vec<&mut Map<String, Value>> = items.into_iter().flatten().filter_map(Value::as_object_mut).collect();
+    let mut items: Vec<&mut Map<String, Value>> =
+        items.into_iter().flatten().filter_map(Value::as_object_mut).collect();
     let [start, end] = ["current_period_start", "current_period_end"].map(|key| {
         // The first item's; the others' are the same, wherever an older version could have made them.
         items.iter_mut().filter_map(|item| item.remove(key)).reduce(|first, _| first)
@@ -35,6 +36,6 @@ pub(super) fn period(subscription: &mut Shape<'_>) {
 
 /// One discount had a place of its own.
 pub(super) fn discount(subscription: &mut Shape<'_>) {
-    let discount = subscription.older("discount").or_else(|| only_discount(subscription.get("discounts")));
+    let discount = subscription.own("_discount").or_else(|| only_discount(subscription.get("discounts")));
     subscription.put("discount", discount);
 }

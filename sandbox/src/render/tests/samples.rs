@@ -1,6 +1,5 @@
 //! Objects in the newest shape, with what older versions need.
 
-use crate::render::OLDER;
 use serde_json::{Value, json};
 
 pub(super) fn price() -> Value {
@@ -29,7 +28,7 @@ pub(super) fn line() -> Value {
             "price_details": {"price": "price_1", "product": "prod_1"},
         },
         "taxes": [{"amount": 500, "tax_behavior": "inclusive", "tax_rate_details": {"tax_rate": "txr_1"}, "type": "tax_rate_details"}],
-        OLDER: {"price": price()},
+        "_price": price(),
     })
 }
 
@@ -53,7 +52,7 @@ pub(super) fn invoice() -> Value {
         },
         "payments": {"object": "list", "data": [invoice_payment()], "has_more": false, "url": "/v1/invoice_payments"},
         "rendering": null, "total_taxes": [],
-        OLDER: {"payment_intent": "pi_1", "charge": "ch_1"},
+        "_payment_intent": "pi_1", "_charge": "ch_1",
     })
 }
 
@@ -76,7 +75,7 @@ pub(super) fn charge() -> Value {
     json!({
         "id": "ch_1", "object": "charge", "amount": 2_900, "amount_refunded": 900, "customer": "cus_1", "disputed": false,
         "metadata": {}, "paid": true, "payment_intent": "pi_1", "refunded": false, "status": "succeeded",
-        OLDER: {"invoice": "in_1", "refunds": [refund()]},
+        "_invoice": "in_1", "_refunds": [refund()],
     })
 }
 
@@ -84,7 +83,7 @@ pub(super) fn payment_intent() -> Value {
     json!({
         "id": "pi_1", "object": "payment_intent", "amount": 2_900, "amount_received": 2_900, "customer": "cus_1",
         "last_payment_error": null, "latest_charge": "ch_1", "metadata": {}, "payment_method": "pm_1", "status": "succeeded",
-        OLDER: {"invoice": "in_1", "charges": [charge()]},
+        "_invoice": "in_1", "_charges": [charge()],
     })
 }
 
@@ -117,8 +116,18 @@ pub(super) fn all() -> Vec<Value> {
     let discount = json!({"id": "di_1", "object": "discount", "source": coupon});
     let previous = json!({"status": "past_due", "items": {"object": "list", "data": subscription()["items"]["data"]}});
     vec![
-        price(), line(), invoice_payment(), invoice(), subscription(), refund(), charge(), payment_intent(), dispute(),
-        session(), product, discount,
+        price(),
+        line(),
+        invoice_payment(),
+        invoice(),
+        subscription(),
+        refund(),
+        charge(),
+        payment_intent(),
+        dispute(),
+        session(),
+        product,
+        discount,
         json!({"id": "in_1", "object": "invoice", "deleted": true}),
         event("customer.subscription.updated", subscription(), previous),
         event("invoice.paid", invoice(), json!({"status": "open", "parent": invoice()["parent"]})),
