@@ -26,7 +26,7 @@ SINCE = "2026-03-25"
 # The page on which a customer pays is no part of the documented API; the CLI's fixtures use it.
 UNDOCUMENTED = ("/v1/payment_pages/",)
 # The sandbox's own routes.
-OWN = ("/_sandbox", "/sandbox")
+OWN = ("/sandbox/",)
 # Details printed of one operation.
 SHOWN_MAX = 8
 

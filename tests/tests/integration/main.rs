@@ -16,6 +16,7 @@ mod onboard;
 mod outage;
 mod private;
 mod replay;
+mod sandbox;
 mod scene;
 mod smoke;
 mod snapshot;
