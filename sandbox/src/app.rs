@@ -1,0 +1,249 @@
+//! The running sandbox: the state under its lock, and what acts on it.
+
+use crate::clock::{Clock, real_ms};
+use crate::error::{ApiError, Error};
+use crate::fault::Faults;
+use crate::field::Fields;
+use crate::ids::Ids;
+use crate::journal::Journal;
+use crate::log::CallLog;
+use crate::objects::{price, webhook_endpoint};
+use crate::options::Options;
+use crate::store::Store;
+use crate::version::Version;
+use crate::world::{Cause, World};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::json;
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How often it is looked whether time made something due.
+const TICK: Duration = Duration::from_secs(1);
+/// Where the clock's place is kept.
+const CLOCK_ID: &str = "_clock";
+
+/// What the lock guards.
+pub(crate) struct State {
+    pub(crate) world: World,
+    pub(crate) clock: Clock,
+    pub(crate) faults: Faults,
+    pub(crate) log: CallLog,
+    /// Idempotency keys of calls that are under way.
+    pub(crate) keys: HashSet<String>,
+    /// The second in which calls are counted, and how many there were.
+    pub(crate) rate: (i64, u32),
+    journal: Option<Journal>,
+    /// The journal failed: nothing may change any more, because it would be lost.
+    is_broken: bool,
+}
+
+/// A running sandbox, without its server.
+pub(crate) struct App {
+    state: Mutex<State>,
+    wake: Notify,
+    pub(crate) options: Options,
+}
+
+impl App {
+    /// Builds one, from what its data folder says if it has one.
+    pub(crate) fn new(options: Options, url: &str) -> Result<Self, Error> {
+        let (journal, store) = match &options.data_dir {
+            Some(folder) => {
+                let (journal, store) = Journal::open(folder)?;
+                (Some(journal), store)
+            }
+            None => (None, Store::default()),
+        };
+        let real_ms = real_ms();
+        let mut clock = Clock::new(options.time_scale, real_ms);
+        if let Some(kept) = store.get(CLOCK_ID) {
+            clock.offset_ms = kept.int("offset_ms");
+        }
+        // A clock that ran faster than real time must not go back after a restart.
+        let newest_s = store.of_kind("event").next_back().map_or(0, |event| event.int("created"));
+        clock.advance(newest_s, real_ms);
+        let world = world(&options, store, url);
+        let state = State {
+            world,
+            clock,
+            faults: Faults::default(),
+            log: CallLog::default(),
+            keys: HashSet::new(),
+            rate: (0, 0),
+            journal,
+            is_broken: false,
+        };
+        let app = Self { state: Mutex::new(state), wake: Notify::new(), options };
+        app.set_up().map_err(|error| Error::Refused(error.message))?;
+        Ok(app)
+    }
+
+    fn set_up(&self) -> Result<(), ApiError> {
+        let endpoints = self.options.endpoints.clone();
+        self.act(Cause::default(), |world| {
+            price::seed(world)?;
+            for endpoint in &endpoints {
+                webhook_endpoint::add(world, endpoint)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the state as it is now.
+    pub(crate) fn look<T>(&self, read: impl FnOnce(&World) -> T) -> T {
+        let mut state = self.state();
+        state.set_time(Cause::default());
+        read(&state.world)
+    }
+
+    /// Changes the state: all of it and in the journal, or nothing.
+    pub(crate) fn act<T>(
+        &self,
+        cause: Cause,
+        change: impl FnOnce(&mut World) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut state = self.state();
+        state.set_time(cause);
+        let result = change(&mut state.world);
+        let result = state.finish(result);
+        drop(state);
+        self.wake.notify_one();
+        result
+    }
+
+    /// Moves the clock forward and does what becomes due. Gives the time and how much was done.
+    pub(crate) fn advance(&self, to_s: i64) -> Result<(i64, usize), ApiError> {
+        let mut state = self.state();
+        state.set_time(Cause::default());
+        let to_s = to_s.max(state.world.now_s);
+        let done = state.world.run_due(to_s);
+        let real_ms = state.world.real_ms;
+        let before = state.clock;
+        state.clock.advance(to_s, real_ms);
+        let kept = json!({ "id": CLOCK_ID, "object": CLOCK_ID, "offset_ms": state.clock.offset_ms });
+        state.world.store.put(CLOCK_ID, kept);
+        let result = state.finish(done);
+        if result.is_err() {
+            state.clock = before;
+        }
+        drop(state);
+        self.wake.notify_one();
+        result.map(|done| (to_s, done))
+    }
+
+    /// Forgets everything but the clock, the faults ordered and the endpoints of the options.
+    pub(crate) fn reset(&self) -> Result<(), ApiError> {
+        {
+            let mut state = self.state();
+            state.set_time(Cause::default());
+            let gone: Vec<String> = state.world.store.snapshot().puts.into_iter().map(|entry| entry.id).collect();
+            for id in gone.iter().filter(|id| *id != CLOCK_ID) {
+                state.world.store.remove(id);
+            }
+            state.faults.clear();
+            state.log = CallLog::default();
+            state.world.policy = self.options.policy.clone();
+            state.finish(Ok(()))?;
+        }
+        self.set_up()
+    }
+
+    /// Notes how a delivery ended.
+    pub(crate) fn note(&self, delivery: &str, is_taken: bool) {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+        let scaled = |after_s: &i64| (*after_s as f64 * self.options.retry_scale) as i64;
+        let retries: Vec<i64> = self.options.retry_after_s.iter().map(scaled).collect();
+        let noted = self.act(Cause::default(), |world| world.note_delivery(delivery, is_taken, &retries));
+        if let Err(error) = noted {
+            tracing::error!(error = %error.message, "the end of a delivery could not be kept");
+        }
+    }
+
+    /// Says that something was changed.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits until something was changed.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Does what time makes due, until the task is aborted.
+    pub(crate) async fn tick(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let done = self.act(Cause::default(), |world| {
+                let now_s = world.now_s;
+                world.run_due(now_s)
+            });
+            if let Err(error) = done {
+                tracing::error!(error = %error.message, "what was due could not be done");
+            }
+        }
+    }
+}
+
+impl State {
+    /// Sets the time and the cause for what comes.
+    pub(crate) fn set_time(&mut self, cause: Cause) {
+        self.world.real_ms = real_ms();
+        self.world.now_s = self.clock.now_s(self.world.real_ms);
+        self.world.cause = cause;
+    }
+
+    /// Ends an act: keeps its changes in the journal, or takes them back.
+    pub(crate) fn finish<T>(&mut self, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        if matches!(&result, Err(error) if !error.keeps_changes) {
+            self.world.store.rollback();
+            return result;
+        }
+        self.keep()?;
+        result
+    }
+
+    /// Writes what was changed to the journal.
+    pub(crate) fn keep(&mut self) -> Result<(), ApiError> {
+        let broken = || ApiError::api(500, "The SANDBOX cannot write its journal.");
+        if self.is_broken {
+            self.world.store.rollback();
+            return Err(broken());
+        }
+        let batch = self.world.store.commit();
+        if let Some(journal) = &mut self.journal
+            && !batch.is_empty()
+            && let Err(error) = journal.append(&batch, &self.world.store)
+        {
+            tracing::error!(error = %error, "the journal cannot be written; nothing is changed any more");
+            self.is_broken = true;
+            return Err(broken());
+        }
+        Ok(())
+    }
+}
+
+fn world(options: &Options, store: Store, url: &str) -> World {
+    // After a restart the same seed must not give the same ids again.
+    let seed = options.seed.unwrap_or_else(rand::random) ^ store.seq().rotate_left(32);
+    World {
+        store,
+        ids: Ids::new(seed),
+        now_s: 0,
+        real_ms: 0,
+        cause: Cause::default(),
+        rules: options.rules.clone(),
+        policy: options.policy.clone(),
+        dice: StdRng::seed_from_u64(seed.wrapping_add(1)),
+        url: url.to_owned(),
+        api_version: Version::parse(&options.api_version).unwrap_or_default().as_str().to_owned(),
+    }
+}

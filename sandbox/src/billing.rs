@@ -1,0 +1,264 @@
+//! Invoices: drawn up, finalised, paid or not. What subscriptions and calls have in common.
+
+use crate::blank::{filled, overlay};
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::objects::payment_intent;
+use crate::payment::{Attempt, Paid, pay};
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// A line before it is one.
+#[derive(Debug, Clone)]
+pub(crate) struct NewLine {
+    pub(crate) amount: i64,
+    pub(crate) quantity: i64,
+    pub(crate) description: String,
+    pub(crate) period: (i64, i64),
+    /// The price, if it is for one.
+    pub(crate) price: Value,
+    pub(crate) parent: Value,
+    pub(crate) subscription: Option<String>,
+    pub(crate) metadata: Value,
+}
+
+/// An invoice before it is one.
+#[derive(Debug)]
+pub(crate) struct NewInvoice<'a> {
+    pub(crate) customer: &'a str,
+    /// The subscription, or null.
+    pub(crate) subscription: &'a Value,
+    pub(crate) reason: &'a str,
+    pub(crate) currency: &'a str,
+    pub(crate) lines: Vec<NewLine>,
+    pub(crate) period: (i64, i64),
+    /// More fields, as they are.
+    pub(crate) fields: Value,
+}
+
+/// How a price stands in a line.
+pub(crate) fn pricing(price: &Value) -> Value {
+    if price.is_null() {
+        return Value::Null;
+    }
+    json!({
+        "price_details": { "price": price.id(), "product": price["product"] }, "type": "price_details",
+        "unit_amount_decimal": price["unit_amount_decimal"],
+    })
+}
+
+impl World {
+    /// Draws up a draft and tells of it. Invoice items that wait are the caller's to hand in.
+    pub(crate) fn draft(&mut self, new: NewInvoice<'_>) -> Result<Value, ApiError> {
+        let id = self.new_id("in");
+        let total: i64 = new.lines.iter().map(|line| line.amount).sum();
+        let lines: Vec<Value> = new.lines.iter().map(|line| self.line_of(&id, new.currency, line)).collect();
+        let customer = self.copy(new.customer);
+        // A negative total becomes the customer's credit, and credit pays what it can.
+        let balance = customer.int("balance");
+        let due = if total < 0 { 0 } else { (total + balance).max(0) };
+        let parent = if new.subscription.is_null() {
+            Value::Null
+        } else {
+            json!({ "quote_details": null, "type": "subscription_details", "subscription_details": {
+                "metadata": new.subscription["metadata"], "subscription": new.subscription.id(),
+            } })
+        };
+        let mut fields = json!({
+            "billing_reason": new.reason, "currency": new.currency, "customer": new.customer,
+            "customer_email": customer["email"], "customer_name": customer["name"],
+            "customer_address": customer["address"], "customer_phone": customer["phone"],
+            "amount_due": due, "amount_remaining": due, "subtotal": total, "subtotal_excluding_tax": total,
+            "total": total, "total_excluding_tax": total, "starting_balance": balance,
+            "period_start": new.period.0, "period_end": new.period.1, "parent": parent,
+            "lines": { "object": "list", "data": lines, "has_more": false, "total_count": lines.len(),
+                       "url": format!("/v1/invoices/{id}/lines") },
+            "webhooks_delivered_at": self.now_s, "_subscription": new.subscription.opt("id"),
+        });
+        overlay(&mut fields, new.fields);
+        self.make_as(&id, "invoice", fields)?;
+        self.tell("invoice.created", &id)?;
+        Ok(self.copy(&id))
+    }
+
+    /// A line of an invoice.
+    pub(crate) fn line_of(&mut self, invoice: &str, currency: &str, line: &NewLine) -> Value {
+        let fields = json!({
+            "id": self.ids.id("il"), "livemode": false, "amount": line.amount, "currency": currency,
+            "subtotal": line.amount, "description": line.description, "invoice": invoice, "metadata": line.metadata,
+            "period": { "start": line.period.0, "end": line.period.1 }, "pricing": pricing(&line.price),
+            "parent": line.parent, "quantity": line.quantity, "quantity_decimal": line.quantity.to_string(),
+            "subscription": line.subscription,
+        });
+        filled("line_item", fields)
+    }
+
+    /// Makes a draft final: from now on it can be paid. One of nothing is paid at once.
+    pub(crate) fn finalize(&mut self, id: &str) -> Result<Value, ApiError> {
+        let invoice = self.copy(id);
+        if invoice.text("status") != "draft" {
+            let message = "This invoice is already finalized, you can't re-finalize a non-draft invoice.";
+            return Err(ApiError::refused("invoice_not_editable", message));
+        }
+        let customer = self.copy(invoice.text("customer"));
+        let sequence = customer.int("next_invoice_sequence").max(1);
+        let number = format!("{}-{sequence:04}", customer.opt("invoice_prefix").unwrap_or("SANDBOX"));
+        let total = invoice.int("total");
+        let used = if total < 0 { -total } else { invoice.int("amount_due") - total };
+        let balance = if total < 0 { customer.int("balance") + total } else { customer.int("balance") - used };
+        self.change(customer.id(), json!({ "next_invoice_sequence": sequence + 1, "balance": balance }));
+        let mut transitions = invoice["status_transitions"].clone();
+        transitions["finalized_at"] = self.now_s.into();
+        let fields = json!({
+            "status": "open", "number": number, "effective_at": self.now_s, "status_transitions": transitions,
+            "automatically_finalizes_at": null, "ending_balance": balance,
+            "hosted_invoice_url": format!("{}/sandbox/invoices/{id}", self.url),
+            "invoice_pdf": format!("{}/sandbox/invoices/{id}/pdf", self.url),
+        });
+        self.change(id, fields);
+        if invoice.int("amount_due") > 0 {
+            self.open_payment(id)?;
+        }
+        self.tell("invoice.finalized", id)?;
+        if invoice.int("amount_due") == 0 {
+            self.settle(id, 0)?;
+        }
+        Ok(self.copy(id))
+    }
+
+    /// The PaymentIntent of an invoice, and the link between the two.
+    fn open_payment(&mut self, id: &str) -> Result<(), ApiError> {
+        let invoice = self.copy(id);
+        let description = match invoice.text("billing_reason") {
+            "subscription_create" => "Subscription creation",
+            reason if reason.starts_with("subscription") => "Subscription update",
+            _ => "Payment for Invoice",
+        };
+        let is_subscription = invoice.opt("_subscription").is_some();
+        let fields = json!({
+            "amount": invoice["amount_due"], "currency": invoice["currency"], "customer": invoice["customer"],
+            "description": description, "_invoice": id,
+            "setup_future_usage": is_subscription.then_some("off_session"),
+            "statement_descriptor_suffix": "SANDBOX",
+        });
+        let intent = payment_intent::make(self, fields)?;
+        self.tell("payment_intent.created", intent.id())?;
+        let fields = json!({
+            "amount_requested": invoice["amount_due"], "currency": invoice["currency"], "invoice": id,
+            "payment": { "payment_intent": intent.id(), "type": "payment_intent" }, "_customer": invoice["customer"],
+            "_payment_intent": intent.id(),
+        });
+        let payment = self.make("inpay", "invoice_payment", fields)?;
+        self.change(id, json!({ "_payment_intent": intent.id(), "_invoice_payment": payment.id() }));
+        Ok(())
+    }
+
+    /// The method with which an invoice is paid if the caller names none. Source: Stripe, "Default
+    /// payment methods": the subscription's comes before the customer's.
+    pub(crate) fn payer(&self, invoice: &Value) -> Option<Value> {
+        let subscription = self.copy(invoice.text("_subscription"));
+        let customer = self.copy(invoice.text("customer"));
+        let settings = &customer["invoice_settings"];
+        let candidates = [
+            invoice.opt("default_payment_method"),
+            subscription.opt("default_payment_method"),
+            subscription.opt("default_source"),
+            settings.opt("default_payment_method"),
+            customer.opt("default_source"),
+        ];
+        candidates.into_iter().flatten().find_map(|id| self.get(id).cloned())
+    }
+
+    /// Tries to pay an open invoice.
+    pub(crate) fn pay_invoice(&mut self, id: &str, method: Option<Value>, attempt: Attempt) -> Result<Paid, ApiError> {
+        let invoice = self.copy(id);
+        let intent = invoice.text("_payment_intent").to_owned();
+        let paid = match method.or_else(|| self.payer(&invoice)) {
+            Some(method) => pay(self, &intent, &method, attempt)?,
+            None => Paid::No(no_method()),
+        };
+        self.invoice_follows(&intent, &paid)?;
+        Ok(paid)
+    }
+
+    /// What an attempt to pay a PaymentIntent makes of its invoice, if it has one.
+    pub(crate) fn invoice_follows(&mut self, intent: &str, paid: &Paid) -> Result<(), ApiError> {
+        let intent = self.copy(intent);
+        let Some(id) = intent.opt("_invoice") else { return Ok(()) };
+        let invoice = self.copy(id);
+        if invoice.text("status") != "open" {
+            return Ok(());
+        }
+        let tries = invoice.int("attempt_count") + 1;
+        self.change(id, json!({ "attempted": true, "attempt_count": tries }));
+        match paid {
+            Paid::Yes => self.settle(id, intent.int("amount")),
+            Paid::NeedsAction => {
+                self.plan_retry(id)?;
+                self.tell("invoice.payment_action_required", id)?;
+                self.tell("invoice.payment_failed", id)?;
+                self.subscription_unpaid(id)
+            }
+            Paid::No(_) => {
+                self.plan_retry(id)?;
+                self.tell("invoice.payment_failed", id)?;
+                self.subscription_unpaid(id)
+            }
+        }
+    }
+
+    /// An invoice is paid.
+    pub(crate) fn settle(&mut self, id: &str, amount: i64) -> Result<(), ApiError> {
+        let invoice = self.copy(id);
+        let mut transitions = invoice["status_transitions"].clone();
+        transitions["paid_at"] = self.now_s.into();
+        let fields = json!({
+            "status": "paid", "amount_paid": amount, "amount_remaining": 0, "attempted": true,
+            "next_payment_attempt": null, "status_transitions": transitions, "auto_advance": false,
+        });
+        let previous = self.change(id, fields);
+        if let Some(payment) = invoice.opt("_invoice_payment").map(str::to_owned).filter(|_| amount > 0) {
+            let transitions = json!({ "canceled_at": null, "paid_at": self.now_s });
+            let fields = json!({ "status": "paid", "amount_paid": amount, "status_transitions": transitions });
+            self.change(&payment, fields);
+            self.tell("invoice_payment.paid", &payment)?;
+        }
+        self.tell_change("invoice.updated", id, previous)?;
+        self.tell("invoice.paid", id)?;
+        self.tell("invoice.payment_succeeded", id)?;
+        self.subscription_paid(id)
+    }
+
+    /// An invoice that nobody will pay any more: `void` or `uncollectible`.
+    pub(crate) fn give_up(&mut self, id: &str, status: &str) -> Result<Value, ApiError> {
+        let invoice = self.copy(id);
+        if !matches!(invoice.text("status"), "open" | "uncollectible" | "draft") {
+            let message =
+                format!("You can only pass in open invoices. This invoice isn't open: {}.", invoice.text("status"));
+            return Err(ApiError::refused("invoice_not_editable", &message));
+        }
+        let at = if status == "void" { "voided_at" } else { "marked_uncollectible_at" };
+        let mut transitions = invoice["status_transitions"].clone();
+        transitions[at] = self.now_s.into();
+        let fields = json!({
+            "status": status, "status_transitions": transitions, "next_payment_attempt": null, "auto_advance": false,
+        });
+        self.change(id, fields);
+        if status == "void"
+            && let Some(intent) = invoice.opt("_payment_intent")
+            && !matches!(self.copy(intent).text("status"), "succeeded" | "canceled")
+        {
+            payment_intent::cancel_now(self, intent, "void_invoice".into())?;
+            self.change(invoice.text("_invoice_payment"), json!({ "status": "canceled" }));
+        }
+        self.tell(if status == "void" { "invoice.voided" } else { "invoice.marked_uncollectible" }, id)?;
+        Ok(self.copy(id))
+    }
+}
+
+/// Nobody said how to pay.
+pub(crate) fn no_method() -> ApiError {
+    let message = "This customer has no attached payment source or default payment method. Please consider adding a \
+                   default payment method.";
+    ApiError::refused("resource_missing", message)
+}

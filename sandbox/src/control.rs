@@ -1,0 +1,237 @@
+//! The control API under `/sandbox/v1/`: what Stripe would never let anybody do.
+
+mod money;
+
+pub use money::Money;
+pub(crate) use money::of_customer as money_of;
+pub(crate) use money::state;
+
+use crate::app::App;
+use crate::deliver::Policy;
+use crate::error::ApiError;
+use crate::fault::FaultRule;
+use crate::field::{Fields, strip};
+use crate::form::Form;
+use crate::objects::webhook_endpoint::{self, NewEndpoint};
+use crate::objects::{checkout, dispute, payment_intent, payment_method, refund};
+use crate::world::{Cause, World};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Calls that one answer lists.
+const CALLS_LISTED_MAX: usize = 100;
+
+type Outcome = Result<Value, ApiError>;
+
+/// Answers a command: status and body.
+pub(crate) fn answer(app: &App, method: &str, command: &str, query: &str, body: &str) -> (u16, Value) {
+    let parts: Vec<&str> = command.trim_end_matches('/').split('/').collect();
+    match dispatch(app, method, &parts, query, body) {
+        Ok(mut value) => {
+            strip(&mut value);
+            (200, value)
+        }
+        Err(error) => (error.status, error.body()),
+    }
+}
+
+fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) -> Outcome {
+    match (method, parts) {
+        ("GET", ["state"]) => Ok(app.look(state)),
+        ("GET", ["clock"]) => Ok(app.look(|world| json!({ "now": world.now_s }))),
+        ("POST", ["clock"]) => clock(app, &read(body)?),
+        ("GET", ["faults"]) => Ok(json!({ "faults": app.state().faults.all() })),
+        ("POST", ["faults"]) => add_fault(app, read(body)?),
+        ("DELETE", ["faults"]) => {
+            app.state().faults.clear();
+            Ok(json!({ "faults": [] }))
+        }
+        ("GET", ["deliveries"]) => Ok(deliveries(app)),
+        ("POST", ["deliveries"]) => set_policy(app, read(body)?),
+        ("POST", ["redeliver"]) => redeliver(app, &read(body)?),
+        ("GET", ["webhook_endpoints"]) => {
+            Ok(app.look(|world| json!({ "data": world.store.of_kind("webhook_endpoint").collect::<Vec<_>>() })))
+        }
+        ("POST", ["webhook_endpoints"]) => add_endpoint(app, read(body)?),
+        ("DELETE", ["webhook_endpoints", id]) => act(app, |world| {
+            world.find("webhook_endpoint", id)?;
+            world.store.remove(id);
+            Ok(json!({ "id": id, "deleted": true }))
+        }),
+        ("GET", ["calls"]) => calls(app, query),
+        ("POST", ["reset"]) => app.reset().map(|()| json!({ "reset": true })),
+        ("GET", ["objects", id]) => {
+            app.look(|world| world.get(id).cloned().ok_or_else(|| ApiError::no_such("object", id, None)))
+        }
+        ("POST", parts) => act_on_object(app, parts, body),
+        (_, parts) => Err(ApiError::no_such_url(method, &format!("/sandbox/v1/{}", parts.join("/")))),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CompleteCheckout {
+    #[serde(default)]
+    payment_method: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenDispute {
+    charge: String,
+    #[serde(default)]
+    amount: Option<i64>,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    is_inquiry: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseDispute {
+    status: String,
+}
+
+/// What happens to customers and their banks.
+fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
+    match parts {
+        ["payment_intents", id, "authenticate"] => act(app, |world| payment_intent::authenticate(world, id, true)),
+        ["payment_intents", id, "fail"] => act(app, |world| payment_intent::authenticate(world, id, false)),
+        ["payment_methods", id, "renew"] => act(app, |world| payment_method::renew(world, id)),
+        ["refunds", id, "fail"] => act(app, |world| refund::fail(world, id)),
+        ["events", id, "thin"] => act(app, |world| world.tell_thin(id)),
+        ["checkout", id, "complete"] => {
+            let asked: CompleteCheckout = read(body)?;
+            let method = asked.payment_method.unwrap_or_else(|| "pm_card_visa".to_owned());
+            act(app, |world| checkout::complete(world, id, &method))
+        }
+        ["disputes"] => {
+            let asked: OpenDispute = read(body)?;
+            act(app, |world| {
+                let amount = asked.amount.unwrap_or_else(|| world.copy(&asked.charge).int("amount"));
+                let reason = asked.reason.as_deref().unwrap_or("fraudulent");
+                dispute::open(world, &asked.charge, amount, reason, asked.is_inquiry)
+            })
+        }
+        ["disputes", id, "close"] => {
+            let asked: CloseDispute = read(body)?;
+            let is_won = match asked.status.as_str() {
+                "won" => true,
+                "lost" => false,
+                _ => return Err(ApiError::refused_plainly("The status is won or lost.")),
+            };
+            act(app, |world| dispute::close(world, id, is_won))
+        }
+        parts => Err(ApiError::no_such_url("POST", &format!("/sandbox/v1/{}", parts.join("/")))),
+    }
+}
+
+fn act(app: &App, change: impl FnOnce(&mut World) -> Outcome) -> Outcome {
+    app.act(Cause::default(), change)
+}
+
+/// A body of JSON; an empty one is an empty object.
+fn read<T: DeserializeOwned>(body: &str) -> Result<T, ApiError> {
+    let text = if body.trim().is_empty() { "{}" } else { body };
+    serde_json::from_str(text).map_err(|error| ApiError::refused_plainly(&format!("The body cannot be read: {error}")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdvanceClock {
+    #[serde(default)]
+    advance_s: Option<i64>,
+    #[serde(default)]
+    to: Option<i64>,
+}
+
+fn clock(app: &App, asked: &AdvanceClock) -> Outcome {
+    let now_s = app.look(|world| world.now_s);
+    let to_s = match (asked.to, asked.advance_s) {
+        (Some(to_s), None) => to_s,
+        (None, Some(by_s)) => now_s.saturating_add(by_s),
+        _ => return Err(ApiError::refused_plainly("Say either `to` or `advance_s`.")),
+    };
+    if to_s < now_s {
+        return Err(ApiError::refused_plainly("The clock never goes back."));
+    }
+    let (now_s, done) = app.advance(to_s)?;
+    Ok(json!({ "now": now_s, "transitions": done }))
+}
+
+fn add_fault(app: &App, rule: FaultRule) -> Outcome {
+    let mut state = app.state();
+    if state.faults.add(rule) {
+        Ok(json!({ "faults": state.faults.all() }))
+    } else {
+        Err(ApiError::refused_plainly("Too many faults are ordered."))
+    }
+}
+
+/// The policy, how many deliveries wait, and which have failed.
+fn deliveries(app: &App) -> Value {
+    app.look(|world| {
+        let failed = world.store.of_kind("_delivery").filter(|row| row.text("state") == "failed").count();
+        json!({ "policy": world.policy, "waiting": world.waiting(), "failed": failed })
+    })
+}
+
+fn set_policy(app: &App, policy: Policy) -> Outcome {
+    if !(0.0..=1.0).contains(&policy.drop_probability) {
+        return Err(ApiError::refused_plainly("A probability is between 0 and 1."));
+    }
+    app.state().world.policy = policy;
+    app.wake();
+    Ok(deliveries(app))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redeliver {
+    #[serde(default)]
+    event: Option<String>,
+}
+
+fn redeliver(app: &App, asked: &Redeliver) -> Outcome {
+    let count = app.act(Cause::default(), |world| match &asked.event {
+        Some(event) => world.redeliver(event),
+        None => world.redeliver_all(),
+    })?;
+    Ok(json!({ "deliveries": count }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddEndpoint {
+    url: String,
+    #[serde(default)]
+    secret: Option<String>,
+    #[serde(default)]
+    api_version: Option<String>,
+    #[serde(default)]
+    enabled_events: Option<Vec<String>>,
+    #[serde(default)]
+    is_thin: bool,
+}
+
+fn add_endpoint(app: &App, asked: AddEndpoint) -> Outcome {
+    let new = NewEndpoint {
+        url: asked.url,
+        secret: asked.secret,
+        api_version: asked.api_version,
+        enabled_events: asked.enabled_events.unwrap_or_else(|| vec!["*".to_owned()]),
+        is_thin: asked.is_thin,
+    };
+    act(app, |world| webhook_endpoint::add(world, &new))
+}
+
+fn calls(app: &App, query: &str) -> Outcome {
+    let form = Form::decode(query)?;
+    let state = app.state();
+    let found = || state.log.of(form.text("method"), form.text("path").unwrap_or_default());
+    let count = found().count();
+    let listed: Vec<_> = found().skip(count.saturating_sub(CALLS_LISTED_MAX)).collect();
+    Ok(json!({ "count": count, "calls": listed }))
+}

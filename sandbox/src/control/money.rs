@@ -1,0 +1,82 @@
+//! What the sandbox's money did, to the cent.
+
+use crate::field::Fields;
+use crate::world::World;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Kinds of objects that the state counts.
+const COUNTED: [&str; 14] = [
+    "customer",
+    "payment_method",
+    "payment_intent",
+    "charge",
+    "refund",
+    "dispute",
+    "subscription",
+    "invoice",
+    "invoice_payment",
+    "event",
+    "checkout.session",
+    "setup_intent",
+    "price",
+    "webhook_endpoint",
+];
+
+/// Money of a customer in minor units, whatever the currency.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Money {
+    /// Taken by charges.
+    pub captured: i64,
+    /// Given back by refunds.
+    pub refunded: i64,
+    /// Taken back by banks and not reinstated.
+    pub disputed: i64,
+}
+
+impl Money {
+    /// What is left.
+    pub fn net(&self) -> i64 {
+        self.captured - self.refunded - self.disputed
+    }
+
+    fn add(&mut self, row: &Value) {
+        match row.text("object") {
+            "charge" if row.is("paid") => self.captured += row.int("amount_captured"),
+            "refund" if row.text("status") == "succeeded" => self.refunded += row.int("amount"),
+            "dispute" => {
+                let moved = row["balance_transactions"].as_array().into_iter().flatten();
+                self.disputed -= moved.map(|row| row.int("amount")).sum::<i64>();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a customer paid and got back.
+pub(crate) fn of_customer(world: &World, customer: &str) -> Money {
+    let mut money = Money::default();
+    for kind in ["charge", "refund", "dispute"] {
+        world.store.of_customer(kind, customer).for_each(|row| money.add(row));
+    }
+    money
+}
+
+/// Everything at a glance.
+pub(crate) fn state(world: &World) -> Value {
+    let mut customers: BTreeMap<String, Money> = BTreeMap::new();
+    let mut total = Money::default();
+    for kind in ["charge", "refund", "dispute"] {
+        for row in world.store.of_kind(kind) {
+            total.add(row);
+            let owner = row.opt("customer").or_else(|| row.opt("_customer")).unwrap_or("nobody");
+            customers.entry(owner.to_owned()).or_default().add(row);
+        }
+    }
+    let counts: BTreeMap<&str, usize> = COUNTED.iter().map(|kind| (*kind, world.store.count(kind))).collect();
+    json!({
+        "sandbox": "SANDBOX - no real money moves", "now": world.now_s, "money": customers, "total": total,
+        "counts": counts, "deliveries_waiting": world.waiting(),
+    })
+}

@@ -1,0 +1,262 @@
+//! Which event goes where and when: planned with the event, in the state. `deliver/courier.rs` sends.
+
+pub(crate) mod courier;
+pub(crate) mod sign;
+
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::objects::event::matches;
+use crate::world::World;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+
+/// Most deliveries that wait or have failed. Those beyond count as failed, and can be ordered again.
+pub(crate) const WAITING_MAX: usize = 100_000;
+/// The kind of what is kept of a delivery.
+const KIND: &str = "_delivery";
+
+/// What goes wrong on the way, on purpose.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Each event is delivered that often at most, and at least once: how often, chance decides.
+    pub duplicates_max: u32,
+    /// Each delivery waits up to this long, in milliseconds of real time. Whatever is delayed by
+    /// chance also arrives in another order.
+    pub delay_max_ms: u64,
+    /// Each delivery waits at least this long, in milliseconds of real time.
+    pub delay_min_ms: u64,
+    /// The probability that a delivery never arrives: it counts as failed and is not tried again.
+    pub drop_probability: f64,
+    /// Renders all events in this version, whatever their endpoints want.
+    pub api_version: Option<String>,
+    /// Each event is followed by its thin twin, at the same endpoints.
+    pub thin_twins: bool,
+    /// Nothing is delivered until this is false again; what waits stays.
+    pub is_paused: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            duplicates_max: 1,
+            delay_max_ms: 0,
+            delay_min_ms: 0,
+            drop_probability: 0.0,
+            api_version: None,
+            thin_twins: false,
+            is_paused: false,
+        }
+    }
+}
+
+/// One delivery of one event to one endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    pub(crate) id: String,
+    object: String,
+    pub(crate) event: String,
+    pub(crate) endpoint: String,
+    pub(crate) state: DeliveryState,
+    pub(crate) tries: usize,
+    /// How often it is still to be sent, because the policy wants duplicates.
+    pub(crate) copies: u32,
+    /// Not before this real time.
+    pub(crate) not_before_ms: i64,
+    /// Not before this time of the sandbox.
+    pub(crate) due_s: i64,
+    /// Whether it is a second delivery by order, which the event does not count as pending.
+    pub(crate) is_ordered: bool,
+}
+
+/// How far a delivery is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DeliveryState {
+    Waiting,
+    Delivered,
+    Failed,
+}
+
+impl World {
+    /// Plans the deliveries of a new event. Gives how many there are.
+    pub(crate) fn plan_deliveries(&mut self, event: &Value) -> Result<usize, ApiError> {
+        let is_thin = event.text("object") == "v2.core.event";
+        let kind = if is_thin { event.text("_twin") } else { event.text("type") };
+        let wanted = |endpoint: &&Value| {
+            let patterns = endpoint["enabled_events"].as_array().into_iter().flatten();
+            (is_thin == endpoint.is("_is_thin") || (is_thin && self.policy.thin_twins))
+                && patterns.filter_map(Value::as_str).any(|pattern| matches(pattern, kind))
+        };
+        let endpoints: Vec<String> =
+            self.store.of_kind("webhook_endpoint").filter(wanted).map(|row| row.id().to_owned()).collect();
+        for endpoint in &endpoints {
+            self.plan_delivery(event.id(), endpoint, false)?;
+        }
+        if !is_thin && (self.policy.thin_twins || self.has_thin_endpoint()) {
+            // The twin's own deliveries do not keep the event pending.
+            self.tell_thin(event.id())?;
+        }
+        Ok(endpoints.len())
+    }
+
+    fn has_thin_endpoint(&self) -> bool {
+        self.store.of_kind("webhook_endpoint").any(|endpoint| endpoint.is("_is_thin"))
+    }
+
+    fn plan_delivery(&mut self, event: &str, endpoint: &str, is_ordered: bool) -> Result<(), ApiError> {
+        let policy = self.policy.clone();
+        let is_dropped =
+            !is_ordered && policy.drop_probability > 0.0 && self.dice.random_bool(policy.drop_probability.min(1.0));
+        let is_full = self.store.count(KIND) >= WAITING_MAX;
+        let delay = if policy.delay_max_ms > policy.delay_min_ms {
+            self.dice.random_range(policy.delay_min_ms..=policy.delay_max_ms)
+        } else {
+            policy.delay_min_ms
+        };
+        let copies = if policy.duplicates_max > 1 { self.dice.random_range(1..=policy.duplicates_max) } else { 1 };
+        let delivery = Delivery {
+            id: self.new_id("_dlv"),
+            object: KIND.to_owned(),
+            event: event.to_owned(),
+            endpoint: endpoint.to_owned(),
+            state: if is_dropped || is_full { DeliveryState::Failed } else { DeliveryState::Waiting },
+            tries: 0,
+            copies,
+            not_before_ms: self.real_ms.saturating_add_unsigned(delay),
+            due_s: self.now_s,
+            is_ordered,
+        };
+        self.keep_delivery(&delivery)
+    }
+
+    /// Orders another delivery of an event, to all endpoints that want it. Gives how many.
+    pub(crate) fn redeliver(&mut self, event: &str) -> Result<usize, ApiError> {
+        let found = self.get(event).filter(|value| matches!(value.text("object"), "event" | "v2.core.event")).cloned();
+        let event = found.ok_or_else(|| ApiError::no_such("event", event, None))?;
+        let failed: Vec<Delivery> = self.deliveries_of(event.id());
+        let mut count = 0;
+        for mut delivery in failed.iter().cloned().filter(|delivery| delivery.state != DeliveryState::Delivered) {
+            delivery.state = DeliveryState::Waiting;
+            delivery.tries = 0;
+            (delivery.due_s, delivery.not_before_ms) = (self.now_s, self.real_ms);
+            self.keep_delivery(&delivery)?;
+            count += 1;
+        }
+        if count > 0 {
+            return Ok(count);
+        }
+        let kind = event.text("type");
+        let endpoints: Vec<String> = self
+            .store
+            .of_kind("webhook_endpoint")
+            .filter(|endpoint| {
+                let patterns = endpoint["enabled_events"].as_array().into_iter().flatten();
+                patterns.filter_map(Value::as_str).any(|pattern| matches(pattern, kind))
+            })
+            .map(|row| row.id().to_owned())
+            .collect();
+        for endpoint in &endpoints {
+            self.plan_delivery(event.id(), endpoint, true)?;
+        }
+        Ok(endpoints.len())
+    }
+
+    /// Orders all events again that some endpoint did not take. Gives how many deliveries.
+    pub(crate) fn redeliver_all(&mut self) -> Result<usize, ApiError> {
+        let open: Vec<String> = self
+            .store
+            .of_kind(KIND)
+            .filter(|row| row.text("state") != "delivered")
+            .map(|row| row.text("event").to_owned())
+            .collect();
+        let mut seen = HashSet::new();
+        let mut count = 0;
+        for event in open.into_iter().filter(|event| seen.insert(event.clone())) {
+            count += self.redeliver(&event)?;
+        }
+        Ok(count)
+    }
+
+    /// How many deliveries wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.store.of_kind(KIND).filter(|row| row.text("state") == "waiting").count()
+    }
+
+    /// Deliveries that may be sent now, longest planned first.
+    pub(crate) fn due_deliveries(&self, max: usize, in_flight: &HashSet<String>) -> Vec<Delivery> {
+        if self.policy.is_paused {
+            return Vec::new();
+        }
+        let due = self.store.of_kind(KIND).filter(|row| {
+            row.text("state") == "waiting"
+                && row.int("not_before_ms") <= self.real_ms
+                && row.int("due_s") <= self.now_s
+                && !in_flight.contains(row.id())
+        });
+        due.take(max).filter_map(read).collect()
+    }
+
+    /// Notes the end of a try. `retry_after_s`: sandbox seconds until the next, if there is one.
+    pub(crate) fn note_delivery(&mut self, id: &str, is_taken: bool, retry_after_s: &[i64]) -> Result<(), ApiError> {
+        let Some(mut delivery) = self.get(id).and_then(read) else { return Ok(()) };
+        if delivery.state != DeliveryState::Waiting {
+            return Ok(());
+        }
+        delivery.tries += 1;
+        if is_taken {
+            delivery.copies = delivery.copies.saturating_sub(1);
+            if delivery.copies == 0 {
+                delivery.state = DeliveryState::Delivered;
+            }
+        } else {
+            match retry_after_s.get(delivery.tries - 1) {
+                Some(after_s) => delivery.due_s = self.now_s + after_s,
+                None => delivery.state = DeliveryState::Failed,
+            }
+        }
+        let is_done = delivery.state == DeliveryState::Delivered;
+        self.keep_delivery(&delivery)?;
+        if is_done {
+            self.count_pending(&delivery.event);
+            // What was delivered needs no memory of it: the event's count tells.
+            self.store.remove(id);
+        }
+        Ok(())
+    }
+
+    fn count_pending(&mut self, event: &str) {
+        let open = self.deliveries_of(event);
+        let open = open.iter().filter(|delivery| delivery.state != DeliveryState::Delivered && !delivery.is_ordered);
+        let pending = open.count();
+        if self.get(event).is_some_and(|event| event.text("object") == "event") {
+            self.change(event, json!({ "pending_webhooks": pending }));
+        }
+    }
+
+    /// Forgets the deliveries of an event.
+    pub(crate) fn forget_deliveries(&mut self, event: &str) {
+        for delivery in self.deliveries_of(event) {
+            self.store.remove(&delivery.id);
+        }
+    }
+
+    fn deliveries_of(&self, event: &str) -> Vec<Delivery> {
+        // Deliveries are filed under their event as if it were their customer.
+        self.store.of_customer(KIND, event).filter_map(read).collect()
+    }
+
+    fn keep_delivery(&mut self, delivery: &Delivery) -> Result<(), ApiError> {
+        let mut value =
+            serde_json::to_value(delivery).map_err(|_| ApiError::api(500, "The SANDBOX cannot keep a delivery."))?;
+        value["_customer"] = delivery.event.as_str().into();
+        self.store.put(&delivery.id, value);
+        Ok(())
+    }
+}
+
+fn read(row: &Value) -> Option<Delivery> {
+    serde_json::from_value(row.clone()).ok()
+}

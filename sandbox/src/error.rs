@@ -1,0 +1,191 @@
+//! What goes wrong: answers that Stripe would give, and failures of the sandbox itself.
+
+use serde_json::{Map, Value, json};
+
+/// Why the sandbox does not start or a command to it fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An option makes no sense.
+    #[error("{0}")]
+    Options(String),
+    /// The address cannot be listened on.
+    #[error("the address {address} cannot be listened on")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the sandbox cannot be read or written.
+    #[error("{path} cannot be used")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A command was refused.
+    #[error("{0}")]
+    Refused(String),
+    /// The HTTP client for webhooks cannot be made.
+    #[error("the client for webhooks cannot be set up")]
+    Client(#[from] reqwest::Error),
+}
+
+/// An answer that is not a success, as Stripe words it. Source: Stripe, "Errors".
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ApiError {
+    pub(crate) status: u16,
+    pub(crate) kind: &'static str,
+    pub(crate) code: Option<String>,
+    pub(crate) message: String,
+    pub(crate) param: Option<String>,
+    /// `decline_code`, `payment_intent` and whatever else the error carries.
+    pub(crate) details: Map<String, Value>,
+    /// Whether execution had begun, so that the answer is kept under the idempotency key.
+    pub(crate) is_stored: bool,
+    /// Whether what was changed before it went wrong stays changed, as with a declined payment.
+    pub(crate) keeps_changes: bool,
+}
+
+impl ApiError {
+    fn new(status: u16, kind: &'static str, code: Option<&str>, message: &str) -> Self {
+        Self {
+            status,
+            kind,
+            code: code.map(str::to_owned),
+            message: message.to_owned(),
+            param: None,
+            details: Map::new(),
+            is_stored: true,
+            keeps_changes: false,
+        }
+    }
+
+    /// A parameter is wrong: found before execution begins.
+    pub(crate) fn invalid(code: &str, param: Option<&str>, message: &str) -> Self {
+        let mut error = Self::new(400, "invalid_request_error", Some(code), message);
+        error.param = param.map(str::to_owned);
+        error.is_stored = false;
+        error
+    }
+
+    /// A parameter is not there.
+    pub(crate) fn missing(param: &str) -> Self {
+        Self::invalid("parameter_missing", Some(param), &format!("Missing required param: {param}."))
+    }
+
+    /// The object's state does not allow it.
+    pub(crate) fn refused(code: &str, message: &str) -> Self {
+        Self::new(400, "invalid_request_error", Some(code), message)
+    }
+
+    /// The same, where Stripe gives no code.
+    pub(crate) fn refused_plainly(message: &str) -> Self {
+        Self::new(400, "invalid_request_error", None, message)
+    }
+
+    /// There is no such object. In the path that is a 404, as a parameter a 400.
+    pub(crate) fn no_such(kind: &str, id: &str, param: Option<&str>) -> Self {
+        let status = if param.is_none() { 404 } else { 400 };
+        let message = format!("No such {kind}: '{id}'");
+        let mut error = Self::new(status, "invalid_request_error", Some("resource_missing"), &message);
+        error.param = Some(param.unwrap_or("id").to_owned());
+        error
+    }
+
+    /// Stripe has no such address, or the sandbox does not imitate it.
+    pub(crate) fn no_such_url(method: &str, path: &str) -> Self {
+        let message =
+            format!("Unrecognized request URL ({method}: {path}). The SANDBOX imitates a part of Stripe only.");
+        let mut error = Self::new(404, "invalid_request_error", None, &message);
+        error.is_stored = false;
+        error
+    }
+
+    pub(crate) fn unauthorized(message: &str) -> Self {
+        let mut error = Self::new(401, "invalid_request_error", None, message);
+        error.is_stored = false;
+        error
+    }
+
+    pub(crate) fn key_reused(key: &str) -> Self {
+        let message = format!(
+            "Keys for idempotent requests can only be used with the same parameters they were first used with. \
+             Try using a key other than '{key}' if you meant to execute a different request."
+        );
+        let mut error = Self::new(400, "idempotency_error", None, &message);
+        error.is_stored = false;
+        error
+    }
+
+    pub(crate) fn key_in_use(key: &str) -> Self {
+        let message =
+            format!("There is currently another in-progress request using this Stripe-Idempotency key ('{key}').");
+        let mut error = Self::new(409, "idempotency_error", Some("idempotency_key_in_use"), &message);
+        error.is_stored = false;
+        error
+    }
+
+    pub(crate) fn rate_limited() -> Self {
+        let mut error = Self::new(429, "invalid_request_error", Some("rate_limit"), "Too many requests. SANDBOX.");
+        error.is_stored = false;
+        error
+    }
+
+    /// A fault that was ordered, or one of the sandbox.
+    pub(crate) fn api(status: u16, message: &str) -> Self {
+        let kind = if status < 500 { "invalid_request_error" } else { "api_error" };
+        Self::new(status, kind, None, message)
+    }
+
+    /// The card did not pay. Changes made on the way stay.
+    pub(crate) fn card(code: &str, message: &str) -> Self {
+        let mut error = Self::new(402, "card_error", Some(code), message);
+        error.keeps_changes = true;
+        error
+    }
+
+    /// Adds something that the error tells.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Puts it in other words.
+    pub(crate) fn saying(mut self, message: &str) -> Self {
+        message.clone_into(&mut self.message);
+        self
+    }
+
+    /// Names the parameter.
+    pub(crate) fn about(mut self, param: &str) -> Self {
+        self.param = Some(param.to_owned());
+        self
+    }
+
+    /// The `error` object alone, as it also stands in `last_payment_error`.
+    pub(crate) fn object(&self) -> Value {
+        let mut error = self.details.clone();
+        error.insert("type".to_owned(), self.kind.into());
+        error.insert("message".to_owned(), self.message.as_str().into());
+        if let Some(code) = &self.code {
+            error.insert("code".to_owned(), code.as_str().into());
+            error.insert(
+                "doc_url".to_owned(),
+                format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-")).into(),
+            );
+        }
+        if let Some(param) = &self.param {
+            error.insert("param".to_owned(), param.as_str().into());
+        }
+        Value::Object(error)
+    }
+
+    /// The body of the answer.
+    pub(crate) fn body(&self) -> Value {
+        json!({ "error": self.object() })
+    }
+}

@@ -1,0 +1,103 @@
+//! `expand[]`: ids become the objects they name. Source: Stripe, "Expanding Responses".
+
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::page;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// Most paths of one call.
+const PATHS_MAX: usize = 50;
+
+/// Expands an answer along paths such as `data.customer` or `latest_invoice.payments`.
+pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Result<(), ApiError> {
+    if paths.len() > PATHS_MAX {
+        return Err(ApiError::invalid("parameter_invalid_string", Some("expand"), "Too many paths to expand."));
+    }
+    // Parents before children, so that a child is expanded in what its parent became.
+    let mut paths: Vec<&String> = paths.iter().collect();
+    paths.sort_by_key(|path| path.split('.').count());
+    for path in paths {
+        let parts: Vec<&str> = path.split('.').collect();
+        if !walk(world, answer, &parts) {
+            let message = format!("This property cannot be expanded ({path}).");
+            return Err(ApiError::invalid("property_cannot_be_expanded", Some("expand"), &message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the path leads to something that can be expanded.
+fn walk(world: &World, value: &mut Value, parts: &[&str]) -> bool {
+    let Some((first, rest)) = parts.split_first() else { return true };
+    if let Value::Array(items) = value {
+        // Every item is walked; an empty list has nothing against the path.
+        return items.iter_mut().fold(true, |fine, item| walk(world, item, parts) && fine);
+    }
+    if let Some(included) = include(world, value, first)
+        && !value[*first].is_object()
+    {
+        value[*first] = included;
+    }
+    match value.get_mut(*first) {
+        None => false,
+        // Nothing is there today.
+        Some(Value::Null) => true,
+        Some(Value::String(id)) => match world.get(id) {
+            Some(object) => {
+                let mut object = object.clone();
+                let fine = walk(world, &mut object, rest);
+                value[*first] = object;
+                fine
+            }
+            None => false,
+        },
+        Some(Value::Array(items)) if rest.is_empty() => {
+            for item in items {
+                if let Some(object) = item.as_str().and_then(|id| world.get(id)) {
+                    *item = object.clone();
+                }
+            }
+            true
+        }
+        Some(below) => walk(world, below, rest),
+    }
+}
+
+/// What an object has only if it is asked for.
+fn include(world: &World, object: &Value, field: &str) -> Option<Value> {
+    let id = object.id();
+    let of_this = |kind: &str, by: &str, url: String| {
+        let rows = world.store.of_customer(kind, object.text("customer")).rev();
+        let rows = rows.filter(|row| row.text(by) == id).take(10);
+        page::object(rows.cloned().collect(), &url)
+    };
+    match (object.text("object"), field) {
+        ("invoice", "payments") => {
+            Some(of_this("invoice_payment", "invoice", format!("/v1/invoice_payments?invoice={id}")))
+        }
+        ("invoice", "confirmation_secret") => {
+            let intent = object.opt("_payment_intent").and_then(|id| world.get(id));
+            let intent = intent.filter(|_| object.text("status") == "open");
+            Some(intent.map_or(
+                Value::Null,
+                |intent| json!({ "client_secret": intent["client_secret"], "type": "payment_intent" }),
+            ))
+        }
+        ("charge", "refunds") => {
+            let rows = world.store.of_kind("refund").rev().filter(|row| row.text("charge") == id).take(10);
+            Some(page::object(rows.cloned().collect(), &format!("/v1/charges/{id}/refunds")))
+        }
+        ("customer", "subscriptions") => {
+            let rows = world.store.of_customer("subscription", id).rev();
+            let rows = rows.filter(|row| !matches!(row.text("status"), "canceled" | "incomplete_expired")).take(10);
+            Some(page::object(rows.cloned().collect(), &format!("/v1/customers/{id}/subscriptions")))
+        }
+        ("customer", "sources") => {
+            let rows = world.store.of_customer("card", id).rev().take(10);
+            Some(page::object(rows.cloned().collect(), &format!("/v1/customers/{id}/sources")))
+        }
+        ("invoice", "discounts") | ("checkout.session", "line_items") => object.get(field).cloned(),
+        _ => None,
+    }
+}

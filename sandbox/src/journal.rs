@@ -1,0 +1,140 @@
+//! The file in which changes are kept: one line of JSON for each call that changed something,
+//! flushed to disk before it is answered.
+
+use crate::error::Error;
+use crate::store::{Batch, Store};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// The file in the data folder.
+const NAME: &str = "sandbox.jsonl";
+/// A journal at least this long is written anew once it is much longer than what it says.
+const COMPACT_MIN_BYTES: u64 = 64 * 1_024 * 1_024;
+/// How much longer.
+const COMPACT_FACTOR: u64 = 4;
+
+/// An open journal. Only one process at a time may have it.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    len_bytes: u64,
+    compact_bytes: u64,
+}
+
+impl Journal {
+    /// Opens the journal of a folder and reads what it says. A last line that was not written to its
+    /// end is dropped: its call was never answered.
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Store), Error> {
+        let path = folder.join(NAME);
+        let problem = |source| Error::File { path: path.display().to_string(), source };
+        std::fs::create_dir_all(folder).map_err(problem)?;
+        let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(problem)?;
+        if lock.try_lock().is_err() {
+            return Err(Error::Options(format!("{} is in use by another sandbox", path.display())));
+        }
+        drop(lock);
+        let store = Store::replay(read(&path).map_err(problem)?.into_iter());
+        let file = rewrite(&path, &store).map_err(problem)?;
+        let len_bytes = file.metadata().map_err(problem)?.len();
+        Ok((Self { path, file, len_bytes, compact_bytes: limit(len_bytes) }, store))
+    }
+
+    /// Writes what a call changed and waits until it is on disk.
+    pub(crate) fn append(&mut self, batch: &Batch, store: &Store) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(batch)?;
+        line.push(b'\n');
+        self.file.write_all(&line)?;
+        self.file.sync_data()?;
+        self.len_bytes += line.len() as u64;
+        if self.len_bytes > self.compact_bytes {
+            self.file = rewrite(&self.path, store)?;
+            self.len_bytes = self.file.metadata()?.len();
+            self.compact_bytes = limit(self.len_bytes);
+        }
+        Ok(())
+    }
+}
+
+fn limit(len_bytes: u64) -> u64 {
+    (len_bytes * COMPACT_FACTOR).max(COMPACT_MIN_BYTES)
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<Batch>> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut batches = Vec::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            return Ok(batches);
+        }
+        match serde_json::from_slice(&line) {
+            Ok(batch) => batches.push(batch),
+            // Only the last line can be torn; one in the middle is damage that nobody should hide.
+            Err(_) if reader.fill_buf()?.is_empty() => return Ok(batches),
+            Err(error) => return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, error)),
+        }
+    }
+}
+
+/// Writes everything into a new file that takes the old one's place at once.
+fn rewrite(path: &Path, store: &Store) -> std::io::Result<File> {
+    let new = path.with_extension("new");
+    let file = File::create(&new)?;
+    // Locked before it gets its name, so that no other process can come between.
+    file.try_lock()?;
+    let mut writer = BufWriter::new(file);
+    serde_json::to_writer(&mut writer, &store.snapshot())?;
+    writer.write_all(b"\n")?;
+    let file = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn put(journal: &mut Journal, store: &mut Store, id: &str) {
+        store.put(id, json!({ "id": id, "object": "customer" }));
+        let batch = store.commit();
+        journal.append(&batch, store).unwrap();
+    }
+
+    #[test]
+    fn what_was_appended_is_there_after_a_restart_and_a_torn_last_line_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, mut store) = Journal::open(folder.path()).unwrap();
+        put(&mut journal, &mut store, "cus_1");
+        put(&mut journal, &mut store, "cus_2");
+        drop(journal);
+        let mut file = OpenOptions::new().append(true).open(folder.path().join(NAME)).unwrap();
+        file.write_all(br#"{"puts":[{"seq":3,"id":"cus_3","#).unwrap();
+        drop(file);
+        let (_, again) = Journal::open(folder.path()).unwrap();
+        assert_eq!(again.snapshot(), store.snapshot());
+    }
+
+    #[test]
+    fn a_damaged_line_in_the_middle_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(NAME), "{\"puts\":[],\"gone\":[]}\n{x\n{\"puts\":[],\"gone\":[]}\n").unwrap();
+        assert!(matches!(Journal::open(folder.path()), Err(Error::File { .. })));
+    }
+
+    #[test]
+    fn one_folder_serves_one_sandbox() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Journal::open(folder.path()).unwrap();
+        assert!(matches!(Journal::open(folder.path()), Err(Error::Options(_))));
+        drop(first);
+        assert!(Journal::open(folder.path()).is_ok());
+    }
+}

@@ -1,0 +1,208 @@
+//! What time does: trials end, periods renew, invoices are finalised, payments are tried again,
+//! subscriptions that were never paid expire.
+
+mod act;
+
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::idempotency;
+use crate::objects::subscription::{is_over, period_end};
+use crate::world::World;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// The first payment of a subscription must come within this time. Source: Stripe, "How subscriptions
+/// work".
+pub(crate) const INCOMPLETE_EXPIRES_S: i64 = 23 * 3_600;
+/// A trial's end is announced that long before. Source: Stripe, "Using trial periods".
+pub(crate) const TRIAL_WARNING_S: i64 = 3 * 86_400;
+/// Most transitions of one advance of the clock; the rest waits for the next.
+const TRANSITIONS_MAX: usize = 100_000;
+
+/// What becomes of a subscription whose renewal was not paid after all retries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterRetries {
+    /// It ends.
+    Cancel,
+    /// It stays, marked unpaid; later invoices stay drafts.
+    Unpaid,
+    /// It stays past due.
+    PastDue,
+}
+
+/// The account's settings for failed payments. Source: Stripe, "Smart Retries" and "Manage failed
+/// payments": there they are set in the dashboard.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Days between a failed attempt to pay an invoice and the next.
+    pub retry_after_days: Vec<i64>,
+    /// What comes after the last.
+    pub after_retries: AfterRetries,
+    /// How long a renewal's invoice is a draft, in seconds.
+    pub draft_s: i64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { retry_after_days: vec![3, 5, 7], after_retries: AfterRetries::Cancel, draft_s: 3_600 }
+    }
+}
+
+/// What is due next for an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    WarnOfTrialEnd,
+    EndTrial,
+    Renew,
+    End,
+    Expire,
+    ResumeCollection,
+    Finalize,
+    Retry,
+}
+
+/// What is due next for an object, and when. A pure reading of its fields.
+pub(crate) fn next_due(object: &Value) -> Option<(i64, Due)> {
+    match object.text("object") {
+        "subscription" => subscription_due(object),
+        "invoice" => invoice_due(object),
+        _ => None,
+    }
+}
+
+fn subscription_due(subscription: &Value) -> Option<(i64, Due)> {
+    if is_over(subscription) {
+        return None;
+    }
+    let mut dues: Vec<(i64, Due)> = Vec::new();
+    match subscription.text("status") {
+        "incomplete" => dues.push((subscription.int("created") + INCOMPLETE_EXPIRES_S, Due::Expire)),
+        "trialing" => {
+            let end = subscription.int("trial_end");
+            if !subscription.is("_is_warned") {
+                dues.push((end - TRIAL_WARNING_S, Due::WarnOfTrialEnd));
+            }
+            dues.push((end, Due::EndTrial));
+        }
+        "paused" => {}
+        _ => dues.push((period_end(subscription), Due::Renew)),
+    }
+    if let Some(at) = subscription.opt_int("cancel_at") {
+        dues.push((at, Due::End));
+    }
+    if let Some(at) = subscription["pause_collection"].opt_int("resumes_at") {
+        dues.push((at, Due::ResumeCollection));
+    }
+    // At the same moment an end comes before a renewal.
+    dues.into_iter().min_by_key(|(at, due)| (*at, *due != Due::End))
+}
+
+fn invoice_due(invoice: &Value) -> Option<(i64, Due)> {
+    match invoice.text("status") {
+        "draft" => Some((invoice.opt_int("automatically_finalizes_at")?, Due::Finalize)),
+        "open" => Some((invoice.opt_int("next_payment_attempt")?, Due::Retry)),
+        _ => None,
+    }
+}
+
+impl World {
+    /// Does what is due until `until_s`, in order, each at its own time. Gives how much that was.
+    pub(crate) fn run_due(&mut self, until_s: i64) -> Result<usize, ApiError> {
+        let kinds = ["subscription", "invoice"];
+        let objects = kinds.into_iter().flat_map(|kind| self.store.of_kind(kind));
+        let mut heap: BinaryHeap<Reverse<(i64, String)>> = objects
+            .filter_map(|object| Some(Reverse((next_due(object)?.0, object.id().to_owned()))))
+            .filter(|Reverse((at, _))| *at <= until_s)
+            .collect();
+        let from_s = self.now_s;
+        let mut done = 0;
+        while done < TRANSITIONS_MAX
+            && let Some(Reverse((at, id))) = heap.pop()
+        {
+            let Some((due_at, due)) = self.get(&id).and_then(next_due) else { continue };
+            if due_at > at {
+                heap.push(Reverse((due_at, id)));
+                continue;
+            }
+            if due_at > until_s {
+                continue;
+            }
+            self.now_s = due_at.max(from_s.min(until_s));
+            self.act(&id, due)?;
+            done += 1;
+            let invoice = self.copy(&id).text("latest_invoice").to_owned();
+            let subscription = self.copy(&id).text("_subscription").to_owned();
+            for id in [id, invoice, subscription] {
+                if let Some((at, _)) = self.get(&id).and_then(next_due).filter(|(at, _)| *at <= until_s) {
+                    heap.push(Reverse((at, id)));
+                }
+            }
+        }
+        self.now_s = until_s;
+        idempotency::prune(self);
+        self.prune_events();
+        Ok(done)
+    }
+
+    /// Plans the next attempt to pay an invoice, if the rules have one.
+    pub(crate) fn plan_retry(&mut self, id: &str) -> Result<(), ApiError> {
+        let invoice = self.copy(id);
+        let is_first_of_subscription = invoice.text("billing_reason") == "subscription_create";
+        let is_planned = invoice.opt_int("next_payment_attempt").is_some();
+        if is_first_of_subscription || is_planned || invoice.text("collection_method") == "send_invoice" {
+            return Ok(());
+        }
+        if invoice.text("billing_reason") == "manual" && !invoice.is("auto_advance") {
+            return Ok(());
+        }
+        let used = usize::try_from(invoice.int("_retries")).unwrap_or_default();
+        let next = self.rules.retry_after_days.get(used).map(|days| self.now_s + days * 86_400);
+        self.change(id, json!({ "next_payment_attempt": next }));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription(fields: Value) -> Value {
+        let mut subscription = json!({
+            "object": "subscription", "status": "active", "created": 1_000,
+            "items": { "data": [{ "current_period_end": 5_000 }] },
+        });
+        crate::blank::overlay(&mut subscription, fields);
+        subscription
+    }
+
+    #[test]
+    fn an_incomplete_subscription_expires_after_23_hours() {
+        let due = next_due(&subscription(json!({ "status": "incomplete" })));
+        assert_eq!(due, Some((1_000 + 23 * 3_600, Due::Expire)));
+    }
+
+    #[test]
+    fn a_subscription_that_ends_with_its_period_does_not_renew() {
+        assert_eq!(next_due(&subscription(json!({ "cancel_at": 5_000 }))), Some((5_000, Due::End)));
+        assert_eq!(next_due(&subscription(json!({ "cancel_at": 6_000 }))), Some((5_000, Due::Renew)));
+    }
+
+    #[test]
+    fn a_trial_is_announced_three_days_before_its_end_and_once() {
+        let end = 2_000_000;
+        let trial = json!({ "status": "trialing", "trial_end": end });
+        assert_eq!(next_due(&subscription(trial)), Some((end - TRIAL_WARNING_S, Due::WarnOfTrialEnd)));
+        let warned = json!({ "status": "trialing", "trial_end": end, "_is_warned": true });
+        assert_eq!(next_due(&subscription(warned)), Some((end, Due::EndTrial)));
+    }
+
+    #[test]
+    fn an_ended_subscription_has_nothing_due() {
+        for status in ["canceled", "incomplete_expired"] {
+            assert_eq!(next_due(&subscription(json!({ "status": status, "cancel_at": 1 }))), None);
+        }
+    }
+}

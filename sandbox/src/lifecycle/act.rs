@@ -1,0 +1,217 @@
+//! The transitions themselves.
+
+use super::{AfterRetries, Due, TRIAL_WARNING_S};
+use crate::billing::NewInvoice;
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::objects::invoice_item;
+use crate::objects::subscription::{is_over, line, roll};
+use crate::payment::Attempt;
+use crate::world::World;
+use serde_json::json;
+
+const UPDATED: &str = "customer.subscription.updated";
+
+impl World {
+    /// Does what is due for an object.
+    pub(super) fn act(&mut self, id: &str, due: Due) -> Result<(), ApiError> {
+        match due {
+            Due::WarnOfTrialEnd => self.warn_of_trial_end(id),
+            Due::EndTrial => self.end_trial(id),
+            Due::Renew => self.renew(id),
+            Due::End => self.end_subscription(id, "cancellation_requested"),
+            Due::Expire => self.expire(id),
+            Due::ResumeCollection => self.change_and_tell(id, json!({ "pause_collection": null }), UPDATED).map(|_| ()),
+            Due::Finalize => self.finalize_and_pay(id),
+            Due::Retry => {
+                let retries = self.copy(id).int("_retries") + 1;
+                self.change(id, json!({ "_retries": retries, "next_payment_attempt": null }));
+                self.pay_invoice(id, None, Attempt::default()).map(|_| ())
+            }
+        }
+    }
+
+    /// Tells that a trial will end, once it is near.
+    pub(crate) fn warn_of_trial_end(&mut self, id: &str) -> Result<(), ApiError> {
+        let subscription = self.copy(id);
+        let is_near = subscription.int("trial_end") - TRIAL_WARNING_S <= self.now_s;
+        if subscription.text("status") != "trialing" || subscription.is("_is_warned") || !is_near {
+            return Ok(());
+        }
+        self.change(id, json!({ "_is_warned": true }));
+        self.tell("customer.subscription.trial_will_end", id)
+    }
+
+    /// A trial is over: the first paid period begins now, if somebody can pay for it.
+    pub(crate) fn end_trial(&mut self, id: &str) -> Result<(), ApiError> {
+        let subscription = self.copy(id);
+        let asked = json!({ "_subscription": id, "customer": subscription["customer"] });
+        let missing = subscription["trial_settings"]["end_behavior"].text("missing_payment_method").to_owned();
+        let trial_end = subscription.int("trial_end").min(self.now_s);
+        self.change(id, json!({ "trial_end": trial_end, "billing_cycle_anchor": trial_end }));
+        if self.payer(&asked).is_none() && subscription.text("collection_method") != "send_invoice" {
+            match missing.as_str() {
+                "cancel" => return self.end_subscription(id, "payment_failed"),
+                "pause" => {
+                    let previous = self.change(id, json!({ "status": "paused" }));
+                    self.tell_change(UPDATED, id, previous)?;
+                    return self.tell("customer.subscription.paused", id);
+                }
+                _ => {}
+            }
+        }
+        let mut items = self.copy(id)["items"].clone();
+        for item in items["data"].as_array_mut().into_iter().flatten() {
+            item["current_period_end"] = trial_end.into();
+        }
+        self.change(id, json!({ "items": items }));
+        self.renew(id)
+    }
+
+    /// The next period, and a draft for it.
+    fn renew(&mut self, id: &str) -> Result<(), ApiError> {
+        let before = self.copy(id);
+        let status = if before.text("status") == "trialing" { "active" } else { before.text("status") };
+        let items = roll(&before);
+        let previous = self.change(id, json!({ "items": items, "status": status }));
+        let subscription = self.copy(id);
+        let customer = subscription.text("customer");
+        let waiting = invoice_item::pending(self, customer);
+        let items = subscription["items"]["data"].as_array().cloned().unwrap_or_default();
+        let mut lines: Vec<_> = items.iter().map(|item| line(&subscription, item, false)).collect();
+        lines.extend(waiting.iter().map(invoice_item::line));
+        let ended = &before["items"]["data"][0];
+        let is_kept = status == "unpaid" || subscription["pause_collection"].text("behavior") == "keep_as_draft";
+        let days = subscription.opt_int("days_until_due");
+        let fields = json!({
+            "automatically_finalizes_at": (!is_kept).then_some(self.now_s + self.rules.draft_s),
+            "auto_advance": !is_kept, "collection_method": subscription["collection_method"],
+            "due_date": days.map(|days| self.now_s + days * 86_400),
+        });
+        let new = NewInvoice {
+            customer,
+            subscription: &subscription,
+            reason: "subscription_cycle",
+            currency: subscription.text("currency"),
+            lines,
+            period: (ended.int("current_period_start"), ended.int("current_period_end")),
+            fields,
+        };
+        let invoice = self.draft(new)?;
+        invoice_item::take(self, &waiting, invoice.id());
+        let mut previous = previous;
+        previous["latest_invoice"] = before["latest_invoice"].clone();
+        self.change(id, json!({ "latest_invoice": invoice.id() }));
+        self.tell_change(UPDATED, id, previous)
+    }
+
+    /// Makes a draft final and tries to pay it.
+    pub(crate) fn finalize_and_pay(&mut self, id: &str) -> Result<(), ApiError> {
+        let invoice = self.copy(id);
+        let subscription = self.copy(invoice.text("_subscription"));
+        let pause = subscription["pause_collection"].text("behavior").to_owned();
+        self.finalize(id)?;
+        match pause.as_str() {
+            "void" => return self.give_up(id, "void").map(|_| ()),
+            "mark_uncollectible" => return self.give_up(id, "uncollectible").map(|_| ()),
+            _ => {}
+        }
+        let is_open = self.copy(id).text("status") == "open";
+        if is_open && invoice.text("collection_method") == "charge_automatically" {
+            self.pay_invoice(id, None, Attempt::default())?;
+        }
+        Ok(())
+    }
+
+    /// Nobody paid the first invoice in time.
+    fn expire(&mut self, id: &str) -> Result<(), ApiError> {
+        let invoice = self.copy(id).text("latest_invoice").to_owned();
+        if self.copy(&invoice).text("status") == "open" {
+            self.give_up(&invoice, "void")?;
+        }
+        let fields = json!({ "status": "incomplete_expired", "ended_at": self.now_s });
+        self.change_and_tell(id, fields, UPDATED).map(|_| ())
+    }
+
+    /// Ends a subscription at once. One whose first invoice was never paid expires.
+    pub(crate) fn end_subscription(&mut self, id: &str, reason: &str) -> Result<(), ApiError> {
+        let before = self.copy(id);
+        if is_over(&before) {
+            return Ok(());
+        }
+        let mut details = before["cancellation_details"].clone();
+        details["reason"] = reason.into();
+        let is_unpaid_start = before.text("status") == "incomplete";
+        let open: Vec<String> = self
+            .store
+            .of_customer("invoice", before.text("customer"))
+            .filter(|row| row.text("_subscription") == id && matches!(row.text("status"), "open" | "draft"))
+            .map(|row| row.id().to_owned())
+            .collect();
+        for invoice in open {
+            if is_unpaid_start {
+                self.give_up(&invoice, "void")?;
+            } else {
+                // What is open stays open, but nobody tries to collect it any more.
+                let fields =
+                    json!({ "auto_advance": false, "next_payment_attempt": null, "automatically_finalizes_at": null });
+                self.change(&invoice, fields);
+            }
+        }
+        let canceled_at = before.opt_int("canceled_at").unwrap_or(self.now_s);
+        let fields = json!({
+            "status": if is_unpaid_start { "incomplete_expired" } else { "canceled" }, "ended_at": self.now_s,
+            "canceled_at": canceled_at, "cancellation_details": details,
+        });
+        self.change(id, fields);
+        self.tell("customer.subscription.deleted", id)
+    }
+
+    /// What a paid invoice means for its subscription.
+    pub(crate) fn subscription_paid(&mut self, invoice: &str) -> Result<(), ApiError> {
+        let invoice = self.copy(invoice);
+        let Some(id) = invoice.opt("_subscription") else { return Ok(()) };
+        let subscription = self.copy(id);
+        let is_latest = subscription.text("latest_invoice") == invoice.id();
+        match subscription.text("status") {
+            // Told as part of `customer.subscription.created` if that was not told yet.
+            "incomplete" if !self.is_told(id) => {
+                self.change(id, json!({ "status": "active" }));
+                Ok(())
+            }
+            "incomplete" => self.change_and_tell(id, json!({ "status": "active" }), UPDATED).map(|_| ()),
+            "past_due" | "unpaid" if is_latest => {
+                self.change_and_tell(id, json!({ "status": "active" }), UPDATED).map(|_| ())
+            }
+            "paused" if is_latest => {
+                let previous = self.change(id, json!({ "status": "active" }));
+                self.tell_change(UPDATED, id, previous)?;
+                self.tell("customer.subscription.resumed", id)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What an invoice that was not paid means for its subscription.
+    pub(crate) fn subscription_unpaid(&mut self, invoice: &str) -> Result<(), ApiError> {
+        let invoice = self.copy(invoice);
+        let Some(id) = invoice.opt("_subscription") else { return Ok(()) };
+        let subscription = self.copy(id);
+        if !matches!(subscription.text("status"), "active" | "past_due") {
+            return Ok(());
+        }
+        let is_last =
+            invoice["next_payment_attempt"].is_null() && invoice.text("billing_reason") == "subscription_cycle";
+        let status = match (is_last, self.rules.after_retries) {
+            (true, AfterRetries::Cancel) => return self.end_subscription(id, "payment_failed"),
+            (true, AfterRetries::Unpaid) => "unpaid",
+            (true, AfterRetries::PastDue) | (false, _) => "past_due",
+        };
+        self.change_and_tell(id, json!({ "status": status }), UPDATED).map(|_| ())
+    }
+
+    /// Whether the subscription's creation was told.
+    fn is_told(&self, id: &str) -> bool {
+        self.copy(id).is("_is_told")
+    }
+}

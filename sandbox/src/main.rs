@@ -1,0 +1,127 @@
+//! The `bursar-sandbox` command.
+
+use anyhow::{Context, Result};
+use bursar_sandbox::version::NEWEST;
+use bursar_sandbox::{AfterRetries, NewEndpoint, Options, Policy, Rules, Sandbox};
+use clap::{Parser, ValueEnum};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
+
+/// A stand-in for Stripe. SANDBOX: no real money moves.
+///
+/// Point a client at it instead of https://api.stripe.com, with any key that begins with sk_test_.
+/// The page at / shows its state; the control API is under /sandbox/v1/.
+#[derive(Debug, Parser)]
+#[command(name = "bursar-sandbox", version)]
+struct Cli {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:12111", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Allow an address that other machines can reach. There is no password.
+    #[arg(long)]
+    public: bool,
+    /// Keep the state in this folder; without one it is gone at the end.
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// Deliver events to this address. Can be given several times.
+    #[arg(long, value_name = "URL")]
+    webhook: Vec<String>,
+    /// Sign events for --webhook with this secret.
+    #[arg(long, value_name = "SECRET", default_value = "whsec_sandbox", env = "BURSAR_SANDBOX_WEBHOOK_SECRET")]
+    webhook_secret: String,
+    /// Make events in this version of the API.
+    #[arg(long, value_name = "VERSION", default_value = NEWEST)]
+    api_version: String,
+    /// Append every call and its answer to this file, one line of JSON each.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Make ids and chances from this number, the same every time.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Let the sandbox's time run this many times as fast as real time.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    time_scale: f64,
+    /// Multiply the hours between tries to deliver an event by this.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    retry_scale: f64,
+    /// Deliver each event up to this many times.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    duplicates: u32,
+    /// Delay each delivery by up to this long, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    delay_max_ms: u64,
+    /// Lose deliveries with this probability.
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0)]
+    drop_probability: f64,
+    /// Days between attempts to collect a renewal that failed.
+    #[arg(long, value_name = "DAYS", value_delimiter = ',', default_value = "3,5,7")]
+    retry_days: Vec<i64>,
+    /// What becomes of a subscription after the last of them.
+    #[arg(long, value_enum, default_value_t = After::Cancel)]
+    after_retries: After,
+    /// Let only this many calls a second through; Stripe's own sandboxes: 25.
+    #[arg(long, value_name = "NUMBER")]
+    rate_limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum After {
+    Cancel,
+    Unpaid,
+    PastDue,
+}
+
+impl Cli {
+    fn options(self) -> Options {
+        let endpoints = self.webhook.iter().map(|url| NewEndpoint::new(url, &self.webhook_secret)).collect();
+        let after_retries = match self.after_retries {
+            After::Cancel => AfterRetries::Cancel,
+            After::Unpaid => AfterRetries::Unpaid,
+            After::PastDue => AfterRetries::PastDue,
+        };
+        Options {
+            listen: self.listen,
+            is_public: self.public,
+            data_dir: self.data_dir,
+            endpoints,
+            api_version: self.api_version,
+            record: self.record,
+            seed: self.seed,
+            time_scale: self.time_scale,
+            retry_scale: self.retry_scale,
+            policy: Policy {
+                duplicates_max: self.duplicates,
+                delay_max_ms: self.delay_max_ms,
+                drop_probability: self.drop_probability,
+                ..Policy::default()
+            },
+            rules: Rules { retry_after_days: self.retry_days, after_retries, ..Rules::default() },
+            rate_per_s: self.rate_limit,
+            ..Options::default()
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("BURSAR_LOG").unwrap_or_else(|_| EnvFilter::new("warn,bursar_sandbox=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let sandbox = Sandbox::start(cli.options()).await.context("the sandbox did not start")?;
+    writeln!(std::io::stdout(), "SANDBOX - no real money moves. Listening on {}", sandbox.url())?;
+    stopped().await?;
+    sandbox.stop().await;
+    Ok(())
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn stopped() -> Result<()> {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed?,
+        _ = term.recv() => {}
+    }
+    Ok(())
+}

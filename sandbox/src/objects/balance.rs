@@ -1,0 +1,65 @@
+//! Movements of the sandbox's money, and what is left of it.
+
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::page;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Stripe's price for a card payment in the United States: 2.9 % and 30 cents.
+const FEE_PER_MILLE: i64 = 29;
+const FEE_FIXED: i64 = 30;
+/// What a dispute costs, in minor units.
+const DISPUTE_FEE: i64 = 1_500;
+
+/// Notes a movement. `amount` is what the account gains, before fees.
+pub(crate) fn record(
+    world: &mut World,
+    kind: &str,
+    source: &str,
+    amount: i64,
+    currency: &str,
+) -> Result<Value, ApiError> {
+    let fee = match kind {
+        "charge" => amount * FEE_PER_MILLE / 1_000 + FEE_FIXED,
+        "dispute" => DISPUTE_FEE,
+        _ => 0,
+    };
+    let details = if fee == 0 {
+        json!([])
+    } else {
+        json!([{ "amount": fee, "application": null, "currency": currency, "description": "SANDBOX fee",
+                 "type": "stripe_fee" }])
+    };
+    let kind = if kind.starts_with("dispute") { ("adjustment", kind) } else { (kind, kind) };
+    let fields = json!({
+        "amount": amount, "available_on": world.now_s, "currency": currency, "fee": fee, "fee_details": details,
+        "net": amount - fee, "reporting_category": kind.1, "source": source, "type": kind.0,
+        "description": "SANDBOX - no real money moves",
+    });
+    world.make("txn", "balance_transaction", fields)
+}
+
+/// `GET /v1/balance`
+pub(crate) fn retrieve(world: &mut World, _call: &Call) -> Result<Value, ApiError> {
+    let mut totals = BTreeMap::from([("usd".to_owned(), 0)]);
+    for row in world.store.of_kind("balance_transaction") {
+        *totals.entry(row.text("currency").to_owned()).or_insert(0) += row.int("net");
+    }
+    let of = |amount: i64, currency: &str| json!({ "amount": amount, "currency": currency, "source_types": { "card": amount } });
+    let available: Vec<Value> = totals.iter().map(|(currency, amount)| of(*amount, currency)).collect();
+    let pending: Vec<Value> = totals.keys().map(|currency| of(0, currency)).collect();
+    Ok(json!({ "object": "balance", "available": available, "livemode": false, "pending": pending }))
+}
+
+/// `GET /v1/balance_transactions/{id}`
+pub(crate) fn transaction(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("balance_transaction", call.id())
+}
+
+/// `GET /v1/balance_transactions`
+pub(crate) fn transactions(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    page::list(world, call, "balance_transaction", &["source", "type", "currency"])
+}

@@ -1,0 +1,155 @@
+//! Charges.
+
+use super::payment_method::{in_charge, usable};
+use super::{balance, payment_intent};
+use crate::card::{Decline, Outcome};
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::form::Form;
+use crate::page;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Map, Value, json};
+
+/// What is known of a charge before it is made.
+pub(crate) struct NewCharge<'a> {
+    /// The PaymentIntent, or for a charge without one what would be in it.
+    pub(crate) intent: &'a Value,
+    pub(crate) method: &'a Value,
+    pub(crate) is_captured: bool,
+    pub(crate) decline: Option<Decline>,
+}
+
+impl NewCharge<'_> {
+    /// Makes it; nobody is told yet.
+    pub(crate) fn make(&self, world: &mut World) -> Result<Value, ApiError> {
+        let (intent, method) = (self.intent, self.method);
+        let amount = intent.int("amount");
+        let is_paid = self.decline.is_none();
+        let details = &method["billing_details"];
+        let id = world.new_id("ch");
+        let mut fields = json!({
+            "amount": amount, "amount_captured": if self.is_captured { amount } else { 0 },
+            "captured": self.is_captured, "currency": intent["currency"], "customer": intent["customer"],
+            "description": intent["description"], "metadata": intent["metadata"], "paid": is_paid,
+            "payment_intent": intent.opt("id"), "payment_method": method.id(),
+            "payment_method_details": in_charge(method, amount),
+            "receipt_email": intent["receipt_email"], "shipping": intent["shipping"],
+            "statement_descriptor": intent["statement_descriptor"],
+            "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
+            "status": if is_paid { "succeeded" } else { "failed" }, "outcome": outcome(self.decline),
+            "_invoice": intent["_invoice"], "_customer": intent["customer"],
+        });
+        if details.is_object() {
+            fields["billing_details"] = details.clone();
+        }
+        if let Some(decline) = self.decline {
+            fields["failure_code"] = decline.code.into();
+            fields["failure_message"] = decline.message.into();
+        }
+        world.make_as(&id, "charge", fields)?;
+        if self.is_captured {
+            let fields = receipt_fields(world, &id, amount, intent.text("currency"))?;
+            world.change(&id, fields);
+        }
+        Ok(world.copy(&id))
+    }
+}
+
+/// What a charge has once the money is taken.
+pub(crate) fn receipt_fields(world: &mut World, charge: &str, amount: i64, currency: &str) -> Result<Value, ApiError> {
+    let transaction = balance::record(world, "charge", charge, amount, currency)?;
+    let url = format!("{}/sandbox/receipts/{charge}", world.url);
+    Ok(json!({ "balance_transaction": transaction.id(), "receipt_url": url }))
+}
+
+/// `POST /v1/charges`: a charge without a PaymentIntent.
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let amount = payment_intent::amount(form, "amount")?.ok_or_else(|| ApiError::missing("amount"))?;
+    let currency = form.required("currency")?.to_lowercase();
+    let customer = form.text("customer").map(|id| world.find_param("customer", id, "customer")).transpose()?;
+    let default = customer.as_ref().and_then(|customer| customer.opt("default_source"));
+    let Some(source) = form.text("source").or(default).map(str::to_owned) else {
+        let message = "Cannot charge a customer that has no active card.";
+        return Err(ApiError::refused("missing", message).about("card"));
+    };
+    let method = usable(world, &source, Some("source"))?;
+    let decline = match super::payment_method::card_of(&method)?.charge(false, false) {
+        Outcome::Declined(decline) => Some(decline),
+        _ => None,
+    };
+    let intent = json!({
+        "amount": amount, "currency": currency, "customer": form.nullable("customer"),
+        "description": form.nullable("description"), "metadata": form.metadata(&json!({}))?,
+        "receipt_email": form.nullable("receipt_email"),
+    });
+    let is_captured = form.flag("capture")?.unwrap_or(true) && decline.is_none();
+    let charge = NewCharge { intent: &intent, method: &method, is_captured, decline }.make(world)?;
+    world.change(charge.id(), json!({ "source": method }));
+    if let Some(decline) = decline {
+        world.tell("charge.failed", charge.id())?;
+        return Err(decline.error().with("charge", charge.id()));
+    }
+    world.tell("charge.succeeded", charge.id())?;
+    Ok(world.copy(charge.id()))
+}
+
+/// `GET /v1/charges/{id}`
+pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("charge", call.id())
+}
+
+/// `GET /v1/charges`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    page::list(world, call, "charge", &["customer", "payment_intent"])
+}
+
+/// `POST /v1/charges/{id}`
+pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let charge = world.find("charge", call.id())?;
+    let mut fields = World::metadata_change(&charge, &call.form)?;
+    for name in ["description", "receipt_email"] {
+        if call.form.has(name) {
+            fields.insert(name.to_owned(), call.form.nullable(name));
+        }
+    }
+    world.change_and_tell(charge.id(), Value::Object(fields), "charge.updated")
+}
+
+fn outcome(decline: Option<Decline>) -> Value {
+    match decline {
+        None => json!({
+            "advice_code": null, "network_advice_code": null, "network_decline_code": null,
+            "network_status": "approved_by_network", "reason": null, "risk_level": "normal", "risk_score": 20,
+            "seller_message": "Payment complete. SANDBOX.", "type": "authorized",
+        }),
+        Some(decline) => json!({
+            "advice_code": decline.advice_code, "network_advice_code": null, "network_decline_code": null,
+            "network_status": "declined_by_network", "reason": decline.decline_code, "risk_level": "normal",
+            "risk_score": 20, "seller_message": "The bank did not take it. SANDBOX.", "type": "issuer_declined",
+        }),
+    }
+}
+
+/// An address, each part or null.
+pub(crate) fn address(form: &Form) -> Value {
+    let parts = ["city", "country", "line1", "line2", "postal_code", "state"];
+    Value::Object(Map::from_iter(parts.map(|part| (part.to_owned(), form.nullable(part)))))
+}
+
+/// Where goods go.
+pub(crate) fn shipping(form: &Form) -> Value {
+    json!({
+        "address": address(&form.part("address")), "carrier": form.nullable("carrier"), "name": form.nullable("name"),
+        "phone": form.nullable("phone"), "tracking_number": form.nullable("tracking_number"),
+    })
+}
+
+/// Who pays.
+pub(crate) fn billing_details(form: &Form) -> Value {
+    json!({
+        "address": address(&form.part("address")), "email": form.nullable("email"), "name": form.nullable("name"),
+        "phone": form.nullable("phone"), "tax_id": null,
+    })
+}

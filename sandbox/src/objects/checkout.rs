@@ -1,0 +1,190 @@
+//! Checkout sessions: pages of Stripe's on which customers pay. Here a control call completes them.
+
+use super::payment_method::{attach_to, usable};
+use super::{payment_intent, price, setup_intent, subscription};
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::form::Form;
+use crate::page;
+use crate::payment::Attempt;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// How long a page is open.
+const EXPIRES_AFTER_S: i64 = 24 * 3_600;
+
+/// `POST /v1/checkout/sessions`
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let mode = form.required("mode")?;
+    if let Some(customer) = form.text("customer") {
+        world.find_param("customer", customer, "customer")?;
+    }
+    let mut total = 0;
+    let mut items = Vec::new();
+    for (at, part) in form.list("line_items").iter().enumerate() {
+        let param = format!("line_items[{at}][price]");
+        let price = match part.text("price") {
+            Some(id) => world.find_param("price", id, &param)?,
+            None => price::make(world, &part.part("price_data"))?,
+        };
+        let quantity = part.int("quantity")?.unwrap_or(1);
+        total += price.int("unit_amount") * quantity;
+        items.push((price, quantity));
+    }
+    if items.is_empty() && mode != "setup" {
+        return Err(ApiError::missing("line_items"));
+    }
+    let currency = items.first().map_or("usd", |(price, _)| price.text("currency")).to_owned();
+    let id = world.new_id("cs_test");
+    let lines: Vec<Value> = items.iter().map(|(price, quantity)| line(world, price, *quantity)).collect();
+    let fields = json!({
+        "amount_subtotal": total, "amount_total": total, "currency": currency, "mode": mode,
+        "cancel_url": form.nullable("cancel_url"), "success_url": form.nullable("success_url"),
+        "client_reference_id": form.nullable("client_reference_id"), "customer": form.nullable("customer"),
+        "customer_email": form.nullable("customer_email"), "expires_at": world.now_s + EXPIRES_AFTER_S,
+        "metadata": form.metadata(&json!({}))?, "url": format!("{}/sandbox/checkout/{id}", world.url),
+        "payment_status": if mode == "setup" { "no_payment_required" } else { "unpaid" },
+        "payment_method_collection": if mode == "payment" { "if_required" } else { "always" },
+        "total_details": { "amount_discount": 0, "amount_shipping": 0, "amount_tax": 0 },
+        "customer_creation": (mode == "payment").then_some("if_required"),
+        "_lines": { "object": "list", "data": lines, "has_more": false, "url": format!("/v1/checkout/sessions/{id}/line_items") },
+        "_items": items.iter().map(|(price, quantity)| json!({ "price": price.id(), "quantity": quantity })).collect::<Vec<_>>(),
+        "_payment_intent_data": form.part("payment_intent_data").to_json(),
+        "_subscription_data": form.part("subscription_data").to_json(),
+    });
+    world.make_as(&id, "checkout.session", fields)
+}
+
+/// `GET /v1/checkout/sessions/{id}`, and the address that a browser asks.
+pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("checkout.session", call.id())
+}
+
+/// `GET /v1/checkout/sessions`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    page::list(world, call, "checkout.session", &["customer", "payment_intent", "subscription", "status"])
+}
+
+/// `GET /v1/checkout/sessions/{id}/line_items`
+pub(crate) fn line_items(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    Ok(world.find("checkout.session", call.id())?["_lines"].clone())
+}
+
+/// `POST /v1/checkout/sessions/{id}/expire`
+pub(crate) fn expire(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let session = open_session(world, call.id())?;
+    world.change(session.id(), json!({ "status": "expired", "url": null }));
+    world.tell("checkout.session.expired", session.id())?;
+    Ok(world.copy(session.id()))
+}
+
+/// `POST /v1/payment_pages/{id}/confirm`: what the page does when the customer pays.
+pub(crate) fn confirm(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let method = call.form.required("payment_method")?.to_owned();
+    complete(world, call.id(), &method)
+}
+
+/// The customer pays on the page.
+pub(crate) fn complete(world: &mut World, id: &str, method: &str) -> Result<Value, ApiError> {
+    let session = open_session(world, id)?;
+    let method = usable(world, method, Some("payment_method"))?;
+    let details = &method["billing_details"];
+    let email = session.opt("customer_email").or_else(|| details.opt("email")).unwrap_or("sandbox@example.com");
+    let email = email.to_owned();
+    let mode = session.text("mode").to_owned();
+    let customer = match session.opt("customer") {
+        Some(customer) => Some(customer.to_owned()),
+        None if mode == "payment" => None,
+        None => {
+            let made = world.make("cus", "customer", json!({ "email": email, "name": details["name"] }))?;
+            world.tell("customer.created", made.id())?;
+            Some(made.id().to_owned())
+        }
+    };
+    let mut fields = match (mode.as_str(), customer.as_deref()) {
+        ("subscription", Some(customer)) => subscribe(world, &session, customer, &method)?,
+        ("setup", Some(customer)) => set_up(world, customer, &method)?,
+        _ => pay(world, &session, customer.as_deref(), &method)?,
+    };
+    fields["customer"] = customer.into();
+    fields["status"] = "complete".into();
+    fields["url"] = Value::Null;
+    fields["customer_details"] = json!({
+        "address": details["address"], "business_name": null, "email": email, "individual_name": null,
+        "name": details["name"], "phone": details["phone"], "tax_exempt": "none", "tax_ids": [],
+    });
+    world.change(id, fields);
+    world.tell("checkout.session.completed", id)?;
+    Ok(world.copy(id))
+}
+
+fn pay(world: &mut World, session: &Value, customer: Option<&str>, method: &Value) -> Result<Value, ApiError> {
+    let data = &session["_payment_intent_data"];
+    let fields = json!({
+        "amount": session["amount_total"], "currency": session["currency"], "customer": customer,
+        "payment_method": method.id(), "description": data["description"],
+        "metadata": data.get("metadata").cloned().unwrap_or_else(|| json!({})),
+        "setup_future_usage": data["setup_future_usage"],
+    });
+    let intent = payment_intent::make(world, fields)?;
+    world.tell("payment_intent.created", intent.id())?;
+    payment_intent::confirm_now(world, intent.id(), Attempt { is_off_session: false, is_authenticated: true })?;
+    Ok(json!({ "payment_intent": intent.id(), "payment_status": "paid" }))
+}
+
+fn set_up(world: &mut World, customer: &str, method: &Value) -> Result<Value, ApiError> {
+    let id = world.new_id("seti");
+    let fields = json!({
+        "customer": customer, "payment_method": method.id(), "client_secret": world.ids.client_secret(&id),
+    });
+    world.make_as(&id, "setup_intent", fields)?;
+    world.tell("setup_intent.created", &id)?;
+    setup_intent::confirm_now(world, &id, true)?;
+    Ok(json!({ "setup_intent": id }))
+}
+
+fn subscribe(world: &mut World, session: &Value, customer: &str, method: &Value) -> Result<Value, ApiError> {
+    let method = attach_to(world, method.id(), customer, "payment_method")?;
+    let mut parameters = vec![
+        ("customer".to_owned(), customer.to_owned()),
+        ("default_payment_method".to_owned(), method.id().to_owned()),
+        ("payment_behavior".to_owned(), "error_if_incomplete".to_owned()),
+    ];
+    for (at, item) in session["_items"].as_array().into_iter().flatten().enumerate() {
+        parameters.push((format!("items[{at}][price]"), item.text("price").to_owned()));
+        parameters.push((format!("items[{at}][quantity]"), item["quantity"].to_string()));
+    }
+    let data = &session["_subscription_data"];
+    for (key, value) in data["metadata"].as_object().into_iter().flatten() {
+        parameters.push((format!("metadata[{key}]"), value.as_str().unwrap_or_default().to_owned()));
+    }
+    if let Some(days) = data.opt("trial_period_days") {
+        parameters.push(("trial_period_days".to_owned(), days.to_owned()));
+    }
+    let text: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    let call = Call { path: "/v1/subscriptions".to_owned(), ids: Vec::new(), form: Form::decode(&text)? };
+    let made = subscription::create(world, &call)?;
+    let is_paid = world.copy(made.text("latest_invoice")).int("amount_paid") > 0;
+    let payment_status = if is_paid { "paid" } else { "no_payment_required" };
+    Ok(json!({ "subscription": made.id(), "invoice": made["latest_invoice"], "payment_status": payment_status }))
+}
+
+fn open_session(world: &World, id: &str) -> Result<Value, ApiError> {
+    let session = world.find("checkout.session", id)?;
+    if session.text("status") == "open" {
+        return Ok(session);
+    }
+    let message = format!("This Checkout Session is {}.", session.text("status"));
+    Err(ApiError::refused_plainly(&message))
+}
+
+fn line(world: &mut World, price: &Value, quantity: i64) -> Value {
+    let amount = price.int("unit_amount") * quantity;
+    json!({
+        "id": world.ids.id("li"), "object": "item", "adjustable_quantity": null, "amount_discount": 0,
+        "amount_subtotal": amount, "amount_tax": 0, "amount_total": amount, "currency": price["currency"],
+        "description": "SANDBOX", "metadata": {}, "price": price, "quantity": quantity,
+    })
+}

@@ -1,0 +1,117 @@
+//! Events: made with what they tell of, kept for 30 days.
+
+use crate::blank::overlay;
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::page;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// How long events can be listed. Source: Stripe, "List all events".
+pub(crate) const EVENTS_KEPT_S: i64 = 30 * 86_400;
+/// Most events that are kept.
+pub(crate) const EVENTS_MAX: usize = 200_000;
+
+impl World {
+    /// Tells that something happened to an object.
+    pub(crate) fn tell(&mut self, kind: &str, id: &str) -> Result<(), ApiError> {
+        self.tell_of(kind, self.copy(id), None).map(|_| ())
+    }
+
+    /// Tells of a change and what was there before it.
+    pub(crate) fn tell_change(&mut self, kind: &str, id: &str, previous: Value) -> Result<(), ApiError> {
+        self.tell_of(kind, self.copy(id), Some(previous)).map(|_| ())
+    }
+
+    /// Makes an event with an object as it is now, and its deliveries. Gives the event's id.
+    pub(crate) fn tell_of(&mut self, kind: &str, object: Value, previous: Option<Value>) -> Result<String, ApiError> {
+        let mut data = json!({ "object": object });
+        if let Some(previous) = previous {
+            data["previous_attributes"] = previous;
+        }
+        let request = json!({ "id": self.cause.request_id, "idempotency_key": self.cause.idempotency_key });
+        let fields = json!({
+            "api_version": self.api_version, "type": kind, "data": data, "request": request, "pending_webhooks": 0,
+        });
+        let event = self.make("evt", "event", fields)?;
+        let pending = self.plan_deliveries(&event)?;
+        self.change(event.id(), json!({ "pending_webhooks": pending }));
+        Ok(event.id().to_owned())
+    }
+
+    /// Makes the thin twin of an event: an address instead of data.
+    pub(crate) fn tell_thin(&mut self, snapshot_event: &str) -> Result<Value, ApiError> {
+        let twin = self.find("event", snapshot_event)?;
+        let object = &twin["data"]["object"];
+        let kind = object.text("object").to_owned();
+        let related = json!({
+            "id": object.id(), "type": kind, "url": format!("/v1/{}/{}", plural(&kind), object.id()),
+        });
+        let fields = json!({
+            "type": format!("v1.{}", twin.text("type")), "related_object": related, "context": null,
+            "snapshot_event": snapshot_event, "reason": null, "_twin": twin.text("type"),
+        });
+        let mut event = self.make("evt", "v2.core.event", fields)?;
+        let created = chrono::DateTime::from_timestamp(self.now_s, 0).unwrap_or_default();
+        let created = created.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        self.change(event.id(), json!({ "created": created }));
+        self.plan_deliveries(&event)?;
+        overlay(&mut event, json!({ "created": created }));
+        Ok(event)
+    }
+
+    /// Forgets events that nobody can list any more.
+    pub(crate) fn prune_events(&mut self) {
+        let excess = self.store.count("event").saturating_sub(EVENTS_MAX);
+        let until_s = self.now_s - EVENTS_KEPT_S;
+        let old = self.store.of_kind("event").enumerate();
+        let old = old.take_while(|(at, event)| *at < excess || event.int("created") < until_s);
+        let old: Vec<String> = old.map(|(_, event)| event.id().to_owned()).collect();
+        for id in old {
+            self.forget_deliveries(&id);
+            self.store.remove(&id);
+        }
+    }
+}
+
+/// The word of a kind in addresses.
+pub(crate) fn plural(kind: &str) -> String {
+    match kind {
+        "checkout.session" => "checkout/sessions".to_owned(),
+        "invoiceitem" | "price" | "product" => format!("{kind}s"),
+        "balance_transaction" => "balance_transactions".to_owned(),
+        _ => format!("{kind}s"),
+    }
+}
+
+/// `GET /v1/events`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let success = call.form.flag("delivery_success")?;
+    let mut types = call.form.texts("types");
+    types.extend(call.form.text("type").map(str::to_owned));
+    let wanted = |event: &&Value| {
+        let is_delivered = event.int("pending_webhooks") == 0;
+        success.is_none_or(|success| success == is_delivered)
+            && (types.is_empty() || types.iter().any(|pattern| matches(pattern, event.text("type"))))
+    };
+    page::of(world.store.of_kind("event").filter(wanted), &call.form, "/v1/events")
+}
+
+/// `GET /v1/events/{id}`
+pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("event", call.id())
+}
+
+/// `GET /v2/core/events/{id}`
+pub(crate) fn retrieve_thin(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("v2.core.event", call.id())
+}
+
+/// Whether a type of event fits a pattern such as `invoice.*` or `*`.
+pub(crate) fn matches(pattern: &str, kind: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => kind.starts_with(prefix),
+        None => pattern == kind,
+    }
+}

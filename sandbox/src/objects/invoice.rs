@@ -1,0 +1,173 @@
+//! Invoices, as calls see them.
+
+use super::invoice_item;
+use super::payment_method::usable;
+use crate::billing::{NewInvoice, no_method};
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::page;
+use crate::payment::{Attempt, Paid};
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Map, Value, json};
+
+/// `POST /v1/invoices`
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let customer = form.required("customer")?;
+    world.find_param("customer", customer, "customer")?;
+    let items = if form.text("pending_invoice_items_behavior") == Some("exclude") {
+        Vec::new()
+    } else {
+        invoice_item::pending(world, customer)
+    };
+    let currency = form.text("currency").map(str::to_lowercase);
+    let currency = currency.or_else(|| items.first().map(|item| item.text("currency").to_owned()));
+    let method = form.text("collection_method").unwrap_or("charge_automatically");
+    let due = form.int("days_until_due")?.map(|days| world.now_s + days * 86_400);
+    let fields = json!({
+        "collection_method": method, "description": form.nullable("description"), "due_date": due,
+        "metadata": form.metadata(&json!({}))?, "auto_advance": form.flag("auto_advance")?.unwrap_or(false),
+        "default_payment_method": form.nullable("default_payment_method"),
+    });
+    let subscription = match form.text("subscription") {
+        Some(id) => world.find_param("subscription", id, "subscription")?,
+        None => Value::Null,
+    };
+    let new = NewInvoice {
+        customer,
+        subscription: &subscription,
+        reason: "manual",
+        currency: currency.as_deref().unwrap_or("usd"),
+        lines: items.iter().map(invoice_item::line).collect(),
+        period: (world.now_s, world.now_s),
+        fields,
+    };
+    let invoice = world.draft(new)?;
+    invoice_item::take(world, &items, invoice.id());
+    Ok(world.copy(invoice.id()))
+}
+
+/// `GET /v1/invoices/{id}`
+pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("invoice", call.id())
+}
+
+/// `GET /v1/invoices`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let Some(subscription) = form.text("subscription") else {
+        return page::list(world, call, "invoice", &["customer", "status", "collection_method"]);
+    };
+    let of_this = |row: &&Value| {
+        row.text("_subscription") == subscription
+            && form.text("status").is_none_or(|status| row.text("status") == status)
+    };
+    page::of(world.store.of_kind("invoice").filter(of_this), form, "/v1/invoices")
+}
+
+/// `GET /v1/invoices/{id}/lines`
+pub(crate) fn lines(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    Ok(world.find("invoice", call.id())?["lines"].clone())
+}
+
+/// `POST /v1/invoices/{id}`
+pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let invoice = world.find("invoice", call.id())?;
+    let mut fields: Map<String, Value> = World::metadata_change(&invoice, form)?;
+    for name in ["description", "footer", "default_payment_method"] {
+        if form.has(name) {
+            fields.insert(name.to_owned(), form.nullable(name));
+        }
+    }
+    if let Some(flag) = form.flag("auto_advance")? {
+        fields.insert("auto_advance".to_owned(), flag.into());
+    }
+    world.change_and_tell(invoice.id(), Value::Object(fields), "invoice.updated")
+}
+
+/// `DELETE /v1/invoices/{id}`: a draft that is not wanted.
+pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let invoice = world.find("invoice", call.id())?;
+    if invoice.text("status") != "draft" {
+        let message = "You can only delete draft invoices.";
+        return Err(ApiError::refused("invoice_not_editable", message));
+    }
+    world.store.remove(invoice.id());
+    world.tell_of("invoice.deleted", invoice.clone(), None)?;
+    Ok(json!({ "id": invoice.id(), "object": "invoice", "deleted": true }))
+}
+
+/// `POST /v1/invoices/{id}/finalize`
+pub(crate) fn finalize(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let invoice = world.find("invoice", call.id())?;
+    world.finalize(invoice.id())
+}
+
+/// `POST /v1/invoices/{id}/send`
+pub(crate) fn send(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let invoice = world.find("invoice", call.id())?;
+    if invoice.text("status") == "draft" {
+        world.finalize(invoice.id())?;
+    }
+    world.tell("invoice.sent", invoice.id())?;
+    Ok(world.copy(invoice.id()))
+}
+
+/// `POST /v1/invoices/{id}/void`
+pub(crate) fn void(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let invoice = world.find("invoice", call.id())?;
+    if invoice.text("status") == "draft" {
+        return Err(ApiError::refused("invoice_not_editable", "You can only void invoices that are finalized."));
+    }
+    world.give_up(invoice.id(), "void")
+}
+
+/// `POST /v1/invoices/{id}/mark_uncollectible`
+pub(crate) fn mark_uncollectible(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let invoice = world.find("invoice", call.id())?;
+    world.give_up(invoice.id(), "uncollectible")
+}
+
+/// `POST /v1/invoices/{id}/pay`
+pub(crate) fn pay(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let mut invoice = world.find("invoice", call.id())?;
+    if invoice.text("status") == "draft" {
+        invoice = world.finalize(invoice.id())?;
+    }
+    let id = invoice.id().to_owned();
+    match invoice.text("status") {
+        "open" | "uncollectible" => {}
+        "paid" if invoice.int("amount_paid") == 0 => return Ok(invoice),
+        status => {
+            let message = format!("Invoice is already {status}");
+            return Err(ApiError::refused(
+                if status == "paid" { "invoice_already_paid" } else { "invoice_not_editable" },
+                &message,
+            ));
+        }
+    }
+    if form.flag("paid_out_of_band")?.unwrap_or(false) {
+        let amount = invoice.int("amount_due");
+        world.settle(&id, amount)?;
+        return Ok(world.copy(&id));
+    }
+    let named = form.text("payment_method").or_else(|| form.text("source"));
+    let method = named.map(|method| usable(world, method, Some("payment_method"))).transpose()?;
+    if method.is_none() && world.payer(&invoice).is_none() {
+        return Err(no_method());
+    }
+    let attempt = Attempt { is_off_session: form.flag("off_session")?.unwrap_or(false), is_authenticated: false };
+    match world.pay_invoice(&id, method, attempt)? {
+        Paid::Yes => Ok(world.copy(&id)),
+        Paid::No(error) => Err(error),
+        Paid::NeedsAction => {
+            let message = "This payment requires additional user action before it can be completed successfully. \
+                           Payment can be completed using the PaymentIntent associated with this invoice.";
+            let intent = world.copy(invoice.text("_payment_intent"));
+            Err(ApiError::card("invoice_payment_intent_requires_action", message).with("payment_intent", intent))
+        }
+    }
+}

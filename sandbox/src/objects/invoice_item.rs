@@ -1,0 +1,110 @@
+//! Invoice items: what waits for the customer's next invoice.
+
+use crate::billing::{NewLine, pricing};
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::page;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// `POST /v1/invoiceitems`
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let customer = form.required("customer")?;
+    world.find_param("customer", customer, "customer")?;
+    let quantity = form.int("quantity")?.unwrap_or(1);
+    let named = form.text("price").or_else(|| form.text("pricing.price"));
+    let price = named.map(|id| world.find_param("price", id, "price")).transpose()?.unwrap_or_default();
+    let amount = match form.int("amount")? {
+        Some(amount) => amount,
+        None if price.is_object() => price.int("unit_amount") * quantity,
+        None => form.int("unit_amount")?.map(|each| each * quantity).ok_or_else(|| ApiError::missing("amount"))?,
+    };
+    let currency = form.text("currency").or_else(|| price.opt("currency")).unwrap_or("usd").to_lowercase();
+    let fields = json!({
+        "amount": amount, "currency": currency, "customer": customer, "date": world.now_s, "quantity": quantity,
+        "quantity_decimal": quantity.to_string(), "description": form.nullable("description"),
+        "metadata": form.metadata(&json!({}))?, "period": { "start": world.now_s, "end": world.now_s },
+        "pricing": pricing(&price), "_price": price, "net_amount": amount,
+    });
+    let item = world.make("ii", "invoiceitem", fields)?;
+    world.tell("invoiceitem.created", item.id())?;
+    if let Some(invoice) = form.text("invoice") {
+        add_to_draft(world, invoice, &item)?;
+    }
+    Ok(world.copy(item.id()))
+}
+
+/// `GET /v1/invoiceitems/{id}`
+pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("invoiceitem", call.id())
+}
+
+/// `GET /v1/invoiceitems`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    page::list(world, call, "invoiceitem", &["customer", "invoice"])
+}
+
+/// `DELETE /v1/invoiceitems/{id}`
+pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let item = world.find("invoiceitem", call.id())?;
+    world.store.remove(item.id());
+    world.tell_of("invoiceitem.deleted", item.clone(), None)?;
+    Ok(json!({ "id": item.id(), "object": "invoiceitem", "deleted": true }))
+}
+
+/// Those of a customer that are on no invoice, oldest first.
+pub(crate) fn pending(world: &World, customer: &str) -> Vec<Value> {
+    let rows = world.store.of_customer("invoiceitem", customer);
+    rows.filter(|row| row["invoice"].is_null()).cloned().collect()
+}
+
+/// Notes that items are on an invoice now.
+pub(crate) fn take(world: &mut World, items: &[Value], invoice: &str) {
+    for item in items {
+        world.change(item.id(), json!({ "invoice": invoice }));
+    }
+}
+
+/// An item as a line.
+pub(crate) fn line(item: &Value) -> NewLine {
+    NewLine {
+        amount: item.int("amount"),
+        quantity: item.int("quantity"),
+        description: item.text("description").to_owned(),
+        period: (item["period"].int("start"), item["period"].int("end")),
+        price: item["_price"].clone(),
+        parent: json!({
+            "type": "invoice_item_details", "subscription_item_details": null,
+            "invoice_item_details": {
+                "invoice_item": item.id(), "proration": item["proration"], "subscription": item["_subscription"],
+                "proration_details": { "credited_items": null },
+            },
+        }),
+        subscription: item.opt("_subscription").map(str::to_owned),
+        metadata: item["metadata"].clone(),
+    }
+}
+
+fn add_to_draft(world: &mut World, invoice: &str, item: &Value) -> Result<(), ApiError> {
+    let draft = world.find_param("invoice", invoice, "invoice")?;
+    if draft.text("status") != "draft" {
+        let message = "You can only add items to a draft invoice.";
+        return Err(ApiError::refused("invoice_not_editable", message));
+    }
+    let mut lines = draft["lines"].clone();
+    let line = world.line_of(invoice, draft.text("currency"), &line(item));
+    let total = draft.int("total") + item.int("amount");
+    if let Some(data) = lines["data"].as_array_mut() {
+        data.push(line);
+        lines["total_count"] = data.len().into();
+    }
+    let fields = json!({
+        "lines": lines, "subtotal": total, "subtotal_excluding_tax": total, "total": total,
+        "total_excluding_tax": total, "amount_due": total.max(0), "amount_remaining": total.max(0),
+    });
+    world.change(invoice, fields);
+    take(world, std::slice::from_ref(item), invoice);
+    Ok(())
+}

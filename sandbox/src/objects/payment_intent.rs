@@ -1,0 +1,285 @@
+//! PaymentIntents.
+
+use super::payment_method::usable;
+use crate::card::Decline;
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::form::Form;
+use crate::page;
+use crate::payment::{Attempt, Paid, capture as capture_money, fail, pay};
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Map, Value, json};
+
+/// Bounds of an amount in minor units. Source: Stripe, "Minimum and maximum charge amounts".
+const AMOUNT_MIN: i64 = 50;
+const AMOUNT_MAX: i64 = 99_999_999;
+
+/// Fields that are set as they are given.
+const PLAIN: [&str; 5] =
+    ["description", "receipt_email", "setup_future_usage", "statement_descriptor", "statement_descriptor_suffix"];
+
+/// The decline of a customer that failed to authenticate.
+const AUTHENTICATION_FAILED: Decline = Decline {
+    code: "payment_intent_authentication_failure",
+    decline_code: "authentication_not_handled",
+    advice_code: None,
+    message: "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new \
+              PaymentMethod to attempt to fulfill this PaymentIntent again.",
+};
+
+/// `POST /v1/payment_intents`
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let amount = amount(form, "amount")?.ok_or_else(|| ApiError::missing("amount"))?;
+    let currency = form.required("currency")?.to_lowercase();
+    if currency.len() != 3 {
+        return Err(ApiError::invalid("parameter_invalid_string", Some("currency"), "Invalid currency."));
+    }
+    let is_confirmed = form.flag("confirm")?.unwrap_or(false);
+    let is_off_session = is_off_session(form);
+    if is_off_session && !is_confirmed {
+        let message = "You cannot set `off_session` unless `confirm` is set to `true`.";
+        return Err(ApiError::invalid("parameter_invalid_empty", Some("off_session"), message));
+    }
+    let mut fields = given(world, form)?;
+    fields.insert("amount".to_owned(), amount.into());
+    fields.insert("currency".to_owned(), currency.into());
+    fields.insert("metadata".to_owned(), form.metadata(&json!({}))?);
+    for (name, default) in [("capture_method", "automatic_async"), ("confirmation_method", "automatic")] {
+        fields.insert(name.to_owned(), form.text(name).unwrap_or(default).into());
+    }
+    let types = form.texts("payment_method_types");
+    if types.is_empty() {
+        let redirects = form.text("automatic_payment_methods.allow_redirects").unwrap_or("always");
+        let automatic = json!({ "allow_redirects": redirects, "enabled": true });
+        fields.insert("automatic_payment_methods".to_owned(), automatic);
+    } else {
+        fields.insert("payment_method_types".to_owned(), types.into());
+    }
+    let intent = make(world, Value::Object(fields))?;
+    let id = intent.id().to_owned();
+    if let Some(method) = form.text("payment_method").or_else(|| form.text("payment_method_data.type").map(|_| "")) {
+        choose(world, &id, method)?;
+    }
+    if let Some(url) = form.text("return_url") {
+        world.change(&id, json!({ "_return_url": url }));
+    }
+    world.tell("payment_intent.created", &id)?;
+    if is_confirmed {
+        return confirm_now(world, &id, Attempt { is_off_session, is_authenticated: false });
+    }
+    Ok(world.copy(&id))
+}
+
+/// Makes a PaymentIntent that nobody is told of yet.
+pub(crate) fn make(world: &mut World, fields: Value) -> Result<Value, ApiError> {
+    let id = world.new_id("pi");
+    let mut fields = fields;
+    fields["client_secret"] = world.ids.client_secret(&id).into();
+    world.make_as(&id, "payment_intent", fields)
+}
+
+/// `GET /v1/payment_intents/{id}`
+pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("payment_intent", call.id())
+}
+
+/// `GET /v1/payment_intents`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    page::list(world, call, "payment_intent", &["customer"])
+}
+
+/// `POST /v1/payment_intents/{id}`
+pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let intent = world.find("payment_intent", call.id())?;
+    let mut fields = given(world, form)?;
+    fields.extend(World::metadata_change(&intent, form)?);
+    if let Some(amount) = amount(form, "amount")? {
+        expect(&intent, &["requires_payment_method", "requires_confirmation", "requires_action"], "updated")?;
+        fields.insert("amount".to_owned(), amount.into());
+    }
+    world.change(intent.id(), Value::Object(fields));
+    if let Some(method) = form.text("payment_method") {
+        expect(&intent, &["requires_payment_method", "requires_confirmation", "requires_action"], "updated")?;
+        choose(world, intent.id(), method)?;
+    }
+    Ok(world.copy(intent.id()))
+}
+
+/// `POST /v1/payment_intents/{id}/confirm`
+pub(crate) fn confirm(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let intent = world.find("payment_intent", call.id())?;
+    expect(&intent, &["requires_payment_method", "requires_confirmation", "requires_action"], "confirmed")?;
+    if let Some(method) = form.text("payment_method") {
+        choose(world, intent.id(), method)?;
+    }
+    if let Some(url) = form.text("return_url") {
+        world.change(intent.id(), json!({ "_return_url": url }));
+    }
+    let attempt = Attempt { is_off_session: is_off_session(form), is_authenticated: false };
+    confirm_now(world, intent.id(), attempt)
+}
+
+/// `POST /v1/payment_intents/{id}/capture`
+pub(crate) fn capture(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let intent = world.find("payment_intent", call.id())?;
+    expect(&intent, &["requires_capture"], "captured")?;
+    let capturable = intent.int("amount_capturable");
+    let amount = amount(&call.form, "amount_to_capture")?.unwrap_or(capturable);
+    if amount > capturable {
+        let message = "The requested capture amount is greater than the amount you can capture for this charge.";
+        return Err(ApiError::refused("amount_too_large", message).about("amount_to_capture"));
+    }
+    capture_money(world, intent.id(), amount)?;
+    Ok(world.copy(intent.id()))
+}
+
+/// `POST /v1/payment_intents/{id}/cancel`
+pub(crate) fn cancel(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let intent = world.find("payment_intent", call.id())?;
+    let cancelable = ["requires_payment_method", "requires_confirmation", "requires_action", "requires_capture"];
+    expect(&intent, &cancelable, "canceled")?;
+    let reason = call.form.nullable("cancellation_reason");
+    cancel_now(world, intent.id(), reason)
+}
+
+/// Ends a PaymentIntent; money that was reserved is given free.
+pub(crate) fn cancel_now(world: &mut World, id: &str, reason: Value) -> Result<Value, ApiError> {
+    let intent = world.copy(id);
+    if intent.text("status") == "requires_capture" {
+        let charge = intent.text("latest_charge").to_owned();
+        let amount = intent["amount"].clone();
+        world.change_and_tell(&charge, json!({ "refunded": true, "amount_refunded": amount }), "charge.refunded")?;
+    }
+    let fields = json!({
+        "status": "canceled", "canceled_at": world.now_s, "cancellation_reason": reason, "amount_capturable": 0,
+        "next_action": null,
+    });
+    world.change(id, fields);
+    world.tell("payment_intent.canceled", id)?;
+    Ok(world.copy(id))
+}
+
+/// The customer authenticated, or failed to. Gives the PaymentIntent, whatever came of it.
+pub(crate) fn authenticate(world: &mut World, id: &str, is_passed: bool) -> Result<Value, ApiError> {
+    let intent = world.find("payment_intent", id)?;
+    let off_session = intent["last_payment_error"].text("code") == "authentication_required";
+    let method = match intent.opt("payment_method") {
+        Some(method) => world.copy(method),
+        None if off_session => world.copy(intent["last_payment_error"]["payment_method"].id()),
+        None => Value::Null,
+    };
+    if method.is_null() || !(off_session || intent.text("status") == "requires_action") {
+        return Err(ApiError::refused("payment_intent_unexpected_state", "Nobody waits for an authentication."));
+    }
+    let paid = if is_passed {
+        pay(world, id, &method, Attempt { is_off_session: false, is_authenticated: true })?
+    } else {
+        Paid::No(fail(world, id, &method, &AUTHENTICATION_FAILED)?)
+    };
+    world.invoice_follows(id, &paid)?;
+    Ok(world.copy(id))
+}
+
+/// Confirms with the method that was chosen.
+pub(crate) fn confirm_now(world: &mut World, id: &str, attempt: Attempt) -> Result<Value, ApiError> {
+    let intent = world.copy(id);
+    let Some(method) = intent.opt("payment_method") else {
+        let message = "You cannot confirm this PaymentIntent because it's missing a payment method. Update the \
+                       PaymentIntent with a payment method and then confirm it again.";
+        return Err(
+            ApiError::refused("payment_intent_unexpected_state", message).with("payment_intent", intent.clone())
+        );
+    };
+    let method = world.copy(method);
+    let paid = pay(world, id, &method, attempt)?;
+    world.invoice_follows(id, &paid)?;
+    match paid {
+        Paid::No(error) => Err(error),
+        Paid::Yes | Paid::NeedsAction => Ok(world.copy(id)),
+    }
+}
+
+fn choose(world: &mut World, id: &str, method: &str) -> Result<(), ApiError> {
+    let method = usable(world, method, Some("payment_method"))?;
+    let intent = world.copy(id);
+    match (method.opt("customer"), intent.opt("customer")) {
+        (Some(owner), Some(customer)) if owner == customer => {}
+        (None, _) if !method.is("_is_spent") => {}
+        (Some(_), None) => {
+            let message = "The PaymentMethod supplied belongs to a Customer. Please include the Customer in the \
+                           `customer` parameter on the PaymentIntent.";
+            return Err(ApiError::refused_plainly(message).about("payment_method"));
+        }
+        (Some(_), Some(_)) => {
+            let message = "The PaymentMethod supplied does not belong to the Customer supplied.";
+            return Err(ApiError::refused_plainly(message).about("payment_method"));
+        }
+        (None, _) => {
+            let message = "The provided PaymentMethod was previously used without a Customer or was detached from \
+                           one, and may not be used again. SANDBOX.";
+            return Err(ApiError::refused("payment_method_unexpected_state", message).about("payment_method"));
+        }
+    }
+    let fields = json!({
+        "payment_method": method.id(), "status": "requires_confirmation", "next_action": null,
+    });
+    world.change(id, fields);
+    Ok(())
+}
+
+fn expect(intent: &Value, statuses: &[&str], act: &str) -> Result<(), ApiError> {
+    let status = intent.text("status");
+    if statuses.contains(&status) {
+        return Ok(());
+    }
+    let message = format!(
+        "This PaymentIntent could not be {act} because it has a status of {status}. Only a PaymentIntent with one of \
+         the following statuses may be {act}: {}.",
+        statuses.join(", ")
+    );
+    Err(ApiError::refused("payment_intent_unexpected_state", &message).with("payment_intent", intent.clone()))
+}
+
+/// `off_session=true`, or one of the named reasons to charge without the customer.
+pub(crate) fn is_off_session(form: &Form) -> bool {
+    form.text("off_session").is_some_and(|text| text != "false")
+}
+
+/// An amount within Stripe's bounds.
+pub(crate) fn amount(form: &Form, param: &str) -> Result<Option<i64>, ApiError> {
+    let Some(amount) = form.int(param)? else { return Ok(None) };
+    if amount < 1 {
+        let message = "This value must be greater than or equal to 1.";
+        return Err(ApiError::invalid("parameter_invalid_integer", Some(param), message));
+    }
+    if amount < AMOUNT_MIN {
+        let message = "Amount must be at least $0.50 usd. SANDBOX.";
+        return Err(ApiError::invalid("amount_too_small", Some(param), message));
+    }
+    if amount > AMOUNT_MAX {
+        let message = "Amount must be no more than $999,999.99. SANDBOX.";
+        return Err(ApiError::invalid("amount_too_large", Some(param), message));
+    }
+    Ok(Some(amount))
+}
+
+fn given(world: &World, form: &Form) -> Result<Map<String, Value>, ApiError> {
+    let mut fields = Map::new();
+    for name in PLAIN {
+        if form.has(name) {
+            fields.insert(name.to_owned(), form.nullable(name));
+        }
+    }
+    if let Some(customer) = form.text("customer") {
+        world.find_param("customer", customer, "customer")?;
+        fields.insert("customer".to_owned(), customer.into());
+    }
+    if form.has("shipping") {
+        fields.insert("shipping".to_owned(), super::charge::shipping(&form.part("shipping")));
+    }
+    Ok(fields)
+}

@@ -1,0 +1,164 @@
+//! Products and prices, among them one that is there from the start.
+
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::form::Form;
+use crate::page;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Map, Value, json};
+
+/// The price that is there from the start.
+const PRO: (&str, &str, i64) = ("pro_monthly", "Pro (SANDBOX)", 59_900);
+
+/// Makes the price of Pro, if there is none with its lookup key.
+pub(crate) fn seed(world: &mut World) -> Result<(), ApiError> {
+    if world.store.of_kind("price").any(|price| price.text("lookup_key") == PRO.0) {
+        return Ok(());
+    }
+    let fields = json!({ "name": PRO.1, "updated": world.now_s, "statement_descriptor": "SANDBOX PRO" });
+    let product = world.make("prod", "product", fields)?;
+    let fields = json!({
+        "currency": "usd", "lookup_key": PRO.0, "metadata": { "plan": "pro" }, "nickname": PRO.1,
+        "product": product.id(), "recurring": recurring("month", 1), "type": "recurring", "unit_amount": PRO.2,
+        "unit_amount_decimal": PRO.2.to_string(),
+    });
+    world.make("price", "price", fields)?;
+    Ok(())
+}
+
+/// `POST /v1/products`
+pub(crate) fn create_product(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let name = form.required("name")?;
+    let fields = json!({
+        "name": name, "description": form.nullable("description"), "metadata": form.metadata(&json!({}))?,
+        "active": form.flag("active")?.unwrap_or(true), "updated": world.now_s,
+        "statement_descriptor": form.nullable("statement_descriptor"),
+    });
+    let product = match form.text("id") {
+        Some(id) if world.get(id).is_some() => {
+            return Err(ApiError::refused("resource_already_exists", "Product already exists."));
+        }
+        Some(id) => world.make_as(id, "product", fields)?,
+        None => world.make("prod", "product", fields)?,
+    };
+    world.tell("product.created", product.id())?;
+    Ok(product)
+}
+
+/// `GET /v1/products/{id}`
+pub(crate) fn retrieve_product(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("product", call.id())
+}
+
+/// `GET /v1/products`
+pub(crate) fn list_products(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    page::list(world, call, "product", &["active"])
+}
+
+/// `POST /v1/products/{id}`
+pub(crate) fn update_product(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let product = world.find("product", call.id())?;
+    let mut fields = plain(&product, &call.form, &["name", "description", "statement_descriptor"])?;
+    fields.insert("updated".to_owned(), world.now_s.into());
+    world.change_and_tell(product.id(), Value::Object(fields), "product.updated")
+}
+
+/// `DELETE /v1/products/{id}`
+pub(crate) fn delete_product(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let product = world.find("product", call.id())?;
+    if world.store.of_kind("price").any(|price| price.text("product") == product.id()) {
+        let message = "This product cannot be deleted because it has one or more user-created prices.";
+        return Err(ApiError::refused_plainly(message));
+    }
+    world.tell("product.deleted", product.id())?;
+    let gone = json!({ "id": product.id(), "object": "product", "deleted": true });
+    world.store.put(product.id(), gone.clone());
+    Ok(gone)
+}
+
+/// `POST /v1/prices`
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let price = make(world, &call.form)?;
+    world.tell("price.created", price.id())?;
+    Ok(price)
+}
+
+/// `GET /v1/prices/{id}`
+pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("price", call.id())
+}
+
+/// `GET /v1/prices`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let keys = form.texts("lookup_keys");
+    let active = form.flag("active")?;
+    let wanted = |row: &&Value| {
+        (keys.is_empty() || row.opt("lookup_key").is_some_and(|key| keys.iter().any(|wanted| wanted == key)))
+            && active.is_none_or(|active| row.is("active") == active)
+            && form.text("product").is_none_or(|product| row.text("product") == product)
+            && form.text("currency").is_none_or(|currency| row.text("currency") == currency)
+            && form.text("type").is_none_or(|kind| row.text("type") == kind)
+    };
+    page::of(world.store.of_kind("price").filter(wanted), form, "/v1/prices")
+}
+
+/// `POST /v1/prices/{id}`
+pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let price = world.find("price", call.id())?;
+    let fields = plain(&price, &call.form, &["nickname", "lookup_key"])?;
+    world.change_and_tell(price.id(), Value::Object(fields), "price.updated")
+}
+
+/// A price from `price_data` or the parameters of a call.
+pub(crate) fn make(world: &mut World, form: &Form) -> Result<Value, ApiError> {
+    let currency = form.required("currency")?.to_lowercase();
+    let amount = form.int("unit_amount")?.ok_or_else(|| ApiError::missing("unit_amount"))?;
+    let product = match (form.text("product"), form.text("product_data.name")) {
+        (Some(id), _) => world.find_param("product", id, "product")?,
+        (None, Some(name)) => world.make("prod", "product", json!({ "name": name, "updated": world.now_s }))?,
+        (None, None) => return Err(ApiError::missing("product")),
+    };
+    if let Some(key) = form.text("lookup_key")
+        && world.store.of_kind("price").any(|price| price.text("lookup_key") == key)
+        && !form.flag("transfer_lookup_key")?.unwrap_or(false)
+    {
+        let message = format!("A price already uses that lookup key: {key}.");
+        return Err(ApiError::refused_plainly(&message).about("lookup_key"));
+    }
+    let interval = form.text("recurring.interval");
+    let count = form.int("recurring.interval_count")?.unwrap_or(1);
+    if let Some(interval) = interval
+        && !matches!(interval, "day" | "week" | "month" | "year")
+    {
+        let message = "Invalid recurring[interval]: must be one of day, month, week, or year";
+        return Err(ApiError::invalid("parameter_invalid_string", Some("recurring[interval]"), message));
+    }
+    let fields = json!({
+        "currency": currency, "unit_amount": amount, "unit_amount_decimal": amount.to_string(),
+        "product": product.id(), "lookup_key": form.nullable("lookup_key"), "nickname": form.nullable("nickname"),
+        "metadata": form.metadata(&json!({}))?, "type": if interval.is_some() { "recurring" } else { "one_time" },
+        "recurring": interval.map_or(Value::Null, |interval| recurring(interval, count)),
+    });
+    world.make("price", "price", fields)
+}
+
+fn recurring(interval: &str, count: i64) -> Value {
+    json!({ "interval": interval, "interval_count": count, "meter": null, "trial_period_days": null,
+            "usage_type": "licensed" })
+}
+
+fn plain(object: &Value, form: &Form, names: &[&str]) -> Result<Map<String, Value>, ApiError> {
+    let mut fields = World::metadata_change(object, form)?;
+    for name in names {
+        if form.has(name) {
+            fields.insert((*name).to_owned(), form.nullable(name));
+        }
+    }
+    if let Some(active) = form.flag("active")? {
+        fields.insert("active".to_owned(), active.into());
+    }
+    Ok(fields)
+}

@@ -1,0 +1,122 @@
+//! Refunds.
+
+use super::balance;
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::page;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// `POST /v1/refunds`
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let charge = match (form.text("charge"), form.text("payment_intent")) {
+        (Some(charge), _) => world.find_param("charge", charge, "charge")?,
+        (None, Some(intent)) => {
+            let intent = world.find_param("payment_intent", intent, "payment_intent")?;
+            let charge = world.copy(intent.text("latest_charge"));
+            if !charge.is("paid") {
+                let message =
+                    format!("This PaymentIntent ({}) does not have a successful charge to refund.", intent.id());
+                return Err(ApiError::refused_plainly(&message).about("payment_intent"));
+            }
+            charge
+        }
+        (None, None) => {
+            let message = "One of the following params should be provided for this request: payment_intent or charge.";
+            return Err(ApiError::invalid("parameter_missing", None, message));
+        }
+    };
+    let amount = form.int("amount")?;
+    let reason = form.nullable("reason");
+    let metadata = form.metadata(&json!({}))?;
+    make(world, charge.id(), amount, reason, metadata)
+}
+
+/// Gives money of a charge back: what is left of it, if no amount is named.
+pub(crate) fn make(
+    world: &mut World,
+    charge: &str,
+    amount: Option<i64>,
+    reason: Value,
+    metadata: Value,
+) -> Result<Value, ApiError> {
+    let charge = world.find("charge", charge)?;
+    let left = charge.int("amount_captured") - charge.int("amount_refunded");
+    if !charge.is("paid") || !charge.is("captured") {
+        return Err(ApiError::refused_plainly("This charge took no money, so there is nothing to refund."));
+    }
+    if charge.is("disputed") && !charge.is("_is_refundable") {
+        let message = format!("Charge {} has been charged back; cannot issue a refund.", charge.id());
+        return Err(ApiError::refused("charge_disputed", &message));
+    }
+    if left == 0 {
+        let message = format!("Charge {} has already been refunded.", charge.id());
+        return Err(ApiError::refused("charge_already_refunded", &message));
+    }
+    let amount = amount.unwrap_or(left);
+    if amount < 1 {
+        let message = "Invalid positive integer";
+        return Err(ApiError::invalid("parameter_invalid_integer", Some("amount"), message));
+    }
+    if amount > left {
+        let message = format!("Refund amount ({amount}) is greater than unrefunded amount on charge ({left}).");
+        return Err(ApiError::refused_plainly(&message).about("amount"));
+    }
+    let currency = charge.text("currency");
+    let id = world.new_id("re");
+    let transaction = balance::record(world, "refund", &id, -amount, currency)?;
+    let fields = json!({
+        "amount": amount, "balance_transaction": transaction.id(), "charge": charge.id(), "currency": currency,
+        "payment_intent": charge["payment_intent"], "reason": reason, "metadata": metadata,
+        "_customer": charge["customer"],
+    });
+    world.make_as(&id, "refund", fields)?;
+    world.tell("refund.created", &id)?;
+    let refunded = charge.int("amount_refunded") + amount;
+    let fields = json!({ "amount_refunded": refunded, "refunded": refunded == charge.int("amount_captured") });
+    world.change_and_tell(charge.id(), fields, "charge.refunded")?;
+    Ok(world.copy(&id))
+}
+
+/// `GET /v1/refunds/{id}`
+pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("refund", call.id())
+}
+
+/// `GET /v1/refunds`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    page::list(world, call, "refund", &["charge", "payment_intent"])
+}
+
+/// `POST /v1/refunds/{id}`
+pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let refund = world.find("refund", call.id())?;
+    let fields = World::metadata_change(&refund, &call.form)?;
+    let previous = world.change(refund.id(), Value::Object(fields));
+    world.tell_change("refund.updated", refund.id(), previous.clone())?;
+    world.tell_change("charge.refund.updated", refund.id(), previous)?;
+    Ok(world.copy(refund.id()))
+}
+
+/// The bank could not give the money back, which it then is not.
+pub(crate) fn fail(world: &mut World, id: &str) -> Result<Value, ApiError> {
+    let refund = world.find("refund", id)?;
+    if refund.text("status") != "succeeded" {
+        return Err(ApiError::refused_plainly("Only a refund that succeeded can fail."));
+    }
+    let amount = refund.int("amount");
+    let charge = world.copy(refund.text("charge"));
+    let returned = balance::record(world, "refund_failure", id, amount, refund.text("currency"))?;
+    let fields = json!({
+        "status": "failed", "failure_reason": "expired_or_canceled_card",
+        "failure_balance_transaction": returned.id(),
+    });
+    let previous = world.change(id, fields);
+    world.tell_change("refund.updated", id, previous)?;
+    world.tell("refund.failed", id)?;
+    let fields = json!({ "amount_refunded": charge.int("amount_refunded") - amount, "refunded": false });
+    world.change_and_tell(charge.id(), fields, "charge.updated")?;
+    Ok(world.copy(id))
+}

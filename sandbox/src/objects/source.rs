@@ -1,0 +1,87 @@
+//! Cards given to customers the old way, by token.
+
+use super::payment_method::fingerprint;
+use crate::card::TestCard;
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::page;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// `POST /v1/tokens`
+pub(crate) fn create_token(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let number = call.form.required("card.number")?;
+    let card = TestCard::of_number(number)
+        .ok_or_else(|| ApiError::card("incorrect_number", "Your card number is incorrect.").about("number"))?;
+    let shape = shape(card);
+    let mut inner = crate::blank::filled("card", shape);
+    inner["id"] = world.new_id("card").into();
+    let fields = json!({ "card": inner, "client_ip": null, "type": "card", "used": false, "_card": card.name });
+    world.make("tok", "token", fields)
+}
+
+/// `POST /v1/customers/{id}/sources`
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("customer", call.id())?;
+    let token = call.form.required("source")?.to_owned();
+    add(world, call.id(), &token)
+}
+
+/// `GET /v1/customers/{id}/sources`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("customer", call.id())?;
+    page::of(world.store.of_customer("card", call.id()), &call.form, &call.path)
+}
+
+/// `POST /v1/customers/{id}/sources/{card}`
+pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let card = owned(world, call)?;
+    let fields = World::metadata_change(&card, &call.form)?;
+    world.change_and_tell(card.id(), Value::Object(fields), "customer.source.updated")
+}
+
+/// `DELETE /v1/customers/{id}/sources/{card}`
+pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let card = owned(world, call)?;
+    world.store.remove(card.id());
+    world.tell_of("customer.source.deleted", card.clone(), None)?;
+    if world.copy(call.id()).text("default_source") == card.id() {
+        world.change_and_tell(call.id(), json!({ "default_source": null }), "customer.updated")?;
+    }
+    Ok(json!({ "id": card.id(), "object": "card", "deleted": true }))
+}
+
+/// Gives a customer the card of a token; its first one becomes the default.
+pub(crate) fn add(world: &mut World, customer: &str, token: &str) -> Result<Value, ApiError> {
+    let name = world.get(token).and_then(|token| token.opt("_card"));
+    let card = name.map_or_else(|| TestCard::of_id(token), TestCard::of_name);
+    let card = card.ok_or_else(|| ApiError::no_such("token", token, Some("source")))?;
+    card.attach().map_err(|decline| {
+        let mut error = decline.error();
+        error.keeps_changes = false;
+        error
+    })?;
+    let mut fields = shape(card);
+    fields["customer"] = customer.into();
+    let source = world.make("card", "card", fields)?;
+    world.tell("customer.source.created", source.id())?;
+    if world.copy(customer).opt("default_source").is_none() {
+        world.change(customer, json!({ "default_source": source.id() }));
+    }
+    Ok(source)
+}
+
+fn owned(world: &World, call: &Call) -> Result<Value, ApiError> {
+    let card = world.find("card", call.second_id())?;
+    if card.text("customer") == call.id() { Ok(card) } else { Err(ApiError::no_such("source", card.id(), None)) }
+}
+
+fn shape(card: &TestCard) -> Value {
+    let mut brand = card.brand.to_owned();
+    brand[..1].make_ascii_uppercase();
+    json!({
+        "brand": brand, "funding": card.funding, "last4": card.last4(), "exp_month": 12, "exp_year": 2034,
+        "fingerprint": fingerprint(card), "cvc_check": "pass", "_card": card.name,
+    })
+}

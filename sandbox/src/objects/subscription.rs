@@ -1,0 +1,70 @@
+//! Subscriptions, as calls see them. What time does to them is in `lifecycle`.
+
+mod change;
+mod create;
+mod item;
+
+pub(crate) use change::{resume, update};
+pub(crate) use create::create;
+pub(crate) use item::{line, roll};
+
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::page;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// Statuses from which nothing comes back.
+pub(crate) fn is_over(subscription: &Value) -> bool {
+    matches!(subscription.text("status"), "canceled" | "incomplete_expired")
+}
+
+/// When the period of its first item ends.
+pub(crate) fn period_end(subscription: &Value) -> i64 {
+    subscription["items"]["data"][0].int("current_period_end")
+}
+
+/// `GET /v1/subscriptions/{id}`
+pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    world.find("subscription", call.id())
+}
+
+/// `GET /v1/subscriptions`. Ended ones only if they are asked for.
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let (customer, price) = (form.text("customer"), form.text("price"));
+    let wanted = |row: &&Value| {
+        let is_in_status = match form.text("status") {
+            Some("all") => true,
+            Some("ended") => is_over(row),
+            Some(status) => row.text("status") == status,
+            None => !is_over(row),
+        };
+        let has_price = |price: &str| {
+            let items = row["items"]["data"].as_array();
+            items.is_some_and(|items| items.iter().any(|item| item["price"].id() == price))
+        };
+        is_in_status && customer.is_none_or(|id| row.text("customer") == id) && price.is_none_or(has_price)
+    };
+    page::of(world.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
+}
+
+/// `DELETE /v1/subscriptions/{id}`
+pub(crate) fn cancel(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let subscription = world.find("subscription", call.id())?;
+    if is_over(&subscription) {
+        return Err(ApiError::no_such("subscription", call.id(), None));
+    }
+    let details = &call.form;
+    for name in ["comment", "feedback"] {
+        let path = format!("cancellation_details.{name}");
+        if details.has(&path) {
+            let mut before = world.copy(call.id())["cancellation_details"].clone();
+            before[name] = details.nullable(&path);
+            world.change(call.id(), json!({ "cancellation_details": before }));
+        }
+    }
+    world.end_subscription(call.id(), "cancellation_requested")?;
+    Ok(world.copy(call.id()))
+}

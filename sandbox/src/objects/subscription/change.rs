@@ -1,0 +1,249 @@
+//! Changes to a subscription that a call asks for.
+
+use super::{is_over, item, period_end};
+use crate::billing::NewInvoice;
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::form::Form;
+use crate::objects::invoice_item;
+use crate::payment::{Attempt, Paid};
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Map, Value, json};
+
+/// `POST /v1/subscriptions/{id}`
+pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let before = world.find("subscription", call.id())?;
+    let id = before.id().to_owned();
+    let mut fields = World::metadata_change(&before, form)?;
+    if is_over(&before) {
+        if form.names().any(|name| !matches!(name, "metadata" | "cancellation_details" | "expand")) {
+            let message = "A canceled subscription can only update its cancellation_details and metadata.";
+            return Err(ApiError::refused_plainly(message));
+        }
+        return world.change_and_tell(&id, Value::Object(fields), "customer.subscription.updated");
+    }
+    for name in ["description", "default_source"] {
+        if form.has(name) {
+            fields.insert(name.to_owned(), form.nullable(name));
+        }
+    }
+    if form.has("default_payment_method") {
+        if let Some(method) = form.text("default_payment_method") {
+            world.find_param("payment_method", method, "default_payment_method")?;
+        }
+        fields.insert("default_payment_method".to_owned(), form.nullable("default_payment_method"));
+    }
+    if form.has("pause_collection") {
+        let pause = form.text("pause_collection.behavior").map_or(Value::Null, |behavior| {
+            json!({ "behavior": behavior, "resumes_at": form.int("pause_collection.resumes_at").ok().flatten() })
+        });
+        fields.insert("pause_collection".to_owned(), pause);
+    }
+    fields.extend(end_fields(world, form, period_end(&before))?);
+    let mut invoice_now = false;
+    if !form.list("items").is_empty() {
+        let items = change_items(world, &before, form)?;
+        invoice_now = form.text("proration_behavior") == Some("always_invoice");
+        fields.insert("items".to_owned(), items);
+    }
+    let ends_trial = form.text("trial_end") == Some("now") && before.text("status") == "trialing";
+    if let (Some(end), false) = (form.text("trial_end").filter(|text| *text != "now"), ends_trial) {
+        let end: i64 = end.parse().map_err(|_| {
+            ApiError::invalid("parameter_invalid_integer", Some("trial_end"), "Invalid integer: trial_end")
+        })?;
+        fields.insert("trial_end".to_owned(), end.into());
+        fields.insert("billing_cycle_anchor".to_owned(), end.into());
+        fields.insert("status".to_owned(), "trialing".into());
+        let mut items = before["items"].clone();
+        for item in items["data"].as_array_mut().into_iter().flatten() {
+            item["current_period_end"] = end.into();
+        }
+        fields.insert("items".to_owned(), items);
+    }
+    world.change_and_tell(&id, Value::Object(fields), "customer.subscription.updated")?;
+    if ends_trial {
+        world.end_trial(&id)?;
+        // A trial that a call ends is paid for at once.
+        let invoice = world.copy(&id).text("latest_invoice").to_owned();
+        if world.copy(&invoice).text("status") == "draft" {
+            world.finalize_and_pay(&invoice)?;
+        }
+    }
+    if invoice_now {
+        invoice_changes(world, &id, form.text("payment_behavior"))?;
+    }
+    Ok(world.copy(&id))
+}
+
+/// `POST /v1/subscriptions/{id}/resume`: a paused one goes on, with a period that begins now.
+pub(crate) fn resume(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let before = world.find("subscription", call.id())?;
+    let id = before.id();
+    if before.text("status") != "paused" {
+        let message = "Only a subscription with the status paused can be resumed.";
+        return Err(ApiError::refused_plainly(message));
+    }
+    let mut items = before["items"].clone();
+    let now_s = world.now_s;
+    for item in items["data"].as_array_mut().into_iter().flatten() {
+        item["current_period_start"] = now_s.into();
+        item["current_period_end"] = item::end_of(&item["price"], now_s, now_s).into();
+    }
+    let fields = json!({ "items": items, "billing_cycle_anchor": now_s, "trial_end": null, "trial_start": null });
+    world.change(id, fields);
+    let subscription = world.copy(id);
+    let lines = subscription["items"]["data"].as_array().into_iter().flatten();
+    let lines = lines.map(|item| super::line(&subscription, item, false)).collect();
+    let new = NewInvoice {
+        customer: subscription.text("customer"),
+        subscription: &subscription,
+        reason: "subscription_update",
+        currency: subscription.text("currency"),
+        lines,
+        period: (now_s, now_s),
+        fields: json!({}),
+    };
+    let invoice = world.draft(new)?;
+    world.change(id, json!({ "latest_invoice": invoice.id() }));
+    world.finalize(invoice.id())?;
+    if world.copy(invoice.id()).text("status") == "open" {
+        // Once it is paid, the subscription goes on.
+        world.pay_invoice(invoice.id(), None, Attempt::default())?;
+    }
+    Ok(world.copy(id))
+}
+
+/// When a subscription is to end, as the parameters have it.
+pub(super) fn end_fields(world: &World, form: &Form, period_end: i64) -> Result<Map<String, Value>, ApiError> {
+    let mut fields = Map::new();
+    let mut set = |name: &str, value: Value| {
+        fields.insert(name.to_owned(), value);
+    };
+    let reason = json!({ "comment": null, "feedback": null, "reason": "cancellation_requested" });
+    let none = json!({ "comment": null, "feedback": null, "reason": null });
+    match form.flag("cancel_at_period_end")? {
+        Some(true) => {
+            set("cancel_at_period_end", true.into());
+            set("cancel_at", period_end.into());
+            set("canceled_at", world.now_s.into());
+            set("cancellation_details", reason);
+        }
+        Some(false) => {
+            set("cancel_at_period_end", false.into());
+            set("cancel_at", Value::Null);
+            set("canceled_at", Value::Null);
+            set("cancellation_details", none);
+        }
+        None if form.is_unset("cancel_at") => {
+            set("cancel_at", Value::Null);
+            set("canceled_at", Value::Null);
+            set("cancellation_details", none);
+        }
+        None => {
+            let at = match form.text("cancel_at") {
+                Some("min_period_end" | "max_period_end") => Some(period_end),
+                _ => form.int("cancel_at")?,
+            };
+            if let Some(at) = at {
+                set("cancel_at", at.into());
+                set("canceled_at", world.now_s.into());
+                set("cancellation_details", reason);
+            }
+        }
+    }
+    Ok(fields)
+}
+
+/// The items as they shall be; what is used up and what comes instead waits as prorations.
+fn change_items(world: &mut World, subscription: &Value, form: &Form) -> Result<Value, ApiError> {
+    let prorates = form.text("proration_behavior") != Some("none");
+    let mut items = subscription["items"].clone();
+    for (at, part) in form.list("items").iter().enumerate() {
+        let param = format!("items[{at}]");
+        let found = items["data"].as_array().into_iter().flatten().position(|item| {
+            part.text("id").map_or_else(
+                || at == 0 && subscription["items"]["data"].as_array().map_or(0, Vec::len) == 1,
+                |id| item.id() == id,
+            )
+        });
+        let Some(place) = found else {
+            let period = (world.now_s, period_end(subscription));
+            let new = item::read(world, part, &param)?;
+            let new = item::make(world, subscription.id(), new, period);
+            if let Some(data) = items["data"].as_array_mut() {
+                data.push(new);
+            }
+            continue;
+        };
+        let before = items["data"][place].clone();
+        let mut after = before.clone();
+        if part.has("price") {
+            after["price"] = item::read(world, part, &param)?.price;
+        }
+        if let Some(quantity) = part.int("quantity")? {
+            after["quantity"] = quantity.into();
+        }
+        if prorates && after != before {
+            prorate(world, subscription, &before, -1)?;
+            prorate(world, subscription, &after, 1)?;
+        }
+        items["data"][place] = after;
+    }
+    Ok(items)
+}
+
+/// An invoice item for what is left of an item's period.
+fn prorate(world: &mut World, subscription: &Value, item: &Value, sign: i64) -> Result<(), ApiError> {
+    let (start, end) = (item.int("current_period_start"), item.int("current_period_end"));
+    let full = item["price"].int("unit_amount") * item.int("quantity");
+    let left = (end - world.now_s).clamp(0, end - start);
+    let amount =
+        if subscription.text("status") == "trialing" || end <= start { 0 } else { full * left / (end - start) };
+    let text = if sign < 0 { "Unused time (SANDBOX)" } else { "Remaining time (SANDBOX)" };
+    let fields = json!({
+        "amount": sign * amount, "net_amount": sign * amount, "currency": subscription["currency"],
+        "customer": subscription["customer"], "date": world.now_s, "description": text,
+        "period": { "start": world.now_s, "end": end }, "proration": true, "quantity": item["quantity"],
+        "quantity_decimal": item["quantity"].to_string(), "pricing": crate::billing::pricing(&item["price"]),
+        "discountable": false, "_price": item["price"], "_subscription": subscription.id(), "_item": item.id(),
+        "parent": { "type": "subscription_details", "subscription_details": {
+            "subscription": subscription.id(), "subscription_item": item.id(),
+        } },
+    });
+    let made = world.make("ii", "invoiceitem", fields)?;
+    world.tell("invoiceitem.created", made.id())
+}
+
+/// An invoice at once for what waits.
+fn invoice_changes(world: &mut World, id: &str, behavior: Option<&str>) -> Result<(), ApiError> {
+    let subscription = world.copy(id);
+    let waiting = invoice_item::pending(world, subscription.text("customer"));
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let new = NewInvoice {
+        customer: subscription.text("customer"),
+        subscription: &subscription,
+        reason: "subscription_update",
+        currency: subscription.text("currency"),
+        lines: waiting.iter().map(invoice_item::line).collect(),
+        period: (world.now_s, world.now_s),
+        fields: json!({ "collection_method": subscription["collection_method"] }),
+    };
+    let invoice = world.draft(new)?;
+    invoice_item::take(world, &waiting, invoice.id());
+    world.change(id, json!({ "latest_invoice": invoice.id() }));
+    world.finalize(invoice.id())?;
+    if world.copy(invoice.id()).text("status") != "open" {
+        return Ok(());
+    }
+    match world.pay_invoice(invoice.id(), None, Attempt::default())? {
+        Paid::No(mut error) if behavior == Some("error_if_incomplete") => {
+            error.keeps_changes = false;
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}

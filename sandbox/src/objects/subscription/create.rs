@@ -1,0 +1,168 @@
+//! A new subscription: its first period, its first invoice, the first attempt to pay it.
+
+use super::item;
+use crate::billing::{NewInvoice, no_method};
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::form::Form;
+use crate::objects::invoice_item;
+use crate::payment::{Attempt, Paid};
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// Most items of a subscription. Source: Stripe, "Create a subscription".
+const ITEMS_MAX: usize = 20;
+const DAY_S: i64 = 86_400;
+
+/// `POST /v1/subscriptions`
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let customer = form.required("customer")?.to_owned();
+    world.find_param("customer", &customer, "customer")?;
+    let behavior = form.text("payment_behavior").unwrap_or("allow_incomplete").to_owned();
+    if !matches!(behavior.as_str(), "allow_incomplete" | "error_if_incomplete" | "default_incomplete") {
+        let message = "Invalid payment_behavior.";
+        return Err(ApiError::invalid("parameter_invalid_string", Some("payment_behavior"), message));
+    }
+    let subscription = draw_up(world, form, &customer)?;
+    let id = subscription.id().to_owned();
+    let is_trial = subscription.text("status") == "trialing";
+    let invoice = first_invoice(world, &subscription, is_trial)?;
+    world.change(&id, json!({ "latest_invoice": invoice.id() }));
+    let invoice = world.finalize(invoice.id())?;
+    let mut failure = None;
+    if invoice.text("status") == "open" {
+        failure = first_payment(world, &invoice, &behavior)?;
+    }
+    world.change(&id, json!({ "_is_told": true }));
+    world.tell("customer.subscription.created", &id)?;
+    world.warn_of_trial_end(&id)?;
+    match failure {
+        Some(mut error) if behavior == "error_if_incomplete" => {
+            error.keeps_changes = false;
+            error.details.remove("payment_intent");
+            Err(error)
+        }
+        _ => Ok(world.copy(&id)),
+    }
+}
+
+/// Tries to pay. Gives what went wrong; the subscription is then incomplete.
+///
+/// Also off session: the PaymentIntent of a first invoice waits for the customer to come back, where
+/// one without an invoice would be declined.
+fn first_payment(world: &mut World, invoice: &Value, behavior: &str) -> Result<Option<ApiError>, ApiError> {
+    if invoice.text("collection_method") == "send_invoice" {
+        return Ok(None);
+    }
+    let payer = world.payer(invoice);
+    if behavior == "default_incomplete" {
+        if let Some(method) = payer {
+            let fields = json!({ "payment_method": method.id(), "status": "requires_confirmation" });
+            world.change(invoice.text("_payment_intent"), fields);
+        }
+        return Ok(None);
+    }
+    if payer.is_none() {
+        return Err(no_method());
+    }
+    Ok(match world.pay_invoice(invoice.id(), payer, Attempt::default())? {
+        Paid::Yes => None,
+        Paid::No(error) => Some(error),
+        Paid::NeedsAction => {
+            let message = "Your card was declined. This transaction requires authentication.";
+            Some(ApiError::card("subscription_payment_intent_requires_action", message))
+        }
+    })
+}
+
+fn draw_up(world: &mut World, form: &Form, customer: &str) -> Result<Value, ApiError> {
+    let asked = form.list("items");
+    if asked.is_empty() {
+        return Err(ApiError::missing("items"));
+    }
+    if asked.len() > ITEMS_MAX {
+        return Err(ApiError::invalid("parameter_invalid_string", Some("items"), "Too many items."));
+    }
+    let mut items = Vec::new();
+    for (at, part) in asked.iter().enumerate() {
+        items.push(item::read(world, part, &format!("items[{at}]"))?);
+    }
+    if let Some(method) = form.text("default_payment_method") {
+        let found = world.find_param("payment_method", method, "default_payment_method")?;
+        if found.text("customer") != customer {
+            let message = format!(
+                "The customer does not have a payment method with the ID {method}. The payment method must be \
+                 attached to the customer."
+            );
+            let error = ApiError::no_such("PaymentMethod", method, Some("default_payment_method"));
+            return Err(error.saying(&message));
+        }
+    }
+    let trial_end = trial_end(world, form)?;
+    let collection = form.text("collection_method").unwrap_or("charge_automatically");
+    let anchor = trial_end.unwrap_or(world.now_s);
+    let currency = items[0].price.text("currency").to_owned();
+    let missing = form.text("trial_settings.end_behavior.missing_payment_method").unwrap_or("create_invoice");
+    let id = world.new_id("sub");
+    let mut objects = Vec::new();
+    for new in items {
+        let end = trial_end.unwrap_or_else(|| item::end_of(&new.price, anchor, world.now_s));
+        let period = (world.now_s, end);
+        objects.push(item::make(world, &id, new, period));
+    }
+    let status = match (trial_end, collection) {
+        (Some(_), _) => "trialing",
+        (None, "send_invoice") => "active",
+        (None, _) => "incomplete",
+    };
+    let fields = json!({
+        "billing_cycle_anchor": anchor, "collection_method": collection, "currency": currency, "customer": customer,
+        "days_until_due": form.int("days_until_due")?, "default_payment_method": form.nullable("default_payment_method"),
+        "default_source": form.nullable("default_source"), "description": form.nullable("description"),
+        "metadata": form.metadata(&json!({}))?, "start_date": world.now_s, "status": status,
+        "items": { "object": "list", "data": objects, "has_more": false, "total_count": objects.len(),
+                   "url": format!("/v1/subscription_items?subscription={id}") },
+        "trial_start": trial_end.map(|_| world.now_s), "trial_end": trial_end,
+        "trial_settings": { "end_behavior": { "missing_payment_method": missing } },
+    });
+    world.make_as(&id, "subscription", fields)?;
+    let period_end = objects[0].int("current_period_end");
+    let end = super::change::end_fields(world, form, period_end)?;
+    world.change(&id, Value::Object(end));
+    Ok(world.copy(&id))
+}
+
+fn trial_end(world: &World, form: &Form) -> Result<Option<i64>, ApiError> {
+    let end = match (form.text("trial_end"), form.int("trial_period_days")?) {
+        (Some("now"), _) | (None, None) => return Ok(None),
+        (Some(_), _) => form.int("trial_end")?,
+        (None, Some(days)) => Some(world.now_s + days * DAY_S),
+    };
+    Ok(end.filter(|end| *end > world.now_s))
+}
+
+fn first_invoice(world: &mut World, subscription: &Value, is_trial: bool) -> Result<Value, ApiError> {
+    let customer = subscription.text("customer");
+    let waiting = invoice_item::pending(world, customer);
+    let items = subscription["items"]["data"].as_array().cloned().unwrap_or_default();
+    let mut lines: Vec<_> = items.iter().map(|item| super::line(subscription, item, is_trial)).collect();
+    lines.extend(waiting.iter().map(invoice_item::line));
+    let days = subscription.opt_int("days_until_due");
+    let new = NewInvoice {
+        customer,
+        subscription,
+        reason: "subscription_create",
+        currency: subscription.text("currency"),
+        lines,
+        period: (world.now_s, world.now_s),
+        fields: json!({
+            "collection_method": subscription["collection_method"],
+            "due_date": days.map(|days| world.now_s + days * DAY_S),
+        }),
+    };
+    let invoice = world.draft(new)?;
+    invoice_item::take(world, &waiting, invoice.id());
+    Ok(invoice)
+}

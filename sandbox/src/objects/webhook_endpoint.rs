@@ -1,0 +1,108 @@
+//! Where events are delivered to.
+
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::page;
+use crate::routes::Call;
+use crate::version::Version;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// Most endpoints. Source: Stripe, "Webhook endpoints".
+const ENDPOINTS_MAX: usize = 16;
+
+/// An endpoint before it is one.
+#[derive(Debug, Clone)]
+pub struct NewEndpoint {
+    /// Where events are posted to.
+    pub url: String,
+    /// With what they are signed; without one a secret is made up.
+    pub secret: Option<String>,
+    /// The version of the API in which they are rendered; without one the sandbox's own.
+    pub api_version: Option<String>,
+    /// Types of events, `*` for all; `invoice.*` works too.
+    pub enabled_events: Vec<String>,
+    /// Whether it wants thin events instead of whole ones.
+    pub is_thin: bool,
+}
+
+impl NewEndpoint {
+    /// An endpoint for all events.
+    pub fn new(url: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            secret: Some(secret.into()),
+            api_version: None,
+            enabled_events: vec!["*".to_owned()],
+            is_thin: false,
+        }
+    }
+}
+
+/// Adds an endpoint, or changes the one that has its address.
+pub(crate) fn add(world: &mut World, new: &NewEndpoint) -> Result<Value, ApiError> {
+    if !new.url.starts_with("http://") && !new.url.starts_with("https://") {
+        let message = format!("Invalid URL: {}", new.url);
+        return Err(ApiError::invalid("url_invalid", Some("url"), &message));
+    }
+    if let Some(version) = &new.api_version
+        && Version::parse(version).is_none()
+    {
+        let message = format!("Invalid API version: {version}");
+        return Err(ApiError::invalid("parameter_invalid_string", Some("api_version"), &message));
+    }
+    let mut fields = json!({
+        "url": new.url, "enabled_events": new.enabled_events, "api_version": new.api_version, "status": "enabled",
+        "application": null, "description": "SANDBOX", "metadata": {}, "_is_thin": new.is_thin,
+    });
+    let known = world.store.of_kind("webhook_endpoint");
+    let mut known = known.filter(|row| row.text("url") == new.url && row.is("_is_thin") == new.is_thin);
+    let known = known.next().map(|row| row.id().to_owned());
+    if let Some(id) = known {
+        if let Some(secret) = &new.secret {
+            fields["secret"] = secret.as_str().into();
+        }
+        world.change(&id, fields);
+        return Ok(world.copy(&id));
+    }
+    if world.store.count("webhook_endpoint") >= ENDPOINTS_MAX {
+        return Err(ApiError::refused_plainly("You have reached the maximum of webhook endpoints."));
+    }
+    let secret = new.secret.clone().unwrap_or_else(|| world.ids.id("whsec"));
+    fields["secret"] = secret.into();
+    world.make("we", "webhook_endpoint", fields)
+}
+
+/// `POST /v1/webhook_endpoints`
+pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let new = NewEndpoint {
+        url: form.required("url")?.to_owned(),
+        secret: None,
+        api_version: form.text("api_version").map(str::to_owned),
+        enabled_events: form.texts("enabled_events"),
+        is_thin: false,
+    };
+    if new.enabled_events.is_empty() {
+        return Err(ApiError::missing("enabled_events"));
+    }
+    add(world, &new)
+}
+
+/// `GET /v1/webhook_endpoints`
+pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let mut page = page::list(world, call, "webhook_endpoint", &[])?;
+    for row in page["data"].as_array_mut().into_iter().flatten() {
+        if let Some(row) = row.as_object_mut() {
+            row.remove("secret");
+        }
+    }
+    Ok(page)
+}
+
+/// `DELETE /v1/webhook_endpoints/{id}`
+pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let endpoint = world.find("webhook_endpoint", call.id())?;
+    world.store.remove(endpoint.id());
+    Ok(json!({ "id": endpoint.id(), "object": "webhook_endpoint", "deleted": true }))
+}

@@ -1,0 +1,147 @@
+//! Lists: newest first, in pages, between two objects. Source: Stripe, "Pagination".
+
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::form::Form;
+use crate::routes::Call;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// Rows of a page if the caller does not say.
+const LIMIT: i64 = 10;
+/// Most rows of a page.
+const LIMIT_MAX: i64 = 100;
+
+/// A list as an object.
+pub(crate) fn object(data: Vec<Value>, url: &str) -> Value {
+    json!({ "object": "list", "data": data, "has_more": false, "url": url })
+}
+
+/// The page of these rows (oldest first) that the parameters ask for.
+pub(crate) fn of<'a>(
+    rows: impl DoubleEndedIterator<Item = &'a Value>,
+    form: &Form,
+    url: &str,
+) -> Result<Value, ApiError> {
+    let limit = form.int("limit")?.unwrap_or(LIMIT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        let message = format!("Invalid limit: must be between 1 and {LIMIT_MAX}.");
+        return Err(ApiError::invalid("parameter_invalid_integer", Some("limit"), &message));
+    }
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let created = Created::read(form)?;
+    let rows: Vec<&Value> = rows.rev().filter(|row| created.admits(row.int("created"))).collect();
+    let place = |param: &str, id: &str| {
+        let at = rows.iter().position(|row| row.id() == id);
+        at.ok_or_else(|| ApiError::no_such("object", id, Some(param)))
+    };
+    let (from, to) = match (form.text("starting_after"), form.text("ending_before")) {
+        (Some(_), Some(_)) => {
+            let message = "You cannot parameterize both starting_after and ending_before.";
+            return Err(ApiError::invalid("parameter_invalid_empty", Some("ending_before"), message));
+        }
+        (Some(id), None) => {
+            let from = place("starting_after", id)? + 1;
+            (from, (from + limit).min(rows.len()))
+        }
+        (None, Some(id)) => {
+            let to = place("ending_before", id)?;
+            (to.saturating_sub(limit), to)
+        }
+        (None, None) => (0, limit.min(rows.len())),
+    };
+    let has_more = if form.text("ending_before").is_some() { from > 0 } else { to < rows.len() };
+    let data: Vec<Value> = rows[from..to].iter().map(|row| (*row).clone()).collect();
+    Ok(json!({ "object": "list", "data": data, "has_more": has_more, "url": url }))
+}
+
+/// A list of a kind, with parameters that must equal fields of the same name.
+pub(crate) fn list(world: &World, call: &Call, kind: &str, filters: &[&str]) -> Result<Value, ApiError> {
+    let form = &call.form;
+    let wanted = |row: &&Value| {
+        filters.iter().all(|filter| form.text(filter).is_none_or(|value| field(row, filter) == value))
+            && !row.is("deleted")
+    };
+    let url = format!("/v1/{}", call.path.trim_start_matches("/v1/"));
+    match form.text("customer").filter(|_| filters.contains(&"customer")) {
+        Some(customer) => of(world.store.of_customer(kind, customer).filter(wanted), form, &url),
+        None => of(world.store.of_kind(kind).filter(wanted), form, &url),
+    }
+}
+
+fn field(row: &Value, name: &str) -> String {
+    match &row[name] {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// `created=…` or `created[gte]=…`.
+struct Created {
+    equal: Option<i64>,
+    gt: Option<i64>,
+    gte: Option<i64>,
+    lt: Option<i64>,
+    lte: Option<i64>,
+}
+
+impl Created {
+    fn read(form: &Form) -> Result<Self, ApiError> {
+        let bound = |name: &str| form.int(&format!("created.{name}"));
+        Ok(Self {
+            equal: form.int("created")?,
+            gt: bound("gt")?,
+            gte: bound("gte")?,
+            lt: bound("lt")?,
+            lte: bound("lte")?,
+        })
+    }
+
+    fn admits(&self, created: i64) -> bool {
+        self.equal.is_none_or(|bound| created == bound)
+            && self.gt.is_none_or(|bound| created > bound)
+            && self.gte.is_none_or(|bound| created >= bound)
+            && self.lt.is_none_or(|bound| created < bound)
+            && self.lte.is_none_or(|bound| created <= bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Value> {
+        (0..5).map(|at| json!({ "id": format!("r{at}"), "created": at })).collect()
+    }
+
+    fn ask(parameters: &str) -> (Vec<String>, bool) {
+        let rows = rows();
+        let page = of(rows.iter(), &Form::decode(parameters).unwrap(), "/v1/rows").unwrap();
+        let ids = page["data"].as_array().unwrap().iter().map(|row| row.id().to_owned()).collect();
+        (ids, page.is("has_more"))
+    }
+
+    #[test]
+    fn pages_go_from_the_newest_and_say_whether_there_is_more() {
+        assert_eq!(ask("limit=2"), (vec!["r4".into(), "r3".into()], true));
+        assert_eq!(ask("limit=2&starting_after=r3"), (vec!["r2".into(), "r1".into()], true));
+        assert_eq!(ask("limit=2&starting_after=r1"), (vec!["r0".into()], false));
+        assert_eq!(ask("limit=2&ending_before=r1"), (vec!["r3".into(), "r2".into()], true));
+    }
+
+    #[test]
+    fn created_bounds_the_rows() {
+        assert_eq!(ask("created[gte]=3").0, ["r4", "r3"]);
+        assert_eq!(ask("created[lt]=1").0, ["r0"]);
+        assert_eq!(ask("created=2").0, ["r2"]);
+    }
+
+    #[test]
+    fn a_page_of_no_rows_or_after_an_unknown_row_is_refused() {
+        let rows = rows();
+        for parameters in ["limit=0", "limit=101", "starting_after=nobody"] {
+            assert!(of(rows.iter(), &Form::decode(parameters).unwrap(), "/").is_err(), "{parameters}");
+        }
+    }
+}

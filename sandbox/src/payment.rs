@@ -1,0 +1,144 @@
+//! One attempt to take money: what the card says, the charge that comes of it, and what that makes
+//! of the PaymentIntent.
+
+use crate::card::{AUTHENTICATION_REQUIRED, Decline, Outcome};
+use crate::error::ApiError;
+use crate::field::Fields;
+use crate::objects::charge::{NewCharge, receipt_fields};
+use crate::objects::dispute;
+use crate::objects::payment_method::card_of;
+use crate::world::World;
+use serde_json::{Value, json};
+
+/// The circumstances of an attempt.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attempt {
+    /// The customer is not there to authenticate.
+    pub(crate) is_off_session: bool,
+    /// It has authenticated.
+    pub(crate) is_authenticated: bool,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Paid {
+    /// The money is there, or reserved.
+    Yes,
+    /// The customer has to authenticate.
+    NeedsAction,
+    /// The error to answer with; the PaymentIntent tells of it too.
+    No(ApiError),
+}
+
+/// Tries to pay a PaymentIntent with a payment method.
+pub(crate) fn pay(world: &mut World, intent: &str, method: &Value, attempt: Attempt) -> Result<Paid, ApiError> {
+    let card = card_of(method)?;
+    match card.charge(method.is("_is_set_up"), attempt.is_authenticated) {
+        Outcome::Paid => succeed(world, intent, method, attempt).map(|_| Paid::Yes),
+        Outcome::Disputed { reason, is_inquiry } => {
+            let charge = succeed(world, intent, method, attempt)?;
+            let amount = charge.int("amount");
+            dispute::open(world, charge.id(), amount, reason, is_inquiry)?;
+            Ok(Paid::Yes)
+        }
+        Outcome::Declined(decline) => fail(world, intent, method, &decline).map(Paid::No),
+        Outcome::NeedsAuthentication if attempt.is_off_session => {
+            fail(world, intent, method, &AUTHENTICATION_REQUIRED).map(Paid::No)
+        }
+        Outcome::NeedsAuthentication => {
+            ask_for_authentication(world, intent, method)?;
+            Ok(Paid::NeedsAction)
+        }
+    }
+}
+
+fn ask_for_authentication(world: &mut World, intent: &str, method: &Value) -> Result<(), ApiError> {
+    let next_action = next_action(world, intent);
+    let fields = json!({
+        "status": "requires_action", "payment_method": method.id(), "next_action": next_action,
+        "last_payment_error": null,
+    });
+    world.change(intent, fields);
+    world.tell("payment_intent.requires_action", intent)
+}
+
+/// What the customer's browser has to do.
+pub(crate) fn next_action(world: &World, intent: &str) -> Value {
+    match world.copy(intent).opt("_return_url") {
+        Some(return_url) => json!({
+            "type": "redirect_to_url",
+            "redirect_to_url": { "url": format!("{}/sandbox/authenticate/{intent}", world.url), "return_url": return_url },
+        }),
+        None => json!({ "type": "use_stripe_sdk", "use_stripe_sdk": {
+            "type": "three_d_secure_redirect",
+            "stripe_js": format!("{}/sandbox/authenticate/{intent}", world.url),
+        } }),
+    }
+}
+
+fn succeed(world: &mut World, intent: &str, method: &Value, attempt: Attempt) -> Result<Value, ApiError> {
+    let before = world.copy(intent);
+    let amount = before.int("amount");
+    let is_manual = before.text("capture_method") == "manual";
+    let charge = NewCharge { intent: &before, method, is_captured: !is_manual, decline: None }.make(world)?;
+    let fields = json!({
+        "status": if is_manual { "requires_capture" } else { "succeeded" },
+        "amount_received": if is_manual { 0 } else { amount },
+        "amount_capturable": if is_manual { amount } else { 0 },
+        "latest_charge": charge.id(), "payment_method": method.id(), "next_action": null, "last_payment_error": null,
+    });
+    world.change(intent, fields);
+    if before.opt("setup_future_usage").is_some() && before.opt("customer").is_some() {
+        save_method(world, &before, method, attempt)?;
+    } else if method.text("object") == "payment_method" && method.opt("customer").is_none() {
+        // A method that paid without a customer cannot be used again.
+        world.change(method.id(), json!({ "_is_spent": true }));
+    }
+    world.tell("charge.succeeded", charge.id())?;
+    let event = if is_manual { "payment_intent.amount_capturable_updated" } else { "payment_intent.succeeded" };
+    world.tell(event, intent)?;
+    Ok(charge)
+}
+
+fn save_method(world: &mut World, intent: &Value, method: &Value, attempt: Attempt) -> Result<(), ApiError> {
+    if attempt.is_authenticated {
+        world.change(method.id(), json!({ "_is_set_up": true }));
+    }
+    if method.opt("customer").is_none() {
+        world.change(method.id(), json!({ "customer": intent["customer"] }));
+        world.tell("payment_method.attached", method.id())?;
+    }
+    Ok(())
+}
+
+/// The card did not pay. Gives the error that tells of it, with the PaymentIntent in it.
+pub(crate) fn fail(world: &mut World, intent: &str, method: &Value, decline: &Decline) -> Result<ApiError, ApiError> {
+    let before = world.copy(intent);
+    let charge = NewCharge { intent: &before, method, is_captured: false, decline: Some(*decline) }.make(world)?;
+    let error = decline.error().with("charge", charge.id());
+    let mut last_error = error.object();
+    last_error["payment_method"] = method.clone();
+    let fields = json!({
+        "status": "requires_payment_method", "payment_method": null, "latest_charge": charge.id(),
+        "last_payment_error": last_error, "next_action": null,
+    });
+    world.change(intent, fields);
+    world.tell("charge.failed", charge.id())?;
+    world.tell("payment_intent.payment_failed", intent)?;
+    let error = error.with("payment_intent", world.copy(intent)).with("payment_method", method.clone());
+    Ok(error)
+}
+
+/// Takes money that was reserved.
+pub(crate) fn capture(world: &mut World, intent: &str, amount: i64) -> Result<(), ApiError> {
+    let before = world.copy(intent);
+    let charge = world.copy(before.text("latest_charge"));
+    let mut fields = receipt_fields(world, charge.id(), amount, charge.text("currency"))?;
+    fields["captured"] = true.into();
+    fields["amount_captured"] = amount.into();
+    fields["amount_refunded"] = (charge.int("amount") - amount).into();
+    let previous = world.change(charge.id(), fields);
+    world.tell_change("charge.captured", charge.id(), previous)?;
+    world.change(intent, json!({ "status": "succeeded", "amount_received": amount, "amount_capturable": 0 }));
+    world.tell("payment_intent.succeeded", intent)
+}

@@ -1,0 +1,172 @@
+//! Every address of Stripe's that is imitated, and who answers.
+
+use crate::error::ApiError;
+use crate::form::Form;
+use crate::objects::{
+    balance, charge, checkout, customer, dispute, event, invoice, invoice_item, invoice_payment, payment_intent,
+    payment_method, price, refund, setup_intent, source, subscription, webhook_endpoint,
+};
+use crate::world::World;
+use serde_json::Value;
+
+/// A call that found its route.
+pub(crate) struct Call {
+    pub(crate) path: String,
+    /// What stands in the path where the route has `{}`.
+    pub(crate) ids: Vec<String>,
+    pub(crate) form: Form,
+}
+
+impl Call {
+    /// The id in the path.
+    pub(crate) fn id(&self) -> &str {
+        self.ids.first().map_or("", String::as_str)
+    }
+
+    /// The second id in the path.
+    pub(crate) fn second_id(&self) -> &str {
+        self.ids.get(1).map_or("", String::as_str)
+    }
+}
+
+/// Who answers: a function of the state and the call.
+pub(crate) type Handler = fn(&mut World, &Call) -> Result<Value, ApiError>;
+
+/// A method, a path with `{}` where an id stands, and who answers.
+type Route = (&'static str, &'static str, Handler);
+
+#[rustfmt::skip]
+const ROUTES: &[Route] = &[
+    ("GET", "/v1/balance", balance::retrieve),
+    ("GET", "/v1/balance_transactions", balance::transactions),
+    ("GET", "/v1/balance_transactions/{}", balance::transaction),
+    ("POST", "/v1/charges", charge::create),
+    ("GET", "/v1/charges", charge::list),
+    ("GET", "/v1/charges/{}", charge::retrieve),
+    ("POST", "/v1/charges/{}", charge::update),
+    ("POST", "/v1/checkout/sessions", checkout::create),
+    ("GET", "/v1/checkout/sessions", checkout::list),
+    ("GET", "/v1/checkout/sessions/{}", checkout::retrieve),
+    ("GET", "/v1/checkout/sessions/{}/line_items", checkout::line_items),
+    ("POST", "/v1/checkout/sessions/{}/expire", checkout::expire),
+    ("GET", "/v1/payment_pages/{}", checkout::retrieve),
+    ("POST", "/v1/payment_pages/{}/confirm", checkout::confirm),
+    ("POST", "/v1/customers", customer::create),
+    ("GET", "/v1/customers", customer::list),
+    ("GET", "/v1/customers/{}", customer::retrieve),
+    ("POST", "/v1/customers/{}", customer::update),
+    ("DELETE", "/v1/customers/{}", customer::delete),
+    ("GET", "/v1/customers/{}/payment_methods", customer::payment_methods),
+    ("POST", "/v1/customers/{}/sources", source::create),
+    ("GET", "/v1/customers/{}/sources", source::list),
+    ("POST", "/v1/customers/{}/sources/{}", source::update),
+    ("DELETE", "/v1/customers/{}/sources/{}", source::delete),
+    ("GET", "/v1/disputes", dispute::list),
+    ("GET", "/v1/disputes/{}", dispute::retrieve),
+    ("POST", "/v1/disputes/{}", dispute::update),
+    ("POST", "/v1/disputes/{}/close", dispute::concede),
+    ("GET", "/v1/events", event::list),
+    ("GET", "/v1/events/{}", event::retrieve),
+    ("GET", "/v2/core/events/{}", event::retrieve_thin),
+    ("POST", "/v1/invoiceitems", invoice_item::create),
+    ("GET", "/v1/invoiceitems", invoice_item::list),
+    ("GET", "/v1/invoiceitems/{}", invoice_item::retrieve),
+    ("DELETE", "/v1/invoiceitems/{}", invoice_item::delete),
+    ("GET", "/v1/invoice_payments", invoice_payment::list),
+    ("GET", "/v1/invoice_payments/{}", invoice_payment::retrieve),
+    ("POST", "/v1/invoices", invoice::create),
+    ("GET", "/v1/invoices", invoice::list),
+    ("GET", "/v1/invoices/{}", invoice::retrieve),
+    ("POST", "/v1/invoices/{}", invoice::update),
+    ("DELETE", "/v1/invoices/{}", invoice::delete),
+    ("GET", "/v1/invoices/{}/lines", invoice::lines),
+    ("POST", "/v1/invoices/{}/finalize", invoice::finalize),
+    ("POST", "/v1/invoices/{}/pay", invoice::pay),
+    ("POST", "/v1/invoices/{}/send", invoice::send),
+    ("POST", "/v1/invoices/{}/void", invoice::void),
+    ("POST", "/v1/invoices/{}/mark_uncollectible", invoice::mark_uncollectible),
+    ("POST", "/v1/payment_intents", payment_intent::create),
+    ("GET", "/v1/payment_intents", payment_intent::list),
+    ("GET", "/v1/payment_intents/{}", payment_intent::retrieve),
+    ("POST", "/v1/payment_intents/{}", payment_intent::update),
+    ("POST", "/v1/payment_intents/{}/confirm", payment_intent::confirm),
+    ("POST", "/v1/payment_intents/{}/capture", payment_intent::capture),
+    ("POST", "/v1/payment_intents/{}/cancel", payment_intent::cancel),
+    ("POST", "/v1/payment_methods", payment_method::create),
+    ("GET", "/v1/payment_methods", payment_method::list),
+    ("GET", "/v1/payment_methods/{}", payment_method::retrieve),
+    ("POST", "/v1/payment_methods/{}", payment_method::update),
+    ("POST", "/v1/payment_methods/{}/attach", payment_method::attach),
+    ("POST", "/v1/payment_methods/{}/detach", payment_method::detach),
+    ("POST", "/v1/prices", price::create),
+    ("GET", "/v1/prices", price::list),
+    ("GET", "/v1/prices/{}", price::retrieve),
+    ("POST", "/v1/prices/{}", price::update),
+    ("POST", "/v1/products", price::create_product),
+    ("GET", "/v1/products", price::list_products),
+    ("GET", "/v1/products/{}", price::retrieve_product),
+    ("POST", "/v1/products/{}", price::update_product),
+    ("DELETE", "/v1/products/{}", price::delete_product),
+    ("POST", "/v1/refunds", refund::create),
+    ("GET", "/v1/refunds", refund::list),
+    ("GET", "/v1/refunds/{}", refund::retrieve),
+    ("POST", "/v1/refunds/{}", refund::update),
+    ("POST", "/v1/setup_intents", setup_intent::create),
+    ("GET", "/v1/setup_intents", setup_intent::list),
+    ("GET", "/v1/setup_intents/{}", setup_intent::retrieve),
+    ("POST", "/v1/setup_intents/{}/confirm", setup_intent::confirm),
+    ("POST", "/v1/setup_intents/{}/cancel", setup_intent::cancel),
+    ("POST", "/v1/subscriptions", subscription::create),
+    ("GET", "/v1/subscriptions", subscription::list),
+    ("GET", "/v1/subscriptions/{}", subscription::retrieve),
+    ("POST", "/v1/subscriptions/{}", subscription::update),
+    ("DELETE", "/v1/subscriptions/{}", subscription::cancel),
+    ("POST", "/v1/subscriptions/{}/resume", subscription::resume),
+    ("POST", "/v1/tokens", source::create_token),
+    ("POST", "/v1/webhook_endpoints", webhook_endpoint::create),
+    ("GET", "/v1/webhook_endpoints", webhook_endpoint::list),
+    ("DELETE", "/v1/webhook_endpoints/{}", webhook_endpoint::delete),
+];
+
+/// Who answers a method and a path, and the ids in the path.
+pub(crate) fn find(method: &str, path: &str) -> Option<(Handler, Vec<String>)> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    ROUTES.iter().find_map(|(wanted, pattern, handler)| {
+        let ids = if *wanted == method { fit(pattern, path) } else { None }?;
+        Some((*handler, ids))
+    })
+}
+
+fn fit(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let mut ids = Vec::new();
+    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return Some(ids),
+            (Some("{}"), Some(id)) if !id.is_empty() => ids.push(id.to_owned()),
+            (Some(part), Some(same)) if part == same => {}
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_finds_its_route_and_ids() {
+        assert_eq!(find("POST", "/v1/customers/cus_1/sources/card_1").unwrap().1, ["cus_1", "card_1"]);
+        assert!(find("GET", "/v1/customers").unwrap().1.is_empty());
+        for (method, path) in [("PUT", "/v1/customers"), ("GET", "/v1/customers//"), ("GET", "/v1/nothing")] {
+            assert!(find(method, path).is_none(), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn no_route_stands_twice() {
+        for (at, route) in ROUTES.iter().enumerate() {
+            assert!(ROUTES[at + 1..].iter().all(|other| (other.0, other.1) != (route.0, route.1)), "{}", route.1);
+        }
+    }
+}
