@@ -166,6 +166,14 @@ impl App {
         }
     }
 
+    /// Gives the data folder free. Nothing can be changed afterwards.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        if state.journal.take().is_some() {
+            state.is_broken = true;
+        }
+    }
+
     /// Says that something was changed.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();

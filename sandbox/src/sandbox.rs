@@ -40,6 +40,7 @@ impl Drop for Sandbox {
         for task in self.server.iter().chain(&self.others) {
             task.abort();
         }
+        self.app.close();
     }
 }
 

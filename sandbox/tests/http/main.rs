@@ -1,0 +1,14 @@
+//! The sandbox as a client sees it: over HTTP.
+
+mod client;
+mod control;
+mod declines;
+mod delivery;
+mod faults;
+mod idempotency;
+mod invoices;
+mod lists;
+mod money;
+mod persistence;
+mod receiver;
+mod subscriptions;

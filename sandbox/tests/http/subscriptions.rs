@@ -1,0 +1,269 @@
+//! The life of subscriptions, with a clock that is moved.
+
+use crate::client::{Client, text};
+use bursar_sandbox::{AfterRetries, Options, Rules};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const HOUR: u64 = 3_600;
+const DAY: u64 = 24 * HOUR;
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days * DAY)
+}
+
+/// Invoices of a subscription: reason, status and amount paid.
+fn invoices(client: &Client) -> Vec<(String, String, i64)> {
+    let rows = client.sandbox.list("invoice");
+    rows.iter()
+        .map(|row| (text(row, "billing_reason"), text(row, "status"), row["amount_paid"].as_i64().unwrap()))
+        .collect()
+}
+
+fn invoice(reason: &str, status: &str, paid: i64) -> (String, String, i64) {
+    (reason.to_owned(), status.to_owned(), paid)
+}
+
+#[tokio::test]
+async fn the_first_payment_makes_a_subscription_active() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[]).await;
+    assert_eq!((made.status, &made.body["status"]), (200, &json!("active")), "{}", made.body);
+    let first = &made.body["latest_invoice"];
+    assert_eq!((&first["billing_reason"], &first["amount_paid"]), (&json!("subscription_create"), &json!(59_900)));
+    assert_eq!(first["payments"]["data"][0]["payment"]["payment_intent"]["status"], "succeeded");
+    assert_eq!(first["parent"]["subscription_details"]["subscription"], made.body["id"]);
+    assert_eq!(first["lines"]["data"][0]["pricing"]["price_details"]["price"], json!(client.pro().await));
+    assert_eq!(client.told(&made.id()), ["customer.subscription.created"]);
+    let told = client.told(&text(first, "id"));
+    assert_eq!(
+        told,
+        ["invoice.created", "invoice.finalized", "invoice.updated", "invoice.paid", "invoice.payment_succeeded"]
+    );
+}
+
+#[tokio::test]
+async fn a_period_later_it_renews_and_is_paid_after_an_hour() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[]).await;
+    client.sandbox.advance(days(31)).unwrap();
+    let renewed = client.get(&format!("/v1/subscriptions/{}", made.id()), &[]).await.body;
+    assert_eq!(renewed["status"], "active");
+    assert_eq!(
+        renewed["items"]["data"][0]["current_period_start"],
+        made.body["items"]["data"][0]["current_period_end"]
+    );
+    let paid = [invoice("subscription_create", "paid", 59_900), invoice("subscription_cycle", "paid", 59_900)];
+    assert_eq!(invoices(&client), paid);
+}
+
+#[tokio::test]
+async fn a_failed_renewal_is_past_due_until_it_is_paid() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[]).await;
+    let path = format!("/v1/subscriptions/{}", made.id());
+    let customer = text(&made.body, "customer");
+    let bad = client.post("/v1/payment_methods/pm_card_chargeCustomerFail/attach", &[("customer", &customer)]).await;
+    client.post(&path, &[("default_payment_method", &bad.id())]).await;
+    client.sandbox.advance(days(32)).unwrap();
+    let late = client.get(&path, &[("expand[]", "latest_invoice")]).await.body;
+    assert_eq!((&late["status"], &late["latest_invoice"]["status"]), (&json!("past_due"), &json!("open")));
+    assert!(late["latest_invoice"]["next_payment_attempt"].is_i64());
+    let good = client.post("/v1/payment_methods/pm_card_visa/attach", &[("customer", &customer)]).await;
+    client.post(&path, &[("default_payment_method", &good.id())]).await;
+    client.sandbox.advance(days(4)).unwrap();
+    assert_eq!(client.get(&path, &[]).await.body["status"], "active");
+    assert_eq!(invoices(&client)[1], invoice("subscription_cycle", "paid", 59_900));
+}
+
+async fn never_paid(after_retries: AfterRetries) -> (Client, String) {
+    let rules = Rules { after_retries, ..Rules::default() };
+    let client = Client::with(Options { rules, ..Options::default() }).await;
+    let made = client.subscribe("pm_card_visa", &[]).await;
+    let customer = text(&made.body, "customer");
+    let bad = client.post("/v1/payment_methods/pm_card_chargeCustomerFail/attach", &[("customer", &customer)]).await;
+    let path = format!("/v1/subscriptions/{}", made.id());
+    client.post(&path, &[("default_payment_method", &bad.id())]).await;
+    client.sandbox.advance(days(50)).unwrap();
+    (client, made.id())
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_never_paid_ends_the_subscription() {
+    let (client, id) = never_paid(AfterRetries::Cancel).await;
+    let ended = client.sandbox.object(&id);
+    assert_eq!(
+        (&ended["status"], &ended["cancellation_details"]["reason"]),
+        (&json!("canceled"), &json!("payment_failed"))
+    );
+    assert_eq!(client.told(&id).last().unwrap(), "customer.subscription.deleted");
+    let tries = client.sandbox.list("invoice")[1]["attempt_count"].clone();
+    assert_eq!(tries, 4, "one attempt and three retries");
+}
+
+#[tokio::test]
+async fn or_it_is_unpaid_if_the_account_wants_that() {
+    let (client, id) = never_paid(AfterRetries::Unpaid).await;
+    assert_eq!(client.sandbox.object(&id)["status"], "unpaid");
+}
+
+#[tokio::test]
+async fn an_unpaid_start_is_incomplete_and_expires_after_23_hours() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_chargeCustomerFail", &[]).await;
+    assert_eq!((made.status, &made.body["status"]), (200, &json!("incomplete")));
+    client.sandbox.advance(Duration::from_secs(22 * HOUR)).unwrap();
+    assert_eq!(client.sandbox.object(&made.id())["status"], "incomplete");
+    client.sandbox.advance(Duration::from_secs(HOUR)).unwrap();
+    assert_eq!(client.sandbox.object(&made.id())["status"], "incomplete_expired");
+    assert_eq!(invoices(&client), [invoice("subscription_create", "void", 0)]);
+}
+
+#[tokio::test]
+async fn a_start_that_needs_authentication_becomes_active_with_it() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_authenticationRequired", &[("off_session", "true")]).await;
+    assert_eq!((made.status, &made.body["status"]), (200, &json!("incomplete")));
+    let intent = &made.body["latest_invoice"]["payments"]["data"][0]["payment"]["payment_intent"];
+    assert_eq!(intent["status"], "requires_action");
+    let told = client.told(&text(&made.body["latest_invoice"], "id"));
+    assert!(told.iter().any(|kind| kind == "invoice.payment_action_required"), "{told:?}");
+    client.sandbox.authenticate(&text(intent, "id"), true).unwrap();
+    assert_eq!(client.sandbox.object(&made.id())["status"], "active");
+    assert_eq!(invoices(&client), [invoice("subscription_create", "paid", 59_900)]);
+}
+
+#[tokio::test]
+async fn error_if_incomplete_leaves_nothing_behind() {
+    let client = Client::start().await;
+    let refused = client.subscribe("pm_card_chargeCustomerFail", &[("payment_behavior", "error_if_incomplete")]).await;
+    assert_eq!((refused.status, refused.code()), (402, "card_declined"));
+    assert!(client.sandbox.list("subscription").is_empty() && client.sandbox.list("invoice").is_empty());
+}
+
+#[tokio::test]
+async fn default_incomplete_waits_for_the_client_to_pay() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[("payment_behavior", "default_incomplete")]).await;
+    assert_eq!(made.body["status"], "incomplete");
+    let intent = &made.body["latest_invoice"]["payments"]["data"][0]["payment"]["payment_intent"];
+    assert_eq!(intent["status"], "requires_confirmation");
+    client.post(&format!("/v1/payment_intents/{}/confirm", text(intent, "id")), &[]).await;
+    assert_eq!(client.sandbox.object(&made.id())["status"], "active");
+}
+
+#[tokio::test]
+async fn a_trial_costs_nothing_is_announced_and_then_paid() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[("trial_period_days", "14")]).await;
+    assert_eq!(made.body["status"], "trialing");
+    assert_eq!(invoices(&client), [invoice("subscription_create", "paid", 0)]);
+    client.sandbox.advance(days(11)).unwrap();
+    assert_eq!(client.told(&made.id()).last().unwrap(), "customer.subscription.trial_will_end");
+    client.sandbox.advance(days(4)).unwrap();
+    assert_eq!(client.sandbox.object(&made.id())["status"], "active");
+    assert_eq!(invoices(&client)[1], invoice("subscription_cycle", "paid", 59_900));
+}
+
+#[tokio::test]
+async fn a_trial_without_a_method_can_pause_and_resume() {
+    let client = Client::start().await;
+    let customer = client.post("/v1/customers", &[]).await.id();
+    let price = client.pro().await;
+    let form = [
+        ("customer", customer.as_str()),
+        ("items[0][price]", price.as_str()),
+        ("trial_period_days", "7"),
+        ("trial_settings[end_behavior][missing_payment_method]", "pause"),
+    ];
+    let id = client.post("/v1/subscriptions", &form).await.id();
+    client.sandbox.advance(days(8)).unwrap();
+    assert_eq!(client.sandbox.object(&id)["status"], "paused");
+    let method = client.post("/v1/payment_methods/pm_card_visa/attach", &[("customer", &customer)]).await.id();
+    let path = format!("/v1/subscriptions/{id}");
+    client.post(&path, &[("default_payment_method", &method)]).await;
+    let resumed = client.post(&format!("{path}/resume"), &[]).await;
+    assert_eq!((resumed.status, &resumed.body["status"]), (200, &json!("active")), "{}", resumed.body);
+    assert_eq!(client.told(&id).last().unwrap(), "customer.subscription.resumed");
+}
+
+#[tokio::test]
+async fn an_end_with_the_period_can_be_taken_back_or_comes() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[]).await;
+    let path = format!("/v1/subscriptions/{}", made.id());
+    let ending = client.post(&path, &[("cancel_at_period_end", "true")]).await.body;
+    assert_eq!((&ending["status"], &ending["cancel_at_period_end"]), (&json!("active"), &json!(true)));
+    assert_eq!(ending["cancel_at"], ending["items"]["data"][0]["current_period_end"]);
+    let staying = client.post(&path, &[("cancel_at_period_end", "false")]).await.body;
+    assert_eq!((&staying["cancel_at"], &staying["canceled_at"]), (&Value::Null, &Value::Null));
+    client.post(&path, &[("cancel_at_period_end", "true")]).await;
+    client.sandbox.advance(days(32)).unwrap();
+    assert_eq!(client.sandbox.object(&made.id())["status"], "canceled");
+    assert_eq!(invoices(&client).len(), 1, "no renewal");
+}
+
+#[tokio::test]
+async fn a_cancelled_subscription_ends_at_once_and_for_ever() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[]).await;
+    let path = format!("/v1/subscriptions/{}", made.id());
+    assert_eq!(client.delete(&path).await.body["status"], "canceled");
+    assert_eq!(client.delete(&path).await.status, 404);
+    assert_eq!(client.post(&path, &[("cancel_at_period_end", "true")]).await.status, 400);
+    client.sandbox.advance(days(40)).unwrap();
+    assert_eq!(invoices(&client).len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_of_price_is_prorated_on_an_invoice_of_its_own() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[]).await;
+    let price = client
+        .post(
+            "/v1/prices",
+            &[
+                ("currency", "usd"),
+                ("unit_amount", "119800"),
+                ("recurring[interval]", "month"),
+                ("product_data[name]", "Bigger"),
+            ],
+        )
+        .await
+        .id();
+    client.sandbox.advance(days(10)).unwrap();
+    let item = text(&made.body["items"]["data"][0], "id");
+    let change =
+        [("items[0][id]", item.as_str()), ("items[0][price]", &price), ("proration_behavior", "always_invoice")];
+    let changed = client.post(&format!("/v1/subscriptions/{}", made.id()), &change).await;
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    let rows = client.sandbox.list("invoice");
+    let prorated = &rows[1];
+    assert_eq!((&prorated["billing_reason"], &prorated["status"]), (&json!("subscription_update"), &json!("paid")));
+    let paid = prorated["amount_paid"].as_i64().unwrap();
+    assert!(paid > 35_000 && paid < 45_000, "about two thirds of the difference: {paid}");
+    let lines = prorated["lines"]["data"].as_array().unwrap();
+    assert!(lines.iter().all(|line| line["parent"]["invoice_item_details"]["proration"] == true));
+}
+
+#[tokio::test]
+async fn paused_collection_voids_what_comes() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[]).await;
+    let path = format!("/v1/subscriptions/{}", made.id());
+    client.post(&path, &[("pause_collection[behavior]", "void")]).await;
+    client.sandbox.advance(days(32)).unwrap();
+    assert_eq!(invoices(&client)[1], invoice("subscription_cycle", "void", 0));
+    assert_eq!(client.sandbox.object(&made.id())["status"], "active");
+}
+
+#[tokio::test]
+async fn a_year_is_twelve_renewals_in_order() {
+    let client = Client::start().await;
+    client.subscribe("pm_card_visa", &[]).await;
+    client.sandbox.advance(days(366)).unwrap();
+    let rows = client.sandbox.list("invoice");
+    assert_eq!(rows.len(), 13);
+    assert!(rows.windows(2).all(|pair| pair[0]["created"].as_i64() < pair[1]["created"].as_i64()));
+    assert!(rows.iter().all(|row| row["status"] == "paid"));
+}
