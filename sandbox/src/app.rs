@@ -157,7 +157,6 @@ impl App {
 
     /// Notes how a delivery ended.
     pub(crate) fn note(&self, delivery: &str, is_taken: bool) {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
         let scaled = |after_s: &i64| (*after_s as f64 * self.options.retry_scale) as i64;
         let retries: Vec<i64> = self.options.retry_after_s.iter().map(scaled).collect();
         let noted = self.act(Cause::default(), |world| world.note_delivery(delivery, is_taken, &retries));
@@ -226,9 +225,12 @@ impl State {
             self.world.store.rollback();
             return Err(broken());
         }
+        let Some(journal) = &mut self.journal else {
+            self.world.store.settle();
+            return Ok(());
+        };
         let batch = self.world.store.commit();
-        if let Some(journal) = &mut self.journal
-            && !batch.is_empty()
+        if !batch.is_empty()
             && let Err(error) = journal.append(&batch, &self.world.store)
         {
             tracing::error!(error = %error, "the journal cannot be written; nothing is changed any more");

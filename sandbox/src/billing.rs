@@ -186,7 +186,7 @@ impl World {
         let intent = self.copy(intent);
         let Some(id) = intent.opt("_invoice") else { return Ok(()) };
         let invoice = self.copy(id);
-        if invoice.text("status") != "open" {
+        if !matches!(invoice.text("status"), "open" | "uncollectible") {
             return Ok(());
         }
         let tries = invoice.int("attempt_count") + 1;

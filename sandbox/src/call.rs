@@ -11,12 +11,16 @@ use crate::form::Form;
 use crate::idempotency::{self, Answer};
 use crate::log::LoggedCall;
 use crate::older;
+use crate::parameters;
 use crate::render::render;
 use crate::routes::{self, Call};
 use crate::version::Version;
 use crate::world::{Cause, World};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
+
+/// Since this version parameters are checked; older ones took some that are gone.
+const PARAMETERS_SINCE: &str = "2025-03-31.basil";
 
 /// A call as it came.
 #[derive(Debug, Clone, Default)]
@@ -194,9 +198,12 @@ fn authorize(header: Option<&str>) -> Result<(), ApiError> {
 }
 
 fn perform(state: &mut State, call: &Incoming, admitted: &Admitted) -> Result<Value, ApiError> {
-    let Some((handler, ids)) = routes::find(&call.method, &call.path) else {
+    let Some((handler, pattern, ids)) = routes::find(&call.method, &call.path) else {
         return Err(ApiError::no_such_url(&call.method, &call.path));
     };
+    if admitted.version >= Version::parse(PARAMETERS_SINCE).unwrap_or_default() {
+        parameters::check(&call.method, pattern, &admitted.form)?;
+    }
     let routed = Call { path: call.path.clone(), ids, form: admitted.form.clone() };
     let mut answer = handler(&mut state.world, &routed)?;
     expand(&state.world, &mut answer, &admitted.form.texts("expand"))?;

@@ -31,7 +31,6 @@ impl Clock {
 
     fn now_ms(&self, real_ms: i64) -> i64 {
         let elapsed_ms = real_ms - self.since_ms;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
         let extra_ms = (elapsed_ms as f64 * (self.scale - 1.0)) as i64;
         real_ms + self.offset_ms + extra_ms
     }

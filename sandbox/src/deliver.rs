@@ -83,23 +83,28 @@ pub(crate) enum DeliveryState {
 impl World {
     /// Plans the deliveries of a new event. Gives how many there are.
     pub(crate) fn plan_deliveries(&mut self, event: &Value) -> Result<usize, ApiError> {
-        let is_thin = event.text("object") == "v2.core.event";
-        let kind = if is_thin { event.text("_twin") } else { event.text("type") };
-        let wanted = |endpoint: &&Value| {
-            let patterns = endpoint["enabled_events"].as_array().into_iter().flatten();
-            (is_thin == endpoint.is("_is_thin") || (is_thin && self.policy.thin_twins))
-                && patterns.filter_map(Value::as_str).any(|pattern| matches(pattern, kind))
-        };
-        let endpoints: Vec<String> =
-            self.store.of_kind("webhook_endpoint").filter(wanted).map(|row| row.id().to_owned()).collect();
+        let endpoints = self.endpoints_for(event);
         for endpoint in &endpoints {
             self.plan_delivery(event.id(), endpoint, false)?;
         }
+        let is_thin = event.text("object") == "v2.core.event";
         if !is_thin && (self.policy.thin_twins || self.has_thin_endpoint()) {
             // The twin's own deliveries do not keep the event pending.
             self.tell_thin(event.id())?;
         }
         Ok(endpoints.len())
+    }
+
+    /// The endpoints that want an event.
+    fn endpoints_for(&self, event: &Value) -> Vec<String> {
+        let is_thin = event.text("object") == "v2.core.event";
+        let kind = if is_thin { event.text("_twin") } else { event.text("type") };
+        let wanted = |endpoint: &&Value| {
+            let mut patterns = endpoint["enabled_events"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            (is_thin == endpoint.is("_is_thin") || (is_thin && self.policy.thin_twins))
+                && patterns.any(|pattern| matches(pattern, kind))
+        };
+        self.store.of_kind("webhook_endpoint").filter(wanted).map(|row| row.id().to_owned()).collect()
     }
 
     fn has_thin_endpoint(&self) -> bool {
@@ -148,16 +153,7 @@ impl World {
         if count > 0 {
             return Ok(count);
         }
-        let kind = event.text("type");
-        let endpoints: Vec<String> = self
-            .store
-            .of_kind("webhook_endpoint")
-            .filter(|endpoint| {
-                let patterns = endpoint["enabled_events"].as_array().into_iter().flatten();
-                patterns.filter_map(Value::as_str).any(|pattern| matches(pattern, kind))
-            })
-            .map(|row| row.id().to_owned())
-            .collect();
+        let endpoints = self.endpoints_for(&event);
         for endpoint in &endpoints {
             self.plan_delivery(event.id(), endpoint, true)?;
         }

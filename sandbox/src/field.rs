@@ -49,7 +49,9 @@ pub(crate) fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|name, _| !name.starts_with('_'));
-            fields.values_mut().for_each(strip);
+            // Metadata is the customer's own, whatever it is called.
+            let inside = fields.iter_mut().filter(|(name, _)| *name != "metadata");
+            inside.for_each(|(_, field)| strip(field));
         }
         Value::Array(items) => items.iter_mut().for_each(strip),
         _ => {}

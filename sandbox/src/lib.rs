@@ -9,7 +9,7 @@
 //! | `billing`, `payment`, `lifecycle` | what invoices, payments and time have in common |
 //! | `card`, `calendar`, `form`, `page`, `expand`, `idempotency` | rules without a state of their own |
 //! | `world`, `store`, `journal` | the state, what can be taken back, what is kept |
-//! | `call`, `routes` | a call from its bytes to its answer |
+//! | `call`, `routes`, `parameters` | a call from its bytes to its answer |
 //! | `deliver/` | webhooks: planned in the state, sent by a courier |
 //! | `version`, `render`, `older` | objects in the shapes of older API versions |
 //! | `control`, `fault`, `html` | what Stripe would never let anybody do, and pages for people |
@@ -44,6 +44,7 @@ mod objects;
 mod older;
 mod options;
 mod page;
+mod parameters;
 mod payment;
 mod record;
 pub mod render;

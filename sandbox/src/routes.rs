@@ -128,12 +128,12 @@ const ROUTES: &[Route] = &[
     ("DELETE", "/v1/webhook_endpoints/{}", webhook_endpoint::delete),
 ];
 
-/// Who answers a method and a path, and the ids in the path.
-pub(crate) fn find(method: &str, path: &str) -> Option<(Handler, Vec<String>)> {
+/// Who answers a method and a path, the pattern of the path, and the ids in it.
+pub(crate) fn find(method: &str, path: &str) -> Option<(Handler, &'static str, Vec<String>)> {
     let path = path.strip_suffix('/').unwrap_or(path);
     ROUTES.iter().find_map(|(wanted, pattern, handler)| {
         let ids = if *wanted == method { fit(pattern, path) } else { None }?;
-        Some((*handler, ids))
+        Some((*handler, *pattern, ids))
     })
 }
 
@@ -156,8 +156,8 @@ mod tests {
 
     #[test]
     fn a_path_finds_its_route_and_ids() {
-        assert_eq!(find("POST", "/v1/customers/cus_1/sources/card_1").unwrap().1, ["cus_1", "card_1"]);
-        assert!(find("GET", "/v1/customers").unwrap().1.is_empty());
+        assert_eq!(find("POST", "/v1/customers/cus_1/sources/card_1").unwrap().2, ["cus_1", "card_1"]);
+        assert!(find("GET", "/v1/customers").unwrap().2.is_empty());
         for (method, path) in [("PUT", "/v1/customers"), ("GET", "/v1/customers//"), ("GET", "/v1/nothing")] {
             assert!(find(method, path).is_none(), "{method} {path}");
         }

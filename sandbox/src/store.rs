@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Most entries of all kinds together; beyond, nothing can be made any more.
-pub(crate) const ENTRIES_MAX: usize = 1_000_000;
+pub(crate) const ENTRIES_MAX: usize = 500_000;
 
 /// An object and its place in the order in which objects were made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl Store {
 
     /// Keeps an object, new or in place of the one before.
     pub(crate) fn put(&mut self, id: &str, value: Value) {
-        let before = self.entries.get(id).cloned();
+        let before = self.displace(id);
         let seq = before.as_ref().map_or_else(
             || {
                 self.seq += 1;
@@ -127,6 +127,11 @@ impl Store {
             }
         }
         batch
+    }
+
+    /// Ends a call whose changes nobody wants to know.
+    pub(crate) fn settle(&mut self) {
+        self.undo.clear();
     }
 
     /// Ends a call: what it changed is taken back.

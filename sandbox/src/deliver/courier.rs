@@ -60,7 +60,12 @@ pub(crate) async fn run(app: Arc<App>, client: reqwest::Client) {
         };
         if let Some((delivery, is_taken)) = ended {
             in_flight.remove(&delivery.id);
-            app.note(&delivery.id, is_taken);
+            // The journal is flushed to disk in there.
+            let noting = app.clone();
+            let noted = tokio::task::spawn_blocking(move || noting.note(&delivery.id, is_taken)).await;
+            if noted.is_err() {
+                tracing::error!("the end of a delivery could not be noted");
+            }
         }
     }
 }

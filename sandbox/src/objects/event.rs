@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// How long events can be listed. Source: Stripe, "List all events".
 pub(crate) const EVENTS_KEPT_S: i64 = 30 * 86_400;
 /// Most events that are kept.
-pub(crate) const EVENTS_MAX: usize = 200_000;
+pub(crate) const EVENTS_MAX: usize = 50_000;
 
 impl World {
     /// Tells that something happened to an object.
@@ -33,6 +33,7 @@ impl World {
         let request = json!({ "id": self.cause.request_id, "idempotency_key": self.cause.idempotency_key });
         let fields = json!({
             "api_version": self.api_version, "type": kind, "data": data, "request": request, "pending_webhooks": 0,
+            "_made_s": self.now_s,
         });
         let event = self.make("evt", "event", fields)?;
         let pending = self.plan_deliveries(&event)?;
@@ -51,6 +52,7 @@ impl World {
         let fields = json!({
             "type": format!("v1.{}", twin.text("type")), "related_object": related, "context": null,
             "snapshot_event": snapshot_event, "reason": null, "_twin": twin.text("type"),
+            "_made_s": self.now_s,
         });
         let mut event = self.make("evt", "v2.core.event", fields)?;
         let created = chrono::DateTime::from_timestamp(self.now_s, 0).unwrap_or_default();
@@ -63,14 +65,16 @@ impl World {
 
     /// Forgets events that nobody can list any more.
     pub(crate) fn prune_events(&mut self) {
-        let excess = self.store.count("event").saturating_sub(EVENTS_MAX);
-        let until_s = self.now_s - EVENTS_KEPT_S;
-        let old = self.store.of_kind("event").enumerate();
-        let old = old.take_while(|(at, event)| *at < excess || event.int("created") < until_s);
-        let old: Vec<String> = old.map(|(_, event)| event.id().to_owned()).collect();
-        for id in old {
-            self.forget_deliveries(&id);
-            self.store.remove(&id);
+        for kind in ["event", "v2.core.event"] {
+            let excess = self.store.count(kind).saturating_sub(EVENTS_MAX);
+            let until_s = self.now_s - EVENTS_KEPT_S;
+            let old = self.store.of_kind(kind).enumerate();
+            let old = old.take_while(|(at, event)| *at < excess || event.int("_made_s") < until_s);
+            let old: Vec<String> = old.map(|(_, event)| event.id().to_owned()).collect();
+            for id in old {
+                self.forget_deliveries(&id);
+                self.store.remove(&id);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Invoices, as calls see them.
 
-use super::invoice_item;
 use super::payment_method::usable;
+use super::{invoice_item, payment_intent};
 use crate::billing::{NewInvoice, no_method};
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -151,6 +151,11 @@ pub(crate) fn pay(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     }
     if form.flag("paid_out_of_band")?.unwrap_or(false) {
         let amount = invoice.int("amount_due");
+        if let Some(intent) = invoice.opt("_payment_intent") {
+            payment_intent::cancel_now(world, intent, "void_invoice".into())?;
+        }
+        let fields = json!({ "amount_paid_off_stripe": amount, "_paid_out_of_band": true, "_invoice_payment": null });
+        world.change(&id, fields);
         world.settle(&id, amount)?;
         return Ok(world.copy(&id));
     }

@@ -59,7 +59,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     }
     let intent = make(world, Value::Object(fields))?;
     let id = intent.id().to_owned();
-    if let Some(method) = form.text("payment_method").or_else(|| form.text("payment_method_data.type").map(|_| "")) {
+    if let Some(method) = form.text("payment_method") {
         choose(world, &id, method)?;
     }
     if let Some(url) = form.text("return_url") {

@@ -43,7 +43,8 @@ pub(crate) fn make(
     metadata: Value,
 ) -> Result<Value, ApiError> {
     let charge = world.find("charge", charge)?;
-    let left = charge.int("amount_captured") - charge.int("amount_refunded");
+    // What was reserved and never captured counts as refunded.
+    let left = charge.int("amount") - charge.int("amount_refunded");
     if !charge.is("paid") || !charge.is("captured") {
         return Err(ApiError::refused_plainly("This charge took no money, so there is nothing to refund."));
     }
@@ -75,7 +76,7 @@ pub(crate) fn make(
     world.make_as(&id, "refund", fields)?;
     world.tell("refund.created", &id)?;
     let refunded = charge.int("amount_refunded") + amount;
-    let fields = json!({ "amount_refunded": refunded, "refunded": refunded == charge.int("amount_captured") });
+    let fields = json!({ "amount_refunded": refunded, "refunded": refunded == charge.int("amount") });
     world.change_and_tell(charge.id(), fields, "charge.refunded")?;
     Ok(world.copy(&id))
 }

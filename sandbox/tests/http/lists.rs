@@ -98,3 +98,11 @@ async fn every_answer_says_sandbox_and_carries_a_request_id_and_a_version() {
         (&json!(59_900), &json!("pro"))
     );
 }
+
+#[tokio::test]
+async fn a_misspelt_parameter_is_refused_and_named() {
+    let client = Client::start().await;
+    let refused = client.post("/v1/customers", &[("e_mail", "ada@example.com")]).await;
+    assert_eq!((refused.status, refused.code()), (400, "parameter_unknown"));
+    assert_eq!(refused.body["error"]["param"], "e_mail");
+}
