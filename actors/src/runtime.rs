@@ -104,6 +104,7 @@ impl Runtime {
             pro_credits: config.credits.pro_period,
             credits: config.credits.clone(),
             stripe: stripe.clone(),
+            doubt_ms: config.stripe.doubt_ms,
             mail: Mailer::new(&config)?,
             livemode: config.stripe.livemode,
             retention_days: config.jobs.retention_days,

@@ -1,6 +1,7 @@
 //! The application: everything that a request needs, put together in one way for the binary and for
 //! the tests.
 
+use crate::sandbox;
 use crate::secrets::Secrets;
 use anyhow::{Context, Result, bail};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
@@ -12,11 +13,13 @@ use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_engine::seal::SealBox;
 use bursar_engine::store::{Db, DbOptions, api_key};
 use bursar_engine::stripe::Gateway;
+use bursar_sandbox::Sandbox;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use moka::future::Cache;
 use sea_orm::ConnectionTrait;
 use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,24 +56,27 @@ pub struct App {
     webhook_secrets: Vec<String>,
     trusted_proxies: Vec<IpNet>,
     stopping: AtomicBool,
+    sandbox: Option<Sandbox>,
     /// Keeps a second process out of the folder of a SQLite database.
     _lock: Option<File>,
 }
 
 impl App {
-    /// Starts the application: lock, database, migrations, actors.
-    pub async fn start(mut config: Config, role: Role, clock: Clock) -> Result<Self> {
+    /// Starts the application: lock, sandbox, database, migrations, actors. `server` is where it will be
+    /// reached.
+    pub async fn start(mut config: Config, role: Role, clock: Clock, server: SocketAddr) -> Result<Self> {
         let lock = lock_folder(&config)?;
         if [&config.admin_token, &config.secret_key, &config.stripe.webhook_secrets].iter().any(|text| text.is_empty())
         {
             std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
         }
         let secrets = Secrets::complete(&mut config)?;
+        let sandbox = sandbox::start(&mut config, server).await?;
         let metrics = metrics_handle()?;
         let db = connect(&config).await?;
         migrate(&db).await?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
-        let stripe = Gateway::new(config.gateway(), clock.clone())?;
+        let stripe = Gateway::new(config.gateway())?;
         let options =
             RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
         let runtime = Runtime::start(options).await?;
@@ -100,6 +106,7 @@ impl App {
             webhook_secrets,
             trusted_proxies,
             stopping: AtomicBool::new(false),
+            sandbox,
             _lock: lock,
         })
     }
@@ -146,6 +153,11 @@ impl App {
     /// What seals secrets that have to be kept for a while.
     pub fn seal(&self) -> &SealBox {
         self.runtime.handlers.mail.seal()
+    }
+
+    /// The sandbox that stands in for Stripe, if one does.
+    pub fn sandbox(&self) -> Option<&Sandbox> {
+        self.sandbox.as_ref()
     }
 
     /// Whether the process is on its way out.

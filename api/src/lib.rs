@@ -2,6 +2,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | [`sandbox`] | the stand-in for Stripe where no key is set |
 //! | [`app`] | the application: configuration, database, actors, credentials |
 //! | [`serve`] | start, drain, stop |
 //! | [`routes`] | the HTTP API, one file a noun |
@@ -18,5 +19,6 @@ pub mod client_ip;
 pub mod middleware;
 pub mod problem;
 pub mod routes;
+pub mod sandbox;
 pub mod secrets;
 pub mod serve;

@@ -167,7 +167,10 @@ impl From<&Operation> for ApiError {
             (State::RequiresAction, _) => (402, "authentication_required"),
             (_, "payment_method_invalid") => (400, "payment_method_invalid"),
             (_, "stripe_refused" | "stripe_not_found") => (422, "refused_by_stripe"),
-            (_, "stripe_unusable" | "price_missing") => (503, "payment_unavailable"),
+            (_, "price_missing") => (503, "payment_unavailable"),
+            (_, "payment_method_gone") => (402, "payment_method_missing"),
+            (_, "subscription_exists") => (409, "already_subscribed"),
+            (_, "subscription_ended") => (409, "subscription_ended"),
             _ => (402, "payment_declined"),
         };
         let advice = match problem.advice_code.as_deref() {

@@ -46,7 +46,7 @@ pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> 
         .and_then(|address| address.as_socket_addr().copied())
         .context("the address of the listener is not known")?;
     let drain = Duration::from_millis(config.http.drain_timeout_ms);
-    let app = Arc::new(App::start(config, role, clock).await?);
+    let app = Arc::new(App::start(config, role, clock, address).await?);
     let endpoint = routes::endpoint(app.clone(), role);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
@@ -113,9 +113,13 @@ async fn print_demo(running: &Running) -> Result<()> {
     let api_key = secrets.demo_api_key.unwrap_or_default();
     println!(
         "\nBursar is running.\n\n  address      {base}\n  docs         {base}/docs\n  API key      {api_key}\n  \
-         admin token  {}\n\nSpend a credit:\n\n  curl -s {base}/api/v1/usage -H 'x-api-key: {api_key}' \\\n    \
+         admin token  {}\n  Stripe       {}\n\nSpend a credit:\n\n  curl -s {base}/api/v1/usage -H 'x-api-key: {api_key}' \\\n    \
          -H 'Idempotency-Key: first' -H 'Content-Type: application/json' -d '{{\"units\": 1}}'\n",
-        app.config.admin_token
+        app.config.admin_token,
+        app.sandbox().map_or_else(
+            || "none".to_owned(),
+            |sandbox| format!("SANDBOX at {}: no real money moves; pay with pm_card_visa", sandbox.url())
+        ),
     );
     Ok(())
 }

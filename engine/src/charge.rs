@@ -21,8 +21,8 @@ pub enum NotCharged {
     TooMuch,
 }
 
-/// The charge for units that the customer's credits do not cover. All of them are bought, also if some
-/// credits are left: what is left stays, and two requests at once never need the same credit.
+/// The charge for units that the customer's credits do not cover: as many are bought as are missing. If
+/// what was left is spent by another request meanwhile, what was bought stays in the balance.
 pub fn usage_charge(
     customer: &Customer,
     default: Option<&PaymentMethod>,
@@ -39,14 +39,16 @@ pub fn usage_charge(
     if available < 0 {
         return Err(NotCharged::CreditsOwed);
     }
-    let amount_minor = price.checked_mul(units).filter(|amount| (1..=AMOUNT_MINOR_MAX).contains(amount));
+    let credits = units - available;
+    let amount_minor = price.checked_mul(credits).filter(|amount| (1..=AMOUNT_MINOR_MAX).contains(amount));
     let Some(amount_minor) = amount_minor else { return Err(NotCharged::TooMuch) };
     Ok(UsageCharge {
         units,
+        credits,
         amount_minor,
         currency: config.currency.to_lowercase(),
         payment_method_id: method.id.clone(),
-        description: format!("{units} {} credit{}", config.unit, if units == 1 { "" } else { "s" }),
+        description: format!("{credits} {} credit{}", config.unit, if credits == 1 { "" } else { "s" }),
         reference: None,
         metadata: None,
     })
@@ -66,6 +68,7 @@ mod tests {
             source: "direct".to_owned(),
             plan,
             stripe_customer_id: Some("cus_1".to_owned()),
+            former_stripe_ids: Vec::new(),
             has_payment_method: true,
             created_at_ms: 0,
         }
@@ -96,6 +99,12 @@ mod tests {
         assert_eq!(charge(Plan::Trial, 0, 1).expect("a charge").amount_minor, 2_900);
         assert_eq!(charge(Plan::PayAsYouGo, 0, 2).expect("a charge").amount_minor, 5_800);
         assert_eq!(charge(Plan::Pro, 0, 1).expect("a charge").amount_minor, 1_500);
+    }
+
+    #[test]
+    fn only_what_is_missing_is_bought() {
+        let charge = charge(Plan::Pro, 59, 60).expect("a charge");
+        assert_eq!((charge.units, charge.credits, charge.amount_minor), (60, 1, 1_500));
     }
 
     #[test]

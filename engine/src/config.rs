@@ -75,6 +75,9 @@ pub struct StripeConfig {
     /// taken as they come.
     #[serde(skip_serializing)]
     pub secret_key: String,
+    /// Whether a sandbox stands in for Stripe where no secret key is set and the database is the embedded
+    /// one.
+    pub sandbox: bool,
     /// Where Stripe's API is (`STRIPE_API_BASE`); Stripe's own if empty.
     pub api_base: String,
     /// How long one try of a call may take.
@@ -89,6 +92,9 @@ pub struct StripeConfig {
     pub rate_per_s: u32,
     /// How long a request waits for Stripe before it is answered with 202 and settled later.
     pub wait_ms: u64,
+    /// How long it is looked whether Stripe did carry out a charge that failed there with an error of
+    /// its own, before it is tried under a new key.
+    pub doubt_ms: i64,
     /// Whether events of live mode are expected: the mode of the webhook secrets. Events of the other
     /// mode go to quarantine, and a secret key of the other mode is refused at start.
     pub livemode: bool,
@@ -297,12 +303,14 @@ impl Default for StripeConfig {
         Self {
             webhook_secrets: String::new(),
             secret_key: String::new(),
+            sandbox: true,
             api_base: String::new(),
             timeout_ms: 10_000,
             total_timeout_ms: 20_000,
             tries_max: 3,
             rate_per_s: 0,
             wait_ms: 8_000,
+            doubt_ms: 15 * 60 * 1_000,
             livemode: false,
             tolerance_s: 300,
             pro_price_id: None,
@@ -591,9 +599,15 @@ impl Config {
         !self.stripe.secret_key.trim().is_empty()
     }
 
-    /// Whether no money can move: there is no key to ask Stripe with. People are told so.
+    /// Whether a sandbox is to stand in for Stripe. Play money in a production database would be worse
+    /// than none, so on Postgres one has to be pointed to explicitly.
+    pub fn wants_sandbox(&self) -> bool {
+        self.stripe.sandbox && !self.has_stripe() && !self.is_postgres() && !self.stripe.livemode
+    }
+
+    /// Whether no real money can move: there is no key of live mode. People are told so.
     pub fn is_sandbox(&self) -> bool {
-        !self.has_stripe()
+        stripe::key_is_live(self.stripe.secret_key.trim()) != Some(true)
     }
 
     /// How Stripe is reached.

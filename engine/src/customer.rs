@@ -79,6 +79,8 @@ pub struct Customer {
     pub plan: Plan,
     /// Its customer object at Stripe, once there is one.
     pub stripe_customer_id: Option<String>,
+    /// The Stripe customer, deleted since, by which an event found it; else empty.
+    pub former_stripe_ids: Vec<String>,
     /// Whether it can be charged.
     pub has_payment_method: bool,
     /// When it was onboarded.

@@ -34,7 +34,7 @@ pub enum Effect {
         stripe_customer_id: String,
     },
     /// Where an operation stands.
-    OperationPut(Operation),
+    OperationPut(Box<Operation>),
     /// What is known of an attached payment method; the one that is charged, if it says so.
     PaymentMethodPut(PaymentMethod),
     /// A payment method is the one that is charged from now on.
@@ -96,6 +96,13 @@ pub enum Effect {
     },
     /// A privileged act is recorded.
     Audit(Audit),
+}
+
+impl Effect {
+    /// Where an operation stands from now on.
+    pub fn operation(operation: Operation) -> Self {
+        Self::OperationPut(Box::new(operation))
+    }
 }
 
 /// A line of the audit log.

@@ -45,6 +45,8 @@ pub struct Deps {
     pub credits: CreditsConfig,
     /// The way to Stripe.
     pub stripe: Gateway,
+    /// How long a call that failed at Stripe may still turn out to have been carried out.
+    pub doubt_ms: i64,
     /// What mail is made and sent with.
     pub mail: Mailer,
     /// Whether events of live mode are expected.
@@ -70,8 +72,14 @@ fn args<'a, T: Deserialize<'a>>(claimed: &'a Claimed) -> Result<T> {
 /// Runs the handler of a job. An error is a failure of ours (such as no database), not of the job.
 pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     match JobKind::parse(&claimed.job.kind) {
-        Some(JobKind::StripeEvent) => Box::pin(stripe::run(deps, claimed, now_ms)).await,
-        Some(JobKind::OperationRun) => Box::pin(operation::run(deps, claimed, now_ms)).await,
+        Some(JobKind::StripeEvent) => {
+            let verdict = Box::pin(stripe::run(deps, claimed, now_ms)).await?;
+            Ok(stripe::of_ended_subscriptions(verdict, now_ms))
+        }
+        Some(JobKind::OperationRun) => {
+            let verdict = Box::pin(operation::run(deps, claimed, now_ms)).await?;
+            Ok(stripe::of_ended_subscriptions(verdict, now_ms))
+        }
         Some(JobKind::StripeCustomer) => stripe_customer::run(deps, claimed, now_ms).await,
         Some(JobKind::StripeReconcile) => Ok(Outcome::Done.into()),
         Some(JobKind::AccountSettle) => {

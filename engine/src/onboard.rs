@@ -54,6 +54,7 @@ pub async fn onboard(
         source: source.as_str().to_owned(),
         plan: Plan::Trial,
         stripe_customer_id: None,
+        former_stripe_ids: Vec::new(),
         has_payment_method: false,
         created_at_ms: now_ms,
     };

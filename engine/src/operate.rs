@@ -20,10 +20,12 @@ pub struct Asked {
 
 /// Records an operation, or finds the one that the same key asked for before. One that failed begins a
 /// new round with the request as it is now: a refusal is not remembered, so that a customer with
-/// another card can try again. One that waits for the customer is looked at again at once.
+/// another card can try again. One that is under way or waits for the customer is looked at again at
+/// once, also if its job had been given up.
 ///
 /// # Errors
-/// `KeyReused` if the key was used for another request.
+/// `KeyReused` if the key was used for another request, `Conflict` `subscribing` if another request of
+/// the customer is subscribing just now.
 pub async fn ask(
     db: &Db,
     customer: &Customer,
@@ -45,7 +47,8 @@ pub async fn ask(
         return Ok(Asked { operation: new, wakes });
     }
     let Some(known) = operation::operation_find_by_key(&tx, &customer.id, key).await? else {
-        return Err(Error::Corrupt("an operation is neither new nor known".to_owned()));
+        tx.rollback().await?;
+        return Err(subscribing());
     };
     if known.request_hash != request_hash || known.request.kind() != new.request.kind() {
         tx.rollback().await?;
@@ -57,17 +60,28 @@ pub async fn ask(
             if operation::operation_begin_round(&tx, &next).await? {
                 let wakes = job::job_insert_many(&tx, &[operation_job(&next, customer, now_ms)], now_ms).await?;
                 Asked { operation: next, wakes }
+            } else if operation::operation_find_subscribing(&tx, &customer.id).await?.is_some_and(|o| o.id != known.id)
+            {
+                tx.rollback().await?;
+                return Err(subscribing());
             } else {
                 // Another request with the same key was first: its round is this one's too.
                 Asked { operation: Operation { state: State::Processing, ..known }, wakes: Vec::new() }
             }
         }
-        State::RequiresAction => {
-            let wake = job::job_hasten(&tx, &known.job_key(), now_ms).await?;
-            Asked { operation: known, wakes: wake.into_iter().collect() }
+        State::Processing | State::RequiresAction => {
+            let mut wakes = Vec::new();
+            for key in [known.job_key(), known.look_key()] {
+                wakes.extend(job::job_hasten(&tx, &key, now_ms).await?);
+            }
+            Asked { operation: known, wakes }
         }
-        State::Processing | State::Succeeded => Asked { operation: known, wakes: Vec::new() },
+        State::Succeeded => Asked { operation: known, wakes: Vec::new() },
     };
     tx.commit().await?;
     Ok(asked)
+}
+
+fn subscribing() -> Error {
+    Error::conflict("subscribing", "Another request is subscribing this customer just now.")
 }

@@ -4,8 +4,9 @@
 //! An operation is recorded before Stripe is called, with a job that carries it out
 //! ([`crate::handler`]). Every call goes under a key made of the operation and its round, so a crash
 //! at any step is followed by the same call and the same answer. What Stripe answered commits
-//! together with its effects. A new round, and with it a new key, begins only after an answer that is
-//! final: a decline, or a failure that Stripe has stored and that left nothing behind.
+//! together with its effects. A new round, and with it a new key, begins only once the round before is
+//! known to have left nothing that could still be paid: after a decline, or after Stripe was asked what
+//! it has of the operation. Each round leaves its mark in the metadata of what it makes.
 
 use crate::clock::TimeMs;
 use crate::ids::{CustomerId, OperationId};
@@ -70,7 +71,9 @@ pub enum Request {
 pub struct UsageCharge {
     /// Units, each of which costs one credit.
     pub units: i64,
-    /// The price of all of them, in minor units.
+    /// Credits that are bought: as many of them as the customer did not have.
+    pub credits: i64,
+    /// The price of those, in minor units.
     pub amount_minor: i64,
     /// ISO currency, in lower case.
     pub currency: String,
@@ -152,6 +155,15 @@ pub struct Problem {
     pub client_secret: Option<String>,
 }
 
+/// What a job does for an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// It carries the round out.
+    CarryOut,
+    /// It looks whether something has changed at Stripe.
+    Look,
+}
+
 /// An operation as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
@@ -205,14 +217,23 @@ impl Operation {
         format!("bursar:{}:{}:{call}", self.id, self.round)
     }
 
-    /// The unique key of the job of its round.
+    /// The unique key of the job that carries its round out.
     pub fn job_key(&self) -> String {
         format!("operation:{}:{}", self.id, self.round)
     }
 
-    /// Whether a job with this unique key is one of its round's.
-    pub fn owns_job(&self, unique_key: &str) -> bool {
-        unique_key.strip_prefix(&self.job_key()).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    /// The unique key of the job that looks whether something of its round has changed at Stripe.
+    pub fn look_key(&self) -> String {
+        format!("{}:look", self.job_key())
+    }
+
+    /// What a job with this unique key is to do for it; `None` if it is not one of its round's.
+    pub fn task_of(&self, unique_key: &str) -> Option<Task> {
+        match unique_key.strip_prefix(&self.job_key())? {
+            ":look" => Some(Task::Look),
+            rest if rest.is_empty() || rest.starts_with(':') => Some(Task::CarryOut),
+            _ => None,
+        }
     }
 
     /// Whether its key may be forgotten at Stripe, so that only a look tells what became of it.
@@ -226,6 +247,7 @@ impl Operation {
             request,
             state: State::Processing,
             round: self.round + 1,
+            stripe_id: None,
             problem: None,
             round_at_ms: now_ms,
             updated_at_ms: now_ms,
@@ -299,11 +321,22 @@ mod tests {
 
     #[test]
     fn a_new_round_has_new_keys_at_stripe_and_the_same_key_towards_the_customer() {
-        let first = operation();
+        let first = Operation { stripe_id: Some("pi_1".to_owned()), ..operation() };
         let second = first.failed(Problem::default(), 2_000).next_round(first.request.clone(), 3_000);
+        assert_eq!(second.stripe_id, None, "what the round before made is not looked at again");
         assert_ne!(first.stripe_key("create"), second.stripe_key("create"));
         assert_eq!(first.idempotency_key, second.idempotency_key);
         assert_eq!((second.state, second.problem), (State::Processing, None));
+    }
+
+    #[test]
+    fn a_job_belongs_to_one_round() {
+        let operation = operation();
+        assert_eq!(operation.task_of(&operation.job_key()), Some(Task::CarryOut));
+        assert_eq!(operation.task_of(&operation.look_key()), Some(Task::Look));
+        assert_eq!(operation.task_of(&format!("{}:settle:7", operation.job_key())), Some(Task::CarryOut));
+        assert_eq!(operation.task_of(&format!("{}1", operation.job_key())), None, "of round 11");
+        assert_eq!(operation.next_round(operation.request.clone(), 2).task_of(&operation.job_key()), None);
     }
 
     #[test]

@@ -12,10 +12,18 @@ pub fn next_price_minor(customer: &Customer, config: &CreditsConfig) -> Option<i
     }
 }
 
+/// Currencies without minor units. Source: Stripe, "Supported currencies".
+const ZERO_DECIMAL: [&str; 15] =
+    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
+
 /// An amount of money in words: `$29.00`, or `29.00 EUR`.
 pub fn money(minor: i64, currency: &str) -> String {
     let (sign, minor) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
-    let amount = format!("{}.{:02}", minor / 100, minor % 100);
+    let amount = if ZERO_DECIMAL.iter().any(|code| currency.eq_ignore_ascii_case(code)) {
+        minor.to_string()
+    } else {
+        format!("{}.{:02}", minor / 100, minor % 100)
+    };
     if currency.eq_ignore_ascii_case("usd") {
         format!("{sign}${amount}")
     } else {
@@ -53,6 +61,7 @@ mod tests {
             source: "direct".to_owned(),
             plan,
             stripe_customer_id: None,
+            former_stripe_ids: Vec::new(),
             has_payment_method,
             created_at_ms: 0,
         }

@@ -18,7 +18,7 @@ pub mod shape;
 pub mod signature;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod never_panics;
 

@@ -17,6 +17,7 @@ mod m0005_subscriptions;
 mod m0006_replays;
 mod m0007_operations;
 mod m0008_onboard;
+mod m0009_billing;
 mod m0010_mail;
 
 /// All migrations in the order in which they are applied.
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_replays::Migration),
             Box::new(m0007_operations::Migration),
             Box::new(m0008_onboard::Migration),
+            Box::new(m0009_billing::Migration),
             Box::new(m0010_mail::Migration),
         ]
     }

@@ -71,7 +71,7 @@ impl World {
             "amount_due": due, "amount_remaining": due, "subtotal": total, "subtotal_excluding_tax": total,
             "total": total, "total_excluding_tax": total, "starting_balance": balance,
             "period_start": new.period.0, "period_end": new.period.1, "parent": parent,
-            "lines": { "object": "list", "data": lines, "has_more": false, "total_count": lines.len(),
+            "lines": { "object": "list", "data": lines, "has_more": false,
                        "url": format!("/v1/invoices/{id}/lines") },
             "webhooks_delivered_at": self.now_s, "_subscription": new.subscription.opt("id"),
         });

@@ -109,6 +109,8 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     config.jobs.sweep_grace_ms = 1_000;
     config.jobs.lease_ms = 3_000;
     config.http.drain_timeout_ms = 6_000;
+    // Tests that need Stripe start a sandbox of their own.
+    config.stripe.sandbox = false;
     // All customers of a test sign up from one address.
     config.onboarding.per_ip_per_minute = 0;
     if backend == Backend::Production {
@@ -163,6 +165,11 @@ impl TestApp {
         }
         let base = format!("http://{}", running.address);
         Self { app: running.app.clone(), base, client: reqwest::Client::new(), config, running, folder }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.running.address
     }
 
     /// Stops the application and leaves its data; gives what starts it again.

@@ -4,7 +4,6 @@
 pub mod app;
 pub mod bench;
 pub mod chaos;
-pub mod fake_stripe;
 pub mod stripe;
 pub mod wait;
 

@@ -78,6 +78,7 @@ async fn check(app: &App) -> HealthBody {
     let stripe = Dependency {
         name: "stripe".to_owned(),
         kind: match (app.config.has_stripe(), app.config.stripe.livemode) {
+            _ if app.sandbox().is_some() => "sandbox",
             (false, _) => "not configured",
             (true, true) => "live",
             (true, false) => "test",

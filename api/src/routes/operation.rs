@@ -8,6 +8,7 @@ use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::{CustomerId, OperationId};
+use bursar_engine::ledger::Refusal;
 use bursar_engine::operate::{self, Asked};
 use bursar_engine::operation::{Operation, Request, State};
 use bursar_engine::store::{account, customer, operation};
@@ -142,6 +143,24 @@ pub(super) async fn ask(
         State::Succeeded => Ok(Ended::Well { operation, is_new: !was_done }),
         State::Processing => Ok(Ended::NotYet(operation)),
         State::RequiresAction | State::Failed => Err(ApiError::from(&operation)),
+    }
+}
+
+/// The operation that the customer asked for with this key, if it did: a repetition is answered from it,
+/// whatever has changed since.
+///
+/// # Errors
+/// `idempotency_key_reused` if the request was another one.
+pub(super) async fn asked_before(
+    app: &App,
+    customer_id: &CustomerId,
+    key: &str,
+    hash: &str,
+) -> Result<Option<Operation>, ApiError> {
+    let known = operation::operation_find_by_key(app.db.read(), customer_id, key).await?;
+    match known {
+        Some(operation) if operation.request_hash != hash => Err(Error::Refused(Refusal::KeyReused).into()),
+        known => Ok(known),
     }
 }
 

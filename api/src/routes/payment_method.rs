@@ -1,6 +1,6 @@
 //! Payment methods: what a customer pays with.
 
-use super::operation::{AcceptedBody, Ended, accepted, ask};
+use super::operation::{AcceptedBody, Ended, accepted, ask, asked_before};
 use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
@@ -9,7 +9,7 @@ use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::operation::Request;
+use bursar_engine::operation::{Request, State};
 use bursar_engine::payment_method::PaymentMethod;
 use bursar_engine::store::{account, payment_method, subscription};
 use bursar_engine::webhook::shape::ID_LEN_MAX;
@@ -151,6 +151,23 @@ async fn own(app: &App, customer: &CustomerId, id: &str) -> Result<PaymentMethod
     Ok(found.ok_or(Error::NotFound("payment method"))?)
 }
 
+impl PaymentMethodApi {
+    /// The removal that is asked for, if it can be.
+    async fn removal(&self, app: &App, customer: &CustomerId, id: &str) -> Result<Request, ApiError> {
+        let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
+        let removed = methods.iter().find(|method| method.id == id).ok_or(Error::NotFound("payment method"))?;
+        let next = methods.iter().find(|method| method.id != id && method.consent_at_ms.is_some());
+        let subscriptions = subscription::subscription_list(app.db.read(), customer).await?;
+        if next.is_none() && subscriptions.iter().any(|row| row.gives_pro() && !row.cancel_at_period_end) {
+            let detail =
+                "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
+            return Err(ApiError::new(409, "payment_method_in_use", detail));
+        }
+        let next_default_id = next.filter(|_| removed.is_default).map(|method| method.id.clone());
+        Ok(Request::PaymentMethodDetach { payment_method_id: removed.id.clone(), next_default_id })
+    }
+}
+
 #[OpenApi]
 impl PaymentMethodApi {
     /// Add a payment method
@@ -229,23 +246,20 @@ impl PaymentMethodApi {
     ) -> Result<ChangeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash(&format!("payment_method_detach {}", id.0), &serde_json::Value::Null);
-        let methods = payment_method::payment_method_list(app.db.read(), &auth.0).await?;
-        let removed = methods.iter().find(|method| method.id == id.0).ok_or(Error::NotFound("payment method"))?;
-        let next = methods.iter().find(|method| method.id != id.0 && method.consent_at_ms.is_some());
-        let subscriptions = subscription::subscription_list(app.db.read(), &auth.0).await?;
-        if next.is_none() && subscriptions.iter().any(|row| row.gives_pro() && !row.cancel_at_period_end) {
-            let detail =
-                "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
-            return Err(ApiError::new(409, "payment_method_in_use", detail));
-        }
-        let next_default_id = next.filter(|_| removed.is_default).map(|method| method.id.clone());
-        let request = Request::PaymentMethodDetach { payment_method_id: removed.id.clone(), next_default_id };
+        let request = match asked_before(&app, &auth.0, &key, &hash).await? {
+            Some(known) if known.state != State::Failed => known.request,
+            _ => self.removal(&app, &auth.0, &id.0).await?,
+        };
         match ask(&app, &auth.0, request, &key, &hash).await? {
             Ended::NotYet(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(ChangeResponse::Accepted(body, address))
             }
-            Ended::Well { .. } => Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(removed)))),
+            Ended::Well { .. } => {
+                let found = payment_method::payment_method_find_any(app.db.read(), &auth.0, &id.0).await?;
+                let removed = found.ok_or(Error::NotFound("payment method"))?;
+                Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&removed))))
+            }
         }
     }
 
@@ -268,19 +282,27 @@ impl PaymentMethodApi {
     ) -> Result<ChangeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash(&format!("payment_method_default {}", id.0), &serde_json::Value::Null);
-        let method = own(&app, &auth.0, &id.0).await?;
-        if method.consent_at_ms.is_none() {
-            let detail = "The customer has not agreed to be charged: add the payment method with consent first.";
-            return Err(ApiError::bad_request("consent_required", detail));
-        }
-        let request = Request::PaymentMethodDefault { payment_method_id: method.id.clone() };
+        let request = match asked_before(&app, &auth.0, &key, &hash).await? {
+            Some(known) if known.state != State::Failed => known.request,
+            _ => {
+                let method = own(&app, &auth.0, &id.0).await?;
+                if method.consent_at_ms.is_none() {
+                    let detail =
+                        "The customer has not agreed to be charged: add the payment method with consent first.";
+                    return Err(ApiError::bad_request("consent_required", detail));
+                }
+                Request::PaymentMethodDefault { payment_method_id: method.id }
+            }
+        };
         match ask(&app, &auth.0, request, &key, &hash).await? {
             Ended::NotYet(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(ChangeResponse::Accepted(body, address))
             }
             Ended::Well { .. } => {
-                Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&own(&app, &auth.0, &id.0).await?))))
+                let found = payment_method::payment_method_find_any(app.db.read(), &auth.0, &id.0).await?;
+                let method = found.ok_or(Error::NotFound("payment method"))?;
+                Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&method))))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The subscription to Pro, and the invoices.
 
-use super::operation::{AcceptedBody, Ended, accepted, ask};
+use super::operation::{AcceptedBody, Ended, accepted, ask, asked_before};
 use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
@@ -9,7 +9,7 @@ use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::operation::Request;
+use bursar_engine::operation::{Request, State};
 use bursar_engine::store::{account, customer, payment_method, subscription};
 use bursar_engine::subscription::Subscription;
 use bursar_engine::webhook::shape::{self, InvoiceShape};
@@ -129,12 +129,14 @@ enum ChangeResponse {
     Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
 }
 
-/// The customer's subscription to Pro: the one that is not over, else the latest.
+/// The customer's subscription to Pro: the one that gives it, else one that is not over, else the latest.
 async fn current(app: &App, customer: &CustomerId) -> Result<Option<Subscription>, ApiError> {
     let mut rows = subscription::subscription_list(app.db.read(), customer).await?;
     rows.retain(|row| row.is_pro);
-    let open = rows.iter().position(|row| row.ended_at_ms.is_none());
-    Ok((!rows.is_empty()).then(|| rows.swap_remove(open.unwrap_or(0))))
+    let giving = rows.iter().position(Subscription::gives_pro);
+    let open = || rows.iter().position(|row| row.ended_at_ms.is_none());
+    let at = giving.or_else(open).unwrap_or(0);
+    Ok((!rows.is_empty()).then(|| rows.swap_remove(at)))
 }
 
 async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result<SubscriptionBody, ApiError> {
@@ -167,11 +169,34 @@ async fn changed(app: &App, customer: &CustomerId, ended: Ended) -> Result<Chang
     }
 }
 
+impl SubscriptionApi {
+    /// What is asked for, if it can be.
+    async fn request(&self, app: &App, customer: &CustomerId, body: SubscriptionRequest) -> Result<Request, ApiError> {
+        let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
+        let wanted = body.payment_method.map(|text| text.0);
+        let method = methods.iter().find(|method| match &wanted {
+            Some(id) => method.id == *id,
+            None => method.is_default,
+        });
+        let Some(method) = method.filter(|method| method.consent_at_ms.is_some()) else {
+            if wanted.is_some() {
+                return Err(Error::NotFound("payment method").into());
+            }
+            return Err(ApiError::new(402, "payment_method_missing", "Add a payment method to subscribe."));
+        };
+        if current(app, customer).await?.is_some_and(|row| row.gives_pro()) {
+            return Err(ApiError::new(409, "already_subscribed", "There is a subscription to Pro already."));
+        }
+        Ok(Request::SubscriptionCreate { payment_method_id: method.id.clone() })
+    }
+}
+
 #[OpenApi]
 impl SubscriptionApi {
     /// Subscribe to Pro
     ///
-    /// Stripe charges the first month at once, and the month's credits are there at once. Declined: 402
+    /// Stripe charges the first month at once, and the month's credits are there at once. What pays for it
+    /// is the payment method that is charged from then on. Declined: 402
     /// `payment_declined`, and there is no subscription. If the bank wants to see the customer: 402
     /// `authentication_required` with what Stripe.js needs.
     #[oai(path = "/api/v1/subscription", method = "post", operation_id = "subscribe", tag = "Tag::Billing")]
@@ -186,23 +211,11 @@ impl SubscriptionApi {
     ) -> Result<SubscribeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash("subscription_create", &body.0);
-        let methods = payment_method::payment_method_list(app.db.read(), &auth.0).await?;
-        let wanted = body.0.payment_method.map(|text| text.0);
-        let method = methods.iter().find(|method| match &wanted {
-            Some(id) => method.id == *id,
-            None => method.is_default,
-        });
-        let Some(method) = method.filter(|method| method.consent_at_ms.is_some()) else {
-            if wanted.is_some() {
-                return Err(Error::NotFound("payment method").into());
-            }
-            return Err(ApiError::new(402, "payment_method_missing", "Add a payment method to subscribe."));
+        let request = match asked_before(&app, &auth.0, &key, &hash).await? {
+            // One that failed begins anew, with what the customer has now.
+            Some(known) if known.state != State::Failed => known.request,
+            _ => self.request(&app, &auth.0, body.0).await?,
         };
-        let known = bursar_engine::store::operation::operation_find_by_key(app.db.read(), &auth.0, &key).await?;
-        if known.is_none() && current(&app, &auth.0).await?.is_some_and(|row| row.gives_pro()) {
-            return Err(ApiError::new(409, "already_subscribed", "There is a subscription to Pro already."));
-        }
-        let request = Request::SubscriptionCreate { payment_method_id: method.id.clone() };
         match ask(&app, &auth.0, request, &key, &hash).await? {
             Ended::NotYet(operation) => {
                 let (body, address) = accepted(&operation);

@@ -221,14 +221,28 @@ async fn charged(
             Ok(UsageResponse::Accepted(body, address))
         }
         Ended::Well { is_new, .. } => match account::entry_find_by_key(db, customer_id, &key).await? {
+            // A hold may have taken the key while the charge was under way.
+            Some(entry) if entry.request_hash.as_deref() != Some(&hash) => {
+                Err(Error::Refused(Refusal::KeyReused).into())
+            }
             Some(entry) => {
                 let applied = bursar_actors::Applied { entry, replayed: !is_new, wakes: Vec::new() };
                 Ok(UsageResponse::Spent(Json(moved(app, customer_id, applied).await?)))
             }
-            // Credits were taken back while the charge was under way: what was bought paid that debt.
-            None => Err(credits_owed(account.available())),
+            None => Err(not_spent(&account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?)),
         },
     }
+}
+
+/// What was bought is in the balance, and the units are not spent: credits were taken back while the
+/// charge was under way, or another request spent those that were to go with it.
+fn not_spent(account: &Account) -> ApiError {
+    if account.balance < 0 {
+        return credits_owed(account.available());
+    }
+    let detail = "Another request spent the credits that were left. What was charged is in the balance: send the \
+                  request again with a new Idempotency-Key.";
+    ApiError::new(409, "credits_spent_meanwhile", detail)
 }
 
 fn credits_owed(available: i64) -> ApiError {
@@ -247,7 +261,7 @@ impl UsageApi {
     /// the first answer, marked `replayed`.
     ///
     /// Without enough credits: a customer without a payment method gets 402 `insufficient_credits`. One
-    /// with a payment method is charged for the units at its plan's price, once for each key. If the
+    /// with a payment method is charged for the missing ones at its plan's price, once for each key. If the
     /// bank declines: 402 `payment_declined` with the reason; the same request may be sent again, with
     /// another card. If the bank wants to see the customer: 402 `authentication_required` with what
     /// Stripe.js needs; send the same request again afterwards. If Stripe does not answer in time: 202

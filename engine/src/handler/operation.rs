@@ -20,8 +20,9 @@ use crate::error::Result;
 use crate::ids::OperationId;
 use crate::job::{Claimed, JobKind, NewJob, Outcome, Verdict};
 use crate::metric;
-use crate::operation::{Operation, Problem, Request, State};
+use crate::operation::{Operation, Problem, Request, State, Task};
 use crate::store::{customer, operation};
+use crate::stripe::requests::Mark;
 use crate::stripe::{Decline, StripeError};
 use crate::webhook::shape::PaymentIntentShape;
 use serde::Deserialize;
@@ -31,8 +32,12 @@ const CUSTOMER_WAIT_MS: i64 = 300;
 /// For how long it looks that often.
 const CUSTOMER_WAIT_FOR_MS: i64 = 60_000;
 
-/// Wait before a new round that nobody asked for.
+/// Wait before the second round that nobody asked for; doubles from round to round.
 const NEW_ROUND_WAIT_MS: i64 = 5_000;
+/// The longest such wait.
+const NEW_ROUND_WAIT_MAX_MS: i64 = 10 * 60 * 1_000;
+/// After so many rounds a person has to look at what goes wrong.
+const ROUNDS_MAX: i64 = 20;
 
 #[derive(Deserialize)]
 struct OperationArgs {
@@ -43,10 +48,7 @@ struct OperationArgs {
 /// a subscription or a payment method waits its turn among the Stripe customer's events, so that what
 /// it learns is never older than what they learned.
 pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
-    let args = serde_json::json!({ "operation": operation.id.as_str() }).to_string();
-    let mut job = NewJob::new(JobKind::OperationRun, args, at_ms);
-    job.unique_key = Some(operation.job_key());
-    job.customer_id = Some(operation.customer_id.clone());
+    let mut job = job(operation, operation.job_key(), at_ms);
     job.stream_key = match (&operation.request, &customer.stripe_customer_id) {
         (Request::UsageCharge(_), _) => None,
         (_, Some(id)) => Some(format!("stripe:{id}")),
@@ -55,11 +57,22 @@ pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) 
     job
 }
 
-/// The job that looks later at what Stripe has made of an operation, in a stream of its own.
+/// The job that looks again and again whether something has changed at Stripe, in a stream of its own:
+/// the customer's events must not wait behind it.
 fn look_job(operation: &Operation, at_ms: TimeMs) -> NewJob {
+    NewJob { stream_key: None, ..job(operation, operation.look_key(), at_ms) }
+}
+
+/// The job that takes over what a look has found, in its turn among the customer's events.
+fn settle_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
+    let unique_key = Some(format!("{}:settle:{at_ms}", operation.job_key()));
+    NewJob { unique_key, ..operation_job(operation, customer, at_ms) }
+}
+
+fn job(operation: &Operation, unique_key: String, at_ms: TimeMs) -> NewJob {
     let args = serde_json::json!({ "operation": operation.id.as_str() }).to_string();
     let mut job = NewJob::new(JobKind::OperationRun, args, at_ms);
-    job.unique_key = Some(format!("{}:look:{at_ms}", operation.job_key()));
+    job.unique_key = Some(unique_key);
     job.customer_id = Some(operation.customer_id.clone());
     job
 }
@@ -70,17 +83,25 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let Some(operation) = operation::operation_find(deps.db.read(), &id).await? else {
         return Ok(Outcome::Dead { reason: format!("there is no operation {id}") }.into());
     };
-    let is_of_this_round = claimed.job.unique_key.as_deref().is_some_and(|key| operation.owns_job(key));
-    if matches!(operation.state, State::Succeeded | State::Failed) || !is_of_this_round {
+    let task = claimed.job.unique_key.as_deref().and_then(|key| operation.task_of(key));
+    let Some(task) = task.filter(|_| !matches!(operation.state, State::Succeeded | State::Failed)) else {
         return Ok(Outcome::Done.into());
-    }
+    };
     let Some(customer) = customer::customer_find(deps.db.read(), &operation.customer_id).await? else {
         return Ok(Outcome::Dead { reason: format!("there is no customer {}", operation.customer_id) }.into());
     };
     let Some(stripe_customer_id) = customer.stripe_customer_id.clone() else {
         return Ok(wait_for_customer(&operation, now_ms));
     };
-    let run = Run { deps, operation: &operation, customer: &customer, stripe_customer_id: &stripe_customer_id, now_ms };
+    let run = Run {
+        deps,
+        operation: &operation,
+        customer: &customer,
+        stripe_customer_id: &stripe_customer_id,
+        task,
+        is_first_attempt: claimed.job.attempt == 0 && claimed.job.rescues == 0,
+        now_ms,
+    };
     let result = match &operation.request {
         Request::UsageCharge(charge) => run.usage_charge(charge).await,
         Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
@@ -139,6 +160,9 @@ pub(super) struct Run<'a> {
     operation: &'a Operation,
     customer: &'a Customer,
     stripe_customer_id: &'a str,
+    task: Task,
+    /// Whether no attempt of this job has called Stripe before.
+    is_first_attempt: bool,
     now_ms: TimeMs,
 }
 
@@ -147,24 +171,43 @@ impl Run<'_> {
         self.operation.stripe_key(call)
     }
 
+    /// What the operation leaves at Stripe.
+    fn mark(&self) -> Mark<'_> {
+        Mark { operation_id: self.operation.id.as_str(), round: self.operation.round }
+    }
+
     /// The failure is final under this key and left nothing behind: the same under a new key, in a job
     /// of its own, after a moment.
     fn new_round(&self, why: &str) -> Verdict {
+        if self.operation.round >= ROUNDS_MAX {
+            return Outcome::Dead { reason: format!("gave up after {ROUNDS_MAX} rounds: {why}") }.into();
+        }
         let next = self.operation.next_round(self.operation.request.clone(), self.now_ms);
-        let job = operation_job(&next, self.customer, self.now_ms + NEW_ROUND_WAIT_MS);
-        let effects = vec![Effect::OperationPut(next), Effect::JobInsert(job)];
+        let wait_ms = (NEW_ROUND_WAIT_MS << self.operation.round.clamp(0, 20)).min(NEW_ROUND_WAIT_MAX_MS);
+        let job = operation_job(&next, self.customer, self.now_ms + wait_ms);
+        let effects = vec![Effect::operation(next), Effect::JobInsert(job)];
         Verdict { outcome: Outcome::Cancel { reason: format!("a new round begins: {why}") }, ledger: None, effects }
+    }
+
+    /// Nothing of the operation is to be found at Stripe, which may yet bring to light what it did
+    /// before it failed. A new key is safe only after a while. Source: Stripe, "Advanced error
+    /// handling": the outcome of a 500 is indeterminate.
+    fn nothing_found(&self, why: &str) -> Verdict {
+        if self.now_ms - self.operation.round_at_ms < self.deps.doubt_ms {
+            return Outcome::Retry { reason: format!("the outcome is in doubt: {why}") }.into();
+        }
+        self.new_round(why)
     }
 
     /// The operation ends well, with these changes.
     fn done(&self, stripe_id: &str, mut effects: Vec<Effect>) -> Verdict {
-        effects.push(Effect::OperationPut(self.operation.succeeded(Some(stripe_id.to_owned()), self.now_ms)));
+        effects.push(Effect::operation(self.operation.succeeded(Some(stripe_id.to_owned()), self.now_ms)));
         Verdict { outcome: Outcome::Done, ledger: None, effects }
     }
 
     /// The operation ends badly. The customer is told why; the job itself has done its work.
     fn failed(&self, problem: Problem) -> Verdict {
-        let effects = vec![Effect::OperationPut(self.operation.failed(problem, self.now_ms))];
+        let effects = vec![Effect::operation(self.operation.failed(problem, self.now_ms))];
         Verdict { outcome: Outcome::Done, ledger: None, effects }
     }
 
@@ -172,19 +215,16 @@ impl Run<'_> {
     fn refused(&self, error: StripeError) -> Verdict {
         let problem = |code: &str, message: String| Problem { code: code.to_owned(), message, ..Problem::default() };
         match error {
+            // What is asked for here is the same however often it is done.
             StripeError::Unknown { is_stored: true, reason } => self.new_round(&reason),
-            error if error.is_retryable() => Outcome::Retry { reason: error.to_string() }.into(),
+            StripeError::KeyReused { message } => self.new_round(&message),
             StripeError::Declined(decline) | StripeError::AuthenticationRequired(decline) => {
                 self.failed(declined(&decline))
             }
             StripeError::NotFound { message } => self.failed(problem("stripe_not_found", message)),
             StripeError::Invalid { message, .. } => self.failed(problem("stripe_refused", message)),
-            // Our fault or our configuration's: the customer is told so, and support finds a dead job.
-            error => {
-                let shown = problem("stripe_unusable", "The payment cannot be made just now.".to_owned());
-                let reason = error.to_string();
-                Verdict { outcome: Outcome::Dead { reason }, ..self.failed(shown) }
-            }
+            // Passes, or is mended by whoever keeps the key: what was accepted is settled then.
+            error => Outcome::Retry { reason: error.to_string() }.into(),
         }
     }
 }

@@ -5,10 +5,12 @@
 //! |---|---|
 //! | `present` | which object is asked for again, and what its present state means |
 //! | `money` | refunds and disputes |
+//! | `notice` | what customers are told by mail |
 //! | `person` | Stripe customers and payment methods |
 //! | `thin` | thin events |
 
 mod money;
+mod notice;
 mod person;
 mod present;
 mod thin;
@@ -90,6 +92,8 @@ async fn is_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope
 struct Known {
     by_id: HashMap<CustomerId, Customer>,
     by_stripe_id: HashMap<String, CustomerId>,
+    /// Owners of Stripe customers that are gone.
+    former: HashMap<String, CustomerId>,
     subscriptions: HashMap<String, Subscription>,
 }
 
@@ -99,17 +103,30 @@ impl Known {
             let ids: HashSet<&String> = lookups.iter().filter_map(|(_, lookup)| pick(lookup)).collect();
             ids.into_iter().cloned().collect()
         };
-        let mut known = Self { by_id: HashMap::new(), by_stripe_id: HashMap::new(), subscriptions: HashMap::new() };
-        let stripe_ids = unique(|lookup| lookup.stripe_customer_id.as_ref());
+        let mut known = Self {
+            by_id: HashMap::new(),
+            by_stripe_id: HashMap::new(),
+            former: HashMap::new(),
+            subscriptions: HashMap::new(),
+        };
+        let mut stripe_ids = unique(|lookup| lookup.stripe_customer_id.as_ref());
         known.add(customer::customer_find_many(db, customer::By::StripeId, &stripe_ids).await?);
+        stripe_ids.retain(|id| !known.by_stripe_id.contains_key(id));
+        if !stripe_ids.is_empty() {
+            known.former.extend(customer::stripe_customer_former_find_many(db, &stripe_ids).await?);
+        }
         let subscription_ids = unique(|lookup| lookup.subscription_id.as_ref());
         let found = subscription::subscription_find_many(db, subscription::By::Id, &subscription_ids).await?;
         known.subscriptions.extend(found.into_iter().map(|row| (row.id.clone(), row)));
 
         let named = unique(|lookup| lookup.bursar_customer_id.as_ref()).into_iter();
         let owners = known.subscriptions.values().map(|row| row.customer_id.to_string());
-        let missing: HashSet<String> =
-            named.chain(owners).filter(|id| !known.by_id.contains_key(&CustomerId::trusted(id.clone()))).collect();
+        let former = known.former.values().map(ToString::to_string);
+        let missing: HashSet<String> = named
+            .chain(owners)
+            .chain(former)
+            .filter(|id| !known.by_id.contains_key(&CustomerId::trusted(id.clone())))
+            .collect();
         let missing: Vec<String> = missing.into_iter().collect();
         known.add(customer::customer_find_many(db, customer::By::Id, &missing).await?);
 
@@ -128,8 +145,14 @@ impl Known {
         }
     }
 
-    /// By Stripe customer, else by the id in the metadata, else by the stored subscription.
+    /// By Stripe customer, also one that is gone, else by the id in the metadata, else by the stored
+    /// subscription.
     fn customer(&self, lookup: &Lookup, subscription: Option<&Subscription>) -> Option<Customer> {
+        let gone = lookup.stripe_customer_id.as_ref().and_then(|id| Some((id, self.former.get(id)?)));
+        if let Some((stripe_id, owner)) = gone {
+            let owner = self.by_id.get(owner)?;
+            return Some(Customer { former_stripe_ids: vec![stripe_id.clone()], ..owner.clone() });
+        }
         let linked = lookup.stripe_customer_id.as_ref().and_then(|id| self.by_stripe_id.get(id));
         let named = || lookup.bursar_customer_id.as_deref().and_then(|id| CustomerId::parse(id).ok());
         let owner = || subscription.map(|row| row.customer_id.clone());
@@ -139,6 +162,8 @@ impl Known {
 }
 
 /// Processes one event.
+pub(super) use notice::of_ended_subscriptions;
+
 pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let dead = |reason: String| Ok(Verdict::from(Outcome::Dead { reason }));
     let Some(event) = claimed.event.as_deref() else { return dead("the event's bytes are gone".to_owned()) };

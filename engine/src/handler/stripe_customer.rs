@@ -6,10 +6,12 @@ use crate::effect::Effect;
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::job::{Claimed, JobKind, NewJob, Outcome, Verdict};
-use crate::operation::KEY_GOOD_FOR_MS;
 use crate::store::customer;
 use crate::stripe::StripeError;
 use crate::webhook::shape::{self, CUSTOMER_METADATA_KEY};
+
+/// How long one idempotency key is used for.
+const KEY_TURN_MS: i64 = 2 * 60 * 60 * 1_000;
 
 /// The job that makes a customer's Stripe customer. `generation` tells a second one, after the first
 /// was deleted at Stripe, from the first.
@@ -33,7 +35,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         return Ok(Outcome::Done.into());
     }
     let made = async {
-        let is_stale = now_ms - claimed.job.created_at_ms >= KEY_GOOD_FOR_MS;
+        let is_stale = now_ms - claimed.job.created_at_ms >= KEY_TURN_MS;
         if is_stale || claimed.job.attempt > 0 || claimed.job.rescues > 0 {
             let list = deps.stripe.customer_list(&customer.email).await?;
             let own = shape::rows(&list).iter().find(|row| row["metadata"][CUSTOMER_METADATA_KEY] == id.as_str());
@@ -41,9 +43,10 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
                 return Ok(own.clone());
             }
         }
-        // Each day a key of its own: an older one may be forgotten, or hold a stored failure.
-        let day = (now_ms - claimed.job.created_at_ms) / KEY_GOOD_FOR_MS;
-        let key = format!("bursar:customer:{}:{day}", claimed.job.id);
+        // Every two hours a key of its own: an older one may hold a stored failure. Two customers at
+        // Stripe would do no harm: the list above finds the first.
+        let turn = (now_ms - claimed.job.created_at_ms) / KEY_TURN_MS;
+        let key = format!("bursar:customer:{}:{turn}", claimed.job.id);
         deps.stripe.customer_create(id.as_str(), &customer.email, &customer.name, &key).await
     };
     Ok(match made.await {

@@ -69,9 +69,9 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
     let id = object["metadata"][OPERATION_METADATA_KEY].as_str().and_then(|id| OperationId::parse(id).ok());
     let Some(id) = id else { return Ok(None) };
     let operation = operation::operation_find(deps.db.read(), &id).await?;
-    let waiting = operation
-        .filter(|operation| operation.customer_id == customer.id && matches!(operation.state, State::RequiresAction));
-    Ok(waiting.map(|operation| Effect::OperationPut(operation.succeeded(shape::id(&object["id"]), now_ms))))
+    let is_open = |state: State| matches!(state, State::Processing | State::RequiresAction);
+    let waiting = operation.filter(|operation| operation.customer_id == customer.id && is_open(operation.state));
+    Ok(waiting.map(|operation| Effect::operation(operation.succeeded(shape::id(&object["id"]), now_ms))))
 }
 
 /// Both verdicts' changes, the outcome of the second.

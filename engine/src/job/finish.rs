@@ -51,6 +51,8 @@ impl JobFinish {
 pub fn finish(claimed: &Claimed, outcome: Outcome, backoff: Backoff, now_ms: TimeMs, jitter: f64) -> JobFinish {
     let job = &claimed.job;
     let attempt = job.attempt + 1;
+    let kind = JobKind::parse(&job.kind);
+    let backoff = Backoff { max_ms: backoff.max_ms.min(kind.map_or(i64::MAX, JobKind::backoff_max_ms)), ..backoff };
     let outcome = if job.rescues > RESCUES_MAX && !matches!(outcome, Outcome::Done | Outcome::Cancel { .. }) {
         Outcome::Dead { reason: format!("its node died {} times while it ran", job.rescues) }
     } else {
@@ -73,7 +75,7 @@ pub fn finish(claimed: &Claimed, outcome: Outcome, backoff: Backoff, now_ms: Tim
             (JobState::Available, "retry", Some(reason), attempt, run_at_ms)
         }
     };
-    let on_death = JobKind::parse(&job.kind).map_or(OnDeath::Block, JobKind::on_death);
+    let on_death = kind.map_or(OnDeath::Block, JobKind::on_death);
     JobFinish {
         job_id: job.id.clone(),
         kind: job.kind.clone(),
@@ -139,6 +141,14 @@ mod tests {
         let last = finish(&claimed(JobKind::StripeEvent, 2, 0), retry(), Backoff::default(), 1_000, 0.0);
         assert_eq!(last.state, JobState::Dead);
         assert!(last.reason.expect("a reason").contains("no answer"));
+    }
+
+    #[test]
+    fn what_a_customer_waits_for_is_never_far_from_its_next_attempt() {
+        let mut waited_for = claimed(JobKind::OperationRun, 20, 0);
+        waited_for.job.attempts_max = JobKind::OperationRun.attempts_max();
+        let end = finish(&waited_for, retry(), Backoff::default(), 0, 0.0);
+        assert_eq!(end.run_at_ms, JobKind::OperationRun.backoff_max_ms());
     }
 
     #[test]

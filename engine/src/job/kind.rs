@@ -67,11 +67,20 @@ impl JobKind {
     pub fn attempts_max(self) -> i64 {
         match self {
             Self::StripeEvent => 8,
-            // Stripe may be away for days; an operation once accepted is settled nevertheless.
-            Self::OperationRun | Self::StripeCustomer => 30,
+            // Stripe may be away for days; an operation once accepted is settled nevertheless. With the
+            // longest wait below, three days and a half.
+            Self::OperationRun | Self::StripeCustomer => 1_000,
             // With the default backoff, three days.
             Self::MailSend => 20,
             Self::AccountSettle | Self::ReplayRun | Self::Retention | Self::StripeReconcile => 20,
+        }
+    }
+
+    /// The longest wait between two attempts, where the general one is too long: a customer is waiting.
+    pub fn backoff_max_ms(self) -> i64 {
+        match self {
+            Self::OperationRun | Self::StripeCustomer => 5 * 60 * 1_000,
+            _ => i64::MAX,
         }
     }
 

@@ -111,7 +111,9 @@ impl Draft {
         reason: Option<String>,
     ) -> Result<(), Refusal> {
         check_amount(amount)?;
-        if self.account.open.grants.len() >= GRANTS_OPEN_MAX {
+        // What was paid for is granted whatever else is open.
+        let is_paid = matches!(kind, GrantKind::Purchased | GrantKind::Included);
+        if !is_paid && self.account.open.grants.len() >= GRANTS_OPEN_MAX {
             return Err(Refusal::TooManyOpen { what: "grants", max: GRANTS_OPEN_MAX });
         }
         let detail = Detail { grant_kind: Some(kind), expires_at_ms, reason, ..Detail::default() };

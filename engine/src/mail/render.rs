@@ -78,6 +78,7 @@ impl Params {
                 source: "direct".to_owned(),
                 plan: Plan::Trial,
                 stripe_customer_id: None,
+                former_stripe_ids: Vec::new(),
                 has_payment_method: false,
                 created_at_ms: 0,
             },

@@ -19,6 +19,7 @@ fn read(row: &QueryResult) -> Result<Customer> {
         source: get(row, "source")?,
         plan: Plan::parse(&plan).ok_or_else(|| Error::Corrupt(format!("plan {plan}")))?,
         stripe_customer_id: get(row, "stripe_customer_id")?,
+        former_stripe_ids: Vec::new(),
         has_payment_method: get(row, "has_payment_method")?,
         created_at_ms: get(row, "created_at_ms")?,
     })
@@ -116,7 +117,27 @@ pub async fn customer_set_plan(db: &impl ConnectionTrait, id: &CustomerId, plan:
     Ok(())
 }
 
-/// Links a customer to its Stripe customer, unless it has one already.
+/// Whose these Stripe customers once were, before they were deleted at Stripe.
+pub async fn stripe_customer_former_find_many(
+    db: &impl ConnectionTrait,
+    ids: &[String],
+) -> Result<Vec<(String, CustomerId)>> {
+    let sql = "SELECT f.stripe_customer_id AS stripe_customer_id, f.customer_id AS customer_id \
+               FROM {rows} JOIN stripe_customers_former f ON f.stripe_customer_id = r.sought";
+    let rows = query_by(db, sql, ids).await?;
+    rows.iter()
+        .map(|row| Ok((get(row, "stripe_customer_id")?, CustomerId::trusted(get(row, "customer_id")?))))
+        .collect()
+}
+
+/// The Stripe customers that a customer once had.
+pub async fn stripe_customer_former_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<String>> {
+    let sql = "SELECT stripe_customer_id FROM stripe_customers_former WHERE customer_id = $1 ORDER BY gone_at_ms";
+    query_all(db, sql, [customer.as_str().into()]).await?.iter().map(|row| get(row, "stripe_customer_id")).collect()
+}
+
+/// Links a customer to its Stripe customer, unless it has one already. One that was deleted at Stripe
+/// is never linked again, whatever late events say.
 pub async fn customer_link_stripe(
     db: &impl ConnectionTrait,
     id: &CustomerId,
@@ -127,14 +148,15 @@ pub async fn customer_link_stripe(
     execute(
         db,
         "UPDATE customers SET stripe_customer_id = $2, updated_at_ms = $3 \
-         WHERE id = $1 AND stripe_customer_id IS NULL",
+         WHERE id = $1 AND stripe_customer_id IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM stripe_customers_former f WHERE f.stripe_customer_id = $2)",
         values,
     )
     .await?;
     Ok(())
 }
 
-/// Takes the link to a Stripe customer away, if it is still this one.
+/// Takes the link to a Stripe customer away, if it is still this one, and remembers that it was there.
 pub async fn customer_unlink_stripe(
     db: &impl ConnectionTrait,
     id: &CustomerId,
@@ -142,11 +164,16 @@ pub async fn customer_unlink_stripe(
     now_ms: TimeMs,
 ) -> Result<()> {
     let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into()];
-    execute(
+    let unlinked = execute(
         db,
         "UPDATE customers SET stripe_customer_id = NULL, updated_at_ms = $3 WHERE id = $1 AND stripe_customer_id = $2",
-        values,
+        values.clone(),
     )
     .await?;
+    if unlinked == 1 {
+        let sql = "INSERT INTO stripe_customers_former (customer_id, stripe_customer_id, gone_at_ms) \
+                   VALUES ($1,$2,$3) ON CONFLICT DO NOTHING";
+        execute(db, sql, values).await?;
+    }
     Ok(())
 }

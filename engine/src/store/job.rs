@@ -317,8 +317,12 @@ pub async fn job_set_args(db: &impl ConnectionTrait, id: &JobId, args: &str) -> 
     Ok(())
 }
 
-/// Makes the waiting job with this unique key due now.
+/// Makes the job with this unique key due now, if it waits or was given up.
 pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<Option<Wake>> {
+    let sql = "SELECT id FROM jobs WHERE unique_key = $1 AND state = 'dead'";
+    if let Some(row) = query_one(db, sql, [key.into()]).await? {
+        return job_requeue(db, &JobId::trusted(get(&row, "id")?), now_ms).await;
+    }
     let sql = "UPDATE jobs SET run_at_ms = $2 WHERE unique_key = $1 AND state = 'available' AND run_at_ms > $2 \
                RETURNING id, stream_key, attempt";
     let row = query_one(db, sql, [key.into(), now_ms.into()]).await?;

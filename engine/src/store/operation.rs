@@ -28,11 +28,12 @@ fn read(row: &QueryResult) -> Result<Operation> {
     })
 }
 
-/// Inserts an operation. False if the customer used its key before.
+/// Inserts an operation. False if the customer used its key before, or is subscribing already: the
+/// customer has one subscription under way at a time, also if its requests reach several nodes.
 pub async fn operation_insert(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
     let sql = format!(
         "INSERT INTO operations (kind, {COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13) \
-         ON CONFLICT (customer_id, idempotency_key) DO NOTHING"
+         ON CONFLICT DO NOTHING"
     );
     let values = [
         operation.request.kind().into(),
@@ -68,6 +69,15 @@ pub async fn operation_find_by_key(
     query_one(db, &sql, [customer.as_str().into(), key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
+/// The subscription that a customer's request is making just now.
+pub async fn operation_find_subscribing(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Operation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operations \
+         WHERE customer_id = $1 AND kind = 'subscription_create' AND state = 'processing'"
+    );
+    query_one(db, &sql, [customer.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
 /// A customer's operations, latest first.
 pub async fn operation_list(
     db: &impl ConnectionTrait,
@@ -101,10 +111,13 @@ pub async fn operation_put(db: &impl ConnectionTrait, operation: &Operation) -> 
 }
 
 /// Begins the next round of an operation that failed. False if it is not at the round before (any
-/// more): somebody else began it.
+/// more), since somebody else began it, or if it would be a second subscription under way.
 pub async fn operation_begin_round(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
-    let sql = "UPDATE operations SET request = $2, state = 'processing', round = $3, problem = NULL, \
-               round_at_ms = $4, updated_at_ms = $4 WHERE id = $1 AND state = 'failed' AND round = $3 - 1";
+    let sql = "UPDATE operations SET request = $2, state = 'processing', round = $3, stripe_id = NULL, problem = NULL, \
+               round_at_ms = $4, updated_at_ms = $4 WHERE id = $1 AND state = 'failed' AND round = $3 - 1 \
+               AND (kind <> 'subscription_create' OR NOT EXISTS (SELECT 1 FROM operations o \
+               WHERE o.customer_id = operations.customer_id AND o.kind = 'subscription_create' \
+               AND o.state = 'processing'))";
     let values = [
         operation.id.as_str().into(),
         to_json(&operation.request)?.into(),

@@ -48,6 +48,16 @@ pub async fn payment_method_find(
     query_one(db, &sql, [customer.as_str().into(), id.into()]).await?.map(|row| read(&row)).transpose()
 }
 
+/// One payment method of a customer, also one that is detached.
+pub async fn payment_method_find_any(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    id: &str,
+) -> Result<Option<PaymentMethod>> {
+    let sql = format!("SELECT {COLUMNS} FROM payment_methods WHERE customer_id = $1 AND id = $2");
+    query_one(db, &sql, [customer.as_str().into(), id.into()]).await?.map(|row| read(&row)).transpose()
+}
+
 /// Whose a payment method is.
 pub async fn payment_method_owner(db: &impl ConnectionTrait, id: &str) -> Result<Option<CustomerId>> {
     let row = query_one(db, "SELECT customer_id FROM payment_methods WHERE id = $1", [id.into()]).await?;

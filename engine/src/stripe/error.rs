@@ -117,7 +117,7 @@ impl StripeError {
             };
         };
         let error = &body["error"];
-        let text = |key: &str| error[key].as_str().map(|text| clean(text));
+        let text = |key: &str| error[key].as_str().map(clean);
         let code = text("code").or_else(|| text("type")).unwrap_or_else(|| format!("status_{status}"));
         let message = text("message").unwrap_or_else(|| format!("status {status}"));
         let kind = error["type"].as_str().unwrap_or_default();

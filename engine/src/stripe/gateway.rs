@@ -3,7 +3,6 @@
 use super::breaker::{Breaker, BreakerOptions};
 use super::error::StripeError;
 use super::retry::{Hints, RetryPolicy};
-use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::metric;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -62,7 +61,8 @@ struct Inner {
     options: GatewayOptions,
     limiter: DefaultDirectRateLimiter,
     breaker: Mutex<Breaker>,
-    clock: Clock,
+    /// What the breaker's time counts from: a clock that is set back must not keep it open.
+    born: Instant,
 }
 
 impl fmt::Debug for Gateway {
@@ -76,7 +76,7 @@ impl Gateway {
     ///
     /// # Errors
     /// `Config` if the key or the address cannot be sent.
-    pub fn new(options: GatewayOptions, clock: Clock) -> Result<Self> {
+    pub fn new(options: GatewayOptions) -> Result<Self> {
         // The one TLS provider of the whole build; whoever was first has set the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let problem = |text: &str| Error::Config(vec![text.to_owned()]);
@@ -99,7 +99,7 @@ impl Gateway {
         let rate = NonZeroU32::new(options.rate_per_s).unwrap_or(NonZeroU32::MIN);
         let limiter = RateLimiter::direct(Quota::per_second(rate));
         let breaker = Mutex::new(Breaker::default());
-        Ok(Self { inner: Arc::new(Inner { http, base, options, limiter, breaker, clock }) })
+        Ok(Self { inner: Arc::new(Inner { http, base, options, limiter, breaker, born: Instant::now() }) })
     }
 
     /// Reads. `call` names the call in metrics.
@@ -174,7 +174,7 @@ impl Gateway {
         if !self.breaker(|breaker, options, now_ms| breaker.admits(options, now_ms)) {
             return Err((
                 StripeError::NotDone { reason: "stripe is left alone after several failures".to_owned() },
-                Hints { should_retry: Some(false), retry_after_ms: None },
+                Hints { should_retry: Some(false), ..Hints::default() },
             ));
         }
         let waited = Instant::now();
@@ -185,11 +185,7 @@ impl Gateway {
 
         let result = self.send(request, key).await;
         self.breaker(|breaker, options, now_ms| match &result {
-            Err((StripeError::Unknown { .. } | StripeError::NotDone { .. }, hints))
-                if hints.retry_after_ms.is_none() =>
-            {
-                breaker.failed(options, now_ms);
-            }
+            Err((_, hints)) if hints.is_outage => breaker.failed(options, now_ms),
             _ => breaker.answered(),
         });
         result
@@ -197,13 +193,15 @@ impl Gateway {
 
     fn breaker<T>(&self, act: impl FnOnce(&mut Breaker, BreakerOptions, i64) -> T) -> T {
         let mut breaker = self.inner.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = act(&mut breaker, self.inner.options.breaker, self.inner.clock.now_ms());
+        let now_ms = i64::try_from(self.inner.born.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let answer = act(&mut breaker, self.inner.options.breaker, now_ms);
         metrics::gauge!(metric::STRIPE_BREAKER_OPEN).set(if breaker.is_open() { 1.0 } else { 0.0 });
         answer
     }
 
     async fn send(&self, request: &RequestBuilder, key: Option<&str>) -> Result<Answer, (StripeError, Hints)> {
-        let response = self.build(request, key).send().await.map_err(|error| {
+        let outage = Hints { is_outage: true, ..Hints::default() };
+        let mut response = self.build(request, key).send().await.map_err(|error| {
             let reason = without_url(error);
             // Without a connection nothing was sent. Afterwards nobody knows.
             let class = if reason.is_connect {
@@ -211,23 +209,18 @@ impl Gateway {
             } else {
                 StripeError::Unknown { reason: reason.text, is_stored: false }
             };
-            (class, Hints::default())
+            (class, outage)
         })?;
         let status = response.status().as_u16();
-        let headers = response.headers();
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let hints = Hints {
-            should_retry: header("stripe-should-retry").and_then(|text| text.parse().ok()),
-            retry_after_ms: header("retry-after")
-                .and_then(|text| text.parse::<u64>().ok())
-                .map(|s| s.saturating_mul(1_000)),
-        };
-        let is_replay = header("idempotent-replayed") == Some("true");
+        let (hints, is_replay) = hints(status, response.headers());
         let unknown = |reason: String| (StripeError::Unknown { reason, is_stored: false }, hints);
-        if response.content_length().is_some_and(|len| len > ANSWER_LEN_MAX as u64) {
-            return Err(unknown(format!("the answer is larger than {ANSWER_LEN_MAX} bytes")));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unknown(without_url(error).text))? {
+            if body.len() + chunk.len() > ANSWER_LEN_MAX {
+                return Err(unknown(format!("the answer is larger than {ANSWER_LEN_MAX} bytes")));
+            }
+            body.extend_from_slice(&chunk);
         }
-        let body = response.bytes().await.map_err(|error| unknown(without_url(error).text))?;
         if !(200..300).contains(&status) {
             return Err((StripeError::read(status, &body, is_replay), hints));
         }
@@ -262,6 +255,20 @@ impl Gateway {
     pub fn is_left_alone(&self) -> bool {
         self.breaker(|breaker, _, _| breaker.is_open())
     }
+}
+
+/// What the head of an answer says besides the status, and whether it is the stored answer to an
+/// earlier call.
+fn hints(status: u16, headers: &HeaderMap) -> (Hints, bool) {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_replay = header("idempotent-replayed") == Some("true");
+    let retry_after_s = header("retry-after").and_then(|text| text.parse::<u64>().ok());
+    let hints = Hints {
+        should_retry: header("stripe-should-retry").and_then(|text| text.parse().ok()),
+        retry_after_ms: retry_after_s.map(|seconds| seconds.saturating_mul(1_000)),
+        is_outage: status >= 500 && !is_replay,
+    };
+    (hints, is_replay)
 }
 
 struct Reason {

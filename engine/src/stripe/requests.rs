@@ -5,11 +5,11 @@ use super::gateway::{Answer, Gateway};
 use crate::webhook::shape::CUSTOMER_METADATA_KEY;
 use serde_json::Value;
 use std::collections::HashMap;
-use stripe_billing::invoice::{ListInvoice, RetrieveInvoice};
+use stripe_billing::invoice::{ListInvoice, PayInvoice, RetrieveInvoice};
 use stripe_billing::invoice_payment::{ListInvoicePayment, ListInvoicePaymentPayment, ListInvoicePaymentPaymentType};
 use stripe_billing::subscription::{
     CancelSubscription, CreateSubscription, CreateSubscriptionItems, CreateSubscriptionPaymentBehavior,
-    ListSubscription, ListSubscriptionStatus, RetrieveSubscription, UpdateSubscription,
+    ListSubscription, ListSubscriptionStatus, ResumeSubscription, RetrieveSubscription, UpdateSubscription,
 };
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::charge::{ListCharge, RetrieveCharge};
@@ -34,16 +34,16 @@ use stripe_types::Currency;
 pub const PAGE_LEN: i64 = 100;
 /// The metadata key under which an operation leaves its id at Stripe.
 pub const OPERATION_METADATA_KEY: &str = "bursar_operation_id";
+/// The metadata key under which it leaves the number of its round.
+pub const ROUND_METADATA_KEY: &str = "bursar_round";
 
-/// What is needed of an invoice: who paid it, and what asks the customer to act.
+/// What is needed of an invoice: who paid it, and what asks the customer to act. Source: Stripe,
+/// "Expanding responses": four levels at the most.
 const INVOICE_EXPANDED: [&str; 3] = ["payments", "payments.data.payment.payment_intent", "confirmation_secret"];
-/// The same of a subscription's first invoice.
-const LATEST_INVOICE_EXPANDED: [&str; 4] = [
-    "latest_invoice",
-    "latest_invoice.payments",
-    "latest_invoice.payments.data.payment.payment_intent",
-    "latest_invoice.confirmation_secret",
-];
+/// The same of a subscription's latest invoice. Its PaymentIntent would be a fifth level: that one is
+/// asked for by its id.
+const LATEST_INVOICE_EXPANDED: [&str; 3] =
+    ["latest_invoice", "latest_invoice.payments", "latest_invoice.confirmation_secret"];
 
 type Call<T = Value> = Result<T, StripeError>;
 
@@ -63,17 +63,27 @@ pub struct OffSessionPayment<'a> {
     /// Our customer.
     pub customer_id: &'a str,
     /// The operation that asks.
+    pub operation: Mark<'a>,
+}
+
+/// What an operation leaves at Stripe, so that what it made is found again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark<'a> {
+    /// The operation.
     pub operation_id: &'a str,
+    /// Its round.
+    pub round: i64,
 }
 
 fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn metadata(customer_id: &str, operation_id: Option<&str>) -> HashMap<String, String> {
+fn metadata(customer_id: &str, mark: Option<Mark<'_>>) -> HashMap<String, String> {
     let mut metadata = HashMap::from([(CUSTOMER_METADATA_KEY.to_owned(), customer_id.to_owned())]);
-    if let Some(operation_id) = operation_id {
+    if let Some(Mark { operation_id, round }) = mark {
         metadata.insert(OPERATION_METADATA_KEY.to_owned(), operation_id.to_owned());
+        metadata.insert(ROUND_METADATA_KEY.to_owned(), round.to_string());
     }
     metadata
 }
@@ -146,7 +156,7 @@ impl Gateway {
             .payment_method(payment.payment_method_id)
             .automatic_payment_methods(without_redirects())
             .description(payment.description)
-            .metadata(metadata(payment.customer_id, Some(payment.operation_id)))
+            .metadata(metadata(payment.customer_id, Some(payment.operation)))
             .off_session(CreatePaymentIntentOffSession::Bool(true))
             .confirm(true);
         self.change("payment_create", request.build(), key).await
@@ -157,9 +167,9 @@ impl Gateway {
         self.read("payment_retrieve", &RetrievePaymentIntent::new(id)).await
     }
 
-    /// A page of PaymentIntents, latest first.
-    pub async fn payment_list(&self, stripe_customer_id: Option<&str>, after: Option<&str>) -> Call {
-        let mut request = ListPaymentIntent::new().limit(PAGE_LEN);
+    /// A page of PaymentIntents made since a time, in seconds, latest first.
+    pub async fn payment_list(&self, stripe_customer_id: Option<&str>, since_s: i64, after: Option<&str>) -> Call {
+        let mut request = ListPaymentIntent::new().created(since(since_s)).limit(PAGE_LEN);
         if let Some(id) = stripe_customer_id {
             request = request.customer(id);
         }
@@ -209,14 +219,14 @@ impl Gateway {
         self.read("price_list", &request).await
     }
 
-    /// Subscribes a customer and tries the first payment at once. If that fails the subscription is
-    /// made nevertheless, as `incomplete`.
+    /// Subscribes a customer and tries the first payment at once, with what its invoices are paid
+    /// with. If that fails the subscription is made nevertheless, as `incomplete`.
     pub async fn subscription_create(
         &self,
         stripe_customer_id: &str,
         price_id: &str,
-        payment_method_id: &str,
-        metadata_of: (&str, &str),
+        customer_id: &str,
+        operation: Mark<'_>,
         key: &str,
     ) -> Call {
         let items = CreateSubscriptionItems {
@@ -227,10 +237,9 @@ impl Gateway {
         let request = CreateSubscription::new()
             .customer(stripe_customer_id)
             .items(vec![items])
-            .default_payment_method(payment_method_id)
             .payment_behavior(CreateSubscriptionPaymentBehavior::AllowIncomplete)
             .off_session(true)
-            .metadata(metadata(metadata_of.0, Some(metadata_of.1)))
+            .metadata(metadata(customer_id, Some(operation)))
             .expand(owned(&LATEST_INVOICE_EXPANDED));
         self.write("subscription_create", &request, key).await
     }
@@ -255,18 +264,46 @@ impl Gateway {
 
     /// Lets a subscription end with its period, or takes that back.
     pub async fn subscription_set_end(&self, id: &str, ends_with_period: bool, key: &str) -> Call {
-        let request = UpdateSubscription::new(id).cancel_at_period_end(ends_with_period);
+        let request =
+            UpdateSubscription::new(id).cancel_at_period_end(ends_with_period).expand(owned(&LATEST_INVOICE_EXPANDED));
         self.write("subscription_set_end", &request, key).await
+    }
+
+    /// Takes back the moment at which a subscription was to end. Source: Stripe, "Update a
+    /// subscription": an empty `cancel_at`, which async-stripe cannot say.
+    pub async fn subscription_unset_end(&self, id: &str, key: &str) -> Call {
+        let mut request = UpdateSubscription::new(id).expand(owned(&LATEST_INVOICE_EXPANDED)).build();
+        let body = request.body.get_or_insert_default();
+        body.push_str("&cancel_at=");
+        Ok(self.change("subscription_unset_end", request, key).await?.body)
+    }
+
+    /// Resumes a paused subscription.
+    pub async fn subscription_resume(&self, id: &str, key: &str) -> Call {
+        let request = ResumeSubscription::new(id).expand(owned(&LATEST_INVOICE_EXPANDED));
+        self.write("subscription_resume", &request, key).await
+    }
+
+    /// What a subscription is paid with, where it says so itself.
+    pub async fn subscription_set_payment_method(&self, id: &str, payment_method_id: &str, key: &str) -> Call {
+        let request = UpdateSubscription::new(id).default_payment_method(payment_method_id);
+        self.write("subscription_set_payment_method", &request, key).await
     }
 
     /// Ends a subscription at once.
     pub async fn subscription_cancel(&self, id: &str, key: &str) -> Call {
-        self.write("subscription_cancel", &CancelSubscription::new(id), key).await
+        let request = CancelSubscription::new(id).expand(owned(&LATEST_INVOICE_EXPANDED));
+        self.write("subscription_cancel", &request, key).await
     }
 
     /// One invoice with its payments.
     pub async fn invoice_retrieve(&self, id: &str) -> Call {
         self.read("invoice_retrieve", &RetrieveInvoice::new(id).expand(owned(&INVOICE_EXPANDED))).await
+    }
+
+    /// Tries to have an open invoice paid, with what the customer's invoices are paid with.
+    pub async fn invoice_pay(&self, id: &str, key: &str) -> Call {
+        self.write("invoice_pay", &PayInvoice::new(id), key).await
     }
 
     /// A page of a customer's invoices, latest first.

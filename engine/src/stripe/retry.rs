@@ -11,6 +11,9 @@ pub struct Hints {
     pub should_retry: Option<bool>,
     /// `Retry-After`, in milliseconds.
     pub retry_after_ms: Option<u64>,
+    /// Whether Stripe itself seems to be away: no connection, no answer, or a failure of its own that
+    /// is not an old one repeated. A conflict or a limit says that it is there.
+    pub is_outage: bool,
 }
 
 /// How a call is tried again.
@@ -68,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_decline_and_a_stored_failure_are_never_tried_again_whatever_is_hinted() {
-        let hints = Hints { should_retry: Some(true), retry_after_ms: None };
+        let hints = Hints { should_retry: Some(true), ..Hints::default() };
         let stored = StripeError::Unknown { reason: "stored".to_owned(), is_stored: true };
         assert_eq!(POLICY.wait_ms(&StripeError::Declined(Box::default()), hints, 1, 0.0), None);
         assert_eq!(POLICY.wait_ms(&stored, hints, 1, 0.0), None);
@@ -76,16 +79,16 @@ mod tests {
 
     #[test]
     fn stripes_own_word_outweighs_the_status() {
-        let no = Hints { should_retry: Some(false), retry_after_ms: None };
+        let no = Hints { should_retry: Some(false), ..Hints::default() };
         assert_eq!(POLICY.wait_ms(&unknown(), no, 1, 0.0), None);
-        let yes = Hints { should_retry: Some(true), retry_after_ms: None };
+        let yes = Hints { should_retry: Some(true), ..Hints::default() };
         let invalid = StripeError::Invalid { code: "lock_timeout".to_owned(), param: None, message: String::new() };
         assert_eq!(POLICY.wait_ms(&invalid, yes, 1, 0.0), Some(500));
     }
 
     #[test]
     fn retry_after_is_honoured_and_one_beyond_the_bound_ends_the_tries() {
-        let told = |ms| Hints { should_retry: None, retry_after_ms: Some(ms) };
+        let told = |ms| Hints { retry_after_ms: Some(ms), ..Hints::default() };
         assert_eq!(POLICY.wait_ms(&unknown(), told(2_000), 1, 0.0), Some(2_000));
         assert_eq!(POLICY.wait_ms(&unknown(), told(60_000), 1, 0.0), None);
     }

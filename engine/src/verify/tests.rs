@@ -144,6 +144,7 @@ async fn healthy_ledgers(db: &Db) {
 async fn charged(db: &Db, customer_id: &CustomerId) {
     let charge = UsageCharge {
         units: 1,
+        credits: 1,
         amount_minor: 2_900,
         currency: "usd".to_owned(),
         payment_method_id: "pm_1".to_owned(),

@@ -187,6 +187,7 @@ pub(crate) fn customer(plan: Plan) -> Customer {
         source: "direct".to_owned(),
         plan,
         stripe_customer_id: Some(CUS.to_owned()),
+        former_stripe_ids: Vec::new(),
         has_payment_method: true,
         created_at_ms: 0,
     }

@@ -176,8 +176,10 @@ impl<'a> Facts<'a> {
                 (None, None) => dead("customer_missing: the object names no Stripe customer".to_owned()),
             });
         };
+        let is_former = stripe_customer_id.is_some_and(|named| customer.former_stripe_ids.contains(named));
         if let (Some(linked), Some(named)) = (&customer.stripe_customer_id, stripe_customer_id)
             && linked != named
+            && !is_former
         {
             // Found by metadata. Somebody else's payment must not give this account credits.
             return Err(dead(format!(
@@ -192,7 +194,8 @@ impl<'a> Facts<'a> {
             )));
         }
         let link = match (&customer.stripe_customer_id, stripe_customer_id) {
-            (None, Some(id)) => {
+            // One that was deleted at Stripe still has its say, but nothing new is made of it.
+            (None, Some(id)) if !is_former => {
                 Some(Effect::StripeLink { customer_id: customer.id.clone(), stripe_customer_id: id.clone() })
             }
             _ => None,

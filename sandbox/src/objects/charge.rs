@@ -86,7 +86,6 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     });
     let is_captured = form.flag("capture")?.unwrap_or(true) && decline.is_none();
     let charge = NewCharge { intent: &intent, method: &method, is_captured, decline }.make(world)?;
-    world.change(charge.id(), json!({ "source": method }));
     if let Some(decline) = decline {
         world.tell("charge.failed", charge.id())?;
         return Err(decline.error().with("charge", charge.id()));

@@ -98,7 +98,6 @@ fn add_to_draft(world: &mut World, invoice: &str, item: &Value) -> Result<(), Ap
     let total = draft.int("total") + item.int("amount");
     if let Some(data) = lines["data"].as_array_mut() {
         data.push(line);
-        lines["total_count"] = data.len().into();
     }
     let fields = json!({
         "lines": lines, "subtotal": total, "subtotal_excluding_tax": total, "total": total,

@@ -146,7 +146,7 @@ pub(crate) fn make(world: &mut World, form: &Form) -> Result<Value, ApiError> {
 }
 
 fn recurring(interval: &str, count: i64) -> Value {
-    json!({ "interval": interval, "interval_count": count, "meter": null, "trial_period_days": null,
+    json!({ "interval": interval, "interval_count": count, "meter": null,
             "usage_type": "licensed" })
 }
 

@@ -55,9 +55,8 @@ pub(crate) fn add(world: &mut World, new: &NewEndpoint) -> Result<Value, ApiErro
         "url": new.url, "enabled_events": new.enabled_events, "api_version": new.api_version, "status": "enabled",
         "application": null, "description": "SANDBOX", "metadata": {}, "_is_thin": new.is_thin,
     });
-    let known = world.store.of_kind("webhook_endpoint");
-    let mut known = known.filter(|row| row.text("url") == new.url && row.is("_is_thin") == new.is_thin);
-    let known = known.next().map(|row| row.id().to_owned());
+    let is_it = |row: &&Value| row.text("url") == new.url && row.is("_is_thin") == new.is_thin;
+    let known = world.store.of_kind("webhook_endpoint").find(is_it).map(|row| row.id().to_owned());
     if let Some(id) = known {
         if let Some(secret) = &new.secret {
             fields["secret"] = secret.as_str().into();

@@ -33,8 +33,7 @@ async fn a_bad_gateway_answers_with_a_page() {
     let client = Client::start().await;
     client.sandbox.fault(FaultRule::once("GET", "/v1/", Fault::BadGateway)).unwrap();
     let answer = client.get("/v1/balance", &[]).await;
-    assert_eq!((answer.status, answer.header("content-type")), (502, Some("text/html")));
-    assert_eq!(answer.body, json!(null));
+    assert_eq!((answer.status, answer.header("content-type"), answer.body.is_null()), (502, Some("text/html"), true));
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn debit(key: String) -> Command {
 async fn start(scenario: &Scenario) -> Result<Arc<Runtime>> {
     let config = Config::load(None)?;
     let db = seed::seed(&scenario.database_url, config.database.connections_max, scenario.customers, 0).await?;
-    let stripe = Gateway::new(config.gateway(), Clock::System)?;
+    let stripe = Gateway::new(config.gateway())?;
     let node = "bench".to_owned();
     let options = RuntimeOptions { config, db, clock: Clock::System, node, role: Role::All, stripe };
     Ok(Arc::new(Runtime::start(options).await?))

@@ -31,6 +31,7 @@ impl Server {
             .env("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("BURSAR_SECRET_KEY", SECRET_KEY)
             .env("STRIPE_WEBHOOK_SECRET", "whsec_bench")
+            .env("BURSAR_STRIPE__SANDBOX", "false")
             .env("BURSAR_LOG", "error")
             .env("DATABASE_URL", &scenario.database_url)
             .env("AMQP_URL", &scenario.amqp_url)

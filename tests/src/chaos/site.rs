@@ -159,6 +159,8 @@ fn environment(folder: &Path, services: Option<&Services>) -> BTreeMap<String, S
     set("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN);
     set("BURSAR_SECRET_KEY", SECRET_KEY);
     set("STRIPE_WEBHOOK_SECRET", &WEBHOOK_SECRETS.join(","));
+    // Events are made by the run itself.
+    set("BURSAR_STRIPE__SANDBOX", "false");
     if let Some(services) = services {
         set("DATABASE_URL", &services.database_url);
         set("AMQP_URL", &services.amqp_url);

@@ -1,37 +1,58 @@
-//! Money: payment methods, usage without credits, refunds, disputes, Pro. Against a fake of Stripe that
-//! keeps idempotency keys as Stripe does and fails on demand.
+//! Money: payment methods, usage without credits, refunds, disputes, Pro. Against the sandbox, which keeps
+//! idempotency keys as Stripe does, delivers events and fails on demand.
 
 mod back;
 mod charge;
 mod pro;
 
-use bursar_tests::app::Answer;
-use bursar_tests::fake_stripe::FakeStripe;
+use bursar_sandbox::{Fault, FaultRule, NewEndpoint, Options, Policy, Sandbox};
+use bursar_tests::app::{Answer, WEBHOOK_SECRETS};
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use serde_json::{Value, json};
 
 /// How long a try of a call may take here: a lost answer is noticed after this.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 
+/// How long the outcome of a stored failure is in doubt here.
+const STRIPE_DOUBT_MS: i64 = 500;
+
 /// An application with a Stripe of its own.
 struct Shop {
     app: TestApp,
-    stripe: FakeStripe,
+    stripe: Sandbox,
 }
 
 impl Shop {
+    /// A shop whose Stripe keeps its events to itself: tests send those, in whatever order.
     async fn open(backend: Backend) -> Self {
-        let stripe = FakeStripe::start().await;
-        let url = stripe.url.clone();
+        let shop = Self::open_with_events(backend).await;
+        shop.stripe.set_policy(Policy { is_paused: true, ..Policy::default() });
+        shop
+    }
+
+    /// A shop whose Stripe delivers its events.
+    async fn open_with_events(backend: Backend) -> Self {
+        // What was not taken in is delivered again in a moment, not in hours.
+        let options = Options { seed: Some(1), retry_scale: 0.0, ..Options::default() };
+        let stripe = Sandbox::start(options).await.expect("the sandbox starts");
+        let url = stripe.url().to_owned();
         let app = TestApp::start_with(backend, |config| {
-            config.stripe.secret_key = "sk_test_fake".to_owned();
+            config.stripe.secret_key = "sk_test_sandbox".to_owned();
             config.stripe.api_base = url;
             config.stripe.timeout_ms = STRIPE_TIMEOUT_MS;
             config.stripe.total_timeout_ms = STRIPE_TIMEOUT_MS;
             config.stripe.tries_max = 1;
+            config.stripe.doubt_ms = STRIPE_DOUBT_MS;
         })
         .await;
+        let endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", app.base), WEBHOOK_SECRETS[0]);
+        stripe.add_endpoint(&endpoint).expect("an endpoint");
         Self { app, stripe }
+    }
+
+    /// The next call of this method to a path that begins so goes wrong.
+    fn fail_next(&self, method: &str, path: &str, fault: Fault) {
+        self.stripe.fault(FaultRule::once(method, path, fault)).expect("there is room for a fault");
     }
 
     /// A customer with a payment method of this fate and no credits.
@@ -54,7 +75,7 @@ impl Shop {
     }
 
     async fn money(&self, customer: &TestCustomer) -> i64 {
-        self.stripe.money(&self.stripe_customer(customer).await)
+        self.stripe.money(&self.stripe_customer(customer).await).net()
     }
 
     /// Announces an object as it is now, and waits until that is processed.

@@ -215,7 +215,7 @@ async fn a_row_that_somebody_keeps_locked_does_not_use_up_the_connections() {
 async fn a_second_process_on_the_same_sqlite_folder_is_refused_in_clear_words() {
     let app = TestApp::start(Backend::Embedded).await;
     let customer = app.onboard().await;
-    let second = App::start(app.config.clone(), Role::All, Clock::System).await;
+    let second = App::start(app.config.clone(), Role::All, Clock::System, app.address()).await;
     let refusal = format!("{:#}", second.err().unwrap());
     let folder = app.config.data_dir.display().to_string();
     assert!(refusal.contains("another bursar process uses the folder") && refusal.contains(&folder), "{refusal}");

@@ -6,9 +6,10 @@ use crate::job::Verdict;
 use crate::ledger::{Command, GrantKind, Op};
 use crate::operation::{BONUS_KEY, Problem};
 use crate::payment_method::PaymentMethod;
-use crate::store::payment_method;
+use crate::store::{payment_method, subscription};
 use crate::stripe::StripeError;
-use crate::webhook::shape::PaymentMethodShape;
+use crate::webhook::shape::{self, PaymentMethodShape};
+use serde_json::Value;
 
 impl Run<'_> {
     pub(super) async fn attach(&self, id: &str, consent_at_ms: i64, make_default: bool) -> Result<Verdict, Stop> {
@@ -34,6 +35,9 @@ impl Run<'_> {
         }
         let method =
             PaymentMethod::seen(shape, id.clone(), &self.customer.id, Some(consent_at_ms), is_default, self.now_ms);
+        if is_default {
+            self.subscriptions_follow(&id).await?;
+        }
         let mut verdict = self.done(&id, vec![Effect::PaymentMethodPut(method)]);
         let bonus = self.deps.credits.payment_method_bonus;
         if bonus > 0 {
@@ -48,6 +52,7 @@ impl Run<'_> {
         let stripe = &self.deps.stripe;
         if let Some(next) = next_default_id {
             stripe.customer_set_default(self.stripe_customer_id, next, &self.key("default")).await?;
+            self.subscriptions_follow(next).await?;
         }
         match stripe.payment_method_detach(id, &self.key("detach")).await {
             // Gone already, or not attached: that is what was wanted.
@@ -64,7 +69,42 @@ impl Run<'_> {
 
     pub(super) async fn set_default(&self, id: &str) -> Result<Verdict, Stop> {
         self.deps.stripe.customer_set_default(self.stripe_customer_id, id, &self.key("default")).await?;
+        self.subscriptions_follow(id).await?;
         let customer_id = self.customer.id.clone();
         Ok(self.done(id, vec![Effect::PaymentMethodDefault { customer_id, id: id.to_owned() }]))
+    }
+
+    /// A subscription that names what pays for it (one made on Stripe's own page does) is paid with the
+    /// new default from now on, and what is overdue is tried with it at once. What Stripe refuses of
+    /// this is its own business: the payment method is the default all the same, and events tell what
+    /// became of the invoice.
+    async fn subscriptions_follow(&self, payment_method_id: &str) -> Result<(), Stop> {
+        let stripe = &self.deps.stripe;
+        let rows = subscription::subscription_list(self.deps.db.read(), &self.customer.id).await?;
+        for row in rows.iter().filter(|row| row.is_pro && row.ended_at_ms.is_none()) {
+            let Some(object) = unless_refused(stripe.subscription_retrieve(&row.id).await)? else { continue };
+            let own = shape::id(&object["default_payment_method"]);
+            if own.is_some_and(|own| own != payment_method_id) {
+                let key = self.key(&format!("follow:{}", row.id));
+                unless_refused(stripe.subscription_set_payment_method(&row.id, payment_method_id, &key).await)?;
+            }
+            let is_late = matches!(object["status"].as_str(), Some("past_due" | "unpaid"));
+            let invoice = &object["latest_invoice"];
+            let open = shape::id(&invoice["id"]).filter(|_| is_late && invoice["status"] == "open");
+            if let Some(id) = open {
+                unless_refused(stripe.invoice_pay(&id, &self.key(&format!("pay:{id}"))).await)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The answer, if Stripe did what was asked; `None` if it will not.
+fn unless_refused(answer: Result<Value, StripeError>) -> Result<Option<Value>, StripeError> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error @ (StripeError::Unauthorized { .. } | StripeError::NotConfigured)) => Err(error),
+        Err(_) => Ok(None),
     }
 }

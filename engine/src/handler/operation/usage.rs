@@ -8,16 +8,19 @@ use crate::ids::OperationId;
 use crate::job::{Outcome, Verdict};
 use crate::ledger::{Command, Op};
 use crate::operation::{ACTION_TTL_MS, Operation, Problem, Request, State, UsageCharge, payment_key};
-use crate::store::operation;
-use crate::stripe::requests::{OPERATION_METADATA_KEY, OffSessionPayment};
-use crate::stripe::{Gateway, StripeError};
-use crate::webhook::shape::{self, PaymentIntentShape};
+use crate::store::{account, operation};
+use crate::stripe::StripeError;
+use crate::stripe::requests::{OPERATION_METADATA_KEY, OffSessionPayment, ROUND_METADATA_KEY};
+use crate::webhook::shape::{self, PaymentIntentShape, PaymentMethodShape};
 use serde_json::Value;
 
-/// How long to wait for a payment that its bank is still working on.
-const PROCESSING_WAIT_MS: i64 = 10_000;
+/// The shortest and the longest wait for a payment that its bank is still working on; in between a
+/// quarter of its age.
+const PROCESSING_WAIT_MS: (i64, i64) = (10_000, 10 * 60 * 1_000);
 /// Pages of PaymentIntents that are looked through for an operation's own.
 const PAGES_MAX: usize = 50;
+/// By how much the clocks may differ when an operation's own PaymentIntents are listed.
+const CLOCKS_DIFFER_MS: i64 = 60 * 60 * 1_000;
 
 impl Run<'_> {
     pub(super) async fn usage_charge(&self, charge: &UsageCharge) -> Result<Verdict, Stop> {
@@ -26,11 +29,17 @@ impl Run<'_> {
             let intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
             return self.by_intent_or_expire(charge, &intent).await;
         }
-        if operation.key_is_stale(self.now_ms) {
-            return match find(stripe, operation, self.stripe_customer_id).await? {
-                Some(intent) => self.by_intent_or_expire(charge, &intent).await,
-                None => Ok(self.new_round("the key is too old to be tried again, and there is no payment")),
-            };
+        let key_is_stale = operation.key_is_stale(self.now_ms);
+        if operation.round > 1 || key_is_stale {
+            if let Some(intent) = self.find().await? {
+                return self.by_intent_or_expire(charge, &intent).await;
+            }
+            if key_is_stale {
+                return Ok(self.new_round("the key is too old to be tried again, and there is no payment"));
+            }
+        }
+        if self.is_first_attempt && self.is_paid_with_credits().await? {
+            return Ok(self.done_without_payment());
         }
         let payment = OffSessionPayment {
             amount_minor: charge.amount_minor,
@@ -39,7 +48,7 @@ impl Run<'_> {
             payment_method_id: &charge.payment_method_id,
             description: &charge.description,
             customer_id: operation.customer_id.as_str(),
-            operation_id: operation.id.as_str(),
+            operation: self.mark(),
         };
         match stripe.payment_create(&payment, &self.key("pay")).await {
             Ok(answer) => Ok(by_intent(operation, charge, &PaymentIntentShape::read(&answer.body), self.now_ms)),
@@ -51,34 +60,115 @@ impl Run<'_> {
                 }
                 Ok(waits(operation, &intent, self.now_ms))
             }
-            Err(StripeError::Unknown { is_stored: true, reason }) => {
-                match find(stripe, operation, self.stripe_customer_id).await? {
+            Err(StripeError::Unknown { is_stored: true, reason: why } | StripeError::KeyReused { message: why }) => {
+                match self.find().await? {
                     Some(intent) => Ok(by_intent(operation, charge, &intent, self.now_ms)),
-                    // The failure is final under this key, and it left no payment behind.
-                    None => Ok(self.new_round(&reason)),
+                    None => Ok(self.nothing_found(&why)),
                 }
+            }
+            Err(StripeError::Invalid { message, .. } | StripeError::NotFound { message }) => {
+                self.refused_method(charge, message).await
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// A payment that nobody finishes in time is cancelled, so that nobody can be charged for it later.
+    /// Whether credits that came in meanwhile paid for the same request, which was sent again.
+    async fn is_paid_with_credits(&self) -> Result<bool, Stop> {
+        let key = &self.operation.idempotency_key;
+        Ok(account::entry_find_by_key(self.deps.db.read(), &self.customer.id, key).await?.is_some())
+    }
+
+    fn done_without_payment(&self) -> Verdict {
+        Verdict {
+            outcome: Outcome::Cancel { reason: "the customer's credits paid for it meanwhile".to_owned() },
+            ledger: None,
+            effects: vec![Effect::operation(self.operation.succeeded(None, self.now_ms))],
+        }
+    }
+
+    /// Stripe does not take the request. If it is because the payment method is no longer the
+    /// customer's, that is learned here, and the customer is asked for another one.
+    async fn refused_method(&self, charge: &UsageCharge, message: String) -> Result<Verdict, Stop> {
+        let id = &charge.payment_method_id;
+        let owner = match self.deps.stripe.payment_method_retrieve(id).await {
+            Ok(object) => PaymentMethodShape::read(&object).stripe_customer_id,
+            Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if owner.as_deref() == Some(self.stripe_customer_id) {
+            return Ok(self.failed(Problem { code: "stripe_refused".to_owned(), message, ..Problem::default() }));
+        }
+        let message = "The payment method is no longer there. Add another one.".to_owned();
+        let mut verdict =
+            self.failed(Problem { code: "payment_method_gone".to_owned(), message, ..Problem::default() });
+        let customer_id = self.customer.id.clone();
+        verdict.effects.push(Effect::PaymentMethodDetach { customer_id, id: id.clone() });
+        Ok(verdict)
+    }
+
+    /// A payment that nobody finishes in time is cancelled, so that nobody can be charged for it later;
+    /// so is one at which the customer failed, so that it may try another card.
     async fn by_intent_or_expire(&self, charge: &UsageCharge, intent: &PaymentIntentShape) -> Result<Verdict, Stop> {
         let operation = self.operation;
-        let waits = intent.wants_authentication() || intent.status.as_deref() == Some("requires_payment_method");
-        if operation.state != State::RequiresAction || !waits {
+        let has_failed = !intent.wants_authentication() && intent.status.as_deref() == Some("requires_payment_method");
+        if operation.state != State::RequiresAction || !(has_failed || intent.wants_authentication()) {
             return Ok(by_intent(operation, charge, intent, self.now_ms));
         }
         let ends_at_ms = operation.round_at_ms + ACTION_TTL_MS;
-        if self.now_ms < ends_at_ms {
+        if self.now_ms < ends_at_ms && !has_failed {
             return Ok(Outcome::Snooze { until_ms: ends_at_ms }.into());
         }
         if let Some(id) = &intent.id {
-            self.deps.stripe.payment_cancel(id, &self.key("cancel")).await?;
+            match self.deps.stripe.payment_cancel(id, &self.key("cancel")).await {
+                Ok(_) => {}
+                // Paid in the meantime, or cancelled by somebody else.
+                Err(StripeError::Invalid { .. } | StripeError::NotFound { .. }) => {
+                    let now = PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?);
+                    return Ok(by_intent(operation, charge, &now, self.now_ms));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if has_failed {
+            return Ok(self.failed(failure(intent)));
         }
         let message = "The payment was not authenticated in time; nothing was charged.".to_owned();
         Ok(self.failed(Problem { code: "authentication_expired".to_owned(), message, ..Problem::default() }))
     }
+
+    /// The operation's own PaymentIntent at Stripe: one that succeeded in any round, else this round's.
+    async fn find(&self) -> Result<Option<PaymentIntentShape>, StripeError> {
+        let operation = self.operation;
+        let since_s = (operation.created_at_ms - CLOCKS_DIFFER_MS) / 1_000;
+        let mut found: Option<PaymentIntentShape> = None;
+        let mut after: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let page = self.deps.stripe.payment_list(Some(self.stripe_customer_id), since_s, after.as_deref()).await?;
+            let intents = shape::rows(&page).iter().map(PaymentIntentShape::read);
+            for intent in intents.filter(|intent| is_of(operation, intent)) {
+                if intent.status.as_deref() == Some("succeeded") {
+                    return Ok(Some(intent));
+                }
+                if found.is_none() && is_of_round(operation, &intent) {
+                    found = Some(intent);
+                }
+            }
+            after = shape::rows(&page).last().and_then(|row| shape::id(&row["id"]));
+            if page["has_more"] != true || after.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(StripeError::NotDone { reason: "there are too many payments to look through".to_owned() })
+    }
+}
+
+fn is_of(operation: &Operation, intent: &PaymentIntentShape) -> bool {
+    intent.metadata.get(OPERATION_METADATA_KEY).is_some_and(|id| id == operation.id.as_str())
+}
+
+fn is_of_round(operation: &Operation, intent: &PaymentIntentShape) -> bool {
+    intent.metadata.get(ROUND_METADATA_KEY).and_then(|round| round.parse().ok()) == Some(operation.round)
 }
 
 /// What the state of a PaymentIntent means for the operation that it pays.
@@ -86,13 +176,13 @@ fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntent
     let failed = |problem| Verdict {
         outcome: Outcome::Done,
         ledger: None,
-        effects: vec![Effect::OperationPut(operation.failed(problem, now_ms))],
+        effects: vec![Effect::operation(operation.failed(problem, now_ms))],
     };
     let Some(id) = &intent.id else {
         return Outcome::Dead { reason: "shape_incomplete: a PaymentIntent without id".to_owned() }.into();
     };
     match intent.status.as_deref() {
-        Some("succeeded") => settled(operation, charge, id, now_ms),
+        Some("succeeded") => settled(operation, charge, intent, id, now_ms),
         _ if intent.wants_authentication() => waits(operation, intent, now_ms),
         Some("requires_payment_method") => failed(failure(intent)),
         Some("canceled") => {
@@ -100,23 +190,43 @@ fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntent
             failed(Problem { code: "payment_canceled".to_owned(), message, ..Problem::default() })
         }
         // `processing`, or a status that Stripe invents later: it will say more.
-        _ => Verdict {
-            outcome: Outcome::Snooze { until_ms: now_ms + PROCESSING_WAIT_MS },
-            ledger: None,
-            effects: vec![Effect::OperationPut(Operation { stripe_id: Some(id.clone()), ..operation.clone() })],
-        },
+        _ => {
+            let (shortest_ms, longest_ms) = PROCESSING_WAIT_MS;
+            let wait_ms = ((now_ms - operation.round_at_ms) / 4).clamp(shortest_ms, longest_ms);
+            Verdict {
+                outcome: Outcome::Snooze { until_ms: now_ms + wait_ms },
+                ledger: None,
+                effects: vec![Effect::operation(Operation { stripe_id: Some(id.clone()), ..operation.clone() })],
+            }
+        }
     }
 }
 
-/// Stripe has the money: grant and debit, with the operation's end, in one transaction.
-fn settled(operation: &Operation, charge: &UsageCharge, payment_intent_id: &str, now_ms: TimeMs) -> Verdict {
-    let op = Op::Purchase { amount: charge.units, spend: Some(Box::new(operation.spend(charge))) };
+/// Stripe has the money: grant and debit, with the operation's end, in one transaction. Money that is
+/// not what was asked for is for a person to look at.
+fn settled(
+    operation: &Operation,
+    charge: &UsageCharge,
+    intent: &PaymentIntentShape,
+    payment_intent_id: &str,
+    now_ms: TimeMs,
+) -> Verdict {
+    let amount_minor = intent.amount_received.or(intent.amount).unwrap_or(charge.amount_minor);
+    let currency = intent.currency.as_deref().unwrap_or(&charge.currency);
+    if amount_minor != charge.amount_minor || !currency.eq_ignore_ascii_case(&charge.currency) {
+        let reason = format!(
+            "payment_mismatch: {payment_intent_id} took {amount_minor} {currency}, operation {} asked for {} {}",
+            operation.id, charge.amount_minor, charge.currency
+        );
+        return Outcome::Dead { reason }.into();
+    }
+    let op = Op::Purchase { amount: charge.credits, spend: Some(Box::new(operation.spend(charge))) };
     let command = Command::internal(op, "purchase", payment_key(payment_intent_id)).with_reference(payment_intent_id);
     let end = operation.succeeded(Some(payment_intent_id.to_owned()), now_ms);
     Verdict {
         outcome: Outcome::Done,
         ledger: Some((operation.customer_id.clone(), command)),
-        effects: vec![Effect::OperationPut(end)],
+        effects: vec![Effect::operation(end)],
     }
 }
 
@@ -125,38 +235,8 @@ fn waits(operation: &Operation, intent: &PaymentIntentShape, now_ms: TimeMs) -> 
     Verdict {
         outcome: Outcome::Snooze { until_ms: operation.round_at_ms.max(now_ms - ACTION_TTL_MS) + ACTION_TTL_MS },
         ledger: None,
-        effects: vec![Effect::OperationPut(end)],
+        effects: vec![Effect::operation(end)],
     }
-}
-
-/// The operation's own PaymentIntent at Stripe: the one that succeeded, else the latest.
-async fn find(
-    stripe: &Gateway,
-    operation: &Operation,
-    stripe_customer_id: &str,
-) -> Result<Option<PaymentIntentShape>, StripeError> {
-    let mut found: Option<PaymentIntentShape> = None;
-    let mut after: Option<String> = None;
-    for _ in 0..PAGES_MAX {
-        let page = stripe.payment_list(Some(stripe_customer_id), after.as_deref()).await?;
-        for row in shape::rows(&page) {
-            let intent = PaymentIntentShape::read(row);
-            let is_own = intent.metadata.get(OPERATION_METADATA_KEY).is_some_and(|id| id == operation.id.as_str());
-            if is_own && (found.is_none() || intent.status.as_deref() == Some("succeeded")) {
-                found = Some(intent);
-            }
-        }
-        let last = shape::rows(&page).last().and_then(|row| shape::id(&row["id"]));
-        let is_older = shape::rows(&page).last().and_then(|row| row["created"].as_i64()).is_some_and(|created_s| {
-            // An hour for clocks that differ.
-            created_s.saturating_mul(1_000) < operation.created_at_ms - 60 * 60 * 1_000
-        });
-        if page["has_more"] != true || is_older || last.is_none() {
-            return Ok(found);
-        }
-        after = last;
-    }
-    Err(StripeError::NotDone { reason: "there are too many payments to look through".to_owned() })
 }
 
 /// A PaymentIntent changed, says an event: what that means for the operation that it pays. `None` if
@@ -172,8 +252,8 @@ pub(in crate::handler) async fn settle_payment(deps: &Deps, object: &Value, now_
     let Some(operation) = operation::operation_find(deps.db.read(), &id).await? else { return Ok(None) };
     let Request::UsageCharge(charge) = &operation.request else { return Ok(None) };
     let is_paid = intent.status.as_deref() == Some("succeeded");
-    let Some(payment_intent_id) = intent.id.filter(|_| is_paid) else { return Ok(Some(Outcome::Done.into())) };
-    Ok(Some(settled(&operation, charge, &payment_intent_id, now_ms)))
+    let Some(id) = intent.id.clone().filter(|_| is_paid) else { return Ok(Some(Outcome::Done.into())) };
+    Ok(Some(settled(&operation, charge, &intent, &id, now_ms)))
 }
 
 #[cfg(test)]
@@ -185,6 +265,7 @@ mod tests {
     fn charge() -> UsageCharge {
         UsageCharge {
             units: 1,
+            credits: 1,
             amount_minor: 2_900,
             currency: "usd".to_owned(),
             payment_method_id: "pm_1".to_owned(),
@@ -237,6 +318,28 @@ mod tests {
         let verdict = verdict(intent);
         assert!(verdict.ledger.is_none());
         assert_eq!(state(&verdict), Some(State::Failed));
+    }
+
+    #[test]
+    fn money_that_is_not_what_was_asked_for_is_left_to_a_person() {
+        for (amount, currency) in [(2_900, "eur"), (1_500, "usd"), (0, "usd")] {
+            let intent = json!({"id": "pi_1", "status": "succeeded", "amount_received": amount, "currency": currency});
+            let verdict = verdict(intent);
+            assert!(matches!(&verdict.outcome, Outcome::Dead { reason } if reason.starts_with("payment_mismatch")));
+            assert!(verdict.ledger.is_none() && verdict.effects.is_empty());
+        }
+    }
+
+    #[test]
+    fn only_the_round_that_asks_takes_an_unfinished_payment_for_its_own() {
+        let first = operation();
+        let made = |round: &str| {
+            let metadata = json!({"bursar_operation_id": first.id.as_str(), "bursar_round": round});
+            PaymentIntentShape::read(&json!({"id": "pi_1", "metadata": metadata}))
+        };
+        let second = first.failed(Problem::default(), 2_000).next_round(first.request.clone(), 3_000);
+        assert!(is_of(&second, &made("1")) && !is_of_round(&second, &made("1")));
+        assert!(is_of_round(&second, &made("2")));
     }
 
     #[test]

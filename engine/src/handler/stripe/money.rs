@@ -12,7 +12,7 @@ use crate::operation::payment_key;
 use crate::store::account;
 use crate::stripe::requests::OPERATION_METADATA_KEY;
 use crate::webhook::grant_key;
-use crate::webhook::shape::{self, ChargeShape, DisputeShape};
+use crate::webhook::shape::{self, CUSTOMER_METADATA_KEY, ChargeShape, DisputeShape};
 use serde_json::Value;
 
 /// Credits that should be gone when `gone` of `paid` is: rounded down, so that a part of a credit's
@@ -29,15 +29,18 @@ pub(super) fn credits_gone(granted: i64, gone: i64, paid: i64) -> i64 {
 pub(super) async fn review(about: &About<'_>) -> Result<Verdict, Stop> {
     let Some(charge) = charge_of(about).await? else { return Ok(Outcome::Done.into()) };
     let said = ChargeShape::read(&charge);
-    let (Some(id), Some(paid)) = (&said.id, said.amount) else { return Ok(Outcome::Done.into()) };
-    let Some(customer) = about.owner("charge.refunded", &charge).await? else { return Ok(Outcome::Done.into()) };
-    let mut gone = said.amount_refunded;
-    if said.is_disputed {
-        let disputes = about.deps.stripe.dispute_list(id).await?;
-        gone += shape::rows(&disputes).iter().map(|row| DisputeShape::read(row).amount_gone()).sum::<i64>();
+    let (Some(id), Some(amount)) = (&said.id, said.amount) else { return Ok(Outcome::Done.into()) };
+    let Some(customer) = about.owner("charge.refunded", &charge).await? else { return Ok(of_nobody(&said)) };
+    let Some(bought) = bought_with(about, &said).await? else { return Ok(Outcome::Done.into()) };
+    let (mut gone, mut paid) = (amount_gone(about, &said).await?, amount);
+    for other in bought.other_charges.iter().filter(|other| *other != id) {
+        let Some(other) = found(about.deps.stripe.charge_retrieve(other).await)? else { continue };
+        let other = ChargeShape::read(&other);
+        gone += amount_gone(about, &other).await?;
+        paid += other.amount.filter(|_| other.is_paid).unwrap_or(0);
     }
     let db = about.deps.db.read();
-    let Some(key) = key_of(about, &said).await? else { return Ok(Outcome::Done.into()) };
+    let key = bought.key;
     let Some(grant) = account::entry_find_by_key(db, &customer.id, &key).await? else {
         if gone == 0 {
             return Ok(Outcome::Done.into());
@@ -87,8 +90,36 @@ async fn charge_of(about: &About<'_>) -> Result<Option<Value>, Stop> {
     }
 }
 
-/// Under which key a charge's credits are in the ledger; none if it bought none.
-async fn key_of(about: &About<'_>, charge: &ChargeShape) -> Result<Option<String>, Stop> {
+/// Of a charge's money, what is gone: refunded, or taken by disputes.
+async fn amount_gone(about: &About<'_>, charge: &ChargeShape) -> Result<i64, Stop> {
+    let mut gone = charge.amount_refunded;
+    if let Some(id) = charge.id.as_ref().filter(|_| charge.is_disputed) {
+        let disputes = about.deps.stripe.dispute_list(id).await?;
+        gone += shape::rows(&disputes).iter().map(|row| DisputeShape::read(row).amount_gone()).sum::<i64>();
+    }
+    Ok(gone)
+}
+
+/// A charge of none of our customers. What says itself that it is ours is not let go in silence.
+fn of_nobody(charge: &ChargeShape) -> Verdict {
+    let is_ours = [OPERATION_METADATA_KEY, CUSTOMER_METADATA_KEY].iter().any(|key| charge.metadata.contains_key(*key));
+    if !is_ours {
+        return Outcome::Done.into();
+    }
+    let id = charge.id.as_deref().unwrap_or_default();
+    Outcome::Retry { reason: format!("customer_unknown: no customer for charge {id}") }.into()
+}
+
+/// What a charge paid for, wholly or in part.
+struct Bought {
+    /// The key of its credits in the ledger.
+    key: String,
+    /// Charges that paid for the same.
+    other_charges: Vec<String>,
+}
+
+/// What a charge bought; nothing if there are no credits to take back.
+async fn bought_with(about: &About<'_>, charge: &ChargeShape) -> Result<Option<Bought>, Stop> {
     let by_operation = charge.metadata.contains_key(OPERATION_METADATA_KEY) && charge.invoice_id.is_none();
     let stripe = &about.deps.stripe;
     let invoice_id = match (&charge.invoice_id, &charge.payment_intent_id) {
@@ -99,20 +130,32 @@ async fn key_of(about: &About<'_>, charge: &ChargeShape) -> Result<Option<String
         }
         _ => None,
     };
-    if let Some(id) = invoice_id {
-        // An invoice that never brought credits has none to take back.
-        let Some(invoice) = found(stripe.invoice_retrieve(&id).await)? else { return Ok(None) };
-        let is_period =
-            matches!(invoice["billing_reason"].as_str(), Some("subscription_create" | "subscription_cycle"));
-        let is_pro = shape::InvoiceShape::read(&invoice).is_pro(&about.deps.pro) != shape::IsPro::No;
-        return Ok((is_period && is_pro).then(|| grant_key(&id)));
-    }
-    Ok(charge.payment_intent_id.as_deref().filter(|_| by_operation).map(payment_key))
+    let Some(id) = invoice_id else {
+        let intent = charge.payment_intent_id.as_deref().filter(|_| by_operation);
+        return Ok(intent.map(|id| Bought { key: payment_key(id), other_charges: Vec::new() }));
+    };
+    // An invoice that never brought credits has none to take back.
+    let Some(invoice) = found(stripe.invoice_retrieve(&id).await)? else { return Ok(None) };
+    let is_period = matches!(invoice["billing_reason"].as_str(), Some("subscription_create" | "subscription_cycle"));
+    let is_pro = shape::InvoiceShape::read(&invoice).is_pro(&about.deps.pro) != shape::IsPro::No;
+    let brought_credits = is_period && is_pro && about.deps.pro_credits > 0;
+    Ok(brought_credits.then(|| Bought { key: grant_key(&id), other_charges: charges_of(&invoice) }))
+}
+
+/// The charges that paid an invoice, as far as it says.
+fn charges_of(invoice: &Value) -> Vec<String> {
+    let payments = shape::rows(&invoice["payments"]).iter().map(|row| &row["payment"]);
+    payments
+        .filter_map(|payment| {
+            shape::id(&payment["charge"]).or_else(|| shape::id(&payment["payment_intent"]["latest_charge"]))
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_part_of_a_credits_price_takes_no_credit_and_the_whole_takes_all() {
@@ -120,6 +163,16 @@ mod tests {
         assert_eq!(credits_gone(1, 2_900, 2_900), 1);
         assert_eq!(credits_gone(60, 10_000, 59_900), 10);
         assert_eq!(credits_gone(60, 59_900, 59_900), 60);
+    }
+
+    #[test]
+    fn all_charges_of_an_invoice_are_found() {
+        let invoice = json!({"payments": {"data": [
+            {"payment": {"payment_intent": {"id": "pi_1", "latest_charge": "ch_1"}}},
+            {"payment": {"charge": "ch_2"}},
+            {"payment": {"payment_intent": "pi_3"}},
+        ]}});
+        assert_eq!(charges_of(&invoice), ["ch_1", "ch_2"]);
     }
 
     #[test]

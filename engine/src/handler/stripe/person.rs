@@ -1,11 +1,13 @@
 //! Stripe customers and payment methods.
 
 use super::{About, Stop, found};
+use crate::customer::{Customer, Plan};
 use crate::effect::Effect;
 use crate::handler::stripe_customer_job;
 use crate::job::{Outcome, Verdict};
 use crate::payment_method::PaymentMethod;
 use crate::store::payment_method as rows;
+use crate::subscription::Subscription;
 use crate::webhook::shape::{self, PaymentMethodShape};
 
 fn done(effects: Vec<Effect>) -> Verdict {
@@ -24,15 +26,36 @@ pub(super) async fn customer(about: &About<'_>) -> Result<Verdict, Stop> {
         if customer.stripe_customer_id.as_ref() != Some(&id) {
             return Ok(Outcome::Done.into());
         }
-        let again = stripe_customer_job(&customer.id, &id, about.now_ms);
-        let gone = Effect::StripeUnlink { customer_id: customer.id.clone(), stripe_customer_id: id };
-        return Ok(done(vec![gone, Effect::JobInsert(again)]));
+        return Ok(gone(about, customer, id));
     }
     let mut verdict = about.decide("customer.updated", object);
     if let Some(id) = shape::id(&object["invoice_settings"]["default_payment_method"]) {
         verdict.effects.push(Effect::PaymentMethodDefault { customer_id: customer.id.clone(), id });
     }
     Ok(verdict)
+}
+
+/// The Stripe customer is gone, and with it its subscriptions and what it paid with. Source: Stripe,
+/// "Delete a customer". A new one is made for what comes.
+fn gone(about: &About<'_>, customer: &Customer, stripe_customer_id: String) -> Verdict {
+    let again = stripe_customer_job(&customer.id, &stripe_customer_id, about.now_ms);
+    let unlinked = Effect::StripeUnlink { customer_id: customer.id.clone(), stripe_customer_id };
+    let mut effects = vec![unlinked, Effect::JobInsert(again)];
+    let open = about.event.subscriptions_of_customer.iter().filter(|row| row.ended_at_ms.is_none());
+    let mut gave_pro = false;
+    for row in open {
+        gave_pro |= row.gives_pro();
+        let ended_at_ms = Some(about.now_ms);
+        effects.push(Effect::SubscriptionPut(Subscription {
+            status: "canceled".to_owned(),
+            ended_at_ms,
+            ..row.clone()
+        }));
+    }
+    if gave_pro && customer.plan == Plan::Pro {
+        effects.push(Effect::PlanSet { customer_id: customer.id.clone(), plan: Plan::PayAsYouGo });
+    }
+    done(effects)
 }
 
 /// `payment_method.attached`, `.automatically_updated`, `.detached`. One that came in by another way

@@ -5,7 +5,7 @@
 //! event does not carry what the rules need. An object that Stripe no longer has is taken as the event
 //! has it.
 
-use super::{About, Stop, found, money, person};
+use super::{About, Stop, found, money, notice, person};
 use crate::handler::{operation, subscription};
 use crate::job::{Outcome, Verdict};
 use crate::webhook::shape::{self, InvoiceShape};
@@ -27,36 +27,55 @@ pub(super) async fn run(about: &About<'_>) -> Result<Verdict, Stop> {
 }
 
 async fn paid_invoice(about: &About<'_>) -> Result<Verdict, Stop> {
-    let verdict = about.decide(about.event_type, about.object);
-    let lacks = |reason: &str| ["shape_incomplete", "pro_undecidable"].iter().any(|word| reason.starts_with(word));
-    if !matches!(&verdict.outcome, Outcome::Dead { reason } if lacks(reason)) {
-        return Ok(verdict);
+    let verdict = about.decide("invoice.paid", about.object);
+    let Some(id) = shape::id(&about.object["id"]).filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
+    match found(about.deps.stripe.invoice_retrieve(&id).await)? {
+        Some(invoice) => by_paid_invoice(about, invoice).await,
+        None => Ok(verdict),
     }
-    let Some(id) = shape::id(&about.object["id"]) else { return Ok(verdict) };
-    let stripe = &about.deps.stripe;
-    let Some(invoice) = found(stripe.invoice_retrieve(&id).await)? else { return Ok(verdict) };
-    let again = about.decide(about.event_type, &invoice);
-    if !matches!(&again.outcome, Outcome::Dead { reason } if lacks(reason)) {
-        return Ok(again);
-    }
-    // Only its subscription tells whether it bills Pro.
-    let Some(id) = InvoiceShape::read(&invoice).subscription_id else { return Ok(again) };
-    let Some(object) = found(stripe.subscription_retrieve(&id).await)? else { return Ok(again) };
+}
+
+/// Whether the rules could not decide for want of facts, which Stripe has.
+fn lacks_facts(verdict: &Verdict) -> bool {
+    let words = ["shape_incomplete", "pro_undecidable"];
+    matches!(&verdict.outcome, Outcome::Dead { reason } if words.iter().any(|word| reason.starts_with(word)))
+}
+
+/// A paid invoice as Stripe has it now. If it does not tell whether it bills Pro, its subscription does.
+async fn by_paid_invoice(about: &About<'_>, invoice: Value) -> Result<Verdict, Stop> {
+    let verdict = about.decide("invoice.paid", &invoice);
+    let subscription_id = InvoiceShape::read(&invoice).subscription_id;
+    let Some(id) = subscription_id.filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
+    let Some(mut object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else { return Ok(verdict) };
+    // This invoice is to be judged, not the latest.
+    object["latest_invoice"] = invoice;
     Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
 }
 
-/// A failure may be old news: an invoice that is paid by now is a paid one.
+/// A failure may be old news: an invoice that is paid by now is a paid one, and one that was written
+/// off since leaves its subscription as it is. The customer is told of what it has to do.
 async fn failed_invoice(about: &About<'_>) -> Result<Verdict, Stop> {
-    let id = shape::id(&about.object["id"]);
-    let now = match &id {
-        Some(id) => found(about.deps.stripe.invoice_retrieve(id).await)?,
+    let stripe = &about.deps.stripe;
+    let now = match shape::id(&about.object["id"]) {
+        Some(id) => found(stripe.invoice_retrieve(&id).await)?,
         None => None,
     };
-    let Some(invoice) = now else { return Ok(about.decide(about.event_type, about.object)) };
-    if InvoiceShape::read(&invoice).is_paid == Some(true) {
-        return Ok(about.decide("invoice.paid", &invoice));
+    let Some(invoice) = now else {
+        let verdict = about.decide("invoice.payment_failed", about.object);
+        return Ok(notice::of_failed_payment(about, about.object, verdict));
+    };
+    let said = InvoiceShape::read(&invoice);
+    if said.is_paid == Some(true) {
+        return by_paid_invoice(about, invoice).await;
     }
-    Ok(about.decide("invoice.payment_failed", &invoice))
+    if let Some(id) = said.subscription_id
+        && let Some(object) = found(stripe.subscription_retrieve(&id).await)?
+        && matches!(object["status"].as_str(), Some("active" | "trialing" | "canceled" | "incomplete_expired"))
+    {
+        return Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?);
+    }
+    let verdict = about.decide("invoice.payment_failed", &invoice);
+    Ok(notice::of_failed_payment(about, &invoice, verdict))
 }
 
 /// Says which invoice was paid, and nothing of whose it is. Only the credits are taken from here, under

@@ -44,6 +44,10 @@ fn changed(facts: &Facts<'_>, is_deleted: bool) -> Result<Verdict, Outcome> {
     if status == "incomplete" && stored.is_some_and(|stored| stored.status != "incomplete") {
         return Err(Outcome::Done);
     }
+    if facts.customer.is_none() && said.is_pro(facts.pro) == IsPro::No {
+        // Other business of the same Stripe account.
+        return Err(Outcome::Done);
+    }
     let owner = facts.owner(said.stripe_customer_id.as_ref())?;
     let has_ended = is_deleted || Subscription::status_is_final(&status);
     let is_pro = match (said.is_pro(facts.pro), stored) {

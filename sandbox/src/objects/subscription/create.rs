@@ -122,7 +122,7 @@ fn draw_up(world: &mut World, form: &Form, customer: &str) -> Result<Value, ApiE
         "days_until_due": form.int("days_until_due")?, "default_payment_method": form.nullable("default_payment_method"),
         "default_source": form.nullable("default_source"), "description": form.nullable("description"),
         "metadata": form.metadata(&json!({}))?, "start_date": world.now_s, "status": status,
-        "items": { "object": "list", "data": objects, "has_more": false, "total_count": objects.len(),
+        "items": { "object": "list", "data": objects, "has_more": false,
                    "url": format!("/v1/subscription_items?subscription={id}") },
         "trial_start": trial_end.map(|_| world.now_s), "trial_end": trial_end,
         "trial_settings": { "end_behavior": { "missing_payment_method": missing } },

@@ -1,9 +1,7 @@
 //! Payment methods, and usage without credits: charge, grant, debit.
 
 use super::*;
-use bursar_tests::fake_stripe::Fault;
 use futures_util::future::join_all;
-use poem::http::Method;
 
 const PAY: &str = "/v1/payment_intents";
 
@@ -55,10 +53,10 @@ shops! {
     }
 
     async fn failure_6_the_decline_of_one_card_is_not_replayed_for_another(shop: &Shop) {
-        let customer = shop.broke("pm_decline").await;
+        let customer = shop.broke("pm_card_chargeCustomerFail").await;
         let declined = shop.app.spend(&customer, 1, "unit").await;
         declined.expect_problem(402, "payment_declined");
-        assert_eq!(declined.body["decline_code"], "insufficient_funds");
+        assert_eq!(declined.body["decline_code"], "generic_decline");
         assert_eq!(declined.body["advice_code"], "try_again_later");
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
@@ -68,7 +66,7 @@ shops! {
 
     async fn failure_5_a_success_whose_answer_is_lost_is_charged_once_and_settled_later(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
-        shop.stripe.fail_next(Method::POST, PAY, Fault::LoseAnswer);
+        shop.fail_next("POST", PAY, Fault::LoseAnswer { hang_ms: 2 * STRIPE_TIMEOUT_MS });
         // Stripe's answer is lost for longer than a caller here waits at first; its repetition finds it.
         let spent = shop.app.spend(&customer, 1, "unit").await;
         assert!(matches!(spent.status, 200 | 202), "{}", spent.body);
@@ -84,7 +82,7 @@ shops! {
 
     async fn a_failure_that_stripe_stores_is_followed_by_a_new_key_once_nothing_was_charged(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
-        shop.stripe.fail_next(Method::POST, PAY, Fault::Store(500));
+        shop.fail_next("POST", PAY, Fault::Store { status: 500 });
         wait::until("the unit is settled", || async {
             let answer = shop.app.spend(&customer, 1, "unit").await;
             (answer.status == 200).then_some(())
@@ -96,7 +94,7 @@ shops! {
     async fn while_stripe_is_down_a_unit_is_accepted_and_settled_later_exactly_once(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         for _ in 0..3 {
-            shop.stripe.fail_next(Method::POST, PAY, Fault::Refuse(503));
+            shop.fail_next("POST", PAY, Fault::Refuse { status: 503, should_retry: None });
         }
         let answer = shop.app.spend(&customer, 1, "unit").await;
         if answer.status == 202 {
@@ -110,15 +108,15 @@ shops! {
     }
 
     async fn failure_8_a_payment_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
-        let customer = shop.broke("pm_auth").await;
+        let customer = shop.broke("pm_card_authenticationRequired").await;
         let asked = shop.app.spend(&customer, 1, "unit").await;
         asked.expect_problem(402, "authentication_required");
         let intent = asked.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned();
         assert!(asked.body["client_secret"].is_string());
         shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "authentication_required");
-        assert_eq!(shop.stripe.all("payment_intent").len(), 1, "no second payment is begun");
+        assert_eq!(shop.stripe.list("payment_intent").len(), 1, "no second payment is begun");
 
-        let paid = shop.stripe.authenticate(&intent);
+        let paid = shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.announce("payment_intent.succeeded", &paid).await;
         let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!(spent["credit_balance"], 0);
@@ -126,10 +124,10 @@ shops! {
     }
 
     async fn an_authenticated_payment_is_found_by_the_repeated_request_if_its_event_is_lost(shop: &Shop) {
-        let customer = shop.broke("pm_auth").await;
+        let customer = shop.broke("pm_card_authenticationRequired").await;
         let asked = shop.app.spend(&customer, 1, "unit").await;
         let intent = asked.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned();
-        shop.stripe.authenticate(&intent);
+        shop.stripe.authenticate(&intent, true).expect("it waits");
         wait::until("the unit is settled", || async {
             let answer = shop.app.spend(&customer, 1, "unit").await;
             (answer.status == 200).then_some(())
@@ -141,7 +139,7 @@ shops! {
     async fn failure_2_a_payment_that_is_announced_as_well_grants_once(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
-        let intent = shop.stripe.all("payment_intent").remove(0);
+        let intent = shop.stripe.list("payment_intent").remove(0);
         for _ in 0..3 {
             shop.announce("payment_intent.succeeded", &intent).await;
         }

@@ -24,13 +24,13 @@ shops! {
         assert_eq!(shop.money(&customer).await, 59_900);
         shop.subscribe(&customer, "pro").await.expect(201);
         shop.subscribe(&customer, "again").await.expect_problem(409, "already_subscribed");
-        let invoice = shop.stripe.all("invoice").remove(0);
+        let invoice = shop.stripe.list("invoice").remove(0);
         for event_type in ["invoice.paid", "invoice.payment_succeeded"] {
             shop.announce(event_type, &invoice).await;
         }
         let payment = json!({ "id": "inpay_1", "object": "invoice_payment", "invoice": invoice["id"] });
         shop.announce("invoice_payment.paid", &payment).await;
-        let subscription = shop.stripe.all("subscription").remove(0);
+        let subscription = shop.stripe.list("subscription").remove(0);
         shop.announce("customer.subscription.created", &subscription).await;
         assert_eq!(shop.app.balance(&customer).await, 60);
         shop.app.spend(&customer, 60, "month").await.expect(200);
@@ -41,11 +41,11 @@ shops! {
     }
 
     async fn a_declined_first_payment_leaves_no_subscription_behind(shop: &Shop) {
-        let customer = shop.broke("pm_decline").await;
+        let customer = shop.broke("pm_card_chargeCustomerFail").await;
         shop.subscribe(&customer, "pro").await.expect_problem(402, "payment_declined");
         assert_eq!(shop.plan(&customer).await, "trial");
         assert_eq!(shop.app.balance(&customer).await, 0);
-        assert_eq!(shop.stripe.all("subscription")[0]["status"], "canceled");
+        assert_eq!(shop.stripe.list("subscription")[0]["status"], "incomplete_expired");
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.subscribe(&customer, "pro").await.expect(201);
         assert_eq!(shop.money(&customer).await, 59_900);
@@ -66,9 +66,9 @@ shops! {
     async fn failure_3_a_late_update_after_the_end_asks_stripe_and_does_not_revive_pro(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.subscribe(&customer, "pro").await.expect(201);
-        let early = shop.stripe.all("subscription").remove(0);
+        let early = shop.stripe.list("subscription").remove(0);
         let id = early["id"].as_str().expect("an id").to_owned();
-        shop.stripe.set(&id, &json!({ "status": "canceled", "ended_at": 1_900_000_000 }));
+        shop.stripe.set(&id, json!({ "status": "canceled", "ended_at": 1_900_000_000 })).expect("it is there");
         shop.announce("customer.subscription.updated", &early).await;
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
         shop.announce("customer.subscription.updated", &early).await;
@@ -78,7 +78,7 @@ shops! {
     async fn failure_7_a_renewal_that_names_its_price_by_id_only_is_learned_from_its_subscription(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.subscribe(&customer, "pro").await.expect(201);
-        let mut renewal = shop.stripe.all("invoice").remove(0);
+        let mut renewal = shop.stripe.list("invoice").remove(0);
         renewal["id"] = "in_renewal".into();
         renewal["billing_reason"] = "subscription_cycle".into();
         shop.announce("invoice.paid", &renewal).await;
