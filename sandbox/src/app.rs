@@ -85,10 +85,7 @@ impl App {
         let endpoints = self.options.endpoints.clone();
         self.act(Cause::default(), |world| {
             price::seed(world)?;
-            for endpoint in &endpoints {
-                webhook_endpoint::add(world, endpoint)?;
-            }
-            Ok(())
+            webhook_endpoint::set_given(world, &endpoints)
         })
     }
 

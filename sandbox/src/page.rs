@@ -30,7 +30,7 @@ pub(crate) fn of<'a>(
     }
     let limit = usize::try_from(limit).unwrap_or_default();
     let created = Created::read(form)?;
-    let rows: Vec<&Value> = rows.rev().filter(|row| created.admits(row.int("created"))).collect();
+    let rows: Vec<&Value> = rows.rev().filter(|row| created.admits(made_s(row))).collect();
     let place = |param: &str, id: &str| {
         let at = rows.iter().position(|row| row.id() == id);
         at.ok_or_else(|| ApiError::no_such("object", id, Some(param)))
@@ -67,6 +67,11 @@ pub(crate) fn list(world: &World, call: &Call, kind: &str, filters: &[&str]) -> 
         Some(customer) => of(world.store.of_customer(kind, customer).filter(wanted), form, &url),
         None => of(world.store.of_kind(kind).filter(wanted), form, &url),
     }
+}
+
+/// When it was made; an invoice item calls that its date.
+fn made_s(row: &Value) -> i64 {
+    row.opt_int("created").unwrap_or_else(|| row.int("date"))
 }
 
 fn field(row: &Value, name: &str) -> String {

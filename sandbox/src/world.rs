@@ -85,8 +85,11 @@ impl World {
             return Err(ApiError::api(503, "The SANDBOX is full. Reset it."));
         }
         let mut object = filled(kind, fields);
-        overlay(&mut object, json!({ "id": id, "livemode": false }));
-        if object.opt_int("created").is_none() {
+        overlay(&mut object, json!({ "id": id }));
+        if !matches!(kind, "card" | "refund" | "balance_transaction") {
+            overlay(&mut object, json!({ "livemode": false }));
+        }
+        if !matches!(kind, "card" | "invoiceitem") && object.opt_int("created").is_none() {
             overlay(&mut object, json!({ "created": self.now_s }));
         }
         self.store.put(id, object.clone());

@@ -72,6 +72,22 @@ pub(crate) fn add(world: &mut World, new: &NewEndpoint) -> Result<Value, ApiErro
     world.make("we", "webhook_endpoint", fields)
 }
 
+/// Adds the endpoints that the options give, and takes away those that earlier ones gave: a server
+/// may have another address today.
+pub(crate) fn set_given(world: &mut World, given: &[NewEndpoint]) -> Result<(), ApiError> {
+    let is_old = |row: &&Value| row.is("_is_given") && given.iter().all(|new| new.url != row.text("url"));
+    let old: Vec<String> =
+        world.store.of_kind("webhook_endpoint").filter(is_old).map(|row| row.id().to_owned()).collect();
+    for id in old {
+        world.store.remove(&id);
+    }
+    for new in given {
+        let endpoint = add(world, new)?;
+        world.change(endpoint.id(), json!({ "_is_given": true }));
+    }
+    Ok(())
+}
+
 /// `POST /v1/webhook_endpoints`
 pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;

@@ -1,7 +1,7 @@
 //! What survives a restart.
 
 use crate::client::Client;
-use bursar_sandbox::{Error, Options, Sandbox};
+use bursar_sandbox::{Error, NewEndpoint, Options, Sandbox};
 use std::time::Duration;
 
 #[tokio::test]
@@ -23,6 +23,21 @@ async fn objects_answers_and_the_clock_survive_a_restart() {
     assert_eq!((again.id(), again.header("idempotent-replayed")), (key.clone(), Some("true")));
     assert_ne!(client.post("/v1/customers", &[]).await.id(), key, "a seed does not repeat ids after a restart");
     assert_eq!(client.sandbox.list("price").len(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_of_earlier_options_is_gone_after_a_restart_and_one_of_a_call_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = Options { data_dir: Some(folder.path().to_owned()), ..Options::default() };
+    options.endpoints = vec![NewEndpoint::new("http://127.0.0.1:9/first", "whsec_1")];
+    let client = Client::with(options.clone()).await;
+    client.sandbox.add_endpoint(&NewEndpoint::new("http://127.0.0.1:9/called", "whsec_2")).unwrap();
+    client.sandbox.stop().await;
+    options.endpoints = vec![NewEndpoint::new("http://127.0.0.1:9/second", "whsec_1")];
+    let client = Client::with(options).await;
+    let rows = client.sandbox.list("webhook_endpoint");
+    let urls: Vec<&str> = rows.iter().filter_map(|row| row["url"].as_str()).collect();
+    assert_eq!(urls, ["http://127.0.0.1:9/called", "http://127.0.0.1:9/second"]);
 }
 
 #[tokio::test]
