@@ -20,8 +20,13 @@ pub(super) fn facts(object: &Value, pro: &ProPrice) -> Value {
         "refund" => json!([object["amount"], object["status"], id(&object["charge"]), id(&object["payment_intent"])]),
         "invoice_payment" => json!([object["invoice"], object["payment"], object["status"], object["amount_paid"]]),
         "checkout.session" => json!([
-            object["client_reference_id"], object["mode"], object["payment_status"], id(&object["subscription"]),
-            id(&object["payment_intent"]), id(&object["setup_intent"]), id(&object["invoice"]),
+            object["client_reference_id"],
+            object["mode"],
+            object["payment_status"],
+            id(&object["subscription"]),
+            id(&object["payment_intent"]),
+            id(&object["setup_intent"]),
+            id(&object["invoice"]),
         ]),
         _ => Value::Null,
     };
@@ -31,26 +36,51 @@ pub(super) fn facts(object: &Value, pro: &ProPrice) -> Value {
 fn invoice(invoice: &InvoiceShape, pro: &ProPrice) -> Value {
     let lines: Vec<Value> = invoice.lines.iter().map(line).collect();
     json!([
-        invoice.subscription_id, invoice.metadata, invoice.is_tagged_pro, invoice.billing_reason, invoice.amount_paid,
-        invoice.currency, invoice.is_paid, invoice.period_start_ms, invoice.period_end_ms, lines, invoice.has_more_lines,
-        invoice.attempt_count, invoice.next_payment_attempt_ms, invoice.billed_until_ms(pro),
+        invoice.subscription_id,
+        invoice.metadata,
+        invoice.is_tagged_pro,
+        invoice.billing_reason,
+        invoice.amount_paid,
+        invoice.currency,
+        invoice.is_paid,
+        invoice.period_start_ms,
+        invoice.period_end_ms,
+        lines,
+        invoice.has_more_lines,
+        invoice.attempt_count,
+        invoice.next_payment_attempt_ms,
+        invoice.billed_until_ms(pro),
         format!("{:?}", invoice.is_pro(pro)),
     ])
 }
 
 fn line(line: &Line) -> Value {
     json!([
-        line.price.ids, line.price.product_id, line.metadata, line.subscription_id, line.amount, line.is_proration,
-        line.is_invoice_item, line.period_start_ms, line.period_end_ms,
+        line.price.ids,
+        line.price.product_id,
+        line.metadata,
+        line.subscription_id,
+        line.amount,
+        line.is_proration,
+        line.is_invoice_item,
+        line.period_start_ms,
+        line.period_end_ms,
     ])
 }
 
 fn subscription(subscription: &SubscriptionShape, pro: &ProPrice) -> Value {
     let items: Vec<Value> = subscription.items.iter().map(|item| json!([item.price.ids, item.metadata])).collect();
     json!([
-        subscription.status, subscription.metadata, subscription.ends_with_period(pro), subscription.canceled_at_ms,
-        subscription.ended_at_ms, subscription.period_end_ms(pro), subscription.latest_invoice_id, items,
-        subscription.has_more_items, format!("{:?}", subscription.is_pro(pro)),
+        subscription.status,
+        subscription.metadata,
+        subscription.ends_with_period(pro),
+        subscription.canceled_at_ms,
+        subscription.ended_at_ms,
+        subscription.period_end_ms(pro),
+        subscription.latest_invoice_id,
+        items,
+        subscription.has_more_items,
+        format!("{:?}", subscription.is_pro(pro)),
         format!("{:?}", subscription.is_pro(&ProPrice::default())),
     ])
 }

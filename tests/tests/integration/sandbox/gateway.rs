@@ -62,13 +62,7 @@ async fn every_call_of_the_gateway_is_answered_by_the_sandbox() {
     assert_eq!(done, calls_in_source(), "a call of the gateway is missing here");
 }
 
-async fn pay(
-    stripe: &Stripe,
-    gateway: &Gateway,
-    customer: &str,
-    method: &str,
-    done: &mut BTreeSet<&'static str>,
-) {
+async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, done: &mut BTreeSet<&'static str>) {
     let payment = OffSessionPayment {
         amount_minor: 2_900,
         currency: "usd",
@@ -100,7 +94,8 @@ async fn pay(
     let declined = OffSessionPayment { payment_method_id: "pm_card_chargeCustomerFail", ..payment };
     let refused = gateway.payment_create(&declined, "k6").await;
     assert!(matches!(refused, Err(StripeError::Declined(_))), "{refused:?}");
-    let disputed = id(&stripe.post("/v1/payment_methods/pm_card_createDispute/attach", &[("customer", customer)]).await);
+    let disputed =
+        id(&stripe.post("/v1/payment_methods/pm_card_createDispute/attach", &[("customer", customer)]).await);
     let disputed = OffSessionPayment { payment_method_id: &disputed, ..payment };
     let answer = call!(done, gateway.payment_create(&disputed, "k7"));
     let charge = answer.body["latest_charge"].as_str().unwrap();

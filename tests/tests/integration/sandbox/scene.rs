@@ -75,15 +75,20 @@ impl Stripe {
 
     /// A subscription, payments that succeed, fail, are refunded and disputed, a checkout.
     pub(super) async fn everything(&self) -> Made {
-        let customer = id(&self.post("/v1/customers", &[("email", "ada@example.com"), ("metadata[plan]", "pro")]).await);
+        let customer =
+            id(&self.post("/v1/customers", &[("email", "ada@example.com"), ("metadata[plan]", "pro")]).await);
         let of_customer = [("customer", customer.as_str())];
         let method = id(&self.post("/v1/payment_methods/pm_card_visa/attach", &of_customer).await);
         let default = [("invoice_settings[default_payment_method]", method.as_str())];
         self.post(&format!("/v1/customers/{customer}"), &default).await;
         let product = id(&self.post("/v1/products", &[("name", "Pro of this scene")]).await);
         let price = [
-            ("product", product.as_str()), ("currency", "usd"), ("unit_amount", "59900"), ("recurring[interval]", "month"),
-            ("lookup_key", "pro_monthly"), ("transfer_lookup_key", "true"),
+            ("product", product.as_str()),
+            ("currency", "usd"),
+            ("unit_amount", "59900"),
+            ("recurring[interval]", "month"),
+            ("lookup_key", "pro_monthly"),
+            ("transfer_lookup_key", "true"),
         ];
         let price = id(&self.post("/v1/prices", &price).await);
         let (subscription, invoice) = self.subscribe(&customer, &price).await;
@@ -107,8 +112,13 @@ impl Stripe {
 
     async fn pay(&self, customer: &str, method: &str) -> (String, String) {
         let form = [
-            ("amount", "2900"), ("currency", "usd"), ("customer", customer), ("payment_method", method),
-            ("off_session", "true"), ("confirm", "true"), ("metadata[operation]", "op_1"),
+            ("amount", "2900"),
+            ("currency", "usd"),
+            ("customer", customer),
+            ("payment_method", method),
+            ("off_session", "true"),
+            ("confirm", "true"),
+            ("metadata[operation]", "op_1"),
         ];
         let intent = self.post("/v1/payment_intents", &form).await;
         (id(&intent), intent["latest_charge"].as_str().unwrap().to_owned())
@@ -116,16 +126,24 @@ impl Stripe {
 
     async fn fail(&self, customer: &str) {
         let form = [
-            ("amount", "2900"), ("currency", "usd"), ("customer", customer), ("payment_method", "pm_card_chargeDeclined"),
-            ("confirm", "true"), ("payment_method_types[]", "card"),
+            ("amount", "2900"),
+            ("currency", "usd"),
+            ("customer", customer),
+            ("payment_method", "pm_card_chargeDeclined"),
+            ("confirm", "true"),
+            ("payment_method_types[]", "card"),
         ];
         assert_eq!(self.try_post("/v1/payment_intents", &form).await.0, 402);
     }
 
     async fn dispute(&self, customer: &str) -> String {
         let form = [
-            ("amount", "1500"), ("currency", "usd"), ("customer", customer), ("payment_method", "pm_card_createDispute"),
-            ("confirm", "true"), ("payment_method_types[]", "card"),
+            ("amount", "1500"),
+            ("currency", "usd"),
+            ("customer", customer),
+            ("payment_method", "pm_card_createDispute"),
+            ("confirm", "true"),
+            ("payment_method_types[]", "card"),
         ];
         let intent = id(&self.post("/v1/payment_intents", &form).await);
         let disputes = self.get(&format!("/v1/disputes?payment_intent={intent}"), Version::newest()).await;
@@ -134,8 +152,12 @@ impl Stripe {
 
     async fn check_out(&self, customer: &str, price: &str) -> String {
         let form = [
-            ("customer", customer), ("mode", "subscription"), ("line_items[0][price]", price), ("line_items[0][quantity]", "1"),
-            ("client_reference_id", "ref_1"), ("success_url", "https://example.com/done"),
+            ("customer", customer),
+            ("mode", "subscription"),
+            ("line_items[0][price]", price),
+            ("line_items[0][quantity]", "1"),
+            ("client_reference_id", "ref_1"),
+            ("success_url", "https://example.com/done"),
         ];
         let session = id(&self.post("/v1/checkout/sessions", &form).await);
         let card = [("type", "card"), ("card[token]", "tok_visa")];
