@@ -52,6 +52,8 @@ async fn every_call_of_the_gateway_is_answered_by_the_sandbox() {
 
     pay(&stripe, &gateway, &customer, &method, &mut done).await;
     subscribe(&gateway, &customer, &method, &mut done).await;
+    settle(&stripe, &gateway, &customer, &mut done).await;
+    resume(&stripe, &gateway, &mut done).await;
     let events = call!(done, gateway.event_list(0, false, None));
     let event = id(&events["data"][0]);
     call!(done, gateway.event_list(0, true, Some(&event)));
@@ -115,10 +117,41 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     call!(done, gateway.subscription_list(None, Some(&subscription)));
     call!(done, gateway.subscription_set_end(&subscription, true, "k9"));
     call!(done, gateway.subscription_set_end(&subscription, false, "k10"));
+    call!(done, gateway.subscription_unset_end(&subscription, "k13"));
+    let paid_with = call!(done, gateway.subscription_set_payment_method(&subscription, method, "k14"));
+    assert_eq!(paid_with["default_payment_method"], method);
     let found = call!(done, gateway.invoice_retrieve(&invoice));
     let intent = id(&found["payments"]["data"][0]["payment"]["payment_intent"]);
     call!(done, gateway.invoice_list(customer, 10, None));
     call!(done, gateway.invoice_list(customer, 10, Some(&invoice)));
     assert_eq!(call!(done, gateway.invoice_payment_list(&intent))["data"][0]["invoice"], invoice.as_str());
     assert_eq!(call!(done, gateway.subscription_cancel(&subscription, "k11"))["status"], "canceled");
+}
+
+/// An open invoice is paid with what the customer's invoices are paid with.
+async fn settle(stripe: &Stripe, gateway: &Gateway, customer: &str, done: &mut BTreeSet<&'static str>) {
+    let item = [("customer", customer), ("amount", "700"), ("currency", "usd")];
+    stripe.post("/v1/invoiceitems", &item).await;
+    let form = [("customer", customer), ("pending_invoice_items_behavior", "include"), ("auto_advance", "false")];
+    let invoice = id(&stripe.post("/v1/invoices", &form).await);
+    stripe.post(&format!("/v1/invoices/{invoice}/finalize"), &[("auto_advance", "false")]).await;
+    assert_eq!(call!(done, gateway.invoice_pay(&invoice, "k15"))["status"], "paid");
+}
+
+/// A trial that ended without a payment method pauses its subscription, until there is one.
+async fn resume(stripe: &Stripe, gateway: &Gateway, done: &mut BTreeSet<&'static str>) {
+    let customer = id(&call!(done, gateway.customer_create("cst_2", "bob@example.com", "Bob", "k16")));
+    let price = id(&call!(done, gateway.price_list("pro_monthly"))["data"][0]);
+    let trial = [
+        ("customer", customer.as_str()),
+        ("items[0][price]", &price),
+        ("trial_period_days", "7"),
+        ("trial_settings[end_behavior][missing_payment_method]", "pause"),
+    ];
+    let subscription = id(&stripe.post("/v1/subscriptions", &trial).await);
+    let paused = stripe.post(&format!("/v1/subscriptions/{subscription}"), &[("trial_end", "now")]).await;
+    assert_eq!(paused["status"], "paused");
+    let method = id(&call!(done, gateway.payment_method_attach("pm_card_visa", &customer, "k17")));
+    call!(done, gateway.customer_set_default(&customer, &method, "k18"));
+    assert_eq!(call!(done, gateway.subscription_resume(&subscription, "k19"))["status"], "active");
 }
