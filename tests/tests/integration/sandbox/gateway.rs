@@ -2,9 +2,8 @@
 //! path, the sandbox records them there, to be validated against Stripe's own document.
 
 use super::scene::{Stripe, id};
-use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
-use bursar_engine::stripe::requests::OffSessionPayment;
+use bursar_engine::stripe::requests::{Mark, OffSessionPayment};
 use bursar_engine::stripe::{Gateway, StripeError};
 use bursar_sandbox::Options;
 use serde_json::Value;
@@ -26,7 +25,7 @@ fn gateway(url: &str) -> Gateway {
     let mut config = Config::default();
     config.stripe.secret_key = "sk_test_gateway".to_owned();
     config.stripe.api_base = url.to_owned();
-    Gateway::new(config.gateway(), Clock::System).unwrap()
+    Gateway::new(config.gateway()).unwrap()
 }
 
 fn calls_in_source() -> BTreeSet<&'static str> {
@@ -72,7 +71,7 @@ async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, d
         payment_method_id: method,
         description: "One fix",
         customer_id: "cst_1",
-        operation_id: "op_1",
+        operation: Mark { operation_id: "op_1", round: 1 },
     };
     let answer = call!(done, gateway.payment_create(&payment, "k4"));
     assert_eq!((&answer.body["status"], answer.is_replay), (&Value::from("succeeded"), false));
@@ -80,8 +79,8 @@ async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, d
     assert_eq!((&again.body["id"], again.is_replay), (&answer.body["id"], true));
     let intent = id(&answer.body);
     call!(done, gateway.payment_retrieve(&intent));
-    call!(done, gateway.payment_list(Some(customer), None));
-    call!(done, gateway.payment_list(None, Some(&intent)));
+    call!(done, gateway.payment_list(Some(customer), 0, None));
+    call!(done, gateway.payment_list(None, 0, Some(&intent)));
     let charge = answer.body["latest_charge"].as_str().unwrap();
     call!(done, gateway.charge_retrieve(charge));
     call!(done, gateway.charge_list(0, None));
@@ -107,8 +106,8 @@ async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, d
 
 async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut BTreeSet<&'static str>) {
     let price = id(&call!(done, gateway.price_list("pro_monthly"))["data"][0]);
-    let metadata = ("cst_1", "op_2");
-    let subscription = call!(done, gateway.subscription_create(customer, &price, method, metadata, "k8"));
+    let mark = Mark { operation_id: "op_2", round: 1 };
+    let subscription = call!(done, gateway.subscription_create(customer, &price, "cst_1", mark, "k8"));
     assert_eq!(subscription["status"], "active");
     let invoice = id(&subscription["latest_invoice"]);
     let subscription = id(&subscription);
