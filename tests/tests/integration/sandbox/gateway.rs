@@ -143,7 +143,7 @@ async fn resume(stripe: &Stripe, gateway: &Gateway, done: &mut BTreeSet<&'static
     let price = id(&call!(done, gateway.price_list("pro_monthly"))["data"][0]);
     let trial = [
         ("customer", customer.as_str()),
-        ("items[0][price]", &price),
+        ("items[0][price]", price.as_str()),
         ("trial_period_days", "7"),
         ("trial_settings[end_behavior][missing_payment_method]", "pause"),
     ];
