@@ -7,6 +7,7 @@ mod delivery;
 mod faults;
 mod idempotency;
 mod invoices;
+mod killed;
 mod lists;
 mod money;
 mod persistence;
