@@ -39,9 +39,10 @@ fn walk(world: &World, value: &mut Value, version: Version) {
 
 type Own = Option<(&'static str, Value)>;
 
+/// Only what an attempt to pay it made: an event may be older than the charge.
 fn charge_of_invoice(world: &World, invoice: &Value) -> Own {
     let intent = world.get(invoice.opt("_payment_intent")?)?;
-    Some(("_charge", intent["latest_charge"].clone()))
+    invoice.is("attempted").then(|| ("_charge", intent["latest_charge"].clone()))
 }
 
 fn price_of_line(world: &World, line: &Value) -> Own {
@@ -49,24 +50,34 @@ fn price_of_line(world: &World, line: &Value) -> Own {
     Some(("_price", world.get(price)?.clone()))
 }
 
+/// The charges up to the one that the PaymentIntent names, latest first.
 fn charges(world: &World, intent: &Value) -> Own {
     let id = intent.opt("id")?;
-    Some(("_charges", rows(world, "charge", intent.opt("customer"), |charge| charge.text("payment_intent") == id)))
+    let latest = intent.opt("latest_charge").or_else(|| intent["latest_charge"].opt("id"))?;
+    let charges = owned(world, "charge", intent).into_iter().rev();
+    let charges = charges.filter(|charge| charge.text("payment_intent") == id);
+    let charges = charges.skip_while(|charge| charge.id() != latest).take(ROWS_MAX);
+    Some(("_charges", charges.cloned().collect()))
 }
 
+/// The refunds that make up what the charge says was refunded, latest first.
 fn refunds(world: &World, charge: &Value) -> Own {
     let id = charge.opt("id")?;
-    Some(("_refunds", rows(world, "refund", charge.opt("customer"), |refund| refund.text("charge") == id)))
+    let mut left = charge.int("amount_refunded");
+    let refunds = owned(world, "refund", charge).into_iter().filter(|refund| refund.text("charge") == id);
+    let refunds = refunds.filter(|refund| !matches!(refund.text("status"), "failed" | "canceled"));
+    let told = refunds.take_while(|refund| {
+        left -= refund.int("amount");
+        left >= 0
+    });
+    let told: Vec<&Value> = told.collect();
+    Some(("_refunds", told.into_iter().rev().take(ROWS_MAX).cloned().collect()))
 }
 
-/// The latest objects of a kind that fit, latest first.
-fn rows(world: &World, kind: &str, customer: Option<&str>, fits: impl Fn(&Value) -> bool) -> Value {
-    let latest: Vec<Value> = match customer {
-        Some(customer) => {
-            let owned = world.store.of_customer(kind, customer).rev();
-            owned.filter(|row| fits(row)).take(ROWS_MAX).cloned().collect()
-        }
-        None => world.store.of_kind(kind).rev().filter(|row| fits(row)).take(ROWS_MAX).cloned().collect(),
-    };
-    Value::Array(latest)
+/// The objects of a kind that belong to whom another belongs to, oldest first.
+fn owned<'a>(world: &'a World, kind: &str, object: &Value) -> Vec<&'a Value> {
+    match object.opt("customer") {
+        Some(customer) => world.store.of_customer(kind, customer).collect(),
+        None => world.store.of_kind(kind).collect(),
+    }
 }
