@@ -21,6 +21,7 @@ mod private;
 mod reconcile;
 mod replay;
 mod report;
+mod sandbox;
 mod scene;
 mod smoke;
 mod snapshot;
