@@ -13,6 +13,9 @@ use std::path::PathBuf;
 /// The gateway's own source, whose calls are counted.
 const SOURCE: &str = include_str!("../../../../engine/src/stripe/requests.rs");
 
+/// A time to come, in seconds.
+const FAR_S: i64 = 4_102_444_800;
+
 /// Makes a call, notes its name, and wants an answer.
 macro_rules! call {
     ($done:ident, $gateway:ident . $name:ident ( $($argument:expr),* $(,)? )) => {{
@@ -53,12 +56,16 @@ async fn every_call_of_the_gateway_is_answered_by_the_sandbox() {
     subscribe(&gateway, &customer, &method, &mut done).await;
     settle(&stripe, &gateway, &customer, &mut done).await;
     resume(&stripe, &gateway, &mut done).await;
-    let events = call!(done, gateway.event_list(0, false, None));
+    let events = call!(done, gateway.event_list(0, FAR_S, false, None));
     let event = id(&events["data"][0]);
-    call!(done, gateway.event_list(0, false, Some(&event)));
-    call!(done, gateway.event_list(0, true, None));
+    call!(done, gateway.event_list(0, FAR_S, false, Some(&event)));
+    call!(done, gateway.event_list(0, FAR_S, true, None));
     call!(done, gateway.event_retrieve(&event));
     assert_eq!(call!(done, gateway.related_retrieve(&format!("/v1/customers/{customer}")))["id"], customer.as_str());
+    call!(done, gateway.customer_list_page(FAR_S, None));
+    call!(done, gateway.invoice_list_page(0, FAR_S, None));
+    call!(done, gateway.refund_list_page(0, FAR_S, None));
+    call!(done, gateway.dispute_list_page(0, FAR_S, None));
     let detached = call!(done, gateway.payment_method_detach(&method, "k12"));
     assert_eq!(detached["customer"], Value::Null);
     assert_eq!(done, calls_in_source(), "a call of the gateway is missing here");
@@ -84,8 +91,8 @@ async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, d
     call!(done, gateway.payment_list(None, 0, Some(&intent)));
     let charge = answer.body["latest_charge"].as_str().unwrap();
     call!(done, gateway.charge_retrieve(charge));
-    call!(done, gateway.charge_list(0, None));
-    call!(done, gateway.charge_list(0, Some(charge)));
+    call!(done, gateway.charge_list(0, FAR_S, None));
+    call!(done, gateway.charge_list(0, FAR_S, Some(charge)));
     stripe.post("/v1/refunds", &[("charge", charge), ("amount", "900")]).await;
     assert_eq!(call!(done, gateway.refund_list(charge))["data"][0]["amount"], 900);
 
