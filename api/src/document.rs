@@ -61,6 +61,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("kind", "stripe.event"),
     ("login", "example-org"),
     ("search", sample::EMAIL),
+    ("source", "stripe"),
     ("stream", sample::STREAM),
     ("to", "2026-12-01T00:00:00Z"),
     ("type", "invoice.paid"),
@@ -199,7 +200,9 @@ fn codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'static 
             }
             (_, Some("cursor")) => &["invalid_parameter", "invalid_cursor"],
             (_, Some("limit")) => &["invalid_parameter", "invalid_limit"],
-            (Some("path" | "query"), _) => &["invalid_parameter"],
+            // Bytes in a path that are no text.
+            (Some("path"), _) => &["bad_request", "invalid_parameter"],
+            (Some("query"), _) => &["invalid_parameter"],
             _ => &[],
         });
     }

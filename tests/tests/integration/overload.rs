@@ -1,6 +1,5 @@
 //! More than the server takes: what is refused, what is closed, and what is answered all the same.
 
-use bursar_tests::app::unique;
 use bursar_tests::{Backend, TestApp, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,7 +19,7 @@ async fn with_all_places_taken_requests_are_refused_but_health_and_metrics_answe
     let head = "POST /api/v1/usage HTTP/1.1\r\nHost: bursar\r\nContent-Length: 100\r\n\r\n";
     let waiting = sent(&app, head).await;
     let refused = wait::until("a request is refused", || async {
-        let answer = app.spend(&customer, 1, &unique()).await;
+        let answer = app.call(&customer, "GET", "/api/v1/customer", "", None).await;
         (answer.status != 200).then_some(answer)
     })
     .await;
