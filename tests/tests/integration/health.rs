@@ -106,7 +106,8 @@ both! {
         let metrics = wait::until("every metric is there", || async {
             let (content_type, metrics) = text(app, "/metrics").await;
             assert!(content_type.starts_with("text/plain"), "{content_type}");
-            expected.iter().all(|name| metrics.contains(&format!("\n# TYPE {name} "))).then_some(metrics)
+            let is_there = |name: &&&str| metrics.lines().any(|line| line.starts_with(&format!("# TYPE {name} ")));
+            expected.iter().all(is_there).then_some(metrics)
         })
         .await;
         let account = customer.id.strip_prefix("cst_").unwrap();

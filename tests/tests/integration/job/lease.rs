@@ -64,9 +64,9 @@ both! {
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         // A node took the job a minute ago and died. Its lease lasts for another hour.
         let (due, until) = (now_ms() - 60_000, now_ms() + HOUR_MS);
-        sql(app, &format!("UPDATE jobs SET state = 'running', run_at_ms = {due} WHERE id = '{id}'")).await;
         let taken = format!("owner = 'a-dead-node', epoch = 41, lease_until_ms = {until}");
         sql(app, &format!("UPDATE streams SET {taken} WHERE key = '{stream}'")).await;
+        sql(app, &format!("UPDATE jobs SET state = 'running', run_at_ms = {due} WHERE id = '{id}'")).await;
         others_go_on(app).await;
         let leased = stream_find(app.app.db.read(), &stream).await.unwrap().unwrap();
         assert_eq!((leased.owner.as_deref(), leased.epoch), (Some("a-dead-node"), 41));
