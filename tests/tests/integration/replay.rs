@@ -280,7 +280,7 @@ both! {
         let verdict = run(&app.app.runtime.handlers, &replay_id, now_ms()).await.unwrap();
         sql(app, "UPDATE replays SET state = 'paused'").await;
         let unit = Unit { effects: verdict.effects, ..Unit::default() };
-        let committed = commit_units(&app.app.db, &[unit.clone()], "a-node", now_ms()).await.unwrap();
+        let committed = commit_units(&app.app.db, std::slice::from_ref(&unit), "a-node", now_ms()).await.unwrap();
         assert!(matches!(&committed[0], UnitResult::Committed(wakes) if wakes.is_empty()), "{committed:?}");
         assert!(all_are(&items(app, &id).await, "waiting"));
         assert!(dead.jobs(app).await.iter().all(|job| job.state == JobState::Dead));

@@ -27,5 +27,5 @@ pub(super) async fn run(about: &About<'_>) -> Result<Verdict, Stop> {
         let known = Known::load(about.deps.db.read(), &lookups).await?;
         event.learn(about.deps.db.read(), &known, &lookups[0].1).await?;
     }
-    Ok(present::run(&About { event: &event, object, ..*about }).await?)
+    present::run(&About { event: &event, object, ..*about }).await
 }
