@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 pub struct Described {
     /// Its `operation_id`.
     pub operation: &'static str,
-    /// Codes that it answers beyond those of its shape (see [`codes`]).
+    /// Codes that it answers beyond those of its shape, which `codes` adds.
     pub codes: &'static [&'static str],
     /// A body that it takes, where that is no JSON of a type with an example.
     pub request: Option<&'static str>,

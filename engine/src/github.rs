@@ -2,7 +2,7 @@
 //! [`crate::webhook`] for Stripe's.
 //!
 //! * [`signature`]: whether the bytes come from GitHub. Asked once, at intake.
-//! * [`purchase`]: what a `marketplace_purchase` event says.
+//! * [`mod@purchase`]: what a `marketplace_purchase` event says.
 //!
 //! Source: GitHub, "Webhook events and payloads" and "Webhook events for the GitHub Marketplace API".
 //! Unlike Stripe, GitHub names the event and the delivery in headers, which it does not sign, puts no

@@ -1,6 +1,6 @@
 //! Turns objects from the newest shape, in which they are kept, into an older one.
 //!
-//! A [`Move`] is one breaking change of Stripe's: what an object looked like until some version.
+//! A move is one breaking change of Stripe's: what an object looked like until some version.
 //! They are applied from the newest to the oldest, so each sees what the version after it showed.
 //! What a version only added stays in older ones, as at Stripe. What moved is taken from its new
 //! place as well, although Stripe sometimes shows both: a reader is put to a harder test by one.

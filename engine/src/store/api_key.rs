@@ -105,7 +105,7 @@ pub struct KeyCount {
     pub lasting: i64,
 }
 
-/// Counts a customer's keys; under [`api_key_lock`] if something depends on it.
+/// Counts a customer's keys; under [`customer_lock`](super::customer::customer_lock) if something depends on it.
 pub async fn api_key_count(db: &impl ConnectionTrait, customer: &CustomerId, now_ms: TimeMs) -> Result<KeyCount> {
     let sql = "SELECT COUNT(*) AS working, COUNT(CASE WHEN revoked_at_ms IS NULL THEN 1 END) AS lasting \
                FROM api_keys WHERE customer_id = $1 AND (revoked_at_ms IS NULL OR revoked_at_ms > $2)";
