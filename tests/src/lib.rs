@@ -4,6 +4,7 @@
 pub mod app;
 pub mod bench;
 pub mod chaos;
+pub mod e2e;
 pub mod fake_stripe;
 pub mod github;
 pub mod stripe;
