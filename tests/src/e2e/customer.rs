@@ -6,7 +6,6 @@ use super::mask::Mask;
 use super::target::EMAIL_DOMAIN;
 use super::walk::Walk;
 use serde_json::{Value, json};
-use std::rc::Rc;
 
 /// Where one signs up.
 pub const ONBOARD: &str = "/api/v1/customers/onboard";
@@ -53,7 +52,7 @@ impl Walk<'_> {
 }
 
 impl Customer {
-    fn of(made: &Answer, client: Client, mask: &Rc<Mask>) -> Expected<Self> {
+    fn of(made: &Answer, client: Client, mask: &Mask) -> Expected<Self> {
         let api_key = made.text("/api_key")?;
         mask.learn(&api_key);
         Ok(Self { id: made.text("/customer/id")?, email: made.text("/customer/email")?, api_key, client })

@@ -8,7 +8,6 @@ use super::sandbox::SandboxControl;
 use super::target::{StripeMode, Target};
 use super::{Journey, Observer};
 use serde_json::Value;
-use std::rc::Rc;
 use tokio::time::Instant;
 
 /// What all journeys of a run share.
@@ -20,13 +19,13 @@ pub struct Setting {
     /// A word that no other run has: in addresses and ids that this one makes.
     pub run: String,
     /// Secrets that are known.
-    pub mask: Rc<Mask>,
+    pub mask: Mask,
 }
 
 impl Setting {
     /// A new run.
     pub fn new(target: Target, stripe: StripeMode) -> Self {
-        let mask = Rc::new(target.mask());
+        let mask = target.mask();
         Self { target, stripe, run: format!("{:08x}", rand::random::<u32>()), mask }
     }
 }

@@ -27,6 +27,7 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
     let target = &walk.setting.target;
     let secret = match target.stripe_webhook_secret.as_deref() {
         _ if target.is_safe => Err("makes a subscription: not with --safe"),
+        _ if walk.setting.stripe == StripeMode::Unknown => Err("GET /health does not tell whether Stripe is live"),
         None => Err("signs as Stripe: needs --stripe-webhook-secret"),
         Some(secret) => Ok(secret),
     };
