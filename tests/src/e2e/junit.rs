@@ -53,6 +53,28 @@ mod tests {
     #[test]
     fn skipped_steps_carry_their_reason_and_failed_ones_their_exchange() {
         let xml = xml(&super::super::report::tests::report()).expect("it can be written");
-        insta::assert_snapshot!(xml, @"");
+        insta::assert_snapshot!(xml, @r#"
+        <?xml version="1.0" encoding="UTF-8"?>
+        <testsuites name="bursar-e2e" tests="3" skipped="1" failures="1" errors="0" time="2.000">
+            <testsuite name="pro" tests="3" skipped="1" errors="0" failures="1" time="1.500">
+                <properties>
+                    <property name="url" value="http://127.0.0.1:8080"/>
+                    <property name="run" value="0badcafe"/>
+                </properties>
+                <testcase name="signs up" classname="e2e.pro" time="0.020"/>
+                <testcase name="looks" classname="e2e.pro" time="0.020">
+                    <skipped message="needs --sandbox-url"/>
+                </testcase>
+                <testcase name="pays" classname="e2e.pro" time="0.020">
+                    <failure message="expected POST /api/v1/usage: status 200, got status 402">    expected  POST /api/v1/usage: status 200
+            got       status 402
+            POST /api/v1/usage  -&gt;  402 (12 ms)
+              sent  {&quot;units&quot;:1}
+              came  {&quot;code&quot;:&quot;payment_declined&quot;}
+        </failure>
+                </testcase>
+            </testsuite>
+        </testsuites>
+        "#);
     }
 }

@@ -217,7 +217,17 @@ pub(super) mod tests {
     fn a_failure_is_told_with_the_expectation_and_the_request_and_the_answer() {
         let report = report();
         assert!(!report.is_good());
-        insta::assert_snapshot!(report.failures().join("\n"), @"");
+        insta::assert_snapshot!(report.failures().join("\n"), @r#"
+        FAILED: pro
+          passed   signs up
+          skipped  looks
+          FAILED   pays
+            expected  POST /api/v1/usage: status 200
+            got       status 402
+            POST /api/v1/usage  ->  402 (12 ms)
+              sent  {"units":1}
+              came  {"code":"payment_declined"}
+        "#);
         assert_eq!(report.skips(), ["skipped: pro: looks: needs --sandbox-url"]);
     }
 

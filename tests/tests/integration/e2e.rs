@@ -92,6 +92,30 @@ on_both! {
         app.stop().await;
     }
 
+    async fn with_a_domain_the_safe_subset_signs_one_customer_up_and_charges_nobody(backend: Backend) {
+        let (app, stripe) = shop(backend).await;
+        let domain = Some("e2e.example.com".to_owned());
+        let safe = Target { is_safe: true, email_domain: domain, ..target(&app, &stripe) };
+        let report = walk(safe, &Journey::ALL).await;
+        assert!(report.is_good(), "{}", report.failures().join("\n"));
+        let customers = app.admin("GET", "/admin/v1/customers", None).await.expect(200);
+        let emails: Vec<&str> =
+            customers["data"].as_array().unwrap().iter().map(|row| row["email"].as_str().unwrap()).collect();
+        assert_eq!(emails, [format!("e2e-{}-signup-2@e2e.example.com", report.run)]);
+        assert!(stripe.list("charge").is_empty());
+        app.stop().await;
+    }
+
+    async fn without_the_sandboxs_control_only_the_renewal_and_the_look_at_stripes_money_are_skipped(backend: Backend) {
+        let (app, stripe) = shop(backend).await;
+        let report = walk(Target { sandbox_url: None, ..target(&app, &stripe) }, &Journey::ALL).await;
+        assert!(report.is_good(), "{}", report.failures().join("\n"));
+        let skips = report.skips();
+        assert_eq!(skips.len(), 2, "{skips:?}");
+        assert!(skips.iter().all(|line| line.ends_with("needs --sandbox-url")), "{skips:?}");
+        app.stop().await;
+    }
+
     async fn without_stripe_and_secrets_what_needs_them_is_skipped_with_the_reason(backend: Backend) {
         let app = TestApp::start(backend).await;
         let report = walk(Target::new(&app.base), &Journey::ALL).await;
