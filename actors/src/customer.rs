@@ -15,7 +15,7 @@ use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::effect::Effect;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::job::{JobFinish, Wake};
+use bursar_engine::job::JobFinish;
 use bursar_engine::ledger::{Command, Entry};
 use bursar_engine::store::Db;
 use bursar_engine::{Error, Result};
@@ -49,8 +49,6 @@ pub struct Applied {
     pub entry: Entry,
     /// Whether it was there before, under the same idempotency key. Nothing was committed then.
     pub replayed: bool,
-    /// Jobs to announce.
-    pub wakes: Vec<Wake>,
 }
 
 /// What actors of customers work with.

@@ -5,7 +5,7 @@ use crate::dispatch::Dispatcher;
 use crate::root::Child;
 use bursar_engine::clock::Clock;
 use bursar_engine::ids::EventId;
-use bursar_engine::intake::{Delivery, take_in};
+use bursar_engine::intake::{Delivery, Fate, take_in};
 use bursar_engine::store::Db;
 use bursar_engine::{Error, Result, metric};
 use std::sync::Arc;
@@ -25,22 +25,18 @@ struct Store {
 
 impl Work for Store {
     type Item = Delivery;
-    type Answer = Result<Receipt, Arc<Error>>;
+    type Answer = Receipt;
     const NAME: &'static str = "intake";
 
-    async fn run(&self, deliveries: Vec<Delivery>) -> Vec<Self::Answer> {
-        match take_in(&self.db, &deliveries, self.clock.now_ms()).await {
-            Ok(taken) => {
-                self.dispatcher.announce(taken.wakes);
-                let receipts = deliveries.into_iter().zip(taken.new);
-                receipts.map(|(delivery, is_new)| Ok(Receipt { event_id: delivery.event.id, is_new })).collect()
-            }
-            Err(error) => {
-                tracing::warn!(error = %error.chain(), deliveries = deliveries.len(), "deliveries were not stored");
-                let error = Arc::new(error);
-                deliveries.iter().map(|_| Err(error.clone())).collect()
-            }
-        }
+    fn about(delivery: &Delivery) -> &str {
+        &delivery.event.stream_key
+    }
+
+    async fn run(&self, deliveries: &[Delivery], in_haste: bool) -> Result<Vec<Receipt>> {
+        let taken = take_in(&self.db.in_haste(in_haste), deliveries, self.clock.now_ms()).await?;
+        self.dispatcher.announce(taken.wakes);
+        let receipts = deliveries.iter().zip(taken.new);
+        Ok(receipts.map(|(delivery, is_new)| Receipt { event_id: delivery.event.id.clone(), is_new }).collect())
     }
 }
 
@@ -74,10 +70,17 @@ impl Intake {
     pub async fn store(&self, delivery: Delivery) -> Result<Receipt, Arc<Error>> {
         let source = metric::event_source_label(&delivery.event.source);
         let event_type = metric::event_type_label(&delivery.event.event_type);
-        let receipt = self.batcher.submit(delivery).await.map_err(Arc::new)??;
+        let on_arrival = match delivery.fate {
+            Fate::Process => None,
+            Fate::Ignore => Some("ignored"),
+            Fate::Quarantine(_) => Some("dead"),
+        };
+        let receipt = self.batcher.submit(delivery).await?;
         metrics::counter!(metric::WEBHOOKS_RECEIVED, "source" => source, "type" => event_type).increment(1);
         if !receipt.is_new {
             metrics::counter!(metric::WEBHOOKS_DUPLICATE, "source" => source, "type" => event_type).increment(1);
+        } else if let Some(outcome) = on_arrival {
+            metrics::counter!(metric::EVENT_ATTEMPTS, "type" => event_type, "outcome" => outcome).increment(1);
         }
         Ok(receipt)
     }

@@ -18,6 +18,7 @@ mod customer;
 mod dispatch;
 mod intake;
 mod ledger;
+mod owed;
 mod root;
 mod runtime;
 mod scheduler;

@@ -14,13 +14,13 @@ use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::handler::Deps;
 use bursar_engine::mail::Mailer;
-use bursar_engine::store::{Db, stream as stream_rows};
+use bursar_engine::store::Db;
 use bursar_engine::stripe::Gateway;
-use bursar_engine::{Error, Result};
+use bursar_engine::{Error, Result, work};
 use ractor::{Actor, ActorRef};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +91,7 @@ impl Runtime {
         let RuntimeOptions { config, db, clock, node, role, stripe } = options;
         if !db.is_postgres() {
             // The folder's lock says that no other process is alive: whatever is leased is a dead one's.
-            stream_rows::stream_release_node(db.write(), None).await?;
+            work::rescue_all(&db).await?;
         }
         let works = role != Role::Api;
         let mut parts = Parts::new(&config, &db, &clock, &node, works);
@@ -158,7 +158,7 @@ impl Runtime {
         self.stopping.cancel();
         self.root.stop(None);
         self.root.stop_children(None);
-        let release = stream_rows::stream_release_node(self.db.write(), Some(&self.node));
+        let release = work::release_node(&self.db, &self.node);
         match tokio::time::timeout(RELEASE_TIMEOUT, release).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
@@ -198,15 +198,7 @@ impl Parts {
             broker
         });
         let dispatcher = Dispatcher::new(broker.clone(), streams.clone(), clock.clone());
-        let ledger_config = &config.ledger;
-        let (ledger, mut children) = Ledger::new(
-            db,
-            node,
-            clock,
-            ledger_config.writers,
-            ledger_config.batch_max,
-            ledger_config.commands_max + config.jobs.workers_max,
-        );
+        let (ledger, mut children) = Ledger::new(db, node, clock, &dispatcher, config);
         let (customers, customer_children) = Customers::new(db, clock, &ledger, config);
         let (intake, intake_child) = Intake::new(db, clock, &dispatcher);
         let leases = Leases::default();
@@ -244,6 +236,7 @@ impl Parts {
             dispatcher: self.dispatcher.clone(),
             leases: self.leases.clone(),
             workers: workers.clone(),
+            company: RwLock::new(()),
             jobs: config.jobs.clone(),
             draining: draining.clone(),
         };

@@ -17,7 +17,7 @@ use claim::Claims;
 use router::{Router, RouterMsg};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Leases that this process holds: stream and epoch.
@@ -58,6 +58,8 @@ pub(crate) struct StreamDeps {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) leases: Leases,
     pub(crate) workers: Arc<Semaphore>,
+    /// Shared by jobs that run side by side; a suspect has it alone.
+    pub(crate) company: RwLock<()>,
     pub(crate) jobs: JobsConfig,
     /// Set when the process stops: what runs ends, nothing new begins.
     pub(crate) draining: CancellationToken,
@@ -80,7 +82,7 @@ impl Streams {
 
     /// Wakes a stream. The message, if one led here, is acknowledged once the stream has looked.
     pub(crate) fn wake(&self, key: &str, message: Option<Delivered>) {
-        // While the router is down, the message stays unacknowledged and the sweeper finds the job.
+        // While the router is down, the message is acknowledged as it is dropped; the sweeper finds the job.
         let _ = self.slot.send("the streams", RouterMsg::Wake(key.to_owned(), message));
     }
 }

@@ -1,6 +1,7 @@
 //! The sweeper: finds what nobody announced, keeps leases alive, reads the gauges.
 
 use crate::dispatch::Dispatcher;
+use crate::owed::Owed;
 use crate::root::{Child, Slot};
 use crate::stream::Leases;
 use bursar_engine::broker::{Broker, Health};
@@ -10,9 +11,10 @@ use bursar_engine::ids::JobId;
 use bursar_engine::job::JobKind;
 use bursar_engine::reconcile::Class;
 use bursar_engine::store::{Db, job, reconciliation, stream};
-use bursar_engine::{Result, metric};
+use bursar_engine::{Error, Result, metric};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,6 +23,8 @@ use tokio::time::Instant;
 const SWEEP_MAX: u64 = 1_000;
 /// With a broker: a job that was announced is given this long before it is announced again.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How long the database may take for one of these.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How often the gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
@@ -84,25 +88,25 @@ impl Actor for Sweeper {
             SweeperMsg::Sweep => {
                 // A sweep that takes longer than the interval is not overtaken by the next.
                 let Some(announced) = state.announced.take() else { return Ok(()) };
-                tokio::spawn(async move {
-                    let _ = myself.send_message(SweeperMsg::Swept(sweep(&deps, announced).await));
-                });
+                let owed = Owed::new(myself, SweeperMsg::Swept(HashMap::new()));
+                tokio::spawn(async move { owed.send(SweeperMsg::Swept(sweep(&deps, announced).await)) });
             }
             SweeperMsg::Swept(announced) => state.announced = Some(announced),
             SweeperMsg::Renew if state.renewing => {}
             SweeperMsg::Renew => {
                 state.renewing = true;
+                let owed = Owed::new(myself, SweeperMsg::Renewed);
                 tokio::spawn(async move {
-                    if let Err(error) = renew(&deps).await {
+                    if let Err(error) = in_time(renew(&deps)).await {
                         tracing::warn!(error = %error.chain(), "leases could not be renewed");
                     }
-                    let _ = myself.send_message(SweeperMsg::Renewed);
+                    drop(owed);
                 });
             }
             SweeperMsg::Renewed => state.renewing = false,
             SweeperMsg::Gauges => {
                 tokio::spawn(async move {
-                    if let Err(error) = gauges(&deps).await {
+                    if let Err(error) = in_time(gauges(&deps)).await {
                         tracing::debug!(error = %error.chain(), "gauges could not be read");
                     }
                 });
@@ -112,11 +116,16 @@ impl Actor for Sweeper {
     }
 }
 
+/// A database that does not answer must not end the sweeping: the next try may reach it.
+async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(ANSWER_MAX, work).await.unwrap_or(Err(Error::Timeout("the database")))
+}
+
 async fn sweep(deps: &SweeperDeps, mut announced: HashMap<JobId, Instant>) -> HashMap<JobId, Instant> {
     let now_ms = deps.clock.now_ms();
     let brokered = deps.dispatcher.is_brokered();
     let grace_ms = if brokered { deps.jobs.sweep_grace_ms } else { 0 };
-    let due = match job::job_due(deps.db.read(), now_ms - grace_ms, now_ms, SWEEP_MAX).await {
+    let due = match in_time(job::job_due(deps.db.read(), now_ms - grace_ms, now_ms, SWEEP_MAX)).await {
         Ok(due) => due,
         Err(error) => {
             tracing::debug!(error = %error.chain(), "a sweep failed");
@@ -151,14 +160,16 @@ async fn gauges(deps: &SweeperDeps) -> Result<()> {
     metrics::gauge!(metric::POOL_IN_USE).set(f64::from(in_use));
     metrics::gauge!(metric::POOL_MAX).set(f64::from(max));
     if let Some(broker) = &deps.broker {
-        metrics::gauge!(metric::BROKER_UP).set(if broker.health() == Health::Up { 1.0 } else { 0.0 });
+        let health = broker.health();
+        metrics::gauge!(metric::BROKER_UP).set(if health == Health::Up { 1.0 } else { 0.0 });
+        metrics::gauge!(metric::BROKER_BLOCKED).set(if health == Health::Blocked { 1.0 } else { 0.0 });
     }
     let now_ms = deps.clock.now_ms();
-    let queue = job::job_queue(deps.db.read()).await?;
+    let queue = job::job_queue(deps.db.read(), now_ms).await?;
     for kind in JobKind::ALL {
         let kind = kind.as_str();
         let of_kind = || queue.iter().filter(move |(k, ..)| k == kind);
-        for state in ["available", "running", "dead"] {
+        for state in ["scheduled", "available", "running", "dead"] {
             let n: i64 = of_kind().filter(|(_, s, ..)| s == state).map(|(_, _, n, _)| n).sum();
             metrics::gauge!(metric::QUEUE_JOBS, "kind" => kind, "state" => state).set(n as f64);
         }

@@ -28,6 +28,8 @@ use std::time::Duration;
 const API_KEYS_CACHED_MAX: u64 = 100_000;
 /// A revoked key is remembered this much longer than a found one.
 const API_KEY_REVOKED_FOR: Duration = Duration::from_secs(60);
+/// How long a statement of a running application may take. Everything it does takes far less.
+const STATEMENT_TIMEOUT_MS: u64 = 30_000;
 /// The advisory lock of Postgres under which migrations run; any number that nothing else uses.
 const MIGRATION_LOCK: i64 = 0x6275_7273_6172;
 /// Buckets of all latency histograms, in seconds.
@@ -70,8 +72,10 @@ impl App {
         let secrets = Secrets::complete(&mut config)?;
         let sandbox = sandbox::start(&mut config, server).await?;
         let metrics = metrics_handle()?;
-        let db = connect(&config).await?;
-        migrate(&db).await?;
+        let unhurried = connect(&config).await?;
+        migrate(&unhurried).await?;
+        unhurried.close().await;
+        let db = connect_within(&config, STATEMENT_TIMEOUT_MS).await?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
         let stripe = Gateway::new(config.gateway())?;
         let options =
@@ -186,29 +190,44 @@ fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
 
-/// Connects to the configured database.
+/// Connects to the configured database, for work that may take its time.
 pub async fn connect(config: &Config) -> Result<Db> {
+    connect_within(config, 0).await
+}
+
+async fn connect_within(config: &Config, statement_timeout_ms: u64) -> Result<Db> {
     let options = DbOptions {
         url: config.database_url(),
         connections_max: config.database.connections_max,
         acquire_timeout_ms: config.database.acquire_timeout_ms,
+        statement_timeout_ms,
     };
     Db::connect(&options).await.context("the database cannot be reached")
 }
 
-/// Applies what is pending. Nodes that start together take turns.
+/// Applies what is pending.
 pub async fn migrate(db: &Db) -> Result<()> {
-    if db.is_postgres() {
-        let turn = db.begin().await?;
-        turn.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
-        turn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
-        Migrator::up(db.write(), None).await.context("the database could not be migrated")?;
-        turn.commit().await?;
-    } else {
-        // The folder is locked: nobody else is there.
-        Migrator::up(db.write(), None).await.context("the database could not be migrated")?;
+    in_turn(db, async { Migrator::up(db.write(), None).await.context("the database could not be migrated") }).await
+}
+
+/// Takes the latest migrations back.
+pub async fn migrate_back(db: &Db, steps: u32) -> Result<()> {
+    let down =
+        async { Migrator::down(db.write(), Some(steps)).await.context("the database could not be migrated back") };
+    in_turn(db, down).await
+}
+
+/// Processes that migrate at the same time take turns. On SQLite the folder is locked: nobody else is
+/// there.
+async fn in_turn(db: &Db, work: impl Future<Output = Result<()>>) -> Result<()> {
+    if !db.is_postgres() {
+        return work.await;
     }
-    Ok(())
+    let turn = db.begin().await?;
+    turn.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
+    turn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+    work.await?;
+    Ok(turn.commit().await?)
 }
 
 /// Takes the lock of a SQLite database's folder, for as long as the file lives.

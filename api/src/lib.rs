@@ -6,10 +6,12 @@
 //! | [`app`] | the application: configuration, database, actors, credentials |
 //! | [`serve`] | start, drain, stop |
 //! | [`routes`] | the HTTP API, one file a noun |
+//! | [`document`] | the OpenAPI document: which operation answers which codes, examples |
 //! | [`problem`] | how every error looks over HTTP |
 //! | [`middleware`] | bounds, timeouts and metrics of every request |
 //! | [`auth`] | API keys and admin tokens |
 //! | [`transaction_csv`] | a ledger as CSV, streamed |
+//! | [`connection`] | how many connections there may be, and for how long |
 //! | [`client_ip`] | where a request comes from |
 //! | [`cli`] | the command line |
 
@@ -17,10 +19,13 @@ pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod client_ip;
+pub mod connection;
+pub mod document;
 pub mod middleware;
 pub mod problem;
 pub mod routes;
 pub mod sandbox;
 pub mod secrets;
 pub mod serve;
+mod throttle;
 pub mod transaction_csv;

@@ -5,7 +5,7 @@ use bursar::app::{self, connect, lock_folder};
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
 use bursar::cli::{Cli, Command, ConfigCommand, MigrateArgs, MigrateCommand, Role, ServeArgs, output};
-use bursar::{cli, routes, serve};
+use bursar::{cli, document, serve};
 use bursar_engine::config::Config;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_engine::verify::verify;
@@ -44,7 +44,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Migrate(arguments) => migrate(cli, arguments).await,
         Command::Verify(file) => verify_database(cli, &load(file.config.as_deref())?).await,
         Command::Openapi => {
-            output::print(routes::openapi_document().trim_end())?;
+            output::print(document::openapi_document().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {
@@ -71,9 +71,7 @@ async fn migrate(cli: &Cli, arguments: &MigrateArgs) -> Result<ExitCode> {
     let db = connect(&config).await?;
     match arguments.command {
         MigrateCommand::Up => app::migrate(&db).await?,
-        MigrateCommand::Down { steps } => {
-            Migrator::down(db.write(), Some(steps)).await.context("the database could not be migrated back")?;
-        }
+        MigrateCommand::Down { steps } => app::migrate_back(&db, steps).await?,
         MigrateCommand::Status => {}
     }
     let pending: Vec<String> = Migrator::get_pending_migrations(db.read())

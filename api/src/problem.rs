@@ -2,6 +2,9 @@
 //!
 //! This is the one place that maps errors to statuses and codes.
 
+pub mod code;
+
+use crate::throttle::Throttle;
 use bursar_engine::Error;
 use bursar_engine::ledger::{Refusal, UNITS_MAX};
 use bursar_engine::operation::{Operation, State};
@@ -11,11 +14,16 @@ use poem::{IntoResponse, Response};
 use poem_openapi::error::{AuthorizationError, ContentTypeError, ParseParamError, ParseRequestPayloadError};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Seconds after which a caller is asked to come again.
 const RETRY_AFTER_S: u64 = 1;
 /// The same where an operator has to switch something on again.
 const SWITCHED_OFF_RETRY_AFTER_S: u64 = 60;
+
+/// During an outage every request fails: one in a second is logged, with the number of the others.
+static OUTAGE: Throttle = Throttle::new(Duration::from_secs(1));
 
 /// What went wrong (RFC 9457). `code` is stable; `detail` is for people and may change.
 #[derive(Debug, Clone, Object)]
@@ -73,6 +81,33 @@ impl Problem {
             operation_id: None,
         }
     }
+
+    /// A problem as it may look.
+    pub fn example(code: &code::Code) -> Self {
+        let text = |text: &str| Some(text.to_owned());
+        let plain = Self::new(code.status, code.name, code.detail);
+        let operation_id = text(crate::routes::sample::OPERATION);
+        match code.name {
+            "insufficient_credits" => Self { available: Some(1), ..plain },
+            "payment_declined" => Self {
+                reason: text("card_declined"),
+                decline_code: text("lost_card"),
+                advice_code: text("do_not_try_again"),
+                operation_id,
+                ..plain
+            },
+            "authentication_required" => Self {
+                reason: text("authentication_required"),
+                payment_intent: text("pi_3MtwBwLkdIwHu7ix28a3tqPa"),
+                client_secret: text("pi_3MtwBwLkdIwHu7ix28a3tqPa_secret_YrKJUKribcBjcG8HVhfZluoGH"),
+                operation_id,
+                ..plain
+            },
+            "refused_by_stripe" => Self { reason: text("stripe_refused"), operation_id, ..plain },
+            "payment_unavailable" => Self { reason: text("price_missing"), operation_id, ..plain },
+            _ => plain,
+        }
+    }
 }
 
 macro_rules! api_error {
@@ -108,6 +143,11 @@ macro_rules! api_error {
 
             fn of(problem: Problem) -> Self {
                 let status = problem.status;
+                debug_assert!(
+                    code::find(&problem.code).is_some_and(|code| code.status == status),
+                    "{status} {} is not among the codes",
+                    problem.code
+                );
                 let problem = Json(Box::new(problem));
                 let retry_after = matches!(status, 429 | 503).then_some(RETRY_AFTER_S);
                 match status {
@@ -119,39 +159,31 @@ macro_rules! api_error {
     };
 }
 
+// What each status means and which codes come with it, operation by operation, is in the document.
 api_error! {
-    /// The request is wrong: `invalid_body`, `invalid_parameter`, `invalid_units`, `invalid_email`,
-    /// `missing_idempotency_key`, `invalid_idempotency_key`, `invalid_cursor`, `invalid_limit`,
-    /// `invalid_reference`, `invalid_metadata`, `invalid_hold_time`, `invalid_time`, `signature_*` …
+    /// The request is wrong.
     BadRequest = 400,
-    /// The credentials are missing or wrong: `missing_credentials`, `invalid_api_key`, `invalid_token`.
+    /// The credentials are missing or wrong.
     Unauthorized = 401,
-    /// There are not enough credits, or the payment for them was not made: `insufficient_credits`,
-    /// `credits_owed`, `payment_declined`, `authentication_required`.
+    /// There are not enough credits, or the payment for them was not made.
     PaymentRequired = 402,
-    /// There is no such thing, or it is not the caller's: `not_found`, `hold_not_found`,
-    /// `github_not_configured`.
+    /// There is no such thing, or it is not the caller's.
     NotFound = 404,
-    /// The route has no such method: `method_not_allowed`.
+    /// The route has no such method.
     MethodNotAllowed = 405,
-    /// The state does not allow it: `customer_exists`, `hold_closed`, `last_api_key`, `replay_state`,
-    /// `reconciliation_running`, `mail_holds_key`, `mail_not_sent`, `marketplace_account_linked`,
-    /// `marketplace_customer_linked` …
+    /// The state does not allow it.
     Conflict = 409,
-    /// The body is larger than allowed: `body_too_large`.
+    /// The body is larger than allowed.
     PayloadTooLarge = 413,
-    /// The body is not JSON: `unsupported_media_type`.
+    /// The body is not JSON.
     UnsupportedMediaType = 415,
-    /// Understood but refused: `idempotency_key_reused`, `capture_exceeds_hold`, `email_disposable`,
-    /// `marketplace_link_invalid`, `marketplace_link_expired`.
+    /// Understood but refused.
     Unprocessable = 422,
-    /// Too much is waiting for this customer or this server: `busy`. Too much was asked for lately:
-    /// `rate_limited`. Try again.
+    /// Too much is waiting, or was asked for lately.
     TooManyRequests = 429,
-    /// Our fault: `internal`.
+    /// Our fault.
     Internal = 500,
-    /// Cannot be done just now: `unavailable`, `timeout`, `onboarding_disabled`. Try again with the same
-    /// idempotency key.
+    /// Cannot be done just now.
     Unavailable = 503,
 }
 
@@ -225,11 +257,16 @@ impl From<Error> for ApiError {
                 "timeout",
                 "There was no answer in time. Try again with the same Idempotency-Key: nothing happens twice.",
             ),
-            Error::DatabaseUnavailable(_) | Error::Unavailable(_) | Error::Broker(_) => Self::new(
-                503,
-                "unavailable",
-                "The server cannot reach what it needs just now. Try again with the same Idempotency-Key.",
-            ),
+            // The second and the third were logged where they happened.
+            Error::DatabaseUnavailable(_) | Error::Unavailable(_) | Error::Broker(_) => {
+                if matches!(error, Error::DatabaseUnavailable(_))
+                    && let Some(held_back) = OUTAGE.pass(Instant::now())
+                {
+                    tracing::warn!(error = %error.chain(), held_back, "a request could not reach the database");
+                }
+                let detail = "The server cannot reach what it needs just now. Try again with the same Idempotency-Key.";
+                Self::new(503, "unavailable", detail)
+            }
             Error::Database(_) | Error::Corrupt(_) | Error::Config(_) | Error::Io { .. } => {
                 tracing::error!(error = %error.chain(), "a request failed");
                 Self::new(500, "internal", "Something went wrong on our side. It has been logged.")
@@ -250,6 +287,7 @@ fn refused(refusal: &Refusal) -> ApiError {
         Refusal::HoldNotFound(_) => ApiError::new(404, "hold_not_found", "There is no such hold."),
         Refusal::CaptureExceedsHold { .. } => ApiError::new(422, "capture_exceeds_hold", refusal.to_string()),
         Refusal::HoldAlreadyOver => ApiError::bad_request("invalid_hold_time", refusal.to_string()),
+        Refusal::GrantAlreadyOver => ApiError::bad_request("invalid_expiry", refusal.to_string()),
         Refusal::TooManyOpen { .. } => ApiError::new(409, "too_many_open", refusal.to_string()),
         Refusal::KeyReused => ApiError::new(
             422,
@@ -302,3 +340,6 @@ pub fn respond(error: ApiError) -> Response {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
 }
+
+#[cfg(test)]
+mod tests;

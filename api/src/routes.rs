@@ -7,7 +7,9 @@ pub mod health;
 pub mod hold;
 mod input;
 pub mod operation;
+mod page;
 pub mod payment_method;
+pub(crate) mod sample;
 mod shapes;
 pub mod subscription;
 pub mod summary;
@@ -17,6 +19,7 @@ pub mod usage;
 pub mod webhook;
 
 use crate::app::App;
+use crate::document::{Described, openapi_document};
 use crate::middleware::Guarded;
 use bursar_actors::Role;
 use poem::endpoint::make_sync;
@@ -51,6 +54,7 @@ type Apis = (
     (customer::CustomerApi, usage::UsageApi, hold::HoldApi, api_key::ApiKeyApi, webhook::WebhookApi, health::HealthApi),
     (
         admin::AdminCustomerApi,
+        admin::AdminTimelineApi,
         admin::AdminEventApi,
         admin::AdminJobApi,
         admin::AdminStreamApi,
@@ -78,6 +82,7 @@ pub fn service() -> OpenApiService<Apis, ()> {
         ),
         (
             admin::AdminCustomerApi,
+            admin::AdminTimelineApi,
             admin::AdminEventApi,
             admin::AdminJobApi,
             admin::AdminStreamApi,
@@ -98,30 +103,21 @@ pub fn service() -> OpenApiService<Apis, ()> {
     )
 }
 
-/// The OpenAPI document, pretty, with a final line break.
-pub fn openapi_document() -> String {
-    let document = service().spec();
-    // Parsed and written again, so that the order of keys and the layout are always the same.
-    let mut value: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
-    let schemas = value["components"]["schemas"].as_object_mut().into_iter().flatten();
-    schemas.for_each(|(_, schema)| mark_nullable(schema));
-    serde_json::to_string_pretty(&value).unwrap_or(document) + "\n"
-}
-
-/// A field that is not required may be null: that is how it is answered and taken. The framework does
-/// not say so in the document.
-fn mark_nullable(schema: &mut serde_json::Value) {
-    let required = schema["required"].as_array().cloned().unwrap_or_default();
-    let properties = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut);
-    for (name, property) in properties.into_iter().flatten() {
-        if required.iter().any(|required| required == name) {
-            continue;
-        }
-        if let Some(reference) = property.get("$ref").cloned() {
-            *property = serde_json::json!({ "allOf": [{ "$ref": reference }] });
-        }
-        property["nullable"] = true.into();
-    }
+/// What the operations' types do not say, from every file of routes.
+pub fn described() -> impl Iterator<Item = &'static Described> {
+    let own = [
+        customer::DESCRIBED,
+        usage::DESCRIBED,
+        hold::DESCRIBED,
+        api_key::DESCRIBED,
+        operation::DESCRIBED,
+        payment_method::DESCRIBED,
+        subscription::DESCRIBED,
+        summary::DESCRIBED,
+        transaction::DESCRIBED,
+        webhook::DESCRIBED,
+    ];
+    own.into_iter().chain(admin::DESCRIBED.iter().copied()).flatten()
 }
 
 /// The endpoint of an application. A worker answers only what operators ask: health and metrics.

@@ -1,6 +1,7 @@
 //! Start, drain, stop.
 
 use crate::app::App;
+use crate::connection::{Bounded, connections_bound};
 use crate::routes;
 use anyhow::{Context, Result};
 use bursar_actors::Role;
@@ -46,6 +47,8 @@ pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> 
         .and_then(|address| address.as_socket_addr().copied())
         .context("the address of the listener is not known")?;
     let drain = Duration::from_millis(config.http.drain_timeout_ms);
+    let idle_timeout = Duration::from_millis(config.http.idle_timeout_ms);
+    let acceptor = Bounded::new(acceptor, connections_bound(config.http.connections_max), idle_timeout);
     let app = Arc::new(App::start(config, role, clock, address).await?);
     let endpoint = routes::endpoint(app.clone(), role);
     let (stop, stopped) = oneshot::channel::<()>();

@@ -278,6 +278,10 @@ pub struct HttpConfig {
     pub timeout_ms: u64,
     /// Most requests under way at once.
     pub requests_max: usize,
+    /// Most connections at once; more wait until one ends.
+    pub connections_max: usize,
+    /// How long a connection may be without an answer before it is closed.
+    pub idle_timeout_ms: u64,
     /// How long a found API key is remembered; another node's revocation takes effect within it.
     pub api_key_cache_ms: u64,
     /// How long a stop waits for what is in flight.
@@ -430,8 +434,11 @@ impl Default for HttpConfig {
             webhook_body_max_bytes: 4 * 1_024 * 1_024,
             timeout_ms: 30_000,
             requests_max: 2_048,
+            connections_max: 4_096,
+            // Longer than what load balancers keep their connections for, which is often 60 s.
+            idle_timeout_ms: 75_000,
             api_key_cache_ms: 5_000,
-            drain_timeout_ms: 25_000,
+            drain_timeout_ms: 20_000,
             trusted_proxies: Vec::new(),
         }
     }
@@ -589,6 +596,14 @@ impl Config {
             "amqp.tiers_ms must be ascending and positive",
         );
         need(self.amqp.prefetch > 0, "amqp.prefetch must be at least 1");
+        need(
+            self.http.connections_max > self.http.requests_max,
+            "http.connections_max must be greater than requests_max, so that health is answered under load",
+        );
+        need(
+            self.http.idle_timeout_ms > self.http.timeout_ms,
+            "http.idle_timeout_ms must be greater than timeout_ms, so that a request can be answered",
+        );
         need(
             self.http.trusted_proxies().is_ok(),
             "http.trusted_proxies must be IP addresses or networks such as 10.0.0.0/8",

@@ -9,6 +9,7 @@ use crate::marketplace::MarketplaceAccount;
 use crate::operation::Operation;
 use crate::payment_method::PaymentMethod;
 use crate::reconcile::Step;
+use crate::replay::ReplayStep;
 use crate::subscription::Subscription;
 
 /// One change besides the ledger's and the job's own.
@@ -84,21 +85,19 @@ pub enum Effect {
         /// The job.
         job_id: JobId,
     },
-    /// One item of a replay is worked off.
-    ReplayItem {
+    /// Items of a replay are worked off, if it still runs when this is committed.
+    ReplayItems {
         /// The replay.
         replay_id: ReplayId,
-        /// The item's number.
-        n: i64,
-        /// `replayed`, `skipped` or `tried` (dry run).
-        state: &'static str,
-        /// What came of it, as JSON.
-        result: Option<String>,
+        /// What came of each.
+        steps: Vec<ReplayStep>,
     },
-    /// A replay has no items left.
-    ReplayDone {
+    /// A running replay ends.
+    ReplayEnd {
         /// The replay.
         replay_id: ReplayId,
+        /// `done` or `failed`.
+        state: &'static str,
     },
     /// A reconciliation has come this far.
     ReconciliationStep(Box<Step>),

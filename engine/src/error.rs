@@ -127,6 +127,18 @@ impl Error {
         )
     }
 
+    /// Whether the database refused what a transaction was about (a row that somebody keeps locked, a
+    /// value that it does not take) rather than being away. The transaction is certainly aborted, and
+    /// one about something else may go through.
+    pub fn is_particular(&self) -> bool {
+        match self {
+            Self::DatabaseUnavailable(error) => {
+                sqlstate(error).is_some_and(|code| code == LOCK_NOT_AVAILABLE || code.starts_with(ROLLBACK_CLASS))
+            }
+            other => !other.is_retryable(),
+        }
+    }
+
     /// Whether this is the fault of neither the caller nor a passing condition.
     pub fn is_internal(&self) -> bool {
         matches!(self, Self::Database(_) | Self::Corrupt(_) | Self::Config(_) | Self::Io { .. } | Self::Broker(_))
@@ -165,6 +177,23 @@ impl From<DbErr> for Error {
     }
 }
 
+/// A lock that was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// Rollbacks by the database itself, such as one of two transactions in a deadlock.
+const ROLLBACK_CLASS: &str = "40";
+
+/// The five characters of Postgres, or the number of SQLite.
+fn code(error: &DbErr) -> Option<String> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
+        return None;
+    };
+    error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
+}
+
+fn sqlstate(error: &DbErr) -> Option<String> {
+    code(error).filter(|code| code.len() == 5)
+}
+
 /// SQLSTATE classes and codes that pass by themselves: connection exceptions (08), rollbacks such as
 /// deadlock (40), lack of resources (53), operator intervention such as a restart (57), lock not
 /// available (55P03). Source: PostgreSQL manual, appendix A. SQLite: 5 busy, 6 locked, and their
@@ -172,9 +201,10 @@ impl From<DbErr> for Error {
 fn is_passing(error: &DbErr) -> bool {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => match &**error {
-            sea_orm::sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                ["08", "40", "53", "57", "55P03"].iter().any(|class| code.starts_with(class) && code.len() == 5)
+        DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) => match &**inner {
+            sea_orm::sqlx::Error::Database(_) => code(error).is_some_and(|code| {
+                let passing = ["08", ROLLBACK_CLASS, "53", "57", LOCK_NOT_AVAILABLE];
+                passing.iter().any(|class| code.starts_with(class) && code.len() == 5)
                     || code.parse::<u32>().is_ok_and(|code| code.to_string().len() < 5 && matches!(code & 0xff, 5 | 6))
             }),
             sea_orm::sqlx::Error::Io(_)

@@ -17,6 +17,7 @@ pub use stripe_customer::stripe_customer_job;
 
 use crate::clock::TimeMs;
 use crate::config::{CreditsConfig, MarketplaceConfig};
+use crate::effect::Effect;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::job::{Claimed, JobKind, Outcome, Verdict};
@@ -104,6 +105,14 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
         Some(JobKind::MailSend) => Box::pin(mail::run(deps, claimed, now_ms)).await,
         Some(JobKind::Retention) => retention(deps, now_ms).await,
         None => Ok(Outcome::Dead { reason: format!("this version knows no job of kind {}", claimed.job.kind) }.into()),
+    }
+}
+
+/// What else changes when a job dies, however it came to that.
+pub fn after_death(claimed: &Claimed) -> Vec<Effect> {
+    match (JobKind::parse(&claimed.job.kind), args::<ReplayArgs>(claimed)) {
+        (Some(JobKind::ReplayRun), Ok(ReplayArgs { replay })) => vec![replay::after_death(ReplayId::trusted(replay))],
+        _ => Vec::new(),
     }
 }
 

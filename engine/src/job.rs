@@ -10,7 +10,7 @@ mod kind;
 
 pub use backoff::Backoff;
 pub use finish::{JobFinish, finish};
-pub use kind::{JobKind, OnDeath};
+pub use kind::{JobKind, Policy};
 
 use crate::clock::TimeMs;
 use crate::effect::Effect;
@@ -18,8 +18,10 @@ use crate::handler::StripeEvent;
 use crate::ids::{CustomerId, EventId, JobId};
 use crate::ledger::Command;
 
-/// A node that died this often while it ran one job has probably died of the job.
-pub const RESCUES_MAX: i64 = 10;
+/// A job whose node died so often while it ran is run alone from then on: whoever dies next is it.
+pub const RESCUES_SUSPECT: i64 = 2;
+/// A job whose node died more often than this while it ran is given up: the nodes died of it.
+pub const RESCUES_MAX: i64 = 5;
 /// The longest reason kept of an attempt, in bytes.
 pub const REASON_LEN_MAX: usize = 2_000;
 
@@ -82,7 +84,7 @@ pub struct Job {
     pub attempt: i64,
     /// Attempts after which it is dead.
     pub attempts_max: i64,
-    /// How often a node died while it ran.
+    /// How often a node died while it ran, since its latest attempt that ended.
     pub rescues: i64,
     /// Not before this.
     pub run_at_ms: TimeMs,
@@ -98,6 +100,13 @@ pub struct Job {
     pub created_at_ms: TimeMs,
     /// When it ended.
     pub finished_at_ms: Option<TimeMs>,
+}
+
+impl Job {
+    /// Whether it may be what its nodes died of.
+    pub fn is_suspect(&self) -> bool {
+        self.rescues >= RESCUES_SUSPECT
+    }
 }
 
 /// A job to be made.

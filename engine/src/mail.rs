@@ -145,11 +145,14 @@ pub struct MailArgs {
     /// The mail that this one repeats as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<MailId>,
+    /// What tells the request for the repetition from others under its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_hash: Option<String>,
 }
 
 impl MailArgs {
     fn new(template: Template, customer: &CustomerId, about: About) -> Self {
-        Self { template, customer: customer.clone(), about, sealed_key: None, copy_of: None }
+        Self { template, customer: customer.clone(), about, sealed_key: None, copy_of: None, request_hash: None }
     }
 
     /// As the job keeps them.
@@ -255,10 +258,11 @@ pub fn job(template: Template, customer: &CustomerId, once_per: &str, about: Abo
     Effect::JobInsert(MailArgs::new(template, customer, about).job(unique_key, now_ms))
 }
 
-/// The same mail once more, as it was. `key` makes doing this twice the same as once.
-pub fn job_again(mail: &MailId, template: Template, customer: &CustomerId, key: &str, now_ms: TimeMs) -> NewJob {
-    let mut args = MailArgs::new(template, customer, About::default());
+/// The same mail once more, as it was. The request's key makes doing this twice the same as once.
+pub fn job_again(mail: &MailId, of: &MailArgs, (key, request_hash): (&str, &str), now_ms: TimeMs) -> NewJob {
+    let mut args = MailArgs::new(of.template, &of.customer, About::default());
     args.copy_of = Some(mail.clone());
+    args.request_hash = Some(request_hash.to_owned());
     args.job(format!("mail:again:{mail}:{key}"), now_ms)
 }
 

@@ -6,6 +6,8 @@ pub const HTTP_REQUESTS: &str = "bursar_http_requests_total";
 pub const HTTP_SECONDS: &str = "bursar_http_request_duration_seconds";
 /// HTTP requests under way.
 pub const HTTP_IN_FLIGHT: &str = "bursar_http_requests_in_flight";
+/// HTTP connections that are open.
+pub const HTTP_CONNECTIONS: &str = "bursar_http_connections";
 /// Deliveries of webhooks by `source` and `type`.
 pub const WEBHOOKS_RECEIVED: &str = "bursar_webhooks_received_total";
 /// Deliveries of events that were stored before, by `source` and `type`.
@@ -14,7 +16,8 @@ pub const WEBHOOKS_DUPLICATE: &str = "bursar_webhooks_duplicate_total";
 pub const WEBHOOKS_REFUSED: &str = "bursar_webhooks_refused_total";
 /// Ends of attempts by `kind` and `outcome` (`done`, `retry`, `snooze`, `cancel`, `dead`).
 pub const JOB_ATTEMPTS: &str = "bursar_job_attempts_total";
-/// Ends of attempts at processing events, by `type` and `outcome`.
+/// Ends of attempts at processing events, by `type` and `outcome`; and events that came to an end on arrival
+/// (`ignored`: nothing is to be done for the type; `dead`: unreadable or of the other mode).
 pub const EVENT_ATTEMPTS: &str = "bursar_event_attempts_total";
 /// How long an attempt took, by `kind`.
 pub const JOB_SECONDS: &str = "bursar_job_duration_seconds";
@@ -22,7 +25,7 @@ pub const JOB_SECONDS: &str = "bursar_job_duration_seconds";
 pub const JOB_WAIT_SECONDS: &str = "bursar_job_wait_seconds";
 /// Results that came too late: the lease was another's already.
 pub const JOB_FENCED: &str = "bursar_job_fenced_total";
-/// Jobs by `kind` and `state` (`available`, `running`, `dead`).
+/// Jobs by `kind` and `state` (`scheduled`, `available`, `running`, `dead`).
 pub const QUEUE_JOBS: &str = "bursar_queue_jobs";
 /// Age of the job that is overdue longest, by `kind`.
 pub const QUEUE_AGE_SECONDS: &str = "bursar_queue_oldest_age_seconds";
@@ -56,8 +59,10 @@ pub const BATCH_SECONDS: &str = "bursar_batch_duration_seconds";
 pub const POOL_IN_USE: &str = "bursar_db_pool_in_use";
 /// Most connections to the database.
 pub const POOL_MAX: &str = "bursar_db_pool_max";
-/// 1 if the broker is connected.
+/// 1 if the broker is connected and takes publications.
 pub const BROKER_UP: &str = "bursar_broker_up";
+/// 1 if the broker is connected but takes no publications (memory or disk alarm).
+pub const BROKER_BLOCKED: &str = "bursar_broker_blocked";
 /// New sessions with the broker.
 pub const BROKER_RECONNECTS: &str = "bursar_broker_reconnects_total";
 /// Publications by `outcome` (`confirmed`, `failed`).

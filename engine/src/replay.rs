@@ -6,11 +6,13 @@ use crate::error::{Error, Result};
 use crate::handler::{self, Deps};
 use crate::ids::{JobId, ReplayId};
 use crate::job::{Claimed, JobKind, NewJob, Outcome, Verdict, Wake};
-use crate::ledger::decide;
+use crate::ledger::{Refusal, decide};
 use crate::store::commit::{Unit, write_unit};
 use crate::store::job::JobFilter;
 use crate::store::{Db, account, audit, event, job, replay};
 use serde_json::json;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The most jobs of one replay.
 pub const REPLAY_JOBS_MAX: u64 = 10_000;
@@ -18,6 +20,14 @@ pub const REPLAY_JOBS_MAX: u64 = 10_000;
 pub const RATE_MAX: i64 = 1_000;
 /// Jobs shown by a preview.
 pub const SAMPLE_MAX: u64 = 10;
+/// The most jobs worked off in one attempt, so that no transaction is long.
+const STEPS_MAX: i64 = 100;
+/// The most jobs tried in one attempt: each may ask Stripe.
+const DRY_RUNS_MAX: i64 = 25;
+/// No further job is tried in an attempt that has taken this long; the limit of an attempt is far off.
+const DRY_RUNS_FOR: Duration = Duration::from_secs(10);
+/// How long one job may be tried.
+const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A replay as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +42,7 @@ pub struct Replay {
     pub rate_per_second: i64,
     /// Why, in words.
     pub reason: String,
-    /// `preview`, `running`, `paused`, `done` or `cancelled`.
+    /// `preview`, `running`, `paused`, `done`, `cancelled`, or `failed` if it could not go on.
     pub state: String,
     /// Jobs in the frozen set.
     pub total: i64,
@@ -42,7 +52,7 @@ pub struct Replay {
     pub created_by: String,
     /// When.
     pub created_at_ms: TimeMs,
-    /// When it was done or cancelled.
+    /// When it was done or cancelled, or failed.
     pub finished_at_ms: Option<TimeMs>,
 }
 
@@ -55,6 +65,19 @@ pub struct ReplayItem {
     pub job_id: JobId,
     /// `waiting`, `replayed`, `skipped` or `tried`.
     pub state: String,
+    /// What came of it, as JSON.
+    pub result: Option<String>,
+}
+
+/// What came of one job of a replay, ready to be committed.
+#[derive(Debug, Clone)]
+pub struct ReplayStep {
+    /// The item's number.
+    pub n: i64,
+    /// The job that runs again; none in a dry run.
+    pub requeue: Option<JobId>,
+    /// `replayed` or `tried` (dry run).
+    pub state: &'static str,
     /// What came of it, as JSON.
     pub result: Option<String>,
 }
@@ -72,16 +95,21 @@ pub struct NewReplay {
     pub reason: String,
     /// Who asks.
     pub actor: String,
+    /// Under which key.
+    pub idempotency_key: String,
+    /// What tells the request from others under the same key.
+    pub request_hash: String,
 }
 
 fn line(actor: &str, action: &'static str, id: &ReplayId, details: &serde_json::Value) -> Audit {
     Audit { actor: actor.to_owned(), action, target: id.to_string(), details: details.to_string() }
 }
 
-/// Freezes the set of jobs; nothing runs until [`act`] starts it.
+/// Freezes the set of jobs; nothing runs until [`act`] starts it. Repeated under its key, it gives the replay
+/// that was made first.
 ///
 /// # Errors
-/// `invalid_rate`, `invalid_reason`, `replay_too_large`.
+/// `invalid_rate`, `invalid_reason`, `replay_too_large`; [`Refusal::KeyReused`].
 pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
     if !(1..=RATE_MAX).contains(&new.rate_per_second) {
         return Err(Error::invalid("invalid_rate", format!("rate_per_second must be from 1 to {RATE_MAX}")));
@@ -90,6 +118,13 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
         return Err(Error::invalid("invalid_reason", "a replay needs a reason of 1 to 500 characters"));
     }
     let tx = db.begin().await?;
+    if let Some((id, request_hash)) = replay::replay_id_by_key(&tx, &new.idempotency_key).await? {
+        tx.rollback().await?;
+        if request_hash != new.request_hash {
+            return Err(Refusal::KeyReused.into());
+        }
+        return replay::replay_find(db.read(), &id).await?.ok_or(Error::NotFound("replay"));
+    }
     let jobs = job::job_ids(&tx, &new.filter, REPLAY_JOBS_MAX + 1, now_ms).await?;
     if jobs.len() as u64 > REPLAY_JOBS_MAX {
         return Err(Error::invalid("replay_too_large", format!("the filter matches more than {REPLAY_JOBS_MAX} jobs")));
@@ -107,7 +142,10 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
         created_at_ms: now_ms,
         finished_at_ms: None,
     };
-    replay::replay_insert(&tx, &stored, &jobs).await?;
+    if !replay::replay_insert(&tx, &stored, &jobs, (&new.idempotency_key, &new.request_hash)).await? {
+        // The same request came twice at once; the other one was first.
+        return Err(Error::Busy("this idempotency key"));
+    }
     let details = json!({ "total": stored.total, "dry_run": stored.dry_run, "reason": stored.reason });
     audit::audit_append(&tx, &line(&new.actor, "replay.create", &stored.id, &details), now_ms).await?;
     tx.commit().await?;
@@ -141,8 +179,8 @@ impl Action {
         match self {
             Self::Start => (&["preview"], "running"),
             Self::Pause => (&["running"], "paused"),
-            Self::Resume => (&["paused"], "running"),
-            Self::Cancel => (&["preview", "running", "paused"], "cancelled"),
+            Self::Resume => (&["paused", "failed"], "running"),
+            Self::Cancel => (&["preview", "running", "paused", "failed"], "cancelled"),
         }
     }
 }
@@ -171,8 +209,8 @@ pub async fn act(db: &Db, id: &ReplayId, action: Action, actor: &str, now_ms: Ti
     Ok(wakes)
 }
 
-/// The handler of [`JobKind::ReplayRun`]: works off as many jobs as the rate allows in a second, then
-/// sleeps for the rest of it. All progress is in the database, so a crash costs nothing.
+/// The handler of [`JobKind::ReplayRun`]: works off some jobs, then sleeps for as long as the rate
+/// grants for them. All progress is in the database, so a crash costs nothing.
 pub async fn run(deps: &Deps, id: &ReplayId, now_ms: TimeMs) -> Result<Verdict> {
     let Some(replay) = replay::replay_find(deps.db.read(), id).await? else {
         return Ok(Outcome::Cancel { reason: "the replay is gone".to_owned() }.into());
@@ -180,23 +218,49 @@ pub async fn run(deps: &Deps, id: &ReplayId, now_ms: TimeMs) -> Result<Verdict> 
     if replay.state != "running" {
         return Ok(Outcome::Cancel { reason: format!("the replay is {}", replay.state) }.into());
     }
-    let limit = replay.rate_per_second.clamp(1, RATE_MAX).cast_unsigned();
-    let items = replay::replay_items(deps.db.read(), id, true, 0, limit).await?;
+    let most = if replay.dry_run { DRY_RUNS_MAX } else { STEPS_MAX };
+    let rate = replay.rate_per_second.clamp(1, RATE_MAX);
+    let items = replay::replay_items(deps.db.read(), id, true, 0, rate.min(most).cast_unsigned()).await?;
     if items.is_empty() {
-        let effects = vec![Effect::ReplayDone { replay_id: id.clone() }];
+        let effects = vec![Effect::ReplayEnd { replay_id: id.clone(), state: "done" }];
         return Ok(Verdict { outcome: Outcome::Done, ledger: None, effects });
     }
-    let mut effects = Vec::new();
+    let steps = if replay.dry_run {
+        try_some(deps, items, now_ms).await?
+    } else {
+        let again =
+            |item: ReplayItem| ReplayStep { n: item.n, requeue: Some(item.job_id), state: "replayed", result: None };
+        items.into_iter().map(again).collect()
+    };
+    let pause_ms = steps.len().cast_signed() as i64 * 1_000 / rate;
+    let effects = vec![Effect::ReplayItems { replay_id: id.clone(), steps }];
+    Ok(Verdict { outcome: Outcome::Snooze { until_ms: now_ms + pause_ms }, ledger: None, effects })
+}
+
+/// What the death of a replay's job changes: the replay says so, and can be resumed.
+pub fn after_death(id: ReplayId) -> Effect {
+    Effect::ReplayEnd { replay_id: id, state: "failed" }
+}
+
+/// Tries jobs for a while. What goes wrong with one of them is its result and keeps nobody else waiting;
+/// only a failure that passes, such as that of the database, is the attempt's.
+async fn try_some(deps: &Deps, items: Vec<ReplayItem>, now_ms: TimeMs) -> Result<Vec<ReplayStep>> {
+    let began = Instant::now();
+    let mut steps = Vec::new();
     for item in items {
-        let (state, result) = if replay.dry_run {
-            ("tried", Some(dry_run(deps, &item.job_id, now_ms).await?.to_string()))
-        } else {
-            effects.push(Effect::JobRequeue { job_id: item.job_id.clone() });
-            ("replayed", None)
+        if began.elapsed() >= DRY_RUNS_FOR {
+            break;
+        }
+        let failed = |reason: String| json!({ "outcome": "failed", "reason": reason });
+        let result = match tokio::time::timeout(DRY_RUN_TIMEOUT, dry_run(deps, &item.job_id, now_ms)).await {
+            Ok(Ok(report)) => report,
+            Ok(Err(error)) if error.is_retryable() => return Err(error),
+            Ok(Err(error)) => failed(error.chain()),
+            Err(_) => failed("it took too long".to_owned()),
         };
-        effects.push(Effect::ReplayItem { replay_id: id.clone(), n: item.n, state, result });
+        steps.push(ReplayStep { n: item.n, requeue: None, state: "tried", result: Some(result.to_string()) });
     }
-    Ok(Verdict { outcome: Outcome::Snooze { until_ms: now_ms + 1_000 }, ledger: None, effects })
+    Ok(steps)
 }
 
 /// Runs one job's handler and writes its changes in a transaction that is rolled back. Tells what

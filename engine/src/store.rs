@@ -23,6 +23,7 @@ mod rows;
 pub mod stream;
 pub mod subscription;
 pub mod summary;
+pub mod timeline;
 
 pub use db::{Db, DbOptions};
 pub use rows::{Cell, Kind, Rows};

@@ -54,3 +54,33 @@ pub async fn claim(db: &Db, streams: &[String], node: &str, now_ms: TimeMs, leas
     tx.commit().await?;
     Ok(claimed)
 }
+
+/// Gives a claimed job back as it was: no attempt is used up, and no death is counted. False if the
+/// lease is another's by now.
+pub async fn give_back(db: &Db, key: &str, epoch: i64, now_ms: TimeMs) -> Result<bool> {
+    let tx = db.begin().await?;
+    let released = stream::stream_release_many(&tx, &[(key, epoch, None)], now_ms).await?;
+    job::job_put_back(&tx, &released, false).await?;
+    tx.commit().await?;
+    Ok(!released.is_empty())
+}
+
+/// Gives up everything that a node holds, as when it stops in good order. Gives how many streams.
+pub async fn release_node(db: &Db, node: &str) -> Result<usize> {
+    release_owned(db, Some(node), false).await
+}
+
+/// Takes over everything that is leased, where no other process can be alive: whoever held it died.
+/// Gives how many streams.
+pub async fn rescue_all(db: &Db) -> Result<usize> {
+    release_owned(db, None, true).await
+}
+
+/// The streams first: an attempt whose end is being committed has its stream locked.
+async fn release_owned(db: &Db, node: Option<&str>, is_rescue: bool) -> Result<usize> {
+    let tx = db.begin().await?;
+    let released = stream::stream_release_owned(&tx, node).await?;
+    job::job_put_back(&tx, &released, is_rescue).await?;
+    tx.commit().await?;
+    Ok(released.len())
+}

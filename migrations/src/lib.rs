@@ -22,6 +22,7 @@ mod m0010_mail;
 mod m0011_marketplace;
 mod m0012_reconciliations;
 mod m0013_summary;
+mod m0015_support;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_marketplace::Migration),
             Box::new(m0012_reconciliations::Migration),
             Box::new(m0013_summary::Migration),
+            Box::new(m0015_support::Migration),
         ]
     }
 }

@@ -10,11 +10,12 @@ use crate::field::{Fields, strip};
 use crate::form::Form;
 use crate::idempotency::{self, Answer};
 use crate::log::LoggedCall;
+use crate::older;
 use crate::parameters;
 use crate::render::render;
 use crate::routes::{self, Call};
 use crate::version::Version;
-use crate::world::Cause;
+use crate::world::{Cause, World};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
@@ -223,7 +224,7 @@ fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError
         Ok(body) => (200, body),
         Err(error) => (error.status, error.body()),
     };
-    dress(&mut body, admitted.version, &state.world.api_version);
+    dress(&state.world, &mut body, admitted.version);
     let answer = Answer { status, body, repeats: None };
     if let Some(key) = admitted.key.as_ref().filter(|_| is_stored) {
         idempotency::keep(&mut state.world, key, &admitted.fingerprint, &answer);
@@ -236,14 +237,15 @@ fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError
 
 /// Puts an answer into the shape that its reader expects. Events keep the account's version,
 /// whatever version the call names.
-fn dress(body: &mut Value, version: Version, account: &str) {
-    let account = Version::parse(account).unwrap_or_default();
+fn dress(world: &World, body: &mut Value, version: Version) {
+    let account = Version::parse(&world.api_version).unwrap_or_default();
     let is_list = body.text("object") == "list";
     if body.text("object") == "event" {
-        shape(body, account);
+        shape(world, body, account);
     } else if is_list && body["data"][0].text("object") == "event" {
-        body["data"].as_array_mut().into_iter().flatten().for_each(|event| shape(event, account));
+        body["data"].as_array_mut().into_iter().flatten().for_each(|event| shape(world, event, account));
     } else {
+        older::fill(world, body, version);
         render(body, version);
     }
     strip(body);

@@ -141,9 +141,9 @@ impl World {
     pub(crate) fn redeliver(&mut self, event: &str) -> Result<usize, ApiError> {
         let found = self.get(event).filter(|value| matches!(value.text("object"), "event" | "v2.core.event")).cloned();
         let event = found.ok_or_else(|| ApiError::no_such("event", event, None))?;
-        let failed: Vec<Delivery> = self.deliveries_of(event.id());
+        let open = self.deliveries_of(event.id());
         let mut count = 0;
-        for mut delivery in failed.iter().cloned().filter(|delivery| delivery.state != DeliveryState::Delivered) {
+        for mut delivery in open.into_iter().filter(|delivery| delivery.state != DeliveryState::Delivered) {
             delivery.state = DeliveryState::Waiting;
             delivery.tries = 0;
             (delivery.due_s, delivery.not_before_ms) = (self.now_s, self.real_ms);

@@ -31,8 +31,8 @@ pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Res
 fn walk(world: &World, value: &mut Value, parts: &[&str]) -> bool {
     let Some((first, rest)) = parts.split_first() else { return true };
     if let Value::Array(items) = value {
-        // Every item is walked; an empty list has nothing against the path.
-        return items.iter_mut().fold(true, |fine, item| walk(world, item, parts) && fine);
+        // An empty list has nothing against the path.
+        return items.iter_mut().all(|item| walk(world, item, parts));
     }
     if let Some(included) = include(world, value, first)
         && !value[*first].is_object()

@@ -11,7 +11,7 @@
 //! | `world`, `store`, `journal` | the state, what can be taken back, what is kept |
 //! | `call`, `routes`, `parameters` | a call from its bytes to its answer |
 //! | `deliver/` | webhooks: planned in the state, sent by a courier |
-//! | `version`, `render` | objects in the shapes of older API versions |
+//! | `version`, `render`, `older` | objects in the shapes of older API versions |
 //! | `control`, `fault`, `html` | what Stripe would never let anybody do, and pages for people |
 //! | `app`, `http`, `cut`, `sandbox` | the running whole |
 //!
@@ -41,6 +41,7 @@ mod journal;
 mod lifecycle;
 mod log;
 mod objects;
+mod older;
 mod options;
 mod page;
 mod parameters;

@@ -1,10 +1,201 @@
 //! Turns objects from the newest shape, in which they are kept, into an older one.
+//!
+//! A [`Move`] is one breaking change of Stripe's: what an object looked like until some version.
+//! They are applied from the newest to the oldest, so each sees what the version after it showed.
+//! What a version only added stays in older ones, as at Stripe. What moved is taken from its new
+//! place as well, although Stripe sometimes shows both: a reader is put to a harder test by one.
+//!
+//! Fields whose names begin with `_` are the sandbox's own; no rendering shows them. Some carry what
+//! older versions show and the newest shape does not tell:
+//!
+//! | object | its own fields that are read here |
+//! |---|---|
+//! | `invoice` | `_payment_intent`, `_charge`, `_discount`, `_paid_out_of_band` |
+//! | `line_item` | `_price`: the whole price |
+//! | `payment_intent` | `_invoice`, `_charges`: an array of whole charges |
+//! | `charge` | `_invoice`, `_refunds`: an array of whole refunds |
+//! | `subscription` | `_discount` |
+
+mod checkout;
+mod invoice;
+mod line;
+mod payment;
+mod price;
+mod subscription;
 
 use crate::version::Version;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-/// Turns an object, or an event with the object in it, into the shape of a version.
-pub fn render(object: &mut Value, version: Version) {
-    // The newest shape is the one in which objects are kept.
-    let _ = (object, version);
+/// Objects in objects that are looked into; deeper ones stay as they are.
+const DEPTH_MAX: usize = 64;
+
+/// A breaking change: what an object of a kind looked like before a version.
+struct Move {
+    /// The first version that shows the newer shape.
+    until: Version,
+    /// The kind of the object, its `object`.
+    kind: &'static str,
+    /// Gives it the older shape.
+    take_back: fn(&mut Shape<'_>),
 }
+
+const fn until(until: Version, kind: &'static str, take_back: fn(&mut Shape<'_>)) -> Move {
+    Move { until, kind, take_back }
+}
+
+/// All moves, newest first.
+const MOVES: &[Move] = &[
+    until(Version::DAHLIA, "checkout.session", checkout::modes_of_the_page),
+    until(Version::CLOVER_2025_12_15, "line_item", line::price_by_id),
+    until(Version::CLOVER, "discount", price::coupon_in_discount),
+    until(Version::BASIL, "line_item", line::what_is_billed),
+    until(Version::BASIL, "line_item", line::price_and_plan),
+    until(Version::BASIL, "line_item", line::taxes),
+    until(Version::BASIL, "invoice", invoice::subscription),
+    until(Version::BASIL, "invoice", invoice::payment),
+    until(Version::BASIL, "invoice", invoice::taxes),
+    until(Version::BASIL, "invoice", invoice::discount),
+    until(Version::BASIL, "price", price::aggregate_usage),
+    until(Version::BASIL, "subscription_item", subscription::plan_of_item),
+    until(Version::BASIL, "subscription", subscription::plan),
+    until(Version::BASIL, "subscription", subscription::period),
+    until(Version::BASIL, "subscription", subscription::discount),
+    until(Version::BASIL, "payment_intent", payment::invoice),
+    until(Version::BASIL, "charge", payment::invoice),
+    until(Version::BASIL, "checkout.session", checkout::shipping_details),
+    until(Version::V2024_04_10, "invoice", invoice::rendering_options),
+    until(Version::V2024_04_10, "product", price::features),
+    until(Version::V2022_11_15, "payment_intent", payment::charges),
+    until(Version::V2022_11_15, "charge", payment::refunds),
+    until(Version::V2022_08_01, "checkout.session", checkout::shipping),
+];
+
+/// Turns an object, or a list of objects, or an event with the object in it, into the shape of a version.
+pub fn render(object: &mut Value, version: Version) {
+    walk(object, &Place { version, kind: None, is_part: false, depth: 0 });
+}
+
+/// Where the walk is.
+struct Place<'a> {
+    version: Version,
+    /// What the value is, where it does not say so itself.
+    kind: Option<&'a str>,
+    /// Whether it is only the part of an object that changed.
+    is_part: bool,
+    depth: usize,
+}
+
+fn walk(value: &mut Value, place: &Place<'_>) {
+    if place.depth >= DEPTH_MAX {
+        return;
+    }
+    match value {
+        Value::Array(values) => {
+            let inside = Place { depth: place.depth + 1, kind: None, ..*place };
+            values.iter_mut().for_each(|value| walk(value, &inside));
+        }
+        Value::Object(fields) => walk_object(fields, place),
+        _ => {}
+    }
+}
+
+fn walk_object(fields: &mut Map<String, Value>, place: &Place<'_>) {
+    let own = fields.get("object").and_then(Value::as_str).map(str::to_owned);
+    let kind = own.as_deref().or(place.kind);
+    if kind == Some("event") {
+        return event(fields, place);
+    }
+    for (key, value) in fields.iter_mut() {
+        // Its keys and values are the customer's own, whatever they look like.
+        if key != "metadata" {
+            let is_part = place.is_part && own.is_none();
+            walk(value, &Place { version: place.version, kind: None, is_part, depth: place.depth + 1 });
+        }
+    }
+    let mut own_fields = take_own(fields);
+    let is_whole = !(place.is_part && own.is_none()) && fields.get("deleted") != Some(&Value::Bool(true));
+    if kind == Some("list") && place.depth > 0 && place.version < Version::BASIL {
+        count(fields);
+    }
+    for rule in MOVES.iter().filter(|rule| Some(rule.kind) == kind && place.version < rule.until) {
+        (rule.take_back)(&mut Shape { fields, own_fields: &mut own_fields, is_whole });
+    }
+}
+
+/// An event says in which version it is; `previous_attributes` are part of its object.
+fn event(fields: &mut Map<String, Value>, place: &Place<'_>) {
+    take_own(fields);
+    fields.insert("api_version".to_owned(), json!(place.version.as_str()));
+    let Some(data) = fields.get_mut("data").and_then(Value::as_object_mut) else { return };
+    let kind = data.get("object").and_then(|object| object["object"].as_str()).map(str::to_owned);
+    let depth = place.depth + 2;
+    if let Some(object) = data.get_mut("object") {
+        walk(object, &Place { version: place.version, kind: None, is_part: false, depth });
+    }
+    if let Some(previous) = data.get_mut("previous_attributes") {
+        walk(previous, &Place { version: place.version, kind: kind.as_deref(), is_part: true, depth });
+    }
+}
+
+/// Takes away the fields that are the sandbox's own.
+fn take_own(fields: &mut Map<String, Value>) -> Map<String, Value> {
+    let names: Vec<String> = fields.keys().filter(|name| name.starts_with('_')).cloned().collect();
+    names.into_iter().filter_map(|name| fields.remove_entry(&name)).collect()
+}
+
+/// Lists inside objects said how long they are, until basil.
+fn count(list: &mut Map<String, Value>) {
+    let len = list.get("data").and_then(Value::as_array).map(Vec::len);
+    if let (Some(len), Some(Value::Bool(false))) = (len, list.get("has_more")) {
+        list.insert("total_count".to_owned(), json!(len));
+    }
+}
+
+/// An object whose shape is being changed.
+struct Shape<'a> {
+    fields: &'a mut Map<String, Value>,
+    /// What no version shows.
+    own_fields: &'a mut Map<String, Value>,
+    /// Whether all of the object is here: not so of what changed, nor of a deleted object.
+    is_whole: bool,
+}
+
+impl Shape<'_> {
+    /// A field, null where there is none.
+    fn get(&self, key: &str) -> &Value {
+        self.fields.get(key).unwrap_or(&Value::Null)
+    }
+
+    /// A field of the sandbox's own.
+    fn own(&mut self, key: &str) -> Option<Value> {
+        self.own_fields.remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Adds a field. One without a value is null in a whole object, and missing in a part.
+    fn put(&mut self, key: &str, value: impl Into<Option<Value>>) {
+        match value.into().filter(|value| !value.is_null()) {
+            Some(value) => drop(self.fields.insert(key.to_owned(), value)),
+            None if self.is_whole => drop(self.fields.insert(key.to_owned(), Value::Null)),
+            None => {}
+        }
+    }
+
+    /// Takes a field away.
+    fn take(&mut self, key: &str) -> Value {
+        self.fields.remove(key).unwrap_or(Value::Null)
+    }
+}
+
+/// Takes what is inside a value; null if there is nothing.
+fn pull(value: &mut Value, path: &[&str]) -> Value {
+    let inside = path.iter().try_fold(value, |value, key| value.get_mut(*key));
+    inside.map(Value::take).unwrap_or_default()
+}
+
+/// A list inside an object.
+fn list(data: Vec<Value>, url: String) -> Value {
+    json!({"object": "list", "total_count": data.len(), "data": data, "has_more": false, "url": url})
+}
+
+#[cfg(test)]
+mod tests;

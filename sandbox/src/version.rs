@@ -2,47 +2,96 @@
 
 use std::fmt;
 
+/// Stripe's API versions since 2020-08-27, oldest first. Up to 2024-06-20 each is a breaking change;
+/// since then a name stands for one, and its monthly releases only add. Source: Stripe, "Changelog",
+/// and the versions that releases of its libraries pin.
+pub const KNOWN: [&str; 33] = [
+    "2020-08-27",
+    "2022-08-01",
+    "2022-11-15",
+    "2023-08-16",
+    "2023-10-16",
+    "2024-04-10",
+    "2024-06-20",
+    "2024-09-30.acacia",
+    "2024-10-28.acacia",
+    "2024-11-20.acacia",
+    "2024-12-18.acacia",
+    "2025-01-27.acacia",
+    "2025-02-24.acacia",
+    "2025-03-31.basil",
+    "2025-04-30.basil",
+    "2025-05-28.basil",
+    "2025-06-30.basil",
+    "2025-07-30.basil",
+    "2025-08-27.basil",
+    "2025-09-30.clover",
+    "2025-10-29.clover",
+    "2025-11-17.clover",
+    "2025-12-15.clover",
+    "2026-01-28.clover",
+    "2026-02-25.clover",
+    "2026-03-25.dahlia",
+    "2026-04-22.dahlia",
+    "2026-05-27.dahlia",
+    "2026-06-24.dahlia",
+    "2026-07-29.dahlia",
+    "2026-08-26.dahlia",
+    "2026-09-30.endive",
+    NEWEST,
+];
+
 /// The version whose shapes the sandbox keeps its objects in.
 pub const NEWEST: &str = "2026-10-28.endive";
 
-/// A version of Stripe's API, such as `2025-03-31.basil`. Versions are ordered by their date.
+/// What a public preview is called. It shows what the release of the same day shows, and more.
+const PREVIEW: &str = "preview";
+/// Characters of a date, `2025-03-31`.
+const DATE_LEN: usize = 10;
+
+/// One of the [`KNOWN`] versions, such as `2025-03-31.basil`; the later one is the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version {
-    text: [u8; Self::LEN_MAX],
-}
+pub struct Version(usize);
 
 impl Version {
-    /// The longest text of a version.
-    pub const LEN_MAX: usize = 32;
+    /// 2022-08-01.
+    pub const V2022_08_01: Self = Self(1);
+    /// 2022-11-15.
+    pub const V2022_11_15: Self = Self(2);
+    /// 2024-04-10.
+    pub const V2024_04_10: Self = Self(5);
+    /// 2025-03-31.basil.
+    pub const BASIL: Self = Self(13);
+    /// 2025-09-30.clover.
+    pub const CLOVER: Self = Self(19);
+    /// 2025-12-15.clover.
+    pub const CLOVER_2025_12_15: Self = Self(22);
+    /// 2026-03-25.dahlia.
+    pub const DAHLIA: Self = Self(25);
 
-    /// Reads the text of a version; `None` if it does not begin with a date.
+    /// The version of this name; `None` if it is none that is known here, which Stripe refuses too.
     pub fn parse(text: &str) -> Option<Self> {
-        let date = text.as_bytes().get(..10)?;
-        let is_date = date.iter().enumerate().all(|(at, byte)| match at {
-            4 | 7 => *byte == b'-',
-            _ => byte.is_ascii_digit(),
-        });
-        let suffix = &text[10..];
-        let is_named = suffix.is_empty()
-            || (suffix.starts_with('.')
-                && suffix[1..].bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
-        if !is_date || !is_named || text.len() > Self::LEN_MAX {
-            return None;
-        }
-        let mut bytes = [0; Self::LEN_MAX];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Some(Self { text: bytes })
+        let release = KNOWN.iter().position(|known| *known == text);
+        let preview = || {
+            let date = text.strip_suffix(PREVIEW)?.strip_suffix('.')?;
+            KNOWN.iter().position(|known| known.len() > DATE_LEN && known[..DATE_LEN] == *date)
+        };
+        release.or_else(preview).map(Self)
     }
 
     /// The newest version.
     pub fn newest() -> Self {
-        Self::parse(NEWEST).expect("the newest version is a version")
+        Self(KNOWN.len() - 1)
     }
 
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        let len = self.text.iter().position(|byte| *byte == 0).unwrap_or(Self::LEN_MAX);
-        std::str::from_utf8(&self.text[..len]).expect("a version is ASCII")
+    /// All versions, oldest first.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        (0..KNOWN.len()).map(Self)
+    }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        KNOWN[self.0]
     }
 }
 
@@ -63,7 +112,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_ordered_by_their_date() {
+    fn versions_are_listed_in_the_order_of_their_dates() {
+        assert!(KNOWN.is_sorted());
         let parse = |text| Version::parse(text).unwrap();
         assert!(parse("2020-08-27") < parse("2024-06-20"));
         assert!(parse("2025-02-24.acacia") < parse("2025-03-31.basil"));
@@ -71,8 +121,41 @@ mod tests {
     }
 
     #[test]
+    fn every_version_is_read_as_it_is_written() {
+        for version in Version::all() {
+            assert_eq!(Version::parse(&version.to_string()), Some(version));
+        }
+        assert_eq!(Version::newest().as_str(), NEWEST);
+    }
+
+    #[test]
+    fn constants_are_the_versions_that_they_are_called() {
+        let named = [
+            (Version::V2022_08_01, "2022-08-01"),
+            (Version::V2022_11_15, "2022-11-15"),
+            (Version::V2024_04_10, "2024-04-10"),
+            (Version::BASIL, "2025-03-31.basil"),
+            (Version::CLOVER, "2025-09-30.clover"),
+            (Version::CLOVER_2025_12_15, "2025-12-15.clover"),
+            (Version::DAHLIA, "2026-03-25.dahlia"),
+        ];
+        for (version, name) in named {
+            assert_eq!(version.as_str(), name);
+        }
+    }
+
+    #[test]
+    fn a_preview_is_read_as_the_release_of_its_day() {
+        assert_eq!(Version::parse("2026-08-26.preview"), Version::parse("2026-08-26.dahlia"));
+        assert_eq!(Version::parse("2026-08-27.preview"), None);
+        assert_eq!(Version::parse("2022-11-15.preview"), None, "previews came with the names");
+    }
+
+    #[test]
     fn what_is_no_version_is_not_read() {
-        for text in ["", "newest", "2025-03-31 basil", "2025-3-31.basil", "2025-03-31.ba/sil"] {
+        for text in
+            ["", "newest", "2025-03-31", "2025-03-31 basil", "2019-12-03", "2027-01-27.fig", ".preview", "é.preview"]
+        {
             assert_eq!(Version::parse(text), None, "{text}");
         }
     }

@@ -1,6 +1,6 @@
 //! An application under test: started as `main` starts it, reached over HTTP.
 
-use crate::{github, stripe};
+use crate::{contract, github, stripe};
 use bursar::app::App;
 use bursar::serve::{self, Running};
 use bursar_actors::Role;
@@ -194,15 +194,17 @@ impl TestApp {
 
     /// A request; the body is JSON if given.
     pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
-        let method = method.parse().expect("a method");
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        let method: reqwest::Method = method.parse().expect("a method");
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         if let Some(body) = body {
             request = request.json(body);
         }
-        Answer::read(request.send().await.expect("the server answers")).await
+        let answer = Answer::read(request.send().await.expect("the server answers")).await;
+        contract::check(method.as_str(), path, &answer);
+        answer
     }
 
     /// A request of a customer, with an idempotency key if not empty.
@@ -277,7 +279,9 @@ impl TestApp {
         if let Some(signature) = signature {
             request = request.header("Stripe-Signature", signature);
         }
-        Answer::read(request.send().await.expect("the server answers")).await
+        let answer = Answer::read(request.send().await.expect("the server answers")).await;
+        contract::check("POST", "/webhooks/stripe", &answer);
+        answer
     }
 
     /// Delivers an event of the Marketplace as GitHub does.
@@ -294,7 +298,9 @@ impl TestApp {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::read(request.send().await.expect("the server answers")).await
+        let answer = Answer::read(request.send().await.expect("the server answers")).await;
+        contract::check("POST", "/webhooks/github", &answer);
+        answer
     }
 
     /// An event as support sees it, by its id at Stripe.

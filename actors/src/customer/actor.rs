@@ -2,6 +2,7 @@
 
 use super::router::RouterMsg;
 use super::{Applied, CustomerDeps, Request};
+use crate::owed::Owed;
 use bursar_engine::clock::TimeMs;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::{Account, Decision, Entry, EntryKind, Op, Refusal, decide};
@@ -50,7 +51,7 @@ impl Pending {
         if replayed {
             metrics::counter!(metric::COMMANDS_REPLAYED).increment(1);
         }
-        self.answer(Ok(Applied { entry, replayed, wakes: Vec::new() }));
+        self.answer(Ok(Applied { entry, replayed }));
     }
 }
 
@@ -91,6 +92,8 @@ pub(crate) struct CustomerState {
     /// Refused on an account that another node may have written since: loaded again before anybody
     /// is told.
     doubtful: Vec<(Box<Pending>, Refusal)>,
+    /// So many commands are decided one by one: the database refused them when they were together.
+    singly: usize,
     seen: u64,
 }
 
@@ -117,6 +120,7 @@ impl Actor for CustomerActor {
             loading: false,
             fresh: false,
             doubtful: Vec::new(),
+            singly: 0,
             seen: 0,
         })
     }
@@ -169,12 +173,10 @@ impl CustomerState {
             match unit {
                 Some(unit) => {
                     self.batch = Some(batch);
-                    let (ledger, myself) = (self.deps.ledger.clone(), myself.clone());
-                    tokio::spawn(async move {
-                        let result = ledger.commit(unit).await;
-                        // An actor that has failed meanwhile has dropped its replies already.
-                        let _ = myself.send_message(CustomerMsg::Committed(result));
-                    });
+                    let ledger = self.deps.ledger.clone();
+                    let unknown = CustomerMsg::Committed(Err(Arc::new(Error::Timeout("the ledger"))));
+                    let owed = Owed::new(myself.clone(), unknown);
+                    tokio::spawn(async move { owed.send(CustomerMsg::Committed(ledger.commit(unit).await)) });
                 }
                 // What was committed together with them vouches for refusals; these stand alone.
                 None if self.fresh => self.refuse(batch.refused),
@@ -189,14 +191,9 @@ impl CustomerState {
 
     fn load(&mut self, myself: &ActorRef<CustomerMsg>) {
         self.loading = true;
-        let (loads, id, myself) = (self.deps.loads.clone(), self.id.clone(), myself.clone());
-        tokio::spawn(async move {
-            let loaded = match loads.submit(id).await {
-                Ok(loaded) => loaded.map_err(Error::from),
-                Err(error) => Err(error),
-            };
-            let _ = myself.send_message(CustomerMsg::Loaded(loaded));
-        });
+        let (loads, id) = (self.deps.loads.clone(), self.id.clone());
+        let owed = Owed::new(myself.clone(), CustomerMsg::Loaded(Err(Error::Timeout("the accounts"))));
+        tokio::spawn(async move { owed.send(CustomerMsg::Loaded(loads.submit(id).await.map_err(Error::from))) });
     }
 
     fn loaded(&mut self, loaded: Result<Option<Account>>) {
@@ -231,10 +228,15 @@ impl CustomerState {
         let mut entries: Vec<Entry> = Vec::new();
         let mut unit = Unit::default();
         let mut keys: HashSet<String> = HashSet::new();
-        while entries.len() < self.deps.batch_max {
-            // The second use of a key waits until the first is in the ledger.
-            let next = self.waiting.front();
-            if next.is_some_and(|pending| pending.request.command.keys().any(|key| keys.contains(key))) {
+        let batch_max = if self.singly > 0 { 1 } else { self.deps.batch_max };
+        while entries.len() < batch_max {
+            // The second use of a key, or of a lease, waits until the first is committed.
+            let is_second = |pending: &Pending| {
+                let lease = pending.request.finish.as_ref().map(|finish| &finish.stream_key);
+                pending.request.command.keys().any(|key| keys.contains(key))
+                    || lease.is_some_and(|stream| unit.finishes.iter().any(|finish| finish.stream_key == *stream))
+            };
+            if self.waiting.front().is_some_and(|pending| is_second(pending)) {
                 break;
             }
             let Some(pending) = self.waiting.pop_front() else { break };
@@ -254,6 +256,7 @@ impl CustomerState {
                 }
             }
         }
+        self.singly = self.singly.saturating_sub(decided.len() + refused.len());
         let batch = Batch { decided, refused, account: account.clone() };
         if entries.is_empty() {
             return (batch, None);
@@ -288,7 +291,7 @@ impl CustomerState {
     fn committed(&mut self, result: Result<UnitResult, Arc<Error>>) {
         let Some(batch) = self.batch.take() else { return };
         match result {
-            Ok(UnitResult::Committed(wakes)) => self.answer(batch, &wakes),
+            Ok(UnitResult::Committed(_)) => self.answer(batch),
             Ok(UnitResult::Stale) => {
                 self.account = None;
                 self.again(batch, false);
@@ -324,6 +327,7 @@ impl CustomerState {
                 }
                 self.again(rest, false);
             }
+            Err(error) if error.is_particular() => self.refused_by_database(batch, &error),
             // It may have been committed. The account is loaded, and the keys tell.
             Err(_) => {
                 self.account = None;
@@ -332,9 +336,23 @@ impl CustomerState {
         }
     }
 
-    fn answer(&mut self, batch: Batch, wakes: &[bursar_engine::job::Wake]) {
+    /// Certainly nothing of it is committed, and for a reason that lies in it: whoever asked is told. Of
+    /// several commands, only the one that it is about is to fail, unless all wait for one locked row.
+    fn refused_by_database(&mut self, batch: Batch, error: &Arc<Error>) {
+        let mut rest = Batch { decided: Vec::new(), ..batch };
+        if !error.is_retryable() && batch.decided.len() > 1 {
+            self.singly = batch.decided.len();
+            rest.decided = batch.decided;
+        } else {
+            for (pending, _) in batch.decided {
+                pending.answer(Err(error.clone().into()));
+            }
+        }
+        self.again(rest, false);
+    }
+
+    fn answer(&mut self, batch: Batch) {
         self.account = Some(batch.account);
-        let mut wakes = Some(wakes.to_vec());
         for (pending, entry) in batch.decided {
             count(&entry);
             if let Op::Purchase { amount, .. } = pending.request.command.op
@@ -342,8 +360,7 @@ impl CustomerState {
             {
                 metrics::counter!(metric::CREDITS_GRANTED, "source" => "stripe").increment(amount.unsigned_abs());
             }
-            let wakes = wakes.take().unwrap_or_default();
-            pending.answer(Ok(Applied { entry, replayed: false, wakes }));
+            pending.answer(Ok(Applied { entry, replayed: false }));
         }
         self.refuse(batch.refused);
     }
@@ -402,6 +419,7 @@ fn reason(refusal: &Refusal) -> &'static str {
         Refusal::HoldNotFound(_) => "hold_not_found",
         Refusal::CaptureExceedsHold { .. } => "capture_exceeds_hold",
         Refusal::HoldAlreadyOver => "hold_already_over",
+        Refusal::GrantAlreadyOver => "grant_already_over",
         Refusal::TooManyOpen { .. } => "too_many_open",
         Refusal::KeyReused => "key_reused",
         Refusal::NothingToDo => "nothing_to_do",

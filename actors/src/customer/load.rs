@@ -2,12 +2,11 @@
 
 use crate::batcher::{Batcher, Limits, Work};
 use crate::root::Child;
+use bursar_engine::Result;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::Account;
 use bursar_engine::store::{Db, account};
-use bursar_engine::{Error, Result};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Most accounts loaded at once.
 const BATCH_MAX: usize = 256;
@@ -20,22 +19,18 @@ pub(crate) struct Load {
 
 impl Work for Load {
     type Item = CustomerId;
-    type Answer = Result<Option<Account>, Arc<Error>>;
+    type Answer = Option<Account>;
     const NAME: &'static str = "load";
 
-    async fn run(&self, customers: Vec<CustomerId>) -> Vec<Self::Answer> {
+    fn about(customer: &CustomerId) -> &str {
+        customer.as_str()
+    }
+
+    async fn run(&self, customers: &[CustomerId], _in_haste: bool) -> Result<Vec<Option<Account>>> {
         let ids: Vec<String> = customers.iter().map(ToString::to_string).collect();
-        match account::account_find_many(self.db.read(), &ids).await {
-            Ok(found) => {
-                let mut found: HashMap<CustomerId, Account> = found.into_iter().collect();
-                customers.iter().map(|customer| Ok(found.remove(customer))).collect()
-            }
-            Err(error) => {
-                tracing::warn!(error = %error.chain(), accounts = ids.len(), "accounts could not be loaded");
-                let error = Arc::new(error);
-                ids.iter().map(|_| Err(error.clone())).collect()
-            }
-        }
+        let found = account::account_find_many(self.db.read(), &ids).await?;
+        let mut found: HashMap<CustomerId, Account> = found.into_iter().collect();
+        Ok(customers.iter().map(|customer| found.remove(customer)).collect())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::router::RouterMsg;
 use super::{StreamDeps, runner};
+use crate::owed::Owed;
 use bursar_engine::broker::Delivered;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub(crate) enum StreamMsg {
 /// What came of one round of claim and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Round {
-    /// A job was run and its end committed: look for the next.
+    /// A job was run and its end committed, or it was given back: look for the next.
     Ran,
     /// Nothing is due here, or somebody else works on it.
     Nothing,
@@ -101,10 +102,11 @@ impl StreamState {
         self.busy = true;
         self.woken = false;
         self.under_way.append(&mut self.messages);
-        let (key, deps, over) = (self.key.clone(), self.deps.clone(), RoundEnd::new(myself.clone()));
+        let (key, deps) = (self.key.clone(), self.deps.clone());
+        let over = Owed::new(myself.clone(), StreamMsg::RoundOver(Round::Failed));
         tokio::spawn(async move {
             let round = runner::round(&deps, &key).await;
-            over.send(round);
+            over.send(StreamMsg::RoundOver(round));
         });
     }
 
@@ -124,28 +126,5 @@ impl StreamState {
                 message.ack().await;
             }
         });
-    }
-}
-
-/// Reports the end of a round even if it panicked.
-struct RoundEnd(Option<ActorRef<StreamMsg>>);
-
-impl RoundEnd {
-    fn new(actor: ActorRef<StreamMsg>) -> Self {
-        Self(Some(actor))
-    }
-
-    fn send(mut self, round: Round) {
-        if let Some(actor) = self.0.take() {
-            let _ = actor.send_message(StreamMsg::RoundOver(round));
-        }
-    }
-}
-
-impl Drop for RoundEnd {
-    fn drop(&mut self) {
-        if let Some(actor) = self.0.take() {
-            let _ = actor.send_message(StreamMsg::RoundOver(Round::Failed));
-        }
     }
 }

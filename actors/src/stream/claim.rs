@@ -5,9 +5,8 @@ use crate::root::Child;
 use bursar_engine::clock::Clock;
 use bursar_engine::job::Claimed;
 use bursar_engine::store::Db;
-use bursar_engine::{Error, Result, work};
+use bursar_engine::{Result, work};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Most streams claimed at once.
 const BATCH_MAX: usize = 128;
@@ -23,21 +22,19 @@ pub(crate) struct Claim {
 
 impl Work for Claim {
     type Item = String;
-    type Answer = Result<Option<Claimed>, Arc<Error>>;
+    type Answer = Option<Claimed>;
     const NAME: &'static str = "claim";
 
-    async fn run(&self, streams: Vec<String>) -> Vec<Self::Answer> {
-        match work::claim(&self.db, &streams, &self.node, self.clock.now_ms(), self.lease_ms).await {
-            Ok(claimed) => {
-                let mut by_stream: HashMap<String, Claimed> =
-                    claimed.into_iter().map(|claimed| (claimed.job.stream_key.clone(), claimed)).collect();
-                streams.iter().map(|stream| Ok(by_stream.remove(stream))).collect()
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                streams.iter().map(|_| Err(error.clone())).collect()
-            }
-        }
+    fn about(stream: &String) -> &str {
+        stream
+    }
+
+    async fn run(&self, streams: &[String], in_haste: bool) -> Result<Vec<Option<Claimed>>> {
+        let db = self.db.in_haste(in_haste);
+        let claimed = work::claim(&db, streams, &self.node, self.clock.now_ms(), self.lease_ms).await?;
+        let mut by_stream: HashMap<String, Claimed> =
+            claimed.into_iter().map(|claimed| (claimed.job.stream_key.clone(), claimed)).collect();
+        Ok(streams.iter().map(|stream| by_stream.remove(stream)).collect())
     }
 }
 

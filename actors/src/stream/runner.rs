@@ -3,31 +3,28 @@
 use super::StreamDeps;
 use super::actor::Round;
 use crate::customer::Request;
-use bursar_engine::job::{Claimed, JobFinish, Outcome, RESCUES_MAX, Verdict, finish};
+use bursar_engine::job::{Claimed, JobFinish, JobState, Outcome, RESCUES_MAX, Verdict, finish};
 use bursar_engine::ledger::Refusal;
 use bursar_engine::store::commit::{Unit, UnitResult};
-use bursar_engine::{Error, handler, metric};
+use bursar_engine::{Error, handler, metric, work};
+use futures_util::future::Either;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 
 /// Wait between tries to commit the end of an attempt while the database is away.
 const COMMIT_RETRY: Duration = Duration::from_millis(200);
 
+/// Held for as long as a job runs: among others, or alone in this process.
+type Company<'a> = Either<RwLockReadGuard<'a, ()>, RwLockWriteGuard<'a, ()>>;
+
 pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
     // The permit comes before the lease: a leased job never waits for a worker.
-    let Ok(_permit) = deps.workers.acquire().await else { return Round::Stopping };
-    if deps.draining.is_cancelled() {
-        return Round::Stopping;
-    }
-    let claimed = match deps.claims.submit(key.to_owned()).await {
-        Ok(Ok(Some(claimed))) => claimed,
-        Ok(Ok(None)) => return Round::Nothing,
-        Ok(Err(error)) => {
-            tracing::debug!(stream = key, error = %error.chain(), "a claim failed");
-            return Round::Failed;
-        }
-        Err(_) => return Round::Failed,
+    let Ok(permit) = deps.workers.acquire().await else { return Round::Stopping };
+    let (claimed, company) = match claim(deps, key).await {
+        Ok(claimed) => claimed,
+        Err(round) => return round,
     };
     let _lease = deps.leases.hold(key, claimed.epoch);
     let started = Instant::now();
@@ -37,13 +34,16 @@ pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
     metrics::histogram!(metric::JOB_WAIT_SECONDS, "kind" => kind.clone()).record(waited);
 
     let verdict = if claimed.job.rescues > RESCUES_MAX {
-        // It has probably killed all those nodes: `finish` turns this into its death.
+        // The nodes died of it: `finish` turns this into its death.
         Outcome::Retry { reason: "not run again".to_owned() }.into()
     } else {
         run_handler(deps, &claimed).await
     };
-    let round = match commit_until_lease_ends(deps, &claimed, verdict, started).await {
-        Some(end) => {
+    let end = commit_or_give_back(deps, &claimed, verdict).await;
+    // What follows may wait for the broker; no other job need wait with it.
+    drop((company, permit));
+    let round = match end {
+        Ok(end) => {
             record(&claimed, &end);
             if let Some(wake) = end.wake() {
                 // Only then may the message that led here be acknowledged.
@@ -51,13 +51,39 @@ pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
             }
             Round::Ran
         }
-        None => {
-            metrics::counter!(metric::JOB_FENCED).increment(1);
-            Round::Failed
-        }
+        Err(round) => round,
     };
     metrics::histogram!(metric::JOB_SECONDS, "kind" => kind).record(started.elapsed().as_secs_f64());
     round
+}
+
+/// Claims the head of a stream. One that may be what its nodes died of is given back and claimed again
+/// once nothing else runs here, so that nothing else is rescued with it.
+async fn claim<'a>(deps: &'a StreamDeps, key: &str) -> Result<(Claimed, Company<'a>), Round> {
+    let company = deps.company.read().await;
+    let claimed = claim_head(deps, key).await?;
+    if !claimed.job.is_suspect() {
+        return Ok((claimed, Either::Left(company)));
+    }
+    give_back(deps, &claimed).await;
+    drop(company);
+    let alone = deps.company.write().await;
+    tracing::warn!(job.id = %claimed.job.id, rescues = claimed.job.rescues, "a job that nodes died with runs alone");
+    Ok((claim_head(deps, key).await?, Either::Right(alone)))
+}
+
+async fn claim_head(deps: &StreamDeps, key: &str) -> Result<Claimed, Round> {
+    if deps.draining.is_cancelled() {
+        return Err(Round::Stopping);
+    }
+    match deps.claims.submit(key.to_owned()).await {
+        Ok(Some(claimed)) => Ok(claimed),
+        Ok(None) => Err(Round::Nothing),
+        Err(error) => {
+            tracing::debug!(stream = key, error = %error.chain(), "a claim failed");
+            Err(Round::Failed)
+        }
+    }
 }
 
 /// Runs the handler apart, so that its panic or its slowness is only a failed attempt.
@@ -78,29 +104,32 @@ async fn run_handler(deps: &Arc<StreamDeps>, claimed: &Claimed) -> Verdict {
     Outcome::Retry { reason }.into()
 }
 
-/// Commits the end of the attempt, trying again while the database is away and the lease lasts.
-/// `None` if the result does not count: the lease is another's.
-async fn commit_until_lease_ends(
-    deps: &StreamDeps,
-    claimed: &Claimed,
-    verdict: Verdict,
-    started: Instant,
-) -> Option<JobFinish> {
-    let lease = Duration::from_millis(deps.jobs.lease_ms.unsigned_abs());
+/// Commits the end of the attempt, trying again for as long as a lease takes; a job whose end cannot be
+/// committed by then is given back.
+async fn commit_or_give_back(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> Result<JobFinish, Round> {
+    let started = Instant::now();
+    let patience = Duration::from_millis(deps.jobs.lease_ms.unsigned_abs());
     let mut verdict = verdict;
     loop {
         match commit(deps, claimed, verdict.clone()).await {
-            Ok(Some(end)) => return Some(end),
-            Ok(None) => return None,
-            Err(error) if error.is_retryable() && started.elapsed() < lease => {
+            Ok(Some(end)) => return Ok(end),
+            Ok(None) => {
+                metrics::counter!(metric::JOB_FENCED).increment(1);
+                return Err(Round::Failed);
+            }
+            Err(error) if error.is_retryable() && started.elapsed() < patience => {
                 tokio::time::sleep(COMMIT_RETRY).await;
             }
-            Err(error) if error.is_retryable() => return None,
+            Err(error) if error.is_retryable() => {
+                give_back(deps, claimed).await;
+                return Err(Round::Ran);
+            }
             Err(error) => {
                 let reason = error.chain();
                 tracing::warn!(job.id = %claimed.job.id, kind = claimed.job.kind, reason, "a result was refused");
                 if matches!(&verdict.outcome, Outcome::Dead { .. }) && verdict.ledger.is_none() {
-                    return None;
+                    // Not even its death can be written: the end of its lease spaces the tries.
+                    return Err(Round::Failed);
                 }
                 verdict = match error {
                     Error::Refused(_) | Error::NotFound(_) => Outcome::Dead { reason }.into(),
@@ -111,17 +140,34 @@ async fn commit_until_lease_ends(
     }
 }
 
+/// Gives a job back, so that the end of its lease is not taken for a death. While the database is away
+/// there is nothing else to do for this worker; a stop gives back whatever the node holds.
+async fn give_back(deps: &StreamDeps, claimed: &Claimed) {
+    let db = &deps.handlers.db;
+    while !deps.draining.is_cancelled() {
+        match work::give_back(db, &claimed.job.stream_key, claimed.epoch, deps.clock.now_ms()).await {
+            Ok(_) => return,
+            Err(error) if error.is_retryable() => tokio::time::sleep(COMMIT_RETRY).await,
+            Err(error) => {
+                let error = error.chain();
+                tracing::warn!(job.id = %claimed.job.id, error, "a job could not be given back; its lease ends by itself");
+                return;
+            }
+        }
+    }
+}
+
 async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> bursar_engine::Result<Option<JobFinish>> {
     let now_ms = deps.clock.now_ms();
     let end = finish(claimed, verdict.outcome, deps.jobs.backoff(), now_ms, rand_unit());
     let mut effects = verdict.effects;
+    if end.state == JobState::Dead {
+        effects.extend(handler::after_death(claimed));
+    }
     if let Some((customer, command)) = verdict.ledger {
         let request = Request { command, finish: Some(end.clone()), effects: effects.clone() };
         match deps.customers.apply(&customer, request).await {
-            Ok(applied) if !applied.replayed => {
-                deps.dispatcher.announce(others(applied.wakes, &end));
-                return Ok(Some(end));
-            }
+            Ok(applied) if !applied.replayed => return Ok(Some(end)),
             // The credits were moved before, or there are none to move: the rest is still to do.
             Ok(_) | Err(Error::Refused(Refusal::NothingToDo)) => {}
             Err(Error::Conflict { code: "fenced", .. }) => return Ok(None),
@@ -130,18 +176,10 @@ async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> bursa
     }
     let unit = Unit { account: None, finishes: vec![end.clone()], effects: std::mem::take(&mut effects) };
     match deps.ledger.commit(unit).await {
-        Ok(UnitResult::Committed(wakes)) => {
-            deps.dispatcher.announce(others(wakes, &end));
-            Ok(Some(end))
-        }
+        Ok(UnitResult::Committed(_)) => Ok(Some(end)),
         Ok(_) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// What is to be announced besides this job's own next attempt, which `round` waits for.
-fn others(wakes: Vec<bursar_engine::job::Wake>, end: &JobFinish) -> Vec<bursar_engine::job::Wake> {
-    wakes.into_iter().filter(|wake| wake.job_id != end.job_id).collect()
 }
 
 fn record(claimed: &Claimed, end: &JobFinish) {

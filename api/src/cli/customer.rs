@@ -112,6 +112,9 @@ pub enum CustomerCommand {
         /// Why; goes into the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        /// When credits that are given end, such as 2026-12-22T08:00:00Z; never if not given.
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
         /// Makes repeating this safe: the same key never adjusts twice.
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
@@ -166,9 +169,10 @@ pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result
         CustomerCommand::Timeline { id, paging } => {
             list::show(session, &admin_path(&["customers", id, "timeline"])?, &[], paging, TIMELINE).await
         }
-        CustomerCommand::Adjust { id, amount, reason, idempotency_key } => {
+        CustomerCommand::Adjust { id, amount, reason, expires_at, idempotency_key } => {
             let key = idempotency_key.clone().unwrap_or_else(key_new);
-            adjust(session, id, &json!({ "amount": amount, "reason": reason }), &key).await
+            let body = json!({ "amount": amount, "reason": reason, "expires_at": expires_at });
+            adjust(session, id, &body, &key).await
         }
         CustomerCommand::Keys { id, paging } => {
             list::show(session, &admin_path(&["customers", id, "api-keys"])?, &[], paging, KEYS).await

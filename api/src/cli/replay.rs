@@ -1,6 +1,7 @@
 //! `bursar replays`: ended jobs that run again, at a capped rate.
 
 use super::client::admin_path;
+use super::customer::key_new;
 use super::job::JOB_STATES;
 use super::list::{self, Paging};
 use super::replay_view::{items_table, preview, render, tried};
@@ -182,7 +183,7 @@ pub async fn run_now(session: &Session, new: &NewReplay, yes: bool) -> anyhow::R
     if ask && !output::can_ask() {
         return Err(usage("there is no terminal to ask on: look at it with --dry-run, then give --yes"));
     }
-    let mut created = session.client.post(&admin_path(&["replays"])?, &new.body()).await?;
+    let mut created = post(session, new).await?;
     let id = id_of(&created)?;
     let total = created["replay"]["total"].as_u64().unwrap_or(0);
     if total == 0 {
@@ -198,6 +199,10 @@ pub async fn run_now(session: &Session, new: &NewReplay, yes: bool) -> anyhow::R
     finish(session, watch::watch(&session.client, &id, started).await?).await
 }
 
+async fn post(session: &Session, new: &NewReplay) -> anyhow::Result<Value> {
+    Ok(session.client.post_with_key(&admin_path(&["replays"])?, &new.body(), Some(&key_new())).await?)
+}
+
 async fn create(session: &Session, args: &CreateArgs) -> anyhow::Result<ExitCode> {
     let new = NewReplay {
         state: Some(args.state.clone()),
@@ -209,7 +214,7 @@ async fn create(session: &Session, args: &CreateArgs) -> anyhow::Result<ExitCode
         rate: args.rate,
         reason: args.reason.clone(),
     };
-    let mut answer = session.client.post(&admin_path(&["replays"])?, &new.body()).await?;
+    let mut answer = post(session, &new).await?;
     let id = id_of(&answer)?;
     let next = if args.start { "watch" } else { "start" };
     if args.start {

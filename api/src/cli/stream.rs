@@ -58,6 +58,9 @@ pub enum StreamCommand {
         /// Why; goes into the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        /// The job that is to be at the head; nothing is skipped if another one is.
+        #[arg(long, value_name = "ID")]
+        job: Option<String>,
     },
 }
 
@@ -76,7 +79,9 @@ pub async fn run(session: &Session, command: &StreamCommand) -> anyhow::Result<E
         }
         StreamCommand::Pause { key, reason } => act(session, key, "pause", &json!({ "reason": reason })).await,
         StreamCommand::Resume { key } => act(session, key, "resume", &json!({})).await,
-        StreamCommand::Skip { key, reason } => act(session, key, "skip", &json!({ "reason": reason })).await,
+        StreamCommand::Skip { key, reason, job } => {
+            act(session, key, "skip", &json!({ "reason": reason, "job_id": job })).await
+        }
     }
 }
 

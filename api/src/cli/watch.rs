@@ -17,7 +17,7 @@ const FAILURES_MAX: u32 = 60;
 /// How watching ended.
 #[derive(Debug)]
 pub enum Watched {
-    /// The replay is done or cancelled; the server's last answer.
+    /// The replay is done, cancelled or has failed; the server's last answer.
     Ended(Value),
     /// A person pressed Ctrl-C; the replay goes on.
     Interrupted,
@@ -55,7 +55,7 @@ async fn follow(client: &Client, id: &str, mut answer: Value) -> anyhow::Result<
     loop {
         progress.set(steps(&answer, "done"), steps(&answer, "total"));
         match answer["replay"]["state"].as_str().unwrap_or_default() {
-            "done" | "cancelled" => return Ok(answer),
+            "done" | "cancelled" | "failed" => return Ok(answer),
             "preview" => {
                 anyhow::bail!("the replay was not started: {}", output::hint(&format!("replays start {id}")))
             }

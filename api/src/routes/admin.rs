@@ -10,6 +10,7 @@ mod reconciliation;
 mod replay;
 mod report;
 mod stream;
+mod timeline;
 
 pub use api_key::AdminApiKeyApi;
 pub use customer::AdminCustomerApi;
@@ -21,19 +22,37 @@ pub use reconciliation::AdminReconciliationApi;
 pub use replay::AdminReplayApi;
 pub use report::AdminReportApi;
 pub use stream::AdminStreamApi;
+pub use timeline::AdminTimelineApi;
 
+use super::sample;
 use super::text::Text;
 use crate::app::App;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::{Audit, Effect};
 use bursar_engine::job::{Job, JobState};
 use bursar_engine::store::attempt::Attempt;
-use bursar_engine::store::commit::{Unit, UnitResult};
+use bursar_engine::store::commit::Unit;
 use bursar_engine::store::stream::Stream;
 use bursar_engine::{Error, Result};
 use poem_openapi::Object;
 use poem_openapi::types::Example;
+
+/// What the types of these routes do not say.
+pub(super) const DESCRIBED: &[&[Described]] = &[
+    api_key::DESCRIBED,
+    customer::DESCRIBED,
+    event::DESCRIBED,
+    job::DESCRIBED,
+    mail::DESCRIBED,
+    marketplace::DESCRIBED,
+    reconciliation::DESCRIBED,
+    replay::DESCRIBED,
+    report::DESCRIBED,
+    stream::DESCRIBED,
+    timeline::DESCRIBED,
+];
 
 /// Attempts shown of one job.
 const ATTEMPTS_SHOWN_MAX: u64 = 100;
@@ -65,6 +84,7 @@ fn check_reason(reason: &Text) -> Result<String, ApiError> {
 
 /// A job.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct JobBody {
     /// Its identifier.
     id: String,
@@ -96,6 +116,27 @@ struct JobBody {
     finished_at: Option<String>,
 }
 
+impl Example for JobBody {
+    fn example() -> Self {
+        Self {
+            id: sample::JOB.to_owned(),
+            kind: "stripe.event".to_owned(),
+            state: "dead".to_owned(),
+            stream: sample::STREAM.to_owned(),
+            seq: 3,
+            attempt: 8,
+            attempts_max: 8,
+            run_at: sample::AT.to_owned(),
+            unique_key: None,
+            event_id: sample::text(sample::EVENT),
+            customer_id: None,
+            last_error: sample::text(sample::WHY_DEAD),
+            created_at: sample::AT.to_owned(),
+            finished_at: sample::text(sample::AT),
+        }
+    }
+}
+
 impl JobBody {
     fn new(job: &Job, now_ms: i64) -> Self {
         let state =
@@ -121,6 +162,7 @@ impl JobBody {
 
 /// One attempt.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct AttemptBody {
     /// Its number.
     attempt: i64,
@@ -138,6 +180,21 @@ struct AttemptBody {
     outcome: String,
     /// Why.
     reason: Option<String>,
+}
+
+impl Example for AttemptBody {
+    fn example() -> Self {
+        Self {
+            attempt: 8,
+            epoch: 8,
+            node: sample::NODE.to_owned(),
+            started_at: sample::AT.to_owned(),
+            finished_at: sample::AT.to_owned(),
+            duration_ms: 4,
+            outcome: "dead".to_owned(),
+            reason: sample::text(sample::WHY_DEAD),
+        }
+    }
 }
 
 impl From<&Attempt> for AttemptBody {
@@ -184,6 +241,11 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
     }
 }
 
+/// What [`why`] says of the job of the examples.
+fn why_example() -> String {
+    format!("It was given up after 8 attempts: {}. Replay it to try again.", sample::WHY_DEAD)
+}
+
 /// The sentence for a job that was found.
 async fn explain(app: &App, job: &Job) -> Result<String> {
     use bursar_engine::store::stream::{stream_find, stream_head};
@@ -205,8 +267,6 @@ async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) -> Result<(
     };
     let effects = vec![Effect::JobRequeue { job_id: job.id.clone() }, Effect::Audit(audit)];
     let unit = Unit { account: None, finishes: Vec::new(), effects };
-    if let UnitResult::Committed(wakes) = app.runtime.ledger.commit(unit).await.map_err(Error::from)? {
-        app.runtime.dispatcher.announce(wakes);
-    }
+    app.runtime.ledger.commit(unit).await.map_err(Error::from)?;
     Ok(())
 }

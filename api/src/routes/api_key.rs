@@ -1,9 +1,11 @@
 //! API keys: list, make, rotate, revoke.
 
+use super::page::page;
 use super::text::Text;
-use super::{Tag, input};
+use super::{Tag, input, sample};
 use crate::app::App;
 use crate::auth::CustomerAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::api_key::manage::{self, Made};
@@ -23,6 +25,13 @@ use std::sync::Arc;
 /// Routes of API keys.
 pub struct ApiKeyApi;
 
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("list_api_keys", &[]),
+    Described::new("create_api_key", &["invalid_name", "too_many_api_keys"]),
+    Described::new("rotate_api_key", &["api_key_rotated", "invalid_grace", "not_found", "too_many_api_keys"]),
+    Described::new("revoke_api_key", &["last_api_key", "not_found"]),
+];
+
 /// A key to make.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
@@ -39,6 +48,7 @@ impl Example for ApiKeyRequest {
 
 /// A key without its secret.
 #[derive(Debug, Object)]
+#[oai(example)]
 pub(super) struct ApiKeyBody {
     /// Its identifier.
     id: String,
@@ -50,6 +60,18 @@ pub(super) struct ApiKeyBody {
     created_at: String,
     /// When it was revoked; in the future, when it will be, because it was rotated.
     revoked_at: Option<String>,
+}
+
+impl Example for ApiKeyBody {
+    fn example() -> Self {
+        Self {
+            id: sample::API_KEY.to_owned(),
+            name: "ci".to_owned(),
+            hint: "bsk_06bv1k2m".to_owned(),
+            created_at: sample::AT.to_owned(),
+            revoked_at: None,
+        }
+    }
 }
 
 impl From<&ApiKey> for ApiKeyBody {
@@ -66,11 +88,18 @@ impl From<&ApiKey> for ApiKeyBody {
 
 /// A new key.
 #[derive(Debug, Object)]
+#[oai(example)]
 pub(super) struct NewApiKeyBody {
     /// The key's record.
     api_key: ApiKeyBody,
     /// The key itself, shown once. Null when a request is repeated: make another key then.
     key: Option<String>,
+}
+
+impl Example for NewApiKeyBody {
+    fn example() -> Self {
+        Self { api_key: ApiKeyBody::example(), key: sample::text("bsk_…") }
+    }
 }
 
 /// A key to rotate.
@@ -87,13 +116,9 @@ impl Example for RotateRequest {
     }
 }
 
-/// A page of keys.
-#[derive(Debug, Object)]
-pub(super) struct ApiKeyPage {
-    /// The rows, oldest first.
-    data: Vec<ApiKeyBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+page! {
+    /// A page of keys, oldest first.
+    pub(super) ApiKeyPage of ApiKeyBody
 }
 
 #[derive(ApiResponse)]
@@ -120,6 +145,9 @@ enum RevokedResponse {
 #[OpenApi]
 impl ApiKeyApi {
     /// My keys
+    ///
+    /// Oldest first, those that were revoked included. The keys themselves are not kept, only their first
+    /// characters.
     #[oai(path = "/api/v1/api-keys", method = "get", operation_id = "list_api_keys", tag = "Tag::ApiKeys")]
     async fn list(
         &self,
@@ -134,6 +162,8 @@ impl ApiKeyApi {
     }
 
     /// Make a key
+    ///
+    /// The key is in this answer and nowhere else; repeating the request shows its record without it.
     #[oai(path = "/api/v1/api-keys", method = "post", operation_id = "create_api_key", tag = "Tag::ApiKeys")]
     async fn create(
         &self,

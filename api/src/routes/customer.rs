@@ -6,6 +6,7 @@ use super::text::Text;
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::client_ip::ClientIp;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::customer::Source;
 use bursar_engine::onboard::Signup;
@@ -19,6 +20,23 @@ use std::sync::Arc;
 
 /// Routes of customers.
 pub struct CustomerApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new(
+        "onboard",
+        &[
+            "customer_exists",
+            "email_disposable",
+            "invalid_email",
+            "invalid_name",
+            "marketplace_link_expired",
+            "marketplace_link_invalid",
+            "onboarding_disabled",
+            "rate_limited",
+        ],
+    ),
+    Described::new("get_customer", &[]),
+];
 
 /// Where a customer comes from.
 #[derive(Debug, Clone, Copy, Enum)]
@@ -144,10 +162,13 @@ impl CustomerApi {
     }
 
     /// Who am I
+    ///
+    /// The customer that the API key belongs to, with its plan and its credits.
     #[oai(path = "/api/v1/customer", method = "get", operation_id = "get_customer", tag = "Tag::Customers")]
     async fn get(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<CustomerBody>, ApiError> {
         let found = customer::customer_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("customer"))?;
-        let account = account::account_find(app.db.read(), &auth.0).await?;
+        let account =
+            account::account_find(app.db.read(), &auth.0).await?.map(|account| account.settled(app.clock.now_ms()));
         Ok(Json(CustomerBody::new(&found, account.as_ref())))
     }
 }

@@ -5,6 +5,7 @@ use crate::app::App;
 use bursar_engine::broker::Health;
 use poem::web::Data;
 use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ struct Dependency {
 
 /// How the server is.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct HealthBody {
     /// `ok`; `degraded` (it works, more slowly); `down` (requests fail).
     status: String,
@@ -39,6 +41,26 @@ struct HealthBody {
     version: String,
     /// Everything that it depends on.
     dependencies: Vec<Dependency>,
+}
+
+impl Example for HealthBody {
+    fn example() -> Self {
+        let dependency = |name: &str, kind: &str, latency_ms| Dependency {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            state: "up".to_owned(),
+            latency_ms,
+        };
+        Self {
+            status: "ok".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            dependencies: vec![
+                dependency("database", "postgres", Some(0.245)),
+                dependency("broker", "rabbitmq", Some(1.3)),
+                dependency("stripe", "live", None),
+            ],
+        }
+    }
 }
 
 #[derive(ApiResponse)]
@@ -61,6 +83,10 @@ async fn check(app: &App) -> HealthBody {
         state: if database_up { "up" } else { "down" }.to_owned(),
         latency_ms,
     };
+    let round_trip = match &app.runtime.broker {
+        Some(broker) => tokio::time::timeout(CHECK_TIMEOUT, broker.round_trip()).await.ok().flatten(),
+        None => None,
+    };
     let broker_health = app.runtime.broker.as_ref().map(|broker| broker.health());
     let broker = Dependency {
         name: "broker".to_owned(),
@@ -71,8 +97,8 @@ async fn check(app: &App) -> HealthBody {
             Some(Health::Down) => "down",
         }
         .to_owned(),
-        // The session watches the connection all the time; asking would say nothing new.
-        latency_ms: None,
+        // How it is, the session knows: it watches the connection all the time.
+        latency_ms: round_trip.map(|time| time.as_secs_f64() * 1_000.0),
     };
     let gateway = &app.runtime.handlers.stripe;
     let stripe = Dependency {

@@ -1,10 +1,12 @@
 //! Holds: reserve credits before work is done, capture on success, release on failure.
 
+use super::shapes::Transaction;
 use super::text::Text;
 use super::usage::{MovedBody, moved};
-use super::{Tag, input};
+use super::{Tag, input, sample};
 use crate::app::App;
 use crate::auth::CustomerAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_actors::Request;
 use bursar_engine::clock::rfc3339;
@@ -23,6 +25,23 @@ use std::sync::Arc;
 
 /// Routes of holds.
 pub struct HoldApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new(
+        "create_hold",
+        &[
+            "busy",
+            "insufficient_credits",
+            "invalid_hold_time",
+            "invalid_metadata",
+            "invalid_reference",
+            "invalid_units",
+            "too_many_open",
+        ],
+    ),
+    Described::new("capture_hold", &["busy", "capture_exceeds_hold", "hold_closed", "hold_not_found", "invalid_units"]),
+    Described::new("release_hold", &["busy", "hold_closed", "hold_not_found"]),
+];
 
 /// Credits to reserve.
 #[derive(Debug, Object)]
@@ -76,11 +95,41 @@ struct HoldBody {
 
 /// A hold with what it did to the credits.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct HeldBody {
     /// The hold.
     hold: HoldBody,
     #[oai(flatten)]
     moved: MovedBody,
+}
+
+impl Example for HeldBody {
+    fn example() -> Self {
+        let transaction = Transaction {
+            kind: "hold".to_owned(),
+            amount: 0,
+            held_change: 3,
+            balance_after: 5,
+            held_after: 3,
+            source: "hold".to_owned(),
+            reference: sample::text("job-17"),
+            hold_id: sample::text(sample::HOLD),
+            expires_at: sample::text("2026-11-22T08:10:00.000Z"),
+            burned: Vec::new(),
+            ..Transaction::example()
+        };
+        let hold = HoldBody {
+            id: sample::HOLD.to_owned(),
+            state: "open".to_owned(),
+            units: 3,
+            captured: 0,
+            expires_at: transaction.expires_at.clone(),
+        };
+        Self {
+            hold,
+            moved: MovedBody { transaction, credit_balance: 5, held: 3, available: 2, ..MovedBody::example() },
+        }
+    }
 }
 
 #[derive(ApiResponse)]
@@ -113,6 +162,9 @@ fn hold_id(text: &str) -> EngineResult<HoldId> {
 #[OpenApi]
 impl HoldApi {
     /// Reserve credits
+    ///
+    /// Before the work is done. The credits cannot be spent otherwise until the hold is captured or released,
+    /// or until its time runs out, which releases it.
     #[oai(path = "/api/v1/holds", method = "post", operation_id = "create_hold", tag = "Tag::Holds")]
     async fn create(
         &self,
@@ -176,6 +228,8 @@ impl HoldApi {
     }
 
     /// Release a hold
+    ///
+    /// For work that was not done: the credits can be spent otherwise again.
     #[oai(path = "/api/v1/holds/:id/release", method = "post", operation_id = "release_hold", tag = "Tag::Holds")]
     async fn release(
         &self,

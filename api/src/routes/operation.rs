@@ -1,9 +1,11 @@
 //! Operations: what Stripe does for a customer, to be looked at while it is under way.
 
+use super::page::page;
 use super::shapes::Transaction;
-use super::{Tag, input};
+use super::{Tag, input, sample};
 use crate::app::App;
 use crate::auth::CustomerAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
@@ -16,6 +18,7 @@ use bursar_engine::stripe::StripeError;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +32,12 @@ const LOOK_MAX: Duration = Duration::from_millis(400);
 /// Routes of operations.
 pub struct OperationApi;
 
+pub(super) const DESCRIBED: &[Described] =
+    &[Described::new("list_operations", &[]), Described::new("get_operation", &["not_found"])];
+
 /// Something that Stripe does for a customer.
 #[derive(Debug, Object)]
+#[oai(example)]
 pub(super) struct OperationBody {
     /// Its identifier.
     pub(super) id: String,
@@ -48,6 +55,20 @@ pub(super) struct OperationBody {
     created_at: String,
     /// When it last changed.
     updated_at: String,
+}
+
+impl Example for OperationBody {
+    fn example() -> Self {
+        Self {
+            id: sample::OPERATION.to_owned(),
+            kind: "usage_charge".to_owned(),
+            state: "processing".to_owned(),
+            problem: None,
+            transaction: None,
+            created_at: sample::AT.to_owned(),
+            updated_at: sample::AT.to_owned(),
+        }
+    }
 }
 
 /// Why an operation failed, or what it waits for.
@@ -69,18 +90,21 @@ struct OperationProblem {
 
 /// An operation that is still under way.
 #[derive(Debug, Object)]
+#[oai(example)]
 pub(super) struct AcceptedBody {
     /// The operation; ask for it again at its address.
     pub(super) operation: OperationBody,
 }
 
-/// A page of operations.
-#[derive(Debug, Object)]
-struct OperationPage {
-    /// The rows, latest first.
-    data: Vec<OperationBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+impl Example for AcceptedBody {
+    fn example() -> Self {
+        Self { operation: OperationBody::example() }
+    }
+}
+
+page! {
+    /// A page of operations, latest first.
+    OperationPage of OperationBody
 }
 
 impl OperationBody {
@@ -114,9 +138,9 @@ pub(super) enum Ended {
 }
 
 /// The answer while an operation is under way, with its address.
-pub(super) fn accepted(operation: &Operation) -> (Json<AcceptedBody>, String) {
+pub(super) fn accepted(operation: &Operation) -> (Json<Box<AcceptedBody>>, String) {
     let address = format!("/api/v1/operations/{}", operation.id);
-    (Json(AcceptedBody { operation: OperationBody::new(operation, None) }), address)
+    (Json(Box::new(AcceptedBody { operation: OperationBody::new(operation, None) })), address)
 }
 
 /// Asks for an operation and waits a while for its end.
@@ -182,6 +206,8 @@ async fn wait(app: &App, mut operation: Operation, from: State) -> Result<Operat
 #[OpenApi]
 impl OperationApi {
     /// What Stripe is doing for me
+    ///
+    /// Charges, payment methods and the subscription: whatever needed Stripe, latest first.
     #[oai(path = "/api/v1/operations", method = "get", operation_id = "list_operations", tag = "Tag::Billing")]
     async fn list(
         &self,

@@ -5,6 +5,7 @@ use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
@@ -22,6 +23,16 @@ use std::sync::Arc;
 
 /// Routes of payment methods.
 pub struct PaymentMethodApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new(
+        "add_payment_method",
+        &["consent_required", "payment_declined", "payment_method_invalid", "refused_by_stripe"],
+    ),
+    Described::new("list_payment_methods", &[]),
+    Described::new("remove_payment_method", &["not_found", "payment_method_in_use", "refused_by_stripe"]),
+    Described::new("make_payment_method_default", &["consent_required", "not_found", "refused_by_stripe"]),
+];
 
 /// A payment method to add.
 #[derive(Debug, Object)]
@@ -102,6 +113,7 @@ impl From<&PaymentMethod> for PaymentMethodBody {
 
 /// A payment method that was added, with the credits that it may have brought.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct AttachedBody {
     /// The payment method.
     payment_method: PaymentMethodBody,
@@ -109,11 +121,24 @@ struct AttachedBody {
     credit_balance: i64,
 }
 
+impl Example for AttachedBody {
+    fn example() -> Self {
+        Self { payment_method: PaymentMethodBody::example(), credit_balance: 10 }
+    }
+}
+
 /// A customer's payment methods, at most 100.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct PaymentMethodList {
     /// The one that is charged first, then the latest.
     data: Vec<PaymentMethodBody>,
+}
+
+impl Example for PaymentMethodList {
+    fn example() -> Self {
+        Self { data: vec![PaymentMethodBody::example()] }
+    }
 }
 
 #[derive(ApiResponse)]
@@ -123,7 +148,7 @@ enum AttachResponse {
     Created(Json<AttachedBody>),
     /// Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
 }
 
 #[derive(ApiResponse)]
@@ -133,7 +158,7 @@ enum ChangeResponse {
     Done(Json<PaymentMethodBody>),
     /// Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
 }
 
 fn stripe_id(text: &str) -> Result<String, ApiError> {
@@ -205,6 +230,7 @@ impl PaymentMethodApi {
             Ended::Well { operation, .. } => {
                 let method = own(&app, &auth.0, operation.stripe_id.as_deref().unwrap_or_default()).await?;
                 let account = account::account_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("account"))?;
+                let account = account.settled(app.clock.now_ms());
                 Ok(AttachResponse::Created(Json(AttachedBody {
                     payment_method: PaymentMethodBody::from(&method),
                     credit_balance: account.balance,
@@ -214,6 +240,8 @@ impl PaymentMethodApi {
     }
 
     /// My payment methods
+    ///
+    /// The one that is charged first, then the latest.
     #[oai(
         path = "/api/v1/payment-methods",
         method = "get",
@@ -264,6 +292,8 @@ impl PaymentMethodApi {
     }
 
     /// Charge this payment method from now on
+    ///
+    /// The subscription, if there is one, is paid with it too.
     #[oai(
         path = "/api/v1/payment-methods/:id/default",
         method = "post",

@@ -1,5 +1,6 @@
 //! Answers that several routes share.
 
+use super::page::page;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::customer::Customer;
 use bursar_engine::ids::{CustomerId, transaction_id};
@@ -161,11 +162,7 @@ impl Example for Transaction {
     }
 }
 
-/// A page of transactions, latest first.
-#[derive(Debug, Object)]
-pub struct TransactionPage {
-    /// The rows.
-    pub data: Vec<Transaction>,
-    /// Where the next page begins; null on the last.
-    pub next_cursor: Option<String>,
+page! {
+    /// A page of transactions, latest first.
+    pub TransactionPage of Transaction
 }

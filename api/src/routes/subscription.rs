@@ -1,10 +1,12 @@
 //! The subscription to Pro, and the invoices.
 
 use super::operation::{AcceptedBody, Ended, accepted, ask, asked_before};
+use super::page::page;
 use super::text::Text;
-use super::{Tag, input};
+use super::{Tag, input, sample};
 use crate::app::App;
 use crate::auth::CustomerAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
@@ -23,6 +25,26 @@ use std::sync::Arc;
 
 /// Routes of the subscription and of invoices.
 pub struct SubscriptionApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new(
+        "subscribe",
+        &[
+            "already_subscribed",
+            "authentication_required",
+            "not_found",
+            "payment_declined",
+            "payment_method_missing",
+            "payment_unavailable",
+            "refused_by_stripe",
+            "subscribing",
+        ],
+    ),
+    Described::new("get_subscription", &["not_found"]),
+    Described::new("cancel_subscription", &["not_found", "refused_by_stripe", "subscription_ended"]),
+    Described::new("resume_subscription", &["not_found", "refused_by_stripe", "subscription_ended"]),
+    Described::new("list_invoices", &["stripe_not_configured", "stripe_unavailable"]),
+];
 
 /// A subscription to Pro.
 #[derive(Debug, Object)]
@@ -80,6 +102,7 @@ impl Example for SubscriptionBody {
 
 /// An invoice of Stripe's.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct InvoiceBody {
     /// Its id at Stripe.
     id: String,
@@ -101,13 +124,25 @@ struct InvoiceBody {
     invoice_pdf: Option<String>,
 }
 
-/// A page of invoices.
-#[derive(Debug, Object)]
-struct InvoicePage {
-    /// The rows, latest first.
-    data: Vec<InvoiceBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+impl Example for InvoiceBody {
+    fn example() -> Self {
+        Self {
+            id: "in_1MtHbELkdIwHu7ixl4OzzPMv".to_owned(),
+            number: sample::text("6C9A1D52-0001"),
+            status: sample::text("paid"),
+            amount_due_minor: 59_900,
+            amount_paid_minor: 59_900,
+            currency: sample::text("usd"),
+            created_at: sample::text(sample::AT),
+            hosted_invoice_url: sample::text("https://invoice.stripe.com/i/acct_1032D82eZvKYlo2C/test_YWNjdA"),
+            invoice_pdf: sample::text("https://pay.stripe.com/invoice/acct_1032D82eZvKYlo2C/test_YWNjdA/pdf"),
+        }
+    }
+}
+
+page! {
+    /// A page of invoices, latest first.
+    InvoicePage of InvoiceBody
 }
 
 #[derive(ApiResponse)]
@@ -117,7 +152,7 @@ enum SubscribeResponse {
     Created(Json<SubscriptionBody>),
     /// Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
 }
 
 #[derive(ApiResponse)]
@@ -127,7 +162,7 @@ enum ChangeResponse {
     Done(Json<SubscriptionBody>),
     /// Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
 }
 
 /// The customer's subscription to Pro: the one that gives it, else one that is not over, else the latest.
@@ -138,6 +173,7 @@ async fn current(app: &App, customer: &CustomerId) -> Result<Option<Subscription
 async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result<SubscriptionBody, ApiError> {
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
     let account = account::account_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("account"))?;
+    let account = account.settled(app.clock.now_ms());
     Ok(SubscriptionBody {
         id: row.id.clone(),
         status: row.status.clone(),
@@ -227,6 +263,8 @@ impl SubscriptionApi {
     }
 
     /// My subscription
+    ///
+    /// The one to Pro that is not over, else the latest: 404 if there never was one.
     #[oai(path = "/api/v1/subscription", method = "get", operation_id = "get_subscription", tag = "Tag::Billing")]
     async fn get(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<SubscriptionBody>, ApiError> {
         let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;

@@ -1,8 +1,9 @@
 //! The usage summary: what a customer has, has spent and was charged, and what it should know.
 
-use super::Tag;
+use super::{Tag, sample};
 use crate::app::App;
 use crate::auth::CustomerAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::clock::{day, rfc3339};
 use bursar_engine::config::CreditsConfig;
@@ -13,14 +14,18 @@ use bursar_engine::subscription::Subscription;
 use bursar_engine::summary::{Day, Summary, Totals, Warning, subscription_words, summary};
 use poem::web::Data;
 use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 use std::sync::Arc;
 
 /// Routes of the usage summary.
 pub struct SummaryApi;
 
+pub(super) const DESCRIBED: &[Described] = &[Described::new("get_usage_summary", &[])];
+
 /// Everything about a customer's credits in figures.
 #[derive(Debug, Object)]
+#[oai(example)]
 pub(super) struct UsageSummary {
     /// The customer.
     customer_id: String,
@@ -55,6 +60,44 @@ pub(super) struct UsageSummary {
     charged: Vec<ChargedBody>,
     /// The last 30 days in UTC, oldest first.
     days: Vec<DayBody>,
+}
+
+impl Example for UsageSummary {
+    fn example() -> Self {
+        let totals = || TotalsBody { granted: 5, spent: 4, expired: 0, clawed_back: 0, removed: 0 };
+        Self {
+            customer_id: sample::CUSTOMER.to_owned(),
+            plan: "trial".to_owned(),
+            has_payment_method: false,
+            balance: 1,
+            held: 0,
+            available: 1,
+            next_price_minor: None,
+            next_price: None,
+            currency: "usd".to_owned(),
+            warnings: vec![WarningBody {
+                code: "low_credits".to_owned(),
+                message: "1 fix left. Add billing to continue after that.".to_owned(),
+            }],
+            subscription: None,
+            totals: totals(),
+            period: PeriodBody {
+                kind: "calendar_month".to_owned(),
+                start: "2026-11-01T00:00:00.000Z".to_owned(),
+                end: "2026-12-01T00:00:00.000Z".to_owned(),
+                totals: totals(),
+            },
+            flows: vec![FlowBody {
+                kind: "grant".to_owned(),
+                source: "signup".to_owned(),
+                grant_kind: sample::text("promotional"),
+                credits: 5,
+                credits_in_period: 5,
+            }],
+            charged: Vec::new(),
+            days: vec![DayBody { date: "2026-11-22".to_owned(), credits: 4 }],
+        }
+    }
 }
 
 /// Something that the customer should know.

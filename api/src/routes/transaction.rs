@@ -3,6 +3,7 @@
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use crate::transaction_csv;
 use bursar_engine::clock::rfc3339;
@@ -16,8 +17,16 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
+/// The first lines of a file.
+pub(super) const CSV: &str = include_str!("transaction/example.csv");
+
 /// Routes of the ledger as a whole.
 pub struct TransactionApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("export_transactions", &["busy", "invalid_time"]).answer(CSV),
+    Described::new("get_balance", &["invalid_time"]),
+];
 
 #[derive(ApiResponse)]
 pub(super) enum CsvResponse {

@@ -1,11 +1,14 @@
 //! Usage: spending credits, and looking at them.
 
+mod example;
+
 use super::operation::{AcceptedBody, Ended, accepted, ask};
 use super::shapes::{Transaction, TransactionPage};
 use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::charge::{self, NotCharged};
 use bursar_engine::clock::rfc3339;
@@ -24,6 +27,28 @@ use std::sync::Arc;
 
 /// Routes of usage and credits.
 pub struct UsageApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new(
+        "create_usage",
+        &[
+            "authentication_required",
+            "busy",
+            "charge_too_large",
+            "credits_owed",
+            "credits_spent_meanwhile",
+            "insufficient_credits",
+            "invalid_metadata",
+            "invalid_reference",
+            "invalid_units",
+            "payment_declined",
+            "payment_method_missing",
+            "refused_by_stripe",
+        ],
+    ),
+    Described::new("get_credits", &[]),
+    Described::new("list_transactions", &[]),
+];
 
 /// Work that was done.
 #[derive(Debug, Object)]
@@ -79,14 +104,15 @@ impl Example for MovedBody {
 enum UsageResponse {
     /// The credits are spent.
     #[oai(status = 200)]
-    Spent(Json<MovedBody>),
+    Spent(Json<Box<MovedBody>>),
     /// The credits are being bought, and Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<AcceptedBody>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
 }
 
 /// What a customer has.
 #[derive(Debug, Object)]
+#[oai(example)]
 pub(crate) struct CreditsBody {
     /// All credits.
     pub(crate) balance: i64,
@@ -173,7 +199,6 @@ pub(super) async fn moved(
     customer_id: &CustomerId,
     applied: bursar_actors::Applied,
 ) -> Result<MovedBody, ApiError> {
-    app.runtime.dispatcher.announce(applied.wakes);
     let (balance, held) = (applied.entry.balance_after, applied.entry.held_after);
     let available = balance - held;
     let warning = if available <= app.config.credits.warn_at {
@@ -204,6 +229,7 @@ async fn charged(
     let found = customer::customer_find(db, customer_id).await?.ok_or(Error::NotFound("customer"))?;
     let methods = payment_method::payment_method_list(db, customer_id).await?;
     let account = account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?;
+    let account = account.settled(app.clock.now_ms());
     let charge = charge::usage_charge(&found, methods.first(), account.available(), units, &app.config.credits);
     let charge = match charge {
         Ok(charge) => UsageCharge { reference: command.reference, metadata: command.metadata, ..charge },
@@ -226,8 +252,8 @@ async fn charged(
                 Err(Error::Refused(Refusal::KeyReused).into())
             }
             Some(entry) => {
-                let applied = bursar_actors::Applied { entry, replayed: !is_new, wakes: Vec::new() };
-                Ok(UsageResponse::Spent(Json(moved(app, customer_id, applied).await?)))
+                let applied = bursar_actors::Applied { entry, replayed: !is_new };
+                Ok(UsageResponse::Spent(Json(Box::new(moved(app, customer_id, applied).await?))))
             }
             None => Err(not_spent(&account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?)),
         },
@@ -284,7 +310,7 @@ impl UsageApi {
             metadata: input::metadata(metadata)?,
         };
         match app.runtime.customers.apply(&auth.0, command.clone()).await {
-            Ok(applied) => Ok(UsageResponse::Spent(Json(moved(&app, &auth.0, applied).await?))),
+            Ok(applied) => Ok(UsageResponse::Spent(Json(Box::new(moved(&app, &auth.0, applied).await?)))),
             Err(Error::Refused(refusal @ Refusal::InsufficientCredits { .. })) => {
                 charged(&app, &auth.0, units, command, refusal).await
             }
@@ -293,10 +319,14 @@ impl UsageApi {
     }
 
     /// What do I have
+    ///
+    /// The credits with the grants that they come from and the holds that reserve some, and what the next
+    /// unit beyond them costs.
     #[oai(path = "/api/v1/credits", method = "get", operation_id = "get_credits", tag = "Tag::Credits")]
     async fn credits(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<CreditsBody>, ApiError> {
         let found = customer::customer_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("customer"))?;
         let account = account::account_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("account"))?;
+        let account = account.settled(app.clock.now_ms());
         Ok(Json(CreditsBody::new(&app, &found, &account)))
     }
 

@@ -2,6 +2,7 @@
 
 use super::Tag;
 use crate::app::App;
+use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::intake::{self, Delivery, GithubHeaders, SOURCE_GITHUB, SOURCE_STRIPE};
 use bursar_engine::webhook::SignatureError;
@@ -9,19 +10,47 @@ use bursar_engine::{github, metric, webhook};
 use poem::web::Data;
 use poem_openapi::param::Header;
 use poem_openapi::payload::{Binary, Json};
+use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 use std::sync::Arc;
 
 /// Routes of webhooks.
 pub struct WebhookApi;
 
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new(
+        "stripe_webhook",
+        &[
+            "busy",
+            "signature_future",
+            "signature_malformed",
+            "signature_mismatch",
+            "signature_missing",
+            "signature_stale",
+        ],
+    )
+    .request(include_str!("webhook/stripe_event.json")),
+    Described::new(
+        "github_webhook",
+        &["busy", "github_not_configured", "signature_malformed", "signature_mismatch", "signature_missing"],
+    )
+    .request(include_str!("webhook/github_event.json")),
+];
+
 /// The event is on the disk.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct ReceivedBody {
     /// Always true.
     received: bool,
     /// Whether it had been stored before; nothing happens twice.
     duplicate: bool,
+}
+
+impl Example for ReceivedBody {
+    fn example() -> Self {
+        Self { received: true, duplicate: false }
+    }
 }
 
 #[OpenApi]

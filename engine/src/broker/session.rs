@@ -13,15 +13,16 @@ use lapin::types::FieldTable;
 use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Event};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Waits between attempts to connect: the first, and the longest.
 const RECONNECT_MS: (u64, u64) = (100, 5_000);
 /// How long connecting and declaring may take.
 const SETUP_TIMEOUT_MS: u64 = 15_000;
-/// How long a confirmation may take.
-const CONFIRM_TIMEOUT_MS: u64 = 10_000;
+/// How long a confirmation may take. A broker that takes longer is as good as away: the session ends.
+const CONFIRM_TIMEOUT_MS: u64 = 5_000;
 /// Messages are persistent.
 const DELIVERY_MODE_PERSISTENT: u8 = 2;
 
@@ -99,6 +100,8 @@ pub struct Broker {
     channel: watch::Receiver<Option<Channel>>,
     health: watch::Receiver<Health>,
     permits: Arc<Semaphore>,
+    /// Told when a confirmation does not come.
+    unconfirmed: Arc<Notify>,
 }
 
 impl Broker {
@@ -109,12 +112,18 @@ impl Broker {
         let (health_tx, health) = watch::channel(Health::Down);
         let topology = Topology::new(&options.config);
         let permits = Arc::new(Semaphore::new(options.config.confirms_max));
-        let broker = Self { topology: topology.clone(), channel, health, permits };
+        let unconfirmed = Arc::new(Notify::new());
+        let broker = Self { topology: topology.clone(), channel, health, permits, unconfirmed: unconfirmed.clone() };
         let task = tokio::spawn(async move {
             let mut wait_ms = RECONNECT_MS.0;
             let mut was_down = false;
             loop {
-                let session = Session { options: &options, topology: &topology, deliveries: &deliveries };
+                let session = Session {
+                    options: &options,
+                    topology: &topology,
+                    deliveries: &deliveries,
+                    unconfirmed: &unconfirmed,
+                };
                 let end = session.run(&channel_tx, &health_tx).await;
                 let was_up = *health_tx.borrow() != Health::Down;
                 channel_tx.send_replace(None);
@@ -145,21 +154,43 @@ impl Broker {
         let _ = health.wait_for(|health| *health == Health::Up).await;
     }
 
-    /// Publishes a pointer and waits for the confirmation. True only if the broker has stored it.
+    /// How long a round trip to the broker takes; nothing while it is away or takes nothing. Waits for as
+    /// long as the broker does.
+    pub async fn round_trip(&self) -> Option<Duration> {
+        if self.health() != Health::Up {
+            return None;
+        }
+        let channel = self.channel.borrow().clone()?;
+        let started = Instant::now();
+        // A prefetch means nothing on a channel that consumes nothing, but it is answered.
+        channel.basic_qos(0, BasicQosOptions::default()).await.ok()?;
+        Some(started.elapsed())
+    }
+
+    /// Publishes a pointer and waits for the confirmation. True only if the broker has stored it. Does
+    /// not wait for its turn: beyond the most confirmations under way, the caller does without.
     pub async fn publish(&self, wake: &Wake, delay_ms: i64) -> bool {
         if self.health() != Health::Up {
             return false;
         }
         let Some(exchange) = self.topology.exchange_for(delay_ms) else { return false };
         let Some(channel) = self.channel.borrow().clone() else { return false };
-        let Ok(_permit) = self.permits.acquire().await else { return false };
+        let Ok(_permit) = self.permits.try_acquire() else { return false };
         let confirmed = tokio::time::timeout(
             Duration::from_millis(CONFIRM_TIMEOUT_MS),
             publish(&channel, exchange, self.topology.routing_key(&wake.stream_key), wake),
         );
         let stored = match confirmed.await {
             Ok(Ok(Confirmation::Ack(None))) => true,
-            Ok(Ok(_)) | Err(_) => false,
+            Ok(Ok(_)) => false,
+            Err(_) => {
+                // A broker that said that it takes nothing just now owes no confirmation, nor does one
+                // whose session is over.
+                if self.health() == Health::Up && channel.status().connected() {
+                    self.unconfirmed.notify_waiters();
+                }
+                false
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a publication failed");
                 false
@@ -185,6 +216,7 @@ struct Session<'a> {
     options: &'a BrokerOptions,
     topology: &'a Topology,
     deliveries: &'a mpsc::Sender<Delivered>,
+    unconfirmed: &'a Notify,
 }
 
 impl Session<'_> {
@@ -196,6 +228,8 @@ impl Session<'_> {
             Ok(Err(error)) => return error,
             Err(_) => return Error::Timeout("the broker"),
         };
+        let unconfirmed = self.unconfirmed.notified();
+        tokio::pin!(unconfirmed);
         let mut events = Box::pin(publishing.events_listener());
         channel.send_replace(Some(publisher.clone()));
         health.send_replace(Health::Up);
@@ -213,6 +247,7 @@ impl Session<'_> {
                     Some(_) => {}
                     None => break Error::Timeout("the broker's publishing connection"),
                 },
+                () = &mut unconfirmed => break Error::Timeout("the broker's confirmations"),
                 ended = consumers.join_next(), if self.options.consume => break match ended {
                     Some(Ok(error)) => error,
                     _ => Error::Timeout("a consumer"),

@@ -275,4 +275,8 @@ fn count(operation: &Operation, verdict: &Verdict) {
             metrics::counter!(metric::OPERATIONS, "kind" => kind, "state" => state).increment(1);
         }
     }
+    if let (Request::UsageCharge(charge), Some(_)) = (&operation.request, &verdict.ledger) {
+        let amount = charge.amount_minor.unsigned_abs();
+        metrics::counter!(metric::MONEY_CHARGED, "currency" => charge.currency.clone()).increment(amount);
+    }
 }

@@ -36,8 +36,8 @@ use tokio::time::Instant;
 
 /// Pages of one attempt.
 const PAGES_MAX: usize = 20;
-/// An attempt begins no page after this.
-const PAGES_FOR: Duration = Duration::from_secs(10);
+/// An attempt begins no page after this, so that whoever watches sees it move.
+const PAGES_FOR: Duration = Duration::from_secs(1);
 /// An attempt begins no page after this many repairs: they commit in one transaction.
 const REPAIRS_MAX: usize = 50;
 /// Rows of ours that one page asks Stripe for, one call each.

@@ -3,12 +3,14 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | `latest` | a failing event is told what Stripe says now |
 //! | `present` | which object is asked for again, and what its present state means |
 //! | `money` | refunds and disputes |
 //! | `notice` | what customers are told by mail |
 //! | `person` | Stripe customers and payment methods |
 //! | `thin` | thin events |
 
+mod latest;
 pub(super) mod money;
 mod notice;
 mod person;
@@ -21,7 +23,7 @@ use crate::customer::Customer;
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::intake;
-use crate::job::{Claimed, JobKind, Outcome, Verdict};
+use crate::job::{Claimed, JobKind, Outcome, Policy, Verdict};
 use crate::store::{account, customer, subscription};
 use crate::stripe::StripeError;
 use crate::subscription::Subscription;
@@ -67,17 +69,26 @@ pub async fn gather(db: &impl ConnectionTrait, claimed: &mut [Claimed]) -> Resul
     }
     let known = Known::load(db, &lookups).await?;
     for (at, lookup) in lookups {
-        let Some(event) = claimed[at].event.as_deref_mut() else { continue };
-        event.subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id)).cloned();
-        event.customer = known.customer(&lookup, event.subscription.as_ref());
-        if let Some(customer) = &event.customer {
-            let all = known.subscriptions.values();
-            event.subscriptions_of_customer =
-                all.filter(|subscription| subscription.customer_id == customer.id).cloned().collect();
-            event.is_paid_before = is_paid_before(db, customer, event.envelope.as_ref().ok()).await?;
+        if let Some(event) = claimed[at].event.as_deref_mut() {
+            event.learn(db, &known, &lookup).await?;
         }
     }
     Ok(())
+}
+
+impl StripeEvent {
+    /// Takes in what is known here about what it is about.
+    async fn learn(&mut self, db: &impl ConnectionTrait, known: &Known, lookup: &Lookup) -> Result<()> {
+        self.subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id)).cloned();
+        self.customer = known.customer(lookup, self.subscription.as_ref());
+        if let Some(customer) = &self.customer {
+            let all = known.subscriptions.values();
+            self.subscriptions_of_customer =
+                all.filter(|subscription| subscription.customer_id == customer.id).cloned().collect();
+            self.is_paid_before = is_paid_before(db, customer, self.envelope.as_ref().ok()).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether a failed payment is older news than the payment of the same invoice.
@@ -195,7 +206,9 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         return dead("unreadable: the event carries no object".to_owned());
     };
     let about = About { deps, event, event_type: &envelope.event_type, object, now_ms };
-    match present::run(&about).await {
+    let has_failed = claimed.job.attempt > 0 && JobKind::StripeEvent.policy() == Policy::RefetchLatest;
+    let verdict = if has_failed { latest::run(&about).await } else { present::run(&about).await };
+    match verdict {
         Ok(verdict) => Ok(verdict),
         Err(Stop::Engine(error)) => Err(error),
         Err(Stop::Stripe(error)) => Ok(cannot_ask(&error)),

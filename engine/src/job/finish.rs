@@ -1,6 +1,6 @@
 //! How an attempt ends: outcome and job become the row that is written.
 
-use super::{Backoff, Claimed, JobKind, JobState, OnDeath, Outcome, REASON_LEN_MAX, RESCUES_MAX, Wake};
+use super::{Backoff, Claimed, JobKind, JobState, Outcome, Policy, REASON_LEN_MAX, RESCUES_MAX, Wake};
 use crate::clock::TimeMs;
 use crate::ids::JobId;
 
@@ -75,7 +75,7 @@ pub fn finish(claimed: &Claimed, outcome: Outcome, backoff: Backoff, now_ms: Tim
             (JobState::Available, "retry", Some(reason), attempt, run_at_ms)
         }
     };
-    let on_death = kind.map_or(OnDeath::Block, JobKind::on_death);
+    let policy = kind.map_or(Policy::Block, JobKind::policy);
     JobFinish {
         job_id: job.id.clone(),
         kind: job.kind.clone(),
@@ -89,7 +89,7 @@ pub fn finish(claimed: &Claimed, outcome: Outcome, backoff: Backoff, now_ms: Tim
         reason: reason.map(shorten),
         started_at_ms: claimed.started_at_ms,
         finished_at_ms: now_ms,
-        blocks_stream: state == JobState::Dead && on_death == OnDeath::Block,
+        blocks_stream: state == JobState::Dead && policy == Policy::Block,
     }
 }
 

@@ -1,13 +1,16 @@
 //! The kinds of jobs, and what each kind's policy is.
 
-/// What happens to a stream when one of its jobs dies.
+/// What happens to a stream one of whose jobs keeps failing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnDeath {
-    /// The stream is paused until a person replays or skips the job.
+pub enum Policy {
+    /// When the job is dead, the stream is paused until a person replays or skips it.
     Block,
     /// The dead job is parked and the stream goes on. Kinds choose this when what comes later does
     /// not depend on what came before.
     ParkAndContinue,
+    /// From the second attempt on, Stripe is asked for the present state of what the job is about;
+    /// order of arrival means nothing. Dead nevertheless, it is parked and the stream goes on.
+    RefetchLatest,
 }
 
 /// A kind of job. To add one: a variant here, its handler in `handler.rs`.
@@ -101,18 +104,20 @@ impl JobKind {
         matches!(self, Self::StripeEvent | Self::GithubEvent | Self::MarketplaceSettle | Self::AccountSettle)
     }
 
-    /// What its death does to its stream.
-    pub fn on_death(self) -> OnDeath {
+    /// What becomes of its stream when it keeps failing.
+    pub fn policy(self) -> Policy {
         match self {
-            Self::StripeEvent
+            Self::StripeEvent => Policy::RefetchLatest,
+            // A replay has a stream of its own and says itself that it failed.
+            Self::ReplayRun
             | Self::GithubEvent
             | Self::MarketplaceSettle
             | Self::OperationRun
             | Self::StripeCustomer
             | Self::StripeReconcile
             | Self::MailSend
-            | Self::Retention => OnDeath::ParkAndContinue,
-            Self::AccountSettle | Self::ReplayRun => OnDeath::Block,
+            | Self::Retention => Policy::ParkAndContinue,
+            Self::AccountSettle => Policy::Block,
         }
     }
 }

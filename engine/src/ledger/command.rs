@@ -51,6 +51,8 @@ pub enum Op {
         amount: i64,
         /// Why, in words.
         reason: String,
+        /// When what is given ends.
+        expires_at_ms: Option<TimeMs>,
     },
     /// Credits that were bought come in, under the command's own key, and what they were bought for
     /// is spent. If debt leaves too little of them, they are granted and nothing is spent.
@@ -194,6 +196,9 @@ pub enum Refusal {
     /// A hold's end is not in the future.
     #[error("a hold must end in the future")]
     HoldAlreadyOver,
+    /// The credits would end before they are given.
+    #[error("expires_at must be in the future")]
+    GrantAlreadyOver,
     /// Too many open holds or grants.
     #[error("the account has too many open {what}, at most {max}")]
     TooManyOpen {

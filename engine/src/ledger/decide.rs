@@ -30,10 +30,11 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Hold { id, amount, expires_at_ms } => draft.hold(command, id, *amount, *expires_at_ms)?,
         Op::Capture { id, amount } => draft.capture(command, id, *amount)?,
         Op::Release { id } => draft.release(command, id)?,
-        Op::Adjust { amount, reason } if *amount > 0 => {
-            draft.grant(command, GrantKind::Adjustment, *amount, None, Some(reason.clone()))?;
+        Op::Adjust { expires_at_ms: Some(at_ms), .. } if *at_ms <= now_ms => return Err(Refusal::GrantAlreadyOver),
+        Op::Adjust { amount, reason, expires_at_ms } if *amount > 0 => {
+            draft.grant(command, GrantKind::Adjustment, *amount, *expires_at_ms, Some(reason.clone()))?;
         }
-        Op::Adjust { amount, reason } => {
+        Op::Adjust { amount, reason, .. } => {
             let amount = amount.checked_neg().ok_or(Refusal::InvalidAmount)?;
             draft.debit(command, EntryKind::Adjust, amount, Some(reason.clone()))?;
         }
@@ -46,6 +47,17 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Settle => {}
     }
     Ok(Decision { account: draft.account, entries: draft.entries })
+}
+
+impl Account {
+    /// The account as it is at this moment: without holds and grants whose time has run out, although
+    /// nothing was decided since. Only to be looked at; the next decision writes it.
+    #[must_use]
+    pub fn settled(&self, now_ms: TimeMs) -> Self {
+        let mut draft = Draft { account: self.clone(), entries: Vec::new(), now_ms };
+        draft.settle();
+        draft.account
+    }
 }
 
 struct Draft {

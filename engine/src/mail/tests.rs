@@ -185,9 +185,9 @@ fn low_credits_are_told_when_spending_makes_them_low_and_once_for_a_grant() {
     let debit = |amount| Op::Debit { amount };
     let first = "mail:low_credit:cst_1:1".to_owned();
     assert_eq!(told(&[grant(5), debit(3)]), Vec::<String>::new());
-    assert_eq!(told(&[grant(5), debit(3), debit(1)]), [first.clone()]);
-    assert_eq!(told(&[grant(5), debit(5)]), [first.clone()], "from far above to nothing");
-    assert_eq!(told(&[grant(5), debit(4), debit(1)]), [first.clone()], "low already");
+    assert_eq!(told(&[grant(5), debit(3), debit(1)]), std::slice::from_ref(&first));
+    assert_eq!(told(&[grant(5), debit(5)]), std::slice::from_ref(&first), "from far above to nothing");
+    assert_eq!(told(&[grant(5), debit(4), debit(1)]), std::slice::from_ref(&first), "low already");
     assert_eq!(told(&[grant(1), debit(1)]), Vec::<String>::new(), "never more than low");
     let refilled = told(&[grant(3), debit(2), grant(3), debit(3)]);
     assert_eq!(refilled, [first, "mail:low_credit:cst_1:3".to_owned()]);

@@ -13,10 +13,11 @@ use super::{
 use crate::clock::TimeMs;
 use crate::effect::Effect;
 use crate::error::Result;
-use crate::ids::CustomerId;
+use crate::ids::{CustomerId, ReplayId};
 use crate::intake;
 use crate::job::{JobFinish, Wake};
 use crate::ledger::Entry;
+use crate::replay::ReplayStep;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use std::collections::{HashMap, HashSet};
 
@@ -34,7 +35,7 @@ pub struct Unit {
 /// What became of a unit.
 #[derive(Debug, Clone)]
 pub enum UnitResult {
-    /// All of it is committed. Jobs that it made or put off are to be woken.
+    /// All of it is committed. Jobs that it made or put off are to be announced.
     Committed(Vec<Wake>),
     /// The account was written by somebody else: load it and decide again.
     Stale,
@@ -48,7 +49,7 @@ pub enum UnitResult {
 /// was not committed, or, if the connection broke during COMMIT, that nobody knows: the caller loads
 /// the accounts again before it decides anything else.
 pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -> Result<Vec<UnitResult>> {
-    let mut results: Vec<Option<UnitResult>> = units.iter().map(|_| None).collect();
+    let mut results = twins(units);
     loop {
         let open: Vec<usize> = (0..units.len()).filter(|at| results[*at].is_none()).collect();
         if open.is_empty() {
@@ -72,6 +73,20 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
         }
     }
     Ok(results.into_iter().flatten().collect())
+}
+
+/// `Stale` for units whose account or lease an earlier one of the list has already: only one of them
+/// can be right, and a statement that writes a row for both would do so once. An actor that failed
+/// with a unit in hand leaves such a twin behind.
+fn twins(units: &[Unit]) -> Vec<Option<UnitResult>> {
+    let (mut accounts, mut leases) = (HashSet::new(), HashSet::new());
+    let mut results = Vec::with_capacity(units.len());
+    for unit in units {
+        let account = unit.account.as_ref().is_none_or(|write| accounts.insert(&write.customer_id));
+        let all = unit.finishes.iter().fold(account, |first, finish| leases.insert(&finish.stream_key) && first);
+        results.push((!all).then_some(UnitResult::Stale));
+    }
+    results
 }
 
 /// Writes one unit inside a transaction of the caller, who commits or rolls back. Gives `None` if
@@ -122,7 +137,10 @@ impl<'a> Attempt<'a> {
         if !used.is_empty() {
             return Ok(Run::Without(used));
         }
-        self.finish_jobs().await?;
+        let ended = self.finish_jobs().await?;
+        if !ended.is_empty() {
+            return Ok(Run::Without(ended));
+        }
         let mut wakes = Vec::with_capacity(self.open.len());
         for (_, unit) in self.units() {
             let mut unit_wakes: Vec<Wake> = unit.finishes.iter().filter_map(JobFinish::wake).collect();
@@ -136,27 +154,26 @@ impl<'a> Attempt<'a> {
 
     async fn release_leases(&self) -> Result<HashMap<usize, UnitResult>> {
         let mut leases: Vec<_> = self.units().flat_map(|(_, unit)| &unit.finishes).map(lease).collect();
-        let mut fenced: HashMap<usize, UnitResult> = HashMap::new();
         if leases.is_empty() {
-            return Ok(fenced);
+            return Ok(HashMap::new());
         }
         leases.sort_unstable();
         let released = stream::stream_release_many(self.tx, &leases, self.now_ms).await?;
-        if released.len() < leases.len() {
-            let released: HashSet<&str> = released.iter().map(String::as_str).collect();
-            for (at, unit) in self.units() {
-                let lost: Vec<String> = unit
-                    .finishes
-                    .iter()
-                    .filter(|finish| !released.contains(finish.stream_key.as_str()))
-                    .map(|finish| finish.stream_key.clone())
-                    .collect();
-                if !lost.is_empty() {
-                    fenced.insert(at, UnitResult::Fenced(lost));
-                }
-            }
+        if released.len() == leases.len() {
+            return Ok(HashMap::new());
         }
-        Ok(fenced)
+        let released: HashSet<&str> = released.iter().map(String::as_str).collect();
+        Ok(self.fenced(|finish| !released.contains(finish.stream_key.as_str())))
+    }
+
+    /// The units with an end of an attempt that does not count.
+    fn fenced(&self, is_lost: impl Fn(&JobFinish) -> bool) -> HashMap<usize, UnitResult> {
+        let lost_of = |unit: &Unit| -> Vec<String> {
+            let lost = unit.finishes.iter().filter(|finish| is_lost(finish));
+            lost.map(|finish| finish.stream_key.clone()).collect()
+        };
+        let lost = self.units().map(|(at, unit)| (at, lost_of(unit))).filter(|(_, lost)| !lost.is_empty());
+        lost.map(|(at, lost)| (at, UnitResult::Fenced(lost))).collect()
     }
 
     fn writes(&self) -> Vec<(usize, &'a AccountWrite)> {
@@ -217,13 +234,19 @@ impl<'a> Attempt<'a> {
         Ok(used)
     }
 
-    async fn finish_jobs(&self) -> Result<()> {
+    /// Whoever holds the lease has the job running; if it is not, the result does not count either.
+    async fn finish_jobs(&self) -> Result<HashMap<usize, UnitResult>> {
         let finishes: Vec<&JobFinish> = self.units().flat_map(|(_, unit)| &unit.finishes).collect();
         if finishes.is_empty() {
-            return Ok(());
+            return Ok(HashMap::new());
         }
-        job::job_finish_many(self.tx, &finishes).await?;
-        attempt::attempt_insert_many(self.tx, &finishes, self.node).await
+        let written = job::job_finish_many(self.tx, &finishes).await?;
+        if written.len() < finishes.len() {
+            let written: HashSet<&str> = written.iter().map(String::as_str).collect();
+            return Ok(self.fenced(|finish| !written.contains(finish.job_id.as_str())));
+        }
+        attempt::attempt_insert_many(self.tx, &finishes, self.node).await?;
+        Ok(HashMap::new())
     }
 }
 
@@ -267,14 +290,31 @@ async fn apply(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Re
         Effect::JobRequeue { job_id } => {
             return Ok(job::job_requeue(tx, job_id, now_ms).await?.into_iter().collect());
         }
-        Effect::ReplayItem { replay_id, n, state, result } => {
-            replay::replay_item_finish(tx, replay_id, *n, state, result.as_deref()).await?;
-        }
-        Effect::ReplayDone { replay_id } => {
-            replay::replay_move(tx, replay_id, &["running"], "done", Some(now_ms)).await?;
+        Effect::ReplayItems { replay_id, steps } => return replay_steps(tx, replay_id, steps, now_ms).await,
+        Effect::ReplayEnd { replay_id, state } => {
+            replay::replay_move(tx, replay_id, &["running"], state, Some(now_ms)).await?;
         }
         Effect::ReconciliationStep(step) => reconciliation::reconciliation_step(tx, step).await?,
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
     }
     Ok(Vec::new())
+}
+
+/// Nothing of it if the replay was paused or cancelled meanwhile: the items wait on.
+async fn replay_steps(
+    tx: &impl ConnectionTrait,
+    id: &ReplayId,
+    steps: &[ReplayStep],
+    now_ms: TimeMs,
+) -> Result<Vec<Wake>> {
+    let mut wakes = Vec::new();
+    if replay::replay_lock_running(tx, id).await? {
+        for step in steps {
+            replay::replay_item_finish(tx, id, step).await?;
+            if let Some(job_id) = &step.requeue {
+                wakes.extend(job::job_requeue(tx, job_id, now_ms).await?);
+            }
+        }
+    }
+    Ok(wakes)
 }

@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, TransactionTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, TransactionTrait,
+};
 use std::time::Duration;
 
 /// Readers beside the one writer of a SQLite database.
@@ -14,8 +16,11 @@ const SQLITE_BUSY_MS: u64 = 5_000;
 const IDLE_TEST_MS: u64 = 1_000;
 
 /// How long a statement of Postgres waits for a row that somebody else keeps locked, in milliseconds.
-/// It then fails in a way that passes (55P03), instead of holding its connection for ever.
-const LOCK_TIMEOUT_MS: &str = "4000";
+/// It then fails in a way that passes (55P03), instead of holding its connection for ever. Longer than
+/// Postgres takes to find a deadlock, which hits one of those in it instead of all.
+const LOCK_TIMEOUT_MS: &str = "2000";
+/// The same for whoever is in haste: what is known to be locked is not worth a wait that others share.
+const HASTY_LOCK_TIMEOUT_MS: u64 = 100;
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -26,6 +31,8 @@ pub struct DbOptions {
     pub connections_max: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout_ms: u64,
+    /// How long a statement of Postgres may take; 0 for as long as it likes.
+    pub statement_timeout_ms: u64,
 }
 
 /// A connected database. Writes and reads go through pools of their own: SQLite has one writer, and
@@ -35,6 +42,7 @@ pub struct Db {
     write: DatabaseConnection,
     read: DatabaseConnection,
     connections_max: u32,
+    is_hasty: bool,
 }
 
 impl Db {
@@ -43,11 +51,12 @@ impl Db {
         if options.url.starts_with("sqlite:") {
             let write = Database::connect(sqlite_options(options, 1)).await?;
             let read = Database::connect(sqlite_options(options, SQLITE_READERS_MAX)).await?;
-            return Ok(Self { write, read, connections_max: SQLITE_READERS_MAX + 1 });
+            return Ok(Self { write, read, connections_max: SQLITE_READERS_MAX + 1, is_hasty: false });
         }
         if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
             return Err(Error::Config(vec!["DATABASE_URL must begin with postgres:// or sqlite://".to_owned()]));
         }
+        let statement_timeout_ms = options.statement_timeout_ms;
         let mut connect = ConnectOptions::new(options.url.clone());
         connect
             .max_connections(options.connections_max)
@@ -56,10 +65,18 @@ impl Db {
             .test_before_acquire(false)
             .test_before_acquire_if_idle_for(Duration::from_millis(IDLE_TEST_MS))
             .set_application_name("bursar")
-            .map_sqlx_postgres_opts(|postgres| postgres.options([("lock_timeout", LOCK_TIMEOUT_MS)]))
+            .map_sqlx_postgres_opts(move |postgres| {
+                let statement_timeout = statement_timeout_ms.to_string();
+                postgres.options([("lock_timeout", LOCK_TIMEOUT_MS), ("statement_timeout", statement_timeout.as_str())])
+            })
             .sqlx_logging(false);
         let write = Database::connect(connect).await?;
-        Ok(Self { read: write.clone(), write, connections_max: options.connections_max })
+        Ok(Self { read: write.clone(), write, connections_max: options.connections_max, is_hasty: false })
+    }
+
+    /// The same database for a caller that does not wait long for a row that somebody keeps locked.
+    pub fn in_haste(&self, is_hasty: bool) -> Self {
+        Self { is_hasty, ..self.clone() }
     }
 
     /// Connection for reads outside a transaction.
@@ -74,7 +91,12 @@ impl Db {
 
     /// Begins a transaction that writes.
     pub async fn begin(&self) -> Result<DatabaseTransaction> {
-        Ok(self.write.begin().await?)
+        let tx = self.write.begin().await?;
+        // SQLite has no locks on rows.
+        if self.is_hasty && self.is_postgres() {
+            tx.execute_unprepared(&format!("SET LOCAL lock_timeout = {HASTY_LOCK_TIMEOUT_MS}")).await?;
+        }
+        Ok(tx)
     }
 
     /// Which database this is.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ids::{EventId, JobId};
 use crate::job::JobState;
 use crate::webhook::StoredEvent;
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 /// Inserts events; a duplicate only counts its deliveries. The list must hold each (source, external
 /// id) once. Gives the ids of those that are new.
@@ -107,10 +107,18 @@ pub struct EventView {
     pub processed_at_ms: Option<TimeMs>,
 }
 
-const VIEW: &str = "SELECT e.id AS id, e.source AS source, e.external_id AS external_id, e.type AS type, \
+/// The columns of a view, from the events and their jobs.
+macro_rules! view {
+    () => {
+        "SELECT e.id AS id, e.source AS source, e.external_id AS external_id, e.type AS type, \
     e.stream_key AS stream_key, e.deliveries AS deliveries, e.received_at_ms AS received_at_ms, j.id AS job_id, \
     j.state AS state, j.attempt AS attempt, j.last_error AS last_error, j.finished_at_ms AS finished_at_ms \
-    FROM events e JOIN jobs j ON j.event_id = e.id";
+    FROM events e JOIN jobs j ON j.event_id = e.id"
+    };
+}
+
+const VIEW: &str = view!();
+const FIND: &str = concat!(view!(), " WHERE e.id = $1 OR e.external_id = $1 LIMIT 1");
 
 fn read(row: &QueryResult) -> Result<EventView> {
     let state: String = get(row, "state")?;
@@ -132,8 +140,7 @@ fn read(row: &QueryResult) -> Result<EventView> {
 
 /// One event, by its id here or its id at the sender.
 pub async fn event_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<EventView>> {
-    let sql = format!("{VIEW} WHERE e.id = $1 OR e.external_id = $1 LIMIT 1");
-    query_one(db, &sql, [id.into()]).await?.map(|row| read(&row)).transpose()
+    query_one(db, FIND, [id.into()]).await?.map(|row| read(&row)).transpose()
 }
 
 /// What to look for among events. Empty fields match everything.
@@ -156,19 +163,42 @@ pub async fn event_list(
     before: &str,
     limit: u64,
 ) -> Result<Vec<EventView>> {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let sql = format!(
-        "{VIEW} WHERE ($1 = '' OR j.state = $1 OR ($1 = 'waiting' AND j.state IN ('available', 'running'))) \
-         AND ($2 = '' OR e.type = $2) AND ($3 = '' OR e.stream_key = $3) AND ($4 = '' OR e.id < $4) \
-         AND ($6 = '' OR e.source = $6) ORDER BY e.id DESC LIMIT $5"
-    );
-    let values = [
-        text(&filter.state).into(),
-        text(&filter.event_type).into(),
-        text(&filter.stream).into(),
-        before.into(),
-        limit.cast_signed().into(),
-        text(&filter.source).into(),
-    ];
+    let (sql, values) = list_statement(filter, before, limit);
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
+
+/// States are spelled out, because only so a partial index can be used: with millions of events that are
+/// done, the few that are dead or wait are found by an index of those.
+fn list_statement(filter: &EventFilter, before: &str, limit: u64) -> (String, Vec<Value>) {
+    let mut id = "e.id";
+    let mut clause = match filter.state.as_deref() {
+        None => "1 = 1".to_owned(),
+        // Always due at some time: this leads to the index of what is due.
+        Some("waiting") => "j.state IN ('available', 'running') AND j.run_at_ms > 0".to_owned(),
+        Some(state) => {
+            id = "j.event_id";
+            match JobState::parse(state) {
+                Some(state) => format!("j.state = '{}'", state.as_str()),
+                None => "1 = 0".to_owned(),
+            }
+        }
+    };
+    let mut values: Vec<Value> = Vec::new();
+    let wanted = [
+        ("e.type =", filter.event_type.as_deref()),
+        ("e.stream_key =", filter.stream.as_deref()),
+        ("e.source =", filter.source.as_deref()),
+        ("{id} <", Some(before).filter(|before| !before.is_empty())),
+    ];
+    for (part, value) in wanted {
+        if let Some(value) = value {
+            values.push(value.into());
+            clause.push_str(&format!(" AND {} ${}", part.replace("{id}", id), values.len()));
+        }
+    }
+    values.push(limit.cast_signed().into());
+    (format!("{VIEW} WHERE {clause} ORDER BY {id} DESC LIMIT ${}", values.len()), values)
+}
+
+#[cfg(test)]
+mod tests;

@@ -156,20 +156,33 @@ pub struct JobFilter {
     pub created_to_ms: Option<TimeMs>,
 }
 
+/// As the partial indexes spell it, so that they can be used.
+const UNFINISHED: &str = "j.state IN ('available', 'running')";
+
 impl JobFilter {
     /// The WHERE clause over `jobs j` and its values, which begin at parameter `$1`.
     fn clause(&self, now_ms: TimeMs) -> (String, Vec<Value>) {
         let mut parts = vec!["1 = 1".to_owned()];
         let mut values: Vec<Value> = Vec::new();
+        if self.state.as_deref() == Some("dead") {
+            // Spelled out, because only so the index of dead jobs can be used.
+            parts.push("j.state = 'dead'".to_owned());
+        }
         let mut add = |text: &str, value: Value| {
             values.push(value);
             parts.push(text.replace('?', &format!("${}", values.len())));
         };
         match self.state.as_deref() {
-            Some("scheduled") => add("j.state = 'available' AND j.run_at_ms > ?", now_ms.into()),
-            Some("available") => add("j.state = 'available' AND j.run_at_ms <= ?", now_ms.into()),
+            Some("scheduled") => {
+                add(&format!("{UNFINISHED} AND j.state = 'available' AND j.run_at_ms > ?"), now_ms.into())
+            }
+            Some("available") => {
+                add(&format!("{UNFINISHED} AND j.state = 'available' AND j.run_at_ms <= ?"), now_ms.into())
+            }
+            // Always due at some time: this leads to the index of what is due.
+            Some("running") => add(&format!("{UNFINISHED} AND j.state = 'running' AND j.run_at_ms > ?"), 0_i64.into()),
+            None | Some("dead") => {}
             Some(state) => add("j.state = ?", state.into()),
-            None => {}
         }
         if let Some(kind) = &self.kind {
             add("j.kind = ?", kind.as_str().into());
@@ -192,6 +205,19 @@ impl JobFilter {
         }
         (parts.join(" AND "), values)
     }
+
+    /// The list of these jobs, newest first, below a cursor.
+    pub(super) fn statement(&self, before: &str, limit: u64, now_ms: TimeMs) -> (String, Vec<Value>) {
+        let (clause, mut values) = self.clause(now_ms);
+        values.push(before.into());
+        values.push(limit.cast_signed().into());
+        let (cursor, limit) = (values.len() - 1, values.len());
+        let sql = format!(
+            "SELECT {COLUMNS} FROM jobs j WHERE {clause} AND (${cursor} = '' OR j.id < ${cursor}) \
+             ORDER BY j.id DESC LIMIT ${limit}"
+        );
+        (sql, values)
+    }
 }
 
 /// Jobs newest first, below the cursor (a job id; empty for the first page).
@@ -202,14 +228,7 @@ pub async fn job_list(
     limit: u64,
     now_ms: TimeMs,
 ) -> Result<Vec<Job>> {
-    let (clause, mut values) = filter.clause(now_ms);
-    values.push(before.into());
-    values.push(limit.cast_signed().into());
-    let (cursor, limit) = (values.len() - 1, values.len());
-    let sql = format!(
-        "SELECT {COLUMNS} FROM jobs j WHERE {clause} AND (${cursor} = '' OR j.id < ${cursor}) \
-         ORDER BY j.id DESC LIMIT ${limit}"
-    );
+    let (sql, values) = filter.statement(before, limit, now_ms);
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
@@ -231,16 +250,11 @@ pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, 
 /// at a row again that was changed while it waited for it, but not at what chose the row: a job that is
 /// cancelled in that moment stays cancelled.
 pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[String], now_ms: TimeMs) -> Result<Vec<Job>> {
-    let stream_rows = || {
-        let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
-        for stream in streams {
-            rows.push([stream.as_str().into(), now_ms.into()]);
-        }
-        rows
-    };
-    let rescue = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + 1 \
-                  FROM {rows} WHERE jobs.stream_key = r.key AND jobs.state = 'running'";
-    db.execute_raw(stream_rows().statement(db.get_database_backend(), rescue)).await?;
+    job_put_back(db, streams, true).await?;
+    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
+    for stream in streams {
+        rows.push([stream.as_str().into(), now_ms.into()]);
+    }
     let take = format!(
         "UPDATE jobs SET state = 'running' \
          FROM {{rows}} WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
@@ -248,12 +262,30 @@ pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[String], now_m
          AND jobs.state = 'available' RETURNING {}",
         COLUMNS.split(", ").map(|column| format!("jobs.{column} AS {column}")).collect::<Vec<_>>().join(", ")
     );
-    let taken = db.query_all_raw(stream_rows().statement(db.get_database_backend(), &take)).await?;
+    let taken = db.query_all_raw(rows.statement(db.get_database_backend(), &take)).await?;
     taken.iter().map(read).collect()
 }
 
-/// Writes the ends of attempts. The leases must have been given up in the same transaction.
-pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish]) -> Result<u64> {
+/// Makes the running jobs of streams available again, without using up an attempt. The streams must be
+/// the caller's to decide about in the same transaction. It counts as a rescue if their node died.
+pub async fn job_put_back(db: &impl ConnectionTrait, streams: &[String], is_rescue: bool) -> Result<()> {
+    if streams.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(&[("key", Kind::Text), ("rescue", Kind::Int)]);
+    for stream in streams {
+        rows.push([stream.as_str().into(), i64::from(is_rescue).into()]);
+    }
+    let sql = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + r.rescue \
+               FROM {rows} WHERE jobs.stream_key = r.key AND jobs.state = 'running'";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    Ok(())
+}
+
+/// Writes the ends of attempts. The leases must have been given up in the same transaction. Gives the
+/// jobs that were written: those that did run. An attempt that ended took no node with it, so the
+/// rescues before it are forgotten.
+pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish]) -> Result<Vec<String>> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
         ("state", Kind::Text),
@@ -272,11 +304,12 @@ pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish])
             (finish.state != JobState::Available).then_some(finish.finished_at_ms).into(),
         ]);
     }
-    let sql = "UPDATE jobs SET state = r.state, attempt = r.attempt, run_at_ms = r.run_at_ms, \
+    let sql = "UPDATE jobs SET state = r.state, attempt = r.attempt, run_at_ms = r.run_at_ms, rescues = 0, \
                last_error = COALESCE(r.reason, CASE WHEN r.state = 'succeeded' THEN NULL ELSE jobs.last_error END), \
                finished_at_ms = r.finished_at_ms \
-               FROM {rows} WHERE jobs.id = r.id AND jobs.state = 'running'";
-    Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
+               FROM {rows} WHERE jobs.id = r.id AND jobs.state = 'running' RETURNING jobs.id AS id";
+    let written = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    written.iter().map(|row| get(row, "id")).collect()
 }
 
 /// Makes an ended job available again with a fresh allowance of attempts.
@@ -368,12 +401,13 @@ pub async fn job_due(
 }
 
 /// Jobs waiting or running by kind, with the time of the one that is overdue longest.
-pub async fn job_queue(db: &impl ConnectionTrait) -> Result<Vec<(String, String, i64, TimeMs)>> {
-    let sql = "SELECT kind, state, COUNT(*) AS n, MIN(run_at_ms) AS oldest_ms FROM jobs \
-               WHERE state IN ('available', 'running') GROUP BY kind, state \
+pub async fn job_queue(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<Vec<(String, String, i64, TimeMs)>> {
+    let sql = "SELECT kind, CASE WHEN state = 'available' AND run_at_ms > $1 THEN 'scheduled' ELSE state END AS state, \
+               COUNT(*) AS n, MIN(run_at_ms) AS oldest_ms FROM jobs \
+               WHERE state IN ('available', 'running') GROUP BY 1, 2 \
                UNION ALL SELECT kind, state, COUNT(*) AS n, MIN(run_at_ms) AS oldest_ms FROM jobs \
                WHERE state = 'dead' GROUP BY kind, state";
-    let rows = query_all(db, sql, []).await?;
+    let rows = query_all(db, sql, [now_ms.into()]).await?;
     rows.iter().map(|row| Ok((get(row, "kind")?, get(row, "state")?, get(row, "n")?, get(row, "oldest_ms")?))).collect()
 }
 

@@ -64,7 +64,7 @@ fn read(row: &QueryResult) -> Result<MailRow> {
 }
 
 /// What is kept of a mail decides; until there is something, its job does.
-fn mail_state(kept: Option<&str>, job: &str) -> Result<MailState> {
+pub(super) fn mail_state(kept: Option<&str>, job: &str) -> Result<MailState> {
     Ok(match (kept, JobState::parse(job)) {
         (Some("sent"), _) => MailState::Sent,
         (Some("stored"), _) => MailState::Stored,

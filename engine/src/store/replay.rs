@@ -5,8 +5,8 @@ use super::{Kind, Rows, execute, from_json, get, query_all, query_one, to_json};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::{JobId, ReplayId};
-use crate::replay::{Replay, ReplayItem};
-use sea_orm::{ConnectionTrait, QueryResult};
+use crate::replay::{Replay, ReplayItem, ReplayStep};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 const SELECT: &str = "SELECT id, filter, dry_run, rate_per_second, reason, state, total, created_by, created_at_ms, \
     finished_at_ms, (SELECT COUNT(*) FROM replay_items i WHERE i.replay_id = replays.id AND i.state <> 'waiting') \
@@ -29,12 +29,26 @@ fn read(row: &QueryResult) -> Result<Replay> {
     })
 }
 
-/// Inserts a replay with its frozen set.
-pub async fn replay_insert(db: &impl ConnectionTrait, replay: &Replay, jobs: &[JobId]) -> Result<()> {
-    execute(
+/// The replay that was made under a key, with the hash of its request.
+pub async fn replay_id_by_key(db: &impl ConnectionTrait, key: &str) -> Result<Option<(ReplayId, String)>> {
+    let sql = "SELECT id, request_hash FROM replays WHERE idempotency_key = $1";
+    let Some(row) = query_one(db, sql, [key.into()]).await? else { return Ok(None) };
+    Ok(Some((ReplayId::trusted(get(&row, "id")?), get(&row, "request_hash")?)))
+}
+
+/// Inserts a replay with its frozen set, under a key and the hash of its request. False if the key was used
+/// meanwhile.
+pub async fn replay_insert(
+    db: &impl ConnectionTrait,
+    replay: &Replay,
+    jobs: &[JobId],
+    (key, request_hash): (&str, &str),
+) -> Result<bool> {
+    let inserted = execute(
         db,
-        "INSERT INTO replays (id, filter, dry_run, rate_per_second, reason, state, total, created_by, created_at_ms) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
+        "INSERT INTO replays (id, filter, dry_run, rate_per_second, reason, state, total, created_by, created_at_ms, \
+         idempotency_key, request_hash) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11) \
+         ON CONFLICT (idempotency_key) DO NOTHING",
         [
             replay.id.as_str().into(),
             to_json::<JobFilter>(&replay.filter)?.into(),
@@ -45,9 +59,14 @@ pub async fn replay_insert(db: &impl ConnectionTrait, replay: &Replay, jobs: &[J
             replay.total.into(),
             replay.created_by.as_str().into(),
             replay.created_at_ms.into(),
+            key.into(),
+            request_hash.into(),
         ],
     )
     .await?;
+    if inserted == 0 {
+        return Ok(false);
+    }
     let mut rows = Rows::new(&[("replay_id", Kind::Text), ("n", Kind::Int), ("job_id", Kind::Text)]);
     for (n, job) in (1_i64..).zip(jobs) {
         rows.push([replay.id.as_str().into(), n.into(), job.as_str().into()]);
@@ -57,7 +76,7 @@ pub async fn replay_insert(db: &impl ConnectionTrait, replay: &Replay, jobs: &[J
                    SELECT replay_id, n, job_id, 'waiting' FROM {rows} WHERE true";
         db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// One replay.
@@ -108,15 +127,17 @@ pub async fn replay_items(
         .collect()
 }
 
+/// Whether a replay runs. It stays so until the transaction ends: a pause or a cancellation waits.
+pub async fn replay_lock_running(db: &impl ConnectionTrait, id: &ReplayId) -> Result<bool> {
+    let lock = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" };
+    let sql = format!("SELECT id FROM replays WHERE id = $1 AND state = 'running' {lock}");
+    Ok(query_one(db, &sql, [id.as_str().into()]).await?.is_some())
+}
+
 /// Writes what came of an item, once.
-pub async fn replay_item_finish(
-    db: &impl ConnectionTrait,
-    id: &ReplayId,
-    n: i64,
-    state: &str,
-    result: Option<&str>,
-) -> Result<()> {
+pub async fn replay_item_finish(db: &impl ConnectionTrait, id: &ReplayId, step: &ReplayStep) -> Result<()> {
     let sql = "UPDATE replay_items SET state = $3, result = $4 WHERE replay_id = $1 AND n = $2 AND state = 'waiting'";
-    execute(db, sql, [id.as_str().into(), n.into(), state.into(), result.map(str::to_owned).into()]).await?;
+    let values = [id.as_str().into(), step.n.into(), step.state.into(), step.result.clone().into()];
+    execute(db, sql, values).await?;
     Ok(())
 }

@@ -136,16 +136,17 @@ pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?.rows_affected())
 }
 
-/// Gives up everything that a node holds and makes its running jobs available again, without using
-/// up an attempt. `None` means every node: only right where no other process can be alive.
-pub async fn stream_release_node(db: &impl ConnectionTrait, node: Option<&str>) -> Result<u64> {
-    let node = node.unwrap_or_default();
-    let sql = "UPDATE jobs SET state = 'available' WHERE state = 'running' AND stream_key IN \
-               (SELECT key FROM streams WHERE owner IS NOT NULL AND ($1 = '' OR owner = $1))";
-    execute(db, sql, [node.into()]).await?;
-    let sql = "UPDATE streams SET owner = NULL, lease_until_ms = 0, epoch = epoch + 1 \
-               WHERE owner IS NOT NULL AND ($1 = '' OR owner = $1)";
-    execute(db, sql, [node.into()]).await
+/// Gives up the leases of a node, whatever their epoch, which grows so that no result under them counts
+/// any more; gives the streams. `None` means every node: only right where no other process can be
+/// alive. A row that is locked is left out: its attempt is being committed, or it is stuck and its
+/// lease ends by itself.
+pub async fn stream_release_owned(db: &impl ConnectionTrait, node: Option<&str>) -> Result<Vec<String>> {
+    let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
+    let sql = format!(
+        "UPDATE streams SET owner = NULL, lease_until_ms = 0, epoch = epoch + 1 WHERE key IN \
+         (SELECT s.key FROM streams s WHERE s.owner IS NOT NULL AND ($1 = '' OR s.owner = $1) {skip}) RETURNING key"
+    );
+    query_all(db, &sql, [node.unwrap_or_default().into()]).await?.iter().map(|row| get(row, "key")).collect()
 }
 
 /// Pauses a stream: what runs ends, nothing new begins. False if there is no such stream or it is

@@ -23,7 +23,9 @@ const CASES: u32 = 48;
 async fn begin() -> (Db, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("summary").display());
-    let db = Db::connect(&DbOptions { url, connections_max: 2, acquire_timeout_ms: 10_000 }).await.unwrap();
+    let db = Db::connect(&DbOptions { url, connections_max: 2, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 })
+        .await
+        .unwrap();
     Migrator::up(db.write(), None).await.unwrap();
     (db, folder)
 }
@@ -80,7 +82,7 @@ fn histories() -> impl Strategy<Value = Vec<(i64, Op)>> {
             amount,
             expires_at_ms: START_MS + ends_ms,
         }),
-        (1..4_i64).prop_map(|amount| Op::Adjust { amount: -amount, reason: "r".to_owned() }),
+        (1..4_i64).prop_map(|amount| Op::Adjust { amount: -amount, reason: "r".to_owned(), expires_at_ms: None }),
         Just(Op::ClawBack { grant: 1, granted: 6, total: 6 }),
     ];
     proptest::collection::vec((-3..12_i64, op), 0..40)
@@ -162,7 +164,7 @@ async fn figures_of_the_period_leave_out_what_came_before_it() {
         (START_MS, grant(9)),
         (START_MS, Op::Debit { amount: 2 }),
         (december_ms, Op::Debit { amount: 3 }),
-        (december_ms, Op::Adjust { amount: 4, reason: "r".to_owned() }),
+        (december_ms, Op::Adjust { amount: 4, reason: "r".to_owned(), expires_at_ms: None }),
     ];
     write(&db, &id, &commands).await;
     let summary = summary(&db, &id, &CreditsConfig::default(), december_ms).await.unwrap();

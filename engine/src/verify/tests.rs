@@ -19,7 +19,7 @@ use crate::migrations::{Migrator, MigratorTrait};
 use crate::onboard::{Onboarded, Signup, onboard};
 use crate::operate::ask;
 use crate::operation::{Request, UsageCharge, payment_key};
-use crate::replay::{self, NewReplay};
+use crate::replay::{self, NewReplay, ReplayStep};
 use crate::seal::{SealBox, key_new};
 use crate::store::account::{self, AccountWrite};
 use crate::store::commit::{Unit, UnitResult, commit_units};
@@ -69,7 +69,9 @@ impl Drop for Dir {
 
 async fn connect(file: &Path) -> Db {
     let url = format!("sqlite://{}", file.display());
-    Db::connect(&DbOptions { url, connections_max: 4, acquire_timeout_ms: 10_000 }).await.unwrap()
+    Db::connect(&DbOptions { url, connections_max: 4, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 })
+        .await
+        .unwrap()
 }
 
 async fn act(db: &Db, customer_id: &CustomerId, command: &Command, now_ms: TimeMs) {
@@ -142,7 +144,7 @@ async fn healthy_ledgers(db: &Db) {
     act(db, ada, &usage(Op::Capture { id: captured, amount: Some(4) }), 700).await;
     act(db, ada, &usage(Op::Release { id: released }), 800).await;
     act(db, ada, &hold(&open, 3), 900).await;
-    act(db, ada, &usage(Op::Adjust { amount: -2, reason: "by mistake".to_owned() }), 1_000).await;
+    act(db, ada, &usage(Op::Adjust { amount: -2, reason: "by mistake".to_owned(), expires_at_ms: None }), 1_000).await;
     act(db, ada, &Command::settle(), 6_000).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_3"), 300).await;
     act(db, bob, &usage(Op::Debit { amount: 12 }), 400).await;
@@ -221,6 +223,8 @@ async fn healthy_jobs(db: &Db) {
     let quarantined = event::event_find(db.read(), "evt_6").await.unwrap().unwrap().job_id;
     let filter = JobFilter { stream: Some("stripe:cus_3".to_owned()), ..JobFilter::default() };
     let new = NewReplay {
+        idempotency_key: "api:replay".to_owned(),
+        request_hash: "hash".to_owned(),
         filter,
         dry_run: false,
         rate_per_second: 10,
@@ -228,10 +232,9 @@ async fn healthy_jobs(db: &Db) {
         actor: "admin:test".to_owned(),
     };
     let replay_id = replay::create(db, new, 2_000).await.unwrap().id;
-    let effects = vec![
-        Effect::JobRequeue { job_id: quarantined },
-        Effect::ReplayItem { replay_id, n: 1, state: "replayed", result: None },
-    ];
+    db.write().execute_unprepared("UPDATE replays SET state = 'running'").await.unwrap();
+    let step = ReplayStep { n: 1, requeue: Some(quarantined), state: "replayed", result: None };
+    let effects = vec![Effect::ReplayItems { replay_id, steps: vec![step] }];
     work(db, "stripe:cus_3", Outcome::Done, effects, 3_000).await;
     work(db, "stripe:cus_3", Outcome::Done, Vec::new(), 4_000).await;
 }

@@ -5,6 +5,7 @@ use super::sign::sign;
 use crate::app::App;
 use crate::clock;
 use crate::field::{Fields, strip};
+use crate::older;
 use crate::render::render;
 use crate::version::Version;
 use crate::world::World;
@@ -79,15 +80,15 @@ fn parcel(world: &World, delivery: Delivery) -> Parcel {
     let wanted = world.policy.api_version.as_deref().or_else(|| endpoint.opt("api_version"));
     let version = Version::parse(wanted.unwrap_or(&world.api_version)).unwrap_or_default();
     let mut event = world.copy(&delivery.event);
-    shape(&mut event, version);
+    shape(world, &mut event, version);
     let body = serde_json::to_string_pretty(&event).unwrap_or_default();
     Parcel { delivery, url: endpoint.text("url").to_owned(), secret: endpoint.text("secret").to_owned(), body }
 }
 
 /// An event as a reader of that version gets it.
-pub(crate) fn shape(event: &mut Value, version: Version) {
+pub(crate) fn shape(world: &World, event: &mut Value, version: Version) {
     if event.text("object") == "event" {
-        event["api_version"] = version.as_str().into();
+        older::fill(world, event, version);
         render(event, version);
     }
     strip(event);

@@ -20,6 +20,8 @@ impl Drop for Process {
 
 impl Process {
     fn start(folder: &Path) -> Self {
+        // Clients need it; whoever is first sets it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = Command::new(env!("CARGO_BIN_EXE_bursar-sandbox"))
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder)

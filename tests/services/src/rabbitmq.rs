@@ -151,6 +151,27 @@ impl RabbitMq {
         self.start_again()
     }
 
+    /// Lets the node take itself for one that is out of memory, so that it takes nothing from clients,
+    /// or for a healthy one again.
+    ///
+    /// # Errors
+    /// When the node's own tool is missing or does not reach it.
+    pub fn set_memory_alarm(&self, is_on: bool) -> Result<(), Error> {
+        let watermark = if is_on { "0.0000001" } else { "0.9" };
+        let mut command = find::hermetic(&self.program.with_file_name("rabbitmqctl"));
+        self.configure(&mut command);
+        let output = command.args(["set_vm_memory_high_watermark", watermark]).output();
+        let output = output.map_err(Error::io("cannot run rabbitmqctl".to_owned()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = [output.stdout, output.stderr].concat();
+        Err(Error::Failed {
+            what: "rabbitmqctl did not set the memory limit".to_owned(),
+            output: String::from_utf8_lossy(&said).into_owned(),
+        })
+    }
+
     /// Replaces the node by an empty one on the same ports, as when a broker's disk is
     /// lost: every queue, exchange and message is gone.
     ///
@@ -207,8 +228,13 @@ impl RabbitMq {
 
     /// A command that sees this node's settings and nothing of the machine's.
     fn command(&self, program: &Path) -> Command {
-        let in_dir = |name: &str| self.dir.join(name);
         let mut command = find::gated(program);
+        self.configure(&mut command);
+        command
+    }
+
+    fn configure(&self, command: &mut Command) {
+        let in_dir = |name: &str| self.dir.join(name);
         command
             .current_dir(&self.dir)
             // The Erlang cookie is made here.
@@ -233,7 +259,6 @@ impl RabbitMq {
             .env("RABBITMQ_LOG_BASE", &self.dir)
             .env("RABBITMQ_LOGS", "-")
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}");
-        command
     }
 }
 

@@ -29,7 +29,9 @@ pub fn api_key(n: u64) -> String {
 /// Connects, migrates and makes customers 0 to `customers` - 1, with API keys for the first
 /// `with_keys`.
 pub async fn seed(url: &str, connections_max: u32, customers: u64, with_keys: u64) -> Result<Db> {
-    let db = Db::connect(&DbOptions { url: url.to_owned(), connections_max, acquire_timeout_ms: 10_000 }).await?;
+    let options =
+        DbOptions { url: url.to_owned(), connections_max, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 };
+    let db = Db::connect(&options).await?;
     Migrator::up(db.write(), None).await?;
     let (numbers, id) = if db.is_postgres() {
         (format!("(SELECT n FROM generate_series(0, {customers} - 1) AS n) AS s"), "'cst_' || lpad(n::text, 26, '0')")

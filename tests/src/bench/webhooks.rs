@@ -66,6 +66,7 @@ async fn seed_reader(scenario: &Scenario) -> Result<bursar_engine::store::Db> {
         url: scenario.database_url.clone(),
         connections_max: 2,
         acquire_timeout_ms: 10_000,
+        statement_timeout_ms: 0,
     };
     Ok(bursar_engine::store::Db::connect(&options).await?)
 }

@@ -16,9 +16,27 @@ const RARE: [&str; 5] = [
     metric::BROKER_RECONNECTS,
     metric::SWEEPER_WOKEN,
 ];
-const OF_A_BROKER: [&str; 2] = [metric::BROKER_UP, metric::BROKER_PUBLISHED];
+const OF_A_BROKER: [&str; 3] = [metric::BROKER_UP, metric::BROKER_BLOCKED, metric::BROKER_PUBLISHED];
+/// Where there is a Stripe: looked for where money is tested.
+pub(crate) const OF_STRIPE: [&str; 6] = [
+    metric::STRIPE_CALLS,
+    metric::STRIPE_SECONDS,
+    metric::STRIPE_WAIT_SECONDS,
+    metric::STRIPE_BREAKER_OPEN,
+    metric::OPERATIONS,
+    metric::MONEY_CHARGED,
+];
 
-async fn text(app: &TestApp, path: &str) -> (String, String) {
+/// Of a comparison with Stripe, of which there is none here.
+const OF_RECONCILIATION: [&str; 5] = [
+    metric::STRIPE_DRIFT,
+    metric::STRIPE_DRIFT_FOUND,
+    metric::RECONCILIATIONS,
+    metric::RECONCILIATION_SECONDS,
+    metric::RECONCILIATION_AT_SECONDS,
+];
+
+pub(crate) async fn text(app: &TestApp, path: &str) -> (String, String) {
     let response = app.client.get(format!("{}{path}", app.base)).send().await.unwrap();
     assert_eq!(response.status().as_u16(), 200, "{path}");
     let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
@@ -43,8 +61,10 @@ both! {
         assert_eq!(seen, [
             [&json!("database"), &json!(kinds[0]), &json!("up")],
             [&json!("broker"), &json!(kinds[1]), &json!("up")],
+            [&json!("stripe"), &json!("not configured"), &json!("up")],
         ]);
         assert!(dependencies[0]["latency_ms"].is_number());
+        assert_eq!(dependencies[1]["latency_ms"].is_number(), app.app.db.is_postgres(), "{health}");
     }
 
     async fn a_running_server_is_alive_and_ready(app: &TestApp) {
@@ -79,13 +99,15 @@ both! {
         let expected = documented_metrics();
         assert!(expected.len() > 25);
         let is_postgres = app.app.db.is_postgres();
-        let is_due = |name: &&&str| !RARE.contains(name) && (is_postgres || !OF_A_BROKER.contains(name));
+        let elsewhere = [&RARE[..], &OF_STRIPE, &OF_RECONCILIATION].concat();
+        let is_due = |name: &&&str| !elsewhere.contains(name) && (is_postgres || !OF_A_BROKER.contains(name));
         let expected: Vec<_> = expected.iter().filter(is_due).collect();
         // Gauges are read every few seconds.
         let metrics = wait::until("every metric is there", || async {
             let (content_type, metrics) = text(app, "/metrics").await;
             assert!(content_type.starts_with("text/plain"), "{content_type}");
-            expected.iter().all(|name| metrics.contains(&format!("\n# TYPE {name} "))).then_some(metrics)
+            let is_there = |name: &&&str| metrics.lines().any(|line| line.starts_with(&format!("# TYPE {name} ")));
+            expected.iter().all(is_there).then_some(metrics)
         })
         .await;
         let account = customer.id.strip_prefix("cst_").unwrap();
@@ -98,9 +120,11 @@ both! {
         assert!(metrics.contains("process_resident_memory_bytes"));
         for line in [
             r#"bursar_http_requests_total{route="create_usage",method="POST",status="402"} 1"#,
-            r#"bursar_webhooks_duplicate_total{type="invoice.paid"} 1"#,
+            r#"bursar_webhooks_duplicate_total{source="stripe",type="invoice.paid"} 1"#,
             r#"bursar_webhooks_refused_total{source="stripe",code="signature_missing"} 1"#,
             r#"bursar_webhooks_received_total{source="stripe",type="other"} 1"#,
+            r#"bursar_event_attempts_total{type="other",outcome="ignored"} 1"#,
+            r#"bursar_queue_jobs{kind="mail.send",state="available"} 0"#,
             r#"bursar_customers_onboarded_total{source="direct"} 1"#,
             r#"bursar_signups_refused_total{code="invalid_email"} 1"#,
             r#"bursar_credits_granted_total{source="signup"} 5"#,
@@ -120,7 +144,7 @@ fn every_metric_has_a_unit_in_its_name_and_the_rare_ones_exist() {
     for name in &names {
         assert!(name.starts_with("bursar_"), "{name}");
     }
-    for name in RARE.iter().chain(&OF_A_BROKER) {
+    for name in RARE.iter().chain(&OF_A_BROKER).chain(&OF_STRIPE) {
         assert!(names.contains(name), "{name}");
     }
 }

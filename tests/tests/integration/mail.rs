@@ -163,6 +163,9 @@ both! {
         let copy = app.request("POST", &path, &headers, Some(&body)).await.expect(200);
         let same = app.request("POST", &path, &headers, Some(&body)).await.expect(200);
         assert_eq!(copy["mail"]["id"], same["mail"]["id"]);
+        let other = json!({ "reason": "something else" });
+        let reused = app.request("POST", &path, &headers, Some(&other)).await;
+        reused.expect_problem(422, "idempotency_key_reused");
         assert_ne!(copy["mail"]["id"], first["mail"]["id"]);
         assert_eq!(copy["mail"]["copy_of"], first["mail"]["id"]);
         let copy = wait::until("the copy is stored", || async {

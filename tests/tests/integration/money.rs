@@ -19,14 +19,14 @@ const STRIPE_TIMEOUT_MS: u64 = 1_000;
 const STRIPE_DOUBT_MS: i64 = 500;
 
 /// An application with a Stripe of its own.
-struct Shop {
-    app: TestApp,
+pub(crate) struct Shop {
+    pub(crate) app: TestApp,
     stripe: Sandbox,
 }
 
 impl Shop {
     /// A shop whose Stripe keeps its events to itself: tests send those, in whatever order.
-    async fn open(backend: Backend) -> Self {
+    pub(crate) async fn open(backend: Backend) -> Self {
         let shop = Self::open_with_events(backend).await;
         shop.stripe.set_policy(Policy { is_paused: true, ..Policy::default() });
         shop
@@ -97,7 +97,7 @@ impl Shop {
         .await
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.app.verify().await;
         self.app.stop().await;
     }

@@ -3,7 +3,7 @@
 use crate::broker::Behind;
 use crate::private::Private;
 use crate::scene::{
-    PERIOD, SIGNUP, customer_id, deliver_until, invoice_paid, job_in_state, job_of, now_ms, stripe_customer,
+    PERIOD, SIGNUP, customer_id, deliver_until, invoice_paid, job_in_state, job_of, now_ms, sql, stripe_customer,
 };
 use bursar::app::App;
 use bursar_actors::Role;
@@ -185,10 +185,10 @@ async fn messages_that_come_while_the_database_is_away_do_not_stop_consumption()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_somebody_keeps_locked_does_not_use_up_the_connections() {
+async fn a_row_that_somebody_keeps_locked_holds_up_nobody_else() {
     const LEASE_MS: i64 = 1_000;
     let app = TestApp::start_with(Backend::Production, |config| config.jobs.lease_ms = LEASE_MS).await;
-    let (slow, other, stripe_customer) = (app.onboard().await, app.onboard().await, stripe_customer());
+    let (slow, other, stripe_customer) = (app.onboard().await, app.onboard_with(100_000).await, stripe_customer());
     let psql = Database::connect(&app.config.database_url).await.unwrap();
     let forgotten = psql.begin().await.unwrap();
     let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", slow.id);
@@ -197,16 +197,58 @@ async fn a_row_that_somebody_keeps_locked_does_not_use_up_the_connections() {
     app.deliver(&event).await.expect(200);
     job_in_state(&app, &job_of(&app, &event).await.id, JobState::Running).await;
 
-    // The job's commit waits for the row. Its lease is to be renewed many times meanwhile.
-    let begun = now_ms();
+    // The job's commit waits for the row, again and again; whoever owns the row is refused; and the
+    // neighbour, whose commits share batches with theirs, spends.
+    let (begun, spent) = (now_ms(), AtomicUsize::new(0));
     wait::until("many leases have passed", || async {
-        assert_eq!(app.balance(&other).await, SIGNUP);
+        let number = spent.fetch_add(1, Ordering::SeqCst);
+        let (key, own_key) = (format!("neighbour-{number}"), format!("own-{number}"));
+        let (answer, own) = tokio::join!(app.spend(&other, 1, &key), app.spend(&slow, 1, &own_key));
+        answer.expect(200);
+        own.expect_problem(503, "unavailable");
         (now_ms() > begun + 8 * LEASE_MS).then_some(())
     })
     .await;
+    let spent = i64::try_from(spent.into_inner()).unwrap();
+    assert!(spent > 8, "{spent} debits in eight leases");
     forgotten.rollback().await.unwrap();
     app_has(&app, &event).await;
+    assert_eq!(job_of(&app, &event).await.rescues, 0, "nobody died");
     assert_eq!(app.balance(&slow).await, SIGNUP + PERIOD);
+    assert_eq!(app.balance(&other).await, SIGNUP + 100_000 - spent);
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_the_database_does_not_take_costs_only_its_own_job_an_attempt() {
+    let app = TestApp::start(Backend::Production).await;
+    let (poisoned, mut innocent) = (app.onboard().await, Vec::new());
+    for _ in 0..10 {
+        innocent.push(app.onboard().await);
+    }
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                  $$ BEGIN RAISE EXCEPTION 'not this one'; END $$";
+    sql(&app, refuse).await;
+    let whose = format!("FOR EACH ROW WHEN (NEW.customer_id = '{}')", poisoned.id);
+    let trigger = format!("CREATE TRIGGER poison BEFORE INSERT ON ledger_entries {whose} EXECUTE FUNCTION refuse()");
+    sql(&app, &trigger).await;
+    let (bad, good) = (
+        invoice_paid(&stripe_customer(), Some(&poisoned)),
+        innocent.iter().map(|customer| invoice_paid(&stripe_customer(), Some(customer))).collect::<Vec<_>>(),
+    );
+    let events = std::iter::once(&bad).chain(&good);
+    for answer in join_all(events.map(|event| app.deliver(event))).await {
+        answer.expect(200);
+    }
+    for (event, customer) in good.iter().zip(&innocent) {
+        app.event_in_state(stripe::id(event), "processed").await;
+        assert_eq!(job_of(&app, event).await.attempt, 1);
+        assert_eq!(app.balance(customer).await, SIGNUP + PERIOD);
+    }
+    let dead = app.event_in_state(stripe::id(&bad), "dead").await;
+    assert!(dead["event"]["last_error"].as_str().unwrap().contains("not this one"), "{dead}");
+    sql(&app, "DROP TRIGGER poison ON ledger_entries").await;
     app.verify().await;
     app.stop().await;
 }

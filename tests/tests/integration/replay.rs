@@ -2,11 +2,17 @@
 
 mod dry_run;
 
+use crate::node::Served;
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream, look, on_both,
-    others_go_on, stripe_customer, subscription_told, undecidable_invoice,
+    PERIOD, SIGNUP, act, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream, look, now_ms, on_both,
+    others_go_on, sql, stripe_customer, subscription_told, undecidable_invoice,
 };
-use bursar_engine::job::{Job, JobState};
+use bursar_engine::ids::ReplayId;
+use bursar_engine::job::{Job, JobKind, JobState, NewJob};
+use bursar_engine::replay::{Action, act as act_on, run};
+use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::store::job::job_insert_many;
+use bursar_engine::store::replay::replay_find;
 use bursar_tests::app::Answer;
 use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
 use serde_json::{Value, json};
@@ -239,6 +245,52 @@ both! {
         app.verify().await;
     }
 
+    async fn a_replay_that_cannot_go_on_says_so_and_can_be_resumed(app: &TestApp) {
+        let dead = dead_payments(app, 2).await;
+        dead.cause_is_removed(app).await;
+        let id = prepare_dead(app, 50, false).await;
+        // Its filter cannot be read: every attempt fails.
+        sql(app, &format!("UPDATE replays SET filter = 'not JSON', state = 'running' WHERE id = '{id}'")).await;
+        let run = NewJob {
+            stream_key: Some(format!("replay:{id}")),
+            ..NewJob::new(JobKind::ReplayRun, json!({ "replay": id }).to_string(), now_ms())
+        };
+        let tx = app.app.db.begin().await.unwrap();
+        job_insert_many(&tx, std::slice::from_ref(&run), now_ms()).await.unwrap();
+        tx.commit().await.unwrap();
+        job_in_state(app, &run.id, JobState::Dead).await;
+        sql(app, &format!("UPDATE replays SET filter = '{{}}' WHERE id = '{id}'")).await;
+
+        assert_eq!(replay(app, &id).await["state"], "failed");
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP);
+        step(app, &id, "resume").await.expect(200);
+        replay_until(app, &id, "is done", |found| found["state"] == "done").await;
+        for event in &dead.events {
+            app.event_in_state(stripe::id(event), "processed").await;
+        }
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + 2 * PERIOD);
+        app.verify().await;
+    }
+
+    async fn what_a_replay_was_about_to_do_when_it_was_paused_it_does_not_do(app: &TestApp) {
+        let dead = dead_payments(app, 3).await;
+        let id = prepare_dead(app, 50, false).await;
+        let replay_id = ReplayId::trusted(id.clone());
+        sql(app, "UPDATE replays SET state = 'running'").await;
+        let verdict = run(&app.app.runtime.handlers, &replay_id, now_ms()).await.unwrap();
+        sql(app, "UPDATE replays SET state = 'paused'").await;
+        let unit = Unit { effects: verdict.effects, ..Unit::default() };
+        let committed = commit_units(&app.app.db, std::slice::from_ref(&unit), "a-node", now_ms()).await.unwrap();
+        assert!(matches!(&committed[0], UnitResult::Committed(wakes) if wakes.is_empty()), "{committed:?}");
+        assert!(all_are(&items(app, &id).await, "waiting"));
+        assert!(dead.jobs(app).await.iter().all(|job| job.state == JobState::Dead));
+
+        sql(app, "UPDATE replays SET state = 'running'").await;
+        let committed = commit_units(&app.app.db, &[unit], "a-node", now_ms()).await.unwrap();
+        assert!(matches!(&committed[0], UnitResult::Committed(wakes) if wakes.len() == 3), "{committed:?}");
+        assert!(all_are(&items(app, &id).await, "replayed"));
+    }
+
     async fn a_replay_that_asks_for_nonsense_is_refused(app: &TestApp) {
         let request = |rate: i64, reason: &str| {
             json!({ "filter": { "state": "dead" }, "rate_per_second": rate, "reason": reason })
@@ -281,6 +333,34 @@ on_both! {
         let run = jobs_of_stream(&app, &format!("replay:{id}")).await;
         assert_eq!((run.len(), run[0].attempt, run[0].rescues), (1, 1, 0), "{run:#?}");
         assert_eq!(app.balance(&dead.customer).await, SIGNUP + 4 * PERIOD);
+        app.verify().await;
+        app.stop().await;
+    }
+
+    async fn a_running_replay_goes_on_after_its_process_was_killed(backend: Backend) {
+        let app = TestApp::start(backend).await;
+        let dead = dead_payments(&app, 6).await;
+        dead.cause_is_removed(&app).await;
+        let id = prepare_dead(&app, 2, false).await;
+        let (config, folder) = app.halt().await;
+        let served = Served::start(&config).await;
+        let replay_id = ReplayId::trusted(id.clone());
+        act_on(&served.db, &replay_id, Action::Start, "admin:test", now_ms()).await.unwrap();
+        let done = async || replay_find(served.db.read(), &replay_id).await.unwrap().unwrap().done;
+        wait::until("the replay has begun", || async { (done().await > 0).then_some(()) }).await;
+        served.kill().await;
+        assert!(done().await < 6, "there was nothing left to do");
+
+        served.start_again().await;
+        wait::until("the replay is done", || async { (done().await == 6).then_some(()) }).await;
+        served.terminate().await;
+        let app = TestApp::start_on(config, folder).await;
+        replay_until(&app, &id, "is done", |found| found["state"] == "done").await;
+        for event in &dead.events {
+            app.event_in_state(stripe::id(event), "processed").await;
+            assert_eq!(job_of(&app, event).await.attempt, 2);
+        }
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + 6 * PERIOD);
         app.verify().await;
         app.stop().await;
     }

@@ -4,6 +4,7 @@ use super::check_reason;
 use super::customer::customer_id;
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use crate::routes::api_key::{ApiKeyPage, NewApiKeyResponse, api_key_page};
 use crate::routes::text::Text;
@@ -21,6 +22,11 @@ use std::sync::Arc;
 
 /// Routes of customers' API keys for staff.
 pub struct AdminApiKeyApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_list_api_keys", &["not_found"]),
+    Described::new("admin_create_api_key", &["invalid_name", "invalid_reason", "not_found", "too_many_api_keys"]),
+];
 
 /// A key to make for a customer.
 #[derive(Debug, Object)]
@@ -41,6 +47,8 @@ impl Example for AdminApiKeyRequest {
 #[OpenApi]
 impl AdminApiKeyApi {
     /// A customer's keys
+    ///
+    /// Oldest first, those that were revoked included. The keys themselves are not kept.
     #[oai(
         path = "/admin/v1/customers/:id/api-keys",
         method = "get",

@@ -1,24 +1,22 @@
 //! Support: look a customer up, explain a balance, adjust credits.
 
 use super::check_reason;
-use super::event::EventState;
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
+use crate::routes::page::page;
 use crate::routes::shapes::{CustomerBody, Transaction, TransactionPage};
 use crate::routes::text::Text;
 use crate::routes::usage::{CreditsBody, transaction_page};
-use crate::routes::{Tag, input};
+use crate::routes::{Tag, input, sample};
 use bursar_actors::Request;
 use bursar_engine::Error;
-use bursar_engine::clock::rfc3339;
+use bursar_engine::clock::{TimeMs, parse_rfc3339, rfc3339};
 use bursar_engine::effect::{Audit, Effect};
-use bursar_engine::github;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::{Command, Op};
-use bursar_engine::store::event::{EventFilter, event_list};
-use bursar_engine::store::marketplace::marketplace_find_by_customer;
-use bursar_engine::store::{account, audit, customer, subscription};
+use bursar_engine::store::{account, customer, subscription};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -26,19 +24,30 @@ use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 use std::sync::Arc;
 
-/// Rows of each kind that a timeline is made of.
-const TIMELINE_MAX: u64 = 100;
-
 /// Routes of customers for staff.
 pub struct AdminCustomerApi;
 
-/// A page of customers.
-#[derive(Debug, Object)]
-struct CustomerPage {
-    /// The rows, newest first.
-    data: Vec<CustomerBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_list_customers", &[]),
+    Described::new("admin_get_customer", &["not_found"]),
+    Described::new("admin_list_transactions", &["not_found"]),
+    Described::new(
+        "admin_adjust_credits",
+        &[
+            "busy",
+            "insufficient_credits",
+            "invalid_expiry",
+            "invalid_reason",
+            "invalid_units",
+            "not_found",
+            "too_many_open",
+        ],
+    ),
+];
+
+page! {
+    /// A page of customers, newest first.
+    CustomerPage of CustomerBody
 }
 
 /// A subscription as last heard of.
@@ -64,6 +73,7 @@ struct CustomerSubscription {
 
 /// Everything about a customer.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct CustomerDetail {
     /// The customer.
     customer: CustomerBody,
@@ -73,22 +83,20 @@ struct CustomerDetail {
     subscriptions: Vec<CustomerSubscription>,
 }
 
-/// One thing that happened.
-#[derive(Debug, Object)]
-struct TimelineRow {
-    /// When.
-    at: String,
-    /// What: `ledger.debit`, `event.invoice.paid`, `audit.customer.onboard` …
-    what: String,
-    /// More about it.
-    details: serde_json::Value,
-}
-
-/// What happened, latest first.
-#[derive(Debug, Object)]
-struct Timeline {
-    /// The rows.
-    data: Vec<TimelineRow>,
+impl Example for CustomerDetail {
+    fn example() -> Self {
+        let subscription = CustomerSubscription {
+            id: sample::SUBSCRIPTION.to_owned(),
+            status: "active".to_owned(),
+            is_pro: true,
+            cancel_at_period_end: false,
+            current_period_end: sample::text(sample::MONTH_LATER),
+            past_due_since: None,
+            past_due_reason: None,
+            ended_at: None,
+        };
+        Self { customer: CustomerBody::example(), credits: CreditsBody::example(), subscriptions: vec![subscription] }
+    }
 }
 
 /// Credits to give or take.
@@ -99,16 +107,20 @@ struct AdjustRequest {
     amount: i64,
     /// Why, in words; kept with the transaction and in the audit log.
     reason: Text,
+    /// When what is given ends; never if not given. Not for credits that are taken.
+    #[oai(skip_serializing_if_is_none)]
+    expires_at: Option<Text>,
 }
 
 impl Example for AdjustRequest {
     fn example() -> Self {
-        Self { amount: 3, reason: "goodwill, ticket 4711".into() }
+        Self { amount: 3, reason: "goodwill, ticket 4711".into(), expires_at: Some(sample::MONTH_LATER.into()) }
     }
 }
 
 /// The adjustment, and what is left.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct AdjustedBody {
     /// The line in the ledger.
     transaction: Transaction,
@@ -118,6 +130,32 @@ struct AdjustedBody {
     replayed: bool,
 }
 
+impl Example for AdjustedBody {
+    fn example() -> Self {
+        let transaction = Transaction {
+            kind: "adjust".to_owned(),
+            amount: 3,
+            balance_after: 8,
+            source: "support".to_owned(),
+            reference: None,
+            burned: Vec::new(),
+            reason: sample::text("goodwill, ticket 4711"),
+            ..Transaction::example()
+        };
+        Self { transaction, credit_balance: 8, replayed: false }
+    }
+}
+
+/// When credits that are given end. That it is in the future is the ledger's to check, so that a repeated
+/// request gets its first answer.
+fn check_expiry(text: &str, amount: i64) -> Result<TimeMs, ApiError> {
+    let invalid = |detail: &str| ApiError::bad_request("invalid_expiry", detail);
+    if amount <= 0 {
+        return Err(invalid("expires_at is for credits that are given, not for those that are taken."));
+    }
+    parse_rfc3339(text).ok_or_else(|| invalid("expires_at must be a time such as 2026-12-22T08:00:00Z."))
+}
+
 pub(super) fn customer_id(text: &str) -> Result<CustomerId, ApiError> {
     CustomerId::parse(text).map_err(|_| Error::NotFound("customer").into())
 }
@@ -125,6 +163,8 @@ pub(super) fn customer_id(text: &str) -> Result<CustomerId, ApiError> {
 #[OpenApi]
 impl AdminCustomerApi {
     /// Find customers
+    ///
+    /// Newest first. Without `search`, all of them.
     #[oai(path = "/admin/v1/customers", method = "get", operation_id = "admin_list_customers", tag = "Tag::Admin")]
     async fn list(
         &self,
@@ -147,6 +187,8 @@ impl AdminCustomerApi {
     }
 
     /// Look at a customer
+    ///
+    /// With its credits, what they come from, and its subscriptions.
     #[oai(path = "/admin/v1/customers/:id", method = "get", operation_id = "admin_get_customer", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -158,6 +200,7 @@ impl AdminCustomerApi {
         let id = customer_id(&id.0)?;
         let found = customer::customer_find(app.db.read(), &id).await?.ok_or(Error::NotFound("customer"))?;
         let account = account::account_find(app.db.read(), &id).await?.ok_or(Error::NotFound("account"))?;
+        let account = account.settled(app.clock.now_ms());
         let subscriptions = subscription::subscription_list(app.db.read(), &id).await?;
         Ok(Json(CustomerDetail {
             customer: CustomerBody::new(&found, Some(&account)),
@@ -179,6 +222,8 @@ impl AdminCustomerApi {
     }
 
     /// A customer's ledger
+    ///
+    /// Every line of it, latest first, as the customer sees it.
     #[oai(
         path = "/admin/v1/customers/:id/transactions",
         method = "get",
@@ -199,62 +244,10 @@ impl AdminCustomerApi {
         transaction_page(&app, &customer_id(&id.0)?, cursor.0.as_deref(), limit.0).await
     }
 
-    /// What happened to a customer
-    ///
-    /// The latest of ledger, events and privileged acts, in one list.
-    #[oai(
-        path = "/admin/v1/customers/:id/timeline",
-        method = "get",
-        operation_id = "admin_customer_timeline",
-        tag = "Tag::Admin"
-    )]
-    async fn timeline(
-        &self,
-        app: Data<&Arc<App>>,
-        _auth: AdminAuth,
-        /// The customer.
-        id: Path<String>,
-    ) -> Result<Json<Timeline>, ApiError> {
-        let id = customer_id(&id.0)?;
-        let db = app.db.read();
-        let found = customer::customer_find(db, &id).await?.ok_or(Error::NotFound("customer"))?;
-        let mut rows: Vec<(i64, TimelineRow)> = Vec::new();
-        let mut add = |at_ms: i64, what: String, details: serde_json::Value| {
-            rows.push((at_ms, TimelineRow { at: rfc3339(at_ms), what, details }));
-        };
-        for entry in account::entry_list(db, &id, None, TIMELINE_MAX).await? {
-            let details = serde_json::json!({
-                "amount": entry.amount, "balance_after": entry.balance_after, "source": entry.source,
-                "reference": entry.reference, "reason": entry.detail.reason,
-            });
-            add(entry.created_at_ms, format!("ledger.{}", entry.kind.as_str()), details);
-        }
-        let bought = marketplace_find_by_customer(db, &id).await?;
-        let streams = [
-            found.stripe_customer_id.as_ref().map(|stripe_id| format!("stripe:{stripe_id}")),
-            bought.map(|account| github::stream_key(account.github_account_id)),
-        ];
-        for stream in streams.into_iter().flatten() {
-            let filter = EventFilter { stream: Some(stream), ..EventFilter::default() };
-            for event in event_list(db, &filter, "", TIMELINE_MAX).await? {
-                let details = serde_json::json!({
-                    "id": event.id.as_str(), "state": EventState::of(event.state).as_str(), "last_error": event.last_error,
-                });
-                add(event.received_at_ms, format!("event.{}", event.event_type), details);
-            }
-        }
-        for line in audit::audit_list(db, id.as_str(), TIMELINE_MAX).await? {
-            let details = serde_json::json!({
-                "actor": line.actor,
-                "details": serde_json::from_str::<serde_json::Value>(&line.details).unwrap_or_default(),
-            });
-            add(line.at_ms, format!("audit.{}", line.action), details);
-        }
-        rows.sort_by_key(|(at_ms, _)| std::cmp::Reverse(*at_ms));
-        Ok(Json(Timeline { data: rows.into_iter().map(|(_, row)| row).collect() }))
-    }
-
     /// Give or take credits
+    ///
+    /// What is given can be spent like any other credit. No more is taken than can be spent. The reason is kept
+    /// with the transaction and in the audit log.
     #[oai(
         path = "/admin/v1/customers/:id/adjustments",
         method = "post",
@@ -275,16 +268,21 @@ impl AdminCustomerApi {
         let id = customer_id(&id.0)?;
         let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("adjust", &body.0));
-        let Json(AdjustRequest { amount, reason }) = body;
+        let Json(AdjustRequest { amount, reason, expires_at }) = body;
         let reason = check_reason(&reason)?;
+        let expires_at_ms = expires_at.map(|text| check_expiry(&text.0, amount)).transpose()?;
+        let mut details = serde_json::json!({ "amount": amount, "reason": reason });
+        if let Some(at_ms) = expires_at_ms {
+            details["expires_at"] = rfc3339(at_ms).into();
+        }
         let audit = Audit {
             actor: auth.0.actor,
             action: "customer.adjust",
             target: id.to_string(),
-            details: serde_json::json!({ "amount": amount, "reason": reason }).to_string(),
+            details: details.to_string(),
         };
         let command = Command {
-            op: Op::Adjust { amount, reason },
+            op: Op::Adjust { amount, reason, expires_at_ms },
             source: "support".to_owned(),
             reference: None,
             // Another space of keys than the customer's own.

@@ -1,10 +1,12 @@
 //! Support: find events, see why one failed, replay it.
 
-use super::{ATTEMPTS_SHOWN_MAX, AttemptBody, ReasonRequest, check_reason, explain, replay_job};
+use super::{ATTEMPTS_SHOWN_MAX, AttemptBody, ReasonRequest, check_reason, explain, replay_job, why_example};
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::{Tag, input};
+use crate::routes::page::page;
+use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::job::JobState;
@@ -13,16 +15,23 @@ use bursar_engine::store::{attempt, job};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
 use std::sync::Arc;
 
 /// Routes of events for staff.
 pub struct AdminEventApi;
 
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_list_events", &[]),
+    Described::new("admin_get_event", &["not_found"]),
+    Described::new("admin_replay_event", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
+];
+
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
-pub(super) enum EventState {
+enum EventState {
     /// Stored, not processed yet.
     Waiting,
     /// Processed, or nothing was to be done for its type.
@@ -34,16 +43,6 @@ pub(super) enum EventState {
 }
 
 impl EventState {
-    /// The name as shown.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Processed => "processed",
-            Self::Dead => "dead",
-            Self::Skipped => "skipped",
-        }
-    }
-
     /// The states of its job that it stands for.
     fn filter(self) -> &'static str {
         match self {
@@ -54,7 +53,7 @@ impl EventState {
         }
     }
 
-    pub(super) fn of(state: JobState) -> Self {
+    fn of(state: JobState) -> Self {
         match state {
             JobState::Available | JobState::Running => Self::Waiting,
             JobState::Succeeded => Self::Processed,
@@ -66,6 +65,7 @@ impl EventState {
 
 /// An event.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct EventBody {
     /// Its identifier here.
     id: String,
@@ -94,6 +94,25 @@ struct EventBody {
     job_id: String,
 }
 
+impl Example for EventBody {
+    fn example() -> Self {
+        Self {
+            id: sample::EVENT.to_owned(),
+            source: "stripe".to_owned(),
+            external_id: sample::STRIPE_EVENT.to_owned(),
+            event_type: "invoice.paid".to_owned(),
+            state: EventState::Dead,
+            attempts: 8,
+            last_error: sample::text(sample::WHY_DEAD),
+            received_at: sample::AT.to_owned(),
+            processed_at: sample::text(sample::AT),
+            deliveries: 2,
+            stream: sample::STREAM.to_owned(),
+            job_id: sample::JOB.to_owned(),
+        }
+    }
+}
+
 impl From<&EventView> for EventBody {
     fn from(event: &EventView) -> Self {
         Self {
@@ -113,17 +132,14 @@ impl From<&EventView> for EventBody {
     }
 }
 
-/// A page of events.
-#[derive(Debug, Object)]
-struct EventPage {
-    /// The rows, newest first.
-    data: Vec<EventBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+page! {
+    /// A page of events, newest first.
+    EventPage of EventBody
 }
 
 /// Everything about an event.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct EventDetail {
     /// The event.
     event: EventBody,
@@ -135,11 +151,30 @@ struct EventDetail {
     payload: serde_json::Value,
 }
 
+impl Example for EventDetail {
+    fn example() -> Self {
+        Self {
+            event: EventBody::example(),
+            attempts: vec![AttemptBody::example()],
+            why: why_example(),
+            payload: serde_json::json!({ "id": sample::STRIPE_EVENT, "object": "event", "type": "invoice.paid" }),
+        }
+    }
+}
+
 /// An event that was replayed.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct EventReplayed {
     /// The event, waiting again.
     event: EventBody,
+}
+
+impl Example for EventReplayed {
+    fn example() -> Self {
+        let waiting = EventBody { state: EventState::Waiting, processed_at: None, ..EventBody::example() };
+        Self { event: waiting }
+    }
 }
 
 async fn find(app: &App, id: &str) -> Result<EventView, Error> {
@@ -149,6 +184,8 @@ async fn find(app: &App, id: &str) -> Result<EventView, Error> {
 #[OpenApi]
 impl AdminEventApi {
     /// Find events
+    ///
+    /// Newest first. What is dead waits for support: `why` of an event says what for.
     #[oai(path = "/admin/v1/events", method = "get", operation_id = "admin_list_events", tag = "Tag::Admin")]
     #[allow(clippy::too_many_arguments)]
     async fn list(

@@ -1,9 +1,11 @@
 //! Support: find jobs, see why one is stuck, cancel or replay it.
 
-use super::{ATTEMPTS_SHOWN_MAX, AttemptBody, JobBody, ReasonRequest, check_reason, explain, replay_job};
+use super::{ATTEMPTS_SHOWN_MAX, AttemptBody, JobBody, ReasonRequest, check_reason, explain, replay_job, why_example};
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
+use crate::routes::page::page;
 use crate::routes::{Tag, input};
 use bursar_engine::Error;
 use bursar_engine::effect::Audit;
@@ -14,11 +16,19 @@ use bursar_engine::store::{attempt, audit, job};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
 use std::sync::Arc;
 
 /// Routes of jobs for staff.
 pub struct AdminJobApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_list_jobs", &[]),
+    Described::new("admin_get_job", &["not_found"]),
+    Described::new("admin_cancel_job", &["invalid_reason", "job_not_waiting", "not_found"]),
+    Described::new("admin_replay_job", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
+];
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, Enum)]
@@ -51,17 +61,14 @@ impl JobStateBody {
     }
 }
 
-/// A page of jobs.
-#[derive(Debug, Object)]
-struct JobPage {
-    /// The rows, newest first.
-    data: Vec<JobBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+page! {
+    /// A page of jobs, newest first.
+    JobPage of JobBody
 }
 
 /// Everything about a job.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct JobDetail {
     /// The job.
     job: JobBody,
@@ -69,6 +76,12 @@ struct JobDetail {
     attempts: Vec<AttemptBody>,
     /// Why it stands where it stands.
     why: String,
+}
+
+impl Example for JobDetail {
+    fn example() -> Self {
+        Self { job: JobBody::example(), attempts: vec![AttemptBody::example()], why: why_example() }
+    }
 }
 
 async fn find(app: &App, id: &str) -> Result<Job, Error> {
@@ -89,6 +102,8 @@ async fn detail(app: &App, id: &str) -> Result<Json<JobDetail>, ApiError> {
 #[OpenApi]
 impl AdminJobApi {
     /// Find jobs
+    ///
+    /// Newest first: everything that was put off, whatever its kind.
     #[oai(path = "/admin/v1/jobs", method = "get", operation_id = "admin_list_jobs", tag = "Tag::Admin")]
     #[allow(clippy::too_many_arguments)]
     async fn list(
@@ -127,6 +142,8 @@ impl AdminJobApi {
     }
 
     /// Look at a job
+    ///
+    /// With its latest attempts, and why it stands where it stands.
     #[oai(path = "/admin/v1/jobs/:id", method = "get", operation_id = "admin_get_job", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -139,6 +156,8 @@ impl AdminJobApi {
     }
 
     /// Cancel a job that waits
+    ///
+    /// It ends without being done, and its stream goes on. It can be replayed.
     #[oai(path = "/admin/v1/jobs/:id/cancel", method = "post", operation_id = "admin_cancel_job", tag = "Tag::Admin")]
     async fn cancel(
         &self,
@@ -167,6 +186,8 @@ impl AdminJobApi {
     }
 
     /// Replay a job that has ended
+    ///
+    /// It runs again with a fresh allowance of attempts. What it did before is not done twice.
     #[oai(path = "/admin/v1/jobs/:id/replay", method = "post", operation_id = "admin_replay_job", tag = "Tag::Admin")]
     async fn replay(
         &self,

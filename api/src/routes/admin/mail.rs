@@ -3,23 +3,37 @@
 use super::{ReasonRequest, check_reason, replay_job};
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::{Tag, input};
+use crate::routes::page::page;
+use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::Audit;
 use bursar_engine::ids::{CustomerId, MailId};
+use bursar_engine::ledger::Refusal;
 use bursar_engine::mail::{self, MailState, Template};
 use bursar_engine::store::mail::{MailFilter, MailRow, mail_find, mail_find_by_key, mail_kept, mail_list};
 use bursar_engine::store::{audit, customer, job};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
 use std::sync::Arc;
 
 /// Routes of mail for staff.
 pub struct AdminMailApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_list_mails", &["not_found"]),
+    Described::new("admin_get_mail", &["not_found"]),
+    Described::new(
+        "admin_resend_mail",
+        &["busy", "invalid_reason", "job_not_ended", "mail_holds_key", "mail_not_sent", "not_found"],
+    ),
+    Described::new("admin_list_customer_emails", &["not_found"]),
+];
 
 /// Where a mail stands.
 #[derive(Debug, Clone, Copy, Enum)]
@@ -51,6 +65,7 @@ impl From<MailStateBody> for MailState {
 
 /// A mail.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct MailBody {
     /// Its identifier.
     id: String,
@@ -82,6 +97,27 @@ struct MailBody {
     sent_at: Option<String>,
 }
 
+impl Example for MailBody {
+    fn example() -> Self {
+        Self {
+            id: sample::MAIL.to_owned(),
+            customer_id: sample::CUSTOMER.to_owned(),
+            template: "low_credit".to_owned(),
+            state: "sent".to_owned(),
+            attempts: 1,
+            last_error: None,
+            due_at: sample::AT.to_owned(),
+            copy_of: None,
+            recipient: sample::text(sample::EMAIL),
+            subject: sample::text("1 fix left"),
+            message_id: sample::text("<mal_06bv1k2m8x0q3d5r7t9w1y3z5b@example.com>"),
+            job_id: sample::JOB.to_owned(),
+            created_at: sample::AT.to_owned(),
+            sent_at: sample::text(sample::AT),
+        }
+    }
+}
+
 impl From<&MailRow> for MailBody {
     fn from(row: &MailRow) -> Self {
         Self {
@@ -103,17 +139,14 @@ impl From<&MailRow> for MailBody {
     }
 }
 
-/// A page of mails.
-#[derive(Debug, Object)]
-struct MailPage {
-    /// The rows, the latest first.
-    data: Vec<MailBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+page! {
+    /// A page of mails, the latest first.
+    MailPage of MailBody
 }
 
 /// A mail with what it said.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct MailDetail {
     /// The mail.
     mail: MailBody,
@@ -121,6 +154,12 @@ struct MailDetail {
     text: Option<String>,
     /// The HTML, once it is sent or stored. An API key in it is masked.
     html: Option<String>,
+}
+
+impl Example for MailDetail {
+    fn example() -> Self {
+        Self { mail: MailBody::example(), text: sample::text("You have 1 fix left."), html: None }
+    }
 }
 
 async fn find(app: &App, id: &str) -> Result<MailRow, Error> {
@@ -152,9 +191,15 @@ fn customer_id(text: &str) -> Result<CustomerId, Error> {
 }
 
 /// Makes the job that sends the same once more, with a line in the audit log; both once for a key.
-async fn again(app: &App, row: &MailRow, key: &str, actor: String, reason: &str) -> Result<MailRow, ApiError> {
+async fn again(
+    app: &App,
+    row: &MailRow,
+    (key, hash): (&str, &str),
+    actor: String,
+    reason: &str,
+) -> Result<MailRow, ApiError> {
     let now_ms = app.clock.now_ms();
-    let new = mail::job_again(&row.id, row.args.template, &row.args.customer, key, now_ms);
+    let new = mail::job_again(&row.id, &row.args, (key, hash), now_ms);
     let unique_key = new.unique_key.clone().unwrap_or_default();
     let tx = app.db.begin().await?;
     let wakes = job::job_insert_many(&tx, &[new], now_ms).await?;
@@ -171,7 +216,11 @@ async fn again(app: &App, row: &MailRow, key: &str, actor: String, reason: &str)
         tx.commit().await.map_err(Error::from)?;
         app.runtime.dispatcher.announce(wakes);
     }
-    Ok(mail_find_by_key(app.db.read(), &unique_key).await?.ok_or(Error::NotFound("mail"))?)
+    let copy = mail_find_by_key(app.db.read(), &unique_key).await?.ok_or(Error::NotFound("mail"))?;
+    if copy.args.request_hash.as_deref() != Some(hash) {
+        return Err(Error::from(Refusal::KeyReused).into());
+    }
+    Ok(copy)
 }
 
 #[OpenApi]
@@ -199,6 +248,8 @@ impl AdminMailApi {
     }
 
     /// Look at a mail
+    ///
+    /// With what it said, once it was sent or stored.
     #[oai(path = "/admin/v1/mails/:id", method = "get", operation_id = "admin_get_mail", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -228,6 +279,7 @@ impl AdminMailApi {
         body: Json<ReasonRequest>,
     ) -> Result<Json<MailDetail>, ApiError> {
         let key = input::idempotency_key(&key.0)?;
+        let hash = input::request_hash("admin_resend_mail", &body.0);
         let reason = check_reason(&body.0.reason)?;
         let row = find(&app, &id.0).await?;
         match row.state {
@@ -238,7 +290,7 @@ impl AdminMailApi {
                  with another one it has.",
             )),
             MailState::Sent | MailState::Stored => {
-                let copy = again(&app, &row, &key, auth.0.actor, &reason).await?;
+                let copy = again(&app, &row, (&key, &hash), auth.0.actor, &reason).await?;
                 detail(&app, &copy).await
             }
             MailState::Failed => {
@@ -257,6 +309,8 @@ impl AdminMailApi {
     }
 
     /// A customer's mails
+    ///
+    /// The latest first, those that wait for their time included.
     #[oai(
         path = "/admin/v1/customers/:id/emails",
         method = "get",

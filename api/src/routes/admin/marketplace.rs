@@ -5,9 +5,11 @@ use super::check_reason;
 use super::customer::customer_id;
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
+use crate::routes::page::page;
 use crate::routes::text::Text;
-use crate::routes::{Tag, input};
+use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState, link};
@@ -21,6 +23,16 @@ use std::sync::Arc;
 
 /// Routes of purchases on GitHub Marketplace.
 pub struct AdminMarketplaceApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_list_marketplace_accounts", &[]),
+    Described::new("admin_get_marketplace_account", &["not_found"]),
+    Described::new(
+        "admin_link_marketplace_account",
+        &["invalid_reason", "marketplace_account_linked", "marketplace_customer_linked", "not_found"],
+    ),
+    Described::new("admin_create_marketplace_link_token", &["marketplace_account_linked", "not_found"]),
+];
 
 /// Where a purchase stands.
 #[derive(Debug, Clone, Copy, Enum)]
@@ -82,6 +94,7 @@ struct MarketplacePendingBody {
 
 /// The purchase of one GitHub account.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct MarketplaceAccountBody {
     /// GitHub's id of the account.
     github_account_id: i64,
@@ -123,6 +136,32 @@ struct MarketplaceAccountBody {
     updated_at: String,
 }
 
+impl Example for MarketplaceAccountBody {
+    fn example() -> Self {
+        Self {
+            github_account_id: 18_404_719,
+            login: "example-org".to_owned(),
+            account_type: "Organization".to_owned(),
+            email: sample::text(sample::EMAIL),
+            state: MarketplaceState::Purchased,
+            plan: MarketplacePlanBody { id: 1_313, name: "Pro".to_owned(), plan: sample::text("pro") },
+            billing_cycle: sample::text("monthly"),
+            unit_count: 1,
+            on_free_trial: false,
+            free_trial_ends_at: None,
+            next_billing_at: sample::text(sample::MONTH_LATER),
+            effective_at: sample::AT.to_owned(),
+            pending: None,
+            next_credits_at: sample::text(sample::MONTH_LATER),
+            credits_until: sample::text(sample::MONTH_LATER),
+            customer_id: sample::text(sample::CUSTOMER),
+            linked_at: sample::text(sample::AT),
+            created_at: sample::AT.to_owned(),
+            updated_at: sample::AT.to_owned(),
+        }
+    }
+}
+
 impl From<&MarketplaceAccount> for MarketplaceAccountBody {
     fn from(account: &MarketplaceAccount) -> Self {
         let pending = account.coming().map(|pending| MarketplacePendingBody {
@@ -153,20 +192,23 @@ impl From<&MarketplaceAccount> for MarketplaceAccountBody {
     }
 }
 
-/// A page of purchases.
-#[derive(Debug, Object)]
-struct MarketplaceAccountPage {
-    /// The rows, by GitHub's id of the account.
-    data: Vec<MarketplaceAccountBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+page! {
+    /// A page of purchases, by GitHub's id of the account.
+    MarketplaceAccountPage of MarketplaceAccountBody
 }
 
 /// One purchase.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct MarketplaceAccountDetail {
     /// The purchase.
     account: MarketplaceAccountBody,
+}
+
+impl Example for MarketplaceAccountDetail {
+    fn example() -> Self {
+        Self { account: MarketplaceAccountBody::example() }
+    }
 }
 
 /// Which customer a purchase belongs to.
@@ -187,6 +229,7 @@ impl Example for MarketplaceLinkRequest {
 
 /// A link token.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct MarketplaceLinkTokenBody {
     /// The token. It is shown here once and works once, as `marketplace_link` of a signup.
     token: String,
@@ -194,9 +237,17 @@ struct MarketplaceLinkTokenBody {
     expires_at: String,
 }
 
+impl Example for MarketplaceLinkTokenBody {
+    fn example() -> Self {
+        Self { token: "bml_…".to_owned(), expires_at: "2026-11-22T08:15:00.000Z".to_owned() }
+    }
+}
+
 #[OpenApi]
 impl AdminMarketplaceApi {
     /// Find purchases on GitHub Marketplace
+    ///
+    /// By GitHub's id of the account. What is not linked to a customer waits for its buyer to sign up.
     #[oai(
         path = "/admin/v1/marketplace/accounts",
         method = "get",
@@ -228,6 +279,8 @@ impl AdminMarketplaceApi {
     }
 
     /// Look at a purchase on GitHub Marketplace
+    ///
+    /// What is in force, what is to come, and which customer it is linked to.
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id",
         method = "get",

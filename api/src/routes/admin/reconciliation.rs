@@ -2,8 +2,10 @@
 
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::{Tag, input};
+use crate::routes::page::page;
+use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::ReconciliationId;
@@ -20,6 +22,13 @@ const HOUR_MS: i64 = 60 * 60 * 1_000;
 
 /// Routes of reconciliations.
 pub struct AdminReconciliationApi;
+
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_create_reconciliation", &["invalid_window", "reconciliation_running"]),
+    Described::new("admin_list_reconciliations", &[]),
+    Described::new("admin_get_reconciliation", &["not_found"]),
+    Described::new("admin_list_reconciliation_findings", &["not_found"]),
+];
 
 /// A reconciliation to begin.
 #[derive(Debug, Object)]
@@ -59,6 +68,7 @@ struct ReconciliationClassBody {
 
 /// A reconciliation.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct ReconciliationBody {
     /// Its identifier.
     id: String,
@@ -96,6 +106,33 @@ struct ReconciliationBody {
     created_at: String,
     /// When it ended.
     finished_at: Option<String>,
+}
+
+impl Example for ReconciliationBody {
+    fn example() -> Self {
+        let class =
+            ReconciliationClassBody { class: "event_missing".to_owned(), checked: 120, drift: 2, repaired: 2, left: 0 };
+        Self {
+            id: sample::RECONCILIATION.to_owned(),
+            state: "done".to_owned(),
+            repair: true,
+            since: "2026-11-21T07:00:00.000Z".to_owned(),
+            until: sample::AT.to_owned(),
+            phase: "events".to_owned(),
+            phase_number: 1,
+            phases: 1,
+            checked: 120,
+            drift: 2,
+            repaired: 2,
+            left: 0,
+            classes: vec![class],
+            reason: None,
+            job_id: sample::JOB.to_owned(),
+            requested_by: "admin:bootstrap".to_owned(),
+            created_at: sample::AT.to_owned(),
+            finished_at: sample::text(sample::AT),
+        }
+    }
 }
 
 impl From<&Reconciliation> for ReconciliationBody {
@@ -137,22 +174,26 @@ fn class_body(run: &Reconciliation, class: Class) -> ReconciliationClassBody {
 
 /// A reconciliation alone.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct ReconciliationDetail {
     /// The reconciliation.
     reconciliation: ReconciliationBody,
 }
 
-/// A page of reconciliations.
-#[derive(Debug, Object)]
-struct ReconciliationPage {
-    /// The rows, newest first.
-    data: Vec<ReconciliationBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+impl Example for ReconciliationDetail {
+    fn example() -> Self {
+        Self { reconciliation: ReconciliationBody::example() }
+    }
+}
+
+page! {
+    /// A page of reconciliations, newest first.
+    ReconciliationPage of ReconciliationBody
 }
 
 /// Something of which Stripe and we know different things.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct FindingBody {
     /// Its number within the reconciliation.
     n: i64,
@@ -170,6 +211,20 @@ struct FindingBody {
     repaired: bool,
 }
 
+impl Example for FindingBody {
+    fn example() -> Self {
+        Self {
+            n: 1,
+            class: "event_missing".to_owned(),
+            object_id: sample::STRIPE_EVENT.to_owned(),
+            customer_id: sample::text(sample::CUSTOMER),
+            ours: "no such event".to_owned(),
+            theirs: "invoice.paid".to_owned(),
+            repaired: true,
+        }
+    }
+}
+
 impl From<Finding> for FindingBody {
     fn from(finding: Finding) -> Self {
         Self {
@@ -184,13 +239,9 @@ impl From<Finding> for FindingBody {
     }
 }
 
-/// A page of what a reconciliation found.
-#[derive(Debug, Object)]
-struct FindingPage {
-    /// The rows, in order.
-    data: Vec<FindingBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+page! {
+    /// A page of what a reconciliation found, in order.
+    FindingPage of FindingBody
 }
 
 #[derive(ApiResponse)]
@@ -241,6 +292,8 @@ impl AdminReconciliationApi {
     }
 
     /// Reconciliations
+    ///
+    /// Newest first: those of every night, and those that somebody asked for.
     #[oai(
         path = "/admin/v1/stripe/reconciliations",
         method = "get",
@@ -264,6 +317,8 @@ impl AdminReconciliationApi {
     }
 
     /// Look at a reconciliation
+    ///
+    /// How far it has come, and how many differences it found and repaired.
     #[oai(
         path = "/admin/v1/stripe/reconciliations/:id",
         method = "get",

@@ -1,23 +1,24 @@
 //! Support: replays as stored objects.
 
+mod body;
+
 use super::JobBody;
-use super::job::JobStateBody;
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use crate::routes::text::Text;
 use crate::routes::{Tag, input};
+use body::{ReplayBody, ReplayDetail, ReplayItemBody, ReplayItemPage, ReplayPage, ReplayPreview, ReplayRequest};
 use bursar_engine::Error;
-use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::ReplayId;
-use bursar_engine::replay::{self, Action, NewReplay, Replay, SAMPLE_MAX};
+use bursar_engine::replay::{self, Action, NewReplay, SAMPLE_MAX};
 use bursar_engine::store::job::JobFilter;
 use bursar_engine::store::{job, replay as rows};
 use poem::web::Data;
-use poem_openapi::param::{Path, Query};
+use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::Example;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{ApiResponse, OpenApi};
 use std::sync::Arc;
 
 /// Rate if the request does not say.
@@ -26,138 +27,16 @@ const RATE_DEFAULT: i64 = 50;
 /// Routes of replays.
 pub struct AdminReplayApi;
 
-/// Which jobs to replay. Empty fields match everything that has ended.
-#[derive(Debug, Object)]
-#[oai(deny_unknown_fields)]
-struct FilterBody {
-    /// `dead`, `cancelled` or `succeeded`.
-    state: Option<JobStateBody>,
-    /// A kind, such as `stripe.event`.
-    kind: Option<Text>,
-    /// A stream.
-    stream: Option<Text>,
-    /// A type of event.
-    event_type: Option<Text>,
-    /// Text that the last error contains.
-    error: Option<Text>,
-}
-
-/// A replay to prepare.
-#[derive(Debug, Object)]
-#[oai(deny_unknown_fields, example)]
-struct ReplayRequest {
-    /// Which jobs.
-    filter: FilterBody,
-    /// Only try what would happen; nothing is changed.
-    #[oai(default)]
-    dry_run: bool,
-    /// Jobs started in a second at the most, 1 to 1000; 50 if not given.
-    rate_per_second: Option<i64>,
-    /// Why, in words.
-    reason: Text,
-}
-
-impl Example for ReplayRequest {
-    fn example() -> Self {
-        let filter = FilterBody {
-            state: Some(JobStateBody::Dead),
-            kind: Some("stripe.event".into()),
-            stream: None,
-            event_type: Some("invoice.paid".into()),
-            error: None,
-        };
-        Self { filter, dry_run: true, rate_per_second: Some(50), reason: "ticket 4711".into() }
-    }
-}
-
-/// A replay.
-#[derive(Debug, Object)]
-struct ReplayBody {
-    /// Its identifier.
-    id: String,
-    /// `preview`, `running`, `paused`, `done` or `cancelled`.
-    state: String,
-    /// Whether it only tries.
-    dry_run: bool,
-    /// Jobs started in a second at the most.
-    rate_per_second: i64,
-    /// Why.
-    reason: String,
-    /// Jobs in its frozen set.
-    total: i64,
-    /// Jobs worked off.
-    done: i64,
-    /// Who asked for it.
-    created_by: String,
-    /// When.
-    created_at: String,
-    /// When it was done or cancelled.
-    finished_at: Option<String>,
-}
-
-impl From<&Replay> for ReplayBody {
-    fn from(replay: &Replay) -> Self {
-        Self {
-            id: replay.id.to_string(),
-            state: replay.state.clone(),
-            dry_run: replay.dry_run,
-            rate_per_second: replay.rate_per_second,
-            reason: replay.reason.clone(),
-            total: replay.total,
-            done: replay.done,
-            created_by: replay.created_by.clone(),
-            created_at: rfc3339(replay.created_at_ms),
-            finished_at: replay.finished_at_ms.map(rfc3339),
-        }
-    }
-}
-
-/// A replay with the first jobs of its set.
-#[derive(Debug, Object)]
-struct ReplayPreview {
-    /// The replay.
-    replay: ReplayBody,
-    /// The first jobs of its set.
-    sample: Vec<JobBody>,
-}
-
-/// A replay alone.
-#[derive(Debug, Object)]
-struct ReplayDetail {
-    /// The replay.
-    replay: ReplayBody,
-}
-
-/// A page of replays.
-#[derive(Debug, Object)]
-struct ReplayPage {
-    /// The rows, newest first.
-    data: Vec<ReplayBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
-}
-
-/// One job of a replay.
-#[derive(Debug, Object)]
-struct ReplayItemBody {
-    /// Its number in the set.
-    n: i64,
-    /// The job.
-    job_id: String,
-    /// `waiting`, `replayed` or `tried`.
-    state: String,
-    /// Of a dry run: what would have happened.
-    result: Option<serde_json::Value>,
-}
-
-/// A page of a replay's jobs.
-#[derive(Debug, Object)]
-struct ReplayItemPage {
-    /// The rows, in order.
-    data: Vec<ReplayItemBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
-}
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_create_replay", &["busy", "invalid_rate", "invalid_reason", "replay_too_large"]),
+    Described::new("admin_list_replays", &[]),
+    Described::new("admin_get_replay", &["not_found"]),
+    Described::new("admin_list_replay_items", &["not_found"]),
+    Described::new("admin_start_replay", &["not_found", "replay_state"]),
+    Described::new("admin_pause_replay", &["not_found", "replay_state"]),
+    Described::new("admin_resume_replay", &["not_found", "replay_state"]),
+    Described::new("admin_cancel_replay", &["not_found", "replay_state"]),
+];
 
 #[derive(ApiResponse)]
 enum ReplayCreated {
@@ -192,8 +71,13 @@ impl AdminReplayApi {
         &self,
         app: Data<&Arc<App>>,
         auth: AdminAuth,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
         body: Json<ReplayRequest>,
     ) -> Result<ReplayCreated, ApiError> {
+        let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
+        let request_hash = input::request_hash("admin_create_replay", &body.0);
         let Json(ReplayRequest { filter, dry_run, rate_per_second, reason }) = body;
         let text = |text: Option<Text>| text.map(|text| text.0);
         let filter = JobFilter {
@@ -205,7 +89,15 @@ impl AdminReplayApi {
             ..JobFilter::default()
         };
         let rate_per_second = rate_per_second.unwrap_or(RATE_DEFAULT);
-        let new = NewReplay { filter, dry_run, rate_per_second, reason: reason.0, actor: auth.0.actor };
+        let new = NewReplay {
+            filter,
+            dry_run,
+            rate_per_second,
+            reason: reason.0,
+            actor: auth.0.actor,
+            idempotency_key,
+            request_hash,
+        };
         let now_ms = app.clock.now_ms();
         let made = replay::create(&app.db, new, now_ms).await?;
         let mut sample = Vec::new();
@@ -218,6 +110,8 @@ impl AdminReplayApi {
     }
 
     /// Replays
+    ///
+    /// Newest first, those that are done or cancelled included.
     #[oai(path = "/admin/v1/replays", method = "get", operation_id = "admin_list_replays", tag = "Tag::Admin")]
     async fn list(
         &self,
@@ -236,6 +130,8 @@ impl AdminReplayApi {
     }
 
     /// Look at a replay
+    ///
+    /// Where it stands, and how many of its jobs are worked off.
     #[oai(path = "/admin/v1/replays/:id", method = "get", operation_id = "admin_get_replay", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -248,6 +144,8 @@ impl AdminReplayApi {
     }
 
     /// The jobs of a replay
+    ///
+    /// In the order in which they run; of a dry run with what would have happened.
     #[oai(
         path = "/admin/v1/replays/:id/items",
         method = "get",
@@ -280,6 +178,8 @@ impl AdminReplayApi {
     }
 
     /// Start a replay
+    ///
+    /// Its jobs run again, no more in a second than its rate says. Of a dry run they are only tried.
     #[oai(
         path = "/admin/v1/replays/:id/start",
         method = "post",
@@ -297,6 +197,8 @@ impl AdminReplayApi {
     }
 
     /// Pause a replay
+    ///
+    /// No further jobs of it are started until it is resumed.
     #[oai(
         path = "/admin/v1/replays/:id/pause",
         method = "post",
@@ -314,6 +216,8 @@ impl AdminReplayApi {
     }
 
     /// Let a paused replay go on
+    ///
+    /// From where it was paused: no job of it is replayed twice.
     #[oai(
         path = "/admin/v1/replays/:id/resume",
         method = "post",

@@ -3,10 +3,11 @@
 use super::customer::customer_id;
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
 use crate::routes::Tag;
 use crate::routes::summary::{UsageSummary, usage_summary};
-use crate::routes::transaction::{BalanceBody, CsvResponse, balance, csv};
+use crate::routes::transaction::{BalanceBody, CSV, CsvResponse, balance, csv};
 use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
@@ -16,9 +17,17 @@ use std::sync::Arc;
 /// Routes of reports for staff.
 pub struct AdminReportApi;
 
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_usage_summary", &["not_found"]),
+    Described::new("admin_export_transactions", &["busy", "invalid_time", "not_found"]).answer(CSV),
+    Described::new("admin_get_balance", &["invalid_time", "not_found"]),
+];
+
 #[OpenApi]
 impl AdminReportApi {
     /// How a customer stands
+    ///
+    /// The same as the customer sees: credits in all and in the present period, charges, usage by day, warnings.
     #[oai(
         path = "/admin/v1/customers/:id/usage-summary",
         method = "get",
@@ -59,6 +68,8 @@ impl AdminReportApi {
     }
 
     /// A customer's balance at a moment of the past
+    ///
+    /// After the last transaction by then, as the customer sees it.
     #[oai(
         path = "/admin/v1/customers/:id/balance",
         method = "get",

@@ -3,8 +3,11 @@
 use super::{JobBody, ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
+use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::{Tag, input};
+use crate::routes::page::page;
+use crate::routes::text::Text;
+use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::Audit;
@@ -14,14 +17,27 @@ use bursar_engine::store::{audit, job};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 use std::sync::Arc;
 
 /// Routes of streams for staff.
 pub struct AdminStreamApi;
 
+pub(super) const DESCRIBED: &[Described] = &[
+    Described::new("admin_list_streams", &[]),
+    Described::new("admin_get_stream", &["not_found"]),
+    Described::new("admin_pause_stream", &["invalid_reason", "not_found", "stream_paused"]),
+    Described::new("admin_resume_stream", &["not_found", "stream_not_paused"]),
+    Described::new(
+        "admin_skip_stream",
+        &["invalid_reason", "job_not_waiting", "not_found", "stream_empty", "stream_moved"],
+    ),
+];
+
 /// A stream.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct StreamBody {
     /// Its key, such as `stripe:cus_…`.
     key: String,
@@ -41,6 +57,21 @@ struct StreamBody {
     unfinished: i64,
 }
 
+impl Example for StreamBody {
+    fn example() -> Self {
+        Self {
+            key: sample::STREAM.to_owned(),
+            last_seq: 3,
+            owner: None,
+            epoch: 8,
+            lease_until: None,
+            paused_at: sample::text(sample::AT),
+            paused_reason: sample::text("ticket 4711"),
+            unfinished: 1,
+        }
+    }
+}
+
 impl From<&Stream> for StreamBody {
     fn from(stream: &Stream) -> Self {
         Self {
@@ -56,22 +87,42 @@ impl From<&Stream> for StreamBody {
     }
 }
 
-/// A page of streams.
-#[derive(Debug, Object)]
-struct StreamPage {
-    /// The rows, by key.
-    data: Vec<StreamBody>,
-    /// Where the next page begins; null on the last.
-    next_cursor: Option<String>,
+page! {
+    /// A page of streams, by key.
+    StreamPage of StreamBody
 }
 
 /// A stream with the job at its head.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct StreamDetail {
     /// The stream.
     stream: StreamBody,
     /// The lowest job that is not finished.
     head: Option<JobBody>,
+}
+
+impl Example for StreamDetail {
+    fn example() -> Self {
+        let waiting = JobBody { state: "available".to_owned(), finished_at: None, ..JobBody::example() };
+        Self { stream: StreamBody::example(), head: Some(waiting) }
+    }
+}
+
+/// A job to skip.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct SkipRequest {
+    /// In words, for the audit log.
+    reason: Text,
+    /// The job that is to be at the head; whichever is there if not given.
+    job_id: Option<Text>,
+}
+
+impl Example for SkipRequest {
+    fn example() -> Self {
+        Self { reason: "ticket 4711".into(), job_id: Some(sample::JOB.into()) }
+    }
 }
 
 async fn detail(app: &App, key: &str) -> Result<Json<StreamDetail>, ApiError> {
@@ -98,6 +149,9 @@ async fn wake(app: &App, key: &str) -> Result<(), ApiError> {
 #[OpenApi]
 impl AdminStreamApi {
     /// Streams that are paused or have something to do
+    ///
+    /// By key. A stream is the order in which the jobs of one thing run, such as the events of one Stripe
+    /// customer.
     #[oai(path = "/admin/v1/streams", method = "get", operation_id = "admin_list_streams", tag = "Tag::Admin")]
     async fn list(
         &self,
@@ -118,6 +172,8 @@ impl AdminStreamApi {
     }
 
     /// Look at a stream
+    ///
+    /// With the job at its head, which is the one that runs next.
     #[oai(path = "/admin/v1/streams/:key", method = "get", operation_id = "admin_get_stream", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -160,6 +216,8 @@ impl AdminStreamApi {
     }
 
     /// Let a paused stream go on
+    ///
+    /// What has piled up meanwhile runs in order.
     #[oai(
         path = "/admin/v1/streams/:key/resume",
         method = "post",
@@ -189,7 +247,7 @@ impl AdminStreamApi {
     /// Skip the job at the head of a stream
     ///
     /// The job is cancelled; support can replay it later. A job that is being worked on cannot be
-    /// skipped.
+    /// skipped. With `job_id`, only that job is skipped, so that repeating the request skips no second one.
     #[oai(
         path = "/admin/v1/streams/:key/skip",
         method = "post",
@@ -202,7 +260,7 @@ impl AdminStreamApi {
         auth: AdminAuth,
         /// The stream.
         key: Path<String>,
-        body: Json<ReasonRequest>,
+        body: Json<SkipRequest>,
     ) -> Result<Json<StreamDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
         stream_find(app.db.read(), &key.0).await?.ok_or(Error::NotFound("stream"))?;
@@ -210,6 +268,9 @@ impl AdminStreamApi {
         let Some(head) = head else {
             return Err(ApiError::new(409, "stream_empty", "The stream has nothing to skip."));
         };
+        if body.0.job_id.is_some_and(|job_id| job_id.0 != head.id.as_str()) {
+            return Err(ApiError::new(409, "stream_moved", "Another job is at the head of the stream by now."));
+        }
         let now_ms = app.clock.now_ms();
         let tx = app.db.begin().await?;
         if !job::job_cancel(&tx, &head.id, &format!("skipped by support: {reason}"), now_ms).await? {

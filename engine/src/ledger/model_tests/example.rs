@@ -172,7 +172,7 @@ fn amounts_are_from_one_to_the_limit() {
         assert_eq!(bench.hold("a", amount, 1_000), Err(Refusal::InvalidAmount), "{amount}");
     }
     for amount in [i64::MIN, -UNITS_MAX - 1, 0, UNITS_MAX + 1, i64::MAX] {
-        let adjust = Op::Adjust { amount, reason: "because".to_owned() };
+        let adjust = Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None };
         assert_eq!(bench.act(adjust), Err(Refusal::InvalidAmount), "{amount}");
     }
     bench.act(grant(UNITS_MAX)).unwrap();
@@ -183,7 +183,7 @@ fn amounts_are_from_one_to_the_limit() {
 #[test]
 fn support_takes_no_more_than_is_available_and_gives_without_an_end() {
     let mut bench = Bench::default();
-    let adjust = |amount| Op::Adjust { amount, reason: "because".to_owned() };
+    let adjust = |amount| Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None };
     assert!(matches!(bench.act(adjust(-1)), Err(Refusal::InsufficientCredits { .. })));
     let given = bench.act(adjust(3)).unwrap();
     assert_eq!((given.kind, given.detail.grant_kind), (EntryKind::Grant, Some(GrantKind::Adjustment)));
@@ -215,4 +215,22 @@ fn one_more_open_grant_or_hold_than_the_limit_is_refused() {
     bench.hold("last", 1, 1_000).unwrap();
     let refused = bench.hold("one more", 1, 1_000);
     assert_eq!(refused, Err(Refusal::TooManyOpen { what: "holds", max: HOLDS_OPEN_MAX }));
+}
+
+#[test]
+fn what_support_gives_for_a_while_ends_and_a_look_sees_it_before_anything_is_decided() {
+    let mut bench = Bench { now_ms: 1_000, ..Bench::default() };
+    let adjust = |at_ms| Op::Adjust { amount: 3, reason: "because".to_owned(), expires_at_ms: Some(at_ms) };
+    assert_eq!(bench.act(adjust(1_000)), Err(Refusal::GrantAlreadyOver));
+    bench.act(adjust(2_000)).unwrap();
+    bench.grant(GrantKind::Purchased, 2, None);
+    bench.hold("a", 1, 1_500).unwrap();
+    let seen = |now_ms| {
+        let account = bench.account.settled(now_ms);
+        (account.balance, account.held, account.open.grants.len(), account.open.holds.len())
+    };
+    assert_eq!(seen(1_499), (5, 1, 2, 1));
+    assert_eq!(seen(1_500), (5, 0, 2, 0));
+    assert_eq!(seen(2_000), (2, 0, 1, 0));
+    assert_eq!(bench.numbers(), (5, 1), "looking changes nothing");
 }

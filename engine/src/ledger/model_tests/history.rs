@@ -93,7 +93,7 @@ impl Made {
             }
             Move::Capture { pick, amount } => Op::Capture { id: hold(pick)?, amount },
             Move::Release { pick } => Op::Release { id: hold(pick)? },
-            Move::Adjust { amount } => Op::Adjust { amount, reason: "because".to_owned() },
+            Move::Adjust { amount } => Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None },
             Move::ClawBack { pick, total } => {
                 let (grant, granted, _) = *self.grants.get(pick % self.grants.len().max(1))?;
                 Op::ClawBack { grant, granted, total }

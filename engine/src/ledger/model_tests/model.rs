@@ -99,7 +99,10 @@ impl Model {
             Op::Release { id } => {
                 next.end_hold(id)?;
             }
-            Op::Adjust { amount, .. } if *amount > 0 => next.grant(GrantKind::Adjustment, *amount, None)?,
+            Op::Adjust { expires_at_ms: Some(at_ms), .. } if *at_ms <= now_ms => return Err(Refusal::GrantAlreadyOver),
+            Op::Adjust { amount, expires_at_ms, .. } if *amount > 0 => {
+                next.grant(GrantKind::Adjustment, *amount, *expires_at_ms)?;
+            }
             Op::Adjust { amount, .. } => next.debit(-amount, now_ms)?,
             Op::Purchase { amount, spend } => {
                 next.grant(GrantKind::Purchased, *amount, None)?;

@@ -6,7 +6,7 @@ use super::*;
 const FOLLOW_UPS: usize = 5;
 
 /// A whole list, page by page.
-async fn paged(app: &TestApp, path: &str, limit: usize) -> Vec<Value> {
+pub(super) async fn paged(app: &TestApp, path: &str, limit: usize) -> Vec<Value> {
     let joint = if path.contains('?') { '&' } else { '?' };
     let (mut all, mut next) = (Vec::new(), format!("{path}{joint}limit={limit}"));
     loop {

@@ -6,6 +6,7 @@ use crate::scene::{PERIOD, SIGNUP, deliver_until, failed_times, invoice_paid, jo
 use bursar_engine::metric::BROKER_PUBLISHED;
 use bursar_services::RabbitMq;
 use bursar_tests::app::{ADMIN_TOKEN, unique};
+use bursar_tests::chaos::process::signal;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use serde_json::{Value, json};
 
@@ -63,6 +64,76 @@ async fn events_before_during_and_after_an_outage_of_the_broker_are_processed() 
             .await;
         health(&app, "ok").await;
     }
+    let confirmed = metric(&app, BROKER_PUBLISHED, "confirmed");
+    events.extend(deliver(&app, &customer, &stripe_customer, 5).await);
+    processed(&app, &events).await;
+    assert!(metric(&app, BROKER_PUBLISHED, "confirmed") > confirmed, "the broker is used again");
+    assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD * i64::try_from(events.len()).unwrap());
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_hangs_is_done_without_until_it_answers_again() {
+    let broker = Private::start(RabbitMq::start).await;
+    let (url, pid) = broker.run(|broker| Ok((broker.url(), broker.pid().unwrap()))).await;
+    let app = TestApp::start_with(Backend::Production, |config| {
+        config.amqp_url = url;
+        config.amqp.confirms_max = 4;
+        config.jobs.sweep_grace_ms = NO_SWEEPER_MS;
+    })
+    .await;
+    let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+    let mut events = deliver(&app, &customer, &stripe_customer, 2).await;
+    processed(&app, &events).await;
+
+    // It keeps its connections, takes what it is sent, and confirms nothing. More is announced than may
+    // wait for a confirmation, each in a stream of its own.
+    signal("STOP", pid).await.unwrap();
+    let (mut others, mut announced) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let other = app.onboard().await;
+        let event = invoice_paid(&crate::scene::stripe_customer(), Some(&other));
+        app.deliver(&event).await.expect(200);
+        others.push(other);
+        announced.push(event);
+    }
+    processed(&app, &announced).await;
+    health(&app, "degraded").await;
+    events.extend(deliver(&app, &customer, &stripe_customer, 5).await);
+    processed(&app, &events).await;
+
+    signal("CONT", pid).await.unwrap();
+    health(&app, "ok").await;
+    let confirmed = metric(&app, BROKER_PUBLISHED, "confirmed");
+    events.extend(deliver(&app, &customer, &stripe_customer, 5).await);
+    processed(&app, &events).await;
+    assert!(metric(&app, BROKER_PUBLISHED, "confirmed") > confirmed, "the broker is used again");
+    for other in &others {
+        assert_eq!(app.balance(other).await, SIGNUP + PERIOD);
+    }
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_takes_nothing_for_want_of_memory_is_done_without_until_it_does() {
+    let broker = Private::start(RabbitMq::start).await;
+    let url = broker.run(|broker| Ok(broker.url())).await;
+    let app = TestApp::start_with(Backend::Production, |config| config.amqp_url = url).await;
+    let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+    let mut events = deliver(&app, &customer, &stripe_customer, 2).await;
+    processed(&app, &events).await;
+
+    broker.run(|broker| broker.set_memory_alarm(true)).await;
+    events.extend(deliver(&app, &customer, &stripe_customer, 5).await);
+    processed(&app, &events).await;
+    health(&app, "degraded").await;
+    events.extend(deliver(&app, &customer, &stripe_customer, 5).await);
+    processed(&app, &events).await;
+
+    broker.run(|broker| broker.set_memory_alarm(false)).await;
+    health(&app, "ok").await;
     let confirmed = metric(&app, BROKER_PUBLISHED, "confirmed");
     events.extend(deliver(&app, &customer, &stripe_customer, 5).await);
     processed(&app, &events).await;

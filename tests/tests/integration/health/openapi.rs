@@ -1,6 +1,8 @@
 //! The document, and the page that shows it.
 
 use super::*;
+use bursar::problem::code::{self, Code};
+use std::collections::{BTreeSet, HashSet};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
@@ -15,14 +17,14 @@ pub(super) fn operations(document: &Value) -> Vec<(String, &Value)> {
 }
 
 pub(super) fn document() -> Value {
-    serde_json::from_str(&bursar::routes::openapi_document()).unwrap()
+    serde_json::from_str(&bursar::document::openapi_document()).unwrap()
 }
 
 both! {
     async fn the_document_that_is_served_is_the_one_that_is_committed(app: &TestApp) {
         let (content_type, served) = text(app, "/openapi.json").await;
         assert_eq!(content_type, "application/json");
-        assert_eq!(served, bursar::routes::openapi_document());
+        assert_eq!(served, bursar::document::openapi_document());
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi/bursar.json");
         // `./dev openapi` writes it; `./dev check` asks for it.
         if let Ok(committed) = std::fs::read_to_string(path) {
@@ -70,46 +72,140 @@ fn tags(page: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_operation_has_an_id_a_summary_and_a_group() {
+fn every_operation_has_an_id_a_summary_a_description_and_a_group() {
     let document = document();
     let operations = operations(&document);
-    assert!(operations.len() > 35);
-    let mut ids = std::collections::HashSet::new();
+    assert!(operations.len() > 50);
+    let mut ids = HashSet::new();
     for (name, operation) in operations {
         let summary = operation["summary"].as_str().unwrap_or_default();
         assert!(!summary.is_empty() && summary.len() < 80, "{name}: {summary}");
+        let description = operation["description"].as_str().unwrap_or_default();
+        assert!(description.len() > summary.len().min(30), "{name}: {description}");
         assert!(ids.insert(operation["operationId"].as_str().expect(&name)), "{name}");
         assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{name}");
+    }
+}
+
+#[test]
+fn every_parameter_is_described_and_has_an_example_that_fits() {
+    let document = document();
+    for (name, operation) in operations(&document) {
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let is_described = parameter["description"].as_str().is_some_and(|text| !text.is_empty());
             assert!(is_described, "{name}: {parameter}");
+            assert_fits(&document, &name, parameter);
         }
     }
 }
 
 #[test]
-fn every_operation_documents_its_error_bodies() {
+fn every_body_has_an_example_that_fits() {
+    let document = document();
+    for (name, operation) in operations(&document) {
+        let bodies = operation["responses"].as_object().unwrap().iter().filter(|(status, _)| status.as_str() < "400");
+        for body in bodies.map(|(_, response)| response).chain(operation.get("requestBody")) {
+            for (kind, media) in body["content"].as_object().into_iter().flatten() {
+                assert_fits(&document, &format!("{name} {kind}"), media);
+            }
+        }
+    }
+}
+
+/// What has a schema and an example that fits it.
+fn assert_fits(document: &Value, name: &str, described: &Value) {
+    let example = described.get("example").unwrap_or_else(|| panic!("{name} has no example: {described}"));
+    let mut problems = BTreeSet::new();
+    schema::compare(document, &described["schema"], example, "", &mut problems);
+    assert!(problems.is_empty(), "the example of {name}: {problems:#?}");
+}
+
+#[test]
+fn every_operation_shows_a_problem_for_each_code_that_it_answers() {
+    let document = document();
+    let problem = json!({ "$ref": "#/components/schemas/Problem" });
+    for (name, operation) in operations(&document) {
+        let responses = operation["responses"].as_object().unwrap();
+        for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
+            if is_health(&name) {
+                continue;
+            }
+            let media = &response["content"]["application/problem+json"];
+            assert_eq!(media["schema"], problem, "{name} {status}: {response}");
+            assert_eq!(response["headers"].is_object(), ["429", "503"].contains(&status.as_str()), "{name} {status}");
+            let examples = media["examples"].as_object().unwrap_or_else(|| panic!("{name} {status}: {response}"));
+            assert!(!examples.is_empty(), "{name} {status}");
+            for (code, example) in examples {
+                let kept = example["$ref"].as_str().and_then(|text| text.strip_prefix("#/components/examples/"));
+                let value = &document["components"]["examples"][kept.unwrap()]["value"];
+                assert_eq!((&value["code"], value["status"].to_string()), (&json!(code), status.clone()), "{name}");
+                assert!(response["description"].as_str().unwrap().contains(code), "{name} {status} {code}");
+                assert_fits(&document, code, &json!({ "schema": problem, "example": value }));
+            }
+        }
+    }
+}
+
+fn is_health(name: &str) -> bool {
+    // What is down is said in the same body as what is up.
+    name.starts_with("get /health")
+}
+
+/// Which statuses an operation can answer is a matter of its shape and of what is listed for it. Beyond
+/// that, answers of the running application are held to the document in every test.
+#[test]
+fn every_operation_documents_the_error_statuses_of_its_shape_and_no_others_but_its_own() {
     let document = document();
     for (name, operation) in operations(&document) {
         let responses = operation["responses"].as_object().unwrap();
-        if name.starts_with("get /health") {
-            // What is down is said in the same body as what is up.
-            assert_eq!(responses.keys().collect::<Vec<_>>(), ["200", "503"], "{name}");
+        let found: BTreeSet<&str> = responses.keys().map(String::as_str).filter(|status| *status >= "400").collect();
+        if is_health(&name) {
+            assert_eq!(found, BTreeSet::from(["503"]), "{name}");
             continue;
         }
-        let mut expected = vec!["400", "413", "415", "429", "500", "503"];
-        if operation["security"].is_array() {
-            expected.push("401");
-        }
-        for status in expected {
-            assert!(responses.contains_key(status), "{name} does not document {status}");
-        }
-        for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
-            let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
-            assert_eq!(*schema, "#/components/schemas/Problem", "{name} {status}: {response}");
-            assert!(!response["description"].as_str().unwrap().is_empty(), "{name} {status}");
-        }
+        let mut due = BTreeSet::from(["500", "503"]);
+        let parameters: Vec<_> = operation["parameters"].as_array().into_iter().flatten().collect();
+        let has = |place: &str| parameters.iter().any(|parameter| parameter["in"] == place);
+        let takes_json = operation["requestBody"]["content"]["application/json; charset=utf-8"].is_object();
+        due.extend(operation["security"].is_array().then_some("401"));
+        due.extend((!name.starts_with("get ")).then_some("413"));
+        due.extend(takes_json.then_some("415"));
+        due.extend((takes_json || !parameters.is_empty()).then_some("400"));
+        due.extend(has("path").then_some("404"));
+        due.extend(parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key").then_some("422"));
+        let id = operation["operationId"].as_str().unwrap();
+        let described: Vec<_> = bursar::routes::described().filter(|described| described.operation == id).collect();
+        assert_eq!(described.len(), 1, "{id} is to be in DESCRIBED of its file, once");
+        let own: Vec<String> = described[0].codes.iter().map(|code| known(code).status.to_string()).collect();
+        due.extend(own.iter().map(String::as_str));
+        assert_eq!(found, due, "{name}");
     }
+}
+
+fn known(name: &str) -> &'static Code {
+    code::find(name).unwrap_or_else(|| panic!("{name} is not in api/src/problem/code.rs"))
+}
+
+#[test]
+fn what_is_described_is_an_operation() {
+    let document = document();
+    let ids: HashSet<_> = operations(&document).into_iter().map(|(_, operation)| &operation["operationId"]).collect();
+    for described in bursar::routes::described() {
+        assert!(ids.contains(&json!(described.operation)), "{} is no operation", described.operation);
+    }
+}
+
+#[test]
+fn every_code_is_explained_in_the_docs_with_its_status() {
+    const DOCS: &str = include_str!("../../../../docs/errors.md");
+    let rows = DOCS.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split('|');
+        let code = cells.next()?.trim().trim_end_matches('`');
+        Some((code, cells.next()?.trim().parse().ok()?))
+    });
+    let explained: BTreeSet<(&str, u16)> = rows.collect();
+    let codes: BTreeSet<_> = code::CODES.iter().map(|code| (code.name, code.status)).collect();
+    assert_eq!(explained, codes);
 }
 
 #[test]
@@ -133,6 +229,7 @@ fn every_operation_but_those_for_everybody_asks_for_credentials() {
     let open = [
         "post /api/v1/customers/onboard",
         "post /webhooks/stripe",
+        "post /webhooks/github",
         "get /health",
         "get /health/live",
         "get /health/ready",

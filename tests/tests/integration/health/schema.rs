@@ -2,8 +2,9 @@
 
 use super::openapi::document;
 use super::*;
+use crate::money::Shop;
 use bursar_tests::app::Answer;
-use bursar_tests::{TestCustomer, github};
+use bursar_tests::{Backend, TestCustomer, github};
 use std::collections::BTreeSet;
 
 /// Compares answers with the document.
@@ -31,59 +32,11 @@ impl Checker<'_> {
             // A file is any text.
             if content_type.contains("json") {
                 let mut problems = BTreeSet::new();
-                self.compare(&media["schema"], &answer.body, "", &mut problems);
+                compare(&self.document, &media["schema"], &answer.body, "", &mut problems);
                 self.problems.extend(problems);
             }
         }
         answer.body
-    }
-
-    fn compare(&self, schema: &Value, value: &Value, at: &str, problems: &mut BTreeSet<String>) {
-        if let Some(name) = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/components/schemas/")) {
-            return self.compare(&self.document["components"]["schemas"][name], value, name, problems);
-        }
-        // A field that is another object may say so beside the reference to it.
-        let parts = schema["allOf"].as_array().into_iter().flatten();
-        let is_nullable = schema["nullable"] == true || parts.clone().any(|part| part["nullable"] == true);
-        if value.is_null() && is_nullable {
-            return;
-        }
-        for part in parts {
-            self.compare(part, value, at, problems);
-        }
-        let Some(kind) = schema["type"].as_str() else { return };
-        let fits = match kind {
-            "object" => value.is_object(),
-            "array" => value.is_array(),
-            "string" => value.is_string(),
-            "boolean" => value.is_boolean(),
-            "integer" => value.is_i64() || value.is_u64(),
-            "number" => value.is_number(),
-            _ => false,
-        };
-        if !fits {
-            let shown = if value.is_null() { "null, which it may not be".to_owned() } else { value.to_string() };
-            problems.insert(format!("{at}: {kind} is {shown}"));
-            return;
-        }
-        if schema["enum"].as_array().is_some_and(|values| !values.contains(value)) {
-            problems.insert(format!("{at}: {value} is none of {}", schema["enum"]));
-        }
-        for item in value.as_array().into_iter().flatten() {
-            self.compare(&schema["items"], item, at, problems);
-        }
-        let fields = value.as_object().into_iter().flatten();
-        for (name, field) in fields.filter(|_| schema["properties"].is_object()) {
-            match schema["properties"].get(name) {
-                Some(property) => self.compare(property, field, &format!("{at}.{name}"), problems),
-                None => _ = problems.insert(format!("{at}.{name}: is not in the document")),
-            }
-        }
-        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            if value.get(name).is_none() {
-                problems.insert(format!("{at}.{name}: is required and missing"));
-            }
-        }
     }
 
     async fn call(&mut self, customer: &TestCustomer, operation: &str, id: &str, body: Option<Value>) -> Value {
@@ -98,6 +51,55 @@ impl Checker<'_> {
         let path = path.replace("{id}", id).replace("{key}", id).replace("{github_account_id}", id);
         let answer = self.app.admin(&method.to_uppercase(), &path, body.as_ref()).await;
         self.check(operation, answer)
+    }
+}
+
+/// What of a value does not fit a schema.
+pub(super) fn compare(document: &Value, schema: &Value, value: &Value, at: &str, problems: &mut BTreeSet<String>) {
+    if let Some(name) = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/components/schemas/")) {
+        return compare(document, &document["components"]["schemas"][name], value, name, problems);
+    }
+    // A field that is another object may say so beside the reference to it.
+    let parts = schema["allOf"].as_array().into_iter().flatten();
+    let is_nullable = schema["nullable"] == true || parts.clone().any(|part| part["nullable"] == true);
+    if value.is_null() && is_nullable {
+        return;
+    }
+    for part in parts {
+        compare(document, part, value, at, problems);
+    }
+    let Some(kind) = schema["type"].as_str() else { return };
+    let fits = match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        _ => false,
+    };
+    if !fits {
+        let shown = if value.is_null() { "null, which it may not be".to_owned() } else { value.to_string() };
+        problems.insert(format!("{at}: {kind} is {shown}"));
+        return;
+    }
+    if schema["enum"].as_array().is_some_and(|values| !values.contains(value)) {
+        problems.insert(format!("{at}: {value} is none of {}", schema["enum"]));
+    }
+    for item in value.as_array().into_iter().flatten() {
+        compare(document, &schema["items"], item, at, problems);
+    }
+    let fields = value.as_object().into_iter().flatten();
+    for (name, field) in fields.filter(|_| schema["properties"].is_object()) {
+        match schema["properties"].get(name) {
+            Some(property) => compare(document, property, field, &format!("{at}.{name}"), problems),
+            None => _ = problems.insert(format!("{at}.{name}: is not in the document")),
+        }
+    }
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if value.get(name).is_none() {
+            problems.insert(format!("{at}.{name}: is required and missing"));
+        }
     }
 }
 
@@ -185,6 +187,40 @@ async fn marketplace_operations(checker: &mut Checker<'_>, customer: &TestCustom
     checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link-token", &id, None).await;
 }
 
+/// On an application with a Stripe.
+async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) {
+    let attach = "post /api/v1/payment-methods";
+    checker.call(customer, attach, "", Some(json!({ "payment_method": "pm_card_visa", "consent": false }))).await;
+    let card = json!({ "payment_method": "pm_card_visa", "consent": true });
+    let method = text(&checker.call(customer, attach, "", Some(card)).await["payment_method"]["id"]);
+    checker.call(customer, "get /api/v1/payment-methods", "", None).await;
+    checker.call(customer, "post /api/v1/payment-methods/{id}/default", &method, None).await;
+    checker.call(customer, "get /api/v1/subscription", "", None).await;
+    for _ in 0..2 {
+        checker.call(customer, "post /api/v1/subscription", "", Some(json!({}))).await;
+    }
+    checker.call(customer, "get /api/v1/subscription", "", None).await;
+    checker.call(customer, "delete /api/v1/payment-methods/{id}", &method, None).await;
+    checker.call(customer, "delete /api/v1/subscription", "", None).await;
+    checker.call(customer, "post /api/v1/subscription/resume", "", None).await;
+    checker.call(customer, "delete /api/v1/subscription", "", None).await;
+    checker.call(customer, "get /api/v1/invoices", "", None).await;
+    checker.call(customer, "delete /api/v1/payment-methods/{id}", &method, None).await;
+    let operations = checker.call(customer, "get /api/v1/operations", "", None).await;
+    let latest = text(&operations["data"][0]["id"]);
+    checker.call(customer, "get /api/v1/operations/{id}", &latest, None).await;
+}
+
+async fn reconciliation_operations(checker: &mut Checker<'_>) {
+    let path = "post /admin/v1/stripe/reconciliations";
+    let run = checker.admin(path, "", Some(json!({ "since_hours": 1, "repair": false }))).await;
+    checker.admin(path, "", Some(json!({ "since_hours": -1 }))).await;
+    let id = text(&run["reconciliation"]["id"]);
+    checker.admin("get /admin/v1/stripe/reconciliations", "", None).await;
+    checker.admin("get /admin/v1/stripe/reconciliations/{id}", &id, None).await;
+    checker.admin("get /admin/v1/stripe/reconciliations/{id}/findings", &id, None).await;
+}
+
 async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, reason: Value) {
     let path = format!("/admin/v1/mails?customer={}&state=stored", customer.id);
     let stored = wait::until("the welcome is stored", || async {
@@ -211,6 +247,8 @@ async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, rea
 
 both! {
     async fn every_operation_answers_what_the_document_says(app: &TestApp) {
+        let backend = if app.app.db.is_postgres() { Backend::Production } else { Backend::Embedded };
+        let shop = Shop::open(backend).await;
         let mut checker =
             Checker { app, document: document(), problems: BTreeSet::new(), called: BTreeSet::new() };
         let customer = app.onboard().await;
@@ -225,8 +263,12 @@ both! {
         customer_operations(&mut checker, &customer).await;
         admin_operations(&mut checker, &customer, stripe::id(&event)).await;
         marketplace_operations(&mut checker, &customer).await;
+        reconciliation_operations(&mut checker).await;
+        checker.app = &shop.app;
+        billing_operations(&mut checker, &shop.app.onboard().await).await;
         let all: BTreeSet<String> = openapi::operations(&document()).into_iter().map(|(name, _)| name).collect();
         assert_eq!(checker.called, all, "every operation is called");
         assert!(checker.problems.is_empty(), "{:#?}", checker.problems);
+        shop.close().await;
     }
 }

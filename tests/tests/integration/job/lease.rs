@@ -64,9 +64,9 @@ both! {
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         // A node took the job a minute ago and died. Its lease lasts for another hour.
         let (due, until) = (now_ms() - 60_000, now_ms() + HOUR_MS);
-        sql(app, &format!("UPDATE jobs SET state = 'running', run_at_ms = {due} WHERE id = '{id}'")).await;
         let taken = format!("owner = 'a-dead-node', epoch = 41, lease_until_ms = {until}");
         sql(app, &format!("UPDATE streams SET {taken} WHERE key = '{stream}'")).await;
+        sql(app, &format!("UPDATE jobs SET state = 'running', run_at_ms = {due} WHERE id = '{id}'")).await;
         others_go_on(app).await;
         let leased = stream_find(app.app.db.read(), &stream).await.unwrap().unwrap();
         assert_eq!((leased.owner.as_deref(), leased.epoch), (Some("a-dead-node"), 41));
@@ -75,12 +75,75 @@ both! {
 
         sql(app, &format!("UPDATE streams SET lease_until_ms = {} WHERE key = '{stream}'", now_ms() - 1)).await;
         let done = job_in_state(app, &id, JobState::Succeeded).await;
-        assert_eq!((done.attempt, done.rescues), (1, 1), "a death is a rescue, not an attempt");
+        assert_eq!((done.attempt, done.rescues), (1, 0), "a death is no attempt, and forgotten once one ended");
         let attempts = attempts(app, &id).await;
         assert_eq!(attempts.len(), 1, "{attempts:#?}");
         assert_eq!((attempts[0].epoch, attempts[0].attempt, attempts[0].outcome.as_str()), (42, 1, "done"));
         assert_ne!(attempts[0].node, "a-dead-node");
         app.verify().await;
+    }
+
+    async fn of_two_decisions_about_one_account_in_a_batch_one_counts(app: &TestApp) {
+        let (customer, bystander) = (app.onboard().await, app.onboard().await);
+        // An actor died with the first in hand, and the next one decided again.
+        let units = [
+            grant(app, &customer, "first", Vec::new()).await,
+            grant(app, &bystander, "harmless", Vec::new()).await,
+            grant(app, &customer, "second", Vec::new()).await,
+        ];
+        let results = commit(app, &units).await;
+        let [UnitResult::Committed(_), UnitResult::Committed(_), UnitResult::Stale] = results.as_slice() else {
+            panic!("{results:?}");
+        };
+        assert_eq!(app.balance(&customer).await, SIGNUP + 7);
+        assert_eq!(app.balance(&bystander).await, SIGNUP + 7);
+        app.verify().await;
+    }
+
+    async fn a_job_that_is_given_back_has_neither_an_attempt_nor_a_death_behind_it(app: &TestApp) {
+        let customer = app.onboard().await;
+        let (stream, id) = job_for_tomorrow(app, &customer).await;
+        let tomorrow = now_ms() + DAY_MS + HOUR_MS;
+        let first = claim(app, &stream, "a-node", tomorrow).await.unwrap();
+        assert!(work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap());
+        assert_eq!(job(app, &id).await.state, JobState::Available);
+        assert!(!work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap(), "it has it no more");
+
+        let second = claim(app, &stream, "another-node", tomorrow).await.unwrap();
+        assert_eq!((second.job.attempt, second.job.rescues), (0, 0));
+        assert!(!work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap());
+        let late = commit(app, &[Unit { finishes: vec![end(&first, Outcome::Done)], ..Unit::default() }]).await;
+        assert!(matches!(late[0], UnitResult::Fenced(_)));
+        assert_eq!(job(app, &id).await.state, JobState::Running);
+    }
+
+    async fn the_leases_of_a_node_that_stops_are_given_up_and_its_late_results_do_not_count(app: &TestApp) {
+        let customer = app.onboard().await;
+        let tomorrow = now_ms() + DAY_MS + HOUR_MS;
+        let ((own, id), (others, others_id)) =
+            (job_for_tomorrow(app, &customer).await, job_for_tomorrow(app, &customer).await);
+        let claimed = claim(app, &own, "stopping", tomorrow).await.unwrap();
+        claim(app, &others, "another-node", tomorrow).await.unwrap();
+        assert_eq!(work::release_node(&app.app.db, "stopping").await.unwrap(), 1);
+        let before = account(app, &customer).await;
+        let late = grant(app, &customer, "late", vec![end(&claimed, Outcome::Done)]).await;
+        assert!(matches!(commit(app, &[late]).await[0], UnitResult::Fenced(_)));
+        assert_eq!(account(app, &customer).await, before);
+        let freed = job(app, &id).await;
+        assert_eq!((freed.state, freed.attempt, freed.rescues), (JobState::Available, 0, 0));
+        assert_eq!(job(app, &others_id).await.state, JobState::Running);
+    }
+
+    async fn a_result_of_a_job_that_does_not_run_changes_nothing(app: &TestApp) {
+        let customer = app.onboard().await;
+        let (stream, id) = job_for_tomorrow(app, &customer).await;
+        let claimed = claim(app, &stream, "a-node", now_ms() + DAY_MS + HOUR_MS).await.unwrap();
+        sql(app, &format!("UPDATE jobs SET state = 'available' WHERE id = '{id}'")).await;
+        let before = account(app, &customer).await;
+        let unit = grant(app, &customer, "too-late", vec![end(&claimed, Outcome::Done)]).await;
+        assert!(matches!(commit(app, &[unit]).await[0], UnitResult::Fenced(_)));
+        assert_eq!(account(app, &customer).await, before);
+        assert!(attempts(app, &id).await.is_empty());
     }
 
     async fn a_result_under_an_old_epoch_is_fenced_and_changes_nothing(app: &TestApp) {

@@ -23,6 +23,18 @@ shops! {
         assert_eq!(again["credit_balance"], 10);
     }
 
+    async fn every_metric_of_stripe_is_there_after_a_charge(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        let (_, metrics) = crate::health::text(&shop.app, "/metrics").await;
+        for name in crate::health::OF_STRIPE {
+            let line = format!("# TYPE {name} ");
+            assert!(metrics.lines().any(|found| found.starts_with(&line)), "{name} is not among\n{metrics}");
+        }
+        let line = r#"bursar_operations_total{kind="usage_charge",state="succeeded"} 1"#;
+        assert!(metrics.lines().any(|found| found == line), "{line} is not among\n{metrics}");
+    }
+
     async fn a_payment_method_that_stripe_does_not_know_is_refused(shop: &Shop) {
         let customer = shop.app.onboard().await;
         shop.attach(&customer, "pm_unknown", "1").await.expect_problem(400, "payment_method_invalid");

@@ -1,6 +1,7 @@
 //! Pro: subscribe, pay, cancel, resume.
 
 use super::*;
+use sea_orm::ConnectionTrait;
 
 const PATH: &str = "/api/v1/subscription";
 
@@ -82,6 +83,29 @@ shops! {
         renewal["id"] = "in_renewal".into();
         renewal["billing_reason"] = "subscription_cycle".into();
         shop.announce("invoice.paid", &renewal).await;
+        assert_eq!(shop.app.balance(&customer).await, 120);
+    }
+
+    async fn a_failing_event_is_healed_by_what_stripe_says_now(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let id = shop.stripe_customer(&customer).await;
+        // Stripe knows whose its customer is; here that is not known, and the event does not say it.
+        let forget = format!("UPDATE customers SET stripe_customer_id = NULL WHERE id = '{}'", customer.id);
+        shop.app.app.db.write().execute_unprepared(&forget).await.expect("the link is forgotten");
+        let failing = stripe::event("invoice.paid", &stripe::pro_invoice(&id, None));
+        let next = stripe::event("invoice.paid", &stripe::pro_invoice(&id, None));
+        for event in [&failing, &next] {
+            shop.app.deliver(event).await.expect(200);
+        }
+        let healed = shop.app.event_in_state(stripe::id(&failing), "processed").await;
+        let attempts = healed["attempts"].as_array().expect("attempts");
+        let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt["outcome"].as_str()).collect();
+        assert_eq!(outcomes, [Some("retry"), Some("done")]);
+        assert!(attempts[0]["reason"].as_str().is_some_and(|reason| reason.contains("customer_unknown")), "{healed}");
+        // The stream went on, and now the customer is known.
+        let second = shop.app.event_in_state(stripe::id(&next), "processed").await;
+        assert_eq!(second["event"]["attempts"], 1);
+        assert_eq!(shop.stripe_customer(&customer).await, id);
         assert_eq!(shop.app.balance(&customer).await, 120);
     }
 }

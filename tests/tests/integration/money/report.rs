@@ -31,7 +31,7 @@ shops! {
     }
 
     async fn a_charge_that_was_declined_is_not_in_the_summary(shop: &Shop) {
-        let customer = shop.broke("pm_decline").await;
+        let customer = shop.broke("pm_card_chargeCustomerFail").await;
         shop.app.spend(&customer, 1, "one").await.expect_problem(402, "payment_declined");
         assert_eq!(shop.summary(&customer).await["charged"], json!([]));
     }

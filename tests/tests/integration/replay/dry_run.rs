@@ -2,11 +2,13 @@
 
 use super::{all_are, dead_payments, items, prepare, prepare_dead, replay_until, step};
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream, look, stripe_customer,
+    PERIOD, SIGNUP, act, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream, look, now_ms,
+    stripe_customer,
 };
-use bursar_engine::job::{Job, JobState};
+use bursar_engine::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::store::account::{account_find, entry_list};
 use bursar_engine::store::customer::customer_find;
+use bursar_engine::store::job::job_insert_many;
 use bursar_engine::store::subscription::subscription_list;
 use bursar_tests::{TestApp, TestCustomer, both, stripe};
 use serde_json::{Value, json};
@@ -34,6 +36,19 @@ async fn tried(app: &TestApp) -> Vec<Value> {
 }
 
 both! {
+    async fn what_goes_wrong_with_one_job_is_its_result_and_keeps_no_other_waiting(app: &TestApp) {
+        let dead = dead_payments(app, 2).await;
+        dead.cause_is_removed(app).await;
+        let unreadable = NewJob::new(JobKind::AccountSettle, "[]".to_owned(), now_ms());
+        let tx = app.app.db.begin().await.unwrap();
+        job_insert_many(&tx, &[NewJob { state: JobState::Dead, ..unreadable }], now_ms()).await.unwrap();
+        tx.commit().await.unwrap();
+        let results = tried(app).await;
+        let of = |outcome: &str| results.iter().filter(|result| result["outcome"] == outcome).collect::<Vec<_>>();
+        assert_eq!(of("done").len(), 2, "{results:?}");
+        assert!(of("failed")[0]["reason"].as_str().unwrap().contains("arguments of a job"), "{results:?}");
+    }
+
     async fn a_dry_run_tells_what_the_ledger_would_gain_and_changes_nothing(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;

@@ -1,0 +1,105 @@
+use super::*;
+use bursar_engine::Result;
+
+/// Doubles numbers, unless one of them is what the database does not take.
+struct Doubles {
+    refused: Vec<&'static str>,
+    batches: Mutex<Vec<Vec<&'static str>>>,
+    away_after: usize,
+}
+
+impl Doubles {
+    fn refusing(refused: &[&'static str]) -> Self {
+        Self { refused: refused.to_vec(), batches: Mutex::default(), away_after: usize::MAX }
+    }
+
+    fn batches(&self) -> Vec<Vec<&'static str>> {
+        std::mem::take(&mut *self.batches.lock().unwrap())
+    }
+}
+
+impl Work for Doubles {
+    type Item = &'static str;
+    type Answer = String;
+    const NAME: &'static str = "doubles";
+
+    fn about<'a>(item: &'a &'static str) -> &'a str {
+        item
+    }
+
+    async fn run(&self, items: &[&'static str], _: bool) -> Result<Vec<String>> {
+        let mut batches = self.batches.lock().unwrap();
+        batches.push(items.to_vec());
+        if batches.len() > self.away_after {
+            return Err(Error::Unavailable("the database"));
+        }
+        if items.iter().any(|item| self.refused.contains(item)) {
+            return Err(Error::Corrupt("a value that it does not take".to_owned()));
+        }
+        Ok(items.iter().map(|item| item.repeat(2)).collect())
+    }
+}
+
+const EIGHT: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+/// What was answered, or `particular` or `away` for an error.
+async fn worked_off(work: &Doubles, suspects: &Suspects, items: &[&'static str]) -> Vec<String> {
+    let mut items = items.to_vec();
+    let innocent = suspects.put_last(&mut items, |item| item);
+    let answers = work_off(work, suspects, &items, innocent).await;
+    let text = |answer: Answered<Doubles>| match answer {
+        Ok(text) => text,
+        Err(error) if error.is_particular() => "particular".to_owned(),
+        Err(_) => "away".to_owned(),
+    };
+    answers.into_iter().map(text).collect()
+}
+
+#[tokio::test]
+async fn a_batch_without_a_culprit_is_one_transaction() {
+    let work = Doubles::refusing(&[]);
+    assert_eq!(worked_off(&work, &Suspects::default(), &["a", "b"]).await, ["aa", "bb"]);
+    assert_eq!(work.batches().len(), 1);
+}
+
+#[tokio::test]
+async fn only_what_a_batch_fails_for_fails() {
+    for culprits in [&["a"][..], &["d"], &["h"], &["c", "d"], &["a", "e", "h"]] {
+        let work = Doubles::refusing(culprits);
+        let answers = worked_off(&work, &Suspects::default(), &EIGHT).await;
+        for (item, answer) in EIGHT.iter().zip(answers) {
+            let expected = if culprits.contains(item) { "particular".to_owned() } else { item.repeat(2) };
+            assert_eq!(answer, expected, "{item} of {culprits:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_culprit_goes_last_and_alone_until_it_succeeds() {
+    let suspects = Suspects::default();
+    let mut work = Doubles::refusing(&["c"]);
+    worked_off(&work, &suspects, &["a", "b", "c", "d"]).await;
+    work.batches();
+    assert_eq!(worked_off(&work, &suspects, &["a", "c", "d"]).await, ["aa", "dd", "particular"]);
+    assert_eq!(work.batches(), [vec!["a", "d"], vec!["c"]]);
+
+    work.refused.clear();
+    assert_eq!(worked_off(&work, &suspects, &["c", "d"]).await, ["dd", "cc"]);
+    work.batches();
+    worked_off(&work, &suspects, &["c", "d"]).await;
+    assert_eq!(work.batches(), [vec!["c", "d"]]);
+}
+
+#[tokio::test]
+async fn a_single_item_is_tried_once_more_before_it_fails() {
+    let work = Doubles::refusing(&["a"]);
+    assert_eq!(worked_off(&work, &Suspects::default(), &["a"]).await, ["particular"]);
+    assert_eq!(work.batches().len(), 2);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_nobodys_fault_and_not_asked_again() {
+    let work = Doubles { away_after: 1, ..Doubles::refusing(&["c"]) };
+    assert_eq!(worked_off(&work, &Suspects::default(), &["a", "b", "c", "d"]).await, ["away"; 4]);
+    assert_eq!(work.batches().len(), 2);
+}

@@ -1,0 +1,148 @@
+//! Every code that an answer can carry, with its status and a sentence as it may read.
+//!
+//! docs/errors.md says what each means and what to do about it; the API's document shows them as
+//! examples. Tests compare all three.
+
+/// A code.
+#[derive(Debug, Clone, Copy)]
+pub struct Code {
+    /// Its name; stable.
+    pub name: &'static str,
+    /// The status that it comes with.
+    pub status: u16,
+    /// A `detail` that it may come with.
+    pub detail: &'static str,
+}
+
+const fn code(status: u16, name: &'static str, detail: &'static str) -> Code {
+    Code { name, status, detail }
+}
+
+/// The code of this name.
+pub fn find(name: &str) -> Option<&'static Code> {
+    CODES.iter().find(|code| code.name == name)
+}
+
+/// All of them, by status.
+pub const CODES: &[Code] = &[
+    code(400, "bad_request", "the request cannot be understood"),
+    code(400, "consent_required", "Without the customer's consent to be charged no payment method is added."),
+    code(400, "invalid_body", "parse request payload error: failed to parse \"UsageRequest\": unknown field `unit`."),
+    code(400, "invalid_cursor", "cursor must be a next_cursor of an earlier answer."),
+    code(400, "invalid_email", "the e-mail address is not valid: Missing separator character '@'."),
+    code(400, "invalid_expiry", "expires_at must be in the future"),
+    code(400, "invalid_grace", "grace_seconds must be from 0 to 86400"),
+    code(400, "invalid_hold_time", "expires_in_s must be from 1 to 604800."),
+    code(400, "invalid_idempotency_key", "Idempotency-Key must have 1 to 255 visible ASCII characters."),
+    code(400, "invalid_limit", "limit must be from 1 to 100."),
+    code(400, "invalid_metadata", "metadata must be a JSON object of at most 4096 bytes."),
+    code(400, "invalid_name", "the name must have 1 to 200 printable characters"),
+    code(
+        400,
+        "invalid_parameter",
+        "failed to parse parameter `limit`: failed to parse \"integer(uint64)\": invalid digit",
+    ),
+    code(400, "invalid_rate", "rate_per_second must be from 1 to 1000"),
+    code(400, "invalid_reason", "reason must have 1 to 500 characters."),
+    code(400, "invalid_reference", "reference must have at most 200 characters."),
+    code(400, "invalid_time", "from must not be later than to."),
+    code(400, "invalid_units", "units must be a whole number from 1 to 1000000."),
+    code(400, "invalid_window", "a reconciliation looks back at most 30 days"),
+    code(
+        400,
+        "missing_idempotency_key",
+        "This request needs the header Idempotency-Key, so that repeating it does nothing twice.",
+    ),
+    code(
+        400,
+        "payment_method_invalid",
+        "payment_method must be the id of a payment method at Stripe, such as pm_1Q0PsIJvEtkwdCNYMSaVuRz6.",
+    ),
+    code(400, "replay_too_large", "the filter matches more than 10000 jobs"),
+    code(400, "signature_future", "the signature is from the future"),
+    code(400, "signature_malformed", "the signature header is malformed"),
+    code(400, "signature_mismatch", "the signature does not match"),
+    code(400, "signature_missing", "the signature header is missing"),
+    code(400, "signature_stale", "the signature is too old"),
+    code(401, "invalid_api_key", "The API key is unknown or revoked."),
+    code(401, "invalid_token", "The admin token is not valid."),
+    code(401, "missing_credentials", "This route needs credentials; see the documentation at /docs."),
+    code(402, "authentication_required", "The bank wants to see the customer: finish the payment on session."),
+    code(
+        402,
+        "credits_owed",
+        "The account owes 3 credits for payments that were refunded or disputed. Contact support to settle this.",
+    ),
+    code(402, "insufficient_credits", "Credits needed: 3, available: 1. Add billing to continue."),
+    code(402, "payment_declined", "Your card was declined. Use another card."),
+    code(402, "payment_method_missing", "Add a payment method to subscribe."),
+    code(404, "github_not_configured", "This server takes no events of GitHub: GITHUB_WEBHOOK_SECRET is not set."),
+    code(404, "hold_not_found", "There is no such hold."),
+    code(404, "not_found", "There is no such thing."),
+    code(405, "method_not_allowed", "This route has no such method."),
+    code(409, "already_subscribed", "There is a subscription to Pro already."),
+    code(409, "api_key_rotated", "this key was rotated before and ends soon; rotate its successor"),
+    code(
+        409,
+        "credits_spent_meanwhile",
+        "Another request spent the credits that were left. What was charged is in the balance: send the request again \
+         with a new Idempotency-Key.",
+    ),
+    code(409, "customer_exists", "a customer with this e-mail address exists already"),
+    code(409, "hold_closed", "The hold was captured already."),
+    code(409, "job_not_ended", "The job has not ended, so there is nothing to replay."),
+    code(409, "job_not_waiting", "Only a job that waits can be cancelled."),
+    code(409, "last_api_key", "This is the last key that works. Make another one first, or rotate it."),
+    code(
+        409,
+        "mail_holds_key",
+        "The mail told an API key, which is forgotten once the mail is sent. The customer makes a new key with \
+         another one it has.",
+    ),
+    code(409, "mail_not_sent", "The mail waits to be sent; its job says for what."),
+    code(409, "marketplace_account_linked", "this marketplace account is linked to a customer"),
+    code(409, "marketplace_customer_linked", "this customer has another purchase on the marketplace"),
+    code(409, "nothing_to_do", "there is nothing left to do"),
+    code(
+        409,
+        "payment_method_in_use",
+        "The subscription is paid with it. Add another payment method first, or cancel the subscription.",
+    ),
+    code(409, "reconciliation_running", "another reconciliation is under way"),
+    code(409, "replay_state", "the replay is done"),
+    code(409, "stream_empty", "The stream has nothing to skip."),
+    code(409, "stream_moved", "Another job is at the head of the stream by now."),
+    code(409, "stream_not_paused", "The stream is not paused."),
+    code(409, "stream_paused", "The stream is paused already."),
+    code(409, "subscribing", "Another request is subscribing this customer just now."),
+    code(409, "subscription_ended", "The subscription has ended. Subscribe again."),
+    code(409, "too_many_api_keys", "A customer may have 20 keys. Revoke one first."),
+    code(409, "too_many_open", "the account has too many open holds, at most 1000"),
+    code(413, "body_too_large", "The body is too large."),
+    code(415, "unsupported_media_type", "The body must be application/json."),
+    code(422, "capture_exceeds_hold", "the hold reserves 3 credits, fewer than the 5 to capture"),
+    code(
+        422,
+        "charge_too_large",
+        "So many units cost more than one charge may be. Send several requests with fewer units.",
+    ),
+    code(422, "email_disposable", "addresses of this domain are not accepted; use a permanent one"),
+    code(422, "idempotency_key_reused", "This Idempotency-Key was used before for a different request. Use a new key."),
+    code(422, "marketplace_link_expired", "this marketplace link was good once and has expired"),
+    code(422, "marketplace_link_invalid", "this marketplace link is not valid, or was used before"),
+    code(422, "refused_by_stripe", "Stripe does not accept the request."),
+    code(429, "busy", "Too much is waiting just now. Try again shortly."),
+    code(429, "rate_limited", "There were too many such requests lately. Try again in 12 s."),
+    code(500, "internal", "Something went wrong on our side. It has been logged."),
+    code(503, "onboarding_disabled", "New signups are switched off just now. Customers that exist are not affected."),
+    code(503, "overloaded", "The server is busy. Try again shortly."),
+    code(503, "payment_unavailable", "Subscribing is not possible just now."),
+    code(503, "stripe_not_configured", "This server has no Stripe key: it charges nobody."),
+    code(503, "stripe_unavailable", "Stripe cannot be asked just now. Try again shortly."),
+    code(503, "timeout", "There was no answer in time. Try again with the same Idempotency-Key."),
+    code(
+        503,
+        "unavailable",
+        "The server cannot reach what it needs just now. Try again with the same Idempotency-Key.",
+    ),
+];

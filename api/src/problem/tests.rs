@@ -1,0 +1,61 @@
+//! What is logged of an error, and what is not.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use sea_orm::{DbErr, RuntimeErr};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// A log that is kept.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn outage() -> Error {
+    Error::DatabaseUnavailable(DbErr::Conn(RuntimeErr::Internal("connection refused".to_owned())))
+}
+
+#[test]
+fn a_request_that_cannot_reach_the_database_is_logged_once_with_the_cause() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        for _ in 0..3 {
+            let ApiError::Unavailable(problem, retry_after) = ApiError::from(outage()) else {
+                panic!("another status")
+            };
+            assert_eq!((problem.code.as_str(), retry_after), ("unavailable", Some(RETRY_AFTER_S)));
+            assert!(!problem.detail.contains("refused"), "the cause is for the log");
+        }
+        let _ = ApiError::from(Error::NotFound("customer"));
+    });
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("WARN") && text.contains("connection refused"), "{text}");
+}
+
+#[test]
+fn every_code_stands_once_and_by_its_status() {
+    let order: Vec<_> = code::CODES.iter().map(|code| (code.status, code.name)).collect();
+    assert!(order.is_sorted());
+    let names: std::collections::HashSet<_> = code::CODES.iter().map(|code| code.name).collect();
+    assert_eq!(names.len(), code::CODES.len());
+}

@@ -1,0 +1,177 @@
+//! What replays are asked for and how they are shown.
+
+use crate::routes::admin::JobBody;
+use crate::routes::admin::job::JobStateBody;
+use crate::routes::page::page;
+use crate::routes::sample;
+use crate::routes::text::Text;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::replay::Replay;
+use poem_openapi::Object;
+use poem_openapi::types::Example;
+
+/// Which jobs to replay. Empty fields match everything that has ended.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+pub(super) struct FilterBody {
+    /// `dead`, `cancelled` or `succeeded`.
+    pub(super) state: Option<JobStateBody>,
+    /// A kind, such as `stripe.event`.
+    pub(super) kind: Option<Text>,
+    /// A stream.
+    pub(super) stream: Option<Text>,
+    /// A type of event.
+    pub(super) event_type: Option<Text>,
+    /// Text that the last error contains.
+    pub(super) error: Option<Text>,
+}
+
+/// A replay to prepare.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+pub(super) struct ReplayRequest {
+    /// Which jobs.
+    pub(super) filter: FilterBody,
+    /// Only try what would happen; nothing is changed.
+    #[oai(default)]
+    pub(super) dry_run: bool,
+    /// Jobs started in a second at the most, 1 to 1000; 50 if not given.
+    pub(super) rate_per_second: Option<i64>,
+    /// Why, in words.
+    pub(super) reason: Text,
+}
+
+impl Example for ReplayRequest {
+    fn example() -> Self {
+        let filter = FilterBody {
+            state: Some(JobStateBody::Dead),
+            kind: Some("stripe.event".into()),
+            stream: None,
+            event_type: Some("invoice.paid".into()),
+            error: None,
+        };
+        Self { filter, dry_run: true, rate_per_second: Some(50), reason: "ticket 4711".into() }
+    }
+}
+
+/// A replay.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct ReplayBody {
+    /// Its identifier.
+    pub(super) id: String,
+    /// `preview`, `running`, `paused`, `done` or `cancelled`.
+    pub(super) state: String,
+    /// Whether it only tries.
+    pub(super) dry_run: bool,
+    /// Jobs started in a second at the most.
+    pub(super) rate_per_second: i64,
+    /// Why.
+    pub(super) reason: String,
+    /// Jobs in its frozen set.
+    pub(super) total: i64,
+    /// Jobs worked off.
+    pub(super) done: i64,
+    /// Who asked for it.
+    pub(super) created_by: String,
+    /// When.
+    pub(super) created_at: String,
+    /// When it was done or cancelled.
+    pub(super) finished_at: Option<String>,
+}
+
+impl Example for ReplayBody {
+    fn example() -> Self {
+        Self {
+            id: sample::REPLAY.to_owned(),
+            state: "preview".to_owned(),
+            dry_run: true,
+            rate_per_second: 50,
+            reason: "ticket 4711".to_owned(),
+            total: 12,
+            done: 0,
+            created_by: "admin:bootstrap".to_owned(),
+            created_at: sample::AT.to_owned(),
+            finished_at: None,
+        }
+    }
+}
+
+impl From<&Replay> for ReplayBody {
+    fn from(replay: &Replay) -> Self {
+        Self {
+            id: replay.id.to_string(),
+            state: replay.state.clone(),
+            dry_run: replay.dry_run,
+            rate_per_second: replay.rate_per_second,
+            reason: replay.reason.clone(),
+            total: replay.total,
+            done: replay.done,
+            created_by: replay.created_by.clone(),
+            created_at: rfc3339(replay.created_at_ms),
+            finished_at: replay.finished_at_ms.map(rfc3339),
+        }
+    }
+}
+
+/// A replay with the first jobs of its set.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct ReplayPreview {
+    /// The replay.
+    pub(super) replay: ReplayBody,
+    /// The first jobs of its set.
+    pub(super) sample: Vec<JobBody>,
+}
+
+impl Example for ReplayPreview {
+    fn example() -> Self {
+        Self { replay: ReplayBody::example(), sample: vec![JobBody::example()] }
+    }
+}
+
+/// A replay alone.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct ReplayDetail {
+    /// The replay.
+    pub(super) replay: ReplayBody,
+}
+
+impl Example for ReplayDetail {
+    fn example() -> Self {
+        Self { replay: ReplayBody::example() }
+    }
+}
+
+page! {
+    /// A page of replays, newest first.
+    pub(super) ReplayPage of ReplayBody
+}
+
+/// One job of a replay.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct ReplayItemBody {
+    /// Its number in the set.
+    pub(super) n: i64,
+    /// The job.
+    pub(super) job_id: String,
+    /// `waiting`, `replayed` or `tried`.
+    pub(super) state: String,
+    /// Of a dry run: what would have happened.
+    pub(super) result: Option<serde_json::Value>,
+}
+
+impl Example for ReplayItemBody {
+    fn example() -> Self {
+        let result =
+            serde_json::json!({ "outcome": "done", "ledger": { "customer_id": sample::CUSTOMER, "amount": 60 } });
+        Self { n: 1, job_id: sample::JOB.to_owned(), state: "tried".to_owned(), result: Some(result) }
+    }
+}
+
+page! {
+    /// A page of a replay's jobs, in order.
+    pub(super) ReplayItemPage of ReplayItemBody
+}

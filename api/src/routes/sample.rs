@@ -1,0 +1,30 @@
+//! Values that the document's examples are made of, so that they tell one story.
+
+pub const API_KEY: &str = "key_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const CUSTOMER: &str = "cst_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const CURSOR: &str = "djE6Y3N0XzA2YnYxazJtOHgwcTNkNXI3dDl3MXkzejVi";
+pub const EMAIL: &str = "ada@example.com";
+pub const EVENT: &str = "evt_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const HOLD: &str = "hld_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const JOB: &str = "job_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const MAIL: &str = "mal_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const NODE: &str = "bursar-1-06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const OPERATION: &str = "op_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const PAYMENT_METHOD: &str = "pm_1Q0PsIJvEtkwdCNYMSaVuRz6";
+pub const RECONCILIATION: &str = "rec_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const REPLAY: &str = "rpl_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const STREAM: &str = "stripe:cus_NffrFeUfNV2Hib";
+pub const STRIPE_EVENT: &str = "evt_1NG8Du2eZvKYlo2CUI79vXWy";
+pub const SUBSCRIPTION: &str = "sub_1Q0PsIJvEtkwdCNYMSaVuRz6";
+
+/// When it happens.
+pub const AT: &str = "2026-11-22T08:00:00.000Z";
+/// A month later.
+pub const MONTH_LATER: &str = "2026-12-22T08:00:00.000Z";
+/// Why the job of the examples is dead.
+pub const WHY_DEAD: &str = "customer_unknown: no customer is linked to cus_NffrFeUfNV2Hib";
+
+/// A text of an example.
+pub fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}

@@ -1,0 +1,83 @@
+//! What only older versions show of an object, looked up when it is needed: [`crate::render`] takes
+//! it from the object's own fields.
+
+use crate::field::Fields;
+use crate::version::Version;
+use crate::world::World;
+use serde_json::Value;
+
+/// Rows of a list inside an object. Source: Stripe, "Charges": the ten latest refunds.
+const ROWS_MAX: usize = 10;
+
+/// Adds to all objects in a value what a version shows of them and the newest does not.
+pub(crate) fn fill(world: &World, value: &mut Value, version: Version) {
+    if version < Version::BASIL {
+        walk(world, value, version);
+    }
+}
+
+fn walk(world: &World, value: &mut Value, version: Version) {
+    let missing = match value.text("object") {
+        "invoice" => charge_of_invoice(world, value),
+        "line_item" => price_of_line(world, value),
+        "payment_intent" if version < Version::V2022_11_15 => charges(world, value),
+        "charge" if version < Version::V2022_11_15 => refunds(world, value),
+        _ => None,
+    };
+    if let Some((name, found)) = missing {
+        value[name] = found;
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| walk(world, item, version)),
+        Value::Object(fields) => {
+            let inside = fields.iter_mut().filter(|(name, _)| *name != "metadata");
+            inside.for_each(|(_, field)| walk(world, field, version));
+        }
+        _ => {}
+    }
+}
+
+type Own = Option<(&'static str, Value)>;
+
+/// Only what an attempt to pay it made: an event may be older than the charge.
+fn charge_of_invoice(world: &World, invoice: &Value) -> Own {
+    let intent = world.get(invoice.opt("_payment_intent")?)?;
+    invoice.is("attempted").then(|| ("_charge", intent["latest_charge"].clone()))
+}
+
+fn price_of_line(world: &World, line: &Value) -> Own {
+    let price = line["pricing"]["price_details"].opt("price")?;
+    Some(("_price", world.get(price)?.clone()))
+}
+
+/// The charges up to the one that the PaymentIntent names, latest first.
+fn charges(world: &World, intent: &Value) -> Own {
+    let id = intent.opt("id")?;
+    let latest = intent.opt("latest_charge").or_else(|| intent["latest_charge"].opt("id"))?;
+    let charges = owned(world, "charge", intent).into_iter().rev();
+    let charges = charges.filter(|charge| charge.text("payment_intent") == id);
+    let charges = charges.skip_while(|charge| charge.id() != latest).take(ROWS_MAX);
+    Some(("_charges", charges.cloned().collect()))
+}
+
+/// The refunds that make up what the charge says was refunded, latest first.
+fn refunds(world: &World, charge: &Value) -> Own {
+    let id = charge.opt("id")?;
+    let mut left = charge.int("amount_refunded");
+    let refunds = owned(world, "refund", charge).into_iter().filter(|refund| refund.text("charge") == id);
+    let refunds = refunds.filter(|refund| !matches!(refund.text("status"), "failed" | "canceled"));
+    let told = refunds.take_while(|refund| {
+        left -= refund.int("amount");
+        left >= 0
+    });
+    let told: Vec<&Value> = told.collect();
+    Some(("_refunds", told.into_iter().rev().take(ROWS_MAX).cloned().collect()))
+}
+
+/// The objects of a kind that belong to whom another belongs to, oldest first.
+fn owned<'a>(world: &'a World, kind: &str, object: &Value) -> Vec<&'a Value> {
+    match object.opt("customer") {
+        Some(customer) => world.store.of_customer(kind, customer).collect(),
+        None => world.store.of_kind(kind).collect(),
+    }
+}

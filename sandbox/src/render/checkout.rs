@@ -1,0 +1,30 @@
+//! Checkout sessions.
+
+use super::{Shape, pull};
+use serde_json::{Value, json};
+
+/// The modes of the page were renamed in dahlia.
+pub(super) fn modes_of_the_page(session: &mut Shape<'_>) {
+    let older = match session.get("ui_mode").as_str() {
+        Some("hosted_page") => "hosted",
+        Some("embedded_page") => "embedded",
+        Some("elements") => "custom",
+        _ => return,
+    };
+    session.put("ui_mode", json!(older));
+}
+
+/// Shipping details stood at the top until basil collected them.
+pub(super) fn shipping_details(session: &mut Shape<'_>) {
+    let collected = session.fields.get_mut("collected_information").and_then(Value::as_object_mut);
+    let details = collected.and_then(|collected| collected.remove("shipping_details"));
+    session.put("shipping_details", details);
+}
+
+/// They were called `shipping` until 2022-08-01, and the rate stood beside them.
+pub(super) fn shipping(session: &mut Shape<'_>) {
+    let details = session.take("shipping_details");
+    session.put("shipping", details);
+    let rate = pull(&mut session.take("shipping_cost"), &["shipping_rate"]);
+    session.put("shipping_rate", rate);
+}

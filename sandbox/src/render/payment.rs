@@ -1,0 +1,48 @@
+//! PaymentIntents and charges.
+
+use super::{Shape, list};
+use serde_json::{Value, json};
+
+/// Until basil both named the invoice that they pay.
+pub(super) fn invoice(payment: &mut Shape<'_>) {
+    let invoice = payment.own("_invoice");
+    payment.put("invoice", invoice);
+}
+
+/// Until 2022-11-15 a PaymentIntent carried its charges, latest first, instead of naming the latest.
+pub(super) fn charges(intent: &mut Shape<'_>) {
+    if !intent.is_whole {
+        return;
+    }
+    let latest = intent.get("latest_charge").clone();
+    let charges = match intent.own_fields.remove("_charges") {
+        Some(Value::Array(charges)) => charges,
+        _ if latest.is_object() => vec![latest],
+        _ => Vec::new(),
+    };
+    // An id that nothing else tells is better left where it is.
+    if !charges.is_empty() || intent.get("latest_charge").is_null() {
+        intent.take("latest_charge");
+    }
+    let url = format!("/v1/charges?payment_intent={}", intent.get("id").as_str().unwrap_or_default());
+    intent.put("charges", list(charges, url));
+}
+
+/// Until 2022-11-15 a charge carried its refunds, latest first.
+pub(super) fn refunds(charge: &mut Shape<'_>) {
+    if !charge.is_whole || charge.get("refunds").is_object() {
+        return;
+    }
+    let refunds = match charge.own_fields.remove("_refunds") {
+        Some(Value::Array(refunds)) => refunds,
+        _ => Vec::new(),
+    };
+    let url = format!("/v1/charges/{}/refunds", charge.get("id").as_str().unwrap_or_default());
+    let is_known = !refunds.is_empty() || charge.get("amount_refunded").as_i64().unwrap_or(0) == 0;
+    let mut refunds = list(refunds, url);
+    if !is_known {
+        refunds["has_more"] = json!(true);
+        refunds["total_count"] = json!(1);
+    }
+    charge.put("refunds", refunds);
+}

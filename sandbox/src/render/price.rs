@@ -1,0 +1,52 @@
+//! Prices, the plans that they once were, products and discounts.
+
+use super::{Shape, pull};
+use serde_json::{Value, json};
+
+/// A plan is what a recurring price was called before prices; lines and items carried both until
+/// basil. `None` for a price that does not recur, or that is only an id here.
+pub(super) fn plan(price: &Value) -> Option<Value> {
+    let recurring = price.get("recurring").filter(|recurring| recurring.is_object())?;
+    Some(json!({
+        "id": price["id"],
+        "object": "plan",
+        "active": price["active"],
+        "aggregate_usage": null,
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "billing_scheme": price["billing_scheme"],
+        "created": price["created"],
+        "currency": price["currency"],
+        "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"],
+        "livemode": price["livemode"],
+        "metadata": price["metadata"],
+        "nickname": price["nickname"],
+        "product": price["product"],
+        "tiers_mode": price["tiers_mode"],
+        "transform_usage": price["transform_quantity"],
+        "trial_period_days": recurring["trial_period_days"],
+        "usage_type": recurring["usage_type"],
+    }))
+}
+
+/// How usage adds up, of which nothing but null is made here.
+pub(super) fn aggregate_usage(price: &mut Shape<'_>) {
+    if let Some(recurring) = price.fields.get_mut("recurring").and_then(Value::as_object_mut) {
+        recurring.insert("aggregate_usage".to_owned(), Value::Null);
+    }
+}
+
+/// The coupon moved to the discount's `source` in clover.
+pub(super) fn coupon_in_discount(discount: &mut Shape<'_>) {
+    let coupon = pull(&mut discount.take("source"), &["coupon"]);
+    discount.put("coupon", coupon);
+}
+
+/// What a product is praised for was called `features` until 2024-04-10.
+pub(super) fn features(product: &mut Shape<'_>) {
+    if product.fields.contains_key("marketing_features") {
+        let features = product.take("marketing_features");
+        product.put("features", features);
+    }
+}

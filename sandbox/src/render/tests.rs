@@ -1,0 +1,3 @@
+mod moves;
+mod properties;
+mod samples;

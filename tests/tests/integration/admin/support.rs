@@ -1,0 +1,126 @@
+//! What support sees of a customer over time; what it gives for a while; and what it may repeat.
+
+use super::list::paged;
+use super::*;
+use bursar_tests::wait;
+
+/// An application whose jobs wait for good, so that only decisions and views settle an account.
+async fn without_jobs_on_time() -> TestApp {
+    TestApp::start_with(Backend::Embedded, |config| config.jobs.sweep_interval_ms = 3_600_000).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credits_are_shown_without_holds_whose_time_is_over_although_nothing_was_decided_since() {
+    let app = without_jobs_on_time().await;
+    let customer = app.onboard().await;
+    let hold = json!({ "units": 2, "expires_in_s": 1 });
+    let held = app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&hold)).await.expect(201);
+    assert_eq!(held["available"], 3);
+    let credits = wait::until("the hold is over", || async {
+        let credits = app.call(&customer, "GET", "/api/v1/credits", "", None).await.expect(200);
+        (credits["available"] == 5).then_some(credits)
+    })
+    .await;
+    assert_eq!((&credits["held"], &credits["holds"]), (&json!(0), &json!([])));
+    let lines = app.call(&customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
+    assert_eq!(lines["data"][0]["kind"], "hold", "looking writes nothing");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credits_that_were_given_for_a_while_are_gone_from_every_view_once_it_is_over() {
+    let app = without_jobs_on_time().await;
+    let customer = app.onboard().await;
+    let end = bursar_engine::clock::rfc3339(app.app.clock.now_ms() + 1_000);
+    let body = json!({ "amount": 3, "reason": "a trial of more", "expires_at": end });
+    let given = adjust(&app, &customer.id, "while", &body).await.expect(200);
+    assert_eq!(given["transaction"]["expires_at"], end.as_str());
+    wait::until("they are gone", || async { (app.balance(&customer).await == 5).then_some(()) }).await;
+    let me = app.call(&customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+    let seen = app.admin("GET", &format!("/admin/v1/customers/{}", customer.id), None).await.expect(200);
+    assert_eq!((&me["credit_balance"], &seen["credits"]["available"]), (&json!(5), &json!(5)));
+    // The first answer comes again, although by now the end is in the past.
+    let again = adjust(&app, &customer.id, "while", &body).await.expect(200);
+    assert_eq!((&again["replayed"], &again["transaction"]), (&json!(true), &given["transaction"]));
+    app.stop().await;
+}
+
+both! {
+    async fn an_end_of_given_credits_is_a_time_in_the_future(app: &TestApp) {
+        let customer = app.onboard().await;
+        for (amount, expires_at) in [(1, "tomorrow"), (1, "2020-01-01T00:00:00Z"), (-1, "2099-01-01T00:00:00Z")] {
+            let body = json!({ "amount": amount, "reason": "test", "expires_at": expires_at });
+            adjust(app, &customer.id, &unique(), &body).await.expect_problem(400, "invalid_expiry");
+        }
+        assert_eq!(app.balance(&customer).await, 5);
+    }
+
+    async fn a_timeline_is_paged_and_tells_mails_and_jobs_too(app: &TestApp) {
+        let customer = app.onboard().await;
+        for number in 0..4 {
+            app.spend(&customer, 1, &format!("key-{number}")).await.expect(200);
+        }
+        app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&json!({ "units": 1 }))).await.expect(201);
+        let path = format!("/admin/v1/customers/{}/timeline", customer.id);
+        let whole = wait::until("the low credit mail is made", || async {
+            let rows = data(app, &path).await;
+            rows.iter().any(|row| row["what"] == "mail.low_credit").then_some(rows)
+        })
+        .await;
+        let seen = |what: &str| whole.iter().filter(|row| row["what"] == what).count();
+        assert_eq!([seen("ledger.grant"), seen("ledger.debit"), seen("ledger.hold")], [1, 4, 1]);
+        assert_eq!([seen("mail.welcome"), seen("mail.followup_day_3"), seen("job.account.settle")], [1, 1, 1]);
+        let balances: Vec<_> = whole.iter().filter(|row| row["what"] == "ledger.debit").collect();
+        let balances: Vec<_> = balances.iter().map(|row| row["details"]["balance_after"].as_i64().unwrap()).collect();
+        assert_eq!(balances, [1, 2, 3, 4], "lines of one moment are in order");
+        for limit in [1, 3] {
+            let order = |rows: &[Value]| -> Vec<(Value, Value)> {
+                rows.iter().map(|row| (row["at"].clone(), row["what"].clone())).collect()
+            };
+            assert_eq!(order(&paged(app, &path, limit).await), order(&whole));
+        }
+        for cursor in ["!", "djE6MQ"] {
+            let answer = app.admin("GET", &format!("{path}?cursor={cursor}"), None).await;
+            answer.expect_problem(400, "invalid_cursor");
+        }
+    }
+
+    async fn a_replay_that_is_asked_for_twice_under_one_key_is_made_once(app: &TestApp) {
+        let bearer = format!("Bearer {ADMIN_TOKEN}");
+        let create = async |key: &str, body: &Value| {
+            let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", key)];
+            app.request("POST", "/admin/v1/replays", &headers, Some(body)).await
+        };
+        let body = json!({ "filter": { "kind": "stripe.event" }, "dry_run": true, "reason": "test" });
+        let made = create("once", &body).await.expect(201);
+        assert_eq!(create("once", &body).await.expect(201), made);
+        let other = json!({ "filter": { "kind": "mail.send" }, "dry_run": true, "reason": "test" });
+        create("once", &other).await.expect_problem(422, "idempotency_key_reused");
+        create("other", &body).await.expect(201);
+        assert_eq!(data(app, "/admin/v1/replays").await.len(), 2);
+        assert_eq!(audit_lines(app, "replay.create").await, 2);
+    }
+
+    async fn a_job_that_is_named_is_skipped_once(app: &TestApp) {
+        let customer = app.onboard().await;
+        let stripe_customer = format!("cus_{}", unique());
+        let payment = || stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, Some(&customer.id)));
+        let first = payment();
+        app.deliver(&first).await.expect(200);
+        app.event_in_state(stripe::id(&first), "processed").await;
+        let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
+        app.admin("POST", &format!("{stream}/pause"), Some(&json!({ "reason": "test" }))).await.expect(200);
+        for _ in 0..2 {
+            app.deliver(&payment()).await.expect(200);
+        }
+        let head = app.admin("GET", &stream, None).await.expect(200)["head"]["id"].clone();
+        let skip = async || {
+            let body = json!({ "reason": "test", "job_id": head });
+            app.admin("POST", &format!("{stream}/skip"), Some(&body)).await
+        };
+        let left = skip().await.expect(200);
+        assert!(left["head"]["id"].is_string() && left["head"]["id"] != head, "{left}");
+        skip().await.expect_problem(409, "stream_moved");
+        assert_eq!(audit_lines(app, "stream.skip").await, 1);
+    }
+}

@@ -1,0 +1,283 @@
+//! Real processes: what is left when one is killed, and how one stops while its services are away.
+
+use crate::private::Private;
+use crate::scene::{PERIOD, SIGNUP, invoice_paid, now_ms, on_both, stripe_customer};
+use bursar_engine::config::Config;
+use bursar_engine::intake::{delivery, take_in};
+use bursar_engine::job::{Job, JobState, RESCUES_MAX};
+use bursar_engine::store::job::{JobFilter, job_list};
+use bursar_engine::store::{Db, DbOptions};
+use bursar_services::Postgres;
+use bursar_tests::chaos::chronicle::Chronicle;
+use bursar_tests::chaos::node::{Launch, Node};
+use bursar_tests::{Backend, TestApp, TestCustomer, wait};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// Long enough that it does not end while its node lives, and short enough to wait for its end.
+const LEASE_MS: i64 = 1_500;
+const INNOCENT: usize = 10;
+
+/// A `bursar serve` on what an application under test used before.
+pub(crate) struct Served {
+    node: Node,
+    pub(crate) db: Db,
+    _folder: TempDir,
+}
+
+impl Served {
+    /// Starts it with the settings of a test that matter here.
+    pub(crate) async fn start(config: &Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let launch =
+            Launch { program: program(), environment: environment(config), folder: folder.path().to_path_buf() };
+        let node = Node::new("node".to_owned(), launch, Arc::new(Chronicle::new("test"))).unwrap();
+        let options = DbOptions {
+            url: config.database_url(),
+            connections_max: 2,
+            acquire_timeout_ms: 5_000,
+            statement_timeout_ms: 0,
+        };
+        let db = Db::connect(&options).await.unwrap();
+        let served = Self { node, db, _folder: folder };
+        served.start_again().await;
+        served
+    }
+
+    pub(crate) async fn start_again(&self) {
+        self.node.start(&mut *self.node.take_in_turn().await).unwrap();
+        wait::until("the node is ready", || async {
+            let asked = reqwest::get(format!("{}/health/ready", self.node.base)).await;
+            asked.is_ok_and(|answer| answer.status().is_success()).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn kill(&self) {
+        self.node.kill(&mut *self.node.take_in_turn().await).await.unwrap();
+    }
+
+    /// SIGTERM; it has to end with success within the time that is promised.
+    pub(crate) async fn terminate(&self) {
+        let ended = self.node.terminate(&mut *self.node.take_in_turn().await).await.unwrap();
+        ended.unwrap();
+    }
+
+    /// The jobs of events.
+    async fn events(&self) -> Vec<Job> {
+        let filter = JobFilter { kind: Some("stripe.event".to_owned()), ..JobFilter::default() };
+        job_list(self.db.read(), &filter, "", 1_000, 0).await.unwrap()
+    }
+
+    /// The job of a stream with only one.
+    async fn event_of(&self, stream: &str) -> Job {
+        self.events().await.into_iter().find(|job| job.stream_key == stream).unwrap()
+    }
+
+    /// Waits until a condition holds for the jobs of events; gives them.
+    async fn events_until(&self, what: &str, holds: impl Fn(&[Job]) -> bool) -> Vec<Job> {
+        wait::until(what, || async {
+            let jobs = self.events().await;
+            holds(&jobs).then_some(jobs)
+        })
+        .await
+    }
+}
+
+/// The program beside this one's folder; `./dev test` builds both.
+fn program() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let program = own.ancestors().nth(2).map(|folder: &Path| folder.join("bursar")).unwrap();
+    assert!(program.is_file(), "{} is not there; build the whole workspace first", program.display());
+    program
+}
+
+fn environment(config: &Config) -> BTreeMap<String, String> {
+    let jobs = &config.jobs;
+    let mut variables = vec![
+        ("BURSAR_DATA_DIR", config.data_dir.display().to_string()),
+        ("BURSAR_ADMIN_TOKEN", config.admin_token.clone()),
+        ("BURSAR_SECRET_KEY", config.secret_key.clone()),
+        ("STRIPE_WEBHOOK_SECRET", config.stripe.webhook_secrets.clone()),
+        ("BURSAR_JOBS__BACKOFF_BASE_MS", jobs.backoff_base_ms.to_string()),
+        ("BURSAR_JOBS__BACKOFF_FACTOR", jobs.backoff_factor.to_string()),
+        ("BURSAR_JOBS__SWEEP_INTERVAL_MS", jobs.sweep_interval_ms.to_string()),
+        ("BURSAR_JOBS__SWEEP_GRACE_MS", jobs.sweep_grace_ms.to_string()),
+        ("BURSAR_JOBS__LEASE_MS", jobs.lease_ms.to_string()),
+        ("BURSAR_DATABASE__CONNECTIONS_MAX", config.database.connections_max.to_string()),
+        ("BURSAR_AMQP__PREFIX", config.amqp.prefix.clone()),
+        ("BURSAR_AMQP__SHARDS", config.amqp.shards.to_string()),
+        ("BURSAR_AMQP__TIERS_MS", format!("{:?}", config.amqp.tiers_ms)),
+        ("BURSAR_AMQP__QUEUE_LEN_MAX", config.amqp.queue_len_max.to_string()),
+    ];
+    for (name, value) in [("DATABASE_URL", &config.database_url), ("AMQP_URL", &config.amqp_url)] {
+        if !value.is_empty() {
+            variables.push((name, value.clone()));
+        }
+    }
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Events of payments that nobody was told of, each in a stream of its own; gives the streams.
+async fn take_payments(db: &Db, customers: &[TestCustomer]) -> Vec<String> {
+    let now_ms = now_ms();
+    let event = |customer| invoice_paid(&stripe_customer(), Some(customer)).to_string();
+    let deliveries: Vec<_> =
+        customers.iter().map(|customer| delivery(event(customer).as_bytes(), false, now_ms)).collect();
+    take_in(db, &deliveries, now_ms).await.unwrap();
+    deliveries.into_iter().map(|delivery| delivery.event.stream_key).collect()
+}
+
+/// A transaction that somebody forgot, on the accounts of customers.
+async fn forgotten(psql: &DatabaseConnection, customers: &[TestCustomer]) -> DatabaseTransaction {
+    let ids = customers.iter().map(|customer| format!("'{}'", customer.id)).collect::<Vec<_>>().join(",");
+    let tx = psql.begin().await.unwrap();
+    let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id IN ({ids})");
+    tx.execute_unprepared(&lock).await.unwrap();
+    tx
+}
+
+/// Customers on an application that has stopped; gives what it was started with.
+async fn stopped_with(customers: usize) -> (Config, Option<TempDir>, Vec<TestCustomer>) {
+    let app = TestApp::start_with(Backend::Production, |config| {
+        config.jobs.lease_ms = LEASE_MS;
+        config.jobs.sweep_grace_ms = 100;
+    })
+    .await;
+    let mut made = Vec::new();
+    for _ in 0..customers {
+        made.push(app.onboard().await);
+    }
+    let (config, folder) = app.halt().await;
+    (config, folder, made)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_of_a_killed_process_are_rescued_and_done_once() {
+    let (config, folder, customers) = stopped_with(5).await;
+    let psql = Database::connect(&config.database_url).await.unwrap();
+    let locked = forgotten(&psql, &customers).await;
+    let served = Served::start(&config).await;
+    take_payments(&served.db, &customers).await;
+    served.events_until("all are running", |jobs| jobs.iter().all(|job| job.state == JobState::Running)).await;
+    served.kill().await;
+    locked.rollback().await.unwrap();
+
+    served.start_again().await;
+    let all_done = |jobs: &[Job]| jobs.iter().all(|job| job.state == JobState::Succeeded);
+    let done = served.events_until("all are done", all_done).await;
+    assert!(done.iter().all(|job| job.attempt == 1), "{done:#?}");
+    served.terminate().await;
+    let app = TestApp::start_on(config, folder).await;
+    for customer in &customers {
+        assert_eq!(app.balance(customer).await, SIGNUP + PERIOD);
+    }
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_kills_its_process_dies_of_it_and_takes_no_other_along() {
+    let (config, folder, customers) = stopped_with(1 + INNOCENT).await;
+    let psql = Database::connect(&config.database_url).await.unwrap();
+    let (killer, innocent) = customers.split_at(1);
+    let (killing, held_up) = (forgotten(&psql, killer).await, forgotten(&psql, innocent).await);
+    let served = Served::start(&config).await;
+    let poison = take_payments(&served.db, &customers).await.remove(0);
+
+    // Twice all of them run when the process dies. Nobody can know which of them it was.
+    for deaths in 0..2 {
+        let all_run = |jobs: &[Job]| jobs.iter().all(|job| job.state == JobState::Running && job.rescues == deaths);
+        served.events_until("all are running", all_run).await;
+        served.kill().await;
+        if deaths == 0 {
+            served.start_again().await;
+        }
+    }
+    held_up.rollback().await.unwrap();
+    served.start_again().await;
+
+    // From now on the process dies whenever the killer's work is under way: it waits for a lock.
+    let waits = "SELECT 1 AS n FROM pg_stat_activity WHERE application_name = 'bursar' \
+                 AND datname = current_database() AND wait_event_type = 'Lock'";
+    let last = loop {
+        let job = wait::until("the killer is at work or dead", || async {
+            let job = served.event_of(&poison).await;
+            let statement = Statement::from_string(psql.get_database_backend(), waits);
+            let is_at_work = psql.query_one_raw(statement).await.unwrap().is_some();
+            let is_at_work = is_at_work && job.state == JobState::Running;
+            (job.state == JobState::Dead || is_at_work).then_some(job)
+        })
+        .await;
+        if job.state == JobState::Dead {
+            break job;
+        }
+        served.kill().await;
+        served.start_again().await;
+    };
+    let died = format!("its node died {} times while it ran", RESCUES_MAX + 1);
+    assert_eq!(last.last_error.as_deref(), Some(died.as_str()));
+    let others = |jobs: &[Job]| jobs.iter().filter(|job| job.stream_key != poison).cloned().collect::<Vec<_>>();
+    let all_done = |jobs: &[Job]| others(jobs).iter().all(|job| job.state == JobState::Succeeded);
+    let jobs = others(&served.events_until("the innocent are done", all_done).await);
+    assert_eq!(jobs.len(), INNOCENT);
+    assert!(jobs.iter().all(|job| (job.attempt, job.rescues) == (1, 0)), "{jobs:#?}");
+    killing.rollback().await.unwrap();
+    served.terminate().await;
+
+    let app = TestApp::start_on(config, folder).await;
+    for customer in innocent {
+        assert_eq!(app.balance(customer).await, SIGNUP + PERIOD);
+    }
+    assert_eq!(app.balance(&killer[0]).await, SIGNUP);
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_told_to_stop_while_its_database_is_away_ends_in_time() {
+    let postgres = Private::start(Postgres::start).await;
+    let url = postgres.run(|postgres| postgres.create_database("bursar")).await;
+    let app = TestApp::start_with(Backend::Production, |config| config.database_url = url).await;
+    let customers = [app.onboard().await];
+    let (config, _folder) = app.halt().await;
+    let psql = Database::connect(&config.database_url).await.unwrap();
+    let locked = forgotten(&psql, &customers).await;
+    let served = Served::start(&config).await;
+    take_payments(&served.db, &customers).await;
+    served.events_until("it runs", |jobs| jobs.iter().all(|job| job.state == JobState::Running)).await;
+
+    postgres.run(Postgres::kill).await;
+    drop(locked);
+    served.terminate().await;
+    postgres.run(Postgres::start_again).await;
+}
+
+on_both! {
+    async fn whoever_was_at_work_when_the_process_was_killed_is_counted(backend: Backend) {
+        let app = TestApp::start_with(backend, |config| config.jobs.lease_ms = LEASE_MS).await;
+        let customer = app.onboard().await;
+        let (config, folder) = app.halt().await;
+        let served = Served::start(&config).await;
+        served.kill().await;
+        // It was killed in the middle of this.
+        take_payments(&served.db, &[customer]).await;
+        for text in [
+            "UPDATE jobs SET state = 'running' WHERE kind = 'stripe.event'",
+            "UPDATE streams SET owner = 'killed', lease_until_ms = 1 WHERE key LIKE 'stripe:%'",
+        ] {
+            served.db.write().execute_unprepared(text).await.unwrap();
+        }
+        let too_often = format!("UPDATE jobs SET rescues = {RESCUES_MAX} WHERE kind = 'stripe.event'");
+        served.db.write().execute_unprepared(&too_often).await.unwrap();
+        served.start_again().await;
+        let dead = served.events_until("it is dead", |jobs| jobs[0].state == JobState::Dead).await;
+        let died = format!("its node died {} times while it ran", RESCUES_MAX + 1);
+        assert_eq!(dead[0].last_error.as_deref(), Some(died.as_str()));
+        served.terminate().await;
+        drop(folder);
+    }
+}

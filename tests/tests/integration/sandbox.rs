@@ -1,0 +1,6 @@
+//! The sandbox as Bursar sees it: every object in every API version, and every call of the gateway.
+
+mod facts;
+mod gateway;
+mod scene;
+mod shape;

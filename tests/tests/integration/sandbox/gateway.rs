@@ -1,0 +1,164 @@
+//! Every call that the gateway makes, against the sandbox. With `BURSAR_SANDBOX_RECORDING` set to a
+//! path, the sandbox records them there, to be validated against Stripe's own document.
+
+use super::scene::{Stripe, id};
+use bursar_engine::config::Config;
+use bursar_engine::stripe::requests::{Mark, OffSessionPayment};
+use bursar_engine::stripe::{Gateway, StripeError};
+use bursar_sandbox::Options;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// The gateway's own source, whose calls are counted.
+const SOURCE: &str = include_str!("../../../../engine/src/stripe/requests.rs");
+
+/// A time to come, in seconds.
+const FAR_S: i64 = 4_102_444_800;
+
+/// Makes a call, notes its name, and wants an answer.
+macro_rules! call {
+    ($done:ident, $gateway:ident . $name:ident ( $($argument:expr),* $(,)? )) => {{
+        $done.insert(stringify!($name));
+        $gateway.$name($($argument),*).await.unwrap_or_else(|error| panic!("{}: {error}", stringify!($name)))
+    }};
+}
+
+fn gateway(url: &str) -> Gateway {
+    let mut config = Config::default();
+    config.stripe.secret_key = "sk_test_gateway".to_owned();
+    config.stripe.api_base = url.to_owned();
+    Gateway::new(config.gateway()).unwrap()
+}
+
+fn calls_in_source() -> BTreeSet<&'static str> {
+    let names = SOURCE.lines().filter_map(|line| line.trim().strip_prefix("pub async fn "));
+    names.map(|rest| rest.split(['(', '<']).next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_call_of_the_gateway_is_answered_by_the_sandbox() {
+    let record = std::env::var_os("BURSAR_SANDBOX_RECORDING").map(PathBuf::from);
+    let stripe = Stripe::start(Options { record, ..Options::default() }).await;
+    let gateway = gateway(&stripe.url());
+    let mut done: BTreeSet<&'static str> = BTreeSet::new();
+
+    let customer = id(&call!(done, gateway.customer_create("cst_1", "ada@example.com", "Ada", "k1")));
+    call!(done, gateway.customer_retrieve(&customer));
+    assert_eq!(call!(done, gateway.customer_list("ada@example.com"))["data"][0]["id"], customer.as_str());
+    let method = id(&call!(done, gateway.payment_method_attach("pm_card_visa", &customer, "k2")));
+    call!(done, gateway.payment_method_retrieve(&method));
+    assert_eq!(call!(done, gateway.payment_method_list(&customer))["data"][0]["id"], method.as_str());
+    let with_default = call!(done, gateway.customer_set_default(&customer, &method, "k3"));
+    assert_eq!(with_default["invoice_settings"]["default_payment_method"], method.as_str());
+
+    pay(&stripe, &gateway, &customer, &method, &mut done).await;
+    subscribe(&gateway, &customer, &method, &mut done).await;
+    settle(&stripe, &gateway, &customer, &mut done).await;
+    resume(&stripe, &gateway, &mut done).await;
+    let events = call!(done, gateway.event_list(0, FAR_S, false, None));
+    let event = id(&events["data"][0]);
+    call!(done, gateway.event_list(0, FAR_S, false, Some(&event)));
+    call!(done, gateway.event_list(0, FAR_S, true, None));
+    call!(done, gateway.event_retrieve(&event));
+    assert_eq!(call!(done, gateway.related_retrieve(&format!("/v1/customers/{customer}")))["id"], customer.as_str());
+    call!(done, gateway.customer_list_page(FAR_S, None));
+    call!(done, gateway.invoice_list_page(0, FAR_S, None));
+    call!(done, gateway.refund_list_page(0, FAR_S, None));
+    call!(done, gateway.dispute_list_page(0, FAR_S, None));
+    let detached = call!(done, gateway.payment_method_detach(&method, "k12"));
+    assert_eq!(detached["customer"], Value::Null);
+    assert_eq!(done, calls_in_source(), "a call of the gateway is missing here");
+}
+
+async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, done: &mut BTreeSet<&'static str>) {
+    let payment = OffSessionPayment {
+        amount_minor: 2_900,
+        currency: "usd",
+        stripe_customer_id: customer,
+        payment_method_id: method,
+        description: "One fix",
+        customer_id: "cst_1",
+        operation: Mark { operation_id: "op_1", round: 1 },
+    };
+    let answer = call!(done, gateway.payment_create(&payment, "k4"));
+    assert_eq!((&answer.body["status"], answer.is_replay), (&Value::from("succeeded"), false));
+    let again = call!(done, gateway.payment_create(&payment, "k4"));
+    assert_eq!((&again.body["id"], again.is_replay), (&answer.body["id"], true));
+    let intent = id(&answer.body);
+    call!(done, gateway.payment_retrieve(&intent));
+    call!(done, gateway.payment_list(Some(customer), 0, None));
+    call!(done, gateway.payment_list(None, 0, Some(&intent)));
+    let charge = answer.body["latest_charge"].as_str().unwrap();
+    call!(done, gateway.charge_retrieve(charge));
+    call!(done, gateway.charge_list(0, FAR_S, None));
+    call!(done, gateway.charge_list(0, FAR_S, Some(charge)));
+    stripe.post("/v1/refunds", &[("charge", charge), ("amount", "900")]).await;
+    assert_eq!(call!(done, gateway.refund_list(charge))["data"][0]["amount"], 900);
+
+    let open = [("amount", "500"), ("currency", "usd"), ("customer", customer)];
+    let open = id(&stripe.post("/v1/payment_intents", &open).await);
+    assert_eq!(call!(done, gateway.payment_cancel(&open, "k5"))["status"], "canceled");
+
+    let declined = OffSessionPayment { payment_method_id: "pm_card_chargeCustomerFail", ..payment };
+    let refused = gateway.payment_create(&declined, "k6").await;
+    assert!(matches!(refused, Err(StripeError::Declined(_))), "{refused:?}");
+    let disputed =
+        id(&stripe.post("/v1/payment_methods/pm_card_createDispute/attach", &[("customer", customer)]).await);
+    let disputed = OffSessionPayment { payment_method_id: &disputed, ..payment };
+    let answer = call!(done, gateway.payment_create(&disputed, "k7"));
+    let charge = answer.body["latest_charge"].as_str().unwrap();
+    let dispute = id(&call!(done, gateway.dispute_list(charge))["data"][0]);
+    call!(done, gateway.dispute_retrieve(&dispute));
+}
+
+async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut BTreeSet<&'static str>) {
+    let price = id(&call!(done, gateway.price_list("pro_monthly"))["data"][0]);
+    let mark = Mark { operation_id: "op_2", round: 1 };
+    let subscription = call!(done, gateway.subscription_create(customer, &price, "cst_1", mark, "k8"));
+    assert_eq!(subscription["status"], "active");
+    let invoice = id(&subscription["latest_invoice"]);
+    let subscription = id(&subscription);
+    call!(done, gateway.subscription_retrieve(&subscription));
+    call!(done, gateway.subscription_list(Some(customer), None));
+    call!(done, gateway.subscription_list(None, Some(&subscription)));
+    call!(done, gateway.subscription_set_end(&subscription, true, "k9"));
+    call!(done, gateway.subscription_set_end(&subscription, false, "k10"));
+    call!(done, gateway.subscription_unset_end(&subscription, "k13"));
+    let paid_with = call!(done, gateway.subscription_set_payment_method(&subscription, method, "k14"));
+    assert_eq!(paid_with["default_payment_method"], method);
+    let found = call!(done, gateway.invoice_retrieve(&invoice));
+    let intent = id(&found["payments"]["data"][0]["payment"]["payment_intent"]);
+    call!(done, gateway.invoice_list(customer, 10, None));
+    call!(done, gateway.invoice_list(customer, 10, Some(&invoice)));
+    assert_eq!(call!(done, gateway.invoice_payment_list(&intent))["data"][0]["invoice"], invoice.as_str());
+    assert_eq!(call!(done, gateway.subscription_cancel(&subscription, "k11"))["status"], "canceled");
+}
+
+/// An open invoice is paid with what the customer's invoices are paid with.
+async fn settle(stripe: &Stripe, gateway: &Gateway, customer: &str, done: &mut BTreeSet<&'static str>) {
+    let item = [("customer", customer), ("amount", "700"), ("currency", "usd")];
+    stripe.post("/v1/invoiceitems", &item).await;
+    let form = [("customer", customer), ("pending_invoice_items_behavior", "include"), ("auto_advance", "false")];
+    let invoice = id(&stripe.post("/v1/invoices", &form).await);
+    stripe.post(&format!("/v1/invoices/{invoice}/finalize"), &[("auto_advance", "false")]).await;
+    assert_eq!(call!(done, gateway.invoice_pay(&invoice, "k15"))["status"], "paid");
+}
+
+/// A trial that ended without a payment method pauses its subscription, until there is one.
+async fn resume(stripe: &Stripe, gateway: &Gateway, done: &mut BTreeSet<&'static str>) {
+    let customer = id(&call!(done, gateway.customer_create("cst_2", "bob@example.com", "Bob", "k16")));
+    let price = id(&call!(done, gateway.price_list("pro_monthly"))["data"][0]);
+    let trial = [
+        ("customer", customer.as_str()),
+        ("items[0][price]", price.as_str()),
+        ("trial_period_days", "7"),
+        ("trial_settings[end_behavior][missing_payment_method]", "pause"),
+    ];
+    let subscription = id(&stripe.post("/v1/subscriptions", &trial).await);
+    let paused = stripe.post(&format!("/v1/subscriptions/{subscription}"), &[("trial_end", "now")]).await;
+    assert_eq!(paused["status"], "paused");
+    let method = id(&call!(done, gateway.payment_method_attach("pm_card_visa", &customer, "k17")));
+    call!(done, gateway.customer_set_default(&customer, &method, "k18"));
+    assert_eq!(call!(done, gateway.subscription_resume(&subscription, "k19"))["status"], "active");
+}
