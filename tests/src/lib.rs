@@ -5,6 +5,7 @@ pub mod app;
 pub mod bench;
 pub mod chaos;
 mod contract;
+pub mod e2e;
 pub mod fake_stripe;
 pub mod github;
 pub mod stripe;

@@ -6,6 +6,7 @@ mod admin;
 mod api_key;
 mod broker;
 mod database;
+mod e2e;
 mod health;
 mod hold;
 mod job;

@@ -1,0 +1,117 @@
+//! End to end: what a customer, Stripe and GitHub do, over HTTP only, against any server.
+//!
+//! A stranger's view: nothing here knows the engine, and what is expected is what the documents promise.
+//! The same journeys run in the tests against [`crate::TestApp`] and, by the command `e2e`, against a
+//! laptop, staging or, as a subset that touches no money, production.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`target`] | which server, what is given to reach it, which numbers it is configured with |
+//! | [`client`], [`answer`], [`mask`] | requests, what is expected of answers, secrets kept out of reports |
+//! | [`walk`] | a journey under way: its steps, one after the other |
+//! | [`customer`], [`sender`], [`sandbox`] | what customers do, what Stripe and GitHub send, the sandbox's clock and money |
+//! | [`signup`], [`pay_as_you_go`], [`pro`], [`marketplace`], [`webhooks`] | the five journeys |
+//! | [`report`], [`junit`] | what came of them, for people and for CI |
+//! | [`local`] | a server of its own, where none is given |
+
+pub mod answer;
+pub mod client;
+pub mod customer;
+pub mod junit;
+pub mod local;
+pub mod marketplace;
+pub mod mask;
+pub mod pay_as_you_go;
+pub mod pro;
+pub mod report;
+pub mod sandbox;
+pub mod sender;
+pub mod signup;
+pub mod target;
+pub mod walk;
+pub mod webhooks;
+
+use anyhow::{Context, Result, bail};
+use client::Client;
+use futures_util::StreamExt;
+use report::{Outcome, Report};
+use target::{StripeMode, Target};
+use tokio::time::Instant;
+use walk::{Setting, Walk};
+
+/// A journey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Journey {
+    /// From signing up to the first unit of work, and to the last free one.
+    Signup,
+    /// From trial to pay as you go: a card, and units that are charged one by one.
+    PayAsYouGo,
+    /// Pro: subscribe, use the month up, renew, cancel.
+    Pro,
+    /// A purchase on GitHub Marketplace that becomes a customer.
+    Marketplace,
+    /// Events of Stripe: payments that succeed and fail, subscriptions that begin and end.
+    Webhooks,
+}
+
+impl Journey {
+    /// All of them, in the order in which they are reported.
+    pub const ALL: [Self; 5] = [Self::Signup, Self::PayAsYouGo, Self::Pro, Self::Marketplace, Self::Webhooks];
+
+    /// The name as written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signup => "signup",
+            Self::PayAsYouGo => "pay-as-you-go",
+            Self::Pro => "pro",
+            Self::Marketplace => "marketplace",
+            Self::Webhooks => "webhooks",
+        }
+    }
+}
+
+/// Who is told which step of which journey begins.
+pub type Observer<'a> = &'a dyn Fn(Journey, &str);
+
+/// Walks journeys, up to `jobs_max` of them at one time.
+///
+/// # Errors
+/// If the server does not answer at all, or takes real money and `is_safe` was not said.
+pub async fn run(target: Target, journeys: &[Journey], jobs_max: usize, observer: Observer<'_>) -> Result<Report> {
+    // Fails only if another part of the process was first, which then serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let began = Instant::now();
+    let stripe = stripe_mode(&target).await?;
+    if stripe == StripeMode::Live && !target.is_safe {
+        bail!("Stripe is in live mode there, and real cards would be charged: say --safe");
+    }
+    let setting = Setting::new(target, stripe);
+    let walks = journeys.iter().map(|journey| walk(*journey, &setting, observer));
+    let mut outcomes: Vec<Outcome> =
+        futures_util::stream::iter(walks).buffer_unordered(jobs_max.max(1)).collect().await;
+    outcomes.sort_by_key(|outcome| outcome.journey);
+    let url = setting.mask.hide(&setting.target.url);
+    Ok(Report { url, run: setting.run, is_safe: setting.target.is_safe, stripe, outcomes, took: began.elapsed() })
+}
+
+async fn walk(journey: Journey, setting: &Setting, observer: Observer<'_>) -> Outcome {
+    let mut walk = Walk::new(journey, setting, observer);
+    let result = match journey {
+        Journey::Signup => signup::run(&mut walk).await,
+        Journey::PayAsYouGo => pay_as_you_go::run(&mut walk).await,
+        Journey::Pro => pro::run(&mut walk).await,
+        Journey::Marketplace => marketplace::run(&mut walk).await,
+        Journey::Webhooks => webhooks::run(&mut walk).await,
+    };
+    walk.end(result)
+}
+
+/// What stands behind the server for Stripe, as its health says. Servers may keep that to themselves.
+async fn stripe_mode(target: &Target) -> Result<StripeMode> {
+    let client = Client::new(target);
+    let answer = client.get("/health").await;
+    let answer = answer.map_err(|failure| anyhow::anyhow!("{}", failure.got)).context("the server does not answer")?;
+    let dependencies = answer.body["dependencies"].as_array().into_iter().flatten();
+    let stripe = dependencies.into_iter().find(|dependency| dependency["name"] == "stripe");
+    Ok(stripe.and_then(|stripe| stripe["kind"].as_str()).map_or(StripeMode::Unknown, StripeMode::read))
+}

@@ -1,0 +1,133 @@
+//! Answers, and what is expected of them.
+
+use serde_json::Value;
+
+/// Why a step failed: what was expected, and what was there instead.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What was expected.
+    pub expected: String,
+    /// What was there.
+    pub got: String,
+}
+
+impl Failure {
+    /// What was expected, and what was there.
+    pub fn new(expected: impl Into<String>, got: impl Into<String>) -> Self {
+        Self { expected: expected.into(), got: got.into() }
+    }
+}
+
+/// The outcome of something that a step needs.
+pub type Expected<T = ()> = std::result::Result<T, Failure>;
+
+/// An answer of the server.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The request, such as `POST /api/v1/usage`.
+    pub request: String,
+    /// The status.
+    pub status: u16,
+    /// The body as JSON; null if it is none.
+    pub body: Value,
+    /// Seconds after which to come again, if it says so.
+    pub retry_after_s: Option<u64>,
+}
+
+impl Answer {
+    /// Expects this status.
+    pub fn status(self, status: u16) -> Expected<Self> {
+        if self.status == status {
+            return Ok(self);
+        }
+        Err(Failure::new(format!("{}: status {status}", self.request), self.in_short()))
+    }
+
+    /// Expects a problem document with this status and code.
+    pub fn problem(self, status: u16, code: &str) -> Expected<Self> {
+        if self.status == status && self.body["code"] == code {
+            return Ok(self);
+        }
+        Err(Failure::new(format!("{}: status {status} with the code {code}", self.request), self.in_short()))
+    }
+
+    /// Expects this at a place of the body, such as `/customer/plan`.
+    pub fn has(self, pointer: &str, expected: impl Into<Value>) -> Expected<Self> {
+        let expected = expected.into();
+        let got = self.at(pointer);
+        if *got == expected {
+            return Ok(self);
+        }
+        Err(Failure::new(format!("{}: {pointer} is {expected}", self.request), got.to_string()))
+    }
+
+    /// Expects a text at a place of the body that contains this one.
+    pub fn says(self, pointer: &str, part: &str) -> Expected<Self> {
+        let got = self.at(pointer);
+        if got.as_str().is_some_and(|text| text.contains(part)) {
+            return Ok(self);
+        }
+        Err(Failure::new(format!("{}: {pointer} says {part:?}", self.request), got.to_string()))
+    }
+
+    /// The text at a place of the body.
+    pub fn text(&self, pointer: &str) -> Expected<String> {
+        let got = self.at(pointer);
+        let text = got.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        text.ok_or_else(|| Failure::new(format!("{}: {pointer} is a text", self.request), got.to_string()))
+    }
+
+    /// The whole number at a place of the body.
+    pub fn number(&self, pointer: &str) -> Expected<i64> {
+        let got = self.at(pointer);
+        got.as_i64().ok_or_else(|| Failure::new(format!("{}: {pointer} is a number", self.request), got.to_string()))
+    }
+
+    /// The rows at a place of the body.
+    pub fn rows(&self, pointer: &str) -> Expected<&Vec<Value>> {
+        let got = self.at(pointer);
+        got.as_array().ok_or_else(|| Failure::new(format!("{}: {pointer} is a list", self.request), got.to_string()))
+    }
+
+    /// Whatever is at a place of the body; null if nothing is.
+    pub fn at(&self, pointer: &str) -> &Value {
+        self.body.pointer(pointer).unwrap_or(&Value::Null)
+    }
+
+    fn in_short(&self) -> String {
+        match self.body["code"].as_str() {
+            Some(code) => format!("status {} with the code {code}", self.status),
+            None => format!("status {}", self.status),
+        }
+    }
+}
+
+/// Expects two things to be the same.
+pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: &T, expected: &T) -> Expected {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{what}: {expected:?}"), format!("{got:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_not_as_expected_says_where_and_what_was_there() {
+        let answer = Answer {
+            request: "POST /api/v1/usage".to_owned(),
+            status: 402,
+            body: json!({ "code": "insufficient_credits", "available": 1 }),
+            retry_after_s: None,
+        };
+        let failure = answer.clone().status(200).expect_err("it is 402");
+        assert_eq!(failure.expected, "POST /api/v1/usage: status 200");
+        assert_eq!(failure.got, "status 402 with the code insufficient_credits");
+        let failure = answer.clone().has("/available", 0).expect_err("it is 1");
+        assert_eq!((failure.expected.as_str(), failure.got.as_str()), ("POST /api/v1/usage: /available is 0", "1"));
+        assert!(answer.problem(402, "insufficient_credits").and_then(|answer| answer.has("/available", 1)).is_ok());
+    }
+}

@@ -1,0 +1,142 @@
+//! A server of its own for a run that is given none: `bursar serve` as on a laptop, with nothing
+//! configured but secrets, on a scratch folder, with the Stripe sandbox inside.
+
+use super::target::Target;
+use crate::chaos::process::{Child, signal};
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+/// How long the server may take until it serves.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How long an orderly stop may take: what the product promises.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How often it is looked.
+const POLL: Duration = Duration::from_millis(50);
+/// How much of the log is shown when it does not start, in characters.
+const LOG_SHOWN_MAX: usize = 4_000;
+/// The program, beside this one.
+const PROGRAM: &str = "bursar";
+
+const ADMIN_TOKEN: &str = "bat_e2e_0123456789abcdef0123456789ab";
+const STRIPE_SECRET: &str = "whsec_e2e_0123456789abcdef";
+const GITHUB_SECRET: &str = "github-e2e-0123456789abcdef";
+
+/// A server that ends when this is dropped.
+pub struct LocalServer {
+    child: Child,
+    folder: TempDir,
+    url: String,
+    sandbox_url: String,
+}
+
+impl LocalServer {
+    /// Starts one and waits until it serves.
+    ///
+    /// # Errors
+    /// If it does not start; with the end of its log.
+    pub async fn start() -> Result<Self> {
+        let own = std::env::current_exe().context("the path of this program is not known")?;
+        let program = own.with_file_name(PROGRAM);
+        anyhow::ensure!(program.is_file(), "{} is not there; build the whole workspace first", program.display());
+        let folder = tempfile::Builder::new().prefix("bursar-e2e-").tempdir()?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--demo"]).current_dir(folder.path()).env_clear();
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command
+            .env("BURSAR_DATA_DIR", folder.path().join("data"))
+            .env("BURSAR_LISTEN", "127.0.0.1:0")
+            .env("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("STRIPE_WEBHOOK_SECRET", STRIPE_SECRET)
+            .env("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET)
+            // All customers sign up from one address.
+            .env("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", "0")
+            .stdout(File::create(folder.path().join("said.txt"))?)
+            .stderr(File::create(folder.path().join("log.txt"))?);
+        let child = Child::spawn(command).context("the server cannot be started")?;
+        let mut server = Self { child, folder, url: String::new(), sandbox_url: String::new() };
+        server.wait_until_it_serves().await?;
+        Ok(server)
+    }
+
+    /// What it prints for a person says where it is, and where the sandbox is.
+    async fn wait_until_it_serves(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        loop {
+            let said = std::fs::read_to_string(self.folder.path().join("said.txt")).unwrap_or_default();
+            let url = word_after(&said, "address ");
+            if let (Some(url), Some(sandbox_url)) = (url, word_after(&said, "SANDBOX at ")) {
+                self.url = url;
+                sandbox_url.trim_end_matches(':').clone_into(&mut self.sandbox_url);
+                return Ok(());
+            }
+            let ended = self.child.ended().await?;
+            if ended.is_some() || Instant::now() >= deadline {
+                let log = std::fs::read_to_string(self.folder.path().join("log.txt")).unwrap_or_default();
+                let from = log.char_indices().rev().nth(LOG_SHOWN_MAX).map_or(0, |(at, _)| at);
+                bail!("the server does not serve; its log ends so:\n{}", &log[from..]);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The server with all that can be given of it.
+    pub fn target(&self) -> Target {
+        Target {
+            admin_token: Some(ADMIN_TOKEN.to_owned()),
+            stripe_webhook_secret: Some(STRIPE_SECRET.to_owned()),
+            github_secret: Some(GITHUB_SECRET.to_owned()),
+            sandbox_url: Some(self.sandbox_url.clone()),
+            ..Target::new(&self.url)
+        }
+    }
+
+    /// Keeps log and data for a person to look at; gives where they are.
+    pub fn keep(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_path_buf()
+    }
+
+    /// Stops it in good order.
+    ///
+    /// # Errors
+    /// If it does not stop, or not well.
+    pub async fn stop(mut self) -> Result<()> {
+        signal("TERM", self.child.id()).await?;
+        match tokio::time::timeout(STOP_LIMIT, self.child.wait()).await {
+            Ok(status) => {
+                let status = status?;
+                anyhow::ensure!(status.success(), "the server ended with {status}");
+                Ok(())
+            }
+            Err(_) => bail!("the server has not stopped within {} s", STOP_LIMIT.as_secs()),
+        }
+    }
+}
+
+/// The first word after a text, wherever that is.
+fn word_after(text: &str, before: &str) -> Option<String> {
+    let (_, rest) = text.split_once(before)?;
+    // A line that is not complete yet may lack the end of the word.
+    let (line, _) = rest.split_once('\n')?;
+    line.split_whitespace().next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_read_once_its_line_is_complete() {
+        let said = "\n  address      http://127.0.0.1:4711\n  Stripe       SANDBOX at http://127.0.0.1:1: no real";
+        assert_eq!(word_after(said, "address ").as_deref(), Some("http://127.0.0.1:4711"));
+        assert_eq!(word_after(said, "SANDBOX at "), None);
+        assert_eq!(word_after(&format!("{said}\n"), "SANDBOX at ").as_deref(), Some("http://127.0.0.1:1:"));
+    }
+}

@@ -1,0 +1,69 @@
+//! Keeping secrets out of reports.
+
+use serde_json::Value;
+use std::cell::RefCell;
+
+/// What stands in a secret's place.
+const MASKED: &str = "***";
+/// Fields of JSON whose text is a secret wherever they are.
+const SECRET_FIELDS: [&str; 4] = ["api_key", "token", "client_secret", "marketplace_link"];
+/// Text that is too short to be a secret; masking it would eat the rest.
+const SECRET_LEN_MIN: usize = 4;
+
+/// Secrets that are known so far.
+#[derive(Default)]
+pub struct Mask {
+    secrets: RefCell<Vec<String>>,
+}
+
+impl Mask {
+    /// From now on this text is masked.
+    pub fn learn(&self, secret: &str) {
+        if secret.len() >= SECRET_LEN_MIN {
+            self.secrets.borrow_mut().push(secret.to_owned());
+        }
+    }
+
+    /// The text without secrets.
+    pub fn hide(&self, text: &str) -> String {
+        let text = match serde_json::from_str::<Value>(text) {
+            Ok(mut value) if value.is_object() || value.is_array() => {
+                hide_fields(&mut value);
+                value.to_string()
+            }
+            _ => text.to_owned(),
+        };
+        self.secrets.borrow().iter().fold(text, |text, secret| text.replace(secret, MASKED))
+    }
+}
+
+fn hide_fields(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if SECRET_FIELDS.contains(&name.as_str()) && value.is_string() {
+                    *value = MASKED.into();
+                } else {
+                    hide_fields(value);
+                }
+            }
+        }
+        Value::Array(rows) => rows.iter_mut().for_each(hide_fields),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_by_field_and_wherever_they_are_known() {
+        let mask = Mask::default();
+        mask.learn("whsec_known");
+        mask.learn("");
+        let shown = mask.hide(r#"{"rows":[{"api_key":"bsk_1","name":"Ada"}],"said":"it is whsec_known"}"#);
+        assert_eq!(shown, r#"{"rows":[{"api_key":"***","name":"Ada"}],"said":"it is ***"}"#);
+        assert_eq!(mask.hide("plain whsec_known"), "plain ***");
+    }
+}

@@ -1,0 +1,31 @@
+//! The control of a Stripe sandbox: its clock and its money.
+
+use super::answer::{Expected, same};
+use super::client::{Call, Client};
+use serde_json::json;
+
+/// A sandbox that is given.
+pub struct SandboxControl {
+    client: Client,
+}
+
+impl SandboxControl {
+    /// Reached with this client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Lets time pass; what becomes due happens.
+    pub async fn advance(&self, seconds: i64) -> Expected {
+        let call = Call::json(&json!({ "advance_s": seconds }));
+        self.client.send("POST", "/sandbox/v1/clock", call).await?.status(200)?;
+        Ok(())
+    }
+
+    /// Expects that a Stripe customer has paid this in all, in minor units.
+    pub async fn has_paid(&self, stripe_customer: &str, minor: i64) -> Expected {
+        let state = self.client.get("/sandbox/v1/state").await?.status(200)?;
+        let captured = state.at(&format!("/money/{stripe_customer}/captured")).as_i64().unwrap_or(0);
+        same(&format!("minor units that {stripe_customer} paid at Stripe"), &captured, &minor)
+    }
+}

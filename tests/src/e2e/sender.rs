@@ -1,0 +1,102 @@
+//! What Stripe and GitHub send, and how they sign it. Sources: Stripe, "Verify webhook signatures
+//! manually"; GitHub, "Validating webhook deliveries".
+
+use super::answer::{Answer, Expected};
+use super::client::{Call, Client};
+use chrono::{DateTime, Days, Utc};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+use std::time::SystemTime;
+
+/// Where Stripe's events go.
+pub const STRIPE: &str = "/webhooks/stripe";
+/// Where GitHub's events go.
+pub const GITHUB: &str = "/webhooks/github";
+
+/// Seconds since 1970, by this machine.
+pub fn now_s() -> i64 {
+    DateTime::<Utc>::from(SystemTime::now()).timestamp()
+}
+
+/// The beginning of the day in so many days, as GitHub writes it.
+pub fn day_in(days: u64) -> String {
+    let today = DateTime::<Utc>::from(SystemTime::now()).date_naive();
+    let day = today.checked_add_days(Days::new(days)).unwrap_or(today);
+    format!("{day}T00:00:00+00:00")
+}
+
+fn hmac_hex(secret: &str, parts: &[&str]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+    for part in parts {
+        mac.update(part.as_bytes());
+    }
+    hex::encode(mac.finalize().into_bytes())
+}
+
+/// Stripe's signature of a body at a time.
+pub fn stripe_signature(secret: &str, body: &str, at_s: i64) -> String {
+    let at = at_s.to_string();
+    format!("t={at},v1={}", hmac_hex(secret, &[&at, ".", body]))
+}
+
+/// GitHub's signature of a body.
+pub fn github_signature(secret: &str, body: &str) -> String {
+    format!("sha256={}", hmac_hex(secret, &[body]))
+}
+
+/// Posts a body to Stripe's webhook under any signature.
+pub async fn post_stripe(client: &Client, body: &str, signature: Option<&str>) -> Expected<Answer> {
+    let mut call = Call { headers: vec![("Content-Type", "application/json; charset=utf-8")], body: Some(body.into()) };
+    if let Some(signature) = signature {
+        call = call.header("Stripe-Signature", signature);
+    }
+    client.send("POST", STRIPE, call).await
+}
+
+/// Delivers an event as Stripe does; expects that it is taken.
+pub async fn tell_stripe(client: &Client, secret: &str, event: &Value) -> Expected<Answer> {
+    // Stripe's bodies are pretty-printed.
+    let body = format!("{event:#}");
+    let signature = stripe_signature(secret, &body, now_s());
+    post_stripe(client, &body, Some(&signature)).await?.status(200)?.has("/received", true)
+}
+
+/// Posts a body to GitHub's webhook under any signature.
+pub async fn post_github(client: &Client, delivery: &str, body: &str, signature: Option<&str>) -> Expected<Answer> {
+    let mut call = Call { headers: vec![("Content-Type", "application/json")], body: Some(body.into()) }
+        .header("X-GitHub-Event", "marketplace_purchase")
+        .header("X-GitHub-Delivery", delivery);
+    if let Some(signature) = signature {
+        call = call.header("X-Hub-Signature-256", signature);
+    }
+    client.send("POST", GITHUB, call).await
+}
+
+/// Delivers an event as GitHub does; expects that it is taken.
+pub async fn tell_github(client: &Client, secret: &str, delivery: &str, event: &Value) -> Expected<Answer> {
+    let body = event.to_string();
+    let signature = github_signature(secret, &body);
+    post_github(client, delivery, &body, Some(&signature)).await?.status(200)?.has("/received", true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn githubs_own_example_is_signed_as_githubs_documents_say() {
+        // Source: GitHub, "Validating webhook deliveries", "Testing the webhook payload validation".
+        assert_eq!(
+            github_signature("It's a Secret to Everybody", "Hello, World!"),
+            "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+        );
+    }
+
+    #[test]
+    fn stripes_signature_covers_the_time_and_the_body() {
+        let one = stripe_signature("whsec_1", "{}", 1);
+        assert!(one.starts_with("t=1,v1=") && one.len() == "t=1,v1=".len() + 64, "{one}");
+        assert_ne!(one.split_once("v1="), stripe_signature("whsec_1", "{}", 2).split_once("v1="));
+    }
+}

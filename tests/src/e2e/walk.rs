@@ -1,0 +1,114 @@
+//! A journey under way.
+
+use super::answer::{Answer, Expected, Failure};
+use super::client::{Call, Client};
+use super::mask::Mask;
+use super::report::{Ended, Outcome, Step};
+use super::sandbox::SandboxControl;
+use super::target::{StripeMode, Target};
+use super::{Journey, Observer};
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// What all journeys of a run share.
+pub struct Setting {
+    /// The server, and what is given.
+    pub target: Target,
+    /// What stands behind it for Stripe.
+    pub stripe: StripeMode,
+    /// A word that no other run has: in addresses and ids that this one makes.
+    pub run: String,
+    /// Secrets that are known.
+    pub mask: Mask,
+}
+
+impl Setting {
+    /// A new run.
+    pub fn new(target: Target, stripe: StripeMode) -> Self {
+        let mask = target.mask();
+        Self { target, stripe, run: format!("{:08x}", rand::random::<u32>()), mask }
+    }
+}
+
+/// A journey under way: steps, one after the other, until one fails.
+pub struct Walk<'a> {
+    /// What all journeys share.
+    pub setting: &'a Setting,
+    /// Makes this journey's requests.
+    pub client: Client,
+    journey: Journey,
+    observer: Observer<'a>,
+    began: Instant,
+    open: Option<(String, Instant)>,
+    steps: Vec<Step>,
+    customers: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// A journey that begins.
+    pub fn new(journey: Journey, setting: &'a Setting, observer: Observer<'a>) -> Self {
+        let client = Client::new(&setting.target);
+        let (open, steps) = (None, Vec::new());
+        Self { setting, client, journey, observer, began: Instant::now(), open, steps, customers: 0 }
+    }
+
+    /// The next step begins; the one before has gone well.
+    pub fn step(&mut self, name: &str) {
+        self.close();
+        (self.observer)(self.journey, name);
+        self.client.forget();
+        self.open = Some((name.to_owned(), Instant::now()));
+    }
+
+    /// A step that cannot be taken here, and why.
+    pub fn skip(&mut self, name: &str, reason: impl Into<String>) {
+        self.close();
+        let ended = Ended::Skipped(reason.into());
+        self.steps.push(Step { name: name.to_owned(), took: std::time::Duration::ZERO, ended });
+    }
+
+    fn close(&mut self) {
+        if let Some((name, began)) = self.open.take() {
+            self.steps.push(Step { name, took: began.elapsed(), ended: Ended::Passed });
+        }
+    }
+
+    /// The journey is over.
+    pub fn end(mut self, result: Expected) -> Outcome {
+        if let Err(failure) = result {
+            let (name, began) = self.open.take().unwrap_or_else(|| ("the beginning".to_owned(), self.began));
+            let mask = &self.setting.mask;
+            let failure = Failure::new(mask.hide(&failure.expected), mask.hide(&failure.got));
+            let ended = Ended::Failed { failure, exchanges: self.client.exchanges(mask) };
+            self.steps.push(Step { name, took: began.elapsed(), ended });
+        }
+        self.close();
+        let requests = self.client.requests();
+        Outcome { journey: self.journey, steps: self.steps, requests, took: self.began.elapsed() }
+    }
+
+    /// A text that no other customer or run has.
+    pub fn unique(&mut self) -> String {
+        self.customers += 1;
+        format!("{}-{}-{}", self.setting.run, self.journey.name(), self.customers)
+    }
+
+    /// A request of staff.
+    pub async fn admin(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Expected<Answer> {
+        let bearer = format!("Bearer {token}");
+        let call = body.map_or_else(Call::default, Call::json).header("Authorization", &bearer);
+        self.client.send(method, path, call).await
+    }
+
+    /// The control of the server's Stripe sandbox, if it is given.
+    pub fn sandbox(&self) -> Option<SandboxControl> {
+        let url = self.setting.target.sandbox_url.as_deref()?;
+        Some(SandboxControl::new(self.client.beside(url)))
+    }
+
+    /// The admin token, or why nothing of staff is done.
+    pub fn admin_token(&self) -> Result<&'a str, &'static str> {
+        let token = self.setting.target.admin_token.as_deref();
+        token.filter(|_| !self.setting.target.is_safe).ok_or("needs --admin-token")
+    }
+}

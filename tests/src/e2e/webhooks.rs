@@ -1,0 +1,191 @@
+//! Events of Stripe: payments that succeed and fail, subscriptions that begin and end.
+//!
+//! The journey signs them itself. They are about a subscription that Stripe does not have; a server that
+//! asks Stripe takes such an event at its word. Every effect shows to the customer, and events of one
+//! Stripe customer are worked off in order, so once a later one shows, what came before it is done.
+//!
+//! Needs the secret of Stripe's webhook; with an admin token it looks at the stored events too. Safe in
+//! production: only that what Stripe did not sign is refused.
+
+mod events;
+
+use super::answer::{Answer, Expected};
+use super::customer::Customer;
+use super::sender::{now_s, post_stripe, stripe_signature, tell_stripe};
+use super::target::StripeMode;
+use super::walk::Walk;
+use events::Story;
+use serde_json::Value;
+
+const SUBSCRIPTION: &str = "/api/v1/subscription";
+/// Older than any server's tolerance.
+const STALE_S: i64 = 86_400;
+
+/// Walks the journey.
+pub async fn run(walk: &mut Walk<'_>) -> Expected {
+    let unique = walk.unique();
+    let target = &walk.setting.target;
+    let secret = match target.stripe_webhook_secret.as_deref() {
+        _ if target.is_safe => Err("makes a subscription: not with --safe"),
+        _ if walk.setting.stripe == StripeMode::Unknown => Err("GET /health does not tell whether Stripe is live"),
+        None => Err("signs as Stripe: needs --stripe-webhook-secret"),
+        Some(secret) => Ok(secret),
+    };
+    door(walk, &unique, target.stripe_webhook_secret.as_deref()).await?;
+    let secret = match secret {
+        Ok(secret) => secret,
+        Err(reason) => {
+            walk.skip("a subscription begins", reason);
+            return Ok(());
+        }
+    };
+    let mut told = Told { secret, events: Vec::new() };
+    let (customer, mut story) = begins(walk, &unique).await?;
+    subscribed(walk, &customer, &story, &mut told).await?;
+    failed(walk, &customer, &mut story, &mut told).await?;
+    ended(walk, &customer, &story, &mut told).await?;
+    seen_by_support(walk, &customer, &told).await
+}
+
+/// The events that were delivered, and the secret to sign more with.
+struct Told<'a> {
+    secret: &'a str,
+    events: Vec<(String, usize)>,
+}
+
+impl Told<'_> {
+    /// Delivers an event so many times.
+    async fn tell(&mut self, walk: &Walk<'_>, event: &Value, times: usize) -> Expected {
+        for n in 0..times {
+            let taken = tell_stripe(&walk.client, self.secret, event).await?;
+            taken.has("/duplicate", n > 0)?;
+        }
+        self.events.push((event["id"].as_str().unwrap_or_default().to_owned(), times));
+        Ok(())
+    }
+}
+
+/// What Stripe did not sign is refused, and not kept.
+async fn door(walk: &mut Walk<'_>, unique: &str, secret: Option<&str>) -> Expected {
+    walk.step("what Stripe did not sign is refused");
+    let client = walk.client.clone();
+    let body = events::ping(unique).to_string();
+    post_stripe(&client, &body, None).await?.problem(400, "signature_missing")?;
+    post_stripe(&client, &body, Some("nonsense")).await?.problem(400, "signature_malformed")?;
+    let forged = stripe_signature("whsec_this-is-not-the-secret", &body, now_s());
+    post_stripe(&client, &body, Some(&forged)).await?.problem(400, "signature_mismatch")?;
+
+    let name = "what was changed on its way, or is a day old, is refused";
+    let Some(secret) = secret else {
+        walk.skip(name, "signs as Stripe: needs --stripe-webhook-secret");
+        return Ok(());
+    };
+    walk.step(name);
+    let signature = stripe_signature(secret, &body, now_s());
+    post_stripe(&client, &format!("{body} "), Some(&signature)).await?.problem(400, "signature_mismatch")?;
+    let stale = stripe_signature(secret, &body, now_s() - STALE_S);
+    post_stripe(&client, &body, Some(&stale)).await?.problem(400, "signature_stale")?;
+    Ok(())
+}
+
+async fn begins(walk: &mut Walk<'_>, unique: &str) -> Expected<(Customer, Story)> {
+    walk.step("a customer signs up");
+    let customer = walk.sign_up(None).await?;
+    // An event must name the customer's own customer at Stripe, once there is one.
+    let stripe_customer = match walk.setting.stripe {
+        StripeMode::NotConfigured => format!("cus_e2e{}", unique.replace('-', "")),
+        _ => customer.stripe_customer().await?,
+    };
+    let story = Story::new(unique, &stripe_customer, &customer.id, walk.setting.target.numbers.pro_price_minor);
+    Ok((customer, story))
+}
+
+/// Subscription created; invoice succeeded, told by two types of events and several times.
+async fn subscribed(walk: &mut Walk<'_>, customer: &Customer, story: &Story, told: &mut Told<'_>) -> Expected {
+    let numbers = walk.setting.target.numbers;
+    walk.step("subscription created: the customer is on Pro, without credits until it has paid");
+    told.tell(walk, &story.subscription("created", "active"), 1).await?;
+    customer.stands("pro", numbers.signup_credits).await?;
+
+    walk.step("invoice succeeded: the month's credits are granted");
+    told.tell(walk, &story.paid("invoice.paid"), 3).await?;
+    customer.stands("pro", numbers.signup_credits + numbers.pro_credits).await?;
+
+    walk.step("the same payment told again, and by other types of events, grants nothing");
+    told.tell(walk, &story.paid("invoice.payment_succeeded"), 2).await?;
+    told.tell(walk, &story.payment("payment_intent.succeeded"), 2).await?;
+    let mut ending = story.subscription("updated", "active");
+    ending["data"]["object"]["cancel_at_period_end"] = true.into();
+    told.tell(walk, &ending, 1).await?;
+    shows(walk, customer, "that it ends with the period", "/cancel_at_period_end", true.into()).await?;
+    customer.was_granted("stripe", 1, numbers.pro_credits).await?;
+    customer.has_credits(numbers.signup_credits + numbers.pro_credits).await
+}
+
+/// A renewal whose payment fails, and then succeeds.
+async fn failed(walk: &mut Walk<'_>, customer: &Customer, story: &mut Story, told: &mut Told<'_>) -> Expected {
+    let numbers = walk.setting.target.numbers;
+    let before = numbers.signup_credits + numbers.pro_credits;
+    walk.step("payment failed: the subscription is past due and says why, the credits stay");
+    story.next_month();
+    told.tell(walk, &story.payment("payment_intent.payment_failed"), 1).await?;
+    let failure = story.failed();
+    told.tell(walk, &failure, 2).await?;
+    let late = shows(walk, customer, "that it is past due", "/status", "past_due".into()).await?;
+    late.has("/plan", "pro")?.has("/credit_balance", before)?.says("/past_due_reason", events::DECLINE)?;
+
+    walk.step("payment succeeded after all: it is active again, with the month's credits");
+    told.tell(walk, &story.paid("invoice.payment_succeeded"), 2).await?;
+    customer.stands("pro", before + numbers.pro_credits).await?;
+    shows(walk, customer, "that it is active", "/status", "active".into())
+        .await?
+        .has("/past_due_since", Value::Null)?;
+    Ok(())
+}
+
+/// Subscription cancelled; late news of before.
+async fn ended(walk: &mut Walk<'_>, customer: &Customer, story: &Story, told: &mut Told<'_>) -> Expected {
+    let numbers = walk.setting.target.numbers;
+    let all = numbers.signup_credits + 2 * numbers.pro_credits;
+    walk.step("subscription cancelled: pay as you go, and the credits stay");
+    told.tell(walk, &story.subscription("deleted", "canceled"), 2).await?;
+    customer.stands("pay_as_you_go", all).await?;
+    shows(walk, customer, "that it has ended", "/status", "canceled".into()).await?.text("/ended_at")?;
+    told.tell(walk, &story.subscription("updated", "active"), 1).await
+}
+
+/// What support sees of all that; once the late news is worked off, it has revived nothing.
+async fn seen_by_support(walk: &mut Walk<'_>, customer: &Customer, told: &Told<'_>) -> Expected {
+    let name = "support sees every event processed once, however often it was delivered";
+    let token = match walk.admin_token() {
+        Ok(token) => token,
+        Err(reason) => {
+            walk.skip(name, reason);
+            return Ok(());
+        }
+    };
+    walk.step(name);
+    for (id, times) in &told.events {
+        let path = format!("/admin/v1/events/{id}");
+        let event = walk
+            .client
+            .until(&format!("event {id} is processed"), async || {
+                let found = walk.admin(token, "GET", &path, None).await?.status(200)?;
+                Ok((found.at("/event/state") == "processed").then_some(found))
+            })
+            .await?;
+        event.has("/event/deliveries", *times)?;
+    }
+    let numbers = walk.setting.target.numbers;
+    customer.stands("pay_as_you_go", numbers.signup_credits + 2 * numbers.pro_credits).await
+}
+
+/// Waits until the customer's subscription shows something; gives the subscription.
+async fn shows(walk: &Walk<'_>, customer: &Customer, what: &str, at: &str, expected: Value) -> Expected<Answer> {
+    walk.client
+        .until(&format!("the subscription shows {what}"), async || {
+            let shown = customer.get(SUBSCRIPTION).await?;
+            Ok((*shown.at(at) == expected).then_some(shown))
+        })
+        .await
+}

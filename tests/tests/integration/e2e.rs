@@ -1,0 +1,142 @@
+//! The end-to-end journeys, as the command `e2e` walks them, on both pairs of backends.
+
+use bursar_sandbox::{NewEndpoint, Options, Sandbox};
+use bursar_tests::app::{ADMIN_TOKEN, GITHUB_SECRETS, WEBHOOK_SECRETS};
+use bursar_tests::e2e::report::Report;
+use bursar_tests::e2e::target::{StripeMode, Target};
+use bursar_tests::e2e::{self, Journey};
+use bursar_tests::{Backend, TestApp};
+
+use crate::scene::on_both;
+
+/// An application with a Stripe of its own that delivers its events.
+async fn shop(backend: Backend) -> (TestApp, Sandbox) {
+    let stripe = Sandbox::start(Options { seed: Some(1), ..Options::default() }).await.expect("the sandbox starts");
+    let url = stripe.url().to_owned();
+    let app = TestApp::start_with(backend, |config| {
+        config.stripe.secret_key = "sk_test_sandbox".to_owned();
+        config.stripe.api_base = url;
+    })
+    .await;
+    let endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", app.base), WEBHOOK_SECRETS[0]);
+    stripe.add_endpoint(&endpoint).expect("an endpoint");
+    (app, stripe)
+}
+
+/// All that can be given.
+fn target(app: &TestApp, stripe: &Sandbox) -> Target {
+    Target {
+        admin_token: Some(ADMIN_TOKEN.to_owned()),
+        stripe_webhook_secret: Some(WEBHOOK_SECRETS[0].to_owned()),
+        github_secret: Some(GITHUB_SECRETS[0].to_owned()),
+        sandbox_url: Some(stripe.url().to_owned()),
+        ..Target::new(&app.base)
+    }
+}
+
+async fn walk(target: Target, journeys: &[Journey]) -> Report {
+    e2e::run(target, journeys, journeys.len(), &|_, _| {}).await.expect("the server answers")
+}
+
+/// Walks one journey on a new application with all that can be given; nothing fails, nothing is skipped.
+async fn goes_well(backend: Backend, journey: Journey) {
+    let (app, stripe) = shop(backend).await;
+    let report = walk(target(&app, &stripe), &[journey]).await;
+    assert!(report.is_good(), "{}", report.failures().join("\n"));
+    assert_eq!(report.skips(), Vec::<String>::new());
+    app.verify().await;
+    app.stop().await;
+}
+
+on_both! {
+    async fn signup_to_the_first_unit(backend: Backend) {
+        goes_well(backend, Journey::Signup).await;
+    }
+
+    async fn trial_to_pay_as_you_go(backend: Backend) {
+        goes_well(backend, Journey::PayAsYouGo).await;
+    }
+
+    async fn pro_from_subscribing_over_a_renewal_to_the_end(backend: Backend) {
+        goes_well(backend, Journey::Pro).await;
+    }
+
+    async fn a_purchase_on_the_marketplace(backend: Backend) {
+        goes_well(backend, Journey::Marketplace).await;
+    }
+
+    async fn webhooks_of_payments_subscriptions_and_invoices(backend: Backend) {
+        goes_well(backend, Journey::Webhooks).await;
+    }
+
+    async fn all_journeys_at_one_time(backend: Backend) {
+        let (app, stripe) = shop(backend).await;
+        let report = walk(target(&app, &stripe), &Journey::ALL).await;
+        assert!(report.is_good(), "{}", report.failures().join("\n"));
+        assert_eq!((report.stripe, report.skips()), (StripeMode::Test, Vec::new()));
+        app.verify().await;
+        app.stop().await;
+    }
+
+    async fn the_safe_subset_makes_nobody_and_tells_what_it_leaves_out(backend: Backend) {
+        let (app, stripe) = shop(backend).await;
+        let report = walk(Target { is_safe: true, ..target(&app, &stripe) }, &Journey::ALL).await;
+        assert!(report.is_good(), "{}", report.failures().join("\n"));
+        let skips = report.skips();
+        assert!(skips.iter().any(|line| line.contains("signup") && line.contains("--email-domain")), "{skips:?}");
+        assert!(skips.iter().any(|line| line.contains("pro") && line.contains("charges a card")), "{skips:?}");
+        let customers = app.admin("GET", "/admin/v1/customers", None).await.expect(200);
+        assert_eq!(customers["data"], serde_json::json!([]));
+        let events = app.admin("GET", "/admin/v1/events", None).await.expect(200);
+        assert_eq!(events["data"], serde_json::json!([]));
+        app.stop().await;
+    }
+
+    async fn with_a_domain_the_safe_subset_signs_one_customer_up_and_charges_nobody(backend: Backend) {
+        let (app, stripe) = shop(backend).await;
+        let domain = Some("e2e.example.com".to_owned());
+        let safe = Target { is_safe: true, email_domain: domain, ..target(&app, &stripe) };
+        let report = walk(safe, &Journey::ALL).await;
+        assert!(report.is_good(), "{}", report.failures().join("\n"));
+        let customers = app.admin("GET", "/admin/v1/customers", None).await.expect(200);
+        let emails: Vec<&str> =
+            customers["data"].as_array().unwrap().iter().map(|row| row["email"].as_str().unwrap()).collect();
+        assert_eq!(emails, [format!("e2e-{}-signup-2@e2e.example.com", report.run)]);
+        assert!(stripe.list("charge").is_empty());
+        app.stop().await;
+    }
+
+    async fn without_the_sandboxs_control_only_the_renewal_and_the_look_at_stripes_money_are_skipped(backend: Backend) {
+        let (app, stripe) = shop(backend).await;
+        let report = walk(Target { sandbox_url: None, ..target(&app, &stripe) }, &Journey::ALL).await;
+        assert!(report.is_good(), "{}", report.failures().join("\n"));
+        let skips = report.skips();
+        assert_eq!(skips.len(), 2, "{skips:?}");
+        assert!(skips.iter().all(|line| line.ends_with("needs --sandbox-url")), "{skips:?}");
+        app.stop().await;
+    }
+
+    async fn without_stripe_and_secrets_what_needs_them_is_skipped_with_the_reason(backend: Backend) {
+        let app = TestApp::start(backend).await;
+        let report = walk(Target::new(&app.base), &Journey::ALL).await;
+        assert!(report.is_good(), "{}", report.failures().join("\n"));
+        let skips = report.skips().join("\n");
+        for reason in ["the server has no Stripe", "needs --github-secret", "needs --stripe-webhook-secret"] {
+            assert!(skips.contains(reason), "{reason}: {skips}");
+        }
+        app.stop().await;
+    }
+
+    async fn a_journey_that_fails_says_what_it_expected_and_shows_no_secret(backend: Backend) {
+        let (app, stripe) = shop(backend).await;
+        let mut wrong = target(&app, &stripe);
+        wrong.numbers.unit_price_minor = 1;
+        let report = walk(wrong, &[Journey::PayAsYouGo]).await;
+        assert!(!report.is_good());
+        let told = report.failures().join("\n");
+        assert!(told.contains("/warning says \"0.01\""), "{told}");
+        assert!(told.contains("POST /api/v1/usage") && told.contains("sent  {"), "{told}");
+        assert!(!told.contains("bsk_") && !told.contains(ADMIN_TOKEN), "{told}");
+        app.stop().await;
+    }
+}
