@@ -5,6 +5,7 @@ pub mod app;
 pub mod bench;
 pub mod chaos;
 pub mod fake_stripe;
+pub mod journeys;
 pub mod stripe;
 pub mod wait;
 
