@@ -117,7 +117,7 @@ pub async fn run(options: Options) -> Result<Report> {
         seed: options.seed,
         customers: options.customers,
         days,
-        counts: counts.all(),
+        counts: run.counts.all(),
         problems,
         log: log.lines(),
         kept,
@@ -168,7 +168,7 @@ impl Run {
         self.stripe.set_policy(day.weather.webhooks.clone());
         let is_over = AtomicBool::new(false);
         let customers = async {
-            join_all(self.people.iter().zip(&day.customers).map(|(customer, beats)| async {
+            join_all(self.people.iter().zip(&day.customers).map(|(customer, beats)| async move {
                 for beat in beats {
                     join_all(beat.iter().map(|what| customer.act(*what))).await;
                 }

@@ -9,6 +9,7 @@ mod database;
 mod health;
 mod hold;
 mod job;
+mod journeys;
 mod mail;
 mod migration;
 mod money;

@@ -58,7 +58,7 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
                 "requires_action" | "processing" | "requires_capture" | "requires_confirmation"
             )
         };
-        if matches!(state, "failed" | "succeeded") && own.iter().any(|intent| is_open(&intent)) {
+        if matches!(state, "failed" | "succeeded") && own.iter().any(is_open) {
             problems.push(format!("operation {id} is {state} and leaves an open payment: {own:?}"));
         }
     }

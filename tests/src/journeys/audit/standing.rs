@@ -95,7 +95,8 @@ fn methods(subject: &Subject, books: &Books) -> Vec<String> {
     if default != at_stripe {
         problems.push(format!("the default payment method is {default:?} here and {at_stripe:?} at Stripe"));
     }
-    if (subject.customer["has_payment_method"] == true) != !known.is_empty() {
+    let can_be_charged = subject.methods.iter().any(|row| !row["consent_at"].is_null());
+    if subject.customer["has_payment_method"] != can_be_charged {
         problems.push(format!("it has a payment method: {}, of {known:?}", subject.customer["has_payment_method"]));
     }
     problems
