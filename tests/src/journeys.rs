@@ -36,7 +36,10 @@ use customer::{Customer, Stage};
 use futures_util::future::join_all;
 use plan::Day;
 use report::{Counts, Report};
+use serde_json::Value;
 use settle::Evening;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -52,6 +55,19 @@ const WEBHOOK_TRIES_AFTER_S: [i64; 5] = [1, 1, 2, 4, 8];
 /// How much of Stripe's time may pass until lost webhooks are made up for: Stripe lists events for 30
 /// days.
 const MADE_UP_WITHIN_S: i64 = 25 * 86_400;
+/// Stripe's objects that are kept of a run that failed, to be looked into.
+const KEPT: [&str; 10] = [
+    "customer",
+    "payment_method",
+    "payment_intent",
+    "charge",
+    "refund",
+    "dispute",
+    "subscription",
+    "invoice",
+    "invoice_payment",
+    "event",
+];
 /// Most days of a run.
 const DAYS_MAX: usize = 10_000;
 
@@ -94,7 +110,9 @@ pub async fn run(options: Options) -> Result<Report> {
     };
     let log = Arc::new(Chronicle::new(label));
     log.note(&format!("seed {}: starting", options.seed));
-    let stripe = Arc::new(Sandbox::start(stripe_options(options.seed)).await?);
+    let mut folder = tempfile::Builder::new().prefix("bursar-journeys-").tempdir()?;
+    let calls = folder.path().join("calls.jsonl");
+    let stripe = Arc::new(Sandbox::start(stripe_options(options.seed, calls)).await?);
     let venue = Venue::open(options.place, options.backend, &stripe, &log).await?;
     let caller = Caller::new(vec![venue.base().to_owned()], Arc::new(Tally::default()), PATIENCE)?;
     let counts = Arc::new(Counts::default());
@@ -110,7 +128,14 @@ pub async fn run(options: Options) -> Result<Report> {
         Err(error) => (0, vec![format!("the run could not be carried out: {error:#}")]),
     };
     problems.extend(run.venue.close().await?);
-    let kept = if problems.is_empty() { None } else { run.venue.keep().await };
+    let mut kept = Vec::new();
+    if !problems.is_empty() {
+        folder.disable_cleanup(true);
+        let objects: BTreeMap<&str, Vec<Value>> = KEPT.iter().map(|kind| (*kind, stripe.list(kind))).collect();
+        std::fs::write(folder.path().join("objects.json"), serde_json::to_string_pretty(&objects)?)?;
+        kept.push(folder.path().to_path_buf());
+        kept.extend(run.venue.keep().await);
+    }
     Ok(Report {
         backend: label,
         is_inside: options.place == Place::Inside,
@@ -125,11 +150,12 @@ pub async fn run(options: Options) -> Result<Report> {
 }
 
 /// The account's settings for failed payments differ from run to run, as they do from account to account.
-fn stripe_options(seed: u64) -> StripeOptions {
+fn stripe_options(seed: u64, calls: PathBuf) -> StripeOptions {
     let endings = [AfterRetries::Cancel, AfterRetries::Unpaid, AfterRetries::PastDue];
     let after_retries = endings[usize::try_from(seed % 3).unwrap_or(0)];
     StripeOptions {
         seed: Some(seed),
+        record: Some(calls),
         retry_after_s: WEBHOOK_TRIES_AFTER_S.to_vec(),
         rules: Rules { after_retries, ..Rules::default() },
         ..StripeOptions::default()

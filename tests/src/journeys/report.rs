@@ -57,8 +57,8 @@ pub struct Report {
     pub problems: Vec<String>,
     /// What happened when.
     pub log: Vec<Line>,
-    /// Where logs and data are kept, if there is something to look into.
-    pub kept: Option<PathBuf>,
+    /// Where logs, data, calls to Stripe and its objects are kept, if there is something to look into.
+    pub kept: Vec<PathBuf>,
 }
 
 impl Report {
@@ -107,7 +107,7 @@ impl Report {
         let shown = self.problems.iter().take(SHOWN_MAX).cloned();
         let more = self.problems.len().saturating_sub(SHOWN_MAX);
         let more = (more > 0).then(|| format!("and {more} more; --json FILE has them all"));
-        let kept = self.kept.as_ref().map(|path| format!("logs and data are kept in {}", path.display()));
+        let kept = self.kept.iter().map(|path| format!("kept to be looked into: {}", path.display()));
         shown.chain(more).chain(kept).chain([format!("again: {}", self.again())]).collect()
     }
 }

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 const LIMIT: Duration = Duration::from_secs(180);
 /// How often it is looked.
 const POLL: Duration = Duration::from_millis(150);
-/// What runs within this time is waited for. An operation's new round waits for minutes at most after
-/// several failures; what waits for its customer looks again after five.
-const SOON_MS: i64 = 4 * 60 * 1_000;
+/// What runs within this time is waited for. An operation's new round waits for a minute after several
+/// failures; what waits for its customer looks again after five.
+const SOON_MS: i64 = 90 * 1_000;
 /// By how much clocks that can be moved are moved on while nothing but time is missing.
 const SKIP: Duration = Duration::from_secs(5);
 /// Jobs that are named when they do not end.
@@ -98,12 +98,9 @@ impl Evening<'_> {
         }
         let until_ms = self.venue.now_ms() + SOON_MS;
         let scheduled = self.caller.look_at_all("/admin/v1/jobs", &[("state", "scheduled")]).await?;
-        undone.extend(scheduled.into_iter().filter(|job| {
-            let run_at_ms = job["run_at"].as_str().and_then(parse_rfc3339).unwrap_or(0);
-            // A look at what waits for its customer is no work left to do.
-            let is_look = job["unique_key"].as_str().is_some_and(|key| key.ends_with(":look"));
-            run_at_ms <= until_ms && !is_look
-        }));
+        undone.extend(
+            scheduled.into_iter().filter(|job| job["run_at"].as_str().and_then(parse_rfc3339).unwrap_or(0) <= until_ms),
+        );
         Ok(undone)
     }
 
