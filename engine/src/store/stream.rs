@@ -137,10 +137,12 @@ pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64
 }
 
 /// Gives up everything that a node holds and makes its running jobs available again, without using
-/// up an attempt. `None` means every node: only right where no other process can be alive.
+/// up an attempt: they were cut off midway, which counts as a rescue, so that whoever runs them next
+/// knows that something may have been done already. `None` means every node: only right where no other
+/// process can be alive.
 pub async fn stream_release_node(db: &impl ConnectionTrait, node: Option<&str>) -> Result<u64> {
     let node = node.unwrap_or_default();
-    let sql = "UPDATE jobs SET state = 'available' WHERE state = 'running' AND stream_key IN \
+    let sql = "UPDATE jobs SET state = 'available', rescues = rescues + 1 WHERE state = 'running' AND stream_key IN \
                (SELECT key FROM streams WHERE owner IS NOT NULL AND ($1 = '' OR owner = $1))";
     execute(db, sql, [node.into()]).await?;
     let sql = "UPDATE streams SET owner = NULL, lease_until_ms = 0, epoch = epoch + 1 \

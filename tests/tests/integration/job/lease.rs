@@ -10,7 +10,7 @@ use bursar_engine::job::{Backoff, Claimed, JobFinish, JobState, Outcome, finish}
 use bursar_engine::ledger::{Account, Command, GrantKind, Op, decide};
 use bursar_engine::store::account::{AccountWrite, account_find, entry_list};
 use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
-use bursar_engine::store::stream::stream_find;
+use bursar_engine::store::stream::{stream_find, stream_release_node};
 use bursar_engine::work;
 use bursar_tests::{TestApp, TestCustomer, both};
 use futures_util::future::join_all;
@@ -81,6 +81,17 @@ both! {
         assert_eq!((attempts[0].epoch, attempts[0].attempt, attempts[0].outcome.as_str()), (42, 1, "done"));
         assert_ne!(attempts[0].node, "a-dead-node");
         app.verify().await;
+    }
+
+    async fn a_job_that_was_cut_off_says_so_to_whoever_runs_it_next(app: &TestApp) {
+        let customer = app.onboard().await;
+        let (stream, _) = job_for_tomorrow(app, &customer).await;
+        let tomorrow = now_ms() + DAY_MS + HOUR_MS;
+        let first = claim(app, &stream, "a-node", tomorrow).await.unwrap();
+        assert_eq!((first.job.attempt, first.job.rescues), (0, 0));
+        stream_release_node(app.app.db.write(), Some("a-node")).await.unwrap();
+        let second = claim(app, &stream, "a-node", tomorrow).await.unwrap();
+        assert_eq!((second.job.attempt, second.job.rescues), (0, 1), "the first may have called Stripe");
     }
 
     async fn a_result_under_an_old_epoch_is_fenced_and_changes_nothing(app: &TestApp) {
