@@ -23,7 +23,7 @@ const SOON_MS: i64 = 90 * 1_000;
 const SKIP: Duration = Duration::from_secs(5);
 /// Jobs that are named when they do not end.
 const NAMED_MAX: usize = 10;
-/// What a dead letter's reason may begin with: what it needed was lost or could not be asked for, and
+/// What a dead letter's reason may say: what it needed was lost or could not be asked for, and
 /// support replays it once that is made up for.
 const EXPLAINED: [&str; 4] = ["grant_missing", "stripe_unavailable", "customer_unknown", "customer_missing"];
 /// How far back a reconciliation looks, in hours: as far as Stripe keeps events.
@@ -163,7 +163,7 @@ impl Evening<'_> {
     async fn replay_dead(&self) -> Result<()> {
         for job in self.dead().await? {
             let reason = job["last_error"].as_str().unwrap_or_default();
-            let word = EXPLAINED.iter().find(|word| reason.starts_with(**word));
+            let word = EXPLAINED.iter().find(|word| reason.contains(**word));
             let (Some(word), Some(id)) = (word, job["id"].as_str()) else { continue };
             self.counts.up("dead letters replayed", word);
             let body = json!({ "reason": "what it needed is there now" });
