@@ -131,7 +131,7 @@ pub async fn run(options: Options) -> Result<Report> {
     let mut kept = Vec::new();
     if !problems.is_empty() {
         folder.disable_cleanup(true);
-        let objects: BTreeMap<&str, Vec<Value>> = KEPT.iter().map(|kind| (*kind, stripe.list(kind))).collect();
+        let objects: BTreeMap<&str, Vec<Value>> = KEPT.iter().map(|kind| (*kind, run.stripe.list(kind))).collect();
         std::fs::write(folder.path().join("objects.json"), serde_json::to_string_pretty(&objects)?)?;
         kept.push(folder.path().to_path_buf());
         kept.extend(run.venue.keep().await);

@@ -15,8 +15,9 @@ const UNITS: RangeInclusive<i64> = 1..=4;
 /// Customers sign up on the first days.
 const SIGNUP_DAYS: usize = 2;
 /// How far the clock moves in a night, in seconds: a renewal comes every month, retries of a failed
-/// one after days, and an unpaid beginning ends after 23 hours.
-const NIGHTS_S: [i64; 7] = [3_600, 7_200, 86_400, 3 * 86_400, 8 * 86_400, 16 * 86_400, 31 * 86_400];
+/// one after days, and an unpaid beginning ends after 23 hours. Less than 30 days: what happens in the
+/// night is told of at its end, and Stripe forgets events after 30 days.
+const NIGHTS_S: [i64; 7] = [3_600, 7_200, 86_400, 3 * 86_400, 8 * 86_400, 16 * 86_400, 28 * 86_400];
 /// Cards and how often they are taken. What becomes of payments with them: `sandbox/src/card.rs`.
 const CARDS: [(&str, u32); 9] = [
     ("pm_card_visa", 10),
