@@ -31,11 +31,12 @@ use crate::chaos::caller::Caller;
 use crate::chaos::chronicle::Chronicle;
 use crate::chaos::tally::Tally;
 use anyhow::Result;
+use bursar_engine::metric;
 use bursar_sandbox::{AfterRetries, Options as StripeOptions, Rules, Sandbox};
 use customer::{Customer, Stage};
 use futures_util::future::join_all;
 use plan::Day;
-use report::{Counts, Report};
+use report::{Counts, Report, Restarting};
 use serde_json::Value;
 use settle::Evening;
 use std::collections::BTreeMap;
@@ -97,6 +98,7 @@ struct Run {
     counts: Arc<Counts>,
     log: Arc<Chronicle>,
     people: Vec<Customer>,
+    metrics: Restarting,
 }
 
 /// Runs once.
@@ -118,7 +120,7 @@ pub async fn run(options: Options) -> Result<Report> {
     let counts = Arc::new(Counts::default());
     let stage = Stage { caller: caller.clone(), stripe: stripe.clone(), counts: counts.clone() };
     let people = (0..options.customers).map(|n| Customer::new(format!("customer-{n}"), stage.clone())).collect();
-    let run = Run { options, venue, stripe, caller, counts, log: log.clone(), people };
+    let run = Run { options, venue, stripe, caller, counts, log: log.clone(), people, metrics: Restarting::default() };
     let done = tokio::select! {
         done = run.carry_out() => done,
         Err(error) = run.venue.watch() => Err(error),
@@ -237,16 +239,31 @@ impl Run {
         caller.patience(PATIENCE * 3);
         evening.calm().await?;
         let mut problems = evening.settle().await?;
+        self.counts.add("webhooks", "lost", self.metrics.grown("lost", evening.lost().await?));
         if makes_up {
             problems.extend(evening.make_up().await?);
             problems.extend(audit::audit(caller, stripe, &self.people).await?);
             self.counts.up("comparisons", if problems.is_empty() { "all agrees" } else { "something differs" });
         }
         problems.extend(venue.verify().await?);
+        self.count_webhooks().await?;
         if !problems.is_empty() {
             self.log.note(&format!("{} things are wrong", problems.len()));
         }
         Ok(problems)
+    }
+
+    /// Webhooks by the application's own count.
+    async fn count_webhooks(&self) -> Result<()> {
+        let text = self.caller.client().get(format!("{}/metrics", self.venue.base())).send().await?.text().await?;
+        for (name, end) in
+            [(metric::WEBHOOKS_RECEIVED, "received"), (metric::WEBHOOKS_DUPLICATE, "of these, duplicates")]
+        {
+            let lines = text.lines().filter(|line| line.starts_with(name));
+            let now: u64 = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum();
+            self.counts.add("webhooks", end, self.metrics.grown(name, now));
+        }
+        Ok(())
     }
 
     /// The clock moves; what becomes due at Stripe is announced in this day's weather.

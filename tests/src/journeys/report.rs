@@ -14,6 +14,19 @@ const SHOWN_MAX: usize = 40;
 #[derive(Debug, Default)]
 pub struct Counts(Mutex<BTreeMap<(String, String), u64>>);
 
+/// A counter of a process that begins anew when the process does.
+#[derive(Debug, Default)]
+pub struct Restarting(Mutex<BTreeMap<String, u64>>);
+
+impl Restarting {
+    /// By how much it grew since the look before. What was counted between a look and a crash is lost.
+    pub fn grown(&self, name: &str, now: u64) -> u64 {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = seen.insert(name.to_owned(), now).unwrap_or(0);
+        if now < before { now } else { now - before }
+    }
+}
+
 impl Counts {
     /// Once more.
     pub fn up(&self, what: &str, end: &str) {
@@ -109,5 +122,18 @@ impl Report {
         let more = (more > 0).then(|| format!("and {more} more; --json FILE has them all"));
         let kept = self.kept.iter().map(|path| format!("kept to be looked into: {}", path.display()));
         shown.chain(more).chain(kept).chain([format!("again: {}", self.again())]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_began_anew_has_grown_by_what_it_shows() {
+        let counter = Restarting::default();
+        let grown = [5, 7, 7, 3].map(|now| counter.grown("a", now));
+        assert_eq!(grown, [5, 2, 0, 3]);
+        assert_eq!(counter.grown("b", 4), 4);
     }
 }

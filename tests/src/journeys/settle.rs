@@ -59,6 +59,16 @@ impl Evening<'_> {
         Ok(())
     }
 
+    /// How many webhooks Stripe has given up on.
+    ///
+    /// # Errors
+    /// If the sandbox does not answer.
+    pub async fn lost(&self) -> Result<u64> {
+        let url = format!("{}/sandbox/v1/deliveries", self.stripe.url());
+        let known: Value = self.caller.client().get(url).send().await?.json().await?;
+        Ok(known["failed"].as_u64().unwrap_or(0))
+    }
+
     /// Waits until no webhook is on its way and no job is due soon; gives jobs that never end.
     ///
     /// # Errors
