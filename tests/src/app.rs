@@ -165,8 +165,13 @@ impl TestApp {
     /// Starts one more node on the same database and broker (production only), or the same
     /// application again after [`TestApp::halt`].
     pub async fn start_on(config: Config, folder: Option<TempDir>) -> Self {
+        Self::start_at(config, folder, Clock::System).await
+    }
+
+    /// The same by another clock than the machine's.
+    pub async fn start_at(config: Config, folder: Option<TempDir>, clock: Clock) -> Self {
         let _ = rustls_provider();
-        let running = serve::start(config.clone(), Role::All, Clock::System).await.expect("the application starts");
+        let running = serve::start(config.clone(), Role::All, clock).await.expect("the application starts");
         if let Some(broker) = &running.app.runtime.broker {
             broker.connected().await;
         }

@@ -77,7 +77,7 @@ pub async fn run(options: Options) -> Result<Report> {
     };
     let chronicle = Arc::new(Chronicle::new(label));
     chronicle.note("starting");
-    let site = Arc::new(Site::start(options.backend, options.nodes, &chronicle).await?);
+    let site = Arc::new(Site::start(options.backend, options.nodes, &[], &chronicle).await?);
     let mut watchers = JoinSet::new();
     for node in &site.nodes {
         let node = node.clone();

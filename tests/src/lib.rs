@@ -8,6 +8,7 @@ mod contract;
 pub mod e2e;
 pub mod fake_stripe;
 pub mod github;
+pub mod journeys;
 pub mod stripe;
 pub mod wait;
 

@@ -93,15 +93,8 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let Some(stripe_customer_id) = customer.stripe_customer_id.clone() else {
         return Ok(wait_for_customer(&operation, now_ms));
     };
-    let run = Run {
-        deps,
-        operation: &operation,
-        customer: &customer,
-        stripe_customer_id: &stripe_customer_id,
-        task,
-        is_first_attempt: claimed.job.attempt == 0 && claimed.job.rescues == 0,
-        now_ms,
-    };
+    let run =
+        Run { deps, operation: &operation, customer: &customer, stripe_customer_id: &stripe_customer_id, task, now_ms };
     let result = match &operation.request {
         Request::UsageCharge(charge) => run.usage_charge(charge).await,
         Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
@@ -161,8 +154,6 @@ pub(super) struct Run<'a> {
     customer: &'a Customer,
     stripe_customer_id: &'a str,
     task: Task,
-    /// Whether no attempt of this job has called Stripe before.
-    is_first_attempt: bool,
     now_ms: TimeMs,
 }
 

@@ -262,7 +262,7 @@ impl Gateway {
         customer_id: &str,
         operation: Mark<'_>,
         key: &str,
-    ) -> Call {
+    ) -> Call<Answer> {
         let items = CreateSubscriptionItems {
             price: Some(price_id.to_owned()),
             quantity: Some(1),
@@ -275,7 +275,7 @@ impl Gateway {
             .off_session(true)
             .metadata(metadata(customer_id, Some(operation)))
             .expand(owned(&LATEST_INVOICE_EXPANDED));
-        self.write("subscription_create", &request, key).await
+        self.change("subscription_create", request.build(), key).await
     }
 
     /// One subscription with its latest invoice.

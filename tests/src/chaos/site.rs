@@ -49,18 +49,22 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts the services and all nodes at the same time, on an empty database.
-    pub async fn start(backend: Backend, nodes: usize, chronicle: &Arc<Chronicle>) -> Result<Self> {
+    /// Starts the services and all nodes at the same time, on an empty database. `more` is what the
+    /// nodes' environment has besides what every run needs.
+    pub async fn start(
+        backend: Backend,
+        nodes: usize,
+        more: &[(String, String)],
+        chronicle: &Arc<Chronicle>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("bursar-chaos-logs-").tempdir()?;
         let services = match backend {
             Backend::Embedded => None,
             Backend::Production => Some(Arc::new(Services::start().await?)),
         };
-        let launch = Launch {
-            program: program()?,
-            environment: environment(folder.path(), services.as_deref()),
-            folder: folder.path().to_path_buf(),
-        };
+        let mut environment = environment(folder.path(), services.as_deref());
+        environment.extend(more.iter().cloned());
+        let launch = Launch { program: program()?, environment, folder: folder.path().to_path_buf() };
         let nodes: Result<Vec<_>> = (0..nodes)
             .map(|n| Node::new(format!("node-{n}"), launch.clone(), chronicle.clone()).map(Arc::new))
             .collect();

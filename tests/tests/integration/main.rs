@@ -10,6 +10,7 @@ mod e2e;
 mod health;
 mod hold;
 mod job;
+mod journeys;
 mod mail;
 mod marketplace;
 mod migration;

@@ -6,8 +6,8 @@ use crate::effect::Effect;
 use crate::handler::subscription::{learn, merge};
 use crate::job::{Outcome, Verdict};
 use crate::operation::{Operation, Problem, State, Task};
-use crate::stripe::StripeError;
 use crate::stripe::requests::OPERATION_METADATA_KEY;
+use crate::stripe::{Answer, StripeError};
 use crate::subscription::Subscription;
 use crate::webhook::shape::{self, IsPro, PaymentIntentShape, SubscriptionShape};
 use serde_json::Value;
@@ -38,7 +38,8 @@ impl Run<'_> {
         let (customer_id, key) = (self.customer.id.as_str(), self.key("subscribe"));
         let made = stripe.subscription_create(self.stripe_customer_id, &price_id, customer_id, self.mark(), &key).await;
         match made {
-            Ok(object) => {
+            Ok(answer) => {
+                let object = self.unless_old(answer).await?;
                 let mut verdict = self.by_subscription(&object).await?;
                 let (customer_id, id) = (self.customer.id.clone(), payment_method_id.to_owned());
                 verdict.effects.push(Effect::PaymentMethodDefault { customer_id, id });
@@ -85,6 +86,15 @@ impl Run<'_> {
         Ok(None)
     }
 
+    /// Under its key a call answers for a day what it answered first: what has become of it since is
+    /// asked for. The attempt before may have ended it.
+    async fn unless_old(&self, answer: Answer) -> Result<Value, Stop> {
+        match shape::id(&answer.body["id"]).filter(|_| answer.is_replay) {
+            Some(id) => Ok(self.deps.stripe.subscription_retrieve(&id).await?),
+            None => Ok(answer.body),
+        }
+    }
+
     async fn price_id(&self) -> Result<Option<String>, Stop> {
         if let Some(id) = &self.deps.pro.price_id {
             return Ok(Some(id.clone()));
@@ -109,7 +119,7 @@ impl Run<'_> {
         let known = self.learn(object).await?;
         Ok(match self.standing(object).await? {
             Standing::Paid => merge(known, self.done(&id, Vec::new())),
-            Standing::Ended => merge(known, self.failed(ended())),
+            Standing::Ended => merge(known, self.failed(self.why_it_ended(object).await?)),
             Standing::WantsCustomer(payment) => {
                 let problem = authentication(&payment);
                 let waiting = self.operation.waits_for_customer(problem, Some(id), self.now_ms);
@@ -130,6 +140,14 @@ impl Run<'_> {
                 merge(known, self.look_later(going_on, FIRST_PAYMENT_WAIT_MS))
             }
         })
+    }
+
+    /// A decline, if that is why it was ended before its first payment; else it was not paid in time.
+    async fn why_it_ended(&self, object: &Value) -> Result<Problem, Stop> {
+        let payment = self.first_payment(object).await?;
+        let is_decline = |code: &str| code != "authentication_required";
+        let declined = payment.filter(|payment| payment.error_code.as_deref().is_some_and(is_decline));
+        Ok(declined.map_or_else(ended, |payment| failure(&payment)))
     }
 
     /// Looks whether anything has changed. What that means is for a job in the customer's stream to say,

@@ -38,8 +38,12 @@ impl Run<'_> {
                 return Ok(self.new_round("the key is too old to be tried again, and there is no payment"));
             }
         }
-        if self.is_first_attempt && self.is_paid_with_credits().await? {
-            return Ok(self.done_without_payment());
+        if self.is_paid_with_credits().await? {
+            // Unless an attempt before this one was cut off after it had asked for the payment.
+            return match self.find().await? {
+                Some(intent) => self.by_intent_or_expire(charge, &intent).await,
+                None => Ok(self.done_without_payment()),
+            };
         }
         let payment = OffSessionPayment {
             amount_minor: charge.amount_minor,
@@ -51,7 +55,14 @@ impl Run<'_> {
             operation: self.mark(),
         };
         match stripe.payment_create(&payment, &self.key("pay")).await {
-            Ok(answer) => Ok(by_intent(operation, charge, &PaymentIntentShape::read(&answer.body), self.now_ms)),
+            Ok(answer) => {
+                let mut intent = PaymentIntentShape::read(&answer.body);
+                if let Some(id) = intent.id.as_ref().filter(|_| answer.is_replay) {
+                    // What was answered first; it may have gone on since.
+                    intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
+                }
+                Ok(by_intent(operation, charge, &intent, self.now_ms))
+            }
             Err(StripeError::Declined(decline)) => Ok(self.failed(declined(&decline))),
             Err(StripeError::AuthenticationRequired(decline)) => {
                 let intent = PaymentIntentShape::read(&decline.payment_intent);

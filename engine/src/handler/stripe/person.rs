@@ -45,12 +45,9 @@ fn gone(about: &About<'_>, customer: &Customer, stripe_customer_id: String) -> V
     let mut gave_pro = false;
     for row in open {
         gave_pro |= row.gives_pro();
-        let ended_at_ms = Some(about.now_ms);
-        effects.push(Effect::SubscriptionPut(Subscription {
-            status: "canceled".to_owned(),
-            ended_at_ms,
-            ..row.clone()
-        }));
+        // Source: Stripe, "Subscription statuses": one that was never paid for expires.
+        let status = if row.status == "incomplete" { "incomplete_expired" } else { "canceled" }.to_owned();
+        effects.push(Effect::SubscriptionPut(Subscription { status, ended_at_ms: Some(about.now_ms), ..row.clone() }));
     }
     if gave_pro && customer.plan == Plan::Pro {
         effects.push(Effect::PlanSet { customer_id: customer.id.clone(), plan: Plan::PayAsYouGo });

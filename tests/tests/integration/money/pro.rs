@@ -108,4 +108,27 @@ shops! {
         assert_eq!(shop.stripe_customer(&customer).await, id);
         assert_eq!(shop.app.balance(&customer).await, 120);
     }
+
+    async fn an_attempt_after_a_lost_answer_learns_what_the_first_one_did_and_says_why_it_failed(shop: &Shop) {
+        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+        // The first attempt ends the subscription that is not paid, and does not hear of it. The second
+        // one is told again, under the same key, that the subscription was made.
+        shop.fail_next("DELETE", "/v1/subscriptions", Fault::LoseAnswer { hang_ms: 0 });
+        let answer = shop.subscribe(&customer, "pro").await;
+        answer.expect_problem(402, "payment_declined");
+        assert_eq!((&answer.body["reason"], &answer.body["decline_code"]), (&json!("card_declined"), &json!("generic_decline")));
+        assert_eq!(shop.app.call(&customer, "GET", PATH, "", None).await.expect(200)["status"], "incomplete_expired");
+    }
+
+    async fn a_beginning_that_was_never_paid_expires_with_its_stripe_customer(shop: &Shop) {
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        shop.subscribe(&customer, "pro").await.expect_problem(402, "authentication_required");
+        let id = shop.stripe_customer(&customer).await;
+        let url = format!("{}/v1/customers/{id}", shop.stripe.url());
+        shop.app.client.delete(url).bearer_auth("sk_test_sandbox").send().await.expect("it is deleted");
+        shop.announce("customer.deleted", &json!({ "id": id, "object": "customer" })).await;
+        assert_eq!(shop.stripe.list("subscription")[0]["status"], "incomplete_expired");
+        assert_eq!(shop.app.call(&customer, "GET", PATH, "", None).await.expect(200)["status"], "incomplete_expired");
+        assert_eq!(shop.plan(&customer).await, "trial");
+    }
 }

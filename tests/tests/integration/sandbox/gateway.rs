@@ -115,7 +115,7 @@ async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, d
 async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut BTreeSet<&'static str>) {
     let price = id(&call!(done, gateway.price_list("pro_monthly"))["data"][0]);
     let mark = Mark { operation_id: "op_2", round: 1 };
-    let subscription = call!(done, gateway.subscription_create(customer, &price, "cst_1", mark, "k8"));
+    let subscription = call!(done, gateway.subscription_create(customer, &price, "cst_1", mark, "k8")).body;
     assert_eq!(subscription["status"], "active");
     let invoice = id(&subscription["latest_invoice"]);
     let subscription = id(&subscription);

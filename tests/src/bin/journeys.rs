@@ -1,0 +1,114 @@
+//! The journeys run as a command: random customers in bad weather, and at the end everything has to
+//! agree to the cent and the credit. See [`bursar_tests::journeys`].
+
+use anyhow::{Context, Result};
+use bursar_tests::Backend;
+use bursar_tests::journeys::venue::Place;
+use bursar_tests::journeys::{self, Options, report::Report};
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What a run exits with that found something.
+const DISAGREES: u8 = 1;
+/// What a run exits with that could not be carried out.
+const CANNOT_RUN: u8 = 2;
+
+/// Lets random customers sign up, pay, subscribe and cancel, with cards that decline, webhooks that get
+/// lost, a Stripe that fails and an application that is killed, then compares the ledger with Stripe.
+#[derive(Debug, Parser)]
+#[command(name = "journeys")]
+struct Arguments {
+    /// Decides what happens; random if not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many customers there are.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    customers: u16,
+    /// No day of a run begins after this time; 30 s if neither this nor a number of days is given.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Most days of a run.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    days: Option<u16>,
+    /// Which backends.
+    #[arg(long, value_enum, default_value_t = Choice::Both)]
+    backend: Choice,
+    /// Runs the application inside this process: its clock moves with Stripe's, it is restarted instead
+    /// of killed, and lost webhooks are made up for by reconciliations. On production this needs
+    /// BURSAR_TEST_DATABASE_URL and BURSAR_TEST_AMQP_URL.
+    #[arg(long)]
+    inside: bool,
+    /// Write a report as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Choice {
+    /// Postgres and RabbitMQ.
+    Production,
+    /// SQLite and the in-process queue.
+    Embedded,
+    /// One after the other.
+    Both,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(true) => {
+            say("journeys: everything agrees to the cent and the credit");
+            ExitCode::SUCCESS
+        }
+        Ok(false) => {
+            say("journeys: NOT everything agrees");
+            ExitCode::from(DISAGREES)
+        }
+        Err(error) => {
+            say(&format!("journeys: {error:#}"));
+            ExitCode::from(CANNOT_RUN)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    /// How long a run takes if nothing is said about it.
+    const SECONDS: u64 = 30;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    // Whole numbers of any program that reads the report: 53 bits.
+    let seed = arguments.seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
+    say(&format!("journeys: seed {seed}"));
+    let backends: &[Backend] = match arguments.backend {
+        Choice::Production => &[Backend::Production],
+        Choice::Embedded => &[Backend::Embedded],
+        Choice::Both => &[Backend::Production, Backend::Embedded],
+    };
+    let mut reports: Vec<Report> = Vec::new();
+    for &backend in backends {
+        let options = Options {
+            seed,
+            customers: usize::from(arguments.customers),
+            seconds: arguments.seconds.or(arguments.days.is_none().then_some(SECONDS)),
+            days: arguments.days.map(usize::from),
+            backend,
+            place: if arguments.inside { Place::Inside } else { Place::Outside },
+        };
+        let report = runtime.block_on(journeys::run(options))?;
+        say(&format!("\n{}\n", report.table()));
+        if !report.holds() {
+            report.problems().iter().for_each(|problem| say(problem));
+        }
+        reports.push(report);
+    }
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&reports)?;
+        std::fs::write(path, json).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(reports.iter().all(Report::holds))
+}
+
+#[allow(clippy::print_stdout, reason = "this is the command's output")]
+fn say(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,88 @@
+//! The comparison at the end of a day: what customers were told, what the ledger says and what Stripe
+//! has, to the cent and the credit.
+//!
+//! What should be is worked out here from Stripe's objects alone, by rules of its own, not by those of
+//! the engine that is under test.
+
+mod books;
+mod money;
+mod promises;
+mod standing;
+
+pub use books::Books;
+
+use super::customer::{Customer, Identity};
+use crate::chaos::caller::Caller;
+use anyhow::Result;
+use bursar_sandbox::Sandbox;
+use serde_json::Value;
+
+/// What there is to know of one customer here.
+pub struct Subject {
+    /// Who it is.
+    pub me: Identity,
+    /// Its ledger, oldest first.
+    pub entries: Vec<Value>,
+    /// Its operations.
+    pub operations: Vec<Value>,
+    /// Itself.
+    pub customer: Value,
+    /// Its credits.
+    pub credits: Value,
+    /// Its subscription; null if it never had one.
+    pub subscription: Value,
+    /// Its payment methods.
+    pub methods: Vec<Value>,
+}
+
+impl Subject {
+    async fn look(caller: &Caller, customer: &Customer, me: Identity) -> Result<Self> {
+        let mut entries = caller.look_at_all(&format!("/admin/v1/customers/{}/transactions", me.id), &[]).await?;
+        entries.reverse();
+        Ok(Self {
+            entries,
+            operations: customer.look_at_all(&me, "/api/v1/operations").await?,
+            customer: customer.look_at(&me, "/api/v1/customer").await,
+            credits: customer.look_at(&me, "/api/v1/credits").await,
+            subscription: customer.look_at(&me, "/api/v1/subscription").await,
+            methods: customer.look_at_all(&me, "/api/v1/payment-methods").await?,
+            me,
+        })
+    }
+
+    /// Entries of this source.
+    fn entries_of<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.entries.iter().filter(move |entry| entry["source"] == source)
+    }
+
+    /// Operations of this kind in this state.
+    fn operations_of<'a>(&'a self, kind: &'a str, state: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.operations.iter().filter(move |operation| operation["kind"] == kind && operation["state"] == state)
+    }
+}
+
+/// Compares everything; gives all that does not agree.
+///
+/// # Errors
+/// If the application does not answer.
+pub async fn audit(caller: &Caller, stripe: &Sandbox, customers: &[Customer]) -> Result<Vec<String>> {
+    let books = Books::open(stripe);
+    let mut problems = books.strangers();
+    for customer in customers {
+        let Some(me) = customer.identity() else { continue };
+        let subject = Subject::look(caller, customer, me).await?;
+        let mut found = promises::kept(&subject, &customer.record());
+        found.extend(money::agrees(&subject, &books));
+        found.extend(standing::agrees(&subject, &books));
+        problems.extend(found.into_iter().map(|problem| format!("{} ({}): {problem}", customer.name, subject.me.id)));
+    }
+    Ok(problems)
+}
+
+fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    object[field].as_str().unwrap_or_default()
+}
+
+fn number(object: &Value, field: &str) -> i64 {
+    object[field].as_i64().unwrap_or(0)
+}

@@ -1,0 +1,106 @@
+//! Stripe's objects, as the sandbox has them.
+
+use super::{number, text};
+use bursar_engine::stripe::requests::OPERATION_METADATA_KEY;
+use bursar_engine::webhook::shape::CUSTOMER_METADATA_KEY;
+use bursar_sandbox::Sandbox;
+use serde_json::Value;
+
+/// Everything that Stripe has.
+pub struct Books {
+    pub(super) customers: Vec<Value>,
+    pub(super) methods: Vec<Value>,
+    pub(super) intents: Vec<Value>,
+    pub(super) charges: Vec<Value>,
+    pub(super) subscriptions: Vec<Value>,
+    refunds: Vec<Value>,
+    disputes: Vec<Value>,
+    invoices: Vec<Value>,
+    invoice_payments: Vec<Value>,
+}
+
+impl Books {
+    /// The books as they are now.
+    pub fn open(stripe: &Sandbox) -> Self {
+        Self {
+            customers: stripe.list("customer"),
+            methods: stripe.list("payment_method"),
+            intents: stripe.list("payment_intent"),
+            charges: stripe.list("charge"),
+            subscriptions: stripe.list("subscription"),
+            refunds: stripe.list("refund"),
+            disputes: stripe.list("dispute"),
+            invoices: stripe.list("invoice"),
+            invoice_payments: stripe.list("invoice_payment"),
+        }
+    }
+
+    /// The customer's Stripe customers that are still there.
+    pub(super) fn customers_of(&self, customer: &str) -> Vec<&Value> {
+        self.customers.iter().filter(|row| is_of(row, customer)).collect()
+    }
+
+    /// Its subscriptions, all to Pro: the sandbox has no other price.
+    pub(super) fn subscriptions_of(&self, customer: &str) -> Vec<&Value> {
+        self.subscriptions.iter().filter(|row| is_of(row, customer)).collect()
+    }
+
+    /// PaymentIntents for its units.
+    pub(super) fn unit_payments_of(&self, customer: &str) -> Vec<&Value> {
+        let is_it = |row: &&Value| is_of(row, customer) && !operation_of(row).is_empty();
+        self.intents.iter().filter(is_it).collect()
+    }
+
+    /// Invoices of its subscriptions on which money came in, and that pay for a period.
+    pub(super) fn paid_periods_of(&self, customer: &str) -> Vec<&Value> {
+        let own = self.subscriptions_of(customer);
+        let is_paid = |row: &&Value| {
+            let subscription = text(&row["parent"]["subscription_details"], "subscription");
+            own.iter().any(|own| text(own, "id") == subscription)
+                && row["status"] == "paid"
+                && number(row, "amount_paid") > 0
+                && matches!(text(row, "billing_reason"), "subscription_create" | "subscription_cycle")
+        };
+        self.invoices.iter().filter(is_paid).collect()
+    }
+
+    /// The charges that took money for a PaymentIntent.
+    pub(super) fn charges_of_intent(&self, intent: &str) -> Vec<&Value> {
+        self.charges.iter().filter(|row| row["payment_intent"] == intent && row["paid"] == true).collect()
+    }
+
+    /// The charges that took money for an invoice.
+    pub(super) fn charges_of_invoice(&self, invoice: &str) -> Vec<&Value> {
+        let payments = self.invoice_payments.iter().filter(|row| row["invoice"] == invoice);
+        payments.flat_map(|row| self.charges_of_intent(text(&row["payment"], "payment_intent"))).collect()
+    }
+
+    /// Money of a charge that is gone: given back, or taken by a bank and not returned.
+    pub(super) fn gone(&self, charge: &str) -> i64 {
+        let of = |row: &&Value| row["charge"] == charge;
+        let refunded = self.refunds.iter().filter(of).filter(|row| row["status"] == "succeeded");
+        let moved = self.disputes.iter().filter(of).flat_map(|row| row["balance_transactions"].as_array());
+        let taken: i64 = moved.flatten().map(|row| -number(row, "amount")).sum();
+        refunded.map(|row| number(row, "amount")).sum::<i64>() + taken
+    }
+
+    /// Money that was taken for nothing that anybody asked for.
+    pub(super) fn strangers(&self) -> Vec<String> {
+        let is_known = |charge: &Value| {
+            let intent = text(charge, "payment_intent");
+            let of_units = self.intents.iter().any(|row| text(row, "id") == intent && !operation_of(row).is_empty());
+            of_units || self.invoice_payments.iter().any(|row| text(&row["payment"], "payment_intent") == intent)
+        };
+        let unknown = self.charges.iter().filter(|charge| charge["paid"] == true && !is_known(charge));
+        unknown.map(|charge| format!("nobody asked for this charge: {charge}")).collect()
+    }
+}
+
+/// The operation that made an object.
+pub(super) fn operation_of(object: &Value) -> &str {
+    text(&object["metadata"], OPERATION_METADATA_KEY)
+}
+
+fn is_of(object: &Value, customer: &str) -> bool {
+    object["metadata"][CUSTOMER_METADATA_KEY] == customer
+}

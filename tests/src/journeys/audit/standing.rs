@@ -1,0 +1,103 @@
+//! How a customer stands, here and at Stripe: plan, subscription, payment methods.
+
+use super::{Books, Subject, number, text};
+use bursar_engine::clock::parse_rfc3339;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Everything that is different.
+pub(super) fn agrees(subject: &Subject, books: &Books) -> Vec<String> {
+    let mut problems = plan(subject, books);
+    problems.extend(subscription(subject, books));
+    problems.extend(methods(subject, books));
+    problems
+}
+
+fn gives_pro(subscription: &Value) -> bool {
+    matches!(text(subscription, "status"), "active" | "trialing" | "past_due")
+}
+
+fn is_over(subscription: &Value) -> bool {
+    matches!(text(subscription, "status"), "canceled" | "incomplete_expired")
+}
+
+/// Pro is who has a subscription that is not given up, and nobody has two.
+fn plan(subject: &Subject, books: &Books) -> Vec<String> {
+    let own = books.subscriptions_of(&subject.me.id);
+    let mut problems = Vec::new();
+    let open = own.iter().filter(|row| !is_over(row)).count();
+    if open > 1 {
+        problems.push(format!("{open} subscriptions are open at Stripe"));
+    }
+    let had_pro = !books.paid_periods_of(&subject.me.id).is_empty();
+    let (is_pro, plan) = (own.iter().any(|row| gives_pro(row)), text(&subject.customer, "plan"));
+    let expected = match (is_pro, had_pro) {
+        (true, _) => "pro",
+        (false, true) => "pay_as_you_go",
+        (false, false) => "trial",
+    };
+    if plan != expected {
+        let known: Vec<_> = own.iter().map(|row| (text(row, "id"), text(row, "status"))).collect();
+        problems.push(format!("the plan is {plan}, by Stripe it should be {expected}: {known:?}"));
+    }
+    problems
+}
+
+/// What is shown of the subscription is what Stripe has of it.
+fn subscription(subject: &Subject, books: &Books) -> Vec<String> {
+    let own = books.subscriptions_of(&subject.me.id);
+    let shown = &subject.subscription;
+    if shown.is_null() {
+        let open = own.iter().filter(|row| !is_over(row));
+        return open.map(|row| format!("a subscription is not known here: {} {}", row["id"], row["status"])).collect();
+    }
+    let Some(row) = own.iter().find(|row| row["id"] == shown["id"]) else {
+        return vec![format!("Stripe has no such subscription: {shown}")];
+    };
+    let mut problems = Vec::new();
+    if shown["status"] != row["status"] {
+        problems
+            .push(format!("subscription {} is {} here and {} at Stripe", row["id"], shown["status"], row["status"]));
+    }
+    if is_over(row) {
+        let open = own.iter().filter(|row| !is_over(row));
+        problems.extend(open.map(|row| format!("an ended subscription is shown instead of {}", row["id"])));
+        return problems;
+    }
+    let shown_end = text(shown, "current_period_end");
+    let end_s = number(&row["items"]["data"][0], "current_period_end");
+    if parse_rfc3339(shown_end) != Some(end_s * 1_000) {
+        problems.push(format!("subscription {} ends {shown_end} here and at {end_s} at Stripe", row["id"]));
+    }
+    if shown["cancel_at_period_end"] != row["cancel_at_period_end"] {
+        let (here, there) = (&shown["cancel_at_period_end"], &row["cancel_at_period_end"]);
+        problems.push(format!("subscription {} ends with its period: {here} here, {there} at Stripe", row["id"]));
+    }
+    problems
+}
+
+/// What can be charged is what is attached, and the default is the same.
+fn methods(subject: &Subject, books: &Books) -> Vec<String> {
+    let customers = books.customers_of(&subject.me.id);
+    let linked = customers.iter().find(|row| row["id"] == subject.customer["stripe_customer_id"]);
+    let Some(linked) = linked else {
+        return vec![format!("the Stripe customer {} is not there", subject.customer["stripe_customer_id"])];
+    };
+    let attached: BTreeSet<&str> =
+        books.methods.iter().filter(|row| row["customer"] == linked["id"]).map(|row| text(row, "id")).collect();
+    let known: BTreeSet<&str> = subject.methods.iter().map(|row| text(row, "id")).collect();
+    let mut problems = Vec::new();
+    if attached != known {
+        problems.push(format!("payment methods are {known:?} here and {attached:?} at Stripe"));
+    }
+    let default = subject.methods.iter().find(|row| row["is_default"] == true).map_or("", |row| text(row, "id"));
+    let at_stripe = text(&linked["invoice_settings"], "default_payment_method");
+    if default != at_stripe {
+        problems.push(format!("the default payment method is {default:?} here and {at_stripe:?} at Stripe"));
+    }
+    let can_be_charged = subject.methods.iter().any(|row| !row["consent_at"].is_null());
+    if subject.customer["has_payment_method"] != can_be_charged {
+        problems.push(format!("it has a payment method: {}, of {known:?}", subject.customer["has_payment_method"]));
+    }
+    problems
+}

@@ -1,0 +1,275 @@
+//! One random customer: what it does over HTTP, what its bank and support do, and what it was told.
+
+mod bank;
+mod record;
+
+pub use record::{Record, UsageAsked};
+
+use super::plan::{HoldEnd, Move};
+use super::report::Counts;
+use crate::chaos::caller::{Caller, Definite};
+use bursar_sandbox::Sandbox;
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How long a hold lasts that nobody ends, in seconds.
+const HOLD_S: i64 = 2;
+
+/// What customers act on.
+#[derive(Clone)]
+pub struct Stage {
+    /// The way to the application.
+    pub caller: Caller,
+    /// Its Stripe.
+    pub stripe: Arc<Sandbox>,
+    /// What happened how often.
+    pub counts: Arc<Counts>,
+}
+
+/// A customer.
+pub struct Customer {
+    /// What it is called in this run.
+    pub name: String,
+    stage: Stage,
+    identity: Mutex<Option<Identity>>,
+    record: Mutex<Record>,
+    serial: AtomicU64,
+}
+
+/// Who a customer is, once it has signed up.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its id.
+    pub id: String,
+    /// Its API key.
+    pub api_key: String,
+}
+
+impl Customer {
+    /// A customer that has not signed up. Its name is the same in every run with the same seed.
+    pub fn new(name: String, stage: Stage) -> Self {
+        Self { name, stage, identity: Mutex::default(), record: Mutex::default(), serial: AtomicU64::new(0) }
+    }
+
+    /// Who it is, once it has signed up.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it was told so far.
+    pub fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something, and counts how it ended. What needs an account is left out without one.
+    pub async fn act(&self, what: Move) {
+        let end = match (what, self.identity()) {
+            (Move::SignUp, None) => self.sign_up().await,
+            (_, Some(me)) => self.act_as(&me, what).await,
+            (_, None) => "not signed up".to_owned(),
+        };
+        self.stage.counts.up(&what.name(), &end);
+    }
+
+    async fn act_as(&self, me: &Identity, what: Move) -> String {
+        match what {
+            Move::SignUp => "signed up before".to_owned(),
+            Move::Attach { card, is_default } => {
+                let body = json!({ "payment_method": card, "consent": true, "make_default": is_default });
+                end_of(self.ask(me, Method::POST, "/api/v1/payment-methods", Some(&body)).await.as_ref())
+            }
+            Move::Detach { nth } => self.change_method(me, Method::DELETE, nth, "").await,
+            Move::MakeDefault { nth } => self.change_method(me, Method::POST, nth, "/default").await,
+            Move::Use { units } => self.spend(me, &self.key(), units).await,
+            Move::UseAgain => self.spend_again(me).await,
+            Move::UseAtOnce { units, times } => self.spend_at_once(me, units, times).await,
+            Move::Drain => self.drain(me).await,
+            Move::Hold { units, end } => self.hold(me, units, end).await,
+            Move::Subscribe => {
+                end_of(self.ask(me, Method::POST, "/api/v1/subscription", Some(&json!({}))).await.as_ref())
+            }
+            Move::Cancel { at_once } => {
+                let path = format!("/api/v1/subscription?at_once={at_once}");
+                end_of(self.ask(me, Method::DELETE, &path, None).await.as_ref())
+            }
+            Move::Resume => end_of(self.ask(me, Method::POST, "/api/v1/subscription/resume", None).await.as_ref()),
+            Move::Adjust { credits } => self.adjust(me, credits).await,
+            _ => self.at_bank(me, what).await,
+        }
+    }
+
+    async fn sign_up(&self) -> String {
+        let body = json!({ "email": format!("{}@example.com", self.name), "name": self.name, "source": "direct" });
+        let answer = self
+            .stage
+            .caller
+            .until_definite(|client, base| client.post(format!("{base}/api/v1/customers/onboard")).json(&body))
+            .await;
+        if let Some(made) = answer.as_ref().filter(|answer| answer.is_success()) {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let me = Identity { id: text(&made.body["customer"]["id"]), api_key: text(&made.body["api_key"]) };
+            *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(me);
+        }
+        end_of(answer.as_ref())
+    }
+
+    /// A key that no request had before.
+    fn key(&self) -> String {
+        format!("{}-{}", self.name, self.serial.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A request under a new key.
+    async fn ask(&self, me: &Identity, method: Method, path: &str, body: Option<&Value>) -> Option<Definite> {
+        self.ask_under(me, &self.key(), method, path, body).await
+    }
+
+    async fn ask_under(
+        &self,
+        me: &Identity,
+        key: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<Definite> {
+        let caller = &self.stage.caller;
+        let answer = caller
+            .until_definite(|client, base| {
+                let request = client.request(method.clone(), format!("{base}{path}"));
+                let request = request.header("x-api-key", &me.api_key).header("Idempotency-Key", key);
+                if let Some(body) = body { request.json(body) } else { request }
+            })
+            .await;
+        if let Some(answer) = answer.as_ref().filter(|answer| answer.is_success()) {
+            self.record().moved(&answer.body["transaction"]);
+        }
+        answer
+    }
+
+    async fn look(&self, me: &Identity, path: &str) -> Value {
+        let request =
+            |client: &reqwest::Client, base: &str| client.get(format!("{base}{path}")).header("x-api-key", &me.api_key);
+        let answer = self.stage.caller.until_definite(request).await;
+        answer.filter(Definite::is_success).map(|answer| answer.body).unwrap_or_default()
+    }
+
+    async fn spend(&self, me: &Identity, key: &str, units: i64) -> String {
+        self.record().usage(key, units);
+        let body = json!({ "units": units, "reference": key });
+        let answer = self.ask_under(me, key, Method::POST, "/api/v1/usage", Some(&body)).await;
+        if let Some(answer) = answer.as_ref().filter(|answer| answer.status == 200) {
+            self.record().spent(key, &answer.body["transaction"]);
+        }
+        end_of(answer.as_ref())
+    }
+
+    async fn spend_again(&self, me: &Identity) -> String {
+        let latest = self.record().latest_usage();
+        let Some((key, units)) = latest else { return "nothing to repeat".to_owned() };
+        self.spend(me, &key, units).await
+    }
+
+    async fn spend_at_once(&self, me: &Identity, units: i64, times: usize) -> String {
+        let key = self.key();
+        let mut ends = join_all((0..times).map(|_| self.spend(me, &key, units))).await;
+        ends.sort_unstable();
+        ends.pop().unwrap_or_default()
+    }
+
+    async fn drain(&self, me: &Identity) -> String {
+        let credits = self.look(me, "/api/v1/credits").await;
+        match credits["available"].as_i64() {
+            Some(available) if available > 0 => self.spend(me, &self.key(), available).await,
+            _ => "nothing left".to_owned(),
+        }
+    }
+
+    async fn hold(&self, me: &Identity, units: i64, end: HoldEnd) -> String {
+        let body = json!({ "units": units, "expires_in_s": HOLD_S });
+        let held = self.ask(me, Method::POST, "/api/v1/holds", Some(&body)).await;
+        let Some(id) = held.as_ref().and_then(|held| held.body["hold"]["id"].as_str()) else {
+            return end_of(held.as_ref());
+        };
+        let (path, body) = match end {
+            HoldEnd::Forget => return "201 forgotten".to_owned(),
+            HoldEnd::Release => (format!("/api/v1/holds/{id}/release"), None),
+            HoldEnd::Capture => (format!("/api/v1/holds/{id}/capture"), Some(json!({}))),
+            HoldEnd::CaptureOne => (format!("/api/v1/holds/{id}/capture"), Some(json!({ "units": 1 }))),
+        };
+        end_of(self.ask(me, Method::POST, &path, body.as_ref()).await.as_ref())
+    }
+
+    async fn change_method(&self, me: &Identity, method: Method, nth: usize, what: &str) -> String {
+        let methods = self.look(me, "/api/v1/payment-methods").await;
+        let methods = methods["data"].as_array().cloned().unwrap_or_default();
+        let Some(id) = pick(&methods, nth).and_then(|method| method["id"].as_str()) else {
+            return "no payment method".to_owned();
+        };
+        end_of(self.ask(me, method, &format!("/api/v1/payment-methods/{id}{what}"), None).await.as_ref())
+    }
+
+    async fn adjust(&self, me: &Identity, credits: i64) -> String {
+        let body = json!({ "amount": credits, "reason": "journey" });
+        let (key, path) = (self.key(), format!("/admin/v1/customers/{}/adjustments", me.id));
+        let answer = self.stage.caller.staff(&path, &key, &body).await;
+        if let Some(answer) = answer.as_ref().filter(|answer| answer.is_success()) {
+            self.record().moved(&answer.body["transaction"]);
+        }
+        end_of(answer.as_ref())
+    }
+
+    /// A look at something of its own, to its end.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn look_at_all(&self, me: &Identity, path: &str) -> anyhow::Result<Vec<Value>> {
+        const PAGES_MAX: usize = 1_000;
+        let (mut rows, mut after) = (Vec::new(), String::new());
+        for _ in 0..PAGES_MAX {
+            let page = self.look(me, &format!("{path}?limit=100{after}")).await;
+            let Some(data) = page["data"].as_array() else { anyhow::bail!("{}: {path} has no answer", self.name) };
+            rows.extend(data.iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => after = format!("&cursor={next}"),
+                None => return Ok(rows),
+            }
+        }
+        anyhow::bail!("{}: {path} does not end", self.name)
+    }
+
+    /// A look at something of its own; null if there is none.
+    pub async fn look_at(&self, me: &Identity, path: &str) -> Value {
+        self.look(me, path).await
+    }
+
+    /// A request of staff about it, not repeated: its outcome does not matter.
+    async fn stripe_delete(&self, path: &str) -> String {
+        let url = format!("{}{path}", self.stage.stripe.url());
+        match self.stage.caller.client().delete(url).bearer_auth(super::venue::STRIPE_KEY).send().await {
+            Ok(answer) => answer.status().as_u16().to_string(),
+            Err(_) => "no answer".to_owned(),
+        }
+    }
+}
+
+/// One of a list, any; none of an empty one.
+fn pick(rows: &[Value], nth: usize) -> Option<&Value> {
+    rows.get(nth % rows.len().max(1))
+}
+
+/// How a request ended, in one or two words.
+fn end_of(answer: Option<&Definite>) -> String {
+    match answer {
+        None => "no answer".to_owned(),
+        Some(answer) if answer.is_success() => answer.status.to_string(),
+        Some(answer) => format!("{} {}", answer.status, answer.code()),
+    }
+}
+
+impl std::fmt::Debug for Customer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Customer").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+//! What happens at Stripe without the application: the customer's bank, refunds, disputes.
+
+use super::{Customer, Identity, pick};
+use crate::journeys::plan::Move;
+use bursar_engine::webhook::shape::CUSTOMER_METADATA_KEY;
+use bursar_sandbox::Error;
+use serde_json::Value;
+
+impl Customer {
+    pub(super) async fn at_bank(&self, me: &Identity, what: Move) -> String {
+        let stripe = &self.stage.stripe;
+        match what {
+            Move::Authenticate { passes } => self.authenticate(me, passes),
+            Move::Refund { nth, percent } => {
+                let charges = self.of(me, "charge", |charge| charge["paid"] == true);
+                let Some(charge) = pick(&charges, nth) else { return "no charge".to_owned() };
+                let amount = charge["amount"].as_i64().unwrap_or(0) * percent / 100;
+                // All of it is what is left of it.
+                let amount = (percent < 100).then_some(amount.max(1));
+                end_of(stripe.refund(id(charge), amount))
+            }
+            Move::FailRefund => {
+                let charges: Vec<String> =
+                    self.of(me, "charge", |_| true).iter().map(|row| id(row).to_owned()).collect();
+                let mut refunds = stripe.list("refund");
+                refunds.retain(|row| {
+                    charges.iter().any(|charge| row["charge"] == **charge) && row["status"] == "succeeded"
+                });
+                refunds.last().map_or_else(|| "no refund".to_owned(), |refund| end_of(stripe.fail_refund(id(refund))))
+            }
+            Move::Dispute { nth } => {
+                let charges = self.of(me, "charge", |charge| charge["paid"] == true && charge["disputed"] == false);
+                let Some(charge) = pick(&charges, nth) else { return "no charge".to_owned() };
+                end_of(stripe.open_dispute(id(charge), None, "fraudulent"))
+            }
+            Move::CloseDispute { is_won } => {
+                let charges: Vec<String> =
+                    self.of(me, "charge", |_| true).iter().map(|row| id(row).to_owned()).collect();
+                let is_open = |row: &Value| !matches!(row["status"].as_str(), Some("won" | "lost" | "warning_closed"));
+                let disputes = stripe.list("dispute");
+                let mut own = disputes.iter().filter(|row| charges.iter().any(|charge| row["charge"] == **charge));
+                let open = own.find(|row| is_open(row));
+                open.map_or_else(|| "no dispute".to_owned(), |row| end_of(stripe.close_dispute(id(row), is_won)))
+            }
+            Move::RenewCard => {
+                let methods = self.of(me, "payment_method", |_| true);
+                let Some(method) = methods.last() else { return "no payment method".to_owned() };
+                end_of(stripe.renew_payment_method(id(method)))
+            }
+            Move::DeleteStripeCustomer => match self.stripe_customers(me).first() {
+                Some(customer) => self.stripe_delete(&format!("/v1/customers/{customer}")).await,
+                None => "no stripe customer".to_owned(),
+            },
+            _ => "nothing to do".to_owned(),
+        }
+    }
+
+    /// All payments of the customer that wait for it.
+    fn authenticate(&self, me: &Identity, passes: bool) -> String {
+        let waits = |intent: &Value| {
+            intent["status"] == "requires_action"
+                || (intent["status"] == "requires_payment_method"
+                    && intent["last_payment_error"]["code"] == "authentication_required")
+        };
+        let waiting = self.of(me, "payment_intent", waits);
+        let ends = waiting.iter().map(|intent| end_of(self.stage.stripe.authenticate(id(intent), passes)));
+        ends.last().unwrap_or_else(|| "nobody waits".to_owned())
+    }
+
+    /// The customer's Stripe customers that are still there.
+    fn stripe_customers(&self, me: &Identity) -> Vec<String> {
+        let all = self.stage.stripe.list("customer");
+        let own = all.iter().filter(|row| row["metadata"][CUSTOMER_METADATA_KEY] == *me.id && row["deleted"] != true);
+        own.map(|row| id(row).to_owned()).collect()
+    }
+
+    /// Objects of the customer that are like this, oldest first.
+    fn of(&self, me: &Identity, kind: &str, is_it: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let owners = self.stripe_customers(me);
+        let mut rows = self.stage.stripe.list(kind);
+        rows.retain(|row| owners.iter().any(|owner| row["customer"] == **owner) && is_it(row));
+        rows
+    }
+}
+
+fn id(object: &Value) -> &str {
+    object["id"].as_str().unwrap_or_default()
+}
+
+fn end_of(done: Result<Value, Error>) -> String {
+    match done {
+        Ok(object) => object["status"].as_str().unwrap_or("done").to_owned(),
+        Err(_) => "refused".to_owned(),
+    }
+}

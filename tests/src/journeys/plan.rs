@@ -1,0 +1,260 @@
+//! What a run does, worked out from its seed before it is done: day after day what each customer
+//! does, what goes wrong meanwhile, and how long the night is.
+
+use super::weather::Weather;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// What a customer does on one day, one beat after the other.
+const BEATS: RangeInclusive<usize> = 3..=6;
+/// Units of one request.
+const UNITS: RangeInclusive<i64> = 1..=4;
+/// Customers sign up on the first days.
+const SIGNUP_DAYS: usize = 2;
+/// How far the clock moves in a night, in seconds: a renewal comes every month, retries of a failed
+/// one after days, and an unpaid beginning ends after 23 hours. Less than 30 days: what happens in the
+/// night is told of at its end, and Stripe forgets events after 30 days.
+const NIGHTS_S: [i64; 7] = [3_600, 7_200, 86_400, 3 * 86_400, 8 * 86_400, 16 * 86_400, 28 * 86_400];
+/// Cards and how often they are taken. What becomes of payments with them: `sandbox/src/card.rs`.
+const CARDS: [(&str, u32); 9] = [
+    ("pm_card_visa", 10),
+    ("pm_card_mastercard", 4),
+    ("pm_card_chargeCustomerFail", 4),
+    ("pm_card_authenticationRequired", 4),
+    ("pm_card_authenticationRequiredOnSetup", 2),
+    ("pm_card_createDispute", 2),
+    ("pm_card_createDisputeInquiry", 1),
+    ("pm_card_chargeDeclined", 2),
+    ("pm_card_chargeDeclinedInsufficientFunds", 1),
+];
+
+/// How a hold ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldEnd {
+    /// All of it is spent.
+    Capture,
+    /// One unit of it is spent.
+    CaptureOne,
+    /// It is given back.
+    Release,
+    /// Nobody ends it: its time runs out.
+    Forget,
+}
+
+/// One thing that a customer, its bank or support does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "move", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "fields say what they are")]
+pub enum Move {
+    SignUp,
+    Attach {
+        card: &'static str,
+        is_default: bool,
+    },
+    Detach {
+        nth: usize,
+    },
+    MakeDefault {
+        nth: usize,
+    },
+    Use {
+        units: i64,
+    },
+    /// The latest request for units once more, under its key.
+    UseAgain,
+    /// The same request several times at once, under one key.
+    UseAtOnce {
+        units: i64,
+        times: usize,
+    },
+    /// All credits that are left.
+    Drain,
+    Hold {
+        units: i64,
+        end: HoldEnd,
+    },
+    Subscribe,
+    Cancel {
+        at_once: bool,
+    },
+    Resume,
+    /// The customer shows itself to its bank, which is satisfied or not.
+    Authenticate {
+        passes: bool,
+    },
+    /// A part of a payment is given back, in percent.
+    Refund {
+        nth: usize,
+        percent: i64,
+    },
+    FailRefund,
+    Dispute {
+        nth: usize,
+    },
+    CloseDispute {
+        is_won: bool,
+    },
+    Adjust {
+        credits: i64,
+    },
+    RenewCard,
+    DeleteStripeCustomer,
+}
+
+impl Move {
+    /// The name under which it is counted.
+    pub fn name(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        value["move"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// Things done at the same time.
+pub type Beat = Vec<Move>;
+
+/// What comes after a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Night {
+    /// How far the clock moves.
+    pub passes_s: i64,
+    /// Whether lost events are made up for even if they could wait.
+    pub makes_up: bool,
+}
+
+/// One day.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Day {
+    /// Its number, from 1.
+    pub number: usize,
+    /// What goes wrong.
+    pub weather: Weather,
+    /// What each customer does.
+    pub customers: Vec<Vec<Beat>>,
+    /// What comes after it.
+    pub night: Night,
+}
+
+/// The plan of one day. It depends on nothing but its arguments.
+pub fn day(seed: u64, number: usize, customers: usize) -> Day {
+    let mut rng = dice(seed, number as u64, 0);
+    let weather = Weather::roll(&mut rng, number);
+    let night = Night { passes_s: NIGHTS_S[rng.random_range(0..NIGHTS_S.len())], makes_up: rng.random_bool(0.5) };
+    let customers = (0..customers).map(|n| beats(&mut dice(seed, number as u64, n as u64 + 1), n, number)).collect();
+    Day { number, weather, customers, night }
+}
+
+/// Dice that no other day or customer has.
+fn dice(seed: u64, day: u64, customer: u64) -> StdRng {
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    StdRng::seed_from_u64(seed.wrapping_add(day.wrapping_mul(SPREAD)).wrapping_add(customer.wrapping_mul(SPREAD >> 7)))
+}
+
+fn beats(rng: &mut StdRng, customer: usize, day: usize) -> Vec<Beat> {
+    let first = 1 + customer % SIGNUP_DAYS;
+    if day < first {
+        return Vec::new();
+    }
+    let mut beats = Vec::new();
+    if day == first {
+        beats.push(vec![Move::SignUp]);
+        if rng.random_bool(0.85) {
+            beats.push(vec![Move::Attach { card: card(rng), is_default: true }]);
+        }
+        beats.push(vec![Move::Drain]);
+        if rng.random_bool(0.5) {
+            beats.push(vec![Move::Subscribe]);
+        }
+    }
+    for _ in 0..rng.random_range(BEATS) {
+        let together = if rng.random_bool(0.2) { rng.random_range(2..=3) } else { 1 };
+        beats.push((0..together).map(|_| one(rng)).collect());
+    }
+    beats
+}
+
+fn card(rng: &mut StdRng) -> &'static str {
+    let total: u32 = CARDS.iter().map(|(_, weight)| weight).sum();
+    let mut left = rng.random_range(0..total);
+    for (card, weight) in CARDS {
+        if left < weight {
+            return card;
+        }
+        left -= weight;
+    }
+    CARDS[0].0
+}
+
+fn one(rng: &mut StdRng) -> Move {
+    let nth = rng.random_range(0..8);
+    match rng.random_range(0..100) {
+        0..10 => Move::Attach { card: card(rng), is_default: rng.random_bool(0.8) },
+        10..14 => Move::Detach { nth },
+        14..17 => Move::MakeDefault { nth },
+        17..37 => Move::Use { units: rng.random_range(UNITS) },
+        37..43 => Move::UseAgain,
+        43..49 => Move::UseAtOnce { units: rng.random_range(UNITS), times: rng.random_range(2..=4) },
+        49..56 => Move::Drain,
+        56..61 => Move::Hold { units: rng.random_range(UNITS), end: hold_end(rng) },
+        61..68 => Move::Subscribe,
+        68..72 => Move::Cancel { at_once: rng.random_bool(0.5) },
+        72..75 => Move::Resume,
+        75..81 => Move::Authenticate { passes: rng.random_bool(0.7) },
+        81..86 => Move::Refund { nth, percent: [10, 50, 100][rng.random_range(0..3)] },
+        86..88 => Move::FailRefund,
+        88..91 => Move::Dispute { nth },
+        91..94 => Move::CloseDispute { is_won: rng.random_bool(0.5) },
+        94..97 => Move::Adjust { credits: rng.random_range(-3..=6) },
+        97..99 => Move::RenewCard,
+        _ => Move::DeleteStripeCustomer,
+    }
+}
+
+fn hold_end(rng: &mut StdRng) -> HoldEnd {
+    [HoldEnd::Capture, HoldEnd::CaptureOne, HoldEnd::Release, HoldEnd::Forget][rng.random_range(0..4)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn one_seed_gives_one_plan_and_another_seed_another() {
+        assert_eq!(day(7, 3, 5), day(7, 3, 5));
+        assert_ne!(day(7, 3, 5), day(8, 3, 5));
+        assert_ne!(day(7, 3, 5).customers[0], day(7, 3, 5).customers[1]);
+    }
+
+    #[test]
+    fn more_customers_do_not_change_what_the_first_ones_do() {
+        assert_eq!(day(7, 3, 2).customers, day(7, 3, 5).customers[..2]);
+    }
+
+    #[test]
+    fn some_days_have_every_move_and_every_night() {
+        let days: Vec<Day> = (1..=60).map(|number| day(1, number, 12)).collect();
+        let moves: BTreeSet<String> =
+            days.iter().flat_map(|day| day.customers.iter().flatten().flatten()).map(Move::name).collect();
+        assert_eq!(moves.len(), 20, "{moves:?}");
+        let nights: BTreeSet<i64> = days.iter().map(|day| day.night.passes_s).collect();
+        assert_eq!(nights.len(), NIGHTS_S.len());
+    }
+
+    #[test]
+    fn everybody_signs_up_first() {
+        for customer in 0..6 {
+            let first = (1..=SIGNUP_DAYS).find_map(|number| day(3, number, 6).customers[customer].first().cloned());
+            assert_eq!(first, Some(vec![Move::SignUp]));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What came of a run, for people and for programs.
+
+use crate::chaos::chronicle::Line;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+/// Problems that are printed in full; the JSON report has all of them.
+const SHOWN_MAX: usize = 40;
+
+/// How often what happened, and how it ended.
+#[derive(Debug, Default)]
+pub struct Counts(Mutex<BTreeMap<(String, String), u64>>);
+
+/// A counter of a process that begins anew when the process does.
+#[derive(Debug, Default)]
+pub struct Restarting(Mutex<BTreeMap<String, u64>>);
+
+impl Restarting {
+    /// By how much it grew since the look before. What was counted between a look and a crash is lost.
+    pub fn grown(&self, name: &str, now: u64) -> u64 {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = seen.insert(name.to_owned(), now).unwrap_or(0);
+        if now < before { now } else { now - before }
+    }
+}
+
+impl Counts {
+    /// Once more.
+    pub fn up(&self, what: &str, end: &str) {
+        self.add(what, end, 1);
+    }
+
+    /// So many times more.
+    pub fn add(&self, what: &str, end: &str, times: u64) {
+        if times > 0 {
+            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts.entry((what.to_owned(), end.to_owned())).or_default() += times;
+        }
+    }
+
+    /// All of them, in order.
+    pub fn all(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut all: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for ((what, end), times) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            all.entry(what.clone()).or_default().insert(end.clone(), *times);
+        }
+        all
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// `embedded` or `production`.
+    pub backend: &'static str,
+    /// Whether the application ran inside this process.
+    pub is_inside: bool,
+    /// What the plan was made from.
+    pub seed: u64,
+    /// How many customers there were.
+    pub customers: usize,
+    /// How many days it lasted.
+    pub days: usize,
+    /// How often what happened, and how it ended.
+    pub counts: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Everything that must not be.
+    pub problems: Vec<String>,
+    /// What happened when.
+    pub log: Vec<Line>,
+    /// Where logs, data, calls to Stripe and its objects are kept, if there is something to look into.
+    pub kept: Vec<PathBuf>,
+}
+
+impl Report {
+    /// Whether everything agrees.
+    pub fn holds(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// The command that does it again.
+    pub fn again(&self) -> String {
+        format!(
+            "journeys --seed {} --customers {} --days {} --backend {}{}",
+            self.seed,
+            self.customers,
+            self.days,
+            self.backend,
+            if self.is_inside { " --inside" } else { "" }
+        )
+    }
+
+    /// The counts as a table.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        for (what, ends) in &self.counts {
+            for (end, times) in ends {
+                table.add_row([what.clone(), end.clone(), times.to_string()]);
+            }
+        }
+        if let Some(column) = table.column_mut(2) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        format!(
+            "{}{}, seed {}, {} customers, {} days\n{}",
+            self.backend,
+            if self.is_inside { " inside this process" } else { "" },
+            self.seed,
+            self.customers,
+            self.days,
+            table.trim_fmt()
+        )
+    }
+
+    /// Everything that must not be, one after the other, and how to see it again.
+    pub fn problems(&self) -> Vec<String> {
+        let shown = self.problems.iter().take(SHOWN_MAX).cloned();
+        let more = self.problems.len().saturating_sub(SHOWN_MAX);
+        let more = (more > 0).then(|| format!("and {more} more; --json FILE has them all"));
+        let kept = self.kept.iter().map(|path| format!("kept to be looked into: {}", path.display()));
+        shown.chain(more).chain(kept).chain([format!("again: {}", self.again())]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_began_anew_has_grown_by_what_it_shows() {
+        let counter = Restarting::default();
+        let grown = [5, 7, 7, 3].map(|now| counter.grown("a", now));
+        assert_eq!(grown, [5, 2, 0, 3]);
+        assert_eq!(counter.grown("b", 4), 4);
+    }
+}

@@ -1,0 +1,255 @@
+//! Where a run takes place: on the real `bursar` in a process of its own, which can be killed, or on
+//! the application inside this process, whose clock can be moved with Stripe's.
+
+use crate::app::{Backend, TestApp, WEBHOOK_SECRETS, config};
+use crate::chaos::chronicle::Chronicle;
+use crate::chaos::site::Site;
+use anyhow::{Context, Result};
+use bursar_engine::clock::Clock;
+use bursar_engine::verify::verify;
+use bursar_sandbox::{NewEndpoint, Sandbox};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// The key with which the sandbox is asked.
+pub const STRIPE_KEY: &str = "sk_test_journeys";
+/// How long a try of a call may take: longer than the sandbox needs, shorter than most late answers.
+const STRIPE_TIMEOUT_MS: u64 = 1_000;
+/// How long the outcome of a stored failure is in doubt.
+const STRIPE_DOUBT_MS: i64 = 1_000;
+/// How long a request waits for Stripe: shorter than some calls, so that some are settled later.
+const WAIT_MS: u64 = 1_500;
+/// Waits between attempts of a job.
+const BACKOFF_MS: (i64, i64) = (200, 2_000);
+/// How old signatures may be: the sandbox signs by the machine's clock, whatever its own says.
+const TOLERANCE_S: i64 = 100 * 365 * 86_400;
+/// How often the application's clock inside this process is moved on.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In processes of their own.
+    Outside,
+    /// In this process.
+    Inside,
+}
+
+/// Where a run takes place.
+pub enum Venue {
+    /// In a process of its own.
+    Outside(Box<Site>),
+    /// In this process.
+    Inside(Box<Inside>),
+}
+
+/// The application inside this process.
+pub struct Inside {
+    app: Mutex<Option<TestApp>>,
+    base: String,
+    clock: Clock,
+    ticking: JoinHandle<()>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.ticking.abort();
+    }
+}
+
+impl Venue {
+    /// Opens it, with this Stripe, to which it is made known.
+    ///
+    /// # Errors
+    /// If something does not start.
+    pub async fn open(place: Place, backend: Backend, stripe: &Sandbox, log: &Arc<Chronicle>) -> Result<Self> {
+        let venue = match place {
+            Place::Outside => {
+                let site = Site::start(backend, 1, &environment(stripe), log).await?;
+                site.ready(&reqwest::Client::new()).await?;
+                Self::Outside(Box::new(site))
+            }
+            Place::Inside => Self::Inside(Box::new(Inside::open(backend, stripe).await?)),
+        };
+        let endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", venue.base()), WEBHOOK_SECRETS[0]);
+        stripe.add_endpoint(&endpoint)?;
+        Ok(venue)
+    }
+
+    /// `http://127.0.0.1:…`, the same for as long as the run lasts.
+    pub fn base(&self) -> &str {
+        match self {
+            Self::Outside(site) => &site.nodes[0].base,
+            Self::Inside(inside) => &inside.base,
+        }
+    }
+
+    /// The application's time.
+    pub fn now_ms(&self) -> i64 {
+        match self {
+            Self::Outside(_) => Clock::System.now_ms(),
+            Self::Inside(inside) => inside.clock.now_ms(),
+        }
+    }
+
+    /// Whether its clock moves with Stripe's.
+    pub fn moves_with_stripe(&self) -> bool {
+        matches!(self, Self::Inside(_))
+    }
+
+    /// Time passes, for Stripe and if possible for the application. Gives how much became due at Stripe.
+    ///
+    /// # Errors
+    /// If the sandbox refuses.
+    pub fn pass(&self, stripe: &Sandbox, by: Duration) -> Result<usize> {
+        if let Self::Inside(inside) = self {
+            inside.clock.advance_ms(i64::try_from(by.as_millis())?);
+        }
+        Ok(stripe.advance(by)?)
+    }
+
+    /// The application ends and is started again: by `kill -9` in its own process, in good order in
+    /// this one.
+    ///
+    /// # Errors
+    /// If it cannot be ended or started.
+    pub async fn crash(&self, away: Duration) -> Result<()> {
+        match self {
+            Self::Outside(site) => {
+                let node = &site.nodes[0];
+                let mut slot = node.take_in_turn().await;
+                node.kill(&mut slot).await?;
+                tokio::time::sleep(away).await;
+                node.start(&mut slot)
+            }
+            Self::Inside(inside) => {
+                let mut slot = inside.app.lock().await;
+                let app = slot.take().context("the application runs")?;
+                let (config, folder) = app.halt().await;
+                tokio::time::sleep(away).await;
+                *slot = Some(TestApp::start_at(config, folder, inside.clock.clone()).await);
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts the application again whenever it ends by itself, for as long as this is polled.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn watch(&self) -> Result<()> {
+        match self {
+            Self::Outside(site) => site.nodes[0].watch().await,
+            Self::Inside(_) => std::future::pending().await,
+        }
+    }
+
+    /// Proves the obligations on the database as it is now; gives what does not hold.
+    ///
+    /// # Errors
+    /// If the proof cannot be carried out.
+    pub async fn verify(&self) -> Result<Vec<String>> {
+        match self {
+            Self::Outside(site) => Ok(site.verify().await?.err().into_iter().collect()),
+            Self::Inside(inside) => {
+                let slot = inside.app.lock().await;
+                let app = slot.as_ref().context("the application runs")?;
+                let report = verify(&app.app.db, |_| {}).await?;
+                Ok(report
+                    .checks
+                    .iter()
+                    .flat_map(|check| &check.violations)
+                    .map(|row| format!("verify: {row}"))
+                    .collect())
+            }
+        }
+    }
+
+    /// Stops it in good order; gives what went wrong, and all the times it ended by itself.
+    ///
+    /// # Errors
+    /// If it cannot be stopped.
+    pub async fn close(&self) -> Result<Vec<String>> {
+        match self {
+            Self::Outside(site) => {
+                let mut problems = site.stop().await?;
+                let ends = site.self_ends().await;
+                problems.extend(ends.iter().map(|end| format!("{} ended by itself: {}", end.node, end.how)));
+                Ok(problems)
+            }
+            Self::Inside(inside) => {
+                if let Some(app) = inside.app.lock().await.take() {
+                    app.stop().await;
+                }
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Keeps logs and data of another process for a person to look at.
+    pub async fn keep(&self) -> Option<PathBuf> {
+        match self {
+            Self::Outside(site) => Some(site.keep().await),
+            Self::Inside(_) => None,
+        }
+    }
+}
+
+impl Inside {
+    async fn open(backend: Backend, stripe: &Sandbox) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut config = config(backend, &folder).await;
+        config.stripe.secret_key = STRIPE_KEY.to_owned();
+        config.stripe.api_base = stripe.url().to_owned();
+        config.stripe.timeout_ms = STRIPE_TIMEOUT_MS;
+        config.stripe.total_timeout_ms = STRIPE_TIMEOUT_MS * 2;
+        config.stripe.tries_max = 2;
+        config.stripe.doubt_ms = STRIPE_DOUBT_MS;
+        config.stripe.wait_ms = WAIT_MS;
+        config.stripe.tolerance_s = TOLERANCE_S;
+        config.stripe.reconcile_grace_s = 0;
+        config.stripe.reconcile_hour = -1;
+        config.jobs.backoff_base_ms = BACKOFF_MS.0;
+        config.jobs.backoff_factor = 2;
+        config.jobs.backoff_max_ms = BACKOFF_MS.1;
+        let clock = Clock::manual();
+        // A port that is free now, and the application's from then on.
+        config.listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let app = TestApp::start_at(config, Some(folder), clock.clone()).await;
+        let base = app.base.clone();
+        let ticking = tokio::spawn(tick(clock.clone()));
+        Ok(Self { app: Mutex::new(Some(app)), base, clock, ticking })
+    }
+}
+
+/// Moves a clock on as the machine's moves.
+async fn tick(clock: Clock) {
+    let mut last = Instant::now();
+    loop {
+        tokio::time::sleep(TICK).await;
+        let passed_ms = last.elapsed().as_millis();
+        last += Duration::from_millis(u64::try_from(passed_ms).unwrap_or(0));
+        clock.advance_ms(i64::try_from(passed_ms).unwrap_or(0));
+    }
+}
+
+fn environment(stripe: &Sandbox) -> Vec<(String, String)> {
+    [
+        ("STRIPE_SECRET_KEY", STRIPE_KEY.to_owned()),
+        ("STRIPE_API_BASE", stripe.url().to_owned()),
+        ("BURSAR_STRIPE__TIMEOUT_MS", STRIPE_TIMEOUT_MS.to_string()),
+        ("BURSAR_STRIPE__TOTAL_TIMEOUT_MS", (STRIPE_TIMEOUT_MS * 2).to_string()),
+        ("BURSAR_STRIPE__TRIES_MAX", "2".to_owned()),
+        ("BURSAR_STRIPE__DOUBT_MS", STRIPE_DOUBT_MS.to_string()),
+        ("BURSAR_STRIPE__WAIT_MS", WAIT_MS.to_string()),
+        ("BURSAR_STRIPE__RECONCILE_HOUR", "-1".to_owned()),
+        ("BURSAR_JOBS__BACKOFF_BASE_MS", BACKOFF_MS.0.to_string()),
+        ("BURSAR_JOBS__BACKOFF_MAX_MS", BACKOFF_MS.1.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}

@@ -1,0 +1,111 @@
+//! What goes wrong on a day: with webhooks, with calls to Stripe, with the application itself.
+
+use bursar_sandbox::{Fault, FaultRule, Policy};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde::Serialize;
+use std::ops::RangeInclusive;
+
+/// Versions of Stripe's API in which events are rendered, from before every change of shape to after.
+const VERSIONS: [&str; 7] = [
+    "2020-08-27",
+    "2022-11-15",
+    "2024-06-20",
+    "2025-03-31.basil",
+    "2025-12-15.clover",
+    "2026-05-27.dahlia",
+    "2026-10-28.endive",
+];
+/// Calls that go wrong on one day.
+const FAULTS: RangeInclusive<usize> = 3..=12;
+/// The time from one to the next.
+const PAUSE_MS: RangeInclusive<u64> = 20..=400;
+/// How long the application stays away.
+const AWAY_MS: RangeInclusive<u64> = 0..=800;
+/// Which calls go wrong. A fault strikes the next call that is like this.
+const CALLS: [(Option<&str>, &str); 10] = [
+    (Some("POST"), "/v1/payment_intents"),
+    (Some("GET"), "/v1/payment_intents"),
+    (Some("POST"), "/v1/customers"),
+    (Some("POST"), "/v1/payment_methods"),
+    (Some("POST"), "/v1/subscriptions"),
+    (Some("GET"), "/v1/subscriptions"),
+    (Some("DELETE"), "/v1/subscriptions"),
+    (Some("GET"), "/v1/charges"),
+    (Some("GET"), "/v1/invoices"),
+    (None, "/v1/"),
+];
+
+/// Something that happens during a day.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Squall {
+    /// A call to Stripe goes wrong.
+    Fault(FaultRule),
+    /// The application ends without warning and is started again.
+    Crash {
+        /// How long it stays away.
+        away_ms: u64,
+    },
+}
+
+/// The weather of a day and of the night after it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Weather {
+    /// What goes wrong with webhooks.
+    pub webhooks: Policy,
+    /// What happens, each after a pause in milliseconds.
+    pub squalls: Vec<(u64, Squall)>,
+}
+
+impl Weather {
+    /// Whatever the dice say. The first day is fair for webhooks, so that every run has some journeys
+    /// that go as they should.
+    pub fn roll(rng: &mut StdRng, day: usize) -> Self {
+        let delay_max_ms = [0, 200, 1_500][rng.random_range(0..3)];
+        let webhooks = Policy {
+            duplicates_max: rng.random_range(1..=4),
+            delay_max_ms,
+            drop_probability: if day == 1 { 0.0 } else { [0.0, 0.1, 0.4][rng.random_range(0..3)] },
+            api_version: Some(VERSIONS[rng.random_range(0..VERSIONS.len())].to_owned()),
+            thin_twins: rng.random_bool(0.15),
+            ..Policy::default()
+        };
+        let mut squalls: Vec<(u64, Squall)> =
+            (0..rng.random_range(FAULTS)).map(|_| (rng.random_range(PAUSE_MS), Squall::Fault(rule(rng)))).collect();
+        if rng.random_bool(0.6) {
+            let at = rng.random_range(0..=squalls.len());
+            let crash = Squall::Crash { away_ms: rng.random_range(AWAY_MS) };
+            squalls.insert(at, (rng.random_range(PAUSE_MS), crash));
+        }
+        Self { webhooks, squalls }
+    }
+}
+
+fn rule(rng: &mut StdRng) -> FaultRule {
+    let (method, path) = CALLS[rng.random_range(0..CALLS.len())];
+    let fault = match rng.random_range(0..10) {
+        0 => Fault::Refuse { status: 500, should_retry: None },
+        1 => Fault::Refuse { status: 503, should_retry: Some(true) },
+        2 => Fault::RateLimit { retry_after_s: Some(1) },
+        3 => Fault::RateLimit { retry_after_s: None },
+        4 => Fault::Store { status: 500 },
+        5 | 6 => Fault::LoseAnswer { hang_ms: rng.random_range(0..=300) },
+        // Longer than the client waits, see `venue`.
+        7 | 8 => Fault::Delay { ms: rng.random_range(500..=2_500) },
+        _ => Fault::BadGateway,
+    };
+    FaultRule { method: method.map(str::to_owned), path: path.to_owned(), count: Some(1), probability: None, fault }
+}
+
+/// The name under which a fault is counted.
+pub fn name(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Refuse { .. } => "refused",
+        Fault::Store { .. } => "stored failure",
+        Fault::LoseAnswer { .. } => "answer lost",
+        Fault::Delay { .. } => "answer late",
+        Fault::RateLimit { .. } => "rate limit",
+        Fault::BadGateway => "bad gateway",
+    }
+}

@@ -1,0 +1,30 @@
+//! Random customers in bad weather, a few days each: see [`bursar_tests::journeys`]. Longer runs, and
+//! runs in which the application is killed: `./dev journeys`.
+
+use crate::scene::on_both;
+use bursar_tests::Backend;
+use bursar_tests::journeys::venue::Place;
+use bursar_tests::journeys::{Options, run};
+
+/// Enough for every kind of move, few enough for half a minute.
+const CUSTOMERS: usize = 6;
+const DAYS: usize = 4;
+/// No day begins later than this, however slow the machine is.
+const SECONDS: u64 = 20;
+
+async fn everything_agrees(backend: Backend, seed: u64) {
+    let options =
+        Options { seed, customers: CUSTOMERS, seconds: Some(SECONDS), days: Some(DAYS), backend, place: Place::Inside };
+    let report = run(options).await.unwrap();
+    assert!(report.holds(), "{}\n{}", report.table(), report.problems().join("\n"));
+}
+
+on_both! {
+    async fn a_known_seed_ends_with_books_that_agree(backend: Backend) {
+        everything_agrees(backend, 1).await;
+    }
+
+    async fn a_random_seed_ends_with_books_that_agree(backend: Backend) {
+        everything_agrees(backend, rand::random::<u64>() >> 11).await;
+    }
+}
