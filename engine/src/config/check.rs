@@ -1,0 +1,193 @@
+//! What a configuration must be to make sense.
+
+use super::Config;
+use crate::customer::check_name;
+use crate::error::{Error, Result};
+use crate::{mail, seal, stripe};
+use std::net::SocketAddr;
+
+/// The shortest admin token, in characters: 128 random bits in hexadecimal.
+const ADMIN_TOKEN_LEN_MIN: usize = 32;
+
+impl Config {
+    /// All problems at once, one message for each.
+    ///
+    /// # Errors
+    /// `Config` with all of them.
+    pub fn check(&self) -> Result<()> {
+        let mut problems = Vec::new();
+        let mut need = |holds: bool, problem: &str| {
+            if !holds {
+                problems.push(problem.to_owned());
+            }
+        };
+        self.check_basics(&mut need);
+        self.check_stripe(&mut need);
+        self.check_business(&mut need);
+        self.check_bounds(&mut need);
+        self.onboarding.check(&mut need);
+        self.marketplace.check(&mut need);
+        if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems)) }
+    }
+
+    fn check_basics(&self, need: &mut impl FnMut(bool, &str)) {
+        need(
+            self.listen.parse::<SocketAddr>().is_ok(),
+            "listen (BURSAR_LISTEN) must be an address such as 127.0.0.1:8080",
+        );
+        need(
+            scheme(&self.database_url, &["postgres://", "postgresql://", "sqlite:"]),
+            "database_url (DATABASE_URL) must begin with postgres:// or sqlite://",
+        );
+        need(
+            scheme(&self.amqp_url, &["amqp://", "amqps://"]),
+            "amqp_url (AMQP_URL) must begin with amqp:// or amqps://",
+        );
+        need(
+            self.admin_token.is_empty() || self.admin_token.len() >= ADMIN_TOKEN_LEN_MIN,
+            "admin_token (BURSAR_ADMIN_TOKEN) must have at least 32 characters",
+        );
+        need(
+            !self.is_postgres() || !self.admin_token.is_empty(),
+            "admin_token (BURSAR_ADMIN_TOKEN) must be set when DATABASE_URL is Postgres",
+        );
+        need(
+            self.secret_key.is_empty() || seal::keys_are_valid(&self.secret_key),
+            "secret_key (BURSAR_SECRET_KEY) must be 64 hexadecimal digits, such as from `openssl rand -hex 32`",
+        );
+        need(
+            !self.is_postgres() || !self.secret_key.is_empty(),
+            "secret_key (BURSAR_SECRET_KEY) must be set when DATABASE_URL is Postgres",
+        );
+    }
+
+    fn check_stripe(&self, need: &mut impl FnMut(bool, &str)) {
+        let key = self.stripe.secret_key.trim();
+        need(
+            self.webhook_secrets().iter().all(|secret| secret.starts_with("whsec_")),
+            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must begin with whsec_",
+        );
+        need(
+            key.is_empty() || stripe::key_is_live(key).is_some(),
+            "stripe.secret_key (STRIPE_SECRET_KEY) must begin with sk_live_, sk_test_, rk_live_ or rk_test_",
+        );
+        need(
+            stripe::key_is_live(key) != Some(true) || self.stripe.livemode,
+            "stripe.secret_key (STRIPE_SECRET_KEY) is a live key, but the webhook secrets are test mode's \
+             (stripe.livemode is false): use keys and secrets of one mode",
+        );
+        need(
+            stripe::key_is_live(key) != Some(false) || !self.stripe.livemode,
+            "the webhook secrets are live mode's (stripe.livemode is true), but stripe.secret_key \
+             (STRIPE_SECRET_KEY) is a test key: use keys and secrets of one mode",
+        );
+        need(
+            scheme(&self.stripe.api_base, &["https://", "http://"]),
+            "stripe.api_base (STRIPE_API_BASE) must begin with https:// or http://",
+        );
+        need(
+            self.stripe.timeout_ms >= 100 && self.stripe.total_timeout_ms >= self.stripe.timeout_ms,
+            "stripe.timeout_ms must be at least 100, and stripe.total_timeout_ms not less than it",
+        );
+        need(
+            (-1..=23).contains(&self.stripe.reconcile_hour),
+            "stripe.reconcile_hour must be from 0 to 23, or -1 for never",
+        );
+        need(
+            (1..=30).contains(&self.stripe.reconcile_days) && (0..=86_400).contains(&self.stripe.reconcile_grace_s),
+            "stripe.reconcile_days must be from 1 to 30, and stripe.reconcile_grace_s from 0 to 86400",
+        );
+        need(
+            !self.is_postgres() || !self.webhook_secrets().is_empty(),
+            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET) must be set when DATABASE_URL is Postgres",
+        );
+    }
+
+    fn check_business(&self, need: &mut impl FnMut(bool, &str)) {
+        for problem in mail::deliver::problems(&self.mail) {
+            need(false, &problem);
+        }
+        need(
+            [&self.mail.product_name, &self.credits.unit].iter().all(|name| check_name(name).is_ok()),
+            "mail.product_name and credits.unit must have 1 to 200 printable characters",
+        );
+        need(
+            scheme(&self.mail.billing_url, &["https://", "http://"]),
+            "mail.billing_url must begin with https:// or http://",
+        );
+        need(
+            (100..=self.jobs.timeout_ms / 5).contains(&self.mail.timeout_ms) && self.mail.connections_max > 0,
+            "mail.timeout_ms must be from 100 to a fifth of jobs.timeout_ms, and mail.connections_max at least 1",
+        );
+        need(
+            self.credits.signup >= 0 && self.credits.pro_period > 0,
+            "credits: signup and pro_period must not be negative",
+        );
+        need(
+            (1..=self.credits.hold_max_s).contains(&self.credits.hold_default_s),
+            "credits.hold_default_s must be from 1 to hold_max_s",
+        );
+    }
+
+    fn check_bounds(&self, need: &mut impl FnMut(bool, &str)) {
+        need(self.database.connections_max >= 4, "database.connections_max must be at least 4");
+        need((1..=16).contains(&self.ledger.writers), "ledger.writers must be from 1 to 16");
+        need((1..=2_000).contains(&self.ledger.batch_max), "ledger.batch_max must be from 1 to 2000");
+        need(self.jobs.workers_max > 0, "jobs.workers_max must be at least 1");
+        need(self.jobs.lease_ms >= 1_000, "jobs.lease_ms must be at least 1000");
+        need(self.jobs.retention_days >= 30, "jobs.retention_days must be at least 30");
+        need(
+            self.jobs.backoff_base_ms > 0 && self.jobs.backoff_factor > 0,
+            "jobs: backoff_base_ms and backoff_factor must be positive",
+        );
+        need((1..=64).contains(&self.amqp.shards), "amqp.shards must be from 1 to 64");
+        need(
+            !self.amqp.tiers_ms.is_empty() && self.amqp.tiers_ms.is_sorted() && self.amqp.tiers_ms[0] > 0,
+            "amqp.tiers_ms must be ascending and positive",
+        );
+        need(self.amqp.prefetch > 0, "amqp.prefetch must be at least 1");
+        need(
+            self.http.connections_max > self.http.requests_max,
+            "http.connections_max must be greater than requests_max, so that health is answered under load",
+        );
+        need(
+            self.http.idle_timeout_ms > self.http.timeout_ms,
+            "http.idle_timeout_ms must be greater than timeout_ms, so that a request can be answered",
+        );
+        need(
+            self.http.trusted_proxies().is_ok(),
+            "http.trusted_proxies must be IP addresses or networks such as 10.0.0.0/8",
+        );
+    }
+}
+
+/// Whether a URL, if there is one, begins with one of these.
+fn scheme(url: &str, schemes: &[&str]) -> bool {
+    url.is_empty() || schemes.iter().any(|scheme| url.starts_with(scheme))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(Config::default().check().is_ok());
+    }
+
+    #[test]
+    fn every_problem_gets_a_message_of_its_own() {
+        let mut config = Config { listen: "nowhere".to_owned(), amqp_url: "http://x".to_owned(), ..Config::default() };
+        config.jobs.retention_days = 1;
+        match config.check() {
+            Err(Error::Config(problems)) => assert_eq!(problems.len(), 3, "{problems:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn postgres_needs_secrets_of_its_own() {
+        let config = Config { database_url: "postgres://localhost/x".to_owned(), ..Config::default() };
+        assert!(config.check().is_err());
+    }
+}

@@ -1,0 +1,37 @@
+//! Settings: customer actors and ledger writers.
+
+use serde::{Deserialize, Serialize};
+
+/// Customer actors and ledger writers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LedgerConfig {
+    /// Ledger writers on Postgres; SQLite always has one.
+    pub writers: usize,
+    /// Most accounts in one transaction.
+    pub batch_max: usize,
+    /// Most commands that may wait for one customer.
+    pub customer_queue_max: usize,
+    /// Most commands that may be under way in this process.
+    pub commands_max: usize,
+    /// Most customer actors alive in this process.
+    pub customers_active_max: usize,
+    /// A customer actor without work for this long is let go.
+    pub idle_ms: u64,
+    /// How long a caller waits for an answer.
+    pub timeout_ms: u64,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self {
+            writers: 2,
+            batch_max: 256,
+            customer_queue_max: 1_000,
+            commands_max: 4_096,
+            customers_active_max: 6_000,
+            idle_ms: 60_000,
+            timeout_ms: 10_000,
+        }
+    }
+}
