@@ -2,20 +2,18 @@
 
 use super::*;
 
-impl Shop {
-    /// A customer whose bank wants to see it, asked to finish a payment; and the payment.
-    async fn is_asked(&self, answer: Answer) -> String {
-        answer.expect_problem(402, "authentication_required");
-        assert!(answer.body["client_secret"].is_string(), "{}", answer.body);
-        answer.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned()
-    }
+/// The payment that a customer whose bank wants to see it is asked to finish.
+fn asked_to_finish(answer: &Answer) -> String {
+    answer.expect_problem(402, "authentication_required");
+    assert!(answer.body["client_secret"].is_string(), "{}", answer.body);
+    answer.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned()
 }
 
 shops! {
     async fn failure_8_a_payment_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = shop.is_asked(shop.app.spend(&customer, 1, "unit").await).await;
-        assert_eq!(shop.is_asked(shop.app.spend(&customer, 1, "unit").await).await, intent);
+        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+        assert_eq!(asked_to_finish(&shop.app.spend(&customer, 1, "unit").await), intent);
         assert_eq!(shop.stripe.list("payment_intent").len(), 1, "no second payment is begun");
 
         let paid = shop.stripe.authenticate(&intent, true).expect("it waits");
@@ -27,7 +25,7 @@ shops! {
 
     async fn failure_8_an_authenticated_payment_is_found_by_the_repeated_request_if_its_event_is_lost(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = shop.is_asked(shop.app.spend(&customer, 1, "unit").await).await;
+        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.spend_until_done(&customer, 1, "unit").await;
         assert_eq!(shop.money(&customer).await, UNIT);
@@ -35,8 +33,8 @@ shops! {
 
     async fn failure_8_a_subscription_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = shop.is_asked(shop.subscribe(&customer, "pro").await).await;
-        assert_eq!(shop.is_asked(shop.subscribe(&customer, "pro").await).await, intent);
+        let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
+        assert_eq!(asked_to_finish(&shop.subscribe(&customer, "pro").await), intent);
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("trial".to_owned(), 0));
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.announce("customer.subscription.updated", &shop.subscription()).await;
@@ -48,7 +46,7 @@ shops! {
 
     async fn failure_8_an_authenticated_subscription_is_found_by_the_repeated_request_if_its_events_are_lost(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = shop.is_asked(shop.subscribe(&customer, "pro").await).await;
+        let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.subscribe_until_done(&customer, "pro").await;
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("pro".to_owned(), PERIOD));
@@ -57,7 +55,7 @@ shops! {
 
     async fn failure_8_a_payment_that_nobody_authenticates_is_cancelled_so_that_nobody_can_pay_it_later(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let first = shop.is_asked(shop.app.spend(&customer, 1, "unit").await).await;
+        let first = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         shop.a_day_passes().await;
         let expired = wait::until("it is too late", || async {
             let answer = shop.app.spend(&customer, 1, "unit").await;
@@ -68,7 +66,7 @@ shops! {
         assert_eq!(shop.stripe.object(&first)["status"], "canceled");
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
         // The same request begins anew, with a payment of its own.
-        let second = shop.is_asked(shop.app.spend(&customer, 1, "unit").await).await;
+        let second = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         assert_ne!(first, second);
         shop.stripe.authenticate(&second, true).expect("it waits");
         shop.spend_until_done(&customer, 1, "unit").await;
@@ -77,14 +75,14 @@ shops! {
 
     async fn failure_8_a_subscription_that_nobody_authenticates_ends_and_can_be_asked_for_again(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let first = shop.is_asked(shop.subscribe(&customer, "pro").await).await;
+        let first = asked_to_finish(&shop.subscribe(&customer, "pro").await);
         shop.a_day_passes().await;
         assert_eq!(shop.subscription()["status"], "incomplete_expired");
         wait::until("it is too late", || async {
             (shop.subscribe(&customer, "pro").await.code() == "payment_declined").then_some(())
         })
         .await;
-        let second = shop.is_asked(shop.subscribe(&customer, "pro").await).await;
+        let second = asked_to_finish(&shop.subscribe(&customer, "pro").await);
         assert_ne!(first, second);
         assert_eq!((shop.plan(&customer).await, shop.money(&customer).await), ("trial".to_owned(), 0));
     }
