@@ -110,6 +110,11 @@ impl Shop {
         self.customer(customer).await["plan"].as_str().expect("a plan").to_owned()
     }
 
+    /// The status of its subscription, and its plan.
+    async fn standing(&self, customer: &TestCustomer) -> (String, String) {
+        (self.status(customer).await, self.plan(customer).await)
+    }
+
     /// The status of its subscription.
     async fn status(&self, customer: &TestCustomer) -> String {
         let found = self.app.call(customer, "GET", SUBSCRIPTION, "", None).await.expect(200);

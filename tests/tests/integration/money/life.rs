@@ -77,7 +77,7 @@ shops! {
         let subscription = shop.subscription();
         let paused = shop.stripe.set(stripe::id(&subscription), json!({ "status": "paused" })).expect("it is there");
         shop.announce("customer.subscription.paused", &paused).await;
-        assert_eq!((shop.status(&customer).await, shop.plan(&customer).await), ("paused".into(), "pay_as_you_go".into()));
+        assert_eq!(shop.standing(&customer).await, ("paused".into(), "pay_as_you_go".into()));
         let resumed = shop.resume(&customer).await;
         assert_eq!((&resumed["status"], &resumed["plan"]), (&json!("active"), &json!("pro")));
         shop.announce("customer.subscription.updated", &subscription).await;
@@ -88,7 +88,7 @@ shops! {
         let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
         shop.announce("invoice.payment_failed", &invoice).await;
         shop.announce("customer.subscription.updated", &shop.subscription()).await;
-        assert_eq!((shop.status(&customer).await, shop.plan(&customer).await), ("past_due".into(), "pro".into()));
+        assert_eq!(shop.standing(&customer).await, ("past_due".into(), "pro".into()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         shop.attach(&customer, "pm_card_visa", "good").await.expect(201);
         let paid = shop.stripe.object(stripe::id(&invoice));
@@ -99,7 +99,7 @@ shops! {
             // Old news by now.
             shop.announce("invoice.payment_failed", &invoice).await;
         }
-        assert_eq!((shop.status(&customer).await, shop.plan(&customer).await), ("active".into(), "pro".into()));
+        assert_eq!(shop.standing(&customer).await, ("active".into(), "pro".into()));
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
         assert_eq!(shop.money(&customer).await, 2 * MONTH);
     }
@@ -113,7 +113,7 @@ shops! {
         for _ in 0..2 {
             shop.announce("customer.subscription.deleted", &ended).await;
         }
-        assert_eq!((shop.status(&customer).await, shop.plan(&customer).await), ("canceled".into(), "pay_as_you_go".into()));
+        assert_eq!(shop.standing(&customer).await, ("canceled".into(), "pay_as_you_go".into()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         assert_eq!(shop.mails(&customer, "subscription_ended").await, 1);
     }

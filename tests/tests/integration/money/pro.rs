@@ -32,9 +32,11 @@ shops! {
         shop.subscribe(&customer, "pro").await.expect(201);
         let ending = shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
         assert_eq!((&ending["cancel_at_period_end"], &ending["plan"]), (&json!(true), &json!("pro")));
-        let resumed = shop.app.call(&customer, "POST", &format!("{SUBSCRIPTION}/resume"), "resume", None).await.expect(200);
+        let resume = format!("{SUBSCRIPTION}/resume");
+        let resumed = shop.app.call(&customer, "POST", &resume, "resume", None).await.expect(200);
         assert_eq!(resumed["cancel_at_period_end"], false);
-        let ended = shop.app.call(&customer, "DELETE", &format!("{SUBSCRIPTION}?at_once=true"), "now", None).await.expect(200);
+        let end = format!("{SUBSCRIPTION}?at_once=true");
+        let ended = shop.app.call(&customer, "DELETE", &end, "now", None).await.expect(200);
         assert_eq!((&ended["status"], &ended["plan"]), (&json!("canceled"), &json!("pay_as_you_go")));
         assert_eq!(shop.app.balance(&customer).await, 60);
     }

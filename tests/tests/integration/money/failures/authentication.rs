@@ -44,7 +44,7 @@ shops! {
         assert_eq!(shop.stripe.list("subscription").len(), 1);
     }
 
-    async fn failure_8_an_authenticated_subscription_is_found_by_the_repeated_request_if_its_events_are_lost(shop: &Shop) {
+    async fn failure_8_an_authenticated_subscription_is_found_by_the_repeated_request_if_no_event_tells(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
         shop.stripe.authenticate(&intent, true).expect("it waits");

@@ -12,8 +12,8 @@ shops! {
         shop.announce("customer.subscription.updated", &early).await;
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
         shop.announce("customer.subscription.deleted", &ended).await;
-        for late in ["customer.subscription.updated", "customer.subscription.created", "customer.subscription.resumed"] {
-            shop.announce(late, &early).await;
+        for late in ["updated", "created", "resumed"] {
+            shop.announce(&format!("customer.subscription.{late}"), &early).await;
             assert_eq!(shop.plan(&customer).await, "pay_as_you_go", "after {late}");
         }
         assert_eq!(shop.status(&customer).await, "canceled");

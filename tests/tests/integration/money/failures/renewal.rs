@@ -78,7 +78,7 @@ shops! {
         }
     }
 
-    async fn failure_7_a_renewal_of_a_subscription_that_is_unknown_here_grants_though_a_later_one_is_the_latest(shop: &Shop) {
+    async fn failure_7_a_renewal_of_a_subscription_unknown_here_grants_though_a_later_one_is_the_latest(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let (stripe_customer, price) = (shop.stripe_customer(&customer).await, shop.stripe.list("price").remove(0));
         let form = [("customer", stripe_customer.as_str()), ("items[0][price]", stripe::id(&price))];
