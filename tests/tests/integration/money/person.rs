@@ -36,7 +36,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 + PERIOD);
         // What it buys from now on, the new one pays.
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
-        shop.app.spend(&customer, 3 + PERIOD, "all and one more").await.expect(200);
+        shop.app.spend(&customer, 3 + PERIOD, "all-and-one-more").await.expect(200);
         assert_eq!(shop.stripe.money(&second).net(), UNIT);
     }
 }
