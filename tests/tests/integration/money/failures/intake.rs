@@ -33,8 +33,12 @@ mod failure_4_an_event_refused_while_the_database_is_away_is_taken_and_processed
         options.max_connections(1);
         let other: DatabaseConnection = Database::connect(options).await.unwrap();
         // Somebody writes to the file and does not come to an end.
-        let away = async || drop(other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap());
-        let back = async || drop(other.execute_unprepared("ROLLBACK").await.unwrap());
+        let away = async || {
+            other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+        };
+        let back = async || {
+            other.execute_unprepared("ROLLBACK").await.unwrap();
+        };
         is_refused_then_taken(&app, away, back).await;
         app.stop().await;
     }
