@@ -1,4 +1,4 @@
-//! A server that stops, and jobs that die, in the middle of a charge.
+//! A server that stops in the middle of a charge.
 
 use super::between::Instead;
 use super::*;
@@ -62,25 +62,5 @@ on_both! {
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("pro".to_owned(), PERIOD));
         assert_eq!(shop.stripe.list("subscription").len(), 1);
         shop.close().await;
-    }
-}
-
-shops! {
-    async fn an_operation_whose_job_has_died_is_taken_up_again_when_it_is_asked_for_again(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
-        let fault = Fault::RateLimit { retry_after_s: None };
-        let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
-        shop.stripe.fault(rule).expect("there is room for a fault");
-        let asked = shop.send(&customer, "/api/v1/usage", &json!({ "units": 1 }));
-        wait::until("its job is dead", || async {
-            let dead = shop.app.admin("GET", "/admin/v1/jobs?state=dead&kind=operation.run", None).await.expect(200);
-            (dead["data"].as_array().expect("jobs").len() == 1).then_some(())
-        })
-        .await;
-        shop.stripe.clear_faults();
-        asked.await.expect("it was answered");
-        shop.spend_until_done(&customer, 1, "key").await;
-        assert_eq!(shop.money(&customer).await, UNIT);
-        assert_eq!(shop.app.balance(&customer).await, 0);
     }
 }
