@@ -2,15 +2,29 @@
 //! idempotency keys as Stripe does, delivers events and fails on demand.
 
 mod back;
+mod between;
 mod charge;
+mod failures;
+mod life;
 mod lost;
+mod mail;
+mod person;
 mod pro;
 mod report;
+mod stop;
 
 use bursar_sandbox::{Fault, FaultRule, NewEndpoint, Options, Policy, Sandbox};
 use bursar_tests::app::{Answer, WEBHOOK_SECRETS};
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What a unit costs without Pro, in minor units.
+const UNIT: i64 = 2_900;
+/// What a month of Pro costs, in minor units.
+const MONTH: i64 = 59_900;
+/// Where a customer's subscription is.
+const SUBSCRIPTION: &str = "/api/v1/subscription";
 
 /// How long a try of a call may take here: a lost answer is noticed after this.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
@@ -38,7 +52,15 @@ impl Shop {
         let options = Options { seed: Some(1), retry_scale: 0.0, ..Options::default() };
         let stripe = Sandbox::start(options).await.expect("the sandbox starts");
         let url = stripe.url().to_owned();
-        let app = TestApp::start_with(backend, |config| {
+        let app = Self::app(backend, url).await;
+        let endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", app.base), WEBHOOK_SECRETS[0]);
+        stripe.add_endpoint(&endpoint).expect("an endpoint");
+        Self { app, stripe }
+    }
+
+    /// An application whose Stripe is found there.
+    async fn app(backend: Backend, url: String) -> TestApp {
+        TestApp::start_with(backend, |config| {
             config.stripe.secret_key = "sk_test_sandbox".to_owned();
             config.stripe.api_base = url;
             config.stripe.timeout_ms = STRIPE_TIMEOUT_MS;
@@ -46,10 +68,7 @@ impl Shop {
             config.stripe.tries_max = 1;
             config.stripe.doubt_ms = STRIPE_DOUBT_MS;
         })
-        .await;
-        let endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", app.base), WEBHOOK_SECRETS[0]);
-        stripe.add_endpoint(&endpoint).expect("an endpoint");
-        Self { app, stripe }
+        .await
     }
 
     /// The next call of this method to a path that begins so goes wrong.
@@ -71,9 +90,87 @@ impl Shop {
         self.app.call(customer, "POST", "/api/v1/payment-methods", key, Some(&body)).await
     }
 
+    async fn subscribe(&self, customer: &TestCustomer, key: &str) -> Answer {
+        self.app.call(customer, "POST", SUBSCRIPTION, key, Some(&json!({}))).await
+    }
+
+    /// A customer on Pro with the credits of its first month and no others.
+    async fn pro(&self) -> TestCustomer {
+        let customer = self.broke("pm_card_visa").await;
+        self.subscribe(&customer, "pro").await.expect(201);
+        customer
+    }
+
+    /// The customer as it sees itself.
+    async fn customer(&self, customer: &TestCustomer) -> Value {
+        self.app.call(customer, "GET", "/api/v1/customer", "", None).await.expect(200)
+    }
+
+    async fn plan(&self, customer: &TestCustomer) -> String {
+        self.customer(customer).await["plan"].as_str().expect("a plan").to_owned()
+    }
+
+    /// The status of its subscription, and its plan.
+    async fn standing(&self, customer: &TestCustomer) -> (String, String) {
+        (self.status(customer).await, self.plan(customer).await)
+    }
+
+    /// The status of its subscription.
+    async fn status(&self, customer: &TestCustomer) -> String {
+        let found = self.app.call(customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
+        found["status"].as_str().expect("a status").to_owned()
+    }
+
+    /// Its Stripe customer, as soon as there is one.
     async fn stripe_customer(&self, customer: &TestCustomer) -> String {
-        let found = self.app.call(customer, "GET", "/api/v1/customer", "", None).await.expect(200);
-        found["stripe_customer_id"].as_str().expect("there is one by now").to_owned()
+        wait::until("there is a Stripe customer", || async {
+            self.customer(customer).await["stripe_customer_id"].as_str().map(str::to_owned)
+        })
+        .await
+    }
+
+    /// A call to the sandbox such as Stripe's dashboard would make; gives what it answers.
+    async fn ask_stripe(&self, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
+        let url = format!("{}{path}", self.stripe.url());
+        let body: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self.app.client.request(method.parse().expect("a method"), url).body(body);
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+        let answer = request.bearer_auth("sk_test_dashboard").send().await.expect("the sandbox answers");
+        let status = answer.status();
+        let body: Value = answer.json().await.expect("JSON");
+        assert!(status.is_success(), "{body}");
+        body
+    }
+
+    /// The sandbox's only subscription.
+    fn subscription(&self) -> Value {
+        self.stripe.list("subscription").pop().expect("a subscription")
+    }
+
+    /// A month passes at Stripe, and an hour in which the invoice is a draft. Gives the invoice of the last
+    /// renewal.
+    fn next_month(&self) -> Value {
+        const DAY_S: u64 = 24 * 60 * 60;
+        self.stripe.advance(Duration::from_secs(31 * DAY_S + 2 * 60 * 60)).expect("time passes");
+        let latest = self.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
+        self.stripe.object(&latest)
+    }
+
+    /// Subscribes until it is answered with 201.
+    async fn subscribe_until_done(&self, customer: &TestCustomer, key: &str) {
+        wait::until("the customer is on Pro", || async {
+            (self.subscribe(customer, key).await.status == 201).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks for units until it is answered with 200; gives the answer.
+    async fn spend_until_done(&self, customer: &TestCustomer, units: i64, key: &str) -> Value {
+        wait::until("the units are settled", || async {
+            let answer = self.app.spend(customer, units, key).await;
+            (answer.status == 200).then_some(answer.body)
+        })
+        .await
     }
 
     async fn money(&self, customer: &TestCustomer) -> i64 {

@@ -123,6 +123,12 @@ pub async fn act(app: &TestApp, path: &str, reason: &str) -> bursar_tests::app::
     app.admin("POST", path, Some(&json!({ "reason": reason }))).await
 }
 
+/// Events as support lists them.
+pub async fn events(app: &TestApp, query: &str) -> Vec<Value> {
+    let page = app.admin("GET", &format!("/admin/v1/events?{query}"), None).await.expect(200);
+    page["data"].as_array().unwrap().clone()
+}
+
 /// The job that processes an event.
 pub async fn job_of(app: &TestApp, event: &Value) -> Job {
     let found = app.event(stripe::id(event)).await;

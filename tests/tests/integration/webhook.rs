@@ -4,6 +4,7 @@ mod effect;
 mod unknown;
 
 use crate::database::{number, rows};
+use crate::scene::events;
 use crate::snapshot::{assert_body, scrubbed};
 use bursar_engine::clock::Clock;
 use bursar_engine::webhook::sign;
@@ -25,12 +26,6 @@ fn cus() -> String {
 /// An event of a type that nothing is done for.
 fn product_created() -> Value {
     stripe::event("product.created", &json!({ "id": format!("prod_{}", unique()), "object": "product" }))
-}
-
-/// Events as support lists them.
-async fn events(app: &TestApp, query: &str) -> Vec<Value> {
-    let page = app.admin("GET", &format!("/admin/v1/events?{query}"), None).await.expect(200);
-    page["data"].as_array().unwrap().clone()
 }
 
 async fn replay(app: &TestApp, id: &str) -> Answer {

@@ -38,12 +38,8 @@ impl Run<'_> {
                 return Ok(self.new_round("the key is too old to be tried again, and there is no payment"));
             }
         }
-        if self.is_paid_with_credits().await? {
-            // Unless an attempt before this one was cut off after it had asked for the payment.
-            return match self.find().await? {
-                Some(intent) => self.by_intent_or_expire(charge, &intent).await,
-                None => Ok(self.done_without_payment()),
-            };
+        if let Some(paid_at_ms) = self.paid_with_credits_at().await? {
+            return self.without_payment(charge, paid_at_ms).await;
         }
         let payment = OffSessionPayment {
             amount_minor: charge.amount_minor,
@@ -84,10 +80,25 @@ impl Run<'_> {
         }
     }
 
-    /// Whether credits that came in meanwhile paid for the same request, which was sent again.
-    async fn is_paid_with_credits(&self) -> Result<bool, Stop> {
+    /// When credits that came in meanwhile paid for the same request, which was sent again.
+    async fn paid_with_credits_at(&self) -> Result<Option<TimeMs>, Stop> {
         let key = &self.operation.idempotency_key;
-        Ok(account::entry_find_by_key(self.deps.db.read(), &self.customer.id, key).await?.is_some())
+        let entry = account::entry_find_by_key(self.deps.db.read(), &self.customer.id, key).await?;
+        Ok(entry.map(|entry| entry.created_at_ms))
+    }
+
+    /// The units are paid for, so nothing is begun any more. What an attempt before began may have been
+    /// carried out without our learning of it: that money buys credits.
+    async fn without_payment(&self, charge: &UsageCharge, paid_at_ms: TimeMs) -> Result<Verdict, Stop> {
+        if let Some(intent) = self.find().await? {
+            return self.by_intent_or_expire(charge, &intent).await;
+        }
+        // No attempt begins anything after the credits were spent.
+        let certain_at_ms = paid_at_ms + self.deps.doubt_ms;
+        if self.now_ms < certain_at_ms {
+            return Ok(Outcome::Snooze { until_ms: certain_at_ms }.into());
+        }
+        Ok(self.done_without_payment())
     }
 
     fn done_without_payment(&self) -> Verdict {

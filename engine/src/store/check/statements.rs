@@ -195,9 +195,11 @@ pub const CHECKS: &[Check] = &[
         obligation: 4,
         name: "every charge that succeeded granted its credits",
         population: "operations WHERE kind = 'usage_charge' AND state = 'succeeded'",
-        offenders: "SELECT o.customer_id || ': operation ' || o.id || ' was charged as ' || o.stripe_id \
-            || ' and granted nothing' AS what FROM operations o LEFT JOIN ledger_entries e \
-            ON e.customer_id = o.customer_id AND e.idempotency_key = 'stripe:payment:' || o.stripe_id \
+        // One that charged nothing was paid with credits, under the key of its own request.
+        offenders: "SELECT o.customer_id || ': operation ' || o.id || ' was charged as ' \
+            || COALESCE(o.stripe_id, 'nothing') || ' and granted nothing' AS what \
+            FROM operations o LEFT JOIN ledger_entries e ON e.customer_id = o.customer_id \
+            AND e.idempotency_key = COALESCE('stripe:payment:' || o.stripe_id, o.idempotency_key) \
             WHERE o.kind = 'usage_charge' AND o.state = 'succeeded' AND e.seq IS NULL",
     },
     Check {

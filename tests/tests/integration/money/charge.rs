@@ -64,34 +64,6 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn failure_6_the_decline_of_one_card_is_not_replayed_for_another(shop: &Shop) {
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
-        let declined = shop.app.spend(&customer, 1, "unit").await;
-        declined.expect_problem(402, "payment_declined");
-        assert_eq!(declined.body["decline_code"], "generic_decline");
-        assert_eq!(declined.body["advice_code"], "try_again_later");
-        assert_eq!(shop.app.balance(&customer).await, 0);
-        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
-        shop.app.spend(&customer, 1, "unit").await.expect(200);
-        assert_eq!(shop.money(&customer).await, 2_900);
-    }
-
-    async fn failure_5_a_success_whose_answer_is_lost_is_charged_once_and_settled_later(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
-        shop.fail_next("POST", PAY, Fault::LoseAnswer { hang_ms: 2 * STRIPE_TIMEOUT_MS });
-        // Stripe's answer is lost for longer than a caller here waits at first; its repetition finds it.
-        let spent = shop.app.spend(&customer, 1, "unit").await;
-        assert!(matches!(spent.status, 200 | 202), "{}", spent.body);
-        wait::until("the unit is settled", || async {
-            let answer = shop.app.spend(&customer, 1, "unit").await;
-            (answer.status == 200).then_some(())
-        })
-        .await;
-        assert_eq!(shop.money(&customer).await, 2_900);
-        assert_eq!(shop.app.balance(&customer).await, 0);
-        assert!(shop.stripe.calls("POST /v1/payment_intents") >= 2);
-    }
-
     async fn a_failure_that_stripe_stores_is_followed_by_a_new_key_once_nothing_was_charged(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.fail_next("POST", PAY, Fault::Store { status: 500 });
@@ -119,42 +91,36 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn failure_8_a_payment_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let asked = shop.app.spend(&customer, 1, "unit").await;
-        asked.expect_problem(402, "authentication_required");
-        let intent = asked.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned();
-        assert!(asked.body["client_secret"].is_string());
-        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "authentication_required");
-        assert_eq!(shop.stripe.list("payment_intent").len(), 1, "no second payment is begun");
-
-        let paid = shop.stripe.authenticate(&intent, true).expect("it waits");
-        shop.announce("payment_intent.succeeded", &paid).await;
-        let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
-        assert_eq!(spent["credit_balance"], 0);
-        assert_eq!(shop.money(&customer).await, 2_900);
-    }
-
-    async fn an_authenticated_payment_is_found_by_the_repeated_request_if_its_event_is_lost(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let asked = shop.app.spend(&customer, 1, "unit").await;
-        let intent = asked.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned();
-        shop.stripe.authenticate(&intent, true).expect("it waits");
-        wait::until("the unit is settled", || async {
-            let answer = shop.app.spend(&customer, 1, "unit").await;
-            (answer.status == 200).then_some(())
-        })
-        .await;
-        assert_eq!(shop.money(&customer).await, 2_900);
-    }
-
-    async fn failure_2_a_payment_that_is_announced_as_well_grants_once(shop: &Shop) {
+    async fn who_has_some_credits_left_is_charged_for_the_missing_ones_only(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
-        shop.app.spend(&customer, 1, "unit").await.expect(200);
-        let intent = shop.stripe.list("payment_intent").remove(0);
-        for _ in 0..3 {
-            shop.announce("payment_intent.succeeded", &intent).await;
-        }
-        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.app.adjust(&customer, 3).await.expect(200);
+        let spent = shop.app.spend(&customer, 5, "five").await.expect(200);
+        assert_eq!((&spent["transaction"]["amount"], &spent["credit_balance"]), (&json!(-5), &json!(0)));
+        assert_eq!(shop.money(&customer).await, 2 * UNIT);
+    }
+
+    async fn credits_that_arrive_while_stripe_takes_no_calls_pay_for_the_same_key_and_nothing_is_charged(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let fault = Fault::RateLimit { retry_after_s: None };
+        let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
+        shop.stripe.fault(rule).expect("there is room for a fault");
+        let asked = async { shop.app.spend(&customer, 1, "unit").await };
+        let meanwhile = async {
+            wait::until("Stripe was asked", || async {
+                (shop.stripe.calls("POST /v1/payment_intents") > 0).then_some(())
+            })
+            .await;
+            shop.app.adjust(&customer, 1).await.expect(200);
+            let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
+            assert_eq!(spent["credit_balance"], 0);
+            shop.stripe.clear_faults();
+        };
+        let (asked, ()) = tokio::join!(asked, meanwhile);
+        assert!(matches!(asked.status, 200 | 202), "{}", asked.body);
+        let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+        let id = operations["data"][0]["id"].as_str().expect("an id").to_owned();
+        shop.operation(&customer, &id, "succeeded").await;
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        assert_eq!(shop.stripe.list("payment_intent"), Vec::<Value>::new());
     }
 }

@@ -1,0 +1,141 @@
+//! Something between the application and the sandbox, which answers in Stripe's place: what Stripe itself
+//! says only once in a blue moon.
+
+use super::*;
+use poem::http::{HeaderMap, HeaderName, StatusCode};
+use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::{Request, Response, Server};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::JoinHandle;
+
+/// What a caller hears in place of Stripe's answer.
+#[derive(Debug, Clone)]
+pub(super) enum Instead {
+    /// Stripe does what is asked; this is the answer.
+    AfterAll(u16, Value),
+    /// Stripe hears nothing of it; this is the answer.
+    Unheard(u16, Value),
+    /// The same, said to be the answer stored under the key.
+    Stored(u16, Value),
+    /// Stripe does what is asked, and nobody answers until everything is as usual again.
+    Silence,
+}
+
+/// For which calls: the method, the whole path, and how many of them.
+#[derive(Debug, Clone)]
+struct Rule {
+    method: &'static str,
+    path: String,
+    left: usize,
+    instead: Instead,
+}
+
+/// It, running.
+pub(super) struct Between {
+    url: String,
+    rules: Arc<Mutex<VecDeque<Rule>>>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Between {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Between {
+    async fn before(stripe: &Sandbox) -> Self {
+        let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.expect("a free port");
+        let address = acceptor.local_addr().first().and_then(|a| a.as_socket_addr().copied()).expect("an address");
+        let rules = Arc::new(Mutex::new(VecDeque::new()));
+        let (shared, target, client) = (rules.clone(), stripe.url().to_owned(), reqwest::Client::new());
+        let endpoint = poem::endpoint::make(move |request: Request| {
+            let (rules, target, client) = (shared.clone(), target.clone(), client.clone());
+            async move { answer(&rules, &target, &client, request).await }
+        });
+        let server = tokio::spawn(async move {
+            Server::new_with_acceptor(acceptor).run(endpoint).await.expect("it serves");
+        });
+        Self { url: format!("http://{address}"), rules, server }
+    }
+
+    /// The next `count` calls of this method to exactly this path are answered so.
+    pub(super) fn next(&self, count: usize, method: &'static str, path: &str, instead: Instead) {
+        let rule = Rule { method, path: path.to_owned(), left: count, instead };
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push_back(rule);
+    }
+
+    /// Everything is as usual again.
+    pub(super) fn clear(&self) {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn instead(rules: &Mutex<VecDeque<Rule>>, method: &str, path: &str) -> Option<Instead> {
+    let mut rules = rules.lock().unwrap_or_else(PoisonError::into_inner);
+    let rule = rules.iter_mut().find(|rule| rule.left > 0 && rule.method == method && rule.path == path)?;
+    rule.left -= 1;
+    Some(rule.instead.clone())
+}
+
+async fn answer(
+    rules: &Mutex<VecDeque<Rule>>,
+    target: &str,
+    client: &reqwest::Client,
+    mut request: Request,
+) -> poem::Result<Response> {
+    let instead = instead(rules, request.method().as_str(), request.uri().path());
+    if let Some(Instead::Unheard(status, body)) = &instead {
+        return Ok(reply(*status, body, false));
+    }
+    if let Some(Instead::Stored(status, body)) = &instead {
+        return Ok(reply(*status, body, true));
+    }
+    let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+    let body = request.take_body().into_vec().await?;
+    let mut call = client.request(request.method().clone(), format!("{target}{path}")).body(body);
+    for name in ["authorization", "idempotency-key", "content-type", "stripe-version"] {
+        if let Some(value) = request.headers().get(name) {
+            call = call.header(name, value);
+        }
+    }
+    let heard = call.send().await;
+    match (heard, instead) {
+        (_, Some(Instead::AfterAll(status, body))) => Ok(reply(status, &body, false)),
+        (Ok(heard), None) => {
+            let (status, headers) = (heard.status(), heard.headers().clone());
+            let body = heard.bytes().await.map_err(poem::error::BadGateway)?;
+            Ok(forwarded(status, &headers, body.to_vec()))
+        }
+        // The caller gives up sooner or later.
+        _ => std::future::pending().await,
+    }
+}
+
+fn reply(status: u16, body: &Value, is_stored: bool) -> Response {
+    let response =
+        Response::builder().status(StatusCode::from_u16(status).expect("a status")).content_type("application/json");
+    let response = if is_stored { response.header("idempotent-replayed", "true") } else { response };
+    response.body(body.to_string())
+}
+
+fn forwarded(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Response {
+    let mut response = Response::builder().status(status);
+    for name in ["content-type", "idempotent-replayed", "stripe-should-retry", "retry-after", "request-id"] {
+        if let Some(value) = headers.get(name) {
+            response = response.header(HeaderName::from_static(name), value);
+        }
+    }
+    response.body(body)
+}
+
+impl Shop {
+    /// A shop with something between it and its Stripe, which keeps its events to itself.
+    pub(super) async fn behind(backend: Backend) -> (Self, Between) {
+        let stripe = Sandbox::start(Options { seed: Some(1), ..Options::default() }).await.expect("the sandbox starts");
+        let between = Between::before(&stripe).await;
+        let app = Self::app(backend, between.url.clone()).await;
+        (Self { app, stripe }, between)
+    }
+}

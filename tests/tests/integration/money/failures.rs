@@ -1,0 +1,81 @@
+//! The twelve failures that other systems had with Stripe, each shown to be impossible here. The number in
+//! a test's name is the failure's.
+//!
+//! | | failure | file |
+//! |---|---|---|
+//! | 1 | two deliveries at once of one `invoice.paid` grant twice | `grant` |
+//! | 2 | one payment that several events announce grants several times | `grant` |
+//! | 3 | a late `updated (active)` after `deleted` revives Pro | `late` |
+//! | 4 | a 200 before the event is stored loses it, and the resend is dropped as a copy | `intake` |
+//! | 5 | a slow success that is tried again under a new key charges twice | `slow` |
+//! | 6 | the same key after a decline replays the decline for a new card | `decline` |
+//! | 7 | fields that moved silently skip renewals | `renewal` |
+//! | 8 | a 402 that wants authentication, handled as an error, orphans the PaymentIntent | `authentication` |
+//! | 9 | two partial refunds claw back cumulatively twice | `refund` |
+//! | 10 | a dispute opened, won and then refunded nets wrong | `dispute` |
+//! | 11 | prorations, invoices of nothing and manual ones grant a month's credits | `renewal` |
+//! | 12 | an unknown version, the wrong mode, a thin event or a rotated secret is answered 400 | `intake` |
+
+use super::between::Instead;
+use super::*;
+use crate::scene::{PERIOD, invoice_paid, on_both, sql};
+
+mod authentication;
+mod decline;
+mod dispute;
+mod grant;
+mod intake;
+mod late;
+mod refund;
+mod renewal;
+mod slow;
+
+/// Where payments are made.
+const PAY: &str = "/v1/payment_intents";
+
+impl Shop {
+    /// The last charge at Stripe that took money.
+    fn last_charge(&self) -> String {
+        let charges = self.stripe.list("charge");
+        let paid = charges.iter().rev().find(|charge| charge["paid"] == true).expect("a charge");
+        stripe::id(paid).to_owned()
+    }
+
+    /// The idempotency keys of all operations are a day older than they are, and forgotten at Stripe.
+    async fn a_day_passes(&self) {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+        sql(&self.app, &format!("UPDATE operations SET round_at_ms = round_at_ms - {DAY_MS}")).await;
+        self.stripe.advance(Duration::from_secs(25 * 60 * 60)).expect("time passes");
+    }
+
+    /// Something that only the sandbox lets anybody do.
+    async fn control(&self, path: &str, body: Value) -> Value {
+        let url = format!("{}/sandbox/v1/{path}", self.stripe.url());
+        let answer = self.app.client.post(url).json(&body).send().await.expect("the sandbox answers");
+        let status = answer.status();
+        let body: Value = answer.json().await.expect("JSON");
+        assert!(status.is_success(), "{body}");
+        body
+    }
+
+    /// Announces the payment of an invoice in all the words that Stripe has for it.
+    async fn announce_payment(&self, invoice: &Value) {
+        let payments = self.stripe.list("invoice_payment");
+        let payment = payments.iter().find(|payment| payment["invoice"] == invoice["id"]);
+        for event_type in ["invoice.paid", "invoice.payment_succeeded"] {
+            self.announce(event_type, invoice).await;
+        }
+        if let Some(payment) = payment {
+            self.announce("invoice_payment.paid", payment).await;
+            let intent = payment["payment"]["payment_intent"].as_str().expect("a PaymentIntent");
+            self.announce("payment_intent.succeeded", &self.stripe.object(intent)).await;
+        }
+        self.announce("customer.subscription.updated", &self.subscription()).await;
+    }
+}
+
+/// Takes fields out of an object.
+fn take_away(object: &mut Value, names: &[&str]) {
+    let fields = object.as_object_mut().expect("an object");
+    names.iter().for_each(|name| drop(fields.remove(*name)));
+}

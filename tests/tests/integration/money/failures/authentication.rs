@@ -1,0 +1,89 @@
+//! 8: a payment that wants its customer is kept until that comes back, or until it is too late.
+
+use super::*;
+
+/// The payment that a customer whose bank wants to see it is asked to finish.
+fn asked_to_finish(answer: &Answer) -> String {
+    answer.expect_problem(402, "authentication_required");
+    assert!(answer.body["client_secret"].is_string(), "{}", answer.body);
+    answer.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned()
+}
+
+shops! {
+    async fn failure_8_a_payment_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+        assert_eq!(asked_to_finish(&shop.app.spend(&customer, 1, "unit").await), intent);
+        assert_eq!(shop.stripe.list("payment_intent").len(), 1, "no second payment is begun");
+
+        let paid = shop.stripe.authenticate(&intent, true).expect("it waits");
+        shop.announce("payment_intent.succeeded", &paid).await;
+        let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!(spent["credit_balance"], 0);
+        assert_eq!(shop.money(&customer).await, UNIT);
+    }
+
+    async fn failure_8_an_authenticated_payment_is_found_by_the_repeated_request_if_its_event_is_lost(shop: &Shop) {
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+        shop.stripe.authenticate(&intent, true).expect("it waits");
+        shop.spend_until_done(&customer, 1, "unit").await;
+        assert_eq!(shop.money(&customer).await, UNIT);
+    }
+
+    async fn failure_8_a_subscription_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
+        assert_eq!(asked_to_finish(&shop.subscribe(&customer, "pro").await), intent);
+        assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("trial".to_owned(), 0));
+        shop.stripe.authenticate(&intent, true).expect("it waits");
+        shop.announce("customer.subscription.updated", &shop.subscription()).await;
+        let made = shop.subscribe(&customer, "pro").await.expect(201);
+        assert_eq!((&made["status"], &made["credit_balance"]), (&json!("active"), &json!(PERIOD)));
+        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.stripe.list("subscription").len(), 1);
+    }
+
+    async fn failure_8_an_authenticated_subscription_is_found_by_the_repeated_request_if_no_event_tells(shop: &Shop) {
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
+        shop.stripe.authenticate(&intent, true).expect("it waits");
+        shop.subscribe_until_done(&customer, "pro").await;
+        assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("pro".to_owned(), PERIOD));
+        assert_eq!(shop.money(&customer).await, MONTH);
+    }
+
+    async fn failure_8_a_payment_that_nobody_authenticates_is_cancelled_so_that_nobody_can_pay_it_later(shop: &Shop) {
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let first = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+        shop.a_day_passes().await;
+        let expired = wait::until("it is too late", || async {
+            let answer = shop.app.spend(&customer, 1, "unit").await;
+            (answer.code() == "payment_declined").then_some(answer.body)
+        })
+        .await;
+        assert_eq!(expired["reason"], "authentication_expired");
+        assert_eq!(shop.stripe.object(&first)["status"], "canceled");
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        // The same request begins anew, with a payment of its own.
+        let second = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+        assert_ne!(first, second);
+        shop.stripe.authenticate(&second, true).expect("it waits");
+        shop.spend_until_done(&customer, 1, "unit").await;
+        assert_eq!(shop.money(&customer).await, UNIT);
+    }
+
+    async fn failure_8_a_subscription_that_nobody_authenticates_ends_and_can_be_asked_for_again(shop: &Shop) {
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let first = asked_to_finish(&shop.subscribe(&customer, "pro").await);
+        shop.a_day_passes().await;
+        assert_eq!(shop.subscription()["status"], "incomplete_expired");
+        wait::until("it is too late", || async {
+            (shop.subscribe(&customer, "pro").await.code() == "payment_declined").then_some(())
+        })
+        .await;
+        let second = asked_to_finish(&shop.subscribe(&customer, "pro").await);
+        assert_ne!(first, second);
+        assert_eq!((shop.plan(&customer).await, shop.money(&customer).await), ("trial".to_owned(), 0));
+    }
+}

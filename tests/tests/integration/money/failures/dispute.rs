@@ -1,0 +1,83 @@
+//! 10: after disputes and refunds of the same money as many credits are gone as it bought.
+
+use super::*;
+
+impl Shop {
+    /// Opens a dispute, and announces it.
+    async fn dispute(&self, charge: &str, amount: Option<i64>) -> Value {
+        let dispute = self.stripe.open_dispute(charge, amount, "fraudulent").expect("a dispute");
+        self.announce("charge.dispute.created", &dispute).await;
+        self.announce("charge.dispute.funds_withdrawn", &dispute).await;
+        dispute
+    }
+
+    /// Closes it, and announces that.
+    async fn close_dispute(&self, dispute: &Value, is_won: bool) {
+        let closed = self.stripe.close_dispute(stripe::id(dispute), is_won).expect("it is open");
+        self.announce("charge.dispute.closed", &closed).await;
+        if is_won {
+            self.announce("charge.dispute.funds_reinstated", &closed).await;
+        }
+    }
+}
+
+shops! {
+    async fn failure_10_a_dispute_opened_and_won_and_then_a_refund_take_one_credit(shop: &Shop) {
+        let (customer, charge) = shop.bought().await;
+        let dispute = shop.dispute(&charge, None).await;
+        assert_eq!(shop.app.balance(&customer).await, 2);
+        shop.close_dispute(&dispute, true).await;
+        assert_eq!(shop.app.balance(&customer).await, 3);
+        shop.stripe.refund(&charge, Some(UNIT)).expect("a refund");
+        shop.announce_refund(&charge).await;
+        assert_eq!(shop.app.balance(&customer).await, 2);
+    }
+
+    async fn failure_10_a_dispute_that_is_lost_takes_the_credit_once(shop: &Shop) {
+        let (customer, charge) = shop.bought().await;
+        let dispute = shop.dispute(&charge, None).await;
+        shop.close_dispute(&dispute, false).await;
+        shop.announce("charge.dispute.funds_withdrawn", &shop.stripe.object(stripe::id(&dispute))).await;
+        assert_eq!(shop.app.balance(&customer).await, 2);
+        assert_eq!(shop.money(&customer).await, 0);
+    }
+
+    async fn failure_10_a_dispute_of_a_part_takes_credits_in_proportion_and_gives_them_back_when_won(shop: &Shop) {
+        let customer = shop.pro().await;
+        let dispute = shop.dispute(&shop.last_charge(), Some(29_950)).await;
+        assert_eq!(shop.app.balance(&customer).await, 30);
+        shop.close_dispute(&dispute, true).await;
+        assert_eq!(shop.app.balance(&customer).await, PERIOD);
+    }
+
+    async fn failure_10_a_refund_and_a_dispute_of_the_same_money_take_one_credit(shop: &Shop) {
+        let (customer, charge) = shop.bought().await;
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.announce_refund(&charge).await;
+        let dispute = shop.dispute(&charge, None).await;
+        assert_eq!(shop.app.balance(&customer).await, 2);
+        // The bank gives back what it took; the refund stays.
+        shop.close_dispute(&dispute, true).await;
+        assert_eq!(shop.app.balance(&customer).await, 2);
+    }
+
+    async fn failure_10_an_inquiry_takes_nothing_and_the_refund_that_ends_it_one_credit(shop: &Shop) {
+        let (customer, charge) = shop.bought().await;
+        let inquiry = shop.control("disputes", json!({ "charge": charge, "is_inquiry": true })).await;
+        shop.announce("charge.dispute.created", &inquiry).await;
+        assert_eq!(shop.app.balance(&customer).await, 3);
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.announce_refund(&charge).await;
+        shop.close_dispute(&inquiry, true).await;
+        assert_eq!(shop.app.balance(&customer).await, 2);
+    }
+
+    async fn failure_10_events_of_a_dispute_in_the_wrong_order_end_where_stripe_is(shop: &Shop) {
+        let (customer, charge) = shop.bought().await;
+        let early = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
+        shop.close_dispute(&early, true).await;
+        shop.announce("charge.dispute.funds_withdrawn", &early).await;
+        shop.announce("charge.dispute.created", &early).await;
+        assert_eq!(shop.app.balance(&customer).await, 3);
+    }
+}

@@ -1,0 +1,93 @@
+//! 1 and 2: one payment, however often and in however many words it is announced.
+
+use super::*;
+use futures_util::future::join_all;
+
+/// The types of events that announce the payment of a subscription that was bought on Stripe's own page.
+const ANNOUNCED_BY: [&str; 5] = [
+    "invoice.paid",
+    "invoice.payment_succeeded",
+    "checkout.session.completed",
+    "payment_intent.succeeded",
+    "invoice_payment.paid",
+];
+
+impl Shop {
+    /// A new customer buys Pro on Stripe's own page. Gives the events that announce the payment.
+    async fn buys_pro_on_stripes_page(&self) -> (TestCustomer, Vec<Value>) {
+        let customer = self.app.onboard().await;
+        let stripe_customer = self.stripe_customer(&customer).await;
+        let before = self.stripe.list("event").len();
+        let price = self.stripe.list("price").remove(0);
+        let form = [
+            ("mode", "subscription"),
+            ("customer", stripe_customer.as_str()),
+            ("client_reference_id", customer.id.as_str()),
+            ("line_items[0][price]", stripe::id(&price)),
+            ("line_items[0][quantity]", "1"),
+            ("success_url", "https://example.com/"),
+        ];
+        let session = self.ask_stripe("POST", "/v1/checkout/sessions", &form).await;
+        self.stripe.complete_checkout(stripe::id(&session), "pm_card_visa").expect("it is paid");
+        let events = self.stripe.list("event").split_off(before);
+        let of_type = |wanted: &&str| events.iter().find(|event| event["type"] == **wanted).cloned();
+        (customer, ANNOUNCED_BY.iter().map(|wanted| of_type(wanted).expect(wanted)).collect())
+    }
+
+    async fn processes(&self, events: &[Value]) {
+        for event in events {
+            self.app.event_in_state(stripe::id(event), "processed").await;
+        }
+    }
+
+    async fn is_on_pro_for_a_month(&self, customer: &TestCustomer) {
+        assert_eq!(self.app.balance(customer).await, 5 + PERIOD);
+        assert_eq!(self.plan(customer).await, "pro");
+    }
+}
+
+shops! {
+    async fn failure_1_deliveries_at_once_of_one_paid_invoice_grant_once(shop: &Shop) {
+        let customer = shop.pro().await;
+        let renewal = shop.next_month();
+        assert_eq!((&renewal["status"], &renewal["billing_reason"]), (&json!("paid"), &json!("subscription_cycle")));
+        // Ten copies each of two events about the same payment.
+        let events = [stripe::event("invoice.paid", &renewal), stripe::event("invoice.paid", &renewal)];
+        let deliveries = join_all((0..20).map(|n| shop.app.deliver(&events[n % 2]))).await;
+        deliveries.into_iter().for_each(|answer| drop(answer.expect(200)));
+        shop.processes(&events).await;
+        assert_eq!(shop.app.event(stripe::id(&events[0])).await["event"]["deliveries"], 10);
+        assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
+    }
+
+    async fn failure_2_the_five_events_of_one_payment_grant_once_in_whatever_order_they_come(shop: &Shop) {
+        for first in 0..ANNOUNCED_BY.len() {
+            let (customer, mut events) = shop.buys_pro_on_stripes_page().await;
+            events.rotate_left(first);
+            for event in &events {
+                shop.app.deliver(event).await.expect(200);
+                shop.app.event_in_state(stripe::id(event), "processed").await;
+            }
+            shop.is_on_pro_for_a_month(&customer).await;
+        }
+    }
+
+    async fn failure_2_the_five_events_of_one_payment_grant_once_when_they_come_at_once(shop: &Shop) {
+        let (customer, mut events) = shop.buys_pro_on_stripes_page().await;
+        events.reverse();
+        let deliveries = join_all(events.iter().chain(&events).map(|event| shop.app.deliver(event))).await;
+        deliveries.into_iter().for_each(|answer| drop(answer.expect(200)));
+        shop.processes(&events).await;
+        shop.is_on_pro_for_a_month(&customer).await;
+    }
+
+    async fn failure_2_a_payment_that_is_announced_as_well_grants_once(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        let intent = shop.stripe.list("payment_intent").remove(0);
+        for _ in 0..3 {
+            shop.announce("payment_intent.succeeded", &intent).await;
+        }
+        assert_eq!(shop.app.balance(&customer).await, 0);
+    }
+}

@@ -1,0 +1,50 @@
+//! 3: what comes late does not bring back what has ended.
+
+use super::*;
+
+shops! {
+    async fn failure_3_a_late_update_after_the_end_asks_stripe_and_does_not_revive_pro(shop: &Shop) {
+        let customer = shop.pro().await;
+        let early = shop.subscription();
+        let path = format!("/v1/subscriptions/{}", stripe::id(&early));
+        let ended = shop.ask_stripe("DELETE", &path, &[]).await;
+        // The late update comes before the end is known here, and again after it.
+        shop.announce("customer.subscription.updated", &early).await;
+        assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
+        shop.announce("customer.subscription.deleted", &ended).await;
+        for late in ["updated", "created", "resumed"] {
+            shop.announce(&format!("customer.subscription.{late}"), &early).await;
+            assert_eq!(shop.plan(&customer).await, "pay_as_you_go", "after {late}");
+        }
+        assert_eq!(shop.status(&customer).await, "canceled");
+    }
+
+    async fn failure_3_a_late_update_that_stripe_no_longer_knows_of_does_not_revive_pro(shop: &Shop) {
+        let customer = shop.pro().await;
+        let early = shop.subscription();
+        let path = format!("/v1/subscriptions/{}", stripe::id(&early));
+        let ended = shop.ask_stripe("DELETE", &path, &[]).await;
+        shop.announce("customer.subscription.deleted", &ended).await;
+        shop.fail_next("GET", &path, Fault::Refuse { status: 404, should_retry: None });
+        shop.announce("customer.subscription.updated", &early).await;
+        assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
+    }
+
+    async fn failure_3_a_late_update_does_not_revive_pro_once_the_stripe_customer_is_another_one(shop: &Shop) {
+        let customer = shop.pro().await;
+        let (early, first) = (shop.subscription(), shop.stripe_customer(&customer).await);
+        let gone = shop.ask_stripe("DELETE", &format!("/v1/customers/{first}"), &[]).await;
+        shop.announce("customer.deleted", &gone).await;
+        let second = wait::until("there is a new Stripe customer", || async {
+            shop.customer(&customer).await["stripe_customer_id"].as_str().map(str::to_owned)
+        })
+        .await;
+        assert_ne!(first, second);
+        let path = format!("/v1/subscriptions/{}", stripe::id(&early));
+        shop.announce("customer.subscription.updated", &early).await;
+        shop.fail_next("GET", &path, Fault::Refuse { status: 404, should_retry: None });
+        shop.announce("customer.subscription.updated", &early).await;
+        assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
+        assert_eq!(shop.stripe_customer(&customer).await, second, "the old one is not linked again");
+    }
+}

@@ -1,0 +1,45 @@
+//! What customers are told about money, once each.
+
+use super::*;
+
+impl Shop {
+    /// How many mails of a kind a customer was made.
+    pub(super) async fn mails(&self, customer: &TestCustomer, template: &str) -> usize {
+        let path = format!("/admin/v1/customers/{}/emails?limit=100", customer.id);
+        let page = self.app.admin("GET", &path, None).await.expect(200);
+        let mails = page["data"].as_array().expect("mails");
+        mails.iter().filter(|mail| mail["template"] == template).count()
+    }
+}
+
+shops! {
+    async fn a_renewal_that_is_declined_is_told_once(shop: &Shop) {
+        let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
+        for _ in 0..2 {
+            shop.announce("invoice.payment_failed", &invoice).await;
+            shop.announce("customer.subscription.updated", &shop.subscription()).await;
+        }
+        assert_eq!(shop.mails(&customer, "payment_failed").await, 1);
+        assert_eq!(shop.mails(&customer, "action_required").await, 0);
+    }
+
+    async fn a_renewal_that_wants_authentication_is_told_once_and_not_as_a_failure(shop: &Shop) {
+        let (customer, invoice) = shop.late("pm_card_authenticationRequired").await;
+        for _ in 0..2 {
+            shop.announce("invoice.payment_action_required", &invoice).await;
+            shop.announce("invoice.payment_failed", &invoice).await;
+        }
+        assert_eq!(shop.mails(&customer, "action_required").await, 1);
+        assert_eq!(shop.mails(&customer, "payment_failed").await, 0);
+    }
+
+    async fn an_end_that_the_customer_asked_for_is_told_once(shop: &Shop) {
+        let customer = shop.pro().await;
+        let path = format!("{SUBSCRIPTION}?at_once=true");
+        shop.app.call(&customer, "DELETE", &path, "end", None).await.expect(200);
+        for _ in 0..2 {
+            shop.announce("customer.subscription.deleted", &shop.subscription()).await;
+        }
+        assert_eq!(shop.mails(&customer, "subscription_ended").await, 1);
+    }
+}

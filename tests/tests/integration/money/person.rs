@@ -1,0 +1,42 @@
+//! Payment methods and Stripe customers that go away at Stripe.
+
+use super::*;
+use crate::scene::PERIOD;
+
+shops! {
+    async fn a_payment_method_that_was_detached_at_stripe_is_missed_and_another_one_pays(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let path = "/api/v1/payment-methods";
+        let known = shop.app.call(&customer, "GET", path, "", None).await.expect(200);
+        let id = known["data"][0]["id"].as_str().expect("an id").to_owned();
+        shop.ask_stripe("POST", &format!("/v1/payment_methods/{id}/detach"), &[]).await;
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "payment_method_missing");
+        let left = shop.app.call(&customer, "GET", path, "", None).await.expect(200);
+        assert_eq!(left["data"], json!([]));
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!(shop.money(&customer).await, UNIT);
+    }
+
+    async fn a_customer_deleted_at_stripe_loses_pro_gets_a_new_one_and_refunds_of_old_charges_still_count(shop: &Shop) {
+        let (customer, charge) = shop.bought().await;
+        shop.subscribe(&customer, "pro").await.expect(201);
+        let first = shop.stripe_customer(&customer).await;
+        let gone = shop.ask_stripe("DELETE", &format!("/v1/customers/{first}"), &[]).await;
+        for _ in 0..2 {
+            shop.announce("customer.deleted", &gone).await;
+        }
+        assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
+        let second = shop.stripe_customer(&customer).await;
+        assert_ne!(first, second);
+        assert_eq!(shop.app.balance(&customer).await, 3 + PERIOD);
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.announce_refund(&charge).await;
+        assert_eq!(shop.app.balance(&customer).await, 2 + PERIOD);
+        // What it buys from now on, the new one pays.
+        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
+        shop.app.spend(&customer, 3 + PERIOD, "all-and-one-more").await.expect(200);
+        assert_eq!(shop.stripe.money(&second).net(), UNIT);
+    }
+}
