@@ -243,15 +243,6 @@ impl Customer {
     pub async fn look_at(&self, me: &Identity, path: &str) -> Value {
         self.look(me, path).await
     }
-
-    /// A request of staff about it, not repeated: its outcome does not matter.
-    async fn stripe_delete(&self, path: &str) -> String {
-        let url = format!("{}{path}", self.stage.stripe.url());
-        match self.stage.caller.client().delete(url).bearer_auth(super::venue::STRIPE_KEY).send().await {
-            Ok(answer) => answer.status().as_u16().to_string(),
-            Err(_) => "no answer".to_owned(),
-        }
-    }
 }
 
 /// One of a list, any; none of an empty one.

@@ -2,6 +2,7 @@
 
 use super::{Customer, Identity, pick};
 use crate::journeys::plan::Move;
+use crate::journeys::venue::STRIPE_KEY;
 use bursar_engine::webhook::shape::CUSTOMER_METADATA_KEY;
 use bursar_sandbox::Error;
 use serde_json::Value;
@@ -52,6 +53,15 @@ impl Customer {
                 None => "no stripe customer".to_owned(),
             },
             _ => "nothing to do".to_owned(),
+        }
+    }
+
+    /// Somebody deletes something at Stripe. It is asked once: its outcome does not matter.
+    async fn stripe_delete(&self, path: &str) -> String {
+        let url = format!("{}{path}", self.stage.stripe.url());
+        match self.stage.caller.client().delete(url).bearer_auth(STRIPE_KEY).send().await {
+            Ok(answer) => answer.status().as_u16().to_string(),
+            Err(_) => "no answer".to_owned(),
         }
     }
 
