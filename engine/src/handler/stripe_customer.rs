@@ -47,7 +47,15 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         // Stripe would do no harm: the list above finds the first.
         let turn = (now_ms - claimed.job.created_at_ms) / KEY_TURN_MS;
         let key = format!("bursar:customer:{}:{turn}", claimed.job.id);
-        deps.stripe.customer_create(id.as_str(), &customer.email, &customer.name, &key).await
+        let create =
+            async |key: &str| deps.stripe.customer_create(id.as_str(), &customer.email, &customer.name, key).await;
+        match create(&key).await {
+            // The key will say nothing else for hours, and the list above shows no customer.
+            Err(StripeError::Unknown { is_stored: true, .. }) if claimed.job.attempt > 0 => {
+                create(&format!("{key}:{}", claimed.job.attempt)).await
+            }
+            made => made,
+        }
     };
     Ok(match made.await {
         Ok(object) => match shape::id(&object["id"]) {

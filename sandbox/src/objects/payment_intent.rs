@@ -175,6 +175,11 @@ pub(crate) fn authenticate(world: &mut World, id: &str, is_passed: bool) -> Resu
     if method.is_null() || !(off_session || intent.text("status") == "requires_action") {
         return Err(ApiError::refused("payment_intent_unexpected_state", "Nobody waits for an authentication."));
     }
+    // Source: Stripe, "Detach a PaymentMethod": it can no longer be used for a payment.
+    if method.is("_is_spent") && method.opt("customer").is_none() {
+        let message = "The PaymentMethod was detached from its Customer and may not be used again. SANDBOX.";
+        return Err(ApiError::refused("payment_method_unexpected_state", message));
+    }
     let paid = if is_passed {
         pay(world, id, &method, Attempt { is_off_session: false, is_authenticated: true })?
     } else {

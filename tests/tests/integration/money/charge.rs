@@ -123,4 +123,11 @@ shops! {
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
         assert_eq!(shop.stripe.list("payment_intent"), Vec::<Value>::new());
     }
+
+    async fn a_failure_that_stripe_keeps_delays_the_stripe_customer_by_an_attempt_and_not_by_hours(shop: &Shop) {
+        shop.fail_next("POST", "/v1/customers", Fault::Store { status: 500 });
+        let customer = shop.app.onboard().await;
+        shop.attach(&customer, "pm_card_visa", "card").await.expect(201);
+        assert_eq!(shop.stripe.list("customer").len(), 1);
+    }
 }
