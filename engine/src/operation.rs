@@ -39,8 +39,6 @@ pub enum Request {
     PaymentMethodDetach {
         /// Its id at Stripe.
         payment_method_id: String,
-        /// The one that is charged from then on.
-        next_default_id: Option<String>,
     },
     /// Another payment method is the one that is charged.
     PaymentMethodDefault {

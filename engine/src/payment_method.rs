@@ -34,6 +34,14 @@ pub struct PaymentMethod {
 }
 
 impl PaymentMethod {
+    /// Which of a customer's payment methods is charged once this one is gone; `None` if that does not
+    /// change, or if there is no other that the customer has agreed to be charged with.
+    pub fn next_default<'a>(known: &'a [Self], gone: &str) -> Option<&'a str> {
+        let is_default = known.iter().any(|method| method.id == gone && method.is_default);
+        let next = known.iter().find(|method| method.id != gone && method.consent_at_ms.is_some());
+        next.filter(|_| is_default).map(|method| method.id.as_str())
+    }
+
     /// What Stripe says of a payment method of this customer.
     pub fn seen(
         shape: PaymentMethodShape,

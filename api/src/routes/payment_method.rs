@@ -188,8 +188,7 @@ impl PaymentMethodApi {
                 "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
             return Err(ApiError::new(409, "payment_method_in_use", detail));
         }
-        let next_default_id = next.filter(|_| removed.is_default).map(|method| method.id.clone());
-        Ok(Request::PaymentMethodDetach { payment_method_id: removed.id.clone(), next_default_id })
+        Ok(Request::PaymentMethodDetach { payment_method_id: removed.id.clone() })
     }
 }
 

@@ -100,9 +100,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
             run.attach(payment_method_id, *consent_at_ms, *make_default).await
         }
-        Request::PaymentMethodDetach { payment_method_id, next_default_id } => {
-            run.detach(payment_method_id, next_default_id.as_deref()).await
-        }
+        Request::PaymentMethodDetach { payment_method_id } => run.detach(payment_method_id).await,
         Request::PaymentMethodDefault { payment_method_id } => run.set_default(payment_method_id).await,
         Request::SubscriptionCreate { payment_method_id } => run.subscribe(payment_method_id).await,
         Request::SubscriptionCancel { subscription_id, at_period_end } => {

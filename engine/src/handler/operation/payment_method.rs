@@ -48,9 +48,12 @@ impl Run<'_> {
         Ok(verdict)
     }
 
-    pub(super) async fn detach(&self, id: &str, next_default_id: Option<&str>) -> Result<Verdict, Stop> {
+    pub(super) async fn detach(&self, id: &str) -> Result<Verdict, Stop> {
         let stripe = &self.deps.stripe;
-        if let Some(next) = next_default_id {
+        // As things stand in this turn: what was the default when it was asked for may not be it any more.
+        let known = payment_method::payment_method_list(self.deps.db.read(), &self.customer.id).await?;
+        let next = PaymentMethod::next_default(&known, id);
+        if let Some(next) = next {
             stripe.customer_set_default(self.stripe_customer_id, next, &self.key("default")).await?;
             self.subscriptions_follow(next).await?;
         }
@@ -61,7 +64,7 @@ impl Run<'_> {
         }
         let customer_id = self.customer.id.clone();
         let mut effects = vec![Effect::PaymentMethodDetach { customer_id: customer_id.clone(), id: id.to_owned() }];
-        if let Some(next) = next_default_id {
+        if let Some(next) = next {
             effects.push(Effect::PaymentMethodDefault { customer_id, id: next.to_owned() });
         }
         Ok(self.done(id, effects))

@@ -6,6 +6,7 @@ use crate::effect::Effect;
 use crate::handler::stripe_customer_job;
 use crate::job::{Outcome, Verdict};
 use crate::payment_method::PaymentMethod;
+use crate::store::customer as customers;
 use crate::store::payment_method as rows;
 use crate::subscription::Subscription;
 use crate::webhook::shape::{self, PaymentMethodShape};
@@ -64,11 +65,24 @@ pub(super) async fn payment_method(about: &About<'_>) -> Result<Verdict, Stop> {
     let shape = PaymentMethodShape::read(object);
     let is_detached = shape.stripe_customer_id.is_none() || (now.is_none() && about.event_type.ends_with(".detached"));
     if is_detached {
-        let owner = rows::payment_method_owner(about.deps.db.read(), &id).await?;
-        let gone = owner.map(|customer_id| Effect::PaymentMethodDetach { customer_id, id });
-        return Ok(done(gone.into_iter().collect()));
+        return detached(about, id).await;
     }
     let Some(customer) = about.owner(about.event_type, object).await? else { return Ok(Outcome::Done.into()) };
     let method = PaymentMethod::seen(shape, id, &customer.id, None, false, about.now_ms);
     Ok(done(vec![Effect::PaymentMethodPut(method)]))
+}
+
+/// A payment method is gone. If it was the default, the next one becomes it at Stripe as well, or its
+/// invoices would find nothing to be paid with.
+async fn detached(about: &About<'_>, id: String) -> Result<Verdict, Stop> {
+    let db = about.deps.db.read();
+    let Some(customer_id) = rows::payment_method_owner(db, &id).await? else { return Ok(Outcome::Done.into()) };
+    let known = rows::payment_method_list(db, &customer_id).await?;
+    let owner = customers::customer_find(db, &customer_id).await?;
+    let stripe_customer_id = owner.and_then(|owner| owner.stripe_customer_id);
+    if let (Some(next), Some(stripe_customer_id)) = (PaymentMethod::next_default(&known, &id), stripe_customer_id) {
+        let key = format!("bursar:detached:{id}:{next}");
+        found(about.deps.stripe.customer_set_default(&stripe_customer_id, next, &key).await)?;
+    }
+    Ok(done(vec![Effect::PaymentMethodDetach { customer_id, id }]))
 }
