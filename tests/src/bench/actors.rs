@@ -3,6 +3,7 @@
 use super::plan::Scenario;
 use super::report::Measured;
 use super::{drive, memory_mib, micros, new_histogram, seed};
+use crate::app::SECRET_KEY;
 use anyhow::Result;
 use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::clock::Clock;
@@ -27,7 +28,8 @@ fn debit(key: String) -> Command {
 }
 
 async fn start(scenario: &Scenario) -> Result<Arc<Runtime>> {
-    let config = Config::load(None)?;
+    let mut config = Config::load(None)?;
+    SECRET_KEY.clone_into(&mut config.secret_key);
     let db = seed::seed(&scenario.database_url, config.database.connections_max, scenario.customers, 0).await?;
     let stripe = Gateway::new(config.gateway())?;
     let node = "bench".to_owned();
