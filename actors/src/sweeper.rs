@@ -97,7 +97,7 @@ impl Actor for Sweeper {
                 state.renewing = true;
                 let owed = Owed::new(myself, SweeperMsg::Renewed);
                 tokio::spawn(async move {
-                    if let Err(error) = in_time(renew(&deps)).await {
+                    if let Err(error) = within(ANSWER_MAX, renew(&deps)).await {
                         tracing::warn!(error = %error.chain(), "leases could not be renewed");
                     }
                     drop(owed);
@@ -106,7 +106,7 @@ impl Actor for Sweeper {
             SweeperMsg::Renewed => state.renewing = false,
             SweeperMsg::Gauges => {
                 tokio::spawn(async move {
-                    if let Err(error) = in_time(gauges(&deps)).await {
+                    if let Err(error) = within(ANSWER_MAX, gauges(&deps)).await {
                         tracing::debug!(error = %error.chain(), "gauges could not be read");
                     }
                 });
@@ -117,15 +117,15 @@ impl Actor for Sweeper {
 }
 
 /// A database that does not answer must not end the sweeping: the next try may reach it.
-async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(ANSWER_MAX, work).await.unwrap_or(Err(Error::Timeout("the database")))
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::Timeout("the database")))
 }
 
 async fn sweep(deps: &SweeperDeps, mut announced: HashMap<JobId, Instant>) -> HashMap<JobId, Instant> {
     let now_ms = deps.clock.now_ms();
     let brokered = deps.dispatcher.is_brokered();
     let grace_ms = if brokered { deps.jobs.sweep_grace_ms } else { 0 };
-    let due = match in_time(job::job_due(deps.db.read(), now_ms - grace_ms, now_ms, SWEEP_MAX)).await {
+    let due = match within(ANSWER_MAX, job::job_due(deps.db.read(), now_ms - grace_ms, now_ms, SWEEP_MAX)).await {
         Ok(due) => due,
         Err(error) => {
             tracing::debug!(error = %error.chain(), "a sweep failed");
@@ -196,4 +196,16 @@ async fn drift(db: &Db) -> Result<()> {
     metrics::gauge!(metric::RECONCILIATION_AT_SECONDS).set(ended_ms as f64 / 1_000.0);
     metrics::gauge!(metric::RECONCILIATION_SECONDS).set((ended_ms - run.created_at_ms) as f64 / 1_000.0);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_that_never_answers_is_given_up() {
+        let never = within(Duration::from_millis(1), std::future::pending::<Result<()>>()).await;
+        assert!(matches!(never, Err(Error::Timeout("the database"))));
+        assert!(matches!(within(ANSWER_MAX, std::future::ready(Ok(7))).await, Ok(7)));
+    }
 }

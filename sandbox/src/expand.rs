@@ -8,15 +8,22 @@ use serde_json::{Value, json};
 
 /// Most paths of one call.
 const PATHS_MAX: usize = 50;
+/// Most levels of one path. Source: Stripe, "Expanding Responses": four, and `data` of a list counts.
+const LEVELS_MAX: usize = 4;
 
 /// Expands an answer along paths such as `data.customer` or `latest_invoice.payments`.
 pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Result<(), ApiError> {
     if paths.len() > PATHS_MAX {
         return Err(ApiError::invalid("parameter_invalid_string", Some("expand"), "Too many paths to expand."));
     }
+    let levels = |path: &String| path.split('.').count();
+    if let Some(path) = paths.iter().find(|path| levels(path) > LEVELS_MAX) {
+        let message = format!("You cannot expand more than {LEVELS_MAX} levels of a property. Property: {path}");
+        return Err(ApiError::invalid("property_expansion_max_depth", Some("expand"), &message));
+    }
     // Parents before children, so that a child is expanded in what its parent became.
     let mut paths: Vec<&String> = paths.iter().collect();
-    paths.sort_by_key(|path| path.split('.').count());
+    paths.sort_by_key(|path| levels(path));
     for path in paths {
         let parts: Vec<&str> = path.split('.').collect();
         if !walk(world, answer, &parts) {

@@ -4,6 +4,7 @@ use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::routes::Call;
+use crate::store::Store;
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -17,8 +18,10 @@ pub(crate) fn object(data: Vec<Value>, url: &str) -> Value {
     json!({ "object": "list", "data": data, "has_more": false, "url": url })
 }
 
-/// The page of these rows (oldest first) that the parameters ask for.
+/// The page of these rows (oldest first) that the parameters ask for. The object that a page begins
+/// after, or ends before, need not be among the rows any more.
 pub(crate) fn of<'a>(
+    store: &Store,
     rows: impl DoubleEndedIterator<Item = &'a Value>,
     form: &Form,
     url: &str,
@@ -31,21 +34,19 @@ pub(crate) fn of<'a>(
     let limit = usize::try_from(limit).unwrap_or_default();
     let created = Created::read(form)?;
     let rows: Vec<&Value> = rows.rev().filter(|row| created.admits(made_s(row))).collect();
-    let place = |param: &str, id: &str| {
-        let at = rows.iter().position(|row| row.id() == id);
-        at.ok_or_else(|| ApiError::no_such("object", id, Some(param)))
-    };
+    let newer_than = |place: u64| rows.partition_point(|row| store.place_of(row.id()) > Some(place));
+    let place = |param: &str, id: &str| store.place_of(id).ok_or_else(|| ApiError::no_such("object", id, Some(param)));
     let (from, to) = match (form.text("starting_after"), form.text("ending_before")) {
         (Some(_), Some(_)) => {
             let message = "You cannot parameterize both starting_after and ending_before.";
             return Err(ApiError::invalid("parameter_invalid_empty", Some("ending_before"), message));
         }
         (Some(id), None) => {
-            let from = place("starting_after", id)? + 1;
+            let from = newer_than(place("starting_after", id)?.saturating_sub(1));
             (from, (from + limit).min(rows.len()))
         }
         (None, Some(id)) => {
-            let to = place("ending_before", id)?;
+            let to = newer_than(place("ending_before", id)?);
             (to.saturating_sub(limit), to)
         }
         (None, None) => (0, limit.min(rows.len())),
@@ -64,8 +65,8 @@ pub(crate) fn list(world: &World, call: &Call, kind: &str, filters: &[&str]) -> 
     };
     let url = format!("/v1/{}", call.path.trim_start_matches("/v1/"));
     match form.text("customer").filter(|_| filters.contains(&"customer")) {
-        Some(customer) => of(world.store.of_customer(kind, customer).filter(wanted), form, &url),
-        None => of(world.store.of_kind(kind).filter(wanted), form, &url),
+        Some(customer) => of(&world.store, world.store.of_customer(kind, customer).filter(wanted), form, &url),
+        None => of(&world.store, world.store.of_kind(kind).filter(wanted), form, &url),
     }
 }
 
@@ -116,13 +117,25 @@ impl Created {
 mod tests {
     use super::*;
 
-    fn rows() -> Vec<Value> {
-        (0..5).map(|at| json!({ "id": format!("r{at}"), "created": at })).collect()
+    /// Rows r0 to r4, in which r2 is of another color.
+    fn store() -> Store {
+        let mut store = Store::default();
+        for at in 0..5 {
+            let id = format!("r{at}");
+            let row = json!({ "object": "row", "id": id, "created": at, "red": at != 2 });
+            store.put(&id, row);
+        }
+        store
     }
 
     fn ask(parameters: &str) -> (Vec<String>, bool) {
-        let rows = rows();
-        let page = of(rows.iter(), &Form::decode(parameters).unwrap(), "/v1/rows").unwrap();
+        page_of(|_| true, parameters)
+    }
+
+    fn page_of(wanted: fn(&&Value) -> bool, parameters: &str) -> (Vec<String>, bool) {
+        let store = store();
+        let rows = store.of_kind("row").filter(wanted);
+        let page = of(&store, rows, &Form::decode(parameters).unwrap(), "/v1/rows").unwrap();
         let ids = page["data"].as_array().unwrap().iter().map(|row| row.id().to_owned()).collect();
         (ids, page.is("has_more"))
     }
@@ -136,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn a_page_goes_on_after_an_object_that_left_the_list() {
+        let reds = |parameters| page_of(|row| row.is("red"), parameters);
+        assert_eq!(reds("limit=1&starting_after=r2"), (vec!["r1".into()], true));
+        assert_eq!(reds("limit=5&starting_after=r2"), (vec!["r1".into(), "r0".into()], false));
+        assert_eq!(reds("limit=1&ending_before=r2"), (vec!["r3".into()], true));
+    }
+
+    #[test]
     fn created_bounds_the_rows() {
         assert_eq!(ask("created[gte]=3").0, ["r4", "r3"]);
         assert_eq!(ask("created[lt]=1").0, ["r0"]);
@@ -144,9 +165,9 @@ mod tests {
 
     #[test]
     fn a_page_of_no_rows_or_after_an_unknown_row_is_refused() {
-        let rows = rows();
+        let store = store();
         for parameters in ["limit=0", "limit=101", "starting_after=nobody"] {
-            assert!(of(rows.iter(), &Form::decode(parameters).unwrap(), "/").is_err(), "{parameters}");
+            assert!(of(&store, store.of_kind("row"), &Form::decode(parameters).unwrap(), "/").is_err(), "{parameters}");
         }
     }
 }

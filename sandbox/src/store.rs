@@ -65,6 +65,11 @@ impl Store {
         self.entries.get(id).map(|entry| &entry.value)
     }
 
+    /// An object's place in the order in which objects were made.
+    pub(crate) fn place_of(&self, id: &str) -> Option<u64> {
+        self.entries.get(id).map(|entry| entry.seq)
+    }
+
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

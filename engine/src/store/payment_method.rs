@@ -64,13 +64,16 @@ pub async fn payment_method_owner(db: &impl ConnectionTrait, id: &str) -> Result
     row.map(|row| Ok(CustomerId::trusted(get(&row, "customer_id")?))).transpose()
 }
 
-/// Writes what is known of an attached payment method. A consent and the time it was attached stay.
+/// Writes what is known of an attached payment method. A consent and the time it was attached stay; but
+/// a consent ends when the payment method is detached or becomes somebody else's.
 pub async fn payment_method_put(db: &impl ConnectionTrait, method: &PaymentMethod) -> Result<()> {
     let sql = format!(
         "INSERT INTO payment_methods ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,FALSE,$8,$9,NULL) \
          ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id, kind = excluded.kind, \
          brand = excluded.brand, last4 = excluded.last4, exp_month = excluded.exp_month, \
-         exp_year = excluded.exp_year, consent_at_ms = COALESCE(payment_methods.consent_at_ms, excluded.consent_at_ms), \
+         exp_year = excluded.exp_year, consent_at_ms = CASE WHEN payment_methods.detached_at_ms IS NULL \
+         AND payment_methods.customer_id = excluded.customer_id \
+         THEN COALESCE(payment_methods.consent_at_ms, excluded.consent_at_ms) ELSE excluded.consent_at_ms END, \
          detached_at_ms = NULL"
     );
     let values = [

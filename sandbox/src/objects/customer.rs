@@ -105,7 +105,7 @@ pub(crate) fn payment_methods(world: &mut World, call: &Call) -> Result<Value, A
     world.find("customer", call.id())?;
     let kind = call.form.text("type");
     let rows = world.store.of_customer("payment_method", call.id());
-    page::of(rows.filter(|row| kind.is_none_or(|kind| row.text("type") == kind)), &call.form, &call.path)
+    page::of(&world.store, rows.filter(|row| kind.is_none_or(|kind| row.text("type") == kind)), &call.form, &call.path)
 }
 
 fn set_default(world: &mut World, customer: &str, method: &str) -> Result<(), ApiError> {

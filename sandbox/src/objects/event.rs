@@ -99,7 +99,7 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         success.is_none_or(|success| success == is_delivered)
             && (types.is_empty() || types.iter().any(|pattern| matches(pattern, event.text("type"))))
     };
-    page::of(world.store.of_kind("event").filter(wanted), &call.form, "/v1/events")
+    page::of(&world.store, world.store.of_kind("event").filter(wanted), &call.form, "/v1/events")
 }
 
 /// `GET /v1/events/{id}`

@@ -15,7 +15,7 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
             && form.text("payment.payment_intent").is_none_or(|id| row.text("_payment_intent") == id)
             && form.text("status").is_none_or(|status| row.text("status") == status)
     };
-    page::of(world.store.of_kind("invoice_payment").filter(wanted), form, "/v1/invoice_payments")
+    page::of(&world.store, world.store.of_kind("invoice_payment").filter(wanted), form, "/v1/invoice_payments")
 }
 
 /// `GET /v1/invoice_payments/{id}`

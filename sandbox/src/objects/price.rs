@@ -102,7 +102,7 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
             && form.text("currency").is_none_or(|currency| row.text("currency") == currency)
             && form.text("type").is_none_or(|kind| row.text("type") == kind)
     };
-    page::of(world.store.of_kind("price").filter(wanted), form, "/v1/prices")
+    page::of(&world.store, world.store.of_kind("price").filter(wanted), form, "/v1/prices")
 }
 
 /// `POST /v1/prices/{id}`

@@ -31,7 +31,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
 /// `GET /v1/customers/{id}/sources`
 pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     world.find("customer", call.id())?;
-    page::of(world.store.of_customer("card", call.id()), &call.form, &call.path)
+    page::of(&world.store, world.store.of_customer("card", call.id()), &call.form, &call.path)
 }
 
 /// `POST /v1/customers/{id}/sources/{card}`

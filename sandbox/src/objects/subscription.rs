@@ -47,7 +47,7 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         };
         is_in_status && customer.is_none_or(|id| row.text("customer") == id) && price.is_none_or(has_price)
     };
-    page::of(world.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
+    page::of(&world.store, world.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
 }
 
 /// `DELETE /v1/subscriptions/{id}`

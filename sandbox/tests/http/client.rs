@@ -139,7 +139,7 @@ impl Client {
             ("customer", customer.as_str()),
             ("items[0][price]", price.as_str()),
             ("default_payment_method", method.as_str()),
-            ("expand[0]", "latest_invoice.payments.data.payment.payment_intent"),
+            ("expand[0]", "latest_invoice.payments"),
         ];
         form.extend(more);
         self.post("/v1/subscriptions", &form).await

@@ -54,6 +54,9 @@ async fn expansion_reaches_through_lists_and_refuses_what_is_not_there() {
     let refused = client.post("/v1/customers", &[("expand[]", "nonsense")]).await;
     assert_eq!(refused.status, 400);
     assert_eq!(client.sandbox.list("customer").len(), before, "a refused call leaves nothing");
+    let deep = [("expand[]", "data.latest_charge.balance_transaction.source.customer")];
+    let refused = client.get("/v1/payment_intents", &deep).await;
+    assert_eq!((refused.status, refused.code()), (400, "property_expansion_max_depth"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The life of subscriptions, with a clock that is moved.
 
-use crate::client::{Client, text};
+use crate::client::{Answer, Client, text};
 use bursar_sandbox::{AfterRetries, Options, Rules};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -20,6 +20,12 @@ fn invoices(client: &Client) -> Vec<(String, String, i64)> {
         .collect()
 }
 
+/// What pays the first invoice of a subscription that was just made.
+fn first_intent(client: &Client, made: &Answer) -> Value {
+    let payment = &made.body["latest_invoice"]["payments"]["data"][0]["payment"];
+    client.sandbox.object(&text(payment, "payment_intent"))
+}
+
 fn invoice(reason: &str, status: &str, paid: i64) -> (String, String, i64) {
     (reason.to_owned(), status.to_owned(), paid)
 }
@@ -31,7 +37,7 @@ async fn the_first_payment_makes_a_subscription_active() {
     assert_eq!((made.status, &made.body["status"]), (200, &json!("active")), "{}", made.body);
     let first = &made.body["latest_invoice"];
     assert_eq!((&first["billing_reason"], &first["amount_paid"]), (&json!("subscription_create"), &json!(59_900)));
-    assert_eq!(first["payments"]["data"][0]["payment"]["payment_intent"]["status"], "succeeded");
+    assert_eq!(first_intent(&client, &made)["status"], "succeeded");
     assert_eq!(first["parent"]["subscription_details"]["subscription"], made.body["id"]);
     assert_eq!(first["lines"]["data"][0]["pricing"]["price_details"]["price"], json!(client.pro().await));
     assert_eq!(client.told(&made.id()), ["customer.subscription.created"]);
@@ -124,11 +130,11 @@ async fn a_start_that_needs_authentication_becomes_active_with_it() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_authenticationRequired", &[("off_session", "true")]).await;
     assert_eq!((made.status, &made.body["status"]), (200, &json!("incomplete")));
-    let intent = &made.body["latest_invoice"]["payments"]["data"][0]["payment"]["payment_intent"];
+    let intent = first_intent(&client, &made);
     assert_eq!(intent["status"], "requires_action");
     let told = client.told(&text(&made.body["latest_invoice"], "id"));
     assert!(told.iter().any(|kind| kind == "invoice.payment_action_required"), "{told:?}");
-    client.sandbox.authenticate(&text(intent, "id"), true).unwrap();
+    client.sandbox.authenticate(&text(&intent, "id"), true).unwrap();
     assert_eq!(client.sandbox.object(&made.id())["status"], "active");
     assert_eq!(invoices(&client), [invoice("subscription_create", "paid", 59_900)]);
 }
@@ -146,9 +152,9 @@ async fn default_incomplete_waits_for_the_client_to_pay() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_visa", &[("payment_behavior", "default_incomplete")]).await;
     assert_eq!(made.body["status"], "incomplete");
-    let intent = &made.body["latest_invoice"]["payments"]["data"][0]["payment"]["payment_intent"];
+    let intent = first_intent(&client, &made);
     assert_eq!(intent["status"], "requires_confirmation");
-    client.post(&format!("/v1/payment_intents/{}/confirm", text(intent, "id")), &[]).await;
+    client.post(&format!("/v1/payment_intents/{}/confirm", text(&intent, "id")), &[]).await;
     assert_eq!(client.sandbox.object(&made.id())["status"], "active");
 }
 

@@ -12,11 +12,12 @@ use bursar_engine::config::Config;
 use bursar_engine::job::JobState;
 use bursar_engine::ledger::EntryKind;
 use bursar_engine::store::account::entry_list;
+use bursar_engine::store::{Db, DbOptions};
 use bursar_services::Postgres;
 use bursar_tests::app::Answer;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use futures_util::future::join_all;
-use sea_orm::{ConnectionTrait, Database, TransactionTrait};
+use sea_orm::{ConnectionTrait, Database, Statement, TransactionTrait};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -250,6 +251,28 @@ async fn a_result_that_the_database_does_not_take_costs_only_its_own_job_an_atte
     assert!(dead["event"]["last_error"].as_str().unwrap().contains("not this one"), "{dead}");
     sql(&app, "DROP TRIGGER poison ON ledger_entries").await;
     app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_for_the_next() {
+    let app = TestApp::start(Backend::Production).await;
+    let options = DbOptions {
+        url: app.config.database_url(),
+        connections_max: 1,
+        acquire_timeout_ms: 5_000,
+        statement_timeout_ms: 50,
+    };
+    let db = Db::connect(&options).await.unwrap();
+    let refused = db.read().execute_unprepared("SELECT pg_sleep(3600)").await.unwrap_err();
+    assert!(refused.to_string().contains("statement timeout"), "{refused}");
+    assert!(bursar_engine::Error::from(refused).is_retryable());
+    db.ping().await.unwrap();
+    // The server's own connections have a limit, too.
+    let limit = app.app.db.read().query_one_raw(Statement::from_string(db.backend(), "SHOW statement_timeout")).await;
+    let limit: String = limit.unwrap().unwrap().try_get_by_index(0).unwrap();
+    assert_ne!(limit, "0");
+    db.close().await;
     app.stop().await;
 }
 

@@ -3,6 +3,7 @@
 use bursar_tests::{Backend, TestApp, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 /// A connection on which this was sent.
 async fn sent(app: &TestApp, text: &str) -> TcpStream {
@@ -15,10 +16,12 @@ async fn sent(app: &TestApp, text: &str) -> TcpStream {
 async fn with_all_places_taken_requests_are_refused_but_health_and_metrics_answer() {
     let app = TestApp::start_with(Backend::Embedded, |config| config.http.requests_max = 1).await;
     let customer = app.onboard().await;
-    // A request whose body does not come keeps the only place.
+    // A request whose body does not come keeps the only place. It is sent again each time: the one that
+    // asks may have the place just when it arrives.
     let head = "POST /api/v1/usage HTTP/1.1\r\nHost: bursar\r\nContent-Length: 100\r\n\r\n";
-    let waiting = sent(&app, head).await;
+    let waiting = Mutex::new(Vec::new());
     let refused = wait::until("a request is refused", || async {
+        waiting.lock().await.push(sent(&app, head).await);
         let answer = app.call(&customer, "GET", "/api/v1/customer", "", None).await;
         (answer.status != 200).then_some(answer)
     })

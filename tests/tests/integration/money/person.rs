@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::scene::PERIOD;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::payment_method::PaymentMethod;
+use bursar_engine::store::payment_method::{payment_method_detach, payment_method_list, payment_method_put};
 
 shops! {
     async fn a_payment_method_that_was_detached_at_stripe_is_missed_and_another_one_pays(shop: &Shop) {
@@ -17,6 +20,22 @@ shops! {
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!(shop.money(&customer).await, UNIT);
+    }
+
+    async fn consent_ends_with_a_payment_method_and_is_not_there_again_when_it_comes_back(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let (id, db) = (CustomerId::trusted(customer.id.clone()), shop.app.app.db.write());
+        let method = payment_method_list(db, &id).await.expect("payment methods").remove(0);
+        let without = PaymentMethod { consent_at_ms: None, ..method.clone() };
+        // Seen again while it is attached, such as by a webhook: the consent stays.
+        payment_method_put(db, &without).await.expect("a write");
+        shop.app.spend(&customer, 1, "agreed").await.expect(200);
+        payment_method_detach(db, &id, &method.id, 1).await.expect("a write");
+        payment_method_put(db, &without).await.expect("a write");
+        shop.app.spend(&customer, 1, "not-agreed").await.expect_problem(402, "insufficient_credits");
+        payment_method_put(db, &method).await.expect("a write");
+        shop.app.spend(&customer, 1, "agreed-again").await.expect(200);
+        assert_eq!(shop.money(&customer).await, 2 * UNIT);
     }
 
     async fn a_customer_deleted_at_stripe_loses_pro_gets_a_new_one_and_refunds_of_old_charges_still_count(shop: &Shop) {
