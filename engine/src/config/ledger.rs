@@ -29,7 +29,7 @@ impl Default for LedgerConfig {
             batch_max: 256,
             customer_queue_max: 1_000,
             commands_max: 4_096,
-            customers_active_max: 6_000,
+            customers_active_max: 5_000,
             idle_ms: 60_000,
             timeout_ms: 10_000,
         }
