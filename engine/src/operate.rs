@@ -21,7 +21,7 @@ pub struct Asked {
 /// Records an operation, or finds the one that the same key asked for before. One that failed begins a
 /// new round with the request as it is now: a refusal is not remembered, so that a customer with
 /// another card can try again. One that is under way or waits for the customer is looked at again at
-/// once, also if its job had been given up.
+/// once, also if its job had been given up, cancelled or, long after that, deleted.
 ///
 /// # Errors
 /// `KeyReused` if the key was used for another request, `Conflict` `subscribing` if another request of
@@ -66,6 +66,9 @@ pub async fn ask(
         }
         State::Processing | State::RequiresAction => {
             let mut wakes = Vec::new();
+            if known.state == State::Processing && !job::job_is_there(&tx, &known.job_key()).await? {
+                wakes = job::job_insert_many(&tx, &[operation_job(&known, customer, now_ms)], now_ms).await?;
+            }
             for key in [known.job_key(), known.look_key()] {
                 wakes.extend(job::job_hasten(&tx, &key, now_ms).await?);
             }

@@ -352,9 +352,14 @@ pub async fn job_set_args(db: &impl ConnectionTrait, id: &JobId, args: &str) -> 
     Ok(())
 }
 
-/// Makes the job with this unique key due now, if it waits or was given up.
+/// Whether there is a job with this unique key, in whatever state.
+pub async fn job_is_there(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
+    Ok(query_one(db, "SELECT id FROM jobs WHERE unique_key = $1", [key.into()]).await?.is_some())
+}
+
+/// Makes the job with this unique key due now, if it waits, was given up or was cancelled.
 pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<Option<Wake>> {
-    let sql = "SELECT id FROM jobs WHERE unique_key = $1 AND state = 'dead'";
+    let sql = "SELECT id FROM jobs WHERE unique_key = $1 AND state IN ('dead', 'cancelled')";
     if let Some(row) = query_one(db, sql, [key.into()]).await? {
         return job_requeue(db, &JobId::trusted(get(&row, "id")?), now_ms).await;
     }

@@ -1,6 +1,8 @@
 //! Payment methods, and usage without credits: charge, grant, debit.
 
 use super::*;
+use crate::database::texts;
+use crate::scene::sql;
 use futures_util::future::join_all;
 
 const PAY: &str = "/v1/payment_intents";
@@ -122,6 +124,49 @@ shops! {
         shop.operation(&customer, &id, "succeeded").await;
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
         assert_eq!(shop.stripe.list("payment_intent"), Vec::<Value>::new());
+    }
+
+    async fn an_operation_whose_job_ended_without_it_is_taken_up_when_its_request_comes_again(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let job = "kind = 'operation.run' AND state <> 'succeeded'";
+        for (charged, (way, ends)) in (1..).zip([
+            ("cancelled", vec![]),
+            ("dead", vec![format!("UPDATE jobs SET state = 'dead' WHERE {job}")]),
+            ("deleted", vec![
+                format!("DELETE FROM attempts WHERE job_id IN (SELECT id FROM jobs WHERE {job})"),
+                format!("DELETE FROM jobs WHERE {job}"),
+            ]),
+        ]) {
+            let fault = Fault::RateLimit { retry_after_s: None };
+            let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
+            shop.stripe.fault(rule).expect("there is room for a fault");
+            let asked = async { shop.app.spend(&customer, 1, way).await };
+            let meanwhile = async {
+                let id = wait::until("there is a job", || async {
+                    texts(&shop.app, &format!("SELECT id FROM jobs WHERE {job}")).await.pop()
+                })
+                .await;
+                wait::until("the job is cancelled between two attempts", || async {
+                    let path = format!("/admin/v1/jobs/{id}/cancel");
+                    let answer = shop.app.admin("POST", &path, Some(&json!({ "reason": "test" }))).await;
+                    (answer.status == 200).then_some(())
+                })
+                .await;
+                for statement in &ends {
+                    sql(&shop.app, statement).await;
+                }
+                shop.stripe.clear_faults();
+            };
+            tokio::select! {
+                answer = asked => panic!("{way}: {answer:?}"),
+                () = meanwhile => (),
+            }
+            let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+            assert_eq!(operations["data"][0]["state"], "processing", "{way}");
+            shop.spend_until_done(&customer, 1, way).await;
+            assert_eq!(shop.money(&customer).await, charged * UNIT, "{way}");
+        }
+        assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
     async fn a_failure_that_stripe_keeps_delays_the_stripe_customer_by_an_attempt_and_not_by_hours(shop: &Shop) {
