@@ -200,7 +200,7 @@ impl Shop {
     }
 }
 
-/// Declares tests that run on both pairs of backends, each with a Stripe of its own.
+/// Declares tests that run on both pairs of backends, each with the `Shop` of its file and a Stripe of its own.
 macro_rules! shops {
     ($($(#[$attribute:meta])* async fn $name:ident($shop:ident: &Shop) $body:block)*) => {
         $(
@@ -227,4 +227,4 @@ macro_rules! shops {
         )*
     };
 }
-use shops;
+pub(crate) use shops;

@@ -4,6 +4,7 @@
 mod report;
 mod run;
 
+use crate::money::shops;
 use crate::scene::on_both;
 use bursar_engine::config::Config;
 use bursar_tests::app::{Answer, unique};
@@ -88,35 +89,6 @@ impl Shop {
         self.app.stop().await;
     }
 }
-
-/// Declares tests that run on both pairs of backends, each with a Stripe of its own.
-macro_rules! shops {
-    ($($(#[$attribute:meta])* async fn $name:ident($shop:ident: &Shop) $body:block)*) => {
-        $(
-            $(#[$attribute])*
-            mod $name {
-                use super::*;
-
-                async fn check($shop: &Shop) $body
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn embedded() {
-                    let shop = Shop::open(Backend::Embedded).await;
-                    check(&shop).await;
-                    shop.close().await;
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn production() {
-                    let shop = Shop::open(Backend::Production).await;
-                    check(&shop).await;
-                    shop.close().await;
-                }
-            }
-        )*
-    };
-}
-use shops;
 
 impl Shop {
     /// Runs, and asserts what was found, as class, found, repaired. Classes that are not named agree.
