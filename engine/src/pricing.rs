@@ -16,11 +16,17 @@ pub fn next_price_minor(customer: &Customer, config: &CreditsConfig) -> Option<i
 const ZERO_DECIMAL: [&str; 15] =
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
 
-/// An amount of money in words: `$29.00`, or `29.00 EUR`.
+/// Currencies with three digits of minor units. Source: Stripe, "Supported currencies".
+const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
+
+/// An amount of money in words: `$29.00`, `29.00 EUR`, `2900 JPY` or `2.900 KWD`.
 pub fn money(minor: i64, currency: &str) -> String {
     let (sign, minor) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
-    let amount = if ZERO_DECIMAL.iter().any(|code| currency.eq_ignore_ascii_case(code)) {
+    let is_among = |codes: &[&str]| codes.iter().any(|code| currency.eq_ignore_ascii_case(code));
+    let amount = if is_among(&ZERO_DECIMAL) {
         minor.to_string()
+    } else if is_among(&THREE_DECIMAL) {
+        format!("{}.{:03}", minor / 1_000, minor % 1_000)
     } else {
         format!("{}.{:02}", minor / 100, minor % 100)
     };
@@ -102,8 +108,10 @@ mod tests {
     }
 
     #[test]
-    fn money_is_written_with_two_digits_and_its_sign() {
+    fn money_is_written_with_the_digits_of_its_currency_and_its_sign() {
         assert_eq!(money(2_905, "usd"), "$29.05");
         assert_eq!(money(-5, "eur"), "-0.05 EUR");
+        assert_eq!(money(2_905, "JPY"), "2905 JPY");
+        assert_eq!(money(2_905, "kwd"), "2.905 KWD");
     }
 }

@@ -13,6 +13,7 @@ mod pro;
 mod report;
 mod stop;
 
+use bursar_engine::config::Config;
 use bursar_sandbox::{Fault, FaultRule, NewEndpoint, Options, Policy, Sandbox};
 use bursar_tests::app::{Answer, WEBHOOK_SECRETS};
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
@@ -41,25 +42,34 @@ pub(crate) struct Shop {
 impl Shop {
     /// A shop whose Stripe keeps its events to itself: tests send those, in whatever order.
     pub(crate) async fn open(backend: Backend) -> Self {
-        let shop = Self::open_with_events(backend).await;
+        Self::open_with(backend, |_| {}).await
+    }
+
+    /// The same with changed settings.
+    async fn open_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
+        let shop = Self::tell(backend, change).await;
         shop.stripe.set_policy(Policy { is_paused: true, ..Policy::default() });
         shop
     }
 
     /// A shop whose Stripe delivers its events.
     async fn open_with_events(backend: Backend) -> Self {
+        Self::tell(backend, |_| {}).await
+    }
+
+    async fn tell(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
         // What was not taken in is delivered again in a moment, not in hours.
         let options = Options { seed: Some(1), retry_scale: 0.0, ..Options::default() };
         let stripe = Sandbox::start(options).await.expect("the sandbox starts");
         let url = stripe.url().to_owned();
-        let app = Self::app(backend, url).await;
+        let app = Self::app(backend, url, change).await;
         let endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", app.base), WEBHOOK_SECRETS[0]);
         stripe.add_endpoint(&endpoint).expect("an endpoint");
         Self { app, stripe }
     }
 
     /// An application whose Stripe is found there.
-    async fn app(backend: Backend, url: String) -> TestApp {
+    async fn app(backend: Backend, url: String, change: impl FnOnce(&mut Config)) -> TestApp {
         TestApp::start_with(backend, |config| {
             config.stripe.secret_key = "sk_test_sandbox".to_owned();
             config.stripe.api_base = url;
@@ -67,6 +77,7 @@ impl Shop {
             config.stripe.total_timeout_ms = STRIPE_TIMEOUT_MS;
             config.stripe.tries_max = 1;
             config.stripe.doubt_ms = STRIPE_DOUBT_MS;
+            change(config);
         })
         .await
     }

@@ -135,7 +135,7 @@ impl Shop {
     pub(super) async fn behind(backend: Backend) -> (Self, Between) {
         let stripe = Sandbox::start(Options { seed: Some(1), ..Options::default() }).await.expect("the sandbox starts");
         let between = Between::before(&stripe).await;
-        let app = Self::app(backend, between.url.clone()).await;
+        let app = Self::app(backend, between.url.clone(), |_| {}).await;
         (Self { app, stripe }, between)
     }
 }

@@ -1,6 +1,7 @@
 //! Money in the usage summary, and the invoices.
 
 use super::*;
+use crate::scene::on_both;
 
 const SUMMARY: &str = "/api/v1/usage/summary";
 
@@ -87,5 +88,26 @@ shops! {
         assert_eq!((&latest["amount_paid_minor"], &latest["currency"]), (&json!(59_900), &json!("usd")));
         let gone = "?cursor=djE6aW5fZ29uZQ";
         list(gone).await.expect_problem(400, "invalid_cursor");
+    }
+}
+
+on_both! {
+    async fn a_currency_without_minor_units_is_charged_shown_and_refunded_as_its_price_says(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| {
+            config.credits.currency = "jpy".to_owned();
+            config.credits.pay_as_you_go_price_minor = 4_500;
+        })
+        .await;
+        let customer = shop.broke("pm_card_visa").await;
+        assert_eq!(shop.summary(&customer).await["next_price"], "4500 JPY");
+        shop.app.spend(&customer, 2, "two").await.expect(200);
+        let charge = shop.stripe.list("charge").remove(0);
+        assert_eq!((&charge["amount"], &charge["currency"]), (&json!(9_000), &json!("jpy")));
+        let charged = shop.summary(&customer).await["charged"][0].clone();
+        assert_eq!((&charged["amount"], &charged["amount_minor"]), (&json!("9000 JPY"), &json!(9_000)));
+        shop.stripe.refund(stripe::id(&charge), Some(4_500)).expect("a refund");
+        shop.announce("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
+        assert_eq!(shop.app.balance(&customer).await, -1);
+        shop.close().await;
     }
 }
