@@ -5,7 +5,8 @@
 //! Root (permanent children restart with backoff; past the cap the process ends)
 //! ├─ CustomerRouter → Customer(id)   serialises the credit commands of one customer
 //! ├─ StreamRouter   → Stream(key)    runs the jobs of one stream, one at a time
-//! ├─ Batcher × 4 kinds               group commit, intake of events, claims of work, loads of accounts
+//! ├─ Batcher × 5 kinds               group commit, intake of events, claims of work, loads of accounts,
+//! │                                look-ups of API keys
 //! ├─ Sweeper                         overdue jobs, leases, gauges
 //! └─ Scheduler                       recurring jobs
 //! ```
@@ -14,6 +15,7 @@
 //! Mailboxes of ractor are unbounded, so every entrance is bounded by permits.
 
 mod batcher;
+mod credential;
 mod customer;
 mod dispatch;
 mod intake;
@@ -25,6 +27,7 @@ mod scheduler;
 mod stream;
 mod sweeper;
 
+pub use credential::Credentials;
 pub use customer::{Applied, Customers, Request};
 pub use dispatch::Dispatcher;
 pub use intake::{Intake, Receipt};

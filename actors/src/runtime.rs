@@ -1,5 +1,6 @@
 //! The runtime: starts the tree, hands out handles, stops in good order.
 
+use crate::credential::Credentials;
 use crate::customer::Customers;
 use crate::dispatch::Dispatcher;
 use crate::intake::Intake;
@@ -59,6 +60,8 @@ pub struct RuntimeOptions {
 
 /// The running tree.
 pub struct Runtime {
+    /// API keys.
+    pub credentials: Credentials,
     /// Credit commands.
     pub customers: Customers,
     /// Commits besides the customers'.
@@ -122,6 +125,7 @@ impl Runtime {
         })?;
         let workers_max = u32::try_from(config.jobs.workers_max).unwrap_or(u32::MAX);
         Ok(Self {
+            credentials: parts.credentials,
             customers: parts.customers,
             ledger: parts.ledger,
             intake: parts.intake,
@@ -173,6 +177,7 @@ impl Runtime {
 struct Parts {
     children: Vec<Child>,
     tasks: Vec<JoinHandle<()>>,
+    credentials: Credentials,
     customers: Customers,
     ledger: Ledger,
     intake: Intake,
@@ -201,6 +206,7 @@ impl Parts {
         let (ledger, mut children) = Ledger::new(db, node, clock, &dispatcher, config);
         let (customers, customer_children) = Customers::new(db, clock, &ledger, config);
         let (intake, intake_child) = Intake::new(db, clock, &dispatcher);
+        let (credentials, credentials_child) = Credentials::new(db, clock, config.http.requests_max);
         let leases = Leases::default();
         let sweeper = SweeperDeps {
             db: db.clone(),
@@ -212,8 +218,8 @@ impl Parts {
             works,
         };
         children.extend(customer_children);
-        children.extend([intake_child, sweeper::child(Arc::new(sweeper))]);
-        Self { children, tasks, customers, ledger, intake, dispatcher, broker, streams, leases }
+        children.extend([intake_child, credentials_child, sweeper::child(Arc::new(sweeper))]);
+        Self { children, tasks, credentials, customers, ledger, intake, dispatcher, broker, streams, leases }
     }
 
     fn add_work(

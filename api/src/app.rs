@@ -11,7 +11,7 @@ use bursar_engine::config::Config;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_engine::seal::SealBox;
-use bursar_engine::store::{Db, DbOptions, api_key};
+use bursar_engine::store::{Db, DbOptions};
 use bursar_engine::stripe::Gateway;
 use bursar_sandbox::Sandbox;
 use ipnet::IpNet;
@@ -123,7 +123,7 @@ impl App {
         if let Some(owner) = self.api_keys.get(hash).await {
             return Ok(owner.is_valid(now_ms).then_some(owner.customer_id));
         }
-        let found = api_key::api_key_owner(self.db.read(), hash, now_ms).await?;
+        let found = self.runtime.credentials.owner(hash.to_owned()).await?;
         if let Some(owner) = &found {
             self.api_keys.insert(hash.to_owned(), owner.clone()).await;
         }

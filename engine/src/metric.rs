@@ -51,7 +51,7 @@ pub const ACTORS_SPAWNED: &str = "bursar_actors_spawned_total";
 pub const ACTORS_PASSIVATED: &str = "bursar_actors_passivated_total";
 /// Actors that failed and were restarted, by `actor`.
 pub const ACTORS_RESTARTED: &str = "bursar_actors_restarted_total";
-/// Items in one batch by `batch` (`ledger`, `intake`, `claim`, `load`).
+/// Items in one batch by `batch` (`ledger`, `intake`, `claim`, `load`, `credential`).
 pub const BATCH_ITEMS: &str = "bursar_batch_items";
 /// Time to work a batch off by `batch`.
 pub const BATCH_SECONDS: &str = "bursar_batch_duration_seconds";

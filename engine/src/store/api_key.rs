@@ -1,6 +1,6 @@
 //! Rows of `api_keys`.
 
-use super::{execute, get, query_all, query_one};
+use super::{execute, get, query_all, query_by, query_one};
 use crate::api_key::{ApiKey, KeyOwner};
 use crate::clock::TimeMs;
 use crate::error::Result;
@@ -55,16 +55,21 @@ pub async fn api_key_insert(
     Ok(rows == 1)
 }
 
-/// Whose a key is, by its hash, if it works.
-pub async fn api_key_owner(db: &impl ConnectionTrait, hash: &str, now_ms: TimeMs) -> Result<Option<KeyOwner>> {
-    let sql = "SELECT customer_id, revoked_at_ms FROM api_keys \
-               WHERE hash = $1 AND (revoked_at_ms IS NULL OR revoked_at_ms > $2)";
-    let row = query_one(db, sql, [hash.into(), now_ms.into()]).await?;
-    row.map(|row| {
-        let customer_id = CustomerId::trusted(get(&row, "customer_id")?);
-        Ok(KeyOwner { customer_id, ends_at_ms: get(&row, "revoked_at_ms")? })
-    })
-    .transpose()
+/// Whose keys are, by their hashes; those that do not work are left out.
+pub async fn api_key_owner_many(
+    db: &impl ConnectionTrait,
+    hashes: &[String],
+    now_ms: TimeMs,
+) -> Result<Vec<(String, KeyOwner)>> {
+    let sql = "SELECT k.hash AS hash, k.customer_id AS customer_id, k.revoked_at_ms AS revoked_at_ms \
+               FROM {rows} JOIN api_keys k ON k.hash = r.sought";
+    let rows = query_by(db, sql, hashes).await?;
+    let owner = |row: &QueryResult| {
+        let customer_id = CustomerId::trusted(get(row, "customer_id")?);
+        Ok((get(row, "hash")?, KeyOwner { customer_id, ends_at_ms: get(row, "revoked_at_ms")? }))
+    };
+    let owners: Vec<(String, KeyOwner)> = rows.iter().map(owner).collect::<Result<_>>()?;
+    Ok(owners.into_iter().filter(|(_, owner)| owner.is_valid(now_ms)).collect())
 }
 
 /// One key of a customer.

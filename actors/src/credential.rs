@@ -1,0 +1,57 @@
+//! Look-ups of API keys, gathered: one statement finds the owners of many.
+
+use crate::batcher::{Batcher, Limits, Work};
+use crate::root::Child;
+use bursar_engine::api_key::KeyOwner;
+use bursar_engine::clock::Clock;
+use bursar_engine::store::{Db, api_key};
+use bursar_engine::{Error, Result};
+use std::collections::HashMap;
+
+/// Most keys looked up at once.
+const BATCH_MAX: usize = 256;
+/// Look-ups under way at once.
+const CONCURRENCY: usize = 2;
+
+struct Find {
+    db: Db,
+    clock: Clock,
+}
+
+impl Work for Find {
+    type Item = String;
+    type Answer = Option<KeyOwner>;
+    const NAME: &'static str = "credential";
+
+    fn about(hash: &String) -> &str {
+        hash
+    }
+
+    async fn run(&self, hashes: &[String], _in_haste: bool) -> Result<Vec<Option<KeyOwner>>> {
+        let found = api_key::api_key_owner_many(self.db.read(), hashes, self.clock.now_ms()).await?;
+        let found: HashMap<String, KeyOwner> = found.into_iter().collect();
+        Ok(hashes.iter().map(|hash| found.get(hash).cloned()).collect())
+    }
+}
+
+/// Finds out whose API keys are. Cheap to clone.
+#[derive(Clone)]
+pub struct Credentials {
+    batcher: Batcher<Find>,
+}
+
+impl Credentials {
+    pub(crate) fn new(db: &Db, clock: &Clock, waiting_max: usize) -> (Self, Child) {
+        let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, waiting_max };
+        let (batcher, child) = Batcher::new(Find { db: db.clone(), clock: clock.clone() }, limits);
+        (Self { batcher }, child)
+    }
+
+    /// Whose an API key is, by its hash; `None` if it does not work.
+    ///
+    /// # Errors
+    /// Of the database; `Busy` if too many look-ups wait already.
+    pub async fn owner(&self, hash: String) -> Result<Option<KeyOwner>> {
+        self.batcher.submit(hash).await.map_err(Error::from)
+    }
+}
