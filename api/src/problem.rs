@@ -203,6 +203,8 @@ impl From<&Operation> for ApiError {
             (_, "payment_method_invalid") => (400, "payment_method_invalid"),
             (_, "stripe_refused" | "stripe_not_found") => (422, "refused_by_stripe"),
             (_, "price_missing") => (503, "payment_unavailable"),
+            (_, "stripe_unavailable") => (503, "stripe_unavailable"),
+            (_, "subscription_paid_meanwhile") => (409, "subscription_paid_meanwhile"),
             (_, "payment_method_gone") => (402, "payment_method_missing"),
             (_, "subscription_exists") => (409, "already_subscribed"),
             (_, "subscription_ended") => (409, "subscription_ended"),

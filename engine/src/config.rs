@@ -196,6 +196,7 @@ impl Config {
             timeout_ms: stripe.timeout_ms,
             total_timeout_ms: stripe.total_timeout_ms,
             rate_per_s,
+            endpoint_rate_per_s: if stripe.rate_per_s == 0 { rate_per_s.min(20) } else { rate_per_s },
             retry: RetryPolicy { tries_max: stripe.tries_max.max(1), base_ms: 500, wait_max_ms: 5_000 },
             breaker: BreakerOptions { failures_max: 5, open_ms: 5_000 },
         }

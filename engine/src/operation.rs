@@ -236,7 +236,18 @@ impl Operation {
 
     /// Whether its key may be forgotten at Stripe, so that only a look tells what became of it.
     pub fn key_is_stale(&self, now_ms: TimeMs) -> bool {
-        now_ms - self.round_at_ms >= KEY_GOOD_FOR_MS
+        now_ms >= self.key_ends_at_ms()
+    }
+
+    /// Whether a call under its key is no longer begun: what it might yet do is to be seen at Stripe for
+    /// `doubt_ms` before another key takes its place.
+    pub fn key_is_spent(&self, doubt_ms: i64, now_ms: TimeMs) -> bool {
+        now_ms >= self.key_ends_at_ms() - doubt_ms.min(KEY_GOOD_FOR_MS)
+    }
+
+    /// When its key may be forgotten at Stripe.
+    pub fn key_ends_at_ms(&self) -> TimeMs {
+        self.round_at_ms + KEY_GOOD_FOR_MS
     }
 
     /// The next round, under a new key.
@@ -342,6 +353,8 @@ mod tests {
         let operation = operation();
         assert!(!operation.key_is_stale(1_000 + KEY_GOOD_FOR_MS - 1));
         assert!(operation.key_is_stale(1_000 + KEY_GOOD_FOR_MS));
+        assert!(!operation.key_is_spent(10, 1_000 + KEY_GOOD_FOR_MS - 11));
+        assert!(operation.key_is_spent(10, 1_000 + KEY_GOOD_FOR_MS - 10));
     }
 
     #[test]

@@ -116,6 +116,12 @@ pub const CODES: &[Code] = &[
     code(409, "stream_paused", "The stream is paused already."),
     code(409, "subscribing", "Another request is subscribing this customer just now."),
     code(409, "subscription_ended", "The subscription has ended. Subscribe again."),
+    code(
+        409,
+        "subscription_paid_meanwhile",
+        "A subscription that waited for its first payment was paid just when it was ended to make room. Its credits \
+         are there, and nothing else was charged. Ask support to have it refunded or replaced.",
+    ),
     code(409, "too_many_api_keys", "A customer may have 20 keys. Revoke one first."),
     code(409, "too_many_open", "the account has too many open holds, at most 1000"),
     code(413, "body_too_large", "The body is too large."),

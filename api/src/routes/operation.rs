@@ -10,9 +10,9 @@ use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::{CustomerId, OperationId};
-use bursar_engine::ledger::Refusal;
+use bursar_engine::ledger::{Entry, Refusal};
 use bursar_engine::operate::{self, Asked};
-use bursar_engine::operation::{Operation, Request, State};
+use bursar_engine::operation::{Operation, Problem, Request, State};
 use bursar_engine::store::{account, customer, operation};
 use bursar_engine::stripe::StripeError;
 use poem::web::Data;
@@ -28,6 +28,13 @@ use tokio::time::Instant;
 const LOOK_FIRST: Duration = Duration::from_millis(15);
 /// The longest wait between two looks.
 const LOOK_MAX: Duration = Duration::from_millis(400);
+
+/// Code and words of a charge whose credits are there while its units are not spent.
+pub(super) const SPENT_MEANWHILE: (&str, &str) = (
+    "credits_spent_meanwhile",
+    "Another request spent the credits that were left. What was charged is in the balance: send the request again \
+     with a new Idempotency-Key.",
+);
 
 /// Routes of operations.
 pub struct OperationApi;
@@ -129,6 +136,33 @@ impl OperationBody {
     }
 }
 
+/// Operations of a customer as it is shown them, in their order: a charge for units together with the debit
+/// that it led to.
+async fn bodies(
+    app: &App,
+    customer_id: &CustomerId,
+    operations: Vec<Operation>,
+) -> Result<Vec<OperationBody>, ApiError> {
+    let is_charged = |row: &Operation| matches!((&row.request, row.state), (Request::UsageCharge(_), State::Succeeded));
+    let keys = operations.iter().filter(|row| is_charged(row)).map(|row| (customer_id, row.idempotency_key.as_str()));
+    let keys: Vec<(&CustomerId, &str)> = keys.collect();
+    let entries = if keys.is_empty() { Vec::new() } else { account::entry_find_by_keys(app.db.read(), &keys).await? };
+    let body = |row: &Operation| {
+        let is_own = |entry: &&Entry| {
+            entry.idempotency_key.as_deref() == Some(row.idempotency_key.as_str())
+                && entry.request_hash.as_deref() == Some(row.request_hash.as_str())
+        };
+        let debit = entries.iter().map(|(_, entry)| entry).find(is_own).filter(|_| is_charged(row));
+        if debit.is_none() && is_charged(row) {
+            let (code, message) = SPENT_MEANWHILE;
+            let problem = Problem { code: code.to_owned(), message: message.to_owned(), ..Problem::default() };
+            return OperationBody::new(&row.failed(problem, row.updated_at_ms), None);
+        }
+        OperationBody::new(row, debit.map(|entry| Transaction::new(customer_id, entry)))
+    };
+    Ok(operations.iter().map(body).collect())
+}
+
 /// How an operation stands when its caller is answered.
 pub(super) enum Ended {
     /// It succeeded; `is_new` unless an earlier request with the same key had it done.
@@ -222,12 +256,14 @@ impl OperationApi {
         let before = input::cursor(cursor.0.as_deref())?;
         let mut rows = operation::operation_list(app.db.read(), &auth.0, before.as_deref(), limit + 1).await?;
         let next_cursor = input::next_cursor(&mut rows, limit, |row| row.id.to_string());
-        Ok(Json(OperationPage { data: rows.iter().map(|row| OperationBody::new(row, None)).collect(), next_cursor }))
+        Ok(Json(OperationPage { data: bodies(&app, &auth.0, rows).await?, next_cursor }))
     }
 
     /// How an operation stands
     ///
-    /// Poll this after an answer with status 202, until the state is `succeeded`, `failed` or
+    /// A usage charge has succeeded once its units are spent. If another request spent the credits that were
+    /// to go with the bought ones, it is `failed` with the problem `credits_spent_meanwhile`: what was charged
+    /// is in the balance. Poll this after an answer with status 202, until the state is `succeeded`, `failed` or
     /// `requires_action`.
     #[oai(path = "/api/v1/operations/:id", method = "get", operation_id = "get_operation", tag = "Tag::Billing")]
     async fn get(
@@ -240,13 +276,7 @@ impl OperationApi {
         let id = OperationId::parse(&id.0).map_err(|_| Error::NotFound("operation"))?;
         let found = operation::operation_find(app.db.read(), &id).await?;
         let operation = found.filter(|row| row.customer_id == auth.0).ok_or(Error::NotFound("operation"))?;
-        let transaction = match (&operation.request, operation.state) {
-            (Request::UsageCharge(_), State::Succeeded) => {
-                account::entry_find_by_key(app.db.read(), &auth.0, &operation.idempotency_key).await?
-            }
-            _ => None,
-        };
-        let transaction = transaction.map(|entry| Transaction::new(&auth.0, &entry));
-        Ok(Json(OperationBody::new(&operation, transaction)))
+        let mut bodies = bodies(&app, &auth.0, vec![operation]).await?;
+        Ok(Json(bodies.remove(0)))
     }
 }

@@ -37,12 +37,20 @@ pub(super) const DESCRIBED: &[Described] = &[
             "payment_method_missing",
             "payment_unavailable",
             "refused_by_stripe",
+            "stripe_unavailable",
             "subscribing",
+            "subscription_paid_meanwhile",
         ],
     ),
     Described::new("get_subscription", &["not_found"]),
-    Described::new("cancel_subscription", &["not_found", "refused_by_stripe", "subscription_ended"]),
-    Described::new("resume_subscription", &["not_found", "refused_by_stripe", "subscription_ended"]),
+    Described::new(
+        "cancel_subscription",
+        &["not_found", "refused_by_stripe", "stripe_unavailable", "subscription_ended"],
+    ),
+    Described::new(
+        "resume_subscription",
+        &["not_found", "refused_by_stripe", "stripe_unavailable", "subscription_ended"],
+    ),
     Described::new("list_invoices", &["stripe_not_configured", "stripe_unavailable"]),
 ];
 

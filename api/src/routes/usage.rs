@@ -2,7 +2,7 @@
 
 mod example;
 
-use super::operation::{AcceptedBody, Ended, accepted, ask};
+use super::operation::{AcceptedBody, Ended, SPENT_MEANWHILE, accepted, ask};
 use super::shapes::{Transaction, TransactionPage};
 use super::text::Text;
 use super::{Tag, input};
@@ -25,6 +25,9 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
+/// How often a request is decided again because credits came just when it was to be charged.
+const CREDITS_CAME_MAX: usize = 5;
+
 /// Routes of usage and credits.
 pub struct UsageApi;
 
@@ -44,6 +47,7 @@ pub(super) const DESCRIBED: &[Described] = &[
             "payment_declined",
             "payment_method_missing",
             "refused_by_stripe",
+            "stripe_unavailable",
         ],
     ),
     Described::new("get_credits", &[]),
@@ -217,19 +221,22 @@ pub(super) async fn moved(
     })
 }
 
-/// Units that the credits do not cover: charged, if the customer can be.
+/// Units that the credits do not cover: charged, if the customer can be. `None` if by now they do.
 async fn charged(
     app: &App,
     customer_id: &CustomerId,
     units: i64,
     command: Command,
     refusal: Refusal,
-) -> Result<UsageResponse, ApiError> {
+) -> Result<Option<UsageResponse>, ApiError> {
     let db = app.db.read();
     let found = customer::customer_find(db, customer_id).await?.ok_or(Error::NotFound("customer"))?;
     let methods = payment_method::payment_method_list(db, customer_id).await?;
     let account = account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?;
     let account = account.settled(app.clock.now_ms());
+    if account.available() >= units {
+        return Ok(None);
+    }
     let charge = charge::usage_charge(&found, methods.first(), account.available(), units, &app.config.credits);
     let charge = match charge {
         Ok(charge) => UsageCharge { reference: command.reference, metadata: command.metadata, ..charge },
@@ -244,7 +251,7 @@ async fn charged(
     match ask(app, customer_id, Request::UsageCharge(charge), &key, &hash).await? {
         Ended::NotYet(operation) => {
             let (body, address) = accepted(&operation);
-            Ok(UsageResponse::Accepted(body, address))
+            Ok(Some(UsageResponse::Accepted(body, address)))
         }
         Ended::Well { is_new, .. } => match account::entry_find_by_key(db, customer_id, &key).await? {
             // A hold may have taken the key while the charge was under way.
@@ -253,7 +260,7 @@ async fn charged(
             }
             Some(entry) => {
                 let applied = bursar_actors::Applied { entry, replayed: !is_new };
-                Ok(UsageResponse::Spent(Json(Box::new(moved(app, customer_id, applied).await?))))
+                Ok(Some(UsageResponse::Spent(Json(Box::new(moved(app, customer_id, applied).await?)))))
             }
             None => Err(not_spent(&account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?)),
         },
@@ -266,9 +273,7 @@ fn not_spent(account: &Account) -> ApiError {
     if account.balance < 0 {
         return credits_owed(account.available());
     }
-    let detail = "Another request spent the credits that were left. What was charged is in the balance: send the \
-                  request again with a new Idempotency-Key.";
-    ApiError::new(409, "credits_spent_meanwhile", detail)
+    ApiError::new(409, SPENT_MEANWHILE.0, SPENT_MEANWHILE.1)
 }
 
 fn credits_owed(available: i64) -> ApiError {
@@ -309,13 +314,18 @@ impl UsageApi {
             request_hash,
             metadata: input::metadata(metadata)?,
         };
-        match app.runtime.customers.apply(&auth.0, command.clone()).await {
-            Ok(applied) => Ok(UsageResponse::Spent(Json(Box::new(moved(&app, &auth.0, applied).await?)))),
-            Err(Error::Refused(refusal @ Refusal::InsufficientCredits { .. })) => {
-                charged(&app, &auth.0, units, command, refusal).await
+        for _ in 0..CREDITS_CAME_MAX {
+            match app.runtime.customers.apply(&auth.0, command.clone()).await {
+                Ok(applied) => return Ok(UsageResponse::Spent(Json(Box::new(moved(&app, &auth.0, applied).await?)))),
+                Err(Error::Refused(refusal @ Refusal::InsufficientCredits { .. })) => {
+                    if let Some(response) = charged(&app, &auth.0, units, command.clone(), refusal).await? {
+                        return Ok(response);
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
         }
+        Err(Error::Busy("this account").into())
     }
 
     /// What do I have

@@ -113,12 +113,19 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Err(Stop::Engine(error)) => return Err(error),
         Err(Stop::Stripe(error)) => run.refused(error),
     };
-    count(&operation, &verdict);
+    count_verdict(&operation, &verdict);
     Ok(verdict)
 }
 
-/// The job that makes the Stripe customer is on its way.
+/// The job that makes the Stripe customer is on its way. Without one nothing of the operation was ever asked
+/// for at Stripe, so that it can end.
 fn wait_for_customer(operation: &Operation, now_ms: TimeMs) -> Verdict {
+    if operation.key_is_stale(now_ms) {
+        let message = "There is no customer at Stripe for this account. Nothing was changed.";
+        let reason = "the customer still has no Stripe customer".to_owned();
+        let effects = vec![Effect::operation(operation.failed(given_up(message), now_ms))];
+        return Verdict { outcome: Outcome::Dead { reason }, ledger: None, effects };
+    }
     if now_ms - operation.round_at_ms < CUSTOMER_WAIT_FOR_MS {
         return Outcome::Snooze { until_ms: now_ms + CUSTOMER_WAIT_MS }.into();
     }
@@ -169,13 +176,24 @@ impl Run<'_> {
     /// of its own, after a moment.
     fn new_round(&self, why: &str) -> Verdict {
         if self.operation.round >= ROUNDS_MAX {
-            return Outcome::Dead { reason: format!("gave up after {ROUNDS_MAX} rounds: {why}") }.into();
+            let message = "Stripe could not carry it out, however often it was asked. Nothing was changed.";
+            let reason = format!("gave up after {ROUNDS_MAX} rounds: {why}");
+            return Verdict { outcome: Outcome::Dead { reason }, ..self.failed(given_up(message)) };
         }
         let next = self.operation.next_round(self.operation.request.clone(), self.now_ms);
         let wait_ms = (NEW_ROUND_WAIT_MS << self.operation.round.clamp(0, 20)).min(NEW_ROUND_WAIT_MAX_MS);
         let job = operation_job(&next, self.customer, self.now_ms + wait_ms);
         let effects = vec![Effect::operation(next), Effect::JobInsert(job)];
         Verdict { outcome: Outcome::Cancel { reason: format!("a new round begins: {why}") }, ledger: None, effects }
+    }
+
+    /// The key is too old for another call, and Stripe has nothing of the operation: another key takes its
+    /// place, as soon as what was called last must have come to light.
+    fn with_another_key(&self, what: &str) -> Verdict {
+        if self.operation.key_is_stale(self.now_ms) {
+            return self.new_round(&format!("the key is too old to be tried again, and {what}"));
+        }
+        Outcome::Snooze { until_ms: self.operation.key_ends_at_ms() }.into()
     }
 
     /// Nothing of the operation is to be found at Stripe, which may yet bring to light what it did
@@ -218,6 +236,10 @@ impl Run<'_> {
     }
 }
 
+fn given_up(message: &str) -> Problem {
+    Problem { code: "stripe_unavailable".to_owned(), message: message.to_owned(), ..Problem::default() }
+}
+
 /// A decline in the words of the operation.
 fn declined(decline: &Decline) -> Problem {
     let intent = PaymentIntentShape::read(&decline.payment_intent);
@@ -255,17 +277,43 @@ fn failure(intent: &PaymentIntentShape) -> Problem {
     }
 }
 
-fn count(operation: &Operation, verdict: &Verdict) {
+/// Counts how an operation moves, by its own job or by an event.
+fn count_verdict(operation: &Operation, verdict: &Verdict) {
     for effect in &verdict.effects {
-        if let Effect::OperationPut(after) = effect
-            && after.state != operation.state
-        {
-            let (kind, state) = (operation.request.kind(), after.state.as_str());
-            metrics::counter!(metric::OPERATIONS, "kind" => kind, "state" => state).increment(1);
+        if let Effect::OperationPut(after) = effect {
+            count(operation, after);
         }
     }
     if let (Request::UsageCharge(charge), Some(_)) = (&operation.request, &verdict.ledger) {
         let amount = charge.amount_minor.unsigned_abs();
         metrics::counter!(metric::MONEY_CHARGED, "currency" => charge.currency.clone()).increment(amount);
+    }
+}
+
+/// Counts how an operation moves from one state to another.
+pub(super) fn count(before: &Operation, after: &Operation) {
+    if after.state != before.state {
+        let (kind, state) = (before.request.kind(), after.state.as_str());
+        metrics::counter!(metric::OPERATIONS, "kind" => kind, "state" => state).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::CustomerId;
+    use crate::operation::KEY_GOOD_FOR_MS;
+
+    #[test]
+    fn an_operation_whose_customer_never_gets_one_at_stripe_waits_and_then_ends() {
+        let request = Request::PaymentMethodDetach { payment_method_id: "pm_1".to_owned() };
+        let operation = Operation::new(&CustomerId::new(), request, "k".to_owned(), "h".to_owned(), 1_000);
+        let after = |ms: i64| wait_for_customer(&operation, 1_000 + ms);
+        assert!(matches!(after(0).outcome, Outcome::Snooze { .. }));
+        assert!(matches!(after(CUSTOMER_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
+        let end = after(KEY_GOOD_FOR_MS);
+        assert!(matches!(end.outcome, Outcome::Dead { .. }), "support sees it");
+        let Some(Effect::OperationPut(ended)) = end.effects.first() else { panic!("{end:?}") };
+        assert_eq!(ended.state, State::Failed);
     }
 }

@@ -1,6 +1,7 @@
 //! What follows from the present state of a subscription, whoever asked Stripe for it.
 
 use super::Deps;
+use super::operation::count;
 use crate::clock::TimeMs;
 use crate::customer::Customer;
 use crate::effect::Effect;
@@ -71,7 +72,11 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
     let operation = operation::operation_find(deps.db.read(), &id).await?;
     let is_open = |state: State| matches!(state, State::Processing | State::RequiresAction);
     let waiting = operation.filter(|operation| operation.customer_id == customer.id && is_open(operation.state));
-    Ok(waiting.map(|operation| Effect::operation(operation.succeeded(shape::id(&object["id"]), now_ms))))
+    Ok(waiting.map(|operation| {
+        let after = operation.succeeded(shape::id(&object["id"]), now_ms);
+        count(&operation, &after);
+        Effect::operation(after)
+    }))
 }
 
 /// Both verdicts' changes, the outcome of the second.

@@ -143,7 +143,7 @@ pub async fn flow_day_list(
 }
 
 /// What a customer was charged for units beyond its credits, by currency; a charge is of the period if it
-/// succeeded at or after `period_start_ms`.
+/// succeeded at or after `period_start_ms`. What credits paid for after all, without a payment, is none.
 pub async fn charged_list(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -160,7 +160,8 @@ pub async fn charged_list(
          CAST(SUM(CASE WHEN updated_at_ms >= $2 THEN amount ELSE 0 END) AS BIGINT) AS period, \
          CAST(SUM(CASE WHEN updated_at_ms >= $2 THEN 1 ELSE 0 END) AS BIGINT) AS period_n \
          FROM (SELECT updated_at_ms, CAST({amount} AS BIGINT) AS amount, {currency} AS currency FROM operations \
-         WHERE customer_id = $1 AND kind = 'usage_charge' AND state = 'succeeded') AS o \
+         WHERE customer_id = $1 AND kind = 'usage_charge' AND state = 'succeeded' \
+         AND stripe_id IS NOT NULL) AS o \
          GROUP BY currency ORDER BY currency LIMIT $3"
     );
     let values = [customer.as_str().into(), period_start_ms.into(), CURRENCIES_MAX.into()];

@@ -5,7 +5,7 @@ use super::error::StripeError;
 use super::retry::{Hints, RetryPolicy};
 use crate::error::{Error, Result};
 use crate::metric;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
 use std::fmt;
@@ -34,6 +34,8 @@ pub struct GatewayOptions {
     /// Calls a second, below Stripe's own limit. Source: Stripe, "Rate limits": 100 in live mode, 25
     /// in test mode.
     pub rate_per_s: u32,
+    /// Calls a second of one kind, below Stripe's own limit for an endpoint. Source: as above: 25.
+    pub endpoint_rate_per_s: u32,
     /// How a call is tried again.
     pub retry: RetryPolicy,
     /// When Stripe is left alone.
@@ -60,6 +62,7 @@ struct Inner {
     base: String,
     options: GatewayOptions,
     limiter: DefaultDirectRateLimiter,
+    endpoint_limiter: DefaultKeyedRateLimiter<&'static str>,
     breaker: Mutex<Breaker>,
     /// What the breaker's time counts from: a clock that is set back must not keep it open.
     born: Instant,
@@ -96,10 +99,12 @@ impl Gateway {
             .build()
             .map_err(|error| problem(&format!("the Stripe client cannot be set up: {error}")))?;
         let base = options.api_base.trim_end_matches('/').to_owned();
-        let rate = NonZeroU32::new(options.rate_per_s).unwrap_or(NonZeroU32::MIN);
-        let limiter = RateLimiter::direct(Quota::per_second(rate));
+        let quota = |rate: u32| Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN));
+        let limiter = RateLimiter::direct(quota(options.rate_per_s));
+        let endpoint_limiter = RateLimiter::keyed(quota(options.endpoint_rate_per_s));
         let breaker = Mutex::new(Breaker::default());
-        Ok(Self { inner: Arc::new(Inner { http, base, options, limiter, breaker, born: Instant::now() }) })
+        let born = Instant::now();
+        Ok(Self { inner: Arc::new(Inner { http, base, options, limiter, endpoint_limiter, breaker, born }) })
     }
 
     /// Reads. `call` names the call in metrics.
@@ -124,7 +129,7 @@ impl Gateway {
         key: Option<&str>,
     ) -> Result<Answer, StripeError> {
         let started = Instant::now();
-        let result = self.tries(&request, key, started).await;
+        let result = self.tries(call, &request, key, started).await;
         let outcome = result.as_ref().map_or_else(StripeError::label, |_| "ok");
         metrics::counter!(metric::STRIPE_CALLS, "call" => call, "outcome" => outcome).increment(1);
         metrics::histogram!(metric::STRIPE_SECONDS, "call" => call).record(started.elapsed().as_secs_f64());
@@ -133,6 +138,7 @@ impl Gateway {
 
     async fn tries(
         &self,
+        call: &'static str,
         request: &RequestBuilder,
         key: Option<&str>,
         started: Instant,
@@ -146,7 +152,7 @@ impl Gateway {
         // Once a try may have happened, a later "not done" does not make it undone.
         let mut doubt: Option<StripeError> = None;
         loop {
-            let (error, hints) = match self.one_try(request, key, end).await {
+            let (error, hints) = match self.one_try(call, request, key, end).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -165,6 +171,7 @@ impl Gateway {
 
     async fn one_try(
         &self,
+        call: &'static str,
         request: &RequestBuilder,
         key: Option<&str>,
         end: Instant,
@@ -178,7 +185,11 @@ impl Gateway {
             ));
         }
         let waited = Instant::now();
-        if tokio::time::timeout_at(end, inner.limiter.until_ready()).await.is_err() {
+        let turn = async {
+            inner.endpoint_limiter.until_key_ready(&call).await;
+            inner.limiter.until_ready().await;
+        };
+        if tokio::time::timeout_at(end, turn).await.is_err() {
             return Err(not_done("too many calls are waiting for their turn"));
         }
         metrics::histogram!(metric::STRIPE_WAIT_SECONDS).record(waited.elapsed().as_secs_f64());

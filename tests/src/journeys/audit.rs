@@ -33,6 +33,8 @@ pub struct Subject {
     pub subscription: Value,
     /// Its payment methods.
     pub methods: Vec<Value>,
+    /// What it is told about its usage and charges.
+    pub summary: Value,
 }
 
 impl Subject {
@@ -46,6 +48,7 @@ impl Subject {
             credits: customer.look_at(&me, "/api/v1/credits").await,
             subscription: customer.look_at(&me, "/api/v1/subscription").await,
             methods: customer.look_at_all(&me, "/api/v1/payment-methods").await?,
+            summary: customer.look_at(&me, "/api/v1/usage/summary").await,
             me,
         })
     }

@@ -101,6 +101,14 @@ impl Shop {
         self.app.call(customer, "POST", "/api/v1/payment-methods", key, Some(&body)).await
     }
 
+    /// Adds a payment method, however long Stripe takes.
+    async fn attach_until_done(&self, customer: &TestCustomer, payment_method: &str) {
+        wait::until("the payment method is there", || async {
+            (self.attach(customer, payment_method, "card").await.status == 201).then_some(())
+        })
+        .await;
+    }
+
     async fn subscribe(&self, customer: &TestCustomer, key: &str) -> Answer {
         self.app.call(customer, "POST", SUBSCRIPTION, key, Some(&json!({}))).await
     }

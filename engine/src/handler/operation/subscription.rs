@@ -9,7 +9,7 @@ use crate::operation::{Operation, Problem, State, Task};
 use crate::stripe::requests::OPERATION_METADATA_KEY;
 use crate::stripe::{Answer, StripeError};
 use crate::subscription::Subscription;
-use crate::webhook::shape::{self, IsPro, PaymentIntentShape, SubscriptionShape};
+use crate::webhook::shape::{self, InvoiceShape, IsPro, PaymentIntentShape, SubscriptionShape};
 use serde_json::Value;
 
 /// Wait before looking again whether a first payment went through.
@@ -30,8 +30,8 @@ impl Run<'_> {
         if let Some(verdict) = self.by_what_there_is().await? {
             return Ok(verdict);
         }
-        if operation.key_is_stale(self.now_ms) {
-            return Ok(self.new_round("the key is too old to be tried again, and there is no subscription"));
+        if operation.key_is_spent(self.deps.doubt_ms, self.now_ms) {
+            return Ok(self.with_another_key("there is no subscription"));
         }
         let Some(price_id) = self.price_id().await? else { return Ok(self.price_missing()) };
         stripe.customer_set_default(self.stripe_customer_id, payment_method_id, &self.key("default")).await?;
@@ -73,9 +73,9 @@ impl Run<'_> {
         for row in open {
             let Some(id) = shape::id(&row["id"]) else { continue };
             if row["status"] == "incomplete" && maker(row).is_some() {
-                match stripe.subscription_cancel(&id, &self.key(&format!("replace:{id}"))).await {
-                    Ok(_) | Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => {}
-                    Err(error) => return Err(error.into()),
+                let ended = self.end_now(&id, &format!("replace:{id}")).await?;
+                if first_was_paid(&ended) {
+                    return Ok(Some(merge(self.learn(&ended).await?, self.failed(paid_meanwhile()))));
                 }
             } else if said(row).is_pro(&self.deps.pro) != IsPro::No {
                 let message = "There is a subscription to Pro already.".to_owned();
@@ -131,9 +131,10 @@ impl Run<'_> {
             }
             Standing::Declined(payment) => {
                 // Else Stripe would keep it open for a day, and a later card would pay for it unasked.
-                let ended = self.end_now(&id).await?;
+                let ended = self.end_now(&id, "cancel").await?;
                 let known = merge(known, self.learn(&ended).await?);
-                merge(known, self.failed(failure(&payment)))
+                let problem = if first_was_paid(&ended) { paid_meanwhile() } else { failure(&payment) };
+                merge(known, self.failed(problem))
             }
             Standing::Open => {
                 let going_on = Operation { stripe_id: Some(id), ..self.operation.clone() };
@@ -191,7 +192,7 @@ impl Run<'_> {
                     // It has ended already, as was wanted.
                     Some(status) if Subscription::status_is_final(status) => now,
                     // It has no period yet that it could last for.
-                    Some("incomplete") => self.end_now(id).await?,
+                    Some("incomplete") => self.end_now(id, "cancel").await?,
                     _ => {
                         let code = "stripe_refused".to_owned();
                         return Ok(self.failed(Problem { code, message, ..Problem::default() }));
@@ -227,8 +228,8 @@ impl Run<'_> {
     }
 
     /// Ends a subscription at once, or finds that it has ended.
-    async fn end_now(&self, id: &str) -> Result<Value, Stop> {
-        match self.deps.stripe.subscription_cancel(id, &self.key("cancel")).await {
+    async fn end_now(&self, id: &str, call: &str) -> Result<Value, Stop> {
+        match self.deps.stripe.subscription_cancel(id, &self.key(call)).await {
             Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => {
                 Ok(self.deps.stripe.subscription_retrieve(id).await?)
             }
@@ -284,6 +285,19 @@ enum Standing {
     Declined(PaymentIntentShape),
     /// The bank is still working on it.
     Open,
+}
+
+/// Whether the first payment of a subscription was made, in the moment in which it was to end unpaid.
+fn first_was_paid(object: &Value) -> bool {
+    let invoice = InvoiceShape::read(&object["latest_invoice"]);
+    invoice.is_paid == Some(true) && invoice.amount_paid.is_some_and(|amount| amount > 0)
+}
+
+fn paid_meanwhile() -> Problem {
+    let message = "A subscription that waited for its first payment was paid just when it was ended to make room. \
+                   Its credits are there, and nothing else was charged. Ask support to have it refunded or \
+                   replaced.";
+    Problem { code: "subscription_paid_meanwhile".to_owned(), message: message.to_owned(), ..Problem::default() }
 }
 
 fn ended() -> Problem {

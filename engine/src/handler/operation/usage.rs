@@ -1,6 +1,6 @@
 //! Usage without credits: charge, grant, debit.
 
-use super::{Deps, Run, Stop, authentication, declined, failure};
+use super::{Deps, Run, Stop, authentication, count_verdict, declined, failure};
 use crate::clock::TimeMs;
 use crate::effect::Effect;
 use crate::error::Result;
@@ -29,13 +29,13 @@ impl Run<'_> {
             let intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
             return self.by_intent_or_expire(charge, &intent).await;
         }
-        let key_is_stale = operation.key_is_stale(self.now_ms);
-        if operation.round > 1 || key_is_stale {
+        let key_is_spent = operation.key_is_spent(self.deps.doubt_ms, self.now_ms);
+        if operation.round > 1 || key_is_spent {
             if let Some(intent) = self.find().await? {
                 return self.by_intent_or_expire(charge, &intent).await;
             }
-            if key_is_stale {
-                return Ok(self.new_round("the key is too old to be tried again, and there is no payment"));
+            if key_is_spent {
+                return Ok(self.with_another_key("there is no payment"));
             }
         }
         if let Some(paid_at_ms) = self.paid_with_credits_at().await? {
@@ -275,7 +275,11 @@ pub(in crate::handler) async fn settle_payment(deps: &Deps, object: &Value, now_
     let Request::UsageCharge(charge) = &operation.request else { return Ok(None) };
     let is_paid = intent.status.as_deref() == Some("succeeded");
     let Some(id) = intent.id.clone().filter(|_| is_paid) else { return Ok(Some(Outcome::Done.into())) };
-    Ok(Some(settled(&operation, charge, &intent, &id, now_ms)))
+    let verdict = settled(&operation, charge, &intent, &id, now_ms);
+    if operation.state != State::Succeeded {
+        count_verdict(&operation, &verdict);
+    }
+    Ok(Some(verdict))
 }
 
 #[cfg(test)]

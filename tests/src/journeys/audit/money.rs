@@ -14,6 +14,7 @@ const KINDS: (&str, &str) = ("purchased", "included");
 /// Everything about credits and money that does not agree.
 pub(super) fn agrees(subject: &Subject, books: &Books) -> Vec<String> {
     let mut problems = operations(subject, books);
+    problems.extend(charged(subject, books));
     let mut known: Vec<&str> = Vec::new();
     for intent in books.unit_payments_of(&subject.me.id) {
         if intent["status"] == "succeeded" {
@@ -49,7 +50,15 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
         if paid > 1 {
             problems.push(format!("operation {id} took money {paid} times"));
         }
-        if (paid > 0) != (state == "succeeded") && !(paid == 0 && is_paid_with_credits(subject, operation)) {
+        let is_debited = is_debited(subject, operation);
+        let is_right = match state {
+            // With the customer's own credits, if they came before any money was taken.
+            "succeeded" => is_debited,
+            // Another request spent the credits that were to go with the bought ones, which are there.
+            "failed" if operation["problem"]["code"] == "credits_spent_meanwhile" => paid == 1 && !is_debited,
+            _ => paid == 0 && !is_debited,
+        };
+        if !is_right {
             problems.push(format!("operation {id} is {state} and took money {paid} times: {operation}"));
         }
         let is_open = |intent: &&&Value| {
@@ -68,12 +77,24 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
     problems
 }
 
-/// The customer's own credits may pay for a request that began to buy some: then it succeeds without
-/// any money.
-fn is_paid_with_credits(subject: &Subject, operation: &Value) -> bool {
-    let reference = &operation["transaction"]["id"];
-    operation["state"] == "succeeded"
-        && (reference.is_null() || subject.entries.iter().any(|entry| entry["id"] == *reference))
+/// Whether the units of a charge are spent, by the debit that it names.
+fn is_debited(subject: &Subject, operation: &Value) -> bool {
+    let debit = &operation["transaction"];
+    let is_it = |entry: &Value| entry["id"] == debit["id"] && entry["kind"] == "debit";
+    !debit.is_null() && subject.entries.iter().any(is_it)
+}
+
+/// The customer is told that it was charged what Stripe took for its units.
+fn charged(subject: &Subject, books: &Books) -> Vec<String> {
+    let payments = books.unit_payments_of(&subject.me.id);
+    let taken = payments.iter().filter(|intent| intent["status"] == "succeeded");
+    let taken: i64 = taken.map(|intent| number(intent, "amount_received")).sum();
+    let told = subject.summary["charged"].as_array().map_or(&[][..], Vec::as_slice);
+    let told: i64 = told.iter().map(|row| number(row, "amount_minor")).sum();
+    if told == taken {
+        return Vec::new();
+    }
+    vec![format!("{} is told that it was charged {told}, Stripe took {taken} for units", subject.me.id)]
 }
 
 /// A payment for units brought its credits once, and those whose money is gone are gone.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::database::texts;
-use crate::scene::sql;
+use crate::scene::{on_both, sql};
 use futures_util::future::join_all;
 
 const PAY: &str = "/v1/payment_intents";
@@ -124,6 +124,61 @@ shops! {
         shop.operation(&customer, &id, "succeeded").await;
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
         assert_eq!(shop.stripe.list("payment_intent"), Vec::<Value>::new());
+        let summary = shop.app.call(&customer, "GET", "/api/v1/usage/summary", "", None).await.expect(200);
+        assert_eq!(summary["charged"], json!([]));
+    }
+
+    async fn a_charge_whose_other_credits_were_spent_meanwhile_failed_for_whoever_polls_it(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.app.adjust(&customer, 3).await.expect(200);
+        let fault = Fault::RateLimit { retry_after_s: None };
+        let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
+        shop.stripe.fault(rule).expect("there is room for a fault");
+        let asked = async { shop.app.spend(&customer, 5, "five").await };
+        let meanwhile = async {
+            wait::until("Stripe was asked", || async {
+                (shop.stripe.calls("POST /v1/payment_intents") > 0).then_some(())
+            })
+            .await;
+            shop.app.spend(&customer, 3, "three").await.expect(200);
+            shop.stripe.clear_faults();
+        };
+        let (asked, ()) = tokio::join!(asked, meanwhile);
+        asked.expect_problem(409, "credits_spent_meanwhile");
+        let look = async || shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+        let operation = look().await["data"][0].clone();
+        assert_eq!(operation["state"], "failed");
+        assert_eq!(operation["problem"]["code"], "credits_spent_meanwhile");
+        let path = format!("/api/v1/operations/{}", operation["id"].as_str().expect("an id"));
+        assert_eq!(shop.app.call(&customer, "GET", &path, "", None).await.expect(200), operation);
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 2));
+        // Once there are credits the same request spends them, and nothing is charged again.
+        shop.app.adjust(&customer, 3).await.expect(200);
+        shop.app.spend(&customer, 5, "five").await.expect(200);
+        let operation = look().await["data"][0].clone();
+        assert_eq!((&operation["state"], &operation["transaction"]["amount"]), (&json!("succeeded"), &json!(-5)));
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
+    }
+
+    async fn credits_that_come_back_while_a_request_is_refused_pay_for_it(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.app.adjust(&customer, 1).await.expect(200);
+        for round in 0..20 {
+            let hold = json!({ "units": 1 });
+            let held = shop.app.call(&customer, "POST", "/api/v1/holds", &format!("h{round}"), Some(&hold)).await;
+            let id = held.expect(201)["hold"]["id"].as_str().expect("an id").to_owned();
+            let release = format!("/api/v1/holds/{id}/release");
+            let key = format!("u{round}");
+            let (spent, released) = tokio::join!(
+                shop.app.spend(&customer, 1, &key),
+                shop.app.call(&customer, "POST", &release, &format!("r{round}"), None)
+            );
+            released.expect(200);
+            spent.expect(200);
+            if shop.app.balance(&customer).await == 0 {
+                shop.app.adjust(&customer, 1).await.expect(200);
+            }
+        }
     }
 
     async fn an_operation_whose_job_ended_without_it_is_taken_up_when_its_request_comes_again(shop: &Shop) {
@@ -174,5 +229,27 @@ shops! {
         let customer = shop.app.onboard().await;
         shop.attach(&customer, "pm_card_visa", "card").await.expect(201);
         assert_eq!(shop.stripe.list("customer").len(), 1);
+    }
+}
+
+on_both! {
+    async fn while_stripe_is_down_the_answer_is_202_and_its_operation_tells_when_it_is_settled(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| config.stripe.wait_ms = 100).await;
+        let customer = shop.app.onboard().await;
+        shop.attach_until_done(&customer, "pm_card_visa").await;
+        let balance = shop.app.balance(&customer).await;
+        shop.app.spend(&customer, balance, "all").await.expect(200);
+        let fault = Fault::Refuse { status: 503, should_retry: None };
+        let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
+        shop.stripe.fault(rule).expect("there is room for a fault");
+        let accepted = shop.app.spend(&customer, 1, "unit").await.expect(202);
+        let id = accepted["operation"]["id"].as_str().expect("an id").to_owned();
+        assert_eq!(accepted["operation"]["state"], "processing");
+        shop.operation(&customer, &id, "processing").await;
+        shop.stripe.clear_faults();
+        let settled = shop.operation(&customer, &id, "succeeded").await;
+        assert_eq!(settled["transaction"]["amount"], -1);
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
+        shop.close().await;
     }
 }

@@ -1,6 +1,7 @@
 //! 8: a payment that wants its customer is kept until that comes back, or until it is too late.
 
 use super::*;
+use crate::scene::metric;
 
 /// The payment that a customer whose bank wants to see it is asked to finish.
 fn asked_to_finish(answer: &Answer) -> String {
@@ -21,6 +22,8 @@ shops! {
         let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!(spent["credit_balance"], 0);
         assert_eq!(shop.money(&customer).await, UNIT);
+        let label = r#"kind="usage_charge",state="succeeded""#;
+        assert!(metric(&shop.app, "bursar_operations_total", label) > 0.0, "what an event settles is counted, too");
     }
 
     async fn failure_8_an_authenticated_payment_is_found_by_the_repeated_request_if_its_event_is_lost(shop: &Shop) {
@@ -85,5 +88,26 @@ shops! {
         let second = asked_to_finish(&shop.subscribe(&customer, "pro").await);
         assert_ne!(first, second);
         assert_eq!((shop.plan(&customer).await, shop.money(&customer).await), ("trial".to_owned(), 0));
+    }
+}
+
+on_both! {
+    async fn failure_8_a_first_payment_made_just_when_it_is_to_make_room_is_the_only_one(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let intent = asked_to_finish(&shop.subscribe(&customer, "first").await);
+        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
+        // The customer finishes the payment after Stripe has said that it waits for it.
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let before = shop.ask_stripe("GET", &format!("/v1/subscriptions?customer={stripe_customer}"), &[]).await;
+        assert_eq!(before["data"][0]["status"], "incomplete");
+        shop.stripe.authenticate(&intent, true).expect("it waits");
+        between.next(1, "GET", "/v1/subscriptions", Instead::AfterAll(200, before));
+        let refused = shop.subscribe(&customer, "second").await;
+        refused.expect_problem(409, "subscription_paid_meanwhile");
+        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.app.balance(&customer).await, PERIOD);
+        assert_eq!(shop.subscription()["status"], "canceled");
+        shop.close().await;
     }
 }
