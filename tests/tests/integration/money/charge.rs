@@ -168,10 +168,10 @@ shops! {
             let held = shop.app.call(&customer, "POST", "/api/v1/holds", &format!("h{round}"), Some(&hold)).await;
             let id = held.expect(201)["hold"]["id"].as_str().expect("an id").to_owned();
             let release = format!("/api/v1/holds/{id}/release");
-            let key = format!("u{round}");
+            let (key, release_key) = (format!("u{round}"), format!("r{round}"));
             let (spent, released) = tokio::join!(
                 shop.app.spend(&customer, 1, &key),
-                shop.app.call(&customer, "POST", &release, &format!("r{round}"), None)
+                shop.app.call(&customer, "POST", &release, &release_key, None)
             );
             released.expect(200);
             spent.expect(200);
