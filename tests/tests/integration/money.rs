@@ -8,6 +8,7 @@ mod failures;
 mod life;
 mod lost;
 mod mail;
+mod odd;
 mod person;
 mod pro;
 mod report;
