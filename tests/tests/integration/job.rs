@@ -3,12 +3,12 @@
 mod lease;
 
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
+    PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
     jobs_of_stream, look, now_ms, on_both, sql, stream_of, stripe_customer, undecidable_invoice,
 };
 use bursar_engine::ids::JobId;
 use bursar_engine::job::{Job, JobKind, JobState, NewJob};
-use bursar_engine::store::job::job_insert_many;
+use bursar_engine::store::job::{job_hasten, job_insert_many};
 use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe, wait};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, Database, TransactionTrait};
@@ -49,6 +49,32 @@ both! {
         let jobs = jobs_of_stream(app, "a stream of settlements").await;
         let keys: Vec<_> = jobs.iter().filter_map(|job| job.unique_key.as_deref()).collect();
         assert_eq!(keys, ["first", "second", "third"]);
+        app.verify().await;
+    }
+
+    async fn a_job_that_support_took_away_may_be_asked_for_again_and_come_late(app: &TestApp) {
+        let customer = app.onboard().await;
+        for action in ["job.skip", "job.cancel"] {
+            let (stream, key) = (format!("stream:{action}"), format!("first:{action}"));
+            let mut first = settle(&customer, Some(&stream), now_ms() + HOUR_MS);
+            first.unique_key = Some(key.clone());
+            let jobs = [first, settle(&customer, Some(&stream), now_ms())];
+            let [first, next] = [&jobs[0].id, &jobs[1].id];
+            insert(app, &jobs).await;
+            let path = match action {
+                "job.skip" => format!("streams/{stream}/skip"),
+                _ => format!("jobs/{first}/cancel"),
+            };
+            act(app, &format!("/admin/v1/{path}"), "not wanted").await.expect(200);
+            job_in_state(app, next, JobState::Succeeded).await;
+            assert_eq!(audited(app, first.as_str()).await, [action]);
+
+            // As when a customer repeats the request for an operation whose job was skipped.
+            let wake = job_hasten(app.app.db.write(), &key, now_ms()).await.unwrap();
+            assert_eq!(&wake.unwrap().job_id, first);
+            job_in_state(app, first, JobState::Succeeded).await;
+            assert!(attempts(app, first).await[0].epoch > attempts(app, next).await[0].epoch);
+        }
         app.verify().await;
     }
 
