@@ -78,14 +78,48 @@ both! {
         app.verify().await;
     }
 
-    async fn a_job_of_an_unknown_kind_is_dead_with_a_reason_and_its_stream_waits_for_a_person(app: &TestApp) {
+    async fn a_job_of_a_kind_of_another_version_waits_for_a_node_that_knows_it(app: &TestApp) {
         let customer = app.onboard().await;
         let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
         let [unknown, next] = [&jobs[0].id, &jobs[1].id];
         insert(app, &jobs).await;
-        // A newer node stored it, and it is due.
+        // A node of the next version stored it, and it is due.
         let due = now_ms() - DAY_MS;
         sql(app, &format!("UPDATE jobs SET kind = 'moon.landing', run_at_ms = {due} WHERE id = '{unknown}'")).await;
+
+        let looked_at = wait::until("this version has looked at it", || async {
+            attempts(app, unknown).await.pop()
+        })
+        .await;
+        assert_eq!((looked_at.outcome.as_str(), looked_at.reason), ("snooze", None));
+        let waiting = job(app, unknown).await;
+        assert_eq!((waiting.state, waiting.attempt, waiting.rescues), (JobState::Available, 0, 0));
+        assert!(waiting.run_at_ms > looked_at.finished_at_ms, "it is looked at later");
+        let shown = look(app, &format!("/admin/v1/jobs/{unknown}")).await;
+        let why = format!("It waits for a node that knows its kind; {}", shown["job"]["run_at"].as_str().unwrap());
+        assert_eq!(shown["why"], format!("{why} is the next look at it."));
+        assert_eq!(job(app, next).await.attempt, 0, "what follows waits with it");
+
+        // Such a node comes by.
+        act(app, "/admin/v1/streams/mixed/pause", "to let nobody else look").await.expect(200);
+        let known = JobKind::AccountSettle.as_str();
+        sql(app, &format!("UPDATE jobs SET kind = '{known}', run_at_ms = {due} WHERE id = '{unknown}'")).await;
+        app.admin("POST", "/admin/v1/streams/mixed/resume", None).await.expect(200);
+        for id in [unknown, next] {
+            assert_eq!(job_in_state(app, id, JobState::Succeeded).await.attempt, 1);
+        }
+        app.verify().await;
+    }
+
+    async fn a_job_of_a_kind_that_nobody_knows_is_dead_after_a_week_and_its_stream_waits_for_a_person(app: &TestApp) {
+        let customer = app.onboard().await;
+        let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
+        let [unknown, next] = [&jobs[0].id, &jobs[1].id];
+        insert(app, &jobs).await;
+        // A node of another version stored it, which never came back.
+        let due = now_ms() - 7 * DAY_MS;
+        let forgotten = format!("kind = 'moon.landing', run_at_ms = {due}, created_at_ms = {due}");
+        sql(app, &format!("UPDATE jobs SET {forgotten} WHERE id = '{unknown}'")).await;
 
         let dead = job_in_state(app, unknown, JobState::Dead).await;
         assert_eq!((dead.attempt, dead.rescues), (1, 0));
