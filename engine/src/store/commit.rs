@@ -15,7 +15,7 @@ use crate::effect::Effect;
 use crate::error::Result;
 use crate::ids::{CustomerId, ReplayId};
 use crate::intake;
-use crate::job::{JobFinish, Wake};
+use crate::job::{BLOCKED, JobFinish, Wake};
 use crate::ledger::Entry;
 use crate::replay::ReplayStep;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
@@ -251,7 +251,7 @@ impl<'a> Attempt<'a> {
 }
 
 fn lease(finish: &JobFinish) -> (&str, i64, Option<&str>) {
-    let pause = finish.blocks_stream.then_some("a job of this stream is dead and what follows depends on it");
+    let pause = finish.blocks_stream.then_some(BLOCKED);
     (&finish.stream_key, finish.epoch, pause)
 }
 

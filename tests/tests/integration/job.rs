@@ -1,5 +1,6 @@
 //! Jobs: made once, kept over a stop, given up with a reason, deleted in the end.
 
+mod blocked;
 mod lease;
 
 use crate::scene::{
@@ -7,7 +8,7 @@ use crate::scene::{
     jobs_of_stream, look, now_ms, on_both, sql, stream_of, stripe_customer, undecidable_invoice,
 };
 use bursar_engine::ids::JobId;
-use bursar_engine::job::{Job, JobKind, JobState, NewJob};
+use bursar_engine::job::{BLOCKED, Job, JobKind, JobState, NewJob};
 use bursar_engine::store::job::{job_hasten, job_insert_many};
 use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe, wait};
 use futures_util::future::join_all;
@@ -125,11 +126,10 @@ both! {
         assert_eq!((dead.attempt, dead.rescues), (1, 0));
         assert_eq!(dead.last_error.unwrap(), "this version knows no job of kind moon.landing");
         let stream = look(app, "/admin/v1/streams/mixed").await;
-        let reason = "a job of this stream is dead and what follows depends on it";
-        assert_eq!(stream["stream"]["paused_reason"], reason);
+        assert_eq!(stream["stream"]["paused_reason"], BLOCKED);
         assert_eq!(stream["head"]["id"], next.as_str());
         let shown = look(app, &format!("/admin/v1/jobs/{next}")).await;
-        assert_eq!(shown["why"], format!("Its stream is paused: {reason}."));
+        assert_eq!(shown["why"], format!("Its stream is paused: {BLOCKED}."));
         assert_eq!(job(app, next).await.attempt, 0);
 
         // The person decides to go on without it.
