@@ -310,10 +310,15 @@ async fn replay_steps(
     let mut wakes = Vec::new();
     if replay::replay_lock_running(tx, id).await? {
         for step in steps {
-            replay::replay_item_finish(tx, id, step).await?;
+            let mut step = step.clone();
             if let Some(job_id) = &step.requeue {
-                wakes.extend(job::job_requeue(tx, job_id, now_ms).await?);
+                let wake = job::job_requeue(tx, job_id, now_ms).await?;
+                if wake.is_none() {
+                    step.state = "skipped";
+                }
+                wakes.extend(wake);
             }
+            replay::replay_item_finish(tx, id, &step).await?;
         }
     }
     Ok(wakes)
