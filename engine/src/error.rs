@@ -194,19 +194,33 @@ fn sqlstate(error: &DbErr) -> Option<String> {
     code(error).filter(|code| code.len() == 5)
 }
 
-/// SQLSTATE classes and codes that pass by themselves: connection exceptions (08), rollbacks such as
-/// deadlock (40), lack of resources (53), operator intervention such as a restart (57), lock not
-/// available (55P03). Source: PostgreSQL manual, appendix A. SQLite: 5 busy, 6 locked, and their
-/// extended codes (the low byte decides).
+/// A transaction that may not write: the server is a standby after a failover, or its operator (or a full
+/// disk) made it read-only.
+const READ_ONLY_TRANSACTION: &str = "25006";
+
+/// SQLSTATE classes and codes that pass without a change of ours: connection exceptions (08), a database
+/// that takes no writes just now (25006), rollbacks such as deadlock (40), lack of resources such as a full
+/// disk (53), lock not available (55P03), operator intervention such as a restart (57), failures of the
+/// system below such as I/O errors (58). Not internal errors (XX): what one row or one query can cause is
+/// that one's fault. Source: PostgreSQL manual, appendix A.
+const PASSING_POSTGRES: [&str; 7] = ["08", READ_ONLY_TRANSACTION, ROLLBACK_CLASS, "53", LOCK_NOT_AVAILABLE, "57", "58"];
+/// Result codes of SQLite that pass in the same sense: busy (5), locked (6), read-only (8), I/O error (10),
+/// full (13), cannot open (14). The low byte of an extended code is the code.
+const PASSING_SQLITE: [u32; 6] = [5, 6, 8, 10, 13, 14];
+
+/// Whether a code of either database is of a failure that passes. Only Postgres' have five characters.
+fn is_passing_code(code: &str) -> bool {
+    if code.len() == 5 {
+        return PASSING_POSTGRES.iter().any(|class| code.starts_with(class));
+    }
+    code.parse::<u32>().is_ok_and(|code| PASSING_SQLITE.contains(&(code & 0xff)))
+}
+
 fn is_passing(error: &DbErr) -> bool {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
         DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) => match &**inner {
-            sea_orm::sqlx::Error::Database(_) => code(error).is_some_and(|code| {
-                let passing = ["08", ROLLBACK_CLASS, "53", "57", LOCK_NOT_AVAILABLE];
-                passing.iter().any(|class| code.starts_with(class) && code.len() == 5)
-                    || code.parse::<u32>().is_ok_and(|code| code.to_string().len() < 5 && matches!(code & 0xff, 5 | 6))
-            }),
+            sea_orm::sqlx::Error::Database(_) => code(error).is_some_and(|code| is_passing_code(&code)),
             sea_orm::sqlx::Error::Io(_)
             | sea_orm::sqlx::Error::Tls(_)
             | sea_orm::sqlx::Error::Protocol(_)
@@ -216,5 +230,31 @@ fn is_passing(error: &DbErr) -> bool {
             _ => false,
         },
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_there_but_takes_no_writes_is_a_failure_that_passes() {
+        // Standby, I/O error, missing file, full disk; SQLite: read-only, I/O error while syncing, full,
+        // cannot open.
+        for code in ["25006", "58000", "58030", "58P01", "53100", "8", "1032", "10", "1034", "13", "14"] {
+            assert!(is_passing_code(code), "{code}");
+        }
+        for code in ["08006", "40001", "40P01", "55P03", "57P01", "57014", "5", "6", "517"] {
+            assert!(is_passing_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_the_database_says_of_one_statement_or_one_row_does_not_pass() {
+        // Aborted transaction, raised by a trigger, unique violation, invalid text, internal error, corrupt
+        // row; SQLite: error, corrupt, unique constraint, mismatch.
+        for code in ["25P02", "P0001", "23505", "22021", "55000", "XX000", "XX001", "1", "11", "2067", "20", ""] {
+            assert!(!is_passing_code(code), "{code}");
+        }
     }
 }

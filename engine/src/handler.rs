@@ -20,7 +20,7 @@ use crate::config::{CreditsConfig, MarketplaceConfig};
 use crate::effect::Effect;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
-use crate::job::{Claimed, JobKind, Outcome, Verdict};
+use crate::job::{Claimed, Job, JobKind, Outcome, Verdict};
 use crate::ledger::Command;
 use crate::mail::Mailer;
 use crate::replay;
@@ -28,12 +28,19 @@ use crate::store::{Db, job, rate_limit, reconciliation};
 use crate::stripe::Gateway;
 use crate::webhook::ProPrice;
 use serde::Deserialize;
+use std::sync::Once;
 
 /// Jobs deleted by one run of the retention.
 const RETENTION_BATCH: u64 = 1_000;
 /// A rate limit is forgotten this long after its last window, so that clocks that differ do no harm.
 const RATE_LIMIT_SLACK_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// A job of a kind that no node has known for this long is dead.
+const UNKNOWN_FOR_MS: i64 = 7 * DAY_MS;
+/// The shortest wait between two looks at such a job.
+const UNKNOWN_WAIT_MIN_MS: i64 = 60 * 1_000;
+/// The longest.
+const UNKNOWN_WAIT_MAX_MS: i64 = 60 * 60 * 1_000;
 
 /// What handlers work with.
 #[derive(Debug, Clone)]
@@ -104,8 +111,24 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
         }
         Some(JobKind::MailSend) => Box::pin(mail::run(deps, claimed, now_ms)).await,
         Some(JobKind::Retention) => retention(deps, now_ms).await,
-        None => Ok(Outcome::Dead { reason: format!("this version knows no job of kind {}", claimed.job.kind) }.into()),
+        None => Ok(unknown_kind(&claimed.job, now_ms).into()),
     }
+}
+
+/// A kind of another version: during a rolling deploy nodes of both work, and one of the other will
+/// come by. The wait is as long as it has waited already, within bounds: a deploy costs it no more than the
+/// same time again, and one that is nobody's does not fill the table of attempts.
+fn unknown_kind(job: &Job, now_ms: TimeMs) -> Outcome {
+    static TOLD: Once = Once::new();
+    let age_ms = now_ms - job.created_at_ms;
+    if age_ms >= UNKNOWN_FOR_MS {
+        return Outcome::Dead { reason: format!("this version knows no job of kind {}", job.kind) };
+    }
+    TOLD.call_once(|| {
+        let (id, kind) = (&job.id, &job.kind);
+        tracing::warn!(job.id = %id, kind, "this version does not know a kind of job; such jobs wait for one that does");
+    });
+    Outcome::Snooze { until_ms: now_ms + age_ms.clamp(UNKNOWN_WAIT_MIN_MS, UNKNOWN_WAIT_MAX_MS) }
 }
 
 /// What else changes when a job dies, however it came to that.
@@ -128,4 +151,48 @@ async fn retention(deps: &Deps, now_ms: TimeMs) -> Result<Verdict> {
         return Ok(Outcome::Snooze { until_ms: now_ms + 100 }.into());
     }
     Ok(Outcome::Done.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::JobId;
+    use crate::job::JobState;
+
+    fn of_another_version(created_at_ms: TimeMs) -> Job {
+        Job {
+            id: JobId::new(),
+            kind: "moon.landing".to_owned(),
+            args: "{}".to_owned(),
+            stream_key: "s".to_owned(),
+            seq: 1,
+            state: JobState::Running,
+            attempt: 0,
+            attempts_max: 3,
+            rescues: 0,
+            run_at_ms: created_at_ms,
+            unique_key: None,
+            event_id: None,
+            customer_id: None,
+            last_error: None,
+            created_at_ms,
+            finished_at_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_kind_that_only_another_version_knows_waits_ever_longer_for_it_and_is_dead_after_a_week() {
+        let looked_at = |age_ms: i64| unknown_kind(&of_another_version(5), 5 + age_ms);
+        let waits = |age_ms: i64, for_ms: i64| {
+            assert_eq!(looked_at(age_ms), Outcome::Snooze { until_ms: 5 + age_ms + for_ms }, "{age_ms}");
+        };
+        // A clock behind the one that made it, at once, a while later, much later.
+        waits(-1_000, UNKNOWN_WAIT_MIN_MS);
+        waits(0, UNKNOWN_WAIT_MIN_MS);
+        waits(10 * UNKNOWN_WAIT_MIN_MS, 10 * UNKNOWN_WAIT_MIN_MS);
+        waits(DAY_MS, UNKNOWN_WAIT_MAX_MS);
+        waits(7 * DAY_MS - 1, UNKNOWN_WAIT_MAX_MS);
+        let dead = Outcome::Dead { reason: "this version knows no job of kind moon.landing".to_owned() };
+        assert_eq!(looked_at(7 * DAY_MS), dead);
+    }
 }

@@ -9,7 +9,7 @@ mod finish;
 mod kind;
 
 pub use backoff::Backoff;
-pub use finish::{JobFinish, finish};
+pub use finish::{BLOCKED, JobFinish, finish};
 pub use kind::{JobKind, Policy};
 
 use crate::clock::TimeMs;

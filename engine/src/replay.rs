@@ -63,7 +63,7 @@ pub struct ReplayItem {
     pub n: i64,
     /// The job.
     pub job_id: JobId,
-    /// `waiting`, `replayed`, `skipped` or `tried`.
+    /// `waiting`, `replayed`, `skipped` (gone, or not ended when its turn came) or `tried`.
     pub state: String,
     /// What came of it, as JSON.
     pub result: Option<String>,
@@ -76,7 +76,7 @@ pub struct ReplayStep {
     pub n: i64,
     /// The job that runs again; none in a dry run.
     pub requeue: Option<JobId>,
-    /// `replayed` or `tried` (dry run).
+    /// `replayed` or `tried` (dry run); `skipped` if it turns out that there is nothing to run again.
     pub state: &'static str,
     /// What came of it, as JSON.
     pub result: Option<String>,

@@ -40,9 +40,10 @@ pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
         run_handler(deps, &claimed).await
     };
     let end = commit_or_give_back(deps, &claimed, verdict).await;
+    metrics::histogram!(metric::JOB_SECONDS, "kind" => kind).record(started.elapsed().as_secs_f64());
     // What follows may wait for the broker; no other job need wait with it.
     drop((company, permit));
-    let round = match end {
+    match end {
         Ok(end) => {
             record(&claimed, &end);
             if let Some(wake) = end.wake() {
@@ -51,10 +52,13 @@ pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
             }
             Round::Ran
         }
-        Err(round) => round,
-    };
-    metrics::histogram!(metric::JOB_SECONDS, "kind" => kind).record(started.elapsed().as_secs_f64());
-    round
+        Err(NoEnd::Fenced) => Round::Failed,
+        Err(NoEnd::GivenBack) => Round::Ran,
+        Err(NoEnd::Refused) => {
+            give_back_later(deps, &claimed).await;
+            Round::Failed
+        }
+    }
 }
 
 /// Claims the head of a stream. One that may be what its nodes died of is given back and claimed again
@@ -104,33 +108,43 @@ async fn run_handler(deps: &Arc<StreamDeps>, claimed: &Claimed) -> Verdict {
     Outcome::Retry { reason }.into()
 }
 
+/// Why an attempt has no end that counts.
+enum NoEnd {
+    /// The lease is another's by now.
+    Fenced,
+    /// The database was away for too long; the job was given back.
+    GivenBack,
+    /// The database takes nothing that would end it, not even that it failed. The job is still leased.
+    Refused,
+}
+
 /// Commits the end of the attempt, trying again for as long as a lease takes; a job whose end cannot be
-/// committed by then is given back.
-async fn commit_or_give_back(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> Result<JobFinish, Round> {
+/// committed by then is given back. If the end is refused, that is written as a failure of the attempt.
+async fn commit_or_give_back(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> Result<JobFinish, NoEnd> {
     let started = Instant::now();
-    let patience = Duration::from_millis(deps.jobs.lease_ms.unsigned_abs());
-    let mut verdict = verdict;
+    let patience = lease(deps);
+    let (mut verdict, mut is_bare) = (verdict, false);
     loop {
         match commit(deps, claimed, verdict.clone()).await {
             Ok(Some(end)) => return Ok(end),
             Ok(None) => {
                 metrics::counter!(metric::JOB_FENCED).increment(1);
-                return Err(Round::Failed);
+                return Err(NoEnd::Fenced);
             }
             Err(error) if error.is_retryable() && started.elapsed() < patience => {
                 tokio::time::sleep(COMMIT_RETRY).await;
             }
             Err(error) if error.is_retryable() => {
                 give_back(deps, claimed).await;
-                return Err(Round::Ran);
+                return Err(NoEnd::GivenBack);
             }
             Err(error) => {
                 let reason = error.chain();
                 tracing::warn!(job.id = %claimed.job.id, kind = claimed.job.kind, reason, "a result was refused");
-                if matches!(&verdict.outcome, Outcome::Dead { .. }) && verdict.ledger.is_none() {
-                    // Not even its death can be written: the end of its lease spaces the tries.
-                    return Err(Round::Failed);
+                if is_bare {
+                    return Err(NoEnd::Refused);
                 }
+                is_bare = true;
                 verdict = match error {
                     Error::Refused(_) | Error::NotFound(_) => Outcome::Dead { reason }.into(),
                     _ => Outcome::Retry { reason }.into(),
@@ -138,6 +152,20 @@ async fn commit_or_give_back(deps: &StreamDeps, claimed: &Claimed, verdict: Verd
             }
         }
     }
+}
+
+/// Gives a job back whose end is refused, after the time of a lease: nothing else spaces its tries, because
+/// none of them can be written. It is leased meanwhile, so nobody else tries either. A stop gives it back
+/// at once.
+async fn give_back_later(deps: &StreamDeps, claimed: &Claimed) {
+    tokio::select! {
+        () = tokio::time::sleep(lease(deps)) => give_back(deps, claimed).await,
+        () = deps.draining.cancelled() => {}
+    }
+}
+
+fn lease(deps: &StreamDeps) -> Duration {
+    Duration::from_millis(deps.jobs.lease_ms.unsigned_abs())
 }
 
 /// Gives a job back, so that the end of its lease is not taken for a death. While the database is away

@@ -31,7 +31,7 @@ use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::{Audit, Effect};
-use bursar_engine::job::{Job, JobState};
+use bursar_engine::job::{Job, JobKind, JobState};
 use bursar_engine::store::attempt::Attempt;
 use bursar_engine::store::commit::Unit;
 use bursar_engine::store::stream::Stream;
@@ -230,6 +230,10 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
             match head {
                 Some(head) if head.id != job.id => {
                     format!("It waits for {} before it in its stream, which is {}.", head.id, head.state.as_str())
+                }
+                _ if JobKind::parse(&job.kind).is_none() => {
+                    let at = rfc3339(job.run_at_ms);
+                    format!("It waits for a node that knows its kind; {at} is the next look at it.")
                 }
                 _ if job.run_at_ms > now_ms && job.attempt > 0 => {
                     format!("It is tried again at {}: {last}.", rfc3339(job.run_at_ms))

@@ -6,7 +6,7 @@
 //! that exists cannot be changed.
 
 use crate::config::AmqpConfig;
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, ExchangeKind, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -95,15 +95,6 @@ impl Topology {
             let mut arguments = self.quorum(Some(&self.work_exchange()));
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(*tier_ms));
             queue(channel, &name, &format!("{name}.x"), "", arguments).await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes the queues, for tests that made them.
-    pub async fn delete(&self, channel: &Channel) -> Result<()> {
-        let tiers = self.tiers_ms.iter().map(|tier| self.tier_name(*tier));
-        for name in self.work_queues().into_iter().chain(tiers).chain([self.parked_queue()]) {
-            channel.queue_delete(name.into(), QueueDeleteOptions::default()).await?;
         }
         Ok(())
     }

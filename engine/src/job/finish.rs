@@ -4,6 +4,9 @@ use super::{Backoff, Claimed, JobKind, JobState, Outcome, Policy, REASON_LEN_MAX
 use crate::clock::TimeMs;
 use crate::ids::JobId;
 
+/// Why a stream is paused that stops at the death of a job.
+pub const BLOCKED: &str = "a job of this stream is dead and what follows depends on it";
+
 /// The end of one attempt, ready to be committed under its epoch.
 #[derive(Debug, Clone)]
 pub struct JobFinish {

@@ -3,7 +3,7 @@
 /// What happens to a stream one of whose jobs keeps failing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// When the job is dead, the stream is paused until a person replays or skips it.
+    /// When the job is dead, the stream is paused until a person replays the job or resumes the stream.
     Block,
     /// The dead job is parked and the stream goes on. Kinds choose this when what comes later does
     /// not depend on what came before.

@@ -15,7 +15,7 @@ use crate::effect::Effect;
 use crate::error::Result;
 use crate::ids::{CustomerId, ReplayId};
 use crate::intake;
-use crate::job::{JobFinish, Wake};
+use crate::job::{BLOCKED, JobFinish, Wake};
 use crate::ledger::Entry;
 use crate::replay::ReplayStep;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
@@ -251,7 +251,7 @@ impl<'a> Attempt<'a> {
 }
 
 fn lease(finish: &JobFinish) -> (&str, i64, Option<&str>) {
-    let pause = finish.blocks_stream.then_some("a job of this stream is dead and what follows depends on it");
+    let pause = finish.blocks_stream.then_some(BLOCKED);
     (&finish.stream_key, finish.epoch, pause)
 }
 
@@ -310,10 +310,15 @@ async fn replay_steps(
     let mut wakes = Vec::new();
     if replay::replay_lock_running(tx, id).await? {
         for step in steps {
-            replay::replay_item_finish(tx, id, step).await?;
+            let mut step = step.clone();
             if let Some(job_id) = &step.requeue {
-                wakes.extend(job::job_requeue(tx, job_id, now_ms).await?);
+                let wake = job::job_requeue(tx, job_id, now_ms).await?;
+                if wake.is_none() {
+                    step.state = "skipped";
+                }
+                wakes.extend(wake);
             }
+            replay::replay_item_finish(tx, id, &step).await?;
         }
     }
     Ok(wakes)

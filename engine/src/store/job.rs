@@ -1,5 +1,6 @@
 //! Rows of `jobs`.
 
+use super::stream::stream_unblock;
 use super::{Kind, Rows, execute, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
@@ -312,9 +313,14 @@ pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish])
     written.iter().map(|row| get(row, "id")).collect()
 }
 
-/// Makes an ended job available again with a fresh allowance of attempts.
+/// Makes an ended job available again with a fresh allowance of attempts; a stream that stopped at its death
+/// goes on. `None` if it is gone, or has not ended.
 pub async fn job_requeue(db: &impl ConnectionTrait, id: &JobId, now_ms: TimeMs) -> Result<Option<Wake>> {
     let Some(job) = job_find(db, id).await? else { return Ok(None) };
+    if job.state == JobState::Dead {
+        // First, because whoever locks rows of both locks those of streams first.
+        stream_unblock(db, &job).await?;
+    }
     let allowance = JobKind::parse(&job.kind).map_or(job.attempts_max, JobKind::attempts_max);
     let sql = "UPDATE jobs SET state = 'available', run_at_ms = $2, finished_at_ms = NULL, rescues = 0, \
                attempts_max = attempt + $3 \

@@ -3,6 +3,7 @@
 use super::{Kind, Rows, execute, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::error::Result;
+use crate::job::{BLOCKED, Job};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 /// A stream as support sees it.
@@ -163,8 +164,20 @@ pub async fn stream_resume(db: &impl ConnectionTrait, key: &str) -> Result<bool>
     Ok(execute(db, sql, [key.into()]).await? == 1)
 }
 
+/// Lets a stream go on that stopped at the death of a job, because that job is to run again. A person's
+/// pause stays, and so does that of a job that died later than this one.
+pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Result<()> {
+    let sql = "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL WHERE key = $1 AND paused_reason = $2 \
+               AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key AND j.state = 'dead' \
+               AND j.id <> $3 AND j.finished_at_ms > $4)";
+    let died_at_ms = dead.finished_at_ms.unwrap_or(0);
+    let values = [dead.stream_key.as_str().into(), BLOCKED.into(), dead.id.as_str().into(), died_at_ms.into()];
+    execute(db, sql, values).await?;
+    Ok(())
+}
+
 /// The job at the head of a stream: the lowest that is not finished.
-pub async fn stream_head(db: &impl ConnectionTrait, key: &str) -> Result<Option<crate::job::Job>> {
+pub async fn stream_head(db: &impl ConnectionTrait, key: &str) -> Result<Option<Job>> {
     let sql = "SELECT * FROM jobs WHERE stream_key = $1 AND state IN ('available', 'running') ORDER BY seq LIMIT 1";
     query_one(db, sql, [key.into()]).await?.map(|row| super::job::read(&row)).transpose()
 }

@@ -1,14 +1,15 @@
 //! Jobs: made once, kept over a stop, given up with a reason, deleted in the end.
 
+mod blocked;
 mod lease;
 
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
+    PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
     jobs_of_stream, look, now_ms, on_both, sql, stream_of, stripe_customer, undecidable_invoice,
 };
 use bursar_engine::ids::JobId;
-use bursar_engine::job::{Job, JobKind, JobState, NewJob};
-use bursar_engine::store::job::job_insert_many;
+use bursar_engine::job::{BLOCKED, Job, JobKind, JobState, NewJob};
+use bursar_engine::store::job::{job_hasten, job_insert_many};
 use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe, wait};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, Database, TransactionTrait};
@@ -52,24 +53,83 @@ both! {
         app.verify().await;
     }
 
-    async fn a_job_of_an_unknown_kind_is_dead_with_a_reason_and_its_stream_waits_for_a_person(app: &TestApp) {
+    async fn a_job_that_support_took_away_may_be_asked_for_again_and_come_late(app: &TestApp) {
+        let customer = app.onboard().await;
+        for action in ["job.skip", "job.cancel"] {
+            let (stream, key) = (format!("stream:{action}"), format!("first:{action}"));
+            let mut first = settle(&customer, Some(&stream), now_ms() + HOUR_MS);
+            first.unique_key = Some(key.clone());
+            let jobs = [first, settle(&customer, Some(&stream), now_ms())];
+            let [first, next] = [&jobs[0].id, &jobs[1].id];
+            insert(app, &jobs).await;
+            let path = match action {
+                "job.skip" => format!("streams/{stream}/skip"),
+                _ => format!("jobs/{first}/cancel"),
+            };
+            act(app, &format!("/admin/v1/{path}"), "not wanted").await.expect(200);
+            job_in_state(app, next, JobState::Succeeded).await;
+            assert_eq!(audited(app, first.as_str()).await, [action]);
+
+            // As when a customer repeats the request for an operation whose job was skipped.
+            let wake = job_hasten(app.app.db.write(), &key, now_ms()).await.unwrap();
+            assert_eq!(&wake.unwrap().job_id, first);
+            job_in_state(app, first, JobState::Succeeded).await;
+            assert!(attempts(app, first).await[0].epoch > attempts(app, next).await[0].epoch);
+        }
+        app.verify().await;
+    }
+
+    async fn a_job_of_a_kind_of_another_version_waits_for_a_node_that_knows_it(app: &TestApp) {
         let customer = app.onboard().await;
         let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
         let [unknown, next] = [&jobs[0].id, &jobs[1].id];
         insert(app, &jobs).await;
-        // A newer node stored it, and it is due.
+        // A node of the next version stored it, and it is due.
         let due = now_ms() - DAY_MS;
         sql(app, &format!("UPDATE jobs SET kind = 'moon.landing', run_at_ms = {due} WHERE id = '{unknown}'")).await;
+
+        let looked_at = wait::until("this version has looked at it", || async {
+            attempts(app, unknown).await.pop()
+        })
+        .await;
+        assert_eq!((looked_at.outcome.as_str(), looked_at.reason), ("snooze", None));
+        let waiting = job(app, unknown).await;
+        assert_eq!((waiting.state, waiting.attempt, waiting.rescues), (JobState::Available, 0, 0));
+        assert!(waiting.run_at_ms > looked_at.finished_at_ms, "it is looked at later");
+        let shown = look(app, &format!("/admin/v1/jobs/{unknown}")).await;
+        let why = format!("It waits for a node that knows its kind; {}", shown["job"]["run_at"].as_str().unwrap());
+        assert_eq!(shown["why"], format!("{why} is the next look at it."));
+        assert_eq!(job(app, next).await.attempt, 0, "what follows waits with it");
+
+        // Such a node comes by.
+        act(app, "/admin/v1/streams/mixed/pause", "to let nobody else look").await.expect(200);
+        let known = JobKind::AccountSettle.as_str();
+        sql(app, &format!("UPDATE jobs SET kind = '{known}', run_at_ms = {due} WHERE id = '{unknown}'")).await;
+        app.admin("POST", "/admin/v1/streams/mixed/resume", None).await.expect(200);
+        for id in [unknown, next] {
+            assert_eq!(job_in_state(app, id, JobState::Succeeded).await.attempt, 1);
+        }
+        app.verify().await;
+    }
+
+    async fn a_job_of_a_kind_that_nobody_knows_is_dead_after_a_week_and_its_stream_waits_for_a_person(app: &TestApp) {
+        let customer = app.onboard().await;
+        let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
+        let [unknown, next] = [&jobs[0].id, &jobs[1].id];
+        insert(app, &jobs).await;
+        // A node of another version stored it, which never came back.
+        let due = now_ms() - 7 * DAY_MS;
+        let forgotten = format!("kind = 'moon.landing', run_at_ms = {due}, created_at_ms = {due}");
+        sql(app, &format!("UPDATE jobs SET {forgotten} WHERE id = '{unknown}'")).await;
 
         let dead = job_in_state(app, unknown, JobState::Dead).await;
         assert_eq!((dead.attempt, dead.rescues), (1, 0));
         assert_eq!(dead.last_error.unwrap(), "this version knows no job of kind moon.landing");
         let stream = look(app, "/admin/v1/streams/mixed").await;
-        let reason = "a job of this stream is dead and what follows depends on it";
-        assert_eq!(stream["stream"]["paused_reason"], reason);
+        assert_eq!(stream["stream"]["paused_reason"], BLOCKED);
         assert_eq!(stream["head"]["id"], next.as_str());
         let shown = look(app, &format!("/admin/v1/jobs/{next}")).await;
-        assert_eq!(shown["why"], format!("Its stream is paused: {reason}."));
+        assert_eq!(shown["why"], format!("Its stream is paused: {BLOCKED}."));
         assert_eq!(job(app, next).await.attempt, 0);
 
         // The person decides to go on without it.

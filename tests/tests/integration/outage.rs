@@ -3,7 +3,8 @@
 use crate::broker::Behind;
 use crate::private::Private;
 use crate::scene::{
-    PERIOD, SIGNUP, customer_id, deliver_until, invoice_paid, job_in_state, job_of, now_ms, sql, stripe_customer,
+    PERIOD, SIGNUP, attempts, customer_id, deliver_until, invoice_paid, job_in_state, job_of, now_ms, sql, stream_of,
+    stripe_customer,
 };
 use bursar::app::App;
 use bursar_actors::Role;
@@ -155,6 +156,67 @@ async fn a_database_that_is_killed_twice_under_load_costs_nothing_but_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_no_writes_costs_nothing_but_time() {
+    let (_postgres, app) = on_private_postgres(|_| {}).await;
+    let (spender, payer, stripe_customer) = (app.onboard_with(1_000).await, app.onboard().await, stripe_customer());
+    // A job that is under way when it begins: somebody's transaction has the row that its commit needs.
+    let psql = Database::connect(&app.config.database_url).await.unwrap();
+    let hanging = psql.begin().await.unwrap();
+    let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", payer.id);
+    hanging.execute_unprepared(&lock).await.unwrap();
+    let under_way = invoice_paid(&stripe_customer, Some(&payer));
+    app.deliver(&under_way).await.expect(200);
+    job_in_state(&app, &job_of(&app, &under_way).await.id, JobState::Running).await;
+
+    // As after a failover to a standby, or on a server whose operator protects a full disk.
+    let set_read_only = async |on: bool| {
+        let setting = format!("ALTER SYSTEM SET default_transaction_read_only = {on}");
+        psql.execute_unprepared(&setting).await.unwrap();
+        psql.execute_unprepared("SELECT pg_reload_conf()").await.unwrap();
+    };
+    set_read_only(true).await;
+    let (tries, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // So often in a row that every connection knows of it.
+    wait::until("debits are refused", || async {
+        let key = format!("one-{}", tries.fetch_add(1, Ordering::SeqCst));
+        let good = is_good(&app.spend(&spender, 1, &key).await);
+        let in_a_row = if good { 0 } else { refused.load(Ordering::SeqCst) + 1 };
+        refused.store(in_a_row, Ordering::SeqCst);
+        (in_a_row >= 10).then_some(())
+    })
+    .await;
+    let balance = app.balance(&spender).await;
+    hanging.rollback().await.unwrap();
+    let later = invoice_paid(&stripe_customer, Some(&payer));
+    // For longer than a lease: the job is given back, and is to be claimed again.
+    let begun = now_ms();
+    wait::until("leases have passed", || async {
+        for answer in [app.spend(&spender, 1, "in-vain").await, app.deliver(&later).await] {
+            answer.expect_problem(503, "unavailable");
+            assert!(answer.retry_after.is_some(), "{answer:?}");
+        }
+        (now_ms() > begun + 2 * app.config.jobs.lease_ms).then_some(())
+    })
+    .await;
+    assert_eq!(app.balance(&spender).await, balance, "what is stored can be read, and nothing was written");
+
+    set_read_only(false).await;
+    wait::until("a debit is answered", || async { is_good(&app.spend(&spender, 1, "in-vain").await).then_some(()) })
+        .await;
+    assert_eq!(app.balance(&spender).await, balance - 1);
+    wait::until("an event is taken", || async { is_good(&app.deliver(&later).await).then_some(()) }).await;
+    for event in [&under_way, &later] {
+        app_has(&app, event).await;
+        let job = job_of(&app, event).await;
+        let outcomes: Vec<_> = attempts(&app, &job.id).await.into_iter().map(|attempt| attempt.outcome).collect();
+        assert_eq!((job.rescues, outcomes), (0, vec!["done".to_owned()]), "no attempt was used up, nobody died");
+    }
+    assert_eq!(app.balance(&payer).await, SIGNUP + 2 * PERIOD);
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_that_come_while_the_database_is_away_do_not_stop_consumption() {
     const PREFETCH: u16 = 4;
     let (postgres, app) = on_private_postgres(|config| config.amqp.prefetch = PREFETCH).await;
@@ -250,6 +312,40 @@ async fn a_result_that_the_database_does_not_take_costs_only_its_own_job_an_atte
     let dead = app.event_in_state(stripe::id(&bad), "dead").await;
     assert!(dead["event"]["last_error"].as_str().unwrap().contains("not this one"), "{dead}");
     sql(&app, "DROP TRIGGER poison ON ledger_entries").await;
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_failure_cannot_be_written_either_is_given_back_and_uses_up_no_attempt() {
+    let app = TestApp::start(Backend::Production).await;
+    let (customer, innocent, stripe_customer) = (app.onboard().await, app.onboard().await, stripe_customer());
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                  $$ BEGIN RAISE EXCEPTION 'not this one'; END $$";
+    sql(&app, refuse).await;
+    let whose = format!("FOR EACH ROW WHEN (NEW.stream_key = '{}')", stream_of(&stripe_customer));
+    let trigger = format!("CREATE TRIGGER poison BEFORE INSERT ON attempts {whose} EXECUTE FUNCTION refuse()");
+    sql(&app, &trigger).await;
+    let event = invoice_paid(&stripe_customer, Some(&customer));
+    app.deliver(&event).await.expect(200);
+    let id = job_of(&app, &event).await.id;
+    job_in_state(&app, &id, JobState::Running).await;
+    deliver_until(&app, &invoice_paid(&crate::scene::stripe_customer(), Some(&innocent)), "processed").await;
+
+    let waiting = job_in_state(&app, &id, JobState::Available).await;
+    assert_eq!((waiting.attempt, waiting.rescues), (0, 0));
+    assert_eq!(app.balance(&customer).await, SIGNUP);
+
+    // Nor does it keep the application from stopping, or die of the stop.
+    job_in_state(&app, &id, JobState::Running).await;
+    let (config, folder) = app.halt().await;
+    let psql = Database::connect(&config.database_url).await.unwrap();
+    psql.execute_unprepared("DROP TRIGGER poison ON attempts").await.unwrap();
+    let app = TestApp::start_on(config, folder).await;
+    app_has(&app, &event).await;
+    let job = job_of(&app, &event).await;
+    assert_eq!((job.attempt, job.rescues), (1, 0));
+    assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD);
     app.verify().await;
     app.stop().await;
 }

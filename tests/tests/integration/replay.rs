@@ -150,6 +150,46 @@ both! {
         app.verify().await;
     }
 
+    async fn a_replay_skips_what_is_gone_or_waits_already(app: &TestApp) {
+        let dead = dead_payments(app, 3).await;
+        dead.cause_is_removed(app).await;
+        let by_hand = |event: &Value| format!("/admin/v1/events/{}/replay", stripe::id(event));
+        act(app, &by_hand(&dead.events[0]), "one first").await.expect(200);
+        app.event_in_state(stripe::id(&dead.events[0]), "processed").await;
+        let filter = json!({ "event_type": "invoice.paid" });
+        let made = prepare(app, &json!({ "filter": filter, "reason": "ticket 4711" })).await.expect(201);
+        let id = made["replay"]["id"].as_str().unwrap();
+        assert_eq!(made["replay"]["total"], 3);
+
+        // Then the first is deleted, as old as it is, and the second is replayed by hand and waits.
+        let jobs = dead.jobs(app).await;
+        let long_ago = now_ms() - 91 * 24 * 60 * 60 * 1_000;
+        sql(app, &format!("UPDATE jobs SET finished_at_ms = {long_ago} WHERE id = '{}'", jobs[0].id)).await;
+        let retention = NewJob::new(JobKind::Retention, "{}".to_owned(), long_ago);
+        let tx = app.app.db.begin().await.unwrap();
+        job_insert_many(&tx, std::slice::from_ref(&retention), now_ms()).await.unwrap();
+        tx.commit().await.unwrap();
+        job_in_state(app, &retention.id, JobState::Succeeded).await;
+        let stream = format!("/admin/v1/streams/stripe:{}", dead.stripe_customer);
+        act(app, &format!("{stream}/pause"), "to see it wait").await.expect(200);
+        act(app, &by_hand(&dead.events[1]), "one more").await.expect(200);
+
+        step(app, id, "start").await.expect(200);
+        let done = replay_until(app, id, "is done", |found| found["state"] == "done").await;
+        assert_eq!(done["done"], 3);
+        let items = items(app, id).await;
+        let states: Vec<_> = items.iter().map(|item| item["state"].as_str().unwrap()).collect();
+        assert_eq!(states, ["skipped", "skipped", "replayed"]);
+
+        app.admin("POST", &format!("{stream}/resume"), None).await.expect(200);
+        for (event, job) in dead.events.iter().zip(&jobs).skip(1) {
+            app.event_in_state(stripe::id(event), "processed").await;
+            assert_eq!(attempts(app, &job.id).await.len(), 2);
+        }
+        assert_eq!(app.balance(&dead.customer).await, SIGNUP + 3 * PERIOD);
+        app.verify().await;
+    }
+
     async fn a_replay_at_one_a_second_works_off_one_job_between_two_snoozes(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;

@@ -132,8 +132,8 @@ async fn detail(app: &App, key: &str) -> Result<Json<StreamDetail>, ApiError> {
     Ok(Json(StreamDetail { stream: StreamBody::from(&stream), head }))
 }
 
-fn line(actor: &str, action: &'static str, key: &str, details: &serde_json::Value) -> Audit {
-    Audit { actor: actor.to_owned(), action, target: key.to_owned(), details: details.to_string() }
+fn line(actor: &str, action: &'static str, target: &str, details: &serde_json::Value) -> Audit {
+    Audit { actor: actor.to_owned(), action, target: target.to_owned(), details: details.to_string() }
 }
 
 /// Wakes a stream that may go on now.
@@ -278,6 +278,9 @@ impl AdminStreamApi {
         }
         let details = serde_json::json!({ "job": head.id.as_str(), "reason": reason });
         audit::audit_append(&tx, &line(&auth.0.actor, "stream.skip", &key.0, &details), now_ms).await?;
+        // Also under the job: if it is taken up again, the log tells why it comes after its successors.
+        let details = serde_json::json!({ "stream": key.0, "reason": reason });
+        audit::audit_append(&tx, &line(&auth.0.actor, "job.skip", head.id.as_str(), &details), now_ms).await?;
         tx.commit().await.map_err(Error::from)?;
         wake(&app, &key.0).await?;
         detail(&app, &key.0).await

@@ -323,8 +323,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         // A job that ended without an attempt (quarantined, ignored, cancelled while it waited) lets
         // those behind it pass; when it is requeued later, its first attempt comes late by right.
-        // Such a requeue leaves a replayed item or an audit line about the job, and the job counts
-        // no more. Later requeues change nothing, because only first attempts are compared.
+        // Such a requeue, or the skip or cancellation before it, leaves a replayed item or an audit
+        // line about the job, and the job counts no more. Later requeues change nothing, because only first attempts are compared.
         obligation: 6,
         name: "the jobs of a stream were first attempted in sequence",
         population: JOBS,

@@ -157,7 +157,7 @@ pub(super) struct ReplayItemBody {
     pub(super) n: i64,
     /// The job.
     pub(super) job_id: String,
-    /// `waiting`, `replayed` or `tried`.
+    /// `waiting`, `replayed`, `skipped` (when its turn came, it was gone or had not ended) or `tried`.
     pub(super) state: String,
     /// Of a dry run: what would have happened.
     pub(super) result: Option<serde_json::Value>,
