@@ -12,12 +12,12 @@
 //!   granted again. A purchase that is not linked yet keeps its credits until it is.
 
 use super::period::{day, period_end};
-use super::{ListingPlan, MarketplaceAccount, Pending, PurchaseState, timer_job};
+use super::{ListingPlan, MarketplaceAccount, Pending, PurchaseState, settle_job, timer_job};
 use crate::clock::TimeMs;
 use crate::customer::{Customer, Plan};
 use crate::effect::Effect;
 use crate::github::{Action, Purchase};
-use crate::job::{Outcome, Verdict};
+use crate::job::{NewJob, Outcome, Verdict};
 use crate::ledger::{Command, GrantKind, Op};
 
 /// The idempotency key of a period's credits.
@@ -80,12 +80,12 @@ pub fn settle(
         }
     }
     let plan = customer.and_then(|customer| Some((customer, plan_after(before, &account, customer)?)));
-    let timer = wakes_at(&account).map(|at_ms| Effect::JobInsert(timer_job(account.github_account_id, at_ms)));
+    let next = wakes_at(&account).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
     let row = (before != Some(&account))
         .then(|| Effect::MarketplacePut(Box::new(MarketplaceAccount { updated_at_ms: now_ms, ..account.clone() })));
     let plan = plan.map(|(customer, plan)| Effect::PlanSet { customer_id: customer.id.clone(), plan });
     // The row goes first: whether Pro may be taken away is looked up when it is.
-    let effects = [row, plan, timer].into_iter().flatten().collect();
+    let effects = [row, plan, next].into_iter().flatten().collect();
     Verdict { outcome: Outcome::Done, ledger, effects }
 }
 
@@ -108,6 +108,16 @@ fn wakes_at(account: &MarketplaceAccount) -> Option<TimeMs> {
     let coming = account.coming().map(|pending| pending.at_ms);
     let period = account.period_from_ms.filter(|_| account.customer_id.is_some());
     [coming, period].into_iter().flatten().min()
+}
+
+/// What looks at it again then. A time that has come gets no timer: one of that time may have fired long
+/// ago, for a change that was announced while nobody was linked, and its key is still known.
+fn next_job(account: &MarketplaceAccount, at_ms: TimeMs, now_ms: TimeMs) -> NewJob {
+    if at_ms <= now_ms {
+        settle_job(account.github_account_id, now_ms)
+    } else {
+        timer_job(account.github_account_id, at_ms)
+    }
 }
 
 /// Which of two pieces of news is later.

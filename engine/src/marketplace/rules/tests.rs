@@ -3,6 +3,7 @@
 use super::*;
 use crate::customer::Source;
 use crate::ids::CustomerId;
+use std::collections::HashSet;
 
 const DAY_MS: i64 = 86_400_000;
 /// 25 October 2026.
@@ -40,6 +41,8 @@ struct World {
     customer: Customer,
     granted: Vec<String>,
     timers: Vec<TimeMs>,
+    /// Keys of all jobs there ever were: one that has ended still keeps another from being made.
+    job_keys: HashSet<String>,
 }
 
 impl World {
@@ -55,7 +58,7 @@ impl World {
             has_payment_method: false,
             created_at_ms: 0,
         };
-        Self { account: None, customer, granted: Vec::new(), timers: Vec::new() }
+        Self { account: None, customer, granted: Vec::new(), timers: Vec::new(), job_keys: HashSet::new() }
     }
 
     /// An account that is linked before GitHub tells of a purchase, so that each event has its effect.
@@ -98,7 +101,11 @@ impl World {
             match effect {
                 Effect::MarketplacePut(account) => self.account = Some(*account),
                 Effect::PlanSet { plan, .. } => self.customer.plan = plan,
-                Effect::JobInsert(job) => self.timers.push(job.run_at_ms),
+                Effect::JobInsert(job) => {
+                    if job.unique_key.is_none_or(|key| self.job_keys.insert(key)) {
+                        self.timers.push(job.run_at_ms);
+                    }
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -171,6 +178,19 @@ fn a_purchase_that_is_linked_late_brings_every_period_that_was_paid() {
     world.link(BILLED + 31 * DAY_MS);
     world.until(BILLED + 31 * DAY_MS);
     assert_eq!(world.granted.len(), 3);
+}
+
+#[test]
+fn a_timer_that_fired_before_the_link_keeps_no_later_period_from_being_granted() {
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::PendingChange, "Trial", BILLED), BOUGHT + DAY_MS);
+    world.tell(&said(Action::PendingChangeCancelled, "Pro", BILLED), BOUGHT + 2 * DAY_MS);
+    world.until(BILLED);
+    world.link(BILLED + 15 * DAY_MS);
+    world.until(BILLED + 31 * DAY_MS);
+    let days = ["2026-10-25", "2026-11-05", "2026-12-05"];
+    assert_eq!(world.granted, days.map(|day| format!("marketplace:4:{day}")));
 }
 
 #[test]
