@@ -151,6 +151,12 @@ pub async fn marketplace_set_token(
     Ok(execute(db, sql, [github_account_id.into(), hash.into(), expires_ms.into()]).await? == 1)
 }
 
+/// The account that a link token is for, be it good still or expired.
+pub async fn marketplace_find_by_token(db: &impl ConnectionTrait, hash: &str) -> Result<Option<i64>> {
+    let sql = "SELECT github_account_id FROM marketplace_accounts WHERE link_token_hash = $1";
+    query_one(db, sql, [hash.into()]).await?.map(|row| get(&row, "github_account_id")).transpose()
+}
+
 /// What became of a link token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenUse {
@@ -176,8 +182,8 @@ pub async fn marketplace_use_token(
     if let Some(row) = query_one(db, sql, [hash.into(), customer_id.as_str().into(), now_ms.into()]).await? {
         return Ok(TokenUse::Linked(get(&row, "github_account_id")?));
     }
-    let sql = "SELECT github_account_id FROM marketplace_accounts WHERE link_token_hash = $1";
-    Ok(if query_one(db, sql, [hash.into()]).await?.is_some() { TokenUse::Expired } else { TokenUse::Unknown })
+    let is_known = marketplace_find_by_token(db, hash).await?.is_some();
+    Ok(if is_known { TokenUse::Expired } else { TokenUse::Unknown })
 }
 
 /// Links an account to a customer. False if it is linked already.
