@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
 // lasted until the news that is in force. `period_from_ms` stays for nodes of the release before.
 const UP: &[&str] = &[
     "ALTER TABLE marketplace_accounts ADD COLUMN owed TEXT NOT NULL DEFAULT '[]'",
-    "UPDATE marketplace_accounts SET owed = '[{\"from_ms\":' || period_from_ms || ',\"until_ms\":' \
+    "UPDATE marketplace_accounts SET owed = '[{\"from_ms\":' || CAST(period_from_ms AS TEXT) || ',\"until_ms\":' \
      || CASE WHEN state = 'purchased' AND plan = 'pro' THEN 'null' ELSE CAST(effective_ms AS TEXT) END \
      || ',\"billing_ms\":' || COALESCE(CAST(next_billing_ms AS TEXT), 'null') || '}]' \
      WHERE period_from_ms IS NOT NULL",

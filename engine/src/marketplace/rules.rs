@@ -184,21 +184,17 @@ fn late(mut account: MarketplaceAccount, said: &Purchase, plan: Option<Plan>) ->
     if at_ms >= account.effective_ms || account.covered_until_ms.is_some_and(|until_ms| at_ms < until_ms) {
         return account;
     }
-    let is_pro = plan == Some(Plan::Pro) && said.action != Action::Cancelled;
-    let within = account.owed.iter().position(|owed| owed.contains(at_ms));
-    if is_pro && within.is_none() && !said.on_free_trial {
+    let is_end = said.action == Action::Cancelled;
+    if is_end || plan != Some(Plan::Pro) {
+        // On one date only an end outweighs what began there.
+        let outweighs = |owed: &Owed| owed.contains(at_ms) && (is_end || owed.from_ms < at_ms);
+        let cut = |owed: Owed| if outweighs(&owed) { owed.before(at_ms) } else { Some(owed) };
+        account.owed = account.owed.into_iter().filter_map(cut).collect();
+    } else if !said.on_free_trial && !account.owed.iter().any(|owed| owed.contains(at_ms)) {
         let place = account.owed.iter().take_while(|owed| owed.from_ms < at_ms).count();
         let next_ms = account.owed.get(place).map_or(account.effective_ms, |next| next.from_ms);
         let until_ms = Some(next_ms.min(account.effective_ms));
         account.owed.insert(place, Owed { from_ms: at_ms, until_ms, billing_ms: said.next_billing_ms });
-    }
-    if !is_pro && let Some(within) = within {
-        // On one date only an end outweighs what began there.
-        let is_outweighed = account.owed[within].from_ms == at_ms && said.action != Action::Cancelled;
-        if !is_outweighed {
-            let paid = account.owed.remove(within).before(at_ms);
-            account.owed.splice(within..within, paid);
-        }
     }
     account
 }
