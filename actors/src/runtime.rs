@@ -113,6 +113,7 @@ impl Runtime {
             livemode: config.stripe.livemode,
             reconcile_grace_ms: config.stripe.reconcile_reach().grace_ms,
             retention_days: config.jobs.retention_days,
+            is_dry_run: false,
         };
         if works {
             parts.add_work(&config, &handlers, &clock, &draining, &workers);

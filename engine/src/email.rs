@@ -55,6 +55,13 @@ impl Email {
         self.parts().1
     }
 
+    /// Where mail goes: the address as it was given, but its domain in ASCII, which every mail server takes
+    /// (one in Unicode only those with SMTPUTF8, RFC 6531).
+    pub fn deliverable(&self) -> String {
+        let local = self.given.rsplit_once('@').map_or(self.parts().0, |(local, _)| local);
+        format!("{local}@{}", self.domain())
+    }
+
     /// The mailbox that mail to this address ends up in, as far as that can be told from outside:
     /// what free credits are given to once.
     pub fn mailbox(&self) -> String {
@@ -102,6 +109,19 @@ mod tests {
             ["ada@bücher.example", "ada@BÜCHER.example", "ada@xn--bcher-kva.example", "ADA@XN--BCHER-KVA.example"]
         {
             assert_eq!(email(text).normalized, "ada@xn--bcher-kva.example", "{text}");
+        }
+    }
+
+    #[test]
+    fn mail_goes_to_the_name_as_given_at_the_domain_in_ascii() {
+        for (given, taken) in [
+            ("Ada@bücher.example", "Ada@xn--bcher-kva.example"),
+            ("ada+CI@xn--bcher-kva.example", "ada+CI@xn--bcher-kva.example"),
+            ("ada@example.com", "ada@example.com"),
+        ] {
+            let deliverable = email(given).deliverable();
+            assert_eq!(deliverable, taken);
+            assert!(deliverable.is_ascii() && deliverable.parse::<lettre::Address>().is_ok(), "{given}");
         }
     }
 

@@ -69,6 +69,8 @@ pub struct Deps {
     pub reconcile_grace_ms: i64,
     /// How long ended jobs are kept.
     pub retention_days: i64,
+    /// A handler is only tried: it changes nothing at Stripe either.
+    pub is_dry_run: bool,
 }
 
 #[derive(Deserialize)]

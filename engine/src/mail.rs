@@ -148,11 +148,31 @@ pub struct MailArgs {
     /// What tells the request for the repetition from others under its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_hash: Option<String>,
+    /// The requests that had it tried again after it was given up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retries: Vec<Retry>,
+}
+
+/// A request to try a mail again, so that its repetition is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Its key.
+    pub key: String,
+    /// What tells it from others under its key.
+    pub request_hash: String,
 }
 
 impl MailArgs {
     fn new(template: Template, customer: &CustomerId, about: About) -> Self {
-        Self { template, customer: customer.clone(), about, sealed_key: None, copy_of: None, request_hash: None }
+        Self {
+            template,
+            customer: customer.clone(),
+            about,
+            sealed_key: None,
+            copy_of: None,
+            request_hash: None,
+            retries: Vec::new(),
+        }
     }
 
     /// As the job keeps them.

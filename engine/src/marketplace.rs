@@ -64,6 +64,37 @@ pub struct Pending {
     pub is_withdrawn: bool,
 }
 
+/// A time for which Pro was paid and whose credits are still to be granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// When its first period begins.
+    pub from_ms: TimeMs,
+    /// When Pro ended, or other news of it came into force; none while it lasts. A period that had begun
+    /// before was paid.
+    pub until_ms: Option<TimeMs>,
+    /// The billing date that its periods are counted by.
+    pub billing_ms: Option<TimeMs>,
+}
+
+impl Owed {
+    /// Whether Pro was on then.
+    pub fn contains(&self, at_ms: TimeMs) -> bool {
+        self.from_ms <= at_ms && self.until_ms.is_none_or(|until_ms| at_ms < until_ms)
+    }
+
+    /// What of it is left from a time on.
+    pub fn after(self, at_ms: TimeMs) -> Option<Self> {
+        let left = Self { from_ms: self.from_ms.max(at_ms), ..self };
+        left.until_ms.is_none_or(|until_ms| left.from_ms < until_ms).then_some(left)
+    }
+
+    /// What of it came before a time.
+    pub fn before(self, at_ms: TimeMs) -> Option<Self> {
+        let until_ms = self.until_ms.map_or(at_ms, |until_ms| until_ms.min(at_ms));
+        (self.from_ms < until_ms).then_some(Self { until_ms: Some(until_ms), ..self })
+    }
+}
+
 /// The purchase of one GitHub account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarketplaceAccount {
@@ -95,8 +126,8 @@ pub struct MarketplaceAccount {
     pub last_action: Action,
     /// What is to come.
     pub pending: Option<Pending>,
-    /// When the first paid period begins whose credits are still to be granted.
-    pub period_from_ms: Option<TimeMs>,
+    /// For which times credits are still to be granted, in order; only the last may have no end.
+    pub owed: Vec<Owed>,
     /// When the last period ends whose credits were granted.
     pub covered_until_ms: Option<TimeMs>,
     /// The customer that it is linked to. Only [`link`] writes this and the next.
@@ -118,6 +149,11 @@ impl MarketplaceAccount {
     /// Whether it makes its customer a Pro customer.
     pub fn gives_pro(&self) -> bool {
         self.customer_id.is_some() && self.is_pro()
+    }
+
+    /// When the first paid period begins whose credits are still to be granted.
+    pub fn next_credits_ms(&self) -> Option<TimeMs> {
+        self.owed.first().map(|owed| owed.from_ms)
     }
 
     /// What is to come, unless it was taken back.

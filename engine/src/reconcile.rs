@@ -257,25 +257,25 @@ pub struct Reach {
 pub struct Before {
     /// Since when it compared.
     pub since_ms: TimeMs,
-    /// When it began.
-    pub began_at_ms: TimeMs,
+    /// Until when: what was younger it left to its event, and to the next run.
+    pub until_ms: TimeMs,
     /// Whether it found nothing.
     pub is_clean: bool,
 }
 
 impl Before {
     fn of(run: &Reconciliation) -> Self {
-        Self { since_ms: run.since_ms, began_at_ms: run.created_at_ms, is_clean: run.counts.total().found == 0 }
+        Self { since_ms: run.since_ms, until_ms: run.until_ms, is_clean: run.counts.total().found == 0 }
     }
 }
 
-/// Since when a run compares: since the one before it began, and a little before. If that one found
+/// Since when a run compares: since where the one before it ended, and a little before. If that one found
 /// anything, all of its window once more: a repair may have failed, and what is left for a person stays
 /// in view.
 pub fn window_since_ms(asked_ms: Option<i64>, before: Option<Before>, first_ms: i64, now_ms: TimeMs) -> TimeMs {
     let since_ms = match (asked_ms, before) {
         (Some(window_ms), _) => now_ms - window_ms,
-        (None, Some(before)) if before.is_clean => before.began_at_ms - OVERLAP_MS,
+        (None, Some(before)) if before.is_clean => before.until_ms - OVERLAP_MS,
         (None, Some(before)) => before.since_ms,
         (None, None) => now_ms - first_ms,
     };
@@ -304,16 +304,16 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
     rows::reconciliation_abandon(&tx, now_ms).await?;
     if let Some(run) = rows::reconciliation_find_by_key(&tx, &new.request_key).await? {
         tx.commit().await?;
-        return if run.request_hash == new.request_hash {
-            Ok(Begun { run, wakes: Vec::new() })
-        } else {
-            Err(Refusal::KeyReused.into())
-        };
+        return begun_before(run, &new.request_hash);
     }
     let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(Before::of);
     let (run, work) = planned(new, before, reach, now_ms);
     if !rows::reconciliation_insert(&tx, &run).await? {
         tx.rollback().await?;
+        // The same request may have come twice at once; then the other one was first.
+        if let Some(first) = rows::reconciliation_find_by_key(db.write(), &run.request_key).await? {
+            return begun_before(first, &run.request_hash);
+        }
         return Err(Error::conflict("reconciliation_running", "another reconciliation is under way"));
     }
     let wakes = job::job_insert_many(&tx, &[work], now_ms).await?;
@@ -326,6 +326,11 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
     audit::audit_append(&tx, &line, now_ms).await?;
     tx.commit().await?;
     Ok(Begun { run, wakes })
+}
+
+/// A run that its key asked for before.
+fn begun_before(run: Reconciliation, request_hash: &str) -> Result<Begun> {
+    if run.request_hash == request_hash { Ok(Begun { run, wakes: Vec::new() }) } else { Err(Refusal::KeyReused.into()) }
 }
 
 /// A run that is about to be recorded, and the job that carries it out.
@@ -365,7 +370,7 @@ mod tests {
     }
 
     fn before(is_clean: bool) -> Before {
-        Before { since_ms: 49 * DAY_MS, began_at_ms: 50 * DAY_MS, is_clean }
+        Before { since_ms: 49 * DAY_MS, until_ms: 50 * DAY_MS, is_clean }
     }
 
     #[test]
@@ -374,6 +379,22 @@ mod tests {
         assert_eq!(since_ms(None, Some(before(true))), 50 * DAY_MS - OVERLAP_MS);
         assert_eq!(since_ms(None, None), 48 * DAY_MS);
         assert_eq!(since_ms(Some(DAY_MS), Some(before(false))), 50 * DAY_MS);
+    }
+
+    #[test]
+    fn no_grace_is_so_long_that_two_runs_leave_a_gap() {
+        let reach = Reach { first_ms: 3 * DAY_MS, grace_ms: DAY_MS };
+        let asked = || NewReconciliation {
+            window_ms: None,
+            repair: true,
+            actor: "system".to_owned(),
+            request_key: String::new(),
+            request_hash: String::new(),
+        };
+        let (first, _) = planned(asked(), None, reach, 50 * DAY_MS);
+        let (second, _) = planned(asked(), Some(Before::of(&first)), reach, 51 * DAY_MS);
+        assert!(second.since_ms < first.until_ms, "{} {}", second.since_ms, first.until_ms);
+        assert!(second.is_whole);
     }
 
     #[test]

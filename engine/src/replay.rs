@@ -9,7 +9,8 @@ use crate::job::{Claimed, JobKind, NewJob, Outcome, Verdict, Wake};
 use crate::ledger::{Refusal, decide};
 use crate::store::commit::{Unit, write_unit};
 use crate::store::job::JobFilter;
-use crate::store::{Db, account, audit, event, job, replay};
+use crate::store::{Db, account, audit, customer, event, job, replay};
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -280,7 +281,7 @@ pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_js
     let mut claimed = [Claimed { job: target, epoch: 0, started_at_ms: now_ms, payload, event_type, event: None }];
     handler::gather(deps.db.read(), &mut claimed).await?;
     let [claimed] = claimed;
-    let verdict = handler::handle(deps, &claimed, now_ms).await?;
+    let verdict = handler::handle(&Deps { is_dry_run: true, ..deps.clone() }, &claimed, now_ms).await?;
     let mut report = match &verdict.outcome {
         Outcome::Done => json!({ "outcome": "done" }),
         Outcome::Snooze { .. } => json!({ "outcome": "snooze" }),
@@ -315,10 +316,25 @@ pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_js
             }
         }
     }
-    report["changes"] = json!(unit.effects.len());
+    report["changes"] = json!(count_changes(&tx, &unit.effects).await?);
     if write_unit(&tx, &unit, &deps.node, now_ms).await?.is_none() {
         report["outcome"] = json!("would be tried again");
     }
     tx.rollback().await?;
     Ok(report)
+}
+
+/// How many effects change something: Pro is said also of a customer that is on it.
+async fn count_changes(tx: &impl ConnectionTrait, effects: &[Effect]) -> Result<usize> {
+    let mut count = 0;
+    for effect in effects {
+        let is_so = match effect {
+            Effect::PlanSet { customer_id, plan } => {
+                customer::customer_find(tx, customer_id).await?.is_some_and(|customer| customer.plan == *plan)
+            }
+            _ => false,
+        };
+        count += usize::from(!is_so);
+    }
+    Ok(count)
 }

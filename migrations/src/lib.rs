@@ -23,6 +23,7 @@ mod m0011_marketplace;
 mod m0012_reconciliations;
 mod m0013_summary;
 mod m0015_support;
+mod m0016_marketplace_owed;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_reconciliations::Migration),
             Box::new(m0013_summary::Migration),
             Box::new(m0015_support::Migration),
+            Box::new(m0016_marketplace_owed::Migration),
         ]
     }
 }

@@ -31,6 +31,7 @@ use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::{Audit, Effect};
+use bursar_engine::ids::JobId;
 use bursar_engine::job::{Job, JobKind, JobState};
 use bursar_engine::store::attempt::Attempt;
 use bursar_engine::store::commit::Unit;
@@ -261,16 +262,20 @@ async fn explain(app: &App, job: &Job) -> Result<String> {
 /// Makes one ended job run again, with a line in the audit log.
 async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) -> Result<(), ApiError> {
     if matches!(job.state, JobState::Available | JobState::Running) {
-        return Err(ApiError::new(409, "job_not_ended", "The job has not ended, so there is nothing to replay."));
+        return Err(not_ended());
     }
-    let audit = Audit {
-        actor: actor.to_owned(),
-        action: "job.replay",
-        target: job.id.to_string(),
-        details: serde_json::json!({ "reason": reason }).to_string(),
-    };
+    let audit = replay_line(&job.id, actor.to_owned(), reason);
     let effects = vec![Effect::JobRequeue { job_id: job.id.clone() }, Effect::Audit(audit)];
     let unit = Unit { account: None, finishes: Vec::new(), effects };
     app.runtime.ledger.commit(unit).await.map_err(Error::from)?;
     Ok(())
+}
+
+fn not_ended() -> ApiError {
+    ApiError::new(409, "job_not_ended", "The job has not ended, so there is nothing to replay.")
+}
+
+fn replay_line(job: &JobId, actor: String, reason: &str) -> Audit {
+    let details = serde_json::json!({ "reason": reason }).to_string();
+    Audit { actor, action: "job.replay", target: job.to_string(), details }
 }

@@ -4,6 +4,7 @@ use super::{Deps, args};
 use crate::clock::TimeMs;
 use crate::customer::Customer;
 use crate::effect::Effect;
+use crate::email::Email;
 use crate::error::Result;
 use crate::ids::MailId;
 use crate::job::{Claimed, Outcome, Verdict};
@@ -42,7 +43,9 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Err(outcome @ Outcome::Dead { .. }) => return Ok(outcome.into()),
         Err(outcome) => return Ok(end(claimed, args, outcome)),
     };
-    let letter = Letter { id: id.clone(), recipient: customer.email.clone(), rendered: composed.sent, now_ms };
+    // An address of before today's checks goes as it is: only the server decides.
+    let recipient = Email::parse(&customer.email).map_or_else(|_| customer.email.clone(), |email| email.deliverable());
+    let letter = Letter { id: id.clone(), recipient, rendered: composed.sent, now_ms };
     let state = match deps.mail.send(&letter).await {
         Ok(Delivery::Sent) => MailState::Sent,
         Ok(Delivery::Stored) => MailState::Stored,

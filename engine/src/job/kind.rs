@@ -99,7 +99,8 @@ impl JobKind {
         }
     }
 
-    /// Whether its handler only reads, so that it can be run to see what it would change.
+    /// Whether its handler only reads (with `Deps::is_dry_run` at least), so that it can be run to see what it
+    /// would change.
     pub fn has_dry_run(self) -> bool {
         matches!(self, Self::StripeEvent | Self::GithubEvent | Self::MarketplaceSettle | Self::AccountSettle)
     }

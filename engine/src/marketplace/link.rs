@@ -5,7 +5,9 @@
 //!
 //! A token is random, works once, for a short time, and only its SHA-256 is kept. A new one replaces
 //! the one before. Linking decides nothing about plan and credits: it makes a job in the account's
-//! stream, where that is decided in order with GitHub's events.
+//! stream, where that is decided in order with GitHub's events. The job is made first, because it gets its
+//! place under the lock of its stream: whoever ends another job of that stream takes this lock before it
+//! writes the account and its customer, so neither of the two waits for what the other one holds.
 
 use super::{MarketplaceAccount, settle_job};
 use crate::api_key::secret_hash;
@@ -78,7 +80,12 @@ pub(crate) async fn claim(
     customer_id: &CustomerId,
     now_ms: TimeMs,
 ) -> Result<Vec<Wake>> {
-    let github_account_id = match rows::marketplace_use_token(tx, &secret_hash(token), customer_id, now_ms).await? {
+    let hash = secret_hash(token);
+    let wakes = match rows::marketplace_find_by_token(tx, &hash).await? {
+        Some(github_account_id) => insert_job(tx, github_account_id, customer_id, now_ms).await?,
+        None => Vec::new(),
+    };
+    let github_account_id = match rows::marketplace_use_token(tx, &hash, customer_id, now_ms).await? {
         TokenUse::Linked(github_account_id) => github_account_id,
         TokenUse::Expired => {
             let message = "this marketplace link has expired; ask for a new one".to_owned();
@@ -90,7 +97,8 @@ pub(crate) async fn claim(
         }
     };
     let actor = format!("customer:{customer_id}");
-    linked(tx, github_account_id, customer_id, &actor, json!({ "by": "link token" }), now_ms).await
+    audit_link(tx, github_account_id, customer_id, &actor, json!({ "by": "link token" }), now_ms).await?;
+    Ok(wakes)
 }
 
 /// Links by hand. Linking the same two again changes nothing. Gives the account and what to wake.
@@ -106,10 +114,15 @@ pub async fn by_hand(
     now_ms: TimeMs,
 ) -> Result<(MarketplaceAccount, Vec<Wake>)> {
     let tx = db.begin().await?;
-    // The lock keeps another purchase from being linked to this customer meanwhile.
-    if !customer::customer_lock(&tx, customer_id).await? {
+    if customer::customer_find(&tx, customer_id).await?.is_none() {
         return Err(Error::NotFound("customer"));
     }
+    if rows::marketplace_find(&tx, github_account_id).await?.is_none() {
+        return Err(Error::NotFound("marketplace account"));
+    }
+    let wakes = insert_job(&tx, github_account_id, customer_id, now_ms).await?;
+    // The lock keeps another purchase from being linked to this customer meanwhile.
+    customer::customer_lock(&tx, customer_id).await?;
     let known = rows::marketplace_find(&tx, github_account_id).await?.ok_or(Error::NotFound("marketplace account"))?;
     if known.customer_id.as_ref() == Some(customer_id) {
         return Ok((known, Vec::new()));
@@ -121,7 +134,7 @@ pub async fn by_hand(
     if !rows::marketplace_link(&tx, github_account_id, customer_id, now_ms).await? {
         return Err(linked_already());
     }
-    let wakes = linked(&tx, github_account_id, customer_id, actor, json!({ "reason": reason }), now_ms).await?;
+    audit_link(&tx, github_account_id, customer_id, actor, json!({ "reason": reason }), now_ms).await?;
     let account =
         rows::marketplace_find(&tx, github_account_id).await?.ok_or(Error::NotFound("marketplace account"))?;
     tx.commit().await?;
@@ -137,21 +150,29 @@ fn linked_already() -> Error {
     Error::conflict("marketplace_account_linked", "this marketplace account is linked to a customer")
 }
 
-/// What belongs to every link: the line of the audit log, and the job that sees to plan and credits.
-async fn linked(
+/// The job that sees to plan and credits.
+async fn insert_job(
+    tx: &impl ConnectionTrait,
+    github_account_id: i64,
+    customer_id: &CustomerId,
+    now_ms: TimeMs,
+) -> Result<Vec<Wake>> {
+    let mut job = settle_job(github_account_id, now_ms);
+    job.customer_id = Some(customer_id.clone());
+    job::job_insert_many(tx, &[job], now_ms).await
+}
+
+async fn audit_link(
     tx: &impl ConnectionTrait,
     github_account_id: i64,
     customer_id: &CustomerId,
     actor: &str,
     mut details: serde_json::Value,
     now_ms: TimeMs,
-) -> Result<Vec<Wake>> {
+) -> Result<()> {
     details["github_account_id"] = json!(github_account_id);
     let line = Audit { target: customer_id.to_string(), ..line(actor, "marketplace.link", github_account_id, details) };
-    audit::audit_append(tx, &line, now_ms).await?;
-    let mut job = settle_job(github_account_id, now_ms);
-    job.customer_id = Some(customer_id.clone());
-    job::job_insert_many(tx, &[job], now_ms).await
+    audit::audit_append(tx, &line, now_ms).await
 }
 
 fn line(actor: &str, action: &'static str, github_account_id: i64, details: serde_json::Value) -> Audit {

@@ -9,15 +9,16 @@
 //!   lost; that event then finds nothing left to do. Withdrawn is withdrawn for that date.
 //! * Credits go by periods. A period that was paid is granted once, under a key of account and first
 //!   day, in order, each after the one before; what is older than the last that was granted is not
-//!   granted again. A purchase that is not linked yet keeps its credits until it is.
+//!   granted again. For which times Pro was paid is kept with its ends, so a purchase that is not linked
+//!   yet keeps its credits until it is, whether it lasts until then or not.
 
 use super::period::{day, period_end};
-use super::{ListingPlan, MarketplaceAccount, Pending, PurchaseState, timer_job};
+use super::{ListingPlan, MarketplaceAccount, Owed, Pending, PurchaseState, settle_job, timer_job};
 use crate::clock::TimeMs;
 use crate::customer::{Customer, Plan};
 use crate::effect::Effect;
 use crate::github::{Action, Purchase};
-use crate::job::{Outcome, Verdict};
+use crate::job::{NewJob, Outcome, Verdict};
 use crate::ledger::{Command, GrantKind, Op};
 
 /// The idempotency key of a period's credits.
@@ -67,10 +68,11 @@ pub fn settle(
 ) -> Verdict {
     let mut account = due(account, now_ms);
     let mut ledger = None;
-    if let (Some(customer), Some(from_ms)) = (customer, account.period_from_ms.filter(|from_ms| *from_ms <= now_ms)) {
-        let until_ms = period_end(from_ms, account.next_billing_ms);
+    let first = account.owed.first().filter(|owed| owed.from_ms <= now_ms).cloned();
+    if let (Some(customer), Some(Owed { from_ms, billing_ms, .. })) = (customer, first) {
+        let until_ms = period_end(from_ms, billing_ms);
         account.covered_until_ms = Some(until_ms);
-        account.period_from_ms = account.is_pro().then_some(until_ms);
+        account.owed = account.owed.into_iter().filter_map(|owed| owed.after(until_ms)).collect();
         if credits > 0 {
             let op = Op::Grant { kind: GrantKind::Included, amount: credits, expires_at_ms: None };
             let reference = format!("github:{}:{}", account.github_account_id, day(from_ms));
@@ -80,23 +82,24 @@ pub fn settle(
         }
     }
     let plan = customer.and_then(|customer| Some((customer, plan_after(before, &account, customer)?)));
-    let timer = wakes_at(&account).map(|at_ms| Effect::JobInsert(timer_job(account.github_account_id, at_ms)));
+    let next = wakes_at(&account).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
     let row = (before != Some(&account))
         .then(|| Effect::MarketplacePut(Box::new(MarketplaceAccount { updated_at_ms: now_ms, ..account.clone() })));
     let plan = plan.map(|(customer, plan)| Effect::PlanSet { customer_id: customer.id.clone(), plan });
     // The row goes first: whether Pro may be taken away is looked up when it is.
-    let effects = [row, plan, timer].into_iter().flatten().collect();
+    let effects = [row, plan, next].into_iter().flatten().collect();
     Verdict { outcome: Outcome::Done, ledger, effects }
 }
 
-/// The plan that follows; none if it stays. Pro is never taken away here for good: while a subscription
+/// The plan that follows; none if nothing follows. Pro is never taken away here for good: while a subscription
 /// gives it, the move that this asks for does not happen ([`Effect::PlanSet`]).
 fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount, customer: &Customer) -> Option<Plan> {
     let gave_pro = before.is_some_and(MarketplaceAccount::gives_pro);
     let pays_each = account.state == PurchaseState::Purchased && account.plan.plan == Some(Plan::PayAsYouGo);
     match customer.plan {
-        Plan::Pro => (gave_pro && !account.is_pro()).then_some(Plan::PayAsYouGo),
+        // Even if the customer was on Pro when it was looked at: whatever gave it that may end meanwhile.
         _ if account.is_pro() => Some(Plan::Pro),
+        Plan::Pro => gave_pro.then_some(Plan::PayAsYouGo),
         // It has been a paying customer, as it would be had it not come late.
         Plan::Trial if pays_each || account.covered_until_ms.is_some() => Some(Plan::PayAsYouGo),
         Plan::Trial | Plan::PayAsYouGo => None,
@@ -106,8 +109,18 @@ fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount,
 /// When the account must be looked at again.
 fn wakes_at(account: &MarketplaceAccount) -> Option<TimeMs> {
     let coming = account.coming().map(|pending| pending.at_ms);
-    let period = account.period_from_ms.filter(|_| account.customer_id.is_some());
+    let period = account.next_credits_ms().filter(|_| account.customer_id.is_some());
     [coming, period].into_iter().flatten().min()
+}
+
+/// What looks at it again then. A time that has come gets no timer: one of that time may have fired long
+/// ago, for a change that was announced while nobody was linked, and its key is still known.
+fn next_job(account: &MarketplaceAccount, at_ms: TimeMs, now_ms: TimeMs) -> NewJob {
+    if at_ms <= now_ms {
+        settle_job(account.github_account_id, now_ms)
+    } else {
+        timer_job(account.github_account_id, at_ms)
+    }
 }
 
 /// Which of two pieces of news is later.
@@ -139,7 +152,7 @@ fn unseen(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> Marketplace
         effective_ms: 0,
         last_action: Action::PendingChange,
         pending: None,
-        period_from_ms: None,
+        owed: Vec::new(),
         covered_until_ms: None,
         customer_id: None,
         linked_at_ms: None,
@@ -164,14 +177,24 @@ fn withdrawn(account: MarketplaceAccount, at_ms: TimeMs) -> MarketplaceAccount {
     MarketplaceAccount { pending: Some(Pending { is_withdrawn: true, ..pending }), ..account }
 }
 
-/// News that is older than what is in force changes nothing of that. But if Pro was paid for from then
-/// on, that brings its first period, unless a later one was granted already.
+/// News that is older than what is in force changes nothing of that, only for which time Pro was paid: from
+/// then until the next news that is known. What was granted is not looked at again.
 fn late(mut account: MarketplaceAccount, said: &Purchase, plan: Option<Plan>) -> MarketplaceAccount {
-    let from_ms = said.effective_ms;
-    let is_paid = plan == Some(Plan::Pro) && said.action != Action::Cancelled && !said.on_free_trial;
-    if is_paid && from_ms < account.effective_ms && account.covered_until_ms.is_none_or(|until_ms| from_ms >= until_ms)
-    {
-        account.period_from_ms = Some(account.period_from_ms.map_or(from_ms, |known| known.min(from_ms)));
+    let at_ms = said.effective_ms;
+    if at_ms >= account.effective_ms || account.covered_until_ms.is_some_and(|until_ms| at_ms < until_ms) {
+        return account;
+    }
+    let is_end = said.action == Action::Cancelled;
+    if is_end || plan != Some(Plan::Pro) {
+        // On one date only an end outweighs what began there.
+        let outweighs = |owed: &Owed| owed.contains(at_ms) && (is_end || owed.from_ms < at_ms);
+        let cut = |owed: Owed| if outweighs(&owed) { owed.before(at_ms) } else { Some(owed) };
+        account.owed = account.owed.into_iter().filter_map(cut).collect();
+    } else if !said.on_free_trial && !account.owed.iter().any(|owed| owed.contains(at_ms)) {
+        let place = account.owed.iter().take_while(|owed| owed.from_ms < at_ms).count();
+        let next_ms = account.owed.get(place).map_or(account.effective_ms, |next| next.from_ms);
+        let until_ms = Some(next_ms.min(account.effective_ms));
+        account.owed.insert(place, Owed { from_ms: at_ms, until_ms, billing_ms: said.next_billing_ms });
     }
     account
 }
@@ -219,21 +242,15 @@ fn moved(
 ) -> MarketplaceAccount {
     after.effective_ms = at_ms;
     after.pending = after.pending.filter(|pending| pending.at_ms > at_ms);
-    let owed = before.period_from_ms;
-    after.period_from_ms = if after.is_pro() {
-        let begins = before.covered_until_ms.map_or(paid_from_ms, |until_ms| until_ms.max(paid_from_ms));
-        match owed {
-            // Pro goes on: so do its periods.
-            Some(owed) if before.is_pro() && !before.on_free_trial => Some(owed),
-            Some(_) if before.is_pro() && after.on_free_trial => Some(begins),
-            // A free trial that is paid now, or a period of an earlier purchase that nobody had yet.
-            Some(owed) => Some(owed.min(begins)),
-            None => Some(begins),
-        }
-    } else {
-        // What had begun before was paid for.
-        owed.filter(|owed| *owed < at_ms)
-    };
+    // Each piece of news begins a time of its own, so that one that comes late finds where it belongs. Only
+    // what had begun before was paid for.
+    after.owed = after.owed.into_iter().filter_map(|owed| owed.before(at_ms)).collect();
+    if after.is_pro() {
+        let goes_on = before.is_pro() && !before.on_free_trial;
+        let begins_ms = if goes_on { at_ms } else { paid_from_ms };
+        let from_ms = before.covered_until_ms.map_or(begins_ms, |until_ms| until_ms.max(begins_ms));
+        after.owed.push(Owed { from_ms, until_ms: None, billing_ms: after.next_billing_ms });
+    }
     after
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Class, Difference};
 use crate::clock::rfc3339;
+use crate::effect::Effect;
 use crate::job::Outcome;
 use crate::subscription::Subscription;
 use crate::webhook::shape::{self, IsPro, SubscriptionShape};
@@ -23,7 +24,7 @@ pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
     let found = |class, ours: String| Some(Difference::new(class, id, ours, theirs.clone()));
     let verdict = webhook::decide(facts);
     let difference = match verdict.outcome {
-        Outcome::Done if verdict.effects.is_empty() && verdict.ledger.is_none() => None,
+        Outcome::Done if verdict.ledger.is_none() && verdict.effects.iter().all(|effect| is_so(facts, effect)) => None,
         Outcome::Done => {
             let ours = facts.subscription.as_ref().map_or_else(|| "not known".to_owned(), words_of_ours);
             found(Class::SubscriptionDiffers, ours).map(|found| found.announced(EVENT_TYPE, facts.object))
@@ -36,6 +37,12 @@ pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
         Some(customer) => difference.map(|difference| difference.of(&customer.id)),
         None => difference,
     }
+}
+
+/// Whether a change changes nothing: Pro is always said, also of whom is on it.
+fn is_so(facts: &Facts<'_>, effect: &Effect) -> bool {
+    let present = facts.customer.as_ref().map(|customer| customer.plan);
+    matches!(effect, Effect::PlanSet { plan, .. } if Some(*plan) == present)
 }
 
 /// A subscription here that Stripe did not list. `theirs` is what it says when asked by id.
@@ -111,6 +118,13 @@ mod tests {
             found(&theirs("active", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(stored("active"))),
             None
         );
+    }
+
+    #[test]
+    fn a_customer_that_lacks_the_pro_of_its_subscription_is_a_difference() {
+        let ada = ada(Plan::PayAsYouGo, Some("cus_1"));
+        let difference = found(&theirs("active", "price_pro"), Some(ada), Some(stored("active")));
+        assert_eq!(difference.expect("a difference").class, Class::SubscriptionDiffers);
     }
 
     #[test]

@@ -130,10 +130,8 @@ pub async fn customer_set_plan(db: &impl ConnectionTrait, id: &CustomerId, plan:
          AND s.is_pro AND s.ended_at_ms IS NULL AND s.status IN ('active', 'trialing', 'past_due')) \
          AND NOT EXISTS (SELECT 1 FROM marketplace_accounts m WHERE m.customer_id = customers.id \
          AND m.state = 'purchased' AND m.plan = 'pro')";
-    if plan != Plan::Pro {
-        // Whoever takes another thing that gave Pro away at this moment is waited for, and then seen.
-        customer_lock(db, id).await?;
-    }
+    // Whoever gives, or takes away, another thing that gives Pro at this moment is waited for, and then seen.
+    customer_lock(db, id).await?;
     let sql = format!(
         "UPDATE customers SET plan = $2, updated_at_ms = $3 WHERE id = $1 AND plan <> $2 \
          AND ($2 = 'pro' OR plan <> 'pro' OR ({NOTHING_GIVES_PRO}))"

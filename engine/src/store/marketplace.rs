@@ -12,8 +12,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 const COLUMNS: &str = "github_account_id, login, account_type, email, state, plan_id, plan_name, plan, billing_cycle, \
                        unit_count, on_free_trial, free_trial_ends_ms, next_billing_ms, effective_ms, last_action, \
-                       pending, period_from_ms, covered_until_ms, customer_id, linked_at_ms, created_at_ms, \
-                       updated_at_ms";
+                       pending, owed, covered_until_ms, customer_id, linked_at_ms, created_at_ms, updated_at_ms";
 
 fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
     let unknown = |what: &str, text: &str| Error::Corrupt(format!("marketplace {what} {text}"));
@@ -35,7 +34,7 @@ fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
         effective_ms: get(row, "effective_ms")?,
         last_action: Action::parse(&action).ok_or_else(|| unknown("action", &action))?,
         pending: get::<Option<String>>(row, "pending")?.map(|text| from_json(&text)).transpose()?,
-        period_from_ms: get(row, "period_from_ms")?,
+        owed: from_json(&get::<String>(row, "owed")?)?,
         covered_until_ms: get(row, "covered_until_ms")?,
         customer_id: get::<Option<String>>(row, "customer_id")?.map(CustomerId::trusted),
         linked_at_ms: get(row, "linked_at_ms")?,
@@ -51,15 +50,16 @@ pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAcc
         db,
         "INSERT INTO marketplace_accounts (github_account_id, login, account_type, email, state, plan_id, plan_name, \
          plan, billing_cycle, unit_count, on_free_trial, free_trial_ends_ms, next_billing_ms, effective_ms, \
-         last_action, pending, period_from_ms, covered_until_ms, created_at_ms, updated_at_ms) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20) \
+         last_action, pending, period_from_ms, covered_until_ms, created_at_ms, updated_at_ms, owed) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21) \
          ON CONFLICT (github_account_id) DO UPDATE SET login = excluded.login, account_type = excluded.account_type, \
          email = excluded.email, state = excluded.state, plan_id = excluded.plan_id, plan_name = excluded.plan_name, \
          plan = excluded.plan, billing_cycle = excluded.billing_cycle, unit_count = excluded.unit_count, \
          on_free_trial = excluded.on_free_trial, free_trial_ends_ms = excluded.free_trial_ends_ms, \
          next_billing_ms = excluded.next_billing_ms, effective_ms = excluded.effective_ms, \
          last_action = excluded.last_action, pending = excluded.pending, period_from_ms = excluded.period_from_ms, \
-         covered_until_ms = excluded.covered_until_ms, updated_at_ms = excluded.updated_at_ms",
+         covered_until_ms = excluded.covered_until_ms, updated_at_ms = excluded.updated_at_ms, \
+         owed = excluded.owed",
         [
             account.github_account_id.into(),
             account.login.as_str().into(),
@@ -77,10 +77,12 @@ pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAcc
             account.effective_ms.into(),
             account.last_action.as_str().into(),
             pending.into(),
-            account.period_from_ms.into(),
+            // For nodes of the release before.
+            account.next_credits_ms().into(),
             account.covered_until_ms.into(),
             account.created_at_ms.into(),
             account.updated_at_ms.into(),
+            to_json(&account.owed)?.into(),
         ],
     )
     .await?;
@@ -149,6 +151,12 @@ pub async fn marketplace_set_token(
     Ok(execute(db, sql, [github_account_id.into(), hash.into(), expires_ms.into()]).await? == 1)
 }
 
+/// The account that a link token is for, be it good still or expired.
+pub async fn marketplace_find_by_token(db: &impl ConnectionTrait, hash: &str) -> Result<Option<i64>> {
+    let sql = "SELECT github_account_id FROM marketplace_accounts WHERE link_token_hash = $1";
+    query_one(db, sql, [hash.into()]).await?.map(|row| get(&row, "github_account_id")).transpose()
+}
+
 /// What became of a link token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenUse {
@@ -174,8 +182,8 @@ pub async fn marketplace_use_token(
     if let Some(row) = query_one(db, sql, [hash.into(), customer_id.as_str().into(), now_ms.into()]).await? {
         return Ok(TokenUse::Linked(get(&row, "github_account_id")?));
     }
-    let sql = "SELECT github_account_id FROM marketplace_accounts WHERE link_token_hash = $1";
-    Ok(if query_one(db, sql, [hash.into()]).await?.is_some() { TokenUse::Expired } else { TokenUse::Unknown })
+    let is_known = marketplace_find_by_token(db, hash).await?.is_some();
+    Ok(if is_known { TokenUse::Expired } else { TokenUse::Unknown })
 }
 
 /// Links an account to a customer. False if it is linked already.

@@ -214,10 +214,11 @@ impl<'a> Facts<'a> {
 }
 
 impl Owner<'_> {
-    /// Done, with these changes; what is as it was is left out.
+    /// Done, with these changes; what is as it was is left out. Pro never is: whatever else gave the customer
+    /// the Pro that it was read with may end before this is written.
     fn verdict(self, facts: &Facts<'_>, row: Option<Subscription>, plan: Option<Plan>) -> Verdict {
         let row = row.filter(|row| facts.stored() != Some(row)).map(Effect::SubscriptionPut);
-        let plan = plan.filter(|plan| *plan != self.customer.plan);
+        let plan = plan.filter(|plan| *plan == Plan::Pro || *plan != self.customer.plan);
         let plan = plan.map(|plan| Effect::PlanSet { customer_id: self.customer.id.clone(), plan });
         let effects = [self.link, row, plan].into_iter().flatten().collect();
         Verdict { outcome: Outcome::Done, ledger: None, effects }

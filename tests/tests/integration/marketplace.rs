@@ -3,7 +3,12 @@
 mod door;
 mod link;
 
-use crate::scene::{SIGNUP, deliver_until, invoice_paid, sql, stripe_customer, subscription_told};
+use crate::scene::{
+    SIGNUP, deliver_until, invoice_paid, job_in_state, now_ms, sql, stripe_customer, subscription_told,
+};
+use bursar_engine::job::JobState;
+use bursar_engine::marketplace::timer_job;
+use bursar_engine::store::job::job_insert_many;
 use bursar_tests::app::unique;
 use bursar_tests::github::{account, day_ms, delivery, in_days, purchase};
 use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
@@ -99,6 +104,54 @@ both! {
         let customer = sign_up(app, &link_token(app, account).await).await;
         stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
         app.verify().await;
+    }
+
+    async fn a_purchase_that_ended_before_the_signup_brings_what_was_paid_and_no_pro(app: &TestApp) {
+        let account = account();
+        let mut event = purchase("purchased", account, "Pro", &in_days(-80));
+        event["marketplace_purchase"]["next_billing_date"] = json!(in_days(-70));
+        tell(app, &event).await;
+        let mut event = purchase("cancelled", account, "Pro", &in_days(-60));
+        event["marketplace_purchase"]["next_billing_date"] = json!(null);
+        tell(app, &event).await;
+        let customer = sign_up(app, &link_token(app, account).await).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
+        assert_eq!(bought(app, account).await["next_credits_at"], Value::Null);
+        app.verify().await;
+    }
+
+    async fn months_between_two_purchases_that_nobody_had_signed_up_for_bring_nothing(app: &TestApp) {
+        let account = account();
+        for (action, begins, billed) in [("purchased", -150, -125), ("cancelled", -140, -125), ("purchased", -3, 20)] {
+            let mut event = purchase(action, account, "Pro", &in_days(begins));
+            event["marketplace_purchase"]["next_billing_date"] = json!(in_days(billed));
+            tell(app, &event).await;
+        }
+        let customer = sign_up(app, &link_token(app, account).await).await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        wait::until("both are granted", || async {
+            let known = bought(app, account).await;
+            (known["next_credits_at"] == known["next_billing_at"]).then_some(())
+        })
+        .await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        app.verify().await;
+    }
+
+    async fn a_timer_that_fired_before_the_signup_keeps_no_period_from_being_granted(app: &TestApp) {
+        let account = account();
+        let mut event = purchase("purchased", account, "Pro", &in_days(-40));
+        event["marketplace_purchase"]["next_billing_date"] = json!(in_days(-20));
+        tell(app, &event).await;
+        // Such as one of a change that was to come that day, and was taken back.
+        let timer = timer_job(account, day_ms(-20));
+        let tx = app.app.db.begin().await.unwrap();
+        let wakes = job_insert_many(&tx, std::slice::from_ref(&timer), now_ms()).await.unwrap();
+        tx.commit().await.unwrap();
+        app.app.runtime.dispatcher.announce(wakes);
+        job_in_state(app, &timer.id, JobState::Succeeded).await;
+        let customer = sign_up(app, &link_token(app, account).await).await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
     }
 
     async fn an_upgrade_counts_at_once(app: &TestApp) {

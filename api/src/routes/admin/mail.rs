@@ -1,6 +1,6 @@
 //! Support: what mail a customer got or will get, and sending one again.
 
-use super::{ReasonRequest, check_reason, replay_job};
+use super::{ReasonRequest, check_reason, not_ended, replay_line};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
@@ -12,7 +12,7 @@ use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::Audit;
 use bursar_engine::ids::{CustomerId, MailId};
 use bursar_engine::ledger::Refusal;
-use bursar_engine::mail::{self, MailState, Template};
+use bursar_engine::mail::{self, MailState, Retry, Template};
 use bursar_engine::store::mail::{MailFilter, MailRow, mail_find, mail_find_by_key, mail_kept, mail_list};
 use bursar_engine::store::{audit, customer, job};
 use poem::web::Data;
@@ -223,6 +223,43 @@ async fn again(
     Ok(copy)
 }
 
+/// Whether this request had the mail tried again before.
+fn retried(row: &MailRow, (key, hash): (&str, &str)) -> Result<bool, Error> {
+    match row.args.retries.iter().find(|retry| retry.key == key) {
+        Some(retry) if retry.request_hash == hash => Ok(true),
+        Some(_) => Err(Refusal::KeyReused.into()),
+        None => Ok(false),
+    }
+}
+
+/// Has a mail that was given up tried again, with a line in the audit log; both once for a key, which its job
+/// keeps.
+async fn retry(
+    app: &App,
+    row: &MailRow,
+    (key, hash): (&str, &str),
+    actor: String,
+    reason: &str,
+) -> Result<MailRow, ApiError> {
+    let now_ms = app.clock.now_ms();
+    let tx = app.db.begin().await?;
+    let wake = job::job_requeue(&tx, &row.job_id, now_ms).await?;
+    // Nobody else runs or changes the job until this is committed, so its arguments are read now.
+    let mut row = mail_find(&tx, &row.id).await?.ok_or(Error::NotFound("mail"))?;
+    if retried(&row, (key, hash))? {
+        // The same request came twice at once; the other one was first.
+        tx.rollback().await.map_err(Error::from)?;
+        return Ok(row);
+    }
+    let Some(wake) = wake else { return Err(not_ended()) };
+    row.args.retries.push(Retry { key: key.to_owned(), request_hash: hash.to_owned() });
+    job::job_set_args(&tx, &row.job_id, &row.args.to_json()).await?;
+    audit::audit_append(&tx, &replay_line(&row.job_id, actor, reason), now_ms).await?;
+    tx.commit().await.map_err(Error::from)?;
+    app.runtime.dispatcher.announce(vec![wake]);
+    Ok(mail_find(app.db.read(), &row.id).await?.ok_or(Error::NotFound("mail"))?)
+}
+
 #[OpenApi]
 impl AdminMailApi {
     /// Find mails
@@ -282,6 +319,9 @@ impl AdminMailApi {
         let hash = input::request_hash("admin_resend_mail", &body.0);
         let reason = check_reason(&body.0.reason)?;
         let row = find(&app, &id.0).await?;
+        if retried(&row, (&key, &hash))? {
+            return detail(&app, &row).await;
+        }
         match row.state {
             MailState::Sent | MailState::Stored if row.args.template == Template::Welcome => Err(ApiError::new(
                 409,
@@ -294,9 +334,8 @@ impl AdminMailApi {
                 detail(&app, &copy).await
             }
             MailState::Failed => {
-                let found = job::job_find(app.db.read(), &row.job_id).await?.ok_or(Error::NotFound("mail"))?;
-                replay_job(&app, &found, &auth.0.actor, &reason).await?;
-                detail(&app, &find(&app, &id.0).await?).await
+                let row = retry(&app, &row, (&key, &hash), auth.0.actor, &reason).await?;
+                detail(&app, &row).await
             }
             MailState::Queued => {
                 Err(ApiError::new(409, "mail_not_sent", "The mail waits to be sent; its job says for what."))

@@ -182,7 +182,7 @@ impl From<&MarketplaceAccount> for MarketplaceAccountBody {
             next_billing_at: account.next_billing_ms.map(rfc3339),
             effective_at: rfc3339(account.effective_ms),
             pending,
-            next_credits_at: account.period_from_ms.map(rfc3339),
+            next_credits_at: account.next_credits_ms().map(rfc3339),
             credits_until: account.covered_until_ms.map(rfc3339),
             customer_id: account.customer_id.as_ref().map(ToString::to_string),
             linked_at: account.linked_at_ms.map(rfc3339),
@@ -239,7 +239,7 @@ struct MarketplaceLinkTokenBody {
 
 impl Example for MarketplaceLinkTokenBody {
     fn example() -> Self {
-        Self { token: "bml_…".to_owned(), expires_at: "2026-11-22T08:15:00.000Z".to_owned() }
+        Self { token: "mlt_…".to_owned(), expires_at: "2026-11-22T08:15:00.000Z".to_owned() }
     }
 }
 

@@ -80,7 +80,9 @@ async fn detached(about: &About<'_>, id: String) -> Result<Verdict, Stop> {
     let known = rows::payment_method_list(db, &customer_id).await?;
     let owner = customers::customer_find(db, &customer_id).await?;
     let stripe_customer_id = owner.and_then(|owner| owner.stripe_customer_id);
-    if let (Some(next), Some(stripe_customer_id)) = (PaymentMethod::next_default(&known, &id), stripe_customer_id) {
+    if let (Some(next), Some(stripe_customer_id)) = (PaymentMethod::next_default(&known, &id), stripe_customer_id)
+        && !about.deps.is_dry_run
+    {
         let key = format!("bursar:detached:{id}:{next}");
         found(about.deps.stripe.customer_set_default(&stripe_customer_id, next, &key).await)?;
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::customer::Source;
 use crate::ids::CustomerId;
+use std::collections::HashSet;
 
 const DAY_MS: i64 = 86_400_000;
 /// 25 October 2026.
@@ -40,6 +41,8 @@ struct World {
     customer: Customer,
     granted: Vec<String>,
     timers: Vec<TimeMs>,
+    /// Keys of all jobs there ever were: one that has ended still keeps another from being made.
+    job_keys: HashSet<String>,
 }
 
 impl World {
@@ -55,7 +58,7 @@ impl World {
             has_payment_method: false,
             created_at_ms: 0,
         };
-        Self { account: None, customer, granted: Vec::new(), timers: Vec::new() }
+        Self { account: None, customer, granted: Vec::new(), timers: Vec::new(), job_keys: HashSet::new() }
     }
 
     /// An account that is linked before GitHub tells of a purchase, so that each event has its effect.
@@ -98,7 +101,11 @@ impl World {
             match effect {
                 Effect::MarketplacePut(account) => self.account = Some(*account),
                 Effect::PlanSet { plan, .. } => self.customer.plan = plan,
-                Effect::JobInsert(job) => self.timers.push(job.run_at_ms),
+                Effect::JobInsert(job) => {
+                    if job.unique_key.is_none_or(|key| self.job_keys.insert(key)) {
+                        self.timers.push(job.run_at_ms);
+                    }
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -171,6 +178,85 @@ fn a_purchase_that_is_linked_late_brings_every_period_that_was_paid() {
     world.link(BILLED + 31 * DAY_MS);
     world.until(BILLED + 31 * DAY_MS);
     assert_eq!(world.granted.len(), 3);
+}
+
+#[test]
+fn a_timer_that_fired_before_the_link_keeps_no_later_period_from_being_granted() {
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::PendingChange, "Trial", BILLED), BOUGHT + DAY_MS);
+    world.tell(&said(Action::PendingChangeCancelled, "Pro", BILLED), BOUGHT + 2 * DAY_MS);
+    world.until(BILLED);
+    world.link(BILLED + 15 * DAY_MS);
+    world.until(BILLED + 31 * DAY_MS);
+    let days = ["2026-10-25", "2026-11-05", "2026-12-05"];
+    assert_eq!(world.granted, days.map(|day| format!("marketplace:4:{day}")));
+}
+
+#[test]
+fn a_purchase_that_ended_before_it_is_linked_brings_every_period_that_was_paid() {
+    let months = BILLED + 64 * DAY_MS;
+    let news = [said(Action::Purchased, "Pro", BOUGHT), said(Action::Cancelled, "Pro", months)];
+    for news in permutations(&news) {
+        let mut world = World::new();
+        news.iter().for_each(|said| world.tell(said, months));
+        world.link(months + 5 * DAY_MS);
+        world.until(months + 400 * DAY_MS);
+        let days = ["2026-10-25", "2026-11-05", "2026-12-05", "2027-01-05"];
+        assert_eq!(world.granted, days.map(|day| format!("marketplace:4:{day}")));
+        assert_eq!((world.customer.plan, world.account().owed.as_slice()), (Plan::PayAsYouGo, &[][..]));
+    }
+}
+
+#[test]
+fn months_between_an_end_and_the_next_purchase_bring_nothing() {
+    let (ended, again) = (BOUGHT + 5 * DAY_MS, BOUGHT + 150 * DAY_MS);
+    let life = [
+        said(Action::Purchased, "Pro", BOUGHT),
+        said(Action::Cancelled, "Pro", ended),
+        Purchase { next_billing_ms: Some(again + 20 * DAY_MS), ..said(Action::Purchased, "Pro", again) },
+        Purchase {
+            unit_count: 5,
+            next_billing_ms: Some(again + 20 * DAY_MS),
+            ..said(Action::Changed, "Pro", again + 1)
+        },
+    ];
+    // In order, and with the end heard of last.
+    for order in [[0, 1, 2, 3], [0, 2, 3, 1]] {
+        let mut world = World::new();
+        for at in order {
+            (0..2).for_each(|_| world.tell(&life[at], again + 1));
+        }
+        world.link(again + DAY_MS);
+        world.until(again + 19 * DAY_MS);
+        assert_eq!(world.granted, ["marketplace:4:2026-10-25", "marketplace:4:2027-03-24"], "{order:?}");
+        world.until(again + 20 * DAY_MS);
+        assert_eq!(world.granted.len(), 3);
+    }
+}
+
+#[test]
+fn a_purchase_that_is_bought_again_within_a_granted_period_brings_no_second_one_in_it() {
+    for is_linked in [true, false] {
+        let mut world = if is_linked { World::linked() } else { World::new() };
+        world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+        world.tell(&said(Action::Cancelled, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
+        world.tell(&said(Action::Purchased, "Pro", BOUGHT + 2 * DAY_MS), BOUGHT + 2 * DAY_MS);
+        if !is_linked {
+            world.link(BOUGHT + 3 * DAY_MS);
+        }
+        world.until(BILLED);
+        assert_eq!(world.granted, ["marketplace:4:2026-10-25", "marketplace:4:2026-11-05"], "{is_linked}");
+    }
+}
+
+#[test]
+fn pro_is_said_also_of_a_customer_that_was_on_it_when_it_was_read() {
+    let mut world = World::linked();
+    world.customer.plan = Plan::Pro;
+    let account = told(world.account.as_ref(), &said(Action::Purchased, "Pro", BOUGHT), Some(Plan::Pro), BOUGHT);
+    let verdict = settle(world.account.as_ref(), account, Some(&world.customer), CREDITS, BOUGHT);
+    assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
 }
 
 #[test]

@@ -132,3 +132,14 @@ fn somebody_elses_payment_or_subscription_changes_nothing_and_is_dead() {
         assert!(dead_reason(&decide(&other)).starts_with("customer_mismatch: "), "{event_type}");
     }
 }
+
+#[test]
+fn pro_is_said_also_of_a_customer_that_was_on_it_when_it_was_read() {
+    let pro = by_id();
+    let subscription = SubscriptionDoc::default().render(Version::Basil);
+    let invoice = InvoiceDoc::default().render(Version::Basil);
+    for (event_type, object) in [("customer.subscription.created", &subscription), ("invoice.paid", &invoice)] {
+        let verdict = decide(&facts(event_type, object, &pro, Plan::Pro));
+        assert_eq!(plan_set(&verdict), Some(Plan::Pro), "{event_type}");
+    }
+}

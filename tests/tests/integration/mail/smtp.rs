@@ -2,9 +2,10 @@
 
 use super::{Value, job_id, mail_in_state, number, resend, text};
 use crate::private::Private;
-use crate::scene::{attempts, job, on_both};
+use crate::scene::{attempts, audited, job, on_both};
 use bursar_engine::config::Config;
 use bursar_services::Exim;
+use bursar_tests::app::unique;
 use bursar_tests::{TestApp, TestCustomer, wait};
 use serde_json::json;
 
@@ -129,6 +130,44 @@ on_both! {
         .await;
         mail_in_state(&app, &customer, "welcome", "failed").await;
         assert_eq!(number(&app, "SELECT COUNT(*) FROM mails", []).await, 0);
+        app.stop().await;
+    }
+
+    async fn a_mail_that_was_given_up_is_tried_again_once_for_a_key(backend: Backend) {
+        let server = Private::start(Exim::start).await;
+        let app = TestApp::start_with(backend, through(url(&server).await)).await;
+        let customer = sign_up(&app, "unknown@example.com").await;
+        let failed = mail_in_state(&app, &customer, "welcome", "failed").await;
+        let path = format!("/admin/v1/mails/{}/resend", text(&failed["mail"]["id"]));
+        let bearer = format!("Bearer {}", bursar_tests::app::ADMIN_TOKEN);
+        let key = unique();
+        let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", key.as_str())];
+        let body = json!({ "reason": "the mailbox was made" });
+        app.request("POST", &path, &headers, Some(&body)).await.expect(200);
+        let tries = || async { attempts(&app, &job_id(&failed)).await.len() };
+        wait::until("it was tried again", || async { (tries().await == 2).then_some(()) }).await;
+        mail_in_state(&app, &customer, "welcome", "failed").await;
+
+        let same = app.request("POST", &path, &headers, Some(&body)).await.expect(200);
+        assert_eq!(same["mail"]["state"], "failed", "it was not taken up again: {same}");
+        let other = app.request("POST", &path, &headers, Some(&json!({ "reason": "something else" }))).await;
+        other.expect_problem(422, "idempotency_key_reused");
+        assert_eq!(tries().await, 2);
+        assert_eq!(audited(&app, text(&failed["mail"]["job_id"])).await, ["job.replay"]);
+        // Another request is another try, and the key is still to be mailed.
+        resend(&app, &failed, "now it is there").await.expect(200);
+        wait::until("it was tried once more", || async { (tries().await == 3).then_some(()) }).await;
+        assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_key"));
+        app.stop().await;
+    }
+
+    async fn mail_to_a_domain_in_unicode_goes_to_its_ascii_form(backend: Backend) {
+        let server = Private::start(Exim::start).await;
+        let app = TestApp::start_with(backend, through(url(&server).await)).await;
+        let customer = sign_up(&app, "Ada@bücher.example").await;
+        let sent = mail_in_state(&app, &customer, "welcome", "sent").await;
+        assert_eq!(sent["mail"]["recipient"], "Ada@bücher.example");
+        assert_eq!(header(&delivered(&server).await[0], "To"), "Ada@xn--bcher-kva.example");
         app.stop().await;
     }
 

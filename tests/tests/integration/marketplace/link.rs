@@ -3,8 +3,10 @@
 use super::*;
 use crate::database::{number, tables_with};
 use crate::scene::audited;
+use bursar_tests::Backend;
 use bursar_tests::app::Answer;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
+use sea_orm::ConnectionTrait;
 
 async fn try_to_sign_up(app: &TestApp, token: &str) -> Answer {
     app.request("POST", "/api/v1/customers/onboard", &[], Some(&buyer(token))).await
@@ -20,6 +22,39 @@ async fn buyer_of_pro(app: &TestApp) -> i64 {
     let account = account();
     tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
     account
+}
+
+/// Does what the end of a job of an account's stream does, while something else is about to link the account:
+/// holds the stream, and writes account and customer when the other one waits.
+async fn end_a_job_while<T>(app: &TestApp, account: i64, customer: &str, other: impl Future<Output = T>) -> T {
+    let tx = app.app.db.begin().await.unwrap();
+    let hold = format!("UPDATE streams SET last_seq = last_seq WHERE key = 'github:{account}'");
+    tx.execute_unprepared(&hold).await.unwrap();
+    let end = async {
+        let waiting = "SELECT COUNT(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        wait::until("the other one waits", || async { (number(app, waiting, []).await > 0).then_some(()) }).await;
+        let write = format!("UPDATE marketplace_accounts SET unit_count = 1 WHERE github_account_id = {account}");
+        tx.execute_unprepared(&write).await.expect("nobody else holds the account");
+        let lock = format!("SELECT id FROM customers WHERE id = '{customer}' FOR NO KEY UPDATE");
+        tx.execute_unprepared(&lock).await.expect("nobody else holds the customer");
+        tx.commit().await.unwrap();
+    };
+    join(other, end).await.0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn linking_and_the_end_of_a_job_of_that_account_never_wait_for_each_other() {
+    let app = TestApp::start(Backend::Production).await;
+    let customer = app.onboard().await;
+    let account = buyer_of_pro(&app).await;
+    let token = link_token(&app, account).await;
+    end_a_job_while(&app, account, "", try_to_sign_up(&app, &token)).await.expect(201);
+    let account = buyer_of_pro(&app).await;
+    end_a_job_while(&app, account, &customer.id, link(&app, account, &customer)).await.expect(200);
+    stands(&app, &customer, "pro", SIGNUP + PERIOD).await;
+    app.verify().await;
+    app.stop().await;
 }
 
 both! {

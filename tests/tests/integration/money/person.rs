@@ -1,9 +1,10 @@
 //! Payment methods and Stripe customers that go away at Stripe.
 
 use super::*;
-use crate::scene::PERIOD;
+use crate::scene::{PERIOD, act, job_of, now_ms};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::payment_method::PaymentMethod;
+use bursar_engine::replay::dry_run;
 use bursar_engine::store::payment_method::{payment_method_detach, payment_method_list, payment_method_put};
 
 shops! {
@@ -20,6 +21,32 @@ shops! {
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!(shop.money(&customer).await, UNIT);
+    }
+
+    async fn a_dry_run_of_a_payment_method_that_is_gone_changes_nothing_at_stripe(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let db = shop.app.app.db.read();
+        let known = payment_method_list(db, &CustomerId::trusted(customer.id.clone())).await.expect("payment methods");
+        let gone = known.iter().find(|method| method.is_default).expect("one is charged").id.clone();
+        // The stream is there, and waits.
+        shop.announce("customer.updated", &shop.stripe.object(&stripe_customer)).await;
+        let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
+        act(&shop.app, &format!("{stream}/pause"), "to try first").await.expect(200);
+        let event = stripe::event("payment_method.detached", &shop.stripe.object(&gone));
+        shop.ask_stripe("POST", &format!("/v1/payment_methods/{gone}/detach"), &[]).await;
+        shop.app.deliver(&event).await.expect(200);
+
+        let calls = || shop.stripe.calls(&format!("POST /v1/customers/{stripe_customer}"));
+        let before = calls();
+        let job = job_of(&shop.app, &event).await;
+        let report = dry_run(&shop.app.app.runtime.handlers, &job.id, now_ms()).await.expect("a report");
+        assert_eq!((&report["outcome"], &report["changes"]), (&json!("done"), &json!(1)), "{report}");
+        assert_eq!(calls(), before);
+        act(&shop.app, &format!("{stream}/resume"), "tried").await.expect(200);
+        shop.app.event_in_state(stripe::id(&event), "processed").await;
+        assert_eq!(calls(), before + 1);
     }
 
     async fn consent_ends_with_a_payment_method_and_is_not_there_again_when_it_comes_back(shop: &Shop) {

@@ -3,7 +3,9 @@
 use super::*;
 use bursar_engine::store::audit::audit_list;
 use bursar_tests::fake_stripe::Fault;
+use futures_util::future::join_all;
 use poem::http::Method;
+use std::collections::BTreeSet;
 
 /// Answers that get lost in a row: fewer than open the circuit breaker, and each holds a run up for as
 /// long as a try may take.
@@ -48,6 +50,15 @@ on_both! {
 }
 
 shops! {
+    async fn the_same_request_twice_at_one_moment_gets_the_same_run(shop: &Shop) {
+        let body = json!({});
+        let answers = join_all((0..6).map(|_| post(&shop.app, "one", &body))).await;
+        let ids: BTreeSet<String> =
+            answers.into_iter().map(|answer| answer.expect(202)["reconciliation"]["id"].to_string()).collect();
+        assert_eq!(ids.len(), 1, "{ids:?}");
+        ended(&shop.app, ids.first().expect("a run").trim_matches('"')).await;
+    }
+
     async fn one_run_at_a_time_and_the_same_request_begins_no_second_one(shop: &Shop) {
         break_charges(&shop.stripe);
         let begun = post(&shop.app, "one", &json!({ "repair": false })).await.expect(202);

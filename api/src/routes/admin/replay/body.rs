@@ -60,7 +60,8 @@ impl Example for ReplayRequest {
 pub(super) struct ReplayBody {
     /// Its identifier.
     pub(super) id: String,
-    /// `preview`, `running`, `paused`, `done` or `cancelled`.
+    /// `preview`, `running`, `paused`, `done`, `cancelled`, or `failed` if it could not go on: then it can be
+    /// resumed.
     pub(super) state: String,
     /// Whether it only tries.
     pub(super) dry_run: bool,
@@ -76,7 +77,7 @@ pub(super) struct ReplayBody {
     pub(super) created_by: String,
     /// When.
     pub(super) created_at: String,
-    /// When it was done or cancelled.
+    /// When it was done or cancelled, or failed.
     pub(super) finished_at: Option<String>,
 }
 
