@@ -54,15 +54,19 @@ pub struct App {
     trusted_proxies: Vec<IpNet>,
     stopping: AtomicBool,
     sandbox: Option<Sandbox>,
-    /// Keeps a second process out of the folder of a SQLite database.
-    _lock: Option<File>,
+    _lock: FolderLock,
 }
 
 impl App {
-    /// Starts the application: lock, sandbox, database, migrations, actors. `server` is where it will be
-    /// reached.
-    pub async fn start(mut config: Config, role: Role, clock: Clock, server: SocketAddr) -> Result<Self> {
-        let lock = lock_folder(&config)?;
+    /// Starts the application: sandbox, database, migrations, actors. `server` is where it will be reached; the
+    /// lock is taken before, so that a second process hears of the folder and not of the port.
+    pub async fn start(
+        lock: FolderLock,
+        mut config: Config,
+        role: Role,
+        clock: Clock,
+        server: SocketAddr,
+    ) -> Result<Self> {
         let secrets = Secrets::complete(&mut config)?;
         let sandbox = sandbox::start(&mut config, server).await?;
         let metrics = Recorder::start()?;
@@ -223,9 +227,15 @@ async fn in_turn(db: &Db, work: impl Future<Output = Result<()>>) -> Result<()> 
     Ok(turn.commit().await?)
 }
 
-/// Takes the lock of a SQLite database's folder, for as long as the file lives.
-pub fn lock_folder(config: &Config) -> Result<Option<File>> {
-    let Some(folder) = config.sqlite_folder() else { return Ok(None) };
+/// Keeps a second process out of the folder of a SQLite database, for as long as it lives. Of Postgres
+/// there is nothing to lock.
+pub struct FolderLock {
+    _file: Option<File>,
+}
+
+/// Takes the lock of a SQLite database's folder.
+pub fn lock_folder(config: &Config) -> Result<FolderLock> {
+    let Some(folder) = config.sqlite_folder() else { return Ok(FolderLock { _file: None }) };
     std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     let path = folder.join("bursar.lock");
     let file = File::options()
@@ -235,7 +245,7 @@ pub fn lock_folder(config: &Config) -> Result<Option<File>> {
         .open(&path)
         .with_context(|| format!("{} cannot be opened", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(FolderLock { _file: Some(file) }),
         Err(TryLockError::WouldBlock) => bail!(
             "another bursar process uses the folder {}. SQLite serves one process: stop the other one, choose another \
              folder with BURSAR_DATA_DIR, or use Postgres with DATABASE_URL",

@@ -66,7 +66,7 @@ async fn migrate(cli: &Cli, arguments: &MigrateArgs) -> Result<ExitCode> {
     let config = load(arguments.config.config.as_deref())?;
     let _lock = match arguments.command {
         MigrateCommand::Status => None,
-        MigrateCommand::Up | MigrateCommand::Down { .. } => lock_folder(&config)?,
+        MigrateCommand::Up | MigrateCommand::Down { .. } => Some(lock_folder(&config)?),
     };
     let db = connect(&config).await?;
     match arguments.command {
