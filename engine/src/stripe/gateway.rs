@@ -61,6 +61,8 @@ struct Inner {
     options: GatewayOptions,
     limiter: DefaultDirectRateLimiter,
     breaker: Mutex<Breaker>,
+    /// How long the last answer took.
+    latency: Mutex<Option<Duration>>,
     /// What the breaker's time counts from: a clock that is set back must not keep it open.
     born: Instant,
 }
@@ -99,7 +101,8 @@ impl Gateway {
         let rate = NonZeroU32::new(options.rate_per_s).unwrap_or(NonZeroU32::MIN);
         let limiter = RateLimiter::direct(Quota::per_second(rate));
         let breaker = Mutex::new(Breaker::default());
-        Ok(Self { inner: Arc::new(Inner { http, base, options, limiter, breaker, born: Instant::now() }) })
+        let latency = Mutex::new(None);
+        Ok(Self { inner: Arc::new(Inner { http, base, options, limiter, breaker, latency, born: Instant::now() }) })
     }
 
     /// Reads. `call` names the call in metrics.
@@ -183,10 +186,14 @@ impl Gateway {
         }
         metrics::histogram!(metric::STRIPE_WAIT_SECONDS).record(waited.elapsed().as_secs_f64());
 
+        let sent = Instant::now();
         let result = self.send(request, key).await;
         self.breaker(|breaker, options, now_ms| match &result {
             Err((_, hints)) if hints.is_outage => breaker.failed(options, now_ms),
-            _ => breaker.answered(),
+            _ => {
+                *inner.latency.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent.elapsed());
+                breaker.answered();
+            }
         });
         result
     }
@@ -249,6 +256,11 @@ impl Gateway {
             Some(key) => builder.header("Idempotency-Key", key),
             None => builder,
         }
+    }
+
+    /// How long Stripe took for its last answer; nothing if it has answered nothing yet.
+    pub fn latency(&self) -> Option<Duration> {
+        *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether Stripe is left alone just now.
