@@ -1,6 +1,7 @@
 //! The application: everything that a request needs, put together in one way for the binary and for
 //! the tests.
 
+use crate::recorder::Recorder;
 use crate::sandbox;
 use crate::secrets::Secrets;
 use anyhow::{Context, Result, bail};
@@ -15,12 +16,10 @@ use bursar_engine::store::{Db, DbOptions};
 use bursar_engine::stripe::Gateway;
 use bursar_sandbox::Sandbox;
 use ipnet::IpNet;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use moka::future::Cache;
 use sea_orm::ConnectionTrait;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -32,11 +31,6 @@ const API_KEY_REVOKED_FOR: Duration = Duration::from_secs(60);
 const STATEMENT_TIMEOUT_MS: u64 = 30_000;
 /// The advisory lock of Postgres under which migrations run; any number that nothing else uses.
 const MIGRATION_LOCK: i64 = 0x6275_7273_6172;
-/// Buckets of all latency histograms, in seconds.
-const LATENCY_BUCKETS: &[f64] =
-    &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
-/// Buckets of batch sizes.
-const SIZE_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// The application.
 pub struct App {
@@ -50,7 +44,7 @@ pub struct App {
     pub runtime: Runtime,
     /// Secrets that were made here.
     pub secrets: Secrets,
-    metrics: PrometheusHandle,
+    metrics: Recorder,
     api_keys: Cache<String, KeyOwner>,
     /// Keys revoked here lately: a look-up that began before must not bring one back.
     api_keys_revoked: Cache<String, ()>,
@@ -60,18 +54,22 @@ pub struct App {
     trusted_proxies: Vec<IpNet>,
     stopping: AtomicBool,
     sandbox: Option<Sandbox>,
-    /// Keeps a second process out of the folder of a SQLite database.
-    _lock: Option<File>,
+    _lock: FolderLock,
 }
 
 impl App {
-    /// Starts the application: lock, sandbox, database, migrations, actors. `server` is where it will be
-    /// reached.
-    pub async fn start(mut config: Config, role: Role, clock: Clock, server: SocketAddr) -> Result<Self> {
-        let lock = lock_folder(&config)?;
+    /// Starts the application: sandbox, database, migrations, actors. `server` is where it will be reached; the
+    /// lock is taken before, so that a second process hears of the folder and not of the port.
+    pub async fn start(
+        lock: FolderLock,
+        mut config: Config,
+        role: Role,
+        clock: Clock,
+        server: SocketAddr,
+    ) -> Result<Self> {
         let secrets = Secrets::complete(&mut config)?;
         let sandbox = sandbox::start(&mut config, server).await?;
-        let metrics = metrics_handle()?;
+        let metrics = Recorder::start()?;
         let unhurried = connect(&config).await?;
         migrate(&unhurried).await?;
         unhurried.close().await;
@@ -180,7 +178,6 @@ impl App {
 
     /// All metrics in Prometheus' text format.
     pub fn render_metrics(&self) -> String {
-        metrics_process::Collector::default().collect();
         self.metrics.render()
     }
 }
@@ -230,9 +227,15 @@ async fn in_turn(db: &Db, work: impl Future<Output = Result<()>>) -> Result<()> 
     Ok(turn.commit().await?)
 }
 
-/// Takes the lock of a SQLite database's folder, for as long as the file lives.
-pub fn lock_folder(config: &Config) -> Result<Option<File>> {
-    let Some(folder) = config.sqlite_folder() else { return Ok(None) };
+/// Keeps a second process out of the folder of a SQLite database, for as long as it lives. Of Postgres
+/// there is nothing to lock.
+pub struct FolderLock {
+    _file: Option<File>,
+}
+
+/// Takes the lock of a SQLite database's folder.
+pub fn lock_folder(config: &Config) -> Result<FolderLock> {
+    let Some(folder) = config.sqlite_folder() else { return Ok(FolderLock { _file: None }) };
     std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     let path = folder.join("bursar.lock");
     let file = File::options()
@@ -242,7 +245,7 @@ pub fn lock_folder(config: &Config) -> Result<Option<File>> {
         .open(&path)
         .with_context(|| format!("{} cannot be opened", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(FolderLock { _file: Some(file) }),
         Err(TryLockError::WouldBlock) => bail!(
             "another bursar process uses the folder {}. SQLite serves one process: stop the other one, choose another \
              folder with BURSAR_DATA_DIR, or use Postgres with DATABASE_URL",
@@ -254,24 +257,4 @@ pub fn lock_folder(config: &Config) -> Result<Option<File>> {
 
 fn hostname() -> String {
     std::fs::read_to_string("/etc/hostname").map_or_else(|_| "node".to_owned(), |name| name.trim().to_owned())
-}
-
-/// The process has one recorder, however many applications tests start in it.
-fn metrics_handle() -> Result<PrometheusHandle> {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
-        return Ok(handle.clone());
-    }
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Suffix("_items".to_owned()), SIZE_BUCKETS)?
-        .install_recorder();
-    match handle {
-        Ok(handle) => {
-            metrics_process::Collector::default().describe();
-            Ok(HANDLE.get_or_init(|| handle).clone())
-        }
-        // Another thread was first.
-        Err(error) => HANDLE.get().cloned().ok_or(error).context("metrics could not be set up"),
-    }
 }

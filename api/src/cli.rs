@@ -10,11 +10,12 @@
 //! | [`client`], [`error`] | requests, answers and what can go wrong with them |
 //! | [`list`] | lists that come page by page |
 //! | [`report`] | what `customers usage`, `balance` and `transactions --csv` show |
-//! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`] | the commands, one noun each |
+//! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`] | the commands, one noun each |
 //! | [`stripe`], [`github`], [`send`] | playing a sender of webhooks |
 //! | [`watch`] | follows a replay until it ends |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | what a person sees |
 
+pub mod audit;
 pub mod client;
 pub mod connection;
 pub mod customer;
@@ -113,6 +114,9 @@ pub enum Command {
     /// Replays: ended jobs that run again, at a capped rate.
     #[command(subcommand)]
     Replays(replay::ReplayCommand),
+    /// The audit log: who did what.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// Which configuration file is read.
@@ -226,6 +230,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Marketplace(command) => marketplace::run(&session()?, command).await,
         Command::Streams(command) => stream::run(&session()?, command).await,
         Command::Replays(command) => replay::run(&session()?, command).await,
+        Command::Audit(command) => audit::run(&session()?, command).await,
         Command::Serve(_) | Command::Migrate(_) | Command::Verify(_) | Command::Openapi | Command::Config(_) => {
             anyhow::bail!("this command is not one of the client's")
         }

@@ -63,6 +63,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("search", sample::EMAIL),
     ("source", "stripe"),
     ("stream", sample::STREAM),
+    ("target", sample::STREAM),
     ("to", "2026-12-01T00:00:00Z"),
     ("type", "invoice.paid"),
 ];

@@ -7,6 +7,7 @@
 //! | [`serve`] | start, drain, stop |
 //! | [`routes`] | the HTTP API, one file a noun |
 //! | [`document`] | the OpenAPI document: which operation answers which codes, examples |
+//! | [`recorder`] | where metrics are counted |
 //! | [`problem`] | how every error looks over HTTP |
 //! | [`middleware`] | bounds, timeouts and metrics of every request |
 //! | [`auth`] | API keys and admin tokens |
@@ -23,6 +24,7 @@ pub mod connection;
 pub mod document;
 pub mod middleware;
 pub mod problem;
+pub mod recorder;
 pub mod routes;
 pub mod sandbox;
 pub mod secrets;

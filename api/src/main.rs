@@ -66,7 +66,7 @@ async fn migrate(cli: &Cli, arguments: &MigrateArgs) -> Result<ExitCode> {
     let config = load(arguments.config.config.as_deref())?;
     let _lock = match arguments.command {
         MigrateCommand::Status => None,
-        MigrateCommand::Up | MigrateCommand::Down { .. } => lock_folder(&config)?,
+        MigrateCommand::Up | MigrateCommand::Down { .. } => Some(lock_folder(&config)?),
     };
     let db = connect(&config).await?;
     match arguments.command {
@@ -104,8 +104,12 @@ async fn migrate(cli: &Cli, arguments: &MigrateArgs) -> Result<ExitCode> {
 
 async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
     let db = connect(config).await?;
-    let bar = Progress::spinner("verifying");
-    let report = verify(&db, |progress| bar.say(&progress.to_string())).await?;
+    let bar = Progress::bar("verifying", 0);
+    let report = verify(&db, |progress| {
+        bar.set(progress.done, progress.total);
+        bar.say(&progress.to_string());
+    })
+    .await?;
     drop(bar);
     if cli.json {
         output::print(&serde_json::to_string_pretty(&report)?)?;

@@ -64,6 +64,7 @@ type Apis = (
         admin::AdminReportApi,
         admin::AdminReconciliationApi,
         admin::AdminMarketplaceApi,
+        admin::AdminAuditApi,
     ),
     (summary::SummaryApi, transaction::TransactionApi),
 );
@@ -92,6 +93,7 @@ pub fn service() -> OpenApiService<Apis, ()> {
             admin::AdminReportApi,
             admin::AdminReconciliationApi,
             admin::AdminMarketplaceApi,
+            admin::AdminAuditApi,
         ),
         (summary::SummaryApi, transaction::TransactionApi),
     );

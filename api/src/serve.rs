@@ -1,6 +1,6 @@
 //! Start, drain, stop.
 
-use crate::app::App;
+use crate::app::{App, lock_folder};
 use crate::connection::{Bounded, connections_bound};
 use crate::routes;
 use anyhow::{Context, Result};
@@ -36,6 +36,8 @@ pub struct Running {
 /// Starts the application and serves HTTP. A worker answers `/health` and `/metrics` only, because
 /// operators watch it too.
 pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> {
+    // Before the port: whoever starts a second process in one folder hears what is wrong with that.
+    let lock = lock_folder(&config)?;
     let listen = config.listen.clone();
     let acceptor = TcpListener::bind(listen.clone())
         .into_acceptor()
@@ -49,7 +51,7 @@ pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> 
     let drain = Duration::from_millis(config.http.drain_timeout_ms);
     let idle_timeout = Duration::from_millis(config.http.idle_timeout_ms);
     let acceptor = Bounded::new(acceptor, connections_bound(config.http.connections_max), idle_timeout);
-    let app = Arc::new(App::start(config, role, clock, address).await?);
+    let app = Arc::new(App::start(lock, config, role, clock, address).await?);
     let endpoint = routes::endpoint(app.clone(), role);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(

@@ -29,8 +29,9 @@ use crate::stripe::breaker::BreakerOptions;
 use crate::stripe::retry::RetryPolicy;
 use crate::stripe::{API_BASE, GatewayOptions, key_is_live};
 use crate::webhook::ProPrice;
-use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::{Dict, Tag, Value};
+use figment::{Figment, Provider};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -130,9 +131,7 @@ impl Config {
                 figment = figment.merge(Serialized::default(field, value));
             }
         }
-        let config: Self = figment
-            .extract()
-            .map_err(|errors| Error::Config(errors.into_iter().map(|error| error.to_string()).collect()))?;
+        let config = read(&figment)?;
         config.check()?;
         Ok(config)
     }
@@ -208,7 +207,66 @@ impl Config {
     }
 }
 
+/// Reads the settings. That stops at the first mistake; as every field has a default, each is then read by
+/// itself, so that one start tells of all.
+fn read(figment: &Figment) -> Result<Config> {
+    let first = match figment.extract() {
+        Ok(config) => return Ok(config),
+        Err(error) => error,
+    };
+    let mut fields = Vec::new();
+    for (name, value) in figment.data().unwrap_or_default().into_values().flatten() {
+        match value {
+            Value::Dict(of_section, section) => fields.extend(section.into_iter().map(|(field, value)| {
+                let tag = value.tag();
+                (tag, Dict::from([(name.clone(), Value::Dict(of_section, Dict::from([(field, value)])))]))
+            })),
+            value => fields.push((value.tag(), Dict::from([(name, value)]))),
+        }
+    }
+    let problem = |(tag, field): (Tag, Dict)| {
+        let mut error = Value::Dict(tag, field).deserialize::<Config>().err()?;
+        error.profile = Some(figment.profile().clone());
+        error.metadata = figment.get_metadata(tag).cloned();
+        Some(error.to_string())
+    };
+    let mut problems: Vec<_> = fields.into_iter().filter_map(problem).collect();
+    // A section that does not exist is one mistake, however many fields it has.
+    problems.dedup();
+    Err(Error::Config(if problems.is_empty() { vec![first.to_string()] } else { problems }))
+}
+
 /// The parts of a list of secrets.
 fn split(secrets: &str) -> Vec<String> {
     secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_type_and_unknown_field_of_a_file_gets_a_message_of_its_own() {
+        let file = "colour = 1\nlisten = 8080\n\
+                    [amqp]\nshards = 'many'\nprefetchh = 1\nprefix = 'good'\n\
+                    [http]\ntimeout_ms = -1\n\
+                    [strype]\ntimeout_ms = 1\nwait_ms = 1\n";
+        let figment = Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(file));
+        match read(&figment) {
+            Err(Error::Config(problems)) => {
+                assert_eq!(problems.len(), 6, "{problems:#?}");
+                for name in ["colour", "listen", "amqp.shards", "prefetchh", "http.timeout_ms", "strype"] {
+                    assert!(problems.iter().any(|problem| problem.contains(name)), "{name}: {problems:#?}");
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_file_says_is_taken_over_the_defaults() {
+        let figment = Figment::from(Serialized::defaults(Config::default()));
+        let config = read(&figment.merge(Toml::string("[amqp]\nshards = 7\n"))).expect("valid");
+        assert_eq!((config.amqp.shards, config.amqp.prefetch), (7, 128));
+    }
 }

@@ -14,7 +14,7 @@ pub mod deliver;
 pub mod render;
 pub mod sense;
 
-pub use deliver::{Delivery, Letter, Mailer, SendError};
+pub use deliver::{Delivery, Health, Letter, Mailer, SendError};
 pub use render::{Params, Rendered, Words, render};
 pub use sense::{Facts, still_makes_sense};
 

@@ -80,9 +80,10 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// Which check it is; how far that is, `done` and `total` say.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}: {} ({} of {})", self.check, self.checks, self.name, self.done, self.total)
+        write!(f, "{} of {}: {}", self.check, self.checks, self.name)
     }
 }
 

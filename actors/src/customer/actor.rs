@@ -358,7 +358,9 @@ impl CustomerState {
             if let Op::Purchase { amount, .. } = pending.request.command.op
                 && entry.kind != EntryKind::Grant
             {
-                metrics::counter!(metric::CREDITS_GRANTED, "source" => "stripe").increment(amount.unsigned_abs());
+                // The entry is the debit that the purchase was made for.
+                let source = source_label(&pending.request.command.source);
+                metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.unsigned_abs());
             }
             pending.answer(Ok(Applied { entry, replayed: false }));
         }
@@ -404,12 +406,23 @@ fn count(entry: &Entry) {
     metrics::counter!(name, "source" => source).increment(entry.amount.unsigned_abs());
 }
 
+/// Sources that are counted under their own name.
+const SOURCES: [&str; 10] = [
+    "usage",
+    "hold",
+    "signup",
+    "stripe",
+    "payment_method",
+    "purchase",
+    "reinstatement",
+    "marketplace",
+    "support",
+    "system",
+];
+
 /// Sources are fixed words of ours; anything else would be an unbounded label.
 fn source_label(source: &str) -> &'static str {
-    ["usage", "hold", "signup", "stripe", "marketplace", "support", "system"]
-        .into_iter()
-        .find(|s| *s == source)
-        .unwrap_or("other")
+    SOURCES.into_iter().find(|s| *s == source).unwrap_or("other")
 }
 
 fn reason(refusal: &Refusal) -> &'static str {

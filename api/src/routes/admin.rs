@@ -1,6 +1,7 @@
 //! Routes for support staff. Every act that changes something is in the audit log.
 
 mod api_key;
+mod audit;
 mod customer;
 mod event;
 mod job;
@@ -13,6 +14,7 @@ mod stream;
 mod timeline;
 
 pub use api_key::AdminApiKeyApi;
+pub use audit::AdminAuditApi;
 pub use customer::AdminCustomerApi;
 pub use event::AdminEventApi;
 pub use job::AdminJobApi;
@@ -43,6 +45,7 @@ use poem_openapi::types::Example;
 /// What the types of these routes do not say.
 pub(super) const DESCRIBED: &[&[Described]] = &[
     api_key::DESCRIBED,
+    audit::DESCRIBED,
     customer::DESCRIBED,
     event::DESCRIBED,
     job::DESCRIBED,

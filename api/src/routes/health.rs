@@ -3,6 +3,7 @@
 use super::Tag;
 use crate::app::App;
 use bursar_engine::broker::Health;
+use bursar_engine::mail;
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
@@ -27,7 +28,8 @@ struct Dependency {
     kind: String,
     /// `up`, `down` or `blocked`.
     state: String,
-    /// How long it took to answer, in milliseconds.
+    /// How long it took to answer, in milliseconds: `database` and `broker` now, `stripe` and `mail` when they
+    /// were asked last.
     latency_ms: Option<f64>,
 }
 
@@ -57,7 +59,7 @@ impl Example for HealthBody {
             dependencies: vec![
                 dependency("database", "postgres", Some(0.245)),
                 dependency("broker", "rabbitmq", Some(1.3)),
-                dependency("stripe", "live", None),
+                dependency("stripe", "live", Some(212.4)),
             ],
         }
     }
@@ -73,10 +75,14 @@ enum HealthResponse {
     Down(Json<HealthBody>),
 }
 
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
 async fn check(app: &App) -> HealthBody {
     let started = Instant::now();
     let database_up = matches!(tokio::time::timeout(CHECK_TIMEOUT, app.db.ping()).await, Ok(Ok(())));
-    let latency_ms = database_up.then(|| started.elapsed().as_secs_f64() * 1_000.0);
+    let latency_ms = database_up.then(|| milliseconds(started.elapsed()));
     let database = Dependency {
         name: "database".to_owned(),
         kind: if app.db.is_postgres() { "postgres" } else { "sqlite" }.to_owned(),
@@ -98,7 +104,7 @@ async fn check(app: &App) -> HealthBody {
         }
         .to_owned(),
         // How it is, the session knows: it watches the connection all the time.
-        latency_ms: round_trip.map(|time| time.as_secs_f64() * 1_000.0),
+        latency_ms: round_trip.map(milliseconds),
     };
     let gateway = &app.runtime.handlers.stripe;
     let stripe = Dependency {
@@ -112,7 +118,7 @@ async fn check(app: &App) -> HealthBody {
         .to_owned(),
         state: if gateway.is_left_alone() { "down" } else { "up" }.to_owned(),
         // What calls found lately; asking each time would spend the rate limit.
-        latency_ms: None,
+        latency_ms: gateway.latency().map(milliseconds),
     };
     let status = match (database_up, broker.state.as_str(), stripe.state.as_str()) {
         (false, ..) => "down",
@@ -140,15 +146,19 @@ impl HealthApi {
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;
-        if let Some(is_up) = app.runtime.handlers.mail.is_up().await {
+        if let Some(health) = app.runtime.handlers.mail.health().await {
+            let latency = match health {
+                mail::Health::Up(latency) => Some(latency),
+                mail::Health::Down => None,
+            };
             body.dependencies.push(Dependency {
                 name: "mail".to_owned(),
                 kind: "smtp".to_owned(),
-                state: if is_up { "up" } else { "down" }.to_owned(),
+                state: if latency.is_some() { "up" } else { "down" }.to_owned(),
                 // It is not asked each time.
-                latency_ms: None,
+                latency_ms: latency.map(milliseconds),
             });
-            if !is_up && body.status == "ok" {
+            if latency.is_none() && body.status == "ok" {
                 "degraded".clone_into(&mut body.status);
             }
         }

@@ -222,13 +222,15 @@ pub(super) async fn asked_before(
     }
 }
 
-/// Waits until an operation is no longer in this state, or for as long as callers wait for Stripe.
+/// Waits until an operation is no longer in this state, or for as long as callers wait for Stripe; when the
+/// process stops, no longer: the connection would be cut before the answer.
 async fn wait(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
     let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
     let mut pause = LOOK_FIRST;
     // One that waits for its customer is looked at again, but nobody waits long for nothing to change.
     let patience = if from == State::RequiresAction { end.min(Instant::now() + LOOK_MAX * 5) } else { end };
-    while operation.state == from && from != State::Succeeded && Instant::now() + pause < patience {
+    let is_over = |pause| app.is_stopping() || Instant::now() + pause >= patience;
+    while operation.state == from && from != State::Succeeded && !is_over(pause) {
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(LOOK_MAX);
         let found = operation::operation_find(app.db.read(), &operation.id).await?;

@@ -1,6 +1,7 @@
 //! Values that the document's examples are made of, so that they tell one story.
 
 pub const API_KEY: &str = "key_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const AUDIT: &str = "aud_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const CUSTOMER: &str = "cst_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const CURSOR: &str = "djE6Y3N0XzA2YnYxazJtOHgwcTNkNXI3dDl3MXkzejVi";
 pub const EMAIL: &str = "ada@example.com";

@@ -1,13 +1,19 @@
 //! What a configuration must be to make sense.
 
 use super::Config;
+use crate::charge::AMOUNT_MINOR_MAX;
 use crate::customer::check_name;
 use crate::error::{Error, Result};
+use crate::ledger::UNITS_MAX;
 use crate::{mail, seal, stripe};
 use std::net::SocketAddr;
 
 /// The shortest admin token, in characters: 128 random bits in hexadecimal.
 const ADMIN_TOKEN_LEN_MIN: usize = 32;
+/// Most of what a queue or a semaphore is made for.
+const PLACES_MAX: usize = 1_000_000;
+/// A stop is promised to take 30 s; giving leases up and closing may take 7 s of them.
+const DRAIN_TIMEOUT_MAX_MS: u64 = 23_000;
 
 impl Config {
     /// All problems at once, one message for each.
@@ -24,6 +30,8 @@ impl Config {
         self.check_basics(&mut need);
         self.check_stripe(&mut need);
         self.check_business(&mut need);
+        self.check_money(&mut need);
+        self.check_places(&mut need);
         self.check_bounds(&mut need);
         self.onboarding.check(&mut need);
         self.marketplace.check(&mut need);
@@ -120,20 +128,53 @@ impl Config {
             "mail.timeout_ms must be from 100 to a fifth of jobs.timeout_ms, and mail.connections_max at least 1",
         );
         need(
-            self.credits.signup >= 0 && self.credits.pro_period > 0,
-            "credits: signup and pro_period must not be negative",
-        );
-        need(
             (1..=self.credits.hold_max_s).contains(&self.credits.hold_default_s),
             "credits.hold_default_s must be from 1 to hold_max_s",
         );
+    }
+
+    fn check_money(&self, need: &mut impl FnMut(bool, &str)) {
+        let credits = &self.credits;
+        for (name, amount) in [
+            ("signup", credits.signup),
+            ("pro_period", credits.pro_period),
+            ("payment_method_bonus", credits.payment_method_bonus),
+        ] {
+            need((0..=UNITS_MAX).contains(&amount), &format!("credits.{name} must be from 0 to {UNITS_MAX}"));
+        }
+        for (name, price) in [
+            ("pay_as_you_go_price_minor", credits.pay_as_you_go_price_minor),
+            ("pro_price_minor", credits.pro_price_minor),
+        ] {
+            let holds = (1..=AMOUNT_MINOR_MAX).contains(&price);
+            need(holds, &format!("credits.{name} must be from 1 to {AMOUNT_MINOR_MAX}"));
+        }
+        need(
+            credits.currency.len() == 3 && credits.currency.bytes().all(|byte| byte.is_ascii_alphabetic()),
+            "credits.currency must be the three letters of an ISO 4217 code, such as usd",
+        );
+    }
+
+    /// Whatever has places for so many.
+    fn check_places(&self, need: &mut impl FnMut(bool, &str)) {
+        for (name, places) in [
+            ("ledger.customer_queue_max", self.ledger.customer_queue_max),
+            ("ledger.commands_max", self.ledger.commands_max),
+            ("ledger.customers_active_max", self.ledger.customers_active_max),
+            ("jobs.workers_max", self.jobs.workers_max),
+            ("amqp.confirms_max", self.amqp.confirms_max),
+            ("http.requests_max", self.http.requests_max),
+        ] {
+            need((1..=PLACES_MAX).contains(&places), &format!("{name} must be from 1 to {PLACES_MAX}"));
+        }
     }
 
     fn check_bounds(&self, need: &mut impl FnMut(bool, &str)) {
         need(self.database.connections_max >= 4, "database.connections_max must be at least 4");
         need((1..=16).contains(&self.ledger.writers), "ledger.writers must be from 1 to 16");
         need((1..=2_000).contains(&self.ledger.batch_max), "ledger.batch_max must be from 1 to 2000");
-        need(self.jobs.workers_max > 0, "jobs.workers_max must be at least 1");
+        need(self.ledger.idle_ms > 0, "ledger.idle_ms must be at least 1");
+        need(self.jobs.sweep_interval_ms > 0, "jobs.sweep_interval_ms must be at least 1");
         need(self.jobs.lease_ms >= 1_000, "jobs.lease_ms must be at least 1000");
         need(self.jobs.retention_days >= 30, "jobs.retention_days must be at least 30");
         need(
@@ -149,6 +190,16 @@ impl Config {
         need(
             self.http.connections_max > self.http.requests_max,
             "http.connections_max must be greater than requests_max, so that health is answered under load",
+        );
+        need(
+            self.http.drain_timeout_ms <= DRAIN_TIMEOUT_MAX_MS,
+            &format!(
+                "http.drain_timeout_ms must be at most {DRAIN_TIMEOUT_MAX_MS}, so that a stop takes no longer than 30 s"
+            ),
+        );
+        need(
+            self.http.webhook_bodies_max_bytes >= self.http.webhook_body_max_bytes,
+            "http.webhook_bodies_max_bytes must not be less than webhook_body_max_bytes",
         );
         need(
             self.http.idle_timeout_ms > self.http.timeout_ms,
@@ -182,6 +233,71 @@ mod tests {
         match config.check() {
             Err(Error::Config(problems)) => assert_eq!(problems.len(), 3, "{problems:?}"),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_is_refused_with_one_message_that_names_it() {
+        let wrong: &[(&str, fn(&mut Config))] = &[
+            ("jobs.sweep_interval_ms", |config| config.jobs.sweep_interval_ms = 0),
+            ("jobs.workers_max", |config| config.jobs.workers_max = usize::MAX),
+            ("ledger.idle_ms", |config| config.ledger.idle_ms = 0),
+            ("ledger.commands_max", |config| config.ledger.commands_max = 0),
+            ("ledger.customer_queue_max", |config| config.ledger.customer_queue_max = 0),
+            ("ledger.customers_active_max", |config| config.ledger.customers_active_max = 0),
+            ("ledger.batch_max", |config| config.ledger.batch_max = 0),
+            ("http.requests_max", |config| config.http.requests_max = 0),
+            ("http.drain_timeout_ms", |config| config.http.drain_timeout_ms = 23_001),
+            ("http.webhook_bodies_max_bytes", |config| config.http.webhook_bodies_max_bytes = 4_000_000),
+            ("amqp.confirms_max", |config| config.amqp.confirms_max = 0),
+            ("amqp.prefetch", |config| config.amqp.prefetch = 0),
+            ("credits.signup", |config| config.credits.signup = -1),
+            ("credits.pro_period", |config| config.credits.pro_period = -1),
+            ("credits.pro_period", |config| config.credits.pro_period = 1_000_001),
+            ("credits.payment_method_bonus", |config| config.credits.payment_method_bonus = -1),
+            ("credits.pro_price_minor", |config| config.credits.pro_price_minor = 0),
+            ("credits.pro_price_minor", |config| config.credits.pro_price_minor = 100_000_000),
+            ("credits.pay_as_you_go_price_minor", |config| config.credits.pay_as_you_go_price_minor = 0),
+            ("credits.pay_as_you_go_price_minor", |config| config.credits.pay_as_you_go_price_minor = 100_000_000),
+            ("credits.currency", |config| config.credits.currency = "us".to_owned()),
+            ("credits.currency", |config| config.credits.currency = "us$".to_owned()),
+            ("credits.currency", |config| config.credits.currency = "ëu".to_owned()),
+        ];
+        for (name, change) in wrong {
+            let mut config = Config::default();
+            change(&mut config);
+            match config.check() {
+                Err(Error::Config(problems)) => {
+                    assert!(problems.len() == 1 && problems[0].starts_with(name), "{name}: {problems:?}");
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_credits_on_signup_or_for_pro_are_fine() {
+        let mut config = Config::default();
+        (config.credits.signup, config.credits.pro_period, config.credits.payment_method_bonus) = (0, 0, 0);
+        assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn keys_and_secrets_of_two_modes_are_refused() {
+        for (key, livemode) in [("sk_live_1", false), ("rk_live_1", false), ("sk_test_1", true), ("rk_test_1", true)] {
+            let mut config = Config::default();
+            (config.stripe.secret_key, config.stripe.livemode) = (key.to_owned(), livemode);
+            match config.check() {
+                Err(Error::Config(problems)) => {
+                    assert!(
+                        problems.len() == 1 && problems[0].contains("use keys and secrets of one mode"),
+                        "{problems:?}"
+                    );
+                }
+                other => panic!("{key}: {other:?}"),
+            }
+            config.stripe.livemode = !livemode;
+            assert!(config.check().is_ok(), "{key}");
         }
     }
 

@@ -12,6 +12,8 @@ pub struct HttpConfig {
     pub body_max_bytes: usize,
     /// Largest body of a webhook, in bytes.
     pub webhook_body_max_bytes: usize,
+    /// Most bytes of webhooks that are in memory at once, in all; nobody knows yet who sent them.
+    pub webhook_bodies_max_bytes: usize,
     /// How long a request may take.
     pub timeout_ms: u64,
     /// Most requests under way at once.
@@ -41,6 +43,7 @@ impl Default for HttpConfig {
         Self {
             body_max_bytes: 64 * 1_024,
             webhook_body_max_bytes: 4 * 1_024 * 1_024,
+            webhook_bodies_max_bytes: 64 * 1_024 * 1_024,
             timeout_ms: 30_000,
             requests_max: 2_048,
             connections_max: 4_096,

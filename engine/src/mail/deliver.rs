@@ -47,7 +47,7 @@ struct Smtp {
     transport: Transport,
     permits: Semaphore,
     timeout: Duration,
-    health: Mutex<Option<(Instant, bool)>>,
+    health: Mutex<Option<(Instant, Health)>>,
 }
 
 impl std::fmt::Debug for Mailer {
@@ -76,6 +76,15 @@ pub enum Delivery {
     Sent,
     /// There is no server: it is to be stored.
     Stored,
+}
+
+/// How the server was when it was asked last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It answered, and took so long.
+    Up(Duration),
+    /// It did not answer, or not as one that takes mail.
+    Down,
 }
 
 /// Why it was not delivered.
@@ -167,18 +176,20 @@ impl Mailer {
         builder.multipart(parts).map_err(|error| format!("the mail cannot be put together: {error}"))
     }
 
-    /// Whether the server answers; nothing if there is none. It is asked once in a while only, however
-    /// often this is called.
-    pub async fn is_up(&self) -> Option<bool> {
+    /// How the server is; nothing if there is none. It is asked once in a while only, however often this is
+    /// called.
+    pub async fn health(&self) -> Option<Health> {
         let smtp = self.0.smtp.as_ref()?;
-        let mut health = smtp.health.lock().await;
-        match *health {
-            Some((at, is_up)) if at.elapsed() < HEALTH_FOR => Some(is_up),
+        let mut known = smtp.health.lock().await;
+        match *known {
+            Some((at, health)) if at.elapsed() < HEALTH_FOR => Some(health),
             _ => {
+                let started = Instant::now();
                 let asked = tokio::time::timeout(HEALTH_TIMEOUT, smtp.transport.test_connection()).await;
                 let is_up = matches!(asked, Ok(Ok(true)));
-                *health = Some((Instant::now(), is_up));
-                Some(is_up)
+                let health = if is_up { Health::Up(started.elapsed()) } else { Health::Down };
+                *known = Some((Instant::now(), health));
+                Some(health)
             }
         }
     }

@@ -44,9 +44,20 @@ pub async fn audit_append(db: &impl ConnectionTrait, audit: &Audit, now_ms: Time
 
 /// The lines of one target, latest first.
 pub async fn audit_list(db: &impl ConnectionTrait, target: &str, limit: u64) -> Result<Vec<AuditRow>> {
+    audit_page(db, Some(target), None, limit).await
+}
+
+/// The lines of one target or of all, latest first, before this one.
+pub async fn audit_page(
+    db: &impl ConnectionTrait,
+    target: Option<&str>,
+    before: Option<&str>,
+    limit: u64,
+) -> Result<Vec<AuditRow>> {
     let sql = "SELECT id, actor, action, target, details, at_ms FROM audit_log \
-               WHERE target = $1 ORDER BY at_ms DESC, id DESC LIMIT $2";
-    let rows = query_all(db, sql, [target.into(), limit.cast_signed().into()]).await?;
+               WHERE ($1 = '' OR target = $1) AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3";
+    let values = [target.unwrap_or_default().into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
+    let rows = query_all(db, sql, values).await?;
     rows.iter()
         .map(|row| {
             Ok(AuditRow {

@@ -64,6 +64,8 @@ struct Inner {
     limiter: DefaultDirectRateLimiter,
     endpoint_limiter: DefaultKeyedRateLimiter<&'static str>,
     breaker: Mutex<Breaker>,
+    /// How long the last answer took.
+    latency: Mutex<Option<Duration>>,
     /// What the breaker's time counts from: a clock that is set back must not keep it open.
     born: Instant,
 }
@@ -103,8 +105,9 @@ impl Gateway {
         let limiter = RateLimiter::direct(quota(options.rate_per_s));
         let endpoint_limiter = RateLimiter::keyed(quota(options.endpoint_rate_per_s));
         let breaker = Mutex::new(Breaker::default());
-        let born = Instant::now();
-        Ok(Self { inner: Arc::new(Inner { http, base, options, limiter, endpoint_limiter, breaker, born }) })
+        let (latency, born) = (Mutex::new(None), Instant::now());
+        let inner = Inner { http, base, options, limiter, endpoint_limiter, breaker, latency, born };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Reads. `call` names the call in metrics.
@@ -194,10 +197,14 @@ impl Gateway {
         }
         metrics::histogram!(metric::STRIPE_WAIT_SECONDS).record(waited.elapsed().as_secs_f64());
 
+        let sent = Instant::now();
         let result = self.send(request, key).await;
         self.breaker(|breaker, options, now_ms| match &result {
             Err((_, hints)) if hints.is_outage => breaker.failed(options, now_ms),
-            _ => breaker.answered(),
+            _ => {
+                *inner.latency.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent.elapsed());
+                breaker.answered();
+            }
         });
         result
     }
@@ -260,6 +267,11 @@ impl Gateway {
             Some(key) => builder.header("Idempotency-Key", key),
             None => builder,
         }
+    }
+
+    /// How long Stripe took for its last answer; nothing if it has answered nothing yet.
+    pub fn latency(&self) -> Option<Duration> {
+        *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether Stripe is left alone just now.

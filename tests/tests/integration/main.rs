@@ -5,6 +5,7 @@ mod actor;
 mod admin;
 mod api_key;
 mod broker;
+mod cli;
 mod database;
 mod e2e;
 mod health;

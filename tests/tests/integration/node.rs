@@ -88,14 +88,15 @@ impl Served {
 }
 
 /// The program beside this one's folder; `./dev test` builds both.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let program = own.ancestors().nth(2).map(|folder: &Path| folder.join("bursar")).unwrap();
     assert!(program.is_file(), "{} is not there; build the whole workspace first", program.display());
     program
 }
 
-fn environment(config: &Config) -> BTreeMap<String, String> {
+/// The settings of a test that matter here, for a process of its own.
+pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
     let jobs = &config.jobs;
     let mut variables = vec![
         ("BURSAR_DATA_DIR", config.data_dir.display().to_string()),

@@ -6,7 +6,7 @@ use crate::scene::{
     PERIOD, SIGNUP, attempts, customer_id, deliver_until, invoice_paid, job_in_state, job_of, now_ms, sql, stream_of,
     stripe_customer,
 };
-use bursar::app::App;
+use bursar::serve;
 use bursar_actors::Role;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
@@ -376,7 +376,9 @@ async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_fo
 async fn a_second_process_on_the_same_sqlite_folder_is_refused_in_clear_words() {
     let app = TestApp::start(Backend::Embedded).await;
     let customer = app.onboard().await;
-    let second = App::start(app.config.clone(), Role::All, Clock::System, app.address()).await;
+    // With the same settings, as one who starts it twice by mistake: the port is taken, too.
+    let same = Config { listen: app.address().to_string(), ..app.config.clone() };
+    let second = serve::start(same, Role::All, Clock::System).await;
     let refusal = format!("{:#}", second.err().unwrap());
     let folder = app.config.data_dir.display().to_string();
     assert!(refusal.contains("another bursar process uses the folder") && refusal.contains(&folder), "{refusal}");

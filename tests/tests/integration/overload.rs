@@ -39,6 +39,37 @@ async fn with_all_places_taken_requests_are_refused_but_health_and_metrics_answe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhooks_have_so_much_memory_together_and_what_was_only_announced_takes_none() {
+    let app = TestApp::start_with(Backend::Embedded, |config| {
+        config.http.webhook_body_max_bytes = 10_000;
+        config.http.webhook_bodies_max_bytes = 10_000;
+    })
+    .await;
+    let customer = app.onboard().await;
+    let head = "POST /webhooks/stripe HTTP/1.1\r\nHost: bursar\r\nContent-Length: 10000\r\n\r\n";
+    let unsigned = "x".repeat(4_000);
+    let deliver = async || app.deliver_signed(unsigned.as_bytes(), None).await;
+    let announced = sent(&app, head).await;
+    deliver().await.expect_problem(400, "signature_missing");
+    // Most of a body, whose rest does not come. It is sent again each time: it is refused itself while the
+    // one that asks is in memory.
+    let most = format!("{head}{}", "x".repeat(9_000));
+    let waiting = Mutex::new(Vec::new());
+    let refused = wait::until("a webhook is refused", || async {
+        waiting.lock().await.push(sent(&app, &most).await);
+        let answer = deliver().await;
+        (answer.status != 400).then_some(answer)
+    })
+    .await;
+    refused.expect_problem(503, "overloaded");
+    assert_eq!(refused.retry_after.as_deref(), Some("1"));
+    app.spend(&customer, 1, "meanwhile").await.expect(200);
+    drop((announced, waiting));
+    wait::until("there is room again", || async { (deliver().await.status == 400).then_some(()) }).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_sends_no_whole_request_is_closed_and_makes_room() {
     let app = TestApp::start_with(Backend::Embedded, |config| {
         config.http.connections_max = 2;

@@ -101,6 +101,34 @@ both! {
         assert_eq!(audit_lines(app, "replay.create").await, 2);
     }
 
+    async fn the_audit_log_is_listed_latest_first_by_target_and_in_pages(app: &TestApp) {
+        let customer = app.onboard().await;
+        let stripe_customer = format!("cus_{}", unique());
+        let event = stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, Some(&customer.id)));
+        app.deliver(&event).await.expect(200);
+        app.event_in_state(stripe::id(&event), "processed").await;
+        let stream = format!("stripe:{stripe_customer}");
+        let path = format!("/admin/v1/streams/{stream}");
+        app.admin("POST", &format!("{path}/pause"), Some(&json!({ "reason": "ticket 4711" }))).await.expect(200);
+        app.admin("POST", &format!("{path}/resume"), None).await.expect(200);
+        let filter = json!({ "filter": { "kind": "stripe.event" }, "dry_run": true, "reason": "test" });
+        let replay = app.admin("POST", "/admin/v1/replays", Some(&filter)).await.expect(201);
+
+        let lines = data(app, "/admin/v1/audit").await;
+        let acts: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
+        assert_eq!(acts[..3], ["replay.create", "stream.resume", "stream.pause"], "{lines:#?}");
+        assert!(acts[3..].contains(&"customer.onboard"), "{acts:?}");
+        assert_eq!(paged(app, "/admin/v1/audit", 2).await, lines);
+        let of_stream = data(app, &format!("/admin/v1/audit?target={stream}")).await;
+        assert_eq!(of_stream, lines[1..3]);
+        assert_eq!((&of_stream[1]["actor"], &of_stream[1]["target"]), (&json!("admin:bootstrap"), &json!(stream)));
+        assert_eq!(of_stream[1]["details"], json!({ "reason": "ticket 4711" }));
+        let id = replay["replay"]["id"].as_str().unwrap();
+        assert_eq!(data(app, &format!("/admin/v1/audit?target={id}")).await, lines[..1]);
+        assert_eq!(data(app, "/admin/v1/audit?target=nobody").await, Vec::<Value>::new());
+        app.admin("GET", "/admin/v1/audit?cursor=!", None).await.expect_problem(400, "invalid_cursor");
+    }
+
     async fn a_job_that_is_named_is_skipped_once(app: &TestApp) {
         let customer = app.onboard().await;
         let stripe_customer = format!("cus_{}", unique());

@@ -49,7 +49,9 @@ fn header<'a>(mail: &'a str, name: &str) -> &'a str {
 async fn mail_health(app: &TestApp) -> Value {
     let health = app.request("GET", "/health", &[], None).await.expect(200);
     let found = health["dependencies"].as_array().unwrap().iter().find(|one| one["name"] == "mail").cloned();
-    json!([health["status"], found.unwrap_or_default()["state"]])
+    let found = found.unwrap_or_default();
+    assert_eq!(found["latency_ms"].is_number(), found["state"] == "up", "{health}");
+    json!([health["status"], found["state"]])
 }
 
 /// Waits until a mail was tried this often without success; gives it.

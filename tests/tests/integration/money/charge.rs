@@ -25,16 +25,24 @@ shops! {
         assert_eq!(again["credit_balance"], 10);
     }
 
-    async fn every_metric_of_stripe_is_there_after_a_charge(shop: &Shop) {
+    async fn every_metric_of_stripe_and_its_latency_are_there_after_a_charge(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
+        let health = shop.app.request("GET", "/health", &[], None).await.expect(200);
+        let stripe = &health["dependencies"][2];
+        assert!(stripe["name"] == "stripe" && stripe["latency_ms"].is_number(), "{health}");
         let (_, metrics) = crate::health::text(&shop.app, "/metrics").await;
         for name in crate::health::OF_STRIPE {
             let line = format!("# TYPE {name} ");
             assert!(metrics.lines().any(|found| found.starts_with(&line)), "{name} is not among\n{metrics}");
         }
-        let line = r#"bursar_operations_total{kind="usage_charge",state="succeeded"} 1"#;
-        assert!(metrics.lines().any(|found| found == line), "{line} is not among\n{metrics}");
+        for line in [
+            r#"bursar_operations_total{kind="usage_charge",state="succeeded"} 1"#,
+            r#"bursar_credits_granted_total{source="payment_method"} 5"#,
+            r#"bursar_credits_granted_total{source="purchase"} 1"#,
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line} is not among\n{metrics}");
+        }
     }
 
     async fn a_payment_method_that_stripe_does_not_know_is_refused(shop: &Shop) {

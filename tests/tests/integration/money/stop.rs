@@ -7,11 +7,11 @@ use crate::scene::{PERIOD, on_both};
 const PAY: &str = "/v1/payment_intents";
 
 impl Shop {
-    /// Sends a request in the background, whose answer nobody waits for.
-    fn send(&self, customer: &TestCustomer, path: &str, body: &Value) -> tokio::task::JoinHandle<()> {
+    /// Sends a request in the background; gives the status that it is answered with, if it is.
+    fn send(&self, customer: &TestCustomer, path: &str, body: &Value) -> tokio::task::JoinHandle<Option<u16>> {
         let request = self.app.client.post(format!("{}{path}", self.app.base)).json(body);
         let request = request.header("x-api-key", &customer.api_key).header("Idempotency-Key", "key");
-        tokio::spawn(async move { drop(request.send().await) })
+        tokio::spawn(async move { request.send().await.ok().map(|answer| answer.status().as_u16()) })
     }
 
     /// The server stops, and starts again.
@@ -46,6 +46,21 @@ on_both! {
         let again = shop.app.spend(&customer, 1, "key").await.expect(200);
         assert_eq!(again["replayed"], true);
         assert_eq!(shop.stripe.list("payment_intent").len(), 1);
+        shop.close().await;
+    }
+
+    async fn who_waits_for_stripe_when_the_server_stops_is_told_so_and_not_cut_off(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.broke("pm_card_visa").await;
+        // For longer than requests have when the server stops.
+        between.next(usize::MAX, "POST", PAY, Instead::Silence);
+        let asked = shop.send(&customer, "/api/v1/usage", &json!({ "units": 1 }));
+        wait::until("Stripe has charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;
+        let shop = shop.restart().await;
+        assert_eq!(asked.await.expect("it ended"), Some(202));
+        between.clear();
+        shop.settles(&customer).await;
+        assert_eq!(shop.money(&customer).await, UNIT);
         shop.close().await;
     }
 

@@ -1,0 +1,43 @@
+//! `bursar audit`: who did what.
+
+use super::Session;
+use super::client::admin_path;
+use super::list::{self, Paging};
+use super::table::Column;
+use clap::Subcommand;
+use std::process::ExitCode;
+
+const LINES: &[Column] = &[
+    Column::wrap("at"),
+    Column::wrap("actor"),
+    Column::keep("action"),
+    Column::keep("target"),
+    Column::wrap("details").optional(),
+];
+
+/// The audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List privileged acts, latest first.
+    List {
+        /// What was done to this: a customer, a job, a replay …, or a stream.
+        #[arg(long, value_name = "ID")]
+        target: Option<String>,
+        /// How much.
+        #[command(flatten)]
+        paging: Paging,
+    },
+}
+
+/// Does one of them.
+///
+/// # Errors
+/// See [`super::error::Error`].
+pub async fn run(session: &Session, command: &AuditCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AuditCommand::List { target, paging } => {
+            let query = [("target", target.as_deref())];
+            list::show(session, &admin_path(&["audit"])?, &query, paging, LINES).await
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The recorder of metrics: one for the process, whether somebody reads it or not.
+
+use anyhow::{Context, Result};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Buckets of all latency histograms, in seconds.
+const LATENCY_BUCKETS: &[f64] =
+    &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+/// Buckets of batch sizes.
+const SIZE_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+/// How often what histograms were told is put into their buckets. Until then every value is kept.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// The recorder, as an application holds it.
+pub struct Recorder {
+    handle: PrometheusHandle,
+    _upkeep: JoinSet<()>,
+}
+
+impl Recorder {
+    /// The recorder of this process, which is looked after for as long as this lives.
+    ///
+    /// # Errors
+    /// If another one was installed.
+    pub fn start() -> Result<Self> {
+        let handle = handle()?;
+        let kept = handle.clone();
+        Ok(Self { handle, _upkeep: upkeep(UPKEEP_EVERY, move || kept.run_upkeep()) })
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn render(&self) -> String {
+        metrics_process::Collector::default().collect();
+        self.handle.render()
+    }
+}
+
+/// The process has one recorder, however many applications tests start in it.
+fn handle() -> Result<PrometheusHandle> {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_items".to_owned()), SIZE_BUCKETS)?
+        .install_recorder();
+    match handle {
+        Ok(handle) => {
+            metrics_process::Collector::default().describe();
+            Ok(HANDLE.get_or_init(|| handle).clone())
+        }
+        // Another thread was first.
+        Err(error) => HANDLE.get().cloned().ok_or(error).context("metrics could not be set up"),
+    }
+}
+
+/// Does this again and again, until what is returned is dropped. Rendering does it too, but nobody has to
+/// ask for the metrics.
+fn upkeep(every: Duration, work: impl Fn() + Clone + Send + 'static) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            tokio::time::sleep(every).await;
+            // Sorting in a million values takes a while, which no request is to wait for.
+            if tokio::task::spawn_blocking(work.clone()).await.is_err() {
+                tracing::warn!("the upkeep of metrics failed");
+            }
+        }
+    });
+    tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    #[tokio::test]
+    async fn upkeep_is_done_again_and_again_until_the_application_ends() {
+        let (done, mut seen) = mpsc::unbounded_channel();
+        let tasks = upkeep(Duration::from_millis(1), move || {
+            // Whoever looked may be gone already.
+            let _ = done.send(());
+        });
+        for _ in 0..3 {
+            assert!(seen.recv().await.is_some());
+        }
+        drop(tasks);
+        while seen.recv().await.is_some() {}
+    }
+}

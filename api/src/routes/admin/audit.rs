@@ -1,0 +1,98 @@
+//! Support: who did what.
+
+use crate::app::App;
+use crate::auth::AdminAuth;
+use crate::document::Described;
+use crate::problem::ApiError;
+use crate::routes::page::page;
+use crate::routes::{Tag, input, sample};
+use bursar_engine::clock::rfc3339;
+use bursar_engine::store::audit::{AuditRow, audit_page};
+use poem::web::Data;
+use poem_openapi::param::Query;
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{Object, OpenApi};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Routes of the audit log for staff.
+pub struct AdminAuditApi;
+
+pub(super) const DESCRIBED: &[Described] = &[Described::new("admin_list_audit", &[])];
+
+/// A line of the audit log.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct AuditBody {
+    /// Its identifier.
+    id: String,
+    /// When.
+    at: String,
+    /// Who: `admin:bootstrap`, `customer:cst_…` …
+    actor: String,
+    /// What: `stream.pause`, `replay.create`, `customer.adjust` …
+    action: String,
+    /// To what: the id of a customer, a job, a replay …, or the key of a stream.
+    target: String,
+    /// More about it, such as the reason.
+    details: Value,
+}
+
+impl Example for AuditBody {
+    fn example() -> Self {
+        Self {
+            id: sample::AUDIT.to_owned(),
+            at: sample::AT.to_owned(),
+            actor: "admin:bootstrap".to_owned(),
+            action: "stream.pause".to_owned(),
+            target: sample::STREAM.to_owned(),
+            details: json!({ "reason": "ticket 4711" }),
+        }
+    }
+}
+
+impl From<AuditRow> for AuditBody {
+    fn from(row: AuditRow) -> Self {
+        Self {
+            id: row.id,
+            at: rfc3339(row.at_ms),
+            actor: row.actor,
+            action: row.action,
+            target: row.target,
+            // What is no JSON is shown as it is: nobody can correct a line that was written.
+            details: serde_json::from_str(&row.details).unwrap_or(Value::String(row.details)),
+        }
+    }
+}
+
+page! {
+    /// A page of the audit log, latest first.
+    AuditPage of AuditBody
+}
+
+#[OpenApi]
+impl AdminAuditApi {
+    /// The audit log
+    ///
+    /// Every privileged act, latest first: of support, and of customers on their API keys. Nobody can change
+    /// it.
+    #[oai(path = "/admin/v1/audit", method = "get", operation_id = "admin_list_audit", tag = "Tag::Admin")]
+    async fn list(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// Only what was done to this: the id of a customer, a job, a replay …, or the key of a stream.
+        target: Query<Option<String>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Rows of the page, 1 to 100.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<AuditPage>, ApiError> {
+        let limit = input::limit(limit.0)?;
+        let before = input::cursor(cursor.0.as_deref())?;
+        let mut rows = audit_page(app.db.read(), target.0.as_deref(), before.as_deref(), limit + 1).await?;
+        let next_cursor = input::next_cursor(&mut rows, limit, |row| row.id.clone());
+        Ok(Json(AuditPage { data: rows.into_iter().map(AuditBody::from).collect(), next_cursor }))
+    }
+}

@@ -1,0 +1,220 @@
+//! The commands of the real program: what they print, and the exit codes.
+
+use crate::node::{environment, program};
+use crate::scene::{invoice_paid, on_both, stream_of, stripe_customer};
+use bursar_engine::config::Config;
+use bursar_engine::store::{Db, DbOptions};
+use bursar_tests::chaos::node::Launch;
+use bursar_tests::{TestApp, TestCustomer, both, stripe};
+use sea_orm::ConnectionTrait;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use tempfile::TempDir;
+
+/// An event of Stripe's in a file.
+const EVENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/invoice.paid.json");
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// The program with the settings of an application, in a folder of its own.
+struct Program {
+    launch: Launch,
+    _folder: TempDir,
+}
+
+impl Program {
+    fn of(config: &Config, url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut environment = environment(config);
+        environment.insert("BURSAR_URL".to_owned(), url.to_owned());
+        let launch = Launch { program: program(), environment, folder: folder.path().to_path_buf() };
+        Self { launch, _folder: folder }
+    }
+
+    /// The same with some variables changed.
+    fn with(&self, changed: &[(&str, &str)]) -> Launch {
+        let changed = changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment: BTreeMap<_, _> = self.launch.environment.clone().into_iter().chain(changed).collect();
+        Launch { environment, ..self.launch.clone() }
+    }
+
+    /// It succeeds and prints something, or says that there is nothing; gives what it printed.
+    async fn well(&self, words: &[&str]) -> String {
+        let ran = run(&self.launch, words).await;
+        assert_eq!(ran.code, Some(0), "{words:?}: {ran:?}");
+        assert!(!ran.out.trim().is_empty() || ran.err.contains("Nothing found."), "{words:?}: {ran:?}");
+        ran.out
+    }
+
+    /// It succeeds and prints JSON, and nothing else; gives that.
+    async fn json(&self, words: &[&str]) -> Value {
+        let out = self.well(&[words, &["--json"]].concat()).await;
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{words:?}: {error} in {out}"))
+    }
+
+    /// Both, for commands that change nothing.
+    async fn both(&self, words: &[&str]) -> Value {
+        self.well(words).await;
+        self.json(words).await
+    }
+}
+
+async fn run(launch: &Launch, words: &[&str]) -> Ran {
+    let mut command = launch.command(words);
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+/// A customer whose payment is processed; gives the event and its stream.
+async fn with_payment(app: &TestApp) -> (TestCustomer, Value, String) {
+    let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+    let event = invoice_paid(&stripe_customer, Some(&customer));
+    app.deliver(&event).await.expect(200);
+    app.event_in_state(stripe::id(&event), "processed").await;
+    (customer, event, stream_of(&stripe_customer))
+}
+
+both! {
+    async fn commands_about_customers_print_tables_or_json(app: &TestApp) {
+        let (customer, ..) = with_payment(app).await;
+        let (program, id) = (Program::of(&app.config, &app.base), customer.id.as_str());
+        let listed = program.both(&["customers", "list", "--search", id]).await;
+        assert_eq!(listed["data"][0]["id"], id);
+        let shown = program.both(&["customers", "show", id]).await;
+        assert_eq!((&shown["customer"]["id"], &shown["credits"]["balance"]), (&id.into(), &65.into()));
+        for words in ["timeline", "usage", "balance", "transactions", "keys"] {
+            program.both(&["customers", words, id]).await;
+        }
+        assert!(program.well(&["customers", "transactions", id, "--csv"]).await.lines().count() > 2);
+        let adjust = ["customers", "adjust", id, "--amount", "-3", "--reason", "test", "--idempotency-key", "once"];
+        assert_eq!(program.both(&adjust).await["credit_balance"], 62);
+        assert_eq!(app.balance(&customer).await, 62, "one key, one adjustment");
+        program.json(&["customers", "new-key", id, "--reason", "all are lost"]).await;
+        program.both(&["mail", "list", "--customer", id]).await;
+        program.both(&["mail", "preview", "welcome"]).await;
+        program.both(&["marketplace", "list"]).await;
+    }
+
+    async fn commands_about_events_jobs_and_streams_print_tables_or_json(app: &TestApp) {
+        let (_, event, stream) = with_payment(app).await;
+        let (program, id) = (Program::of(&app.config, &app.base), stripe::id(&event));
+        let listed = program.both(&["events", "list", "--state", "processed"]).await;
+        assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+        program.both(&["events", "show", id]).await;
+        let jobs = program.both(&["jobs", "list", "--kind", "stripe.event"]).await;
+        program.both(&["jobs", "show", jobs["data"][0]["id"].as_str().unwrap()]).await;
+        program.json(&["events", "replay", id, "--reason", "test"]).await;
+        app.event_in_state(id, "processed").await;
+        let waiting = program.both(&["jobs", "list", "--kind", "mail.send", "--state", "scheduled"]).await;
+        let waiting = waiting["data"][0]["id"].as_str().unwrap();
+        program.json(&["jobs", "cancel", waiting, "--reason", "test"]).await;
+
+        program.json(&["streams", "pause", &stream, "--reason", "ticket 4711"]).await;
+        let paused = program.both(&["streams", "list", "--paused"]).await;
+        assert_eq!(paused["data"][0]["key"], stream.as_str());
+        program.both(&["streams", "show", &stream]).await;
+        program.json(&["streams", "resume", &stream]).await;
+        let lines = program.both(&["audit", "list", "--target", &stream]).await;
+        let acts: Vec<_> = lines["data"].as_array().unwrap().iter().map(|line| &line["action"]).collect();
+        assert_eq!(acts, ["stream.resume", "stream.pause"]);
+        assert!(program.well(&["audit", "list"]).await.contains("stream.pause"));
+        program.both(&["stripe", "reconciliations", "list"]).await;
+    }
+
+    async fn a_replay_is_made_started_and_watched_by_commands(app: &TestApp) {
+        with_payment(app).await;
+        let program = Program::of(&app.config, &app.base);
+        let filter = ["--state", "succeeded", "--kind", "stripe.event", "--reason", "test"];
+        let made = program.json(&[&["replays", "create"], &filter[..]].concat()).await;
+        let id = made["replay"]["id"].as_str().unwrap();
+        assert_eq!(made["replay"]["total"], 1);
+        program.json(&["replays", "start", id]).await;
+        assert_eq!(program.both(&["replays", "watch", id]).await["replay"]["state"], "done");
+        program.both(&["replays", "list"]).await;
+        let shown = program.both(&["replays", "show", id, "--items"]).await;
+        assert_eq!(shown["items"]["data"].as_array().unwrap().len(), 1);
+    }
+
+    async fn an_event_that_is_sent_by_command_is_taken_in_unless_it_was_changed(app: &TestApp) {
+        let program = Program::of(&app.config, &app.base);
+        let sent = program.json(&["stripe", "send", EVENT]).await;
+        assert_eq!(sent["answers"][0]["status"], 200, "{sent}");
+        let changed = run(&program.launch, &["stripe", "send", EVENT, "--tamper"]).await;
+        assert!(changed.code == Some(1) && changed.out.contains("signature_mismatch"), "{changed:?}");
+    }
+
+    async fn commands_that_need_no_server_say_how_things_are(app: &TestApp) {
+        let program = Program::of(&app.config, "http://127.0.0.1:1");
+        let migrations = program.both(&["migrate", "status"]).await;
+        assert!(migrations.as_array().unwrap().iter().all(|row| row["state"] == "applied"), "{migrations}");
+        let verified = program.both(&["verify"]).await;
+        assert!(verified["checks"].as_array().unwrap().iter().all(|check| check["violations_total"] == 0));
+        assert!(program.well(&["completions", "bash"]).await.contains("bursar"));
+        assert_eq!(program.json(&["openapi"]).await["info"]["title"], "Bursar");
+        program.well(&["config", "check"]).await;
+        let wrong = program.with(&[("BURSAR_LEDGER__COMMANDS_MAX", "0"), ("BURSAR_CREDITS__CURRENCY", "dollars")]);
+        let wrong = run(&wrong, &["config", "check"]).await;
+        assert_eq!(wrong.code, Some(1), "{wrong:?}");
+        for name in ["ledger.commands_max", "credits.currency"] {
+            assert!(wrong.err.contains(name), "{wrong:?}");
+        }
+    }
+
+    async fn what_a_command_cannot_do_is_said_and_seen_in_the_exit_code(app: &TestApp) {
+        let program = Program::of(&app.config, &app.base);
+        let nobody = run(&program.launch, &["customers", "show", "cst_00000000000000000000000000"]).await;
+        assert!(nobody.code == Some(1) && nobody.out.is_empty() && nobody.err.contains("not_found"), "{nobody:?}");
+        let stranger = program.with(&[("BURSAR_ADMIN_TOKEN", "bat_of_somebody_else_0123456789abcdef")]);
+        let stranger = run(&stranger, &["events", "list"]).await;
+        assert!(stranger.code == Some(1) && stranger.out.is_empty(), "{stranger:?}");
+        let misused = run(&program.launch, &["streams", "pause", "stripe:cus_1"]).await;
+        assert!(misused.code == Some(2) && misused.err.contains("--reason"), "{misused:?}");
+    }
+}
+
+on_both! {
+    async fn a_ledger_that_was_tampered_with_is_found_by_verify_with_the_row(backend: Backend) {
+        let app = TestApp::start(backend).await;
+        let customer = app.onboard().await;
+        app.spend(&customer, 1, "unit").await.expect(200);
+        let (config, _folder) = app.halt().await;
+        let program = Program::of(&config, "http://127.0.0.1:1");
+        program.well(&["verify"]).await;
+        let options = DbOptions {
+            url: config.database_url(),
+            connections_max: 1,
+            acquire_timeout_ms: 5_000,
+            statement_timeout_ms: 0,
+        };
+        let db = Db::connect(&options).await.unwrap();
+        // Whoever can do this can take the guard away first.
+        let unguarded = if db.is_postgres() {
+            "DROP TRIGGER ledger_entries_append_only ON ledger_entries"
+        } else {
+            "DROP TRIGGER ledger_entries_no_update"
+        };
+        db.write().execute_unprepared(unguarded).await.unwrap();
+        let tampered = "UPDATE ledger_entries SET balance_after = balance_after + 1 WHERE seq = 2";
+        db.write().execute_unprepared(tampered).await.unwrap();
+        db.close().await;
+
+        let found = run(&program.launch, &["verify"]).await;
+        assert_eq!(found.code, Some(1), "{found:?}");
+        let row = format!("{}: entry 2 (amount -1", customer.id);
+        assert!(found.out.contains(&row) && found.out.contains("NOT everything holds"), "{found:?}");
+        let found = run(&program.launch, &["verify", "--json"]).await;
+        assert_eq!(found.code, Some(1), "{found:?}");
+        let report: Value = serde_json::from_str(&found.out).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let violations: Vec<_> = checks.iter().flat_map(|check| check["violations"].as_array().unwrap()).collect();
+        assert!(violations.iter().any(|violation| violation.as_str().unwrap().starts_with(&row)), "{violations:?}");
+    }
+}
