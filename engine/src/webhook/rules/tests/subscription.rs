@@ -179,7 +179,7 @@ fn the_end_of_something_else_leaves_pro_alone() {
 fn being_late_is_remembered_from_its_beginning_and_forgotten_once_paid() {
     let verdict = decide_on(UPDATED, &SubscriptionDoc::with_status("past_due"), Plan::Pro, Some(&row("active")));
     assert_eq!(put(&verdict).and_then(|row| row.past_due_since_ms), Some(NOW_MS));
-    assert_eq!(plan_set(&verdict), None, "past_due still gives Pro");
+    assert_eq!(plan_set(&verdict), Some(Plan::Pro), "past_due still gives Pro");
 
     let late =
         Subscription { past_due_since_ms: Some(5), past_due_reason: Some("declined".to_owned()), ..row("past_due") };
@@ -197,7 +197,7 @@ fn an_end_with_the_period_keeps_pro_until_then() {
     let doc = SubscriptionDoc { ends_with_period: true, ..SubscriptionDoc::default() };
     let verdict = decide_on(UPDATED, &doc, Plan::Pro, Some(&row("active")));
     assert_eq!(put(&verdict), Some(&Subscription { cancel_at_period_end: true, ..row("active") }));
-    assert_eq!(plan_set(&verdict), None);
+    assert_eq!(plan_set(&verdict), Some(Plan::Pro));
 }
 
 #[test]
