@@ -56,6 +56,11 @@ impl Served {
         .await;
     }
 
+    /// `http://127.0.0.1:…`
+    pub(crate) fn base(&self) -> &str {
+        &self.node.base
+    }
+
     pub(crate) async fn kill(&self) {
         self.node.kill(&mut *self.node.take_in_turn().await).await.unwrap();
     }
@@ -114,6 +119,17 @@ pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
         ("BURSAR_AMQP__TIERS_MS", format!("{:?}", config.amqp.tiers_ms)),
         ("BURSAR_AMQP__QUEUE_LEN_MAX", config.amqp.queue_len_max.to_string()),
     ];
+    let stripe = &config.stripe;
+    if !stripe.secret_key.is_empty() {
+        variables.extend([
+            ("STRIPE_SECRET_KEY", stripe.secret_key.clone()),
+            ("STRIPE_API_BASE", stripe.api_base.clone()),
+            ("BURSAR_STRIPE__TIMEOUT_MS", stripe.timeout_ms.to_string()),
+            ("BURSAR_STRIPE__TOTAL_TIMEOUT_MS", stripe.total_timeout_ms.to_string()),
+            ("BURSAR_STRIPE__TRIES_MAX", stripe.tries_max.to_string()),
+            ("BURSAR_STRIPE__DOUBT_MS", stripe.doubt_ms.to_string()),
+        ]);
+    }
     for (name, value) in [("DATABASE_URL", &config.database_url), ("AMQP_URL", &config.amqp_url)] {
         if !value.is_empty() {
             variables.push((name, value.clone()));
@@ -133,7 +149,7 @@ async fn take_payments(db: &Db, customers: &[TestCustomer]) -> Vec<String> {
 }
 
 /// A transaction that somebody forgot, on the accounts of customers.
-async fn forgotten(psql: &DatabaseConnection, customers: &[TestCustomer]) -> DatabaseTransaction {
+pub(crate) async fn forgotten(psql: &DatabaseConnection, customers: &[TestCustomer]) -> DatabaseTransaction {
     let ids = customers.iter().map(|customer| format!("'{}'", customer.id)).collect::<Vec<_>>().join(",");
     let tx = psql.begin().await.unwrap();
     let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id IN ({ids})");

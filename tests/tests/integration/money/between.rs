@@ -20,6 +20,8 @@ pub(super) enum Instead {
     Stored(u16, Value),
     /// Stripe does what is asked, and nobody answers until everything is as usual again.
     Silence,
+    /// Stripe hears nothing of it, and nobody answers.
+    Deaf,
 }
 
 /// For which calls: the method, the whole path, and how many of them.
@@ -66,6 +68,12 @@ impl Between {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).push_back(rule);
     }
 
+    /// Waits until a call was answered otherwise as often as it was to be.
+    pub(super) async fn used(&self) {
+        let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|rule| rule.left == 0);
+        wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
+    }
+
     /// Everything is as usual again.
     pub(super) fn clear(&self) {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -91,6 +99,9 @@ async fn answer(
     }
     if let Some(Instead::Stored(status, body)) = &instead {
         return Ok(reply(*status, body, true));
+    }
+    if let Some(Instead::Deaf) = &instead {
+        return std::future::pending().await;
     }
     let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
     let body = request.take_body().into_vec().await?;
@@ -133,9 +144,14 @@ fn forwarded(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Response
 impl Shop {
     /// A shop with something between it and its Stripe, which keeps its events to itself.
     pub(super) async fn behind(backend: Backend) -> (Self, Between) {
+        Self::behind_with(backend, |_| {}).await
+    }
+
+    /// The same with changed settings.
+    pub(super) async fn behind_with(backend: Backend, change: impl FnOnce(&mut Config)) -> (Self, Between) {
         let stripe = Sandbox::start(Options { seed: Some(1), ..Options::default() }).await.expect("the sandbox starts");
         let between = Between::before(&stripe).await;
-        let app = Self::app(backend, between.url.clone(), |_| {}).await;
+        let app = Self::app(backend, between.url.clone(), change).await;
         (Self { app, stripe }, between)
     }
 }

@@ -2,9 +2,54 @@
 
 use super::between::Instead;
 use super::*;
+use crate::node::{Served, forgotten};
 use crate::scene::{PERIOD, on_both};
 
 const PAY: &str = "/v1/payment_intents";
+
+/// A short lease, so that what a killed process had under way is soon taken up.
+fn short_lease(config: &mut Config) {
+    config.jobs.lease_ms = 1_500;
+    config.jobs.sweep_grace_ms = 100;
+}
+
+/// Asks a process for a unit. Nobody waits for the answer: it will not come.
+fn ask(client: &reqwest::Client, served: &Served, customer: &TestCustomer) -> tokio::task::JoinHandle<()> {
+    let request = client.post(format!("{}/api/v1/usage", served.base())).json(&json!({ "units": 1 }));
+    let request = request.header("x-api-key", &customer.api_key).header("Idempotency-Key", "key");
+    tokio::spawn(async move { drop(request.send().await) })
+}
+
+/// A process is killed while Stripe does not answer a charge, whether it heard of it or not; the next one
+/// settles it.
+async fn killed_while_stripe_is(backend: Backend, silent: Instead, has_charged: bool) {
+    let (shop, between) = Shop::behind_with(backend, short_lease).await;
+    let customer = shop.broke("pm_card_visa").await;
+    let stripe_customer = shop.stripe_customer(&customer).await;
+    let Shop { app, stripe } = shop;
+    let client = app.client.clone();
+    let (config, folder) = app.halt().await;
+    let served = Served::start(&config).await;
+    between.next(1, "POST", PAY, silent);
+    let asked = ask(&client, &served, &customer);
+    between.used().await;
+    if has_charged {
+        wait::until("Stripe has charged", || async { (stripe.money(&stripe_customer).net() == UNIT).then_some(()) })
+            .await;
+    }
+    served.kill().await;
+    asked.await.expect("it was cut off");
+    between.clear();
+    assert_eq!(stripe.money(&stripe_customer).net(), if has_charged { UNIT } else { 0 });
+    drop(served);
+    let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
+    shop.settles(&customer).await;
+    assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
+    assert_eq!(shop.stripe.list("payment_intent").len(), 1);
+    let again = shop.app.spend(&customer, 1, "key").await.expect(200);
+    assert_eq!(again["replayed"], true);
+    shop.close().await;
+}
 
 impl Shop {
     /// Sends a request in the background; gives the status that it is answered with, if it is.
@@ -32,6 +77,14 @@ impl Shop {
 }
 
 on_both! {
+    async fn a_charge_whose_process_is_killed_before_stripe_hears_of_it_is_made_once(backend: Backend) {
+        killed_while_stripe_is(backend, Instead::Deaf, false).await;
+    }
+
+    async fn a_charge_whose_process_is_killed_after_stripe_made_it_is_settled_once(backend: Backend) {
+        killed_while_stripe_is(backend, Instead::Silence, true).await;
+    }
+
     async fn a_charge_whose_server_stops_before_it_hears_of_it_is_settled_once_by_the_next(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
@@ -78,4 +131,28 @@ on_both! {
         assert_eq!(shop.stripe.list("subscription").len(), 1);
         shop.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_charge_whose_process_is_killed_before_it_can_write_the_answer_down_is_settled_once() {
+    let (shop, _between) = Shop::behind_with(Backend::Production, short_lease).await;
+    let customer = shop.broke("pm_card_visa").await;
+    let stripe_customer = shop.stripe_customer(&customer).await;
+    let Shop { app, stripe } = shop;
+    let client = app.client.clone();
+    let (config, folder) = app.halt().await;
+    let psql = sea_orm::Database::connect(&config.database_url).await.expect("a connection");
+    let locked = forgotten(&psql, std::slice::from_ref(&customer)).await;
+    let served = Served::start(&config).await;
+    let asked = ask(&client, &served, &customer);
+    wait::until("Stripe has charged", || async { (stripe.money(&stripe_customer).net() == UNIT).then_some(()) }).await;
+    served.kill().await;
+    asked.await.expect("it was cut off");
+    locked.rollback().await.expect("a rollback");
+    drop(served);
+    let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
+    shop.settles(&customer).await;
+    assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
+    assert_eq!(shop.stripe.list("payment_intent").len(), 1);
+    shop.close().await;
 }
