@@ -155,6 +155,7 @@ async fn admin_operations(checker: &mut Checker<'_>, customer: &TestCustomer, ev
     checker.admin("get /admin/v1/streams/{key}", &stream, None).await;
     checker.admin("post /admin/v1/streams/{key}/skip", &stream, Some(reason.clone())).await;
     checker.admin("post /admin/v1/streams/{key}/resume", &stream, None).await;
+    checker.admin("get /admin/v1/audit", "", None).await;
     checker.admin("get /admin/v1/jobs", "", None).await;
     let job = text(&seen["event"]["job_id"]);
     checker.admin("get /admin/v1/jobs/{id}", &job, None).await;
