@@ -114,13 +114,18 @@ pub async fn customer_search(
 /// first would both see what the other is about to take away. False if there is no such customer. On
 /// SQLite there is one writing transaction at a time anyway.
 pub async fn customer_lock(db: &impl ConnectionTrait, id: &CustomerId) -> Result<bool> {
+    Ok(plan_locked(db, id).await?.is_some())
+}
+
+/// The plan of a customer, which stays locked until the transaction ends.
+async fn plan_locked(db: &impl ConnectionTrait, id: &CustomerId) -> Result<Option<String>> {
     let lock = match db.get_database_backend() {
         // Not FOR UPDATE, which entries and jobs of the customer would have to wait for.
         DbBackend::Postgres => " FOR NO KEY UPDATE",
         _ => "",
     };
-    let sql = format!("SELECT id FROM customers WHERE id = $1{lock}");
-    Ok(query_one(db, &sql, [id.as_str().into()]).await?.is_some())
+    let sql = format!("SELECT plan FROM customers WHERE id = $1{lock}");
+    query_one(db, &sql, [id.as_str().into()]).await?.map(|row| get(&row, "plan")).transpose()
 }
 
 /// Moves a customer to a plan; off Pro only if nothing that is stored gives it Pro any more.
@@ -131,7 +136,9 @@ pub async fn customer_set_plan(db: &impl ConnectionTrait, id: &CustomerId, plan:
          AND NOT EXISTS (SELECT 1 FROM marketplace_accounts m WHERE m.customer_id = customers.id \
          AND m.state = 'purchased' AND m.plan = 'pro')";
     // Whoever gives, or takes away, another thing that gives Pro at this moment is waited for, and then seen.
-    customer_lock(db, id).await?;
+    if plan_locked(db, id).await?.as_deref() == Some(plan.as_str()) {
+        return Ok(());
+    }
     let sql = format!(
         "UPDATE customers SET plan = $2, updated_at_ms = $3 WHERE id = $1 AND plan <> $2 \
          AND ($2 = 'pro' OR plan <> 'pro' OR ({NOTHING_GIVES_PRO}))"
