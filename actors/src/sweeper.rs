@@ -21,8 +21,10 @@ use tokio::time::Instant;
 
 /// Most overdue jobs announced in one sweep.
 const SWEEP_MAX: u64 = 1_000;
-/// With a broker: a job that was announced is given this long before it is announced again.
-const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// With a broker: a job that was announced is given this long before it is announced again. Long enough that
+/// a backlog is not announced over and over, short enough for one whose stream was locked just then, by a
+/// node that was killed.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long the database may take for one of these.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How often the gauges are read.
