@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn a_value_that_makes_no_sense_is_refused_with_one_message_that_names_it() {
-        let wrong: &[(&str, fn(&mut Config))] = &[
+        type Change = fn(&mut Config);
+        let wrong: &[(&str, Change)] = &[
             ("jobs.sweep_interval_ms", |config| config.jobs.sweep_interval_ms = 0),
             ("jobs.workers_max", |config| config.jobs.workers_max = usize::MAX),
             ("ledger.idle_ms", |config| config.ledger.idle_ms = 0),
