@@ -131,6 +131,25 @@ shops! {
         assert!(reason.contains("customer_unknown") && reason.contains(nobody.as_str()), "{reason}");
     }
 
+    async fn events_about_people_and_cards_of_nobody_change_nothing(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let ours = json!({ "bursar_customer_id": customer.id });
+        for (event_type, object) in [
+            ("payment_method.attached", json!({ "id": null, "object": "payment_method" })),
+            ("payment_method.attached", json!({ "id": "pm_else", "object": "payment_method", "customer": "cus_else" })),
+            ("payment_method.detached", json!({ "id": "pm_else", "object": "payment_method", "customer": null })),
+            ("customer.updated", json!({ "id": null, "object": "customer", "metadata": ours })),
+            // Another one that says it is ours, which it is not: ours is linked to its own.
+            ("customer.deleted", json!({ "id": "cus_else", "object": "customer", "metadata": ours })),
+        ] {
+            shop.announce(event_type, &object).await;
+        }
+        let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
+        assert_eq!(methods["data"].as_array().map(Vec::len), Some(1));
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!(shop.money(&customer).await, UNIT);
+    }
+
     async fn an_event_without_an_object_is_given_up_as_unreadable(shop: &Shop) {
         let mut event = stripe::event("invoice.paid", &Value::Null);
         event["data"] = json!({});

@@ -117,6 +117,22 @@ on_both! {
         shop.close().await;
     }
 
+    async fn what_was_bought_for_a_request_that_credits_paid_meanwhile_stays_with_the_customer(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.broke("pm_card_visa").await;
+        between.next(1, "POST", PAY, Instead::Silence);
+        let asked = shop.send(&customer, "/api/v1/usage", &json!({ "units": 1 }));
+        wait::until("Stripe has charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;
+        shop.app.adjust(&customer, 1).await.expect(200);
+        let spent = shop.app.spend(&customer, 1, "key").await.expect(200);
+        assert_eq!(spent["credit_balance"], 0);
+        between.clear();
+        asked.await.expect("it was answered");
+        shop.settles(&customer).await;
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 1));
+        shop.close().await;
+    }
+
     async fn a_month_of_pro_whose_server_stops_before_it_hears_of_it_is_settled_once_by_the_next(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
