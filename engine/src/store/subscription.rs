@@ -53,8 +53,8 @@ pub async fn subscription_list(db: &impl ConnectionTrait, customer: &CustomerId)
     query_all(db, &sql, [customer.as_str().into(), SUBSCRIPTIONS_MAX.into()]).await?.iter().map(read).collect()
 }
 
-/// Writes what is known of a subscription. An ended one is never changed again, whatever order
-/// events come in.
+/// Writes what is known of a subscription. An ended one stays ended, whatever order events come in: only what
+/// says how it ended then may be corrected.
 pub async fn subscription_put(db: &impl ConnectionTrait, subscription: &Subscription, now_ms: TimeMs) -> Result<()> {
     execute(
         db,
@@ -65,7 +65,7 @@ pub async fn subscription_put(db: &impl ConnectionTrait, subscription: &Subscrip
          current_period_end_ms = excluded.current_period_end_ms, \
          past_due_since_ms = excluded.past_due_since_ms, past_due_reason = excluded.past_due_reason, \
          ended_at_ms = excluded.ended_at_ms, updated_at_ms = excluded.updated_at_ms \
-         WHERE subscriptions.ended_at_ms IS NULL",
+         WHERE subscriptions.ended_at_ms IS NULL OR subscriptions.ended_at_ms = excluded.ended_at_ms",
         [
             subscription.id.as_str().into(),
             subscription.customer_id.as_str().into(),

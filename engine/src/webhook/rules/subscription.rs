@@ -5,6 +5,7 @@
 
 use super::{Facts, Owner, incomplete};
 use crate::customer::Plan;
+use crate::effect::Effect;
 use crate::job::{Outcome, Verdict};
 use crate::subscription::Subscription;
 use crate::webhook::shape::{IsPro, SubscriptionShape};
@@ -28,11 +29,23 @@ pub(super) fn deleted(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
     changed(facts, true)
 }
 
+/// An end is final. But how it ended may have been taken for something else, if its customer was deleted at
+/// Stripe and that was told before the first payment was.
+fn ended_otherwise(stored: &Subscription, said: Option<&str>) -> Result<Verdict, Outcome> {
+    match said.filter(|status| Subscription::status_is_final(status) && **status != stored.status) {
+        Some(status) => {
+            let row = Subscription { status: status.to_owned(), ..stored.clone() };
+            Ok(Verdict { outcome: Outcome::Done, ledger: None, effects: vec![Effect::SubscriptionPut(row)] })
+        }
+        None => Err(Outcome::Done),
+    }
+}
+
 fn changed(facts: &Facts<'_>, is_deleted: bool) -> Result<Verdict, Outcome> {
     let said = SubscriptionShape::read(facts.object);
     let stored = facts.stored();
-    if stored.is_some_and(|stored| stored.ended_at_ms.is_some()) {
-        return Err(Outcome::Done);
+    if let Some(stored) = stored.filter(|stored| stored.ended_at_ms.is_some()) {
+        return ended_otherwise(stored, said.status.as_deref());
     }
     let missing = |what: &str| incomplete("subscription", said.id.as_deref(), what);
     let id = said.id.clone().ok_or_else(|| missing("id"))?;

@@ -49,6 +49,24 @@ shops! {
         assert_eq!(calls(), before + 1);
     }
 
+    async fn a_subscription_paid_just_before_its_customer_was_deleted_is_called_what_it_was(shop: &Shop) {
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let refused = shop.subscribe(&customer, "pro").await;
+        refused.expect_problem(402, "authentication_required");
+        shop.stripe.authenticate(refused.body["payment_intent"].as_str().expect("a payment"), true).expect("it waits");
+        let gone = shop.stripe_customer(&customer).await;
+        let deleted = shop.ask_stripe("DELETE", &format!("/v1/customers/{gone}"), &[]).await;
+        // The end of the customer comes first; nobody has heard of the payment.
+        shop.announce("customer.deleted", &deleted).await;
+        assert_eq!(shop.status(&customer).await, "incomplete_expired");
+        shop.announce("customer.subscription.deleted", &shop.subscription()).await;
+        assert_eq!(shop.standing(&customer).await, ("canceled".to_owned(), "trial".to_owned()));
+        // What was paid for is there, all the same.
+        let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
+        shop.announce("invoice.paid", &invoice).await;
+        assert_eq!(shop.app.balance(&customer).await, PERIOD);
+    }
+
     async fn consent_ends_with_a_payment_method_and_is_not_there_again_when_it_comes_back(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let (id, db) = (CustomerId::trusted(customer.id.clone()), shop.app.app.db.write());

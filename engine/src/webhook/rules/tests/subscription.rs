@@ -120,6 +120,21 @@ fn a_late_update_does_not_revive_an_ended_subscription() {
 }
 
 #[test]
+fn an_end_that_was_taken_for_another_is_called_what_it_was_and_stays_an_end() {
+    let expired = Subscription { ended_at_ms: Some(1), ..row("incomplete_expired") };
+    for event_type in [UPDATED, DELETED] {
+        let verdict =
+            decide_on(event_type, &SubscriptionDoc::with_status("canceled"), Plan::PayAsYouGo, Some(&expired));
+        let ended = put(&verdict).expect("a row");
+        assert_eq!((ended.status.as_str(), ended.ended_at_ms), ("canceled", Some(1)), "{event_type}");
+        assert_eq!(plan_set(&verdict), None);
+        let verdict =
+            decide_on(event_type, &SubscriptionDoc::with_status("incomplete_expired"), Plan::Trial, Some(&expired));
+        assert!(changes_nothing(&verdict), "{event_type}: {verdict:?}");
+    }
+}
+
+#[test]
 fn a_creation_that_comes_late_changes_nothing() {
     for (first, stored) in [("incomplete", "active"), ("active", "past_due"), ("trialing", "unpaid")] {
         let verdict = decide_on(CREATED, &SubscriptionDoc::with_status(first), Plan::Pro, Some(&row(stored)));
