@@ -4,7 +4,7 @@ use super::client::admin_path;
 use super::table::{Column, Listing, Table};
 use super::{Session, output, usage, view};
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::process::ExitCode;
 
 const USAGE_KEYS: &[&str] =
@@ -60,7 +60,10 @@ pub async fn copy_csv(session: &Session, id: &str, args: &CsvArgs) -> anyhow::Re
 /// A usage summary as a person reads it.
 pub fn render_usage(answer: &Value) -> String {
     let width = output::width();
-    let mut listing = Listing::of(answer, USAGE_KEYS);
+    // What has parts of its own is told below.
+    let fields = answer.as_object().into_iter().flatten().filter(|(_, value)| !value.is_array() && !value.is_object());
+    let plain: Map<String, Value> = fields.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut listing = Listing::of(&Value::Object(plain), USAGE_KEYS);
     if let Some(words) = answer["subscription"]["message"].as_str() {
         listing.line("subscription", words.to_owned());
     }
@@ -119,6 +122,7 @@ mod tests {
         }));
         assert!(text.contains("You have 1 fix credit left.") && !text.contains('\u{1b}'), "{text}");
         assert!(text.contains("2026-12-02"), "{text}");
+        assert!(!text.contains('{'), "raw JSON: {text}");
         assert!(text.contains("2026-12-01 00:00:00Z to 2027-01-01 00:00:00Z"), "{text}");
     }
 }
