@@ -131,6 +131,36 @@ shops! {
         assert!(reason.contains("customer_unknown") && reason.contains(nobody.as_str()), "{reason}");
     }
 
+    async fn a_checkout_of_an_unknown_person_whose_subscription_is_ours_teaches_it(shop: &Shop) {
+        let customer = shop.pro().await;
+        let session = json!({
+            "id": "cs_2", "object": "checkout.session", "mode": "subscription", "customer": "cus_unknown",
+            "payment_status": "paid", "subscription": shop.subscription()["id"], "metadata": {},
+        });
+        shop.announce("checkout.session.completed", &session).await;
+        assert_eq!(shop.standing(&customer).await, ("active".to_owned(), "pro".to_owned()));
+        assert_eq!(shop.app.balance(&customer).await, PERIOD);
+    }
+
+    async fn who_has_pro_at_stripe_without_our_knowing_does_not_get_a_second_subscription(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let prices = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_monthly", &[]).await;
+        let form = [("customer", stripe_customer.as_str()), ("items[0][price]", stripe::id(&prices["data"][0]))];
+        shop.ask_stripe("POST", "/v1/subscriptions", &form).await;
+        shop.subscribe(&customer, "pro").await.expect_problem(409, "already_subscribed");
+        assert_eq!(shop.stripe.list("subscription").len(), 1);
+        assert_eq!(shop.money(&customer).await, MONTH);
+    }
+
+    async fn a_failure_that_stripe_keeps_for_a_subscription_delays_it_and_makes_one(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        shop.fail_next("POST", "/v1/subscriptions", Fault::Store { status: 500 });
+        shop.subscribe_until_done(&customer, "pro").await;
+        assert_eq!(shop.stripe.list("subscription").len(), 1);
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (MONTH, PERIOD));
+    }
+
     async fn events_about_people_and_cards_of_nobody_change_nothing(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let ours = json!({ "bursar_customer_id": customer.id });

@@ -91,6 +91,19 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
+    async fn failure_12_a_thin_event_waits_until_stripe_can_be_asked(shop: &Shop) {
+        let customer = shop.pro().await;
+        shop.next_month();
+        let told = shop.stripe.list("event");
+        let twin = told.iter().rev().find(|event| event["type"] == "invoice.paid").expect("an event");
+        let thin = shop.control(&format!("events/{}/thin", stripe::id(twin)), json!({})).await;
+        shop.fail_next("GET", "/v1/events", Fault::Refuse { status: 503, should_retry: None });
+        shop.app.deliver(&thin).await.expect(200);
+        shop.app.event_in_state(stripe::id(&thin), "processed").await;
+        shop.app.event_in_state(stripe::id(twin), "processed").await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
+    }
+
     async fn failure_12_a_thin_event_brings_what_its_twin_says_once(shop: &Shop) {
         let customer = shop.pro().await;
         shop.next_month();
