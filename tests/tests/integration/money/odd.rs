@@ -90,6 +90,15 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
+    async fn a_failed_payment_that_was_made_up_for_since_brings_its_month(shop: &Shop) {
+        let customer = shop.pro().await;
+        let renewal = shop.next_month();
+        shop.announce("invoice.payment_failed", &renewal).await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
+        shop.announce("invoice.paid", &renewal).await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
+    }
+
     async fn objects_without_an_id_are_read_as_they_are_and_change_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let without_id = |object: &Value| {
