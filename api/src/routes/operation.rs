@@ -152,13 +152,15 @@ async fn bodies(
             entry.idempotency_key.as_deref() == Some(row.idempotency_key.as_str())
                 && entry.request_hash.as_deref() == Some(row.request_hash.as_str())
         };
-        let debit = entries.iter().map(|(_, entry)| entry).find(is_own).filter(|_| is_charged(row));
-        if debit.is_none() && is_charged(row) {
-            let (code, message) = SPENT_MEANWHILE;
-            let problem = Problem { code: code.to_owned(), message: message.to_owned(), ..Problem::default() };
-            return OperationBody::new(&row.failed(problem, row.updated_at_ms), None);
+        if !is_charged(row) {
+            return OperationBody::new(row, None);
         }
-        OperationBody::new(row, debit.map(|entry| Transaction::new(customer_id, entry)))
+        if let Some(entry) = entries.iter().map(|(_, entry)| entry).find(is_own) {
+            return OperationBody::new(row, Some(Transaction::new(customer_id, entry)));
+        }
+        let (code, message) = SPENT_MEANWHILE;
+        let problem = Problem { code: code.to_owned(), message: message.to_owned(), ..Problem::default() };
+        OperationBody::new(&row.failed(problem, row.updated_at_ms), None)
     };
     Ok(operations.iter().map(body).collect())
 }

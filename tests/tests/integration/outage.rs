@@ -359,7 +359,12 @@ async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_fo
         statement_timeout_ms: 50,
     };
     let db = Db::connect(&options).await.unwrap();
-    let refused = db.read().execute_unprepared("SELECT pg_sleep(3600)").await.unwrap_err();
+    // Somebody has the lock that it asks for, and does not let go of it.
+    let lock = "SELECT pg_advisory_xact_lock(1)";
+    let holder = app.app.db.begin().await.unwrap();
+    holder.execute_unprepared(lock).await.unwrap();
+    let refused = db.read().execute_unprepared(lock).await.unwrap_err();
+    holder.rollback().await.unwrap();
     assert!(refused.to_string().contains("statement timeout"), "{refused}");
     assert!(bursar_engine::Error::from(refused).is_retryable());
     db.ping().await.unwrap();
