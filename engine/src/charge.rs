@@ -124,4 +124,11 @@ mod tests {
     fn more_than_stripe_takes_at_once_is_refused() {
         assert_eq!(charge(Plan::PayAsYouGo, 0, 1_000_000), Err(NotCharged::TooMuch));
     }
+
+    #[test]
+    fn who_has_no_payment_method_is_not_charged_whatever_the_default_is() {
+        let without = Customer { has_payment_method: false, ..customer(Plan::PayAsYouGo) };
+        let refused = usage_charge(&without, Some(&card(true)), 0, 1, &CreditsConfig::default());
+        assert_eq!(refused, Err(NotCharged::NoPaymentMethod));
+    }
 }

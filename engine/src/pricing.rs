@@ -103,6 +103,13 @@ mod tests {
     }
 
     #[test]
+    fn the_warning_says_how_many_are_left() {
+        let config = CreditsConfig { warn_at: 3, ..CreditsConfig::default() };
+        let text = warning(&customer(Plan::PayAsYouGo, true), 3, &config).expect("a warning");
+        assert!(text.starts_with("You have 3 fix credits left. The next fix after that costs"), "{text}");
+    }
+
+    #[test]
     fn with_credits_to_spare_there_is_no_warning() {
         assert_eq!(warning(&customer(Plan::Trial, false), 2, &CreditsConfig::default()), None);
     }

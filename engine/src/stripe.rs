@@ -43,7 +43,7 @@ mod tests {
     fn a_key_says_its_mode_and_anything_else_is_no_key() {
         assert_eq!(key_is_live("sk_live_x"), Some(true));
         assert_eq!(key_is_live("rk_test_x"), Some(false));
-        for text in ["", "sk_live_", "pk_test_x", "whsec_x", "sk_x"] {
+        for text in ["", "sk_live_", "sk_test_", "pk_test_x", "whsec_x", "sk_x"] {
             assert_eq!(key_is_live(text), None, "{text}");
         }
     }

@@ -52,3 +52,16 @@ impl Subscription {
         self.is_pro && self.ended_at_ms.is_none() && matches!(self.status.as_str(), "active" | "trialing" | "past_due")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webhook::fixtures::row;
+
+    #[test]
+    fn only_what_has_not_ended_is_late() {
+        assert!(row("past_due").is_late() && row("unpaid").is_late());
+        assert!(!row("active").is_late());
+        assert!(!Subscription { ended_at_ms: Some(1), ..row("unpaid") }.is_late());
+    }
+}

@@ -47,52 +47,53 @@ pub struct StripeEvent {
 
 /// Looks up what the Stripe events among claimed jobs are about.
 pub async fn gather(db: &impl ConnectionTrait, claimed: &mut [Claimed]) -> Result<()> {
-    let mut lookups: Vec<(usize, Lookup)> = Vec::new();
+    let (mut lookups, mut envelopes) = (Vec::new(), Vec::new());
     for (at, claimed) in claimed.iter_mut().enumerate() {
         let Some(payload) = claimed.payload.take_if(|_| claimed.job.kind == JobKind::StripeEvent.as_str()) else {
             continue;
         };
         let envelope = webhook::envelope(&payload).map_err(|unreadable| unreadable.reason);
-        if let Ok(Envelope { event_type, object: Some(object), .. }) = &envelope {
-            lookups.push((at, webhook::lookup(object, event_type)));
-        }
-        claimed.event = Some(Box::new(StripeEvent {
-            envelope,
-            customer: None,
-            subscription: None,
-            subscriptions_of_customer: Vec::new(),
-            is_paid_before: false,
-        }));
+        lookups.push((at, envelope.as_ref().map_or_else(|_| Lookup::default(), lookup_of)));
+        envelopes.push(envelope);
     }
     if lookups.is_empty() {
         return Ok(());
     }
     let known = Known::load(db, &lookups).await?;
-    for (at, lookup) in lookups {
-        if let Some(event) = claimed[at].event.as_deref_mut() {
-            event.learn(db, &known, &lookup).await?;
-        }
+    for ((at, lookup), envelope) in lookups.into_iter().zip(envelopes) {
+        claimed[at].event = Some(Box::new(StripeEvent::with_known(db, &known, &lookup, envelope).await?));
     }
     Ok(())
 }
 
+/// What is to be looked up of an event; nothing if it carries no object.
+fn lookup_of(envelope: &Envelope) -> Lookup {
+    let object = envelope.object.as_ref();
+    object.map_or_else(Lookup::default, |object| webhook::lookup(object, &envelope.event_type))
+}
+
 impl StripeEvent {
-    /// Takes in what is known here about what it is about.
-    async fn learn(&mut self, db: &impl ConnectionTrait, known: &Known, lookup: &Lookup) -> Result<()> {
-        self.subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id)).cloned();
-        self.customer = known.customer(lookup, self.subscription.as_ref());
-        if let Some(customer) = &self.customer {
+    /// An event with what is known here about what it is about.
+    async fn with_known(
+        db: &impl ConnectionTrait,
+        known: &Known,
+        lookup: &Lookup,
+        envelope: std::result::Result<Envelope, String>,
+    ) -> Result<Self> {
+        let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id)).cloned();
+        let customer = known.customer(lookup, subscription.as_ref());
+        let (mut subscriptions_of_customer, mut is_paid_before) = (Vec::new(), false);
+        if let Some(customer) = &customer {
             let all = known.subscriptions.values();
-            self.subscriptions_of_customer =
-                all.filter(|subscription| subscription.customer_id == customer.id).cloned().collect();
-            self.is_paid_before = is_paid_before(db, customer, self.envelope.as_ref().ok()).await?;
+            subscriptions_of_customer = all.filter(|row| row.customer_id == customer.id).cloned().collect();
+            is_paid_before = was_paid_before(db, customer, envelope.as_ref().ok()).await?;
         }
-        Ok(())
+        Ok(Self { envelope, customer, subscription, subscriptions_of_customer, is_paid_before })
     }
 }
 
 /// Whether a failed payment is older news than the payment of the same invoice.
-async fn is_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope: Option<&Envelope>) -> Result<bool> {
+async fn was_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope: Option<&Envelope>) -> Result<bool> {
     let failed = envelope.filter(|envelope| envelope.event_type == "invoice.payment_failed");
     let invoice = failed.and_then(|envelope| envelope.object.as_ref()).and_then(webhook::shape::id);
     let Some(invoice) = invoice else { return Ok(false) };

@@ -107,4 +107,16 @@ mod tests {
         let refused = found(&paid, Some(ada(Plan::Pro, Some("cus_1"))), &[]).expect("a difference");
         assert_eq!((refused.class, refused.repair), (Class::InvoiceRefused, None));
     }
+
+    #[test]
+    fn other_business_of_nobody_known_and_what_cannot_be_read_is_no_difference() {
+        let mut other = invoice("subscription_cycle", "paid");
+        other["lines"]["data"][0]["price"] = json!({ "id": "price_other", "lookup_key": "other" });
+        assert_eq!(found(&other, None, &[]), None);
+        let mut unreadable = invoice("subscription_cycle", "paid");
+        unreadable["lines"] = Value::Null;
+        assert_eq!(found(&unreadable, None, &[]), None);
+        let known = found(&unreadable, Some(ada(Plan::Pro, Some("cus_1"))), &[]).expect("a difference");
+        assert_eq!((known.class, known.repair), (Class::InvoiceRefused, None));
+    }
 }

@@ -167,4 +167,36 @@ mod tests {
             assert_eq!(class(unlisted(&settled, theirs).as_ref()), Some((Class::PaymentUnpaid, false)));
         }
     }
+
+    #[test]
+    fn another_currency_than_was_asked_for_is_left_to_a_person() {
+        let open = operation(State::Processing, None);
+        for currency in [Some("eur".to_owned()), None] {
+            let other = ChargeShape { currency, ..charge(&open) };
+            assert_eq!(class(compare(&other, Some(&open), false).as_ref()), Some((Class::PaymentMismatch, false)));
+        }
+    }
+
+    #[test]
+    fn credits_that_are_here_although_their_operation_is_open_settle_it_too() {
+        let open = operation(State::Processing, Some("pi_1"));
+        let found = compare(&charge(&open), Some(&open), true).expect("a difference");
+        assert_eq!(class(Some(&found)), Some((Class::PaymentUnsettled, true)));
+        assert_eq!(found.ours, "processing, credits granted");
+    }
+
+    #[test]
+    fn a_payment_that_another_operation_begins_with_and_leaves_is_not_taken_for_its_second() {
+        // It has a PaymentIntent of its own, which has not succeeded yet.
+        let open = operation(State::RequiresAction, Some("pi_0"));
+        let found = compare(&charge(&open), Some(&open), false);
+        assert_eq!(class(found.as_ref()), Some((Class::PaymentUnsettled, true)));
+    }
+
+    #[test]
+    fn what_a_subscription_was_paid_with_is_not_compared_as_a_charge_for_units() {
+        let request = Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned() };
+        let subscribe = Operation { request, ..operation(State::Succeeded, Some("sub_1")) };
+        assert_eq!(compare(&charge(&subscribe), Some(&subscribe), false), None);
+    }
 }

@@ -169,4 +169,16 @@ mod tests {
         assert_eq!((gone.class, gone.repair), (Class::SubscriptionGone, None));
         assert_eq!(unlisted(&stored("active"), Some(&theirs("active", "price_pro"))), None);
     }
+
+    #[test]
+    fn one_that_cannot_be_read_is_reported_if_it_is_ours_and_let_be_if_it_is_nobodys() {
+        let mut unreadable = theirs("active", "price_pro");
+        unreadable["status"] = Value::Null;
+        let of_ada = found(&unreadable, Some(ada(Plan::Pro, Some("cus_1"))), None).expect("a difference");
+        assert_eq!((of_ada.class, of_ada.repair), (Class::SubscriptionRefused, None));
+        let ours = found(&unreadable, None, None).expect("a difference");
+        assert_eq!(ours.class, Class::SubscriptionRefused);
+        unreadable["items"]["data"][0]["price"] = json!({ "id": "price_other", "lookup_key": "other" });
+        assert_eq!(found(&unreadable, None, None), None);
+    }
 }

@@ -210,4 +210,35 @@ mod tests {
         assert!(matches!(error, StripeError::KeyReused { .. }));
         assert!(!error.is_retryable());
     }
+
+    #[test]
+    fn too_many_requests_are_not_done_whoever_says_so() {
+        let error = StripeError::read(429, b"slow down", false);
+        assert!(matches!(error, StripeError::NotDone { .. }), "{error:?}");
+        assert!(error.is_retryable() && !error.may_have_happened());
+    }
+
+    #[test]
+    fn a_cards_fault_is_one_whatever_the_status() {
+        let error = read(400, json!({"type": "card_error", "code": "expired_card", "message": "m"}));
+        assert!(matches!(&error, StripeError::Declined(decline) if decline.code == "expired_card"), "{error:?}");
+    }
+
+    #[test]
+    fn every_way_in_which_stripe_asks_for_authentication_is_understood() {
+        for error in [
+            json!({"code": "subscription_payment_intent_requires_action"}),
+            json!({"code": "card_declined", "decline_code": "authentication_required"}),
+            json!({"code": "card_declined", "payment_intent": {"status": "requires_action"}}),
+        ] {
+            assert!(matches!(read(402, error.clone()), StripeError::AuthenticationRequired(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn something_else_that_is_missing_is_a_fault_of_the_request() {
+        let missing = |param: &str| read(400, json!({"code": "resource_missing", "param": param, "message": "m"}));
+        assert!(matches!(missing("id"), StripeError::NotFound { .. }));
+        assert!(matches!(missing("payment_method"), StripeError::Invalid { .. }));
+    }
 }

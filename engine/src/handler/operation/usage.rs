@@ -141,16 +141,15 @@ impl Run<'_> {
         if self.now_ms < ends_at_ms && !has_failed {
             return Ok(Outcome::Snooze { until_ms: ends_at_ms }.into());
         }
-        if let Some(id) = &intent.id {
-            match self.deps.stripe.payment_cancel(id, &self.key("cancel")).await {
-                Ok(_) => {}
-                // Paid in the meantime, or cancelled by somebody else.
-                Err(StripeError::Invalid { .. } | StripeError::NotFound { .. }) => {
-                    let now = PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?);
-                    return Ok(by_intent(operation, charge, &now, self.now_ms));
-                }
-                Err(error) => return Err(error.into()),
+        let Some(id) = &intent.id else { return Ok(by_intent(operation, charge, intent, self.now_ms)) };
+        match self.deps.stripe.payment_cancel(id, &self.key("cancel")).await {
+            Ok(_) => {}
+            // Paid in the meantime, or cancelled by somebody else.
+            Err(StripeError::Invalid { .. } | StripeError::NotFound { .. }) => {
+                let now = PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?);
+                return Ok(by_intent(operation, charge, &now, self.now_ms));
             }
+            Err(error) => return Err(error.into()),
         }
         if has_failed {
             return Ok(self.failed(failure(intent)));

@@ -2,7 +2,7 @@
 //! Stripe says now of its object and of whose it is. So a fact that was added at Stripe meanwhile, such
 //! as our customer's id in metadata, heals it and lets its stream go on.
 
-use super::{About, Known, Stop, found, present};
+use super::{About, Known, Stop, StripeEvent, found, present};
 use crate::job::Verdict;
 use crate::webhook::{self, shape};
 
@@ -25,7 +25,7 @@ pub(super) async fn run(about: &About<'_>) -> Result<Verdict, Stop> {
         }
         let lookups = [(0, lookup)];
         let known = Known::load(about.deps.db.read(), &lookups).await?;
-        event.learn(about.deps.db.read(), &known, &lookups[0].1).await?;
+        event = StripeEvent::with_known(about.deps.db.read(), &known, &lookups[0].1, event.envelope).await?;
     }
     present::run(&About { event: &event, object, ..*about }).await
 }

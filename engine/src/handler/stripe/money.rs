@@ -64,8 +64,9 @@ pub(in crate::handler) async fn standing(
     let Some(grant) = account::entry_find_by_key(db, &customer.id, &bought.key).await? else {
         return Ok(Some(Standing::NotGranted { is_gone: gone != 0 }));
     };
-    let Some(account) = account::account_find(db, &customer.id).await? else { return Ok(None) };
-    let (clawed_back, target) = (account.clawed_back(grant.seq), credits_gone(grant.amount, gone, paid));
+    let account = account::account_find(db, &customer.id).await?;
+    let clawed_back = account.map_or(0, |account| account.clawed_back(grant.seq));
+    let target = credits_gone(grant.amount, gone, paid);
     Ok(Some(Standing::Granted { grant: Box::new(grant), clawed_back, target }))
 }
 

@@ -46,7 +46,7 @@ pub(in crate::handler) fn of_ended_subscriptions(verdict: Verdict, now_ms: i64) 
         .iter()
         .filter_map(|effect| match effect {
             // One that expired while incomplete never began.
-            Effect::SubscriptionPut(row) if row.is_pro && row.status == "canceled" && row.ended_at_ms.is_some() => {
+            Effect::SubscriptionPut(row) if row.is_pro && row.status == "canceled" => {
                 let told = Told { subscription: Some(row.id.clone()), ..Told::default() };
                 Some(mail::job(Template::SubscriptionEnded, &row.customer_id, &row.id, told, now_ms))
             }

@@ -50,7 +50,7 @@ fn gone(about: &About<'_>, customer: &Customer, stripe_customer_id: String) -> V
         let status = if row.status == "incomplete" { "incomplete_expired" } else { "canceled" }.to_owned();
         effects.push(Effect::SubscriptionPut(Subscription { status, ended_at_ms: Some(about.now_ms), ..row.clone() }));
     }
-    if gave_pro && customer.plan == Plan::Pro {
+    if gave_pro {
         effects.push(Effect::PlanSet { customer_id: customer.id.clone(), plan: Plan::PayAsYouGo });
     }
     done(effects)

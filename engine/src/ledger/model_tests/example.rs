@@ -234,3 +234,38 @@ fn what_support_gives_for_a_while_ends_and_a_look_sees_it_before_anything_is_dec
     assert_eq!(seen(2_000), (2, 0, 1, 0));
     assert_eq!(bench.numbers(), (5, 1), "looking changes nothing");
 }
+
+#[test]
+fn entries_that_name_no_grant_or_one_that_is_gone_move_the_balance_and_nothing_else() {
+    let mut bench = Bench::default();
+    bench.grant(GrantKind::Purchased, 5, None);
+    let entry = Entry { kind: EntryKind::ClawBack, detail: Detail::default(), ..bench.debit(1).unwrap() };
+    let mut account = bench.account.clone();
+    account.apply(&entry);
+    assert_eq!(account, bench.account);
+    let burned = vec![Burn { grant: 99, credits: 3 }];
+    account.apply(&Entry { kind: EntryKind::Debit, detail: Detail { burned, ..Detail::default() }, ..entry });
+    assert_eq!(account, bench.account);
+}
+
+#[test]
+fn a_purchase_leaves_out_only_the_debit_that_was_made_before() {
+    let spend = |key: &str| Spend {
+        amount: 1,
+        source: "usage".to_owned(),
+        reference: None,
+        idempotency_key: key.to_owned(),
+        request_hash: None,
+        metadata: None,
+    };
+    let purchase = |key: &str| command(Op::Purchase { amount: 1, spend: Some(Box::new(spend(key))) });
+    let mut other = purchase("api:other");
+    other.drop_spend("api:used");
+    assert_eq!(other, purchase("api:other"));
+    let mut used = purchase("api:used");
+    used.drop_spend("api:used");
+    assert_eq!(used, command(Op::Purchase { amount: 1, spend: None }));
+    let mut grant = command(Op::Grant { kind: GrantKind::Purchased, amount: 1, expires_at_ms: None });
+    grant.drop_spend("api:used");
+    assert_eq!(grant, command(Op::Grant { kind: GrantKind::Purchased, amount: 1, expires_at_ms: None }));
+}

@@ -431,3 +431,80 @@ fn an_end_that_is_heard_of_before_the_purchase_leaves_the_credits_that_were_paid
         assert_eq!(world.account().state, PurchaseState::Cancelled);
     }
 }
+
+#[test]
+fn a_change_of_a_later_day_counts_at_once_if_it_gives_more_and_on_its_day_if_it_gives_less() {
+    let mut more = World::linked();
+    more.tell(&said(Action::Purchased, "Trial", BOUGHT), BOUGHT);
+    more.tell(&said(Action::Changed, "Pro", BILLED), BOUGHT + DAY_MS);
+    assert_eq!(more.customer.plan, Plan::Pro);
+
+    let mut less = World::linked();
+    less.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    less.tell(&said(Action::Changed, "Trial", BILLED), BOUGHT + DAY_MS);
+    assert_eq!(less.customer.plan, Plan::Pro);
+    less.until(BILLED);
+    assert_eq!(less.customer.plan, Plan::PayAsYouGo);
+}
+
+#[test]
+fn where_pro_brings_no_credits_the_plan_moves_all_the_same() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT - 1);
+    let account = world.account().clone();
+    let verdict = settle(Some(&account), account.clone(), Some(&world.customer), 0, BOUGHT);
+    assert!(verdict.ledger.is_none());
+    assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
+}
+
+#[test]
+fn what_is_announced_for_an_earlier_day_than_what_is_to_come_or_is_in_force_changes_nothing() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::PendingChange, "Trial", BOUGHT), BOUGHT + 1);
+    assert_eq!(world.account().pending, None);
+    world.tell(&said(Action::PendingChange, "Trial", BILLED), BOUGHT + 2);
+    let known = world.account().pending.clone();
+    world.tell(&said(Action::PendingChange, "Pay_as_you_go", BILLED - DAY_MS), BOUGHT + 3);
+    assert_eq!(world.account().pending, known);
+}
+
+#[test]
+fn a_purchase_that_is_heard_of_after_the_end_of_the_same_day_brings_nothing_back() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Cancelled, "Pro", BOUGHT), BOUGHT);
+    let before = world.account().clone();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT + 1);
+    assert_eq!(world.account(), &before);
+    assert!(world.granted.is_empty());
+}
+
+#[test]
+fn late_news_of_a_time_without_pro_cuts_what_is_owed_and_adds_nothing() {
+    let day = |n: i64| BOUGHT + n * DAY_MS;
+    // Pro, then less, which is heard of only after Pro was bought again.
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", day(0)), day(40));
+    world.tell(&said(Action::Changed, "Pro", day(39)), day(40));
+    world.tell(&said(Action::Changed, "Trial", day(5)), day(40));
+    let ends: Vec<_> = world.account().owed.iter().map(|owed| (owed.from_ms, owed.until_ms)).collect();
+    assert_eq!(ends, [(day(0), Some(day(5))), (day(39), None)]);
+    // A trial that was free, and one bought within a time that is owed already, owe nothing more.
+    world.tell(&on_trial(said(Action::Purchased, "Pro", day(20)), day(34)), day(40));
+    world.tell(&said(Action::Purchased, "Pro", day(3)), day(40));
+    assert_eq!(world.account().owed.len(), 2);
+    // On the day on which Pro began a change to less is the older news, and only an end outweighs it.
+    world.tell(&said(Action::Changed, "Trial", day(0)), day(40));
+    assert_eq!(world.account().owed.len(), 2);
+    world.tell(&said(Action::Cancelled, "Pro", day(0)), day(40));
+    assert_eq!(world.account().owed.len(), 1);
+}
+
+#[test]
+fn a_purchase_gives_pro_only_to_whom_it_is_linked() {
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    assert!(world.account().is_pro() && !world.account().gives_pro());
+    world.link(BOUGHT + 1);
+    assert!(world.account().gives_pro());
+}

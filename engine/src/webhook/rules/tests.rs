@@ -143,3 +143,13 @@ fn pro_is_said_also_of_a_customer_that_was_on_it_when_it_was_read() {
         assert_eq!(plan_set(&verdict), Some(Plan::Pro), "{event_type}");
     }
 }
+
+#[test]
+fn a_stripe_customer_that_is_nobodys_is_other_business() {
+    let object = json!({"id": CUS, "object": "customer", "metadata": {}});
+    let pro = by_id();
+    for event_type in ["customer.created", "customer.updated"] {
+        let verdict = decide(&Facts { customer: None, ..facts(event_type, &object, &pro, Plan::Trial) });
+        assert!(changes_nothing(&verdict), "{event_type}: {verdict:?}");
+    }
+}

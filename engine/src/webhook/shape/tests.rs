@@ -203,3 +203,11 @@ fn a_subscription_that_only_has_the_old_plan_at_its_top_is_read() {
     let object = json!({"plan": {"id": PRICE, "object": "plan"}, "current_period_end": 100});
     assert_eq!(SubscriptionShape::read(&object).is_pro(&by_id()), IsPro::Yes);
 }
+
+#[test]
+fn an_item_may_say_by_itself_that_it_is_pro() {
+    let object = json!({"items": {"data": [
+        {"price": {"id": "price_other", "lookup_key": "other", "object": "price"}, "metadata": {"plan": "pro"}},
+    ]}});
+    assert_eq!(SubscriptionShape::read(&object).is_pro(&by_id()), IsPro::Yes);
+}

@@ -5,11 +5,13 @@
 
 use super::{DAY_MS, HOUR_MS, insert, settle};
 use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, others_go_on, sql};
+use bursar_engine::Error;
 use bursar_engine::ids::JobId;
 use bursar_engine::job::{Backoff, Claimed, JobFinish, JobState, Outcome, finish};
 use bursar_engine::ledger::{Account, Command, GrantKind, Op, decide};
 use bursar_engine::store::account::{AccountWrite, account_find, entry_list};
-use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
+
+use bursar_engine::store::commit::{Unit, UnitResult, commit_units, write_unit};
 use bursar_engine::store::stream::stream_find;
 use bursar_engine::work;
 use bursar_tests::{TestApp, TestCustomer, both};
@@ -98,6 +100,43 @@ both! {
         assert_eq!(app.balance(&customer).await, SIGNUP + 7);
         assert_eq!(app.balance(&bystander).await, SIGNUP + 7);
         app.verify().await;
+    }
+
+    async fn of_two_ends_of_one_attempt_in_a_batch_one_counts(app: &TestApp) {
+        let customer = app.onboard().await;
+        let (stream, id) = job_for_tomorrow(app, &customer).await;
+        let claimed = claim(app, &stream, "a-node", now_ms() + DAY_MS + HOUR_MS).await.unwrap();
+        let unit = || Unit { finishes: vec![end(&claimed, Outcome::Done)], ..Unit::default() };
+        let results = commit(app, &[unit(), unit()]).await;
+        assert!(matches!(results.as_slice(), [UnitResult::Committed(_), UnitResult::Stale]), "{results:?}");
+        assert_eq!((job(app, &id).await.state, attempts(app, &id).await.len()), (JobState::Succeeded, 1));
+    }
+
+    async fn a_unit_that_is_impossible_says_so_to_whoever_writes_it_in_a_transaction_of_its_own(app: &TestApp) {
+        let customer = app.onboard().await;
+        let unit = grant(app, &customer, "first", Vec::new()).await;
+        let stale = unit.clone();
+        commit(app, &[unit]).await;
+        let before = account(app, &customer).await;
+        let tx = app.app.db.begin().await.unwrap();
+        assert!(write_unit(&tx, &stale, "a-node", now_ms()).await.unwrap().is_none());
+        tx.rollback().await.unwrap();
+        assert_eq!(account(app, &customer).await, before);
+    }
+
+    async fn one_key_twice_in_one_unit_is_an_error_and_commits_nothing(app: &TestApp) {
+        let customer = app.onboard().await;
+        let before = account(app, &customer).await;
+        let mut unit = grant(app, &customer, "twice", Vec::new()).await;
+        let write = unit.account.as_mut().unwrap();
+        let mut again = write.entries[0].clone();
+        again.seq += 1;
+        again.balance_after += again.amount;
+        write.account.apply(&again);
+        write.entries.push(again);
+        let refused = commit_units(&app.app.db, &[unit], "a-node", now_ms()).await;
+        assert!(matches!(&refused, Err(Error::Corrupt(_))), "{refused:?}");
+        assert_eq!(account(app, &customer).await, before);
     }
 
     async fn a_job_that_is_given_back_has_neither_an_attempt_nor_a_death_behind_it(app: &TestApp) {

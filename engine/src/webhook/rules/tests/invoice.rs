@@ -229,9 +229,13 @@ fn an_invoice_that_names_no_subscription_brings_pro_unless_one_has_ended() {
     let verdict = decide(&facts(PAID, &object, &pro, Plan::Trial));
     assert_eq!((plan_set(&verdict), put(&verdict)), (Some(Plan::Pro), None));
     let ended = Subscription { ended_at_ms: Some(1), ..row("canceled") };
-    let after = Facts { subscriptions_of_customer: vec![ended], ..facts(PAID, &object, &pro, Plan::PayAsYouGo) };
-    let verdict = decide(&after);
-    assert!(verdict.ledger.is_some() && verdict.effects.is_empty(), "{verdict:?}");
+    let other = Subscription { is_pro: false, ..ended.clone() };
+    for (ended, expected) in [(ended, None), (other, Some(Plan::Pro))] {
+        let after = Facts { subscriptions_of_customer: vec![ended], ..facts(PAID, &object, &pro, Plan::PayAsYouGo) };
+        let verdict = decide(&after);
+        assert!(verdict.ledger.is_some());
+        assert_eq!((plan_set(&verdict), put(&verdict)), (expected, None));
+    }
 }
 
 #[test]
