@@ -32,11 +32,11 @@ pub(super) const DESCRIBED: &[Described] = &[
     Described::new("list_payment_methods", &[]),
     Described::new(
         "remove_payment_method",
-        &["not_found", "payment_method_in_use", "refused_by_stripe", "stripe_unavailable"],
+        &["not_found", "payment_declined", "payment_method_in_use", "refused_by_stripe", "stripe_unavailable"],
     ),
     Described::new(
         "make_payment_method_default",
-        &["consent_required", "not_found", "refused_by_stripe", "stripe_unavailable"],
+        &["consent_required", "not_found", "payment_declined", "refused_by_stripe", "stripe_unavailable"],
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! Money: payment methods, usage without credits, refunds, disputes, Pro. Against the sandbox, which keeps
 //! idempotency keys as Stripe does, delivers events and fails on demand.
 
+mod answers;
 mod back;
 mod between;
 mod charge;
@@ -14,6 +15,7 @@ mod pro;
 mod report;
 mod stop;
 
+use crate::scene::sql;
 use bursar_engine::config::Config;
 use bursar_sandbox::{Fault, FaultRule, NewEndpoint, Options, Policy, Sandbox};
 use bursar_tests::app::{Answer, WEBHOOK_SECRETS};
@@ -174,6 +176,13 @@ impl Shop {
         self.stripe.advance(Duration::from_secs(31 * DAY_S + 2 * 60 * 60)).expect("time passes");
         let latest = self.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
         self.stripe.object(&latest)
+    }
+
+    /// The idempotency keys of all operations are a day older than they are, and forgotten at Stripe.
+    async fn a_day_passes(&self) {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+        sql(&self.app, &format!("UPDATE operations SET round_at_ms = round_at_ms - {DAY_MS}")).await;
+        self.stripe.advance(Duration::from_secs(25 * 60 * 60)).expect("time passes");
     }
 
     /// Subscribes until it is answered with 201.

@@ -24,12 +24,13 @@ pub(super) enum Instead {
     Deaf,
 }
 
-/// For which calls: the method, the whole path, and how many of them.
+/// For which calls: the method, the whole path or what it begins with before a `*`, and how many of them.
 #[derive(Debug, Clone)]
 struct Rule {
     method: &'static str,
     path: String,
     left: usize,
+    used: usize,
     instead: Instead,
 }
 
@@ -44,6 +45,21 @@ impl Drop for Between {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+impl Rule {
+    fn is_for(&self, method: &str, path: &str) -> bool {
+        let is_there = match self.path.strip_suffix('*') {
+            Some(beginning) => path.starts_with(beginning),
+            None => path == self.path,
+        };
+        self.left > 0 && self.method == method && is_there
+    }
+}
+
+/// The body of an error of Stripe's.
+pub(super) fn error(kind: &str, code: &str) -> Value {
+    json!({ "error": { "type": kind, "code": code, "message": "in Stripe's place" } })
 }
 
 impl Between {
@@ -62,9 +78,10 @@ impl Between {
         Self { url: format!("http://{address}"), rules, server }
     }
 
-    /// The next `count` calls of this method to exactly this path are answered so.
+    /// The next `count` calls of this method to this path are answered so; one that ends with `*` stands for
+    /// all that begin so.
     pub(super) fn next(&self, count: usize, method: &'static str, path: &str, instead: Instead) {
-        let rule = Rule { method, path: path.to_owned(), left: count, instead };
+        let rule = Rule { method, path: path.to_owned(), left: count, used: 0, instead };
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).push_back(rule);
     }
 
@@ -72,6 +89,17 @@ impl Between {
     pub(super) async fn used(&self) {
         let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|rule| rule.left == 0);
         wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
+    }
+
+    /// Waits until a call was answered otherwise.
+    pub(super) async fn used_at_all(&self) {
+        let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used > 0);
+        wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
+    }
+
+    /// Whether some call was not made that is to be answered otherwise.
+    pub(super) fn is_unused(&self) -> bool {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used == 0)
     }
 
     /// Everything is as usual again.
@@ -82,8 +110,9 @@ impl Between {
 
 fn instead(rules: &Mutex<VecDeque<Rule>>, method: &str, path: &str) -> Option<Instead> {
     let mut rules = rules.lock().unwrap_or_else(PoisonError::into_inner);
-    let rule = rules.iter_mut().find(|rule| rule.left > 0 && rule.method == method && rule.path == path)?;
+    let rule = rules.iter_mut().find(|rule| rule.is_for(method, path))?;
     rule.left -= 1;
+    rule.used += 1;
     Some(rule.instead.clone())
 }
 

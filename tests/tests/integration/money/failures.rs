@@ -18,7 +18,7 @@
 
 use super::between::Instead;
 use super::*;
-use crate::scene::{PERIOD, invoice_paid, on_both, sql};
+use crate::scene::{PERIOD, invoice_paid, on_both};
 
 mod authentication;
 mod decline;
@@ -39,13 +39,6 @@ impl Shop {
         let charges = self.stripe.list("charge");
         let paid = charges.iter().rev().find(|charge| charge["paid"] == true).expect("a charge");
         stripe::id(paid).to_owned()
-    }
-
-    /// The idempotency keys of all operations are a day older than they are, and forgotten at Stripe.
-    async fn a_day_passes(&self) {
-        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-        sql(&self.app, &format!("UPDATE operations SET round_at_ms = round_at_ms - {DAY_MS}")).await;
-        self.stripe.advance(Duration::from_secs(25 * 60 * 60)).expect("time passes");
     }
 
     /// Something that only the sandbox lets anybody do.

@@ -1,10 +1,7 @@
 //! 5: a charge whose answer is lost, late or wrong is not made a second time.
 
 use super::*;
-
-fn error(kind: &str) -> Value {
-    json!({ "error": { "type": kind, "message": "in Stripe's place" } })
-}
+use crate::money::between::error;
 
 impl Shop {
     /// One payment was begun at Stripe, and it was taken and settled once.
@@ -50,7 +47,7 @@ on_both! {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", PAY, Instead::Silence);
-        between.next(1, "POST", PAY, Instead::Unheard(401, error("invalid_request_error")));
+        between.next(1, "POST", PAY, Instead::Unheard(401, error("invalid_request_error", "invalid_request_error")));
         shop.spend_until_done(&customer, 1, "unit").await;
         shop.charged_once(&customer).await;
         shop.close().await;
@@ -60,7 +57,7 @@ on_both! {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", PAY, Instead::Silence);
-        between.next(9, "POST", PAY, Instead::Unheard(400, error("idempotency_error")));
+        between.next(9, "POST", PAY, Instead::Unheard(400, error("idempotency_error", "idempotency_error")));
         shop.spend_until_done(&customer, 1, "unit").await;
         shop.charged_once(&customer).await;
         shop.close().await;
@@ -69,8 +66,8 @@ on_both! {
     async fn failure_5_a_charge_behind_a_stored_failure_is_found_and_not_made_again(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
-        between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error")));
-        between.next(9, "POST", PAY, Instead::Stored(500, error("api_error")));
+        between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
+        between.next(9, "POST", PAY, Instead::Stored(500, error("api_error", "api_error")));
         shop.spend_until_done(&customer, 1, "unit").await;
         shop.charged_once(&customer).await;
         shop.close().await;
