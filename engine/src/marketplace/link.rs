@@ -183,3 +183,14 @@ fn line(actor: &str, action: &'static str, github_account_id: i64, details: serd
         details: details.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_token_does_not_show_itself_to_whoever_prints_it() {
+        let token = LinkToken::generate();
+        assert!(!format!("{token:?}").contains(&token.expose()[4..]));
+    }
+}

@@ -3,14 +3,15 @@
 mod door;
 mod link;
 
+use crate::database::texts;
 use crate::scene::{
-    SIGNUP, deliver_until, invoice_paid, job_in_state, now_ms, sql, stripe_customer, subscription_told,
+    SIGNUP, act, deliver_until, invoice_paid, job_in_state, now_ms, sql, stripe_customer, subscription_told,
 };
 use bursar_engine::job::JobState;
-use bursar_engine::marketplace::timer_job;
+use bursar_engine::marketplace::{settle_job, timer_job};
 use bursar_engine::store::job::job_insert_many;
-use bursar_tests::app::unique;
-use bursar_tests::github::{account, day_ms, delivery, in_days, purchase};
+use bursar_tests::app::{GITHUB_SECRETS, unique};
+use bursar_tests::github::{account, day_ms, delivery, headers, in_days, purchase, signature};
 use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
 use serde_json::{Value, json};
 
@@ -232,5 +233,47 @@ both! {
         assert!(found["event"]["last_error"].as_str().unwrap().starts_with("plan_unknown: "), "{found}");
         let known = bought(app, account).await;
         assert_eq!((&known["plan"]["name"], &known["plan"]["plan"]), (&json!("Gold"), &Value::Null));
+        // Its end needs no plan to be known.
+        tell(app, &purchase("cancelled", account, "Gold", &in_days(0))).await;
+        assert_eq!(bought(app, account).await["state"], "cancelled");
+    }
+
+    async fn an_event_that_says_nothing_to_us_stays_done_when_it_is_replayed(app: &TestApp) {
+        let (delivery, body) = (delivery(), br#"{"zen":"Keep it logically awesome.","hook_id":1}"#);
+        let signature = signature(body, GITHUB_SECRETS[0]);
+        app.deliver_github_bytes(body, &headers("ping", &delivery, Some(&signature))).await.expect(200);
+        app.event_in_state(&delivery, "processed").await;
+        act(app, &format!("/admin/v1/events/{delivery}/replay"), "once more").await.expect(200);
+        wait::until("it was processed once more", || async {
+            let found = app.event(&delivery).await;
+            (found["event"]["state"] == "processed" && found["event"]["attempts"] == 1).then_some(())
+        })
+        .await;
+    }
+
+    async fn a_job_whose_event_or_account_is_gone_ends_with_that_reason(app: &TestApp) {
+        let account = account();
+        tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+        let stream = format!("/admin/v1/streams/github:{account}");
+        act(app, &format!("{stream}/pause"), "test").await.expect(200);
+        let delivery = delivery();
+        app.deliver_github(&delivery, &purchase("cancelled", account, "Pro", &in_days(0))).await.expect(200);
+        sql(app, "UPDATE jobs SET event_id = NULL WHERE kind = 'github.event' AND state = 'available'").await;
+        let tx = app.app.db.begin().await.unwrap();
+        job_insert_many(&tx, &[settle_job(account, now_ms())], now_ms()).await.unwrap();
+        tx.commit().await.unwrap();
+        sql(app, "DELETE FROM marketplace_accounts").await;
+        act(app, &format!("{stream}/resume"), "test").await.expect(200);
+        for (kind, state, expected) in [
+            ("github.event", "dead", "the event's bytes are gone"),
+            ("marketplace.settle", "cancelled", "there is no such marketplace account"),
+        ] {
+            let reason = wait::until(&format!("the job {kind} is {state}"), || async {
+                let sql = format!("SELECT last_error FROM jobs WHERE kind = '{kind}' AND state = '{state}'");
+                texts(app, &sql).await.pop()
+            })
+            .await;
+            assert_eq!(reason, expected);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::database::{number, tables_with};
 use crate::scene::audited;
+use bursar_engine::ids::CustomerId;
 use bursar_tests::Backend;
 use bursar_tests::app::Answer;
 use futures_util::future::{join, join_all};
@@ -115,6 +116,8 @@ both! {
         link(app, account, &app.onboard().await).await.expect_problem(409, "marketplace_account_linked");
         link(app, buyer_of_pro(app).await, &customer).await.expect_problem(409, "marketplace_customer_linked");
         link(app, 1, &app.onboard().await).await.expect_problem(404, "not_found");
+        let nobody = TestCustomer { id: CustomerId::new().to_string(), api_key: String::new() };
+        link(app, buyer_of_pro(app).await, &nobody).await.expect_problem(404, "not_found");
         let path = format!("/admin/v1/marketplace/accounts/{account}/link-token");
         app.admin("POST", &path, None).await.expect_problem(409, "marketplace_account_linked");
         let timeline = app.admin("GET", &format!("/admin/v1/customers/{}/timeline", customer.id), None).await.expect(200);

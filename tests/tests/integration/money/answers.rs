@@ -21,7 +21,7 @@ fn refused() -> Instead {
 }
 
 /// There is no such thing.
-fn missing() -> Instead {
+pub(super) fn missing() -> Instead {
     Instead::Unheard(404, error("invalid_request_error", "resource_missing"))
 }
 

@@ -1,6 +1,8 @@
 //! Runs as stored objects: asked for once, one at a time, resumed after a stop.
 
 use super::*;
+use crate::database::texts;
+use crate::scene::sql;
 use bursar_engine::store::audit::audit_list;
 use bursar_tests::fake_stripe::Fault;
 use futures_util::future::join_all;
@@ -135,6 +137,135 @@ on_both! {
         let runs = shop.app.admin("GET", RUNS, None).await.expect(200)["data"].clone();
         let nightly = runs.as_array().expect("runs").iter().filter(|run| run["requested_by"] == "system");
         assert_eq!(nightly.count(), 1);
+        shop.close().await;
+    }
+}
+
+shops! {
+    async fn lists_of_many_pages_are_walked_to_their_ends(shop: &Shop) {
+        let now_s = crate::scene::now_ms() / 1_000;
+        for n in 0..101 {
+            for (kind, id) in [("customer", "cus"), ("refund", "re"), ("dispute", "du"), ("invoice", "in")] {
+                let charge = json!({ "id": format!("ch_{n}"), "object": "charge", "customer": "cus_else" });
+                shop.stripe.put(&json!({
+                    "id": format!("{id}_{n:03}"), "object": kind, "created": now_s, "charge": charge, "metadata": {},
+                }));
+            }
+        }
+        // One that names no charge.
+        shop.stripe.put(&json!({ "id": "re_101", "object": "refund", "created": now_s, "charge": null }));
+        let run = shop.reconcile_finds(&[]).await;
+        assert!(run["checked"].as_i64().is_some_and(|checked| checked > 400), "{run:#}");
+    }
+
+    async fn more_lost_events_than_commit_at_once_are_taken_in_step_by_step(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let events: Vec<Value> =
+            (0..120).map(|_| stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, None))).collect();
+        for event in &events {
+            shop.stripe.list_event(event, true);
+        }
+        let run = reconcile(&shop.app, true).await;
+        let classes = found(&run);
+        assert_eq!(classes.first(), Some(&("event_missing", 120, 120)), "{run:#}");
+        shop.balance_becomes(&customer, 120 * 60).await;
+    }
+
+    async fn a_customer_that_never_got_its_stripe_customer_gets_it(shop: &Shop) {
+        for _ in 0..2 {
+            shop.stripe.fail_next(Method::POST, "/v1/customers", Fault::Refuse(400));
+        }
+        let customer = shop.app.onboard().await;
+        wait::until("making one was given up", || async {
+            let sql = "SELECT id FROM jobs WHERE kind = 'stripe.customer' AND state = 'dead'";
+            texts(&shop.app, sql).await.pop()
+        })
+        .await;
+        shop.stripe.heal();
+        shop.reconcile_finds(&[("customer_missing", 1, 1)]).await;
+        wait::until("there is a Stripe customer", || async {
+            let me = shop.app.call(&customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+            me["stripe_customer_id"].as_str().map(str::to_owned)
+        })
+        .await;
+        shop.reconcile_finds(&[]).await;
+    }
+
+    async fn a_run_that_stripe_refuses_to_answer_has_failed_and_says_why(shop: &Shop) {
+        shop.stripe.fail_next(Method::GET, "/v1/events", Fault::Refuse(401));
+        let run = reconcile(&shop.app, true).await;
+        assert_eq!(run["state"], "failed", "{run:#}");
+        assert!(run["reason"].as_str().is_some_and(|reason| reason.contains("told to fail")), "{run:#}");
+        // One that has no attempt left ends likewise.
+        for _ in 0..LOST {
+            shop.stripe.fail_next(Method::GET, "/v1/events", Fault::Refuse(429));
+        }
+        let begun = post(&shop.app, "last", &json!({})).await.expect(202);
+        sql(&shop.app, "UPDATE jobs SET attempts_max = 2 WHERE kind = 'stripe.reconcile'").await;
+        let run = ended(&shop.app, begun["reconciliation"]["id"].as_str().expect("an id")).await;
+        assert_eq!(run["state"], "failed", "{run:#}");
+    }
+
+    async fn a_job_whose_run_is_gone_or_over_does_nothing(shop: &Shop) {
+        for (key, change, expected) in [
+            ("over", "UPDATE reconciliations SET state = 'failed'", "the reconciliation is failed"),
+            ("gone", r#"UPDATE jobs SET args = '{"reconciliation":"rec_gone"}' WHERE state <> 'cancelled'"#, "the reconciliation is gone"),
+        ] {
+            break_charges(&shop.stripe);
+            let begun = post(&shop.app, key, &json!({})).await.expect(202);
+            let job = begun["reconciliation"]["job_id"].as_str().expect("a job").to_owned();
+            wait::until("the run is at the charges", || async {
+                let failed = format!("SELECT id FROM jobs WHERE id = '{job}' AND state = 'available' AND attempt > 0");
+                texts(&shop.app, &failed).await.pop()
+            })
+            .await;
+            sql(&shop.app, change).await;
+            let reason = wait::until("the job is cancelled", || async {
+                let cancelled = format!("SELECT last_error FROM jobs WHERE id = '{job}' AND state = 'cancelled'");
+                texts(&shop.app, &cancelled).await.pop()
+            })
+            .await;
+            assert_eq!(reason, expected);
+            shop.stripe.heal();
+            sql(&shop.app, "UPDATE reconciliations SET state = 'failed'").await;
+        }
+    }
+
+    async fn a_database_that_fails_in_the_middle_of_a_run_delays_it(shop: &Shop) {
+        let (customer, _) = shop.renewed().await;
+        break_charges(&shop.stripe);
+        let begun = post(&shop.app, "run", &json!({})).await.expect(202);
+        wait::until("the run is at the charges", || async {
+            (shop.stripe.calls("GET /v1/charges") > 0).then_some(())
+        })
+        .await;
+        sql(&shop.app, "ALTER TABLE operations RENAME TO operations_away").await;
+        shop.stripe.heal();
+        wait::until("an attempt met the database's failure", || async {
+            let reasons = texts(&shop.app, "SELECT reason FROM attempts WHERE reason IS NOT NULL").await;
+            reasons.iter().any(|reason| reason.contains("operations")).then_some(())
+        })
+        .await;
+        sql(&shop.app, "ALTER TABLE operations_away RENAME TO operations").await;
+        let run = ended(&shop.app, begun["reconciliation"]["id"].as_str().expect("an id")).await;
+        assert_eq!(run["state"], "done", "{run:#}");
+        shop.balance_becomes(&customer, 120).await;
+    }
+}
+
+on_both! {
+    async fn what_stripe_told_of_a_moment_ago_is_looked_for_on_every_page(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 3_600).await;
+        let (_, renewal) = shop.renewed().await;
+        // Beneath a page of other news; its delivery is under way.
+        shop.stripe.list_event(&stripe::event("invoice.paid", &renewal), false);
+        for n in 0..120 {
+            shop.stripe.list_event(&stripe::event("product.created", &json!({ "id": format!("prod_{n}") })), false);
+        }
+        let run = reconcile(&shop.app, true).await;
+        let classes: Vec<&str> = found(&run).into_iter().map(|(class, ..)| class).collect();
+        assert!(!classes.contains(&"invoice_not_granted"), "{run:#}");
         shop.close().await;
     }
 }

@@ -4,11 +4,15 @@
 use super::scene::{Stripe, id};
 use bursar_engine::config::Config;
 use bursar_engine::stripe::requests::{Mark, OffSessionPayment};
-use bursar_engine::stripe::{Gateway, StripeError};
+use bursar_engine::stripe::{Gateway, GatewayOptions, StripeError};
 use bursar_sandbox::Options;
+use poem::http::StatusCode;
+use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::{Response, Server};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use tokio::task::JoinHandle;
 
 /// The gateway's own source, whose calls are counted.
 const SOURCE: &str = include_str!("../../../../engine/src/stripe/requests.rs");
@@ -25,10 +29,26 @@ macro_rules! call {
 }
 
 fn gateway(url: &str) -> Gateway {
+    gateway_with(url, |_| {})
+}
+
+fn gateway_with(url: &str, change: impl FnOnce(&mut GatewayOptions)) -> Gateway {
     let mut config = Config::default();
     config.stripe.secret_key = "sk_test_gateway".to_owned();
     config.stripe.api_base = url.to_owned();
-    Gateway::new(config.gateway()).unwrap()
+    let mut options = config.gateway();
+    change(&mut options);
+    Gateway::new(options).unwrap()
+}
+
+/// Something that is not Stripe: it answers every call with this status and body.
+async fn stand_in(status: u16, body: &'static [u8]) -> (String, JoinHandle<()>) {
+    let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
+    let address = *acceptor.local_addr()[0].as_socket_addr().unwrap();
+    let status = StatusCode::from_u16(status).unwrap();
+    let endpoint = poem::endpoint::make_sync(move |_| Response::builder().status(status).body(body));
+    let server = tokio::spawn(async move { Server::new_with_acceptor(acceptor).run(endpoint).await.unwrap() });
+    (format!("http://{address}"), server)
 }
 
 fn calls_in_source() -> BTreeSet<&'static str> {
@@ -161,4 +181,80 @@ async fn resume(stripe: &Stripe, gateway: &Gateway, done: &mut BTreeSet<&'static
     let method = id(&call!(done, gateway.payment_method_attach("pm_card_visa", &customer, "k17")));
     call!(done, gateway.customer_set_default(&customer, &method, "k18"));
     assert_eq!(call!(done, gateway.subscription_resume(&subscription, "k19"))["status"], "active");
+}
+
+#[tokio::test]
+async fn where_nobody_listens_nothing_was_done_and_after_several_failures_nobody_is_asked() {
+    // A port that was free a moment ago.
+    let (url, server) = stand_in(200, b"{}").await;
+    server.abort();
+    let _ = server.await;
+    let gateway = gateway_with(&url, |options| {
+        options.retry.tries_max = 1;
+        (options.breaker.failures_max, options.breaker.open_ms) = (3, 60_000);
+    });
+    for round in 0..4 {
+        let Err(StripeError::NotDone { reason }) = gateway.price_list("pro").await else { panic!("{round}") };
+        assert_eq!(reason.contains("left alone"), round == 3, "{reason}");
+        assert!(!reason.contains("127.0.0.1"), "an address may carry ids: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_an_error_and_nothing_was_done() {
+    let gateway = gateway_with("http://[nowhere", |options| options.retry.tries_max = 1);
+    let answer = gateway.price_list("pro").await;
+    assert!(matches!(answer, Err(StripeError::NotDone { .. })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_get_its_turn_in_time_was_not_made() {
+    let (url, _server) = stand_in(200, b"{}").await;
+    let gateway = gateway_with(&url, |options| {
+        (options.rate_per_s, options.endpoint_rate_per_s, options.total_timeout_ms) = (1, 1, 50);
+        options.retry.tries_max = 1;
+    });
+    gateway.price_list("pro").await.unwrap();
+    let Err(StripeError::NotDone { reason }) = gateway.price_list("pro").await else { panic!("it had to wait") };
+    assert!(reason.contains("waiting for their turn"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_json_or_too_large_leaves_the_outcome_unknown() {
+    static HUGE: &[u8] = &[b' '; 17 * 1_024 * 1_024];
+    for (body, expected) in [(b"<html>".as_slice(), "not JSON"), (HUGE, "larger than")] {
+        let (url, _server) = stand_in(200, body).await;
+        let gateway = gateway_with(&url, |options| options.retry.tries_max = 1);
+        let Err(StripeError::Unknown { reason, is_stored: false }) = gateway.price_list("pro").await else {
+            panic!("{expected}")
+        };
+        assert!(reason.contains(expected), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_try_that_would_come_too_late_is_not_made() {
+    let (url, _server) = stand_in(503, br#"{"error":{"message":"later"}}"#).await;
+    let gateway = gateway_with(&url, |options| {
+        (options.retry.tries_max, options.retry.base_ms, options.retry.wait_max_ms) = (9, 60_000, 60_000);
+    });
+    let answer = gateway.price_list("pro").await;
+    assert!(matches!(&answer, Err(StripeError::Unknown { reason, .. }) if reason.contains("later")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_a_thin_event_names_is_asked_for_only_if_it_is_an_address_of_the_api() {
+    let stripe = Stripe::start(Options::default()).await;
+    let gateway = gateway(&stripe.url());
+    for url in ["", "/v2/a", "/v1", "/v1customers", "/v1/a?b=c", "/v1/a#b", "/v1/%2e", "/v1/a\\b", "/v1/../b"] {
+        let answer = gateway.related_retrieve(url).await;
+        let Err(StripeError::NotFound { message }) = &answer else { panic!("{url}: {answer:?}") };
+        assert!(message.contains("no address of an object"), "{url}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_does_not_show_its_key_to_whoever_prints_it() {
+    let printed = format!("{:?}", gateway("http://127.0.0.1:1"));
+    assert!(printed.contains("127.0.0.1") && !printed.contains("sk_test"), "{printed}");
 }
