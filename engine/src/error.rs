@@ -1,7 +1,7 @@
 //! The engine's one error type.
 
 use crate::ledger::Refusal;
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
 use std::sync::Arc;
 
 /// Shorthand for results of the engine.
@@ -137,6 +137,11 @@ impl Error {
             }
             other => !other.is_retryable(),
         }
+    }
+
+    /// Whether the database already has a row that the statement's row excludes.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
     }
 
     /// Whether this is the fault of neither the caller nor a passing condition.

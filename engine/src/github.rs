@@ -79,4 +79,9 @@ mod tests {
             assert!(!body_json(body).expect_err("unreadable").is_empty());
         }
     }
+
+    #[test]
+    fn no_two_deliveries_of_our_own_making_have_one_id() {
+        assert_ne!(delivery_new(), delivery_new());
+    }
 }

@@ -52,7 +52,15 @@ pub async fn ask(
     let asked = match known.state {
         State::Failed => {
             let next = known.next_round(new.request, now_ms);
-            if operation::operation_begin_round(&tx, &next).await? {
+            let begun = match operation::operation_begin_round(&tx, &next).await {
+                // Another request of the customer begins to subscribe at this very moment.
+                Err(error) if error.is_unique_violation() => {
+                    tx.rollback().await?;
+                    return Err(subscribing());
+                }
+                begun => begun?,
+            };
+            if begun {
                 let wakes = job::job_insert_many(&tx, &[operation_job(&next, customer, now_ms)], now_ms).await?;
                 Asked { operation: next, wakes }
             } else if operation::operation_find_subscribing(&tx, &customer.id).await?.is_some_and(|o| o.id != known.id)

@@ -159,8 +159,9 @@ impl Actor for CustomerActor {
 }
 
 impl CustomerState {
+    /// Whether nothing is under way. Then nothing waits either: see [`Self::advance`].
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.batch.is_none() && !self.loading && self.doubtful.is_empty()
+        self.batch.is_none() && !self.loading
     }
 
     /// Starts whatever comes next, if nothing is under way.
@@ -279,7 +280,7 @@ impl CustomerState {
                 match account::entry_find_by_key(db.read(), &id, &key).await {
                     Ok(Some(entry)) => pending.answer_replay(entry),
                     Ok(None) => {
-                        metrics::counter!(metric::COMMANDS_REFUSED, "reason" => reason(&refusal)).increment(1);
+                        metrics::counter!(metric::COMMANDS_REFUSED, "reason" => refusal.name()).increment(1);
                         pending.answer(Err(refusal.into()));
                     }
                     Err(error) => pending.answer(Err(error)),
@@ -423,18 +424,4 @@ const SOURCES: [&str; 10] = [
 /// Sources are fixed words of ours; anything else would be an unbounded label.
 fn source_label(source: &str) -> &'static str {
     SOURCES.into_iter().find(|s| *s == source).unwrap_or("other")
-}
-
-fn reason(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::InsufficientCredits { .. } => "insufficient_credits",
-        Refusal::InvalidAmount => "invalid_amount",
-        Refusal::HoldNotFound(_) => "hold_not_found",
-        Refusal::CaptureExceedsHold { .. } => "capture_exceeds_hold",
-        Refusal::HoldAlreadyOver => "hold_already_over",
-        Refusal::GrantAlreadyOver => "grant_already_over",
-        Refusal::TooManyOpen { .. } => "too_many_open",
-        Refusal::KeyReused => "key_reused",
-        Refusal::NothingToDo => "nothing_to_do",
-    }
 }

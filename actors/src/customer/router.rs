@@ -9,6 +9,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::metric;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -54,25 +55,26 @@ impl Router {
         customer: CustomerId,
         message: CustomerMsg,
     ) -> Result<(), ActorProcessingErr> {
-        if !state.known.contains_key(&customer) {
-            if state.known.len() >= self.active_max {
-                // A tenth goes at once, so that this does not happen for every new customer.
-                let excess = state.known.len() - self.active_max + self.active_max.div_ceil(10);
-                self.sweep(state, CROWDED_IDLE, excess);
+        if state.known.len() >= self.active_max && !state.known.contains_key(&customer) {
+            // A tenth goes at once, so that this does not happen for every new customer.
+            let excess = state.known.len() - self.active_max + self.active_max.div_ceil(10);
+            self.sweep(state, CROWDED_IDLE, excess);
+        }
+        let known = match state.known.entry(customer) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let (id, deps, router) = (place.key().clone(), self.deps.clone(), myself.clone());
+                let arguments = CustomerArguments { id: id.clone(), deps, router };
+                let (actor, _) = ActorRuntime::spawn_linked_instant(None, CustomerActor, arguments, myself.get_cell())?;
+                metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "customer").increment(1);
+                state.by_actor.insert(actor.get_id(), id);
+                place.insert(Known { actor, forwarded: 0, last_used: Instant::now() })
             }
-            let arguments = CustomerArguments { id: customer.clone(), deps: self.deps.clone(), router: myself.clone() };
-            let (actor, _) = ActorRuntime::spawn_linked_instant(None, CustomerActor, arguments, myself.get_cell())?;
-            metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "customer").increment(1);
-            state.by_actor.insert(actor.get_id(), customer.clone());
-            let known = Known { actor, forwarded: 0, last_used: Instant::now() };
-            state.known.insert(customer.clone(), known);
-        }
-        if let Some(known) = state.known.get_mut(&customer) {
-            known.forwarded += 1;
-            known.last_used = Instant::now();
-            // An actor that has just failed drops the reply, and the caller asks again.
-            let _ = known.actor.send_message(message);
-        }
+        };
+        known.forwarded += 1;
+        known.last_used = Instant::now();
+        // An actor that has just failed drops the reply, and the caller asks again.
+        let _ = known.actor.send_message(message);
         Ok(())
     }
 
@@ -118,9 +120,10 @@ impl Actor for Router {
             }
             RouterMsg::MayGo(customer, seen) => {
                 // Only we send to it, and it has seen all that we sent: its mailbox is empty.
-                if state.known.get(&customer).is_some_and(|known| known.forwarded == seen)
-                    && let Some(known) = state.known.remove(&customer)
+                if let Entry::Occupied(known) = state.known.entry(customer)
+                    && known.get().forwarded == seen
                 {
+                    let known = known.remove();
                     state.by_actor.remove(&known.actor.get_id());
                     known.actor.stop(None);
                     metrics::counter!(metric::ACTORS_PASSIVATED, "actor" => "customer").increment(1);

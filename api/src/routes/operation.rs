@@ -7,14 +7,14 @@ use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::{CustomerId, OperationId};
-use bursar_engine::ledger::{Entry, Refusal};
+use bursar_engine::ledger::{Account, Entry, Refusal};
 use bursar_engine::operate::{self, Asked};
 use bursar_engine::operation::{Operation, Problem, Request, State};
 use bursar_engine::store::{account, customer, operation};
 use bursar_engine::stripe::StripeError;
+use bursar_engine::{Error, pricing};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -29,12 +29,16 @@ const LOOK_FIRST: Duration = Duration::from_millis(15);
 /// The longest wait between two looks.
 const LOOK_MAX: Duration = Duration::from_millis(400);
 
-/// Code and words of a charge whose credits are there while its units are not spent.
-pub(super) const SPENT_MEANWHILE: (&str, &str) = (
-    "credits_spent_meanwhile",
-    "Another request spent the credits that were left. What was charged is in the balance: send the request again \
-     with a new Idempotency-Key.",
-);
+/// Why a charge's units are not spent though what was bought is in the balance, as code and words: credits
+/// were taken back while it was under way, or another request spent those that were to go with it.
+pub(super) fn not_spent(account: &Account) -> (&'static str, String) {
+    if account.balance < 0 {
+        return ("credits_owed", pricing::credits_owed(account.available()));
+    }
+    let message = "Another request spent the credits that were left. What was charged is in the balance: send the \
+                   request again with a new Idempotency-Key.";
+    ("credits_spent_meanwhile", message.to_owned())
+}
 
 /// Routes of operations.
 pub struct OperationApi;
@@ -146,7 +150,11 @@ async fn bodies(
     let is_charged = |row: &Operation| matches!((&row.request, row.state), (Request::UsageCharge(_), State::Succeeded));
     let keys = operations.iter().filter(|row| is_charged(row)).map(|row| (customer_id, row.idempotency_key.as_str()));
     let keys: Vec<(&CustomerId, &str)> = keys.collect();
-    let entries = if keys.is_empty() { Vec::new() } else { account::entry_find_by_keys(app.db.read(), &keys).await? };
+    let (mut entries, mut account) = (Vec::new(), Account::default());
+    if !keys.is_empty() {
+        entries = account::entry_find_by_keys(app.db.read(), &keys).await?;
+        account = account::account_find(app.db.read(), customer_id).await?.unwrap_or_default();
+    }
     let body = |row: &Operation| {
         let is_own = |entry: &&Entry| {
             entry.idempotency_key.as_deref() == Some(row.idempotency_key.as_str())
@@ -158,8 +166,8 @@ async fn bodies(
         if let Some(entry) = entries.iter().map(|(_, entry)| entry).find(is_own) {
             return OperationBody::new(row, Some(Transaction::new(customer_id, entry)));
         }
-        let (code, message) = SPENT_MEANWHILE;
-        let problem = Problem { code: code.to_owned(), message: message.to_owned(), ..Problem::default() };
+        let (code, message) = not_spent(&account);
+        let problem = Problem { code: code.to_owned(), message, ..Problem::default() };
         OperationBody::new(&row.failed(problem, row.updated_at_ms), None)
     };
     Ok(operations.iter().map(body).collect())
@@ -266,9 +274,9 @@ impl OperationApi {
     /// How an operation stands
     ///
     /// A usage charge has succeeded once its units are spent. If another request spent the credits that were
-    /// to go with the bought ones, it is `failed` with the problem `credits_spent_meanwhile`: what was charged
-    /// is in the balance. Poll this after an answer with status 202, until the state is `succeeded`, `failed` or
-    /// `requires_action`.
+    /// to go with the bought ones, it is `failed` with the problem `credits_spent_meanwhile`, and with
+    /// `credits_owed` if credits were taken back meanwhile: what was charged is in the balance. Poll this after
+    /// an answer with status 202, until the state is `succeeded`, `failed` or `requires_action`.
     #[oai(path = "/api/v1/operations/:id", method = "get", operation_id = "get_operation", tag = "Tag::Billing")]
     async fn get(
         &self,

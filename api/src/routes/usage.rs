@@ -2,7 +2,7 @@
 
 mod example;
 
-use super::operation::{AcceptedBody, Ended, SPENT_MEANWHILE, accepted, ask};
+use super::operation::{AcceptedBody, Ended, accepted, ask, not_spent};
 use super::shapes::{Transaction, TransactionPage};
 use super::text::Text;
 use super::{Tag, input};
@@ -241,7 +241,7 @@ async fn charged(
     let charge = match charge {
         Ok(charge) => UsageCharge { reference: command.reference, metadata: command.metadata, ..charge },
         Err(NotCharged::NoPaymentMethod) => return Err(Error::Refused(refusal).into()),
-        Err(NotCharged::CreditsOwed) => return Err(credits_owed(account.available())),
+        Err(NotCharged::CreditsOwed) => return Err(unspent(&account)),
         Err(NotCharged::TooMuch) => {
             let detail = "So many units cost more than one charge may be. Send several requests with fewer units.";
             return Err(ApiError::new(422, "charge_too_large", detail));
@@ -262,22 +262,15 @@ async fn charged(
                 let applied = bursar_actors::Applied { entry, replayed: !is_new };
                 Ok(Some(UsageResponse::Spent(Json(Box::new(moved(app, customer_id, applied).await?)))))
             }
-            None => Err(not_spent(&account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?)),
+            None => Err(unspent(&account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?)),
         },
     }
 }
 
-/// What was bought is in the balance, and the units are not spent: credits were taken back while the
-/// charge was under way, or another request spent those that were to go with it.
-fn not_spent(account: &Account) -> ApiError {
-    if account.balance < 0 {
-        return credits_owed(account.available());
-    }
-    ApiError::new(409, SPENT_MEANWHILE.0, SPENT_MEANWHILE.1)
-}
-
-fn credits_owed(available: i64) -> ApiError {
-    ApiError::new(402, "credits_owed", pricing::credits_owed(available))
+/// What was bought is in the balance, and the units are not spent.
+fn unspent(account: &Account) -> ApiError {
+    let (code, message) = not_spent(account);
+    ApiError::new(if code == "credits_owed" { 402 } else { 409 }, code, message)
 }
 
 #[OpenApi]

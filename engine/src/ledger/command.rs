@@ -214,3 +214,20 @@ pub enum Refusal {
     #[error("there is nothing left to do")]
     NothingToDo,
 }
+
+impl Refusal {
+    /// The name under which it is counted.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::InsufficientCredits { .. } => "insufficient_credits",
+            Self::InvalidAmount => "invalid_amount",
+            Self::HoldNotFound(_) => "hold_not_found",
+            Self::CaptureExceedsHold { .. } => "capture_exceeds_hold",
+            Self::HoldAlreadyOver => "hold_already_over",
+            Self::GrantAlreadyOver => "grant_already_over",
+            Self::TooManyOpen { .. } => "too_many_open",
+            Self::KeyReused => "key_reused",
+            Self::NothingToDo => "nothing_to_do",
+        }
+    }
+}

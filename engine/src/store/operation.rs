@@ -118,7 +118,8 @@ pub async fn operation_put(db: &impl ConnectionTrait, operation: &Operation) -> 
 }
 
 /// Begins the next round of an operation that failed. False if it is not at the round before (any
-/// more), since somebody else began it, or if it would be a second subscription under way.
+/// more), since somebody else began it, or if it would be a second subscription under way. A unique
+/// violation if that one begins at the same moment.
 pub async fn operation_begin_round(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
     let sql = "UPDATE operations SET request = $2, state = 'processing', round = $3, stripe_id = NULL, problem = NULL, \
                round_at_ms = $4, updated_at_ms = $4 WHERE id = $1 AND state = 'failed' AND round = $3 - 1 \

@@ -29,17 +29,23 @@ pub struct Happening {
 struct Source {
     /// A query of the rows of customer `$1`, with `at_ms` and `sort`.
     rows: &'static str,
+    /// Their order, latest first, as an index has it.
+    order: &'static str,
     /// Whether the rows depend on the customer's streams of events, `$5` and `$6`.
     has_stream: bool,
     /// What a row says.
     read: fn(&QueryResult) -> Result<(String, serde_json::Value)>,
 }
 
+const LATEST_FIRST: &str = "s.at_ms DESC, s.sort DESC";
+
 const SOURCES: [Source; 6] = [
     Source {
         // Numbers of one length, so that they are in order as text.
-        rows: "SELECT created_at_ms AS at_ms, 'l' || (1000000000000 + seq) AS sort, kind, amount, balance_after, \
-               source, reference, detail FROM ledger_entries WHERE customer_id = $1",
+        rows: "SELECT created_at_ms AS at_ms, 'l' || (1000000000000 + seq) AS sort, seq, kind, amount, \
+               balance_after, source, reference, detail FROM ledger_entries WHERE customer_id = $1",
+        // Their times never go back, so that their numbers are in the same order.
+        order: "s.seq DESC",
         has_stream: false,
         read: ledger,
     },
@@ -48,11 +54,13 @@ const SOURCES: [Source; 6] = [
                j.last_error AS last_error FROM events e JOIN jobs j ON j.event_id = e.id \
                WHERE e.id IN (SELECT id FROM events WHERE stream_key IN ($5, $6) \
                UNION SELECT event_id FROM jobs WHERE customer_id = $1 AND event_id IS NOT NULL)",
+        order: LATEST_FIRST,
         has_stream: true,
         read: event,
     },
     Source {
         rows: "SELECT at_ms, 'a' || id AS sort, actor, action, details FROM audit_log WHERE target = $1",
+        order: LATEST_FIRST,
         has_stream: false,
         read: audit,
     },
@@ -60,18 +68,21 @@ const SOURCES: [Source; 6] = [
         rows: "SELECT j.created_at_ms AS at_ms, 'm' || j.id AS sort, j.id AS id, j.args AS args, j.state AS state, \
                m.state AS kept, j.run_at_ms AS run_at_ms, j.last_error AS last_error \
                FROM jobs j LEFT JOIN mails m ON m.job_id = j.id WHERE j.customer_id = $1 AND j.kind = 'mail.send'",
+        order: LATEST_FIRST,
         has_stream: false,
         read: mail,
     },
     Source {
         rows: "SELECT created_at_ms AS at_ms, 'o' || id AS sort, id, kind, state, problem FROM operations \
                WHERE customer_id = $1",
+        order: LATEST_FIRST,
         has_stream: false,
         read: operation,
     },
     Source {
         rows: "SELECT created_at_ms AS at_ms, 'j' || id AS sort, id, kind, state, run_at_ms, last_error FROM jobs \
                WHERE customer_id = $1 AND kind <> 'mail.send' AND event_id IS NULL",
+        order: LATEST_FIRST,
         has_stream: false,
         read: job,
     },
@@ -95,8 +106,8 @@ pub async fn timeline_list(
         // Each may have all of the latest.
         let sql = format!(
             "SELECT * FROM ({}) s WHERE s.at_ms < $2 OR (s.at_ms = $2 AND s.sort < $3) \
-             ORDER BY s.at_ms DESC, s.sort DESC LIMIT $4",
-            source.rows
+             ORDER BY {} LIMIT $4",
+            source.rows, source.order
         );
         let mut values: Vec<Value> =
             vec![customer.id.as_str().into(), before_ms.into(), before_sort.into(), limit.cast_signed().into()];

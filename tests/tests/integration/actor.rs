@@ -1,9 +1,14 @@
 //! Actors of customers: they may fail, be too busy, be let go or be too many; the ledger is right.
 
-use crate::scene::{SIGNUP, customer_id, metric, on_both};
+use crate::scene::{SIGNUP, customer_id, metric, on_both, sql};
+use bursar_actors::Request;
+use bursar_engine::Error;
 use bursar_engine::config::Config;
-use bursar_engine::ledger::EntryKind;
+use bursar_engine::effect::Effect;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::ledger::{Command, EntryKind, GrantKind, Op, Refusal};
 use bursar_engine::metric::{ACTORS_PASSIVATED, ACTORS_RESTARTED};
+use bursar_engine::payment_method::PaymentMethod;
 use bursar_engine::store::account::entry_list;
 use bursar_tests::{Backend, TestApp, TestCustomer, both, wait};
 use futures_util::future::join_all;
@@ -124,6 +129,74 @@ both! {
         assert_eq!((&first["replayed"], &second["replayed"]), (&false.into(), &true.into()));
         assert_eq!(app.balance(&customer).await, SIGNUP - 2);
     }
+
+    async fn of_commands_that_commit_together_the_one_that_the_database_refuses_fails_alone(app: &TestApp) {
+        let customer = app.onboard().await;
+        let id = customer_id(&customer);
+        // It belongs to a customer that is not there.
+        let strange = PaymentMethod {
+            id: "pm_1".to_owned(),
+            customer_id: CustomerId::new(),
+            kind: "card".to_owned(),
+            brand: None,
+            last4: None,
+            exp_month: None,
+            exp_year: None,
+            is_default: false,
+            consent_at_ms: None,
+            attached_at_ms: 1,
+            detached_at_ms: None,
+        };
+        let grant = |key: &str, effects: Vec<Effect>| {
+            let op = Op::Grant { kind: GrantKind::Promotional, amount: 1, expires_at_ms: None };
+            Request { command: Command::internal(op, "system", key.to_owned()), finish: None, effects }
+        };
+        let customers = &app.app.runtime.customers;
+        let (first, refused, last) = tokio::join!(
+            customers.apply(&id, grant("first", Vec::new())),
+            customers.apply(&id, grant("refused", vec![Effect::PaymentMethodPut(strange)])),
+            customers.apply(&id, grant("last", Vec::new())),
+        );
+        assert!(first.is_ok() && last.is_ok(), "{first:?} {last:?}");
+        assert!(refused.as_ref().is_err_and(|error| !error.is_retryable()), "{refused:?}");
+        assert_eq!(app.balance(&customer).await, SIGNUP + 2);
+        app.verify().await;
+    }
+
+    async fn an_account_that_somebody_else_keeps_writing_is_busy_and_its_request_can_come_again(app: &TestApp) {
+        let customer = app.onboard().await;
+        // Whatever is written of the account is as if another had been first.
+        let (make, forget) = if app.app.db.is_postgres() {
+            (
+                "CREATE FUNCTION nobody() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
+                 CREATE TRIGGER nobody BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION nobody()",
+                "DROP TRIGGER nobody ON accounts",
+            )
+        } else {
+            (
+                "CREATE TRIGGER nobody BEFORE UPDATE ON accounts BEGIN SELECT RAISE(IGNORE); END",
+                "DROP TRIGGER nobody",
+            )
+        };
+        sql(app, make).await;
+        app.spend(&customer, 1, "key").await.expect_problem(429, "busy");
+        sql(app, forget).await;
+        app.spend(&customer, 1, "key").await.expect(200);
+        assert_eq!(app.balance(&customer).await, SIGNUP - 1);
+        app.verify().await;
+    }
+
+    async fn a_refusal_that_cannot_be_proved_is_an_error_and_not_a_refusal(app: &TestApp) {
+        let customer = app.onboard().await;
+        let id = customer_id(&customer);
+        let debit = || Command::internal(Op::Debit { amount: SIGNUP + 1 }, "usage", "key".to_owned());
+        sql(app, "ALTER TABLE ledger_entries RENAME TO ledger_entries_away").await;
+        let unknown = app.app.runtime.customers.apply(&id, debit()).await;
+        assert!(!matches!(unknown, Ok(_) | Err(Error::Refused(_))), "{unknown:?}");
+        sql(app, "ALTER TABLE ledger_entries_away RENAME TO ledger_entries").await;
+        let refused = app.app.runtime.customers.apply(&id, debit()).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::InsufficientCredits { .. }))), "{refused:?}");
+    }
 }
 
 /// An application with changed settings of the ledger.
@@ -175,6 +248,29 @@ on_both! {
         debits_are(&app, &slow, &answered).await;
         spend(&app, &other, "other").await;
         assert_eq!((app.balance(&slow).await, app.balance(&other).await), (SIGNUP + 100 - 4, SIGNUP - 1));
+        app.verify().await;
+        app.stop().await;
+    }
+
+    async fn whoever_waits_too_long_for_the_ledger_is_told_and_the_same_request_finds_out_what_happened(backend: Backend) {
+        let app = with_ledger(backend, |config| config.ledger.timeout_ms = 100).await;
+        let customer = app.onboard().await;
+        let block = block_commits(&app, &customer).await;
+        app.spend(&customer, 1, "key").await.expect_problem(503, "timeout");
+        block.rollback().await.unwrap();
+        spend(&app, &customer, "key").await;
+        assert_eq!(app.balance(&customer).await, SIGNUP - 1);
+        app.verify().await;
+        app.stop().await;
+    }
+
+    async fn more_commands_than_fit_into_a_batch_take_several_and_each_counts_once(backend: Backend) {
+        let app = with_ledger(backend, |config| config.ledger.batch_max = 2).await;
+        let customer = app.onboard_with(1_000).await;
+        let keys: Vec<String> = (0..40).map(|number| format!("key-{number}")).collect();
+        let answered = join_all(keys.iter().map(|key| spend(&app, &customer, key))).await;
+        debits_are(&app, &customer, &answered).await;
+        assert_eq!(app.balance(&customer).await, SIGNUP + 1_000 - 40);
         app.verify().await;
         app.stop().await;
     }

@@ -3,7 +3,7 @@
 mod smtp;
 
 use crate::database::{number, tables_with};
-use crate::scene::{act, attempts, audited, deliver_until, invoice_paid, job, look, now_ms, stripe_customer};
+use crate::scene::{act, attempts, audited, deliver_until, invoice_paid, job, look, now_ms, sql, stripe_customer};
 use crate::snapshot::assert_body;
 use bursar_engine::ids::JobId;
 use bursar_engine::store::job::job_hasten;
@@ -194,6 +194,26 @@ both! {
         resend(app, &cancelled, "now").await.expect_problem(409, "mail_not_sent");
         resend(app, &welcome, " ").await.expect_problem(400, "invalid_reason");
         assert_eq!(number(app, "SELECT COUNT(*) FROM mails", []).await, 1);
+    }
+
+    async fn a_mail_whose_customer_first_copy_or_key_is_gone_is_cancelled_with_the_reason(app: &TestApp) {
+        let customer = app.onboard().await;
+        let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
+        let nobody = format!("args = REPLACE(args, '{}', 'cst_gone')", customer.id);
+        let copy = r#"args = REPLACE(args, '"about"', '"copy_of":"mal_gone","about"')"#.to_owned();
+        for (template, change, expected) in [
+            ("followup_day_1", nobody, "there is no such customer"),
+            ("followup_day_3", copy, "the mail that it repeats is not kept any more"),
+        ] {
+            sql(app, &format!("UPDATE jobs SET {change} WHERE unique_key = 'mail:{template}:{}'", customer.id)).await;
+            hasten(app, &customer, template).await;
+            let cancelled = mail_in_state(app, &customer, template, "cancelled").await;
+            assert_eq!(cancelled["mail"]["last_error"], expected);
+        }
+        sql(app, "DELETE FROM mails").await;
+        act(app, &format!("/admin/v1/jobs/{}/replay", job_id(&welcome)), "again").await.expect(200);
+        let cancelled = mail_in_state(app, &customer, "welcome", "cancelled").await;
+        assert_eq!(cancelled["mail"]["last_error"], "the API key that it would tell is forgotten");
     }
 
     async fn mails_are_found_by_customer_and_state_page_by_page(app: &TestApp) {

@@ -238,17 +238,19 @@ both! {
         assert_eq!(bought(app, account).await["state"], "cancelled");
     }
 
-    async fn an_event_that_says_nothing_to_us_stays_done_when_it_is_replayed(app: &TestApp) {
-        let (delivery, body) = (delivery(), br#"{"zen":"Keep it logically awesome.","hook_id":1}"#);
-        let signature = signature(body, GITHUB_SECRETS[0]);
-        app.deliver_github_bytes(body, &headers("ping", &delivery, Some(&signature))).await.expect(200);
-        app.event_in_state(&delivery, "processed").await;
-        act(app, &format!("/admin/v1/events/{delivery}/replay"), "once more").await.expect(200);
-        wait::until("it was processed once more", || async {
-            let found = app.event(&delivery).await;
-            (found["event"]["state"] == "processed" && found["event"]["attempts"] == 1).then_some(())
-        })
-        .await;
+    async fn an_event_that_says_nothing_to_us_or_cannot_be_read_stays_what_it_was_when_it_is_replayed(app: &TestApp) {
+        let ping: &[u8] = br#"{"zen":"Keep it logically awesome.","hook_id":1}"#;
+        for (event, body, state) in [("ping", ping, "processed"), ("marketplace_purchase", b"{", "dead")] {
+            let (delivery, signature) = (delivery(), signature(body, GITHUB_SECRETS[0]));
+            app.deliver_github_bytes(body, &headers(event, &delivery, Some(&signature))).await.expect(200);
+            app.event_in_state(&delivery, state).await;
+            act(app, &format!("/admin/v1/events/{delivery}/replay"), "once more").await.expect(200);
+            wait::until("it was processed once more", || async {
+                let found = app.event(&delivery).await;
+                (found["event"]["state"] == state && found["event"]["attempts"] == 1).then_some(())
+            })
+            .await;
+        }
     }
 
     async fn a_job_whose_event_or_account_is_gone_ends_with_that_reason(app: &TestApp) {

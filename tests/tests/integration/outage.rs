@@ -396,3 +396,38 @@ async fn a_second_process_on_the_same_sqlite_folder_is_refused_in_clear_words() 
     app.verify().await;
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_debit_whose_commit_was_not_heard_of_is_answered_as_the_first_one_and_made_once() {
+    let (postgres, app) = on_private_postgres(|config| config.ledger.timeout_ms = 30_000).await;
+    let customer = app.onboard().await;
+    let url = postgres.run(|postgres| Ok(postgres.url("postgres"))).await;
+    let psql = Database::connect(url).await.unwrap();
+    let standby = async |names: &str| {
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
+        psql.execute_unprepared(&set).await.unwrap();
+        psql.execute_unprepared("SELECT pg_reload_conf()").await.unwrap();
+    };
+    // A commit is written here and then waits for a standby that is not there: whoever is cut off now has
+    // committed and does not know it.
+    standby("nobody").await;
+    let asked = app.spend(&customer, 1, "key");
+    let cut_off = async {
+        let waiting =
+            "SELECT pg_terminate_backend(pid)::text AS cut FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        wait::until("the commit is cut off", || async {
+            let statement = Statement::from_string(psql.get_database_backend(), waiting);
+            (!psql.query_all_raw(statement).await.unwrap().is_empty()).then_some(())
+        })
+        .await;
+        standby("").await;
+    };
+    let (answer, ()) = tokio::join!(asked, cut_off);
+    let spent = answer.expect(200);
+    assert_eq!(spent["replayed"], false, "nobody was answered before: {spent}");
+    let again = app.spend(&customer, 1, "key").await.expect(200);
+    assert_eq!((&again["replayed"], &again["transaction"]), (&true.into(), &spent["transaction"]));
+    assert_eq!(app.balance(&customer).await, SIGNUP - 1);
+    app.verify().await;
+    app.stop().await;
+}

@@ -269,3 +269,20 @@ fn a_purchase_leaves_out_only_the_debit_that_was_made_before() {
     grant.drop_spend("api:used");
     assert_eq!(grant, command(Op::Grant { kind: GrantKind::Purchased, amount: 1, expires_at_ms: None }));
 }
+
+#[test]
+fn every_refusal_is_counted_under_a_name_of_its_own() {
+    let all = [
+        Refusal::InsufficientCredits { requested: 1, available: 0 },
+        Refusal::InvalidAmount,
+        Refusal::HoldNotFound(HoldId::trusted("a".to_owned())),
+        Refusal::CaptureExceedsHold { requested: 2, held: 1 },
+        Refusal::HoldAlreadyOver,
+        Refusal::GrantAlreadyOver,
+        Refusal::TooManyOpen { what: "holds", max: 1 },
+        Refusal::KeyReused,
+        Refusal::NothingToDo,
+    ];
+    let names: std::collections::BTreeSet<_> = all.iter().map(Refusal::name).collect();
+    assert_eq!(names.len(), all.len(), "{names:?}");
+}

@@ -153,3 +153,14 @@ fn a_stripe_customer_that_is_nobodys_is_other_business() {
         assert!(changes_nothing(&verdict), "{event_type}: {verdict:?}");
     }
 }
+
+#[test]
+fn what_is_told_of_a_stripe_customer_that_is_gone_counts_and_links_it_no_more() {
+    let object = SubscriptionDoc::default().render(Version::Basil);
+    let pro = by_id();
+    let gone = Customer { stripe_customer_id: None, former_stripe_ids: vec![CUS.to_owned()], ..customer(Plan::Trial) };
+    let verdict =
+        decide(&Facts { customer: Some(gone), ..facts("customer.subscription.created", &object, &pro, Plan::Trial) });
+    assert!(put(&verdict).is_some(), "{verdict:?}");
+    assert!(!verdict.effects.iter().any(|effect| matches!(effect, Effect::StripeLink { .. })), "{verdict:?}");
+}

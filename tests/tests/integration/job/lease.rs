@@ -5,6 +5,7 @@
 
 use super::{DAY_MS, HOUR_MS, insert, settle};
 use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, others_go_on, sql};
+use bursar_actors::Request;
 use bursar_engine::Error;
 use bursar_engine::ids::JobId;
 use bursar_engine::job::{Backoff, Claimed, JobFinish, JobState, Outcome, finish};
@@ -122,6 +123,27 @@ both! {
         assert!(write_unit(&tx, &stale, "a-node", now_ms()).await.unwrap().is_none());
         tx.rollback().await.unwrap();
         assert_eq!(account(app, &customer).await, before);
+    }
+
+    async fn a_lost_lease_refuses_its_own_command_and_none_that_commits_with_it(app: &TestApp) {
+        let customer = app.onboard().await;
+        let (stream, _) = job_for_tomorrow(app, &customer).await;
+        let tomorrow = now_ms() + DAY_MS + HOUR_MS;
+        let claimed = claim(app, &stream, "a-node", tomorrow).await.unwrap();
+        assert!(work::give_back(&app.app.db, &stream, claimed.epoch, tomorrow).await.unwrap());
+        let grant = |key: &str, finish: Option<JobFinish>| {
+            let op = Op::Grant { kind: GrantKind::Promotional, amount: 7, expires_at_ms: None };
+            Request { command: Command::internal(op, "system", key.to_owned()), finish, effects: Vec::new() }
+        };
+        let (customers, id) = (&app.app.runtime.customers, customer_id(&customer));
+        let (late, fine) = tokio::join!(
+            customers.apply(&id, grant("late", Some(end(&claimed, Outcome::Done)))),
+            customers.apply(&id, grant("fine", None)),
+        );
+        assert!(matches!(&late, Err(Error::Conflict { code: "fenced", .. })), "{late:?}");
+        assert!(fine.is_ok(), "{fine:?}");
+        assert_eq!(app.balance(&customer).await, SIGNUP + 7);
+        app.verify().await;
     }
 
     async fn one_key_twice_in_one_unit_is_an_error_and_commits_nothing(app: &TestApp) {

@@ -2,7 +2,7 @@
 
 use super::{Value, job_id, mail_in_state, number, resend, text};
 use crate::private::Private;
-use crate::scene::{attempts, audited, job, on_both};
+use crate::scene::{act, attempts, audited, job, on_both};
 use bursar_engine::config::Config;
 use bursar_services::Exim;
 use bursar_tests::app::unique;
@@ -112,6 +112,28 @@ on_both! {
         let (last, tries) = outcomes.split_last().unwrap();
         assert_eq!(last, "done");
         assert!(tries.len() >= 2 && tries.iter().all(|outcome| outcome == "retry"), "{outcomes:?}");
+        app.stop().await;
+    }
+
+    async fn a_key_that_was_sealed_under_another_secret_is_kept_until_the_secret_is_back(backend: Backend) {
+        let server = Private::start(Exim::start).await;
+        let url = url(&server).await;
+        server.run(Exim::stop).await;
+        let app = TestApp::start_with(backend, through(url)).await;
+        let customer = sign_up(&app, "ada@example.com").await;
+        failed_times(&app, &customer, 1).await;
+        let (mut config, folder) = app.halt().await;
+        let secret = std::mem::replace(&mut config.secret_key, "ff".repeat(32));
+        server.run(Exim::start_again).await;
+        let app = TestApp::start_on(config, folder).await;
+        let dead = mail_in_state(&app, &customer, "welcome", "failed").await;
+        assert!(text(&dead["mail"]["last_error"]).contains("BURSAR_SECRET_KEY"), "{dead}");
+        let (mut config, folder) = app.halt().await;
+        config.secret_key = secret;
+        let app = TestApp::start_on(config, folder).await;
+        act(&app, &format!("/admin/v1/jobs/{}/replay", job_id(&dead)), "the secret is back").await.expect(200);
+        mail_in_state(&app, &customer, "welcome", "sent").await;
+        assert!(delivered(&server).await[0].contains(&customer.api_key));
         app.stop().await;
     }
 

@@ -260,6 +260,26 @@ on_both! {
         shop.close().await;
     }
 
+    async fn a_charge_whose_credits_are_owed_by_the_time_that_it_is_settled_says_so_to_whoever_polls(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, impatient).await;
+        let customer = shop.broke("pm_card_visa").await;
+        shop.app.spend(&customer, 2, "first").await.expect(200);
+        let first = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        between.next(usize::MAX, "POST", PAY, Instead::Silence);
+        shop.begin(shop.app.spend(&customer, 1, "unit").await).await;
+        shop.stripe.refund(&first, None).expect("a refund");
+        shop.announce("charge.refunded", &shop.stripe.object(&first)).await;
+        assert_eq!(shop.app.balance(&customer).await, -2);
+        between.clear();
+        let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+        let id = operations["data"][0]["id"].as_str().expect("an id").to_owned();
+        let polled = shop.operation(&customer, &id, "failed").await;
+        assert_eq!(polled["problem"]["code"], "credits_owed");
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "credits_owed");
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, -1));
+        shop.close().await;
+    }
+
     async fn a_job_whose_operation_or_customer_is_not_there_ends_with_that_reason(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_visa").await;

@@ -232,6 +232,33 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
+    async fn a_key_that_began_something_else_is_refused(shop: &Shop) {
+        let customer = shop.app.onboard().await;
+        shop.attach(&customer, "pm_card_visa", "key").await.expect(201);
+        let other = shop.attach(&customer, "pm_card_mastercard", "key").await;
+        other.expect_problem(422, "idempotency_key_reused");
+        shop.subscribe(&customer, "key").await.expect_problem(422, "idempotency_key_reused");
+        assert_eq!((shop.stripe.list("payment_method").len(), shop.stripe.list("subscription").len()), (1, 0));
+    }
+
+    async fn requests_at_once_that_try_again_what_failed_make_one_round_and_one_subscription(shop: &Shop) {
+        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+        for key in ["a", "b"] {
+            shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
+        }
+        shop.attach(&customer, "pm_card_visa", "better").await.expect(201);
+        let keys = ["a", "b"].repeat(8);
+        let answers = join_all(keys.iter().map(|key| shop.subscribe(&customer, key))).await;
+        let made = answers.iter().filter(|answer| answer.status == 201).count();
+        assert!(made > 0, "{answers:?}");
+        for answer in answers.iter().filter(|answer| answer.status != 201) {
+            assert!(matches!(answer.code(), "subscribing" | "already_subscribed"), "{}", answer.body);
+        }
+        assert_eq!(shop.money(&customer).await, MONTH);
+        let active = shop.stripe.list("subscription").into_iter().filter(|row| row["status"] == "active");
+        assert_eq!(active.count(), 1);
+    }
+
     async fn a_failure_that_stripe_keeps_delays_the_stripe_customer_by_an_attempt_and_not_by_hours(shop: &Shop) {
         shop.fail_next("POST", "/v1/customers", Fault::Store { status: 500 });
         let customer = shop.app.onboard().await;

@@ -258,6 +258,8 @@ on_both! {
     async fn what_stripe_told_of_a_moment_ago_is_looked_for_on_every_page(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 3_600).await;
         let (_, renewal) = shop.renewed().await;
+        let earlier = json!({ "created": crate::scene::now_ms() / 1_000 - 7_200 });
+        shop.stripe.set(stripe::id(&renewal), &earlier);
         // Beneath a page of other news; its delivery is under way.
         shop.stripe.list_event(&stripe::event("invoice.paid", &renewal), false);
         for n in 0..120 {
