@@ -108,6 +108,7 @@ impl Runtime {
             credits: config.credits.clone(),
             marketplace: config.marketplace.clone(),
             stripe: stripe.clone(),
+            answer_wait_ms: config.stripe.wait_ms.try_into().unwrap_or(i64::MAX),
             doubt_ms: config.stripe.doubt_ms,
             mail: Mailer::new(&config)?,
             livemode: config.stripe.livemode,

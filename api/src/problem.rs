@@ -133,6 +133,12 @@ macro_rules! api_error {
                 Self::of(Problem::new(status, code, detail))
             }
 
+            /// The answer of a code, with the status that the list of codes has for it.
+            pub fn with_code(code: &str, detail: impl Into<String>) -> Self {
+                let status = code::find(code).map_or(500, |code| code.status);
+                Self::new(status, code, detail)
+            }
+
             /// The same answer with another time after which to come again.
             #[must_use]
             fn after(self, seconds: u64) -> Self {

@@ -59,6 +59,8 @@ pub struct Deps {
     pub marketplace: MarketplaceConfig,
     /// The way to Stripe.
     pub stripe: Gateway,
+    /// How long whoever asks for an operation waits for its end before it is told to poll.
+    pub answer_wait_ms: i64,
     /// How long a call that failed at Stripe may still turn out to have been carried out.
     pub doubt_ms: i64,
     /// What mail is made and sent with.

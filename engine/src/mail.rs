@@ -115,6 +115,9 @@ pub struct About {
     /// The subscription that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
+    /// What a payment is for, if not for a subscription, such as `2 fix credits`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purchase: Option<String>,
     /// An amount, in minor units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount_minor: Option<i64>,

@@ -79,14 +79,31 @@ struct Batch {
     refused: Vec<(Box<Pending>, Refusal)>,
 }
 
+/// What an actor waits for. Commands that come meanwhile wait, too.
+#[derive(Default)]
+enum UnderWay {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The account.
+    Load,
+    /// The commit of a batch.
+    Commit(Batch),
+}
+
+impl UnderWay {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+}
+
 pub(crate) struct CustomerState {
     id: CustomerId,
     deps: Arc<CustomerDeps>,
     router: ActorRef<RouterMsg>,
     account: Option<Account>,
     waiting: VecDeque<Box<Pending>>,
-    batch: Option<Batch>,
-    loading: bool,
+    under_way: UnderWay,
     /// The account was loaded for the very decision that follows.
     fresh: bool,
     /// Refused on an account that another node may have written since: loaded again before anybody
@@ -116,8 +133,7 @@ impl Actor for CustomerActor {
             router,
             account: None,
             waiting: VecDeque::new(),
-            batch: None,
-            loading: false,
+            under_way: UnderWay::Nothing,
             fresh: false,
             doubtful: Vec::new(),
             singly: 0,
@@ -143,7 +159,8 @@ impl Actor for CustomerActor {
             CustomerMsg::Loaded(loaded) => state.loaded(loaded),
             CustomerMsg::Committed(result) => state.committed(result),
             CustomerMsg::MayIGo => {
-                if state.is_idle() {
+                // Then nothing waits either: see `advance`.
+                if state.under_way.is_nothing() {
                     let _ = state.router.send_message(RouterMsg::MayGo(state.id.clone(), state.seen));
                 }
                 return Ok(());
@@ -159,21 +176,16 @@ impl Actor for CustomerActor {
 }
 
 impl CustomerState {
-    /// Whether nothing is under way. Then nothing waits either: see [`Self::advance`].
-    fn is_idle(&self) -> bool {
-        self.batch.is_none() && !self.loading
-    }
-
     /// Starts whatever comes next, if nothing is under way.
     fn advance(&mut self, myself: &ActorRef<CustomerMsg>) {
-        while self.batch.is_none() && !self.loading && !self.waiting.is_empty() {
+        while self.under_way.is_nothing() && !self.waiting.is_empty() {
             let Some(account) = self.account.clone() else {
                 return self.load(myself);
             };
             let (batch, unit) = self.decide(account);
             match unit {
                 Some(unit) => {
-                    self.batch = Some(batch);
+                    self.under_way = UnderWay::Commit(batch);
                     let ledger = self.deps.ledger.clone();
                     let unknown = CustomerMsg::Committed(Err(Arc::new(Error::Timeout("the ledger"))));
                     let owed = Owed::new(myself.clone(), unknown);
@@ -191,14 +203,14 @@ impl CustomerState {
     }
 
     fn load(&mut self, myself: &ActorRef<CustomerMsg>) {
-        self.loading = true;
+        self.under_way = UnderWay::Load;
         let (loads, id) = (self.deps.loads.clone(), self.id.clone());
         let owed = Owed::new(myself.clone(), CustomerMsg::Loaded(Err(Error::Timeout("the accounts"))));
         tokio::spawn(async move { owed.send(CustomerMsg::Loaded(loads.submit(id).await.map_err(Error::from))) });
     }
 
     fn loaded(&mut self, loaded: Result<Option<Account>>) {
-        self.loading = false;
+        self.under_way = UnderWay::Nothing;
         let why: fn() -> Error = match loaded {
             Ok(Some(account)) => {
                 let doubtful = std::mem::take(&mut self.doubtful);
@@ -290,7 +302,7 @@ impl CustomerState {
     }
 
     fn committed(&mut self, result: Result<UnitResult, Arc<Error>>) {
-        let Some(batch) = self.batch.take() else { return };
+        let UnderWay::Commit(batch) = std::mem::take(&mut self.under_way) else { return };
         match result {
             Ok(UnitResult::Committed(_)) => self.answer(batch),
             Ok(UnitResult::Stale) => {

@@ -9,9 +9,9 @@ use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::{CustomerId, OperationId};
-use bursar_engine::ledger::{Account, Entry, Refusal};
+use bursar_engine::ledger::{Entry, Refusal};
 use bursar_engine::operate::{self, Asked};
-use bursar_engine::operation::{Operation, Problem, Request, State};
+use bursar_engine::operation::{Operation, Problem, Request, State, payment_key};
 use bursar_engine::store::{account, customer, operation};
 use bursar_engine::stripe::StripeError;
 use bursar_engine::{Error, pricing};
@@ -31,9 +31,10 @@ const LOOK_MAX: Duration = Duration::from_millis(400);
 
 /// Why a charge's units are not spent though what was bought is in the balance, as code and words: credits
 /// were taken back while it was under way, or another request spent those that were to go with it.
-pub(super) fn not_spent(account: &Account) -> (&'static str, String) {
-    if account.balance < 0 {
-        return ("credits_owed", pricing::credits_owed(account.available()));
+/// `available` are the credits that there were once it was bought.
+pub(super) fn not_spent(available: i64) -> (&'static str, String) {
+    if available < 0 {
+        return ("credits_owed", pricing::credits_owed(available));
     }
     let message = "Another request spent the credits that were left. What was charged is in the balance: send the \
                    request again with a new Idempotency-Key.";
@@ -147,30 +148,33 @@ async fn bodies(
     customer_id: &CustomerId,
     operations: Vec<Operation>,
 ) -> Result<Vec<OperationBody>, ApiError> {
-    let is_charged = |row: &Operation| matches!((&row.request, row.state), (Request::UsageCharge(_), State::Succeeded));
-    let keys = operations.iter().filter(|row| is_charged(row)).map(|row| (customer_id, row.idempotency_key.as_str()));
-    let keys: Vec<(&CustomerId, &str)> = keys.collect();
-    let (mut entries, mut account) = (Vec::new(), Account::default());
-    if !keys.is_empty() {
-        entries = account::entry_find_by_keys(app.db.read(), &keys).await?;
-        account = account::account_find(app.db.read(), customer_id).await?.unwrap_or_default();
+    let charged = operations.iter().filter(|row| is_charged(row));
+    let keys = charged.flat_map(|row| [Some(row.idempotency_key.clone()), row.stripe_id.as_deref().map(payment_key)]);
+    let keys: Vec<String> = keys.flatten().collect();
+    let pairs: Vec<(&CustomerId, &str)> = keys.iter().map(|key| (customer_id, key.as_str())).collect();
+    let found = if pairs.is_empty() { Vec::new() } else { account::entry_find_by_keys(app.db.read(), &pairs).await? };
+    let entries: Vec<Entry> = found.into_iter().map(|(_, entry)| entry).collect();
+    Ok(operations.iter().map(|row| body(customer_id, row, &entries)).collect())
+}
+
+fn is_charged(operation: &Operation) -> bool {
+    matches!((&operation.request, operation.state), (Request::UsageCharge(_), State::Succeeded))
+}
+
+/// One operation. `entries` holds what the ledger has under the keys of it and its payment.
+fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> OperationBody {
+    if !is_charged(operation) {
+        return OperationBody::new(operation, None);
     }
-    let body = |row: &Operation| {
-        let is_own = |entry: &&Entry| {
-            entry.idempotency_key.as_deref() == Some(row.idempotency_key.as_str())
-                && entry.request_hash.as_deref() == Some(row.request_hash.as_str())
-        };
-        if !is_charged(row) {
-            return OperationBody::new(row, None);
-        }
-        if let Some(entry) = entries.iter().map(|(_, entry)| entry).find(is_own) {
-            return OperationBody::new(row, Some(Transaction::new(customer_id, entry)));
-        }
-        let (code, message) = not_spent(&account);
-        let problem = Problem { code: code.to_owned(), message, ..Problem::default() };
-        OperationBody::new(&row.failed(problem, row.updated_at_ms), None)
-    };
-    Ok(operations.iter().map(body).collect())
+    let under = |key: &str| entries.iter().find(|entry| entry.idempotency_key.as_deref() == Some(key));
+    let is_own = |entry: &&Entry| entry.request_hash.as_deref() == Some(operation.request_hash.as_str());
+    if let Some(debit) = under(&operation.idempotency_key).filter(is_own) {
+        return OperationBody::new(operation, Some(Transaction::new(customer_id, debit)));
+    }
+    let bought = operation.stripe_id.as_deref().and_then(|id| under(&payment_key(id)));
+    let (code, message) = not_spent(bought.map_or(0, |entry| entry.balance_after - entry.held_after));
+    let problem = Problem { code: code.to_owned(), message, ..Problem::default() };
+    OperationBody::new(&operation.failed(problem, operation.updated_at_ms), None)
 }
 
 /// How an operation stands when its caller is answered.
@@ -239,9 +243,9 @@ async fn wait(app: &App, mut operation: Operation, from: State) -> Result<Operat
     let mut pause = LOOK_FIRST;
     // One that waits for its customer is looked at again, but nobody waits long for nothing to change.
     let patience = if from == State::RequiresAction { end.min(Instant::now() + LOOK_MAX * 5) } else { end };
-    let is_over = |pause| app.is_stopping() || Instant::now() + pause >= patience;
-    while operation.state == from && from != State::Succeeded && !is_over(pause) {
-        tokio::time::sleep(pause).await;
+    let left = || patience.saturating_duration_since(Instant::now());
+    while operation.state == from && from != State::Succeeded && !app.is_stopping() && !left().is_zero() {
+        tokio::time::sleep(pause.min(left())).await;
         pause = (pause * 3 / 2).min(LOOK_MAX);
         let found = operation::operation_find(app.db.read(), &operation.id).await?;
         operation = found.ok_or(Error::NotFound("operation"))?;

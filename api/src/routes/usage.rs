@@ -241,7 +241,9 @@ async fn charged(
     let charge = match charge {
         Ok(charge) => UsageCharge { reference: command.reference, metadata: command.metadata, ..charge },
         Err(NotCharged::NoPaymentMethod) => return Err(Error::Refused(refusal).into()),
-        Err(NotCharged::CreditsOwed) => return Err(unspent(&account)),
+        Err(NotCharged::CreditsOwed) => {
+            return Err(ApiError::with_code("credits_owed", pricing::credits_owed(account.available())));
+        }
         Err(NotCharged::TooMuch) => {
             let detail = "So many units cost more than one charge may be. Send several requests with fewer units.";
             return Err(ApiError::new(422, "charge_too_large", detail));
@@ -269,8 +271,8 @@ async fn charged(
 
 /// What was bought is in the balance, and the units are not spent.
 fn unspent(account: &Account) -> ApiError {
-    let (code, message) = not_spent(account);
-    ApiError::new(if code == "credits_owed" { 402 } else { 409 }, code, message)
+    let (code, message) = not_spent(account.available());
+    ApiError::with_code(code, message)
 }
 
 #[OpenApi]

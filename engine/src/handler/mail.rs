@@ -13,6 +13,7 @@ use crate::mail::{
     still_makes_sense,
 };
 use crate::store::{account, customer, mail, subscription};
+use crate::subscription::Subscription;
 
 /// How long to wait for a connection to the server to become free.
 const BUSY_MS: i64 = 1_000;
@@ -125,7 +126,8 @@ async fn composed(
 async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: i64) -> Result<Facts> {
     let subscriptions = subscription::subscription_list(deps.db.read(), &customer.id).await?;
     let meant = args.about.subscription.as_deref();
-    let subscription = subscriptions.iter().find(|one| meant.is_none_or(|meant| one.id == meant));
+    let is_meant = |one: &&Subscription| meant.is_none_or(|meant| one.id == meant) && args.about.purchase.is_none();
+    let subscription = subscriptions.iter().find(is_meant);
     Ok(Facts {
         plan: customer.plan,
         has_payment_method: customer.has_payment_method,

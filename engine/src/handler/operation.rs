@@ -26,6 +26,7 @@ use crate::stripe::requests::Mark;
 use crate::stripe::{Decline, StripeError};
 use crate::webhook::shape::PaymentIntentShape;
 use serde::Deserialize;
+use std::time::Instant;
 
 /// How often an operation looks again whether its customer has a Stripe customer by now.
 const CUSTOMER_WAIT_MS: i64 = 300;
@@ -95,6 +96,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     };
     let run =
         Run { deps, operation: &operation, customer: &customer, stripe_customer_id: &stripe_customer_id, task, now_ms };
+    let started = Instant::now();
     let result = match &operation.request {
         Request::UsageCharge(charge) => run.usage_charge(charge).await,
         Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
@@ -108,11 +110,16 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         }
         Request::SubscriptionResume { subscription_id } => run.resume(subscription_id).await,
     };
-    let verdict = match result {
+    let mut verdict = match result {
         Ok(verdict) => verdict,
         Err(Stop::Engine(error)) => return Err(error),
         Err(Stop::Stripe(error)) => run.refused(error),
     };
+    if let Request::UsageCharge(charge) = &operation.request {
+        // Stripe may have taken its time.
+        let decided_ms = now_ms + TimeMs::try_from(started.elapsed().as_millis()).unwrap_or(TimeMs::MAX / 2);
+        verdict.effects.extend(usage::late_bad_news(&operation, charge, &verdict, deps.answer_wait_ms, decided_ms));
+    }
     count_verdict(&operation, &verdict);
     Ok(verdict)
 }

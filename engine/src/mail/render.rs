@@ -86,6 +86,7 @@ impl Params {
             api_key: Some("bsk_0123456789abcdefghijklmnopqrstuv0123456789abcdefghij".to_owned()),
             about: About {
                 subscription: Some("sub_1".to_owned()),
+                purchase: None,
                 amount_minor: Some(59_900),
                 currency: Some("usd".to_owned()),
                 reason: Some("Your card was declined.".to_owned()),
@@ -115,6 +116,7 @@ struct Context<'a> {
     pro_period: i64,
     warning: String,
     api_key: &'a str,
+    purchase: &'a str,
     amount: String,
     reason: &'a str,
     url: &'a str,
@@ -148,6 +150,7 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
         pro_period: credits.pro_period,
         warning: warning(&params.customer, params.balance, credits).unwrap_or_default(),
         api_key: params.api_key.as_deref().unwrap_or_default(),
+        purchase: about.purchase.as_deref().unwrap_or_default(),
         amount: amount.unwrap_or_default(),
         reason: about.reason.as_deref().unwrap_or_default(),
         // It becomes a link: nothing but a web page may.

@@ -209,3 +209,16 @@ fn a_preview_in_the_default_words_is_a_sandbox_one() {
     assert!(Words::new(&Config::default()).is_sandbox);
     assert!(text(Template::Welcome).contains("bsk_0123"));
 }
+
+#[test]
+fn a_mail_about_a_purchase_speaks_of_it_and_of_no_subscription() {
+    let about =
+        About { subscription: None, purchase: Some("2 fix credits".to_owned()), url: None, ..Params::sample().about };
+    let params = Params { about, ..Params::sample() };
+    for template in [Template::PaymentFailed, Template::ActionRequired] {
+        let mail = render(template, &params, &words()).expect("it renders");
+        for part in [&mail.text, &mail.html] {
+            assert!(part.contains("for 2 fix credits") && !part.contains("subscription"), "{part}");
+        }
+    }
+}

@@ -5,7 +5,8 @@ mod link;
 
 use crate::database::texts;
 use crate::scene::{
-    SIGNUP, act, deliver_until, invoice_paid, job_in_state, now_ms, sql, stripe_customer, subscription_told,
+    SIGNUP, act, deliver_until, invoice_paid, job_in_state, now_ms, processed_again, sql, stripe_customer,
+    subscription_told,
 };
 use bursar_engine::job::JobState;
 use bursar_engine::marketplace::{settle_job, timer_job};
@@ -244,12 +245,7 @@ both! {
             let (delivery, signature) = (delivery(), signature(body, GITHUB_SECRETS[0]));
             app.deliver_github_bytes(body, &headers(event, &delivery, Some(&signature))).await.expect(200);
             app.event_in_state(&delivery, state).await;
-            act(app, &format!("/admin/v1/events/{delivery}/replay"), "once more").await.expect(200);
-            wait::until("it was processed once more", || async {
-                let found = app.event(&delivery).await;
-                (found["event"]["state"] == state && found["event"]["attempts"] == 1).then_some(())
-            })
-            .await;
+            processed_again(app, &delivery, state).await;
         }
     }
 

@@ -93,7 +93,7 @@ impl Shop {
     /// A customer with a payment method of this fate and no credits.
     async fn broke(&self, payment_method: &str) -> TestCustomer {
         let customer = self.app.onboard().await;
-        self.attach(&customer, payment_method, "card").await.expect(201);
+        self.attach_until_done(&customer, payment_method).await;
         let balance = self.app.balance(&customer).await;
         self.app.spend(&customer, balance, "all").await.expect(200);
         customer

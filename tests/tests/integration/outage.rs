@@ -18,7 +18,7 @@ use bursar_services::Postgres;
 use bursar_tests::app::Answer;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use futures_util::future::join_all;
-use sea_orm::{ConnectionTrait, Database, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement, TransactionTrait};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -397,32 +397,51 @@ async fn a_second_process_on_the_same_sqlite_folder_is_refused_in_clear_words() 
     app.stop().await;
 }
 
+/// Cuts connections off whose commits wait for a standby, if there are any of this kind.
+async fn cut_off(psql: &DatabaseConnection, condition: &str) -> Option<()> {
+    let sql = format!(
+        "SELECT pg_terminate_backend(a.pid)::text FROM pg_stat_activity a \
+         WHERE a.wait_event = 'SyncRep' AND {condition}"
+    );
+    let cut = psql.query_all_raw(Statement::from_string(psql.get_database_backend(), sql)).await.unwrap();
+    (!cut.is_empty()).then_some(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_debit_whose_commit_was_not_heard_of_is_answered_as_the_first_one_and_made_once() {
     let (postgres, app) = on_private_postgres(|config| config.ledger.timeout_ms = 30_000).await;
     let customer = app.onboard().await;
-    let url = postgres.run(|postgres| Ok(postgres.url("postgres"))).await;
-    let psql = Database::connect(url).await.unwrap();
+    let url = postgres.run(|postgres| Ok(postgres.url("bursar"))).await;
+    let psql = Database::connect(&url).await.unwrap();
     let standby = async |names: &str| {
         let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
         psql.execute_unprepared(&set).await.unwrap();
         psql.execute_unprepared("SELECT pg_reload_conf()").await.unwrap();
     };
+    psql.execute_unprepared("CREATE TABLE probe (n INT)").await.unwrap();
     // A commit is written here and then waits for a standby that is not there: whoever is cut off now has
     // committed and does not know it.
     standby("nobody").await;
+    wait::until("commits wait", || async {
+        let url = url.clone();
+        let probe = tokio::spawn(async move {
+            let probe = Database::connect(url).await.unwrap();
+            let _ = probe.execute_unprepared("INSERT INTO probe VALUES (1)").await;
+        });
+        let mut is_cut = None;
+        while is_cut.is_none() && !probe.is_finished() {
+            is_cut = cut_off(&psql, "a.query LIKE 'INSERT INTO probe%'").await;
+        }
+        is_cut
+    })
+    .await;
     let asked = app.spend(&customer, 1, "key");
-    let cut_off = async {
-        let waiting =
-            "SELECT pg_terminate_backend(pid)::text AS cut FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-        wait::until("the commit is cut off", || async {
-            let statement = Statement::from_string(psql.get_database_backend(), waiting);
-            (!psql.query_all_raw(statement).await.unwrap().is_empty()).then_some(())
-        })
-        .await;
+    let cut = async {
+        let debit = "EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.relation = 'ledger_entries'::regclass)";
+        wait::until("the debit's commit is cut off", || cut_off(&psql, debit)).await;
         standby("").await;
     };
-    let (answer, ()) = tokio::join!(asked, cut_off);
+    let (answer, ()) = tokio::join!(asked, cut);
     let spent = answer.expect(200);
     assert_eq!(spent["replayed"], false, "nobody was answered before: {spent}");
     let again = app.spend(&customer, 1, "key").await.expect(200);

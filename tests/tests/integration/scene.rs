@@ -9,7 +9,7 @@ use bursar_engine::store::job::{JobFilter, job_find, job_list};
 use bursar_engine::store::{audit, customer};
 use bursar_tests::app::unique;
 use bursar_tests::{TestApp, TestCustomer, stripe, wait};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
 /// Credits of a new customer.
@@ -194,4 +194,49 @@ pub fn metric(app: &TestApp, name: &str, label: &str) -> f64 {
     let rendered = app.app.render_metrics();
     let lines = rendered.lines().filter(|line| line.starts_with(name) && line.contains(label));
     lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
+/// Holds a job back that waits for its next attempt, so that nobody runs it while a test changes something;
+/// gives its id.
+pub async fn held_back(app: &TestApp, kind: &str) -> String {
+    let later = now_ms() + 60 * 60 * 1_000;
+    let sql = format!(
+        "UPDATE jobs SET run_at_ms = {later} WHERE kind = '{kind}' AND state = 'available' AND attempt > 0 RETURNING id"
+    );
+    let db = app.app.db.write();
+    wait::until("a job waits for its next attempt", || async {
+        let statement = Statement::from_string(db.get_database_backend(), sql.clone());
+        let rows = db.query_all_raw(statement).await.unwrap();
+        rows.first().map(|row| row.try_get_by_index::<String>(0).unwrap())
+    })
+    .await
+}
+
+/// Lets a job go on that was held back.
+pub async fn let_go(app: &TestApp, job: &str) {
+    sql(app, &format!("UPDATE jobs SET run_at_ms = {} WHERE id = '{job}'", now_ms())).await;
+}
+
+/// Lets a job that was held back go on while the database lacks a table, until an attempt has failed for that.
+pub async fn let_go_without(app: &TestApp, job: &str, table: &str) {
+    sql(app, &format!("ALTER TABLE {table} RENAME TO {table}_away")).await;
+    let_go(app, job).await;
+    let id = JobId::parse(job).unwrap();
+    wait::until("an attempt met the database's failure", || async {
+        let failed = |attempt: &Attempt| attempt.reason.as_deref().is_some_and(|reason| reason.contains(table));
+        attempts(app, &id).await.iter().any(failed).then_some(())
+    })
+    .await;
+    sql(app, &format!("ALTER TABLE {table}_away RENAME TO {table}")).await;
+}
+
+/// Has an event that was worked off processed once more, and waits until that is over; gives it.
+pub async fn processed_again(app: &TestApp, external_id: &str, state: &str) -> Value {
+    let before = app.event(external_id).await["event"]["attempts"].clone();
+    act(app, &format!("/admin/v1/events/{external_id}/replay"), "once more").await.expect(200);
+    wait::until("it was processed once more", || async {
+        let found = app.event(external_id).await;
+        (found["event"]["state"] == state && found["event"]["attempts"] != before).then_some(found)
+    })
+    .await
 }

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::ids::OperationId;
 use crate::job::{Outcome, Verdict};
 use crate::ledger::{Command, Op};
+use crate::mail::{self, About, Template};
 use crate::operation::{ACTION_TTL_MS, Operation, Problem, Request, State, UsageCharge, payment_key};
 use crate::store::{account, operation};
 use crate::stripe::StripeError;
@@ -21,6 +22,9 @@ const PROCESSING_WAIT_MS: (i64, i64) = (10_000, 10 * 60 * 1_000);
 const PAGES_MAX: usize = 50;
 /// By how much the clocks may differ when an operation's own PaymentIntents are listed.
 const CLOCKS_DIFFER_MS: i64 = 60 * 60 * 1_000;
+
+/// How long it may take at the most until whoever waits for a charge sees its end.
+const COMMIT_MS: i64 = 500;
 
 impl Run<'_> {
     pub(super) async fn usage_charge(&self, charge: &UsageCharge) -> Result<Verdict, Stop> {
@@ -260,6 +264,43 @@ fn waits(operation: &Operation, intent: &PaymentIntentShape, now_ms: TimeMs) -> 
     }
 }
 
+/// The mail about a charge that is declined, or that the bank wants to see its customer for, once whoever
+/// asked for it was told to poll, or nearly so: nobody may be looking any more. Once each round.
+pub(super) fn late_bad_news(
+    operation: &Operation,
+    charge: &UsageCharge,
+    verdict: &Verdict,
+    answer_wait_ms: i64,
+    now_ms: TimeMs,
+) -> Option<Effect> {
+    if operation.state != State::Processing || now_ms - operation.round_at_ms + COMMIT_MS < answer_wait_ms {
+        return None;
+    }
+    let after = verdict.effects.iter().find_map(|effect| match effect {
+        Effect::OperationPut(after) => Some(after),
+        _ => None,
+    })?;
+    let template = match after.state {
+        State::Failed => Template::PaymentFailed,
+        State::RequiresAction => Template::ActionRequired,
+        State::Processing | State::Succeeded => return None,
+    };
+    let problem = after.problem.as_ref()?;
+    // What Stripe refuses or cannot do is ours to see to.
+    if problem.code.starts_with("stripe_") {
+        return None;
+    }
+    let about = About {
+        purchase: Some(charge.description.clone()),
+        amount_minor: Some(charge.amount_minor),
+        currency: Some(charge.currency.clone()),
+        reason: (template == Template::PaymentFailed).then(|| problem.message.clone()),
+        ..About::default()
+    };
+    let once_per = format!("{}:{}", operation.id, operation.round);
+    Some(mail::job(template, &operation.customer_id, &once_per, about, now_ms))
+}
+
 /// A PaymentIntent changed, says an event: what that means for the operation that it pays. `None` if
 /// it pays none.
 ///
@@ -372,5 +413,27 @@ mod tests {
         let verdict = verdict(json!({"id": "pi_1", "status": "processing"}));
         assert!(matches!(verdict.outcome, Outcome::Snooze { .. }));
         assert_eq!(state(&verdict), Some(State::Processing));
+    }
+
+    #[test]
+    fn bad_news_goes_by_mail_only_if_they_come_after_the_answer_and_are_the_customers() {
+        let declined = verdict(json!({"id": "pi_1", "status": "requires_payment_method",
+            "last_payment_error": {"code": "card_declined", "message": "Your card was declined."}}));
+        let waiting = verdict(json!({"id": "pi_1", "status": "requires_action"}));
+        let paid = verdict(json!({"id": "pi_1", "status": "succeeded"}));
+        let problem = Problem { code: "stripe_refused".to_owned(), ..Problem::default() };
+        let refused = Verdict { effects: vec![Effect::operation(operation().failed(problem, 2_000))], ..paid.clone() };
+        let template = |verdict: &Verdict, wait_ms: i64| {
+            let Effect::JobInsert(job) = late_bad_news(&operation(), &charge(), verdict, wait_ms, 2_000)? else {
+                panic!("it is a job")
+            };
+            let args: serde_json::Value = serde_json::from_str(&job.args).expect("JSON");
+            assert_eq!(args["about"]["purchase"], "1 fix");
+            args["template"].as_str().map(str::to_owned)
+        };
+        assert_eq!(template(&declined, 1_000).as_deref(), Some("payment_failed"));
+        assert_eq!(template(&waiting, 1_000).as_deref(), Some("action_required"));
+        assert_eq!((template(&declined, 1_501), template(&waiting, 1_501)), (None, None));
+        assert_eq!((template(&paid, 0), template(&refused, 0)), (None, None));
     }
 }

@@ -31,6 +31,7 @@ fn failed_payment(customer: &Customer, event_type: &str, invoice: &Value, now_ms
     let template = if wants_customer { Template::ActionRequired } else { Template::PaymentFailed };
     let told = Told {
         subscription: said.subscription_id.clone(),
+        purchase: None,
         amount_minor: invoice["amount_due"].as_i64(),
         currency: said.currency.clone(),
         reason: (!wants_customer).then(|| said.failure_in_words()),

@@ -100,7 +100,8 @@ pub(super) fn payment_failed(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
 /// Stripe customer, so it waits in the same stream behind this one. A replay after it settles it.
 fn bills_pro(facts: &Facts<'_>, invoice: &InvoiceShape) -> Result<bool, Outcome> {
     match (invoice.is_pro(facts.pro), facts.stored()) {
-        (said @ (IsPro::Yes | IsPro::No), _) => Ok(said == IsPro::Yes),
+        (IsPro::Yes, _) => Ok(true),
+        (IsPro::No, _) => Ok(false),
         (IsPro::Unknown, Some(stored)) => Ok(stored.is_pro),
         (IsPro::Unknown, None) => {
             let prices = invoice.price_ids();

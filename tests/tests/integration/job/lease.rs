@@ -11,7 +11,6 @@ use bursar_engine::ids::JobId;
 use bursar_engine::job::{Backoff, Claimed, JobFinish, JobState, Outcome, finish};
 use bursar_engine::ledger::{Account, Command, GrantKind, Op, decide};
 use bursar_engine::store::account::{AccountWrite, account_find, entry_list};
-
 use bursar_engine::store::commit::{Unit, UnitResult, commit_units, write_unit};
 use bursar_engine::store::stream::stream_find;
 use bursar_engine::work;

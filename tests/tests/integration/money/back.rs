@@ -31,4 +31,15 @@ shops! {
         shop.app.spend(&customer, 1, "more").await.expect_problem(402, "credits_owed");
         assert_eq!(shop.money(&customer).await, 0);
     }
+
+    async fn who_owes_only_what_is_held_is_told_that_it_owes_and_not_that_it_was_charged(shop: &Shop) {
+        let (customer, charge) = shop.bought().await;
+        shop.app.adjust(&customer, -2).await.expect(200);
+        shop.app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&json!({ "units": 1 }))).await.expect(201);
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.announce_refund(&charge).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.app.spend(&customer, 1, "more").await.expect_problem(402, "credits_owed");
+        assert_eq!(shop.money(&customer).await, 0);
+    }
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::database::texts;
-use crate::scene::{on_both, sql};
+use crate::scene::{now_ms, on_both, sql};
+use bursar_engine::ids::OperationId;
+use bursar_engine::store::operation::{operation_begin_round, operation_find};
 use futures_util::future::join_all;
 
 const PAY: &str = "/v1/payment_intents";
@@ -241,7 +243,7 @@ shops! {
         assert_eq!((shop.stripe.list("payment_method").len(), shop.stripe.list("subscription").len()), (1, 0));
     }
 
-    async fn requests_at_once_that_try_again_what_failed_make_one_round_and_one_subscription(shop: &Shop) {
+    async fn requests_at_once_that_try_again_what_failed_make_one_subscription(shop: &Shop) {
         let customer = shop.broke("pm_card_chargeCustomerFail").await;
         for key in ["a", "b"] {
             shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
@@ -287,4 +289,34 @@ on_both! {
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
         shop.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_tries_again_at_the_moment_at_which_another_subscription_begins_is_told_so() {
+    let shop = Shop::open(Backend::Production).await;
+    let customer = shop.broke("pm_card_chargeCustomerFail").await;
+    for key in ["a", "b"] {
+        shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
+    }
+    let db = &shop.app.app.db;
+    let first = "SELECT id FROM operations WHERE kind = 'subscription_create' ORDER BY id LIMIT 1";
+    let id = OperationId::parse(&texts(&shop.app, first).await[0]).expect("an id");
+    let known = operation_find(db.read(), &id).await.expect("it is read").expect("it is there");
+    let next = known.next_round(known.request.clone(), now_ms());
+    // Another node is about to begin a round; whoever comes now waits for what it does.
+    let other = db.begin().await.expect("a transaction");
+    assert!(operation_begin_round(&other, &next).await.expect("a round"));
+    let (refused, ()) = tokio::join!(shop.subscribe(&customer, "b"), async {
+        wait::until("the request waits", || async {
+            let sql = "SELECT pid::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                       AND datname = current_database() AND query LIKE 'UPDATE operations%'";
+            texts(&shop.app, sql).await.pop()
+        })
+        .await;
+        other.commit().await.expect("a commit");
+    });
+    refused.expect_problem(409, "subscribing");
+    // The other node stopped before it made the round's job.
+    shop.subscribe(&customer, "a").await.expect_problem(402, "payment_declined");
+    shop.close().await;
 }

@@ -12,6 +12,8 @@ use poem::{Response, Server};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
 /// The gateway's own source, whose calls are counted.
@@ -41,14 +43,32 @@ fn gateway_with(url: &str, change: impl FnOnce(&mut GatewayOptions)) -> Gateway 
     Gateway::new(options).unwrap()
 }
 
-/// Something that is not Stripe: it answers every call with this status and body.
-async fn stand_in(status: u16, body: &'static [u8]) -> (String, JoinHandle<()>) {
-    let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
-    let address = *acceptor.local_addr()[0].as_socket_addr().unwrap();
-    let status = StatusCode::from_u16(status).unwrap();
-    let endpoint = poem::endpoint::make_sync(move |_| Response::builder().status(status).body(body));
-    let server = tokio::spawn(async move { Server::new_with_acceptor(acceptor).run(endpoint).await.unwrap() });
-    (format!("http://{address}"), server)
+/// Something that is not Stripe: it answers every call with a status and a body.
+struct StandIn {
+    url: String,
+    calls: Arc<AtomicUsize>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl StandIn {
+    async fn start(status: u16, body: &'static [u8]) -> Self {
+        let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
+        let address = *acceptor.local_addr()[0].as_socket_addr().unwrap();
+        let (status, calls) = (StatusCode::from_u16(status).unwrap(), Arc::<AtomicUsize>::default());
+        let counted = calls.clone();
+        let endpoint = poem::endpoint::make_sync(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Response::builder().status(status).body(body)
+        });
+        let server = tokio::spawn(async move { Server::new_with_acceptor(acceptor).run(endpoint).await.unwrap() });
+        Self { url: format!("http://{address}"), calls, server }
+    }
 }
 
 fn calls_in_source() -> BTreeSet<&'static str> {
@@ -185,11 +205,7 @@ async fn resume(stripe: &Stripe, gateway: &Gateway, done: &mut BTreeSet<&'static
 
 #[tokio::test]
 async fn where_nobody_listens_nothing_was_done_and_after_several_failures_nobody_is_asked() {
-    // A port that was free a moment ago.
-    let (url, server) = stand_in(200, b"{}").await;
-    server.abort();
-    let _ = server.await;
-    let gateway = gateway_with(&url, |options| {
+    let gateway = gateway_with("http://127.0.0.1:1", |options| {
         options.retry.tries_max = 1;
         (options.breaker.failures_max, options.breaker.open_ms) = (3, 60_000);
     });
@@ -209,9 +225,9 @@ async fn an_address_that_is_none_is_an_error_and_nothing_was_done() {
 
 #[tokio::test]
 async fn a_call_that_does_not_get_its_turn_in_time_was_not_made() {
-    let (url, _server) = stand_in(200, b"{}").await;
-    let gateway = gateway_with(&url, |options| {
-        (options.rate_per_s, options.endpoint_rate_per_s, options.total_timeout_ms) = (1, 1, 50);
+    let stand_in = StandIn::start(200, b"{}").await;
+    let gateway = gateway_with(&stand_in.url, |options| {
+        (options.rate_per_s, options.endpoint_rate_per_s, options.total_timeout_ms) = (1, 1, 500);
         options.retry.tries_max = 1;
     });
     gateway.price_list("pro").await.unwrap();
@@ -223,8 +239,8 @@ async fn a_call_that_does_not_get_its_turn_in_time_was_not_made() {
 async fn an_answer_that_is_no_json_or_too_large_leaves_the_outcome_unknown() {
     static HUGE: &[u8] = &[b' '; 17 * 1_024 * 1_024];
     for (body, expected) in [(b"<html>".as_slice(), "not JSON"), (HUGE, "larger than")] {
-        let (url, _server) = stand_in(200, body).await;
-        let gateway = gateway_with(&url, |options| options.retry.tries_max = 1);
+        let stand_in = StandIn::start(200, body).await;
+        let gateway = gateway_with(&stand_in.url, |options| options.retry.tries_max = 1);
         let Err(StripeError::Unknown { reason, is_stored: false }) = gateway.price_list("pro").await else {
             panic!("{expected}")
         };
@@ -234,12 +250,13 @@ async fn an_answer_that_is_no_json_or_too_large_leaves_the_outcome_unknown() {
 
 #[tokio::test]
 async fn a_try_that_would_come_too_late_is_not_made() {
-    let (url, _server) = stand_in(503, br#"{"error":{"message":"later"}}"#).await;
-    let gateway = gateway_with(&url, |options| {
+    let stand_in = StandIn::start(503, br#"{"error":{"message":"later"}}"#).await;
+    let gateway = gateway_with(&stand_in.url, |options| {
         (options.retry.tries_max, options.retry.base_ms, options.retry.wait_max_ms) = (9, 60_000, 60_000);
     });
     let answer = gateway.price_list("pro").await;
     assert!(matches!(&answer, Err(StripeError::Unknown { reason, .. }) if reason.contains("later")), "{answer:?}");
+    assert_eq!(stand_in.calls.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

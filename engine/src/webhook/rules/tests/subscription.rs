@@ -188,7 +188,7 @@ fn the_end_of_something_else_leaves_pro_alone() {
     let verdict = decide(&facts(DELETED, &object, &ProPrice::default(), Plan::Pro));
     assert_eq!(plan_set(&verdict), None);
     assert!(put(&verdict).is_some_and(|row| row.ended_at_ms.is_some()));
-    // Nor if it was known, of a customer whose Pro comes from elsewhere.
+    // The same if it was known before and Pro comes from elsewhere.
     let known = Subscription { id: "sub_9".to_owned(), is_pro: false, ..row("active") };
     let verdict = decide(&knowing(facts(DELETED, &object, &ProPrice::default(), Plan::Pro), &known));
     assert_eq!(plan_set(&verdict), None);

@@ -1,0 +1,231 @@
+//! Units: the PaymentIntent that pays for them.
+
+use super::*;
+
+on_both! {
+    async fn a_payment_without_an_id_is_shown_to_support_and_settled_when_it_is_asked_for_again(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, impatient).await;
+        let customer = shop.broke("pm_card_visa").await;
+        let nameless = json!({ "object": "payment_intent", "status": "succeeded" });
+        between.next(1, "POST", PAY, Instead::AfterAll(200, nameless));
+        shop.app.spend(&customer, 1, "unit").await.expect(202);
+        shop.operations_job("dead").await;
+        shop.spend_until_done(&customer, 1, "unit").await;
+        assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (UNIT, 1));
+        shop.close().await;
+    }
+
+    async fn a_kept_payment_answered_without_its_id_is_shown_to_support_and_finished_all_the_same(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let asked = shop.app.spend(&customer, 1, "unit").await;
+        asked.expect_problem(402, "authentication_required");
+        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        let nameless = json!({ "object": "payment_intent", "status": "requires_payment_method" });
+        between.next(1, "GET", &format!("{PAY}/{intent}"), Instead::AfterAll(200, nameless));
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "authentication_required");
+        between.used().await;
+        shop.operations_job("dead").await;
+        shop.stripe.authenticate(&intent, true).expect("it waits");
+        shop.spend_until_done(&customer, 1, "unit").await;
+        assert_eq!(shop.money(&customer).await, UNIT);
+        shop.close().await;
+    }
+
+    async fn an_authentication_that_names_no_payment_to_finish_is_a_decline(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.broke("pm_card_visa").await;
+        between.next(1, "POST", PAY, Instead::Unheard(402, error("card_error", "authentication_required")));
+        let declined = shop.app.spend(&customer, 1, "unit").await;
+        declined.expect_problem(402, "payment_declined");
+        assert_eq!(declined.body["reason"], "authentication_required");
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!(shop.money(&customer).await, UNIT);
+        shop.close().await;
+    }
+
+    async fn a_payment_that_stripe_refuses_is_told_apart_from_a_payment_method_that_is_gone(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.broke("pm_card_visa").await;
+        let method = format!("/v1/payment_methods/{}", shop.default_method(&customer).await);
+        between.next(1, "POST", PAY, refused());
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(422, "refused_by_stripe");
+        // Stripe cannot say whose it is at first.
+        between.next(2, "POST", PAY, refused());
+        between.next(1, "GET", &method, busy());
+        between.next(1, "GET", &method, missing());
+        shop.spend_until(&customer, "payment_method_missing").await;
+        assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (0, 0));
+        shop.attach(&customer, "pm_card_visa", "another").await.expect(201);
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!(shop.money(&customer).await, UNIT);
+        shop.close().await;
+    }
+
+    async fn a_payment_whose_end_stripe_refuses_goes_on_waiting_until_it_ends(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let asked = shop.app.spend(&customer, 1, "unit").await;
+        asked.expect_problem(402, "authentication_required");
+        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        let cancel = format!("{PAY}/{intent}/cancel");
+        between.next(1, "POST", &cancel, busy());
+        between.next(1, "POST", &cancel, refused());
+        sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 86400000").await;
+        let expired = shop.spend_until(&customer, "payment_declined").await;
+        assert_eq!(expired.body["reason"], "authentication_expired");
+        between.used().await;
+        assert_eq!(shop.stripe.object(&intent)["status"], "canceled");
+        shop.close().await;
+    }
+
+    async fn a_payment_that_somebody_else_cancelled_has_failed(backend: Backend) {
+        let shop = Shop::open(backend).await;
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let asked = shop.app.spend(&customer, 1, "unit").await;
+        asked.expect_problem(402, "authentication_required");
+        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        shop.ask_stripe("POST", &format!("{PAY}/{intent}/cancel"), &[]).await;
+        let failed = shop.spend_until(&customer, "payment_declined").await;
+        assert_eq!(failed.body["reason"], "payment_canceled");
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        shop.close().await;
+    }
+
+    async fn a_payment_is_looked_for_on_page_after_page_and_not_made_again(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, impatient).await;
+        let customer = shop.broke("pm_card_visa").await;
+        between.next(usize::MAX, "POST", PAY, Instead::Silence);
+        shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+        assert_eq!(shop.money(&customer).await, UNIT);
+        // The first look comes to no end, the second one needs two pages.
+        between.next(51, "GET", PAY, endless("payment_intent"));
+        shop.a_day_passes().await;
+        shop.spend_until_done(&customer, 1, "unit").await;
+        between.clear();
+        assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (UNIT, 1));
+        shop.close().await;
+    }
+
+    async fn a_payment_behind_a_stored_failure_that_wants_authentication_is_found_and_finished(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
+        between.next(9, "POST", PAY, Instead::Stored(500, error("api_error", "api_error")));
+        let asked = shop.spend_until(&customer, "authentication_required").await;
+        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        between.clear();
+        shop.stripe.authenticate(&intent, true).expect("it waits");
+        shop.spend_until_done(&customer, 1, "unit").await;
+        assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (UNIT, 1));
+        shop.close().await;
+    }
+
+    async fn a_charge_that_was_never_made_gets_another_key_when_its_own_is_forgotten(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, |config| {
+            impatient(config);
+            config.stripe.doubt_ms = 60_000;
+        })
+        .await;
+        let customer = shop.broke("pm_card_visa").await;
+        between.next(usize::MAX, "POST", PAY, busy());
+        shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+        // Half a minute before its key may be forgotten nothing is begun under it any more.
+        const ALMOST_A_DAY_MS: i64 = 23 * 60 * 60 * 1_000 - 30_000;
+        sql(&shop.app, &format!("UPDATE operations SET round_at_ms = round_at_ms - {ALMOST_A_DAY_MS}")).await;
+        wait::until("it waits for the end of its key", || async {
+            shop.app.spend(&customer, 1, "unit").await.expect(202);
+            let (from_ms, to_ms) = (crate::scene::now_ms() + 10_000, crate::scene::now_ms() + 60_000);
+            let is_due = format!("run_at_ms BETWEEN {from_ms} AND {to_ms}");
+            let sql = format!("SELECT id FROM jobs WHERE kind = 'operation.run' AND {is_due}");
+            texts(&shop.app, &sql).await.pop()
+        })
+        .await;
+        between.clear();
+        sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 60000").await;
+        shop.spend_until_done(&customer, 1, "unit").await;
+        assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (UNIT, 1));
+        shop.close().await;
+    }
+
+    async fn an_event_that_settles_a_charge_first_leaves_its_job_nothing_to_do(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, impatient).await;
+        let customer = shop.broke("pm_card_visa").await;
+        between.next(usize::MAX, "POST", PAY, Instead::Silence);
+        let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+        let paid = shop.stripe.list("payment_intent").remove(0);
+        shop.announce("payment_intent.succeeded", &paid).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        let_go(&shop.app, &job).await;
+        wait::until("no job is left", || async {
+            let sql = "SELECT id FROM jobs WHERE kind = 'operation.run' AND state <> 'succeeded'";
+            texts(&shop.app, sql).await.is_empty().then_some(())
+        })
+        .await;
+        between.clear();
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (UNIT, 1));
+        shop.close().await;
+    }
+
+    async fn a_charge_whose_credits_are_owed_by_the_time_that_it_is_settled_says_so_to_whoever_polls(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, impatient).await;
+        let customer = shop.broke("pm_card_visa").await;
+        shop.spend_until_done(&customer, 2, "first").await;
+        let first = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        between.next(usize::MAX, "POST", PAY, Instead::Silence);
+        let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+        shop.stripe.refund(&first, None).expect("a refund");
+        shop.announce("charge.refunded", &shop.stripe.object(&first)).await;
+        assert_eq!(shop.app.balance(&customer).await, -2);
+        between.clear();
+        let_go(&shop.app, &job).await;
+        let id = shop.last_operation(&customer).await;
+        let polled = shop.operation(&customer, &id, "failed").await;
+        assert_eq!(polled["problem"]["code"], "credits_owed");
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "credits_owed");
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, -1));
+        // What became of it stays so, whatever the account is later.
+        shop.app.adjust(&customer, 5).await.expect(200);
+        assert_eq!(shop.operation(&customer, &id, "failed").await, polled);
+        shop.close().await;
+    }
+
+    async fn a_decline_after_the_answer_is_told_by_mail_once_and_one_before_it_is_not(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, impatient).await;
+        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+        between.next(usize::MAX, "POST", PAY, busy());
+        let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+        between.clear();
+        let_go(&shop.app, &job).await;
+        let id = shop.last_operation(&customer).await;
+        shop.operation(&customer, &id, "failed").await;
+        assert_eq!(shop.mails(&customer, "payment_failed").await, 1);
+        shop.close().await;
+
+        let shop = Shop::open(backend).await;
+        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "payment_declined");
+        assert_eq!(shop.mails(&customer, "payment_failed").await, 0);
+        shop.close().await;
+    }
+
+    async fn a_job_whose_operation_is_not_there_ends_with_that_reason(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, impatient).await;
+        let customer = shop.broke("pm_card_visa").await;
+        between.next(usize::MAX, "POST", PAY, busy());
+        let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+        let args = texts(&shop.app, &format!("SELECT args FROM jobs WHERE id = '{job}'")).await.remove(0);
+        let gone = r#"{"operation":"op_gone"}"#;
+        sql(&shop.app, &format!("UPDATE jobs SET args = '{gone}' WHERE id = '{job}'")).await;
+        let_go(&shop.app, &job).await;
+        shop.operations_job("dead").await;
+        let error = texts(&shop.app, &format!("SELECT last_error FROM jobs WHERE id = '{job}'")).await.remove(0);
+        assert!(error.contains("there is no operation op_gone"), "{error}");
+        sql(&shop.app, &format!("UPDATE jobs SET args = '{args}' WHERE id = '{job}'")).await;
+        between.clear();
+        shop.spend_until_done(&customer, 1, "unit").await;
+        assert_eq!(shop.money(&customer).await, UNIT);
+        shop.close().await;
+    }
+}

@@ -1,0 +1,155 @@
+//! Refunds and disputes of charges that bought nothing, or that do not say what they bought.
+
+use super::*;
+
+shops! {
+    async fn a_refund_of_a_payment_that_brought_nothing_here_is_tried_again_and_then_shown_to_support(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let operation = OperationId::new().to_string();
+        let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
+        let charge = shop.paid_elsewhere(&stripe_customer, "2900", &metadata).await;
+        shop.stripe.refund(&charge, None).expect("a refund");
+        let reason = shop.announce_in_vain("charge.refunded", &shop.stripe.object(&charge)).await;
+        assert!(reason.contains("grant_missing"), "{reason}");
+        assert_eq!(shop.app.balance(&customer).await, 0);
+    }
+
+    async fn a_dispute_that_takes_no_money_of_a_payment_that_brought_nothing_is_done(shop: &Shop) {
+        let customer = shop.broke("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let operation = OperationId::new().to_string();
+        let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
+        let charge = shop.paid_elsewhere(&stripe_customer, "2900", &metadata).await;
+        let dispute = json!({ "id": "du_1", "object": "dispute", "charge": charge, "status": "warning_closed" });
+        shop.announce("charge.dispute.closed", &dispute).await;
+    }
+
+    async fn a_refund_of_other_business_is_done_and_one_that_says_it_is_ours_is_shown_to_support(shop: &Shop) {
+        let stranger = shop.ask_stripe("POST", "/v1/customers", &[("email", "else@example.com")]).await;
+        let other = shop.paid_elsewhere(stripe::id(&stranger), "500", &[]).await;
+        shop.stripe.refund(&other, None).expect("a refund");
+        shop.announce("charge.refunded", &shop.stripe.object(&other)).await;
+        let operation = OperationId::new().to_string();
+        let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
+        let ours = shop.paid_elsewhere(stripe::id(&stranger), "2900", &metadata).await;
+        shop.stripe.refund(&ours, None).expect("a refund");
+        let reason = shop.announce_in_vain("charge.refunded", &shop.stripe.object(&ours)).await;
+        assert!(reason.contains("customer_unknown"), "{reason}");
+    }
+
+    async fn a_refund_that_names_only_its_payment_finds_its_charge_and_one_that_names_nothing_is_done(shop: &Shop) {
+        let (customer, charge) = shop.bought().await;
+        let intent = shop.stripe.object(&charge)["payment_intent"].clone();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        for (id, intent) in [("re_nothing", Value::Null), ("re_unknown", json!("pi_unknown"))] {
+            let refund = json!({ "id": id, "object": "refund", "charge": null, "payment_intent": intent });
+            shop.announce("refund.created", &refund).await;
+            assert_eq!(shop.app.balance(&customer).await, 3);
+        }
+        let refund = json!({ "id": "re_1", "object": "refund", "charge": null, "payment_intent": intent });
+        shop.announce("refund.created", &refund).await;
+        assert_eq!(shop.app.balance(&customer).await, 2);
+    }
+}
+
+on_both! {
+    async fn a_refund_of_one_of_two_charges_of_a_month_takes_its_share(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.pro().await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let first = shop.stripe.list("charge").remove(0);
+        let second = shop.paid_elsewhere(&stripe_customer, "59900", &[]).await;
+        // Stripe takes several payments for one invoice only in previews of its API.
+        let id = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
+        let path = format!("/v1/invoices/{id}");
+        let mut invoice = shop.ask_stripe("GET", &format!("{path}?expand[]=payments"), &[]).await;
+        let payments = invoice["payments"]["data"].as_array_mut().expect("payments");
+        payments[0]["payment"] = json!({ "type": "charge", "charge": first["id"] });
+        let mut other = payments[0].clone();
+        other["payment"]["charge"] = json!(second);
+        payments.push(other);
+        between.next(4, "GET", &path, Instead::AfterAll(200, invoice));
+        shop.stripe.refund(stripe::id(&first), None).expect("a refund");
+        shop.announce("charge.refunded", &shop.stripe.object(stripe::id(&first))).await;
+        assert_eq!(shop.app.balance(&customer).await, PERIOD / 2);
+        shop.close().await;
+    }
+
+    async fn a_charge_that_lacks_what_every_charge_has_or_bought_nothing_takes_no_credits_back(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let (customer, charge) = shop.bought().await;
+        shop.stripe.refund(&charge, None).expect("a refund");
+        let refunded = shop.stripe.object(&charge);
+        let path = format!("/v1/charges/{charge}");
+        let without = |name: &str| {
+            let mut object = refunded.clone();
+            object[name] = Value::Null;
+            object
+        };
+        let mut bought_nothing = without("payment_intent");
+        bought_nothing["metadata"] = json!({});
+        for odd in [without("id"), without("amount"), bought_nothing] {
+            between.next(1, "GET", &path, Instead::AfterAll(200, odd));
+            shop.announce("charge.refunded", &refunded).await;
+            between.used().await;
+            assert_eq!(shop.app.balance(&customer).await, 3);
+        }
+        shop.announce("charge.refunded", &refunded).await;
+        assert_eq!(shop.app.balance(&customer).await, 2);
+        shop.close().await;
+    }
+
+    async fn a_refund_of_a_month_takes_its_credits_back_only_if_its_invoice_brought_some(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.pro().await;
+        let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        let refunded = shop.stripe.object(&charge);
+        let id = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
+        let path = format!("/v1/invoices/{id}");
+        let invoice = shop.ask_stripe("GET", &path, &[]).await;
+        let (mut manual, mut other) = (invoice.clone(), invoice);
+        manual["billing_reason"] = json!("manual");
+        for line in other["lines"]["data"].as_array_mut().expect("lines") {
+            line["metadata"] = json!({});
+            line["price"] = json!({ "id": "price_else", "object": "price", "lookup_key": "else" });
+            line["pricing"] = Value::Null;
+        }
+        other["metadata"] = json!({});
+        other["parent"]["subscription_details"]["metadata"] = json!({});
+        for instead in [missing(), Instead::AfterAll(200, manual), Instead::AfterAll(200, other)] {
+            between.next(1, "GET", &path, instead);
+            shop.announce("charge.refunded", &refunded).await;
+            between.used().await;
+            assert_eq!(shop.app.balance(&customer).await, PERIOD);
+        }
+        // Before 2025 the charge itself named its invoice.
+        let mut old = refunded.clone();
+        old["invoice"] = json!(id);
+        between.next(1, "GET", &format!("/v1/charges/{charge}"), Instead::AfterAll(200, old));
+        shop.announce("charge.refunded", &refunded).await;
+        between.used().await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.close().await;
+    }
+
+    async fn a_charge_beside_which_another_one_is_gone_stands_for_the_whole_month(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.pro().await;
+        let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        let id = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
+        let path = format!("/v1/invoices/{id}");
+        let mut invoice = shop.ask_stripe("GET", &format!("{path}?expand[]=payments"), &[]).await;
+        let payments = invoice["payments"]["data"].as_array_mut().expect("payments");
+        let mut other = payments[0].clone();
+        other["payment"] = json!({ "type": "charge", "charge": "ch_unknown" });
+        payments.push(other);
+        between.next(1, "GET", &path, Instead::AfterAll(200, invoice));
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.announce("charge.refunded", &shop.stripe.object(&charge)).await;
+        between.used().await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.close().await;
+    }
+}
