@@ -20,7 +20,7 @@ pub use sense::{Facts, still_makes_sense};
 
 use crate::clock::TimeMs;
 use crate::effect::Effect;
-use crate::ids::{CustomerId, JobId, MailId};
+use crate::ids::{CustomerId, JobId, MailId, OperationId};
 use crate::job::{JobKind, NewJob};
 use crate::ledger::{Account, Entry, EntryKind};
 use serde::{Deserialize, Serialize};
@@ -51,9 +51,9 @@ pub enum Template {
     FollowupDay14,
     /// Credits run low.
     LowCredit,
-    /// A payment of the subscription failed.
+    /// A payment failed: of the subscription, or for units.
     PaymentFailed,
-    /// A payment of the subscription waits for the customer.
+    /// A payment waits for the customer: of the subscription, or for units.
     ActionRequired,
     /// The subscription has ended.
     SubscriptionEnded,
@@ -108,16 +108,16 @@ impl Template {
     }
 }
 
-/// What an event said that a mail is to tell. Whatever is not known is left out of the mail.
+/// What happened that a mail is to tell. Whatever is not known is left out of the mail.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct About {
     /// The subscription that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
-    /// What a payment is for, if not for a subscription, such as `2 fix credits`.
+    /// What a payment is for, if not for a subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub purchase: Option<String>,
+    pub purchase: Option<Purchase>,
     /// An amount, in minor units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount_minor: Option<i64>,
@@ -132,6 +132,17 @@ pub struct About {
     pub url: Option<String>,
 }
 
+/// A charge for units, at one of its rounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purchase {
+    /// The operation that charges.
+    pub operation: OperationId,
+    /// Its round.
+    pub round: i64,
+    /// What it buys, in words: `2 fix credits`.
+    pub what: String,
+}
+
 /// The arguments of a job of kind `mail.send`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailArgs {
@@ -139,7 +150,7 @@ pub struct MailArgs {
     pub template: Template,
     /// To whom.
     pub customer: CustomerId,
-    /// What an event said.
+    /// What happened.
     #[serde(default)]
     pub about: About,
     /// The API key that it tells, sealed for the customer. Gone once the mail is sent.

@@ -153,6 +153,14 @@ pub struct Problem {
     pub client_secret: Option<String>,
 }
 
+impl Problem {
+    /// Whether Stripe refused the request or could not carry it out, which is for whoever runs this to see to
+    /// and not for the customer.
+    pub fn is_stripes(&self) -> bool {
+        matches!(self.code.as_str(), "stripe_refused" | "stripe_not_found" | "stripe_unavailable")
+    }
+}
+
 /// What a job does for an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {

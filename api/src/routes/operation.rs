@@ -31,8 +31,9 @@ const LOOK_MAX: Duration = Duration::from_millis(400);
 
 /// Why a charge's units are not spent though what was bought is in the balance, as code and words: credits
 /// were taken back while it was under way, or another request spent those that were to go with it.
-/// `available` are the credits that there were once it was bought.
-pub(super) fn not_spent(available: i64) -> (&'static str, String) {
+/// `bought` is the grant of what was bought.
+pub(super) fn not_spent(bought: Option<&Entry>) -> (&'static str, String) {
+    let available = bought.map_or(0, |entry| entry.balance_after - entry.held_after);
     if available < 0 {
         return ("credits_owed", pricing::credits_owed(available));
     }
@@ -172,7 +173,7 @@ fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> O
         return OperationBody::new(operation, Some(Transaction::new(customer_id, debit)));
     }
     let bought = operation.stripe_id.as_deref().and_then(|id| under(&payment_key(id)));
-    let (code, message) = not_spent(bought.map_or(0, |entry| entry.balance_after - entry.held_after));
+    let (code, message) = not_spent(bought);
     let problem = Problem { code: code.to_owned(), message, ..Problem::default() };
     OperationBody::new(&operation.failed(problem, operation.updated_at_ms), None)
 }

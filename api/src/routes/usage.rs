@@ -15,7 +15,7 @@ use bursar_engine::clock::rfc3339;
 use bursar_engine::customer::Customer;
 use bursar_engine::ids::{CustomerId, transaction_id};
 use bursar_engine::ledger::{Account, Command, Op, Refusal};
-use bursar_engine::operation::{Request, UsageCharge};
+use bursar_engine::operation::{Request, UsageCharge, payment_key};
 use bursar_engine::store::{account, customer, payment_method};
 use bursar_engine::{Error, pricing};
 use poem::web::Data;
@@ -255,7 +255,7 @@ async fn charged(
             let (body, address) = accepted(&operation);
             Ok(Some(UsageResponse::Accepted(body, address)))
         }
-        Ended::Well { is_new, .. } => match account::entry_find_by_key(db, customer_id, &key).await? {
+        Ended::Well { operation, is_new } => match account::entry_find_by_key(db, customer_id, &key).await? {
             // A hold may have taken the key while the charge was under way.
             Some(entry) if entry.request_hash.as_deref() != Some(&hash) => {
                 Err(Error::Refused(Refusal::KeyReused).into())
@@ -264,15 +264,15 @@ async fn charged(
                 let applied = bursar_actors::Applied { entry, replayed: !is_new };
                 Ok(Some(UsageResponse::Spent(Json(Box::new(moved(app, customer_id, applied).await?)))))
             }
-            None => Err(unspent(&account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?)),
+            // What was bought is in the balance, and the units are not spent.
+            None => {
+                let key = operation.stripe_id.as_deref().map(payment_key).unwrap_or_default();
+                let bought = account::entry_find_by_key(db, customer_id, &key).await?;
+                let (code, message) = not_spent(bought.as_ref());
+                Err(ApiError::with_code(code, message))
+            }
         },
     }
-}
-
-/// What was bought is in the balance, and the units are not spent.
-fn unspent(account: &Account) -> ApiError {
-    let (code, message) = not_spent(account.available());
-    ApiError::with_code(code, message)
 }
 
 #[OpenApi]

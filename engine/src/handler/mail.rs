@@ -9,10 +9,11 @@ use crate::error::Result;
 use crate::ids::MailId;
 use crate::job::{Claimed, Outcome, Verdict};
 use crate::mail::{
-    Delivery, Facts, Letter, Mail, MailArgs, MailState, Params, Rendered, SendError, Template, masked, render,
-    still_makes_sense,
+    Delivery, Facts, Letter, Mail, MailArgs, MailState, Params, Purchase, Rendered, SendError, Template, masked,
+    render, still_makes_sense,
 };
-use crate::store::{account, customer, mail, subscription};
+use crate::operation::State;
+use crate::store::{account, customer, mail, operation, subscription};
 use crate::subscription::Subscription;
 
 /// How long to wait for a connection to the server to become free.
@@ -135,6 +136,22 @@ async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: i64) 
         balance,
         warn_at: deps.credits.warn_at,
         subscription_status: subscription.map(|one| one.status.clone()),
+        purchase_went_on: match &args.about.purchase {
+            Some(purchase) => went_on(deps, args.template, purchase).await?,
+            None => false,
+        },
         created_at_ms: customer.created_at_ms,
     })
+}
+
+/// Whether a purchase no longer stands where the mail about it says.
+async fn went_on(deps: &Deps, template: Template, purchase: &Purchase) -> Result<bool> {
+    let db = deps.db.read();
+    let told = if template == Template::ActionRequired { State::RequiresAction } else { State::Failed };
+    let found = operation::operation_find(db, &purchase.operation).await?;
+    let Some(found) = found.filter(|found| found.state == told && found.round == purchase.round) else {
+        return Ok(true);
+    };
+    // Credits that came in meanwhile may have paid for the same request.
+    Ok(account::entry_find_by_key(db, &found.customer_id, &found.idempotency_key).await?.is_some())
 }

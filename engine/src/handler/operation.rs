@@ -26,7 +26,7 @@ use crate::stripe::requests::Mark;
 use crate::stripe::{Decline, StripeError};
 use crate::webhook::shape::PaymentIntentShape;
 use serde::Deserialize;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// How often an operation looks again whether its customer has a Stripe customer by now.
 const CUSTOMER_WAIT_MS: i64 = 300;
@@ -117,7 +117,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     };
     if let Request::UsageCharge(charge) = &operation.request {
         // Stripe may have taken its time.
-        let decided_ms = now_ms + TimeMs::try_from(started.elapsed().as_millis()).unwrap_or(TimeMs::MAX / 2);
+        let decided_ms = now_ms.saturating_add(started.elapsed().as_millis().try_into().unwrap_or(TimeMs::MAX));
         verdict.effects.extend(usage::late_bad_news(&operation, charge, &verdict, deps.answer_wait_ms, decided_ms));
     }
     count_verdict(&operation, &verdict);

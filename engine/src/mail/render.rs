@@ -150,7 +150,7 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
         pro_period: credits.pro_period,
         warning: warning(&params.customer, params.balance, credits).unwrap_or_default(),
         api_key: params.api_key.as_deref().unwrap_or_default(),
-        purchase: about.purchase.as_deref().unwrap_or_default(),
+        purchase: about.purchase.as_ref().map(|purchase| purchase.what.as_str()).unwrap_or_default(),
         amount: amount.unwrap_or_default(),
         reason: about.reason.as_deref().unwrap_or_default(),
         // It becomes a link: nothing but a web page may.

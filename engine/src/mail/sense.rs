@@ -22,6 +22,8 @@ pub struct Facts {
     pub warn_at: i64,
     /// Stripe's status of the subscription that the mail is about, or of the latest.
     pub subscription_status: Option<String>,
+    /// The purchase that the mail is about has gone on since: its round is over, or its units are paid for.
+    pub purchase_went_on: bool,
     /// When it signed up.
     pub created_at_ms: TimeMs,
 }
@@ -36,7 +38,7 @@ pub struct Facts {
 /// | `followup_day_5`, `7`, `14` | it has a payment method, or left the trial |
 /// | every follow-up | it is three days late |
 /// | `low_credit` | credits came in |
-/// | `payment_failed`, `action_required` | the subscription is paid, or has ended |
+/// | `payment_failed`, `action_required` | the subscription is paid, or has ended; the purchase went on |
 /// | `subscription_ended` | the customer is on Pro again |
 ///
 /// # Errors
@@ -57,6 +59,9 @@ pub fn still_makes_sense(template: Template, facts: &Facts, now_ms: TimeMs) -> R
             Err("the customer has a payment method")
         }
         Template::LowCredit if facts.balance > facts.warn_at => Err("the customer has credits again"),
+        Template::PaymentFailed | Template::ActionRequired if facts.purchase_went_on => {
+            Err("the purchase has gone on since")
+        }
         Template::PaymentFailed | Template::ActionRequired => match facts.subscription_status.as_deref() {
             Some("active" | "trialing") => Err("the subscription is paid"),
             Some("canceled" | "incomplete_expired") => Err("the subscription has ended"),
@@ -79,6 +84,7 @@ mod tests {
             balance: 5,
             warn_at: 1,
             subscription_status: None,
+            purchase_went_on: false,
             created_at_ms: 0,
         }
     }
@@ -126,6 +132,8 @@ mod tests {
             let facts = Facts { subscription_status: Some(status.to_owned()), ..trial() };
             assert_eq!(without(facts), ["payment_failed", "action_required"], "{status}");
         }
+        let facts = Facts { purchase_went_on: true, ..trial() };
+        assert_eq!(without(facts), ["payment_failed", "action_required"]);
         for status in ["past_due", "unpaid", "incomplete", "a status of the future"] {
             let facts = Facts { subscription_status: Some(status.to_owned()), ..trial() };
             assert_eq!(without(facts), Vec::<&str>::new(), "{status}");

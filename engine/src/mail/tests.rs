@@ -3,6 +3,7 @@
 use super::*;
 use crate::api_key::RawKey;
 use crate::config::{Config, CreditsConfig};
+use crate::ids::OperationId;
 use crate::ledger::{Command, Decision, GrantKind, Op, decide};
 
 fn words() -> Words {
@@ -212,8 +213,8 @@ fn a_preview_in_the_default_words_is_a_sandbox_one() {
 
 #[test]
 fn a_mail_about_a_purchase_speaks_of_it_and_of_no_subscription() {
-    let about =
-        About { subscription: None, purchase: Some("2 fix credits".to_owned()), url: None, ..Params::sample().about };
+    let purchase = Purchase { operation: OperationId::new(), round: 1, what: "2 fix credits".to_owned() };
+    let about = About { subscription: None, purchase: Some(purchase), url: None, ..Params::sample().about };
     let params = Params { about, ..Params::sample() };
     for template in [Template::PaymentFailed, Template::ActionRequired] {
         let mail = render(template, &params, &words()).expect("it renders");

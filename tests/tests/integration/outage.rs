@@ -428,11 +428,12 @@ async fn a_debit_whose_commit_was_not_heard_of_is_answered_as_the_first_one_and_
             let probe = Database::connect(url).await.unwrap();
             let _ = probe.execute_unprepared("INSERT INTO probe VALUES (1)").await;
         });
-        let mut is_cut = None;
-        while is_cut.is_none() && !probe.is_finished() {
-            is_cut = cut_off(&psql, "a.query LIKE 'INSERT INTO probe%'").await;
-        }
-        is_cut
+        wait::until("the probe is written or cut off", || async {
+            let is_cut = cut_off(&psql, "a.query LIKE 'INSERT INTO probe%'").await.is_some();
+            (is_cut || probe.is_finished()).then_some(is_cut)
+        })
+        .await
+        .then_some(())
     })
     .await;
     let asked = app.spend(&customer, 1, "key");

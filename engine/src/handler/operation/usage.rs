@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::ids::OperationId;
 use crate::job::{Outcome, Verdict};
 use crate::ledger::{Command, Op};
-use crate::mail::{self, About, Template};
+use crate::mail::{self, About, Purchase, Template};
 use crate::operation::{ACTION_TTL_MS, Operation, Problem, Request, State, UsageCharge, payment_key};
 use crate::store::{account, operation};
 use crate::stripe::StripeError;
@@ -92,10 +92,13 @@ impl Run<'_> {
     }
 
     /// The units are paid for, so nothing is begun any more. What an attempt before began may have been
-    /// carried out without our learning of it: that money buys credits.
+    /// carried out without our learning of it: that money buys credits. What is not paid is cancelled.
     async fn without_payment(&self, charge: &UsageCharge, paid_at_ms: TimeMs) -> Result<Verdict, Stop> {
         if let Some(intent) = self.find().await? {
-            return self.by_intent_or_expire(charge, &intent).await;
+            return match intent.status.as_deref() {
+                Some("succeeded" | "processing") => Ok(by_intent(self.operation, charge, &intent, self.now_ms)),
+                _ => Ok(self.cancel_payment(charge, &intent).await?.unwrap_or_else(|| self.done_without_payment())),
+            };
         }
         // No attempt begins anything after the credits were spent.
         let certain_at_ms = paid_at_ms + self.deps.doubt_ms;
@@ -106,10 +109,12 @@ impl Run<'_> {
     }
 
     fn done_without_payment(&self) -> Verdict {
+        // A payment that it waited for is none of it any more.
+        let end = Operation { stripe_id: None, ..self.operation.succeeded(None, self.now_ms) };
         Verdict {
             outcome: Outcome::Cancel { reason: "the customer's credits paid for it meanwhile".to_owned() },
             ledger: None,
-            effects: vec![Effect::operation(self.operation.succeeded(None, self.now_ms))],
+            effects: vec![Effect::operation(end)],
         }
     }
 
@@ -145,21 +150,31 @@ impl Run<'_> {
         if self.now_ms < ends_at_ms && !has_failed {
             return Ok(Outcome::Snooze { until_ms: ends_at_ms }.into());
         }
-        let Some(id) = &intent.id else { return Ok(by_intent(operation, charge, intent, self.now_ms)) };
-        match self.deps.stripe.payment_cancel(id, &self.key("cancel")).await {
-            Ok(_) => {}
-            // Paid in the meantime, or cancelled by somebody else.
-            Err(StripeError::Invalid { .. } | StripeError::NotFound { .. }) => {
-                let now = PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?);
-                return Ok(by_intent(operation, charge, &now, self.now_ms));
-            }
-            Err(error) => return Err(error.into()),
+        if let Some(verdict) = self.cancel_payment(charge, intent).await? {
+            return Ok(verdict);
+        }
+        if self.paid_with_credits_at().await?.is_some() {
+            return Ok(self.done_without_payment());
         }
         if has_failed {
             return Ok(self.failed(failure(intent)));
         }
         let message = "The payment was not authenticated in time; nothing was charged.".to_owned();
         Ok(self.failed(Problem { code: "authentication_expired".to_owned(), message, ..Problem::default() }))
+    }
+
+    /// Cancels a payment; if Stripe will not, what has become of it.
+    async fn cancel_payment(&self, charge: &UsageCharge, intent: &PaymentIntentShape) -> Result<Option<Verdict>, Stop> {
+        let Some(id) = &intent.id else { return Ok(Some(by_intent(self.operation, charge, intent, self.now_ms))) };
+        match self.deps.stripe.payment_cancel(id, &self.key("cancel")).await {
+            Ok(_) => Ok(None),
+            // Paid in the meantime, or cancelled by somebody else.
+            Err(StripeError::Invalid { .. } | StripeError::NotFound { .. }) => {
+                let now = PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?);
+                Ok(Some(by_intent(self.operation, charge, &now, self.now_ms)))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The operation's own PaymentIntent at Stripe: one that succeeded in any round, else this round's.
@@ -286,12 +301,12 @@ pub(super) fn late_bad_news(
         State::Processing | State::Succeeded => return None,
     };
     let problem = after.problem.as_ref()?;
-    // What Stripe refuses or cannot do is ours to see to.
-    if problem.code.starts_with("stripe_") {
+    if problem.is_stripes() {
         return None;
     }
+    let (what, round) = (charge.description.clone(), operation.round);
     let about = About {
-        purchase: Some(charge.description.clone()),
+        purchase: Some(Purchase { operation: operation.id.clone(), round, what }),
         amount_minor: Some(charge.amount_minor),
         currency: Some(charge.currency.clone()),
         reason: (template == Template::PaymentFailed).then(|| problem.message.clone()),
@@ -428,12 +443,15 @@ mod tests {
                 panic!("it is a job")
             };
             let args: serde_json::Value = serde_json::from_str(&job.args).expect("JSON");
-            assert_eq!(args["about"]["purchase"], "1 fix");
+            assert_eq!(args["about"]["purchase"]["what"], "1 fix");
             args["template"].as_str().map(str::to_owned)
         };
         assert_eq!(template(&declined, 1_000).as_deref(), Some("payment_failed"));
         assert_eq!(template(&waiting, 1_000).as_deref(), Some("action_required"));
         assert_eq!((template(&declined, 1_501), template(&waiting, 1_501)), (None, None));
         assert_eq!((template(&paid, 0), template(&refused, 0)), (None, None));
+        // Whoever has been asked to finish it on session knows of it.
+        let known = Operation { state: State::RequiresAction, ..operation() };
+        assert!(late_bad_news(&known, &charge(), &declined, 0, 2_000).is_none());
     }
 }

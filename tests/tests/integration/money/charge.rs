@@ -291,6 +291,7 @@ on_both! {
     }
 }
 
+/// On Postgres only: SQLite has one writer, so that two rounds never begin at one moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_tries_again_at_the_moment_at_which_another_subscription_begins_is_told_so() {
     let shop = Shop::open(Backend::Production).await;

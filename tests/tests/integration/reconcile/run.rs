@@ -212,6 +212,7 @@ shops! {
         let_go(&shop.app, &job).await;
         let run = ended(&shop.app, begun["reconciliation"]["id"].as_str().expect("an id")).await;
         assert_eq!(run["state"], "failed", "{run:#}");
+        assert!(run["reason"].as_str().is_some_and(|reason| reason.contains("told to fail")), "{run:#}");
     }
 
     async fn a_job_whose_run_is_gone_or_over_does_nothing(shop: &Shop) {

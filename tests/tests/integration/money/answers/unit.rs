@@ -191,8 +191,39 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_decline_after_the_answer_is_told_by_mail_once_and_one_before_it_is_not(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
+    async fn a_charge_that_fails_or_waits_after_the_answer_is_told_by_mail_and_one_before_it_is_not(backend: Backend) {
+        let wait_ms = |config: &mut Config| config.stripe.wait_ms = 1_000;
+        for (card, mail, state) in [
+            ("pm_card_chargeCustomerFail", "payment_failed", "failed"),
+            ("pm_card_authenticationRequired", "action_required", "requires_action"),
+        ] {
+            let (shop, between) = Shop::behind_with(backend, wait_ms).await;
+            let customer = shop.broke(card).await;
+            between.next(usize::MAX, "POST", PAY, busy());
+            let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+            between.clear();
+            let_go(&shop.app, &job).await;
+            let id = shop.last_operation(&customer).await;
+            shop.operation(&customer, &id, state).await;
+            assert_eq!(shop.mails(&customer, mail).await, 1);
+            let told = "SELECT m.body_text FROM mails m JOIN jobs j ON j.id = m.job_id WHERE j.args LIKE '%purchase%'";
+            let told = wait::until("the mail is kept", || async { texts(&shop.app, told).await.pop() }).await;
+            assert!(told.contains("for 1 fix credit"), "{told}");
+            // Asked for again it is answered at once, so that nobody needs another mail.
+            let again = shop.app.spend(&customer, 1, "unit").await;
+            assert_eq!(again.status, 402, "{}", again.body);
+            assert_eq!(shop.mails(&customer, mail).await, 1);
+            shop.close().await;
+        }
+    }
+
+    async fn a_mail_about_a_charge_that_went_on_before_it_could_be_sent_is_cancelled(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, |config| {
+            impatient(config);
+            config.mail.smtp_url = "smtp://127.0.0.1:1?tls=none".to_owned();
+            config.mail.from = "billing@acme.example".to_owned();
+        })
+        .await;
         let customer = shop.broke("pm_card_chargeCustomerFail").await;
         between.next(usize::MAX, "POST", PAY, busy());
         let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
@@ -201,12 +232,55 @@ on_both! {
         let id = shop.last_operation(&customer).await;
         shop.operation(&customer, &id, "failed").await;
         assert_eq!(shop.mails(&customer, "payment_failed").await, 1);
+        wait::until("another card is there", || async {
+            (shop.attach(&customer, "pm_card_visa", "better").await.status == 201).then_some(())
+        })
+        .await;
+        shop.spend_until_done(&customer, 1, "unit").await;
+        wait::until("the mail is cancelled", || async {
+            let sql = "SELECT id FROM jobs WHERE state = 'cancelled' AND last_error = 'the purchase has gone on since'";
+            texts(&shop.app, sql).await.pop()
+        })
+        .await;
         shop.close().await;
+    }
 
+    async fn a_charge_that_credits_paid_meanwhile_has_succeeded_and_its_payment_is_cancelled(backend: Backend) {
+        for card in ["pm_card_chargeCustomerFail", "pm_card_authenticationRequired"] {
+            let (shop, between) = Shop::behind_with(backend, impatient).await;
+            let customer = shop.broke(card).await;
+            between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
+            between.next(usize::MAX, "POST", PAY, busy());
+            let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+            shop.app.adjust(&customer, 1).await.expect(200);
+            shop.app.spend(&customer, 1, "unit").await.expect(200);
+            let_go(&shop.app, &job).await;
+            let id = shop.last_operation(&customer).await;
+            let settled = shop.operation(&customer, &id, "succeeded").await;
+            assert_eq!(settled["transaction"]["amount"], -1);
+            assert_eq!(shop.stripe.list("payment_intent")[0]["status"], "canceled");
+            assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
+            for template in ["payment_failed", "action_required"] {
+                assert_eq!(shop.mails(&customer, template).await, 0);
+            }
+            shop.close().await;
+        }
+    }
+
+    async fn a_kept_payment_whose_request_credits_paid_ends_with_it_and_not_as_a_failure(backend: Backend) {
         let shop = Shop::open(backend).await;
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
-        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "payment_declined");
-        assert_eq!(shop.mails(&customer, "payment_failed").await, 0);
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let asked = shop.app.spend(&customer, 1, "unit").await;
+        asked.expect_problem(402, "authentication_required");
+        shop.app.adjust(&customer, 1).await.expect(200);
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        shop.a_day_passes().await;
+        let job = "SELECT id FROM jobs WHERE kind = 'operation.run' AND state = 'available'";
+        let_go(&shop.app, &texts(&shop.app, job).await[0]).await;
+        let id = shop.last_operation(&customer).await;
+        shop.operation(&customer, &id, "succeeded").await;
+        assert_eq!(shop.stripe.list("payment_intent")[0]["status"], "canceled");
+        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
         shop.close().await;
     }
 
