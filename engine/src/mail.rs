@@ -141,6 +141,9 @@ pub struct Purchase {
     pub round: i64,
     /// What it buys, in words: `2 fix credits`.
     pub what: String,
+    /// Until when the customer may finish the payment, if it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<TimeMs>,
 }
 
 /// The arguments of a job of kind `mail.send`.

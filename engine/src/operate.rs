@@ -74,7 +74,9 @@ pub async fn ask(
         }
         State::Processing | State::RequiresAction => {
             let mut wakes = Vec::new();
-            if known.state == State::Processing && !job::job_is_there(&tx, &known.job_key()).await? {
+            // A subscription that waits for its customer has only the job that looks.
+            let has_job = known.state == State::Processing || matches!(known.request, Request::UsageCharge(_));
+            if has_job && !job::job_is_there(&tx, &known.job_key()).await? {
                 wakes = job::job_insert_many(&tx, &[operation_job(&known, customer, now_ms)], now_ms).await?;
             }
             for key in [known.job_key(), known.look_key()] {

@@ -149,8 +149,8 @@ async fn bodies(
     customer_id: &CustomerId,
     operations: Vec<Operation>,
 ) -> Result<Vec<OperationBody>, ApiError> {
-    let charged = operations.iter().filter(|row| is_charged(row));
-    let keys = charged.flat_map(|row| [Some(row.idempotency_key.clone()), row.stripe_id.as_deref().map(payment_key)]);
+    let charges = operations.iter().filter(|row| is_charge(row));
+    let keys = charges.flat_map(|row| [Some(row.idempotency_key.clone()), row.stripe_id.as_deref().map(payment_key)]);
     let keys: Vec<String> = keys.flatten().collect();
     let pairs: Vec<(&CustomerId, &str)> = keys.iter().map(|key| (customer_id, key.as_str())).collect();
     let found = if pairs.is_empty() { Vec::new() } else { account::entry_find_by_keys(app.db.read(), &pairs).await? };
@@ -158,19 +158,24 @@ async fn bodies(
     Ok(operations.iter().map(|row| body(customer_id, row, &entries)).collect())
 }
 
-fn is_charged(operation: &Operation) -> bool {
-    matches!((&operation.request, operation.state), (Request::UsageCharge(_), State::Succeeded))
+fn is_charge(operation: &Operation) -> bool {
+    matches!(operation.request, Request::UsageCharge(_))
 }
 
-/// One operation. `entries` holds what the ledger has under the keys of it and its payment.
+/// One operation. `entries` holds what the ledger has under the keys of it and its payment. A charge whose
+/// units are spent has succeeded, whatever is still to be done about its payment.
 fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> OperationBody {
-    if !is_charged(operation) {
+    if !is_charge(operation) {
         return OperationBody::new(operation, None);
     }
     let under = |key: &str| entries.iter().find(|entry| entry.idempotency_key.as_deref() == Some(key));
     let is_own = |entry: &&Entry| entry.request_hash.as_deref() == Some(operation.request_hash.as_str());
     if let Some(debit) = under(&operation.idempotency_key).filter(is_own) {
-        return OperationBody::new(operation, Some(Transaction::new(customer_id, debit)));
+        let spent = operation.succeeded(None, operation.updated_at_ms);
+        return OperationBody::new(&spent, Some(Transaction::new(customer_id, debit)));
+    }
+    if operation.state != State::Succeeded {
+        return OperationBody::new(operation, None);
     }
     let bought = operation.stripe_id.as_deref().and_then(|id| under(&payment_key(id)));
     let (code, message) = not_spent(bought);

@@ -1,5 +1,6 @@
 //! Sends one mail.
 
+use super::operation::paid_with_credits;
 use super::{Deps, args};
 use crate::clock::TimeMs;
 use crate::customer::Customer;
@@ -101,7 +102,7 @@ async fn composed(
     now_ms: TimeMs,
 ) -> Result<Result<Composed, Outcome>> {
     let balance = account::account_find(deps.db.read(), &customer.id).await?.map_or(0, |account| account.balance);
-    let facts = facts(deps, args, customer, balance).await?;
+    let facts = facts(deps, args, customer, balance, now_ms).await?;
     if let Err(reason) = still_makes_sense(args.template, &facts, now_ms) {
         return Ok(Err(cancel(reason)));
     }
@@ -124,7 +125,7 @@ async fn composed(
     Ok(Ok(Composed { sent: render(args.template, &params, words)?, kept }))
 }
 
-async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: i64) -> Result<Facts> {
+async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: i64, now_ms: TimeMs) -> Result<Facts> {
     let subscriptions = subscription::subscription_list(deps.db.read(), &customer.id).await?;
     let meant = args.about.subscription.as_deref();
     let is_meant = |one: &&Subscription| meant.is_none_or(|meant| one.id == meant) && args.about.purchase.is_none();
@@ -137,7 +138,7 @@ async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: i64) 
         warn_at: deps.credits.warn_at,
         subscription_status: subscription.map(|one| one.status.clone()),
         purchase_went_on: match &args.about.purchase {
-            Some(purchase) => went_on(deps, args.template, purchase).await?,
+            Some(purchase) => went_on(deps, args.template, purchase, now_ms).await?,
             None => false,
         },
         created_at_ms: customer.created_at_ms,
@@ -145,13 +146,13 @@ async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: i64) 
 }
 
 /// Whether a purchase no longer stands where the mail about it says.
-async fn went_on(deps: &Deps, template: Template, purchase: &Purchase) -> Result<bool> {
-    let db = deps.db.read();
+async fn went_on(deps: &Deps, template: Template, purchase: &Purchase, now_ms: TimeMs) -> Result<bool> {
     let told = if template == Template::ActionRequired { State::RequiresAction } else { State::Failed };
-    let found = operation::operation_find(db, &purchase.operation).await?;
+    let found = operation::operation_find(deps.db.read(), &purchase.operation).await?;
     let Some(found) = found.filter(|found| found.state == told && found.round == purchase.round) else {
         return Ok(true);
     };
+    let is_over = purchase.until_ms.is_some_and(|until_ms| until_ms <= now_ms);
     // Credits that came in meanwhile may have paid for the same request.
-    Ok(account::entry_find_by_key(db, &found.customer_id, &found.idempotency_key).await?.is_some())
+    Ok(is_over || paid_with_credits(deps, &found).await?.is_some())
 }

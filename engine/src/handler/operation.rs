@@ -10,7 +10,7 @@ mod payment_method;
 mod subscription;
 mod usage;
 
-pub(super) use usage::settle_payment;
+pub(super) use usage::{paid_with_credits, settle_payment};
 
 use super::{Deps, args};
 use crate::clock::TimeMs;

@@ -4,6 +4,7 @@
 //! line is the subject. Values are escaped in HTML by the engine.
 
 use super::{About, Template};
+use crate::clock::TimeMs;
 use crate::config::{Config, CreditsConfig};
 use crate::customer::{Customer, Plan};
 use crate::error::{Error, Result};
@@ -117,6 +118,7 @@ struct Context<'a> {
     warning: String,
     api_key: &'a str,
     purchase: &'a str,
+    until: String,
     amount: String,
     reason: &'a str,
     url: &'a str,
@@ -151,6 +153,7 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
         warning: warning(&params.customer, params.balance, credits).unwrap_or_default(),
         api_key: params.api_key.as_deref().unwrap_or_default(),
         purchase: about.purchase.as_ref().map(|purchase| purchase.what.as_str()).unwrap_or_default(),
+        until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(moment).unwrap_or_default(),
         amount: amount.unwrap_or_default(),
         reason: about.reason.as_deref().unwrap_or_default(),
         // It becomes a link: nothing but a web page may.
@@ -165,6 +168,12 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
     let (subject, text) = text.split_once('\n').unwrap_or((&text, ""));
     let subject = subject.trim_start_matches(SUBJECT).trim().to_owned();
     Ok(Rendered { subject, text: format!("{}\n", text.trim()), html: format!("{}\n", html.trim()) })
+}
+
+/// A time as people write it: `26 November 2026, 19:58 UTC`.
+fn moment(at_ms: TimeMs) -> String {
+    let at = chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default();
+    at.format("%-d %B %Y, %H:%M UTC").to_string()
 }
 
 macro_rules! files {

@@ -213,13 +213,19 @@ fn a_preview_in_the_default_words_is_a_sandbox_one() {
 
 #[test]
 fn a_mail_about_a_purchase_speaks_of_it_and_of_no_subscription() {
-    let purchase = Purchase { operation: OperationId::new(), round: 1, what: "2 fix credits".to_owned() };
+    let purchase =
+        Purchase { operation: OperationId::new(), round: 1, what: "2 fix credits".to_owned(), until_ms: Some(0) };
     let about = About { subscription: None, purchase: Some(purchase), url: None, ..Params::sample().about };
     let params = Params { about, ..Params::sample() };
     for template in [Template::PaymentFailed, Template::ActionRequired] {
         let mail = render(template, &params, &words()).expect("it renders");
         for part in [&mail.text, &mail.html] {
             assert!(part.contains("for 2 fix credits") && !part.contains("subscription"), "{part}");
+            assert_eq!(
+                part.contains("until 1 January 1970, 00:00 UTC"),
+                template == Template::ActionRequired,
+                "{part}"
+            );
         }
     }
 }

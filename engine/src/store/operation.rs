@@ -100,10 +100,12 @@ pub async fn operation_list(
 }
 
 /// Writes where an operation stands. One that succeeded stays so, and nothing of an earlier round
-/// is written over a later one. False if it was so.
+/// is written over a later one; only a payment that came to light late is still noted of one that had
+/// succeeded without. False if it was so.
 pub async fn operation_put(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
     let sql = "UPDATE operations SET request = $2, state = $3, round = $4, stripe_id = $5, problem = $6, \
-               round_at_ms = $7, updated_at_ms = $8 WHERE id = $1 AND state <> 'succeeded' AND round <= $4";
+               round_at_ms = $7, updated_at_ms = $8 WHERE id = $1 AND round <= $4 AND (state <> 'succeeded' \
+               OR ($3 = 'succeeded' AND stripe_id IS NULL AND $5 IS NOT NULL))";
     let values = [
         operation.id.as_str().into(),
         to_json(&operation.request)?.into(),

@@ -6,7 +6,7 @@ use crate::effect::Effect;
 use crate::error::Result;
 use crate::ids::OperationId;
 use crate::job::{Outcome, Verdict};
-use crate::ledger::{Command, Op};
+use crate::ledger::{Command, Entry, Op};
 use crate::mail::{self, About, Purchase, Template};
 use crate::operation::{ACTION_TTL_MS, Operation, Problem, Request, State, UsageCharge, payment_key};
 use crate::store::{account, operation};
@@ -23,11 +23,30 @@ const PAGES_MAX: usize = 50;
 /// By how much the clocks may differ when an operation's own PaymentIntents are listed.
 const CLOCKS_DIFFER_MS: i64 = 60 * 60 * 1_000;
 
+/// The longest wait before a payment that waits for its customer is looked at again: credits may have paid
+/// for the request meanwhile.
+const ACTION_LOOK_MS: i64 = 15 * 60 * 1_000;
 /// How long it may take at the most until whoever waits for a charge sees its end.
 const COMMIT_MS: i64 = 500;
 
 impl Run<'_> {
     pub(super) async fn usage_charge(&self, charge: &UsageCharge) -> Result<Verdict, Stop> {
+        if let Some(paid_at_ms) = self.paid_with_credits_at().await? {
+            return self.without_payment(charge, paid_at_ms).await;
+        }
+        let verdict = self.with_payment(charge).await?;
+        let is_bad = |effect: &Effect| match effect {
+            Effect::OperationPut(after) => matches!(after.state, State::Failed | State::RequiresAction),
+            _ => false,
+        };
+        if verdict.effects.iter().any(is_bad) && self.paid_with_credits_at().await?.is_some() {
+            // While Stripe was asked. The next attempt ends what is left of the payment.
+            return Ok(Outcome::Retry { reason: "the customer's credits paid for it meanwhile".to_owned() }.into());
+        }
+        Ok(verdict)
+    }
+
+    async fn with_payment(&self, charge: &UsageCharge) -> Result<Verdict, Stop> {
         let (stripe, operation) = (&self.deps.stripe, self.operation);
         if let Some(id) = &operation.stripe_id {
             let intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
@@ -41,9 +60,6 @@ impl Run<'_> {
             if key_is_spent {
                 return Ok(self.with_another_key("there is no payment"));
             }
-        }
-        if let Some(paid_at_ms) = self.paid_with_credits_at().await? {
-            return self.without_payment(charge, paid_at_ms).await;
         }
         let payment = OffSessionPayment {
             amount_minor: charge.amount_minor,
@@ -86,19 +102,23 @@ impl Run<'_> {
 
     /// When credits that came in meanwhile paid for the same request, which was sent again.
     async fn paid_with_credits_at(&self) -> Result<Option<TimeMs>, Stop> {
-        let key = &self.operation.idempotency_key;
-        let entry = account::entry_find_by_key(self.deps.db.read(), &self.customer.id, key).await?;
-        Ok(entry.map(|entry| entry.created_at_ms))
+        Ok(paid_with_credits(self.deps, self.operation).await?.map(|entry| entry.created_at_ms))
     }
 
     /// The units are paid for, so nothing is begun any more. What an attempt before began may have been
     /// carried out without our learning of it: that money buys credits. What is not paid is cancelled.
     async fn without_payment(&self, charge: &UsageCharge, paid_at_ms: TimeMs) -> Result<Verdict, Stop> {
-        if let Some(intent) = self.find().await? {
-            return match intent.status.as_deref() {
-                Some("succeeded" | "processing") => Ok(by_intent(self.operation, charge, &intent, self.now_ms)),
-                _ => Ok(self.cancel_payment(charge, &intent).await?.unwrap_or_else(|| self.done_without_payment())),
+        let begun = match &self.operation.stripe_id {
+            Some(id) => Some(PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?)),
+            None => self.find().await?,
+        };
+        if let Some(intent) = begun {
+            let went_on = match intent.status.as_deref() {
+                Some("succeeded" | "processing") => Some(intent),
+                _ => self.cancel_payment(&intent).await?,
             };
+            let by_intent = |intent: &_| by_intent(self.operation, charge, intent, self.now_ms);
+            return Ok(went_on.as_ref().map_or_else(|| self.done_without_payment(), by_intent));
         }
         // No attempt begins anything after the credits were spent.
         let certain_at_ms = paid_at_ms + self.deps.doubt_ms;
@@ -142,38 +162,44 @@ impl Run<'_> {
     /// so is one at which the customer failed, so that it may try another card.
     async fn by_intent_or_expire(&self, charge: &UsageCharge, intent: &PaymentIntentShape) -> Result<Verdict, Stop> {
         let operation = self.operation;
-        let has_failed = !intent.wants_authentication() && intent.status.as_deref() == Some("requires_payment_method");
-        if operation.state != State::RequiresAction || !(has_failed || intent.wants_authentication()) {
-            return Ok(by_intent(operation, charge, intent, self.now_ms));
+        let is_kept = operation.state == State::RequiresAction;
+        let is_over = self.now_ms >= ends_at_ms(operation);
+        let wants_customer = intent.wants_authentication();
+        let has_failed = is_kept && !wants_customer && intent.status.as_deref() == Some("requires_payment_method");
+        if has_failed || (is_over && wants_customer) {
+            if let Some(now) = self.cancel_payment(intent).await? {
+                return Ok(by_intent(operation, charge, &now, self.now_ms));
+            }
+            return Ok(self.failed(if has_failed { failure(intent) } else { expired() }));
         }
-        let ends_at_ms = operation.round_at_ms + ACTION_TTL_MS;
-        if self.now_ms < ends_at_ms && !has_failed {
-            return Ok(Outcome::Snooze { until_ms: ends_at_ms }.into());
+        if is_kept && wants_customer {
+            return Ok(Outcome::Snooze { until_ms: look_at_ms(operation, self.now_ms) }.into());
         }
-        if let Some(verdict) = self.cancel_payment(charge, intent).await? {
-            return Ok(verdict);
+        if is_kept && intent.status.as_deref() == Some("canceled") {
+            // By an attempt before this one that did not live to say so, or by somebody else.
+            let is_decline = |code: &str| code != "authentication_required";
+            let was_declined = intent.error_code.as_deref().is_some_and(is_decline);
+            return Ok(self.failed(match (was_declined, is_over) {
+                (true, _) => failure(intent),
+                (false, true) => expired(),
+                (false, false) => cancelled(),
+            }));
         }
-        if self.paid_with_credits_at().await?.is_some() {
-            return Ok(self.done_without_payment());
-        }
-        if has_failed {
-            return Ok(self.failed(failure(intent)));
-        }
-        let message = "The payment was not authenticated in time; nothing was charged.".to_owned();
-        Ok(self.failed(Problem { code: "authentication_expired".to_owned(), message, ..Problem::default() }))
+        Ok(by_intent(operation, charge, intent, self.now_ms))
     }
 
-    /// Cancels a payment; if Stripe will not, what has become of it.
-    async fn cancel_payment(&self, charge: &UsageCharge, intent: &PaymentIntentShape) -> Result<Option<Verdict>, Stop> {
-        let Some(id) = &intent.id else { return Ok(Some(by_intent(self.operation, charge, intent, self.now_ms))) };
-        match self.deps.stripe.payment_cancel(id, &self.key("cancel")).await {
-            Ok(_) => Ok(None),
-            // Paid in the meantime, or cancelled by somebody else.
-            Err(StripeError::Invalid { .. } | StripeError::NotFound { .. }) => {
-                let now = PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?);
-                Ok(Some(by_intent(self.operation, charge, &now, self.now_ms)))
-            }
-            Err(error) => Err(error.into()),
+    /// Cancels a payment. What it is instead, if it was paid or its bank is at it; tried again if it is
+    /// neither.
+    async fn cancel_payment(&self, intent: &PaymentIntentShape) -> Result<Option<PaymentIntentShape>, Stop> {
+        let Some(id) = &intent.id else { return Ok(Some(intent.clone())) };
+        // A key of its own for each attempt: under one key Stripe repeats a refusal for a day.
+        let key = self.key(&format!("cancel:{}", self.now_ms));
+        let Err(refused) = self.deps.stripe.payment_cancel(id, &key).await else { return Ok(None) };
+        let now = PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?);
+        match now.status.as_deref() {
+            Some("canceled") => Ok(None),
+            Some("succeeded" | "processing") => Ok(Some(now)),
+            _ => Err(StripeError::NotDone { reason: format!("the payment is not cancelled yet: {refused}") }.into()),
         }
     }
 
@@ -225,10 +251,7 @@ fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntent
         Some("succeeded") => settled(operation, charge, intent, id, now_ms),
         _ if intent.wants_authentication() => waits(operation, intent, now_ms),
         Some("requires_payment_method") => failed(failure(intent)),
-        Some("canceled") => {
-            let message = "The payment was cancelled; nothing was charged.".to_owned();
-            failed(Problem { code: "payment_canceled".to_owned(), message, ..Problem::default() })
-        }
+        Some("canceled") => failed(cancelled()),
         // `processing`, or a status that Stripe invents later: it will say more.
         _ => {
             let (shortest_ms, longest_ms) = PROCESSING_WAIT_MS;
@@ -273,10 +296,38 @@ fn settled(
 fn waits(operation: &Operation, intent: &PaymentIntentShape, now_ms: TimeMs) -> Verdict {
     let end = operation.waits_for_customer(authentication(intent), intent.id.clone(), now_ms);
     Verdict {
-        outcome: Outcome::Snooze { until_ms: operation.round_at_ms.max(now_ms - ACTION_TTL_MS) + ACTION_TTL_MS },
+        outcome: Outcome::Snooze { until_ms: look_at_ms(operation, now_ms) },
         ledger: None,
         effects: vec![Effect::operation(end)],
     }
+}
+
+/// Until when the customer may finish a payment on session.
+fn ends_at_ms(operation: &Operation) -> TimeMs {
+    operation.round_at_ms + ACTION_TTL_MS
+}
+
+/// When a payment that waits for its customer is looked at again. Its events tell sooner.
+fn look_at_ms(operation: &Operation, now_ms: TimeMs) -> TimeMs {
+    ends_at_ms(operation).min(now_ms + ACTION_LOOK_MS)
+}
+
+fn cancelled() -> Problem {
+    let message = "The payment was cancelled; nothing was charged.".to_owned();
+    Problem { code: "payment_canceled".to_owned(), message, ..Problem::default() }
+}
+
+fn expired() -> Problem {
+    let message = "The payment was not authenticated in time; nothing was charged.".to_owned();
+    Problem { code: "authentication_expired".to_owned(), message, ..Problem::default() }
+}
+
+/// The debit by which credits paid for an operation's own request, if they did. Another request under the
+/// same key is none of it.
+pub(in crate::handler) async fn paid_with_credits(deps: &Deps, operation: &Operation) -> Result<Option<Entry>> {
+    let key = &operation.idempotency_key;
+    let entry = account::entry_find_by_key(deps.db.read(), &operation.customer_id, key).await?;
+    Ok(entry.filter(|entry| entry.request_hash.as_deref() == Some(operation.request_hash.as_str())))
 }
 
 /// The mail about a charge that is declined, or that the bank wants to see its customer for, once whoever
@@ -306,7 +357,12 @@ pub(super) fn late_bad_news(
     }
     let (what, round) = (charge.description.clone(), operation.round);
     let about = About {
-        purchase: Some(Purchase { operation: operation.id.clone(), round, what }),
+        purchase: Some(Purchase {
+            operation: operation.id.clone(),
+            round,
+            what,
+            until_ms: (template == Template::ActionRequired).then(|| ends_at_ms(operation)),
+        }),
         amount_minor: Some(charge.amount_minor),
         currency: Some(charge.currency.clone()),
         reason: (template == Template::PaymentFailed).then(|| problem.message.clone()),

@@ -9,7 +9,7 @@ mod unit;
 use super::between::{Between, Instead, error};
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, SIGNUP, held_back, let_go, let_go_without, on_both};
+use crate::scene::{PERIOD, SIGNUP, held_back, let_go, let_go_without, now_ms, on_both};
 
 const PAY: &str = "/v1/payment_intents";
 const METHODS: &str = "/api/v1/payment-methods";

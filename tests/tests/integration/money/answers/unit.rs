@@ -246,41 +246,134 @@ on_both! {
     }
 
     async fn a_charge_that_credits_paid_meanwhile_has_succeeded_and_its_payment_is_cancelled(backend: Backend) {
-        for card in ["pm_card_chargeCustomerFail", "pm_card_authenticationRequired"] {
+        for (card, is_second_round) in [
+            ("pm_card_chargeCustomerFail", false),
+            ("pm_card_chargeCustomerFail", true),
+            ("pm_card_authenticationRequired", false),
+        ] {
             let (shop, between) = Shop::behind_with(backend, impatient).await;
             let customer = shop.broke(card).await;
+            if is_second_round {
+                shop.spend_until(&customer, "payment_declined").await;
+            }
             between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
             between.next(usize::MAX, "POST", PAY, busy());
+            between.next(1, "GET", PAY, Instead::Unheard(200, list(&[])));
+            between.next(usize::MAX, "GET", PAY, busy());
             let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+            between.clear();
             shop.app.adjust(&customer, 1).await.expect(200);
             shop.app.spend(&customer, 1, "unit").await.expect(200);
             let_go(&shop.app, &job).await;
+            wait::until("the payment is cancelled", || async {
+                let intents = shop.stripe.list("payment_intent");
+                (intents.last().expect("a PaymentIntent")["status"] == "canceled").then_some(())
+            })
+            .await;
             let id = shop.last_operation(&customer).await;
             let settled = shop.operation(&customer, &id, "succeeded").await;
             assert_eq!(settled["transaction"]["amount"], -1);
-            assert_eq!(shop.stripe.list("payment_intent")[0]["status"], "canceled");
             assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
-            for template in ["payment_failed", "action_required"] {
-                assert_eq!(shop.mails(&customer, template).await, 0);
-            }
+            // Of the first round at the most.
+            assert_eq!(shop.mails(&customer, "payment_failed").await, usize::from(is_second_round));
+            assert_eq!(shop.mails(&customer, "action_required").await, 0);
             shop.close().await;
         }
     }
 
-    async fn a_kept_payment_whose_request_credits_paid_ends_with_it_and_not_as_a_failure(backend: Backend) {
+    async fn a_kept_payment_whose_request_credits_paid_is_cancelled_before_anybody_finishes_it(backend: Backend) {
         let shop = Shop::open(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let asked = shop.app.spend(&customer, 1, "unit").await;
         asked.expect_problem(402, "authentication_required");
         shop.app.adjust(&customer, 1).await.expect(200);
         shop.app.spend(&customer, 1, "unit").await.expect(200);
-        shop.a_day_passes().await;
-        let job = "SELECT id FROM jobs WHERE kind = 'operation.run' AND state = 'available'";
-        let_go(&shop.app, &texts(&shop.app, job).await[0]).await;
+        // Nobody is asked to finish it any more.
         let id = shop.last_operation(&customer).await;
-        shop.operation(&customer, &id, "succeeded").await;
+        let shown = shop.operation(&customer, &id, "succeeded").await;
+        assert_eq!((&shown["problem"], &shown["transaction"]["amount"]), (&Value::Null, &json!(-1)));
+        let job = "SELECT id FROM jobs WHERE kind = 'operation.run' AND state = 'available'";
+        let job = texts(&shop.app, job).await.remove(0);
+        let due = format!("SELECT id FROM jobs WHERE id = '{job}' AND run_at_ms < {}", now_ms() + 16 * 60 * 1_000);
+        assert_eq!(texts(&shop.app, &due).await.len(), 1, "it is looked at within a quarter of an hour");
+        let_go(&shop.app, &job).await;
+        wait::until("the payment is cancelled", || async {
+            (shop.stripe.list("payment_intent")[0]["status"] == "canceled").then_some(())
+        })
+        .await;
+        shop.close().await;
+    }
+
+    async fn a_failure_that_stripe_keeps_of_a_cancellation_begins_no_other_payment(backend: Backend) {
+        let (shop, between) = Shop::behind(backend).await;
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let asked = shop.app.spend(&customer, 1, "unit").await;
+        asked.expect_problem(402, "authentication_required");
+        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        let cancel = format!("{PAY}/{intent}/cancel");
+        between.next(1, "POST", &cancel, Instead::Stored(500, error("api_error", "api_error")));
+        between.next(1, "POST", &cancel, Instead::Unheard(400, error("idempotency_error", "idempotency_error")));
+        sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 86400000").await;
+        let expired = shop.spend_until(&customer, "payment_declined").await;
+        assert_eq!(expired.body["reason"], "authentication_expired");
+        between.used().await;
+        let intents = shop.stripe.list("payment_intent");
+        assert_eq!((intents.len(), &intents[0]["status"]), (1, &json!("canceled")));
+        shop.close().await;
+    }
+
+    async fn a_payment_whose_cancellation_was_not_written_down_ends_with_the_reason_all_the_same(backend: Backend) {
+        let of_bank = "payment_intent_authentication_failure";
+        for (is_failed, expected) in [(false, "authentication_expired"), (true, of_bank)] {
+            let shop = Shop::open(backend).await;
+            let customer = shop.broke("pm_card_authenticationRequired").await;
+            let asked = shop.app.spend(&customer, 1, "unit").await;
+            asked.expect_problem(402, "authentication_required");
+            let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+            if is_failed {
+                shop.stripe.authenticate(&intent, false).expect("it waits");
+            }
+            // An attempt that did not live to say so.
+            shop.ask_stripe("POST", &format!("{PAY}/{intent}/cancel"), &[]).await;
+            sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 86400000").await;
+            let ended = shop.spend_until(&customer, "payment_declined").await;
+            assert_eq!(ended.body["reason"], expected);
+            shop.close().await;
+        }
+    }
+
+    async fn a_payment_that_wants_its_customer_after_its_time_is_over_is_ended_and_told_as_failed(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, impatient).await;
+        let customer = shop.broke("pm_card_authenticationRequired").await;
+        between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
+        between.next(usize::MAX, "POST", PAY, busy());
+        let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+        sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 86400000").await;
+        let_go(&shop.app, &job).await;
+        let id = shop.last_operation(&customer).await;
+        let failed = shop.operation(&customer, &id, "failed").await;
+        assert_eq!(failed["problem"]["code"], "authentication_expired");
         assert_eq!(shop.stripe.list("payment_intent")[0]["status"], "canceled");
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        assert_eq!(shop.mails(&customer, "payment_failed").await, 1);
+        assert_eq!(shop.mails(&customer, "action_required").await, 0);
+        shop.close().await;
+    }
+
+    async fn a_hold_under_the_key_of_a_charge_is_not_taken_for_its_payment(backend: Backend) {
+        let (shop, between) = Shop::behind_with(backend, impatient).await;
+        let customer = shop.broke("pm_card_visa").await;
+        between.next(usize::MAX, "POST", PAY, busy());
+        let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
+        shop.app.adjust(&customer, 1).await.expect(200);
+        shop.app.call(&customer, "POST", "/api/v1/holds", "unit", Some(&json!({ "units": 1 }))).await.expect(201);
+        between.clear();
+        let_go(&shop.app, &job).await;
+        wait::until("it is charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;
+        wait::until("what was bought is there", || async {
+            (shop.app.balance(&customer).await == 2).then_some(())
+        })
+        .await;
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(422, "idempotency_key_reused");
         shop.close().await;
     }
 
