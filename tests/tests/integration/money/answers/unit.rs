@@ -192,7 +192,7 @@ on_both! {
     }
 
     async fn a_charge_that_fails_or_waits_after_the_answer_is_told_by_mail_and_one_before_it_is_not(backend: Backend) {
-        let wait_ms = |config: &mut Config| config.stripe.wait_ms = 1_000;
+        let wait_ms = |config: &mut Config| config.stripe.wait_ms = 3_000;
         for (card, mail, state) in [
             ("pm_card_chargeCustomerFail", "payment_failed", "failed"),
             ("pm_card_authenticationRequired", "action_required", "requires_action"),
