@@ -8,6 +8,9 @@ use serde_json::Value;
 const PRICES: [i64; 2] = [2_900, 1_500];
 /// Credits of a paid period of Pro.
 const PERIOD: i64 = 60;
+/// Why credits were bought and their units not spent: another request spent those that were to go with them, or
+/// credits were taken back meanwhile.
+const BOUGHT_IN_VAIN: [&str; 2] = ["credits_spent_meanwhile", "credits_owed"];
 /// What a payment pays for.
 const KINDS: (&str, &str) = ("purchased", "included");
 
@@ -54,8 +57,9 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
         let is_right = match state {
             // With the customer's own credits, if they came before any money was taken.
             "succeeded" => is_debited,
-            // Another request spent the credits that were to go with the bought ones, which are there.
-            "failed" if operation["problem"]["code"] == "credits_spent_meanwhile" => paid == 1 && !is_debited,
+            "failed" if BOUGHT_IN_VAIN.iter().any(|code| operation["problem"]["code"] == *code) => {
+                paid == 1 && !is_debited
+            }
             _ => paid == 0 && !is_debited,
         };
         if !is_right {
