@@ -229,6 +229,13 @@ impl Shop {
     }
 }
 
+/// The payment that a customer whose bank wants to see it is asked to finish.
+fn asked_to_finish(answer: &Answer) -> String {
+    answer.expect_problem(402, "authentication_required");
+    assert!(answer.body["client_secret"].is_string(), "{}", answer.body);
+    answer.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned()
+}
+
 /// Declares tests that run on both pairs of backends, each with the `Shop` of its file and a Stripe of its own.
 macro_rules! shops {
     ($($(#[$attribute:meta])* async fn $name:ident($shop:ident: &Shop) $body:block)*) => {

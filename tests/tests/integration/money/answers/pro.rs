@@ -102,9 +102,7 @@ on_both! {
     async fn a_customer_that_fails_at_its_bank_may_try_again_until_its_time_is_over(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let asked = shop.subscribe(&customer, "pro").await;
-        asked.expect_problem(402, "authentication_required");
-        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
         shop.stripe.authenticate(&intent, false).expect("it waits");
         let id = stripe::id(&shop.subscription()).to_owned();
         // For a moment it looks as if it were paid.

@@ -18,9 +18,7 @@ on_both! {
     async fn a_kept_payment_answered_without_its_id_is_shown_to_support_and_finished_all_the_same(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let asked = shop.app.spend(&customer, 1, "unit").await;
-        asked.expect_problem(402, "authentication_required");
-        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         let nameless = json!({ "object": "payment_intent", "status": "requires_payment_method" });
         between.next(1, "GET", &format!("{PAY}/{intent}"), Instead::AfterAll(200, nameless));
         shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "authentication_required");
@@ -65,9 +63,7 @@ on_both! {
     async fn a_payment_whose_end_stripe_refuses_goes_on_waiting_until_it_ends(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let asked = shop.app.spend(&customer, 1, "unit").await;
-        asked.expect_problem(402, "authentication_required");
-        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         let cancel = format!("{PAY}/{intent}/cancel");
         between.next(1, "POST", &cancel, busy());
         between.next(1, "POST", &cancel, refused());
@@ -82,9 +78,7 @@ on_both! {
     async fn a_payment_that_somebody_else_cancelled_has_failed(backend: Backend) {
         let shop = Shop::open(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let asked = shop.app.spend(&customer, 1, "unit").await;
-        asked.expect_problem(402, "authentication_required");
-        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         shop.ask_stripe("POST", &format!("{PAY}/{intent}/cancel"), &[]).await;
         let failed = shop.spend_until(&customer, "payment_declined").await;
         assert_eq!(failed.body["reason"], "payment_canceled");
@@ -112,8 +106,7 @@ on_both! {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
         between.next(9, "POST", PAY, Instead::Stored(500, error("api_error", "api_error")));
-        let asked = shop.spend_until(&customer, "authentication_required").await;
-        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        let intent = asked_to_finish(&shop.spend_until(&customer, "authentication_required").await);
         between.clear();
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.spend_until_done(&customer, 1, "unit").await;
@@ -284,8 +277,7 @@ on_both! {
     async fn a_kept_payment_whose_request_credits_paid_is_cancelled_before_anybody_finishes_it(backend: Backend) {
         let shop = Shop::open(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let asked = shop.app.spend(&customer, 1, "unit").await;
-        asked.expect_problem(402, "authentication_required");
+        asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         shop.app.adjust(&customer, 1).await.expect(200);
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         // Nobody is asked to finish it any more.
@@ -307,9 +299,7 @@ on_both! {
     async fn a_failure_that_stripe_keeps_of_a_cancellation_begins_no_other_payment(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
-        let asked = shop.app.spend(&customer, 1, "unit").await;
-        asked.expect_problem(402, "authentication_required");
-        let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         let cancel = format!("{PAY}/{intent}/cancel");
         between.next(1, "POST", &cancel, Instead::Stored(500, error("api_error", "api_error")));
         between.next(1, "POST", &cancel, Instead::Unheard(400, error("idempotency_error", "idempotency_error")));
@@ -327,9 +317,7 @@ on_both! {
         for (is_failed, expected) in [(false, "authentication_expired"), (true, of_bank)] {
             let shop = Shop::open(backend).await;
             let customer = shop.broke("pm_card_authenticationRequired").await;
-            let asked = shop.app.spend(&customer, 1, "unit").await;
-            asked.expect_problem(402, "authentication_required");
-            let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
+            let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
             if is_failed {
                 shop.stripe.authenticate(&intent, false).expect("it waits");
             }

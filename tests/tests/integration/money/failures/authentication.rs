@@ -3,13 +3,6 @@
 use super::*;
 use crate::scene::metric;
 
-/// The payment that a customer whose bank wants to see it is asked to finish.
-fn asked_to_finish(answer: &Answer) -> String {
-    answer.expect_problem(402, "authentication_required");
-    assert!(answer.body["client_secret"].is_string(), "{}", answer.body);
-    answer.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned()
-}
-
 shops! {
     async fn failure_8_a_payment_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
