@@ -1,7 +1,6 @@
 //! Look-ups of API keys, gathered: one statement finds the owners of many.
 
 use crate::batcher::{Batcher, Limits, Work};
-use crate::root::Child;
 use bursar_engine::api_key::KeyOwner;
 use bursar_engine::clock::Clock;
 use bursar_engine::store::{Db, api_key};
@@ -12,6 +11,8 @@ use std::collections::HashMap;
 const BATCH_MAX: usize = 256;
 /// Look-ups under way at once.
 const CONCURRENCY: usize = 2;
+/// Keys that wait before a second look-up begins.
+const CROWD: usize = 32;
 
 struct Find {
     db: Db,
@@ -28,7 +29,7 @@ impl Work for Find {
     }
 
     async fn run(&self, hashes: &[String], _in_haste: bool) -> Result<Vec<Option<KeyOwner>>> {
-        let found = api_key::api_key_owner_many(self.db.read(), hashes, self.clock.now_ms()).await?;
+        let found = api_key::api_key_owner_many(self.db.ledger(), hashes, self.clock.now_ms()).await?;
         let found: HashMap<String, KeyOwner> = found.into_iter().collect();
         Ok(hashes.iter().map(|hash| found.get(hash).cloned()).collect())
     }
@@ -41,10 +42,9 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn new(db: &Db, clock: &Clock, waiting_max: usize) -> (Self, Child) {
-        let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, waiting_max };
-        let (batcher, child) = Batcher::new(Find { db: db.clone(), clock: clock.clone() }, limits);
-        (Self { batcher }, child)
+    pub(crate) fn new(db: &Db, clock: &Clock, waiting_max: usize) -> Self {
+        let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max };
+        Self { batcher: Batcher::new(Find { db: db.clone(), clock: clock.clone() }, limits) }
     }
 
     /// Whose an API key is, by its hash; `None` if it does not work.

@@ -6,11 +6,11 @@
 
 mod actor;
 mod load;
+mod pending;
 mod router;
 
 use crate::ledger::Ledger;
 use crate::root::{Child, Slot};
-use actor::Pending;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::effect::Effect;
@@ -20,6 +20,7 @@ use bursar_engine::ledger::{Command, Entry};
 use bursar_engine::store::Db;
 use bursar_engine::{Error, Result};
 use load::{Loads, loads};
+use pending::Pending;
 use router::{Router, RouterMsg};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,11 +73,11 @@ pub struct Customers {
 }
 
 impl Customers {
-    pub(crate) fn new(db: &Db, clock: &Clock, ledger: &Ledger, config: &Config) -> (Self, [Child; 2]) {
+    pub(crate) fn new(db: &Db, clock: &Clock, ledger: &Ledger, config: &Config) -> (Self, Child) {
         let warn_at = config.credits.warn_at;
         let config = &config.ledger;
         let slot = Slot::new();
-        let (loads, loads_child) = loads(db, config.commands_max);
+        let loads = loads(db, config.commands_max);
         let deps = Arc::new(CustomerDeps {
             db: db.clone(),
             clock: clock.clone(),
@@ -91,7 +92,7 @@ impl Customers {
         let child =
             Child::new("customer_router", slot.clone(), move || (Router { deps: deps.clone(), idle, active_max }, ()));
         let permits = Arc::new(Semaphore::new(config.commands_max));
-        (Self { slot, permits, timeout: Duration::from_millis(config.timeout_ms) }, [child, loads_child])
+        (Self { slot, permits, timeout: Duration::from_millis(config.timeout_ms) }, child)
     }
 
     /// Has a command decided and committed.

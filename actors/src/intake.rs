@@ -2,7 +2,6 @@
 
 use crate::batcher::{Batcher, Limits, Work};
 use crate::dispatch::Dispatcher;
-use crate::root::Child;
 use bursar_engine::clock::Clock;
 use bursar_engine::ids::EventId;
 use bursar_engine::intake::{Delivery, Fate, take_in};
@@ -14,6 +13,8 @@ use std::sync::Arc;
 const BATCH_MAX: usize = 128;
 /// Transactions of intake under way at once (SQLite has one writer anyway).
 const CONCURRENCY: usize = 2;
+/// Deliveries that wait before a second transaction begins.
+const CROWD: usize = 32;
 /// Deliveries waiting before a sender is told to come again.
 const WAITING_MAX: usize = 2_048;
 
@@ -56,11 +57,11 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(db: &Db, clock: &Clock, dispatcher: &Dispatcher) -> (Self, Child) {
+    pub(crate) fn new(db: &Db, clock: &Clock, dispatcher: &Dispatcher) -> Self {
         let store = Store { db: db.clone(), clock: clock.clone(), dispatcher: dispatcher.clone() };
-        let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, waiting_max: WAITING_MAX };
-        let (batcher, child) = Batcher::new(store, limits);
-        (Self { batcher }, child)
+        let limits =
+            Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max: WAITING_MAX };
+        Self { batcher: Batcher::new(store, limits) }
     }
 
     /// Stores a delivery. When this returns `Ok`, the event is on the disk and will be processed.

@@ -1,25 +1,45 @@
 //! The ledger writers: group commit of decisions from many customers and streams.
 
-use crate::batcher::{Batcher, Limits, Work};
+use crate::batcher::{Answered, Batcher, Limits, Work};
 use crate::dispatch::Dispatcher;
-use crate::root::Child;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
+use bursar_engine::ids::CustomerId;
 use bursar_engine::job::Wake;
 use bursar_engine::store::Db;
-use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::store::commit::{LockedAccount, Unit, UnitResult, commit_units, lock_account};
 use bursar_engine::{Error, Result};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-struct Commit {
+/// Units that wait before a second batch begins beside the first.
+const CROWD: usize = 64;
+/// Accounts that are locked at once in this process; each has a connection of its own meanwhile.
+const LOCKED_MAX: usize = 4;
+
+pub(crate) struct Commit {
     db: Db,
     node: String,
     clock: Clock,
     dispatcher: Dispatcher,
 }
 
-impl Work for Commit {
+impl Commit {
+    /// Announces the jobs that a unit made. Here, because whoever asked may have given up waiting. Its own
+    /// next attempt a job's runner announces itself, before the message that led there is acknowledged.
+    fn announce<'a>(&self, done: impl Iterator<Item = (&'a Unit, &'a UnitResult)>) {
+        let mut wakes = Vec::new();
+        for (unit, result) in done {
+            if let UnitResult::Committed(all) = result {
+                let is_own = |wake: &Wake| unit.finishes.iter().any(|finish| finish.job_id == wake.job_id);
+                wakes.extend(all.iter().filter(|wake| !is_own(wake)).cloned());
+            }
+        }
+        self.dispatcher.announce(wakes);
+    }
+}
+
+impl Work for Arc<Commit> {
     type Item = Unit;
     type Answer = UnitResult;
     const NAME: &'static str = "ledger";
@@ -34,43 +54,47 @@ impl Work for Commit {
 
     async fn run(&self, units: &[Unit], in_haste: bool) -> Result<Vec<UnitResult>> {
         let results = commit_units(&self.db.in_haste(in_haste), units, &self.node, self.clock.now_ms()).await?;
-        // Here, because whoever asked may have given up waiting. Its own next attempt a job's runner
-        // announces itself, before the message that led there is acknowledged.
-        let mut wakes = Vec::new();
-        for (unit, result) in units.iter().zip(&results) {
-            if let UnitResult::Committed(all) = result {
-                let is_own = |wake: &Wake| unit.finishes.iter().any(|finish| finish.job_id == wake.job_id);
-                wakes.extend(all.iter().filter(|wake| !is_own(wake)).cloned());
-            }
-        }
-        self.dispatcher.announce(wakes);
+        self.announce(units.iter().zip(&results));
         Ok(results)
     }
+}
+
+/// An account that nobody else can write until this is committed or dropped.
+pub(crate) struct Lock {
+    pub(crate) locked: LockedAccount,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Commits units. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
-    writers: Arc<Vec<Batcher<Commit>>>,
+    commit: Arc<Commit>,
+    /// For units that are decisions about accounts and nothing else: one statement commits a batch.
+    plain: Batcher<Arc<Commit>>,
+    /// For all others.
+    mixed: Batcher<Arc<Commit>>,
+    locks: Arc<Semaphore>,
 }
 
 impl Ledger {
-    /// Handle and children. Each writer commits one batch at a time; the account or stream decides
-    /// which writer, so two writers never wait for the same rows.
-    pub(crate) fn new(
-        db: &Db,
-        node: &str,
-        clock: &Clock,
-        dispatcher: &Dispatcher,
-        config: &Config,
-    ) -> (Self, Vec<Child>) {
+    pub(crate) fn new(db: &Db, node: &str, clock: &Clock, dispatcher: &Dispatcher, config: &Config) -> Self {
         let waiting_max = config.ledger.commands_max + config.jobs.workers_max;
-        let limits = Limits { batch_max: config.ledger.batch_max, concurrency: 1, waiting_max };
-        let writers = if db.is_postgres() { config.ledger.writers } else { 1 };
-        let commit =
-            || Commit { db: db.clone(), node: node.to_owned(), clock: clock.clone(), dispatcher: dispatcher.clone() };
-        let (batchers, children) = (0..writers).map(|_| Batcher::new(commit(), limits)).unzip();
-        (Self { writers: Arc::new(batchers) }, children)
+        let concurrency = if db.is_postgres() { config.ledger.writers } else { 1 };
+        let limits = Limits { batch_max: config.ledger.batch_max, concurrency, crowd: CROWD, waiting_max };
+        let commit = Arc::new(Commit {
+            db: db.clone(),
+            node: node.to_owned(),
+            clock: clock.clone(),
+            dispatcher: dispatcher.clone(),
+        });
+        let mixed = Batcher::new(commit.clone(), limits);
+        // SQLite has one writer, so all units share its transactions.
+        let plain = if db.is_postgres() { Batcher::new(commit.clone(), limits) } else { mixed.clone() };
+        Self { commit, plain, mixed, locks: Arc::new(Semaphore::new(LOCKED_MAX)) }
+    }
+
+    fn batcher(&self, unit: &Unit) -> &Batcher<Arc<Commit>> {
+        if unit.is_plain() { &self.plain } else { &self.mixed }
     }
 
     /// Commits a unit together with others, and announces the jobs that it makes.
@@ -78,9 +102,34 @@ impl Ledger {
     /// # Errors
     /// Of the database. Unless it `is_particular` or says `Busy`, the unit may have been committed.
     pub async fn commit(&self, unit: Unit) -> Result<UnitResult, Arc<Error>> {
-        let mut hasher = DefaultHasher::new();
-        Commit::about(&unit).hash(&mut hasher);
-        let at = usize::try_from(hasher.finish() % self.writers.len() as u64).unwrap_or(0);
-        self.writers[at].submit(unit).await
+        self.batcher(&unit).submit(unit).await
+    }
+
+    /// As [`Ledger::commit`], without a task that waits: `reply` hears the answer, or is dropped unheard if
+    /// nobody knows what became of the unit.
+    pub(crate) fn commit_then(&self, unit: Unit, reply: impl FnOnce(Answered<Arc<Commit>>) + Send + 'static) {
+        self.batcher(&unit).submit_then(unit, reply);
+    }
+
+    /// Locks an account, for a customer that several nodes write at once; `None` if there is no such
+    /// account. Who loses races decides under the lock, and loses no more.
+    ///
+    /// # Errors
+    /// Of the database, also if somebody keeps the account locked. Nothing was done.
+    pub(crate) async fn lock(&self, customer: &CustomerId) -> Result<Option<Lock>> {
+        let permit = self.locks.clone().acquire_owned().await.map_err(|_| Error::Busy("the ledger"))?;
+        let locked = lock_account(&self.commit.db, customer).await?;
+        Ok(locked.map(|locked| Lock { locked, _permit: permit }))
+    }
+
+    /// Commits a unit about a locked account, and unlocks it.
+    ///
+    /// # Errors
+    /// As for [`Ledger::commit`].
+    pub(crate) async fn commit_locked(&self, lock: Lock, unit: Unit) -> Result<UnitResult> {
+        let Commit { node, clock, .. } = &*self.commit;
+        let result = lock.locked.commit(&unit, node, clock.now_ms()).await?;
+        self.commit.announce(std::iter::once((&unit, &result)));
+        Ok(result)
     }
 }

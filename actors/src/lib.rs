@@ -5,11 +5,12 @@
 //! Root (permanent children restart with backoff; past the cap the process ends)
 //! ├─ CustomerRouter → Customer(id)   serialises the credit commands of one customer
 //! ├─ StreamRouter   → Stream(key)    runs the jobs of one stream, one at a time
-//! ├─ Batcher × 5 kinds               group commit, intake of events, claims of work, loads of accounts,
-//! │                                look-ups of API keys
 //! ├─ Sweeper                         overdue jobs, leases, gauges
 //! └─ Scheduler                       recurring jobs
 //! ```
+//!
+//! Between them and the database stand batchers, which are queues and no actors: group commit, intake of
+//! events, claims of work, loads of accounts, look-ups of API keys.
 //!
 //! Nothing outside this crate sees a message type: every component is a handle with async methods.
 //! Mailboxes of ractor are unbounded, so every entrance is bounded by permits.

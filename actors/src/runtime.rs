@@ -205,10 +205,10 @@ impl Parts {
             broker
         });
         let dispatcher = Dispatcher::new(broker.clone(), streams.clone(), clock.clone());
-        let (ledger, mut children) = Ledger::new(db, node, clock, &dispatcher, config);
-        let (customers, customer_children) = Customers::new(db, clock, &ledger, config);
-        let (intake, intake_child) = Intake::new(db, clock, &dispatcher);
-        let (credentials, credentials_child) = Credentials::new(db, clock, config.http.requests_max);
+        let ledger = Ledger::new(db, node, clock, &dispatcher, config);
+        let (customers, router) = Customers::new(db, clock, &ledger, config);
+        let intake = Intake::new(db, clock, &dispatcher);
+        let credentials = Credentials::new(db, clock, config.http.requests_max);
         let leases = Leases::default();
         let sweeper = SweeperDeps {
             db: db.clone(),
@@ -219,8 +219,7 @@ impl Parts {
             jobs: config.jobs.clone(),
             works,
         };
-        children.extend(customer_children);
-        children.extend([intake_child, credentials_child, sweeper::child(Arc::new(sweeper))]);
+        let children = vec![router, sweeper::child(Arc::new(sweeper))];
         Self { children, tasks, credentials, customers, ledger, intake, dispatcher, broker, streams, leases }
     }
 
@@ -234,7 +233,7 @@ impl Parts {
     ) {
         let Some(streams) = &self.streams else { return };
         let (db, node) = (&handlers.db, &handlers.node);
-        let (claims, claims_child) = stream::claims(db, node, clock, config.jobs.lease_ms, CLAIMS_WAITING_MAX);
+        let claims = stream::claims(db, node, clock, config.jobs.lease_ms, CLAIMS_WAITING_MAX);
         let deps = StreamDeps {
             handlers: handlers.clone(),
             clock: clock.clone(),
@@ -256,7 +255,7 @@ impl Parts {
             reconcile_hour: Some(config.stripe.reconcile_hour).filter(|hour| *hour >= 0 && config.has_stripe()),
             reconcile_reach: config.stripe.reconcile_reach(),
         };
-        self.children.extend([claims_child, streams.child(Arc::new(deps)), scheduler::child(Arc::new(scheduler))]);
+        self.children.extend([streams.child(Arc::new(deps)), scheduler::child(Arc::new(scheduler))]);
     }
 }
 

@@ -158,9 +158,10 @@ async fn renew(deps: &SweeperDeps) -> Result<()> {
 
 #[allow(clippy::cast_precision_loss)]
 async fn gauges(deps: &SweeperDeps) -> Result<()> {
-    let (in_use, max) = deps.db.pool_usage();
-    metrics::gauge!(metric::POOL_IN_USE).set(f64::from(in_use));
-    metrics::gauge!(metric::POOL_MAX).set(f64::from(max));
+    for pool in deps.db.pool_usage() {
+        metrics::gauge!(metric::POOL_IN_USE, "pool" => pool.lane.as_str()).set(f64::from(pool.in_use));
+        metrics::gauge!(metric::POOL_MAX, "pool" => pool.lane.as_str()).set(f64::from(pool.max));
+    }
     if let Some(broker) = &deps.broker {
         let health = broker.health();
         metrics::gauge!(metric::BROKER_UP).set(if health == Health::Up { 1.0 } else { 0.0 });

@@ -25,8 +25,8 @@ pub mod subscription;
 pub mod summary;
 pub mod timeline;
 
-pub use db::{Db, DbOptions};
-pub use rows::{Cell, Kind, Rows};
+pub use db::{Db, DbOptions, Lane, PoolUsage};
+pub use rows::{Cell, Kind, Rows, postgres_statement};
 
 use crate::error::{Error, Result};
 use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};

@@ -1,63 +1,32 @@
 //! One customer's actor.
 
+use super::CustomerDeps;
+use super::pending::Pending;
 use super::router::RouterMsg;
-use super::{Applied, CustomerDeps, Request};
+use crate::ledger::Lock;
 use crate::owed::Owed;
-use bursar_engine::clock::TimeMs;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::ledger::{Account, Decision, Entry, EntryKind, Op, Refusal, decide};
+use bursar_engine::ledger::{Account, Decision, Entry, Refusal, decide};
 use bursar_engine::store::account::{self, AccountWrite};
 use bursar_engine::store::commit::{Unit, UnitResult};
 use bursar_engine::{Error, Result, handler, mail, metric};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// How often a command is decided again after somebody else wrote the account, or after nobody
 /// knows whether the commit went through.
 const TRIES_MAX: u8 = 8;
-
-/// A command that waits for its turn or its commit.
-pub(crate) struct Pending {
-    request: Request,
-    reply: oneshot::Sender<Result<Applied>>,
-    tries: u8,
-    /// Earlier tries that may have been committed without our knowing: sequence number and time of
-    /// the entry that each had decided.
-    uncertain: Vec<(i64, TimeMs)>,
-}
-
-impl Pending {
-    pub(super) fn new(request: Request, reply: oneshot::Sender<Result<Applied>>) -> Self {
-        Self { request, reply, tries: 0, uncertain: Vec::new() }
-    }
-
-    fn key(&self) -> Option<&str> {
-        self.request.command.idempotency_key.as_deref()
-    }
-
-    /// A caller that has stopped waiting needs no answer.
-    fn answer(self, answer: Result<Applied>) {
-        let _ = self.reply.send(answer);
-    }
-
-    /// Answers a command whose key was used before by `entry`.
-    fn answer_replay(self, entry: Entry) {
-        if entry.request_hash != self.request.command.request_hash {
-            return self.answer(Err(Refusal::KeyReused.into()));
-        }
-        let replayed = !self.uncertain.contains(&(entry.seq, entry.created_at_ms));
-        if replayed {
-            metrics::counter!(metric::COMMANDS_REPLAYED).increment(1);
-        }
-        self.answer(Ok(Applied { entry, replayed }));
-    }
-}
+/// Races against other nodes that are lost, one after the other, before decisions are made under the
+/// account's lock: nobody loses those.
+const LOST_MAX: u8 = 2;
+/// Locked decisions in a row for which nobody else had written the account, before it is unlocked.
+const ALONE_MIN: u8 = 16;
 
 pub(crate) enum CustomerMsg {
     Apply(Box<Pending>),
     Loaded(Result<Option<Account>>),
+    Locked(Result<Option<Box<Lock>>>),
     Committed(Result<UnitResult, Arc<Error>>),
     MayIGo,
     Crash,
@@ -87,6 +56,8 @@ enum UnderWay {
     Nothing,
     /// The account.
     Load,
+    /// The account under its lock.
+    Lock,
     /// The commit of a batch.
     Commit(Batch),
 }
@@ -94,6 +65,41 @@ enum UnderWay {
 impl UnderWay {
     fn is_nothing(&self) -> bool {
         matches!(self, Self::Nothing)
+    }
+}
+
+/// How races against other nodes went that write this account, too.
+#[derive(Debug, Default)]
+struct Races {
+    /// Lost one after the other.
+    lost: u8,
+    /// Locked decisions in a row for which nobody else had written the account.
+    alone: u8,
+}
+
+impl Races {
+    /// Whether decisions are made under the lock.
+    fn are_lost(&self) -> bool {
+        self.lost >= LOST_MAX
+    }
+
+    fn lose(&mut self) {
+        self.lost = self.lost.saturating_add(1);
+        self.alone = 0;
+    }
+
+    fn win(&mut self) {
+        if !self.are_lost() {
+            self.lost = 0;
+        }
+    }
+
+    /// A look at the account under its lock: whether it is as this node wrote it.
+    fn look(&mut self, is_own: bool) {
+        self.alone = if is_own { self.alone + 1 } else { 0 };
+        if self.alone >= ALONE_MIN {
+            *self = Self::default();
+        }
     }
 }
 
@@ -109,6 +115,7 @@ pub(crate) struct CustomerState {
     /// Refused on an account that another node may have written since: loaded again before anybody
     /// is told.
     doubtful: Vec<(Box<Pending>, Refusal)>,
+    races: Races,
     /// So many commands are decided one by one: the database refused them when they were together.
     singly: usize,
     seen: u64,
@@ -136,6 +143,7 @@ impl Actor for CustomerActor {
             under_way: UnderWay::Nothing,
             fresh: false,
             doubtful: Vec::new(),
+            races: Races::default(),
             singly: 0,
             seen: 0,
         })
@@ -157,6 +165,7 @@ impl Actor for CustomerActor {
                 }
             }
             CustomerMsg::Loaded(loaded) => state.loaded(loaded),
+            CustomerMsg::Locked(locked) => state.locked(locked, &myself),
             CustomerMsg::Committed(result) => state.committed(result),
             CustomerMsg::MayIGo => {
                 // Then nothing waits either: see `advance`.
@@ -179,6 +188,9 @@ impl CustomerState {
     /// Starts whatever comes next, if nothing is under way.
     fn advance(&mut self, myself: &ActorRef<CustomerMsg>) {
         while self.under_way.is_nothing() && !self.waiting.is_empty() {
+            if self.races.are_lost() {
+                return self.lock(myself);
+            }
             let Some(account) = self.account.clone() else {
                 return self.load(myself);
             };
@@ -186,10 +198,8 @@ impl CustomerState {
             match unit {
                 Some(unit) => {
                     self.under_way = UnderWay::Commit(batch);
-                    let ledger = self.deps.ledger.clone();
-                    let unknown = CustomerMsg::Committed(Err(Arc::new(Error::Timeout("the ledger"))));
-                    let owed = Owed::new(myself.clone(), unknown);
-                    tokio::spawn(async move { owed.send(CustomerMsg::Committed(ledger.commit(unit).await)) });
+                    let owed = Self::owed_commit(myself);
+                    self.deps.ledger.commit_then(unit, |result| owed.send(CustomerMsg::Committed(result)));
                 }
                 // What was committed together with them vouches for refusals; these stand alone.
                 None if self.fresh => self.refuse(batch.refused),
@@ -202,16 +212,60 @@ impl CustomerState {
         self.fresh = false;
     }
 
+    fn owed_commit(myself: &ActorRef<CustomerMsg>) -> Owed<CustomerMsg> {
+        Owed::new(myself.clone(), CustomerMsg::Committed(Err(Arc::new(Error::Timeout("the ledger")))))
+    }
+
     fn load(&mut self, myself: &ActorRef<CustomerMsg>) {
         self.under_way = UnderWay::Load;
-        let (loads, id) = (self.deps.loads.clone(), self.id.clone());
         let owed = Owed::new(myself.clone(), CustomerMsg::Loaded(Err(Error::Timeout("the accounts"))));
-        tokio::spawn(async move { owed.send(CustomerMsg::Loaded(loads.submit(id).await.map_err(Error::from))) });
+        let reply = |loaded: Result<_, Arc<Error>>| owed.send(CustomerMsg::Loaded(loaded.map_err(Error::from)));
+        self.deps.loads.submit_then(self.id.clone(), reply);
+    }
+
+    fn lock(&mut self, myself: &ActorRef<CustomerMsg>) {
+        self.under_way = UnderWay::Lock;
+        let (ledger, id) = (self.deps.ledger.clone(), self.id.clone());
+        let owed = Owed::new(myself.clone(), CustomerMsg::Locked(Err(Error::Timeout("the ledger"))));
+        tokio::spawn(async move { owed.send(CustomerMsg::Locked(ledger.lock(&id).await.map(|lock| lock.map(Box::new)))) });
+    }
+
+    /// Decides what waits while nobody else can write the account.
+    fn locked(&mut self, locked: Result<Option<Box<Lock>>>, myself: &ActorRef<CustomerMsg>) {
+        self.under_way = UnderWay::Nothing;
+        let lock = match locked {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return self.refuse_all(|| Error::NotFound("account")),
+            Err(error) => {
+                tracing::warn!(customer.id = %self.id, error = %error.chain(), "an account could not be locked");
+                return self.refuse_all(|| Error::Unavailable("the database"));
+            }
+        };
+        let account = lock.locked.account.clone();
+        self.races.look(self.account.as_ref().is_some_and(|known| known.version == account.version));
+        self.account = Some(account.clone());
+        let (batch, unit) = self.decide(account);
+        let Some(unit) = unit else {
+            return self.refuse(batch.refused);
+        };
+        self.under_way = UnderWay::Commit(batch);
+        let (ledger, owed) = (self.deps.ledger.clone(), Self::owed_commit(myself));
+        tokio::spawn(async move {
+            owed.send(CustomerMsg::Committed(ledger.commit_locked(*lock, unit).await.map_err(Arc::new)));
+        });
+    }
+
+    /// Answers all that waits with one error.
+    fn refuse_all(&mut self, why: fn() -> Error) {
+        let doubtful = std::mem::take(&mut self.doubtful).into_iter().map(|(pending, _)| pending);
+        for pending in doubtful.chain(self.waiting.drain(..)) {
+            pending.answer(Err(why()));
+        }
     }
 
     fn loaded(&mut self, loaded: Result<Option<Account>>) {
         self.under_way = UnderWay::Nothing;
-        let why: fn() -> Error = match loaded {
+        match loaded {
             Ok(Some(account)) => {
                 let doubtful = std::mem::take(&mut self.doubtful);
                 if self.account.as_ref().is_some_and(|cached| cached.version == account.version) {
@@ -221,15 +275,10 @@ impl CustomerState {
                 }
                 self.account = Some(account);
                 self.fresh = true;
-                return;
             }
-            Ok(None) => || Error::NotFound("account"),
+            Ok(None) => self.refuse_all(|| Error::NotFound("account")),
             // Logged once, for the whole batch.
-            Err(_) => || Error::Unavailable("the database"),
-        };
-        let doubtful = std::mem::take(&mut self.doubtful).into_iter().map(|(pending, _)| pending);
-        for pending in doubtful.chain(self.waiting.drain(..)) {
-            pending.answer(Err(why()));
+            Err(_) => self.refuse_all(|| Error::Unavailable("the database")),
         }
     }
 
@@ -304,10 +353,14 @@ impl CustomerState {
     fn committed(&mut self, result: Result<UnitResult, Arc<Error>>) {
         let UnderWay::Commit(batch) = std::mem::take(&mut self.under_way) else { return };
         match result {
-            Ok(UnitResult::Committed(_)) => self.answer(batch),
+            Ok(UnitResult::Committed(_)) => {
+                self.races.win();
+                self.answer(batch);
+            }
             Ok(UnitResult::Stale) => {
                 self.account = None;
-                self.again(batch, false);
+                self.races.lose();
+                self.put_back(batch);
             }
             Ok(UnitResult::KeysUsed(entries)) => {
                 let mut rest = Batch { decided: Vec::new(), ..batch };
@@ -367,17 +420,17 @@ impl CustomerState {
     fn answer(&mut self, batch: Batch) {
         self.account = Some(batch.account);
         for (pending, entry) in batch.decided {
-            count(&entry);
-            if let Op::Purchase { amount, .. } = pending.request.command.op
-                && entry.kind != EntryKind::Grant
-            {
-                // The entry is the debit that the purchase was made for.
-                let source = source_label(&pending.request.command.source);
-                metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.unsigned_abs());
-            }
-            pending.answer(Ok(Applied { entry, replayed: false }));
+            pending.answer_committed(entry);
         }
         self.refuse(batch.refused);
+    }
+
+    /// Puts commands back after a lost race: nothing of them is committed, and the next race or the one
+    /// after is under the lock.
+    fn put_back(&mut self, batch: Batch) {
+        let decided = batch.decided.into_iter().map(|(pending, _)| pending);
+        let all: Vec<_> = decided.chain(batch.refused.into_iter().map(|(pending, _)| pending)).collect();
+        all.into_iter().rev().for_each(|pending| self.waiting.push_front(pending));
     }
 
     /// Puts commands back to be decided again, in their old order.
@@ -407,33 +460,4 @@ impl CustomerState {
             self.waiting.push_front(pending);
         }
     }
-}
-
-fn count(entry: &Entry) {
-    let source = source_label(&entry.source);
-    let name = match entry.kind {
-        EntryKind::Grant => metric::CREDITS_GRANTED,
-        EntryKind::Debit | EntryKind::Capture => metric::CREDITS_SPENT,
-        _ => return,
-    };
-    metrics::counter!(name, "source" => source).increment(entry.amount.unsigned_abs());
-}
-
-/// Sources that are counted under their own name.
-const SOURCES: [&str; 10] = [
-    "usage",
-    "hold",
-    "signup",
-    "stripe",
-    "payment_method",
-    "purchase",
-    "reinstatement",
-    "marketplace",
-    "support",
-    "system",
-];
-
-/// Sources are fixed words of ours; anything else would be an unbounded label.
-fn source_label(source: &str) -> &'static str {
-    SOURCES.into_iter().find(|s| *s == source).unwrap_or("other")
 }

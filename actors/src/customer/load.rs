@@ -1,7 +1,6 @@
 //! Loads of accounts, gathered: one statement reads many.
 
 use crate::batcher::{Batcher, Limits, Work};
-use crate::root::Child;
 use bursar_engine::Result;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::Account;
@@ -12,6 +11,8 @@ use std::collections::HashMap;
 const BATCH_MAX: usize = 256;
 /// Loads under way at once.
 const CONCURRENCY: usize = 2;
+/// Accounts that wait before a second load begins.
+const CROWD: usize = 32;
 
 pub(crate) struct Load {
     db: Db,
@@ -28,7 +29,7 @@ impl Work for Load {
 
     async fn run(&self, customers: &[CustomerId], _in_haste: bool) -> Result<Vec<Option<Account>>> {
         let ids: Vec<String> = customers.iter().map(ToString::to_string).collect();
-        let found = account::account_find_many(self.db.read(), &ids).await?;
+        let found = account::account_find_many(self.db.ledger(), &ids).await?;
         let mut found: HashMap<CustomerId, Account> = found.into_iter().collect();
         Ok(customers.iter().map(|customer| found.remove(customer)).collect())
     }
@@ -37,7 +38,7 @@ impl Work for Load {
 /// Loads the account of a customer; `None` if it has none.
 pub(crate) type Loads = Batcher<Load>;
 
-pub(crate) fn loads(db: &Db, waiting_max: usize) -> (Loads, Child) {
-    let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, waiting_max };
+pub(crate) fn loads(db: &Db, waiting_max: usize) -> Loads {
+    let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max };
     Batcher::new(Load { db: db.clone() }, limits)
 }

@@ -4,7 +4,8 @@
 //! what was forwarded tells whether an actor that wants to go has anything left in its mailbox.
 
 use super::CustomerDeps;
-use super::actor::{CustomerActor, CustomerArguments, CustomerMsg, Pending};
+use super::actor::{CustomerActor, CustomerArguments, CustomerMsg};
+use super::pending::Pending;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::metric;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};

@@ -1,7 +1,6 @@
 //! Claims of work, gathered: one statement leases many streams.
 
 use crate::batcher::{Batcher, Limits, Work};
-use crate::root::Child;
 use bursar_engine::clock::Clock;
 use bursar_engine::job::Claimed;
 use bursar_engine::store::Db;
@@ -12,6 +11,8 @@ use std::collections::HashMap;
 const BATCH_MAX: usize = 128;
 /// Claims under way at once.
 const CONCURRENCY: usize = 2;
+/// Streams that wait before a second claim begins.
+const CROWD: usize = 32;
 
 pub(crate) struct Claim {
     db: Db,
@@ -41,7 +42,7 @@ impl Work for Claim {
 /// Claims the head of a stream; `None` if there is nothing to do or somebody else does it.
 pub(crate) type Claims = Batcher<Claim>;
 
-pub(crate) fn claims(db: &Db, node: &str, clock: &Clock, lease_ms: i64, waiting_max: usize) -> (Claims, Child) {
+pub(crate) fn claims(db: &Db, node: &str, clock: &Clock, lease_ms: i64, waiting_max: usize) -> Claims {
     let work = Claim { db: db.clone(), node: node.to_owned(), clock: clock.clone(), lease_ms };
-    Batcher::new(work, Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, waiting_max })
+    Batcher::new(work, Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max })
 }

@@ -1,11 +1,13 @@
 //! Rows of `accounts` and `ledger_entries`.
 
-use super::{Kind, Rows, execute, from_json, get, query_all, query_by, query_one, to_json};
+use super::{
+    Kind, Rows, execute, from_json, get, postgres_statement, query_all, query_by, query_one, to_json,
+};
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, HoldId};
 use crate::ledger::{Account, Entry, EntryKind};
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 const ENTRY_COLUMNS: &str = "customer_id, seq, kind, amount, held_delta, balance_after, held_after, source, \
                              reference, idempotency_key, request_hash, metadata, detail, hold_id, created_at_ms";
@@ -53,6 +55,15 @@ pub async fn account_find(db: &impl ConnectionTrait, customer: &CustomerId) -> R
     query_one(db, sql, [customer.as_str().into()]).await?.map(|row| read_account(&row)).transpose()
 }
 
+/// One account, locked until the transaction ends. SQLite has no locks on rows: its transactions follow one
+/// another anyway.
+pub async fn account_lock(tx: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Account>> {
+    let lock = if tx.get_database_backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" };
+    let sql =
+        format!("SELECT balance, held, version, floor, open, updated_at_ms FROM accounts WHERE customer_id = $1 {lock}");
+    query_one(tx, &sql, [customer.as_str().into()]).await?.map(|row| read_account(&row)).transpose()
+}
+
 /// Many accounts at once; those that do not exist are left out.
 pub async fn account_find_many(db: &impl ConnectionTrait, customers: &[String]) -> Result<Vec<(CustomerId, Account)>> {
     let sql = "SELECT a.customer_id AS customer_id, a.balance AS balance, a.held AS held, a.version AS version, \
@@ -61,9 +72,8 @@ pub async fn account_find_many(db: &impl ConnectionTrait, customers: &[String]) 
     rows.iter().map(|row| Ok((CustomerId::trusted(get(row, "customer_id")?), read_account(row)?))).collect()
 }
 
-/// Writes many accounts at once, each only if its stored version is the expected one. Gives the
-/// customers that were written.
-pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<Vec<String>> {
+/// The new states of accounts as rows.
+fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
     let mut rows = Rows::new(&[
         ("customer_id", Kind::Text),
         ("expected", Kind::Int),
@@ -84,17 +94,15 @@ pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWr
             write.account.last_entry_at_ms.into(),
         ]);
     }
-    let sql = "UPDATE accounts SET balance = r.balance, held = r.held, version = r.version, open = r.open, \
-               updated_at_ms = r.at_ms FROM {rows} \
-               WHERE accounts.customer_id = r.customer_id AND accounts.version = r.expected \
-               RETURNING accounts.customer_id AS customer_id";
-    let updated = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
-    updated.iter().map(|row| get(row, "customer_id")).collect()
+    Ok(rows)
 }
 
-/// Appends the entries of many accounts at once. Gives how many were appended: fewer than given if
-/// an idempotency key was used before.
-pub async fn entry_append_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<u64> {
+/// What a new state sets, of a row `r`.
+const ACCOUNT_SET: &str =
+    "balance = r.balance, held = r.held, version = r.version, open = r.open, updated_at_ms = r.at_ms";
+
+/// New entries as rows.
+fn entry_rows(writes: &[&AccountWrite]) -> Result<Rows> {
     let mut rows = Rows::new(&[
         ("customer_id", Kind::Text),
         ("seq", Kind::Int),
@@ -133,12 +141,56 @@ pub async fn entry_append_many(db: &impl ConnectionTrait, writes: &[&AccountWrit
             ]);
         }
     }
+    Ok(rows)
+}
+
+/// Writes many accounts at once, each only if its stored version is the expected one. Gives the
+/// customers that were written.
+pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<Vec<String>> {
+    let sql = format!(
+        "UPDATE accounts SET {ACCOUNT_SET} FROM {{rows}} \
+         WHERE accounts.customer_id = r.customer_id AND accounts.version = r.expected \
+         RETURNING accounts.customer_id AS customer_id"
+    );
+    let updated = db.query_all_raw(account_rows(writes)?.statement(db.get_database_backend(), &sql)).await?;
+    updated.iter().map(|row| get(row, "customer_id")).collect()
+}
+
+/// Appends the entries of many accounts at once. Gives how many were appended: fewer than given if
+/// an idempotency key was used before.
+pub async fn entry_append_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<u64> {
     let sql = format!(
         "INSERT INTO ledger_entries ({ENTRY_COLUMNS}) SELECT {ENTRY_COLUMNS} FROM {{rows}} \
          WHERE true ON CONFLICT (customer_id, idempotency_key) DO NOTHING"
     );
-    let inserted = db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    let inserted = db.execute_raw(entry_rows(writes)?.statement(db.get_database_backend(), &sql)).await?;
     Ok(inserted.rows_affected())
+}
+
+/// Writes many accounts and their entries in one statement of Postgres, a transaction by itself. An
+/// account is left out, whole, if its stored version is not the expected one or one of its idempotency
+/// keys was used before. Gives the customers that were written.
+///
+/// Keys are looked for before, which is safe because of the version: whoever uses a key writes its
+/// account, so one that is used after this statement began changes the version that it expects.
+pub async fn account_commit_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<Vec<String>> {
+    // `IN` inside `CASE` is looked up in a hash table. As a plain condition it would be a join, which this
+    // connection's settings make a nested loop over both lists.
+    let sql = format!(
+        "WITH entry AS MATERIALIZED (SELECT * FROM {{entries}}), \
+         used AS MATERIALIZED (SELECT e.customer_id FROM entry e JOIN ledger_entries l \
+         ON l.customer_id = e.customer_id AND l.idempotency_key = e.idempotency_key), \
+         written AS (UPDATE accounts SET {ACCOUNT_SET} FROM {{accounts}} \
+         WHERE accounts.customer_id = r.customer_id AND accounts.version = r.expected \
+         AND CASE WHEN r.customer_id IN (SELECT customer_id FROM used) THEN false ELSE true END \
+         RETURNING accounts.customer_id AS customer_id), \
+         appended AS (INSERT INTO ledger_entries ({ENTRY_COLUMNS}) SELECT {ENTRY_COLUMNS} FROM entry \
+         WHERE CASE WHEN customer_id IN (SELECT customer_id FROM written) THEN true ELSE false END) \
+         SELECT customer_id FROM written"
+    );
+    let lists = [("{entries}", entry_rows(writes)?), ("{accounts}", account_rows(writes)?)];
+    let written = db.query_all_raw(postgres_statement(&sql, lists)).await?;
+    written.iter().map(|row| get(row, "customer_id")).collect()
 }
 
 fn read_entry(row: &QueryResult) -> Result<Entry> {

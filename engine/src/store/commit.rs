@@ -5,6 +5,11 @@
 //! unit turns out to be impossible (somebody else wrote the account, the lease is lost, an
 //! idempotency key was used before) the transaction is rolled back and tried again without it.
 
+mod locked;
+mod plain;
+
+pub use locked::{LockedAccount, lock_account};
+
 use super::account::AccountWrite;
 use super::{
     Db, account, attempt, audit, customer, job, mail, marketplace, operation, payment_method, reconciliation, replay,
@@ -32,6 +37,13 @@ pub struct Unit {
     pub effects: Vec<Effect>,
 }
 
+impl Unit {
+    /// Whether it is a decision about an account and nothing else.
+    pub fn is_plain(&self) -> bool {
+        self.account.is_some() && self.finishes.is_empty() && self.effects.is_empty()
+    }
+}
+
 /// What became of a unit.
 #[derive(Debug, Clone)]
 pub enum UnitResult {
@@ -49,6 +61,9 @@ pub enum UnitResult {
 /// was not committed, or, if the connection broke during COMMIT, that nobody knows: the caller loads
 /// the accounts again before it decides anything else.
 pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -> Result<Vec<UnitResult>> {
+    if db.is_postgres() && !db.is_hasty() && units.iter().all(Unit::is_plain) {
+        return plain::commit_plain(db, units).await;
+    }
     let mut results = twins(units);
     loop {
         let open: Vec<usize> = (0..units.len()).filter(|at| results[*at].is_none()).collect();
@@ -73,6 +88,18 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
         }
     }
     Ok(results.into_iter().flatten().collect())
+}
+
+/// The idempotency keys of entries, each with its customer.
+fn keys<'a>(writes: impl Iterator<Item = &'a AccountWrite>) -> Vec<(&'a CustomerId, &'a str)> {
+    let entries = writes.flat_map(|write| write.entries.iter().map(|entry| (&write.customer_id, entry)));
+    entries.filter_map(|(customer, entry)| Some((customer, entry.idempotency_key.as_deref()?))).collect()
+}
+
+/// Of the entries that were found, those of a write's customer up to a sequence number.
+fn entries_of(found: &[(String, Entry)], write: &AccountWrite, upto: i64) -> Vec<Entry> {
+    let own = found.iter().filter(|(customer, entry)| customer == write.customer_id.as_str() && entry.seq <= upto);
+    own.map(|(_, entry)| entry.clone()).collect()
 }
 
 /// `Stale` for units whose account or lease an earlier one of the list has already: only one of them
@@ -207,21 +234,10 @@ impl<'a> Attempt<'a> {
         }
         // Rare: find out which keys were used before. What this transaction itself appended has a
         // sequence number above the version that was expected.
-        let pairs: Vec<(&CustomerId, &str)> = list
-            .iter()
-            .flat_map(|write| write.entries.iter().map(|entry| (&write.customer_id, entry.idempotency_key.as_deref())))
-            .filter_map(|(customer, key)| key.map(|key| (customer, key)))
-            .collect();
-        let found = account::entry_find_by_keys(self.tx, &pairs).await?;
+        let found = account::entry_find_by_keys(self.tx, &keys(list.iter().copied())).await?;
         let mut used: HashMap<usize, UnitResult> = HashMap::new();
         for (at, write) in writes {
-            let entries: Vec<Entry> = found
-                .iter()
-                .filter(|(customer, entry)| {
-                    customer == write.customer_id.as_str() && entry.seq <= write.expected_version
-                })
-                .map(|(_, entry)| entry.clone())
-                .collect();
+            let entries = entries_of(&found, write, write.expected_version);
             if !entries.is_empty() {
                 used.insert(at, UnitResult::KeysUsed(entries));
             }

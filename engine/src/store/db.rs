@@ -35,43 +35,107 @@ pub struct DbOptions {
     pub statement_timeout_ms: u64,
 }
 
-/// A connected database. Writes and reads go through pools of their own: SQLite has one writer, and
-/// with readers apart nobody waits for it. On Postgres both are the same pool.
+/// A pool of connections with the session settings that suit its statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Commits of plain ledger decisions, loads of accounts, look-ups of API keys: a handful of statements
+    /// that run thousands of times a second and always by index.
+    Ledger,
+    /// Everything else that writes: jobs, events, use cases.
+    Write,
+    /// Reads outside a transaction: lists, reports, what is behind a refusal.
+    Read,
+}
+
+impl Lane {
+    /// All lanes of Postgres.
+    pub const ALL: [Self; 3] = [Self::Ledger, Self::Write, Self::Read];
+
+    /// Its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Write => "write",
+            Self::Read => "read",
+        }
+    }
+
+    /// Its share of the connections: each lane has one at least, and together they have as many as given.
+    fn connections_max(self, all: u32) -> u32 {
+        let side = (all * 3 / 10).max(1);
+        match self {
+            Self::Ledger | Self::Read => side,
+            Self::Write => all.saturating_sub(2 * side).max(1),
+        }
+    }
+
+    /// Settings of its sessions. A plan made while a table is empty reads the whole table, and a generic
+    /// plan would keep doing so when the table has grown; where rows are always found by an index, the
+    /// planner is told so. The ledger's statements are planned once a connection: planning them costs
+    /// more than running them (PostgreSQL manual, "Query Planning"). Without `jit = off`, a plan that has no
+    /// index to use would look so costly that it is compiled first.
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Ledger => &[
+                ("plan_cache_mode", "force_generic_plan"),
+                ("enable_seqscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+                ("jit", "off"),
+            ],
+            Self::Write => &[
+                ("enable_seqscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+                ("jit", "off"),
+            ],
+            Self::Read => &[],
+        }
+    }
+}
+
+/// A connected database. On Postgres each [`Lane`] has a pool of its own, so that a flood of reads never
+/// keeps a commit waiting. SQLite has one writer, and readers beside it.
 #[derive(Debug, Clone)]
 pub struct Db {
+    ledger: DatabaseConnection,
     write: DatabaseConnection,
     read: DatabaseConnection,
     connections_max: u32,
     is_hasty: bool,
 }
 
+/// How much of a pool is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// The pool.
+    pub lane: Lane,
+    /// Connections in use.
+    pub in_use: u32,
+    /// Most connections there may be.
+    pub max: u32,
+}
+
 impl Db {
     /// Connects; does not migrate.
     pub async fn connect(options: &DbOptions) -> Result<Self> {
+        let connections_max = options.connections_max;
         if options.url.starts_with("sqlite:") {
             let write = Database::connect(sqlite_options(options, 1)).await?;
             let read = Database::connect(sqlite_options(options, SQLITE_READERS_MAX)).await?;
-            return Ok(Self { write, read, connections_max: SQLITE_READERS_MAX + 1, is_hasty: false });
+            return Ok(Self { ledger: write.clone(), write, read, connections_max, is_hasty: false });
         }
         if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
             return Err(Error::Config(vec!["DATABASE_URL must begin with postgres:// or sqlite://".to_owned()]));
         }
-        let statement_timeout_ms = options.statement_timeout_ms;
-        let mut connect = ConnectOptions::new(options.url.clone());
-        connect
-            .max_connections(options.connections_max)
-            .acquire_timeout(Duration::from_millis(options.acquire_timeout_ms))
-            .connect_timeout(Duration::from_millis(options.acquire_timeout_ms))
-            .test_before_acquire(false)
-            .test_before_acquire_if_idle_for(Duration::from_millis(IDLE_TEST_MS))
-            .set_application_name("bursar")
-            .map_sqlx_postgres_opts(move |postgres| {
-                let statement_timeout = statement_timeout_ms.to_string();
-                postgres.options([("lock_timeout", LOCK_TIMEOUT_MS), ("statement_timeout", statement_timeout.as_str())])
-            })
-            .sqlx_logging(false);
-        let write = Database::connect(connect).await?;
-        Ok(Self { read: write.clone(), write, connections_max: options.connections_max, is_hasty: false })
+        let connect = |lane| Database::connect(postgres_options(options, lane));
+        Ok(Self {
+            ledger: connect(Lane::Ledger).await?,
+            write: connect(Lane::Write).await?,
+            read: connect(Lane::Read).await?,
+            connections_max,
+            is_hasty: false,
+        })
     }
 
     /// The same database for a caller that does not wait long for a row that somebody keeps locked.
@@ -79,9 +143,19 @@ impl Db {
         Self { is_hasty, ..self.clone() }
     }
 
+    /// Whether the caller does not wait long for a locked row.
+    pub fn is_hasty(&self) -> bool {
+        self.is_hasty
+    }
+
     /// Connection for reads outside a transaction.
     pub fn read(&self) -> &DatabaseConnection {
         &self.read
+    }
+
+    /// Connection for the ledger's own statements: see [`Lane::Ledger`].
+    pub fn ledger(&self) -> &DatabaseConnection {
+        &self.ledger
     }
 
     /// Connection for single writing statements.
@@ -114,28 +188,55 @@ impl Db {
         Ok(self.read.ping().await?)
     }
 
-    /// Connections in use and the most there may be.
-    pub fn pool_usage(&self) -> (u32, u32) {
+    /// How much of each pool is in use. SQLite has no ledger lane: its one writer is under `Write`.
+    pub fn pool_usage(&self) -> Vec<PoolUsage> {
         let in_use = |size: u32, idle: usize| size.saturating_sub(u32::try_from(idle).unwrap_or(u32::MAX));
-        let used = if self.is_postgres() {
-            let pool = self.write.get_postgres_connection_pool();
-            in_use(pool.size(), pool.num_idle())
-        } else {
-            [&self.write, &self.read]
-                .iter()
-                .map(|connection| connection.get_sqlite_connection_pool())
-                .map(|pool| in_use(pool.size(), pool.num_idle()))
-                .sum()
+        let usage = |lane: Lane| {
+            let connection = match lane {
+                Lane::Ledger => &self.ledger,
+                Lane::Write => &self.write,
+                Lane::Read => &self.read,
+            };
+            let (in_use, max) = if self.is_postgres() {
+                let pool = connection.get_postgres_connection_pool();
+                (in_use(pool.size(), pool.num_idle()), lane.connections_max(self.connections_max))
+            } else {
+                let pool = connection.get_sqlite_connection_pool();
+                (in_use(pool.size(), pool.num_idle()), if lane == Lane::Read { SQLITE_READERS_MAX } else { 1 })
+            };
+            PoolUsage { lane, in_use, max }
         };
-        (used, self.connections_max)
+        let lanes = Lane::ALL.into_iter().filter(|lane| self.is_postgres() || *lane != Lane::Ledger);
+        lanes.map(usage).collect()
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
-        // Closing twice (Postgres shares the pool) or after a failure has nothing left to do.
-        let _ = self.write.close_by_ref().await;
-        let _ = self.read.close_by_ref().await;
+        // Closing twice (SQLite shares a pool) or after a failure has nothing left to do.
+        for connection in [&self.ledger, &self.write, &self.read] {
+            let _ = connection.close_by_ref().await;
+        }
     }
+}
+
+fn postgres_options(options: &DbOptions, lane: Lane) -> ConnectOptions {
+    let statement_timeout_ms = options.statement_timeout_ms;
+    let mut connect = ConnectOptions::new(options.url.clone());
+    connect
+        .max_connections(lane.connections_max(options.connections_max))
+        .acquire_timeout(Duration::from_millis(options.acquire_timeout_ms))
+        .connect_timeout(Duration::from_millis(options.acquire_timeout_ms))
+        .test_before_acquire(false)
+        .test_before_acquire_if_idle_for(Duration::from_millis(IDLE_TEST_MS))
+        .set_application_name("bursar")
+        .map_sqlx_postgres_opts(move |postgres| {
+            let statement_timeout = statement_timeout_ms.to_string();
+            postgres
+                .options([("lock_timeout", LOCK_TIMEOUT_MS), ("statement_timeout", statement_timeout.as_str())])
+                .options(lane.settings().iter().copied())
+        })
+        .sqlx_logging(false);
+    connect
 }
 
 /// WAL with `synchronous = FULL`: a commit is on the disk before it is acknowledged.

@@ -110,6 +110,11 @@ impl Rows {
     }
 
     fn postgres(self, sql: &str) -> Statement {
+        postgres_statement(sql, [("{rows}", self)])
+    }
+
+    /// The table expression of Postgres, whose parameters begin after the first `offset`.
+    fn postgres_table(&self, offset: usize) -> String {
         let casts: Vec<String> = self
             .columns
             .iter()
@@ -120,7 +125,7 @@ impl Rows {
                     Kind::Int => "bigint",
                     Kind::Bytes => "bytea",
                 };
-                format!("${}::{cast}[]", at + 1)
+                format!("${}::{cast}[]", offset + at + 1)
             })
             .collect();
         let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
@@ -133,9 +138,11 @@ impl Rows {
                 Kind::Bytes => (*name).to_owned(),
             })
             .collect();
-        let table =
-            format!("(SELECT {} FROM unnest({}) AS u({})) AS r", picks.join(","), casts.join(","), names.join(","));
-        let values = self.columns.iter().zip(self.cells).map(|((_, kind), cells)| {
+        format!("(SELECT {} FROM unnest({}) AS u({})) AS r", picks.join(","), casts.join(","), names.join(","))
+    }
+
+    fn postgres_values(self) -> impl Iterator<Item = Value> {
+        self.columns.iter().zip(self.cells).map(|((_, kind), cells)| {
             let array_type = match kind {
                 Kind::Text => ArrayType::String,
                 Kind::Int => ArrayType::BigInt,
@@ -143,8 +150,7 @@ impl Rows {
             };
             let values = cells.into_iter().map(cell_value).collect();
             Value::Array(array_type, Some(Box::new(values)))
-        });
-        Statement::from_sql_and_values(DbBackend::Postgres, sql.replace("{rows}", &table), values)
+        })
     }
 
     fn sqlite(self, sql: &str) -> Statement {
@@ -167,6 +173,18 @@ impl Rows {
         let json = serde_json::Value::Array(rows).to_string();
         Statement::from_sql_and_values(DbBackend::Sqlite, sql.replace("{rows}", &table), [Value::from(json)])
     }
+}
+
+/// A statement of Postgres over several lists of rows: each placeholder in the text becomes the table
+/// expression `… AS r` of its rows.
+pub fn postgres_statement<const N: usize>(sql: &str, lists: [(&str, Rows); N]) -> Statement {
+    let mut sql = sql.to_owned();
+    let mut values: Vec<Value> = Vec::new();
+    for (placeholder, rows) in lists {
+        sql = sql.replace(placeholder, &rows.postgres_table(values.len()));
+        values.extend(rows.postgres_values());
+    }
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
 
 fn cell_value(cell: Cell) -> Value {

@@ -1,0 +1,86 @@
+//! A command on its way through a customer's actor, and what is counted once it is in the ledger.
+
+use super::{Applied, Request};
+use bursar_engine::clock::TimeMs;
+use bursar_engine::ledger::{Entry, EntryKind, Op, Refusal};
+use bursar_engine::{Result, metric};
+use tokio::sync::oneshot;
+
+/// A command that waits for its turn or its commit.
+pub(crate) struct Pending {
+    pub(super) request: Request,
+    reply: oneshot::Sender<Result<Applied>>,
+    pub(super) tries: u8,
+    /// Earlier tries that may have been committed without our knowing: sequence number and time of
+    /// the entry that each had decided.
+    pub(super) uncertain: Vec<(i64, TimeMs)>,
+}
+
+impl Pending {
+    pub(super) fn new(request: Request, reply: oneshot::Sender<Result<Applied>>) -> Self {
+        Self { request, reply, tries: 0, uncertain: Vec::new() }
+    }
+
+    pub(super) fn key(&self) -> Option<&str> {
+        self.request.command.idempotency_key.as_deref()
+    }
+
+    /// A caller that has stopped waiting needs no answer.
+    pub(super) fn answer(self, answer: Result<Applied>) {
+        let _ = self.reply.send(answer);
+    }
+
+    /// Answers a command whose key was used before by `entry`.
+    pub(super) fn answer_replay(self, entry: Entry) {
+        if entry.request_hash != self.request.command.request_hash {
+            return self.answer(Err(Refusal::KeyReused.into()));
+        }
+        let replayed = !self.uncertain.contains(&(entry.seq, entry.created_at_ms));
+        if replayed {
+            metrics::counter!(metric::COMMANDS_REPLAYED).increment(1);
+        }
+        self.answer(Ok(Applied { entry, replayed }));
+    }
+
+    /// Answers a command that is in the ledger now, with its entry.
+    pub(super) fn answer_committed(self, entry: Entry) {
+        count(&entry);
+        if let Op::Purchase { amount, .. } = self.request.command.op
+            && entry.kind != EntryKind::Grant
+        {
+            // The entry is the debit that the purchase was made for.
+            let source = source_label(&self.request.command.source);
+            metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.unsigned_abs());
+        }
+        self.answer(Ok(Applied { entry, replayed: false }));
+    }
+}
+
+fn count(entry: &Entry) {
+    let source = source_label(&entry.source);
+    let name = match entry.kind {
+        EntryKind::Grant => metric::CREDITS_GRANTED,
+        EntryKind::Debit | EntryKind::Capture => metric::CREDITS_SPENT,
+        _ => return,
+    };
+    metrics::counter!(name, "source" => source).increment(entry.amount.unsigned_abs());
+}
+
+/// Sources that are counted under their own name.
+const SOURCES: [&str; 10] = [
+    "usage",
+    "hold",
+    "signup",
+    "stripe",
+    "payment_method",
+    "purchase",
+    "reinstatement",
+    "marketplace",
+    "support",
+    "system",
+];
+
+/// Sources are fixed words of ours; anything else would be an unbounded label.
+fn source_label(source: &str) -> &'static str {
+    SOURCES.into_iter().find(|s| *s == source).unwrap_or("other")
+}
