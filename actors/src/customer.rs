@@ -5,6 +5,7 @@
 //! account's version: when another node wrote it, the actor loads it and decides again.
 
 mod actor;
+mod footprint;
 mod load;
 mod pending;
 mod router;
@@ -19,6 +20,7 @@ use bursar_engine::job::JobFinish;
 use bursar_engine::ledger::{Command, Entry};
 use bursar_engine::store::Db;
 use bursar_engine::{Error, Result};
+use footprint::Footprint;
 use load::{Loads, loads};
 use pending::Pending;
 use router::{Router, RouterMsg};
@@ -58,6 +60,7 @@ pub(crate) struct CustomerDeps {
     pub(crate) clock: Clock,
     pub(crate) ledger: Ledger,
     pub(crate) loads: Loads,
+    pub(crate) footprint: Footprint,
     pub(crate) queue_max: usize,
     pub(crate) batch_max: usize,
     /// At this many credits or fewer, the customer is told.
@@ -83,14 +86,15 @@ impl Customers {
             clock: clock.clone(),
             ledger: ledger.clone(),
             loads,
+            footprint: Footprint::default(),
             queue_max: config.customer_queue_max,
             batch_max: config.batch_max,
             warn_at,
         });
         let idle = Duration::from_millis(config.idle_ms);
-        let active_max = config.customers_active_max;
+        let bytes_max = config.customers_memory_kib.saturating_mul(1_024);
         let child =
-            Child::new("customer_router", slot.clone(), move || (Router { deps: deps.clone(), idle, active_max }, ()));
+            Child::new("customer_router", slot.clone(), move || (Router { deps: deps.clone(), idle, bytes_max }, ()));
         let permits = Arc::new(Semaphore::new(config.commands_max));
         (Self { slot, permits, timeout: Duration::from_millis(config.timeout_ms) }, child)
     }

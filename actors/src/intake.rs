@@ -59,8 +59,7 @@ pub struct Intake {
 impl Intake {
     pub(crate) fn new(db: &Db, clock: &Clock, dispatcher: &Dispatcher) -> Self {
         let store = Store { db: db.clone(), clock: clock.clone(), dispatcher: dispatcher.clone() };
-        let limits =
-            Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max: WAITING_MAX };
+        let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max: WAITING_MAX };
         Self { batcher: Batcher::new(store, limits) }
     }
 

@@ -1,6 +1,7 @@
 //! One customer's actor.
 
 use super::CustomerDeps;
+use super::footprint::Share;
 use super::pending::Pending;
 use super::router::RouterMsg;
 use crate::ledger::Lock;
@@ -119,6 +120,7 @@ pub(crate) struct CustomerState {
     /// So many commands are decided one by one: the database refused them when they were together.
     singly: usize,
     seen: u64,
+    share: Share,
 }
 
 pub(crate) struct CustomerActor;
@@ -134,6 +136,7 @@ impl Actor for CustomerActor {
         arguments: CustomerArguments,
     ) -> Result<CustomerState, ActorProcessingErr> {
         let CustomerArguments { id, deps, router } = arguments;
+        let share = deps.footprint.join();
         Ok(CustomerState {
             id,
             deps,
@@ -146,6 +149,7 @@ impl Actor for CustomerActor {
             races: Races::default(),
             singly: 0,
             seen: 0,
+            share,
         })
     }
 
@@ -227,7 +231,9 @@ impl CustomerState {
         self.under_way = UnderWay::Lock;
         let (ledger, id) = (self.deps.ledger.clone(), self.id.clone());
         let owed = Owed::new(myself.clone(), CustomerMsg::Locked(Err(Error::Timeout("the ledger"))));
-        tokio::spawn(async move { owed.send(CustomerMsg::Locked(ledger.lock(&id).await.map(|lock| lock.map(Box::new)))) });
+        tokio::spawn(
+            async move { owed.send(CustomerMsg::Locked(ledger.lock(&id).await.map(|lock| lock.map(Box::new)))) },
+        );
     }
 
     /// Decides what waits while nobody else can write the account.
@@ -273,6 +279,7 @@ impl CustomerState {
                 } else {
                     doubtful.into_iter().rev().for_each(|(pending, _)| self.waiting.push_front(pending));
                 }
+                self.share.remember(&account);
                 self.account = Some(account);
                 self.fresh = true;
             }
@@ -360,7 +367,7 @@ impl CustomerState {
             Ok(UnitResult::Stale) => {
                 self.account = None;
                 self.races.lose();
-                self.put_back(batch);
+                self.again(batch, false);
             }
             Ok(UnitResult::KeysUsed(entries)) => {
                 let mut rest = Batch { decided: Vec::new(), ..batch };
@@ -418,19 +425,12 @@ impl CustomerState {
     }
 
     fn answer(&mut self, batch: Batch) {
+        self.share.remember(&batch.account);
         self.account = Some(batch.account);
         for (pending, entry) in batch.decided {
             pending.answer_committed(entry);
         }
         self.refuse(batch.refused);
-    }
-
-    /// Puts commands back after a lost race: nothing of them is committed, and the next race or the one
-    /// after is under the lock.
-    fn put_back(&mut self, batch: Batch) {
-        let decided = batch.decided.into_iter().map(|(pending, _)| pending);
-        let all: Vec<_> = decided.chain(batch.refused.into_iter().map(|(pending, _)| pending)).collect();
-        all.into_iter().rev().for_each(|pending| self.waiting.push_front(pending));
     }
 
     /// Puts commands back to be decided again, in their old order.

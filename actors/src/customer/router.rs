@@ -23,7 +23,8 @@ const CROWDED_IDLE: Duration = Duration::from_millis(50);
 pub(crate) struct Router {
     pub(super) deps: Arc<CustomerDeps>,
     pub(super) idle: Duration,
-    pub(super) active_max: usize,
+    /// Beyond so much memory of all actors, idle ones are let go sooner.
+    pub(super) bytes_max: usize,
 }
 
 pub(crate) enum RouterMsg {
@@ -56,10 +57,9 @@ impl Router {
         customer: CustomerId,
         message: CustomerMsg,
     ) -> Result<(), ActorProcessingErr> {
-        if state.known.len() >= self.active_max && !state.known.contains_key(&customer) {
+        if self.deps.footprint.bytes() >= self.bytes_max && !state.known.contains_key(&customer) {
             // A tenth goes at once, so that this does not happen for every new customer.
-            let excess = state.known.len() - self.active_max + self.active_max.div_ceil(10);
-            self.sweep(state, CROWDED_IDLE, excess);
+            self.sweep(state, CROWDED_IDLE, state.known.len().div_ceil(10));
         }
         let known = match state.known.entry(customer) {
             Entry::Occupied(known) => known.into_mut(),

@@ -14,8 +14,9 @@ pub struct LedgerConfig {
     pub customer_queue_max: usize,
     /// Most commands that may be under way in this process.
     pub commands_max: usize,
-    /// Most customer actors alive in this process.
-    pub customers_active_max: usize,
+    /// Memory for the actors of customers in this process, in KiB; beyond it, idle ones are let go sooner.
+    /// An actor takes about 7 KiB.
+    pub customers_memory_kib: usize,
     /// A customer actor without work for this long is let go.
     pub idle_ms: u64,
     /// How long a caller waits for an answer.
@@ -29,7 +30,7 @@ impl Default for LedgerConfig {
             batch_max: 256,
             customer_queue_max: 1_000,
             commands_max: 4_096,
-            customers_active_max: 5_000,
+            customers_memory_kib: 80 * 1_024,
             idle_ms: 60_000,
             timeout_ms: 10_000,
         }

@@ -84,6 +84,14 @@ impl Account {
         self.balance - self.held
     }
 
+    /// Bytes that the account keeps on the heap, without what allocation rounds up.
+    pub fn heap_bytes(&self) -> usize {
+        let holds = self.open.holds.capacity() * size_of::<OpenHold>();
+        let hold_ids: usize = self.open.holds.iter().map(|hold| hold.id.as_str().len()).sum();
+        let grants = self.open.grants.capacity() * size_of::<OpenGrant>();
+        grants + holds + hold_ids + self.open.clawed.capacity() * size_of::<(i64, i64)>()
+    }
+
     /// A grant that has ended and of which something is left that no open hold needs, with how much.
     pub(super) fn ended_grant(&self, now_ms: TimeMs) -> Option<(i64, i64)> {
         let spendable = self.available().max(0);

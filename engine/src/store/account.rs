@@ -1,8 +1,6 @@
 //! Rows of `accounts` and `ledger_entries`.
 
-use super::{
-    Kind, Rows, execute, from_json, get, postgres_statement, query_all, query_by, query_one, to_json,
-};
+use super::{Kind, Rows, execute, from_json, get, postgres_statement, query_all, query_by, query_one, to_json};
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, HoldId};
@@ -59,8 +57,9 @@ pub async fn account_find(db: &impl ConnectionTrait, customer: &CustomerId) -> R
 /// another anyway.
 pub async fn account_lock(tx: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Account>> {
     let lock = if tx.get_database_backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" };
-    let sql =
-        format!("SELECT balance, held, version, floor, open, updated_at_ms FROM accounts WHERE customer_id = $1 {lock}");
+    let sql = format!(
+        "SELECT balance, held, version, floor, open, updated_at_ms FROM accounts WHERE customer_id = $1 {lock}"
+    );
     query_one(tx, &sql, [customer.as_str().into()]).await?.map(|row| read_account(&row)).transpose()
 }
 

@@ -83,12 +83,9 @@ impl Lane {
                 ("enable_mergejoin", "off"),
                 ("jit", "off"),
             ],
-            Self::Write => &[
-                ("enable_seqscan", "off"),
-                ("enable_hashjoin", "off"),
-                ("enable_mergejoin", "off"),
-                ("jit", "off"),
-            ],
+            Self::Write => {
+                &[("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")]
+            }
             Self::Read => &[],
         }
     }
@@ -123,7 +120,7 @@ impl Db {
         if options.url.starts_with("sqlite:") {
             let write = Database::connect(sqlite_options(options, 1)).await?;
             let read = Database::connect(sqlite_options(options, SQLITE_READERS_MAX)).await?;
-            return Ok(Self { ledger: write.clone(), write, read, connections_max, is_hasty: false });
+            return Ok(Self { ledger: read.clone(), write, read, connections_max, is_hasty: false });
         }
         if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
             return Err(Error::Config(vec!["DATABASE_URL must begin with postgres:// or sqlite://".to_owned()]));
@@ -153,7 +150,7 @@ impl Db {
         &self.read
     }
 
-    /// Connection for the ledger's own statements: see [`Lane::Ledger`].
+    /// Connection for the ledger's own statements: see [`Lane::Ledger`]. On SQLite it only reads.
     pub fn ledger(&self) -> &DatabaseConnection {
         &self.ledger
     }

@@ -32,4 +32,3 @@ pub(super) async fn commit_plain(db: &Db, units: &[Unit]) -> Result<Vec<UnitResu
     }
     Ok(results.into_iter().flatten().collect())
 }
-
