@@ -1,11 +1,14 @@
 //! What the benchmark measures, one way of doing things in each file.
 
 pub mod actors;
+pub mod baseline;
+pub mod goal;
 pub mod http;
 pub mod plan;
 pub mod report;
 pub mod rowlock;
 pub mod seed;
+pub mod server;
 pub mod webhooks;
 
 use anyhow::Result;
@@ -23,7 +26,7 @@ pub async fn run_scenario(scenario: &Scenario) -> Result<Measured> {
         Way::RowLock => rowlock::run(scenario).await,
         Way::Actors => actors::run(scenario).await,
         Way::Touch => actors::touch(scenario).await,
-        Way::Http => http::run(scenario).await,
+        Way::Baseline | Way::Http => http::run(scenario).await,
         Way::Webhooks => webhooks::run(scenario).await,
     }
 }

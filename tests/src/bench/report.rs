@@ -1,9 +1,10 @@
 //! Figures, and the table that they make.
 
-use super::plan::{Scenario, Way};
+use super::plan::Scenario;
 use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// What one scenario gave.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -16,6 +17,10 @@ pub struct Measured {
     pub seconds: f64,
     /// Operations in a second.
     pub per_second: f64,
+    /// `per_second` divided by that of the scenario it is held against; filled in by [`compare`].
+    pub ratio: Option<f64>,
+    /// Whether the scenario's goal is reached; filled in by [`compare`].
+    pub reached: Option<bool>,
     /// Median latency of a call.
     pub p50_ms: f64,
     /// 95th percentile.
@@ -43,6 +48,8 @@ impl Measured {
             operations,
             seconds,
             per_second,
+            ratio: None,
+            reached: None,
             p50_ms: ms(0.5),
             p95_ms: ms(0.95),
             p99_ms: ms(0.99),
@@ -53,7 +60,17 @@ impl Measured {
     }
 }
 
-/// The table. Debits on Postgres are compared with the row-lock way over as many customers.
+/// Divides each rate by the one that it is held against, and judges the goals.
+pub fn compare(measured: &mut [Measured]) {
+    let rates: HashMap<String, f64> = measured.iter().map(|row| (row.scenario.name.clone(), row.per_second)).collect();
+    for row in measured {
+        let against = row.scenario.against.as_ref().and_then(|name| rates.get(name));
+        row.ratio = against.map(|rate| row.per_second / rate);
+        row.reached = row.scenario.goal.and_then(|goal| goal.is_reached(row));
+    }
+}
+
+/// The table of what [`compare`] has compared.
 pub fn report(measured: &[Measured]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -61,6 +78,8 @@ pub fn report(measured: &[Measured]) -> String {
         "scenario",
         "per second",
         "ratio",
+        "goal",
+        "reached",
         "p50 ms",
         "p95 ms",
         "p99 ms",
@@ -69,18 +88,14 @@ pub fn report(measured: &[Measured]) -> String {
         "end MiB",
     ]);
     for row in measured {
-        let base = measured
-            .iter()
-            .find(|base| base.scenario.way == Way::RowLock && base.scenario.customers == row.scenario.customers);
-        let ratio = match base {
-            Some(base) if row.scenario.database == "postgres" => format!("{:.1}x", row.per_second / base.per_second),
-            _ => String::new(),
-        };
         let processed = row.processed_ms.map(|[a, b, c]| format!("{a:.0} / {b:.0} / {c:.0}")).unwrap_or_default();
+        let reached = row.reached.map(|reached| if reached { "yes" } else { "NO" });
         table.add_row([
             row.scenario.name.clone(),
             format!("{:.0}", row.per_second),
-            ratio,
+            row.ratio.map(|ratio| format!("{ratio:.2}x")).unwrap_or_default(),
+            row.scenario.goal.map(|goal| goal.to_string()).unwrap_or_default(),
+            reached.unwrap_or_default().to_owned(),
             format!("{:.2}", row.p50_ms),
             format!("{:.2}", row.p95_ms),
             format!("{:.2}", row.p99_ms),
@@ -93,4 +108,20 @@ pub fn report(measured: &[Measured]) -> String {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
+}
+
+/// Of several rounds, the middle one by rate for each scenario.
+pub fn medians(rounds: Vec<Vec<Measured>>) -> Vec<Measured> {
+    let mut by_name: Vec<Vec<Measured>> = Vec::new();
+    for measured in rounds.into_iter().flatten() {
+        match by_name.iter_mut().find(|rows| rows[0].scenario.name == measured.scenario.name) {
+            Some(rows) => rows.push(measured),
+            None => by_name.push(vec![measured]),
+        }
+    }
+    let middle = |mut rows: Vec<Measured>| {
+        rows.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
+        rows.swap_remove(rows.len() / 2)
+    };
+    by_name.into_iter().map(middle).collect()
 }

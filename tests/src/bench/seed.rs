@@ -10,6 +10,8 @@ use sea_orm::ConnectionTrait;
 
 /// Credits of each customer: more than a benchmark can spend.
 const CREDITS: i64 = 1_000_000;
+/// API keys that one statement inserts.
+const KEYS_AT_ONCE: usize = 1_000;
 
 /// The id of customer number `n`.
 pub fn customer_id(n: u64) -> CustomerId {
@@ -66,13 +68,14 @@ pub async fn seed(url: &str, connections_max: u32, customers: u64, with_keys: u6
         "INSERT INTO free_credits (mailbox, customer_id, given_at_ms) \
          SELECT 'c' || n || '@example.com', {id}, 0 FROM {numbers}"
     ));
-    for n in 0..with_keys.min(customers) {
-        statements.push(format!(
-            "INSERT INTO api_keys (id, customer_id, name, hash, hint, created_at_ms) \
-             VALUES ('key_{n:026}', '{}', 'bench', '{}', 'bsk_', 0)",
-            customer_id(n),
-            secret_hash(&api_key(n))
-        ));
+    let keys: Vec<u64> = (0..with_keys.min(customers)).collect();
+    for numbers in keys.chunks(KEYS_AT_ONCE) {
+        let row = |n: &u64| {
+            format!("('key_{n:026}', '{}', 'bench', '{}', 'bsk_', 0)", customer_id(*n), secret_hash(&api_key(*n)))
+        };
+        let rows = numbers.iter().map(row).collect::<Vec<_>>().join(", ");
+        statements
+            .push(format!("INSERT INTO api_keys (id, customer_id, name, hash, hint, created_at_ms) VALUES {rows}"));
     }
     let tx = db.begin().await?;
     for statement in &statements {

@@ -1,8 +1,8 @@
 //! Webhooks from delivery to processed: paid invoices, each of which grants credits.
 
-use super::http::Server;
 use super::plan::Scenario;
 use super::report::Measured;
+use super::server::Server;
 use super::{micros, new_histogram, seed};
 use crate::stripe;
 use anyhow::{Context, Result};

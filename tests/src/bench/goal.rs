@@ -1,0 +1,34 @@
+//! Goals: what a scenario is to reach, and whether it did.
+
+use super::report::Measured;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a scenario is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// At least this many times the rate of the scenario that it is held against.
+    Ratio(f64),
+    /// A peak of resident memory below this many MiB.
+    PeakMib(f64),
+}
+
+impl Goal {
+    /// Whether a measurement reaches it; unknown without the figure that it is about.
+    pub fn is_reached(self, measured: &Measured) -> Option<bool> {
+        match self {
+            Self::Ratio(least) => measured.ratio.map(|ratio| ratio >= least),
+            Self::PeakMib(bound) => Some(measured.peak_mib < bound),
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ratio(least) => write!(f, "{least:.1}x"),
+            Self::PeakMib(bound) => write!(f, "peak < {bound:.0} MiB"),
+        }
+    }
+}
