@@ -10,6 +10,10 @@ use std::fmt;
 pub enum Goal {
     /// At least this many times the rate of the scenario that it is held against.
     Ratio(f64),
+    /// A 95th percentile of latencies below this many milliseconds.
+    P95Ms(f64),
+    /// Nothing is refused, neither to the customer under measurement nor to others.
+    NoneRefused,
     /// A peak of resident memory below this many MiB.
     PeakMib(f64),
 }
@@ -19,6 +23,11 @@ impl Goal {
     pub fn is_reached(self, measured: &Measured) -> Option<bool> {
         match self {
             Self::Ratio(least) => measured.ratio.map(|ratio| ratio >= least),
+            Self::P95Ms(bound) => Some(measured.p95_ms < bound),
+            Self::NoneRefused => {
+                let refused = measured.refused? + measured.others.as_ref()?.refused;
+                Some(refused == 0)
+            }
             Self::PeakMib(bound) => Some(measured.peak_mib < bound),
         }
     }
@@ -28,6 +37,8 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ratio(least) => write!(f, "{least:.1}x"),
+            Self::P95Ms(bound) => write!(f, "p95 < {bound:.0} ms"),
+            Self::NoneRefused => f.write_str("none refused"),
             Self::PeakMib(bound) => write!(f, "peak < {bound:.0} MiB"),
         }
     }

@@ -3,18 +3,19 @@
 use super::plan::{Scenario, Way};
 use super::report::Measured;
 use super::server::Server;
-use super::{drive, seed};
+use super::{Attempt, drive, seed};
 use anyhow::Result;
+use reqwest::{Client, RequestBuilder, Response};
 
 /// API keys that the callers of a scenario with many customers use.
-const KEYS_MAX: u64 = 10_000;
+pub const KEYS_MAX: u64 = 10_000;
 
 /// Measures callers that make one debit after the other.
 ///
 /// # Errors
 /// When the server does not start or refuses a debit.
 pub async fn run(scenario: &Scenario) -> Result<Measured> {
-    seed::seed(&scenario.database_url, 4, scenario.customers, KEYS_MAX).await?.close().await;
+    seed::open(scenario, 4, KEYS_MAX).await?.close().await;
     let server = match scenario.way {
         Way::Baseline => Server::start_baseline(scenario).await?,
         _ => Server::start(scenario).await?,
@@ -24,19 +25,29 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     let url = format!("{}/api/v1/usage", server.base);
     let operation = move |caller: usize, n: u64| {
         let customer = (n * 7_919 + caller as u64 * 104_729) % keys;
-        let request = client
-            .post(&url)
-            .header("x-api-key", seed::api_key(customer))
-            .header("Idempotency-Key", format!("{caller}-{n}"))
-            .header("Content-Type", "application/json")
-            .body(r#"{"units":1}"#);
+        let request = debit(&client, &url, customer, &format!("{caller}-{n}"));
         async move {
-            let response = request.send().await?;
-            anyhow::ensure!(response.status().is_success(), "{}", response.text().await?);
-            response.bytes().await?;
-            Ok(())
+            expect_success(request.send().await?).await?;
+            Ok(Attempt::Done)
         }
     };
     let (latencies, seconds) = drive(scenario.callers, scenario.seconds, operation).await?;
     Ok(Measured::new(scenario, &latencies, seconds, server.memory_mib()?))
+}
+
+/// A debit of one credit of customer number `customer`.
+pub fn debit(client: &Client, url: &str, customer: u64, key: &str) -> RequestBuilder {
+    let request = client.post(url).header("x-api-key", seed::api_key(customer)).header("Idempotency-Key", key);
+    request.header("Content-Type", "application/json").body(r#"{"units":1}"#)
+}
+
+/// Reads the body of a success.
+///
+/// # Errors
+/// With the body, when the answer is none.
+pub async fn expect_success(response: Response) -> Result<Vec<u8>> {
+    let status = response.status();
+    let body = response.bytes().await?;
+    anyhow::ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
+    Ok(body.to_vec())
 }

@@ -1,6 +1,7 @@
 //! Figures, and the table that they make.
 
 use super::plan::Scenario;
+use super::quantile_ms;
 use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -29,17 +30,45 @@ pub struct Measured {
     pub p99_ms: f64,
     /// Of webhooks: from accepted to processed, median, 95th and 99th percentile.
     pub processed_ms: Option<[f64; 3]>,
+    /// Of several nodes: operations that were refused with 429 and are not in `operations`.
+    pub refused: Option<u64>,
+    /// Of several nodes: how the customers beside the hot one fared.
+    pub others: Option<Others>,
     /// Peak resident memory of the process that does the work.
     pub peak_mib: f64,
     /// Resident memory at the end.
     pub end_mib: f64,
 }
 
+/// Traffic beside the one that is measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Others {
+    /// Operations in a second.
+    pub per_second: f64,
+    /// 95th percentile of their latencies.
+    pub p95_ms: f64,
+    /// Operations that were refused with 429.
+    pub refused: u64,
+}
+
 impl Measured {
+    /// What the columns of the table do not say.
+    fn notes(&self) -> String {
+        let mut notes = Vec::new();
+        if let Some([p50, p95, p99]) = self.processed_ms {
+            notes.push(format!("processed {p50:.0} / {p95:.0} / {p99:.0} ms"));
+        }
+        if let Some(refused) = self.refused {
+            notes.push(format!("{refused} refused"));
+        }
+        if let Some(Others { per_second, p95_ms, refused }) = &self.others {
+            notes.push(format!("others {per_second:.0}/s, p95 {p95_ms:.1} ms, {refused} refused"));
+        }
+        notes.join(", ")
+    }
+
     /// Puts a scenario's figures together.
     pub fn new(scenario: &Scenario, latencies: &Histogram<u64>, seconds: f64, memory: (f64, f64)) -> Self {
-        #[allow(clippy::cast_precision_loss)]
-        let ms = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1_000.0;
         let operations = latencies.len();
         #[allow(clippy::cast_precision_loss)]
         let per_second = operations as f64 / seconds;
@@ -50,10 +79,12 @@ impl Measured {
             per_second,
             ratio: None,
             reached: None,
-            p50_ms: ms(0.5),
-            p95_ms: ms(0.95),
-            p99_ms: ms(0.99),
+            p50_ms: quantile_ms(latencies, 0.5),
+            p95_ms: quantile_ms(latencies, 0.95),
+            p99_ms: quantile_ms(latencies, 0.99),
             processed_ms: None,
+            refused: None,
+            others: None,
             peak_mib: memory.0,
             end_mib: memory.1,
         }
@@ -83,12 +114,11 @@ pub fn report(measured: &[Measured]) -> String {
         "p50 ms",
         "p95 ms",
         "p99 ms",
-        "processed p50/p95/p99 ms",
         "peak MiB",
         "end MiB",
+        "notes",
     ]);
     for row in measured {
-        let processed = row.processed_ms.map(|[a, b, c]| format!("{a:.0} / {b:.0} / {c:.0}")).unwrap_or_default();
         let reached = row.reached.map(|reached| if reached { "yes" } else { "NO" });
         table.add_row([
             row.scenario.name.clone(),
@@ -99,12 +129,13 @@ pub fn report(measured: &[Measured]) -> String {
             format!("{:.2}", row.p50_ms),
             format!("{:.2}", row.p95_ms),
             format!("{:.2}", row.p99_ms),
-            processed,
             format!("{:.0}", row.peak_mib),
             format!("{:.0}", row.end_mib),
+            row.notes(),
         ]);
     }
-    for column in table.column_iter_mut().skip(1) {
+    // The first column is a name, the last one is text.
+    for column in table.column_iter_mut().skip(1).take(9) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()

@@ -21,19 +21,32 @@ impl Server {
     /// # Errors
     /// When the program is missing.
     pub async fn start(scenario: &Scenario) -> Result<Self> {
+        Self::start_node(scenario, 0).await
+    }
+
+    /// Starts one of several nodes on the scenario's database; each has a folder of its own.
+    ///
+    /// # Errors
+    /// When the program is missing.
+    pub async fn start_node(scenario: &Scenario, node: usize) -> Result<Self> {
         let address = free_address()?;
+        let folder = scenario.folder.join(node.to_string());
+        std::fs::create_dir_all(&folder)?;
         let mut command = Command::new(std::env::current_exe()?.with_file_name("bursar"));
         command
             .arg("serve")
             .env("BURSAR_LISTEN", &address)
-            .env("BURSAR_DATA_DIR", &scenario.folder)
+            .env("BURSAR_DATA_DIR", &folder)
             .env("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("BURSAR_SECRET_KEY", SECRET_KEY)
             .env("STRIPE_WEBHOOK_SECRET", "whsec_bench")
             .env("BURSAR_STRIPE__SANDBOX", "false")
+            // All customers sign up from one address.
+            .env("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", "0")
             .env("BURSAR_LOG", "error")
             .env("DATABASE_URL", &scenario.database_url)
-            .env("AMQP_URL", &scenario.amqp_url);
+            .env("AMQP_URL", &scenario.amqp_url)
+            .env("BURSAR_AMQP__PREFIX", scenario.queue_prefix());
         Self::spawn(command, &address).await
     }
 

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use bursar_services::ScratchDir;
-use bursar_tests::bench::plan::{Scenario, Services, plan};
+use bursar_tests::bench::plan::{Length, Scenario, Services, plan};
 use bursar_tests::bench::report::{Measured, compare, medians, report};
 use bursar_tests::bench::{baseline, run_scenario};
 use clap::Parser;
@@ -73,7 +73,7 @@ fn serve_baseline(address: &str) -> Result<()> {
 
 #[allow(clippy::print_stdout, reason = "this is the command's output")]
 fn parent(args: &Args) -> Result<()> {
-    let mut scenarios = plan(args.seconds, args.webhooks);
+    let mut scenarios = plan(Length { seconds: args.seconds, webhooks: args.webhooks });
     scenarios.retain(|scenario| args.only.is_empty() || args.only.iter().any(|only| scenario.matches(only)));
     if args.list {
         scenarios.iter().for_each(|scenario| println!("{}", scenario.name));
