@@ -3,6 +3,7 @@
 pub mod actors;
 pub mod baseline;
 pub mod goal;
+pub mod growth;
 pub mod holds;
 pub mod hot;
 pub mod http;
