@@ -141,7 +141,8 @@ pub fn report(measured: &[Measured]) -> String {
     table.to_string()
 }
 
-/// Of several rounds, the middle one by rate for each scenario.
+/// Of several rounds, the middle one for each scenario: by its ratio, since rates of different rounds are
+/// those of a machine in different moods, or by its rate if it has none.
 pub fn medians(rounds: Vec<Vec<Measured>>) -> Vec<Measured> {
     let mut by_name: Vec<Vec<Measured>> = Vec::new();
     for measured in rounds.into_iter().flatten() {
@@ -151,8 +152,62 @@ pub fn medians(rounds: Vec<Vec<Measured>>) -> Vec<Measured> {
         }
     }
     let middle = |mut rows: Vec<Measured>| {
-        rows.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
+        let order = |row: &Measured| row.ratio.unwrap_or(row.per_second);
+        rows.sort_by(|a, b| order(a).total_cmp(&order(b)));
         rows.swap_remove(rows.len() / 2)
     };
     by_name.into_iter().map(middle).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goal::Goal;
+    use super::super::plan::{Length, Way, plan};
+    use super::*;
+
+    fn measured(name: &str, per_second: f64) -> Measured {
+        let all = plan(Length { seconds: 1, webhooks: 1 });
+        let scenario = all.into_iter().find(|scenario| scenario.name == name).expect("a scenario of this name");
+        let latencies = Histogram::new(3).expect("a histogram");
+        Measured { per_second, ..Measured::new(&scenario, &latencies, 1.0, (0.0, 0.0)) }
+    }
+
+    const BASELINE: &str = "http baseline postgres 20x10000";
+    const BURSAR: &str = "http bursar postgres 20x10000";
+
+    #[test]
+    fn a_goal_is_judged_by_the_ratio_to_the_baseline() {
+        for (rate, reached) in [(200.0, true), (199.0, false)] {
+            let mut rows = [measured(BASELINE, 100.0), measured(BURSAR, rate)];
+            compare(&mut rows);
+            assert_eq!((rows[1].ratio, rows[1].reached), (Some(rate / 100.0), Some(reached)));
+        }
+    }
+
+    #[test]
+    fn a_goal_without_its_baseline_is_neither_reached_nor_missed() {
+        let mut rows = [measured(BURSAR, 1_000.0)];
+        compare(&mut rows);
+        assert_eq!((rows[0].scenario.goal, rows[0].reached), (Some(Goal::Ratio(2.0)), None));
+    }
+
+    #[test]
+    fn of_several_rounds_the_middle_ratio_counts() {
+        let rounds = [(100.0, 300.0), (200.0, 400.0), (50.0, 50.0)].map(|(baseline, bursar)| {
+            let mut rows = vec![measured(BASELINE, baseline), measured(BURSAR, bursar)];
+            compare(&mut rows);
+            rows
+        });
+        let middle = medians(rounds.into());
+        assert_eq!(middle.iter().map(|row| row.per_second).collect::<Vec<_>>(), [100.0, 400.0]);
+        assert_eq!(middle[1].ratio, Some(2.0));
+    }
+
+    #[test]
+    fn each_baseline_runs_directly_before_what_is_held_against_it() {
+        let all = plan(Length { seconds: 1, webhooks: 1 });
+        let pairs = all.windows(2).filter(|pair| pair[1].way == Way::Http);
+        assert!(pairs.clone().all(|pair| pair[1].against.as_ref() == Some(&pair[0].name)));
+        assert_eq!(pairs.count(), 6);
+    }
 }

@@ -29,7 +29,7 @@ struct Args {
     /// Only scenarios whose name contains each of these words, such as `http 20x10000`; may be repeated.
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
-    /// How often everything is measured; the table has the middle rate of each scenario.
+    /// How often everything is measured; the table has the middle ratio of each pair, the middle rate of others.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
     /// Prints the names of the scenarios and measures nothing.
@@ -79,8 +79,7 @@ fn parent(args: &Args) -> Result<()> {
         scenarios.iter().for_each(|scenario| println!("{}", scenario.name));
         return Ok(());
     }
-    let mut measured = measure(&scenarios, args.rounds)?;
-    compare(&mut measured);
+    let measured = measure(&scenarios, args.rounds)?;
     println!("{}", report(&measured));
     if let Some(folder) = args.json.parent() {
         std::fs::create_dir_all(folder)?;
@@ -106,6 +105,7 @@ fn measure(scenarios: &[Scenario], rounds: usize) -> Result<Vec<Measured>> {
             measured.push(run_in_process(&scenario)?);
             bar.inc(1);
         }
+        compare(&mut measured);
         all.push(measured);
     }
     bar.finish_and_clear();

@@ -1,10 +1,12 @@
-//! What the benchmark measures is what it says: the baseline is a service equal to Bursar.
+//! The benchmark measures what it says: the baseline is a service equal to Bursar, and a database that is
+//! called full is.
 
 use bursar_tests::bench::baseline;
 use bursar_tests::{Backend, TestApp, TestCustomer, wait};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::process::Command;
 
 /// The baseline on the database of an application.
 async fn start_baseline(app: &TestApp) -> String {
@@ -83,4 +85,33 @@ async fn the_baseline_debits_once_for_each_key() {
     assert_eq!(app.balance(&customer).await, before - 4);
     app.verify().await;
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_growth_run_measures_a_small_full_database_beside_an_empty_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let json = folder.path().join("growth.json");
+    let given = |variable: &str| std::env::var(variable).expect("./dev test starts the services");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_growth"));
+    command
+        .args(["--jobs", "2000", "--entries", "300", "--customers", "20", "--seconds", "1", "--webhooks", "50"])
+        .args(["--database-url", &given("BURSAR_TEST_DATABASE_URL")])
+        .args(["--amqp-url", &given("BURSAR_TEST_AMQP_URL")])
+        .arg("--json")
+        .arg(&json);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it is waited for");
+    let output = output.expect("the growth run starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).expect("figures are written")).expect("JSON");
+    // Beside the debits, each customer has the grant that it began with.
+    assert_eq!((&report["jobs"], &report["entries"]), (&json!(2_000), &json!(320)));
+    let figures = report["figures"].as_array().expect("figures");
+    let measured =
+        |what: &str| figures.iter().any(|figure| figure["name"].as_str().is_some_and(|name| name.starts_with(what)));
+    for what in ["gauges", "retention", "timeline", "debits", "webhooks", "signups"] {
+        assert!(measured(what), "{what} in {figures:?}");
+    }
+    let is_positive = |value: &Value| value.as_f64().is_some_and(|value| value > 0.0);
+    assert!(figures.iter().all(|figure| is_positive(&figure["empty"]) && is_positive(&figure["full"])), "{figures:?}");
 }
