@@ -122,7 +122,8 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     config.onboarding.per_ip_per_minute = 0;
     if backend == Backend::Production {
         let unique = AuditId::new().body().to_owned();
-        config.database_url = create_database(&format!("bursar_test_{unique}")).await;
+        let maintenance = required("BURSAR_TEST_DATABASE_URL");
+        config.database_url = create_database(&maintenance, &format!("bursar_test_{unique}")).await;
         config.database.connections_max = 8;
         config.amqp_url = required("BURSAR_TEST_AMQP_URL");
         config.amqp.prefix = format!("test.{unique}");
@@ -139,9 +140,11 @@ fn required(variable: &str) -> String {
 }
 
 /// Creates a database beside the maintenance database; gives its URL.
-async fn create_database(name: &str) -> String {
-    let maintenance = required("BURSAR_TEST_DATABASE_URL");
-    let connection = Database::connect(&maintenance).await.expect("the maintenance database answers");
+///
+/// # Panics
+/// If the server does not let it.
+pub async fn create_database(maintenance: &str, name: &str) -> String {
+    let connection = Database::connect(maintenance).await.expect("the maintenance database answers");
     connection.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database can be created");
     connection.close().await.expect("the connection closes");
     let (base, _) = maintenance.rsplit_once('/').expect("the URL names a database");

@@ -1,11 +1,18 @@
 //! What the benchmark measures, one way of doing things in each file.
 
 pub mod actors;
+pub mod baseline;
+pub mod goal;
+pub mod growth;
+pub mod holds;
+pub mod hot;
 pub mod http;
 pub mod plan;
 pub mod report;
 pub mod rowlock;
 pub mod seed;
+pub mod server;
+pub mod signups;
 pub mod webhooks;
 
 use anyhow::Result;
@@ -23,17 +30,29 @@ pub async fn run_scenario(scenario: &Scenario) -> Result<Measured> {
         Way::RowLock => rowlock::run(scenario).await,
         Way::Actors => actors::run(scenario).await,
         Way::Touch => actors::touch(scenario).await,
-        Way::Http => http::run(scenario).await,
+        Way::Baseline | Way::Http => http::run(scenario).await,
         Way::Webhooks => webhooks::run(scenario).await,
+        Way::Signups => signups::run(scenario).await,
+        Way::Holds => holds::run(scenario).await,
+        Way::Hot => hot::run(scenario).await,
     }
 }
 
+/// What became of one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// It counts, and so does its latency.
+    Done,
+    /// The server refused it; whoever drives it counts that.
+    Refused,
+}
+
 /// Callers that each do one operation after the other until the time is up. `operation` gets the
-/// caller's number and a running number.
+/// caller's number and a running number. Gives the latencies and the seconds that it took.
 pub async fn drive<F, Fut>(callers: usize, seconds: u64, operation: F) -> Result<(Histogram<u64>, f64)>
 where
     F: Fn(usize, u64) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<()>> + Send,
+    Fut: Future<Output = Result<Attempt>> + Send,
 {
     let started = Instant::now();
     let until = started + Duration::from_secs(seconds);
@@ -45,8 +64,9 @@ where
             let mut n = 0;
             while Instant::now() < until {
                 let begun = Instant::now();
-                operation(caller, n).await?;
-                latencies.saturating_record(micros(begun));
+                if operation(caller, n).await? == Attempt::Done {
+                    latencies.saturating_record(micros(begun));
+                }
                 n += 1;
             }
             anyhow::Ok(latencies)
@@ -67,6 +87,12 @@ pub fn new_histogram() -> Result<Histogram<u64>> {
 /// Microseconds since a moment.
 pub fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A quantile of a histogram of microseconds, in milliseconds.
+#[allow(clippy::cast_precision_loss)]
+pub fn quantile_ms(latencies: &Histogram<u64>, quantile: f64) -> f64 {
+    latencies.value_at_quantile(quantile) as f64 / 1_000.0
 }
 
 /// The peak and the present resident memory of a process, in MiB.

@@ -2,7 +2,7 @@
 
 use super::plan::Scenario;
 use super::report::Measured;
-use super::{drive, memory_mib, micros, new_histogram, seed};
+use super::{Attempt, drive, memory_mib, micros, new_histogram, seed};
 use crate::app::SECRET_KEY;
 use anyhow::Result;
 use bursar_actors::{Role, Runtime, RuntimeOptions};
@@ -30,7 +30,7 @@ fn debit(key: String) -> Command {
 async fn start(scenario: &Scenario) -> Result<Arc<Runtime>> {
     let mut config = Config::load(None)?;
     SECRET_KEY.clone_into(&mut config.secret_key);
-    let db = seed::seed(&scenario.database_url, config.database.connections_max, scenario.customers, 0).await?;
+    let db = seed::open(scenario, config.database.connections_max, 0).await?;
     let stripe = Gateway::new(config.gateway())?;
     let node = "bench".to_owned();
     let options = RuntimeOptions { config, db, clock: Clock::System, node, role: Role::All, stripe };
@@ -48,7 +48,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
             async move {
                 let customer = seed::customer_id((n * 7_919 + caller as u64 * 104_729) % customers);
                 runtime.customers.apply(&customer, debit(format!("api:{caller}-{n}"))).await?;
-                Ok(())
+                Ok(Attempt::Done)
             }
         }
     };

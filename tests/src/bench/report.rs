@@ -1,9 +1,11 @@
 //! Figures, and the table that they make.
 
-use super::plan::{Scenario, Way};
+use super::plan::Scenario;
+use super::quantile_ms;
 use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// What one scenario gave.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -16,6 +18,10 @@ pub struct Measured {
     pub seconds: f64,
     /// Operations in a second.
     pub per_second: f64,
+    /// `per_second` divided by that of the scenario it is held against; filled in by [`compare`].
+    pub ratio: Option<f64>,
+    /// Whether the scenario's goal is reached; filled in by [`compare`].
+    pub reached: Option<bool>,
     /// Median latency of a call.
     pub p50_ms: f64,
     /// 95th percentile.
@@ -24,17 +30,45 @@ pub struct Measured {
     pub p99_ms: f64,
     /// Of webhooks: from accepted to processed, median, 95th and 99th percentile.
     pub processed_ms: Option<[f64; 3]>,
+    /// Of several nodes: operations that were refused with 429 and are not in `operations`.
+    pub refused: Option<u64>,
+    /// Of several nodes: how the customers beside the hot one fared.
+    pub others: Option<Others>,
     /// Peak resident memory of the process that does the work.
     pub peak_mib: f64,
     /// Resident memory at the end.
     pub end_mib: f64,
 }
 
+/// Traffic beside the one that is measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Others {
+    /// Operations in a second.
+    pub per_second: f64,
+    /// 95th percentile of their latencies.
+    pub p95_ms: f64,
+    /// Operations that were refused with 429.
+    pub refused: u64,
+}
+
 impl Measured {
+    /// What the columns of the table do not say.
+    fn notes(&self) -> String {
+        let mut notes = Vec::new();
+        if let Some([p50, p95, p99]) = self.processed_ms {
+            notes.push(format!("processed {p50:.0} / {p95:.0} / {p99:.0} ms"));
+        }
+        if let Some(refused) = self.refused {
+            notes.push(format!("{refused} refused"));
+        }
+        if let Some(Others { per_second, p95_ms, refused }) = &self.others {
+            notes.push(format!("others {per_second:.0}/s, p95 {p95_ms:.1} ms, {refused} refused"));
+        }
+        notes.join(", ")
+    }
+
     /// Puts a scenario's figures together.
     pub fn new(scenario: &Scenario, latencies: &Histogram<u64>, seconds: f64, memory: (f64, f64)) -> Self {
-        #[allow(clippy::cast_precision_loss)]
-        let ms = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1_000.0;
         let operations = latencies.len();
         #[allow(clippy::cast_precision_loss)]
         let per_second = operations as f64 / seconds;
@@ -43,17 +77,31 @@ impl Measured {
             operations,
             seconds,
             per_second,
-            p50_ms: ms(0.5),
-            p95_ms: ms(0.95),
-            p99_ms: ms(0.99),
+            ratio: None,
+            reached: None,
+            p50_ms: quantile_ms(latencies, 0.5),
+            p95_ms: quantile_ms(latencies, 0.95),
+            p99_ms: quantile_ms(latencies, 0.99),
             processed_ms: None,
+            refused: None,
+            others: None,
             peak_mib: memory.0,
             end_mib: memory.1,
         }
     }
 }
 
-/// The table. Debits on Postgres are compared with the row-lock way over as many customers.
+/// Divides each rate by the one that it is held against, and judges the goals.
+pub fn compare(measured: &mut [Measured]) {
+    let rates: HashMap<String, f64> = measured.iter().map(|row| (row.scenario.name.clone(), row.per_second)).collect();
+    for row in measured {
+        let against = row.scenario.against.as_ref().and_then(|name| rates.get(name));
+        row.ratio = against.map(|rate| row.per_second / rate);
+        row.reached = row.scenario.goal.and_then(|goal| goal.is_reached(row));
+    }
+}
+
+/// The table of what [`compare`] has compared.
 pub fn report(measured: &[Measured]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -61,36 +109,105 @@ pub fn report(measured: &[Measured]) -> String {
         "scenario",
         "per second",
         "ratio",
+        "goal",
+        "reached",
         "p50 ms",
         "p95 ms",
         "p99 ms",
-        "processed p50/p95/p99 ms",
         "peak MiB",
         "end MiB",
+        "notes",
     ]);
     for row in measured {
-        let base = measured
-            .iter()
-            .find(|base| base.scenario.way == Way::RowLock && base.scenario.customers == row.scenario.customers);
-        let ratio = match base {
-            Some(base) if row.scenario.database == "postgres" => format!("{:.1}x", row.per_second / base.per_second),
-            _ => String::new(),
-        };
-        let processed = row.processed_ms.map(|[a, b, c]| format!("{a:.0} / {b:.0} / {c:.0}")).unwrap_or_default();
+        let reached = row.reached.map(|reached| if reached { "yes" } else { "NO" });
         table.add_row([
             row.scenario.name.clone(),
             format!("{:.0}", row.per_second),
-            ratio,
+            row.ratio.map(|ratio| format!("{ratio:.2}x")).unwrap_or_default(),
+            row.scenario.goal.map(|goal| goal.to_string()).unwrap_or_default(),
+            reached.unwrap_or_default().to_owned(),
             format!("{:.2}", row.p50_ms),
             format!("{:.2}", row.p95_ms),
             format!("{:.2}", row.p99_ms),
-            processed,
             format!("{:.0}", row.peak_mib),
             format!("{:.0}", row.end_mib),
+            row.notes(),
         ]);
     }
-    for column in table.column_iter_mut().skip(1) {
+    // The first column is a name, the last one is text.
+    for column in table.column_iter_mut().skip(1).take(9) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
+}
+
+/// Of several rounds, the middle one for each scenario: by its ratio, since rates of different rounds are
+/// those of a machine in different moods, or by its rate if it has none.
+pub fn medians(rounds: Vec<Vec<Measured>>) -> Vec<Measured> {
+    let mut by_name: Vec<Vec<Measured>> = Vec::new();
+    for measured in rounds.into_iter().flatten() {
+        match by_name.iter_mut().find(|rows| rows[0].scenario.name == measured.scenario.name) {
+            Some(rows) => rows.push(measured),
+            None => by_name.push(vec![measured]),
+        }
+    }
+    let middle = |mut rows: Vec<Measured>| {
+        let order = |row: &Measured| row.ratio.unwrap_or(row.per_second);
+        rows.sort_by(|a, b| order(a).total_cmp(&order(b)));
+        rows.swap_remove(rows.len() / 2)
+    };
+    by_name.into_iter().map(middle).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goal::Goal;
+    use super::super::plan::{Length, Way, plan};
+    use super::*;
+
+    fn measured(name: &str, per_second: f64) -> Measured {
+        let all = plan(Length { seconds: 1, webhooks: 1 });
+        let scenario = all.into_iter().find(|scenario| scenario.name == name).expect("a scenario of this name");
+        let latencies = Histogram::new(3).expect("a histogram");
+        Measured { per_second, ..Measured::new(&scenario, &latencies, 1.0, (0.0, 0.0)) }
+    }
+
+    const BASELINE: &str = "http baseline postgres 20x10000";
+    const BURSAR: &str = "http bursar postgres 20x10000";
+
+    #[test]
+    fn a_goal_is_judged_by_the_ratio_to_the_baseline() {
+        for (rate, reached) in [(200.0, true), (199.0, false)] {
+            let mut rows = [measured(BASELINE, 100.0), measured(BURSAR, rate)];
+            compare(&mut rows);
+            assert_eq!((rows[1].ratio, rows[1].reached), (Some(rate / 100.0), Some(reached)));
+        }
+    }
+
+    #[test]
+    fn a_goal_without_its_baseline_is_neither_reached_nor_missed() {
+        let mut rows = [measured(BURSAR, 1_000.0)];
+        compare(&mut rows);
+        assert_eq!((rows[0].scenario.goal, rows[0].reached), (Some(Goal::Ratio(2.0)), None));
+    }
+
+    #[test]
+    fn of_several_rounds_the_middle_ratio_counts() {
+        let rounds = [(100.0, 300.0), (200.0, 400.0), (50.0, 50.0)].map(|(baseline, bursar)| {
+            let mut rows = vec![measured(BASELINE, baseline), measured(BURSAR, bursar)];
+            compare(&mut rows);
+            rows
+        });
+        let middle = medians(rounds.into());
+        assert_eq!(middle.iter().map(|row| row.per_second).collect::<Vec<_>>(), [100.0, 400.0]);
+        assert_eq!(middle[1].ratio, Some(2.0));
+    }
+
+    #[test]
+    fn each_baseline_runs_directly_before_what_is_held_against_it() {
+        let all = plan(Length { seconds: 1, webhooks: 1 });
+        let pairs = all.windows(2).filter(|pair| pair[1].way == Way::Http);
+        assert!(pairs.clone().all(|pair| pair[1].against.as_ref() == Some(&pair[0].name)));
+        assert_eq!(pairs.count(), 6);
+    }
 }

@@ -2,14 +2,14 @@
 
 use super::plan::Scenario;
 use super::report::Measured;
-use super::{drive, memory_mib, seed};
+use super::{Attempt, drive, memory_mib, seed};
 use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
 /// Measures it. As durable and as idempotent as Bursar's: the same tables, the same unique key.
 pub async fn run(scenario: &Scenario) -> Result<Measured> {
     let connections = u32::try_from(scenario.callers)?;
-    let db = seed::seed(&scenario.database_url, connections, scenario.customers, 0).await?;
+    let db = seed::open(scenario, connections, 0).await?;
     let customers = scenario.customers;
     let operation = {
         let db = db.clone();
@@ -17,7 +17,8 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
             let db = db.clone();
             async move {
                 let customer = seed::customer_id((n * 7_919 + caller as u64 * 104_729) % customers);
-                debit(&db, customer.as_str(), &format!("api:{caller}-{n}")).await
+                debit(&db, customer.as_str(), &format!("api:{caller}-{n}")).await?;
+                Ok(Attempt::Done)
             }
         }
     };

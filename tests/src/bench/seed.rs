@@ -1,6 +1,7 @@
 //! Customers for a benchmark, made by SQL alone but exactly as onboarding would leave them, so that
 //! `bursar verify` holds on a benchmarked database too.
 
+use super::plan::Scenario;
 use anyhow::Result;
 use bursar_engine::api_key::secret_hash;
 use bursar_engine::ids::CustomerId;
@@ -9,7 +10,9 @@ use bursar_engine::store::{Db, DbOptions};
 use sea_orm::ConnectionTrait;
 
 /// Credits of each customer: more than a benchmark can spend.
-const CREDITS: i64 = 1_000_000;
+pub const CREDITS: i64 = 1_000_000;
+/// API keys that one statement inserts.
+const KEYS_AT_ONCE: usize = 1_000;
 
 /// The id of customer number `n`.
 pub fn customer_id(n: u64) -> CustomerId {
@@ -26,12 +29,19 @@ pub fn api_key(n: u64) -> String {
     format!("bsk_bench_{n}")
 }
 
-/// Connects, migrates and makes customers 0 to `customers` - 1, with API keys for the first
-/// `with_keys`.
-pub async fn seed(url: &str, connections_max: u32, customers: u64, with_keys: u64) -> Result<Db> {
-    let options =
-        DbOptions { url: url.to_owned(), connections_max, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 };
+/// Connects to a scenario's database. Unless it is seeded already: migrates it and makes customers 0 to
+/// `customers` - 1, with API keys for the first `with_keys`.
+pub async fn open(scenario: &Scenario, connections_max: u32, with_keys: u64) -> Result<Db> {
+    let url = scenario.database_url.clone();
+    let options = DbOptions { url, connections_max, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 };
     let db = Db::connect(&options).await?;
+    if !scenario.is_seeded {
+        seed(&db, scenario.customers, with_keys).await?;
+    }
+    Ok(db)
+}
+
+async fn seed(db: &Db, customers: u64, with_keys: u64) -> Result<()> {
     Migrator::up(db.write(), None).await?;
     let (numbers, id) = if db.is_postgres() {
         (format!("(SELECT n FROM generate_series(0, {customers} - 1) AS n) AS s"), "'cst_' || lpad(n::text, 26, '0')")
@@ -66,13 +76,14 @@ pub async fn seed(url: &str, connections_max: u32, customers: u64, with_keys: u6
         "INSERT INTO free_credits (mailbox, customer_id, given_at_ms) \
          SELECT 'c' || n || '@example.com', {id}, 0 FROM {numbers}"
     ));
-    for n in 0..with_keys.min(customers) {
-        statements.push(format!(
-            "INSERT INTO api_keys (id, customer_id, name, hash, hint, created_at_ms) \
-             VALUES ('key_{n:026}', '{}', 'bench', '{}', 'bsk_', 0)",
-            customer_id(n),
-            secret_hash(&api_key(n))
-        ));
+    let keys: Vec<u64> = (0..with_keys.min(customers)).collect();
+    for numbers in keys.chunks(KEYS_AT_ONCE) {
+        let row = |n: &u64| {
+            format!("('key_{n:026}', '{}', 'bench', '{}', 'bsk_', 0)", customer_id(*n), secret_hash(&api_key(*n)))
+        };
+        let rows = numbers.iter().map(row).collect::<Vec<_>>().join(", ");
+        statements
+            .push(format!("INSERT INTO api_keys (id, customer_id, name, hash, hint, created_at_ms) VALUES {rows}"));
     }
     let tx = db.begin().await?;
     for statement in &statements {
@@ -83,5 +94,5 @@ pub async fn seed(url: &str, connections_max: u32, customers: u64, with_keys: u6
     for statement in tidy {
         db.write().execute_unprepared(statement).await?;
     }
-    Ok(db)
+    Ok(())
 }

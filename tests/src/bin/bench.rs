@@ -5,9 +5,9 @@
 
 use anyhow::{Context, Result};
 use bursar_services::ScratchDir;
-use bursar_tests::bench::plan::{Scenario, Services, plan};
-use bursar_tests::bench::report::{Measured, report};
-use bursar_tests::bench::run_scenario;
+use bursar_tests::bench::plan::{Length, Scenario, Services, plan};
+use bursar_tests::bench::report::{Measured, compare, medians, report};
+use bursar_tests::bench::{baseline, run_scenario};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
@@ -26,23 +26,33 @@ struct Args {
     /// Webhooks that each scenario of webhooks delivers.
     #[arg(long, default_value_t = 20_000)]
     webhooks: u64,
-    /// Only scenarios whose name contains this.
+    /// Only scenarios whose name contains each of these words, such as `http 20x10000`; may be repeated.
+    #[arg(long, value_name = "WORDS")]
+    only: Vec<String>,
+    /// How often everything is measured; the table has the middle ratio of each pair, the middle rate of others.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// Prints the names of the scenarios and measures nothing.
     #[arg(long)]
-    only: Option<String>,
+    list: bool,
     /// Where the figures go as JSON.
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
     /// Runs one scenario in this process; the benchmark calls itself with this.
     #[arg(long, hide = true)]
     scenario: Option<String>,
+    /// Serves the baseline at this address; a scenario calls the benchmark with this.
+    #[arg(long, hide = true)]
+    baseline: Option<String>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match &args.scenario {
-        Some(scenario) => child(scenario),
-        None => parent(&args),
+    match (&args.scenario, &args.baseline) {
+        (Some(scenario), _) => child(scenario),
+        (None, Some(address)) => serve_baseline(address),
+        (None, None) => parent(&args),
     }
 }
 
@@ -55,32 +65,21 @@ fn child(scenario: &str) -> Result<()> {
     Ok(())
 }
 
+fn serve_baseline(address: &str) -> Result<()> {
+    let database_url = std::env::var("DATABASE_URL").context("DATABASE_URL is not set")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(baseline::serve(address, &database_url))
+}
+
 #[allow(clippy::print_stdout, reason = "this is the command's output")]
 fn parent(args: &Args) -> Result<()> {
-    let scratch = ScratchDir::new("bursar-bench")?;
-    let (postgres, rabbitmq) = bursar_services::start_both(scratch.path())?;
-    let services = Services { postgres: &postgres, amqp_url: rabbitmq.url(), folder: scratch.path().to_path_buf() };
-    let mut scenarios = plan(args.seconds, args.webhooks);
-    scenarios.retain(|scenario| args.only.as_ref().is_none_or(|only| scenario.name.contains(only.as_str())));
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
-    let bar = ProgressBar::new(scenarios.len() as u64).with_style(style);
-    let mut measured: Vec<Measured> = Vec::new();
-    for mut scenario in scenarios {
-        bar.set_message(scenario.name.clone());
-        services.prepare(&mut scenario)?;
-        let output = Command::new(std::env::current_exe()?)
-            .arg("--scenario")
-            .arg(serde_json::to_string(&scenario)?)
-            .stderr(Stdio::inherit())
-            .output()
-            .context("a scenario did not start")?;
-        anyhow::ensure!(output.status.success(), "the scenario {} failed", scenario.name);
-        let line = String::from_utf8(output.stdout)?;
-        measured
-            .push(serde_json::from_str(line.trim()).with_context(|| format!("{} printed {line:?}", scenario.name))?);
-        bar.inc(1);
+    let mut scenarios = plan(Length { seconds: args.seconds, webhooks: args.webhooks });
+    scenarios.retain(|scenario| args.only.is_empty() || args.only.iter().any(|only| scenario.matches(only)));
+    if args.list {
+        scenarios.iter().for_each(|scenario| println!("{}", scenario.name));
+        return Ok(());
     }
-    bar.finish_and_clear();
+    let measured = measure(&scenarios, args.rounds)?;
     println!("{}", report(&measured));
     if let Some(folder) = args.json.parent() {
         std::fs::create_dir_all(folder)?;
@@ -88,4 +87,39 @@ fn parent(args: &Args) -> Result<()> {
     std::fs::write(&args.json, serde_json::to_string_pretty(&measured)? + "\n")?;
     println!("figures: {}", args.json.display());
     Ok(())
+}
+
+fn measure(scenarios: &[Scenario], rounds: usize) -> Result<Vec<Measured>> {
+    let scratch = ScratchDir::new("bursar-bench")?;
+    let (postgres, rabbitmq) = bursar_services::start_both(scratch.path())?;
+    let services = Services { postgres: &postgres, amqp_url: rabbitmq.url(), folder: scratch.path().to_path_buf() };
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
+    let bar = ProgressBar::new((scenarios.len() * rounds) as u64).with_style(style);
+    let mut all: Vec<Vec<Measured>> = Vec::new();
+    for round in 0..rounds {
+        let mut measured = Vec::new();
+        for scenario in scenarios {
+            let mut scenario = scenario.clone();
+            bar.set_message(scenario.name.clone());
+            services.prepare(&mut scenario, round)?;
+            measured.push(run_in_process(&scenario)?);
+            bar.inc(1);
+        }
+        compare(&mut measured);
+        all.push(measured);
+    }
+    bar.finish_and_clear();
+    Ok(medians(all))
+}
+
+fn run_in_process(scenario: &Scenario) -> Result<Measured> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg("--scenario")
+        .arg(serde_json::to_string(&scenario)?)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("a scenario did not start")?;
+    anyhow::ensure!(output.status.success(), "the scenario {} failed", scenario.name);
+    let line = String::from_utf8(output.stdout)?;
+    serde_json::from_str(line.trim()).with_context(|| format!("{} printed {line:?}", scenario.name))
 }

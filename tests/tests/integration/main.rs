@@ -4,6 +4,7 @@
 mod actor;
 mod admin;
 mod api_key;
+mod bench;
 mod broker;
 mod cli;
 mod commit;

@@ -1,0 +1,45 @@
+//! Goals: what a scenario is to reach, and whether it did.
+
+use super::report::Measured;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a scenario is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// At least this many times the rate of the scenario that it is held against.
+    Ratio(f64),
+    /// A 95th percentile of latencies below this many milliseconds.
+    P95Ms(f64),
+    /// Nothing is refused, neither to the customer under measurement nor to others.
+    NoneRefused,
+    /// A peak of resident memory below this many MiB.
+    PeakMib(f64),
+}
+
+impl Goal {
+    /// Whether a measurement reaches it; unknown without the figure that it is about.
+    pub fn is_reached(self, measured: &Measured) -> Option<bool> {
+        match self {
+            Self::Ratio(least) => measured.ratio.map(|ratio| ratio >= least),
+            Self::P95Ms(bound) => Some(measured.p95_ms < bound),
+            Self::NoneRefused => {
+                let refused = measured.refused? + measured.others.as_ref()?.refused;
+                Some(refused == 0)
+            }
+            Self::PeakMib(bound) => Some(measured.peak_mib < bound),
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ratio(least) => write!(f, "{least:.1}x"),
+            Self::P95Ms(bound) => write!(f, "p95 < {bound:.0} ms"),
+            Self::NoneRefused => f.write_str("none refused"),
+            Self::PeakMib(bound) => write!(f, "peak < {bound:.0} MiB"),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the growth run measures on each database.
+
+use super::super::plan::{Scenario, Way};
+use super::super::report::Measured;
+use super::super::server::Server;
+use super::super::{http, micros, new_histogram, quantile_ms, seed, signups, webhooks};
+use super::Subject;
+use crate::app::ADMIN_TOKEN;
+use anyhow::Result;
+use bursar_engine::clock::Clock;
+use bursar_engine::store::{job, stream};
+use tokio::time::Instant;
+
+/// Jobs that one run of the retention deletes.
+const PRUNED_AT_ONCE: u64 = 1_000;
+/// How often something is measured that takes milliseconds; the median counts.
+const TIMES: usize = 3;
+/// Timelines that are read.
+const TIMELINES: u64 = 200;
+/// Callers that deliver webhooks.
+const DELIVERING: usize = 64;
+
+/// A name, a unit and a value.
+pub type Value = (&'static str, &'static str, f64);
+
+/// A way to get one or several figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// What the gauges of queues cost every few seconds.
+    Gauges,
+    /// What deleting old jobs costs.
+    Retention,
+    /// The first page of a customer's timeline.
+    Timeline,
+    /// Debits through HTTP.
+    Debits,
+    /// Webhooks from delivery to processed.
+    Webhooks,
+    /// Signups at a constant rate.
+    Signups,
+}
+
+impl Measure {
+    /// All, in the order in which they run. A server deletes old jobs when it starts, so those that need
+    /// none come first.
+    pub const ALL: [Self; 6] =
+        [Self::Gauges, Self::Retention, Self::Timeline, Self::Debits, Self::Webhooks, Self::Signups];
+
+    /// Its name while it runs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gauges => "gauges",
+            Self::Retention => "retention",
+            Self::Timeline => "timelines",
+            Self::Debits => "debits",
+            Self::Webhooks => "webhooks",
+            Self::Signups => "signups",
+        }
+    }
+
+    /// Measures one database.
+    pub async fn run(self, subject: &Subject) -> Result<Vec<Value>> {
+        match self {
+            Self::Gauges => gauges(subject).await,
+            Self::Retention => retention(subject).await,
+            Self::Timeline => timelines(subject).await,
+            Self::Debits => {
+                let measured = http::run(&subject.scenario).await?;
+                Ok(vec![("debits", "per second", measured.per_second), ("debits, p95", "ms", measured.p95_ms)])
+            }
+            Self::Webhooks => {
+                let scenario = Scenario { way: Way::Webhooks, callers: DELIVERING, ..subject.scenario.clone() };
+                let measured = webhooks::run(&scenario).await?;
+                Ok(vec![("webhooks to processed", "per second", measured.per_second)])
+            }
+            Self::Signups => {
+                let measured: Measured = signups::run(&subject.scenario).await?;
+                Ok(vec![
+                    ("signups at 100/s, p50", "ms", measured.p50_ms),
+                    ("signups at 100/s, p95", "ms", measured.p95_ms),
+                ])
+            }
+        }
+    }
+}
+
+async fn gauges(subject: &Subject) -> Result<Vec<Value>> {
+    let db = subject.db.read();
+    let mut times_ms = Vec::new();
+    for _ in 0..TIMES {
+        let started = Instant::now();
+        job::job_queue(db, Clock::System.now_ms()).await?;
+        stream::stream_count_paused(db).await?;
+        times_ms.push(elapsed_ms(started));
+    }
+    Ok(vec![("gauges of queues", "ms", median(times_ms))])
+}
+
+async fn retention(subject: &Subject) -> Result<Vec<Value>> {
+    let mut times_ms = Vec::new();
+    let before_ms = Clock::System.now_ms() / 2;
+    let nothing_ms = loop {
+        let started = Instant::now();
+        let tx = subject.db.begin().await?;
+        let deleted = job::job_prune(&tx, before_ms, PRUNED_AT_ONCE).await?;
+        tx.commit().await?;
+        if deleted == 0 {
+            break elapsed_ms(started);
+        }
+        times_ms.push(elapsed_ms(started));
+    };
+    Ok(vec![("retention, 1,000 jobs", "ms", median(times_ms)), ("retention, nothing to delete", "ms", nothing_ms)])
+}
+
+async fn timelines(subject: &Subject) -> Result<Vec<Value>> {
+    let server = Server::start(&subject.scenario).await?;
+    let client = reqwest::Client::new();
+    let mut latencies = new_histogram()?;
+    for n in 0..TIMELINES.min(subject.scenario.customers) {
+        let url = format!("{}/admin/v1/customers/{}/timeline", server.base, seed::customer_id(n));
+        let started = Instant::now();
+        http::expect_success(client.get(url).bearer_auth(ADMIN_TOKEN).send().await?).await?;
+        latencies.saturating_record(micros(started));
+    }
+    Ok(vec![
+        ("timeline, first page, p50", "ms", quantile_ms(&latencies, 0.5)),
+        ("timeline, first page, p95", "ms", quantile_ms(&latencies, 0.95)),
+    ])
+}
+
+fn elapsed_ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1_000.0
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}

@@ -1,0 +1,36 @@
+//! Holds and their captures through HTTP: two requests make one operation.
+
+use super::plan::Scenario;
+use super::report::Measured;
+use super::server::Server;
+use super::{Attempt, drive, http, seed};
+use anyhow::{Context, Result};
+
+/// Measures callers that reserve a credit and spend it.
+///
+/// # Errors
+/// When the server refuses a hold or a capture.
+pub async fn run(scenario: &Scenario) -> Result<Measured> {
+    seed::open(scenario, 4, http::KEYS_MAX).await?.close().await;
+    let server = Server::start(scenario).await?;
+    let (client, url) = (reqwest::Client::new(), format!("{}/api/v1/holds", server.base));
+    let keys = scenario.customers.min(http::KEYS_MAX);
+    let operation = move |caller: usize, n: u64| {
+        let api_key = seed::api_key((n * 7_919 + caller as u64 * 104_729) % keys);
+        let (client, url) = (client.clone(), url.clone());
+        async move {
+            let post = |url: String, key: String, body: &'static str| {
+                let request = client.post(url).header("x-api-key", &api_key).header("Idempotency-Key", key);
+                request.header("Content-Type", "application/json").body(body).send()
+            };
+            let held = post(url.clone(), format!("h{caller}-{n}"), r#"{"units":1}"#).await?;
+            let held: serde_json::Value = serde_json::from_slice(&http::expect_success(held).await?)?;
+            let id = held["hold"]["id"].as_str().context("a hold has an id")?;
+            let captured = post(format!("{url}/{id}/capture"), format!("c{caller}-{n}"), "{}").await?;
+            http::expect_success(captured).await?;
+            Ok(Attempt::Done)
+        }
+    };
+    let (latencies, seconds) = drive(scenario.callers, scenario.seconds, operation).await?;
+    Ok(Measured::new(scenario, &latencies, seconds, server.memory_mib()?))
+}
