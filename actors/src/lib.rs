@@ -8,6 +8,7 @@
 //! ├─ Batcher × 5 kinds               group commit, intake of events, claims of work, loads of accounts,
 //! │                                look-ups of API keys
 //! ├─ Sweeper                         overdue jobs, leases, gauges
+//! ├─ Timekeeper                      compares the machine's clock with the database's
 //! └─ Scheduler                       recurring jobs
 //! ```
 //!
@@ -26,6 +27,7 @@ mod runtime;
 mod scheduler;
 mod stream;
 mod sweeper;
+mod timekeeper;
 
 pub use credential::Credentials;
 pub use customer::{Applied, Customers, Request};
