@@ -86,12 +86,16 @@ impl Running {
 /// `bursar serve`: runs until SIGTERM or SIGINT, or until the actors give up.
 pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
     skew_clock(&config)?;
-    let running = start(config, role, Clock::System).await?;
+    // Before the first request is answered: whoever got an answer may ask for the end.
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let running = tokio::select! {
+        running = start(config, role, Clock::System) => running?,
+        _ = terminate.recv() => return Ok(()),
+    };
     tracing::info!(address = %running.address, "bursar is listening");
     if demo {
         print_demo(&running).await?;
     }
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let gave_up = tokio::select! {
         _ = terminate.recv() => false,
         _ = tokio::signal::ctrl_c() => false,
