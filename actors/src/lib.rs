@@ -6,6 +6,7 @@
 //! ├─ CustomerRouter → Customer(id)   serialises the credit commands of one customer
 //! ├─ StreamRouter   → Stream(key)    runs the jobs of one stream, one at a time
 //! ├─ Sweeper                         overdue jobs, leases, gauges
+//! ├─ Timekeeper                      compares the machine's clock with the database's
 //! └─ Scheduler                       recurring jobs
 //! ```
 //!
@@ -27,6 +28,7 @@ mod runtime;
 mod scheduler;
 mod stream;
 mod sweeper;
+mod timekeeper;
 
 pub use credential::Credentials;
 pub use customer::{Applied, Customers, Request};

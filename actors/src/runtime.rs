@@ -9,7 +9,8 @@ use crate::root::{Child, Root, RootArguments, RootMsg};
 use crate::scheduler::SchedulerDeps;
 use crate::stream::{Leases, StreamDeps, Streams};
 use crate::sweeper::SweeperDeps;
-use crate::{scheduler, stream, sweeper};
+use crate::timekeeper::TimekeeperDeps;
+use crate::{scheduler, stream, sweeper, timekeeper};
 use bursar_engine::broker::{Broker, BrokerOptions, Delivered};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
@@ -48,7 +49,7 @@ pub struct RuntimeOptions {
     pub config: Config,
     /// A migrated database.
     pub db: Db,
-    /// The clock.
+    /// The clock, compared with the database's.
     pub clock: Clock,
     /// Name of this process, unique among all that ever were.
     pub node: String,
@@ -219,7 +220,10 @@ impl Parts {
             jobs: config.jobs.clone(),
             works,
         };
-        let children = vec![router, sweeper::child(Arc::new(sweeper))];
+        let timekeeper =
+            TimekeeperDeps { db: db.clone(), clock: clock.clone(), offset_max_ms: config.database.clock_offset_max_ms };
+        let children =
+            vec![router, sweeper::child(Arc::new(sweeper)), timekeeper::child(Arc::new(timekeeper))];
         Self { children, tasks, credentials, customers, ledger, intake, dispatcher, broker, streams, leases }
     }
 

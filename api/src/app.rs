@@ -14,6 +14,7 @@ use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_engine::seal::SealBox;
 use bursar_engine::store::{Db, DbOptions};
 use bursar_engine::stripe::Gateway;
+use bursar_engine::timekeeping;
 use bursar_sandbox::Sandbox;
 use ipnet::IpNet;
 use moka::future::Cache;
@@ -74,6 +75,8 @@ impl App {
         migrate(&unhurried).await?;
         unhurried.close().await;
         let db = connect_within(&config, STATEMENT_TIMEOUT_MS).await?;
+        // Before anything takes the time, an identifier included.
+        timekeeping::compare(&db, &clock).await.context("the database's clock cannot be read")?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
         let stripe = Gateway::new(config.gateway())?;
         let options =

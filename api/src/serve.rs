@@ -5,7 +5,7 @@ use crate::connection::{Bounded, connections_bound};
 use crate::routes;
 use anyhow::{Context, Result};
 use bursar_actors::Role;
-use bursar_engine::clock::Clock;
+use bursar_engine::clock::{self, Clock};
 use bursar_engine::config::Config;
 use bursar_engine::customer::Source;
 use bursar_engine::onboard::{Signup, onboard};
@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 
 /// Of the time for draining, what HTTP may take; the rest is for jobs.
 const HTTP_DRAIN_SHARE: u32 = 3;
+
+/// For tests of nodes whose clocks differ: by how many milliseconds the machine's clock is to be wrong.
+pub const CLOCK_SKEW_VARIABLE: &str = "BURSAR_TEST_CLOCK_SKEW_MS";
 
 /// How long closing the connections to the database may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -82,12 +85,17 @@ impl Running {
 
 /// `bursar serve`: runs until SIGTERM or SIGINT, or until the actors give up.
 pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
-    let running = start(config, role, Clock::System).await?;
+    skew_clock(&config)?;
+    // Before the first request is answered: whoever got an answer may ask for the end.
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let running = tokio::select! {
+        running = start(config, role, Clock::System) => running?,
+        _ = terminate.recv() => return Ok(()),
+    };
     tracing::info!(address = %running.address, "bursar is listening");
     if demo {
         print_demo(&running).await?;
     }
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let gave_up = tokio::select! {
         _ = terminate.recv() => false,
         _ = tokio::signal::ctrl_c() => false,
@@ -96,6 +104,19 @@ pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
     tracing::info!("stopping");
     running.stop().await?;
     anyhow::ensure!(!gave_up, "the actors gave up; see the log");
+    Ok(())
+}
+
+/// Puts the machine's clock wrong if a test asks for it; refused where real money moves.
+fn skew_clock(config: &Config) -> Result<()> {
+    let Ok(text) = std::env::var(CLOCK_SKEW_VARIABLE) else { return Ok(()) };
+    let skew_ms = text.parse().with_context(|| format!("{CLOCK_SKEW_VARIABLE} is a number of milliseconds"))?;
+    anyhow::ensure!(
+        !config.stripe.livemode,
+        "{CLOCK_SKEW_VARIABLE} puts the clock wrong, for tests only; unset it where stripe.livemode is true"
+    );
+    tracing::warn!(skew_ms, "{CLOCK_SKEW_VARIABLE} puts the machine's clock wrong; it is for tests only");
+    clock::skew_for_tests(skew_ms);
     Ok(())
 }
 

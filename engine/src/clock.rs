@@ -1,20 +1,49 @@
 //! The one place that reads the time. Rules never do: `now` is an argument of theirs.
+//!
+//! Nodes on one Postgres keep each other's promises: one opens a hold, another ends it when its time is over.
+//! So all of them go by the database's clock ([`Clock::correct`]), whatever their own machines' clocks say.
 
-use std::sync::Arc;
+mod machine;
+
+pub use machine::Reading;
+
+use machine::Machine;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch.
 pub type TimeMs = i64;
 
+/// The machine's clock. It is the whole process's, because identifiers carry the time too and are made where
+/// no [`Clock`] is at hand.
+static MACHINE: Machine = Machine::new();
+
+/// When the process first asked for the time; its monotonic clock counts from here.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// By how much a test has put the machine's clock wrong.
+static SKEW_MS: AtomicI64 = AtomicI64::new(0);
+
 /// Where the time comes from: the machine, or a hand that tests move.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
-    /// The machine's clock.
+    /// The machine's clock, corrected by the database's once the two have been compared.
     #[default]
     System,
     /// A clock that stands still until it is set.
     Manual(Arc<AtomicI64>),
+}
+
+/// How the machine's clock compares with the database's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// They agree.
+    Right,
+    /// They do not. The process goes by the database's.
+    Off,
+    /// They have not been compared for so long that the process may have drifted.
+    Unknown,
 }
 
 impl Clock {
@@ -26,10 +55,7 @@ impl Clock {
     /// Now, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> TimeMs {
         match self {
-            Self::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-            }
+            Self::System => MACHINE.time_ms(process_us()).unwrap_or_else(machine_ms),
             Self::Manual(now) => now.load(Ordering::SeqCst),
         }
     }
@@ -40,6 +66,53 @@ impl Clock {
             now.fetch_add(by_ms, Ordering::SeqCst);
         }
     }
+
+    /// Whether the database's clock corrects this one.
+    pub fn is_corrected(&self) -> bool {
+        matches!(self, Self::System)
+    }
+
+    /// Corrects the machine's clock by readings of the database's. Gives by how many milliseconds the time was
+    /// moved, 0 at the first time.
+    pub fn correct(&self, readings: &[Reading]) -> i64 {
+        match self {
+            Self::System => readings.iter().map(|reading| MACHINE.correct(*reading)).sum::<i64>() / 1_000,
+            Self::Manual(_) => 0,
+        }
+    }
+
+    /// How far the machine's own clock is ahead of the database's, in milliseconds. Nothing if they have never
+    /// been compared: on SQLite there is one machine and one clock.
+    pub fn offset_ms(&self) -> Option<i64> {
+        match self {
+            Self::System => MACHINE.time_ms(process_us()).map(|time_ms| machine_ms() - time_ms),
+            Self::Manual(_) => None,
+        }
+    }
+
+    /// Whether the machine's own clock is within `offset_max_ms` of the database's. Nothing if they have never
+    /// been compared.
+    pub fn health(&self, offset_max_ms: i64) -> Option<Health> {
+        let offset_ms = self.offset_ms()?;
+        Some(machine::health(offset_ms, MACHINE.comparison_age_us(process_us()), offset_max_ms))
+    }
+}
+
+/// Microseconds since the process first asked, on a clock that nobody sets: for a [`Reading`].
+pub fn process_us() -> i64 {
+    i64::try_from(STARTED.elapsed().as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Puts the machine's clock wrong for the rest of the process, for tests of nodes whose clocks differ.
+pub fn skew_for_tests(by_ms: i64) {
+    SKEW_MS.store(by_ms, Ordering::Relaxed);
+}
+
+/// What the machine's clock says, uncorrected.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
+fn machine_ms() -> TimeMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(SKEW_MS.load(Ordering::Relaxed))
 }
 
 /// Reads a time as people and API clients write it: RFC 3339, in any offset.

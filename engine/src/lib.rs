@@ -11,7 +11,7 @@
 //! | [`stripe`] | the calls to Stripe |
 //! | [`mail`] | mail to customers |
 //! | [`summary`] | what a customer has, spent and was charged, with warnings in plain words |
-//! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`reconcile`], [`verify`] | use cases |
+//! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`reconcile`], [`timekeeping`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
 //! | [`config`], [`clock`], [`ids`], [`error`], [`metric`], [`seal`] | what everything needs |
@@ -48,6 +48,7 @@ pub mod store;
 pub mod stripe;
 pub mod subscription;
 pub mod summary;
+pub mod timekeeping;
 pub mod verify;
 pub mod webhook;
 pub mod work;

@@ -59,6 +59,8 @@ pub const BATCH_SECONDS: &str = "bursar_batch_duration_seconds";
 pub const POOL_IN_USE: &str = "bursar_db_pool_in_use";
 /// Most connections to the database.
 pub const POOL_MAX: &str = "bursar_db_pool_max";
+/// How far the machine's clock is ahead of the database's, in seconds; 0 on SQLite.
+pub const CLOCK_OFFSET_SECONDS: &str = "bursar_clock_offset_seconds";
 /// 1 if the broker is connected and takes publications.
 pub const BROKER_UP: &str = "bursar_broker_up";
 /// 1 if the broker is connected but takes no publications (memory or disk alarm).

@@ -6,8 +6,8 @@
 //! `limit` that were let through, as one text in one row ([`crate::store::rate_limit`]), and lets the
 //! next one through if the oldest of them is at least `window_ms` ago. Every one that is let through is
 //! thus at least `window_ms` later than the one `limit` places before it, in whatever order nodes
-//! commit, which is the bound. Times are those of the callers' clocks: nodes whose clocks differ by `d`
-//! bound a window that is shorter by `d`.
+//! commit, which is the bound. All nodes go by the database's clock ([`crate::clock`]), as closely as a round
+//! trip to it; the window is shorter by the difference.
 
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};

@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod attempt;
 pub mod audit;
 pub mod check;
+pub mod clock;
 pub mod commit;
 pub mod customer;
 mod db;

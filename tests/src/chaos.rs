@@ -33,6 +33,7 @@ pub mod tally;
 
 use crate::Backend;
 use anyhow::{Context, Result};
+use bursar_engine::clock::Clock;
 use caller::Caller;
 use chronicle::Chronicle;
 use fault::Faults;
@@ -50,6 +51,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long starting may take before a request gives up.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
+/// By how much the clocks of nodes are wrong, one node after the other, where they are to be.
+const SKEWS_MS: [i64; 4] = [0, 20 * 60_000, -7 * 60_000, 3 * 60_000];
+
 /// What a run is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -57,6 +61,8 @@ pub struct Options {
     pub seconds: u64,
     /// How many nodes there are.
     pub nodes: usize,
+    /// Whether their clocks differ by minutes. Only a Postgres can put them right.
+    pub is_skewed: bool,
     /// What the schedule and the load are made from.
     pub seed: u64,
     /// Acts begun each second; one act is a request or a few.
@@ -77,7 +83,7 @@ pub async fn run(options: Options) -> Result<Report> {
     };
     let chronicle = Arc::new(Chronicle::new(label));
     chronicle.note("starting");
-    let site = Arc::new(Site::start(options.backend, options.nodes, &[], &chronicle).await?);
+    let site = Arc::new(Site::start(options.backend, &options.skews_ms(), &[], &chronicle).await?);
     let mut watchers = JoinSet::new();
     for node in &site.nodes {
         let node = node.clone();
@@ -105,6 +111,7 @@ pub async fn run(options: Options) -> Result<Report> {
         seed: options.seed,
         seconds: options.seconds,
         nodes: options.nodes,
+        skews_ms: options.skews_ms(),
         tally: outcome.tally,
         customers: outcome.customers,
         events: outcome.events,
@@ -112,6 +119,13 @@ pub async fn run(options: Options) -> Result<Report> {
         log: chronicle.lines(),
         kept,
     })
+}
+
+impl Options {
+    /// By how much the clock of each node is wrong.
+    fn skews_ms(self) -> Vec<i64> {
+        (0..self.nodes).map(|n| if self.is_skewed { SKEWS_MS[n % SKEWS_MS.len()] } else { 0 }).collect()
+    }
 }
 
 struct Outcome {
@@ -122,6 +136,7 @@ struct Outcome {
 }
 
 async fn carry_out(options: Options, site: &Arc<Site>, chronicle: &Arc<Chronicle>) -> Result<Outcome> {
+    let began_ms = Clock::System.now_ms();
     let tally = Arc::new(Tally::default());
     let bases = site.nodes.iter().map(|node| node.base.clone()).collect();
     let caller = Caller::new(bases, tally.clone(), START_PATIENCE)?;
@@ -135,7 +150,7 @@ async fn carry_out(options: Options, site: &Arc<Site>, chronicle: &Arc<Chronicle
     chronicle.note("nothing is left to do; comparing");
     let known: Known = load.record.known().clone();
     discrepancies.extend(known.discrepancies.iter().cloned());
-    let (found, events) = check::everything(&caller, &known).await?;
+    let (found, events) = check::everything(&caller, &known, began_ms).await?;
     discrepancies.extend(found);
     chronicle.note("bursar verify");
     discrepancies.extend(site.verify().await?.err().map(Discrepancy::wrong));
@@ -157,7 +172,7 @@ async fn under_fire(
     load: &Arc<Load>,
     faults: &Arc<Faults>,
 ) -> Result<()> {
-    let Options { seconds, nodes, seed, rate, backend } = options;
+    let Options { seconds, nodes, seed, rate, backend, .. } = options;
     let chronicle = &load.chronicle;
     let plan = plan::schedule(seed, seconds, nodes, backend);
     chronicle.load_begins();

@@ -3,7 +3,7 @@
 use super::Tag;
 use crate::app::App;
 use bursar_engine::broker::Health;
-use bursar_engine::mail;
+use bursar_engine::{clock, mail};
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
@@ -15,22 +15,32 @@ use tokio::time::Instant;
 /// How long a dependency may take to answer before it counts as down.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The name of the machine's clock among the dependencies.
+const CLOCK: &str = "clock";
+
 /// Routes of health.
 pub struct HealthApi;
 
 /// One dependency.
 #[derive(Debug, Object)]
 struct Dependency {
-    /// `database`, `broker`, `stripe` or, where mail is sent, `mail`.
+    /// `database`, `broker`, `stripe`, on Postgres `clock` and, where mail is sent, `mail`.
     name: String,
     /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `live`, `test`, `not configured`,
-    /// `smtp`.
+    /// `smtp`, `system`.
     kind: String,
-    /// `up`, `down` or `blocked`.
+    /// `up`, `down` or `blocked`; of the clock also `off` (too far from the database's) or `unknown` (not compared
+    /// with it for long).
     state: String,
     /// How long it took to answer, in milliseconds: `database` and `broker` now, `stripe` and `mail` when they
     /// were asked last.
     latency_ms: Option<f64>,
+}
+
+impl Dependency {
+    fn is_up(&self) -> bool {
+        self.state == "up"
+    }
 }
 
 /// How the server is.
@@ -120,16 +130,30 @@ async fn check(app: &App) -> HealthBody {
         // What calls found lately; asking each time would spend the rate limit.
         latency_ms: gateway.latency().map(milliseconds),
     };
+    let clock = clock(app);
     let status = match (database_up, broker.state.as_str(), stripe.state.as_str()) {
         (false, ..) => "down",
-        (true, "up", "up") => "ok",
+        (true, "up", "up") if clock.as_ref().is_none_or(Dependency::is_up) => "ok",
         _ => "degraded",
     };
     HealthBody {
         status: status.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        dependencies: vec![database, broker, stripe],
+        dependencies: [Some(database), Some(broker), Some(stripe), clock].into_iter().flatten().collect(),
     }
+}
+
+/// The machine's clock, where it is compared with the database's.
+fn clock(app: &App) -> Option<Dependency> {
+    let offset_max_ms = app.config.database.clock_offset_max_ms;
+    let health = app.db.is_postgres().then(|| app.clock.health(offset_max_ms)).flatten()?;
+    let state = match health {
+        clock::Health::Right => "up",
+        clock::Health::Off => "off",
+        clock::Health::Unknown => "unknown",
+    };
+    let (name, kind, state) = (CLOCK.to_owned(), "system".to_owned(), state.to_owned());
+    Some(Dependency { name, kind, state, latency_ms: None })
 }
 
 fn respond(body: HealthBody) -> HealthResponse {
@@ -142,7 +166,8 @@ impl HealthApi {
     ///
     /// Each dependency with its state and latency. Without the broker the server is `degraded`: work
     /// goes through the database. So it is while Stripe does not answer, and without the SMTP server if one
-    /// is configured: what needs them is done later.
+    /// is configured: what needs them is done later. A server whose clock is off is `degraded` too: it
+    /// goes by the database's.
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;
@@ -179,11 +204,14 @@ impl HealthApi {
 
     /// Can it serve requests
     ///
-    /// 503 while the database is away or the server is stopping.
+    /// 503 while the database is away, the server is stopping, or its clock is too far from the database's (`clock`
+    /// is `off`) or was not compared with it for ten minutes (`unknown`). Even then the server answers and works, by
+    /// the database's time.
     #[oai(path = "/health/ready", method = "get", operation_id = "health_ready", tag = "Tag::Health")]
     async fn ready(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;
-        if app.is_stopping() {
+        let is_clock_wrong = body.dependencies.iter().any(|found| found.name == CLOCK && !found.is_up());
+        if app.is_stopping() || is_clock_wrong {
             "down".clone_into(&mut body.status);
         }
         respond(body)

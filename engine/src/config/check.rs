@@ -170,6 +170,7 @@ impl Config {
 
     fn check_bounds(&self, need: &mut impl FnMut(bool, &str)) {
         need(self.database.connections_max >= 4, "database.connections_max must be at least 4");
+        need(self.database.clock_offset_max_ms > 0, "database.clock_offset_max_ms must be at least 1");
         need((1..=16).contains(&self.ledger.writers), "ledger.writers must be from 1 to 16");
         need((1..=2_000).contains(&self.ledger.batch_max), "ledger.batch_max must be from 1 to 2000");
         need(self.ledger.customers_memory_kib > 0, "ledger.customers_memory_kib must be at least 1");

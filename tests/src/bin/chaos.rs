@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use bursar_tests::Backend;
 use bursar_tests::chaos::{self, Options, report::Report};
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +24,9 @@ struct Arguments {
     /// Nodes on one Postgres and one RabbitMQ (the embedded backend has one).
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     nodes: u8,
+    /// Whether their clocks differ by minutes, all but the first's being wrong.
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, default_value_t = true, default_missing_value = "true")]
+    skewed: bool,
     /// Decides the faults and what the load chooses; random if not given.
     #[arg(long)]
     seed: Option<u64>,
@@ -78,8 +81,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
     };
     let mut reports: Vec<Report> = Vec::new();
     for &backend in backends {
-        let nodes = if backend == Backend::Embedded { 1 } else { usize::from(arguments.nodes) };
-        let options = Options { seconds: arguments.seconds, nodes, seed, rate: arguments.rate, backend };
+        let (nodes, is_skewed) = match backend {
+            Backend::Embedded => (1, false),
+            Backend::Production => (usize::from(arguments.nodes), arguments.skewed),
+        };
+        let options = Options { seconds: arguments.seconds, nodes, is_skewed, seed, rate: arguments.rate, backend };
         let report = runtime.block_on(chaos::run(options))?;
         say(&format!("\n{}\n", report.table()));
         if !report.holds() {

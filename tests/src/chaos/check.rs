@@ -6,22 +6,24 @@ pub mod ledger;
 use super::caller::Caller;
 use super::record::{Customer, Discrepancy, Known};
 use anyhow::{Context, Result};
+use bursar_engine::clock::TimeMs;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ledger::{Books, Line};
+use ledger::{Books, Line, Span};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
 /// Customers and events that are looked at at the same time.
 const LOOKS_MAX: usize = 8;
 
-/// Compares everything, over HTTP. Gives what does not fit, and how the events ended.
-pub async fn everything(caller: &Caller, known: &Known) -> Result<(Vec<Discrepancy>, events::Ends)> {
+/// Compares everything that was done since `began_ms`, over HTTP. Gives what does not fit, and how the events
+/// ended.
+pub async fn everything(caller: &Caller, known: &Known, began_ms: TimeMs) -> Result<(Vec<Discrepancy>, events::Ends)> {
     let mut discrepancies = customers(caller, known).await?;
     let ledgers = stream::iter(known.customers.iter().map(|customer| books(caller, customer)));
     let books: Vec<Books> = ledgers.buffered(LOOKS_MAX).try_collect().await?;
-    let asked = ledger::by_customer(known);
+    let (asked, span) = (ledger::by_customer(known), Span::until_now(began_ms));
     for ((customer, asked), books) in known.customers.iter().zip(&asked).zip(&books) {
-        discrepancies.extend(ledger::compare(customer, asked, books));
+        discrepancies.extend(ledger::compare(customer, asked, books, &span));
     }
     let (found, ends) = events::compare_all(caller, known).await?;
     discrepancies.extend(found);

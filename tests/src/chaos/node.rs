@@ -3,6 +3,9 @@
 use super::chronicle::Chronicle;
 use super::process::{self, Child};
 use anyhow::{Context, Result, bail};
+use bursar::serve::CLOCK_SKEW_VARIABLE;
+use reqwest::StatusCode;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -108,6 +111,21 @@ impl Node {
     /// Where its log is.
     pub fn log(&self) -> PathBuf {
         self.launch.folder.join(format!("{}.log", self.name))
+    }
+
+    /// Whether it does what it can: it is ready or, if its clock was put wrong, not ready for that.
+    pub async fn is_up(&self, client: &reqwest::Client) -> bool {
+        let Ok(answer) = client.get(format!("{}/health/ready", self.base)).send().await else { return false };
+        if !self.launch.environment.contains_key(CLOCK_SKEW_VARIABLE) {
+            return answer.status().is_success();
+        }
+        let is_refused = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
+        let health: Value = answer.json().await.unwrap_or_default();
+        let is_in = |name: &str, state: &str| {
+            let found = health["dependencies"].as_array().into_iter().flatten().find(|found| found["name"] == name);
+            found.is_some_and(|found| found["state"] == state)
+        };
+        is_refused && is_in("database", "up") && is_in("clock", "off")
     }
 
     /// Takes the node for a fault; nothing if another fault has it.

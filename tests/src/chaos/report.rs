@@ -23,6 +23,8 @@ pub struct Report {
     pub seconds: u64,
     /// How many nodes there were.
     pub nodes: usize,
+    /// By how many milliseconds the clock of each was wrong.
+    pub skews_ms: Vec<i64>,
     /// Everything that was counted.
     pub tally: Arc<Tally>,
     /// Customers that were onboarded.
@@ -47,6 +49,10 @@ impl Report {
         self.discrepancies.iter().filter(|discrepancy| discrepancy.kind == kind).count()
     }
 
+    fn nodes_skewed(&self) -> usize {
+        self.skews_ms.iter().filter(|skew_ms| **skew_ms != 0).count()
+    }
+
     /// The summary as a table.
     pub fn table(&self) -> String {
         let tally = &self.tally;
@@ -55,6 +61,7 @@ impl Report {
         let mut row = |name: &str, value: &dyn ToString| rows.push((name.to_owned(), value.to_string()));
         row("seconds of load", &self.seconds);
         row("nodes", &self.nodes);
+        row("of these, with a clock that is minutes off", &self.nodes_skewed());
         row("customers", &self.customers);
         row("requests acknowledged", &tally.acknowledged.get());
         row("requests refused", &tally.refused.get());
@@ -96,8 +103,12 @@ impl Report {
         let more = (more > 0).then(|| format!("and {more} more; --json FILE has them all"));
         let kept = self.kept.as_ref().map(|path| format!("logs and data are kept in {}", path.display()));
         let again = format!(
-            "again: chaos --seconds {} --nodes {} --seed {} --backend {}",
-            self.seconds, self.nodes, self.seed, self.backend
+            "again: chaos --seconds {} --nodes {} --skewed {} --seed {} --backend {}",
+            self.seconds,
+            self.nodes,
+            self.nodes_skewed() > 0,
+            self.seed,
+            self.backend
         );
         shown.chain(more).chain(kept).chain([again]).collect()
     }

@@ -6,6 +6,7 @@ use super::services::Services;
 use crate::Backend;
 use crate::app::{ADMIN_TOKEN, SECRET_KEY, WEBHOOK_SECRETS};
 use anyhow::{Context, Result, bail};
+use bursar::serve::CLOCK_SKEW_VARIABLE;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,11 +50,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts the services and all nodes at the same time, on an empty database. `more` is what the
-    /// nodes' environment has besides what every run needs.
+    /// Starts the services and all nodes at the same time, on an empty database. There is a node for each of
+    /// `skews_ms`, by which its clock is wrong; `more` is what the nodes' environment has besides what every run
+    /// needs.
     pub async fn start(
         backend: Backend,
-        nodes: usize,
+        skews_ms: &[i64],
         more: &[(String, String)],
         chronicle: &Arc<Chronicle>,
     ) -> Result<Self> {
@@ -65,9 +67,14 @@ impl Site {
         let mut environment = environment(folder.path(), services.as_deref());
         environment.extend(more.iter().cloned());
         let launch = Launch { program: program()?, environment, folder: folder.path().to_path_buf() };
-        let nodes: Result<Vec<_>> = (0..nodes)
-            .map(|n| Node::new(format!("node-{n}"), launch.clone(), chronicle.clone()).map(Arc::new))
-            .collect();
+        let node = |(n, skew_ms): (usize, &i64)| {
+            let mut launch = launch.clone();
+            if *skew_ms != 0 {
+                launch.environment.insert(CLOCK_SKEW_VARIABLE.to_owned(), skew_ms.to_string());
+            }
+            Node::new(format!("node-{n}"), launch, chronicle.clone()).map(Arc::new)
+        };
+        let nodes: Result<Vec<_>> = skews_ms.iter().enumerate().map(node).collect();
         let site = Self { nodes: nodes?, services, folder: Mutex::new(folder) };
         for node in &site.nodes {
             node.start(&mut *node.take_in_turn().await)?;
@@ -75,17 +82,13 @@ impl Site {
         Ok(site)
     }
 
-    /// Waits until every node says that it is ready.
+    /// Waits until every node is up. One whose clock was put wrong has to say that it is not ready.
     pub async fn ready(&self, client: &reqwest::Client) -> Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
         for node in &self.nodes {
-            let is_ready = || async {
-                let asked = client.get(format!("{}/health/ready", node.base)).send().await;
-                asked.is_ok_and(|answer| answer.status().is_success())
-            };
-            while !is_ready().await {
+            while !node.is_up(client).await {
                 if Instant::now() >= deadline {
-                    bail!("{} is not ready after {} s; see {}", node.name, READY_LIMIT.as_secs(), node.log().display());
+                    bail!("{} is not up after {} s; see {}", node.name, READY_LIMIT.as_secs(), node.log().display());
                 }
                 tokio::time::sleep(READY_POLL).await;
             }

@@ -69,7 +69,7 @@ impl Venue {
     pub async fn open(place: Place, backend: Backend, stripe: &Sandbox, log: &Arc<Chronicle>) -> Result<Self> {
         let venue = match place {
             Place::Outside => {
-                let site = Site::start(backend, 1, &environment(stripe), log).await?;
+                let site = Site::start(backend, &[0], &environment(stripe), log).await?;
                 site.ready(&reqwest::Client::new()).await?;
                 Self::Outside(Box::new(site))
             }

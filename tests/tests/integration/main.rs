@@ -7,6 +7,7 @@ mod api_key;
 mod bench;
 mod broker;
 mod cli;
+mod clock;
 mod commit;
 mod database;
 mod e2e;

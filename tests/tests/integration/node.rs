@@ -2,6 +2,7 @@
 
 use crate::private::Private;
 use crate::scene::{PERIOD, SIGNUP, invoice_paid, now_ms, on_both, stripe_customer};
+use bursar::serve::CLOCK_SKEW_VARIABLE;
 use bursar_engine::config::Config;
 use bursar_engine::intake::{delivery, take_in};
 use bursar_engine::job::{Job, JobState, RESCUES_MAX};
@@ -25,35 +26,34 @@ const INNOCENT: usize = 10;
 pub(crate) struct Served {
     node: Node,
     pub(crate) db: Db,
+    client: reqwest::Client,
     _folder: TempDir,
 }
 
 impl Served {
     /// Starts it with the settings of a test that matter here.
     pub(crate) async fn start(config: &Config) -> Self {
+        Self::start_skewed(config, 0).await
+    }
+
+    /// The same with a clock that is wrong by so much.
+    pub(crate) async fn start_skewed(config: &Config, skew_ms: i64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let launch =
-            Launch { program: program(), environment: environment(config), folder: folder.path().to_path_buf() };
+        let mut environment = environment(config);
+        if skew_ms != 0 {
+            environment.insert(CLOCK_SKEW_VARIABLE.to_owned(), skew_ms.to_string());
+        }
+        let launch = Launch { program: program(), environment, folder: folder.path().to_path_buf() };
         let node = Node::new("node".to_owned(), launch, Arc::new(Chronicle::new("test"))).unwrap();
-        let options = DbOptions {
-            url: config.database_url(),
-            connections_max: 2,
-            acquire_timeout_ms: 5_000,
-            statement_timeout_ms: 0,
-        };
-        let db = Db::connect(&options).await.unwrap();
-        let served = Self { node, db, _folder: folder };
+        let db = connect(config).await;
+        let served = Self { node, db, client: reqwest::Client::new(), _folder: folder };
         served.start_again().await;
         served
     }
 
     pub(crate) async fn start_again(&self) {
         self.node.start(&mut *self.node.take_in_turn().await).unwrap();
-        wait::until("the node is ready", || async {
-            let asked = reqwest::get(format!("{}/health/ready", self.node.base)).await;
-            asked.is_ok_and(|answer| answer.status().is_success()).then_some(())
-        })
-        .await;
+        wait::until("the node is up", || async { self.node.is_up(&self.client).await.then_some(()) }).await;
     }
 
     /// `http://127.0.0.1:…`
@@ -83,13 +83,24 @@ impl Served {
     }
 
     /// Waits until a condition holds for the jobs of events; gives them.
-    async fn events_until(&self, what: &str, holds: impl Fn(&[Job]) -> bool) -> Vec<Job> {
+    pub(crate) async fn events_until(&self, what: &str, holds: impl Fn(&[Job]) -> bool) -> Vec<Job> {
         wait::until(what, || async {
             let jobs = self.events().await;
             holds(&jobs).then_some(jobs)
         })
         .await
     }
+}
+
+/// The database of an application.
+pub(crate) async fn connect(config: &Config) -> Db {
+    let options = DbOptions {
+        url: config.database_url(),
+        connections_max: 2,
+        acquire_timeout_ms: 5_000,
+        statement_timeout_ms: 0,
+    };
+    Db::connect(&options).await.unwrap()
 }
 
 /// The program beside this one's folder; `./dev test` builds both.
@@ -113,6 +124,7 @@ pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
         ("BURSAR_JOBS__SWEEP_INTERVAL_MS", jobs.sweep_interval_ms.to_string()),
         ("BURSAR_JOBS__SWEEP_GRACE_MS", jobs.sweep_grace_ms.to_string()),
         ("BURSAR_JOBS__LEASE_MS", jobs.lease_ms.to_string()),
+        ("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", config.onboarding.per_ip_per_minute.to_string()),
         ("BURSAR_DATABASE__CONNECTIONS_MAX", config.database.connections_max.to_string()),
         ("BURSAR_AMQP__PREFIX", config.amqp.prefix.clone()),
         ("BURSAR_AMQP__SHARDS", config.amqp.shards.to_string()),
@@ -139,7 +151,7 @@ pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
 }
 
 /// Events of payments that nobody was told of, each in a stream of its own; gives the streams.
-async fn take_payments(db: &Db, customers: &[TestCustomer]) -> Vec<String> {
+pub(crate) async fn take_payments(db: &Db, customers: &[TestCustomer]) -> Vec<String> {
     let now_ms = now_ms();
     let event = |customer| invoice_paid(&stripe_customer(), Some(customer)).to_string();
     let deliveries: Vec<_> =
@@ -158,7 +170,7 @@ pub(crate) async fn forgotten(psql: &DatabaseConnection, customers: &[TestCustom
 }
 
 /// Customers on an application that has stopped; gives what it was started with.
-async fn stopped_with(customers: usize) -> (Config, Option<TempDir>, Vec<TestCustomer>) {
+pub(crate) async fn stopped_with(customers: usize) -> (Config, Option<TempDir>, Vec<TestCustomer>) {
     let app = TestApp::start_with(Backend::Production, |config| {
         config.jobs.lease_ms = LEASE_MS;
         config.jobs.sweep_grace_ms = 100;

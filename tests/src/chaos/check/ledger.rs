@@ -1,7 +1,7 @@
 //! Ledgers: every acknowledged request is there exactly once, and nothing that nobody asked for.
 
 use crate::chaos::record::{Act, Customer, Discrepancy, Fate, Invoice, Known, Operation};
-use bursar_engine::clock::{Clock, rfc3339};
+use bursar_engine::clock::{Clock, TimeMs, rfc3339};
 use serde::Deserialize;
 use std::collections::HashMap;
 
@@ -9,6 +9,9 @@ use std::collections::HashMap;
 pub const SIGNUP: i64 = 5;
 /// Credits of a paid period of Pro, as configured by default.
 pub const PRO_PERIOD: i64 = 60;
+
+/// How far a date may be outside of a run: a node's clock may be off by as much.
+const DATE_TOLERANCE_MS: i64 = 1_000;
 
 /// One line of a customer's ledger, as it is shown.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +38,25 @@ pub struct Line {
     pub reason: Option<String>,
     /// When the hold ends.
     pub expires_at: Option<String>,
+    /// When it was written.
+    pub created_at: String,
+}
+
+/// The time of a run, as texts that compare like the times in lines.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// Nothing is dated before this.
+    pub began: String,
+    /// Nothing is dated after this.
+    pub ended: String,
+}
+
+impl Span {
+    /// A run that ends now.
+    pub fn until_now(began_ms: TimeMs) -> Self {
+        let ended_ms = Clock::System.now_ms() + DATE_TOLERANCE_MS;
+        Self { began: rfc3339(began_ms - DATE_TOLERANCE_MS), ended: rfc3339(ended_ms) }
+    }
 }
 
 /// What is there of a customer.
@@ -102,7 +124,7 @@ pub fn by_customer(known: &Known) -> Vec<Asked<'_>> {
 }
 
 /// What is wrong with one customer's books.
-pub fn compare(customer: &Customer, asked: &Asked<'_>, books: &Books) -> Vec<Discrepancy> {
+pub fn compare(customer: &Customer, asked: &Asked<'_>, books: &Books, span: &Span) -> Vec<Discrepancy> {
     let mut check = Check { customer, lines: HashMap::new(), balance: SIGNUP, found: Vec::new() };
     for line in &books.lines {
         check.lines.entry(line.cause()).or_default().push(line);
@@ -113,6 +135,7 @@ pub fn compare(customer: &Customer, asked: &Asked<'_>, books: &Books) -> Vec<Dis
     check.invoices(&asked.invoices);
     check.rest();
     check.sums(books);
+    check.dates(books, span);
     check.plan(asked, &books.plan);
     check.found
 }
@@ -200,6 +223,13 @@ impl<'a> Check<'a> {
                 let text = format!("customer {}: the time of this hold ran out: {opened:?}", self.customer.id);
                 self.found.push(Discrepancy::wrong(text));
             }
+            let is_early = |end: &&&Line| {
+                end.source == "system" && opened.expires_at.as_ref().is_some_and(|at| end.created_at < *at)
+            };
+            if let Some(end) = lines.iter().find(is_early) {
+                let text = format!("customer {}: {end:?} came before the time of {opened:?}", self.customer.id);
+                self.found.push(Discrepancy::wrong(text));
+            }
             self.end_of_hold(hold, &ends.remove(hold).unwrap_or_default(), &lines);
         }
         for (hold, operations) in ends {
@@ -273,6 +303,21 @@ impl<'a> Check<'a> {
                  acknowledged adds up to {}",
                 self.customer.id, books.balance, books.held, self.balance
             );
+            self.found.push(Discrepancy::wrong(text));
+        }
+    }
+
+    /// Whatever the clocks of the nodes: dates are those of the run, and never go back.
+    fn dates(&mut self, books: &Books, span: &Span) {
+        for line in &books.lines {
+            if line.created_at < span.began || line.created_at > span.ended {
+                let text = format!("customer {}: it is dated outside of the run: {line:?}", self.customer.id);
+                self.found.push(Discrepancy::wrong(text));
+            }
+        }
+        // The latest comes first.
+        for pair in books.lines.windows(2).filter(|pair| pair[0].created_at < pair[1].created_at) {
+            let text = format!("customer {}: the dates go back: {pair:?}", self.customer.id);
             self.found.push(Discrepancy::wrong(text));
         }
     }

@@ -27,7 +27,13 @@ fn line(id: &str, source: &str, kind: &str, amount: i64, held_change: i64) -> Li
         hold_id: None,
         reason: None,
         expires_at: None,
+        created_at: "2026-01-01T12:00:00.000Z".to_owned(),
     }
+}
+
+/// The time of the run.
+fn day() -> Span {
+    Span { began: "2026-01-01T00:00:00.000Z".to_owned(), ended: "2026-01-02T00:00:00.000Z".to_owned() }
 }
 
 /// Signup, a debit of 2, a hold of 3 of which 2 are captured, an adjustment of 7, a paid invoice.
@@ -77,12 +83,41 @@ fn kinds(known: &Known, lines: &[Line]) -> Vec<Kind> {
     let (balance, held) = lines.last().map_or((0, 0), |line| (line.balance_after, line.held_after));
     lines.reverse();
     let books = Books { plan: "pro".to_owned(), balance, held, lines };
-    compare(&customer(), &by_customer(known)[0], &books).iter().map(|found| found.kind).collect()
+    compare(&customer(), &by_customer(known)[0], &books, &day()).iter().map(|found| found.kind).collect()
 }
 
 #[test]
 fn books_that_fit_are_fine() {
     let (known, lines) = whole();
+    assert_eq!(kinds(&known, &lines), []);
+}
+
+#[test]
+fn any_line_that_is_dated_outside_of_the_run_is_seen() {
+    let (known, lines) = whole();
+    for at in 0..lines.len() {
+        for date in ["2025-12-31T23:59:59.999Z", "2026-01-02T00:00:00.001Z"] {
+            let mut damaged = lines.clone();
+            date.clone_into(&mut damaged[at].created_at);
+            assert!(kinds(&known, &damaged).contains(&Kind::Wrong), "{:?}", damaged[at]);
+        }
+    }
+}
+
+#[test]
+fn dates_that_go_back_are_seen() {
+    let (known, mut lines) = whole();
+    "2026-01-01T12:00:00.001Z".clone_into(&mut lines[2].created_at);
+    assert_eq!(kinds(&known, &lines), [Kind::Wrong]);
+}
+
+#[test]
+fn a_hold_that_ran_out_before_its_time_is_seen() {
+    let (mut known, mut lines) = whole();
+    known.operations.remove(2);
+    lines[3] = Line { hold_id: Some("hld_1".to_owned()), ..line("t4", "system", "release", 0, -3) };
+    assert_eq!(kinds(&known, &lines), [Kind::Wrong]);
+    "2026-01-01T12:00:00.000Z".clone_into(lines[2].expires_at.as_mut().unwrap());
     assert_eq!(kinds(&known, &lines), []);
 }
 
@@ -161,7 +196,7 @@ fn a_wrong_plan_and_a_balance_that_does_not_follow_are_seen() {
     lines.reverse();
     let asked = by_customer(&known);
     let books = Books { plan: "trial".to_owned(), balance: 68, held: 0, lines };
-    let found = |books: &Books| compare(&customer(), &asked[0], books).len();
+    let found = |books: &Books| compare(&customer(), &asked[0], books, &day()).len();
     assert_eq!(found(&books), 1);
     assert_eq!(found(&Books { balance: 69, ..books.clone() }), 2);
     assert_eq!(found(&Books { plan: "pro".to_owned(), held: 1, ..books }), 1);

@@ -1,0 +1,106 @@
+//! The timekeeper: compares the machine's clock with the database's again and again.
+
+use crate::owed::Owed;
+use crate::root::{Child, Slot};
+use bursar_engine::clock::{Clock, Health};
+use bursar_engine::store::Db;
+use bursar_engine::{Error, Result, metric, timekeeping};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the clocks are compared.
+const EVERY: Duration = Duration::from_secs(10);
+/// How soon it is tried again when the database could not be asked: it may just be back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long the database may take.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) struct TimekeeperDeps {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) offset_max_ms: i64,
+}
+
+pub(crate) fn child(deps: Arc<TimekeeperDeps>) -> Child {
+    Child::new("timekeeper", Slot::new(), move || (Timekeeper { deps: deps.clone() }, ()))
+}
+
+struct Timekeeper {
+    deps: Arc<TimekeeperDeps>,
+}
+
+enum TimekeeperMsg {
+    Compare,
+    Compared { is_done: bool },
+}
+
+struct TimekeeperState {
+    /// How the clock was when that was last logged.
+    health: Health,
+}
+
+impl Actor for Timekeeper {
+    type Msg = TimekeeperMsg;
+    type State = TimekeeperState;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<TimekeeperMsg>, (): ()) -> Result<TimekeeperState, ActorProcessingErr> {
+        myself.send_message(TimekeeperMsg::Compare)?;
+        Ok(TimekeeperState { health: Health::Right })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<TimekeeperMsg>,
+        message: TimekeeperMsg,
+        state: &mut TimekeeperState,
+    ) -> Result<(), ActorProcessingErr> {
+        let deps = self.deps.clone();
+        match message {
+            TimekeeperMsg::Compare => {
+                let owed = Owed::new(myself, TimekeeperMsg::Compared { is_done: false });
+                tokio::spawn(async move { owed.send(TimekeeperMsg::Compared { is_done: compare(&deps).await }) });
+            }
+            TimekeeperMsg::Compared { is_done } => {
+                state.health = report(&deps, state.health);
+                let wait = if is_done { EVERY } else { RETRY_AFTER };
+                myself.send_after(wait, || TimekeeperMsg::Compare);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the clocks could be compared.
+async fn compare(deps: &TimekeeperDeps) -> bool {
+    let compared = tokio::time::timeout(ANSWER_MAX, timekeeping::compare(&deps.db, &deps.clock)).await;
+    match compared.unwrap_or(Err(Error::Timeout("the database"))) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(error = %error.chain(), "the clocks could not be compared");
+            false
+        }
+    }
+}
+
+/// Sets the gauge, and says in the log if the clock is no longer as it was; gives how it is now.
+#[allow(clippy::cast_precision_loss)]
+fn report(deps: &TimekeeperDeps, was: Health) -> Health {
+    let offset_ms = deps.clock.offset_ms().unwrap_or(0);
+    metrics::gauge!(metric::CLOCK_OFFSET_SECONDS).set(offset_ms as f64 / 1_000.0);
+    let health = deps.clock.health(deps.offset_max_ms).unwrap_or(Health::Right);
+    if health != was {
+        match health {
+            Health::Right => tracing::info!(offset_ms, "this machine's clock agrees with the database's again"),
+            Health::Off => tracing::warn!(
+                offset_ms,
+                "this machine's clock differs from the database's; the node goes by the database's and is not ready"
+            ),
+            Health::Unknown => tracing::warn!(
+                "this machine's clock could not be compared with the database's for long; the node is not ready"
+            ),
+        }
+    }
+    health
+}

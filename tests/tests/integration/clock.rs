@@ -1,0 +1,166 @@
+//! Nodes whose clocks differ: what one promised, no other ends early, and dates are those of the database.
+
+use crate::node::{Served, connect, environment, program, stopped_with, take_payments};
+use crate::scene::now_ms;
+use bursar::serve::CLOCK_SKEW_VARIABLE;
+use bursar_engine::clock::parse_rfc3339;
+use bursar_engine::job::{Job, JobState};
+use bursar_engine::store::stream::stream_find;
+use bursar_engine::work;
+use bursar_tests::app::{WEBHOOK_SECRETS, unique};
+use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use std::ops::RangeInclusive;
+use std::process::Command;
+
+const MINUTE_MS: i64 = 60_000;
+/// By how much a node's clock is wrong here.
+const AHEAD_MS: i64 = 20 * MINUTE_MS;
+/// Long enough for any test, short enough to be over for a node that trusts its own clock.
+const PROMISED_MS: i64 = 10 * MINUTE_MS;
+/// How far a node's clock may be off.
+const TOLERANCE_MS: i64 = 1_000;
+
+/// A request to any node.
+async fn ask(request: RequestBuilder) -> (u16, Value) {
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+fn post(node: &Served, path: &str, customer: &TestCustomer, body: &Value) -> RequestBuilder {
+    let request = reqwest::Client::new().post(format!("{}{path}", node.base())).json(body);
+    request.header("x-api-key", &customer.api_key).header("Idempotency-Key", unique())
+}
+
+fn time_ms(text: &Value) -> i64 {
+    parse_rfc3339(text.as_str().unwrap()).unwrap()
+}
+
+/// What a right clock may have said since a moment.
+fn since(began_ms: i64) -> RangeInclusive<i64> {
+    began_ms - TOLERANCE_MS..=now_ms() + TOLERANCE_MS
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_outlives_what_a_node_with_a_wrong_clock_does() {
+    let app = TestApp::start(Backend::Production).await;
+    let customer = app.onboard_with(20).await;
+    let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
+    let body = json!({ "units": 3, "expires_in_s": PROMISED_MS / 1_000 });
+
+    let held = app.call(&customer, "POST", "/api/v1/holds", &unique(), Some(&body)).await.expect(201);
+    let began_ms = now_ms();
+    let (status, spent) = ask(post(&wrong, "/api/v1/usage", &customer, &json!({ "units": 1 }))).await;
+    assert_eq!(status, 200, "{spent}");
+    assert!(since(began_ms).contains(&time_ms(&spent["transaction"]["created_at"])), "{spent}");
+    let path = format!("/api/v1/holds/{}/capture", held["hold"]["id"].as_str().unwrap());
+    app.call(&customer, "POST", &path, &unique(), Some(&json!({}))).await.expect(200);
+
+    let (status, held) = ask(post(&wrong, "/api/v1/holds", &customer, &body)).await;
+    assert_eq!(status, 201, "{held}");
+    let ends_ms = time_ms(&held["hold"]["expires_at"]);
+    assert!(since(began_ms).contains(&(ends_ms - PROMISED_MS)), "{held}");
+    app.spend(&customer, 1, "last").await.expect(200);
+
+    let page = app.call(&customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
+    let lines = page["data"].as_array().unwrap();
+    assert!(lines.is_sorted_by_key(|line| -time_ms(&line["created_at"])), "the dates go back: {lines:#?}");
+    assert!(lines.iter().all(|line| line["source"] != "system"), "a hold ran out: {lines:#?}");
+    app.verify().await;
+    wrong.terminate().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_and_signatures_go_by_the_databases_clock() {
+    let app = TestApp::start_with(Backend::Production, |config| config.onboarding.per_ip_per_minute = 2).await;
+    let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
+    let client = reqwest::Client::new();
+    let sign_up = |base: &str| {
+        let body = json!({ "email": format!("{}@example.com", unique()), "name": "Test", "source": "direct" });
+        client.post(format!("{base}/api/v1/customers/onboard")).json(&body)
+    };
+    let (status, first) = ask(sign_up(wrong.base())).await;
+    assert_eq!(status, 201, "{first}");
+    let (_, second) = ask(sign_up(&app.base)).await;
+    let (status, refused) = ask(sign_up(wrong.base())).await;
+    assert_eq!((status, &refused["code"]), (429, &json!("rate_limited")), "{refused}");
+    // Whoever signed up later is listed later, whichever node made the identifier.
+    let id = |made: &Value| made["customer"]["id"].as_str().unwrap().to_owned();
+    assert!(id(&first) < id(&second), "{} {}", id(&first), id(&second));
+
+    let body = stripe::event("invented.event", &json!({ "id": unique() })).to_string();
+    let signature = stripe::signature(body.as_bytes(), WEBHOOK_SECRETS[0]);
+    let delivery = client.post(format!("{}/webhooks/stripe", wrong.base())).header("Stripe-Signature", signature);
+    let (status, taken) = ask(delivery.body(body)).await;
+    assert_eq!(status, 200, "{taken}");
+    wrong.terminate().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_clock_is_wrong_is_not_ready_and_says_why() {
+    let app = TestApp::start(Backend::Production).await;
+    let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
+    let get = |path: &str| reqwest::Client::new().get(format!("{}{path}", wrong.base()));
+    let clock_of = |health: &Value| {
+        let dependencies = health["dependencies"].as_array().unwrap();
+        dependencies.iter().find(|dependency| dependency["name"] == "clock").unwrap()["state"].clone()
+    };
+    let (status, ready) = ask(get("/health/ready")).await;
+    assert_eq!((status, &ready["status"], clock_of(&ready)), (503, &json!("down"), json!("off")), "{ready}");
+    let (status, health) = ask(get("/health")).await;
+    assert_eq!((status, &health["status"], clock_of(&health)), (200, &json!("degraded"), json!("off")), "{health}");
+    let right = app.request("GET", "/health/ready", &[], None).await.expect(200);
+    assert_eq!((&right["status"], clock_of(&right)), (&json!("ok"), json!("up")));
+
+    let offset_s = wait::until("the offset is measured", || async {
+        let metrics = get("/metrics").send().await.unwrap().text().await.unwrap();
+        let line = metrics.lines().find(|line| line.starts_with("bursar_clock_offset_seconds "))?;
+        line.rsplit_once(' ')?.1.parse::<f64>().ok()
+    })
+    .await;
+    assert!((offset_s * 1_000.0 - AHEAD_MS as f64).abs() < TOLERANCE_MS as f64, "{offset_s}");
+    wrong.terminate().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_clock_is_ahead_takes_over_no_lease() {
+    let (config, _folder, customers) = stopped_with(4).await;
+    let db = connect(&config).await;
+    let leased = take_payments(&db, &customers[..1]).await;
+    let claimed = work::claim(&db, &leased, "another-node", now_ms(), PROMISED_MS).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    let wrong = Served::start_skewed(&config, AHEAD_MS).await;
+    // The sweeper looks for what is due longest first, so it has passed the leased stream each time.
+    for customer in &customers[1..] {
+        let free = take_payments(&db, std::slice::from_ref(customer)).await;
+        let is_done = |job: &Job| free.contains(&job.stream_key) && job.state == JobState::Succeeded;
+        wrong.events_until("the other is done", |jobs| jobs.iter().any(is_done)).await;
+    }
+    let stream = stream_find(db.read(), &leased[0]).await.unwrap().unwrap();
+    assert_eq!((stream.owner.as_deref(), stream.epoch), (Some("another-node"), claimed[0].epoch));
+    wrong.terminate().await;
+}
+
+#[test]
+fn a_clock_cannot_be_put_wrong_where_money_is_real() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = bursar_engine::config::Config::default();
+    config.data_dir = folder.path().to_path_buf();
+    let output = Command::new(program())
+        .arg("serve")
+        .env_clear()
+        .envs(environment(&config))
+        .env("BURSAR_LISTEN", "127.0.0.1:0")
+        .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRETS[0])
+        .env("BURSAR_STRIPE__LIVEMODE", "true")
+        .env(CLOCK_SKEW_VARIABLE, "1")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(CLOCK_SKEW_VARIABLE), "{said}");
+}
