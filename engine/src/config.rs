@@ -16,7 +16,7 @@ mod stripe;
 pub use amqp::AmqpConfig;
 pub use credits::CreditsConfig;
 pub use database::DatabaseConfig;
-pub use http::HttpConfig;
+pub use http::{HttpConfig, WEBHOOK_SMALL_MAX_BYTES};
 pub use jobs::JobsConfig;
 pub use ledger::LedgerConfig;
 pub use mail::MailConfig;
