@@ -16,6 +16,7 @@
 //! | `server` | HTTP/1.1 with small buffers, on those connections |
 //! | `webhook_bodies` | the memory for webhooks that are being read |
 //! | `answer_bytes` | the memory for answers that are not taken yet |
+//! | `write_limit` | how much a customer may write for nothing |
 //! | [`client_ip`] | where a request comes from |
 //! | [`cli`] | the command line |
 
@@ -37,3 +38,4 @@ mod server;
 mod throttle;
 pub mod transaction_csv;
 mod webhook_bodies;
+mod write_limit;

@@ -35,6 +35,7 @@ impl Config {
         self.check_bounds(&mut need);
         self.onboarding.check(&mut need);
         self.marketplace.check(&mut need);
+        self.limits.check(&mut need);
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems)) }
     }
 
@@ -272,6 +273,9 @@ mod tests {
             ("http.answer_timeout_ms", |config| config.http.answer_timeout_ms = 99),
             ("amqp.confirms_max", |config| config.amqp.confirms_max = 0),
             ("amqp.prefetch", |config| config.amqp.prefetch = 0),
+            ("limits.writes_per_second", |config| config.limits.writes_per_second = 1_000_001),
+            ("limits.writes_per_second", |config| config.limits.writes_burst = 9),
+            ("limits.keys_per_minute", |config| config.limits.keys_burst = 0),
             ("credits.signup", |config| config.credits.signup = -1),
             ("credits.pro_period", |config| config.credits.pro_period = -1),
             ("credits.pro_period", |config| config.credits.pro_period = 1_000_001),
