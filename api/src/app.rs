@@ -4,6 +4,7 @@
 use crate::recorder::Recorder;
 use crate::sandbox;
 use crate::secrets::Secrets;
+use crate::write_limit::WriteLimits;
 use anyhow::{Context, Result, bail};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::api_key::{KeyOwner, secret_hash};
@@ -45,6 +46,7 @@ pub struct App {
     pub runtime: Runtime,
     /// Secrets that were made here.
     pub secrets: Secrets,
+    pub(crate) write_limits: WriteLimits,
     metrics: Recorder,
     api_keys: Cache<String, KeyOwner>,
     /// Keys revoked here lately: a look-up that began before must not bring one back.
@@ -96,12 +98,14 @@ impl App {
         let github_secrets = config.marketplace.webhook_secrets();
         let trusted_proxies = config.http.trusted_proxies();
         let trusted_proxies = trusted_proxies.map_err(|text| anyhow::anyhow!("{text} is no network of a proxy"))?;
+        let write_limits = WriteLimits::new(&config.limits);
         Ok(Self {
             config,
             db,
             clock,
             runtime,
             secrets,
+            write_limits,
             metrics,
             api_keys,
             api_keys_revoked,

@@ -2,7 +2,8 @@
 //!
 //! Each holds a file descriptor, of which the database and the broker need some too. So their number
 //! is bounded, what is beyond waits in the system's queue, and one on which nothing is answered for a
-//! while is closed, whether its client is silent or sends a request byte by byte.
+//! while is closed, whether its client is silent, sends a request byte by byte or takes an answer byte
+//! by byte.
 
 use crate::throttle::Throttle;
 use bursar_engine::metric;
@@ -12,7 +13,7 @@ use poem::web::{LocalAddr, RemoteAddr};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,6 +22,13 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 /// Pause after an attempt to accept that failed: the server tries again at once, and what is missing,
 /// such as a file descriptor, stays away for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes a second that a client must take of an answer for which it keeps the server waiting.
+const ANSWER_RATE_MIN: u32 = 16 * 1_024;
+/// What is still read of a request whose answer is the connection's last. To close with unread bytes
+/// makes the system reset the connection, and the client may lose the answer.
+const LINGER_BYTES_MAX: usize = 256 * 1_024;
+/// How long the client has for that.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Descriptors that stay free for the database, the broker, calls and files.
 const DESCRIPTORS_RESERVED: usize = 256;
 
@@ -45,19 +53,28 @@ fn descriptors_max(limits: &str) -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// How long a connection may be of no use.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long nothing may be answered. Longer than a request may take.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub answer_timeout: Duration,
+}
+
 /// Takes connections from another acceptor, within bounds.
 pub struct Bounded<A> {
     inner: A,
     permits: Arc<Semaphore>,
-    idle_timeout: Duration,
+    patience: Patience,
     failures: Throttle,
 }
 
 impl<A> Bounded<A> {
-    /// Bounds an acceptor. `idle_timeout` must be longer than a request may take.
-    pub fn new(inner: A, connections_max: usize, idle_timeout: Duration) -> Self {
+    /// Bounds an acceptor.
+    pub fn new(inner: A, connections_max: usize, patience: Patience) -> Self {
         let permits = Arc::new(Semaphore::new(connections_max));
-        Self { inner, permits, idle_timeout, failures: Throttle::new(Duration::from_secs(1)) }
+        Self { inner, permits, patience, failures: Throttle::new(Duration::from_secs(1)) }
     }
 }
 
@@ -72,9 +89,7 @@ impl<A: Acceptor> Acceptor for Bounded<A> {
         // The permit comes first: a connection that is not accepted costs no descriptor.
         let permit = self.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
         match self.inner.accept().await {
-            Ok((io, local, remote, scheme)) => {
-                Ok((Connection::new(io, permit, self.idle_timeout), local, remote, scheme))
-            }
+            Ok((io, local, remote, scheme)) => Ok((Connection::new(io, permit, self.patience), local, remote, scheme)),
             Err(error) => {
                 if let Some(held_back) = self.failures.pass(Instant::now()) {
                     tracing::warn!(%error, held_back, "a connection could not be accepted");
@@ -89,25 +104,30 @@ impl<A: Acceptor> Acceptor for Bounded<A> {
 /// A connection that ends by itself.
 ///
 /// An answer gives its client `idle_timeout` to begin the next request, and the beginning of a request
-/// as long again for its answer. Further bytes of the request buy no more time.
+/// as long again for its answer. Further bytes of the request buy no more time. A client that lets the
+/// server wait with an answer has `answer_timeout`, and more only as it takes more of the answer.
 pub struct Connection<S> {
     io: S,
     end: Pin<Box<Sleep>>,
-    idle_timeout: Duration,
+    patience: Patience,
     /// Whether something was sent since the last answer.
     is_asked: bool,
+    /// Whether a part of an answer waits for its client.
+    is_stalled: bool,
+    /// How many bytes were read after the last answer; none if the connection goes on.
+    lingered: Option<usize>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl<S> Connection<S> {
-    fn new(io: S, permit: OwnedSemaphorePermit, idle_timeout: Duration) -> Self {
+    fn new(io: S, permit: OwnedSemaphorePermit, patience: Patience) -> Self {
         metrics::gauge!(metric::HTTP_CONNECTIONS).increment(1.0);
-        let end = Box::pin(sleep_until(Instant::now() + idle_timeout));
-        Self { io, end, idle_timeout, is_asked: false, _permit: permit }
+        let end = Box::pin(sleep_until(Instant::now() + patience.idle_timeout));
+        Self { io, end, patience, is_asked: false, is_stalled: false, lingered: None, _permit: permit }
     }
 
     fn extend(&mut self) {
-        self.end.as_mut().reset(Instant::now() + self.idle_timeout);
+        self.end.as_mut().reset(Instant::now() + self.patience.idle_timeout);
     }
 
     /// Fails once the time is over; else the task is woken then.
@@ -118,11 +138,51 @@ impl<S> Connection<S> {
         }
     }
 
-    fn written(&mut self, count: usize) {
-        if count > 0 {
-            self.is_asked = false;
-            self.extend();
+    /// Counts what the client took of the `len` bytes that wait for it.
+    fn written(&mut self, written: &Poll<io::Result<usize>>, len: usize, context: &mut Context<'_>) -> io::Result<()> {
+        match written {
+            Poll::Ready(Ok(0) | Err(_)) => {}
+            Poll::Ready(Ok(count)) if self.is_stalled && *count < len => {
+                let count = u32::try_from(*count).unwrap_or(u32::MAX);
+                let bought = Duration::from_secs(1) * count / ANSWER_RATE_MIN;
+                let latest = Instant::now() + self.patience.idle_timeout;
+                let end = (self.end.deadline() + bought).min(latest);
+                self.end.as_mut().reset(end);
+            }
+            Poll::Ready(Ok(_)) => {
+                self.is_asked = false;
+                self.is_stalled = false;
+                self.extend();
+            }
+            Poll::Pending if !self.is_stalled => {
+                self.is_stalled = true;
+                let end = self.end.deadline().min(Instant::now() + self.patience.answer_timeout);
+                self.end.as_mut().reset(end);
+                // The task is to be woken at the new time.
+                return self.check_end(context);
+            }
+            Poll::Pending => {}
         }
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> Connection<S> {
+    /// Reads on for a while after the last answer, so that the client gets to read it.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 4_096];
+        while self.lingered.unwrap_or_default() < LINGER_BYTES_MAX && self.check_end(context).is_ok() {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.lingered = Some(self.lingered.unwrap_or_default() + buffer.filled().len());
+                }
+                // The client has closed it, too.
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -146,14 +206,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check_end(context)?;
         let written = Pin::new(&mut this.io).poll_write(context, bytes);
-        if let Poll::Ready(Ok(count)) = written {
-            this.written(count);
-        }
+        this.written(&written, bytes.len(), context)?;
         written
     }
 
@@ -165,9 +223,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         let this = self.get_mut();
         this.check_end(context)?;
         let written = Pin::new(&mut this.io).poll_write_vectored(context, slices);
-        if let Poll::Ready(Ok(count)) = written {
-            this.written(count);
-        }
+        this.written(&written, slices.iter().map(|slice| slice.len()).sum(), context)?;
         written
     }
 
@@ -180,7 +236,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(context)
+        let this = self.get_mut();
+        if this.lingered.is_none() {
+            ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
+            this.lingered = Some(0);
+            let end = this.end.deadline().min(Instant::now() + LINGER_TIMEOUT);
+            this.end.as_mut().reset(end);
+        }
+        this.poll_linger(context)
     }
 }
 

@@ -13,9 +13,14 @@
 //! | [`auth`] | API keys and admin tokens |
 //! | [`transaction_csv`] | a ledger as CSV, streamed |
 //! | [`connection`] | how many connections there may be, and for how long |
+//! | `server` | HTTP/1.1 with small buffers, on those connections |
+//! | `webhook_bodies` | the memory for webhooks that are being read |
+//! | `answer_bytes` | the memory for answers that are not taken yet |
+//! | `write_limit` | how much a customer may write for nothing |
 //! | [`client_ip`] | where a request comes from |
 //! | [`cli`] | the command line |
 
+mod answer_bytes;
 pub mod app;
 pub mod auth;
 pub mod cli;
@@ -29,5 +34,8 @@ pub mod routes;
 pub mod sandbox;
 pub mod secrets;
 pub mod serve;
+mod server;
 mod throttle;
 pub mod transaction_csv;
+mod webhook_bodies;
+mod write_limit;

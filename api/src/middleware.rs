@@ -1,7 +1,10 @@
 //! What every request passes through: bounds, a deadline, metrics, problem documents.
 
+use crate::answer_bytes::AnswerBytes;
 use crate::app::App;
 use crate::problem::{self, ApiError};
+use crate::routes::webhook::{self, Sender};
+use crate::webhook_bodies::{Place, WebhookBodies};
 use bursar_engine::metric;
 use futures_util::StreamExt;
 use poem::error::ReadBodyError;
@@ -12,13 +15,30 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-/// What is answered however many requests are under way: whoever asks would otherwise take a busy server
-/// for a dead one, and see nothing while it matters most.
-fn is_watched(path: &str) -> bool {
-    path == "/metrics" || path.split('/').nth(1) == Some("health")
+/// What a request is to the bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Health and metrics, answered however many requests are under way: whoever asks would otherwise take a
+    /// busy server for a dead one, and see nothing while it matters most.
+    Watched,
+    /// A webhook, which no other requests keep out.
+    Webhook(Sender),
+    /// All others.
+    Ordinary,
+}
+
+impl Kind {
+    fn of(request: &Request) -> Self {
+        let path = request.uri().path();
+        let is_watched = path == "/metrics" || path.split('/').nth(1) == Some("health");
+        match (is_read(request), Sender::of_path(path)) {
+            (true, _) if is_watched => Self::Watched,
+            (false, Some(sender)) if *request.method() == Method::POST => Self::Webhook(sender),
+            _ => Self::Ordinary,
+        }
+    }
 }
 
 /// Wraps an endpoint with all of it.
@@ -26,21 +46,27 @@ pub struct Guarded<E> {
     inner: E,
     app: Arc<App>,
     in_flight: AtomicUsize,
-    /// A permit for each byte of webhooks that is in memory: nobody has looked at their signatures yet.
-    webhook_bytes: Semaphore,
+    webhooks_in_flight: AtomicUsize,
+    webhook_bodies: WebhookBodies,
+    answer_bytes: AnswerBytes,
 }
 
 impl<E> Guarded<E> {
     /// Wraps an endpoint.
     pub fn new(inner: E, app: Arc<App>) -> Self {
-        let webhook_bytes = Semaphore::new(app.config.http.webhook_bodies_max_bytes);
-        Self { inner, app, in_flight: AtomicUsize::new(0), webhook_bytes }
+        let http = &app.config.http;
+        let webhook_bodies = WebhookBodies::new(http.webhook_bodies_max_bytes, http.webhook_bodies_small_bytes);
+        let answer_bytes = AnswerBytes::new(http.answers_max_bytes);
+        let (in_flight, webhooks_in_flight) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { inner, app, in_flight, webhooks_in_flight, webhook_bodies, answer_bytes }
     }
 
-    fn enter(&self) -> Option<InFlight<'_>> {
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let entered = InFlight(&self.in_flight);
-        (before < self.app.config.http.requests_max).then_some(entered)
+    /// A place among so many requests under way, if there is one.
+    fn enter<'a>(&self, in_flight: &'a AtomicUsize) -> poem::Result<InFlight<'a>> {
+        let before = in_flight.fetch_add(1, Ordering::Relaxed);
+        let entered = InFlight(in_flight);
+        let is_free = before < self.app.config.http.requests_max;
+        if is_free { Ok(entered) } else { Err(poem::Error::from_response(problem::respond(overloaded()))) }
     }
 }
 
@@ -58,89 +84,119 @@ impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let started = Instant::now();
         let method = method_label(request.method());
-        let response = if is_watched(request.uri().path()) {
-            self.bounded(request).await
-        } else {
-            match self.enter() {
-                None => problem::respond(overloaded()),
-                Some(_in_flight) => self.bounded(request).await,
-            }
-        };
+        let response = self.bounded(request).await;
         let route = response.data::<OperationId>().map_or("other", |id| id.0);
         let status = response.status().as_u16().to_string();
         metrics::counter!(metric::HTTP_REQUESTS, "route" => route, "method" => method, "status" => status).increment(1);
         metrics::histogram!(metric::HTTP_SECONDS, "route" => route).record(started.elapsed().as_secs_f64());
+        let in_flight = self.in_flight.load(Ordering::Relaxed) + self.webhooks_in_flight.load(Ordering::Relaxed);
         #[allow(clippy::cast_precision_loss)]
-        metrics::gauge!(metric::HTTP_IN_FLIGHT).set(self.in_flight.load(Ordering::Relaxed) as f64);
+        metrics::gauge!(metric::HTTP_IN_FLIGHT).set(in_flight as f64);
         Ok(response)
     }
 }
 
 impl<E: Endpoint<Output = Response>> Guarded<E> {
-    async fn bounded(&self, mut request: Request) -> Response {
-        let http = &self.app.config.http;
-        let is_webhook = request.uri().path().starts_with("/webhooks/");
-        if is_webhook {
-            // The bytes are taken as they are: a signed event is never refused for what it calls itself.
-            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        }
+    async fn bounded(&self, request: Request) -> Response {
         if request.uri().path_and_query().is_some_and(|text| text.as_str().contains("%00")) {
             let detail = "The address contains a NUL character.";
             return problem::respond(ApiError::bad_request("invalid_parameter", detail));
         }
-        let answer = tokio::time::timeout(Duration::from_millis(http.timeout_ms), async {
-            // Kept until the answer: so long the body is in memory.
-            let mut _permits = None;
-            match *request.method() {
-                Method::GET | Method::HEAD => {}
-                _ if is_webhook => {
-                    let (bytes, permits) = self.webhook_body(request.take_body()).await?;
-                    request.set_body(bytes);
-                    _permits = permits;
-                }
-                _ => {
-                    let bytes = request.take_body().into_bytes_limit(http.body_max_bytes).await?;
-                    request.set_body(Body::from_bytes(bytes));
-                }
+        let answer = async {
+            match Kind::of(&request) {
+                Kind::Webhook(sender) => self.webhook(sender, request).await,
+                Kind::Watched => self.inner.call(request).await,
+                Kind::Ordinary => self.ordinary(request).await,
             }
-            self.inner.call(request).await
-        });
-        match answer.await {
+        };
+        match timeout(Duration::from_millis(self.app.config.http.timeout_ms), answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
             Ok(Err(error)) => {
                 let response = problem::from_framework(&error);
                 if response.status() == StatusCode::PAYLOAD_TOO_LARGE { closing(response) } else { response }
             }
-            Err(_) => {
-                let detail = "There was no answer in time. Try again with the same Idempotency-Key.";
-                problem::respond(ApiError::new(503, "timeout", detail))
-            }
+            Err(_) => problem::respond(late()),
         }
     }
 
-    /// Reads a webhook. Each byte takes its permit when it is here and not when it is announced: who
-    /// announces much and sends nothing keeps nobody out.
-    async fn webhook_body(&self, body: Body) -> poem::Result<(Vec<u8>, Option<SemaphorePermit<'_>>)> {
-        let (mut bytes, mut permits) = (Vec::new(), None::<SemaphorePermit<'_>>);
+    async fn ordinary(&self, mut request: Request) -> poem::Result<Response> {
+        let _in_flight = self.enter(&self.in_flight)?;
+        if is_read(&request) {
+            let response = self.inner.call(request).await?;
+            let counted = self.answer_bytes.count(response).await;
+            return Ok(counted.unwrap_or_else(|| problem::respond(overloaded())));
+        }
+        let body = request.take_body();
+        let bytes = self.in_time(async { Ok(body.into_bytes_limit(self.app.config.http.body_max_bytes).await?) });
+        request.set_body(Body::from_bytes(bytes.await?));
+        // The answer is small, and tells of what was done: it must not get lost.
+        self.inner.call(request).await
+    }
+
+    /// A webhook is refused for its headers before its body is read, and takes a place among the requests
+    /// under way once that is whole: strangers can withhold as many bodies as they like.
+    async fn webhook(&self, sender: Sender, mut request: Request) -> poem::Result<Response> {
+        if let Err(error) = webhook::check_head(sender, &self.app, request.headers()) {
+            let mut response = closing(problem::respond(error));
+            response.set_data(OperationId(sender.operation()));
+            return Ok(response);
+        }
+        // The bytes are taken as they are: a signed event is never refused for what it calls itself.
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        let length = request.header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()).unwrap_or(0);
+        if length > self.app.config.http.webhook_body_max_bytes {
+            return Err(ReadBodyError::PayloadTooLarge.into());
+        }
+        let mut place = self.webhook_bodies.begin(length);
+        let bytes = self.in_time(self.webhook_body(request.take_body(), &mut place)).await?;
+        let _in_flight = self.enter(&self.webhooks_in_flight)?;
+        request.set_body(bytes);
+        self.inner.call(request).await
+    }
+
+    /// Reads a webhook, for as long as its place lasts.
+    async fn webhook_body(&self, body: Body, place: &mut Place<'_>) -> poem::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
         let mut chunks = pin!(body.into_bytes_stream());
-        while let Some(chunk) = chunks.next().await {
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = place.must_end() => return Err(refused(overloaded())),
+            };
+            let Some(chunk) = chunk else { break };
             let chunk = chunk.map_err(ReadBodyError::Io)?;
             if bytes.len() + chunk.len() > self.app.config.http.webhook_body_max_bytes {
                 return Err(ReadBodyError::PayloadTooLarge.into());
             }
-            // A chunk is a part of what was just allowed, so its length always fits.
-            let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let more = self.webhook_bytes.try_acquire_many(len);
-            let more = more.map_err(|_| poem::Error::from_response(closing(problem::respond(overloaded()))))?;
-            match &mut permits {
-                Some(permits) => permits.merge(more),
-                None => permits = Some(more),
+            if !place.grow(chunk.len()) {
+                return Err(refused(overloaded()));
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok((bytes, permits))
+        if place.complete() { Ok(bytes) } else { Err(refused(overloaded())) }
     }
+
+    /// Reads a body within the time that one may take.
+    async fn in_time<T>(&self, body: impl Future<Output = poem::Result<T>>) -> poem::Result<T> {
+        let limit = Duration::from_millis(self.app.config.http.body_timeout_ms);
+        timeout(limit, body).await.unwrap_or_else(|_| Err(refused(late())))
+    }
+}
+
+/// Whether a request only reads, and has no body.
+fn is_read(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+fn late() -> ApiError {
+    let detail = "There was no answer in time. Try again with the same Idempotency-Key.";
+    ApiError::new(503, "timeout", detail)
+}
+
+/// An answer to a request that is not read to its end.
+fn refused(error: ApiError) -> poem::Error {
+    poem::Error::from_response(closing(problem::respond(error)))
 }
 
 fn overloaded() -> ApiError {

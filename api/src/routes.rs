@@ -18,10 +18,12 @@ pub mod transaction;
 pub mod usage;
 pub mod webhook;
 
+use crate::answer_bytes::{Page, Shared};
 use crate::app::App;
 use crate::document::{Described, openapi_document};
 use crate::middleware::Guarded;
 use bursar_actors::Role;
+use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::http::header;
 use poem::{Endpoint, EndpointExt, Response, Route};
@@ -122,25 +124,35 @@ pub fn described() -> impl Iterator<Item = &'static Described> {
     own.into_iter().chain(admin::DESCRIBED.iter().copied()).flatten()
 }
 
+/// Pages of metrics that are kept for clients that do not take them.
+const METRICS_PAGES_MAX: usize = 16;
+
 /// The endpoint of an application. A worker answers only what operators ask: health and metrics.
 pub fn endpoint(app: Arc<App>, role: Role) -> impl Endpoint<Output = Response> {
     let metrics = {
-        let app = app.clone();
+        let (app, page) = (app.clone(), Page::new(METRICS_PAGES_MAX));
         make_sync(move |_| {
             Response::builder()
                 .header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
-                .body(app.render_metrics())
+                .body(page.get(|| app.render_metrics()))
         })
     };
     let route = Route::new().at("/metrics", metrics);
     let route = if role == Role::Worker {
         route.nest("/", OpenApiService::new(health::HealthApi, "Bursar worker", env!("CARGO_PKG_VERSION")))
     } else {
-        let (service, document) = (service(), openapi_document());
-        let json = make_sync(move |_| {
-            Response::builder().header(header::CONTENT_TYPE, "application/json").body(document.clone())
-        });
-        route.at("/openapi.json", json).nest("/docs", service.swagger_ui()).nest("/", service)
+        let service = service();
+        let json = fixed("application/json", openapi_document());
+        let docs = Route::new().at("/", fixed("text/html; charset=utf-8", service.swagger_ui_html()));
+        route.at("/openapi.json", json).nest("/docs", docs).nest("/", service)
     };
     Guarded::new(route.data(app.clone()).map_to_response(), app)
+}
+
+/// An endpoint that always answers this, with the same bytes in memory for all.
+fn fixed(content_type: &'static str, text: String) -> impl Endpoint<Output = Response> {
+    let bytes = Bytes::from(text);
+    make_sync(move |_| {
+        Response::builder().header(header::CONTENT_TYPE, content_type).extension(Shared).body(bytes.clone())
+    })
 }

@@ -1,16 +1,15 @@
 //! Start, drain, stop.
 
 use crate::app::{App, lock_folder};
-use crate::connection::{Bounded, connections_bound};
-use crate::routes;
+use crate::connection::{Bounded, Patience, connections_bound};
+use crate::{routes, server};
 use anyhow::{Context, Result};
 use bursar_actors::Role;
 use bursar_engine::clock::{self, Clock};
 use bursar_engine::config::Config;
 use bursar_engine::customer::Source;
 use bursar_engine::onboard::{Signup, onboard};
-use poem::Server;
-use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::listener::TcpAcceptor;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +32,7 @@ pub struct Running {
     /// The application.
     pub app: Arc<App>,
     stop: oneshot::Sender<()>,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
 }
 
 /// Starts the application and serves HTTP. A worker answers `/health` and `/metrics` only, because
@@ -41,30 +40,23 @@ pub struct Running {
 pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> {
     // Before the port: whoever starts a second process in one folder hears what is wrong with that.
     let lock = lock_folder(&config)?;
-    let listen = config.listen.clone();
-    let acceptor = TcpListener::bind(listen.clone())
-        .into_acceptor()
-        .await
-        .with_context(|| format!("cannot listen on {listen}"))?;
-    let address = acceptor
-        .local_addr()
-        .first()
-        .and_then(|address| address.as_socket_addr().copied())
-        .context("the address of the listener is not known")?;
+    let listener = server::listen(&config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr().context("the address of the listener is not known")?;
     let drain = Duration::from_millis(config.http.drain_timeout_ms);
-    let idle_timeout = Duration::from_millis(config.http.idle_timeout_ms);
-    let acceptor = Bounded::new(acceptor, connections_bound(config.http.connections_max), idle_timeout);
+    let patience = Patience {
+        idle_timeout: Duration::from_millis(config.http.idle_timeout_ms),
+        answer_timeout: Duration::from_millis(config.http.answer_timeout_ms),
+    };
+    let acceptor = TcpAcceptor::from_tokio(listener).context("the listener cannot be used")?;
+    let acceptor = Bounded::new(acceptor, connections_bound(config.http.connections_max), patience);
     let app = Arc::new(App::start(lock, config, role, clock, address).await?);
     let endpoint = routes::endpoint(app.clone(), role);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
-        endpoint,
-        async move {
-            // A dropped sender stops the server just as well.
-            let _ = stopped.await;
-        },
-        Some(drain / HTTP_DRAIN_SHARE),
-    ));
+    let stop_asked = async move {
+        // A dropped sender stops the server just as well.
+        let _ = stopped.await;
+    };
+    let server = tokio::spawn(server::serve(acceptor, endpoint, stop_asked, drain / HTTP_DRAIN_SHARE));
     Ok(Running { address, app, stop, server })
 }
 
@@ -73,7 +65,7 @@ impl Running {
     pub async fn stop(self) -> Result<()> {
         self.app.set_stopping();
         let _ = self.stop.send(());
-        self.server.await.context("the server did not stop")?.context("the server failed")?;
+        self.server.await.context("the server did not stop")?;
         let drain = Duration::from_millis(self.app.config.http.drain_timeout_ms);
         self.app.runtime.stop(drain - drain / HTTP_DRAIN_SHARE).await;
         if tokio::time::timeout(CLOSE_TIMEOUT, self.app.db.close()).await.is_err() {

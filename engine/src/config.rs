@@ -8,6 +8,7 @@ mod database;
 mod http;
 mod jobs;
 mod ledger;
+mod limits;
 mod mail;
 mod marketplace;
 mod onboarding;
@@ -16,9 +17,10 @@ mod stripe;
 pub use amqp::AmqpConfig;
 pub use credits::CreditsConfig;
 pub use database::DatabaseConfig;
-pub use http::HttpConfig;
+pub use http::{HttpConfig, WEBHOOK_SMALL_MAX_BYTES};
 pub use jobs::JobsConfig;
 pub use ledger::LedgerConfig;
+pub use limits::LimitsConfig;
 pub use mail::MailConfig;
 pub use marketplace::MarketplaceConfig;
 pub use onboarding::OnboardingConfig;
@@ -76,6 +78,8 @@ pub struct Config {
     pub amqp: AmqpConfig,
     /// Bounds of HTTP.
     pub http: HttpConfig,
+    /// Bounds of what customers write.
+    pub limits: LimitsConfig,
 }
 
 impl Default for Config {
@@ -97,6 +101,7 @@ impl Default for Config {
             jobs: JobsConfig::default(),
             amqp: AmqpConfig::default(),
             http: HttpConfig::default(),
+            limits: LimitsConfig::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ pub mod purchase;
 pub mod signature;
 
 pub use purchase::{Action, Purchase, action, purchase};
-pub use signature::{sign, verify};
+pub use signature::{check_header, sign, verify};
 
 use serde_json::Value;
 use std::borrow::Cow;

@@ -8,6 +8,7 @@
 //! | [`github`], [`marketplace`] | GitHub's signatures and events, what a purchase on its Marketplace means |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`pricing`], [`charge`] | the nouns |
 //! | [`email`], [`disposable`], [`rate_limit`] | who may sign up, and how often |
+//! | [`token_bucket`] | how fast something may go on, in one process |
 //! | [`stripe`] | the calls to Stripe |
 //! | [`mail`] | mail to customers |
 //! | [`summary`] | what a customer has, spent and was charged, with warnings in plain words |
@@ -49,6 +50,7 @@ pub mod stripe;
 pub mod subscription;
 pub mod summary;
 pub mod timekeeping;
+pub mod token_bucket;
 pub mod verify;
 pub mod webhook;
 pub mod work;

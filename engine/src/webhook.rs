@@ -25,7 +25,7 @@ mod never_panics;
 pub use envelope::{Envelope, Unreadable, envelope, fallback_external_id, stream_key};
 pub use rules::{Facts, Lookup, WANTED, decide, grant_key, lookup, wanted};
 pub use shape::{IsPro, ProPrice};
-pub use signature::{SignatureError, sign, verify};
+pub use signature::{SignatureError, check_header, sign, verify};
 
 use crate::clock::TimeMs;
 use crate::ids::EventId;

@@ -95,8 +95,8 @@ impl Answer {
     }
 }
 
-/// The configuration of tests: everything is quick, signing up has no limit, nothing else differs from
-/// the defaults.
+/// The configuration of tests: everything is quick, signing up and new API keys have no limit, nothing else
+/// differs from the defaults.
 pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     let mut config = Config {
         listen: "127.0.0.1:0".to_owned(),
@@ -120,6 +120,7 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     config.stripe.sandbox = false;
     // All customers of a test sign up from one address.
     config.onboarding.per_ip_per_minute = 0;
+    config.limits.keys_per_minute = 0;
     if backend == Backend::Production {
         let unique = AuditId::new().body().to_owned();
         let maintenance = required("BURSAR_TEST_DATABASE_URL");

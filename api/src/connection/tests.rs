@@ -24,10 +24,14 @@ impl Acceptor for Pipes {
     }
 }
 
-fn connection(idle_timeout: Duration) -> (Connection<DuplexStream>, DuplexStream) {
+fn patience(timeout: Duration) -> Patience {
+    Patience { idle_timeout: timeout, answer_timeout: timeout }
+}
+
+fn connection(timeout: Duration) -> (Connection<DuplexStream>, DuplexStream) {
     let (near, far) = duplex(1_024);
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    (Connection::new(near, permit, idle_timeout), far)
+    (Connection::new(near, permit, patience(timeout)), far)
 }
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -37,7 +41,7 @@ const LONG: Duration = Duration::from_secs(3_600);
 async fn a_connection_beyond_the_bound_is_accepted_once_another_has_ended() {
     let (first, _far) = duplex(1);
     let (second, _other_far) = duplex(1);
-    let mut acceptor = Bounded::new(Pipes([first, second].into()), 1, LONG);
+    let mut acceptor = Bounded::new(Pipes([first, second].into()), 1, patience(LONG));
     let held = acceptor.accept().await.unwrap();
     {
         let mut next = pin!(acceptor.accept());
@@ -89,6 +93,56 @@ async fn the_beginning_of_a_request_and_its_answer_give_more_time_and_further_by
     far.write_u8(b'?').await.unwrap();
     connection.read_u8().await.unwrap();
     assert!(connection.end.deadline() > answered);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_an_answer_byte_by_byte_gets_no_more_time_than_its_bytes_buy() {
+    let (near, mut far) = duplex(1_024);
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let patience = Patience { idle_timeout: LONG * 2, answer_timeout: LONG };
+    let mut connection = Connection::new(near, permit, patience);
+    let answer = [0; 64 * 1_024];
+    let begun = Instant::now();
+    // What is taken at once is no reason for haste; then the client lets the server wait.
+    assert_eq!(connection.write(&answer).await.unwrap(), 1_024);
+    assert!(connection.end.deadline() >= begun + LONG * 2);
+    assert!(pin!(connection.write(&answer)).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let stalled = connection.end.deadline();
+    assert!(stalled < begun + LONG * 2);
+    for taken in 1..=3 {
+        far.read_exact(&mut [0; 512]).await.unwrap();
+        assert_eq!(connection.write(&answer).await.unwrap(), 512);
+        let bought = Duration::from_secs(1) * 512 * taken / ANSWER_RATE_MIN;
+        assert_eq!(connection.end.deadline(), stalled + bought);
+    }
+    // The end of an answer gives time for the next request.
+    far.read_exact(&mut [0; 1_024]).await.unwrap();
+    connection.write_all(&answer[..512]).await.unwrap();
+    assert!(connection.end.deadline() >= begun + LONG * 2);
+}
+
+#[tokio::test]
+async fn what_comes_after_the_last_answer_is_read_so_that_the_client_gets_to_read_it() {
+    let (mut connection, mut far) = connection(LONG);
+    let sending = tokio::spawn(async move {
+        far.write_all(&[0; 100 * 1_024]).await.unwrap();
+        let mut answer = Vec::new();
+        far.read_to_end(&mut answer).await.unwrap();
+        answer
+    });
+    connection.write_all(b"no").await.unwrap();
+    connection.shutdown().await.unwrap();
+    drop(connection);
+    assert_eq!(sending.await.unwrap(), b"no");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_sending_after_the_last_answer_is_cut_off() {
+    let (mut connection, mut far) = connection(LONG);
+    let sending = tokio::spawn(async move { while far.write_all(&[0; 1_024]).await.is_ok() {} });
+    connection.shutdown().await.unwrap();
+    drop(connection);
+    sending.await.unwrap();
 }
 
 #[test]

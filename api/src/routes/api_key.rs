@@ -7,13 +7,14 @@ use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use bursar_engine::Error;
+use crate::write_limit::Spent;
 use bursar_engine::api_key::manage::{self, Made};
 use bursar_engine::api_key::{ApiKey, NewKey};
 use bursar_engine::clock::rfc3339;
 use bursar_engine::customer::check_name;
 use bursar_engine::ids::{ApiKeyId, CustomerId};
 use bursar_engine::store::api_key::{self, KeyRequest};
+use bursar_engine::{Error, Result as EngineResult};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -27,8 +28,11 @@ pub struct ApiKeyApi;
 
 pub(super) const DESCRIBED: &[Described] = &[
     Described::new("list_api_keys", &[]),
-    Described::new("create_api_key", &["invalid_name", "too_many_api_keys"]),
-    Described::new("rotate_api_key", &["api_key_rotated", "invalid_grace", "not_found", "too_many_api_keys"]),
+    Described::new("create_api_key", &["invalid_name", "rate_limited", "too_many_api_keys"]),
+    Described::new(
+        "rotate_api_key",
+        &["api_key_rotated", "invalid_grace", "not_found", "rate_limited", "too_many_api_keys"],
+    ),
     Described::new("revoke_api_key", &["last_api_key", "not_found"]),
 ];
 
@@ -179,7 +183,9 @@ impl ApiKeyApi {
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let now_ms = app.clock.now_ms();
         let new = NewKey::generate(&auth.0, check_name(&body.0.name.0)?, now_ms);
-        Ok(manage::make(&app.db, &actor(&auth.0), new, request, Value::Null, now_ms).await?.into())
+        let spent = take(&app, &auth.0, &idempotency_key).await?;
+        let made = manage::make(&app.db, &actor(&auth.0), new, request, Value::Null, now_ms).await;
+        Ok(settled(spent, made, |made| made)?.into())
     }
 
     /// Rotate a key
@@ -206,7 +212,9 @@ impl ApiKeyApi {
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let grace_s = body.0.grace_seconds.unwrap_or(0);
         let now_ms = app.clock.now_ms();
-        let (made, ended) = manage::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await?;
+        let spent = take(&app, &auth.0, &idempotency_key).await?;
+        let rotated = manage::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await;
+        let (made, ended) = settled(spent, rotated, |(made, _)| made)?;
         if let Some(ended) = ended {
             app.api_key_forget(&ended.hash, ended.at_ms <= now_ms).await;
         }
@@ -233,6 +241,26 @@ impl ApiKeyApi {
         app.api_key_forget(&ended.hash, true).await;
         Ok(RevokedResponse::Revoked)
     }
+}
+
+/// Takes what a new key costs. A repetition is let through, because it writes nothing.
+async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<Spent> {
+    let taken = app.write_limits.keys.take(customer, 1, app.clock.now_ms()).await;
+    if taken.is_err() && api_key::api_key_find_by_idempotency(app.db.read(), customer, idempotency_key).await?.is_some()
+    {
+        return Ok(Spent::nothing());
+    }
+    taken
+}
+
+/// Gives back what was taken if no key was made.
+fn settled<T>(spent: Spent, made: EngineResult<T>, key: impl Fn(&T) -> &Made) -> EngineResult<T> {
+    match &made {
+        Ok(made) if key(made).raw.is_none() => spent.give_back(),
+        Ok(_) => {}
+        Err(error) => spent.settle(error),
+    }
+    made
 }
 
 /// A page of a customer's keys.

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::write_limit::{HOLD_UNITS, Spent, metadata_units};
 use bursar_actors::Request;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::effect::Effect;
@@ -36,6 +37,7 @@ pub(super) const DESCRIBED: &[Described] = &[
             "invalid_metadata",
             "invalid_reference",
             "invalid_units",
+            "rate_limited",
             "too_many_open",
         ],
     ),
@@ -184,17 +186,28 @@ impl HoldApi {
             let detail = format!("expires_in_s must be from 1 to {}.", credits.hold_max_s);
             return Err(ApiError::bad_request("invalid_hold_time", detail));
         }
+        let (reference, metadata) = (input::reference(reference)?, input::metadata(metadata)?);
+        let spent = take(&app, &auth.0, HOLD_UNITS + metadata_units(metadata.as_deref()), &key).await?;
         let id = HoldId::new();
         let expires_at_ms = app.clock.now_ms() + lasts_s * 1_000;
         let command = Command {
             op: Op::Hold { id: id.clone(), amount: units, expires_at_ms },
             source: "hold".to_owned(),
-            reference: input::reference(reference)?,
+            reference,
             idempotency_key: Some(key),
             request_hash,
-            metadata: input::metadata(metadata)?,
+            metadata,
         };
-        let applied = app.runtime.customers.apply(&auth.0, command).await?;
+        let applied = match app.runtime.customers.apply(&auth.0, command).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                spent.settle(&error);
+                return Err(error.into());
+            }
+        };
+        if applied.replayed {
+            spent.give_back();
+        }
         let entry = &applied.entry;
         let hold = HoldBody {
             id: entry.hold_id.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -247,6 +260,15 @@ impl HoldApi {
     }
 }
 
+/// Takes what a hold costs. A repetition is let through, because it writes nothing.
+async fn take(app: &App, customer: &CustomerId, units: u32, key: &str) -> EngineResult<Spent> {
+    let taken = app.write_limits.writes.take(customer, units, app.clock.now_ms()).await;
+    if taken.is_err() && account::entry_find_by_key(app.db.read(), customer, key).await?.is_some() {
+        return Ok(Spent::nothing());
+    }
+    taken
+}
+
 async fn close(
     app: &App,
     customer: &CustomerId,
@@ -268,6 +290,10 @@ async fn close(
         Ok(applied) => applied,
         Err(error) => return Err(explain(app, customer, error).await),
     };
+    if applied.entry.kind == EntryKind::Capture && !applied.replayed {
+        // The hold has cost the customer something, and credits bound it.
+        app.write_limits.writes.give_back(customer, HOLD_UNITS).await;
+    }
     let entry = &applied.entry;
     let state = if entry.kind == EntryKind::Capture { "captured" } else { "released" };
     let hold = HoldBody {

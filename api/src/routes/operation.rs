@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::write_limit::{OPERATION_UNITS, Spent, metadata_units};
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::{CustomerId, OperationId};
 use bursar_engine::ledger::{Entry, Refusal};
@@ -212,15 +213,47 @@ pub(super) async fn ask(
         return Err(StripeError::NotConfigured.into());
     }
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
-    let Asked { operation, wakes } = operate::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await?;
+    let spent = take(app, customer_id, &request, key, hash).await?;
+    let asked = operate::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await;
+    let Asked { operation, wakes } = match asked {
+        Ok(asked) => asked,
+        Err(error) => {
+            spent.settle(&error);
+            return Err(error.into());
+        }
+    };
     app.runtime.dispatcher.announce(wakes);
     let was_done = operation.state == State::Succeeded;
     let waited_for = operation.state;
     let operation = wait(app, operation, waited_for).await?;
     match operation.state {
-        State::Succeeded => Ok(Ended::Well { operation, is_new: !was_done }),
+        State::Succeeded => {
+            if is_charge(&operation) {
+                // The customer has paid for it.
+                spent.give_back();
+            }
+            Ok(Ended::Well { operation, is_new: !was_done })
+        }
         State::Processing => Ok(Ended::NotYet(operation)),
         State::RequiresAction | State::Failed => Err(ApiError::from(&operation)),
+    }
+}
+
+/// Takes what an operation costs. A repetition is let through unless it begins a new round.
+async fn take(
+    app: &App,
+    customer_id: &CustomerId,
+    request: &Request,
+    key: &str,
+    hash: &str,
+) -> Result<Spent, ApiError> {
+    let metadata = match request {
+        Request::UsageCharge(charge) => metadata_units(charge.metadata.as_deref()),
+        _ => 0,
+    };
+    match asked_before(app, customer_id, key, hash).await? {
+        Some(known) if known.state != State::Failed => Ok(Spent::nothing()),
+        _ => Ok(app.write_limits.writes.take(customer_id, OPERATION_UNITS + metadata, app.clock.now_ms()).await?),
     }
 }
 

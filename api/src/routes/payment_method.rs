@@ -27,16 +27,37 @@ pub struct PaymentMethodApi;
 pub(super) const DESCRIBED: &[Described] = &[
     Described::new(
         "add_payment_method",
-        &["consent_required", "payment_declined", "payment_method_invalid", "refused_by_stripe", "stripe_unavailable"],
+        &[
+            "consent_required",
+            "payment_declined",
+            "payment_method_invalid",
+            "rate_limited",
+            "refused_by_stripe",
+            "stripe_unavailable",
+        ],
     ),
     Described::new("list_payment_methods", &[]),
     Described::new(
         "remove_payment_method",
-        &["not_found", "payment_declined", "payment_method_in_use", "refused_by_stripe", "stripe_unavailable"],
+        &[
+            "not_found",
+            "payment_declined",
+            "payment_method_in_use",
+            "rate_limited",
+            "refused_by_stripe",
+            "stripe_unavailable",
+        ],
     ),
     Described::new(
         "make_payment_method_default",
-        &["consent_required", "not_found", "payment_declined", "refused_by_stripe", "stripe_unavailable"],
+        &[
+            "consent_required",
+            "not_found",
+            "payment_declined",
+            "rate_limited",
+            "refused_by_stripe",
+            "stripe_unavailable",
+        ],
     ),
 ];
 

@@ -36,6 +36,7 @@ pub(super) const DESCRIBED: &[Described] = &[
             "payment_declined",
             "payment_method_missing",
             "payment_unavailable",
+            "rate_limited",
             "refused_by_stripe",
             "stripe_unavailable",
             "subscribing",
@@ -45,11 +46,25 @@ pub(super) const DESCRIBED: &[Described] = &[
     Described::new("get_subscription", &["not_found"]),
     Described::new(
         "cancel_subscription",
-        &["not_found", "payment_declined", "refused_by_stripe", "stripe_unavailable", "subscription_ended"],
+        &[
+            "not_found",
+            "payment_declined",
+            "rate_limited",
+            "refused_by_stripe",
+            "stripe_unavailable",
+            "subscription_ended",
+        ],
     ),
     Described::new(
         "resume_subscription",
-        &["not_found", "payment_declined", "refused_by_stripe", "stripe_unavailable", "subscription_ended"],
+        &[
+            "not_found",
+            "payment_declined",
+            "rate_limited",
+            "refused_by_stripe",
+            "stripe_unavailable",
+            "subscription_ended",
+        ],
     ),
     Described::new("list_invoices", &["stripe_not_configured", "stripe_unavailable"]),
 ];

@@ -46,6 +46,7 @@ pub(super) const DESCRIBED: &[Described] = &[
             "invalid_units",
             "payment_declined",
             "payment_method_missing",
+            "rate_limited",
             "refused_by_stripe",
             "stripe_unavailable",
         ],

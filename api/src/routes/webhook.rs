@@ -7,6 +7,7 @@ use crate::problem::ApiError;
 use bursar_engine::intake::{self, Delivery, GithubHeaders, SOURCE_GITHUB, SOURCE_STRIPE};
 use bursar_engine::webhook::SignatureError;
 use bursar_engine::{github, metric, webhook};
+use poem::http::HeaderMap;
 use poem::web::Data;
 use poem_openapi::param::Header;
 use poem_openapi::payload::{Binary, Json};
@@ -16,6 +17,65 @@ use std::sync::Arc;
 
 /// Routes of webhooks.
 pub struct WebhookApi;
+
+/// Who sends webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// Stripe.
+    Stripe,
+    /// GitHub.
+    Github,
+}
+
+impl Sender {
+    /// Whose webhooks a path takes.
+    pub fn of_path(path: &str) -> Option<Self> {
+        match path {
+            "/webhooks/stripe" => Some(Self::Stripe),
+            "/webhooks/github" => Some(Self::Github),
+            _ => None,
+        }
+    }
+
+    /// The operation of its route.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::Stripe => "stripe_webhook",
+            Self::Github => "github_webhook",
+        }
+    }
+}
+
+/// Checks what the headers alone tell, before any of the body is read.
+///
+/// # Errors
+/// What the route would answer, too.
+pub fn check_head(sender: Sender, app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    // What is no text is no signature.
+    let signature = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    match sender {
+        Sender::Stripe => {
+            let (now_ms, tolerance_s) = (app.clock.now_ms(), app.config.stripe.tolerance_s);
+            webhook::check_header(signature(STRIPE_SIGNATURE), now_ms, tolerance_s)
+                .map_err(|error| refused(SOURCE_STRIPE, error))
+        }
+        Sender::Github => {
+            check_github_configured(app)?;
+            github::check_header(signature(GITHUB_SIGNATURE)).map_err(|error| refused(SOURCE_GITHUB, error))
+        }
+    }
+}
+
+fn check_github_configured(app: &App) -> Result<(), ApiError> {
+    if app.github_secrets().is_empty() {
+        let detail = "This server takes no events of GitHub: GITHUB_WEBHOOK_SECRET is not set.";
+        return Err(ApiError::new(404, "github_not_configured", detail));
+    }
+    Ok(())
+}
+
+const STRIPE_SIGNATURE: &str = "Stripe-Signature";
+const GITHUB_SIGNATURE: &str = "X-Hub-Signature-256";
 
 pub(super) const DESCRIBED: &[Described] = &[
     Described::new(
@@ -97,12 +157,8 @@ impl WebhookApi {
         delivery: Header<Option<String>>,
         body: Binary<Vec<u8>>,
     ) -> Result<Json<ReceivedBody>, ApiError> {
-        let secrets = app.github_secrets();
-        if secrets.is_empty() {
-            let detail = "This server takes no events of GitHub: GITHUB_WEBHOOK_SECRET is not set.";
-            return Err(ApiError::new(404, "github_not_configured", detail));
-        }
-        if let Err(error) = github::verify(signature.0.as_deref(), &body.0, secrets) {
+        check_github_configured(&app)?;
+        if let Err(error) = github::verify(signature.0.as_deref(), &body.0, app.github_secrets()) {
             return Err(refused(SOURCE_GITHUB, error));
         }
         let headers = GithubHeaders { event: event.0.as_deref(), delivery: delivery.0.as_deref() };

@@ -1,6 +1,6 @@
 //! What a configuration must be to make sense.
 
-use super::Config;
+use super::{Config, WEBHOOK_SMALL_MAX_BYTES};
 use crate::charge::AMOUNT_MINOR_MAX;
 use crate::customer::check_name;
 use crate::error::{Error, Result};
@@ -35,6 +35,7 @@ impl Config {
         self.check_bounds(&mut need);
         self.onboarding.check(&mut need);
         self.marketplace.check(&mut need);
+        self.limits.check(&mut need);
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems)) }
     }
 
@@ -188,6 +189,10 @@ impl Config {
             "amqp.tiers_ms must be ascending and positive",
         );
         need(self.amqp.prefetch > 0, "amqp.prefetch must be at least 1");
+        self.check_http(need);
+    }
+
+    fn check_http(&self, need: &mut impl FnMut(bool, &str)) {
         need(
             self.http.connections_max > self.http.requests_max,
             "http.connections_max must be greater than requests_max, so that health is answered under load",
@@ -199,9 +204,21 @@ impl Config {
             ),
         );
         need(
-            self.http.webhook_bodies_max_bytes >= self.http.webhook_body_max_bytes,
-            "http.webhook_bodies_max_bytes must not be less than webhook_body_max_bytes",
+            self.http.webhook_bodies_small_bytes >= WEBHOOK_SMALL_MAX_BYTES,
+            "http.webhook_bodies_small_bytes must be at least 262144",
         );
+        need(
+            self.http.webhook_bodies_max_bytes.saturating_sub(self.http.webhook_bodies_small_bytes)
+                >= self.http.webhook_body_max_bytes,
+            "http.webhook_bodies_max_bytes must not be less than webhook_body_max_bytes and \
+             webhook_bodies_small_bytes together",
+        );
+        need(
+            (1_024 * 1_024..=u32::MAX as usize).contains(&self.http.answers_max_bytes),
+            "http.answers_max_bytes must be from 1048576 to 4294967295",
+        );
+        need(self.http.body_timeout_ms >= 100, "http.body_timeout_ms must be at least 100");
+        need(self.http.answer_timeout_ms >= 100, "http.answer_timeout_ms must be at least 100");
         need(
             self.http.idle_timeout_ms > self.http.timeout_ms,
             "http.idle_timeout_ms must be greater than timeout_ms, so that a request can be answered",
@@ -250,9 +267,16 @@ mod tests {
             ("ledger.batch_max", |config| config.ledger.batch_max = 0),
             ("http.requests_max", |config| config.http.requests_max = 0),
             ("http.drain_timeout_ms", |config| config.http.drain_timeout_ms = 23_001),
-            ("http.webhook_bodies_max_bytes", |config| config.http.webhook_bodies_max_bytes = 4_000_000),
+            ("http.webhook_bodies_max_bytes", |config| config.http.webhook_bodies_max_bytes = 20_000_000),
+            ("http.webhook_bodies_small_bytes", |config| config.http.webhook_bodies_small_bytes = 262_143),
+            ("http.answers_max_bytes", |config| config.http.answers_max_bytes = 0),
+            ("http.body_timeout_ms", |config| config.http.body_timeout_ms = 99),
+            ("http.answer_timeout_ms", |config| config.http.answer_timeout_ms = 99),
             ("amqp.confirms_max", |config| config.amqp.confirms_max = 0),
             ("amqp.prefetch", |config| config.amqp.prefetch = 0),
+            ("limits.writes_per_second", |config| config.limits.writes_per_second = 1_000_001),
+            ("limits.writes_per_second", |config| config.limits.writes_burst = 9),
+            ("limits.keys_per_minute", |config| config.limits.keys_burst = 0),
             ("credits.signup", |config| config.credits.signup = -1),
             ("credits.pro_period", |config| config.credits.pro_period = -1),
             ("credits.pro_period", |config| config.credits.pro_period = 1_000_001),

@@ -4,6 +4,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
+/// Up to so many bytes a webhook is small. Nearly every event is.
+pub const WEBHOOK_SMALL_MAX_BYTES: usize = 256 * 1_024;
+
 /// Bounds of HTTP.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -12,11 +15,19 @@ pub struct HttpConfig {
     pub body_max_bytes: usize,
     /// Largest body of a webhook, in bytes.
     pub webhook_body_max_bytes: usize,
-    /// Most bytes of webhooks that are in memory at once, in all; nobody knows yet who sent them.
+    /// Most bytes of webhooks that are being read, in all; nobody knows yet who sent them.
     pub webhook_bodies_max_bytes: usize,
+    /// The share of them for webhooks up to 256 KiB each.
+    pub webhook_bodies_small_bytes: usize,
+    /// Most bytes of answers above 16 KiB that wait for their clients, in all.
+    pub answers_max_bytes: usize,
     /// How long a request may take.
     pub timeout_ms: u64,
-    /// Most requests under way at once.
+    /// How long the body of a request may take to arrive.
+    pub body_timeout_ms: u64,
+    /// How long a client may take nothing of its answer before the connection is closed.
+    pub answer_timeout_ms: u64,
+    /// Most requests under way at once; webhooks are counted by themselves.
     pub requests_max: usize,
     /// Most connections at once; more wait until one ends.
     pub connections_max: usize,
@@ -44,7 +55,11 @@ impl Default for HttpConfig {
             body_max_bytes: 64 * 1_024,
             webhook_body_max_bytes: 4 * 1_024 * 1_024,
             webhook_bodies_max_bytes: 64 * 1_024 * 1_024,
+            webhook_bodies_small_bytes: 16 * 1_024 * 1_024,
+            answers_max_bytes: 64 * 1_024 * 1_024,
             timeout_ms: 30_000,
+            body_timeout_ms: 10_000,
+            answer_timeout_ms: 30_000,
             requests_max: 2_048,
             connections_max: 4_096,
             // Longer than what load balancers keep their connections for, which is often 60 s.

@@ -13,16 +13,21 @@ use subtle::{Choice, ConstantTimeEq};
 const SCHEME: &str = "sha256=";
 const MAC_LEN: usize = 32;
 
+/// Checks what a header says without the body: that it is there and has its form.
+///
+/// # Errors
+/// [`SignatureError::Missing`] or [`SignatureError::Malformed`].
+pub fn check_header(header: Option<&str>) -> Result<(), SignatureError> {
+    read(header).map(drop)
+}
+
 /// Checks a header against the raw body, under every secret, in constant time. Empty secrets are
 /// skipped: anybody could sign with one.
 ///
 /// # Errors
 /// [`SignatureError::Missing`], [`SignatureError::Malformed`] or [`SignatureError::NoMatch`].
 pub fn verify(header: Option<&str>, body: &[u8], secrets: &[impl AsRef<[u8]>]) -> Result<(), SignatureError> {
-    let header = header.map(str::trim).filter(|text| !text.is_empty()).ok_or(SignatureError::Missing)?;
-    let digits = header.strip_prefix(SCHEME).ok_or(SignatureError::Malformed)?;
-    let mut given = [0_u8; MAC_LEN];
-    hex::decode_to_slice(digits, &mut given).map_err(|_| SignatureError::Malformed)?;
+    let given = read(header)?;
     let mut matches = Choice::from(0);
     for secret in secrets.iter().map(AsRef::as_ref).filter(|secret| !secret.is_empty()) {
         matches |= mac(secret, body).ct_eq(&given);
@@ -33,6 +38,14 @@ pub fn verify(header: Option<&str>, body: &[u8], secrets: &[impl AsRef<[u8]>]) -
 /// The header that GitHub would send for this body, for `bursar github send` and for tests.
 pub fn sign(secret: impl AsRef<[u8]>, body: &[u8]) -> String {
     format!("{SCHEME}{}", hex::encode(mac(secret.as_ref(), body)))
+}
+
+fn read(header: Option<&str>) -> Result<[u8; MAC_LEN], SignatureError> {
+    let header = header.map(str::trim).filter(|text| !text.is_empty()).ok_or(SignatureError::Missing)?;
+    let digits = header.strip_prefix(SCHEME).ok_or(SignatureError::Malformed)?;
+    let mut given = [0_u8; MAC_LEN];
+    hex::decode_to_slice(digits, &mut given).map_err(|_| SignatureError::Malformed)?;
+    Ok(given)
 }
 
 fn mac(secret: &[u8], body: &[u8]) -> [u8; MAC_LEN] {
@@ -78,10 +91,13 @@ mod tests {
         let mac = sign("s", b"{}").split_off(SCHEME.len());
         for missing in [None, Some(""), Some("  ")] {
             assert_eq!(verify(missing, b"{}", &["s"]), Err(SignatureError::Missing));
+            assert_eq!(check_header(missing), Err(SignatureError::Missing));
         }
         for malformed in [mac.as_str(), "sha1=00", "sha256=", "sha256=zz", &format!("sha256={}", &mac[2..])] {
             assert_eq!(verify(Some(malformed), b"{}", &["s"]), Err(SignatureError::Malformed), "{malformed}");
+            assert_eq!(check_header(Some(malformed)), Err(SignatureError::Malformed), "{malformed}");
         }
+        assert_eq!(check_header(Some(&format!("sha256={mac}"))), Ok(()));
         assert_eq!(verify(Some(&format!("sha256={}", mac.to_uppercase())), b"{}", &["s"]), Ok(()));
     }
 }

@@ -14,6 +14,8 @@ use subtle::{Choice, ConstantTimeEq};
 pub const TOLERANCE_S: i64 = 300;
 /// Signatures in one header that are looked at. Stripe sends one per current secret.
 pub const CANDIDATES_MAX: usize = 16;
+/// Longest header that is looked at, in bytes: more than twice what [`CANDIDATES_MAX`] signatures take.
+const HEADER_LEN_MAX: usize = 4_096;
 /// A timestamp longer than this is no timestamp.
 const TIMESTAMP_LEN_MAX: usize = 19;
 const MAC_LEN: usize = 32;
@@ -30,10 +32,10 @@ pub enum SignatureError {
     /// No signature matches under any secret.
     #[error("the signature does not match")]
     NoMatch,
-    /// Properly signed, but too long ago.
+    /// The header's time is too long ago.
     #[error("the signature is too old")]
     Stale,
-    /// Properly signed, but in the future; one of the clocks is wrong.
+    /// The header's time is in the future; one of the clocks is wrong, or the header is made up.
     #[error("the signature is from the future")]
     Future,
 }
@@ -51,13 +53,22 @@ impl SignatureError {
     }
 }
 
+/// Checks what a header says without the body: that it is there, has its form, and a time near ours. A
+/// stranger can make such a header, but cannot make the server read a body without one.
+///
+/// # Errors
+/// Each but [`SignatureError::NoMatch`].
+pub fn check_header(header: Option<&str>, now_ms: i64, tolerance_s: i64) -> Result<(), SignatureError> {
+    Parsed::read(header)?.check_time(now_ms, tolerance_s)
+}
+
 /// Checks a header against the raw body. Any `v1` under any secret will do; a secret is the whole
 /// text that Stripe shows, `whsec_` included. Empty secrets are skipped: anybody could sign with one.
 ///
-/// The signature is checked before the time. So a forged header is always a mismatch, whatever time
-/// it claims, and a stale or future one was truly made with our secret: that answer points at a
-/// replay or at a wrong clock, never at a stranger, and alerts can tell the two apart. It costs one
-/// HMAC over a body whose size is bounded at intake.
+/// The time is checked first, as by [`check_header`], so a stale or future header may be a stranger's.
+///
+/// # Errors
+/// Each of them.
 pub fn verify(
     header: Option<&str>,
     body: &[u8],
@@ -65,8 +76,8 @@ pub fn verify(
     now_ms: i64,
     tolerance_s: i64,
 ) -> Result<(), SignatureError> {
-    let header = header.filter(|text| !text.trim().is_empty()).ok_or(SignatureError::Missing)?;
     let parsed = Parsed::read(header)?;
+    parsed.check_time(now_ms, tolerance_s)?;
     let mut matches = Choice::from(0);
     for secret in secrets.iter().map(AsRef::as_ref).filter(|secret| !secret.is_empty()) {
         let expected = mac(secret, parsed.timestamp, body);
@@ -74,18 +85,7 @@ pub fn verify(
             matches |= expected.ct_eq(candidate);
         }
     }
-    if !bool::from(matches) {
-        return Err(SignatureError::NoMatch);
-    }
-    // Whole seconds, like Stripe's own libraries: the header has no finer time.
-    let age_s = now_ms.div_euclid(1_000).saturating_sub(parsed.timestamp_s);
-    if age_s > tolerance_s {
-        return Err(SignatureError::Stale);
-    }
-    if age_s < tolerance_s.saturating_neg() {
-        return Err(SignatureError::Future);
-    }
-    Ok(())
+    if bool::from(matches) { Ok(()) } else { Err(SignatureError::NoMatch) }
 }
 
 /// The header that Stripe would send for this body, for `bursar stripe send` and for tests.
@@ -102,7 +102,11 @@ struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    fn read(header: &'a str) -> Result<Self, SignatureError> {
+    fn read(header: Option<&'a str>) -> Result<Self, SignatureError> {
+        let header = header.filter(|text| !text.trim().is_empty()).ok_or(SignatureError::Missing)?;
+        if header.len() > HEADER_LEN_MAX {
+            return Err(SignatureError::Malformed);
+        }
         let mut timestamp = None;
         let mut signatures = 0;
         let mut candidates = Vec::new();
@@ -126,6 +130,18 @@ impl<'a> Parsed<'a> {
             return Err(SignatureError::Malformed);
         }
         Ok(Self { timestamp, timestamp_s, candidates })
+    }
+
+    fn check_time(&self, now_ms: i64, tolerance_s: i64) -> Result<(), SignatureError> {
+        // Whole seconds, like Stripe's own libraries: the header has no finer time.
+        let age_s = now_ms.div_euclid(1_000).saturating_sub(self.timestamp_s);
+        if age_s > tolerance_s {
+            return Err(SignatureError::Stale);
+        }
+        if age_s < tolerance_s.saturating_neg() {
+            return Err(SignatureError::Future);
+        }
+        Ok(())
     }
 }
 
@@ -247,13 +263,33 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_header_is_a_mismatch_whatever_time_it_claims() {
-        for time in [0, NOW_S, i64::MAX] {
-            let header = sign("not the secret", BODY, time);
-            assert_eq!(check(&header, &["s"], NOW_MS), Err(SignatureError::NoMatch), "{time}");
+    fn the_header_alone_tells_all_but_a_mismatch() {
+        let forged = sign("not the secret", BODY, NOW_S);
+        for (header, now_ms, expected) in [
+            (None, NOW_MS, Err(SignatureError::Missing)),
+            (Some("t=1"), NOW_MS, Err(SignatureError::Malformed)),
+            (Some(forged.as_str()), NOW_MS + 301_000, Err(SignatureError::Stale)),
+            (Some(forged.as_str()), NOW_MS - 301_000, Err(SignatureError::Future)),
+            (Some(forged.as_str()), NOW_MS, Ok(())),
+        ] {
+            assert_eq!(check_header(header, now_ms, TOLERANCE_S), expected, "{header:?}");
+            let verified = verify(header, BODY, &["s"], now_ms, TOLERANCE_S);
+            assert_eq!(verified, expected.and(Err(SignatureError::NoMatch)), "{header:?}");
         }
+    }
+
+    #[test]
+    fn times_beyond_all_reason_are_stale_or_future() {
         assert_eq!(check(&sign("s", BODY, i64::MAX), &["s"], NOW_MS), Err(SignatureError::Future));
         assert_eq!(check(&sign("s", BODY, 0), &["s"], i64::MAX), Err(SignatureError::Stale));
+    }
+
+    #[test]
+    fn a_header_longer_than_any_of_stripes_is_malformed() {
+        let good = sign("s", BODY, NOW_S);
+        let padded = |len: usize| format!("{good},v0={}", "0".repeat(len - good.len() - 4));
+        assert_eq!(check(&padded(HEADER_LEN_MAX), &["s"], NOW_MS), Ok(()));
+        assert_eq!(check(&padded(HEADER_LEN_MAX + 1), &["s"], NOW_MS), Err(SignatureError::Malformed));
     }
 
     proptest::proptest! {

@@ -34,3 +34,4 @@ mod snapshot;
 mod stream;
 mod usage;
 mod webhook;
+mod write_limit;

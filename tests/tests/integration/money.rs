@@ -7,6 +7,7 @@ mod between;
 mod charge;
 mod failures;
 mod life;
+mod limit;
 mod lost;
 mod mail;
 mod odd;

@@ -55,7 +55,7 @@ both! {
             (Some(sign("", bytes, now)), "signature_mismatch"),
             (Some(sign(WEBHOOK_SECRETS.join(","), bytes, now)), "signature_mismatch"),
             (Some(sign(secret, format!("{body} ").as_bytes(), now)), "signature_mismatch"),
-            (Some(sign("whsec_wrong", bytes, now - 4_000)), "signature_mismatch"),
+            (Some(sign("whsec_wrong", bytes, now - 4_000)), "signature_stale"),
             (Some(sign(secret, bytes, now - 400)), "signature_stale"),
             (Some(sign(WEBHOOK_SECRETS[1], bytes, now - 400)), "signature_stale"),
             (Some(sign(secret, bytes, now + 400)), "signature_future"),

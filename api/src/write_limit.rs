@@ -1,0 +1,168 @@
+//! How much a customer may write that costs it nothing: holds that it lets go, keys, operations that fail.
+//!
+//! Debits and captures are bounded by credits and do not come here. Each process counts for itself, so
+//! that this costs no statement: on `n` nodes a customer may write `n` times as much.
+
+use bursar_engine::clock::TimeMs;
+use bursar_engine::config::LimitsConfig;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::token_bucket::{Rate, TokenBucket};
+use bursar_engine::{Error, Result};
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What a hold costs: its entry and the one that ends it, whoever does that.
+pub const HOLD_UNITS: u32 = 2;
+/// What an operation at Stripe costs: its row, its jobs and its calls.
+pub const OPERATION_UNITS: u32 = 10;
+/// Customers that are counted at once; of more, those are forgotten that wrote longest ago.
+const CUSTOMERS_MAX: u64 = 100_000;
+
+/// What this much metadata costs beyond the write that it comes with: a unit for each KiB begun.
+pub fn metadata_units(metadata: Option<&str>) -> u32 {
+    let bytes = metadata.map_or(0, str::len);
+    u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX)
+}
+
+/// The limits of all customers.
+pub struct WriteLimits {
+    /// Of whatever is written.
+    pub writes: WriteLimit,
+    /// Of API keys that are made or rotated.
+    pub keys: WriteLimit,
+}
+
+impl WriteLimits {
+    /// As configured.
+    pub fn new(config: &LimitsConfig) -> Self {
+        Self { writes: WriteLimit::new(config.writes()), keys: WriteLimit::new(config.keys()) }
+    }
+}
+
+type Bucket = Arc<Mutex<TokenBucket>>;
+
+/// One limit, for each customer.
+pub struct WriteLimit {
+    /// Nothing if there is no limit.
+    limited: Option<(Rate, Cache<CustomerId, Bucket>)>,
+}
+
+impl WriteLimit {
+    fn new(rate: Option<Rate>) -> Self {
+        let buckets = |rate: Rate| {
+            // A bucket that is full again is as good as none.
+            Cache::builder()
+                .max_capacity(CUSTOMERS_MAX)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_idle(Duration::from_millis(rate.full_after_ms()))
+                .build()
+        };
+        Self { limited: rate.map(|rate| (rate, buckets(rate))) }
+    }
+
+    /// Takes what a write costs, before anything is written.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`].
+    pub async fn take(&self, customer: &CustomerId, units: u32, now_ms: TimeMs) -> Result<Spent> {
+        let Some((rate, buckets)) = &self.limited else { return Ok(Spent(None)) };
+        let new = async { Arc::new(Mutex::new(TokenBucket::new(*rate, now_ms))) };
+        let bucket = buckets.entry_by_ref(customer).or_insert_with(new).await.into_value();
+        lock(&bucket).take(*rate, units, now_ms).into_result()?;
+        Ok(Spent(Some((*rate, bucket, units))))
+    }
+
+    /// Gives units back for an earlier write that has cost the customer something after all.
+    pub async fn give_back(&self, customer: &CustomerId, units: u32) {
+        if let Some((rate, buckets)) = &self.limited
+            && let Some(bucket) = buckets.get(customer).await
+        {
+            lock(&bucket).give_back(*rate, units);
+        }
+    }
+}
+
+fn lock(bucket: &Mutex<TokenBucket>) -> std::sync::MutexGuard<'_, TokenBucket> {
+    bucket.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Units that were taken for one write.
+#[must_use]
+pub struct Spent(Option<(Rate, Bucket, u32)>);
+
+impl Spent {
+    /// Of a write that is not limited.
+    pub fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// Gives them back: nothing was written, or it cost the customer something.
+    pub fn give_back(self) {
+        if let Some((rate, bucket, units)) = self.0 {
+            lock(&bucket).give_back(rate, units);
+        }
+    }
+
+    /// Gives them back if the write certainly did not happen.
+    pub fn settle(self, error: &Error) {
+        if matches!(
+            error,
+            Error::Refused(_)
+                | Error::Invalid { .. }
+                | Error::NotFound(_)
+                | Error::Conflict { .. }
+                | Error::NotAccepted { .. }
+                | Error::Busy(_)
+        ) {
+            self.give_back();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn limit(burst: u32) -> WriteLimit {
+        WriteLimit::new(Some(Rate { units: 1, window_ms: 1_000, burst }))
+    }
+
+    fn is_denied(taken: &Result<Spent>) -> bool {
+        matches!(taken, Err(Error::RateLimited { .. }))
+    }
+
+    #[tokio::test]
+    async fn each_customer_has_units_of_its_own() {
+        let (limit, one, other) = (limit(2), CustomerId::new(), CustomerId::new());
+        let _ = limit.take(&one, 2, 0).await.unwrap();
+        assert!(is_denied(&limit.take(&one, 1, 0).await));
+        assert!(limit.take(&other, 2, 0).await.is_ok());
+        assert!(limit.take(&one, 1, 1_000).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_did_not_happen_costs_nothing_and_one_that_may_have_does() {
+        let (limit, customer) = (limit(2), CustomerId::new());
+        limit.take(&customer, 2, 0).await.unwrap().settle(&Error::NotFound("hold"));
+        limit.take(&customer, 2, 0).await.unwrap().settle(&Error::Timeout("the ledger"));
+        assert!(is_denied(&limit.take(&customer, 1, 0).await));
+        limit.give_back(&customer, 1).await;
+        assert!(limit.take(&customer, 1, 0).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn without_a_limit_everything_passes() {
+        let limit = WriteLimit::new(None);
+        limit.take(&CustomerId::new(), u32::MAX, 0).await.unwrap().give_back();
+    }
+
+    #[test]
+    fn metadata_costs_a_unit_for_each_kib_begun() {
+        let text = "x".repeat(4_096);
+        assert_eq!([0, 1, 1_024, 1_025, 4_096].map(|len| metadata_units(Some(&text[..len]))), [0, 1, 1, 2, 4]);
+        assert_eq!(metadata_units(None), 0);
+    }
+}

@@ -1,0 +1,62 @@
+//! Settings: how much a customer may write for nothing.
+
+use crate::token_bucket::Rate;
+use serde::{Deserialize, Serialize};
+
+/// The highest of each setting.
+const SETTING_MAX: u32 = 1_000_000;
+/// The least burst of writes: the largest hold costs so many units.
+const WRITES_BURST_MIN: u32 = 10;
+
+/// Bounds of what a customer writes without spending anything, for each process. What spends credits is
+/// bounded by them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Units of writes that a customer gets each second; 0 for no limit.
+    pub writes_per_second: u32,
+    /// Units that it can save up.
+    pub writes_burst: u32,
+    /// API keys that a customer may make or rotate a minute; 0 for no limit.
+    pub keys_per_minute: u32,
+    /// How many at once.
+    pub keys_burst: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        // A thousand holds may be open, each with a KiB of metadata.
+        Self { writes_per_second: 10, writes_burst: 3_000, keys_per_minute: 10, keys_burst: 20 }
+    }
+}
+
+impl LimitsConfig {
+    /// The limit of writes, if there is one.
+    pub fn writes(&self) -> Option<Rate> {
+        let rate = Rate { units: self.writes_per_second, window_ms: 1_000, burst: self.writes_burst };
+        (rate.units > 0).then_some(rate)
+    }
+
+    /// The limit of new API keys, if there is one.
+    pub fn keys(&self) -> Option<Rate> {
+        let rate = Rate { units: self.keys_per_minute, window_ms: 60_000, burst: self.keys_burst };
+        (rate.units > 0).then_some(rate)
+    }
+
+    /// Says what is wrong.
+    pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
+        for (name, value, burst, burst_min) in [
+            ("writes_per_second", self.writes_per_second, self.writes_burst, WRITES_BURST_MIN),
+            ("keys_per_minute", self.keys_per_minute, self.keys_burst, 1),
+        ] {
+            let noun = name.split('_').next().unwrap_or_default();
+            need(
+                value <= SETTING_MAX && (burst_min..=SETTING_MAX).contains(&burst),
+                &format!(
+                    "limits.{name} must be at most {SETTING_MAX} (0 for no limit), and limits.{noun}_burst from \
+                     {burst_min} to {SETTING_MAX}"
+                ),
+            );
+        }
+    }
+}

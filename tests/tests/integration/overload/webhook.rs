@@ -1,0 +1,110 @@
+//! Webhooks that strangers begin: refused for their head, or given up for those that are signed.
+
+use super::{answered, sent};
+use bursar_engine::clock::Clock;
+use bursar_tests::app::{GITHUB_SECRETS, WEBHOOK_SECRETS};
+use bursar_tests::{Backend, TestApp, both, github, stripe, wait};
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+const LARGE: usize = 4 * 1_024 * 1_024;
+const SMALL: usize = 256 * 1_024;
+
+/// A header as a stranger can make it.
+fn forged() -> String {
+    format!("Stripe-Signature: t={},v1={}\r\n", Clock::System.now_ms() / 1_000, "00".repeat(32))
+}
+
+fn head(path: &str, header: &str, len: usize) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: bursar\r\n{header}Content-Length: {len}\r\n\r\n")
+}
+
+/// A connection on which all of a body but its last byte was sent, or as much as the server took.
+async fn withheld(app: &TestApp, header: &str, len: usize) -> TcpStream {
+    let mut stream = sent(app, &head("/webhooks/stripe", header, len)).await;
+    let _ = stream.write_all(&vec![b'x'; len - 1]).await;
+    stream
+}
+
+/// An event of about so many bytes.
+fn event(bytes: usize) -> serde_json::Value {
+    stripe::event("product.created", &json!({ "id": "prod_1", "object": "product", "text": "x".repeat(bytes) }))
+}
+
+both! {
+    async fn a_webhook_is_refused_for_its_head_before_its_body_is_sent(app: &TestApp) {
+        let now_s = Clock::System.now_ms() / 1_000;
+        let stripe = |value: String| format!("Stripe-Signature: {value}\r\n");
+        let mac = "00".repeat(32);
+        for (path, header, code) in [
+            ("/webhooks/stripe", String::new(), "signature_missing"),
+            ("/webhooks/stripe", stripe("t=1".to_owned()), "signature_malformed"),
+            ("/webhooks/stripe", stripe(format!("t={now_s},v1={mac}{}", ",v1=00".repeat(1_000))), "signature_malformed"),
+            ("/webhooks/stripe", stripe(format!("t={},v1={mac}", now_s - 400)), "signature_stale"),
+            ("/webhooks/stripe", stripe(format!("t={},v1={mac}", now_s + 400)), "signature_future"),
+            ("/webhooks/github", String::new(), "signature_missing"),
+            ("/webhooks/github", "X-Hub-Signature-256: sha256=00\r\n".to_owned(), "signature_malformed"),
+        ] {
+            // Nothing of the body comes, and still it is answered and the connection closed.
+            let answer = answered(sent(app, &head(path, &header, LARGE)).await).await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{path} {header}: {answer}");
+            assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{path} {header}: {answer}");
+        }
+        let too_large = answered(sent(app, &head("/webhooks/stripe", &forged(), LARGE + 1)).await).await;
+        assert!(too_large.starts_with("HTTP/1.1 413"), "{too_large}");
+    }
+
+    async fn a_refused_sender_of_a_whole_body_gets_its_answer(app: &TestApp) {
+        let body = "x".repeat(200_000);
+        app.deliver_signed(body.as_bytes(), None).await.expect_problem(400, "signature_missing");
+        app.deliver_github_bytes(body.as_bytes(), &[]).await.expect_problem(400, "signature_missing");
+    }
+
+    async fn withheld_bodies_keep_no_signed_webhook_out(app: &TestApp) {
+        for (clients, len) in [(16, LARGE), (200, LARGE), (200, SMALL)] {
+            for header in [forged(), String::new()] {
+                let withheld = join_all((0..clients).map(|_| withheld(app, &header, len))).await;
+                app.deliver(&event(10)).await.expect(200);
+                app.deliver(&event(200_000)).await.expect(200);
+                app.deliver(&event(2_000_000)).await.expect(200);
+                let purchase = github::purchase("purchased", github::account(), "Pro", &github::in_days(0));
+                app.deliver_github(&github::delivery(), &purchase).await.expect(200);
+                drop(withheld);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let app = TestApp::start_with(Backend::Embedded, |config| config.http.body_timeout_ms = 300).await;
+    let github = format!("X-Hub-Signature-256: {}\r\n", github::signature(b"", GITHUB_SECRETS[0]));
+    for (path, header) in [
+        ("/webhooks/stripe", forged()),
+        ("/webhooks/github", github),
+        ("/api/v1/usage", "Content-Type: application/json\r\n".to_owned()),
+    ] {
+        let answer = answered(sent(&app, &format!("{}{{", head(path, &header, 1_000))).await).await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("\"timeout\""), "{path}: {answer}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_are_not_webhooks_keep_none_out() {
+    let app = TestApp::start_with(Backend::Embedded, |config| config.http.requests_max = 1).await;
+    let customer = app.onboard().await;
+    let waiting = tokio::sync::Mutex::new(Vec::new());
+    // Each is sent again: the one that asks may have the only place just when it arrives.
+    wait::until("all places are taken", || async {
+        waiting.lock().await.push(sent(&app, &head("/api/v1/usage", "", 100)).await);
+        (app.call(&customer, "GET", "/api/v1/customer", "", None).await.status == 503).then_some(())
+    })
+    .await;
+    let body = event(10).to_string();
+    let signature = stripe::signature(body.as_bytes(), WEBHOOK_SECRETS[0]);
+    app.deliver_signed(body.as_bytes(), Some(&signature)).await.expect(200);
+    app.stop().await;
+}
