@@ -222,8 +222,7 @@ impl Parts {
         };
         let timekeeper =
             TimekeeperDeps { db: db.clone(), clock: clock.clone(), offset_max_ms: config.database.clock_offset_max_ms };
-        let children =
-            vec![router, sweeper::child(Arc::new(sweeper)), timekeeper::child(Arc::new(timekeeper))];
+        let children = vec![router, sweeper::child(Arc::new(sweeper)), timekeeper::child(Arc::new(timekeeper))];
         Self { children, tasks, credentials, customers, ledger, intake, dispatcher, broker, streams, leases }
     }
 

@@ -434,7 +434,8 @@ pub async fn job_queue(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<Vec<
         let [waiting, dead] = [JobState::Available, JobState::Dead].map(|state| state.as_str().into());
         rows.push([kind.as_str().into(), waiting, dead, now_ms.into(), QUEUE_COUNT_MAX.into()]);
     }
-    let of = |state: &str| format!("FROM jobs j WHERE j.state IN ('available', 'dead') AND j.kind = r.kind AND {state}");
+    let of =
+        |state: &str| format!("FROM jobs j WHERE j.state IN ('available', 'dead') AND j.kind = r.kind AND {state}");
     let count = |state: &str| format!("(SELECT COUNT(*) FROM (SELECT 1 AS one {} LIMIT r.limit_n) AS c)", of(state));
     let due = "j.state = r.waiting AND j.run_at_ms <= r.now_ms";
     let sql = format!(

@@ -4,6 +4,7 @@ use crate::node::{Served, connect, environment, program, stopped_with, take_paym
 use crate::scene::now_ms;
 use bursar::serve::CLOCK_SKEW_VARIABLE;
 use bursar_engine::clock::parse_rfc3339;
+use bursar_engine::config::Config;
 use bursar_engine::job::{Job, JobState};
 use bursar_engine::store::stream::stream_find;
 use bursar_engine::work;
@@ -148,8 +149,7 @@ async fn a_node_whose_clock_is_ahead_takes_over_no_lease() {
 #[test]
 fn a_clock_cannot_be_put_wrong_where_money_is_real() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = bursar_engine::config::Config::default();
-    config.data_dir = folder.path().to_path_buf();
+    let config = Config { data_dir: folder.path().to_path_buf(), ..Config::default() };
     let output = Command::new(program())
         .arg("serve")
         .env_clear()
