@@ -75,17 +75,15 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
         return Err(Error::conflict("customer_exists", "a customer with this e-mail address exists already"));
     }
     api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
-    account::account_insert(&tx, &new.id, now_ms).await?;
-    let state = give_free_credits(&tx, &new.id, &email, signup.credits, now_ms).await?;
+    let state = open_account(&tx, &new.id, &email, signup.credits, now_ms).await?;
     let line = Audit {
         actor: format!("customer:{}", new.id),
         action: "customer.onboard",
         target: new.id.to_string(),
         details: serde_json::json!({ "source": new.source, "free_credits": state.balance }).to_string(),
     };
-    audit::audit_append(&tx, &line, now_ms).await?;
-    audit::audit_append(&tx, &manage::line(&line.actor, &key, "api_key.create", serde_json::Value::Null), now_ms)
-        .await?;
+    let of_key = manage::line(&line.actor, &key, "api_key.create", serde_json::Value::Null);
+    audit::audit_append_many(&tx, &[line, of_key], now_ms).await?;
     let mut jobs = vec![stripe_customer_job(&new.id, "1", now_ms)];
     jobs.extend(mail::jobs_on_signup(&new.id, seal.seal(raw.expose(), new.id.as_str())?, now_ms));
     let mut wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
@@ -96,8 +94,8 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
     Ok(Onboarded { customer: new, account: state, api_key: raw, wakes })
 }
 
-/// The free credits, unless the mailbox had some. Gives the account after it.
-async fn give_free_credits(
+/// Opens the account, with the free credits unless the mailbox had some.
+async fn open_account(
     tx: &impl ConnectionTrait,
     customer_id: &CustomerId,
     email: &Email,
@@ -106,6 +104,7 @@ async fn give_free_credits(
 ) -> Result<Account> {
     let state = Account::default();
     if credits <= 0 || !customer::free_credits_insert(tx, &email.mailbox(), customer_id, now_ms).await? {
+        account::account_insert(tx, customer_id, &state, now_ms).await?;
         return Ok(state);
     }
     let op = Op::Grant { kind: GrantKind::Promotional, amount: credits, expires_at_ms: None };
@@ -117,7 +116,7 @@ async fn give_free_credits(
         account: decision.account.clone(),
         entries: decision.entries,
     };
-    account::account_update_many(tx, &[&write]).await?;
+    account::account_insert(tx, customer_id, &write.account, now_ms).await?;
     account::entry_append_many(tx, &[&write]).await?;
     Ok(decision.account)
 }

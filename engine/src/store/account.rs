@@ -23,13 +23,26 @@ pub struct AccountWrite {
     pub entries: Vec<Entry>,
 }
 
-/// Inserts a new, empty account.
-pub async fn account_insert(db: &impl ConnectionTrait, customer: &CustomerId, now_ms: TimeMs) -> Result<()> {
+/// Inserts a new account, in the state to which its first entries lead.
+pub async fn account_insert(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    account: &Account,
+    now_ms: TimeMs,
+) -> Result<()> {
     execute(
         db,
         "INSERT INTO accounts (customer_id, balance, held, version, floor, open, updated_at_ms) \
-         VALUES ($1, 0, 0, 0, 0, '{}', $2)",
-        [customer.as_str().into(), now_ms.into()],
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        [
+            customer.as_str().into(),
+            account.balance.into(),
+            account.held.into(),
+            account.version.into(),
+            account.floor.into(),
+            to_json(&account.open)?.into(),
+            now_ms.into(),
+        ],
     )
     .await?;
     Ok(())

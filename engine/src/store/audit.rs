@@ -1,6 +1,6 @@
 //! Rows of `audit_log`.
 
-use super::{execute, get, query_all};
+use super::{Kind, Rows, get, query_all};
 use crate::clock::TimeMs;
 use crate::effect::Audit;
 use crate::error::Result;
@@ -26,19 +26,32 @@ pub struct AuditRow {
 
 /// Appends a line.
 pub async fn audit_append(db: &impl ConnectionTrait, audit: &Audit, now_ms: TimeMs) -> Result<()> {
-    execute(
-        db,
-        "INSERT INTO audit_log (id, actor, action, target, details, at_ms) VALUES ($1,$2,$3,$4,$5,$6)",
-        [
+    audit_append_many(db, std::slice::from_ref(audit), now_ms).await
+}
+
+/// Appends lines, with one statement.
+pub async fn audit_append_many(db: &impl ConnectionTrait, lines: &[Audit], now_ms: TimeMs) -> Result<()> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("actor", Kind::Text),
+        ("action", Kind::Text),
+        ("target", Kind::Text),
+        ("details", Kind::Text),
+        ("at_ms", Kind::Int),
+    ]);
+    for line in lines {
+        rows.push([
             AuditId::new().as_str().into(),
-            audit.actor.as_str().into(),
-            audit.action.into(),
-            audit.target.as_str().into(),
-            audit.details.as_str().into(),
+            line.actor.as_str().into(),
+            line.action.into(),
+            line.target.as_str().into(),
+            line.details.as_str().into(),
             now_ms.into(),
-        ],
-    )
-    .await?;
+        ]);
+    }
+    let columns = "id, actor, action, target, details, at_ms";
+    let sql = format!("INSERT INTO audit_log ({columns}) SELECT {columns} FROM {{rows}}");
+    db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?;
     Ok(())
 }
 

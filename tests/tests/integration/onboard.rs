@@ -2,6 +2,7 @@
 
 mod gate;
 mod limit;
+mod statements;
 
 use crate::database::{number, tables_with};
 use crate::snapshot::assert_body;
