@@ -24,14 +24,20 @@ use crate::job::{Claimed, Job, JobKind, Outcome, Verdict};
 use crate::ledger::Command;
 use crate::mail::Mailer;
 use crate::replay;
-use crate::store::{Db, job, rate_limit, reconciliation};
+use crate::store::{Db, job, rate_limit, reconciliation, stream};
 use crate::stripe::Gateway;
 use crate::webhook::ProPrice;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Once;
 
 /// Jobs deleted by one run of the retention.
 const RETENTION_BATCH: u64 = 1_000;
+/// Streams looked through in one transaction …
+const SWEEP_BATCH: u64 = 1_000;
+/// … and so often in one run of the retention.
+const SWEEP_BATCHES_MAX: usize = 20;
+/// The wait between two runs of the retention while there is more to do.
+const RETENTION_WAIT_MS: i64 = 100;
 /// A rate limit is forgotten this long after its last window, so that clocks that differ do no harm.
 const RATE_LIMIT_SLACK_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -80,6 +86,14 @@ struct AccountArgs {
     customer: String,
 }
 
+/// How far a run of the retention has come.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct RetentionArgs {
+    /// The streams up to this one are looked through.
+    streams_upto: String,
+}
+
 #[derive(Deserialize)]
 struct ReplayArgs {
     replay: String,
@@ -114,7 +128,7 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
             Box::pin(replay::run(deps, &id, now_ms)).await
         }
         Some(JobKind::MailSend) => Box::pin(mail::run(deps, claimed, now_ms)).await,
-        Some(JobKind::Retention) => retention(deps, now_ms).await,
+        Some(JobKind::Retention) => retention(deps, claimed, now_ms).await,
         None => Ok(unknown_kind(&claimed.job, now_ms).into()),
     }
 }
@@ -143,7 +157,7 @@ pub fn after_death(claimed: &Claimed) -> Vec<Effect> {
     }
 }
 
-async fn retention(deps: &Deps, now_ms: TimeMs) -> Result<Verdict> {
+async fn retention(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let before_ms = now_ms - deps.retention_days * DAY_MS;
     let tx = deps.db.begin().await?;
     let deleted = job::job_prune(&tx, before_ms, RETENTION_BATCH).await?;
@@ -152,9 +166,26 @@ async fn retention(deps: &Deps, now_ms: TimeMs) -> Result<Verdict> {
         rate_limit::rate_limit_prune(deps.db.write(), now_ms - RATE_LIMIT_SLACK_MS, RETENTION_BATCH).await?;
     let seen = reconciliation::reconciliation_prune(deps.db.write(), before_ms, RETENTION_BATCH).await?;
     if [deleted, forgotten, seen].contains(&RETENTION_BATCH) {
-        return Ok(Outcome::Snooze { until_ms: now_ms + 100 }.into());
+        return Ok(Outcome::Snooze { until_ms: now_ms + RETENTION_WAIT_MS }.into());
     }
-    Ok(Outcome::Done.into())
+    sweep_streams(deps, claimed, now_ms).await
+}
+
+/// Looks through the streams for those that are not used any more, a part at a time: where it is, is kept in the
+/// job's arguments.
+async fn sweep_streams(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let mut args: RetentionArgs = args(claimed)?;
+    for _ in 0..SWEEP_BATCHES_MAX {
+        let tx = deps.db.begin().await?;
+        let swept = stream::stream_sweep(&tx, &args.streams_upto, SWEEP_BATCH).await?;
+        tx.commit().await?;
+        let Some(upto) = swept.next else { return Ok(Outcome::Done.into()) };
+        args.streams_upto = upto;
+    }
+    let args = serde_json::to_string(&args).map_err(|error| Error::Corrupt(format!("arguments of a job: {error}")))?;
+    let mut verdict: Verdict = Outcome::Snooze { until_ms: now_ms + RETENTION_WAIT_MS }.into();
+    verdict.effects.push(Effect::JobArgs { job_id: claimed.job.id.clone(), args });
+    Ok(verdict)
 }
 
 #[cfg(test)]

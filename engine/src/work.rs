@@ -21,9 +21,8 @@ pub async fn claim(db: &Db, streams: &[String], node: &str, now_ms: TimeMs, leas
         tx.rollback().await?;
         return Ok(Vec::new());
     }
-    let epochs: HashMap<String, i64> = leased.into_iter().collect();
-    let leased_keys: Vec<String> = epochs.keys().cloned().collect();
-    let jobs = job::job_take_heads(&tx, &leased_keys, now_ms).await?;
+    let jobs = job::job_take_heads(&tx, &leased, now_ms).await?;
+    let epochs: HashMap<String, i64> = leased.into_iter().map(|leased| (leased.key, leased.epoch)).collect();
 
     // A stream whose head was taken away between the two statements is given back at once.
     let taken: Vec<&str> = jobs.iter().map(|job| job.stream_key.as_str()).collect();

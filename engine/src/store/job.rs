@@ -1,13 +1,13 @@
 //! Rows of `jobs`.
 
-use super::stream::stream_unblock;
+use super::stream::{Advance, Leased, stream_advance_many, stream_drop_new, stream_drop_unused, stream_unblock};
 use super::{Kind, Rows, execute, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, EventId, JobId};
 use crate::job::{Job, JobFinish, JobKind, JobState, NewJob, Wake};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 const COLUMNS: &str = "id, kind, args, stream_key, seq, state, attempt, attempts_max, rescues, run_at_ms, unique_key, \
                        event_id, customer_id, last_error, created_at_ms, finished_at_ms";
@@ -34,15 +34,20 @@ pub(super) fn read(row: &QueryResult) -> Result<Job> {
     })
 }
 
-/// Inserts jobs. Each gets the next sequence number of its stream; the stream's row stays locked
-/// until the transaction ends, so the order of the numbers is the order of the commits. Streams are
-/// locked in the order of their keys, so two inserts never wait for each other in a circle. A job
-/// whose unique key exists is left out. Gives what to wake once the transaction is committed.
+/// Inserts jobs, with two statements however many there are. Each gets the next sequence number of its stream;
+/// the stream's row stays locked until the transaction ends, so the order of the numbers is the order of the
+/// commits. Streams are locked in the order of their keys, so two inserts never wait for each other in a circle. A
+/// job whose unique key exists is left out, and leaves no row of its stream. Gives what to wake once the
+/// transaction is committed.
 pub async fn job_insert_many(db: &impl ConnectionTrait, jobs: &[NewJob], now_ms: TimeMs) -> Result<Vec<Wake>> {
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
-    let mut next = streams_advance(db, jobs).await?;
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    for job in jobs {
+        *counts.entry(job.stream()).or_default() += 1;
+    }
+    let mut streams = stream_advance_many(db, &counts, now_ms).await?;
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
         ("kind", Kind::Text),
@@ -60,15 +65,15 @@ pub async fn job_insert_many(db: &impl ConnectionTrait, jobs: &[NewJob], now_ms:
         ("finished_at_ms", Kind::Int),
     ]);
     for job in jobs {
-        let stream = job.stream();
-        let seq = next.get_mut(&stream).ok_or_else(|| Error::Corrupt(format!("stream {stream} has no row")))?;
-        *seq += 1;
+        let key = job.stream();
+        let stream = streams.get_mut(&key).ok_or_else(|| Error::Corrupt(format!("stream {key} has no row")))?;
+        stream.last_seq += 1;
         rows.push([
             job.id.as_str().into(),
             job.kind.as_str().into(),
             job.args.as_str().into(),
-            stream.into(),
-            (*seq).into(),
+            key.into(),
+            stream.last_seq.into(),
             job.state.as_str().into(),
             job.kind.attempts_max().into(),
             job.run_at_ms.into(),
@@ -86,43 +91,19 @@ pub async fn job_insert_many(db: &impl ConnectionTrait, jobs: &[NewJob], now_ms:
                customer_id, last_error, created_at_ms, finished_at_ms FROM {rows} WHERE true \
                ON CONFLICT (unique_key) DO NOTHING RETURNING id, stream_key, run_at_ms, state";
     let inserted = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
-    let mut wakes = Vec::new();
+    let (mut wakes, mut used) = (Vec::new(), HashSet::new());
     for row in &inserted {
-        let state: String = get(row, "state")?;
+        let (stream_key, state): (String, String) = (get(row, "stream_key")?, get(row, "state")?);
+        used.insert(stream_key.clone());
         if state == JobState::Available.as_str() {
-            wakes.push(Wake {
-                stream_key: get(row, "stream_key")?,
-                job_id: JobId::trusted(get(row, "id")?),
-                attempt: 0,
-                run_at_ms: get(row, "run_at_ms")?,
-            });
+            let (job_id, run_at_ms) = (JobId::trusted(get(row, "id")?), get(row, "run_at_ms")?);
+            wakes.push(Wake { stream_key, job_id, attempt: 0, run_at_ms });
         }
     }
+    let is_unused = |(key, stream): &(String, Advance)| stream.is_new && !used.contains(key);
+    let unused: Vec<String> = streams.into_iter().filter(is_unused).map(|(key, _)| key).collect();
+    stream_drop_new(db, &unused).await?;
     Ok(wakes)
-}
-
-/// Reserves sequence numbers; gives the last number used before this call for each stream.
-async fn streams_advance(db: &impl ConnectionTrait, jobs: &[NewJob]) -> Result<HashMap<String, i64>> {
-    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
-    for job in jobs {
-        *counts.entry(job.stream()).or_default() += 1;
-    }
-    let mut rows = Rows::new(&[("key", Kind::Text), ("n", Kind::Int)]);
-    for (key, n) in &counts {
-        rows.push([key.as_str().into(), (*n).into()]);
-    }
-    let sql = "INSERT INTO streams (key, last_seq) SELECT key, n FROM {rows} WHERE true \
-               ON CONFLICT (key) DO UPDATE SET last_seq = streams.last_seq + excluded.last_seq \
-               RETURNING key, last_seq";
-    let advanced = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
-    let mut before = HashMap::new();
-    for row in &advanced {
-        let key: String = get(row, "key")?;
-        let last: i64 = get(row, "last_seq")?;
-        let n = counts.get(&key).copied().unwrap_or(0);
-        before.insert(key, last - n);
-    }
-    Ok(before)
 }
 
 /// One job.
@@ -246,39 +227,43 @@ pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, 
 }
 
 /// Marks the lowest unfinished job of each stream as running, if it is due, and gives it. The
-/// streams must be leased to the caller in the same transaction: whatever still says that it runs
+/// streams must be leased to the caller in the same transaction: what still runs in one that was taken over
 /// belongs to a node that died, and is rescued first. The state is asked for twice, because Postgres looks
 /// at a row again that was changed while it waited for it, but not at what chose the row: a job that is
 /// cancelled in that moment stays cancelled.
-pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[String], now_ms: TimeMs) -> Result<Vec<Job>> {
-    job_put_back(db, streams, true).await?;
-    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
+pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[Leased], now_ms: TimeMs) -> Result<Vec<Job>> {
+    let taken_over: Vec<String> =
+        streams.iter().filter(|stream| stream.is_taken_over).map(|stream| stream.key.clone()).collect();
+    job_put_back(db, &taken_over, true).await?;
+    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int), ("was", Kind::Text)]);
     for stream in streams {
-        rows.push([stream.as_str().into(), now_ms.into()]);
+        rows.push([stream.key.as_str().into(), now_ms.into(), JobState::Available.as_str().into()]);
     }
     let take = format!(
         "UPDATE jobs SET state = 'running' \
          FROM {{rows}} WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
          AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) AND jobs.run_at_ms <= r.now_ms \
-         AND jobs.state = 'available' RETURNING {}",
+         AND jobs.state = r.was RETURNING {}",
         COLUMNS.split(", ").map(|column| format!("jobs.{column} AS {column}")).collect::<Vec<_>>().join(", ")
     );
     let taken = db.query_all_raw(rows.statement(db.get_database_backend(), &take)).await?;
     taken.iter().map(read).collect()
 }
 
-/// Makes the running jobs of streams available again, without using up an attempt. The streams must be
+/// Makes the running job of each stream available again, without using up an attempt. The streams must be
 /// the caller's to decide about in the same transaction. It counts as a rescue if their node died.
 pub async fn job_put_back(db: &impl ConnectionTrait, streams: &[String], is_rescue: bool) -> Result<()> {
     if streams.is_empty() {
         return Ok(());
     }
-    let mut rows = Rows::new(&[("key", Kind::Text), ("rescue", Kind::Int)]);
+    let mut rows = Rows::new(&[("key", Kind::Text), ("rescue", Kind::Int), ("was", Kind::Text)]);
     for stream in streams {
-        rows.push([stream.as_str().into(), i64::from(is_rescue).into()]);
+        rows.push([stream.as_str().into(), is_rescue.into(), JobState::Running.as_str().into()]);
     }
-    let sql = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + r.rescue \
-               FROM {rows} WHERE jobs.stream_key = r.key AND jobs.state = 'running'";
+    let sql = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + r.rescue FROM {rows} \
+               WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
+               AND h.state IN ('available', 'running') AND h.state = 'running' ORDER BY h.seq LIMIT 1) \
+               AND jobs.state = r.was";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())
 }
@@ -294,6 +279,7 @@ pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish])
         ("run_at_ms", Kind::Int),
         ("reason", Kind::Text),
         ("finished_at_ms", Kind::Int),
+        ("was", Kind::Text),
     ]);
     for finish in finishes {
         rows.push([
@@ -303,12 +289,13 @@ pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish])
             finish.run_at_ms.into(),
             finish.reason.clone().into(),
             (finish.state != JobState::Available).then_some(finish.finished_at_ms).into(),
+            JobState::Running.as_str().into(),
         ]);
     }
     let sql = "UPDATE jobs SET state = r.state, attempt = r.attempt, run_at_ms = r.run_at_ms, rescues = 0, \
                last_error = COALESCE(r.reason, CASE WHEN r.state = 'succeeded' THEN NULL ELSE jobs.last_error END), \
                finished_at_ms = r.finished_at_ms \
-               FROM {rows} WHERE jobs.id = r.id AND jobs.state = 'running' RETURNING jobs.id AS id";
+               FROM {rows} WHERE jobs.id = r.id AND jobs.state = r.was RETURNING jobs.id AS id";
     let written = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
     written.iter().map(|row| get(row, "id")).collect()
 }
@@ -395,8 +382,8 @@ pub async fn job_due(
                FROM jobs j JOIN streams s ON s.key = j.stream_key \
                WHERE j.state IN ('available', 'running') AND j.run_at_ms <= $1 \
                AND s.paused_at_ms IS NULL AND (s.owner IS NULL OR s.lease_until_ms < $2) \
-               AND NOT EXISTS (SELECT 1 FROM jobs b WHERE b.stream_key = j.stream_key AND b.seq < j.seq \
-               AND b.state IN ('available', 'running')) \
+               AND j.id = (SELECT h.id FROM jobs h WHERE h.stream_key = j.stream_key \
+               AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) \
                ORDER BY j.run_at_ms LIMIT $3";
     let rows = query_all(db, sql, [due_before_ms.into(), now_ms.into(), limit.cast_signed().into()]).await?;
     rows.iter()
@@ -422,30 +409,29 @@ pub async fn job_queue(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<Vec<
     rows.iter().map(|row| Ok((get(row, "kind")?, get(row, "state")?, get(row, "n")?, get(row, "oldest_ms")?))).collect()
 }
 
-/// Deletes up to `limit` jobs that ended before `before_ms`, with their attempts and events. Gives
-/// how many. Dead jobs are kept until somebody has dealt with them. The jobs go first, by their
-/// state at that moment: one that is being replayed meanwhile stays, and so does its event.
+/// Deletes up to `limit` jobs that ended before `before_ms`, those first that ended first, with their attempts
+/// and events, and their streams unless these are used otherwise. Gives how many. Dead jobs are kept until
+/// somebody has dealt with them. The jobs go first, by their state at that moment: one that is being replayed
+/// meanwhile stays, and so does its event.
 pub async fn job_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
     let sql = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('succeeded', 'cancelled') \
-               AND finished_at_ms < $1 ORDER BY id LIMIT $2) AND state IN ('succeeded', 'cancelled') \
+               AND finished_at_ms < $1 ORDER BY finished_at_ms LIMIT $2) AND state IN ('succeeded', 'cancelled') \
                RETURNING id, event_id, stream_key";
     let deleted = query_all(db, sql, [before_ms.into(), limit.cast_signed().into()]).await?;
+    if deleted.is_empty() {
+        return Ok(0);
+    }
     for sql in [
         "DELETE FROM attempts WHERE job_id IN (SELECT id FROM {rows})",
         "DELETE FROM events WHERE id IN (SELECT event_id FROM {rows})",
-        // A stream without jobs and attempts begins again from nothing when it is next used.
-        "DELETE FROM streams WHERE key IN (SELECT stream_key FROM {rows}) AND owner IS NULL AND paused_at_ms IS NULL \
-         AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key) \
-         AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.stream_key = streams.key)",
     ] {
-        let mut rows = Rows::new(&[("id", Kind::Text), ("event_id", Kind::Text), ("stream_key", Kind::Text)]);
+        let mut rows = Rows::new(&[("id", Kind::Text), ("event_id", Kind::Text)]);
         for row in &deleted {
-            let event_id: Option<String> = get(row, "event_id")?;
-            rows.push([get::<String>(row, "id")?.into(), event_id.into(), get::<String>(row, "stream_key")?.into()]);
+            rows.push([get::<String>(row, "id")?.into(), get::<Option<String>>(row, "event_id")?.into()]);
         }
-        if !rows.is_empty() {
-            db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
-        }
+        db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     }
+    let streams = deleted.iter().map(|row| get(row, "stream_key")).collect::<Result<HashSet<String>>>()?;
+    stream_drop_unused(db, &Vec::from_iter(streams)).await?;
     Ok(deleted.len() as u64)
 }

@@ -1,10 +1,11 @@
 //! Rows of `streams`: order, leases, epochs, pauses.
 
-use super::{Kind, Rows, execute, get, query_all, query_one};
+use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::job::{BLOCKED, Job};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use std::collections::{BTreeMap, HashMap};
 
 /// A stream as support sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +16,8 @@ pub struct Stream {
     pub last_seq: i64,
     /// The node that works on it.
     pub owner: Option<String>,
-    /// How often it has been leased.
+    /// The number of its latest lease. It only ever grows, and begins with the time at which the row was made, in
+    /// milliseconds.
     pub epoch: i64,
     /// When the lease ends.
     pub lease_until_ms: TimeMs,
@@ -62,8 +64,105 @@ pub async fn stream_list(db: &impl ConnectionTrait, only_paused: bool, after: &s
     query_all(db, &sql, [after.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
 }
 
+/// What became of a stream's row when places were given in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Advance {
+    /// The last place that was given before.
+    pub last_seq: i64,
+    /// Whether the row was made for it.
+    pub is_new: bool,
+}
+
+/// Gives so many places in each stream, making those that do not exist. The rows stay locked until the
+/// transaction ends. A row begins with an epoch above every one that its stream can have had under an earlier row
+/// (which was dropped long after its last lease, and had fewer leases than milliseconds): no result of an
+/// earlier lease is ever taken for one of a later lease.
+pub(super) async fn stream_advance_many(
+    db: &impl ConnectionTrait,
+    counts: &BTreeMap<String, i64>,
+    now_ms: TimeMs,
+) -> Result<HashMap<String, Advance>> {
+    let mut rows = Rows::new(&[("key", Kind::Text), ("n", Kind::Int), ("epoch", Kind::Int)]);
+    for (key, n) in counts {
+        rows.push([key.as_str().into(), (*n).into(), now_ms.max(0).into()]);
+    }
+    let sql = "INSERT INTO streams (key, last_seq, epoch) SELECT key, n, epoch FROM {rows} WHERE true \
+               ON CONFLICT (key) DO UPDATE SET last_seq = streams.last_seq + excluded.last_seq \
+               RETURNING key, last_seq";
+    let advanced = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    let mut streams = HashMap::new();
+    for row in &advanced {
+        let key: String = get(row, "key")?;
+        let last_seq = get::<i64>(row, "last_seq")? - counts.get(&key).copied().unwrap_or(0);
+        // Whatever was there before had given a place.
+        streams.insert(key, Advance { last_seq, is_new: last_seq == 0 });
+    }
+    Ok(streams)
+}
+
+/// Drops rows that this transaction made and gave no job.
+pub(super) async fn stream_drop_new(db: &impl ConnectionTrait, keys: &[String]) -> Result<()> {
+    query_by(db, "DELETE FROM streams WHERE key IN (SELECT sought FROM {rows})", keys).await?;
+    Ok(())
+}
+
+/// Nothing holds the row of such a stream: it is free, not paused, and has neither jobs nor attempts.
+const UNUSED: &str = "s.owner IS NULL AND s.paused_at_ms IS NULL \
+                      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key) \
+                      AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.stream_key = s.key)";
+
+/// Drops those of these streams that are not used any more; how many. A row that is locked is left out: a job is
+/// being added. The rows are locked first, and asked about jobs afterwards: whoever adds one
+/// waits for the lock, and makes the row anew.
+pub(super) async fn stream_drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> {
+    if db.get_database_backend() == DbBackend::Postgres {
+        let lock = "SELECT s.key AS key FROM {rows} JOIN streams s ON s.key = r.sought FOR UPDATE OF s SKIP LOCKED";
+        let locked: Vec<String> = query_by(db, lock, keys).await?.iter().map(|row| get(row, "key")).collect::<Result<_>>()?;
+        return drop_unused(db, &locked).await;
+    }
+    drop_unused(db, keys).await
+}
+
+async fn drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> {
+    let sql = format!("DELETE FROM streams AS s WHERE s.key IN (SELECT sought FROM {{rows}}) AND {UNUSED} RETURNING s.key");
+    Ok(query_by(db, &sql, keys).await?.len() as u64)
+}
+
+/// A part of all streams was looked through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swept {
+    /// Where the next part begins; none if this was the last.
+    pub next: Option<String>,
+    /// Rows that were dropped.
+    pub dropped: u64,
+}
+
+/// Looks through up to `limit` streams above the cursor and drops those that are not used any more: of versions
+/// that left such rows, or paused or leased when their last job was deleted.
+pub async fn stream_sweep(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<Swept> {
+    let last = "SELECT key FROM streams WHERE key > $1 ORDER BY key LIMIT 1 OFFSET $2";
+    let last = query_one(db, last, [after.into(), (limit.cast_signed() - 1).into()]).await?;
+    let next: Option<String> = last.map(|row| get(&row, "key")).transpose()?;
+    let upto = if next.is_some() { "AND s.key <= $2" } else { "AND $2 = ''" };
+    let sql = format!("SELECT s.key AS key FROM streams s WHERE s.key > $1 {upto} AND {UNUSED}");
+    let unused = query_all(db, &sql, [after.into(), next.clone().unwrap_or_default().into()]).await?;
+    let unused: Vec<String> = unused.iter().map(|row| get(row, "key")).collect::<Result<_>>()?;
+    Ok(Swept { dropped: stream_drop_unused(db, &unused).await?, next })
+}
+
+/// A lease that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leased {
+    /// The stream.
+    pub key: String,
+    /// The lease's number.
+    pub epoch: i64,
+    /// The lease before it ended without being given up: its node died, or lost the database.
+    pub is_taken_over: bool,
+}
+
 /// Leases many streams to a node, each under the next epoch, if it is free, not paused, and its head
-/// is due. Gives key and epoch of those leased. A row that is locked is left out: somebody else is
+/// is due. Gives those leased. A row that is locked is left out: somebody else is
 /// claiming it, or adding to it, in which case its own wake comes later; the sweeper finds the rest.
 pub async fn stream_lease_many(
     db: &impl ConnectionTrait,
@@ -71,7 +170,7 @@ pub async fn stream_lease_many(
     node: &str,
     now_ms: TimeMs,
     lease_ms: i64,
-) -> Result<Vec<(String, i64)>> {
+) -> Result<Vec<Leased>> {
     let mut rows =
         Rows::new(&[("key", Kind::Text), ("node", Kind::Text), ("now_ms", Kind::Int), ("lease_until_ms", Kind::Int)]);
     for key in keys {
@@ -79,16 +178,20 @@ pub async fn stream_lease_many(
     }
     let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
     let sql = format!(
-        "UPDATE streams SET owner = f.node, epoch = streams.epoch + 1, lease_until_ms = f.lease_until_ms \
+        "UPDATE streams SET previous_owner = streams.owner, owner = f.node, epoch = streams.epoch + 1, lease_until_ms = f.lease_until_ms \
          FROM (SELECT s.key AS key, r.node AS node, r.lease_until_ms AS lease_until_ms \
          FROM {{rows}} JOIN streams s ON s.key = r.key WHERE s.paused_at_ms IS NULL \
          AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
          AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
          AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms {skip}) AS f \
-         WHERE streams.key = f.key RETURNING streams.key AS key, streams.epoch AS epoch"
+         WHERE streams.key = f.key RETURNING streams.key AS key, streams.epoch AS epoch, streams.previous_owner AS previous_owner"
     );
     let leased = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
-    leased.iter().map(|row| Ok((get(row, "key")?, get(row, "epoch")?))).collect()
+    let read = |row| {
+        let is_taken_over = get::<Option<String>>(row, "previous_owner")?.is_some();
+        Ok(Leased { key: get(row, "key")?, epoch: get(row, "epoch")?, is_taken_over })
+    };
+    leased.iter().map(read).collect()
 }
 
 /// Gives leases up, each only under its epoch, pausing those with a reason. Gives the keys whose

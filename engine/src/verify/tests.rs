@@ -213,6 +213,8 @@ async fn healthy_jobs(db: &Db) {
         delivery("evt_1", "stripe:cus_1", Fate::Process),
     ];
     take_in(db, &deliveries, 100).await.unwrap();
+    // So that what is corrupted later can be named.
+    db.write().execute_unprepared("UPDATE streams SET epoch = 0").await.unwrap();
     let retry = Outcome::Retry { reason: "no answer".to_owned() };
     work(db, "stripe:cus_1", retry, Vec::new(), 1_000).await;
     work(db, "stripe:cus_1", Outcome::Snooze { until_ms: 200_000 }, Vec::new(), 100_000).await;

@@ -2,6 +2,7 @@
 
 mod blocked;
 mod lease;
+mod unused;
 
 use crate::scene::{
     PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,

@@ -31,7 +31,7 @@ pub fn scrubbed(body: &Value) -> Value {
 fn field(name: &str, value: &Value) -> Value {
     match name {
         "duration_ms" | "latency_ms" if value.is_number() => Value::String("[ms]".to_owned()),
-        "node" | "hint" | "version" => Value::String(format!("[{name}]")),
+        "node" | "hint" | "version" | "epoch" => Value::String(format!("[{name}]")),
         _ => scrubbed(value),
     }
 }

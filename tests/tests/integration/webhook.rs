@@ -244,7 +244,7 @@ both! {
           {
             "attempt": 1,
             "duration_ms": "[ms]",
-            "epoch": 1,
+            "epoch": "[epoch]",
             "finished_at": "[time]",
             "node": "[node]",
             "outcome": "done",

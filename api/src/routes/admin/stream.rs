@@ -45,7 +45,7 @@ struct StreamBody {
     last_seq: i64,
     /// The node that works on it.
     owner: Option<String>,
-    /// How often it has been leased.
+    /// The number of its latest lease: it only ever grows.
     epoch: i64,
     /// When the lease ends.
     lease_until: Option<String>,
@@ -63,7 +63,7 @@ impl Example for StreamBody {
             key: sample::STREAM.to_owned(),
             last_seq: 3,
             owner: None,
-            epoch: 8,
+            epoch: 1_767_225_600_008,
             lease_until: None,
             paused_at: sample::text(sample::AT),
             paused_reason: sample::text("ticket 4711"),

@@ -259,8 +259,9 @@ both! {
             let mut got = Vec::new();
             for (node, claimed) in nodes.iter().zip(join_all(claims).await) {
                 for claimed in claimed.unwrap() {
-                    let owner = stream_find(app.app.db.read(), &claimed.job.stream_key).await.unwrap().unwrap().owner;
-                    assert_eq!((owner.as_deref(), claimed.epoch), (Some(*node), 1), "round {round}");
+                    let leased = stream_find(app.app.db.read(), &claimed.job.stream_key).await.unwrap().unwrap();
+                    let now = (leased.owner.as_deref(), leased.epoch);
+                    assert_eq!(now, (Some(*node), claimed.epoch), "round {round}");
                     got.push(claimed.job.stream_key);
                 }
             }

@@ -1,0 +1,106 @@
+//! Rows of streams go with their jobs.
+
+use super::{DAY_MS, HOUR_MS, insert, settle};
+use crate::database::texts;
+use crate::scene::{job_in_state, now_ms, sql};
+use bursar_engine::job::{JobKind, JobState, NewJob};
+use bursar_engine::store::stream::{stream_find, stream_sweep};
+use bursar_engine::work;
+use bursar_tests::{TestApp, both};
+use futures_util::future::join_all;
+
+const LEASE_MS: i64 = 30_000;
+const WITHOUT_JOBS: &str =
+    "SELECT s.key FROM streams s WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key) ORDER BY s.key";
+
+/// Runs the retention and waits for its end.
+async fn retain(app: &TestApp) {
+    let retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms() - DAY_MS);
+    insert(app, std::slice::from_ref(&retention)).await;
+    job_in_state(app, &retention.id, JobState::Succeeded).await;
+}
+
+both! {
+    async fn a_job_that_its_unique_key_refuses_leaves_no_stream(app: &TestApp) {
+        let customer = app.onboard().await;
+        let asked = |key: &str, stream: Option<&str>| {
+            let unique_key = Some(key.to_owned());
+            NewJob { unique_key, ..settle(&customer, stream, now_ms() + HOUR_MS) }
+        };
+        insert(app, &[asked("first", None)]).await;
+        // In streams of their own, in a new one with a name, beside one that is accepted, by many at once.
+        insert(app, &[asked("first", None), asked("first", Some("named")), asked("second", None)]).await;
+        insert(app, &[asked("first", Some("shared")), asked("third", Some("shared"))]).await;
+        let many = (0..8).map(|_| [asked("fourth", None), asked("first", Some("named"))]).collect::<Vec<_>>();
+        join_all(many.iter().map(|jobs| insert(app, jobs))).await;
+        assert_eq!(texts(app, WITHOUT_JOBS).await, Vec::<String>::new());
+        // A stream that was there before stays as it was.
+        insert(app, &[asked("first", Some("shared"))]).await;
+        let shared = stream_find(app.app.db.read(), "shared").await.unwrap().unwrap();
+        assert_eq!(shared.unfinished, 1);
+        app.verify().await;
+    }
+
+    async fn retention_drops_streams_that_nothing_uses_and_no_others(app: &TestApp) {
+        let customer = app.onboard().await;
+        let waiting = settle(&customer, Some("with a job"), now_ms() + HOUR_MS);
+        insert(app, std::slice::from_ref(&waiting)).await;
+        let later = now_ms() + HOUR_MS;
+        sql(app, &format!(
+            "INSERT INTO streams (key, last_seq, owner, lease_until_ms, paused_at_ms) VALUES ('unused 1', 1, NULL, 0, NULL), \
+             ('unused 2', 7, NULL, 0, NULL), ('leased', 1, 'a-node', {later}, NULL), ('paused', 1, NULL, 0, 5)"
+        )).await;
+        retain(app).await;
+        assert_eq!(texts(app, WITHOUT_JOBS).await, ["leased", "paused"]);
+        sql(app, "UPDATE streams SET owner = NULL, paused_at_ms = NULL WHERE key IN ('leased', 'paused')").await;
+        retain(app).await;
+        assert_eq!(texts(app, WITHOUT_JOBS).await, Vec::<String>::new());
+        assert!(stream_find(app.app.db.read(), "with a job").await.unwrap().is_some());
+        app.verify().await;
+    }
+
+    async fn a_sweep_looks_through_all_streams_a_part_at_a_time(app: &TestApp) {
+        for at in 0..7 {
+            sql(app, &format!("INSERT INTO streams (key, last_seq) VALUES ('unused {at}', 1)")).await;
+        }
+        let (mut after, mut dropped, mut parts) = (String::new(), 0, 0);
+        loop {
+            let tx = app.app.db.begin().await.unwrap();
+            let swept = stream_sweep(&tx, &after, 2).await.unwrap();
+            tx.commit().await.unwrap();
+            assert!(swept.dropped <= 2, "{swept:?}");
+            (dropped, parts) = (dropped + swept.dropped, parts + 1);
+            let Some(next) = swept.next else { break };
+            after = next;
+        }
+        assert_eq!(dropped, 7);
+        assert!(parts >= 4, "{parts}");
+    }
+
+    async fn a_stream_that_is_made_anew_takes_no_result_of_a_lease_before(app: &TestApp) {
+        let customer = app.onboard().await;
+        let new = || settle(&customer, Some("again"), now_ms() + DAY_MS);
+        let tomorrow = now_ms() + DAY_MS + HOUR_MS;
+        let claim = async || {
+            let keys = ["again".to_owned()];
+            work::claim(&app.app.db, &keys, "a-node", tomorrow, LEASE_MS).await.unwrap().pop().unwrap()
+        };
+        insert(app, &[new()]).await;
+        let straggler = claim().await;
+        // Everybody else forgets it: its job is skipped, and deleted after its time.
+        sql(app, "UPDATE streams SET owner = NULL, lease_until_ms = 0 WHERE key = 'again'").await;
+        let ended = now_ms() - 91 * DAY_MS;
+        let skipped = format!("state = 'cancelled', last_error = 'skipped', finished_at_ms = {ended}");
+        sql(app, &format!("UPDATE jobs SET {skipped} WHERE stream_key = 'again'")).await;
+        retain(app).await;
+        assert!(stream_find(app.app.db.read(), "again").await.unwrap().is_none(), "its row goes with its job");
+
+        insert(app, &[new()]).await;
+        let now = claim().await;
+        assert!(now.epoch > straggler.epoch, "{} is not above {}", now.epoch, straggler.epoch);
+        assert!(!work::give_back(&app.app.db, "again", straggler.epoch, tomorrow).await.unwrap());
+        let leased = stream_find(app.app.db.read(), "again").await.unwrap().unwrap();
+        assert_eq!((leased.owner.as_deref(), leased.epoch), (Some("a-node"), now.epoch));
+        app.verify().await;
+    }
+}
