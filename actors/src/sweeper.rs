@@ -8,7 +8,6 @@ use bursar_engine::broker::{Broker, Health};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::JobsConfig;
 use bursar_engine::ids::JobId;
-use bursar_engine::job::JobKind;
 use bursar_engine::reconcile::Class;
 use bursar_engine::store::{Db, job, reconciliation, stream};
 use bursar_engine::{Error, Result, metric};
@@ -167,16 +166,17 @@ async fn gauges(deps: &SweeperDeps) -> Result<()> {
         metrics::gauge!(metric::BROKER_BLOCKED).set(if health == Health::Blocked { 1.0 } else { 0.0 });
     }
     let now_ms = deps.clock.now_ms();
-    let queue = job::job_queue(deps.db.read(), now_ms).await?;
-    for kind in JobKind::ALL {
-        let kind = kind.as_str();
-        let of_kind = || queue.iter().filter(move |(k, ..)| k == kind);
-        for state in ["scheduled", "available", "running", "dead"] {
-            let n: i64 = of_kind().filter(|(_, s, ..)| s == state).map(|(_, _, n, _)| n).sum();
+    for count in job::job_queue(deps.db.read(), now_ms).await? {
+        let kind = count.kind.as_str();
+        for (state, n) in [
+            ("scheduled", count.scheduled),
+            ("available", count.available),
+            ("running", count.running),
+            ("dead", count.dead),
+        ] {
             metrics::gauge!(metric::QUEUE_JOBS, "kind" => kind, "state" => state).set(n as f64);
         }
-        let oldest_ms = of_kind().filter(|(_, s, ..)| s == "available").map(|(.., at)| *at).min();
-        let age_ms = oldest_ms.map_or(0, |at| (now_ms - at).max(0));
+        let age_ms = count.oldest_due_ms.map_or(0, |at| (now_ms - at).max(0));
         metrics::gauge!(metric::QUEUE_AGE_SECONDS, "kind" => kind).set(age_ms as f64 / 1_000.0);
     }
     let paused = stream::stream_count_paused(deps.db.read()).await?;

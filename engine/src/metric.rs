@@ -25,7 +25,7 @@ pub const JOB_SECONDS: &str = "bursar_job_duration_seconds";
 pub const JOB_WAIT_SECONDS: &str = "bursar_job_wait_seconds";
 /// Results that came too late: the lease was another's already.
 pub const JOB_FENCED: &str = "bursar_job_fenced_total";
-/// Jobs by `kind` and `state` (`scheduled`, `available`, `running`, `dead`).
+/// Jobs by `kind` and `state` (`scheduled`, `available`, `running`, `dead`); 10,000 means "at least".
 pub const QUEUE_JOBS: &str = "bursar_queue_jobs";
 /// Age of the job that is overdue longest, by `kind`.
 pub const QUEUE_AGE_SECONDS: &str = "bursar_queue_oldest_age_seconds";

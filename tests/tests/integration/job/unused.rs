@@ -1,9 +1,10 @@
-//! Rows of streams go with their jobs.
+//! Rows of streams go with their jobs, and what the queue costs does not grow with it.
 
 use super::{DAY_MS, HOUR_MS, insert, settle};
-use crate::database::texts;
+use crate::database::{number, texts};
 use crate::scene::{job_in_state, now_ms, sql};
 use bursar_engine::job::{JobKind, JobState, NewJob};
+use bursar_engine::store::job::{QUEUE_COUNT_MAX, job_queue};
 use bursar_engine::store::stream::{stream_find, stream_sweep};
 use bursar_engine::work;
 use bursar_tests::{TestApp, both};
@@ -102,5 +103,33 @@ both! {
         let leased = stream_find(app.app.db.read(), "again").await.unwrap().unwrap();
         assert_eq!((leased.owner.as_deref(), leased.epoch), (Some("a-node"), now.epoch));
         app.verify().await;
+    }
+
+    async fn the_queue_is_counted_by_kind_and_state_up_to_a_bound(app: &TestApp) {
+        let customer = app.onboard().await;
+        // More than are counted, due in a year.
+        let (n, later) = (QUEUE_COUNT_MAX + 100, now_ms() + 365 * DAY_MS);
+        let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n})");
+        sql(app, &format!("{numbers} INSERT INTO streams (key, last_seq) SELECT 'many:' || i, 1 FROM n")).await;
+        sql(app, &format!(
+            "{numbers} INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempts_max, run_at_ms, created_at_ms) \
+             SELECT 'job_many' || i, 'replay.run', '{{}}', 'many:' || i, 1, 'available', 1, {later}, 0 FROM n"
+        )).await;
+        let tomorrow = now_ms() + DAY_MS;
+        let jobs = [1, 2, 3].map(|at| settle(&customer, Some(&format!("counted {at}")), tomorrow + at));
+        insert(app, &jobs).await;
+        sql(app, "UPDATE jobs SET state = 'dead', last_error = 'no' WHERE stream_key = 'counted 1'").await;
+        work::claim(&app.app.db, &["counted 2".to_owned()], "a-node", tomorrow + 2, LEASE_MS).await.unwrap();
+
+        let counts = job_queue(app.app.db.read(), tomorrow + 3).await.unwrap();
+        assert_eq!(counts.len(), JobKind::ALL.len(), "every kind has its figures");
+        let of = |kind: JobKind| counts.iter().find(|count| count.kind == kind).unwrap();
+        let many = of(JobKind::ReplayRun);
+        assert_eq!((many.scheduled, many.available, many.running, many.dead), (QUEUE_COUNT_MAX, 0, 0, 0));
+        assert_eq!(many.oldest_due_ms, None);
+        let few = of(JobKind::AccountSettle);
+        assert_eq!((few.available, few.running, few.dead), (1, 1, 1));
+        assert_eq!(few.oldest_due_ms, Some(tomorrow + 3));
+        assert_eq!(number(app, "SELECT COUNT(*) FROM jobs WHERE kind = 'replay.run'", []).await, n);
     }
 }
