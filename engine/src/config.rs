@@ -11,6 +11,7 @@ mod ledger;
 mod mail;
 mod marketplace;
 mod onboarding;
+mod secret;
 mod stripe;
 
 pub use amqp::AmqpConfig;

@@ -3,7 +3,7 @@
 use super::plan::Scenario;
 use super::report::Measured;
 use super::{drive, memory_mib, seed};
-use crate::app::{ADMIN_TOKEN, SECRET_KEY};
+use crate::app::{ADMIN_TOKEN, SECRET_KEY, WEBHOOK_SECRETS};
 use anyhow::{Context, Result};
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -30,7 +30,7 @@ impl Server {
             .env("BURSAR_DATA_DIR", &scenario.folder)
             .env("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("BURSAR_SECRET_KEY", SECRET_KEY)
-            .env("STRIPE_WEBHOOK_SECRET", "whsec_bench")
+            .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRETS[0])
             .env("BURSAR_STRIPE__SANDBOX", "false")
             .env("BURSAR_LOG", "error")
             .env("DATABASE_URL", &scenario.database_url)
