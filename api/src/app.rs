@@ -1,10 +1,11 @@
 //! The application: everything that a request needs, put together in one way for the binary and for
 //! the tests.
 
+use crate::data_folder::{FolderLock, prepare_sqlite};
 use crate::recorder::Recorder;
 use crate::sandbox;
 use crate::secrets::Secrets;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::api_key::{KeyOwner, secret_hash};
 use bursar_engine::clock::Clock;
@@ -18,7 +19,6 @@ use bursar_sandbox::Sandbox;
 use ipnet::IpNet;
 use moka::future::Cache;
 use sea_orm::ConnectionTrait;
-use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -193,6 +193,7 @@ pub async fn connect(config: &Config) -> Result<Db> {
 }
 
 async fn connect_within(config: &Config, statement_timeout_ms: u64) -> Result<Db> {
+    prepare_sqlite(config)?;
     let options = DbOptions {
         url: config.database_url(),
         connections_max: config.database.connections_max,
@@ -225,34 +226,6 @@ async fn in_turn(db: &Db, work: impl Future<Output = Result<()>>) -> Result<()> 
     turn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
     work.await?;
     Ok(turn.commit().await?)
-}
-
-/// Keeps a second process out of the folder of a SQLite database, for as long as it lives. Of Postgres
-/// there is nothing to lock.
-pub struct FolderLock {
-    _file: Option<File>,
-}
-
-/// Takes the lock of a SQLite database's folder.
-pub fn lock_folder(config: &Config) -> Result<FolderLock> {
-    let Some(folder) = config.sqlite_folder() else { return Ok(FolderLock { _file: None }) };
-    std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-    let path = folder.join("bursar.lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("{} cannot be opened", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(FolderLock { _file: Some(file) }),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another bursar process uses the folder {}. SQLite serves one process: stop the other one, choose another \
-             folder with BURSAR_DATA_DIR, or use Postgres with DATABASE_URL",
-            folder.display()
-        ),
-        Err(TryLockError::Error(error)) => Err(error).context("the data folder cannot be locked"),
-    }
 }
 
 fn hostname() -> String {

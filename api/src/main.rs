@@ -1,10 +1,11 @@
 //! The `bursar` command.
 
 use anyhow::{Context, Result};
-use bursar::app::{self, connect, lock_folder};
+use bursar::app::{self, connect};
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
 use bursar::cli::{Cli, Command, ConfigCommand, MigrateArgs, MigrateCommand, Role, ServeArgs, output};
+use bursar::data_folder::lock_folder;
 use bursar::{cli, document, serve};
 use bursar_engine::config::Config;
 use bursar_engine::migrations::{Migrator, MigratorTrait};

@@ -151,12 +151,20 @@ impl Config {
         }
     }
 
-    /// The folder to lock against a second process, if the database is SQLite in a file.
-    pub fn sqlite_folder(&self) -> Option<PathBuf> {
+    /// The file of the database, if that is SQLite in a file.
+    pub fn sqlite_file(&self) -> Option<PathBuf> {
         let url = self.database_url();
         let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
         let path = path.split('?').next().unwrap_or(path);
-        Path::new(path).parent().map(Path::to_path_buf)
+        (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+    }
+
+    /// The folder to lock against a second process, if the database is SQLite in a file.
+    pub fn sqlite_folder(&self) -> Option<PathBuf> {
+        let file = self.sqlite_file()?;
+        // A name alone is a file in the current folder.
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Some(folder.unwrap_or(Path::new(".")).to_path_buf())
     }
 
     /// The secrets under which Stripe's webhooks may be signed.

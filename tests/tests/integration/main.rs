@@ -6,6 +6,7 @@ mod admin;
 mod api_key;
 mod broker;
 mod cli;
+mod data_folder;
 mod database;
 mod e2e;
 mod health;
