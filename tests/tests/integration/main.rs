@@ -8,6 +8,7 @@ mod broker;
 mod cli;
 mod data_folder;
 mod database;
+mod document;
 mod e2e;
 mod health;
 mod hold;
