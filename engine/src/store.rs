@@ -17,15 +17,18 @@ pub mod marketplace;
 pub mod operation;
 pub mod payment_method;
 pub mod rate_limit;
+mod reach;
 pub mod reconciliation;
 pub mod replay;
 mod rows;
+pub mod schema;
 pub mod stream;
 pub mod subscription;
 pub mod summary;
 pub mod timeline;
 
-pub use db::{Db, DbOptions};
+pub use db::{Db, DbOptions, NODE};
+pub use reach::explain_unreachable;
 pub use rows::{Cell, Kind, Rows};
 
 use crate::error::{Error, Result};

@@ -22,6 +22,9 @@ const LOCK_TIMEOUT_MS: &str = "2000";
 /// The same for whoever is in haste: what is known to be locked is not worth a wait that others share.
 const HASTY_LOCK_TIMEOUT_MS: u64 = 100;
 
+/// What nodes call themselves to Postgres.
+pub const NODE: &str = "bursar";
+
 /// How to connect.
 #[derive(Debug, Clone)]
 pub struct DbOptions {
@@ -46,8 +49,13 @@ pub struct Db {
 }
 
 impl Db {
-    /// Connects; does not migrate.
+    /// Connects as a node; does not migrate.
     pub async fn connect(options: &DbOptions) -> Result<Self> {
+        Self::connect_as(options, NODE).await
+    }
+
+    /// Connects under another name, which tells commands from nodes in Postgres' list of sessions.
+    pub async fn connect_as(options: &DbOptions, application: &str) -> Result<Self> {
         if options.url.starts_with("sqlite:") {
             let write = Database::connect(sqlite_options(options, 1)).await?;
             let read = Database::connect(sqlite_options(options, SQLITE_READERS_MAX)).await?;
@@ -64,7 +72,7 @@ impl Db {
             .connect_timeout(Duration::from_millis(options.acquire_timeout_ms))
             .test_before_acquire(false)
             .test_before_acquire_if_idle_for(Duration::from_millis(IDLE_TEST_MS))
-            .set_application_name("bursar")
+            .set_application_name(application)
             .map_sqlx_postgres_opts(move |postgres| {
                 let statement_timeout = statement_timeout_ms.to_string();
                 postgres.options([("lock_timeout", LOCK_TIMEOUT_MS), ("statement_timeout", statement_timeout.as_str())])

@@ -16,6 +16,7 @@ mod job;
 mod journeys;
 mod mail;
 mod marketplace;
+mod migrate;
 mod migration;
 mod money;
 mod node;
