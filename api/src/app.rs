@@ -1,26 +1,24 @@
 //! The application: everything that a request needs, put together in one way for the binary and for
 //! the tests.
 
+use crate::data_folder::{FolderLock, prepare_sqlite};
 use crate::recorder::Recorder;
-use crate::sandbox;
 use crate::secrets::Secrets;
 use crate::write_limit::WriteLimits;
+use crate::{migrate, sandbox};
 use anyhow::{Context, Result, bail};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::api_key::{KeyOwner, secret_hash};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_engine::seal::SealBox;
-use bursar_engine::store::{Db, DbOptions};
+use bursar_engine::store::{Db, DbOptions, NODE, explain_unreachable};
 use bursar_engine::stripe::Gateway;
 use bursar_engine::timekeeping;
 use bursar_sandbox::Sandbox;
 use ipnet::IpNet;
 use moka::future::Cache;
-use sea_orm::ConnectionTrait;
-use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,8 +29,6 @@ const API_KEYS_CACHED_MAX: u64 = 100_000;
 const API_KEY_REVOKED_FOR: Duration = Duration::from_secs(60);
 /// How long a statement of a running application may take. Everything it does takes far less.
 const STATEMENT_TIMEOUT_MS: u64 = 30_000;
-/// The advisory lock of Postgres under which migrations run; any number that nothing else uses.
-const MIGRATION_LOCK: i64 = 0x6275_7273_6172;
 
 /// The application.
 pub struct App {
@@ -70,13 +66,14 @@ impl App {
         clock: Clock,
         server: SocketAddr,
     ) -> Result<Self> {
+        config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         let secrets = Secrets::complete(&mut config)?;
         let sandbox = sandbox::start(&mut config, server).await?;
         let metrics = Recorder::start()?;
         let unhurried = connect(&config).await?;
-        migrate(&unhurried).await?;
+        migrate::up(&unhurried).await?;
         unhurried.close().await;
-        let db = connect_within(&config, STATEMENT_TIMEOUT_MS).await?;
+        let db = connect_within(&config, STATEMENT_TIMEOUT_MS, NODE).await?;
         // Before anything takes the time, an identifier included.
         timekeeping::compare(&db, &clock).await.context("the database's clock cannot be read")?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
@@ -194,71 +191,39 @@ fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
 
-/// Connects to the configured database, for work that may take its time.
+/// Connects to the configured database as a node, for work that may take its time.
+///
+/// # Errors
+/// It cannot be reached; the message says why, for whoever runs the program.
 pub async fn connect(config: &Config) -> Result<Db> {
-    connect_within(config, 0).await
+    connect_within(config, 0, NODE).await
 }
 
-async fn connect_within(config: &Config, statement_timeout_ms: u64) -> Result<Db> {
+/// The same for a command that Postgres' list of sessions is to tell from a node. It makes no database.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_command(config: &Config, name: &str) -> Result<Db> {
+    if let Some(file) = config.sqlite_file().filter(|file| !file.exists()) {
+        bail!("there is no database {}: run `bursar migrate up`", file.display());
+    }
+    connect_within(config, 0, name).await
+}
+
+async fn connect_within(config: &Config, statement_timeout_ms: u64, application: &str) -> Result<Db> {
+    prepare_sqlite(config)?;
     let options = DbOptions {
         url: config.database_url(),
         connections_max: config.database.connections_max,
         acquire_timeout_ms: config.database.acquire_timeout_ms,
         statement_timeout_ms,
     };
-    Db::connect(&options).await.context("the database cannot be reached")
-}
-
-/// Applies what is pending.
-pub async fn migrate(db: &Db) -> Result<()> {
-    in_turn(db, async { Migrator::up(db.write(), None).await.context("the database could not be migrated") }).await
-}
-
-/// Takes the latest migrations back.
-pub async fn migrate_back(db: &Db, steps: u32) -> Result<()> {
-    let down =
-        async { Migrator::down(db.write(), Some(steps)).await.context("the database could not be migrated back") };
-    in_turn(db, down).await
-}
-
-/// Processes that migrate at the same time take turns. On SQLite the folder is locked: nobody else is
-/// there.
-async fn in_turn(db: &Db, work: impl Future<Output = Result<()>>) -> Result<()> {
-    if !db.is_postgres() {
-        return work.await;
-    }
-    let turn = db.begin().await?;
-    turn.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
-    turn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
-    work.await?;
-    Ok(turn.commit().await?)
-}
-
-/// Keeps a second process out of the folder of a SQLite database, for as long as it lives. Of Postgres
-/// there is nothing to lock.
-pub struct FolderLock {
-    _file: Option<File>,
-}
-
-/// Takes the lock of a SQLite database's folder.
-pub fn lock_folder(config: &Config) -> Result<FolderLock> {
-    let Some(folder) = config.sqlite_folder() else { return Ok(FolderLock { _file: None }) };
-    std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-    let path = folder.join("bursar.lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("{} cannot be opened", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(FolderLock { _file: Some(file) }),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another bursar process uses the folder {}. SQLite serves one process: stop the other one, choose another \
-             folder with BURSAR_DATA_DIR, or use Postgres with DATABASE_URL",
-            folder.display()
-        ),
-        Err(TryLockError::Error(error)) => Err(error).context("the data folder cannot be locked"),
+    match Db::connect_as(&options, application).await {
+        Ok(db) => Ok(db),
+        Err(error) => {
+            tracing::debug!(error = %error.chain(), "connecting to the database failed");
+            bail!(explain_unreachable(&options, &error).await)
+        }
     }
 }
 

@@ -164,18 +164,28 @@ pub struct MigrateArgs {
 }
 
 /// Which way the schema moves.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum MigrateCommand {
     /// Apply what is pending.
     Up,
-    /// Take back the latest.
-    Down {
-        /// How many to take back.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-        steps: u32,
-    },
+    /// Take back the latest, with the data in it. Stop all nodes first.
+    Down(DownArgs),
     /// Show what is applied and what is pending.
     Status,
+}
+
+/// What is taken back, and what whoever takes it back knows.
+#[derive(Debug, Clone, Args)]
+pub struct DownArgs {
+    /// How many migrations to take back.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// The database's name: its name in Postgres, or the name of SQLite's file. It is asked for at a terminal.
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Do not look whether nodes are at work: all of them are stopped or dead.
+    #[arg(long)]
+    pub nodes_are_stopped: bool,
 }
 
 /// What to do with the configuration.
@@ -246,7 +256,7 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
 
 /// A mistake in how the program was called that clap cannot see; [`output::report`] shows it as
 /// clap's own and exits with 2.
-fn usage(message: impl std::fmt::Display) -> anyhow::Error {
+pub(crate) fn usage(message: impl std::fmt::Display) -> anyhow::Error {
     clap::Error::raw(clap::error::ErrorKind::ValueValidation, message).into()
 }
 

@@ -87,12 +87,16 @@ pub fn openapi_document() -> String {
     let document = routes::service().spec();
     // Parsed and written again, so that the order of keys and the layout are always the same.
     let mut value: Value = serde_json::from_str(&document).unwrap_or_default();
-    let schemas = value["components"]["schemas"].as_object_mut();
-    schemas.into_iter().flatten().for_each(|(_, schema)| mark_nullable(schema));
+    // Only `get_mut` and `pointer_mut` here: to index what is not there would insert a null.
+    let schemas = value.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
+    schemas.into_iter().flatten().for_each(|(_, schema)| {
+        merge_descriptions(schema);
+        mark_nullable(schema);
+    });
     let schemas = value["components"]["schemas"].clone();
-    for (path, methods) in value["paths"].as_object_mut().into_iter().flatten() {
+    for (path, methods) in value.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten() {
         for (method, operation) in methods.as_object_mut().into_iter().flatten() {
-            if operation["operationId"].is_string() {
+            if operation.get("operationId").is_some_and(Value::is_string) {
                 complete(operation, path, method, &schemas);
             }
         }
@@ -100,6 +104,21 @@ pub fn openapi_document() -> String {
     value["components"]["examples"] =
         code::CODES.iter().map(|code| (code.name.to_owned(), json!({ "value": example(code) }))).collect();
     serde_json::to_string_pretty(&value).unwrap_or(document) + "\n"
+}
+
+/// The framework describes a field of another type by a second part of its `allOf`. That part says no type,
+/// so generators of clients leave out the whole schema and its operations: the words move beside the reference.
+fn merge_descriptions(schema: &mut Value) {
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (_, property) in properties.into_iter().flatten() {
+        let Some(parts) = property.get_mut("allOf").and_then(Value::as_array_mut) else { continue };
+        let words: Vec<Value> = parts.extract_if(.., |part| part.get("$ref").is_none()).collect();
+        for (name, word) in words.iter().filter_map(Value::as_object).flatten() {
+            if let Some(property) = property.as_object_mut() {
+                property.entry(name.as_str()).or_insert_with(|| word.clone());
+            }
+        }
+    }
 }
 
 /// A field that is not required may be null: that is how it is answered and taken. The framework does
@@ -121,7 +140,7 @@ fn mark_nullable(schema: &mut Value) {
 fn complete(operation: &mut Value, path: &str, method: &str, schemas: &Value) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     let described = routes::described().find(|described| described.operation == id);
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(example) = parameter_example(parameter, path, schemas) {
             parameter["example"] = example;
         }
@@ -135,7 +154,7 @@ fn complete(operation: &mut Value, path: &str, method: &str, schemas: &Value) {
     let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
     for (_, response) in responses.into_iter().flatten().filter(|(status, _)| status.as_str() < "400") {
         show(response, answer, schemas);
-        if response["description"] == "" {
+        if response.get("description").is_some_and(|text| text == "") {
             response["description"] = summary.clone();
         }
     }
@@ -228,7 +247,7 @@ fn codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'static 
 
 /// The framework's error responses are replaced by those of these codes.
 fn set_problems(operation: &mut Value, codes: &[&Code]) {
-    let Some(responses) = operation["responses"].as_object_mut() else { return };
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     let retry_after = responses.get("503").map(|response| response["headers"].clone()).unwrap_or_default();
     responses.retain(|status, _| status.as_str() < "400");
     let mut by_status = BTreeMap::<u16, Vec<&str>>::new();

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`sandbox`] | the stand-in for Stripe where no key is set |
 //! | [`app`] | the application: configuration, database, actors, credentials |
+//! | [`data_folder`] | one process at a time, and nobody but its owner |
+//! | [`migrate`] | `bursar migrate`, and whether the schema is ours |
 //! | [`serve`] | start, drain, stop |
 //! | [`routes`] | the HTTP API, one file a noun |
 //! | [`document`] | the OpenAPI document: which operation answers which codes, examples |
@@ -26,8 +28,10 @@ pub mod auth;
 pub mod cli;
 pub mod client_ip;
 pub mod connection;
+pub mod data_folder;
 pub mod document;
 pub mod middleware;
+pub mod migrate;
 pub mod problem;
 pub mod recorder;
 pub mod routes;

@@ -1,13 +1,13 @@
 //! The `bursar` command.
 
-use anyhow::{Context, Result};
-use bursar::app::{self, connect, lock_folder};
+use anyhow::{Result, bail};
+use bursar::app::connect_command;
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
-use bursar::cli::{Cli, Command, ConfigCommand, MigrateArgs, MigrateCommand, Role, ServeArgs, output};
-use bursar::{cli, document, serve};
+use bursar::cli::{Cli, Command, ConfigCommand, Role, ServeArgs, output};
+use bursar::{cli, document, migrate, serve};
 use bursar_engine::config::Config;
-use bursar_engine::migrations::{Migrator, MigratorTrait};
+use bursar_engine::schema::schema;
 use bursar_engine::verify::verify;
 use clap::Parser;
 use std::io::IsTerminal;
@@ -41,7 +41,9 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
             serve::run(load(config.config.as_deref())?, role, *demo).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Migrate(arguments) => migrate(cli, arguments).await,
+        Command::Migrate(arguments) => {
+            migrate::run(&load(arguments.config.config.as_deref())?, cli.json, arguments).await
+        }
         Command::Verify(file) => verify_database(cli, &load(file.config.as_deref())?).await,
         Command::Openapi => {
             output::print(document::openapi_document().trim_end())?;
@@ -49,7 +51,8 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Check => {
-                load(arguments.config.config.as_deref())?;
+                let config = load(arguments.config.config.as_deref())?;
+                config.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
                 output::print("the configuration is valid")?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -62,48 +65,12 @@ fn load(file: Option<&Path>) -> Result<Config> {
     Ok(Config::load(file)?)
 }
 
-async fn migrate(cli: &Cli, arguments: &MigrateArgs) -> Result<ExitCode> {
-    let config = load(arguments.config.config.as_deref())?;
-    let _lock = match arguments.command {
-        MigrateCommand::Status => None,
-        MigrateCommand::Up | MigrateCommand::Down { .. } => Some(lock_folder(&config)?),
-    };
-    let db = connect(&config).await?;
-    match arguments.command {
-        MigrateCommand::Up => app::migrate(&db).await?,
-        MigrateCommand::Down { steps } => app::migrate_back(&db, steps).await?,
-        MigrateCommand::Status => {}
-    }
-    let pending: Vec<String> = Migrator::get_pending_migrations(db.read())
-        .await
-        .context("the state of the migrations cannot be read")?
-        .iter()
-        .map(|migration| migration.name().to_owned())
-        .collect();
-    let rows: Vec<(String, &str)> = Migrator::migrations()
-        .iter()
-        .map(|migration| {
-            let name = migration.name().to_owned();
-            let state = if pending.contains(&name) { "pending" } else { "applied" };
-            (name, state)
-        })
-        .collect();
-    if cli.json {
-        let rows: Vec<_> =
-            rows.iter().map(|(name, state)| serde_json::json!({ "name": name, "state": state })).collect();
-        output::print(&serde_json::to_string_pretty(&rows)?)?;
-    } else {
-        let mut table = Table::new(&[Column::keep("migration"), Column::keep("state")]);
-        for (name, state) in rows {
-            table.row([name, state.to_owned()]);
-        }
-        output::print(&table.render(output::width()))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
-    let db = connect(config).await?;
+    let db = connect_command(config, "bursar verify").await?;
+    let schema = schema(&db).await?;
+    if !schema.is_served() {
+        bail!(schema.problem().unwrap_or_default());
+    }
     let bar = Progress::bar("verifying", 0);
     let report = verify(&db, |progress| {
         bar.set(progress.done, progress.total);

@@ -2,12 +2,12 @@
 //! set-up: the admin token, the webhooks' secrets, the key of sealed secrets, the demo's API key. They live in `secrets.json` in
 //! the data folder, readable by its owner only.
 
+use crate::data_folder::{make_private, open_private};
 use anyhow::{Context, Result};
 use bursar_engine::config::Config;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The file's contents.
@@ -44,9 +44,9 @@ impl Secrets {
 
     /// Writes the file, readable by its owner only.
     pub fn write(&self, data_dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(data_dir).context("the data folder cannot be made")?;
+        make_private(data_dir)?;
         let temporary = data_dir.join("secrets.json.new");
-        let mut file: File = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        let mut file = open_private(&temporary, File::options().truncate(true))?;
         file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&temporary, path(data_dir)).context("secrets.json cannot be written")

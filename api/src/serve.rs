@@ -1,7 +1,8 @@
 //! Start, drain, stop.
 
-use crate::app::{App, lock_folder};
+use crate::app::App;
 use crate::connection::{Bounded, Patience, connections_bound};
+use crate::data_folder::lock_folder;
 use crate::{routes, server};
 use anyhow::{Context, Result};
 use bursar_actors::Role;

@@ -12,6 +12,7 @@ mod limits;
 mod mail;
 mod marketplace;
 mod onboarding;
+mod secret;
 mod stripe;
 
 pub use amqp::AmqpConfig;
@@ -155,12 +156,20 @@ impl Config {
         }
     }
 
-    /// The folder to lock against a second process, if the database is SQLite in a file.
-    pub fn sqlite_folder(&self) -> Option<PathBuf> {
+    /// The file of the database, if that is SQLite in a file.
+    pub fn sqlite_file(&self) -> Option<PathBuf> {
         let url = self.database_url();
         let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
         let path = path.split('?').next().unwrap_or(path);
-        Path::new(path).parent().map(Path::to_path_buf)
+        (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+    }
+
+    /// The folder to lock against a second process, if the database is SQLite in a file.
+    pub fn sqlite_folder(&self) -> Option<PathBuf> {
+        let file = self.sqlite_file()?;
+        // A name alone is a file in the current folder.
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Some(folder.unwrap_or(Path::new(".")).to_path_buf())
     }
 
     /// The secrets under which Stripe's webhooks may be signed.
@@ -182,6 +191,18 @@ impl Config {
     /// Whether no real money can move: there is no key of live mode. People are told so.
     pub fn is_sandbox(&self) -> bool {
         key_is_live(self.stripe.secret_key.trim()) != Some(true)
+    }
+
+    /// What is allowed but hardly meant, one message each: said at start, by `config check` and by `/health`.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.is_postgres() && !self.has_stripe() {
+            warnings.push(
+                "no Stripe key is set (STRIPE_SECRET_KEY): nobody is charged, and nobody can add a card or subscribe"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
 
     /// How Stripe is reached.
@@ -208,7 +229,9 @@ impl Config {
 
     /// What makes a price Pro's.
     pub fn pro_price(&self) -> ProPrice {
-        ProPrice { price_id: self.stripe.pro_price_id.clone(), lookup_key: self.stripe.pro_lookup_key.clone() }
+        // A variable that is set to nothing, as compose files do, is not set.
+        let price_id = self.stripe.pro_price_id.clone().filter(|id| !id.trim().is_empty());
+        ProPrice { price_id, lookup_key: self.stripe.pro_lookup_key.clone() }
     }
 }
 
@@ -273,5 +296,21 @@ mod tests {
         let figment = Figment::from(Serialized::defaults(Config::default()));
         let config = read(&figment.merge(Toml::string("[amqp]\nshards = 7\n"))).expect("valid");
         assert_eq!((config.amqp.shards, config.amqp.prefetch), (7, 128));
+    }
+
+    #[test]
+    fn a_production_database_without_a_stripe_key_is_warned_about() {
+        let mut config = Config { database_url: "postgres://db/bursar".to_owned(), ..Config::default() };
+        assert!(config.warnings().len() == 1 && config.warnings()[0].contains("STRIPE_SECRET_KEY"));
+        "sk_test_4eC39HqLyjWDarjtT1zdp7dc".clone_into(&mut config.stripe.secret_key);
+        assert!(config.warnings().is_empty());
+        assert!(Config::default().warnings().is_empty(), "a sandbox stands in on a laptop");
+    }
+
+    #[test]
+    fn a_price_id_that_is_set_to_nothing_is_none() {
+        let mut config = Config::default();
+        config.stripe.pro_price_id = Some(String::new());
+        assert_eq!(config.pro_price().price_id, None);
     }
 }

@@ -144,6 +144,13 @@ impl Error {
         matches!(self, Self::Database(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
     }
 
+    /// Whether a statement names a table that the database does not have.
+    pub fn is_missing_table(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        // SQLite has no code of its own for this.
+        sqlstate(error).is_some_and(|code| code == UNDEFINED_TABLE) || error.to_string().contains("no such table")
+    }
+
     /// Whether this is the fault of neither the caller nor a passing condition.
     pub fn is_internal(&self) -> bool {
         matches!(self, Self::Database(_) | Self::Corrupt(_) | Self::Config(_) | Self::Io { .. } | Self::Broker(_))
@@ -184,6 +191,8 @@ impl From<DbErr> for Error {
 
 /// A lock that was not to be had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// A statement names a table that is not there.
+const UNDEFINED_TABLE: &str = "42P01";
 /// Rollbacks by the database itself, such as one of two transactions in a deadlock.
 const ROLLBACK_CLASS: &str = "40";
 

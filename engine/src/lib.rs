@@ -14,6 +14,7 @@
 //! | [`summary`] | what a customer has, spent and was charged, with warnings in plain words |
 //! | [`onboard`], [`operate`], [`intake`], [`work`], [`handler`], [`replay`], [`reconcile`], [`timekeeping`], [`verify`] | use cases |
 //! | [`store`] | all SQL |
+//! | [`schema`] | whether the database has this release's schema |
 //! | [`broker`] | RabbitMQ |
 //! | [`config`], [`clock`], [`ids`], [`error`], [`metric`], [`seal`] | what everything needs |
 
@@ -44,6 +45,7 @@ pub mod pricing;
 pub mod rate_limit;
 pub mod reconcile;
 pub mod replay;
+pub mod schema;
 pub mod seal;
 pub mod store;
 pub mod stripe;

@@ -18,15 +18,18 @@ pub mod marketplace;
 pub mod operation;
 pub mod payment_method;
 pub mod rate_limit;
+mod reach;
 pub mod reconciliation;
 pub mod replay;
 mod rows;
+pub mod schema;
 pub mod stream;
 pub mod subscription;
 pub mod summary;
 pub mod timeline;
 
-pub use db::{Db, DbOptions, Lane, PoolUsage};
+pub use db::{Db, DbOptions, Lane, NODE, PoolUsage};
+pub use reach::explain_unreachable;
 pub use rows::{Cell, Kind, Rows, postgres_statement};
 
 use crate::error::{Error, Result};

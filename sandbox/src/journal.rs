@@ -1,10 +1,13 @@
 //! The file in which changes are kept: one line of JSON for each call that changed something,
-//! flushed to disk before it is answered.
+//! flushed to disk before it is answered. Only its owner may read it, and secrets of webhooks that the
+//! options give at every start are not in it.
 
 use crate::error::Error;
-use crate::store::{Batch, Store};
-use std::fs::{File, OpenOptions};
+use crate::objects::webhook_endpoint::has_given_secret;
+use crate::store::{Batch, Entry, Store};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The file in the data folder.
@@ -13,6 +16,10 @@ const NAME: &str = "sandbox.jsonl";
 const COMPACT_MIN_BYTES: u64 = 64 * 1_024 * 1_024;
 /// How much longer.
 const COMPACT_FACTOR: u64 = 4;
+
+/// What the owner may do with the folder and with the file; nobody else may do anything.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// An open journal. Only one process at a time may have it.
 #[derive(Debug)]
@@ -29,8 +36,9 @@ impl Journal {
     pub(crate) fn open(folder: &Path) -> Result<(Self, Store), Error> {
         let path = folder.join(NAME);
         let problem = |source| Error::File { path: path.display().to_string(), source };
-        std::fs::create_dir_all(folder).map_err(problem)?;
-        let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(problem)?;
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(problem)?;
+        std::fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).map_err(problem)?;
+        let lock = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(&path).map_err(problem)?;
         if lock.try_lock().is_err() {
             return Err(Error::Options(format!("{} is in use by another sandbox", path.display())));
         }
@@ -43,7 +51,10 @@ impl Journal {
 
     /// Writes what a call changed and waits until it is on disk.
     pub(crate) fn append(&mut self, batch: &Batch, store: &Store) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(batch)?;
+        let mut line = match batch.puts.iter().any(|entry| has_given_secret(&entry.value)) {
+            true => serde_json::to_vec(&without_given_secrets(batch))?,
+            false => serde_json::to_vec(batch)?,
+        };
         line.push(b'\n');
         self.file.write_all(&line)?;
         self.file.sync_data()?;
@@ -55,6 +66,20 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// A copy of a batch without the secrets that need not be kept.
+fn without_given_secrets(batch: &Batch) -> Batch {
+    let kept = |entry: &Entry| {
+        let mut kept = entry.clone();
+        if has_given_secret(&entry.value)
+            && let Some(row) = kept.value.as_object_mut()
+        {
+            row.remove("secret");
+        }
+        kept
+    };
+    Batch { puts: batch.puts.iter().map(kept).collect(), gone: batch.gone.clone() }
 }
 
 fn limit(len_bytes: u64) -> u64 {
@@ -82,11 +107,12 @@ fn read(path: &Path) -> std::io::Result<Vec<Batch>> {
 /// Writes everything into a new file that takes the old one's place at once.
 fn rewrite(path: &Path, store: &Store) -> std::io::Result<File> {
     let new = path.with_extension("new");
-    let file = File::create(&new)?;
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(FILE_MODE).open(&new)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
     // Locked before it gets its name, so that no other process can come between.
     file.try_lock()?;
     let mut writer = BufWriter::new(file);
-    serde_json::to_writer(&mut writer, &store.snapshot())?;
+    serde_json::to_writer(&mut writer, &without_given_secrets(&store.snapshot()))?;
     writer.write_all(b"\n")?;
     let file = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.sync_all()?;
@@ -120,6 +146,19 @@ mod tests {
         drop(file);
         let (_, again) = Journal::open(folder.path()).unwrap();
         assert_eq!(again.snapshot(), store.snapshot());
+    }
+
+    #[test]
+    fn only_the_owner_may_read_the_journal_however_wide_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, file) = (folder.path().join("sandbox"), folder.path().join("sandbox").join(NAME));
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&inner, Permissions::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+        let _journal = Journal::open(&inner).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&inner), mode(&file)), (0o700, 0o600));
     }
 
     #[test]

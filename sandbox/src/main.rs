@@ -30,7 +30,12 @@ struct Cli {
     #[arg(long, value_name = "URL")]
     webhook: Vec<String>,
     /// Sign events for --webhook with this secret.
-    #[arg(long, value_name = "SECRET", default_value = "whsec_sandbox", env = "BURSAR_SANDBOX_WEBHOOK_SECRET")]
+    #[arg(
+        long,
+        value_name = "SECRET",
+        default_value = "whsec_sandbox_no_real_money",
+        env = "BURSAR_SANDBOX_WEBHOOK_SECRET"
+    )]
     webhook_secret: String,
     /// Make events in this version of the API.
     #[arg(long, value_name = "VERSION", default_value = NEWEST)]

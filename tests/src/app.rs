@@ -17,7 +17,7 @@ pub const ADMIN_TOKEN: &str = "bat_0123456789abcdef0123456789abcdef";
 /// The key under which every application under test seals secrets.
 pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 /// The secrets of every application under test: the second is the one being rotated out.
-pub const WEBHOOK_SECRETS: [&str; 2] = ["whsec_new", "whsec_old"];
+pub const WEBHOOK_SECRETS: [&str; 2] = ["whsec_wNq3Vb7xK2mYtR9cLz4sHd8e", "whsec_oA5rT2kDn8Wq6Xs1ZbE4yMv7"];
 
 /// The secrets of GitHub's webhook, in the same way.
 pub const GITHUB_SECRETS: [&str; 2] = ["github-secret-new", "github-secret-old"];

@@ -66,14 +66,22 @@ pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
 /// # Errors
 /// There is nobody to ask, or the answer cannot be read.
 pub fn confirm(question: &str) -> anyhow::Result<bool> {
+    Ok(matches!(ask(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Asks for a text; empty without an answer.
+///
+/// # Errors
+/// There is nobody to ask, or the answer cannot be read.
+pub fn ask(question: &str) -> anyhow::Result<String> {
     let mut err = io::stderr().lock();
-    write!(err, "{question} [y/N] ")?;
+    write!(err, "{question} ")?;
     err.flush()?;
     let mut answer = String::new();
     if io::stdin().lock().read_line(&mut answer)? == 0 {
         writeln!(err)?;
     }
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    Ok(answer.trim().to_owned())
 }
 
 /// Whether there is somebody to ask.

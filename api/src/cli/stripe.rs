@@ -3,10 +3,11 @@
 use super::Session;
 use super::client::Client;
 use super::connection::{Connection, STRIPE_SECRET, Secret, webhook_secret};
+use super::output;
 use super::reconcile::{self, ReconcileArgs, ReconciliationCommand};
 use super::send::Sending;
 use bursar_engine::clock::Clock;
-use bursar_engine::webhook;
+use bursar_engine::webhook::{self, WANTED};
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 
@@ -22,9 +23,20 @@ pub enum StripeCommand {
     Send(SendArgs),
     /// Compare what is known here with what Stripe has, and repair what is safe.
     Reconcile(ReconcileArgs),
+    /// Print the types of events that a webhook endpoint has to send, one a line.
+    Events(EventsArgs),
     /// Earlier reconciliations.
     #[command(subcommand)]
     Reconciliations(ReconciliationCommand),
+}
+
+/// How the types of events are printed.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Print the command of Stripe's command line client that makes the endpoint, for this address of yours,
+    /// such as `https://billing.example.com/webhooks/stripe`.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
 }
 
 /// What is sent, and how.
@@ -49,6 +61,10 @@ pub struct SendArgs {
 pub async fn run(connection: &Connection, json: bool, command: &StripeCommand) -> anyhow::Result<ExitCode> {
     match command {
         StripeCommand::Send(args) => send(connection, json, args).await,
+        StripeCommand::Events(args) => {
+            output::print(&events(json, args)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
         StripeCommand::Reconcile(args) => {
             reconcile::reconcile(&Session { client: Client::new(connection)?, json }, args).await
         }
@@ -56,6 +72,16 @@ pub async fn run(connection: &Connection, json: bool, command: &StripeCommand) -
             reconcile::run(&Session { client: Client::new(connection)?, json }, command).await
         }
     }
+}
+
+/// The types of events: for people, programs, or Stripe's client. Source: Stripe, "Create a webhook endpoint".
+fn events(json: bool, args: &EventsArgs) -> anyhow::Result<String> {
+    if let Some(url) = &args.endpoint {
+        let quoted = url.replace('\'', "'\\''");
+        let types = WANTED.iter().map(|name| format!(" \\\n  -d 'enabled_events[]={name}'"));
+        return Ok(format!("stripe webhook_endpoints create \\\n  -d 'url={quoted}'{}", types.collect::<String>()));
+    }
+    Ok(if json { serde_json::to_string_pretty(WANTED)? } else { WANTED.join("\n") })
 }
 
 async fn send(connection: &Connection, json: bool, args: &SendArgs) -> anyhow::Result<ExitCode> {
@@ -69,4 +95,20 @@ async fn send(connection: &Connection, json: bool, args: &SendArgs) -> anyhow::R
         ]
     };
     args.sending.run(connection, json, PATH, sign).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_makes_an_endpoint_names_every_type_and_the_address() {
+        let endpoint = Some("https://h/webhooks/stripe?it's".to_owned());
+        let command = events(false, &EventsArgs { endpoint }).expect("text");
+        assert!(
+            command.starts_with("stripe webhook_endpoints create \\\n  -d 'url=https://h/webhooks/stripe?it'\\''s'")
+        );
+        assert_eq!(command.matches("-d 'enabled_events[]=").count(), WANTED.len());
+        assert!(command.lines().rev().skip(1).all(|line| line.ends_with('\\')), "{command}");
+    }
 }

@@ -3,6 +3,7 @@
 use super::Tag;
 use crate::app::App;
 use bursar_engine::broker::Health;
+use bursar_engine::schema::{Schema, schema};
 use bursar_engine::{clock, mail};
 use poem::web::Data;
 use poem_openapi::payload::Json;
@@ -29,8 +30,8 @@ struct Dependency {
     /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `live`, `test`, `not configured`,
     /// `smtp`, `system`.
     kind: String,
-    /// `up`, `down` or `blocked`; of the clock also `off` (too far from the database's) or `unknown` (not compared
-    /// with it for long).
+    /// `up`, `down` or `blocked`; of a database whose schema this server does not work on, `wrong schema`; of the
+    /// clock also `off` (too far from the database's) or `unknown` (not compared with it for long).
     state: String,
     /// How long it took to answer, in milliseconds: `database` and `broker` now, `stripe` and `mail` when they
     /// were asked last.
@@ -53,6 +54,8 @@ struct HealthBody {
     version: String,
     /// Everything that it depends on.
     dependencies: Vec<Dependency>,
+    /// What an operator has to know and hardly meant, such as that no Stripe key is set; empty as a rule.
+    warnings: Vec<String>,
 }
 
 impl Example for HealthBody {
@@ -71,6 +74,7 @@ impl Example for HealthBody {
                 dependency("broker", "rabbitmq", Some(1.3)),
                 dependency("stripe", "live", Some(212.4)),
             ],
+            warnings: Vec::new(),
         }
     }
 }
@@ -91,12 +95,18 @@ fn milliseconds(time: Duration) -> f64 {
 
 async fn check(app: &App) -> HealthBody {
     let started = Instant::now();
-    let database_up = matches!(tokio::time::timeout(CHECK_TIMEOUT, app.db.ping()).await, Ok(Ok(())));
-    let latency_ms = database_up.then(|| milliseconds(started.elapsed()));
+    // Somebody may have migrated the database since the start, which looked too.
+    let schema = tokio::time::timeout(CHECK_TIMEOUT, schema(&app.db)).await.ok().and_then(Result::ok);
+    let latency_ms = schema.is_some().then(|| milliseconds(started.elapsed()));
     let database = Dependency {
         name: "database".to_owned(),
         kind: if app.db.is_postgres() { "postgres" } else { "sqlite" }.to_owned(),
-        state: if database_up { "up" } else { "down" }.to_owned(),
+        state: match &schema {
+            Some(schema) if schema.is_served() => "up",
+            Some(_) => "wrong schema",
+            None => "down",
+        }
+        .to_owned(),
         latency_ms,
     };
     let round_trip = match &app.runtime.broker {
@@ -131,15 +141,19 @@ async fn check(app: &App) -> HealthBody {
         latency_ms: gateway.latency().map(milliseconds),
     };
     let clock = clock(app);
-    let status = match (database_up, broker.state.as_str(), stripe.state.as_str()) {
-        (false, ..) => "down",
-        (true, "up", "up") if clock.as_ref().is_none_or(Dependency::is_up) => "ok",
-        _ => "degraded",
+    let clock_is_right = clock.as_ref().is_none_or(Dependency::is_up);
+    let status = match (database.state.as_str(), broker.state.as_str(), stripe.state.as_str()) {
+        ("up", "up", "up") if clock_is_right => "ok",
+        ("up", ..) => "degraded",
+        _ => "down",
     };
+    let mut warnings = app.config.warnings();
+    warnings.extend(schema.as_ref().and_then(Schema::problem));
     HealthBody {
         status: status.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         dependencies: [Some(database), Some(broker), Some(stripe), clock].into_iter().flatten().collect(),
+        warnings,
     }
 }
 
@@ -167,7 +181,7 @@ impl HealthApi {
     /// Each dependency with its state and latency. Without the broker the server is `degraded`: work
     /// goes through the database. So it is while Stripe does not answer, and without the SMTP server if one
     /// is configured: what needs them is done later. A server whose clock is off is `degraded` too: it
-    /// goes by the database's.
+    /// goes by the database's. `warnings` change no status.
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;
@@ -199,14 +213,16 @@ impl HealthApi {
             status: "ok".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             dependencies: Vec::new(),
+            warnings: Vec::new(),
         })
     }
 
     /// Can it serve requests
     ///
-    /// 503 while the database is away, the server is stopping, or its clock is too far from the database's (`clock`
-    /// is `off`) or was not compared with it for ten minutes (`unknown`). Even then the server answers and works, by
-    /// the database's time.
+    /// 503 while the database is away or has a schema that this server does not work on, while the server is
+    /// stopping, or while its clock is too far from the database's (`clock` is `off`) or was not compared with it for
+    /// ten minutes (`unknown`). A schema that a newer release added to is served, with a warning: so releases are
+    /// rolled out. A server with a wrong clock answers and works, by the database's time.
     #[oai(path = "/health/ready", method = "get", operation_id = "health_ready", tag = "Tag::Health")]
     async fn ready(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;

@@ -5,11 +5,9 @@ use crate::charge::AMOUNT_MINOR_MAX;
 use crate::customer::check_name;
 use crate::error::{Error, Result};
 use crate::ledger::UNITS_MAX;
-use crate::{mail, seal, stripe};
+use crate::{mail, stripe};
 use std::net::SocketAddr;
 
-/// The shortest admin token, in characters: 128 random bits in hexadecimal.
-const ADMIN_TOKEN_LEN_MIN: usize = 32;
 /// Most of what a queue or a semaphore is made for.
 const PLACES_MAX: usize = 1_000_000;
 /// A stop is promised to take 30 s; giving leases up and closing may take 7 s of them.
@@ -28,6 +26,7 @@ impl Config {
             }
         };
         self.check_basics(&mut need);
+        self.check_secrets(&mut need);
         self.check_stripe(&mut need);
         self.check_business(&mut need);
         self.check_money(&mut need);
@@ -53,16 +52,8 @@ impl Config {
             "amqp_url (AMQP_URL) must begin with amqp:// or amqps://",
         );
         need(
-            self.admin_token.is_empty() || self.admin_token.len() >= ADMIN_TOKEN_LEN_MIN,
-            "admin_token (BURSAR_ADMIN_TOKEN) must have at least 32 characters",
-        );
-        need(
             !self.is_postgres() || !self.admin_token.is_empty(),
             "admin_token (BURSAR_ADMIN_TOKEN) must be set when DATABASE_URL is Postgres",
-        );
-        need(
-            self.secret_key.is_empty() || seal::keys_are_valid(&self.secret_key),
-            "secret_key (BURSAR_SECRET_KEY) must be 64 hexadecimal digits, such as from `openssl rand -hex 32`",
         );
         need(
             !self.is_postgres() || !self.secret_key.is_empty(),
@@ -72,14 +63,6 @@ impl Config {
 
     fn check_stripe(&self, need: &mut impl FnMut(bool, &str)) {
         let key = self.stripe.secret_key.trim();
-        need(
-            self.webhook_secrets().iter().all(|secret| secret.starts_with("whsec_")),
-            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must begin with whsec_",
-        );
-        need(
-            key.is_empty() || stripe::key_is_live(key).is_some(),
-            "stripe.secret_key (STRIPE_SECRET_KEY) must begin with sk_live_, sk_test_, rk_live_ or rk_test_",
-        );
         need(
             stripe::key_is_live(key) != Some(true) || self.stripe.livemode,
             "stripe.secret_key (STRIPE_SECRET_KEY) is a live key, but the webhook secrets are test mode's \
@@ -310,9 +293,10 @@ mod tests {
 
     #[test]
     fn keys_and_secrets_of_two_modes_are_refused() {
-        for (key, livemode) in [("sk_live_1", false), ("rk_live_1", false), ("sk_test_1", true), ("rk_test_1", true)] {
+        for (key, livemode) in [("sk_live_", false), ("rk_live_", false), ("sk_test_", true), ("rk_test_", true)] {
             let mut config = Config::default();
-            (config.stripe.secret_key, config.stripe.livemode) = (key.to_owned(), livemode);
+            let secret_key = format!("{key}4eC39HqLyjWDarjtT1zdp7dc");
+            (config.stripe.secret_key, config.stripe.livemode) = (secret_key, livemode);
             match config.check() {
                 Err(Error::Config(problems)) => {
                     assert!(

@@ -1,5 +1,6 @@
 //! Settings of GitHub Marketplace.
 
+use super::secret::may_be_random;
 use super::split;
 use crate::customer::Plan;
 use serde::{Deserialize, Serialize};
@@ -47,8 +48,9 @@ impl MarketplaceConfig {
     /// Says what is wrong.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         need(
-            self.webhook_secrets().iter().all(|secret| secret.len() >= SECRET_LEN_MIN),
-            "marketplace.webhook_secrets (GITHUB_WEBHOOK_SECRET): each secret must have at least 16 characters",
+            self.webhook_secrets().iter().all(|secret| secret.len() >= SECRET_LEN_MIN && may_be_random(secret)),
+            "marketplace.webhook_secrets (GITHUB_WEBHOOK_SECRET): each secret must have at least 16 characters and be \
+             random, such as from `openssl rand -hex 32`",
         );
         need(
             (60..=LINK_TOKEN_TTL_MAX_S).contains(&self.link_token_ttl_s),

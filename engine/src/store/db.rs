@@ -22,6 +22,9 @@ const LOCK_TIMEOUT_MS: &str = "2000";
 /// The same for whoever is in haste: what is known to be locked is not worth a wait that others share.
 const HASTY_LOCK_TIMEOUT_MS: u64 = 100;
 
+/// What nodes call themselves to Postgres.
+pub const NODE: &str = "bursar";
+
 /// How to connect.
 #[derive(Debug, Clone)]
 pub struct DbOptions {
@@ -114,8 +117,13 @@ pub struct PoolUsage {
 }
 
 impl Db {
-    /// Connects; does not migrate.
+    /// Connects as a node; does not migrate.
     pub async fn connect(options: &DbOptions) -> Result<Self> {
+        Self::connect_as(options, NODE).await
+    }
+
+    /// Connects under another name, which tells commands from nodes in Postgres' list of sessions.
+    pub async fn connect_as(options: &DbOptions, application: &str) -> Result<Self> {
         let connections_max = options.connections_max;
         if options.url.starts_with("sqlite:") {
             let write = Database::connect(sqlite_options(options, 1)).await?;
@@ -125,7 +133,7 @@ impl Db {
         if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
             return Err(Error::Config(vec!["DATABASE_URL must begin with postgres:// or sqlite://".to_owned()]));
         }
-        let connect = |lane| Database::connect(postgres_options(options, lane));
+        let connect = |lane| Database::connect(postgres_options(options, lane, application));
         Ok(Self {
             ledger: connect(Lane::Ledger).await?,
             write: connect(Lane::Write).await?,
@@ -216,7 +224,7 @@ impl Db {
     }
 }
 
-fn postgres_options(options: &DbOptions, lane: Lane) -> ConnectOptions {
+fn postgres_options(options: &DbOptions, lane: Lane, application: &str) -> ConnectOptions {
     let statement_timeout_ms = options.statement_timeout_ms;
     let mut connect = ConnectOptions::new(options.url.clone());
     connect
@@ -225,7 +233,7 @@ fn postgres_options(options: &DbOptions, lane: Lane) -> ConnectOptions {
         .connect_timeout(Duration::from_millis(options.acquire_timeout_ms))
         .test_before_acquire(false)
         .test_before_acquire_if_idle_for(Duration::from_millis(IDLE_TEST_MS))
-        .set_application_name("bursar")
+        .set_application_name(application)
         .map_sqlx_postgres_opts(move |postgres| {
             let statement_timeout = statement_timeout_ms.to_string();
             postgres

@@ -83,9 +83,14 @@ pub(crate) fn set_given(world: &mut World, given: &[NewEndpoint]) -> Result<(), 
     }
     for new in given {
         let endpoint = add(world, new)?;
-        world.change(endpoint.id(), json!({ "_is_given": true }));
+        world.change(endpoint.id(), json!({ "_is_given": true, "_is_secret_made_up": new.secret.is_none() }));
     }
     Ok(())
+}
+
+/// Whether the options give this endpoint's secret at every start, so that nobody else has to keep it.
+pub(crate) fn has_given_secret(row: &Value) -> bool {
+    row.is("_is_given") && !row.is("_is_secret_made_up") && row.get("secret").is_some()
 }
 
 /// `POST /v1/webhook_endpoints`

@@ -41,6 +41,27 @@ async fn an_endpoint_of_earlier_options_is_gone_after_a_restart_and_one_of_a_cal
 }
 
 #[tokio::test]
+async fn a_secret_that_the_options_give_is_not_kept_and_signs_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = NewEndpoint::new("http://127.0.0.1:9/given", "whsec_given_by_the_options");
+    let made_up = NewEndpoint { secret: None, ..NewEndpoint::new("http://127.0.0.1:9/made-up", "") };
+    let options =
+        Options { data_dir: Some(folder.path().to_owned()), endpoints: vec![given, made_up], ..Options::default() };
+    let secrets = |client: &Client| {
+        let rows = client.sandbox.list("webhook_endpoint");
+        rows.iter().map(|row| row["secret"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let client = Client::with(options.clone()).await;
+    let before = secrets(&client);
+    client.sandbox.stop().await;
+    let client = Client::with(options).await;
+    assert_eq!(secrets(&client), before);
+    client.sandbox.stop().await;
+    let journal = std::fs::read_to_string(folder.path().join("sandbox.jsonl")).unwrap();
+    assert!(!journal.contains(&before[0]) && journal.contains(&before[1]), "{journal}");
+}
+
+#[tokio::test]
 async fn an_address_that_others_reach_needs_permission() {
     let listen = "0.0.0.0:0".parse().unwrap();
     let refused = Sandbox::start(Options { listen, ..Options::default() }).await;

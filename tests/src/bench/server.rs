@@ -2,7 +2,7 @@
 
 use super::memory_mib;
 use super::plan::Scenario;
-use crate::app::{ADMIN_TOKEN, SECRET_KEY};
+use crate::app::{ADMIN_TOKEN, SECRET_KEY, WEBHOOK_SECRETS};
 use anyhow::{Context, Result};
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -39,7 +39,7 @@ impl Server {
             .env("BURSAR_DATA_DIR", &folder)
             .env("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("BURSAR_SECRET_KEY", SECRET_KEY)
-            .env("STRIPE_WEBHOOK_SECRET", "whsec_bench")
+            .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRETS[0])
             .env("BURSAR_STRIPE__SANDBOX", "false")
             // All customers sign up from one address.
             .env("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", "0")

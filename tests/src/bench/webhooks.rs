@@ -4,6 +4,7 @@ use super::plan::Scenario;
 use super::report::Measured;
 use super::server::Server;
 use super::{micros, new_histogram, seed};
+use crate::app::WEBHOOK_SECRETS;
 use crate::stripe;
 use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, Statement};
@@ -25,7 +26,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
         .map(|n| {
             let invoice = stripe::pro_invoice(&seed::stripe_customer_id(n % scenario.customers), None);
             let body = stripe::event("invoice.paid", &invoice).to_string().into_bytes();
-            let signature = stripe::signature(&body, "whsec_bench");
+            let signature = stripe::signature(&body, WEBHOOK_SECRETS[0]);
             (body, signature)
         })
         .collect();

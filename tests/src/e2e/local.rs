@@ -23,7 +23,7 @@ const LOG_SHOWN_MAX: usize = 4_000;
 const PROGRAM: &str = "bursar";
 
 const ADMIN_TOKEN: &str = "bat_e2e_0123456789abcdef0123456789ab";
-const STRIPE_SECRET: &str = "whsec_e2e_0123456789abcdef";
+const STRIPE_SECRET: &str = "whsec_9uKd3XwQe7Rb5TnYc2HsLm4Z";
 const GITHUB_SECRET: &str = "github-e2e-0123456789abcdef";
 
 /// A server that ends when this is dropped.

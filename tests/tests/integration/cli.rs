@@ -4,6 +4,7 @@ use crate::node::{environment, program};
 use crate::scene::{invoice_paid, on_both, stream_of, stripe_customer};
 use bursar_engine::config::Config;
 use bursar_engine::store::{Db, DbOptions};
+use bursar_engine::webhook::WANTED;
 use bursar_tests::chaos::node::Launch;
 use bursar_tests::{TestApp, TestCustomer, both, stripe};
 use sea_orm::ConnectionTrait;
@@ -17,20 +18,20 @@ const EVENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/invoi
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// The program with the settings of an application, in a folder of its own.
-struct Program {
-    launch: Launch,
+pub(crate) struct Program {
+    pub(crate) launch: Launch,
     _folder: TempDir,
 }
 
 impl Program {
-    fn of(config: &Config, url: &str) -> Self {
+    pub(crate) fn of(config: &Config, url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut environment = environment(config);
         environment.insert("BURSAR_URL".to_owned(), url.to_owned());
@@ -39,7 +40,7 @@ impl Program {
     }
 
     /// The same with some variables changed.
-    fn with(&self, changed: &[(&str, &str)]) -> Launch {
+    pub(crate) fn with(&self, changed: &[(&str, &str)]) -> Launch {
         let changed = changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment: BTreeMap<_, _> = self.launch.environment.clone().into_iter().chain(changed).collect();
         Launch { environment, ..self.launch.clone() }
@@ -54,7 +55,7 @@ impl Program {
     }
 
     /// It succeeds and prints JSON, and nothing else; gives that.
-    async fn json(&self, words: &[&str]) -> Value {
+    pub(crate) async fn json(&self, words: &[&str]) -> Value {
         let out = self.well(&[words, &["--json"]].concat()).await;
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{words:?}: {error} in {out}"))
     }
@@ -66,7 +67,7 @@ impl Program {
     }
 }
 
-async fn run(launch: &Launch, words: &[&str]) -> Ran {
+pub(crate) async fn run(launch: &Launch, words: &[&str]) -> Ran {
     let mut command = launch.command(words);
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -160,6 +161,11 @@ both! {
         assert!(program.well(&["completions", "bash"]).await.contains("bursar"));
         assert_eq!(program.json(&["openapi"]).await["info"]["title"], "Bursar");
         program.well(&["config", "check"]).await;
+        let checked = run(&program.launch, &["config", "check"]).await;
+        assert_eq!(checked.err.contains("no Stripe key"), app.app.db.is_postgres(), "{checked:?}");
+        let events = program.json(&["stripe", "events"]).await;
+        assert_eq!(events.as_array().unwrap().len(), WANTED.len());
+        assert_eq!(program.well(&["stripe", "events"]).await.lines().collect::<Vec<_>>(), WANTED);
         let wrong = program.with(&[("BURSAR_LEDGER__COMMANDS_MAX", "0"), ("BURSAR_CREDITS__CURRENCY", "dollars")]);
         let wrong = run(&wrong, &["config", "check"]).await;
         assert_eq!(wrong.code, Some(1), "{wrong:?}");

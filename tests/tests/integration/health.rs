@@ -67,6 +67,9 @@ both! {
         expected.extend(app.app.db.is_postgres().then_some(["clock", "system", "up"]));
         assert_eq!(json!(seen), json!(expected));
         assert!(dependencies[0]["latency_ms"].is_number());
+        // In production nobody is charged then: that is said, and nothing is down for it.
+        let warned = health["warnings"].to_string().contains("no Stripe key");
+        assert_eq!(warned, app.app.db.is_postgres(), "{health}");
         assert_eq!(dependencies[1]["latency_ms"].is_number(), app.app.db.is_postgres(), "{health}");
     }
 

@@ -71,6 +71,47 @@ fn tags(page: &str) -> Vec<String> {
     found
 }
 
+/// Where a value is null, outside of examples, which may show one.
+fn nulls(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Null => found.push(at.to_owned()),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, item)| nulls(item, &format!("{at}/{n}"), found));
+        }
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(name, _)| !["example", "examples", "default"].contains(&name.as_str()));
+            fields.for_each(|(name, value)| nulls(value, &format!("{at}/{name}"), found));
+        }
+        _ => {}
+    }
+}
+
+/// OpenAPI knows no null outside of values, and generators leave out the operations that have one.
+/// `./dev check` holds the document against the whole of OpenAPI.
+#[test]
+fn nothing_in_the_document_is_null() {
+    let mut found = Vec::new();
+    nulls(&document(), "", &mut found);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// `openapi-python-client`, for one, leaves out every operation that takes or answers anything else.
+#[test]
+fn every_part_of_a_combined_schema_refers_to_an_object_or_an_enumeration() {
+    fn combined(value: &Value, at: &str, found: &mut Vec<String>) {
+        let Some(fields) = value.as_object() else { return };
+        for part in fields.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+            if part["$ref"].is_null() && part["type"].is_null() {
+                found.push(format!("{at}: {part}"));
+            }
+        }
+        fields.iter().for_each(|(name, value)| combined(value, &format!("{at}/{name}"), found));
+    }
+    let mut found = Vec::new();
+    combined(&document(), "", &mut found);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn every_operation_has_an_id_a_summary_a_description_and_a_group() {
     let document = document();

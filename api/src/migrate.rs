@@ -1,0 +1,236 @@
+//! `bursar migrate`: moves the schema. Down loses data, so it says what, wants to be told the database's name,
+//! and refuses while nodes are at work.
+
+use crate::app::connect_command;
+use crate::cli::table::{Column, Table};
+use crate::cli::{DownArgs, MigrateArgs, MigrateCommand, output, usage};
+use crate::data_folder::lock_folder;
+use anyhow::{Context, Result, bail};
+use bursar_engine::config::Config;
+use bursar_engine::migrations::{Migrator, MigratorTrait};
+use bursar_engine::schema::{self, Schema};
+use bursar_engine::store::schema::{
+    NodeLeases, schema_columns, schema_count, schema_database, schema_leases, schema_sessions, schema_versions,
+};
+use bursar_engine::store::{Db, NODE};
+use sea_orm::ConnectionTrait;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::process::ExitCode;
+
+/// The advisory lock of Postgres under which migrations run; any number that nothing else uses.
+const MIGRATION_LOCK: i64 = 0x6275_7273_6172;
+
+/// Does what was asked, and shows what is applied then.
+///
+/// # Errors
+/// The database cannot be used or moved, or taking back was refused.
+pub async fn run(config: &Config, json: bool, arguments: &MigrateArgs) -> Result<ExitCode> {
+    let _lock = match arguments.command {
+        MigrateCommand::Status => None,
+        MigrateCommand::Up | MigrateCommand::Down(_) => Some(lock_folder(config)?),
+    };
+    let db = connect_command(config, "bursar migrate").await?;
+    match &arguments.command {
+        MigrateCommand::Up => up(&db).await?,
+        MigrateCommand::Down(down) => take_back(config, &db, down).await?,
+        MigrateCommand::Status => {}
+    }
+    show(&db, json).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Applies what is pending.
+///
+/// # Errors
+/// The schema is no older one of this release, or the database refuses.
+pub async fn up(db: &Db) -> Result<()> {
+    refuse_newer(db).await?;
+    in_turn(db, async { Migrator::up(db.write(), None).await.context("the database could not be migrated") }).await
+}
+
+/// Migrations that this release does not know it can neither follow nor take back.
+async fn refuse_newer(db: &Db) -> Result<()> {
+    match schema::schema(db).await? {
+        schema @ (Schema::Ahead(_) | Schema::Foreign(_)) => bail!(schema.problem().unwrap_or_default()),
+        Schema::Ours | Schema::Absent | Schema::Behind(_) => Ok(()),
+    }
+}
+
+/// Takes the latest migrations back, if whoever asks for it knows what that means.
+async fn take_back(config: &Config, db: &Db, down: &DownArgs) -> Result<()> {
+    refuse_newer(db).await?;
+    refuse_while_nodes_work(db, down).await?;
+    let loss = Loss::of(db, down.steps).await?;
+    if loss.migrations.is_empty() {
+        output::note("There is nothing to take back.");
+        return Ok(());
+    }
+    let name = database_name(config, db).await?;
+    output::note(&loss.to_string());
+    let given = match &down.database {
+        Some(given) => given.clone(),
+        None if output::can_ask() => output::ask(&format!("Type the name of the database ({name}) to go on:"))?,
+        None => return Err(usage(format!("give the name of the database to go on: --database {name}"))),
+    };
+    if given != name {
+        return Err(usage(format!("the database is {name}, not '{given}': nothing was changed")));
+    }
+    in_turn(db, async {
+        // Somebody may have taken their time to type.
+        refuse_while_nodes_work(db, down).await?;
+        let taken_back = Migrator::down(db.write(), Some(down.steps)).await;
+        taken_back.context("the database could not be migrated back")
+    })
+    .await
+}
+
+/// What people call the database: its name in Postgres, or its file.
+async fn database_name(config: &Config, db: &Db) -> Result<String> {
+    match config.sqlite_file() {
+        Some(file) => Ok(file.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+        None => Ok(schema_database(db.read()).await?),
+    }
+}
+
+/// Of a SQLite database the folder's lock is proof enough that no node is at work.
+async fn refuse_while_nodes_work(db: &Db, down: &DownArgs) -> Result<()> {
+    if !db.is_postgres() || down.nodes_are_stopped {
+        return Ok(());
+    }
+    let leases = schema_leases(db.read()).await?;
+    let sessions = schema_sessions(db.read(), NODE).await?;
+    match nodes_at_work(&leases, &sessions) {
+        Some(refusal) => bail!(refusal),
+        None => Ok(()),
+    }
+}
+
+/// Why nothing is taken back now; nothing if no node is at work.
+fn nodes_at_work(leases: &[NodeLeases], sessions: &[String]) -> Option<String> {
+    if leases.is_empty() && sessions.is_empty() {
+        return None;
+    }
+    let mut lines = vec!["nodes work on this database; nothing was changed".to_owned()];
+    lines.extend(leases.iter().map(|node| {
+        // Rounded up: whoever waits that long has waited enough.
+        let end_in_s = node.end_in_ms / 1_000 + 1;
+        format!("  {} holds {} leases, the last of which ends in {end_in_s} s", node.node, node.leases)
+    }));
+    if !sessions.is_empty() {
+        let mut places = sessions.to_vec();
+        places.dedup();
+        lines.push(format!("  {} connections of nodes, from {}", sessions.len(), places.join(", ")));
+    }
+    lines.push(
+        "Stop all nodes first. What a dead node left ends by itself; if you know that all are dead and will not wait, \
+         say --nodes-are-stopped."
+            .to_owned(),
+    );
+    Some(lines.join("\n"))
+}
+
+/// What goes when migrations are taken back.
+struct Loss {
+    migrations: Vec<String>,
+    tables: Vec<(String, i64)>,
+    columns: Vec<(String, i64)>,
+}
+
+impl Loss {
+    /// Takes them back in a transaction that is then rolled back, and compares. So nobody has to write down what
+    /// each migration takes away.
+    async fn of(db: &Db, steps: u32) -> Result<Self> {
+        let applied = schema_versions(db.read()).await?.unwrap_or_default();
+        let latest = applied.len().saturating_sub(steps.try_into().unwrap_or(usize::MAX));
+        let migrations: Vec<String> = applied[latest..].iter().rev().cloned().collect();
+        let mut loss = Self { migrations, tables: Vec::new(), columns: Vec::new() };
+        if loss.migrations.is_empty() {
+            return Ok(loss);
+        }
+        let before = schema_columns(db.read()).await?;
+        let trial = db.begin().await?;
+        Migrator::down(&trial, Some(steps)).await.context("the database cannot be migrated back")?;
+        let after = schema_columns(&trial).await?;
+        trial.rollback().await?;
+        let kept: BTreeSet<&str> = after.iter().map(|column| column.table.as_str()).collect();
+        let gone: BTreeSet<&str> =
+            before.iter().map(|column| column.table.as_str()).filter(|table| !kept.contains(table)).collect();
+        for table in &gone {
+            loss.tables.push(((*table).to_owned(), schema_count(db.read(), table, None).await?));
+        }
+        for column in before.iter().filter(|column| !after.contains(column) && !gone.contains(column.table.as_str())) {
+            let filled = schema_count(db.read(), &column.table, Some(&column.column)).await?;
+            loss.columns.push((format!("{}.{}", column.table, column.column), filled));
+        }
+        Ok(loss)
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "This takes back {}.", self.migrations.join(", "))?;
+        if self.tables.is_empty() && self.columns.is_empty() {
+            return write!(f, " No table and no column goes with it.");
+        }
+        write!(f, " What goes with it cannot be brought back without a backup:")?;
+        for (table, rows) in &self.tables {
+            write!(f, "\n  table {table} with {rows} rows")?;
+        }
+        for (column, rows) in &self.columns {
+            write!(f, "\n  column {column}, which {rows} rows use")?;
+        }
+        Ok(())
+    }
+}
+
+async fn show(db: &Db, json: bool) -> Result<()> {
+    let applied = schema_versions(db.read()).await?.unwrap_or_default();
+    let known = schema::known();
+    let unknown = applied.iter().filter(|name| !known.contains(name)).map(|name| (name.clone(), "unknown"));
+    let rows: Vec<(String, &str)> = known
+        .iter()
+        .map(|name| (name.clone(), if applied.contains(name) { "applied" } else { "pending" }))
+        .chain(unknown)
+        .collect();
+    if json {
+        let rows: Vec<_> =
+            rows.iter().map(|(name, state)| serde_json::json!({ "name": name, "state": state })).collect();
+        output::print(&serde_json::to_string_pretty(&rows)?)?;
+    } else {
+        let mut table = Table::new(&[Column::keep("migration"), Column::keep("state")]);
+        for (name, state) in rows {
+            table.row([name, state.to_owned()]);
+        }
+        output::print(&table.render(output::width()))?;
+    }
+    Ok(())
+}
+
+/// Processes that migrate at the same time take turns. On SQLite the folder is locked: nobody else is
+/// there.
+async fn in_turn(db: &Db, work: impl Future<Output = Result<()>>) -> Result<()> {
+    if !db.is_postgres() {
+        return work.await;
+    }
+    let turn = db.begin().await?;
+    turn.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
+    turn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+    work.await?;
+    Ok(turn.commit().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_at_work_is_named_with_the_end_of_its_leases() {
+        assert_eq!(nodes_at_work(&[], &[]), None);
+        let leases = [NodeLeases { node: "api-1".to_owned(), leases: 3, end_in_ms: 28_400 }];
+        let said = nodes_at_work(&leases, &["10.0.0.5".to_owned(), "10.0.0.5".to_owned()]).unwrap_or_default();
+        assert!(said.contains("api-1 holds 3 leases, the last of which ends in 29 s"), "{said}");
+        assert!(said.contains("2 connections of nodes, from 10.0.0.5\n"), "{said}");
+        assert!(said.contains("--nodes-are-stopped"), "{said}");
+    }
+}

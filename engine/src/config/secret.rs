@@ -1,0 +1,184 @@
+//! Whether a secret can be one. A placeholder of a document, or the same few characters over and over,
+//! would let anybody in who reads our documents or guesses a little.
+
+use super::Config;
+use crate::stripe;
+
+/// The shortest admin token, in characters: 128 random bits in hexadecimal.
+const ADMIN_TOKEN_LEN_MIN: usize = 32;
+/// The shortest secret of Stripe's live mode, in characters behind its prefix. Stripe's have 24 and more.
+const LIVE_LEN_MIN: usize = 24;
+/// The same where no real money moves: stand-ins for Stripe and tests make up their own.
+const TEST_LEN_MIN: usize = 8;
+/// Fewest different characters. Of 16 random hexadecimal digits, one text in 30,000 has fewer.
+const DISTINCT_MIN: usize = 6;
+
+/// What our documents, and those of others, print where a secret belongs.
+const PLACEHOLDERS: [&str; 6] = ["…", "...", "<", "changeme", "change-me", "placeholder"];
+
+/// Whether a text holds a placeholder instead of a secret.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    let text = text.to_lowercase();
+    PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder))
+}
+
+/// Whether a secret may be random: no placeholder, enough different characters, and not one piece again
+/// and again.
+pub(super) fn may_be_random(secret: &str) -> bool {
+    let characters: Vec<char> = secret.chars().collect();
+    let mut distinct = characters.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let repeats = |period: usize| characters.iter().skip(period).eq(&characters[..characters.len() - period]);
+    distinct.len() >= DISTINCT_MIN && !is_placeholder(secret) && !(1..=characters.len() / 2).any(repeats)
+}
+
+/// Whether Stripe uses these characters, and no document prints them as a placeholder.
+fn is_of_stripe(secret: &str) -> bool {
+    secret.chars().all(|c| c.is_ascii_alphanumeric() || "_-+/=".contains(c)) && !is_placeholder(secret)
+}
+
+impl Config {
+    /// Says which secrets are none.
+    pub(super) fn check_secrets(&self, need: &mut impl FnMut(bool, &str)) {
+        need(
+            self.admin_token.is_empty()
+                || (self.admin_token.len() >= ADMIN_TOKEN_LEN_MIN && may_be_random(&self.admin_token)),
+            "admin_token (BURSAR_ADMIN_TOKEN) must have at least 32 characters and be random, such as from \
+             `openssl rand -hex 32`",
+        );
+        need(
+            self.secret_key.is_empty() || self.has_random_keys(),
+            "secret_key (BURSAR_SECRET_KEY) must be 64 hexadecimal digits and random, such as from \
+             `openssl rand -hex 32`",
+        );
+        need(
+            self.webhook_secrets().iter().all(|secret| self.is_likely_webhook_secret(secret)),
+            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must be whsec_ and what Stripe shows behind \
+             it, in live mode at least 24 letters and digits; a placeholder is none",
+        );
+        need(
+            self.has_likely_stripe_key(),
+            "stripe.secret_key (STRIPE_SECRET_KEY) must be sk_live_, sk_test_, rk_live_ or rk_test_ and what Stripe \
+             shows behind it, in live mode at least 24 letters and digits; a placeholder is none",
+        );
+        let none = String::new();
+        for (name, url) in [
+            ("database_url (DATABASE_URL)", &self.database_url),
+            ("amqp_url (AMQP_URL)", &self.amqp_url),
+            ("mail.smtp_url (SMTP_URL)", &self.mail.smtp_url),
+            ("stripe.pro_price_id (BURSAR_STRIPE__PRO_PRICE_ID)", self.stripe.pro_price_id.as_ref().unwrap_or(&none)),
+        ] {
+            need(!is_placeholder(url), &format!("{name} holds a placeholder: put the real value in its place"));
+        }
+    }
+
+    fn has_random_keys(&self) -> bool {
+        let keys = super::split(&self.secret_key);
+        crate::seal::keys_are_valid(&self.secret_key) && keys.iter().all(|key| may_be_random(key))
+    }
+
+    fn is_likely_webhook_secret(&self, secret: &str) -> bool {
+        let len_min = if self.stripe.livemode { LIVE_LEN_MIN } else { TEST_LEN_MIN };
+        let body = secret.strip_prefix("whsec_").unwrap_or_default();
+        body.len() >= len_min && is_of_stripe(body) && may_be_random(body)
+    }
+
+    fn has_likely_stripe_key(&self) -> bool {
+        let key = self.stripe.secret_key.trim();
+        let body = key.splitn(3, '_').nth(2).unwrap_or_default();
+        match stripe::key_is_live(key) {
+            None => key.is_empty(),
+            Some(false) => is_of_stripe(body),
+            Some(true) => body.len() >= LIVE_LEN_MIN && is_of_stripe(body) && may_be_random(body),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    /// As random as the real ones.
+    const BODY: &str = "4eC39HqLyjWDarjtT1zdp7dc";
+    const HEX: &str = "7d1f0a4be95c26838a3be41f6c07d592";
+
+    fn problems(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        match config.check() {
+            Ok(()) => Vec::new(),
+            Err(Error::Config(problems)) => problems,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(name: &str, text: &str, change: impl FnOnce(&mut Config)) {
+        let problems = problems(change);
+        assert!(problems.len() == 1 && problems[0].contains(name), "{name}={text}: {problems:?}");
+        assert!(text.len() < 20 || !problems[0].contains(text), "{name}: the message shows the secret");
+    }
+
+    #[test]
+    fn a_placeholder_or_a_few_characters_are_no_webhook_secret_of_stripe() {
+        let (same, pair) = (format!("whsec_{}", "a".repeat(40)), format!("whsec_{}", "ab".repeat(20)));
+        let twice = format!("whsec_{HEX}, whsec_…");
+        for text in ["whsec_", "whsec_…", "…", "whsec_...", "whsec_x", BODY, &same, &pair, &twice] {
+            refused("STRIPE_WEBHOOK_SECRET", text, |config| text.clone_into(&mut config.stripe.webhook_secrets));
+        }
+        let fine = format!("whsec_{BODY},whsec_{HEX}");
+        assert_eq!(problems(|config| config.stripe.webhook_secrets = fine), [""; 0]);
+    }
+
+    #[test]
+    fn a_webhook_secret_is_as_long_as_those_of_stripe_where_real_money_moves() {
+        let given = |livemode, secret: &str| {
+            problems(|config| {
+                secret.clone_into(&mut config.stripe.webhook_secrets);
+                config.stripe.livemode = livemode;
+            })
+        };
+        let (whole, short) = (format!("whsec_{BODY}"), format!("whsec_{}", &BODY[1..]));
+        assert_eq!([given(true, &whole).len(), given(true, &short).len(), given(false, &short).len()], [0, 1, 0]);
+    }
+
+    #[test]
+    fn a_placeholder_or_a_few_characters_are_no_key_of_stripe() {
+        let same = format!("sk_live_{}", "a".repeat(40));
+        for text in ["sk_live_…", "sk_live_", "sk_live_...", "sk_live_1", "pk_live_x", &same] {
+            refused("STRIPE_SECRET_KEY", text, |config| {
+                text.clone_into(&mut config.stripe.secret_key);
+                config.stripe.livemode = true;
+            });
+        }
+        refused("STRIPE_SECRET_KEY", "sk_test_…", |config| "sk_test_…".clone_into(&mut config.stripe.secret_key));
+        // A stand-in for Stripe takes any test key.
+        assert_eq!(problems(|config| "sk_test_sandbox".clone_into(&mut config.stripe.secret_key)), [""; 0]);
+    }
+
+    #[test]
+    fn what_anybody_guesses_is_no_secret_of_ours() {
+        let guesses = ["…", "a", &"a".repeat(64), &"0".repeat(64), &"ab".repeat(32), &"deadbeef".repeat(8)];
+        for text in guesses {
+            refused("BURSAR_ADMIN_TOKEN", text, |config| text.clone_into(&mut config.admin_token));
+            refused("BURSAR_SECRET_KEY", text, |config| text.clone_into(&mut config.secret_key));
+            refused("GITHUB_WEBHOOK_SECRET", text, |config| text.clone_into(&mut config.marketplace.webhook_secrets));
+        }
+        let token = || HEX.to_owned();
+        assert_eq!(problems(|config| config.admin_token = token()), [""; 0]);
+        assert_eq!(problems(|config| config.marketplace.webhook_secrets = token()), [""; 0]);
+        let keys = [crate::seal::key_new(), crate::seal::key_new()].join(", ");
+        assert_eq!(problems(|config| config.secret_key = keys), [""; 0]);
+    }
+
+    #[test]
+    fn a_url_with_a_placeholder_for_its_password_is_refused() {
+        refused("DATABASE_URL", "", |config| "sqlite:…".clone_into(&mut config.database_url));
+        refused("AMQP_URL", "", |config| "amqp://bursar:…@mq/%2f".clone_into(&mut config.amqp_url));
+        refused("SMTP_URL", "", |config| {
+            "smtps://user:…@smtp".clone_into(&mut config.mail.smtp_url);
+            "billing@example.com".clone_into(&mut config.mail.from);
+        });
+    }
+}

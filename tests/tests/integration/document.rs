@@ -1,0 +1,169 @@
+//! What the documents say, held against the code: they are copied from.
+
+use bursar_engine::config::Config;
+use bursar_engine::webhook::WANTED;
+use serde_yaml::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Words in documents that look like a type of Stripe's events and are none.
+const NOT_EVENTS: [&str; 2] = ["customer.id", "customer.onboard"];
+
+/// Variables that hold a secret.
+const SECRETS: [&str; 7] = [
+    "DATABASE_URL",
+    "AMQP_URL",
+    "SMTP_URL",
+    "BURSAR_ADMIN_TOKEN",
+    "BURSAR_SECRET_KEY",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every document for people, with its name.
+fn documents() -> Vec<(String, String)> {
+    let mut names: Vec<String> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bursar.example.toml"]
+        .into_iter()
+        .chain(["deploy/README.md", "deploy/compose.yaml", "sandbox/README.md"])
+        .map(str::to_owned)
+        .collect();
+    for entry in std::fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            names.push(format!("docs/{name}"));
+        }
+    }
+    names.into_iter().map(|name| (name.clone(), read(name))).collect()
+}
+
+/// Whether a word looks like a type of Stripe's events: what stands before its last dot is a type's.
+fn looks_like_an_event(word: &str) -> bool {
+    let family = |name: &str| name.rsplit_once('.').map(|(family, _)| family.to_owned());
+    family(word).is_some_and(|found| WANTED.iter().any(|wanted| family(wanted).as_deref() == Some(found.as_str())))
+}
+
+#[test]
+fn every_event_type_that_a_document_names_is_one_that_is_processed() {
+    for (name, text) in documents() {
+        let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_' || c == '.'));
+        let words = words.map(|word| word.trim_matches('.')).filter(|word| looks_like_an_event(word));
+        for word in words.filter(|word| !NOT_EVENTS.contains(word)) {
+            assert!(WANTED.contains(&word), "{name} names {word}, which is not in WANTED");
+        }
+    }
+}
+
+#[test]
+fn the_guide_lists_the_event_types_that_are_processed_and_no_others() {
+    let lists = |text: &str| {
+        let blocks: Vec<Vec<String>> = text
+            .split("```")
+            .skip(1)
+            .step_by(2)
+            .map(|block| block.lines().skip(1).map(|line| line.trim().to_owned()).filter(|l| !l.is_empty()).collect())
+            .filter(|block: &Vec<String>| block.first().is_some_and(|line| looks_like_an_event(line)))
+            .collect();
+        blocks
+    };
+    let mut listing = Vec::new();
+    for (name, text) in documents() {
+        for list in lists(&text) {
+            assert_eq!(list, WANTED, "{name}: paste what `bursar stripe events` prints");
+            listing.push(name.clone());
+        }
+    }
+    assert_eq!(listing, ["docs/getting-started.md"]);
+}
+
+/// `money::failures::grant` buys in this way.
+#[test]
+fn every_recipe_for_a_checkout_names_the_customer_who_pays() {
+    let mut recipes = 0;
+    for (name, text) in documents() {
+        for block in text.split("```").skip(1).step_by(2).filter(|block| block.contains("subscription_data[")) {
+            let names_customer = block.lines().any(|line| line.trim().starts_with("customer="));
+            assert!(names_customer, "{name}: without `customer` the money is taken and no credits come: {block}");
+            recipes += 1;
+        }
+    }
+    assert!(recipes > 0);
+}
+
+/// `NAME=VALUE`, as shells and env files have it.
+fn assignments(text: &str) -> Vec<(String, String)> {
+    let of_line = |line: &str| {
+        let line = line.trim_start_matches(['#', ' ']).trim_start_matches("export ");
+        let (name, value) = line.split_once('=')?;
+        let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        let value = value.split(" #").next().unwrap_or(value).split("  ").next().unwrap_or(value);
+        is_name.then(|| (name.to_owned(), value.trim().trim_matches('\'').to_owned()))
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
+#[test]
+fn no_placeholder_of_a_document_passes_for_a_secret() {
+    let mut tried = BTreeSet::new();
+    for (document, text) in documents() {
+        for (name, value) in assignments(&text).into_iter().filter(|(name, _)| SECRETS.contains(&name.as_str())) {
+            let mut config = Config::default();
+            // Nothing but the value is wrong.
+            let field = match name.as_str() {
+                "DATABASE_URL" => &mut config.database_url,
+                "AMQP_URL" => &mut config.amqp_url,
+                "SMTP_URL" => &mut config.mail.smtp_url,
+                "BURSAR_ADMIN_TOKEN" => &mut config.admin_token,
+                "BURSAR_SECRET_KEY" => &mut config.secret_key,
+                "STRIPE_SECRET_KEY" => &mut config.stripe.secret_key,
+                _ => &mut config.stripe.webhook_secrets,
+            };
+            field.clone_from(&value);
+            if value.contains('…') {
+                let refused = config.check().expect_err(&format!("{document}: {name}={value}")).to_string();
+                assert!(refused.contains(&name), "{document}: {name}={value}: {refused}");
+                tried.insert(name);
+            }
+        }
+    }
+    assert_eq!(tried, SECRETS.map(str::to_owned).into(), "the documents print each secret somewhere");
+}
+
+#[test]
+fn compose_passes_every_variable_that_production_needs() {
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("## In production").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let named: BTreeSet<String> = assignments(section).into_iter().map(|(name, _)| name).collect();
+    assert!(named.contains("STRIPE_SECRET_KEY") && named.contains("BURSAR_HTTP__TRUSTED_PROXIES"), "{named:?}");
+
+    let mut compose: Value = serde_yaml::from_str(&read("deploy/compose.yaml")).unwrap();
+    compose.apply_merge().unwrap();
+    // What the image itself sets.
+    let image: BTreeSet<String> = read("deploy/Dockerfile")
+        .lines()
+        .filter_map(|line| line.strip_prefix("ENV "))
+        .flat_map(|line| line.split(' '))
+        .filter_map(|pair| pair.split_once('=').map(|(name, _)| name.to_owned()))
+        .collect();
+    for service in ["migrate", "api", "worker"] {
+        let environment = compose["services"][service]["environment"].as_mapping().unwrap();
+        let passed: BTreeSet<String> =
+            environment.keys().map(|name| name.as_str().unwrap().to_owned()).chain(image.clone()).collect();
+        let missing: Vec<_> = named.difference(&passed).collect();
+        assert!(missing.is_empty(), "{service}: {missing:?}");
+        let mut optional = environment.iter().filter(|(_, value)| value.as_str().unwrap().contains(":-"));
+        assert!(
+            optional.all(|(name, value)| value.as_str().unwrap().contains(name.as_str().unwrap())),
+            "{service}: each variable is passed under its own name"
+        );
+    }
+}
