@@ -117,14 +117,16 @@ const UNUSED: &str = "s.owner IS NULL AND s.paused_at_ms IS NULL \
 pub(super) async fn stream_drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> {
     if db.get_database_backend() == DbBackend::Postgres {
         let lock = "SELECT s.key AS key FROM {rows} JOIN streams s ON s.key = r.sought FOR UPDATE OF s SKIP LOCKED";
-        let locked: Vec<String> = query_by(db, lock, keys).await?.iter().map(|row| get(row, "key")).collect::<Result<_>>()?;
+        let locked: Vec<String> =
+            query_by(db, lock, keys).await?.iter().map(|row| get(row, "key")).collect::<Result<_>>()?;
         return drop_unused(db, &locked).await;
     }
     drop_unused(db, keys).await
 }
 
 async fn drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> {
-    let sql = format!("DELETE FROM streams AS s WHERE s.key IN (SELECT sought FROM {{rows}}) AND {UNUSED} RETURNING s.key");
+    let sql =
+        format!("DELETE FROM streams AS s WHERE s.key IN (SELECT sought FROM {{rows}}) AND {UNUSED} RETURNING key");
     Ok(query_by(db, &sql, keys).await?.len() as u64)
 }
 
