@@ -423,20 +423,16 @@ pub struct QueueCount {
 /// that run are found by the leases, of which there are never more than workers.
 pub async fn job_queue(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<Vec<QueueCount>> {
     // The states are values, so that no other index of jobs that wait is taken, which holds all kinds.
-    let mut rows = Rows::new(&[
-        ("kind", Kind::Text),
-        ("waiting", Kind::Text),
-        ("dead", Kind::Text),
-        ("now_ms", Kind::Int),
-        ("limit_n", Kind::Int),
-    ]);
+    let mut rows =
+        Rows::new(&[("kind", Kind::Text), ("waiting", Kind::Text), ("dead", Kind::Text), ("now_ms", Kind::Int)]);
     for kind in JobKind::ALL {
         let [waiting, dead] = [JobState::Available, JobState::Dead].map(|state| state.as_str().into());
-        rows.push([kind.as_str().into(), waiting, dead, now_ms.into(), QUEUE_COUNT_MAX.into()]);
+        rows.push([kind.as_str().into(), waiting, dead, now_ms.into()]);
     }
     let of =
         |state: &str| format!("FROM jobs j WHERE j.state IN ('available', 'dead') AND j.kind = r.kind AND {state}");
-    let count = |state: &str| format!("(SELECT COUNT(*) FROM (SELECT 1 AS one {} LIMIT r.limit_n) AS c)", of(state));
+    let count =
+        |state: &str| format!("(SELECT COUNT(*) FROM (SELECT 1 AS one {} LIMIT {QUEUE_COUNT_MAX}) AS c)", of(state));
     let due = "j.state = r.waiting AND j.run_at_ms <= r.now_ms";
     let sql = format!(
         "SELECT r.kind AS kind, {} AS scheduled, {} AS available, {} AS dead, (SELECT MIN(j.run_at_ms) {}) AS oldest_ms \

@@ -126,7 +126,7 @@ pub(super) async fn stream_drop_unused(db: &impl ConnectionTrait, keys: &[String
 
 async fn drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> {
     let sql =
-        format!("DELETE FROM streams AS s WHERE s.key IN (SELECT sought FROM {{rows}}) AND {UNUSED} RETURNING s.key");
+        format!("DELETE FROM streams AS s WHERE s.key IN (SELECT sought FROM {{rows}}) AND {UNUSED} RETURNING key");
     Ok(query_by(db, &sql, keys).await?.len() as u64)
 }
 
