@@ -74,28 +74,28 @@ async fn a_hold_outlives_what_a_node_with_a_wrong_clock_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_and_signatures_go_by_the_databases_clock() {
+async fn limits_signatures_and_identifiers_go_by_the_databases_clock() {
     let app = TestApp::start_with(Backend::Production, |config| config.onboarding.per_ip_per_minute = 2).await;
     let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
+    // As many as may sign up in a minute.
+    let customers = [app.onboard().await, app.onboard().await];
     let client = reqwest::Client::new();
-    let sign_up = |base: &str| {
-        let body = json!({ "email": format!("{}@example.com", unique()), "name": "Test", "source": "direct" });
-        client.post(format!("{base}/api/v1/customers/onboard")).json(&body)
-    };
-    let (status, first) = ask(sign_up(wrong.base())).await;
-    assert_eq!(status, 201, "{first}");
-    let (_, second) = ask(sign_up(&app.base)).await;
-    let (status, refused) = ask(sign_up(wrong.base())).await;
+    let body = json!({ "email": format!("{}@example.com", unique()), "name": "Test", "source": "direct" });
+    let (status, refused) = ask(client.post(format!("{}/api/v1/customers/onboard", wrong.base())).json(&body)).await;
     assert_eq!((status, &refused["code"]), (429, &json!("rate_limited")), "{refused}");
-    // Whoever signed up later is listed later, whichever node made the identifier.
-    let id = |made: &Value| made["customer"]["id"].as_str().unwrap().to_owned();
-    assert!(id(&first) < id(&second), "{} {}", id(&first), id(&second));
 
     let body = stripe::event("invented.event", &json!({ "id": unique() })).to_string();
     let signature = stripe::signature(body.as_bytes(), WEBHOOK_SECRETS[0]);
     let delivery = client.post(format!("{}/webhooks/stripe", wrong.base())).header("Stripe-Signature", signature);
     let (status, taken) = ask(delivery.body(body)).await;
     assert_eq!(status, 200, "{taken}");
+
+    // Lists are in the order of identifiers.
+    let body = json!({ "units": 1 });
+    let (_, first) = ask(post(&wrong, "/api/v1/holds", &customers[0], &body)).await;
+    let second = app.call(&customers[1], "POST", "/api/v1/holds", &unique(), Some(&body)).await.expect(201);
+    let id = |made: &Value| made["hold"]["id"].as_str().unwrap().to_owned();
+    assert!(id(&first) < id(&second), "{first} {second}");
     wrong.terminate().await;
     app.stop().await;
 }
