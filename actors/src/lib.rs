@@ -7,7 +7,7 @@
 //! ├─ StreamRouter   → Stream(key)    runs the jobs of one stream, one at a time
 //! ├─ Batcher × 5 kinds               group commit, intake of events, claims of work, loads of accounts,
 //! │                                look-ups of API keys
-//! ├─ Sweeper                         overdue jobs, leases, gauges
+//! ├─ Sweeper                         overdue jobs, accounts to be settled, leases, gauges
 //! └─ Scheduler                       recurring jobs
 //! ```
 //!

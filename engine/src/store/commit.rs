@@ -284,7 +284,6 @@ async fn apply(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Re
             return Ok(intake::take_in_within(tx, std::slice::from_ref(delivery), now_ms).await?.wakes);
         }
         Effect::JobInsert(new) => return job::job_insert_many(tx, std::slice::from_ref(new), now_ms).await,
-        Effect::JobCancel { unique_key, reason } => job::job_cancel_unique(tx, unique_key, reason, now_ms).await?,
         Effect::JobArgs { job_id, args } => job::job_set_args(tx, job_id, args).await?,
         Effect::MailPut(mail) => mail::mail_put(tx, mail).await?,
         Effect::JobRequeue { job_id } => {

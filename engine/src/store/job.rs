@@ -344,14 +344,6 @@ pub async fn job_cancel(db: &impl ConnectionTrait, id: &JobId, reason: &str, now
     Ok(execute(db, sql, [id.as_str().into(), reason.into(), now_ms.into()]).await? == 1)
 }
 
-/// Cancels the waiting job with a unique key, if there is one.
-pub async fn job_cancel_unique(db: &impl ConnectionTrait, key: &str, reason: &str, now_ms: TimeMs) -> Result<()> {
-    let sql = "UPDATE jobs SET state = 'cancelled', last_error = $2, finished_at_ms = $3 \
-               WHERE unique_key = $1 AND state = 'available'";
-    execute(db, sql, [key.into(), reason.into(), now_ms.into()]).await?;
-    Ok(())
-}
-
 /// Writes a job's arguments anew.
 pub async fn job_set_args(db: &impl ConnectionTrait, id: &JobId, args: &str) -> Result<()> {
     execute(db, "UPDATE jobs SET args = $2 WHERE id = $1", [id.as_str().into(), args.into()]).await?;

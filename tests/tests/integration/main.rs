@@ -26,6 +26,7 @@ mod replay;
 mod report;
 mod sandbox;
 mod scene;
+mod settle;
 mod smoke;
 mod snapshot;
 mod stream;
