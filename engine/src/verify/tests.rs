@@ -192,7 +192,7 @@ async fn charged(db: &Db, customer_id: &CustomerId) {
     let command = Command::internal(op, "purchase", payment_key("pi_1")).with_reference("pi_1");
     act(db, customer_id, &command, 800).await;
     let end = asked[0].succeeded(Some("pi_1".to_owned()), 800);
-    assert!(operation::operation_put(db.write(), &end).await.unwrap());
+    assert_eq!(operation::operation_put_many(db.write(), &[&end]).await.unwrap(), 1);
 }
 
 /// Streams with jobs in every state, one of them replayed that never had an attempt.

@@ -6,6 +6,7 @@ mod admin;
 mod api_key;
 mod broker;
 mod cli;
+mod commit;
 mod database;
 mod e2e;
 mod health;
