@@ -5,7 +5,7 @@
 //! Root (permanent children restart with backoff; past the cap the process ends)
 //! ├─ CustomerRouter → Customer(id)   serialises the credit commands of one customer
 //! ├─ StreamRouter   → Stream(key)    runs the jobs of one stream, one at a time
-//! ├─ Sweeper                         overdue jobs, leases, gauges
+//! ├─ Sweeper                         overdue jobs, accounts to be settled, leases, gauges
 //! ├─ Timekeeper                      compares the machine's clock with the database's
 //! └─ Scheduler                       recurring jobs
 //! ```

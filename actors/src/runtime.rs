@@ -215,6 +215,7 @@ impl Parts {
             db: db.clone(),
             clock: clock.clone(),
             dispatcher: dispatcher.clone(),
+            customers: customers.clone(),
             broker: broker.clone(),
             leases: leases.clone(),
             jobs: config.jobs.clone(),

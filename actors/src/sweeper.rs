@@ -1,5 +1,9 @@
-//! The sweeper: finds what nobody announced, keeps leases alive, reads the gauges.
+//! The sweeper: finds what nobody announced and accounts that are to be settled, keeps leases alive, reads the
+//! gauges.
 
+mod settle;
+
+use crate::customer::Customers;
 use crate::dispatch::Dispatcher;
 use crate::owed::Owed;
 use crate::root::{Child, Slot};
@@ -9,9 +13,10 @@ use bursar_engine::clock::Clock;
 use bursar_engine::config::JobsConfig;
 use bursar_engine::ids::JobId;
 use bursar_engine::reconcile::Class;
-use bursar_engine::store::{Db, job, reconciliation, stream};
+use bursar_engine::store::{Db, account, job, reconciliation, stream};
 use bursar_engine::{Error, Result, metric};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use settle::{Failing, SettleDeps};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -33,6 +38,7 @@ pub(crate) struct SweeperDeps {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) dispatcher: Dispatcher,
+    pub(crate) customers: Customers,
     pub(crate) broker: Option<Broker>,
     pub(crate) leases: Leases,
     pub(crate) jobs: JobsConfig,
@@ -51,6 +57,8 @@ struct Sweeper {
 enum SweeperMsg {
     Sweep,
     Swept(HashMap<JobId, Instant>),
+    Settle,
+    Settled(Failing),
     Renew,
     Renewed,
     Gauges,
@@ -59,6 +67,8 @@ enum SweeperMsg {
 struct SweeperState {
     /// Jobs announced lately through the broker. `None` while a sweep is under way.
     announced: Option<HashMap<JobId, Instant>>,
+    /// Accounts that could not be settled. `None` while accounts are being settled.
+    failing: Option<Failing>,
     /// Whether a renewal of leases is under way.
     renewing: bool,
 }
@@ -71,11 +81,13 @@ impl Actor for Sweeper {
     async fn pre_start(&self, myself: ActorRef<SweeperMsg>, (): ()) -> Result<SweeperState, ActorProcessingErr> {
         myself.send_interval(GAUGES_EVERY, || SweeperMsg::Gauges);
         if self.deps.works {
-            myself.send_interval(Duration::from_millis(self.deps.jobs.sweep_interval_ms), || SweeperMsg::Sweep);
+            let interval = Duration::from_millis(self.deps.jobs.sweep_interval_ms);
+            myself.send_interval(interval, || SweeperMsg::Sweep);
+            myself.send_interval(interval, || SweeperMsg::Settle);
             let renew_ms = self.deps.jobs.lease_ms.unsigned_abs() / 3;
             myself.send_interval(Duration::from_millis(renew_ms), || SweeperMsg::Renew);
         }
-        Ok(SweeperState { announced: Some(HashMap::new()), renewing: false })
+        Ok(SweeperState { announced: Some(HashMap::new()), failing: Some(Failing::default()), renewing: false })
     }
 
     async fn handle(
@@ -93,6 +105,15 @@ impl Actor for Sweeper {
                 tokio::spawn(async move { owed.send(SweeperMsg::Swept(sweep(&deps, announced).await)) });
             }
             SweeperMsg::Swept(announced) => state.announced = Some(announced),
+            SweeperMsg::Settle => {
+                let Some(failing) = state.failing.take() else { return Ok(()) };
+                let owed = Owed::new(myself, SweeperMsg::Settled(Failing::default()));
+                tokio::spawn(async move {
+                    let SweeperDeps { db, clock, customers, .. } = &*deps;
+                    owed.send(SweeperMsg::Settled(settle::settle(&SettleDeps { db, clock, customers }, failing).await));
+                });
+            }
+            SweeperMsg::Settled(failing) => state.failing = Some(failing),
             SweeperMsg::Renew if state.renewing => {}
             SweeperMsg::Renew => {
                 state.renewing = true;
@@ -180,6 +201,9 @@ async fn gauges(deps: &SweeperDeps) -> Result<()> {
         let age_ms = count.oldest_due_ms.map_or(0, |at| (now_ms - at).max(0));
         metrics::gauge!(metric::QUEUE_AGE_SECONDS, "kind" => kind).set(age_ms as f64 / 1_000.0);
     }
+    let settle_ms = account::account_settle_next(deps.db.read()).await?;
+    let overdue_ms = settle_ms.map_or(0, |at| (now_ms - at).max(0));
+    metrics::gauge!(metric::SETTLE_OVERDUE_SECONDS).set(overdue_ms as f64 / 1_000.0);
     let paused = stream::stream_count_paused(deps.db.read()).await?;
     metrics::gauge!(metric::STREAMS_PAUSED).set(paused as f64);
     drift(&deps.db).await

@@ -64,13 +64,6 @@ pub enum Effect {
     EventTake(Box<Delivery>),
     /// A job is made.
     JobInsert(NewJob),
-    /// The waiting job with this unique key is cancelled.
-    JobCancel {
-        /// Its unique key.
-        unique_key: String,
-        /// Why.
-        reason: &'static str,
-    },
     /// A job's arguments are others from now on: a secret in them is not needed any more.
     JobArgs {
         /// The job.

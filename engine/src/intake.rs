@@ -12,7 +12,7 @@ use crate::job::{JobKind, JobState, NewJob, Wake};
 use crate::store::{Db, event, job};
 use crate::webhook::{self, Envelope, StoredEvent};
 use sea_orm::ConnectionTrait;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Where events of Stripe say that they come from.
 pub const SOURCE_STRIPE: &str = "stripe";
@@ -104,17 +104,20 @@ pub struct Taken {
 /// Stores deliveries and their jobs in one transaction.
 pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result<Taken> {
     let tx = db.begin().await?;
-    let taken = take_in_within(&tx, deliveries, now_ms).await?;
+    let jobs = store_events(&tx, &deliveries.iter().collect::<Vec<_>>()).await?;
+    let new = jobs.iter().map(Option::is_some).collect();
+    let jobs: Vec<NewJob> = jobs.into_iter().flatten().collect();
+    let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
     tx.commit().await?;
-    Ok(taken)
+    Ok(Taken { new, wakes })
 }
 
-/// Stores deliveries and their jobs within the caller's transaction.
-pub async fn take_in_within(tx: &impl ConnectionTrait, deliveries: &[Delivery], now_ms: TimeMs) -> Result<Taken> {
+/// Stores the events of deliveries. Gives for each, in order, the job that is to be inserted in the same
+/// transaction; `None` if the event was there before.
+pub(crate) async fn store_events(tx: &impl ConnectionTrait, deliveries: &[&Delivery]) -> Result<Vec<Option<NewJob>>> {
     // One statement may not touch a row twice: copies within the batch become one row that counts them.
     let mut first: HashMap<(&str, &str), usize> = HashMap::new();
     let mut events: Vec<StoredEvent> = Vec::new();
-    let mut fates: HashMap<EventId, &Delivery> = HashMap::new();
     for delivery in deliveries {
         let key = (delivery.event.source.as_str(), delivery.event.external_id.as_str());
         match first.get(&key) {
@@ -122,15 +125,14 @@ pub async fn take_in_within(tx: &impl ConnectionTrait, deliveries: &[Delivery], 
             None => {
                 first.insert(key, events.len());
                 events.push(delivery.event.clone());
-                fates.insert(delivery.event.id.clone(), delivery);
             }
         }
     }
-    let stored = event::event_insert_many(tx, &events).await?;
-    let jobs: Vec<NewJob> = stored.iter().filter_map(|id| fates.get(id)).map(|delivery| job_of(delivery)).collect();
-    let wakes = job::job_insert_many(tx, &jobs, now_ms).await?;
-    let new = deliveries.iter().map(|delivery| stored.contains(&delivery.event.id)).collect();
-    Ok(Taken { new, wakes })
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stored: HashSet<EventId> = event::event_insert_many(tx, &events).await?.into_iter().collect();
+    Ok(deliveries.iter().map(|delivery| stored.contains(&delivery.event.id).then(|| job_of(delivery))).collect())
 }
 
 fn job_of(delivery: &Delivery) -> NewJob {

@@ -93,6 +93,12 @@ pub const OPERATIONS: &str = "bursar_operations_total";
 pub const MONEY_CHARGED: &str = "bursar_money_charged_minor_total";
 /// Overdue jobs that the sweeper announced.
 pub const SWEEPER_WOKEN: &str = "bursar_sweeper_woken_total";
+/// From when a hold or a grant ended to when the sweep had its account settled.
+pub const SETTLE_LATE_SECONDS: &str = "bursar_settle_late_seconds";
+/// How long the account is overdue that is to be settled first; 0 if none is.
+pub const SETTLE_OVERDUE_SECONDS: &str = "bursar_settle_overdue_seconds";
+/// Failures of the sweep to have an account settled.
+pub const SETTLE_FAILED: &str = "bursar_settle_failed_total";
 
 /// A type of event as a label: those that are processed under their name, all others as `other`.
 pub fn event_type_label(event_type: &str) -> &'static str {

@@ -179,7 +179,7 @@ fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, i64)], b
 }
 
 /// Where the ledger stood at a moment. Holds and grants whose time had run out count until they were
-/// settled, which a job does at their end. Before the first entry there were no credits.
+/// settled, which the sweep does at their end. Before the first entry there were no credits.
 ///
 /// # Errors
 /// `invalid_time` if the moment has not come yet; [`Error::NotFound`] if there is no such account.

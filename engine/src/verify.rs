@@ -92,13 +92,9 @@ impl fmt::Display for Progress {
 /// # Errors
 /// Only failures of the database; what the stored data violates is in the report.
 pub async fn verify(db: &Db, progress: impl Fn(Progress)) -> Result<Report> {
-    let checks = CHECKS.len() + 1;
-    let mut reports = vec![
-        fold::run(db, |done, total| {
-            progress(Progress { name: fold::NAME, check: 1, checks, done, total });
-        })
-        .await?,
-    ];
+    let checks = CHECKS.len() + fold::CHECKS;
+    let report_fold = |done, total| progress(Progress { name: fold::NAME, check: 1, checks, done, total });
+    let mut reports = fold::run(db, report_fold).await?.to_vec();
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for (at, check) in CHECKS.iter().enumerate() {
         let total = match counts.get(check.population) {
@@ -106,7 +102,8 @@ pub async fn verify(db: &Db, progress: impl Fn(Progress)) -> Result<Report> {
             None => check::check_count(db.read(), check.population).await?,
         };
         counts.insert(check.population, total);
-        let report_progress = |done| progress(Progress { name: check.name, check: at + 2, checks, done, total });
+        let report_progress =
+            |done| progress(Progress { name: check.name, check: at + 1 + fold::CHECKS, checks, done, total });
         report_progress(0);
         let (violations, violations_total) = check::check_offenders(db.read(), check, VIOLATIONS_SHOWN_MAX).await?;
         report_progress(total);

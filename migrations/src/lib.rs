@@ -25,6 +25,7 @@ mod m0013_summary;
 mod m0015_support;
 mod m0016_marketplace_owed;
 mod m0017_queue;
+mod m0019_next_settle;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_support::Migration),
             Box::new(m0016_marketplace_owed::Migration),
             Box::new(m0017_queue::Migration),
+            Box::new(m0019_next_settle::Migration),
         ]
     }
 }

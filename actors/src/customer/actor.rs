@@ -10,7 +10,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::{Account, Decision, Entry, Refusal, decide};
 use bursar_engine::store::account::{self, AccountWrite};
 use bursar_engine::store::commit::{Unit, UnitResult};
-use bursar_engine::{Error, Result, handler, mail, metric};
+use bursar_engine::{Error, Result, mail, metric};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -330,7 +330,6 @@ impl CustomerState {
         if entries.is_empty() {
             return (batch, None);
         }
-        unit.effects.extend(handler::settle_jobs(&self.id, &account, &entries, now_ms));
         unit.account = Some(AccountWrite { customer_id: self.id.clone(), expected_version, account, entries });
         (batch, Some(unit))
     }

@@ -9,10 +9,7 @@ use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
 use crate::write_limit::{HOLD_UNITS, Spent, metadata_units};
-use bursar_actors::Request;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::effect::Effect;
-use bursar_engine::handler::hold_settle_key;
 use bursar_engine::ids::{CustomerId, HoldId};
 use bursar_engine::ledger::{Command, EntryKind, Op, Refusal};
 use bursar_engine::store::account;
@@ -285,8 +282,7 @@ async fn close(
         request_hash: Some(request_hash),
         metadata: None,
     };
-    let effects = vec![Effect::JobCancel { unique_key: hold_settle_key(&id), reason: "the hold was closed" }];
-    let applied = match app.runtime.customers.apply(customer, Request { command, finish: None, effects }).await {
+    let applied = match app.runtime.customers.apply(customer, command).await {
         Ok(applied) => applied,
         Err(error) => return Err(explain(app, customer, error).await),
     };

@@ -22,7 +22,9 @@ pub enum JobKind {
     GithubEvent,
     /// Does what is due for one purchase on GitHub Marketplace.
     MarketplaceSettle,
-    /// Settles the holds and grants of one account whose time ran out.
+    /// Settles the holds and grants of one account whose time ran out. Nothing makes such a job any more: the
+    /// sweep finds accounts by `next_settle_at_ms`. Nodes of the release before do during a rolling deploy, and
+    /// what they leave is carried out.
     AccountSettle,
     /// Works off one replay.
     ReplayRun,

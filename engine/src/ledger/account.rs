@@ -99,9 +99,15 @@ impl Account {
         ended.map(|grant| (grant.seq, grant.remaining.min(spendable))).find(|(_, credits)| *credits > 0)
     }
 
-    /// Whether a grant has ended that is to be settled.
-    pub fn has_ended_grant(&self, now_ms: TimeMs) -> bool {
-        self.ended_grant(now_ms).is_some()
+    /// When settling will next have something to do, if nothing else happens before; `None` if never. It is
+    /// the earliest end of an open hold, or of a grant while there are credits that no hold needs: credits
+    /// that have ended stay for as long as a hold rests on them.
+    ///
+    /// It does not depend on the present, so what is stored of it stays true until the account changes.
+    pub fn next_settle_at_ms(&self) -> Option<TimeMs> {
+        let holds = self.open.holds.iter().map(|hold| hold.expires_at_ms);
+        let grants = self.open.grants.iter().filter(|_| self.available() > 0).filter_map(|grant| grant.expires_at_ms);
+        holds.chain(grants).min()
     }
 
     /// Credits already clawed back for a grant.

@@ -311,6 +311,26 @@ proptest! {
     }
 
     #[test]
+    fn settling_has_something_to_do_exactly_from_the_moment_that_the_account_names(
+        moves in histories(),
+        floor in -5..3_i64,
+    ) {
+        let history = run(&moves, floor);
+        let afters = history.steps.iter().filter_map(|step| Some((&step.result.as_ref().ok()?.account, step.now_ms)));
+        for (account, decided_ms) in afters {
+            let next_ms = account.next_settle_at_ms();
+            let settles = |now_ms: TimeMs| decide(account, &Command::settle(), now_ms).is_ok();
+            // Before a decision nothing is left that it would have settled, but its own entry may free credits.
+            for now_ms in [decided_ms, decided_ms + 1, next_ms.unwrap_or(TimeMs::MAX).saturating_sub(1), TimeMs::MAX - 1]
+                .into_iter()
+                .chain(next_ms)
+            {
+                prop_assert_eq!(settles(now_ms), next_ms.is_some_and(|at| at <= now_ms), "at {} of {:?}", now_ms, account);
+            }
+        }
+    }
+
+    #[test]
     fn what_is_open_reads_back_from_json_as_it_was(moves in histories(), floor in -5..3_i64) {
         let history = run(&moves, floor);
         let text = serde_json::to_string(&history.account.open).unwrap();

@@ -32,8 +32,8 @@ pub async fn account_insert(
 ) -> Result<()> {
     execute(
         db,
-        "INSERT INTO accounts (customer_id, balance, held, version, floor, open, updated_at_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO accounts (customer_id, balance, held, version, floor, open, next_settle_at_ms, updated_at_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         [
             customer.as_str().into(),
             account.balance.into(),
@@ -41,6 +41,7 @@ pub async fn account_insert(
             account.version.into(),
             account.floor.into(),
             to_json(&account.open)?.into(),
+            account.next_settle_at_ms().into(),
             now_ms.into(),
         ],
     )
@@ -93,6 +94,7 @@ fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
         ("held", Kind::Int),
         ("version", Kind::Int),
         ("open", Kind::Text),
+        ("next_settle_at_ms", Kind::Int),
         ("at_ms", Kind::Int),
     ]);
     for write in writes {
@@ -103,6 +105,7 @@ fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
             write.account.held.into(),
             write.account.version.into(),
             to_json(&write.account.open)?.into(),
+            write.account.next_settle_at_ms().into(),
             write.account.last_entry_at_ms.into(),
         ]);
     }
@@ -110,8 +113,8 @@ fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
 }
 
 /// What a new state sets, of a row `r`.
-const ACCOUNT_SET: &str =
-    "balance = r.balance, held = r.held, version = r.version, open = r.open, updated_at_ms = r.at_ms";
+const ACCOUNT_SET: &str = "balance = r.balance, held = r.held, version = r.version, open = r.open, \
+                           next_settle_at_ms = r.next_settle_at_ms, updated_at_ms = r.at_ms";
 
 /// New entries as rows.
 fn entry_rows(writes: &[&AccountWrite]) -> Result<Rows> {
@@ -166,6 +169,58 @@ pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWr
     );
     let updated = db.query_all_raw(account_rows(writes)?.statement(db.get_database_backend(), &sql)).await?;
     updated.iter().map(|row| get(row, "customer_id")).collect()
+}
+
+/// An account that is to be settled, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettleDue {
+    /// Since when: what is first was to be settled first.
+    pub at_ms: TimeMs,
+    /// Whose account.
+    pub customer_id: CustomerId,
+}
+
+/// Accounts that are to be settled by now, those that wait longest first, after `after`.
+pub async fn account_settle_due(
+    db: &impl ConnectionTrait,
+    now_ms: TimeMs,
+    after: Option<&SettleDue>,
+    limit: u64,
+) -> Result<Vec<SettleDue>> {
+    let sql = "SELECT next_settle_at_ms, customer_id FROM accounts WHERE next_settle_at_ms <= $1 \
+               AND (next_settle_at_ms, customer_id) > ($2, $3) ORDER BY next_settle_at_ms, customer_id LIMIT $4";
+    let (at_ms, customer) = after.map_or((TimeMs::MIN, ""), |due| (due.at_ms, due.customer_id.as_str()));
+    let values = [now_ms.into(), at_ms.into(), customer.into(), limit.cast_signed().into()];
+    let rows = query_all(db, sql, values).await?;
+    let read = |row: &QueryResult| {
+        Ok(SettleDue {
+            at_ms: get(row, "next_settle_at_ms")?,
+            customer_id: CustomerId::trusted(get(row, "customer_id")?),
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// When the next account is to be settled; in the past if one is overdue.
+pub async fn account_settle_next(db: &impl ConnectionTrait) -> Result<Option<TimeMs>> {
+    let sql = "SELECT next_settle_at_ms FROM accounts WHERE next_settle_at_ms IS NOT NULL \
+               ORDER BY next_settle_at_ms LIMIT 1";
+    query_one(db, sql, []).await?.map(|row| get(&row, "next_settle_at_ms")).transpose()
+}
+
+/// Writes anew when accounts are next to be settled, where that is not what follows from them. Gives how many
+/// were wrong: only a node of the release before the column leaves such an account behind.
+pub async fn account_settle_mend(db: &impl ConnectionTrait, customers: &[String]) -> Result<u64> {
+    let mut rows = Rows::new(&[("customer_id", Kind::Text), ("version", Kind::Int), ("at_ms", Kind::Int)]);
+    for (customer, account) in account_find_many(db, customers).await? {
+        rows.push([customer.as_str().into(), account.version.into(), account.next_settle_at_ms().into()]);
+    }
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let sql = "UPDATE accounts SET next_settle_at_ms = r.at_ms FROM {rows} WHERE accounts.customer_id = r.customer_id \
+               AND accounts.version = r.version AND accounts.next_settle_at_ms IS DISTINCT FROM r.at_ms";
+    Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
 }
 
 /// Appends the entries of many accounts at once. Gives how many were appended: fewer than given if

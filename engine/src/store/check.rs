@@ -10,6 +10,7 @@ mod statements;
 pub use statements::CHECKS;
 
 use super::{Kind, Rows, from_json, get, query_all, query_one};
+use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::{CustomerId, HoldId};
 use crate::ledger::{Account, Entry, EntryKind};
@@ -53,6 +54,8 @@ pub struct StoredAccount {
     pub customer_id: CustomerId,
     /// The account. Nothing is open on it if that cannot be read.
     pub account: Account,
+    /// When it is next to be settled, as the sweep sees it.
+    pub next_settle_at_ms: Option<TimeMs>,
     /// Why what is open cannot be read.
     pub unreadable: Option<String>,
 }
@@ -60,7 +63,7 @@ pub struct StoredAccount {
 /// Accounts after the cursor in the order of their customers. It also gives
 /// those that cannot be read.
 pub async fn check_accounts(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<Vec<StoredAccount>> {
-    let sql = "SELECT customer_id, balance, held, version, floor, open FROM accounts \
+    let sql = "SELECT customer_id, balance, held, version, floor, open, next_settle_at_ms FROM accounts \
                WHERE customer_id > $1 ORDER BY customer_id LIMIT $2";
     query_all(db, sql, [after.into(), limit.cast_signed().into()]).await?.iter().map(read_account).collect()
 }
@@ -80,7 +83,12 @@ fn read_account(row: &QueryResult) -> Result<StoredAccount> {
         floor: get(row, "floor")?,
         open,
     };
-    Ok(StoredAccount { customer_id: CustomerId::trusted(get(row, "customer_id")?), account, unreadable })
+    Ok(StoredAccount {
+        customer_id: CustomerId::trusted(get(row, "customer_id")?),
+        account,
+        next_settle_at_ms: get(row, "next_settle_at_ms")?,
+        unreadable,
+    })
 }
 
 /// Part of one customer's ledger.

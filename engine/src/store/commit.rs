@@ -5,25 +5,22 @@
 //! unit turns out to be impossible (somebody else wrote the account, the lease is lost, an
 //! idempotency key was used before) the transaction is rolled back and tried again without it.
 
+mod effects;
 mod locked;
 mod plain;
 
 pub use locked::{LockedAccount, lock_account};
 
 use super::account::AccountWrite;
-use super::{
-    Db, account, attempt, audit, customer, job, mail, marketplace, operation, payment_method, reconciliation, replay,
-    stream, subscription,
-};
+use super::{Db, account, attempt, job, stream};
 use crate::clock::TimeMs;
 use crate::effect::Effect;
 use crate::error::Result;
-use crate::ids::{CustomerId, ReplayId};
-use crate::intake;
+use crate::ids::CustomerId;
 use crate::job::{BLOCKED, JobFinish, Wake};
 use crate::ledger::Entry;
-use crate::replay::ReplayStep;
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use effects::{Effects, write_effects};
+use sea_orm::DatabaseTransaction;
 use std::collections::{HashMap, HashSet};
 
 /// What commits together.
@@ -168,13 +165,14 @@ impl<'a> Attempt<'a> {
         if !ended.is_empty() {
             return Ok(Run::Without(ended));
         }
-        let mut wakes = Vec::with_capacity(self.open.len());
-        for (_, unit) in self.units() {
-            let mut unit_wakes: Vec<Wake> = unit.finishes.iter().filter_map(JobFinish::wake).collect();
-            for effect in &unit.effects {
-                unit_wakes.extend(apply(self.tx, effect, self.now_ms).await?);
-            }
-            wakes.push(unit_wakes);
+        let mut wakes: Vec<Vec<Wake>> = Vec::with_capacity(self.open.len());
+        let mut effects = Effects::default();
+        for (place, (_, unit)) in self.units().enumerate() {
+            wakes.push(unit.finishes.iter().filter_map(JobFinish::wake).collect());
+            unit.effects.iter().for_each(|effect| effects.add(place, effect));
+        }
+        for (place, wake) in write_effects(self.tx, effects, self.now_ms).await? {
+            wakes[place].push(wake);
         }
         Ok(Run::Whole(wakes))
     }
@@ -269,73 +267,4 @@ impl<'a> Attempt<'a> {
 fn lease(finish: &JobFinish) -> (&str, i64, Option<&str>) {
     let pause = finish.blocks_stream.then_some(BLOCKED);
     (&finish.stream_key, finish.epoch, pause)
-}
-
-/// Writes one effect.
-async fn apply(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Result<Vec<Wake>> {
-    match effect {
-        Effect::PlanSet { customer_id, plan } => customer::customer_set_plan(tx, customer_id, *plan, now_ms).await?,
-        Effect::StripeLink { customer_id, stripe_customer_id } => {
-            customer::customer_link_stripe(tx, customer_id, stripe_customer_id, now_ms).await?;
-        }
-        Effect::StripeUnlink { customer_id, stripe_customer_id } => {
-            customer::customer_unlink_stripe(tx, customer_id, stripe_customer_id, now_ms).await?;
-            payment_method::payment_method_detach_all(tx, customer_id, now_ms).await?;
-        }
-        Effect::OperationPut(operation) => {
-            operation::operation_put(tx, operation).await?;
-        }
-        Effect::PaymentMethodPut(method) => payment_method::payment_method_put(tx, method).await?,
-        Effect::PaymentMethodDefault { customer_id, id } => {
-            payment_method::payment_method_set_default(tx, customer_id, id).await?;
-        }
-        Effect::PaymentMethodDetach { customer_id, id } => {
-            payment_method::payment_method_detach(tx, customer_id, id, now_ms).await?;
-        }
-        Effect::SubscriptionPut(subscription) => {
-            subscription::subscription_put(tx, subscription, now_ms).await?;
-        }
-        Effect::MarketplacePut(account) => marketplace::marketplace_put(tx, account).await?,
-        Effect::EventTake(delivery) => {
-            return Ok(intake::take_in_within(tx, std::slice::from_ref(delivery), now_ms).await?.wakes);
-        }
-        Effect::JobInsert(new) => return job::job_insert_many(tx, std::slice::from_ref(new), now_ms).await,
-        Effect::JobCancel { unique_key, reason } => job::job_cancel_unique(tx, unique_key, reason, now_ms).await?,
-        Effect::JobArgs { job_id, args } => job::job_set_args(tx, job_id, args).await?,
-        Effect::MailPut(mail) => mail::mail_put(tx, mail).await?,
-        Effect::JobRequeue { job_id } => {
-            return Ok(job::job_requeue(tx, job_id, now_ms).await?.into_iter().collect());
-        }
-        Effect::ReplayItems { replay_id, steps } => return replay_steps(tx, replay_id, steps, now_ms).await,
-        Effect::ReplayEnd { replay_id, state } => {
-            replay::replay_move(tx, replay_id, &["running"], state, Some(now_ms)).await?;
-        }
-        Effect::ReconciliationStep(step) => reconciliation::reconciliation_step(tx, step).await?,
-        Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
-    }
-    Ok(Vec::new())
-}
-
-/// Nothing of it if the replay was paused or cancelled meanwhile: the items wait on.
-async fn replay_steps(
-    tx: &impl ConnectionTrait,
-    id: &ReplayId,
-    steps: &[ReplayStep],
-    now_ms: TimeMs,
-) -> Result<Vec<Wake>> {
-    let mut wakes = Vec::new();
-    if replay::replay_lock_running(tx, id).await? {
-        for step in steps {
-            let mut step = step.clone();
-            if let Some(job_id) = &step.requeue {
-                let wake = job::job_requeue(tx, job_id, now_ms).await?;
-                if wake.is_none() {
-                    step.state = "skipped";
-                }
-                wakes.extend(wake);
-            }
-            replay::replay_item_finish(tx, id, &step).await?;
-        }
-    }
-    Ok(wakes)
 }

@@ -1,6 +1,6 @@
 //! Rows of `customers`.
 
-use super::{execute, get, query_all, query_by, query_one};
+use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
 use crate::customer::{Customer, Plan};
 use crate::email::Email;
@@ -114,36 +114,57 @@ pub async fn customer_search(
 /// first would both see what the other is about to take away. False if there is no such customer. On
 /// SQLite there is one writing transaction at a time anyway.
 pub async fn customer_lock(db: &impl ConnectionTrait, id: &CustomerId) -> Result<bool> {
-    Ok(plan_locked(db, id).await?.is_some())
+    let sql = format!("SELECT id FROM customers WHERE id = $1{}", lock_clause(db, "customers"));
+    Ok(query_one(db, &sql, [id.as_str().into()]).await?.is_some())
 }
 
-/// The plan of a customer, which stays locked until the transaction ends.
-async fn plan_locked(db: &impl ConnectionTrait, id: &CustomerId) -> Result<Option<String>> {
-    let lock = match db.get_database_backend() {
-        // Not FOR UPDATE, which entries and jobs of the customer would have to wait for.
-        DbBackend::Postgres => " FOR NO KEY UPDATE",
-        _ => "",
-    };
-    let sql = format!("SELECT plan FROM customers WHERE id = $1{lock}");
-    query_one(db, &sql, [id.as_str().into()]).await?.map(|row| get(&row, "plan")).transpose()
+/// What locks the rows of a table that a query finds. Not FOR UPDATE, which entries and jobs of the customer
+/// would have to wait for.
+fn lock_clause(db: &impl ConnectionTrait, table: &str) -> String {
+    match db.get_database_backend() {
+        DbBackend::Postgres => format!(" FOR NO KEY UPDATE OF {table}"),
+        _ => String::new(),
+    }
 }
 
-/// Moves a customer to a plan; off Pro only if nothing that is stored gives it Pro any more.
-pub async fn customer_set_plan(db: &impl ConnectionTrait, id: &CustomerId, plan: Plan, now_ms: TimeMs) -> Result<()> {
+/// Moves customers to plans, each of them once; off Pro only if nothing that is stored gives it Pro any more.
+pub async fn customer_set_plan_many(
+    db: &impl ConnectionTrait,
+    plans: &[(&CustomerId, Plan)],
+    now_ms: TimeMs,
+) -> Result<()> {
     // The conditions of `Subscription::gives_pro` and `MarketplaceAccount::gives_pro`.
     const NOTHING_GIVES_PRO: &str = "NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.customer_id = customers.id \
          AND s.is_pro AND s.ended_at_ms IS NULL AND s.status IN ('active', 'trialing', 'past_due')) \
          AND NOT EXISTS (SELECT 1 FROM marketplace_accounts m WHERE m.customer_id = customers.id \
          AND m.state = 'purchased' AND m.plan = 'pro')";
-    // Whoever gives, or takes away, another thing that gives Pro at this moment is waited for, and then seen.
-    if plan_locked(db, id).await?.as_deref() == Some(plan.as_str()) {
+    let new_rows = || Rows::new(&[("id", Kind::Text), ("plan", Kind::Text), ("now_ms", Kind::Int)]);
+    let backend = db.get_database_backend();
+    let mut rows = new_rows();
+    for (id, plan) in plans {
+        rows.push([id.as_str().into(), plan.as_str().into(), now_ms.into()]);
+    }
+    // Whoever gives, or takes away, another thing that gives Pro at this moment is waited for, and then seen. Of
+    // those that are on their plan already, most often all, nothing is written.
+    let sql = format!(
+        "SELECT r.id AS id, r.plan AS plan, CASE WHEN c.plan = r.plan THEN 1 ELSE 0 END AS is_there FROM {{rows}} \
+         JOIN customers c ON c.id = r.id ORDER BY c.id{}",
+        lock_clause(db, "c")
+    );
+    let mut rows_to_move = new_rows();
+    for row in db.query_all_raw(rows.statement(backend, &sql)).await? {
+        if get::<i32>(&row, "is_there")? == 0 {
+            rows_to_move.push([get::<String>(&row, "id")?.into(), get::<String>(&row, "plan")?.into(), now_ms.into()]);
+        }
+    }
+    if rows_to_move.is_empty() {
         return Ok(());
     }
     let sql = format!(
-        "UPDATE customers SET plan = $2, updated_at_ms = $3 WHERE id = $1 AND plan <> $2 \
-         AND ($2 = 'pro' OR plan <> 'pro' OR ({NOTHING_GIVES_PRO}))"
+        "UPDATE customers SET plan = r.plan, updated_at_ms = r.now_ms FROM {{rows}} WHERE customers.id = r.id \
+         AND customers.plan <> r.plan AND (r.plan = 'pro' OR customers.plan <> 'pro' OR ({NOTHING_GIVES_PRO}))"
     );
-    execute(db, &sql, [id.as_str().into(), plan.as_str().into(), now_ms.into()]).await?;
+    db.execute_raw(rows_to_move.statement(backend, &sql)).await?;
     Ok(())
 }
 
@@ -166,23 +187,21 @@ pub async fn stripe_customer_former_list(db: &impl ConnectionTrait, customer: &C
     query_all(db, sql, [customer.as_str().into()]).await?.iter().map(|row| get(row, "stripe_customer_id")).collect()
 }
 
-/// Links a customer to its Stripe customer, unless it has one already. One that was deleted at Stripe
-/// is never linked again, whatever late events say.
-pub async fn customer_link_stripe(
+/// Links customers to their Stripe customers, each of them once, unless it has one already. One that was deleted
+/// at Stripe is never linked again, whatever late events say.
+pub async fn customer_link_stripe_many(
     db: &impl ConnectionTrait,
-    id: &CustomerId,
-    stripe_customer_id: &str,
+    links: &[(&CustomerId, &str)],
     now_ms: TimeMs,
 ) -> Result<()> {
-    let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into()];
-    execute(
-        db,
-        "UPDATE customers SET stripe_customer_id = $2, updated_at_ms = $3 \
-         WHERE id = $1 AND stripe_customer_id IS NULL \
-         AND NOT EXISTS (SELECT 1 FROM stripe_customers_former f WHERE f.stripe_customer_id = $2)",
-        values,
-    )
-    .await?;
+    let mut rows = Rows::new(&[("id", Kind::Text), ("stripe_customer_id", Kind::Text), ("now_ms", Kind::Int)]);
+    for (id, stripe_customer_id) in links {
+        rows.push([id.as_str().into(), (*stripe_customer_id).into(), now_ms.into()]);
+    }
+    let sql = "UPDATE customers SET stripe_customer_id = r.stripe_customer_id, updated_at_ms = r.now_ms FROM {rows} \
+               WHERE customers.id = r.id AND customers.stripe_customer_id IS NULL AND NOT EXISTS \
+               (SELECT 1 FROM stripe_customers_former f WHERE f.stripe_customer_id = r.stripe_customer_id)";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())
 }
 

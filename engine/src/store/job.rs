@@ -331,17 +331,14 @@ pub async fn job_cancel(db: &impl ConnectionTrait, id: &JobId, reason: &str, now
     Ok(execute(db, sql, [id.as_str().into(), reason.into(), now_ms.into()]).await? == 1)
 }
 
-/// Cancels the waiting job with a unique key, if there is one.
-pub async fn job_cancel_unique(db: &impl ConnectionTrait, key: &str, reason: &str, now_ms: TimeMs) -> Result<()> {
-    let sql = "UPDATE jobs SET state = 'cancelled', last_error = $2, finished_at_ms = $3 \
-               WHERE unique_key = $1 AND state = 'available'";
-    execute(db, sql, [key.into(), reason.into(), now_ms.into()]).await?;
-    Ok(())
-}
-
-/// Writes a job's arguments anew.
-pub async fn job_set_args(db: &impl ConnectionTrait, id: &JobId, args: &str) -> Result<()> {
-    execute(db, "UPDATE jobs SET args = $2 WHERE id = $1", [id.as_str().into(), args.into()]).await?;
+/// Writes the arguments of jobs anew.
+pub async fn job_set_args_many(db: &impl ConnectionTrait, jobs: &[(&JobId, &str)]) -> Result<()> {
+    let mut rows = Rows::new(&[("id", Kind::Text), ("args", Kind::Text)]);
+    for (id, args) in jobs {
+        rows.push([id.as_str().into(), (*args).into()]);
+    }
+    let sql = "UPDATE jobs SET args = r.args FROM {rows} WHERE jobs.id = r.id";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Rows of `mails`, and the jobs that mails are until they are sent.
 
-use super::{execute, from_json, get, query_all, query_one};
+use super::{Kind, Rows, from_json, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, JobId, MailId};
@@ -142,13 +142,26 @@ pub async fn mail_kept(db: &impl ConnectionTrait, id: &MailId) -> Result<Option<
     Ok(Some((template, kept)))
 }
 
-/// Keeps a mail that was sent or is stored. The first time counts.
-pub async fn mail_put(db: &impl ConnectionTrait, mail: &Mail) -> Result<()> {
-    execute(
-        db,
-        "INSERT INTO mails (id, job_id, customer_id, template, recipient, subject, body_text, body_html, state, \
-         message_id, sent_at_ms) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11) ON CONFLICT (id) DO NOTHING",
-        [
+/// Keeps mails that were sent or are stored. The first time counts.
+pub async fn mail_put_many(db: &impl ConnectionTrait, mails: &[&Mail]) -> Result<()> {
+    if mails.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("job_id", Kind::Text),
+        ("customer_id", Kind::Text),
+        ("template", Kind::Text),
+        ("recipient", Kind::Text),
+        ("subject", Kind::Text),
+        ("body_text", Kind::Text),
+        ("body_html", Kind::Text),
+        ("state", Kind::Text),
+        ("message_id", Kind::Text),
+        ("sent_at_ms", Kind::Int),
+    ]);
+    for mail in mails {
+        rows.push([
             mail.id.as_str().into(),
             mail.id.job_id().as_str().into(),
             mail.customer_id.as_str().into(),
@@ -160,8 +173,12 @@ pub async fn mail_put(db: &impl ConnectionTrait, mail: &Mail) -> Result<()> {
             mail.state.as_str().into(),
             mail.message_id.as_str().into(),
             mail.sent_at_ms.into(),
-        ],
-    )
-    .await?;
+        ]);
+    }
+    let columns = "id, job_id, customer_id, template, recipient, subject, body_text, body_html, state, message_id, \
+                   sent_at_ms";
+    let sql =
+        format!("INSERT INTO mails ({columns}) SELECT {columns} FROM {{rows}} WHERE true ON CONFLICT (id) DO NOTHING");
+    db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?;
     Ok(())
 }

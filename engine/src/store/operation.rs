@@ -1,6 +1,6 @@
 //! Rows of `operations`.
 
-use super::{execute, from_json, get, query_all, query_by, query_one, to_json};
+use super::{Kind, Rows, execute, from_json, get, query_all, query_by, query_one, to_json};
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, OperationId};
 use crate::operation::{Operation, State};
@@ -99,24 +99,37 @@ pub async fn operation_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// Writes where an operation stands. One that succeeded stays so, and nothing of an earlier round
-/// is written over a later one; only a payment that came to light late is still noted of one that had
-/// succeeded without. False if it was so.
-pub async fn operation_put(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
-    let sql = "UPDATE operations SET request = $2, state = $3, round = $4, stripe_id = $5, problem = $6, \
-               round_at_ms = $7, updated_at_ms = $8 WHERE id = $1 AND round <= $4 AND (state <> 'succeeded' \
-               OR ($3 = 'succeeded' AND stripe_id IS NULL AND $5 IS NOT NULL))";
-    let values = [
-        operation.id.as_str().into(),
-        to_json(&operation.request)?.into(),
-        operation.state.as_str().into(),
-        operation.round.into(),
-        operation.stripe_id.clone().into(),
-        operation.problem.as_ref().map(to_json).transpose()?.into(),
-        operation.round_at_ms.into(),
-        operation.updated_at_ms.into(),
-    ];
-    Ok(execute(db, sql, values).await? == 1)
+/// Writes where operations stand, each of them once. One that succeeded stays so, and nothing of an earlier
+/// round is written over a later one; only a payment that came to light late is still noted of one that had
+/// succeeded without. Gives how many were written.
+pub async fn operation_put_many(db: &impl ConnectionTrait, operations: &[&Operation]) -> Result<u64> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("request", Kind::Text),
+        ("state", Kind::Text),
+        ("round", Kind::Int),
+        ("stripe_id", Kind::Text),
+        ("problem", Kind::Text),
+        ("round_at_ms", Kind::Int),
+        ("updated_at_ms", Kind::Int),
+    ]);
+    for operation in operations {
+        rows.push([
+            operation.id.as_str().into(),
+            to_json(&operation.request)?.into(),
+            operation.state.as_str().into(),
+            operation.round.into(),
+            operation.stripe_id.clone().into(),
+            operation.problem.as_ref().map(to_json).transpose()?.into(),
+            operation.round_at_ms.into(),
+            operation.updated_at_ms.into(),
+        ]);
+    }
+    let sql = "UPDATE operations SET request = r.request, state = r.state, round = r.round, stripe_id = r.stripe_id, \
+               problem = r.problem, round_at_ms = r.round_at_ms, updated_at_ms = r.updated_at_ms FROM {rows} \
+               WHERE operations.id = r.id AND operations.round <= r.round AND (operations.state <> 'succeeded' \
+               OR (r.state = 'succeeded' AND operations.stripe_id IS NULL AND r.stripe_id IS NOT NULL))";
+    Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
 }
 
 /// Begins the next round of an operation that failed. False if it is not at the round before (any

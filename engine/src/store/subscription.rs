@@ -1,6 +1,6 @@
 //! Rows of `subscriptions`.
 
-use super::{execute, get, query_all, query_by};
+use super::{Kind, Rows, get, query_all, query_by};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::CustomerId;
@@ -53,20 +53,27 @@ pub async fn subscription_list(db: &impl ConnectionTrait, customer: &CustomerId)
     query_all(db, &sql, [customer.as_str().into(), SUBSCRIPTIONS_MAX.into()]).await?.iter().map(read).collect()
 }
 
-/// Writes what is known of a subscription. An ended one stays ended, whatever order events come in: only what
-/// says how it ended then may be corrected.
-pub async fn subscription_put(db: &impl ConnectionTrait, subscription: &Subscription, now_ms: TimeMs) -> Result<()> {
-    execute(
-        db,
-        "INSERT INTO subscriptions (id, customer_id, status, is_pro, cancel_at_period_end, current_period_end_ms, \
-         past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) \
-         ON CONFLICT (id) DO UPDATE SET status = excluded.status, is_pro = excluded.is_pro, \
-         cancel_at_period_end = excluded.cancel_at_period_end, \
-         current_period_end_ms = excluded.current_period_end_ms, \
-         past_due_since_ms = excluded.past_due_since_ms, past_due_reason = excluded.past_due_reason, \
-         ended_at_ms = excluded.ended_at_ms, updated_at_ms = excluded.updated_at_ms \
-         WHERE subscriptions.ended_at_ms IS NULL OR subscriptions.ended_at_ms = excluded.ended_at_ms",
-        [
+/// Writes what is known of subscriptions, each of them once. An ended one stays ended, whatever order events come
+/// in: only what says how it ended then may be corrected.
+pub async fn subscription_put_many(
+    db: &impl ConnectionTrait,
+    subscriptions: &[&Subscription],
+    now_ms: TimeMs,
+) -> Result<()> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("customer_id", Kind::Text),
+        ("status", Kind::Text),
+        ("is_pro", Kind::Int),
+        ("cancel_at_period_end", Kind::Int),
+        ("current_period_end_ms", Kind::Int),
+        ("past_due_since_ms", Kind::Int),
+        ("past_due_reason", Kind::Text),
+        ("ended_at_ms", Kind::Int),
+        ("updated_at_ms", Kind::Int),
+    ]);
+    for subscription in subscriptions {
+        rows.push([
             subscription.id.as_str().into(),
             subscription.customer_id.as_str().into(),
             subscription.status.as_str().into(),
@@ -77,8 +84,18 @@ pub async fn subscription_put(db: &impl ConnectionTrait, subscription: &Subscrip
             subscription.past_due_reason.clone().into(),
             subscription.ended_at_ms.into(),
             now_ms.into(),
-        ],
-    )
-    .await?;
+        ]);
+    }
+    let sql = "INSERT INTO subscriptions (id, customer_id, status, is_pro, cancel_at_period_end, \
+               current_period_end_ms, past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms) \
+               SELECT id, customer_id, status, is_pro <> 0, cancel_at_period_end <> 0, current_period_end_ms, \
+               past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms FROM {rows} WHERE true \
+               ON CONFLICT (id) DO UPDATE SET status = excluded.status, is_pro = excluded.is_pro, \
+               cancel_at_period_end = excluded.cancel_at_period_end, \
+               current_period_end_ms = excluded.current_period_end_ms, \
+               past_due_since_ms = excluded.past_due_since_ms, past_due_reason = excluded.past_due_reason, \
+               ended_at_ms = excluded.ended_at_ms, updated_at_ms = excluded.updated_at_ms \
+               WHERE subscriptions.ended_at_ms IS NULL OR subscriptions.ended_at_ms = excluded.ended_at_ms";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! ledger's own rules gives the stored account, with its open grants and holds.
 
 use super::CheckReport;
+use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::ledger::{Account, Entry, Open};
@@ -10,28 +11,44 @@ use crate::store::check::{self, EntryRange, ReadEntry, StoredAccount};
 use std::collections::HashMap;
 
 pub(super) const NAME: &str = "folding an account's entries gives its balance, its open grants and its open holds";
+/// Obligation 5, as far as it needs the ledger's rules.
+pub(super) const SETTLE_NAME: &str = "every account is found when the first of its open holds and grants ends";
+/// Checks that one pass over the accounts makes.
+pub(super) const CHECKS: usize = 2;
 /// Accounts in memory at once.
 const ACCOUNTS_PAGE: u64 = 200;
 /// Entries in memory at once. A long ledger is folded in several rounds.
 const ENTRIES_ROUND_MAX: i64 = 10_000;
 
-/// Folds every account. `progress` gets the accounts done and how many there are, about.
-pub(super) async fn run(db: &Db, progress: impl Fn(u64, u64)) -> Result<CheckReport> {
-    let mut report = CheckReport::new(1, NAME);
+/// Folds every account, and looks at when the sweep finds it. `progress` gets the accounts done and how many
+/// there are, about.
+pub(super) async fn run(db: &Db, progress: impl Fn(u64, u64)) -> Result<[CheckReport; CHECKS]> {
+    let (mut report, mut settle) = (CheckReport::new(1, NAME), CheckReport::new(5, SETTLE_NAME));
     let total = check::check_count(db.read(), "accounts").await?;
     let mut after = String::new();
     loop {
         progress(report.checked, total.max(report.checked));
         let page = check::check_accounts(db.read(), &after, ACCOUNTS_PAGE).await?;
-        let Some(last) = page.last() else { return Ok(report) };
+        let Some(last) = page.last() else { return Ok([report, settle]) };
         last.customer_id.as_str().clone_into(&mut after);
         report.checked += page.len() as u64;
+        settle.checked = report.checked;
+        page.iter().filter_map(wrong_settle).for_each(|problem| settle.add(problem));
         for folding in fold_page(db, page).await? {
             if let Some(problem) = folding.problem() {
                 report.add(format!("{}: {problem}", folding.stored.customer_id));
             }
         }
     }
+}
+
+/// What the sweep would get wrong: it finds accounts by a time that follows from what is open.
+fn wrong_settle(stored: &StoredAccount) -> Option<String> {
+    let (found, right) = (stored.next_settle_at_ms, stored.account.next_settle_at_ms());
+    let in_words = |at_ms: Option<TimeMs>| at_ms.map_or_else(|| "never".to_owned(), |at| format!("at {at}"));
+    let is_wrong = stored.unreadable.is_none() && found != right;
+    let (id, found, right) = (&stored.customer_id, in_words(found), in_words(right));
+    is_wrong.then(|| format!("{id}: is to be settled {right} and is found {found}"))
 }
 
 /// One account on its way from its first entry to its stored version.

@@ -9,7 +9,6 @@ use crate::clock::TimeMs;
 use crate::customer::{Plan, Source};
 use crate::effect::Effect;
 use crate::github;
-use crate::handler::settle_jobs;
 use crate::ids::{CustomerId, EventId, HoldId};
 use crate::intake::{Delivery, Fate, take_in};
 use crate::job::{Backoff, Outcome, finish};
@@ -23,7 +22,7 @@ use crate::replay::{self, NewReplay, ReplayStep};
 use crate::seal::{SealBox, key_new};
 use crate::store::account::{self, AccountWrite};
 use crate::store::commit::{Unit, UnitResult, commit_units};
-use crate::store::job::{JobFilter, job_insert_many};
+use crate::store::job::JobFilter;
 use crate::store::{DbOptions, customer, event, marketplace, operation};
 use crate::webhook::StoredEvent;
 use crate::work::claim;
@@ -78,10 +77,6 @@ async fn act(db: &Db, customer_id: &CustomerId, command: &Command, now_ms: TimeM
     let tx = db.begin().await.unwrap();
     let before = account::account_find(&tx, customer_id).await.unwrap().unwrap();
     let decision = decide(&before, command, now_ms).unwrap();
-    for effect in settle_jobs(customer_id, &decision.account, &decision.entries, now_ms) {
-        let Effect::JobInsert(job) = effect else { unreachable!() };
-        job_insert_many(&tx, &[job], now_ms).await.unwrap();
-    }
     let write = AccountWrite {
         customer_id: customer_id.clone(),
         expected_version: before.version,
@@ -197,7 +192,7 @@ async fn charged(db: &Db, customer_id: &CustomerId) {
     let command = Command::internal(op, "purchase", payment_key("pi_1")).with_reference("pi_1");
     act(db, customer_id, &command, 800).await;
     let end = asked[0].succeeded(Some("pi_1".to_owned()), 800);
-    assert!(operation::operation_put(db.write(), &end).await.unwrap());
+    assert_eq!(operation::operation_put_many(db.write(), &[&end]).await.unwrap(), 1);
 }
 
 /// Streams with jobs in every state, one of them replayed that never had an attempt.
@@ -323,7 +318,7 @@ async fn each_corruption_is_found_by_the_check_that_is_made_for_it() {
 #[test]
 fn every_check_has_a_corruption_that_it_finds() {
     let tried: HashSet<&str> = LEDGER_CORRUPTIONS.iter().chain(JOB_CORRUPTIONS).map(|(name, ..)| *name).collect();
-    let all: HashSet<&str> = CHECKS.iter().map(|check| check.name).chain([fold::NAME]).collect();
+    let all: HashSet<&str> = CHECKS.iter().map(|check| check.name).chain([fold::NAME, fold::SETTLE_NAME]).collect();
     assert_eq!(tried, all);
 }
 
@@ -334,7 +329,7 @@ async fn violations_beyond_the_first_hundred_are_only_counted() {
     let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) INSERT INTO customers \
                SELECT 'cst_' || i, 'e', 'e' || i, 'n', 'direct', 'trial', NULL, 0, 0, 0 FROM n";
     db.write().execute_unprepared(sql).await.unwrap();
-    let sql = "INSERT INTO accounts SELECT id, 1, 0, 0, 0, '{}', 0 FROM customers WHERE email = 'e'";
+    let sql = "INSERT INTO accounts SELECT id, 1, 0, 0, 0, '{}', 0, NULL FROM customers WHERE email = 'e'";
     db.write().execute_unprepared(sql).await.unwrap();
     let report = proven(&db).await;
     for name in [fold::NAME, "every account is the sum of its entries"] {

@@ -1,5 +1,7 @@
 //! Group commit: units that share a batch share nothing else.
 
+mod effects;
+
 use crate::scene::{SIGNUP, customer_id, now_ms};
 use bursar_engine::ledger::{Command, Op, decide};
 use bursar_engine::store::account::{AccountWrite, account_find};

@@ -9,12 +9,13 @@ use bursar_tests::{TestApp, both, stripe, wait};
 use serde_json::{Value, json};
 
 /// Metrics that only trouble brings about, and that of idling.
-const RARE: [&str; 5] = [
+const RARE: [&str; 6] = [
     metric::JOB_FENCED,
     metric::ACTORS_RESTARTED,
     metric::ACTORS_PASSIVATED,
     metric::BROKER_RECONNECTS,
     metric::SWEEPER_WOKEN,
+    metric::SETTLE_FAILED,
 ];
 const OF_A_BROKER: [&str; 3] = [metric::BROKER_UP, metric::BROKER_BLOCKED, metric::BROKER_PUBLISHED];
 /// Where there is a Stripe: looked for where money is tested.
@@ -88,6 +89,8 @@ both! {
         app.spend(&customer, 1, "key").await.expect(200);
         app.spend(&customer, 1, "key").await.expect(200);
         app.spend(&customer, 100, "other").await.expect_problem(402, "insufficient_credits");
+        let hold = json!({ "units": 1, "expires_in_s": 1 });
+        app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&hold)).await.expect(201);
         let nobody = json!({ "email": "nobody", "name": "Nobody" });
         let refused = app.request("POST", "/api/v1/customers/onboard", &[], Some(&nobody)).await;
         refused.expect_problem(400, "invalid_email");

@@ -243,7 +243,7 @@ both! {
         let customer = app.onboard().await;
         let made = reserve(app, &customer, "hold", &json!({ "units": 3, "expires_in_s": 1 })).await.expect(201);
         let id = made["hold"]["id"].as_str().unwrap();
-        // What is shown is settled at once; the line in the ledger is the job's.
+        // What is shown is settled at once; the line in the ledger is the sweep's.
         let last = wait::until("the hold is released", || async {
             let last = transactions(app, &customer).await.swap_remove(0);
             (last["kind"] != "hold").then_some(last)

@@ -32,6 +32,7 @@ mod replay;
 mod report;
 mod sandbox;
 mod scene;
+mod settle;
 mod smoke;
 mod snapshot;
 mod stream;

@@ -27,6 +27,12 @@ async fn schema(db: &Db) -> Vec<String> {
     lines.filter(|line| !line.contains("seaql_migrations")).collect()
 }
 
+/// The rows of a query with one column of text.
+async fn lines(db: &Db, sql: &str) -> Vec<String> {
+    let rows = db.write().query_all_raw(Statement::from_string(db.backend(), sql)).await.unwrap();
+    rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+}
+
 /// Asserts that an application works.
 async fn works(app: &TestApp) {
     let customer = app.onboard().await;
@@ -90,4 +96,83 @@ on_both! {
         works(&app).await;
         app.stop().await;
     }
+
+    async fn the_sweep_takes_over_from_the_jobs_that_settled_accounts_and_gives_back(backend: Backend) {
+        let folder = tempfile::tempdir().unwrap();
+        let db = connect(&config(backend, &folder).await).await.unwrap();
+        let migrations = Migrator::migrations();
+        let before = migrations.iter().position(|one| one.name() == "m0019_next_settle").unwrap();
+        Migrator::up(db.write(), Some(u32::try_from(before).unwrap())).await.unwrap();
+        for statement in OLD_SETTLEMENTS {
+            db.write().execute_unprepared(statement).await.unwrap();
+        }
+        let old = schema(&db).await;
+
+        Migrator::up(db.write(), Some(1)).await.unwrap();
+        let times = "SELECT customer_id || ' ' || COALESCE(CAST(next_settle_at_ms AS TEXT), 'never') FROM accounts ORDER BY 1";
+        let expected = [
+            format!("cst_{} 50", "a".repeat(26)),
+            format!("cst_{} 60", "b".repeat(26)),
+            format!("cst_{} 70", "c".repeat(26)),
+            format!("cst_{} never", "d".repeat(26)),
+        ];
+        assert_eq!(lines(&db, times).await, expected);
+        // Of the jobs that waited nothing is left; one that runs and one that is dead stay with their streams.
+        let jobs = "SELECT id || ' ' || state || ' ' || stream_key FROM jobs ORDER BY 1";
+        let stay = ["job_dead dead job:job_dead", "job_mail available job:job_mail", "job_runs running job:job_runs"];
+        assert_eq!(lines(&db, jobs).await, stay);
+        assert_eq!(lines(&db, "SELECT key FROM streams ORDER BY 1").await, ["job:job_dead", "job:job_mail", "job:job_runs"]);
+        assert!(lines(&db, "SELECT job_id FROM attempts").await.is_empty());
+
+        Migrator::down(db.write(), Some(1)).await.unwrap();
+        assert_eq!(schema(&db).await, old);
+        let jobs = "SELECT unique_key || ' ' || state || ' ' || run_at_ms || ' ' || args || ' ' || seq FROM jobs \
+                    WHERE kind = 'account.settle' AND state = 'available' ORDER BY 1";
+        let job = |key: &str, at: i64, of: &str| {
+            format!("settle:{key} available {at} {{\"customer\":\"cst_{}\"}} 1", of.repeat(26))
+        };
+        let (of_b, of_c) = (format!("cst_{}:2", "b".repeat(26)), format!("cst_{}:1", "c".repeat(26)));
+        let back = [job(&of_b, 60, "b"), job(&of_c, 40, "c"), job("hld_1", 50, "a"), job("hld_2", 80, "a"), job("hld_3", 70, "c")];
+        assert_eq!(lines(&db, jobs).await, back);
+        let orphans = "SELECT id FROM jobs j WHERE NOT EXISTS (SELECT 1 FROM streams s WHERE s.key = j.stream_key)";
+        assert!(lines(&db, orphans).await.is_empty());
+
+        Migrator::up(db.write(), Some(1)).await.unwrap();
+        assert_eq!(lines(&db, times).await, expected);
+        assert_eq!(lines(&db, "SELECT id FROM jobs ORDER BY 1").await, ["job_dead", "job_mail", "job_runs"]);
+        db.close().await;
+    }
 }
+
+/// Accounts with two holds, with a grant that ends, with an ended grant that a hold needs, with nothing that ends;
+/// and jobs that are to settle them.
+const OLD_SETTLEMENTS: [&str; 6] = [
+    "INSERT INTO customers (id, email, email_normalized, name, source, plan, created_at_ms, updated_at_ms) \
+     SELECT 'cst_aaaaaaaaaaaaaaaaaaaaaaaaaa', 'a', 'a', 'n', 'direct', 'trial', 1, 1 \
+     UNION ALL SELECT 'cst_bbbbbbbbbbbbbbbbbbbbbbbbbb', 'b', 'b', 'n', 'direct', 'trial', 1, 1 \
+     UNION ALL SELECT 'cst_cccccccccccccccccccccccccc', 'c', 'c', 'n', 'direct', 'trial', 1, 1 \
+     UNION ALL SELECT 'cst_dddddddddddddddddddddddddd', 'd', 'd', 'n', 'direct', 'trial', 1, 1",
+    "INSERT INTO accounts (customer_id, balance, held, version, floor, open, updated_at_ms) \
+     SELECT 'cst_aaaaaaaaaaaaaaaaaaaaaaaaaa', 5, 5, 3, 0, '{\"grants\":[{\"seq\":1,\"kind\":\"promotional\",\"remaining\":5}],\
+     \"holds\":[{\"id\":\"hld_1\",\"amount\":2,\"expires_at_ms\":50},{\"id\":\"hld_2\",\"amount\":3,\"expires_at_ms\":80}]}', 30 \
+     UNION ALL SELECT 'cst_bbbbbbbbbbbbbbbbbbbbbbbbbb', 9, 0, 2, 0, '{\"grants\":[{\"seq\":2,\"kind\":\"included\",\
+     \"remaining\":4,\"expires_at_ms\":60},{\"seq\":1,\"kind\":\"promotional\",\"remaining\":5}]}', 30 \
+     UNION ALL SELECT 'cst_cccccccccccccccccccccccccc', 4, 4, 2, 0, '{\"grants\":[{\"seq\":1,\"kind\":\"included\",\
+     \"remaining\":4,\"expires_at_ms\":40}],\"holds\":[{\"id\":\"hld_3\",\"amount\":4,\"expires_at_ms\":70}]}', 30 \
+     UNION ALL SELECT 'cst_dddddddddddddddddddddddddd', 5, 0, 1, 0, \
+     '{\"grants\":[{\"seq\":1,\"kind\":\"promotional\",\"remaining\":5}]}', 30",
+    "INSERT INTO streams (key, last_seq) SELECT 'job:job_1', 1 UNION ALL SELECT 'job:job_2', 1 \
+     UNION ALL SELECT 'job:job_b', 1 UNION ALL SELECT 'job:job_runs', 1 UNION ALL SELECT 'job:job_dead', 1 \
+     UNION ALL SELECT 'job:job_mail', 1",
+    "INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempt, attempts_max, run_at_ms, unique_key, created_at_ms) \
+     SELECT 'job_1', 'account.settle', '{}', 'job:job_1', 1, 'available', 0, 20, 50, 'settle:hld_1', 2 \
+     UNION ALL SELECT 'job_2', 'account.settle', '{}', 'job:job_2', 1, 'available', 1, 20, 80, 'settle:hld_2', 2 \
+     UNION ALL SELECT 'job_b', 'account.settle', '{}', 'job:job_b', 1, 'available', 0, 20, 60, \
+     'settle:cst_bbbbbbbbbbbbbbbbbbbbbbbbbb:2', 2 \
+     UNION ALL SELECT 'job_runs', 'account.settle', '{}', 'job:job_runs', 1, 'running', 0, 20, 60, 'settle:x', 2 \
+     UNION ALL SELECT 'job_mail', 'mail.send', '{}', 'job:job_mail', 1, 'available', 0, 20, 60, 'mail:x', 2",
+    "INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempt, attempts_max, run_at_ms, unique_key, last_error, \
+     created_at_ms) SELECT 'job_dead', 'account.settle', '{}', 'job:job_dead', 1, 'dead', 0, 20, 60, 'settle:y', 'no', 2",
+    "INSERT INTO attempts (stream_key, epoch, job_id, attempt, node, started_at_ms, finished_at_ms, outcome) \
+     SELECT 'job:job_2', 1, 'job_2', 0, 'n', 3, 4, 'retry'",
+];

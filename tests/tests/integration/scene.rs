@@ -85,9 +85,8 @@ pub fn subscription_told(stripe_customer: &str, customer: &TestCustomer) -> Valu
 
 /// Makes a Stripe customer known as one of ours, as onboarding with billing does.
 pub async fn link(app: &TestApp, customer: &TestCustomer, stripe_customer: &str) {
-    customer::customer_link_stripe(app.app.db.write(), &customer_id(customer), stripe_customer, now_ms())
-        .await
-        .unwrap();
+    let id = customer_id(customer);
+    customer::customer_link_stripe_many(app.app.db.write(), &[(&id, stripe_customer)], now_ms()).await.unwrap();
 }
 
 /// Delivers an event and waits until it is in a state.

@@ -253,7 +253,7 @@ async fn retry(
     }
     let Some(wake) = wake else { return Err(not_ended()) };
     row.args.retries.push(Retry { key: key.to_owned(), request_hash: hash.to_owned() });
-    job::job_set_args(&tx, &row.job_id, &row.args.to_json()).await?;
+    job::job_set_args_many(&tx, &[(&row.job_id, &row.args.to_json())]).await?;
     audit::audit_append(&tx, &replay_line(&row.job_id, actor, reason), now_ms).await?;
     tx.commit().await.map_err(Error::from)?;
     app.runtime.dispatcher.announce(vec![wake]);

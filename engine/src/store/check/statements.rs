@@ -259,17 +259,6 @@ pub const CHECKS: &[Check] = &[
             || COALESCE(hold_id, 'none') AS what FROM ledger_entries \
             WHERE (kind IN ('hold', 'capture', 'release')) <> (hold_id IS NOT NULL)",
     },
-    Check {
-        // Whether its time is up is for the job to see: clocks differ.
-        obligation: 5,
-        name: "every open hold has a job that will end it",
-        population: "ledger_entries WHERE kind = 'hold'",
-        offenders: "SELECT h.customer_id || ': hold ' || COALESCE(h.hold_id, 'none') \
-            || ' is open and has no job that will end it' AS what FROM ledger_entries h WHERE h.kind = 'hold' \
-            AND NOT EXISTS (SELECT 1 FROM ledger_entries c WHERE c.customer_id = h.customer_id \
-            AND c.hold_id = h.hold_id AND c.kind <> 'hold') AND NOT EXISTS (SELECT 1 FROM jobs j \
-            WHERE j.unique_key = 'settle:' || h.hold_id AND j.state IN ('available', 'running', 'dead'))",
-    },
     // Of attempts no times are compared: nodes have clocks of their own, each may be set back, and a lease's
     // time is read before the transaction that takes it. A lease is taken by raising the stream's
     // epoch and every result is written under the epoch of its lease, so the epochs are the order in

@@ -159,10 +159,16 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "takes 0 and frees 4 of hold",
         "UPDATE ledger_entries SET held_delta = -4 WHERE kind = 'release'",
     ),
+    (fold::SETTLE_NAME, "is to be settled at 60000 and is found never", "UPDATE accounts SET next_settle_at_ms = NULL"),
     (
-        "every open hold has a job that will end it",
-        "is open and has no job that will end it",
-        "UPDATE jobs SET state = 'succeeded' WHERE unique_key LIKE 'settle:hld_%'",
+        fold::SETTLE_NAME,
+        "is to be settled at 60000 and is found at 60001",
+        "UPDATE accounts SET next_settle_at_ms = next_settle_at_ms + 1",
+    ),
+    (
+        fold::SETTLE_NAME,
+        "is to be settled never and is found at 7",
+        "UPDATE accounts SET next_settle_at_ms = 7 WHERE version = 1",
     ),
     (
         "holds, captures and releases name their hold, and nothing else does",

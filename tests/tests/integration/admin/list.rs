@@ -1,6 +1,9 @@
 //! What support searches, filters and pages through; jobs that it cancels; streams that it pauses.
 
 use super::*;
+use bursar_engine::ids::{CustomerId, HoldId};
+use bursar_engine::job::{JobKind, NewJob};
+use bursar_engine::store::job::job_insert_many;
 
 /// Mails that wait for their day after somebody signed up.
 const FOLLOW_UPS: usize = 5;
@@ -29,10 +32,17 @@ async fn sign_up(app: &TestApp, email: &str, name: &str) -> String {
     made["customer"]["id"].as_str().unwrap().to_owned()
 }
 
-/// A customer with an open hold, so that a job waits for its end; gives that job.
+/// A job that is to settle a customer's account in an hour, as the release before makes them; gives that job.
 async fn waiting_job(app: &TestApp) -> Value {
     let customer = app.onboard().await;
-    app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&json!({ "units": 1 }))).await.expect(201);
+    let now_ms = app.app.clock.now_ms();
+    let args = json!({ "customer": customer.id }).to_string();
+    let mut job = NewJob::new(JobKind::AccountSettle, args, now_ms + 3_600_000);
+    job.unique_key = Some(format!("settle:{}", HoldId::new()));
+    job.customer_id = Some(CustomerId::trusted(customer.id.clone()));
+    let tx = app.app.db.begin().await.unwrap();
+    job_insert_many(&tx, &[job], now_ms).await.unwrap();
+    tx.commit().await.unwrap();
     let jobs = data(app, "/admin/v1/jobs?kind=account.settle&state=scheduled").await;
     jobs.into_iter().find(|job| job["customer_id"] == customer.id.as_str()).unwrap()
 }
@@ -202,7 +212,7 @@ both! {
         with_work.dedup();
         // The recurring job of the day, and what signing up does at once, may still be on its way.
         let list = "/admin/v1/streams?limit=100";
-        bursar_tests::wait::until("only holds and follow-ups wait", || async {
+        bursar_tests::wait::until("only what waits for its time is left", || async {
             (data(app, list).await.len() == with_work.len()).then_some(())
         })
         .await;

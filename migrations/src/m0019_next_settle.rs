@@ -1,0 +1,158 @@
+//! When an account is next to be settled, on its row and indexed: one sweep finds what is due, and a hold
+//! or a grant with an end needs no job.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
+
+/// Jobs that are deleted at once.
+const JOBS_BATCH: usize = 500;
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    /// Nodes of the release before may go on: they do not know the column, make jobs for the holds and grants
+    /// that they open, and any node of either release carries these out. On Postgres they wait while this runs,
+    /// because the first statement locks the table of accounts. That lock comes first, so that no commit can
+    /// hold rows that are deleted here while it waits for an account.
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let ends = Ends::of(manager);
+        let fill = format!(
+            "UPDATE accounts SET next_settle_at_ms = (SELECT MIN(at_ms) FROM ({}) AS ends) \
+             WHERE open LIKE '%expires_at_ms%'",
+            ends.of_account()
+        );
+        let up = [
+            "ALTER TABLE accounts ADD COLUMN next_settle_at_ms BIGINT",
+            &fill,
+            "CREATE INDEX accounts_settle ON accounts (next_settle_at_ms, customer_id) \
+             WHERE next_settle_at_ms IS NOT NULL",
+        ];
+        crate::run(manager, &up).await?;
+        end_jobs(manager).await
+    }
+
+    /// The release before finds its job for each open hold and each open grant that ends.
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let ends = Ends::of(manager);
+        let (holds, grants) = (ends.jobs_of_holds(), ends.jobs_of_grants());
+        let missing = "NOT EXISTS (SELECT 1 FROM jobs j WHERE j.unique_key = e.unique_key)";
+        for jobs in [holds, grants] {
+            let down = [
+                // One of a node of that release that ended too early, or was cancelled, is to run after all.
+                format!(
+                    "UPDATE jobs SET state = 'available', attempts_max = attempt + 20, last_error = NULL, \
+                         finished_at_ms = NULL WHERE state IN ('succeeded', 'cancelled') \
+                         AND unique_key IN (SELECT e.unique_key FROM ({jobs}) AS e)"
+                ),
+                format!(
+                    "INSERT INTO streams (key, last_seq) SELECT 'job:' || e.id, 1 FROM ({jobs}) AS e WHERE {missing}"
+                ),
+                format!(
+                    "INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempts_max, run_at_ms, unique_key, \
+                         customer_id, created_at_ms) SELECT e.id, 'account.settle', \
+                         '{{\"customer\":\"' || e.customer_id || '\"}}', 'job:' || e.id, 1, 'available', 20, e.at_ms, \
+                         e.unique_key, e.customer_id, e.made_at_ms FROM ({jobs}) AS e WHERE {missing}"
+                ),
+            ];
+            for statement in &down {
+                manager.get_connection().execute_unprepared(statement).await?;
+            }
+        }
+        crate::run(manager, &["DROP INDEX accounts_settle", "ALTER TABLE accounts DROP COLUMN next_settle_at_ms"]).await
+    }
+}
+
+/// What is open on accounts and ends, as the two databases spell it.
+struct Ends {
+    is_postgres: bool,
+}
+
+impl Ends {
+    fn of(manager: &SchemaManager<'_>) -> Self {
+        Self { is_postgres: manager.get_database_backend() == DatabaseBackend::Postgres }
+    }
+
+    /// The elements of one list of the JSON text `open`, as a table `one` with a column `value`.
+    fn list(&self, name: &str) -> String {
+        if self.is_postgres {
+            format!("jsonb_array_elements(COALESCE(CAST(open AS jsonb) -> '{name}', '[]')) AS one (value)")
+        } else {
+            format!("json_each(open, '$.{name}') AS one")
+        }
+    }
+
+    /// The ends that matter to the account of the row around: those of holds, and those of grants while there
+    /// are credits that no hold needs.
+    fn of_account(&self) -> String {
+        let at = "CAST(one.value ->> 'expires_at_ms' AS BIGINT) AS at_ms";
+        format!(
+            "SELECT {at} FROM {} UNION ALL SELECT {at} FROM {} WHERE balance > held",
+            self.list("holds"),
+            self.list("grants")
+        )
+    }
+
+    /// The jobs that the release before has for open holds. A job is named after its hold: both are the time
+    /// and chance in one text, behind a prefix of four characters.
+    fn jobs_of_holds(&self) -> String {
+        format!(
+            "SELECT 'job_' || SUBSTR(one.value ->> 'id', 5) AS id, 'settle:' || (one.value ->> 'id') AS unique_key, \
+             a.customer_id AS customer_id, CAST(one.value ->> 'expires_at_ms' AS BIGINT) AS at_ms, \
+             a.updated_at_ms AS made_at_ms FROM accounts a, {}",
+            self.list("holds")
+        )
+    }
+
+    /// Those for open grants that end, named after the customer and the grant's number in 8 digits.
+    fn jobs_of_grants(&self) -> String {
+        format!(
+            "SELECT 'job_' || SUBSTR(a.customer_id, 5, 18) || \
+             SUBSTR('00000000' || (one.value ->> 'seq'), LENGTH(one.value ->> 'seq') + 1) AS id, \
+             'settle:' || a.customer_id || ':' || (one.value ->> 'seq') AS unique_key, \
+             a.customer_id AS customer_id, CAST(one.value ->> 'expires_at_ms' AS BIGINT) AS at_ms, \
+             a.updated_at_ms AS made_at_ms FROM accounts a, {} WHERE one.value ->> 'expires_at_ms' IS NOT NULL",
+            self.list("grants")
+        )
+    }
+}
+
+/// Deletes the jobs that wait for the end of a hold or grant, with all that belongs to them. One that runs is
+/// left to its node, one that is dead to whoever looks into it.
+async fn end_jobs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let (db, backend) = (manager.get_connection(), manager.get_database_backend());
+    let mut after = String::new();
+    loop {
+        let sql = format!(
+            "SELECT id FROM jobs WHERE kind = 'account.settle' AND state = 'available' AND id > '{after}' \
+             ORDER BY id LIMIT {JOBS_BATCH}"
+        );
+        let found = db.query_all_raw(Statement::from_string(backend, sql)).await?;
+        let ids = found.iter().map(|row| row.try_get_by_index::<String>(0)).collect::<Result<Vec<_>, _>>()?;
+        let Some(last) = ids.last() else { return Ok(()) };
+        after.clone_from(last);
+        // Identifiers of ours hold letters, digits and one `_`.
+        let list = ids.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",");
+        let waiting = format!("SELECT id FROM jobs WHERE id IN ({list}) AND state = 'available'");
+        let none_left = "NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key)";
+        let statements = [
+            // Whoever locks rows of both locks those of streams first.
+            format!(
+                "UPDATE streams SET last_seq = last_seq \
+                     WHERE key IN (SELECT stream_key FROM jobs WHERE id IN ({list}))"
+            ),
+            format!("DELETE FROM attempts WHERE job_id IN ({waiting})"),
+            format!("DELETE FROM jobs WHERE id IN ({waiting}) AND state = 'available'"),
+            // Each had a stream of its own.
+            format!(
+                "DELETE FROM streams WHERE key IN ({}) AND {none_left} AND NOT EXISTS \
+                     (SELECT 1 FROM attempts a WHERE a.stream_key = streams.key)",
+                ids.iter().map(|id| format!("'job:{id}'")).collect::<Vec<_>>().join(",")
+            ),
+        ];
+        for statement in &statements {
+            db.execute_unprepared(statement).await?;
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Effects of many units in one transaction: by set, and yet as if one came after the other.
+
+use crate::scene::{customer_id, now_ms};
+use bursar_engine::customer::Plan;
+use bursar_engine::effect::Effect;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::job::{JobKind, NewJob};
+use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::store::customer::customer_find;
+use bursar_engine::store::subscription::subscription_list;
+use bursar_engine::subscription::Subscription;
+use bursar_tests::{TestApp, both};
+use serde_json::json;
+
+/// Commits units of effects in one transaction; the ids of the jobs that each made.
+async fn commit(app: &TestApp, units: Vec<Vec<Effect>>) -> Vec<Vec<String>> {
+    let units: Vec<Unit> = units.into_iter().map(|effects| Unit { effects, ..Unit::default() }).collect();
+    let results = commit_units(&app.app.db, &units, "a-node", now_ms()).await.unwrap();
+    let ids = |result: UnitResult| match result {
+        UnitResult::Committed(wakes) => wakes.into_iter().map(|wake| wake.job_id.to_string()).collect(),
+        other => panic!("{other:?}"),
+    };
+    results.into_iter().map(ids).collect()
+}
+
+fn subscription(customer: &CustomerId, id: &str, status: &str, ended_at_ms: Option<i64>) -> Effect {
+    Effect::SubscriptionPut(Subscription {
+        id: id.to_owned(),
+        customer_id: customer.clone(),
+        status: status.to_owned(),
+        is_pro: true,
+        cancel_at_period_end: ended_at_ms.is_some(),
+        current_period_end_ms: Some(7),
+        past_due_since_ms: None,
+        past_due_reason: None,
+        ended_at_ms,
+    })
+}
+
+fn plan(customer: &CustomerId, plan: Plan) -> Effect {
+    Effect::PlanSet { customer_id: customer.clone(), plan }
+}
+
+fn link(customer: &CustomerId, stripe_customer: &str) -> Effect {
+    Effect::StripeLink { customer_id: customer.clone(), stripe_customer_id: stripe_customer.to_owned() }
+}
+
+fn unlink(customer: &CustomerId, stripe_customer: &str) -> Effect {
+    Effect::StripeUnlink { customer_id: customer.clone(), stripe_customer_id: stripe_customer.to_owned() }
+}
+
+both! {
+    async fn a_subscription_that_ends_and_is_told_of_again_in_one_transaction_stays_ended(app: &TestApp) {
+        let customers = [app.onboard().await, app.onboard().await, app.onboard().await];
+        let [ended, moved, other] = customers.each_ref().map(customer_id);
+        commit(app, vec![
+            vec![subscription(&ended, "sub_1", "active", None), plan(&ended, Plan::Pro)],
+            vec![subscription(&moved, "sub_2", "active", None), plan(&moved, Plan::Pro)],
+            vec![subscription(&ended, "sub_1", "canceled", Some(5)), plan(&ended, Plan::PayAsYouGo)],
+            vec![subscription(&ended, "sub_1", "active", None)],
+            vec![subscription(&moved, "sub_2", "canceled", Some(5)), plan(&moved, Plan::PayAsYouGo)],
+            vec![subscription(&moved, "sub_3", "active", None), plan(&moved, Plan::Pro)],
+            vec![plan(&other, Plan::PayAsYouGo)],
+        ])
+        .await;
+        let db = app.app.db.read();
+        for (customer, expected) in [(&ended, Plan::PayAsYouGo), (&moved, Plan::Pro), (&other, Plan::PayAsYouGo)] {
+            assert_eq!(customer_find(db, customer).await.unwrap().unwrap().plan, expected);
+        }
+        let rows = subscription_list(db, &ended).await.unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].status.as_str(), rows[0].ended_at_ms), ("canceled", Some(5)));
+        // One of two that give Pro ends: the customer stays.
+        commit(app, vec![vec![
+            subscription(&moved, "sub_4", "active", None),
+            subscription(&moved, "sub_3", "canceled", Some(6)),
+            plan(&moved, Plan::PayAsYouGo),
+        ]])
+        .await;
+        assert_eq!(customer_find(db, &moved).await.unwrap().unwrap().plan, Plan::Pro);
+    }
+
+    async fn links_to_stripe_are_made_and_taken_away_in_the_order_of_the_units(app: &TestApp) {
+        let customers = [app.onboard().await, app.onboard().await];
+        let [one, two] = customers.each_ref().map(customer_id);
+        commit(app, vec![
+            vec![link(&one, "cus_1"), link(&two, "cus_2")],
+            vec![link(&one, "cus_3")],
+            vec![unlink(&one, "cus_1"), link(&one, "cus_1"), link(&one, "cus_4")],
+            vec![unlink(&two, "cus_other")],
+        ])
+        .await;
+        let db = app.app.db.read();
+        let linked = async |id: &CustomerId| customer_find(db, id).await.unwrap().unwrap().stripe_customer_id;
+        // One that is linked keeps its Stripe customer; one that is gone does not come back.
+        assert_eq!(linked(&one).await.as_deref(), Some("cus_4"));
+        assert_eq!(linked(&two).await.as_deref(), Some("cus_2"));
+    }
+
+    async fn each_unit_is_told_which_jobs_it_made(app: &TestApp) {
+        let customer = app.onboard().await;
+        let new = |key: &str| {
+            let args = json!({ "customer": customer.id }).to_string();
+            let mut job = NewJob::new(JobKind::AccountSettle, args, now_ms() + 3_600_000);
+            job.unique_key = Some(key.to_owned());
+            job.stream_key = Some("a stream of settlements".to_owned());
+            job
+        };
+        let (first, second, again, third) = (new("first"), new("second"), new("first"), new("third"));
+        let insert = |jobs: &[&NewJob]| jobs.iter().map(|job| Effect::JobInsert((*job).clone())).collect::<Vec<_>>();
+        let made = commit(app, vec![insert(&[&first, &second]), insert(&[&again]), insert(&[&third]), vec![]]).await;
+        let ids = |jobs: &[&NewJob]| jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>();
+        let mut of_first = made[0].clone();
+        of_first.sort();
+        assert_eq!(of_first, ids(&[&first, &second]));
+        assert_eq!(made[1..], [ids(&[]), ids(&[&third]), ids(&[])]);
+        let stream = crate::scene::jobs_of_stream(app, "a stream of settlements").await;
+        let order: Vec<_> = stream.iter().map(|job| job.id.to_string()).collect();
+        assert_eq!(order, ids(&[&first, &second, &third]));
+        app.verify().await;
+    }
+}

@@ -1,0 +1,98 @@
+//! What ends by the clock when nobody asks: the sweep finds accounts and settles them.
+
+use crate::scene::{customer_id, metric, now_ms, sql};
+use bursar_engine::clock::rfc3339;
+use bursar_engine::metric::{SETTLE_FAILED, SETTLE_OVERDUE_SECONDS};
+use bursar_engine::store::account::account_find;
+use bursar_tests::app::unique;
+use bursar_tests::{TestApp, TestCustomer, both, wait};
+use sea_orm::{ConnectionTrait, Statement};
+use serde_json::{Value, json};
+
+async fn number(app: &TestApp, text: &str) -> Option<i64> {
+    let db = app.app.db.read();
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), text)).await.unwrap();
+    row.and_then(|row| row.try_get_by_index(0).unwrap())
+}
+
+/// When the sweep is to look at a customer's account.
+async fn next_settle(app: &TestApp, customer: &TestCustomer) -> Option<i64> {
+    number(app, &format!("SELECT next_settle_at_ms FROM accounts WHERE customer_id = '{}'", customer.id)).await
+}
+
+/// Reserves a credit for so many seconds; gives the hold's id.
+async fn hold(app: &TestApp, customer: &TestCustomer, expires_in_s: i64) -> String {
+    let body = json!({ "units": 1, "expires_in_s": expires_in_s });
+    let made = app.call(customer, "POST", "/api/v1/holds", &unique(), Some(&body)).await.expect(201);
+    made["hold"]["id"].as_str().unwrap().to_owned()
+}
+
+/// Waits for a line of a kind in the ledger; gives it.
+async fn line(app: &TestApp, customer: &TestCustomer, kind: &str) -> Value {
+    wait::until(&format!("there is a line of kind {kind}"), || async {
+        let page = app.call(customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
+        page["data"].as_array().unwrap().iter().find(|line| line["kind"] == kind).cloned()
+    })
+    .await
+}
+
+both! {
+    async fn a_hold_and_its_capture_leave_neither_a_job_nor_a_stream(app: &TestApp) {
+        let customer = app.onboard().await;
+        let count = async || {
+            let jobs = number(app, "SELECT COUNT(*) FROM jobs WHERE kind = 'account.settle'").await;
+            let streams = "SELECT COUNT(*) FROM streams s WHERE NOT EXISTS \
+                           (SELECT 1 FROM jobs j WHERE j.stream_key = s.key AND j.kind <> 'account.settle')";
+            (jobs, number(app, streams).await)
+        };
+        let id = hold(app, &customer, 600).await;
+        let account = account_find(app.app.db.read(), &customer_id(&customer)).await.unwrap().unwrap();
+        assert_eq!(next_settle(app, &customer).await, Some(account.open.holds[0].expires_at_ms));
+        assert_eq!(count().await, (Some(0), Some(0)));
+        let path = format!("/api/v1/holds/{id}/capture");
+        app.call(&customer, "POST", &path, "capture", Some(&json!({}))).await.expect(200);
+        assert_eq!(next_settle(app, &customer).await, None);
+        assert_eq!(count().await, (Some(0), Some(0)));
+        app.verify().await;
+    }
+
+    async fn credits_that_were_given_for_a_while_end_in_the_ledger_by_themselves(app: &TestApp) {
+        let customer = app.onboard().await;
+        let body = json!({ "amount": 3, "reason": "a trial of more", "expires_at": rfc3339(now_ms() + 1_000) });
+        let path = format!("/admin/v1/customers/{}/adjustments", customer.id);
+        app.admin("POST", &path, Some(&body)).await.expect(200);
+        let ended = line(app, &customer, "expire").await;
+        assert_eq!([&ended["amount"], &ended["source"]], [&json!(-3), &json!("system")]);
+        assert_eq!(next_settle(app, &customer).await, None);
+        app.verify().await;
+    }
+
+    async fn an_account_that_cannot_be_settled_keeps_no_other_waiting_and_is_tried_again(app: &TestApp) {
+        let (broken, customer) = (app.onboard().await, app.onboard().await);
+        hold(app, &broken, 2).await;
+        // Its actor knows the account until it has to load it, as it does after another node's write.
+        let change = |text: &str| format!("UPDATE accounts SET {text} WHERE customer_id = '{}'", broken.id);
+        sql(app, &change("open = 'no ' || open, version = version + 1, next_settle_at_ms = 1")).await;
+        wait::until("settling it fails", || async { (metric(app, SETTLE_FAILED, "") >= 2.0).then_some(()) }).await;
+        hold(app, &customer, 1).await;
+        line(app, &customer, "release").await;
+        wait::until("operators see it", || async { (metric(app, SETTLE_OVERDUE_SECONDS, "") > 1.0).then_some(()) }).await;
+
+        sql(app, &change("open = SUBSTR(open, 4), version = version - 1")).await;
+        line(app, &broken, "release").await;
+        wait::until("nothing is overdue", || async { (metric(app, SETTLE_OVERDUE_SECONDS, "") == 0.0).then_some(()) }).await;
+        app.verify().await;
+    }
+
+    async fn what_a_node_of_the_release_before_wrote_is_put_in_order_once_it_is_looked_at(app: &TestApp) {
+        let (closed, open) = (app.onboard().await, app.onboard().await);
+        hold(app, &open, 600).await;
+        let right = next_settle(app, &open).await;
+        // Such a node closed a hold, or opened a later one, and left the column as it was.
+        sql(app, "UPDATE accounts SET next_settle_at_ms = 1").await;
+        for (customer, right) in [(&closed, None), (&open, right)] {
+            wait::until("it is in order", || async { (next_settle(app, customer).await == right).then_some(()) }).await;
+        }
+        app.verify().await;
+    }
+}
