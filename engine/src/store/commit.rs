@@ -15,7 +15,7 @@ use super::account::AccountWrite;
 use super::{Db, account, attempt, job, stream};
 use crate::clock::TimeMs;
 use crate::effect::Effect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::job::{BLOCKED, JobFinish, Wake};
 use crate::ledger::Entry;
@@ -85,6 +85,11 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
         }
     }
     Ok(results.into_iter().flatten().collect())
+}
+
+/// Two entries of one unit are under one key, which no caller may do.
+fn key_twice() -> Error {
+    Error::Corrupt("an idempotency key twice in one unit".to_owned())
 }
 
 /// The idempotency keys of entries, each with its customer.
@@ -243,7 +248,7 @@ impl<'a> Attempt<'a> {
         if used.is_empty() {
             // Two entries of one unit under one key: the caller must not do that, and a retry would
             // not end.
-            return Err(crate::error::Error::Corrupt("an idempotency key twice in one unit".to_owned()));
+            return Err(key_twice());
         }
         Ok(used)
     }

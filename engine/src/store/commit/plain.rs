@@ -1,6 +1,6 @@
 //! Group commit of plain decisions in one statement of Postgres.
 
-use super::{Unit, UnitResult, entries_of, keys, twins};
+use super::{Unit, UnitResult, entries_of, key_twice, keys, twins};
 use crate::error::Result;
 use crate::store::Db;
 use crate::store::account::{self, AccountWrite};
@@ -16,7 +16,10 @@ pub(super) async fn commit_plain(db: &Db, units: &[Unit]) -> Result<Vec<UnitResu
     // Every transaction locks accounts in this order.
     open.sort_unstable_by(|(_, a), (_, b)| a.customer_id.cmp(&b.customer_id));
     let list: Vec<&AccountWrite> = open.iter().map(|(_, write)| *write).collect();
-    let written = account::account_commit_many(db.ledger(), &list).await?;
+    let written = account::account_commit_many(db.ledger(), &list).await.map_err(|error| {
+        // Keys used before are left out: this is one unit's own fault, and a retry would not end.
+        if error.is_unique_violation() { key_twice() } else { error }
+    })?;
     let written: HashSet<&str> = written.iter().map(String::as_str).collect();
     let (done, left): (Vec<_>, Vec<_>) =
         open.into_iter().partition(|(_, write)| written.contains(write.customer_id.as_str()));
