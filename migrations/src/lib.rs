@@ -24,6 +24,7 @@ mod m0012_reconciliations;
 mod m0013_summary;
 mod m0015_support;
 mod m0016_marketplace_owed;
+mod m0023_marketplace_news;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_summary::Migration),
             Box::new(m0015_support::Migration),
             Box::new(m0016_marketplace_owed::Migration),
+            Box::new(m0023_marketplace_news::Migration),
         ]
     }
 }

@@ -1,5 +1,8 @@
 //! Every action, twice and in every order.
 
+mod model;
+mod same_day;
+
 use super::*;
 use crate::customer::Source;
 use crate::ids::CustomerId;
@@ -21,8 +24,10 @@ fn said(action: Action, plan: &str, effective_ms: TimeMs) -> Purchase {
         login: "acme".to_owned(),
         account_type: "Organization".to_owned(),
         email: None,
-        plan_id: 435,
+        plan_id: ["Free", "Trial", "Pro", "Pay_as_you_go", "Gold"].iter().position(|name| *name == plan).unwrap()
+            as i64,
         plan_name: plan.to_owned(),
+        previous_plan_id: None,
         billing_cycle: Some("monthly".to_owned()),
         unit_count: 1,
         on_free_trial: false,
@@ -43,6 +48,7 @@ struct World {
     timers: Vec<TimeMs>,
     /// Keys of all jobs there ever were: one that has ended still keeps another from being made.
     job_keys: HashSet<String>,
+    arrivals: i64,
 }
 
 impl World {
@@ -58,7 +64,7 @@ impl World {
             has_payment_method: false,
             created_at_ms: 0,
         };
-        Self { account: None, customer, granted: Vec::new(), timers: Vec::new(), job_keys: HashSet::new() }
+        Self { account: None, customer, granted: Vec::new(), timers: Vec::new(), job_keys: HashSet::new(), arrivals: 0 }
     }
 
     /// An account that is linked before GitHub tells of a purchase, so that each event has its effect.
@@ -69,10 +75,21 @@ impl World {
         world
     }
 
+    /// Events that say the same are one event, delivered again.
     fn tell(&mut self, said: &Purchase, now_ms: TimeMs) {
+        self.deliver(&format!("{said:?}"), said, now_ms);
+    }
+
+    fn deliver(&mut self, id: &str, said: &Purchase, now_ms: TimeMs) {
         let plan = Plan::parse(&said.plan_name.to_lowercase());
-        let account = told(self.account.as_ref(), said, plan, now_ms);
+        let origin = self.arrives(id);
+        let account = told(self.account.as_ref(), said, plan, origin, now_ms);
         self.settle_as(account, now_ms);
+    }
+
+    fn arrives<'a>(&mut self, id: &'a str) -> Origin<'a> {
+        self.arrivals += 1;
+        Origin { id, arrival: self.arrivals }
     }
 
     fn link(&mut self, now_ms: TimeMs) {
@@ -204,7 +221,7 @@ fn a_purchase_that_ended_before_it_is_linked_brings_every_period_that_was_paid()
         world.until(months + 400 * DAY_MS);
         let days = ["2026-10-25", "2026-11-05", "2026-12-05", "2027-01-05"];
         assert_eq!(world.granted, days.map(|day| format!("marketplace:4:{day}")));
-        assert_eq!((world.customer.plan, world.account().owed.as_slice()), (Plan::PayAsYouGo, &[][..]));
+        assert_eq!((world.customer.plan, world.account().next_period()), (Plan::PayAsYouGo, None));
     }
 }
 
@@ -254,7 +271,9 @@ fn a_purchase_that_is_bought_again_within_a_granted_period_brings_no_second_one_
 fn pro_is_said_also_of_a_customer_that_was_on_it_when_it_was_read() {
     let mut world = World::linked();
     world.customer.plan = Plan::Pro;
-    let account = told(world.account.as_ref(), &said(Action::Purchased, "Pro", BOUGHT), Some(Plan::Pro), BOUGHT);
+    let origin = Origin { id: "evt_1", arrival: 2 };
+    let bought = said(Action::Purchased, "Pro", BOUGHT);
+    let account = told(world.account.as_ref(), &bought, Some(Plan::Pro), origin, BOUGHT);
     let verdict = settle(world.account.as_ref(), account, Some(&world.customer), CREDITS, BOUGHT);
     assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
 }
@@ -374,7 +393,10 @@ fn a_plan_that_nobody_knows_gives_nothing_until_it_is_known() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Gold", BOUGHT), BOUGHT);
     assert_eq!((world.customer.plan, world.account().plan.plan), (Plan::Trial, None));
-    let account = told(world.account.as_ref(), &said(Action::Purchased, "Gold", BOUGHT), Some(Plan::Pro), BOUGHT);
+    let bought = said(Action::Purchased, "Gold", BOUGHT);
+    let id = format!("{bought:?}");
+    let account = told(world.account.as_ref(), &bought, Some(Plan::Pro), Origin { id: &id, arrival: 9 }, BOUGHT);
+    assert_eq!(account.news.len(), 1, "replayed, the event says what it said, with what is known now");
     world.settle_as(account, BOUGHT + 1);
     assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 1));
 }
@@ -470,34 +492,35 @@ fn what_is_announced_for_an_earlier_day_than_what_is_to_come_or_is_in_force_chan
 }
 
 #[test]
-fn a_purchase_that_is_heard_of_after_the_end_of_the_same_day_brings_nothing_back() {
-    let mut world = World::linked();
-    world.tell(&said(Action::Cancelled, "Pro", BOUGHT), BOUGHT);
-    let before = world.account().clone();
-    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT + 1);
-    assert_eq!(world.account(), &before);
-    assert!(world.granted.is_empty());
-}
-
-#[test]
-fn late_news_of_a_time_without_pro_cuts_what_is_owed_and_adds_nothing() {
+fn late_news_count_as_they_would_have_in_order() {
     let day = |n: i64| BOUGHT + n * DAY_MS;
-    // Pro, then less, which is heard of only after Pro was bought again.
+    let stretches = |world: &World| -> Vec<_> {
+        let left = world.account().stretches_left();
+        left.iter().map(|stretch| (stretch.from_ms, stretch.until_ms)).collect()
+    };
+    // Pro, then less, which is reported only after Pro was bought again.
     let mut world = World::new();
     world.tell(&said(Action::Purchased, "Pro", day(0)), day(40));
     world.tell(&said(Action::Changed, "Pro", day(39)), day(40));
     world.tell(&said(Action::Changed, "Trial", day(5)), day(40));
-    let ends: Vec<_> = world.account().owed.iter().map(|owed| (owed.from_ms, owed.until_ms)).collect();
-    assert_eq!(ends, [(day(0), Some(day(5))), (day(39), None)]);
-    // A trial that was free, and one bought within a time that is owed already, owe nothing more.
-    world.tell(&on_trial(said(Action::Purchased, "Pro", day(20)), day(34)), day(40));
-    world.tell(&said(Action::Purchased, "Pro", day(3)), day(40));
-    assert_eq!(world.account().owed.len(), 2);
-    // On the day on which Pro began a change to less is the older news, and only an end outweighs it.
+    assert_eq!(stretches(&world), [(day(0), Some(day(5))), (day(39), None)]);
+    // A free trial is paid from its end on.
+    world.tell(&on_trial(said(Action::Changed, "Pro", day(20)), day(34)), day(40));
+    assert_eq!(stretches(&world), [(day(0), Some(day(5))), (day(34), Some(day(39))), (day(39), None)]);
+    // A change to less on the day of the purchase leaves nothing of it.
     world.tell(&said(Action::Changed, "Trial", day(0)), day(40));
-    assert_eq!(world.account().owed.len(), 2);
-    world.tell(&said(Action::Cancelled, "Pro", day(0)), day(40));
-    assert_eq!(world.account().owed.len(), 1);
+    assert_eq!(stretches(&world), [(day(34), Some(day(39))), (day(39), None)]);
+}
+
+#[test]
+fn the_oldest_news_are_forgotten_where_there_are_too_many() {
+    let mut world = World::linked();
+    for n in 0..150 {
+        let changed = Purchase { unit_count: n, ..said(Action::Changed, "Pro", BOUGHT + n * DAY_MS) };
+        world.tell(&changed, BOUGHT + 150 * DAY_MS);
+    }
+    assert_eq!((world.account().news.len(), world.account().unit_count), (100, 149));
+    assert_eq!(world.account().news[0].at_ms, BOUGHT + 50 * DAY_MS);
 }
 
 #[test]
