@@ -27,7 +27,8 @@ use crate::job::{JobKind, NewJob};
 use period::{Period, Stretch};
 use serde::{Deserialize, Serialize};
 
-/// The most pieces of news kept of one account. The oldest are forgotten: their months were granted long ago.
+/// The most pieces of news kept of one account. The oldest are forgotten, with the months that they brought to
+/// an account that nobody is linked to yet.
 const NEWS_MAX: usize = 100;
 
 /// Where a purchase stands.

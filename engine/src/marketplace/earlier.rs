@@ -40,10 +40,13 @@ pub fn complete(account: &mut MarketplaceAccount, owed: &[Stretch]) {
 
 /// Whether the account stands where its news lead.
 fn leads_to(account: &MarketplaceAccount) -> bool {
-    in_order(&account.news).news.last().is_some_and(|last| {
-        let is_in_force = account.state == PurchaseState::Purchased;
-        (last.at_ms, last.is_in_force(), &last.plan) == (account.effective_ms, is_in_force, &account.plan)
-    })
+    let latest_ms = account.news.iter().map(|news| news.at_ms).max();
+    let is_in_force = account.state == PurchaseState::Purchased;
+    latest_ms == Some(account.effective_ms)
+        && in_order(&account.news)
+            .news
+            .last()
+            .is_some_and(|last| (last.is_in_force(), &last.plan) == (is_in_force, &account.plan))
 }
 
 /// Purchases and ends for the stretches that were over when the account came to stand as it does.

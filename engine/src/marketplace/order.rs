@@ -5,16 +5,16 @@
 //! 2. On one day, news that give a time of day go by it among each other.
 //! 3. What is left goes by what makes sense. GitHub knows one purchase an account: one is made only when none is
 //!    in force, a change names the plan before it, an end the plan and the billing date of what it ends. Of all
-//!    orders of a day the one counts in which most news make sense ([`fit`]).
+//!    orders of a day the one counts in which most news make sense (`fit`).
 //! 4. Orders that make equal sense and end alike are one. If they end differently, the day is **unclear**: nothing
 //!    is taken away, so an order that ends with Pro, else with a purchase, is preferred; the order of arrival
 //!    decides among the rest; and a person must look.
 //!
-//! Support's word settles what had arrived before it that day.
+//! News that say the same as those of their day that arrived just before them are the same news. Support's word
+//! settles what had arrived before it that day.
 //!
 //! Sources: GitHub, "Webhook events for the GitHub Marketplace API" and "Handling plan cancellations" (a paid plan
-//! ends on the first day of the next billing cycle, a free trial at once); "Webhook delivery" in the REST API (the
-//! delivery's id identifies the event, for all webhooks and redeliveries).
+//! ends on the first day of the next billing cycle, a free trial at once).
 
 use super::{News, Reporter};
 use crate::clock::TimeMs;
@@ -51,6 +51,14 @@ pub fn in_order(news: &[News]) -> Ordered<'_> {
     let mut standing = Standing::default();
     for (day, mut of_day) in days {
         of_day.sort_by_key(|one| one.arrival);
+        of_day.dedup_by(|one, before| {
+            let is_repetition = is_repetition(one, before);
+            // The configuration may have learned meanwhile what the plan is.
+            if is_repetition && before.plan.plan.is_none() {
+                *before = *one;
+            }
+            is_repetition
+        });
         for part in of_day.split_inclusive(|one| is_final(one)) {
             let (open, settled) = part.split_at(part.iter().take_while(|one| !is_final(one)).count());
             let best = most_plausible(&standing, open, day);
@@ -191,6 +199,11 @@ fn orders_of<'a>(news: &[&'a News]) -> Vec<Vec<&'a News>> {
 /// Whether the news that give a time of day are in its order. The first millisecond of a day is no time of day.
 fn keeps_times(order: &[&News]) -> bool {
     order.iter().filter(|news| news.at_ms.rem_euclid(DAY_MS) != 0).is_sorted_by_key(|news| news.at_ms)
+}
+
+fn is_repetition(news: &News, before: &News) -> bool {
+    let (id, arrival, plan) = (before.id.clone(), before.arrival, before.plan.clone());
+    news.plan.id == plan.id && News { id, arrival, plan, ..news.clone() } == *before
 }
 
 /// Whether nothing that arrived before and came into force on its day counts against it.

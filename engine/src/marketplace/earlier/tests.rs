@@ -42,6 +42,19 @@ fn a_row_of_this_release_is_left_alone() {
 }
 
 #[test]
+fn a_day_whose_last_news_give_no_time_is_left_alone() {
+    let mut read = row();
+    let timed = News { at_ms: BOUGHT + 1, id: "evt_2".to_owned(), ..read.news[0].clone() };
+    read.add(News { action: Action::Cancelled, ..timed });
+    read.add(News { id: "evt_3".to_owned(), ..read.news[0].clone() });
+    let last = in_order(&read.news).news.last().map(|news| news.at_ms);
+    assert_eq!((last, read.effective_ms), (Some(BOUGHT), BOUGHT + 1));
+    let before = read.clone();
+    complete(&mut read, &[]);
+    assert_eq!(read, before);
+}
+
+#[test]
 fn a_row_of_before_is_owed_what_it_was_owed() {
     let (mut read, owed) = earlier_row();
     complete(&mut read, &owed);

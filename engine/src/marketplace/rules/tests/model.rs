@@ -135,14 +135,22 @@ proptest! {
             let once: BTreeSet<_> = world.granted.iter().collect();
             prop_assert_eq!(once.len(), world.granted.len(), "each period once");
         }
-        let is_unclear = life.events.iter().any(|said| is_order_unclear(shuffled.account(), said.effective_ms));
+        let is_unclear = [&in_order, &shuffled].iter().any(|world| {
+            life.events.iter().any(|said| is_order_unclear(world.account(), said.effective_ms))
+        });
         if is_unclear {
             return Ok(());
         }
         let (plan, state) = match &life.in_force {
             Some(bought) => (bought.said.plan_id, PurchaseState::Purchased),
-            None => (shuffled.account().plan.id, PurchaseState::Cancelled),
+            None => (in_order.account().plan.id, PurchaseState::Cancelled),
         };
+        prop_assert_eq!((in_order.account().plan.id, in_order.account().state), (plan, state));
+        // Of the same news twice on one day only the order of arrival tells that they are two.
+        let has_twins = life.events.iter().enumerate().any(|(at, said)| life.events[..at].contains(said));
+        if has_twins {
+            return Ok(());
+        }
         prop_assert_eq!((shuffled.account().plan.id, shuffled.account().state), (plan, state));
         prop_assert_eq!(shuffled.customer.plan, in_order.customer.plan);
         prop_assert_eq!(&shuffled.granted, &in_order.granted);
