@@ -1,10 +1,21 @@
 //! GitHub Marketplace: who bought which plan there, and which customer that is.
 //!
-//! A purchase is told by GitHub before anybody signs up, so it is kept by GitHub's account and
-//! **linked** to a customer later: with a one-time token at signup, or by support ([`link`]). What a
-//! purchase then means for plan and credits is in [`rules`].
+//! GitHub reports a purchase before anybody signs up, so it is kept by GitHub's account and **linked** to a
+//! customer later: with a one-time token at signup, or by support ([`link`]).
+//!
+//! | module | question |
+//! |---|---|
+//! | [`order`] | in which order did things happen? |
+//! | [`period`] | which months of Pro were paid, and which one is granted next? |
+//! | [`rules`] | what does an event change, for the account and for its customer? |
+//! | [`link`] | which customer is it? |
+//! | [`correct`] | how does support correct what GitHub's events leave open? |
+//! | [`earlier`] | what do rows of the release before say? |
 
+pub mod correct;
+pub mod earlier;
 pub mod link;
+pub mod order;
 pub mod period;
 pub mod rules;
 
@@ -13,12 +24,18 @@ use crate::customer::Plan;
 use crate::github::{self, Action};
 use crate::ids::CustomerId;
 use crate::job::{JobKind, NewJob};
+use period::{Period, Stretch};
 use serde::{Deserialize, Serialize};
 
+/// The most pieces of news kept of one account. The oldest are forgotten, with the months that they brought to
+/// an account that nobody is linked to yet.
+const NEWS_MAX: usize = 100;
+
 /// Where a purchase stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PurchaseState {
-    /// Only what is to come was told of it so far.
+    /// Only a coming change was reported so far.
     Announced,
     /// It is in force.
     Purchased,
@@ -53,54 +70,78 @@ pub struct ListingPlan {
     pub plan: Option<Plan>,
 }
 
-/// What is to come.
+/// Who reported a piece of news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reporter {
+    /// GitHub, by an event of the day itself.
+    Github,
+    /// GitHub, by an earlier announcement whose day has come. The event of the day replaces it.
+    Announcement,
+    /// Support, by hand.
+    Support,
+    /// A node of the release before, which kept the result and not the news.
+    EarlierRelease,
+}
+
+/// One change of a purchase that came into force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    /// What reported it; the same id is the same news.
+    pub id: String,
+    /// Its place in the order of arrival.
+    pub arrival: i64,
+    /// Who reported it.
+    pub reporter: Reporter,
+    /// Purchased, changed or cancelled.
+    pub action: Action,
+    /// When it came into force. GitHub mostly gives the day only: its first millisecond in UTC.
+    pub at_ms: TimeMs,
+    /// The plan from then on; of an end, the plan until then.
+    pub plan: ListingPlan,
+    /// GitHub's id of the plan before a change, if the event says it.
+    pub previous_plan_id: Option<i64>,
+    /// `monthly` or `yearly`; none for a free plan.
+    pub billing_cycle: Option<String>,
+    /// Units bought, of a plan that is sold by the unit.
+    pub unit_count: i64,
+    /// Nothing is paid yet.
+    pub on_free_trial: bool,
+    /// When the free trial ends.
+    pub free_trial_ends_ms: Option<TimeMs>,
+    /// When the next period begins and is paid.
+    pub next_billing_ms: Option<TimeMs>,
+}
+
+impl News {
+    /// Whether a purchase is in force after it.
+    pub fn is_in_force(&self) -> bool {
+        self.action != Action::Cancelled
+    }
+
+    /// Whether Pro is in force after it.
+    pub fn is_pro(&self) -> bool {
+        self.is_in_force() && self.plan.plan == Some(Plan::Pro)
+    }
+}
+
+/// A change that is announced for a day to come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// When.
     pub at_ms: TimeMs,
     /// The plan from then on; none if the purchase ends.
     pub plan: Option<ListingPlan>,
-    /// It was taken back. Kept, so that news of it that come late bring nothing back.
+    /// It was taken back. Kept, so that a late announcement of it is not believed.
     pub is_withdrawn: bool,
 }
 
-/// A time for which Pro was paid and whose credits are still to be granted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owed {
-    /// When its first period begins.
-    pub from_ms: TimeMs,
-    /// When Pro ended, or other news of it came into force; none while it lasts. A period that had begun
-    /// before was paid.
-    pub until_ms: Option<TimeMs>,
-    /// The billing date that its periods are counted by.
-    pub billing_ms: Option<TimeMs>,
-}
-
-impl Owed {
-    /// Whether Pro was on then.
-    pub fn contains(&self, at_ms: TimeMs) -> bool {
-        self.from_ms <= at_ms && self.until_ms.is_none_or(|until_ms| at_ms < until_ms)
-    }
-
-    /// What of it is left from a time on.
-    pub fn after(self, at_ms: TimeMs) -> Option<Self> {
-        let left = Self { from_ms: self.from_ms.max(at_ms), ..self };
-        left.until_ms.is_none_or(|until_ms| left.from_ms < until_ms).then_some(left)
-    }
-
-    /// What of it came before a time.
-    pub fn before(self, at_ms: TimeMs) -> Option<Self> {
-        let until_ms = self.until_ms.map_or(at_ms, |until_ms| until_ms.min(at_ms));
-        (self.from_ms < until_ms).then_some(Self { until_ms: Some(until_ms), ..self })
-    }
-}
-
-/// The purchase of one GitHub account.
+/// The purchase of one GitHub account: its news, and where they leave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarketplaceAccount {
     /// GitHub's id of the account.
     pub github_account_id: i64,
-    /// Its name at GitHub when it was last told of.
+    /// Its name at GitHub in the latest news.
     pub login: String,
     /// `User` or `Organization`.
     pub account_type: String,
@@ -118,23 +159,23 @@ pub struct MarketplaceAccount {
     pub on_free_trial: bool,
     /// When the free trial ends.
     pub free_trial_ends_ms: Option<TimeMs>,
-    /// When the next paid period began when this was last told.
+    /// The next billing date in the latest news that has one.
     pub next_billing_ms: Option<TimeMs>,
     /// Since when it has stood so.
     pub effective_ms: TimeMs,
     /// By which action.
     pub last_action: Action,
-    /// What is to come.
+    /// The change that is announced.
     pub pending: Option<Pending>,
-    /// For which times credits are still to be granted, in order; only the last may have no end.
-    pub owed: Vec<Owed>,
-    /// When the last period ends whose credits were granted.
-    pub covered_until_ms: Option<TimeMs>,
+    /// Every change that came into force, as it arrived. All fields from `state` to `last_action` follow from it.
+    pub news: Vec<News>,
+    /// The end of the last period whose credits were granted.
+    pub granted_until_ms: Option<TimeMs>,
     /// The customer that it is linked to. Only [`link`] writes this and the next.
     pub customer_id: Option<CustomerId>,
     /// Since when.
     pub linked_at_ms: Option<TimeMs>,
-    /// When it was first told of.
+    /// When GitHub first reported it.
     pub created_at_ms: TimeMs,
     /// When it last changed.
     pub updated_at_ms: TimeMs,
@@ -151,14 +192,57 @@ impl MarketplaceAccount {
         self.customer_id.is_some() && self.is_pro()
     }
 
-    /// When the first paid period begins whose credits are still to be granted.
-    pub fn next_credits_ms(&self) -> Option<TimeMs> {
-        self.owed.first().map(|owed| owed.from_ms)
-    }
-
-    /// What is to come, unless it was taken back.
+    /// The change that is announced, unless it was taken back.
     pub fn coming(&self) -> Option<&Pending> {
         self.pending.as_ref().filter(|pending| !pending.is_withdrawn)
+    }
+
+    /// The times for which Pro is paid and credits are still to be granted, in order.
+    pub fn stretches_left(&self) -> Vec<Stretch> {
+        let stretches = period::paid_stretches(&order::in_order(&self.news).news);
+        stretches.iter().filter_map(|stretch| stretch.after(self.granted_until_ms)).collect()
+    }
+
+    /// The next period whose credits are to be granted.
+    pub fn next_period(&self) -> Option<Period> {
+        self.stretches_left().first().map(Stretch::first_period)
+    }
+
+    /// Adds news, or replaces what the same event said before, and lets the account stand where all news
+    /// leave it.
+    pub fn add(&mut self, news: News) {
+        // A day's own event and the announcement of it are one change.
+        let is_same = |known: &News| known.action == news.action && period::day(known.at_ms) == period::day(news.at_ms);
+        match news.reporter {
+            Reporter::Announcement if self.news.iter().any(is_same) => return,
+            Reporter::Github => self.news.retain(|known| known.reporter != Reporter::Announcement || !is_same(known)),
+            _ => {}
+        }
+        match self.news.iter_mut().find(|known| known.id == news.id) {
+            Some(known) => *known = News { arrival: known.arrival, ..news },
+            None => self.news.push(news),
+        }
+        if self.news.len() > NEWS_MAX {
+            let oldest = self.news.iter().enumerate().min_by_key(|(_, known)| known.at_ms).map(|(at, _)| at);
+            oldest.map(|at| self.news.remove(at));
+        }
+        self.stand();
+    }
+
+    /// Lets the account stand where its news leave it.
+    fn stand(&mut self) {
+        let ordered = order::in_order(&self.news).news;
+        let Some(last) = ordered.last() else { return };
+        self.state = if last.is_in_force() { PurchaseState::Purchased } else { PurchaseState::Cancelled };
+        self.plan = last.plan.clone();
+        self.billing_cycle = last.billing_cycle.clone();
+        self.unit_count = last.unit_count;
+        self.on_free_trial = last.on_free_trial && last.is_in_force();
+        self.free_trial_ends_ms = last.free_trial_ends_ms;
+        self.next_billing_ms = ordered.iter().rev().find_map(|news| news.next_billing_ms);
+        self.effective_ms = ordered.iter().map(|news| news.at_ms).max().unwrap_or(last.at_ms);
+        self.last_action = last.action;
+        self.pending = self.pending.take().filter(|pending| pending.at_ms > self.effective_ms);
     }
 }
 

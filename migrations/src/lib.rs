@@ -25,7 +25,8 @@ mod m0013_summary;
 mod m0015_support;
 mod m0016_marketplace_owed;
 mod m0017_queue;
-mod m0019_next_settle;
+mod m0018_next_settle;
+mod m0019_marketplace_news;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -50,7 +51,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_support::Migration),
             Box::new(m0016_marketplace_owed::Migration),
             Box::new(m0017_queue::Migration),
-            Box::new(m0019_next_settle::Migration),
+            Box::new(m0018_next_settle::Migration),
+            Box::new(m0019_marketplace_news::Migration),
         ]
     }
 }

@@ -65,6 +65,17 @@ pub enum MarketplaceCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Correct where a purchase stands: after an event that is dead with order_unclear, or that was lost.
+    Correct {
+        /// GitHub's id of the account.
+        id: i64,
+        /// Where it stands.
+        #[arg(value_parser = ["purchased", "cancelled"])]
+        state: String,
+        /// Why; goes into the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Make a token with which a buyer can sign up, and show it once.
     Token {
         /// GitHub's id of the account.
@@ -92,6 +103,10 @@ pub async fn run(session: &Session, command: &MarketplaceCommand) -> anyhow::Res
         MarketplaceCommand::Link { id, customer, reason } => {
             let body = json!({ "customer_id": customer, "reason": reason });
             session.show(&session.client.post(&path(id, &["link"])?, &body).await?, shown)
+        }
+        MarketplaceCommand::Correct { id, state, reason } => {
+            let body = json!({ "state": state, "reason": reason });
+            session.show(&session.client.post(&path(id, &["state"])?, &body).await?, shown)
         }
         MarketplaceCommand::Token { id } => {
             let answer = session.client.post(&path(id, &["link-token"])?, &json!({})).await?;

@@ -102,6 +102,7 @@ pub const CODES: &[Code] = &[
     code(409, "mail_not_sent", "The mail waits to be sent; its job says for what."),
     code(409, "marketplace_account_linked", "this marketplace account is linked to a customer"),
     code(409, "marketplace_customer_linked", "this customer has another purchase on the marketplace"),
+    code(409, "marketplace_not_purchased", "GitHub has not reported a purchase of this account yet"),
     code(409, "nothing_to_do", "there is nothing left to do"),
     code(
         409,

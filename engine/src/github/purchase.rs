@@ -5,17 +5,15 @@ use super::body_json;
 use crate::clock::TimeMs;
 use crate::webhook::shape::clean;
 use chrono::{DateTime, NaiveDate};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The longest text that is kept, in characters.
 const TEXT_LEN_MAX: usize = 255;
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// How long a free trial of the Marketplace lasts, for an event that does not say when it ends.
-/// Source: GitHub, "Pricing plans for GitHub Marketplace apps".
-const FREE_TRIAL_DAYS: i64 = 14;
 
 /// What happened to a purchase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It was made.
     Purchased,
@@ -69,6 +67,8 @@ pub struct Purchase {
     pub plan_id: i64,
     /// What the listing calls it.
     pub plan_name: String,
+    /// GitHub's id of the plan before a change, if the event says it.
+    pub previous_plan_id: Option<i64>,
     /// `monthly` or `yearly`; none for a free plan.
     pub billing_cycle: Option<String>,
     /// Units bought, of a plan that is sold by the unit.
@@ -79,17 +79,6 @@ pub struct Purchase {
     pub free_trial_ends_ms: Option<TimeMs>,
     /// When the next period begins and is paid.
     pub next_billing_ms: Option<TimeMs>,
-}
-
-impl Purchase {
-    /// From when on it is paid for.
-    pub fn paid_from_ms(&self) -> TimeMs {
-        if !self.on_free_trial {
-            return self.effective_ms;
-        }
-        let ends_ms = self.free_trial_ends_ms.or(self.next_billing_ms);
-        ends_ms.unwrap_or(self.effective_ms.saturating_add(FREE_TRIAL_DAYS * DAY_MS))
-    }
 }
 
 /// The action of an event, as GitHub spells it.
@@ -121,6 +110,7 @@ pub fn purchase(body: &[u8]) -> Result<Purchase, String> {
         email: text(&account["organization_billing_email"]),
         plan_id: plan["id"].as_i64().ok_or_else(|| missing("marketplace_purchase.plan.id"))?,
         plan_name: text(&plan["name"]).ok_or_else(|| missing("marketplace_purchase.plan.name"))?,
+        previous_plan_id: event["previous_marketplace_purchase"]["plan"]["id"].as_i64(),
         billing_cycle: text(&said["billing_cycle"]),
         unit_count: said["unit_count"].as_i64().unwrap_or(1).max(0),
         on_free_trial: said["on_free_trial"].as_bool().unwrap_or(false),
@@ -181,7 +171,6 @@ mod tests {
         assert_eq!(rfc3339(read.effective_ms), "2026-10-25T00:00:00.000Z");
         assert_eq!(read.next_billing_ms.map(rfc3339).as_deref(), Some("2026-11-05T00:00:00.000Z"));
         assert_eq!(read.email.as_deref(), Some("billing@example.com"));
-        assert_eq!(read.paid_from_ms(), read.effective_ms);
     }
 
     #[test]
@@ -196,16 +185,11 @@ mod tests {
     }
 
     #[test]
-    fn a_free_trial_is_paid_from_its_end_on() {
+    fn a_change_names_the_plan_before_it() {
         let mut event = event();
-        event["marketplace_purchase"]["on_free_trial"] = json!(true);
-        let paid_from = |event: &Value| rfc3339(read(event).expect("readable").paid_from_ms());
-        assert!(paid_from(&event).starts_with("2026-11-05"), "the next billing date, if the end is not told");
-        event["marketplace_purchase"]["free_trial_ends_on"] = json!("2026-11-08");
-        assert!(paid_from(&event).starts_with("2026-11-08"));
-        event["marketplace_purchase"]["free_trial_ends_on"] = Value::Null;
-        event["marketplace_purchase"]["next_billing_date"] = Value::Null;
-        assert!(paid_from(&event).starts_with("2026-11-08"));
+        assert_eq!(read(&event).expect("readable").previous_plan_id, None);
+        event["previous_marketplace_purchase"] = json!({ "plan": { "id": 434, "name": "Free" } });
+        assert_eq!(read(&event).expect("readable").previous_plan_id, Some(434));
     }
 
     #[test]
@@ -234,9 +218,7 @@ mod tests {
             ];
             let mut event = event();
             *event.pointer_mut(paths[at]).expect("it is there") = if is_text { json!(text) } else { json!(number) };
-            if let Ok(read) = read(&event) {
-                read.paid_from_ms();
-            }
+            let _ = read(&event);
         }
     }
 }

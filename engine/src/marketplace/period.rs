@@ -1,14 +1,96 @@
-//! Paid periods: GitHub tells when a purchase begins and when it is billed next, and then nothing
-//! until something changes. So the periods between are counted here.
+//! Which months of Pro were paid, and which one is granted next. GitHub reports a purchase, its changes and its
+//! end, but no renewals, so months are counted here.
+//!
+//! * A **stretch** is a time for which Pro is paid. News end the stretch before them, and begin one if Pro is in
+//!   force after them.
+//! * A **period** is a month of a stretch. It ends on the billing date or at its next monthly return. Its credits
+//!   are granted when it begins, also if the stretch ends within it.
+//! * Periods are granted one after the other, each once: the next begins where the last one ended, or with the
+//!   next stretch if that is later. What is heard of after a later period was granted brings nothing more.
+//!
+//! | case | what follows |
+//! |---|---|
+//! | linked late | every period that has begun is granted, one after the other |
+//! | other units, another plan that is Pro | a new stretch; a period that was granted before runs on |
+//! | paid by the year | twelve periods: price and credits of Pro are stated for a month |
+//! | free trial | the stretch begins when the trial ends, or with news that Pro is paid |
+//! | ended, and bought again later | no stretch covers the time between |
+//! | bought again within a granted period | the next period begins where that one ends |
 
+use super::News;
 use crate::clock::TimeMs;
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
 
-/// When the period that begins at `from_ms` ends: at the next monthly return of the billing date.
-///
-/// A year that is paid at once is twelve periods too: price and credits of Pro are stated for a month.
-/// Months that lack the billing date's day use their last one.
-pub fn period_end(from_ms: TimeMs, billing_ms: Option<TimeMs>) -> TimeMs {
+/// How long a free trial lasts, for an event that does not say when it ends.
+/// Source: GitHub, "Pricing plans for GitHub Marketplace apps".
+const FREE_TRIAL_MS: i64 = 14 * 24 * 60 * 60 * 1_000;
+
+/// A time for which Pro is paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// When it begins.
+    pub from_ms: TimeMs,
+    /// When it ends; none while it lasts.
+    pub until_ms: Option<TimeMs>,
+    /// The billing date that its periods are counted by.
+    pub billing_ms: Option<TimeMs>,
+}
+
+impl Stretch {
+    /// The part of it after a time.
+    pub fn after(&self, at_ms: Option<TimeMs>) -> Option<Self> {
+        let from_ms = at_ms.map_or(self.from_ms, |at_ms| self.from_ms.max(at_ms));
+        self.until_ms.is_none_or(|until_ms| from_ms < until_ms).then(|| Self { from_ms, ..self.clone() })
+    }
+
+    /// The period with which it begins.
+    pub fn first_period(&self) -> Period {
+        Period { from_ms: self.from_ms, until_ms: period_end(self.from_ms, self.billing_ms) }
+    }
+}
+
+/// A month of Pro.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period {
+    /// When it begins.
+    pub from_ms: TimeMs,
+    /// When it ends.
+    pub until_ms: TimeMs,
+}
+
+/// The times for which Pro is paid, in order; only the last may have no end.
+pub fn paid_stretches(ordered: &[&News]) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let (mut is_paid, mut billing_ms, mut at_ms) = (false, None, TimeMs::MIN);
+    for news in ordered {
+        at_ms = at_ms.max(news.at_ms);
+        billing_ms = news.next_billing_ms.or(billing_ms);
+        if let Some(last) = stretches.last_mut() {
+            last.until_ms = Some(last.until_ms.map_or(at_ms, |until_ms| until_ms.min(at_ms)));
+        }
+        if news.is_pro() {
+            let from_ms = if is_paid { at_ms } else { at_ms.max(paid_from_ms(news)) };
+            stretches.push(Stretch { from_ms, until_ms: None, billing_ms });
+        }
+        is_paid = news.is_pro() && !news.on_free_trial;
+    }
+    stretches.retain(|stretch| stretch.until_ms.is_none_or(|until_ms| stretch.from_ms < until_ms));
+    stretches
+}
+
+/// From when on a purchase is paid.
+fn paid_from_ms(news: &News) -> TimeMs {
+    if !news.on_free_trial {
+        return news.at_ms;
+    }
+    let ends_ms = news.free_trial_ends_ms.or(news.next_billing_ms);
+    ends_ms.unwrap_or(news.at_ms.saturating_add(FREE_TRIAL_MS))
+}
+
+/// When the period that begins at `from_ms` ends: at the next monthly return of the billing date. Months that
+/// lack the billing date's day use their last one.
+fn period_end(from_ms: TimeMs, billing_ms: Option<TimeMs>) -> TimeMs {
     let from = date(from_ms);
     let billing = date(billing_ms.unwrap_or(from_ms));
     let months = |day: NaiveDate| i64::from(day.year()) * 12 + i64::from(day.month0());
@@ -20,7 +102,7 @@ pub fn period_end(from_ms: TimeMs, billing_ms: Option<TimeMs>) -> TimeMs {
     ends.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis().max(from_ms + 1)
 }
 
-/// The day of a time in UTC, as it stands in the keys of grants: `2026-10-25`.
+/// The day of a time in UTC, as written in the keys of grants: `2026-10-25`.
 pub fn day(at_ms: TimeMs) -> String {
     date(at_ms).to_string()
 }
@@ -39,9 +121,29 @@ fn shift(day: NaiveDate, months: i64) -> NaiveDate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::customer::Plan;
+    use crate::github::Action;
+    use crate::marketplace::{ListingPlan, Reporter};
 
     fn at(text: &str) -> TimeMs {
         DateTime::parse_from_rfc3339(&format!("{text}T00:00:00Z")).expect("a date").timestamp_millis()
+    }
+
+    fn purchase(at_ms: TimeMs, next_billing_ms: Option<TimeMs>) -> News {
+        News {
+            id: "evt_1".to_owned(),
+            arrival: 1,
+            reporter: Reporter::Github,
+            action: Action::Purchased,
+            at_ms,
+            plan: ListingPlan { id: 435, name: "Pro".to_owned(), plan: Some(Plan::Pro) },
+            previous_plan_id: None,
+            billing_cycle: Some("monthly".to_owned()),
+            unit_count: 1,
+            on_free_trial: false,
+            free_trial_ends_ms: None,
+            next_billing_ms,
+        }
     }
 
     fn end(from: &str, billing: &str) -> String {
@@ -75,7 +177,27 @@ mod tests {
         assert_eq!(day(period_end(at("2026-10-25"), None)), "2026-11-25");
     }
 
+    #[test]
+    fn a_free_trial_is_paid_from_its_end_on() {
+        let mut news = purchase(at("2026-10-25"), Some(at("2026-11-05")));
+        let paid_from = |news: &News| day(paid_stretches(&[news])[0].from_ms);
+        assert_eq!(paid_from(&news), "2026-10-25");
+        news.on_free_trial = true;
+        assert_eq!(paid_from(&news), "2026-11-05", "the next billing date, if the end is not told");
+        news.free_trial_ends_ms = Some(at("2026-11-08"));
+        assert_eq!(paid_from(&news), "2026-11-08");
+        (news.free_trial_ends_ms, news.next_billing_ms) = (None, None);
+        assert_eq!(paid_from(&news), "2026-11-08");
+    }
+
     proptest::proptest! {
+        #[test]
+        fn a_free_trial_of_any_time_is_paid_from_some_time_on(at_ms: i64, ends_ms: Option<i64>) {
+            let mut news = purchase(at_ms, ends_ms);
+            news.on_free_trial = true;
+            proptest::prop_assert!(paid_stretches(&[&news])[0].from_ms >= at_ms);
+        }
+
         #[test]
         fn a_period_ends_after_it_begins(from: i64, billing: Option<i64>) {
             let from = from / 2;

@@ -1,19 +1,15 @@
-//! What a purchase means: pure rules, `what is known + what GitHub says + now → what changes`.
+//! What an event changes, for the account and for the customer that it is linked to. Pure.
 //!
-//! GitHub's events may come twice and in any order, and there is nobody to ask for the present state
-//! without a token of the app. So:
-//!
-//! * What is in force is decided by the effective date; on one date a change outweighs the purchase,
-//!   and the end outweighs both. Of two of one sort on one date the one that came last counts.
-//! * What is to come is kept and put in force on its day, should GitHub's own event of that day be
-//!   lost; that event then finds nothing left to do. Withdrawn is withdrawn for that date.
-//! * Credits go by periods. A period that was paid is granted once, under a key of account and first
-//!   day, in order, each after the one before; what is older than the last that was granted is not
-//!   granted again. For which times Pro was paid is kept with its ends, so a purchase that is not linked
-//!   yet keeps its credits until it is, whether it lasts until then or not.
+//! * News of the present are added to the account's news; where the account stands and which months of Pro were
+//!   paid follows from all of them ([`order`], [`period`]). So neither repetition nor order of arrival matters.
+//! * An announcement is kept and comes into force on its day, should GitHub's event of that day be lost. One that
+//!   was taken back stays taken back for its date.
+//! * Then the account is settled: one period that is due is granted, the customer's plan follows, and a job is
+//!   made for the next thing that becomes due.
 
-use super::period::{day, period_end};
-use super::{ListingPlan, MarketplaceAccount, Owed, Pending, PurchaseState, settle_job, timer_job};
+use super::{
+    ListingPlan, MarketplaceAccount, News, Pending, PurchaseState, Reporter, order, period, settle_job, timer_job,
+};
 use crate::clock::TimeMs;
 use crate::customer::{Customer, Plan};
 use crate::effect::Effect;
@@ -23,7 +19,16 @@ use crate::ledger::{Command, GrantKind, Op};
 
 /// The idempotency key of a period's credits.
 pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
-    format!("marketplace:{github_account_id}:{}", day(from_ms))
+    format!("marketplace:{github_account_id}:{}", period::day(from_ms))
+}
+
+/// What says something: an event, or a job that support had made.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its place in the order of arrival.
+    pub arrival: i64,
 }
 
 /// The account after an event. `plan` is which of our plans the listing's plan is.
@@ -31,34 +36,90 @@ pub fn told(
     known: Option<&MarketplaceAccount>,
     said: &Purchase,
     plan: Option<Plan>,
+    origin: Origin<'_>,
     now_ms: TimeMs,
 ) -> MarketplaceAccount {
     let listing = ListingPlan { id: said.plan_id, name: said.plan_name.clone(), plan };
     let account = match known {
         Some(known) => known.clone(),
-        None => unseen(said, &listing, now_ms),
+        None => unheard(said, &listing, now_ms),
     };
-    let is_to_come = match said.action {
+    let mut account = enforce_due(account, now_ms);
+    let at_ms = said.effective_ms;
+    let is_announcement = match said.action {
+        Action::PendingChangeCancelled => {
+            withdraw(&mut account, at_ms);
+            return account;
+        }
         Action::PendingChange => true,
-        Action::PendingChangeCancelled => return withdrawn(account, said.effective_ms),
-        // More is given at once, less on its day.
-        Action::Changed => said.effective_ms > now_ms && plan != Some(Plan::Pro),
-        Action::Cancelled => said.effective_ms > now_ms,
+        // An upgrade counts at once, a downgrade on its day.
+        Action::Changed => at_ms > now_ms && plan != Some(Plan::Pro),
+        Action::Cancelled => at_ms > now_ms,
         Action::Purchased => false,
     };
-    if is_to_come {
+    if is_announcement {
         let plan = (said.action != Action::Cancelled).then_some(listing);
-        return announced(account, Pending { at_ms: said.effective_ms, plan, is_withdrawn: false });
+        announce(&mut account, Pending { at_ms, plan, is_withdrawn: false });
+        return account;
     }
-    if order(said.effective_ms, said.action) < order(account.effective_ms, account.last_action) {
-        return late(account, said, plan);
+    account.add(News {
+        id: origin.id.to_owned(),
+        arrival: origin.arrival,
+        reporter: Reporter::Github,
+        action: said.action,
+        at_ms,
+        plan: listing,
+        previous_plan_id: said.previous_plan_id,
+        billing_cycle: said.billing_cycle.clone(),
+        unit_count: said.unit_count,
+        on_free_trial: said.on_free_trial,
+        free_trial_ends_ms: said.free_trial_ends_ms,
+        next_billing_ms: said.next_billing_ms,
+    });
+    if order::in_order(&account.news).news.last().is_some_and(|last| last.id == origin.id) {
+        account.login = said.login.clone();
+        account.account_type = said.account_type.clone();
+        account.email = said.email.clone().or(account.email);
     }
-    in_force(account, said, listing)
+    account
 }
 
-/// What follows for the customer that the account is linked to, and for the account itself: what is due
-/// is put in force, the next period that is due is granted, the plan is moved. `before` is the account
-/// as stored, `credits` what a period of Pro brings.
+/// The account after support said where it stands, from the day on since when it has stood as it does. None if
+/// no purchase was reported.
+pub fn corrected(
+    known: &MarketplaceAccount,
+    state: PurchaseState,
+    origin: Origin<'_>,
+    now_ms: TimeMs,
+) -> Option<MarketplaceAccount> {
+    let mut account = enforce_due(known.clone(), now_ms);
+    let ordered = order::in_order(&account.news).news;
+    let last = *ordered.last()?;
+    // What is in force then is what was bought last, not what an end of an older purchase names.
+    let last_bought = ordered.iter().rev().find(|news| news.is_in_force()).copied().unwrap_or(last);
+    let action = match state {
+        PurchaseState::Cancelled => Action::Cancelled,
+        PurchaseState::Announced | PurchaseState::Purchased => Action::Purchased,
+    };
+    let news = News {
+        id: origin.id.to_owned(),
+        arrival: origin.arrival,
+        reporter: Reporter::Support,
+        action,
+        at_ms: account.effective_ms,
+        ..last_bought.clone()
+    };
+    account.add(news);
+    Some(account)
+}
+
+/// Whether the facts leave open in which order the news of an event's day happened.
+pub fn is_order_unclear(account: &MarketplaceAccount, at_ms: TimeMs) -> bool {
+    order::in_order(&account.news).is_unclear_on(at_ms)
+}
+
+/// What follows for the customer that the account is linked to, and for the account itself. `before` is the
+/// account as stored, `credits` what a period of Pro brings.
 pub fn settle(
     before: Option<&MarketplaceAccount>,
     account: MarketplaceAccount,
@@ -66,17 +127,15 @@ pub fn settle(
     credits: i64,
     now_ms: TimeMs,
 ) -> Verdict {
-    let mut account = due(account, now_ms);
+    let mut account = enforce_due(account, now_ms);
     let mut ledger = None;
-    let first = account.owed.first().filter(|owed| owed.from_ms <= now_ms).cloned();
-    if let (Some(customer), Some(Owed { from_ms, billing_ms, .. })) = (customer, first) {
-        let until_ms = period_end(from_ms, billing_ms);
-        account.covered_until_ms = Some(until_ms);
-        account.owed = account.owed.into_iter().filter_map(|owed| owed.after(until_ms)).collect();
+    let due = account.next_period().filter(|period| period.from_ms <= now_ms);
+    if let (Some(customer), Some(period)) = (customer, due) {
+        account.granted_until_ms = Some(period.until_ms);
         if credits > 0 {
             let op = Op::Grant { kind: GrantKind::Included, amount: credits, expires_at_ms: None };
-            let reference = format!("github:{}:{}", account.github_account_id, day(from_ms));
-            let key = grant_key(account.github_account_id, from_ms);
+            let reference = format!("github:{}:{}", account.github_account_id, period::day(period.from_ms));
+            let key = grant_key(account.github_account_id, period.from_ms);
             let command = Command::internal(op, "marketplace", key).with_reference(reference);
             ledger = Some((customer.id.clone(), command));
         }
@@ -91,17 +150,17 @@ pub fn settle(
     Verdict { outcome: Outcome::Done, ledger, effects }
 }
 
-/// The plan that follows; none if nothing follows. Pro is never taken away here for good: while a subscription
-/// gives it, the move that this asks for does not happen ([`Effect::PlanSet`]).
+/// The customer's plan from now on; none if it does not move. A move off Pro does not happen while a subscription
+/// gives Pro ([`Effect::PlanSet`]).
 fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount, customer: &Customer) -> Option<Plan> {
     let gave_pro = before.is_some_and(MarketplaceAccount::gives_pro);
     let pays_each = account.state == PurchaseState::Purchased && account.plan.plan == Some(Plan::PayAsYouGo);
     match customer.plan {
-        // Even if the customer was on Pro when it was looked at: whatever gave it that may end meanwhile.
+        // Also if the customer is on Pro: what gives it Pro now may end meanwhile.
         _ if account.is_pro() => Some(Plan::Pro),
         Plan::Pro => gave_pro.then_some(Plan::PayAsYouGo),
-        // It has been a paying customer, as it would be had it not come late.
-        Plan::Trial if pays_each || account.covered_until_ms.is_some() => Some(Plan::PayAsYouGo),
+        // Who paid for Pro once is no trial customer, also if its purchase ended before it signed up.
+        Plan::Trial if pays_each || account.granted_until_ms.is_some() => Some(Plan::PayAsYouGo),
         Plan::Trial | Plan::PayAsYouGo => None,
     }
 }
@@ -109,12 +168,12 @@ fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount,
 /// When the account must be looked at again.
 fn wakes_at(account: &MarketplaceAccount) -> Option<TimeMs> {
     let coming = account.coming().map(|pending| pending.at_ms);
-    let period = account.next_credits_ms().filter(|_| account.customer_id.is_some());
+    let period = account.next_period().filter(|_| account.customer_id.is_some()).map(|period| period.from_ms);
     [coming, period].into_iter().flatten().min()
 }
 
-/// What looks at it again then. A time that has come gets no timer: one of that time may have fired long
-/// ago, for a change that was announced while nobody was linked, and its key is still known.
+/// The job that looks at it again then. A time that has come gets no timer: a timer of that time may have fired
+/// before the link, and its key is still known.
 fn next_job(account: &MarketplaceAccount, at_ms: TimeMs, now_ms: TimeMs) -> NewJob {
     if at_ms <= now_ms {
         settle_job(account.github_account_id, now_ms)
@@ -123,19 +182,8 @@ fn next_job(account: &MarketplaceAccount, at_ms: TimeMs, now_ms: TimeMs) -> NewJ
     }
 }
 
-/// Which of two pieces of news is later.
-fn order(effective_ms: TimeMs, action: Action) -> (TimeMs, u8) {
-    let weight = match action {
-        Action::PendingChange | Action::PendingChangeCancelled => 0,
-        Action::Purchased => 1,
-        Action::Changed => 2,
-        Action::Cancelled => 3,
-    };
-    (effective_ms, weight)
-}
-
 /// An account of which nothing is in force yet.
-fn unseen(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> MarketplaceAccount {
+fn unheard(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> MarketplaceAccount {
     MarketplaceAccount {
         github_account_id: said.account_id,
         login: said.login.clone(),
@@ -148,12 +196,12 @@ fn unseen(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> Marketplace
         on_free_trial: said.on_free_trial,
         free_trial_ends_ms: said.free_trial_ends_ms,
         next_billing_ms: said.next_billing_ms,
-        // Whatever is told of the present is later than this.
+        // Any news of the present are later.
         effective_ms: 0,
         last_action: Action::PendingChange,
         pending: None,
-        owed: Vec::new(),
-        covered_until_ms: None,
+        news: Vec::new(),
+        granted_until_ms: None,
         customer_id: None,
         linked_at_ms: None,
         created_at_ms: now_ms,
@@ -161,97 +209,47 @@ fn unseen(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> Marketplace
     }
 }
 
-/// Keeps what is to come. Of two that are to come on one day, the end outweighs the change.
-fn announced(account: MarketplaceAccount, pending: Pending) -> MarketplaceAccount {
+/// Keeps an announcement. Of two, the one for the later day counts; for one day, the end, else the later to arrive.
+fn announce(account: &mut MarketplaceAccount, pending: Pending) {
     let is_past = pending.at_ms <= account.effective_ms;
     let is_outweighed = account.pending.as_ref().is_some_and(|known| {
         let is_same_day = pending.at_ms == known.at_ms;
         let ends = known.plan.is_none() && pending.plan.is_some();
         pending.at_ms < known.at_ms || (is_same_day && (known.is_withdrawn || ends))
     });
-    if is_past || is_outweighed { account } else { MarketplaceAccount { pending: Some(pending), ..account } }
-}
-
-fn withdrawn(account: MarketplaceAccount, at_ms: TimeMs) -> MarketplaceAccount {
-    let pending = account.pending.clone().unwrap_or(Pending { at_ms, plan: None, is_withdrawn: true });
-    MarketplaceAccount { pending: Some(Pending { is_withdrawn: true, ..pending }), ..account }
-}
-
-/// News that is older than what is in force changes nothing of that, only for which time Pro was paid: from
-/// then until the next news that is known. What was granted is not looked at again.
-fn late(mut account: MarketplaceAccount, said: &Purchase, plan: Option<Plan>) -> MarketplaceAccount {
-    let at_ms = said.effective_ms;
-    if at_ms >= account.effective_ms || account.covered_until_ms.is_some_and(|until_ms| at_ms < until_ms) {
-        return account;
+    if !is_past && !is_outweighed {
+        account.pending = Some(pending);
     }
-    let is_end = said.action == Action::Cancelled;
-    if is_end || plan != Some(Plan::Pro) {
-        // On one date only an end outweighs what began there.
-        let outweighs = |owed: &Owed| owed.contains(at_ms) && (is_end || owed.from_ms < at_ms);
-        let cut = |owed: Owed| if outweighs(&owed) { owed.before(at_ms) } else { Some(owed) };
-        account.owed = account.owed.into_iter().filter_map(cut).collect();
-    } else if !said.on_free_trial && !account.owed.iter().any(|owed| owed.contains(at_ms)) {
-        let place = account.owed.iter().take_while(|owed| owed.from_ms < at_ms).count();
-        let next_ms = account.owed.get(place).map_or(account.effective_ms, |next| next.from_ms);
-        let until_ms = Some(next_ms.min(account.effective_ms));
-        account.owed.insert(place, Owed { from_ms: at_ms, until_ms, billing_ms: said.next_billing_ms });
+}
+
+/// Takes the announcement back.
+fn withdraw(account: &mut MarketplaceAccount, at_ms: TimeMs) {
+    match &mut account.pending {
+        Some(pending) => pending.is_withdrawn = true,
+        None => account.pending = Some(Pending { at_ms, plan: None, is_withdrawn: true }),
     }
-    account
 }
 
-/// Puts in force what an event says.
-fn in_force(account: MarketplaceAccount, said: &Purchase, listing: ListingPlan) -> MarketplaceAccount {
-    let is_over = said.action == Action::Cancelled;
-    let next = MarketplaceAccount {
-        login: said.login.clone(),
-        account_type: said.account_type.clone(),
-        email: said.email.clone().or_else(|| account.email.clone()),
-        state: if is_over { PurchaseState::Cancelled } else { PurchaseState::Purchased },
-        plan: listing,
-        billing_cycle: said.billing_cycle.clone(),
-        unit_count: said.unit_count,
-        on_free_trial: said.on_free_trial && !is_over,
-        free_trial_ends_ms: said.free_trial_ends_ms,
-        next_billing_ms: said.next_billing_ms.or(account.next_billing_ms),
-        last_action: said.action,
-        ..account.clone()
-    };
-    moved(&account, next, said.effective_ms, said.paid_from_ms())
-}
-
-/// Puts in force what was to come, if its day has come.
-fn due(account: MarketplaceAccount, now_ms: TimeMs) -> MarketplaceAccount {
+/// Puts an announced change in force if its day has come.
+fn enforce_due(mut account: MarketplaceAccount, now_ms: TimeMs) -> MarketplaceAccount {
     let Some(pending) = account.coming().filter(|pending| pending.at_ms <= now_ms).cloned() else { return account };
-    let next = MarketplaceAccount {
-        state: if pending.plan.is_some() { PurchaseState::Purchased } else { PurchaseState::Cancelled },
-        last_action: if pending.plan.is_some() { Action::Changed } else { Action::Cancelled },
+    account.pending = None;
+    let news = News {
+        id: format!("announced:{}", pending.at_ms),
+        arrival: account.news.iter().map(|known| known.arrival).max().unwrap_or(0),
+        reporter: Reporter::Announcement,
+        action: if pending.plan.is_some() { Action::Changed } else { Action::Cancelled },
+        at_ms: pending.at_ms,
         plan: pending.plan.unwrap_or_else(|| account.plan.clone()),
+        previous_plan_id: None,
+        billing_cycle: account.billing_cycle.clone(),
+        unit_count: account.unit_count,
         on_free_trial: false,
-        ..account.clone()
+        free_trial_ends_ms: account.free_trial_ends_ms,
+        next_billing_ms: account.next_billing_ms,
     };
-    moved(&account, next, pending.at_ms, pending.at_ms)
-}
-
-/// What both have in common: since when it counts, what is no longer to come, and which periods are
-/// still to be granted.
-fn moved(
-    before: &MarketplaceAccount,
-    mut after: MarketplaceAccount,
-    at_ms: TimeMs,
-    paid_from_ms: TimeMs,
-) -> MarketplaceAccount {
-    after.effective_ms = at_ms;
-    after.pending = after.pending.filter(|pending| pending.at_ms > at_ms);
-    // Each piece of news begins a time of its own, so that one that comes late finds where it belongs. Only
-    // what had begun before was paid for.
-    after.owed = after.owed.into_iter().filter_map(|owed| owed.before(at_ms)).collect();
-    if after.is_pro() {
-        let goes_on = before.is_pro() && !before.on_free_trial;
-        let begins_ms = if goes_on { at_ms } else { paid_from_ms };
-        let from_ms = before.covered_until_ms.map_or(begins_ms, |until_ms| until_ms.max(begins_ms));
-        after.owed.push(Owed { from_ms, until_ms: None, billing_ms: after.next_billing_ms });
-    }
-    after
+    account.add(news);
+    account
 }
 
 #[cfg(test)]

@@ -7,19 +7,20 @@ use crate::customer::Plan;
 use crate::error::{Error, Result};
 use crate::github::Action;
 use crate::ids::CustomerId;
-use crate::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState};
+use crate::marketplace::period::Stretch;
+use crate::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState, earlier};
 use sea_orm::{ConnectionTrait, QueryResult};
 
 const COLUMNS: &str = "github_account_id, login, account_type, email, state, plan_id, plan_name, plan, billing_cycle, \
                        unit_count, on_free_trial, free_trial_ends_ms, next_billing_ms, effective_ms, last_action, \
-                       pending, owed, covered_until_ms, customer_id, linked_at_ms, created_at_ms, updated_at_ms";
+                       pending, news, owed, covered_until_ms, customer_id, linked_at_ms, created_at_ms, updated_at_ms";
 
 fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
     let unknown = |what: &str, text: &str| Error::Corrupt(format!("marketplace {what} {text}"));
     let (state, action): (String, String) = (get(row, "state")?, get(row, "last_action")?);
     let plan = get::<Option<String>>(row, "plan")?;
     let plan = plan.map(|text| Plan::parse(&text).ok_or_else(|| unknown("plan", &text))).transpose()?;
-    Ok(MarketplaceAccount {
+    let mut account = MarketplaceAccount {
         github_account_id: get(row, "github_account_id")?,
         login: get(row, "login")?,
         account_type: get(row, "account_type")?,
@@ -34,24 +35,29 @@ fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
         effective_ms: get(row, "effective_ms")?,
         last_action: Action::parse(&action).ok_or_else(|| unknown("action", &action))?,
         pending: get::<Option<String>>(row, "pending")?.map(|text| from_json(&text)).transpose()?,
-        owed: from_json(&get::<String>(row, "owed")?)?,
-        covered_until_ms: get(row, "covered_until_ms")?,
+        news: from_json(&get::<String>(row, "news")?)?,
+        granted_until_ms: get(row, "covered_until_ms")?,
         customer_id: get::<Option<String>>(row, "customer_id")?.map(CustomerId::trusted),
         linked_at_ms: get(row, "linked_at_ms")?,
         created_at_ms: get(row, "created_at_ms")?,
         updated_at_ms: get(row, "updated_at_ms")?,
-    })
+    };
+    let owed: Vec<Stretch> = from_json(&get::<String>(row, "owed")?)?;
+    earlier::complete(&mut account, &owed);
+    Ok(account)
 }
 
 /// Writes what is known of a purchase.
 pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAccount) -> Result<()> {
     let pending = account.pending.as_ref().map(to_json).transpose()?;
+    // For nodes of the release before, with `period_from_ms`.
+    let owed = account.stretches_left();
     execute(
         db,
         "INSERT INTO marketplace_accounts (github_account_id, login, account_type, email, state, plan_id, plan_name, \
          plan, billing_cycle, unit_count, on_free_trial, free_trial_ends_ms, next_billing_ms, effective_ms, \
-         last_action, pending, period_from_ms, covered_until_ms, created_at_ms, updated_at_ms, owed) \
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21) \
+         last_action, pending, period_from_ms, covered_until_ms, created_at_ms, updated_at_ms, owed, news) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22) \
          ON CONFLICT (github_account_id) DO UPDATE SET login = excluded.login, account_type = excluded.account_type, \
          email = excluded.email, state = excluded.state, plan_id = excluded.plan_id, plan_name = excluded.plan_name, \
          plan = excluded.plan, billing_cycle = excluded.billing_cycle, unit_count = excluded.unit_count, \
@@ -59,7 +65,7 @@ pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAcc
          next_billing_ms = excluded.next_billing_ms, effective_ms = excluded.effective_ms, \
          last_action = excluded.last_action, pending = excluded.pending, period_from_ms = excluded.period_from_ms, \
          covered_until_ms = excluded.covered_until_ms, updated_at_ms = excluded.updated_at_ms, \
-         owed = excluded.owed",
+         owed = excluded.owed, news = excluded.news",
         [
             account.github_account_id.into(),
             account.login.as_str().into(),
@@ -77,12 +83,12 @@ pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAcc
             account.effective_ms.into(),
             account.last_action.as_str().into(),
             pending.into(),
-            // For nodes of the release before.
-            account.next_credits_ms().into(),
-            account.covered_until_ms.into(),
+            owed.first().map(|stretch| stretch.from_ms).into(),
+            account.granted_until_ms.into(),
             account.created_at_ms.into(),
             account.updated_at_ms.into(),
-            to_json(&account.owed)?.into(),
+            to_json(&owed)?.into(),
+            to_json(&account.news)?.into(),
         ],
     )
     .await?;

@@ -2,6 +2,7 @@
 
 mod door;
 mod link;
+mod same_day;
 
 use crate::database::texts;
 use crate::scene::{
@@ -175,9 +176,12 @@ both! {
         // The day comes.
         let due = format!("UPDATE jobs SET run_at_ms = 1 WHERE unique_key LIKE 'marketplace:{account}:%'");
         let earlier = format!(
-            "UPDATE marketplace_accounts SET pending = REPLACE(pending, '{}', '2'), effective_ms = 1 \
-             WHERE github_account_id = {account}",
-            day_ms(20)
+            "UPDATE marketplace_accounts SET pending = REPLACE(pending, '{}', '{}'), \
+             news = REPLACE(news, '{}', '{}'), effective_ms = 1 WHERE github_account_id = {account}",
+            day_ms(20),
+            day_ms(0) - 1,
+            format_args!("\"at_ms\":{}", day_ms(0)),
+            "\"at_ms\":1",
         );
         sql(app, &earlier).await;
         sql(app, &due).await;

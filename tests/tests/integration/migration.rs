@@ -101,7 +101,7 @@ on_both! {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();
         let migrations = Migrator::migrations();
-        let before = migrations.iter().position(|one| one.name() == "m0019_next_settle").unwrap();
+        let before = migrations.iter().position(|one| one.name() == "m0018_next_settle").unwrap();
         Migrator::up(db.write(), Some(u32::try_from(before).unwrap())).await.unwrap();
         for statement in OLD_SETTLEMENTS {
             db.write().execute_unprepared(statement).await.unwrap();

@@ -12,6 +12,7 @@ use crate::routes::text::Text;
 use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::marketplace::correct::correct;
 use bursar_engine::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState, link};
 use bursar_engine::store::marketplace::{MarketplaceFilter, marketplace_find, marketplace_list};
 use poem::web::Data;
@@ -31,6 +32,7 @@ pub(super) const DESCRIBED: &[Described] = &[
         "admin_link_marketplace_account",
         &["invalid_reason", "marketplace_account_linked", "marketplace_customer_linked", "not_found"],
     ),
+    Described::new("admin_correct_marketplace_account", &["invalid_reason", "marketplace_not_purchased", "not_found"]),
     Described::new("admin_create_marketplace_link_token", &["marketplace_account_linked", "not_found"]),
 ];
 
@@ -182,8 +184,8 @@ impl From<&MarketplaceAccount> for MarketplaceAccountBody {
             next_billing_at: account.next_billing_ms.map(rfc3339),
             effective_at: rfc3339(account.effective_ms),
             pending,
-            next_credits_at: account.next_credits_ms().map(rfc3339),
-            credits_until: account.covered_until_ms.map(rfc3339),
+            next_credits_at: account.next_period().map(|period| rfc3339(period.from_ms)),
+            credits_until: account.granted_until_ms.map(rfc3339),
             customer_id: account.customer_id.as_ref().map(ToString::to_string),
             linked_at: account.linked_at_ms.map(rfc3339),
             created_at: rfc3339(account.created_at_ms),
@@ -224,6 +226,41 @@ struct MarketplaceLinkRequest {
 impl Example for MarketplaceLinkRequest {
     fn example() -> Self {
         Self { customer_id: "cst_06h055fesprhr17icghjgpmuuk".into(), reason: "signed up before, ticket 4711".into() }
+    }
+}
+
+/// Where a purchase stands, as a person knows it.
+#[derive(Debug, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+enum MarketplaceCorrection {
+    /// It is in force.
+    Purchased,
+    /// It has ended.
+    Cancelled,
+}
+
+impl From<MarketplaceCorrection> for PurchaseState {
+    fn from(state: MarketplaceCorrection) -> Self {
+        match state {
+            MarketplaceCorrection::Purchased => Self::Purchased,
+            MarketplaceCorrection::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// A correction of a purchase.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+struct MarketplaceCorrectionRequest {
+    /// Where the purchase stands.
+    state: MarketplaceCorrection,
+    /// Why, in words, for the audit log.
+    reason: Text,
+}
+
+impl Example for MarketplaceCorrectionRequest {
+    fn example() -> Self {
+        Self { state: MarketplaceCorrection::Cancelled, reason: "cancelled at GitHub, ticket 4711".into() }
     }
 }
 
@@ -321,6 +358,33 @@ impl AdminMarketplaceApi {
         let customer = customer_id(&body.0.customer_id.0)?;
         let (actor, now_ms) = (&auth.0.actor, app.clock.now_ms());
         let (account, wakes) = link::by_hand(&app.db, github_account_id.0, &customer, actor, &reason, now_ms).await?;
+        app.runtime.dispatcher.announce(wakes);
+        Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
+    }
+
+    /// Correct where a purchase stands
+    ///
+    /// For events that are dead with `order_unclear`, and for an event that GitHub never delivered. Look at the
+    /// purchase at GitHub first. It counts from the purchase's `effective_at` on, against all events of that day
+    /// that arrived before. Plan and credits follow a moment later; credits that were granted stay.
+    #[oai(
+        path = "/admin/v1/marketplace/accounts/:github_account_id/state",
+        method = "post",
+        operation_id = "admin_correct_marketplace_account",
+        tag = "Tag::Admin"
+    )]
+    async fn correct(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// GitHub's id of the account.
+        github_account_id: Path<i64>,
+        body: Json<MarketplaceCorrectionRequest>,
+    ) -> Result<Json<MarketplaceAccountDetail>, ApiError> {
+        let reason = check_reason(&body.0.reason)?;
+        let (actor, now_ms) = (&auth.0.actor, app.clock.now_ms());
+        let state = body.0.state.into();
+        let (account, wakes) = correct(&app.db, github_account_id.0, state, actor, &reason, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);
         Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
     }

@@ -185,6 +185,8 @@ async fn marketplace_operations(checker: &mut Checker<'_>, customer: &TestCustom
     checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link-token", &id, None).await;
     let link = json!({ "customer_id": customer.id, "reason": "test" });
     checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link", &id, Some(link)).await;
+    let correction = json!({ "state": "cancelled", "reason": "test" });
+    checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/state", &id, Some(correction)).await;
     checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link-token", &id, None).await;
 }
 

@@ -1,0 +1,126 @@
+//! An end and a purchase with one effective date.
+
+use super::*;
+
+/// An event of a day, of a purchase that is billed on another.
+fn event(action: &str, account: i64, day: i64, billed: Option<i64>) -> Value {
+    let mut event = purchase(action, account, "Pro", &in_days(day));
+    event["marketplace_purchase"]["next_billing_date"] = json!(billed.map(in_days));
+    event
+}
+
+/// Corrects a purchase as support does.
+async fn correct(app: &TestApp, account: i64, state: &str) -> bursar_tests::app::Answer {
+    let body = json!({ "state": state, "reason": "ticket 4711" });
+    app.admin("POST", &format!("/admin/v1/marketplace/accounts/{account}/state"), Some(&body)).await
+}
+
+/// An account that bought Pro nearly a month ago, and its customer.
+async fn on_pro_for_a_month(app: &TestApp) -> (i64, TestCustomer) {
+    let account = account();
+    tell(app, &event("purchased", account, -25, Some(0))).await;
+    let customer = sign_up(app, &link_token(app, account).await).await;
+    // The month that begins today is granted too: nothing says yet that it will not be paid.
+    stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+    (account, customer)
+}
+
+both! {
+    async fn a_purchase_on_the_day_on_which_the_old_one_ends_is_in_force(app: &TestApp) {
+        let (account, customer) = on_pro_for_a_month(app).await;
+        tell(app, &event("cancelled", account, 0, Some(0))).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
+        tell(app, &event("purchased", account, 0, Some(30))).await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        let known = bought(app, account).await;
+        assert_eq!((&known["state"], &known["next_credits_at"]), (&json!("purchased"), &known["next_billing_at"]));
+        app.verify().await;
+    }
+
+    async fn the_order_of_arrival_and_repetition_do_not_matter(app: &TestApp) {
+        let (account, customer) = on_pro_for_a_month(app).await;
+        let (again, ended) = (event("purchased", account, 0, Some(30)), event("cancelled", account, 0, Some(0)));
+        let delivery = tell(app, &again).await;
+        tell(app, &ended).await;
+        app.deliver_github(&delivery, &again).await.expect(200);
+        tell(app, &ended).await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        // The second purchase is cancelled too, on the same day.
+        tell(app, &event("cancelled", account, 0, Some(30))).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
+        assert_eq!(bought(app, account).await["state"], "cancelled");
+        app.verify().await;
+    }
+
+    async fn who_buys_cancels_and_buys_again_on_one_day_has_bought(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        tell(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        app.verify().await;
+    }
+
+    async fn a_purchase_that_another_delivery_repeats_is_ended_by_one_end(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+        tell(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        app.verify().await;
+    }
+
+    async fn an_older_purchase_that_is_heard_of_last_tells_the_order(app: &TestApp) {
+        let account = account();
+        tell(app, &event("purchased", account, 0, Some(30))).await;
+        tell(app, &event("cancelled", account, 0, Some(30))).await;
+        assert_eq!(bought(app, account).await["state"], "cancelled");
+        tell(app, &event("purchased", account, -25, Some(0))).await;
+        assert_eq!(bought(app, account).await["state"], "purchased");
+        let customer = sign_up(app, &link_token(app, account).await).await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        app.verify().await;
+    }
+
+    async fn an_order_that_nobody_can_tell_is_a_dead_event_until_support_corrects_it(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        let delivery = delivery();
+        app.deliver_github(&delivery, &event("cancelled", account, 0, None)).await.expect(200);
+        let found = app.event_in_state(&delivery, "dead").await;
+        assert!(found["event"]["last_error"].as_str().unwrap().starts_with("order_unclear: "), "{found}");
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+
+        assert_eq!(correct(app, account, "cancelled").await.expect(200)["account"]["state"], "purchased");
+        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        processed_again(app, &delivery, "processed").await;
+        assert_eq!(bought(app, account).await["state"], "cancelled");
+        correct(app, account, "purchased").await.expect(200);
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        app.verify().await;
+    }
+
+    async fn only_what_was_bought_is_corrected_and_with_a_reason(app: &TestApp) {
+        let account = account();
+        correct(app, account, "cancelled").await.expect_problem(404, "not_found");
+        tell(app, &purchase("pending_change", account, "Pro", &in_days(20))).await;
+        correct(app, account, "purchased").await.expect_problem(409, "marketplace_not_purchased");
+        tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+        let path = format!("/admin/v1/marketplace/accounts/{account}/state");
+        let body = json!({ "state": "cancelled", "reason": " " });
+        app.admin("POST", &path, Some(&body)).await.expect_problem(400, "invalid_reason");
+        correct(app, account, "cancelled").await.expect(200);
+        let target = format!("github:{account}");
+        assert_eq!(crate::scene::audited(app, &target).await, ["marketplace.correct"]);
+    }
+
+    async fn a_row_of_the_release_before_keeps_its_plan_and_its_credits(app: &TestApp) {
+        let account = account();
+        tell(app, &event("purchased", account, -40, Some(-20))).await;
+        sql(app, "UPDATE marketplace_accounts SET news = '[]'").await;
+        assert_eq!(bought(app, account).await["state"], "purchased");
+        let customer = sign_up(app, &link_token(app, account).await).await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        tell(app, &event("cancelled", account, 0, Some(10))).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
+        app.verify().await;
+    }
+}
