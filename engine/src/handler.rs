@@ -116,7 +116,7 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
         Some(JobKind::MarketplaceSettle) => marketplace::settle(deps, claimed, now_ms).await,
         Some(JobKind::StripeCustomer) => stripe_customer::run(deps, claimed, now_ms).await,
         Some(JobKind::StripeReconcile) => Box::pin(reconcile::run(deps, claimed, now_ms)).await,
-        // Nodes of the release before m0019 make them; now the sweep settles what is due.
+        // Nodes of the release before m0018 make them; now the sweep settles what is due.
         Some(JobKind::AccountSettle) => {
             let customer_id = CustomerId::trusted(args::<AccountArgs>(claimed)?.customer);
             let ledger = Some((customer_id, Command::settle()));
