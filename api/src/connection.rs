@@ -25,8 +25,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes a second that a client must take of an answer for which it keeps the server waiting.
 const ANSWER_RATE_MIN: u32 = 16 * 1_024;
 /// What is still read of a request whose answer is the connection's last. To close with unread bytes
-/// makes the system reset the connection, and the client may lose the answer.
-const LINGER_BYTES_MAX: usize = 256 * 1_024;
+/// makes the system reset the connection, and the client may lose the answer. Twice the largest body.
+const LINGER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 /// How long the client has for that.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Descriptors that stay free for the database, the broker, calls and files.
