@@ -151,7 +151,11 @@ proptest! {
         if has_twins {
             return Ok(());
         }
-        prop_assert_eq!((shuffled.account().plan.id, shuffled.account().state), (plan, state));
+        prop_assert_eq!(shuffled.account().state, state);
+        // Which of two purchases of one day was cancelled last, no fact tells, and nothing follows from it.
+        if state == PurchaseState::Purchased {
+            prop_assert_eq!(shuffled.account().plan.id, plan);
+        }
         prop_assert_eq!(shuffled.customer.plan, in_order.customer.plan);
         prop_assert_eq!(&shuffled.granted, &in_order.granted);
         for key in &shuffled.granted {
