@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What an actor takes up besides its account, in bytes: its task, its mailboxes, its place in the router.
-/// Measured: 100,000 actors, the growth of the process divided by them.
-const ACTOR_BYTES: usize = 7 * 1_024;
+/// Measured, rounded up: a process that let 30,000 actors more stay alive grew by 7.8 KiB for each.
+const ACTOR_BYTES: usize = 8 * 1_024;
 
 /// What all actors of customers take up, in bytes. Cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -15,7 +15,7 @@ pub struct LedgerConfig {
     /// Most commands that may be under way in this process.
     pub commands_max: usize,
     /// Memory for the actors of customers in this process, in KiB; beyond it, idle ones are let go sooner.
-    /// An actor takes about 7 KiB.
+    /// An actor takes about 8 KiB.
     pub customers_memory_kib: usize,
     /// A customer actor without work for this long is let go.
     pub idle_ms: u64,

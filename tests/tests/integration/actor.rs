@@ -321,7 +321,7 @@ on_both! {
 
     async fn more_customers_than_actors_there_should_be_all_get_their_answers(backend: Backend) {
         let app = with_ledger(backend, |config| {
-            config.ledger.customers_memory_kib = 5 * 7;
+            config.ledger.customers_memory_kib = 5 * 8;
             config.ledger.idle_ms = 20;
         })
         .await;
