@@ -15,7 +15,6 @@ use crate::mail::{
 };
 use crate::operation::State;
 use crate::store::{account, customer, mail, operation, subscription};
-use crate::subscription::Subscription;
 
 /// How long to wait for a connection to the server to become free.
 const BUSY_MS: i64 = 1_000;
@@ -125,24 +124,32 @@ async fn composed(
     Ok(Ok(Composed { sent: render(args.template, &params, words)?, kept }))
 }
 
+/// What the mail of this template is decided from; what it does not ask for is not looked up.
 async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: i64, now_ms: TimeMs) -> Result<Facts> {
-    let subscriptions = subscription::subscription_list(deps.db.read(), &customer.id).await?;
-    let meant = args.about.subscription.as_deref();
-    let is_meant = |one: &&Subscription| meant.is_none_or(|meant| one.id == meant) && args.about.purchase.is_none();
-    let subscription = subscriptions.iter().find(is_meant);
+    let is_about_payment = matches!(args.template, Template::PaymentFailed | Template::ActionRequired);
     Ok(Facts {
         plan: customer.plan,
         has_payment_method: customer.has_payment_method,
-        has_used: account::account_has_spent(deps.db.read(), &customer.id).await?,
+        has_used: args.template == Template::FollowupDay1
+            && account::account_has_spent(deps.db.read(), &customer.id).await?,
         balance,
         warn_at: deps.credits.warn_at,
-        subscription_status: subscription.map(|one| one.status.clone()),
+        subscription_status: if is_about_payment { subscription_status(deps, args, customer).await? } else { None },
         purchase_went_on: match &args.about.purchase {
             Some(purchase) => went_on(deps, args.template, purchase, now_ms).await?,
             None => false,
         },
         created_at_ms: customer.created_at_ms,
     })
+}
+
+async fn subscription_status(deps: &Deps, args: &MailArgs, customer: &Customer) -> Result<Option<String>> {
+    if args.about.purchase.is_some() {
+        return Ok(None);
+    }
+    let mut all = subscription::subscription_list(deps.db.read(), &customer.id).await?.into_iter();
+    let meant = args.about.subscription.as_deref();
+    Ok(all.find(|one| meant.is_none_or(|meant| one.id == meant)).map(|one| one.status))
 }
 
 /// Whether a purchase no longer stands where the mail about it says.

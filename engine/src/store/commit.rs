@@ -1,10 +1,11 @@
 //! Group commit: many decisions in one transaction, each of them whole or not at all.
 //!
 //! A unit is all that must commit together: one account's new state with its entries, the ends of
-//! attempts, other effects. Units of one call share a transaction and its one flush to disk. When a
-//! unit turns out to be impossible (somebody else wrote the account, the lease is lost, an
-//! idempotency key was used before) the transaction is rolled back and tried again without it.
+//! attempts, other effects. Units of one call share a transaction and its one flush to disk. A unit that
+//! turns out to be impossible (somebody else wrote the account, an idempotency key was used before, the
+//! lease is lost) is left out, and the others do not notice.
 
+mod accounts;
 mod effects;
 mod locked;
 mod plain;
@@ -12,16 +13,16 @@ mod plain;
 pub use locked::{LockedAccount, lock_account};
 
 use super::account::AccountWrite;
-use super::{Db, account, attempt, job, stream};
+use super::{Db, attempt, job, stream};
 use crate::clock::TimeMs;
 use crate::effect::Effect;
-use crate::error::{Error, Result};
-use crate::ids::CustomerId;
+use crate::error::Result;
 use crate::job::{BLOCKED, JobFinish, Wake};
 use crate::ledger::Entry;
+use accounts::{Left, write_accounts};
 use effects::{Effects, write_effects};
 use sea_orm::DatabaseTransaction;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// What commits together.
 #[derive(Debug, Clone, Default)]
@@ -68,40 +69,24 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
             break;
         }
         let tx = db.begin().await?;
-        let mut attempt = Attempt { tx: &tx, units, open: &open, node, now_ms };
-        match attempt.run().await? {
-            Run::Whole(wakes) => {
+        let left = match (Attempt { tx: &tx, units, open, node, now_ms }).run().await? {
+            Run::Written { wakes, left } => {
                 tx.commit().await?;
-                for (at, wakes) in open.iter().zip(wakes) {
-                    results[*at] = Some(UnitResult::Committed(wakes));
+                for (at, wakes) in wakes {
+                    results[at] = Some(UnitResult::Committed(wakes));
                 }
+                left
             }
-            Run::Without(impossible) => {
+            Run::Nothing(impossible) => {
                 tx.rollback().await?;
-                for (at, result) in impossible {
-                    results[at] = Some(result);
-                }
+                impossible
             }
+        };
+        for (at, result) in left {
+            results[at] = Some(result);
         }
     }
     Ok(results.into_iter().flatten().collect())
-}
-
-/// Two entries of one unit are under one key, which no caller may do.
-fn key_twice() -> Error {
-    Error::Corrupt("an idempotency key twice in one unit".to_owned())
-}
-
-/// The idempotency keys of entries, each with its customer.
-fn keys<'a>(writes: impl Iterator<Item = &'a AccountWrite>) -> Vec<(&'a CustomerId, &'a str)> {
-    let entries = writes.flat_map(|write| write.entries.iter().map(|entry| (&write.customer_id, entry)));
-    entries.filter_map(|(customer, entry)| Some((customer, entry.idempotency_key.as_deref()?))).collect()
-}
-
-/// Of the entries that were found, those of a write's customer up to a sequence number.
-fn entries_of(found: &[(String, Entry)], write: &AccountWrite, upto: i64) -> Vec<Entry> {
-    let own = found.iter().filter(|(customer, entry)| customer == write.customer_id.as_str() && entry.seq <= upto);
-    own.map(|(_, entry)| entry.clone()).collect()
 }
 
 /// `Stale` for units whose account or lease an earlier one of the list has already: only one of them
@@ -127,77 +112,79 @@ pub async fn write_unit(
     now_ms: TimeMs,
 ) -> Result<Option<Vec<Wake>>> {
     let units = std::slice::from_ref(unit);
-    match (Attempt { tx, units, open: &[0], node, now_ms }).run().await? {
-        Run::Whole(wakes) => Ok(Some(wakes.into_iter().flatten().collect())),
-        Run::Without(_) => Ok(None),
+    match (Attempt { tx, units, open: vec![0], node, now_ms }).run().await? {
+        Run::Written { wakes, .. } => Ok(Some(wakes.into_iter().flat_map(|(_, wakes)| wakes).collect())),
+        Run::Nothing(_) => Ok(None),
     }
 }
 
+/// What a transaction did. Units are named by their place among all.
 enum Run {
-    Whole(Vec<Vec<Wake>>),
-    Without(HashMap<usize, UnitResult>),
+    /// Some of its units are written, whole: with the jobs to be announced. The others were left out.
+    Written { wakes: Vec<(usize, Vec<Wake>)>, left: Left },
+    /// These are impossible, and nothing is to be committed: the rest is to be tried without them.
+    Nothing(Left),
 }
 
 struct Attempt<'a> {
     tx: &'a DatabaseTransaction,
     units: &'a [Unit],
-    open: &'a [usize],
+    open: Vec<usize>,
     node: &'a str,
     now_ms: TimeMs,
 }
 
 impl<'a> Attempt<'a> {
     fn units(&self) -> impl Iterator<Item = (usize, &'a Unit)> {
-        let (units, open) = (self.units, self.open);
-        open.iter().map(move |at| (*at, &units[*at]))
+        let units = self.units;
+        self.open.iter().map(move |at| (*at, &units[*at]))
     }
 
     async fn run(&mut self) -> Result<Run> {
-        // Leases first: the locked stream rows keep every other node from taking the same jobs up.
-        let fenced = self.release_leases().await?;
+        // Accounts first: whoever locks rows of accounts and of streams does so in this order.
+        let accounts = write_accounts(self.tx, self.units()).await?;
+        let mut left = accounts.left;
+        self.open.retain(|at| !left.contains_key(at));
+        if self.open.is_empty() || accounts.is_spoilt {
+            return Ok(Run::Nothing(left));
+        }
+        // The locked stream rows keep every other node from taking the same jobs up.
+        let mut fenced = self.release_leases().await?;
+        if fenced.is_empty() {
+            fenced = self.finish_jobs().await?;
+        }
         if !fenced.is_empty() {
-            return Ok(Run::Without(fenced));
+            left.extend(fenced);
+            return Ok(Run::Nothing(left));
         }
-        let stale = self.write_accounts().await?;
-        if !stale.is_empty() {
-            return Ok(Run::Without(stale));
-        }
-        let used = self.append_entries().await?;
-        if !used.is_empty() {
-            return Ok(Run::Without(used));
-        }
-        let ended = self.finish_jobs().await?;
-        if !ended.is_empty() {
-            return Ok(Run::Without(ended));
-        }
-        let mut wakes: Vec<Vec<Wake>> = Vec::with_capacity(self.open.len());
+        let mut wakes: Vec<(usize, Vec<Wake>)> = Vec::with_capacity(self.open.len());
         let mut effects = Effects::default();
-        for (place, (_, unit)) in self.units().enumerate() {
-            wakes.push(unit.finishes.iter().filter_map(JobFinish::wake).collect());
+        for (place, (at, unit)) in self.units().enumerate() {
+            wakes.push((at, unit.finishes.iter().filter_map(JobFinish::wake).collect()));
             unit.effects.iter().for_each(|effect| effects.add(place, effect));
         }
         for (place, wake) in write_effects(self.tx, effects, self.now_ms).await? {
-            wakes[place].push(wake);
+            wakes[place].1.push(wake);
         }
-        Ok(Run::Whole(wakes))
+        Ok(Run::Written { wakes, left })
     }
 
-    async fn release_leases(&self) -> Result<HashMap<usize, UnitResult>> {
+    async fn release_leases(&self) -> Result<Left> {
         let mut leases: Vec<_> = self.units().flat_map(|(_, unit)| &unit.finishes).map(lease).collect();
         if leases.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Left::new());
         }
         leases.sort_unstable();
         let released = stream::stream_release_many(self.tx, &leases, self.now_ms).await?;
         if released.len() == leases.len() {
-            return Ok(HashMap::new());
+            return Ok(Left::new());
         }
         let released: HashSet<&str> = released.iter().map(String::as_str).collect();
         Ok(self.fenced(|finish| !released.contains(finish.stream_key.as_str())))
     }
 
     /// The units with an end of an attempt that does not count.
-    fn fenced(&self, is_lost: impl Fn(&JobFinish) -> bool) -> HashMap<usize, UnitResult> {
+    fn fenced(&self, is_lost: impl Fn(&JobFinish) -> bool) -> Left {
         let lost_of = |unit: &Unit| -> Vec<String> {
             let lost = unit.finishes.iter().filter(|finish| is_lost(finish));
             lost.map(|finish| finish.stream_key.clone()).collect()
@@ -206,58 +193,11 @@ impl<'a> Attempt<'a> {
         lost.map(|(at, lost)| (at, UnitResult::Fenced(lost))).collect()
     }
 
-    fn writes(&self) -> Vec<(usize, &'a AccountWrite)> {
-        let mut writes: Vec<_> =
-            self.units().filter_map(|(at, unit)| unit.account.as_ref().map(|write| (at, write))).collect();
-        writes.sort_unstable_by(|(_, a), (_, b)| a.customer_id.cmp(&b.customer_id));
-        writes
-    }
-
-    async fn write_accounts(&self) -> Result<HashMap<usize, UnitResult>> {
-        let writes = self.writes();
-        if writes.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let list: Vec<&AccountWrite> = writes.iter().map(|(_, write)| *write).collect();
-        let updated = account::account_update_many(self.tx, &list).await?;
-        if updated.len() == writes.len() {
-            return Ok(HashMap::new());
-        }
-        let updated: HashSet<&str> = updated.iter().map(String::as_str).collect();
-        let stale = writes.iter().filter(|(_, write)| !updated.contains(write.customer_id.as_str()));
-        Ok(stale.map(|(at, _)| (*at, UnitResult::Stale)).collect())
-    }
-
-    async fn append_entries(&self) -> Result<HashMap<usize, UnitResult>> {
-        let writes = self.writes();
-        let list: Vec<&AccountWrite> = writes.iter().map(|(_, write)| *write).collect();
-        let expected: u64 = list.iter().map(|write| write.entries.len() as u64).sum();
-        if expected == 0 || account::entry_append_many(self.tx, &list).await? == expected {
-            return Ok(HashMap::new());
-        }
-        // Rare: find out which keys were used before. What this transaction itself appended has a
-        // sequence number above the version that was expected.
-        let found = account::entry_find_by_keys(self.tx, &keys(list.iter().copied())).await?;
-        let mut used: HashMap<usize, UnitResult> = HashMap::new();
-        for (at, write) in writes {
-            let entries = entries_of(&found, write, write.expected_version);
-            if !entries.is_empty() {
-                used.insert(at, UnitResult::KeysUsed(entries));
-            }
-        }
-        if used.is_empty() {
-            // Two entries of one unit under one key: the caller must not do that, and a retry would
-            // not end.
-            return Err(key_twice());
-        }
-        Ok(used)
-    }
-
     /// Whoever holds the lease has the job running; if it is not, the result does not count either.
-    async fn finish_jobs(&self) -> Result<HashMap<usize, UnitResult>> {
+    async fn finish_jobs(&self) -> Result<Left> {
         let finishes: Vec<&JobFinish> = self.units().flat_map(|(_, unit)| &unit.finishes).collect();
         if finishes.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Left::new());
         }
         let written = job::job_finish_many(self.tx, &finishes).await?;
         if written.len() < finishes.len() {
@@ -265,7 +205,7 @@ impl<'a> Attempt<'a> {
             return Ok(self.fenced(|finish| !written.contains(finish.job_id.as_str())));
         }
         attempt::attempt_insert_many(self.tx, &finishes, self.node).await?;
-        Ok(HashMap::new())
+        Ok(Left::new())
     }
 }
 

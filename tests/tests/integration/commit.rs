@@ -3,10 +3,15 @@
 mod effects;
 
 use crate::scene::{SIGNUP, customer_id, now_ms};
+use crate::wire::Wire;
+use bursar_engine::effect::{Audit, Effect};
 use bursar_engine::ledger::{Command, Op, decide};
 use bursar_engine::store::account::{AccountWrite, account_find};
+use bursar_engine::store::audit::audit_page;
 use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
-use bursar_tests::{TestApp, TestCustomer, both};
+use bursar_engine::store::{Db, DbOptions};
+use bursar_tests::{Backend, TestApp, TestCustomer, both};
+use sea_orm::ConnectionTrait;
 
 /// A debit of one credit, decided on the account as it is stored now.
 async fn debit(app: &TestApp, customer: &TestCustomer, key: &str) -> Unit {
@@ -54,4 +59,61 @@ both! {
         assert_eq!(app.balance(&customer).await, SIGNUP - 1);
         app.verify().await;
     }
+}
+
+/// A debit that leaves a line in the audit log.
+async fn audited_debit(app: &TestApp, customer: &TestCustomer, key: &str) -> Unit {
+    let line = Audit { actor: "test".to_owned(), action: "test", target: key.to_owned(), details: "{}".to_owned() };
+    Unit { effects: vec![Effect::Audit(line)], ..debit(app, customer, key).await }
+}
+
+/// A debit of an account that was written since it was decided.
+async fn stale_debit(app: &TestApp, customer: &TestCustomer) -> Unit {
+    let stale = audited_debit(app, customer, "late").await;
+    assert!(matches!(commit(app, &[debit(app, customer, "early").await]).await[..], [UnitResult::Committed(_)]));
+    stale
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overtaken_unit_costs_the_others_of_its_batch_no_second_transaction() {
+    let app = TestApp::start(Backend::Production).await;
+    let (overtaken, again, other) = (app.onboard().await, app.onboard().await, app.onboard().await);
+    commit(&app, &[debit(&app, &again, "key").await]).await;
+    let units = [
+        stale_debit(&app, &overtaken).await,
+        audited_debit(&app, &again, "key").await,
+        audited_debit(&app, &other, "other").await,
+    ];
+    let wire = Wire::lay(&app.config.database_url).await;
+    let options =
+        DbOptions { url: wire.url.clone(), connections_max: 1, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 };
+    let db = Db::connect(&options).await.unwrap();
+    db.begin().await.unwrap().rollback().await.unwrap();
+    let before = wire.sent();
+    let results = commit_units(&db, &units, "a-node", now_ms()).await.unwrap();
+    let [UnitResult::Stale, UnitResult::KeysUsed(_), UnitResult::Committed(_)] = &results[..] else {
+        panic!("{results:?}")
+    };
+    // BEGIN, the accounts, the look why two are left out, the line, COMMIT.
+    assert_eq!(wire.sent() - before, 5);
+    let lines = audit_page(app.app.db.read(), None, None, 100).await.unwrap();
+    let lines: Vec<_> = lines.iter().filter(|line| line.action == "test").map(|line| &*line.target).collect();
+    assert_eq!(lines, ["other"]);
+    db.close().await;
+    app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_committed_is_answered_so_even_if_the_look_at_the_rest_fails() {
+    let app = TestApp::start(Backend::Production).await;
+    let (again, other) = (app.onboard().await, app.onboard().await);
+    commit(&app, &[debit(&app, &again, "key").await]).await;
+    let units = [debit(&app, &again, "key").await, debit(&app, &other, "other").await];
+    let db = app.app.db.read();
+    db.execute_unprepared("UPDATE ledger_entries SET detail = 'no JSON' WHERE idempotency_key = 'key'").await.unwrap();
+    let results = commit(&app, &units).await;
+    assert!(matches!(results[..], [UnitResult::Stale, UnitResult::Committed(_)]), "{results:?}");
+    assert_eq!(app.balance(&other).await, SIGNUP - 1);
+    app.stop().await;
 }

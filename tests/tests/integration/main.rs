@@ -38,4 +38,5 @@ mod snapshot;
 mod stream;
 mod usage;
 mod webhook;
+mod wire;
 mod write_limit;

@@ -30,12 +30,12 @@ impl LockedAccount {
     /// [`super::commit_units`].
     pub async fn commit(self, unit: &Unit, node: &str, now_ms: TimeMs) -> Result<UnitResult> {
         let units = std::slice::from_ref(unit);
-        match (Attempt { tx: &self.tx, units, open: &[0], node, now_ms }).run().await? {
-            Run::Whole(wakes) => {
+        match (Attempt { tx: &self.tx, units, open: vec![0], node, now_ms }).run().await? {
+            Run::Written { wakes, .. } => {
                 self.tx.commit().await?;
-                Ok(UnitResult::Committed(wakes.into_iter().flatten().collect()))
+                Ok(UnitResult::Committed(wakes.into_iter().flat_map(|(_, wakes)| wakes).collect()))
             }
-            Run::Without(mut impossible) => {
+            Run::Nothing(mut impossible) => {
                 self.tx.rollback().await?;
                 Ok(impossible.remove(&0).unwrap_or(UnitResult::Stale))
             }
