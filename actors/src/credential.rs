@@ -1,9 +1,11 @@
 //! Look-ups of API keys, gathered: one statement finds the owners of many.
 
 use crate::batcher::{Batcher, Limits, Work};
+use crate::customer::Remembered;
 use bursar_engine::api_key::KeyOwner;
 use bursar_engine::clock::Clock;
-use bursar_engine::store::{Db, api_key};
+use bursar_engine::store::Db;
+use bursar_engine::store::api_key::{self, Found};
 use bursar_engine::{Error, Result};
 use std::collections::HashMap;
 
@@ -17,6 +19,7 @@ const CROWD: usize = 32;
 struct Find {
     db: Db,
     clock: Clock,
+    remembered: Remembered,
 }
 
 impl Work for Find {
@@ -30,7 +33,14 @@ impl Work for Find {
 
     async fn run(&self, hashes: &[String], _in_haste: bool) -> Result<Vec<Option<KeyOwner>>> {
         let found = api_key::api_key_owner_many(self.db.ledger(), hashes, self.clock.now_ms()).await?;
-        let found: HashMap<String, KeyOwner> = found.into_iter().collect();
+        let known = |Found { hash, owner, account }: Found| {
+            // Whoever comes with a key mostly comes to spend.
+            if let Some(account) = account {
+                self.remembered.see(owner.customer_id.clone(), account);
+            }
+            (hash, owner)
+        };
+        let found: HashMap<String, KeyOwner> = found.into_iter().map(known).collect();
         Ok(hashes.iter().map(|hash| found.get(hash).cloned()).collect())
     }
 }
@@ -42,9 +52,9 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn new(db: &Db, clock: &Clock, waiting_max: usize) -> Self {
+    pub(crate) fn new(db: &Db, clock: &Clock, remembered: Remembered, waiting_max: usize) -> Self {
         let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max };
-        Self { batcher: Batcher::new(Find { db: db.clone(), clock: clock.clone() }, limits) }
+        Self { batcher: Batcher::new(Find { db: db.clone(), clock: clock.clone(), remembered }, limits) }
     }
 
     /// Whose an API key is, by its hash; `None` if it does not work.

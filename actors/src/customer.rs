@@ -8,6 +8,7 @@ mod actor;
 mod footprint;
 mod load;
 mod pending;
+mod remembered;
 mod router;
 
 use crate::ledger::Ledger;
@@ -23,6 +24,7 @@ use bursar_engine::{Error, Result};
 use footprint::Footprint;
 use load::{Loads, loads};
 use pending::Pending;
+pub(crate) use remembered::Remembered;
 use router::{Router, RouterMsg};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +63,7 @@ pub(crate) struct CustomerDeps {
     pub(crate) ledger: Ledger,
     pub(crate) loads: Loads,
     pub(crate) footprint: Footprint,
+    pub(crate) remembered: Remembered,
     pub(crate) queue_max: usize,
     pub(crate) batch_max: usize,
     /// At this many credits or fewer, the customer is told.
@@ -76,7 +79,13 @@ pub struct Customers {
 }
 
 impl Customers {
-    pub(crate) fn new(db: &Db, clock: &Clock, ledger: &Ledger, config: &Config) -> (Self, Child) {
+    pub(crate) fn new(
+        db: &Db,
+        clock: &Clock,
+        ledger: &Ledger,
+        remembered: &Remembered,
+        config: &Config,
+    ) -> (Self, Child) {
         let warn_at = config.credits.warn_at;
         let config = &config.ledger;
         let slot = Slot::new();
@@ -87,6 +96,7 @@ impl Customers {
             ledger: ledger.clone(),
             loads,
             footprint: Footprint::default(),
+            remembered: remembered.clone(),
             queue_max: config.customer_queue_max,
             batch_max: config.batch_max,
             warn_at,

@@ -1,7 +1,7 @@
 //! The runtime: starts the tree, hands out handles, stops in good order.
 
 use crate::credential::Credentials;
-use crate::customer::Customers;
+use crate::customer::{Customers, Remembered};
 use crate::dispatch::Dispatcher;
 use crate::intake::Intake;
 use crate::ledger::Ledger;
@@ -207,9 +207,10 @@ impl Parts {
         });
         let dispatcher = Dispatcher::new(broker.clone(), streams.clone(), clock.clone());
         let ledger = Ledger::new(db, node, clock, &dispatcher, config);
-        let (customers, router) = Customers::new(db, clock, &ledger, config);
+        let remembered = Remembered::new(config.ledger.accounts_memory_kib.saturating_mul(1_024));
+        let (customers, router) = Customers::new(db, clock, &ledger, &remembered, config);
         let intake = Intake::new(db, clock, &dispatcher);
-        let credentials = Credentials::new(db, clock, config.http.requests_max);
+        let credentials = Credentials::new(db, clock, remembered, config.http.requests_max);
         let leases = Leases::default();
         let sweeper = SweeperDeps {
             db: db.clone(),

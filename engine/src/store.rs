@@ -30,7 +30,7 @@ pub mod timeline;
 
 pub use db::{Db, DbOptions, Lane, NODE, PoolUsage};
 pub use reach::explain_unreachable;
-pub use rows::{Cell, Kind, Rows, postgres_statement};
+pub use rows::{Cell, Columns, Kind, Rows, postgres_statement, postgres_text, seek};
 
 use crate::error::{Error, Result};
 use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};

@@ -37,6 +37,8 @@ pub(crate) struct CustomerArguments {
     pub(super) id: CustomerId,
     pub(super) deps: Arc<CustomerDeps>,
     pub(super) router: ActorRef<RouterMsg>,
+    /// As it was when it was last seen.
+    pub(super) account: Option<Account>,
 }
 
 /// Commands decided together, on their way to the disk.
@@ -135,13 +137,16 @@ impl Actor for CustomerActor {
         _: ActorRef<CustomerMsg>,
         arguments: CustomerArguments,
     ) -> Result<CustomerState, ActorProcessingErr> {
-        let CustomerArguments { id, deps, router } = arguments;
-        let share = deps.footprint.join();
+        let CustomerArguments { id, deps, router, account } = arguments;
+        let mut share = deps.footprint.join();
+        if let Some(account) = &account {
+            share.remember(account);
+        }
         Ok(CustomerState {
             id,
             deps,
             router,
-            account: None,
+            account,
             waiting: VecDeque::new(),
             under_way: UnderWay::Nothing,
             fresh: false,
@@ -174,7 +179,8 @@ impl Actor for CustomerActor {
             CustomerMsg::MayIGo => {
                 // Then nothing waits either: see `advance`.
                 if state.under_way.is_nothing() {
-                    let _ = state.router.send_message(RouterMsg::MayGo(state.id.clone(), state.seen));
+                    let account = state.account.clone().map(Box::new);
+                    let _ = state.router.send_message(RouterMsg::MayGo(state.id.clone(), state.seen, account));
                 }
                 return Ok(());
             }

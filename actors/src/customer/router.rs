@@ -5,8 +5,10 @@
 
 use super::CustomerDeps;
 use super::actor::{CustomerActor, CustomerArguments, CustomerMsg};
+use super::footprint::ACTOR_BYTES;
 use super::pending::Pending;
 use bursar_engine::ids::CustomerId;
+use bursar_engine::ledger::Account;
 use bursar_engine::metric;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
 use std::collections::HashMap;
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 /// How often idle actors are looked for.
 const TICK: Duration = Duration::from_secs(5);
 /// Idle time after which an actor is let go while there are too many, and how often that is tried.
-const CROWDED_IDLE: Duration = Duration::from_millis(50);
+const CROWDED_IDLE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Router {
     pub(super) deps: Arc<CustomerDeps>,
@@ -29,8 +31,8 @@ pub(crate) struct Router {
 
 pub(crate) enum RouterMsg {
     Apply(CustomerId, Box<Pending>),
-    /// An idle actor may be let go, if this many messages are all that it was ever sent.
-    MayGo(CustomerId, u64),
+    /// An idle actor may be let go, if this many messages are all that it was ever sent. With its account.
+    MayGo(CustomerId, u64, Option<Box<Account>>),
     Tick,
     Crash(CustomerId),
     CrashRouter,
@@ -58,14 +60,16 @@ impl Router {
         message: CustomerMsg,
     ) -> Result<(), ActorProcessingErr> {
         if self.deps.footprint.bytes() >= self.bytes_max && !state.known.contains_key(&customer) {
-            // A tenth goes at once, so that this does not happen for every new customer.
-            self.sweep(state, CROWDED_IDLE, state.known.len().div_ceil(10));
+            // What is too much goes, and a tenth more, so that this does not happen for every new customer.
+            let excess = self.deps.footprint.bytes().saturating_sub(self.bytes_max) / ACTOR_BYTES;
+            self.sweep(state, CROWDED_IDLE, excess + state.known.len().div_ceil(10));
         }
         let known = match state.known.entry(customer) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
                 let (id, deps, router) = (place.key().clone(), self.deps.clone(), myself.clone());
-                let arguments = CustomerArguments { id: id.clone(), deps, router };
+                let account = deps.remembered.take(&id);
+                let arguments = CustomerArguments { id: id.clone(), deps, router, account };
                 let (actor, _) = ActorRuntime::spawn_linked_instant(None, CustomerActor, arguments, myself.get_cell())?;
                 metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "customer").increment(1);
                 state.by_actor.insert(actor.get_id(), id);
@@ -119,14 +123,17 @@ impl Actor for Router {
             RouterMsg::Apply(customer, pending) => {
                 self.forward(&myself, state, customer, CustomerMsg::Apply(pending))?;
             }
-            RouterMsg::MayGo(customer, seen) => {
+            RouterMsg::MayGo(customer, seen, account) => {
                 // Only we send to it, and it has seen all that we sent: its mailbox is empty.
                 if let Entry::Occupied(known) = state.known.entry(customer)
                     && known.get().forwarded == seen
                 {
-                    let known = known.remove();
+                    let (customer, known) = known.remove_entry();
                     state.by_actor.remove(&known.actor.get_id());
                     known.actor.stop(None);
+                    if let Some(account) = account {
+                        self.deps.remembered.see(customer, *account);
+                    }
                     metrics::counter!(metric::ACTORS_PASSIVATED, "actor" => "customer").increment(1);
                 }
             }

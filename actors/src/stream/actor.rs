@@ -1,5 +1,6 @@
 //! One stream's actor: claim the head, run it, commit its end, claim again, until there is nothing.
 
+use super::claim::Wanted;
 use super::router::RouterMsg;
 use super::{StreamDeps, runner};
 use crate::owed::Owed;
@@ -42,7 +43,10 @@ pub(crate) struct StreamState {
     /// Messages that led to the round under way.
     under_way: Vec<Delivered>,
     busy: bool,
+    /// Somebody said that there is something to do.
     woken: bool,
+    /// A job has ended, and there may be another.
+    has_run: bool,
     seen: u64,
 }
 
@@ -67,6 +71,7 @@ impl Actor for StreamActor {
             under_way: Vec::new(),
             busy: false,
             woken: false,
+            has_run: false,
             seen: 0,
         })
     }
@@ -88,7 +93,7 @@ impl Actor for StreamActor {
         if state.busy {
             return Ok(());
         }
-        if state.woken {
+        if state.woken || state.has_run {
             state.begin(&myself);
         } else {
             let _ = state.router.send_message(RouterMsg::Idle(state.key.clone(), state.seen));
@@ -100,19 +105,20 @@ impl Actor for StreamActor {
 impl StreamState {
     fn begin(&mut self, myself: &ActorRef<StreamMsg>) {
         self.busy = true;
-        self.woken = false;
+        let wanted = Wanted { stream: self.key.clone(), may_be_empty: !self.woken };
+        (self.woken, self.has_run) = (false, false);
         self.under_way.append(&mut self.messages);
-        let (key, deps) = (self.key.clone(), self.deps.clone());
+        let deps = self.deps.clone();
         let over = Owed::new(myself.clone(), StreamMsg::RoundOver(Round::Failed));
         tokio::spawn(async move {
-            let round = runner::round(&deps, &key).await;
+            let round = runner::round(&deps, &wanted).await;
             over.send(StreamMsg::RoundOver(round));
         });
     }
 
     fn round_over(&mut self, round: Round) {
         self.busy = false;
-        self.woken |= round == Round::Ran;
+        self.has_run = round == Round::Ran;
         let messages = std::mem::take(&mut self.under_way);
         if round == Round::Stopping {
             messages.into_iter().for_each(Delivered::leave);

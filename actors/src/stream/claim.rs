@@ -4,6 +4,7 @@ use crate::batcher::{Batcher, Limits, Work};
 use bursar_engine::clock::Clock;
 use bursar_engine::job::Claimed;
 use bursar_engine::store::Db;
+use bursar_engine::store::stream::stream_due_many;
 use bursar_engine::{Result, work};
 use std::collections::HashMap;
 
@@ -14,6 +15,14 @@ const CONCURRENCY: usize = 2;
 /// Streams that wait before a second claim begins.
 const CROWD: usize = 32;
 
+/// A stream whose head is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) stream: String,
+    /// Nobody said that there is something to do: its last job has ended, and it may have another.
+    pub(crate) may_be_empty: bool,
+}
+
 pub(crate) struct Claim {
     db: Db,
     node: String,
@@ -22,20 +31,30 @@ pub(crate) struct Claim {
 }
 
 impl Work for Claim {
-    type Item = String;
+    type Item = Wanted;
     type Answer = Option<Claimed>;
     const NAME: &'static str = "claim";
 
-    fn about(stream: &String) -> &str {
-        stream
+    fn about(wanted: &Wanted) -> &str {
+        &wanted.stream
     }
 
-    async fn run(&self, streams: &[String], in_haste: bool) -> Result<Vec<Option<Claimed>>> {
-        let db = self.db.in_haste(in_haste);
-        let claimed = work::claim(&db, streams, &self.node, self.clock.now_ms(), self.lease_ms).await?;
+    async fn run(&self, wanted: &[Wanted], in_haste: bool) -> Result<Vec<Option<Claimed>>> {
+        let (db, now_ms) = (self.db.in_haste(in_haste), self.clock.now_ms());
+        let (doubtful, told): (Vec<&Wanted>, Vec<&Wanted>) = wanted.iter().partition(|wanted| wanted.may_be_empty);
+        let mut keys: Vec<String> = told.iter().map(|wanted| wanted.stream.clone()).collect();
+        if !doubtful.is_empty() {
+            // Most streams have one job and then none: a look costs less than a transaction for nothing.
+            let doubtful: Vec<&str> = doubtful.iter().map(|wanted| wanted.stream.as_str()).collect();
+            keys.extend(stream_due_many(db.ledger(), &doubtful, now_ms).await?);
+        }
+        if keys.is_empty() {
+            return Ok(wanted.iter().map(|_| None).collect());
+        }
+        let claimed = work::claim(&db, &keys, &self.node, now_ms, self.lease_ms).await?;
         let mut by_stream: HashMap<String, Claimed> =
             claimed.into_iter().map(|claimed| (claimed.job.stream_key.clone(), claimed)).collect();
-        Ok(streams.iter().map(|stream| by_stream.remove(stream)).collect())
+        Ok(wanted.iter().map(|wanted| by_stream.remove(&wanted.stream)).collect())
     }
 }
 

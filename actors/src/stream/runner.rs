@@ -2,6 +2,7 @@
 
 use super::StreamDeps;
 use super::actor::Round;
+use super::claim::Wanted;
 use crate::customer::Request;
 use bursar_engine::job::{Claimed, JobFinish, JobState, Outcome, RESCUES_MAX, Verdict, finish};
 use bursar_engine::ledger::Refusal;
@@ -19,14 +20,14 @@ const COMMIT_RETRY: Duration = Duration::from_millis(200);
 /// Held for as long as a job runs: among others, or alone in this process.
 type Company<'a> = Either<RwLockReadGuard<'a, ()>, RwLockWriteGuard<'a, ()>>;
 
-pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
+pub(super) async fn round(deps: &Arc<StreamDeps>, wanted: &Wanted) -> Round {
     // The permit comes before the lease: a leased job never waits for a worker.
     let Ok(permit) = deps.workers.acquire().await else { return Round::Stopping };
-    let (claimed, company) = match claim(deps, key).await {
+    let (claimed, company) = match claim(deps, wanted).await {
         Ok(claimed) => claimed,
         Err(round) => return round,
     };
-    let _lease = deps.leases.hold(key, claimed.epoch);
+    let _lease = deps.leases.hold(&wanted.stream, claimed.epoch);
     let started = Instant::now();
     let kind = claimed.job.kind.clone();
     #[allow(clippy::cast_precision_loss)]
@@ -63,9 +64,9 @@ pub(super) async fn round(deps: &Arc<StreamDeps>, key: &str) -> Round {
 
 /// Claims the head of a stream. One that may be what its nodes died of is given back and claimed again
 /// once nothing else runs here, so that nothing else is rescued with it.
-async fn claim<'a>(deps: &'a StreamDeps, key: &str) -> Result<(Claimed, Company<'a>), Round> {
+async fn claim<'a>(deps: &'a StreamDeps, wanted: &Wanted) -> Result<(Claimed, Company<'a>), Round> {
     let company = deps.company.read().await;
-    let claimed = claim_head(deps, key).await?;
+    let claimed = claim_head(deps, wanted).await?;
     if !claimed.job.is_suspect() {
         return Ok((claimed, Either::Left(company)));
     }
@@ -73,18 +74,18 @@ async fn claim<'a>(deps: &'a StreamDeps, key: &str) -> Result<(Claimed, Company<
     drop(company);
     let alone = deps.company.write().await;
     tracing::warn!(job.id = %claimed.job.id, rescues = claimed.job.rescues, "a job that nodes died with runs alone");
-    Ok((claim_head(deps, key).await?, Either::Right(alone)))
+    Ok((claim_head(deps, wanted).await?, Either::Right(alone)))
 }
 
-async fn claim_head(deps: &StreamDeps, key: &str) -> Result<Claimed, Round> {
+async fn claim_head(deps: &StreamDeps, wanted: &Wanted) -> Result<Claimed, Round> {
     if deps.draining.is_cancelled() {
         return Err(Round::Stopping);
     }
-    match deps.claims.submit(key.to_owned()).await {
+    match deps.claims.submit(wanted.clone()).await {
         Ok(Some(claimed)) => Ok(claimed),
         Ok(None) => Err(Round::Nothing),
         Err(error) => {
-            tracing::debug!(stream = key, error = %error.chain(), "a claim failed");
+            tracing::debug!(stream = wanted.stream, error = %error.chain(), "a claim failed");
             Err(Round::Failed)
         }
     }

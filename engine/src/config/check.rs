@@ -158,6 +158,7 @@ impl Config {
         need((1..=16).contains(&self.ledger.writers), "ledger.writers must be from 1 to 16");
         need((1..=2_000).contains(&self.ledger.batch_max), "ledger.batch_max must be from 1 to 2000");
         need(self.ledger.customers_memory_kib > 0, "ledger.customers_memory_kib must be at least 1");
+        need(self.ledger.accounts_memory_kib > 0, "ledger.accounts_memory_kib must be at least 1");
         need(self.ledger.idle_ms > 0, "ledger.idle_ms must be at least 1");
         need(self.jobs.sweep_interval_ms > 0, "jobs.sweep_interval_ms must be at least 1");
         need(self.jobs.lease_ms >= 1_000, "jobs.lease_ms must be at least 1000");
@@ -247,6 +248,7 @@ mod tests {
             ("ledger.commands_max", |config| config.ledger.commands_max = 0),
             ("ledger.customer_queue_max", |config| config.ledger.customer_queue_max = 0),
             ("ledger.customers_memory_kib", |config| config.ledger.customers_memory_kib = 0),
+            ("ledger.accounts_memory_kib", |config| config.ledger.accounts_memory_kib = 0),
             ("ledger.batch_max", |config| config.ledger.batch_max = 0),
             ("http.requests_max", |config| config.http.requests_max = 0),
             ("http.drain_timeout_ms", |config| config.http.drain_timeout_ms = 23_001),

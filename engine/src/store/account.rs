@@ -1,11 +1,15 @@
 //! Rows of `accounts` and `ledger_entries`.
 
-use super::{Kind, Rows, execute, from_json, get, postgres_statement, query_all, query_by, query_one, to_json};
+use super::{
+    Columns, Kind, Rows, execute, from_json, get, postgres_statement, postgres_text, query_all, query_by, query_one,
+    seek, to_json,
+};
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, HoldId};
 use crate::ledger::{Account, Entry, EntryKind};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use std::sync::LazyLock;
 
 const ENTRY_COLUMNS: &str = "customer_id, seq, kind, amount, held_delta, balance_after, held_after, source, \
                              reference, idempotency_key, request_hash, metadata, detail, hold_id, created_at_ms";
@@ -49,6 +53,18 @@ pub async fn account_insert(
     Ok(())
 }
 
+/// What is read of an account `a`.
+pub(super) const ACCOUNT_COLUMNS: &str = "a.balance AS balance, a.held AS held, a.version AS version, \
+                                          a.floor AS floor, a.open AS open, a.updated_at_ms AS updated_at_ms";
+
+/// The account that was joined to a row, if there is one.
+pub(super) fn read_joined(row: &QueryResult) -> Result<Option<Account>> {
+    Ok(match get::<Option<i64>>(row, "version")? {
+        Some(_) => Some(read_account(row)?),
+        None => None,
+    })
+}
+
 fn read_account(row: &QueryResult) -> Result<Account> {
     let open: String = get(row, "open")?;
     Ok(Account {
@@ -79,24 +95,26 @@ pub async fn account_lock(tx: &impl ConnectionTrait, customer: &CustomerId) -> R
 
 /// Many accounts at once; those that do not exist are left out.
 pub async fn account_find_many(db: &impl ConnectionTrait, customers: &[String]) -> Result<Vec<(CustomerId, Account)>> {
-    let sql = "SELECT a.customer_id AS customer_id, a.balance AS balance, a.held AS held, a.version AS version, \
-               a.floor AS floor, a.open AS open, a.updated_at_ms AS updated_at_ms FROM {rows} JOIN accounts a ON a.customer_id = r.sought";
-    let rows = query_by(db, sql, customers).await?;
+    let accounts = seek(db.get_database_backend(), "accounts a", "a.customer_id = r.sought");
+    let sql = format!("SELECT a.customer_id AS customer_id, {ACCOUNT_COLUMNS} FROM {{rows}} {accounts}");
+    let rows = query_by(db, &sql, customers).await?;
     rows.iter().map(|row| Ok((CustomerId::trusted(get(row, "customer_id")?), read_account(row)?))).collect()
 }
 
+const ACCOUNT_ROW: Columns = &[
+    ("customer_id", Kind::SomeText),
+    ("expected", Kind::SomeInt),
+    ("balance", Kind::SomeInt),
+    ("held", Kind::SomeInt),
+    ("version", Kind::SomeInt),
+    ("open", Kind::SomeText),
+    ("next_settle_at_ms", Kind::Int),
+    ("at_ms", Kind::SomeInt),
+];
+
 /// The new states of accounts as rows.
 fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
-    let mut rows = Rows::new(&[
-        ("customer_id", Kind::Text),
-        ("expected", Kind::Int),
-        ("balance", Kind::Int),
-        ("held", Kind::Int),
-        ("version", Kind::Int),
-        ("open", Kind::Text),
-        ("next_settle_at_ms", Kind::Int),
-        ("at_ms", Kind::Int),
-    ]);
+    let mut rows = Rows::new(ACCOUNT_ROW);
     for write in writes {
         rows.push([
             write.customer_id.as_str().into(),
@@ -112,29 +130,34 @@ fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
     Ok(rows)
 }
 
+/// More rows than any list has.
+const LIST_MAX: i64 = 1_000_000;
+
 /// What a new state sets, of a row `r`.
 const ACCOUNT_SET: &str = "balance = r.balance, held = r.held, version = r.version, open = r.open, \
                            next_settle_at_ms = r.next_settle_at_ms, updated_at_ms = r.at_ms";
 
+const ENTRY_ROW: Columns = &[
+    ("customer_id", Kind::SomeText),
+    ("seq", Kind::SomeInt),
+    ("kind", Kind::SomeText),
+    ("amount", Kind::SomeInt),
+    ("held_delta", Kind::SomeInt),
+    ("balance_after", Kind::SomeInt),
+    ("held_after", Kind::SomeInt),
+    ("source", Kind::SomeText),
+    ("reference", Kind::Text),
+    ("idempotency_key", Kind::Text),
+    ("request_hash", Kind::Text),
+    ("metadata", Kind::Text),
+    ("detail", Kind::SomeText),
+    ("hold_id", Kind::Text),
+    ("created_at_ms", Kind::SomeInt),
+];
+
 /// New entries as rows.
 fn entry_rows(writes: &[&AccountWrite]) -> Result<Rows> {
-    let mut rows = Rows::new(&[
-        ("customer_id", Kind::Text),
-        ("seq", Kind::Int),
-        ("kind", Kind::Text),
-        ("amount", Kind::Int),
-        ("held_delta", Kind::Int),
-        ("balance_after", Kind::Int),
-        ("held_after", Kind::Int),
-        ("source", Kind::Text),
-        ("reference", Kind::Text),
-        ("idempotency_key", Kind::Text),
-        ("request_hash", Kind::Text),
-        ("metadata", Kind::Text),
-        ("detail", Kind::Text),
-        ("hold_id", Kind::Text),
-        ("created_at_ms", Kind::Int),
-    ]);
+    let mut rows = Rows::new(ENTRY_ROW);
     for write in writes {
         for entry in &write.entries {
             rows.push([
@@ -241,24 +264,35 @@ pub async fn entry_append_many(db: &impl ConnectionTrait, writes: &[&AccountWrit
 /// Keys are looked for before, which is safe because of the version: whoever uses a key writes its
 /// account, so one that is used after this statement began changes the version that it expects.
 pub async fn account_commit_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<Vec<String>> {
-    // `IN` inside `CASE` is looked up in a hash table. As a plain condition it would be a join, which this
-    // connection's settings make a nested loop over both lists.
+    let statement = postgres_statement(&COMMIT_MANY, [entry_rows(writes)?, account_rows(writes)?]);
+    let written = db.query_all_raw(statement).await?;
+    written.iter().map(|row| get(row, "customer_id")).collect()
+}
+
+/// [`account_commit_many`], whose text is made once.
+//
+// This connection keeps the first plan that it makes, maybe when the tables are all but empty, where reading
+// a whole index would look cheap. So nothing is left to choose: rows and keys are looked up one by one in
+// subqueries that cannot become joins, an account is reached by its place, and a limit that is not known
+// before lets the list look short. `IN` inside `CASE` is looked up in a hash table.
+static COMMIT_MANY: LazyLock<String> = LazyLock::new(|| {
     let sql = format!(
         "WITH entry AS MATERIALIZED (SELECT * FROM {{entries}}), \
-         used AS MATERIALIZED (SELECT e.customer_id FROM entry e JOIN ledger_entries l \
-         ON l.customer_id = e.customer_id AND l.idempotency_key = e.idempotency_key), \
-         written AS (UPDATE accounts SET {ACCOUNT_SET} FROM {{accounts}} \
-         WHERE accounts.customer_id = r.customer_id AND accounts.version = r.expected \
-         AND CASE WHEN r.customer_id IN (SELECT customer_id FROM used) THEN false ELSE true END \
+         used AS MATERIALIZED (SELECT e.customer_id FROM entry e WHERE (SELECT l.seq FROM ledger_entries l \
+         WHERE l.customer_id = e.customer_id AND l.idempotency_key = e.idempotency_key) IS NOT NULL), \
+         target AS MATERIALIZED (SELECT r.*, (SELECT a.ctid FROM accounts a WHERE a.customer_id = r.customer_id) \
+         AS place FROM {{accounts}} \
+         WHERE CASE WHEN r.customer_id IN (SELECT customer_id FROM used) THEN false ELSE true END \
+         LIMIT (SELECT {LIST_MAX})), \
+         written AS (UPDATE accounts SET {ACCOUNT_SET} FROM target r \
+         WHERE accounts.ctid = r.place AND accounts.version = r.expected \
          RETURNING accounts.customer_id AS customer_id), \
          appended AS (INSERT INTO ledger_entries ({ENTRY_COLUMNS}) SELECT {ENTRY_COLUMNS} FROM entry \
          WHERE CASE WHEN customer_id IN (SELECT customer_id FROM written) THEN true ELSE false END) \
          SELECT customer_id FROM written"
     );
-    let lists = [("{entries}", entry_rows(writes)?), ("{accounts}", account_rows(writes)?)];
-    let written = db.query_all_raw(postgres_statement(&sql, lists)).await?;
-    written.iter().map(|row| get(row, "customer_id")).collect()
-}
+    postgres_text(&sql, &[("{entries}", ENTRY_ROW), ("{accounts}", ACCOUNT_ROW)])
+});
 
 fn read_entry(row: &QueryResult) -> Result<Entry> {
     let kind: String = get(row, "kind")?;
@@ -320,11 +354,10 @@ pub async fn entry_find_by_keys(
         rows.push([customer.as_str().into(), (*key).into()]);
     }
     let columns = ENTRY_COLUMNS.split(", ").map(|column| format!("e.{column} AS {column}")).collect::<Vec<_>>();
-    let sql = format!(
-        "SELECT {} FROM {{rows}} JOIN ledger_entries e ON e.customer_id = r.customer AND e.idempotency_key = r.key",
-        columns.join(", ")
-    );
-    let found = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    let backend = db.get_database_backend();
+    let entries = seek(backend, "ledger_entries e", "e.customer_id = r.customer AND e.idempotency_key = r.key");
+    let sql = format!("SELECT {} FROM {{rows}} {entries}", columns.join(", "));
+    let found = db.query_all_raw(rows.statement(backend, &sql)).await?;
     found.iter().map(|row| Ok((get(row, "customer_id")?, read_entry(row)?))).collect()
 }
 

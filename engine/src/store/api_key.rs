@@ -1,11 +1,13 @@
 //! Rows of `api_keys`.
 
-use super::{execute, get, query_all, query_by, query_one};
+use super::account::{ACCOUNT_COLUMNS, read_joined};
+use super::{execute, get, query_all, query_by, query_one, seek};
 use crate::api_key::{ApiKey, KeyOwner};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::{ApiKeyId, CustomerId};
-use sea_orm::{ConnectionTrait, QueryResult};
+use crate::ledger::Account;
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 const COLUMNS: &str = "id, customer_id, name, hint, created_at_ms, revoked_at_ms";
 
@@ -55,21 +57,39 @@ pub async fn api_key_insert(
     Ok(rows == 1)
 }
 
+/// A key that was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The key's hash.
+    pub hash: String,
+    /// Whose it is.
+    pub owner: KeyOwner,
+    /// The account of its owner, who mostly comes to spend from it.
+    pub account: Option<Account>,
+}
+
 /// Whose keys are, by their hashes; those that do not work are left out.
-pub async fn api_key_owner_many(
-    db: &impl ConnectionTrait,
-    hashes: &[String],
-    now_ms: TimeMs,
-) -> Result<Vec<(String, KeyOwner)>> {
-    let sql = "SELECT k.hash AS hash, k.customer_id AS customer_id, k.revoked_at_ms AS revoked_at_ms \
-               FROM {rows} JOIN api_keys k ON k.hash = r.sought";
-    let rows = query_by(db, sql, hashes).await?;
-    let owner = |row: &QueryResult| {
-        let customer_id = CustomerId::trusted(get(row, "customer_id")?);
-        Ok((get(row, "hash")?, KeyOwner { customer_id, ends_at_ms: get(row, "revoked_at_ms")? }))
+pub async fn api_key_owner_many(db: &impl ConnectionTrait, hashes: &[String], now_ms: TimeMs) -> Result<Vec<Found>> {
+    let backend = db.get_database_backend();
+    let keys = seek(backend, "api_keys k", "k.hash = r.sought");
+    let accounts = match backend {
+        DbBackend::Postgres => {
+            "LEFT JOIN LATERAL (SELECT * FROM accounts WHERE customer_id = k.customer_id OFFSET 0) a ON true"
+        }
+        _ => "LEFT JOIN accounts a ON a.customer_id = k.customer_id",
     };
-    let owners: Vec<(String, KeyOwner)> = rows.iter().map(owner).collect::<Result<_>>()?;
-    Ok(owners.into_iter().filter(|(_, owner)| owner.is_valid(now_ms)).collect())
+    let sql = format!(
+        "SELECT k.hash AS hash, k.customer_id AS customer_id, k.revoked_at_ms AS revoked_at_ms, {ACCOUNT_COLUMNS} \
+         FROM {{rows}} {keys} {accounts}"
+    );
+    let rows = query_by(db, &sql, hashes).await?;
+    let read = |row: &QueryResult| {
+        let customer_id = CustomerId::trusted(get(row, "customer_id")?);
+        let owner = KeyOwner { customer_id, ends_at_ms: get(row, "revoked_at_ms")? };
+        Ok(Found { hash: get(row, "hash")?, owner, account: read_joined(row)? })
+    };
+    let found: Vec<Found> = rows.iter().map(read).collect::<Result<_>>()?;
+    Ok(found.into_iter().filter(|found| found.owner.is_valid(now_ms)).collect())
 }
 
 /// One key of a customer.

@@ -1,5 +1,9 @@
 //! Connections to the database.
 
+mod kept;
+
+pub use kept::Kept;
+
 use crate::error::{Error, Result};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
@@ -98,7 +102,7 @@ impl Lane {
 /// keeps a commit waiting. SQLite has one writer, and readers beside it.
 #[derive(Debug, Clone)]
 pub struct Db {
-    ledger: DatabaseConnection,
+    ledger: Kept,
     write: DatabaseConnection,
     read: DatabaseConnection,
     connections_max: u32,
@@ -128,14 +132,15 @@ impl Db {
         if options.url.starts_with("sqlite:") {
             let write = Database::connect(sqlite_options(options, 1)).await?;
             let read = Database::connect(sqlite_options(options, SQLITE_READERS_MAX)).await?;
-            return Ok(Self { ledger: read.clone(), write, read, connections_max, is_hasty: false });
+            let ledger = Kept::new(read.clone(), SQLITE_READERS_MAX);
+            return Ok(Self { ledger, write, read, connections_max, is_hasty: false });
         }
         if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
             return Err(Error::Config(vec!["DATABASE_URL must begin with postgres:// or sqlite://".to_owned()]));
         }
         let connect = |lane| Database::connect(postgres_options(options, lane, application));
         Ok(Self {
-            ledger: connect(Lane::Ledger).await?,
+            ledger: Kept::new(connect(Lane::Ledger).await?, Lane::Ledger.connections_max(connections_max)),
             write: connect(Lane::Write).await?,
             read: connect(Lane::Read).await?,
             connections_max,
@@ -159,7 +164,7 @@ impl Db {
     }
 
     /// Connection for the ledger's own statements: see [`Lane::Ledger`]. On SQLite it only reads.
-    pub fn ledger(&self) -> &DatabaseConnection {
+    pub fn ledger(&self) -> &Kept {
         &self.ledger
     }
 
@@ -197,14 +202,14 @@ impl Db {
     pub fn pool_usage(&self) -> Vec<PoolUsage> {
         let in_use = |size: u32, idle: usize| size.saturating_sub(u32::try_from(idle).unwrap_or(u32::MAX));
         let usage = |lane: Lane| {
-            let connection = match lane {
-                Lane::Ledger => &self.ledger,
-                Lane::Write => &self.write,
-                Lane::Read => &self.read,
+            let (connection, kept) = match lane {
+                Lane::Ledger => (self.ledger.pool(), self.ledger.idle()),
+                Lane::Write => (&self.write, 0),
+                Lane::Read => (&self.read, 0),
             };
             let (in_use, max) = if self.is_postgres() {
                 let pool = connection.get_postgres_connection_pool();
-                (in_use(pool.size(), pool.num_idle()), lane.connections_max(self.connections_max))
+                (in_use(pool.size(), pool.num_idle() + kept), lane.connections_max(self.connections_max))
             } else {
                 let pool = connection.get_sqlite_connection_pool();
                 (in_use(pool.size(), pool.num_idle()), if lane == Lane::Read { SQLITE_READERS_MAX } else { 1 })
@@ -218,7 +223,8 @@ impl Db {
     /// Closes all connections.
     pub async fn close(&self) {
         // Closing twice (SQLite shares a pool) or after a failure has nothing left to do.
-        for connection in [&self.ledger, &self.write, &self.read] {
+        let _ = self.ledger.close().await;
+        for connection in [&self.write, &self.read] {
             let _ = connection.close_by_ref().await;
         }
     }

@@ -18,8 +18,12 @@ const NULL_INT: i64 = i64::MIN;
 pub enum Kind {
     /// Text or null.
     Text,
+    /// Text that is never null, which costs less.
+    SomeText,
     /// A 64-bit integer or null. Booleans are 0 and 1.
     Int,
+    /// An integer that is never null.
+    SomeInt,
     /// Bytes.
     Bytes,
 }
@@ -71,15 +75,18 @@ impl From<bool> for Cell {
     }
 }
 
+/// The columns of a list, each with its type.
+pub type Columns = &'static [(&'static str, Kind)];
+
 /// Rows on their way into a statement.
 pub struct Rows {
-    columns: &'static [(&'static str, Kind)],
+    columns: Columns,
     cells: Vec<Vec<Cell>>,
 }
 
 impl Rows {
     /// No rows yet, with these columns.
-    pub fn new(columns: &'static [(&'static str, Kind)]) -> Self {
+    pub fn new(columns: Columns) -> Self {
         Self { columns, cells: columns.iter().map(|_| Vec::new()).collect() }
     }
 
@@ -110,42 +117,14 @@ impl Rows {
     }
 
     fn postgres(self, sql: &str) -> Statement {
-        postgres_statement(sql, [("{rows}", self)])
-    }
-
-    /// The table expression of Postgres, whose parameters begin after the first `offset`.
-    fn postgres_table(&self, offset: usize) -> String {
-        let casts: Vec<String> = self
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(at, (_, kind))| {
-                let cast = match kind {
-                    Kind::Text => "text",
-                    Kind::Int => "bigint",
-                    Kind::Bytes => "bytea",
-                };
-                format!("${}::{cast}[]", offset + at + 1)
-            })
-            .collect();
-        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-        let picks: Vec<String> = self
-            .columns
-            .iter()
-            .map(|(name, kind)| match kind {
-                Kind::Text => format!("NULLIF({name}, E'\\x01null\\x01') AS {name}"),
-                Kind::Int => format!("NULLIF({name}, '{NULL_INT}'::bigint) AS {name}"),
-                Kind::Bytes => (*name).to_owned(),
-            })
-            .collect();
-        format!("(SELECT {} FROM unnest({}) AS u({})) AS r", picks.join(","), casts.join(","), names.join(","))
+        postgres_statement(&postgres_text(sql, &[("{rows}", self.columns)]), [self])
     }
 
     fn postgres_values(self) -> impl Iterator<Item = Value> {
         self.columns.iter().zip(self.cells).map(|((_, kind), cells)| {
             let array_type = match kind {
-                Kind::Text => ArrayType::String,
-                Kind::Int => ArrayType::BigInt,
+                Kind::Text | Kind::SomeText => ArrayType::String,
+                Kind::Int | Kind::SomeInt => ArrayType::BigInt,
                 Kind::Bytes => ArrayType::Bytes,
             };
             let values = cells.into_iter().map(cell_value).collect();
@@ -175,16 +154,55 @@ impl Rows {
     }
 }
 
-/// A statement of Postgres over several lists of rows: each placeholder in the text becomes the table
-/// expression `… AS r` of its rows.
-pub fn postgres_statement<const N: usize>(sql: &str, lists: [(&str, Rows); N]) -> Statement {
-    let mut sql = sql.to_owned();
-    let mut values: Vec<Value> = Vec::new();
-    for (placeholder, rows) in lists {
-        sql = sql.replace(placeholder, &rows.postgres_table(values.len()));
-        values.extend(rows.postgres_values());
+/// The text of a statement of Postgres over several lists of rows: each placeholder becomes the table
+/// expression `… AS r` of rows with these columns.
+pub fn postgres_text(sql: &str, lists: &[(&str, Columns)]) -> String {
+    let (mut sql, mut offset) = (sql.to_owned(), 0);
+    for (placeholder, columns) in lists {
+        sql = sql.replace(placeholder, &postgres_table(columns, offset));
+        offset += columns.len();
     }
-    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+    sql
+}
+
+/// A statement of Postgres over lists of rows in the order in which [`postgres_text`] got their columns.
+pub fn postgres_statement<const N: usize>(text: &str, lists: [Rows; N]) -> Statement {
+    let values = lists.into_iter().flat_map(Rows::postgres_values);
+    Statement::from_sql_and_values(DbBackend::Postgres, text, values)
+}
+
+/// The table expression of Postgres, whose parameters begin after the first `offset`.
+fn postgres_table(columns: Columns, offset: usize) -> String {
+    let cast = |(at, (_, kind)): (usize, &(&str, Kind))| {
+        let cast = match kind {
+            Kind::Text | Kind::SomeText => "text",
+            Kind::Int | Kind::SomeInt => "bigint",
+            Kind::Bytes => "bytea",
+        };
+        format!("${}::{cast}[]", offset + at + 1)
+    };
+    let pick = |(name, kind): &(&str, Kind)| match kind {
+        Kind::Text => format!("NULLIF({name}, E'\\x01null\\x01') AS {name}"),
+        Kind::Int => format!("NULLIF({name}, '{NULL_INT}'::bigint) AS {name}"),
+        Kind::SomeText | Kind::SomeInt | Kind::Bytes => (*name).to_owned(),
+    };
+    let casts: Vec<String> = columns.iter().enumerate().map(cast).collect();
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let picks: Vec<String> = columns.iter().map(pick).collect();
+    format!("(SELECT {} FROM unnest({}) AS u({})) AS r", picks.join(","), casts.join(","), names.join(","))
+}
+
+/// Joins a table (with its alias) to a list `r`, for a list that seeks one row with each of its own. On
+/// Postgres, row by row whatever is planned: a plan that was made, and kept, while the table was all but empty
+/// would read the whole of it.
+pub fn seek(backend: DbBackend, table: &str, condition: &str) -> String {
+    let alias = table.rsplit(' ').next().unwrap_or(table);
+    match backend {
+        DbBackend::Postgres => {
+            format!("CROSS JOIN LATERAL (SELECT {alias}.* FROM {table} WHERE {condition} OFFSET 0) {alias}")
+        }
+        _ => format!("JOIN {table} ON {condition}"),
+    }
 }
 
 fn cell_value(cell: Cell) -> Value {

@@ -1,6 +1,6 @@
 //! Rows of `streams`: order, leases, epochs, pauses.
 
-use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
+use super::{Kind, Rows, execute, get, query_all, query_by, query_one, seek};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::job::{BLOCKED, Job};
@@ -161,6 +161,23 @@ pub struct Leased {
     pub epoch: i64,
     /// The lease before it ended without being given up: its node died, or lost the database.
     pub is_taken_over: bool,
+}
+
+/// Those of these streams that are free, not paused, and whose head is due.
+pub async fn stream_due_many(db: &impl ConnectionTrait, keys: &[&str], now_ms: TimeMs) -> Result<Vec<String>> {
+    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
+    for key in keys {
+        rows.push([(*key).into(), now_ms.into()]);
+    }
+    let backend = db.get_database_backend();
+    let sql = format!(
+        "SELECT s.key AS key FROM {{rows}} {} WHERE s.paused_at_ms IS NULL \
+         AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
+         AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
+         AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms",
+        seek(backend, "streams s", "s.key = r.key")
+    );
+    db.query_all_raw(rows.statement(backend, &sql)).await?.iter().map(|row| get(row, "key")).collect()
 }
 
 /// Leases many streams to a node, each under the next epoch, if it is free, not paused, and its head

@@ -30,7 +30,7 @@ fn with(customer: &TestCustomer, body: &Value) -> TestCustomer {
 async fn works_at(app: &TestApp, customer: &TestCustomer, at_ms: i64) -> bool {
     let hashes = [secret_hash(&customer.api_key)];
     let owners = api_key_owner_many(app.app.db.read(), &hashes, at_ms).await.unwrap();
-    owners.iter().any(|(_, owner)| owner.customer_id == customer_id(customer))
+    owners.iter().any(|found| found.owner.customer_id == customer_id(customer))
 }
 
 both! {
