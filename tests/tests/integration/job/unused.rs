@@ -7,7 +7,7 @@ use bursar_engine::job::{JobKind, JobState, NewJob};
 use bursar_engine::store::job::{QUEUE_COUNT_MAX, job_queue};
 use bursar_engine::store::stream::{stream_find, stream_sweep};
 use bursar_engine::work;
-use bursar_tests::{TestApp, both};
+use bursar_tests::{TestApp, both, wait};
 use futures_util::future::join_all;
 
 const LEASE_MS: i64 = 30_000;
@@ -61,6 +61,12 @@ both! {
     }
 
     async fn a_sweep_looks_through_all_streams_a_part_at_a_time(app: &TestApp) {
+        // The retention with which a node begins sweeps as well.
+        wait::until("nothing else sweeps", || async {
+            (number(app, "SELECT COUNT(*) FROM jobs WHERE kind = 'retention' AND state <> 'succeeded'", []).await == 0
+                && number(app, "SELECT COUNT(*) FROM jobs WHERE kind = 'retention'", []).await == 1).then_some(())
+        })
+        .await;
         for at in 0..7 {
             sql(app, &format!("INSERT INTO streams (key, last_seq) VALUES ('unused {at}', 1)")).await;
         }
