@@ -157,7 +157,7 @@ struct Best<'a> {
 fn most_plausible<'a>(standing: &Standing, news: &[&'a News], day: i64) -> Best<'a> {
     if news.len() > DAY_NEWS_MAX {
         let mut news = news.to_vec();
-        news.sort_by_key(|one| one.is_in_force());
+        news.sort_by_key(|one| (one.is_in_force(), one.is_pro()));
         return Best { news, is_unclear: true };
     }
     let orders = orders_of(news).into_iter().filter(|order| keeps_times(order)).map(|order| {

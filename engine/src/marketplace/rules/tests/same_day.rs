@@ -176,11 +176,15 @@ fn where_the_facts_leave_the_order_open_nothing_is_taken_away_and_support_decide
 #[test]
 fn a_day_with_more_news_than_are_compared_is_unclear_and_keeps_pro() {
     let mut world = World::linked();
-    for n in 0..7 {
+    for n in 0..6 {
         let said = Purchase { unit_count: n, ..said(Action::Changed, "Pro", BOUGHT) };
         world.tell(&said, BOUGHT);
     }
+    // Whatever arrives last: an end, or less.
+    world.tell(&said(Action::Cancelled, "Pro", BOUGHT), BOUGHT);
+    world.tell(&free(Action::Changed, BOUGHT), BOUGHT);
     assert!(is_unclear(&world, BOUGHT) && world.account().is_pro());
+    assert_eq!(world.customer.plan, Plan::Pro);
 }
 
 #[test]
