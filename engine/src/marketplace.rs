@@ -89,7 +89,7 @@ pub enum Reporter {
 pub struct News {
     /// What reported it; the same id is the same news.
     pub id: String,
-    /// Its place in the order of arrival.
+    /// Its place in the order of arrival among the news of the account, given when it is added.
     pub arrival: i64,
     /// Who reported it.
     pub reporter: Reporter,
@@ -208,8 +208,8 @@ impl MarketplaceAccount {
         self.stretches_left().first().map(Stretch::first_period)
     }
 
-    /// Adds news, or replaces what the same event said before, and lets the account stand where all news
-    /// leave it.
+    /// Adds news as the latest to arrive, or replaces what the same event said before, and lets the account stand
+    /// where all news leave it.
     pub fn add(&mut self, news: News) {
         // A day's own event and the announcement of it are one change.
         let is_same = |known: &News| known.action == news.action && period::day(known.at_ms) == period::day(news.at_ms);
@@ -220,7 +220,11 @@ impl MarketplaceAccount {
         }
         match self.news.iter_mut().find(|known| known.id == news.id) {
             Some(known) => *known = News { arrival: known.arrival, ..news },
-            None => self.news.push(news),
+            None => {
+                // Not the job's place in its stream: streams begin anew once all their jobs are deleted.
+                let latest = self.news.iter().map(|known| known.arrival).max().unwrap_or(0);
+                self.news.push(News { arrival: latest + 1, ..news });
+            }
         }
         if self.news.len() > NEWS_MAX {
             let oldest = self.news.iter().enumerate().min_by_key(|(_, known)| known.at_ms).map(|(at, _)| at);

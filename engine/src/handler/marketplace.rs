@@ -9,7 +9,6 @@ use crate::github::{self, Action};
 use crate::ids::EventId;
 use crate::intake::UNREADABLE;
 use crate::job::{Claimed, Outcome, Verdict};
-use crate::marketplace::rules::Origin;
 use crate::marketplace::{MarketplaceAccount, PurchaseState, period, rules, settle_job};
 use crate::store::{customer, marketplace};
 use serde::Deserialize;
@@ -38,7 +37,7 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
     let known = marketplace::marketplace_find(deps.db.read(), said.account_id).await?;
     let plan = deps.marketplace.plan_of(said.plan_id, &said.plan_name);
     let id = claimed.job.event_id.as_ref().map_or(claimed.job.id.as_str(), EventId::as_str);
-    let account = rules::told(known.as_ref(), &said, plan, Origin { id, arrival: claimed.job.seq }, now_ms);
+    let account = rules::told(known.as_ref(), &said, plan, id, now_ms);
     let is_order_unclear = rules::is_order_unclear(&account, said.effective_ms);
     let customer = owner(deps, &account).await?;
     let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), deps.pro_credits, now_ms);
@@ -76,8 +75,8 @@ pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Re
     let Some(account) = marketplace::marketplace_find(deps.db.read(), id).await? else {
         return Ok(Outcome::Cancel { reason: "there is no such marketplace account".to_owned() }.into());
     };
-    let origin = Origin { id: claimed.job.id.as_str(), arrival: claimed.job.seq };
-    let corrected = corrected_to.and_then(|state| rules::corrected(&account, state, origin, now_ms));
+    let job_id = claimed.job.id.as_str();
+    let corrected = corrected_to.and_then(|state| rules::corrected(&account, state, job_id, now_ms));
     let customer = owner(deps, &account).await?;
     let after = corrected.unwrap_or_else(|| account.clone());
     Ok(rules::settle(Some(&account), after, customer.as_ref(), deps.pro_credits, now_ms))

@@ -22,21 +22,12 @@ pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
     format!("marketplace:{github_account_id}:{}", period::day(from_ms))
 }
 
-/// What says something: an event, or a job that support had made.
-#[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
-    /// Its id.
-    pub id: &'a str,
-    /// Its place in the order of arrival.
-    pub arrival: i64,
-}
-
-/// The account after an event. `plan` is which of our plans the listing's plan is.
+/// The account after the event with an id. `plan` is which of our plans the listing's plan is.
 pub fn told(
     known: Option<&MarketplaceAccount>,
     said: &Purchase,
     plan: Option<Plan>,
-    origin: Origin<'_>,
+    id: &str,
     now_ms: TimeMs,
 ) -> MarketplaceAccount {
     let listing = ListingPlan { id: said.plan_id, name: said.plan_name.clone(), plan };
@@ -63,8 +54,8 @@ pub fn told(
         return account;
     }
     account.add(News {
-        id: origin.id.to_owned(),
-        arrival: origin.arrival,
+        id: id.to_owned(),
+        arrival: 0,
         reporter: Reporter::Github,
         action: said.action,
         at_ms,
@@ -76,7 +67,7 @@ pub fn told(
         free_trial_ends_ms: said.free_trial_ends_ms,
         next_billing_ms: said.next_billing_ms,
     });
-    if order::in_order(&account.news).news.last().is_some_and(|last| last.id == origin.id) {
+    if order::in_order(&account.news).news.last().is_some_and(|last| last.id == id) {
         account.login = said.login.clone();
         account.account_type = said.account_type.clone();
         account.email = said.email.clone().or(account.email);
@@ -84,12 +75,12 @@ pub fn told(
     account
 }
 
-/// The account after support said where it stands, from the day on since when it has stood as it does. None if
+/// The account after support's job with an id said where it stands, from the day on since when it has stood as it does. None if
 /// no purchase was reported.
 pub fn corrected(
     known: &MarketplaceAccount,
     state: PurchaseState,
-    origin: Origin<'_>,
+    id: &str,
     now_ms: TimeMs,
 ) -> Option<MarketplaceAccount> {
     let mut account = enforce_due(known.clone(), now_ms);
@@ -102,8 +93,8 @@ pub fn corrected(
         PurchaseState::Announced | PurchaseState::Purchased => Action::Purchased,
     };
     let news = News {
-        id: origin.id.to_owned(),
-        arrival: origin.arrival,
+        id: id.to_owned(),
+        arrival: 0,
         reporter: Reporter::Support,
         action,
         at_ms: account.effective_ms,
@@ -236,7 +227,7 @@ fn enforce_due(mut account: MarketplaceAccount, now_ms: TimeMs) -> MarketplaceAc
     account.pending = None;
     let news = News {
         id: format!("announced:{}", pending.at_ms),
-        arrival: account.news.iter().map(|known| known.arrival).max().unwrap_or(0),
+        arrival: 0,
         reporter: Reporter::Announcement,
         action: if pending.plan.is_some() { Action::Changed } else { Action::Cancelled },
         at_ms: pending.at_ms,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::github::Purchase;
-use crate::marketplace::rules::{Origin, told};
+use crate::marketplace::rules::told;
 
 const DAY_MS: i64 = 86_400_000;
 /// 25 October 2026.
@@ -24,7 +24,7 @@ fn row() -> MarketplaceAccount {
         free_trial_ends_ms: None,
         next_billing_ms: Some(BOUGHT + 11 * DAY_MS),
     };
-    told(None, &said, Some(Plan::Pro), Origin { id: "evt_1", arrival: 7 }, BOUGHT)
+    told(None, &said, Some(Plan::Pro), "evt_1", BOUGHT)
 }
 
 /// The same as the release before left it.

@@ -49,7 +49,6 @@ struct World {
     timers: Vec<TimeMs>,
     /// Keys of all jobs there ever were: one that has ended still keeps another from being made.
     job_keys: HashSet<String>,
-    arrivals: i64,
 }
 
 impl World {
@@ -65,7 +64,7 @@ impl World {
             has_payment_method: false,
             created_at_ms: 0,
         };
-        Self { account: None, customer, granted: Vec::new(), timers: Vec::new(), job_keys: HashSet::new(), arrivals: 0 }
+        Self { account: None, customer, granted: Vec::new(), timers: Vec::new(), job_keys: HashSet::new() }
     }
 
     /// An account that is linked before GitHub tells of a purchase, so that each event has its effect.
@@ -83,14 +82,8 @@ impl World {
 
     fn deliver(&mut self, id: &str, said: &Purchase, now_ms: TimeMs) {
         let plan = Plan::parse(&said.plan_name.to_lowercase());
-        let origin = self.arrives(id);
-        let account = told(self.account.as_ref(), said, plan, origin, now_ms);
+        let account = told(self.account.as_ref(), said, plan, id, now_ms);
         self.settle_as(account, now_ms);
-    }
-
-    fn arrives<'a>(&mut self, id: &'a str) -> Origin<'a> {
-        self.arrivals += 1;
-        Origin { id, arrival: self.arrivals }
     }
 
     fn link(&mut self, now_ms: TimeMs) {
@@ -272,9 +265,8 @@ fn a_purchase_that_is_bought_again_within_a_granted_period_brings_no_second_one_
 fn pro_is_said_also_of_a_customer_that_was_on_it_when_it_was_read() {
     let mut world = World::linked();
     world.customer.plan = Plan::Pro;
-    let origin = Origin { id: "evt_1", arrival: 2 };
     let bought = said(Action::Purchased, "Pro", BOUGHT);
-    let account = told(world.account.as_ref(), &bought, Some(Plan::Pro), origin, BOUGHT);
+    let account = told(world.account.as_ref(), &bought, Some(Plan::Pro), "evt_1", BOUGHT);
     let verdict = settle(world.account.as_ref(), account, Some(&world.customer), CREDITS, BOUGHT);
     assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
 }
@@ -396,7 +388,7 @@ fn a_plan_that_nobody_knows_gives_nothing_until_it_is_known() {
     assert_eq!((world.customer.plan, world.account().plan.plan), (Plan::Trial, None));
     let bought = said(Action::Purchased, "Gold", BOUGHT);
     let id = format!("{bought:?}");
-    let account = told(world.account.as_ref(), &bought, Some(Plan::Pro), Origin { id: &id, arrival: 9 }, BOUGHT);
+    let account = told(world.account.as_ref(), &bought, Some(Plan::Pro), &id, BOUGHT);
     assert_eq!(account.news.len(), 1, "replayed, the event says what it said, with what is known now");
     world.settle_as(account, BOUGHT + 1);
     assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 1));

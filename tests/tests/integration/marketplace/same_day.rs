@@ -1,6 +1,7 @@
 //! An end and a purchase with one effective date.
 
 use super::*;
+use crate::scene::retain;
 
 /// An event of a day, of a purchase that is billed on another.
 fn event(action: &str, account: i64, day: i64, billed: Option<i64>) -> Value {
@@ -95,6 +96,19 @@ both! {
         assert_eq!(bought(app, account).await["state"], "cancelled");
         correct(app, account, "purchased").await.expect(200);
         stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        app.verify().await;
+    }
+
+    async fn what_arrives_after_retention_dropped_the_stream_is_later_than_what_is_known(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        for (state, plan) in [("cancelled", "pay_as_you_go"), ("purchased", "pro"), ("cancelled", "pay_as_you_go")] {
+            correct(app, account, state).await.expect(200);
+            stands(app, &customer, plan, SIGNUP + PERIOD).await;
+            let stream = format!("github:{account}");
+            sql(app, &format!("UPDATE jobs SET finished_at_ms = 1 WHERE stream_key = '{stream}'")).await;
+            retain(app).await;
+            app.admin("GET", &format!("/admin/v1/streams/{stream}"), None).await.expect_problem(404, "not_found");
+        }
         app.verify().await;
     }
 
