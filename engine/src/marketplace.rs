@@ -123,6 +123,11 @@ impl News {
     pub fn is_pro(&self) -> bool {
         self.is_in_force() && self.plan.plan == Some(Plan::Pro)
     }
+
+    /// Whether anything follows from it: from a plan that the configuration does not know, nothing does.
+    pub fn counts(&self) -> bool {
+        !self.is_in_force() || self.plan.plan.is_some()
+    }
 }
 
 /// A change that is announced for a day to come.
@@ -208,6 +213,17 @@ impl MarketplaceAccount {
         self.stretches_left().first().map(Stretch::first_period)
     }
 
+    /// Takes in which of our plans a plan of the listing is, where it was not known before.
+    pub fn learn(&mut self, listing: &ListingPlan) {
+        let news = self.news.iter_mut().map(|news| &mut news.plan);
+        let coming = self.pending.iter_mut().filter_map(|pending| pending.plan.as_mut());
+        let plans = news.chain(coming).chain([&mut self.plan]);
+        for plan in plans.filter(|plan| plan.id == listing.id && plan.plan.is_none()) {
+            plan.plan = listing.plan;
+        }
+        self.stand();
+    }
+
     /// Adds news as the latest to arrive, or replaces what the same event said before, and lets the account stand
     /// where all news leave it.
     pub fn add(&mut self, news: News) {
@@ -235,8 +251,9 @@ impl MarketplaceAccount {
 
     /// Lets the account stand where its news leave it.
     fn stand(&mut self) {
-        let ordered = order::in_order(&self.news).news;
-        let Some(last) = ordered.last() else { return };
+        let ordered = order::in_order(&self.news);
+        let Some(last) = ordered.last_that_counts() else { return };
+        let ordered = &ordered.news;
         self.state = if last.is_in_force() { PurchaseState::Purchased } else { PurchaseState::Cancelled };
         self.plan = last.plan.clone();
         self.billing_cycle = last.billing_cycle.clone();

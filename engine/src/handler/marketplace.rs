@@ -42,7 +42,7 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
     let customer = owner(deps, &account).await?;
     let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), deps.pro_credits, now_ms);
     if plan.is_none() && !matches!(said.action, Action::Cancelled | Action::PendingChangeCancelled) {
-        // What is known is kept all the same; a replay goes on from there.
+        // It is kept all the same, without effect; a replay goes on from there.
         verdict.outcome = Outcome::Dead {
             reason: format!(
                 "plan_unknown: the configuration marketplace.plans does not say what the plan {} ({}) is",

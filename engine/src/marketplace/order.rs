@@ -39,6 +39,11 @@ impl Ordered<'_> {
     pub fn is_unclear_on(&self, at_ms: TimeMs) -> bool {
         self.unclear_days.contains(&day_number(at_ms))
     }
+
+    /// What leaves the account where it stands: the last news that count, or the last of all if none do.
+    pub fn last_that_counts(&self) -> Option<&News> {
+        self.news.iter().rev().find(|news| news.counts()).or(self.news.last()).copied()
+    }
 }
 
 /// Puts news in the order in which they happened.
@@ -51,14 +56,7 @@ pub fn in_order(news: &[News]) -> Ordered<'_> {
     let mut standing = Standing::default();
     for (day, mut of_day) in days {
         of_day.sort_by_key(|one| one.arrival);
-        of_day.dedup_by(|one, before| {
-            let is_repetition = is_repetition(one, before);
-            // The configuration may have learned meanwhile what the plan is.
-            if is_repetition && before.plan.plan.is_none() {
-                *before = *one;
-            }
-            is_repetition
-        });
+        of_day.dedup_by(|one, before| is_repetition(one, before));
         for part in of_day.split_inclusive(|one| is_final(one)) {
             let (open, settled) = part.split_at(part.iter().take_while(|one| !is_final(one)).count());
             let best = most_plausible(&standing, open, day);

@@ -2,7 +2,7 @@
 //! end, but no renewals, so months are counted here.
 //!
 //! * A **stretch** is a time for which Pro is paid. News end the stretch before them, and begin one if Pro is in
-//!   force after them.
+//!   force after them. News of a plan that the configuration does not know do neither.
 //! * A **period** is a month of a stretch. It ends on the billing date or at its next monthly return. Its credits
 //!   are granted when it begins, also if the stretch ends within it.
 //! * Periods are granted one after the other, each once: the next begins where the last one ended, or with the
@@ -63,7 +63,7 @@ pub struct Period {
 pub fn paid_stretches(ordered: &[&News]) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     let (mut is_paid, mut billing_ms, mut at_ms) = (false, None, TimeMs::MIN);
-    for news in ordered {
+    for news in ordered.iter().filter(|news| news.counts()) {
         at_ms = at_ms.max(news.at_ms);
         billing_ms = news.next_billing_ms.or(billing_ms);
         if let Some(last) = stretches.last_mut() {

@@ -2,6 +2,7 @@
 //!
 //! * News of the present are added to the account's news; where the account stands and which months of Pro were
 //!   paid follows from all of them ([`order`], [`period`]). So neither repetition nor order of arrival matters.
+//!   News of a plan that the configuration does not know are kept, and count once it does.
 //! * An announcement is kept and comes into force on its day, should GitHub's event of that day be lost. One that
 //!   was taken back stays taken back for its date.
 //! * Then the account is settled: one period that is due is granted, the customer's plan follows, and a job is
@@ -22,7 +23,8 @@ pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
     format!("marketplace:{github_account_id}:{}", period::day(from_ms))
 }
 
-/// The account after the event with an id. `plan` is which of our plans the listing's plan is.
+/// The account after the event with an id. `plan` is which of our plans the listing's plan is. Until that is known,
+/// the event is kept and nothing follows from it.
 pub fn told(
     known: Option<&MarketplaceAccount>,
     said: &Purchase,
@@ -31,10 +33,11 @@ pub fn told(
     now_ms: TimeMs,
 ) -> MarketplaceAccount {
     let listing = ListingPlan { id: said.plan_id, name: said.plan_name.clone(), plan };
-    let account = match known {
+    let mut account = match known {
         Some(known) => known.clone(),
         None => unheard(said, &listing, now_ms),
     };
+    account.learn(&listing);
     let mut account = enforce_due(account, now_ms);
     let at_ms = said.effective_ms;
     let is_announcement = match said.action {

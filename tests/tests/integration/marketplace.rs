@@ -243,6 +243,19 @@ both! {
         assert_eq!(bought(app, account).await["state"], "cancelled");
     }
 
+    async fn a_change_to_a_plan_that_the_configuration_does_not_know_leaves_pro(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        let delivery = delivery();
+        let mut event = purchase("changed", account, "Gold", &in_days(0));
+        event["marketplace_purchase"]["plan"]["id"] = json!(436);
+        app.deliver_github(&delivery, &event).await.expect(200);
+        app.event_in_state(&delivery, "dead").await;
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        let known = bought(app, account).await;
+        assert_eq!((&known["plan"]["plan"], &known["next_credits_at"]), (&json!("pro"), &known["next_billing_at"]));
+        app.verify().await;
+    }
+
     async fn an_event_that_says_nothing_to_us_or_cannot_be_read_stays_what_it_was_when_it_is_replayed(app: &TestApp) {
         let ping: &[u8] = br#"{"zen":"Keep it logically awesome.","hook_id":1}"#;
         for (event, body, state) in [("ping", ping, "processed"), ("marketplace_purchase", b"{", "dead")] {

@@ -42,6 +42,22 @@ fn a_row_of_this_release_is_left_alone() {
 }
 
 #[test]
+fn a_row_whose_last_news_are_of_a_plan_that_nobody_knows_is_left_alone() {
+    let mut read = row();
+    let gold = ListingPlan { id: 436, name: "Gold".to_owned(), plan: None };
+    read.add(News {
+        id: "evt_2".to_owned(),
+        action: Action::Changed,
+        at_ms: BOUGHT + DAY_MS,
+        plan: gold,
+        ..read.news[0].clone()
+    });
+    let before = read.clone();
+    complete(&mut read, &[]);
+    assert_eq!((read.is_pro(), &read), (true, &before));
+}
+
+#[test]
 fn a_day_whose_last_news_give_no_time_is_left_alone() {
     let mut read = row();
     let timed = News { at_ms: BOUGHT + 1, id: "evt_2".to_owned(), ..read.news[0].clone() };
