@@ -208,9 +208,9 @@ impl MarketplaceAccount {
         stretches.iter().filter_map(|stretch| stretch.after(self.granted_until_ms)).collect()
     }
 
-    /// The next period whose credits are to be granted.
-    pub fn next_period(&self) -> Option<Period> {
-        self.stretches_left().first().map(Stretch::first_period)
+    /// The next period whose credits are to be granted. `grace_ms` is how long a renewal must last to count.
+    pub fn next_period(&self, grace_ms: TimeMs) -> Option<Period> {
+        self.stretches_left().iter().find_map(|stretch| stretch.first_period(grace_ms))
     }
 
     /// Takes in which of our plans a plan of the listing is, where it was not known before.

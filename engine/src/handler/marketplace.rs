@@ -9,6 +9,7 @@ use crate::github::{self, Action};
 use crate::ids::EventId;
 use crate::intake::UNREADABLE;
 use crate::job::{Claimed, Outcome, Verdict};
+use crate::marketplace::rules::Terms;
 use crate::marketplace::{MarketplaceAccount, PurchaseState, period, rules, settle_job};
 use crate::store::{customer, marketplace};
 use serde::Deserialize;
@@ -40,7 +41,7 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
     let account = rules::told(known.as_ref(), &said, plan, id, now_ms);
     let is_order_unclear = rules::is_order_unclear(&account, said.effective_ms);
     let customer = owner(deps, &account).await?;
-    let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), deps.pro_credits, now_ms);
+    let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), terms(deps), now_ms);
     if plan.is_none() && !matches!(said.action, Action::Cancelled | Action::PendingChangeCancelled) {
         // It is kept all the same, without effect; a replay goes on from there.
         verdict.outcome = Outcome::Dead {
@@ -79,7 +80,11 @@ pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Re
     let corrected = corrected_to.and_then(|state| rules::corrected(&account, state, job_id, now_ms));
     let customer = owner(deps, &account).await?;
     let after = corrected.unwrap_or_else(|| account.clone());
-    Ok(rules::settle(Some(&account), after, customer.as_ref(), deps.pro_credits, now_ms))
+    Ok(rules::settle(Some(&account), after, customer.as_ref(), terms(deps), now_ms))
+}
+
+fn terms(deps: &Deps) -> Terms {
+    Terms { credits: deps.pro_credits, grace_ms: deps.marketplace.renewal_grace_ms() }
 }
 
 async fn owner(deps: &Deps, account: &MarketplaceAccount) -> Result<Option<Customer>> {

@@ -23,6 +23,15 @@ pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
     format!("marketplace:{github_account_id}:{}", period::day(from_ms))
 }
 
+/// What a period of Pro brings, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Its credits.
+    pub credits: i64,
+    /// How long a renewal must last to count.
+    pub grace_ms: TimeMs,
+}
+
 /// The account after the event with an id. `plan` is which of our plans the listing's plan is. Until that is known,
 /// the event is kept and nothing follows from it.
 pub fn told(
@@ -113,21 +122,21 @@ pub fn is_order_unclear(account: &MarketplaceAccount, at_ms: TimeMs) -> bool {
 }
 
 /// What follows for the customer that the account is linked to, and for the account itself. `before` is the
-/// account as stored, `credits` what a period of Pro brings.
+/// account as stored.
 pub fn settle(
     before: Option<&MarketplaceAccount>,
     account: MarketplaceAccount,
     customer: Option<&Customer>,
-    credits: i64,
+    terms: Terms,
     now_ms: TimeMs,
 ) -> Verdict {
     let mut account = enforce_due(account, now_ms);
     let mut ledger = None;
-    let due = account.next_period().filter(|period| period.from_ms <= now_ms);
+    let due = account.next_period(terms.grace_ms).filter(|period| period.due_ms <= now_ms);
     if let (Some(customer), Some(period)) = (customer, due) {
         account.granted_until_ms = Some(period.until_ms);
-        if credits > 0 {
-            let op = Op::Grant { kind: GrantKind::Included, amount: credits, expires_at_ms: None };
+        if terms.credits > 0 {
+            let op = Op::Grant { kind: GrantKind::Included, amount: terms.credits, expires_at_ms: None };
             let reference = format!("github:{}:{}", account.github_account_id, period::day(period.from_ms));
             let key = grant_key(account.github_account_id, period.from_ms);
             let command = Command::internal(op, "marketplace", key).with_reference(reference);
@@ -135,7 +144,7 @@ pub fn settle(
         }
     }
     let plan = customer.and_then(|customer| Some((customer, plan_after(before, &account, customer)?)));
-    let next = wakes_at(&account).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
+    let next = wakes_at(&account, terms.grace_ms).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
     let row = (before != Some(&account))
         .then(|| Effect::MarketplacePut(Box::new(MarketplaceAccount { updated_at_ms: now_ms, ..account.clone() })));
     let plan = plan.map(|(customer, plan)| Effect::PlanSet { customer_id: customer.id.clone(), plan });
@@ -160,10 +169,10 @@ fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount,
 }
 
 /// When the account must be looked at again.
-fn wakes_at(account: &MarketplaceAccount) -> Option<TimeMs> {
+fn wakes_at(account: &MarketplaceAccount, grace_ms: TimeMs) -> Option<TimeMs> {
     let coming = account.coming().map(|pending| pending.at_ms);
-    let period = account.next_period().filter(|_| account.customer_id.is_some()).map(|period| period.from_ms);
-    [coming, period].into_iter().flatten().min()
+    let period = account.next_period(grace_ms).filter(|_| account.customer_id.is_some());
+    [coming, period.map(|period| period.due_ms)].into_iter().flatten().min()
 }
 
 /// The job that looks at it again then. A time that has come gets no timer: a timer of that time may have fired

@@ -162,7 +162,8 @@ async fn bought(db: &Db, customer_id: &CustomerId) {
     assert!(marketplace::marketplace_link(db.write(), 4, customer_id, 200).await.unwrap());
     let linked = marketplace::marketplace_find(db.read(), 4).await.unwrap().unwrap();
     let customer = customer::customer_find(db.read(), customer_id).await.unwrap();
-    let verdict = rules::settle(Some(&linked), linked.clone(), customer.as_ref(), 60, 300);
+    let terms = rules::Terms { credits: 60, grace_ms: 0 };
+    let verdict = rules::settle(Some(&linked), linked.clone(), customer.as_ref(), terms, 300);
     act(db, customer_id, &verdict.ledger.unwrap().1, 300).await;
     let is_row = |effect: &Effect| matches!(effect, Effect::MarketplacePut(_));
     let effects = verdict.effects.into_iter().filter(is_row).collect();

@@ -124,7 +124,8 @@ struct MarketplaceAccountBody {
     effective_at: String,
     /// What is to come.
     pending: Option<MarketplacePendingBody>,
-    /// When the next period begins whose credits are still to be granted.
+    /// When the next credits are granted: those of a purchase at once, those of each billing date
+    /// `marketplace.renewal_grace_hours` later, unless the purchase has ended by then.
     next_credits_at: Option<String>,
     /// When the last period ends whose credits were granted.
     credits_until: Option<String>,
@@ -164,8 +165,9 @@ impl Example for MarketplaceAccountBody {
     }
 }
 
-impl From<&MarketplaceAccount> for MarketplaceAccountBody {
-    fn from(account: &MarketplaceAccount) -> Self {
+impl MarketplaceAccountBody {
+    fn of(account: &MarketplaceAccount, app: &App) -> Self {
+        let grace_ms = app.config.marketplace.renewal_grace_ms();
         let pending = account.coming().map(|pending| MarketplacePendingBody {
             at: rfc3339(pending.at_ms),
             plan: pending.plan.as_ref().map(MarketplacePlanBody::from),
@@ -184,7 +186,7 @@ impl From<&MarketplaceAccount> for MarketplaceAccountBody {
             next_billing_at: account.next_billing_ms.map(rfc3339),
             effective_at: rfc3339(account.effective_ms),
             pending,
-            next_credits_at: account.next_period().map(|period| rfc3339(period.from_ms)),
+            next_credits_at: account.next_period(grace_ms).map(|period| rfc3339(period.due_ms)),
             credits_until: account.granted_until_ms.map(rfc3339),
             customer_id: account.customer_id.as_ref().map(ToString::to_string),
             linked_at: account.linked_at_ms.map(rfc3339),
@@ -205,6 +207,12 @@ page! {
 struct MarketplaceAccountDetail {
     /// The purchase.
     account: MarketplaceAccountBody,
+}
+
+impl MarketplaceAccountDetail {
+    fn of(account: &MarketplaceAccount, app: &App) -> Json<Self> {
+        Json(Self { account: MarketplaceAccountBody::of(account, app) })
+    }
 }
 
 impl Example for MarketplaceAccountDetail {
@@ -312,7 +320,8 @@ impl AdminMarketplaceApi {
         let filter = MarketplaceFilter { state: state.0.map(Into::into), is_linked: linked.0, login: login.0 };
         let mut found = marketplace_list(app.db.read(), &filter, after, limit + 1).await?;
         let next_cursor = input::next_cursor(&mut found, limit, |account| account.github_account_id.to_string());
-        Ok(Json(MarketplaceAccountPage { data: found.iter().map(MarketplaceAccountBody::from).collect(), next_cursor }))
+        let data = found.iter().map(|account| MarketplaceAccountBody::of(account, &app)).collect();
+        Ok(Json(MarketplaceAccountPage { data, next_cursor }))
     }
 
     /// Look at a purchase on GitHub Marketplace
@@ -333,7 +342,7 @@ impl AdminMarketplaceApi {
     ) -> Result<Json<MarketplaceAccountDetail>, ApiError> {
         let found = marketplace_find(app.db.read(), github_account_id.0).await?;
         let account = found.ok_or(Error::NotFound("marketplace account"))?;
-        Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
+        Ok(MarketplaceAccountDetail::of(&account, &app))
     }
 
     /// Link a purchase to a customer
@@ -359,7 +368,7 @@ impl AdminMarketplaceApi {
         let (actor, now_ms) = (&auth.0.actor, app.clock.now_ms());
         let (account, wakes) = link::by_hand(&app.db, github_account_id.0, &customer, actor, &reason, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);
-        Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
+        Ok(MarketplaceAccountDetail::of(&account, &app))
     }
 
     /// Correct where a purchase stands
@@ -386,7 +395,7 @@ impl AdminMarketplaceApi {
         let state = body.0.state.into();
         let (account, wakes) = correct(&app.db, github_account_id.0, state, actor, &reason, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);
-        Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
+        Ok(MarketplaceAccountDetail::of(&account, &app))
     }
 
     /// Make a link token for a purchase

@@ -76,7 +76,7 @@ fn a_row_of_before_is_owed_what_it_was_owed() {
     complete(&mut read, &owed);
     assert_eq!((read.stretches_left(), read.is_pro()), (owed, true));
     read.granted_until_ms = Some(BOUGHT + 11 * DAY_MS);
-    assert_eq!(read.next_period().map(|period| period.from_ms), read.granted_until_ms);
+    assert_eq!(read.next_period(0).map(|period| period.from_ms), read.granted_until_ms);
 }
 
 #[test]
@@ -86,6 +86,7 @@ fn stretches_that_were_over_before_stay_owed_and_the_time_between_does_not() {
         from_ms: at(from),
         until_ms: until.map(at),
         billing_ms: Some(at(11)),
+        is_told: true,
     };
     for (state, last_action, owed) in [
         (PurchaseState::Purchased, Action::Changed, vec![stretch(0, Some(5)), stretch(5, Some(20)), stretch(60, None)]),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::scene::retain;
+use bursar_tests::app::Answer;
 
 /// An event of a day, of a purchase that is billed on another.
 fn event(action: &str, account: i64, day: i64, billed: Option<i64>) -> Value {
@@ -11,7 +12,7 @@ fn event(action: &str, account: i64, day: i64, billed: Option<i64>) -> Value {
 }
 
 /// Corrects a purchase as support does.
-async fn correct(app: &TestApp, account: i64, state: &str) -> bursar_tests::app::Answer {
+async fn correct(app: &TestApp, account: i64, state: &str) -> Answer {
     let body = json!({ "state": state, "reason": "ticket 4711" });
     app.admin("POST", &format!("/admin/v1/marketplace/accounts/{account}/state"), Some(&body)).await
 }
@@ -21,20 +22,22 @@ async fn on_pro_for_a_month(app: &TestApp) -> (i64, TestCustomer) {
     let account = account();
     tell(app, &event("purchased", account, -25, Some(0))).await;
     let customer = sign_up(app, &link_token(app, account).await).await;
-    // The month that begins today is granted too: nothing says yet that it will not be paid.
-    stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+    // The month that begins today is not granted yet: an end of today would come within the grace.
+    stands(app, &customer, "pro", SIGNUP + PERIOD).await;
     (account, customer)
 }
 
 both! {
     async fn a_purchase_on_the_day_on_which_the_old_one_ends_is_in_force(app: &TestApp) {
         let (account, customer) = on_pro_for_a_month(app).await;
+        assert_eq!(bought(app, account).await["next_credits_at"], day(1));
         tell(app, &event("cancelled", account, 0, Some(0))).await;
-        stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        assert_eq!(bought(app, account).await["next_credits_at"], Value::Null);
         tell(app, &event("purchased", account, 0, Some(30))).await;
         stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
         let known = bought(app, account).await;
-        assert_eq!((&known["state"], &known["next_credits_at"]), (&json!("purchased"), &known["next_billing_at"]));
+        assert_eq!((&known["state"], &known["next_credits_at"]), (&json!("purchased"), &json!(day(31))));
         app.verify().await;
     }
 
@@ -90,7 +93,8 @@ both! {
         assert!(found["event"]["last_error"].as_str().unwrap().starts_with("order_unclear: "), "{found}");
         stands(app, &customer, "pro", SIGNUP + PERIOD).await;
 
-        assert_eq!(correct(app, account, "cancelled").await.expect(200)["account"]["state"], "purchased");
+        let until_then = correct(app, account, "cancelled").await.expect(200);
+        assert_eq!(until_then["account"]["state"], "purchased");
         stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
         processed_again(app, &delivery, "processed").await;
         assert_eq!(bought(app, account).await["state"], "cancelled");

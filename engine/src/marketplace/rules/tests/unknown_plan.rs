@@ -33,9 +33,9 @@ fn it_takes_nothing_until_it_is_known() {
     for (plan, after) in [(Plan::Trial, (Plan::PayAsYouGo, 2)), (Plan::Pro, (Plan::Pro, 3))] {
         let (mut world, changed) = changed_to_gold();
         assert_eq!((world.customer.plan, world.account().is_pro()), (Plan::Pro, true));
-        world.until(BILLED);
+        world.until(BILLED + TERMS.grace_ms);
         assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 2));
-        replay(&mut world, &changed, plan, BILLED);
+        replay(&mut world, &changed, plan, BILLED + TERMS.grace_ms);
         world.until(BILLED + 31 * DAY_MS);
         assert_eq!((world.customer.plan, world.granted.len()), after);
     }
