@@ -267,9 +267,25 @@ impl MarketplaceAccount {
     }
 }
 
+/// What a job that settles an account is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SettleArgs {
+    /// Which account.
+    pub github_account_id: i64,
+    /// What support says of it. Nodes of the release before read its `corrected_to` only.
+    #[serde(flatten)]
+    pub correction: Option<rules::Correction>,
+}
+
+impl SettleArgs {
+    fn to_json(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+}
+
 /// The job that settles an account now, after all that is in its stream already.
 pub fn settle_job(github_account_id: i64, now_ms: TimeMs) -> NewJob {
-    let args = serde_json::json!({ "github_account_id": github_account_id }).to_string();
+    let args = SettleArgs { github_account_id, correction: None }.to_json();
     let mut job = NewJob::new(JobKind::MarketplaceSettle, args, now_ms);
     job.stream_key = Some(github::stream_key(github_account_id));
     job

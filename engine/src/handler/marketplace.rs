@@ -10,17 +10,8 @@ use crate::ids::EventId;
 use crate::intake::UNREADABLE;
 use crate::job::{Claimed, Outcome, Verdict};
 use crate::marketplace::rules::Terms;
-use crate::marketplace::{MarketplaceAccount, PurchaseState, period, rules, settle_job};
+use crate::marketplace::{MarketplaceAccount, SettleArgs, period, rules, settle_job};
 use crate::store::{customer, marketplace};
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct SettleArgs {
-    github_account_id: i64,
-    /// Where the purchase stands, as support says.
-    #[serde(default)]
-    corrected_to: Option<PurchaseState>,
-}
 
 /// Processes one event.
 pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
@@ -65,7 +56,7 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
 /// Has an account settled: at once, if the job stands in the account's stream; else its day has come, and
 /// now it goes there.
 pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
-    let SettleArgs { github_account_id: id, corrected_to } = args(claimed)?;
+    let SettleArgs { github_account_id: id, correction } = args(claimed)?;
     // The day that it was made for has come, even if this node's clock is behind that of whoever saw it come.
     let now_ms = now_ms.max(claimed.job.run_at_ms);
     let mut job = settle_job(id, now_ms);
@@ -77,7 +68,7 @@ pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Re
         return Ok(Outcome::Cancel { reason: "there is no such marketplace account".to_owned() }.into());
     };
     let job_id = claimed.job.id.as_str();
-    let corrected = corrected_to.and_then(|state| rules::corrected(&account, state, job_id, now_ms));
+    let corrected = correction.and_then(|correction| rules::corrected(&account, &correction, job_id, now_ms));
     let customer = owner(deps, &account).await?;
     let after = corrected.unwrap_or_else(|| account.clone());
     Ok(rules::settle(Some(&account), after, customer.as_ref(), terms(deps), now_ms))

@@ -209,6 +209,7 @@ fn is_final(news: &News) -> bool {
     matches!(news.reporter, Reporter::Support | Reporter::EarlierRelease)
 }
 
-fn day_number(at_ms: TimeMs) -> i64 {
+/// Days since 1970.
+pub fn day_number(at_ms: TimeMs) -> i64 {
     at_ms.div_euclid(DAY_MS)
 }

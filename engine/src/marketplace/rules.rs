@@ -17,6 +17,7 @@ use crate::effect::Effect;
 use crate::github::{Action, Purchase};
 use crate::job::{NewJob, Outcome, Verdict};
 use crate::ledger::{Command, GrantKind, Op};
+use serde::{Deserialize, Serialize};
 
 /// The idempotency key of a period's credits.
 pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
@@ -30,6 +31,20 @@ pub struct Terms {
     pub credits: i64,
     /// How long a renewal must last to count.
     pub grace_ms: TimeMs,
+}
+
+/// A correction: where the purchase stands from a day on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    /// Where it stands.
+    #[serde(rename = "corrected_to")]
+    pub state: PurchaseState,
+    /// From when on. Jobs of the release before do not say: since when it has stood as it does.
+    #[serde(default)]
+    pub effective_ms: Option<TimeMs>,
+    /// The next billing date; none if it is the monthly return of the one that was known before.
+    #[serde(default)]
+    pub next_billing_ms: Option<TimeMs>,
 }
 
 /// The account after the event with an id. `plan` is which of our plans the listing's plan is. Until that is known,
@@ -87,29 +102,29 @@ pub fn told(
     account
 }
 
-/// The account after support's job with an id said where it stands, from the day on since when it has stood as it does. None if
-/// no purchase was reported.
+/// The account after support's job with an id said where it stands from a day on. None if no purchase was reported.
 pub fn corrected(
     known: &MarketplaceAccount,
-    state: PurchaseState,
+    said: &Correction,
     id: &str,
     now_ms: TimeMs,
 ) -> Option<MarketplaceAccount> {
     let mut account = enforce_due(known.clone(), now_ms);
+    let at_ms = said.effective_ms.unwrap_or(account.effective_ms);
+    // What is in force then is what was bought last until that day, not what an end of an older purchase names.
     let ordered = order::in_order(&account.news).news;
-    let last = *ordered.last()?;
-    // What is in force then is what was bought last, not what an end of an older purchase names.
-    let last_bought = ordered.iter().rev().find(|news| news.is_in_force()).copied().unwrap_or(last);
-    let action = match state {
-        PurchaseState::Cancelled => Action::Cancelled,
-        PurchaseState::Announced | PurchaseState::Purchased => Action::Purchased,
-    };
+    let is_until = |news: &News| order::day_number(news.at_ms) <= order::day_number(at_ms);
+    let last_bought = *ordered.iter().max_by_key(|news| (is_until(news), news.is_in_force(), news.counts()))?;
     let news = News {
         id: id.to_owned(),
         arrival: 0,
         reporter: Reporter::Support,
-        action,
-        at_ms: account.effective_ms,
+        action: match said.state {
+            PurchaseState::Cancelled => Action::Cancelled,
+            PurchaseState::Announced | PurchaseState::Purchased => Action::Purchased,
+        },
+        at_ms,
+        next_billing_ms: said.next_billing_ms.or(last_bought.next_billing_ms),
         ..last_bought.clone()
     };
     account.add(news);

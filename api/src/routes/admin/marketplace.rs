@@ -13,6 +13,7 @@ use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::marketplace::correct::correct;
+use bursar_engine::marketplace::rules::Correction;
 use bursar_engine::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState, link};
 use bursar_engine::store::marketplace::{MarketplaceFilter, marketplace_find, marketplace_list};
 use poem::web::Data;
@@ -32,7 +33,10 @@ pub(super) const DESCRIBED: &[Described] = &[
         "admin_link_marketplace_account",
         &["invalid_reason", "marketplace_account_linked", "marketplace_customer_linked", "not_found"],
     ),
-    Described::new("admin_correct_marketplace_account", &["invalid_reason", "marketplace_not_purchased", "not_found"]),
+    Described::new(
+        "admin_correct_marketplace_account",
+        &["effective_date_required", "invalid_date", "invalid_reason", "marketplace_not_purchased", "not_found"],
+    ),
     Described::new("admin_create_marketplace_link_token", &["marketplace_account_linked", "not_found"]),
 ];
 
@@ -262,13 +266,23 @@ impl From<MarketplaceCorrection> for PurchaseState {
 struct MarketplaceCorrectionRequest {
     /// Where the purchase stands.
     state: MarketplaceCorrection,
+    /// The day (UTC) from which on it stands so, such as `2026-11-05`, not in the future. May be left out only where
+    /// the order of the last events is unclear: then it is their day.
+    effective_date: Option<Text>,
+    /// The next billing date at GitHub. Without it, periods are counted by the billing date that was known before.
+    next_billing_date: Option<Text>,
     /// Why, in words, for the audit log.
     reason: Text,
 }
 
 impl Example for MarketplaceCorrectionRequest {
     fn example() -> Self {
-        Self { state: MarketplaceCorrection::Cancelled, reason: "cancelled at GitHub, ticket 4711".into() }
+        Self {
+            state: MarketplaceCorrection::Cancelled,
+            effective_date: Some("2026-11-05".into()),
+            next_billing_date: None,
+            reason: "cancelled at GitHub, ticket 4711".into(),
+        }
     }
 }
 
@@ -374,8 +388,9 @@ impl AdminMarketplaceApi {
     /// Correct where a purchase stands
     ///
     /// For events that are dead with `order_unclear`, and for an event that GitHub never delivered. Look at the
-    /// purchase at GitHub first. It counts from the purchase's `effective_at` on, against all events of that day
-    /// that arrived before. Plan and credits follow a moment later; credits that were granted stay.
+    /// purchase at GitHub first. It counts as GitHub's event of that day would, and against all events of that day
+    /// that arrived before; events of a later day count as ever. Plan and credits follow a moment later; credits
+    /// that were granted stay.
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id/state",
         method = "post",
@@ -392,8 +407,12 @@ impl AdminMarketplaceApi {
     ) -> Result<Json<MarketplaceAccountDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
         let (actor, now_ms) = (&auth.0.actor, app.clock.now_ms());
-        let state = body.0.state.into();
-        let (account, wakes) = correct(&app.db, github_account_id.0, state, actor, &reason, now_ms).await?;
+        let correction = Correction {
+            state: body.0.state.into(),
+            effective_ms: input::day("effective_date", body.0.effective_date)?,
+            next_billing_ms: input::day("next_billing_date", body.0.next_billing_date)?,
+        };
+        let (account, wakes) = correct(&app.db, github_account_id.0, correction, actor, &reason, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);
         Ok(MarketplaceAccountDetail::of(&account, &app))
     }

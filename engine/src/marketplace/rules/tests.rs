@@ -1,5 +1,6 @@
 //! Every action, and what it brings.
 
+mod correction;
 mod late;
 mod model;
 mod renewal;
@@ -98,6 +99,12 @@ impl World {
 
     fn deliver_as(&mut self, id: &str, said: &Purchase, plan: Option<Plan>, now_ms: TimeMs) {
         let account = told(self.account.as_ref(), said, plan, id, now_ms);
+        self.settle_as(account, now_ms);
+    }
+
+    fn correct(&mut self, id: &str, state: PurchaseState, effective_ms: TimeMs, now_ms: TimeMs) {
+        let correction = Correction { state, effective_ms: Some(effective_ms), next_billing_ms: None };
+        let account = corrected(self.account(), &correction, id, now_ms).expect("a purchase");
         self.settle_as(account, now_ms);
     }
 

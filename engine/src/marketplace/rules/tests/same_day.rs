@@ -163,8 +163,7 @@ fn where_the_facts_leave_the_order_open_nothing_is_taken_away_and_support_decide
         assert!(is_unclear(world, BOUGHT), "{order:?}");
         for (state, plan) in [(PurchaseState::Cancelled, Plan::PayAsYouGo), (PurchaseState::Purchased, Plan::Pro)] {
             let mut world = World { account: world.account.clone(), customer: world.customer.clone(), ..World::new() };
-            let account = corrected(world.account(), state, "job_1", BILLED).expect("a purchase");
-            world.settle_as(account, BILLED);
+            world.correct("job_1", state, BOUGHT, BILLED);
             assert_eq!((world.account().state, world.customer.plan), (state, plan), "{order:?}");
             assert!(!is_unclear(&world, BOUGHT), "{order:?}");
         }
@@ -183,10 +182,4 @@ fn a_day_with_more_news_than_are_compared_is_unclear_and_keeps_pro() {
     world.tell(&free(Action::Changed, BOUGHT), BOUGHT);
     assert!(is_unclear(&world, BOUGHT) && world.account().is_pro());
     assert_eq!(world.customer.plan, Plan::Pro);
-}
-
-#[test]
-fn nothing_is_corrected_where_nothing_was_bought() {
-    let world = World::linked();
-    assert_eq!(corrected(world.account(), PurchaseState::Purchased, "job_1", BOUGHT), None);
 }
