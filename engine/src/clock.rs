@@ -120,6 +120,12 @@ pub fn parse_rfc3339(text: &str) -> Option<TimeMs> {
     chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())
 }
 
+/// The first millisecond, in UTC, of a day such as `2026-11-22`.
+pub fn parse_day(text: &str) -> Option<TimeMs> {
+    let day = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    Some(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis())
+}
+
 /// The day of a time in UTC, such as `2026-11-22`.
 pub fn day(at_ms: TimeMs) -> String {
     chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default().format("%Y-%m-%d").to_string()

@@ -89,7 +89,7 @@ pub enum Reporter {
 pub struct News {
     /// What reported it; the same id is the same news.
     pub id: String,
-    /// Its place in the order of arrival.
+    /// Its place in the order of arrival among the news of the account, given when it is added.
     pub arrival: i64,
     /// Who reported it.
     pub reporter: Reporter,
@@ -122,6 +122,11 @@ impl News {
     /// Whether Pro is in force after it.
     pub fn is_pro(&self) -> bool {
         self.is_in_force() && self.plan.plan == Some(Plan::Pro)
+    }
+
+    /// Whether anything follows from it: from a plan that the configuration does not know, nothing does.
+    pub fn counts(&self) -> bool {
+        !self.is_in_force() || self.plan.plan.is_some()
     }
 }
 
@@ -203,13 +208,24 @@ impl MarketplaceAccount {
         stretches.iter().filter_map(|stretch| stretch.after(self.granted_until_ms)).collect()
     }
 
-    /// The next period whose credits are to be granted.
-    pub fn next_period(&self) -> Option<Period> {
-        self.stretches_left().first().map(Stretch::first_period)
+    /// The next period whose credits are to be granted. `grace_ms` is how long a renewal must last to count.
+    pub fn next_period(&self, grace_ms: TimeMs) -> Option<Period> {
+        self.stretches_left().iter().find_map(|stretch| stretch.first_period(grace_ms))
     }
 
-    /// Adds news, or replaces what the same event said before, and lets the account stand where all news
-    /// leave it.
+    /// Takes in which of our plans a plan of the listing is, where it was not known before.
+    pub fn learn(&mut self, listing: &ListingPlan) {
+        let news = self.news.iter_mut().map(|news| &mut news.plan);
+        let coming = self.pending.iter_mut().filter_map(|pending| pending.plan.as_mut());
+        let plans = news.chain(coming).chain([&mut self.plan]);
+        for plan in plans.filter(|plan| plan.id == listing.id && plan.plan.is_none()) {
+            plan.plan = listing.plan;
+        }
+        self.stand();
+    }
+
+    /// Adds news as the latest to arrive, or replaces what the same event said before, and lets the account stand
+    /// where all news leave it.
     pub fn add(&mut self, news: News) {
         // A day's own event and the announcement of it are one change.
         let is_same = |known: &News| known.action == news.action && period::day(known.at_ms) == period::day(news.at_ms);
@@ -220,7 +236,11 @@ impl MarketplaceAccount {
         }
         match self.news.iter_mut().find(|known| known.id == news.id) {
             Some(known) => *known = News { arrival: known.arrival, ..news },
-            None => self.news.push(news),
+            None => {
+                // Not the job's place in its stream: streams begin anew once all their jobs are deleted.
+                let latest = self.news.iter().map(|known| known.arrival).max().unwrap_or(0);
+                self.news.push(News { arrival: latest + 1, ..news });
+            }
         }
         if self.news.len() > NEWS_MAX {
             let oldest = self.news.iter().enumerate().min_by_key(|(_, known)| known.at_ms).map(|(at, _)| at);
@@ -231,8 +251,9 @@ impl MarketplaceAccount {
 
     /// Lets the account stand where its news leave it.
     fn stand(&mut self) {
-        let ordered = order::in_order(&self.news).news;
-        let Some(last) = ordered.last() else { return };
+        let ordered = order::in_order(&self.news);
+        let Some(last) = ordered.last_that_counts() else { return };
+        let ordered = &ordered.news;
         self.state = if last.is_in_force() { PurchaseState::Purchased } else { PurchaseState::Cancelled };
         self.plan = last.plan.clone();
         self.billing_cycle = last.billing_cycle.clone();
@@ -246,9 +267,25 @@ impl MarketplaceAccount {
     }
 }
 
+/// What a job that settles an account is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SettleArgs {
+    /// Which account.
+    pub github_account_id: i64,
+    /// What support says of it. Nodes of the release before read its `corrected_to` only.
+    #[serde(flatten)]
+    pub correction: Option<rules::Correction>,
+}
+
+impl SettleArgs {
+    fn to_json(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+}
+
 /// The job that settles an account now, after all that is in its stream already.
 pub fn settle_job(github_account_id: i64, now_ms: TimeMs) -> NewJob {
-    let args = serde_json::json!({ "github_account_id": github_account_id }).to_string();
+    let args = SettleArgs { github_account_id, correction: None }.to_json();
     let mut job = NewJob::new(JobKind::MarketplaceSettle, args, now_ms);
     job.stream_key = Some(github::stream_key(github_account_id));
     job

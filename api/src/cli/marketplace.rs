@@ -65,13 +65,20 @@ pub enum MarketplaceCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Correct where a purchase stands: after an event that is dead with order_unclear, or that was lost.
+    /// Correct where a purchase stands from a day on: after an event that is dead with order_unclear, or that was lost.
     Correct {
         /// GitHub's id of the account.
         id: i64,
         /// Where it stands.
         #[arg(value_parser = ["purchased", "cancelled"])]
         state: String,
+        /// The day (UTC) from which on it stands so, such as 2026-11-05; may be left out where the order of the last
+        /// events is unclear: then it is their day.
+        #[arg(long, value_name = "DATE")]
+        effective: Option<String>,
+        /// The next billing date at GitHub, where it is not the one that was known before.
+        #[arg(long, value_name = "DATE")]
+        next_billing: Option<String>,
         /// Why; goes into the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
@@ -104,8 +111,13 @@ pub async fn run(session: &Session, command: &MarketplaceCommand) -> anyhow::Res
             let body = json!({ "customer_id": customer, "reason": reason });
             session.show(&session.client.post(&path(id, &["link"])?, &body).await?, shown)
         }
-        MarketplaceCommand::Correct { id, state, reason } => {
-            let body = json!({ "state": state, "reason": reason });
+        MarketplaceCommand::Correct { id, state, effective, next_billing, reason } => {
+            let body = json!({
+                "state": state,
+                "effective_date": effective,
+                "next_billing_date": next_billing,
+                "reason": reason,
+            });
             session.show(&session.client.post(&path(id, &["state"])?, &body).await?, shown)
         }
         MarketplaceCommand::Token { id } => {

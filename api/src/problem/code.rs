@@ -27,8 +27,15 @@ pub fn find(name: &str) -> Option<&'static Code> {
 pub const CODES: &[Code] = &[
     code(400, "bad_request", "the request cannot be understood"),
     code(400, "consent_required", "Without the customer's consent to be charged no payment method is added."),
+    code(
+        400,
+        "effective_date_required",
+        "give effective_date, the day from which on the purchase stands so; only where the order of the last events is \
+         unclear is it known to be theirs",
+    ),
     code(400, "invalid_body", "parse request payload error: failed to parse \"UsageRequest\": unknown field `unit`."),
     code(400, "invalid_cursor", "cursor must be a next_cursor of an earlier answer."),
+    code(400, "invalid_date", "effective_date must not be in the future"),
     code(400, "invalid_email", "the e-mail address is not valid: Missing separator character '@'."),
     code(400, "invalid_expiry", "expires_at must be in the future"),
     code(400, "invalid_grace", "grace_seconds must be from 0 to 86400"),

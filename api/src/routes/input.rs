@@ -3,7 +3,7 @@
 use super::text::Text;
 use crate::problem::ApiError;
 use bursar_engine::api_key::secret_hash;
-use bursar_engine::clock::{TimeMs, parse_rfc3339};
+use bursar_engine::clock::{TimeMs, parse_day, parse_rfc3339};
 use data_encoding::BASE64URL_NOPAD;
 use poem_openapi::types::ToJSON;
 use serde_json::Value;
@@ -69,6 +69,13 @@ pub fn time(name: &str, text: Option<&str>) -> Result<Option<TimeMs>, ApiError> 
         ApiError::bad_request("invalid_time", detail)
     };
     parse_rfc3339(text).map(Some).ok_or_else(invalid)
+}
+
+/// A day in a body, under the field's name: its first millisecond in UTC.
+pub fn day(name: &str, text: Option<Text>) -> Result<Option<TimeMs>, ApiError> {
+    let Some(Text(text)) = text else { return Ok(None) };
+    let invalid = || ApiError::bad_request("invalid_date", format!("{name} must be a day such as 2026-11-05."));
+    parse_day(&text).map(Some).ok_or_else(invalid)
 }
 
 /// How many rows a page has.

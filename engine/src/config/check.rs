@@ -262,6 +262,8 @@ mod tests {
             ("limits.writes_per_second", |config| config.limits.writes_per_second = 1_000_001),
             ("limits.writes_per_second", |config| config.limits.writes_burst = 9),
             ("limits.keys_per_minute", |config| config.limits.keys_burst = 0),
+            ("marketplace.renewal_grace_hours", |config| config.marketplace.renewal_grace_hours = -1),
+            ("marketplace.renewal_grace_hours", |config| config.marketplace.renewal_grace_hours = 169),
             ("credits.signup", |config| config.credits.signup = -1),
             ("credits.pro_period", |config| config.credits.pro_period = -1),
             ("credits.pro_period", |config| config.credits.pro_period = 1_000_001),

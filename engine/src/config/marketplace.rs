@@ -2,6 +2,7 @@
 
 use super::secret::may_be_random;
 use super::split;
+use crate::clock::TimeMs;
 use crate::customer::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 const SECRET_LEN_MIN: usize = 16;
 /// The longest that a link token may live: a week.
 const LINK_TOKEN_TTL_MAX_S: i64 = 7 * 24 * 60 * 60;
+/// The longest grace of a renewal: a week.
+const RENEWAL_GRACE_MAX_HOURS: i64 = 7 * 24;
 
 /// GitHub Marketplace.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,11 +25,19 @@ pub struct MarketplaceConfig {
     pub plans: BTreeMap<String, Plan>,
     /// How long a link token can be used.
     pub link_token_ttl_s: i64,
+    /// How long a purchase must outlast a billing date, of which GitHub does not tell, before its credits are
+    /// granted. An end on that date comes within it.
+    pub renewal_grace_hours: i64,
 }
 
 impl Default for MarketplaceConfig {
     fn default() -> Self {
-        Self { webhook_secrets: String::new(), plans: BTreeMap::new(), link_token_ttl_s: 60 * 60 }
+        Self {
+            webhook_secrets: String::new(),
+            plans: BTreeMap::new(),
+            link_token_ttl_s: 60 * 60,
+            renewal_grace_hours: 24,
+        }
     }
 }
 
@@ -45,6 +56,11 @@ impl MarketplaceConfig {
         by_id.copied().or_else(|| by_name().map(|(_, plan)| *plan)).or_else(named)
     }
 
+    /// The grace of a renewal in milliseconds.
+    pub fn renewal_grace_ms(&self) -> TimeMs {
+        self.renewal_grace_hours * 60 * 60 * 1_000
+    }
+
     /// Says what is wrong.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         need(
@@ -55,6 +71,10 @@ impl MarketplaceConfig {
         need(
             (60..=LINK_TOKEN_TTL_MAX_S).contains(&self.link_token_ttl_s),
             "marketplace.link_token_ttl_s must be from 60 to 604800",
+        );
+        need(
+            (0..=RENEWAL_GRACE_MAX_HOURS).contains(&self.renewal_grace_hours),
+            "marketplace.renewal_grace_hours must be from 0 to 168",
         );
     }
 }

@@ -2,9 +2,8 @@
 //! must be there.
 
 use super::body_json;
-use crate::clock::TimeMs;
+use crate::clock::{TimeMs, parse_day, parse_rfc3339};
 use crate::webhook::shape::clean;
-use chrono::{DateTime, NaiveDate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -126,11 +125,7 @@ fn text(value: &Value) -> Option<String> {
 /// GitHub's times are RFC 3339, or a date alone.
 fn time_ms(value: &Value) -> Option<TimeMs> {
     let text = value.as_str()?.trim();
-    let time = DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
-    time.ok().or_else(|| {
-        let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-        Some(day.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis())
-    })
+    parse_rfc3339(text).or_else(|| parse_day(text))
 }
 
 #[cfg(test)]

@@ -9,18 +9,9 @@ use crate::github::{self, Action};
 use crate::ids::EventId;
 use crate::intake::UNREADABLE;
 use crate::job::{Claimed, Outcome, Verdict};
-use crate::marketplace::rules::Origin;
-use crate::marketplace::{MarketplaceAccount, PurchaseState, period, rules, settle_job};
+use crate::marketplace::rules::Terms;
+use crate::marketplace::{MarketplaceAccount, SettleArgs, period, rules, settle_job};
 use crate::store::{customer, marketplace};
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct SettleArgs {
-    github_account_id: i64,
-    /// Where the purchase stands, as support says.
-    #[serde(default)]
-    corrected_to: Option<PurchaseState>,
-}
 
 /// Processes one event.
 pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
@@ -38,12 +29,12 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
     let known = marketplace::marketplace_find(deps.db.read(), said.account_id).await?;
     let plan = deps.marketplace.plan_of(said.plan_id, &said.plan_name);
     let id = claimed.job.event_id.as_ref().map_or(claimed.job.id.as_str(), EventId::as_str);
-    let account = rules::told(known.as_ref(), &said, plan, Origin { id, arrival: claimed.job.seq }, now_ms);
+    let account = rules::told(known.as_ref(), &said, plan, id, now_ms);
     let is_order_unclear = rules::is_order_unclear(&account, said.effective_ms);
     let customer = owner(deps, &account).await?;
-    let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), deps.pro_credits, now_ms);
+    let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), terms(deps), now_ms);
     if plan.is_none() && !matches!(said.action, Action::Cancelled | Action::PendingChangeCancelled) {
-        // What is known is kept all the same; a replay goes on from there.
+        // It is kept all the same, without effect; a replay goes on from there.
         verdict.outcome = Outcome::Dead {
             reason: format!(
                 "plan_unknown: the configuration marketplace.plans does not say what the plan {} ({}) is",
@@ -65,7 +56,7 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
 /// Has an account settled: at once, if the job stands in the account's stream; else its day has come, and
 /// now it goes there.
 pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
-    let SettleArgs { github_account_id: id, corrected_to } = args(claimed)?;
+    let SettleArgs { github_account_id: id, correction } = args(claimed)?;
     // The day that it was made for has come, even if this node's clock is behind that of whoever saw it come.
     let now_ms = now_ms.max(claimed.job.run_at_ms);
     let mut job = settle_job(id, now_ms);
@@ -76,11 +67,15 @@ pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Re
     let Some(account) = marketplace::marketplace_find(deps.db.read(), id).await? else {
         return Ok(Outcome::Cancel { reason: "there is no such marketplace account".to_owned() }.into());
     };
-    let origin = Origin { id: claimed.job.id.as_str(), arrival: claimed.job.seq };
-    let corrected = corrected_to.and_then(|state| rules::corrected(&account, state, origin, now_ms));
+    let job_id = claimed.job.id.as_str();
+    let corrected = correction.and_then(|correction| rules::corrected(&account, &correction, job_id, now_ms));
     let customer = owner(deps, &account).await?;
     let after = corrected.unwrap_or_else(|| account.clone());
-    Ok(rules::settle(Some(&account), after, customer.as_ref(), deps.pro_credits, now_ms))
+    Ok(rules::settle(Some(&account), after, customer.as_ref(), terms(deps), now_ms))
+}
+
+fn terms(deps: &Deps) -> Terms {
+    Terms { credits: deps.pro_credits, grace_ms: deps.marketplace.renewal_grace_ms() }
 }
 
 async fn owner(deps: &Deps, account: &MarketplaceAccount) -> Result<Option<Customer>> {

@@ -44,8 +44,7 @@ fn leads_to(account: &MarketplaceAccount) -> bool {
     let is_in_force = account.state == PurchaseState::Purchased;
     latest_ms == Some(account.effective_ms)
         && in_order(&account.news)
-            .news
-            .last()
+            .last_that_counts()
             .is_some_and(|last| (last.is_in_force(), &last.plan) == (is_in_force, &account.plan))
 }
 

@@ -39,6 +39,11 @@ impl Ordered<'_> {
     pub fn is_unclear_on(&self, at_ms: TimeMs) -> bool {
         self.unclear_days.contains(&day_number(at_ms))
     }
+
+    /// What leaves the account where it stands: the last news that count, or the last of all if none do.
+    pub fn last_that_counts(&self) -> Option<&News> {
+        self.news.iter().rev().find(|news| news.counts()).or(self.news.last()).copied()
+    }
 }
 
 /// Puts news in the order in which they happened.
@@ -51,14 +56,7 @@ pub fn in_order(news: &[News]) -> Ordered<'_> {
     let mut standing = Standing::default();
     for (day, mut of_day) in days {
         of_day.sort_by_key(|one| one.arrival);
-        of_day.dedup_by(|one, before| {
-            let is_repetition = is_repetition(one, before);
-            // The configuration may have learned meanwhile what the plan is.
-            if is_repetition && before.plan.plan.is_none() {
-                *before = *one;
-            }
-            is_repetition
-        });
+        of_day.dedup_by(|one, before| is_repetition(one, before));
         for part in of_day.split_inclusive(|one| is_final(one)) {
             let (open, settled) = part.split_at(part.iter().take_while(|one| !is_final(one)).count());
             let best = most_plausible(&standing, open, day);
@@ -157,7 +155,7 @@ struct Best<'a> {
 fn most_plausible<'a>(standing: &Standing, news: &[&'a News], day: i64) -> Best<'a> {
     if news.len() > DAY_NEWS_MAX {
         let mut news = news.to_vec();
-        news.sort_by_key(|one| one.is_in_force());
+        news.sort_by_key(|one| (one.is_in_force(), one.is_pro()));
         return Best { news, is_unclear: true };
     }
     let orders = orders_of(news).into_iter().filter(|order| keeps_times(order)).map(|order| {
@@ -211,6 +209,7 @@ fn is_final(news: &News) -> bool {
     matches!(news.reporter, Reporter::Support | Reporter::EarlierRelease)
 }
 
-fn day_number(at_ms: TimeMs) -> i64 {
+/// Days since 1970.
+pub fn day_number(at_ms: TimeMs) -> i64 {
     at_ms.div_euclid(DAY_MS)
 }

@@ -2,9 +2,13 @@
 //! end, but no renewals, so months are counted here.
 //!
 //! * A **stretch** is a time for which Pro is paid. News end the stretch before them, and begin one if Pro is in
-//!   force after them.
+//!   force after them. News of a plan that the configuration does not know do neither.
 //! * A **period** is a month of a stretch. It ends on the billing date or at its next monthly return. Its credits
-//!   are granted when it begins, also if the stretch ends within it.
+//!   are granted once, also if the stretch ends within it.
+//! * The period with which an event of its day begins a stretch is **told**, and granted at once. Nobody tells of
+//!   any other: it **renews**, which only the calendar says. GitHub ends a purchase on the first day of a billing
+//!   cycle and tells of it some time that day. So a renewal counts, and is granted, once the stretch has outlasted
+//!   its beginning by a grace (`marketplace.renewal_grace_hours`).
 //! * Periods are granted one after the other, each once: the next begins where the last one ended, or with the
 //!   next stretch if that is later. What is heard of after a later period was granted brings nothing more.
 //!
@@ -13,11 +17,12 @@
 //! | linked late | every period that has begun is granted, one after the other |
 //! | other units, another plan that is Pro | a new stretch; a period that was granted before runs on |
 //! | paid by the year | twelve periods: price and credits of Pro are stated for a month |
-//! | free trial | the stretch begins when the trial ends, or with news that Pro is paid |
+//! | free trial | the stretch begins when the trial ends, as a renewal, or with news that Pro is paid |
+//! | ended or less on the day of a renewal | that period is not granted, unless news of it came after the grace |
 //! | ended, and bought again later | no stretch covers the time between |
 //! | bought again within a granted period | the next period begins where that one ends |
 
-use super::News;
+use super::{News, Reporter};
 use crate::clock::TimeMs;
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -35,18 +40,24 @@ pub struct Stretch {
     pub until_ms: Option<TimeMs>,
     /// The billing date that its periods are counted by.
     pub billing_ms: Option<TimeMs>,
+    /// An event of its first day says that it begins. Nodes of the release before do not ask.
+    #[serde(skip)]
+    pub is_told: bool,
 }
 
 impl Stretch {
     /// The part of it after a time.
     pub fn after(&self, at_ms: Option<TimeMs>) -> Option<Self> {
         let from_ms = at_ms.map_or(self.from_ms, |at_ms| self.from_ms.max(at_ms));
-        self.until_ms.is_none_or(|until_ms| from_ms < until_ms).then(|| Self { from_ms, ..self.clone() })
+        let is_told = self.is_told && from_ms == self.from_ms;
+        self.until_ms.is_none_or(|until_ms| from_ms < until_ms).then(|| Self { from_ms, is_told, ..self.clone() })
     }
 
-    /// The period with which it begins.
-    pub fn first_period(&self) -> Period {
-        Period { from_ms: self.from_ms, until_ms: period_end(self.from_ms, self.billing_ms) }
+    /// The period with which it begins; none if that renews and the stretch does not outlast the grace.
+    pub fn first_period(&self, grace_ms: TimeMs) -> Option<Period> {
+        let due_ms = if self.is_told { self.from_ms } else { self.from_ms.saturating_add(grace_ms) };
+        let counts = self.until_ms.is_none_or(|until_ms| due_ms <= until_ms);
+        counts.then(|| Period { from_ms: self.from_ms, until_ms: period_end(self.from_ms, self.billing_ms), due_ms })
     }
 }
 
@@ -57,13 +68,15 @@ pub struct Period {
     pub from_ms: TimeMs,
     /// When it ends.
     pub until_ms: TimeMs,
+    /// From when on its credits are granted.
+    pub due_ms: TimeMs,
 }
 
 /// The times for which Pro is paid, in order; only the last may have no end.
 pub fn paid_stretches(ordered: &[&News]) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     let (mut is_paid, mut billing_ms, mut at_ms) = (false, None, TimeMs::MIN);
-    for news in ordered {
+    for news in ordered.iter().filter(|news| news.counts()) {
         at_ms = at_ms.max(news.at_ms);
         billing_ms = news.next_billing_ms.or(billing_ms);
         if let Some(last) = stretches.last_mut() {
@@ -71,7 +84,8 @@ pub fn paid_stretches(ordered: &[&News]) -> Vec<Stretch> {
         }
         if news.is_pro() {
             let from_ms = if is_paid { at_ms } else { at_ms.max(paid_from_ms(news)) };
-            stretches.push(Stretch { from_ms, until_ms: None, billing_ms });
+            let is_told = from_ms == at_ms && news.reporter != Reporter::Announcement;
+            stretches.push(Stretch { from_ms, until_ms: None, billing_ms, is_told });
         }
         is_paid = news.is_pro() && !news.on_free_trial;
     }
@@ -123,7 +137,7 @@ mod tests {
     use super::*;
     use crate::customer::Plan;
     use crate::github::Action;
-    use crate::marketplace::{ListingPlan, Reporter};
+    use crate::marketplace::ListingPlan;
 
     fn at(text: &str) -> TimeMs {
         DateTime::parse_from_rfc3339(&format!("{text}T00:00:00Z")).expect("a date").timestamp_millis()

@@ -2,6 +2,7 @@
 //!
 //! * News of the present are added to the account's news; where the account stands and which months of Pro were
 //!   paid follows from all of them ([`order`], [`period`]). So neither repetition nor order of arrival matters.
+//!   News of a plan that the configuration does not know are kept, and count once it does.
 //! * An announcement is kept and comes into force on its day, should GitHub's event of that day be lost. One that
 //!   was taken back stays taken back for its date.
 //! * Then the account is settled: one period that is due is granted, the customer's plan follows, and a job is
@@ -16,34 +17,51 @@ use crate::effect::Effect;
 use crate::github::{Action, Purchase};
 use crate::job::{NewJob, Outcome, Verdict};
 use crate::ledger::{Command, GrantKind, Op};
+use serde::{Deserialize, Serialize};
 
 /// The idempotency key of a period's credits.
 pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
     format!("marketplace:{github_account_id}:{}", period::day(from_ms))
 }
 
-/// What says something: an event, or a job that support had made.
+/// What a period of Pro brings, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
-    /// Its id.
-    pub id: &'a str,
-    /// Its place in the order of arrival.
-    pub arrival: i64,
+pub struct Terms {
+    /// Its credits.
+    pub credits: i64,
+    /// How long a renewal must last to count.
+    pub grace_ms: TimeMs,
 }
 
-/// The account after an event. `plan` is which of our plans the listing's plan is.
+/// A correction: where the purchase stands from a day on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    /// Where it stands.
+    #[serde(rename = "corrected_to")]
+    pub state: PurchaseState,
+    /// From when on. Jobs of the release before do not say: since when it has stood as it does.
+    #[serde(default)]
+    pub effective_ms: Option<TimeMs>,
+    /// The next billing date; none if it is the monthly return of the one that was known before.
+    #[serde(default)]
+    pub next_billing_ms: Option<TimeMs>,
+}
+
+/// The account after the event with an id. `plan` is which of our plans the listing's plan is. Until that is known,
+/// the event is kept and nothing follows from it.
 pub fn told(
     known: Option<&MarketplaceAccount>,
     said: &Purchase,
     plan: Option<Plan>,
-    origin: Origin<'_>,
+    id: &str,
     now_ms: TimeMs,
 ) -> MarketplaceAccount {
     let listing = ListingPlan { id: said.plan_id, name: said.plan_name.clone(), plan };
-    let account = match known {
+    let mut account = match known {
         Some(known) => known.clone(),
         None => unheard(said, &listing, now_ms),
     };
+    account.learn(&listing);
     let mut account = enforce_due(account, now_ms);
     let at_ms = said.effective_ms;
     let is_announcement = match said.action {
@@ -63,8 +81,8 @@ pub fn told(
         return account;
     }
     account.add(News {
-        id: origin.id.to_owned(),
-        arrival: origin.arrival,
+        id: id.to_owned(),
+        arrival: 0,
         reporter: Reporter::Github,
         action: said.action,
         at_ms,
@@ -76,7 +94,7 @@ pub fn told(
         free_trial_ends_ms: said.free_trial_ends_ms,
         next_billing_ms: said.next_billing_ms,
     });
-    if order::in_order(&account.news).news.last().is_some_and(|last| last.id == origin.id) {
+    if order::in_order(&account.news).news.last().is_some_and(|last| last.id == id) {
         account.login = said.login.clone();
         account.account_type = said.account_type.clone();
         account.email = said.email.clone().or(account.email);
@@ -84,29 +102,29 @@ pub fn told(
     account
 }
 
-/// The account after support said where it stands, from the day on since when it has stood as it does. None if
-/// no purchase was reported.
+/// The account after support's job with an id said where it stands from a day on. None if no purchase was reported.
 pub fn corrected(
     known: &MarketplaceAccount,
-    state: PurchaseState,
-    origin: Origin<'_>,
+    said: &Correction,
+    id: &str,
     now_ms: TimeMs,
 ) -> Option<MarketplaceAccount> {
     let mut account = enforce_due(known.clone(), now_ms);
+    let at_ms = said.effective_ms.unwrap_or(account.effective_ms);
+    // What is in force then is what was bought last until that day, not what an end of an older purchase names.
     let ordered = order::in_order(&account.news).news;
-    let last = *ordered.last()?;
-    // What is in force then is what was bought last, not what an end of an older purchase names.
-    let last_bought = ordered.iter().rev().find(|news| news.is_in_force()).copied().unwrap_or(last);
-    let action = match state {
-        PurchaseState::Cancelled => Action::Cancelled,
-        PurchaseState::Announced | PurchaseState::Purchased => Action::Purchased,
-    };
+    let is_until = |news: &News| order::day_number(news.at_ms) <= order::day_number(at_ms);
+    let last_bought = *ordered.iter().max_by_key(|news| (is_until(news), news.is_in_force(), news.counts()))?;
     let news = News {
-        id: origin.id.to_owned(),
-        arrival: origin.arrival,
+        id: id.to_owned(),
+        arrival: 0,
         reporter: Reporter::Support,
-        action,
-        at_ms: account.effective_ms,
+        action: match said.state {
+            PurchaseState::Cancelled => Action::Cancelled,
+            PurchaseState::Announced | PurchaseState::Purchased => Action::Purchased,
+        },
+        at_ms,
+        next_billing_ms: said.next_billing_ms.or(last_bought.next_billing_ms),
         ..last_bought.clone()
     };
     account.add(news);
@@ -119,21 +137,21 @@ pub fn is_order_unclear(account: &MarketplaceAccount, at_ms: TimeMs) -> bool {
 }
 
 /// What follows for the customer that the account is linked to, and for the account itself. `before` is the
-/// account as stored, `credits` what a period of Pro brings.
+/// account as stored.
 pub fn settle(
     before: Option<&MarketplaceAccount>,
     account: MarketplaceAccount,
     customer: Option<&Customer>,
-    credits: i64,
+    terms: Terms,
     now_ms: TimeMs,
 ) -> Verdict {
     let mut account = enforce_due(account, now_ms);
     let mut ledger = None;
-    let due = account.next_period().filter(|period| period.from_ms <= now_ms);
+    let due = account.next_period(terms.grace_ms).filter(|period| period.due_ms <= now_ms);
     if let (Some(customer), Some(period)) = (customer, due) {
         account.granted_until_ms = Some(period.until_ms);
-        if credits > 0 {
-            let op = Op::Grant { kind: GrantKind::Included, amount: credits, expires_at_ms: None };
+        if terms.credits > 0 {
+            let op = Op::Grant { kind: GrantKind::Included, amount: terms.credits, expires_at_ms: None };
             let reference = format!("github:{}:{}", account.github_account_id, period::day(period.from_ms));
             let key = grant_key(account.github_account_id, period.from_ms);
             let command = Command::internal(op, "marketplace", key).with_reference(reference);
@@ -141,7 +159,7 @@ pub fn settle(
         }
     }
     let plan = customer.and_then(|customer| Some((customer, plan_after(before, &account, customer)?)));
-    let next = wakes_at(&account).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
+    let next = wakes_at(&account, terms.grace_ms).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
     let row = (before != Some(&account))
         .then(|| Effect::MarketplacePut(Box::new(MarketplaceAccount { updated_at_ms: now_ms, ..account.clone() })));
     let plan = plan.map(|(customer, plan)| Effect::PlanSet { customer_id: customer.id.clone(), plan });
@@ -166,10 +184,10 @@ fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount,
 }
 
 /// When the account must be looked at again.
-fn wakes_at(account: &MarketplaceAccount) -> Option<TimeMs> {
+fn wakes_at(account: &MarketplaceAccount, grace_ms: TimeMs) -> Option<TimeMs> {
     let coming = account.coming().map(|pending| pending.at_ms);
-    let period = account.next_period().filter(|_| account.customer_id.is_some()).map(|period| period.from_ms);
-    [coming, period].into_iter().flatten().min()
+    let period = account.next_period(grace_ms).filter(|_| account.customer_id.is_some());
+    [coming, period.map(|period| period.due_ms)].into_iter().flatten().min()
 }
 
 /// The job that looks at it again then. A time that has come gets no timer: a timer of that time may have fired
@@ -236,7 +254,7 @@ fn enforce_due(mut account: MarketplaceAccount, now_ms: TimeMs) -> MarketplaceAc
     account.pending = None;
     let news = News {
         id: format!("announced:{}", pending.at_ms),
-        arrival: account.news.iter().map(|known| known.arrival).max().unwrap_or(0),
+        arrival: 0,
         reporter: Reporter::Announcement,
         action: if pending.plan.is_some() { Action::Changed } else { Action::Cancelled },
         at_ms: pending.at_ms,

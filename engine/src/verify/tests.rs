@@ -157,12 +157,13 @@ async fn bought(db: &Db, customer_id: &CustomerId) {
         "marketplace_purchase": { "account": { "id": 4, "login": "acme" }, "plan": { "id": 1, "name": "Pro" } },
     });
     let said = github::purchase(body.to_string().as_bytes()).unwrap();
-    let account = rules::told(None, &said, Some(Plan::Pro), rules::Origin { id: "evt_1", arrival: 1 }, 200);
+    let account = rules::told(None, &said, Some(Plan::Pro), "evt_1", 200);
     marketplace::marketplace_put(db.write(), &account).await.unwrap();
     assert!(marketplace::marketplace_link(db.write(), 4, customer_id, 200).await.unwrap());
     let linked = marketplace::marketplace_find(db.read(), 4).await.unwrap().unwrap();
     let customer = customer::customer_find(db.read(), customer_id).await.unwrap();
-    let verdict = rules::settle(Some(&linked), linked.clone(), customer.as_ref(), 60, 300);
+    let terms = rules::Terms { credits: 60, grace_ms: 0 };
+    let verdict = rules::settle(Some(&linked), linked.clone(), customer.as_ref(), terms, 300);
     act(db, customer_id, &verdict.ledger.unwrap().1, 300).await;
     let is_row = |effect: &Effect| matches!(effect, Effect::MarketplacePut(_));
     let effects = verdict.effects.into_iter().filter(is_row).collect();

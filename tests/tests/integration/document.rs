@@ -160,10 +160,31 @@ fn compose_passes_every_variable_that_production_needs() {
             environment.keys().map(|name| name.as_str().unwrap().to_owned()).chain(image.clone()).collect();
         let missing: Vec<_> = named.difference(&passed).collect();
         assert!(missing.is_empty(), "{service}: {missing:?}");
-        let mut optional = environment.iter().filter(|(_, value)| value.as_str().unwrap().contains(":-"));
+        // One without a value is passed on as it is, if it is set.
+        let mut optional =
+            environment.iter().filter(|(_, value)| value.as_str().is_some_and(|value| value.contains(":-")));
         assert!(
             optional.all(|(name, value)| value.as_str().unwrap().contains(name.as_str().unwrap())),
             "{service}: each variable is passed under its own name"
         );
+    }
+}
+
+#[test]
+fn the_comments_of_compose_name_every_variable_that_env_may_hold() {
+    let text = read("deploy/compose.yaml");
+    let comments: String = text.lines().take_while(|line| line.is_empty() || line.starts_with('#')).collect();
+    let compose: Value = serde_yaml::from_str(&text).unwrap();
+    let environment = compose["x-bursar"]["environment"].as_mapping().unwrap();
+    for (name, value) in environment {
+        let value = value.as_str().unwrap_or_default();
+        let mut named: Vec<&str> =
+            value.split("${").skip(1).map(|rest| rest.split([':', '}']).next().unwrap()).collect();
+        if value.is_empty() {
+            named.push(name.as_str().unwrap());
+        }
+        for name in named {
+            assert!(comments.contains(&format!(" {name}=")), "{name}");
+        }
     }
 }

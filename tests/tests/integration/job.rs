@@ -6,7 +6,7 @@ mod unused;
 
 use crate::scene::{
     PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
-    jobs_of_stream, look, now_ms, on_both, sql, stream_of, stripe_customer, undecidable_invoice,
+    jobs_of_stream, look, now_ms, on_both, retain, sql, stream_of, stripe_customer, undecidable_invoice,
 };
 use bursar_engine::ids::JobId;
 use bursar_engine::job::{BLOCKED, Job, JobKind, JobState, NewJob};
@@ -174,9 +174,7 @@ both! {
         let ids = old.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",");
         let ended = now_ms() - 91 * DAY_MS;
         sql(app, &format!("UPDATE jobs SET finished_at_ms = {ended} WHERE id IN ({ids})")).await;
-        let retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms() - DAY_MS);
-        insert(app, std::slice::from_ref(&retention)).await;
-        job_in_state(app, &retention.id, JobState::Succeeded).await;
+        retain(app).await;
 
         let shown = async |event: &Value| {
             app.admin("GET", &format!("/admin/v1/events/{}", stripe::id(event)), None).await

@@ -9,6 +9,7 @@ use crate::scene::{
     SIGNUP, act, deliver_until, invoice_paid, job_in_state, now_ms, processed_again, sql, stripe_customer,
     subscription_told,
 };
+use bursar_engine::clock::rfc3339;
 use bursar_engine::job::JobState;
 use bursar_engine::marketplace::{settle_job, timer_job};
 use bursar_engine::store::job::job_insert_many;
@@ -31,6 +32,11 @@ async fn tell(app: &TestApp, event: &Value) -> String {
 /// The purchase of an account as support sees it.
 async fn bought(app: &TestApp, account: i64) -> Value {
     app.admin("GET", &format!("/admin/v1/marketplace/accounts/{account}"), None).await.expect(200)["account"].take()
+}
+
+/// The beginning of the day that is so many days from now, as the API gives it.
+fn day(days: i64) -> String {
+    rfc3339(day_ms(days))
 }
 
 /// A link token, as the company's site asks for it.
@@ -83,7 +89,7 @@ both! {
         app.spend(&customer, 64, "all-but-one").await.expect(200);
         let known = bought(app, account).await;
         assert_eq!(known["customer_id"], customer.id.as_str());
-        assert_eq!(known["next_credits_at"], known["next_billing_at"]);
+        assert_eq!((&known["next_billing_at"], &known["next_credits_at"]), (&json!(day(20)), &json!(day(21))));
         app.verify().await;
     }
 
@@ -134,7 +140,7 @@ both! {
         stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
         wait::until("both are granted", || async {
             let known = bought(app, account).await;
-            (known["next_credits_at"] == known["next_billing_at"]).then_some(())
+            (known["next_credits_at"] == day(21)).then_some(())
         })
         .await;
         stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
@@ -241,6 +247,19 @@ both! {
         // Its end needs no plan to be known.
         tell(app, &purchase("cancelled", account, "Gold", &in_days(0))).await;
         assert_eq!(bought(app, account).await["state"], "cancelled");
+    }
+
+    async fn a_change_to_a_plan_that_the_configuration_does_not_know_leaves_pro(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        let delivery = delivery();
+        let mut event = purchase("changed", account, "Gold", &in_days(0));
+        event["marketplace_purchase"]["plan"]["id"] = json!(436);
+        app.deliver_github(&delivery, &event).await.expect(200);
+        app.event_in_state(&delivery, "dead").await;
+        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        let known = bought(app, account).await;
+        assert_eq!((&known["plan"]["plan"], &known["next_credits_at"]), (&json!("pro"), &json!(day(21))));
+        app.verify().await;
     }
 
     async fn an_event_that_says_nothing_to_us_or_cannot_be_read_stays_what_it_was_when_it_is_replayed(app: &TestApp) {

@@ -3,9 +3,9 @@
 
 use bursar_engine::clock::Clock;
 use bursar_engine::ids::{CustomerId, JobId};
-use bursar_engine::job::{Job, JobState};
+use bursar_engine::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::store::attempt::{Attempt, attempt_list};
-use bursar_engine::store::job::{JobFilter, job_find, job_list};
+use bursar_engine::store::job::{JobFilter, job_find, job_insert_many, job_list};
 use bursar_engine::store::{audit, customer};
 use bursar_tests::app::unique;
 use bursar_tests::{TestApp, TestCustomer, stripe, wait};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 /// Credits of a new customer.
 pub const SIGNUP: i64 = 5;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Credits of one paid invoice of Pro.
 pub const PERIOD: i64 = 60;
 
@@ -229,6 +230,15 @@ pub async fn let_go_without(app: &TestApp, job: &str, table: &str) {
     })
     .await;
     sql(app, &format!("ALTER TABLE {table}_away RENAME TO {table}")).await;
+}
+
+/// Runs the retention and waits for its end.
+pub async fn retain(app: &TestApp) {
+    let retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms() - DAY_MS);
+    let tx = app.app.db.begin().await.unwrap();
+    job_insert_many(&tx, std::slice::from_ref(&retention), now_ms()).await.unwrap();
+    tx.commit().await.unwrap();
+    job_in_state(app, &retention.id, JobState::Succeeded).await;
 }
 
 /// Has an event that was worked off processed once more, and waits until that is over; gives it.

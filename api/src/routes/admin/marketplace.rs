@@ -13,6 +13,7 @@ use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::marketplace::correct::correct;
+use bursar_engine::marketplace::rules::Correction;
 use bursar_engine::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState, link};
 use bursar_engine::store::marketplace::{MarketplaceFilter, marketplace_find, marketplace_list};
 use poem::web::Data;
@@ -32,7 +33,10 @@ pub(super) const DESCRIBED: &[Described] = &[
         "admin_link_marketplace_account",
         &["invalid_reason", "marketplace_account_linked", "marketplace_customer_linked", "not_found"],
     ),
-    Described::new("admin_correct_marketplace_account", &["invalid_reason", "marketplace_not_purchased", "not_found"]),
+    Described::new(
+        "admin_correct_marketplace_account",
+        &["effective_date_required", "invalid_date", "invalid_reason", "marketplace_not_purchased", "not_found"],
+    ),
     Described::new("admin_create_marketplace_link_token", &["marketplace_account_linked", "not_found"]),
 ];
 
@@ -124,7 +128,8 @@ struct MarketplaceAccountBody {
     effective_at: String,
     /// What is to come.
     pending: Option<MarketplacePendingBody>,
-    /// When the next period begins whose credits are still to be granted.
+    /// When the next credits are granted: those of a purchase at once, those of each billing date
+    /// `marketplace.renewal_grace_hours` later, unless the purchase has ended by then.
     next_credits_at: Option<String>,
     /// When the last period ends whose credits were granted.
     credits_until: Option<String>,
@@ -164,8 +169,9 @@ impl Example for MarketplaceAccountBody {
     }
 }
 
-impl From<&MarketplaceAccount> for MarketplaceAccountBody {
-    fn from(account: &MarketplaceAccount) -> Self {
+impl MarketplaceAccountBody {
+    fn of(account: &MarketplaceAccount, app: &App) -> Self {
+        let grace_ms = app.config.marketplace.renewal_grace_ms();
         let pending = account.coming().map(|pending| MarketplacePendingBody {
             at: rfc3339(pending.at_ms),
             plan: pending.plan.as_ref().map(MarketplacePlanBody::from),
@@ -184,7 +190,7 @@ impl From<&MarketplaceAccount> for MarketplaceAccountBody {
             next_billing_at: account.next_billing_ms.map(rfc3339),
             effective_at: rfc3339(account.effective_ms),
             pending,
-            next_credits_at: account.next_period().map(|period| rfc3339(period.from_ms)),
+            next_credits_at: account.next_period(grace_ms).map(|period| rfc3339(period.due_ms)),
             credits_until: account.granted_until_ms.map(rfc3339),
             customer_id: account.customer_id.as_ref().map(ToString::to_string),
             linked_at: account.linked_at_ms.map(rfc3339),
@@ -205,6 +211,12 @@ page! {
 struct MarketplaceAccountDetail {
     /// The purchase.
     account: MarketplaceAccountBody,
+}
+
+impl MarketplaceAccountDetail {
+    fn of(account: &MarketplaceAccount, app: &App) -> Json<Self> {
+        Json(Self { account: MarketplaceAccountBody::of(account, app) })
+    }
 }
 
 impl Example for MarketplaceAccountDetail {
@@ -254,13 +266,23 @@ impl From<MarketplaceCorrection> for PurchaseState {
 struct MarketplaceCorrectionRequest {
     /// Where the purchase stands.
     state: MarketplaceCorrection,
+    /// The day (UTC) from which on it stands so, such as `2026-11-05`, not in the future. May be left out only where
+    /// the order of the last events is unclear: then it is their day.
+    effective_date: Option<Text>,
+    /// The next billing date at GitHub. Without it, periods are counted by the billing date that was known before.
+    next_billing_date: Option<Text>,
     /// Why, in words, for the audit log.
     reason: Text,
 }
 
 impl Example for MarketplaceCorrectionRequest {
     fn example() -> Self {
-        Self { state: MarketplaceCorrection::Cancelled, reason: "cancelled at GitHub, ticket 4711".into() }
+        Self {
+            state: MarketplaceCorrection::Cancelled,
+            effective_date: Some("2026-11-05".into()),
+            next_billing_date: None,
+            reason: "cancelled at GitHub, ticket 4711".into(),
+        }
     }
 }
 
@@ -312,7 +334,8 @@ impl AdminMarketplaceApi {
         let filter = MarketplaceFilter { state: state.0.map(Into::into), is_linked: linked.0, login: login.0 };
         let mut found = marketplace_list(app.db.read(), &filter, after, limit + 1).await?;
         let next_cursor = input::next_cursor(&mut found, limit, |account| account.github_account_id.to_string());
-        Ok(Json(MarketplaceAccountPage { data: found.iter().map(MarketplaceAccountBody::from).collect(), next_cursor }))
+        let data = found.iter().map(|account| MarketplaceAccountBody::of(account, &app)).collect();
+        Ok(Json(MarketplaceAccountPage { data, next_cursor }))
     }
 
     /// Look at a purchase on GitHub Marketplace
@@ -333,7 +356,7 @@ impl AdminMarketplaceApi {
     ) -> Result<Json<MarketplaceAccountDetail>, ApiError> {
         let found = marketplace_find(app.db.read(), github_account_id.0).await?;
         let account = found.ok_or(Error::NotFound("marketplace account"))?;
-        Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
+        Ok(MarketplaceAccountDetail::of(&account, &app))
     }
 
     /// Link a purchase to a customer
@@ -359,14 +382,15 @@ impl AdminMarketplaceApi {
         let (actor, now_ms) = (&auth.0.actor, app.clock.now_ms());
         let (account, wakes) = link::by_hand(&app.db, github_account_id.0, &customer, actor, &reason, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);
-        Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
+        Ok(MarketplaceAccountDetail::of(&account, &app))
     }
 
     /// Correct where a purchase stands
     ///
     /// For events that are dead with `order_unclear`, and for an event that GitHub never delivered. Look at the
-    /// purchase at GitHub first. It counts from the purchase's `effective_at` on, against all events of that day
-    /// that arrived before. Plan and credits follow a moment later; credits that were granted stay.
+    /// purchase at GitHub first. It counts as GitHub's event of that day would, and against all events of that day
+    /// that arrived before; events of a later day count as ever. Plan and credits follow a moment later; credits
+    /// that were granted stay.
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id/state",
         method = "post",
@@ -383,10 +407,14 @@ impl AdminMarketplaceApi {
     ) -> Result<Json<MarketplaceAccountDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
         let (actor, now_ms) = (&auth.0.actor, app.clock.now_ms());
-        let state = body.0.state.into();
-        let (account, wakes) = correct(&app.db, github_account_id.0, state, actor, &reason, now_ms).await?;
+        let correction = Correction {
+            state: body.0.state.into(),
+            effective_ms: input::day("effective_date", body.0.effective_date)?,
+            next_billing_ms: input::day("next_billing_date", body.0.next_billing_date)?,
+        };
+        let (account, wakes) = correct(&app.db, github_account_id.0, correction, actor, &reason, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);
-        Ok(Json(MarketplaceAccountDetail { account: (&account).into() }))
+        Ok(MarketplaceAccountDetail::of(&account, &app))
     }
 
     /// Make a link token for a purchase

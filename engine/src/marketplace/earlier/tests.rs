@@ -1,6 +1,6 @@
 use super::*;
 use crate::github::Purchase;
-use crate::marketplace::rules::{Origin, told};
+use crate::marketplace::rules::told;
 
 const DAY_MS: i64 = 86_400_000;
 /// 25 October 2026.
@@ -24,7 +24,7 @@ fn row() -> MarketplaceAccount {
         free_trial_ends_ms: None,
         next_billing_ms: Some(BOUGHT + 11 * DAY_MS),
     };
-    told(None, &said, Some(Plan::Pro), Origin { id: "evt_1", arrival: 7 }, BOUGHT)
+    told(None, &said, Some(Plan::Pro), "evt_1", BOUGHT)
 }
 
 /// The same as the release before left it.
@@ -39,6 +39,22 @@ fn a_row_of_this_release_is_left_alone() {
     let mut read = row();
     complete(&mut read, &[]);
     assert_eq!(read, row());
+}
+
+#[test]
+fn a_row_whose_last_news_are_of_a_plan_that_nobody_knows_is_left_alone() {
+    let mut read = row();
+    let gold = ListingPlan { id: 436, name: "Gold".to_owned(), plan: None };
+    read.add(News {
+        id: "evt_2".to_owned(),
+        action: Action::Changed,
+        at_ms: BOUGHT + DAY_MS,
+        plan: gold,
+        ..read.news[0].clone()
+    });
+    let before = read.clone();
+    complete(&mut read, &[]);
+    assert_eq!((read.is_pro(), &read), (true, &before));
 }
 
 #[test]
@@ -60,7 +76,7 @@ fn a_row_of_before_is_owed_what_it_was_owed() {
     complete(&mut read, &owed);
     assert_eq!((read.stretches_left(), read.is_pro()), (owed, true));
     read.granted_until_ms = Some(BOUGHT + 11 * DAY_MS);
-    assert_eq!(read.next_period().map(|period| period.from_ms), read.granted_until_ms);
+    assert_eq!(read.next_period(0).map(|period| period.from_ms), read.granted_until_ms);
 }
 
 #[test]
@@ -70,6 +86,7 @@ fn stretches_that_were_over_before_stay_owed_and_the_time_between_does_not() {
         from_ms: at(from),
         until_ms: until.map(at),
         billing_ms: Some(at(11)),
+        is_told: true,
     };
     for (state, last_action, owed) in [
         (PurchaseState::Purchased, Action::Changed, vec![stretch(0, Some(5)), stretch(5, Some(20)), stretch(60, None)]),

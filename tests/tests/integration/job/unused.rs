@@ -2,24 +2,17 @@
 
 use super::{DAY_MS, HOUR_MS, insert, settle};
 use crate::database::{number, texts};
-use crate::scene::{job_in_state, now_ms, sql};
-use bursar_engine::job::{JobKind, JobState, NewJob};
+use crate::scene::{now_ms, retain, sql};
+use bursar_engine::job::{JobKind, NewJob};
 use bursar_engine::store::job::{QUEUE_COUNT_MAX, job_queue};
 use bursar_engine::store::stream::{stream_find, stream_sweep};
 use bursar_engine::work;
-use bursar_tests::{TestApp, both, wait};
+use bursar_tests::{both, wait};
 use futures_util::future::join_all;
 
 const LEASE_MS: i64 = 30_000;
 const WITHOUT_JOBS: &str =
     "SELECT s.key FROM streams s WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key) ORDER BY s.key";
-
-/// Runs the retention and waits for its end.
-async fn retain(app: &TestApp) {
-    let retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms() - DAY_MS);
-    insert(app, std::slice::from_ref(&retention)).await;
-    job_in_state(app, &retention.id, JobState::Succeeded).await;
-}
 
 both! {
     async fn a_job_that_its_unique_key_refuses_leaves_no_stream(app: &TestApp) {

@@ -1,6 +1,8 @@
 //! An end and a purchase with one effective date.
 
 use super::*;
+use crate::scene::retain;
+use bursar_tests::app::Answer;
 
 /// An event of a day, of a purchase that is billed on another.
 fn event(action: &str, account: i64, day: i64, billed: Option<i64>) -> Value {
@@ -9,9 +11,9 @@ fn event(action: &str, account: i64, day: i64, billed: Option<i64>) -> Value {
     event
 }
 
-/// Corrects a purchase as support does.
-async fn correct(app: &TestApp, account: i64, state: &str) -> bursar_tests::app::Answer {
-    let body = json!({ "state": state, "reason": "ticket 4711" });
+/// Corrects a purchase as support does, from a day on.
+async fn correct(app: &TestApp, account: i64, state: &str, effective_date: Option<&str>) -> Answer {
+    let body = json!({ "state": state, "effective_date": effective_date, "reason": "ticket 4711" });
     app.admin("POST", &format!("/admin/v1/marketplace/accounts/{account}/state"), Some(&body)).await
 }
 
@@ -20,20 +22,27 @@ async fn on_pro_for_a_month(app: &TestApp) -> (i64, TestCustomer) {
     let account = account();
     tell(app, &event("purchased", account, -25, Some(0))).await;
     let customer = sign_up(app, &link_token(app, account).await).await;
-    // The month that begins today is granted too: nothing says yet that it will not be paid.
-    stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+    // The month that begins today is not granted yet: an end of today would come within the grace.
+    stands(app, &customer, "pro", SIGNUP + PERIOD).await;
     (account, customer)
+}
+
+/// Today, as a correction gives it.
+fn today() -> String {
+    day(0)[..10].to_owned()
 }
 
 both! {
     async fn a_purchase_on_the_day_on_which_the_old_one_ends_is_in_force(app: &TestApp) {
         let (account, customer) = on_pro_for_a_month(app).await;
+        assert_eq!(bought(app, account).await["next_credits_at"], day(1));
         tell(app, &event("cancelled", account, 0, Some(0))).await;
-        stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
+        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        assert_eq!(bought(app, account).await["next_credits_at"], Value::Null);
         tell(app, &event("purchased", account, 0, Some(30))).await;
         stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
         let known = bought(app, account).await;
-        assert_eq!((&known["state"], &known["next_credits_at"]), (&json!("purchased"), &known["next_billing_at"]));
+        assert_eq!((&known["state"], &known["next_credits_at"]), (&json!("purchased"), &json!(day(31))));
         app.verify().await;
     }
 
@@ -89,25 +98,65 @@ both! {
         assert!(found["event"]["last_error"].as_str().unwrap().starts_with("order_unclear: "), "{found}");
         stands(app, &customer, "pro", SIGNUP + PERIOD).await;
 
-        assert_eq!(correct(app, account, "cancelled").await.expect(200)["account"]["state"], "purchased");
+        let until_then = correct(app, account, "cancelled", None).await.expect(200);
+        assert_eq!(until_then["account"]["state"], "purchased");
         stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
         processed_again(app, &delivery, "processed").await;
         assert_eq!(bought(app, account).await["state"], "cancelled");
-        correct(app, account, "purchased").await.expect(200);
+        correct(app, account, "purchased", Some(&today())).await.expect(200);
         stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        app.verify().await;
+    }
+
+    async fn a_purchase_that_was_lost_is_corrected_from_its_day_on(app: &TestApp) {
+        let account = account();
+        tell(app, &event("purchased", account, -200, Some(-180))).await;
+        tell(app, &event("cancelled", account, -180, Some(-180))).await;
+        let body = json!({
+            "state": "purchased",
+            "effective_date": day(-3)[..10],
+            "next_billing_date": day(20)[..10],
+            "reason": "ticket 4711",
+        });
+        let path = format!("/admin/v1/marketplace/accounts/{account}/state");
+        app.admin("POST", &path, Some(&body)).await.expect(200);
+        let customer = sign_up(app, &link_token(app, account).await).await;
+        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        assert_eq!(bought(app, account).await["next_credits_at"], day(21));
+        app.verify().await;
+    }
+
+    async fn what_arrives_after_retention_dropped_the_stream_is_later_than_what_is_known(app: &TestApp) {
+        let (account, customer) = on_pro(app).await;
+        for (state, plan) in [("cancelled", "pay_as_you_go"), ("purchased", "pro"), ("cancelled", "pay_as_you_go")] {
+            correct(app, account, state, Some(&today())).await.expect(200);
+            stands(app, &customer, plan, SIGNUP + PERIOD).await;
+            let stream = format!("github:{account}");
+            sql(app, &format!("UPDATE jobs SET finished_at_ms = 1 WHERE stream_key = '{stream}'")).await;
+            retain(app).await;
+            app.admin("GET", &format!("/admin/v1/streams/{stream}"), None).await.expect_problem(404, "not_found");
+        }
         app.verify().await;
     }
 
     async fn only_what_was_bought_is_corrected_and_with_a_reason(app: &TestApp) {
         let account = account();
-        correct(app, account, "cancelled").await.expect_problem(404, "not_found");
+        correct(app, account, "cancelled", None).await.expect_problem(404, "not_found");
         tell(app, &purchase("pending_change", account, "Pro", &in_days(20))).await;
-        correct(app, account, "purchased").await.expect_problem(409, "marketplace_not_purchased");
+        correct(app, account, "purchased", Some(&today())).await.expect_problem(409, "marketplace_not_purchased");
         tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
         let path = format!("/admin/v1/marketplace/accounts/{account}/state");
         let body = json!({ "state": "cancelled", "reason": " " });
         app.admin("POST", &path, Some(&body)).await.expect_problem(400, "invalid_reason");
-        correct(app, account, "cancelled").await.expect(200);
+        correct(app, account, "cancelled", None).await.expect_problem(400, "effective_date_required");
+        for no_day in [&day(1)[..10], "soon", "2026-13-01", ""] {
+            correct(app, account, "cancelled", Some(no_day)).await.expect_problem(400, "invalid_date");
+        }
+        let billed = json!({
+            "state": "purchased", "effective_date": today(), "next_billing_date": today(), "reason": "ticket 4711",
+        });
+        app.admin("POST", &path, Some(&billed)).await.expect_problem(400, "invalid_date");
+        correct(app, account, "cancelled", Some(&today())).await.expect(200);
         let target = format!("github:{account}");
         assert_eq!(crate::scene::audited(app, &target).await, ["marketplace.correct"]);
     }

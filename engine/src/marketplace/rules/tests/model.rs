@@ -21,7 +21,7 @@ struct Life {
     has_paid: bool,
     day: i64,
     of_day: usize,
-    /// The days on which Pro was paid at some time.
+    /// The days at whose end Pro was paid, or of which an event says so.
     paid_days: BTreeSet<String>,
 }
 
@@ -41,21 +41,25 @@ impl Life {
 
     fn wait(&mut self, days: i64) {
         for _ in 0..days {
+            self.note_paid();
             self.day += 1;
             self.of_day = 0;
-            self.note_paid();
+            self.has_paid |= self.is_paid();
         }
     }
 
     fn note_paid(&mut self) {
-        let trial_ends_ms = |said: &Purchase| said.free_trial_ends_ms.filter(|_| said.on_free_trial);
-        if let Some(Bought { said, .. }) = &self.in_force
-            && said.plan_name == "Pro"
-            && trial_ends_ms(said).is_none_or(|ends_ms| ends_ms <= self.at_ms())
-        {
+        if self.is_paid() {
             self.paid_days.insert(day(self.at_ms()));
             self.has_paid = true;
         }
+    }
+
+    fn is_paid(&self) -> bool {
+        let trial_ends_ms = |said: &Purchase| said.free_trial_ends_ms.filter(|_| said.on_free_trial);
+        self.in_force.as_ref().is_some_and(|Bought { said, .. }| {
+            said.plan_name == "Pro" && trial_ends_ms(said).is_none_or(|ends_ms| ends_ms <= self.at_ms())
+        })
     }
 
     fn at_ms(&self) -> TimeMs {
@@ -112,6 +116,18 @@ fn hear(events: impl Iterator<Item = (usize, Purchase)>, now_ms: TimeMs) -> Worl
     world
 }
 
+/// Hears each event at noon of its day, and lets timers fire until then.
+fn hear_as_it_happens(events: &[Purchase], now_ms: TimeMs) -> World {
+    let mut world = World::linked();
+    for (at, said) in events.iter().enumerate() {
+        let noon_ms = said.effective_ms + DAY_MS / 2;
+        world.until(noon_ms);
+        world.deliver(&format!("evt_{at}"), said, noon_ms);
+    }
+    world.until(now_ms);
+    world
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
@@ -130,8 +146,9 @@ proptest! {
         let mut arrivals: Vec<_> = arrivals.into_iter().zip(&places).collect();
         arrivals.sort_by_key(|(_, place)| **place);
         let shuffled = hear(arrivals.into_iter().map(|(arrival, _)| arrival), now_ms);
+        let live = hear_as_it_happens(&life.events, now_ms);
 
-        for world in [&in_order, &shuffled] {
+        for world in [&in_order, &shuffled, &live] {
             let once: BTreeSet<_> = world.granted.iter().collect();
             prop_assert_eq!(once.len(), world.granted.len(), "each period once");
         }
@@ -145,7 +162,13 @@ proptest! {
             Some(bought) => (bought.said.plan_id, PurchaseState::Purchased),
             None => (in_order.account().plan.id, PurchaseState::Cancelled),
         };
-        prop_assert_eq!((in_order.account().plan.id, in_order.account().state), (plan, state));
+        for world in [&in_order, &live] {
+            prop_assert_eq!((world.account().plan.id, world.account().state), (plan, state));
+        }
+        for key in in_order.granted.iter().chain(&live.granted) {
+            let begins = key.rsplit(':').next().unwrap_or_default();
+            prop_assert!(life.paid_days.contains(begins), "{} was not paid: {:?}", begins, life.events);
+        }
         // Of the same news twice on one day only the order of arrival tells that they are two.
         let has_twins = life.events.iter().enumerate().any(|(at, said)| life.events[..at].contains(said));
         if has_twins {
@@ -158,10 +181,6 @@ proptest! {
         }
         prop_assert_eq!(shuffled.customer.plan, in_order.customer.plan);
         prop_assert_eq!(&shuffled.granted, &in_order.granted);
-        for key in &shuffled.granted {
-            let begins = key.rsplit(':').next().unwrap_or_default();
-            prop_assert!(life.paid_days.contains(begins), "{} was not paid: {:?}", begins, life.events);
-        }
     }
 }
 
