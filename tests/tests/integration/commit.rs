@@ -85,8 +85,7 @@ async fn an_overtaken_unit_costs_the_others_of_its_batch_no_second_transaction()
         audited_debit(&app, &other, "other").await,
     ];
     let wire = Wire::lay(&app.config.database_url).await;
-    let options =
-        DbOptions { url: wire.url.clone(), connections_max: 1, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 };
+    let options = DbOptions { connections_max: 1, ..DbOptions::new(wire.url.as_str()) };
     let db = Db::connect(&options).await.unwrap();
     db.begin().await.unwrap().rollback().await.unwrap();
     let before = wire.sent();
