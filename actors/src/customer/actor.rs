@@ -4,6 +4,7 @@ use super::CustomerDeps;
 use super::footprint::Share;
 use super::pending::Pending;
 use super::router::RouterMsg;
+use crate::deadline::{ANSWER_MAX, within};
 use crate::ledger::Lock;
 use crate::owed::Owed;
 use bursar_engine::ids::CustomerId;
@@ -350,7 +351,7 @@ impl CustomerState {
             };
             let (db, id) = (self.deps.db.clone(), self.id.clone());
             tokio::spawn(async move {
-                match account::entry_find_by_key(db.read(), &id, &key).await {
+                match within(ANSWER_MAX, account::entry_find_by_key(db.read(), &id, &key)).await {
                     Ok(Some(entry)) => pending.answer_replay(entry),
                     Ok(None) => {
                         metrics::counter!(metric::COMMANDS_REFUSED, "reason" => refusal.name()).increment(1);

@@ -4,6 +4,7 @@ use super::StreamDeps;
 use super::actor::Round;
 use super::claim::Wanted;
 use crate::customer::Request;
+use crate::deadline::{COMMIT_MAX, within};
 use bursar_engine::job::{Claimed, JobFinish, JobState, Outcome, RESCUES_MAX, Verdict, finish};
 use bursar_engine::ledger::Refusal;
 use bursar_engine::store::commit::{Unit, UnitResult};
@@ -174,7 +175,8 @@ fn lease(deps: &StreamDeps) -> Duration {
 async fn give_back(deps: &StreamDeps, claimed: &Claimed) {
     let db = &deps.handlers.db;
     while !deps.draining.is_cancelled() {
-        match work::give_back(db, &claimed.job.stream_key, claimed.epoch, deps.clock.now_ms()).await {
+        let given_back = work::give_back(db, &claimed.job.stream_key, claimed.epoch, deps.clock.now_ms());
+        match within(COMMIT_MAX, given_back).await {
             Ok(_) => return,
             Err(error) if error.is_retryable() => tokio::time::sleep(COMMIT_RETRY).await,
             Err(error) => {

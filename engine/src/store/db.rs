@@ -5,7 +5,9 @@ mod kept;
 pub use kept::Kept;
 
 use crate::error::{Error, Result};
+use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, TransactionTrait,
 };
@@ -39,6 +41,9 @@ const TCP_SETTINGS: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "20000"),
 ];
+/// How long a connection that goes back to its pool may take for a sign of life. One that was given up in the
+/// middle of a statement, because nothing came back, would otherwise keep its place in the pool for ever.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What nodes call themselves to Postgres.
 pub const NODE: &str = "bursar";
@@ -277,8 +282,17 @@ fn postgres_options(options: &DbOptions, lane: Lane, application: &str) -> Conne
                 .options(TCP_SETTINGS)
                 .options(lane.settings().iter().copied())
         })
+        .map_sqlx_postgres_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_alive(connection))))
         .sqlx_logging(false);
     connect
+}
+
+/// Whether a connection answers in time. The pool closes one that does not.
+async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
 
 /// WAL with `synchronous = FULL`: a commit is on the disk before it is acknowledged.
