@@ -1,6 +1,7 @@
 //! Group commit: units that share a batch share nothing else.
 
 mod effects;
+mod order;
 
 use crate::scene::{SIGNUP, customer_id, now_ms};
 use crate::wire::Wire;
