@@ -2,14 +2,21 @@
 //! not, both wait, until Postgres ends one of them.
 
 use crate::database::until_waiting;
-use crate::scene::{now_ms, sql};
+use crate::scene::{customer_id, now_ms, sql};
 use bursar_engine::effect::Effect;
+use bursar_engine::ids::ReplayId;
 use bursar_engine::job::{BLOCKED, Backoff, JobKind, JobState, NewJob, Outcome, finish};
+use bursar_engine::operate::ask;
+use bursar_engine::operation::{Operation, Request, State};
+use bursar_engine::replay::{Action, act};
 use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::store::customer::customer_find;
 use bursar_engine::store::job::job_insert_many;
+use bursar_engine::store::operation::operation_insert;
 use bursar_engine::work;
 use bursar_tests::{Backend, TestApp};
-use sea_orm::DatabaseTransaction;
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use serde_json::json;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -78,4 +85,42 @@ async fn an_end_and_a_dead_job_that_runs_again_lock_streams_in_the_order_of_inta
         Effect::JobRequeue { job_id: dead.id }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starting_a_replay_locks_its_stream_before_itself() {
+    let app = TestApp::start(Backend::Production).await;
+    let request = json!({ "filter": {}, "rate_per_second": 1, "dry_run": false, "reason": "none" });
+    let made = app.admin("POST", "/admin/v1/replays", Some(&request)).await.expect(201);
+    let id = ReplayId::parse(made["replay"]["id"].as_str().unwrap()).unwrap();
+    // As the end of an attempt: the stream, then the replay.
+    let other = insert(&app, &[tomorrow(&format!("replay:{id}"))]).await;
+    let (db, replay) = (app.app.db.clone(), id.clone());
+    let start = tokio::spawn(async move { act(&db, &replay, Action::Start, "admin:test", now_ms()).await });
+    until_waiting(&app, 1).await;
+    let lock = format!("UPDATE replays SET state = state WHERE id = '{id}'");
+    other.execute_unprepared(&lock).await.unwrap();
+    other.commit().await.unwrap();
+    start.await.unwrap().unwrap();
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_round_of_an_operation_locks_its_stream_before_itself() {
+    let app = TestApp::start(Backend::Production).await;
+    let id = customer_id(&app.onboard().await);
+    let customer = customer_find(app.app.db.read(), &id).await.unwrap().unwrap();
+    let request = Request::PaymentMethodDetach { payment_method_id: "pm_1".to_owned() };
+    let mut operation = Operation::new(&id, request.clone(), "key".to_owned(), "hash".to_owned(), now_ms());
+    operation.state = State::Failed;
+    assert!(operation_insert(app.app.db.write(), &operation).await.unwrap());
+    let other = insert(&app, &[tomorrow(&format!("operations:{id}"))]).await;
+    let db = app.app.db.clone();
+    let again = tokio::spawn(async move { ask(&db, &customer, request, "key", "hash", now_ms()).await });
+    until_waiting(&app, 1).await;
+    let lock = format!("UPDATE operations SET state = state WHERE id = '{}'", operation.id);
+    other.execute_unprepared(&lock).await.unwrap();
+    other.commit().await.unwrap();
+    assert_eq!(again.await.unwrap().unwrap().operation.round, 2);
+    app.stop().await;
 }
