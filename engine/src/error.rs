@@ -68,6 +68,10 @@ pub enum Error {
     /// A failure that many callers share and that was logged where it happened; it passes.
     #[error("{0} is unavailable")]
     Unavailable(&'static str),
+    /// What this is about cannot be used just now, such as a row that somebody keeps locked. What is about
+    /// something else may go through. Nothing was done, and it was logged where it happened.
+    #[error("{0} cannot be used just now")]
+    Stuck(&'static str),
     /// Any other failure of the database.
     #[error("the database failed")]
     Database(#[source] DbErr),
@@ -123,6 +127,7 @@ impl Error {
                 | Self::Timeout(_)
                 | Self::DatabaseUnavailable(_)
                 | Self::Unavailable(_)
+                | Self::Stuck(_)
                 | Self::Broker(_)
         )
     }
@@ -135,6 +140,7 @@ impl Error {
             Self::DatabaseUnavailable(error) => {
                 sqlstate(error).is_some_and(|code| code == LOCK_NOT_AVAILABLE || code.starts_with(ROLLBACK_CLASS))
             }
+            Self::Stuck(_) => true,
             other => !other.is_retryable(),
         }
     }
@@ -177,6 +183,7 @@ impl From<Arc<Error>> for Error {
     fn from(shared: Arc<Error>) -> Self {
         match Arc::try_unwrap(shared) {
             Ok(error) => error,
+            Err(shared) if shared.is_retryable() && shared.is_particular() => Self::Stuck("a row of the database"),
             Err(shared) if shared.is_retryable() => Self::Unavailable("the database"),
             Err(shared) => Self::Corrupt(shared.chain()),
         }

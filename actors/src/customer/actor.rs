@@ -251,7 +251,7 @@ impl CustomerState {
             Ok(None) => return self.refuse_all(|| Error::NotFound("account")),
             Err(error) => {
                 tracing::warn!(customer.id = %self.id, error = %error.chain(), "an account could not be locked");
-                return self.refuse_all(|| Error::Unavailable("the database"));
+                return self.refuse_all(unusable(&error));
             }
         };
         let account = lock.locked.account.clone();
@@ -292,7 +292,7 @@ impl CustomerState {
             }
             Ok(None) => self.refuse_all(|| Error::NotFound("account")),
             // Logged once, for the whole batch.
-            Err(_) => self.refuse_all(|| Error::Unavailable("the database")),
+            Err(error) => self.refuse_all(unusable(&error)),
         }
     }
 
@@ -466,4 +466,9 @@ impl CustomerState {
             self.waiting.push_front(pending);
         }
     }
+}
+
+/// What those are told who wait for an account that could not be read: whether it is the account's fault.
+fn unusable(error: &Error) -> fn() -> Error {
+    if error.is_particular() { || Error::Stuck("this account") } else { || Error::Unavailable("the database") }
 }
