@@ -110,8 +110,12 @@ async fn what_is_committed_is_answered_so_even_if_the_look_at_the_rest_fails() {
     let (again, other) = (app.onboard().await, app.onboard().await);
     commit(&app, &[debit(&app, &again, "key").await]).await;
     let units = [debit(&app, &again, "key").await, debit(&app, &other, "other").await];
-    let db = app.app.db.read();
-    db.execute_unprepared("UPDATE ledger_entries SET detail = 'no JSON' WHERE idempotency_key = 'key'").await.unwrap();
+    for statement in [
+        "DROP TRIGGER ledger_entries_append_only ON ledger_entries",
+        "UPDATE ledger_entries SET detail = 'no JSON' WHERE idempotency_key = 'key'",
+    ] {
+        app.app.db.read().execute_unprepared(statement).await.unwrap();
+    }
     let results = commit(&app, &units).await;
     assert!(matches!(results[..], [UnitResult::Stale, UnitResult::Committed(_)]), "{results:?}");
     assert_eq!(app.balance(&other).await, SIGNUP - 1);
