@@ -21,6 +21,15 @@ async fn setting(db: &impl ConnectionTrait, name: &str) -> String {
     shown.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
 
+/// Asserts that sessions of the server end when their host is gone.
+async fn has_limits(db: &impl ConnectionTrait) {
+    assert_eq!(setting(db, "idle_in_transaction_session_timeout").await, "10s");
+    assert_eq!(setting(db, "tcp_keepalives_idle").await, "10");
+    assert_eq!(setting(db, "tcp_keepalives_interval").await, "5");
+    assert_eq!(setting(db, "tcp_keepalives_count").await, "3");
+    assert_eq!(setting(db, "tcp_user_timeout").await, "20000");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_of_a_host_that_vanished_does_not_keep_its_rows() {
     let app = TestApp::start(Backend::Production).await;
@@ -43,13 +52,9 @@ async fn a_transaction_of_a_host_that_vanished_does_not_keep_its_rows() {
     vanished.ping().await.unwrap();
 
     // The server's own sessions have such limits, too.
-    for db in [app.app.db.ledger(), app.app.db.write(), app.app.db.read()] {
-        assert_eq!(setting(db, "idle_in_transaction_session_timeout").await, "10s");
-        assert_eq!(setting(db, "tcp_keepalives_idle").await, "10");
-        assert_eq!(setting(db, "tcp_keepalives_interval").await, "5");
-        assert_eq!(setting(db, "tcp_keepalives_count").await, "3");
-        assert_eq!(setting(db, "tcp_user_timeout").await, "20000");
-    }
+    has_limits(app.app.db.ledger()).await;
+    has_limits(app.app.db.write()).await;
+    has_limits(app.app.db.read()).await;
     vanished.close().await;
     app.stop().await;
 }
