@@ -11,17 +11,14 @@
 
 mod isolate;
 
+use crate::deadline::COMMIT_MAX;
 use bursar_engine::{Error, Result, metric};
 use isolate::Suspects;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-/// A batch that takes longer is given up; its callers then do not know what became of it.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a batcher does with a batch.
 pub(crate) trait Work: Send + Sync + 'static {
@@ -164,7 +161,7 @@ async fn run_batch<W: Work>(shared: Arc<Shared<W>>, mut batch: Vec<(W::Item, Rep
     let innocent = shared.suspects.put_last(&mut batch, |(item, _)| W::about(item));
     let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
     let work_off = isolate::work_off(&shared.work, &shared.suspects, &items, innocent);
-    let Ok(answers) = tokio::time::timeout(BATCH_TIMEOUT, work_off).await else {
+    let Ok(answers) = tokio::time::timeout(COMMIT_MAX, work_off).await else {
         tracing::error!(batch = W::NAME, "a batch took too long and was given up");
         return;
     };

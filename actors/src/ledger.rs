@@ -1,6 +1,7 @@
 //! The ledger writers: group commit of decisions from many customers and streams.
 
 use crate::batcher::{Answered, Batcher, Limits, Work};
+use crate::deadline::{COMMIT_MAX, within};
 use crate::dispatch::Dispatcher;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
@@ -115,20 +116,24 @@ impl Ledger {
     /// account. Who loses races decides under the lock, and loses no more.
     ///
     /// # Errors
-    /// Of the database, also if somebody keeps the account locked. Nothing was done.
+    /// Of the database, also if somebody keeps the account locked; `Timeout`. Nothing was done.
     pub(crate) async fn lock(&self, customer: &CustomerId) -> Result<Option<Lock>> {
-        let permit = self.locks.clone().acquire_owned().await.map_err(|_| Error::Busy("the ledger"))?;
-        let locked = lock_account(&self.commit.db, customer).await?;
-        Ok(locked.map(|locked| Lock { locked, _permit: permit }))
+        within(COMMIT_MAX, async {
+            let permit = self.locks.clone().acquire_owned().await.map_err(|_| Error::Busy("the ledger"))?;
+            let locked = lock_account(&self.commit.db, customer).await?;
+            Ok(locked.map(|locked| Lock { locked, _permit: permit }))
+        })
+        .await
     }
 
     /// Commits a unit about a locked account, and unlocks it.
     ///
     /// # Errors
-    /// As for [`Ledger::commit`].
+    /// As for [`Ledger::commit`]; `Timeout`, after which nobody knows what became of the unit.
     pub(crate) async fn commit_locked(&self, lock: Lock, unit: Unit) -> Result<UnitResult> {
         let Commit { node, clock, .. } = &*self.commit;
-        let result = lock.locked.commit(&unit, node, clock.now_ms()).await?;
+        let Lock { locked, _permit } = lock;
+        let result = within(COMMIT_MAX, locked.commit(&unit, node, clock.now_ms())).await?;
         self.commit.announce(std::iter::once((&unit, &result)));
         Ok(result)
     }

@@ -19,6 +19,7 @@
 mod batcher;
 mod credential;
 mod customer;
+mod deadline;
 mod dispatch;
 mod intake;
 mod ledger;

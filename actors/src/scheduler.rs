@@ -1,6 +1,7 @@
 //! The scheduler: makes recurring jobs. The unique key names the day, so however many nodes there
 //! are, and however often they start, each day has one.
 
+use crate::deadline::{COMMIT_MAX, within};
 use crate::dispatch::Dispatcher;
 use crate::root::{Child, Slot};
 use bursar_engine::clock::{Clock, TimeMs};
@@ -51,7 +52,10 @@ impl Actor for Scheduler {
         let deps = self.deps.clone();
         tokio::spawn(async move {
             let now_ms = deps.clock.now_ms();
-            for made in [retention(&deps, now_ms).await, reconciliation(&deps, now_ms).await] {
+            for made in [
+                within(COMMIT_MAX, retention(&deps, now_ms)).await,
+                within(COMMIT_MAX, reconciliation(&deps, now_ms)).await,
+            ] {
                 if let Err(error) = made {
                     tracing::warn!(error = %error.chain(), "recurring jobs could not be made; tried again later");
                 }

@@ -4,6 +4,7 @@
 mod settle;
 
 use crate::customer::Customers;
+use crate::deadline::{ANSWER_MAX, within};
 use crate::dispatch::Dispatcher;
 use crate::owed::Owed;
 use crate::root::{Child, Slot};
@@ -14,11 +15,10 @@ use bursar_engine::config::JobsConfig;
 use bursar_engine::ids::JobId;
 use bursar_engine::reconcile::Class;
 use bursar_engine::store::{Db, account, job, reconciliation, stream};
-use bursar_engine::{Error, Result, metric};
+use bursar_engine::{Result, metric};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use settle::{Failing, SettleDeps};
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,8 +29,6 @@ const SWEEP_MAX: u64 = 1_000;
 /// a backlog is not announced over and over, short enough for one whose stream was locked just then, by a
 /// node that was killed.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// How long the database may take for one of these.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How often the gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
@@ -138,11 +136,6 @@ impl Actor for Sweeper {
     }
 }
 
-/// A database that does not answer must not end the sweeping: the next try may reach it.
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::Timeout("the database")))
-}
-
 async fn sweep(deps: &SweeperDeps, mut announced: HashMap<JobId, Instant>) -> HashMap<JobId, Instant> {
     let now_ms = deps.clock.now_ms();
     let brokered = deps.dispatcher.is_brokered();
@@ -223,16 +216,4 @@ async fn drift(db: &Db) -> Result<()> {
     metrics::gauge!(metric::RECONCILIATION_AT_SECONDS).set(ended_ms as f64 / 1_000.0);
     metrics::gauge!(metric::RECONCILIATION_SECONDS).set((ended_ms - run.created_at_ms) as f64 / 1_000.0);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_database_that_never_answers_is_given_up() {
-        let never = within(Duration::from_millis(1), std::future::pending::<Result<()>>()).await;
-        assert!(matches!(never, Err(Error::Timeout("the database"))));
-        assert!(matches!(within(ANSWER_MAX, std::future::ready(Ok(7))).await, Ok(7)));
-    }
 }

@@ -1,10 +1,11 @@
 //! The timekeeper: compares the machine's clock with the database's again and again.
 
+use crate::deadline::{ANSWER_MAX, within};
 use crate::owed::Owed;
 use crate::root::{Child, Slot};
 use bursar_engine::clock::{Clock, Health};
 use bursar_engine::store::Db;
-use bursar_engine::{Error, Result, metric, timekeeping};
+use bursar_engine::{Result, metric, timekeeping};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,6 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(10);
 /// How soon it is tried again when the database could not be asked: it may just be back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How long the database may take.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) struct TimekeeperDeps {
     pub(crate) db: Db,
@@ -74,8 +73,7 @@ impl Actor for Timekeeper {
 
 /// Whether the clocks could be compared.
 async fn compare(deps: &TimekeeperDeps) -> bool {
-    let compared = tokio::time::timeout(ANSWER_MAX, timekeeping::compare(&deps.db, &deps.clock)).await;
-    match compared.unwrap_or(Err(Error::Timeout("the database"))) {
+    match within(ANSWER_MAX, timekeeping::compare(&deps.db, &deps.clock)).await {
         Ok(()) => true,
         Err(error) => {
             tracing::debug!(error = %error.chain(), "the clocks could not be compared");

@@ -213,10 +213,10 @@ pub async fn connect_command(config: &Config, name: &str) -> Result<Db> {
 async fn connect_within(config: &Config, statement_timeout_ms: u64, application: &str) -> Result<Db> {
     prepare_sqlite(config)?;
     let options = DbOptions {
-        url: config.database_url(),
         connections_max: config.database.connections_max,
         acquire_timeout_ms: config.database.acquire_timeout_ms,
         statement_timeout_ms,
+        ..DbOptions::new(config.database_url())
     };
     match Db::connect_as(&options, application).await {
         Ok(db) => Ok(db),

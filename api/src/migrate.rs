@@ -215,6 +215,8 @@ async fn in_turn(db: &Db, work: impl Future<Output = Result<()>>) -> Result<()> 
     }
     let turn = db.begin().await?;
     turn.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
+    // It idles for as long as the work takes.
+    turn.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
     turn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
     work.await?;
     Ok(turn.commit().await?)

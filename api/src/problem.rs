@@ -265,8 +265,8 @@ impl From<Error> for ApiError {
                 "timeout",
                 "There was no answer in time. Try again with the same Idempotency-Key: nothing happens twice.",
             ),
-            // The second and the third were logged where they happened.
-            Error::DatabaseUnavailable(_) | Error::Unavailable(_) | Error::Broker(_) => {
+            // All but the first were logged where they happened.
+            Error::DatabaseUnavailable(_) | Error::Unavailable(_) | Error::Stuck(_) | Error::Broker(_) => {
                 if matches!(error, Error::DatabaseUnavailable(_))
                     && let Some(held_back) = OUTAGE.pass(Instant::now())
                 {

@@ -68,6 +68,10 @@ pub enum Error {
     /// A failure that many callers share and that was logged where it happened; it passes.
     #[error("{0} is unavailable")]
     Unavailable(&'static str),
+    /// What this is about cannot be used just now, such as a row that somebody keeps locked. What is about
+    /// something else may go through. Nothing was done, and it was logged where it happened.
+    #[error("{0} cannot be used just now")]
+    Stuck(&'static str),
     /// Any other failure of the database.
     #[error("the database failed")]
     Database(#[source] DbErr),
@@ -123,6 +127,7 @@ impl Error {
                 | Self::Timeout(_)
                 | Self::DatabaseUnavailable(_)
                 | Self::Unavailable(_)
+                | Self::Stuck(_)
                 | Self::Broker(_)
         )
     }
@@ -135,6 +140,7 @@ impl Error {
             Self::DatabaseUnavailable(error) => {
                 sqlstate(error).is_some_and(|code| code == LOCK_NOT_AVAILABLE || code.starts_with(ROLLBACK_CLASS))
             }
+            Self::Stuck(_) => true,
             other => !other.is_retryable(),
         }
     }
@@ -177,6 +183,7 @@ impl From<Arc<Error>> for Error {
     fn from(shared: Arc<Error>) -> Self {
         match Arc::try_unwrap(shared) {
             Ok(error) => error,
+            Err(shared) if shared.is_retryable() && shared.is_particular() => Self::Stuck("a row of the database"),
             Err(shared) if shared.is_retryable() => Self::Unavailable("the database"),
             Err(shared) => Self::Corrupt(shared.chain()),
         }
@@ -211,13 +218,25 @@ fn sqlstate(error: &DbErr) -> Option<String> {
 /// A transaction that may not write: the server is a standby after a failover, or its operator (or a full
 /// disk) made it read-only.
 const READ_ONLY_TRANSACTION: &str = "25006";
+/// The server ended a transaction that was idle for too long: the session is gone, and nothing is committed.
+const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: &str = "25P03";
 
 /// SQLSTATE classes and codes that pass without a change of ours: connection exceptions (08), a database
-/// that takes no writes just now (25006), rollbacks such as deadlock (40), lack of resources such as a full
-/// disk (53), lock not available (55P03), operator intervention such as a restart (57), failures of the
-/// system below such as I/O errors (58). Not internal errors (XX): what one row or one query can cause is
-/// that one's fault. Source: PostgreSQL manual, appendix A.
-const PASSING_POSTGRES: [&str; 7] = ["08", READ_ONLY_TRANSACTION, ROLLBACK_CLASS, "53", LOCK_NOT_AVAILABLE, "57", "58"];
+/// that takes no writes just now (25006), a session that was ended because its transaction idled (25P03),
+/// rollbacks such as deadlock (40), lack of resources such as a full disk (53), lock not available (55P03),
+/// operator intervention such as a restart (57), failures of the system below such as I/O errors (58). Not
+/// internal errors (XX): what one row or one query can cause is that one's fault. Source: PostgreSQL manual,
+/// appendix A.
+const PASSING_POSTGRES: [&str; 8] = [
+    "08",
+    READ_ONLY_TRANSACTION,
+    IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+    ROLLBACK_CLASS,
+    "53",
+    LOCK_NOT_AVAILABLE,
+    "57",
+    "58",
+];
 /// Result codes of SQLite that pass in the same sense: busy (5), locked (6), read-only (8), I/O error (10),
 /// full (13), cannot open (14). The low byte of an extended code is the code.
 const PASSING_SQLITE: [u32; 6] = [5, 6, 8, 10, 13, 14];
@@ -258,7 +277,7 @@ mod tests {
         for code in ["25006", "58000", "58030", "58P01", "53100", "8", "1032", "10", "1034", "13", "14"] {
             assert!(is_passing_code(code), "{code}");
         }
-        for code in ["08006", "40001", "40P01", "55P03", "57P01", "57014", "5", "6", "517"] {
+        for code in ["08006", "25P03", "40001", "40P01", "55P03", "57P01", "57014", "5", "6", "517"] {
             assert!(is_passing_code(code), "{code}");
         }
     }

@@ -52,6 +52,8 @@ pub async fn ask(
     let asked = match known.state {
         State::Failed => {
             let next = known.next_round(new.request, now_ms);
+            // The job first, as in `begin`.
+            let wakes = job::job_insert_many(&tx, &[operation_job(&next, customer, now_ms)], now_ms).await?;
             let begun = match operation::operation_begin_round(&tx, &next).await {
                 // Another request of the customer begins to subscribe at this very moment.
                 Err(error) if error.is_unique_violation() => {
@@ -60,17 +62,16 @@ pub async fn ask(
                 }
                 begun => begun?,
             };
-            if begun {
-                let wakes = job::job_insert_many(&tx, &[operation_job(&next, customer, now_ms)], now_ms).await?;
-                Asked { operation: next, wakes }
-            } else if operation::operation_find_subscribing(&tx, &customer.id).await?.is_some_and(|o| o.id != known.id)
-            {
+            if !begun {
+                let subscribing_now = operation::operation_find_subscribing(&tx, &customer.id).await?;
                 tx.rollback().await?;
-                return Err(subscribing());
-            } else {
+                if subscribing_now.is_some_and(|other| other.id != known.id) {
+                    return Err(subscribing());
+                }
                 // Another request with the same key was first: its round is this one's too.
-                Asked { operation: Operation { state: State::Processing, ..known }, wakes: Vec::new() }
+                return Ok(Asked { operation: Operation { state: State::Processing, ..known }, wakes: Vec::new() });
             }
+            Asked { operation: next, wakes }
         }
         State::Processing | State::RequiresAction => {
             let mut wakes = Vec::new();

@@ -195,10 +195,8 @@ pub async fn act(db: &Db, id: &ReplayId, action: Action, actor: &str, now_ms: Ti
     let tx = db.begin().await?;
     let found = replay::replay_find(&tx, id).await?.ok_or(Error::NotFound("replay"))?;
     let finished = (to == "cancelled").then_some(now_ms);
-    if !replay::replay_move(&tx, id, from, to, finished).await? {
-        return Err(Error::conflict("replay_state", format!("the replay is {}", found.state)));
-    }
-    audit::audit_append(&tx, &line(actor, action.audit(), id, &json!({})), now_ms).await?;
+    // The job comes first, because that locks its stream: whoever ends an attempt of this replay locks the stream
+    // before the replay.
     let wakes = if to == "running" {
         let mut run = NewJob::new(JobKind::ReplayRun, json!({ "replay": id.as_str() }).to_string(), now_ms);
         run.stream_key = Some(format!("replay:{id}"));
@@ -206,6 +204,10 @@ pub async fn act(db: &Db, id: &ReplayId, action: Action, actor: &str, now_ms: Ti
     } else {
         Vec::new()
     };
+    if !replay::replay_move(&tx, id, from, to, finished).await? {
+        return Err(Error::conflict("replay_state", format!("the replay is {}", found.state)));
+    }
+    audit::audit_append(&tx, &line(actor, action.audit(), id, &json!({})), now_ms).await?;
     tx.commit().await?;
     Ok(wakes)
 }

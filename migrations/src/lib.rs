@@ -27,6 +27,7 @@ mod m0016_marketplace_owed;
 mod m0017_queue;
 mod m0018_next_settle;
 mod m0019_marketplace_news;
+mod m0020_settle_jobs;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0017_queue::Migration),
             Box::new(m0018_next_settle::Migration),
             Box::new(m0019_marketplace_news::Migration),
+            Box::new(m0020_settle_jobs::Migration),
         ]
     }
 }

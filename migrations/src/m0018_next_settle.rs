@@ -2,10 +2,7 @@
 //! or a grant with an end needs no job.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
-
-/// Jobs that are deleted at once.
-const JOBS_BATCH: usize = 500;
+use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseBackend};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -13,9 +10,10 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     /// Nodes of the release before may go on: they do not know the column, make jobs for the holds and grants
-    /// that they open, and any node of either release carries these out. On Postgres they wait while this runs,
-    /// because the first statement locks the table of accounts. That lock comes first, so that no commit can
-    /// hold rows that are deleted here while it waits for an account.
+    /// that they open, and any node of either release carries these out. On Postgres the first statement locks the
+    /// table of accounts until this is committed. Nodes wait 2 s for a lock, so whatever reads or writes an account
+    /// is refused for now if this takes longer, as it does with millions of open holds or grants. Nothing else is
+    /// done under the lock: the jobs that wait are deleted by `m0020_settle_jobs`.
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let ends = Ends::of(manager);
         let fill = format!(
@@ -29,8 +27,7 @@ impl MigrationTrait for Migration {
             "CREATE INDEX accounts_settle ON accounts (next_settle_at_ms, customer_id) \
              WHERE next_settle_at_ms IS NOT NULL",
         ];
-        crate::run(manager, &up).await?;
-        end_jobs(manager).await
+        crate::run(manager, &up).await
     }
 
     /// The release before finds its job for each open hold and each open grant that ends.
@@ -115,44 +112,5 @@ impl Ends {
              a.updated_at_ms AS made_at_ms FROM accounts a, {} WHERE one.value ->> 'expires_at_ms' IS NOT NULL",
             self.list("grants")
         )
-    }
-}
-
-/// Deletes the jobs that wait for the end of a hold or grant, with all that belongs to them. One that runs is
-/// left to its node, one that is dead to whoever looks into it.
-async fn end_jobs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    let (db, backend) = (manager.get_connection(), manager.get_database_backend());
-    let mut after = String::new();
-    loop {
-        let sql = format!(
-            "SELECT id FROM jobs WHERE kind = 'account.settle' AND state = 'available' AND id > '{after}' \
-             ORDER BY id LIMIT {JOBS_BATCH}"
-        );
-        let found = db.query_all_raw(Statement::from_string(backend, sql)).await?;
-        let ids = found.iter().map(|row| row.try_get_by_index::<String>(0)).collect::<Result<Vec<_>, _>>()?;
-        let Some(last) = ids.last() else { return Ok(()) };
-        after.clone_from(last);
-        // Identifiers of ours hold letters, digits and one `_`.
-        let list = ids.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",");
-        let waiting = format!("SELECT id FROM jobs WHERE id IN ({list}) AND state = 'available'");
-        let none_left = "NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key)";
-        let statements = [
-            // Whoever locks rows of both locks those of streams first.
-            format!(
-                "UPDATE streams SET last_seq = last_seq \
-                     WHERE key IN (SELECT stream_key FROM jobs WHERE id IN ({list}))"
-            ),
-            format!("DELETE FROM attempts WHERE job_id IN ({waiting})"),
-            format!("DELETE FROM jobs WHERE id IN ({waiting}) AND state = 'available'"),
-            // Each had a stream of its own.
-            format!(
-                "DELETE FROM streams WHERE key IN ({}) AND {none_left} AND NOT EXISTS \
-                     (SELECT 1 FROM attempts a WHERE a.stream_key = streams.key)",
-                ids.iter().map(|id| format!("'job:{id}'")).collect::<Vec<_>>().join(",")
-            ),
-        ];
-        for statement in &statements {
-            db.execute_unprepared(statement).await?;
-        }
     }
 }

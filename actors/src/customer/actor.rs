@@ -4,6 +4,7 @@ use super::CustomerDeps;
 use super::footprint::Share;
 use super::pending::Pending;
 use super::router::RouterMsg;
+use crate::deadline::{ANSWER_MAX, within};
 use crate::ledger::Lock;
 use crate::owed::Owed;
 use bursar_engine::ids::CustomerId;
@@ -250,7 +251,7 @@ impl CustomerState {
             Ok(None) => return self.refuse_all(|| Error::NotFound("account")),
             Err(error) => {
                 tracing::warn!(customer.id = %self.id, error = %error.chain(), "an account could not be locked");
-                return self.refuse_all(|| Error::Unavailable("the database"));
+                return self.refuse_all(unusable(&error));
             }
         };
         let account = lock.locked.account.clone();
@@ -291,7 +292,7 @@ impl CustomerState {
             }
             Ok(None) => self.refuse_all(|| Error::NotFound("account")),
             // Logged once, for the whole batch.
-            Err(_) => self.refuse_all(|| Error::Unavailable("the database")),
+            Err(error) => self.refuse_all(unusable(&error)),
         }
     }
 
@@ -350,7 +351,7 @@ impl CustomerState {
             };
             let (db, id) = (self.deps.db.clone(), self.id.clone());
             tokio::spawn(async move {
-                match account::entry_find_by_key(db.read(), &id, &key).await {
+                match within(ANSWER_MAX, account::entry_find_by_key(db.read(), &id, &key)).await {
                     Ok(Some(entry)) => pending.answer_replay(entry),
                     Ok(None) => {
                         metrics::counter!(metric::COMMANDS_REFUSED, "reason" => refusal.name()).increment(1);
@@ -465,4 +466,9 @@ impl CustomerState {
             self.waiting.push_front(pending);
         }
     }
+}
+
+/// What those are told who wait for an account that could not be read: whether it is the account's fault.
+fn unusable(error: &Error) -> fn() -> Error {
+    if error.is_particular() { || Error::Stuck("this account") } else { || Error::Unavailable("the database") }
 }

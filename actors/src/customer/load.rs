@@ -30,9 +30,14 @@ impl Work for Load {
     async fn run(&self, customers: &[CustomerId], _in_haste: bool) -> Result<Vec<Option<Account>>> {
         let ids: Vec<String> = customers.iter().map(ToString::to_string).collect();
         let found = account::account_find_many(self.db.ledger(), &ids).await?;
-        let mut found: HashMap<CustomerId, Account> = found.into_iter().collect();
-        Ok(customers.iter().map(|customer| found.remove(customer)).collect())
+        Ok(answers(customers, &found.into_iter().collect()))
     }
+}
+
+/// The account of each customer, in order. A customer may come several times in a batch, as when its actor
+/// failed while it loaded and the next one loads again.
+fn answers(customers: &[CustomerId], found: &HashMap<CustomerId, Account>) -> Vec<Option<Account>> {
+    customers.iter().map(|customer| found.get(customer).cloned()).collect()
 }
 
 /// Loads the account of a customer; `None` if it has none.
@@ -41,4 +46,18 @@ pub(crate) type Loads = Batcher<Load>;
 pub(crate) fn loads(db: &Db, waiting_max: usize) -> Loads {
     let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max };
     Batcher::new(Load { db: db.clone() }, limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_customer_that_is_loaded_twice_in_a_batch_is_found_twice() {
+        let (known, unknown) = (CustomerId::new(), CustomerId::new());
+        let found = HashMap::from([(known.clone(), Account { balance: 7, ..Account::default() })]);
+        let loaded = answers(&[known.clone(), unknown, known], &found);
+        let balances: Vec<_> = loaded.into_iter().map(|account| account.map(|account| account.balance)).collect();
+        assert_eq!(balances, [Some(7), None, Some(7)]);
+    }
 }

@@ -4,10 +4,12 @@ use super::StreamDeps;
 use super::actor::Round;
 use super::claim::Wanted;
 use crate::customer::Request;
+use crate::deadline::{ANSWER_MAX, COMMIT_MAX, within};
 use bursar_engine::job::{Claimed, JobFinish, JobState, Outcome, RESCUES_MAX, Verdict, finish};
 use bursar_engine::ledger::Refusal;
+use bursar_engine::store::attempt;
 use bursar_engine::store::commit::{Unit, UnitResult};
-use bursar_engine::{Error, handler, metric, work};
+use bursar_engine::{Error, Result, handler, metric, work};
 use futures_util::future::Either;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,8 +127,15 @@ async fn commit_or_give_back(deps: &StreamDeps, claimed: &Claimed, verdict: Verd
     let started = Instant::now();
     let patience = lease(deps);
     let (mut verdict, mut is_bare) = (verdict, false);
+    let mut tried = Vec::new();
     loop {
-        match commit(deps, claimed, verdict.clone()).await {
+        let end = finish(claimed, verdict.outcome.clone(), deps.jobs.backoff(), deps.clock.now_ms(), rand_unit());
+        tried.push(end.clone());
+        let committed = match commit(deps, claimed, verdict.clone(), end).await {
+            Ok(None) => committed_before(deps, claimed, &tried).await,
+            committed => committed,
+        };
+        match committed {
             Ok(Some(end)) => return Ok(end),
             Ok(None) => {
                 metrics::counter!(metric::JOB_FENCED).increment(1);
@@ -174,7 +183,8 @@ fn lease(deps: &StreamDeps) -> Duration {
 async fn give_back(deps: &StreamDeps, claimed: &Claimed) {
     let db = &deps.handlers.db;
     while !deps.draining.is_cancelled() {
-        match work::give_back(db, &claimed.job.stream_key, claimed.epoch, deps.clock.now_ms()).await {
+        let given_back = work::give_back(db, &claimed.job.stream_key, claimed.epoch, deps.clock.now_ms());
+        match within(COMMIT_MAX, given_back).await {
             Ok(_) => return,
             Err(error) if error.is_retryable() => tokio::time::sleep(COMMIT_RETRY).await,
             Err(error) => {
@@ -186,9 +196,8 @@ async fn give_back(deps: &StreamDeps, claimed: &Claimed) {
     }
 }
 
-async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> bursar_engine::Result<Option<JobFinish>> {
-    let now_ms = deps.clock.now_ms();
-    let end = finish(claimed, verdict.outcome, deps.jobs.backoff(), now_ms, rand_unit());
+/// Commits an end of the attempt with all that belongs to it; `None` if the lease was not ours any more.
+async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict, end: JobFinish) -> Result<Option<JobFinish>> {
     let mut effects = verdict.effects;
     if end.state == JobState::Dead {
         effects.extend(handler::after_death(claimed));
@@ -209,6 +218,15 @@ async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> bursa
         Ok(_) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The one of these ends that is committed, if one is. The lease is given up by then, so whoever did not hear
+/// of the commit (the connection broke, or the wait was over before) tries again in vain.
+async fn committed_before(deps: &StreamDeps, claimed: &Claimed, tried: &[JobFinish]) -> Result<Option<JobFinish>> {
+    let stored = attempt::attempt_end(deps.handlers.db.read(), &claimed.job.stream_key, claimed.epoch, &claimed.job.id);
+    let Some((finished_at_ms, outcome)) = within(ANSWER_MAX, stored).await? else { return Ok(None) };
+    let is_stored = |end: &&JobFinish| end.finished_at_ms == finished_at_ms && end.outcome == outcome;
+    Ok(tried.iter().find(is_stored).cloned())
 }
 
 fn record(claimed: &Claimed, end: &JobFinish) {

@@ -3,19 +3,21 @@
 //! Every decision settles first, so what customers are answered does not wait for this; it makes the line
 //! in the ledger when nobody asks. Nodes sweep without knowing of each other: whoever comes second finds
 //! nothing to do. An account that cannot be settled is left alone for ever longer, and the sweep goes on
-//! behind it.
+//! behind it. A ledger that is overloaded or away is no account's fault: the sweep ends, and the next one
+//! begins anew.
 
-use super::{ANSWER_MAX, within};
-use crate::customer::Customers;
+use crate::customer::{Applied, Customers};
+use crate::deadline::{ANSWER_MAX, within};
 use bursar_engine::clock::Clock;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::{Command, Refusal};
 use bursar_engine::store::Db;
 use bursar_engine::store::account::{self, SettleDue};
 use bursar_engine::{Error, Result, metric};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future, stream};
 use rand::seq::SliceRandom;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -74,6 +76,37 @@ impl Failing {
     }
 }
 
+/// What came of trying to settle an account.
+#[derive(Debug)]
+enum Settled {
+    /// It is settled.
+    Done,
+    /// It had nothing to settle.
+    Idle,
+    /// It cannot be settled, for a reason of its own.
+    Failed(Error),
+    /// The ledger is overloaded or away, which would fail any account.
+    Overload(Error),
+}
+
+impl Settled {
+    fn of(answer: Result<Applied>) -> Self {
+        match answer {
+            Ok(_) => Self::Done,
+            Err(Error::Refused(Refusal::NothingToDo)) => Self::Idle,
+            Err(error) if error.is_retryable() && !error.is_particular() => Self::Overload(error),
+            Err(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// Whether a sweep goes on behind a page.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    End,
+}
+
 /// Settles all that is due, page by page; gives what is remembered for the next sweep.
 pub(super) async fn settle(deps: &SettleDeps<'_>, mut failing: Failing) -> Failing {
     let mut after: Option<SettleDue> = None;
@@ -89,7 +122,9 @@ pub(super) async fn settle(deps: &SettleDeps<'_>, mut failing: Failing) -> Faili
         };
         after = page.last().cloned();
         let is_last = (page.len() as u64) < PAGE_MAX;
-        settle_page(deps, page, &mut failing).await;
+        if settle_page(deps, page, &mut failing).await == Next::End {
+            return failing;
+        }
         if is_last {
             failing.forget_old(Instant::now());
             return failing;
@@ -97,15 +132,19 @@ pub(super) async fn settle(deps: &SettleDeps<'_>, mut failing: Failing) -> Faili
     }
 }
 
-async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failing: &mut Failing) {
+async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failing: &mut Failing) -> Next {
     let now = Instant::now();
     page.retain(|due| failing.may_try(&due.customer_id, now));
     // Nodes that sweep at one moment begin with different accounts.
     page.shuffle(&mut rand::rng());
+    // Those under way are waited for; no other is begun.
+    let is_overload = &AtomicBool::new(false);
     let answers: Vec<_> = stream::iter(page)
-        .map(|due| async {
-            let answer = deps.customers.apply(&due.customer_id, Command::settle()).await;
-            (due, answer)
+        .take_while(|_| future::ready(!is_overload.load(Ordering::Relaxed)))
+        .map(|due| async move {
+            let settled = Settled::of(deps.customers.apply(&due.customer_id, Command::settle()).await);
+            is_overload.fetch_or(matches!(settled, Settled::Overload(_)), Ordering::Relaxed);
+            (due, settled)
         })
         .buffer_unordered(AT_ONCE)
         .collect()
@@ -113,17 +152,20 @@ async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failing: &
     let mut idle = Vec::new();
     for (due, answer) in answers {
         match answer {
-            Ok(_) => {
+            Settled::Done => {
                 failing.by_customer.remove(&due.customer_id);
                 let late_ms = (deps.clock.now_ms() - due.at_ms).max(0);
                 metrics::histogram!(metric::SETTLE_LATE_SECONDS)
                     .record(Duration::from_millis(late_ms.unsigned_abs()).as_secs_f64());
             }
-            Err(Error::Refused(Refusal::NothingToDo)) => {
+            Settled::Idle => {
                 failing.by_customer.remove(&due.customer_id);
                 idle.push(due.customer_id.to_string());
             }
-            Err(error) => {
+            Settled::Overload(error) => {
+                tracing::debug!(error = %error.chain(), "a sweep over accounts ended early");
+            }
+            Settled::Failed(error) => {
                 metrics::counter!(metric::SETTLE_FAILED).increment(1);
                 if failing.note(&due.customer_id, now) == TELL_AT {
                     let error = error.chain();
@@ -135,6 +177,7 @@ async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failing: &
     if let Err(error) = mend(deps.db, &idle).await {
         tracing::debug!(error = %error.chain(), "accounts with nothing to settle could not be looked at");
     }
+    if is_overload.load(Ordering::Relaxed) { Next::End } else { Next::GoOn }
 }
 
 /// Of most of these another node was quicker. What a node of the release before wrote, which does not know the
@@ -173,6 +216,17 @@ mod tests {
         assert_eq!(failing.by_customer.len(), 1);
         failing.forget_old(now + BACKOFF_MAX);
         assert!(failing.by_customer.is_empty());
+    }
+
+    #[test]
+    fn an_overload_is_no_fault_of_the_account_that_met_it() {
+        for error in [Error::Busy("the ledger"), Error::Timeout("the ledger"), Error::Unavailable("the database")] {
+            assert!(matches!(Settled::of(Err(error)), Settled::Overload(_)));
+        }
+        for error in [Error::Stuck("this account"), Error::Corrupt("no JSON".to_owned()), Error::NotFound("account")] {
+            assert!(matches!(Settled::of(Err(error)), Settled::Failed(_)));
+        }
+        assert!(matches!(Settled::of(Err(Refusal::NothingToDo.into())), Settled::Idle));
     }
 
     #[test]

@@ -235,7 +235,10 @@ pub async fn account_settle_next(db: &impl ConnectionTrait) -> Result<Option<Tim
 /// were wrong: only a node of the release before the column leaves such an account behind.
 pub async fn account_settle_mend(db: &impl ConnectionTrait, customers: &[String]) -> Result<u64> {
     let mut rows = Rows::new(&[("customer_id", Kind::Text), ("version", Kind::Int), ("at_ms", Kind::Int)]);
-    for (customer, account) in account_find_many(db, customers).await? {
+    // In the order in which every transaction locks them.
+    let mut found = account_find_many(db, customers).await?;
+    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    for (customer, account) in found {
         rows.push([customer.as_str().into(), account.version.into(), account.next_settle_at_ms().into()]);
     }
     if rows.is_empty() {

@@ -1,6 +1,6 @@
 //! Rows of `attempts`: one for each lease under which work was done.
 
-use super::{Kind, Rows, get, query_all};
+use super::{Kind, Rows, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::JobId;
@@ -56,6 +56,18 @@ pub async fn attempt_insert_many(db: &impl ConnectionTrait, finishes: &[&JobFini
     let sql = format!("INSERT INTO attempts ({columns}) SELECT {columns} FROM {{rows}}");
     db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?;
     Ok(())
+}
+
+/// When the attempt of a job under a lease ended, and with which outcome; `None` if its end is not committed.
+pub async fn attempt_end(
+    db: &impl ConnectionTrait,
+    stream_key: &str,
+    epoch: i64,
+    job: &JobId,
+) -> Result<Option<(TimeMs, String)>> {
+    let sql = "SELECT finished_at_ms, outcome FROM attempts WHERE stream_key = $1 AND epoch = $2 AND job_id = $3";
+    let row = query_one(db, sql, [stream_key.into(), epoch.into(), job.as_str().into()]).await?;
+    row.map(|row| Ok((get(&row, "finished_at_ms")?, get(&row, "outcome")?))).transpose()
 }
 
 /// The latest attempts of a job, oldest first.

@@ -21,8 +21,8 @@ use crate::job::{BLOCKED, JobFinish, Wake};
 use crate::ledger::Entry;
 use accounts::{Left, write_accounts};
 use effects::{Effects, write_effects};
-use sea_orm::DatabaseTransaction;
-use std::collections::HashSet;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
+use std::collections::{BTreeSet, HashSet};
 
 /// What commits together.
 #[derive(Debug, Clone, Default)]
@@ -141,13 +141,19 @@ impl<'a> Attempt<'a> {
     }
 
     async fn run(&mut self) -> Result<Run> {
-        // Accounts first: whoever locks rows of accounts and of streams does so in this order.
+        // In the order in which everybody locks rows: accounts, events, streams, jobs, then all the rest.
         let accounts = write_accounts(self.tx, self.units()).await?;
         let mut left = accounts.left;
         self.open.retain(|at| !left.contains_key(at));
         if self.open.is_empty() || accounts.is_spoilt {
             return Ok(Run::Nothing(left));
         }
+        let mut effects = Effects::default();
+        for (place, (_, unit)) in self.units().enumerate() {
+            unit.effects.iter().for_each(|effect| effects.add(place, effect));
+        }
+        effects.store_events(self.tx).await?;
+        self.lock_streams(&effects).await?;
         // The locked stream rows keep every other node from taking the same jobs up.
         let mut fenced = self.release_leases().await?;
         if fenced.is_empty() {
@@ -157,16 +163,29 @@ impl<'a> Attempt<'a> {
             left.extend(fenced);
             return Ok(Run::Nothing(left));
         }
-        let mut wakes: Vec<(usize, Vec<Wake>)> = Vec::with_capacity(self.open.len());
-        let mut effects = Effects::default();
-        for (place, (at, unit)) in self.units().enumerate() {
-            wakes.push((at, unit.finishes.iter().filter_map(JobFinish::wake).collect()));
-            unit.effects.iter().for_each(|effect| effects.add(place, effect));
-        }
+        let own_wakes = |unit: &Unit| unit.finishes.iter().filter_map(JobFinish::wake).collect();
+        let mut wakes: Vec<(usize, Vec<Wake>)> = self.units().map(|(at, unit)| (at, own_wakes(unit))).collect();
         for (place, wake) in write_effects(self.tx, effects, self.now_ms).await? {
             wakes[place].1.push(wake);
         }
         Ok(Run::Written { wakes, left })
+    }
+
+    /// Leases are given up first and jobs are inserted last, and each locks streams in the order of their keys;
+    /// but the streams of both together must be locked in that order, as intake locks them. So where there are
+    /// others than those that are given up, all are locked at once. On SQLite there are no locks on rows.
+    async fn lock_streams(&self, effects: &Effects<'_>) -> Result<()> {
+        let finishes = self.units().flat_map(|(_, unit)| &unit.finishes);
+        let mut keys: BTreeSet<String> = finishes.map(|finish| finish.stream_key.clone()).collect();
+        if keys.is_empty() || self.tx.get_database_backend() != DbBackend::Postgres {
+            return Ok(());
+        }
+        let released = keys.len();
+        keys.extend(effects.streams(self.tx).await?);
+        if keys.len() > released {
+            stream::stream_lock_many(self.tx, &keys, self.now_ms).await?;
+        }
+        Ok(())
     }
 
     async fn release_leases(&self) -> Result<Left> {

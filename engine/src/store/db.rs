@@ -5,7 +5,9 @@ mod kept;
 pub use kept::Kept;
 
 use crate::error::{Error, Result};
+use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, TransactionTrait,
 };
@@ -26,6 +28,23 @@ const LOCK_TIMEOUT_MS: &str = "2000";
 /// The same for whoever is in haste: what is known to be locked is not worth a wait that others share.
 const HASTY_LOCK_TIMEOUT_MS: u64 = 100;
 
+/// How long a transaction of ours may wait for its next statement before Postgres ends it. Between two
+/// statements there is no call to anybody else, so one that waits this long belongs to a host that is gone,
+/// and would keep its rows locked for as long as the server's TCP takes to notice: hours by default.
+const IDLE_TRANSACTION_TIMEOUT_MS: u64 = 10_000;
+/// How the server finds out that the host behind a session is gone: it asks after 10 s of silence, every 5 s,
+/// and gives the session up after three questions, or when what it sent is not acknowledged for 20 s. Postgres
+/// ignores these for a Unix socket.
+const TCP_SETTINGS: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "20000"),
+];
+/// How long a connection that goes back to its pool may take for a sign of life. One that was given up in the
+/// middle of a statement, because nothing came back, would otherwise keep its place in the pool for ever.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What nodes call themselves to Postgres.
 pub const NODE: &str = "bursar";
 
@@ -40,6 +59,21 @@ pub struct DbOptions {
     pub acquire_timeout_ms: u64,
     /// How long a statement of Postgres may take; 0 for as long as it likes.
     pub statement_timeout_ms: u64,
+    /// How long a transaction of Postgres may wait for its next statement; 0 for as long as it likes.
+    pub idle_transaction_timeout_ms: u64,
+}
+
+impl DbOptions {
+    /// A few connections to the database at `url`, with the limits of a command.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            connections_max: 4,
+            acquire_timeout_ms: 10_000,
+            statement_timeout_ms: 0,
+            idle_transaction_timeout_ms: IDLE_TRANSACTION_TIMEOUT_MS,
+        }
+    }
 }
 
 /// A pool of connections with the session settings that suit its statements.
@@ -231,7 +265,8 @@ impl Db {
 }
 
 fn postgres_options(options: &DbOptions, lane: Lane, application: &str) -> ConnectOptions {
-    let statement_timeout_ms = options.statement_timeout_ms;
+    let statement_timeout = options.statement_timeout_ms.to_string();
+    let idle_timeout = options.idle_transaction_timeout_ms.to_string();
     let mut connect = ConnectOptions::new(options.url.clone());
     connect
         .max_connections(lane.connections_max(options.connections_max))
@@ -241,13 +276,23 @@ fn postgres_options(options: &DbOptions, lane: Lane, application: &str) -> Conne
         .test_before_acquire_if_idle_for(Duration::from_millis(IDLE_TEST_MS))
         .set_application_name(application)
         .map_sqlx_postgres_opts(move |postgres| {
-            let statement_timeout = statement_timeout_ms.to_string();
             postgres
                 .options([("lock_timeout", LOCK_TIMEOUT_MS), ("statement_timeout", statement_timeout.as_str())])
+                .options([("idle_in_transaction_session_timeout", idle_timeout.as_str())])
+                .options(TCP_SETTINGS)
                 .options(lane.settings().iter().copied())
         })
+        .map_sqlx_postgres_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_alive(connection))))
         .sqlx_logging(false);
     connect
+}
+
+/// Whether a connection answers in time. The pool closes one that does not.
+async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
 
 /// WAL with `synchronous = FULL`: a commit is on the disk before it is acknowledged.

@@ -5,7 +5,7 @@ use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::job::{BLOCKED, Job};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A stream as support sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,10 +94,18 @@ pub(super) async fn stream_advance_many(
     for row in &advanced {
         let key: String = get(row, "key")?;
         let last_seq = get::<i64>(row, "last_seq")? - counts.get(&key).copied().unwrap_or(0);
-        // Whatever was there before had given a place.
+        // Whatever was there before had given a place, unless this transaction made it to lock it.
         streams.insert(key, Advance { last_seq, is_new: last_seq == 0 });
     }
     Ok(streams)
+}
+
+/// Locks streams in the order of their keys until the transaction ends. Those that do not exist are made, as
+/// [`stream_advance_many`] makes them: otherwise two transactions that make them would wait for each other. The
+/// caller gives each of those a job in this transaction.
+pub(super) async fn stream_lock_many(db: &impl ConnectionTrait, keys: &BTreeSet<String>, now_ms: TimeMs) -> Result<()> {
+    stream_advance_many(db, &keys.iter().map(|key| (key.clone(), 0)).collect(), now_ms).await?;
+    Ok(())
 }
 
 /// Drops rows that this transaction made and gave no job.

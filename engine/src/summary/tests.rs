@@ -23,9 +23,7 @@ const CASES: u32 = 48;
 async fn begin() -> (Db, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("summary").display());
-    let db = Db::connect(&DbOptions { url, connections_max: 2, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 })
-        .await
-        .unwrap();
+    let db = Db::connect(&DbOptions::new(url)).await.unwrap();
     Migrator::up(db.write(), None).await.unwrap();
     (db, folder)
 }

@@ -67,10 +67,7 @@ impl Drop for Dir {
 }
 
 async fn connect(file: &Path) -> Db {
-    let url = format!("sqlite://{}", file.display());
-    Db::connect(&DbOptions { url, connections_max: 4, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 })
-        .await
-        .unwrap()
+    Db::connect(&DbOptions::new(format!("sqlite://{}", file.display()))).await.unwrap()
 }
 
 async fn act(db: &Db, customer_id: &CustomerId, command: &Command, now_ms: TimeMs) {

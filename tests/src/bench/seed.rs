@@ -32,8 +32,7 @@ pub fn api_key(n: u64) -> String {
 /// Connects to a scenario's database. Unless it is seeded already: migrates it and makes customers 0 to
 /// `customers` - 1, with API keys for the first `with_keys`.
 pub async fn open(scenario: &Scenario, connections_max: u32, with_keys: u64) -> Result<Db> {
-    let url = scenario.database_url.clone();
-    let options = DbOptions { url, connections_max, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 };
+    let options = DbOptions { connections_max, ..DbOptions::new(scenario.database_url.as_str()) };
     let db = Db::connect(&options).await?;
     if !scenario.is_seeded {
         seed(&db, scenario.customers, with_keys).await?;

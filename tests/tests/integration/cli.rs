@@ -194,12 +194,7 @@ on_both! {
         let (config, _folder) = app.halt().await;
         let program = Program::of(&config, "http://127.0.0.1:1");
         program.well(&["verify"]).await;
-        let options = DbOptions {
-            url: config.database_url(),
-            connections_max: 1,
-            acquire_timeout_ms: 5_000,
-            statement_timeout_ms: 0,
-        };
+        let options = DbOptions { connections_max: 1, ..DbOptions::new(config.database_url()) };
         let db = Db::connect(&options).await.unwrap();
         // Whoever can do this can take the guard away first.
         let unguarded = if db.is_postgres() {

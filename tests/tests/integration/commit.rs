@@ -1,6 +1,7 @@
 //! Group commit: units that share a batch share nothing else.
 
 mod effects;
+mod order;
 
 use crate::scene::{SIGNUP, customer_id, now_ms};
 use crate::wire::Wire;
@@ -85,8 +86,7 @@ async fn an_overtaken_unit_costs_the_others_of_its_batch_no_second_transaction()
         audited_debit(&app, &other, "other").await,
     ];
     let wire = Wire::lay(&app.config.database_url).await;
-    let options =
-        DbOptions { url: wire.url.clone(), connections_max: 1, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 };
+    let options = DbOptions { connections_max: 1, ..DbOptions::new(wire.url.as_str()) };
     let db = Db::connect(&options).await.unwrap();
     db.begin().await.unwrap().rollback().await.unwrap();
     let before = wire.sent();
@@ -110,8 +110,12 @@ async fn what_is_committed_is_answered_so_even_if_the_look_at_the_rest_fails() {
     let (again, other) = (app.onboard().await, app.onboard().await);
     commit(&app, &[debit(&app, &again, "key").await]).await;
     let units = [debit(&app, &again, "key").await, debit(&app, &other, "other").await];
-    let db = app.app.db.read();
-    db.execute_unprepared("UPDATE ledger_entries SET detail = 'no JSON' WHERE idempotency_key = 'key'").await.unwrap();
+    for statement in [
+        "DROP TRIGGER ledger_entries_append_only ON ledger_entries",
+        "UPDATE ledger_entries SET detail = 'no JSON' WHERE idempotency_key = 'key'",
+    ] {
+        app.app.db.read().execute_unprepared(statement).await.unwrap();
+    }
     let results = commit(&app, &units).await;
     assert!(matches!(results[..], [UnitResult::Stale, UnitResult::Committed(_)]), "{results:?}");
     assert_eq!(app.balance(&other).await, SIGNUP - 1);

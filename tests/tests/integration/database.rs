@@ -1,6 +1,6 @@
 //! Looking into the database behind the API.
 
-use bursar_tests::TestApp;
+use bursar_tests::{TestApp, wait};
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 
 /// The rows of a query.
@@ -17,6 +17,14 @@ pub async fn number(app: &TestApp, sql: &str, values: impl IntoIterator<Item = V
 /// The first column of a query.
 pub async fn texts(app: &TestApp, sql: &str) -> Vec<String> {
     rows(app, sql, []).await.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+}
+
+/// Waits until so many statements wait for locks of others in the database, which must be Postgres.
+pub async fn until_waiting(app: &TestApp, statements: i64) {
+    let waiting =
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait::until("statements wait for locks", || async { (number(app, waiting, []).await == statements).then_some(()) })
+        .await;
 }
 
 /// The tables in whose rows a text of ASCII letters, digits and underscores occurs.

@@ -19,12 +19,7 @@ fn reason(ran: &Ran) -> &str {
 
 /// A connection that no command takes for a node's.
 async fn aside(config: &Config) -> Db {
-    let options = DbOptions {
-        url: config.database_url(),
-        connections_max: 1,
-        acquire_timeout_ms: 5_000,
-        statement_timeout_ms: 0,
-    };
+    let options = DbOptions { connections_max: 1, ..DbOptions::new(config.database_url()) };
     Db::connect_as(&options, "bursar test").await.unwrap()
 }
 

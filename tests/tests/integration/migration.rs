@@ -33,6 +33,23 @@ async fn lines(db: &Db, sql: &str) -> Vec<String> {
     rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
 }
 
+/// Takes a step up while nobody else gets at some tables, where the database has such locks.
+async fn step_up_without(db: &Db, tables: &str) {
+    let mut locked = None;
+    if db.is_postgres() {
+        let other = db.begin().await.unwrap();
+        other.execute_unprepared(&format!("LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")).await.unwrap();
+        locked = Some(other);
+    }
+    Migrator::up(db.write(), Some(1)).await.unwrap();
+    if let Some(other) = locked {
+        other.rollback().await.unwrap();
+    }
+}
+
+/// Steps that change rows and leave the schema as it is.
+const OF_ROWS_ONLY: [&str; 1] = ["m0020_settle_jobs"];
+
 /// Asserts that an application works.
 async fn works(app: &TestApp) {
     let customer = app.onboard().await;
@@ -46,13 +63,14 @@ on_both! {
     async fn every_step_up_can_be_taken_back_and_taken_again(backend: Backend) {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();
-        let steps = Migrator::migrations().len();
+        let steps: Vec<String> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
         let mut schemas = vec![schema(&db).await];
         assert!(schemas[0].is_empty(), "{schemas:#?}");
-        for step in 1..=steps {
+        for step in &steps {
             Migrator::up(db.write(), Some(1)).await.unwrap();
             let up = schema(&db).await;
-            assert_ne!(&up, schemas.last().unwrap(), "step {step} does nothing");
+            let is_same = Some(&up) == schemas.last();
+            assert_eq!(is_same, OF_ROWS_ONLY.contains(&step.as_str()), "what step {step} does to the schema");
             Migrator::down(db.write(), Some(1)).await.unwrap();
             assert_eq!(&schema(&db).await, schemas.last().unwrap(), "step {step} down leaves something behind");
             Migrator::up(db.write(), Some(1)).await.unwrap();
@@ -108,7 +126,7 @@ on_both! {
         }
         let old = schema(&db).await;
 
-        Migrator::up(db.write(), Some(1)).await.unwrap();
+        step_up_without(&db, "jobs, streams, attempts").await;
         let times = "SELECT customer_id || ' ' || COALESCE(CAST(next_settle_at_ms AS TEXT), 'never') FROM accounts ORDER BY 1";
         let expected = [
             format!("cst_{} 50", "a".repeat(26)),
@@ -117,6 +135,9 @@ on_both! {
             format!("cst_{} never", "d".repeat(26)),
         ];
         assert_eq!(lines(&db, times).await, expected);
+        Migrator::up(db.write(), Some(1)).await.unwrap();
+        step_up_without(&db, "accounts").await;
+        assert!(Migrator::get_pending_migrations(db.write()).await.unwrap().is_empty());
         // Of the jobs that waited nothing is left; one that runs and one that is dead stay with their streams.
         let jobs = "SELECT id || ' ' || state || ' ' || stream_key FROM jobs ORDER BY 1";
         let stay = ["job_dead dead job:job_dead", "job_mail available job:job_mail", "job_runs running job:job_runs"];
@@ -124,7 +145,8 @@ on_both! {
         assert_eq!(lines(&db, "SELECT key FROM streams ORDER BY 1").await, ["job:job_dead", "job:job_mail", "job:job_runs"]);
         assert!(lines(&db, "SELECT job_id FROM attempts").await.is_empty());
 
-        Migrator::down(db.write(), Some(1)).await.unwrap();
+        let steps = Some(u32::try_from(migrations.len() - before).unwrap());
+        Migrator::down(db.write(), steps).await.unwrap();
         assert_eq!(schema(&db).await, old);
         let jobs = "SELECT unique_key || ' ' || state || ' ' || run_at_ms || ' ' || args || ' ' || seq FROM jobs \
                     WHERE kind = 'account.settle' AND state = 'available' ORDER BY 1";
@@ -137,7 +159,7 @@ on_both! {
         let orphans = "SELECT id FROM jobs j WHERE NOT EXISTS (SELECT 1 FROM streams s WHERE s.key = j.stream_key)";
         assert!(lines(&db, orphans).await.is_empty());
 
-        Migrator::up(db.write(), Some(1)).await.unwrap();
+        Migrator::up(db.write(), None).await.unwrap();
         assert_eq!(lines(&db, times).await, expected);
         assert_eq!(lines(&db, "SELECT id FROM jobs ORDER BY 1").await, ["job_dead", "job_mail", "job_runs"]);
         db.close().await;

@@ -94,12 +94,7 @@ impl Served {
 
 /// The database of an application.
 pub(crate) async fn connect(config: &Config) -> Db {
-    let options = DbOptions {
-        url: config.database_url(),
-        connections_max: 2,
-        acquire_timeout_ms: 5_000,
-        statement_timeout_ms: 0,
-    };
+    let options = DbOptions { connections_max: 2, ..DbOptions::new(config.database_url()) };
     Db::connect(&options).await.unwrap()
 }
 

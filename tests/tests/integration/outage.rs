@@ -1,5 +1,7 @@
 //! The database goes away and comes back; and a SQLite database serves one process only.
 
+mod silent;
+
 use crate::broker::Behind;
 use crate::private::Private;
 use crate::scene::{
@@ -352,12 +354,8 @@ async fn a_job_whose_failure_cannot_be_written_either_is_given_back_and_uses_up_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_for_the_next() {
     let app = TestApp::start(Backend::Production).await;
-    let options = DbOptions {
-        url: app.config.database_url(),
-        connections_max: 1,
-        acquire_timeout_ms: 5_000,
-        statement_timeout_ms: 50,
-    };
+    let url = app.config.database_url();
+    let options = DbOptions { connections_max: 1, statement_timeout_ms: 50, ..DbOptions::new(url) };
     let db = Db::connect(&options).await.unwrap();
     // Somebody has the lock that it asks for, and does not let go of it.
     let lock = "SELECT pg_advisory_xact_lock(1)";

@@ -1,11 +1,12 @@
 //! What ends by the clock when nobody asks: the sweep finds accounts and settles them.
 
+use crate::database::until_waiting;
 use crate::scene::{customer_id, metric, now_ms, sql};
 use bursar_engine::clock::rfc3339;
 use bursar_engine::metric::{SETTLE_FAILED, SETTLE_OVERDUE_SECONDS};
 use bursar_engine::store::account::account_find;
 use bursar_tests::app::unique;
-use bursar_tests::{TestApp, TestCustomer, both, wait};
+use bursar_tests::{Backend, TestApp, TestCustomer, both, wait};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
@@ -95,4 +96,30 @@ both! {
         }
         app.verify().await;
     }
+}
+
+// Production only: SQLite has one connection for writing, so its sweep would wait with all else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_account_is_blamed_for_a_ledger_that_is_overloaded() {
+    let app = TestApp::start_with(Backend::Production, |config| config.ledger.commands_max = 1).await;
+    let (slow, customer) = (app.onboard().await, app.onboard().await);
+    hold(&app, &customer, 600).await;
+    let right = next_settle(&app, &customer).await;
+    let block = app.app.db.begin().await.unwrap();
+    let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", slow.id);
+    block.execute_unprepared(&lock).await.unwrap();
+    let overloaded = async {
+        until_waiting(&app, 1).await;
+        // The ledger has no room for another command while sweeps find this account.
+        sql(&app, &format!("UPDATE accounts SET next_settle_at_ms = 1 WHERE customer_id = '{}'", customer.id)).await;
+        let begun = now_ms();
+        wait::until("sweeps have met it", || async { (now_ms() > begun + 300).then_some(()) }).await;
+        block.rollback().await.unwrap();
+    };
+    let (spent, ()) = tokio::join!(app.spend(&slow, 1, "key"), overloaded);
+    spent.expect(200);
+    wait::until("it is swept", || async { (next_settle(&app, &customer).await == right).then_some(()) }).await;
+    assert_eq!(metric(&app, SETTLE_FAILED, ""), 0.0);
+    app.verify().await;
+    app.stop().await;
 }

@@ -1,12 +1,15 @@
 //! Streams: order, blocking, pausing, skipping, and what support is told about them.
 
+use crate::database::until_waiting;
 use crate::scene::{
     PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job_of, jobs_of_stream, look,
-    on_both, others_go_on, ran_in_order, stream_of, stripe_customer,
+    metric, now_ms, on_both, others_go_on, ran_in_order, stream_of, stripe_customer,
 };
 use bursar_engine::job::{JobKind, JobState};
-use bursar_tests::{Backend, TestApp, both, stripe};
+use bursar_engine::metric::{JOB_ATTEMPTS, JOB_FENCED};
+use bursar_tests::{Backend, TestApp, both, stripe, wait};
 use futures_util::future::join_all;
+use sea_orm::ConnectionTrait;
 use serde_json::Value;
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
@@ -214,5 +217,32 @@ async fn two_nodes_keep_the_order_of_streams_that_both_work_on() {
     }
     app.verify().await;
     second.stop().await;
+    app.stop().await;
+}
+
+// Production only: on SQLite nothing can be claimed while somebody else writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_commits_after_its_runner_gave_up_waiting_counts_as_committed() {
+    let app = TestApp::start_with(Backend::Production, |config| config.ledger.timeout_ms = 100).await;
+    let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
+    let block = app.app.db.begin().await.unwrap();
+    let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", customer.id);
+    block.execute_unprepared(&lock).await.unwrap();
+    let event = invoice_paid(&stripe_customer, Some(&customer));
+    app.deliver(&event).await.expect(200);
+    until_waiting(&app, 1).await;
+    let begun = now_ms();
+    wait::until("the runner has given up waiting", || async { (now_ms() > begun + 300).then_some(()) }).await;
+    block.rollback().await.unwrap();
+    app.event_in_state(stripe::id(&event), "processed").await;
+    let told = async || {
+        let ended = metric(&app, JOB_ATTEMPTS, "kind=\"stripe.event\"");
+        let fenced = metric(&app, JOB_FENCED, "");
+        (ended + fenced > 0.0).then_some((ended, fenced))
+    };
+    assert_eq!(wait::until("the runner has heard of it", told).await, (1.0, 0.0));
+    assert_eq!(job_of(&app, &event).await.attempt, 1);
+    assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD);
+    app.verify().await;
     app.stop().await;
 }

@@ -1,15 +1,19 @@
-//! Statements that are sent to Postgres, counted on the wire.
+//! The wire to Postgres: statements that are sent are counted, and connections can go silent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// A way to a database that counts the statements sent through it.
 pub struct Wire {
     /// Where it begins.
     pub url: String,
     sent: Arc<AtomicUsize>,
+    /// Connections that were made before the latest of these times carry nothing any more.
+    cuts: watch::Sender<usize>,
 }
 
 impl Wire {
@@ -20,14 +24,22 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let through = format!("{before}@{}/{path}?sslmode=disable", listener.local_addr().unwrap());
         let (target, sent) = (target.to_owned(), Arc::<AtomicUsize>::default());
-        let of_all = sent.clone();
+        let (of_all, (cuts, seen)) = (sent.clone(), watch::channel(0));
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
+                let mut silence = seen.clone();
+                silence.mark_unchanged();
                 let far = TcpStream::connect(&target).await.unwrap();
-                tokio::spawn(carry(near, far, of_all.clone()));
+                tokio::spawn(carry(near, far, of_all.clone(), silence));
             }
         });
-        Self { url: through, sent }
+        Self { url: through, sent, cuts }
+    }
+
+    /// From now on the connections that there are carry nothing in either direction, and stay open: as when the
+    /// network between two hosts fails, or one of them. Connections that are made later are good.
+    pub fn go_silent(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
     /// How many statements were sent so far, BEGIN and COMMIT among them.
@@ -36,9 +48,28 @@ impl Wire {
     }
 }
 
-async fn carry(near: TcpStream, far: TcpStream, sent: Arc<AtomicUsize>) {
-    let ((mut from, mut back), (mut answers, mut to)) = (near.into_split(), far.into_split());
-    tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+/// Carries bytes both ways until one end closes. Once it is silent, it holds both ends for as long as the wire is
+/// there.
+async fn carry(mut near: TcpStream, mut far: TcpStream, sent: Arc<AtomicUsize>, mut silence: watch::Receiver<usize>) {
+    let is_silent = tokio::select! {
+        () = carry_both(&mut near, &mut far, &sent) => false,
+        cut = silence.changed() => cut.is_ok(),
+    };
+    if is_silent {
+        while silence.changed().await.is_ok() {}
+    }
+}
+
+async fn carry_both(near: &mut TcpStream, far: &mut TcpStream, sent: &AtomicUsize) {
+    let ((mut from, mut back), (mut answers, mut to)) = (near.split(), far.split());
+    tokio::select! {
+        () = count(&mut from, &mut to, sent) => {}
+        _ = tokio::io::copy(&mut answers, &mut back) => {}
+    }
+}
+
+/// Carries what is sent to the database, and counts the statements in it.
+async fn count(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, sent: &AtomicUsize) {
     let (mut buffer, mut pending) = (vec![0; 64 * 1_024], Vec::new());
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
         pending.extend_from_slice(&buffer[..n]);

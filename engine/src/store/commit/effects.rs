@@ -6,7 +6,8 @@
 //!   subscription stays so" then sees each of them;
 //! - what is written one by one, and links to Stripe between, is in the order of the units;
 //! - plans come after all that gives Pro, as stored: they ask for it;
-//! - jobs come last, in one call, because it locks rows of streams in the order of their keys.
+//! - jobs come last, in one call, because it locks rows of streams in the order of their keys. Events come first
+//!   of all, before any stream is locked, as intake has it.
 
 use crate::clock::TimeMs;
 use crate::customer::Plan;
@@ -23,6 +24,7 @@ use crate::store::{
 };
 use crate::subscription::Subscription;
 use sea_orm::ConnectionTrait;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Effects by kind, each list in the order of the units.
@@ -40,7 +42,7 @@ pub(super) struct Effects<'a> {
 
 /// What makes a job.
 enum Made<'a> {
-    Job(&'a NewJob),
+    Job(Cow<'a, NewJob>),
     Event(&'a Delivery),
 }
 
@@ -61,7 +63,7 @@ impl<'a> Effects<'a> {
             Effect::PlanSet { customer_id, plan } => self.plans.push((customer_id, *plan)),
             Effect::JobArgs { job_id, args } => self.args.push((job_id, args)),
             Effect::MailPut(mail) => self.mails.push(mail),
-            Effect::JobInsert(new) => self.jobs.push((unit, Made::Job(new))),
+            Effect::JobInsert(new) => self.jobs.push((unit, Made::Job(Cow::Borrowed(new)))),
             Effect::EventTake(delivery) => self.jobs.push((unit, Made::Event(delivery))),
             Effect::StripeLink { customer_id, stripe_customer_id } => {
                 let link = (customer_id, stripe_customer_id.as_str());
@@ -73,9 +75,48 @@ impl<'a> Effects<'a> {
             other => self.others.push(Other::Single(unit, other)),
         }
     }
+
+    /// Stores the events, each of which is the job that it makes from then on, or nothing if it was there before.
+    pub(super) async fn store_events(&mut self, tx: &impl ConnectionTrait) -> Result<()> {
+        let event =
+            |(_, made): &(usize, Made<'a>)| if let Made::Event(delivery) = made { Some(*delivery) } else { None };
+        let deliveries: Vec<&Delivery> = self.jobs.iter().filter_map(event).collect();
+        let mut of_events = intake::store_events(tx, &deliveries).await?.into_iter();
+        let made = std::mem::take(&mut self.jobs).into_iter().filter_map(|(unit, made)| {
+            let job = match made {
+                Made::Job(job) => job,
+                Made::Event(_) => Cow::Owned(of_events.next().flatten()?),
+            };
+            Some((unit, Made::Job(job)))
+        });
+        self.jobs = made.collect();
+        Ok(())
+    }
+
+    /// The streams of others that these effects lock: those to which they add a job, and those that go on because
+    /// a dead job runs again. A job without an order has a stream of its own, which nobody else knows yet.
+    pub(super) async fn streams(&self, tx: &impl ConnectionTrait) -> Result<Vec<String>> {
+        let shared =
+            |(_, made): &(usize, Made<'a>)| if let Made::Job(job) = made { job.stream_key.clone() } else { None };
+        let mut streams: Vec<String> = self.jobs.iter().filter_map(shared).collect();
+        let requeued: Vec<String> = self.others.iter().flat_map(requeued).map(ToString::to_string).collect();
+        streams.extend(job::job_streams_of_dead(tx, &requeued).await?);
+        Ok(streams)
+    }
 }
 
-/// Writes effects. Gives what is to be announced, each with the place of its unit.
+/// The ended jobs that run again by an effect.
+fn requeued<'a>(other: &Other<'a>) -> Vec<&'a JobId> {
+    match other {
+        Other::Single(_, Effect::JobRequeue { job_id }) => vec![job_id],
+        Other::Single(_, Effect::ReplayItems { steps, .. }) => {
+            steps.iter().filter_map(|step| step.requeue.as_ref()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Writes effects, whose events are stored. Gives what is to be announced, each with the place of its unit.
 pub(super) async fn write_effects(
     tx: &impl ConnectionTrait,
     by_kind: Effects<'_>,
@@ -132,27 +173,18 @@ fn waves<'a, T: Copy>(items: Vec<T>, key: impl Fn(T) -> &'a str) -> Vec<Vec<T>> 
     waves
 }
 
-/// Stores the events and inserts all jobs, in the order of the units.
+/// Inserts all jobs, in the order of the units.
 async fn write_jobs(
     tx: &impl ConnectionTrait,
     made: Vec<(usize, Made<'_>)>,
     now_ms: TimeMs,
 ) -> Result<Vec<(usize, Wake)>> {
-    let deliveries: Vec<&Delivery> = made
-        .iter()
-        .filter_map(|(_, made)| if let Made::Event(delivery) = made { Some(*delivery) } else { None })
-        .collect();
-    let mut of_events = intake::store_events(tx, &deliveries).await?.into_iter();
     let mut jobs = Vec::with_capacity(made.len());
     let mut units = HashMap::with_capacity(made.len());
     for (unit, made) in made {
-        let job = match made {
-            Made::Job(new) => Some(new.clone()),
-            Made::Event(_) => of_events.next().flatten(),
-        };
-        if let Some(job) = job {
+        if let Made::Job(job) = made {
             units.insert(job.id.clone(), unit);
-            jobs.push(job);
+            jobs.push(job.into_owned());
         }
     }
     let wakes = job::job_insert_many(tx, &jobs, now_ms).await?;

@@ -234,8 +234,13 @@ both! {
         let valid = grant(app, &customer, "valid", vec![end(&new, Outcome::Done)]).await;
         assert!(matches!(commit(app, std::slice::from_ref(&valid)).await[0], UnitResult::Committed(_)));
         // Its own epoch is over as well once the result is in.
-        for again in [valid, late] {
+        for again in [&new, &old] {
+            let again = Unit { finishes: vec![end(again, Outcome::Done)], ..Unit::default() };
             assert!(matches!(commit(app, &[again]).await[0], UnitResult::Fenced(_)));
+        }
+        for again in [valid, late] {
+            // Its account is looked at first, which is not as it was either.
+            assert!(matches!(commit(app, &[again]).await[0], UnitResult::Stale | UnitResult::KeysUsed(_)));
         }
         assert_eq!(account(app, &customer).await.1, before.1 + 1);
         assert_eq!(job(app, &id).await.state, JobState::Succeeded);

@@ -14,8 +14,7 @@ const STATEMENTS: usize = 11;
 async fn a_signup_takes_fewer_than_twenty_statements() {
     let app = TestApp::start(Backend::Production).await;
     let wire = Wire::lay(&app.config.database_url).await;
-    let options =
-        DbOptions { url: wire.url.clone(), connections_max: 1, acquire_timeout_ms: 10_000, statement_timeout_ms: 0 };
+    let options = DbOptions { connections_max: 1, ..DbOptions::new(wire.url.as_str()) };
     let db = Db::connect(&options).await.unwrap();
     let mut config = app.config.onboarding.clone();
     config.per_ip_per_minute = 10;
