@@ -123,3 +123,23 @@ async fn no_account_is_blamed_for_a_ledger_that_is_overloaded() {
     app.verify().await;
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_two_nodes_sweep_at_once_ends_once() {
+    let app = TestApp::start(Backend::Production).await;
+    let other = TestApp::start_on(app.config.clone(), None).await;
+    let mut customers = Vec::new();
+    for _ in 0..12 {
+        let customer = app.onboard().await;
+        hold(&app, &customer, 1).await;
+        customers.push(customer);
+    }
+    for customer in &customers {
+        line(&other, customer, "release").await;
+    }
+    let ends = "SELECT COUNT(*) FROM ledger_entries WHERE kind = 'release'";
+    assert_eq!(number(&app, ends).await, Some(12));
+    other.stop().await;
+    app.verify().await;
+    app.stop().await;
+}
