@@ -140,7 +140,7 @@ async fn sweep(deps: &SweeperDeps, mut announced: HashMap<JobId, Instant>) -> Ha
     let now_ms = deps.clock.now_ms();
     let brokered = deps.dispatcher.is_brokered();
     let grace_ms = if brokered { deps.jobs.sweep_grace_ms } else { 0 };
-    let due = match within(ANSWER_MAX, job::job_due(deps.db.read(), now_ms - grace_ms, now_ms, SWEEP_MAX)).await {
+    let due = match within(ANSWER_MAX, job::job_due(deps.db.write(), now_ms - grace_ms, now_ms, SWEEP_MAX)).await {
         Ok(due) => due,
         Err(error) => {
             tracing::debug!(error = %error.chain(), "a sweep failed");

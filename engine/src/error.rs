@@ -1,6 +1,7 @@
 //! The engine's one error type.
 
 use crate::ledger::Refusal;
+use crate::store::db::demotion;
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 use std::sync::Arc;
 
@@ -192,6 +193,9 @@ impl From<Arc<Error>> for Error {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
+        if sqlstate(&error).as_deref() == Some(READ_ONLY_TRANSACTION) {
+            demotion::notice();
+        }
         if is_passing(&error) { Self::DatabaseUnavailable(error) } else { Self::Database(error) }
     }
 }

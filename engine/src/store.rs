@@ -10,7 +10,7 @@ pub mod check;
 pub mod clock;
 pub mod commit;
 pub mod customer;
-mod db;
+pub(crate) mod db;
 pub mod event;
 pub mod job;
 pub mod mail;

@@ -30,7 +30,8 @@ struct Dependency {
     /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `live`, `test`, `not configured`,
     /// `smtp`, `system`.
     kind: String,
-    /// `up`, `down` or `blocked`; of a database whose schema this server does not work on, `wrong schema`; of the
+    /// `up`, `down` or `blocked`; of a database that takes no writes, `read only`, and of one whose schema this
+    /// server does not work on, `wrong schema`; of the
     /// clock also `off` (too far from the database's) or `unknown` (not compared with it for long).
     state: String,
     /// How long it took to answer, in milliseconds: `database` and `broker` now, `stripe` and `mail` when they
@@ -97,11 +98,15 @@ async fn check(app: &App) -> HealthBody {
     let started = Instant::now();
     // Somebody may have migrated the database since the start, which looked too.
     let schema = tokio::time::timeout(CHECK_TIMEOUT, schema(&app.db)).await.ok().and_then(Result::ok);
+    // A pool that is busy says nothing about the database.
+    let read_only = tokio::time::timeout(CHECK_TIMEOUT, app.db.is_read_only()).await;
+    let is_read_only = matches!(read_only, Ok(Ok(true)));
     let latency_ms = schema.is_some().then(|| milliseconds(started.elapsed()));
     let database = Dependency {
         name: "database".to_owned(),
         kind: if app.db.is_postgres() { "postgres" } else { "sqlite" }.to_owned(),
         state: match &schema {
+            Some(_) if is_read_only => "read only",
             Some(schema) if schema.is_served() => "up",
             Some(_) => "wrong schema",
             None => "down",
@@ -219,7 +224,7 @@ impl HealthApi {
 
     /// Can it serve requests
     ///
-    /// 503 while the database is away or has a schema that this server does not work on, while the server is
+    /// 503 while the database is away, takes no writes or has a schema that this server does not work on, while the server is
     /// stopping, or while its clock is too far from the database's (`clock` is `off`) or was not compared with it for
     /// ten minutes (`unknown`). A schema that a newer release added to is served, with a warning: so releases are
     /// rolled out. A server with a wrong clock answers and works, by the database's time.

@@ -77,7 +77,8 @@ pub fn told(
     };
     if is_announcement {
         let plan = (said.action != Action::Cancelled).then_some(listing);
-        announce(&mut account, Pending { at_ms, plan, is_withdrawn: false });
+        let is_forecast = said.action == Action::PendingChange;
+        announce(&mut account, Pending { at_ms, plan, is_withdrawn: false }, is_forecast);
         return account;
     }
     account.add(News {
@@ -228,19 +229,22 @@ fn unheard(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> Marketplac
 }
 
 /// Keeps an announcement. Of two, the one for the later day counts; for one day, the end, else the later to arrive.
-fn announce(account: &mut MarketplaceAccount, pending: Pending) {
+/// One that was taken back stays so for whoever only forecasts it again: its news may have come in another order,
+/// and on the day the change itself is told. News of the change itself, even early, are believed.
+fn announce(account: &mut MarketplaceAccount, pending: Pending, is_forecast: bool) {
     let is_past = pending.at_ms <= account.effective_ms;
     let is_outweighed = account.pending.as_ref().is_some_and(|known| {
         let is_same_day = pending.at_ms == known.at_ms;
         let ends = known.plan.is_none() && pending.plan.is_some();
-        pending.at_ms < known.at_ms || (is_same_day && (known.is_withdrawn || ends))
+        pending.at_ms < known.at_ms || (is_same_day && if known.is_withdrawn { is_forecast } else { ends })
     });
     if !is_past && !is_outweighed {
         account.pending = Some(pending);
     }
 }
 
-/// Takes the announcement back.
+/// Takes the announcement back, whatever day it is for: what GitHub names as the day of a withdrawal is nowhere
+/// written down.
 fn withdraw(account: &mut MarketplaceAccount, at_ms: TimeMs) {
     match &mut account.pending {
         Some(pending) => pending.is_withdrawn = true,

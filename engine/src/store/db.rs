@@ -1,5 +1,6 @@
 //! Connections to the database.
 
+pub(crate) mod demotion;
 mod kept;
 
 pub use kept::Kept;
@@ -9,7 +10,8 @@ use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
+    TransactionTrait,
 };
 use std::time::Duration;
 
@@ -227,9 +229,18 @@ impl Db {
         self.backend() == DbBackend::Postgres
     }
 
-    /// Asks for a sign of life.
-    pub async fn ping(&self) -> Result<()> {
-        Ok(self.read.ping().await?)
+    /// Whether the database takes no writes just now: a standby, or what its operator or a full disk made so.
+    pub async fn is_read_only(&self) -> Result<bool> {
+        if !self.is_postgres() {
+            return Ok(false);
+        }
+        let statement = Statement::from_string(DbBackend::Postgres, "SHOW transaction_read_only");
+        let row = self.write.query_one_raw(statement).await?;
+        let is_read_only = row.map(|row| row.try_get_by_index::<String>(0)).transpose()?.is_some_and(|on| on == "on");
+        if is_read_only {
+            demotion::notice();
+        }
+        Ok(is_read_only)
     }
 
     /// How much of each pool is in use. SQLite has no ledger lane: its one writer is under `Write`.
@@ -282,7 +293,12 @@ fn postgres_options(options: &DbOptions, lane: Lane, application: &str) -> Conne
                 .options(TCP_SETTINGS)
                 .options(lane.settings().iter().copied())
         })
-        .map_sqlx_postgres_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_alive(connection))))
+        .map_sqlx_postgres_before_acquire(|_, meta| Box::pin(async move { Ok(!demotion::is_older(meta.age)) }))
+        .map_sqlx_postgres_pool_opts(|pool| {
+            pool.after_release(|connection, meta| {
+                Box::pin(async move { Ok(!demotion::is_older(meta.age) && is_alive(connection).await?) })
+            })
+        })
         .sqlx_logging(false);
     connect
 }

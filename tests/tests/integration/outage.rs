@@ -21,6 +21,7 @@ use bursar_tests::app::Answer;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement, TransactionTrait};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -153,6 +154,41 @@ async fn a_database_that_is_killed_twice_under_load_costs_nothing_but_time() {
     assert_eq!(app.balance(&spender).await, SIGNUP + 100_000 - count(spent));
     let granted = load.granted.load(Ordering::SeqCst);
     assert_eq!(app.balance(&payer).await, SIGNUP + PERIOD * count(granted));
+    app.verify().await;
+    app.stop().await;
+}
+
+/// After a failover the address leads to another server, while sessions that are open stay with the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_are_left_on_a_server_without_writes_are_given_up() {
+    let (_postgres, app) = on_private_postgres(|_| {}).await;
+    let spender = app.onboard_with(1_000).await;
+    let psql = Database::connect(&app.config.database_url).await.unwrap();
+    let (_, database) = app.config.database_url.rsplit_once('/').unwrap();
+    // New sessions take no writes, as on a standby; then the old ones are ended.
+    let set = format!("ALTER DATABASE \"{database}\" SET default_transaction_read_only = on");
+    psql.execute_unprepared(&set).await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bursar'";
+    psql.execute_unprepared(end).await.unwrap();
+    wait::until("debits and signups are refused", || async {
+        let debit = app.spend(&spender, 1, "debit").await;
+        let signup = json!({ "email": "ada@example.com", "name": "Ada", "source": "direct" });
+        let signup = app.request("POST", "/api/v1/customers/onboard", &[], Some(&signup)).await;
+        let ready = app.request("GET", "/health/ready", &[], None).await;
+        (!is_good(&debit) && !is_good(&signup) && ready.status == 503).then_some(())
+    })
+    .await;
+    // The sessions that there are stay as they are; only new ones lead to the new server.
+    let reset = format!("ALTER DATABASE \"{database}\" RESET default_transaction_read_only");
+    psql.execute_unprepared(&reset).await.unwrap();
+    wait::until("debits are answered and the node is ready", || async {
+        let good = is_good(&app.spend(&spender, 1, "debit").await);
+        let ready = app.request("GET", "/health/ready", &[], None).await;
+        (good && ready.status == 200).then_some(())
+    })
+    .await;
+    let signup = json!({ "email": "grace@example.com", "name": "Grace", "source": "direct" });
+    app.request("POST", "/api/v1/customers/onboard", &[], Some(&signup)).await.expect(201);
     app.verify().await;
     app.stop().await;
 }
@@ -365,7 +401,7 @@ async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_fo
     holder.rollback().await.unwrap();
     assert!(refused.to_string().contains("statement timeout"), "{refused}");
     assert!(bursar_engine::Error::from(refused).is_retryable());
-    db.ping().await.unwrap();
+    db.read().ping().await.unwrap();
     // The server's own connections have a limit, too.
     let limit = app.app.db.read().query_one_raw(Statement::from_string(db.backend(), "SHOW statement_timeout")).await;
     let limit: String = limit.unwrap().unwrap().try_get_by_index(0).unwrap();

@@ -352,6 +352,17 @@ fn a_change_that_is_taken_back_never_counts_whichever_of_the_two_is_heard_first(
 }
 
 #[test]
+fn an_end_that_is_told_before_its_day_counts_although_a_change_of_that_day_was_taken_back() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::PendingChange, "Trial", BILLED), BOUGHT + 1);
+    world.tell(&said(Action::PendingChangeCancelled, "Pro", BILLED), BOUGHT + 2);
+    world.tell(&said(Action::Cancelled, "Pro", BILLED), BOUGHT + 3);
+    world.until(BILLED + 2 * DAY_MS);
+    assert_eq!(world.customer.plan, Plan::PayAsYouGo);
+}
+
+#[test]
 fn a_cancellation_counts_on_its_day_and_granted_credits_stay() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);

@@ -49,7 +49,7 @@ async fn a_transaction_of_a_host_that_vanished_does_not_keep_its_rows() {
     let ended = Error::from(left.execute_unprepared(&lock_row(&customer)).await.unwrap_err());
     assert!(ended.is_retryable() && !ended.is_particular(), "{}", ended.chain());
     drop(left);
-    vanished.ping().await.unwrap();
+    vanished.read().ping().await.unwrap();
 
     // The server's own sessions have such limits, too.
     has_limits(app.app.db.ledger()).await;
