@@ -20,6 +20,7 @@ use hdrhistogram::Histogram;
 use plan::{Scenario, Way};
 use report::Measured;
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -35,6 +36,36 @@ pub async fn run_scenario(scenario: &Scenario) -> Result<Measured> {
         Way::Signups => signups::run(scenario).await,
         Way::Holds => holds::run(scenario).await,
         Way::Hot => hot::run(scenario).await,
+    }
+}
+
+/// Histograms that callers share: one for each would be most of the memory that is measured.
+const SHARDS: usize = 8;
+
+/// Latencies of many callers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Latencies(Arc<Vec<Mutex<Histogram<u64>>>>);
+
+impl Latencies {
+    /// None yet.
+    pub fn new() -> Result<Self> {
+        let shards = (0..SHARDS).map(|_| Ok(Mutex::new(new_histogram()?))).collect::<Result<_>>()?;
+        Ok(Self(Arc::new(shards)))
+    }
+
+    /// Records that something of this caller's, which began then, has ended.
+    pub fn record(&self, caller: usize, begun: Instant) {
+        let shard = &self.0[caller % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros(begun));
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Result<Histogram<u64>> {
+        let mut all = new_histogram()?;
+        for shard in self.0.iter() {
+            all.add(&*shard.lock().unwrap_or_else(PoisonError::into_inner))?;
+        }
+        Ok(all)
     }
 }
 
@@ -54,29 +85,28 @@ where
     F: Fn(usize, u64) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Attempt>> + Send,
 {
+    let latencies = Latencies::new()?;
     let started = Instant::now();
     let until = started + Duration::from_secs(seconds);
     let mut tasks = JoinSet::new();
     for caller in 0..callers {
-        let operation = operation.clone();
+        let (operation, latencies) = (operation.clone(), latencies.clone());
         tasks.spawn(async move {
-            let mut latencies = new_histogram()?;
             let mut n = 0;
             while Instant::now() < until {
                 let begun = Instant::now();
                 if operation(caller, n).await? == Attempt::Done {
-                    latencies.saturating_record(micros(begun));
+                    latencies.record(caller, begun);
                 }
                 n += 1;
             }
-            anyhow::Ok(latencies)
+            anyhow::Ok(())
         });
     }
-    let mut all = new_histogram()?;
-    while let Some(latencies) = tasks.join_next().await {
-        all.add(latencies??)?;
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
     }
-    Ok((all, started.elapsed().as_secs_f64()))
+    Ok((latencies.all()?, started.elapsed().as_secs_f64()))
 }
 
 /// A histogram of microseconds.

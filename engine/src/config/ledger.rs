@@ -33,7 +33,7 @@ impl Default for LedgerConfig {
             batch_max: 256,
             customer_queue_max: 1_000,
             commands_max: 4_096,
-            customers_memory_kib: 24 * 1_024,
+            customers_memory_kib: 56 * 1_024,
             accounts_memory_kib: 16 * 1_024,
             idle_ms: 60_000,
             timeout_ms: 10_000,

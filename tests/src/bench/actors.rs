@@ -2,7 +2,7 @@
 
 use super::plan::Scenario;
 use super::report::Measured;
-use super::{Attempt, drive, memory_mib, micros, new_histogram, seed};
+use super::{Attempt, Latencies, drive, memory_mib, seed};
 use crate::app::SECRET_KEY;
 use anyhow::Result;
 use bursar_actors::{Role, Runtime, RuntimeOptions};
@@ -60,26 +60,26 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
 pub async fn touch(scenario: &Scenario) -> Result<Measured> {
     let runtime = start(scenario).await?;
     let next = Arc::new(AtomicU64::new(0));
+    let latencies = Latencies::new()?;
     let started = Instant::now();
     let mut tasks = JoinSet::new();
-    for _ in 0..scenario.callers {
+    for caller in 0..scenario.callers {
         let (runtime, next, customers) = (runtime.clone(), next.clone(), scenario.customers);
+        let latencies = latencies.clone();
         tasks.spawn(async move {
-            let mut latencies = new_histogram()?;
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 if n >= customers {
-                    return anyhow::Ok(latencies);
+                    return anyhow::Ok(());
                 }
                 let begun = Instant::now();
                 runtime.customers.apply(&seed::customer_id(n), debit(format!("api:{n}"))).await?;
-                latencies.saturating_record(micros(begun));
+                latencies.record(caller, begun);
             }
         });
     }
-    let mut all = new_histogram()?;
-    while let Some(latencies) = tasks.join_next().await {
-        all.add(latencies??)?;
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
     }
-    Ok(Measured::new(scenario, &all, started.elapsed().as_secs_f64(), memory_mib(None)?))
+    Ok(Measured::new(scenario, &latencies.all()?, started.elapsed().as_secs_f64(), memory_mib(None)?))
 }
