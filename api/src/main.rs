@@ -6,14 +6,19 @@ use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
 use bursar::cli::{Cli, Command, ConfigCommand, Role, ServeArgs, output};
 use bursar::{cli, document, migrate, serve};
+use bursar_engine::Error;
 use bursar_engine::config::Config;
 use bursar_engine::schema::schema;
 use bursar_engine::verify::verify;
 use clap::Parser;
+use std::env::VarError;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+
+/// What is logged unless `BURSAR_LOG` says otherwise.
+const LOG_FILTER: &str = "warn,bursar=info";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -61,8 +66,17 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
     }
 }
 
+/// The configuration; the filter of the log belongs to it.
 fn load(file: Option<&Path>) -> Result<Config> {
-    Ok(Config::load(file)?)
+    let config = Config::load(file);
+    let Err(problem) = log_filter() else { return Ok(config?) };
+    let mut problems = match config {
+        Ok(_) => Vec::new(),
+        Err(Error::Config(problems)) => problems,
+        Err(error) => return Err(error.into()),
+    };
+    problems.push(problem);
+    Err(Error::Config(problems).into())
 }
 
 async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
@@ -105,8 +119,19 @@ async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What `BURSAR_LOG` says is logged, or what is wrong with it. Set to nothing, it is not set.
+fn log_filter() -> Result<EnvFilter, String> {
+    let wrong =
+        |why: &dyn std::fmt::Display| format!("BURSAR_LOG must be a filter of the log such as {LOG_FILTER}: {why}");
+    match std::env::var("BURSAR_LOG") {
+        Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(text).map_err(|error| wrong(&error)),
+        Err(error @ VarError::NotUnicode(_)) => Err(wrong(&error)),
+        Ok(_) | Err(VarError::NotPresent) => Ok(EnvFilter::new(LOG_FILTER)),
+    }
+}
+
 fn init_tracing() {
-    let filter = EnvFilter::try_from_env("BURSAR_LOG").unwrap_or_else(|_| EnvFilter::new("warn,bursar=info"));
+    let filter = log_filter().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         to_stderr.with_target(false).init();

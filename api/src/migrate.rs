@@ -61,7 +61,9 @@ async fn refuse_newer(db: &Db) -> Result<()> {
 async fn take_back(config: &Config, db: &Db, down: &DownArgs) -> Result<()> {
     refuse_newer(db).await?;
     refuse_while_nodes_work(db, down).await?;
-    let loss = Loss::of(db, down.steps).await?;
+    let applied = schema_versions(db.read()).await?.unwrap_or_default();
+    check_steps(down.steps, applied.len())?;
+    let loss = Loss::of(db, &applied, down.steps).await?;
     if loss.migrations.is_empty() {
         output::note("There is nothing to take back.");
         return Ok(());
@@ -83,6 +85,15 @@ async fn take_back(config: &Config, db: &Db, down: &DownArgs) -> Result<()> {
         taken_back.context("the database could not be migrated back")
     })
     .await
+}
+
+/// More steps than there are migrations are a mistake that would take everything back.
+fn check_steps(steps: u32, applied: usize) -> Result<()> {
+    if applied > 0 && usize::try_from(steps).is_ok_and(|steps| steps > applied) {
+        let migrations = if applied == 1 { "1 migration is" } else { &format!("{applied} migrations are") };
+        return Err(usage(format!("{migrations} applied, fewer than --steps {steps}: nothing was changed")));
+    }
+    Ok(())
 }
 
 /// What people call the database: its name in Postgres, or its file.
@@ -115,12 +126,16 @@ fn nodes_at_work(leases: &[NodeLeases], sessions: &[String]) -> Option<String> {
     lines.extend(leases.iter().map(|node| {
         // Rounded up: whoever waits that long has waited enough.
         let end_in_s = node.end_in_ms / 1_000 + 1;
-        format!("  {} holds {} leases, the last of which ends in {end_in_s} s", node.node, node.leases)
+        match node.leases {
+            1 => format!("  {} holds 1 lease, which ends in {end_in_s} s", node.node),
+            leases => format!("  {} holds {leases} leases, the last of which ends in {end_in_s} s", node.node),
+        }
     }));
     if !sessions.is_empty() {
         let mut places = sessions.to_vec();
         places.dedup();
-        lines.push(format!("  {} connections of nodes, from {}", sessions.len(), places.join(", ")));
+        let noun = if sessions.len() == 1 { "connection of a node" } else { "connections of nodes" };
+        lines.push(format!("  {} {noun}, from {}", sessions.len(), places.join(", ")));
     }
     lines.push(
         "Stop all nodes first. What a dead node left ends by itself; if you know that all are dead and will not wait, \
@@ -140,8 +155,7 @@ struct Loss {
 impl Loss {
     /// Takes them back in a transaction that is then rolled back, and compares. So nobody has to write down what
     /// each migration takes away.
-    async fn of(db: &Db, steps: u32) -> Result<Self> {
-        let applied = schema_versions(db.read()).await?.unwrap_or_default();
+    async fn of(db: &Db, applied: &[String], steps: u32) -> Result<Self> {
         let latest = applied.len().saturating_sub(steps.try_into().unwrap_or(usize::MAX));
         let migrations: Vec<String> = applied[latest..].iter().rev().cloned().collect();
         let mut loss = Self { migrations, tables: Vec::new(), columns: Vec::new() };
@@ -234,5 +248,19 @@ mod tests {
         assert!(said.contains("api-1 holds 3 leases, the last of which ends in 29 s"), "{said}");
         assert!(said.contains("2 connections of nodes, from 10.0.0.5\n"), "{said}");
         assert!(said.contains("--nodes-are-stopped"), "{said}");
+        let lease = [NodeLeases { node: "api-1".to_owned(), leases: 1, end_in_ms: 900 }];
+        let said = nodes_at_work(&lease, &["10.0.0.5".to_owned()]).unwrap_or_default();
+        assert!(said.contains("api-1 holds 1 lease, which ends in 1 s"), "{said}");
+        assert!(said.contains("1 connection of a node, from 10.0.0.5\n"), "{said}");
+    }
+
+    #[test]
+    fn more_steps_than_migrations_are_refused() {
+        for (steps, applied) in [(1, 0), (1, 1), (16, 17), (17, 17)] {
+            assert!(check_steps(steps, applied).is_ok(), "{steps} of {applied}");
+        }
+        let said = |steps, applied| check_steps(steps, applied).map_err(|error| error.to_string()).unwrap_err();
+        assert!(said(200, 17).contains("17 migrations are applied, fewer than --steps 200"));
+        assert!(said(u32::MAX, 1).contains("1 migration is applied"));
     }
 }

@@ -102,8 +102,10 @@ pub fn service() -> OpenApiService<Apis, ()> {
     OpenApiService::new(apis, "Bursar", env!("CARGO_PKG_VERSION")).description(
         "Credits for companies that sell work by credit: onboarding, usage, holds, webhooks, support.\n\n\
          Errors are problem documents (RFC 9457) with a stable `code`. Lists are paged with `cursor` and `limit`. \
-         Mutations take an `Idempotency-Key`: repeating a request with the same key and body gives the first answer \
-         and does nothing twice; the same key with another body is refused.",
+         An `Idempotency-Key` is required for usage, for holds, for making and rotating API keys, for payment methods \
+         and for the subscription; of the support routes, for adjustments, new API keys, sending mails again, and making \
+         replays and reconciliations. Repeating such a request with the same key and body gives the first answer and \
+         does nothing twice; the same key with another body is refused. Other routes take no key.",
     )
 }
 

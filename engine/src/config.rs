@@ -5,6 +5,7 @@ mod amqp;
 mod check;
 mod credits;
 mod database;
+mod environment;
 mod http;
 mod jobs;
 mod ledger;
@@ -12,12 +13,14 @@ mod limits;
 mod mail;
 mod marketplace;
 mod onboarding;
+mod read;
 mod secret;
 mod stripe;
 
 pub use amqp::AmqpConfig;
 pub use credits::CreditsConfig;
 pub use database::DatabaseConfig;
+pub use environment::is_known_variable;
 pub use http::{HttpConfig, WEBHOOK_SMALL_MAX_BYTES};
 pub use jobs::JobsConfig;
 pub use ledger::LedgerConfig;
@@ -32,9 +35,8 @@ use crate::stripe::breaker::BreakerOptions;
 use crate::stripe::retry::RetryPolicy;
 use crate::stripe::{API_BASE, GatewayOptions, key_is_live};
 use crate::webhook::ProPrice;
+use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
-use figment::value::{Dict, Tag, Value};
-use figment::{Figment, Provider};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -81,6 +83,9 @@ pub struct Config {
     pub http: HttpConfig,
     /// Bounds of what customers write.
     pub limits: LimitsConfig,
+    /// Variables of the environment that look like settings and are none.
+    #[serde(skip)]
+    pub unknown_variables: Vec<String>,
 }
 
 impl Default for Config {
@@ -103,28 +108,17 @@ impl Default for Config {
             amqp: AmqpConfig::default(),
             http: HttpConfig::default(),
             limits: LimitsConfig::default(),
+            unknown_variables: Vec::new(),
         }
     }
 }
 
-/// Environment variables with names of their own; everything else is `BURSAR_<SECTION>__<FIELD>`.
-const ENVIRONMENT: &[(&str, &str)] = &[
-    ("BURSAR_LISTEN", "listen"),
-    ("BURSAR_DATA_DIR", "data_dir"),
-    ("DATABASE_URL", "database_url"),
-    ("AMQP_URL", "amqp_url"),
-    ("BURSAR_ADMIN_TOKEN", "admin_token"),
-    ("BURSAR_SECRET_KEY", "secret_key"),
-    ("SMTP_URL", "mail.smtp_url"),
-    ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
-    ("GITHUB_WEBHOOK_SECRET", "marketplace.webhook_secrets"),
-    ("STRIPE_SECRET_KEY", "stripe.secret_key"),
-    ("STRIPE_API_BASE", "stripe.api_base"),
-];
-
 impl Config {
     /// Loads and checks the configuration. `file` must exist if given; `bursar.toml` in the current
     /// folder is read if it is there.
+    ///
+    /// # Errors
+    /// `Config` with every problem.
     pub fn load(file: Option<&Path>) -> Result<Self> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         figment = match file {
@@ -132,14 +126,19 @@ impl Config {
             None => figment.merge(Toml::file("bursar.toml")),
         };
         figment = figment.merge(Env::prefixed("BURSAR_").split("__").filter(|key| key.as_str().contains('.')));
-        for (variable, field) in ENVIRONMENT {
+        for (variable, field) in environment::OWN_NAMES {
             if let Ok(value) = std::env::var(variable) {
                 figment = figment.merge(Serialized::default(field, value));
             }
         }
-        let config = read(&figment)?;
-        config.check()?;
-        Ok(config)
+        let (mut config, mut problems) = read::read(&figment);
+        for unknown in environment::unknown(std::env::vars_os()) {
+            match unknown.meant {
+                Some(meant) => problems.push(format!("{} is not a setting: use {meant}", unknown.name)),
+                None => config.unknown_variables.push(unknown.name),
+            }
+        }
+        if problems.is_empty() { Ok(config) } else { Err(Error::Config(problems)) }
     }
 
     /// Whether the database is Postgres.
@@ -202,6 +201,8 @@ impl Config {
                     .to_owned(),
             );
         }
+        let ignored = |name| format!("{name} is set in the environment and is not a setting: it is ignored");
+        warnings.extend(self.unknown_variables.iter().map(ignored));
         warnings
     }
 
@@ -235,35 +236,6 @@ impl Config {
     }
 }
 
-/// Reads the settings. That stops at the first mistake; as every field has a default, each is then read by
-/// itself, so that one start tells of all.
-fn read(figment: &Figment) -> Result<Config> {
-    let first = match figment.extract() {
-        Ok(config) => return Ok(config),
-        Err(error) => error,
-    };
-    let mut fields = Vec::new();
-    for (name, value) in figment.data().unwrap_or_default().into_values().flatten() {
-        match value {
-            Value::Dict(of_section, section) => fields.extend(section.into_iter().map(|(field, value)| {
-                let tag = value.tag();
-                (tag, Dict::from([(name.clone(), Value::Dict(of_section, Dict::from([(field, value)])))]))
-            })),
-            value => fields.push((value.tag(), Dict::from([(name, value)]))),
-        }
-    }
-    let problem = |(tag, field): (Tag, Dict)| {
-        let mut error = Value::Dict(tag, field).deserialize::<Config>().err()?;
-        error.profile = Some(figment.profile().clone());
-        error.metadata = figment.get_metadata(tag).cloned();
-        Some(error.to_string())
-    };
-    let mut problems: Vec<_> = fields.into_iter().filter_map(problem).collect();
-    // A section that does not exist is one mistake, however many fields it has.
-    problems.dedup();
-    Err(Error::Config(if problems.is_empty() { vec![first.to_string()] } else { problems }))
-}
-
 /// The parts of a list of secrets.
 fn split(secrets: &str) -> Vec<String> {
     secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty()).map(str::to_owned).collect()
@@ -274,37 +246,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_wrong_type_and_unknown_field_of_a_file_gets_a_message_of_its_own() {
-        let file = "colour = 1\nlisten = 8080\n\
-                    [amqp]\nshards = 'many'\nprefetchh = 1\nprefix = 'good'\n\
-                    [http]\ntimeout_ms = -1\n\
-                    [strype]\ntimeout_ms = 1\nwait_ms = 1\n";
-        let figment = Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(file));
-        match read(&figment) {
-            Err(Error::Config(problems)) => {
-                assert_eq!(problems.len(), 6, "{problems:#?}");
-                for name in ["colour", "listen", "amqp.shards", "prefetchh", "http.timeout_ms", "strype"] {
-                    assert!(problems.iter().any(|problem| problem.contains(name)), "{name}: {problems:#?}");
-                }
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_a_file_says_is_taken_over_the_defaults() {
-        let figment = Figment::from(Serialized::defaults(Config::default()));
-        let config = read(&figment.merge(Toml::string("[amqp]\nshards = 7\n"))).expect("valid");
-        assert_eq!((config.amqp.shards, config.amqp.prefetch), (7, 128));
-    }
-
-    #[test]
     fn a_production_database_without_a_stripe_key_is_warned_about() {
         let mut config = Config { database_url: "postgres://db/bursar".to_owned(), ..Config::default() };
         assert!(config.warnings().len() == 1 && config.warnings()[0].contains("STRIPE_SECRET_KEY"));
         "sk_test_4eC39HqLyjWDarjtT1zdp7dc".clone_into(&mut config.stripe.secret_key);
         assert!(config.warnings().is_empty());
         assert!(Config::default().warnings().is_empty(), "a sandbox stands in on a laptop");
+    }
+
+    #[test]
+    fn a_variable_that_is_not_a_setting_is_warned_about() {
+        let config = Config { unknown_variables: vec!["BURSAR_IMAGE".to_owned()], ..Config::default() };
+        assert!(config.warnings().len() == 1 && config.warnings()[0].starts_with("BURSAR_IMAGE "));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::client::admin_path;
 use super::list::{self, Paging};
 use super::table::{Column, Listing};
-use super::{Session, output, view};
+use super::{PROGRAM, Session, output, view};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -72,8 +72,8 @@ pub enum MarketplaceCommand {
         /// Where it stands.
         #[arg(value_parser = ["purchased", "cancelled"])]
         state: String,
-        /// The day (UTC) from which on it stands so, such as 2026-11-05; may be left out where the order of the last
-        /// events is unclear: then it is their day.
+        /// The day (UTC) from which it stands so, such as 2026-11-05. It may be omitted only if the order of the last
+        /// events is unclear; it then defaults to the day of those events.
         #[arg(long, value_name = "DATE")]
         effective: Option<String>,
         /// The next billing date at GitHub, where it is not the one that was known before.
@@ -118,7 +118,11 @@ pub async fn run(session: &Session, command: &MarketplaceCommand) -> anyhow::Res
                 "next_billing_date": next_billing,
                 "reason": reason,
             });
-            session.show(&session.client.post(&path(id, &["state"])?, &body).await?, shown)
+            let code = session.show(&session.client.post(&path(id, &["state"])?, &body).await?, shown)?;
+            output::note(&format!(
+                "This is the state before the correction, which follows within seconds: {PROGRAM} marketplace show {id}"
+            ));
+            Ok(code)
         }
         MarketplaceCommand::Token { id } => {
             let answer = session.client.post(&path(id, &["link-token"])?, &json!({})).await?;

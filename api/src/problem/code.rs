@@ -30,8 +30,8 @@ pub const CODES: &[Code] = &[
     code(
         400,
         "effective_date_required",
-        "give effective_date, the day from which on the purchase stands so; only where the order of the last events is \
-         unclear is it known to be theirs",
+        "give effective_date, the day from which the purchase stands so; it may be omitted only if the order of the \
+         last events is unclear",
     ),
     code(400, "invalid_body", "parse request payload error: failed to parse \"UsageRequest\": unknown field `unit`."),
     code(400, "invalid_cursor", "cursor must be a next_cursor of an earlier answer."),

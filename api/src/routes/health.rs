@@ -27,7 +27,7 @@ pub struct HealthApi;
 struct Dependency {
     /// `database`, `broker`, `stripe`, on Postgres `clock` and, where mail is sent, `mail`.
     name: String,
-    /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `live`, `test`, `not configured`,
+    /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `live`, `test`, `sandbox`, `not configured`,
     /// `smtp`, `system`.
     kind: String,
     /// `up`, `down` or `blocked`; of a database that takes no writes, `read only`, and of one whose schema this
@@ -74,6 +74,7 @@ impl Example for HealthBody {
                 dependency("database", "postgres", Some(0.245)),
                 dependency("broker", "rabbitmq", Some(1.3)),
                 dependency("stripe", "live", Some(212.4)),
+                dependency("clock", "system", None),
             ],
             warnings: Vec::new(),
         }
@@ -186,7 +187,8 @@ impl HealthApi {
     /// Each dependency with its state and latency. Without the broker the server is `degraded`: work
     /// goes through the database. So it is while Stripe does not answer, and without the SMTP server if one
     /// is configured: what needs them is done later. A server whose clock is off is `degraded` too: it
-    /// goes by the database's. `warnings` change no status.
+    /// goes by the database's. Without the database, or on a schema that this server does not work on, it is `down`.
+    /// `warnings` change no status.
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;

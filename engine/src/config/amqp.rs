@@ -1,6 +1,16 @@
 //! Settings: RabbitMQ.
 
+use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
 use serde::{Deserialize, Serialize};
+
+/// The longest prefix: RabbitMQ's names have at most 255 bytes.
+const PREFIX_LEN_MAX: usize = 100;
+/// What names begin with that RabbitMQ keeps for itself.
+const PREFIX_RESERVED: &str = "amq.";
+/// Most delay tiers; each is a queue for every shard.
+const TIERS_MAX: usize = 32;
+/// Most messages that a queue may be allowed to hold.
+const QUEUE_LEN_MAX: i64 = 1_000_000_000;
 
 /// RabbitMQ.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,5 +40,28 @@ impl Default for AmqpConfig {
             queue_len_max: 1_000_000,
             confirms_max: 512,
         }
+    }
+}
+
+impl AmqpConfig {
+    /// Says what is wrong.
+    pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
+        need(
+            (1..=PREFIX_LEN_MAX).contains(&self.prefix.len())
+                && self.prefix.bytes().all(|byte| byte.is_ascii_graphic())
+                && !self.prefix.starts_with(PREFIX_RESERVED),
+            "amqp.prefix must have 1 to 100 visible ASCII characters and not begin with amq.",
+        );
+        need_within(need, "amqp.shards", self.shards, 1..=64);
+        let times = 1..=TIME_MAX_MS.cast_signed();
+        need(
+            (1..=TIERS_MAX).contains(&self.tiers_ms.len())
+                && self.tiers_ms.iter().all(|tier_ms| times.contains(tier_ms))
+                && self.tiers_ms.is_sorted_by(|a, b| a < b),
+            &format!("amqp.tiers_ms must be 1 to {TIERS_MAX} ascending times from 1 to {TIME_MAX_MS}"),
+        );
+        need_within(need, "amqp.prefetch", self.prefetch, 1..=u16::MAX);
+        need_within(need, "amqp.queue_len_max", self.queue_len_max, 1..=QUEUE_LEN_MAX);
+        need_within(need, "amqp.confirms_max", self.confirms_max, 1..=PLACES_MAX);
     }
 }

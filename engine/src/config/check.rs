@@ -1,17 +1,27 @@
 //! What a configuration must be to make sense.
 
-use super::{Config, WEBHOOK_SMALL_MAX_BYTES};
+use super::Config;
 use crate::charge::AMOUNT_MINOR_MAX;
 use crate::customer::check_name;
 use crate::error::{Error, Result};
 use crate::ledger::UNITS_MAX;
 use crate::{mail, stripe};
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 /// Most of what a queue or a semaphore is made for.
-const PLACES_MAX: usize = 1_000_000;
-/// A stop is promised to take 30 s; giving leases up and closing may take 7 s of them.
-const DRAIN_TIMEOUT_MAX_MS: u64 = 23_000;
+pub(super) const PLACES_MAX: usize = 1_000_000;
+/// The longest timeout or interval: a day.
+pub(super) const TIME_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Most tries of one call to Stripe.
+const TRIES_MAX: u32 = 20;
+/// Most calls a second to Stripe, or to what stands in for it.
+const RATE_MAX: u32 = 10_000;
+/// The longest that a hold may last: a year.
+const HOLD_MAX_S: i64 = 365 * 24 * 60 * 60;
+/// Most connections to one SMTP server.
+const SMTP_CONNECTIONS_MAX: usize = 1_000;
 
 impl Config {
     /// All problems at once, one message for each.
@@ -30,8 +40,11 @@ impl Config {
         self.check_stripe(&mut need);
         self.check_business(&mut need);
         self.check_money(&mut need);
-        self.check_places(&mut need);
-        self.check_bounds(&mut need);
+        self.database.check(&mut need);
+        self.ledger.check(&mut need);
+        self.jobs.check(&mut need);
+        self.amqp.check(&mut need);
+        self.http.check(&mut need);
         self.onboarding.check(&mut need);
         self.marketplace.check(&mut need);
         self.limits.check(&mut need);
@@ -78,9 +91,21 @@ impl Config {
             "stripe.api_base (STRIPE_API_BASE) must begin with https:// or http://",
         );
         need(
-            self.stripe.timeout_ms >= 100 && self.stripe.total_timeout_ms >= self.stripe.timeout_ms,
-            "stripe.timeout_ms must be at least 100, and stripe.total_timeout_ms not less than it",
+            self.stripe.timeout_ms >= 100
+                && (self.stripe.timeout_ms..=TIME_MAX_MS).contains(&self.stripe.total_timeout_ms),
+            &format!(
+                "stripe.timeout_ms must be at least 100, and stripe.total_timeout_ms not less than it and at most \
+                 {TIME_MAX_MS}"
+            ),
         );
+        need_within(need, "stripe.tries_max", self.stripe.tries_max, 1..=TRIES_MAX);
+        need_within(need, "stripe.rate_per_s", self.stripe.rate_per_s, 0..=RATE_MAX);
+        need(
+            !self.http.is_timeout_sound() || self.stripe.wait_ms < self.http.timeout_ms,
+            "stripe.wait_ms must be less than http.timeout_ms, so that a request is answered in time",
+        );
+        need_within(need, "stripe.doubt_ms", self.stripe.doubt_ms, 100..=TIME_MAX_MS.cast_signed());
+        need(self.stripe.tolerance_s > 0, "stripe.tolerance_s must be at least 1");
         need(
             (-1..=23).contains(&self.stripe.reconcile_hour),
             "stripe.reconcile_hour must be from 0 to 23, or -1 for never",
@@ -104,16 +129,25 @@ impl Config {
             "mail.product_name and credits.unit must have 1 to 200 printable characters",
         );
         need(
+            self.credits.unit_plural.is_empty() || check_name(&self.credits.unit_plural).is_ok(),
+            "credits.unit_plural must have at most 200 printable characters",
+        );
+        need(
             scheme(&self.mail.billing_url, &["https://", "http://"]),
             "mail.billing_url must begin with https:// or http://",
         );
+        let timeout_max_ms = if self.jobs.is_timeout_sound() { self.jobs.timeout_ms / 5 } else { TIME_MAX_MS };
         need(
-            (100..=self.jobs.timeout_ms / 5).contains(&self.mail.timeout_ms) && self.mail.connections_max > 0,
-            "mail.timeout_ms must be from 100 to a fifth of jobs.timeout_ms, and mail.connections_max at least 1",
+            (100..=timeout_max_ms).contains(&self.mail.timeout_ms),
+            "mail.timeout_ms must be from 100 to a fifth of jobs.timeout_ms",
         );
+        need_within(need, "mail.connections_max", self.mail.connections_max, 1..=SMTP_CONNECTIONS_MAX);
         need(
-            (1..=self.credits.hold_max_s).contains(&self.credits.hold_default_s),
-            "credits.hold_default_s must be from 1 to hold_max_s",
+            (1..=self.credits.hold_max_s).contains(&self.credits.hold_default_s)
+                && self.credits.hold_max_s <= HOLD_MAX_S,
+            &format!(
+                "credits.hold_default_s must be from 1 to hold_max_s, and credits.hold_max_s at most {HOLD_MAX_S}"
+            ),
         );
     }
 
@@ -123,95 +157,31 @@ impl Config {
             ("signup", credits.signup),
             ("pro_period", credits.pro_period),
             ("payment_method_bonus", credits.payment_method_bonus),
+            ("warn_at", credits.warn_at),
         ] {
-            need((0..=UNITS_MAX).contains(&amount), &format!("credits.{name} must be from 0 to {UNITS_MAX}"));
+            need_within(need, &format!("credits.{name}"), amount, 0..=UNITS_MAX);
         }
         for (name, price) in [
             ("pay_as_you_go_price_minor", credits.pay_as_you_go_price_minor),
             ("pro_price_minor", credits.pro_price_minor),
         ] {
-            let holds = (1..=AMOUNT_MINOR_MAX).contains(&price);
-            need(holds, &format!("credits.{name} must be from 1 to {AMOUNT_MINOR_MAX}"));
+            need_within(need, &format!("credits.{name}"), price, 1..=AMOUNT_MINOR_MAX);
         }
         need(
             credits.currency.len() == 3 && credits.currency.bytes().all(|byte| byte.is_ascii_alphabetic()),
             "credits.currency must be the three letters of an ISO 4217 code, such as usd",
         );
     }
+}
 
-    /// Whatever has places for so many.
-    fn check_places(&self, need: &mut impl FnMut(bool, &str)) {
-        for (name, places) in [
-            ("ledger.customer_queue_max", self.ledger.customer_queue_max),
-            ("ledger.commands_max", self.ledger.commands_max),
-            ("jobs.workers_max", self.jobs.workers_max),
-            ("amqp.confirms_max", self.amqp.confirms_max),
-            ("http.requests_max", self.http.requests_max),
-        ] {
-            need((1..=PLACES_MAX).contains(&places), &format!("{name} must be from 1 to {PLACES_MAX}"));
-        }
-    }
-
-    fn check_bounds(&self, need: &mut impl FnMut(bool, &str)) {
-        need(self.database.connections_max >= 4, "database.connections_max must be at least 4");
-        need(self.database.clock_offset_max_ms > 0, "database.clock_offset_max_ms must be at least 1");
-        need((1..=16).contains(&self.ledger.writers), "ledger.writers must be from 1 to 16");
-        need((1..=2_000).contains(&self.ledger.batch_max), "ledger.batch_max must be from 1 to 2000");
-        need(self.ledger.customers_memory_kib > 0, "ledger.customers_memory_kib must be at least 1");
-        need(self.ledger.accounts_memory_kib > 0, "ledger.accounts_memory_kib must be at least 1");
-        need(self.ledger.idle_ms > 0, "ledger.idle_ms must be at least 1");
-        need(self.jobs.sweep_interval_ms > 0, "jobs.sweep_interval_ms must be at least 1");
-        need(self.jobs.lease_ms >= 1_000, "jobs.lease_ms must be at least 1000");
-        need(self.jobs.retention_days >= 30, "jobs.retention_days must be at least 30");
-        need(
-            self.jobs.backoff_base_ms > 0 && self.jobs.backoff_factor > 0,
-            "jobs: backoff_base_ms and backoff_factor must be positive",
-        );
-        need((1..=64).contains(&self.amqp.shards), "amqp.shards must be from 1 to 64");
-        need(
-            !self.amqp.tiers_ms.is_empty() && self.amqp.tiers_ms.is_sorted() && self.amqp.tiers_ms[0] > 0,
-            "amqp.tiers_ms must be ascending and positive",
-        );
-        need(self.amqp.prefetch > 0, "amqp.prefetch must be at least 1");
-        self.check_http(need);
-    }
-
-    fn check_http(&self, need: &mut impl FnMut(bool, &str)) {
-        need(
-            self.http.connections_max > self.http.requests_max,
-            "http.connections_max must be greater than requests_max, so that health is answered under load",
-        );
-        need(
-            self.http.drain_timeout_ms <= DRAIN_TIMEOUT_MAX_MS,
-            &format!(
-                "http.drain_timeout_ms must be at most {DRAIN_TIMEOUT_MAX_MS}, so that a stop takes no longer than 30 s"
-            ),
-        );
-        need(
-            self.http.webhook_bodies_small_bytes >= WEBHOOK_SMALL_MAX_BYTES,
-            "http.webhook_bodies_small_bytes must be at least 262144",
-        );
-        need(
-            self.http.webhook_bodies_max_bytes.saturating_sub(self.http.webhook_bodies_small_bytes)
-                >= self.http.webhook_body_max_bytes,
-            "http.webhook_bodies_max_bytes must not be less than webhook_body_max_bytes and \
-             webhook_bodies_small_bytes together",
-        );
-        need(
-            (1_024 * 1_024..=u32::MAX as usize).contains(&self.http.answers_max_bytes),
-            "http.answers_max_bytes must be from 1048576 to 4294967295",
-        );
-        need(self.http.body_timeout_ms >= 100, "http.body_timeout_ms must be at least 100");
-        need(self.http.answer_timeout_ms >= 100, "http.answer_timeout_ms must be at least 100");
-        need(
-            self.http.idle_timeout_ms > self.http.timeout_ms,
-            "http.idle_timeout_ms must be greater than timeout_ms, so that a request can be answered",
-        );
-        need(
-            self.http.trusted_proxies().is_ok(),
-            "http.trusted_proxies must be IP addresses or networks such as 10.0.0.0/8",
-        );
-    }
+/// Needs a setting to be in a range.
+pub(super) fn need_within<T: PartialOrd + Display>(
+    need: &mut impl FnMut(bool, &str),
+    name: &str,
+    value: T,
+    range: RangeInclusive<T>,
+) {
+    need(range.contains(&value), &format!("{name} must be from {} to {}", range.start(), range.end()));
 }
 
 /// Whether a URL, if there is one, begins with one of these.
@@ -272,6 +242,44 @@ mod tests {
             ("credits.pro_price_minor", |config| config.credits.pro_price_minor = 100_000_000),
             ("credits.pay_as_you_go_price_minor", |config| config.credits.pay_as_you_go_price_minor = 0),
             ("credits.pay_as_you_go_price_minor", |config| config.credits.pay_as_you_go_price_minor = 100_000_000),
+            ("credits.warn_at", |config| config.credits.warn_at = -1),
+            ("credits.unit_plural", |config| config.credits.unit_plural = "fix\nes".to_owned()),
+            ("credits.hold_default_s", |config| config.credits.hold_default_s = 0),
+            ("credits.hold_default_s", |config| config.credits.hold_max_s = i64::MAX),
+            ("stripe.timeout_ms", |config| config.stripe.timeout_ms = 0),
+            ("stripe.timeout_ms", |config| config.stripe.total_timeout_ms = u64::MAX),
+            ("stripe.tries_max", |config| config.stripe.tries_max = 0),
+            ("stripe.rate_per_s", |config| config.stripe.rate_per_s = u32::MAX),
+            ("stripe.wait_ms", |config| config.stripe.wait_ms = 30_000),
+            ("stripe.doubt_ms", |config| config.stripe.doubt_ms = -1),
+            ("stripe.tolerance_s", |config| config.stripe.tolerance_s = 0),
+            ("stripe.tolerance_s", |config| config.stripe.tolerance_s = -300),
+            ("mail.timeout_ms", |config| config.mail.timeout_ms = 0),
+            ("mail.connections_max", |config| config.mail.connections_max = 0),
+            ("database.connections_max", |config| config.database.connections_max = 3),
+            ("database.acquire_timeout_ms", |config| config.database.acquire_timeout_ms = 0),
+            ("database.clock_offset_max_ms", |config| config.database.clock_offset_max_ms = 0),
+            ("ledger.timeout_ms", |config| config.ledger.timeout_ms = 0),
+            ("ledger.idle_ms", |config| config.ledger.idle_ms = u64::MAX),
+            ("jobs.lease_ms", |config| config.jobs.lease_ms = 999),
+            ("jobs.timeout_ms", |config| config.jobs.timeout_ms = 0),
+            ("jobs.backoff_base_ms", |config| config.jobs.backoff_base_ms = 0),
+            ("jobs.backoff_factor", |config| config.jobs.backoff_factor = 0),
+            ("jobs.backoff_max_ms", |config| config.jobs.backoff_max_ms = 4_999),
+            ("jobs.sweep_grace_ms", |config| config.jobs.sweep_grace_ms = -1),
+            ("jobs.retention_days", |config| config.jobs.retention_days = i64::MAX),
+            ("amqp.prefix", |config| config.amqp.prefix = String::new()),
+            ("amqp.prefix", |config| config.amqp.prefix = "amq.bursar".to_owned()),
+            ("amqp.prefix", |config| config.amqp.prefix = "b".repeat(101)),
+            ("amqp.tiers_ms", |config| config.amqp.tiers_ms = vec![1_000, 1_000]),
+            ("amqp.tiers_ms", |config| config.amqp.tiers_ms = vec![1_000, i64::MAX]),
+            ("amqp.queue_len_max", |config| config.amqp.queue_len_max = 0),
+            ("http.body_max_bytes", |config| config.http.body_max_bytes = 0),
+            ("http.webhook_body_max_bytes", |config| config.http.webhook_body_max_bytes = 0),
+            ("http.timeout_ms", |config| config.http.timeout_ms = 0),
+            ("http.connections_max", |config| config.http.connections_max = 2_048),
+            ("http.idle_timeout_ms", |config| config.http.idle_timeout_ms = u64::MAX),
+            ("http.api_key_cache_ms", |config| config.http.api_key_cache_ms = u64::MAX),
             ("credits.currency", |config| config.credits.currency = "us".to_owned()),
             ("credits.currency", |config| config.credits.currency = "us$".to_owned()),
             ("credits.currency", |config| config.credits.currency = "ëu".to_owned()),

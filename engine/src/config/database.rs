@@ -1,6 +1,12 @@
 //! Settings: the database pool.
 
+use super::check::{TIME_MAX_MS, need_within};
 use serde::{Deserialize, Serialize};
+
+/// The fewest connections: each pool needs its own.
+const CONNECTIONS_MIN: u32 = 4;
+/// Most connections that one process may open.
+const CONNECTIONS_MAX: u32 = 10_000;
 
 /// The database pool.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,5 +23,14 @@ pub struct DatabaseConfig {
 impl Default for DatabaseConfig {
     fn default() -> Self {
         Self { connections_max: 20, acquire_timeout_ms: 3_000, clock_offset_max_ms: 1_000 }
+    }
+}
+
+impl DatabaseConfig {
+    /// Says what is wrong.
+    pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
+        need_within(need, "database.connections_max", self.connections_max, CONNECTIONS_MIN..=CONNECTIONS_MAX);
+        need_within(need, "database.acquire_timeout_ms", self.acquire_timeout_ms, 100..=TIME_MAX_MS);
+        need_within(need, "database.clock_offset_max_ms", self.clock_offset_max_ms, 1..=TIME_MAX_MS.cast_signed());
     }
 }

@@ -1,8 +1,17 @@
 //! Settings: bounds of HTTP.
 
+use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+/// How long a request may be allowed to take, up to an hour.
+const TIMEOUT_MS: RangeInclusive<u64> = 100..=60 * 60 * 1_000;
+/// The largest body that may be allowed, at least 1 KiB and at most 64 MiB.
+const BODY_BYTES: RangeInclusive<usize> = 1_024..=64 * 1_024 * 1_024;
+/// A stop is promised to take 30 s; giving leases up and closing may take 7 s of them.
+const DRAIN_TIMEOUT_MAX_MS: u64 = 23_000;
 
 /// Up to so many bytes a webhook is small. Nearly every event is.
 pub const WEBHOOK_SMALL_MAX_BYTES: usize = 256 * 1_024;
@@ -46,6 +55,62 @@ impl HttpConfig {
     pub fn trusted_proxies(&self) -> Result<Vec<IpNet>, &str> {
         let network = |text: &'_ String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         self.trusted_proxies.iter().map(|text| network(text).map_err(|_| text.as_str())).collect()
+    }
+
+    /// Whether `timeout_ms` is in its range; other limits are compared with it.
+    pub(super) fn is_timeout_sound(&self) -> bool {
+        TIMEOUT_MS.contains(&self.timeout_ms)
+    }
+
+    /// Says what is wrong.
+    pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
+        self.check_bytes(need);
+        self.check_times(need);
+        need_within(need, "http.requests_max", self.requests_max, 1..=PLACES_MAX);
+        need(
+            self.connections_max > self.requests_max,
+            "http.connections_max must be greater than requests_max, so that health is answered under load",
+        );
+        need(
+            self.trusted_proxies().is_ok(),
+            "http.trusted_proxies must be IP addresses or networks such as 10.0.0.0/8",
+        );
+    }
+
+    fn check_bytes(&self, need: &mut impl FnMut(bool, &str)) {
+        need_within(need, "http.body_max_bytes", self.body_max_bytes, BODY_BYTES);
+        need_within(need, "http.webhook_body_max_bytes", self.webhook_body_max_bytes, BODY_BYTES);
+        need(
+            self.webhook_bodies_small_bytes >= WEBHOOK_SMALL_MAX_BYTES,
+            "http.webhook_bodies_small_bytes must be at least 262144",
+        );
+        need(
+            self.webhook_bodies_max_bytes.saturating_sub(self.webhook_bodies_small_bytes)
+                >= self.webhook_body_max_bytes,
+            "http.webhook_bodies_max_bytes must not be less than webhook_body_max_bytes and \
+             webhook_bodies_small_bytes together",
+        );
+        need_within(need, "http.answers_max_bytes", self.answers_max_bytes, 1_024 * 1_024..=u32::MAX as usize);
+    }
+
+    fn check_times(&self, need: &mut impl FnMut(bool, &str)) {
+        need_within(need, "http.timeout_ms", self.timeout_ms, TIMEOUT_MS);
+        need_within(need, "http.body_timeout_ms", self.body_timeout_ms, 100..=TIME_MAX_MS);
+        need_within(need, "http.answer_timeout_ms", self.answer_timeout_ms, 100..=TIME_MAX_MS);
+        need(
+            self.idle_timeout_ms > self.timeout_ms && self.idle_timeout_ms <= TIME_MAX_MS,
+            &format!(
+                "http.idle_timeout_ms must be greater than timeout_ms, so that a request can be answered, and at \
+                 most {TIME_MAX_MS}"
+            ),
+        );
+        need_within(need, "http.api_key_cache_ms", self.api_key_cache_ms, 0..=TIME_MAX_MS);
+        need(
+            self.drain_timeout_ms <= DRAIN_TIMEOUT_MAX_MS,
+            &format!(
+                "http.drain_timeout_ms must be at most {DRAIN_TIMEOUT_MAX_MS}, so that a stop takes no longer than 30 s"
+            ),
+        );
     }
 }
 

@@ -1,7 +1,18 @@
 //! Settings: jobs and streams.
 
+use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
 use crate::job::Backoff;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// How long a job may be allowed to run.
+const TIMEOUT_MS: RangeInclusive<u64> = 1_000..=TIME_MAX_MS;
+/// The largest factor between two waits.
+const BACKOFF_FACTOR_MAX: i64 = 1_000;
+/// The longest wait between two attempts: 30 days.
+const BACKOFF_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+/// How long ended jobs may be kept: from what Stripe lists events for to 100 years.
+const RETENTION_DAYS: RangeInclusive<i64> = 30..=36_500;
 
 /// Jobs and streams.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,6 +43,28 @@ impl JobsConfig {
     /// The backoff of retries.
     pub fn backoff(&self) -> Backoff {
         Backoff { base_ms: self.backoff_base_ms, factor: self.backoff_factor, max_ms: self.backoff_max_ms }
+    }
+
+    /// Whether `timeout_ms` is in its range; other limits are compared with it.
+    pub(super) fn is_timeout_sound(&self) -> bool {
+        TIMEOUT_MS.contains(&self.timeout_ms)
+    }
+
+    /// Says what is wrong.
+    pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
+        let time_max_ms = TIME_MAX_MS.cast_signed();
+        need_within(need, "jobs.workers_max", self.workers_max, 1..=PLACES_MAX);
+        need_within(need, "jobs.lease_ms", self.lease_ms, 1_000..=time_max_ms);
+        need_within(need, "jobs.timeout_ms", self.timeout_ms, TIMEOUT_MS);
+        need_within(need, "jobs.backoff_base_ms", self.backoff_base_ms, 1..=time_max_ms);
+        need_within(need, "jobs.backoff_factor", self.backoff_factor, 1..=BACKOFF_FACTOR_MAX);
+        need(
+            (self.backoff_base_ms..=BACKOFF_MAX_MS).contains(&self.backoff_max_ms),
+            &format!("jobs.backoff_max_ms must be at least backoff_base_ms and at most {BACKOFF_MAX_MS}"),
+        );
+        need_within(need, "jobs.sweep_interval_ms", self.sweep_interval_ms, 1..=TIME_MAX_MS);
+        need_within(need, "jobs.sweep_grace_ms", self.sweep_grace_ms, 0..=time_max_ms);
+        need_within(need, "jobs.retention_days", self.retention_days, RETENTION_DAYS);
     }
 }
 

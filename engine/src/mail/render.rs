@@ -69,7 +69,17 @@ pub struct Params {
 }
 
 impl Params {
-    /// What a preview shows.
+    /// What a preview of a mail shows: the sample, with the configured credits where none can be spent yet.
+    pub fn preview(template: Template, credits: &CreditsConfig) -> Self {
+        let sample = Self::sample();
+        let balance = match template {
+            Template::Welcome | Template::FollowupDay1 => credits.signup,
+            _ => sample.balance,
+        };
+        Self { balance, ..sample }
+    }
+
+    /// What is known of an invented customer.
     pub fn sample() -> Self {
         Self {
             customer: Customer {

@@ -87,6 +87,16 @@ fn mails_speak_of_the_configured_product_and_unit() {
 }
 
 #[test]
+fn a_preview_tells_a_new_customer_the_configured_credits() {
+    let mut words = words();
+    words.credits.signup = 25;
+    for template in [Template::Welcome, Template::FollowupDay1] {
+        let mail = render(template, &Params::preview(template, &words.credits), &words).expect("it renders");
+        assert!(mail.text.contains("credits for 25 fixes"), "{}", mail.text);
+    }
+}
+
+#[test]
 fn a_name_and_a_reason_are_only_text_in_html() {
     let mut params = Params::sample();
     params.customer.name = "<script>alert('x')</script> & \"Bob\"".to_owned();

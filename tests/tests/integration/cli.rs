@@ -166,11 +166,19 @@ both! {
         let events = program.json(&["stripe", "events"]).await;
         assert_eq!(events.as_array().unwrap().len(), WANTED.len());
         assert_eq!(program.well(&["stripe", "events"]).await.lines().collect::<Vec<_>>(), WANTED);
-        let wrong = program.with(&[("BURSAR_LEDGER__COMMANDS_MAX", "0"), ("BURSAR_CREDITS__CURRENCY", "dollars")]);
+        let ignored = run(&program.with(&[("BURSAR_LISTN", "127.0.0.1:9000")]), &["config", "check"]).await;
+        assert!(ignored.code == Some(0) && ignored.err.contains("warning: BURSAR_LISTN is set"), "{ignored:?}");
+        let wrong = program.with(&[
+            ("BURSAR_LEDGER__COMMANDS_MAX", "0"),
+            ("BURSAR_CREDITS__CURRENCY", "dollars"),
+            ("BURSAR_HTTP__REQUESTS_MAX", "many"),
+            ("BURSAR_DATABASE_URL", "postgres://db/bursar"),
+            ("BURSAR_LOG", "bursar=loud"),
+        ]);
         let wrong = run(&wrong, &["config", "check"]).await;
-        assert_eq!(wrong.code, Some(1), "{wrong:?}");
-        for name in ["ledger.commands_max", "credits.currency"] {
-            assert!(wrong.err.contains(name), "{wrong:?}");
+        assert_eq!((wrong.code, wrong.err.trim_end().lines().count()), (Some(1), 5), "{wrong:?}");
+        for name in ["ledger.commands_max", "credits.currency", "requests_max", "use DATABASE_URL", "BURSAR_LOG"] {
+            assert!(wrong.err.to_lowercase().contains(&name.to_lowercase()), "{wrong:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the documents say, held against the code: they are copied from.
 
-use bursar_engine::config::Config;
+use bursar_engine::clock::{Clock, parse_rfc3339};
+use bursar_engine::config::{Config, is_known_variable};
 use bursar_engine::webhook::WANTED;
 use serde_yaml::Value;
 use std::collections::BTreeSet;
@@ -96,6 +97,61 @@ fn every_recipe_for_a_checkout_names_the_customer_who_pays() {
         }
     }
     assert!(recipes > 0);
+}
+
+/// Every file below a folder, without what is built.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true if path.ends_with("target") => {}
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+/// Words that begin like Bursar's variables.
+fn variables(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
+    words.filter(|word| word.starts_with("BURSAR_") && !word.ends_with('_'))
+}
+
+#[test]
+fn every_variable_that_is_read_or_documented_is_known() {
+    // Operators are told that these are wrong.
+    const WRONG: [&str; 2] = ["BURSAR_JOBS_WORKERS_MAX", "BURSAR_DATABASE_URL"];
+    const TESTS_OF_UNKNOWN: [&str; 3] = ["config/environment.rs", "integration/cli.rs", "engine/src/config.rs"];
+    let sources = ["actors", "api", "engine", "sandbox", "tests"].map(|name| root().join(name));
+    let mut texts = documents();
+    texts.push(("dev".to_owned(), read("dev")));
+    for path in sources.iter().flat_map(|folder| files(folder)) {
+        let is_code = path.extension().is_some_and(|ending| ending == "rs");
+        if is_code && !TESTS_OF_UNKNOWN.iter().any(|name| path.ends_with(name)) {
+            texts.push((path.display().to_string(), read(&path)));
+        }
+    }
+    for (name, text) in texts {
+        for variable in variables(&text).filter(|variable| !WRONG.contains(variable)) {
+            assert!(is_known_variable(variable), "{name} names {variable}, which a server would call unknown");
+        }
+    }
+}
+
+#[test]
+fn every_moment_whose_balance_a_document_asks_for_is_past() {
+    let mut moments = 0;
+    for (name, text) in documents() {
+        for rest in text.split("--at ").chain(text.split("?at=")).filter(|rest| rest.starts_with("20")) {
+            let moment = rest.split(|c: char| c.is_whitespace() || c == '`').next().unwrap();
+            let at_ms = parse_rfc3339(moment).unwrap_or_else(|| panic!("{name}: {moment}"));
+            assert!(at_ms <= Clock::System.now_ms(), "{name}: {moment} is refused until it is past");
+            moments += 1;
+        }
+    }
+    assert!(moments > 2);
 }
 
 /// `NAME=VALUE`, as shells and env files have it.

@@ -148,6 +148,23 @@ both! {
 }
 
 #[test]
+fn every_metric_is_explained_to_operators_and_no_other() {
+    const DOCS: &str = include_str!("../../../docs/operations.md");
+    let (_, section) = DOCS.split_once("\n## Metrics\n").expect("a section on metrics");
+    let (table, _) = section.split_once("\n### ").expect("the table ends");
+    let mut explained: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with("bursar_"))
+        .collect();
+    let mut names = documented_metrics();
+    explained.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(explained, names);
+}
+
+#[test]
 fn every_metric_has_a_unit_in_its_name_and_the_rare_ones_exist() {
     let names = documented_metrics();
     for name in &names {

@@ -196,6 +196,14 @@ both! {
         app.verify().await;
     }
 
+    async fn what_is_only_announced_has_no_effective_date(app: &TestApp) {
+        let account = account();
+        tell(app, &purchase("pending_change", account, "Pro", &in_days(20))).await;
+        let announced = bought(app, account).await;
+        assert_eq!((&announced["state"], &announced["effective_at"]), (&json!("announced"), &Value::Null));
+        assert_eq!(announced["pending"]["at"], day(20));
+    }
+
     async fn a_change_that_is_taken_back_is_no_longer_to_come(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         tell(app, &purchase("pending_change", account, "Trial", &in_days(20))).await;

@@ -65,6 +65,10 @@ on_both! {
         let status = program.json(&["migrate", "status"]).await;
         assert!(status.as_array().unwrap().iter().all(|row| row["state"] == "applied"), "{status}");
 
+        let too_many = ["migrate", "down", "--steps", "200", "--database", &name];
+        let too_many = run(&program.launch, &too_many).await;
+        assert!(too_many.code == Some(2) && too_many.err.contains(&format!("{steps} migrations are applied")), "{too_many:?}");
+
         let done = run(&program.launch, &[&down[..], &["--database", &name, "--json"]].concat()).await;
         assert_eq!(done.code, Some(0), "{done:?}");
         let status: serde_json::Value = serde_json::from_str(&done.out).unwrap();
@@ -111,7 +115,7 @@ async fn migrating_down_is_refused_while_a_node_is_connected_or_holds_a_lease() 
                  WHERE key = (SELECT MIN(key) FROM streams)";
     db.write().execute_unprepared(lease).await.unwrap();
     let refused = run(&program.launch, &down).await;
-    assert!(refused.code == Some(1) && refused.err.contains("dead-node holds 1 leases"), "{refused:?}");
+    assert!(refused.code == Some(1) && refused.err.contains("dead-node holds 1 lease, which"), "{refused:?}");
     assert!(refused.err.contains("ends in") && refused.err.contains("--nodes-are-stopped"), "{refused:?}");
     // Whoever knows that it is dead need not wait.
     let done = run(&program.launch, &[&down[..], &["--nodes-are-stopped"]].concat()).await;

@@ -124,8 +124,8 @@ struct MarketplaceAccountBody {
     free_trial_ends_at: Option<String>,
     /// When it is billed next, as GitHub last told.
     next_billing_at: Option<String>,
-    /// Since when it has stood so.
-    effective_at: String,
+    /// Since when it has stood so; null while it is only announced.
+    effective_at: Option<String>,
     /// What is to come.
     pending: Option<MarketplacePendingBody>,
     /// When the next credits are granted: those of a purchase at once, those of each billing date
@@ -157,7 +157,7 @@ impl Example for MarketplaceAccountBody {
             on_free_trial: false,
             free_trial_ends_at: None,
             next_billing_at: sample::text(sample::MONTH_LATER),
-            effective_at: sample::AT.to_owned(),
+            effective_at: sample::text(sample::AT),
             pending: None,
             next_credits_at: sample::text(sample::MONTH_LATER),
             credits_until: sample::text(sample::MONTH_LATER),
@@ -188,7 +188,7 @@ impl MarketplaceAccountBody {
             on_free_trial: account.on_free_trial,
             free_trial_ends_at: account.free_trial_ends_ms.map(rfc3339),
             next_billing_at: account.next_billing_ms.map(rfc3339),
-            effective_at: rfc3339(account.effective_ms),
+            effective_at: (account.state != PurchaseState::Announced).then(|| rfc3339(account.effective_ms)),
             pending,
             next_credits_at: account.next_period(grace_ms).map(|period| rfc3339(period.due_ms)),
             credits_until: account.granted_until_ms.map(rfc3339),
@@ -266,8 +266,8 @@ impl From<MarketplaceCorrection> for PurchaseState {
 struct MarketplaceCorrectionRequest {
     /// Where the purchase stands.
     state: MarketplaceCorrection,
-    /// The day (UTC) from which on it stands so, such as `2026-11-05`, not in the future. May be left out only where
-    /// the order of the last events is unclear: then it is their day.
+    /// The day (UTC) from which it stands so, such as `2026-11-05`, not in the future. It may be omitted only if the
+    /// order of the last events is unclear; it then defaults to the day of those events.
     effective_date: Option<Text>,
     /// The next billing date at GitHub. Without it, periods are counted by the billing date that was known before.
     next_billing_date: Option<Text>,
@@ -389,8 +389,8 @@ impl AdminMarketplaceApi {
     ///
     /// For events that are dead with `order_unclear`, and for an event that GitHub never delivered. Look at the
     /// purchase at GitHub first. It counts as GitHub's event of that day would, and against all events of that day
-    /// that arrived before; events of a later day count as ever. Plan and credits follow a moment later; credits
-    /// that were granted stay.
+    /// that arrived before; events of a later day count as ever. The answer shows the account before the correction,
+    /// which follows a moment later with plan and credits; credits that were granted stay.
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id/state",
         method = "post",

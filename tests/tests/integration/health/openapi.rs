@@ -4,6 +4,7 @@ use super::*;
 use bursar::problem::code::{self, Code};
 use std::collections::{BTreeSet, HashSet};
 
+const DOCS: &str = include_str!("../../../../docs/errors.md");
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// Every operation with its name.
@@ -238,7 +239,6 @@ fn what_is_described_is_an_operation() {
 
 #[test]
 fn every_code_is_explained_in_the_docs_with_its_status() {
-    const DOCS: &str = include_str!("../../../../docs/errors.md");
     let rows = DOCS.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `")?.split('|');
         let code = cells.next()?.trim().trim_end_matches('`');
@@ -247,6 +247,45 @@ fn every_code_is_explained_in_the_docs_with_its_status() {
     let explained: BTreeSet<(&str, u16)> = rows.collect();
     let codes: BTreeSet<_> = code::CODES.iter().map(|code| (code.name, code.status)).collect();
     assert_eq!(explained, codes);
+}
+
+#[test]
+fn the_docs_show_the_problem_that_the_server_answers() {
+    let block = between(DOCS, "```json\n", "```")[0];
+    let shown: Value = serde_json::from_str(block).unwrap();
+    let code = known(shown["code"].as_str().unwrap());
+    assert_eq!((&shown["detail"], &shown["status"]), (&json!(code.detail), &json!(code.status)));
+    assert!(code.detail.contains(&format!("available: {}.", shown["available"])), "{}", code.detail);
+}
+
+/// The description of the document says the same in words.
+#[test]
+fn mutations_without_an_idempotency_key_are_known() {
+    let document = document();
+    let mut without = BTreeSet::new();
+    for (name, operation) in operations(&document) {
+        let mut parameters = operation["parameters"].as_array().into_iter().flatten();
+        let has_key = parameters.any(|parameter| parameter["name"] == "Idempotency-Key");
+        if !name.starts_with("get ") && !has_key {
+            without.insert(name);
+        }
+    }
+    let of_customers = without.iter().filter(|name| !name.contains(" /admin/") && !name.contains(" /webhooks/"));
+    let expected = ["delete /api/v1/api-keys/{id}", "post /api/v1/customers/onboard"];
+    assert_eq!(of_customers.collect::<Vec<_>>(), expected);
+    let admin_with_key: BTreeSet<_> = operations(&document)
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| name.contains(" /admin/") && !name.starts_with("get ") && !without.contains(name))
+        .collect();
+    let expected = [
+        "post /admin/v1/customers/{id}/adjustments",
+        "post /admin/v1/customers/{id}/api-keys",
+        "post /admin/v1/mails/{id}/resend",
+        "post /admin/v1/replays",
+        "post /admin/v1/stripe/reconciliations",
+    ];
+    assert_eq!(admin_with_key.iter().collect::<Vec<_>>(), expected);
 }
 
 #[test]

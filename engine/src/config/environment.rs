@@ -1,0 +1,146 @@
+//! Which variables of the environment are known, and which setting a misspelt one means.
+
+use super::Config;
+use std::ffi::OsString;
+
+/// What the names of Bursar's variables begin with.
+const PREFIX: &str = "BURSAR_";
+
+/// Settings with a variable of their own; all others are `BURSAR_<SECTION>__<FIELD>`.
+pub(super) const OWN_NAMES: &[(&str, &str)] = &[
+    ("BURSAR_LISTEN", "listen"),
+    ("BURSAR_DATA_DIR", "data_dir"),
+    ("DATABASE_URL", "database_url"),
+    ("AMQP_URL", "amqp_url"),
+    ("BURSAR_ADMIN_TOKEN", "admin_token"),
+    ("BURSAR_SECRET_KEY", "secret_key"),
+    ("SMTP_URL", "mail.smtp_url"),
+    ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
+    ("GITHUB_WEBHOOK_SECRET", "marketplace.webhook_secrets"),
+    ("STRIPE_SECRET_KEY", "stripe.secret_key"),
+    ("STRIPE_API_BASE", "stripe.api_base"),
+];
+
+/// Variables that are no settings of a server: of logs, the command line, the sandbox and the tests.
+const NO_SETTINGS: [&str; 6] = [
+    "BURSAR_LOG",
+    "BURSAR_URL",
+    "BURSAR_SANDBOX_RECORDING",
+    "BURSAR_SANDBOX_WEBHOOK_SECRET",
+    "BURSAR_NO_CHAOS",
+    "BURSAR_JOURNEYS_SEED",
+];
+
+/// What the names of further variables of tests begin with.
+const OF_TESTS: [&str; 2] = ["BURSAR_TEST_", "BURSAR_E2E_"];
+
+/// A variable that begins like Bursar's and is known to nobody.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct UnknownVariable {
+    /// Its name.
+    pub(super) name: String,
+    /// The variable of the setting that it means, if it differs from that in its underscores or prefix only.
+    pub(super) meant: Option<String>,
+}
+
+/// Whether a variable is read by the server, the command line, the sandbox or the tests. Those of sections are
+/// held against the settings when they are read.
+pub fn is_known_variable(name: &str) -> bool {
+    OWN_NAMES.iter().any(|(variable, _)| *variable == name)
+        || NO_SETTINGS.contains(&name)
+        || OF_TESTS.iter().any(|prefix| name.starts_with(prefix))
+        || name.strip_prefix(PREFIX).is_some_and(|rest| rest.contains("__"))
+}
+
+/// The variables that begin like Bursar's and are known to nobody, by name.
+pub(super) fn unknown(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<UnknownVariable> {
+    let mut names: Vec<String> = variables
+        .into_iter()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+        .filter(|(name, _)| name.starts_with(PREFIX) && !is_known_variable(name))
+        .filter(|(name, value)| !is_of_kubernetes(name, &value.to_string_lossy()))
+        .map(|(name, _)| name)
+        .collect();
+    names.sort_unstable();
+    names.into_iter().map(|name| UnknownVariable { meant: meant_by(&name), name }).collect()
+}
+
+/// Kubernetes tells every pod where a service named `bursar` or `bursar-…` is.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let of_port = name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+    name.contains("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || of_port
+        || (name.ends_with("_PORT") && is_address)
+}
+
+/// The variable of the setting that a name means.
+fn meant_by(name: &str) -> Option<String> {
+    let letters = |text: &str| text.replace(['_', '.'], "").to_lowercase();
+    let wanted = letters(name.strip_prefix(PREFIX)?);
+    let own = OWN_NAMES.iter().find(|(variable, field)| {
+        [variable.trim_start_matches(PREFIX), field].iter().any(|known| letters(known) == wanted)
+    });
+    let of_section = || {
+        let settings = serde_json::to_value(Config::default()).unwrap_or_default();
+        let sections =
+            settings.as_object()?.iter().filter_map(|(section, fields)| Some((section, fields.as_object()?)));
+        let mut fields = sections.flat_map(|(section, fields)| fields.keys().map(move |field| (section, field)));
+        let (section, field) = fields.find(|(section, field)| letters(&format!("{section}{field}")) == wanted)?;
+        Some(format!("{PREFIX}{}__{}", section.to_uppercase(), field.to_uppercase()))
+    };
+    own.map(|(variable, _)| (*variable).to_owned()).or_else(of_section)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unknown_of(name: &str, value: &str) -> Vec<UnknownVariable> {
+        unknown([(name.into(), value.into()), ("PATH".into(), "/bin".into())])
+    }
+
+    #[test]
+    fn a_variable_with_wrong_underscores_or_prefix_means_a_setting() {
+        for (name, meant) in [
+            ("BURSAR_JOBS_WORKERS_MAX", "BURSAR_JOBS__WORKERS_MAX"),
+            ("BURSAR_STRIPE_PRO_PRICE_ID", "BURSAR_STRIPE__PRO_PRICE_ID"),
+            ("BURSAR_DATABASE_URL", "DATABASE_URL"),
+            ("BURSAR_SMTP_URL", "SMTP_URL"),
+            ("BURSAR_STRIPE_SECRET_KEY", "STRIPE_SECRET_KEY"),
+            ("BURSAR_STRIPE_WEBHOOK_SECRETS", "STRIPE_WEBHOOK_SECRET"),
+            ("BURSAR_DATADIR", "BURSAR_DATA_DIR"),
+            ("BURSAR__LISTEN", "BURSAR_LISTEN"),
+        ] {
+            assert_eq!(
+                unknown_of(name, "1"),
+                [UnknownVariable { name: name.to_owned(), meant: Some(meant.to_owned()) }]
+            );
+        }
+    }
+
+    #[test]
+    fn a_variable_that_means_nothing_is_unknown() {
+        for name in ["BURSAR_LISTN", "BURSAR_IMAGE", "BURSAR_SANDBOX", "BURSAR_PORT"] {
+            assert_eq!(unknown_of(name, "9000"), [UnknownVariable { name: name.to_owned(), meant: None }]);
+        }
+    }
+
+    #[test]
+    fn what_others_read_and_what_kubernetes_sets_is_no_unknown_variable() {
+        for (name, value) in [
+            ("BURSAR_LISTEN", "127.0.0.1:0"),
+            ("BURSAR_JOBS__WORKERS_MAX", "32"),
+            ("BURSAR_URL", "http://127.0.0.1:8080"),
+            ("BURSAR_TEST_AMQP_URL", "amqp://broker/%2f"),
+            ("BURSAR_NO_CHAOS", "1"),
+            ("BURSAR_PORT", "tcp://10.0.0.1:8080"),
+            ("BURSAR_API_SERVICE_HOST", "10.0.0.1"),
+            ("BURSAR_SERVICE_PORT_HTTP", "8080"),
+            ("BURSAR_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ] {
+            assert_eq!(unknown_of(name, value), [], "{name}");
+        }
+    }
+}
