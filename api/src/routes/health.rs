@@ -31,8 +31,8 @@ struct Dependency {
     /// `smtp`, `system`.
     kind: String,
     /// `up`, `down` or `blocked`; of a database that takes no writes, `read only`, and of one whose schema this
-    /// server does not work on, `wrong schema`; of the
-    /// clock also `off` (too far from the database's) or `unknown` (not compared with it for long).
+    /// server does not work on, `wrong schema`; of the clock also `off` (too far from the database's) or `unknown`
+    /// (not compared with it for long).
     state: String,
     /// How long it took to answer, in milliseconds: `database` and `broker` now, `stripe` and `mail` when they
     /// were asked last.
@@ -187,8 +187,8 @@ impl HealthApi {
     /// Each dependency with its state and latency. Without the broker the server is `degraded`: work
     /// goes through the database. So it is while Stripe does not answer, and without the SMTP server if one
     /// is configured: what needs them is done later. A server whose clock is off is `degraded` too: it
-    /// goes by the database's. Without the database, or on a schema that this server does not work on, it is `down`.
-    /// `warnings` change no status.
+    /// goes by the database's. It is `down` without the database, while that takes no writes, and on a schema that
+    /// this server does not work on. `warnings` change no status.
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;
@@ -226,9 +226,9 @@ impl HealthApi {
 
     /// Can it serve requests
     ///
-    /// 503 while the database is away, takes no writes or has a schema that this server does not work on, while the server is
-    /// stopping, or while its clock is too far from the database's (`clock` is `off`) or was not compared with it for
-    /// ten minutes (`unknown`). A schema that a newer release added to is served, with a warning: so releases are
+    /// 503 while the database is away, takes no writes or has a schema that this server does not work on, while the
+    /// server is stopping, or while its clock is too far from the database's (`clock` is `off`) or was not compared
+    /// with it for ten minutes (`unknown`). A schema that a newer release added to is served, with a warning: so releases are
     /// rolled out. A server with a wrong clock answers and works, by the database's time.
     #[oai(path = "/health/ready", method = "get", operation_id = "health_ready", tag = "Tag::Health")]
     async fn ready(&self, app: Data<&Arc<App>>) -> HealthResponse {
