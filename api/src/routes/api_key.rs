@@ -33,7 +33,7 @@ pub(super) const DESCRIBED: &[Described] = &[
         "rotate_api_key",
         &["api_key_rotated", "invalid_grace", "not_found", "rate_limited", "too_many_api_keys"],
     ),
-    Described::new("revoke_api_key", &["last_api_key", "not_found"]),
+    Described::new("revoke_api_key", &["last_api_key", "not_found", "rate_limited"]),
 ];
 
 /// A key to make.
@@ -237,28 +237,53 @@ impl ApiKeyApi {
     ) -> Result<RevokedResponse, ApiError> {
         let id = ApiKeyId::parse(&id.0).map_err(|_| Error::NotFound("API key"))?;
         let force = force.0.unwrap_or(false);
+        // Whether it is refused or not: either takes a transaction.
+        let _kept = app.write_limits.writes.take(&auth.0, 1, app.clock.now_ms()).await?;
         let ended = manage::revoke(&app.db, &actor(&auth.0), &auth.0, &id, force, app.clock.now_ms()).await?;
         app.api_key_forget(&ended.hash, true).await;
         Ok(RevokedResponse::Revoked)
     }
 }
 
+/// What a request for a new key costs.
+struct Taken {
+    /// The key.
+    key: Spent,
+    /// The transaction, if it comes to nothing.
+    write: Spent,
+}
+
 /// Takes what a new key costs. A repetition is let through, because it writes nothing.
-async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<Spent> {
-    let taken = app.write_limits.keys.take(customer, 1, app.clock.now_ms()).await;
+async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<Taken> {
+    let now_ms = app.clock.now_ms();
+    let taken = async {
+        let write = app.write_limits.writes.take(customer, 1, now_ms).await?;
+        match app.write_limits.keys.take(customer, 1, now_ms).await {
+            Ok(key) => Ok(Taken { key, write }),
+            Err(error) => {
+                write.give_back();
+                Err(error)
+            }
+        }
+    }
+    .await;
     if taken.is_err() && api_key::api_key_find_by_idempotency(app.db.read(), customer, idempotency_key).await?.is_some()
     {
-        return Ok(Spent::nothing());
+        return Ok(Taken { key: Spent::nothing(), write: Spent::nothing() });
     }
     taken
 }
 
-/// Gives back what was taken if no key was made.
-fn settled<T>(spent: Spent, made: EngineResult<T>, key: impl Fn(&T) -> &Made) -> EngineResult<T> {
+/// Gives back what was taken: the key if none was made, and the transaction unless it was refused.
+fn settled<T>(taken: Taken, made: EngineResult<T>, key: impl Fn(&T) -> &Made) -> EngineResult<T> {
     match &made {
-        Ok(made) if key(made).raw.is_none() => spent.give_back(),
-        Ok(_) => {}
-        Err(error) => spent.settle(error),
+        Ok(made) => {
+            taken.write.give_back();
+            if key(made).raw.is_none() {
+                taken.key.give_back();
+            }
+        }
+        Err(error) => taken.key.settle(error),
     }
     made
 }

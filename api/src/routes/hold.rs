@@ -144,6 +144,10 @@ async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
         && let Ok(Some(entry)) = account::entry_last_of_hold(app.db.read(), customer, id).await
     {
         let how = match (entry.kind, entry.detail.reason.as_deref()) {
+            // Its end is not in the ledger yet.
+            (EntryKind::Hold, _) if entry.detail.expires_at_ms.is_some_and(|at_ms| at_ms <= app.clock.now_ms()) => {
+                "released because its time ran out"
+            }
             (EntryKind::Hold, _) => return Error::Busy("this hold").into(),
             (EntryKind::Capture, _) => "captured",
             (_, Some("expired")) => "released because its time ran out",

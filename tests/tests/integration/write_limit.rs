@@ -120,4 +120,23 @@ on_both! {
         app.spend(&customer, 1, "spent").await.expect(200);
         app.stop().await;
     }
+
+    async fn requests_about_keys_that_are_refused_are_limited(backend: Backend) {
+        let app = start(backend).await;
+        let (revoking, rotating, other) = (app.onboard().await, app.onboard().await, app.onboard().await);
+        let keys = app.call(&revoking, "GET", "/api/v1/api-keys", "", None).await.expect(200);
+        let last = format!("/api/v1/api-keys/{}", keys["data"][0]["id"].as_str().unwrap());
+        let revoke = async || app.call(&revoking, "DELETE", &last, "", None).await;
+        for answer in until_limited(revoke).await {
+            answer.expect_problem(409, "last_api_key");
+        }
+        let unknown = "/api/v1/api-keys/key_00000000000000000000000000/rotate";
+        let rotate = async || app.call(&rotating, "POST", unknown, &unique(), Some(&json!({}))).await;
+        for answer in until_limited(rotate).await {
+            answer.expect_problem(404, "not_found");
+        }
+        app.spend(&revoking, 1, "key").await.expect(200);
+        app.spend(&other, 1, "key").await.expect(200);
+        app.stop().await;
+    }
 }
