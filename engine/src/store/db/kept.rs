@@ -105,16 +105,19 @@ impl ConnectionTrait for Kept {
         self.pool.get_database_backend()
     }
 
+    // These go by way of the pool, which must have a connection for them.
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.kept().clear();
         self.pool.execute_raw(statement).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.kept().clear();
         self.pool.execute_unprepared(sql).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.pool.query_one_raw(statement).await
+        Ok(self.query_all_raw(statement).await?.into_iter().next())
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
