@@ -5,6 +5,7 @@
 //! a session whose memory is cold. Here a connection that was used a moment ago is used again at once; one
 //! that was not goes back to its pool, with all that the pool does about age and death.
 
+use super::demotion;
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::postgres::PgArguments;
 use sea_orm::sqlx::{Arguments as _, AssertSqlSafe, Error as SqlxError, Postgres, query_with};
@@ -35,8 +36,14 @@ struct Shared {
 }
 
 struct Idle {
-    connection: PoolConnection<Postgres>,
+    taken: Taken,
     since: Instant,
+}
+
+struct Taken {
+    connection: PoolConnection<Postgres>,
+    /// When it came from the pool.
+    at: Instant,
 }
 
 impl fmt::Debug for Kept {
@@ -72,29 +79,32 @@ impl Kept {
         self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn take(&self) -> Result<PoolConnection<Postgres>, DbErr> {
+    async fn take(&self) -> Result<Taken, DbErr> {
         let kept = {
             let mut idle = self.kept();
-            let last = idle.pop().filter(|last| last.since.elapsed() < KEPT_FOR);
+            // Of a server that takes no writes any more, not even reads are good.
+            let is_good = |last: &Idle| last.since.elapsed() < KEPT_FOR && !demotion::is_older(last.taken.at.elapsed());
+            let last = idle.pop().filter(is_good);
             if last.is_none() {
                 // The others were used before it.
                 idle.clear();
             }
             last
         };
-        match kept {
-            Some(kept) => Ok(kept.connection),
-            None => self.pool.get_postgres_connection_pool().acquire().await.map_err(|error| match error {
-                SqlxError::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
-                SqlxError::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
-                error => DbErr::Conn(RuntimeErr::SqlxError(error.into())),
-            }),
+        if let Some(kept) = kept {
+            return Ok(kept.taken);
         }
+        let acquired = self.pool.get_postgres_connection_pool().acquire().await.map_err(|error| match error {
+            SqlxError::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
+            SqlxError::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
+            error => DbErr::Conn(RuntimeErr::SqlxError(error.into())),
+        });
+        Ok(Taken { connection: acquired?, at: Instant::now() })
     }
 
-    fn keep(&self, connection: PoolConnection<Postgres>) {
+    fn keep(&self, taken: Taken) {
         if !self.pool.get_postgres_connection_pool().is_closed() {
-            self.kept().push(Idle { connection, since: Instant::now() });
+            self.kept().push(Idle { taken, since: Instant::now() });
         }
     }
 }
@@ -128,10 +138,10 @@ impl ConnectionTrait for Kept {
         let arguments = arguments(values.map(|values| values.0).unwrap_or_default())?;
         let closed = |_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
         let _permit = self.shared.permits.acquire().await.map_err(closed)?;
-        let mut connection = self.take().await?;
-        match query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await {
+        let mut taken = self.take().await?;
+        match query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *taken.connection).await {
             Ok(rows) => {
-                self.keep(connection);
+                self.keep(taken);
                 Ok(rows.into_iter().map(QueryResult::from).collect())
             }
             Err(error) => {
