@@ -9,7 +9,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::ledger::Account;
 use moka::sync::Cache;
 
-/// What an entry takes up besides its account, in bytes: measured, rounded up.
+/// What an entry takes up besides its account, in bytes: an estimate of the key and of the cache's own records.
 const ENTRY_BYTES: usize = 512;
 
 /// Accounts, those that were seen least recently forgotten first. Cheap to clone.

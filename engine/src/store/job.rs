@@ -1,7 +1,7 @@
 //! Rows of `jobs`.
 
 use super::stream::{Advance, Leased, stream_advance_many, stream_drop_new, stream_drop_unused, stream_unblock};
-use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
+use super::{Kind, Rows, execute, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, EventId, JobId};
@@ -116,20 +116,6 @@ pub async fn job_find(db: &impl ConnectionTrait, id: &JobId) -> Result<Option<Jo
 pub async fn job_find_by_event(db: &impl ConnectionTrait, event: &EventId) -> Result<Option<Job>> {
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE event_id = $1");
     query_one(db, &sql, [event.as_str().into()]).await?.map(|row| read(&row)).transpose()
-}
-
-/// The streams of those of these jobs that are dead: they may have stopped at its death.
-pub(super) async fn job_streams_of_dead(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<String>> {
-    // Which are dead is not asked for in the statement, so that no index of dead jobs is read instead.
-    let sql = "SELECT j.stream_key AS stream_key, j.state AS state FROM {rows} JOIN jobs j ON j.id = r.sought";
-    let found = query_by(db, sql, ids).await?;
-    let mut streams = Vec::new();
-    for row in &found {
-        if get::<String>(row, "state")? == JobState::Dead.as_str() {
-            streams.push(get(row, "stream_key")?);
-        }
-    }
-    Ok(streams)
 }
 
 /// What to look for among jobs. Empty fields match everything.

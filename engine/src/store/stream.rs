@@ -3,7 +3,7 @@
 use super::{Kind, Rows, execute, get, query_all, query_by, query_one, seek};
 use crate::clock::TimeMs;
 use crate::error::Result;
-use crate::job::{BLOCKED, Job};
+use crate::job::{BLOCKED, Job, JobState};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -304,6 +304,20 @@ pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Res
     let values = [dead.stream_key.as_str().into(), BLOCKED.into(), dead.id.as_str().into(), died_at_ms.into()];
     execute(db, sql, values).await?;
     Ok(())
+}
+
+/// The streams of those of these jobs that are dead: they may have stopped at its death.
+pub(super) async fn stream_of_dead_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<String>> {
+    // Which are dead is not asked for in the statement, so that no index of dead jobs is read instead.
+    let sql = "SELECT j.stream_key AS stream_key, j.state AS state FROM {rows} JOIN jobs j ON j.id = r.sought";
+    let found = query_by(db, sql, ids).await?;
+    let mut streams = Vec::new();
+    for row in &found {
+        if get::<String>(row, "state")? == JobState::Dead.as_str() {
+            streams.push(get(row, "stream_key")?);
+        }
+    }
+    Ok(streams)
 }
 
 /// The job at the head of a stream: the lowest that is not finished.

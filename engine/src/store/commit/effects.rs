@@ -20,7 +20,7 @@ use crate::mail::Mail;
 use crate::operation::Operation;
 use crate::replay::ReplayStep;
 use crate::store::{
-    audit, customer, job, mail, marketplace, operation, payment_method, reconciliation, replay, subscription,
+    audit, customer, job, mail, marketplace, operation, payment_method, reconciliation, replay, stream, subscription,
 };
 use crate::subscription::Subscription;
 use sea_orm::ConnectionTrait;
@@ -100,7 +100,7 @@ impl<'a> Effects<'a> {
             |(_, made): &(usize, Made<'a>)| if let Made::Job(job) = made { job.stream_key.clone() } else { None };
         let mut streams: Vec<String> = self.jobs.iter().filter_map(shared).collect();
         let requeued: Vec<String> = self.others.iter().flat_map(requeued).map(ToString::to_string).collect();
-        streams.extend(job::job_streams_of_dead(tx, &requeued).await?);
+        streams.extend(stream::stream_of_dead_many(tx, &requeued).await?);
         Ok(streams)
     }
 }
