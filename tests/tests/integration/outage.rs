@@ -10,6 +10,7 @@ use crate::scene::{
 };
 use bursar::serve;
 use bursar_actors::Role;
+use bursar_engine::Error;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::job::JobState;
@@ -20,7 +21,7 @@ use bursar_services::Postgres;
 use bursar_tests::app::Answer;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use futures_util::future::join_all;
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TransactionTrait};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -190,6 +191,27 @@ async fn sessions_that_are_left_on_a_server_without_writes_are_given_up() {
     let signup = json!({ "email": "grace@example.com", "name": "Grace", "source": "direct" });
     app.request("POST", "/api/v1/customers/onboard", &[], Some(&signup)).await.expect(201);
     app.verify().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lookup_does_not_keep_a_session_older_than_a_refused_write() {
+    let (_postgres, app) = on_private_postgres(|_| {}).await;
+    let options = DbOptions { connections_max: 3, ..DbOptions::new(app.config.database_url()) };
+    let db = Db::connect(&options).await.unwrap();
+    let session = async || {
+        let pid = Statement::from_string(DbBackend::Postgres, "SELECT pg_backend_pid()");
+        db.ledger().query_one_raw(pid).await.unwrap().unwrap().try_get_by_index::<i32>(0).unwrap()
+    };
+    let before = session().await;
+    assert_eq!(session().await, before, "a session is kept between look-ups");
+    let read_only = format!("{}?options=-c%20default_transaction_read_only=on", options.url);
+    let demoted = Db::connect(&DbOptions { url: read_only, ..options.clone() }).await.unwrap();
+    let refused = Error::from(demoted.write().execute_unprepared("CREATE TABLE notes (id INTEGER)").await.unwrap_err());
+    assert!(refused.is_retryable(), "{}", refused.chain());
+    assert_ne!(session().await, before);
+    demoted.close().await;
+    db.close().await;
     app.stop().await;
 }
 
