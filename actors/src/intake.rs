@@ -4,8 +4,8 @@ use crate::batcher::{Batcher, Limits, Work};
 use crate::dispatch::Dispatcher;
 use bursar_engine::clock::Clock;
 use bursar_engine::ids::EventId;
-use bursar_engine::intake::{Delivery, Fate, take_in};
-use bursar_engine::store::Db;
+use bursar_engine::infra::store::Db;
+use bursar_engine::usecase::intake::{Delivery, Fate, take_in};
 use bursar_engine::{Error, Result, metric};
 use std::sync::Arc;
 

@@ -5,8 +5,8 @@
 
 use bursar_engine::clock::TimeMs;
 use bursar_engine::config::LimitsConfig;
+use bursar_engine::domain::token_bucket::{Rate, TokenBucket};
 use bursar_engine::ids::CustomerId;
-use bursar_engine::token_bucket::{Rate, TokenBucket};
 use bursar_engine::{Error, Result};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;

@@ -30,11 +30,11 @@ pub use marketplace::MarketplaceConfig;
 pub use onboarding::OnboardingConfig;
 pub use stripe::StripeConfig;
 
+use crate::domain::webhook::ProPrice;
 use crate::error::{Error, Result};
-use crate::stripe::breaker::BreakerOptions;
-use crate::stripe::retry::RetryPolicy;
-use crate::stripe::{API_BASE, GatewayOptions, key_is_live};
-use crate::webhook::ProPrice;
+use crate::infra::stripe::breaker::BreakerOptions;
+use crate::infra::stripe::retry::RetryPolicy;
+use crate::infra::stripe::{API_BASE, GatewayOptions, key_is_live};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};

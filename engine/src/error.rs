@@ -1,7 +1,7 @@
 //! The engine's one error type.
 
-use crate::ledger::Refusal;
-use crate::store::db::demotion;
+use crate::domain::ledger::Refusal;
+use crate::infra::store::db::demotion;
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 use std::sync::Arc;
 

@@ -9,10 +9,10 @@
 use crate::customer::{Applied, Customers};
 use crate::deadline::{ANSWER_MAX, within};
 use bursar_engine::clock::Clock;
+use bursar_engine::domain::ledger::{Command, Refusal};
 use bursar_engine::ids::CustomerId;
-use bursar_engine::ledger::{Command, Refusal};
-use bursar_engine::store::Db;
-use bursar_engine::store::account::{self, SettleDue};
+use bursar_engine::infra::store::Db;
+use bursar_engine::infra::store::account::{self, SettleDue};
 use bursar_engine::{Error, Result, metric};
 use futures_util::{StreamExt, future, stream};
 use rand::seq::SliceRandom;

@@ -32,12 +32,12 @@ use crate::app::App;
 use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::effect::{Audit, Effect};
+use bursar_engine::domain::effect::{Audit, Effect};
+use bursar_engine::domain::job::{Job, JobKind, JobState};
 use bursar_engine::ids::JobId;
-use bursar_engine::job::{Job, JobKind, JobState};
-use bursar_engine::store::attempt::Attempt;
-use bursar_engine::store::commit::Unit;
-use bursar_engine::store::stream::Stream;
+use bursar_engine::infra::store::attempt::Attempt;
+use bursar_engine::infra::store::commit::Unit;
+use bursar_engine::infra::store::stream::Stream;
 use bursar_engine::{Error, Result};
 use poem_openapi::Object;
 use poem_openapi::types::Example;
@@ -256,7 +256,7 @@ fn why_example() -> String {
 
 /// The sentence for a job that was found.
 async fn explain(app: &App, job: &Job) -> Result<String> {
-    use bursar_engine::store::stream::{stream_find, stream_head};
+    use bursar_engine::infra::store::stream::{stream_find, stream_head};
     let stream = stream_find(app.db.read(), &job.stream_key).await?;
     let head = stream_head(app.db.read(), &job.stream_key).await?;
     Ok(why(job, stream.as_ref(), head.as_ref(), app.clock.now_ms()))

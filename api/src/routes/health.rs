@@ -2,9 +2,10 @@
 
 use super::Tag;
 use crate::app::App;
-use bursar_engine::broker::Health;
-use bursar_engine::schema::{Schema, schema};
-use bursar_engine::{clock, mail};
+use bursar_engine::clock;
+use bursar_engine::domain::mail;
+use bursar_engine::domain::schema::{Schema, schema};
+use bursar_engine::infra::broker::Health;
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;

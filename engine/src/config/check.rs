@@ -1,11 +1,12 @@
 //! What a configuration must be to make sense.
 
 use super::Config;
-use crate::charge::AMOUNT_MINOR_MAX;
-use crate::customer::check_name;
+use crate::domain::charge::AMOUNT_MINOR_MAX;
+use crate::domain::customer::check_name;
+use crate::domain::ledger::UNITS_MAX;
+use crate::domain::mail;
 use crate::error::{Error, Result};
-use crate::ledger::UNITS_MAX;
-use crate::{mail, stripe};
+use crate::infra::stripe;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

@@ -1,7 +1,7 @@
 //! Settings: jobs and streams.
 
 use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
-use crate::job::Backoff;
+use crate::domain::job::Backoff;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 

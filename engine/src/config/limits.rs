@@ -1,6 +1,6 @@
 //! Settings: how much a customer may write for nothing.
 
-use crate::token_bucket::Rate;
+use crate::domain::token_bucket::Rate;
 use serde::{Deserialize, Serialize};
 
 /// The highest of each setting.

@@ -1,7 +1,7 @@
 //! Settings of signing up.
 
-use crate::email::domain_normalized;
-use crate::rate_limit;
+use crate::domain::email::domain_normalized;
+use crate::domain::rate_limit;
 use serde::{Deserialize, Serialize};
 
 /// Who may sign up.

@@ -2,7 +2,7 @@
 //! would let anybody in who reads our documents or guesses a little.
 
 use super::Config;
-use crate::stripe;
+use crate::infra::stripe;
 
 /// The shortest admin token, in characters: 128 random bits in hexadecimal.
 const ADMIN_TOKEN_LEN_MIN: usize = 32;
@@ -75,7 +75,7 @@ impl Config {
 
     fn has_random_keys(&self) -> bool {
         let keys = super::split(&self.secret_key);
-        crate::seal::keys_are_valid(&self.secret_key) && keys.iter().all(|key| may_be_random(key))
+        crate::infra::seal::keys_are_valid(&self.secret_key) && keys.iter().all(|key| may_be_random(key))
     }
 
     fn is_likely_webhook_secret(&self, secret: &str) -> bool {
@@ -168,7 +168,7 @@ mod tests {
         let token = || HEX.to_owned();
         assert_eq!(problems(|config| config.admin_token = token()), [""; 0]);
         assert_eq!(problems(|config| config.marketplace.webhook_secrets = token()), [""; 0]);
-        let keys = [crate::seal::key_new(), crate::seal::key_new()].join(", ");
+        let keys = [crate::infra::seal::key_new(), crate::infra::seal::key_new()].join(", ");
         assert_eq!(problems(|config| config.secret_key = keys), [""; 0]);
     }
 

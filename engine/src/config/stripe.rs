@@ -1,6 +1,6 @@
 //! Settings: Stripe.
 
-use crate::reconcile::Reach;
+use crate::domain::reconcile::Reach;
 use serde::{Deserialize, Serialize};
 
 /// Stripe.

@@ -3,17 +3,17 @@
 
 use crate::database::until_waiting;
 use crate::scene::{customer_id, now_ms, sql};
-use bursar_engine::effect::Effect;
+use bursar_engine::domain::effect::Effect;
+use bursar_engine::domain::job::{BLOCKED, Backoff, JobKind, JobState, NewJob, Outcome, finish};
+use bursar_engine::domain::operation::{Operation, Request, State};
 use bursar_engine::ids::ReplayId;
-use bursar_engine::job::{BLOCKED, Backoff, JobKind, JobState, NewJob, Outcome, finish};
-use bursar_engine::operate::ask;
-use bursar_engine::operation::{Operation, Request, State};
-use bursar_engine::replay::{Action, act};
-use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
-use bursar_engine::store::customer::customer_find;
-use bursar_engine::store::job::job_insert_many;
-use bursar_engine::store::operation::operation_insert;
-use bursar_engine::work;
+use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::infra::store::customer::customer_find;
+use bursar_engine::infra::store::job::job_insert_many;
+use bursar_engine::infra::store::operation::operation_insert;
+use bursar_engine::usecase::operate::ask;
+use bursar_engine::usecase::replay::{Action, act};
+use bursar_engine::usecase::work;
 use bursar_tests::{Backend, TestApp};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde_json::json;

@@ -4,7 +4,7 @@ use crate::database::until_waiting;
 use crate::scene::{SIGNUP, sql};
 use crate::wire::Wire;
 use bursar_engine::Error;
-use bursar_engine::store::{Db, DbOptions};
+use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::app::config;
 use bursar_tests::{Backend, TestApp, TestCustomer, wait};
 use futures_util::future::join_all;

@@ -1,0 +1,6 @@
+//! The outside: the database, the broker, Stripe, the SMTP server. It translates and decides nothing.
+
+pub mod broker;
+pub mod seal;
+pub mod store;
+pub mod stripe;
