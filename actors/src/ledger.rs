@@ -101,7 +101,7 @@ impl Ledger {
     /// Commits a unit together with others, and announces the jobs that it makes.
     ///
     /// # Errors
-    /// Of the database. Unless it `is_particular` or says `Busy`, the unit may have been committed.
+    /// Of the database. Unless it `is_item_fault` or says `Busy`, the unit may have been committed.
     pub async fn commit(&self, unit: Unit) -> Result<UnitResult, Arc<Error>> {
         self.batcher(&unit).submit(unit).await
     }

@@ -8,7 +8,7 @@ use bursar::cli::{Cli, Command, ConfigCommand, Role, ServeArgs, output};
 use bursar::{cli, document, migrate, serve};
 use bursar_engine::Error;
 use bursar_engine::config::Config;
-use bursar_engine::domain::schema::schema;
+use bursar_engine::usecase::schema::schema;
 use bursar_engine::usecase::verify::verify;
 use clap::Parser;
 use std::env::VarError;

@@ -37,7 +37,7 @@ pub struct WriteLimits {
 impl WriteLimits {
     /// As configured.
     pub fn new(config: &LimitsConfig) -> Self {
-        Self { writes: WriteLimit::new(config.writes()), keys: WriteLimit::new(config.keys()) }
+        Self { writes: WriteLimit::new(Rate::of_writes(config)), keys: WriteLimit::new(Rate::of_new_keys(config)) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is true: nouns and rules, as types and pure functions. No SQL, no network, no clock, nothing asynchronous.
 
 pub mod api_key;
+pub mod audit;
 pub mod charge;
 pub mod customer;
 pub mod disposable;
@@ -16,6 +17,7 @@ pub mod payment_method;
 pub mod pricing;
 pub mod rate_limit;
 pub mod reconcile;
+pub mod replay;
 pub mod schema;
 pub mod subscription;
 pub mod summary;

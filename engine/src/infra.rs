@@ -2,5 +2,6 @@
 
 pub mod broker;
 pub mod seal;
+pub mod smtp;
 pub mod store;
 pub mod stripe;

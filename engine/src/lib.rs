@@ -7,6 +7,7 @@
 //! | [`domain`] | what is true |
 //! | [`config`], [`clock`], [`ids`], [`error`], [`metric`] | the ground |
 
+pub mod amount;
 pub mod clock;
 pub mod config;
 pub mod domain;
@@ -14,6 +15,8 @@ pub mod error;
 pub mod ids;
 pub mod infra;
 pub mod metric;
+pub mod name;
+pub mod plan;
 pub mod usecase;
 
 pub use bursar_migrations as migrations;

@@ -3,9 +3,9 @@
 use crate::batcher::{Batcher, Limits, Work};
 use bursar_engine::Result;
 use bursar_engine::clock::Clock;
-use bursar_engine::domain::job::Claimed;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::store::stream::stream_due_many;
+use bursar_engine::usecase::handler::Claimed;
 use bursar_engine::usecase::work;
 use std::collections::HashMap;
 

@@ -32,7 +32,8 @@ use crate::app::App;
 use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::domain::effect::{Audit, Effect};
+use bursar_engine::domain::audit::Audit;
+use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::job::{Job, JobKind, JobState};
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::attempt::Attempt;
@@ -256,9 +257,10 @@ fn why_example() -> String {
 
 /// The sentence for a job that was found.
 async fn explain(app: &App, job: &Job) -> Result<String> {
-    use bursar_engine::infra::store::stream::{stream_find, stream_head};
+    use bursar_engine::infra::store::job::job_head;
+    use bursar_engine::infra::store::stream::stream_find;
     let stream = stream_find(app.db.read(), &job.stream_key).await?;
-    let head = stream_head(app.db.read(), &job.stream_key).await?;
+    let head = job_head(app.db.read(), &job.stream_key).await?;
     Ok(why(job, stream.as_ref(), head.as_ref(), app.clock.now_ms()))
 }
 
@@ -279,6 +281,5 @@ fn not_ended() -> ApiError {
 }
 
 fn replay_line(job: &JobId, actor: String, reason: &str) -> Audit {
-    let details = serde_json::json!({ "reason": reason }).to_string();
-    Audit { actor, action: "job.replay", target: job.to_string(), details }
+    Audit::new(actor, "job.replay", job, &serde_json::json!({ "reason": reason }))
 }

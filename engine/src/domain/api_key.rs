@@ -1,7 +1,5 @@
 //! API keys: made once, shown once, kept only as a hash. [`manage`] makes, rotates and revokes them.
 
-pub mod manage;
-
 use crate::clock::TimeMs;
 use crate::ids::{ApiKeyId, CustomerId};
 use sha2::{Digest, Sha256};

@@ -1,14 +1,11 @@
 //! Whether and what a customer is charged when its credits are gone.
 
+use crate::amount::AMOUNT_MINOR_MAX;
 use crate::config::CreditsConfig;
 use crate::domain::customer::Customer;
 use crate::domain::operation::UsageCharge;
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::pricing;
-
-/// The most that one charge may be, in minor units. Source: Stripe, "Create a PaymentIntent": amounts
-/// have at most eight digits.
-pub const AMOUNT_MINOR_MAX: i64 = 99_999_999;
 
 /// Why a customer is not charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +54,8 @@ pub fn usage_charge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::customer::Plan;
     use crate::ids::CustomerId;
+    use crate::plan::Plan;
 
     fn customer(plan: Plan) -> Customer {
         Customer {

@@ -1,16 +1,18 @@
 //! Changes that a handler or a use case wants committed together with its result.
 
-use crate::domain::customer::Plan;
-use crate::domain::job::NewJob;
+use crate::domain::audit::Audit;
+use crate::domain::job::{NewJob, Outcome};
+use crate::domain::ledger::Command;
 use crate::domain::mail::Mail;
 use crate::domain::marketplace::MarketplaceAccount;
 use crate::domain::operation::Operation;
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::reconcile::Step;
+use crate::domain::replay::ReplayStep;
 use crate::domain::subscription::Subscription;
+use crate::domain::webhook::delivery::Delivery;
 use crate::ids::{CustomerId, JobId, ReplayId};
-use crate::usecase::intake::Delivery;
-use crate::usecase::replay::ReplayStep;
+use crate::plan::Plan;
 
 /// One change besides the ledger's and the job's own.
 #[derive(Debug, Clone)]
@@ -105,15 +107,19 @@ impl Effect {
     }
 }
 
-/// A line of the audit log.
+/// An outcome with the changes that commit together with it.
 #[derive(Debug, Clone)]
-pub struct Audit {
-    /// Who: `admin:<name>`, `customer:<id>`, `system`.
-    pub actor: String,
-    /// What: `replay.create`, `stream.pause` …
-    pub action: &'static str,
-    /// To what.
-    pub target: String,
-    /// More, as JSON.
-    pub details: String,
+pub struct Verdict {
+    /// What came of the attempt.
+    pub outcome: Outcome,
+    /// A command for one customer's account, decided when it is committed.
+    pub ledger: Option<(CustomerId, Command)>,
+    /// Other changes.
+    pub effects: Vec<Effect>,
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, ledger: None, effects: Vec::new() }
+    }
 }

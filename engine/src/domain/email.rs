@@ -10,6 +10,7 @@
 //!   the same, only without free credits; so here it is safe to fold more.
 
 use crate::error::{Error, Result};
+use crate::name::domain_normalized;
 use email_address::{EmailAddress, Options};
 
 /// The longest address, in bytes (RFC 5321 section 4.5.3.1.3: a path of 256 with its two brackets).
@@ -77,15 +78,6 @@ impl Email {
     fn parts(&self) -> (&str, &str) {
         self.normalized.rsplit_once('@').expect("a checked address has an @")
     }
-}
-
-/// A domain in lower case and ASCII (UTS 46 and IDNA), if it is one of at least two labels.
-pub fn domain_normalized(domain: &str) -> Option<String> {
-    let ascii = idna::domain_to_ascii_strict(domain).ok()?;
-    let is_name = ascii.contains('.') && !ascii.ends_with('.') && !ascii.starts_with('.');
-    // The last label of an IPv4 address is a number, that of a domain never is (RFC 3696 section 2).
-    let is_number = ascii.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
-    (is_name && !is_number).then_some(ascii)
 }
 
 #[cfg(test)]

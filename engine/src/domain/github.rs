@@ -9,6 +9,7 @@
 //! time into its signature, and sends a failed delivery only again when a person asks it to, under the
 //! delivery's old id. So what an event changes must not depend on how often or when it comes.
 
+pub mod delivery;
 pub mod purchase;
 pub mod signature;
 

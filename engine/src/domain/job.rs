@@ -9,14 +9,11 @@ mod finish;
 mod kind;
 
 pub use backoff::Backoff;
-pub use finish::{BLOCKED, JobFinish, finish};
+pub use finish::{Attempt, BLOCKED, JobFinish, finish};
 pub use kind::{JobKind, Policy};
 
 use crate::clock::TimeMs;
-use crate::domain::effect::Effect;
-use crate::domain::ledger::Command;
 use crate::ids::{CustomerId, EventId, JobId};
-use crate::usecase::handler::StripeEvent;
 
 /// A job whose node died so often while it ran is run alone from then on: whoever dies next is it.
 pub const RESCUES_SUSPECT: i64 = 2;
@@ -158,23 +155,6 @@ impl NewJob {
     }
 }
 
-/// A job that this node may work on, under an epoch.
-#[derive(Debug, Clone)]
-pub struct Claimed {
-    /// The job.
-    pub job: Job,
-    /// The lease's epoch.
-    pub epoch: i64,
-    /// When the work began.
-    pub started_at_ms: TimeMs,
-    /// The event's bytes, if the job processes one; of a Stripe event until `handler::gather` has read them.
-    pub payload: Option<Vec<u8>>,
-    /// The type under which that event is stored.
-    pub event_type: Option<String>,
-    /// The Stripe event that it processes, with what is known here about it.
-    pub event: Option<Box<StripeEvent>>,
-}
-
 /// What came of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -202,23 +182,6 @@ pub enum Outcome {
     },
 }
 
-/// An outcome with the changes that commit together with it.
-#[derive(Debug, Clone)]
-pub struct Verdict {
-    /// What came of the attempt.
-    pub outcome: Outcome,
-    /// A command for one customer's account, decided when it is committed.
-    pub ledger: Option<(CustomerId, Command)>,
-    /// Other changes.
-    pub effects: Vec<Effect>,
-}
-
-impl From<Outcome> for Verdict {
-    fn from(outcome: Outcome) -> Self {
-        Self { outcome, ledger: None, effects: Vec::new() }
-    }
-}
-
 /// Says that a stream has something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wake {
@@ -230,4 +193,24 @@ pub struct Wake {
     pub attempt: i64,
     /// When it is due.
     pub run_at_ms: TimeMs,
+}
+
+/// What to look for among jobs. Empty fields match everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct JobFilter {
+    /// `scheduled`, `available`, `running`, `succeeded`, `cancelled` or `dead`.
+    pub state: Option<String>,
+    /// A kind such as `stripe.event`.
+    pub kind: Option<String>,
+    /// A stream.
+    pub stream: Option<String>,
+    /// A type of event such as `invoice.paid`.
+    pub event_type: Option<String>,
+    /// Text that the last error contains.
+    pub error: Option<String>,
+    /// Made at or after this.
+    pub created_from_ms: Option<TimeMs>,
+    /// Made before this.
+    pub created_to_ms: Option<TimeMs>,
 }

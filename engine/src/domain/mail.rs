@@ -7,19 +7,15 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`render`](mod@render) | from a template and facts to subject, text and HTML, pure |
-//! | [`sense`] | whether a mail still makes sense, pure |
-//! | [`deliver`] | SMTP |
+//! | [`relevance`] | whether a mail still makes sense, pure |
 
-pub mod deliver;
+pub mod relevance;
 pub mod render;
-pub mod sense;
 
-pub use deliver::{Delivery, Health, Letter, Mailer, SendError};
+pub use relevance::{Facts, still_makes_sense};
 pub use render::{Params, Rendered, Words, render};
-pub use sense::{Facts, still_makes_sense};
 
 use crate::clock::TimeMs;
-use crate::domain::effect::Effect;
 use crate::domain::job::{JobKind, NewJob};
 use crate::domain::ledger::{Account, Entry, EntryKind};
 use crate::ids::{CustomerId, JobId, MailId, OperationId};
@@ -111,7 +107,7 @@ impl Template {
 /// What happened that a mail is to tell. Whatever is not known is left out of the mail.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct About {
+pub struct MailSubject {
     /// The subscription that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
@@ -155,7 +151,7 @@ pub struct MailArgs {
     pub customer: CustomerId,
     /// What happened.
     #[serde(default)]
-    pub about: About,
+    pub about: MailSubject,
     /// The API key that it tells, sealed for the customer. Gone once the mail is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_key: Option<String>,
@@ -180,7 +176,7 @@ pub struct Retry {
 }
 
 impl MailArgs {
-    fn new(template: Template, customer: &CustomerId, about: About) -> Self {
+    fn new(template: Template, customer: &CustomerId, about: MailSubject) -> Self {
         Self {
             template,
             customer: customer.clone(),
@@ -278,7 +274,7 @@ pub fn jobs_on_signup(customer: &CustomerId, sealed_key: String, now_ms: TimeMs)
     let mut sealed_key = Some(sealed_key);
     mails
         .map(|template| {
-            let mut args = MailArgs::new(template, customer, About::default());
+            let mut args = MailArgs::new(template, customer, MailSubject::default());
             if template == Template::Welcome {
                 args.sealed_key = sealed_key.take();
             }
@@ -290,14 +286,14 @@ pub fn jobs_on_signup(customer: &CustomerId, sealed_key: String, now_ms: TimeMs)
 
 /// A mail because something happened; `once_per` says what, so that the same thing told twice is
 /// mailed once (an invoice's id and its attempt, a subscription's id).
-pub fn job(template: Template, customer: &CustomerId, once_per: &str, about: About, now_ms: TimeMs) -> Effect {
+pub fn job(template: Template, customer: &CustomerId, once_per: &str, about: MailSubject, now_ms: TimeMs) -> NewJob {
     let unique_key = format!("mail:{}:{customer}:{once_per}", template.as_str());
-    Effect::JobInsert(MailArgs::new(template, customer, about).job(unique_key, now_ms))
+    MailArgs::new(template, customer, about).job(unique_key, now_ms)
 }
 
 /// The same mail once more, as it was. The request's key makes doing this twice the same as once.
 pub fn job_again(mail: &MailId, of: &MailArgs, (key, request_hash): (&str, &str), now_ms: TimeMs) -> NewJob {
-    let mut args = MailArgs::new(of.template, &of.customer, About::default());
+    let mut args = MailArgs::new(of.template, &of.customer, MailSubject::default());
     args.copy_of = Some(mail.clone());
     args.request_hash = Some(request_hash.to_owned());
     args.job(format!("mail:again:{mail}:{key}"), now_ms)
@@ -311,13 +307,13 @@ pub fn low_credit_job(
     entry: &Entry,
     warn_at: i64,
     now_ms: TimeMs,
-) -> Option<Effect> {
+) -> Option<NewJob> {
     let is_spent = matches!(entry.kind, EntryKind::Debit | EntryKind::Capture);
     if !is_spent || before.balance <= warn_at || entry.balance_after > warn_at {
         return None;
     }
     let last_grant = before.open.grants.iter().map(|grant| grant.seq).max().unwrap_or(0);
-    Some(job(Template::LowCredit, customer, &last_grant.to_string(), About::default(), now_ms))
+    Some(job(Template::LowCredit, customer, &last_grant.to_string(), MailSubject::default(), now_ms))
 }
 
 /// An API key as it may be kept and shown: its first characters, the same as in lists of keys.

@@ -12,19 +12,17 @@
 //! | [`correct`] | how does support correct what GitHub's events leave open? |
 //! | [`earlier`] | what do rows of the release before say? |
 
-pub mod correct;
 pub mod earlier;
-pub mod link;
 pub mod order;
 pub mod period;
 pub mod rules;
 
 use crate::clock::TimeMs;
-use crate::domain::customer::Plan;
 use crate::domain::github::{self, Action};
 use crate::domain::job::{JobKind, NewJob};
 use crate::ids::CustomerId;
-use period::{Period, Stretch};
+use crate::plan::Plan;
+use period::{PaidSpan, Period};
 use serde::{Deserialize, Serialize};
 
 /// The most pieces of news kept of one account. The oldest are forgotten, with the months that they brought to
@@ -203,14 +201,14 @@ impl MarketplaceAccount {
     }
 
     /// The times for which Pro is paid and credits are still to be granted, in order.
-    pub fn stretches_left(&self) -> Vec<Stretch> {
-        let stretches = period::paid_stretches(&order::in_order(&self.news).news);
-        stretches.iter().filter_map(|stretch| stretch.after(self.granted_until_ms)).collect()
+    pub fn spans_left(&self) -> Vec<PaidSpan> {
+        let spans = period::paid_spans(&order::in_order(&self.news).news);
+        spans.iter().filter_map(|span| span.after(self.granted_until_ms)).collect()
     }
 
     /// The next period whose credits are to be granted. `grace_ms` is how long a renewal must last to count.
     pub fn next_period(&self, grace_ms: TimeMs) -> Option<Period> {
-        self.stretches_left().iter().find_map(|stretch| stretch.first_period(grace_ms))
+        self.spans_left().iter().find_map(|span| span.first_period(grace_ms))
     }
 
     /// Takes in which of our plans a plan of the listing is, where it was not known before.
@@ -267,6 +265,20 @@ impl MarketplaceAccount {
     }
 }
 
+/// A correction: where the purchase stands from a day on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    /// Where it stands.
+    #[serde(rename = "corrected_to")]
+    pub state: PurchaseState,
+    /// From when on. Jobs of the release before do not say: since when it has stood as it does.
+    #[serde(default)]
+    pub effective_ms: Option<TimeMs>,
+    /// The next billing date; none if it is the monthly return of the one that was known before.
+    #[serde(default)]
+    pub next_billing_ms: Option<TimeMs>,
+}
+
 /// What a job that settles an account is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SettleArgs {
@@ -274,11 +286,12 @@ pub(crate) struct SettleArgs {
     pub github_account_id: i64,
     /// What support says of it. Nodes of the release before read its `corrected_to` only.
     #[serde(flatten)]
-    pub correction: Option<rules::Correction>,
+    pub correction: Option<Correction>,
 }
 
 impl SettleArgs {
-    fn to_json(&self) -> String {
+    /// As the job keeps it.
+    pub fn to_json(&self) -> String {
         serde_json::json!(self).to_string()
     }
 }

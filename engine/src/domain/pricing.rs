@@ -1,7 +1,8 @@
 //! What a customer is told about credits that run out. Money is integer minor units.
 
 use crate::config::CreditsConfig;
-use crate::domain::customer::{Customer, Plan};
+use crate::domain::customer::Customer;
+use crate::plan::Plan;
 
 /// What one unit costs a customer beyond its credits, in minor units; `None` if it cannot be charged.
 pub fn next_price_minor(customer: &Customer, config: &CreditsConfig) -> Option<i64> {

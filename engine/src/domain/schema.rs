@@ -1,11 +1,6 @@
 //! Whether the database has the schema that this release was written for. A release knows its
 //! migrations by name; the database keeps the names of those that were applied.
 
-use crate::error::Result;
-use crate::infra::store::Db;
-use crate::infra::store::schema::schema_versions;
-use crate::migrations::{Migrator, MigratorTrait};
-
 /// How the database's schema stands to this release's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schema {
@@ -65,20 +60,6 @@ impl Schema {
             )),
         }
     }
-}
-
-/// The names of this release's migrations, in order.
-pub fn known() -> Vec<String> {
-    Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
-}
-
-/// Looks at the database.
-///
-/// # Errors
-/// The database cannot be asked.
-pub async fn schema(db: &Db) -> Result<Schema> {
-    let applied = schema_versions(db.read()).await?;
-    Ok(Schema::of(&known(), applied.as_deref()))
 }
 
 #[cfg(test)]

@@ -4,24 +4,18 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`period`] | which period is the present one, pure |
-//! | [`words`] | warnings, and how the subscription stands, pure |
+//! | [`warnings`] | warnings, and how the subscription stands, pure |
 
 pub mod period;
-pub mod words;
+pub mod warnings;
 
 pub use period::{Period, PeriodKind};
-pub use words::{Warning, subscription_words};
+pub use warnings::{Warning, subscription_words};
 
 use crate::clock::TimeMs;
-use crate::config::CreditsConfig;
 use crate::domain::customer::Customer;
 use crate::domain::ledger::{Account, EntryKind};
 use crate::domain::subscription::Subscription;
-use crate::error::{Error, Result};
-use crate::ids::CustomerId;
-use crate::infra::store::summary::{Charged, Flow, Standing, charged_list, flow_day_list, flow_list, standing_list};
-use crate::infra::store::{Db, account, customer, subscription};
-use sea_orm::ConnectionTrait;
 
 /// Days of usage that a summary shows, today included.
 pub const DAYS_SHOWN: usize = 30;
@@ -52,6 +46,47 @@ pub struct Summary {
     pub warnings: Vec<Warning>,
 }
 
+/// Where a ledger stood at a moment: after the last entry that was decided by then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Sequence number of that entry; 0 if there was none yet.
+    pub seq: i64,
+    /// All credits; negative is debt.
+    pub balance: i64,
+    /// The part that open holds reserved.
+    pub held: i64,
+}
+
+/// Entries of one sort other than usage, added up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// What they did.
+    pub kind: EntryKind,
+    /// Who caused them.
+    pub source: String,
+    /// Of grants: what their credits are.
+    pub grant_kind: Option<String>,
+    /// Change of the balance by all of them.
+    pub total: i64,
+    /// Change of the balance by those of the period.
+    pub period: i64,
+}
+
+/// Charges for units beyond the credits, added up, in one currency. Refunds are not taken off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charged {
+    /// ISO 4217 code, in lower case.
+    pub currency: String,
+    /// All of them, in minor units.
+    pub total_minor: i64,
+    /// How many there were.
+    pub count: i64,
+    /// Those of the period, in minor units.
+    pub period_minor: i64,
+    /// How many there were in the period.
+    pub period_count: i64,
+}
+
 /// Usage of one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Day {
@@ -80,7 +115,7 @@ pub struct Totals {
 impl Totals {
     /// Adds flows up; `amount` says which of a flow's amounts. By what they do not explain of the change of
     /// the balance, credits were spent.
-    fn of(flows: &[Flow], amount: impl Fn(&Flow) -> i64, balance_change: i64) -> Self {
+    pub fn of(flows: &[Flow], amount: impl Fn(&Flow) -> i64, balance_change: i64) -> Self {
         let mut totals = Self::default();
         let mut explained = 0;
         for flow in flows {
@@ -100,58 +135,8 @@ impl Totals {
     }
 }
 
-/// A customer's summary.
-///
-/// The account is read first and the ledger up to the account's version, so that the figures agree with
-/// each other although several queries bring them and usage goes on meanwhile.
-///
-/// # Errors
-/// [`Error::NotFound`] if there is no such customer.
-pub async fn summary(db: &Db, id: &CustomerId, config: &CreditsConfig, now_ms: TimeMs) -> Result<Summary> {
-    let db = db.read();
-    let customer = customer::customer_find(db, id).await?.ok_or(Error::NotFound("customer"))?;
-    let account = account::account_find(db, id).await?.ok_or(Error::NotFound("account"))?;
-    let subscription = Subscription::current(subscription::subscription_list(db, id).await?);
-    let period = period::current(subscription.as_ref(), now_ms);
-    let days_ms = first_days(now_ms);
-    let before_period = stood(db, &account, id, &[period.start_ms - 1]).await?;
-    let before_days = stood(db, &account, id, &days_ms.map(|start_ms| start_ms - 1)).await?;
-    let (before_period, first) = match (before_period.first(), before_days.first()) {
-        (Some(before_period), Some(first)) => (*before_period, *first),
-        _ => return Err(Error::Corrupt(format!("the ledger of {id} has a gap"))),
-    };
-    let flows = flow_list(db, id, before_period.seq, account.version).await?;
-    let flows_by_day = flow_day_list(db, id, first.seq, account.version).await?;
-    let charged = charged_list(db, id, period.start_ms).await?;
-    Ok(Summary {
-        totals: Totals::of(&flows, |flow| flow.total, account.balance),
-        period_totals: Totals::of(&flows, |flow| flow.period, account.balance - before_period.balance),
-        days: spent_by_day(&days_ms, &before_days, &flows_by_day, account.balance),
-        warnings: words::warnings(&customer, &account, subscription.as_ref(), config, now_ms),
-        customer,
-        account,
-        subscription,
-        period,
-        flows,
-        charged,
-    })
-}
-
-/// Where the ledger stood at these moments, as far as the account knows it: what was written since the
-/// account was read does not count.
-async fn stood(
-    db: &impl ConnectionTrait,
-    account: &Account,
-    id: &CustomerId,
-    moments_ms: &[TimeMs],
-) -> Result<Vec<Standing>> {
-    let now = Standing { seq: account.version, balance: account.balance, held: account.held };
-    let found = standing_list(db, id, moments_ms).await?;
-    Ok(found.into_iter().map(|standing| if standing.seq > now.seq { now } else { standing }).collect())
-}
-
 /// When each of the days that are shown begins, oldest first.
-fn first_days(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
+pub fn first_days(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
     let today_ms = now_ms - now_ms.rem_euclid(DAY_MS);
     let mut start_ms = today_ms;
     let mut days_ms = [today_ms; DAYS_SHOWN];
@@ -165,7 +150,7 @@ fn first_days(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
 /// What was spent on each day: what came in less what the balance grew by. `before` is where the ledger
 /// stood before each day, `balance` what is there now: the last day has all that came after, also what
 /// another node's clock dates into the next day.
-fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, i64)], balance: i64) -> Vec<Day> {
+pub fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, i64)], balance: i64) -> Vec<Day> {
     let next = before.iter().skip(1).map(|standing| standing.balance).chain([balance]);
     let days = days_ms.iter().zip(before).zip(next);
     days.map(|((start_ms, before), after)| {
@@ -177,18 +162,3 @@ fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, i64)], b
     })
     .collect()
 }
-
-/// Where the ledger stood at a moment. Holds and grants whose time had run out count until they were
-/// settled, which the sweep does at their end. Before the first entry there were no credits.
-///
-/// # Errors
-/// `invalid_time` if the moment has not come yet; [`Error::NotFound`] if there is no such account.
-pub async fn balance_at(db: &Db, id: &CustomerId, at_ms: TimeMs, now_ms: TimeMs) -> Result<Standing> {
-    if at_ms > now_ms {
-        return Err(Error::invalid("invalid_time", "at must not be in the future: nobody knows that balance yet."));
-    }
-    standing_list(db.read(), id, &[at_ms]).await?.pop().ok_or(Error::NotFound("account"))
-}
-
-#[cfg(test)]
-mod tests;

@@ -4,6 +4,7 @@
 //! is no exact bound as [`crate::domain::rate_limit`] is, but it costs no statement.
 
 use crate::clock::TimeMs;
+use crate::config::LimitsConfig;
 use crate::domain::rate_limit::Taken;
 
 /// How fast a bucket refills, and how much it holds.
@@ -18,6 +19,18 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// How fast a customer may write for nothing, if that is limited.
+    pub fn of_writes(config: &LimitsConfig) -> Option<Self> {
+        let rate = Self { units: config.writes_per_second, window_ms: 1_000, burst: config.writes_burst };
+        (rate.units > 0).then_some(rate)
+    }
+
+    /// How fast a customer may make API keys, if that is limited.
+    pub fn of_new_keys(config: &LimitsConfig) -> Option<Self> {
+        let rate = Self { units: config.keys_per_minute, window_ms: 60_000, burst: config.keys_burst };
+        (rate.units > 0).then_some(rate)
+    }
+
     /// How long an empty bucket takes to be full, in milliseconds. One that nobody used for so long may be
     /// forgotten.
     pub fn full_after_ms(self) -> u64 {

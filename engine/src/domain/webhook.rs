@@ -12,6 +12,7 @@
 //! lacks what a rule needs, is dead-lettered with the reason: Stripe would only send the same bytes
 //! again, support can do something about them.
 
+pub mod delivery;
 pub mod envelope;
 pub mod rules;
 pub mod shape;

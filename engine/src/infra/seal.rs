@@ -4,6 +4,7 @@
 //! XChaCha20-Poly1305 with a random nonce of 192 bits. What a secret belongs to is authenticated with
 //! it: a sealed text that is moved to another row does not open.
 
+use crate::config::{SEAL_KEY_LEN, seal_keys};
 use crate::error::{Error, Result};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -11,8 +12,6 @@ use data_encoding::BASE64URL_NOPAD;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Bytes of a key.
-const KEY_LEN: usize = 32;
 /// Bytes of a nonce.
 const NONCE_LEN: usize = 24;
 /// What every sealed text begins with: the way in which it is sealed.
@@ -33,13 +32,8 @@ impl std::fmt::Debug for SealBox {
 
 /// A new key as it is configured: 64 hexadecimal digits.
 pub fn key_new() -> String {
-    let bytes: Zeroizing<[u8; KEY_LEN]> = Zeroizing::new(rand::random());
+    let bytes: Zeroizing<[u8; SEAL_KEY_LEN]> = Zeroizing::new(rand::random());
     hex::encode(bytes.as_slice())
-}
-
-/// Whether a text is one key or several, separated by commas.
-pub fn keys_are_valid(text: &str) -> bool {
-    SealBox::new(text).is_ok()
 }
 
 impl SealBox {
@@ -55,13 +49,10 @@ impl SealBox {
                     .to_owned(),
             ])
         };
-        let mut ciphers = Vec::new();
-        for text in keys.split(',').map(str::trim).filter(|key| !key.is_empty()) {
-            let mut bytes = Zeroizing::new([0_u8; KEY_LEN]);
-            hex::decode_to_slice(text, bytes.as_mut_slice()).map_err(|_| wrong())?;
-            ciphers.push(XChaCha20Poly1305::new_from_slice(bytes.as_slice()).map_err(|_| wrong())?);
-        }
-        if ciphers.is_empty() { Err(wrong()) } else { Ok(Self { keys: Arc::new(ciphers) }) }
+        let keys = seal_keys(keys).ok_or_else(wrong)?;
+        let cipher = |key: &Zeroizing<[u8; SEAL_KEY_LEN]>| XChaCha20Poly1305::new_from_slice(key.as_slice());
+        let ciphers = keys.iter().map(cipher).collect::<Result<_, _>>().map_err(|_| wrong())?;
+        Ok(Self { keys: Arc::new(ciphers) })
     }
 
     /// Seals a secret that belongs to `context`.
@@ -136,9 +127,9 @@ mod tests {
 
     #[test]
     fn a_key_is_sixty_four_hexadecimal_digits() {
-        assert!(keys_are_valid(&key_new()));
+        assert!(SealBox::new(&key_new()).is_ok());
         for text in ["", ",", "abc", &key_new()[1..], &key_new().replace(|c: char| c.is_ascii_digit(), "z")] {
-            assert!(!keys_are_valid(text), "{text}");
+            assert!(SealBox::new(text).is_err(), "{text}");
         }
         let debug = format!("{:?}", SealBox::new(&key_new()).expect("a key"));
         assert_eq!(debug, "SealBox(1 keys)");

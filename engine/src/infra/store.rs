@@ -12,6 +12,7 @@ pub mod commit;
 pub mod customer;
 pub(crate) mod db;
 pub mod event;
+mod failure;
 pub mod job;
 pub mod mail;
 pub mod marketplace;

@@ -23,28 +23,3 @@ pub use gateway::{Answer, Gateway, GatewayOptions};
 
 /// Where Stripe's API is.
 pub const API_BASE: &str = "https://api.stripe.com";
-
-/// Which mode a secret key belongs to; `None` if it is no secret or restricted key of Stripe.
-/// Source: Stripe, "API keys".
-pub fn key_is_live(key: &str) -> Option<bool> {
-    let rest = key.strip_prefix("sk_").or_else(|| key.strip_prefix("rk_"))?;
-    match rest.split_once('_') {
-        Some(("live", body)) if !body.is_empty() => Some(true),
-        Some(("test", body)) if !body.is_empty() => Some(false),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_says_its_mode_and_anything_else_is_no_key() {
-        assert_eq!(key_is_live("sk_live_x"), Some(true));
-        assert_eq!(key_is_live("rk_test_x"), Some(false));
-        for text in ["", "sk_live_", "sk_test_", "pk_test_x", "whsec_x", "sk_x"] {
-            assert_eq!(key_is_live(text), None, "{text}");
-        }
-    }
-}

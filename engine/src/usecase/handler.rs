@@ -5,6 +5,7 @@ mod mail;
 mod marketplace;
 mod operation;
 mod reconcile;
+pub mod replay;
 mod stripe;
 mod stripe_customer;
 mod subscription;
@@ -15,16 +16,15 @@ pub use stripe_customer::stripe_customer_job;
 
 use crate::clock::TimeMs;
 use crate::config::{CreditsConfig, MarketplaceConfig};
-use crate::domain::effect::Effect;
-use crate::domain::job::{Claimed, Job, JobKind, Outcome, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::{Attempt, Job, JobKind, Outcome};
 use crate::domain::ledger::Command;
-use crate::domain::mail::Mailer;
 use crate::domain::webhook::ProPrice;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
+use crate::infra::smtp::Mailer;
 use crate::infra::store::{Db, job, rate_limit, reconciliation, stream};
-use crate::infra::stripe::Gateway;
-use crate::usecase::replay;
+use crate::infra::stripe::{Gateway, StripeError};
 use serde::{Deserialize, Serialize};
 use std::sync::Once;
 
@@ -77,6 +77,50 @@ pub struct Deps {
     pub retention_days: i64,
     /// A handler is only tried: it changes nothing at Stripe either.
     pub is_dry_run: bool,
+}
+
+/// A job that this node may work on, under an epoch.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The job.
+    pub job: Job,
+    /// The lease's epoch.
+    pub epoch: i64,
+    /// When the work began.
+    pub started_at_ms: TimeMs,
+    /// The event's bytes, if the job processes one; of a Stripe event until `gather` has read them.
+    pub payload: Option<Vec<u8>>,
+    /// The type under which that event is stored.
+    pub event_type: Option<String>,
+    /// The Stripe event that it processes, with what is known here about it.
+    pub event: Option<Box<StripeEvent>>,
+}
+
+impl Claimed {
+    /// The attempt that begins with it.
+    pub fn attempt(&self) -> Attempt<'_> {
+        Attempt { job: &self.job, epoch: self.epoch, started_at_ms: self.started_at_ms }
+    }
+}
+
+/// Why a handler cannot go on.
+enum Failure {
+    /// Stripe could not be asked, or refused.
+    Stripe(StripeError),
+    /// Our side.
+    Engine(Error),
+}
+
+impl From<StripeError> for Failure {
+    fn from(error: StripeError) -> Self {
+        Self::Stripe(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
 }
 
 #[derive(Deserialize)]

@@ -4,20 +4,23 @@
 pub mod gate;
 
 use crate::clock::TimeMs;
-use crate::domain::api_key::{NewKey, RawKey, manage};
-use crate::domain::customer::{Customer, Plan, Source, check_name};
-use crate::domain::effect::Audit;
+use crate::domain::api_key::{NewKey, RawKey};
+use crate::domain::audit::Audit;
+use crate::domain::customer::{Customer, Source};
 use crate::domain::email::Email;
 use crate::domain::job::Wake;
 use crate::domain::ledger::{Account, Command, GrantKind, Op, decide};
 use crate::domain::mail;
-use crate::domain::marketplace::link;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::seal::SealBox;
 use crate::infra::store::account::{self, AccountWrite};
 use crate::infra::store::{Db, api_key, audit, customer, job};
+use crate::name::check_name;
+use crate::plan::Plan;
+use crate::usecase::api_key::audit_of_key;
 use crate::usecase::handler::stripe_customer_job;
+use crate::usecase::marketplace::link;
 use sea_orm::ConnectionTrait;
 
 /// A new customer with its key, which is never shown again.
@@ -76,13 +79,10 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
     }
     api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
     let state = open_account(&tx, &new.id, &email, signup.credits, now_ms).await?;
-    let line = Audit {
-        actor: format!("customer:{}", new.id),
-        action: "customer.onboard",
-        target: new.id.to_string(),
-        details: serde_json::json!({ "source": new.source, "free_credits": state.balance }).to_string(),
-    };
-    let of_key = manage::line(&line.actor, &key, "api_key.create", serde_json::Value::Null);
+    let actor = format!("customer:{}", new.id);
+    let of_key = audit_of_key(&actor, &key, "api_key.create", serde_json::Value::Null);
+    let details = serde_json::json!({ "source": new.source, "free_credits": state.balance });
+    let line = Audit::new(actor, "customer.onboard", &new.id, &details);
     audit::audit_append_many(&tx, &[line, of_key], now_ms).await?;
     let mut jobs = vec![stripe_customer_job(&new.id, "1", now_ms)];
     jobs.extend(mail::jobs_on_signup(&new.id, seal.seal(raw.expose(), new.id.as_str())?, now_ms));

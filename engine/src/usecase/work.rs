@@ -1,12 +1,11 @@
 //! Claiming work: leases on streams and the jobs at their heads.
 
 use crate::clock::TimeMs;
-use crate::domain::job::Claimed;
 use crate::error::Result;
 use crate::ids::EventId;
 use crate::infra::store::event::{self, EventBytes};
 use crate::infra::store::{Db, job, stream};
-use crate::usecase::handler;
+use crate::usecase::handler::{self, Claimed};
 use std::collections::HashMap;
 
 /// Leases the streams that are free, not paused and due, and marks their heads as running. Streams

@@ -8,10 +8,9 @@ use crate::problem::ApiError;
 use crate::routes::page::page;
 use crate::routes::{Tag, input};
 use bursar_engine::Error;
-use bursar_engine::domain::effect::Audit;
-use bursar_engine::domain::job::Job;
+use bursar_engine::domain::audit::Audit;
+use bursar_engine::domain::job::{Job, JobFilter};
 use bursar_engine::ids::JobId;
-use bursar_engine::infra::store::job::JobFilter;
 use bursar_engine::infra::store::{attempt, audit, job};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -174,12 +173,7 @@ impl AdminJobApi {
         if !job::job_cancel(&tx, &found.id, &format!("cancelled by support: {reason}"), now_ms).await? {
             return Err(ApiError::new(409, "job_not_waiting", "Only a job that waits can be cancelled."));
         }
-        let line = Audit {
-            actor: auth.0.actor,
-            action: "job.cancel",
-            target: found.id.to_string(),
-            details: serde_json::json!({ "reason": reason }).to_string(),
-        };
+        let line = Audit::new(auth.0.actor, "job.cancel", &found.id, &serde_json::json!({ "reason": reason }));
         audit::audit_append(&tx, &line, now_ms).await?;
         tx.commit().await.map_err(Error::from)?;
         detail(&app, &id.0).await

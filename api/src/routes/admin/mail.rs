@@ -9,9 +9,9 @@ use crate::routes::page::page;
 use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::domain::effect::Audit;
-use bursar_engine::domain::ledger::Refusal;
+use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::mail::{self, MailState, Retry, Template};
+use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, MailId};
 use bursar_engine::infra::store::mail::{MailFilter, MailRow, mail_find, mail_find_by_key, mail_kept, mail_list};
 use bursar_engine::infra::store::{audit, customer, job};
@@ -206,12 +206,7 @@ async fn again(
     if wakes.is_empty() {
         tx.rollback().await.map_err(Error::from)?;
     } else {
-        let line = Audit {
-            actor,
-            action: "mail.resend",
-            target: row.id.to_string(),
-            details: serde_json::json!({ "reason": reason }).to_string(),
-        };
+        let line = Audit::new(actor, "mail.resend", &row.id, &serde_json::json!({ "reason": reason }));
         audit::audit_append(&tx, &line, now_ms).await?;
         tx.commit().await.map_err(Error::from)?;
         app.runtime.dispatcher.announce(wakes);

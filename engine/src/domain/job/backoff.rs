@@ -1,5 +1,7 @@
 //! Exponential backoff with jitter.
 
+use crate::config::JobsConfig;
+
 /// How long to wait before the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
@@ -12,9 +14,14 @@ pub struct Backoff {
 }
 
 impl Default for Backoff {
-    /// 5 s, 20 s, 80 s, 5 min, 21 min, … up to 6 h.
     fn default() -> Self {
-        Self { base_ms: 5_000, factor: 4, max_ms: 6 * 60 * 60 * 1_000 }
+        Self::from(&JobsConfig::default())
+    }
+}
+
+impl From<&JobsConfig> for Backoff {
+    fn from(config: &JobsConfig) -> Self {
+        Self { base_ms: config.backoff_base_ms, factor: config.backoff_factor, max_ms: config.backoff_max_ms }
     }
 }
 

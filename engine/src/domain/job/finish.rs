@@ -1,11 +1,22 @@
 //! How an attempt ends: outcome and job become the row that is written.
 
-use super::{Backoff, Claimed, JobKind, JobState, Outcome, Policy, REASON_LEN_MAX, RESCUES_MAX, Wake};
+use super::{Backoff, Job, JobKind, JobState, Outcome, Policy, REASON_LEN_MAX, RESCUES_MAX, Wake};
 use crate::clock::TimeMs;
 use crate::ids::JobId;
 
 /// Why a stream is paused that stops at the death of a job.
 pub const BLOCKED: &str = "a job of this stream is dead and what follows depends on it";
+
+/// An attempt at a job, under its lease.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The job.
+    pub job: &'a Job,
+    /// The lease's epoch.
+    pub epoch: i64,
+    /// When the work began.
+    pub started_at_ms: TimeMs,
+}
 
 /// The end of one attempt, ready to be committed under its epoch.
 #[derive(Debug, Clone)]
@@ -51,8 +62,8 @@ impl JobFinish {
 }
 
 /// Turns an outcome into the end of an attempt. `jitter` is from 0 to 1.
-pub fn finish(claimed: &Claimed, outcome: Outcome, backoff: Backoff, now_ms: TimeMs, jitter: f64) -> JobFinish {
-    let job = &claimed.job;
+pub fn finish(attempt: &Attempt<'_>, outcome: Outcome, backoff: Backoff, now_ms: TimeMs, jitter: f64) -> JobFinish {
+    let Attempt { job, epoch, started_at_ms } = *attempt;
     let attempt = job.attempt + 1;
     let kind = JobKind::parse(&job.kind);
     let backoff = Backoff { max_ms: backoff.max_ms.min(kind.map_or(i64::MAX, JobKind::backoff_max_ms)), ..backoff };
@@ -83,14 +94,14 @@ pub fn finish(claimed: &Claimed, outcome: Outcome, backoff: Backoff, now_ms: Tim
         job_id: job.id.clone(),
         kind: job.kind.clone(),
         stream_key: job.stream_key.clone(),
-        epoch: claimed.epoch,
+        epoch,
         attempt,
         attempt_after,
         state,
         run_at_ms,
         outcome: name,
         reason: reason.map(shorten),
-        started_at_ms: claimed.started_at_ms,
+        started_at_ms,
         finished_at_ms: now_ms,
         blocks_stream: state == JobState::Dead && policy == Policy::Block,
     }
@@ -109,10 +120,9 @@ fn shorten(mut reason: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::job::Job;
 
-    fn claimed(kind: JobKind, attempt: i64, rescues: i64) -> Claimed {
-        let job = Job {
+    fn job(kind: JobKind, attempt: i64, rescues: i64) -> Job {
+        Job {
             id: JobId::new(),
             kind: kind.as_str().to_owned(),
             args: "{}".to_owned(),
@@ -129,8 +139,11 @@ mod tests {
             last_error: None,
             created_at_ms: 0,
             finished_at_ms: None,
-        };
-        Claimed { job, epoch: 7, started_at_ms: 10, payload: None, event_type: None, event: None }
+        }
+    }
+
+    fn end(job: &Job, outcome: Outcome, backoff: Backoff, now_ms: TimeMs, jitter: f64) -> JobFinish {
+        finish(&Attempt { job, epoch: 7, started_at_ms: 10 }, outcome, backoff, now_ms, jitter)
     }
 
     fn retry() -> Outcome {
@@ -139,40 +152,40 @@ mod tests {
 
     #[test]
     fn a_failure_before_the_last_attempt_waits_and_the_last_one_is_death_with_its_reason() {
-        let early = finish(&claimed(JobKind::StripeEvent, 1, 0), retry(), Backoff::default(), 1_000, 0.0);
+        let early = end(&job(JobKind::StripeEvent, 1, 0), retry(), Backoff::default(), 1_000, 0.0);
         assert_eq!((early.state, early.attempt_after, early.run_at_ms), (JobState::Available, 2, 21_000));
-        let last = finish(&claimed(JobKind::StripeEvent, 2, 0), retry(), Backoff::default(), 1_000, 0.0);
+        let last = end(&job(JobKind::StripeEvent, 2, 0), retry(), Backoff::default(), 1_000, 0.0);
         assert_eq!(last.state, JobState::Dead);
         assert!(last.reason.expect("a reason").contains("no answer"));
     }
 
     #[test]
     fn what_a_customer_waits_for_is_never_far_from_its_next_attempt() {
-        let mut waited_for = claimed(JobKind::OperationRun, 20, 0);
-        waited_for.job.attempts_max = JobKind::OperationRun.attempts_max();
-        let end = finish(&waited_for, retry(), Backoff::default(), 0, 0.0);
-        assert_eq!(end.run_at_ms, JobKind::OperationRun.backoff_max_ms());
+        let mut waited_for = job(JobKind::OperationRun, 20, 0);
+        waited_for.attempts_max = JobKind::OperationRun.attempts_max();
+        let ended = end(&waited_for, retry(), Backoff::default(), 0, 0.0);
+        assert_eq!(ended.run_at_ms, JobKind::OperationRun.backoff_max_ms());
     }
 
     #[test]
     fn a_snooze_uses_up_no_attempt() {
         let snooze =
-            finish(&claimed(JobKind::StripeEvent, 1, 0), Outcome::Snooze { until_ms: 99 }, Backoff::default(), 5, 0.0);
+            end(&job(JobKind::StripeEvent, 1, 0), Outcome::Snooze { until_ms: 99 }, Backoff::default(), 5, 0.0);
         assert_eq!((snooze.state, snooze.attempt_after, snooze.run_at_ms), (JobState::Available, 1, 99));
     }
 
     #[test]
     fn only_a_kind_that_says_so_blocks_its_stream_when_it_dies() {
         let dead = || Outcome::Dead { reason: "x".to_owned() };
-        let blocks = finish(&claimed(JobKind::AccountSettle, 0, 0), dead(), Backoff::default(), 5, 0.0);
-        let parks = finish(&claimed(JobKind::StripeEvent, 0, 0), dead(), Backoff::default(), 5, 0.0);
+        let blocks = end(&job(JobKind::AccountSettle, 0, 0), dead(), Backoff::default(), 5, 0.0);
+        let parks = end(&job(JobKind::StripeEvent, 0, 0), dead(), Backoff::default(), 5, 0.0);
         assert!(blocks.blocks_stream);
         assert!(!parks.blocks_stream);
     }
 
     #[test]
     fn a_job_that_keeps_killing_its_node_is_given_up() {
-        let poison = finish(&claimed(JobKind::StripeEvent, 0, RESCUES_MAX + 1), retry(), Backoff::default(), 5, 0.0);
+        let poison = end(&job(JobKind::StripeEvent, 0, RESCUES_MAX + 1), retry(), Backoff::default(), 5, 0.0);
         assert_eq!(poison.state, JobState::Dead);
     }
 

@@ -1,9 +1,11 @@
 //! The decision: one command against one account at one moment.
 
 use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX};
-use super::command::{Command, Op, Refusal, Spend, UNITS_MAX};
+use super::command::{Command, Op, Spend};
 use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
+use crate::amount::UNITS_MAX;
 use crate::clock::TimeMs;
+use crate::error::Refusal;
 use crate::ids::HoldId;
 
 /// Entries to append and the account that they lead to.

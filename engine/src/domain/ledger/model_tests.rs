@@ -8,7 +8,9 @@ mod history;
 mod model;
 
 use super::*;
+use crate::amount::UNITS_MAX;
 use crate::clock::TimeMs;
+use crate::error::Refusal;
 use history::{command, histories, histories_without_claw_backs, run};
 use model::Model;
 use proptest::collection::vec;

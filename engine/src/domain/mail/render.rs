@@ -3,13 +3,14 @@
 //! The templates are in `engine/templates/mail`, one text and one HTML file each; the text's first
 //! line is the subject. Values are escaped in HTML by the engine.
 
-use super::{About, Template};
+use super::{MailSubject, Template};
 use crate::clock::TimeMs;
 use crate::config::{Config, CreditsConfig};
-use crate::domain::customer::{Customer, Plan};
+use crate::domain::customer::Customer;
 use crate::domain::pricing::{money, warning};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
+use crate::plan::Plan;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
@@ -65,7 +66,7 @@ pub struct Params {
     /// The API key that the mail tells.
     pub api_key: Option<String>,
     /// What an event said.
-    pub about: About,
+    pub about: MailSubject,
 }
 
 impl Params {
@@ -95,7 +96,7 @@ impl Params {
             },
             balance: 1,
             api_key: Some("bsk_0123456789abcdefghijklmnopqrstuv0123456789abcdefghij".to_owned()),
-            about: About {
+            about: MailSubject {
                 subscription: Some("sub_1".to_owned()),
                 purchase: None,
                 amount_minor: Some(59_900),

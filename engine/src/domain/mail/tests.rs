@@ -38,7 +38,7 @@ fn every_template_says_what_it_said() {
 
 #[test]
 fn with_next_to_nothing_known_every_mail_is_whole_and_has_no_hole() {
-    let mut params = Params { about: About::default(), balance: 0, api_key: None, ..Params::sample() };
+    let mut params = Params { about: MailSubject::default(), balance: 0, api_key: None, ..Params::sample() };
     let mut words = Words { billing_url: String::new(), ..words() };
     words.credits.payment_method_bonus = 0;
     for has_payment_method in [false, true] {
@@ -180,11 +180,7 @@ fn told(ops: &[Op]) -> Vec<String> {
         let command = Command::internal(op.clone(), "usage", format!("k{at}"));
         let Decision { account: after, entries } = decide(&account, &command, 0).expect("decided");
         let own = entries.last().expect("an entry");
-        match low_credit_job(&customer, &account, own, 1, 0) {
-            Some(Effect::JobInsert(job)) => keys.extend(job.unique_key),
-            None => {}
-            other => panic!("{other:?}"),
-        }
+        keys.extend(low_credit_job(&customer, &account, own, 1, 0).and_then(|job| job.unique_key));
         account = after;
     }
     keys
@@ -225,7 +221,7 @@ fn a_preview_in_the_default_words_is_a_sandbox_one() {
 fn a_mail_about_a_purchase_speaks_of_it_and_of_no_subscription() {
     let purchase =
         Purchase { operation: OperationId::new(), round: 1, what: "2 fix credits".to_owned(), until_ms: Some(0) };
-    let about = About { subscription: None, purchase: Some(purchase), url: None, ..Params::sample().about };
+    let about = MailSubject { subscription: None, purchase: Some(purchase), url: None, ..Params::sample().about };
     let params = Params { about, ..Params::sample() };
     for template in [Template::PaymentFailed, Template::ActionRequired] {
         let mail = render(template, &params, &words()).expect("it renders");

@@ -3,14 +3,14 @@
 //! removed with the columns `owed` and `period_from_ms` in the release after this one.
 
 use super::order::in_order;
-use super::period::Stretch;
+use super::period::PaidSpan;
 use super::{ListingPlan, MarketplaceAccount, News, PurchaseState, Reporter};
 use crate::clock::TimeMs;
-use crate::domain::customer::Plan;
 use crate::domain::github::Action;
+use crate::plan::Plan;
 
 /// Gives an account as read the news that its columns stand for, unless its news lead to them already.
-pub fn complete(account: &mut MarketplaceAccount, owed: &[Stretch]) {
+pub fn complete(account: &mut MarketplaceAccount, owed: &[PaidSpan]) {
     if account.state == PurchaseState::Announced || leads_to(account) {
         return;
     }
@@ -48,8 +48,8 @@ fn leads_to(account: &MarketplaceAccount) -> bool {
             .is_some_and(|last| (last.is_in_force(), &last.plan) == (is_in_force, &account.plan))
 }
 
-/// Purchases and ends for the stretches that were over when the account came to stand as it does.
-fn owed_before(effective_ms: TimeMs, owed: &[Stretch], stands: &News) -> Vec<News> {
+/// Purchases and ends for the spans that were over when the account came to stand as it does.
+fn owed_before(effective_ms: TimeMs, owed: &[PaidSpan], stands: &News) -> Vec<News> {
     let plan = ListingPlan { plan: Some(Plan::Pro), ..stands.plan.clone() };
     let news = |action: Action, at_ms: TimeMs, billing_ms: Option<TimeMs>| News {
         id: format!("owed:{at_ms}:{}", action.as_str()),
@@ -63,12 +63,12 @@ fn owed_before(effective_ms: TimeMs, owed: &[Stretch], stands: &News) -> Vec<New
         ..stands.clone()
     };
     let mut before = Vec::new();
-    for (at, stretch) in owed.iter().enumerate() {
-        let Some(until_ms) = stretch.until_ms.filter(|_| stretch.from_ms < effective_ms) else { continue };
-        before.push(news(Action::Purchased, stretch.from_ms, stretch.billing_ms));
+    for (at, span) in owed.iter().enumerate() {
+        let Some(until_ms) = span.until_ms.filter(|_| span.from_ms < effective_ms) else { continue };
+        before.push(news(Action::Purchased, span.from_ms, span.billing_ms));
         let goes_on = owed.get(at + 1).is_some_and(|next| next.from_ms == until_ms);
         if !goes_on && until_ms < effective_ms {
-            before.push(news(Action::Cancelled, until_ms, stretch.billing_ms));
+            before.push(news(Action::Cancelled, until_ms, span.billing_ms));
         }
     }
     before

@@ -1,25 +1,25 @@
 //! Which months of Pro were paid, and which one is granted next. GitHub reports a purchase, its changes and its
 //! end, but no renewals, so months are counted here.
 //!
-//! * A **stretch** is a time for which Pro is paid. News end the stretch before them, and begin one if Pro is in
+//! * A **span** is a time for which Pro is paid. News end the span before them, and begin one if Pro is in
 //!   force after them. News of a plan that the configuration does not know do neither.
-//! * A **period** is a month of a stretch. It ends on the billing date or at its next monthly return. Its credits
-//!   are granted once, also if the stretch ends within it.
-//! * The period with which an event of its day begins a stretch is **told**, and granted at once. Nobody tells of
+//! * A **period** is a month of a span. It ends on the billing date or at its next monthly return. Its credits
+//!   are granted once, also if the span ends within it.
+//! * The period with which an event of its day begins a span is **told**, and granted at once. Nobody tells of
 //!   any other: it **renews**, which only the calendar says. GitHub ends a purchase on the first day of a billing
-//!   cycle and tells of it some time that day. So a renewal counts, and is granted, once the stretch has outlasted
+//!   cycle and tells of it some time that day. So a renewal counts, and is granted, once the span has outlasted
 //!   its beginning by a grace (`marketplace.renewal_grace_hours`).
 //! * Periods are granted one after the other, each once: the next begins where the last one ended, or with the
-//!   next stretch if that is later. What is heard of after a later period was granted brings nothing more.
+//!   next span if that is later. What is heard of after a later period was granted brings nothing more.
 //!
 //! | case | what follows |
 //! |---|---|
 //! | linked late | every period that has begun is granted, one after the other |
-//! | other units, another plan that is Pro | a new stretch; a period that was granted before runs on |
+//! | other units, another plan that is Pro | a new span; a period that was granted before runs on |
 //! | paid by the year | twelve periods: price and credits of Pro are stated for a month |
-//! | free trial | the stretch begins when the trial ends, as a renewal, or with news that Pro is paid |
+//! | free trial | the span begins when the trial ends, as a renewal, or with news that Pro is paid |
 //! | ended or less on the day of a renewal | that period is not granted, unless news of it came after the grace |
-//! | ended, and bought again later | no stretch covers the time between |
+//! | ended, and bought again later | no span covers the time between |
 //! | bought again within a granted period | the next period begins where that one ends |
 
 use super::{News, Reporter};
@@ -33,7 +33,7 @@ const FREE_TRIAL_MS: i64 = 14 * 24 * 60 * 60 * 1_000;
 
 /// A time for which Pro is paid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stretch {
+pub struct PaidSpan {
     /// When it begins.
     pub from_ms: TimeMs,
     /// When it ends; none while it lasts.
@@ -45,7 +45,7 @@ pub struct Stretch {
     pub is_told: bool,
 }
 
-impl Stretch {
+impl PaidSpan {
     /// The part of it after a time.
     pub fn after(&self, at_ms: Option<TimeMs>) -> Option<Self> {
         let from_ms = at_ms.map_or(self.from_ms, |at_ms| self.from_ms.max(at_ms));
@@ -53,7 +53,7 @@ impl Stretch {
         self.until_ms.is_none_or(|until_ms| from_ms < until_ms).then(|| Self { from_ms, is_told, ..self.clone() })
     }
 
-    /// The period with which it begins; none if that renews and the stretch does not outlast the grace.
+    /// The period with which it begins; none if that renews and the span does not outlast the grace.
     pub fn first_period(&self, grace_ms: TimeMs) -> Option<Period> {
         let due_ms = if self.is_told { self.from_ms } else { self.from_ms.saturating_add(grace_ms) };
         let counts = self.until_ms.is_none_or(|until_ms| due_ms <= until_ms);
@@ -73,24 +73,24 @@ pub struct Period {
 }
 
 /// The times for which Pro is paid, in order; only the last may have no end.
-pub fn paid_stretches(ordered: &[&News]) -> Vec<Stretch> {
-    let mut stretches: Vec<Stretch> = Vec::new();
+pub fn paid_spans(ordered: &[&News]) -> Vec<PaidSpan> {
+    let mut spans: Vec<PaidSpan> = Vec::new();
     let (mut is_paid, mut billing_ms, mut at_ms) = (false, None, TimeMs::MIN);
     for news in ordered.iter().filter(|news| news.counts()) {
         at_ms = at_ms.max(news.at_ms);
         billing_ms = news.next_billing_ms.or(billing_ms);
-        if let Some(last) = stretches.last_mut() {
+        if let Some(last) = spans.last_mut() {
             last.until_ms = Some(last.until_ms.map_or(at_ms, |until_ms| until_ms.min(at_ms)));
         }
         if news.is_pro() {
             let from_ms = if is_paid { at_ms } else { at_ms.max(paid_from_ms(news)) };
             let is_told = from_ms == at_ms && news.reporter != Reporter::Announcement;
-            stretches.push(Stretch { from_ms, until_ms: None, billing_ms, is_told });
+            spans.push(PaidSpan { from_ms, until_ms: None, billing_ms, is_told });
         }
         is_paid = news.is_pro() && !news.on_free_trial;
     }
-    stretches.retain(|stretch| stretch.until_ms.is_none_or(|until_ms| stretch.from_ms < until_ms));
-    stretches
+    spans.retain(|span| span.until_ms.is_none_or(|until_ms| span.from_ms < until_ms));
+    spans
 }
 
 /// From when on a purchase is paid.
@@ -135,9 +135,9 @@ fn shift(day: NaiveDate, months: i64) -> NaiveDate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::customer::Plan;
     use crate::domain::github::Action;
     use crate::domain::marketplace::ListingPlan;
+    use crate::plan::Plan;
 
     fn at(text: &str) -> TimeMs {
         DateTime::parse_from_rfc3339(&format!("{text}T00:00:00Z")).expect("a date").timestamp_millis()
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_free_trial_is_paid_from_its_end_on() {
         let mut news = purchase(at("2026-10-25"), Some(at("2026-11-05")));
-        let paid_from = |news: &News| day(paid_stretches(&[news])[0].from_ms);
+        let paid_from = |news: &News| day(paid_spans(&[news])[0].from_ms);
         assert_eq!(paid_from(&news), "2026-10-25");
         news.on_free_trial = true;
         assert_eq!(paid_from(&news), "2026-11-05", "the next billing date, if the end is not told");
@@ -209,7 +209,7 @@ mod tests {
         fn a_free_trial_of_any_time_is_paid_from_some_time_on(at_ms: i64, ends_ms: Option<i64>) {
             let mut news = purchase(at_ms, ends_ms);
             news.on_free_trial = true;
-            proptest::prop_assert!(paid_stretches(&[&news])[0].from_ms >= at_ms);
+            proptest::prop_assert!(paid_spans(&[&news])[0].from_ms >= at_ms);
         }
 
         #[test]

@@ -9,15 +9,16 @@
 //!   made for the next thing that becomes due.
 
 use super::{
-    ListingPlan, MarketplaceAccount, News, Pending, PurchaseState, Reporter, order, period, settle_job, timer_job,
+    Correction, ListingPlan, MarketplaceAccount, News, Pending, PurchaseState, Reporter, order, period, settle_job,
+    timer_job,
 };
 use crate::clock::TimeMs;
-use crate::domain::customer::{Customer, Plan};
-use crate::domain::effect::Effect;
+use crate::domain::customer::Customer;
+use crate::domain::effect::{Effect, Verdict};
 use crate::domain::github::{Action, Purchase};
-use crate::domain::job::{NewJob, Outcome, Verdict};
+use crate::domain::job::{NewJob, Outcome};
 use crate::domain::ledger::{Command, GrantKind, Op};
-use serde::{Deserialize, Serialize};
+use crate::plan::Plan;
 
 /// The idempotency key of a period's credits.
 pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
@@ -31,20 +32,6 @@ pub struct Terms {
     pub credits: i64,
     /// How long a renewal must last to count.
     pub grace_ms: TimeMs,
-}
-
-/// A correction: where the purchase stands from a day on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Correction {
-    /// Where it stands.
-    #[serde(rename = "corrected_to")]
-    pub state: PurchaseState,
-    /// From when on. Jobs of the release before do not say: since when it has stood as it does.
-    #[serde(default)]
-    pub effective_ms: Option<TimeMs>,
-    /// The next billing date; none if it is the monthly return of the one that was known before.
-    #[serde(default)]
-    pub next_billing_ms: Option<TimeMs>,
 }
 
 /// The account after the event with an id. `plan` is which of our plans the listing's plan is. Until that is known,

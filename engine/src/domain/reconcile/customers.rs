@@ -59,9 +59,9 @@ pub fn unlisted(customer: &Customer, theirs: Option<&Value>) -> Option<Differenc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::customer::Plan;
     use crate::domain::reconcile::example::ada;
     use crate::ids::CustomerId;
+    use crate::plan::Plan;
 
     fn customer(stripe_customer_id: Option<&str>) -> Customer {
         Customer { id: CustomerId::new(), ..ada(Plan::Trial, stripe_customer_id) }

@@ -1,8 +1,9 @@
 //! Examples that the tests of the rules share.
 
-use crate::domain::customer::{Customer, Plan};
+use crate::domain::customer::Customer;
 use crate::domain::webhook::ProPrice;
 use crate::ids::CustomerId;
+use crate::plan::Plan;
 
 /// Ada, with this Stripe customer.
 pub(super) fn ada(plan: Plan, stripe_customer_id: Option<&str>) -> Customer {

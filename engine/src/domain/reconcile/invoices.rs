@@ -44,8 +44,9 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::customer::{Customer, Plan};
+    use crate::domain::customer::Customer;
     use crate::domain::reconcile::example::{ada, pro};
+    use crate::plan::Plan;
     use serde_json::{Value, json};
 
     fn invoice(reason: &str, status: &str) -> Value {

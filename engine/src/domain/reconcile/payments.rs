@@ -2,9 +2,8 @@
 
 use super::{Class, Difference};
 use crate::domain::operation::{Operation, Request, State};
-use crate::domain::webhook::shape::{ChargeShape, PaymentIntentShape};
+use crate::domain::webhook::shape::{ChargeShape, OPERATION_METADATA_KEY, PaymentIntentShape};
 use crate::ids::OperationId;
-use crate::infra::stripe::requests::OPERATION_METADATA_KEY;
 use serde_json::json;
 
 /// The payment that a charge made for an operation: the operation as named, and the PaymentIntent.

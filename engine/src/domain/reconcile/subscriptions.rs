@@ -73,9 +73,10 @@ fn words(status: &str, is_ending: bool, period_end_ms: Option<i64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::customer::{Customer, Plan};
+    use crate::domain::customer::Customer;
     use crate::domain::reconcile::example::{ada, pro};
     use crate::ids::CustomerId;
+    use crate::plan::Plan;
     use serde_json::json;
 
     fn theirs(status: &str, price: &str) -> Value {

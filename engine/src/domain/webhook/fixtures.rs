@@ -2,10 +2,11 @@
 
 use super::rules::Facts;
 use super::shape::ProPrice;
-use crate::domain::customer::{Customer, Plan};
-use crate::domain::job::Verdict;
+use crate::domain::customer::Customer;
+use crate::domain::effect::Verdict;
 use crate::domain::subscription::Subscription;
 use crate::ids::CustomerId;
+use crate::plan::Plan;
 use serde_json::{Value, json};
 
 pub(crate) const NOW_MS: i64 = 1_750_000_000_000;

@@ -2,8 +2,8 @@
 
 use super::fixtures::*;
 use super::{Facts, IsPro, ProPrice, decide, envelope, fallback_external_id, lookup, stream_key};
-use crate::domain::customer::Plan;
 use crate::domain::job::Outcome;
+use crate::plan::Plan;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

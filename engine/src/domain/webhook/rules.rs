@@ -18,10 +18,11 @@ mod subscription;
 
 use super::shape::{self, InvoiceShape, ProPrice, SubscriptionShape};
 use crate::clock::TimeMs;
-use crate::domain::customer::{Customer, Plan};
-use crate::domain::effect::Effect;
-use crate::domain::job::{Outcome, Verdict};
+use crate::domain::customer::Customer;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
 use crate::domain::subscription::Subscription;
+use crate::plan::Plan;
 use serde_json::Value;
 
 /// The types of events that are processed. Those about money that comes back, payments and payment

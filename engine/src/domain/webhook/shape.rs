@@ -30,6 +30,10 @@ use std::collections::BTreeMap;
 pub const ID_LEN_MAX: usize = 255;
 /// The key under which our own calls to Stripe leave our customer's id in an object's metadata.
 pub const CUSTOMER_METADATA_KEY: &str = "bursar_customer_id";
+/// The metadata key under which an operation leaves its id at Stripe.
+pub const OPERATION_METADATA_KEY: &str = "bursar_operation_id";
+/// The metadata key under which it leaves the number of its round.
+pub const ROUND_METADATA_KEY: &str = "bursar_round";
 
 /// Metadata of an object: the entries that are text.
 pub type Metadata = BTreeMap<String, String>;

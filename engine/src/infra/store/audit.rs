@@ -2,7 +2,7 @@
 
 use super::{Kind, Rows, get, query_all};
 use crate::clock::TimeMs;
-use crate::domain::effect::Audit;
+use crate::domain::audit::Audit;
 use crate::error::Result;
 use crate::ids::AuditId;
 use sea_orm::ConnectionTrait;

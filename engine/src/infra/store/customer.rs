@@ -2,10 +2,11 @@
 
 use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
-use crate::domain::customer::{Customer, Plan};
+use crate::domain::customer::Customer;
 use crate::domain::email::Email;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
+use crate::plan::Plan;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 pub(super) const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms";

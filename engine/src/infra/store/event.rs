@@ -2,11 +2,44 @@
 
 use super::{Kind, Rows, get, query_all, query_one};
 use crate::clock::TimeMs;
-use crate::domain::job::JobState;
+use crate::domain::job::{JobState, NewJob};
 use crate::domain::webhook::StoredEvent;
+use crate::domain::webhook::delivery::{Delivery, Fate};
 use crate::error::{Error, Result};
 use crate::ids::{EventId, JobId};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
+use std::collections::{HashMap, HashSet};
+
+/// Stores the events of deliveries. Gives for each, in order, the job that is to be inserted in the same
+/// transaction; `None` if the event was there before.
+pub async fn event_take_many(tx: &impl ConnectionTrait, deliveries: &[&Delivery]) -> Result<Vec<Option<NewJob>>> {
+    // One statement may not touch a row twice: copies within the batch become one row that counts them.
+    let mut first: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut events: Vec<StoredEvent> = Vec::new();
+    for delivery in deliveries {
+        let key = (delivery.event.source.as_str(), delivery.event.external_id.as_str());
+        match first.get(&key) {
+            Some(at) => events[*at].deliveries += 1,
+            None => {
+                first.insert(key, events.len());
+                events.push(delivery.event.clone());
+            }
+        }
+    }
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stored: HashSet<EventId> = event_insert_many(tx, &events).await?.into_iter().collect();
+    Ok(deliveries.iter().map(|delivery| stored.contains(&delivery.event.id).then(|| new_job(delivery))).collect())
+}
+
+fn new_job(delivery: &Delivery) -> NewJob {
+    if let Fate::Quarantine(reason) = &delivery.fate {
+        let event = &delivery.event;
+        tracing::warn!(event.id = %event.id, external_id = event.external_id, reason, "an event is dead on arrival");
+    }
+    delivery.job()
+}
 
 /// Inserts events; a duplicate only counts its deliveries. The list must hold each (source, external
 /// id) once. Gives the ids of those that are new.

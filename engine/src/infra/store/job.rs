@@ -3,7 +3,7 @@
 use super::stream::{Advance, Leased, stream_advance_many, stream_drop_new, stream_drop_unused, stream_unblock};
 use super::{Kind, Rows, execute, get, query_all, query_one};
 use crate::clock::TimeMs;
-use crate::domain::job::{Job, JobFinish, JobKind, JobState, NewJob, Wake};
+use crate::domain::job::{Job, JobFilter, JobFinish, JobKind, JobState, NewJob, Wake};
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, EventId, JobId};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
@@ -118,24 +118,10 @@ pub async fn job_find_by_event(db: &impl ConnectionTrait, event: &EventId) -> Re
     query_one(db, &sql, [event.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// What to look for among jobs. Empty fields match everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct JobFilter {
-    /// `scheduled`, `available`, `running`, `succeeded`, `cancelled` or `dead`.
-    pub state: Option<String>,
-    /// A kind such as `stripe.event`.
-    pub kind: Option<String>,
-    /// A stream.
-    pub stream: Option<String>,
-    /// A type of event such as `invoice.paid`.
-    pub event_type: Option<String>,
-    /// Text that the last error contains.
-    pub error: Option<String>,
-    /// Made at or after this.
-    pub created_from_ms: Option<TimeMs>,
-    /// Made before this.
-    pub created_to_ms: Option<TimeMs>,
+/// The job at the head of a stream: the lowest that is not finished.
+pub async fn job_head(db: &impl ConnectionTrait, key: &str) -> Result<Option<Job>> {
+    let sql = "SELECT * FROM jobs WHERE stream_key = $1 AND state IN ('available', 'running') ORDER BY seq LIMIT 1";
+    query_one(db, sql, [key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
 /// As the partial indexes spell it, so that they can be used.

@@ -3,12 +3,12 @@
 
 use super::{execute, from_json, get, query_all, query_one, to_json};
 use crate::clock::TimeMs;
-use crate::domain::customer::Plan;
 use crate::domain::github::Action;
-use crate::domain::marketplace::period::Stretch;
+use crate::domain::marketplace::period::PaidSpan;
 use crate::domain::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState, earlier};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
+use crate::plan::Plan;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 const COLUMNS: &str = "github_account_id, login, account_type, email, state, plan_id, plan_name, plan, billing_cycle, \
@@ -42,7 +42,7 @@ fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
         created_at_ms: get(row, "created_at_ms")?,
         updated_at_ms: get(row, "updated_at_ms")?,
     };
-    let owed: Vec<Stretch> = from_json(&get::<String>(row, "owed")?)?;
+    let owed: Vec<PaidSpan> = from_json(&get::<String>(row, "owed")?)?;
     earlier::complete(&mut account, &owed);
     Ok(account)
 }
@@ -51,7 +51,7 @@ fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
 pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAccount) -> Result<()> {
     let pending = account.pending.as_ref().map(to_json).transpose()?;
     // For nodes of the release before, with `period_from_ms`.
-    let owed = account.stretches_left();
+    let owed = account.spans_left();
     execute(
         db,
         "INSERT INTO marketplace_accounts (github_account_id, login, account_type, email, state, plan_id, plan_name, \
@@ -83,7 +83,7 @@ pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAcc
             account.effective_ms.into(),
             account.last_action.as_str().into(),
             pending.into(),
-            owed.first().map(|stretch| stretch.from_ms).into(),
+            owed.first().map(|span| span.from_ms).into(),
             account.granted_until_ms.into(),
             account.created_at_ms.into(),
             account.updated_at_ms.into(),

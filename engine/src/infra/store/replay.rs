@@ -1,11 +1,11 @@
 //! Rows of `replays` and `replay_items`.
 
-use super::job::JobFilter;
 use super::{Kind, Rows, execute, from_json, get, query_all, query_one, to_json};
 use crate::clock::TimeMs;
+use crate::domain::job::JobFilter;
+use crate::domain::replay::{Replay, ReplayItem, ReplayStep};
 use crate::error::Result;
 use crate::ids::{JobId, ReplayId};
-use crate::usecase::replay::{Replay, ReplayItem, ReplayStep};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 const SELECT: &str = "SELECT id, filter, dry_run, rate_per_second, reason, state, total, created_by, created_at_ms, \

@@ -320,12 +320,6 @@ pub(super) async fn stream_of_dead_many(db: &impl ConnectionTrait, ids: &[String
     Ok(streams)
 }
 
-/// The job at the head of a stream: the lowest that is not finished.
-pub async fn stream_head(db: &impl ConnectionTrait, key: &str) -> Result<Option<Job>> {
-    let sql = "SELECT * FROM jobs WHERE stream_key = $1 AND state IN ('available', 'running') ORDER BY seq LIMIT 1";
-    query_one(db, sql, [key.into()]).await?.map(|row| super::job::read(&row)).transpose()
-}
-
 /// Streams that are paused.
 pub async fn stream_count_paused(db: &impl ConnectionTrait) -> Result<i64> {
     let sql = "SELECT COUNT(*) AS n FROM streams WHERE paused_at_ms IS NOT NULL";

@@ -6,6 +6,7 @@
 use super::{Kind, Rows, get, query_all};
 use crate::clock::TimeMs;
 use crate::domain::ledger::EntryKind;
+use crate::domain::summary::{Charged, Flow, Standing};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
@@ -19,47 +20,6 @@ const DAYS_MAX: i64 = 400;
 
 /// What the index `ledger_entries_flows` is of, in the same words: all that moves a balance but usage.
 const NOT_USAGE: &str = "kind IN ('grant', 'adjust', 'claw_back', 'expire')";
-
-/// Where a ledger stood at a moment: after the last entry that was decided by then.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Sequence number of that entry; 0 if there was none yet.
-    pub seq: i64,
-    /// All credits; negative is debt.
-    pub balance: i64,
-    /// The part that open holds reserved.
-    pub held: i64,
-}
-
-/// Entries of one sort other than usage, added up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flow {
-    /// What they did.
-    pub kind: EntryKind,
-    /// Who caused them.
-    pub source: String,
-    /// Of grants: what their credits are.
-    pub grant_kind: Option<String>,
-    /// Change of the balance by all of them.
-    pub total: i64,
-    /// Change of the balance by those of the period.
-    pub period: i64,
-}
-
-/// Charges for units beyond the credits, added up, in one currency. Refunds are not taken off.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Charged {
-    /// ISO 4217 code, in lower case.
-    pub currency: String,
-    /// All of them, in minor units.
-    pub total_minor: i64,
-    /// How many there were.
-    pub count: i64,
-    /// Those of the period, in minor units.
-    pub period_minor: i64,
-    /// How many there were in the period.
-    pub period_count: i64,
-}
 
 /// Where a customer's ledger stood at each of these moments, which must all differ, in ascending order.
 /// Nothing if there is no such account.

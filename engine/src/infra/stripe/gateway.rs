@@ -1,8 +1,10 @@
 //! One call to Stripe: limits before it, tries, metrics after it.
 
+use super::API_BASE;
 use super::breaker::{Breaker, BreakerOptions};
 use super::error::StripeError;
 use super::retry::{Hints, RetryPolicy};
+use crate::config::{Config, key_is_live};
 use crate::error::{Error, Result};
 use crate::metric;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -40,6 +42,29 @@ pub struct GatewayOptions {
     pub retry: RetryPolicy,
     /// When Stripe is left alone.
     pub breaker: BreakerOptions,
+}
+
+impl From<&Config> for GatewayOptions {
+    fn from(config: &Config) -> Self {
+        let stripe = &config.stripe;
+        let elsewhere = !stripe.api_base.is_empty() && stripe.api_base != API_BASE;
+        let rate_per_s = match (stripe.rate_per_s, key_is_live(stripe.secret_key.trim())) {
+            (0, Some(true)) => 80,
+            (0, _) if elsewhere => 2_000,
+            (0, _) => 20,
+            (rate, _) => rate,
+        };
+        Self {
+            secret_key: stripe.secret_key.trim().to_owned(),
+            api_base: if elsewhere { stripe.api_base.clone() } else { API_BASE.to_owned() },
+            timeout_ms: stripe.timeout_ms,
+            total_timeout_ms: stripe.total_timeout_ms,
+            rate_per_s,
+            endpoint_rate_per_s: if stripe.rate_per_s == 0 { rate_per_s.min(20) } else { rate_per_s },
+            retry: RetryPolicy { tries_max: stripe.tries_max.max(1), base_ms: 500, wait_max_ms: 5_000 },
+            breaker: BreakerOptions { failures_max: 5, open_ms: 5_000 },
+        }
+    }
 }
 
 /// What Stripe answered.

@@ -2,7 +2,7 @@
 
 use super::error::StripeError;
 use super::gateway::{Answer, Gateway};
-use crate::domain::webhook::shape::CUSTOMER_METADATA_KEY;
+use crate::domain::webhook::shape::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY, ROUND_METADATA_KEY};
 use serde_json::Value;
 use std::collections::HashMap;
 use stripe_billing::invoice::{ListInvoice, PayInvoice, RetrieveInvoice};
@@ -34,10 +34,6 @@ use stripe_types::Currency;
 pub const PAGE_LEN: i64 = 100;
 /// Rows of one page of refunds or disputes: each may lead to several calls more.
 pub const MONEY_BACK_PAGE_LEN: i64 = 20;
-/// The metadata key under which an operation leaves its id at Stripe.
-pub const OPERATION_METADATA_KEY: &str = "bursar_operation_id";
-/// The metadata key under which it leaves the number of its round.
-pub const ROUND_METADATA_KEY: &str = "bursar_round";
 
 /// What is needed of an invoice: who paid it, and what asks the customer to act. Source: Stripe,
 /// "Expanding responses": four levels at the most.

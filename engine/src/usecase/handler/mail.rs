@@ -4,17 +4,18 @@ use super::operation::paid_with_credits;
 use super::{Deps, args};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
-use crate::domain::effect::Effect;
+use crate::domain::effect::{Effect, Verdict};
 use crate::domain::email::Email;
-use crate::domain::job::{Claimed, Outcome, Verdict};
+use crate::domain::job::Outcome;
 use crate::domain::mail::{
-    Delivery, Facts, Letter, Mail, MailArgs, MailState, Params, Purchase, Rendered, SendError, Template, masked,
-    render, still_makes_sense,
+    Facts, Mail, MailArgs, MailState, Params, Purchase, Rendered, Template, masked, render, still_makes_sense,
 };
 use crate::domain::operation::State;
 use crate::error::Result;
 use crate::ids::MailId;
+use crate::infra::smtp::{Delivery, Letter, SendError};
 use crate::infra::store::{account, customer, mail, operation, subscription};
+use crate::usecase::handler::Claimed;
 
 /// How long to wait for a connection to the server to become free.
 const BUSY_MS: i64 = 1_000;

@@ -3,15 +3,16 @@
 use super::{Deps, args};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
-use crate::domain::effect::Effect;
+use crate::domain::effect::{Effect, Verdict};
 use crate::domain::github::{self, Action};
-use crate::domain::job::{Claimed, Outcome, Verdict};
-use crate::domain::marketplace::rules::Terms;
-use crate::domain::marketplace::{MarketplaceAccount, SettleArgs, period, rules, settle_job};
+use crate::domain::job::Outcome;
+use crate::domain::marketplace::rules::{self, Terms};
+use crate::domain::marketplace::{MarketplaceAccount, SettleArgs, period, settle_job};
+use crate::domain::webhook::delivery::UNREADABLE;
 use crate::error::Result;
 use crate::ids::EventId;
 use crate::infra::store::{customer, marketplace};
-use crate::usecase::intake::UNREADABLE;
+use crate::usecase::handler::Claimed;
 
 /// Processes one event.
 pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {

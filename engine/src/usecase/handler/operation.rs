@@ -12,11 +12,11 @@ mod usage;
 
 pub(super) use usage::{paid_with_credits, settle_payment};
 
-use super::{Deps, args};
+use super::{Claimed, Deps, Failure, args};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
-use crate::domain::effect::Effect;
-use crate::domain::job::{Claimed, JobKind, NewJob, Outcome, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::operation::{Operation, Problem, Request, State, Task};
 use crate::domain::webhook::shape::PaymentIntentShape;
 use crate::error::Result;
@@ -112,8 +112,8 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     };
     let mut verdict = match result {
         Ok(verdict) => verdict,
-        Err(Stop::Engine(error)) => return Err(error),
-        Err(Stop::Stripe(error)) => run.refused(error),
+        Err(Failure::Engine(error)) => return Err(error),
+        Err(Failure::Stripe(error)) => run.refused(error),
     };
     if let Request::UsageCharge(charge) = &operation.request {
         // Stripe may have taken its time.
@@ -137,26 +137,6 @@ fn wait_for_customer(operation: &Operation, now_ms: TimeMs) -> Verdict {
         return Outcome::Snooze { until_ms: now_ms + CUSTOMER_WAIT_MS }.into();
     }
     Outcome::Retry { reason: "the customer has no Stripe customer yet".to_owned() }.into()
-}
-
-/// Why a run ends before its end.
-pub(super) enum Stop {
-    /// Stripe.
-    Stripe(StripeError),
-    /// Our side.
-    Engine(crate::Error),
-}
-
-impl From<StripeError> for Stop {
-    fn from(error: StripeError) -> Self {
-        Self::Stripe(error)
-    }
-}
-
-impl From<crate::Error> for Stop {
-    fn from(error: crate::Error) -> Self {
-        Self::Engine(error)
-    }
 }
 
 /// What one run works with.

@@ -6,28 +6,29 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `people` | events, customers |
-//! | `plans` | subscriptions, invoices |
-//! | `money` | payments, refunds, disputes |
+//! | `customers` | events, customers |
+//! | `subscriptions` | subscriptions, invoices |
+//! | `payments` | payments, refunds, disputes |
 
-mod money;
-mod people;
-mod plans;
+mod customers;
+mod payments;
+mod subscriptions;
 
-use super::stripe::Stop;
+use super::Failure;
 use super::{Deps, args, stripe_customer_job};
 use crate::clock::TimeMs;
-use crate::domain::effect::Effect;
-use crate::domain::job::{Claimed, Outcome, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
 use crate::domain::reconcile::difference::{settled, told_of};
 use crate::domain::reconcile::{Difference, Finding, Phase, Reconciliation, Repair, State, Step};
+use crate::domain::webhook::delivery::delivery;
 use crate::domain::webhook::shape;
 use crate::error::Result;
 use crate::ids::ReconciliationId;
 use crate::infra::store::reconciliation as rows;
 use crate::infra::stripe::StripeError;
 use crate::metric;
-use crate::usecase::intake;
+use crate::usecase::handler::Claimed;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -73,10 +74,10 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
             Ok(Next::Page) => break,
             Ok(Next::Wait(until_ms)) => return Ok(walk.pause(until_ms)),
             Ok(Next::End) => return Ok(walk.end(State::Done, None, Outcome::Done)),
-            Err(Stop::Engine(error)) => return Err(error),
+            Err(Failure::Engine(error)) => return Err(error),
             // What was compared before is kept; the same page is tried again as an attempt of its own.
-            Err(Stop::Stripe(_)) if page > 0 => break,
-            Err(Stop::Stripe(error)) => return Ok(walk.cannot_ask(&error, claimed)),
+            Err(Failure::Stripe(_)) if page > 0 => break,
+            Err(Failure::Stripe(error)) => return Ok(walk.cannot_ask(&error, claimed)),
         }
     }
     Ok(walk.pause(now_ms))
@@ -127,7 +128,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Compares one page of the present phase and moves on.
-    async fn page(&mut self) -> Result<Next, Stop> {
+    async fn page(&mut self) -> Result<Next, Failure> {
         if self.run.phase == Phase::Settle && self.must_wait().await? {
             return Ok(Next::Wait(self.now_ms + SETTLE_WAIT_MS));
         }
@@ -170,7 +171,7 @@ impl<'a> Walk<'a> {
 
     /// Whether lost events are still being processed. The cursor of this phase is the time until which
     /// they are waited for.
-    async fn must_wait(&mut self) -> Result<bool, Stop> {
+    async fn must_wait(&mut self) -> Result<bool, Failure> {
         let until_ms = self.run.cursor.as_deref().and_then(|text| text.parse().ok());
         let until_ms: TimeMs = until_ms.unwrap_or(self.now_ms + SETTLE_FOR_MS);
         self.run.cursor = Some(until_ms.to_string());
@@ -180,7 +181,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Drops the differences that news of a moment ago explains. Asks only if there are any.
-    async fn without_news(&self, differences: Vec<Difference>) -> Result<Vec<Difference>, Stop> {
+    async fn without_news(&self, differences: Vec<Difference>) -> Result<Vec<Difference>, Failure> {
         let is_about_objects = !matches!(self.run.phase, Phase::Undelivered | Phase::Events);
         if differences.is_empty() || !is_about_objects || self.deps.reconcile_grace_ms == 0 {
             return Ok(differences);
@@ -205,7 +206,7 @@ impl<'a> Walk<'a> {
         let repair = difference.repair.as_ref().filter(|_| self.run.repair);
         self.findings.extend(self.run.counts.add(difference, repair.is_some()));
         let taken = |event: &Value| {
-            let delivery = intake::delivery(event.to_string().as_bytes(), self.deps.livemode, self.now_ms);
+            let delivery = delivery(event.to_string().as_bytes(), self.deps.livemode, self.now_ms);
             Effect::EventTake(Box::new(delivery))
         };
         let effect = match repair {

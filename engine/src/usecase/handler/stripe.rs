@@ -5,29 +5,32 @@
 //! |---|---|
 //! | `latest` | a failing event is told what Stripe says now |
 //! | `present` | which object is asked for again, and what its present state means |
-//! | `money` | refunds and disputes |
+//! | `clawback` | refunds and disputes |
 //! | `notice` | what customers are told by mail |
-//! | `person` | Stripe customers and payment methods |
+//! | `customer` | Stripe customers |
+//! | `payment_method` | payment methods |
 //! | `thin` | thin events |
 
+pub(super) mod clawback;
+mod customer;
 mod latest;
-pub(super) mod money;
 mod notice;
-mod person;
+mod payment_method;
 mod present;
 mod thin;
 
-use super::Deps;
+use super::{Claimed, Deps, Failure};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
-use crate::domain::job::{Claimed, JobKind, Outcome, Policy, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::{JobKind, Outcome, Policy};
 use crate::domain::subscription::Subscription;
+use crate::domain::webhook::delivery::wrong_mode;
 use crate::domain::webhook::{self, Envelope, Facts, Lookup};
 use crate::error::Result;
 use crate::ids::CustomerId;
-use crate::infra::store::{account, customer, subscription};
+use crate::infra::store::{account, customer as customers, subscription};
 use crate::infra::stripe::StripeError;
-use crate::usecase::intake;
 use sea_orm::ConnectionTrait;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -123,10 +126,10 @@ impl Known {
             subscriptions: HashMap::new(),
         };
         let mut stripe_ids = unique(|lookup| lookup.stripe_customer_id.as_ref());
-        known.add(customer::customer_find_many(db, customer::By::StripeId, &stripe_ids).await?);
+        known.add(customers::customer_find_many(db, customers::By::StripeId, &stripe_ids).await?);
         stripe_ids.retain(|id| !known.by_stripe_id.contains_key(id));
         if !stripe_ids.is_empty() {
-            known.former.extend(customer::stripe_customer_former_find_many(db, &stripe_ids).await?);
+            known.former.extend(customers::stripe_customer_former_find_many(db, &stripe_ids).await?);
         }
         let subscription_ids = unique(|lookup| lookup.subscription_id.as_ref());
         let found = subscription::subscription_find_many(db, subscription::By::Id, &subscription_ids).await?;
@@ -141,7 +144,7 @@ impl Known {
             .filter(|id| !known.by_id.contains_key(&CustomerId::trusted(id.clone())))
             .collect();
         let missing: Vec<String> = missing.into_iter().collect();
-        known.add(customer::customer_find_many(db, customer::By::Id, &missing).await?);
+        known.add(customers::customer_find_many(db, customers::By::Id, &missing).await?);
 
         let customer_ids: Vec<String> = known.by_id.keys().map(ToString::to_string).collect();
         let found = subscription::subscription_find_many(db, subscription::By::Customer, &customer_ids).await?;
@@ -194,7 +197,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Ok(envelope) => envelope,
         Err(reason) => return dead(format!("unreadable: {reason}")),
     };
-    if let Some(reason) = intake::wrong_mode(envelope, deps.livemode) {
+    if let Some(reason) = wrong_mode(envelope, deps.livemode) {
         return dead(reason);
     }
     if envelope.is_thin {
@@ -206,13 +209,13 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let Some(object) = &envelope.object else {
         return dead("unreadable: the event carries no object".to_owned());
     };
-    let about = About { deps, event, event_type: &envelope.event_type, object, now_ms };
+    let about = EventContext { deps, event, event_type: &envelope.event_type, object, now_ms };
     let has_failed = claimed.job.attempt > 0 && JobKind::StripeEvent.policy() == Policy::RefetchLatest;
     let verdict = if has_failed { latest::run(&about).await } else { present::run(&about).await };
     match verdict {
         Ok(verdict) => Ok(verdict),
-        Err(Stop::Engine(error)) => Err(error),
-        Err(Stop::Stripe(error)) => Ok(cannot_ask(&error)),
+        Err(Failure::Engine(error)) => Err(error),
+        Err(Failure::Stripe(error)) => Ok(cannot_ask(&error)),
     }
 }
 
@@ -221,28 +224,8 @@ fn cannot_ask(error: &StripeError) -> Verdict {
     Outcome::Retry { reason: format!("stripe_unavailable: {error}") }.into()
 }
 
-/// Why processing ends before its end.
-pub(super) enum Stop {
-    /// Stripe could not be asked.
-    Stripe(StripeError),
-    /// Our side.
-    Engine(crate::Error),
-}
-
-impl From<StripeError> for Stop {
-    fn from(error: StripeError) -> Self {
-        Self::Stripe(error)
-    }
-}
-
-impl From<crate::Error> for Stop {
-    fn from(error: crate::Error) -> Self {
-        Self::Engine(error)
-    }
-}
-
 /// An event to be processed.
-struct About<'a> {
+struct EventContext<'a> {
     deps: &'a Deps,
     event: &'a StripeEvent,
     event_type: &'a str,
@@ -251,7 +234,7 @@ struct About<'a> {
     now_ms: TimeMs,
 }
 
-impl About<'_> {
+impl EventContext<'_> {
     /// The pure rules, on this object.
     fn decide(&self, event_type: &str, object: &Value) -> Verdict {
         webhook::decide(&Facts {
@@ -285,4 +268,8 @@ pub(super) fn found(
         Err(StripeError::NotFound { .. } | StripeError::NotConfigured) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn done(effects: Vec<Effect>) -> Verdict {
+    Verdict { outcome: Outcome::Done, ledger: None, effects }
 }

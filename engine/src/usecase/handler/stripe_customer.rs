@@ -2,13 +2,14 @@
 
 use super::{AccountArgs, Deps, args};
 use crate::clock::TimeMs;
-use crate::domain::effect::Effect;
-use crate::domain::job::{Claimed, JobKind, NewJob, Outcome, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::webhook::shape::{self, CUSTOMER_METADATA_KEY};
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::infra::store::customer;
 use crate::infra::stripe::StripeError;
+use crate::usecase::handler::Claimed;
 
 /// How long one idempotency key is used for.
 const KEY_TURN_MS: i64 = 2 * 60 * 60 * 1_000;

@@ -4,16 +4,15 @@ use super::Deps;
 use super::operation::count;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
-use crate::domain::effect::Effect;
-use crate::domain::job::{Outcome, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
 use crate::domain::operation::State;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape;
+use crate::domain::webhook::shape::{self, OPERATION_METADATA_KEY};
 use crate::domain::webhook::{self, Facts};
 use crate::error::Result;
 use crate::ids::OperationId;
 use crate::infra::store::{operation, subscription};
-use crate::infra::stripe::requests::OPERATION_METADATA_KEY;
 use serde_json::Value;
 
 /// What follows from a subscription as Stripe has it now, with its latest invoice inside, by the rules

@@ -6,9 +6,9 @@ use crate::clock::TimeMs;
 use crate::config::OnboardingConfig;
 use crate::domain::disposable::is_disposable;
 use crate::domain::email::Email;
-use crate::domain::rate_limit;
 use crate::error::{Error, Result};
 use crate::infra::store::Db;
+use crate::usecase::rate_limit;
 use std::net::{IpAddr, Ipv6Addr};
 
 const MINUTE_MS: i64 = 60 * 1_000;

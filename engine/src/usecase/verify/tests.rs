@@ -6,25 +6,27 @@ mod corruption;
 
 use super::*;
 use crate::clock::TimeMs;
-use crate::domain::customer::{Plan, Source};
+use crate::domain::customer::Source;
 use crate::domain::effect::Effect;
 use crate::domain::github;
-use crate::domain::job::{Backoff, Outcome, finish};
+use crate::domain::job::{Backoff, JobFilter, Outcome, finish};
 use crate::domain::ledger::{Command, GrantKind, Op, decide};
 use crate::domain::marketplace::rules;
 use crate::domain::operation::{Request, UsageCharge, payment_key};
+use crate::domain::replay::ReplayStep;
 use crate::domain::webhook::StoredEvent;
+use crate::domain::webhook::delivery::{Delivery, Fate};
 use crate::ids::{CustomerId, EventId, HoldId};
 use crate::infra::seal::{SealBox, key_new};
 use crate::infra::store::account::{self, AccountWrite};
 use crate::infra::store::commit::{Unit, UnitResult, commit_units};
-use crate::infra::store::job::JobFilter;
 use crate::infra::store::{DbOptions, customer, event, marketplace, operation};
 use crate::migrations::{Migrator, MigratorTrait};
-use crate::usecase::intake::{Delivery, Fate, take_in};
+use crate::plan::Plan;
+use crate::usecase::intake::take_in;
 use crate::usecase::onboard::{Onboarded, Signup, onboard};
-use crate::usecase::operate::ask;
-use crate::usecase::replay::{self, NewReplay, ReplayStep};
+use crate::usecase::operation::request::ask;
+use crate::usecase::replay::{self, NewReplay};
 use crate::usecase::work::claim;
 use corruption::{JOB_CORRUPTIONS, LEDGER_CORRUPTIONS};
 use sea_orm::ConnectionTrait;
@@ -111,7 +113,7 @@ fn delivery(external_id: &str, stream: &str, fate: Fate) -> Delivery {
 /// Works on the head of a stream.
 async fn work(db: &Db, stream: &str, outcome: Outcome, effects: Vec<Effect>, now_ms: TimeMs) {
     let claimed = claim(db, &[stream.to_owned()], NODE, now_ms, LEASE_MS).await.unwrap();
-    let finishes = vec![finish(&claimed[0], outcome, Backoff::default(), now_ms + 5, 0.0)];
+    let finishes = vec![finish(&claimed[0].attempt(), outcome, Backoff::default(), now_ms + 5, 0.0)];
     let unit = Unit { account: None, finishes, effects };
     let results = commit_units(db, &[unit], NODE, now_ms + 5).await.unwrap();
     assert!(matches!(results[0], UnitResult::Committed(_)));

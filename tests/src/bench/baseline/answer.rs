@@ -2,7 +2,8 @@
 
 use super::debit::Applied;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::domain::ledger::{Burn, Refusal};
+use bursar_engine::domain::ledger::Burn;
+use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, transaction_id};
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use bursar_engine::clock::TimeMs;
-use bursar_engine::domain::ledger::{Account, Command, Entry, EntryKind, Refusal, decide};
+use bursar_engine::domain::ledger::{Account, Command, Entry, EntryKind, decide};
+use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, HoldId};
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::Row;

@@ -1,7 +1,6 @@
 //! Effects of many units in one transaction: by set, and yet as if one came after the other.
 
 use crate::scene::{customer_id, now_ms};
-use bursar_engine::domain::customer::Plan;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::job::{JobKind, NewJob};
 use bursar_engine::domain::subscription::Subscription;
@@ -9,6 +8,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
 use bursar_engine::infra::store::customer::customer_find;
 use bursar_engine::infra::store::subscription::subscription_list;
+use bursar_engine::plan::Plan;
 use bursar_tests::{TestApp, both};
 use serde_json::json;
 

@@ -38,7 +38,7 @@ fn gateway_with(url: &str, change: impl FnOnce(&mut GatewayOptions)) -> Gateway 
     let mut config = Config::default();
     config.stripe.secret_key = "sk_test_gateway".to_owned();
     config.stripe.api_base = url.to_owned();
-    let mut options = config.gateway();
+    let mut options = GatewayOptions::from(&config);
     change(&mut options);
     Gateway::new(options).unwrap()
 }

@@ -1,7 +1,8 @@
 //! Random histories of one account.
 
 use crate::clock::TimeMs;
-use crate::domain::ledger::{Account, Command, Decision, Entry, EntryKind, GrantKind, Op, Refusal, Spend, decide};
+use crate::domain::ledger::{Account, Command, Decision, Entry, EntryKind, GrantKind, Op, Spend, decide};
+use crate::error::Refusal;
 use crate::ids::HoldId;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,7 +1,8 @@
 //! The model: a heap of single credits and a debt. It shares no code with the rules.
 
 use crate::clock::TimeMs;
-use crate::domain::ledger::{Account, Entry, EntryKind, GrantKind, Op, Refusal};
+use crate::domain::ledger::{Account, Entry, EntryKind, GrantKind, Op};
+use crate::error::Refusal;
 use crate::ids::HoldId;
 
 /// One credit.

@@ -28,9 +28,9 @@ fn row() -> MarketplaceAccount {
 }
 
 /// The same as the release before left it.
-fn earlier_row() -> (MarketplaceAccount, Vec<Stretch>) {
+fn earlier_row() -> (MarketplaceAccount, Vec<PaidSpan>) {
     let row = row();
-    let owed = row.stretches_left();
+    let owed = row.spans_left();
     (MarketplaceAccount { news: Vec::new(), ..row }, owed)
 }
 
@@ -74,29 +74,29 @@ fn a_day_whose_last_news_give_no_time_is_left_alone() {
 fn a_row_of_before_is_owed_what_it_was_owed() {
     let (mut read, owed) = earlier_row();
     complete(&mut read, &owed);
-    assert_eq!((read.stretches_left(), read.is_pro()), (owed, true));
+    assert_eq!((read.spans_left(), read.is_pro()), (owed, true));
     read.granted_until_ms = Some(BOUGHT + 11 * DAY_MS);
     assert_eq!(read.next_period(0).map(|period| period.from_ms), read.granted_until_ms);
 }
 
 #[test]
-fn stretches_that_were_over_before_stay_owed_and_the_time_between_does_not() {
+fn spans_that_were_over_before_stay_owed_and_the_time_between_does_not() {
     let at = |n: i64| BOUGHT + n * DAY_MS;
-    let stretch = |from: i64, until: Option<i64>| Stretch {
+    let span = |from: i64, until: Option<i64>| PaidSpan {
         from_ms: at(from),
         until_ms: until.map(at),
         billing_ms: Some(at(11)),
         is_told: true,
     };
     for (state, last_action, owed) in [
-        (PurchaseState::Purchased, Action::Changed, vec![stretch(0, Some(5)), stretch(5, Some(20)), stretch(60, None)]),
-        (PurchaseState::Cancelled, Action::Cancelled, vec![stretch(0, Some(5)), stretch(40, Some(60))]),
+        (PurchaseState::Purchased, Action::Changed, vec![span(0, Some(5)), span(5, Some(20)), span(60, None)]),
+        (PurchaseState::Cancelled, Action::Cancelled, vec![span(0, Some(5)), span(40, Some(60))]),
         (PurchaseState::Cancelled, Action::Cancelled, vec![]),
     ] {
         let (mut read, _) = earlier_row();
         (read.state, read.last_action, read.effective_ms) = (state, last_action, at(60));
         complete(&mut read, &owed);
-        assert_eq!(read.stretches_left(), owed, "{last_action:?}");
+        assert_eq!(read.spans_left(), owed, "{last_action:?}");
         let news = read.news.clone();
         complete(&mut read, &owed);
         assert_eq!(read.news, news, "completed once");
@@ -109,7 +109,7 @@ fn what_a_node_of_before_wrote_during_a_rolling_deploy_counts() {
     (read.state, read.last_action, read.effective_ms) =
         (PurchaseState::Cancelled, Action::Cancelled, BOUGHT + 3 * DAY_MS);
     complete(&mut read, &[]);
-    let ends: Vec<_> = read.stretches_left().iter().map(|stretch| stretch.until_ms).collect();
+    let ends: Vec<_> = read.spans_left().iter().map(|span| span.until_ms).collect();
     assert_eq!((ends, read.news.len()), (vec![Some(BOUGHT + 3 * DAY_MS)], 2));
 }
 

@@ -1,11 +1,13 @@
 //! Invoices: a paid period of Pro brings credits, a failed payment is noted.
 
 use super::{Facts, dead, grant_key, incomplete};
-use crate::domain::customer::{Customer, Plan};
-use crate::domain::job::{Outcome, Verdict};
+use crate::domain::customer::Customer;
+use crate::domain::effect::Verdict;
+use crate::domain::job::Outcome;
 use crate::domain::ledger::{Command, GrantKind, Op};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::shape::{InvoiceShape, IsPro};
+use crate::plan::Plan;
 use std::cmp::Ordering;
 
 /// `invoice.paid` and `invoice.payment_succeeded`: Stripe sends both for one payment.

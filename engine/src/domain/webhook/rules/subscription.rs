@@ -4,11 +4,11 @@
 //! or further on, never returns to it, and never leaves `canceled` or `incomplete_expired`.
 
 use super::{Facts, Owner, incomplete};
-use crate::domain::customer::Plan;
-use crate::domain::effect::Effect;
-use crate::domain::job::{Outcome, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::shape::{IsPro, SubscriptionShape};
+use crate::plan::Plan;
 
 /// `customer.subscription.created`. It is the first that Stripe has to tell, so whatever is known
 /// already is later: a late `created (incomplete)` must not take Pro away.

@@ -1,6 +1,7 @@
 //! Prices, and which of them is Pro's.
 
 use super::{Metadata, add_metadata, id, push_new, word};
+use crate::config::StripeConfig;
 use serde_json::Value;
 
 /// Metadata that makes its price, line or subscription Pro's.
@@ -20,6 +21,14 @@ pub struct ProPrice {
 impl Default for ProPrice {
     fn default() -> Self {
         Self { price_id: None, lookup_key: "pro_monthly".to_owned() }
+    }
+}
+
+impl From<&StripeConfig> for ProPrice {
+    fn from(config: &StripeConfig) -> Self {
+        // A variable that is set to nothing, as compose files do, is not set.
+        let price_id = config.pro_price_id.clone().filter(|id| !id.trim().is_empty());
+        Self { price_id, lookup_key: config.pro_lookup_key.clone() }
     }
 }
 
@@ -90,6 +99,12 @@ pub(super) fn says_pro(metadata: &Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_price_id_that_is_set_to_nothing_is_none() {
+        let config = StripeConfig { pro_price_id: Some(String::new()), ..StripeConfig::default() };
+        assert_eq!(ProPrice::from(&config).price_id, None);
+    }
     use serde_json::json;
 
     fn configured() -> ProPrice {

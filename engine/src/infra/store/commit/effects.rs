@@ -10,19 +10,20 @@
 //!   of all, before any stream is locked, as intake has it.
 
 use crate::clock::TimeMs;
-use crate::domain::customer::Plan;
 use crate::domain::effect::Effect;
 use crate::domain::job::{NewJob, Wake};
 use crate::domain::mail::Mail;
 use crate::domain::operation::Operation;
+use crate::domain::replay::ReplayStep;
 use crate::domain::subscription::Subscription;
+use crate::domain::webhook::delivery::Delivery;
 use crate::error::Result;
 use crate::ids::{CustomerId, JobId, ReplayId};
 use crate::infra::store::{
-    audit, customer, job, mail, marketplace, operation, payment_method, reconciliation, replay, stream, subscription,
+    audit, customer, event, job, mail, marketplace, operation, payment_method, reconciliation, replay, stream,
+    subscription,
 };
-use crate::usecase::intake::{self, Delivery};
-use crate::usecase::replay::ReplayStep;
+use crate::plan::Plan;
 use sea_orm::ConnectionTrait;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -81,7 +82,7 @@ impl<'a> Effects<'a> {
         let event =
             |(_, made): &(usize, Made<'a>)| if let Made::Event(delivery) = made { Some(*delivery) } else { None };
         let deliveries: Vec<&Delivery> = self.jobs.iter().filter_map(event).collect();
-        let mut of_events = intake::store_events(tx, &deliveries).await?.into_iter();
+        let mut of_events = event::event_take_many(tx, &deliveries).await?.into_iter();
         let made = std::mem::take(&mut self.jobs).into_iter().filter_map(|(unit, made)| {
             let job = match made {
                 Made::Job(job) => job,

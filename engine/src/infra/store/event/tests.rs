@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::infra::store::job::JobFilter;
+use crate::domain::job::JobFilter;
 use crate::migrations::{Migrator, MigratorTrait};
 use sea_orm::{Database, DatabaseConnection, DbBackend, Statement};
 

@@ -1,18 +1,18 @@
 //! Payment methods: attach, detach, which one is charged.
 
-use super::{Run, Stop, declined};
-use crate::domain::effect::Effect;
-use crate::domain::job::Verdict;
+use super::{Run, declined};
+use crate::domain::effect::{Effect, Verdict};
 use crate::domain::ledger::{Command, GrantKind, Op};
 use crate::domain::operation::{BONUS_KEY, Problem};
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::webhook::shape::{self, PaymentMethodShape};
 use crate::infra::store::{payment_method, subscription};
 use crate::infra::stripe::StripeError;
+use crate::usecase::handler::Failure;
 use serde_json::Value;
 
 impl Run<'_> {
-    pub(super) async fn attach(&self, id: &str, consent_at_ms: i64, make_default: bool) -> Result<Verdict, Stop> {
+    pub(super) async fn attach(&self, id: &str, consent_at_ms: i64, make_default: bool) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
         let answer = match stripe.payment_method_attach(id, self.stripe_customer_id, &self.key("attach")).await {
             Ok(answer) => answer,
@@ -48,7 +48,7 @@ impl Run<'_> {
         Ok(verdict)
     }
 
-    pub(super) async fn detach(&self, id: &str) -> Result<Verdict, Stop> {
+    pub(super) async fn detach(&self, id: &str) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
         // As things stand in this turn: what was the default when it was asked for may not be it any more.
         let known = payment_method::payment_method_list(self.deps.db.read(), &self.customer.id).await?;
@@ -70,7 +70,7 @@ impl Run<'_> {
         Ok(self.done(id, effects))
     }
 
-    pub(super) async fn set_default(&self, id: &str) -> Result<Verdict, Stop> {
+    pub(super) async fn set_default(&self, id: &str) -> Result<Verdict, Failure> {
         self.deps.stripe.customer_set_default(self.stripe_customer_id, id, &self.key("default")).await?;
         self.subscriptions_follow(id).await?;
         let customer_id = self.customer.id.clone();
@@ -81,7 +81,7 @@ impl Run<'_> {
     /// new default from now on, and what is overdue is tried with it at once. What Stripe refuses of
     /// this is its own business: the payment method is the default all the same, and events tell what
     /// became of the invoice.
-    async fn subscriptions_follow(&self, payment_method_id: &str) -> Result<(), Stop> {
+    async fn subscriptions_follow(&self, payment_method_id: &str) -> Result<(), Failure> {
         let stripe = &self.deps.stripe;
         let rows = subscription::subscription_list(self.deps.db.read(), &self.customer.id).await?;
         for row in rows.iter().filter(|row| row.is_pro && row.ended_at_ms.is_none()) {

@@ -1,14 +1,16 @@
 //! Pro: subscribe, cancel, resume. What Stripe answers goes through the same rules as its events.
 
-use super::{Run, Stop, authentication, failure, look_job, settle_job};
+use super::{Run, authentication, failure, look_job, settle_job};
 use crate::clock::TimeMs;
-use crate::domain::effect::Effect;
-use crate::domain::job::{Outcome, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
 use crate::domain::operation::{Operation, Problem, State, Task};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{self, InvoiceShape, IsPro, PaymentIntentShape, SubscriptionShape};
-use crate::infra::stripe::requests::OPERATION_METADATA_KEY;
+use crate::domain::webhook::shape::{
+    self, InvoiceShape, IsPro, OPERATION_METADATA_KEY, PaymentIntentShape, SubscriptionShape,
+};
 use crate::infra::stripe::{Answer, StripeError};
+use crate::usecase::handler::Failure;
 use crate::usecase::handler::subscription::{learn, merge};
 use serde_json::Value;
 
@@ -18,7 +20,7 @@ const FIRST_PAYMENT_WAIT_MS: i64 = 10_000;
 const CUSTOMER_TRIES_WAIT_MS: i64 = 5 * 60_000;
 
 impl Run<'_> {
-    pub(super) async fn subscribe(&self, payment_method_id: &str) -> Result<Verdict, Stop> {
+    pub(super) async fn subscribe(&self, payment_method_id: &str) -> Result<Verdict, Failure> {
         let (stripe, operation) = (&self.deps.stripe, self.operation);
         if let Some(id) = &operation.stripe_id {
             let object = stripe.subscription_retrieve(id).await?;
@@ -58,7 +60,7 @@ impl Run<'_> {
     /// What follows if the customer has a subscription at Stripe already: the operation's own, which an
     /// attempt before this one made without our learning of it, or another one, beside which none is
     /// made. One that another request of the customer's left unpaid makes room.
-    async fn by_what_there_is(&self) -> Result<Option<Verdict>, Stop> {
+    async fn by_what_there_is(&self) -> Result<Option<Verdict>, Failure> {
         let stripe = &self.deps.stripe;
         let page = stripe.subscription_list(Some(self.stripe_customer_id), None).await?;
         let said = |row: &Value| SubscriptionShape::read(row);
@@ -88,14 +90,14 @@ impl Run<'_> {
 
     /// Under its key a call answers for a day what it answered first: what has become of it since is
     /// asked for. The attempt before may have ended it.
-    async fn unless_old(&self, answer: Answer) -> Result<Value, Stop> {
+    async fn unless_old(&self, answer: Answer) -> Result<Value, Failure> {
         match shape::id(&answer.body["id"]).filter(|_| answer.is_replay) {
             Some(id) => Ok(self.deps.stripe.subscription_retrieve(&id).await?),
             None => Ok(answer.body),
         }
     }
 
-    async fn price_id(&self) -> Result<Option<String>, Stop> {
+    async fn price_id(&self) -> Result<Option<String>, Failure> {
         if let Some(id) = &self.deps.pro.price_id {
             return Ok(Some(id.clone()));
         }
@@ -112,7 +114,7 @@ impl Run<'_> {
 
     /// What the subscription that Stripe made means. Its stream is the Stripe customer's, whose events
     /// must not wait behind it: what is not decided yet is looked at by a job apart.
-    async fn by_subscription(&self, object: &Value) -> Result<Verdict, Stop> {
+    async fn by_subscription(&self, object: &Value) -> Result<Verdict, Failure> {
         let Some(id) = shape::id(&object["id"]) else {
             return Ok(Outcome::Dead { reason: "shape_incomplete: a subscription without id".to_owned() }.into());
         };
@@ -144,7 +146,7 @@ impl Run<'_> {
     }
 
     /// A decline, if that is why it was ended before its first payment; else it was not paid in time.
-    async fn why_it_ended(&self, object: &Value) -> Result<Problem, Stop> {
+    async fn why_it_ended(&self, object: &Value) -> Result<Problem, Failure> {
         let payment = self.first_payment(object).await?;
         let is_decline = |code: &str| code != "authentication_required";
         let declined = payment.filter(|payment| payment.error_code.as_deref().is_some_and(is_decline));
@@ -153,7 +155,7 @@ impl Run<'_> {
 
     /// Looks whether anything has changed. What that means is for a job in the customer's stream to say,
     /// so that it is not older than what its events say.
-    async fn look(&self, object: &Value) -> Result<Verdict, Stop> {
+    async fn look(&self, object: &Value) -> Result<Verdict, Failure> {
         let is_waiting = self.operation.state == State::RequiresAction;
         let wait_ms = match self.standing(object).await? {
             Standing::WantsCustomer(_) | Standing::Declined(_) if is_waiting => CUSTOMER_TRIES_WAIT_MS,
@@ -177,7 +179,7 @@ impl Run<'_> {
         Verdict { outcome: Outcome::Done, ledger: None, effects }
     }
 
-    pub(super) async fn cancel(&self, id: &str, at_period_end: bool) -> Result<Verdict, Stop> {
+    pub(super) async fn cancel(&self, id: &str, at_period_end: bool) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
         let answer = if at_period_end {
             stripe.subscription_set_end(id, true, &self.key("end")).await
@@ -205,7 +207,7 @@ impl Run<'_> {
     }
 
     /// Takes back an end that is still to come, however it was scheduled, or a pause.
-    pub(super) async fn resume(&self, id: &str) -> Result<Verdict, Stop> {
+    pub(super) async fn resume(&self, id: &str) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
         let now = stripe.subscription_retrieve(id).await?;
         let object = match now["status"].as_str() {
@@ -228,7 +230,7 @@ impl Run<'_> {
     }
 
     /// Ends a subscription at once, or finds that it has ended.
-    async fn end_now(&self, id: &str, call: &str) -> Result<Value, Stop> {
+    async fn end_now(&self, id: &str, call: &str) -> Result<Value, Failure> {
         match self.deps.stripe.subscription_cancel(id, &self.key(call)).await {
             Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => {
                 Ok(self.deps.stripe.subscription_retrieve(id).await?)
@@ -237,12 +239,12 @@ impl Run<'_> {
         }
     }
 
-    async fn learn(&self, object: &Value) -> Result<Verdict, Stop> {
+    async fn learn(&self, object: &Value) -> Result<Verdict, Failure> {
         Ok(learn(self.deps, Some(self.customer.clone()), object, self.now_ms).await?)
     }
 
     /// Where a new subscription stands: its status, and while that is open its first payment's.
-    async fn standing(&self, object: &Value) -> Result<Standing, Stop> {
+    async fn standing(&self, object: &Value) -> Result<Standing, Failure> {
         Ok(match object["status"].as_str() {
             Some("incomplete") => match self.first_payment(object).await? {
                 Some(payment) if payment.wants_authentication() => Standing::WantsCustomer(payment),
@@ -257,7 +259,7 @@ impl Run<'_> {
     }
 
     /// The PaymentIntent of a subscription's latest invoice. Stripe names it by its id only.
-    async fn first_payment(&self, object: &Value) -> Result<Option<PaymentIntentShape>, Stop> {
+    async fn first_payment(&self, object: &Value) -> Result<Option<PaymentIntentShape>, Failure> {
         let invoice = &object["latest_invoice"];
         let listed = shape::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
         let mut all = std::iter::once(&invoice["payment_intent"]).chain(listed);

@@ -1,18 +1,21 @@
 //! Usage without credits: charge, grant, debit.
 
-use super::{Deps, Run, Stop, authentication, count_verdict, declined, failure};
+use super::{Deps, Run, authentication, count_verdict, declined, failure};
 use crate::clock::TimeMs;
-use crate::domain::effect::Effect;
-use crate::domain::job::{Outcome, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
 use crate::domain::ledger::{Command, Entry, Op};
-use crate::domain::mail::{self, About, Purchase, Template};
+use crate::domain::mail::{self, MailSubject, Purchase, Template};
 use crate::domain::operation::{ACTION_TTL_MS, Operation, Problem, Request, State, UsageCharge, payment_key};
-use crate::domain::webhook::shape::{self, PaymentIntentShape, PaymentMethodShape};
+use crate::domain::webhook::shape::{
+    self, OPERATION_METADATA_KEY, PaymentIntentShape, PaymentMethodShape, ROUND_METADATA_KEY,
+};
 use crate::error::Result;
 use crate::ids::OperationId;
 use crate::infra::store::{account, operation};
 use crate::infra::stripe::StripeError;
-use crate::infra::stripe::requests::{OPERATION_METADATA_KEY, OffSessionPayment, ROUND_METADATA_KEY};
+use crate::infra::stripe::requests::OffSessionPayment;
+use crate::usecase::handler::Failure;
 use serde_json::Value;
 
 /// The shortest and the longest wait for a payment that its bank is still working on; in between a
@@ -30,7 +33,7 @@ const ACTION_LOOK_MS: i64 = 15 * 60 * 1_000;
 const COMMIT_MS: i64 = 500;
 
 impl Run<'_> {
-    pub(super) async fn usage_charge(&self, charge: &UsageCharge) -> Result<Verdict, Stop> {
+    pub(super) async fn usage_charge(&self, charge: &UsageCharge) -> Result<Verdict, Failure> {
         if let Some(paid_at_ms) = self.paid_with_credits_at().await? {
             return self.without_payment(charge, paid_at_ms).await;
         }
@@ -46,7 +49,7 @@ impl Run<'_> {
         Ok(verdict)
     }
 
-    async fn with_payment(&self, charge: &UsageCharge) -> Result<Verdict, Stop> {
+    async fn with_payment(&self, charge: &UsageCharge) -> Result<Verdict, Failure> {
         let (stripe, operation) = (&self.deps.stripe, self.operation);
         if let Some(id) = &operation.stripe_id {
             let intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
@@ -101,13 +104,13 @@ impl Run<'_> {
     }
 
     /// When credits that came in meanwhile paid for the same request, which was sent again.
-    async fn paid_with_credits_at(&self) -> Result<Option<TimeMs>, Stop> {
+    async fn paid_with_credits_at(&self) -> Result<Option<TimeMs>, Failure> {
         Ok(paid_with_credits(self.deps, self.operation).await?.map(|entry| entry.created_at_ms))
     }
 
     /// The units are paid for, so nothing is begun any more. What an attempt before began may have been
     /// carried out without our learning of it: that money buys credits. What is not paid is cancelled.
-    async fn without_payment(&self, charge: &UsageCharge, paid_at_ms: TimeMs) -> Result<Verdict, Stop> {
+    async fn without_payment(&self, charge: &UsageCharge, paid_at_ms: TimeMs) -> Result<Verdict, Failure> {
         let begun = match &self.operation.stripe_id {
             Some(id) => Some(PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?)),
             None => self.find().await?,
@@ -140,7 +143,7 @@ impl Run<'_> {
 
     /// Stripe does not take the request. If it is because the payment method is no longer the
     /// customer's, that is learned here, and the customer is asked for another one.
-    async fn refused_method(&self, charge: &UsageCharge, message: String) -> Result<Verdict, Stop> {
+    async fn refused_method(&self, charge: &UsageCharge, message: String) -> Result<Verdict, Failure> {
         let id = &charge.payment_method_id;
         let owner = match self.deps.stripe.payment_method_retrieve(id).await {
             Ok(object) => PaymentMethodShape::read(&object).stripe_customer_id,
@@ -160,7 +163,7 @@ impl Run<'_> {
 
     /// A payment that nobody finishes in time is cancelled, so that nobody can be charged for it later;
     /// so is one at which the customer failed, so that it may try another card.
-    async fn by_intent_or_expire(&self, charge: &UsageCharge, intent: &PaymentIntentShape) -> Result<Verdict, Stop> {
+    async fn by_intent_or_expire(&self, charge: &UsageCharge, intent: &PaymentIntentShape) -> Result<Verdict, Failure> {
         let operation = self.operation;
         let is_kept = operation.state == State::RequiresAction;
         let is_over = self.now_ms >= ends_at_ms(operation);
@@ -190,7 +193,7 @@ impl Run<'_> {
 
     /// Cancels a payment. What it is instead, if it was paid or its bank is at it; tried again if it is
     /// neither.
-    async fn cancel_payment(&self, intent: &PaymentIntentShape) -> Result<Option<PaymentIntentShape>, Stop> {
+    async fn cancel_payment(&self, intent: &PaymentIntentShape) -> Result<Option<PaymentIntentShape>, Failure> {
         let Some(id) = &intent.id else { return Ok(Some(intent.clone())) };
         // A key of its own for each attempt: under one key Stripe repeats a refusal for a day.
         let key = self.key(&format!("cancel:{}", self.now_ms));
@@ -359,7 +362,7 @@ pub(super) fn late_bad_news(
         return None;
     }
     let (what, round) = (charge.description.clone(), operation.round);
-    let about = About {
+    let about = MailSubject {
         purchase: Some(Purchase {
             operation: operation.id.clone(),
             round,
@@ -369,10 +372,10 @@ pub(super) fn late_bad_news(
         amount_minor: Some(charge.amount_minor),
         currency: Some(charge.currency.clone()),
         reason: (template == Template::PaymentFailed).then(|| problem.message.clone()),
-        ..About::default()
+        ..MailSubject::default()
     };
     let once_per = format!("{}:{}", operation.id, operation.round);
-    Some(mail::job(template, &operation.customer_id, &once_per, about, now_ms))
+    Some(Effect::JobInsert(mail::job(template, &operation.customer_id, &once_per, about, now_ms)))
 }
 
 /// A PaymentIntent changed, says an event: what that means for the operation that it pays. `None` if

@@ -2,12 +2,13 @@
 //! Stripe says now of its object and of whose it is. So a fact that was added at Stripe meanwhile, such
 //! as our customer's id in metadata, heals it and lets its stream go on.
 
-use super::{About, Known, Stop, StripeEvent, found, present};
-use crate::domain::job::Verdict;
+use super::{EventContext, Known, StripeEvent, found, present};
+use crate::domain::effect::Verdict;
 use crate::domain::webhook::{self, shape};
+use crate::usecase::handler::Failure;
 
 /// Processes an event that failed before.
-pub(super) async fn run(about: &About<'_>) -> Result<Verdict, Stop> {
+pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let stripe = &about.deps.stripe;
     // Whatever else carries state is asked for at every attempt.
     let invoice = match shape::id(&about.object["id"]).filter(|_| about.object["object"] == "invoice") {
@@ -27,5 +28,5 @@ pub(super) async fn run(about: &About<'_>) -> Result<Verdict, Stop> {
         let known = Known::load(about.deps.db.read(), &lookups).await?;
         event = StripeEvent::with_known(about.deps.db.read(), &known, &lookups[0].1, event.envelope).await?;
     }
-    present::run(&About { event: &event, object, ..*about }).await
+    present::run(&EventContext { event: &event, object, ..*about }).await
 }

@@ -1,16 +1,16 @@
 //! What customers are told of events, by mail.
 
-use super::About;
+use super::EventContext;
 use crate::domain::customer::Customer;
-use crate::domain::effect::Effect;
-use crate::domain::job::{Outcome, Verdict};
-use crate::domain::mail::{self, About as Told, Template};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::webhook::shape::{self, InvoiceShape, PaymentIntentShape};
 use serde_json::Value;
 
 /// The verdict on a failed payment, with a mail to the customer if a renewal is not paid: its bank wants
 /// to see it, or it has to pay in another way. Once for each invoice and each of the two.
-pub(super) fn of_failed_payment(about: &About<'_>, invoice: &Value, verdict: Verdict) -> Verdict {
+pub(super) fn of_failed_payment(about: &EventContext<'_>, invoice: &Value, verdict: Verdict) -> Verdict {
     let is_late = verdict
         .effects
         .iter()
@@ -29,7 +29,7 @@ fn failed_payment(customer: &Customer, event_type: &str, invoice: &Value, now_ms
             .chain(intents)
             .any(|intent| intent.is_object() && PaymentIntentShape::read(intent).wants_authentication());
     let template = if wants_customer { Template::ActionRequired } else { Template::PaymentFailed };
-    let told = Told {
+    let told = MailSubject {
         subscription: said.subscription_id.clone(),
         purchase: None,
         amount_minor: invoice["amount_due"].as_i64(),
@@ -37,7 +37,7 @@ fn failed_payment(customer: &Customer, event_type: &str, invoice: &Value, now_ms
         reason: (!wants_customer).then(|| said.failure_in_words()),
         url: invoice["hosted_invoice_url"].as_str().map(str::to_owned),
     };
-    Some(mail::job(template, &customer.id, &id, told, now_ms))
+    Some(Effect::JobInsert(mail::job(template, &customer.id, &id, told, now_ms)))
 }
 
 /// The verdict with a mail about each subscription to Pro that ends with it. Once for each.
@@ -48,8 +48,9 @@ pub(in crate::usecase::handler) fn of_ended_subscriptions(verdict: Verdict, now_
         .filter_map(|effect| match effect {
             // One that expired while incomplete never began.
             Effect::SubscriptionPut(row) if row.is_pro && row.status == "canceled" => {
-                let told = Told { subscription: Some(row.id.clone()), ..Told::default() };
-                Some(mail::job(Template::SubscriptionEnded, &row.customer_id, &row.id, told, now_ms))
+                let told = MailSubject { subscription: Some(row.id.clone()), ..MailSubject::default() };
+                let mail = mail::job(Template::SubscriptionEnded, &row.customer_id, &row.id, told, now_ms);
+                Some(Effect::JobInsert(mail))
             }
             _ => None,
         })
@@ -67,8 +68,8 @@ fn with(mut verdict: Verdict, mails: impl IntoIterator<Item = Effect>) -> Verdic
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::customer::Plan;
     use crate::domain::webhook::fixtures;
+    use crate::plan::Plan;
     use serde_json::json;
 
     fn key_of(effect: &Effect) -> String {

@@ -5,28 +5,29 @@
 //! event does not carry what the rules need. An object that Stripe no longer has is taken as the event
 //! has it.
 
-use super::{About, Stop, found, money, notice, person};
-use crate::domain::job::{Outcome, Verdict};
+use super::{EventContext, clawback, customer, found, notice, payment_method};
+use crate::domain::effect::Verdict;
+use crate::domain::job::Outcome;
 use crate::domain::webhook::shape::{self, InvoiceShape};
-use crate::usecase::handler::{operation, subscription};
+use crate::usecase::handler::{Failure, operation, subscription};
 use serde_json::Value;
 
 /// What an event's present state means here.
-pub(super) async fn run(about: &About<'_>) -> Result<Verdict, Stop> {
+pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     match about.event_type {
         "invoice.paid" | "invoice.payment_succeeded" => paid_invoice(about).await,
         "invoice.payment_failed" | "invoice.payment_action_required" => failed_invoice(about).await,
         "invoice_payment.paid" => invoice_payment(about).await,
         "checkout.session.completed" => checkout(about).await,
         kind if kind.starts_with("customer.subscription.") => changed_subscription(about).await,
-        kind if kind.starts_with("customer.") => person::customer(about).await,
-        kind if kind.starts_with("payment_method.") => person::payment_method(about).await,
+        kind if kind.starts_with("customer.") => customer::run(about).await,
+        kind if kind.starts_with("payment_method.") => payment_method::run(about).await,
         kind if kind.starts_with("payment_intent.") => payment_intent(about).await,
-        _ => money::review(about).await,
+        _ => clawback::review(about).await,
     }
 }
 
-async fn paid_invoice(about: &About<'_>) -> Result<Verdict, Stop> {
+async fn paid_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let verdict = about.decide("invoice.paid", about.object);
     let Some(id) = shape::id(&about.object["id"]).filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
     match found(about.deps.stripe.invoice_retrieve(&id).await)? {
@@ -42,7 +43,7 @@ fn lacks_facts(verdict: &Verdict) -> bool {
 }
 
 /// A paid invoice as Stripe has it now. If it does not tell whether it bills Pro, its subscription does.
-async fn by_paid_invoice(about: &About<'_>, invoice: Value) -> Result<Verdict, Stop> {
+async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Verdict, Failure> {
     let verdict = about.decide("invoice.paid", &invoice);
     let subscription_id = InvoiceShape::read(&invoice).subscription_id;
     let Some(id) = subscription_id.filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
@@ -54,7 +55,7 @@ async fn by_paid_invoice(about: &About<'_>, invoice: Value) -> Result<Verdict, S
 
 /// A failure may be old news: an invoice that is paid by now is a paid one, and one that was written
 /// off since leaves its subscription as it is. The customer is told of what it has to do.
-async fn failed_invoice(about: &About<'_>) -> Result<Verdict, Stop> {
+async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let stripe = &about.deps.stripe;
     let now = match shape::id(&about.object["id"]) {
         Some(id) => found(stripe.invoice_retrieve(&id).await)?,
@@ -80,7 +81,7 @@ async fn failed_invoice(about: &About<'_>) -> Result<Verdict, Stop> {
 
 /// Says which invoice was paid, and nothing of whose it is. Only the credits are taken from here, under
 /// the invoice's own key: the rest belongs into the stream of the Stripe customer.
-async fn invoice_payment(about: &About<'_>) -> Result<Verdict, Stop> {
+async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = shape::id(&about.object["invoice"]) else { return Ok(Outcome::Done.into()) };
     let Some(invoice) = found(about.deps.stripe.invoice_retrieve(&id).await)? else { return Ok(Outcome::Done.into()) };
     let customer = about.owner("invoice.paid", &invoice).await?;
@@ -98,7 +99,7 @@ async fn invoice_payment(about: &About<'_>) -> Result<Verdict, Stop> {
     Ok(Verdict { effects: Vec::new(), ..verdict })
 }
 
-async fn changed_subscription(about: &About<'_>) -> Result<Verdict, Stop> {
+async fn changed_subscription(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let id = shape::id(&about.object["id"]);
     let now = match &id {
         Some(id) => found(about.deps.stripe.subscription_retrieve(id).await)?,
@@ -110,7 +111,7 @@ async fn changed_subscription(about: &About<'_>) -> Result<Verdict, Stop> {
     }
 }
 
-async fn payment_intent(about: &About<'_>) -> Result<Verdict, Stop> {
+async fn payment_intent(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let id = shape::id(&about.object["id"]);
     let now = match &id {
         Some(id) => found(about.deps.stripe.payment_retrieve(id).await)?,
@@ -123,7 +124,7 @@ async fn payment_intent(about: &About<'_>) -> Result<Verdict, Stop> {
 
 /// A customer that came through Stripe's own page: its subscription is learned as any other. What it
 /// paid with is announced by events of its own.
-async fn checkout(about: &About<'_>) -> Result<Verdict, Stop> {
+async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = shape::id(&about.object["subscription"]) else {
         return Ok(about.decide("customer.updated", about.object));
     };

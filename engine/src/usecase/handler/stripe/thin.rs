@@ -6,12 +6,12 @@
 
 use super::{cannot_ask, found};
 use crate::clock::TimeMs;
-use crate::domain::effect::Effect;
-use crate::domain::job::{Outcome, Verdict};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::webhook::delivery::delivery;
 use crate::domain::webhook::{self, Envelope};
 use crate::infra::stripe::StripeError;
 use crate::usecase::handler::Deps;
-use crate::usecase::intake;
 use serde_json::json;
 
 /// What types of thin events begin with when they are about objects of the v1 API.
@@ -28,7 +28,7 @@ async fn twin(deps: &Deps, envelope: &Envelope, now_ms: TimeMs) -> Result<Vec<Ef
     if let Some(id) = &envelope.snapshot_event
         && let Some(event) = found(deps.stripe.event_retrieve(id).await)?
     {
-        let delivery = intake::delivery(event.to_string().as_bytes(), deps.livemode, now_ms);
+        let delivery = delivery(event.to_string().as_bytes(), deps.livemode, now_ms);
         return Ok(vec![Effect::EventTake(Box::new(delivery))]);
     }
     let event_type = envelope.event_type.strip_prefix(V1).unwrap_or(&envelope.event_type);
@@ -43,6 +43,6 @@ async fn twin(deps: &Deps, envelope: &Envelope, now_ms: TimeMs) -> Result<Vec<Ef
         "livemode": envelope.livemode,
         "data": { "object": object },
     });
-    let delivery = intake::delivery(event.to_string().as_bytes(), deps.livemode, now_ms);
+    let delivery = delivery(event.to_string().as_bytes(), deps.livemode, now_ms);
     Ok(vec![Effect::EventTake(Box::new(delivery))])
 }

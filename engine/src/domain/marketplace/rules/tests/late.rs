@@ -49,22 +49,22 @@ fn an_end_that_is_heard_of_before_the_purchase_leaves_the_credits_that_were_paid
 #[test]
 fn late_news_count_as_they_would_have_in_order() {
     let day = |n: i64| BOUGHT + n * DAY_MS;
-    let stretches = |world: &World| -> Vec<_> {
-        let left = world.account().stretches_left();
-        left.iter().map(|stretch| (stretch.from_ms, stretch.until_ms)).collect()
+    let spans = |world: &World| -> Vec<_> {
+        let left = world.account().spans_left();
+        left.iter().map(|span| (span.from_ms, span.until_ms)).collect()
     };
     // Pro, then less, which is reported only after Pro was bought again.
     let mut world = World::new();
     world.tell(&said(Action::Purchased, "Pro", day(0)), day(40));
     world.tell(&said(Action::Changed, "Pro", day(39)), day(40));
     world.tell(&said(Action::Changed, "Trial", day(5)), day(40));
-    assert_eq!(stretches(&world), [(day(0), Some(day(5))), (day(39), None)]);
+    assert_eq!(spans(&world), [(day(0), Some(day(5))), (day(39), None)]);
     // A free trial is paid from its end on.
     world.tell(&on_trial(said(Action::Changed, "Pro", day(20)), day(34)), day(40));
-    assert_eq!(stretches(&world), [(day(0), Some(day(5))), (day(34), Some(day(39))), (day(39), None)]);
+    assert_eq!(spans(&world), [(day(0), Some(day(5))), (day(34), Some(day(39))), (day(39), None)]);
     // A change to less on the day of the purchase leaves nothing of it.
     world.tell(&said(Action::Changed, "Trial", day(0)), day(40));
-    assert_eq!(stretches(&world), [(day(34), Some(day(39))), (day(39), None)]);
+    assert_eq!(spans(&world), [(day(34), Some(day(39))), (day(39), None)]);
 }
 
 #[test]

@@ -5,16 +5,16 @@
 //! which events come, how often and in what order: a refund and a dispute of the same money, a dispute
 //! won and refunded afterwards, all end where Stripe's own books end.
 
-use super::{About, Stop, found};
+use super::{EventContext, found};
 use crate::domain::customer::Customer;
-use crate::domain::job::{Outcome, Verdict};
+use crate::domain::effect::Verdict;
+use crate::domain::job::Outcome;
 use crate::domain::ledger::{Command, Entry, GrantKind, Op};
 use crate::domain::operation::payment_key;
 use crate::domain::webhook::grant_key;
-use crate::domain::webhook::shape::{self, CUSTOMER_METADATA_KEY, ChargeShape, DisputeShape};
+use crate::domain::webhook::shape::{self, CUSTOMER_METADATA_KEY, ChargeShape, DisputeShape, OPERATION_METADATA_KEY};
 use crate::infra::store::account;
-use crate::infra::stripe::requests::OPERATION_METADATA_KEY;
-use crate::usecase::handler::Deps;
+use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 
 /// Credits that should be gone when `gone` of `paid` is: rounded down, so that a part of a credit's
@@ -50,7 +50,7 @@ pub(in crate::usecase::handler) async fn standing(
     deps: &Deps,
     customer: &Customer,
     charge: &ChargeShape,
-) -> Result<Option<Standing>, Stop> {
+) -> Result<Option<Standing>, Failure> {
     let (Some(id), Some(amount)) = (&charge.id, charge.amount) else { return Ok(None) };
     let Some(bought) = bought_with(deps, charge).await? else { return Ok(None) };
     let (mut gone, mut paid) = (amount_gone(deps, charge).await?, amount);
@@ -71,7 +71,7 @@ pub(in crate::usecase::handler) async fn standing(
 }
 
 /// What is to be done about a charge now.
-pub(super) async fn review(about: &About<'_>) -> Result<Verdict, Stop> {
+pub(super) async fn review(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(charge) = charge_of(about).await? else { return Ok(Outcome::Done.into()) };
     let said = ChargeShape::read(&charge);
     let Some(id) = &said.id else { return Ok(Outcome::Done.into()) };
@@ -108,7 +108,7 @@ fn towards(grant: &Entry, clawed: i64, target: i64, charge_id: &str) -> Option<C
 }
 
 /// The charge as Stripe has it now.
-async fn charge_of(about: &About<'_>) -> Result<Option<Value>, Stop> {
+async fn charge_of(about: &EventContext<'_>) -> Result<Option<Value>, Failure> {
     let object = about.object;
     let id = if object["object"] == "charge" { shape::id(&object["id"]) } else { shape::id(&object["charge"]) };
     let id = match id {
@@ -126,7 +126,7 @@ async fn charge_of(about: &About<'_>) -> Result<Option<Value>, Stop> {
 }
 
 /// Of a charge's money, what is gone: refunded, or taken by disputes.
-async fn amount_gone(deps: &Deps, charge: &ChargeShape) -> Result<i64, Stop> {
+async fn amount_gone(deps: &Deps, charge: &ChargeShape) -> Result<i64, Failure> {
     let mut gone = charge.amount_refunded;
     if let Some(id) = charge.id.as_ref().filter(|_| charge.is_disputed) {
         let disputes = deps.stripe.dispute_list(id).await?;
@@ -154,7 +154,7 @@ struct Bought {
 }
 
 /// What a charge bought; nothing if there are no credits to take back.
-async fn bought_with(deps: &Deps, charge: &ChargeShape) -> Result<Option<Bought>, Stop> {
+async fn bought_with(deps: &Deps, charge: &ChargeShape) -> Result<Option<Bought>, Failure> {
     let by_operation = charge.metadata.contains_key(OPERATION_METADATA_KEY) && charge.invoice_id.is_none();
     let stripe = &deps.stripe;
     let invoice_id = match (&charge.invoice_id, &charge.payment_intent_id) {

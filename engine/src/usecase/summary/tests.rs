@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::domain::customer::Source;
-use crate::domain::ledger::{Command, Entry, GrantKind, Op, decide};
+use crate::domain::ledger::{Command, Entry, EntryKind, GrantKind, Op, decide};
 use crate::ids::HoldId;
 use crate::infra::seal::{SealBox, key_new};
 use crate::infra::store::DbOptions;
@@ -14,6 +14,8 @@ use crate::usecase::onboard::{Signup, onboard};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tempfile::TempDir;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 const START_MS: TimeMs = 1_796_000_000_000;
 /// Histories that are tried; each is looked at in every millisecond.

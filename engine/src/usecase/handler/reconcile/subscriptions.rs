@@ -1,11 +1,11 @@
 //! Subscriptions and invoices.
 
-use super::super::stripe::{Known, Stop, found};
+use super::super::Failure;
+use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::reconcile::{invoices, subscriptions};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape;
-use crate::domain::webhook::{self, Facts, Lookup};
+use crate::domain::webhook::{self, Facts, Lookup, shape};
 use crate::infra::store::{account, reconciliation as rows};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ const INVOICE_OPEN_S: i64 = 62 * 24 * 60 * 60;
 
 impl Walk<'_> {
     /// All of Stripe's subscriptions, ended ones too: an end that nobody told of leaves a customer on Pro.
-    pub(super) async fn subscriptions(&self) -> Result<Page, Stop> {
+    pub(super) async fn subscriptions(&self) -> Result<Page, Failure> {
         let list = self.deps.stripe.subscription_list(None, self.run.cursor.as_deref()).await?;
         let objects = shape::rows(&list);
         let looked = self.look_up(objects, subscriptions::EVENT_TYPE).await?;
@@ -27,7 +27,7 @@ impl Walk<'_> {
     }
 
     /// Subscriptions here that Stripe did not list, asked for one by one.
-    pub(super) async fn subscriptions_here(&self) -> Result<Page, Stop> {
+    pub(super) async fn subscriptions_here(&self) -> Result<Page, Failure> {
         let after = self.run.cursor.clone().unwrap_or_default();
         let ours = rows::subscriptions_unseen(self.deps.db.read(), &self.run, &after, HERE_PAGE_LEN).await?;
         let mut differences = Vec::new();
@@ -40,7 +40,7 @@ impl Walk<'_> {
     }
 
     /// Invoices that may have been paid within the run's window.
-    pub(super) async fn invoices(&self) -> Result<Page, Stop> {
+    pub(super) async fn invoices(&self) -> Result<Page, Failure> {
         let since_s = self.since_s() - INVOICE_OPEN_S;
         let cursor = self.run.cursor.as_deref();
         let list = self.deps.stripe.invoice_list_page(since_s, self.until_s(), cursor).await?;
@@ -53,7 +53,7 @@ impl Walk<'_> {
     }
 
     /// The invoices whose credits are in the ledger.
-    async fn granted(&self, facts: &[Facts<'_>]) -> Result<HashSet<String>, Stop> {
+    async fn granted(&self, facts: &[Facts<'_>]) -> Result<HashSet<String>, Failure> {
         let named = facts.iter().filter_map(|facts| Some((facts.customer.as_ref()?, shape::id(&facts.object["id"])?)));
         let named: Vec<_> = named.map(|(customer, id)| (&customer.id, webhook::grant_key(&id), id)).collect();
         let pairs: Vec<_> = named.iter().map(|(customer, key, _)| (*customer, key.as_str())).collect();
@@ -65,7 +65,7 @@ impl Walk<'_> {
         Ok(named.iter().filter(|(_, key, _)| keys.contains(key.as_str())).map(|(.., id)| id.clone()).collect())
     }
 
-    async fn look_up(&self, objects: &[Value], event_type: &str) -> Result<Looked, Stop> {
+    async fn look_up(&self, objects: &[Value], event_type: &str) -> Result<Looked, Failure> {
         let lookups = objects.iter().map(|object| webhook::lookup(object, event_type)).enumerate().collect::<Vec<_>>();
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         Ok(Looked { lookups, known })

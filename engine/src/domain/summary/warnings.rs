@@ -95,10 +95,10 @@ pub fn subscription_words(row: &Subscription) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::customer::Plan;
     use crate::domain::ledger::{GrantKind, OpenGrant};
     use crate::domain::webhook::fixtures::row;
     use crate::ids::CustomerId;
+    use crate::plan::Plan;
 
     const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
     const NOW_MS: TimeMs = 1_796_000_000_000;

@@ -9,15 +9,15 @@
 //! place under the lock of its stream: whoever ends another job of that stream takes this lock before it
 //! writes the account and its customer, so neither of the two waits for what the other one holds.
 
-use super::{MarketplaceAccount, settle_job};
 use crate::clock::TimeMs;
 use crate::domain::api_key::secret_hash;
-use crate::domain::effect::Audit;
+use crate::domain::audit::Audit;
 use crate::domain::job::Wake;
+use crate::domain::marketplace::{MarketplaceAccount, settle_job};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use crate::infra::store::marketplace::{self as rows, TokenUse};
-use crate::infra::store::{Db, audit, customer, job};
+use crate::infra::store::marketplace::TokenUse;
+use crate::infra::store::{Db, audit, customer, job, marketplace as rows};
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -64,7 +64,8 @@ pub async fn issue_token(
     if !rows::marketplace_set_token(&tx, github_account_id, &secret_hash(token.expose()), expires_ms).await? {
         return Err(linked_already());
     }
-    let line = line(actor, "marketplace.link_token", github_account_id, json!({ "expires_at_ms": expires_ms }));
+    let details = json!({ "expires_at_ms": expires_ms });
+    let line = Audit::new(actor, "marketplace.link_token", format!("github:{github_account_id}"), &details);
     audit::audit_append(&tx, &line, now_ms).await?;
     tx.commit().await?;
     Ok((token, expires_ms))
@@ -171,17 +172,7 @@ async fn audit_link(
     now_ms: TimeMs,
 ) -> Result<()> {
     details["github_account_id"] = json!(github_account_id);
-    let line = Audit { target: customer_id.to_string(), ..line(actor, "marketplace.link", github_account_id, details) };
-    audit::audit_append(tx, &line, now_ms).await
-}
-
-fn line(actor: &str, action: &'static str, github_account_id: i64, details: serde_json::Value) -> Audit {
-    Audit {
-        actor: actor.to_owned(),
-        action,
-        target: format!("github:{github_account_id}"),
-        details: details.to_string(),
-    }
+    audit::audit_append(tx, &Audit::new(actor, "marketplace.link", customer_id, &details), now_ms).await
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{DAY_MS, Template};
 use crate::clock::TimeMs;
-use crate::domain::customer::Plan;
+use crate::plan::Plan;
 
 /// A follow-up that could not be sent for this long is not sent any more.
 const FOLLOWUP_LATE_MAX_MS: i64 = 3 * DAY_MS;

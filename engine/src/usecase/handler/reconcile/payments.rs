@@ -1,7 +1,8 @@
 //! Payments, refunds and disputes.
 
-use super::super::stripe::money::{Standing, standing};
-use super::super::stripe::{Known, Stop, found};
+use super::super::Failure;
+use super::super::stripe::clawback::{Standing, standing};
+use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::operation::{Operation, payment_key};
 use crate::domain::reconcile::{payments, refunds};
@@ -21,7 +22,7 @@ const DISPUTE_OPEN_S: i64 = 120 * 24 * 60 * 60;
 
 impl Walk<'_> {
     /// Charges of the window that paid operations. Seen are their PaymentIntents.
-    pub(super) async fn payments(&self) -> Result<Page, Stop> {
+    pub(super) async fn payments(&self) -> Result<Page, Failure> {
         let (since_s, until_s) = (self.since_s(), self.until_s());
         let list = self.deps.stripe.charge_list(since_s, until_s, self.run.cursor.as_deref()).await?;
         let charges: Vec<ChargeShape> = shape::rows(&list).iter().map(ChargeShape::read).collect();
@@ -47,7 +48,7 @@ impl Walk<'_> {
         &self,
         charges: &[ChargeShape],
         operations: &HashMap<OperationId, Operation>,
-    ) -> Result<HashSet<String>, Stop> {
+    ) -> Result<HashSet<String>, Failure> {
         let named = charges.iter().filter_map(|charge| {
             let operation = operations.get(&payments::operation_id(charge)?)?;
             Some((&operation.customer_id, payment_key(charge.payment_intent_id.as_deref()?)))
@@ -62,7 +63,7 @@ impl Walk<'_> {
     }
 
     /// Payments here whose charges Stripe did not list, asked for one by one.
-    pub(super) async fn payments_here(&self) -> Result<Page, Stop> {
+    pub(super) async fn payments_here(&self) -> Result<Page, Failure> {
         let after = self.run.cursor.clone().unwrap_or_default();
         let ours = rows::payments_unseen(self.deps.db.read(), &self.run, &after, HERE_PAGE_LEN).await?;
         let mut differences = Vec::new();
@@ -77,21 +78,21 @@ impl Walk<'_> {
     }
 
     /// Refunds that may have changed within the window, whenever their charge was made.
-    pub(super) async fn refunds(&self) -> Result<Page, Stop> {
+    pub(super) async fn refunds(&self) -> Result<Page, Failure> {
         let since_s = self.since_s() - REFUND_OPEN_S;
         let list = self.deps.stripe.refund_list_page(since_s, self.until_s(), self.run.cursor.as_deref()).await?;
         self.money_back(&list).await
     }
 
     /// Disputes that may have changed within the window.
-    pub(super) async fn disputes(&self) -> Result<Page, Stop> {
+    pub(super) async fn disputes(&self) -> Result<Page, Failure> {
         let since_s = self.since_s() - DISPUTE_OPEN_S;
         let list = self.deps.stripe.dispute_list_page(since_s, self.until_s(), self.run.cursor.as_deref()).await?;
         self.money_back(&list).await
     }
 
     /// The charges that a list of refunds or disputes is about, each once.
-    async fn money_back(&self, list: &Value) -> Result<Page, Stop> {
+    async fn money_back(&self, list: &Value) -> Result<Page, Failure> {
         let mut ids: HashSet<String> = HashSet::new();
         let mut charges: Vec<Value> = Vec::new();
         for row in shape::rows(list) {

@@ -1,14 +1,13 @@
 //! Making, rotating and revoking keys: each act is one transaction under a lock of the customer, with
 //! its line in the audit log.
 
-use super::{API_KEYS_MAX, ApiKey, NewKey, RawKey};
 use crate::clock::TimeMs;
-use crate::domain::effect::Audit;
-use crate::domain::ledger::Refusal;
-use crate::error::{Error, Result};
+use crate::domain::api_key::{API_KEYS_MAX, ApiKey, NewKey, RawKey};
+use crate::domain::audit::Audit;
+use crate::error::{Error, Refusal, Result};
 use crate::ids::{ApiKeyId, CustomerId};
-use crate::infra::store::api_key::{self as rows, KeyRequest};
-use crate::infra::store::{Db, audit, customer};
+use crate::infra::store::api_key::KeyRequest;
+use crate::infra::store::{Db, api_key as rows, audit, customer};
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
@@ -52,7 +51,7 @@ pub async fn make(
     }
     check_room(&tx, &key.customer_id, now_ms).await?;
     insert(&tx, &key, &raw, request).await?;
-    audit::audit_append(&tx, &line(actor, &key, "api_key.create", details), now_ms).await?;
+    audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.create", details), now_ms).await?;
     tx.commit().await?;
     Ok(Made { key, raw: Some(raw) })
 }
@@ -98,7 +97,7 @@ pub async fn rotate(
     let NewKey { raw, key } = NewKey::generate(customer, old.name.clone(), now_ms);
     insert(&tx, &key, &raw, request).await?;
     let details = json!({ "rotated": id.as_str(), "grace_seconds": grace_s });
-    audit::audit_append(&tx, &line(actor, &key, "api_key.rotate", details), now_ms).await?;
+    audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.rotate", details), now_ms).await?;
     tx.commit().await?;
     Ok((Made { key, raw: Some(raw) }, Some(Ended { hash, at_ms })))
 }
@@ -130,18 +129,19 @@ pub async fn revoke(
             "This is the last key that works. Make another one first, or rotate it.",
         ));
     }
-    audit::audit_append(&tx, &line(actor, &key, "api_key.revoke", json!({ "was_last": is_last })), now_ms).await?;
+    audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.revoke", json!({ "was_last": is_last })), now_ms)
+        .await?;
     tx.commit().await?;
     Ok(Ended { hash, at_ms: now_ms })
 }
 
 /// The line of the audit log about a key; `more` is an object or null.
-pub(crate) fn line(actor: &str, key: &ApiKey, action: &'static str, more: Value) -> Audit {
+pub(crate) fn audit_of_key(actor: &str, key: &ApiKey, action: &'static str, more: Value) -> Audit {
     let mut details = json!({ "api_key": key.id.as_str(), "name": key.name });
     if let (Some(details), Value::Object(more)) = (details.as_object_mut(), more) {
         details.extend(more);
     }
-    Audit { actor: actor.to_owned(), action, target: key.customer_id.to_string(), details: details.to_string() }
+    Audit::new(actor, action, &key.customer_id, &details)
 }
 
 async fn lock(tx: &DatabaseTransaction, customer: &CustomerId) -> Result<()> {

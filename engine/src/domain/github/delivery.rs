@@ -1,8 +1,8 @@
 //! Deliveries of GitHub, read as far as intake needs.
 
-use super::{Delivery, Fate, SOURCE_GITHUB, UNREADABLE};
+use super::{PURCHASE_EVENT, purchase};
 use crate::clock::TimeMs;
-use crate::domain::github::{self, PURCHASE_EVENT, purchase};
+use crate::domain::webhook::delivery::{Delivery, Fate, SOURCE_GITHUB, UNREADABLE};
 use crate::domain::webhook::envelope::{TEXT_LEN_MAX, unique_id};
 use crate::domain::webhook::shape::clean;
 use crate::domain::webhook::{StoredEvent, fallback_external_id};
@@ -22,17 +22,17 @@ pub fn github_delivery(headers: GithubHeaders<'_>, body: &[u8], now_ms: TimeMs) 
     let external_id = headers.delivery.and_then(unique_id).unwrap_or_else(|| fallback_external_id(body));
     let mut stream_key = format!("github:event:{external_id}");
     let name = headers.event.map(|text| clean(text, TEXT_LEN_MAX)).filter(|text| !text.is_empty());
-    let (event_type, fate) = match (name, github::body_json(body)) {
+    let (event_type, fate) = match (name, super::body_json(body)) {
         (None, _) => unreadable("the delivery has no header X-GitHub-Event"),
         (Some(_), Err(reason)) => unreadable(&reason),
         (Some(name), Ok(event)) if name == PURCHASE_EVENT => {
-            match (github::action(&event), purchase::account_id(&event)) {
+            match (super::action(&event), purchase::account_id(&event)) {
                 (None, _) => unreadable("the event has no action"),
                 (Some(_), None) => unreadable("the event names no GitHub account"),
                 (Some(action), Some(account_id)) => {
-                    stream_key = github::stream_key(account_id);
+                    stream_key = super::stream_key(account_id);
                     let event_type = format!("{name}.{action}");
-                    let fate = if github::wanted(&event_type) { Fate::Process } else { Fate::Ignore };
+                    let fate = if super::wanted(&event_type) { Fate::Process } else { Fate::Ignore };
                     (event_type, fate)
                 }
             }

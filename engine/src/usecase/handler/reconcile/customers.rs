@@ -1,17 +1,18 @@
 //! Events and customers.
 
-use super::super::stripe::{Known, Stop, found};
+use super::super::Failure;
+use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
-use crate::domain::reconcile::{WINDOW_MAX_MS, customers, events};
-use crate::domain::webhook;
-use crate::domain::webhook::shape;
+use crate::domain::reconcile::{customers, events};
+use crate::domain::webhook::delivery::SOURCE_STRIPE;
+use crate::domain::webhook::{self, shape};
 use crate::infra::store::reconciliation as rows;
-use crate::usecase::intake::SOURCE_STRIPE;
+use crate::usecase::reconcile::WINDOW_MAX_MS;
 
 impl Walk<'_> {
     /// Events: those that Stripe could not deliver as far back as it lists any, all others since the
     /// run's window began.
-    pub(super) async fn events(&self, undelivered: bool) -> Result<Page, Stop> {
+    pub(super) async fn events(&self, undelivered: bool) -> Result<Page, Failure> {
         let since_s = if undelivered { (self.run.created_at_ms - WINDOW_MAX_MS) / 1_000 } else { self.since_s() };
         let stripe = &self.deps.stripe;
         let list = stripe.event_list(since_s, self.until_s(), undelivered, self.run.cursor.as_deref()).await?;
@@ -23,7 +24,7 @@ impl Walk<'_> {
     }
 
     /// Stripe's customers. Seen are their ids, and ours that they name.
-    pub(super) async fn customers(&self) -> Result<Page, Stop> {
+    pub(super) async fn customers(&self) -> Result<Page, Failure> {
         let list = self.deps.stripe.customer_list_page(self.until_s(), self.run.cursor.as_deref()).await?;
         let objects = shape::rows(&list);
         let lookups: Vec<_> = objects.iter().map(|object| webhook::lookup(object, "customer.updated")).collect();
@@ -40,7 +41,7 @@ impl Walk<'_> {
     }
 
     /// Our customers that Stripe did not list, asked for one by one.
-    pub(super) async fn customers_here(&self) -> Result<Page, Stop> {
+    pub(super) async fn customers_here(&self) -> Result<Page, Failure> {
         let after = self.run.cursor.clone().unwrap_or_default();
         let ours = rows::customers_unseen(self.deps.db.read(), &self.run, &after, HERE_PAGE_LEN).await?;
         let mut differences = Vec::new();

@@ -3,9 +3,8 @@
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::job::Wake;
-use crate::domain::ledger::Refusal;
 use crate::domain::operation::{Operation, Request, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::infra::store::{Db, job, operation};
 use crate::usecase::handler::{operation_job, stripe_customer_job};
 

@@ -1,11 +1,11 @@
 //! Support says where a purchase stands from a day on, where GitHub's events leave it open or one was lost. Only the
 //! account's own stream decides, in order with events; this makes the job that does.
 
-use super::rules::{Correction, is_order_unclear};
-use super::{MarketplaceAccount, PurchaseState, SettleArgs, settle_job};
 use crate::clock::{TimeMs, day, parse_day};
-use crate::domain::effect::Audit;
+use crate::domain::audit::Audit;
 use crate::domain::job::Wake;
+use crate::domain::marketplace::rules::is_order_unclear;
+use crate::domain::marketplace::{Correction, MarketplaceAccount, PurchaseState, SettleArgs, settle_job};
 use crate::error::{Error, Result};
 use crate::infra::store::marketplace::marketplace_find;
 use crate::infra::store::{Db, audit, job};
@@ -34,19 +34,14 @@ pub async fn correct(
     let mut settle = settle_job(github_account_id, now_ms);
     settle.args = SettleArgs { github_account_id, correction: Some(correction.clone()) }.to_json();
     settle.customer_id.clone_from(&account.customer_id);
-    let line = Audit {
-        actor: actor.to_owned(),
-        action: "marketplace.correct",
-        target: format!("github:{github_account_id}"),
-        details: json!({
-            "from": account.state,
-            "to": correction.state,
-            "effective_ms": correction.effective_ms,
-            "next_billing_ms": correction.next_billing_ms,
-            "reason": reason,
-        })
-        .to_string(),
-    };
+    let details = json!({
+        "from": account.state,
+        "to": correction.state,
+        "effective_ms": correction.effective_ms,
+        "next_billing_ms": correction.next_billing_ms,
+        "reason": reason,
+    });
+    let line = Audit::new(actor, "marketplace.correct", format!("github:{github_account_id}"), &details);
     audit::audit_append(&tx, &line, now_ms).await?;
     let wakes = job::job_insert_many(&tx, &[settle], now_ms).await?;
     tx.commit().await?;
