@@ -1,4 +1,12 @@
-//! The outside: the database, the broker, Stripe, the SMTP server. It translates and decides nothing.
+//! The outside: it translates and decides nothing.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`store`] | all SQL |
+//! | [`broker`] | RabbitMQ |
+//! | [`stripe`] | the calls to Stripe |
+//! | [`smtp`] | the delivery of mail |
+//! | [`seal`] | secrets that are kept for a while, encrypted |
 
 pub mod broker;
 pub mod seal;
