@@ -1,4 +1,4 @@
-//! API keys: made once, shown once, kept only as a hash. [`manage`] makes, rotates and revokes them.
+//! API keys: made once, shown once, kept only as a hash.
 
 use crate::clock::TimeMs;
 use crate::ids::{ApiKeyId, CustomerId};

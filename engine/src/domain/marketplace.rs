@@ -1,15 +1,13 @@
 //! GitHub Marketplace: who bought which plan there, and which customer that is.
 //!
 //! GitHub reports a purchase before anybody signs up, so it is kept by GitHub's account and **linked** to a
-//! customer later: with a one-time token at signup, or by support ([`link`]).
+//! customer later: with a one-time token at signup, or by support.
 //!
 //! | module | question |
 //! |---|---|
 //! | [`order`] | in which order did things happen? |
 //! | [`period`] | which months of Pro were paid, and which one is granted next? |
 //! | [`rules`] | what does an event change, for the account and for its customer? |
-//! | [`link`] | which customer is it? |
-//! | [`correct`] | how does support correct what GitHub's events leave open? |
 //! | [`earlier`] | what do rows of the release before say? |
 
 pub mod earlier;
@@ -174,7 +172,7 @@ pub struct MarketplaceAccount {
     pub news: Vec<News>,
     /// The end of the last period whose credits were granted.
     pub granted_until_ms: Option<TimeMs>,
-    /// The customer that it is linked to. Only [`link`] writes this and the next.
+    /// The customer that it is linked to. Only linking writes this and the next.
     pub customer_id: Option<CustomerId>,
     /// Since when.
     pub linked_at_ms: Option<TimeMs>,

@@ -3,7 +3,7 @@
 //!
 //! A limit that only counts per minute of the clock lets twice as many through around the turn of the
 //! minute, and so does a bucket of tokens that starts full. This one remembers the times of the last
-//! `limit` that were let through, as one text in one row ([`crate::infra::store::rate_limit`]), and lets the
+//! `limit` that were let through, as one text in one row, and lets the
 //! next one through if the oldest of them is at least `window_ms` ago. Every one that is let through is
 //! thus at least `window_ms` later than the one `limit` places before it, in whatever order nodes
 //! commit, which is the bound. All nodes go by the database's clock ([`crate::clock`]), as closely as a round
