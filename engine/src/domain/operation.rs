@@ -1,11 +1,12 @@
 //! Operations: what a customer asked for that only Stripe can do. Charging for a unit, adding a card,
 //! subscribing.
 //!
-//! An operation is recorded before Stripe is called, with a job that carries it out. Every call goes under a key made of the operation and its round, so a crash
-//! at any step is followed by the same call and the same answer. What Stripe answered commits
-//! together with its effects. A new round, and with it a new key, begins only once the round before is
-//! known to have left nothing that could still be paid: after a decline, or after Stripe was asked what
-//! it has of the operation. Each round leaves its mark in the metadata of what it makes.
+//! An operation is recorded before Stripe is called, with a job that carries it out. Every call goes under a
+//! key made of the operation and its round, so a crash at any step is followed by the same call and the same
+//! answer. What Stripe answered commits together with its effects. A new round, and with it a new key, begins
+//! only once the round before is known to have left nothing that could still be paid: after a decline, or
+//! after Stripe was asked what it has of the operation. Each round leaves its mark in the metadata of what it
+//! makes.
 
 use crate::clock::TimeMs;
 use crate::domain::ledger::Spend;
