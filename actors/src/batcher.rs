@@ -37,7 +37,7 @@ pub(crate) trait Work: Send + Sync + 'static {
     fn run(&self, items: &[Self::Item], in_haste: bool) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
 }
 
-/// What became of one item. The error may be shared with others; unless it `is_particular`, the item
+/// What became of one item. The error may be shared with others; unless it `is_item_fault`, the item
 /// may have been done nevertheless.
 pub(crate) type Answered<W> = Result<<W as Work>::Answer, Arc<Error>>;
 

@@ -2,10 +2,10 @@
 
 use crate::batcher::{Batcher, Limits, Work};
 use crate::customer::Remembered;
-use bursar_engine::api_key::KeyOwner;
 use bursar_engine::clock::Clock;
-use bursar_engine::store::Db;
-use bursar_engine::store::api_key::{self, Found};
+use bursar_engine::domain::api_key::KeyOwner;
+use bursar_engine::infra::store::Db;
+use bursar_engine::infra::store::api_key::{self, Found};
 use bursar_engine::{Error, Result};
 use std::collections::HashMap;
 

@@ -4,9 +4,9 @@
 //! to this process' own streams. Neither is ever the only way: the sweeper finds what was missed.
 
 use crate::stream::Streams;
-use bursar_engine::broker::{Broker, Health};
 use bursar_engine::clock::Clock;
-use bursar_engine::job::Wake;
+use bursar_engine::domain::job::Wake;
+use bursar_engine::infra::broker::{Broker, Health};
 use futures_util::future::join_all;
 
 /// Announces work. Cheap to clone.

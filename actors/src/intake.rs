@@ -3,9 +3,10 @@
 use crate::batcher::{Batcher, Limits, Work};
 use crate::dispatch::Dispatcher;
 use bursar_engine::clock::Clock;
+use bursar_engine::domain::webhook::delivery::{Delivery, Fate};
 use bursar_engine::ids::EventId;
-use bursar_engine::intake::{Delivery, Fate, take_in};
-use bursar_engine::store::Db;
+use bursar_engine::infra::store::Db;
+use bursar_engine::usecase::intake::{event_source_label, event_type_label, take_in};
 use bursar_engine::{Error, Result, metric};
 use std::sync::Arc;
 
@@ -68,8 +69,8 @@ impl Intake {
     /// # Errors
     /// `Busy`, or the database's; the sender is to come again.
     pub async fn store(&self, delivery: Delivery) -> Result<Receipt, Arc<Error>> {
-        let source = metric::event_source_label(&delivery.event.source);
-        let event_type = metric::event_type_label(&delivery.event.event_type);
+        let source = event_source_label(&delivery.event.source);
+        let event_type = event_type_label(&delivery.event.event_type);
         let on_arrival = match delivery.fate {
             Fate::Process => None,
             Fate::Ignore => Some("ignored"),

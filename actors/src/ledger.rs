@@ -5,10 +5,10 @@ use crate::deadline::{COMMIT_MAX, within};
 use crate::dispatch::Dispatcher;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
+use bursar_engine::domain::job::Wake;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::job::Wake;
-use bursar_engine::store::Db;
-use bursar_engine::store::commit::{LockedAccount, Unit, UnitResult, commit_units, lock_account};
+use bursar_engine::infra::store::Db;
+use bursar_engine::infra::store::commit::{LockedAccount, Unit, UnitResult, commit_units, lock_account};
 use bursar_engine::{Error, Result};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -101,7 +101,7 @@ impl Ledger {
     /// Commits a unit together with others, and announces the jobs that it makes.
     ///
     /// # Errors
-    /// Of the database. Unless it `is_particular` or says `Busy`, the unit may have been committed.
+    /// Of the database. Unless it `is_item_fault` or says `Busy`, the unit may have been committed.
     pub async fn commit(&self, unit: Unit) -> Result<UnitResult, Arc<Error>> {
         self.batcher(&unit).submit(unit).await
     }

@@ -6,19 +6,20 @@ use crate::dispatch::Dispatcher;
 use crate::intake::Intake;
 use crate::ledger::Ledger;
 use crate::root::{Child, Root, RootArguments, RootMsg};
-use crate::scheduler::SchedulerDeps;
-use crate::stream::{Leases, StreamDeps, Streams};
-use crate::sweeper::SweeperDeps;
-use crate::timekeeper::TimekeeperDeps;
-use crate::{scheduler, stream, sweeper, timekeeper};
-use bursar_engine::broker::{Broker, BrokerOptions, Delivered};
+use crate::scheduler::{self, SchedulerDeps};
+use crate::stream::{self, Leases, StreamDeps, Streams};
+use crate::sweeper::{self, SweeperDeps};
+use crate::timekeeper::{self, TimekeeperDeps};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
-use bursar_engine::handler::Deps;
-use bursar_engine::mail::Mailer;
-use bursar_engine::store::Db;
-use bursar_engine::stripe::Gateway;
-use bursar_engine::{Error, Result, work};
+use bursar_engine::domain::webhook::ProPrice;
+use bursar_engine::infra::broker::{Broker, BrokerOptions, Delivered};
+use bursar_engine::infra::smtp::Mailer;
+use bursar_engine::infra::store::Db;
+use bursar_engine::infra::stripe::Gateway;
+use bursar_engine::usecase::handler::Deps;
+use bursar_engine::usecase::work;
+use bursar_engine::{Error, Result};
 use ractor::{Actor, ActorRef};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +105,7 @@ impl Runtime {
         let handlers = Deps {
             db: db.clone(),
             node: node.clone(),
-            pro: config.pro_price(),
+            pro: ProPrice::from(&config.stripe),
             pro_credits: config.credits.pro_period,
             credits: config.credits.clone(),
             marketplace: config.marketplace.clone(),

@@ -8,14 +8,14 @@ use crate::write_limit::WriteLimits;
 use crate::{migrate, sandbox};
 use anyhow::{Context, Result, bail};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
-use bursar_engine::api_key::{KeyOwner, secret_hash};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
+use bursar_engine::domain::api_key::{KeyOwner, secret_hash};
 use bursar_engine::ids::CustomerId;
-use bursar_engine::seal::SealBox;
-use bursar_engine::store::{Db, DbOptions, NODE, explain_unreachable};
-use bursar_engine::stripe::Gateway;
-use bursar_engine::timekeeping;
+use bursar_engine::infra::seal::SealBox;
+use bursar_engine::infra::store::{Db, DbOptions, NODE, explain_unreachable};
+use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
+use bursar_engine::usecase::timekeeping;
 use bursar_sandbox::Sandbox;
 use ipnet::IpNet;
 use moka::future::Cache;
@@ -77,7 +77,7 @@ impl App {
         // Before anything takes the time, an identifier included.
         timekeeping::compare(&db, &clock).await.context("the database's clock cannot be read")?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
-        let stripe = Gateway::new(config.gateway())?;
+        let stripe = Gateway::new(GatewayOptions::from(&config))?;
         let options =
             RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
         let runtime = Runtime::start(options).await?;

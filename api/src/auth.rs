@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::problem::ApiError;
-use bursar_engine::api_key::secret_hash;
+use bursar_engine::domain::api_key::secret_hash;
 use bursar_engine::ids::CustomerId;
 use poem::Request;
 use poem_openapi::SecurityScheme;

@@ -7,12 +7,13 @@ use crate::cli::{DownArgs, MigrateArgs, MigrateCommand, output, usage};
 use crate::data_folder::lock_folder;
 use anyhow::{Context, Result, bail};
 use bursar_engine::config::Config;
-use bursar_engine::migrations::{Migrator, MigratorTrait};
-use bursar_engine::schema::{self, Schema};
-use bursar_engine::store::schema::{
+use bursar_engine::domain::schema::Schema;
+use bursar_engine::infra::store::schema::{
     NodeLeases, schema_columns, schema_count, schema_database, schema_leases, schema_sessions, schema_versions,
 };
-use bursar_engine::store::{Db, NODE};
+use bursar_engine::infra::store::{Db, NODE};
+use bursar_engine::migrations::{Migrator, MigratorTrait};
+use bursar_engine::usecase::schema;
 use sea_orm::ConnectionTrait;
 use std::collections::BTreeSet;
 use std::fmt;

@@ -6,9 +6,10 @@ pub mod code;
 
 use crate::throttle::Throttle;
 use bursar_engine::Error;
-use bursar_engine::ledger::{Refusal, UNITS_MAX};
-use bursar_engine::operation::{Operation, State};
-use bursar_engine::stripe::StripeError;
+use bursar_engine::amount::UNITS_MAX;
+use bursar_engine::domain::operation::{Operation, State};
+use bursar_engine::error::Refusal;
+use bursar_engine::infra::stripe::StripeError;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::error::{AuthorizationError, ContentTypeError, ParseParamError, ParseRequestPayloadError};

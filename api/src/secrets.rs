@@ -77,7 +77,7 @@ impl Secrets {
         }
         if config.secret_key.is_empty() {
             if secrets.secret_key.is_empty() {
-                secrets.secret_key = bursar_engine::seal::key_new();
+                secrets.secret_key = bursar_engine::infra::seal::key_new();
             }
             config.secret_key.clone_from(&secrets.secret_key);
         }
@@ -90,6 +90,6 @@ impl Secrets {
 
 /// A random secret: the same 256 bits that an API key has, under another prefix.
 fn random(prefix: &str) -> String {
-    let key = bursar_engine::api_key::RawKey::generate();
-    format!("{prefix}{}", key.expose().trim_start_matches(bursar_engine::api_key::PREFIX))
+    let key = bursar_engine::domain::api_key::RawKey::generate();
+    format!("{prefix}{}", key.expose().trim_start_matches(bursar_engine::domain::api_key::PREFIX))
 }

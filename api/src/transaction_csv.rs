@@ -8,9 +8,9 @@ use crate::app::App;
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::{TimeMs, rfc3339};
+use bursar_engine::domain::ledger::Entry;
 use bursar_engine::ids::{CustomerId, transaction_id};
-use bursar_engine::ledger::Entry;
-use bursar_engine::store::{Db, account, summary};
+use bursar_engine::infra::store::{Db, account, summary};
 use poem::Body;
 use std::io;
 use std::time::Duration;
@@ -184,7 +184,7 @@ fn harmless(text: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bursar_engine::ledger::{Account, Command, GrantKind, Op, decide};
+    use bursar_engine::domain::ledger::{Account, Command, GrantKind, Op, decide};
 
     fn entry(reference: &str) -> Entry {
         let op = Op::Grant { kind: GrantKind::Purchased, amount: 5, expires_at_ms: Some(1_800_000_000_000) };

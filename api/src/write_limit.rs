@@ -5,8 +5,8 @@
 
 use bursar_engine::clock::TimeMs;
 use bursar_engine::config::LimitsConfig;
+use bursar_engine::domain::token_bucket::{Rate, TokenBucket};
 use bursar_engine::ids::CustomerId;
-use bursar_engine::token_bucket::{Rate, TokenBucket};
 use bursar_engine::{Error, Result};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
@@ -37,7 +37,7 @@ pub struct WriteLimits {
 impl WriteLimits {
     /// As configured.
     pub fn new(config: &LimitsConfig) -> Self {
-        Self { writes: WriteLimit::new(config.writes()), keys: WriteLimit::new(config.keys()) }
+        Self { writes: WriteLimit::new(Rate::of_writes(config)), keys: WriteLimit::new(Rate::of_new_keys(config)) }
     }
 }
 

@@ -26,15 +26,14 @@ pub use jobs::JobsConfig;
 pub use ledger::LedgerConfig;
 pub use limits::LimitsConfig;
 pub use mail::MailConfig;
+pub(crate) use mail::{checked_url, mailbox, sender};
 pub use marketplace::MarketplaceConfig;
-pub use onboarding::OnboardingConfig;
-pub use stripe::StripeConfig;
+pub use onboarding::{OnboardingConfig, PER_IP_PER_MINUTE_MAX};
+pub use secret::key_is_live;
+pub(crate) use secret::{SEAL_KEY_LEN, seal_keys};
+pub use stripe::{Reach, StripeConfig};
 
 use crate::error::{Error, Result};
-use crate::stripe::breaker::BreakerOptions;
-use crate::stripe::retry::RetryPolicy;
-use crate::stripe::{API_BASE, GatewayOptions, key_is_live};
-use crate::webhook::ProPrice;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -205,35 +204,6 @@ impl Config {
         warnings.extend(self.unknown_variables.iter().map(ignored));
         warnings
     }
-
-    /// How Stripe is reached.
-    pub fn gateway(&self) -> GatewayOptions {
-        let stripe = &self.stripe;
-        let elsewhere = !stripe.api_base.is_empty() && stripe.api_base != API_BASE;
-        let rate_per_s = match (stripe.rate_per_s, key_is_live(stripe.secret_key.trim())) {
-            (0, Some(true)) => 80,
-            (0, _) if elsewhere => 2_000,
-            (0, _) => 20,
-            (rate, _) => rate,
-        };
-        GatewayOptions {
-            secret_key: stripe.secret_key.trim().to_owned(),
-            api_base: if elsewhere { stripe.api_base.clone() } else { API_BASE.to_owned() },
-            timeout_ms: stripe.timeout_ms,
-            total_timeout_ms: stripe.total_timeout_ms,
-            rate_per_s,
-            endpoint_rate_per_s: if stripe.rate_per_s == 0 { rate_per_s.min(20) } else { rate_per_s },
-            retry: RetryPolicy { tries_max: stripe.tries_max.max(1), base_ms: 500, wait_max_ms: 5_000 },
-            breaker: BreakerOptions { failures_max: 5, open_ms: 5_000 },
-        }
-    }
-
-    /// What makes a price Pro's.
-    pub fn pro_price(&self) -> ProPrice {
-        // A variable that is set to nothing, as compose files do, is not set.
-        let price_id = self.stripe.pro_price_id.clone().filter(|id| !id.trim().is_empty());
-        ProPrice { price_id, lookup_key: self.stripe.pro_lookup_key.clone() }
-    }
 }
 
 /// The parts of a list of secrets.
@@ -258,12 +228,5 @@ mod tests {
     fn a_variable_that_is_not_a_setting_is_warned_about() {
         let config = Config { unknown_variables: vec!["BURSAR_IMAGE".to_owned()], ..Config::default() };
         assert!(config.warnings().len() == 1 && config.warnings()[0].starts_with("BURSAR_IMAGE "));
-    }
-
-    #[test]
-    fn a_price_id_that_is_set_to_nothing_is_none() {
-        let mut config = Config::default();
-        config.stripe.pro_price_id = Some(String::new());
-        assert_eq!(config.pro_price().price_id, None);
     }
 }

@@ -1,8 +1,10 @@
 //! The engine's one error type.
 
-use crate::ledger::Refusal;
-use crate::store::db::demotion;
-use sea_orm::{DbErr, RuntimeErr, SqlErr};
+mod refusal;
+
+pub use refusal::Refusal;
+
+use sea_orm::DbErr;
 use std::sync::Arc;
 
 /// Shorthand for results of the engine.
@@ -133,31 +135,6 @@ impl Error {
         )
     }
 
-    /// Whether the database refused what a transaction was about (a row that somebody keeps locked, a
-    /// value that it does not take) rather than being away. The transaction is certainly aborted, and
-    /// one about something else may go through.
-    pub fn is_particular(&self) -> bool {
-        match self {
-            Self::DatabaseUnavailable(error) => {
-                sqlstate(error).is_some_and(|code| code == LOCK_NOT_AVAILABLE || code.starts_with(ROLLBACK_CLASS))
-            }
-            Self::Stuck(_) => true,
-            other => !other.is_retryable(),
-        }
-    }
-
-    /// Whether the database already has a row that the statement's row excludes.
-    pub fn is_unique_violation(&self) -> bool {
-        matches!(self, Self::Database(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
-    }
-
-    /// Whether a statement names a table that the database does not have.
-    pub fn is_missing_table(&self) -> bool {
-        let Self::Database(error) = self else { return false };
-        // SQLite has no code of its own for this.
-        sqlstate(error).is_some_and(|code| code == UNDEFINED_TABLE) || error.to_string().contains("no such table")
-    }
-
     /// Whether this is the fault of neither the caller nor a passing condition.
     pub fn is_internal(&self) -> bool {
         matches!(self, Self::Database(_) | Self::Corrupt(_) | Self::Config(_) | Self::Io { .. } | Self::Broker(_))
@@ -184,114 +161,9 @@ impl From<Arc<Error>> for Error {
     fn from(shared: Arc<Error>) -> Self {
         match Arc::try_unwrap(shared) {
             Ok(error) => error,
-            Err(shared) if shared.is_retryable() && shared.is_particular() => Self::Stuck("a row of the database"),
+            Err(shared) if shared.is_retryable() && shared.is_item_fault() => Self::Stuck("a row of the database"),
             Err(shared) if shared.is_retryable() => Self::Unavailable("the database"),
             Err(shared) => Self::Corrupt(shared.chain()),
-        }
-    }
-}
-
-impl From<DbErr> for Error {
-    fn from(error: DbErr) -> Self {
-        if sqlstate(&error).as_deref() == Some(READ_ONLY_TRANSACTION) {
-            demotion::notice();
-        }
-        if is_passing(&error) { Self::DatabaseUnavailable(error) } else { Self::Database(error) }
-    }
-}
-
-/// A lock that was not to be had in time.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// A statement names a table that is not there.
-const UNDEFINED_TABLE: &str = "42P01";
-/// Rollbacks by the database itself, such as one of two transactions in a deadlock.
-const ROLLBACK_CLASS: &str = "40";
-
-/// The five characters of Postgres, or the number of SQLite.
-fn code(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
-        return None;
-    };
-    error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
-}
-
-fn sqlstate(error: &DbErr) -> Option<String> {
-    code(error).filter(|code| code.len() == 5)
-}
-
-/// A transaction that may not write: the server is a standby after a failover, or its operator (or a full
-/// disk) made it read-only.
-const READ_ONLY_TRANSACTION: &str = "25006";
-/// The server ended a transaction that was idle for too long: the session is gone, and nothing is committed.
-const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: &str = "25P03";
-
-/// SQLSTATE classes and codes that pass without a change of ours: connection exceptions (08), a database
-/// that takes no writes just now (25006), a session that was ended because its transaction idled (25P03),
-/// rollbacks such as deadlock (40), lack of resources such as a full disk (53), lock not available (55P03),
-/// operator intervention such as a restart (57), failures of the system below such as I/O errors (58). Not
-/// internal errors (XX): what one row or one query can cause is that one's fault. Source: PostgreSQL manual,
-/// appendix A.
-const PASSING_POSTGRES: [&str; 8] = [
-    "08",
-    READ_ONLY_TRANSACTION,
-    IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-    ROLLBACK_CLASS,
-    "53",
-    LOCK_NOT_AVAILABLE,
-    "57",
-    "58",
-];
-/// Result codes of SQLite that pass in the same sense: busy (5), locked (6), read-only (8), I/O error (10),
-/// full (13), cannot open (14). The low byte of an extended code is the code.
-const PASSING_SQLITE: [u32; 6] = [5, 6, 8, 10, 13, 14];
-
-/// Whether a code of either database is of a failure that passes. Only Postgres' have five characters.
-fn is_passing_code(code: &str) -> bool {
-    if code.len() == 5 {
-        return PASSING_POSTGRES.iter().any(|class| code.starts_with(class));
-    }
-    code.parse::<u32>().is_ok_and(|code| PASSING_SQLITE.contains(&(code & 0xff)))
-}
-
-fn is_passing(error: &DbErr) -> bool {
-    match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) => match &**inner {
-            sea_orm::sqlx::Error::Database(_) => code(error).is_some_and(|code| is_passing_code(&code)),
-            sea_orm::sqlx::Error::Io(_)
-            | sea_orm::sqlx::Error::Tls(_)
-            | sea_orm::sqlx::Error::Protocol(_)
-            | sea_orm::sqlx::Error::PoolTimedOut
-            | sea_orm::sqlx::Error::PoolClosed
-            | sea_orm::sqlx::Error::WorkerCrashed => true,
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_that_is_there_but_takes_no_writes_is_a_failure_that_passes() {
-        // Standby, I/O error, missing file, full disk; SQLite: read-only, I/O error while syncing, full,
-        // cannot open.
-        for code in ["25006", "58000", "58030", "58P01", "53100", "8", "1032", "10", "1034", "13", "14"] {
-            assert!(is_passing_code(code), "{code}");
-        }
-        for code in ["08006", "25P03", "40001", "40P01", "55P03", "57P01", "57014", "5", "6", "517"] {
-            assert!(is_passing_code(code), "{code}");
-        }
-    }
-
-    #[test]
-    fn what_the_database_says_of_one_statement_or_one_row_does_not_pass() {
-        // Aborted transaction, raised by a trigger, unique violation, invalid text, internal error, corrupt
-        // row; SQLite: error, corrupt, unique constraint, mismatch.
-        for code in ["25P02", "P0001", "23505", "22021", "55000", "XX000", "XX001", "1", "11", "2067", "20", ""] {
-            assert!(!is_passing_code(code), "{code}");
         }
     }
 }

@@ -99,14 +99,3 @@ pub const SETTLE_LATE_SECONDS: &str = "bursar_settle_late_seconds";
 pub const SETTLE_OVERDUE_SECONDS: &str = "bursar_settle_overdue_seconds";
 /// Failures of the sweep to have an account settled.
 pub const SETTLE_FAILED: &str = "bursar_settle_failed_total";
-
-/// A type of event as a label: those that are processed under their name, all others as `other`.
-pub fn event_type_label(event_type: &str) -> &'static str {
-    let mut known = crate::webhook::WANTED.iter().chain(crate::github::WANTED);
-    known.find(|wanted| **wanted == event_type).copied().unwrap_or("other")
-}
-
-/// The sender of an event as a label.
-pub fn event_source_label(source: &str) -> &'static str {
-    [crate::intake::SOURCE_STRIPE, crate::intake::SOURCE_GITHUB].into_iter().find(|s| *s == source).unwrap_or("other")
-}

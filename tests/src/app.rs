@@ -328,7 +328,7 @@ impl TestApp {
 
     /// Proves the obligations on the database as it is now.
     pub async fn verify(&self) {
-        let report = bursar_engine::verify::verify(&self.app.db, |_| {}).await.expect("verify runs");
+        let report = bursar_engine::usecase::verify::verify(&self.app.db, |_| {}).await.expect("verify runs");
         let violations: Vec<_> = report.checks.iter().flat_map(|check| &check.violations).collect();
         assert!(report.holds(), "{violations:#?}");
     }

@@ -2,7 +2,7 @@
 
 use crate::app::unique;
 use bursar_engine::clock::{Clock, rfc3339};
-use bursar_engine::github::sign;
+use bursar_engine::domain::github::sign;
 use serde_json::{Value, json};
 
 /// Milliseconds of a day.

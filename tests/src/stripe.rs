@@ -2,7 +2,7 @@
 
 use crate::app::unique;
 use bursar_engine::clock::Clock;
-use bursar_engine::webhook::sign;
+use bursar_engine::domain::webhook::sign;
 use serde_json::{Value, json};
 
 /// The signature of a body made now.

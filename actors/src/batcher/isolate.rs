@@ -77,7 +77,7 @@ pub(super) async fn work_off<W: Work>(
                 }
                 answers[group].iter_mut().zip(done).for_each(|(slot, answer)| *slot = Some(Ok(answer)));
             }
-            Err(error) if !error.is_particular() => {
+            Err(error) if !error.is_item_fault() => {
                 tracing::warn!(batch = W::NAME, items = items.len(), error = %error.chain(), "a batch failed");
                 let error = Arc::new(error);
                 answers.iter_mut().for_each(|slot| {

@@ -7,11 +7,14 @@ use super::router::RouterMsg;
 use crate::deadline::{ANSWER_MAX, within};
 use crate::ledger::Lock;
 use crate::owed::Owed;
+use bursar_engine::domain::effect::Effect;
+use bursar_engine::domain::ledger::{Account, Decision, Entry, decide};
+use bursar_engine::domain::mail;
+use bursar_engine::error::Refusal;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::ledger::{Account, Decision, Entry, Refusal, decide};
-use bursar_engine::store::account::{self, AccountWrite};
-use bursar_engine::store::commit::{Unit, UnitResult};
-use bursar_engine::{Error, Result, mail, metric};
+use bursar_engine::infra::store::account::{self, AccountWrite};
+use bursar_engine::infra::store::commit::{Unit, UnitResult};
+use bursar_engine::{Error, Result, metric};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -324,7 +327,8 @@ impl CustomerState {
                     unit.effects.extend(pending.request.effects.iter().cloned());
                     if let Some(own) = new.last().cloned() {
                         let warn_at = self.deps.warn_at;
-                        unit.effects.extend(mail::low_credit_job(&self.id, &account, &own, warn_at, now_ms));
+                        let low = mail::low_credit_job(&self.id, &account, &own, warn_at, now_ms);
+                        unit.effects.extend(low.map(Effect::JobInsert));
                         decided.push((pending, own));
                     }
                     entries.extend(new);
@@ -406,7 +410,7 @@ impl CustomerState {
                 }
                 self.again(rest, false);
             }
-            Err(error) if error.is_particular() => self.refused_by_database(batch, &error),
+            Err(error) if error.is_item_fault() => self.refused_by_database(batch, &error),
             // It may have been committed. The account is loaded, and the keys tell.
             Err(_) => {
                 self.account = None;
@@ -470,5 +474,5 @@ impl CustomerState {
 
 /// What those are told who wait for an account that could not be read: whether it is the account's fault.
 fn unusable(error: &Error) -> fn() -> Error {
-    if error.is_particular() { || Error::Stuck("this account") } else { || Error::Unavailable("the database") }
+    if error.is_item_fault() { || Error::Stuck("this account") } else { || Error::Unavailable("the database") }
 }

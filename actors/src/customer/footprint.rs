@@ -3,7 +3,7 @@
 //! A few customers with a thousand open grants weigh as much as thousands with one, so what is bounded is
 //! memory and not the number of actors.
 
-use bursar_engine::ledger::Account;
+use bursar_engine::domain::ledger::Account;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -53,7 +53,7 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bursar_engine::ledger::{GrantKind, OpenGrant};
+    use bursar_engine::domain::ledger::{GrantKind, OpenGrant};
 
     #[test]
     fn an_actor_weighs_what_its_account_weighs_and_nothing_once_it_is_gone() {

@@ -2,9 +2,9 @@
 
 use crate::batcher::{Batcher, Limits, Work};
 use bursar_engine::Result;
+use bursar_engine::domain::ledger::Account;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::ledger::Account;
-use bursar_engine::store::{Db, account};
+use bursar_engine::infra::store::{Db, account};
 use std::collections::HashMap;
 
 /// Most accounts loaded at once.

@@ -2,7 +2,8 @@
 
 use super::{Applied, Request};
 use bursar_engine::clock::TimeMs;
-use bursar_engine::ledger::{Entry, EntryKind, Op, Refusal};
+use bursar_engine::domain::ledger::{Entry, EntryKind, Op};
+use bursar_engine::error::Refusal;
 use bursar_engine::{Result, metric};
 use tokio::sync::oneshot;
 

@@ -5,8 +5,8 @@
 //! customer begins with that, without a look at the database. What is remembered may be old, as what an actor
 //! remembers may: the account's version guards both.
 
+use bursar_engine::domain::ledger::Account;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::ledger::Account;
 use moka::sync::Cache;
 
 /// What an entry takes up besides its account, in bytes: an estimate of the key and of the cache's own records.

@@ -4,7 +4,7 @@ use super::claim::Wanted;
 use super::router::RouterMsg;
 use super::{StreamDeps, runner};
 use crate::owed::Owed;
-use bursar_engine::broker::Delivered;
+use bursar_engine::infra::broker::Delivered;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
 

@@ -1,11 +1,12 @@
 //! Claims of work, gathered: one statement leases many streams.
 
 use crate::batcher::{Batcher, Limits, Work};
+use bursar_engine::Result;
 use bursar_engine::clock::Clock;
-use bursar_engine::job::Claimed;
-use bursar_engine::store::Db;
-use bursar_engine::store::stream::stream_due_many;
-use bursar_engine::{Result, work};
+use bursar_engine::infra::store::Db;
+use bursar_engine::infra::store::stream::stream_due_many;
+use bursar_engine::usecase::handler::Claimed;
+use bursar_engine::usecase::work;
 use std::collections::HashMap;
 
 /// Most streams claimed at once.

@@ -2,7 +2,7 @@
 
 use super::StreamDeps;
 use super::actor::{StreamActor, StreamArguments, StreamMsg};
-use bursar_engine::broker::Delivered;
+use bursar_engine::infra::broker::Delivered;
 use bursar_engine::metric;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
 use std::collections::HashMap;

@@ -5,11 +5,15 @@ use super::actor::Round;
 use super::claim::Wanted;
 use crate::customer::Request;
 use crate::deadline::{ANSWER_MAX, COMMIT_MAX, within};
-use bursar_engine::job::{Claimed, JobFinish, JobState, Outcome, RESCUES_MAX, Verdict, finish};
-use bursar_engine::ledger::Refusal;
-use bursar_engine::store::attempt;
-use bursar_engine::store::commit::{Unit, UnitResult};
-use bursar_engine::{Error, Result, handler, metric, work};
+use bursar_engine::domain::effect::Verdict;
+use bursar_engine::domain::job::{Backoff, JobFinish, JobState, Outcome, RESCUES_MAX, finish};
+use bursar_engine::error::Refusal;
+use bursar_engine::infra::store::attempt;
+use bursar_engine::infra::store::commit::{Unit, UnitResult};
+use bursar_engine::usecase::handler::{self, Claimed};
+use bursar_engine::usecase::intake::event_type_label;
+use bursar_engine::usecase::work;
+use bursar_engine::{Error, Result, metric};
 use futures_util::future::Either;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,7 +133,13 @@ async fn commit_or_give_back(deps: &StreamDeps, claimed: &Claimed, verdict: Verd
     let (mut verdict, mut is_bare) = (verdict, false);
     let mut tried = Vec::new();
     loop {
-        let end = finish(claimed, verdict.outcome.clone(), deps.jobs.backoff(), deps.clock.now_ms(), rand_unit());
+        let end = finish(
+            &claimed.attempt(),
+            verdict.outcome.clone(),
+            Backoff::from(&deps.jobs),
+            deps.clock.now_ms(),
+            rand_unit(),
+        );
         tried.push(end.clone());
         let committed = match commit(deps, claimed, verdict.clone(), end).await {
             Ok(None) => committed_before(deps, claimed, &tried).await,
@@ -232,7 +242,7 @@ async fn committed_before(deps: &StreamDeps, claimed: &Claimed, tried: &[JobFini
 fn record(claimed: &Claimed, end: &JobFinish) {
     metrics::counter!(metric::JOB_ATTEMPTS, "kind" => end.kind.clone(), "outcome" => end.outcome).increment(1);
     if let Some(event_type) = &claimed.event_type {
-        let event_type = metric::event_type_label(event_type);
+        let event_type = event_type_label(event_type);
         metrics::counter!(metric::EVENT_ATTEMPTS, "type" => event_type, "outcome" => end.outcome).increment(1);
     }
     if end.outcome == "dead" {

@@ -9,10 +9,11 @@
 use crate::customer::{Applied, Customers};
 use crate::deadline::{ANSWER_MAX, within};
 use bursar_engine::clock::Clock;
+use bursar_engine::domain::ledger::Command;
+use bursar_engine::error::Refusal;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::ledger::{Command, Refusal};
-use bursar_engine::store::Db;
-use bursar_engine::store::account::{self, SettleDue};
+use bursar_engine::infra::store::Db;
+use bursar_engine::infra::store::account::{self, SettleDue};
 use bursar_engine::{Error, Result, metric};
 use futures_util::{StreamExt, future, stream};
 use rand::seq::SliceRandom;
@@ -94,7 +95,7 @@ impl Settled {
         match answer {
             Ok(_) => Self::Done,
             Err(Error::Refused(Refusal::NothingToDo)) => Self::Idle,
-            Err(error) if error.is_retryable() && !error.is_particular() => Self::Overload(error),
+            Err(error) if error.is_retryable() && !error.is_item_fault() => Self::Overload(error),
             Err(error) => Self::Failed(error),
         }
     }

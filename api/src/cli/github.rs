@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, GITHUB_SECRET, Secret, webhook_secret};
 use super::send::Sending;
-use bursar_engine::github;
+use bursar_engine::domain::github;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use super::output;
 use super::reconcile::{self, ReconcileArgs, ReconciliationCommand};
 use super::send::Sending;
 use bursar_engine::clock::Clock;
-use bursar_engine::webhook::{self, WANTED};
+use bursar_engine::domain::webhook::{self, WANTED};
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 

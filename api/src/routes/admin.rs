@@ -32,13 +32,10 @@ use crate::app::App;
 use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::effect::{Audit, Effect};
-use bursar_engine::ids::JobId;
-use bursar_engine::job::{Job, JobKind, JobState};
-use bursar_engine::store::attempt::Attempt;
-use bursar_engine::store::commit::Unit;
-use bursar_engine::store::stream::Stream;
-use bursar_engine::{Error, Result};
+use bursar_engine::domain::job::{Job, JobKind, JobState};
+use bursar_engine::infra::store::attempt::Attempt;
+use bursar_engine::infra::store::stream::Stream;
+use bursar_engine::{Error, Result, usecase};
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 
@@ -256,29 +253,16 @@ fn why_example() -> String {
 
 /// The sentence for a job that was found.
 async fn explain(app: &App, job: &Job) -> Result<String> {
-    use bursar_engine::store::stream::{stream_find, stream_head};
+    use bursar_engine::infra::store::job::job_head;
+    use bursar_engine::infra::store::stream::stream_find;
     let stream = stream_find(app.db.read(), &job.stream_key).await?;
-    let head = stream_head(app.db.read(), &job.stream_key).await?;
+    let head = job_head(app.db.read(), &job.stream_key).await?;
     Ok(why(job, stream.as_ref(), head.as_ref(), app.clock.now_ms()))
 }
 
 /// Makes one ended job run again, with a line in the audit log.
 async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) -> Result<(), ApiError> {
-    if matches!(job.state, JobState::Available | JobState::Running) {
-        return Err(not_ended());
-    }
-    let audit = replay_line(&job.id, actor.to_owned(), reason);
-    let effects = vec![Effect::JobRequeue { job_id: job.id.clone() }, Effect::Audit(audit)];
-    let unit = Unit { account: None, finishes: Vec::new(), effects };
+    let unit = usecase::job::replay(job, actor, reason)?;
     app.runtime.ledger.commit(unit).await.map_err(Error::from)?;
     Ok(())
-}
-
-fn not_ended() -> ApiError {
-    ApiError::new(409, "job_not_ended", "The job has not ended, so there is nothing to replay.")
-}
-
-fn replay_line(job: &JobId, actor: String, reason: &str) -> Audit {
-    let details = serde_json::json!({ "reason": reason }).to_string();
-    Audit { actor, action: "job.replay", target: job.to_string(), details }
 }

@@ -8,12 +8,12 @@ use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
 use crate::write_limit::Spent;
-use bursar_engine::api_key::manage::{self, Made};
-use bursar_engine::api_key::{ApiKey, NewKey};
 use bursar_engine::clock::rfc3339;
-use bursar_engine::customer::check_name;
+use bursar_engine::domain::api_key::{ApiKey, NewKey};
 use bursar_engine::ids::{ApiKeyId, CustomerId};
-use bursar_engine::store::api_key::{self, KeyRequest};
+use bursar_engine::infra::store::api_key::{self as rows, KeyRequest};
+use bursar_engine::name::check_name;
+use bursar_engine::usecase::api_key::{self, Made};
 use bursar_engine::{Error, Result as EngineResult};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
@@ -184,7 +184,7 @@ impl ApiKeyApi {
         let now_ms = app.clock.now_ms();
         let new = NewKey::generate(&auth.0, check_name(&body.0.name.0)?, now_ms);
         let spent = take(&app, &auth.0, &idempotency_key).await?;
-        let made = manage::make(&app.db, &actor(&auth.0), new, request, Value::Null, now_ms).await;
+        let made = api_key::make(&app.db, &actor(&auth.0), new, request, Value::Null, now_ms).await;
         Ok(settled(spent, made, |made| made)?.into())
     }
 
@@ -213,7 +213,7 @@ impl ApiKeyApi {
         let grace_s = body.0.grace_seconds.unwrap_or(0);
         let now_ms = app.clock.now_ms();
         let spent = take(&app, &auth.0, &idempotency_key).await?;
-        let rotated = manage::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await;
+        let rotated = api_key::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await;
         let (made, ended) = settled(spent, rotated, |(made, _)| made)?;
         if let Some(ended) = ended {
             app.api_key_forget(&ended.hash, ended.at_ms <= now_ms).await;
@@ -239,7 +239,7 @@ impl ApiKeyApi {
         let force = force.0.unwrap_or(false);
         // Whether it is refused or not: either takes a transaction.
         let _kept = app.write_limits.writes.take(&auth.0, 1, app.clock.now_ms()).await?;
-        let ended = manage::revoke(&app.db, &actor(&auth.0), &auth.0, &id, force, app.clock.now_ms()).await?;
+        let ended = api_key::revoke(&app.db, &actor(&auth.0), &auth.0, &id, force, app.clock.now_ms()).await?;
         app.api_key_forget(&ended.hash, true).await;
         Ok(RevokedResponse::Revoked)
     }
@@ -267,8 +267,7 @@ async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> Engine
         }
     }
     .await;
-    if taken.is_err() && api_key::api_key_find_by_idempotency(app.db.read(), customer, idempotency_key).await?.is_some()
-    {
+    if taken.is_err() && rows::api_key_find_by_idempotency(app.db.read(), customer, idempotency_key).await?.is_some() {
         return Ok(Taken { key: Spent::nothing(), write: Spent::nothing() });
     }
     taken
@@ -297,7 +296,7 @@ pub(super) async fn api_key_page(
 ) -> Result<Json<ApiKeyPage>, ApiError> {
     let limit = input::limit(limit)?;
     let after = input::cursor(cursor)?.unwrap_or_default();
-    let mut keys = api_key::api_key_list(app.db.read(), customer, &after, limit + 1).await?;
+    let mut keys = rows::api_key_list(app.db.read(), customer, &after, limit + 1).await?;
     let next_cursor = input::next_cursor(&mut keys, limit, |key| key.id.to_string());
     Ok(Json(ApiKeyPage { data: keys.iter().map(ApiKeyBody::from).collect(), next_cursor }))
 }

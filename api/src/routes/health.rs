@@ -2,9 +2,11 @@
 
 use super::Tag;
 use crate::app::App;
-use bursar_engine::broker::Health;
-use bursar_engine::schema::{Schema, schema};
-use bursar_engine::{clock, mail};
+use bursar_engine::clock;
+use bursar_engine::domain::schema::Schema;
+use bursar_engine::infra::broker::Health;
+use bursar_engine::infra::smtp;
+use bursar_engine::usecase::schema::schema;
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
@@ -194,8 +196,8 @@ impl HealthApi {
         let mut body = check(&app).await;
         if let Some(health) = app.runtime.handlers.mail.health().await {
             let latency = match health {
-                mail::Health::Up(latency) => Some(latency),
-                mail::Health::Down => None,
+                smtp::Health::Up(latency) => Some(latency),
+                smtp::Health::Down => None,
             };
             body.dependencies.push(Dependency {
                 name: "mail".to_owned(),

@@ -2,8 +2,8 @@
 
 use super::text::Text;
 use crate::problem::ApiError;
-use bursar_engine::api_key::secret_hash;
 use bursar_engine::clock::{TimeMs, parse_day, parse_rfc3339};
+use bursar_engine::domain::api_key::secret_hash;
 use data_encoding::BASE64URL_NOPAD;
 use poem_openapi::types::ToJSON;
 use serde_json::Value;

@@ -8,14 +8,16 @@ use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
 use crate::write_limit::{OPERATION_UNITS, Spent, metadata_units};
+use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::ledger::Entry;
+use bursar_engine::domain::operation::{Operation, Problem, Request, State, payment_key};
+use bursar_engine::domain::pricing;
+use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, OperationId};
-use bursar_engine::ledger::{Entry, Refusal};
-use bursar_engine::operate::{self, Asked};
-use bursar_engine::operation::{Operation, Problem, Request, State, payment_key};
-use bursar_engine::store::{account, customer, operation};
-use bursar_engine::stripe::StripeError;
-use bursar_engine::{Error, pricing};
+use bursar_engine::infra::store::{account, customer, operation};
+use bursar_engine::infra::stripe::StripeError;
+use bursar_engine::usecase::operation::request::{self, Asked};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -214,7 +216,7 @@ pub(super) async fn ask(
     }
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
     let spent = take(app, customer_id, &request, key, hash).await?;
-    let asked = operate::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await;
+    let asked = request::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await;
     let Asked { operation, wakes } = match asked {
         Ok(asked) => asked,
         Err(error) => {

@@ -2,9 +2,9 @@
 
 use super::page::page;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::customer::Customer;
+use bursar_engine::domain::customer::Customer;
+use bursar_engine::domain::ledger::{Account, Entry};
 use bursar_engine::ids::{CustomerId, transaction_id};
-use bursar_engine::ledger::{Account, Entry};
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 

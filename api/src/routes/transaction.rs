@@ -8,7 +8,7 @@ use crate::problem::ApiError;
 use crate::transaction_csv;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::ids::{CustomerId, transaction_id};
-use bursar_engine::summary::balance_at;
+use bursar_engine::usecase::summary::balance_at;
 use poem::Body;
 use poem::web::Data;
 use poem_openapi::param::Query;

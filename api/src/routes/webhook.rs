@@ -4,9 +4,11 @@ use super::Tag;
 use crate::app::App;
 use crate::document::Described;
 use crate::problem::ApiError;
-use bursar_engine::intake::{self, Delivery, GithubHeaders, SOURCE_GITHUB, SOURCE_STRIPE};
-use bursar_engine::webhook::SignatureError;
-use bursar_engine::{github, metric, webhook};
+use bursar_engine::domain::github;
+use bursar_engine::domain::github::delivery::{GithubHeaders, github_delivery};
+use bursar_engine::domain::webhook::delivery::{Delivery, SOURCE_GITHUB, SOURCE_STRIPE, delivery};
+use bursar_engine::domain::webhook::{self, SignatureError};
+use bursar_engine::metric;
 use poem::http::HeaderMap;
 use poem::web::Data;
 use poem_openapi::param::Header;
@@ -134,7 +136,7 @@ impl WebhookApi {
         if let Err(error) = webhook::verify(signature.0.as_deref(), &body.0, secrets, now_ms, tolerance_s) {
             return Err(refused(SOURCE_STRIPE, error));
         }
-        take_in(&app, intake::delivery(&body.0, app.config.stripe.livemode, now_ms)).await
+        take_in(&app, delivery(&body.0, app.config.stripe.livemode, now_ms)).await
     }
 
     /// GitHub events
@@ -162,7 +164,7 @@ impl WebhookApi {
             return Err(refused(SOURCE_GITHUB, error));
         }
         let headers = GithubHeaders { event: event.0.as_deref(), delivery: delivery.0.as_deref() };
-        take_in(&app, intake::github_delivery(headers, &body.0, app.clock.now_ms())).await
+        take_in(&app, github_delivery(headers, &body.0, app.clock.now_ms())).await
     }
 }
 

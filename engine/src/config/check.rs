@@ -1,11 +1,11 @@
 //! What a configuration must be to make sense.
 
 use super::Config;
-use crate::charge::AMOUNT_MINOR_MAX;
-use crate::customer::check_name;
+use super::mail::problems;
+use super::secret::key_is_live;
+use crate::amount::{AMOUNT_MINOR_MAX, UNITS_MAX};
 use crate::error::{Error, Result};
-use crate::ledger::UNITS_MAX;
-use crate::{mail, stripe};
+use crate::name::check_name;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -77,12 +77,12 @@ impl Config {
     fn check_stripe(&self, need: &mut impl FnMut(bool, &str)) {
         let key = self.stripe.secret_key.trim();
         need(
-            stripe::key_is_live(key) != Some(true) || self.stripe.livemode,
+            key_is_live(key) != Some(true) || self.stripe.livemode,
             "stripe.secret_key (STRIPE_SECRET_KEY) is a live key, but the webhook secrets are test mode's \
              (stripe.livemode is false): use keys and secrets of one mode",
         );
         need(
-            stripe::key_is_live(key) != Some(false) || !self.stripe.livemode,
+            key_is_live(key) != Some(false) || !self.stripe.livemode,
             "the webhook secrets are live mode's (stripe.livemode is true), but stripe.secret_key \
              (STRIPE_SECRET_KEY) is a test key: use keys and secrets of one mode",
         );
@@ -121,7 +121,7 @@ impl Config {
     }
 
     fn check_business(&self, need: &mut impl FnMut(bool, &str)) {
-        for problem in mail::deliver::problems(&self.mail) {
+        for problem in problems(&self.mail) {
             need(false, &problem);
         }
         need(

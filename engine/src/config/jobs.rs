@@ -1,7 +1,6 @@
 //! Settings: jobs and streams.
 
 use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
-use crate::job::Backoff;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -40,11 +39,6 @@ pub struct JobsConfig {
 }
 
 impl JobsConfig {
-    /// The backoff of retries.
-    pub fn backoff(&self) -> Backoff {
-        Backoff { base_ms: self.backoff_base_ms, factor: self.backoff_factor, max_ms: self.backoff_max_ms }
-    }
-
     /// Whether `timeout_ms` is in its range; other limits are compared with it.
     pub(super) fn is_timeout_sound(&self) -> bool {
         TIMEOUT_MS.contains(&self.timeout_ms)
@@ -69,15 +63,15 @@ impl JobsConfig {
 }
 
 impl Default for JobsConfig {
+    /// Attempts are 5 s, 20 s, 80 s, 5 min, 21 min, … up to 6 h apart.
     fn default() -> Self {
-        let backoff = Backoff::default();
         Self {
             workers_max: 256,
             lease_ms: 30_000,
             timeout_ms: 60_000,
-            backoff_base_ms: backoff.base_ms,
-            backoff_factor: backoff.factor,
-            backoff_max_ms: backoff.max_ms,
+            backoff_base_ms: 5_000,
+            backoff_factor: 4,
+            backoff_max_ms: 6 * 60 * 60 * 1_000,
             sweep_interval_ms: 500,
             sweep_grace_ms: 10_000,
             retention_days: 90,

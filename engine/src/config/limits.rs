@@ -1,6 +1,5 @@
 //! Settings: how much a customer may write for nothing.
 
-use crate::token_bucket::Rate;
 use serde::{Deserialize, Serialize};
 
 /// The highest of each setting.
@@ -31,18 +30,6 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// The limit of writes, if there is one.
-    pub fn writes(&self) -> Option<Rate> {
-        let rate = Rate { units: self.writes_per_second, window_ms: 1_000, burst: self.writes_burst };
-        (rate.units > 0).then_some(rate)
-    }
-
-    /// The limit of new API keys, if there is one.
-    pub fn keys(&self) -> Option<Rate> {
-        let rate = Rate { units: self.keys_per_minute, window_ms: 60_000, burst: self.keys_burst };
-        (rate.units > 0).then_some(rate)
-    }
-
     /// Says what is wrong.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         for (name, value, burst, burst_min) in [

@@ -1,5 +1,7 @@
 //! Settings: mail.
 
+use lettre::Address;
+use lettre::message::Mailbox;
 use serde::{Deserialize, Serialize};
 
 /// Mail.
@@ -36,5 +38,109 @@ impl Default for MailConfig {
             timeout_ms: 10_000,
             connections_max: 4,
         }
+    }
+}
+
+/// Everything that is wrong with the settings of mail, one sentence each.
+pub(super) fn problems(mail: &MailConfig) -> Vec<String> {
+    let from = sender(mail);
+    let url = match mail.smtp_url.trim() {
+        "" => Ok(String::new()),
+        url => checked_url(url),
+    };
+    let reply_to = mailbox("mail.reply_to", &mail.reply_to);
+    [from.err(), url.err(), reply_to.err()].into_iter().flatten().collect()
+}
+
+/// Whom mail comes from; without a server any sender will do.
+pub(crate) fn sender(mail: &MailConfig) -> Result<Mailbox, String> {
+    match mailbox("mail.from", &mail.from)? {
+        Some(from) => Ok(from),
+        None if mail.smtp_url.trim().is_empty() => Ok(Mailbox::new(
+            Some(mail.product_name.clone()),
+            Address::new("nobody", "localhost").map_err(|error| error.to_string())?,
+        )),
+        None => Err("mail.from (BURSAR_MAIL__FROM) must be set where mail is sent (SMTP_URL)".to_owned()),
+    }
+}
+
+pub(crate) fn mailbox(field: &str, text: &str) -> Result<Option<Mailbox>, String> {
+    match text.trim() {
+        "" => Ok(None),
+        text => match text.parse() {
+            Ok(mailbox) => Ok(Some(mailbox)),
+            Err(error) => Err(format!("{field} must be like `Bursar <billing@example.com>`: {error}")),
+        },
+    }
+}
+
+/// The URL in the form that the transport takes. Without `tls=` a server elsewhere must offer STARTTLS:
+/// neither credentials nor API keys go over a network that can be read.
+pub(crate) fn checked_url(text: &str) -> Result<String, String> {
+    let wrong = |why: &str| {
+        format!(
+            "mail.smtp_url (SMTP_URL) must be like smtps://user:password@host or smtp://user:password@host:587: {why}"
+        )
+    };
+    let mut url = reqwest::Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    let Some(host) = url.host_str().map(str::to_owned).filter(|host| !host.is_empty()) else {
+        return Err(wrong("it names no host"));
+    };
+    if url.username().is_empty() != url.password().is_none() {
+        return Err(wrong("a user and a password come together"));
+    }
+    let tls = url.query_pairs().find(|(name, _)| name == "tls").map(|(_, value)| value.into_owned());
+    let is_near = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
+    match (url.scheme(), tls.as_deref()) {
+        ("smtps", None) | ("smtp", Some("required" | "opportunistic")) => {}
+        ("smtp", None) if is_near => {}
+        ("smtp", None) => url.set_query(Some("tls=required")),
+        ("smtp", Some("none")) => url.set_query(None),
+        ("smtp", Some(_)) => return Err(wrong("tls is required, opportunistic or none")),
+        ("smtps", Some(_)) => return Err(wrong("smtps:// takes no tls=")),
+        _ => return Err(wrong("it begins with neither smtp:// nor smtps://")),
+    }
+    Ok(url.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_elsewhere_must_encrypt_unless_the_url_says_otherwise() {
+        for (given, taken) in [
+            ("smtps://u:p@mail.example.com", "smtps://u:p@mail.example.com"),
+            ("smtp://u:p@mail.example.com:587", "smtp://u:p@mail.example.com:587?tls=required"),
+            ("smtp://mail.example.com?tls=opportunistic", "smtp://mail.example.com?tls=opportunistic"),
+            ("smtp://mail.example.com?tls=none", "smtp://mail.example.com"),
+            ("smtp://127.0.0.1:2525", "smtp://127.0.0.1:2525"),
+            ("smtp://localhost:25", "smtp://localhost:25"),
+        ] {
+            assert_eq!(checked_url(given).as_deref(), Ok(taken), "{given}");
+        }
+        for wrong in [
+            "mail.example.com",
+            "http://mail.example.com",
+            "smtp://",
+            "smtp://user@mail.example.com",
+            "smtp://mail.example.com?tls=maybe",
+            "smtps://mail.example.com?tls=none",
+        ] {
+            assert!(checked_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_problem_of_the_settings_is_told_and_none_tells_the_password() {
+        let mail = MailConfig {
+            smtp_url: "smtp://user:s3cret@host?tls=maybe".to_owned(),
+            reply_to: "nobody".to_owned(),
+            ..MailConfig::default()
+        };
+        let problems = problems(&mail);
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems.iter().all(|problem| !problem.contains("s3cret")));
+        assert!(super::problems(&MailConfig::default()).is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use super::secret::may_be_random;
 use super::split;
 use crate::clock::TimeMs;
-use crate::customer::Plan;
+use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -1,8 +1,10 @@
 //! Settings of signing up.
 
-use crate::email::domain_normalized;
-use crate::rate_limit;
+use crate::name::domain_normalized;
 use serde::{Deserialize, Serialize};
+
+/// The highest limit of signups from one address.
+pub const PER_IP_PER_MINUTE_MAX: u32 = 1_000;
 
 /// Who may sign up.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ impl OnboardingConfig {
     /// Says what is wrong.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         need(
-            self.per_ip_per_minute <= rate_limit::LIMIT_MAX,
+            self.per_ip_per_minute <= PER_IP_PER_MINUTE_MAX,
             "onboarding.per_ip_per_minute must be at most 1000, or 0 for no limit",
         );
         let are_domains = |domains: &[String]| {

@@ -1,8 +1,8 @@
 //! Whether a secret can be one. A placeholder of a document, or the same few characters over and over,
 //! would let anybody in who reads our documents or guesses a little.
 
-use super::Config;
-use crate::stripe;
+use super::{Config, split};
+use zeroize::Zeroizing;
 
 /// The shortest admin token, in characters: 128 random bits in hexadecimal.
 const ADMIN_TOKEN_LEN_MIN: usize = 32;
@@ -12,6 +12,9 @@ const LIVE_LEN_MIN: usize = 24;
 const TEST_LEN_MIN: usize = 8;
 /// Fewest different characters. Of 16 random hexadecimal digits, one text in 30,000 has fewer.
 const DISTINCT_MIN: usize = 6;
+
+/// Bytes of a key that secrets are sealed under.
+pub(crate) const SEAL_KEY_LEN: usize = 32;
 
 /// What our documents, and those of others, print where a secret belongs.
 const PLACEHOLDERS: [&str; 6] = ["…", "...", "<", "changeme", "change-me", "placeholder"];
@@ -36,6 +39,29 @@ pub(super) fn may_be_random(secret: &str) -> bool {
 /// Whether Stripe uses these characters, and no document prints them as a placeholder.
 fn is_of_stripe(secret: &str) -> bool {
     secret.chars().all(|c| c.is_ascii_alphanumeric() || "_-+/=".contains(c)) && !is_placeholder(secret)
+}
+
+/// Which mode a secret key belongs to; `None` if it is no secret or restricted key of Stripe.
+/// Source: Stripe, "API keys".
+pub fn key_is_live(key: &str) -> Option<bool> {
+    let rest = key.strip_prefix("sk_").or_else(|| key.strip_prefix("rk_"))?;
+    match rest.split_once('_') {
+        Some(("live", body)) if !body.is_empty() => Some(true),
+        Some(("test", body)) if !body.is_empty() => Some(false),
+        _ => None,
+    }
+}
+
+/// The keys that secrets are sealed under, of a list that is separated by commas; `None` if there is none, or one
+/// is not 64 hexadecimal digits.
+pub(crate) fn seal_keys(text: &str) -> Option<Vec<Zeroizing<[u8; SEAL_KEY_LEN]>>> {
+    let mut keys = Vec::new();
+    for text in split(text) {
+        let mut key = Zeroizing::new([0_u8; SEAL_KEY_LEN]);
+        hex::decode_to_slice(text, key.as_mut_slice()).ok()?;
+        keys.push(key);
+    }
+    (!keys.is_empty()).then_some(keys)
 }
 
 impl Config {
@@ -74,8 +100,8 @@ impl Config {
     }
 
     fn has_random_keys(&self) -> bool {
-        let keys = super::split(&self.secret_key);
-        crate::seal::keys_are_valid(&self.secret_key) && keys.iter().all(|key| may_be_random(key))
+        let keys = split(&self.secret_key);
+        seal_keys(&self.secret_key).is_some() && keys.iter().all(|key| may_be_random(key))
     }
 
     fn is_likely_webhook_secret(&self, secret: &str) -> bool {
@@ -87,7 +113,7 @@ impl Config {
     fn has_likely_stripe_key(&self) -> bool {
         let key = self.stripe.secret_key.trim();
         let body = key.splitn(3, '_').nth(2).unwrap_or_default();
-        match stripe::key_is_live(key) {
+        match key_is_live(key) {
             None => key.is_empty(),
             Some(false) => is_of_stripe(body),
             Some(true) => body.len() >= LIVE_LEN_MIN && is_of_stripe(body) && may_be_random(body),
@@ -103,6 +129,10 @@ mod tests {
     /// As random as the real ones.
     const BODY: &str = "4eC39HqLyjWDarjtT1zdp7dc";
     const HEX: &str = "7d1f0a4be95c26838a3be41f6c07d592";
+
+    fn seal_key() -> String {
+        hex::encode(rand::random::<[u8; SEAL_KEY_LEN]>())
+    }
 
     fn problems(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
@@ -168,7 +198,7 @@ mod tests {
         let token = || HEX.to_owned();
         assert_eq!(problems(|config| config.admin_token = token()), [""; 0]);
         assert_eq!(problems(|config| config.marketplace.webhook_secrets = token()), [""; 0]);
-        let keys = [crate::seal::key_new(), crate::seal::key_new()].join(", ");
+        let keys = [seal_key(), seal_key()].join(", ");
         assert_eq!(problems(|config| config.secret_key = keys), [""; 0]);
     }
 
@@ -180,5 +210,14 @@ mod tests {
             "smtps://user:…@smtp".clone_into(&mut config.mail.smtp_url);
             "billing@example.com".clone_into(&mut config.mail.from);
         });
+    }
+
+    #[test]
+    fn a_key_says_its_mode_and_anything_else_is_no_key() {
+        assert_eq!(key_is_live("sk_live_x"), Some(true));
+        assert_eq!(key_is_live("rk_test_x"), Some(false));
+        for text in ["", "sk_live_", "sk_test_", "pk_test_x", "whsec_x", "sk_x"] {
+            assert_eq!(key_is_live(text), None, "{text}");
+        }
     }
 }

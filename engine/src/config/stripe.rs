@@ -1,6 +1,5 @@
 //! Settings: Stripe.
 
-use crate::reconcile::Reach;
 use serde::{Deserialize, Serialize};
 
 /// Stripe.
@@ -49,6 +48,15 @@ pub struct StripeConfig {
     pub reconcile_days: i64,
     /// What Stripe made or told of within this time, a reconciliation leaves to its webhook, in seconds.
     pub reconcile_grace_s: i64,
+}
+
+/// How far reconciliations look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// How far back a run looks if there was none before it.
+    pub first_ms: i64,
+    /// What is younger than this is left to its event.
+    pub grace_ms: i64,
 }
 
 impl StripeConfig {

@@ -8,8 +8,8 @@ use anyhow::Result;
 use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
-use bursar_engine::ledger::{Command, Op};
-use bursar_engine::stripe::Gateway;
+use bursar_engine::domain::ledger::{Command, Op};
+use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ async fn start(scenario: &Scenario) -> Result<Arc<Runtime>> {
     let mut config = Config::load(None)?;
     SECRET_KEY.clone_into(&mut config.secret_key);
     let db = seed::open(scenario, config.database.connections_max, 0).await?;
-    let stripe = Gateway::new(config.gateway())?;
+    let stripe = Gateway::new(GatewayOptions::from(&config))?;
     let node = "bench".to_owned();
     let options = RuntimeOptions { config, db, clock: Clock::System, node, role: Role::All, stripe };
     Ok(Arc::new(Runtime::start(options).await?))

@@ -8,10 +8,11 @@ mod debit;
 
 use answer::{Failure, Usage, respond};
 use anyhow::{Context, Result};
-use bursar_engine::api_key::secret_hash;
+use bursar_engine::amount::UNITS_MAX;
 use bursar_engine::clock::Clock;
+use bursar_engine::domain::api_key::secret_hash;
+use bursar_engine::domain::ledger::{Command, Op};
 use bursar_engine::ids::CustomerId;
-use bursar_engine::ledger::{Command, Op, UNITS_MAX};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use moka::future::Cache;
 use poem::endpoint::{make, make_sync};

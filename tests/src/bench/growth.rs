@@ -10,7 +10,7 @@ pub use report::report;
 
 use super::plan::{Length, Scenario, Way};
 use anyhow::Result;
-use bursar_engine::store::Db;
+use bursar_engine::infra::store::Db;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

@@ -26,7 +26,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     Ok(Measured::new(scenario, &latencies, seconds, memory_mib(None)?))
 }
 
-async fn debit(db: &bursar_engine::store::Db, customer: &str, key: &str) -> Result<()> {
+async fn debit(db: &bursar_engine::infra::store::Db, customer: &str, key: &str) -> Result<()> {
     let statement = |sql: &str, values: Vec<Value>| Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
     let tx = db.begin().await?;
     let row = tx

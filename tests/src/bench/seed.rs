@@ -3,10 +3,10 @@
 
 use super::plan::Scenario;
 use anyhow::Result;
-use bursar_engine::api_key::secret_hash;
+use bursar_engine::domain::api_key::secret_hash;
 use bursar_engine::ids::CustomerId;
+use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_engine::migrations::{Migrator, MigratorTrait};
-use bursar_engine::store::{Db, DbOptions};
 use sea_orm::ConnectionTrait;
 
 /// Credits of each customer: more than a benchmark can spend.

@@ -63,13 +63,13 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     Ok(measured)
 }
 
-async fn number(db: &bursar_engine::store::Db, sql: &str) -> Result<i64> {
+async fn number(db: &bursar_engine::infra::store::Db, sql: &str) -> Result<i64> {
     let row = db.read().query_one_raw(Statement::from_string(db.backend(), sql)).await?.context("a row")?;
     Ok(row.try_get_by_index(0)?)
 }
 
 /// The latest event without an end is looked for, which an index finds however many other jobs there are.
-async fn wait_until_done(db: &bursar_engine::store::Db) -> Result<()> {
+async fn wait_until_done(db: &bursar_engine::infra::store::Db) -> Result<()> {
     let sql = "SELECT e.id FROM events e JOIN jobs j ON j.event_id = e.id WHERE j.state IN ('available', 'running') \
                ORDER BY e.id DESC LIMIT 1";
     while db.read().query_one_raw(Statement::from_string(db.backend(), sql)).await?.is_some() {
@@ -78,7 +78,7 @@ async fn wait_until_done(db: &bursar_engine::store::Db) -> Result<()> {
     Ok(())
 }
 
-async fn check_results(db: &bursar_engine::store::Db, webhooks: u64) -> Result<()> {
+async fn check_results(db: &bursar_engine::infra::store::Db, webhooks: u64) -> Result<()> {
     let done = "SELECT COUNT(*) FROM jobs WHERE state = 'succeeded' AND event_id IS NOT NULL";
     anyhow::ensure!(number(db, done).await? == i64::try_from(webhooks)?, "not every webhook succeeded");
     let granted = "SELECT COUNT(*) FROM ledger_entries WHERE source = 'stripe'";
@@ -87,7 +87,7 @@ async fn check_results(db: &bursar_engine::store::Db, webhooks: u64) -> Result<(
 }
 
 /// Median, 95th and 99th percentile from received to processed, by the server's own clock.
-async fn processed_ms(db: &bursar_engine::store::Db) -> Result<[f64; 3]> {
+async fn processed_ms(db: &bursar_engine::infra::store::Db) -> Result<[f64; 3]> {
     let sql = "SELECT j.finished_at_ms - e.received_at_ms FROM events e JOIN jobs j ON j.event_id = e.id ORDER BY 1";
     let rows = db.read().query_all_raw(Statement::from_string(db.backend(), sql)).await?;
     #[allow(clippy::cast_precision_loss)]

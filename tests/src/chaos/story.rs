@@ -6,8 +6,8 @@
 use super::record::{Customer, Expected, Invoice, Record};
 use crate::app::unique;
 use crate::stripe::{event, id, pro_invoice, pro_subscription};
+use bursar_engine::domain::webhook::fallback_external_id;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::webhook::fallback_external_id;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};

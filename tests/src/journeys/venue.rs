@@ -6,7 +6,7 @@ use crate::chaos::chronicle::Chronicle;
 use crate::chaos::site::Site;
 use anyhow::{Context, Result};
 use bursar_engine::clock::Clock;
-use bursar_engine::verify::verify;
+use bursar_engine::usecase::verify::verify;
 use bursar_sandbox::{NewEndpoint, Sandbox};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -7,7 +7,7 @@
 mod queues;
 mod restart;
 
-use bursar_engine::broker::{Pointer, Topology};
+use bursar_engine::infra::broker::{Pointer, Topology};
 use bursar_tests::{TestApp, wait};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;

@@ -3,8 +3,8 @@
 use crate::node::{environment, program};
 use crate::scene::{invoice_paid, on_both, stream_of, stripe_customer};
 use bursar_engine::config::Config;
-use bursar_engine::store::{Db, DbOptions};
-use bursar_engine::webhook::WANTED;
+use bursar_engine::domain::webhook::WANTED;
+use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::chaos::node::Launch;
 use bursar_tests::{TestApp, TestCustomer, both, stripe};
 use sea_orm::ConnectionTrait;

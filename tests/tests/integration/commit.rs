@@ -5,12 +5,13 @@ mod order;
 
 use crate::scene::{SIGNUP, customer_id, now_ms};
 use crate::wire::Wire;
-use bursar_engine::effect::{Audit, Effect};
-use bursar_engine::ledger::{Command, Op, decide};
-use bursar_engine::store::account::{AccountWrite, account_find};
-use bursar_engine::store::audit::audit_page;
-use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
-use bursar_engine::store::{Db, DbOptions};
+use bursar_engine::domain::audit::Audit;
+use bursar_engine::domain::effect::Effect;
+use bursar_engine::domain::ledger::{Command, Op, decide};
+use bursar_engine::infra::store::account::{AccountWrite, account_find};
+use bursar_engine::infra::store::audit::audit_page;
+use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::{Backend, TestApp, TestCustomer, both};
 use sea_orm::ConnectionTrait;
 
@@ -64,7 +65,7 @@ both! {
 
 /// A debit that leaves a line in the audit log.
 async fn audited_debit(app: &TestApp, customer: &TestCustomer, key: &str) -> Unit {
-    let line = Audit { actor: "test".to_owned(), action: "test", target: key.to_owned(), details: "{}".to_owned() };
+    let line = Audit::new("test", "test", key, &serde_json::json!({}));
     Unit { effects: vec![Effect::Audit(line)], ..debit(app, customer, key).await }
 }
 

@@ -2,7 +2,7 @@
 
 use bursar_engine::clock::{Clock, parse_rfc3339};
 use bursar_engine::config::{Config, is_known_variable};
-use bursar_engine::webhook::WANTED;
+use bursar_engine::domain::webhook::WANTED;
 use serde_yaml::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -8,9 +8,9 @@ use crate::scene::{
     PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
     jobs_of_stream, look, now_ms, on_both, retain, sql, stream_of, stripe_customer, undecidable_invoice,
 };
+use bursar_engine::domain::job::{BLOCKED, Job, JobKind, JobState, NewJob};
 use bursar_engine::ids::JobId;
-use bursar_engine::job::{BLOCKED, Job, JobKind, JobState, NewJob};
-use bursar_engine::store::job::{job_hasten, job_insert_many};
+use bursar_engine::infra::store::job::{job_hasten, job_insert_many};
 use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe, wait};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, Database, TransactionTrait};

@@ -6,7 +6,7 @@ use crate::database::{number, tables_with};
 use crate::scene::{act, attempts, audited, deliver_until, invoice_paid, job, look, now_ms, sql, stripe_customer};
 use crate::snapshot::assert_body;
 use bursar_engine::ids::JobId;
-use bursar_engine::store::job::job_hasten;
+use bursar_engine::infra::store::job::job_hasten;
 use bursar_tests::app::unique;
 use bursar_tests::{TestApp, TestCustomer, both, wait};
 use serde_json::{Value, json};

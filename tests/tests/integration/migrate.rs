@@ -3,9 +3,9 @@
 use crate::cli::{Program, Ran, run};
 use crate::scene::on_both;
 use bursar_engine::config::Config;
+use bursar_engine::infra::store::schema::schema_sessions;
+use bursar_engine::infra::store::{Db, DbOptions, NODE};
 use bursar_engine::migrations::{Migrator, MigratorTrait};
-use bursar_engine::store::schema::schema_sessions;
-use bursar_engine::store::{Db, DbOptions, NODE};
 use bursar_tests::{Backend, TestApp, both, wait};
 use sea_orm::ConnectionTrait;
 use std::net::TcpListener;

@@ -2,8 +2,8 @@
 
 use crate::scene::{PERIOD, SIGNUP, deliver_until, invoice_paid, on_both, stripe_customer};
 use bursar::app::connect;
+use bursar_engine::infra::store::Db;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
-use bursar_engine::store::Db;
 use bursar_tests::TestApp;
 use bursar_tests::app::config;
 use sea_orm::{ConnectionTrait, Statement};

@@ -6,8 +6,8 @@ mod statements;
 
 use crate::database::{number, tables_with};
 use crate::snapshot::assert_body;
-use bursar_engine::api_key::secret_hash;
-use bursar_engine::store::audit::audit_list;
+use bursar_engine::domain::api_key::secret_hash;
+use bursar_engine::infra::store::audit::audit_list;
 use bursar_tests::app::{Answer, unique};
 use bursar_tests::{TestApp, TestCustomer, both};
 use futures_util::future::join_all;

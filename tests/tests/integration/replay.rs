@@ -7,12 +7,14 @@ use crate::scene::{
     PERIOD, SIGNUP, act, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream, look, now_ms, on_both,
     others_go_on, sql, stripe_customer, subscription_told, undecidable_invoice,
 };
+use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
+use bursar_engine::domain::replay::Action;
 use bursar_engine::ids::ReplayId;
-use bursar_engine::job::{Job, JobKind, JobState, NewJob};
-use bursar_engine::replay::{Action, act as act_on, run};
-use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
-use bursar_engine::store::job::job_insert_many;
-use bursar_engine::store::replay::replay_find;
+use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::infra::store::job::job_insert_many;
+use bursar_engine::infra::store::replay::replay_find;
+use bursar_engine::usecase::handler::replay::run;
+use bursar_engine::usecase::replay::act as act_on;
 use bursar_tests::app::Answer;
 use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
 use serde_json::{Value, json};

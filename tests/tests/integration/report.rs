@@ -3,7 +3,7 @@
 
 use crate::scene::customer_id;
 use crate::snapshot::assert_body;
-use bursar_engine::ledger::{Command, GrantKind, Op};
+use bursar_engine::domain::ledger::{Command, GrantKind, Op};
 use bursar_tests::app::{ADMIN_TOKEN, unique};
 use bursar_tests::{TestApp, TestCustomer, both, wait};
 use futures_util::future::join_all;

@@ -2,11 +2,11 @@
 //! processed, and looks at what became of them.
 
 use bursar_engine::clock::Clock;
+use bursar_engine::domain::job::{Job, JobFilter, JobKind, JobState, NewJob};
 use bursar_engine::ids::{CustomerId, JobId};
-use bursar_engine::job::{Job, JobKind, JobState, NewJob};
-use bursar_engine::store::attempt::{Attempt, attempt_list};
-use bursar_engine::store::job::{JobFilter, job_find, job_insert_many, job_list};
-use bursar_engine::store::{audit, customer};
+use bursar_engine::infra::store::attempt::{Attempt, attempt_list};
+use bursar_engine::infra::store::job::{job_find, job_insert_many, job_list};
+use bursar_engine::infra::store::{audit, customer};
 use bursar_tests::app::unique;
 use bursar_tests::{TestApp, TestCustomer, stripe, wait};
 use sea_orm::{ConnectionTrait, Statement};

@@ -5,7 +5,7 @@ use crate::scene::{
     PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job_of, jobs_of_stream, look,
     metric, now_ms, on_both, others_go_on, ran_in_order, stream_of, stripe_customer,
 };
-use bursar_engine::job::{JobKind, JobState};
+use bursar_engine::domain::job::{JobKind, JobState};
 use bursar_engine::metric::{JOB_ATTEMPTS, JOB_FENCED};
 use bursar_tests::{Backend, TestApp, both, stripe, wait};
 use futures_util::future::join_all;

@@ -7,7 +7,7 @@ use crate::database::{number, rows};
 use crate::scene::events;
 use crate::snapshot::{assert_body, scrubbed};
 use bursar_engine::clock::Clock;
-use bursar_engine::webhook::sign;
+use bursar_engine::domain::webhook::sign;
 use bursar_tests::app::{Answer, WEBHOOK_SECRETS, unique};
 use bursar_tests::{TestApp, TestCustomer, both, stripe};
 use futures_util::future::join_all;

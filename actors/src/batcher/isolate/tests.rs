@@ -49,7 +49,7 @@ async fn worked_off(work: &Doubles, suspects: &Suspects, items: &[&'static str])
     let answers = work_off(work, suspects, &items, innocent).await;
     let text = |answer: Answered<Doubles>| match answer {
         Ok(text) => text,
-        Err(error) if error.is_particular() => "particular".to_owned(),
+        Err(error) if error.is_item_fault() => "particular".to_owned(),
         Err(_) => "away".to_owned(),
     };
     answers.into_iter().map(text).collect()

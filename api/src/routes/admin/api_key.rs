@@ -9,9 +9,10 @@ use crate::problem::ApiError;
 use crate::routes::api_key::{ApiKeyPage, NewApiKeyResponse, api_key_page};
 use crate::routes::text::Text;
 use crate::routes::{Tag, input};
-use bursar_engine::api_key::{NewKey, manage};
-use bursar_engine::customer::check_name;
-use bursar_engine::store::api_key::KeyRequest;
+use bursar_engine::domain::api_key::NewKey;
+use bursar_engine::infra::store::api_key::KeyRequest;
+use bursar_engine::name::check_name;
+use bursar_engine::usecase::api_key;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -99,7 +100,7 @@ impl AdminApiKeyApi {
         let now_ms = app.clock.now_ms();
         let new = NewKey::generate(&id, check_name(&body.0.name.0)?, now_ms);
         let details = json!({ "reason": reason });
-        let made = manage::make(&app.db, &auth.0.actor, new, request, details, now_ms).await?;
+        let made = api_key::make(&app.db, &auth.0.actor, new, request, details, now_ms).await?;
         Ok(NewApiKeyResponse::from(made))
     }
 }

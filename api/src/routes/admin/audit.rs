@@ -7,7 +7,7 @@ use crate::problem::ApiError;
 use crate::routes::page::page;
 use crate::routes::{Tag, input, sample};
 use bursar_engine::clock::rfc3339;
-use bursar_engine::store::audit::{AuditRow, audit_page};
+use bursar_engine::infra::store::audit::{AuditRow, audit_page};
 use poem::web::Data;
 use poem_openapi::param::Query;
 use poem_openapi::payload::Json;

@@ -13,10 +13,11 @@ use crate::routes::{Tag, input, sample};
 use bursar_actors::Request;
 use bursar_engine::Error;
 use bursar_engine::clock::{TimeMs, parse_rfc3339, rfc3339};
-use bursar_engine::effect::{Audit, Effect};
+use bursar_engine::domain::audit::Audit;
+use bursar_engine::domain::effect::Effect;
+use bursar_engine::domain::ledger::{Command, Op};
 use bursar_engine::ids::CustomerId;
-use bursar_engine::ledger::{Command, Op};
-use bursar_engine::store::{account, customer, subscription};
+use bursar_engine::infra::store::{account, customer, subscription};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -275,12 +276,7 @@ impl AdminCustomerApi {
         if let Some(at_ms) = expires_at_ms {
             details["expires_at"] = rfc3339(at_ms).into();
         }
-        let audit = Audit {
-            actor: auth.0.actor,
-            action: "customer.adjust",
-            target: id.to_string(),
-            details: details.to_string(),
-        };
+        let audit = Audit::new(auth.0.actor, "customer.adjust", &id, &details);
         let command = Command {
             op: Op::Adjust { amount, reason, expires_at_ms },
             source: "support".to_owned(),

@@ -7,12 +7,10 @@ use crate::document::Described;
 use crate::problem::ApiError;
 use crate::routes::page::page;
 use crate::routes::{Tag, input};
-use bursar_engine::Error;
-use bursar_engine::effect::Audit;
+use bursar_engine::domain::job::{Job, JobFilter};
 use bursar_engine::ids::JobId;
-use bursar_engine::job::Job;
-use bursar_engine::store::job::JobFilter;
-use bursar_engine::store::{attempt, audit, job};
+use bursar_engine::infra::store::{attempt, job};
+use bursar_engine::{Error, usecase};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -169,19 +167,7 @@ impl AdminJobApi {
     ) -> Result<Json<JobDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
         let found = find(&app, &id.0).await?;
-        let now_ms = app.clock.now_ms();
-        let tx = app.db.begin().await?;
-        if !job::job_cancel(&tx, &found.id, &format!("cancelled by support: {reason}"), now_ms).await? {
-            return Err(ApiError::new(409, "job_not_waiting", "Only a job that waits can be cancelled."));
-        }
-        let line = Audit {
-            actor: auth.0.actor,
-            action: "job.cancel",
-            target: found.id.to_string(),
-            details: serde_json::json!({ "reason": reason }).to_string(),
-        };
-        audit::audit_append(&tx, &line, now_ms).await?;
-        tx.commit().await.map_err(Error::from)?;
+        usecase::job::cancel(&app.db, &found.id, &reason, &auth.0.actor, app.clock.now_ms()).await?;
         detail(&app, &id.0).await
     }
 

@@ -1,6 +1,6 @@
 //! Support: what mail a customer got or will get, and sending one again.
 
-use super::{ReasonRequest, check_reason, not_ended, replay_line};
+use super::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
@@ -9,12 +9,11 @@ use crate::routes::page::page;
 use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::effect::Audit;
+use bursar_engine::domain::mail::MailState;
 use bursar_engine::ids::{CustomerId, MailId};
-use bursar_engine::ledger::Refusal;
-use bursar_engine::mail::{self, MailState, Retry, Template};
-use bursar_engine::store::mail::{MailFilter, MailRow, mail_find, mail_find_by_key, mail_kept, mail_list};
-use bursar_engine::store::{audit, customer, job};
+use bursar_engine::infra::store::customer;
+use bursar_engine::infra::store::mail::{MailFilter, MailRow, mail_find, mail_kept, mail_list};
+use bursar_engine::usecase::mail::{Resend, resend};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -190,76 +189,6 @@ fn customer_id(text: &str) -> Result<CustomerId, Error> {
     CustomerId::parse(text).map_err(|_| Error::NotFound("customer"))
 }
 
-/// Makes the job that sends the same once more, with a line in the audit log; both once for a key.
-async fn again(
-    app: &App,
-    row: &MailRow,
-    (key, hash): (&str, &str),
-    actor: String,
-    reason: &str,
-) -> Result<MailRow, ApiError> {
-    let now_ms = app.clock.now_ms();
-    let new = mail::job_again(&row.id, &row.args, (key, hash), now_ms);
-    let unique_key = new.unique_key.clone().unwrap_or_default();
-    let tx = app.db.begin().await?;
-    let wakes = job::job_insert_many(&tx, &[new], now_ms).await?;
-    if wakes.is_empty() {
-        tx.rollback().await.map_err(Error::from)?;
-    } else {
-        let line = Audit {
-            actor,
-            action: "mail.resend",
-            target: row.id.to_string(),
-            details: serde_json::json!({ "reason": reason }).to_string(),
-        };
-        audit::audit_append(&tx, &line, now_ms).await?;
-        tx.commit().await.map_err(Error::from)?;
-        app.runtime.dispatcher.announce(wakes);
-    }
-    let copy = mail_find_by_key(app.db.read(), &unique_key).await?.ok_or(Error::NotFound("mail"))?;
-    if copy.args.request_hash.as_deref() != Some(hash) {
-        return Err(Error::from(Refusal::KeyReused).into());
-    }
-    Ok(copy)
-}
-
-/// Whether this request had the mail tried again before.
-fn retried(row: &MailRow, (key, hash): (&str, &str)) -> Result<bool, Error> {
-    match row.args.retries.iter().find(|retry| retry.key == key) {
-        Some(retry) if retry.request_hash == hash => Ok(true),
-        Some(_) => Err(Refusal::KeyReused.into()),
-        None => Ok(false),
-    }
-}
-
-/// Has a mail that was given up tried again, with a line in the audit log; both once for a key, which its job
-/// keeps.
-async fn retry(
-    app: &App,
-    row: &MailRow,
-    (key, hash): (&str, &str),
-    actor: String,
-    reason: &str,
-) -> Result<MailRow, ApiError> {
-    let now_ms = app.clock.now_ms();
-    let tx = app.db.begin().await?;
-    let wake = job::job_requeue(&tx, &row.job_id, now_ms).await?;
-    // Nobody else runs or changes the job until this is committed, so its arguments are read now.
-    let mut row = mail_find(&tx, &row.id).await?.ok_or(Error::NotFound("mail"))?;
-    if retried(&row, (key, hash))? {
-        // The same request came twice at once; the other one was first.
-        tx.rollback().await.map_err(Error::from)?;
-        return Ok(row);
-    }
-    let Some(wake) = wake else { return Err(not_ended()) };
-    row.args.retries.push(Retry { key: key.to_owned(), request_hash: hash.to_owned() });
-    job::job_set_args_many(&tx, &[(&row.job_id, &row.args.to_json())]).await?;
-    audit::audit_append(&tx, &replay_line(&row.job_id, actor, reason), now_ms).await?;
-    tx.commit().await.map_err(Error::from)?;
-    app.runtime.dispatcher.announce(vec![wake]);
-    Ok(mail_find(app.db.read(), &row.id).await?.ok_or(Error::NotFound("mail"))?)
-}
-
 #[OpenApi]
 impl AdminMailApi {
     /// Find mails
@@ -319,32 +248,10 @@ impl AdminMailApi {
         let hash = input::request_hash("admin_resend_mail", &body.0);
         let reason = check_reason(&body.0.reason)?;
         let row = find(&app, &id.0).await?;
-        if retried(&row, (&key, &hash))? {
-            return detail(&app, &row).await;
-        }
-        match row.state {
-            MailState::Sent | MailState::Stored if row.args.template == Template::Welcome => Err(ApiError::new(
-                409,
-                "mail_holds_key",
-                "The mail told an API key, which is forgotten once the mail is sent. The customer makes a new key \
-                 with another one it has.",
-            )),
-            MailState::Sent | MailState::Stored => {
-                let copy = again(&app, &row, (&key, &hash), auth.0.actor, &reason).await?;
-                detail(&app, &copy).await
-            }
-            MailState::Failed => {
-                let row = retry(&app, &row, (&key, &hash), auth.0.actor, &reason).await?;
-                detail(&app, &row).await
-            }
-            MailState::Queued => {
-                Err(ApiError::new(409, "mail_not_sent", "The mail waits to be sent; its job says for what."))
-            }
-            MailState::Cancelled => {
-                let why = row.last_error.as_deref().unwrap_or("no reason was recorded");
-                Err(ApiError::new(409, "mail_not_sent", format!("The mail was cancelled: {why}.")))
-            }
-        }
+        let request = Resend { key: &key, request_hash: &hash, actor: &auth.0.actor, reason: &reason };
+        let (row, wakes) = resend(&app.db, row, request, app.clock.now_ms()).await?;
+        app.runtime.dispatcher.announce(wakes);
+        detail(&app, &row).await
     }
 
     /// A customer's mails

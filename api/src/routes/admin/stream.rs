@@ -10,10 +10,9 @@ use crate::routes::text::Text;
 use crate::routes::{Tag, input, sample};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::effect::Audit;
-use bursar_engine::job::Wake;
-use bursar_engine::store::stream::{Stream, stream_find, stream_head, stream_list, stream_pause, stream_resume};
-use bursar_engine::store::{audit, job};
+use bursar_engine::infra::store::job::job_head;
+use bursar_engine::infra::store::stream::{Stream, stream_find, stream_list};
+use bursar_engine::usecase::stream;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -127,23 +126,9 @@ impl Example for SkipRequest {
 
 async fn detail(app: &App, key: &str) -> Result<Json<StreamDetail>, ApiError> {
     let stream = stream_find(app.db.read(), key).await?.ok_or(Error::NotFound("stream"))?;
-    let head = stream_head(app.db.read(), key).await?;
+    let head = job_head(app.db.read(), key).await?;
     let head = head.map(|job| JobBody::new(&job, app.clock.now_ms()));
     Ok(Json(StreamDetail { stream: StreamBody::from(&stream), head }))
-}
-
-fn line(actor: &str, action: &'static str, target: &str, details: &serde_json::Value) -> Audit {
-    Audit { actor: actor.to_owned(), action, target: target.to_owned(), details: details.to_string() }
-}
-
-/// Wakes a stream that may go on now.
-async fn wake(app: &App, key: &str) -> Result<(), ApiError> {
-    if let Some(head) = stream_head(app.db.read(), key).await? {
-        let wake =
-            Wake { stream_key: key.to_owned(), job_id: head.id, attempt: head.attempt, run_at_ms: head.run_at_ms };
-        app.runtime.dispatcher.announce(vec![wake]);
-    }
-    Ok(())
 }
 
 #[OpenApi]
@@ -203,15 +188,7 @@ impl AdminStreamApi {
         body: Json<ReasonRequest>,
     ) -> Result<Json<StreamDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
-        stream_find(app.db.read(), &key.0).await?.ok_or(Error::NotFound("stream"))?;
-        let now_ms = app.clock.now_ms();
-        let tx = app.db.begin().await?;
-        if !stream_pause(&tx, &key.0, &reason, now_ms).await? {
-            return Err(ApiError::new(409, "stream_paused", "The stream is paused already."));
-        }
-        let details = serde_json::json!({ "reason": reason });
-        audit::audit_append(&tx, &line(&auth.0.actor, "stream.pause", &key.0, &details), now_ms).await?;
-        tx.commit().await.map_err(Error::from)?;
+        stream::pause(&app.db, &key.0, &reason, &auth.0.actor, app.clock.now_ms()).await?;
         detail(&app, &key.0).await
     }
 
@@ -231,16 +208,8 @@ impl AdminStreamApi {
         /// The stream.
         key: Path<String>,
     ) -> Result<Json<StreamDetail>, ApiError> {
-        stream_find(app.db.read(), &key.0).await?.ok_or(Error::NotFound("stream"))?;
-        let now_ms = app.clock.now_ms();
-        let tx = app.db.begin().await?;
-        if !stream_resume(&tx, &key.0).await? {
-            return Err(ApiError::new(409, "stream_not_paused", "The stream is not paused."));
-        }
-        let details = serde_json::json!({});
-        audit::audit_append(&tx, &line(&auth.0.actor, "stream.resume", &key.0, &details), now_ms).await?;
-        tx.commit().await.map_err(Error::from)?;
-        wake(&app, &key.0).await?;
+        let wakes = stream::resume(&app.db, &key.0, &auth.0.actor, app.clock.now_ms()).await?;
+        app.runtime.dispatcher.announce(wakes);
         detail(&app, &key.0).await
     }
 
@@ -263,26 +232,9 @@ impl AdminStreamApi {
         body: Json<SkipRequest>,
     ) -> Result<Json<StreamDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
-        stream_find(app.db.read(), &key.0).await?.ok_or(Error::NotFound("stream"))?;
-        let head = stream_head(app.db.read(), &key.0).await?;
-        let Some(head) = head else {
-            return Err(ApiError::new(409, "stream_empty", "The stream has nothing to skip."));
-        };
-        if body.0.job_id.is_some_and(|job_id| job_id.0 != head.id.as_str()) {
-            return Err(ApiError::new(409, "stream_moved", "Another job is at the head of the stream by now."));
-        }
-        let now_ms = app.clock.now_ms();
-        let tx = app.db.begin().await?;
-        if !job::job_cancel(&tx, &head.id, &format!("skipped by support: {reason}"), now_ms).await? {
-            return Err(ApiError::new(409, "job_not_waiting", "The job at the head is being worked on."));
-        }
-        let details = serde_json::json!({ "job": head.id.as_str(), "reason": reason });
-        audit::audit_append(&tx, &line(&auth.0.actor, "stream.skip", &key.0, &details), now_ms).await?;
-        // Also under the job: if it is taken up again, the log tells why it comes after its successors.
-        let details = serde_json::json!({ "stream": key.0, "reason": reason });
-        audit::audit_append(&tx, &line(&auth.0.actor, "job.skip", head.id.as_str(), &details), now_ms).await?;
-        tx.commit().await.map_err(Error::from)?;
-        wake(&app, &key.0).await?;
+        let job_id = body.0.job_id.as_ref().map(|job_id| job_id.0.as_str());
+        let wakes = stream::skip(&app.db, &key.0, job_id, &reason, &auth.0.actor, app.clock.now_ms()).await?;
+        app.runtime.dispatcher.announce(wakes);
         detail(&app, &key.0).await
     }
 }

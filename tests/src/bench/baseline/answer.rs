@@ -2,8 +2,9 @@
 
 use super::debit::Applied;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::ledger::Burn;
+use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, transaction_id};
-use bursar_engine::ledger::{Burn, Refusal};
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
 use serde::Serialize;

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use bursar_engine::clock::TimeMs;
+use bursar_engine::domain::ledger::{Account, Command, Entry, EntryKind, decide};
+use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, HoldId};
-use bursar_engine::ledger::{Account, Command, Entry, EntryKind, Refusal, decide};
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;

@@ -8,7 +8,7 @@ use super::Subject;
 use crate::app::ADMIN_TOKEN;
 use anyhow::Result;
 use bursar_engine::clock::Clock;
-use bursar_engine::store::{job, stream};
+use bursar_engine::infra::store::{job, stream};
 use tokio::time::Instant;
 
 /// Jobs that one run of the retention deletes.

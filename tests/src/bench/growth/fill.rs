@@ -3,7 +3,7 @@
 use super::super::seed::CREDITS;
 use anyhow::{Context, Result};
 use bursar_engine::clock::Clock;
-use bursar_engine::store::Db;
+use bursar_engine::infra::store::Db;
 use sea_orm::{ConnectionTrait, Statement};
 
 /// Rows that one statement inserts.

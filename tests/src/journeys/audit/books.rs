@@ -1,8 +1,7 @@
 //! Stripe's objects, as the sandbox has them.
 
 use super::{number, text};
-use bursar_engine::stripe::requests::OPERATION_METADATA_KEY;
-use bursar_engine::webhook::shape::CUSTOMER_METADATA_KEY;
+use bursar_engine::domain::webhook::shape::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY};
 use bursar_sandbox::Sandbox;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use super::{Customer, Identity, pick};
 use crate::journeys::plan::Move;
 use crate::journeys::venue::STRIPE_KEY;
-use bursar_engine::webhook::shape::CUSTOMER_METADATA_KEY;
+use bursar_engine::domain::webhook::shape::CUSTOMER_METADATA_KEY;
 use bursar_sandbox::Error;
 use serde_json::Value;
 

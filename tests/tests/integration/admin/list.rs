@@ -1,9 +1,9 @@
 //! What support searches, filters and pages through; jobs that it cancels; streams that it pauses.
 
 use super::*;
+use bursar_engine::domain::job::{JobKind, NewJob};
 use bursar_engine::ids::{CustomerId, HoldId};
-use bursar_engine::job::{JobKind, NewJob};
-use bursar_engine::store::job::job_insert_many;
+use bursar_engine::infra::store::job::job_insert_many;
 
 /// Mails that wait for their day after somebody signed up.
 const FOLLOW_UPS: usize = 5;

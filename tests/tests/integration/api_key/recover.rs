@@ -3,7 +3,7 @@
 use super::{KEYS, active, list, made, revoke, works};
 use crate::database::number;
 use crate::snapshot::assert_body;
-use bursar_engine::store::audit::audit_list;
+use bursar_engine::infra::store::audit::audit_list;
 use bursar_tests::app::ADMIN_TOKEN;
 use bursar_tests::app::Answer;
 use bursar_tests::{TestApp, TestCustomer, both};

@@ -2,9 +2,9 @@
 
 use super::{KEYS, active, list, made, make, revoke, works};
 use crate::scene::{customer_id, now_ms};
-use bursar_engine::api_key::secret_hash;
-use bursar_engine::store::api_key::api_key_owner_many;
-use bursar_engine::store::audit::audit_list;
+use bursar_engine::domain::api_key::secret_hash;
+use bursar_engine::infra::store::api_key::api_key_owner_many;
+use bursar_engine::infra::store::audit::audit_list;
 use bursar_tests::app::{Answer, unique};
 use bursar_tests::{TestApp, TestCustomer, both};
 use futures_util::future::join;

@@ -5,9 +5,9 @@ use crate::scene::{
     PERIOD, SIGNUP, attempts, deliver_until, failed_times, invoice_paid, job, job_of, link, metric, now_ms,
     others_go_on, stream_of, stripe_customer,
 };
-use bursar_engine::job::{JobKind, JobState, NewJob};
+use bursar_engine::domain::job::{JobKind, JobState, NewJob};
+use bursar_engine::infra::store::job::job_insert_many;
 use bursar_engine::metric::{BROKER_PUBLISHED, BROKER_RECONNECTS};
-use bursar_engine::store::job::job_insert_many;
 use bursar_tests::{Backend, TestApp, stripe, wait};
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use serde_json::json;

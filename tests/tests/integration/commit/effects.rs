@@ -1,14 +1,14 @@
 //! Effects of many units in one transaction: by set, and yet as if one came after the other.
 
 use crate::scene::{customer_id, now_ms};
-use bursar_engine::customer::Plan;
-use bursar_engine::effect::Effect;
+use bursar_engine::domain::effect::Effect;
+use bursar_engine::domain::job::{JobKind, NewJob};
+use bursar_engine::domain::subscription::Subscription;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::job::{JobKind, NewJob};
-use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
-use bursar_engine::store::customer::customer_find;
-use bursar_engine::store::subscription::subscription_list;
-use bursar_engine::subscription::Subscription;
+use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::infra::store::customer::customer_find;
+use bursar_engine::infra::store::subscription::subscription_list;
+use bursar_engine::plan::Plan;
 use bursar_tests::{TestApp, both};
 use serde_json::json;
 

@@ -3,17 +3,18 @@
 
 use crate::database::until_waiting;
 use crate::scene::{customer_id, now_ms, sql};
-use bursar_engine::effect::Effect;
+use bursar_engine::domain::effect::Effect;
+use bursar_engine::domain::job::{BLOCKED, Backoff, JobKind, JobState, NewJob, Outcome, finish};
+use bursar_engine::domain::operation::{Operation, Request, State};
+use bursar_engine::domain::replay::Action;
 use bursar_engine::ids::ReplayId;
-use bursar_engine::job::{BLOCKED, Backoff, JobKind, JobState, NewJob, Outcome, finish};
-use bursar_engine::operate::ask;
-use bursar_engine::operation::{Operation, Request, State};
-use bursar_engine::replay::{Action, act};
-use bursar_engine::store::commit::{Unit, UnitResult, commit_units};
-use bursar_engine::store::customer::customer_find;
-use bursar_engine::store::job::job_insert_many;
-use bursar_engine::store::operation::operation_insert;
-use bursar_engine::work;
+use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
+use bursar_engine::infra::store::customer::customer_find;
+use bursar_engine::infra::store::job::job_insert_many;
+use bursar_engine::infra::store::operation::operation_insert;
+use bursar_engine::usecase::operation::request::ask;
+use bursar_engine::usecase::replay::act;
+use bursar_engine::usecase::work;
 use bursar_tests::{Backend, TestApp};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde_json::json;
@@ -38,7 +39,7 @@ async fn insert(app: &TestApp, jobs: &[NewJob]) -> DatabaseTransaction {
 async fn ended(app: &TestApp, stream: &str) -> Unit {
     let claimed =
         work::claim(&app.app.db, &[stream.to_owned()], "a-node", now_ms() + 2 * DAY_MS, DAY_MS).await.unwrap();
-    let end = finish(&claimed[0], Outcome::Done, Backoff::default(), now_ms(), 0.0);
+    let end = finish(&claimed[0].attempt(), Outcome::Done, Backoff::default(), now_ms(), 0.0);
     Unit { finishes: vec![end], ..Unit::default() }
 }
 

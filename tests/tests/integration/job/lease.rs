@@ -7,13 +7,14 @@ use super::{DAY_MS, HOUR_MS, insert, settle};
 use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, others_go_on, sql};
 use bursar_actors::Request;
 use bursar_engine::Error;
+use bursar_engine::domain::job::{Backoff, JobFinish, JobState, Outcome, finish};
+use bursar_engine::domain::ledger::{Account, Command, GrantKind, Op, decide};
 use bursar_engine::ids::JobId;
-use bursar_engine::job::{Backoff, Claimed, JobFinish, JobState, Outcome, finish};
-use bursar_engine::ledger::{Account, Command, GrantKind, Op, decide};
-use bursar_engine::store::account::{AccountWrite, account_find, entry_list};
-use bursar_engine::store::commit::{Unit, UnitResult, commit_units, write_unit};
-use bursar_engine::store::stream::stream_find;
-use bursar_engine::work;
+use bursar_engine::infra::store::account::{AccountWrite, account_find, entry_list};
+use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units, write_unit};
+use bursar_engine::infra::store::stream::stream_find;
+use bursar_engine::usecase::handler::Claimed;
+use bursar_engine::usecase::work;
 use bursar_tests::{TestApp, TestCustomer, both};
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
@@ -33,7 +34,7 @@ async fn claim(app: &TestApp, stream: &str, node: &str, now_ms: i64) -> Option<C
 }
 
 fn end(claimed: &Claimed, outcome: Outcome) -> JobFinish {
-    finish(claimed, outcome, Backoff::default(), claimed.started_at_ms + 1, 0.0)
+    finish(&claimed.attempt(), outcome, Backoff::default(), claimed.started_at_ms + 1, 0.0)
 }
 
 async fn commit(app: &TestApp, units: &[Unit]) -> Vec<UnitResult> {

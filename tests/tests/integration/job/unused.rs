@@ -3,10 +3,10 @@
 use super::{DAY_MS, HOUR_MS, insert, settle};
 use crate::database::{number, texts};
 use crate::scene::{now_ms, retain, sql};
-use bursar_engine::job::{JobKind, NewJob};
-use bursar_engine::store::job::{QUEUE_COUNT_MAX, job_queue};
-use bursar_engine::store::stream::{stream_find, stream_sweep};
-use bursar_engine::work;
+use bursar_engine::domain::job::{JobKind, NewJob};
+use bursar_engine::infra::store::job::{QUEUE_COUNT_MAX, job_queue};
+use bursar_engine::infra::store::stream::{stream_find, stream_sweep};
+use bursar_engine::usecase::work;
 use bursar_tests::{both, wait};
 use futures_util::future::join_all;
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::database::texts;
 use crate::scene::{now_ms, on_both, sql};
 use bursar_engine::ids::OperationId;
-use bursar_engine::store::operation::{operation_begin_round, operation_find};
+use bursar_engine::infra::store::operation::{operation_begin_round, operation_find};
 use futures_util::future::join_all;
 
 const PAY: &str = "/v1/payment_intents";

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::scene::{PERIOD, act, job_of, now_ms};
+use bursar_engine::domain::payment_method::PaymentMethod;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::payment_method::PaymentMethod;
-use bursar_engine::replay::dry_run;
-use bursar_engine::store::payment_method::{payment_method_detach, payment_method_list, payment_method_put};
+use bursar_engine::infra::store::payment_method::{payment_method_detach, payment_method_list, payment_method_put};
+use bursar_engine::usecase::handler::replay::dry_run;
 
 shops! {
     async fn a_payment_method_that_was_detached_at_stripe_is_missed_and_another_one_pays(shop: &Shop) {

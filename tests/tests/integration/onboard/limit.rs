@@ -1,8 +1,9 @@
 //! Rate limits: the bound holds exactly in any window, at chosen times.
 
 use crate::database::number;
-use bursar_engine::rate_limit::{Taken, take};
-use bursar_engine::store::rate_limit::rate_limit_prune;
+use bursar_engine::domain::rate_limit::Taken;
+use bursar_engine::infra::store::rate_limit::rate_limit_prune;
+use bursar_engine::usecase::rate_limit::take;
 use bursar_tests::{TestApp, both};
 use futures_util::future::join_all;
 

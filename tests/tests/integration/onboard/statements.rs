@@ -1,9 +1,9 @@
 //! How many statements a signup takes, counted on the wire to Postgres.
 
 use crate::wire::Wire;
-use bursar_engine::customer::Source;
-use bursar_engine::onboard::{self, Signup};
-use bursar_engine::store::{Db, DbOptions};
+use bursar_engine::domain::customer::Source;
+use bursar_engine::infra::store::{Db, DbOptions};
+use bursar_engine::usecase::onboard::{self, Signup};
 use bursar_tests::app::unique;
 use bursar_tests::{Backend, TestApp};
 

@@ -4,7 +4,7 @@ use crate::database::until_waiting;
 use crate::scene::{SIGNUP, sql};
 use crate::wire::Wire;
 use bursar_engine::Error;
-use bursar_engine::store::{Db, DbOptions};
+use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::app::config;
 use bursar_tests::{Backend, TestApp, TestCustomer, wait};
 use futures_util::future::join_all;
@@ -47,7 +47,7 @@ async fn a_transaction_of_a_host_that_vanished_does_not_keep_its_rows() {
     assert_eq!(app.balance(&customer).await, SIGNUP - 1);
     // Whoever comes back after all is asked to try again.
     let ended = Error::from(left.execute_unprepared(&lock_row(&customer)).await.unwrap_err());
-    assert!(ended.is_retryable() && !ended.is_particular(), "{}", ended.chain());
+    assert!(ended.is_retryable() && !ended.is_item_fault(), "{}", ended.chain());
     drop(left);
     vanished.read().ping().await.unwrap();
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::database::texts;
 use crate::scene::{held_back, let_go, let_go_without, sql};
-use bursar_engine::store::audit::audit_list;
+use bursar_engine::infra::store::audit::audit_list;
 use bursar_tests::fake_stripe::Fault;
 use futures_util::future::join_all;
 use poem::http::Method;

@@ -5,11 +5,11 @@ use crate::scene::{
     PERIOD, SIGNUP, act, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream, look, now_ms,
     stripe_customer,
 };
-use bursar_engine::job::{Job, JobKind, JobState, NewJob};
-use bursar_engine::store::account::{account_find, entry_list};
-use bursar_engine::store::customer::customer_find;
-use bursar_engine::store::job::job_insert_many;
-use bursar_engine::store::subscription::subscription_list;
+use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
+use bursar_engine::infra::store::account::{account_find, entry_list};
+use bursar_engine::infra::store::customer::customer_find;
+use bursar_engine::infra::store::job::job_insert_many;
+use bursar_engine::infra::store::subscription::subscription_list;
 use bursar_tests::{TestApp, TestCustomer, both, stripe};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! What the engine's readers make of an object, as far as every API version can tell it.
 
-use bursar_engine::webhook::ProPrice;
-use bursar_engine::webhook::shape::{
+use bursar_engine::domain::webhook::ProPrice;
+use bursar_engine::domain::webhook::shape::{
     ChargeShape, DisputeShape, InvoiceShape, Line, PaymentIntentShape, PaymentMethodShape, SubscriptionShape, id,
     stripe_customer_id,
 };

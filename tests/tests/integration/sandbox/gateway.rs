@@ -3,8 +3,8 @@
 
 use super::scene::{Stripe, id};
 use bursar_engine::config::Config;
-use bursar_engine::stripe::requests::{Mark, OffSessionPayment};
-use bursar_engine::stripe::{Gateway, GatewayOptions, StripeError};
+use bursar_engine::infra::stripe::requests::{Mark, OffSessionPayment};
+use bursar_engine::infra::stripe::{Gateway, GatewayOptions, StripeError};
 use bursar_sandbox::Options;
 use poem::http::StatusCode;
 use poem::listener::{Acceptor, Listener, TcpListener};
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
 /// The gateway's own source, whose calls are counted.
-const SOURCE: &str = include_str!("../../../../engine/src/stripe/requests.rs");
+const SOURCE: &str = include_str!("../../../../engine/src/infra/stripe/requests.rs");
 
 /// A time to come, in seconds.
 const FAR_S: i64 = 4_102_444_800;
@@ -38,7 +38,7 @@ fn gateway_with(url: &str, change: impl FnOnce(&mut GatewayOptions)) -> Gateway 
     let mut config = Config::default();
     config.stripe.secret_key = "sk_test_gateway".to_owned();
     config.stripe.api_base = url.to_owned();
-    let mut options = config.gateway();
+    let mut options = GatewayOptions::from(&config);
     change(&mut options);
     Gateway::new(options).unwrap()
 }

@@ -2,8 +2,8 @@
 
 use super::facts::facts;
 use super::scene::{Made, Stripe, id};
-use bursar_engine::webhook::shape::{ChargeShape, InvoiceShape};
-use bursar_engine::webhook::{ProPrice, WANTED};
+use bursar_engine::domain::webhook::shape::{ChargeShape, InvoiceShape};
+use bursar_engine::domain::webhook::{ProPrice, WANTED};
 use bursar_sandbox::Options;
 use bursar_sandbox::version::Version;
 use poem::listener::{Acceptor, Listener, TcpListener};

@@ -6,7 +6,7 @@ use crate::routes::page::page;
 use crate::routes::sample;
 use crate::routes::text::Text;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::replay::Replay;
+use bursar_engine::domain::replay::Replay;
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 

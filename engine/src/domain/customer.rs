@@ -1,0 +1,52 @@
+//! Customers: who they are.
+
+use crate::clock::TimeMs;
+use crate::ids::CustomerId;
+use crate::plan::Plan;
+use serde::{Deserialize, Serialize};
+
+/// Where a customer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Signed up by itself.
+    Direct,
+    /// Bought on a marketplace.
+    Marketplace,
+    /// Invited before the launch.
+    EarlyAccess,
+}
+
+impl Source {
+    /// The name as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Marketplace => "marketplace",
+            Self::EarlyAccess => "early_access",
+        }
+    }
+}
+
+/// One of the company's customers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Customer {
+    /// Its identifier.
+    pub id: CustomerId,
+    /// Its address as it was given.
+    pub email: String,
+    /// Its name.
+    pub name: String,
+    /// Where it came from.
+    pub source: String,
+    /// Its plan.
+    pub plan: Plan,
+    /// Its customer object at Stripe, once there is one.
+    pub stripe_customer_id: Option<String>,
+    /// The Stripe customer, deleted since, by which an event found it; else empty.
+    pub former_stripe_ids: Vec<String>,
+    /// Whether it can be charged.
+    pub has_payment_method: bool,
+    /// When it was onboarded.
+    pub created_at_ms: TimeMs,
+}

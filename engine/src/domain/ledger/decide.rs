@@ -1,0 +1,239 @@
+//! The decision: one command against one account at one moment.
+
+use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX};
+use super::command::{Command, Op, Spend};
+use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
+use crate::amount::UNITS_MAX;
+use crate::clock::TimeMs;
+use crate::error::Refusal;
+use crate::ids::HoldId;
+
+/// Entries to append and the account that they lead to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The account afterwards.
+    pub account: Account,
+    /// What to append, in order: first what ran out of time, last the command's own entry.
+    pub entries: Vec<Entry>,
+}
+
+/// Decides a command. Holds and grants whose time has run out are settled first, so the answer does
+/// not depend on when a timer fires.
+pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<Decision, Refusal> {
+    let mut draft = Draft { account: account.clone(), entries: Vec::new(), now_ms };
+    draft.settle();
+    match &command.op {
+        Op::Grant { kind, amount, expires_at_ms } => {
+            draft.grant(command, *kind, *amount, *expires_at_ms, None)?;
+        }
+        Op::Debit { amount } => {
+            draft.debit(command, EntryKind::Debit, *amount, None)?;
+        }
+        Op::Hold { id, amount, expires_at_ms } => draft.hold(command, id, *amount, *expires_at_ms)?,
+        Op::Capture { id, amount } => draft.capture(command, id, *amount)?,
+        Op::Release { id } => draft.release(command, id)?,
+        Op::Adjust { expires_at_ms: Some(at_ms), .. } if *at_ms <= now_ms => return Err(Refusal::GrantAlreadyOver),
+        Op::Adjust { amount, reason, expires_at_ms } if *amount > 0 => {
+            draft.grant(command, GrantKind::Adjustment, *amount, *expires_at_ms, Some(reason.clone()))?;
+        }
+        Op::Adjust { amount, reason, .. } => {
+            let amount = amount.checked_neg().ok_or(Refusal::InvalidAmount)?;
+            draft.debit(command, EntryKind::Adjust, amount, Some(reason.clone()))?;
+        }
+        Op::Purchase { amount, spend } => draft.purchase(command, *amount, spend.as_deref())?,
+        Op::ClawBack { grant, granted, total } => {
+            draft.claw_back(command, *grant, *granted, *total)?;
+        }
+        Op::Reinstate { grant, kind, total } => draft.reinstate(command, *grant, *kind, *total)?,
+        Op::Settle if draft.entries.is_empty() => return Err(Refusal::NothingToDo),
+        Op::Settle => {}
+    }
+    Ok(Decision { account: draft.account, entries: draft.entries })
+}
+
+impl Account {
+    /// The account as it is at this moment: without holds and grants whose time has run out, although
+    /// nothing was decided since. Only to be looked at; the next decision writes it.
+    #[must_use]
+    pub fn settled(&self, now_ms: TimeMs) -> Self {
+        let mut draft = Draft { account: self.clone(), entries: Vec::new(), now_ms };
+        draft.settle();
+        draft.account
+    }
+}
+
+struct Draft {
+    account: Account,
+    entries: Vec<Entry>,
+    now_ms: TimeMs,
+}
+
+impl Draft {
+    fn push(&mut self, command: &Command, kind: EntryKind, change: (i64, i64), hold: Option<&HoldId>, detail: Detail) {
+        let (amount, held_delta) = change;
+        let entry = Entry {
+            seq: self.account.version + 1,
+            kind,
+            amount,
+            held_delta,
+            balance_after: self.account.balance + amount,
+            held_after: self.account.held + held_delta,
+            source: command.source.clone(),
+            reference: command.reference.clone(),
+            idempotency_key: command.idempotency_key.clone(),
+            request_hash: command.request_hash.clone(),
+            metadata: command.metadata.clone(),
+            hold_id: hold.cloned(),
+            detail,
+            // Clocks differ between nodes and may be set back; a ledger's times never go back.
+            created_at_ms: self.now_ms.max(self.account.last_entry_at_ms),
+        };
+        self.account.apply(&entry);
+        self.entries.push(entry);
+    }
+
+    /// Releases holds and expires grants whose time has run out. A hold reserves a number of credits,
+    /// not certain ones: it rests on those that end last, and only what no other credits can carry
+    /// stays of an ended grant until the hold ends.
+    fn settle(&mut self) {
+        let command = Command::settle();
+        while let Some(hold) = self.account.open.holds.iter().find(|hold| hold.expires_at_ms <= self.now_ms).cloned() {
+            let detail = Detail { reason: Some("expired".to_owned()), ..Detail::default() };
+            self.push(&command, EntryKind::Release, (0, -hold.amount), Some(&hold.id), detail);
+        }
+        while let Some((grant, credits)) = self.account.ended_grant(self.now_ms) {
+            let detail = Detail { burned: vec![Burn { grant, credits }], grant: Some(grant), ..Detail::default() };
+            self.push(&command, EntryKind::Expire, (-credits, 0), None, detail);
+        }
+    }
+
+    fn grant(
+        &mut self,
+        command: &Command,
+        kind: GrantKind,
+        amount: i64,
+        expires_at_ms: Option<TimeMs>,
+        reason: Option<String>,
+    ) -> Result<(), Refusal> {
+        check_amount(amount)?;
+        // What was paid for is granted whatever else is open.
+        let is_paid = matches!(kind, GrantKind::Purchased | GrantKind::Included);
+        if !is_paid && self.account.open.grants.len() >= GRANTS_OPEN_MAX {
+            return Err(Refusal::TooManyOpen { what: "grants", max: GRANTS_OPEN_MAX });
+        }
+        let detail = Detail { grant_kind: Some(kind), expires_at_ms, reason, ..Detail::default() };
+        self.push(command, EntryKind::Grant, (amount, 0), None, detail);
+        Ok(())
+    }
+
+    fn check_available(&self, requested: i64) -> Result<(), Refusal> {
+        let available = self.account.available();
+        if available - requested < self.account.floor {
+            return Err(Refusal::InsufficientCredits { requested, available: available.max(0) });
+        }
+        Ok(())
+    }
+
+    /// Spends credits that still run before any that have ended. Of those there are some only where a
+    /// hold needs them, and a purchase made after the account was settled must not spend them: the hold
+    /// would go on resting on credits that were bought, and the ended ones would have been worth something.
+    fn debit(
+        &mut self,
+        command: &Command,
+        kind: EntryKind,
+        amount: i64,
+        reason: Option<String>,
+    ) -> Result<(), Refusal> {
+        check_amount(amount)?;
+        self.check_available(amount)?;
+        let burned = self.account.burn_plan(amount, |grant| !grant.has_ended(self.now_ms));
+        self.push(command, kind, (-amount, 0), None, Detail { burned, reason, ..Detail::default() });
+        Ok(())
+    }
+
+    fn hold(&mut self, command: &Command, id: &HoldId, amount: i64, expires_at_ms: TimeMs) -> Result<(), Refusal> {
+        check_amount(amount)?;
+        if expires_at_ms <= self.now_ms {
+            return Err(Refusal::HoldAlreadyOver);
+        }
+        self.check_available(amount)?;
+        if self.account.open.holds.len() >= HOLDS_OPEN_MAX {
+            return Err(Refusal::TooManyOpen { what: "holds", max: HOLDS_OPEN_MAX });
+        }
+        let detail = Detail { expires_at_ms: Some(expires_at_ms), ..Detail::default() };
+        self.push(command, EntryKind::Hold, (0, amount), Some(id), detail);
+        Ok(())
+    }
+
+    fn open_hold(&self, id: &HoldId) -> Result<i64, Refusal> {
+        let open = self.account.open.holds.iter().find(|hold| hold.id == *id);
+        open.map(|hold| hold.amount).ok_or_else(|| Refusal::HoldNotFound(id.clone()))
+    }
+
+    fn capture(&mut self, command: &Command, id: &HoldId, amount: Option<i64>) -> Result<(), Refusal> {
+        let held = self.open_hold(id)?;
+        let amount = amount.unwrap_or(held);
+        check_amount(amount)?;
+        if amount > held {
+            return Err(Refusal::CaptureExceedsHold { requested: amount, held });
+        }
+        let burned = self.account.burn_plan(amount, |_| true);
+        let detail = Detail { burned, ..Detail::default() };
+        self.push(command, EntryKind::Capture, (-amount, -held), Some(id), detail);
+        Ok(())
+    }
+
+    fn release(&mut self, command: &Command, id: &HoldId) -> Result<(), Refusal> {
+        let held = self.open_hold(id)?;
+        self.push(command, EntryKind::Release, (0, -held), Some(id), Detail::default());
+        Ok(())
+    }
+
+    fn purchase(&mut self, command: &Command, amount: i64, spend: Option<&Spend>) -> Result<(), Refusal> {
+        self.grant(command, GrantKind::Purchased, amount, None, None)?;
+        let Some(spend) = spend else { return Ok(()) };
+        let debit = Command {
+            op: Op::Debit { amount: spend.amount },
+            source: spend.source.clone(),
+            reference: spend.reference.clone(),
+            idempotency_key: Some(spend.idempotency_key.clone()),
+            request_hash: spend.request_hash.clone(),
+            metadata: spend.metadata.clone(),
+        };
+        match self.debit(&debit, EntryKind::Debit, spend.amount, None) {
+            // The money was taken, so its credits are granted whatever else is owed.
+            Err(Refusal::InsufficientCredits { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn reinstate(&mut self, command: &Command, grant: i64, kind: GrantKind, total: i64) -> Result<(), Refusal> {
+        let amount = self.account.clawed_back(grant) - total.max(0);
+        if amount <= 0 {
+            return Err(Refusal::NothingToDo);
+        }
+        let detail = Detail {
+            grant_kind: Some(kind),
+            grant: Some(grant),
+            reason: Some("reinstated".to_owned()),
+            ..Detail::default()
+        };
+        self.push(command, EntryKind::Grant, (amount, 0), None, detail);
+        Ok(())
+    }
+
+    fn claw_back(&mut self, command: &Command, grant: i64, granted: i64, total: i64) -> Result<(), Refusal> {
+        let amount = total.min(granted) - self.account.clawed_back(grant);
+        if amount <= 0 {
+            return Err(Refusal::NothingToDo);
+        }
+        let burned = self.account.burn_plan(amount, |open| open.seq == grant);
+        let detail = Detail { burned, grant: Some(grant), ..Detail::default() };
+        self.push(command, EntryKind::ClawBack, (-amount, 0), None, detail);
+        Ok(())
+    }
+}
+
+fn check_amount(amount: i64) -> Result<(), Refusal> {
+    if (1..=UNITS_MAX).contains(&amount) { Ok(()) } else { Err(Refusal::InvalidAmount) }
+}

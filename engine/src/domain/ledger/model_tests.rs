@@ -1,0 +1,345 @@
+//! Properties of the ledger's rules over random histories, the first of them against a model that
+//! knows no entries and no burn plans: a heap of single credits, each with the grant that gave it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod example;
+mod history;
+mod model;
+
+use super::*;
+use crate::amount::UNITS_MAX;
+use crate::clock::TimeMs;
+use crate::error::Refusal;
+use history::{command, histories, histories_without_claw_backs, run};
+use model::Model;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn left(account: &Account) -> i64 {
+    account.open.grants.iter().map(|grant| grant.remaining).sum()
+}
+
+/// The account without the numbers and times of entries, which depend on when and how often somebody
+/// settled.
+fn without_numbers(account: &Account) -> Account {
+    let mut account = Account { version: 0, last_entry_at_ms: 0, ..account.clone() };
+    account.open.grants.iter_mut().for_each(|grant| grant.seq = 0);
+    account.open.clawed.iter_mut().for_each(|(grant, _)| *grant = 0);
+    account
+}
+
+proptest! {
+    #[test]
+    fn the_account_agrees_with_a_model_of_single_credits(moves in histories(), floor in -5..3_i64) {
+        let mut model = Model::new(floor);
+        for step in run(&moves, floor).steps {
+            let expected = model.act(&step.command.op, step.now_ms);
+            match &step.result {
+                Ok(decision) => {
+                    prop_assert_eq!(Ok(()), expected);
+                    model.learn(&decision.entries);
+                    prop_assert_eq!(model.view(), Model::view_of(&decision.account));
+                }
+                Err(refusal) => prop_assert_eq!(Err(refusal.clone()), expected),
+            }
+        }
+    }
+
+    #[test]
+    fn entries_are_gapless_and_the_balance_is_their_sum(moves in histories(), floor in -5..3_i64) {
+        let history = run(&moves, floor);
+        let (mut balance, mut held) = (0, 0);
+        for (seq, entry) in (1..).zip(&history.entries) {
+            balance += entry.amount;
+            held += entry.held_delta;
+            prop_assert_eq!((entry.seq, entry.balance_after, entry.held_after), (seq, balance, held));
+        }
+        prop_assert_eq!(history.account.version, history.entries.len() as i64);
+        prop_assert_eq!((history.account.balance, history.account.held), (balance, held));
+    }
+
+    #[test]
+    fn the_times_of_a_ledger_never_go_back_even_if_the_clock_does(
+        moves in histories(),
+        back_ms in vec(0..50_i64, 60),
+    ) {
+        let mut account = Account::default();
+        let mut entries = Vec::new();
+        for (step, back_ms) in run(&moves, 0).steps.iter().zip(back_ms) {
+            if let Ok(decision) = decide(&account, &step.command, step.now_ms - back_ms) {
+                account = decision.account;
+                entries.extend(decision.entries);
+            }
+        }
+        prop_assert!(entries.is_sorted_by_key(|entry| entry.created_at_ms));
+        prop_assert_eq!(account.last_entry_at_ms, entries.last().map_or(0, |entry| entry.created_at_ms));
+    }
+
+    #[test]
+    fn folding_the_entries_gives_the_account_that_was_decided(moves in histories(), floor in -5..3_i64) {
+        let history = run(&moves, floor);
+        let mut folded = Account { floor, ..Account::default() };
+        for entry in &history.entries {
+            folded.apply(entry);
+        }
+        prop_assert_eq!(folded, history.account);
+    }
+
+    #[test]
+    fn after_every_entry_open_grants_make_the_balance_and_open_holds_what_is_held(
+        moves in histories(),
+        floor in -5..3_i64,
+    ) {
+        let history = run(&moves, floor);
+        for (mut account, entry) in history.entries_with_accounts() {
+            account.apply(&entry);
+            prop_assert_eq!(left(&account), account.balance.max(0));
+            prop_assert!(account.open.grants.iter().all(|grant| grant.remaining > 0));
+            prop_assert_eq!(account.open.holds.iter().map(|hold| hold.amount).sum::<i64>(), account.held);
+        }
+    }
+
+    #[test]
+    fn no_customer_command_takes_what_is_available_below_the_floor(moves in histories(), floor in -5..3_i64) {
+        for (before, entry) in run(&moves, floor).entries_with_accounts() {
+            let available = entry.balance_after - entry.held_after;
+            match entry.kind {
+                EntryKind::Debit | EntryKind::Hold | EntryKind::Adjust => prop_assert!(available >= floor),
+                EntryKind::Capture | EntryKind::Release => prop_assert!(available >= before.available()),
+                EntryKind::Grant | EntryKind::ClawBack | EntryKind::Expire => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_capture_never_exceeds_its_hold_and_frees_all_of_it(moves in histories()) {
+        for (before, entry) in run(&moves, 0).entries_with_accounts() {
+            if matches!(entry.kind, EntryKind::Capture | EntryKind::Release) {
+                let hold = before.open.holds.iter().find(|hold| Some(&hold.id) == entry.hold_id.as_ref()).unwrap();
+                prop_assert!(-entry.amount <= hold.amount);
+                prop_assert_eq!(-entry.held_delta, hold.amount);
+            }
+        }
+    }
+
+    #[test]
+    fn a_claw_back_never_takes_more_than_was_granted_however_often_it_is_told(moves in histories()) {
+        let history = run(&moves, 0);
+        for (grant, total) in &history.account.open.clawed {
+            let entries = history.entries.iter().filter(|entry| entry.kind == EntryKind::ClawBack);
+            let own = entries.filter(|entry| entry.detail.grant == Some(*grant));
+            let again = history.entries.iter().filter(|entry| entry.kind == EntryKind::Grant);
+            let again: i64 = again.filter(|entry| entry.detail.grant == Some(*grant)).map(|entry| entry.amount).sum();
+            let taken: i64 = own.map(|entry| -entry.amount).sum::<i64>() - again;
+            prop_assert_eq!(taken, *total);
+            prop_assert!((1..=history.granted(*grant)).contains(&taken));
+        }
+        for step in &history.steps {
+            if let (Op::ClawBack { .. }, Ok(decision)) = (&step.command.op, &step.result) {
+                let again = decide(&decision.account, &step.command, step.now_ms);
+                prop_assert_eq!(again, Err(Refusal::NothingToDo));
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_changes_nothing(moves in histories(), floor in -5..3_i64) {
+        let history = run(&moves, floor);
+        let mut account = Account { floor, ..Account::default() };
+        for step in history.steps.iter().filter(|step| step.result.is_ok()) {
+            account = decide(&account, &step.command, step.now_ms).unwrap().account;
+        }
+        prop_assert_eq!(account, history.account);
+    }
+
+    #[test]
+    fn credits_are_burned_soonest_end_first_then_free_before_paid_then_oldest(moves in histories()) {
+        for (before, entry) in run(&moves, 0).entries_with_accounts() {
+            if !matches!(entry.kind, EntryKind::Debit | EntryKind::Capture | EntryKind::Adjust) {
+                continue;
+            }
+            let mut order = before.open.grants.clone();
+            // Ended credits back holds; only the end of a hold spends them before others.
+            let is_last = |grant: &OpenGrant| entry.kind != EntryKind::Capture && grant.has_ended(entry.created_at_ms);
+            order.sort_by_key(|grant| {
+                (is_last(grant), grant.expires_at_ms.is_none(), grant.expires_at_ms, grant.kind, grant.seq)
+            });
+            let mut missing = -entry.amount;
+            let mut expected = Vec::new();
+            for grant in order {
+                let credits = missing.min(grant.remaining);
+                missing -= credits;
+                if credits > 0 {
+                    expected.push(Burn { grant: grant.seq, credits });
+                }
+            }
+            prop_assert_eq!(&entry.detail.burned, &expected);
+        }
+    }
+
+    #[test]
+    fn a_claw_back_takes_what_is_left_of_its_own_grant_first(moves in histories()) {
+        for (before, entry) in run(&moves, 0).entries_with_accounts() {
+            let Some(own) = entry.detail.grant.filter(|_| entry.kind == EntryKind::ClawBack) else { continue };
+            let left = before.open.grants.iter().find(|grant| grant.seq == own).map_or(0, |grant| grant.remaining);
+            let first = entry.detail.burned.first().filter(|burn| burn.grant == own).map_or(0, |burn| burn.credits);
+            prop_assert_eq!(first, left.min(-entry.amount));
+        }
+    }
+
+    #[test]
+    fn credits_whose_time_ran_out_are_spent_by_captures_only(moves in histories(), floor in 0..3_i64) {
+        let history = run(&moves, floor);
+        for (before, entry) in history.entries_with_accounts() {
+            if !matches!(entry.kind, EntryKind::Debit | EntryKind::Adjust | EntryKind::Hold) {
+                continue;
+            }
+            let ended = |grant: &&OpenGrant| grant.expires_at_ms.is_some_and(|at| at <= entry.created_at_ms);
+            let ended: Vec<i64> = before.open.grants.iter().filter(ended).map(|grant| grant.seq).collect();
+            prop_assert!(entry.detail.burned.iter().all(|burn| !ended.contains(&burn.grant)));
+            // A purchase is spent on the spot: what a hold needed before it is still there, untouched.
+            let is_of_a_purchase = entry.idempotency_key.as_ref().is_some_and(|key| key.starts_with("spend:"));
+            prop_assert!(is_of_a_purchase || ended.is_empty());
+        }
+    }
+
+    #[test]
+    fn credits_of_a_purchase_that_are_not_spent_free_ended_ones_from_their_hold(
+        moves in histories_without_claw_backs(),
+        floor in 0..3_i64,
+    ) {
+        for step in run(&moves, floor).steps {
+            let (Op::Purchase { .. }, Ok(decision)) = (&step.command.op, &step.result) else { continue };
+            let settled = match decide(&decision.account, &Command::settle(), step.now_ms) {
+                Ok(settled) => settled.account,
+                Err(_) => decision.account.clone(),
+            };
+            let ended = settled.open.grants.iter().filter(|grant| grant.has_ended(step.now_ms));
+            prop_assert!(ended.count() == 0 || settled.available() <= 0);
+        }
+    }
+
+    #[test]
+    fn credits_only_expire_after_their_end_and_never_those_that_a_hold_needs(moves in histories()) {
+        for (before, entry) in run(&moves, 0).entries_with_accounts() {
+            if entry.kind == EntryKind::Expire {
+                let [burn] = entry.detail.burned[..] else { panic!("an expiry ends one grant") };
+                let grant = before.open.grants.iter().find(|grant| grant.seq == burn.grant).unwrap();
+                prop_assert!(grant.expires_at_ms.unwrap() <= entry.created_at_ms);
+                prop_assert!(entry.balance_after >= entry.held_after);
+            }
+        }
+    }
+
+    #[test]
+    fn an_open_hold_is_good_for_all_its_credits_whatever_ended_since(moves in histories_without_claw_backs()) {
+        let history = run(&moves, 0);
+        let now_ms = history.steps.last().map_or(0, |step| step.now_ms);
+        for hold in history.account.open.holds.iter().filter(|hold| hold.expires_at_ms > now_ms) {
+            let capture = command(Op::Capture { id: hold.id.clone(), amount: None });
+            let decision = decide(&history.account, &capture, hold.expires_at_ms - 1);
+            let entry = decision.unwrap().entries.pop().unwrap();
+            let funded: i64 = entry.detail.burned.iter().map(|burn| burn.credits).sum();
+            prop_assert_eq!((-entry.amount, funded), (hold.amount, hold.amount));
+        }
+    }
+
+    #[test]
+    fn debt_is_paid_first_by_the_next_grant(moves in histories(), floor in -5..3_i64) {
+        for (before, entry) in run(&moves, floor).entries_with_accounts() {
+            if entry.kind == EntryKind::Grant {
+                let mut after = before.clone();
+                after.apply(&entry);
+                let debt = (-before.balance).max(0);
+                prop_assert_eq!(left(&after) - left(&before), (entry.amount - debt).max(0));
+                prop_assert_eq!((-after.balance).max(0), (debt - entry.amount).max(0));
+            }
+        }
+    }
+
+    #[test]
+    fn no_grant_funds_more_than_it_gave(moves in histories(), floor in -5..3_i64) {
+        let history = run(&moves, floor);
+        for grant in history.entries.iter().filter(|entry| entry.kind == EntryKind::Grant) {
+            let burned = history.entries.iter().flat_map(|entry| &entry.detail.burned);
+            let funded: i64 = burned.filter(|burn| burn.grant == grant.seq).map(|burn| burn.credits).sum();
+            prop_assert!(funded <= grant.amount);
+        }
+    }
+
+    #[test]
+    fn a_decision_depends_on_account_command_and_moment_only(moves in histories()) {
+        for step in run(&moves, 0).steps {
+            prop_assert_eq!(decide(&step.before, &step.command, step.now_ms), step.result);
+        }
+    }
+
+    #[test]
+    fn it_makes_no_difference_when_a_timer_settles(
+        moves in histories(),
+        floor in -5..3_i64,
+        gaps in vec(0..15_i64, 60),
+    ) {
+        let history = run(&moves, floor);
+        let mut settled = Account { floor, ..Account::default() };
+        let mut seqs = std::collections::HashMap::new();
+        let mut now_ms = 0;
+        for (step, gap) in history.steps.iter().zip(gaps) {
+            let timer_ms = (now_ms + gap).min(step.now_ms);
+            if let Ok(decision) = decide(&settled, &Command::settle(), timer_ms) {
+                settled = decision.account;
+            }
+            now_ms = step.now_ms;
+            let mut command = step.command.clone();
+            if let Op::ClawBack { grant, .. } | Op::Reinstate { grant, .. } = &mut command.op {
+                *grant = seqs[&*grant];
+            }
+            match (decide(&settled, &command, now_ms), &step.result) {
+                (Ok(decision), Ok(expected)) => {
+                    // What the command itself wrote comes last, after what was settled first.
+                    let pairs = expected.entries.iter().rev().zip(decision.entries.iter().rev());
+                    seqs.extend(pairs.map(|(one, other)| (one.seq, other.seq)));
+                    settled = decision.account;
+                    prop_assert_eq!(without_numbers(&settled), without_numbers(&expected.account));
+                }
+                // The timer left nothing to do.
+                (Err(Refusal::NothingToDo), Ok(expected)) if command.op == Op::Settle => {
+                    prop_assert_eq!(without_numbers(&settled), without_numbers(&expected.account));
+                }
+                (result, expected) => prop_assert!(result.is_err() && result == *expected),
+            }
+        }
+    }
+
+    #[test]
+    fn settling_has_something_to_do_exactly_from_the_moment_that_the_account_names(
+        moves in histories(),
+        floor in -5..3_i64,
+    ) {
+        let history = run(&moves, floor);
+        let afters = history.steps.iter().filter_map(|step| Some((&step.result.as_ref().ok()?.account, step.now_ms)));
+        for (account, decided_ms) in afters {
+            let next_ms = account.next_settle_at_ms();
+            let settles = |now_ms: TimeMs| decide(account, &Command::settle(), now_ms).is_ok();
+            // Before a decision nothing is left that it would have settled, but its own entry may free credits.
+            for now_ms in [decided_ms, decided_ms + 1, next_ms.unwrap_or(TimeMs::MAX).saturating_sub(1), TimeMs::MAX - 1]
+                .into_iter()
+                .chain(next_ms)
+            {
+                prop_assert_eq!(settles(now_ms), next_ms.is_some_and(|at| at <= now_ms), "at {} of {:?}", now_ms, account);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_open_reads_back_from_json_as_it_was(moves in histories(), floor in -5..3_i64) {
+        let history = run(&moves, floor);
+        let text = serde_json::to_string(&history.account.open).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Open>(&text).unwrap(), history.account.open);
+        for entry in history.entries {
+            let text = serde_json::to_string(&entry.detail).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Detail>(&text).unwrap(), entry.detail);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Random histories of one account.
+
+use crate::clock::TimeMs;
+use crate::domain::ledger::{Account, Command, Decision, Entry, EntryKind, GrantKind, Op, Spend, decide};
+use crate::error::Refusal;
+use crate::ids::HoldId;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// What a random history does next. Holds and grants are picked from those made so far.
+#[derive(Debug, Clone)]
+pub(super) enum Move {
+    Grant { kind: GrantKind, amount: i64, ends_in_ms: Option<i64> },
+    Debit { amount: i64 },
+    Hold { amount: i64, ends_in_ms: i64 },
+    Capture { pick: usize, amount: Option<i64> },
+    Release { pick: usize },
+    Adjust { amount: i64 },
+    ClawBack { pick: usize, total: i64 },
+    Purchase { amount: i64, spend: Option<i64> },
+    Reinstate { pick: usize, total: i64 },
+    Settle,
+}
+
+/// A command at a moment, with the account before it and what came of it.
+pub(super) struct Step {
+    pub before: Account,
+    pub command: Command,
+    pub now_ms: TimeMs,
+    pub result: Result<Decision, Refusal>,
+}
+
+/// An account's history from nothing.
+pub(super) struct History {
+    pub steps: Vec<Step>,
+    pub account: Account,
+    pub entries: Vec<Entry>,
+}
+
+fn kinds() -> impl Strategy<Value = GrantKind> {
+    prop_oneof![
+        Just(GrantKind::Promotional),
+        Just(GrantKind::Adjustment),
+        Just(GrantKind::Included),
+        Just(GrantKind::Purchased)
+    ]
+}
+
+fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
+    let claw_back = if claw_backs { 2 } else { 0 };
+    prop_oneof![
+        4 => (kinds(), 0..20_i64, proptest::option::of(-5..80_i64))
+            .prop_map(|(kind, amount, ends_in_ms)| Move::Grant { kind, amount, ends_in_ms }),
+        4 => (-1..12_i64).prop_map(|amount| Move::Debit { amount }),
+        3 => (0..12_i64, -2..60_i64).prop_map(|(amount, ends_in_ms)| Move::Hold { amount, ends_in_ms }),
+        2 => (any::<usize>(), proptest::option::of(-1..12_i64))
+            .prop_map(|(pick, amount)| Move::Capture { pick, amount }),
+        1 => any::<usize>().prop_map(|pick| Move::Release { pick }),
+        1 => (-6..6_i64).prop_map(|amount| Move::Adjust { amount }),
+        claw_back => (any::<usize>(), -2..25_i64).prop_map(|(pick, total)| Move::ClawBack { pick, total }),
+        claw_back => (any::<usize>(), -2..12_i64).prop_map(|(pick, total)| Move::Reinstate { pick, total }),
+        2 => (0..6_i64, proptest::option::of(0..8_i64)).prop_map(|(amount, spend)| Move::Purchase { amount, spend }),
+        1 => Just(Move::Settle),
+    ]
+}
+
+/// Moves with the time that passes before each.
+pub(super) fn histories() -> impl Strategy<Value = Vec<(i64, Move)>> {
+    vec((0..15_i64, moves(true)), 1..60)
+}
+
+pub(super) fn histories_without_claw_backs() -> impl Strategy<Value = Vec<(i64, Move)>> {
+    vec((0..15_i64, moves(false)), 1..60)
+}
+
+/// What was made so far, for moves that pick from it.
+#[derive(Default)]
+struct Made {
+    holds: Vec<HoldId>,
+    /// Sequence number, amount and kind.
+    grants: Vec<(i64, i64, GrantKind)>,
+}
+
+impl Made {
+    fn op(&self, step: &Move, at: usize, now_ms: TimeMs) -> Option<Op> {
+        let hold = |pick: usize| self.holds.get(pick % self.holds.len().max(1)).cloned();
+        Some(match step.clone() {
+            Move::Grant { kind, amount, ends_in_ms } => {
+                Op::Grant { kind, amount, expires_at_ms: ends_in_ms.map(|ms| now_ms + ms) }
+            }
+            Move::Debit { amount } => Op::Debit { amount },
+            Move::Hold { amount, ends_in_ms } => {
+                Op::Hold { id: HoldId::trusted(format!("hld_{at}")), amount, expires_at_ms: now_ms + ends_in_ms }
+            }
+            Move::Capture { pick, amount } => Op::Capture { id: hold(pick)?, amount },
+            Move::Release { pick } => Op::Release { id: hold(pick)? },
+            Move::Adjust { amount } => Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None },
+            Move::ClawBack { pick, total } => {
+                let (grant, granted, _) = *self.grants.get(pick % self.grants.len().max(1))?;
+                Op::ClawBack { grant, granted, total }
+            }
+            Move::Reinstate { pick, total } => {
+                let (grant, _, kind) = *self.grants.get(pick % self.grants.len().max(1))?;
+                Op::Reinstate { grant, kind, total }
+            }
+            Move::Purchase { amount, spend } => {
+                Op::Purchase { amount, spend: spend.map(|amount| spend_of(amount, at)) }
+            }
+            Move::Settle => Op::Settle,
+        })
+    }
+
+    fn learn(&mut self, decision: &Decision) {
+        for entry in &decision.entries {
+            match entry.kind {
+                EntryKind::Grant => {
+                    self.grants.push((entry.seq, entry.amount, entry.detail.grant_kind.expect("a grant has a kind")));
+                }
+                EntryKind::Hold => self.holds.extend(entry.hold_id.clone()),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn spend_of(amount: i64, at: usize) -> Box<Spend> {
+    Box::new(Spend {
+        amount,
+        source: "usage".to_owned(),
+        reference: None,
+        idempotency_key: format!("spend:{at}"),
+        request_hash: None,
+        metadata: None,
+    })
+}
+
+pub(super) fn command(op: Op) -> Command {
+    Command { source: "test".to_owned(), ..Command { op, ..Command::settle() } }
+}
+
+pub(super) fn run(moves: &[(i64, Move)], floor: i64) -> History {
+    let mut account = Account { floor, ..Account::default() };
+    let mut history = History { steps: Vec::new(), account: account.clone(), entries: Vec::new() };
+    let mut made = Made::default();
+    let mut now_ms = 1_000;
+    for (at, (wait_ms, step)) in moves.iter().enumerate() {
+        now_ms += wait_ms;
+        let Some(op) = made.op(step, at, now_ms) else { continue };
+        let command = command(op);
+        let before = account.clone();
+        let result = decide(&before, &command, now_ms);
+        if let Ok(decision) = &result {
+            made.learn(decision);
+            account = decision.account.clone();
+            history.entries.extend(decision.entries.iter().cloned());
+        }
+        history.steps.push(Step { before, command, now_ms, result });
+    }
+    history.account = account;
+    history
+}
+
+impl History {
+    /// Each entry with the account before it.
+    pub(super) fn entries_with_accounts(&self) -> Vec<(Account, Entry)> {
+        let mut account = Account { floor: self.account.floor, ..Account::default() };
+        let mut pairs = Vec::new();
+        for entry in &self.entries {
+            pairs.push((account.clone(), entry.clone()));
+            account.apply(entry);
+        }
+        pairs
+    }
+
+    /// Credits that a grant gave.
+    pub(super) fn granted(&self, seq: i64) -> i64 {
+        self.entries.iter().find(|entry| entry.seq == seq && entry.kind == EntryKind::Grant).unwrap().amount
+    }
+}

@@ -1,0 +1,230 @@
+//! The model: a heap of single credits and a debt. It shares no code with the rules.
+
+use crate::clock::TimeMs;
+use crate::domain::ledger::{Account, Entry, EntryKind, GrantKind, Op};
+use crate::error::Refusal;
+use crate::ids::HoldId;
+
+/// One credit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Credit {
+    /// Which grant gave it, counted from 0.
+    grant: usize,
+    kind: GrantKind,
+    /// When it ends.
+    ends_at_ms: Option<TimeMs>,
+}
+
+/// A grant, whether or not anything is left of it.
+#[derive(Debug, Clone, Default)]
+struct Given {
+    /// Number of its entry.
+    seq: i64,
+    amount: i64,
+    clawed: i64,
+}
+
+/// Everything the model knows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Model {
+    floor: i64,
+    credits: Vec<Credit>,
+    debt: i64,
+    holds: Vec<(HoldId, i64, TimeMs)>,
+    given: Vec<Given>,
+}
+
+/// Balance, credits held, what is left of each grant in burn order, open holds.
+pub(super) type View = (i64, i64, Vec<(i64, GrantKind, Option<TimeMs>, i64)>, Vec<(HoldId, i64, TimeMs)>);
+
+fn free_before_paid(kind: GrantKind) -> u8 {
+    match kind {
+        GrantKind::Promotional => 0,
+        GrantKind::Adjustment => 1,
+        GrantKind::Included => 2,
+        GrantKind::Purchased => 3,
+    }
+}
+
+fn amount_is_valid(amount: i64) -> Result<(), Refusal> {
+    if (1..=1_000_000).contains(&amount) { Ok(()) } else { Err(Refusal::InvalidAmount) }
+}
+
+impl Model {
+    pub(super) fn new(floor: i64) -> Self {
+        Self { floor, ..Self::default() }
+    }
+
+    pub(super) fn view(&self) -> View {
+        let mut grants: Vec<(i64, GrantKind, Option<TimeMs>, i64)> = Vec::new();
+        for credit in &self.credits {
+            let seq = self.given[credit.grant].seq;
+            match grants.last_mut() {
+                Some(last) if last.0 == seq => last.3 += 1,
+                _ => grants.push((seq, credit.kind, credit.ends_at_ms, 1)),
+            }
+        }
+        (self.credits.len() as i64 - self.debt, self.held(), grants, self.holds.clone())
+    }
+
+    pub(super) fn view_of(account: &Account) -> View {
+        let grants = account.open.grants.iter().map(|g| (g.seq, g.kind, g.expires_at_ms, g.remaining)).collect();
+        let holds = account.open.holds.iter().map(|h| (h.id.clone(), h.amount, h.expires_at_ms)).collect();
+        (account.balance, account.held, grants, holds)
+    }
+
+    /// Takes over the number of the entry that made the last grant: the model does not count entries.
+    pub(super) fn learn(&mut self, entries: &[Entry]) {
+        let granted = entries.iter().rfind(|entry| entry.kind == EntryKind::Grant);
+        if let (Some(entry), Some(given)) = (granted, self.given.last_mut()) {
+            given.seq = entry.seq;
+        }
+    }
+
+    /// Does it all or nothing.
+    pub(super) fn act(&mut self, op: &Op, now_ms: TimeMs) -> Result<(), Refusal> {
+        let mut next = self.clone();
+        next.settle(now_ms);
+        match op {
+            Op::Grant { kind, amount, expires_at_ms } => next.grant(*kind, *amount, *expires_at_ms)?,
+            Op::Debit { amount } => next.debit(*amount, now_ms)?,
+            Op::Hold { id, amount, expires_at_ms } => {
+                amount_is_valid(*amount)?;
+                if *expires_at_ms <= now_ms {
+                    return Err(Refusal::HoldAlreadyOver);
+                }
+                next.spendable(*amount)?;
+                next.holds.push((id.clone(), *amount, *expires_at_ms));
+            }
+            Op::Capture { id, amount } => next.capture(id, *amount)?,
+            Op::Release { id } => {
+                next.end_hold(id)?;
+            }
+            Op::Adjust { expires_at_ms: Some(at_ms), .. } if *at_ms <= now_ms => return Err(Refusal::GrantAlreadyOver),
+            Op::Adjust { amount, expires_at_ms, .. } if *amount > 0 => {
+                next.grant(GrantKind::Adjustment, *amount, *expires_at_ms)?;
+            }
+            Op::Adjust { amount, .. } => next.debit(-amount, now_ms)?,
+            Op::Purchase { amount, spend } => {
+                next.grant(GrantKind::Purchased, *amount, None)?;
+                if let Some(spend) = spend {
+                    match next.debit(spend.amount, now_ms) {
+                        Ok(()) | Err(Refusal::InsufficientCredits { .. }) => {}
+                        Err(refusal) => return Err(refusal),
+                    }
+                }
+            }
+            Op::ClawBack { grant, total, .. } => next.claw_back(*grant, *total)?,
+            Op::Reinstate { grant, kind, total } => {
+                let at = next.given.iter().position(|given| given.seq == *grant).unwrap();
+                let back = next.given[at].clawed - (*total).max(0);
+                if back <= 0 {
+                    return Err(Refusal::NothingToDo);
+                }
+                next.given[at].clawed -= back;
+                next.grant(*kind, back, None)?;
+            }
+            Op::Settle if next.view() == self.view() => return Err(Refusal::NothingToDo),
+            Op::Settle => {}
+        }
+        *self = next;
+        Ok(())
+    }
+
+    fn held(&self) -> i64 {
+        self.holds.iter().map(|(_, amount, _)| amount).sum()
+    }
+
+    fn available(&self) -> i64 {
+        self.credits.len() as i64 - self.debt - self.held()
+    }
+
+    /// Ended holds are gone. What is held rests on the credits that come last in the order of
+    /// burning; those before them go, one by one, as far as they have ended.
+    fn settle(&mut self, now_ms: TimeMs) {
+        self.holds.retain(|(_, _, ends_at_ms)| *ends_at_ms > now_ms);
+        while self.available() > 0
+            && self.credits.first().is_some_and(|credit| credit.ends_at_ms.is_some_and(|at| at <= now_ms))
+        {
+            self.credits.remove(0);
+        }
+    }
+
+    fn grant(&mut self, kind: GrantKind, amount: i64, ends_at_ms: Option<TimeMs>) -> Result<(), Refusal> {
+        amount_is_valid(amount)?;
+        let grant = self.given.len();
+        self.given.push(Given { amount, ..Given::default() });
+        for _ in 0..amount {
+            if self.debt > 0 {
+                self.debt -= 1;
+            } else {
+                self.credits.push(Credit { grant, kind, ends_at_ms });
+            }
+        }
+        self.credits.sort_by_key(|credit| {
+            (credit.ends_at_ms.is_none(), credit.ends_at_ms, free_before_paid(credit.kind), credit.grant)
+        });
+        Ok(())
+    }
+
+    fn spendable(&self, requested: i64) -> Result<(), Refusal> {
+        if self.available() - requested < self.floor {
+            return Err(Refusal::InsufficientCredits { requested, available: self.available().max(0) });
+        }
+        Ok(())
+    }
+
+    fn burn_one(&mut self) {
+        if self.credits.is_empty() {
+            self.debt += 1;
+        } else {
+            self.credits.remove(0);
+        }
+    }
+
+    /// Whoever spends gets credits that still run, as long as there are any.
+    fn debit(&mut self, amount: i64, now_ms: TimeMs) -> Result<(), Refusal> {
+        amount_is_valid(amount)?;
+        self.spendable(amount)?;
+        for _ in 0..amount {
+            let running = |credit: &Credit| credit.ends_at_ms.is_none_or(|at| at > now_ms);
+            match self.credits.iter().position(running) {
+                Some(at) => drop(self.credits.remove(at)),
+                None => self.burn_one(),
+            }
+        }
+        Ok(())
+    }
+
+    fn end_hold(&mut self, id: &HoldId) -> Result<i64, Refusal> {
+        let at = self.holds.iter().position(|(open, ..)| open == id);
+        Ok(self.holds.remove(at.ok_or_else(|| Refusal::HoldNotFound(id.clone()))?).1)
+    }
+
+    fn capture(&mut self, id: &HoldId, amount: Option<i64>) -> Result<(), Refusal> {
+        let held = self.end_hold(id)?;
+        let requested = amount.unwrap_or(held);
+        amount_is_valid(requested)?;
+        if requested > held {
+            return Err(Refusal::CaptureExceedsHold { requested, held });
+        }
+        (0..requested).for_each(|_| self.burn_one());
+        Ok(())
+    }
+
+    fn claw_back(&mut self, seq: i64, total: i64) -> Result<(), Refusal> {
+        let grant = self.given.iter().position(|given| given.seq == seq).unwrap();
+        let missing = total.min(self.given[grant].amount) - self.given[grant].clawed;
+        if missing <= 0 {
+            return Err(Refusal::NothingToDo);
+        }
+        self.given[grant].clawed += missing;
+        for _ in 0..missing {
+            match self.credits.iter().position(|credit| credit.grant == grant) {
+                Some(own) => drop(self.credits.remove(own)),
+                None => self.burn_one(),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,326 @@
+//! Mail to customers: which there are, what they say, when they make no sense any more, and how they
+//! are delivered.
+//!
+//! A mail is a job of kind `mail.send`. Until it is sent it is nothing else; once it is sent (or, where
+//! no SMTP server is configured, stored), what was sent is kept in `mails` for as long as the job is.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`render`](mod@render) | from a template and facts to subject, text and HTML, pure |
+//! | [`relevance`] | whether a mail still makes sense, pure |
+
+pub mod relevance;
+pub mod render;
+
+pub use relevance::{Facts, still_makes_sense};
+pub use render::{Params, Rendered, Words, render};
+
+use crate::clock::TimeMs;
+use crate::domain::job::{JobKind, NewJob};
+use crate::domain::ledger::{Account, Entry, EntryKind};
+use crate::ids::{CustomerId, JobId, MailId, OperationId};
+use serde::{Deserialize, Serialize};
+
+/// A day.
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// A kind of mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Template {
+    /// The API key, at once after signing up.
+    Welcome,
+    /// How to begin.
+    #[serde(rename = "followup_day_1")]
+    FollowupDay1,
+    /// What is left of the trial.
+    #[serde(rename = "followup_day_3")]
+    FollowupDay3,
+    /// What a payment method gives.
+    #[serde(rename = "followup_day_5")]
+    FollowupDay5,
+    /// What it costs after the trial.
+    #[serde(rename = "followup_day_7")]
+    FollowupDay7,
+    /// A last question.
+    #[serde(rename = "followup_day_14")]
+    FollowupDay14,
+    /// Credits run low.
+    LowCredit,
+    /// A payment failed: of the subscription, or for units.
+    PaymentFailed,
+    /// A payment waits for the customer: of the subscription, or for units.
+    ActionRequired,
+    /// The subscription has ended.
+    SubscriptionEnded,
+}
+
+impl Template {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::Welcome,
+        Self::FollowupDay1,
+        Self::FollowupDay3,
+        Self::FollowupDay5,
+        Self::FollowupDay7,
+        Self::FollowupDay14,
+        Self::LowCredit,
+        Self::PaymentFailed,
+        Self::ActionRequired,
+        Self::SubscriptionEnded,
+    ];
+
+    /// The name as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::FollowupDay1 => "followup_day_1",
+            Self::FollowupDay3 => "followup_day_3",
+            Self::FollowupDay5 => "followup_day_5",
+            Self::FollowupDay7 => "followup_day_7",
+            Self::FollowupDay14 => "followup_day_14",
+            Self::LowCredit => "low_credit",
+            Self::PaymentFailed => "payment_failed",
+            Self::ActionRequired => "action_required",
+            Self::SubscriptionEnded => "subscription_ended",
+        }
+    }
+
+    /// Reads a stored name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|template| template.as_str() == text)
+    }
+
+    /// Of a follow-up: how many days after signing up it is due.
+    pub fn day(self) -> Option<i64> {
+        match self {
+            Self::FollowupDay1 => Some(1),
+            Self::FollowupDay3 => Some(3),
+            Self::FollowupDay5 => Some(5),
+            Self::FollowupDay7 => Some(7),
+            Self::FollowupDay14 => Some(14),
+            _ => None,
+        }
+    }
+}
+
+/// What happened that a mail is to tell. Whatever is not known is left out of the mail.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MailSubject {
+    /// The subscription that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// What a payment is for, if not for a subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purchase: Option<Purchase>,
+    /// An amount, in minor units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount_minor: Option<i64>,
+    /// Its ISO 4217 code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// Why something failed, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where the customer can do something about it, such as Stripe's page of an invoice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// A charge for units, at one of its rounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purchase {
+    /// The operation that charges.
+    pub operation: OperationId,
+    /// Its round.
+    pub round: i64,
+    /// What it buys, in words: `2 fix credits`.
+    pub what: String,
+    /// Until when the customer may finish the payment, if it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<TimeMs>,
+}
+
+/// The arguments of a job of kind `mail.send`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailArgs {
+    /// Which mail.
+    pub template: Template,
+    /// To whom.
+    pub customer: CustomerId,
+    /// What happened.
+    #[serde(default)]
+    pub about: MailSubject,
+    /// The API key that it tells, sealed for the customer. Gone once the mail is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_key: Option<String>,
+    /// The mail that this one repeats as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<MailId>,
+    /// What tells the request for the repetition from others under its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_hash: Option<String>,
+    /// The requests that had it tried again after it was given up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retries: Vec<Retry>,
+}
+
+/// A request to try a mail again, so that its repetition is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Its key.
+    pub key: String,
+    /// What tells it from others under its key.
+    pub request_hash: String,
+}
+
+impl MailArgs {
+    fn new(template: Template, customer: &CustomerId, about: MailSubject) -> Self {
+        Self {
+            template,
+            customer: customer.clone(),
+            about,
+            sealed_key: None,
+            copy_of: None,
+            request_hash: None,
+            retries: Vec::new(),
+        }
+    }
+
+    /// As the job keeps them.
+    pub fn to_json(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+
+    /// The same without the API key.
+    pub fn without_key(self) -> Self {
+        Self { sealed_key: None, ..self }
+    }
+
+    fn job(&self, unique_key: String, run_at_ms: TimeMs) -> NewJob {
+        let mut job = NewJob::new(JobKind::MailSend, self.to_json(), run_at_ms);
+        job.unique_key = Some(unique_key);
+        job.customer_id = Some(self.customer.clone());
+        job
+    }
+}
+
+impl MailId {
+    /// The mail that a job sends.
+    pub fn of(job: &JobId) -> Self {
+        Self::trusted(format!("{}_{}", Self::PREFIX, job.body()))
+    }
+
+    /// The job that sends it.
+    pub fn job_id(&self) -> JobId {
+        JobId::trusted(format!("{}_{}", JobId::PREFIX, self.body()))
+    }
+}
+
+/// Where a mail stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailState {
+    /// Waits for its time, its turn or its next attempt.
+    Queued,
+    /// The SMTP server took it.
+    Sent,
+    /// Nothing sends mail here; it can be read.
+    Stored,
+    /// Given up.
+    Failed,
+    /// Made no sense any more, or was cancelled by support.
+    Cancelled,
+}
+
+impl MailState {
+    /// The name as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Stored => "stored",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A mail as it was sent or stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// Its identifier.
+    pub id: MailId,
+    /// The customer.
+    pub customer_id: CustomerId,
+    /// Which mail.
+    pub template: Template,
+    /// The address.
+    pub recipient: String,
+    /// What it said, with an API key masked.
+    pub kept: Rendered,
+    /// `Sent` or `Stored`.
+    pub state: MailState,
+    /// Its Message-ID.
+    pub message_id: String,
+    /// When.
+    pub sent_at_ms: TimeMs,
+}
+
+/// The mails of somebody who signs up: the welcome with the key at once, then the follow-ups. Each is
+/// made once in a customer's life.
+pub fn jobs_on_signup(customer: &CustomerId, sealed_key: String, now_ms: TimeMs) -> Vec<NewJob> {
+    let mails = Template::ALL.into_iter().filter(|template| *template == Template::Welcome || template.day().is_some());
+    let mut sealed_key = Some(sealed_key);
+    mails
+        .map(|template| {
+            let mut args = MailArgs::new(template, customer, MailSubject::default());
+            if template == Template::Welcome {
+                args.sealed_key = sealed_key.take();
+            }
+            let run_at_ms = now_ms + template.day().unwrap_or(0) * DAY_MS;
+            args.job(format!("mail:{}:{customer}", template.as_str()), run_at_ms)
+        })
+        .collect()
+}
+
+/// A mail because something happened; `once_per` says what, so that the same thing told twice is
+/// mailed once (an invoice's id and its attempt, a subscription's id).
+pub fn job(template: Template, customer: &CustomerId, once_per: &str, about: MailSubject, now_ms: TimeMs) -> NewJob {
+    let unique_key = format!("mail:{}:{customer}:{once_per}", template.as_str());
+    MailArgs::new(template, customer, about).job(unique_key, now_ms)
+}
+
+/// The same mail once more, as it was. The request's key makes doing this twice the same as once.
+pub fn job_again(mail: &MailId, of: &MailArgs, (key, request_hash): (&str, &str), now_ms: TimeMs) -> NewJob {
+    let mut args = MailArgs::new(of.template, &of.customer, MailSubject::default());
+    args.copy_of = Some(mail.clone());
+    args.request_hash = Some(request_hash.to_owned());
+    args.job(format!("mail:again:{mail}:{key}"), now_ms)
+}
+
+/// The mail that tells of low credits, if this entry is what makes the balance low: once for as long as
+/// no new credits come in.
+pub fn low_credit_job(
+    customer: &CustomerId,
+    before: &Account,
+    entry: &Entry,
+    warn_at: i64,
+    now_ms: TimeMs,
+) -> Option<NewJob> {
+    let is_spent = matches!(entry.kind, EntryKind::Debit | EntryKind::Capture);
+    if !is_spent || before.balance <= warn_at || entry.balance_after > warn_at {
+        return None;
+    }
+    let last_grant = before.open.grants.iter().map(|grant| grant.seq).max().unwrap_or(0);
+    Some(job(Template::LowCredit, customer, &last_grant.to_string(), MailSubject::default(), now_ms))
+}
+
+/// An API key as it may be kept and shown: its first characters, the same as in lists of keys.
+pub fn masked(key: &str) -> String {
+    let shown = crate::domain::api_key::PREFIX.len() + 8;
+    format!("{}…", key.chars().take(shown).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests;

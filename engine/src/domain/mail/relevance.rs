@@ -1,0 +1,157 @@
+//! Whether a mail still makes sense at the moment at which it would be sent.
+
+use super::{DAY_MS, Template};
+use crate::clock::TimeMs;
+use crate::plan::Plan;
+
+/// A follow-up that could not be sent for this long is not sent any more.
+const FOLLOWUP_LATE_MAX_MS: i64 = 3 * DAY_MS;
+
+/// What a mail's sense depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The customer's plan.
+    pub plan: Plan,
+    /// Whether it can be charged.
+    pub has_payment_method: bool,
+    /// Whether it ever spent a credit.
+    pub has_used: bool,
+    /// Its credits.
+    pub balance: i64,
+    /// At this many credits or fewer, they are low.
+    pub warn_at: i64,
+    /// Stripe's status of the subscription that the mail is about, or of the latest.
+    pub subscription_status: Option<String>,
+    /// The purchase that the mail is about has gone on since: its round is over, or its units are paid for.
+    pub purchase_went_on: bool,
+    /// When it signed up.
+    pub created_at_ms: TimeMs,
+}
+
+/// Whether a mail still makes sense; if not, why.
+///
+/// | mail | not sent any more once |
+/// |---|---|
+/// | `welcome` | never |
+/// | `followup_day_1` | the customer spent a credit, or left the trial |
+/// | `followup_day_3` | it has no credits left, or left the trial |
+/// | `followup_day_5`, `7`, `14` | it has a payment method, or left the trial |
+/// | every follow-up | it is three days late |
+/// | `low_credit` | credits came in |
+/// | `payment_failed`, `action_required` | the subscription is paid, or has ended; the purchase went on |
+/// | `subscription_ended` | the customer is on Pro again |
+///
+/// # Errors
+/// The reason, in words for the attempt's record.
+pub fn still_makes_sense(template: Template, facts: &Facts, now_ms: TimeMs) -> Result<(), &'static str> {
+    if let Some(day) = template.day() {
+        if facts.plan != Plan::Trial {
+            return Err("the customer has left the trial");
+        }
+        if now_ms > facts.created_at_ms + day * DAY_MS + FOLLOWUP_LATE_MAX_MS {
+            return Err("it is three days late");
+        }
+    }
+    match template {
+        Template::FollowupDay1 if facts.has_used => Err("the customer has spent a credit already"),
+        Template::FollowupDay3 if facts.balance <= 0 => Err("the customer has no credits left"),
+        Template::FollowupDay5 | Template::FollowupDay7 | Template::FollowupDay14 if facts.has_payment_method => {
+            Err("the customer has a payment method")
+        }
+        Template::LowCredit if facts.balance > facts.warn_at => Err("the customer has credits again"),
+        Template::PaymentFailed | Template::ActionRequired if facts.purchase_went_on => {
+            Err("the purchase has gone on since")
+        }
+        Template::PaymentFailed | Template::ActionRequired => match facts.subscription_status.as_deref() {
+            Some("active" | "trialing") => Err("the subscription is paid"),
+            Some("canceled" | "incomplete_expired") => Err("the subscription has ended"),
+            _ => Ok(()),
+        },
+        Template::SubscriptionEnded if facts.plan == Plan::Pro => Err("the customer is on Pro again"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial() -> Facts {
+        Facts {
+            plan: Plan::Trial,
+            has_payment_method: false,
+            has_used: false,
+            balance: 5,
+            warn_at: 1,
+            subscription_status: None,
+            purchase_went_on: false,
+            created_at_ms: 0,
+        }
+    }
+
+    /// Which mails make sense the moment they are due.
+    fn sensible(facts: &Facts) -> Vec<&'static str> {
+        let due = |template: &Template| template.day().unwrap_or(0) * DAY_MS;
+        let sent = |template: &Template| still_makes_sense(*template, facts, due(template)).is_ok();
+        Template::ALL.iter().filter(|template| sent(template)).map(|template| template.as_str()).collect()
+    }
+
+    #[test]
+    fn a_new_customer_gets_the_welcome_and_every_follow_up() {
+        assert_eq!(
+            sensible(&trial()),
+            [
+                "welcome",
+                "followup_day_1",
+                "followup_day_3",
+                "followup_day_5",
+                "followup_day_7",
+                "followup_day_14",
+                "payment_failed",
+                "action_required",
+                "subscription_ended",
+            ]
+        );
+    }
+
+    #[test]
+    fn each_fact_stops_the_mails_that_it_makes_pointless() {
+        let without = |facts: Facts| {
+            let left = sensible(&facts);
+            let all = sensible(&trial());
+            all.into_iter().filter(|name| !left.contains(name)).collect::<Vec<_>>()
+        };
+        let followups = ["followup_day_1", "followup_day_3", "followup_day_5", "followup_day_7", "followup_day_14"];
+        assert_eq!(without(Facts { has_used: true, ..trial() }), ["followup_day_1"]);
+        assert_eq!(without(Facts { balance: 0, ..trial() }), ["followup_day_3"]);
+        assert_eq!(without(Facts { has_payment_method: true, ..trial() }), followups[2..]);
+        assert_eq!(without(Facts { plan: Plan::PayAsYouGo, ..trial() }), followups);
+        let pro = [followups.as_slice(), &["subscription_ended"]].concat();
+        assert_eq!(without(Facts { plan: Plan::Pro, ..trial() }), pro);
+        for status in ["active", "trialing", "canceled", "incomplete_expired"] {
+            let facts = Facts { subscription_status: Some(status.to_owned()), ..trial() };
+            assert_eq!(without(facts), ["payment_failed", "action_required"], "{status}");
+        }
+        let facts = Facts { purchase_went_on: true, ..trial() };
+        assert_eq!(without(facts), ["payment_failed", "action_required"]);
+        for status in ["past_due", "unpaid", "incomplete", "a status of the future"] {
+            let facts = Facts { subscription_status: Some(status.to_owned()), ..trial() };
+            assert_eq!(without(facts), Vec::<&str>::new(), "{status}");
+        }
+    }
+
+    #[test]
+    fn low_credits_are_told_only_while_they_are_low() {
+        let told = |balance| still_makes_sense(Template::LowCredit, &Facts { balance, ..trial() }, 0).is_ok();
+        assert!(told(1) && told(0) && told(-3));
+        assert!(!told(2));
+    }
+
+    #[test]
+    fn a_follow_up_may_be_three_days_late_and_the_welcome_as_late_as_it_takes() {
+        let day_1 = |now_ms| still_makes_sense(Template::FollowupDay1, &trial(), now_ms);
+        assert_eq!(day_1(4 * DAY_MS), Ok(()));
+        assert_eq!(day_1(4 * DAY_MS + 1), Err("it is three days late"));
+        assert_eq!(still_makes_sense(Template::Welcome, &trial(), 400 * DAY_MS), Ok(()));
+    }
+}

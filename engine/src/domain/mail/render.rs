@@ -1,0 +1,230 @@
+//! From a template and what is known to subject, text and HTML.
+//!
+//! The templates are in `engine/templates/mail`, one text and one HTML file each; the text's first
+//! line is the subject. Values are escaped in HTML by the engine.
+
+use super::{MailSubject, Template};
+use crate::clock::TimeMs;
+use crate::config::{Config, CreditsConfig};
+use crate::domain::customer::Customer;
+use crate::domain::pricing::{money, warning};
+use crate::error::{Error, Result};
+use crate::ids::CustomerId;
+use crate::plan::Plan;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+use std::sync::LazyLock;
+
+/// What a text begins with, before the subject.
+const SUBJECT: &str = "Subject: ";
+
+/// A mail's contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The subject, one line.
+    pub subject: String,
+    /// For readers of plain text.
+    pub text: String,
+    /// For everybody else.
+    pub html: String,
+}
+
+/// What the configuration says that mails speak of.
+#[derive(Debug, Clone)]
+pub struct Words {
+    /// The product.
+    pub product: String,
+    /// Where a customer looks after its billing; none if empty.
+    pub billing_url: String,
+    /// Units, credits and prices.
+    pub credits: CreditsConfig,
+    /// Whether no real money moves.
+    pub is_sandbox: bool,
+}
+
+impl Words {
+    /// From the settings.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            product: config.mail.product_name.clone(),
+            billing_url: config.mail.billing_url.clone(),
+            credits: config.credits.clone(),
+            is_sandbox: config.is_sandbox(),
+        }
+    }
+}
+
+/// What one mail is made of.
+#[derive(Debug, Clone)]
+pub struct Params {
+    /// To whom.
+    pub customer: Customer,
+    /// Its credits.
+    pub balance: i64,
+    /// The API key that the mail tells.
+    pub api_key: Option<String>,
+    /// What an event said.
+    pub about: MailSubject,
+}
+
+impl Params {
+    /// What a preview of a mail shows: the sample, with the configured credits where none can be spent yet.
+    pub fn preview(template: Template, credits: &CreditsConfig) -> Self {
+        let sample = Self::sample();
+        let balance = match template {
+            Template::Welcome | Template::FollowupDay1 => credits.signup,
+            _ => sample.balance,
+        };
+        Self { balance, ..sample }
+    }
+
+    /// What is known of an invented customer.
+    pub fn sample() -> Self {
+        Self {
+            customer: Customer {
+                id: CustomerId::trusted("cst_06bv1k2m8x0q3d5r7t9w1y3z5b".to_owned()),
+                email: "ada@example.com".to_owned(),
+                name: "Ada Lovelace".to_owned(),
+                source: "direct".to_owned(),
+                plan: Plan::Trial,
+                stripe_customer_id: None,
+                former_stripe_ids: Vec::new(),
+                has_payment_method: false,
+                created_at_ms: 0,
+            },
+            balance: 1,
+            api_key: Some("bsk_0123456789abcdefghijklmnopqrstuv0123456789abcdefghij".to_owned()),
+            about: MailSubject {
+                subscription: Some("sub_1".to_owned()),
+                purchase: None,
+                amount_minor: Some(59_900),
+                currency: Some("usd".to_owned()),
+                reason: Some("Your card was declined.".to_owned()),
+                url: Some("https://invoice.stripe.com/i/acct_1/test_1".to_owned()),
+            },
+        }
+    }
+}
+
+/// What the templates see.
+#[derive(Serialize)]
+struct Context<'a> {
+    sandbox: bool,
+    product: &'a str,
+    billing_url: &'a str,
+    unit: &'a str,
+    units: &'a str,
+    name: &'a str,
+    balance: i64,
+    /// Credits in words: `1 fix`, `5 fixes`.
+    balance_words: String,
+    has_payment_method: bool,
+    bonus: i64,
+    bonus_words: String,
+    pay_as_you_go_price: String,
+    pro_price: String,
+    pro_period: i64,
+    warning: String,
+    api_key: &'a str,
+    purchase: &'a str,
+    until: String,
+    amount: String,
+    reason: &'a str,
+    url: &'a str,
+}
+
+/// Renders a mail.
+///
+/// # Errors
+/// `Corrupt` if a template is wrong, which a test of each excludes.
+pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rendered> {
+    let credits = &words.credits;
+    let units = credits.units();
+    let counted = |n: i64| format!("{n} {}", if n == 1 { &credits.unit } else { &units });
+    let price = |minor| money(minor, &credits.currency);
+    let about = &params.about;
+    let amount = about.amount_minor.map(|minor| money(minor, about.currency.as_deref().unwrap_or(&credits.currency)));
+    let context = Context {
+        sandbox: words.is_sandbox,
+        product: &words.product,
+        billing_url: &words.billing_url,
+        unit: &credits.unit,
+        units: &units,
+        name: &params.customer.name,
+        balance: params.balance,
+        balance_words: counted(params.balance),
+        has_payment_method: params.customer.has_payment_method,
+        bonus: credits.payment_method_bonus,
+        bonus_words: counted(credits.payment_method_bonus),
+        pay_as_you_go_price: price(credits.pay_as_you_go_price_minor),
+        pro_price: price(credits.pro_price_minor),
+        pro_period: credits.pro_period,
+        warning: warning(&params.customer, params.balance, credits).unwrap_or_default(),
+        api_key: params.api_key.as_deref().unwrap_or_default(),
+        purchase: about.purchase.as_ref().map(|purchase| purchase.what.as_str()).unwrap_or_default(),
+        until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(moment).unwrap_or_default(),
+        amount: amount.unwrap_or_default(),
+        reason: about.reason.as_deref().unwrap_or_default(),
+        // It becomes a link: nothing but a web page may.
+        url: about.url.as_deref().filter(|url| url.starts_with("https://")).unwrap_or_default(),
+    };
+    let file = |ending: &str| -> Result<String> {
+        let name = format!("{}.{ending}", template.as_str());
+        let rendered = TEMPLATES.get_template(&name).and_then(|template| template.render(Serde(&context)));
+        rendered.map_err(|error| Error::Corrupt(format!("the template {name}: {error:#}")))
+    };
+    let (text, html) = (file("txt")?, file("html")?);
+    let (subject, text) = text.split_once('\n').unwrap_or((&text, ""));
+    let subject = subject.trim_start_matches(SUBJECT).trim().to_owned();
+    Ok(Rendered { subject, text: format!("{}\n", text.trim()), html: format!("{}\n", html.trim()) })
+}
+
+/// A time as people write it: `26 November 2026, 19:58 UTC`.
+fn moment(at_ms: TimeMs) -> String {
+    let at = chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default();
+    at.format("%-d %B %Y, %H:%M UTC").to_string()
+}
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        [$((concat!($name), include_str!(concat!("../../../templates/mail/", $name)))),*]
+    };
+}
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
+    for (name, text) in files![
+        "layout.txt",
+        "layout.html",
+        "welcome.txt",
+        "welcome.html",
+        "followup_day_1.txt",
+        "followup_day_1.html",
+        "followup_day_3.txt",
+        "followup_day_3.html",
+        "followup_day_5.txt",
+        "followup_day_5.html",
+        "followup_day_7.txt",
+        "followup_day_7.html",
+        "followup_day_14.txt",
+        "followup_day_14.html",
+        "low_credit.txt",
+        "low_credit.html",
+        "payment_failed.txt",
+        "payment_failed.html",
+        "action_required.txt",
+        "action_required.html",
+        "subscription_ended.txt",
+        "subscription_ended.html",
+    ] {
+        environment
+            .add_template(name, text)
+            .expect("the files do not change once they are compiled in, and tests render each");
+    }
+    environment
+});

@@ -1,0 +1,237 @@
+//! What mails say, and which are made when.
+
+use super::*;
+use crate::config::{Config, CreditsConfig};
+use crate::domain::api_key::RawKey;
+use crate::domain::ledger::{Command, Decision, GrantKind, Op, decide};
+use crate::ids::OperationId;
+
+fn words() -> Words {
+    Words { is_sandbox: false, billing_url: "https://acme.example.com/billing".to_owned(), ..sandbox_words() }
+}
+
+fn sandbox_words() -> Words {
+    Words {
+        product: "Acme Fixes".to_owned(),
+        billing_url: String::new(),
+        credits: CreditsConfig::default(),
+        is_sandbox: true,
+    }
+}
+
+fn text(template: Template) -> String {
+    let mail = render(template, &Params::sample(), &words()).expect("it renders");
+    format!("{}\n{}", mail.subject, mail.text)
+}
+
+/// One file for each template, text and HTML.
+#[test]
+fn every_template_says_what_it_said() {
+    for template in Template::ALL {
+        let mail = render(template, &Params::sample(), &words()).expect("it renders");
+        let all = format!("{}\n\n{}\n{}", mail.subject, mail.text, mail.html);
+        insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => "snapshots" }, {
+            insta::assert_snapshot!(template.as_str(), all);
+        });
+    }
+}
+
+#[test]
+fn with_next_to_nothing_known_every_mail_is_whole_and_has_no_hole() {
+    let mut params = Params { about: MailSubject::default(), balance: 0, api_key: None, ..Params::sample() };
+    let mut words = Words { billing_url: String::new(), ..words() };
+    words.credits.payment_method_bonus = 0;
+    for has_payment_method in [false, true] {
+        params.customer.has_payment_method = has_payment_method;
+        for template in Template::ALL {
+            let mail = render(template, &params, &words).expect("it renders");
+            for part in [&mail.subject, &mail.text, &mail.html] {
+                for hole in ["{{", "{%", "  .", " ,", "()", "none", "undefined", "href=\"\"", "of  "] {
+                    assert!(!part.contains(hole), "{} has {hole:?}: {part}", template.as_str());
+                }
+            }
+            assert!(!mail.subject.contains('\n') && !mail.subject.is_empty());
+            assert!(mail.text.starts_with("Hello Ada Lovelace,\n\n"), "{}", mail.text);
+            assert!(!mail.text.contains("\n\n\n"), "{}", mail.text);
+        }
+    }
+}
+
+#[test]
+fn the_sandbox_says_so_in_subject_text_and_html() {
+    for template in Template::ALL {
+        let mail = render(template, &Params::sample(), &sandbox_words()).expect("it renders");
+        for part in [&mail.subject, &mail.text, &mail.html] {
+            assert!(part.contains("SANDBOX"), "{}: {part}", template.as_str());
+        }
+        let real = render(template, &Params::sample(), &words()).expect("it renders");
+        assert!(![real.subject, real.text, real.html].concat().contains("SANDBOX"));
+    }
+}
+
+#[test]
+fn mails_speak_of_the_configured_product_and_unit() {
+    let mut words = words();
+    words.credits.unit = "patch".to_owned();
+    words.product = "Patchwork".to_owned();
+    for template in Template::ALL {
+        let mail = render(template, &Params { balance: 2, ..Params::sample() }, &words).expect("it renders");
+        let all = [mail.subject, mail.text, mail.html].concat();
+        assert!(all.contains("Patchwork") && !all.contains("Acme"), "{all}");
+        assert!(!all.contains("fix"), "{all}");
+    }
+    assert!(
+        render(Template::Welcome, &Params { balance: 2, ..Params::sample() }, &words)
+            .is_ok_and(|mail| { mail.text.contains("2 patches: one credit pays for one patch") })
+    );
+}
+
+#[test]
+fn a_preview_tells_a_new_customer_the_configured_credits() {
+    let mut words = words();
+    words.credits.signup = 25;
+    for template in [Template::Welcome, Template::FollowupDay1] {
+        let mail = render(template, &Params::preview(template, &words.credits), &words).expect("it renders");
+        assert!(mail.text.contains("credits for 25 fixes"), "{}", mail.text);
+    }
+}
+
+#[test]
+fn a_name_and_a_reason_are_only_text_in_html() {
+    let mut params = Params::sample();
+    params.customer.name = "<script>alert('x')</script> & \"Bob\"".to_owned();
+    params.about.reason = Some("<b>no</b>".to_owned());
+    params.about.url = Some("javascript:alert(1)".to_owned());
+    for template in Template::ALL {
+        let mail = render(template, &params, &words()).expect("it renders");
+        for raw in ["<script", "<b>", "javascript:"] {
+            assert!(!mail.html.contains(raw), "{} has {raw}: {}", template.as_str(), mail.html);
+        }
+        assert!(mail.html.contains("&lt;script&gt;"));
+        assert!(mail.text.contains("<script>alert('x')</script> & \"Bob\""), "text is not escaped: {}", mail.text);
+        assert!(!mail.text.contains("javascript:"));
+    }
+}
+
+#[test]
+fn a_url_with_quotes_stays_inside_its_attribute() {
+    let mut params = Params::sample();
+    params.about.url = Some("https://x.example/\"onclick=\"alert(1)".to_owned());
+    let html = render(Template::PaymentFailed, &params, &words()).expect("it renders").html;
+    assert!(!html.contains("\"onclick"), "{html}");
+}
+
+#[test]
+fn a_masked_key_is_the_hint_that_lists_of_keys_show() {
+    let raw = RawKey::generate();
+    let shown = masked(raw.expose());
+    assert_eq!(shown, format!("{}…", raw.hint()));
+    assert!(shown.starts_with("bsk_") && shown.chars().count() == 13);
+    assert_eq!(masked("short"), "short…");
+}
+
+#[test]
+fn signing_up_makes_the_welcome_and_five_follow_ups_and_one_holds_the_key() {
+    let customer = CustomerId::new();
+    let jobs = jobs_on_signup(&customer, "v1.sealed".to_owned(), 1_000);
+    let seen: Vec<_> = jobs.iter().map(|job| (job.unique_key.clone().unwrap_or_default(), job.run_at_ms)).collect();
+    let key = |name: &str| format!("mail:{name}:{customer}");
+    assert_eq!(
+        seen,
+        [
+            (key("welcome"), 1_000),
+            (key("followup_day_1"), 1_000 + DAY_MS),
+            (key("followup_day_3"), 1_000 + 3 * DAY_MS),
+            (key("followup_day_5"), 1_000 + 5 * DAY_MS),
+            (key("followup_day_7"), 1_000 + 7 * DAY_MS),
+            (key("followup_day_14"), 1_000 + 14 * DAY_MS),
+        ]
+    );
+    let holding: Vec<_> = jobs.iter().filter(|job| job.args.contains("v1.sealed")).collect();
+    assert_eq!(holding.len(), 1);
+    let args: MailArgs = serde_json::from_str(&holding[0].args).expect("our own JSON");
+    assert_eq!(args.template, Template::Welcome);
+    assert!(!args.without_key().to_json().contains("sealed"));
+}
+
+#[test]
+fn a_mail_and_its_job_name_each_other() {
+    let job = JobId::new();
+    let mail = MailId::of(&job);
+    assert_eq!(MailId::parse(mail.as_str()), Ok(mail.clone()));
+    assert_eq!(mail.job_id(), job);
+}
+
+#[test]
+fn names_of_templates_are_read_back() {
+    for template in Template::ALL {
+        assert_eq!(Template::parse(template.as_str()), Some(template));
+        assert_eq!(serde_json::json!(template), template.as_str());
+    }
+    assert_eq!(Template::parse("nothing"), None);
+}
+
+/// Applies commands and gives the keys of the mails that they lead to.
+fn told(ops: &[Op]) -> Vec<String> {
+    let customer = CustomerId::trusted("cst_1".to_owned());
+    let mut account = Account::default();
+    let mut keys = Vec::new();
+    for (at, op) in ops.iter().enumerate() {
+        let command = Command::internal(op.clone(), "usage", format!("k{at}"));
+        let Decision { account: after, entries } = decide(&account, &command, 0).expect("decided");
+        let own = entries.last().expect("an entry");
+        keys.extend(low_credit_job(&customer, &account, own, 1, 0).and_then(|job| job.unique_key));
+        account = after;
+    }
+    keys
+}
+
+#[test]
+fn low_credits_are_told_when_spending_makes_them_low_and_once_for_a_grant() {
+    let grant = |amount| Op::Grant { kind: GrantKind::Promotional, amount, expires_at_ms: None };
+    let debit = |amount| Op::Debit { amount };
+    let first = "mail:low_credit:cst_1:1".to_owned();
+    assert_eq!(told(&[grant(5), debit(3)]), Vec::<String>::new());
+    assert_eq!(told(&[grant(5), debit(3), debit(1)]), std::slice::from_ref(&first));
+    assert_eq!(told(&[grant(5), debit(5)]), std::slice::from_ref(&first), "from far above to nothing");
+    assert_eq!(told(&[grant(5), debit(4), debit(1)]), std::slice::from_ref(&first), "low already");
+    assert_eq!(told(&[grant(1), debit(1)]), Vec::<String>::new(), "never more than low");
+    let refilled = told(&[grant(3), debit(2), grant(3), debit(3)]);
+    assert_eq!(refilled, [first, "mail:low_credit:cst_1:3".to_owned()]);
+}
+
+#[test]
+fn the_plural_of_a_unit_is_english_unless_it_is_given() {
+    for (unit, plural) in [("fix", "fixes"), ("patch", "patches"), ("build", "builds"), ("class", "classes")] {
+        let config = CreditsConfig { unit: unit.to_owned(), ..CreditsConfig::default() };
+        assert_eq!(config.units(), plural);
+    }
+    let config =
+        CreditsConfig { unit: "Analyse".to_owned(), unit_plural: "Analysen".to_owned(), ..CreditsConfig::default() };
+    assert_eq!(config.units(), "Analysen");
+}
+
+#[test]
+fn a_preview_in_the_default_words_is_a_sandbox_one() {
+    assert!(Words::new(&Config::default()).is_sandbox);
+    assert!(text(Template::Welcome).contains("bsk_0123"));
+}
+
+#[test]
+fn a_mail_about_a_purchase_speaks_of_it_and_of_no_subscription() {
+    let purchase =
+        Purchase { operation: OperationId::new(), round: 1, what: "2 fix credits".to_owned(), until_ms: Some(0) };
+    let about = MailSubject { subscription: None, purchase: Some(purchase), url: None, ..Params::sample().about };
+    let params = Params { about, ..Params::sample() };
+    for template in [Template::PaymentFailed, Template::ActionRequired] {
+        let mail = render(template, &params, &words()).expect("it renders");
+        for part in [&mail.text, &mail.html] {
+            assert!(part.contains("for 2 fix credits") && !part.contains("subscription"), "{part}");
+            assert_eq!(
+                part.contains("until 1 January 1970, 00:00 UTC"),
+                template == Template::ActionRequired,
+                "{part}"
+            );
+        }
+    }
+}

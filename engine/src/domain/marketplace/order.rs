@@ -1,0 +1,215 @@
+//! In which order things happened. Deliveries arrive late, twice and in any order, and GitHub mostly gives the
+//! day of a change and no time. So:
+//!
+//! 1. News of different days go by the day.
+//! 2. On one day, news that give a time of day go by it among each other.
+//! 3. What is left goes by what makes sense. GitHub knows one purchase an account: one is made only when none is
+//!    in force, a change names the plan before it, an end the plan and the billing date of what it ends. Of all
+//!    orders of a day the one counts in which most news make sense (`fit`).
+//! 4. Orders that make equal sense and end alike are one. If they end differently, the day is **unclear**: nothing
+//!    is taken away, so an order that ends with Pro, else with a purchase, is preferred; the order of arrival
+//!    decides among the rest; and a person must look.
+//!
+//! News that say the same as those of their day that arrived just before them are the same news. Support's word
+//! settles what had arrived before it that day.
+//!
+//! Sources: GitHub, "Webhook events for the GitHub Marketplace API" and "Handling plan cancellations" (a paid plan
+//! ends on the first day of the next billing cycle, a free trial at once).
+
+use super::{News, Reporter};
+use crate::clock::TimeMs;
+use crate::domain::github::Action;
+use std::collections::{BTreeMap, BTreeSet};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// The most news of one day whose orders are compared: 720 orders. A day with more is unclear.
+const DAY_NEWS_MAX: usize = 6;
+
+/// News in the order in which they happened.
+#[derive(Debug)]
+pub struct Ordered<'a> {
+    /// All of them.
+    pub news: Vec<&'a News>,
+    /// Days since 1970 whose order the facts leave open.
+    unclear_days: BTreeSet<i64>,
+}
+
+impl Ordered<'_> {
+    /// Whether the facts leave open in which order the news of this day happened.
+    pub fn is_unclear_on(&self, at_ms: TimeMs) -> bool {
+        self.unclear_days.contains(&day_number(at_ms))
+    }
+
+    /// What leaves the account where it stands: the last news that count, or the last of all if none do.
+    pub fn last_that_counts(&self) -> Option<&News> {
+        self.news.iter().rev().find(|news| news.counts()).or(self.news.last()).copied()
+    }
+}
+
+/// Puts news in the order in which they happened.
+pub fn in_order(news: &[News]) -> Ordered<'_> {
+    let mut days: BTreeMap<i64, Vec<&News>> = BTreeMap::new();
+    for one in news {
+        days.entry(day_number(one.at_ms)).or_default().push(one);
+    }
+    let mut ordered = Ordered { news: Vec::with_capacity(news.len()), unclear_days: BTreeSet::new() };
+    let mut standing = Standing::default();
+    for (day, mut of_day) in days {
+        of_day.sort_by_key(|one| one.arrival);
+        of_day.dedup_by(|one, before| is_repetition(one, before));
+        for part in of_day.split_inclusive(|one| is_final(one)) {
+            let (open, settled) = part.split_at(part.iter().take_while(|one| !is_final(one)).count());
+            let best = most_plausible(&standing, open, day);
+            if best.is_unclear && settled.is_empty() {
+                ordered.unclear_days.insert(day);
+            }
+            for one in best.news.into_iter().chain(settled.iter().copied()) {
+                standing = standing.after(one, day);
+                ordered.news.push(one);
+            }
+        }
+    }
+    ordered
+}
+
+/// What is in force, as far as it tells which news can come next.
+#[derive(Debug, Clone, Default)]
+struct Standing {
+    purchase: Option<InForce>,
+    /// Something was paid once. GitHub offers the free trial to new customers.
+    has_paid: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InForce {
+    plan_id: i64,
+    next_billing_ms: Option<TimeMs>,
+    on_free_trial: bool,
+    since_day: i64,
+    /// Its purchase was heard of, not only a change of it.
+    is_heard: bool,
+}
+
+impl Standing {
+    fn after(&self, news: &News, day: i64) -> Self {
+        if !news.is_in_force() {
+            return Self { purchase: None, has_paid: self.has_paid };
+        }
+        let before = self.purchase.filter(|_| news.action == Action::Changed);
+        let purchase = InForce {
+            plan_id: news.plan.id,
+            next_billing_ms: news.next_billing_ms.or(before.and_then(|before| before.next_billing_ms)),
+            on_free_trial: news.on_free_trial,
+            since_day: before.map_or(day, |before| before.since_day),
+            is_heard: before.map_or(news.action == Action::Purchased, |before| before.is_heard),
+        };
+        let is_paid = !news.on_free_trial && purchase.next_billing_ms.is_some();
+        Self { purchase: Some(purchase), has_paid: self.has_paid || is_paid }
+    }
+
+    /// All that matters of it at the end of a day.
+    fn outcome(&self) -> Option<(i64, Option<TimeMs>, bool)> {
+        self.purchase.map(|purchase| (purchase.plan_id, purchase.next_billing_ms, purchase.on_free_trial))
+    }
+}
+
+/// How well news make sense where things stand: 2 they follow, 1 they can if something was not heard, 0 they
+/// contradict it.
+fn fit(standing: &Standing, news: &News, day: i64) -> u32 {
+    match (news.action, standing.purchase) {
+        (Action::Purchased, Some(purchase)) if purchase.is_heard || purchase.since_day == day => 0,
+        (Action::Purchased, _) => 2 - u32::from(news.on_free_trial && standing.has_paid),
+        (Action::Cancelled, Some(purchase)) => fit_of_end(&purchase, news, day),
+        (_, None) => 1,
+        (_, Some(purchase)) => match news.previous_plan_id {
+            Some(plan_id) if plan_id != purchase.plan_id => 0,
+            _ => 2,
+        },
+    }
+}
+
+/// An end names the plan and the billing date of the purchase that it ends. Of an older purchase the date has
+/// moved on and the plan may have changed unheard; a purchase of the same day must be the one that is named.
+fn fit_of_end(purchase: &InForce, end: &News, day: i64) -> u32 {
+    let is_same_plan = end.plan.id == purchase.plan_id;
+    if purchase.since_day != day {
+        return if is_same_plan && purchase.is_heard { 2 } else { 1 };
+    }
+    // After the end of a trial the flag is cleared, so only its presence tells something.
+    if !is_same_plan || (end.on_free_trial && !purchase.on_free_trial) {
+        return 0;
+    }
+    match (end.next_billing_ms, purchase.next_billing_ms) {
+        (ended, bought) if ended == bought => 2,
+        (None, Some(_)) => 1,
+        _ => 0,
+    }
+}
+
+/// The order of a day's news that counts.
+struct Best<'a> {
+    news: Vec<&'a News>,
+    is_unclear: bool,
+}
+
+fn most_plausible<'a>(standing: &Standing, news: &[&'a News], day: i64) -> Best<'a> {
+    if news.len() > DAY_NEWS_MAX {
+        let mut news = news.to_vec();
+        news.sort_by_key(|one| (one.is_in_force(), one.is_pro()));
+        return Best { news, is_unclear: true };
+    }
+    let orders = orders_of(news).into_iter().filter(|order| keeps_times(order)).map(|order| {
+        let (mut sense, mut now) = (0, standing.clone());
+        for one in &order {
+            sense += fit(&now, one, day);
+            now = now.after(one, day);
+        }
+        (sense, now.outcome(), order)
+    });
+    let orders: Vec<_> = orders.collect();
+    let most = orders.iter().map(|(sense, ..)| *sense).max();
+    let mut equal: Vec<_> = orders.into_iter().filter(|(sense, ..)| Some(*sense) == most).collect();
+    let is_unclear = equal.iter().any(|(_, outcome, _)| *outcome != equal[0].1);
+    if is_unclear {
+        // Stable: among orders that leave the customer the same, the one nearest to arrival stays first.
+        equal.sort_by_key(|(_, _, order)| {
+            let last = order.last();
+            (!last.is_some_and(|last| last.is_pro()), !last.is_some_and(|last| last.is_in_force()))
+        });
+    }
+    Best { news: equal.swap_remove(0).2, is_unclear }
+}
+
+/// All orders of news, those nearest to the given one first.
+fn orders_of<'a>(news: &[&'a News]) -> Vec<Vec<&'a News>> {
+    if news.len() < 2 {
+        return vec![news.to_vec()];
+    }
+    let mut orders = Vec::new();
+    for at in 0..news.len() {
+        let mut rest = news.to_vec();
+        let first = rest.remove(at);
+        orders.extend(orders_of(&rest).into_iter().map(|rest| std::iter::once(first).chain(rest).collect()));
+    }
+    orders
+}
+
+/// Whether the news that give a time of day are in its order. The first millisecond of a day is no time of day.
+fn keeps_times(order: &[&News]) -> bool {
+    order.iter().filter(|news| news.at_ms.rem_euclid(DAY_MS) != 0).is_sorted_by_key(|news| news.at_ms)
+}
+
+fn is_repetition(news: &News, before: &News) -> bool {
+    let (id, arrival, plan) = (before.id.clone(), before.arrival, before.plan.clone());
+    news.plan.id == plan.id && News { id, arrival, plan, ..news.clone() } == *before
+}
+
+/// Whether nothing that arrived before and came into force on its day counts against it.
+fn is_final(news: &News) -> bool {
+    matches!(news.reporter, Reporter::Support | Reporter::EarlierRelease)
+}
+
+/// Days since 1970.
+pub fn day_number(at_ms: TimeMs) -> i64 {
+    at_ms.div_euclid(DAY_MS)
+}

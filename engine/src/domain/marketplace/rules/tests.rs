@@ -1,0 +1,466 @@
+//! Every action, and what it brings.
+
+mod correction;
+mod late;
+mod model;
+mod renewal;
+mod same_day;
+mod unknown_plan;
+
+use super::*;
+use crate::domain::customer::Source;
+use crate::ids::CustomerId;
+use std::collections::HashSet;
+
+const DAY_MS: i64 = 86_400_000;
+/// 25 October 2026.
+const BOUGHT: TimeMs = 1_792_886_400_000;
+/// 5 November: the next billing date of what is bought.
+const BILLED: TimeMs = BOUGHT + 11 * DAY_MS;
+const TERMS: Terms = Terms { credits: 60, grace_ms: DAY_MS };
+const ACCOUNT: i64 = 4;
+
+fn said(action: Action, plan: &str, effective_ms: TimeMs) -> Purchase {
+    Purchase {
+        action,
+        effective_ms,
+        account_id: ACCOUNT,
+        login: "acme".to_owned(),
+        account_type: "Organization".to_owned(),
+        email: None,
+        plan_id: ["Free", "Trial", "Pro", "Pay_as_you_go", "Gold"].iter().position(|name| *name == plan).unwrap()
+            as i64,
+        plan_name: plan.to_owned(),
+        previous_plan_id: None,
+        billing_cycle: Some("monthly".to_owned()),
+        unit_count: 1,
+        on_free_trial: false,
+        free_trial_ends_ms: None,
+        next_billing_ms: Some(BILLED),
+    }
+}
+
+fn on_trial(purchase: Purchase, until_ms: TimeMs) -> Purchase {
+    Purchase { on_free_trial: true, free_trial_ends_ms: Some(until_ms), ..purchase }
+}
+
+/// What the handlers do, one event or settling after the other, with what commits applied.
+struct World {
+    account: Option<MarketplaceAccount>,
+    customer: Customer,
+    granted: Vec<String>,
+    timers: Vec<TimeMs>,
+    /// Keys of all jobs there ever were: one that has ended still keeps another from being made.
+    job_keys: HashSet<String>,
+    terms: Terms,
+}
+
+impl World {
+    fn new() -> Self {
+        let customer = Customer {
+            id: CustomerId::new(),
+            email: "ada@example.com".to_owned(),
+            name: "Ada".to_owned(),
+            source: Source::Marketplace.as_str().to_owned(),
+            plan: Plan::Trial,
+            stripe_customer_id: None,
+            former_stripe_ids: Vec::new(),
+            has_payment_method: false,
+            created_at_ms: 0,
+        };
+        Self {
+            account: None,
+            customer,
+            granted: Vec::new(),
+            timers: Vec::new(),
+            job_keys: HashSet::new(),
+            terms: TERMS,
+        }
+    }
+
+    /// An account that is linked before GitHub tells of a purchase, so that each event has its effect.
+    fn linked() -> Self {
+        let mut world = Self::new();
+        world.tell(&said(Action::PendingChangeCancelled, "Free", 1), 1);
+        world.link(1);
+        world
+    }
+
+    /// Events that say the same are one event, delivered again. Our plan of the listing's Free is the trial; of its
+    /// Gold nobody knows it.
+    fn tell(&mut self, said: &Purchase, now_ms: TimeMs) {
+        self.deliver(&format!("{said:?}"), said, now_ms);
+    }
+
+    fn deliver(&mut self, id: &str, said: &Purchase, now_ms: TimeMs) {
+        let plan = if said.plan_name == "Free" { "trial" } else { said.plan_name.as_str() };
+        self.deliver_as(id, said, Plan::parse(&plan.to_lowercase()), now_ms);
+    }
+
+    fn deliver_as(&mut self, id: &str, said: &Purchase, plan: Option<Plan>, now_ms: TimeMs) {
+        let account = told(self.account.as_ref(), said, plan, id, now_ms);
+        self.settle_as(account, now_ms);
+    }
+
+    fn correct(&mut self, id: &str, state: PurchaseState, effective_ms: TimeMs, now_ms: TimeMs) {
+        let correction = Correction { state, effective_ms: Some(effective_ms), next_billing_ms: None };
+        let account = corrected(self.account(), &correction, id, now_ms).expect("a purchase");
+        self.settle_as(account, now_ms);
+    }
+
+    fn link(&mut self, now_ms: TimeMs) {
+        let account = self.account.as_mut().expect("told of");
+        account.customer_id = Some(self.customer.id.clone());
+        self.settle(now_ms);
+    }
+
+    fn settle(&mut self, now_ms: TimeMs) {
+        let account = self.account.clone().expect("told of");
+        self.settle_as(account, now_ms);
+    }
+
+    fn settle_as(&mut self, account: MarketplaceAccount, now_ms: TimeMs) {
+        let customer = account.customer_id.is_some().then_some(&self.customer);
+        let verdict = settle(self.account.as_ref(), account, customer, self.terms, now_ms);
+        assert_eq!(verdict.outcome, Outcome::Done);
+        if let Some((id, Command { idempotency_key: Some(key), .. })) = verdict.ledger {
+            assert_eq!(id, self.customer.id);
+            // The ledger's own check.
+            if !self.granted.contains(&key) {
+                self.granted.push(key);
+            }
+        }
+        for effect in verdict.effects {
+            match effect {
+                Effect::MarketplacePut(account) => self.account = Some(*account),
+                Effect::PlanSet { plan, .. } => self.customer.plan = plan,
+                Effect::JobInsert(job) => {
+                    if job.unique_key.is_none_or(|key| self.job_keys.insert(key)) {
+                        self.timers.push(job.run_at_ms);
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Lets the timers fire that are due, each once, until none is.
+    fn until(&mut self, now_ms: TimeMs) {
+        while let Some(at) = self.timers.iter().position(|at_ms| *at_ms <= now_ms) {
+            let at_ms = self.timers[at];
+            self.timers.retain(|other| *other != at_ms);
+            self.settle(now_ms);
+        }
+    }
+
+    fn account(&self) -> &MarketplaceAccount {
+        self.account.as_ref().expect("told of")
+    }
+}
+
+fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    if items.len() < 2 {
+        return vec![items.to_vec()];
+    }
+    let mut all = Vec::new();
+    for at in 0..items.len() {
+        let mut rest = items.to_vec();
+        let first = rest.remove(at);
+        all.extend(permutations(&rest).into_iter().map(|mut rest| {
+            rest.insert(0, first.clone());
+            rest
+        }));
+    }
+    all
+}
+
+#[test]
+fn a_purchase_waits_for_its_customer_and_then_brings_pro_and_credits_once() {
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT + 1);
+    assert!(world.granted.is_empty() && world.timers.is_empty());
+    world.link(BOUGHT + 2);
+    assert_eq!(
+        (world.customer.plan, world.granted.as_slice()),
+        (Plan::Pro, &["marketplace:4:2026-10-25".to_owned()][..])
+    );
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT + 3);
+    world.settle(BOUGHT + 4);
+    assert_eq!(world.granted.len(), 1);
+    assert_eq!(world.timers.last(), Some(&(BILLED + TERMS.grace_ms)));
+}
+
+#[test]
+fn each_billing_date_brings_credits_once_while_pro_lasts() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    let due_ms = BILLED + TERMS.grace_ms;
+    world.until(due_ms - 1);
+    world.settle(due_ms - 1);
+    assert_eq!(world.granted.len(), 1);
+    world.until(due_ms);
+    world.settle(due_ms);
+    assert_eq!(world.granted.last().map(String::as_str), Some("marketplace:4:2026-11-05"));
+    world.until(BILLED + 95 * DAY_MS);
+    let days = ["2026-10-25", "2026-11-05", "2026-12-05", "2027-01-05", "2027-02-05"];
+    assert_eq!(world.granted, days.map(|day| format!("marketplace:4:{day}")));
+}
+
+#[test]
+fn a_purchase_that_is_linked_late_brings_every_period_that_was_paid() {
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.link(BILLED + 31 * DAY_MS);
+    world.until(BILLED + 31 * DAY_MS);
+    assert_eq!(world.granted.len(), 3);
+}
+
+#[test]
+fn a_timer_that_fired_before_the_link_keeps_no_later_period_from_being_granted() {
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::PendingChange, "Trial", BILLED), BOUGHT + DAY_MS);
+    world.tell(&said(Action::PendingChangeCancelled, "Pro", BILLED), BOUGHT + 2 * DAY_MS);
+    world.until(BILLED);
+    world.link(BILLED + 15 * DAY_MS);
+    world.until(BILLED + 31 * DAY_MS);
+    let days = ["2026-10-25", "2026-11-05", "2026-12-05"];
+    assert_eq!(world.granted, days.map(|day| format!("marketplace:4:{day}")));
+}
+
+#[test]
+fn a_purchase_that_ended_before_it_is_linked_brings_every_period_that_was_paid() {
+    let months = BILLED + 64 * DAY_MS;
+    let news = [said(Action::Purchased, "Pro", BOUGHT), said(Action::Cancelled, "Pro", months)];
+    for news in permutations(&news) {
+        let mut world = World::new();
+        news.iter().for_each(|said| world.tell(said, months));
+        world.link(months + 5 * DAY_MS);
+        world.until(months + 400 * DAY_MS);
+        let days = ["2026-10-25", "2026-11-05", "2026-12-05", "2027-01-05"];
+        assert_eq!(world.granted, days.map(|day| format!("marketplace:4:{day}")));
+        assert_eq!((world.customer.plan, world.account().next_period(TERMS.grace_ms)), (Plan::PayAsYouGo, None));
+    }
+}
+
+#[test]
+fn months_between_an_end_and_the_next_purchase_bring_nothing() {
+    let (ended, again) = (BOUGHT + 5 * DAY_MS, BOUGHT + 150 * DAY_MS);
+    let life = [
+        said(Action::Purchased, "Pro", BOUGHT),
+        said(Action::Cancelled, "Pro", ended),
+        Purchase { next_billing_ms: Some(again + 20 * DAY_MS), ..said(Action::Purchased, "Pro", again) },
+        Purchase {
+            unit_count: 5,
+            next_billing_ms: Some(again + 20 * DAY_MS),
+            ..said(Action::Changed, "Pro", again + 1)
+        },
+    ];
+    // In order, and with the end heard of last.
+    for order in [[0, 1, 2, 3], [0, 2, 3, 1]] {
+        let mut world = World::new();
+        for at in order {
+            (0..2).for_each(|_| world.tell(&life[at], again + 1));
+        }
+        world.link(again + DAY_MS);
+        world.until(again + 19 * DAY_MS);
+        assert_eq!(world.granted, ["marketplace:4:2026-10-25", "marketplace:4:2027-03-24"], "{order:?}");
+        world.until(again + 20 * DAY_MS + TERMS.grace_ms);
+        assert_eq!(world.granted.len(), 3);
+    }
+}
+
+#[test]
+fn a_purchase_that_is_bought_again_within_a_granted_period_brings_no_second_one_in_it() {
+    for is_linked in [true, false] {
+        let mut world = if is_linked { World::linked() } else { World::new() };
+        world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+        world.tell(&said(Action::Cancelled, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
+        world.tell(&said(Action::Purchased, "Pro", BOUGHT + 2 * DAY_MS), BOUGHT + 2 * DAY_MS);
+        if !is_linked {
+            world.link(BOUGHT + 3 * DAY_MS);
+        }
+        world.until(BILLED + TERMS.grace_ms);
+        assert_eq!(world.granted, ["marketplace:4:2026-10-25", "marketplace:4:2026-11-05"], "{is_linked}");
+    }
+}
+
+#[test]
+fn pro_is_said_also_of_a_customer_that_was_on_it_when_it_was_read() {
+    let mut world = World::linked();
+    world.customer.plan = Plan::Pro;
+    let bought = said(Action::Purchased, "Pro", BOUGHT);
+    let account = told(world.account.as_ref(), &bought, Some(Plan::Pro), "evt_1", BOUGHT);
+    let verdict = settle(world.account.as_ref(), account, Some(&world.customer), TERMS, BOUGHT);
+    assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
+}
+
+#[test]
+fn an_upgrade_counts_at_once_and_brings_the_credits_of_its_period() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Trial", BOUGHT), BOUGHT);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Trial, 0));
+    world.tell(&said(Action::Changed, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 1));
+}
+
+#[test]
+fn other_seats_or_another_cycle_bring_nothing_within_the_period() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    let changed = Purchase {
+        unit_count: 5,
+        billing_cycle: Some("yearly".to_owned()),
+        ..said(Action::Changed, "Pro", BOUGHT + DAY_MS)
+    };
+    world.tell(&changed, BOUGHT + DAY_MS);
+    assert_eq!((world.account().unit_count, world.granted.len()), (5, 1));
+    world.until(BILLED + TERMS.grace_ms);
+    assert_eq!(world.granted.len(), 2);
+}
+
+#[test]
+fn a_downgrade_that_is_announced_counts_on_its_day_even_if_githubs_event_of_that_day_is_lost() {
+    for is_lost in [true, false] {
+        let mut world = World::linked();
+        world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+        world.tell(&said(Action::PendingChange, "Trial", BILLED), BOUGHT + DAY_MS);
+        assert_eq!(world.customer.plan, Plan::Pro);
+        world.until(BILLED - 1);
+        assert_eq!(world.customer.plan, Plan::Pro);
+        world.until(BILLED);
+        if !is_lost {
+            world.tell(&said(Action::Changed, "Trial", BILLED), BILLED + 1);
+        }
+        world.until(BILLED + 90 * DAY_MS);
+        assert_eq!((world.customer.plan, world.granted.len()), (Plan::PayAsYouGo, 1));
+        assert_eq!(world.account().pending, None);
+    }
+}
+
+#[test]
+fn a_change_that_is_taken_back_never_counts_whichever_of_the_two_is_heard_first() {
+    let news = [said(Action::PendingChange, "Trial", BILLED), said(Action::PendingChangeCancelled, "Pro", BILLED)];
+    for news in permutations(&news) {
+        let mut world = World::linked();
+        world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+        news.iter().for_each(|said| world.tell(said, BOUGHT + DAY_MS));
+        world.until(BILLED + TERMS.grace_ms);
+        assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 2));
+        assert!(world.account().coming().is_none());
+    }
+}
+
+#[test]
+fn an_end_that_is_told_before_its_day_counts_although_a_change_of_that_day_was_taken_back() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::PendingChange, "Trial", BILLED), BOUGHT + 1);
+    world.tell(&said(Action::PendingChangeCancelled, "Pro", BILLED), BOUGHT + 2);
+    world.tell(&said(Action::Cancelled, "Pro", BILLED), BOUGHT + 3);
+    world.until(BILLED + 2 * DAY_MS);
+    assert_eq!(world.customer.plan, Plan::PayAsYouGo);
+}
+
+#[test]
+fn a_cancellation_counts_on_its_day_and_granted_credits_stay() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::Cancelled, "Pro", BILLED), BOUGHT + DAY_MS);
+    assert_eq!((world.customer.plan, world.account().state), (Plan::Pro, PurchaseState::Purchased));
+    world.until(BILLED + 60 * DAY_MS);
+    assert_eq!((world.customer.plan, world.account().state), (Plan::PayAsYouGo, PurchaseState::Cancelled));
+    assert_eq!(world.granted.len(), 1);
+}
+
+#[test]
+fn who_buys_again_after_the_end_is_on_pro_again() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::Cancelled, "Pro", BILLED), BILLED);
+    let again = BILLED + 3 * DAY_MS;
+    world
+        .tell(&Purchase { next_billing_ms: Some(again + 30 * DAY_MS), ..said(Action::Purchased, "Pro", again) }, again);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 2));
+}
+
+#[test]
+fn a_free_trial_gives_pro_and_no_credits_until_it_is_paid() {
+    let ends_ms = BOUGHT + 14 * DAY_MS;
+    let bought = on_trial(said(Action::Purchased, "Pro", BOUGHT), ends_ms);
+    let mut world = World::linked();
+    world.tell(&bought, BOUGHT);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 0));
+    world.until(ends_ms + TERMS.grace_ms - 1);
+    assert!(world.granted.is_empty());
+    world.until(ends_ms + TERMS.grace_ms);
+    world.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms + TERMS.grace_ms);
+    assert_eq!(world.granted, ["marketplace:4:2026-11-08"]);
+
+    let mut told_of = World::linked();
+    told_of.tell(&bought, BOUGHT);
+    told_of.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms);
+    assert_eq!(told_of.granted, ["marketplace:4:2026-11-08"]);
+
+    let mut paid_early = World::linked();
+    paid_early.tell(&bought, BOUGHT);
+    paid_early.tell(&said(Action::Changed, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
+    assert_eq!(paid_early.granted, ["marketplace:4:2026-10-26"]);
+
+    let mut cancelled = World::linked();
+    cancelled.tell(&bought, BOUGHT);
+    cancelled.tell(&said(Action::Cancelled, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
+    cancelled.until(BOUGHT + 60 * DAY_MS);
+    assert_eq!((cancelled.customer.plan, cancelled.granted.len()), (Plan::PayAsYouGo, 0));
+}
+
+#[test]
+fn a_plan_that_pays_one_by_one_ends_the_trial() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pay_as_you_go", BOUGHT), BOUGHT);
+    assert_eq!((world.customer.plan, world.granted.len()), (Plan::PayAsYouGo, 0));
+}
+
+#[test]
+fn pro_of_the_marketplace_is_not_taken_from_whom_it_never_gave_it_to() {
+    let mut world = World::linked();
+    world.customer.plan = Plan::Pro;
+    world.tell(&said(Action::Purchased, "Trial", BOUGHT), BOUGHT);
+    world.tell(&said(Action::Cancelled, "Trial", BOUGHT + 1), BOUGHT + 1);
+    assert_eq!(world.customer.plan, Plan::Pro);
+}
+
+#[test]
+fn a_change_of_a_later_day_counts_at_once_if_it_gives_more_and_on_its_day_if_it_gives_less() {
+    let mut more = World::linked();
+    more.tell(&said(Action::Purchased, "Trial", BOUGHT), BOUGHT);
+    more.tell(&said(Action::Changed, "Pro", BILLED), BOUGHT + DAY_MS);
+    assert_eq!(more.customer.plan, Plan::Pro);
+
+    let mut less = World::linked();
+    less.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    less.tell(&said(Action::Changed, "Trial", BILLED), BOUGHT + DAY_MS);
+    assert_eq!(less.customer.plan, Plan::Pro);
+    less.until(BILLED);
+    assert_eq!(less.customer.plan, Plan::PayAsYouGo);
+}
+
+#[test]
+fn where_pro_brings_no_credits_the_plan_moves_all_the_same() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT - 1);
+    let account = world.account().clone();
+    let terms = Terms { credits: 0, ..TERMS };
+    let verdict = settle(Some(&account), account.clone(), Some(&world.customer), terms, BOUGHT);
+    assert!(verdict.ledger.is_none());
+    assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
+}
+
+#[test]
+fn a_purchase_gives_pro_only_to_whom_it_is_linked() {
+    let mut world = World::new();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    assert!(world.account().is_pro() && !world.account().gives_pro());
+    world.link(BOUGHT + 1);
+    assert!(world.account().gives_pro());
+}

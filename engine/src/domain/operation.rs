@@ -1,0 +1,379 @@
+//! Operations: what a customer asked for that only Stripe can do. Charging for a unit, adding a card,
+//! subscribing.
+//!
+//! An operation is recorded before Stripe is called, with a job that carries it out. Every call goes under a
+//! key made of the operation and its round, so a crash at any step is followed by the same call and the same
+//! answer. What Stripe answered commits together with its effects. A new round, and with it a new key, begins
+//! only once the round before is known to have left nothing that could still be paid: after a decline, or
+//! after Stripe was asked what it has of the operation. Each round leaves its mark in the metadata of what it
+//! makes.
+
+use crate::clock::TimeMs;
+use crate::domain::ledger::Spend;
+use crate::ids::{CustomerId, OperationId};
+use serde::{Deserialize, Serialize};
+
+/// For how long Stripe keeps an idempotency key, less a margin. Source: Stripe, "Idempotent
+/// requests": keys may be pruned after 24 hours.
+pub const KEY_GOOD_FOR_MS: i64 = 23 * 60 * 60 * 1_000;
+/// How long a customer has to authenticate a payment. Source: Stripe, "Subscription statuses": an
+/// incomplete subscription ends after 23 hours; a payment for a unit gets the same.
+pub const ACTION_TTL_MS: i64 = 23 * 60 * 60 * 1_000;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Request {
+    /// Units of work without credits left: charge, grant, debit.
+    UsageCharge(UsageCharge),
+    /// A payment method is added.
+    PaymentMethodAttach {
+        /// Its id at Stripe.
+        payment_method_id: String,
+        /// When the customer consented to being charged.
+        consent_at_ms: TimeMs,
+        /// Whether it is to be the one that is charged.
+        make_default: bool,
+    },
+    /// A payment method is taken away.
+    PaymentMethodDetach {
+        /// Its id at Stripe.
+        payment_method_id: String,
+    },
+    /// Another payment method is the one that is charged.
+    PaymentMethodDefault {
+        /// Its id at Stripe.
+        payment_method_id: String,
+    },
+    /// A subscription to Pro.
+    SubscriptionCreate {
+        /// What pays for it.
+        payment_method_id: String,
+    },
+    /// The end of a subscription.
+    SubscriptionCancel {
+        /// Its id at Stripe.
+        subscription_id: String,
+        /// Whether it lasts until its period ends.
+        at_period_end: bool,
+    },
+    /// The end of a subscription is taken back.
+    SubscriptionResume {
+        /// Its id at Stripe.
+        subscription_id: String,
+    },
+}
+
+/// A charge for units. All that Stripe is told is fixed here: the same key must carry the same words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageCharge {
+    /// Units, each of which costs one credit.
+    pub units: i64,
+    /// Credits that are bought: as many of them as the customer did not have.
+    pub credits: i64,
+    /// The price of those, in minor units.
+    pub amount_minor: i64,
+    /// ISO currency, in lower case.
+    pub currency: String,
+    /// What is charged.
+    pub payment_method_id: String,
+    /// What it is for, as the customer sees it at its bank.
+    pub description: String,
+    /// The caller's own reference.
+    pub reference: Option<String>,
+    /// The caller's metadata as JSON.
+    pub metadata: Option<String>,
+}
+
+impl Request {
+    /// The name as shown and counted.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UsageCharge(_) => "usage_charge",
+            Self::PaymentMethodAttach { .. } => "payment_method_attach",
+            Self::PaymentMethodDetach { .. } => "payment_method_detach",
+            Self::PaymentMethodDefault { .. } => "payment_method_default",
+            Self::SubscriptionCreate { .. } => "subscription_create",
+            Self::SubscriptionCancel { .. } => "subscription_cancel",
+            Self::SubscriptionResume { .. } => "subscription_resume",
+        }
+    }
+}
+
+/// Where an operation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It is being carried out, now or after Stripe is back.
+    Processing,
+    /// The customer has to authenticate the payment.
+    RequiresAction,
+    /// Done.
+    Succeeded,
+    /// Not done; the same request begins a new round.
+    Failed,
+}
+
+impl State {
+    /// The name as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Processing => "processing",
+            Self::RequiresAction => "requires_action",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Reads a stored name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Processing, Self::RequiresAction, Self::Succeeded, Self::Failed]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+}
+
+/// Why an operation failed, or what it waits for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Stable code: `card_declined`, `authentication_required`, `payment_method_invalid` …
+    pub code: String,
+    /// In words, for the person who pays.
+    pub message: String,
+    /// The issuer's reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decline_code: Option<String>,
+    /// What the network advises.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice_code: Option<String>,
+    /// The PaymentIntent to finish on session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_intent_id: Option<String>,
+    /// What the customer's browser needs for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+}
+
+impl Problem {
+    /// Whether Stripe refused the request or could not carry it out, which is for whoever runs this to see to
+    /// and not for the customer.
+    pub fn is_stripes(&self) -> bool {
+        matches!(self.code.as_str(), "stripe_refused" | "stripe_not_found" | "stripe_unavailable")
+    }
+}
+
+/// What a job does for an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// It carries the round out.
+    CarryOut,
+    /// It looks whether something has changed at Stripe.
+    Look,
+}
+
+/// An operation as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Its identifier.
+    pub id: OperationId,
+    /// Whose it is.
+    pub customer_id: CustomerId,
+    /// What is asked for.
+    pub request: Request,
+    /// Under which key the customer asked.
+    pub idempotency_key: String,
+    /// SHA-256 of the customer's request.
+    pub request_hash: String,
+    /// Where it stands.
+    pub state: State,
+    /// Number of the round, from 1.
+    pub round: i64,
+    /// What Stripe made of it: a PaymentIntent, a subscription, a payment method.
+    pub stripe_id: Option<String>,
+    /// Why it failed, or what it waits for.
+    pub problem: Option<Problem>,
+    /// When it was asked for.
+    pub created_at_ms: TimeMs,
+    /// When its round began: the age of its key at Stripe.
+    pub round_at_ms: TimeMs,
+    /// When it last changed.
+    pub updated_at_ms: TimeMs,
+}
+
+impl Operation {
+    /// A new operation.
+    pub fn new(customer_id: &CustomerId, request: Request, key: String, hash: String, now_ms: TimeMs) -> Self {
+        Self {
+            id: OperationId::new(),
+            customer_id: customer_id.clone(),
+            request,
+            idempotency_key: key,
+            request_hash: hash,
+            state: State::Processing,
+            round: 1,
+            stripe_id: None,
+            problem: None,
+            created_at_ms: now_ms,
+            round_at_ms: now_ms,
+            updated_at_ms: now_ms,
+        }
+    }
+
+    /// The key of one of its calls to Stripe.
+    pub fn stripe_key(&self, call: &str) -> String {
+        format!("bursar:{}:{}:{call}", self.id, self.round)
+    }
+
+    /// The unique key of the job that carries its round out.
+    pub fn job_key(&self) -> String {
+        format!("operation:{}:{}", self.id, self.round)
+    }
+
+    /// The unique key of the job that looks whether something of its round has changed at Stripe.
+    pub fn look_key(&self) -> String {
+        format!("{}:look", self.job_key())
+    }
+
+    /// What a job with this unique key is to do for it; `None` if it is not one of its round's.
+    pub fn task_of(&self, unique_key: &str) -> Option<Task> {
+        match unique_key.strip_prefix(&self.job_key())? {
+            ":look" => Some(Task::Look),
+            rest if rest.is_empty() || rest.starts_with(':') => Some(Task::CarryOut),
+            _ => None,
+        }
+    }
+
+    /// Whether its key may be forgotten at Stripe, so that only a look tells what became of it.
+    pub fn key_is_stale(&self, now_ms: TimeMs) -> bool {
+        now_ms >= self.key_ends_at_ms()
+    }
+
+    /// Whether a call under its key is no longer begun: what it might yet do is to be seen at Stripe for
+    /// `doubt_ms` before another key takes its place.
+    pub fn key_is_spent(&self, doubt_ms: i64, now_ms: TimeMs) -> bool {
+        now_ms >= self.key_ends_at_ms() - doubt_ms.min(KEY_GOOD_FOR_MS)
+    }
+
+    /// When its key may be forgotten at Stripe.
+    pub fn key_ends_at_ms(&self) -> TimeMs {
+        self.round_at_ms + KEY_GOOD_FOR_MS
+    }
+
+    /// The next round, under a new key.
+    pub fn next_round(&self, request: Request, now_ms: TimeMs) -> Self {
+        Self {
+            request,
+            state: State::Processing,
+            round: self.round + 1,
+            stripe_id: None,
+            problem: None,
+            round_at_ms: now_ms,
+            updated_at_ms: now_ms,
+            ..self.clone()
+        }
+    }
+
+    /// The same operation, ended well.
+    pub fn succeeded(&self, stripe_id: Option<String>, now_ms: TimeMs) -> Self {
+        Self {
+            state: State::Succeeded,
+            stripe_id: stripe_id.or_else(|| self.stripe_id.clone()),
+            problem: None,
+            updated_at_ms: now_ms,
+            ..self.clone()
+        }
+    }
+
+    /// The same operation, ended badly.
+    pub fn failed(&self, problem: Problem, now_ms: TimeMs) -> Self {
+        Self { state: State::Failed, problem: Some(problem), updated_at_ms: now_ms, ..self.clone() }
+    }
+
+    /// The same operation, waiting for the customer.
+    pub fn waits_for_customer(&self, problem: Problem, stripe_id: Option<String>, now_ms: TimeMs) -> Self {
+        Self {
+            state: State::RequiresAction,
+            stripe_id: stripe_id.or_else(|| self.stripe_id.clone()),
+            problem: Some(problem),
+            updated_at_ms: now_ms,
+            ..self.clone()
+        }
+    }
+
+    /// The debit for the units that were bought, under the key of the customer's own request.
+    pub fn spend(&self, charge: &UsageCharge) -> Spend {
+        Spend {
+            amount: charge.units,
+            source: "usage".to_owned(),
+            reference: charge.reference.clone(),
+            idempotency_key: self.idempotency_key.clone(),
+            request_hash: Some(self.request_hash.clone()),
+            metadata: charge.metadata.clone(),
+        }
+    }
+}
+
+/// The ledger key of credits that a payment bought.
+pub fn payment_key(payment_intent_id: &str) -> String {
+    format!("stripe:payment:{payment_intent_id}")
+}
+
+/// The ledger key of the credits for adding a payment method, once in a customer's life.
+pub const BONUS_KEY: &str = "bonus:payment_method";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation() -> Operation {
+        let request = Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned() };
+        Operation::new(&CustomerId::new(), request, "api:k".to_owned(), "h".to_owned(), 1_000)
+    }
+
+    #[test]
+    fn every_call_of_a_round_has_its_own_key_and_keeps_it() {
+        let operation = operation();
+        assert_eq!(operation.stripe_key("create"), operation.clone().stripe_key("create"));
+        assert_ne!(operation.stripe_key("create"), operation.stripe_key("cancel"));
+    }
+
+    #[test]
+    fn a_new_round_has_new_keys_at_stripe_and_the_same_key_towards_the_customer() {
+        let first = Operation { stripe_id: Some("pi_1".to_owned()), ..operation() };
+        let second = first.failed(Problem::default(), 2_000).next_round(first.request.clone(), 3_000);
+        assert_eq!(second.stripe_id, None, "what the round before made is not looked at again");
+        assert_ne!(first.stripe_key("create"), second.stripe_key("create"));
+        assert_eq!(first.idempotency_key, second.idempotency_key);
+        assert_eq!((second.state, second.problem), (State::Processing, None));
+    }
+
+    #[test]
+    fn a_job_belongs_to_one_round() {
+        let operation = operation();
+        assert_eq!(operation.task_of(&operation.job_key()), Some(Task::CarryOut));
+        assert_eq!(operation.task_of(&operation.look_key()), Some(Task::Look));
+        assert_eq!(operation.task_of(&format!("{}:settle:7", operation.job_key())), Some(Task::CarryOut));
+        assert_eq!(operation.task_of(&format!("{}1", operation.job_key())), None, "of round 11");
+        assert_eq!(operation.next_round(operation.request.clone(), 2).task_of(&operation.job_key()), None);
+    }
+
+    #[test]
+    fn a_key_is_trusted_for_less_than_a_day() {
+        let operation = operation();
+        assert!(!operation.key_is_stale(1_000 + KEY_GOOD_FOR_MS - 1));
+        assert!(operation.key_is_stale(1_000 + KEY_GOOD_FOR_MS));
+        assert!(!operation.key_is_spent(10, 1_000 + KEY_GOOD_FOR_MS - 11));
+        assert!(operation.key_is_spent(10, 1_000 + KEY_GOOD_FOR_MS - 10));
+    }
+
+    #[test]
+    fn a_stored_request_reads_back() {
+        for request in [
+            Request::SubscriptionResume { subscription_id: "sub_1".to_owned() },
+            Request::PaymentMethodAttach { payment_method_id: "pm_1".to_owned(), consent_at_ms: 1, make_default: true },
+        ] {
+            let text = serde_json::to_string(&request).expect("plain data");
+            assert_eq!(serde_json::from_str::<Request>(&text).expect("it reads back"), request);
+            assert!(text.contains(request.kind()), "{text}");
+        }
+    }
+}

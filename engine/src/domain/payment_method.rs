@@ -1,0 +1,68 @@
+//! What a customer pays with.
+
+use crate::clock::TimeMs;
+use crate::domain::webhook::shape::PaymentMethodShape;
+use crate::ids::CustomerId;
+
+/// A payment method as known here. The number of a card never comes here: the customer's browser
+/// gives it to Stripe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentMethod {
+    /// Its id at Stripe.
+    pub id: String,
+    /// Whose it is.
+    pub customer_id: CustomerId,
+    /// `card`, `sepa_debit` …
+    pub kind: String,
+    /// A card's brand.
+    pub brand: Option<String>,
+    /// A card's last four digits.
+    pub last4: Option<String>,
+    /// The month in which a card ends, 1 to 12.
+    pub exp_month: Option<i64>,
+    /// The year in which a card ends.
+    pub exp_year: Option<i64>,
+    /// Whether it is the one that is charged.
+    pub is_default: bool,
+    /// When the customer consented to being charged; none if it came in otherwise, such as through
+    /// Stripe's own pages, where consent is Stripe's record.
+    pub consent_at_ms: Option<TimeMs>,
+    /// When it was attached.
+    pub attached_at_ms: TimeMs,
+    /// When it was detached.
+    pub detached_at_ms: Option<TimeMs>,
+}
+
+impl PaymentMethod {
+    /// Which of a customer's payment methods is charged once this one is gone; `None` if that does not
+    /// change, or if there is no other that the customer has agreed to be charged with.
+    pub fn next_default<'a>(known: &'a [Self], gone: &str) -> Option<&'a str> {
+        let is_default = known.iter().any(|method| method.id == gone && method.is_default);
+        let next = known.iter().find(|method| method.id != gone && method.consent_at_ms.is_some());
+        next.filter(|_| is_default).map(|method| method.id.as_str())
+    }
+
+    /// What Stripe says of a payment method of this customer.
+    pub fn seen(
+        shape: PaymentMethodShape,
+        id: String,
+        customer_id: &CustomerId,
+        consent_at_ms: Option<TimeMs>,
+        is_default: bool,
+        now_ms: TimeMs,
+    ) -> Self {
+        Self {
+            id,
+            customer_id: customer_id.clone(),
+            kind: shape.kind.unwrap_or_else(|| "unknown".to_owned()),
+            brand: shape.brand,
+            last4: shape.last4,
+            exp_month: shape.exp_month,
+            exp_year: shape.exp_year,
+            is_default,
+            consent_at_ms,
+            attached_at_ms: now_ms,
+            detached_at_ms: None,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One difference, what mends it, and which are none because the news is still on its way.
+
+use super::Class;
+use crate::domain::webhook::shape::{self, InvoiceShape};
+use crate::ids::CustomerId;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+
+/// The longest description of either side, in characters.
+const TEXT_LEN_MAX: usize = 300;
+
+/// Something of which Stripe and we know different things.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// What differs.
+    pub class: Class,
+    /// The object at Stripe; ours, if it is Stripe that has none.
+    pub object_id: String,
+    /// Whose it is, as far as known.
+    pub customer_id: Option<CustomerId>,
+    /// What is here, in words.
+    pub ours: String,
+    /// What Stripe has, in words.
+    pub theirs: String,
+    /// What mends it; nothing if that is for a person to say.
+    pub repair: Option<Repair>,
+}
+
+/// What mends a difference. Each does nothing if it is told twice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Repair {
+    /// An event of Stripe's is taken in as if it had been delivered.
+    TakeIn(Value),
+    /// An event of our own making tells of an object as Stripe has it, in the stream in which Stripe's
+    /// own would be processed.
+    Announce {
+        /// Its type.
+        event_type: &'static str,
+        /// What it is about.
+        object: Value,
+    },
+    /// The job that makes a customer's Stripe customer.
+    MakeStripeCustomer(CustomerId),
+}
+
+impl Difference {
+    /// A difference that a person has to look at.
+    pub fn new(class: Class, object_id: &str, ours: impl Into<String>, theirs: impl Into<String>) -> Self {
+        let cut = |text: String| text.chars().filter(|c| !c.is_control()).take(TEXT_LEN_MAX).collect();
+        Self {
+            class,
+            object_id: object_id.to_owned(),
+            customer_id: None,
+            ours: cut(ours.into()),
+            theirs: cut(theirs.into()),
+            repair: None,
+        }
+    }
+
+    /// The same with whose it is.
+    #[must_use]
+    pub fn of(self, customer_id: &CustomerId) -> Self {
+        Self { customer_id: Some(customer_id.clone()), ..self }
+    }
+
+    /// The same with what mends it.
+    #[must_use]
+    pub fn mended_by(self, repair: Repair) -> Self {
+        Self { repair: Some(repair), ..self }
+    }
+
+    /// The same, mended by telling ourselves of the object.
+    #[must_use]
+    pub fn announced(self, event_type: &'static str, object: &Value) -> Self {
+        self.mended_by(Repair::Announce { event_type, object: object.clone() })
+    }
+
+    /// The event that [`Repair::Announce`] makes. Its id is one that Stripe never gives, and the same
+    /// run makes no second one.
+    pub fn event(&self, run_id: &str, event_type: &str, object: &Value, livemode: bool) -> Value {
+        json!({
+            "id": format!("reconcile:{run_id}:{}:{}", self.class.as_str(), self.object_id),
+            "object": "event",
+            "type": event_type,
+            "livemode": livemode,
+            "data": { "object": object },
+        })
+    }
+}
+
+/// The objects that an event tells of: its own, and those that change with it.
+pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
+    let object = &event["data"]["object"];
+    let direct = [&object["id"], &object["charge"], &object["payment_intent"], &object["invoice"]];
+    let direct: Vec<String> = direct.into_iter().filter_map(shape::id).collect();
+    direct.into_iter().chain(InvoiceShape::read(object).subscription_id)
+}
+
+/// The differences that are not explained by something that Stripe told of a moment ago. That news is
+/// still on its way to us, or came between the two looks.
+pub fn settled(differences: Vec<Difference>, told: &HashSet<String>) -> Vec<Difference> {
+    differences.into_iter().filter(|difference| !told.contains(&difference.object_id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::webhook;
+
+    #[test]
+    fn what_stripe_told_of_a_moment_ago_is_no_difference_yet() {
+        let found = |id: &str| Difference::new(Class::SubscriptionDiffers, id, "", "");
+        let event = json!({ "data": { "object": { "id": "in_1", "object": "invoice", "subscription": "sub_1",
+                                                  "charge": "ch_1" } } });
+        let told: HashSet<String> = told_of(&event).collect();
+        let left = settled(vec![found("sub_1"), found("ch_1"), found("sub_2")], &told);
+        assert_eq!(left.iter().map(|difference| difference.object_id.as_str()).collect::<Vec<_>>(), ["sub_2"]);
+    }
+
+    #[test]
+    fn an_event_of_our_own_making_is_read_like_stripes_and_goes_into_the_same_stream() {
+        let object = json!({ "id": "sub_1", "object": "subscription", "customer": "cus_1" });
+        let difference = Difference::new(Class::SubscriptionDiffers, "sub_1", "", "");
+        let event = difference.event("rec_1", "customer.subscription.updated", &object, true);
+        let envelope = webhook::envelope(event.to_string().as_bytes()).expect("readable");
+        assert_eq!(webhook::stream_key(&envelope), "stripe:cus_1");
+        assert_eq!(envelope.livemode, Some(true));
+        assert_eq!(envelope.external_id, "reconcile:rec_1:subscription_differs:sub_1");
+    }
+
+    #[test]
+    fn words_of_either_side_are_bounded_and_clean() {
+        let long = "é\u{7}".repeat(TEXT_LEN_MAX + 1);
+        let difference = Difference::new(Class::EventMissing, "evt_1", long.clone(), long);
+        assert_eq!(difference.ours.chars().count(), TEXT_LEN_MAX);
+        assert!(!difference.theirs.contains('\u{7}'));
+    }
+}

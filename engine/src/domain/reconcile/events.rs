@@ -1,0 +1,38 @@
+//! Events: those that are processed here and that nobody delivered.
+
+use super::{Class, Difference, Repair};
+use crate::domain::webhook::{self, shape};
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// Events of a list that are not among those known here. Types without a rule are left out: to be
+/// stored and done is all that would become of them.
+pub fn compare(events: &[Value], known: &HashSet<String>) -> Vec<Difference> {
+    let missing = |event: &Value| {
+        let id = shape::id(&event["id"]).filter(|id| !known.contains(id))?;
+        let event_type = event["type"].as_str().filter(|event_type| webhook::wanted(event_type))?;
+        let difference = Difference::new(Class::EventMissing, &id, "never came", event_type);
+        Some(difference.mended_by(Repair::TakeIn(event.clone())))
+    };
+    events.iter().filter_map(missing).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_has_a_rule_and_never_came_is_missing() {
+        let events = [
+            json!({ "id": "evt_1", "type": "invoice.paid" }),
+            json!({ "id": "evt_2", "type": "invoice.paid" }),
+            json!({ "id": "evt_3", "type": "product.created" }),
+            json!({ "type": "invoice.paid" }),
+        ];
+        let found = compare(&events, &HashSet::from(["evt_1".to_owned()]));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].object_id, "evt_2");
+        assert_eq!(found[0].repair, Some(Repair::TakeIn(events[1].clone())));
+    }
+}

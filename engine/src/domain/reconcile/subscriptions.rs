@@ -1,0 +1,185 @@
+//! Subscriptions: the rules that events go through say what would change.
+
+use super::{Class, Difference};
+use crate::clock::rfc3339;
+use crate::domain::effect::Effect;
+use crate::domain::job::Outcome;
+use crate::domain::subscription::Subscription;
+use crate::domain::webhook::shape::{self, IsPro, SubscriptionShape};
+use crate::domain::webhook::{self, Facts};
+use serde_json::Value;
+
+/// The type of event under which a subscription's present state is told.
+pub const EVENT_TYPE: &str = "customer.subscription.updated";
+
+/// A subscription of Stripe's, with what is known here that bears on it.
+///
+/// Not everything in a Stripe account is ours: one of a customer whom nobody knows only matters if it
+/// is to Pro, or was made by us.
+pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
+    let said = SubscriptionShape::read(facts.object);
+    let id = said.id.as_deref()?;
+    let is_ours = || said.is_pro(facts.pro) == IsPro::Yes || shape::bursar_customer_id(&said.metadata).is_some();
+    let theirs = words_of_theirs(&said);
+    let found = |class, ours: String| Some(Difference::new(class, id, ours, theirs.clone()));
+    let verdict = webhook::decide(facts);
+    let difference = match verdict.outcome {
+        Outcome::Done if verdict.ledger.is_none() && verdict.effects.iter().all(|effect| is_so(facts, effect)) => None,
+        Outcome::Done => {
+            let ours = facts.subscription.as_ref().map_or_else(|| "not known".to_owned(), words_of_ours);
+            found(Class::SubscriptionDiffers, ours).map(|found| found.announced(EVENT_TYPE, facts.object))
+        }
+        Outcome::Dead { reason } if facts.customer.is_some() || is_ours() => found(Class::SubscriptionRefused, reason),
+        _ if is_ours() => found(Class::SubscriptionUnknown, "no such customer".to_owned()),
+        _ => None,
+    };
+    match &facts.customer {
+        Some(customer) => difference.map(|difference| difference.of(&customer.id)),
+        None => difference,
+    }
+}
+
+/// Whether a change changes nothing: Pro is always said, also of whom is on it.
+fn is_so(facts: &Facts<'_>, effect: &Effect) -> bool {
+    let present = facts.customer.as_ref().map(|customer| customer.plan);
+    matches!(effect, Effect::PlanSet { plan, .. } if Some(*plan) == present)
+}
+
+/// A subscription here that Stripe did not list. `theirs` is what it says when asked by id.
+pub fn unlisted(ours: &Subscription, theirs: Option<&Value>) -> Option<Difference> {
+    if theirs.is_some() {
+        return None;
+    }
+    let found = Difference::new(Class::SubscriptionGone, &ours.id, words_of_ours(ours), "no such subscription");
+    Some(found.of(&ours.customer_id))
+}
+
+fn words_of_ours(ours: &Subscription) -> String {
+    words(&ours.status, ours.cancel_at_period_end, ours.current_period_end_ms)
+}
+
+fn words_of_theirs(said: &SubscriptionShape) -> String {
+    let ends_ms =
+        said.current_period_end_ms.or_else(|| said.items.iter().filter_map(|i| i.current_period_end_ms).max());
+    words(said.status.as_deref().unwrap_or("no status"), said.cancel_at_period_end, ends_ms)
+}
+
+fn words(status: &str, is_ending: bool, period_end_ms: Option<i64>) -> String {
+    let until = period_end_ms.map_or_else(String::new, |at_ms| format!(" until {}", rfc3339(at_ms)));
+    let ending = if is_ending { ", ends then" } else { "" };
+    format!("{status}{until}{ending}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::customer::Customer;
+    use crate::domain::reconcile::example::{ada, pro};
+    use crate::ids::CustomerId;
+    use crate::plan::Plan;
+    use serde_json::json;
+
+    fn theirs(status: &str, price: &str) -> Value {
+        json!({
+            "id": "sub_1", "object": "subscription", "customer": "cus_1", "status": status, "metadata": {},
+            "items": { "data": [{ "current_period_end": 2_000, "price": { "id": price } }] },
+        })
+    }
+
+    fn stored(status: &str) -> Subscription {
+        Subscription {
+            id: "sub_1".to_owned(),
+            customer_id: ada(Plan::Pro, Some("cus_1")).id,
+            status: status.to_owned(),
+            is_pro: true,
+            cancel_at_period_end: false,
+            current_period_end_ms: Some(2_000_000),
+            past_due_since_ms: None,
+            past_due_reason: None,
+            ended_at_ms: None,
+        }
+    }
+
+    fn found(object: &Value, customer: Option<Customer>, stored: Option<Subscription>) -> Option<Difference> {
+        compare(&Facts {
+            event_type: EVENT_TYPE,
+            object,
+            customer,
+            subscriptions_of_customer: stored.iter().cloned().collect(),
+            subscription: stored,
+            pro: &pro(),
+            pro_credits: 60,
+            now_ms: 1_000_000,
+        })
+    }
+
+    #[test]
+    fn what_both_sides_know_alike_is_no_difference() {
+        assert_eq!(
+            found(&theirs("active", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(stored("active"))),
+            None
+        );
+    }
+
+    #[test]
+    fn a_customer_that_lacks_the_pro_of_its_subscription_is_a_difference() {
+        let ada = ada(Plan::PayAsYouGo, Some("cus_1"));
+        let difference = found(&theirs("active", "price_pro"), Some(ada), Some(stored("active")));
+        assert_eq!(difference.expect("a difference").class, Class::SubscriptionDiffers);
+    }
+
+    #[test]
+    fn an_end_that_nobody_told_of_is_told_now() {
+        let difference =
+            found(&theirs("canceled", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(stored("active")));
+        let difference = difference.expect("a difference");
+        assert_eq!(difference.class, Class::SubscriptionDiffers);
+        assert!(difference.repair.is_some());
+        assert!(difference.ours.starts_with("active"), "{}", difference.ours);
+        assert!(difference.theirs.starts_with("canceled"), "{}", difference.theirs);
+    }
+
+    #[test]
+    fn an_ended_subscription_here_is_not_revived_by_what_stripe_says_later() {
+        let ended = Subscription { ended_at_ms: Some(1), ..stored("canceled") };
+        assert_eq!(
+            found(&theirs("active", "price_pro"), Some(ada(Plan::PayAsYouGo, Some("cus_1"))), Some(ended)),
+            None
+        );
+    }
+
+    #[test]
+    fn pro_of_nobody_known_is_reported_and_other_business_is_not() {
+        let unknown = found(&theirs("active", "price_pro"), None, None).expect("a difference");
+        assert_eq!((unknown.class, unknown.repair), (Class::SubscriptionUnknown, None));
+        assert_eq!(found(&theirs("active", "price_other"), None, None), None);
+    }
+
+    #[test]
+    fn a_subscription_of_another_customer_is_left_to_a_person() {
+        let of_eve = Subscription { customer_id: CustomerId::trusted("cst_eve".to_owned()), ..stored("active") };
+        let refused = found(&theirs("canceled", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(of_eve))
+            .expect("a difference");
+        assert_eq!((refused.class, refused.repair), (Class::SubscriptionRefused, None));
+        assert!(refused.ours.starts_with("customer_mismatch"), "{}", refused.ours);
+    }
+
+    #[test]
+    fn what_stripe_does_not_have_is_reported_and_never_ended_from_here() {
+        let gone = unlisted(&stored("active"), None).expect("a difference");
+        assert_eq!((gone.class, gone.repair), (Class::SubscriptionGone, None));
+        assert_eq!(unlisted(&stored("active"), Some(&theirs("active", "price_pro"))), None);
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_reported_if_it_is_ours_and_let_be_if_it_is_nobodys() {
+        let mut unreadable = theirs("active", "price_pro");
+        unreadable["status"] = Value::Null;
+        let of_ada = found(&unreadable, Some(ada(Plan::Pro, Some("cus_1"))), None).expect("a difference");
+        assert_eq!((of_ada.class, of_ada.repair), (Class::SubscriptionRefused, None));
+        let ours = found(&unreadable, None, None).expect("a difference");
+        assert_eq!(ours.class, Class::SubscriptionRefused);
+        unreadable["items"]["data"][0]["price"] = json!({ "id": "price_other", "lookup_key": "other" });
+        assert_eq!(found(&unreadable, None, None), None);
+    }
+}

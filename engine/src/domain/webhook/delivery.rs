@@ -1,0 +1,104 @@
+//! One delivery, read as far as intake needs: the event as it is stored, and what is to become of it.
+
+use super::envelope::{Envelope, envelope, fallback_external_id, stream_key};
+use super::{StoredEvent, wanted};
+use crate::clock::TimeMs;
+use crate::domain::job::{JobKind, JobState, NewJob};
+use crate::ids::EventId;
+
+/// Where events of Stripe say that they come from.
+pub const SOURCE_STRIPE: &str = "stripe";
+/// Where events of GitHub say that they come from.
+pub const SOURCE_GITHUB: &str = "github";
+/// The type under which an event is stored that nobody could read.
+pub const UNREADABLE: &str = "unreadable";
+
+/// One delivery, read as far as intake needs.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The event as it will be stored.
+    pub event: StoredEvent,
+    /// What is to become of it.
+    pub fate: Fate,
+}
+
+/// What is to become of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// A job processes it.
+    Process,
+    /// Nothing is to be done for its type: stored, done, counted.
+    Ignore,
+    /// It is kept for a person to look at.
+    Quarantine(String),
+}
+
+impl Delivery {
+    /// The job that its event makes.
+    pub fn job(&self) -> NewJob {
+        let kind = if self.event.source == SOURCE_GITHUB { JobKind::GithubEvent } else { JobKind::StripeEvent };
+        let mut job = NewJob::new(kind, "{}".to_owned(), self.event.received_at_ms);
+        job.stream_key = Some(self.event.stream_key.clone());
+        job.event_id = Some(self.event.id.clone());
+        match &self.fate {
+            Fate::Process => {}
+            Fate::Ignore => job.state = JobState::Succeeded,
+            Fate::Quarantine(reason) => {
+                job.state = JobState::Dead;
+                job.last_error = Some(reason.clone());
+            }
+        }
+        job
+    }
+}
+
+/// Reads a delivery of Stripe whose signature was verified. Never refuses: what cannot be read is kept for a
+/// person (Stripe would only send it again for three days).
+pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
+    let (envelope, fate) = match envelope(body) {
+        Err(unreadable) => (None, Fate::Quarantine(format!("unreadable: {}", unreadable.reason))),
+        Ok(envelope) => {
+            let fate = match wrong_mode(&envelope, livemode) {
+                Some(reason) => Fate::Quarantine(reason),
+                None if wanted(&envelope.event_type) || thin_is_wanted(&envelope) => Fate::Process,
+                None => Fate::Ignore,
+            };
+            (Some(envelope), fate)
+        }
+    };
+    let external_id = envelope.as_ref().map_or_else(|| fallback_external_id(body), |e| e.external_id.clone());
+    let stream_key =
+        envelope.as_ref().map_or_else(|| format!("stripe:event:{external_id}"), |e: &Envelope| stream_key(e));
+    let event = StoredEvent {
+        id: EventId::new(),
+        source: SOURCE_STRIPE.to_owned(),
+        external_id,
+        event_type: envelope.map_or_else(|| UNREADABLE.to_owned(), |e| e.event_type),
+        payload: body.to_vec(),
+        stream_key,
+        deliveries: 1,
+        received_at_ms: now_ms,
+    };
+    Delivery { event, fate }
+}
+
+/// Whether a thin event says what an ordinary one that is processed says.
+fn thin_is_wanted(envelope: &Envelope) -> bool {
+    let is_wanted = |event_type: &str| wanted(event_type.strip_prefix("v1.").unwrap_or(event_type));
+    envelope.is_thin && (envelope.snapshot_event.is_some() || is_wanted(&envelope.event_type))
+}
+
+/// Why an event is not for this server, if its mode is the other one. Asked at intake and again
+/// whenever it is processed, so that no replay gets around it.
+pub fn wrong_mode(envelope: &Envelope, livemode: bool) -> Option<String> {
+    let mode = envelope.livemode.filter(|mode| *mode != livemode)?;
+    Some(format!(
+        "wrong_mode: the event is of {} mode, this server expects {} mode",
+        mode_name(mode),
+        mode_name(livemode)
+    ))
+}
+
+fn mode_name(livemode: bool) -> &'static str {
+    if livemode { "live" } else { "test" }
+}

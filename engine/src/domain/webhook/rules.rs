@@ -1,0 +1,243 @@
+//! What a Stripe event changes here: pure rules, `event + what is known → verdict`.
+//!
+//! Stripe delivers at least once and in any order, so credits and Pro must end up the same whatever
+//! comes first or twice:
+//!
+//! * Credits are granted under a key made of the invoice, so one payment grants once, whichever
+//!   event types announce it and however often.
+//! * The plan follows the subscriptions: Pro while one of them gives it.
+//! * An ended subscription never comes back.
+//! * What is older than what is known changes nothing but credits that were paid for.
+//!
+//! A shape that does not tell what a rule needs is never skipped: it is dead with a reason that
+//! begins with a stable word (`shape_incomplete`, `pro_undecidable`, `customer_…`), which support
+//! can search for.
+
+mod invoice;
+mod subscription;
+
+use super::shape::{self, InvoiceShape, ProPrice, SubscriptionShape};
+use crate::clock::TimeMs;
+use crate::domain::customer::Customer;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::subscription::Subscription;
+use crate::plan::Plan;
+use serde_json::Value;
+
+/// The types of events that are processed. Those about money that comes back, payments and payment
+/// methods need Stripe to be asked, so `handler` has their rules; the others' are in [`decide`].
+pub const WANTED: &[&str] = &[
+    "invoice.paid",
+    "invoice.payment_succeeded",
+    "invoice.payment_failed",
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
+    "customer.subscription.trial_will_end",
+    "invoice.payment_action_required",
+    "invoice_payment.paid",
+    "customer.created",
+    "customer.updated",
+    "customer.deleted",
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.requires_action",
+    "payment_method.attached",
+    "payment_method.detached",
+    "payment_method.automatically_updated",
+    "charge.refunded",
+    "charge.refund.updated",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "checkout.session.completed",
+];
+
+const SUBSCRIPTION_EVENTS: &str = "customer.subscription.";
+const INVOICE_EVENTS: &str = "invoice.";
+
+/// An event, and everything known here that bears on it.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// Its type.
+    pub event_type: &'a str,
+    /// The object that it is about.
+    pub object: &'a Value,
+    /// The customer: the one linked to [`Lookup::stripe_customer_id`], else the one that
+    /// [`Lookup::bursar_customer_id`] names.
+    pub customer: Option<Customer>,
+    /// The stored row of [`Lookup::subscription_id`].
+    pub subscription: Option<Subscription>,
+    /// All stored rows of that customer.
+    pub subscriptions_of_customer: Vec<Subscription>,
+    /// Which price is Pro's.
+    pub pro: &'a ProPrice,
+    /// Credits of one paid period of Pro; none are granted if it is not positive.
+    pub pro_credits: i64,
+    /// Now.
+    pub now_ms: TimeMs,
+}
+
+/// What the caller looks up to gather the [`Facts`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// The Stripe customer that the object belongs to.
+    pub stripe_customer_id: Option<String>,
+    /// Our customer, as named in metadata of the object or its subscription; a valid identifier.
+    pub bursar_customer_id: Option<String>,
+    /// The subscription that the object is or belongs to.
+    pub subscription_id: Option<String>,
+}
+
+/// Whether events of this type are processed. All others are stored and done.
+pub fn wanted(event_type: &str) -> bool {
+    WANTED.contains(&event_type)
+}
+
+/// What to look up before [`decide`].
+pub fn lookup(object: &Value, event_type: &str) -> Lookup {
+    let (metadata, subscription_id) = if event_type.starts_with(SUBSCRIPTION_EVENTS) {
+        let subscription = SubscriptionShape::read(object);
+        (subscription.metadata, subscription.id)
+    } else if event_type.starts_with(INVOICE_EVENTS) {
+        let invoice = InvoiceShape::read(object);
+        (invoice.metadata, invoice.subscription_id)
+    } else {
+        let mut metadata = shape::metadata_of(object);
+        if let Some(id) = object["client_reference_id"].as_str() {
+            // Of a Checkout session. Source: Stripe, "The Session object".
+            metadata.entry(shape::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
+        }
+        (metadata, None)
+    };
+    Lookup {
+        stripe_customer_id: shape::stripe_customer_id(object),
+        bursar_customer_id: shape::bursar_customer_id(&metadata),
+        subscription_id,
+    }
+}
+
+/// The idempotency key under which an invoice's credits are granted.
+///
+/// A caller that can ask the ledger may use it to drop a late `invoice.payment_failed`: an invoice
+/// whose credits were granted has been paid since. The event alone cannot tell.
+pub fn grant_key(invoice_id: &str) -> String {
+    format!("stripe:invoice:{invoice_id}")
+}
+
+/// What the event changes.
+pub fn decide(facts: &Facts<'_>) -> Verdict {
+    let verdict = match facts.event_type {
+        "invoice.paid" | "invoice.payment_succeeded" => invoice::paid(facts),
+        "invoice.payment_failed" | "invoice.payment_action_required" => invoice::payment_failed(facts),
+        "customer.subscription.created" => subscription::created(facts),
+        "customer.subscription.updated"
+        | "customer.subscription.paused"
+        | "customer.subscription.resumed"
+        | "customer.subscription.trial_will_end" => subscription::updated(facts),
+        "customer.subscription.deleted" => subscription::deleted(facts),
+        "customer.created" | "customer.updated" => linked(facts),
+        _ => Err(Outcome::Done),
+    };
+    verdict.unwrap_or_else(Verdict::from)
+}
+
+/// Something of a Stripe customer that names ours: the two are linked, if they are not yet.
+fn linked(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
+    if facts.customer.is_none() {
+        // Not everything in the Stripe account is ours.
+        return Err(Outcome::Done);
+    }
+    let owner = facts.owner(shape::stripe_customer_id(facts.object).as_ref())?;
+    Ok(owner.verdict(facts, None, None))
+}
+
+/// The customer that the event concerns, with the link to its Stripe customer if that is new.
+struct Owner<'a> {
+    customer: &'a Customer,
+    link: Option<Effect>,
+}
+
+impl<'a> Facts<'a> {
+    /// Whose object it is. The link to a Stripe customer outweighs metadata: it is in our database,
+    /// where support can correct it, while a stored event says the same for ever.
+    fn owner(&self, stripe_customer_id: Option<&String>) -> Result<Owner<'_>, Outcome> {
+        let Some(customer) = &self.customer else {
+            return Err(match (stripe_customer_id, lookup(self.object, self.event_type).bursar_customer_id) {
+                (Some(id), _) => retry(format!("customer_unknown: no customer for Stripe customer {id} yet")),
+                (None, Some(id)) => retry(format!("customer_unknown: no customer {id} yet")),
+                (None, None) => dead("customer_missing: the object names no Stripe customer".to_owned()),
+            });
+        };
+        let is_former = stripe_customer_id.is_some_and(|named| customer.former_stripe_ids.contains(named));
+        if let (Some(linked), Some(named)) = (&customer.stripe_customer_id, stripe_customer_id)
+            && linked != named
+            && !is_former
+        {
+            // Found by metadata. Somebody else's payment must not give this account credits.
+            return Err(dead(format!(
+                "customer_mismatch: the object belongs to Stripe customer {named}, but customer {} is linked to {linked}",
+                customer.id
+            )));
+        }
+        if let Some(subscription) = self.stored().filter(|stored| stored.customer_id != customer.id) {
+            return Err(dead(format!(
+                "customer_mismatch: subscription {} belongs to customer {}, not to {}",
+                subscription.id, subscription.customer_id, customer.id
+            )));
+        }
+        let link = match (&customer.stripe_customer_id, stripe_customer_id) {
+            // One that was deleted at Stripe still has its say, but nothing new is made of it.
+            (None, Some(id)) if !is_former => {
+                Some(Effect::StripeLink { customer_id: customer.id.clone(), stripe_customer_id: id.clone() })
+            }
+            _ => None,
+        };
+        Ok(Owner { customer, link })
+    }
+
+    fn stored(&self) -> Option<&Subscription> {
+        self.subscription.as_ref()
+    }
+
+    /// Whether a subscription of the customer other than this one gives Pro.
+    fn another_gives_pro(&self, subscription_id: &str) -> bool {
+        self.subscriptions_of_customer.iter().any(|other| other.id != subscription_id && other.gives_pro())
+    }
+}
+
+impl Owner<'_> {
+    /// Done, with these changes; what is as it was is left out. Pro never is: whatever else gave the customer
+    /// the Pro that it was read with may end before this is written.
+    fn verdict(self, facts: &Facts<'_>, row: Option<Subscription>, plan: Option<Plan>) -> Verdict {
+        let row = row.filter(|row| facts.stored() != Some(row)).map(Effect::SubscriptionPut);
+        let plan = plan.filter(|plan| *plan == Plan::Pro || *plan != self.customer.plan);
+        let plan = plan.map(|plan| Effect::PlanSet { customer_id: self.customer.id.clone(), plan });
+        let effects = [self.link, row, plan].into_iter().flatten().collect();
+        Verdict { outcome: Outcome::Done, ledger: None, effects }
+    }
+}
+
+fn retry(reason: String) -> Outcome {
+    Outcome::Retry { reason }
+}
+
+fn dead(reason: String) -> Outcome {
+    Outcome::Dead { reason }
+}
+
+/// The shape does not tell what a rule needs.
+fn incomplete(object: &str, id: Option<&str>, what: &str) -> Outcome {
+    dead(format!("shape_incomplete: {object} {} carries no readable {what}", id.unwrap_or("(without id)")))
+}
+
+#[cfg(test)]
+mod tests;

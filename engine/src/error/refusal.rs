@@ -1,0 +1,68 @@
+//! Why an account refuses a command.
+
+use crate::amount::UNITS_MAX;
+use crate::ids::HoldId;
+
+/// Why an account refuses a command. A refusal changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not enough credits that can be spent.
+    #[error("{requested} credits were asked for and {available} are available")]
+    InsufficientCredits {
+        /// Credits asked for.
+        requested: i64,
+        /// Credits that can be spent.
+        available: i64,
+    },
+    /// An amount is zero, negative where it must not be, or beyond [`UNITS_MAX`].
+    #[error("an amount of credits must be from 1 to {UNITS_MAX}")]
+    InvalidAmount,
+    /// The customer has no open hold of this id.
+    #[error("there is no open hold {0}")]
+    HoldNotFound(HoldId),
+    /// The capture is larger than the hold.
+    #[error("the hold reserves {held} credits, fewer than the {requested} to capture")]
+    CaptureExceedsHold {
+        /// Credits to capture.
+        requested: i64,
+        /// Credits that the hold reserves.
+        held: i64,
+    },
+    /// A hold's end is not in the future.
+    #[error("a hold must end in the future")]
+    HoldAlreadyOver,
+    /// The credits would end before they are given.
+    #[error("expires_at must be in the future")]
+    GrantAlreadyOver,
+    /// Too many open holds or grants.
+    #[error("the account has too many open {what}, at most {max}")]
+    TooManyOpen {
+        /// `holds` or `grants`.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+    },
+    /// The key was used for another request.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
+    /// There is nothing (left) to do, such as a claw back that is complete already.
+    #[error("there is nothing left to do")]
+    NothingToDo,
+}
+
+impl Refusal {
+    /// The name under which it is counted.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::InsufficientCredits { .. } => "insufficient_credits",
+            Self::InvalidAmount => "invalid_amount",
+            Self::HoldNotFound(_) => "hold_not_found",
+            Self::CaptureExceedsHold { .. } => "capture_exceeds_hold",
+            Self::HoldAlreadyOver => "hold_already_over",
+            Self::GrantAlreadyOver => "grant_already_over",
+            Self::TooManyOpen { .. } => "too_many_open",
+            Self::KeyReused => "key_reused",
+            Self::NothingToDo => "nothing_to_do",
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! RabbitMQ: where work is announced. A message is a pointer into the database, never the only copy
+//! of anything, so whatever the broker loses the sweeper announces again.
+//!
+//! One mechanism recovers from everything (broker restart, lost connection, dead channel, cancelled
+//! consumer): the session ends, and a new one connects, declares the topology and consumes again.
+
+mod session;
+mod topology;
+
+pub use session::{Broker, BrokerOptions, Delivered, Health};
+pub use topology::Topology;
+
+use crate::domain::job::Wake;
+use serde::{Deserialize, Serialize};
+
+/// The body of a message: job J, attempt n, is due on its stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    /// The stream.
+    pub stream: String,
+    /// The job.
+    pub job: String,
+    /// Attempts used up when it was published; a copy with another number is out of date.
+    pub attempt: i64,
+}
+
+impl From<&Wake> for Pointer {
+    fn from(wake: &Wake) -> Self {
+        Self { stream: wake.stream_key.clone(), job: wake.job_id.to_string(), attempt: wake.attempt }
+    }
+}

@@ -1,0 +1,92 @@
+//! All SQL of the project, by noun. Functions take a connection or a transaction; the use case owns
+//! the transaction. One text of SQL serves both databases: parameters are `$1`, lists of rows go in
+//! through [`Rows`], times are milliseconds and JSON is text.
+
+pub mod account;
+pub mod api_key;
+pub mod attempt;
+pub mod audit;
+pub mod check;
+pub mod clock;
+pub mod commit;
+pub mod customer;
+pub(crate) mod db;
+pub mod event;
+mod failure;
+pub mod job;
+pub mod mail;
+pub mod marketplace;
+pub mod operation;
+pub mod payment_method;
+pub mod rate_limit;
+mod reach;
+pub mod reconciliation;
+pub mod replay;
+mod rows;
+pub mod schema;
+pub mod stream;
+pub mod subscription;
+pub mod summary;
+pub mod timeline;
+
+pub use db::{Db, DbOptions, Lane, NODE, PoolUsage};
+pub use reach::explain_unreachable;
+pub use rows::{Cell, Columns, Kind, Rows, postgres_statement, postgres_text, seek};
+
+use crate::error::{Error, Result};
+use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};
+
+/// A statement with its values.
+fn statement(db: &impl ConnectionTrait, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(db.get_database_backend(), sql, values)
+}
+
+/// Runs a statement; how many rows it touched.
+async fn execute(db: &impl ConnectionTrait, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
+    Ok(db.execute_raw(statement(db, sql, values)).await?.rows_affected())
+}
+
+/// Runs a query for at most one row.
+async fn query_one(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Option<QueryResult>> {
+    Ok(db.query_one_raw(statement(db, sql, values)).await?)
+}
+
+/// Runs a query for all its rows; the query itself carries the limit.
+async fn query_all(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<QueryResult>> {
+    Ok(db.query_all_raw(statement(db, sql, values)).await?)
+}
+
+/// Runs a query over `{rows}` whose one column is `sought`.
+async fn query_by(db: &impl ConnectionTrait, sql: &str, sought: &[String]) -> Result<Vec<QueryResult>> {
+    if sought.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = Rows::new(&[("sought", Kind::Text)]);
+    for text in sought {
+        rows.push([text.as_str().into()]);
+    }
+    Ok(db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?)
+}
+
+/// Reads a column.
+fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T> {
+    row.try_get("", column).map_err(Error::from)
+}
+
+/// Writes a small value as JSON text.
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))
+}
+
+/// Reads JSON text that we wrote.
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::Corrupt(error.to_string()))
+}

@@ -1,0 +1,123 @@
+//! The accounts of all units of a transaction, with their entries.
+
+use super::{Unit, UnitResult};
+use crate::domain::ledger::Entry;
+use crate::error::{Error, Result};
+use crate::ids::CustomerId;
+use crate::infra::store::account::{self, AccountWrite};
+use sea_orm::{ConnectionTrait, DbBackend};
+use std::collections::{HashMap, HashSet};
+
+/// Units that are left out, by their place, each with why.
+pub(super) type Left = HashMap<usize, UnitResult>;
+
+/// An account's change with the place of its unit.
+type Placed<'a> = (usize, &'a AccountWrite);
+
+/// What became of the accounts.
+#[derive(Default)]
+pub(super) struct Accounts {
+    /// Left out.
+    pub(super) left: Left,
+    /// Something of what was left out is written nevertheless: the transaction is not to be committed.
+    pub(super) is_spoilt: bool,
+}
+
+/// Writes the accounts of units with their entries.
+pub(super) async fn write_accounts<'a>(
+    db: &impl ConnectionTrait,
+    units: impl Iterator<Item = (usize, &'a Unit)>,
+) -> Result<Accounts> {
+    let writes = writes(units);
+    if writes.is_empty() {
+        return Ok(Accounts::default());
+    }
+    if db.get_database_backend() == DbBackend::Postgres {
+        let left = write_at_once(db, writes).await?;
+        let left = if left.is_empty() { Left::new() } else { why_left(db, &left).await? };
+        return Ok(Accounts { left, is_spoilt: false });
+    }
+    let updated = account::account_update_many(db, &list(&writes)).await?;
+    let (written, left) = part(writes, &updated);
+    let mut left: Left = left.into_iter().map(|(at, _)| (at, UnitResult::Stale)).collect();
+    let used = append_entries(db, &written).await?;
+    let is_spoilt = !used.is_empty();
+    left.extend(used);
+    Ok(Accounts { left, is_spoilt })
+}
+
+/// The accounts of units, in the order in which every transaction locks them.
+pub(super) fn writes<'a>(units: impl Iterator<Item = (usize, &'a Unit)>) -> Vec<Placed<'a>> {
+    let mut writes: Vec<_> = units.filter_map(|(at, unit)| Some((at, unit.account.as_ref()?))).collect();
+    writes.sort_unstable_by(|(_, a), (_, b)| a.customer_id.cmp(&b.customer_id));
+    writes
+}
+
+/// Writes accounts and their entries in one statement of Postgres. Gives those that it left out.
+pub(super) async fn write_at_once<'a>(db: &impl ConnectionTrait, writes: Vec<Placed<'a>>) -> Result<Vec<Placed<'a>>> {
+    let written = account::account_commit_many(db, &list(&writes)).await.map_err(|error| {
+        // Keys used before are left out: this is one unit's own fault, and a retry would not end.
+        if error.is_unique_violation() { key_twice() } else { error }
+    })?;
+    Ok(part(writes, &written).1)
+}
+
+/// Why Postgres left accounts out.
+pub(super) async fn why_left(db: &impl ConnectionTrait, left: &[Placed<'_>]) -> Result<Left> {
+    let found = account::entry_find_by_keys(db, &keys(left)).await?;
+    let why = |write: &AccountWrite| match entries_of(&found, write, i64::MAX) {
+        used if used.is_empty() => UnitResult::Stale,
+        used => UnitResult::KeysUsed(used),
+    };
+    Ok(left.iter().map(|(at, write)| (*at, why(write))).collect())
+}
+
+/// Appends the entries of accounts on SQLite. Gives the units of which an idempotency key was used before;
+/// then some of their entries may be appended.
+async fn append_entries(db: &impl ConnectionTrait, writes: &[Placed<'_>]) -> Result<Left> {
+    let expected: u64 = writes.iter().map(|(_, write)| write.entries.len() as u64).sum();
+    if expected == 0 || account::entry_append_many(db, &list(writes)).await? == expected {
+        return Ok(Left::new());
+    }
+    // Rare: find out which keys were used before. What this transaction itself appended has a
+    // sequence number above the version that was expected.
+    let found = account::entry_find_by_keys(db, &keys(writes)).await?;
+    let used = writes.iter().map(|(at, write)| (*at, entries_of(&found, write, write.expected_version)));
+    let used: Left =
+        used.filter(|(_, used)| !used.is_empty()).map(|(at, used)| (at, UnitResult::KeysUsed(used))).collect();
+    if used.is_empty() {
+        // The caller must not do that, and a retry would not end.
+        return Err(key_twice());
+    }
+    Ok(used)
+}
+
+fn list<'a>(writes: &[Placed<'a>]) -> Vec<&'a AccountWrite> {
+    writes.iter().map(|(_, write)| *write).collect()
+}
+
+/// Parts accounts into those that were written and the others.
+fn part<'a>(writes: Vec<Placed<'a>>, written: &[String]) -> (Vec<Placed<'a>>, Vec<Placed<'a>>) {
+    if written.len() == writes.len() {
+        return (writes, Vec::new());
+    }
+    let written: HashSet<&str> = written.iter().map(String::as_str).collect();
+    writes.into_iter().partition(|(_, write)| written.contains(write.customer_id.as_str()))
+}
+
+/// Two entries of one unit are under one key, which no caller may do.
+fn key_twice() -> Error {
+    Error::Corrupt("an idempotency key twice in one unit".to_owned())
+}
+
+/// The idempotency keys of entries, each with its customer.
+fn keys<'a>(writes: &[Placed<'a>]) -> Vec<(&'a CustomerId, &'a str)> {
+    let entries = writes.iter().flat_map(|(_, write)| write.entries.iter().map(|entry| (&write.customer_id, entry)));
+    entries.filter_map(|(customer, entry)| Some((customer, entry.idempotency_key.as_deref()?))).collect()
+}
+
+/// Of the entries that were found, those of a write's customer up to a sequence number.
+fn entries_of(found: &[(String, Entry)], write: &AccountWrite, upto: i64) -> Vec<Entry> {
+    let own = found.iter().filter(|(customer, entry)| customer == write.customer_id.as_str() && entry.seq <= upto);
+    own.map(|(_, entry)| entry.clone()).collect()
+}

@@ -1,0 +1,268 @@
+//! The effects of all units of a transaction, by set: each frequent kind is one statement, however many units
+//! there are. What people do now and then, or what is done once in a customer's life, is one statement each.
+//!
+//! Kinds go in an order of their own, so only effects that touch the same rows must keep theirs:
+//! - a row that several effects write is written as often, in their order ([`waves`]): a guard such as "an ended
+//!   subscription stays so" then sees each of them;
+//! - what is written one by one, and links to Stripe between, is in the order of the units;
+//! - plans come after all that gives Pro, as stored: they ask for it;
+//! - jobs come last, in one call, because it locks rows of streams in the order of their keys. Events come first
+//!   of all, before any stream is locked, as intake has it.
+
+use crate::clock::TimeMs;
+use crate::domain::effect::Effect;
+use crate::domain::job::{NewJob, Wake};
+use crate::domain::mail::Mail;
+use crate::domain::operation::Operation;
+use crate::domain::replay::ReplayStep;
+use crate::domain::subscription::Subscription;
+use crate::domain::webhook::delivery::Delivery;
+use crate::error::Result;
+use crate::ids::{CustomerId, JobId, ReplayId};
+use crate::infra::store::{
+    audit, customer, event, job, mail, marketplace, operation, payment_method, reconciliation, replay, stream,
+    subscription,
+};
+use crate::plan::Plan;
+use sea_orm::ConnectionTrait;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Effects by kind, each list in the order of the units.
+#[derive(Default)]
+pub(super) struct Effects<'a> {
+    operations: Vec<&'a Operation>,
+    subscriptions: Vec<&'a Subscription>,
+    plans: Vec<(&'a CustomerId, Plan)>,
+    args: Vec<(&'a JobId, &'a str)>,
+    mails: Vec<&'a Mail>,
+    /// Each with the place of its unit.
+    jobs: Vec<(usize, Made<'a>)>,
+    others: Vec<Other<'a>>,
+}
+
+/// What makes a job.
+enum Made<'a> {
+    Job(Cow<'a, NewJob>),
+    Event(&'a Delivery),
+}
+
+/// What keeps its place among others.
+enum Other<'a> {
+    /// Links to Stripe that follow each other: they come with the first event of each customer.
+    Links(Vec<(&'a CustomerId, &'a str)>),
+    /// One of the rest, with the place of its unit.
+    Single(usize, &'a Effect),
+}
+
+impl<'a> Effects<'a> {
+    /// Adds an effect of the unit at this place.
+    pub(super) fn add(&mut self, unit: usize, effect: &'a Effect) {
+        match effect {
+            Effect::OperationPut(operation) => self.operations.push(operation),
+            Effect::SubscriptionPut(subscription) => self.subscriptions.push(subscription),
+            Effect::PlanSet { customer_id, plan } => self.plans.push((customer_id, *plan)),
+            Effect::JobArgs { job_id, args } => self.args.push((job_id, args)),
+            Effect::MailPut(mail) => self.mails.push(mail),
+            Effect::JobInsert(new) => self.jobs.push((unit, Made::Job(Cow::Borrowed(new)))),
+            Effect::EventTake(delivery) => self.jobs.push((unit, Made::Event(delivery))),
+            Effect::StripeLink { customer_id, stripe_customer_id } => {
+                let link = (customer_id, stripe_customer_id.as_str());
+                match self.others.last_mut() {
+                    Some(Other::Links(links)) => links.push(link),
+                    _ => self.others.push(Other::Links(vec![link])),
+                }
+            }
+            other => self.others.push(Other::Single(unit, other)),
+        }
+    }
+
+    /// Stores the events, each of which is the job that it makes from then on, or nothing if it was there before.
+    pub(super) async fn store_events(&mut self, tx: &impl ConnectionTrait) -> Result<()> {
+        let event =
+            |(_, made): &(usize, Made<'a>)| if let Made::Event(delivery) = made { Some(*delivery) } else { None };
+        let deliveries: Vec<&Delivery> = self.jobs.iter().filter_map(event).collect();
+        let mut of_events = event::event_take_many(tx, &deliveries).await?.into_iter();
+        let made = std::mem::take(&mut self.jobs).into_iter().filter_map(|(unit, made)| {
+            let job = match made {
+                Made::Job(job) => job,
+                Made::Event(_) => Cow::Owned(of_events.next().flatten()?),
+            };
+            Some((unit, Made::Job(job)))
+        });
+        self.jobs = made.collect();
+        Ok(())
+    }
+
+    /// The streams of others that these effects lock: those to which they add a job, and those that go on because
+    /// a dead job runs again. A job without an order has a stream of its own, which nobody else knows yet.
+    pub(super) async fn streams(&self, tx: &impl ConnectionTrait) -> Result<Vec<String>> {
+        let shared =
+            |(_, made): &(usize, Made<'a>)| if let Made::Job(job) = made { job.stream_key.clone() } else { None };
+        let mut streams: Vec<String> = self.jobs.iter().filter_map(shared).collect();
+        let requeued: Vec<String> = self.others.iter().flat_map(requeued).map(ToString::to_string).collect();
+        streams.extend(stream::stream_of_dead_many(tx, &requeued).await?);
+        Ok(streams)
+    }
+}
+
+/// The ended jobs that run again by an effect.
+fn requeued<'a>(other: &Other<'a>) -> Vec<&'a JobId> {
+    match other {
+        Other::Single(_, Effect::JobRequeue { job_id }) => vec![job_id],
+        Other::Single(_, Effect::ReplayItems { steps, .. }) => {
+            steps.iter().filter_map(|step| step.requeue.as_ref()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Writes effects, whose events are stored. Gives what is to be announced, each with the place of its unit.
+pub(super) async fn write_effects(
+    tx: &impl ConnectionTrait,
+    by_kind: Effects<'_>,
+    now_ms: TimeMs,
+) -> Result<Vec<(usize, Wake)>> {
+    for wave in waves(by_kind.operations, |operation| operation.id.as_str()) {
+        operation::operation_put_many(tx, &wave).await?;
+    }
+    for wave in waves(by_kind.subscriptions, |subscription| subscription.id.as_str()) {
+        subscription::subscription_put_many(tx, &wave, now_ms).await?;
+    }
+    for wave in waves(by_kind.args, |(job_id, _)| job_id.as_str()) {
+        job::job_set_args_many(tx, &wave).await?;
+    }
+    mail::mail_put_many(tx, &by_kind.mails).await?;
+    let mut wakes = Vec::new();
+    for other in by_kind.others {
+        match other {
+            Other::Links(links) => {
+                for wave in waves(links, |(customer_id, _)| customer_id.as_str()) {
+                    customer::customer_link_stripe_many(tx, &wave, now_ms).await?;
+                }
+            }
+            Other::Single(unit, effect) => {
+                let woken = write_single(tx, effect, now_ms).await?;
+                wakes.extend(woken.into_iter().map(|wake| (unit, wake)));
+            }
+        }
+    }
+    for wave in waves(by_kind.plans, |(customer_id, _)| customer_id.as_str()) {
+        customer::customer_set_plan_many(tx, &wave, now_ms).await?;
+    }
+    wakes.extend(write_jobs(tx, by_kind.jobs, now_ms).await?);
+    Ok(wakes)
+}
+
+/// Spreads items over as many statements as the row written most often needs: the first of each row, the second
+/// of each, and so on; nearly always one. Within a statement they are in the order of their keys, so that
+/// transactions lock rows in the same order.
+fn waves<'a, T: Copy>(items: Vec<T>, key: impl Fn(T) -> &'a str) -> Vec<Vec<T>> {
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    let mut waves: Vec<Vec<T>> = Vec::new();
+    for item in items {
+        let at = times.entry(key(item)).or_default();
+        if *at == waves.len() {
+            waves.push(Vec::new());
+        }
+        waves[*at].push(item);
+        *at += 1;
+    }
+    for wave in &mut waves {
+        wave.sort_by(|one, other| key(*one).cmp(key(*other)));
+    }
+    waves
+}
+
+/// Inserts all jobs, in the order of the units.
+async fn write_jobs(
+    tx: &impl ConnectionTrait,
+    made: Vec<(usize, Made<'_>)>,
+    now_ms: TimeMs,
+) -> Result<Vec<(usize, Wake)>> {
+    let mut jobs = Vec::with_capacity(made.len());
+    let mut units = HashMap::with_capacity(made.len());
+    for (unit, made) in made {
+        if let Made::Job(job) = made {
+            units.insert(job.id.clone(), unit);
+            jobs.push(job.into_owned());
+        }
+    }
+    let wakes = job::job_insert_many(tx, &jobs, now_ms).await?;
+    Ok(wakes.into_iter().filter_map(|wake| Some((*units.get(&wake.job_id)?, wake))).collect())
+}
+
+/// Writes one effect of a kind that is rare: something that people do now and then, or that happens to a customer
+/// a few times in all; replays and comparisons have one unit under way, at a rate of their own.
+async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Result<Vec<Wake>> {
+    match effect {
+        Effect::StripeUnlink { customer_id, stripe_customer_id } => {
+            customer::customer_unlink_stripe(tx, customer_id, stripe_customer_id, now_ms).await?;
+            payment_method::payment_method_detach_all(tx, customer_id, now_ms).await?;
+        }
+        Effect::PaymentMethodPut(method) => payment_method::payment_method_put(tx, method).await?,
+        Effect::PaymentMethodDefault { customer_id, id } => {
+            payment_method::payment_method_set_default(tx, customer_id, id).await?;
+        }
+        Effect::PaymentMethodDetach { customer_id, id } => {
+            payment_method::payment_method_detach(tx, customer_id, id, now_ms).await?;
+        }
+        Effect::MarketplacePut(account) => marketplace::marketplace_put(tx, account).await?,
+        Effect::JobRequeue { job_id } => {
+            return Ok(job::job_requeue(tx, job_id, now_ms).await?.into_iter().collect());
+        }
+        Effect::ReplayItems { replay_id, steps } => return write_replay_steps(tx, replay_id, steps, now_ms).await,
+        Effect::ReplayEnd { replay_id, state } => {
+            replay::replay_move(tx, replay_id, &["running"], state, Some(now_ms)).await?;
+        }
+        Effect::ReconciliationStep(step) => reconciliation::reconciliation_step(tx, step).await?,
+        Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
+        // By set, above.
+        Effect::OperationPut(_)
+        | Effect::SubscriptionPut(_)
+        | Effect::PlanSet { .. }
+        | Effect::StripeLink { .. }
+        | Effect::JobArgs { .. }
+        | Effect::MailPut(_)
+        | Effect::JobInsert(_)
+        | Effect::EventTake(_) => {}
+    }
+    Ok(Vec::new())
+}
+
+/// Nothing of it if the replay was paused or cancelled meanwhile: the items wait on.
+async fn write_replay_steps(
+    tx: &impl ConnectionTrait,
+    id: &ReplayId,
+    steps: &[ReplayStep],
+    now_ms: TimeMs,
+) -> Result<Vec<Wake>> {
+    let mut wakes = Vec::new();
+    if replay::replay_lock_running(tx, id).await? {
+        for step in steps {
+            let mut step = step.clone();
+            if let Some(job_id) = &step.requeue {
+                let wake = job::job_requeue(tx, job_id, now_ms).await?;
+                if wake.is_none() {
+                    step.state = "skipped";
+                }
+                wakes.extend(wake);
+            }
+            replay::replay_item_finish(tx, id, &step).await?;
+        }
+    }
+    Ok(wakes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_written_twice_is_written_in_its_order_and_others_in_one_statement() {
+        let items = vec![("b", 1), ("a", 2), ("b", 3), ("c", 4), ("b", 5), ("a", 6)];
+        let waves = waves(items, |(key, _)| key);
+        assert_eq!(waves, [vec![("a", 2), ("b", 1), ("c", 4)], vec![("a", 6), ("b", 3)], vec![("b", 5)]]);
+        assert!(super::waves(Vec::<(&str, i64)>::new(), |(key, _)| key).is_empty());
+    }
+}

@@ -1,0 +1,229 @@
+//! Rows of `customers`.
+
+use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
+use crate::clock::TimeMs;
+use crate::domain::customer::Customer;
+use crate::domain::email::Email;
+use crate::error::{Error, Result};
+use crate::ids::CustomerId;
+use crate::plan::Plan;
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+
+pub(super) const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms";
+
+pub(super) fn read(row: &QueryResult) -> Result<Customer> {
+    let plan: String = get(row, "plan")?;
+    Ok(Customer {
+        id: CustomerId::trusted(get(row, "id")?),
+        email: get(row, "email")?,
+        name: get(row, "name")?,
+        source: get(row, "source")?,
+        plan: Plan::parse(&plan).ok_or_else(|| Error::Corrupt(format!("plan {plan}")))?,
+        stripe_customer_id: get(row, "stripe_customer_id")?,
+        former_stripe_ids: Vec::new(),
+        has_payment_method: get(row, "has_payment_method")?,
+        created_at_ms: get(row, "created_at_ms")?,
+    })
+}
+
+/// Inserts a customer. False if its e-mail address is taken.
+pub async fn customer_insert(db: &impl ConnectionTrait, customer: &Customer, email: &Email) -> Result<bool> {
+    let rows = execute(
+        db,
+        "INSERT INTO customers (id, email, email_normalized, name, source, plan, stripe_customer_id, \
+         has_payment_method, created_at_ms, updated_at_ms) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$9) \
+         ON CONFLICT (email_normalized) DO NOTHING",
+        [
+            customer.id.as_str().into(),
+            email.given.as_str().into(),
+            email.normalized.as_str().into(),
+            customer.name.as_str().into(),
+            customer.source.as_str().into(),
+            customer.plan.as_str().into(),
+            customer.stripe_customer_id.clone().into(),
+            customer.has_payment_method.into(),
+            customer.created_at_ms.into(),
+        ],
+    )
+    .await?;
+    Ok(rows == 1)
+}
+
+/// Notes that a mailbox is given the free credits. False if it had them before.
+pub async fn free_credits_insert(
+    db: &impl ConnectionTrait,
+    mailbox: &str,
+    customer: &CustomerId,
+    now_ms: TimeMs,
+) -> Result<bool> {
+    let sql = "INSERT INTO free_credits (mailbox, customer_id, given_at_ms) VALUES ($1,$2,$3) \
+               ON CONFLICT (mailbox) DO NOTHING";
+    Ok(execute(db, sql, [mailbox.into(), customer.as_str().into(), now_ms.into()]).await? == 1)
+}
+
+/// One customer.
+pub async fn customer_find(db: &impl ConnectionTrait, id: &CustomerId) -> Result<Option<Customer>> {
+    let sql = format!("SELECT {COLUMNS} FROM customers WHERE id = $1");
+    query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// What customers are found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Their id here.
+    Id,
+    /// Their Stripe customer.
+    StripeId,
+}
+
+/// Many customers at once; those that do not exist are left out.
+pub async fn customer_find_many(db: &impl ConnectionTrait, by: By, ids: &[String]) -> Result<Vec<Customer>> {
+    let column = match by {
+        By::Id => "id",
+        By::StripeId => "stripe_customer_id",
+    };
+    let columns = COLUMNS.split(", ").map(|column| format!("c.{column} AS {column}")).collect::<Vec<_>>();
+    let sql = format!("SELECT {} FROM {{rows}} JOIN customers c ON c.{column} = r.sought", columns.join(", "));
+    query_by(db, &sql, ids).await?.iter().map(read).collect()
+}
+
+/// The customer with this address.
+pub async fn customer_find_by_email(db: &impl ConnectionTrait, normalized: &str) -> Result<Option<Customer>> {
+    let sql = format!("SELECT {COLUMNS} FROM customers WHERE email_normalized = $1");
+    query_one(db, &sql, [normalized.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Customers newest first, below the cursor, whose address, name, id or Stripe id contains the text.
+pub async fn customer_search(
+    db: &impl ConnectionTrait,
+    text: &str,
+    before: Option<&str>,
+    limit: u64,
+) -> Result<Vec<Customer>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM customers WHERE ($1 = '' OR email_normalized LIKE $2 ESCAPE '\\' \
+         OR LOWER(name) LIKE $2 ESCAPE '\\' OR id = $1 OR stripe_customer_id = $1) \
+         AND ($3 = '' OR id < $3) ORDER BY id DESC LIMIT $4"
+    );
+    let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let values =
+        [text.into(), format!("%{escaped}%").into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(read).collect()
+}
+
+/// Keeps others from changing a customer, or its keys, until the transaction ends: two that each look
+/// first would both see what the other is about to take away. False if there is no such customer. On
+/// SQLite there is one writing transaction at a time anyway.
+pub async fn customer_lock(db: &impl ConnectionTrait, id: &CustomerId) -> Result<bool> {
+    let sql = format!("SELECT id FROM customers WHERE id = $1{}", lock_clause(db, "customers"));
+    Ok(query_one(db, &sql, [id.as_str().into()]).await?.is_some())
+}
+
+/// What locks the rows of a table that a query finds. Not FOR UPDATE, which entries and jobs of the customer
+/// would have to wait for.
+fn lock_clause(db: &impl ConnectionTrait, table: &str) -> String {
+    match db.get_database_backend() {
+        DbBackend::Postgres => format!(" FOR NO KEY UPDATE OF {table}"),
+        _ => String::new(),
+    }
+}
+
+/// Moves customers to plans, each of them once; off Pro only if nothing that is stored gives it Pro any more.
+pub async fn customer_set_plan_many(
+    db: &impl ConnectionTrait,
+    plans: &[(&CustomerId, Plan)],
+    now_ms: TimeMs,
+) -> Result<()> {
+    // The conditions of `Subscription::gives_pro` and `MarketplaceAccount::gives_pro`.
+    const NOTHING_GIVES_PRO: &str = "NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.customer_id = customers.id \
+         AND s.is_pro AND s.ended_at_ms IS NULL AND s.status IN ('active', 'trialing', 'past_due')) \
+         AND NOT EXISTS (SELECT 1 FROM marketplace_accounts m WHERE m.customer_id = customers.id \
+         AND m.state = 'purchased' AND m.plan = 'pro')";
+    let new_rows = || Rows::new(&[("id", Kind::Text), ("plan", Kind::Text), ("now_ms", Kind::Int)]);
+    let backend = db.get_database_backend();
+    let mut rows = new_rows();
+    for (id, plan) in plans {
+        rows.push([id.as_str().into(), plan.as_str().into(), now_ms.into()]);
+    }
+    // Whoever gives, or takes away, another thing that gives Pro at this moment is waited for, and then seen. Of
+    // those that are on their plan already, most often all, nothing is written.
+    let sql = format!(
+        "SELECT r.id AS id, r.plan AS plan, CASE WHEN c.plan = r.plan THEN 1 ELSE 0 END AS is_there FROM {{rows}} \
+         JOIN customers c ON c.id = r.id ORDER BY c.id{}",
+        lock_clause(db, "c")
+    );
+    let mut rows_to_move = new_rows();
+    for row in db.query_all_raw(rows.statement(backend, &sql)).await? {
+        if get::<i32>(&row, "is_there")? == 0 {
+            rows_to_move.push([get::<String>(&row, "id")?.into(), get::<String>(&row, "plan")?.into(), now_ms.into()]);
+        }
+    }
+    if rows_to_move.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "UPDATE customers SET plan = r.plan, updated_at_ms = r.now_ms FROM {{rows}} WHERE customers.id = r.id \
+         AND customers.plan <> r.plan AND (r.plan = 'pro' OR customers.plan <> 'pro' OR ({NOTHING_GIVES_PRO}))"
+    );
+    db.execute_raw(rows_to_move.statement(backend, &sql)).await?;
+    Ok(())
+}
+
+/// Whose these Stripe customers once were, before they were deleted at Stripe.
+pub async fn stripe_customer_former_find_many(
+    db: &impl ConnectionTrait,
+    ids: &[String],
+) -> Result<Vec<(String, CustomerId)>> {
+    let sql = "SELECT f.stripe_customer_id AS stripe_customer_id, f.customer_id AS customer_id \
+               FROM {rows} JOIN stripe_customers_former f ON f.stripe_customer_id = r.sought";
+    let rows = query_by(db, sql, ids).await?;
+    rows.iter()
+        .map(|row| Ok((get(row, "stripe_customer_id")?, CustomerId::trusted(get(row, "customer_id")?))))
+        .collect()
+}
+
+/// The Stripe customers that a customer once had.
+pub async fn stripe_customer_former_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<String>> {
+    let sql = "SELECT stripe_customer_id FROM stripe_customers_former WHERE customer_id = $1 ORDER BY gone_at_ms";
+    query_all(db, sql, [customer.as_str().into()]).await?.iter().map(|row| get(row, "stripe_customer_id")).collect()
+}
+
+/// Links customers to their Stripe customers, each of them once, unless it has one already. One that was deleted
+/// at Stripe is never linked again, whatever late events say.
+pub async fn customer_link_stripe_many(
+    db: &impl ConnectionTrait,
+    links: &[(&CustomerId, &str)],
+    now_ms: TimeMs,
+) -> Result<()> {
+    let mut rows = Rows::new(&[("id", Kind::Text), ("stripe_customer_id", Kind::Text), ("now_ms", Kind::Int)]);
+    for (id, stripe_customer_id) in links {
+        rows.push([id.as_str().into(), (*stripe_customer_id).into(), now_ms.into()]);
+    }
+    let sql = "UPDATE customers SET stripe_customer_id = r.stripe_customer_id, updated_at_ms = r.now_ms FROM {rows} \
+               WHERE customers.id = r.id AND customers.stripe_customer_id IS NULL AND NOT EXISTS \
+               (SELECT 1 FROM stripe_customers_former f WHERE f.stripe_customer_id = r.stripe_customer_id)";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    Ok(())
+}
+
+/// Takes the link to a Stripe customer away, if it is still this one, and remembers that it was there.
+pub async fn customer_unlink_stripe(
+    db: &impl ConnectionTrait,
+    id: &CustomerId,
+    stripe_customer_id: &str,
+    now_ms: TimeMs,
+) -> Result<()> {
+    let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into()];
+    let unlinked = execute(
+        db,
+        "UPDATE customers SET stripe_customer_id = NULL, updated_at_ms = $3 WHERE id = $1 AND stripe_customer_id = $2",
+        values.clone(),
+    )
+    .await?;
+    if unlinked == 1 {
+        let sql = "INSERT INTO stripe_customers_former (customer_id, stripe_customer_id, gone_at_ms) \
+                   VALUES ($1,$2,$3) ON CONFLICT DO NOTHING";
+        execute(db, sql, values).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Rows of `events`: the inbox. Where an event stands is what its job says, so nothing is kept twice.
+
+use super::{Kind, Rows, get, query_all, query_one};
+use crate::clock::TimeMs;
+use crate::domain::job::{JobState, NewJob};
+use crate::domain::webhook::StoredEvent;
+use crate::domain::webhook::delivery::{Delivery, Fate};
+use crate::error::{Error, Result};
+use crate::ids::{EventId, JobId};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
+use std::collections::{HashMap, HashSet};
+
+/// Stores the events of deliveries. Gives for each, in order, the job that is to be inserted in the same
+/// transaction; `None` if the event was there before.
+pub async fn event_take_many(tx: &impl ConnectionTrait, deliveries: &[&Delivery]) -> Result<Vec<Option<NewJob>>> {
+    // One statement may not touch a row twice: copies within the batch become one row that counts them.
+    let mut first: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut events: Vec<StoredEvent> = Vec::new();
+    for delivery in deliveries {
+        let key = (delivery.event.source.as_str(), delivery.event.external_id.as_str());
+        match first.get(&key) {
+            Some(at) => events[*at].deliveries += 1,
+            None => {
+                first.insert(key, events.len());
+                events.push(delivery.event.clone());
+            }
+        }
+    }
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stored: HashSet<EventId> = event_insert_many(tx, &events).await?.into_iter().collect();
+    Ok(deliveries.iter().map(|delivery| stored.contains(&delivery.event.id).then(|| new_job(delivery))).collect())
+}
+
+fn new_job(delivery: &Delivery) -> NewJob {
+    if let Fate::Quarantine(reason) = &delivery.fate {
+        let event = &delivery.event;
+        tracing::warn!(event.id = %event.id, external_id = event.external_id, reason, "an event is dead on arrival");
+    }
+    delivery.job()
+}
+
+/// Inserts events; a duplicate only counts its deliveries. The list must hold each (source, external
+/// id) once. Gives the ids of those that are new.
+pub async fn event_insert_many(db: &impl ConnectionTrait, events: &[StoredEvent]) -> Result<Vec<EventId>> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("source", Kind::Text),
+        ("external_id", Kind::Text),
+        ("type", Kind::Text),
+        ("payload", Kind::Bytes),
+        ("stream_key", Kind::Text),
+        ("deliveries", Kind::Int),
+        ("received_at_ms", Kind::Int),
+    ]);
+    let mut sorted: Vec<&StoredEvent> = events.iter().collect();
+    sorted.sort_by(|a, b| (&a.source, &a.external_id).cmp(&(&b.source, &b.external_id)));
+    for event in sorted {
+        rows.push([
+            event.id.as_str().into(),
+            event.source.as_str().into(),
+            event.external_id.as_str().into(),
+            event.event_type.as_str().into(),
+            super::Cell::Bytes(event.payload.clone()),
+            event.stream_key.as_str().into(),
+            event.deliveries.into(),
+            event.received_at_ms.into(),
+        ]);
+    }
+    let columns = "id, source, external_id, type, payload, stream_key, deliveries, received_at_ms";
+    let sql = format!(
+        "INSERT INTO events ({columns}) SELECT {columns} FROM {{rows}} WHERE true \
+         ON CONFLICT (source, external_id) DO UPDATE SET deliveries = events.deliveries + excluded.deliveries \
+         RETURNING id"
+    );
+    let stored = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    let mut new = Vec::new();
+    for row in &stored {
+        let id: String = get(row, "id")?;
+        if events.iter().any(|event| event.id.as_str() == id) {
+            new.push(EventId::trusted(id));
+        }
+    }
+    Ok(new)
+}
+
+/// What was signed of an event, and what it was stored as.
+#[derive(Debug, Clone)]
+pub struct EventBytes {
+    /// Its identifier here.
+    pub id: EventId,
+    /// Its type.
+    pub event_type: String,
+    /// The bytes.
+    pub payload: Vec<u8>,
+}
+
+/// The bytes of many events.
+pub async fn event_bytes(db: &impl ConnectionTrait, ids: &[&EventId]) -> Result<Vec<EventBytes>> {
+    let mut rows = Rows::new(&[("event", Kind::Text)]);
+    for id in ids {
+        rows.push([id.as_str().into()]);
+    }
+    let sql = "SELECT e.id AS id, e.type AS type, e.payload AS payload FROM {rows} JOIN events e ON e.id = r.event";
+    let found = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    let read = |row| {
+        let id = EventId::trusted(get(row, "id")?);
+        Ok(EventBytes { id, event_type: get(row, "type")?, payload: get(row, "payload")? })
+    };
+    found.iter().map(read).collect()
+}
+
+/// An event with where it stands.
+#[derive(Debug, Clone)]
+pub struct EventView {
+    /// Its identifier here.
+    pub id: EventId,
+    /// Who sent it.
+    pub source: String,
+    /// Its identifier at the sender.
+    pub external_id: String,
+    /// Its type.
+    pub event_type: String,
+    /// Its stream.
+    pub stream_key: String,
+    /// How often it was delivered.
+    pub deliveries: i64,
+    /// When it came first.
+    pub received_at_ms: TimeMs,
+    /// Its job.
+    pub job_id: JobId,
+    /// Where the job stands.
+    pub state: JobState,
+    /// Attempts used up.
+    pub attempts: i64,
+    /// Why the last attempt failed, or why nothing was done.
+    pub last_error: Option<String>,
+    /// When the job ended.
+    pub processed_at_ms: Option<TimeMs>,
+}
+
+/// The columns of a view, from the events and their jobs.
+macro_rules! view {
+    () => {
+        "SELECT e.id AS id, e.source AS source, e.external_id AS external_id, e.type AS type, \
+    e.stream_key AS stream_key, e.deliveries AS deliveries, e.received_at_ms AS received_at_ms, j.id AS job_id, \
+    j.state AS state, j.attempt AS attempt, j.last_error AS last_error, j.finished_at_ms AS finished_at_ms \
+    FROM events e JOIN jobs j ON j.event_id = e.id"
+    };
+}
+
+const VIEW: &str = view!();
+const FIND: &str = concat!(view!(), " WHERE e.id = $1 OR e.external_id = $1 LIMIT 1");
+
+fn read(row: &QueryResult) -> Result<EventView> {
+    let state: String = get(row, "state")?;
+    Ok(EventView {
+        id: EventId::trusted(get(row, "id")?),
+        source: get(row, "source")?,
+        external_id: get(row, "external_id")?,
+        event_type: get(row, "type")?,
+        stream_key: get(row, "stream_key")?,
+        deliveries: get(row, "deliveries")?,
+        received_at_ms: get(row, "received_at_ms")?,
+        job_id: JobId::trusted(get(row, "job_id")?),
+        state: JobState::parse(&state).ok_or_else(|| Error::Corrupt(format!("job state {state}")))?,
+        attempts: get(row, "attempt")?,
+        last_error: get(row, "last_error")?,
+        processed_at_ms: get(row, "finished_at_ms")?,
+    })
+}
+
+/// One event, by its id here or its id at the sender.
+pub async fn event_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<EventView>> {
+    query_one(db, FIND, [id.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// What to look for among events. Empty fields match everything.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Who sent it: `stripe` or `github`.
+    pub source: Option<String>,
+    /// A state of the event's job, or `waiting` for those that are neither done nor dead.
+    pub state: Option<String>,
+    /// A type such as `invoice.paid`.
+    pub event_type: Option<String>,
+    /// A stream such as `stripe:cus_…`.
+    pub stream: Option<String>,
+}
+
+/// Events newest first, below the cursor.
+pub async fn event_list(
+    db: &impl ConnectionTrait,
+    filter: &EventFilter,
+    before: &str,
+    limit: u64,
+) -> Result<Vec<EventView>> {
+    let (sql, values) = list_statement(filter, before, limit);
+    query_all(db, &sql, values).await?.iter().map(read).collect()
+}
+
+/// States are spelled out, because only so a partial index can be used: with millions of events that are
+/// done, the few that are dead or wait are found by an index of those.
+fn list_statement(filter: &EventFilter, before: &str, limit: u64) -> (String, Vec<Value>) {
+    let mut id = "e.id";
+    let mut clause = match filter.state.as_deref() {
+        None => "1 = 1".to_owned(),
+        // Always due at some time: this leads to the index of what is due.
+        Some("waiting") => "j.state IN ('available', 'running') AND j.run_at_ms > 0".to_owned(),
+        Some(state) => {
+            id = "j.event_id";
+            match JobState::parse(state) {
+                Some(state) => format!("j.state = '{}'", state.as_str()),
+                None => "1 = 0".to_owned(),
+            }
+        }
+    };
+    let mut values: Vec<Value> = Vec::new();
+    let wanted = [
+        ("e.type =", filter.event_type.as_deref()),
+        ("e.stream_key =", filter.stream.as_deref()),
+        ("e.source =", filter.source.as_deref()),
+        ("{id} <", Some(before).filter(|before| !before.is_empty())),
+    ];
+    for (part, value) in wanted {
+        if let Some(value) = value {
+            values.push(value.into());
+            clause.push_str(&format!(" AND {} ${}", part.replace("{id}", id), values.len()));
+        }
+    }
+    values.push(limit.cast_signed().into());
+    (format!("{VIEW} WHERE {clause} ORDER BY {id} DESC LIMIT ${}", values.len()), values)
+}
+
+#[cfg(test)]
+mod tests;

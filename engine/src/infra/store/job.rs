@@ -1,0 +1,474 @@
+//! Rows of `jobs`.
+
+use super::stream::{Advance, Leased, stream_advance_many, stream_drop_new, stream_drop_unused, stream_unblock};
+use super::{Kind, Rows, execute, get, query_all, query_one};
+use crate::clock::TimeMs;
+use crate::domain::job::{Job, JobFilter, JobFinish, JobKind, JobState, NewJob, Wake};
+use crate::error::{Error, Result};
+use crate::ids::{CustomerId, EventId, JobId};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
+use std::collections::{BTreeMap, HashSet};
+
+const COLUMNS: &str = "id, kind, args, stream_key, seq, state, attempt, attempts_max, rescues, run_at_ms, unique_key, \
+                       event_id, customer_id, last_error, created_at_ms, finished_at_ms";
+
+pub(super) fn read(row: &QueryResult) -> Result<Job> {
+    let state: String = get(row, "state")?;
+    Ok(Job {
+        id: JobId::trusted(get(row, "id")?),
+        kind: get(row, "kind")?,
+        args: get(row, "args")?,
+        stream_key: get(row, "stream_key")?,
+        seq: get(row, "seq")?,
+        state: JobState::parse(&state).ok_or_else(|| Error::Corrupt(format!("job state {state}")))?,
+        attempt: get(row, "attempt")?,
+        attempts_max: get(row, "attempts_max")?,
+        rescues: get(row, "rescues")?,
+        run_at_ms: get(row, "run_at_ms")?,
+        unique_key: get(row, "unique_key")?,
+        event_id: get::<Option<String>>(row, "event_id")?.map(EventId::trusted),
+        customer_id: get::<Option<String>>(row, "customer_id")?.map(CustomerId::trusted),
+        last_error: get(row, "last_error")?,
+        created_at_ms: get(row, "created_at_ms")?,
+        finished_at_ms: get(row, "finished_at_ms")?,
+    })
+}
+
+/// Inserts jobs, with two statements however many there are. Each gets the next sequence number of its stream;
+/// the stream's row stays locked until the transaction ends, so the order of the numbers is the order of the
+/// commits. Streams are locked in the order of their keys, so two inserts never wait for each other in a circle. A
+/// job whose unique key exists is left out, and leaves no row of its stream. Gives what to wake once the
+/// transaction is committed.
+pub async fn job_insert_many(db: &impl ConnectionTrait, jobs: &[NewJob], now_ms: TimeMs) -> Result<Vec<Wake>> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    for job in jobs {
+        *counts.entry(job.stream()).or_default() += 1;
+    }
+    let mut streams = stream_advance_many(db, &counts, now_ms).await?;
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("kind", Kind::Text),
+        ("args", Kind::Text),
+        ("stream_key", Kind::Text),
+        ("seq", Kind::Int),
+        ("state", Kind::Text),
+        ("attempts_max", Kind::Int),
+        ("run_at_ms", Kind::Int),
+        ("unique_key", Kind::Text),
+        ("event_id", Kind::Text),
+        ("customer_id", Kind::Text),
+        ("last_error", Kind::Text),
+        ("created_at_ms", Kind::Int),
+        ("finished_at_ms", Kind::Int),
+    ]);
+    for job in jobs {
+        let key = job.stream();
+        let stream = streams.get_mut(&key).ok_or_else(|| Error::Corrupt(format!("stream {key} has no row")))?;
+        stream.last_seq += 1;
+        rows.push([
+            job.id.as_str().into(),
+            job.kind.as_str().into(),
+            job.args.as_str().into(),
+            key.into(),
+            stream.last_seq.into(),
+            job.state.as_str().into(),
+            job.kind.attempts_max().into(),
+            job.run_at_ms.into(),
+            job.unique_key.clone().into(),
+            job.event_id.as_ref().map(|id| id.as_str().to_owned()).into(),
+            job.customer_id.as_ref().map(|id| id.as_str().to_owned()).into(),
+            job.last_error.clone().into(),
+            now_ms.into(),
+            (job.state != JobState::Available).then_some(now_ms).into(),
+        ]);
+    }
+    let sql = "INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempts_max, run_at_ms, unique_key, \
+               event_id, customer_id, last_error, created_at_ms, finished_at_ms) \
+               SELECT id, kind, args, stream_key, seq, state, attempts_max, run_at_ms, unique_key, event_id, \
+               customer_id, last_error, created_at_ms, finished_at_ms FROM {rows} WHERE true \
+               ON CONFLICT (unique_key) DO NOTHING RETURNING id, stream_key, run_at_ms, state";
+    let inserted = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    let (mut wakes, mut used) = (Vec::new(), HashSet::new());
+    for row in &inserted {
+        let (stream_key, state): (String, String) = (get(row, "stream_key")?, get(row, "state")?);
+        used.insert(stream_key.clone());
+        if state == JobState::Available.as_str() {
+            let (job_id, run_at_ms) = (JobId::trusted(get(row, "id")?), get(row, "run_at_ms")?);
+            wakes.push(Wake { stream_key, job_id, attempt: 0, run_at_ms });
+        }
+    }
+    let is_unused = |(key, stream): &(String, Advance)| stream.is_new && !used.contains(key);
+    let unused: Vec<String> = streams.into_iter().filter(is_unused).map(|(key, _)| key).collect();
+    stream_drop_new(db, &unused).await?;
+    Ok(wakes)
+}
+
+/// One job.
+pub async fn job_find(db: &impl ConnectionTrait, id: &JobId) -> Result<Option<Job>> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE id = $1");
+    query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The job that processes an event.
+pub async fn job_find_by_event(db: &impl ConnectionTrait, event: &EventId) -> Result<Option<Job>> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE event_id = $1");
+    query_one(db, &sql, [event.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The job at the head of a stream: the lowest that is not finished.
+pub async fn job_head(db: &impl ConnectionTrait, key: &str) -> Result<Option<Job>> {
+    let sql = "SELECT * FROM jobs WHERE stream_key = $1 AND state IN ('available', 'running') ORDER BY seq LIMIT 1";
+    query_one(db, sql, [key.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// As the partial indexes spell it, so that they can be used.
+const UNFINISHED: &str = "j.state IN ('available', 'running')";
+
+impl JobFilter {
+    /// The WHERE clause over `jobs j` and its values, which begin at parameter `$1`.
+    fn clause(&self, now_ms: TimeMs) -> (String, Vec<Value>) {
+        let mut parts = vec!["1 = 1".to_owned()];
+        let mut values: Vec<Value> = Vec::new();
+        if self.state.as_deref() == Some("dead") {
+            // Spelled out, because only so the index of dead jobs can be used.
+            parts.push("j.state = 'dead'".to_owned());
+        }
+        let mut add = |text: &str, value: Value| {
+            values.push(value);
+            parts.push(text.replace('?', &format!("${}", values.len())));
+        };
+        match self.state.as_deref() {
+            Some("scheduled") => {
+                add(&format!("{UNFINISHED} AND j.state = 'available' AND j.run_at_ms > ?"), now_ms.into())
+            }
+            Some("available") => {
+                add(&format!("{UNFINISHED} AND j.state = 'available' AND j.run_at_ms <= ?"), now_ms.into())
+            }
+            // Always due at some time: this leads to the index of what is due.
+            Some("running") => add(&format!("{UNFINISHED} AND j.state = 'running' AND j.run_at_ms > ?"), 0_i64.into()),
+            None | Some("dead") => {}
+            Some(state) => add("j.state = ?", state.into()),
+        }
+        if let Some(kind) = &self.kind {
+            add("j.kind = ?", kind.as_str().into());
+        }
+        if let Some(stream) = &self.stream {
+            add("j.stream_key = ?", stream.as_str().into());
+        }
+        if let Some(event_type) = &self.event_type {
+            add("j.event_id IN (SELECT id FROM events WHERE type = ?)", event_type.as_str().into());
+        }
+        if let Some(error) = &self.error {
+            let escaped = error.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+            add("j.last_error LIKE ? ESCAPE '\\'", format!("%{escaped}%").into());
+        }
+        if let Some(from) = self.created_from_ms {
+            add("j.created_at_ms >= ?", from.into());
+        }
+        if let Some(to) = self.created_to_ms {
+            add("j.created_at_ms < ?", to.into());
+        }
+        (parts.join(" AND "), values)
+    }
+
+    /// The list of these jobs, newest first, below a cursor.
+    pub(super) fn statement(&self, before: &str, limit: u64, now_ms: TimeMs) -> (String, Vec<Value>) {
+        let (clause, mut values) = self.clause(now_ms);
+        values.push(before.into());
+        values.push(limit.cast_signed().into());
+        let (cursor, limit) = (values.len() - 1, values.len());
+        let sql = format!(
+            "SELECT {COLUMNS} FROM jobs j WHERE {clause} AND (${cursor} = '' OR j.id < ${cursor}) \
+             ORDER BY j.id DESC LIMIT ${limit}"
+        );
+        (sql, values)
+    }
+}
+
+/// Jobs newest first, below the cursor (a job id; empty for the first page).
+pub async fn job_list(
+    db: &impl ConnectionTrait,
+    filter: &JobFilter,
+    before: &str,
+    limit: u64,
+    now_ms: TimeMs,
+) -> Result<Vec<Job>> {
+    let (sql, values) = filter.statement(before, limit, now_ms);
+    query_all(db, &sql, values).await?.iter().map(read).collect()
+}
+
+/// Oldest first: the jobs that a replay with this filter would touch, at most `limit`.
+pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, now_ms: TimeMs) -> Result<Vec<JobId>> {
+    let (clause, mut values) = filter.clause(now_ms);
+    values.push(limit.cast_signed().into());
+    let sql = format!(
+        "SELECT j.id AS id FROM jobs j WHERE {clause} AND j.state IN ('dead', 'cancelled', 'succeeded') \
+         ORDER BY j.stream_key, j.seq LIMIT ${}",
+        values.len()
+    );
+    query_all(db, &sql, values).await?.iter().map(|row| Ok(JobId::trusted(get(row, "id")?))).collect()
+}
+
+/// Marks the lowest unfinished job of each stream as running, if it is due, and gives it. The
+/// streams must be leased to the caller in the same transaction: what still runs in one that was taken over
+/// belongs to a node that died, and is rescued first. The state is asked for twice, because Postgres looks
+/// at a row again that was changed while it waited for it, but not at what chose the row: a job that is
+/// cancelled in that moment stays cancelled.
+pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[Leased], now_ms: TimeMs) -> Result<Vec<Job>> {
+    let taken_over: Vec<String> =
+        streams.iter().filter(|stream| stream.is_taken_over).map(|stream| stream.key.clone()).collect();
+    job_put_back(db, &taken_over, true).await?;
+    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int), ("was", Kind::Text)]);
+    for stream in streams {
+        rows.push([stream.key.as_str().into(), now_ms.into(), JobState::Available.as_str().into()]);
+    }
+    let take = format!(
+        "UPDATE jobs SET state = 'running' \
+         FROM {{rows}} WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
+         AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) AND jobs.run_at_ms <= r.now_ms \
+         AND jobs.state = r.was RETURNING {}",
+        COLUMNS.split(", ").map(|column| format!("jobs.{column} AS {column}")).collect::<Vec<_>>().join(", ")
+    );
+    let taken = db.query_all_raw(rows.statement(db.get_database_backend(), &take)).await?;
+    taken.iter().map(read).collect()
+}
+
+/// Makes the running job of each stream available again, without using up an attempt. The streams must be
+/// the caller's to decide about in the same transaction. It counts as a rescue if their node died.
+pub async fn job_put_back(db: &impl ConnectionTrait, streams: &[String], is_rescue: bool) -> Result<()> {
+    if streams.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(&[("key", Kind::Text), ("rescue", Kind::Int), ("was", Kind::Text)]);
+    for stream in streams {
+        rows.push([stream.as_str().into(), is_rescue.into(), JobState::Running.as_str().into()]);
+    }
+    let sql = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + r.rescue FROM {rows} \
+               WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
+               AND h.state IN ('available', 'running') AND h.state = 'running' ORDER BY h.seq LIMIT 1) \
+               AND jobs.state = r.was";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    Ok(())
+}
+
+/// Writes the ends of attempts. The leases must have been given up in the same transaction. Gives the
+/// jobs that were written: those that did run. An attempt that ended took no node with it, so the
+/// rescues before it are forgotten.
+pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish]) -> Result<Vec<String>> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("state", Kind::Text),
+        ("attempt", Kind::Int),
+        ("run_at_ms", Kind::Int),
+        ("reason", Kind::Text),
+        ("finished_at_ms", Kind::Int),
+        ("was", Kind::Text),
+    ]);
+    for finish in finishes {
+        rows.push([
+            finish.job_id.as_str().into(),
+            finish.state.as_str().into(),
+            finish.attempt_after.into(),
+            finish.run_at_ms.into(),
+            finish.reason.clone().into(),
+            (finish.state != JobState::Available).then_some(finish.finished_at_ms).into(),
+            JobState::Running.as_str().into(),
+        ]);
+    }
+    let sql = "UPDATE jobs SET state = r.state, attempt = r.attempt, run_at_ms = r.run_at_ms, rescues = 0, \
+               last_error = COALESCE(r.reason, CASE WHEN r.state = 'succeeded' THEN NULL ELSE jobs.last_error END), \
+               finished_at_ms = r.finished_at_ms \
+               FROM {rows} WHERE jobs.id = r.id AND jobs.state = r.was RETURNING jobs.id AS id";
+    let written = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    written.iter().map(|row| get(row, "id")).collect()
+}
+
+/// Makes an ended job available again with a fresh allowance of attempts; a stream that stopped at its death
+/// goes on. `None` if it is gone, or has not ended.
+pub async fn job_requeue(db: &impl ConnectionTrait, id: &JobId, now_ms: TimeMs) -> Result<Option<Wake>> {
+    let Some(job) = job_find(db, id).await? else { return Ok(None) };
+    if job.state == JobState::Dead {
+        // First, because whoever locks rows of both locks those of streams first.
+        stream_unblock(db, &job).await?;
+    }
+    let allowance = JobKind::parse(&job.kind).map_or(job.attempts_max, JobKind::attempts_max);
+    let sql = "UPDATE jobs SET state = 'available', run_at_ms = $2, finished_at_ms = NULL, rescues = 0, \
+               attempts_max = attempt + $3 \
+               WHERE id = $1 AND state IN ('dead', 'cancelled', 'succeeded') RETURNING stream_key, attempt";
+    let row = query_one(db, sql, [id.as_str().into(), now_ms.into(), allowance.into()]).await?;
+    row.map(|row| {
+        Ok(Wake {
+            stream_key: get(&row, "stream_key")?,
+            job_id: id.clone(),
+            attempt: get(&row, "attempt")?,
+            run_at_ms: now_ms,
+        })
+    })
+    .transpose()
+}
+
+/// Cancels a job that waits. False if it does not wait (any more).
+pub async fn job_cancel(db: &impl ConnectionTrait, id: &JobId, reason: &str, now_ms: TimeMs) -> Result<bool> {
+    let sql = "UPDATE jobs SET state = 'cancelled', last_error = $2, finished_at_ms = $3 \
+               WHERE id = $1 AND state = 'available'";
+    Ok(execute(db, sql, [id.as_str().into(), reason.into(), now_ms.into()]).await? == 1)
+}
+
+/// Writes the arguments of jobs anew.
+pub async fn job_set_args_many(db: &impl ConnectionTrait, jobs: &[(&JobId, &str)]) -> Result<()> {
+    let mut rows = Rows::new(&[("id", Kind::Text), ("args", Kind::Text)]);
+    for (id, args) in jobs {
+        rows.push([id.as_str().into(), (*args).into()]);
+    }
+    let sql = "UPDATE jobs SET args = r.args FROM {rows} WHERE jobs.id = r.id";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    Ok(())
+}
+
+/// Whether there is a job with this unique key, in whatever state.
+pub async fn job_is_there(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
+    Ok(query_one(db, "SELECT id FROM jobs WHERE unique_key = $1", [key.into()]).await?.is_some())
+}
+
+/// Makes the job with this unique key due now, if it waits, was given up or was cancelled.
+pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<Option<Wake>> {
+    let sql = "SELECT id FROM jobs WHERE unique_key = $1 AND state IN ('dead', 'cancelled')";
+    if let Some(row) = query_one(db, sql, [key.into()]).await? {
+        return job_requeue(db, &JobId::trusted(get(&row, "id")?), now_ms).await;
+    }
+    let sql = "UPDATE jobs SET run_at_ms = $2 WHERE unique_key = $1 AND state = 'available' AND run_at_ms > $2 \
+               RETURNING id, stream_key, attempt";
+    let row = query_one(db, sql, [key.into(), now_ms.into()]).await?;
+    row.map(|row| {
+        Ok(Wake {
+            stream_key: get(&row, "stream_key")?,
+            job_id: JobId::trusted(get(&row, "id")?),
+            attempt: get(&row, "attempt")?,
+            run_at_ms: now_ms,
+        })
+    })
+    .transpose()
+}
+
+/// Heads of streams that are due before `due_before_ms` while nobody works on their stream: what the
+/// embedded dispatcher runs and what the sweeper publishes again.
+pub async fn job_due(
+    db: &impl ConnectionTrait,
+    due_before_ms: TimeMs,
+    now_ms: TimeMs,
+    limit: u64,
+) -> Result<Vec<Wake>> {
+    let sql = "SELECT j.id AS id, j.stream_key AS stream_key, j.attempt AS attempt, j.run_at_ms AS run_at_ms \
+               FROM jobs j JOIN streams s ON s.key = j.stream_key \
+               WHERE j.state IN ('available', 'running') AND j.run_at_ms <= $1 \
+               AND s.paused_at_ms IS NULL AND (s.owner IS NULL OR s.lease_until_ms < $2) \
+               AND j.id = (SELECT h.id FROM jobs h WHERE h.stream_key = j.stream_key \
+               AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) \
+               ORDER BY j.run_at_ms LIMIT $3";
+    let rows = query_all(db, sql, [due_before_ms.into(), now_ms.into(), limit.cast_signed().into()]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Wake {
+                stream_key: get(row, "stream_key")?,
+                job_id: JobId::trusted(get(row, "id")?),
+                attempt: get(row, "attempt")?,
+                run_at_ms: get(row, "run_at_ms")?,
+            })
+        })
+        .collect()
+}
+
+/// Most jobs of one kind that are counted in one state.
+pub const QUEUE_COUNT_MAX: i64 = 10_000;
+
+/// The jobs of one kind that are not done. No figure goes beyond [`QUEUE_COUNT_MAX`], where it means "at least".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueCount {
+    /// The kind.
+    pub kind: JobKind,
+    /// Jobs that wait for their time.
+    pub scheduled: i64,
+    /// Jobs that are due and wait for their turn.
+    pub available: i64,
+    /// Jobs under way.
+    pub running: i64,
+    /// Jobs that were given up.
+    pub dead: i64,
+    /// When the one was due that has been due for longest.
+    pub oldest_due_ms: Option<TimeMs>,
+}
+
+/// The jobs that are not done, for each kind that this version knows. It costs the same however many are
+/// scheduled or ended: each figure comes from a range of an index and stops at [`QUEUE_COUNT_MAX`]. Jobs
+/// that run are found by the leases, of which there are never more than workers.
+pub async fn job_queue(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<Vec<QueueCount>> {
+    // The states are values, so that no other index of jobs that wait is taken, which holds all kinds.
+    let mut rows =
+        Rows::new(&[("kind", Kind::Text), ("waiting", Kind::Text), ("dead", Kind::Text), ("now_ms", Kind::Int)]);
+    for kind in JobKind::ALL {
+        let [waiting, dead] = [JobState::Available, JobState::Dead].map(|state| state.as_str().into());
+        rows.push([kind.as_str().into(), waiting, dead, now_ms.into()]);
+    }
+    let of =
+        |state: &str| format!("FROM jobs j WHERE j.state IN ('available', 'dead') AND j.kind = r.kind AND {state}");
+    let count =
+        |state: &str| format!("(SELECT COUNT(*) FROM (SELECT 1 AS one {} LIMIT {QUEUE_COUNT_MAX}) AS c)", of(state));
+    let due = "j.state = r.waiting AND j.run_at_ms <= r.now_ms";
+    let sql = format!(
+        "SELECT r.kind AS kind, {} AS scheduled, {} AS available, {} AS dead, (SELECT MIN(j.run_at_ms) {}) AS oldest_ms \
+         FROM {{rows}}",
+        count("j.state = r.waiting AND j.run_at_ms > r.now_ms"),
+        count(due),
+        count("j.state = r.dead"),
+        of(due),
+    );
+    let waiting = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    let sql = "SELECT kind, COUNT(*) AS n FROM (SELECT (SELECT j.kind FROM jobs j WHERE j.stream_key = s.key \
+               AND j.state IN ('available', 'running') AND j.state = 'running' ORDER BY j.seq LIMIT 1) AS kind \
+               FROM streams s WHERE s.owner IS NOT NULL) AS leased WHERE kind IS NOT NULL GROUP BY kind";
+    let running = query_all(db, sql, []).await?;
+    let mut counts = Vec::new();
+    for row in &waiting {
+        let name: String = get(row, "kind")?;
+        let Some(kind) = JobKind::parse(&name) else { continue };
+        let mut n = 0;
+        for row in &running {
+            if get::<String>(row, "kind")? == name {
+                n = get(row, "n")?;
+            }
+        }
+        let (scheduled, available, dead) = (get(row, "scheduled")?, get(row, "available")?, get(row, "dead")?);
+        counts.push(QueueCount { kind, scheduled, available, running: n, dead, oldest_due_ms: get(row, "oldest_ms")? });
+    }
+    Ok(counts)
+}
+
+/// Deletes up to `limit` jobs that ended before `before_ms`, those first that ended first, with their attempts
+/// and events, and their streams unless these are used otherwise. Gives how many. Dead jobs are kept until
+/// somebody has dealt with them. The jobs go first, by their state at that moment: one that is being replayed
+/// meanwhile stays, and so does its event.
+pub async fn job_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
+    let sql = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('succeeded', 'cancelled') \
+               AND finished_at_ms < $1 ORDER BY finished_at_ms LIMIT $2) AND state IN ('succeeded', 'cancelled') \
+               RETURNING id, event_id, stream_key";
+    let deleted = query_all(db, sql, [before_ms.into(), limit.cast_signed().into()]).await?;
+    if deleted.is_empty() {
+        return Ok(0);
+    }
+    for sql in [
+        "DELETE FROM attempts WHERE job_id IN (SELECT id FROM {rows})",
+        "DELETE FROM events WHERE id IN (SELECT event_id FROM {rows})",
+    ] {
+        let mut rows = Rows::new(&[("id", Kind::Text), ("event_id", Kind::Text)]);
+        for row in &deleted {
+            rows.push([get::<String>(row, "id")?.into(), get::<Option<String>>(row, "event_id")?.into()]);
+        }
+        db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    }
+    let streams = deleted.iter().map(|row| get(row, "stream_key")).collect::<Result<HashSet<String>>>()?;
+    stream_drop_unused(db, &Vec::from_iter(streams)).await?;
+    Ok(deleted.len() as u64)
+}

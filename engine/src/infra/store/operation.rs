@@ -1,0 +1,151 @@
+//! Rows of `operations`.
+
+use super::{Kind, Rows, execute, from_json, get, query_all, query_by, query_one, to_json};
+use crate::domain::operation::{Operation, State};
+use crate::error::{Error, Result};
+use crate::ids::{CustomerId, OperationId};
+use sea_orm::{ConnectionTrait, QueryResult};
+
+pub(super) const COLUMNS: &str = "id, customer_id, request, idempotency_key, request_hash, state, round, stripe_id, problem, \
+                       created_at_ms, round_at_ms, updated_at_ms";
+
+pub(super) fn read(row: &QueryResult) -> Result<Operation> {
+    let state: String = get(row, "state")?;
+    let problem: Option<String> = get(row, "problem")?;
+    Ok(Operation {
+        id: OperationId::trusted(get(row, "id")?),
+        customer_id: CustomerId::trusted(get(row, "customer_id")?),
+        request: from_json(&get::<String>(row, "request")?)?,
+        idempotency_key: get(row, "idempotency_key")?,
+        request_hash: get(row, "request_hash")?,
+        state: State::parse(&state).ok_or_else(|| Error::Corrupt(format!("state {state} of an operation")))?,
+        round: get(row, "round")?,
+        stripe_id: get(row, "stripe_id")?,
+        problem: problem.as_deref().map(from_json).transpose()?,
+        created_at_ms: get(row, "created_at_ms")?,
+        round_at_ms: get(row, "round_at_ms")?,
+        updated_at_ms: get(row, "updated_at_ms")?,
+    })
+}
+
+/// Inserts an operation. False if the customer used its key before, or is subscribing already: the
+/// customer has one subscription under way at a time, also if its requests reach several nodes.
+pub async fn operation_insert(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
+    let sql = format!(
+        "INSERT INTO operations (kind, {COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13) \
+         ON CONFLICT DO NOTHING"
+    );
+    let values = [
+        operation.request.kind().into(),
+        operation.id.as_str().into(),
+        operation.customer_id.as_str().into(),
+        to_json(&operation.request)?.into(),
+        operation.idempotency_key.as_str().into(),
+        operation.request_hash.as_str().into(),
+        operation.state.as_str().into(),
+        operation.round.into(),
+        operation.stripe_id.clone().into(),
+        operation.problem.as_ref().map(to_json).transpose()?.into(),
+        operation.created_at_ms.into(),
+        operation.round_at_ms.into(),
+        operation.updated_at_ms.into(),
+    ];
+    Ok(execute(db, &sql, values).await? == 1)
+}
+
+/// One operation, whoever's it is.
+pub async fn operation_find(db: &impl ConnectionTrait, id: &OperationId) -> Result<Option<Operation>> {
+    let sql = format!("SELECT {COLUMNS} FROM operations WHERE id = $1");
+    query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Many operations at once; those that do not exist are left out.
+pub async fn operation_find_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<Operation>> {
+    let columns = COLUMNS.split(", ").map(|column| format!("o.{column} AS {column}")).collect::<Vec<_>>();
+    let sql = format!("SELECT {} FROM {{rows}} JOIN operations o ON o.id = r.sought", columns.join(", "));
+    query_by(db, &sql, ids).await?.iter().map(read).collect()
+}
+
+/// The operation that a customer asked for under a key.
+pub async fn operation_find_by_key(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    key: &str,
+) -> Result<Option<Operation>> {
+    let sql = format!("SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND idempotency_key = $2");
+    query_one(db, &sql, [customer.as_str().into(), key.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The subscription that a customer's request is making just now.
+pub async fn operation_find_subscribing(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Operation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operations \
+         WHERE customer_id = $1 AND kind = 'subscription_create' AND state = 'processing'"
+    );
+    query_one(db, &sql, [customer.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// A customer's operations, latest first.
+pub async fn operation_list(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    before: Option<&str>,
+    limit: u64,
+) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3"
+    );
+    let values = [customer.as_str().into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(read).collect()
+}
+
+/// Writes where operations stand, each of them once. One that succeeded stays so, and nothing of an earlier
+/// round is written over a later one; only a payment that came to light late is still noted of one that had
+/// succeeded without. Gives how many were written.
+pub async fn operation_put_many(db: &impl ConnectionTrait, operations: &[&Operation]) -> Result<u64> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("request", Kind::Text),
+        ("state", Kind::Text),
+        ("round", Kind::Int),
+        ("stripe_id", Kind::Text),
+        ("problem", Kind::Text),
+        ("round_at_ms", Kind::Int),
+        ("updated_at_ms", Kind::Int),
+    ]);
+    for operation in operations {
+        rows.push([
+            operation.id.as_str().into(),
+            to_json(&operation.request)?.into(),
+            operation.state.as_str().into(),
+            operation.round.into(),
+            operation.stripe_id.clone().into(),
+            operation.problem.as_ref().map(to_json).transpose()?.into(),
+            operation.round_at_ms.into(),
+            operation.updated_at_ms.into(),
+        ]);
+    }
+    let sql = "UPDATE operations SET request = r.request, state = r.state, round = r.round, stripe_id = r.stripe_id, \
+               problem = r.problem, round_at_ms = r.round_at_ms, updated_at_ms = r.updated_at_ms FROM {rows} \
+               WHERE operations.id = r.id AND operations.round <= r.round AND (operations.state <> 'succeeded' \
+               OR (r.state = 'succeeded' AND operations.stripe_id IS NULL AND r.stripe_id IS NOT NULL))";
+    Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
+}
+
+/// Begins the next round of an operation that failed. False if it is not at the round before (any
+/// more), since somebody else began it, or if it would be a second subscription under way. A unique
+/// violation if that one begins at the same moment.
+pub async fn operation_begin_round(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
+    let sql = "UPDATE operations SET request = $2, state = 'processing', round = $3, stripe_id = NULL, problem = NULL, \
+               round_at_ms = $4, updated_at_ms = $4 WHERE id = $1 AND state = 'failed' AND round = $3 - 1 \
+               AND (kind <> 'subscription_create' OR NOT EXISTS (SELECT 1 FROM operations o \
+               WHERE o.customer_id = operations.customer_id AND o.kind = 'subscription_create' \
+               AND o.state = 'processing'))";
+    let values = [
+        operation.id.as_str().into(),
+        to_json(&operation.request)?.into(),
+        operation.round.into(),
+        operation.round_at_ms.into(),
+    ];
+    Ok(execute(db, sql, values).await? == 1)
+}

@@ -1,0 +1,285 @@
+//! Rows of `reconciliations`, `reconciliation_findings` and `reconciliation_seen`.
+
+use super::{Kind, Rows, customer, execute, from_json, get, operation, query_all, query_by, query_one, subscription};
+use crate::clock::TimeMs;
+use crate::domain::customer::Customer;
+use crate::domain::operation::Operation;
+use crate::domain::reconcile::{Finding, Phase, Reconciliation, State, Step};
+use crate::domain::subscription::Subscription;
+use crate::error::{Error, Result};
+use crate::ids::{CustomerId, JobId, ReconciliationId};
+use sea_orm::{ConnectionTrait, QueryResult};
+use std::collections::HashSet;
+
+const COLUMNS: &str = "id, state, repair, since_ms, until_ms, whole, phase, cursor, counts, reason, job_id, \
+                       requested_by, request_key, request_hash, created_at_ms, finished_at_ms";
+
+fn read(row: &QueryResult) -> Result<Reconciliation> {
+    let (state, phase): (String, String) = (get(row, "state")?, get(row, "phase")?);
+    Ok(Reconciliation {
+        id: ReconciliationId::trusted(get(row, "id")?),
+        state: State::parse(&state).ok_or_else(|| Error::Corrupt(format!("state {state} of a reconciliation")))?,
+        repair: get(row, "repair")?,
+        since_ms: get(row, "since_ms")?,
+        until_ms: get(row, "until_ms")?,
+        is_whole: get(row, "whole")?,
+        phase: Phase::parse(&phase).ok_or_else(|| Error::Corrupt(format!("phase {phase} of a reconciliation")))?,
+        cursor: get(row, "cursor")?,
+        counts: from_json(&get::<String>(row, "counts")?)?,
+        reason: get(row, "reason")?,
+        job_id: JobId::trusted(get(row, "job_id")?),
+        requested_by: get(row, "requested_by")?,
+        request_key: get(row, "request_key")?,
+        request_hash: get(row, "request_hash")?,
+        created_at_ms: get(row, "created_at_ms")?,
+        finished_at_ms: get(row, "finished_at_ms")?,
+    })
+}
+
+/// Inserts a run. False if another one is under way, or has the same key.
+pub async fn reconciliation_insert(db: &impl ConnectionTrait, run: &Reconciliation) -> Result<bool> {
+    let sql = format!(
+        "INSERT INTO reconciliations ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) \
+         ON CONFLICT DO NOTHING"
+    );
+    let values = [
+        run.id.as_str().into(),
+        run.state.as_str().into(),
+        run.repair.into(),
+        run.since_ms.into(),
+        run.until_ms.into(),
+        run.is_whole.into(),
+        run.phase.as_str().into(),
+        run.cursor.clone().into(),
+        super::to_json(&run.counts)?.into(),
+        run.reason.clone().into(),
+        run.job_id.as_str().into(),
+        run.requested_by.as_str().into(),
+        run.request_key.as_str().into(),
+        run.request_hash.as_str().into(),
+        run.created_at_ms.into(),
+        run.finished_at_ms.into(),
+    ];
+    Ok(execute(db, &sql, values).await? == 1)
+}
+
+/// Ends a run whose job has ended without it: given up, or cancelled by support.
+pub async fn reconciliation_abandon(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<()> {
+    let sql = "UPDATE reconciliations SET state = 'failed', finished_at_ms = $1, \
+               reason = COALESCE((SELECT j.last_error FROM jobs j WHERE j.id = job_id), 'its job is gone') \
+               WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = job_id \
+               AND j.state IN ('available', 'running'))";
+    execute(db, sql, [now_ms.into()]).await?;
+    Ok(())
+}
+
+/// One run.
+pub async fn reconciliation_find(db: &impl ConnectionTrait, id: &ReconciliationId) -> Result<Option<Reconciliation>> {
+    let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE id = $1");
+    query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The run that was asked for under a key.
+pub async fn reconciliation_find_by_key(db: &impl ConnectionTrait, key: &str) -> Result<Option<Reconciliation>> {
+    let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE request_key = $1");
+    query_one(db, &sql, [key.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The latest run that came to its end.
+pub async fn reconciliation_last_done(db: &impl ConnectionTrait) -> Result<Option<Reconciliation>> {
+    let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE state = 'done' ORDER BY id DESC LIMIT 1");
+    query_one(db, &sql, []).await?.map(|row| read(&row)).transpose()
+}
+
+/// The latest run that came to its end, repaired, and left no time out: where the next one begins.
+pub async fn reconciliation_last_whole(db: &impl ConnectionTrait) -> Result<Option<Reconciliation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM reconciliations WHERE state = 'done' AND repair AND whole ORDER BY id DESC LIMIT 1"
+    );
+    query_one(db, &sql, []).await?.map(|row| read(&row)).transpose()
+}
+
+/// Runs newest first, below the cursor.
+pub async fn reconciliation_list(db: &impl ConnectionTrait, before: &str, limit: u64) -> Result<Vec<Reconciliation>> {
+    let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2");
+    query_all(db, &sql, [before.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
+}
+
+/// Writes a step of a run that is under way.
+pub async fn reconciliation_step(db: &impl ConnectionTrait, step: &Step) -> Result<()> {
+    let run = &step.run;
+    let sql = "UPDATE reconciliations SET state = $2, phase = $3, cursor = $4, counts = $5, reason = $6, \
+               finished_at_ms = $7 WHERE id = $1 AND state = 'running'";
+    let values = [
+        run.id.as_str().into(),
+        run.state.as_str().into(),
+        run.phase.as_str().into(),
+        run.cursor.clone().into(),
+        super::to_json(&run.counts)?.into(),
+        run.reason.clone().into(),
+        run.finished_at_ms.into(),
+    ];
+    if execute(db, sql, values).await? == 0 {
+        return Ok(());
+    }
+    findings_insert(db, &run.id, &step.findings).await?;
+    let mut rows = Rows::new(&[("run", Kind::Text), ("object", Kind::Text)]);
+    for object in &step.seen {
+        rows.push([run.id.as_str().into(), object.as_str().into()]);
+    }
+    if !rows.is_empty() {
+        let sql = "INSERT INTO reconciliation_seen (reconciliation_id, object_id) SELECT run, object FROM {rows} \
+                   WHERE true ON CONFLICT DO NOTHING";
+        db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    }
+    Ok(())
+}
+
+async fn findings_insert(db: &impl ConnectionTrait, run: &ReconciliationId, findings: &[Finding]) -> Result<()> {
+    let mut rows = Rows::new(&[
+        ("run", Kind::Text),
+        ("n", Kind::Int),
+        ("class", Kind::Text),
+        ("object_id", Kind::Text),
+        ("customer_id", Kind::Text),
+        ("ours", Kind::Text),
+        ("theirs", Kind::Text),
+        ("repaired", Kind::Int),
+    ]);
+    for finding in findings {
+        rows.push([
+            run.as_str().into(),
+            finding.n.into(),
+            finding.class.as_str().into(),
+            finding.object_id.as_str().into(),
+            finding.customer_id.as_ref().map(|id| id.as_str().to_owned()).into(),
+            finding.ours.as_str().into(),
+            finding.theirs.as_str().into(),
+            finding.is_repaired.into(),
+        ]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = "INSERT INTO reconciliation_findings (reconciliation_id, n, class, object_id, customer_id, ours, theirs, \
+               repaired) SELECT run, n, class, object_id, customer_id, ours, theirs, repaired = 1 FROM {rows} \
+               WHERE true ON CONFLICT DO NOTHING";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    Ok(())
+}
+
+/// What a run found, from the lowest number, after the cursor.
+pub async fn reconciliation_findings(
+    db: &impl ConnectionTrait,
+    id: &ReconciliationId,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<Finding>> {
+    let sql = "SELECT n, class, object_id, customer_id, ours, theirs, repaired FROM reconciliation_findings \
+               WHERE reconciliation_id = $1 AND n > $2 ORDER BY n LIMIT $3";
+    let rows = query_all(db, sql, [id.as_str().into(), after.into(), limit.cast_signed().into()]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Finding {
+                n: get(row, "n")?,
+                class: get(row, "class")?,
+                object_id: get(row, "object_id")?,
+                customer_id: get::<Option<String>>(row, "customer_id")?.map(CustomerId::trusted),
+                ours: get(row, "ours")?,
+                theirs: get(row, "theirs")?,
+                is_repaired: get(row, "repaired")?,
+            })
+        })
+        .collect()
+}
+
+/// Whether an event that a run took in still waits to be processed, as far as its findings tell.
+pub async fn reconciliation_waits(db: &impl ConnectionTrait, id: &ReconciliationId) -> Result<bool> {
+    let sql = "SELECT j.id AS id FROM reconciliation_findings f JOIN events e ON e.external_id = f.object_id \
+               JOIN jobs j ON j.event_id = e.id WHERE f.reconciliation_id = $1 AND f.class = 'event_missing' \
+               AND f.repaired AND j.state IN ('available', 'running') LIMIT 1";
+    Ok(query_one(db, sql, [id.as_str().into()]).await?.is_some())
+}
+
+/// Which events of Stripe are known here, of those named.
+pub async fn events_known(db: &impl ConnectionTrait, source: &str, ids: &[String]) -> Result<HashSet<String>> {
+    // The source is one of our own words, never text from outside.
+    let sql = format!(
+        "SELECT e.external_id AS id FROM {{rows}} JOIN events e ON e.source = '{source}' AND e.external_id = r.sought"
+    );
+    query_by(db, &sql, ids).await?.iter().map(|row| get(row, "id")).collect()
+}
+
+/// Customers made before a time whose Stripe customer a run did not see, or who have none, in the order
+/// of their ids.
+pub async fn customers_unseen(
+    db: &impl ConnectionTrait,
+    run: &Reconciliation,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<Customer>> {
+    let sql = format!(
+        "SELECT {} FROM customers c WHERE c.id > $1 AND c.created_at_ms <= $2 AND NOT EXISTS \
+         (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $3 \
+         AND s.object_id = COALESCE(c.stripe_customer_id, c.id)) ORDER BY c.id LIMIT $4",
+        customer::COLUMNS
+    );
+    let values = [after.into(), run.until_ms.into(), run.id.as_str().into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(customer::read).collect()
+}
+
+/// Subscriptions that have not ended and that a run did not see, in the order of their ids.
+pub async fn subscriptions_unseen(
+    db: &impl ConnectionTrait,
+    run: &Reconciliation,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<Subscription>> {
+    let sql = format!(
+        "SELECT {} FROM subscriptions u WHERE u.id > $1 AND u.ended_at_ms IS NULL AND u.updated_at_ms <= $2 \
+         AND NOT EXISTS (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $3 AND s.object_id = u.id) \
+         ORDER BY u.id LIMIT $4",
+        subscription::COLUMNS
+    );
+    let values = [after.into(), run.until_ms.into(), run.id.as_str().into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(subscription::read).collect()
+}
+
+/// Charges for units that succeeded within a run's window and whose payment it did not see, in the order
+/// of their ids.
+pub async fn payments_unseen(
+    db: &impl ConnectionTrait,
+    run: &Reconciliation,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {} FROM operations o WHERE o.id > $1 AND o.kind = 'usage_charge' AND o.state = 'succeeded' \
+         AND o.stripe_id IS NOT NULL AND o.updated_at_ms >= $2 AND o.updated_at_ms <= $3 AND NOT EXISTS \
+         (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $4 AND s.object_id = o.stripe_id) \
+         ORDER BY o.id LIMIT $5",
+        operation::COLUMNS
+    );
+    let values =
+        [after.into(), run.since_ms.into(), run.until_ms.into(), run.id.as_str().into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(operation::read).collect()
+}
+
+/// Deletes what ended runs have seen, up to `limit` rows, and runs that ended before a time with what
+/// they found. The latest one that compared everything stays: the gauges are read from it. Gives how many
+/// rows of the first sort.
+pub async fn reconciliation_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
+    let seen = "DELETE FROM reconciliation_seen WHERE (reconciliation_id, object_id) IN \
+                (SELECT s.reconciliation_id, s.object_id FROM reconciliation_seen s WHERE NOT EXISTS \
+                (SELECT 1 FROM reconciliations r WHERE r.id = s.reconciliation_id AND r.state = 'running') LIMIT $1)";
+    let deleted = execute(db, seen, [limit.cast_signed().into()]).await?;
+    for sql in [
+        "DELETE FROM reconciliation_findings WHERE reconciliation_id IN (SELECT id FROM reconciliations \
+         WHERE finished_at_ms < $1 AND id < (SELECT MAX(id) FROM reconciliations WHERE state = 'done'))",
+        "DELETE FROM reconciliations WHERE finished_at_ms < $1 \
+         AND id < (SELECT MAX(id) FROM reconciliations WHERE state = 'done')",
+    ] {
+        execute(db, sql, [before_ms.into()]).await?;
+    }
+    Ok(deleted)
+}

@@ -1,0 +1,327 @@
+//! Rows of `streams`: order, leases, epochs, pauses.
+
+use super::{Kind, Rows, execute, get, query_all, query_by, query_one, seek};
+use crate::clock::TimeMs;
+use crate::domain::job::{BLOCKED, Job, JobState};
+use crate::error::Result;
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A stream as support sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Its key, such as `stripe:cus_…`.
+    pub key: String,
+    /// Sequence number of its latest job.
+    pub last_seq: i64,
+    /// The node that works on it.
+    pub owner: Option<String>,
+    /// The number of its latest lease. It only ever grows, and begins with the time at which the row was made, in
+    /// milliseconds.
+    pub epoch: i64,
+    /// When the lease ends.
+    pub lease_until_ms: TimeMs,
+    /// Since when it is paused.
+    pub paused_at_ms: Option<TimeMs>,
+    /// Why it is paused.
+    pub paused_reason: Option<String>,
+    /// Jobs that wait or run.
+    pub unfinished: i64,
+}
+
+fn read(row: &QueryResult) -> Result<Stream> {
+    Ok(Stream {
+        key: get(row, "key")?,
+        last_seq: get(row, "last_seq")?,
+        owner: get(row, "owner")?,
+        epoch: get(row, "epoch")?,
+        lease_until_ms: get(row, "lease_until_ms")?,
+        paused_at_ms: get(row, "paused_at_ms")?,
+        paused_reason: get(row, "paused_reason")?,
+        unfinished: get(row, "unfinished")?,
+    })
+}
+
+const SELECT: &str = "SELECT s.key AS key, s.last_seq AS last_seq, s.owner AS owner, s.epoch AS epoch, \
+    s.lease_until_ms AS lease_until_ms, s.paused_at_ms AS paused_at_ms, s.paused_reason AS paused_reason, \
+    (SELECT COUNT(*) FROM jobs j WHERE j.stream_key = s.key AND j.state IN ('available', 'running')) AS unfinished \
+    FROM streams s";
+
+/// One stream.
+pub async fn stream_find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Stream>> {
+    query_one(db, &format!("{SELECT} WHERE s.key = $1"), [key.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Streams that are paused or have unfinished jobs, by key, above the cursor.
+pub async fn stream_list(db: &impl ConnectionTrait, only_paused: bool, after: &str, limit: u64) -> Result<Vec<Stream>> {
+    let active = if only_paused {
+        "s.paused_at_ms IS NOT NULL"
+    } else {
+        "(s.paused_at_ms IS NOT NULL OR EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key \
+         AND j.state IN ('available', 'running')))"
+    };
+    let sql = format!("{SELECT} WHERE {active} AND s.key > $1 ORDER BY s.key LIMIT $2");
+    query_all(db, &sql, [after.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
+}
+
+/// What became of a stream's row when places were given in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Advance {
+    /// The last place that was given before.
+    pub last_seq: i64,
+    /// Whether the row was made for it.
+    pub is_new: bool,
+}
+
+/// Gives so many places in each stream, making those that do not exist. The rows stay locked until the
+/// transaction ends. A row begins with an epoch above every one that its stream can have had under an earlier row
+/// (which was dropped long after its last lease, and had fewer leases than milliseconds): no result of an
+/// earlier lease is ever taken for one of a later lease.
+pub(super) async fn stream_advance_many(
+    db: &impl ConnectionTrait,
+    counts: &BTreeMap<String, i64>,
+    now_ms: TimeMs,
+) -> Result<HashMap<String, Advance>> {
+    let mut rows = Rows::new(&[("key", Kind::Text), ("n", Kind::Int), ("epoch", Kind::Int)]);
+    for (key, n) in counts {
+        rows.push([key.as_str().into(), (*n).into(), now_ms.max(0).into()]);
+    }
+    let sql = "INSERT INTO streams (key, last_seq, epoch) SELECT key, n, epoch FROM {rows} WHERE true \
+               ON CONFLICT (key) DO UPDATE SET last_seq = streams.last_seq + excluded.last_seq \
+               RETURNING key, last_seq";
+    let advanced = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    let mut streams = HashMap::new();
+    for row in &advanced {
+        let key: String = get(row, "key")?;
+        let last_seq = get::<i64>(row, "last_seq")? - counts.get(&key).copied().unwrap_or(0);
+        // Whatever was there before had given a place, unless this transaction made it to lock it.
+        streams.insert(key, Advance { last_seq, is_new: last_seq == 0 });
+    }
+    Ok(streams)
+}
+
+/// Locks streams in the order of their keys until the transaction ends. Those that do not exist are made, as
+/// [`stream_advance_many`] makes them: otherwise two transactions that make them would wait for each other. The
+/// caller gives each of those a job in this transaction.
+pub(super) async fn stream_lock_many(db: &impl ConnectionTrait, keys: &BTreeSet<String>, now_ms: TimeMs) -> Result<()> {
+    stream_advance_many(db, &keys.iter().map(|key| (key.clone(), 0)).collect(), now_ms).await?;
+    Ok(())
+}
+
+/// Drops rows that this transaction made and gave no job.
+pub(super) async fn stream_drop_new(db: &impl ConnectionTrait, keys: &[String]) -> Result<()> {
+    query_by(db, "DELETE FROM streams WHERE key IN (SELECT sought FROM {rows})", keys).await?;
+    Ok(())
+}
+
+/// Nothing holds the row of such a stream: it is free, not paused, and has neither jobs nor attempts.
+const UNUSED: &str = "s.owner IS NULL AND s.paused_at_ms IS NULL \
+                      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key) \
+                      AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.stream_key = s.key)";
+
+/// Drops those of these streams that are not used any more; how many. A row that is locked is left out: a job is
+/// being added. The rows are locked first, and asked about jobs afterwards: whoever adds one
+/// waits for the lock, and makes the row anew.
+pub(super) async fn stream_drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> {
+    if db.get_database_backend() == DbBackend::Postgres {
+        let lock = "SELECT s.key AS key FROM {rows} JOIN streams s ON s.key = r.sought FOR UPDATE OF s SKIP LOCKED";
+        let locked: Vec<String> =
+            query_by(db, lock, keys).await?.iter().map(|row| get(row, "key")).collect::<Result<_>>()?;
+        return drop_unused(db, &locked).await;
+    }
+    drop_unused(db, keys).await
+}
+
+async fn drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> {
+    let sql =
+        format!("DELETE FROM streams AS s WHERE s.key IN (SELECT sought FROM {{rows}}) AND {UNUSED} RETURNING key");
+    Ok(query_by(db, &sql, keys).await?.len() as u64)
+}
+
+/// A part of all streams was looked through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swept {
+    /// Where the next part begins; none if this was the last.
+    pub next: Option<String>,
+    /// Rows that were dropped.
+    pub dropped: u64,
+}
+
+/// Looks through up to `limit` streams above the cursor and drops those that are not used any more: of versions
+/// that left such rows, or paused or leased when their last job was deleted.
+pub async fn stream_sweep(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<Swept> {
+    let last = "SELECT key FROM streams WHERE key > $1 ORDER BY key LIMIT 1 OFFSET $2";
+    let last = query_one(db, last, [after.into(), (limit.cast_signed() - 1).into()]).await?;
+    let next: Option<String> = last.map(|row| get(&row, "key")).transpose()?;
+    let upto = if next.is_some() { "AND s.key <= $2" } else { "AND $2 = ''" };
+    let sql = format!("SELECT s.key AS key FROM streams s WHERE s.key > $1 {upto} AND {UNUSED}");
+    let unused = query_all(db, &sql, [after.into(), next.clone().unwrap_or_default().into()]).await?;
+    let unused: Vec<String> = unused.iter().map(|row| get(row, "key")).collect::<Result<_>>()?;
+    Ok(Swept { dropped: stream_drop_unused(db, &unused).await?, next })
+}
+
+/// A lease that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leased {
+    /// The stream.
+    pub key: String,
+    /// The lease's number.
+    pub epoch: i64,
+    /// The lease before it ended without being given up: its node died, or lost the database.
+    pub is_taken_over: bool,
+}
+
+/// Those of these streams that are free, not paused, and whose head is due.
+pub async fn stream_due_many(db: &impl ConnectionTrait, keys: &[&str], now_ms: TimeMs) -> Result<Vec<String>> {
+    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
+    for key in keys {
+        rows.push([(*key).into(), now_ms.into()]);
+    }
+    let backend = db.get_database_backend();
+    let sql = format!(
+        "SELECT s.key AS key FROM {{rows}} {} WHERE s.paused_at_ms IS NULL \
+         AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
+         AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
+         AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms",
+        seek(backend, "streams s", "s.key = r.key")
+    );
+    db.query_all_raw(rows.statement(backend, &sql)).await?.iter().map(|row| get(row, "key")).collect()
+}
+
+/// Leases many streams to a node, each under the next epoch, if it is free, not paused, and its head
+/// is due. Gives those leased. A row that is locked is left out: somebody else is
+/// claiming it, or adding to it, in which case its own wake comes later; the sweeper finds the rest.
+pub async fn stream_lease_many(
+    db: &impl ConnectionTrait,
+    keys: &[String],
+    node: &str,
+    now_ms: TimeMs,
+    lease_ms: i64,
+) -> Result<Vec<Leased>> {
+    let mut rows =
+        Rows::new(&[("key", Kind::Text), ("node", Kind::Text), ("now_ms", Kind::Int), ("lease_until_ms", Kind::Int)]);
+    for key in keys {
+        rows.push([key.as_str().into(), node.into(), now_ms.into(), (now_ms + lease_ms).into()]);
+    }
+    let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
+    let sql = format!(
+        "UPDATE streams SET previous_owner = streams.owner, owner = f.node, epoch = streams.epoch + 1, lease_until_ms = f.lease_until_ms \
+         FROM (SELECT s.key AS key, r.node AS node, r.lease_until_ms AS lease_until_ms \
+         FROM {{rows}} JOIN streams s ON s.key = r.key WHERE s.paused_at_ms IS NULL \
+         AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
+         AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
+         AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms {skip}) AS f \
+         WHERE streams.key = f.key RETURNING streams.key AS key, streams.epoch AS epoch, streams.previous_owner AS previous_owner"
+    );
+    let leased = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    let read = |row| {
+        let is_taken_over = get::<Option<String>>(row, "previous_owner")?.is_some();
+        Ok(Leased { key: get(row, "key")?, epoch: get(row, "epoch")?, is_taken_over })
+    };
+    leased.iter().map(read).collect()
+}
+
+/// Gives leases up, each only under its epoch, pausing those with a reason. Gives the keys whose
+/// lease was still the caller's: only their results may be written.
+pub async fn stream_release_many(
+    db: &impl ConnectionTrait,
+    leases: &[(&str, i64, Option<&str>)],
+    now_ms: TimeMs,
+) -> Result<Vec<String>> {
+    let mut rows =
+        Rows::new(&[("key", Kind::Text), ("epoch", Kind::Int), ("pause_reason", Kind::Text), ("now_ms", Kind::Int)]);
+    for (key, epoch, pause_reason) in leases {
+        rows.push([(*key).into(), (*epoch).into(), pause_reason.map(str::to_owned).into(), now_ms.into()]);
+    }
+    // Rows are locked in the order in which intake locks them, so neither waits for the other in a circle.
+    let order = if db.get_database_backend() == DbBackend::Postgres {
+        "ORDER BY s.key COLLATE \"C\" FOR UPDATE OF s"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "UPDATE streams SET owner = NULL, lease_until_ms = 0, \
+         paused_at_ms = COALESCE(streams.paused_at_ms, CASE WHEN f.pause_reason IS NULL THEN NULL ELSE f.now_ms END), \
+         paused_reason = COALESCE(streams.paused_reason, f.pause_reason) \
+         FROM (SELECT s.key AS key, r.pause_reason AS pause_reason, r.now_ms AS now_ms FROM {{rows}} \
+         JOIN streams s ON s.key = r.key AND s.epoch = r.epoch AND s.owner IS NOT NULL {order}) AS f \
+         WHERE streams.key = f.key RETURNING streams.key AS key"
+    );
+    let released = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
+    released.iter().map(|row| get(row, "key")).collect()
+}
+
+/// Prolongs leases that a node holds, each only under its epoch. A row that is locked is left out:
+/// its attempt is being committed, or stuck, and must not keep the others from being renewed.
+pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64)], until_ms: TimeMs) -> Result<u64> {
+    let mut rows = Rows::new(&[("key", Kind::Text), ("epoch", Kind::Int), ("until_ms", Kind::Int)]);
+    for (key, epoch) in leases {
+        rows.push([key.as_str().into(), (*epoch).into(), until_ms.into()]);
+    }
+    let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
+    let sql = format!(
+        "UPDATE streams SET lease_until_ms = f.until_ms FROM (SELECT s.key AS key, r.until_ms AS until_ms \
+         FROM {{rows}} JOIN streams s ON s.key = r.key AND s.epoch = r.epoch AND s.owner IS NOT NULL {skip}) AS f \
+         WHERE streams.key = f.key"
+    );
+    Ok(db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?.rows_affected())
+}
+
+/// Gives up the leases of a node, whatever their epoch, which grows so that no result under them counts
+/// any more; gives the streams. `None` means every node: only right where no other process can be
+/// alive. A row that is locked is left out: its attempt is being committed, or it is stuck and its
+/// lease ends by itself.
+pub async fn stream_release_owned(db: &impl ConnectionTrait, node: Option<&str>) -> Result<Vec<String>> {
+    let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
+    let sql = format!(
+        "UPDATE streams SET owner = NULL, lease_until_ms = 0, epoch = epoch + 1 WHERE key IN \
+         (SELECT s.key FROM streams s WHERE s.owner IS NOT NULL AND ($1 = '' OR s.owner = $1) {skip}) RETURNING key"
+    );
+    query_all(db, &sql, [node.unwrap_or_default().into()]).await?.iter().map(|row| get(row, "key")).collect()
+}
+
+/// Pauses a stream: what runs ends, nothing new begins. False if there is no such stream or it is
+/// paused already.
+pub async fn stream_pause(db: &impl ConnectionTrait, key: &str, reason: &str, now_ms: TimeMs) -> Result<bool> {
+    let sql = "UPDATE streams SET paused_at_ms = $2, paused_reason = $3 WHERE key = $1 AND paused_at_ms IS NULL";
+    Ok(execute(db, sql, [key.into(), now_ms.into(), reason.into()]).await? == 1)
+}
+
+/// Lets a paused stream go on. False if it is not paused.
+pub async fn stream_resume(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
+    let sql = "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL \
+               WHERE key = $1 AND paused_at_ms IS NOT NULL";
+    Ok(execute(db, sql, [key.into()]).await? == 1)
+}
+
+/// Lets a stream go on that stopped at the death of a job, because that job is to run again. A person's
+/// pause stays, and so does that of a job that died later than this one.
+pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Result<()> {
+    let sql = "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL WHERE key = $1 AND paused_reason = $2 \
+               AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key AND j.state = 'dead' \
+               AND j.id <> $3 AND j.finished_at_ms > $4)";
+    let died_at_ms = dead.finished_at_ms.unwrap_or(0);
+    let values = [dead.stream_key.as_str().into(), BLOCKED.into(), dead.id.as_str().into(), died_at_ms.into()];
+    execute(db, sql, values).await?;
+    Ok(())
+}
+
+/// The streams of those of these jobs that are dead: they may have stopped at its death.
+pub(super) async fn stream_of_dead_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<String>> {
+    // Which are dead is not asked for in the statement, so that no index of dead jobs is read instead.
+    let sql = "SELECT j.stream_key AS stream_key, j.state AS state FROM {rows} JOIN jobs j ON j.id = r.sought";
+    let found = query_by(db, sql, ids).await?;
+    let mut streams = Vec::new();
+    for row in &found {
+        if get::<String>(row, "state")? == JobState::Dead.as_str() {
+            streams.push(get(row, "stream_key")?);
+        }
+    }
+    Ok(streams)
+}
+
+/// Streams that are paused.
+pub async fn stream_count_paused(db: &impl ConnectionTrait) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS n FROM streams WHERE paused_at_ms IS NOT NULL";
+    query_one(db, sql, []).await?.map_or(Ok(0), |row| get(&row, "n"))
+}

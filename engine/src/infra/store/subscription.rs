@@ -1,0 +1,101 @@
+//! Rows of `subscriptions`.
+
+use super::{Kind, Rows, get, query_all, query_by};
+use crate::clock::TimeMs;
+use crate::domain::subscription::Subscription;
+use crate::error::Result;
+use crate::ids::CustomerId;
+use sea_orm::{ConnectionTrait, QueryResult};
+
+pub(super) const COLUMNS: &str = "id, customer_id, status, is_pro, cancel_at_period_end, current_period_end_ms, \
+                       past_due_since_ms, past_due_reason, ended_at_ms";
+/// A customer with more subscriptions than this is shown the latest only.
+const SUBSCRIPTIONS_MAX: i64 = 100;
+
+pub(super) fn read(row: &QueryResult) -> Result<Subscription> {
+    Ok(Subscription {
+        id: get(row, "id")?,
+        customer_id: CustomerId::trusted(get(row, "customer_id")?),
+        status: get(row, "status")?,
+        is_pro: get(row, "is_pro")?,
+        cancel_at_period_end: get(row, "cancel_at_period_end")?,
+        current_period_end_ms: get(row, "current_period_end_ms")?,
+        past_due_since_ms: get(row, "past_due_since_ms")?,
+        past_due_reason: get(row, "past_due_reason")?,
+        ended_at_ms: get(row, "ended_at_ms")?,
+    })
+}
+
+/// What subscriptions are found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Their id at Stripe.
+    Id,
+    /// Their customer here.
+    Customer,
+}
+
+/// Many subscriptions at once; those that do not exist are left out.
+pub async fn subscription_find_many(db: &impl ConnectionTrait, by: By, ids: &[String]) -> Result<Vec<Subscription>> {
+    let column = match by {
+        By::Id => "id",
+        By::Customer => "customer_id",
+    };
+    let columns = COLUMNS.split(", ").map(|column| format!("s.{column} AS {column}")).collect::<Vec<_>>();
+    let sql = format!("SELECT {} FROM {{rows}} JOIN subscriptions s ON s.{column} = r.sought", columns.join(", "));
+    query_by(db, &sql, ids).await?.iter().map(read).collect()
+}
+
+/// A customer's subscriptions, latest first.
+pub async fn subscription_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Subscription>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM subscriptions WHERE customer_id = $1 ORDER BY updated_at_ms DESC, id LIMIT $2");
+    query_all(db, &sql, [customer.as_str().into(), SUBSCRIPTIONS_MAX.into()]).await?.iter().map(read).collect()
+}
+
+/// Writes what is known of subscriptions, each of them once. An ended one stays ended, whatever order events come
+/// in: only what says how it ended then may be corrected.
+pub async fn subscription_put_many(
+    db: &impl ConnectionTrait,
+    subscriptions: &[&Subscription],
+    now_ms: TimeMs,
+) -> Result<()> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("customer_id", Kind::Text),
+        ("status", Kind::Text),
+        ("is_pro", Kind::Int),
+        ("cancel_at_period_end", Kind::Int),
+        ("current_period_end_ms", Kind::Int),
+        ("past_due_since_ms", Kind::Int),
+        ("past_due_reason", Kind::Text),
+        ("ended_at_ms", Kind::Int),
+        ("updated_at_ms", Kind::Int),
+    ]);
+    for subscription in subscriptions {
+        rows.push([
+            subscription.id.as_str().into(),
+            subscription.customer_id.as_str().into(),
+            subscription.status.as_str().into(),
+            subscription.is_pro.into(),
+            subscription.cancel_at_period_end.into(),
+            subscription.current_period_end_ms.into(),
+            subscription.past_due_since_ms.into(),
+            subscription.past_due_reason.clone().into(),
+            subscription.ended_at_ms.into(),
+            now_ms.into(),
+        ]);
+    }
+    let sql = "INSERT INTO subscriptions (id, customer_id, status, is_pro, cancel_at_period_end, \
+               current_period_end_ms, past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms) \
+               SELECT id, customer_id, status, is_pro <> 0, cancel_at_period_end <> 0, current_period_end_ms, \
+               past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms FROM {rows} WHERE true \
+               ON CONFLICT (id) DO UPDATE SET status = excluded.status, is_pro = excluded.is_pro, \
+               cancel_at_period_end = excluded.cancel_at_period_end, \
+               current_period_end_ms = excluded.current_period_end_ms, \
+               past_due_since_ms = excluded.past_due_since_ms, past_due_reason = excluded.past_due_reason, \
+               ended_at_ms = excluded.ended_at_ms, updated_at_ms = excluded.updated_at_ms \
+               WHERE subscriptions.ended_at_ms IS NULL OR subscriptions.ended_at_ms = excluded.ended_at_ms";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    Ok(())
+}

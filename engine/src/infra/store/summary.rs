@@ -1,0 +1,139 @@
+//! Sums over one customer's rows, and where its ledger stood at moments of the past.
+//!
+//! No query reads the usage of an account that is used much: where the ledger stood is found by halving
+//! over its key, what moved the balance otherwise has an index of its own, and usage is the difference.
+
+use super::{Kind, Rows, get, query_all};
+use crate::clock::TimeMs;
+use crate::domain::ledger::EntryKind;
+use crate::domain::summary::{Charged, Flow, Standing};
+use crate::error::{Error, Result};
+use crate::ids::CustomerId;
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+
+/// Most combinations of kind, source and grant kind. There are a few dozen: the engine names them.
+const FLOWS_MAX: i64 = 200;
+/// Most currencies that a customer was charged in.
+const CURRENCIES_MAX: i64 = 200;
+/// Most days in one answer.
+const DAYS_MAX: i64 = 400;
+
+/// What the index `ledger_entries_flows` is of, in the same words: all that moves a balance but usage.
+const NOT_USAGE: &str = "kind IN ('grant', 'adjust', 'claw_back', 'expire')";
+
+/// Where a customer's ledger stood at each of these moments, which must all differ, in ascending order.
+/// Nothing if there is no such account.
+///
+/// The times of a ledger never go back and its numbers have no gaps, so halving finds each of them with a
+/// look at some twenty rows, whatever the length of the ledger.
+pub async fn standing_list(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    moments_ms: &[TimeMs],
+) -> Result<Vec<Standing>> {
+    let mut rows = Rows::new(&[("customer", Kind::Text), ("at_ms", Kind::Int)]);
+    for at_ms in moments_ms {
+        rows.push([customer.as_str().into(), (*at_ms).into()]);
+    }
+    let sql = "WITH RECURSIVE s(customer_id, at_ms, lo, hi) AS ( \
+               SELECT a.customer_id, r.at_ms, CAST(0 AS BIGINT), a.version \
+               FROM {rows} JOIN accounts a ON a.customer_id = r.customer UNION ALL \
+               SELECT s.customer_id, s.at_ms, CASE WHEN e.created_at_ms <= s.at_ms THEN e.seq ELSE s.lo END, \
+               CASE WHEN e.created_at_ms <= s.at_ms THEN s.hi ELSE e.seq - 1 END \
+               FROM s JOIN ledger_entries e ON e.customer_id = s.customer_id AND e.seq = (s.lo + s.hi + 1) / 2 \
+               WHERE s.lo < s.hi) \
+               SELECT s.lo AS seq, COALESCE(e.balance_after, 0) AS balance, COALESCE(e.held_after, 0) AS held \
+               FROM s LEFT JOIN ledger_entries e ON e.customer_id = s.customer_id AND e.seq = s.lo \
+               WHERE s.lo >= s.hi ORDER BY s.at_ms";
+    let found = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    let read = |row: &QueryResult| {
+        Ok(Standing { seq: get(row, "seq")?, balance: get(row, "balance")?, held: get(row, "held")? })
+    };
+    found.iter().map(read).collect()
+}
+
+/// What moved a customer's balance besides usage, up to and including the entry `upto`; what comes behind
+/// the entry `before_period` is of the period.
+pub async fn flow_list(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    before_period: i64,
+    upto: i64,
+) -> Result<Vec<Flow>> {
+    // Inside of a JSON string the quotes would be escaped, so this finds the field and nothing else.
+    let of_kind = |kind: &str| format!("WHEN detail LIKE '%\"grant_kind\":\"{kind}\"%' THEN '{kind}'");
+    let kinds = ["promotional", "adjustment", "included", "purchased"].map(of_kind).join(" ");
+    let sql = format!(
+        "SELECT kind, source, grant_kind, CAST(SUM(amount) AS BIGINT) AS total, \
+         CAST(SUM(CASE WHEN seq > $2 THEN amount ELSE 0 END) AS BIGINT) AS period \
+         FROM (SELECT seq, kind, source, amount, CASE WHEN kind <> 'grant' THEN NULL {kinds} END AS grant_kind \
+         FROM ledger_entries WHERE customer_id = $1 AND seq <= $3 AND {NOT_USAGE}) AS e \
+         GROUP BY kind, source, grant_kind ORDER BY kind, source, grant_kind LIMIT $4"
+    );
+    let values = [customer.as_str().into(), before_period.into(), upto.into(), FLOWS_MAX.into()];
+    query_all(db, &sql, values).await?.iter().map(read_flow).collect()
+}
+
+fn read_flow(row: &QueryResult) -> Result<Flow> {
+    let kind: String = get(row, "kind")?;
+    Ok(Flow {
+        kind: EntryKind::parse(&kind).ok_or_else(|| Error::Corrupt(format!("entry kind {kind}")))?,
+        source: get(row, "source")?,
+        grant_kind: get(row, "grant_kind")?,
+        total: get(row, "total")?,
+        period: get(row, "period")?,
+    })
+}
+
+/// By how much each day's entries other than usage moved the balance: (days since the epoch in UTC,
+/// credits), from behind the entry `after` up to and including the entry `upto`.
+pub async fn flow_day_list(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    after: i64,
+    upto: i64,
+) -> Result<Vec<(i64, i64)>> {
+    let sql = format!(
+        "SELECT created_at_ms / 86400000 AS day, CAST(SUM(amount) AS BIGINT) AS credits FROM ledger_entries \
+         WHERE customer_id = $1 AND seq > $2 AND seq <= $3 AND {NOT_USAGE} \
+         GROUP BY created_at_ms / 86400000 ORDER BY day LIMIT $4"
+    );
+    let values = [customer.as_str().into(), after.into(), upto.into(), DAYS_MAX.into()];
+    query_all(db, &sql, values).await?.iter().map(|row| Ok((get(row, "day")?, get(row, "credits")?))).collect()
+}
+
+/// What a customer was charged for units beyond its credits, by currency; a charge is of the period if it
+/// succeeded at or after `period_start_ms`. What credits paid for after all, without a payment, is none.
+pub async fn charged_list(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    period_start_ms: TimeMs,
+) -> Result<Vec<Charged>> {
+    // The databases spell a field of JSON text in different ways.
+    let field = |name: &str| match db.get_database_backend() {
+        DbBackend::Postgres => format!("CAST(request AS jsonb) ->> '{name}'"),
+        _ => format!("request ->> '{name}'"),
+    };
+    let (amount, currency) = (field("amount_minor"), field("currency"));
+    let sql = format!(
+        "SELECT currency, CAST(SUM(amount) AS BIGINT) AS total, COUNT(*) AS n, \
+         CAST(SUM(CASE WHEN updated_at_ms >= $2 THEN amount ELSE 0 END) AS BIGINT) AS period, \
+         CAST(SUM(CASE WHEN updated_at_ms >= $2 THEN 1 ELSE 0 END) AS BIGINT) AS period_n \
+         FROM (SELECT updated_at_ms, CAST({amount} AS BIGINT) AS amount, {currency} AS currency FROM operations \
+         WHERE customer_id = $1 AND kind = 'usage_charge' AND state = 'succeeded' \
+         AND stripe_id IS NOT NULL) AS o \
+         GROUP BY currency ORDER BY currency LIMIT $3"
+    );
+    let values = [customer.as_str().into(), period_start_ms.into(), CURRENCIES_MAX.into()];
+    let rows = query_all(db, &sql, values).await?;
+    let read = |row: &QueryResult| {
+        Ok(Charged {
+            currency: get(row, "currency")?,
+            total_minor: get(row, "total")?,
+            count: get(row, "n")?,
+            period_minor: get(row, "period")?,
+            period_count: get(row, "period_n")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}

@@ -1,0 +1,188 @@
+//! Everything that happened to one customer, from all tables, latest first.
+
+use super::mail::mail_state;
+use super::marketplace::marketplace_find_by_customer;
+use super::{from_json, get, query_all};
+use crate::clock::{TimeMs, rfc3339};
+use crate::domain::customer::Customer;
+use crate::domain::github;
+use crate::domain::mail::MailArgs;
+use crate::error::{Error, Result};
+use crate::ids::{JobId, MailId};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
+use serde_json::json;
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+pub struct Happening {
+    /// When.
+    pub at_ms: TimeMs,
+    /// Tells those of one moment apart, and orders them.
+    pub sort: String,
+    /// What: `ledger.debit`, `event.invoice.paid`, `mail.welcome` …
+    pub what: String,
+    /// More about it.
+    pub details: serde_json::Value,
+}
+
+/// A table, or several, in which something about customers stands.
+struct Source {
+    /// A query of the rows of customer `$1`, with `at_ms` and `sort`.
+    rows: &'static str,
+    /// Their order, latest first, as an index has it.
+    order: &'static str,
+    /// Whether the rows depend on the customer's streams of events, `$5` and `$6`.
+    has_stream: bool,
+    /// What a row says.
+    read: fn(&QueryResult) -> Result<(String, serde_json::Value)>,
+}
+
+const LATEST_FIRST: &str = "s.at_ms DESC, s.sort DESC";
+
+const SOURCES: [Source; 6] = [
+    Source {
+        // Numbers of one length, so that they are in order as text.
+        rows: "SELECT created_at_ms AS at_ms, 'l' || (1000000000000 + seq) AS sort, seq, kind, amount, \
+               balance_after, source, reference, detail FROM ledger_entries WHERE customer_id = $1",
+        // Their times never go back, so that their numbers are in the same order.
+        order: "s.seq DESC",
+        has_stream: false,
+        read: ledger,
+    },
+    Source {
+        rows: "SELECT e.received_at_ms AS at_ms, 'e' || e.id AS sort, e.id AS id, e.type AS type, j.state AS state, \
+               j.last_error AS last_error FROM events e JOIN jobs j ON j.event_id = e.id \
+               WHERE e.id IN (SELECT id FROM events WHERE stream_key IN ($5, $6) \
+               UNION SELECT event_id FROM jobs WHERE customer_id = $1 AND event_id IS NOT NULL)",
+        order: LATEST_FIRST,
+        has_stream: true,
+        read: event,
+    },
+    Source {
+        rows: "SELECT at_ms, 'a' || id AS sort, actor, action, details FROM audit_log WHERE target = $1",
+        order: LATEST_FIRST,
+        has_stream: false,
+        read: audit,
+    },
+    Source {
+        rows: "SELECT j.created_at_ms AS at_ms, 'm' || j.id AS sort, j.id AS id, j.args AS args, j.state AS state, \
+               m.state AS kept, j.run_at_ms AS run_at_ms, j.last_error AS last_error \
+               FROM jobs j LEFT JOIN mails m ON m.job_id = j.id WHERE j.customer_id = $1 AND j.kind = 'mail.send'",
+        order: LATEST_FIRST,
+        has_stream: false,
+        read: mail,
+    },
+    Source {
+        rows: "SELECT created_at_ms AS at_ms, 'o' || id AS sort, id, kind, state, problem FROM operations \
+               WHERE customer_id = $1",
+        order: LATEST_FIRST,
+        has_stream: false,
+        read: operation,
+    },
+    Source {
+        rows: "SELECT created_at_ms AS at_ms, 'j' || id AS sort, id, kind, state, run_at_ms, last_error FROM jobs \
+               WHERE customer_id = $1 AND kind <> 'mail.send' AND event_id IS NULL",
+        order: LATEST_FIRST,
+        has_stream: false,
+        read: job,
+    },
+];
+
+/// What happened to a customer, latest first, before this moment (its time and what tells apart).
+pub async fn timeline_list(
+    db: &impl ConnectionTrait,
+    customer: &Customer,
+    before: Option<(TimeMs, &str)>,
+    limit: u64,
+) -> Result<Vec<Happening>> {
+    let bought = marketplace_find_by_customer(db, &customer.id).await?;
+    let streams = [
+        customer.stripe_customer_id.as_ref().map(|id| format!("stripe:{id}")),
+        bought.map(|account| github::stream_key(account.github_account_id)),
+    ];
+    let (before_ms, before_sort) = before.unwrap_or((TimeMs::MAX, ""));
+    let mut found = Vec::new();
+    for source in &SOURCES {
+        // Each may have all of the latest.
+        let sql = format!(
+            "SELECT * FROM ({}) s WHERE s.at_ms < $2 OR (s.at_ms = $2 AND s.sort < $3) \
+             ORDER BY {} LIMIT $4",
+            source.rows, source.order
+        );
+        let mut values: Vec<Value> =
+            vec![customer.id.as_str().into(), before_ms.into(), before_sort.into(), limit.cast_signed().into()];
+        if source.has_stream {
+            // No stream has an empty key.
+            values.extend(streams.iter().map(|stream| stream.clone().unwrap_or_default().into()));
+        }
+        for row in query_all(db, &sql, values).await? {
+            let (what, details) = (source.read)(&row)?;
+            found.push(Happening { at_ms: get(&row, "at_ms")?, sort: get(&row, "sort")?, what, details });
+        }
+    }
+    found.sort_by(|a, b| (b.at_ms, &b.sort).cmp(&(a.at_ms, &a.sort)));
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found)
+}
+
+fn text(row: &QueryResult, column: &str) -> Result<String> {
+    get(row, column)
+}
+
+fn optional(row: &QueryResult, column: &str) -> Result<Option<String>> {
+    get(row, column)
+}
+
+fn ledger(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+    let (amount, balance_after): (i64, i64) = (get(row, "amount")?, get(row, "balance_after")?);
+    let detail: serde_json::Value = from_json(&text(row, "detail")?)?;
+    let details = json!({
+        "amount": amount, "balance_after": balance_after, "source": text(row, "source")?,
+        "reference": optional(row, "reference")?, "reason": detail["reason"],
+    });
+    Ok((format!("ledger.{}", text(row, "kind")?), details))
+}
+
+fn event(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+    // As events are shown elsewhere.
+    let state = match text(row, "state")?.as_str() {
+        "succeeded" => "processed",
+        "cancelled" => "skipped",
+        "dead" => "dead",
+        _ => "waiting",
+    };
+    let details = json!({ "id": text(row, "id")?, "state": state, "last_error": optional(row, "last_error")? });
+    Ok((format!("event.{}", text(row, "type")?), details))
+}
+
+fn audit(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+    let details: serde_json::Value = serde_json::from_str(&text(row, "details")?).unwrap_or_default();
+    Ok((format!("audit.{}", text(row, "action")?), json!({ "actor": text(row, "actor")?, "details": details })))
+}
+
+fn mail(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+    let args: MailArgs = from_json(&text(row, "args")?)?;
+    let job_id = JobId::parse(&text(row, "id")?).map_err(|error| Error::Corrupt(error.to_string()))?;
+    let state = mail_state(optional(row, "kept")?.as_deref(), &text(row, "state")?)?;
+    let details = json!({
+        "id": MailId::of(&job_id).as_str(), "state": state.as_str(), "due_at": rfc3339(get(row, "run_at_ms")?),
+        "last_error": optional(row, "last_error")?,
+    });
+    Ok((format!("mail.{}", args.template.as_str()), details))
+}
+
+fn operation(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+    let problem: Option<serde_json::Value> = optional(row, "problem")?.map(|text| from_json(&text)).transpose()?;
+    // What finishes a payment is the customer's alone.
+    let code = problem.map(|problem| problem["code"].clone());
+    let details = json!({ "id": text(row, "id")?, "state": text(row, "state")?, "problem": code });
+    Ok((format!("operation.{}", text(row, "kind")?), details))
+}
+
+fn job(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+    let details = json!({
+        "id": text(row, "id")?, "state": text(row, "state")?, "due_at": rfc3339(get(row, "run_at_ms")?),
+        "last_error": optional(row, "last_error")?,
+    });
+    Ok((format!("job.{}", text(row, "kind")?), details))
+}

@@ -1,0 +1,340 @@
+//! One call to Stripe: limits before it, tries, metrics after it.
+
+use super::API_BASE;
+use super::breaker::{Breaker, BreakerOptions};
+use super::error::StripeError;
+use super::retry::{Hints, RetryPolicy};
+use crate::config::{Config, key_is_live};
+use crate::error::{Error, Result};
+use crate::metric;
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::Value;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use stripe_client_core::{RequestBuilder, StripeMethod};
+use tokio::time::Instant;
+
+/// Connections kept open to Stripe.
+const IDLE_CONNECTIONS_MAX: usize = 32;
+/// The largest answer that is read, in bytes.
+const ANSWER_LEN_MAX: usize = 16 * 1_024 * 1_024;
+
+/// How Stripe is reached.
+#[derive(Clone)]
+pub struct GatewayOptions {
+    /// The secret key; if it is empty every call is answered [`StripeError::NotConfigured`].
+    pub secret_key: String,
+    /// [`super::API_BASE`], or where something else stands in for it.
+    pub api_base: String,
+    /// How long one try may take.
+    pub timeout_ms: u64,
+    /// How long a call may take with all its tries.
+    pub total_timeout_ms: u64,
+    /// Calls a second, below Stripe's own limit. Source: Stripe, "Rate limits": 100 in live mode, 25
+    /// in test mode.
+    pub rate_per_s: u32,
+    /// Calls a second of one kind, below Stripe's own limit for an endpoint. Source: as above: 25.
+    pub endpoint_rate_per_s: u32,
+    /// How a call is tried again.
+    pub retry: RetryPolicy,
+    /// When Stripe is left alone.
+    pub breaker: BreakerOptions,
+}
+
+impl From<&Config> for GatewayOptions {
+    fn from(config: &Config) -> Self {
+        let stripe = &config.stripe;
+        let elsewhere = !stripe.api_base.is_empty() && stripe.api_base != API_BASE;
+        let rate_per_s = match (stripe.rate_per_s, key_is_live(stripe.secret_key.trim())) {
+            (0, Some(true)) => 80,
+            (0, _) if elsewhere => 2_000,
+            (0, _) => 20,
+            (rate, _) => rate,
+        };
+        Self {
+            secret_key: stripe.secret_key.trim().to_owned(),
+            api_base: if elsewhere { stripe.api_base.clone() } else { API_BASE.to_owned() },
+            timeout_ms: stripe.timeout_ms,
+            total_timeout_ms: stripe.total_timeout_ms,
+            rate_per_s,
+            endpoint_rate_per_s: if stripe.rate_per_s == 0 { rate_per_s.min(20) } else { rate_per_s },
+            retry: RetryPolicy { tries_max: stripe.tries_max.max(1), base_ms: 500, wait_max_ms: 5_000 },
+            breaker: BreakerOptions { failures_max: 5, open_ms: 5_000 },
+        }
+    }
+}
+
+/// What Stripe answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The object.
+    pub body: Value,
+    /// Whether it is the stored answer to an earlier call under the same key.
+    pub is_replay: bool,
+}
+
+/// The way to Stripe. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: reqwest::Client,
+    base: String,
+    options: GatewayOptions,
+    limiter: DefaultDirectRateLimiter,
+    endpoint_limiter: DefaultKeyedRateLimiter<&'static str>,
+    breaker: Mutex<Breaker>,
+    /// How long the last answer took.
+    latency: Mutex<Option<Duration>>,
+    /// What the breaker's time counts from: a clock that is set back must not keep it open.
+    born: Instant,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("base", &self.inner.base).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway; connects when it is first used.
+    ///
+    /// # Errors
+    /// `Config` if the key or the address cannot be sent.
+    pub fn new(options: GatewayOptions) -> Result<Self> {
+        // The one TLS provider of the whole build; whoever was first has set the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let problem = |text: &str| Error::Config(vec![text.to_owned()]);
+        let mut headers = HeaderMap::new();
+        let mut key = HeaderValue::from_str(&format!("Bearer {}", options.secret_key))
+            .map_err(|_| problem("stripe.secret_key (STRIPE_SECRET_KEY) has characters that no key has"))?;
+        key.set_sensitive(true);
+        headers.insert(AUTHORIZATION, key);
+        let version = HeaderValue::from_str(stripe_client_core::VERSION.as_str());
+        headers.insert("Stripe-Version", version.map_err(|_| problem("the version of Stripe's API cannot be sent"))?);
+        let http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("bursar/", env!("CARGO_PKG_VERSION")))
+            .timeout(Duration::from_millis(options.timeout_ms))
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| problem(&format!("the Stripe client cannot be set up: {error}")))?;
+        let base = options.api_base.trim_end_matches('/').to_owned();
+        let quota = |rate: u32| Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN));
+        let limiter = RateLimiter::direct(quota(options.rate_per_s));
+        let endpoint_limiter = RateLimiter::keyed(quota(options.endpoint_rate_per_s));
+        let breaker = Mutex::new(Breaker::default());
+        let (latency, born) = (Mutex::new(None), Instant::now());
+        let inner = Inner { http, base, options, limiter, endpoint_limiter, breaker, latency, born };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Reads. `call` names the call in metrics.
+    pub(super) async fn get(&self, call: &'static str, request: RequestBuilder) -> Result<Answer, StripeError> {
+        self.call(call, request, None).await
+    }
+
+    /// Changes something, under a key that makes a second time a no-op.
+    pub(super) async fn change(
+        &self,
+        call: &'static str,
+        request: RequestBuilder,
+        key: &str,
+    ) -> Result<Answer, StripeError> {
+        self.call(call, request, Some(key)).await
+    }
+
+    async fn call(
+        &self,
+        call: &'static str,
+        request: RequestBuilder,
+        key: Option<&str>,
+    ) -> Result<Answer, StripeError> {
+        let started = Instant::now();
+        let result = self.tries(call, &request, key, started).await;
+        let outcome = result.as_ref().map_or_else(StripeError::label, |_| "ok");
+        metrics::counter!(metric::STRIPE_CALLS, "call" => call, "outcome" => outcome).increment(1);
+        metrics::histogram!(metric::STRIPE_SECONDS, "call" => call).record(started.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn tries(
+        &self,
+        call: &'static str,
+        request: &RequestBuilder,
+        key: Option<&str>,
+        started: Instant,
+    ) -> Result<Answer, StripeError> {
+        let options = &self.inner.options;
+        if options.secret_key.is_empty() {
+            return Err(StripeError::NotConfigured);
+        }
+        let end = started + Duration::from_millis(options.total_timeout_ms);
+        let mut tries = 0;
+        // Once a try may have happened, a later "not done" does not make it undone.
+        let mut doubt: Option<StripeError> = None;
+        loop {
+            let (error, hints) = match self.one_try(call, request, key, end).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            tries += 1;
+            if error.may_have_happened() {
+                doubt = Some(error.clone());
+            }
+            let wait = options.retry.wait_ms(&error, hints, tries, rand::random()).map(Duration::from_millis);
+            match wait {
+                Some(wait) if Instant::now() + wait < end => tokio::time::sleep(wait).await,
+                _ if matches!(error, StripeError::NotDone { .. }) => return Err(doubt.unwrap_or(error)),
+                _ => return Err(error),
+            }
+        }
+    }
+
+    async fn one_try(
+        &self,
+        call: &'static str,
+        request: &RequestBuilder,
+        key: Option<&str>,
+        end: Instant,
+    ) -> Result<Answer, (StripeError, Hints)> {
+        let inner = &self.inner;
+        let not_done = |reason: &str| (StripeError::NotDone { reason: reason.to_owned() }, Hints::default());
+        if !self.breaker(|breaker, options, now_ms| breaker.admits(options, now_ms)) {
+            return Err((
+                StripeError::NotDone { reason: "stripe is left alone after several failures".to_owned() },
+                Hints { should_retry: Some(false), ..Hints::default() },
+            ));
+        }
+        let waited = Instant::now();
+        let turn = async {
+            inner.endpoint_limiter.until_key_ready(&call).await;
+            inner.limiter.until_ready().await;
+        };
+        if tokio::time::timeout_at(end, turn).await.is_err() {
+            return Err(not_done("too many calls are waiting for their turn"));
+        }
+        metrics::histogram!(metric::STRIPE_WAIT_SECONDS).record(waited.elapsed().as_secs_f64());
+
+        let sent = Instant::now();
+        let result = self.send(request, key).await;
+        self.breaker(|breaker, options, now_ms| match &result {
+            Err((_, hints)) if hints.is_outage => breaker.failed(options, now_ms),
+            _ => {
+                *inner.latency.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent.elapsed());
+                breaker.answered();
+            }
+        });
+        result
+    }
+
+    fn breaker<T>(&self, act: impl FnOnce(&mut Breaker, BreakerOptions, i64) -> T) -> T {
+        let mut breaker = self.inner.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = i64::try_from(self.inner.born.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let answer = act(&mut breaker, self.inner.options.breaker, now_ms);
+        metrics::gauge!(metric::STRIPE_BREAKER_OPEN).set(if breaker.is_open() { 1.0 } else { 0.0 });
+        answer
+    }
+
+    async fn send(&self, request: &RequestBuilder, key: Option<&str>) -> Result<Answer, (StripeError, Hints)> {
+        let outage = Hints { is_outage: true, ..Hints::default() };
+        let mut response = self.build(request, key).send().await.map_err(|error| {
+            let reason = without_url(error);
+            // Without a connection nothing was sent. Afterwards nobody knows.
+            let class = if reason.is_connect {
+                StripeError::NotDone { reason: reason.text }
+            } else {
+                StripeError::Unknown { reason: reason.text, is_stored: false }
+            };
+            (class, outage)
+        })?;
+        let status = response.status().as_u16();
+        let (hints, is_replay) = hints(status, response.headers());
+        let unknown = |reason: String| (StripeError::Unknown { reason, is_stored: false }, hints);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unknown(without_url(error).text))? {
+            if body.len() + chunk.len() > ANSWER_LEN_MAX {
+                return Err(unknown(format!("the answer is larger than {ANSWER_LEN_MAX} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if !(200..300).contains(&status) {
+            return Err((StripeError::read(status, &body, is_replay), hints));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(body) => Ok(Answer { body, is_replay }),
+            Err(error) => Err(unknown(format!("the answer is not JSON: {error}"))),
+        }
+    }
+
+    fn build(&self, request: &RequestBuilder, key: Option<&str>) -> reqwest::RequestBuilder {
+        let mut url = format!("{}/v1{}", self.inner.base, request.path);
+        if let Some(query) = request.query.as_deref().filter(|query| !query.is_empty()) {
+            url.push('?');
+            url.push_str(query);
+        }
+        let http = &self.inner.http;
+        let mut builder = match request.method {
+            StripeMethod::Get => http.get(url),
+            StripeMethod::Post => http.post(url),
+            StripeMethod::Delete => http.delete(url),
+        };
+        if let Some(body) = &request.body {
+            builder = builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body.clone());
+        }
+        match key {
+            Some(key) => builder.header("Idempotency-Key", key),
+            None => builder,
+        }
+    }
+
+    /// How long Stripe took for its last answer; nothing if it has answered nothing yet.
+    pub fn latency(&self) -> Option<Duration> {
+        *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether Stripe is left alone just now.
+    pub fn is_left_alone(&self) -> bool {
+        self.breaker(|breaker, _, _| breaker.is_open())
+    }
+}
+
+/// What the head of an answer says besides the status, and whether it is the stored answer to an
+/// earlier call.
+fn hints(status: u16, headers: &HeaderMap) -> (Hints, bool) {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_replay = header("idempotent-replayed") == Some("true");
+    let retry_after_s = header("retry-after").and_then(|text| text.parse::<u64>().ok());
+    let hints = Hints {
+        should_retry: header("stripe-should-retry").and_then(|text| text.parse().ok()),
+        retry_after_ms: retry_after_s.map(|seconds| seconds.saturating_mul(1_000)),
+        is_outage: status >= 500 && !is_replay,
+    };
+    (hints, is_replay)
+}
+
+struct Reason {
+    text: String,
+    is_connect: bool,
+}
+
+/// Addresses may carry ids: they do not belong into reasons.
+fn without_url(error: reqwest::Error) -> Reason {
+    let is_connect = error.is_connect() || error.is_builder();
+    let is_timeout = error.is_timeout();
+    let error = error.without_url();
+    let mut text = if is_timeout { "no answer in time".to_owned() } else { error.to_string() };
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    Reason { text, is_connect }
+}

@@ -1,0 +1,176 @@
+//! Making, rotating and revoking keys: each act is one transaction under a lock of the customer, with
+//! its line in the audit log.
+
+use crate::clock::TimeMs;
+use crate::domain::api_key::{API_KEYS_MAX, ApiKey, NewKey, RawKey};
+use crate::domain::audit::Audit;
+use crate::error::{Error, Refusal, Result};
+use crate::ids::{ApiKeyId, CustomerId};
+use crate::infra::store::api_key::KeyRequest;
+use crate::infra::store::{Db, api_key as rows, audit, customer};
+use sea_orm::DatabaseTransaction;
+use serde_json::{Value, json};
+
+/// The longest that a rotated key may go on working, in seconds: a day.
+pub const GRACE_MAX_S: i64 = 24 * 60 * 60;
+
+/// A key that was made now, or by an earlier request with the same idempotency key.
+#[derive(Debug)]
+pub struct Made {
+    /// The key's record.
+    pub key: ApiKey,
+    /// The key itself; nothing if it was made earlier.
+    pub raw: Option<RawKey>,
+}
+
+/// A key that was rotated or revoked.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its hash, for whoever remembers it.
+    pub hash: String,
+    /// When it ends.
+    pub at_ms: TimeMs,
+}
+
+/// Makes a key. `details` go into the audit log.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such customer; `too_many_api_keys`; [`Refusal::KeyReused`].
+pub async fn make(
+    db: &Db,
+    actor: &str,
+    new: NewKey,
+    request: KeyRequest<'_>,
+    details: Value,
+    now_ms: TimeMs,
+) -> Result<Made> {
+    let tx = db.begin().await?;
+    let NewKey { raw, key } = new;
+    if let Some(key) = earlier(&tx, &key.customer_id, request).await? {
+        return Ok(Made { key, raw: None });
+    }
+    check_room(&tx, &key.customer_id, now_ms).await?;
+    insert(&tx, &key, &raw, request).await?;
+    audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.create", details), now_ms).await?;
+    tx.commit().await?;
+    Ok(Made { key, raw: Some(raw) })
+}
+
+/// Makes a key that takes the place of another, which ends now or, so that both can be used while they
+/// are exchanged, `grace_s` later.
+///
+/// # Errors
+/// [`Error::NotFound`] if the customer has no such key that works; `api_key_rotated` if it has a
+/// successor already; `invalid_grace`; `too_many_api_keys`; [`Refusal::KeyReused`].
+pub async fn rotate(
+    db: &Db,
+    actor: &str,
+    customer: &CustomerId,
+    id: &ApiKeyId,
+    grace_s: i64,
+    request: KeyRequest<'_>,
+    now_ms: TimeMs,
+) -> Result<(Made, Option<Ended>)> {
+    if !(0..=GRACE_MAX_S).contains(&grace_s) {
+        return Err(Error::invalid("invalid_grace", format!("grace_seconds must be from 0 to {GRACE_MAX_S}")));
+    }
+    let tx = db.begin().await?;
+    if let Some(key) = earlier(&tx, customer, request).await? {
+        return Ok((Made { key, raw: None }, None));
+    }
+    let old = rows::api_key_find(&tx, customer, id).await?.ok_or(Error::NotFound("API key"))?;
+    match old.revoked_at_ms {
+        None => {}
+        Some(at_ms) if at_ms <= now_ms => return Err(Error::NotFound("API key")),
+        Some(_) => {
+            return Err(Error::conflict(
+                "api_key_rotated",
+                "this key was rotated before and ends soon; rotate its successor",
+            ));
+        }
+    }
+    if grace_s > 0 {
+        check_room(&tx, customer, now_ms).await?;
+    }
+    let at_ms = now_ms + grace_s * 1_000;
+    let hash = rows::api_key_revoke(&tx, customer, id, at_ms, now_ms).await?.ok_or(Error::NotFound("API key"))?;
+    let NewKey { raw, key } = NewKey::generate(customer, old.name.clone(), now_ms);
+    insert(&tx, &key, &raw, request).await?;
+    let details = json!({ "rotated": id.as_str(), "grace_seconds": grace_s });
+    audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.rotate", details), now_ms).await?;
+    tx.commit().await?;
+    Ok((Made { key, raw: Some(raw) }, Some(Ended { hash, at_ms })))
+}
+
+/// Revokes a key at once. The last one only if that is said to be meant: then nobody can use the
+/// customer's account until support makes a new key.
+///
+/// # Errors
+/// [`Error::NotFound`] if the customer has no such key that works; `last_api_key`.
+pub async fn revoke(
+    db: &Db,
+    actor: &str,
+    customer: &CustomerId,
+    id: &ApiKeyId,
+    even_the_last: bool,
+    now_ms: TimeMs,
+) -> Result<Ended> {
+    let tx = db.begin().await?;
+    lock(&tx, customer).await?;
+    let key = rows::api_key_find(&tx, customer, id).await?.ok_or(Error::NotFound("API key"))?;
+    // A key that ends soon is nobody's last.
+    let is_lasting = key.revoked_at_ms.is_none();
+    let lasting = rows::api_key_count(&tx, customer, now_ms).await?.lasting;
+    let hash = rows::api_key_revoke(&tx, customer, id, now_ms, now_ms).await?.ok_or(Error::NotFound("API key"))?;
+    let is_last = is_lasting && lasting <= 1;
+    if is_last && !even_the_last {
+        return Err(Error::conflict(
+            "last_api_key",
+            "This is the last key that works. Make another one first, or rotate it.",
+        ));
+    }
+    audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.revoke", json!({ "was_last": is_last })), now_ms)
+        .await?;
+    tx.commit().await?;
+    Ok(Ended { hash, at_ms: now_ms })
+}
+
+/// The line of the audit log about a key; `more` is an object or null.
+pub(crate) fn audit_of_key(actor: &str, key: &ApiKey, action: &'static str, more: Value) -> Audit {
+    let mut details = json!({ "api_key": key.id.as_str(), "name": key.name });
+    if let (Some(details), Value::Object(more)) = (details.as_object_mut(), more) {
+        details.extend(more);
+    }
+    Audit::new(actor, action, &key.customer_id, &details)
+}
+
+async fn lock(tx: &DatabaseTransaction, customer: &CustomerId) -> Result<()> {
+    if customer::customer_lock(tx, customer).await? { Ok(()) } else { Err(Error::NotFound("customer")) }
+}
+
+/// Locks, and looks for a key that an earlier request made.
+async fn earlier(tx: &DatabaseTransaction, customer: &CustomerId, request: KeyRequest<'_>) -> Result<Option<ApiKey>> {
+    lock(tx, customer).await?;
+    match rows::api_key_find_by_idempotency(tx, customer, request.idempotency_key).await? {
+        // Keys from before there were hashes have none.
+        Some((_, Some(hash))) if hash != request.hash => Err(Refusal::KeyReused.into()),
+        Some((key, _)) => Ok(Some(key)),
+        None => Ok(None),
+    }
+}
+
+async fn check_room(tx: &DatabaseTransaction, customer: &CustomerId, now_ms: TimeMs) -> Result<()> {
+    if rows::api_key_count(tx, customer, now_ms).await?.working >= API_KEYS_MAX {
+        let message = format!("A customer may have {API_KEYS_MAX} keys. Revoke one first.");
+        return Err(Error::conflict("too_many_api_keys", message));
+    }
+    Ok(())
+}
+
+async fn insert(tx: &DatabaseTransaction, key: &ApiKey, raw: &RawKey, request: KeyRequest<'_>) -> Result<()> {
+    if rows::api_key_insert(tx, key, &raw.hash(), Some(request)).await? {
+        return Ok(());
+    }
+    // The lock was held when nobody had used the idempotency key.
+    Err(Error::Corrupt("an idempotency key of API keys was used under the lock".to_owned()))
+}

@@ -1,0 +1,276 @@
+//! Handlers: what each kind of job does. A handler reads, decides and gives a verdict; whatever it
+//! wants changed commits together with the end of its attempt.
+
+mod mail;
+mod marketplace;
+mod operation;
+mod reconcile;
+pub mod replay;
+mod stripe;
+mod stripe_customer;
+mod subscription;
+
+pub use operation::operation_job;
+pub use stripe::{StripeEvent, gather};
+pub use stripe_customer::stripe_customer_job;
+
+use crate::clock::TimeMs;
+use crate::config::{CreditsConfig, MarketplaceConfig};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::{Attempt, Job, JobKind, Outcome};
+use crate::domain::ledger::Command;
+use crate::domain::webhook::ProPrice;
+use crate::error::{Error, Result};
+use crate::ids::{CustomerId, ReplayId};
+use crate::infra::smtp::Mailer;
+use crate::infra::store::{Db, job, rate_limit, reconciliation, stream};
+use crate::infra::stripe::{Gateway, StripeError};
+use serde::{Deserialize, Serialize};
+use std::sync::Once;
+
+/// Jobs deleted by one run of the retention.
+const RETENTION_BATCH: u64 = 1_000;
+/// Streams looked through in one transaction …
+const SWEEP_BATCH: u64 = 1_000;
+/// … and so often in one run of the retention.
+const SWEEP_BATCHES_MAX: usize = 20;
+/// The wait between two runs of the retention while there is more to do.
+const RETENTION_WAIT_MS: i64 = 100;
+/// A rate limit is forgotten this long after its last window, so that clocks that differ do no harm.
+const RATE_LIMIT_SLACK_MS: i64 = 60 * 60 * 1_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// A job of a kind that no node has known for this long is dead.
+const UNKNOWN_FOR_MS: i64 = 7 * DAY_MS;
+/// The shortest wait between two looks at such a job.
+const UNKNOWN_WAIT_MIN_MS: i64 = 60 * 1_000;
+/// The longest.
+const UNKNOWN_WAIT_MAX_MS: i64 = 60 * 60 * 1_000;
+
+/// What handlers work with.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// The database.
+    pub db: Db,
+    /// This process.
+    pub node: String,
+    /// What makes a price Pro's.
+    pub pro: ProPrice,
+    /// Credits for every paid period of Pro.
+    pub pro_credits: i64,
+    /// Numbers of the business.
+    pub credits: CreditsConfig,
+    /// What the plans of GitHub Marketplace are.
+    pub marketplace: MarketplaceConfig,
+    /// The way to Stripe.
+    pub stripe: Gateway,
+    /// How long whoever asks for an operation waits for its end before it is told to poll.
+    pub answer_wait_ms: i64,
+    /// How long a call that failed at Stripe may still turn out to have been carried out.
+    pub doubt_ms: i64,
+    /// What mail is made and sent with.
+    pub mail: Mailer,
+    /// Whether events of live mode are expected.
+    pub livemode: bool,
+    /// What Stripe made or told of within this time, a reconciliation leaves to its event.
+    pub reconcile_grace_ms: i64,
+    /// How long ended jobs are kept.
+    pub retention_days: i64,
+    /// A handler is only tried: it changes nothing at Stripe either.
+    pub is_dry_run: bool,
+}
+
+/// A job that this node may work on, under an epoch.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The job.
+    pub job: Job,
+    /// The lease's epoch.
+    pub epoch: i64,
+    /// When the work began.
+    pub started_at_ms: TimeMs,
+    /// The event's bytes, if the job processes one; of a Stripe event until `gather` has read them.
+    pub payload: Option<Vec<u8>>,
+    /// The type under which that event is stored.
+    pub event_type: Option<String>,
+    /// The Stripe event that it processes, with what is known here about it.
+    pub event: Option<Box<StripeEvent>>,
+}
+
+impl Claimed {
+    /// The attempt that begins with it.
+    pub fn attempt(&self) -> Attempt<'_> {
+        Attempt { job: &self.job, epoch: self.epoch, started_at_ms: self.started_at_ms }
+    }
+}
+
+/// Why a handler cannot go on.
+enum Failure {
+    /// Stripe could not be asked, or refused.
+    Stripe(StripeError),
+    /// Our side.
+    Engine(Error),
+}
+
+impl From<StripeError> for Failure {
+    fn from(error: StripeError) -> Self {
+        Self::Stripe(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+#[derive(Deserialize)]
+struct AccountArgs {
+    customer: String,
+}
+
+/// How far a run of the retention has come.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct RetentionArgs {
+    /// The streams up to this one are looked through.
+    streams_upto: String,
+}
+
+#[derive(Deserialize)]
+struct ReplayArgs {
+    replay: String,
+}
+
+fn args<'a, T: Deserialize<'a>>(claimed: &'a Claimed) -> Result<T> {
+    serde_json::from_str(&claimed.job.args).map_err(|error| Error::Corrupt(format!("arguments of a job: {error}")))
+}
+
+/// Runs the handler of a job. An error is a failure of ours (such as no database), not of the job.
+pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    match JobKind::parse(&claimed.job.kind) {
+        Some(JobKind::StripeEvent) => {
+            let verdict = Box::pin(stripe::run(deps, claimed, now_ms)).await?;
+            Ok(stripe::of_ended_subscriptions(verdict, now_ms))
+        }
+        Some(JobKind::OperationRun) => {
+            let verdict = Box::pin(operation::run(deps, claimed, now_ms)).await?;
+            Ok(stripe::of_ended_subscriptions(verdict, now_ms))
+        }
+        Some(JobKind::GithubEvent) => marketplace::event(deps, claimed, now_ms).await,
+        Some(JobKind::MarketplaceSettle) => marketplace::settle(deps, claimed, now_ms).await,
+        Some(JobKind::StripeCustomer) => stripe_customer::run(deps, claimed, now_ms).await,
+        Some(JobKind::StripeReconcile) => Box::pin(reconcile::run(deps, claimed, now_ms)).await,
+        // Nodes of the release before m0018 make them; now the sweep settles what is due.
+        Some(JobKind::AccountSettle) => {
+            let customer_id = CustomerId::trusted(args::<AccountArgs>(claimed)?.customer);
+            let ledger = Some((customer_id, Command::settle()));
+            Ok(Verdict { outcome: Outcome::Done, ledger, effects: Vec::new() })
+        }
+        Some(JobKind::ReplayRun) => {
+            let id = ReplayId::trusted(args::<ReplayArgs>(claimed)?.replay);
+            Box::pin(replay::run(deps, &id, now_ms)).await
+        }
+        Some(JobKind::MailSend) => Box::pin(mail::run(deps, claimed, now_ms)).await,
+        Some(JobKind::Retention) => retention(deps, claimed, now_ms).await,
+        None => Ok(unknown_kind(&claimed.job, now_ms).into()),
+    }
+}
+
+/// A kind of another version: during a rolling deploy nodes of both work, and one of the other will
+/// come by. The wait is as long as it has waited already, within bounds: a deploy costs it no more than the
+/// same time again, and one that is nobody's does not fill the table of attempts.
+fn unknown_kind(job: &Job, now_ms: TimeMs) -> Outcome {
+    static TOLD: Once = Once::new();
+    let age_ms = now_ms - job.created_at_ms;
+    if age_ms >= UNKNOWN_FOR_MS {
+        return Outcome::Dead { reason: format!("this version knows no job of kind {}", job.kind) };
+    }
+    TOLD.call_once(|| {
+        let (id, kind) = (&job.id, &job.kind);
+        tracing::warn!(job.id = %id, kind, "this version does not know a kind of job; such jobs wait for one that does");
+    });
+    Outcome::Snooze { until_ms: now_ms + age_ms.clamp(UNKNOWN_WAIT_MIN_MS, UNKNOWN_WAIT_MAX_MS) }
+}
+
+/// What else changes when a job dies, however it came to that.
+pub fn after_death(claimed: &Claimed) -> Vec<Effect> {
+    match (JobKind::parse(&claimed.job.kind), args::<ReplayArgs>(claimed)) {
+        (Some(JobKind::ReplayRun), Ok(ReplayArgs { replay })) => vec![replay::after_death(ReplayId::trusted(replay))],
+        _ => Vec::new(),
+    }
+}
+
+async fn retention(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let before_ms = now_ms - deps.retention_days * DAY_MS;
+    let tx = deps.db.begin().await?;
+    let deleted = job::job_prune(&tx, before_ms, RETENTION_BATCH).await?;
+    tx.commit().await?;
+    let forgotten =
+        rate_limit::rate_limit_prune(deps.db.write(), now_ms - RATE_LIMIT_SLACK_MS, RETENTION_BATCH).await?;
+    let seen = reconciliation::reconciliation_prune(deps.db.write(), before_ms, RETENTION_BATCH).await?;
+    if [deleted, forgotten, seen].contains(&RETENTION_BATCH) {
+        return Ok(Outcome::Snooze { until_ms: now_ms + RETENTION_WAIT_MS }.into());
+    }
+    sweep_streams(deps, claimed, now_ms).await
+}
+
+/// Looks through the streams for those that are not used any more, a part at a time: where it is, is kept in the
+/// job's arguments.
+async fn sweep_streams(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let mut args: RetentionArgs = args(claimed)?;
+    for _ in 0..SWEEP_BATCHES_MAX {
+        let tx = deps.db.begin().await?;
+        let swept = stream::stream_sweep(&tx, &args.streams_upto, SWEEP_BATCH).await?;
+        tx.commit().await?;
+        let Some(upto) = swept.next else { return Ok(Outcome::Done.into()) };
+        args.streams_upto = upto;
+    }
+    let args = serde_json::to_string(&args).map_err(|error| Error::Corrupt(format!("arguments of a job: {error}")))?;
+    let mut verdict: Verdict = Outcome::Snooze { until_ms: now_ms + RETENTION_WAIT_MS }.into();
+    verdict.effects.push(Effect::JobArgs { job_id: claimed.job.id.clone(), args });
+    Ok(verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::job::JobState;
+    use crate::ids::JobId;
+
+    fn of_another_version(created_at_ms: TimeMs) -> Job {
+        Job {
+            id: JobId::new(),
+            kind: "moon.landing".to_owned(),
+            args: "{}".to_owned(),
+            stream_key: "s".to_owned(),
+            seq: 1,
+            state: JobState::Running,
+            attempt: 0,
+            attempts_max: 3,
+            rescues: 0,
+            run_at_ms: created_at_ms,
+            unique_key: None,
+            event_id: None,
+            customer_id: None,
+            last_error: None,
+            created_at_ms,
+            finished_at_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_kind_that_only_another_version_knows_waits_ever_longer_for_it_and_is_dead_after_a_week() {
+        let looked_at = |age_ms: i64| unknown_kind(&of_another_version(5), 5 + age_ms);
+        let waits = |age_ms: i64, for_ms: i64| {
+            assert_eq!(looked_at(age_ms), Outcome::Snooze { until_ms: 5 + age_ms + for_ms }, "{age_ms}");
+        };
+        // A clock behind the one that made it, at once, a while later, much later.
+        waits(-1_000, UNKNOWN_WAIT_MIN_MS);
+        waits(0, UNKNOWN_WAIT_MIN_MS);
+        waits(10 * UNKNOWN_WAIT_MIN_MS, 10 * UNKNOWN_WAIT_MIN_MS);
+        waits(DAY_MS, UNKNOWN_WAIT_MAX_MS);
+        waits(7 * DAY_MS - 1, UNKNOWN_WAIT_MAX_MS);
+        let dead = Outcome::Dead { reason: "this version knows no job of kind moon.landing".to_owned() };
+        assert_eq!(looked_at(7 * DAY_MS), dead);
+    }
+}

@@ -1,0 +1,166 @@
+//! Sends one mail.
+
+use super::operation::paid_with_credits;
+use super::{Deps, args};
+use crate::clock::TimeMs;
+use crate::domain::customer::Customer;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::email::Email;
+use crate::domain::job::Outcome;
+use crate::domain::mail::{
+    Facts, Mail, MailArgs, MailState, Params, Purchase, Rendered, Template, masked, render, still_makes_sense,
+};
+use crate::domain::operation::State;
+use crate::error::Result;
+use crate::ids::MailId;
+use crate::infra::smtp::{Delivery, Letter, SendError};
+use crate::infra::store::{account, customer, mail, operation, subscription};
+use crate::usecase::handler::Claimed;
+
+/// How long to wait for a connection to the server to become free.
+const BUSY_MS: i64 = 1_000;
+
+/// What is sent, and what is kept of it.
+struct Composed {
+    sent: Rendered,
+    kept: Rendered,
+}
+
+pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let args: MailArgs = args(claimed)?;
+    let id = MailId::of(&claimed.job.id);
+    if mail::mail_kept(deps.db.read(), &id).await?.is_some() {
+        // Its job was replayed: to send it again is a mail of its own.
+        return Ok(Outcome::Done.into());
+    }
+    let Some(customer) = customer::customer_find(deps.db.read(), &args.customer).await? else {
+        return Ok(end(claimed, args, cancel("there is no such customer")));
+    };
+    let composed = match &args.copy_of {
+        Some(first) => repeated(deps, first).await?,
+        None => composed(deps, &args, &customer, now_ms).await?,
+    };
+    let composed = match composed {
+        Ok(composed) => composed,
+        // The key is kept: a person may set the cause right and replay the job.
+        Err(outcome @ Outcome::Dead { .. }) => return Ok(outcome.into()),
+        Err(outcome) => return Ok(end(claimed, args, outcome)),
+    };
+    // An address of before today's checks goes as it is: only the server decides.
+    let recipient = Email::parse(&customer.email).map_or_else(|_| customer.email.clone(), |email| email.deliverable());
+    let letter = Letter { id: id.clone(), recipient, rendered: composed.sent, now_ms };
+    let state = match deps.mail.send(&letter).await {
+        Ok(Delivery::Sent) => MailState::Sent,
+        Ok(Delivery::Stored) => MailState::Stored,
+        Err(SendError::Busy) => return Ok(Outcome::Snooze { until_ms: now_ms + BUSY_MS }.into()),
+        Err(SendError::Passing(reason)) => return Ok(Outcome::Retry { reason }.into()),
+        Err(SendError::Refused(reason)) => return Ok(Outcome::Dead { reason }.into()),
+    };
+    let message_id = deps.mail.message_id(&id);
+    let mail = Mail {
+        id,
+        customer_id: customer.id,
+        template: args.template,
+        recipient: customer.email,
+        kept: composed.kept,
+        state,
+        message_id,
+        sent_at_ms: now_ms,
+    };
+    let mut verdict = end(claimed, args, Outcome::Done);
+    verdict.effects.push(Effect::MailPut(Box::new(mail)));
+    Ok(verdict)
+}
+
+fn cancel(reason: &str) -> Outcome {
+    Outcome::Cancel { reason: reason.to_owned() }
+}
+
+/// The end of a job that will not need its API key any more: it is forgotten with it.
+fn end(claimed: &Claimed, args: MailArgs, outcome: Outcome) -> Verdict {
+    let mut verdict: Verdict = outcome.into();
+    if args.sealed_key.is_some() {
+        let args = args.without_key().to_json();
+        verdict.effects.push(Effect::JobArgs { job_id: claimed.job.id.clone(), args });
+    }
+    verdict
+}
+
+/// A mail as it was kept.
+async fn repeated(deps: &Deps, first: &MailId) -> Result<Result<Composed, Outcome>> {
+    Ok(match mail::mail_kept(deps.db.read(), first).await? {
+        Some((_, kept)) => Ok(Composed { sent: kept.clone(), kept }),
+        None => Err(cancel("the mail that it repeats is not kept any more")),
+    })
+}
+
+/// A mail from its template, if it still makes sense.
+async fn composed(
+    deps: &Deps,
+    args: &MailArgs,
+    customer: &Customer,
+    now_ms: TimeMs,
+) -> Result<Result<Composed, Outcome>> {
+    let balance = account::account_find(deps.db.read(), &customer.id).await?.map_or(0, |account| account.balance);
+    let facts = facts(deps, args, customer, balance, now_ms).await?;
+    if let Err(reason) = still_makes_sense(args.template, &facts, now_ms) {
+        return Ok(Err(cancel(reason)));
+    }
+    let mut params = Params { customer: customer.clone(), balance, api_key: None, about: args.about.clone() };
+    let words = deps.mail.words();
+    if args.template != Template::Welcome {
+        let rendered = render(args.template, &params, words)?;
+        return Ok(Ok(Composed { sent: rendered.clone(), kept: rendered }));
+    }
+    let Some(sealed) = &args.sealed_key else {
+        return Ok(Err(cancel("the API key that it would tell is forgotten")));
+    };
+    let Ok(key) = deps.mail.seal().open(sealed, customer.id.as_str()) else {
+        let reason = "the sealed API key does not open: was BURSAR_SECRET_KEY changed?".to_owned();
+        return Ok(Err(Outcome::Dead { reason }));
+    };
+    params.api_key = Some(masked(&key));
+    let kept = render(args.template, &params, words)?;
+    params.api_key = Some(key.to_string());
+    Ok(Ok(Composed { sent: render(args.template, &params, words)?, kept }))
+}
+
+/// What the mail of this template is decided from; what it does not ask for is not looked up.
+async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: i64, now_ms: TimeMs) -> Result<Facts> {
+    let is_about_payment = matches!(args.template, Template::PaymentFailed | Template::ActionRequired);
+    Ok(Facts {
+        plan: customer.plan,
+        has_payment_method: customer.has_payment_method,
+        has_used: args.template == Template::FollowupDay1
+            && account::account_has_spent(deps.db.read(), &customer.id).await?,
+        balance,
+        warn_at: deps.credits.warn_at,
+        subscription_status: if is_about_payment { subscription_status(deps, args, customer).await? } else { None },
+        purchase_went_on: match &args.about.purchase {
+            Some(purchase) => went_on(deps, args.template, purchase, now_ms).await?,
+            None => false,
+        },
+        created_at_ms: customer.created_at_ms,
+    })
+}
+
+async fn subscription_status(deps: &Deps, args: &MailArgs, customer: &Customer) -> Result<Option<String>> {
+    if args.about.purchase.is_some() {
+        return Ok(None);
+    }
+    let mut all = subscription::subscription_list(deps.db.read(), &customer.id).await?.into_iter();
+    let meant = args.about.subscription.as_deref();
+    Ok(all.find(|one| meant.is_none_or(|meant| one.id == meant)).map(|one| one.status))
+}
+
+/// Whether a purchase no longer stands where the mail about it says.
+async fn went_on(deps: &Deps, template: Template, purchase: &Purchase, now_ms: TimeMs) -> Result<bool> {
+    let told = if template == Template::ActionRequired { State::RequiresAction } else { State::Failed };
+    let found = operation::operation_find(deps.db.read(), &purchase.operation).await?;
+    let Some(found) = found.filter(|found| found.state == told && found.round == purchase.round) else {
+        return Ok(true);
+    };
+    let is_over = purchase.until_ms.is_some_and(|until_ms| until_ms <= now_ms);
+    // Credits that came in meanwhile may have paid for the same request.
+    Ok(is_over || paid_with_credits(deps, &found).await?.is_some())
+}

@@ -1,0 +1,306 @@
+//! Carries out operations: one call to Stripe after the other, each under its own key, and what the
+//! answers mean.
+//!
+//! Whatever Stripe answered is turned into the operation's state by a pure function; a crash before
+//! that is committed is followed by the same call under the same key. After an answer that leaves
+//! the outcome open, and once the key may be forgotten, Stripe is asked what it has before anything
+//! is tried again.
+
+mod payment_method;
+mod subscription;
+mod usage;
+
+pub(super) use usage::{paid_with_credits, settle_payment};
+
+use super::{Claimed, Deps, Failure, args};
+use crate::clock::TimeMs;
+use crate::domain::customer::Customer;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::{JobKind, NewJob, Outcome};
+use crate::domain::operation::{Operation, Problem, Request, State, Task};
+use crate::domain::webhook::shape::PaymentIntentShape;
+use crate::error::Result;
+use crate::ids::OperationId;
+use crate::infra::store::{customer, operation};
+use crate::infra::stripe::requests::Mark;
+use crate::infra::stripe::{Decline, StripeError};
+use crate::metric;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+/// How often an operation looks again whether its customer has a Stripe customer by now.
+const CUSTOMER_WAIT_MS: i64 = 300;
+/// For how long it looks that often.
+const CUSTOMER_WAIT_FOR_MS: i64 = 60_000;
+
+/// Wait before the second round that nobody asked for; doubles from round to round.
+const NEW_ROUND_WAIT_MS: i64 = 5_000;
+/// The longest such wait.
+const NEW_ROUND_WAIT_MAX_MS: i64 = 10 * 60 * 1_000;
+/// After so many rounds a person has to look at what goes wrong.
+const ROUNDS_MAX: i64 = 20;
+
+#[derive(Deserialize)]
+struct OperationArgs {
+    operation: String,
+}
+
+/// The job that carries an operation's round out. Charges for units run side by side; whatever changes
+/// a subscription or a payment method waits its turn among the Stripe customer's events, so that what
+/// it learns is never older than what they learned.
+pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
+    let mut job = job(operation, operation.job_key(), at_ms);
+    job.stream_key = match (&operation.request, &customer.stripe_customer_id) {
+        (Request::UsageCharge(_), _) => None,
+        (_, Some(id)) => Some(format!("stripe:{id}")),
+        (_, None) => Some(format!("operations:{}", customer.id)),
+    };
+    job
+}
+
+/// The job that looks again and again whether something has changed at Stripe, in a stream of its own:
+/// the customer's events must not wait behind it.
+fn look_job(operation: &Operation, at_ms: TimeMs) -> NewJob {
+    NewJob { stream_key: None, ..job(operation, operation.look_key(), at_ms) }
+}
+
+/// The job that takes over what a look has found, in its turn among the customer's events.
+fn settle_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
+    let unique_key = Some(format!("{}:settle:{at_ms}", operation.job_key()));
+    NewJob { unique_key, ..operation_job(operation, customer, at_ms) }
+}
+
+fn job(operation: &Operation, unique_key: String, at_ms: TimeMs) -> NewJob {
+    let args = serde_json::json!({ "operation": operation.id.as_str() }).to_string();
+    let mut job = NewJob::new(JobKind::OperationRun, args, at_ms);
+    job.unique_key = Some(unique_key);
+    job.customer_id = Some(operation.customer_id.clone());
+    job
+}
+
+/// Runs the operation that the job names.
+pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let id = OperationId::trusted(args::<OperationArgs>(claimed)?.operation);
+    let Some(operation) = operation::operation_find(deps.db.read(), &id).await? else {
+        return Ok(Outcome::Dead { reason: format!("there is no operation {id}") }.into());
+    };
+    let task = claimed.job.unique_key.as_deref().and_then(|key| operation.task_of(key));
+    let Some(task) = task.filter(|_| !matches!(operation.state, State::Succeeded | State::Failed)) else {
+        return Ok(Outcome::Done.into());
+    };
+    let Some(customer) = customer::customer_find(deps.db.read(), &operation.customer_id).await? else {
+        return Ok(Outcome::Dead { reason: format!("there is no customer {}", operation.customer_id) }.into());
+    };
+    let Some(stripe_customer_id) = customer.stripe_customer_id.clone() else {
+        return Ok(wait_for_customer(&operation, now_ms));
+    };
+    let run =
+        Run { deps, operation: &operation, customer: &customer, stripe_customer_id: &stripe_customer_id, task, now_ms };
+    let started = Instant::now();
+    let result = match &operation.request {
+        Request::UsageCharge(charge) => run.usage_charge(charge).await,
+        Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
+            run.attach(payment_method_id, *consent_at_ms, *make_default).await
+        }
+        Request::PaymentMethodDetach { payment_method_id } => run.detach(payment_method_id).await,
+        Request::PaymentMethodDefault { payment_method_id } => run.set_default(payment_method_id).await,
+        Request::SubscriptionCreate { payment_method_id } => run.subscribe(payment_method_id).await,
+        Request::SubscriptionCancel { subscription_id, at_period_end } => {
+            run.cancel(subscription_id, *at_period_end).await
+        }
+        Request::SubscriptionResume { subscription_id } => run.resume(subscription_id).await,
+    };
+    let mut verdict = match result {
+        Ok(verdict) => verdict,
+        Err(Failure::Engine(error)) => return Err(error),
+        Err(Failure::Stripe(error)) => run.refused(error),
+    };
+    if let Request::UsageCharge(charge) = &operation.request {
+        // Stripe may have taken its time.
+        let decided_ms = now_ms.saturating_add(started.elapsed().as_millis().try_into().unwrap_or(TimeMs::MAX));
+        verdict.effects.extend(usage::late_bad_news(&operation, charge, &verdict, deps.answer_wait_ms, decided_ms));
+    }
+    count_verdict(&operation, &verdict);
+    Ok(verdict)
+}
+
+/// The job that makes the Stripe customer is on its way. Without one nothing of the operation was ever asked
+/// for at Stripe, so that it can end.
+fn wait_for_customer(operation: &Operation, now_ms: TimeMs) -> Verdict {
+    if operation.key_is_stale(now_ms) {
+        let message = "There is no customer at Stripe for this account. Nothing was changed.";
+        let reason = "the customer still has no Stripe customer".to_owned();
+        let effects = vec![Effect::operation(operation.failed(given_up(message), now_ms))];
+        return Verdict { outcome: Outcome::Dead { reason }, ledger: None, effects };
+    }
+    if now_ms - operation.round_at_ms < CUSTOMER_WAIT_FOR_MS {
+        return Outcome::Snooze { until_ms: now_ms + CUSTOMER_WAIT_MS }.into();
+    }
+    Outcome::Retry { reason: "the customer has no Stripe customer yet".to_owned() }.into()
+}
+
+/// What one run works with.
+pub(super) struct Run<'a> {
+    deps: &'a Deps,
+    operation: &'a Operation,
+    customer: &'a Customer,
+    stripe_customer_id: &'a str,
+    task: Task,
+    now_ms: TimeMs,
+}
+
+impl Run<'_> {
+    fn key(&self, call: &str) -> String {
+        self.operation.stripe_key(call)
+    }
+
+    /// What the operation leaves at Stripe.
+    fn mark(&self) -> Mark<'_> {
+        Mark { operation_id: self.operation.id.as_str(), round: self.operation.round }
+    }
+
+    /// The failure is final under this key and left nothing behind: the same under a new key, in a job
+    /// of its own, after a moment.
+    fn new_round(&self, why: &str) -> Verdict {
+        if self.operation.round >= ROUNDS_MAX {
+            let message = "Stripe could not carry it out, however often it was asked. Nothing was changed.";
+            let reason = format!("gave up after {ROUNDS_MAX} rounds: {why}");
+            return Verdict { outcome: Outcome::Dead { reason }, ..self.failed(given_up(message)) };
+        }
+        let next = self.operation.next_round(self.operation.request.clone(), self.now_ms);
+        let wait_ms = (NEW_ROUND_WAIT_MS << self.operation.round.clamp(0, 20)).min(NEW_ROUND_WAIT_MAX_MS);
+        let job = operation_job(&next, self.customer, self.now_ms + wait_ms);
+        let effects = vec![Effect::operation(next), Effect::JobInsert(job)];
+        Verdict { outcome: Outcome::Cancel { reason: format!("a new round begins: {why}") }, ledger: None, effects }
+    }
+
+    /// The key is too old for another call, and Stripe has nothing of the operation: another key takes its
+    /// place, as soon as what was called last must have come to light.
+    fn with_another_key(&self, what: &str) -> Verdict {
+        if self.operation.key_is_stale(self.now_ms) {
+            return self.new_round(&format!("the key is too old to be tried again, and {what}"));
+        }
+        Outcome::Snooze { until_ms: self.operation.key_ends_at_ms() }.into()
+    }
+
+    /// Nothing of the operation is to be found at Stripe, which may yet bring to light what it did
+    /// before it failed. A new key is safe only after a while. Source: Stripe, "Advanced error
+    /// handling": the outcome of a 500 is indeterminate.
+    fn nothing_found(&self, why: &str) -> Verdict {
+        if self.now_ms - self.operation.round_at_ms < self.deps.doubt_ms {
+            return Outcome::Retry { reason: format!("the outcome is in doubt: {why}") }.into();
+        }
+        self.new_round(why)
+    }
+
+    /// The operation ends well, with these changes.
+    fn done(&self, stripe_id: &str, mut effects: Vec<Effect>) -> Verdict {
+        effects.push(Effect::operation(self.operation.succeeded(Some(stripe_id.to_owned()), self.now_ms)));
+        Verdict { outcome: Outcome::Done, ledger: None, effects }
+    }
+
+    /// The operation ends badly. The customer is told why; the job itself has done its work.
+    fn failed(&self, problem: Problem) -> Verdict {
+        let effects = vec![Effect::operation(self.operation.failed(problem, self.now_ms))];
+        Verdict { outcome: Outcome::Done, ledger: None, effects }
+    }
+
+    /// A call failed in a way that the operation's own rules have no special word for.
+    fn refused(&self, error: StripeError) -> Verdict {
+        let problem = |code: &str, message: String| Problem { code: code.to_owned(), message, ..Problem::default() };
+        match error {
+            // What is asked for here is the same however often it is done.
+            StripeError::Unknown { is_stored: true, reason } => self.new_round(&reason),
+            StripeError::KeyReused { message } => self.new_round(&message),
+            StripeError::Declined(decline) | StripeError::AuthenticationRequired(decline) => {
+                self.failed(declined(&decline))
+            }
+            StripeError::NotFound { message } => self.failed(problem("stripe_not_found", message)),
+            StripeError::Invalid { message, .. } => self.failed(problem("stripe_refused", message)),
+            // Passes, or is mended by whoever keeps the key: what was accepted is settled then.
+            error => Outcome::Retry { reason: error.to_string() }.into(),
+        }
+    }
+}
+
+fn given_up(message: &str) -> Problem {
+    Problem { code: "stripe_unavailable".to_owned(), message: message.to_owned(), ..Problem::default() }
+}
+
+/// A decline in the words of the operation.
+fn declined(decline: &Decline) -> Problem {
+    let intent = PaymentIntentShape::read(&decline.payment_intent);
+    Problem {
+        code: decline.code.clone(),
+        message: decline.message.clone(),
+        decline_code: decline.decline_code.clone(),
+        advice_code: decline.advice_code.clone(),
+        payment_intent_id: intent.id,
+        client_secret: None,
+    }
+}
+
+/// What the customer's browser needs to finish a payment on session.
+fn authentication(intent: &PaymentIntentShape) -> Problem {
+    Problem {
+        code: "authentication_required".to_owned(),
+        message: "The bank wants to see the customer: finish the payment on session with the client secret.".to_owned(),
+        decline_code: intent.decline_code.clone(),
+        advice_code: intent.advice_code.clone(),
+        payment_intent_id: intent.id.clone(),
+        client_secret: intent.client_secret.clone(),
+    }
+}
+
+/// What the last failure of a PaymentIntent says.
+fn failure(intent: &PaymentIntentShape) -> Problem {
+    Problem {
+        code: intent.error_code.clone().unwrap_or_else(|| "card_declined".to_owned()),
+        message: intent.error_message.clone().unwrap_or_else(|| "The payment was declined.".to_owned()),
+        decline_code: intent.decline_code.clone(),
+        advice_code: intent.advice_code.clone(),
+        payment_intent_id: intent.id.clone(),
+        client_secret: None,
+    }
+}
+
+/// Counts how an operation moves, by its own job or by an event.
+fn count_verdict(operation: &Operation, verdict: &Verdict) {
+    for effect in &verdict.effects {
+        if let Effect::OperationPut(after) = effect {
+            count(operation, after);
+        }
+    }
+    if let (Request::UsageCharge(charge), Some(_)) = (&operation.request, &verdict.ledger) {
+        let amount = charge.amount_minor.unsigned_abs();
+        metrics::counter!(metric::MONEY_CHARGED, "currency" => charge.currency.clone()).increment(amount);
+    }
+}
+
+/// Counts how an operation moves from one state to another.
+pub(super) fn count(before: &Operation, after: &Operation) {
+    if after.state != before.state {
+        let (kind, state) = (before.request.kind(), after.state.as_str());
+        metrics::counter!(metric::OPERATIONS, "kind" => kind, "state" => state).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::operation::KEY_GOOD_FOR_MS;
+    use crate::ids::CustomerId;
+
+    #[test]
+    fn an_operation_whose_customer_never_gets_one_at_stripe_waits_and_then_ends() {
+        let request = Request::PaymentMethodDetach { payment_method_id: "pm_1".to_owned() };
+        let operation = Operation::new(&CustomerId::new(), request, "k".to_owned(), "h".to_owned(), 1_000);
+        let after = |ms: i64| wait_for_customer(&operation, 1_000 + ms);
+        assert!(matches!(after(0).outcome, Outcome::Snooze { .. }));
+        assert!(matches!(after(CUSTOMER_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
+        let end = after(KEY_GOOD_FOR_MS);
+        assert!(matches!(end.outcome, Outcome::Dead { .. }), "support sees it");
+        let Some(Effect::OperationPut(ended)) = end.effects.first() else { panic!("{end:?}") };
+        assert_eq!(ended.state, State::Failed);
+    }
+}

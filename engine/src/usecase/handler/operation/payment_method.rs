@@ -1,0 +1,113 @@
+//! Payment methods: attach, detach, which one is charged.
+
+use super::{Run, declined};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::ledger::{Command, GrantKind, Op};
+use crate::domain::operation::{BONUS_KEY, Problem};
+use crate::domain::payment_method::PaymentMethod;
+use crate::domain::webhook::shape::{self, PaymentMethodShape};
+use crate::infra::store::{payment_method, subscription};
+use crate::infra::stripe::StripeError;
+use crate::usecase::handler::Failure;
+use serde_json::Value;
+
+impl Run<'_> {
+    pub(super) async fn attach(&self, id: &str, consent_at_ms: i64, make_default: bool) -> Result<Verdict, Failure> {
+        let stripe = &self.deps.stripe;
+        let answer = match stripe.payment_method_attach(id, self.stripe_customer_id, &self.key("attach")).await {
+            Ok(answer) => answer,
+            Err(StripeError::Declined(decline) | StripeError::AuthenticationRequired(decline)) => {
+                return Ok(self.failed(declined(&decline)));
+            }
+            Err(StripeError::NotFound { message } | StripeError::Invalid { message, .. }) => {
+                let code = "payment_method_invalid".to_owned();
+                return Ok(self.failed(Problem { code, message, ..Problem::default() }));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let shape = PaymentMethodShape::read(&answer);
+        // Stripe answers a made-up id such as pm_card_visa with the method that it made of it.
+        let id = shape.id.clone().unwrap_or_else(|| id.to_owned());
+        let known = payment_method::payment_method_list(self.deps.db.read(), &self.customer.id).await?;
+        let is_default = make_default || !known.iter().any(|method| method.is_default && method.id != id);
+        if is_default {
+            stripe.customer_set_default(self.stripe_customer_id, &id, &self.key("default")).await?;
+        }
+        let method =
+            PaymentMethod::seen(shape, id.clone(), &self.customer.id, Some(consent_at_ms), is_default, self.now_ms);
+        if is_default {
+            self.subscriptions_follow(&id).await?;
+        }
+        let mut verdict = self.done(&id, vec![Effect::PaymentMethodPut(method)]);
+        let bonus = self.deps.credits.payment_method_bonus;
+        if bonus > 0 {
+            let op = Op::Grant { kind: GrantKind::Promotional, amount: bonus, expires_at_ms: None };
+            let command = Command::internal(op, "payment_method", BONUS_KEY.to_owned()).with_reference(id);
+            verdict.ledger = Some((self.customer.id.clone(), command));
+        }
+        Ok(verdict)
+    }
+
+    pub(super) async fn detach(&self, id: &str) -> Result<Verdict, Failure> {
+        let stripe = &self.deps.stripe;
+        // As things stand in this turn: what was the default when it was asked for may not be it any more.
+        let known = payment_method::payment_method_list(self.deps.db.read(), &self.customer.id).await?;
+        let next = PaymentMethod::next_default(&known, id);
+        if let Some(next) = next {
+            stripe.customer_set_default(self.stripe_customer_id, next, &self.key("default")).await?;
+            self.subscriptions_follow(next).await?;
+        }
+        match stripe.payment_method_detach(id, &self.key("detach")).await {
+            // Gone already, or not attached: that is what was wanted.
+            Ok(_) | Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let customer_id = self.customer.id.clone();
+        let mut effects = vec![Effect::PaymentMethodDetach { customer_id: customer_id.clone(), id: id.to_owned() }];
+        if let Some(next) = next {
+            effects.push(Effect::PaymentMethodDefault { customer_id, id: next.to_owned() });
+        }
+        Ok(self.done(id, effects))
+    }
+
+    pub(super) async fn set_default(&self, id: &str) -> Result<Verdict, Failure> {
+        self.deps.stripe.customer_set_default(self.stripe_customer_id, id, &self.key("default")).await?;
+        self.subscriptions_follow(id).await?;
+        let customer_id = self.customer.id.clone();
+        Ok(self.done(id, vec![Effect::PaymentMethodDefault { customer_id, id: id.to_owned() }]))
+    }
+
+    /// A subscription that names what pays for it (one made on Stripe's own page does) is paid with the
+    /// new default from now on, and what is overdue is tried with it at once. What Stripe refuses of
+    /// this is its own business: the payment method is the default all the same, and events tell what
+    /// became of the invoice.
+    async fn subscriptions_follow(&self, payment_method_id: &str) -> Result<(), Failure> {
+        let stripe = &self.deps.stripe;
+        let rows = subscription::subscription_list(self.deps.db.read(), &self.customer.id).await?;
+        for row in rows.iter().filter(|row| row.is_pro && row.ended_at_ms.is_none()) {
+            let Some(object) = unless_refused(stripe.subscription_retrieve(&row.id).await)? else { continue };
+            let own = shape::id(&object["default_payment_method"]);
+            if own.is_some_and(|own| own != payment_method_id) {
+                let key = self.key(&format!("follow:{}", row.id));
+                unless_refused(stripe.subscription_set_payment_method(&row.id, payment_method_id, &key).await)?;
+            }
+            let is_late = matches!(object["status"].as_str(), Some("past_due" | "unpaid"));
+            let invoice = &object["latest_invoice"];
+            let open = shape::id(&invoice["id"]).filter(|_| is_late && invoice["status"] == "open");
+            if let Some(id) = open {
+                unless_refused(stripe.invoice_pay(&id, &self.key(&format!("pay:{id}"))).await)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The answer, if Stripe did what was asked; `None` if it will not.
+fn unless_refused(answer: Result<Value, StripeError>) -> Result<Option<Value>, StripeError> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.is_retryable() => Err(error),
+        Err(error @ (StripeError::Unauthorized { .. } | StripeError::NotConfigured)) => Err(error),
+        Err(_) => Ok(None),
+    }
+}

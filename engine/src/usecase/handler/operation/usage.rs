@@ -1,0 +1,523 @@
+//! Usage without credits: charge, grant, debit.
+
+use super::{Deps, Run, authentication, count_verdict, declined, failure};
+use crate::clock::TimeMs;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::ledger::{Command, Entry, Op};
+use crate::domain::mail::{self, MailSubject, Purchase, Template};
+use crate::domain::operation::{ACTION_TTL_MS, Operation, Problem, Request, State, UsageCharge, payment_key};
+use crate::domain::webhook::shape::{
+    self, OPERATION_METADATA_KEY, PaymentIntentShape, PaymentMethodShape, ROUND_METADATA_KEY,
+};
+use crate::error::Result;
+use crate::ids::OperationId;
+use crate::infra::store::{account, operation};
+use crate::infra::stripe::StripeError;
+use crate::infra::stripe::requests::OffSessionPayment;
+use crate::usecase::handler::Failure;
+use serde_json::Value;
+
+/// The shortest and the longest wait for a payment that its bank is still working on; in between a
+/// quarter of its age.
+const PROCESSING_WAIT_MS: (i64, i64) = (10_000, 10 * 60 * 1_000);
+/// Pages of PaymentIntents that are looked through for an operation's own.
+const PAGES_MAX: usize = 50;
+/// By how much the clocks may differ when an operation's own PaymentIntents are listed.
+const CLOCKS_DIFFER_MS: i64 = 60 * 60 * 1_000;
+
+/// The longest wait before a payment that waits for its customer is looked at again: credits may have paid
+/// for the request meanwhile.
+const ACTION_LOOK_MS: i64 = 15 * 60 * 1_000;
+/// How long it may take at the most until whoever waits for a charge sees its end.
+const COMMIT_MS: i64 = 500;
+
+impl Run<'_> {
+    pub(super) async fn usage_charge(&self, charge: &UsageCharge) -> Result<Verdict, Failure> {
+        if let Some(paid_at_ms) = self.paid_with_credits_at().await? {
+            return self.without_payment(charge, paid_at_ms).await;
+        }
+        let verdict = self.with_payment(charge).await?;
+        let is_bad = |effect: &Effect| match effect {
+            Effect::OperationPut(after) => matches!(after.state, State::Failed | State::RequiresAction),
+            _ => false,
+        };
+        if verdict.effects.iter().any(is_bad) && self.paid_with_credits_at().await?.is_some() {
+            // While Stripe was asked. The next attempt ends what is left of the payment.
+            return Ok(Outcome::Retry { reason: "the customer's credits paid for it meanwhile".to_owned() }.into());
+        }
+        Ok(verdict)
+    }
+
+    async fn with_payment(&self, charge: &UsageCharge) -> Result<Verdict, Failure> {
+        let (stripe, operation) = (&self.deps.stripe, self.operation);
+        if let Some(id) = &operation.stripe_id {
+            let intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
+            return self.by_intent_or_expire(charge, &intent).await;
+        }
+        let key_is_spent = operation.key_is_spent(self.deps.doubt_ms, self.now_ms);
+        if operation.round > 1 || key_is_spent {
+            if let Some(intent) = self.find().await? {
+                return self.by_intent_or_expire(charge, &intent).await;
+            }
+            if key_is_spent {
+                return Ok(self.with_another_key("there is no payment"));
+            }
+        }
+        let payment = OffSessionPayment {
+            amount_minor: charge.amount_minor,
+            currency: &charge.currency,
+            stripe_customer_id: self.stripe_customer_id,
+            payment_method_id: &charge.payment_method_id,
+            description: &charge.description,
+            customer_id: operation.customer_id.as_str(),
+            operation: self.mark(),
+        };
+        match stripe.payment_create(&payment, &self.key("pay")).await {
+            Ok(answer) => {
+                let mut intent = PaymentIntentShape::read(&answer.body);
+                if let Some(id) = intent.id.as_ref().filter(|_| answer.is_replay) {
+                    // What was answered first; it may have gone on since.
+                    intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
+                }
+                Ok(by_intent(operation, charge, &intent, self.now_ms))
+            }
+            Err(StripeError::Declined(decline)) => Ok(self.failed(declined(&decline))),
+            Err(StripeError::AuthenticationRequired(decline)) => {
+                let intent = PaymentIntentShape::read(&decline.payment_intent);
+                if intent.id.is_none() {
+                    return Ok(self.failed(declined(&decline)));
+                }
+                Ok(waits(operation, &intent, self.now_ms))
+            }
+            Err(StripeError::Unknown { is_stored: true, reason: why } | StripeError::KeyReused { message: why }) => {
+                match self.find().await? {
+                    Some(intent) => Ok(by_intent(operation, charge, &intent, self.now_ms)),
+                    None => Ok(self.nothing_found(&why)),
+                }
+            }
+            Err(StripeError::Invalid { message, .. } | StripeError::NotFound { message }) => {
+                self.refused_method(charge, message).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// When credits that came in meanwhile paid for the same request, which was sent again.
+    async fn paid_with_credits_at(&self) -> Result<Option<TimeMs>, Failure> {
+        Ok(paid_with_credits(self.deps, self.operation).await?.map(|entry| entry.created_at_ms))
+    }
+
+    /// The units are paid for, so nothing is begun any more. What an attempt before began may have been
+    /// carried out without our learning of it: that money buys credits. What is not paid is cancelled.
+    async fn without_payment(&self, charge: &UsageCharge, paid_at_ms: TimeMs) -> Result<Verdict, Failure> {
+        let begun = match &self.operation.stripe_id {
+            Some(id) => Some(PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?)),
+            None => self.find().await?,
+        };
+        if let Some(intent) = begun {
+            let went_on = match intent.status.as_deref() {
+                Some("succeeded" | "processing") => Some(intent),
+                _ => self.cancel_payment(&intent).await?,
+            };
+            let by_intent = |intent: &_| by_intent(self.operation, charge, intent, self.now_ms);
+            return Ok(went_on.as_ref().map_or_else(|| self.done_without_payment(), by_intent));
+        }
+        // No attempt begins anything after the credits were spent.
+        let certain_at_ms = paid_at_ms + self.deps.doubt_ms;
+        if self.now_ms < certain_at_ms {
+            return Ok(Outcome::Snooze { until_ms: certain_at_ms }.into());
+        }
+        Ok(self.done_without_payment())
+    }
+
+    fn done_without_payment(&self) -> Verdict {
+        // A payment that it waited for is none of it any more.
+        let end = Operation { stripe_id: None, ..self.operation.succeeded(None, self.now_ms) };
+        Verdict {
+            outcome: Outcome::Cancel { reason: "the customer's credits paid for it meanwhile".to_owned() },
+            ledger: None,
+            effects: vec![Effect::operation(end)],
+        }
+    }
+
+    /// Stripe does not take the request. If it is because the payment method is no longer the
+    /// customer's, that is learned here, and the customer is asked for another one.
+    async fn refused_method(&self, charge: &UsageCharge, message: String) -> Result<Verdict, Failure> {
+        let id = &charge.payment_method_id;
+        let owner = match self.deps.stripe.payment_method_retrieve(id).await {
+            Ok(object) => PaymentMethodShape::read(&object).stripe_customer_id,
+            Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if owner.as_deref() == Some(self.stripe_customer_id) {
+            return Ok(self.failed(Problem { code: "stripe_refused".to_owned(), message, ..Problem::default() }));
+        }
+        let message = "The payment method is no longer there. Add another one.".to_owned();
+        let mut verdict =
+            self.failed(Problem { code: "payment_method_gone".to_owned(), message, ..Problem::default() });
+        let customer_id = self.customer.id.clone();
+        verdict.effects.push(Effect::PaymentMethodDetach { customer_id, id: id.clone() });
+        Ok(verdict)
+    }
+
+    /// A payment that nobody finishes in time is cancelled, so that nobody can be charged for it later;
+    /// so is one at which the customer failed, so that it may try another card.
+    async fn by_intent_or_expire(&self, charge: &UsageCharge, intent: &PaymentIntentShape) -> Result<Verdict, Failure> {
+        let operation = self.operation;
+        let is_kept = operation.state == State::RequiresAction;
+        let is_over = self.now_ms >= ends_at_ms(operation);
+        let wants_customer = intent.wants_authentication();
+        let has_failed = is_kept && !wants_customer && intent.status.as_deref() == Some("requires_payment_method");
+        if has_failed || (is_over && wants_customer) {
+            if let Some(now) = self.cancel_payment(intent).await? {
+                return Ok(by_intent(operation, charge, &now, self.now_ms));
+            }
+            return Ok(self.failed(if has_failed { failure(intent) } else { expired() }));
+        }
+        if is_kept && wants_customer {
+            return Ok(Outcome::Snooze { until_ms: look_at_ms(operation, self.now_ms) }.into());
+        }
+        if is_kept && intent.status.as_deref() == Some("canceled") {
+            // By an attempt before this one that did not live to say so, or by somebody else.
+            let is_decline = |code: &str| code != "authentication_required";
+            let was_declined = intent.error_code.as_deref().is_some_and(is_decline);
+            return Ok(self.failed(match (was_declined, is_over) {
+                (true, _) => failure(intent),
+                (false, true) => expired(),
+                (false, false) => cancelled(),
+            }));
+        }
+        Ok(by_intent(operation, charge, intent, self.now_ms))
+    }
+
+    /// Cancels a payment. What it is instead, if it was paid or its bank is at it; tried again if it is
+    /// neither.
+    async fn cancel_payment(&self, intent: &PaymentIntentShape) -> Result<Option<PaymentIntentShape>, Failure> {
+        let Some(id) = &intent.id else { return Ok(Some(intent.clone())) };
+        // A key of its own for each attempt: under one key Stripe repeats a refusal for a day.
+        let key = self.key(&format!("cancel:{}", self.now_ms));
+        let Err(refused) = self.deps.stripe.payment_cancel(id, &key).await else { return Ok(None) };
+        let now = PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?);
+        match now.status.as_deref() {
+            Some("canceled") => Ok(None),
+            Some("succeeded" | "processing") => Ok(Some(now)),
+            _ => Err(StripeError::NotDone { reason: format!("the payment is not cancelled yet: {refused}") }.into()),
+        }
+    }
+
+    /// The operation's own PaymentIntent at Stripe: one that succeeded in any round, else this round's.
+    async fn find(&self) -> Result<Option<PaymentIntentShape>, StripeError> {
+        let operation = self.operation;
+        let since_s = (operation.created_at_ms - CLOCKS_DIFFER_MS) / 1_000;
+        let mut found: Option<PaymentIntentShape> = None;
+        let mut after: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let page = self.deps.stripe.payment_list(Some(self.stripe_customer_id), since_s, after.as_deref()).await?;
+            let intents = shape::rows(&page).iter().map(PaymentIntentShape::read);
+            for intent in intents.filter(|intent| is_of(operation, intent)) {
+                if intent.status.as_deref() == Some("succeeded") {
+                    return Ok(Some(intent));
+                }
+                if found.is_none() && is_of_round(operation, &intent) {
+                    found = Some(intent);
+                }
+            }
+            after = shape::rows(&page).last().and_then(|row| shape::id(&row["id"]));
+            if page["has_more"] != true || after.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(StripeError::NotDone { reason: "there are too many payments to look through".to_owned() })
+    }
+}
+
+fn is_of(operation: &Operation, intent: &PaymentIntentShape) -> bool {
+    intent.metadata.get(OPERATION_METADATA_KEY).is_some_and(|id| id == operation.id.as_str())
+}
+
+fn is_of_round(operation: &Operation, intent: &PaymentIntentShape) -> bool {
+    intent.metadata.get(ROUND_METADATA_KEY).and_then(|round| round.parse().ok()) == Some(operation.round)
+}
+
+/// What the state of a PaymentIntent means for the operation that it pays.
+fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntentShape, now_ms: TimeMs) -> Verdict {
+    let failed = |problem| Verdict {
+        outcome: Outcome::Done,
+        ledger: None,
+        effects: vec![Effect::operation(operation.failed(problem, now_ms))],
+    };
+    let Some(id) = &intent.id else {
+        return Outcome::Dead { reason: "shape_incomplete: a PaymentIntent without id".to_owned() }.into();
+    };
+    match intent.status.as_deref() {
+        Some("succeeded") => settled(operation, charge, intent, id, now_ms),
+        _ if intent.wants_authentication() => waits(operation, intent, now_ms),
+        Some("requires_payment_method") => failed(failure(intent)),
+        Some("canceled") => failed(cancelled()),
+        // `processing`, or a status that Stripe invents later: it will say more.
+        _ => {
+            let (shortest_ms, longest_ms) = PROCESSING_WAIT_MS;
+            let wait_ms = ((now_ms - operation.round_at_ms) / 4).clamp(shortest_ms, longest_ms);
+            Verdict {
+                outcome: Outcome::Snooze { until_ms: now_ms + wait_ms },
+                ledger: None,
+                effects: vec![Effect::operation(Operation { stripe_id: Some(id.clone()), ..operation.clone() })],
+            }
+        }
+    }
+}
+
+/// Stripe has the money: grant and debit, with the operation's end, in one transaction. Money that is
+/// not what was asked for is for a person to look at.
+fn settled(
+    operation: &Operation,
+    charge: &UsageCharge,
+    intent: &PaymentIntentShape,
+    payment_intent_id: &str,
+    now_ms: TimeMs,
+) -> Verdict {
+    let amount_minor = intent.amount_received.or(intent.amount).unwrap_or(charge.amount_minor);
+    let currency = intent.currency.as_deref().unwrap_or(&charge.currency);
+    if amount_minor != charge.amount_minor || !currency.eq_ignore_ascii_case(&charge.currency) {
+        let reason = format!(
+            "payment_mismatch: {payment_intent_id} took {amount_minor} {currency}, operation {} asked for {} {}",
+            operation.id, charge.amount_minor, charge.currency
+        );
+        return Outcome::Dead { reason }.into();
+    }
+    let op = Op::Purchase { amount: charge.credits, spend: Some(Box::new(operation.spend(charge))) };
+    let command = Command::internal(op, "purchase", payment_key(payment_intent_id)).with_reference(payment_intent_id);
+    let end = operation.succeeded(Some(payment_intent_id.to_owned()), now_ms);
+    Verdict {
+        outcome: Outcome::Done,
+        ledger: Some((operation.customer_id.clone(), command)),
+        effects: vec![Effect::operation(end)],
+    }
+}
+
+fn waits(operation: &Operation, intent: &PaymentIntentShape, now_ms: TimeMs) -> Verdict {
+    let end = operation.waits_for_customer(authentication(intent), intent.id.clone(), now_ms);
+    Verdict {
+        outcome: Outcome::Snooze { until_ms: look_at_ms(operation, now_ms) },
+        ledger: None,
+        effects: vec![Effect::operation(end)],
+    }
+}
+
+/// Until when the customer may finish a payment on session.
+fn ends_at_ms(operation: &Operation) -> TimeMs {
+    operation.round_at_ms + ACTION_TTL_MS
+}
+
+/// When a payment that waits for its customer is looked at again. Its events tell sooner.
+fn look_at_ms(operation: &Operation, now_ms: TimeMs) -> TimeMs {
+    ends_at_ms(operation).min(now_ms + ACTION_LOOK_MS)
+}
+
+fn cancelled() -> Problem {
+    let message = "The payment was cancelled; nothing was charged.".to_owned();
+    Problem { code: "payment_canceled".to_owned(), message, ..Problem::default() }
+}
+
+fn expired() -> Problem {
+    let message = "The payment was not authenticated in time; nothing was charged.".to_owned();
+    Problem { code: "authentication_expired".to_owned(), message, ..Problem::default() }
+}
+
+/// The debit by which credits paid for an operation's own request, if they did. Another request under the
+/// same key is none of it.
+pub(in crate::usecase::handler) async fn paid_with_credits(
+    deps: &Deps,
+    operation: &Operation,
+) -> Result<Option<Entry>> {
+    let key = &operation.idempotency_key;
+    let entry = account::entry_find_by_key(deps.db.read(), &operation.customer_id, key).await?;
+    Ok(entry.filter(|entry| entry.request_hash.as_deref() == Some(operation.request_hash.as_str())))
+}
+
+/// The mail about a charge that is declined, or that the bank wants to see its customer for, once whoever
+/// asked for it was told to poll, or nearly so: nobody may be looking any more. Once each round.
+pub(super) fn late_bad_news(
+    operation: &Operation,
+    charge: &UsageCharge,
+    verdict: &Verdict,
+    answer_wait_ms: i64,
+    now_ms: TimeMs,
+) -> Option<Effect> {
+    if operation.state != State::Processing || now_ms - operation.round_at_ms + COMMIT_MS < answer_wait_ms {
+        return None;
+    }
+    let after = verdict.effects.iter().find_map(|effect| match effect {
+        Effect::OperationPut(after) => Some(after),
+        _ => None,
+    })?;
+    let template = match after.state {
+        State::Failed => Template::PaymentFailed,
+        State::RequiresAction => Template::ActionRequired,
+        State::Processing | State::Succeeded => return None,
+    };
+    let problem = after.problem.as_ref()?;
+    if problem.is_stripes() {
+        return None;
+    }
+    let (what, round) = (charge.description.clone(), operation.round);
+    let about = MailSubject {
+        purchase: Some(Purchase {
+            operation: operation.id.clone(),
+            round,
+            what,
+            until_ms: (template == Template::ActionRequired).then(|| ends_at_ms(operation)),
+        }),
+        amount_minor: Some(charge.amount_minor),
+        currency: Some(charge.currency.clone()),
+        reason: (template == Template::PaymentFailed).then(|| problem.message.clone()),
+        ..MailSubject::default()
+    };
+    let once_per = format!("{}:{}", operation.id, operation.round);
+    Some(Effect::JobInsert(mail::job(template, &operation.customer_id, &once_per, about, now_ms)))
+}
+
+/// A PaymentIntent changed, says an event: what that means for the operation that it pays. `None` if
+/// it pays none.
+///
+/// Only a success is taken from here. What failed is the operation's own job to find out, under its
+/// own key; a customer that failed to authenticate may try again.
+pub(in crate::usecase::handler) async fn settle_payment(
+    deps: &Deps,
+    object: &Value,
+    now_ms: TimeMs,
+) -> Result<Option<Verdict>> {
+    let intent = PaymentIntentShape::read(object);
+    let Some(id) = intent.metadata.get(OPERATION_METADATA_KEY).and_then(|id| OperationId::parse(id).ok()) else {
+        return Ok(None);
+    };
+    let Some(operation) = operation::operation_find(deps.db.read(), &id).await? else { return Ok(None) };
+    let Request::UsageCharge(charge) = &operation.request else { return Ok(None) };
+    let is_paid = intent.status.as_deref() == Some("succeeded");
+    let Some(id) = intent.id.clone().filter(|_| is_paid) else { return Ok(Some(Outcome::Done.into())) };
+    let verdict = settled(&operation, charge, &intent, &id, now_ms);
+    if operation.state != State::Succeeded {
+        count_verdict(&operation, &verdict);
+    }
+    Ok(Some(verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::CustomerId;
+    use serde_json::json;
+
+    fn charge() -> UsageCharge {
+        UsageCharge {
+            units: 1,
+            credits: 1,
+            amount_minor: 2_900,
+            currency: "usd".to_owned(),
+            payment_method_id: "pm_1".to_owned(),
+            description: "1 fix".to_owned(),
+            reference: None,
+            metadata: None,
+        }
+    }
+
+    fn operation() -> Operation {
+        let key = "api:k".to_owned();
+        Operation::new(&CustomerId::new(), Request::UsageCharge(charge()), key, "h".to_owned(), 1_000)
+    }
+
+    fn state(verdict: &Verdict) -> Option<State> {
+        verdict.effects.iter().find_map(|effect| match effect {
+            Effect::OperationPut(operation) => Some(operation.state),
+            _ => None,
+        })
+    }
+
+    fn verdict(intent: Value) -> Verdict {
+        by_intent(&operation(), &charge(), &PaymentIntentShape::read(&intent), 2_000)
+    }
+
+    #[test]
+    fn a_payment_that_succeeded_grants_and_debits_under_keys_of_its_own() {
+        let verdict = verdict(json!({"id": "pi_1", "status": "succeeded"}));
+        let (_, command) = verdict.ledger.clone().expect("a command");
+        assert_eq!(command.keys().collect::<Vec<_>>(), ["stripe:payment:pi_1", "api:k"]);
+        assert_eq!(state(&verdict), Some(State::Succeeded));
+    }
+
+    #[test]
+    fn a_payment_that_wants_authentication_keeps_its_intent_and_is_no_failure() {
+        let intent = json!({"id": "pi_1", "status": "requires_payment_method", "client_secret": "cs",
+                            "last_payment_error": {"code": "authentication_required"}});
+        let verdict = verdict(intent);
+        assert_eq!(state(&verdict), Some(State::RequiresAction));
+        assert!(matches!(verdict.outcome, Outcome::Snooze { .. }));
+        let Some(Effect::OperationPut(waiting)) = verdict.effects.first() else { panic!("{verdict:?}") };
+        assert_eq!(waiting.stripe_id.as_deref(), Some("pi_1"));
+        assert_eq!(waiting.problem.as_ref().and_then(|problem| problem.client_secret.as_deref()), Some("cs"));
+    }
+
+    #[test]
+    fn a_decline_moves_no_credit() {
+        let intent = json!({"id": "pi_1", "status": "requires_payment_method",
+                            "last_payment_error": {"code": "card_declined", "decline_code": "insufficient_funds"}});
+        let verdict = verdict(intent);
+        assert!(verdict.ledger.is_none());
+        assert_eq!(state(&verdict), Some(State::Failed));
+    }
+
+    #[test]
+    fn money_that_is_not_what_was_asked_for_is_left_to_a_person() {
+        for (amount, currency) in [(2_900, "eur"), (1_500, "usd"), (0, "usd")] {
+            let intent = json!({"id": "pi_1", "status": "succeeded", "amount_received": amount, "currency": currency});
+            let verdict = verdict(intent);
+            assert!(matches!(&verdict.outcome, Outcome::Dead { reason } if reason.starts_with("payment_mismatch")));
+            assert!(verdict.ledger.is_none() && verdict.effects.is_empty());
+        }
+    }
+
+    #[test]
+    fn only_the_round_that_asks_takes_an_unfinished_payment_for_its_own() {
+        let first = operation();
+        let made = |round: &str| {
+            let metadata = json!({"bursar_operation_id": first.id.as_str(), "bursar_round": round});
+            PaymentIntentShape::read(&json!({"id": "pi_1", "metadata": metadata}))
+        };
+        let second = first.failed(Problem::default(), 2_000).next_round(first.request.clone(), 3_000);
+        assert!(is_of(&second, &made("1")) && !is_of_round(&second, &made("1")));
+        assert!(is_of_round(&second, &made("2")));
+    }
+
+    #[test]
+    fn a_payment_under_way_is_looked_at_again_and_uses_up_no_attempt() {
+        let verdict = verdict(json!({"id": "pi_1", "status": "processing"}));
+        assert!(matches!(verdict.outcome, Outcome::Snooze { .. }));
+        assert_eq!(state(&verdict), Some(State::Processing));
+    }
+
+    #[test]
+    fn bad_news_goes_by_mail_only_if_they_come_after_the_answer_and_are_the_customers() {
+        let declined = verdict(json!({"id": "pi_1", "status": "requires_payment_method",
+            "last_payment_error": {"code": "card_declined", "message": "Your card was declined."}}));
+        let waiting = verdict(json!({"id": "pi_1", "status": "requires_action"}));
+        let paid = verdict(json!({"id": "pi_1", "status": "succeeded"}));
+        let problem = Problem { code: "stripe_refused".to_owned(), ..Problem::default() };
+        let refused = Verdict { effects: vec![Effect::operation(operation().failed(problem, 2_000))], ..paid.clone() };
+        let template = |verdict: &Verdict, wait_ms: i64| {
+            let Effect::JobInsert(job) = late_bad_news(&operation(), &charge(), verdict, wait_ms, 2_000)? else {
+                panic!("it is a job")
+            };
+            let args: serde_json::Value = serde_json::from_str(&job.args).expect("JSON");
+            assert_eq!(args["about"]["purchase"]["what"], "1 fix");
+            args["template"].as_str().map(str::to_owned)
+        };
+        assert_eq!(template(&declined, 1_000).as_deref(), Some("payment_failed"));
+        assert_eq!(template(&waiting, 1_000).as_deref(), Some("action_required"));
+        assert_eq!((template(&declined, 1_501), template(&waiting, 1_501)), (None, None));
+        assert_eq!((template(&paid, 0), template(&refused, 0)), (None, None));
+        // Whoever has been asked to finish it on session knows of it.
+        let known = Operation { state: State::RequiresAction, ..operation() };
+        assert!(late_bad_news(&known, &charge(), &declined, 0, 2_000).is_none());
+    }
+}

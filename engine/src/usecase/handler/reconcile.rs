@@ -1,0 +1,264 @@
+//! Carries a reconciliation out: page after page of Stripe's lists, compared by the rules of
+//! [`crate::domain::reconcile`].
+//!
+//! One attempt works off a bounded number of pages and then sleeps for a moment, so that it never takes
+//! long and never loses much. Where it is, what it found and the repairs commit with its end.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `customers` | events, customers |
+//! | `subscriptions` | subscriptions, invoices |
+//! | `payments` | payments, refunds, disputes |
+
+mod customers;
+mod payments;
+mod subscriptions;
+
+use super::Failure;
+use super::{Deps, args, stripe_customer_job};
+use crate::clock::TimeMs;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::reconcile::difference::{settled, told_of};
+use crate::domain::reconcile::{Difference, Finding, Phase, Reconciliation, Repair, State, Step};
+use crate::domain::webhook::delivery::delivery;
+use crate::domain::webhook::shape;
+use crate::error::Result;
+use crate::ids::ReconciliationId;
+use crate::infra::store::reconciliation as rows;
+use crate::infra::stripe::StripeError;
+use crate::metric;
+use crate::usecase::handler::Claimed;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Pages of one attempt.
+const PAGES_MAX: usize = 20;
+/// An attempt begins no page after this, so that whoever watches sees it move.
+const PAGES_FOR: Duration = Duration::from_secs(1);
+/// An attempt begins no page after this many repairs: they commit in one transaction.
+const REPAIRS_MAX: usize = 50;
+/// Rows of ours that one page asks Stripe for, one call each.
+const HERE_PAGE_LEN: u64 = 25;
+/// Pages of events that are looked through for what Stripe told of a moment ago.
+const TOLD_PAGES_MAX: usize = 50;
+/// How far Stripe's clock may be ahead of ours.
+const CLOCK_SLACK_S: i64 = 60 * 60;
+/// Wait before the next look at whether the lost events are processed.
+const SETTLE_WAIT_MS: i64 = 500;
+/// How long they are waited for; what is not processed by then, later phases may find once more.
+const SETTLE_FOR_MS: i64 = 60_000;
+
+#[derive(Deserialize)]
+struct ReconcileArgs {
+    reconciliation: String,
+}
+
+/// Takes the run that the job names one step further.
+pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let id = ReconciliationId::trusted(args::<ReconcileArgs>(claimed)?.reconciliation);
+    let Some(run) = rows::reconciliation_find(deps.db.read(), &id).await? else {
+        return Ok(Outcome::Cancel { reason: "the reconciliation is gone".to_owned() }.into());
+    };
+    if run.state != State::Running {
+        return Ok(Outcome::Cancel { reason: format!("the reconciliation is {}", run.state.as_str()) }.into());
+    }
+    let started = Instant::now();
+    let mut walk = Walk::new(deps, run, now_ms);
+    for page in 0..PAGES_MAX {
+        match walk.page().await {
+            Ok(Next::Page) if started.elapsed() < PAGES_FOR && walk.repairs.len() < REPAIRS_MAX => {}
+            Ok(Next::Page) => break,
+            Ok(Next::Wait(until_ms)) => return Ok(walk.pause(until_ms)),
+            Ok(Next::End) => return Ok(walk.end(State::Done, None, Outcome::Done)),
+            Err(Failure::Engine(error)) => return Err(error),
+            // What was compared before is kept; the same page is tried again as an attempt of its own.
+            Err(Failure::Stripe(_)) if page > 0 => break,
+            Err(Failure::Stripe(error)) => return Ok(walk.cannot_ask(&error, claimed)),
+        }
+    }
+    Ok(walk.pause(now_ms))
+}
+
+/// What follows a page.
+enum Next {
+    /// The next one.
+    Page,
+    /// Nothing before this time.
+    Wait(TimeMs),
+    /// Everything is compared.
+    End,
+}
+
+/// A page, compared.
+struct Page {
+    /// Objects looked at.
+    checked: usize,
+    differences: Vec<Difference>,
+    /// What Stripe has, for the phase that looks for what it has not.
+    seen: Vec<String>,
+    /// The last object, if more follow.
+    cursor: Option<String>,
+}
+
+/// One attempt at a run.
+struct Walk<'a> {
+    deps: &'a Deps,
+    run: Reconciliation,
+    findings: Vec<Finding>,
+    seen: Vec<String>,
+    repairs: Vec<Effect>,
+    now_ms: TimeMs,
+}
+
+impl<'a> Walk<'a> {
+    fn new(deps: &'a Deps, run: Reconciliation, now_ms: TimeMs) -> Self {
+        Self { deps, run, findings: Vec::new(), seen: Vec::new(), repairs: Vec::new(), now_ms }
+    }
+
+    fn since_s(&self) -> i64 {
+        self.run.since_ms / 1_000
+    }
+
+    fn until_s(&self) -> i64 {
+        self.run.until_ms / 1_000
+    }
+
+    /// Compares one page of the present phase and moves on.
+    async fn page(&mut self) -> Result<Next, Failure> {
+        if self.run.phase == Phase::Settle && self.must_wait().await? {
+            return Ok(Next::Wait(self.now_ms + SETTLE_WAIT_MS));
+        }
+        let page = match self.run.phase {
+            Phase::Undelivered => self.events(true).await?,
+            Phase::Events => self.events(false).await?,
+            Phase::Settle => Page { checked: 0, differences: Vec::new(), seen: Vec::new(), cursor: None },
+            Phase::Customers => self.customers().await?,
+            Phase::CustomersHere => self.customers_here().await?,
+            Phase::Subscriptions => self.subscriptions().await?,
+            Phase::SubscriptionsHere => self.subscriptions_here().await?,
+            Phase::Invoices => self.invoices().await?,
+            Phase::Payments => self.payments().await?,
+            Phase::PaymentsHere => self.payments_here().await?,
+            Phase::Refunds => self.refunds().await?,
+            Phase::Disputes => self.disputes().await?,
+        };
+        let differences = self.without_news(page.differences).await?;
+        self.run.counts.look(self.run.phase, page.checked);
+        for difference in differences {
+            self.note(&difference);
+        }
+        self.seen.extend(page.seen);
+        self.run.cursor = page.cursor;
+        if self.run.cursor.is_some() {
+            return Ok(Next::Page);
+        }
+        match self.run.phase.next() {
+            Some(phase) => self.run.phase = phase,
+            None => return Ok(Next::End),
+        }
+        // What this attempt has seen or taken in must be written before the next phase asks for it.
+        let asks_the_database = matches!(
+            self.run.phase,
+            Phase::Events | Phase::Settle | Phase::CustomersHere | Phase::SubscriptionsHere | Phase::PaymentsHere
+        );
+        let has_news = !self.seen.is_empty() || !self.repairs.is_empty();
+        Ok(if asks_the_database && has_news { Next::Wait(self.now_ms) } else { Next::Page })
+    }
+
+    /// Whether lost events are still being processed. The cursor of this phase is the time until which
+    /// they are waited for.
+    async fn must_wait(&mut self) -> Result<bool, Failure> {
+        let until_ms = self.run.cursor.as_deref().and_then(|text| text.parse().ok());
+        let until_ms: TimeMs = until_ms.unwrap_or(self.now_ms + SETTLE_FOR_MS);
+        self.run.cursor = Some(until_ms.to_string());
+        let took_in = self.run.counts.total().repaired > 0;
+        let waits = took_in && rows::reconciliation_waits(self.deps.db.read(), &self.run.id).await?;
+        Ok(waits && self.now_ms < until_ms)
+    }
+
+    /// Drops the differences that news of a moment ago explains. Asks only if there are any.
+    async fn without_news(&self, differences: Vec<Difference>) -> Result<Vec<Difference>, Failure> {
+        let is_about_objects = !matches!(self.run.phase, Phase::Undelivered | Phase::Events);
+        if differences.is_empty() || !is_about_objects || self.deps.reconcile_grace_ms == 0 {
+            return Ok(differences);
+        }
+        let mut told: HashSet<String> = HashSet::new();
+        let mut after: Option<String> = None;
+        let since_s = (self.now_ms - self.deps.reconcile_grace_ms) / 1_000;
+        let until_s = self.now_ms / 1_000 + CLOCK_SLACK_S;
+        for _ in 0..TOLD_PAGES_MAX {
+            let list = self.deps.stripe.event_list(since_s, until_s, false, after.as_deref()).await?;
+            told.extend(shape::rows(&list).iter().flat_map(told_of));
+            after = next_of(&list);
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(settled(differences, &told))
+    }
+
+    /// Counts a difference, and begins its repair if it has one and repairs are wanted.
+    fn note(&mut self, difference: &Difference) {
+        let repair = difference.repair.as_ref().filter(|_| self.run.repair);
+        self.findings.extend(self.run.counts.add(difference, repair.is_some()));
+        let taken = |event: &Value| {
+            let delivery = delivery(event.to_string().as_bytes(), self.deps.livemode, self.now_ms);
+            Effect::EventTake(Box::new(delivery))
+        };
+        let effect = match repair {
+            None => return,
+            Some(Repair::TakeIn(event)) => taken(event),
+            Some(Repair::Announce { event_type, object }) => {
+                taken(&difference.event(self.run.id.as_str(), event_type, object, self.deps.livemode))
+            }
+            Some(Repair::MakeStripeCustomer(customer)) => {
+                Effect::JobInsert(stripe_customer_job(customer, self.run.id.as_str(), self.now_ms))
+            }
+        };
+        self.repairs.push(effect);
+    }
+
+    fn verdict(self, outcome: Outcome) -> Verdict {
+        let mut effects = self.repairs;
+        let step = Step { run: self.run, findings: self.findings, seen: self.seen };
+        effects.push(Effect::ReconciliationStep(Box::new(step)));
+        Verdict { outcome, ledger: None, effects }
+    }
+
+    fn pause(self, until_ms: TimeMs) -> Verdict {
+        self.verdict(Outcome::Snooze { until_ms })
+    }
+
+    fn end(mut self, state: State, reason: Option<String>, outcome: Outcome) -> Verdict {
+        let total = self.run.counts.total();
+        let (found, left) = (total.found, total.left());
+        if left > 0 {
+            tracing::warn!(reconciliation.id = %self.run.id, found, left, "Stripe and we know different things");
+        }
+        metrics::counter!(metric::RECONCILIATIONS, "outcome" => state.as_str()).increment(1);
+        self.run = self.run.ended(state, reason, self.now_ms);
+        self.verdict(outcome)
+    }
+
+    /// Stripe could not be asked: tried again, as long as there are attempts and it may help.
+    fn cannot_ask(self, error: &StripeError, claimed: &Claimed) -> Verdict {
+        let reason = error.to_string();
+        if matches!(error, StripeError::NotConfigured) {
+            return self.end(State::Cancelled, Some(reason.clone()), Outcome::Cancel { reason });
+        }
+        if error.is_retryable() && claimed.job.attempt + 1 < claimed.job.attempts_max {
+            return Outcome::Retry { reason }.into();
+        }
+        self.end(State::Failed, Some(reason.clone()), Outcome::Dead { reason })
+    }
+}
+
+/// Where the page after a list of Stripe's begins.
+fn next_of(list: &Value) -> Option<String> {
+    let last = shape::rows(list).last().and_then(|row| shape::id(&row["id"]));
+    last.filter(|_| list["has_more"] == true)
+}

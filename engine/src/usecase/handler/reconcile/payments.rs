@@ -1,0 +1,120 @@
+//! Payments, refunds and disputes.
+
+use super::super::Failure;
+use super::super::stripe::clawback::{Standing, standing};
+use super::super::stripe::{Known, found};
+use super::{HERE_PAGE_LEN, Page, Walk, next_of};
+use crate::domain::operation::{Operation, payment_key};
+use crate::domain::reconcile::{payments, refunds};
+use crate::domain::webhook;
+use crate::domain::webhook::shape::{self, ChargeShape, PaymentIntentShape};
+use crate::ids::{CustomerId, OperationId};
+use crate::infra::store::{account, operation, reconciliation as rows};
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+
+/// A refund may change for this long after it was made: it fails, or is cancelled. Source: Stripe,
+/// "Refunds": up to 30 days.
+const REFUND_OPEN_S: i64 = 30 * 24 * 60 * 60;
+/// A dispute is decided this long after it was opened at the most. Source: Stripe, "How disputes work":
+/// two to three months.
+const DISPUTE_OPEN_S: i64 = 120 * 24 * 60 * 60;
+
+impl Walk<'_> {
+    /// Charges of the window that paid operations. Seen are their PaymentIntents.
+    pub(super) async fn payments(&self) -> Result<Page, Failure> {
+        let (since_s, until_s) = (self.since_s(), self.until_s());
+        let list = self.deps.stripe.charge_list(since_s, until_s, self.run.cursor.as_deref()).await?;
+        let charges: Vec<ChargeShape> = shape::rows(&list).iter().map(ChargeShape::read).collect();
+        let ids: HashSet<String> = charges.iter().filter_map(payments::operation_id).map(|id| id.to_string()).collect();
+        let ids: Vec<String> = ids.into_iter().collect();
+        let operations = operation::operation_find_many(self.deps.db.read(), &ids).await?;
+        let operations: HashMap<OperationId, Operation> =
+            operations.into_iter().map(|operation| (operation.id.clone(), operation)).collect();
+        let granted = self.payments_granted(&charges, &operations).await?;
+        let mut differences = Vec::new();
+        for charge in &charges {
+            let operation = payments::operation_id(charge).and_then(|id| operations.get(&id));
+            let is_granted = charge.payment_intent_id.as_ref().is_some_and(|id| granted.contains(&payment_key(id)));
+            differences.extend(payments::compare(charge, operation, is_granted));
+        }
+        let paid = charges.iter().filter(|charge| charge.is_paid);
+        let seen = paid.filter_map(|charge| charge.payment_intent_id.clone()).collect();
+        Ok(Page { checked: charges.len(), differences, seen, cursor: next_of(&list) })
+    }
+
+    /// The keys of payments whose credits are in the ledger of the operation's customer.
+    async fn payments_granted(
+        &self,
+        charges: &[ChargeShape],
+        operations: &HashMap<OperationId, Operation>,
+    ) -> Result<HashSet<String>, Failure> {
+        let named = charges.iter().filter_map(|charge| {
+            let operation = operations.get(&payments::operation_id(charge)?)?;
+            Some((&operation.customer_id, payment_key(charge.payment_intent_id.as_deref()?)))
+        });
+        let named: Vec<(&CustomerId, String)> = named.collect();
+        let pairs: Vec<_> = named.iter().map(|(customer, key)| (*customer, key.as_str())).collect();
+        if pairs.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let entries = account::entry_find_by_keys(self.deps.db.read(), &pairs).await?;
+        Ok(entries.into_iter().filter_map(|(_, entry)| entry.idempotency_key).collect())
+    }
+
+    /// Payments here whose charges Stripe did not list, asked for one by one.
+    pub(super) async fn payments_here(&self) -> Result<Page, Failure> {
+        let after = self.run.cursor.clone().unwrap_or_default();
+        let ours = rows::payments_unseen(self.deps.db.read(), &self.run, &after, HERE_PAGE_LEN).await?;
+        let mut differences = Vec::new();
+        for operation in &ours {
+            let Some(id) = &operation.stripe_id else { continue };
+            let theirs = found(self.deps.stripe.payment_retrieve(id).await)?;
+            let theirs = theirs.as_ref().map(PaymentIntentShape::read);
+            differences.extend(payments::unlisted(operation, theirs.as_ref()));
+        }
+        let cursor = ours.last().map(|operation| operation.id.to_string());
+        Ok(Page { checked: ours.len(), differences, seen: Vec::new(), cursor })
+    }
+
+    /// Refunds that may have changed within the window, whenever their charge was made.
+    pub(super) async fn refunds(&self) -> Result<Page, Failure> {
+        let since_s = self.since_s() - REFUND_OPEN_S;
+        let list = self.deps.stripe.refund_list_page(since_s, self.until_s(), self.run.cursor.as_deref()).await?;
+        self.money_back(&list).await
+    }
+
+    /// Disputes that may have changed within the window.
+    pub(super) async fn disputes(&self) -> Result<Page, Failure> {
+        let since_s = self.since_s() - DISPUTE_OPEN_S;
+        let list = self.deps.stripe.dispute_list_page(since_s, self.until_s(), self.run.cursor.as_deref()).await?;
+        self.money_back(&list).await
+    }
+
+    /// The charges that a list of refunds or disputes is about, each once.
+    async fn money_back(&self, list: &Value) -> Result<Page, Failure> {
+        let mut ids: HashSet<String> = HashSet::new();
+        let mut charges: Vec<Value> = Vec::new();
+        for row in shape::rows(list) {
+            let Some(id) = shape::id(&row["charge"]).filter(|id| ids.insert(id.clone())) else { continue };
+            if row["charge"].is_object() {
+                charges.push(row["charge"].clone());
+            } else {
+                charges.extend(found(self.deps.stripe.charge_retrieve(&id).await)?);
+            }
+        }
+        let lookups: Vec<_> =
+            charges.iter().map(|charge| webhook::lookup(charge, "charge.refunded")).enumerate().collect();
+        let known = Known::load(self.deps.db.read(), &lookups).await?;
+        let mut differences = Vec::new();
+        for (charge, (_, lookup)) in charges.iter().zip(&lookups) {
+            let (Some(customer), Some(id)) = (known.customer(lookup, None), shape::id(&charge["id"])) else { continue };
+            // Credits that were never granted are another difference, which other phases find.
+            let said = ChargeShape::read(charge);
+            if let Some(Standing::Granted { clawed_back, target, .. }) = standing(self.deps, &customer, &said).await? {
+                differences.extend(refunds::compare(charge, &id, &customer.id, clawed_back, target));
+            }
+        }
+        Ok(Page { checked: shape::rows(list).len(), differences, seen: Vec::new(), cursor: next_of(list) })
+    }
+}

@@ -1,0 +1,103 @@
+//! Subscriptions and invoices.
+
+use super::super::Failure;
+use super::super::stripe::{Known, found};
+use super::{HERE_PAGE_LEN, Page, Walk, next_of};
+use crate::domain::reconcile::{invoices, subscriptions};
+use crate::domain::subscription::Subscription;
+use crate::domain::webhook::{self, Facts, Lookup, shape};
+use crate::infra::store::{account, reconciliation as rows};
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// An invoice may be paid this long after it was made. Source: Stripe, "Automate payment retries": up to
+/// two months.
+const INVOICE_OPEN_S: i64 = 62 * 24 * 60 * 60;
+
+impl Walk<'_> {
+    /// All of Stripe's subscriptions, ended ones too: an end that nobody told of leaves a customer on Pro.
+    pub(super) async fn subscriptions(&self) -> Result<Page, Failure> {
+        let list = self.deps.stripe.subscription_list(None, self.run.cursor.as_deref()).await?;
+        let objects = shape::rows(&list);
+        let looked = self.look_up(objects, subscriptions::EVENT_TYPE).await?;
+        let differences = looked.facts(self, objects, subscriptions::EVENT_TYPE);
+        let differences = differences.iter().filter_map(subscriptions::compare).collect();
+        let seen = objects.iter().filter_map(|object| shape::id(&object["id"])).collect();
+        Ok(Page { checked: objects.len(), differences, seen, cursor: next_of(&list) })
+    }
+
+    /// Subscriptions here that Stripe did not list, asked for one by one.
+    pub(super) async fn subscriptions_here(&self) -> Result<Page, Failure> {
+        let after = self.run.cursor.clone().unwrap_or_default();
+        let ours = rows::subscriptions_unseen(self.deps.db.read(), &self.run, &after, HERE_PAGE_LEN).await?;
+        let mut differences = Vec::new();
+        for subscription in &ours {
+            let theirs = found(self.deps.stripe.subscription_retrieve(&subscription.id).await)?;
+            differences.extend(subscriptions::unlisted(subscription, theirs.as_ref()));
+        }
+        let cursor = ours.last().map(|subscription| subscription.id.clone());
+        Ok(Page { checked: ours.len(), differences, seen: Vec::new(), cursor })
+    }
+
+    /// Invoices that may have been paid within the run's window.
+    pub(super) async fn invoices(&self) -> Result<Page, Failure> {
+        let since_s = self.since_s() - INVOICE_OPEN_S;
+        let cursor = self.run.cursor.as_deref();
+        let list = self.deps.stripe.invoice_list_page(since_s, self.until_s(), cursor).await?;
+        let objects = shape::rows(&list);
+        let looked = self.look_up(objects, invoices::EVENT_TYPE).await?;
+        let facts = looked.facts(self, objects, invoices::EVENT_TYPE);
+        let granted = self.granted(&facts).await?;
+        let differences = facts.iter().filter_map(|facts| invoices::compare(facts, &granted)).collect();
+        Ok(Page { checked: objects.len(), differences, seen: Vec::new(), cursor: next_of(&list) })
+    }
+
+    /// The invoices whose credits are in the ledger.
+    async fn granted(&self, facts: &[Facts<'_>]) -> Result<HashSet<String>, Failure> {
+        let named = facts.iter().filter_map(|facts| Some((facts.customer.as_ref()?, shape::id(&facts.object["id"])?)));
+        let named: Vec<_> = named.map(|(customer, id)| (&customer.id, webhook::grant_key(&id), id)).collect();
+        let pairs: Vec<_> = named.iter().map(|(customer, key, _)| (*customer, key.as_str())).collect();
+        if pairs.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let found = account::entry_find_by_keys(self.deps.db.read(), &pairs).await?;
+        let keys: HashSet<&str> = found.iter().filter_map(|(_, entry)| entry.idempotency_key.as_deref()).collect();
+        Ok(named.iter().filter(|(_, key, _)| keys.contains(key.as_str())).map(|(.., id)| id.clone()).collect())
+    }
+
+    async fn look_up(&self, objects: &[Value], event_type: &str) -> Result<Looked, Failure> {
+        let lookups = objects.iter().map(|object| webhook::lookup(object, event_type)).enumerate().collect::<Vec<_>>();
+        let known = Known::load(self.deps.db.read(), &lookups).await?;
+        Ok(Looked { lookups, known })
+    }
+}
+
+/// What is known here of a page's objects.
+struct Looked {
+    lookups: Vec<(usize, Lookup)>,
+    known: Known,
+}
+
+impl Looked {
+    /// Each object with what bears on it, for the rules.
+    fn facts<'a>(&self, walk: &'a Walk<'_>, objects: &'a [Value], event_type: &'static str) -> Vec<Facts<'a>> {
+        let facts = objects.iter().zip(&self.lookups).map(|(object, (_, lookup))| {
+            let all = || self.known.subscriptions.values();
+            let subscription: Option<Subscription> =
+                lookup.subscription_id.as_ref().and_then(|id| self.known.subscriptions.get(id)).cloned();
+            let customer = self.known.customer(lookup, subscription.as_ref());
+            let own = customer.iter().flat_map(|customer| all().filter(|row| row.customer_id == customer.id));
+            Facts {
+                event_type,
+                object,
+                subscriptions_of_customer: own.cloned().collect(),
+                customer: customer.clone(),
+                subscription,
+                pro: &walk.deps.pro,
+                pro_credits: walk.deps.pro_credits,
+                now_ms: walk.now_ms,
+            }
+        });
+        facts.collect()
+    }
+}

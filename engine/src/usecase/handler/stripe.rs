@@ -1,0 +1,275 @@
+//! Stripe events: what is known here about many of them, looked up in few queries, and the verdict
+//! on one.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `latest` | a failing event is told what Stripe says now |
+//! | `present` | which object is asked for again, and what its present state means |
+//! | `clawback` | refunds and disputes |
+//! | `notice` | what customers are told by mail |
+//! | `customer` | Stripe customers |
+//! | `payment_method` | payment methods |
+//! | `thin` | thin events |
+
+pub(super) mod clawback;
+mod customer;
+mod latest;
+mod notice;
+mod payment_method;
+mod present;
+mod thin;
+
+use super::{Claimed, Deps, Failure};
+use crate::clock::TimeMs;
+use crate::domain::customer::Customer;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::{JobKind, Outcome, Policy};
+use crate::domain::subscription::Subscription;
+use crate::domain::webhook::delivery::wrong_mode;
+use crate::domain::webhook::{self, Envelope, Facts, Lookup};
+use crate::error::Result;
+use crate::ids::CustomerId;
+use crate::infra::store::{account, customer as customers, subscription};
+use crate::infra::stripe::StripeError;
+use sea_orm::ConnectionTrait;
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+
+/// An event with what is known here about its customer when its job was claimed. The event's stream
+/// is leased from then on, so nothing else of the same Stripe customer changes it meanwhile.
+#[derive(Debug, Clone)]
+pub struct StripeEvent {
+    /// The event; an error if its bytes cannot be read.
+    pub envelope: std::result::Result<Envelope, String>,
+    customer: Option<Customer>,
+    subscription: Option<Subscription>,
+    subscriptions_of_customer: Vec<Subscription>,
+    /// The ledger has the grant of this invoice already.
+    is_paid_before: bool,
+}
+
+/// Looks up what the Stripe events among claimed jobs are about.
+pub async fn gather(db: &impl ConnectionTrait, claimed: &mut [Claimed]) -> Result<()> {
+    let (mut lookups, mut envelopes) = (Vec::new(), Vec::new());
+    for (at, claimed) in claimed.iter_mut().enumerate() {
+        let Some(payload) = claimed.payload.take_if(|_| claimed.job.kind == JobKind::StripeEvent.as_str()) else {
+            continue;
+        };
+        let envelope = webhook::envelope(&payload).map_err(|unreadable| unreadable.reason);
+        lookups.push((at, envelope.as_ref().map_or_else(|_| Lookup::default(), lookup_of)));
+        envelopes.push(envelope);
+    }
+    if lookups.is_empty() {
+        return Ok(());
+    }
+    let known = Known::load(db, &lookups).await?;
+    for ((at, lookup), envelope) in lookups.into_iter().zip(envelopes) {
+        claimed[at].event = Some(Box::new(StripeEvent::with_known(db, &known, &lookup, envelope).await?));
+    }
+    Ok(())
+}
+
+/// What is to be looked up of an event; nothing if it carries no object.
+fn lookup_of(envelope: &Envelope) -> Lookup {
+    let object = envelope.object.as_ref();
+    object.map_or_else(Lookup::default, |object| webhook::lookup(object, &envelope.event_type))
+}
+
+impl StripeEvent {
+    /// An event with what is known here about what it is about.
+    async fn with_known(
+        db: &impl ConnectionTrait,
+        known: &Known,
+        lookup: &Lookup,
+        envelope: std::result::Result<Envelope, String>,
+    ) -> Result<Self> {
+        let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id)).cloned();
+        let customer = known.customer(lookup, subscription.as_ref());
+        let (mut subscriptions_of_customer, mut is_paid_before) = (Vec::new(), false);
+        if let Some(customer) = &customer {
+            let all = known.subscriptions.values();
+            subscriptions_of_customer = all.filter(|row| row.customer_id == customer.id).cloned().collect();
+            is_paid_before = was_paid_before(db, customer, envelope.as_ref().ok()).await?;
+        }
+        Ok(Self { envelope, customer, subscription, subscriptions_of_customer, is_paid_before })
+    }
+}
+
+/// Whether a failed payment is older news than the payment of the same invoice.
+async fn was_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope: Option<&Envelope>) -> Result<bool> {
+    let failed = envelope.filter(|envelope| envelope.event_type == "invoice.payment_failed");
+    let invoice = failed.and_then(|envelope| envelope.object.as_ref()).and_then(webhook::shape::id);
+    let Some(invoice) = invoice else { return Ok(false) };
+    Ok(account::entry_find_by_key(db, &customer.id, &webhook::grant_key(&invoice)).await?.is_some())
+}
+
+/// Customers and subscriptions that a batch of events is about.
+pub(super) struct Known {
+    by_id: HashMap<CustomerId, Customer>,
+    by_stripe_id: HashMap<String, CustomerId>,
+    /// Owners of Stripe customers that are gone.
+    former: HashMap<String, CustomerId>,
+    pub(super) subscriptions: HashMap<String, Subscription>,
+}
+
+impl Known {
+    /// Loads what bears on many lookups, in few queries.
+    pub(super) async fn load(db: &impl ConnectionTrait, lookups: &[(usize, Lookup)]) -> Result<Self> {
+        let unique = |pick: fn(&Lookup) -> Option<&String>| -> Vec<String> {
+            let ids: HashSet<&String> = lookups.iter().filter_map(|(_, lookup)| pick(lookup)).collect();
+            ids.into_iter().cloned().collect()
+        };
+        let mut known = Self {
+            by_id: HashMap::new(),
+            by_stripe_id: HashMap::new(),
+            former: HashMap::new(),
+            subscriptions: HashMap::new(),
+        };
+        let mut stripe_ids = unique(|lookup| lookup.stripe_customer_id.as_ref());
+        known.add(customers::customer_find_many(db, customers::By::StripeId, &stripe_ids).await?);
+        stripe_ids.retain(|id| !known.by_stripe_id.contains_key(id));
+        if !stripe_ids.is_empty() {
+            known.former.extend(customers::stripe_customer_former_find_many(db, &stripe_ids).await?);
+        }
+        let subscription_ids = unique(|lookup| lookup.subscription_id.as_ref());
+        let found = subscription::subscription_find_many(db, subscription::By::Id, &subscription_ids).await?;
+        known.subscriptions.extend(found.into_iter().map(|row| (row.id.clone(), row)));
+
+        let named = unique(|lookup| lookup.bursar_customer_id.as_ref()).into_iter();
+        let owners = known.subscriptions.values().map(|row| row.customer_id.to_string());
+        let former = known.former.values().map(ToString::to_string);
+        let missing: HashSet<String> = named
+            .chain(owners)
+            .chain(former)
+            .filter(|id| !known.by_id.contains_key(&CustomerId::trusted(id.clone())))
+            .collect();
+        let missing: Vec<String> = missing.into_iter().collect();
+        known.add(customers::customer_find_many(db, customers::By::Id, &missing).await?);
+
+        let customer_ids: Vec<String> = known.by_id.keys().map(ToString::to_string).collect();
+        let found = subscription::subscription_find_many(db, subscription::By::Customer, &customer_ids).await?;
+        known.subscriptions.extend(found.into_iter().map(|row| (row.id.clone(), row)));
+        Ok(known)
+    }
+
+    fn add(&mut self, customers: Vec<Customer>) {
+        for customer in customers {
+            if let Some(stripe_id) = &customer.stripe_customer_id {
+                self.by_stripe_id.insert(stripe_id.clone(), customer.id.clone());
+            }
+            self.by_id.insert(customer.id.clone(), customer);
+        }
+    }
+
+    /// Our customer, by its id.
+    pub(super) fn by_id(&self, id: &str) -> Option<&Customer> {
+        self.by_id.get(&CustomerId::trusted(id.to_owned()))
+    }
+
+    /// Our customer that is linked to a Stripe customer.
+    pub(super) fn by_stripe_id(&self, id: &str) -> Option<&Customer> {
+        self.by_stripe_id.get(id).and_then(|id| self.by_id.get(id))
+    }
+
+    /// By Stripe customer, also one that is gone, else by the id in the metadata, else by the stored
+    /// subscription.
+    pub(super) fn customer(&self, lookup: &Lookup, subscription: Option<&Subscription>) -> Option<Customer> {
+        let gone = lookup.stripe_customer_id.as_ref().and_then(|id| Some((id, self.former.get(id)?)));
+        if let Some((stripe_id, owner)) = gone {
+            let owner = self.by_id.get(owner)?;
+            return Some(Customer { former_stripe_ids: vec![stripe_id.clone()], ..owner.clone() });
+        }
+        let linked = lookup.stripe_customer_id.as_ref().and_then(|id| self.by_stripe_id.get(id));
+        let named = || lookup.bursar_customer_id.as_deref().and_then(|id| CustomerId::parse(id).ok());
+        let owner = || subscription.map(|row| row.customer_id.clone());
+        let of = |id: CustomerId| self.by_id.get(&id).cloned();
+        linked.cloned().and_then(of).or_else(|| named().and_then(of)).or_else(|| owner().and_then(of))
+    }
+}
+
+/// Processes one event.
+pub(super) use notice::of_ended_subscriptions;
+
+pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let dead = |reason: String| Ok(Verdict::from(Outcome::Dead { reason }));
+    let Some(event) = claimed.event.as_deref() else { return dead("the event's bytes are gone".to_owned()) };
+    let envelope = match &event.envelope {
+        Ok(envelope) => envelope,
+        Err(reason) => return dead(format!("unreadable: {reason}")),
+    };
+    if let Some(reason) = wrong_mode(envelope, deps.livemode) {
+        return dead(reason);
+    }
+    if envelope.is_thin {
+        return Ok(thin::run(deps, envelope, now_ms).await);
+    }
+    if !webhook::wanted(&envelope.event_type) || event.is_paid_before {
+        return Ok(Outcome::Done.into());
+    }
+    let Some(object) = &envelope.object else {
+        return dead("unreadable: the event carries no object".to_owned());
+    };
+    let about = EventContext { deps, event, event_type: &envelope.event_type, object, now_ms };
+    let has_failed = claimed.job.attempt > 0 && JobKind::StripeEvent.policy() == Policy::RefetchLatest;
+    let verdict = if has_failed { latest::run(&about).await } else { present::run(&about).await };
+    match verdict {
+        Ok(verdict) => Ok(verdict),
+        Err(Failure::Engine(error)) => Err(error),
+        Err(Failure::Stripe(error)) => Ok(cannot_ask(&error)),
+    }
+}
+
+/// Stripe could not be asked. Whatever the reason, the event keeps: it is tried again, then dead.
+fn cannot_ask(error: &StripeError) -> Verdict {
+    Outcome::Retry { reason: format!("stripe_unavailable: {error}") }.into()
+}
+
+/// An event to be processed.
+struct EventContext<'a> {
+    deps: &'a Deps,
+    event: &'a StripeEvent,
+    event_type: &'a str,
+    /// The object as of the event.
+    object: &'a Value,
+    now_ms: TimeMs,
+}
+
+impl EventContext<'_> {
+    /// The pure rules, on this object.
+    fn decide(&self, event_type: &str, object: &Value) -> Verdict {
+        webhook::decide(&Facts {
+            event_type,
+            object,
+            customer: self.event.customer.clone(),
+            subscription: self.event.subscription.clone(),
+            subscriptions_of_customer: self.event.subscriptions_of_customer.clone(),
+            pro: &self.deps.pro,
+            pro_credits: self.deps.pro_credits,
+            now_ms: self.now_ms,
+        })
+    }
+
+    /// The customer that another object than the event's own belongs to.
+    async fn owner(&self, event_type: &str, object: &Value) -> Result<Option<Customer>> {
+        let lookups = [(0, webhook::lookup(object, event_type))];
+        let known = Known::load(self.deps.db.read(), &lookups).await?;
+        let [(_, lookup)] = lookups;
+        let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id));
+        Ok(known.customer(&lookup, subscription))
+    }
+}
+
+/// What Stripe has now; `None` if it no longer has the object, or if there is no key to ask with.
+pub(super) fn found(
+    answer: std::result::Result<Value, StripeError>,
+) -> std::result::Result<Option<Value>, StripeError> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(StripeError::NotFound { .. } | StripeError::NotConfigured) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn done(effects: Vec<Effect>) -> Verdict {
+    Verdict { outcome: Outcome::Done, ledger: None, effects }
+}

@@ -1,0 +1,51 @@
+//! Stripe customers.
+
+use super::{EventContext, done, found};
+use crate::domain::customer::Customer;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::subscription::Subscription;
+use crate::domain::webhook::shape;
+use crate::plan::Plan;
+use crate::usecase::handler::{Failure, stripe_customer_job};
+
+/// `customer.created`, `customer.updated`, `customer.deleted`. A Stripe customer that is none of ours
+/// is no failure: the account may have others.
+pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    let Some(customer) = &about.event.customer else { return Ok(Outcome::Done.into()) };
+    let Some(id) = shape::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
+    let now = found(about.deps.stripe.customer_retrieve(&id).await)?;
+    let object = now.as_ref().unwrap_or(about.object);
+    let is_gone = object["deleted"] == true || (now.is_none() && about.event_type == "customer.deleted");
+    if is_gone {
+        if customer.stripe_customer_id.as_ref() != Some(&id) {
+            return Ok(Outcome::Done.into());
+        }
+        return Ok(gone(about, customer, id));
+    }
+    let mut verdict = about.decide("customer.updated", object);
+    if let Some(id) = shape::id(&object["invoice_settings"]["default_payment_method"]) {
+        verdict.effects.push(Effect::PaymentMethodDefault { customer_id: customer.id.clone(), id });
+    }
+    Ok(verdict)
+}
+
+/// The Stripe customer is gone, and with it its subscriptions and what it paid with. Source: Stripe,
+/// "Delete a customer". A new one is made for what comes.
+fn gone(about: &EventContext<'_>, customer: &Customer, stripe_customer_id: String) -> Verdict {
+    let again = stripe_customer_job(&customer.id, &stripe_customer_id, about.now_ms);
+    let unlinked = Effect::StripeUnlink { customer_id: customer.id.clone(), stripe_customer_id };
+    let mut effects = vec![unlinked, Effect::JobInsert(again)];
+    let open = about.event.subscriptions_of_customer.iter().filter(|row| row.ended_at_ms.is_none());
+    let mut gave_pro = false;
+    for row in open {
+        gave_pro |= row.gives_pro();
+        // Source: Stripe, "Subscription statuses": one that was never paid for expires.
+        let status = if row.status == "incomplete" { "incomplete_expired" } else { "canceled" }.to_owned();
+        effects.push(Effect::SubscriptionPut(Subscription { status, ended_at_ms: Some(about.now_ms), ..row.clone() }));
+    }
+    if gave_pro {
+        effects.push(Effect::PlanSet { customer_id: customer.id.clone(), plan: Plan::PayAsYouGo });
+    }
+    done(effects)
+}

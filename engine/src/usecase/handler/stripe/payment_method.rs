@@ -1,0 +1,42 @@
+//! Payment methods.
+
+use super::{EventContext, done, found};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::payment_method::PaymentMethod;
+use crate::domain::webhook::shape::{self, PaymentMethodShape};
+use crate::infra::store::{customer as customers, payment_method as rows};
+use crate::usecase::handler::Failure;
+
+/// `payment_method.attached`, `.automatically_updated`, `.detached`. One that came in by another way
+/// than ours is shown, and charged only once the customer has consented.
+pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    let Some(id) = shape::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
+    let now = found(about.deps.stripe.payment_method_retrieve(&id).await)?;
+    let object = now.as_ref().unwrap_or(about.object);
+    let shape = PaymentMethodShape::read(object);
+    let is_detached = shape.stripe_customer_id.is_none() || (now.is_none() && about.event_type.ends_with(".detached"));
+    if is_detached {
+        return detached(about, id).await;
+    }
+    let Some(customer) = about.owner(about.event_type, object).await? else { return Ok(Outcome::Done.into()) };
+    let method = PaymentMethod::seen(shape, id, &customer.id, None, false, about.now_ms);
+    Ok(done(vec![Effect::PaymentMethodPut(method)]))
+}
+
+/// A payment method is gone. If it was the default, the next one becomes it at Stripe as well, or its
+/// invoices would find nothing to be paid with.
+async fn detached(about: &EventContext<'_>, id: String) -> Result<Verdict, Failure> {
+    let db = about.deps.db.read();
+    let Some(customer_id) = rows::payment_method_owner(db, &id).await? else { return Ok(Outcome::Done.into()) };
+    let known = rows::payment_method_list(db, &customer_id).await?;
+    let owner = customers::customer_find(db, &customer_id).await?;
+    let stripe_customer_id = owner.and_then(|owner| owner.stripe_customer_id);
+    if let (Some(next), Some(stripe_customer_id)) = (PaymentMethod::next_default(&known, &id), stripe_customer_id)
+        && !about.deps.is_dry_run
+    {
+        let key = format!("bursar:detached:{id}:{next}");
+        found(about.deps.stripe.customer_set_default(&stripe_customer_id, next, &key).await)?;
+    }
+    Ok(done(vec![Effect::PaymentMethodDetach { customer_id, id }]))
+}

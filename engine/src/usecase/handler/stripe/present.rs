@@ -1,0 +1,139 @@
+//! State comes from Stripe as it is now, not from the order in which events arrive.
+//!
+//! An event says that something happened to an object; what the object is now, Stripe is asked. Only
+//! a paid invoice is taken at its word, because it stays paid for ever; it is asked for too when the
+//! event does not carry what the rules need. An object that Stripe no longer has is taken as the event
+//! has it.
+
+use super::{EventContext, clawback, customer, found, notice, payment_method};
+use crate::domain::effect::Verdict;
+use crate::domain::job::Outcome;
+use crate::domain::webhook::shape::{self, InvoiceShape};
+use crate::usecase::handler::{Failure, operation, subscription};
+use serde_json::Value;
+
+/// What an event's present state means here.
+pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    match about.event_type {
+        "invoice.paid" | "invoice.payment_succeeded" => paid_invoice(about).await,
+        "invoice.payment_failed" | "invoice.payment_action_required" => failed_invoice(about).await,
+        "invoice_payment.paid" => invoice_payment(about).await,
+        "checkout.session.completed" => checkout(about).await,
+        kind if kind.starts_with("customer.subscription.") => changed_subscription(about).await,
+        kind if kind.starts_with("customer.") => customer::run(about).await,
+        kind if kind.starts_with("payment_method.") => payment_method::run(about).await,
+        kind if kind.starts_with("payment_intent.") => payment_intent(about).await,
+        _ => clawback::review(about).await,
+    }
+}
+
+async fn paid_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    let verdict = about.decide("invoice.paid", about.object);
+    let Some(id) = shape::id(&about.object["id"]).filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
+    match found(about.deps.stripe.invoice_retrieve(&id).await)? {
+        Some(invoice) => by_paid_invoice(about, invoice).await,
+        None => Ok(verdict),
+    }
+}
+
+/// Whether the rules could not decide for want of facts, which Stripe has.
+fn lacks_facts(verdict: &Verdict) -> bool {
+    let words = ["shape_incomplete", "pro_undecidable"];
+    matches!(&verdict.outcome, Outcome::Dead { reason } if words.iter().any(|word| reason.starts_with(word)))
+}
+
+/// A paid invoice as Stripe has it now. If it does not tell whether it bills Pro, its subscription does.
+async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Verdict, Failure> {
+    let verdict = about.decide("invoice.paid", &invoice);
+    let subscription_id = InvoiceShape::read(&invoice).subscription_id;
+    let Some(id) = subscription_id.filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
+    let Some(mut object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else { return Ok(verdict) };
+    // This invoice is to be judged, not the latest.
+    object["latest_invoice"] = invoice;
+    Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
+}
+
+/// A failure may be old news: an invoice that is paid by now is a paid one, and one that was written
+/// off since leaves its subscription as it is. The customer is told of what it has to do.
+async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    let stripe = &about.deps.stripe;
+    let now = match shape::id(&about.object["id"]) {
+        Some(id) => found(stripe.invoice_retrieve(&id).await)?,
+        None => None,
+    };
+    let Some(invoice) = now else {
+        let verdict = about.decide("invoice.payment_failed", about.object);
+        return Ok(notice::of_failed_payment(about, about.object, verdict));
+    };
+    let said = InvoiceShape::read(&invoice);
+    if said.is_paid == Some(true) {
+        return by_paid_invoice(about, invoice).await;
+    }
+    if let Some(id) = said.subscription_id
+        && let Some(object) = found(stripe.subscription_retrieve(&id).await)?
+        && matches!(object["status"].as_str(), Some("active" | "trialing" | "canceled" | "incomplete_expired"))
+    {
+        return Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?);
+    }
+    let verdict = about.decide("invoice.payment_failed", &invoice);
+    Ok(notice::of_failed_payment(about, &invoice, verdict))
+}
+
+/// Says which invoice was paid, and nothing of whose it is. Only the credits are taken from here, under
+/// the invoice's own key: the rest belongs into the stream of the Stripe customer.
+async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    let Some(id) = shape::id(&about.object["invoice"]) else { return Ok(Outcome::Done.into()) };
+    let Some(invoice) = found(about.deps.stripe.invoice_retrieve(&id).await)? else { return Ok(Outcome::Done.into()) };
+    let customer = about.owner("invoice.paid", &invoice).await?;
+    let subscription = match InvoiceShape::read(&invoice).subscription_id {
+        Some(id) => found(about.deps.stripe.subscription_retrieve(&id).await)?,
+        None => None,
+    };
+    let verdict = match subscription {
+        Some(mut object) => {
+            object["latest_invoice"] = invoice;
+            subscription::learn(about.deps, customer, &object, about.now_ms).await?
+        }
+        None => return Ok(Outcome::Done.into()),
+    };
+    Ok(Verdict { effects: Vec::new(), ..verdict })
+}
+
+async fn changed_subscription(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    let id = shape::id(&about.object["id"]);
+    let now = match &id {
+        Some(id) => found(about.deps.stripe.subscription_retrieve(id).await)?,
+        None => None,
+    };
+    match now {
+        Some(object) => Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?),
+        None => Ok(about.decide(about.event_type, about.object)),
+    }
+}
+
+async fn payment_intent(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    let id = shape::id(&about.object["id"]);
+    let now = match &id {
+        Some(id) => found(about.deps.stripe.payment_retrieve(id).await)?,
+        None => None,
+    };
+    let object: &Value = now.as_ref().unwrap_or(about.object);
+    let verdict = operation::settle_payment(about.deps, object, about.now_ms).await?;
+    Ok(verdict.unwrap_or_else(|| Outcome::Done.into()))
+}
+
+/// A customer that came through Stripe's own page: its subscription is learned as any other. What it
+/// paid with is announced by events of its own.
+async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    let Some(id) = shape::id(&about.object["subscription"]) else {
+        return Ok(about.decide("customer.updated", about.object));
+    };
+    let Some(object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else {
+        return Ok(Outcome::Done.into());
+    };
+    let customer = match &about.event.customer {
+        Some(customer) => Some(customer.clone()),
+        None => about.owner("customer.subscription.updated", &object).await?,
+    };
+    Ok(subscription::learn(about.deps, customer, &object, about.now_ms).await?)
+}

@@ -1,0 +1,85 @@
+//! What follows from the present state of a subscription, whoever asked Stripe for it.
+
+use super::Deps;
+use super::operation::count;
+use crate::clock::TimeMs;
+use crate::domain::customer::Customer;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::operation::State;
+use crate::domain::subscription::Subscription;
+use crate::domain::webhook::shape::{self, OPERATION_METADATA_KEY};
+use crate::domain::webhook::{self, Facts};
+use crate::error::Result;
+use crate::ids::OperationId;
+use crate::infra::store::{operation, subscription};
+use serde_json::Value;
+
+/// What follows from a subscription as Stripe has it now, with its latest invoice inside, by the rules
+/// that events go through. So a lost or late event of either is made up for by the next one.
+pub(super) async fn learn(deps: &Deps, customer: Option<Customer>, object: &Value, now_ms: TimeMs) -> Result<Verdict> {
+    let rows = match &customer {
+        Some(customer) => subscription::subscription_list(deps.db.read(), &customer.id).await?,
+        None => Vec::new(),
+    };
+    let stored = shape::id(&object["id"]).and_then(|id| rows.iter().find(|row| row.id == id).cloned());
+    let facts = |event_type, object, subscription| Facts {
+        event_type,
+        object,
+        customer: customer.clone(),
+        subscription,
+        subscriptions_of_customer: rows.clone(),
+        pro: &deps.pro,
+        pro_credits: deps.pro_credits,
+        now_ms,
+    };
+    let mut verdict = webhook::decide(&facts("customer.subscription.updated", object, stored.clone()));
+    if !matches!(verdict.outcome, Outcome::Done) {
+        return Ok(verdict);
+    }
+    if let Some(customer) = &customer {
+        verdict.effects.extend(first_paid(deps, customer, object, now_ms).await?);
+    }
+    let invoice = &object["latest_invoice"];
+    if !invoice.is_object() {
+        return Ok(verdict);
+    }
+    // The invoice alone may not tell that it bills Pro; its subscription does.
+    let row: Option<Subscription> = verdict.effects.iter().rev().find_map(|effect| match effect {
+        Effect::SubscriptionPut(row) => Some(row.clone()),
+        _ => None,
+    });
+    let mut of_invoice = webhook::decide(&facts("invoice.paid", invoice, row.clone().or_else(|| stored.clone())));
+    if !matches!(of_invoice.outcome, Outcome::Done) {
+        return Ok(verdict);
+    }
+    if row.or(stored).is_some() {
+        // Of the two the subscription itself knows its status; the invoice only brings credits.
+        let is_old = |effect: &Effect| matches!(effect, Effect::SubscriptionPut(_) | Effect::PlanSet { .. });
+        of_invoice.effects.retain(|effect| !is_old(effect));
+    }
+    Ok(merge(verdict, of_invoice))
+}
+
+/// A subscription that is paid ends the operation that asked for it.
+async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: TimeMs) -> Result<Option<Effect>> {
+    if !matches!(object["status"].as_str(), Some("active" | "trialing")) {
+        return Ok(None);
+    }
+    let id = object["metadata"][OPERATION_METADATA_KEY].as_str().and_then(|id| OperationId::parse(id).ok());
+    let Some(id) = id else { return Ok(None) };
+    let operation = operation::operation_find(deps.db.read(), &id).await?;
+    let is_open = |state: State| matches!(state, State::Processing | State::RequiresAction);
+    let waiting = operation.filter(|operation| operation.customer_id == customer.id && is_open(operation.state));
+    Ok(waiting.map(|operation| {
+        let after = operation.succeeded(shape::id(&object["id"]), now_ms);
+        count(&operation, &after);
+        Effect::operation(after)
+    }))
+}
+
+/// Both verdicts' changes, the outcome of the second.
+pub(super) fn merge(mut first: Verdict, second: Verdict) -> Verdict {
+    first.effects.extend(second.effects);
+    Verdict { outcome: second.outcome, ledger: second.ledger.or(first.ledger), effects: first.effects }
+}

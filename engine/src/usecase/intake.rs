@@ -1,0 +1,40 @@
+//! Intake of events: stored with their jobs in one transaction, many at once, before anybody is told
+//! that they were received.
+
+use crate::clock::TimeMs;
+use crate::domain::job::{NewJob, Wake};
+use crate::domain::webhook::delivery::{Delivery, SOURCE_GITHUB, SOURCE_STRIPE};
+use crate::domain::{github, webhook};
+use crate::error::Result;
+use crate::infra::store::{Db, event, job};
+
+/// What one intake did.
+#[derive(Debug)]
+pub struct Taken {
+    /// For each delivery, in order: whether the event was new.
+    pub new: Vec<bool>,
+    /// What to wake now that it is committed.
+    pub wakes: Vec<Wake>,
+}
+
+/// Stores deliveries and their jobs in one transaction.
+pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result<Taken> {
+    let tx = db.begin().await?;
+    let jobs = event::event_take_many(&tx, &deliveries.iter().collect::<Vec<_>>()).await?;
+    let new = jobs.iter().map(Option::is_some).collect();
+    let jobs: Vec<NewJob> = jobs.into_iter().flatten().collect();
+    let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
+    tx.commit().await?;
+    Ok(Taken { new, wakes })
+}
+
+/// A type of event as a label: those that are processed under their name, all others as `other`.
+pub fn event_type_label(event_type: &str) -> &'static str {
+    let mut known = webhook::WANTED.iter().chain(github::WANTED);
+    known.find(|wanted| **wanted == event_type).copied().unwrap_or("other")
+}
+
+/// The sender of an event as a label.
+pub fn event_source_label(source: &str) -> &'static str {
+    [SOURCE_STRIPE, SOURCE_GITHUB].into_iter().find(|s| *s == source).unwrap_or("other")
+}

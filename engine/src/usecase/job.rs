@@ -1,0 +1,46 @@
+//! What support does to jobs: cancel and replay.
+
+use crate::clock::TimeMs;
+use crate::domain::audit::Audit;
+use crate::domain::effect::Effect;
+use crate::domain::job::{Job, JobState};
+use crate::error::{Error, Result};
+use crate::ids::JobId;
+use crate::infra::store::commit::Unit;
+use crate::infra::store::{Db, audit, job};
+use serde_json::json;
+
+/// Cancels a job that waits.
+///
+/// # Errors
+/// `job_not_waiting`.
+pub async fn cancel(db: &Db, id: &JobId, reason: &str, actor: &str, now_ms: TimeMs) -> Result<()> {
+    let tx = db.begin().await?;
+    if !job::job_cancel(&tx, id, &format!("cancelled by support: {reason}"), now_ms).await? {
+        return Err(Error::conflict("job_not_waiting", "Only a job that waits can be cancelled."));
+    }
+    audit::audit_append(&tx, &Audit::new(actor, "job.cancel", id, &json!({ "reason": reason })), now_ms).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// What makes an ended job run again, to be committed with others.
+///
+/// # Errors
+/// `job_not_ended`.
+pub fn replay(job: &Job, actor: &str, reason: &str) -> Result<Unit> {
+    if matches!(job.state, JobState::Available | JobState::Running) {
+        return Err(not_ended());
+    }
+    let effects =
+        vec![Effect::JobRequeue { job_id: job.id.clone() }, Effect::Audit(audit_of_replay(&job.id, actor, reason))];
+    Ok(Unit { account: None, finishes: Vec::new(), effects })
+}
+
+pub(super) fn not_ended() -> Error {
+    Error::conflict("job_not_ended", "The job has not ended, so there is nothing to replay.")
+}
+
+pub(super) fn audit_of_replay(id: &JobId, actor: &str, reason: &str) -> Audit {
+    Audit::new(actor, "job.replay", id, &json!({ "reason": reason }))
+}

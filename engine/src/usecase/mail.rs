@@ -1,0 +1,100 @@
+//! What support does to mails: send one again, or have one that was given up tried again.
+
+use super::job::{audit_of_replay, not_ended};
+use crate::clock::TimeMs;
+use crate::domain::audit::Audit;
+use crate::domain::job::Wake;
+use crate::domain::mail::{self, MailState, Retry, Template};
+use crate::error::{Error, Refusal, Result};
+use crate::infra::store::mail::{MailRow, mail_find, mail_find_by_key};
+use crate::infra::store::{Db, audit, job};
+use serde_json::json;
+
+/// A request of support.
+#[derive(Debug, Clone, Copy)]
+pub struct Resend<'a> {
+    /// Under which key: the same key never sends twice.
+    pub key: &'a str,
+    /// What tells it from others under its key.
+    pub request_hash: &'a str,
+    /// Who asks.
+    pub actor: &'a str,
+    /// Why, in words.
+    pub reason: &'a str,
+}
+
+/// Sends a mail again. One that was sent or stored goes out once more as it was, as a mail of its own, which is the
+/// answer; one that was given up is tried again. Gives also what to wake.
+///
+/// # Errors
+/// `mail_holds_key` for a welcome that was sent or stored; `mail_not_sent` if it waits or was cancelled;
+/// `job_not_ended`; [`Refusal::KeyReused`].
+pub async fn resend(db: &Db, row: MailRow, request: Resend<'_>, now_ms: TimeMs) -> Result<(MailRow, Vec<Wake>)> {
+    if is_retried(&row, request)? {
+        return Ok((row, Vec::new()));
+    }
+    match row.state {
+        MailState::Sent | MailState::Stored if row.args.template == Template::Welcome => Err(Error::conflict(
+            "mail_holds_key",
+            "The mail told an API key, which is forgotten once the mail is sent. The customer makes a new key \
+             with another one it has.",
+        )),
+        MailState::Sent | MailState::Stored => send_copy(db, &row, request, now_ms).await,
+        MailState::Failed => retry(db, &row, request, now_ms).await,
+        MailState::Queued => Err(Error::conflict("mail_not_sent", "The mail waits to be sent; its job says for what.")),
+        MailState::Cancelled => {
+            let why = row.last_error.as_deref().unwrap_or("no reason was recorded");
+            Err(Error::conflict("mail_not_sent", format!("The mail was cancelled: {why}.")))
+        }
+    }
+}
+
+/// Makes the job that sends the same once more, with a line in the audit log; both once for a key.
+async fn send_copy(db: &Db, row: &MailRow, request: Resend<'_>, now_ms: TimeMs) -> Result<(MailRow, Vec<Wake>)> {
+    let new = mail::job_again(&row.id, &row.args, (request.key, request.request_hash), now_ms);
+    let unique_key = new.unique_key.clone().unwrap_or_default();
+    let tx = db.begin().await?;
+    let wakes = job::job_insert_many(&tx, &[new], now_ms).await?;
+    if wakes.is_empty() {
+        tx.rollback().await?;
+    } else {
+        let line = Audit::new(request.actor, "mail.resend", &row.id, &json!({ "reason": request.reason }));
+        audit::audit_append(&tx, &line, now_ms).await?;
+        tx.commit().await?;
+    }
+    let copy = mail_find_by_key(db.read(), &unique_key).await?.ok_or(Error::NotFound("mail"))?;
+    if copy.args.request_hash.as_deref() != Some(request.request_hash) {
+        return Err(Refusal::KeyReused.into());
+    }
+    Ok((copy, wakes))
+}
+
+/// Whether this request had the mail tried again before.
+fn is_retried(row: &MailRow, request: Resend<'_>) -> Result<bool> {
+    match row.args.retries.iter().find(|retry| retry.key == request.key) {
+        Some(retry) if retry.request_hash == request.request_hash => Ok(true),
+        Some(_) => Err(Refusal::KeyReused.into()),
+        None => Ok(false),
+    }
+}
+
+/// Has a mail that was given up tried again, with a line in the audit log; both once for a key, which its job
+/// keeps.
+async fn retry(db: &Db, row: &MailRow, request: Resend<'_>, now_ms: TimeMs) -> Result<(MailRow, Vec<Wake>)> {
+    let tx = db.begin().await?;
+    let wake = job::job_requeue(&tx, &row.job_id, now_ms).await?;
+    // Nobody else runs or changes the job until this is committed, so its arguments are read now.
+    let mut row = mail_find(&tx, &row.id).await?.ok_or(Error::NotFound("mail"))?;
+    if is_retried(&row, request)? {
+        // The same request came twice at once; the other one was first.
+        tx.rollback().await?;
+        return Ok((row, Vec::new()));
+    }
+    let Some(wake) = wake else { return Err(not_ended()) };
+    row.args.retries.push(Retry { key: request.key.to_owned(), request_hash: request.request_hash.to_owned() });
+    job::job_set_args_many(&tx, &[(&row.job_id, &row.args.to_json())]).await?;
+    audit::audit_append(&tx, &audit_of_replay(&row.job_id, request.actor, request.reason), now_ms).await?;
+    tx.commit().await?;
+    let row = mail_find(db.read(), &row.id).await?.ok_or(Error::NotFound("mail"))?;
+    Ok((row, vec![wake]))
+}

@@ -1,0 +1,122 @@
+//! Onboarding: customer, API key, account, first credits and audit entries in one transaction.
+//! [`gate`] says beforehand who may.
+
+pub mod gate;
+
+use crate::clock::TimeMs;
+use crate::domain::api_key::{NewKey, RawKey};
+use crate::domain::audit::Audit;
+use crate::domain::customer::{Customer, Source};
+use crate::domain::email::Email;
+use crate::domain::job::Wake;
+use crate::domain::ledger::{Account, Command, GrantKind, Op, decide};
+use crate::domain::mail;
+use crate::error::{Error, Result};
+use crate::ids::CustomerId;
+use crate::infra::seal::SealBox;
+use crate::infra::store::account::{self, AccountWrite};
+use crate::infra::store::{Db, api_key, audit, customer, job};
+use crate::name::check_name;
+use crate::plan::Plan;
+use crate::usecase::api_key::audit_of_key;
+use crate::usecase::handler::stripe_customer_job;
+use crate::usecase::marketplace::link;
+use sea_orm::ConnectionTrait;
+
+/// A new customer with its key, which is never shown again.
+#[derive(Debug)]
+pub struct Onboarded {
+    /// The customer.
+    pub customer: Customer,
+    /// Its account.
+    pub account: Account,
+    /// Its first key.
+    pub api_key: RawKey,
+    /// Follow-up jobs to announce.
+    pub wakes: Vec<Wake>,
+}
+
+/// Who signs up.
+#[derive(Debug, Clone, Copy)]
+pub struct Signup<'a> {
+    /// E-mail address.
+    pub email: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// Where the customer comes from.
+    pub source: Source,
+    /// Credits for signing up.
+    pub credits: i64,
+    /// A link token: the purchase on the Marketplace that is this customer's.
+    pub marketplace_link: Option<&'a str>,
+}
+
+/// Onboards a customer with its signup credits, which a mailbox gets once ([`Email::mailbox`]): another
+/// address of the same mailbox makes another customer, without them.
+///
+/// # Errors
+/// `invalid_email`, `invalid_name`; `customer_exists` if the address is taken; `marketplace_link_invalid`,
+/// `marketplace_link_expired`. Nothing has changed then: a link token can still be used.
+pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs) -> Result<Onboarded> {
+    let email = Email::parse(signup.email)?;
+    let new = Customer {
+        id: CustomerId::new(),
+        email: email.given.clone(),
+        name: check_name(signup.name)?,
+        source: signup.source.as_str().to_owned(),
+        plan: Plan::Trial,
+        stripe_customer_id: None,
+        former_stripe_ids: Vec::new(),
+        has_payment_method: false,
+        created_at_ms: now_ms,
+    };
+    let NewKey { raw, key } = NewKey::generate(&new.id, "default".to_owned(), now_ms);
+
+    let tx = db.begin().await?;
+    if !customer::customer_insert(&tx, &new, &email).await? {
+        tx.rollback().await?;
+        return Err(Error::conflict("customer_exists", "a customer with this e-mail address exists already"));
+    }
+    api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
+    let state = open_account(&tx, &new.id, &email, signup.credits, now_ms).await?;
+    let actor = format!("customer:{}", new.id);
+    let of_key = audit_of_key(&actor, &key, "api_key.create", serde_json::Value::Null);
+    let details = serde_json::json!({ "source": new.source, "free_credits": state.balance });
+    let line = Audit::new(actor, "customer.onboard", &new.id, &details);
+    audit::audit_append_many(&tx, &[line, of_key], now_ms).await?;
+    let mut jobs = vec![stripe_customer_job(&new.id, "1", now_ms)];
+    jobs.extend(mail::jobs_on_signup(&new.id, seal.seal(raw.expose(), new.id.as_str())?, now_ms));
+    let mut wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
+    if let Some(token) = signup.marketplace_link {
+        wakes.extend(link::claim(&tx, token, &new.id, now_ms).await?);
+    }
+    tx.commit().await?;
+    Ok(Onboarded { customer: new, account: state, api_key: raw, wakes })
+}
+
+/// Opens the account, with the free credits unless the mailbox had some.
+async fn open_account(
+    tx: &impl ConnectionTrait,
+    customer_id: &CustomerId,
+    email: &Email,
+    credits: i64,
+    now_ms: TimeMs,
+) -> Result<Account> {
+    let state = Account::default();
+    if credits <= 0 || !customer::free_credits_insert(tx, &email.mailbox(), customer_id, now_ms).await? {
+        account::account_insert(tx, customer_id, &state, now_ms).await?;
+        return Ok(state);
+    }
+    let op = Op::Grant { kind: GrantKind::Promotional, amount: credits, expires_at_ms: None };
+    let command = Command::internal(op, "signup", format!("signup:{customer_id}"));
+    let decision = decide(&state, &command, now_ms)?;
+    let write = AccountWrite {
+        customer_id: customer_id.clone(),
+        expected_version: state.version,
+        account: decision.account.clone(),
+        entries: decision.entries,
+    };
+    account::account_insert(tx, customer_id, &write.account, now_ms).await?;
+    account::entry_append_many(tx, &[&write]).await?;
+    Ok(decision.account)
+}

@@ -1,0 +1,71 @@
+//! Who may sign up: the switch, the limit for each address, disposable domains. In this order, so that
+//! every attempt counts, also those with an address that is refused or taken: trying many addresses to
+//! learn which are known is as slow as signing up.
+
+use crate::clock::TimeMs;
+use crate::config::OnboardingConfig;
+use crate::domain::disposable::is_disposable;
+use crate::domain::email::Email;
+use crate::error::{Error, Result};
+use crate::infra::store::Db;
+use crate::usecase::rate_limit;
+use std::net::{IpAddr, Ipv6Addr};
+
+const MINUTE_MS: i64 = 60 * 1_000;
+/// Bits of an IPv6 address that name a network of one owner (RFC 6177: no site gets less than a /64).
+const IPV6_NETWORK_BITS: u32 = 64;
+
+/// Lets an attempt to sign up through, or says why not.
+///
+/// # Errors
+/// `onboarding_disabled`; [`Error::RateLimited`]; `invalid_email`; `email_disposable`.
+pub async fn admit(db: &Db, config: &OnboardingConfig, email: &str, from: IpAddr, now_ms: TimeMs) -> Result<()> {
+    if !config.enabled {
+        return Err(Error::SwitchedOff {
+            code: "onboarding_disabled",
+            message: "New signups are switched off just now. Customers that exist are not affected.",
+        });
+    }
+    if config.per_ip_per_minute > 0 {
+        let key = limit_key(from);
+        rate_limit::take(db, &key, config.per_ip_per_minute, MINUTE_MS, now_ms).await?.into_result()?;
+    }
+    let email = Email::parse(email)?;
+    if is_disposable(email.domain(), &config.domains_allowed, &config.domains_denied) {
+        return Err(Error::NotAccepted {
+            code: "email_disposable",
+            message: "addresses of this domain are not accepted; use a permanent one".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Whose attempts are counted together: an IPv4 address, or an IPv6 network of 64 bits, because its
+/// owner has all of its addresses.
+fn limit_key(from: IpAddr) -> String {
+    match from.to_canonical() {
+        IpAddr::V4(address) => format!("signup:{address}"),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS;
+            format!("signup:{}/{IPV6_NETWORK_BITS}", Ipv6Addr::from_bits(network))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> String {
+        limit_key(text.parse().unwrap_or_else(|_| panic!("{text}")))
+    }
+
+    #[test]
+    fn ipv4_is_counted_by_address_and_ipv6_by_its_first_64_bits() {
+        assert_eq!(key("203.0.113.7"), "signup:203.0.113.7");
+        assert_eq!(key("::ffff:203.0.113.7"), key("203.0.113.7"));
+        assert_eq!(key("2001:db8:1:2:3:4:5:6"), "signup:2001:db8:1:2::/64");
+        assert_eq!(key("2001:db8:1:2::9"), key("2001:db8:1:2:ffff::1"));
+        assert_ne!(key("2001:db8:1:3::9"), key("2001:db8:1:2::9"));
+    }
+}

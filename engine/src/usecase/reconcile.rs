@@ -1,0 +1,183 @@
+//! Asking for a comparison with Stripe: how far back it looks, and its record with its job.
+
+use crate::clock::TimeMs;
+use crate::config::Reach;
+use crate::domain::audit::Audit;
+use crate::domain::job::{JobKind, NewJob, Wake};
+use crate::domain::reconcile::{Counts, Phase, Reconciliation, State};
+use crate::error::{Error, Refusal, Result};
+use crate::ids::ReconciliationId;
+use crate::infra::store::{Db, audit, job, reconciliation as rows};
+use serde_json::json;
+
+/// How far back Stripe lists events, and so the farthest that a run looks. Source: Stripe, "List all
+/// events".
+pub const WINDOW_MAX_MS: i64 = 30 * DAY_MS;
+/// A run begins this long before the one before it began, so that no moment falls between two.
+const OVERLAP_MS: i64 = 60 * 60 * 1_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// The stream of all runs.
+const STREAM: &str = "stripe.reconcile";
+
+/// What a new run is asked for.
+#[derive(Debug, Clone)]
+pub struct NewReconciliation {
+    /// Look back this long; if nothing is said, to the run before.
+    pub window_ms: Option<i64>,
+    /// Repair what is safe, or only report.
+    pub repair: bool,
+    /// Who asks.
+    pub actor: String,
+    /// The second time does nothing.
+    pub request_key: String,
+    /// What tells a repeated request from another one under the same key.
+    pub request_hash: String,
+}
+
+/// A run that was asked for.
+#[derive(Debug)]
+pub struct Begun {
+    /// A new one, or the one that the same key asked for before.
+    pub run: Reconciliation,
+    /// What to wake.
+    pub wakes: Vec<Wake>,
+}
+
+/// Records a run with its job and a line in the audit log, or finds the one that the same key asked for.
+///
+/// # Errors
+/// `invalid_window`; `reconciliation_running` while another one is under way; [`Refusal::KeyReused`].
+pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs) -> Result<Begun> {
+    if new.window_ms.is_some_and(|window_ms| !(1..=WINDOW_MAX_MS).contains(&window_ms)) {
+        return Err(Error::invalid("invalid_window", "a reconciliation looks back at most 30 days"));
+    }
+    let tx = db.begin().await?;
+    // A job that was given up or cancelled by support cannot say so itself.
+    rows::reconciliation_abandon(&tx, now_ms).await?;
+    if let Some(run) = rows::reconciliation_find_by_key(&tx, &new.request_key).await? {
+        tx.commit().await?;
+        return begun_before(run, &new.request_hash);
+    }
+    let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(Before::of);
+    let (run, work) = planned(new, before, reach, now_ms);
+    if !rows::reconciliation_insert(&tx, &run).await? {
+        tx.rollback().await?;
+        // The same request may have come twice at once; then the other one was first.
+        if let Some(first) = rows::reconciliation_find_by_key(db.write(), &run.request_key).await? {
+            return begun_before(first, &run.request_hash);
+        }
+        return Err(Error::conflict("reconciliation_running", "another reconciliation is under way"));
+    }
+    let wakes = job::job_insert_many(&tx, &[work], now_ms).await?;
+    let details = json!({ "repair": run.repair, "since_ms": run.since_ms });
+    let line = Audit::new(run.requested_by.clone(), "stripe.reconcile", &run.id, &details);
+    audit::audit_append(&tx, &line, now_ms).await?;
+    tx.commit().await?;
+    Ok(Begun { run, wakes })
+}
+
+/// What a run leaves to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// Since when it compared.
+    pub since_ms: TimeMs,
+    /// Until when: what was younger it left to its event, and to the next run.
+    pub until_ms: TimeMs,
+    /// Whether it found nothing.
+    pub is_clean: bool,
+}
+
+impl Before {
+    fn of(run: &Reconciliation) -> Self {
+        Self { since_ms: run.since_ms, until_ms: run.until_ms, is_clean: run.counts.total().found == 0 }
+    }
+}
+
+/// Since when a run compares: since where the one before it ended, and a little before. If that one found
+/// anything, all of its window once more: a repair may have failed, and what is left for a person stays
+/// in view.
+pub fn window_since_ms(asked_ms: Option<i64>, before: Option<Before>, first_ms: i64, now_ms: TimeMs) -> TimeMs {
+    let since_ms = match (asked_ms, before) {
+        (Some(window_ms), _) => now_ms - window_ms,
+        (None, Some(before)) if before.is_clean => before.until_ms - OVERLAP_MS,
+        (None, Some(before)) => before.since_ms,
+        (None, None) => now_ms - first_ms,
+    };
+    since_ms.max(now_ms - WINDOW_MAX_MS)
+}
+
+/// A run that its key asked for before.
+fn begun_before(run: Reconciliation, request_hash: &str) -> Result<Begun> {
+    if run.request_hash == request_hash { Ok(Begun { run, wakes: Vec::new() }) } else { Err(Refusal::KeyReused.into()) }
+}
+
+/// A run that is about to be recorded, and the job that carries it out.
+fn planned(new: NewReconciliation, before: Option<Before>, reach: Reach, now_ms: TimeMs) -> (Reconciliation, NewJob) {
+    let due_since_ms = window_since_ms(None, before, reach.first_ms, now_ms);
+    let since_ms = window_since_ms(new.window_ms, before, reach.first_ms, now_ms);
+    let id = ReconciliationId::new();
+    let mut work = NewJob::new(JobKind::StripeReconcile, json!({ "reconciliation": id.as_str() }).to_string(), now_ms);
+    work.stream_key = Some(STREAM.to_owned());
+    let run = Reconciliation {
+        id,
+        state: State::Running,
+        repair: new.repair,
+        since_ms,
+        until_ms: now_ms - reach.grace_ms,
+        is_whole: since_ms <= due_since_ms,
+        phase: Phase::ALL[0],
+        cursor: None,
+        counts: Counts::default(),
+        reason: None,
+        job_id: work.id.clone(),
+        requested_by: new.actor,
+        request_key: new.request_key,
+        request_hash: new.request_hash,
+        created_at_ms: now_ms,
+        finished_at_ms: None,
+    };
+    (run, work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn before(is_clean: bool) -> Before {
+        Before { since_ms: 49 * DAY_MS, until_ms: 50 * DAY_MS, is_clean }
+    }
+
+    #[test]
+    fn a_run_looks_back_to_the_one_before_it_and_a_little_further() {
+        let since_ms = |asked_ms, before| window_since_ms(asked_ms, before, 3 * DAY_MS, 51 * DAY_MS);
+        assert_eq!(since_ms(None, Some(before(true))), 50 * DAY_MS - OVERLAP_MS);
+        assert_eq!(since_ms(None, None), 48 * DAY_MS);
+        assert_eq!(since_ms(Some(DAY_MS), Some(before(false))), 50 * DAY_MS);
+    }
+
+    #[test]
+    fn no_grace_is_so_long_that_two_runs_leave_a_gap() {
+        let reach = Reach { first_ms: 3 * DAY_MS, grace_ms: DAY_MS };
+        let asked = || NewReconciliation {
+            window_ms: None,
+            repair: true,
+            actor: "system".to_owned(),
+            request_key: String::new(),
+            request_hash: String::new(),
+        };
+        let (first, _) = planned(asked(), None, reach, 50 * DAY_MS);
+        let (second, _) = planned(asked(), Some(Before::of(&first)), reach, 51 * DAY_MS);
+        assert!(second.since_ms < first.until_ms, "{} {}", second.since_ms, first.until_ms);
+        assert!(second.is_whole);
+    }
+
+    #[test]
+    fn after_a_run_that_found_something_the_next_one_looks_at_the_same_once_more() {
+        assert_eq!(window_since_ms(None, Some(before(false)), DAY_MS, 51 * DAY_MS), 49 * DAY_MS);
+    }
+
+    #[test]
+    fn no_run_looks_further_back_than_stripe_lists_events() {
+        assert_eq!(window_since_ms(None, Some(before(false)), DAY_MS, 100 * DAY_MS), 70 * DAY_MS);
+    }
+}

@@ -1,0 +1,105 @@
+//! Replays: support freezes a set of ended jobs, and has it run again or tried.
+
+use crate::clock::TimeMs;
+use crate::domain::audit::Audit;
+use crate::domain::job::{JobFilter, JobKind, NewJob, Wake};
+use crate::domain::replay::{Action, RATE_MAX, Replay};
+use crate::error::{Error, Refusal, Result};
+use crate::ids::ReplayId;
+use crate::infra::store::{Db, audit, job, replay};
+use serde_json::json;
+
+/// The most jobs of one replay.
+pub const REPLAY_JOBS_MAX: u64 = 10_000;
+
+/// What a new replay is asked for.
+#[derive(Debug, Clone)]
+pub struct NewReplay {
+    /// Which jobs.
+    pub filter: JobFilter,
+    /// Only try.
+    pub dry_run: bool,
+    /// Jobs in a second at the most, 1 to [`RATE_MAX`].
+    pub rate_per_second: i64,
+    /// Why, in words.
+    pub reason: String,
+    /// Who asks.
+    pub actor: String,
+    /// Under which key.
+    pub idempotency_key: String,
+    /// What tells the request from others under the same key.
+    pub request_hash: String,
+}
+
+/// Freezes the set of jobs; nothing runs until [`act`] starts it. Repeated under its key, it gives the replay
+/// that was made first.
+///
+/// # Errors
+/// `invalid_rate`, `invalid_reason`, `replay_too_large`; [`Refusal::KeyReused`].
+pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
+    if !(1..=RATE_MAX).contains(&new.rate_per_second) {
+        return Err(Error::invalid("invalid_rate", format!("rate_per_second must be from 1 to {RATE_MAX}")));
+    }
+    if new.reason.trim().is_empty() || new.reason.len() > 500 {
+        return Err(Error::invalid("invalid_reason", "a replay needs a reason of 1 to 500 characters"));
+    }
+    let tx = db.begin().await?;
+    if let Some((id, request_hash)) = replay::replay_id_by_key(&tx, &new.idempotency_key).await? {
+        tx.rollback().await?;
+        if request_hash != new.request_hash {
+            return Err(Refusal::KeyReused.into());
+        }
+        return replay::replay_find(db.read(), &id).await?.ok_or(Error::NotFound("replay"));
+    }
+    let jobs = job::job_ids(&tx, &new.filter, REPLAY_JOBS_MAX + 1, now_ms).await?;
+    if jobs.len() as u64 > REPLAY_JOBS_MAX {
+        return Err(Error::invalid("replay_too_large", format!("the filter matches more than {REPLAY_JOBS_MAX} jobs")));
+    }
+    let stored = Replay {
+        id: ReplayId::new(),
+        filter: new.filter,
+        dry_run: new.dry_run,
+        rate_per_second: new.rate_per_second,
+        reason: new.reason,
+        state: "preview".to_owned(),
+        total: jobs.len().cast_signed() as i64,
+        done: 0,
+        created_by: new.actor.clone(),
+        created_at_ms: now_ms,
+        finished_at_ms: None,
+    };
+    if !replay::replay_insert(&tx, &stored, &jobs, (&new.idempotency_key, &new.request_hash)).await? {
+        // The same request came twice at once; the other one was first.
+        return Err(Error::Busy("this idempotency key"));
+    }
+    let details = json!({ "total": stored.total, "dry_run": stored.dry_run, "reason": stored.reason });
+    audit::audit_append(&tx, &Audit::new(new.actor, "replay.create", &stored.id, &details), now_ms).await?;
+    tx.commit().await?;
+    Ok(stored)
+}
+
+/// Does something to a replay. Gives what to wake.
+///
+/// # Errors
+/// Not found; `replay_state` if its state does not allow it.
+pub async fn act(db: &Db, id: &ReplayId, action: Action, actor: &str, now_ms: TimeMs) -> Result<Vec<Wake>> {
+    let (from, to) = action.moves();
+    let tx = db.begin().await?;
+    let found = replay::replay_find(&tx, id).await?.ok_or(Error::NotFound("replay"))?;
+    let finished = (to == "cancelled").then_some(now_ms);
+    // The job comes first, because that locks its stream: whoever ends an attempt of this replay locks the stream
+    // before the replay.
+    let wakes = if to == "running" {
+        let mut run = NewJob::new(JobKind::ReplayRun, json!({ "replay": id.as_str() }).to_string(), now_ms);
+        run.stream_key = Some(format!("replay:{id}"));
+        job::job_insert_many(&tx, &[run], now_ms).await?
+    } else {
+        Vec::new()
+    };
+    if !replay::replay_move(&tx, id, from, to, finished).await? {
+        return Err(Error::conflict("replay_state", format!("the replay is {}", found.state)));
+    }
+    audit::audit_append(&tx, &Audit::new(actor, action.audit(), id, &json!({})), now_ms).await?;
+    tx.commit().await?;
+    Ok(wakes)
+}

@@ -1,0 +1,21 @@
+//! Looking at the database's schema.
+
+use crate::domain::schema::Schema;
+use crate::error::Result;
+use crate::infra::store::Db;
+use crate::infra::store::schema::schema_versions;
+use crate::migrations::{Migrator, MigratorTrait};
+
+/// The names of this release's migrations, in order.
+pub fn known() -> Vec<String> {
+    Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
+}
+
+/// Looks at the database.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn schema(db: &Db) -> Result<Schema> {
+    let applied = schema_versions(db.read()).await?;
+    Ok(Schema::of(&known(), applied.as_deref()))
+}

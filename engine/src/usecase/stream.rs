@@ -1,0 +1,89 @@
+//! What support does to streams: pause, resume, skip the head.
+
+use crate::clock::TimeMs;
+use crate::domain::audit::Audit;
+use crate::domain::job::Wake;
+use crate::error::{Error, Result};
+use crate::infra::store::stream::{stream_find, stream_pause, stream_resume};
+use crate::infra::store::{Db, audit, job};
+use serde_json::json;
+
+/// Pauses a stream: what runs ends, nothing new begins.
+///
+/// # Errors
+/// Not found; `stream_paused` if it is paused already.
+pub async fn pause(db: &Db, key: &str, reason: &str, actor: &str, now_ms: TimeMs) -> Result<()> {
+    check_exists(db, key).await?;
+    let tx = db.begin().await?;
+    if !stream_pause(&tx, key, reason, now_ms).await? {
+        return Err(Error::conflict("stream_paused", "The stream is paused already."));
+    }
+    let line = Audit::new(actor, "stream.pause", key, &json!({ "reason": reason }));
+    audit::audit_append(&tx, &line, now_ms).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Lets a paused stream go on. Gives what to wake.
+///
+/// # Errors
+/// Not found; `stream_not_paused`.
+pub async fn resume(db: &Db, key: &str, actor: &str, now_ms: TimeMs) -> Result<Vec<Wake>> {
+    check_exists(db, key).await?;
+    let tx = db.begin().await?;
+    if !stream_resume(&tx, key).await? {
+        return Err(Error::conflict("stream_not_paused", "The stream is not paused."));
+    }
+    audit::audit_append(&tx, &Audit::new(actor, "stream.resume", key, &json!({})), now_ms).await?;
+    tx.commit().await?;
+    wake_of_head(db, key).await
+}
+
+/// Cancels the job at the head of a stream; if `job_id` is given, only that job. Gives what to wake.
+///
+/// # Errors
+/// Not found; `stream_empty`; `stream_moved` if another job is at the head; `job_not_waiting` if it is being worked
+/// on.
+pub async fn skip(
+    db: &Db,
+    key: &str,
+    job_id: Option<&str>,
+    reason: &str,
+    actor: &str,
+    now_ms: TimeMs,
+) -> Result<Vec<Wake>> {
+    check_exists(db, key).await?;
+    let Some(head) = job::job_head(db.read(), key).await? else {
+        return Err(Error::conflict("stream_empty", "The stream has nothing to skip."));
+    };
+    if job_id.is_some_and(|job_id| job_id != head.id.as_str()) {
+        return Err(Error::conflict("stream_moved", "Another job is at the head of the stream by now."));
+    }
+    let tx = db.begin().await?;
+    if !job::job_cancel(&tx, &head.id, &format!("skipped by support: {reason}"), now_ms).await? {
+        return Err(Error::conflict("job_not_waiting", "The job at the head is being worked on."));
+    }
+    let details = json!({ "job": head.id.as_str(), "reason": reason });
+    audit::audit_append(&tx, &Audit::new(actor, "stream.skip", key, &details), now_ms).await?;
+    // Also under the job: if it is taken up again, the log tells why it comes after its successors.
+    let details = json!({ "stream": key, "reason": reason });
+    audit::audit_append(&tx, &Audit::new(actor, "job.skip", &head.id, &details), now_ms).await?;
+    tx.commit().await?;
+    wake_of_head(db, key).await
+}
+
+async fn check_exists(db: &Db, key: &str) -> Result<()> {
+    stream_find(db.read(), key).await?.map(|_| ()).ok_or(Error::NotFound("stream"))
+}
+
+/// What wakes a stream that may go on now.
+async fn wake_of_head(db: &Db, key: &str) -> Result<Vec<Wake>> {
+    let head = job::job_head(db.read(), key).await?;
+    let wake = head.map(|head| Wake {
+        stream_key: key.to_owned(),
+        job_id: head.id,
+        attempt: head.attempt,
+        run_at_ms: head.run_at_ms,
+    });
+    Ok(wake.into_iter().collect())
+}

@@ -1,0 +1,77 @@
+//! A customer's summary, and its balance at a moment.
+
+use crate::clock::TimeMs;
+use crate::config::CreditsConfig;
+use crate::domain::ledger::Account;
+use crate::domain::subscription::Subscription;
+use crate::domain::summary::{Standing, Summary, Totals, first_days, period, spent_by_day, warnings};
+use crate::error::{Error, Result};
+use crate::ids::CustomerId;
+use crate::infra::store::summary::{charged_list, flow_day_list, flow_list, standing_list};
+use crate::infra::store::{Db, account, customer, subscription};
+use sea_orm::ConnectionTrait;
+
+/// A customer's summary.
+///
+/// The account is read first and the ledger up to the account's version, so that the figures agree with
+/// each other although several queries bring them and usage goes on meanwhile.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such customer.
+pub async fn summary(db: &Db, id: &CustomerId, config: &CreditsConfig, now_ms: TimeMs) -> Result<Summary> {
+    let db = db.read();
+    let customer = customer::customer_find(db, id).await?.ok_or(Error::NotFound("customer"))?;
+    let account = account::account_find(db, id).await?.ok_or(Error::NotFound("account"))?;
+    let subscription = Subscription::current(subscription::subscription_list(db, id).await?);
+    let period = period::current(subscription.as_ref(), now_ms);
+    let days_ms = first_days(now_ms);
+    let before_period = stood(db, &account, id, &[period.start_ms - 1]).await?;
+    let before_days = stood(db, &account, id, &days_ms.map(|start_ms| start_ms - 1)).await?;
+    let (before_period, first) = match (before_period.first(), before_days.first()) {
+        (Some(before_period), Some(first)) => (*before_period, *first),
+        _ => return Err(Error::Corrupt(format!("the ledger of {id} has a gap"))),
+    };
+    let flows = flow_list(db, id, before_period.seq, account.version).await?;
+    let flows_by_day = flow_day_list(db, id, first.seq, account.version).await?;
+    let charged = charged_list(db, id, period.start_ms).await?;
+    Ok(Summary {
+        totals: Totals::of(&flows, |flow| flow.total, account.balance),
+        period_totals: Totals::of(&flows, |flow| flow.period, account.balance - before_period.balance),
+        days: spent_by_day(&days_ms, &before_days, &flows_by_day, account.balance),
+        warnings: warnings::warnings(&customer, &account, subscription.as_ref(), config, now_ms),
+        customer,
+        account,
+        subscription,
+        period,
+        flows,
+        charged,
+    })
+}
+
+/// Where the ledger stood at a moment. Holds and grants whose time had run out count until they were
+/// settled, which the sweep does at their end. Before the first entry there were no credits.
+///
+/// # Errors
+/// `invalid_time` if the moment has not come yet; [`Error::NotFound`] if there is no such account.
+pub async fn balance_at(db: &Db, id: &CustomerId, at_ms: TimeMs, now_ms: TimeMs) -> Result<Standing> {
+    if at_ms > now_ms {
+        return Err(Error::invalid("invalid_time", "at must not be in the future: nobody knows that balance yet."));
+    }
+    standing_list(db.read(), id, &[at_ms]).await?.pop().ok_or(Error::NotFound("account"))
+}
+
+/// Where the ledger stood at these moments, as far as the account knows it: what was written since the
+/// account was read does not count.
+async fn stood(
+    db: &impl ConnectionTrait,
+    account: &Account,
+    id: &CustomerId,
+    moments_ms: &[TimeMs],
+) -> Result<Vec<Standing>> {
+    let now = Standing { seq: account.version, balance: account.balance, held: account.held };
+    let found = standing_list(db, id, moments_ms).await?;
+    Ok(found.into_iter().map(|standing| if standing.seq > now.seq { now } else { standing }).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! Comparing the machine's clock with the database's.
+
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::infra::store::{Db, clock};
+
+/// Corrections beyond this are worth a line in the log, in milliseconds.
+const MOVED_MAX_MS: i64 = 1_000;
+
+/// Compares the clock with the database's and corrects it. Does nothing on SQLite, whose clock is the machine's,
+/// and to a clock that tests move.
+///
+/// # Errors
+/// If the database cannot be asked; the clock goes on as it was.
+pub async fn compare(db: &Db, clock: &Clock) -> Result<()> {
+    if !db.is_postgres() || !clock.is_corrected() {
+        return Ok(());
+    }
+    let moved_ms = clock.correct(&clock::clock_read(db).await?);
+    if moved_ms.abs() > MOVED_MAX_MS {
+        tracing::warn!(moved_ms, "the time was moved: this machine slept, or the database's clock was set");
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Corruptions of a healthy database, each with the check that must find it.
+
+use crate::usecase::verify::fold;
+
+/// One corruption: the check that must find it, part of what it must say, and how it is made.
+pub(super) type Corruption = (&'static str, &'static str, &'static str);
+
+/// Copies one row of a table with some columns changed.
+macro_rules! copy_of {
+    ($table:literal, $columns:literal, $changed:literal, $which:literal) => {
+        concat!(
+            "INSERT INTO ",
+            $table,
+            " (",
+            $columns,
+            ") SELECT ",
+            $changed,
+            " FROM ",
+            $table,
+            " WHERE ",
+            $which,
+            " LIMIT 1"
+        )
+    };
+}
+
+pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
+    (
+        "entries are gapless and each balance follows from the one before",
+        "entry 4 (amount",
+        "DELETE FROM ledger_entries WHERE seq = 3",
+    ),
+    (
+        "entries are gapless and each balance follows from the one before",
+        "does not follow from entry 2",
+        "UPDATE ledger_entries SET balance_after = balance_after + 1 WHERE seq = 3",
+    ),
+    (
+        "entries are gapless and each balance follows from the one before",
+        "does not follow from entry 4",
+        "UPDATE ledger_entries SET held_delta = held_delta + 1 WHERE seq = 5",
+    ),
+    (
+        "the times of a ledger never go back",
+        "entry 3 is of 1 and the one before it of 200",
+        "UPDATE ledger_entries SET created_at_ms = 1 WHERE seq = 3 AND amount = 10",
+    ),
+    (
+        "every entry moves what its kind may move",
+        "of kind hold has amount -7",
+        "UPDATE ledger_entries SET kind = 'hold' WHERE kind = 'debit'",
+    ),
+    (
+        "every entry moves what its kind may move",
+        "of kind gift",
+        "UPDATE ledger_entries SET kind = 'gift' WHERE kind = 'expire'",
+    ),
+    ("every account is the sum of its entries", "balance 6", "UPDATE accounts SET balance = 6 WHERE version = 1"),
+    ("every account is the sum of its entries", "version 2", "UPDATE accounts SET version = 2 WHERE version = 1"),
+    ("every account is the sum of its entries", "held 1", "UPDATE accounts SET held = 1 WHERE version = 1"),
+    ("every entry has an account", "no account", "DELETE FROM accounts WHERE version = 1"),
+    (fold::NAME, "0 open grants with 0 left for 1 with 5", "UPDATE accounts SET open = '{}' WHERE version = 1"),
+    (fold::NAME, "what is open cannot be read", "UPDATE accounts SET open = '{\"grants\":1}' WHERE version = 1"),
+    (fold::NAME, "0 open holds of 0 for 1 of 3", "UPDATE accounts SET open = json_remove(open, '$.holds')"),
+    (fold::NAME, "clawed back [] for [(2, 10)]", "UPDATE accounts SET open = json_remove(open, '$.clawed')"),
+    (
+        fold::NAME,
+        "its grants have 75 left and the balance is 68",
+        "UPDATE ledger_entries SET detail = '{}' WHERE amount = -7",
+    ),
+    (fold::NAME, "entry 4 cannot be read", "UPDATE ledger_entries SET detail = 'x' WHERE amount = -7"),
+    (fold::NAME, "its open holds reserve 0 and 6 is held", "UPDATE ledger_entries SET kind = 'release' WHERE seq = 5"),
+    (fold::NAME, "there is no entry 2", "DELETE FROM ledger_entries WHERE seq = 2"),
+    (fold::NAME, "there is no entry 2", "UPDATE accounts SET version = 1000000000000 WHERE version = 1"),
+    (
+        "no key of the engine's own has more than one entry",
+        "key stripe:invoice:in_2 has 2 entries",
+        "UPDATE ledger_entries SET idempotency_key = 'stripe:invoice:in_2' WHERE reference = 'in_3'",
+    ),
+    (
+        "nothing that Stripe announced was granted twice",
+        "Stripe's in_2 made 2 grants",
+        "UPDATE ledger_entries SET reference = 'in_2' WHERE reference = 'in_3'",
+    ),
+    (
+        "nobody got signup credits twice",
+        "2 grants on signup",
+        "UPDATE ledger_entries SET source = 'signup' WHERE reference = 'in_3'",
+    ),
+    (
+        "signup credits are noted under the mailbox that got them",
+        "a grant on signup of which no mailbox is noted",
+        "DELETE FROM free_credits",
+    ),
+    (
+        "no period of a marketplace purchase was granted twice",
+        "period github:4:1970-01-01 made 2 grants",
+        "UPDATE ledger_entries SET source = 'marketplace', reference = 'github:4:1970-01-01' WHERE reference = 'in_3'",
+    ),
+    (
+        "credits of the marketplace are noted at the purchase that the customer is linked to",
+        "grants github:4:1970-01-01, of which no purchase is noted",
+        "UPDATE marketplace_accounts SET covered_until_ms = NULL",
+    ),
+    (
+        "every linked marketplace purchase has its customer",
+        "GitHub account 4 is linked to cst_gone",
+        "UPDATE marketplace_accounts SET customer_id = 'cst_gone'",
+    ),
+    (
+        "every purchased grant names its payment",
+        "without a reference",
+        "UPDATE ledger_entries SET reference = NULL WHERE reference = 'in_3'",
+    ),
+    (
+        "every charge that succeeded granted its credits",
+        "was charged as pi_9 and granted nothing",
+        "UPDATE operations SET stripe_id = 'pi_9' WHERE stripe_id = 'pi_1'",
+    ),
+    (
+        "no operation was charged twice",
+        "payment pi_1 is no succeeded operation's",
+        "UPDATE operations SET state = 'failed' WHERE stripe_id = 'pi_1'",
+    ),
+    ("no operation is forgotten", "is under way and has no job", "DELETE FROM jobs WHERE kind = 'operation.run'"),
+    (
+        "no payment bought two grants",
+        "payment in_4 bought 2 grants",
+        "UPDATE ledger_entries SET reference = 'in_4', source = 'usage' WHERE reference = 'in_3'",
+    ),
+    (
+        "no customer command took what is available below the floor",
+        "left -1 available, below the floor of 0",
+        "UPDATE ledger_entries SET balance_after = held_after - 1 WHERE kind = 'adjust'",
+    ),
+    (
+        "every hold is opened once and closed at most once, later",
+        "closed by 2",
+        "UPDATE ledger_entries SET hold_id = (SELECT hold_id FROM ledger_entries WHERE kind = 'capture') \
+         WHERE kind = 'release'",
+    ),
+    (
+        "every hold is opened once and closed at most once, later",
+        "opened by 0",
+        "DELETE FROM ledger_entries WHERE seq = 5",
+    ),
+    (
+        "every hold is opened once and closed at most once, later",
+        "opened by 1 entries (last 50)",
+        "UPDATE ledger_entries SET seq = 50 WHERE seq = 5",
+    ),
+    (
+        "no capture exceeds its hold, and the end of a hold frees all of it",
+        "takes 7 and frees 6 of hold",
+        "UPDATE ledger_entries SET amount = -7 WHERE kind = 'capture'",
+    ),
+    (
+        "no capture exceeds its hold, and the end of a hold frees all of it",
+        "takes 0 and frees 4 of hold",
+        "UPDATE ledger_entries SET held_delta = -4 WHERE kind = 'release'",
+    ),
+    (fold::SETTLE_NAME, "is to be settled at 60000 and is found never", "UPDATE accounts SET next_settle_at_ms = NULL"),
+    (
+        fold::SETTLE_NAME,
+        "is to be settled at 60000 and is found at 60001",
+        "UPDATE accounts SET next_settle_at_ms = next_settle_at_ms + 1",
+    ),
+    (
+        fold::SETTLE_NAME,
+        "is to be settled never and is found at 7",
+        "UPDATE accounts SET next_settle_at_ms = 7 WHERE version = 1",
+    ),
+    (
+        "holds, captures and releases name their hold, and nothing else does",
+        "of kind release names hold none",
+        "UPDATE ledger_entries SET hold_id = NULL WHERE kind = 'release'",
+    ),
+];
+
+pub(super) const JOB_CORRUPTIONS: &[Corruption] = &[
+    ("every event has exactly one job", "(evt_4) has 0 jobs", "DELETE FROM jobs WHERE state = 'available'"),
+    (
+        "every event has exactly one job",
+        "has 2 jobs",
+        "UPDATE jobs SET event_id = (SELECT id FROM events WHERE external_id = 'evt_1') WHERE state = 'running'",
+    ),
+    ("the event of every job is stored", "which is not stored", "DELETE FROM events WHERE external_id = 'evt_3'"),
+    ("every dead or cancelled job says why", "is dead without", "UPDATE jobs SET last_error = NULL"),
+    (
+        "every dead or cancelled job says why",
+        "is cancelled without",
+        "UPDATE jobs SET state = 'cancelled' WHERE seq = 4",
+    ),
+    ("every job has a stream", "in stream stripe:cus_2", "DELETE FROM streams WHERE key = 'stripe:cus_2'"),
+    ("every job is in a known state", "in state lost", "UPDATE jobs SET state = 'lost' WHERE seq = 4"),
+    (
+        "no event is stored twice",
+        "event evt_1 of stripe is stored 2 times",
+        "UPDATE events SET external_id = 'evt_1' WHERE external_id = 'evt_2'",
+    ),
+    (
+        "every attempt had the only lease of its epoch",
+        "epoch 1 has 2 results",
+        "UPDATE attempts SET epoch = 1 WHERE epoch = 2 AND stream_key = 'stripe:cus_1'",
+    ),
+    (
+        "no attempt is of an epoch that its stream has not reached",
+        "an attempt is of epoch 4, the stream is at 3",
+        "UPDATE streams SET epoch = 3 WHERE key = 'stripe:cus_1'",
+    ),
+    (
+        "no attempt is of an epoch that its stream has not reached",
+        "the stream is at none",
+        "DELETE FROM streams WHERE key = 'stripe:cus_1'",
+    ),
+    (
+        "every attempt is of a job of its stream",
+        "which is in stream none",
+        "DELETE FROM jobs WHERE stream_key = 'stripe:cus_1'",
+    ),
+    (
+        "every attempt is of a job of its stream",
+        "which is in stream stripe:cus_2",
+        "UPDATE attempts SET job_id = (SELECT id FROM jobs WHERE stream_key = 'stripe:cus_2') WHERE epoch = 4",
+    ),
+    (
+        "every attempt that a job used up has one result",
+        "has used up 2 attempts and has 3 results",
+        copy_of!(
+            "attempts",
+            "stream_key, epoch, job_id, attempt, node, started_at_ms, finished_at_ms, outcome",
+            "stream_key, 5, job_id, attempt, 'node-2', started_at_ms, finished_at_ms, outcome",
+            "outcome = 'retry'"
+        ),
+    ),
+    (
+        "no two jobs have the same place in a stream",
+        "stream stripe:cus_1: 2 jobs have place 1",
+        "UPDATE jobs SET seq = 1 WHERE stream_key = 'stripe:cus_1' AND seq = 2",
+    ),
+    (
+        "no job has a place that its stream has not given",
+        "has place 5, the last given is 4",
+        "UPDATE jobs SET seq = 5 WHERE seq = 4",
+    ),
+    (
+        "the jobs of a stream were first attempted in sequence",
+        "(place 3) was attempted in epoch 1 before",
+        "UPDATE attempts SET epoch = 5 - epoch WHERE stream_key = 'stripe:cus_1'",
+    ),
+    (
+        "the jobs of a stream were first attempted in sequence",
+        "(place 3) was attempted in epoch 4 before",
+        "UPDATE jobs SET state = 'available' WHERE seq = 2",
+    ),
+    (
+        "the jobs of a stream were first attempted in sequence",
+        "(place 2) was attempted in epoch 1 before",
+        "UPDATE replay_items SET state = 'tried'",
+    ),
+    (
+        "no two jobs of a stream run at once",
+        "stream stripe:cus_1: 2 jobs run at once",
+        "UPDATE jobs SET state = 'running' WHERE stream_key = 'stripe:cus_1' AND seq > 2",
+    ),
+    (
+        "every running job runs under a lease",
+        "nobody has a lease on its stream stripe:cus_2",
+        "UPDATE streams SET owner = NULL",
+    ),
+];
