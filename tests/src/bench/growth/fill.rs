@@ -88,7 +88,7 @@ fn scheduled_jobs(from: u64, upto: u64, now_ms: i64) -> String {
          INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempts_max, run_at_ms, unique_key, customer_id, \
          created_at_ms) SELECT {id}, 'account.settle', \
          '{{\"customer\":\"cst_' || lpad((n / {JOBS_EACH})::text, 26, '0') || '\"}}', \
-         'job:' || {id}, 1, 'available', 20, {first_ms} + n * {DUE_EVERY_MS}, \
+         'job:' || {id}, 1, 'available', 20, {first_ms} + n::bigint * {DUE_EVERY_MS}, \
          'settle:hld_' || lpad(n::text, 26, '0'), 'cst_' || lpad((n / {JOBS_EACH})::text, 26, '0'), {now_ms} \
          FROM generate_series({from}, {upto}) AS n"
     )
