@@ -1,5 +1,7 @@
 //! What the documents say, held against the code: they are copied from.
 
+mod walk;
+
 use bursar_engine::clock::{Clock, parse_rfc3339};
 use bursar_engine::config::{Config, is_known_variable};
 use bursar_engine::domain::webhook::WANTED;
