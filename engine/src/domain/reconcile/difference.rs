@@ -1,6 +1,7 @@
 //! One difference, what mends it, and which are none because the news is still on its way.
 
 use super::Class;
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{self, InvoiceShape};
 use crate::ids::CustomerId;
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ pub enum Repair {
     /// own would be processed.
     Announce {
         /// Its type.
-        event_type: &'static str,
+        kind: EventKind,
         /// What it is about.
         object: Value,
     },
@@ -71,17 +72,17 @@ impl Difference {
 
     /// The same, mended by telling ourselves of the object.
     #[must_use]
-    pub fn announced(self, event_type: &'static str, object: &Value) -> Self {
-        self.mended_by(Repair::Announce { event_type, object: object.clone() })
+    pub fn announced(self, kind: EventKind, object: &Value) -> Self {
+        self.mended_by(Repair::Announce { kind, object: object.clone() })
     }
 
     /// The event that [`Repair::Announce`] makes. Its id is one that Stripe never gives, and the same
     /// run makes no second one.
-    pub fn event(&self, run_id: &str, event_type: &str, object: &Value, livemode: bool) -> Value {
+    pub fn event(&self, run_id: &str, kind: EventKind, object: &Value, livemode: bool) -> Value {
         json!({
             "id": format!("reconcile:{run_id}:{}:{}", self.class.as_str(), self.object_id),
             "object": "event",
-            "type": event_type,
+            "type": kind.as_str(),
             "livemode": livemode,
             "data": { "object": object },
         })
@@ -121,7 +122,7 @@ mod tests {
     fn an_event_of_our_own_making_is_read_like_stripes_and_goes_into_the_same_stream() {
         let object = json!({ "id": "sub_1", "object": "subscription", "customer": "cus_1" });
         let difference = Difference::new(Class::SubscriptionDiffers, "sub_1", "", "");
-        let event = difference.event("rec_1", "customer.subscription.updated", &object, true);
+        let event = difference.event("rec_1", EventKind::SubscriptionUpdated, &object, true);
         let envelope = webhook::envelope(event.to_string().as_bytes()).expect("readable");
         assert_eq!(webhook::stream_key(&envelope), "stripe:cus_1");
         assert_eq!(envelope.livemode, Some(true));

@@ -2,6 +2,7 @@
 
 use super::{Class, Difference};
 use crate::domain::operation::{Operation, Request, State};
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{ChargeShape, OPERATION_METADATA_KEY, PaymentIntentShape};
 use crate::ids::OperationId;
 use serde_json::json;
@@ -53,7 +54,7 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
         "status": "succeeded",
         "metadata": charge.metadata,
     });
-    Some(found(Class::PaymentUnsettled, ours).announced("payment_intent.succeeded", &object))
+    Some(found(Class::PaymentUnsettled, ours).announced(EventKind::PaymentIntentSucceeded, &object))
 }
 
 /// A payment here that was not among Stripe's charges. `theirs` is the PaymentIntent when asked for by

@@ -1,6 +1,7 @@
 //! Refunds and disputes: how many credits are gone, against how many should be.
 
 use super::{Class, Difference};
+use crate::domain::webhook::EventKind;
 use crate::ids::CustomerId;
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ pub fn compare(
     }
     let (ours, theirs) = (format!("{clawed_back} credits taken back"), format!("money for {target} is gone"));
     let found = Difference::new(Class::RefundNotApplied, charge_id, ours, theirs);
-    Some(found.of(customer).announced("charge.refunded", charge))
+    Some(found.of(customer).announced(EventKind::ChargeRefunded, charge))
 }
 
 #[cfg(test)]

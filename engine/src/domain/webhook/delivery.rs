@@ -1,7 +1,7 @@
 //! One delivery, read as far as intake needs: the event as it is stored, and what is to become of it.
 
+use super::StoredEvent;
 use super::envelope::{Envelope, envelope, fallback_external_id, stream_key};
-use super::{StoredEvent, wanted};
 use crate::clock::TimeMs;
 use crate::domain::job::{JobKind, JobState, NewJob};
 use crate::ids::EventId;
@@ -60,7 +60,7 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
         Ok(envelope) => {
             let fate = match wrong_mode(&envelope, livemode) {
                 Some(reason) => Fate::Quarantine(reason),
-                None if wanted(&envelope.event_type) || thin_is_wanted(&envelope) => Fate::Process,
+                None if envelope.kind.is_some() || has_twin(&envelope) => Fate::Process,
                 None => Fate::Ignore,
             };
             (Some(envelope), fate)
@@ -82,10 +82,9 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
     Delivery { event, fate }
 }
 
-/// Whether a thin event says what an ordinary one that is processed says.
-fn thin_is_wanted(envelope: &Envelope) -> bool {
-    let is_wanted = |event_type: &str| wanted(event_type.strip_prefix("v1.").unwrap_or(event_type));
-    envelope.is_thin && (envelope.snapshot_event.is_some() || is_wanted(&envelope.event_type))
+/// Whether an ordinary event announces the same as this thin one. It decides by its own type whether it is processed.
+fn has_twin(envelope: &Envelope) -> bool {
+    envelope.is_thin && envelope.snapshot_event.is_some()
 }
 
 /// Why an event is not for this server, if its mode is the other one. Asked at intake and again

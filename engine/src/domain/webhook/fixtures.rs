@@ -1,5 +1,6 @@
 //! One logical invoice and one logical subscription, rendered as each API version would.
 
+use super::kind::EventKind;
 use super::rules::Facts;
 use super::shape::ProPrice;
 use crate::domain::customer::Customer;
@@ -209,9 +210,9 @@ pub(crate) fn row(status: &str) -> Subscription {
     }
 }
 
-pub(crate) fn facts<'a>(event_type: &'a str, object: &'a Value, pro: &'a ProPrice, plan: Plan) -> Facts<'a> {
+pub(crate) fn facts<'a>(kind: EventKind, object: &'a Value, pro: &'a ProPrice, plan: Plan) -> Facts<'a> {
     Facts {
-        event_type,
+        kind,
         object,
         customer: Some(customer(plan)),
         subscription: None,

@@ -16,6 +16,7 @@
 mod invoice;
 mod subscription;
 
+use super::kind::EventKind;
 use super::shape::{self, InvoiceShape, ProPrice, SubscriptionShape};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
@@ -25,50 +26,11 @@ use crate::domain::subscription::Subscription;
 use crate::plan::Plan;
 use serde_json::Value;
 
-/// The types of events that are processed. Those about money that comes back, payments and payment
-/// methods need Stripe to be asked, so `handler` has their rules; the others' are in [`decide`].
-pub const WANTED: &[&str] = &[
-    "invoice.paid",
-    "invoice.payment_succeeded",
-    "invoice.payment_failed",
-    "customer.subscription.created",
-    "customer.subscription.updated",
-    "customer.subscription.deleted",
-    "customer.subscription.paused",
-    "customer.subscription.resumed",
-    "customer.subscription.trial_will_end",
-    "invoice.payment_action_required",
-    "invoice_payment.paid",
-    "customer.created",
-    "customer.updated",
-    "customer.deleted",
-    "payment_intent.succeeded",
-    "payment_intent.payment_failed",
-    "payment_intent.requires_action",
-    "payment_method.attached",
-    "payment_method.detached",
-    "payment_method.automatically_updated",
-    "charge.refunded",
-    "charge.refund.updated",
-    "refund.created",
-    "refund.updated",
-    "refund.failed",
-    "charge.dispute.created",
-    "charge.dispute.updated",
-    "charge.dispute.closed",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.funds_reinstated",
-    "checkout.session.completed",
-];
-
-const SUBSCRIPTION_EVENTS: &str = "customer.subscription.";
-const INVOICE_EVENTS: &str = "invoice.";
-
 /// An event, and everything known here that bears on it.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// Its type.
-    pub event_type: &'a str,
+    pub kind: EventKind,
     /// The object that it is about.
     pub object: &'a Value,
     /// The customer: the one linked to [`Lookup::stripe_customer_id`], else the one that
@@ -97,26 +59,53 @@ pub struct Lookup {
     pub subscription_id: Option<String>,
 }
 
-/// Whether events of this type are processed. All others are stored and done.
-pub fn wanted(event_type: &str) -> bool {
-    WANTED.contains(&event_type)
-}
-
 /// What to look up before [`decide`].
-pub fn lookup(object: &Value, event_type: &str) -> Lookup {
-    let (metadata, subscription_id) = if event_type.starts_with(SUBSCRIPTION_EVENTS) {
-        let subscription = SubscriptionShape::read(object);
-        (subscription.metadata, subscription.id)
-    } else if event_type.starts_with(INVOICE_EVENTS) {
-        let invoice = InvoiceShape::read(object);
-        (invoice.metadata, invoice.subscription_id)
-    } else {
-        let mut metadata = shape::metadata_of(object);
-        if let Some(id) = object["client_reference_id"].as_str() {
-            // Of a Checkout session. Source: Stripe, "The Session object".
-            metadata.entry(shape::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
+pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
+    let (metadata, subscription_id) = match kind {
+        EventKind::SubscriptionCreated
+        | EventKind::SubscriptionUpdated
+        | EventKind::SubscriptionDeleted
+        | EventKind::SubscriptionPaused
+        | EventKind::SubscriptionResumed
+        | EventKind::SubscriptionTrialWillEnd => {
+            let subscription = SubscriptionShape::read(object);
+            (subscription.metadata, subscription.id)
         }
-        (metadata, None)
+        EventKind::InvoicePaid
+        | EventKind::InvoicePaymentSucceeded
+        | EventKind::InvoicePaymentFailed
+        | EventKind::InvoicePaymentActionRequired => {
+            let invoice = InvoiceShape::read(object);
+            (invoice.metadata, invoice.subscription_id)
+        }
+        EventKind::InvoicePaymentPaid
+        | EventKind::CustomerCreated
+        | EventKind::CustomerUpdated
+        | EventKind::CustomerDeleted
+        | EventKind::PaymentIntentSucceeded
+        | EventKind::PaymentIntentFailed
+        | EventKind::PaymentIntentRequiresAction
+        | EventKind::PaymentMethodAttached
+        | EventKind::PaymentMethodDetached
+        | EventKind::PaymentMethodUpdated
+        | EventKind::ChargeRefunded
+        | EventKind::ChargeRefundUpdated
+        | EventKind::RefundCreated
+        | EventKind::RefundUpdated
+        | EventKind::RefundFailed
+        | EventKind::DisputeCreated
+        | EventKind::DisputeUpdated
+        | EventKind::DisputeClosed
+        | EventKind::DisputeFundsWithdrawn
+        | EventKind::DisputeFundsReinstated
+        | EventKind::CheckoutCompleted => {
+            let mut metadata = shape::metadata_of(object);
+            if let Some(id) = object["client_reference_id"].as_str() {
+                // Of a Checkout session. Source: Stripe, "The Session object".
+                metadata.entry(shape::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
+            }
+            (metadata, None)
+        }
     };
     Lookup {
         stripe_customer_id: shape::stripe_customer_id(object),
@@ -135,17 +124,36 @@ pub fn grant_key(invoice_id: &str) -> String {
 
 /// What the event changes.
 pub fn decide(facts: &Facts<'_>) -> Verdict {
-    let verdict = match facts.event_type {
-        "invoice.paid" | "invoice.payment_succeeded" => invoice::paid(facts),
-        "invoice.payment_failed" | "invoice.payment_action_required" => invoice::payment_failed(facts),
-        "customer.subscription.created" => subscription::created(facts),
-        "customer.subscription.updated"
-        | "customer.subscription.paused"
-        | "customer.subscription.resumed"
-        | "customer.subscription.trial_will_end" => subscription::updated(facts),
-        "customer.subscription.deleted" => subscription::deleted(facts),
-        "customer.created" | "customer.updated" => linked(facts),
-        _ => Err(Outcome::Done),
+    let verdict = match facts.kind {
+        EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => invoice::paid(facts),
+        EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired => invoice::payment_failed(facts),
+        EventKind::SubscriptionCreated => subscription::created(facts),
+        EventKind::SubscriptionUpdated
+        | EventKind::SubscriptionPaused
+        | EventKind::SubscriptionResumed
+        | EventKind::SubscriptionTrialWillEnd => subscription::updated(facts),
+        EventKind::SubscriptionDeleted => subscription::deleted(facts),
+        EventKind::CustomerCreated | EventKind::CustomerUpdated => linked(facts),
+        // Their rules need answers of Stripe, so they are beside the use case that asks.
+        EventKind::InvoicePaymentPaid
+        | EventKind::CustomerDeleted
+        | EventKind::PaymentIntentSucceeded
+        | EventKind::PaymentIntentFailed
+        | EventKind::PaymentIntentRequiresAction
+        | EventKind::PaymentMethodAttached
+        | EventKind::PaymentMethodDetached
+        | EventKind::PaymentMethodUpdated
+        | EventKind::ChargeRefunded
+        | EventKind::ChargeRefundUpdated
+        | EventKind::RefundCreated
+        | EventKind::RefundUpdated
+        | EventKind::RefundFailed
+        | EventKind::DisputeCreated
+        | EventKind::DisputeUpdated
+        | EventKind::DisputeClosed
+        | EventKind::DisputeFundsWithdrawn
+        | EventKind::DisputeFundsReinstated
+        | EventKind::CheckoutCompleted => Err(Outcome::Done),
     };
     verdict.unwrap_or_else(Verdict::from)
 }
@@ -171,7 +179,7 @@ impl<'a> Facts<'a> {
     /// where support can correct it, while a stored event says the same for ever.
     fn owner(&self, stripe_customer_id: Option<&String>) -> Result<Owner<'_>, Outcome> {
         let Some(customer) = &self.customer else {
-            return Err(match (stripe_customer_id, lookup(self.object, self.event_type).bursar_customer_id) {
+            return Err(match (stripe_customer_id, lookup(self.object, self.kind).bursar_customer_id) {
                 (Some(id), _) => retry(format!("customer_unknown: no customer for Stripe customer {id} yet")),
                 (None, Some(id)) => retry(format!("customer_unknown: no customer {id} yet")),
                 (None, None) => dead("customer_missing: the object names no Stripe customer".to_owned()),

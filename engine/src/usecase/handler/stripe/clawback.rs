@@ -11,8 +11,8 @@ use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
 use crate::domain::ledger::{Command, Entry, GrantKind, Op};
 use crate::domain::operation::payment_key;
-use crate::domain::webhook::grant_key;
 use crate::domain::webhook::shape::{self, CUSTOMER_METADATA_KEY, ChargeShape, DisputeShape, OPERATION_METADATA_KEY};
+use crate::domain::webhook::{EventKind, grant_key};
 use crate::infra::store::account;
 use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
@@ -75,7 +75,7 @@ pub(super) async fn review(about: &EventContext<'_>) -> Result<Verdict, Failure>
     let Some(charge) = charge_of(about).await? else { return Ok(Outcome::Done.into()) };
     let said = ChargeShape::read(&charge);
     let Some(id) = &said.id else { return Ok(Outcome::Done.into()) };
-    let Some(customer) = about.owner("charge.refunded", &charge).await? else { return Ok(of_nobody(&said)) };
+    let Some(customer) = about.owner(EventKind::ChargeRefunded, &charge).await? else { return Ok(of_nobody(&said)) };
     let (grant, clawed_back, target) = match standing(about.deps, &customer, &said).await? {
         None | Some(Standing::NotGranted { is_gone: false }) => return Ok(Outcome::Done.into()),
         Some(Standing::NotGranted { is_gone: true }) => {

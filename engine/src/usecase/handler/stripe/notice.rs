@@ -5,6 +5,7 @@ use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::mail::{self, MailSubject, Template};
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{self, InvoiceShape, PaymentIntentShape};
 use serde_json::Value;
 
@@ -16,15 +17,15 @@ pub(super) fn of_failed_payment(about: &EventContext<'_>, invoice: &Value, verdi
         .iter()
         .any(|effect| matches!(effect, Effect::SubscriptionPut(row) if row.is_pro && row.status == "past_due"));
     let Some(customer) = about.event.customer.as_ref().filter(|_| is_late) else { return verdict };
-    let mail = failed_payment(customer, about.event_type, invoice, about.now_ms);
+    let mail = failed_payment(customer, about.kind, invoice, about.now_ms);
     with(verdict, mail)
 }
 
-fn failed_payment(customer: &Customer, event_type: &str, invoice: &Value, now_ms: i64) -> Option<Effect> {
+fn failed_payment(customer: &Customer, kind: EventKind, invoice: &Value, now_ms: i64) -> Option<Effect> {
     let said = InvoiceShape::read(invoice);
     let id = said.id.clone()?;
     let intents = shape::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
-    let wants_customer = event_type == "invoice.payment_action_required"
+    let wants_customer = kind == EventKind::InvoicePaymentActionRequired
         || std::iter::once(&invoice["payment_intent"])
             .chain(intents)
             .any(|intent| intent.is_object() && PaymentIntentShape::read(intent).wants_authentication());
@@ -77,19 +78,19 @@ mod tests {
         job.unique_key.clone().expect("mails are unique")
     }
 
-    fn mail(event_type: &str, invoice: &Value) -> String {
-        key_of(&failed_payment(&fixtures::customer(Plan::Pro), event_type, invoice, 1).expect("a mail"))
+    fn mail(kind: EventKind, invoice: &Value) -> String {
+        key_of(&failed_payment(&fixtures::customer(Plan::Pro), kind, invoice, 1).expect("a mail"))
     }
 
     #[test]
     fn a_failed_renewal_is_told_once_for_each_invoice_and_authentication_apart() {
         let invoice = json!({"id": "in_1", "payments": {"data": [{"payment": {"payment_intent": {
             "id": "pi_1", "status": "requires_payment_method", "last_payment_error": {"code": "card_declined"}}}}]}});
-        assert!(mail("invoice.payment_failed", &invoice).starts_with("mail:payment_failed:"));
-        assert_eq!(mail("invoice.payment_failed", &invoice), mail("invoice.payment_failed", &invoice));
+        assert!(mail(EventKind::InvoicePaymentFailed, &invoice).starts_with("mail:payment_failed:"));
+        assert_eq!(mail(EventKind::InvoicePaymentFailed, &invoice), mail(EventKind::InvoicePaymentFailed, &invoice));
         let mut waiting = invoice;
         waiting["payments"]["data"][0]["payment"]["payment_intent"]["status"] = "requires_action".into();
-        assert!(mail("invoice.payment_failed", &waiting).starts_with("mail:action_required:"));
+        assert!(mail(EventKind::InvoicePaymentFailed, &waiting).starts_with("mail:action_required:"));
     }
 
     #[test]

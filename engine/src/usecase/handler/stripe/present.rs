@@ -8,27 +8,48 @@
 use super::{EventContext, clawback, customer, found, notice, payment_method};
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{self, InvoiceShape};
 use crate::usecase::handler::{Failure, operation, subscription};
 use serde_json::Value;
 
 /// What an event's present state means here.
 pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    match about.event_type {
-        "invoice.paid" | "invoice.payment_succeeded" => paid_invoice(about).await,
-        "invoice.payment_failed" | "invoice.payment_action_required" => failed_invoice(about).await,
-        "invoice_payment.paid" => invoice_payment(about).await,
-        "checkout.session.completed" => checkout(about).await,
-        kind if kind.starts_with("customer.subscription.") => changed_subscription(about).await,
-        kind if kind.starts_with("customer.") => customer::run(about).await,
-        kind if kind.starts_with("payment_method.") => payment_method::run(about).await,
-        kind if kind.starts_with("payment_intent.") => payment_intent(about).await,
-        _ => clawback::review(about).await,
+    match about.kind {
+        EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => paid_invoice(about).await,
+        EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired => failed_invoice(about).await,
+        EventKind::InvoicePaymentPaid => invoice_payment(about).await,
+        EventKind::CheckoutCompleted => checkout(about).await,
+        EventKind::SubscriptionCreated
+        | EventKind::SubscriptionUpdated
+        | EventKind::SubscriptionDeleted
+        | EventKind::SubscriptionPaused
+        | EventKind::SubscriptionResumed
+        | EventKind::SubscriptionTrialWillEnd => changed_subscription(about).await,
+        EventKind::CustomerCreated | EventKind::CustomerUpdated | EventKind::CustomerDeleted => {
+            customer::run(about).await
+        }
+        EventKind::PaymentMethodAttached | EventKind::PaymentMethodDetached | EventKind::PaymentMethodUpdated => {
+            payment_method::run(about).await
+        }
+        EventKind::PaymentIntentSucceeded | EventKind::PaymentIntentFailed | EventKind::PaymentIntentRequiresAction => {
+            payment_intent(about).await
+        }
+        EventKind::ChargeRefunded
+        | EventKind::ChargeRefundUpdated
+        | EventKind::RefundCreated
+        | EventKind::RefundUpdated
+        | EventKind::RefundFailed
+        | EventKind::DisputeCreated
+        | EventKind::DisputeUpdated
+        | EventKind::DisputeClosed
+        | EventKind::DisputeFundsWithdrawn
+        | EventKind::DisputeFundsReinstated => clawback::review(about).await,
     }
 }
 
 async fn paid_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let verdict = about.decide("invoice.paid", about.object);
+    let verdict = about.decide(EventKind::InvoicePaid, about.object);
     let Some(id) = shape::id(&about.object["id"]).filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
     match found(about.deps.stripe.invoice_retrieve(&id).await)? {
         Some(invoice) => by_paid_invoice(about, invoice).await,
@@ -44,7 +65,7 @@ fn lacks_facts(verdict: &Verdict) -> bool {
 
 /// A paid invoice as Stripe has it now. If it does not tell whether it bills Pro, its subscription does.
 async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Verdict, Failure> {
-    let verdict = about.decide("invoice.paid", &invoice);
+    let verdict = about.decide(EventKind::InvoicePaid, &invoice);
     let subscription_id = InvoiceShape::read(&invoice).subscription_id;
     let Some(id) = subscription_id.filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
     let Some(mut object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else { return Ok(verdict) };
@@ -62,7 +83,7 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         None => None,
     };
     let Some(invoice) = now else {
-        let verdict = about.decide("invoice.payment_failed", about.object);
+        let verdict = about.decide(EventKind::InvoicePaymentFailed, about.object);
         return Ok(notice::of_failed_payment(about, about.object, verdict));
     };
     let said = InvoiceShape::read(&invoice);
@@ -75,7 +96,7 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     {
         return Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?);
     }
-    let verdict = about.decide("invoice.payment_failed", &invoice);
+    let verdict = about.decide(EventKind::InvoicePaymentFailed, &invoice);
     Ok(notice::of_failed_payment(about, &invoice, verdict))
 }
 
@@ -84,7 +105,7 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = shape::id(&about.object["invoice"]) else { return Ok(Outcome::Done.into()) };
     let Some(invoice) = found(about.deps.stripe.invoice_retrieve(&id).await)? else { return Ok(Outcome::Done.into()) };
-    let customer = about.owner("invoice.paid", &invoice).await?;
+    let customer = about.owner(EventKind::InvoicePaid, &invoice).await?;
     let subscription = match InvoiceShape::read(&invoice).subscription_id {
         Some(id) => found(about.deps.stripe.subscription_retrieve(&id).await)?,
         None => None,
@@ -107,7 +128,7 @@ async fn changed_subscription(about: &EventContext<'_>) -> Result<Verdict, Failu
     };
     match now {
         Some(object) => Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?),
-        None => Ok(about.decide(about.event_type, about.object)),
+        None => Ok(about.decide(about.kind, about.object)),
     }
 }
 
@@ -126,14 +147,14 @@ async fn payment_intent(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 /// paid with is announced by events of its own.
 async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = shape::id(&about.object["subscription"]) else {
-        return Ok(about.decide("customer.updated", about.object));
+        return Ok(about.decide(EventKind::CustomerUpdated, about.object));
     };
     let Some(object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else {
         return Ok(Outcome::Done.into());
     };
     let customer = match &about.event.customer {
         Some(customer) => Some(customer.clone()),
-        None => about.owner("customer.subscription.updated", &object).await?,
+        None => about.owner(EventKind::SubscriptionUpdated, &object).await?,
     };
     Ok(subscription::learn(about.deps, customer, &object, about.now_ms).await?)
 }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::domain::ledger::{Command, GrantKind, Op};
 
-const PAID: &str = "invoice.paid";
-const FAILED: &str = "invoice.payment_failed";
+const PAID: EventKind = EventKind::InvoicePaid;
+const FAILED: EventKind = EventKind::InvoicePaymentFailed;
 
 fn grant() -> Command {
     let op = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: None };
@@ -41,11 +41,12 @@ fn every_version_of_one_paid_invoice_gives_the_same_verdict_whatever_marks_it_as
     ];
     for (doc, pro, stored) in cases {
         let mut verdicts = Vec::new();
-        for (version, event_type) in
-            Version::ALL.into_iter().flat_map(|version| [(version, PAID), (version, "invoice.payment_succeeded")])
+        for (version, kind) in Version::ALL
+            .into_iter()
+            .flat_map(|version| [(version, PAID), (version, EventKind::InvoicePaymentSucceeded)])
         {
             let object = doc.render(version);
-            let known = facts(event_type, &object, &pro, Plan::PayAsYouGo);
+            let known = facts(kind, &object, &pro, Plan::PayAsYouGo);
             let known = stored.iter().fold(known, knowing);
             let verdict = decide(&known);
             assert_eq!(verdict.ledger.as_ref().map(|(_, command)| command), Some(&grant()), "{version:?} {doc:?}");
