@@ -6,26 +6,17 @@
 //! won and refunded afterwards, all end where Stripe's own books end.
 
 use super::{EventContext, found};
+use crate::domain::clawback::{command_towards, credits_gone};
 use crate::domain::customer::Customer;
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
-use crate::domain::ledger::{Command, Entry, GrantKind, Op};
+use crate::domain::ledger::Entry;
 use crate::domain::operation::payment_key;
 use crate::domain::webhook::shape::{self, CUSTOMER_METADATA_KEY, ChargeShape, DisputeShape, OPERATION_METADATA_KEY};
 use crate::domain::webhook::{EventKind, grant_key};
 use crate::infra::store::account;
 use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
-
-/// Credits that should be gone when `gone` of `paid` is: rounded down, so that a part of a credit's
-/// price takes no credit.
-pub(super) fn credits_gone(granted: i64, gone: i64, paid: i64) -> i64 {
-    if paid <= 0 {
-        return 0;
-    }
-    let share = i128::from(granted.max(0)) * i128::from(gone.clamp(0, paid)) / i128::from(paid);
-    i64::try_from(share).unwrap_or(granted)
-}
 
 /// Where the credits that a charge bought stand.
 pub(in crate::usecase::handler) enum Standing {
@@ -85,26 +76,10 @@ pub(super) async fn review(about: &EventContext<'_>) -> Result<Verdict, Failure>
         }
         Some(Standing::Granted { grant, clawed_back, target }) => (grant, clawed_back, target),
     };
-    Ok(towards(&grant, clawed_back, target, id).map_or_else(
+    Ok(command_towards(&grant, clawed_back, target, id).map_or_else(
         || Outcome::Done.into(),
         |command| Verdict { outcome: Outcome::Done, ledger: Some((customer.id, command)), effects: Vec::new() },
     ))
-}
-
-/// The command that brings what was taken back of a grant to `target`. It needs no key: it says where
-/// to be, and the charge's stream lets only one at a time say so.
-fn towards(grant: &Entry, clawed: i64, target: i64, charge_id: &str) -> Option<Command> {
-    let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Purchased);
-    let (op, source) = match target.cmp(&clawed) {
-        std::cmp::Ordering::Greater => {
-            (Op::ClawBack { grant: grant.seq, granted: grant.amount, total: target }, "stripe")
-        }
-        std::cmp::Ordering::Less => (Op::Reinstate { grant: grant.seq, kind, total: target }, "reinstatement"),
-        std::cmp::Ordering::Equal => return None,
-    };
-    let mut command = Command::internal(op, source, String::new()).with_reference(charge_id);
-    command.idempotency_key = None;
-    Some(command)
 }
 
 /// The charge as Stripe has it now.
@@ -193,14 +168,6 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_part_of_a_credits_price_takes_no_credit_and_the_whole_takes_all() {
-        assert_eq!(credits_gone(1, 1_000, 2_900), 0);
-        assert_eq!(credits_gone(1, 2_900, 2_900), 1);
-        assert_eq!(credits_gone(60, 10_000, 59_900), 10);
-        assert_eq!(credits_gone(60, 59_900, 59_900), 60);
-    }
-
-    #[test]
     fn all_charges_of_an_invoice_are_found() {
         let invoice = json!({"payments": {"data": [
             {"payment": {"payment_intent": {"id": "pi_1", "latest_charge": "ch_1"}}},
@@ -208,12 +175,5 @@ mod tests {
             {"payment": {"payment_intent": "pi_3"}},
         ]}});
         assert_eq!(charges_of(&invoice), ["ch_1", "ch_2"]);
-    }
-
-    #[test]
-    fn never_more_credits_go_than_were_granted_whatever_is_refunded_and_disputed_together() {
-        assert_eq!(credits_gone(60, 2 * 59_900, 59_900), 60);
-        assert_eq!(credits_gone(60, -5, 59_900), 0);
-        assert_eq!(credits_gone(60, 5, 0), 0);
     }
 }
