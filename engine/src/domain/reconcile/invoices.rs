@@ -16,7 +16,7 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
     let id = said.id.as_deref().filter(|id| !granted.contains(*id))?;
     let money = format!(
         "paid {} {}",
-        said.amount_paid.unwrap_or(0),
+        said.amount_paid.unwrap_or_default(),
         said.currency.as_deref().unwrap_or("of an unknown currency")
     );
     let found = |class, ours: &str| Some(Difference::new(class, id, ours, money.clone()));
@@ -44,6 +44,7 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Credits;
     use crate::domain::customer::Customer;
     use crate::domain::reconcile::example::{ada, pro};
     use crate::plan::Plan;
@@ -66,7 +67,7 @@ mod tests {
             subscription: None,
             subscriptions_of_customer: Vec::new(),
             pro: &pro,
-            pro_credits: 60,
+            pro_credits: Credits(60),
             now_ms: 1_000,
         };
         compare(&facts, &granted.iter().map(|id| (*id).to_owned()).collect())

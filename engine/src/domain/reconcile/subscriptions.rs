@@ -73,6 +73,7 @@ fn words(status: &str, is_ending: bool, period_end_ms: Option<i64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Credits;
     use crate::domain::customer::Customer;
     use crate::domain::reconcile::example::{ada, pro};
     use crate::ids::CustomerId;
@@ -108,7 +109,7 @@ mod tests {
             subscriptions_of_customer: stored.iter().cloned().collect(),
             subscription: stored,
             pro: &pro(),
-            pro_credits: 60,
+            pro_credits: Credits(60),
             now_ms: 1_000_000,
         })
     }

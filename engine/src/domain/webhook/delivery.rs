@@ -82,7 +82,7 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
     Delivery { event, fate }
 }
 
-/// Whether an ordinary event announces the same as this thin one. It decides by its own type whether it is processed.
+/// Whether a thin event names an ordinary one that announces the same. That one's type decides whether it is processed.
 fn has_twin(envelope: &Envelope) -> bool {
     envelope.is_thin && envelope.snapshot_event.is_some()
 }

@@ -3,6 +3,7 @@
 use super::kind::EventKind;
 use super::rules::Facts;
 use super::shape::ProPrice;
+use crate::amount::Credits;
 use crate::domain::customer::Customer;
 use crate::domain::effect::Verdict;
 use crate::domain::subscription::Subscription;
@@ -218,7 +219,7 @@ pub(crate) fn facts<'a>(kind: EventKind, object: &'a Value, pro: &'a ProPrice, p
         subscription: None,
         subscriptions_of_customer: Vec::new(),
         pro,
-        pro_credits: 60,
+        pro_credits: Credits(60),
         now_ms: NOW_MS,
     }
 }

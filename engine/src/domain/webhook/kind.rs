@@ -1,9 +1,9 @@
-//! The types of Stripe's events that are processed: one table.
+//! The one table of Stripe's event types that are processed.
 
 /// Makes [`EventKind`] and [`WANTED`] from one table of variants and Stripe's names.
 macro_rules! event_kinds {
     ($($variant:ident = $name:literal,)+) => {
-        /// A type of event that is processed. Events of all other types are stored and done.
+        /// A type of event that is processed. Events of all other types are stored and have no effect.
         ///
         /// Source of the names: Stripe, "Types of events".
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,14 +11,14 @@ macro_rules! event_kinds {
             $(#[doc = concat!("`", $name, "`")] $variant,)+
         }
 
-        /// Stripe's names of all [`EventKind`]s: the events that an endpoint has to be registered for.
+        /// Stripe's names of all kinds: the events that a webhook endpoint must be registered for.
         pub const WANTED: &[&str] = &[$($name,)+];
 
         impl EventKind {
             /// Every kind, in the order of [`WANTED`].
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// Stripe's name, which is also the stored one.
+            /// Stripe's name, which is also stored.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
@@ -63,12 +63,12 @@ event_kinds! {
 }
 
 impl EventKind {
-    /// Reads Stripe's name; `None` if events of this type are not processed.
+    /// Parses Stripe's name; `None` if events of this type are not processed.
     pub fn parse(event_type: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == event_type)
     }
 
-    /// Reads the type of a thin event, which puts `v1.` before the name of the ordinary event. Source: Stripe,
+    /// Parses the type of a thin event, which is the ordinary event's behind `v1.`. Source: Stripe,
     /// "Event destinations".
     pub fn parse_thin(event_type: &str) -> Option<Self> {
         Self::parse(event_type.strip_prefix("v1.").unwrap_or(event_type))

@@ -1,4 +1,4 @@
-//! What a Stripe event changes here: pure rules, `event + what is known → verdict`.
+//! What a Stripe event changes here: pure rules, `event + known facts → verdict`.
 //!
 //! Stripe delivers at least once and in any order, so credits and Pro must end up the same whatever
 //! comes first or twice:
@@ -18,6 +18,7 @@ mod subscription;
 
 use super::kind::EventKind;
 use super::shape::{self, InvoiceShape, ProPrice, SubscriptionShape};
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
@@ -26,7 +27,7 @@ use crate::domain::subscription::Subscription;
 use crate::plan::Plan;
 use serde_json::Value;
 
-/// An event, and everything known here that bears on it.
+/// An event, and everything known here that matters to it.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// Its type.
@@ -43,7 +44,7 @@ pub struct Facts<'a> {
     /// Which price is Pro's.
     pub pro: &'a ProPrice,
     /// Credits of one paid period of Pro; none are granted if it is not positive.
-    pub pro_credits: i64,
+    pub pro_credits: Credits,
     /// Now.
     pub now_ms: TimeMs,
 }
@@ -134,7 +135,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
         | EventKind::SubscriptionTrialWillEnd => subscription::updated(facts),
         EventKind::SubscriptionDeleted => subscription::deleted(facts),
         EventKind::CustomerCreated | EventKind::CustomerUpdated => linked(facts),
-        // Their rules need answers of Stripe, so they are beside the use case that asks.
+        // These need answers from Stripe, so the use case that asks decides them.
         EventKind::InvoicePaymentPaid
         | EventKind::CustomerDeleted
         | EventKind::PaymentIntentSucceeded

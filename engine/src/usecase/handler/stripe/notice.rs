@@ -1,6 +1,7 @@
 //! What customers are told of events, by mail.
 
 use super::EventContext;
+use crate::amount::MoneyMinor;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
@@ -33,7 +34,7 @@ fn failed_payment(customer: &Customer, kind: EventKind, invoice: &Value, now_ms:
     let told = MailSubject {
         subscription: said.subscription_id.clone(),
         purchase: None,
-        amount_minor: invoice["amount_due"].as_i64(),
+        amount_minor: invoice["amount_due"].as_i64().map(MoneyMinor),
         currency: said.currency.clone(),
         reason: (!wants_customer).then(|| said.failure_in_words()),
         url: invoice["hosted_invoice_url"].as_str().map(str::to_owned),

@@ -1,9 +1,8 @@
 //! State comes from Stripe as it is now, not from the order in which events arrive.
 //!
-//! An event says that something happened to an object; what the object is now, Stripe is asked. Only
-//! a paid invoice is taken at its word, because it stays paid for ever; it is asked for too when the
-//! event does not carry what the rules need. An object that Stripe no longer has is taken as the event
-//! has it.
+//! An event says that something happened to an object; its present state is fetched from Stripe. A paid invoice is
+//! the exception, because it stays paid: it is fetched only if the event lacks what the rules need. If Stripe no
+//! longer has the object, the event's copy counts.
 
 use super::{EventContext, clawback, customer, found, notice, payment_method};
 use crate::domain::effect::Verdict;
@@ -13,7 +12,7 @@ use crate::domain::webhook::shape::{self, InvoiceShape};
 use crate::usecase::handler::{Failure, operation, subscription};
 use serde_json::Value;
 
-/// What an event's present state means here.
+/// Decides an event by the present state of its object.
 pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     match about.kind {
         EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => paid_invoice(about).await,
@@ -57,13 +56,14 @@ async fn paid_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     }
 }
 
-/// Whether the rules could not decide for want of facts, which Stripe has.
+/// Whether the rules could not decide because the object lacks facts that Stripe has.
 fn lacks_facts(verdict: &Verdict) -> bool {
     let words = ["shape_incomplete", "pro_undecidable"];
     matches!(&verdict.outcome, Outcome::Dead { reason } if words.iter().any(|word| reason.starts_with(word)))
 }
 
-/// A paid invoice as Stripe has it now. If it does not tell whether it bills Pro, its subscription does.
+/// Decides a paid invoice as Stripe has it now. If the invoice does not tell whether it bills Pro, its subscription
+/// does.
 async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Verdict, Failure> {
     let verdict = about.decide(EventKind::InvoicePaid, &invoice);
     let subscription_id = InvoiceShape::read(&invoice).subscription_id;
@@ -74,8 +74,8 @@ async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Ver
     Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
 }
 
-/// A failure may be old news: an invoice that is paid by now is a paid one, and one that was written
-/// off since leaves its subscription as it is. The customer is told of what it has to do.
+/// Decides a failed payment, which may be old news: the invoice may be paid by now, or its subscription may have
+/// moved on. Otherwise the customer gets a mail that says what to do.
 async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let stripe = &about.deps.stripe;
     let now = match shape::id(&about.object["id"]) {
@@ -100,8 +100,8 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     Ok(notice::of_failed_payment(about, &invoice, verdict))
 }
 
-/// Says which invoice was paid, and nothing of whose it is. Only the credits are taken from here, under
-/// the invoice's own key: the rest belongs into the stream of the Stripe customer.
+/// Decides `invoice_payment.paid`, which names an invoice and no customer. Only the credits are granted here, under the
+/// invoice's own key: all other changes belong into the Stripe customer's stream.
 async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = shape::id(&about.object["invoice"]) else { return Ok(Outcome::Done.into()) };
     let Some(invoice) = found(about.deps.stripe.invoice_retrieve(&id).await)? else { return Ok(Outcome::Done.into()) };
@@ -143,8 +143,8 @@ async fn payment_intent(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     Ok(verdict.unwrap_or_else(|| Outcome::Done.into()))
 }
 
-/// A customer that came through Stripe's own page: its subscription is learned as any other. What it
-/// paid with is announced by events of its own.
+/// Decides a completed Checkout session: its subscription is learned like any other. The payment method is announced
+/// by events of its own.
 async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = shape::id(&about.object["subscription"]) else {
         return Ok(about.decide(EventKind::CustomerUpdated, about.object));

@@ -1,13 +1,14 @@
 //! Paid and failed invoices.
 
 use super::*;
+use crate::amount::Credits;
 use crate::domain::ledger::{Command, GrantKind, Op};
 
 const PAID: EventKind = EventKind::InvoicePaid;
 const FAILED: EventKind = EventKind::InvoicePaymentFailed;
 
 fn grant() -> Command {
-    let op = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: None };
+    let op = Op::Grant { kind: GrantKind::Included, amount: Credits(60), expires_at_ms: None };
     Command::internal(op, "stripe", "stripe:invoice:in_1".to_owned()).with_reference("in_1")
 }
 
@@ -243,7 +244,7 @@ fn an_invoice_that_names_no_subscription_brings_pro_unless_one_has_ended() {
 fn without_credits_in_the_configuration_none_are_granted() {
     let object = InvoiceDoc::default().render(Version::Basil);
     let pro = by_id();
-    let verdict = decide(&Facts { pro_credits: 0, ..facts(PAID, &object, &pro, Plan::Trial) });
+    let verdict = decide(&Facts { pro_credits: Credits(0), ..facts(PAID, &object, &pro, Plan::Trial) });
     assert!(verdict.ledger.is_none());
     assert_eq!(plan_set(&verdict), Some(Plan::Pro));
 }
