@@ -2,7 +2,7 @@
 //! that they were received.
 
 use crate::clock::TimeMs;
-use crate::domain::github;
+use crate::domain::github::Action;
 use crate::domain::job::{NewJob, Wake};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::delivery::{Delivery, SOURCE_GITHUB, SOURCE_STRIPE};
@@ -32,7 +32,7 @@ pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result
 /// A type of event as a label: those that are processed under their name, all others as `other`.
 pub fn event_type_label(event_type: &str) -> &'static str {
     let of_stripe = EventKind::parse(event_type).map(EventKind::as_str);
-    let of_github = || github::WANTED.iter().find(|wanted| **wanted == event_type).copied();
+    let of_github = || Action::of_event_type(event_type).map(Action::event_type);
     of_stripe.or_else(of_github).unwrap_or("other")
 }
 
