@@ -1,4 +1,4 @@
-//! One difference, what mends it, and which are none because the news is still on its way.
+//! One difference, its repair, and which differences are only news that is still on its way.
 
 use super::Class;
 use crate::domain::webhook::EventKind;
@@ -10,7 +10,7 @@ use std::collections::HashSet;
 /// The longest description of either side, in characters.
 const TEXT_LEN_MAX: usize = 300;
 
-/// Something of which Stripe and we know different things.
+/// Something that Stripe and this database know differently.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// What differs.
@@ -23,17 +23,17 @@ pub struct Difference {
     pub ours: String,
     /// What Stripe has, in words.
     pub theirs: String,
-    /// What mends it; nothing if that is for a person to say.
+    /// What repairs it; `None` if a person has to decide.
     pub repair: Option<Repair>,
 }
 
-/// What mends a difference. Each does nothing if it is told twice.
+/// What repairs a difference. Each can be applied twice without harm.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Repair {
     /// An event of Stripe's is taken in as if it had been delivered.
     TakeIn(Value),
-    /// An event of our own making tells of an object as Stripe has it, in the stream in which Stripe's
-    /// own would be processed.
+    /// An event of our own carries the object as Stripe has it, in the stream in which Stripe's own event would be
+    /// processed.
     Announce {
         /// Its type.
         kind: EventKind,
@@ -58,26 +58,25 @@ impl Difference {
         }
     }
 
-    /// The same with whose it is.
+    /// Sets the customer.
     #[must_use]
     pub fn of(self, customer_id: &CustomerId) -> Self {
         Self { customer_id: Some(customer_id.clone()), ..self }
     }
 
-    /// The same with what mends it.
+    /// Sets the repair.
     #[must_use]
     pub fn mended_by(self, repair: Repair) -> Self {
         Self { repair: Some(repair), ..self }
     }
 
-    /// The same, mended by telling ourselves of the object.
+    /// Sets [`Repair::Announce`] as the repair.
     #[must_use]
     pub fn announced(self, kind: EventKind, object: &Value) -> Self {
         self.mended_by(Repair::Announce { kind, object: object.clone() })
     }
 
-    /// The event that [`Repair::Announce`] makes. Its id is one that Stripe never gives, and the same
-    /// run makes no second one.
+    /// The event of [`Repair::Announce`]. Stripe never gives an id like its id, and a run makes each id once.
     pub fn event(&self, run_id: &str, kind: EventKind, object: &Value, livemode: bool) -> Value {
         json!({
             "id": format!("reconcile:{run_id}:{}:{}", self.class.as_str(), self.object_id),
@@ -89,7 +88,7 @@ impl Difference {
     }
 }
 
-/// The objects that an event tells of: its own, and those that change with it.
+/// The ids of the objects that an event is about: its own, and those that change with it.
 pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
     let object = &event["data"]["object"];
     let direct = [&object["id"], &object["charge"], &object["payment_intent"], &object["invoice"]];
@@ -97,8 +96,8 @@ pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
     direct.into_iter().chain(InvoiceShape::read(object).subscription_id)
 }
 
-/// The differences that are not explained by something that Stripe told of a moment ago. That news is
-/// still on its way to us, or came between the two looks.
+/// Drops the differences about objects in `told`, of which Stripe sent an event a moment ago: that event is still on
+/// its way, or arrived between the two reads.
 pub fn settled(differences: Vec<Difference>, told: &HashSet<String>) -> Vec<Difference> {
     differences.into_iter().filter(|difference| !told.contains(&difference.object_id)).collect()
 }

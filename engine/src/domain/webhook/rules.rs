@@ -1,17 +1,16 @@
 //! What a Stripe event changes here: pure rules, `event + known facts → verdict`.
 //!
-//! Stripe delivers at least once and in any order, so credits and Pro must end up the same whatever
-//! comes first or twice:
+//! Stripe delivers at least once and in any order, so credits and Pro must end up the same whichever event comes first
+//! or twice:
 //!
 //! * Credits are granted under a key made of the invoice, so one payment grants once, whichever
 //!   event types announce it and however often.
 //! * The plan follows the subscriptions: Pro while one of them gives it.
 //! * An ended subscription never comes back.
-//! * What is older than what is known changes nothing but credits that were paid for.
+//! * Old news changes nothing except credits that were paid for.
 //!
-//! A shape that does not tell what a rule needs is never skipped: it is dead with a reason that
-//! begins with a stable word (`shape_incomplete`, `pro_undecidable`, `customer_…`), which support
-//! can search for.
+//! An object that lacks what a rule needs is never skipped: its event is dead with a reason that begins with a stable
+//! word (`shape_incomplete`, `pro_undecidable`, `customer_…`), which support can search for.
 
 mod invoice;
 mod subscription;
@@ -117,13 +116,13 @@ pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
 
 /// The idempotency key under which an invoice's credits are granted.
 ///
-/// A caller that can ask the ledger may use it to drop a late `invoice.payment_failed`: an invoice
-/// whose credits were granted has been paid since. The event alone cannot tell.
+/// A caller with access to the ledger may use it to drop a late `invoice.payment_failed`: an invoice whose credits
+/// were granted has been paid since. The event alone cannot tell.
 pub fn grant_key(invoice_id: &str) -> String {
     format!("stripe:invoice:{invoice_id}")
 }
 
-/// What the event changes.
+/// Decides what the event changes.
 pub fn decide(facts: &Facts<'_>) -> Verdict {
     let verdict = match facts.kind {
         EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => invoice::paid(facts),
@@ -159,7 +158,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
     verdict.unwrap_or_else(Verdict::from)
 }
 
-/// Something of a Stripe customer that names ours: the two are linked, if they are not yet.
+/// Links a Stripe customer to our customer that its metadata names, unless they are linked.
 fn linked(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
     if facts.customer.is_none() {
         // Not everything in the Stripe account is ours.
@@ -176,8 +175,8 @@ struct Owner<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Whose object it is. The link to a Stripe customer outweighs metadata: it is in our database,
-    /// where support can correct it, while a stored event says the same for ever.
+    /// The customer that the object belongs to. The link to a Stripe customer outweighs metadata: it is in our
+    /// database, where support can correct it, while a stored event never changes.
     fn owner(&self, stripe_customer_id: Option<&String>) -> Result<Owner<'_>, Outcome> {
         let Some(customer) = &self.customer else {
             return Err(match (stripe_customer_id, lookup(self.object, self.kind).bursar_customer_id) {
@@ -224,8 +223,8 @@ impl<'a> Facts<'a> {
 }
 
 impl Owner<'_> {
-    /// Done, with these changes; what is as it was is left out. Pro never is: whatever else gave the customer
-    /// the Pro that it was read with may end before this is written.
+    /// Done, with the changes among these. Pro counts as a change even if the customer has it: what else gives Pro may
+    /// end before this is written.
     fn verdict(self, facts: &Facts<'_>, row: Option<Subscription>, plan: Option<Plan>) -> Verdict {
         let row = row.filter(|row| facts.stored() != Some(row)).map(Effect::SubscriptionPut);
         let plan = plan.filter(|plan| *plan == Plan::Pro || *plan != self.customer.plan);
@@ -243,7 +242,7 @@ fn dead(reason: String) -> Outcome {
     Outcome::Dead { reason }
 }
 
-/// The shape does not tell what a rule needs.
+/// The outcome for an object that lacks what a rule needs.
 fn incomplete(object: &str, id: Option<&str>, what: &str) -> Outcome {
     dead(format!("shape_incomplete: {object} {} carries no readable {what}", id.unwrap_or("(without id)")))
 }

@@ -1,6 +1,5 @@
-//! The policy `refetch latest`: an event that failed before is not tried again as it came, but on what
-//! Stripe says now of its object and of whose it is. So a fact that was added at Stripe meanwhile, such
-//! as our customer's id in metadata, heals it and lets its stream go on.
+//! The policy `refetch latest`: an event that failed before is retried with its object and its customer as Stripe has
+//! them now. A fact that was added at Stripe meanwhile, such as our customer's id in metadata, thus lets it succeed.
 
 use super::{EventContext, Known, StripeEvent, found, present};
 use crate::domain::effect::Verdict;

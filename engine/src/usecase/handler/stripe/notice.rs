@@ -1,4 +1,4 @@
-//! What customers are told of events, by mail.
+//! Mails to customers about events.
 
 use super::EventContext;
 use crate::amount::MoneyMinor;
@@ -10,8 +10,8 @@ use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{self, InvoiceShape, PaymentIntentShape};
 use serde_json::Value;
 
-/// The verdict on a failed payment, with a mail to the customer if a renewal is not paid: its bank wants
-/// to see it, or it has to pay in another way. Once for each invoice and each of the two.
+/// Adds a mail to the verdict on a failed renewal: the customer has to authenticate the payment, or to pay in another
+/// way. At most one mail of each kind for an invoice.
 pub(super) fn of_failed_payment(about: &EventContext<'_>, invoice: &Value, verdict: Verdict) -> Verdict {
     let is_late = verdict
         .effects
@@ -42,7 +42,7 @@ fn failed_payment(customer: &Customer, kind: EventKind, invoice: &Value, now_ms:
     Some(Effect::JobInsert(mail::job(template, &customer.id, &id, told, now_ms)))
 }
 
-/// The verdict with a mail about each subscription to Pro that ends with it. Once for each.
+/// Adds a mail for each subscription to Pro that the verdict ends, once for each.
 pub(in crate::usecase::handler) fn of_ended_subscriptions(verdict: Verdict, now_ms: i64) -> Verdict {
     let mails: Vec<Effect> = verdict
         .effects

@@ -1,8 +1,8 @@
 //! Thin events: they carry no object. Source: Stripe, "Event destinations".
 //!
-//! The ordinary event that says the same, its twin, is fetched and taken in like a delivery: in the
-//! stream of its Stripe customer, and only once, whether Stripe delivers it too or not. Without a twin
-//! the object is fetched and put into an event of our own making.
+//! The ordinary event that announces the same, its twin, is fetched and taken in like a delivery: in the stream of its
+//! Stripe customer, and only once, even if Stripe delivers it too. Without a twin, the object is fetched and wrapped
+//! into an event of our own.
 
 use super::{cannot_ask, found};
 use crate::clock::TimeMs;
