@@ -13,6 +13,7 @@ mod router;
 
 use crate::ledger::Ledger;
 use crate::root::{Child, Slot};
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::domain::effect::Effect;
@@ -67,7 +68,7 @@ pub(crate) struct CustomerDeps {
     pub(crate) queue_max: usize,
     pub(crate) batch_max: usize,
     /// At this many credits or fewer, the customer is told.
-    pub(crate) warn_at: i64,
+    pub(crate) warn_at: Credits,
 }
 
 /// Sends commands to customers. Cheap to clone.

@@ -288,7 +288,7 @@ fn refused(refusal: &Refusal) -> ApiError {
     match refusal {
         Refusal::InsufficientCredits { available, requested } => {
             let detail = format!("Credits needed: {requested}, available: {available}. Add billing to continue.");
-            ApiError::of(Problem { available: Some(*available), ..Problem::new(402, "insufficient_credits", detail) })
+            ApiError::of(Problem { available: Some(available.0), ..Problem::new(402, "insufficient_credits", detail) })
         }
         Refusal::InvalidAmount => {
             ApiError::bad_request("invalid_units", format!("units must be a whole number from 1 to {UNITS_MAX}."))

@@ -8,7 +8,7 @@
 //! | [`webhook`], [`github`] | signatures, deliveries, and where a fact stands, of Stripe's events and of GitHub's; what Stripe's change |
 //! | [`marketplace`] | what a purchase on GitHub Marketplace means |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`audit`] | the nouns |
-//! | [`pricing`], [`charge`] | what a unit costs, and whether a customer is charged for it |
+//! | [`pricing`], [`charge`], [`clawback`] | what a unit costs, whether a customer is charged for it, which credits go with refunded money |
 //! | [`email`], [`disposable`] | which addresses are the same, which are throwaway |
 //! | [`rate_limit`], [`token_bucket`] | how often something may be done, exactly on all nodes or roughly in one process |
 //! | [`mail`] | what mails say, and when they make no sense any more |
@@ -20,6 +20,7 @@
 pub mod api_key;
 pub mod audit;
 pub mod charge;
+pub mod clawback;
 pub mod customer;
 pub mod disposable;
 pub mod effect;

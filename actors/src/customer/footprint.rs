@@ -53,6 +53,7 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bursar_engine::amount::Credits;
     use bursar_engine::domain::ledger::{GrantKind, OpenGrant};
 
     #[test]
@@ -61,7 +62,7 @@ mod tests {
         let (small, mut large) = (footprint.join(), footprint.join());
         assert_eq!(footprint.bytes(), 2 * ACTOR_BYTES);
         let mut account = Account::default();
-        let grant = OpenGrant { seq: 1, kind: GrantKind::Promotional, remaining: 1, expires_at_ms: None };
+        let grant = OpenGrant { seq: 1, kind: GrantKind::Promotional, remaining: Credits(1), expires_at_ms: None };
         account.open.grants = vec![grant; 1_000];
         large.remember(&account);
         assert!(footprint.bytes() > 2 * ACTOR_BYTES + 1_000 * size_of::<OpenGrant>() - 1);

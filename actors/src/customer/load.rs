@@ -51,13 +51,14 @@ pub(crate) fn loads(db: &Db, waiting_max: usize) -> Loads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bursar_engine::amount::Credits;
 
     #[test]
     fn a_customer_that_is_loaded_twice_in_a_batch_is_found_twice() {
         let (known, unknown) = (CustomerId::new(), CustomerId::new());
-        let found = HashMap::from([(known.clone(), Account { balance: 7, ..Account::default() })]);
+        let found = HashMap::from([(known.clone(), Account { balance: Credits(7), ..Account::default() })]);
         let loaded = answers(&[known.clone(), unknown, known], &found);
         let balances: Vec<_> = loaded.into_iter().map(|account| account.map(|account| account.balance)).collect();
-        assert_eq!(balances, [Some(7), None, Some(7)]);
+        assert_eq!(balances, [Some(Credits(7)), None, Some(Credits(7))]);
     }
 }

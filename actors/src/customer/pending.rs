@@ -51,7 +51,7 @@ impl Pending {
         {
             // The entry is the debit that the purchase was made for.
             let source = source_label(&self.request.command.source);
-            metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.unsigned_abs());
+            metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.0.unsigned_abs());
         }
         self.answer(Ok(Applied { entry, replayed: false }));
     }
@@ -64,7 +64,7 @@ fn count(entry: &Entry) {
         EntryKind::Debit | EntryKind::Capture => metric::CREDITS_SPENT,
         _ => return,
     };
-    metrics::counter!(name, "source" => source).increment(entry.amount.unsigned_abs());
+    metrics::counter!(name, "source" => source).increment(entry.amount.0.unsigned_abs());
 }
 
 /// Sources that are counted under their own name.

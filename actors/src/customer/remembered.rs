@@ -40,14 +40,15 @@ impl Remembered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bursar_engine::amount::Credits;
 
     #[test]
     fn an_account_is_remembered_until_it_is_taken() {
         let remembered = Remembered::new(1 << 20);
         let (customer, other) = (CustomerId::new(), CustomerId::new());
-        remembered.see(customer.clone(), Account { balance: 7, ..Account::default() });
+        remembered.see(customer.clone(), Account { balance: Credits(7), ..Account::default() });
         assert_eq!(remembered.take(&other), None);
-        assert_eq!(remembered.take(&customer).map(|account| account.balance), Some(7));
+        assert_eq!(remembered.take(&customer).map(|account| account.balance), Some(Credits(7)));
         assert_eq!(remembered.take(&customer), None);
     }
 

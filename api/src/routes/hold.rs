@@ -9,6 +9,7 @@ use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
 use crate::write_limit::{HOLD_UNITS, Spent, metadata_units};
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::ledger::{Command, EntryKind, Op};
 use bursar_engine::error::Refusal;
@@ -193,7 +194,7 @@ impl HoldApi {
         let id = HoldId::new();
         let expires_at_ms = app.clock.now_ms() + lasts_s * 1_000;
         let command = Command {
-            op: Op::Hold { id: id.clone(), amount: units, expires_at_ms },
+            op: Op::Hold { id: id.clone(), amount: Credits(units), expires_at_ms },
             source: "hold".to_owned(),
             reference,
             idempotency_key: Some(key),
@@ -214,7 +215,7 @@ impl HoldApi {
         let hold = HoldBody {
             id: entry.hold_id.as_ref().map(ToString::to_string).unwrap_or_default(),
             state: "open".to_owned(),
-            units: entry.held_delta,
+            units: entry.held_delta.0,
             captured: 0,
             expires_at: entry.detail.expires_at_ms.map(rfc3339),
         };
@@ -238,7 +239,7 @@ impl HoldApi {
     ) -> Result<Json<HeldBody>, ApiError> {
         let id = hold_id(&id.0)?;
         let hash = input::request_hash(&format!("capture:{id}"), &body.0);
-        let op = Op::Capture { id: id.clone(), amount: body.0.units };
+        let op = Op::Capture { id: id.clone(), amount: body.0.units.map(Credits) };
         close(&app, &auth.0, id, op, &idempotency_key.0, hash).await
     }
 
@@ -300,8 +301,8 @@ async fn close(
     let hold = HoldBody {
         id: id.to_string(),
         state: state.to_owned(),
-        units: -entry.held_delta,
-        captured: -entry.amount,
+        units: -entry.held_delta.0,
+        captured: -entry.amount.0,
         expires_at: None,
     };
     Ok(Json(HeldBody { hold, moved: moved(app, customer, applied).await? }))

@@ -9,6 +9,7 @@ use crate::document::Described;
 use crate::problem::ApiError;
 use crate::write_limit::{OPERATION_UNITS, Spent, metadata_units};
 use bursar_engine::Error;
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::ledger::Entry;
 use bursar_engine::domain::operation::{Operation, Problem, Request, State, payment_key};
@@ -36,8 +37,8 @@ const LOOK_MAX: Duration = Duration::from_millis(400);
 /// were taken back while it was under way, or another request spent those that were to go with it.
 /// `bought` is the grant of what was bought.
 pub(super) fn not_spent(bought: Option<&Entry>) -> (&'static str, String) {
-    let available = bought.map_or(0, |entry| entry.balance_after - entry.held_after);
-    if available < 0 {
+    let available = bought.map_or(Credits::ZERO, |entry| entry.balance_after - entry.held_after);
+    if available < Credits::ZERO {
         return ("credits_owed", pricing::credits_owed(available));
     }
     let message = "Another request spent the credits that were left. What was charged is in the balance: send the \

@@ -259,7 +259,7 @@ impl PaymentMethodApi {
                 let account = account.settled(app.clock.now_ms());
                 Ok(AttachResponse::Created(Json(AttachedBody {
                     payment_method: PaymentMethodBody::from(&method),
-                    credit_balance: account.balance,
+                    credit_balance: account.balance.0,
                 })))
             }
         }

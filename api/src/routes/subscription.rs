@@ -206,7 +206,7 @@ async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result
         past_due_since: row.past_due_since_ms.map(rfc3339),
         past_due_reason: row.past_due_reason.clone(),
         ended_at: row.ended_at_ms.map(rfc3339),
-        credit_balance: account.balance,
+        credit_balance: account.balance.0,
     })
 }
 
@@ -387,7 +387,7 @@ fn invoice(object: &serde_json::Value) -> Option<InvoiceBody> {
         number: text("number"),
         status: text("status"),
         amount_due_minor: object["amount_due"].as_i64().unwrap_or(0),
-        amount_paid_minor: said.amount_paid.unwrap_or(0),
+        amount_paid_minor: said.amount_paid.map_or(0, |amount| amount.0),
         currency: said.currency,
         created_at: object["created"].as_i64().map(|seconds| rfc3339(seconds.saturating_mul(1_000))),
         hosted_invoice_url: text("hosted_invoice_url"),

@@ -11,6 +11,7 @@ use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::Error;
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::charge::{self, NotCharged};
 use bursar_engine::domain::customer::Customer;
@@ -168,9 +169,9 @@ impl CreditsBody {
     pub(crate) fn new(app: &App, customer: &Customer, account: &Account) -> Self {
         let config = &app.config.credits;
         Self {
-            balance: account.balance,
-            held: account.held,
-            available: account.available(),
+            balance: account.balance.0,
+            held: account.held.0,
+            available: account.available().0,
             grants: account
                 .open
                 .grants
@@ -178,7 +179,7 @@ impl CreditsBody {
                 .map(|grant| GrantBody {
                     transaction_id: transaction_id(&customer.id, grant.seq),
                     kind: grant.kind.as_str().to_owned(),
-                    remaining: grant.remaining,
+                    remaining: grant.remaining.0,
                     expires_at: grant.expires_at_ms.map(rfc3339),
                 })
                 .collect(),
@@ -188,11 +189,11 @@ impl CreditsBody {
                 .iter()
                 .map(|hold| OpenHoldBody {
                     id: hold.id.to_string(),
-                    amount: hold.amount,
+                    amount: hold.amount.0,
                     expires_at: rfc3339(hold.expires_at_ms),
                 })
                 .collect(),
-            next_price_minor: pricing::next_price_minor(customer, config),
+            next_price_minor: pricing::next_price_minor(customer, config).map(|price| price.0),
             currency: config.currency.clone(),
             warning: pricing::warning(customer, account.available(), config),
         }
@@ -216,9 +217,9 @@ pub(super) async fn moved(
     };
     Ok(MovedBody {
         transaction: Transaction::new(customer_id, &applied.entry),
-        credit_balance: balance,
-        held,
-        available,
+        credit_balance: balance.0,
+        held: held.0,
+        available: available.0,
         replayed: applied.replayed,
         warning,
     })
@@ -228,7 +229,7 @@ pub(super) async fn moved(
 async fn charged(
     app: &App,
     customer_id: &CustomerId,
-    units: i64,
+    units: Credits,
     command: Command,
     refusal: Refusal,
 ) -> Result<Option<UsageResponse>, ApiError> {
@@ -304,6 +305,7 @@ impl UsageApi {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("usage", &body.0));
         let Json(UsageRequest { units, reference, metadata }) = body;
+        let units = Credits(units);
         let command = Command {
             op: Op::Debit { amount: units },
             source: "usage".to_owned(),

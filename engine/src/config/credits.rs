@@ -1,5 +1,6 @@
 //! Settings: numbers of the business.
 
+use crate::amount::{Credits, MoneyMinor};
 use serde::{Deserialize, Serialize};
 
 /// Numbers of the business.
@@ -11,17 +12,17 @@ pub struct CreditsConfig {
     /// What several are called; if empty, the English plural of `unit`.
     pub unit_plural: String,
     /// Credits on signup.
-    pub signup: i64,
+    pub signup: Credits,
     /// Credits for every paid period of Pro.
-    pub pro_period: i64,
+    pub pro_period: Credits,
     /// Credits for adding a payment method, once in a customer's life.
-    pub payment_method_bonus: i64,
+    pub payment_method_bonus: Credits,
     /// At this many credits or fewer, answers carry a warning.
-    pub warn_at: i64,
+    pub warn_at: Credits,
     /// Price of one unit beyond the credits on trial and pay as you go, in minor units.
-    pub pay_as_you_go_price_minor: i64,
+    pub pay_as_you_go_price_minor: MoneyMinor,
     /// Price of one unit beyond the credits on Pro, in minor units.
-    pub pro_price_minor: i64,
+    pub pro_price_minor: MoneyMinor,
     /// ISO 4217 code of the prices.
     pub currency: String,
     /// How long a hold lasts if the request does not say, in seconds.
@@ -46,12 +47,12 @@ impl Default for CreditsConfig {
         Self {
             unit: "fix".to_owned(),
             unit_plural: String::new(),
-            signup: 5,
-            pro_period: 60,
-            payment_method_bonus: 5,
-            warn_at: 1,
-            pay_as_you_go_price_minor: 2_900,
-            pro_price_minor: 1_500,
+            signup: Credits(5),
+            pro_period: Credits(60),
+            payment_method_bonus: Credits(5),
+            warn_at: Credits(1),
+            pay_as_you_go_price_minor: MoneyMinor(2_900),
+            pro_price_minor: MoneyMinor(1_500),
             currency: "usd".to_owned(),
             hold_default_s: 15 * 60,
             hold_max_s: 7 * 24 * 60 * 60,

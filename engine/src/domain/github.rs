@@ -21,21 +21,8 @@ use std::borrow::Cow;
 
 /// What `X-GitHub-Event` says of an event of the Marketplace.
 pub const PURCHASE_EVENT: &str = "marketplace_purchase";
-/// The types of events that are processed, as they are stored: event and action.
-pub const WANTED: &[&str] = &[
-    "marketplace_purchase.purchased",
-    "marketplace_purchase.changed",
-    "marketplace_purchase.cancelled",
-    "marketplace_purchase.pending_change",
-    "marketplace_purchase.pending_change_cancelled",
-];
 /// What the body of a webhook of content type `application/x-www-form-urlencoded` begins with.
 const FORM_PREFIX: &[u8] = b"payload=";
-
-/// Whether events of this type, as stored, are processed. All others are stored and done.
-pub fn wanted(event_type: &str) -> bool {
-    WANTED.contains(&event_type)
-}
 
 /// The stream of what is told of one GitHub account.
 pub fn stream_key(account_id: i64) -> String {

@@ -12,6 +12,7 @@ pub mod warnings;
 pub use period::{Period, PeriodKind};
 pub use warnings::{Warning, subscription_words};
 
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::ledger::{Account, EntryKind};
@@ -52,9 +53,9 @@ pub struct Standing {
     /// Sequence number of that entry; 0 if there was none yet.
     pub seq: i64,
     /// All credits; negative is debt.
-    pub balance: i64,
+    pub balance: Credits,
     /// The part that open holds reserved.
-    pub held: i64,
+    pub held: Credits,
 }
 
 /// Entries of one sort other than usage, added up.
@@ -67,9 +68,9 @@ pub struct Flow {
     /// Of grants: what their credits are.
     pub grant_kind: Option<String>,
     /// Change of the balance by all of them.
-    pub total: i64,
+    pub total: Credits,
     /// Change of the balance by those of the period.
-    pub period: i64,
+    pub period: Credits,
 }
 
 /// Charges for units beyond the credits, added up, in one currency. Refunds are not taken off.
@@ -77,12 +78,12 @@ pub struct Flow {
 pub struct Charged {
     /// ISO 4217 code, in lower case.
     pub currency: String,
-    /// All of them, in minor units.
-    pub total_minor: i64,
+    /// All of them.
+    pub total_minor: MoneyMinor,
     /// How many there were.
     pub count: i64,
-    /// Those of the period, in minor units.
-    pub period_minor: i64,
+    /// Those of the period.
+    pub period_minor: MoneyMinor,
     /// How many there were in the period.
     pub period_count: i64,
 }
@@ -93,7 +94,7 @@ pub struct Day {
     /// When the day begins, in UTC.
     pub start_ms: TimeMs,
     /// Credits spent.
-    pub spent: i64,
+    pub spent: Credits,
 }
 
 /// What came in and went out, in credits, each zero or more. What was granted less all the others is the
@@ -101,23 +102,23 @@ pub struct Day {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Came in, in whatever way.
-    pub granted: i64,
+    pub granted: Credits,
     /// Was spent on work.
-    pub spent: i64,
+    pub spent: Credits,
     /// Ended unspent.
-    pub expired: i64,
+    pub expired: Credits,
     /// Was taken back with the money that had bought it.
-    pub clawed_back: i64,
+    pub clawed_back: Credits,
     /// Was taken by support.
-    pub removed: i64,
+    pub removed: Credits,
 }
 
 impl Totals {
     /// Adds flows up; `amount` says which of a flow's amounts. By what they do not explain of the change of
     /// the balance, credits were spent.
-    pub fn of(flows: &[Flow], amount: impl Fn(&Flow) -> i64, balance_change: i64) -> Self {
+    pub fn of(flows: &[Flow], amount: impl Fn(&Flow) -> Credits, balance_change: Credits) -> Self {
         let mut totals = Self::default();
-        let mut explained = 0;
+        let mut explained = Credits::ZERO;
         for flow in flows {
             let credits = amount(flow);
             explained += credits;
@@ -150,14 +151,14 @@ pub fn first_days(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
 /// What was spent on each day: what came in less what the balance grew by. `before` is where the ledger
 /// stood before each day, `balance` what is there now: the last day has all that came after, also what
 /// another node's clock dates into the next day.
-pub fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, i64)], balance: i64) -> Vec<Day> {
+pub fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, Credits)], balance: Credits) -> Vec<Day> {
     let next = before.iter().skip(1).map(|standing| standing.balance).chain([balance]);
     let days = days_ms.iter().zip(before).zip(next);
     days.map(|((start_ms, before), after)| {
         let day = start_ms.div_euclid(DAY_MS);
         let is_last = Some(start_ms) == days_ms.last();
         let of_day = flows.iter().filter(|(other, _)| *other == day || (is_last && *other > day));
-        let came_in: i64 = of_day.map(|(_, credits)| credits).sum();
+        let came_in: Credits = of_day.map(|(_, credits)| *credits).sum();
         Day { start_ms: *start_ms, spent: came_in - (after - before.balance) }
     })
     .collect()

@@ -1,6 +1,6 @@
 //! Why an account refuses a command.
 
-use crate::amount::UNITS_MAX;
+use crate::amount::{Credits, UNITS_MAX};
 use crate::ids::HoldId;
 
 /// Why an account refuses a command. A refusal changes nothing.
@@ -10,9 +10,9 @@ pub enum Refusal {
     #[error("{requested} credits were asked for and {available} are available")]
     InsufficientCredits {
         /// Credits asked for.
-        requested: i64,
+        requested: Credits,
         /// Credits that can be spent.
-        available: i64,
+        available: Credits,
     },
     /// An amount is zero, negative where it must not be, or beyond [`UNITS_MAX`].
     #[error("an amount of credits must be from 1 to {UNITS_MAX}")]
@@ -24,9 +24,9 @@ pub enum Refusal {
     #[error("the hold reserves {held} credits, fewer than the {requested} to capture")]
     CaptureExceedsHold {
         /// Credits to capture.
-        requested: i64,
+        requested: Credits,
         /// Credits that the hold reserves.
-        held: i64,
+        held: Credits,
     },
     /// A hold's end is not in the future.
     #[error("a hold must end in the future")]

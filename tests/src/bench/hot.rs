@@ -5,6 +5,7 @@ use super::report::{Measured, Others};
 use super::server::Server;
 use super::{Attempt, drive, http, quantile_ms, seed};
 use anyhow::{Context, Result};
+use bursar_engine::amount::Credits;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::store::account::{account_find, entry_list};
 use reqwest::{Client, StatusCode};
@@ -83,7 +84,7 @@ async fn check_balance(db: &Db, accepted: u64) -> Result<()> {
     let hot = seed::customer_id(0);
     let account = account_find(db.read(), &hot).await?.context("the hot customer has an account")?;
     let last = entry_list(db.read(), &hot, None, 1).await?.pop().context("the hot customer has entries")?;
-    let left = seed::CREDITS - i64::try_from(accepted)?;
+    let left = Credits(seed::CREDITS - i64::try_from(accepted)?);
     anyhow::ensure!(
         account.balance == left && last.balance_after == left && last.seq == account.version,
         "{accepted} debits were accepted, and the balance is {} instead of {left}",

@@ -3,6 +3,7 @@
 
 use crate::scene::customer_id;
 use crate::snapshot::assert_body;
+use bursar_engine::amount::Credits;
 use bursar_engine::domain::ledger::{Command, GrantKind, Op};
 use bursar_tests::app::{ADMIN_TOKEN, unique};
 use bursar_tests::{TestApp, TestCustomer, both, wait};
@@ -213,7 +214,7 @@ both! {
     async fn credits_that_end_are_told_before_and_ended_at_their_end_though_nobody_asks(app: &TestApp) {
         let customer = app.onboard().await;
         let ends_ms = app.app.clock.now_ms() + 1_000;
-        let grant = Op::Grant { kind: GrantKind::Promotional, amount: 7, expires_at_ms: Some(ends_ms) };
+        let grant = Op::Grant { kind: GrantKind::Promotional, amount: Credits(7), expires_at_ms: Some(ends_ms) };
         let command = Command::internal(grant, "support", unique());
         app.app.runtime.customers.apply(&customer_id(&customer), command).await.unwrap();
         let told = get(app, &customer, SUMMARY).await["warnings"].clone();

@@ -12,6 +12,7 @@ use crate::routes::usage::{CreditsBody, transaction_page};
 use crate::routes::{Tag, input, sample};
 use bursar_actors::Request;
 use bursar_engine::Error;
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::{TimeMs, parse_rfc3339, rfc3339};
 use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::effect::Effect;
@@ -278,7 +279,7 @@ impl AdminCustomerApi {
         }
         let audit = Audit::new(auth.0.actor, "customer.adjust", &id, &details);
         let command = Command {
-            op: Op::Adjust { amount, reason, expires_at_ms },
+            op: Op::Adjust { amount: Credits(amount), reason, expires_at_ms },
             source: "support".to_owned(),
             reference: None,
             // Another space of keys than the customer's own.
@@ -290,7 +291,7 @@ impl AdminCustomerApi {
         let applied = app.runtime.customers.apply(&id, request).await?;
         Ok(Json(AdjustedBody {
             transaction: Transaction::new(&id, &applied.entry),
-            credit_balance: applied.entry.balance_after,
+            credit_balance: applied.entry.balance_after.0,
             replayed: applied.replayed,
         }))
     }

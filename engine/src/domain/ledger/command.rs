@@ -1,12 +1,13 @@
 //! Commands to an account, and the reasons for which one is refused.
 
 use super::entry::GrantKind;
+use crate::amount::Credits;
 #[cfg(doc)]
 use crate::amount::UNITS_MAX;
 use crate::clock::TimeMs;
 use crate::ids::HoldId;
 
-/// What is to happen. Amounts are credits, 1 to [`UNITS_MAX`].
+/// What is to happen. Amounts are 1 to [`UNITS_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Credits come in.
@@ -14,21 +15,21 @@ pub enum Op {
         /// What they are.
         kind: GrantKind,
         /// How many.
-        amount: i64,
+        amount: Credits,
         /// When what is left of them ends.
         expires_at_ms: Option<TimeMs>,
     },
     /// Credits are spent at once.
     Debit {
         /// How many.
-        amount: i64,
+        amount: Credits,
     },
     /// Credits are reserved.
     Hold {
         /// The new hold.
         id: HoldId,
         /// How many.
-        amount: i64,
+        amount: Credits,
         /// When the hold is released by itself.
         expires_at_ms: TimeMs,
     },
@@ -37,7 +38,7 @@ pub enum Op {
         /// The hold.
         id: HoldId,
         /// How many; the whole hold if not given.
-        amount: Option<i64>,
+        amount: Option<Credits>,
     },
     /// A hold ends unspent.
     Release {
@@ -47,7 +48,7 @@ pub enum Op {
     /// Support gives (positive) or takes (negative) credits.
     Adjust {
         /// How many, not zero.
-        amount: i64,
+        amount: Credits,
         /// Why, in words.
         reason: String,
         /// When what is given ends.
@@ -57,7 +58,7 @@ pub enum Op {
     /// is spent. If debt leaves too little of them, they are granted and nothing is spent.
     Purchase {
         /// Credits bought.
-        amount: i64,
+        amount: Credits,
         /// What they were bought for.
         spend: Option<Box<Spend>>,
     },
@@ -66,9 +67,9 @@ pub enum Op {
         /// Sequence number of the grant that the payment bought.
         grant: i64,
         /// Credits that grant gave.
-        granted: i64,
+        granted: Credits,
         /// Credits to have been taken back in all, this time included. Refunds are cumulative.
-        total: i64,
+        total: Credits,
     },
     /// Credits that were taken back are given again: the payment turned out to be good after all.
     Reinstate {
@@ -77,7 +78,7 @@ pub enum Op {
         /// What that grant's credits are.
         kind: GrantKind,
         /// Credits that stay taken back.
-        total: i64,
+        total: Credits,
     },
     /// Holds and grants whose time ran out are settled, nothing else.
     Settle,
@@ -87,7 +88,7 @@ pub enum Op {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spend {
     /// How many credits.
-    pub amount: i64,
+    pub amount: Credits,
     /// Who causes it.
     pub source: String,
     /// The caller's own reference.

@@ -5,7 +5,7 @@
 
 use super::{Class, Difference, Repair};
 use crate::domain::customer::Customer;
-use crate::domain::webhook::shape;
+use crate::domain::webhook::{EventKind, shape};
 use serde_json::{Value, json};
 
 /// A customer of Stripe's. `linked` is ours that is linked to it, `named` the one that its metadata
@@ -30,7 +30,7 @@ pub fn compare(object: &Value, linked: Option<&Customer>, named: Option<&Custome
             }
             None => {
                 let found = difference(Class::CustomerUnlinked, "not linked".to_owned(), &format!("names {name}"))?;
-                Some(found.of(&named.id).announced("customer.updated", object))
+                Some(found.of(&named.id).announced(EventKind::CustomerUpdated, object))
             }
         },
     }
@@ -50,7 +50,7 @@ pub fn unlisted(customer: &Customer, theirs: Option<&Value>) -> Option<Differenc
         Some(object) if object["deleted"] == true => {
             let gone = json!({ "id": id, "object": "customer", "deleted": true });
             let found = Difference::new(Class::CustomerDeleted, id, linked(), "deleted");
-            Some(found.of(&customer.id).announced("customer.deleted", &gone))
+            Some(found.of(&customer.id).announced(EventKind::CustomerDeleted, &gone))
         }
         Some(_) => None,
     }
@@ -89,7 +89,7 @@ mod tests {
         let ours = customer(None);
         let found = compare(&theirs("cus_1", Some(&ours)), None, Some(&ours)).expect("a difference");
         assert_eq!((found.class, found.customer_id), (Class::CustomerUnlinked, Some(ours.id)));
-        assert!(matches!(found.repair, Some(Repair::Announce { event_type: "customer.updated", .. })));
+        assert!(matches!(found.repair, Some(Repair::Announce { kind: EventKind::CustomerUpdated, .. })));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! One difference, what mends it, and which are none because the news is still on its way.
+//! One difference, its repair, and which differences are only news that is still on its way.
 
 use super::Class;
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{self, InvoiceShape};
 use crate::ids::CustomerId;
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use std::collections::HashSet;
 /// The longest description of either side, in characters.
 const TEXT_LEN_MAX: usize = 300;
 
-/// Something of which Stripe and we know different things.
+/// Something that Stripe and this database know differently.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// What differs.
@@ -22,20 +23,20 @@ pub struct Difference {
     pub ours: String,
     /// What Stripe has, in words.
     pub theirs: String,
-    /// What mends it; nothing if that is for a person to say.
+    /// What repairs it; `None` if a person has to decide.
     pub repair: Option<Repair>,
 }
 
-/// What mends a difference. Each does nothing if it is told twice.
+/// What repairs a difference. Each can be applied twice without harm.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Repair {
     /// An event of Stripe's is taken in as if it had been delivered.
     TakeIn(Value),
-    /// An event of our own making tells of an object as Stripe has it, in the stream in which Stripe's
-    /// own would be processed.
+    /// An event of our own carries the object as Stripe has it, in the stream in which Stripe's own event would be
+    /// processed.
     Announce {
         /// Its type.
-        event_type: &'static str,
+        kind: EventKind,
         /// What it is about.
         object: Value,
     },
@@ -57,38 +58,37 @@ impl Difference {
         }
     }
 
-    /// The same with whose it is.
+    /// Sets the customer.
     #[must_use]
     pub fn of(self, customer_id: &CustomerId) -> Self {
         Self { customer_id: Some(customer_id.clone()), ..self }
     }
 
-    /// The same with what mends it.
+    /// Sets the repair.
     #[must_use]
     pub fn mended_by(self, repair: Repair) -> Self {
         Self { repair: Some(repair), ..self }
     }
 
-    /// The same, mended by telling ourselves of the object.
+    /// Sets [`Repair::Announce`] as the repair.
     #[must_use]
-    pub fn announced(self, event_type: &'static str, object: &Value) -> Self {
-        self.mended_by(Repair::Announce { event_type, object: object.clone() })
+    pub fn announced(self, kind: EventKind, object: &Value) -> Self {
+        self.mended_by(Repair::Announce { kind, object: object.clone() })
     }
 
-    /// The event that [`Repair::Announce`] makes. Its id is one that Stripe never gives, and the same
-    /// run makes no second one.
-    pub fn event(&self, run_id: &str, event_type: &str, object: &Value, livemode: bool) -> Value {
+    /// The event of [`Repair::Announce`]. Stripe never gives an id like its id, and a run makes each id once.
+    pub fn event(&self, run_id: &str, kind: EventKind, object: &Value, livemode: bool) -> Value {
         json!({
             "id": format!("reconcile:{run_id}:{}:{}", self.class.as_str(), self.object_id),
             "object": "event",
-            "type": event_type,
+            "type": kind.as_str(),
             "livemode": livemode,
             "data": { "object": object },
         })
     }
 }
 
-/// The objects that an event tells of: its own, and those that change with it.
+/// The ids of the objects that an event is about: its own, and those that change with it.
 pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
     let object = &event["data"]["object"];
     let direct = [&object["id"], &object["charge"], &object["payment_intent"], &object["invoice"]];
@@ -96,8 +96,8 @@ pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
     direct.into_iter().chain(InvoiceShape::read(object).subscription_id)
 }
 
-/// The differences that are not explained by something that Stripe told of a moment ago. That news is
-/// still on its way to us, or came between the two looks.
+/// Drops the differences about objects in `told`, of which Stripe sent an event a moment ago: that event is still on
+/// its way, or arrived between the two reads.
 pub fn settled(differences: Vec<Difference>, told: &HashSet<String>) -> Vec<Difference> {
     differences.into_iter().filter(|difference| !told.contains(&difference.object_id)).collect()
 }
@@ -121,7 +121,7 @@ mod tests {
     fn an_event_of_our_own_making_is_read_like_stripes_and_goes_into_the_same_stream() {
         let object = json!({ "id": "sub_1", "object": "subscription", "customer": "cus_1" });
         let difference = Difference::new(Class::SubscriptionDiffers, "sub_1", "", "");
-        let event = difference.event("rec_1", "customer.subscription.updated", &object, true);
+        let event = difference.event("rec_1", EventKind::SubscriptionUpdated, &object, true);
         let envelope = webhook::envelope(event.to_string().as_bytes()).expect("readable");
         assert_eq!(webhook::stream_key(&envelope), "stripe:cus_1");
         assert_eq!(envelope.livemode, Some(true));

@@ -1,14 +1,15 @@
 //! Payments: what operations charged, against the ledger.
 
 use super::{Class, Difference};
+use crate::amount::MoneyMinor;
 use crate::domain::operation::{Operation, Request, State};
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{ChargeShape, OPERATION_METADATA_KEY, PaymentIntentShape};
 use crate::ids::OperationId;
 use serde_json::json;
 
-/// The payment that a charge made for an operation: the operation as named, and the PaymentIntent.
-/// Nothing if the charge took no money, or pays something else (an invoice's has no such metadata of
-/// its own).
+/// The operation that a charge names in its metadata, and its PaymentIntent. `None` if the charge took no money or
+/// pays an invoice.
 pub fn operation_named(charge: &ChargeShape) -> Option<(&str, &str)> {
     let name = charge.metadata.get(OPERATION_METADATA_KEY).filter(|_| charge.is_paid && charge.invoice_id.is_none())?;
     Some((name, charge.payment_intent_id.as_deref()?))
@@ -19,7 +20,7 @@ pub fn operation_id(charge: &ChargeShape) -> Option<OperationId> {
     operation_named(charge).and_then(|(name, _)| OperationId::parse(name).ok())
 }
 
-/// A charge that names an operation. `is_granted`: the ledger has the credits of this PaymentIntent.
+/// Compares a charge with the operation that it names. `is_granted`: the ledger has the credits of its PaymentIntent.
 pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: bool) -> Option<Difference> {
     let (name, intent) = operation_named(charge)?;
     let money = words(charge.amount, charge.currency.as_deref());
@@ -53,11 +54,11 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
         "status": "succeeded",
         "metadata": charge.metadata,
     });
-    Some(found(Class::PaymentUnsettled, ours).announced("payment_intent.succeeded", &object))
+    Some(found(Class::PaymentUnsettled, ours).announced(EventKind::PaymentIntentSucceeded, &object))
 }
 
-/// A payment here that was not among Stripe's charges. `theirs` is the PaymentIntent when asked for by
-/// its id. Credits are never taken away from here: who is right is for a person to say.
+/// Judges a payment here that Stripe did not list. `theirs` is its PaymentIntent, fetched by id. Credits are never taken
+/// away on this ground: a person decides who is right.
 pub fn unlisted(operation: &Operation, theirs: Option<&PaymentIntentShape>) -> Option<Difference> {
     let id = operation.stripe_id.as_deref()?;
     let theirs = match theirs.map(|intent| intent.status.as_deref().unwrap_or("no status")) {
@@ -68,22 +69,23 @@ pub fn unlisted(operation: &Operation, theirs: Option<&PaymentIntentShape>) -> O
     Some(Difference::new(Class::PaymentUnpaid, id, "paid, credits granted", theirs).of(&operation.customer_id))
 }
 
-fn words(amount_minor: Option<i64>, currency: Option<&str>) -> String {
-    format!("{} {}", amount_minor.unwrap_or(0), currency.unwrap_or("of an unknown currency"))
+fn words(amount_minor: Option<MoneyMinor>, currency: Option<&str>) -> String {
+    format!("{} {}", amount_minor.unwrap_or_default(), currency.unwrap_or("of an unknown currency"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Credits;
     use crate::domain::operation::UsageCharge;
     use crate::domain::webhook::shape::Metadata;
     use crate::ids::CustomerId;
 
     fn operation(state: State, stripe_id: Option<&str>) -> Operation {
         let charge = UsageCharge {
-            units: 1,
-            credits: 1,
-            amount_minor: 2_900,
+            units: Credits(1),
+            credits: Credits(1),
+            amount_minor: MoneyMinor(2_900),
             currency: "usd".to_owned(),
             payment_method_id: "pm_1".to_owned(),
             description: "1 fix".to_owned(),
@@ -99,7 +101,7 @@ mod tests {
             id: Some("ch_1".to_owned()),
             stripe_customer_id: Some("cus_1".to_owned()),
             payment_intent_id: Some("pi_1".to_owned()),
-            amount: Some(2_900),
+            amount: Some(MoneyMinor(2_900)),
             currency: Some("usd".to_owned()),
             is_paid: true,
             metadata: Metadata::from([(OPERATION_METADATA_KEY.to_owned(), operation.id.to_string())]),
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn another_amount_than_was_asked_for_is_left_to_a_person() {
         let open = operation(State::Processing, None);
-        let other = ChargeShape { amount: Some(1), ..charge(&open) };
+        let other = ChargeShape { amount: Some(MoneyMinor(1)), ..charge(&open) };
         assert_eq!(class(compare(&other, Some(&open), false).as_ref()), Some((Class::PaymentMismatch, false)));
     }
 

@@ -1,24 +1,25 @@
-//! Refunds and disputes: how many credits are gone, against how many should be.
+//! Refunds and disputes: the credits that are clawed back, against those that should be.
 
 use super::{Class, Difference};
+use crate::amount::Credits;
+use crate::domain::webhook::EventKind;
 use crate::ids::CustomerId;
 use serde_json::Value;
 
-/// A charge with the credits that it bought: how many of them were taken back, and how many should
-/// have been.
+/// Compares what is clawed back of a charge's credits with the `target`.
 pub fn compare(
     charge: &Value,
     charge_id: &str,
     customer: &CustomerId,
-    clawed_back: i64,
-    target: i64,
+    clawed_back: Credits,
+    target: Credits,
 ) -> Option<Difference> {
     if clawed_back == target {
         return None;
     }
     let (ours, theirs) = (format!("{clawed_back} credits taken back"), format!("money for {target} is gone"));
     let found = Difference::new(Class::RefundNotApplied, charge_id, ours, theirs);
-    Some(found.of(customer).announced("charge.refunded", charge))
+    Some(found.of(customer).announced(EventKind::ChargeRefunded, charge))
 }
 
 #[cfg(test)]
@@ -30,8 +31,8 @@ mod tests {
     fn credits_follow_the_money_in_both_directions() {
         let charge = json!({ "id": "ch_1", "object": "charge" });
         let customer = CustomerId::new();
-        assert_eq!(compare(&charge, "ch_1", &customer, 1, 1), None);
-        for (clawed_back, target) in [(0, 1), (1, 0)] {
+        assert_eq!(compare(&charge, "ch_1", &customer, Credits(1), Credits(1)), None);
+        for (clawed_back, target) in [(Credits(0), Credits(1)), (Credits(1), Credits(0))] {
             let found = compare(&charge, "ch_1", &customer, clawed_back, target).expect("a difference");
             assert_eq!((found.class, found.customer_id.as_ref()), (Class::RefundNotApplied, Some(&customer)));
             assert!(found.repair.is_some());

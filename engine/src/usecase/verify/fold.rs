@@ -2,6 +2,7 @@
 //! ledger's own rules gives the stored account, with its open grants and holds.
 
 use super::CheckReport;
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::ledger::{Account, Entry, Open};
 use crate::error::Result;
@@ -85,7 +86,7 @@ impl Folding {
         self.folded.apply(entry);
         let account = &self.folded;
         let (left, reserved) = (left(&account.open), reserved(&account.open));
-        if left != account.balance.max(0) {
+        if left != account.balance.max(Credits::ZERO) {
             self.stuck = Some(format!(
                 "after entry {} its grants have {left} left and the balance is {}",
                 entry.seq, account.balance
@@ -122,21 +123,26 @@ impl Folding {
                 format!("{} open holds of {one} for {} of {other}", stored.holds.len(), folded.holds.len())
             }),
             (stored.open.clawed != folded.open.clawed)
-                .then(|| format!("clawed back {:?} for {:?}", stored.open.clawed, folded.open.clawed)),
+                .then(|| format!("clawed back {:?} for {:?}", clawed(&stored.open), clawed(&folded.open))),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         Some(format!("the account has {}, which its entries make", parts.join(", ")))
     }
 }
 
+/// Clawed back credits as (sequence number of the grant, credits), for the report.
+fn clawed(open: &Open) -> Vec<(i64, i64)> {
+    open.clawed.iter().map(|(grant, credits)| (*grant, credits.0)).collect()
+}
+
 /// Credits left in open grants.
-fn left(open: &Open) -> i64 {
-    open.grants.iter().fold(0, |sum, grant| sum.saturating_add(grant.remaining))
+fn left(open: &Open) -> Credits {
+    Credits(open.grants.iter().fold(0, |sum, grant| sum.saturating_add(grant.remaining.0)))
 }
 
 /// Credits that open holds reserve.
-fn reserved(open: &Open) -> i64 {
-    open.holds.iter().fold(0, |sum, hold| sum.saturating_add(hold.amount))
+fn reserved(open: &Open) -> Credits {
+    Credits(open.holds.iter().fold(0, |sum, hold| sum.saturating_add(hold.amount.0)))
 }
 
 async fn fold_page(db: &Db, page: Vec<StoredAccount>) -> Result<Vec<Folding>> {
