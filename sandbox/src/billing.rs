@@ -184,7 +184,9 @@ impl World {
     /// What an attempt to pay a PaymentIntent makes of its invoice, if it has one.
     pub(crate) fn invoice_follows(&mut self, intent: &str, paid: &Paid) -> Result<(), ApiError> {
         let intent = self.copy(intent);
-        let Some(id) = intent.opt("_invoice") else { return Ok(()) };
+        let Some(id) = intent.opt("_invoice") else {
+            return Ok(());
+        };
         let invoice = self.copy(id);
         if !matches!(invoice.text("status"), "open" | "uncollectible") {
             return Ok(());

@@ -8,12 +8,13 @@ use crate::expand::expand;
 use crate::fault::Fault;
 use crate::field::{Fields, strip};
 use crate::form::Form;
+use crate::handler::Call;
 use crate::idempotency::{self, Answer};
 use crate::log::LoggedCall;
 use crate::older;
 use crate::parameters;
 use crate::render::render;
-use crate::routes::{self, Call};
+use crate::routes;
 use crate::version::Version;
 use crate::world::{Cause, World};
 use data_encoding::BASE64;
@@ -92,7 +93,9 @@ impl App {
         let key = call.idempotency_key.clone().filter(|_| call.method == "POST");
         if let Some(key) = &key {
             match idempotency::find(&state.world, key, &fingerprint) {
-                Ok(None) if state.keys.contains(key) => return refuse(&mut state, ApiError::key_in_use(key)),
+                Ok(None) if state.keys.contains(key) => {
+                    return refuse(&mut state, ApiError::key_in_use(key));
+                }
                 Ok(None) => {}
                 Ok(Some(answer)) => {
                     state.log.push(logged(call, answer.status, true));
@@ -258,7 +261,9 @@ fn logged(call: &Incoming, status: u16, is_replay: bool) -> LoggedCall {
 impl State {
     /// Whether the rate lets a call through.
     fn admits(&mut self, rate_per_s: Option<u32>) -> bool {
-        let Some(rate_per_s) = rate_per_s else { return true };
+        let Some(rate_per_s) = rate_per_s else {
+            return true;
+        };
         let second = real_ms().div_euclid(1_000);
         if self.rate.0 != second {
             self.rate = (second, 0);

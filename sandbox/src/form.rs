@@ -11,6 +11,9 @@ const DEPTH_MAX: usize = 8;
 const METADATA_LEN_MAX: usize = 500;
 /// Most keys of metadata. Source: Stripe, "Metadata".
 const METADATA_KEYS_MAX: usize = 50;
+/// Bounds of an amount in minor units. Source: Stripe, "Minimum and maximum charge amounts".
+const AMOUNT_MIN: i64 = 50;
+const AMOUNT_MAX: i64 = 99_999_999;
 
 /// The parameters of a call, or a part of them. Leaves are texts.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,6 +58,26 @@ impl Form {
         parts.try_fold(first, |value, part| value.get(part))
     }
 
+    /// An amount within Stripe's bounds.
+    pub(crate) fn amount(&self, param: &str) -> Result<Option<i64>, ApiError> {
+        let Some(amount) = self.int(param)? else {
+            return Ok(None);
+        };
+        if amount < 1 {
+            let message = "This value must be greater than or equal to 1.";
+            return Err(ApiError::invalid("parameter_invalid_integer", Some(param), message));
+        }
+        if amount < AMOUNT_MIN {
+            let message = "Amount must be at least $0.50 usd. SANDBOX.";
+            return Err(ApiError::invalid("amount_too_small", Some(param), message));
+        }
+        if amount > AMOUNT_MAX {
+            let message = "Amount must be no more than $999,999.99. SANDBOX.";
+            return Err(ApiError::invalid("amount_too_large", Some(param), message));
+        }
+        Ok(Some(amount))
+    }
+
     /// Whether it is there, also if it is empty.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.at(path).is_some()
@@ -82,7 +105,9 @@ impl Form {
 
     /// A whole number.
     pub(crate) fn int(&self, path: &str) -> Result<Option<i64>, ApiError> {
-        let Some(text) = self.text(path) else { return Ok(None) };
+        let Some(text) = self.text(path) else {
+            return Ok(None);
+        };
         text.parse().map(Some).map_err(|_| {
             let message = format!("Invalid integer: {text}");
             ApiError::invalid("parameter_invalid_integer", Some(&bracketed(path)), &message)
@@ -186,7 +211,9 @@ fn split(name: &str) -> Option<Vec<String>> {
 }
 
 fn put(map: &mut Map<String, Value>, path: &[String], value: String) {
-    let Some((first, rest)) = path.split_first() else { return };
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
     // `a[]` is the next of the list.
     let name = if first.is_empty() { map.len().to_string() } else { first.clone() };
     if rest.is_empty() {
@@ -203,7 +230,9 @@ fn put(map: &mut Map<String, Value>, path: &[String], value: String) {
 }
 
 fn listed(value: &Value, is_metadata: bool) -> Value {
-    let Some(map) = value.as_object() else { return value.clone() };
+    let Some(map) = value.as_object() else {
+        return value.clone();
+    };
     let mut numbered: Vec<(usize, Value)> = Vec::new();
     let mut named = Map::new();
     for (name, value) in map {

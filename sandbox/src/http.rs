@@ -102,7 +102,9 @@ async fn imitate(server: &Arc<Server>, request: &Request, body: String) -> Respo
         }
         (reply, lost)
     });
-    let Ok((reply, lost)) = done.await else { return plain(500, "The SANDBOX failed.") };
+    let Ok((reply, lost)) = done.await else {
+        return plain(500, "The SANDBOX failed.");
+    };
     if let Some(hang_ms) = lost {
         tokio::time::sleep(Duration::from_millis(hang_ms)).await;
         if let Some(from) = from {

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::control::{Money, money_of};
 use crate::cut::{Listener, Scissors};
-use crate::deliver::{Policy, courier};
+use crate::deliver::courier;
 use crate::error::{ApiError, Error};
 use crate::fault::FaultRule;
 use crate::field::strip;
@@ -11,6 +11,7 @@ use crate::http::{self, Server};
 use crate::objects::webhook_endpoint::{self, NewEndpoint};
 use crate::objects::{checkout, dispute, payment_intent, payment_method, refund};
 use crate::options::Options;
+use crate::policy::Policy;
 use crate::record::Recorder;
 use crate::world::{Cause, World};
 use poem::Request;

@@ -2,12 +2,12 @@
 //! reads the time.
 
 use crate::blank::{filled, overlay};
-use crate::deliver::Policy;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::ids::Ids;
-use crate::lifecycle::Rules;
+use crate::policy::Policy;
+use crate::rules::Rules;
 use crate::store::{ENTRIES_MAX, Store};
 use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
@@ -98,7 +98,9 @@ impl World {
 
     /// Changes fields of an object and gives what they were, as `previous_attributes` does.
     pub(crate) fn change(&mut self, id: &str, fields: Value) -> Value {
-        let (Some(mut object), Value::Object(fields)) = (self.get(id).cloned(), fields) else { return Value::Null };
+        let (Some(mut object), Value::Object(fields)) = (self.get(id).cloned(), fields) else {
+            return Value::Null;
+        };
         let mut previous = Map::new();
         for (name, value) in fields {
             let before = object.get(&name).cloned().unwrap_or_default();

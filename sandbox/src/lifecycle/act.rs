@@ -1,12 +1,13 @@
 //! The transitions themselves.
 
-use super::{AfterRetries, Due, TRIAL_WARNING_S};
+use super::{Due, TRIAL_WARNING_S};
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::invoice_item;
 use crate::objects::subscription::{is_over, line, roll};
 use crate::payment::Attempt;
+use crate::rules::AfterRetries;
 use crate::world::World;
 use serde_json::json;
 
@@ -170,7 +171,9 @@ impl World {
     /// What a paid invoice means for its subscription.
     pub(crate) fn subscription_paid(&mut self, invoice: &str) -> Result<(), ApiError> {
         let invoice = self.copy(invoice);
-        let Some(id) = invoice.opt("_subscription") else { return Ok(()) };
+        let Some(id) = invoice.opt("_subscription") else {
+            return Ok(());
+        };
         let subscription = self.copy(id);
         let is_latest = subscription.text("latest_invoice") == invoice.id();
         match subscription.text("status") {
@@ -195,7 +198,9 @@ impl World {
     /// What an invoice that was not paid means for its subscription.
     pub(crate) fn subscription_unpaid(&mut self, invoice: &str) -> Result<(), ApiError> {
         let invoice = self.copy(invoice);
-        let Some(id) = invoice.opt("_subscription") else { return Ok(()) };
+        let Some(id) = invoice.opt("_subscription") else {
+            return Ok(());
+        };
         let subscription = self.copy(id);
         if !matches!(subscription.text("status"), "active" | "past_due") {
             return Ok(());

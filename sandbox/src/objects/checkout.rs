@@ -5,9 +5,9 @@ use super::{payment_intent, price, setup_intent, subscription};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
+use crate::handler::Call;
 use crate::page;
 use crate::payment::Attempt;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 

@@ -1,11 +1,11 @@
 //! Customers.
 
-use super::{payment_method, source};
+use super::{address, payment_method, source};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
@@ -143,7 +143,7 @@ fn given(form: &Form) -> Result<Map<String, Value>, ApiError> {
         return Err(ApiError::invalid("email_invalid", Some("email"), &message));
     }
     if form.has("address") {
-        fields.insert("address".to_owned(), super::charge::address(&form.part("address")));
+        fields.insert("address".to_owned(), address::address(&form.part("address")));
     }
     if form.has("balance") {
         fields.insert("balance".to_owned(), form.int("balance")?.unwrap_or(0).into());

@@ -5,9 +5,9 @@ use super::{invoice_item, payment_intent};
 use crate::billing::{NewInvoice, no_method};
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
 use crate::payment::{Attempt, Paid};
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 

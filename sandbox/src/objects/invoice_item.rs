@@ -3,8 +3,8 @@
 use crate::billing::{NewLine, pricing};
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 

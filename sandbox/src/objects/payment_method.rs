@@ -1,12 +1,12 @@
 //! Payment methods. Ids such as `pm_card_visa` are not objects but make one when they are used.
 
-use super::charge::billing_details;
+use super::address::billing_details;
 use crate::blank::filled;
 use crate::card::TestCard;
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 

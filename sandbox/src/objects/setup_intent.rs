@@ -4,8 +4,8 @@ use super::payment_method::{attach_to, card_of, usable};
 use crate::card::Outcome;
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 

@@ -5,9 +5,9 @@ use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
+use crate::handler::Call;
 use crate::objects::invoice_item;
 use crate::payment::{Attempt, Paid};
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
