@@ -47,11 +47,11 @@ pub(crate) struct Admitted {
     pub(crate) fault: Option<Fault>,
 }
 
-/// What becomes of a call at the door.
-pub(crate) enum Entrance {
-    Go(Box<Admitted>),
-    /// Nothing is executed.
-    Done(Reply),
+/// Whether a call is executed.
+pub(crate) enum Admission {
+    Execute(Box<Admitted>),
+    /// It is answered without being executed.
+    Answered(Reply),
 }
 
 /// An answer with what its headers tell.
@@ -67,8 +67,8 @@ pub(crate) struct Reply {
 }
 
 impl App {
-    /// Lets a call in: who it is, whether its key has an answer already, what goes wrong with it.
-    pub(crate) fn admit(&self, call: &Incoming) -> Entrance {
+    /// Admits a call: checks its credentials, looks for an earlier answer under its key, draws its fault.
+    pub(crate) fn admit(&self, call: &Incoming) -> Admission {
         let mut state = self.state();
         let request_id = state.world.ids.id("req");
         let cause = Cause { request_id: Some(request_id.clone()), idempotency_key: call.idempotency_key.clone() };
@@ -80,7 +80,7 @@ impl App {
         let refuse = |state: &mut State, error: ApiError| {
             state.log.push(logged(call, error.status, false));
             let answer = Answer { status: error.status, body: error.body(), repeats: None };
-            Entrance::Done(Reply::new(request_id.clone(), version.unwrap_or_default(), answer))
+            Admission::Answered(Reply::new(request_id.clone(), version.unwrap_or_default(), answer))
         };
         let form = match check(call, version) {
             Ok(form) => form,
@@ -93,24 +93,22 @@ impl App {
         let key = call.idempotency_key.clone().filter(|_| call.method == "POST");
         if let Some(key) = &key {
             match idempotency::find(&state.world, key, &fingerprint) {
-                Ok(None) if state.keys.contains(key) => {
-                    return refuse(&mut state, ApiError::key_in_use(key));
-                }
+                Ok(None) if state.keys.contains(key) => return refuse(&mut state, ApiError::key_in_use(key)),
                 Ok(None) => {}
                 Ok(Some(answer)) => {
                     state.log.push(logged(call, answer.status, true));
-                    return Entrance::Done(Reply::new(request_id, version.unwrap_or_default(), answer));
+                    return Admission::Answered(Reply::new(request_id, version.unwrap_or_default(), answer));
                 }
                 Err(error) => return refuse(&mut state, error),
             }
         }
         let State { faults, world, .. } = &mut *state;
-        let fault = faults.strike(&call.method, &call.path, &mut world.dice);
+        let fault = faults.strike(&call.method, &call.path, &mut world.rng);
         if let Some(key) = &key {
             state.keys.insert(key.clone());
         }
         let version = version.unwrap_or_default();
-        Entrance::Go(Box::new(Admitted { request_id, version, form, fingerprint, key, fault }))
+        Admission::Execute(Box::new(Admitted { request_id, version, form, fingerprint, key, fault }))
     }
 
     /// Executes a call that was let in, unless its fault has it otherwise.
@@ -227,7 +225,7 @@ fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError
         Ok(body) => (200, body),
         Err(error) => (error.status, error.body()),
     };
-    dress(&state.world, &mut body, admitted.version);
+    shape_answer(&state.world, &mut body, admitted.version);
     let answer = Answer { status, body, repeats: None };
     if let Some(key) = admitted.key.as_ref().filter(|_| is_stored) {
         idempotency::keep(&mut state.world, key, &admitted.fingerprint, &answer);
@@ -240,7 +238,7 @@ fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError
 
 /// Puts an answer into the shape that its reader expects. Events keep the account's version,
 /// whatever version the call names.
-fn dress(world: &World, body: &mut Value, version: Version) {
+fn shape_answer(world: &World, body: &mut Value, version: Version) {
     let account = Version::parse(&world.api_version).unwrap_or_default();
     let is_list = body.text("object") == "list";
     if body.text("object") == "event" {
@@ -261,9 +259,7 @@ fn logged(call: &Incoming, status: u16, is_replay: bool) -> LoggedCall {
 impl State {
     /// Whether the rate lets a call through.
     fn admits(&mut self, rate_per_s: Option<u32>) -> bool {
-        let Some(rate_per_s) = rate_per_s else {
-            return true;
-        };
+        let Some(rate_per_s) = rate_per_s else { return true };
         let second = real_ms().div_euclid(1_000);
         if self.rate.0 != second {
             self.rate = (second, 0);

@@ -79,14 +79,14 @@ impl World {
     fn plan_delivery(&mut self, event: &str, endpoint: &str, is_ordered: bool) -> Result<(), ApiError> {
         let policy = self.policy.clone();
         let is_dropped =
-            !is_ordered && policy.drop_probability > 0.0 && self.dice.random_bool(policy.drop_probability.min(1.0));
+            !is_ordered && policy.drop_probability > 0.0 && self.rng.random_bool(policy.drop_probability.min(1.0));
         let is_full = self.store.count(KIND) >= WAITING_MAX;
         let delay = if policy.delay_max_ms > policy.delay_min_ms {
-            self.dice.random_range(policy.delay_min_ms..=policy.delay_max_ms)
+            self.rng.random_range(policy.delay_min_ms..=policy.delay_max_ms)
         } else {
             policy.delay_min_ms
         };
-        let copies = if policy.duplicates_max > 1 { self.dice.random_range(1..=policy.duplicates_max) } else { 1 };
+        let copies = if policy.duplicates_max > 1 { self.rng.random_range(1..=policy.duplicates_max) } else { 1 };
         let delivery = Delivery {
             id: self.new_id("_dlv"),
             object: KIND.to_owned(),
@@ -162,9 +162,7 @@ impl World {
 
     /// Notes the end of a try. `retry_after_s`: sandbox seconds until the next, if there is one.
     pub(crate) fn note_delivery(&mut self, id: &str, is_taken: bool, retry_after_s: &[i64]) -> Result<(), ApiError> {
-        let Some(mut delivery) = self.get(id).and_then(read) else {
-            return Ok(());
-        };
+        let Some(mut delivery) = self.get(id).and_then(read) else { return Ok(()) };
         if delivery.state != DeliveryState::Waiting {
             return Ok(());
         }

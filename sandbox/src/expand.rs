@@ -36,9 +36,7 @@ pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Res
 
 /// Whether the path leads to something that can be expanded.
 fn walk(world: &World, value: &mut Value, parts: &[&str]) -> bool {
-    let Some((first, rest)) = parts.split_first() else {
-        return true;
-    };
+    let Some((first, rest)) = parts.split_first() else { return true };
     if let Value::Array(items) = value {
         // An empty list has nothing against the path.
         return items.iter_mut().all(|item| walk(world, item, parts));

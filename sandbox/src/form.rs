@@ -60,9 +60,7 @@ impl Form {
 
     /// An amount within Stripe's bounds.
     pub(crate) fn amount(&self, param: &str) -> Result<Option<i64>, ApiError> {
-        let Some(amount) = self.int(param)? else {
-            return Ok(None);
-        };
+        let Some(amount) = self.int(param)? else { return Ok(None) };
         if amount < 1 {
             let message = "This value must be greater than or equal to 1.";
             return Err(ApiError::invalid("parameter_invalid_integer", Some(param), message));
@@ -105,9 +103,7 @@ impl Form {
 
     /// A whole number.
     pub(crate) fn int(&self, path: &str) -> Result<Option<i64>, ApiError> {
-        let Some(text) = self.text(path) else {
-            return Ok(None);
-        };
+        let Some(text) = self.text(path) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
             let message = format!("Invalid integer: {text}");
             ApiError::invalid("parameter_invalid_integer", Some(&bracketed(path)), &message)
@@ -211,9 +207,7 @@ fn split(name: &str) -> Option<Vec<String>> {
 }
 
 fn put(map: &mut Map<String, Value>, path: &[String], value: String) {
-    let Some((first, rest)) = path.split_first() else {
-        return;
-    };
+    let Some((first, rest)) = path.split_first() else { return };
     // `a[]` is the next of the list.
     let name = if first.is_empty() { map.len().to_string() } else { first.clone() };
     if rest.is_empty() {
@@ -230,9 +224,7 @@ fn put(map: &mut Map<String, Value>, path: &[String], value: String) {
 }
 
 fn listed(value: &Value, is_metadata: bool) -> Value {
-    let Some(map) = value.as_object() else {
-        return value.clone();
-    };
+    let Some(map) = value.as_object() else { return value.clone() };
     let mut numbered: Vec<(usize, Value)> = Vec::new();
     let mut named = Map::new();
     for (name, value) in map {

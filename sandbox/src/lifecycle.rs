@@ -91,9 +91,7 @@ impl World {
         while done < TRANSITIONS_MAX
             && let Some(Reverse((at, id))) = heap.pop()
         {
-            let Some((due_at, due)) = self.get(&id).and_then(next_due) else {
-                continue;
-            };
+            let Some((due_at, due)) = self.get(&id).and_then(next_due) else { continue };
             if due_at > at {
                 heap.push(Reverse((due_at, id)));
                 continue;

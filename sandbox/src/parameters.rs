@@ -13,9 +13,7 @@ static KNOWN: LazyLock<HashMap<String, HashSet<String>>> = LazyLock::new(|| {
 /// Refuses a call with a parameter that its route does not have. Routes that are no part of the
 /// document take any.
 pub(crate) fn check(method: &str, pattern: &str, form: &Form) -> Result<(), ApiError> {
-    let Some(known) = KNOWN.get(&format!("{method} {pattern}")) else {
-        return Ok(());
-    };
+    let Some(known) = KNOWN.get(&format!("{method} {pattern}")) else { return Ok(()) };
     match form.names().find(|name| !known.contains(*name)) {
         Some(name) => {
             let message = format!("Received unknown parameter: {name}");

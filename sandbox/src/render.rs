@@ -126,9 +126,7 @@ fn walk_object(fields: &mut Map<String, Value>, place: &Place<'_>) {
 fn event(fields: &mut Map<String, Value>, place: &Place<'_>) {
     take_own(fields);
     fields.insert("api_version".to_owned(), json!(place.version.as_str()));
-    let Some(data) = fields.get_mut("data").and_then(Value::as_object_mut) else {
-        return;
-    };
+    let Some(data) = fields.get_mut("data").and_then(Value::as_object_mut) else { return };
     let kind = data.get("object").and_then(|object| object["object"].as_str()).map(str::to_owned);
     let depth = place.depth + 2;
     if let Some(object) = data.get_mut("object") {

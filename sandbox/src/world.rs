@@ -31,7 +31,7 @@ pub(crate) struct World {
     pub(crate) rules: Rules,
     pub(crate) policy: Policy,
     /// What chance decides about deliveries and faults.
-    pub(crate) dice: StdRng,
+    pub(crate) rng: StdRng,
     /// Where people can look at invoices and receipts.
     pub(crate) url: String,
     /// The version in which events are made for those who name none.
@@ -98,9 +98,7 @@ impl World {
 
     /// Changes fields of an object and gives what they were, as `previous_attributes` does.
     pub(crate) fn change(&mut self, id: &str, fields: Value) -> Value {
-        let (Some(mut object), Value::Object(fields)) = (self.get(id).cloned(), fields) else {
-            return Value::Null;
-        };
+        let (Some(mut object), Value::Object(fields)) = (self.get(id).cloned(), fields) else { return Value::Null };
         let mut previous = Map::new();
         for (name, value) in fields {
             let before = object.get(&name).cloned().unwrap_or_default();
@@ -115,11 +113,11 @@ impl World {
         Value::Object(previous)
     }
 
-    /// Changes fields of an object and tells of it, if anything is different.
-    pub(crate) fn change_and_tell(&mut self, id: &str, fields: Value, event: &str) -> Result<Value, ApiError> {
+    /// Changes fields of an object and emits an event if anything is different.
+    pub(crate) fn change_and_emit(&mut self, id: &str, fields: Value, event: &str) -> Result<Value, ApiError> {
         let previous = self.change(id, fields);
         if previous.as_object().is_some_and(|previous| !previous.is_empty()) {
-            self.tell_change(event, id, previous)?;
+            self.emit_change(event, id, previous)?;
         }
         Ok(self.copy(id))
     }

@@ -86,10 +86,10 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     let is_captured = form.flag("capture")?.unwrap_or(true) && decline.is_none();
     let charge = NewCharge { intent: &intent, method: &method, is_captured, decline }.make(world)?;
     if let Some(decline) = decline {
-        world.tell("charge.failed", charge.id())?;
+        world.emit("charge.failed", charge.id())?;
         return Err(decline.error().with("charge", charge.id()));
     }
-    world.tell("charge.succeeded", charge.id())?;
+    world.emit("charge.succeeded", charge.id())?;
     Ok(world.copy(charge.id()))
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
             fields.insert(name.to_owned(), call.form.nullable(name));
         }
     }
-    world.change_and_tell(charge.id(), Value::Object(fields), "charge.updated")
+    world.change_and_emit(charge.id(), Value::Object(fields), "charge.updated")
 }
 
 fn outcome(decline: Option<Decline>) -> Value {

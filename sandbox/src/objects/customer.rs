@@ -36,7 +36,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         };
         set_default(world, &id, &default)?;
     }
-    world.tell("customer.created", &id)?;
+    world.emit("customer.created", &id)?;
     Ok(world.copy(&id))
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         settings["default_payment_method"] = default;
         fields.insert("invoice_settings".to_owned(), settings);
     }
-    world.change_and_tell(before.id(), Value::Object(fields), "customer.updated")
+    world.change_and_emit(before.id(), Value::Object(fields), "customer.updated")
 }
 
 /// `DELETE /v1/customers/{id}`. Its subscriptions end at once.
@@ -89,7 +89,7 @@ pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     for method in methods {
         payment_method::detach_from(world, &method)?;
     }
-    world.tell("customer.deleted", &id)?;
+    world.emit("customer.deleted", &id)?;
     let gone = json!({ "id": id, "object": "customer", "deleted": true });
     world.store.put(&id, gone.clone());
     Ok(gone)

@@ -62,7 +62,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     if let Some(url) = form.text("return_url") {
         world.change(&id, json!({ "_return_url": url }));
     }
-    world.tell("payment_intent.created", &id)?;
+    world.emit("payment_intent.created", &id)?;
     if is_confirmed {
         return confirm_now(world, &id, Attempt { is_off_session, is_authenticated: false });
     }
@@ -149,14 +149,14 @@ pub(crate) fn cancel_now(world: &mut World, id: &str, reason: Value) -> Result<V
     if intent.text("status") == "requires_capture" {
         let charge = intent.text("latest_charge").to_owned();
         let amount = intent["amount"].clone();
-        world.change_and_tell(&charge, json!({ "refunded": true, "amount_refunded": amount }), "charge.refunded")?;
+        world.change_and_emit(&charge, json!({ "refunded": true, "amount_refunded": amount }), "charge.refunded")?;
     }
     let fields = json!({
         "status": "canceled", "canceled_at": world.now_s, "cancellation_reason": reason, "amount_capturable": 0,
         "next_action": null,
     });
     world.change(id, fields);
-    world.tell("payment_intent.canceled", id)?;
+    world.emit("payment_intent.canceled", id)?;
     Ok(world.copy(id))
 }
 

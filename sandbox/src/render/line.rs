@@ -9,9 +9,7 @@ const DETAILS: &str = "price_details";
 /// Since 2025-12-15.clover the price can stand in a line as a whole; before, its id does.
 pub(super) fn price_by_id(line: &mut Shape<'_>) {
     let details = line.fields.get_mut("pricing").and_then(|pricing| pricing.get_mut(DETAILS));
-    let Some(price) = details.and_then(|details| details.get_mut("price")) else {
-        return;
-    };
+    let Some(price) = details.and_then(|details| details.get_mut("price")) else { return };
     if let id @ Value::String(_) = price["id"].clone() {
         line.own_fields.entry("_price").or_insert_with(|| price.take());
         *price = id;

@@ -36,7 +36,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         failure = first_payment(world, &invoice, &behavior)?;
     }
     world.change(&id, json!({ "_is_told": true }));
-    world.tell("customer.subscription.created", &id)?;
+    world.emit("customer.subscription.created", &id)?;
     world.warn_of_trial_end(&id)?;
     match failure {
         Some(mut error) if behavior == "error_if_incomplete" => {
