@@ -2,7 +2,7 @@
 //! [`crate::TestApp`] is held to it, so that a code which is not listed for its operation fails whatever
 //! test meets it.
 
-use crate::app::Answer;
+use crate::answer::Answer;
 use serde_json::Value;
 use std::sync::LazyLock;
 

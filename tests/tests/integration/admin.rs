@@ -5,7 +5,9 @@ mod support;
 
 use crate::database::{number, refusal};
 use crate::snapshot::assert_body;
-use bursar_tests::app::{ADMIN_TOKEN, Answer, unique};
+use bursar_tests::answer::Answer;
+use bursar_tests::app::ADMIN_TOKEN;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe};
 use serde_json::{Value, json};
 

@@ -4,7 +4,8 @@
 use crate::scene::customer_id;
 use crate::snapshot::assert_body;
 use bursar_engine::domain::ledger::{Command, GrantKind, Op};
-use bursar_tests::app::{ADMIN_TOKEN, unique};
+use bursar_tests::app::ADMIN_TOKEN;
+use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, both, wait};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
