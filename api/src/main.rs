@@ -1,11 +1,11 @@
 //! The `bursar` command.
 
 use anyhow::{Result, bail};
-use bursar::app::connect_command;
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
 use bursar::cli::{Cli, Command, ConfigCommand, Role, ServeArgs, output};
-use bursar::{cli, document, migrate, serve};
+use bursar::database::connect_command;
+use bursar::{cli, migrate, routes, serve};
 use bursar_engine::Error;
 use bursar_engine::config::Config;
 use bursar_engine::usecase::schema::schema;
@@ -51,7 +51,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Verify(file) => verify_database(cli, &load(file.config.as_deref())?).await,
         Command::Openapi => {
-            output::print(document::openapi_document().trim_end())?;
+            output::print(routes::openapi_document().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {

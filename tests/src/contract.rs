@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::sync::LazyLock;
 
 static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(&bursar::document::openapi_document()).expect("the document is JSON"));
+    LazyLock::new(|| serde_json::from_str(&bursar::routes::openapi_document()).expect("the document is JSON"));
 
 /// Panics if the operation that this request went to does not answer like that.
 pub(crate) fn check(method: &str, address: &str, answer: &Answer) {
