@@ -3,10 +3,11 @@
 
 use crate::data_folder::FolderLock;
 use crate::database::{connect, connect_node};
+use crate::migrate;
 use crate::recorder::Recorder;
+use crate::sandbox::{self, Sandbox};
 use crate::secrets::Secrets;
 use crate::write_limit::WriteLimits;
-use crate::{migrate, sandbox};
 use anyhow::{Context, Result};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::clock::Clock;
@@ -17,7 +18,6 @@ use bursar_engine::infra::seal::SealBox;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
 use bursar_engine::usecase::timekeeping;
-use bursar_sandbox::Sandbox;
 use ipnet::IpNet;
 use moka::future::Cache;
 use std::net::SocketAddr;

@@ -5,7 +5,7 @@ use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
 use bursar::cli::{Cli, Command, ConfigCommand, Role, ServeArgs, output};
 use bursar::database::connect_command;
-use bursar::{cli, migrate, routes, serve};
+use bursar::{cli, migrate, routes, sandbox, serve};
 use bursar_engine::Error;
 use bursar_engine::config::Config;
 use bursar_engine::usecase::schema::schema;
@@ -57,6 +57,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Check => {
                 let config = load(arguments.config.config.as_deref())?;
+                sandbox::check(&config)?;
                 config.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
                 output::print("the configuration is valid")?;
                 Ok(ExitCode::SUCCESS)

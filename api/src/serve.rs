@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::connection::{Bounded, Patience, connections_bound};
 use crate::data_folder::lock_folder;
-use crate::{endpoint, server};
+use crate::{endpoint, sandbox, server};
 use anyhow::{Context, Result};
 use bursar_actors::Role;
 use bursar_engine::clock::{self, Clock};
@@ -39,6 +39,7 @@ pub struct Running {
 /// Starts the application and serves HTTP. A worker answers `/health` and `/metrics` only, because
 /// operators watch it too.
 pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> {
+    sandbox::check(&config)?;
     // Before the port: whoever starts a second process in one folder hears what is wrong with that.
     let lock = lock_folder(&config)?;
     let listener = server::listen(&config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
