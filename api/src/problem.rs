@@ -87,7 +87,7 @@ impl Problem {
     pub fn example(code: &code::Code) -> Self {
         let text = |text: &str| Some(text.to_owned());
         let plain = Self::new(code.status, code.name, code.detail);
-        let operation_id = text(crate::routes::sample::OPERATION);
+        let operation_id = text(crate::sample::OPERATION);
         match code.name {
             "insufficient_credits" => Self { available: Some(1), ..plain },
             "payment_declined" => Self {

@@ -1,7 +1,7 @@
 //! Customers: signing up, and looking at oneself.
 
 use super::Tag;
-use super::shapes::CustomerBody;
+use super::bodies::CustomerBody;
 use super::text::Text;
 use crate::app::App;
 use crate::auth::CustomerAuth;

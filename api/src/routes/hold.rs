@@ -1,13 +1,15 @@
 //! Holds: reserve credits before work is done, capture on success, release on failure.
 
-use super::shapes::Transaction;
+use super::bodies::Transaction;
+use super::path_id::PathId;
 use super::text::Text;
-use super::usage::{MovedBody, moved};
-use super::{Tag, input, sample};
+use super::usage::{TransactionResult, transaction_result};
+use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::sample;
 use crate::write_limit::{HOLD_UNITS, Spent, metadata_units};
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
@@ -94,17 +96,17 @@ struct HoldBody {
     expires_at: Option<String>,
 }
 
-/// A hold with what it did to the credits.
+/// A hold, with the transaction that opened or closed it.
 #[derive(Debug, Object)]
 #[oai(example)]
-struct HeldBody {
+struct HoldResult {
     /// The hold.
     hold: HoldBody,
     #[oai(flatten)]
-    moved: MovedBody,
+    result: TransactionResult,
 }
 
-impl Example for HeldBody {
+impl Example for HoldResult {
     fn example() -> Self {
         let transaction = Transaction {
             kind: "hold".to_owned(),
@@ -128,7 +130,13 @@ impl Example for HeldBody {
         };
         Self {
             hold,
-            moved: MovedBody { transaction, credit_balance: 5, held: 3, available: 2, ..MovedBody::example() },
+            result: TransactionResult {
+                transaction,
+                credit_balance: 5,
+                held: 3,
+                available: 2,
+                ..TransactionResult::example()
+            },
         }
     }
 }
@@ -137,7 +145,7 @@ impl Example for HeldBody {
 enum HoldResponse {
     /// The credits are reserved.
     #[oai(status = 201)]
-    Created(Json<HeldBody>),
+    Created(Json<HoldResult>),
 }
 
 /// A hold that is not open was closed before, or never was this customer's.
@@ -158,10 +166,6 @@ async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
         return ApiError::new(409, "hold_closed", format!("The hold was {how} already."));
     }
     error.into()
-}
-
-fn hold_id(text: &str) -> EngineResult<HoldId> {
-    HoldId::parse(text).map_err(|_| Refusal::HoldNotFound(HoldId::trusted(String::new())).into())
 }
 
 #[OpenApi]
@@ -219,7 +223,7 @@ impl HoldApi {
             captured: 0,
             expires_at: entry.detail.expires_at_ms.map(rfc3339),
         };
-        Ok(HoldResponse::Created(Json(HeldBody { hold, moved: moved(&app, &auth.0, applied).await? })))
+        Ok(HoldResponse::Created(Json(HoldResult { hold, result: transaction_result(&app, &auth.0, applied).await? })))
     }
 
     /// Spend a hold
@@ -231,13 +235,13 @@ impl HoldApi {
         app: Data<&Arc<App>>,
         auth: CustomerAuth,
         /// The hold.
-        id: Path<String>,
+        id: Path<PathId<HoldId>>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
         body: Json<CaptureRequest>,
-    ) -> Result<Json<HeldBody>, ApiError> {
-        let id = hold_id(&id.0)?;
+    ) -> Result<Json<HoldResult>, ApiError> {
+        let id = id.0.known()?;
         let hash = input::request_hash(&format!("capture:{id}"), &body.0);
         let op = Op::Capture { id: id.clone(), amount: body.0.units.map(Credits) };
         close(&app, &auth.0, id, op, &idempotency_key.0, hash).await
@@ -252,12 +256,12 @@ impl HoldApi {
         app: Data<&Arc<App>>,
         auth: CustomerAuth,
         /// The hold.
-        id: Path<String>,
+        id: Path<PathId<HoldId>>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
-    ) -> Result<Json<HeldBody>, ApiError> {
-        let id = hold_id(&id.0)?;
+    ) -> Result<Json<HoldResult>, ApiError> {
+        let id = id.0.known()?;
         let hash = input::request_hash(&format!("release:{id}"), &String::new());
         close(&app, &auth.0, id.clone(), Op::Release { id }, &idempotency_key.0, hash).await
     }
@@ -279,7 +283,7 @@ async fn close(
     op: Op,
     idempotency_key: &str,
     request_hash: String,
-) -> Result<Json<HeldBody>, ApiError> {
+) -> Result<Json<HoldResult>, ApiError> {
     let command = Command {
         op,
         source: "hold".to_owned(),
@@ -305,5 +309,5 @@ async fn close(
         captured: -entry.amount.0,
         expires_at: None,
     };
-    Ok(Json(HeldBody { hold, moved: moved(app, customer, applied).await? }))
+    Ok(Json(HoldResult { hold, result: transaction_result(app, customer, applied).await? }))
 }

@@ -1,10 +1,11 @@
 //! The usage summary: what a customer has, has spent and was charged, and what it should know.
 
-use super::{Tag, sample};
+use super::Tag;
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::sample;
 use bursar_engine::clock::{day, rfc3339};
 use bursar_engine::config::CreditsConfig;
 use bursar_engine::domain::pricing;

@@ -1,6 +1,6 @@
 //! One hot customer on several nodes, beside the traffic of other customers.
 
-use super::plan::Scenario;
+use super::plan::{HOT_OTHERS, Scenario};
 use super::report::{Measured, Others};
 use super::server::Server;
 use super::{Attempt, drive, http, quantile_ms, seed};
@@ -12,8 +12,6 @@ use reqwest::{Client, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Customers beside the hot one.
-pub const OTHERS: u64 = 1_000;
 /// Callers for the other customers at each node.
 const OTHER_CALLERS: usize = 4;
 
@@ -31,7 +29,7 @@ struct Traffic {
 /// # Errors
 /// When an answer is neither a debit nor 429, or the balance is not what the accepted debits leave.
 pub async fn run(scenario: &Scenario) -> Result<Measured> {
-    let db = seed::open(scenario, 4, OTHERS + 1).await?;
+    let db = seed::open(scenario, 4, HOT_OTHERS + 1).await?;
     let mut nodes = Vec::new();
     for node in 0..scenario.nodes {
         nodes.push(Server::start_node(scenario, node).await?);
@@ -46,7 +44,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     let debit_others = {
         let others = others.clone();
         move |caller: usize, n: u64| {
-            let customer = 1 + (n * 7_919 + caller as u64 * 104_729) % OTHERS;
+            let customer = 1 + (n * 7_919 + caller as u64 * 104_729) % HOT_OTHERS;
             others.clone().debit(customer, caller, n)
         }
     };

@@ -5,7 +5,7 @@ use bursar_engine::amount::Credits;
 use bursar_engine::domain::customer::Source;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_engine::usecase::onboard::{self, Signup};
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp};
 
 /// Statements of a signup, with BEGIN and COMMIT and with what counts the attempts of its address.
