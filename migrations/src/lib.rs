@@ -28,6 +28,7 @@ mod m0017_queue;
 mod m0018_next_settle;
 mod m0019_marketplace_news;
 mod m0020_settle_jobs;
+mod m0021_due_index;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_next_settle::Migration),
             Box::new(m0019_marketplace_news::Migration),
             Box::new(m0020_settle_jobs::Migration),
+            Box::new(m0021_due_index::Migration),
         ]
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs: made once, kept over a stop, given up with a reason, deleted in the end.
 
 mod blocked;
+mod head;
 mod lease;
 mod unused;
 
