@@ -1,4 +1,4 @@
-//! What a configuration must be to make sense.
+//! Checks the configuration.
 
 use super::Config;
 use super::mail::problems;
@@ -10,24 +10,24 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-/// Most of what a queue or a semaphore is made for.
+/// The largest capacity of a queue or semaphore.
 pub(super) const PLACES_MAX: usize = 1_000_000;
 /// The longest timeout or interval: a day.
 pub(super) const TIME_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Most tries of one call to Stripe.
 const TRIES_MAX: u32 = 20;
-/// Most calls a second to Stripe, or to what stands in for it.
+/// Most calls a second to Stripe or its stand-in.
 const RATE_MAX: u32 = 10_000;
-/// The longest that a hold may last: a year.
+/// The longest hold: a year.
 const HOLD_MAX_S: i64 = 365 * 24 * 60 * 60;
 /// Most connections to one SMTP server.
 const SMTP_CONNECTIONS_MAX: usize = 1_000;
 
 impl Config {
-    /// All problems at once, one message for each.
+    /// Checks everything.
     ///
     /// # Errors
-    /// `Config` with all of them.
+    /// `Config` with one message for each problem.
     pub fn check(&self) -> Result<()> {
         let mut problems = Vec::new();
         let mut need = |holds: bool, problem: &str| {
@@ -174,7 +174,7 @@ impl Config {
     }
 }
 
-/// Needs a setting to be in a range.
+/// Requires a setting to be in a range.
 pub(super) fn need_within<T: PartialOrd + Display>(
     need: &mut impl FnMut(bool, &str),
     name: &str,
@@ -184,7 +184,7 @@ pub(super) fn need_within<T: PartialOrd + Display>(
     need(range.contains(&value), &format!("{name} must be from {} to {}", range.start(), range.end()));
 }
 
-/// Whether a URL, if there is one, begins with one of these.
+/// Whether a URL is empty or begins with one of these schemes.
 fn scheme(url: &str, schemes: &[&str]) -> bool {
     url.is_empty() || schemes.iter().any(|scheme| url.starts_with(scheme))
 }

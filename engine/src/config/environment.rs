@@ -1,12 +1,12 @@
-//! Which variables of the environment are known, and which setting a misspelt one means.
+//! The environment variables that Bursar reads, and corrections for misspelt ones.
 
 use super::Config;
 use std::ffi::OsString;
 
-/// What the names of Bursar's variables begin with.
+/// Prefix of Bursar's variables.
 const PREFIX: &str = "BURSAR_";
 
-/// Settings with a variable of their own; all others are `BURSAR_<SECTION>__<FIELD>`.
+/// Settings with a variable name of their own; all others are `BURSAR_<SECTION>__<FIELD>`.
 pub(super) const OWN_NAMES: &[(&str, &str)] = &[
     ("BURSAR_LISTEN", "listen"),
     ("BURSAR_DATA_DIR", "data_dir"),
@@ -21,7 +21,7 @@ pub(super) const OWN_NAMES: &[(&str, &str)] = &[
     ("STRIPE_API_BASE", "stripe.api_base"),
 ];
 
-/// Variables that are no settings of a server: of logs, the command line, the sandbox and the tests.
+/// Variables that configure logs, the command line, the sandbox or the tests.
 const NO_SETTINGS: [&str; 6] = [
     "BURSAR_LOG",
     "BURSAR_URL",
@@ -31,20 +31,20 @@ const NO_SETTINGS: [&str; 6] = [
     "BURSAR_JOURNEYS_SEED",
 ];
 
-/// What the names of further variables of tests begin with.
+/// Prefixes of variables that configure tests.
 const OF_TESTS: [&str; 2] = ["BURSAR_TEST_", "BURSAR_E2E_"];
 
-/// A variable that begins like Bursar's and is known to nobody.
+/// A variable with Bursar's prefix that nothing reads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnknownVariable {
     /// Its name.
     pub(super) name: String,
-    /// The variable of the setting that it means, if it differs from that in its underscores or prefix only.
+    /// The variable that was probably meant: its name differs in underscores or prefix only.
     pub(super) meant: Option<String>,
 }
 
-/// Whether a variable is read by the server, the command line, the sandbox or the tests. Those of sections are
-/// held against the settings when they are read.
+/// Whether the server, the command line, the sandbox or the tests read a variable. A name with a section counts as
+/// known; its field is checked when the settings are read.
 pub fn is_known_variable(name: &str) -> bool {
     OWN_NAMES.iter().any(|(variable, _)| *variable == name)
         || NO_SETTINGS.contains(&name)
@@ -52,7 +52,7 @@ pub fn is_known_variable(name: &str) -> bool {
         || name.strip_prefix(PREFIX).is_some_and(|rest| rest.contains("__"))
 }
 
-/// The variables that begin like Bursar's and are known to nobody, by name.
+/// The variables with Bursar's prefix that nothing reads, sorted by name.
 pub(super) fn unknown(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<UnknownVariable> {
     let mut names: Vec<String> = variables
         .into_iter()
@@ -65,7 +65,7 @@ pub(super) fn unknown(variables: impl IntoIterator<Item = (OsString, OsString)>)
     names.into_iter().map(|name| UnknownVariable { meant: meant_by(&name), name }).collect()
 }
 
-/// Kubernetes tells every pod where a service named `bursar` or `bursar-…` is.
+/// Whether Kubernetes sets a variable: it announces a service named `bursar` or `bursar-…` to every pod.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
     let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     let of_port = name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
@@ -75,7 +75,7 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
         || (name.ends_with("_PORT") && is_address)
 }
 
-/// The variable of the setting that a name means.
+/// The variable that a misspelt name probably means.
 fn meant_by(name: &str) -> Option<String> {
     let letters = |text: &str| text.replace(['_', '.'], "").to_lowercase();
     let wanted = letters(name.strip_prefix(PREFIX)?);
