@@ -1,13 +1,13 @@
-//! GitHub's webhooks: from signed bytes to what is said of a Marketplace purchase. Pure, like
+//! GitHub's webhooks: from signed bytes to the contents of a Marketplace event. Pure, like
 //! [`crate::domain::webhook`] for Stripe's.
 //!
-//! * [`signature`]: whether the bytes come from GitHub. Asked once, at intake.
-//! * [`mod@purchase`]: what a `marketplace_purchase` event says.
+//! * [`signature`]: whether GitHub sent the bytes. Checked once, at intake.
+//! * [`mod@purchase`]: the contents of a `marketplace_purchase` event.
 //!
 //! Source: GitHub, "Webhook events and payloads" and "Webhook events for the GitHub Marketplace API".
-//! Unlike Stripe, GitHub names the event and the delivery in headers, which it does not sign, puts no
-//! time into its signature, and sends a failed delivery only again when a person asks it to, under the
-//! delivery's old id. So what an event changes must not depend on how often or when it comes.
+//! Unlike Stripe, GitHub puts event type and delivery id into unsigned headers, signs no time, and repeats a failed
+//! delivery only on request and under its old id. So an event's effect must not depend on its number of deliveries
+//! or their time.
 
 pub mod delivery;
 pub mod purchase;
@@ -19,9 +19,9 @@ pub use signature::{check_header, sign, verify};
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// What `X-GitHub-Event` says of an event of the Marketplace.
+/// The `X-GitHub-Event` of Marketplace events.
 pub const PURCHASE_EVENT: &str = "marketplace_purchase";
-/// The types of events that are processed, as they are stored: event and action.
+/// The processed types of events as stored: event and action.
 pub const WANTED: &[&str] = &[
     "marketplace_purchase.purchased",
     "marketplace_purchase.changed",
@@ -29,29 +29,29 @@ pub const WANTED: &[&str] = &[
     "marketplace_purchase.pending_change",
     "marketplace_purchase.pending_change_cancelled",
 ];
-/// What the body of a webhook of content type `application/x-www-form-urlencoded` begins with.
+/// Prefix of a webhook's body with content type `application/x-www-form-urlencoded`.
 const FORM_PREFIX: &[u8] = b"payload=";
 
-/// Whether events of this type, as stored, are processed. All others are stored and done.
+/// Whether events of this stored type are processed. All others are stored as done.
 pub fn wanted(event_type: &str) -> bool {
     WANTED.contains(&event_type)
 }
 
-/// The stream of what is told of one GitHub account.
+/// The stream of one GitHub account's events.
 pub fn stream_key(account_id: i64) -> String {
     format!("github:{account_id}")
 }
 
-/// An id for a delivery of our own making, in the form of GitHub's.
+/// Generates a delivery id in GitHub's form, for events that Bursar makes.
 pub fn delivery_new() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// Reads a body as JSON. A webhook can be set to either content type; with
-/// `application/x-www-form-urlencoded` the JSON is the form's field `payload`.
+/// Parses a body as JSON. A webhook uses one of two content types; with `application/x-www-form-urlencoded` the
+/// JSON is in the form field `payload`.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// Why it is unreadable.
 pub fn body_json(body: &[u8]) -> Result<Value, String> {
     let json: Cow<'_, [u8]> = if body.starts_with(FORM_PREFIX) {
         let field = form_urlencoded::parse(body).find(|(name, _)| name == "payload");

@@ -1,4 +1,4 @@
-//! Deliveries of GitHub, read as far as intake needs.
+//! GitHub's deliveries, parsed as far as intake needs.
 
 use super::{PURCHASE_EVENT, purchase};
 use crate::clock::TimeMs;
@@ -8,16 +8,16 @@ use crate::domain::webhook::shape::clean;
 use crate::domain::webhook::{StoredEvent, fallback_external_id};
 use crate::ids::EventId;
 
-/// What GitHub says of a delivery in headers.
+/// The headers of a delivery.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GithubHeaders<'a> {
     /// `X-GitHub-Event`.
     pub event: Option<&'a str>,
-    /// `X-GitHub-Delivery`: the same when a person has it sent again.
+    /// `X-GitHub-Delivery`; repeated deliveries keep it.
     pub delivery: Option<&'a str>,
 }
 
-/// Reads a delivery of GitHub whose signature was verified. Never refuses: GitHub would not send it again.
+/// Parses a delivery with a verified signature. Never refuses it, because GitHub would not repeat it.
 pub fn github_delivery(headers: GithubHeaders<'_>, body: &[u8], now_ms: TimeMs) -> Delivery {
     let external_id = headers.delivery.and_then(unique_id).unwrap_or_else(|| fallback_external_id(body));
     let mut stream_key = format!("github:event:{external_id}");

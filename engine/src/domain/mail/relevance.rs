@@ -1,36 +1,36 @@
-//! Whether a mail still makes sense at the moment at which it would be sent.
+//! Whether a mail is still relevant when it is due.
 
 use super::{DAY_MS, Template};
 use crate::clock::TimeMs;
 use crate::plan::Plan;
 
-/// A follow-up that could not be sent for this long is not sent any more.
+/// How late a follow-up may be before it is dropped.
 const FOLLOWUP_LATE_MAX_MS: i64 = 3 * DAY_MS;
 
-/// What a mail's sense depends on.
+/// The facts that decide whether a mail is relevant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// The customer's plan.
     pub plan: Plan,
     /// Whether it can be charged.
     pub has_payment_method: bool,
-    /// Whether it ever spent a credit.
+    /// Whether it has ever spent a credit.
     pub has_used: bool,
     /// Its credits.
     pub balance: i64,
-    /// At this many credits or fewer, they are low.
+    /// The balance at or below which credits are low.
     pub warn_at: i64,
-    /// Stripe's status of the subscription that the mail is about, or of the latest.
+    /// Stripe's status of the mail's subscription, or of the latest.
     pub subscription_status: Option<String>,
-    /// The purchase that the mail is about has gone on since: its round is over, or its units are paid for.
+    /// Whether the mail's purchase has moved on: its round is over, or its units are paid for.
     pub purchase_went_on: bool,
     /// When it signed up.
     pub created_at_ms: TimeMs,
 }
 
-/// Whether a mail still makes sense; if not, why.
+/// Whether a mail is still relevant.
 ///
-/// | mail | not sent any more once |
+/// | mail | dropped once |
 /// |---|---|
 /// | `welcome` | never |
 /// | `followup_day_1` | the customer spent a credit, or left the trial |
@@ -89,7 +89,7 @@ mod tests {
         }
     }
 
-    /// Which mails make sense the moment they are due.
+    /// The mails that are relevant when they are due.
     fn sensible(facts: &Facts) -> Vec<&'static str> {
         let due = |template: &Template| template.day().unwrap_or(0) * DAY_MS;
         let sent = |template: &Template| still_makes_sense(*template, facts, due(template)).is_ok();

@@ -7,7 +7,7 @@ use crate::ids::HoldId;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// What a random history does next. Holds and grants are picked from those made so far.
+/// The next step of a random history. Holds and grants are picked from those made so far.
 #[derive(Debug, Clone)]
 pub(super) enum Move {
     Grant { kind: GrantKind, amount: i64, ends_in_ms: Option<i64> },
@@ -22,7 +22,7 @@ pub(super) enum Move {
     Settle,
 }
 
-/// A command at a moment, with the account before it and what came of it.
+/// A command at a moment, with the account before it and its result.
 pub(super) struct Step {
     pub before: Account,
     pub command: Command,
@@ -30,7 +30,7 @@ pub(super) struct Step {
     pub result: Result<Decision, Refusal>,
 }
 
-/// An account's history from nothing.
+/// An account's history from the beginning.
 pub(super) struct History {
     pub steps: Vec<Step>,
     pub account: Account,
@@ -73,7 +73,7 @@ pub(super) fn histories_without_claw_backs() -> impl Strategy<Value = Vec<(i64, 
     vec((0..15_i64, moves(false)), 1..60)
 }
 
-/// What was made so far, for moves that pick from it.
+/// Holds and grants made so far, for moves that pick from them.
 #[derive(Default)]
 struct Made {
     holds: Vec<HoldId>,
@@ -172,7 +172,7 @@ impl History {
         pairs
     }
 
-    /// Credits that a grant gave.
+    /// Credits of a grant.
     pub(super) fn granted(&self, seq: i64) -> i64 {
         self.entries.iter().find(|entry| entry.seq == seq && entry.kind == EntryKind::Grant).unwrap().amount
     }
