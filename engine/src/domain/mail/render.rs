@@ -1,7 +1,7 @@
-//! From a template and what is known to subject, text and HTML.
+//! Renders a mail: template and parameters to subject, text and HTML.
 //!
-//! The templates are in `engine/templates/mail`, one text and one HTML file each; the text's first
-//! line is the subject. Values are escaped in HTML by the engine.
+//! The templates are in `engine/templates/mail`, one text and one HTML file each; the first line of the text is the
+//! subject. The engine escapes values in HTML.
 
 use super::{MailSubject, Template};
 use crate::clock::TimeMs;
@@ -17,7 +17,7 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use std::sync::LazyLock;
 
-/// What a text begins with, before the subject.
+/// Prefix of the subject's line.
 const SUBJECT: &str = "Subject: ";
 
 /// A mail's contents.
@@ -25,18 +25,18 @@ const SUBJECT: &str = "Subject: ";
 pub struct Rendered {
     /// The subject, one line.
     pub subject: String,
-    /// For readers of plain text.
+    /// For mail programs that show plain text.
     pub text: String,
-    /// For everybody else.
+    /// For all others.
     pub html: String,
 }
 
-/// What the configuration says that mails speak of.
+/// Settings that appear in mails.
 #[derive(Debug, Clone)]
 pub struct Words {
-    /// The product.
+    /// The product's name.
     pub product: String,
-    /// Where a customer looks after its billing; none if empty.
+    /// The customer's billing page; empty for none.
     pub billing_url: String,
     /// Units, credits and prices.
     pub credits: CreditsConfig,
@@ -45,7 +45,7 @@ pub struct Words {
 }
 
 impl Words {
-    /// From the settings.
+    /// Takes them from the configuration.
     pub fn new(config: &Config) -> Self {
         Self {
             product: config.mail.product_name.clone(),
@@ -56,21 +56,21 @@ impl Words {
     }
 }
 
-/// What one mail is made of.
+/// The parameters of one mail.
 #[derive(Debug, Clone)]
 pub struct Params {
-    /// To whom.
+    /// The recipient.
     pub customer: Customer,
     /// Its credits.
     pub balance: i64,
-    /// The API key that the mail tells.
+    /// The API key to send.
     pub api_key: Option<String>,
-    /// What an event said.
+    /// The facts to report.
     pub about: MailSubject,
 }
 
 impl Params {
-    /// What a preview of a mail shows: the sample, with the configured credits where none can be spent yet.
+    /// The parameters of a preview: the sample, but with the signup credits in mails before the first use.
     pub fn preview(template: Template, credits: &CreditsConfig) -> Self {
         let sample = Self::sample();
         let balance = match template {
@@ -80,7 +80,7 @@ impl Params {
         Self { balance, ..sample }
     }
 
-    /// What is known of an invented customer.
+    /// An invented customer and its facts.
     pub fn sample() -> Self {
         Self {
             customer: Customer {
@@ -108,7 +108,7 @@ impl Params {
     }
 }
 
-/// What the templates see.
+/// The variables of the templates.
 #[derive(Serialize)]
 struct Context<'a> {
     sandbox: bool,
@@ -118,7 +118,7 @@ struct Context<'a> {
     units: &'a str,
     name: &'a str,
     balance: i64,
-    /// Credits in words: `1 fix`, `5 fixes`.
+    /// A number with its unit: `1 fix`, `5 fixes`.
     balance_words: String,
     has_payment_method: bool,
     bonus: i64,
@@ -138,7 +138,7 @@ struct Context<'a> {
 /// Renders a mail.
 ///
 /// # Errors
-/// `Corrupt` if a template is wrong, which a test of each excludes.
+/// `Corrupt` if a template is invalid; tests render each.
 pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rendered> {
     let credits = &words.credits;
     let units = credits.units();
@@ -167,7 +167,7 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
         until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(moment).unwrap_or_default(),
         amount: amount.unwrap_or_default(),
         reason: about.reason.as_deref().unwrap_or_default(),
-        // It becomes a link: nothing but a web page may.
+        // It becomes a link, so it must be a web page.
         url: about.url.as_deref().filter(|url| url.starts_with("https://")).unwrap_or_default(),
     };
     let file = |ending: &str| -> Result<String> {
@@ -181,7 +181,7 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
     Ok(Rendered { subject, text: format!("{}\n", text.trim()), html: format!("{}\n", html.trim()) })
 }
 
-/// A time as people write it: `26 November 2026, 19:58 UTC`.
+/// Formats a time for people: `26 November 2026, 19:58 UTC`.
 fn moment(at_ms: TimeMs) -> String {
     let at = chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default();
     at.format("%-d %B %Y, %H:%M UTC").to_string()

@@ -1,4 +1,4 @@
-//! What mails say, and which are made when.
+//! The texts of mails, and the mails that events create.
 
 use super::*;
 use crate::config::{Config, CreditsConfig};
@@ -171,7 +171,7 @@ fn names_of_templates_are_read_back() {
     assert_eq!(Template::parse("nothing"), None);
 }
 
-/// Applies commands and gives the keys of the mails that they lead to.
+/// Applies commands and returns the keys of the resulting mails.
 fn told(ops: &[Op]) -> Vec<String> {
     let customer = CustomerId::trusted("cst_1".to_owned());
     let mut account = Account::default();

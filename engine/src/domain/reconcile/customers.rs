@@ -1,15 +1,14 @@
-//! Customers: the link between ours and Stripe's.
+//! Customers: the links between Bursar's and Stripe's.
 //!
-//! Only the link is compared. Name and address may be changed at Stripe by whoever pays, and nothing
-//! here depends on them.
+//! Only the link is compared. The payer may change name and address at Stripe, and nothing depends on them.
 
 use super::{Class, Difference, Repair};
 use crate::domain::customer::Customer;
 use crate::domain::webhook::shape;
 use serde_json::{Value, json};
 
-/// A customer of Stripe's. `linked` is ours that is linked to it, `named` the one that its metadata
-/// names. One that is neither is none of ours.
+/// Compares one of Stripe's customers. `linked` is the customer linked to it, `named` the one in its metadata. With
+/// neither, it is unrelated to Bursar.
 pub fn compare(object: &Value, linked: Option<&Customer>, named: Option<&Customer>) -> Option<Difference> {
     let id = shape::id(&object["id"])?;
     let name = shape::bursar_customer_id(&shape::metadata_of(object));
@@ -36,9 +35,8 @@ pub fn compare(object: &Value, linked: Option<&Customer>, named: Option<&Custome
     }
 }
 
-/// A customer of ours that Stripe did not list. `theirs` is its Stripe customer when asked for by its
-/// id. A deleted one is given up for a new one; one that Stripe never heard of is not, because then we
-/// may be asking the wrong account.
+/// Compares a customer that Stripe did not list. `theirs` is its Stripe customer, fetched by id. A deleted one is
+/// replaced by a new one; an unknown one is not, because the key may belong to another account.
 pub fn unlisted(customer: &Customer, theirs: Option<&Value>) -> Option<Difference> {
     let Some(id) = &customer.stripe_customer_id else {
         let found = Difference::new(Class::CustomerMissing, customer.id.as_str(), "no Stripe customer", "none");

@@ -1,4 +1,4 @@
-//! One difference, what mends it, and which are none because the news is still on its way.
+//! One difference, its repair, and the filter for events that are still on their way.
 
 use super::Class;
 use crate::domain::webhook::shape::{self, InvoiceShape};
@@ -6,45 +6,44 @@ use crate::ids::CustomerId;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// The longest description of either side, in characters.
+/// The longest description of a side, in characters.
 const TEXT_LEN_MAX: usize = 300;
 
-/// Something of which Stripe and we know different things.
+/// A difference between Stripe's records and Bursar's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// What differs.
+    /// Its class.
     pub class: Class,
-    /// The object at Stripe; ours, if it is Stripe that has none.
+    /// The object's id at Stripe, or Bursar's if Stripe has none.
     pub object_id: String,
-    /// Whose it is, as far as known.
+    /// Its customer, if known.
     pub customer_id: Option<CustomerId>,
-    /// What is here, in words.
+    /// Bursar's record, in words.
     pub ours: String,
-    /// What Stripe has, in words.
+    /// Stripe's record, in words.
     pub theirs: String,
-    /// What mends it; nothing if that is for a person to say.
+    /// Its repair; `None` if a person must decide.
     pub repair: Option<Repair>,
 }
 
-/// What mends a difference. Each does nothing if it is told twice.
+/// The repair of a difference. Each is a no-op the second time.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Repair {
-    /// An event of Stripe's is taken in as if it had been delivered.
+    /// Stores an event of Stripe's as if it had been delivered.
     TakeIn(Value),
-    /// An event of our own making tells of an object as Stripe has it, in the stream in which Stripe's
-    /// own would be processed.
+    /// Makes an event with the object's present state at Stripe, in the stream that would process Stripe's own.
     Announce {
         /// Its type.
         event_type: &'static str,
-        /// What it is about.
+        /// Its object.
         object: Value,
     },
-    /// The job that makes a customer's Stripe customer.
+    /// Creates the job that makes a customer's Stripe customer.
     MakeStripeCustomer(CustomerId),
 }
 
 impl Difference {
-    /// A difference that a person has to look at.
+    /// A difference that a person must check.
     pub fn new(class: Class, object_id: &str, ours: impl Into<String>, theirs: impl Into<String>) -> Self {
         let cut = |text: String| text.chars().filter(|c| !c.is_control()).take(TEXT_LEN_MAX).collect();
         Self {
@@ -57,26 +56,25 @@ impl Difference {
         }
     }
 
-    /// The same with whose it is.
+    /// Sets the customer.
     #[must_use]
     pub fn of(self, customer_id: &CustomerId) -> Self {
         Self { customer_id: Some(customer_id.clone()), ..self }
     }
 
-    /// The same with what mends it.
+    /// Sets the repair.
     #[must_use]
     pub fn mended_by(self, repair: Repair) -> Self {
         Self { repair: Some(repair), ..self }
     }
 
-    /// The same, mended by telling ourselves of the object.
+    /// Sets an event about the object as the repair.
     #[must_use]
     pub fn announced(self, event_type: &'static str, object: &Value) -> Self {
         self.mended_by(Repair::Announce { event_type, object: object.clone() })
     }
 
-    /// The event that [`Repair::Announce`] makes. Its id is one that Stripe never gives, and the same
-    /// run makes no second one.
+    /// The event of a [`Repair::Announce`]. Stripe never uses such an id, and within one run it is unique.
     pub fn event(&self, run_id: &str, event_type: &str, object: &Value, livemode: bool) -> Value {
         json!({
             "id": format!("reconcile:{run_id}:{}:{}", self.class.as_str(), self.object_id),
@@ -88,7 +86,7 @@ impl Difference {
     }
 }
 
-/// The objects that an event tells of: its own, and those that change with it.
+/// The objects that an event affects: its own, and those that change with it.
 pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
     let object = &event["data"]["object"];
     let direct = [&object["id"], &object["charge"], &object["payment_intent"], &object["invoice"]];
@@ -96,8 +94,8 @@ pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
     direct.into_iter().chain(InvoiceShape::read(object).subscription_id)
 }
 
-/// The differences that are not explained by something that Stripe told of a moment ago. That news is
-/// still on its way to us, or came between the two looks.
+/// Drops differences in objects that a recent event affects. The event is still on its way, or happened between the
+/// reads of both sides.
 pub fn settled(differences: Vec<Difference>, told: &HashSet<String>) -> Vec<Difference> {
     differences.into_iter().filter(|difference| !told.contains(&difference.object_id)).collect()
 }

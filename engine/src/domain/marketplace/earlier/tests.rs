@@ -27,7 +27,7 @@ fn row() -> MarketplaceAccount {
     told(None, &said, Some(Plan::Pro), "evt_1", BOUGHT)
 }
 
-/// The same as the release before left it.
+/// The same row as the previous release wrote it.
 fn earlier_row() -> (MarketplaceAccount, Vec<PaidSpan>) {
     let row = row();
     let owed = row.spans_left();

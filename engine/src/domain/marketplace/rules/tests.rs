@@ -1,4 +1,4 @@
-//! Every action, and what it brings.
+//! Every action and its effects.
 
 mod correction;
 mod late;
@@ -15,7 +15,7 @@ use std::collections::HashSet;
 const DAY_MS: i64 = 86_400_000;
 /// 25 October 2026.
 const BOUGHT: TimeMs = 1_792_886_400_000;
-/// 5 November: the next billing date of what is bought.
+/// 5 November: the next billing date of a new purchase.
 const BILLED: TimeMs = BOUGHT + 11 * DAY_MS;
 const TERMS: Terms = Terms { credits: 60, grace_ms: DAY_MS };
 const ACCOUNT: i64 = 4;
@@ -44,13 +44,13 @@ fn on_trial(purchase: Purchase, until_ms: TimeMs) -> Purchase {
     Purchase { on_free_trial: true, free_trial_ends_ms: Some(until_ms), ..purchase }
 }
 
-/// What the handlers do, one event or settling after the other, with what commits applied.
+/// Does what the handlers do, one event or settling after the other, and applies the commits.
 struct World {
     account: Option<MarketplaceAccount>,
     customer: Customer,
     granted: Vec<String>,
     timers: Vec<TimeMs>,
-    /// Keys of all jobs there ever were: one that has ended still keeps another from being made.
+    /// Keys of all jobs ever created: even after a job has ended, its key prevents another one.
     job_keys: HashSet<String>,
     terms: Terms,
 }
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// An account that is linked before GitHub tells of a purchase, so that each event has its effect.
+    /// An account that is linked before its first purchase, so that each event has its effect.
     fn linked() -> Self {
         let mut world = Self::new();
         world.tell(&said(Action::PendingChangeCancelled, "Free", 1), 1);
@@ -86,8 +86,7 @@ impl World {
         world
     }
 
-    /// Events that say the same are one event, delivered again. Our plan of the listing's Free is the trial; of its
-    /// Gold nobody knows it.
+    /// Delivers an event; equal events share an id. The listing's Free is Bursar's trial, its Gold is unknown.
     fn tell(&mut self, said: &Purchase, now_ms: TimeMs) {
         self.deliver(&format!("{said:?}"), said, now_ms);
     }
@@ -144,7 +143,7 @@ impl World {
         }
     }
 
-    /// Lets the timers fire that are due, each once, until none is.
+    /// Fires due timers, each once, until none is left.
     fn until(&mut self, now_ms: TimeMs) {
         while let Some(at) = self.timers.iter().position(|at_ms| *at_ms <= now_ms) {
             let at_ms = self.timers[at];
@@ -256,7 +255,7 @@ fn months_between_an_end_and_the_next_purchase_bring_nothing() {
             ..said(Action::Changed, "Pro", again + 1)
         },
     ];
-    // In order, and with the end heard of last.
+    // In order, and with the cancellation last.
     for order in [[0, 1, 2, 3], [0, 2, 3, 1]] {
         let mut world = World::new();
         for at in order {

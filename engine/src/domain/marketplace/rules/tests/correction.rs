@@ -1,4 +1,4 @@
-//! What support says: from which day on it counts, and what it brings and takes.
+//! Corrections by support: from which day they count, and what they grant and take.
 
 use super::*;
 use PurchaseState::{Cancelled, Purchased};
@@ -15,7 +15,7 @@ fn a_purchase_that_was_lost_brings_no_month_of_the_gap_before_it() {
     world.until(again + DAY_MS);
     assert_eq!(world.customer.plan, Plan::Pro);
     assert_eq!(world.granted, ["marketplace:4:2026-10-25", "marketplace:4:2027-05-04"]);
-    // Its periods return with the billing date that was known before.
+    // Its periods end at the monthly returns of the billing date known before.
     let next = world.account().next_period(TERMS.grace_ms).expect("it lasts");
     assert_eq!(period::day(next.from_ms), "2027-05-05");
 }
@@ -65,7 +65,7 @@ fn a_correction_counts_against_every_event_of_its_day_that_arrived_before_it() {
     for (first, then) in [(Purchased, Cancelled), (Cancelled, Purchased)] {
         let mut world = World::linked();
         world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
-        // Of a time of the day, which is later than the day itself.
+        // With a time of day, which is later than the day itself.
         world.tell(&said(Action::Changed, "Pro", BOUGHT + 5), BOUGHT + 5);
         world.correct("job_1", first, BOUGHT, BOUGHT + 6);
         assert_eq!(world.account().state, first);
