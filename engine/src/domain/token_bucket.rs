@@ -1,16 +1,16 @@
-//! A limit for what is done often: units that refill evenly, up to a burst.
+//! A rate limit for frequent operations: units that refill evenly, up to a burst.
 //!
-//! It lives in one process. Through a span of time it lets the burst and what refills in that time, so it
-//! is no exact bound as [`crate::domain::rate_limit`] is, but it costs no statement.
+//! It lives in one process. A time span allows the burst and the units that refill during the span, so it is less
+//! exact than [`crate::domain::rate_limit`], but needs no SQL.
 
 use crate::clock::TimeMs;
 use crate::config::LimitsConfig;
 use crate::domain::rate_limit::Taken;
 
-/// How fast a bucket refills, and how much it holds.
+/// The rate at which a bucket refills, and its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Units that come in each `window_ms`; at least 1.
+    /// Units that refill in each `window_ms`; at least 1.
     pub units: u32,
     /// In milliseconds; at least 1.
     pub window_ms: u32,
@@ -19,31 +19,31 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// How fast a customer may write for nothing, if that is limited.
+    /// The rate of a customer's writes that cost no credits, if limited.
     pub fn of_writes(config: &LimitsConfig) -> Option<Self> {
         let rate = Self { units: config.writes_per_second, window_ms: 1_000, burst: config.writes_burst };
         (rate.units > 0).then_some(rate)
     }
 
-    /// How fast a customer may make API keys, if that is limited.
+    /// The rate at which a customer may create API keys, if limited.
     pub fn of_new_keys(config: &LimitsConfig) -> Option<Self> {
         let rate = Self { units: config.keys_per_minute, window_ms: 60_000, burst: config.keys_burst };
         (rate.units > 0).then_some(rate)
     }
 
-    /// How long an empty bucket takes to be full, in milliseconds. One that nobody used for so long may be
-    /// forgotten.
+    /// How long an empty bucket takes to refill, in milliseconds. A bucket that was unused for so long can be
+    /// deleted.
     pub fn full_after_ms(self) -> u64 {
         (u64::from(self.burst) * u64::from(self.window_ms)).div_ceil(u64::from(self.units.max(1)))
     }
 
-    /// What units weigh in a bucket: each millisecond brings `units` of it, so that nothing is rounded.
+    /// The weight of units in a bucket: each millisecond adds a weight of `units`, so that nothing is rounded.
     fn weight(self, units: u32) -> i64 {
         i64::from(units.min(self.burst)) * i64::from(self.window_ms)
     }
 }
 
-/// What one customer, say, has left.
+/// The units left for one customer.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenBucket {
     level: i64,
@@ -51,14 +51,14 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full one.
+    /// A full bucket.
     pub fn new(rate: Rate, now_ms: TimeMs) -> Self {
         Self { level: rate.weight(rate.burst), at_ms: now_ms }
     }
 
-    /// Takes units, if there are so many. More than the burst count as the burst.
+    /// Takes units, if the bucket has enough. A number above the burst counts as the burst.
     pub fn take(&mut self, rate: Rate, units: u32, now_ms: TimeMs) -> Taken {
-        // A clock that is put back brings nothing, and takes nothing away.
+        // A clock that is set back neither adds nor removes units.
         let elapsed_ms = now_ms.saturating_sub(self.at_ms).max(0);
         self.at_ms = now_ms;
         let come = elapsed_ms.saturating_mul(i64::from(rate.units));
@@ -73,7 +73,7 @@ impl TokenBucket {
         Taken::Allowed
     }
 
-    /// Gives units back that were taken.
+    /// Returns taken units.
     pub fn give_back(&mut self, rate: Rate, units: u32) {
         self.level = (self.level + rate.weight(units)).min(rate.weight(rate.burst));
     }

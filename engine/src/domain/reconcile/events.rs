@@ -1,12 +1,12 @@
-//! Events: those that are processed here and that nobody delivered.
+//! Events: relevant ones that never arrived.
 
 use super::{Class, Difference, Repair};
 use crate::domain::webhook::{self, shape};
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// Events of a list that are not among those known here. Types without a rule are left out: to be
-/// stored and done is all that would become of them.
+/// Listed events that Bursar does not know. Types without a rule are skipped, because they would only be stored as
+/// done.
 pub fn compare(events: &[Value], known: &HashSet<String>) -> Vec<Difference> {
     let missing = |event: &Value| {
         let id = shape::id(&event["id"]).filter(|id| !known.contains(id))?;

@@ -1,4 +1,4 @@
-//! Payments: what operations charged, against the ledger.
+//! Payments: the charges of operations against the ledger.
 
 use super::{Class, Difference};
 use crate::domain::operation::{Operation, Request, State};
@@ -6,20 +6,19 @@ use crate::domain::webhook::shape::{ChargeShape, OPERATION_METADATA_KEY, Payment
 use crate::ids::OperationId;
 use serde_json::json;
 
-/// The payment that a charge made for an operation: the operation as named, and the PaymentIntent.
-/// Nothing if the charge took no money, or pays something else (an invoice's has no such metadata of
-/// its own).
+/// The operation that a charge names and the PaymentIntent that paid it. `None` if the charge took no money or pays
+/// something else (an invoice's charge has no such metadata of its own).
 pub fn operation_named(charge: &ChargeShape) -> Option<(&str, &str)> {
     let name = charge.metadata.get(OPERATION_METADATA_KEY).filter(|_| charge.is_paid && charge.invoice_id.is_none())?;
     Some((name, charge.payment_intent_id.as_deref()?))
 }
 
-/// The identifier of the operation that a charge names, if it is one of ours at all.
+/// The operation that a charge names, if the id is valid.
 pub fn operation_id(charge: &ChargeShape) -> Option<OperationId> {
     operation_named(charge).and_then(|(name, _)| OperationId::parse(name).ok())
 }
 
-/// A charge that names an operation. `is_granted`: the ledger has the credits of this PaymentIntent.
+/// Compares a charge that names an operation. `is_granted`: the ledger has the credits of its PaymentIntent.
 pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: bool) -> Option<Difference> {
     let (name, intent) = operation_named(charge)?;
     let money = words(charge.amount, charge.currency.as_deref());
@@ -27,7 +26,7 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
     let Some(operation) = operation else {
         return Some(found(Class::PaymentUnknown, "no such operation".to_owned()));
     };
-    // What a subscription's first invoice was paid with may carry its operation too.
+    // The payment of a subscription's first invoice may carry its operation too.
     let Request::UsageCharge(asked) = &operation.request else { return None };
     let found = |class, ours: String| found(class, ours).of(&operation.customer_id);
     if is_granted && operation.state == State::Succeeded {
@@ -45,7 +44,7 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
         return Some(found(Class::PaymentMismatch, ours));
     }
     let ours = format!("{}, {}", operation.state.as_str(), if is_granted { "credits granted" } else { "no credits" });
-    // The rule asks Stripe for the PaymentIntent again, so its name is enough.
+    // The rule fetches the PaymentIntent from Stripe, so its id is enough.
     let object = json!({
         "id": intent,
         "object": "payment_intent",
@@ -56,8 +55,8 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
     Some(found(Class::PaymentUnsettled, ours).announced("payment_intent.succeeded", &object))
 }
 
-/// A payment here that was not among Stripe's charges. `theirs` is the PaymentIntent when asked for by
-/// its id. Credits are never taken away from here: who is right is for a person to say.
+/// Compares a payment that Stripe's charges do not include. `theirs` is the PaymentIntent, fetched by id. This
+/// never takes credits away: a person must decide which side is right.
 pub fn unlisted(operation: &Operation, theirs: Option<&PaymentIntentShape>) -> Option<Difference> {
     let id = operation.stripe_id.as_deref()?;
     let theirs = match theirs.map(|intent| intent.status.as_deref().unwrap_or("no status")) {

@@ -1,11 +1,10 @@
-//! Refunds and disputes: how many credits are gone, against how many should be.
+//! Refunds and disputes: credits that were clawed back against credits that should have been.
 
 use super::{Class, Difference};
 use crate::ids::CustomerId;
 use serde_json::Value;
 
-/// A charge with the credits that it bought: how many of them were taken back, and how many should
-/// have been.
+/// Compares a charge that bought credits: the number clawed back, and the number that should have been.
 pub fn compare(
     charge: &Value,
     charge_id: &str,

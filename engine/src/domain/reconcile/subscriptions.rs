@@ -1,4 +1,4 @@
-//! Subscriptions: the rules that events go through say what would change.
+//! Subscriptions: the webhook rules show what an event would change.
 
 use super::{Class, Difference};
 use crate::clock::rfc3339;
@@ -9,13 +9,13 @@ use crate::domain::webhook::shape::{self, IsPro, SubscriptionShape};
 use crate::domain::webhook::{self, Facts};
 use serde_json::Value;
 
-/// The type of event under which a subscription's present state is told.
+/// The type of the event that reports a subscription's present state.
 pub const EVENT_TYPE: &str = "customer.subscription.updated";
 
-/// A subscription of Stripe's, with what is known here that bears on it.
+/// Compares one of Stripe's subscriptions with Bursar's records.
 ///
-/// Not everything in a Stripe account is ours: one of a customer whom nobody knows only matters if it
-/// is to Pro, or was made by us.
+/// A Stripe account may serve other business: a subscription of an unknown customer matters only if it is to Pro or
+/// was made by Bursar.
 pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
     let said = SubscriptionShape::read(facts.object);
     let id = said.id.as_deref()?;
@@ -39,13 +39,13 @@ pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
     }
 }
 
-/// Whether a change changes nothing: Pro is always said, also of whom is on it.
+/// Whether an effect changes nothing: the rules set Pro even if the customer is on it.
 fn is_so(facts: &Facts<'_>, effect: &Effect) -> bool {
     let present = facts.customer.as_ref().map(|customer| customer.plan);
     matches!(effect, Effect::PlanSet { plan, .. } if Some(*plan) == present)
 }
 
-/// A subscription here that Stripe did not list. `theirs` is what it says when asked by id.
+/// Compares a subscription that Stripe did not list. `theirs` is the object, fetched by id.
 pub fn unlisted(ours: &Subscription, theirs: Option<&Value>) -> Option<Difference> {
     if theirs.is_some() {
         return None;

@@ -1,5 +1,5 @@
-//! What a customer is told in plain words beside its figures. The words about credits that run out are
-//! [`pricing::warning`]'s, the same as in every answer that moves credits.
+//! Warnings in plain words beside a customer's figures. Those about low credits come from [`pricing::warning`], as
+//! in every answer that changes credits.
 
 use crate::clock::{TimeMs, day};
 use crate::config::CreditsConfig;
@@ -8,19 +8,19 @@ use crate::domain::ledger::Account;
 use crate::domain::pricing;
 use crate::domain::subscription::Subscription;
 
-/// Credits that end within this time are worth a warning: a week.
+/// How far ahead expiring credits are worth a warning: a week.
 const ENDS_SOON_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
-/// Something that the customer should know.
+/// A warning for the customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// Stable code, for programs.
     pub code: &'static str,
-    /// In plain words, for people.
+    /// Plain words, for people.
     pub message: String,
 }
 
-/// What a customer should know, the most urgent first.
+/// The warnings for a customer, the most urgent first.
 pub fn warnings(
     customer: &Customer,
     account: &Account,
@@ -49,7 +49,7 @@ pub fn warnings(
     [credits, late, missing, ends, expiring(account, config, now_ms)].into_iter().flatten().collect()
 }
 
-/// Credits that end soon unless they are spent.
+/// Warns of credits that will expire soon unless they are spent.
 fn expiring(account: &Account, config: &CreditsConfig, now_ms: TimeMs) -> Option<Warning> {
     let soon = account.open.grants.iter().filter_map(|grant| {
         let at_ms = grant.expires_at_ms.filter(|at_ms| *at_ms - ENDS_SOON_MS <= now_ms)?;
@@ -66,7 +66,7 @@ fn expiring(account: &Account, config: &CreditsConfig, now_ms: TimeMs) -> Option
     Some(Warning { code: "credits_expiring", message })
 }
 
-/// How a subscription to Pro stands.
+/// The state of a subscription to Pro, in words.
 pub fn subscription_words(row: &Subscription) -> String {
     let until = row.current_period_end_ms.map(day);
     if let Some(ended_ms) = row.ended_at_ms {
