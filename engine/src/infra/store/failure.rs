@@ -1,4 +1,4 @@
-//! What a failure of the database means: whether it passes, and whose fault it is.
+//! Classifies failures of the database: whether they are temporary, and what caused them.
 
 use super::db::demotion;
 use crate::error::Error;
@@ -14,9 +14,8 @@ impl From<DbErr> for Error {
 }
 
 impl Error {
-    /// Whether the database refused what a transaction was about (a row that somebody keeps locked, a
-    /// value that it does not take) rather than being away. The transaction is certainly aborted, and
-    /// one about something else may go through.
+    /// Whether the database refused this transaction's rows or values (a locked row, an invalid value) rather than
+    /// being unavailable. The transaction is certainly aborted, and others may succeed.
     pub fn is_item_fault(&self) -> bool {
         match self {
             Self::DatabaseUnavailable(error) => {
@@ -27,29 +26,29 @@ impl Error {
         }
     }
 
-    /// Whether the database already has a row that the statement's row excludes.
+    /// Whether a unique constraint refused the row.
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Database(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
     }
 
-    /// Whether a statement names a table that the database does not have.
+    /// Whether a statement names a missing table.
     pub fn is_missing_table(&self) -> bool {
         let Self::Database(error) = self else { return false };
-        // SQLite has no code of its own for this.
+        // SQLite has no code for this.
         sqlstate(error).is_some_and(|code| code == UNDEFINED_TABLE) || error.to_string().contains("no such table")
     }
 }
 
-/// A lock that was not to be had in time.
+/// A lock was not available in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// A statement names a table that is not there.
+/// A statement names a missing table.
 const UNDEFINED_TABLE: &str = "42P01";
 
-/// Rollbacks by the database itself, such as one of two transactions in a deadlock.
+/// Rollbacks by the database, such as of one of two transactions in a deadlock.
 const ROLLBACK_CLASS: &str = "40";
 
-/// The five characters of Postgres, or the number of SQLite.
+/// The SQLSTATE of Postgres, or the number of SQLite.
 fn code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
         return None;
@@ -61,19 +60,18 @@ fn sqlstate(error: &DbErr) -> Option<String> {
     code(error).filter(|code| code.len() == 5)
 }
 
-/// A transaction that may not write: the server is a standby after a failover, or its operator (or a full
-/// disk) made it read-only.
+/// A transaction may not write: the server is a standby after a failover, or its operator (or a full disk) made it
+/// read-only.
 const READ_ONLY_TRANSACTION: &str = "25006";
 
-/// The server ended a transaction that was idle for too long: the session is gone, and nothing is committed.
+/// The server ended a transaction that was idle for too long: its session is closed, and nothing is committed.
 const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: &str = "25P03";
 
-/// SQLSTATE classes and codes that pass without a change of ours: connection exceptions (08), a database
-/// that takes no writes just now (25006), a session that was ended because its transaction idled (25P03),
-/// rollbacks such as deadlock (40), lack of resources such as a full disk (53), lock not available (55P03),
-/// operator intervention such as a restart (57), failures of the system below such as I/O errors (58). Not
-/// internal errors (XX): what one row or one query can cause is that one's fault. Source: PostgreSQL manual,
-/// appendix A.
+/// Temporary SQLSTATE classes and codes: connection exceptions (08), a read-only database (25006), a session that
+/// was closed because its transaction was idle (25P03), rollbacks such as deadlock (40), lack of resources such as
+/// a full disk (53), lock not available (55P03), operator intervention such as a restart (57), system errors such
+/// as I/O errors (58). Internal errors (XX) are not temporary, because a single row or query can cause them.
+/// Source: PostgreSQL manual, appendix A.
 const PASSING_POSTGRES: [&str; 8] = [
     "08",
     READ_ONLY_TRANSACTION,
@@ -85,11 +83,11 @@ const PASSING_POSTGRES: [&str; 8] = [
     "58",
 ];
 
-/// Result codes of SQLite that pass in the same sense: busy (5), locked (6), read-only (8), I/O error (10),
-/// full (13), cannot open (14). The low byte of an extended code is the code.
+/// Temporary result codes of SQLite: busy (5), locked (6), read-only (8), I/O error (10), full (13), cannot open
+/// (14). The low byte of an extended code is the code.
 const PASSING_SQLITE: [u32; 6] = [5, 6, 8, 10, 13, 14];
 
-/// Whether a code of either database is of a failure that passes. Only Postgres' have five characters.
+/// Whether a code of either database is temporary. Only those of Postgres have five characters.
 fn is_passing_code(code: &str) -> bool {
     if code.len() == 5 {
         return PASSING_POSTGRES.iter().any(|class| code.starts_with(class));

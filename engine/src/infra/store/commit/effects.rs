@@ -1,13 +1,13 @@
-//! The effects of all units of a transaction, by set: each frequent kind is one statement, however many units
-//! there are. What people do now and then, or what is done once in a customer's life, is one statement each.
+//! Writes the effects of a transaction's units in sets: each frequent kind takes one statement for all units. Rare
+//! effects, such as staff's or those once in a customer's life, take one statement each.
 //!
-//! Kinds go in an order of their own, so only effects that touch the same rows must keep theirs:
-//! - a row that several effects write is written as often, in their order ([`waves`]): a guard such as "an ended
-//!   subscription stays so" then sees each of them;
-//! - what is written one by one, and links to Stripe between, is in the order of the units;
-//! - plans come after all that gives Pro, as stored: they ask for it;
-//! - jobs come last, in one call, because it locks rows of streams in the order of their keys. Events come first
-//!   of all, before any stream is locked, as intake has it.
+//! Kinds are written in a fixed order, so only effects on the same rows must keep theirs:
+//! - a row with several effects is written that many times, in their order ([`waves`]), so that a guard such as "an
+//!   ended subscription stays so" sees each of them;
+//! - single effects, and links to Stripe among them, keep the order of the units;
+//! - plans follow everything that gives Pro, because they read it;
+//! - jobs come last, in one call, which locks streams in the order of their keys. Events come first, before any
+//!   stream is locked, as at intake.
 
 use crate::clock::TimeMs;
 use crate::domain::effect::Effect;
@@ -36,27 +36,27 @@ pub(super) struct Effects<'a> {
     plans: Vec<(&'a CustomerId, Plan)>,
     args: Vec<(&'a JobId, &'a str)>,
     mails: Vec<&'a Mail>,
-    /// Each with the place of its unit.
+    /// Each with the index of its unit.
     jobs: Vec<(usize, Made<'a>)>,
     others: Vec<Other<'a>>,
 }
 
-/// What makes a job.
+/// The origin of a job.
 enum Made<'a> {
     Job(Cow<'a, NewJob>),
     Event(&'a Delivery),
 }
 
-/// What keeps its place among others.
+/// An effect that keeps its place among others.
 enum Other<'a> {
-    /// Links to Stripe that follow each other: they come with the first event of each customer.
+    /// Consecutive links to Stripe, which come with the first event of each customer.
     Links(Vec<(&'a CustomerId, &'a str)>),
-    /// One of the rest, with the place of its unit.
+    /// Another effect, with the index of its unit.
     Single(usize, &'a Effect),
 }
 
 impl<'a> Effects<'a> {
-    /// Adds an effect of the unit at this place.
+    /// Adds an effect of the unit at this index.
     pub(super) fn add(&mut self, unit: usize, effect: &'a Effect) {
         match effect {
             Effect::OperationPut(operation) => self.operations.push(operation),
@@ -77,7 +77,7 @@ impl<'a> Effects<'a> {
         }
     }
 
-    /// Stores the events, each of which is the job that it makes from then on, or nothing if it was there before.
+    /// Stores the events. A new event is replaced by its job, a known one is removed.
     pub(super) async fn store_events(&mut self, tx: &impl ConnectionTrait) -> Result<()> {
         let event =
             |(_, made): &(usize, Made<'a>)| if let Made::Event(delivery) = made { Some(*delivery) } else { None };
@@ -94,8 +94,8 @@ impl<'a> Effects<'a> {
         Ok(())
     }
 
-    /// The streams of others that these effects lock: those to which they add a job, and those that go on because
-    /// a dead job runs again. A job without an order has a stream of its own, which nobody else knows yet.
+    /// The shared streams that these effects lock: those that gain a job, and those that continue because a dead
+    /// job runs again. A job without an order has a new stream of its own, which nobody else knows yet.
     pub(super) async fn streams(&self, tx: &impl ConnectionTrait) -> Result<Vec<String>> {
         let shared =
             |(_, made): &(usize, Made<'a>)| if let Made::Job(job) = made { job.stream_key.clone() } else { None };
@@ -106,7 +106,7 @@ impl<'a> Effects<'a> {
     }
 }
 
-/// The ended jobs that run again by an effect.
+/// The ended jobs that an effect runs again.
 fn requeued<'a>(other: &Other<'a>) -> Vec<&'a JobId> {
     match other {
         Other::Single(_, Effect::JobRequeue { job_id }) => vec![job_id],
@@ -117,7 +117,7 @@ fn requeued<'a>(other: &Other<'a>) -> Vec<&'a JobId> {
     }
 }
 
-/// Writes effects, whose events are stored. Gives what is to be announced, each with the place of its unit.
+/// Writes effects with stored events. Returns the jobs to announce, each with the index of its unit.
 pub(super) async fn write_effects(
     tx: &impl ConnectionTrait,
     by_kind: Effects<'_>,
@@ -154,8 +154,8 @@ pub(super) async fn write_effects(
     Ok(wakes)
 }
 
-/// Spreads items over as many statements as the row written most often needs: the first of each row, the second
-/// of each, and so on; nearly always one. Within a statement they are in the order of their keys, so that
+/// Distributes items over statements so that each writes a row only once: the first item of each row, the second of
+/// each, and so on. Nearly always one statement is enough. Within it they are sorted by key, so that all
 /// transactions lock rows in the same order.
 fn waves<'a, T: Copy>(items: Vec<T>, key: impl Fn(T) -> &'a str) -> Vec<Vec<T>> {
     let mut times: HashMap<&str, usize> = HashMap::new();
@@ -192,8 +192,8 @@ async fn write_jobs(
     Ok(wakes.into_iter().filter_map(|wake| Some((*units.get(&wake.job_id)?, wake))).collect())
 }
 
-/// Writes one effect of a kind that is rare: something that people do now and then, or that happens to a customer
-/// a few times in all; replays and comparisons have one unit under way, at a rate of their own.
+/// Writes one effect of a rare kind: staff's, or those that a customer causes a few times. Replays and
+/// reconciliations have one unit under way, at their own rate.
 async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Result<Vec<Wake>> {
     match effect {
         Effect::StripeUnlink { customer_id, stripe_customer_id } => {
@@ -217,7 +217,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         }
         Effect::ReconciliationStep(step) => reconciliation::reconciliation_step(tx, step).await?,
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
-        // By set, above.
+        // Written in sets, above.
         Effect::OperationPut(_)
         | Effect::SubscriptionPut(_)
         | Effect::PlanSet { .. }
@@ -230,7 +230,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
     Ok(Vec::new())
 }
 
-/// Nothing of it if the replay was paused or cancelled meanwhile: the items wait on.
+/// Does nothing if the replay was paused or cancelled meanwhile: its items keep waiting.
 async fn write_replay_steps(
     tx: &impl ConnectionTrait,
     id: &ReplayId,
