@@ -1,4 +1,4 @@
-//! Everything that happened to one customer, from all tables, latest first.
+//! The history of one customer, from all tables, latest first.
 
 use super::mail::mail_state;
 use super::marketplace::marketplace_find_by_customer;
@@ -12,28 +12,28 @@ use crate::ids::{JobId, MailId};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use serde_json::json;
 
-/// One thing that happened.
+/// One event in the history.
 #[derive(Debug, Clone)]
 pub struct Happening {
-    /// When.
+    /// When it happened.
     pub at_ms: TimeMs,
-    /// Tells those of one moment apart, and orders them.
+    /// Distinguishes and orders events of one moment.
     pub sort: String,
-    /// What: `ledger.debit`, `event.invoice.paid`, `mail.welcome` …
+    /// Its type: `ledger.debit`, `event.invoice.paid`, `mail.welcome` …
     pub what: String,
-    /// More about it.
+    /// Details.
     pub details: serde_json::Value,
 }
 
-/// A table, or several, in which something about customers stands.
+/// A query over tables with a customer's history.
 struct Source {
-    /// A query of the rows of customer `$1`, with `at_ms` and `sort`.
+    /// A query for the rows of customer `$1`, with `at_ms` and `sort`.
     rows: &'static str,
-    /// Their order, latest first, as an index has it.
+    /// Their order, latest first, as in an index.
     order: &'static str,
-    /// Whether the rows depend on the customer's streams of events, `$5` and `$6`.
+    /// Whether the query uses the customer's event streams, `$5` and `$6`.
     has_stream: bool,
-    /// What a row says.
+    /// Converts a row to its type and details.
     read: fn(&QueryResult) -> Result<(String, serde_json::Value)>,
 }
 
@@ -41,10 +41,10 @@ const LATEST_FIRST: &str = "s.at_ms DESC, s.sort DESC";
 
 const SOURCES: [Source; 6] = [
     Source {
-        // Numbers of one length, so that they are in order as text.
+        // Numbers of equal length, so that they sort as text.
         rows: "SELECT created_at_ms AS at_ms, 'l' || (1000000000000 + seq) AS sort, seq, kind, amount, \
                balance_after, source, reference, detail FROM ledger_entries WHERE customer_id = $1",
-        // Their times never go back, so that their numbers are in the same order.
+        // A ledger's times never go back, so its numbers have the same order.
         order: "s.seq DESC",
         has_stream: false,
         read: ledger,
@@ -88,7 +88,7 @@ const SOURCES: [Source; 6] = [
     },
 ];
 
-/// What happened to a customer, latest first, before this moment (its time and what tells apart).
+/// The history of a customer, latest first, before this moment (its time and `sort`).
 pub async fn timeline_list(
     db: &impl ConnectionTrait,
     customer: &Customer,
@@ -103,7 +103,7 @@ pub async fn timeline_list(
     let (before_ms, before_sort) = before.unwrap_or((TimeMs::MAX, ""));
     let mut found = Vec::new();
     for source in &SOURCES {
-        // Each may have all of the latest.
+        // All of the latest may come from one source.
         let sql = format!(
             "SELECT * FROM ({}) s WHERE s.at_ms < $2 OR (s.at_ms = $2 AND s.sort < $3) \
              ORDER BY {} LIMIT $4",
@@ -144,7 +144,7 @@ fn ledger(row: &QueryResult) -> Result<(String, serde_json::Value)> {
 }
 
 fn event(row: &QueryResult) -> Result<(String, serde_json::Value)> {
-    // As events are shown elsewhere.
+    // The same states as in lists of events.
     let state = match text(row, "state")?.as_str() {
         "succeeded" => "processed",
         "cancelled" => "skipped",
@@ -173,7 +173,7 @@ fn mail(row: &QueryResult) -> Result<(String, serde_json::Value)> {
 
 fn operation(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     let problem: Option<serde_json::Value> = optional(row, "problem")?.map(|text| from_json(&text)).transpose()?;
-    // What finishes a payment is the customer's alone.
+    // The link that finishes a payment is only for the customer.
     let code = problem.map(|problem| problem["code"].clone());
     let details = json!({ "id": text(row, "id")?, "state": text(row, "state")?, "problem": code });
     Ok((format!("operation.{}", text(row, "kind")?), details))

@@ -1,18 +1,18 @@
-//! The circuit breaker: after several failures in a row Stripe is left alone for a while, so that
-//! callers are told at once instead of waiting for one time-out after the other.
+//! The circuit breaker: after several consecutive failures it rejects calls for a while, so that callers fail at
+//! once instead of waiting for one timeout after the other.
 
 use crate::clock::TimeMs;
 
 /// When it opens and closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerOptions {
-    /// Failures in a row after which it opens.
+    /// Consecutive failures after which it opens.
     pub failures_max: u32,
-    /// How long it stays open before one call may try.
+    /// How long it stays open before it admits a trial call.
     pub open_ms: i64,
 }
 
-/// Its state.
+/// The state of the breaker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Breaker {
     failures: u32,
@@ -20,25 +20,25 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Whether a call may be made. While open, one call is let through each time the pause is over.
+    /// Whether a call may be made. While open, it admits one trial call after each pause.
     pub fn admits(&mut self, options: BreakerOptions, now_ms: TimeMs) -> bool {
         match self.open_until_ms {
             None => true,
             Some(until_ms) if now_ms < until_ms => false,
             Some(_) => {
-                // The others wait for what this one finds out.
+                // The others wait for the result of this one.
                 self.open_until_ms = Some(now_ms + options.open_ms);
                 true
             }
         }
     }
 
-    /// A call was answered, whatever the answer: Stripe is there.
+    /// Records an answer, even an error: Stripe is reachable.
     pub fn answered(&mut self) {
         *self = Self::default();
     }
 
-    /// A call got no answer, or one that is Stripe's own failure.
+    /// Records a missing answer or a failure of Stripe's own.
     pub fn failed(&mut self, options: BreakerOptions, now_ms: TimeMs) {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= options.failures_max {
