@@ -1,5 +1,5 @@
-//! Intake of events: stored with their jobs in one transaction, many at once, before anybody is told
-//! that they were received.
+//! Intake of events: they are stored with their jobs in one transaction, many at once, before their receipt is
+//! acknowledged.
 
 use crate::clock::TimeMs;
 use crate::domain::job::{NewJob, Wake};
@@ -8,12 +8,12 @@ use crate::domain::{github, webhook};
 use crate::error::Result;
 use crate::infra::store::{Db, event, job};
 
-/// What one intake did.
+/// The result of an intake.
 #[derive(Debug)]
 pub struct Taken {
     /// For each delivery, in order: whether the event was new.
     pub new: Vec<bool>,
-    /// What to wake now that it is committed.
+    /// Jobs to announce after the commit.
     pub wakes: Vec<Wake>,
 }
 
@@ -28,13 +28,13 @@ pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result
     Ok(Taken { new, wakes })
 }
 
-/// A type of event as a label: those that are processed under their name, all others as `other`.
+/// The metric label of an event's type: its name if it is processed, else `other`.
 pub fn event_type_label(event_type: &str) -> &'static str {
     let mut known = webhook::WANTED.iter().chain(github::WANTED);
     known.find(|wanted| **wanted == event_type).copied().unwrap_or("other")
 }
 
-/// The sender of an event as a label.
+/// The metric label of an event's sender.
 pub fn event_source_label(source: &str) -> &'static str {
     [SOURCE_STRIPE, SOURCE_GITHUB].into_iter().find(|s| *s == source).unwrap_or("other")
 }

@@ -1,4 +1,4 @@
-//! What support does to jobs: cancel and replay.
+//! Support's actions on jobs: cancel and replay.
 
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
@@ -10,7 +10,7 @@ use crate::infra::store::commit::Unit;
 use crate::infra::store::{Db, audit, job};
 use serde_json::json;
 
-/// Cancels a job that waits.
+/// Cancels a waiting job.
 ///
 /// # Errors
 /// `job_not_waiting`.
@@ -24,7 +24,7 @@ pub async fn cancel(db: &Db, id: &JobId, reason: &str, actor: &str, now_ms: Time
     Ok(())
 }
 
-/// What makes an ended job run again, to be committed with others.
+/// The changes that make an ended job run again, to commit in a group.
 ///
 /// # Errors
 /// `job_not_ended`.

@@ -1,4 +1,4 @@
-//! A customer's summary, and its balance at a moment.
+//! A customer's usage summary, and its balance at a moment.
 
 use crate::clock::TimeMs;
 use crate::config::CreditsConfig;
@@ -11,10 +11,10 @@ use crate::infra::store::summary::{charged_list, flow_day_list, flow_list, stand
 use crate::infra::store::{Db, account, customer, subscription};
 use sea_orm::ConnectionTrait;
 
-/// A customer's summary.
+/// A customer's usage summary.
 ///
-/// The account is read first and the ledger up to the account's version, so that the figures agree with
-/// each other although several queries bring them and usage goes on meanwhile.
+/// The account is read first, and the ledger only up to its version, so that the figures agree although they come
+/// from several queries while usage continues.
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such customer.
@@ -48,11 +48,11 @@ pub async fn summary(db: &Db, id: &CustomerId, config: &CreditsConfig, now_ms: T
     })
 }
 
-/// Where the ledger stood at a moment. Holds and grants whose time had run out count until they were
-/// settled, which the sweep does at their end. Before the first entry there were no credits.
+/// The state of the ledger at a moment. Expired holds and grants count until they are settled, which the sweep does
+/// at their expiry. Before the first entry there were no credits.
 ///
 /// # Errors
-/// `invalid_time` if the moment has not come yet; [`Error::NotFound`] if there is no such account.
+/// `invalid_time` if the moment is in the future; [`Error::NotFound`] if there is no such account.
 pub async fn balance_at(db: &Db, id: &CustomerId, at_ms: TimeMs, now_ms: TimeMs) -> Result<Standing> {
     if at_ms > now_ms {
         return Err(Error::invalid("invalid_time", "at must not be in the future: nobody knows that balance yet."));
@@ -60,8 +60,8 @@ pub async fn balance_at(db: &Db, id: &CustomerId, at_ms: TimeMs, now_ms: TimeMs)
     standing_list(db.read(), id, &[at_ms]).await?.pop().ok_or(Error::NotFound("account"))
 }
 
-/// Where the ledger stood at these moments, as far as the account knows it: what was written since the
-/// account was read does not count.
+/// The states of the ledger at these moments, as of the given account: entries written after it was read are
+/// ignored.
 async fn stood(
     db: &impl ConnectionTrait,
     account: &Account,

@@ -1,4 +1,4 @@
-//! A healthy database holds, also while it is written; each check finds the corruption made for it.
+//! A healthy database holds, even while it is written; each check finds its corruption.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
@@ -47,7 +47,7 @@ async fn sign_up(db: &Db, name: &str, credits: i64) -> Onboarded {
     onboard(db, &seal(), signup, 100).await.unwrap()
 }
 
-/// A directory that goes when the test ends.
+/// A temporary folder.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -110,7 +110,7 @@ fn delivery(external_id: &str, stream: &str, fate: Fate) -> Delivery {
     Delivery { event, fate }
 }
 
-/// Works on the head of a stream.
+/// Runs the head of a stream.
 async fn work(db: &Db, stream: &str, outcome: Outcome, effects: Vec<Effect>, now_ms: TimeMs) {
     let claimed = claim(db, &[stream.to_owned()], NODE, now_ms, LEASE_MS).await.unwrap();
     let finishes = vec![finish(&claimed[0].attempt(), outcome, Backoff::default(), now_ms + 5, 0.0)];
@@ -148,7 +148,7 @@ async fn healthy_ledgers(db: &Db) {
     charged(db, bob).await;
 }
 
-/// A purchase on the Marketplace whose first period is granted.
+/// A purchase on the Marketplace with a granted first period.
 async fn bought(db: &Db, customer_id: &CustomerId) {
     let body = serde_json::json!({
         "action": "purchased",
@@ -170,7 +170,7 @@ async fn bought(db: &Db, customer_id: &CustomerId) {
     commit_units(db, &[unit], NODE, 300).await.unwrap();
 }
 
-/// A unit that was charged, and one whose charge is under way.
+/// A charge that succeeded, and one under way.
 async fn charged(db: &Db, customer_id: &CustomerId) {
     let charge = UsageCharge {
         units: 1,
@@ -195,7 +195,7 @@ async fn charged(db: &Db, customer_id: &CustomerId) {
     assert_eq!(operation::operation_put_many(db.write(), &[&end]).await.unwrap(), 1);
 }
 
-/// Streams with jobs in every state, one of them replayed that never had an attempt.
+/// Streams with jobs in every state, including a replayed one that never had an attempt.
 async fn healthy_jobs(db: &Db) {
     let deliveries = [
         delivery("evt_1", "stripe:cus_1", Fate::Process),
@@ -208,7 +208,7 @@ async fn healthy_jobs(db: &Db) {
         delivery("evt_1", "stripe:cus_1", Fate::Process),
     ];
     take_in(db, &deliveries, 100).await.unwrap();
-    // So that what is corrupted later can be named.
+    // Known epochs, so that corruptions can name them.
     db.write().execute_unprepared("UPDATE streams SET epoch = 0").await.unwrap();
     let retry = Outcome::Retry { reason: "no answer".to_owned() };
     work(db, "stripe:cus_1", retry, Vec::new(), 1_000).await;

@@ -2,7 +2,7 @@
 
 use crate::usecase::verify::fold;
 
-/// One corruption: the check that must find it, part of what it must say, and how it is made.
+/// One corruption: the check that must find it, a part of its description, and its SQL.
 pub(super) type Corruption = (&'static str, &'static str, &'static str);
 
 /// Copies one row of a table with some columns changed.
@@ -59,10 +59,10 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
     ("every account is the sum of its entries", "version 2", "UPDATE accounts SET version = 2 WHERE version = 1"),
     ("every account is the sum of its entries", "held 1", "UPDATE accounts SET held = 1 WHERE version = 1"),
     ("every entry has an account", "no account", "DELETE FROM accounts WHERE version = 1"),
-    (fold::NAME, "0 open grants with 0 left for 1 with 5", "UPDATE accounts SET open = '{}' WHERE version = 1"),
-    (fold::NAME, "what is open cannot be read", "UPDATE accounts SET open = '{\"grants\":1}' WHERE version = 1"),
-    (fold::NAME, "0 open holds of 0 for 1 of 3", "UPDATE accounts SET open = json_remove(open, '$.holds')"),
-    (fold::NAME, "clawed back [] for [(2, 10)]", "UPDATE accounts SET open = json_remove(open, '$.clawed')"),
+    (fold::NAME, "0 open grants with 0 left instead of 1 with 5", "UPDATE accounts SET open = '{}' WHERE version = 1"),
+    (fold::NAME, "its open items cannot be read", "UPDATE accounts SET open = '{\"grants\":1}' WHERE version = 1"),
+    (fold::NAME, "0 open holds of 0 instead of 1 of 3", "UPDATE accounts SET open = json_remove(open, '$.holds')"),
+    (fold::NAME, "clawed back [] instead of [(2, 10)]", "UPDATE accounts SET open = json_remove(open, '$.clawed')"),
     (
         fold::NAME,
         "its grants have 75 left and the balance is 68",
@@ -159,15 +159,15 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "takes 0 and frees 4 of hold",
         "UPDATE ledger_entries SET held_delta = -4 WHERE kind = 'release'",
     ),
-    (fold::SETTLE_NAME, "is to be settled at 60000 and is found never", "UPDATE accounts SET next_settle_at_ms = NULL"),
+    (fold::SETTLE_NAME, "must be settled at 60000 and is due never", "UPDATE accounts SET next_settle_at_ms = NULL"),
     (
         fold::SETTLE_NAME,
-        "is to be settled at 60000 and is found at 60001",
+        "must be settled at 60000 and is due at 60001",
         "UPDATE accounts SET next_settle_at_ms = next_settle_at_ms + 1",
     ),
     (
         fold::SETTLE_NAME,
-        "is to be settled never and is found at 7",
+        "must be settled never and is due at 7",
         "UPDATE accounts SET next_settle_at_ms = 7 WHERE version = 1",
     ),
     (
