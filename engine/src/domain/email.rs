@@ -41,9 +41,9 @@ impl Email {
         let address = EmailAddress::parse_with_options(given, options).map_err(|error| invalid(&error.to_string()))?;
         let (local, domain) = (address.local_part(), address.domain());
         if !local.is_ascii() || local.starts_with('"') {
-            return Err(invalid("before the @ it may have plain ASCII characters only"));
+            return Err(invalid("before the @ only plain ASCII characters are allowed"));
         }
-        let domain = domain_normalized(domain).ok_or_else(|| invalid("its domain is no domain name"))?;
+        let domain = domain_normalized(domain).ok_or_else(|| invalid("its domain is invalid"))?;
         let normalized = format!("{}@{domain}", local.to_ascii_lowercase());
         if normalized.len() > EMAIL_LEN_MAX || given.len() > EMAIL_LEN_MAX {
             return Err(invalid("it is too long"));

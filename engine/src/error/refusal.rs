@@ -7,7 +7,7 @@ use crate::ids::HoldId;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Too few credits are available.
-    #[error("{requested} credits were asked for and {available} are available")]
+    #[error("{requested} credits were requested and {available} are available")]
     InsufficientCredits {
         /// Credits requested.
         requested: i64,

@@ -85,7 +85,7 @@ pub async fn rotate(
         Some(_) => {
             return Err(Error::conflict(
                 "api_key_rotated",
-                "this key was rotated before and ends soon; rotate its successor",
+                "this key was already rotated and ends soon; rotate its successor",
             ));
         }
     }
@@ -126,7 +126,7 @@ pub async fn revoke(
     if is_last && !even_the_last {
         return Err(Error::conflict(
             "last_api_key",
-            "This is the last key that works. Make another one first, or rotate it.",
+            "This is the last valid key. Create another one first, or rotate it.",
         ));
     }
     audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.revoke", json!({ "was_last": is_last })), now_ms)

@@ -17,7 +17,7 @@ use serde_json::json;
 pub async fn cancel(db: &Db, id: &JobId, reason: &str, actor: &str, now_ms: TimeMs) -> Result<()> {
     let tx = db.begin().await?;
     if !job::job_cancel(&tx, id, &format!("cancelled by support: {reason}"), now_ms).await? {
-        return Err(Error::conflict("job_not_waiting", "Only a job that waits can be cancelled."));
+        return Err(Error::conflict("job_not_waiting", "Only a waiting job can be cancelled."));
     }
     audit::audit_append(&tx, &Audit::new(actor, "job.cancel", id, &json!({ "reason": reason })), now_ms).await?;
     tx.commit().await?;

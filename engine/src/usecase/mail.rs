@@ -36,12 +36,12 @@ pub async fn resend(db: &Db, row: MailRow, request: Resend<'_>, now_ms: TimeMs) 
     match row.state {
         MailState::Sent | MailState::Stored if row.args.template == Template::Welcome => Err(Error::conflict(
             "mail_holds_key",
-            "The mail told an API key, which is forgotten once the mail is sent. The customer makes a new key \
-             with another one it has.",
+            "The mail contained an API key, which is deleted once the mail is sent. The customer can create a new \
+             key with another one.",
         )),
         MailState::Sent | MailState::Stored => send_copy(db, &row, request, now_ms).await,
         MailState::Failed => retry(db, &row, request, now_ms).await,
-        MailState::Queued => Err(Error::conflict("mail_not_sent", "The mail waits to be sent; its job says for what.")),
+        MailState::Queued => Err(Error::conflict("mail_not_sent", "The mail is waiting to be sent; see its job.")),
         MailState::Cancelled => {
             let why = row.last_error.as_deref().unwrap_or("no reason was recorded");
             Err(Error::conflict("mail_not_sent", format!("The mail was cancelled: {why}.")))

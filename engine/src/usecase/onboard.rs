@@ -75,7 +75,7 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
     let tx = db.begin().await?;
     if !customer::customer_insert(&tx, &new, &email).await? {
         tx.rollback().await?;
-        return Err(Error::conflict("customer_exists", "a customer with this e-mail address exists already"));
+        return Err(Error::conflict("customer_exists", "a customer with this e-mail address already exists"));
     }
     api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
     let state = open_account(&tx, &new.id, &email, signup.credits, now_ms).await?;

@@ -60,7 +60,7 @@ pub async fn skip(
     }
     let tx = db.begin().await?;
     if !job::job_cancel(&tx, &head.id, &format!("skipped by support: {reason}"), now_ms).await? {
-        return Err(Error::conflict("job_not_waiting", "The job at the head is being worked on."));
+        return Err(Error::conflict("job_not_waiting", "The job at the head is running."));
     }
     let details = json!({ "job": head.id.as_str(), "reason": reason });
     audit::audit_append(&tx, &Audit::new(actor, "stream.skip", key, &details), now_ms).await?;

@@ -52,7 +52,7 @@ pub async fn correct(
 fn dated(correction: Correction, account: &MarketplaceAccount, now_ms: TimeMs) -> Result<Correction> {
     let unclear_ms = || parse_day(&day(account.effective_ms)).filter(|at_ms| is_order_unclear(account, *at_ms));
     let effective_ms = correction.effective_ms.or_else(unclear_ms).ok_or_else(|| {
-        let message = "give effective_date, the day from which the purchase stands so; it may be omitted only if the order \
+        let message = "effective_date, the day from which the correction applies, may be omitted only if the order \
                        of the last events is unclear";
         Error::invalid("effective_date_required", message)
     })?;

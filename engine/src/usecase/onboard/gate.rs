@@ -23,7 +23,7 @@ pub async fn admit(db: &Db, config: &OnboardingConfig, email: &str, from: IpAddr
     if !config.enabled {
         return Err(Error::SwitchedOff {
             code: "onboarding_disabled",
-            message: "New signups are switched off just now. Customers that exist are not affected.",
+            message: "Signing up is switched off. Existing customers are not affected.",
         });
     }
     if config.per_ip_per_minute > 0 {

@@ -110,5 +110,5 @@ async fn begin(db: &Db, customer: &Customer, new: &Operation, now_ms: TimeMs) ->
 }
 
 fn subscribing() -> Error {
-    Error::conflict("subscribing", "Another request is subscribing this customer just now.")
+    Error::conflict("subscribing", "Another request is already subscribing this customer.")
 }
