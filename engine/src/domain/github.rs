@@ -13,7 +13,7 @@ pub mod delivery;
 pub mod purchase;
 pub mod signature;
 
-pub use purchase::{Action, Purchase, action, purchase};
+pub use purchase::{Action, Purchase, read_action, read_purchase};
 pub use signature::{check_header, sign, verify};
 
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub const WANTED: &[&str] = &[
 const FORM_PREFIX: &[u8] = b"payload=";
 
 /// Whether events of this stored type are processed. All others are stored as done.
-pub fn wanted(event_type: &str) -> bool {
+pub fn is_wanted(event_type: &str) -> bool {
     WANTED.contains(&event_type)
 }
 
@@ -43,7 +43,7 @@ pub fn stream_key(account_id: i64) -> String {
 }
 
 /// Generates a delivery id in GitHub's form, for events that Bursar makes.
-pub fn delivery_new() -> String {
+pub fn new_delivery_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
@@ -52,7 +52,7 @@ pub fn delivery_new() -> String {
 ///
 /// # Errors
 /// Why it is unreadable.
-pub fn body_json(body: &[u8]) -> Result<Value, String> {
+pub fn parse_body(body: &[u8]) -> Result<Value, String> {
     let json: Cow<'_, [u8]> = if body.starts_with(FORM_PREFIX) {
         let field = form_urlencoded::parse(body).find(|(name, _)| name == "payload");
         field.map_or(Cow::Borrowed(body), |(_, text)| Cow::Owned(text.into_owned().into_bytes()))
@@ -69,20 +69,20 @@ mod tests {
 
     #[test]
     fn a_body_is_read_in_either_content_type() {
-        let plain = body_json(br#"{"action":"purchased","n":"a b&c"}"#).expect("JSON");
+        let plain = parse_body(br#"{"action":"purchased","n":"a b&c"}"#).expect("JSON");
         let form = b"payload=%7B%22action%22%3A%22purchased%22%2C%22n%22%3A%22a+b%26c%22%7D";
-        assert_eq!(body_json(form).expect("a form"), plain);
+        assert_eq!(parse_body(form).expect("a form"), plain);
     }
 
     #[test]
     fn what_is_no_object_is_unreadable_with_a_reason() {
         for body in [&b""[..], b"payload=", b"payload=%7B", b"[]", b"7", b"\xff", b"payload=[]"] {
-            assert!(!body_json(body).expect_err("unreadable").is_empty());
+            assert!(!parse_body(body).expect_err("unreadable").is_empty());
         }
     }
 
     #[test]
     fn no_two_deliveries_of_our_own_making_have_one_id() {
-        assert_ne!(delivery_new(), delivery_new());
+        assert_ne!(new_delivery_id(), new_delivery_id());
     }
 }

@@ -121,7 +121,7 @@ impl News {
     }
 
     /// Whether the rules can use it: a plan that the configuration does not know has no effect.
-    pub fn counts(&self) -> bool {
+    pub fn is_usable(&self) -> bool {
         !self.is_in_force() || self.plan.plan.is_some()
     }
 }
@@ -194,30 +194,30 @@ impl MarketplaceAccount {
     }
 
     /// The announced change, unless it was withdrawn.
-    pub fn coming(&self) -> Option<&Pending> {
+    pub fn announced_change(&self) -> Option<&Pending> {
         self.pending.as_ref().filter(|pending| !pending.is_withdrawn)
     }
 
     /// The paid times of Pro without granted credits, in order.
-    pub fn spans_left(&self) -> Vec<PaidSpan> {
-        let spans = period::paid_spans(&order::in_order(&self.news).news);
+    pub fn ungranted_spans(&self) -> Vec<PaidSpan> {
+        let spans = period::paid_spans(&order::sort_news(&self.news).news);
         spans.iter().filter_map(|span| span.after(self.granted_until_ms)).collect()
     }
 
     /// The next period to grant. `grace_ms` is how long a renewal must last to count.
     pub fn next_period(&self, grace_ms: TimeMs) -> Option<Period> {
-        self.spans_left().iter().find_map(|span| span.first_period(grace_ms))
+        self.ungranted_spans().iter().find_map(|span| span.first_period(grace_ms))
     }
 
     /// Sets Bursar's plan wherever the plan of the listing was unknown.
-    pub fn learn(&mut self, listing: &ListingPlan) {
+    pub fn set_known_plan(&mut self, listing: &ListingPlan) {
         let news = self.news.iter_mut().map(|news| &mut news.plan);
         let coming = self.pending.iter_mut().filter_map(|pending| pending.plan.as_mut());
         let plans = news.chain(coming).chain([&mut self.plan]);
         for plan in plans.filter(|plan| plan.id == listing.id && plan.plan.is_none()) {
             plan.plan = listing.plan;
         }
-        self.stand();
+        self.derive_state();
     }
 
     /// Adds a change as the latest to arrive, or replaces it if its id is known, and updates the state.
@@ -241,13 +241,13 @@ impl MarketplaceAccount {
             let oldest = self.news.iter().enumerate().min_by_key(|(_, known)| known.at_ms).map(|(at, _)| at);
             oldest.map(|at| self.news.remove(at));
         }
-        self.stand();
+        self.derive_state();
     }
 
     /// Derives the state from the changes.
-    fn stand(&mut self) {
-        let ordered = order::in_order(&self.news);
-        let Some(last) = ordered.last_that_counts() else { return };
+    fn derive_state(&mut self) {
+        let ordered = order::sort_news(&self.news);
+        let Some(last) = ordered.last_usable() else { return };
         let ordered = &ordered.news;
         self.state = if last.is_in_force() { PurchaseState::Purchased } else { PurchaseState::Cancelled };
         self.plan = last.plan.clone();

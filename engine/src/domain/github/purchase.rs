@@ -1,6 +1,6 @@
 //! The contents of a `marketplace_purchase` event. Parsing is lenient: only facts that the rules need are required.
 
-use super::body_json;
+use super::parse_body;
 use crate::clock::{TimeMs, parse_day, parse_rfc3339};
 use crate::domain::webhook::shape::clean;
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ pub struct Purchase {
 }
 
 /// The action of an event, in GitHub's spelling.
-pub fn action(event: &Value) -> Option<String> {
+pub fn read_action(event: &Value) -> Option<String> {
     text(&event["action"])
 }
 
@@ -93,8 +93,8 @@ pub fn account_id(event: &Value) -> Option<i64> {
 ///
 /// # Errors
 /// A reason that begins with a stable word: `unreadable` or `shape_incomplete`.
-pub fn purchase(body: &[u8]) -> Result<Purchase, String> {
-    let event = body_json(body).map_err(|reason| format!("unreadable: {reason}"))?;
+pub fn read_purchase(body: &[u8]) -> Result<Purchase, String> {
+    let event = parse_body(body).map_err(|reason| format!("unreadable: {reason}"))?;
     let missing = |what: &str| format!("shape_incomplete: the event carries no readable {what}");
     let action = event["action"].as_str().and_then(Action::parse).ok_or_else(|| missing("action"))?;
     let said = &event["marketplace_purchase"];
@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn read(event: &Value) -> Result<Purchase, String> {
-        purchase(event.to_string().as_bytes())
+        read_purchase(event.to_string().as_bytes())
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
             assert!(reason.starts_with("shape_incomplete: "), "{reason}");
             assert!(reason.ends_with(&path[1..].replace('/', ".")), "{reason}");
         }
-        assert!(purchase(b"{").expect_err("no JSON").starts_with("unreadable: "));
+        assert!(read_purchase(b"{").expect_err("no JSON").starts_with("unreadable: "));
     }
 
     proptest::proptest! {

@@ -5,7 +5,7 @@
 //! 2. On one day, changes that have a time of day are ordered by it among each other.
 //! 3. The rest is ordered by plausibility. GitHub has one purchase an account: a new one needs that none is in
 //! force, a change names the plan before it, a cancellation the plan and billing date that it ends. Of all orders
-//! of a day, the one with the highest score (`fit`) counts.
+//! of a day, the one with the highest score (`score`) counts.
 //! 4. Equally plausible orders with equal results are equivalent. With different results the day is **unclear**:
 //! orders that end with Pro are preferred, then those that end with a purchase, so that nothing is taken away;
 //! order of arrival decides the rest; a person must check.
@@ -27,39 +27,39 @@ const DAY_NEWS_MAX: usize = 6;
 
 /// Changes in the order in which they happened.
 #[derive(Debug)]
-pub struct Ordered<'a> {
+pub struct OrderedNews<'a> {
     /// All changes.
     pub news: Vec<&'a News>,
     /// Days since 1970 on which the order is ambiguous.
     unclear_days: BTreeSet<i64>,
 }
 
-impl Ordered<'_> {
+impl OrderedNews<'_> {
     /// Whether the order of the changes on this day is ambiguous.
     pub fn is_unclear_on(&self, at_ms: TimeMs) -> bool {
         self.unclear_days.contains(&day_number(at_ms))
     }
 
     /// The change that determines the state: the last usable one, or the last of all if none is usable.
-    pub fn last_that_counts(&self) -> Option<&News> {
-        self.news.iter().rev().find(|news| news.counts()).or(self.news.last()).copied()
+    pub fn last_usable(&self) -> Option<&News> {
+        self.news.iter().rev().find(|news| news.is_usable()).or(self.news.last()).copied()
     }
 }
 
 /// Sorts changes into the order in which they happened.
-pub fn in_order(news: &[News]) -> Ordered<'_> {
+pub fn sort_news(news: &[News]) -> OrderedNews<'_> {
     let mut days: BTreeMap<i64, Vec<&News>> = BTreeMap::new();
     for one in news {
         days.entry(day_number(one.at_ms)).or_default().push(one);
     }
-    let mut ordered = Ordered { news: Vec::with_capacity(news.len()), unclear_days: BTreeSet::new() };
-    let mut standing = Standing::default();
+    let mut ordered = OrderedNews { news: Vec::with_capacity(news.len()), unclear_days: BTreeSet::new() };
+    let mut standing = Situation::default();
     for (day, mut of_day) in days {
         of_day.sort_by_key(|one| one.arrival);
         of_day.dedup_by(|one, before| is_repetition(one, before));
         for part in of_day.split_inclusive(|one| is_final(one)) {
             let (open, settled) = part.split_at(part.iter().take_while(|one| !is_final(one)).count());
-            let best = most_plausible(&standing, open, day);
+            let best = choose_order(&standing, open, day);
             if best.is_unclear && settled.is_empty() {
                 ordered.unclear_days.insert(day);
             }
@@ -74,7 +74,7 @@ pub fn in_order(news: &[News]) -> Ordered<'_> {
 
 /// The purchase in force, as far as it affects which changes are plausible next.
 #[derive(Debug, Clone, Default)]
-struct Standing {
+struct Situation {
     purchase: Option<InForce>,
     /// Whether anything was ever paid. GitHub offers the free trial to new customers only.
     has_paid: bool,
@@ -87,10 +87,10 @@ struct InForce {
     on_free_trial: bool,
     since_day: i64,
     /// Whether its purchase was reported, not only a change of it.
-    is_heard: bool,
+    is_purchase_known: bool,
 }
 
-impl Standing {
+impl Situation {
     fn after(&self, news: &News, day: i64) -> Self {
         if !news.is_in_force() {
             return Self { purchase: None, has_paid: self.has_paid };
@@ -101,7 +101,7 @@ impl Standing {
             next_billing_ms: news.next_billing_ms.or(before.and_then(|before| before.next_billing_ms)),
             on_free_trial: news.on_free_trial,
             since_day: before.map_or(day, |before| before.since_day),
-            is_heard: before.map_or(news.action == Action::Purchased, |before| before.is_heard),
+            is_purchase_known: before.map_or(news.action == Action::Purchased, |before| before.is_purchase_known),
         };
         let is_paid = !news.on_free_trial && purchase.next_billing_ms.is_some();
         Self { purchase: Some(purchase), has_paid: self.has_paid || is_paid }
@@ -114,11 +114,11 @@ impl Standing {
 }
 
 /// How plausible a change is: 2 it follows, 1 it follows if a report is missing, 0 it contradicts.
-fn fit(standing: &Standing, news: &News, day: i64) -> u32 {
+fn score(standing: &Situation, news: &News, day: i64) -> u32 {
     match (news.action, standing.purchase) {
-        (Action::Purchased, Some(purchase)) if purchase.is_heard || purchase.since_day == day => 0,
+        (Action::Purchased, Some(purchase)) if purchase.is_purchase_known || purchase.since_day == day => 0,
         (Action::Purchased, _) => 2 - u32::from(news.on_free_trial && standing.has_paid),
-        (Action::Cancelled, Some(purchase)) => fit_of_end(&purchase, news, day),
+        (Action::Cancelled, Some(purchase)) => score_cancellation(&purchase, news, day),
         (_, None) => 1,
         (_, Some(purchase)) => match news.previous_plan_id {
             Some(plan_id) if plan_id != purchase.plan_id => 0,
@@ -129,10 +129,10 @@ fn fit(standing: &Standing, news: &News, day: i64) -> u32 {
 
 /// A cancellation names the plan and billing date of its purchase. For an older purchase both may have changed
 /// without a report; a purchase of the same day must match.
-fn fit_of_end(purchase: &InForce, end: &News, day: i64) -> u32 {
+fn score_cancellation(purchase: &InForce, end: &News, day: i64) -> u32 {
     let is_same_plan = end.plan.id == purchase.plan_id;
     if purchase.since_day != day {
-        return if is_same_plan && purchase.is_heard { 2 } else { 1 };
+        return if is_same_plan && purchase.is_purchase_known { 2 } else { 1 };
     }
     // GitHub clears the flag after a trial, so only its presence is evidence.
     if !is_same_plan || (end.on_free_trial && !purchase.on_free_trial) {
@@ -146,21 +146,21 @@ fn fit_of_end(purchase: &InForce, end: &News, day: i64) -> u32 {
 }
 
 /// The chosen order of a day's changes.
-struct Best<'a> {
+struct ChosenOrder<'a> {
     news: Vec<&'a News>,
     is_unclear: bool,
 }
 
-fn most_plausible<'a>(standing: &Standing, news: &[&'a News], day: i64) -> Best<'a> {
+fn choose_order<'a>(standing: &Situation, news: &[&'a News], day: i64) -> ChosenOrder<'a> {
     if news.len() > DAY_NEWS_MAX {
         let mut news = news.to_vec();
         news.sort_by_key(|one| (one.is_in_force(), one.is_pro()));
-        return Best { news, is_unclear: true };
+        return ChosenOrder { news, is_unclear: true };
     }
-    let orders = orders_of(news).into_iter().filter(|order| keeps_times(order)).map(|order| {
+    let orders = permute(news).into_iter().filter(|order| is_sorted_by_time(order)).map(|order| {
         let (mut sense, mut now) = (0, standing.clone());
         for one in &order {
-            sense += fit(&now, one, day);
+            sense += score(&now, one, day);
             now = now.after(one, day);
         }
         (sense, now.outcome(), order)
@@ -176,11 +176,11 @@ fn most_plausible<'a>(standing: &Standing, news: &[&'a News], day: i64) -> Best<
             (!last.is_some_and(|last| last.is_pro()), !last.is_some_and(|last| last.is_in_force()))
         });
     }
-    Best { news: equal.swap_remove(0).2, is_unclear }
+    ChosenOrder { news: equal.swap_remove(0).2, is_unclear }
 }
 
 /// All orders, those nearest to the given one first.
-fn orders_of<'a>(news: &[&'a News]) -> Vec<Vec<&'a News>> {
+fn permute<'a>(news: &[&'a News]) -> Vec<Vec<&'a News>> {
     if news.len() < 2 {
         return vec![news.to_vec()];
     }
@@ -188,13 +188,13 @@ fn orders_of<'a>(news: &[&'a News]) -> Vec<Vec<&'a News>> {
     for at in 0..news.len() {
         let mut rest = news.to_vec();
         let first = rest.remove(at);
-        orders.extend(orders_of(&rest).into_iter().map(|rest| std::iter::once(first).chain(rest).collect()));
+        orders.extend(permute(&rest).into_iter().map(|rest| std::iter::once(first).chain(rest).collect()));
     }
     orders
 }
 
 /// Whether changes with a time of day are sorted by it. The first millisecond of a day counts as no time.
-fn keeps_times(order: &[&News]) -> bool {
+fn is_sorted_by_time(order: &[&News]) -> bool {
     order.iter().filter(|news| news.at_ms.rem_euclid(DAY_MS) != 0).is_sorted_by_key(|news| news.at_ms)
 }
 

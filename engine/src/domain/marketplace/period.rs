@@ -9,7 +9,7 @@
 //!   event reports. GitHub ends a purchase on the first day of a billing cycle and reports it during that day. So a
 //!   renewal is granted only after the span has continued for a grace (`marketplace.renewal_grace_hours`).
 //! * Periods are granted in order, each once: the next begins at the end of the last, or with the next span if that
-//!   is later. A report of a period before a granted one brings nothing.
+//!   is later. A period reported after a later one was granted brings nothing.
 //!
 //! | case | what follows |
 //! |---|---|
@@ -37,24 +37,24 @@ pub struct PaidSpan {
     pub from_ms: TimeMs,
     /// When it ends; `None` while it lasts.
     pub until_ms: Option<TimeMs>,
-    /// The billing date at whose monthly returns its periods end.
+    /// A billing date; periods end on its day of the month.
     pub billing_ms: Option<TimeMs>,
     /// Whether an event of its first day reports its beginning. Nodes of the previous release ignore this.
     #[serde(skip)]
-    pub is_told: bool,
+    pub is_reported: bool,
 }
 
 impl PaidSpan {
     /// The remainder of the span after a time.
     pub fn after(&self, at_ms: Option<TimeMs>) -> Option<Self> {
         let from_ms = at_ms.map_or(self.from_ms, |at_ms| self.from_ms.max(at_ms));
-        let is_told = self.is_told && from_ms == self.from_ms;
-        self.until_ms.is_none_or(|until_ms| from_ms < until_ms).then(|| Self { from_ms, is_told, ..self.clone() })
+        let is_reported = self.is_reported && from_ms == self.from_ms;
+        self.until_ms.is_none_or(|until_ms| from_ms < until_ms).then(|| Self { from_ms, is_reported, ..self.clone() })
     }
 
     /// The first period; `None` if that is a renewal and the span ends within the grace.
     pub fn first_period(&self, grace_ms: TimeMs) -> Option<Period> {
-        let due_ms = if self.is_told { self.from_ms } else { self.from_ms.saturating_add(grace_ms) };
+        let due_ms = if self.is_reported { self.from_ms } else { self.from_ms.saturating_add(grace_ms) };
         let counts = self.until_ms.is_none_or(|until_ms| due_ms <= until_ms);
         counts.then(|| Period { from_ms: self.from_ms, until_ms: period_end(self.from_ms, self.billing_ms), due_ms })
     }
@@ -75,7 +75,7 @@ pub struct Period {
 pub fn paid_spans(ordered: &[&News]) -> Vec<PaidSpan> {
     let mut spans: Vec<PaidSpan> = Vec::new();
     let (mut is_paid, mut billing_ms, mut at_ms) = (false, None, TimeMs::MIN);
-    for news in ordered.iter().filter(|news| news.counts()) {
+    for news in ordered.iter().filter(|news| news.is_usable()) {
         at_ms = at_ms.max(news.at_ms);
         billing_ms = news.next_billing_ms.or(billing_ms);
         if let Some(last) = spans.last_mut() {
@@ -83,8 +83,8 @@ pub fn paid_spans(ordered: &[&News]) -> Vec<PaidSpan> {
         }
         if news.is_pro() {
             let from_ms = if is_paid { at_ms } else { at_ms.max(paid_from_ms(news)) };
-            let is_told = from_ms == at_ms && news.reporter != Reporter::Announcement;
-            spans.push(PaidSpan { from_ms, until_ms: None, billing_ms, is_told });
+            let is_reported = from_ms == at_ms && news.reporter != Reporter::Announcement;
+            spans.push(PaidSpan { from_ms, until_ms: None, billing_ms, is_reported });
         }
         is_paid = news.is_pro() && !news.on_free_trial;
     }

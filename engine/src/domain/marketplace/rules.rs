@@ -36,7 +36,7 @@ pub struct Terms {
 
 /// Applies the event `id` to the account. `plan` is Bursar's plan for the listing's plan; while it is unknown, the
 /// event is stored without effect.
-pub fn told(
+pub fn apply_purchase(
     known: Option<&MarketplaceAccount>,
     said: &Purchase,
     plan: Option<Plan>,
@@ -46,9 +46,9 @@ pub fn told(
     let listing = ListingPlan { id: said.plan_id, name: said.plan_name.clone(), plan };
     let mut account = match known {
         Some(known) => known.clone(),
-        None => unheard(said, &listing, now_ms),
+        None => new_account(said, &listing, now_ms),
     };
-    account.learn(&listing);
+    account.set_known_plan(&listing);
     let mut account = enforce_due(account, now_ms);
     let at_ms = said.effective_ms;
     let is_announcement = match said.action {
@@ -82,7 +82,7 @@ pub fn told(
         free_trial_ends_ms: said.free_trial_ends_ms,
         next_billing_ms: said.next_billing_ms,
     });
-    if order::in_order(&account.news).news.last().is_some_and(|last| last.id == id) {
+    if order::sort_news(&account.news).news.last().is_some_and(|last| last.id == id) {
         account.login = said.login.clone();
         account.account_type = said.account_type.clone();
         account.email = said.email.clone().or(account.email);
@@ -91,7 +91,7 @@ pub fn told(
 }
 
 /// Applies the correction of support's job `id` to the account. `None` if no purchase was ever reported.
-pub fn corrected(
+pub fn apply_correction(
     known: &MarketplaceAccount,
     said: &Correction,
     id: &str,
@@ -100,9 +100,9 @@ pub fn corrected(
     let mut account = enforce_due(known.clone(), now_ms);
     let at_ms = said.effective_ms.unwrap_or(account.effective_ms);
     // The plan in force then is the last one bought until that day, not one that a cancellation names.
-    let ordered = order::in_order(&account.news).news;
+    let ordered = order::sort_news(&account.news).news;
     let is_until = |news: &News| order::day_number(news.at_ms) <= order::day_number(at_ms);
-    let last_bought = *ordered.iter().max_by_key(|news| (is_until(news), news.is_in_force(), news.counts()))?;
+    let last_bought = *ordered.iter().max_by_key(|news| (is_until(news), news.is_in_force(), news.is_usable()))?;
     let news = News {
         id: id.to_owned(),
         arrival: 0,
@@ -121,7 +121,7 @@ pub fn corrected(
 
 /// Whether the order of the changes on an event's day is ambiguous.
 pub fn is_order_unclear(account: &MarketplaceAccount, at_ms: TimeMs) -> bool {
-    order::in_order(&account.news).is_unclear_on(at_ms)
+    order::sort_news(&account.news).is_unclear_on(at_ms)
 }
 
 /// Settles the account for its linked customer. `before` is the account as stored.
@@ -146,7 +146,7 @@ pub fn settle(
         }
     }
     let plan = customer.and_then(|customer| Some((customer, plan_after(before, &account, customer)?)));
-    let next = wakes_at(&account, terms.grace_ms).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
+    let next = next_wake_ms(&account, terms.grace_ms).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
     let row = (before != Some(&account))
         .then(|| Effect::MarketplacePut(Box::new(MarketplaceAccount { updated_at_ms: now_ms, ..account.clone() })));
     let plan = plan.map(|(customer, plan)| Effect::PlanSet { customer_id: customer.id.clone(), plan });
@@ -171,8 +171,8 @@ fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount,
 }
 
 /// When the account must be settled again.
-fn wakes_at(account: &MarketplaceAccount, grace_ms: TimeMs) -> Option<TimeMs> {
-    let coming = account.coming().map(|pending| pending.at_ms);
+fn next_wake_ms(account: &MarketplaceAccount, grace_ms: TimeMs) -> Option<TimeMs> {
+    let coming = account.announced_change().map(|pending| pending.at_ms);
     let period = account.next_period(grace_ms).filter(|_| account.customer_id.is_some());
     [coming, period.map(|period| period.due_ms)].into_iter().flatten().min()
 }
@@ -188,7 +188,7 @@ fn next_job(account: &MarketplaceAccount, at_ms: TimeMs, now_ms: TimeMs) -> NewJ
 }
 
 /// An account without a purchase in force.
-fn unheard(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> MarketplaceAccount {
+fn new_account(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> MarketplaceAccount {
     MarketplaceAccount {
         github_account_id: said.account_id,
         login: said.login.clone(),
@@ -239,7 +239,9 @@ fn withdraw(account: &mut MarketplaceAccount, at_ms: TimeMs) {
 
 /// Brings an announced change into force if its day has come.
 fn enforce_due(mut account: MarketplaceAccount, now_ms: TimeMs) -> MarketplaceAccount {
-    let Some(pending) = account.coming().filter(|pending| pending.at_ms <= now_ms).cloned() else { return account };
+    let Some(pending) = account.announced_change().filter(|pending| pending.at_ms <= now_ms).cloned() else {
+        return account;
+    };
     account.pending = None;
     let news = News {
         id: format!("announced:{}", pending.at_ms),

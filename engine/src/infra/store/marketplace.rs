@@ -43,7 +43,7 @@ fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
         updated_at_ms: get(row, "updated_at_ms")?,
     };
     let owed: Vec<PaidSpan> = from_json(&get::<String>(row, "owed")?)?;
-    earlier::complete(&mut account, &owed);
+    earlier::restore_news(&mut account, &owed);
     Ok(account)
 }
 
@@ -51,7 +51,7 @@ fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
 pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAccount) -> Result<()> {
     let pending = account.pending.as_ref().map(to_json).transpose()?;
     // For nodes of the previous release, with `period_from_ms`.
-    let owed = account.spans_left();
+    let owed = account.ungranted_spans();
     execute(
         db,
         "INSERT INTO marketplace_accounts (github_account_id, login, account_type, email, state, plan_id, plan_name, \

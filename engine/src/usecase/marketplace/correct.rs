@@ -30,7 +30,7 @@ pub async fn correct(
         let message = "GitHub has not reported a purchase of this account yet";
         return Err(Error::conflict("marketplace_not_purchased", message));
     }
-    let correction = dated(correction, &account, now_ms)?;
+    let correction = add_effective_date(correction, &account, now_ms)?;
     let mut settle = settle_job(github_account_id, now_ms);
     settle.args = SettleArgs { github_account_id, correction: Some(correction.clone()) }.to_json();
     settle.customer_id.clone_from(&account.customer_id);
@@ -49,7 +49,7 @@ pub async fn correct(
 }
 
 /// Adds the day from which a correction applies, and checks it.
-fn dated(correction: Correction, account: &MarketplaceAccount, now_ms: TimeMs) -> Result<Correction> {
+fn add_effective_date(correction: Correction, account: &MarketplaceAccount, now_ms: TimeMs) -> Result<Correction> {
     let unclear_ms = || parse_day(&day(account.effective_ms)).filter(|at_ms| is_order_unclear(account, *at_ms));
     let effective_ms = correction.effective_ms.or_else(unclear_ms).ok_or_else(|| {
         let message = "effective_date, the day from which the correction applies, may be omitted only if the order \

@@ -4,8 +4,8 @@
 //! can also link directly.
 //!
 //! A token is random, works once, for a short time, and only its SHA-256 is stored. A new one replaces the last.
-//! Linking itself changes neither plan nor credits: it creates a job in the account's stream, which does so in
-//! order with GitHub's events. The job is inserted first, which locks its stream: a transaction that ends another
+//! Linking itself changes neither plan nor credits: a job in the account's stream does that, in order with
+//! GitHub's events. The job is inserted first, which locks its stream: a transaction that ends another
 //! job of the stream takes this lock before it writes account and customer, so the two cannot deadlock.
 
 use crate::clock::TimeMs;
@@ -59,7 +59,7 @@ pub async fn issue_token(
     let token = LinkToken::generate();
     let expires_ms = now_ms + ttl_s * 1_000;
     let tx = db.begin().await?;
-    find_free(&tx, github_account_id).await?;
+    check_unlinked(&tx, github_account_id).await?;
     if !rows::marketplace_set_token(&tx, github_account_id, &secret_hash(token.expose()), expires_ms).await? {
         return Err(linked_already());
     }
@@ -141,7 +141,7 @@ pub async fn by_hand(
     Ok((account, wakes))
 }
 
-async fn find_free(tx: &impl ConnectionTrait, github_account_id: i64) -> Result<()> {
+async fn check_unlinked(tx: &impl ConnectionTrait, github_account_id: i64) -> Result<()> {
     let known = rows::marketplace_find(tx, github_account_id).await?.ok_or(Error::NotFound("marketplace account"))?;
     if known.customer_id.is_some() { Err(linked_already()) } else { Ok(()) }
 }

@@ -97,13 +97,13 @@ impl World {
     }
 
     fn deliver_as(&mut self, id: &str, said: &Purchase, plan: Option<Plan>, now_ms: TimeMs) {
-        let account = told(self.account.as_ref(), said, plan, id, now_ms);
+        let account = apply_purchase(self.account.as_ref(), said, plan, id, now_ms);
         self.settle_as(account, now_ms);
     }
 
     fn correct(&mut self, id: &str, state: PurchaseState, effective_ms: TimeMs, now_ms: TimeMs) {
         let correction = Correction { state, effective_ms: Some(effective_ms), next_billing_ms: None };
-        let account = corrected(self.account(), &correction, id, now_ms).expect("a purchase");
+        let account = apply_correction(self.account(), &correction, id, now_ms).expect("a purchase");
         self.settle_as(account, now_ms);
     }
 
@@ -289,7 +289,7 @@ fn pro_is_said_also_of_a_customer_that_was_on_it_when_it_was_read() {
     let mut world = World::linked();
     world.customer.plan = Plan::Pro;
     let bought = said(Action::Purchased, "Pro", BOUGHT);
-    let account = told(world.account.as_ref(), &bought, Some(Plan::Pro), "evt_1", BOUGHT);
+    let account = apply_purchase(world.account.as_ref(), &bought, Some(Plan::Pro), "evt_1", BOUGHT);
     let verdict = settle(world.account.as_ref(), account, Some(&world.customer), TERMS, BOUGHT);
     assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
 }
@@ -346,7 +346,7 @@ fn a_change_that_is_taken_back_never_counts_whichever_of_the_two_is_heard_first(
         news.iter().for_each(|said| world.tell(said, BOUGHT + DAY_MS));
         world.until(BILLED + TERMS.grace_ms);
         assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 2));
-        assert!(world.account().coming().is_none());
+        assert!(world.account().announced_change().is_none());
     }
 }
 
@@ -396,10 +396,10 @@ fn a_free_trial_gives_pro_and_no_credits_until_it_is_paid() {
     world.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms + TERMS.grace_ms);
     assert_eq!(world.granted, ["marketplace:4:2026-11-08"]);
 
-    let mut told_of = World::linked();
-    told_of.tell(&bought, BOUGHT);
-    told_of.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms);
-    assert_eq!(told_of.granted, ["marketplace:4:2026-11-08"]);
+    let mut affected_objects = World::linked();
+    affected_objects.tell(&bought, BOUGHT);
+    affected_objects.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms);
+    assert_eq!(affected_objects.granted, ["marketplace:4:2026-11-08"]);
 
     let mut paid_early = World::linked();
     paid_early.tell(&bought, BOUGHT);

@@ -27,10 +27,10 @@ fn periods_return_with_the_billing_date_that_a_correction_gives() {
     world.tell(&said(Action::Changed, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
     let correction =
         Correction { state: Purchased, effective_ms: Some(BOUGHT), next_billing_ms: Some(BOUGHT + 20 * DAY_MS) };
-    let account = corrected(world.account(), &correction, "job_1", BILLED).expect("a purchase");
+    let account = apply_correction(world.account(), &correction, "job_1", BILLED).expect("a purchase");
     assert_eq!(account.next_billing_ms, Some(BILLED), "later news count as ever");
     let correction = Correction { effective_ms: Some(BOUGHT + 2 * DAY_MS), ..correction };
-    let account = corrected(world.account(), &correction, "job_1", BILLED).expect("a purchase");
+    let account = apply_correction(world.account(), &correction, "job_1", BILLED).expect("a purchase");
     assert_eq!(account.next_billing_ms, Some(BOUGHT + 20 * DAY_MS));
 }
 
@@ -80,7 +80,7 @@ fn a_correction_of_the_release_before_counts_since_when_it_has_stood_so() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
     let correction: Correction = serde_json::from_str(r#"{"corrected_to":"cancelled"}"#).expect("readable");
-    let account = corrected(world.account(), &correction, "job_1", BILLED).expect("a purchase");
+    let account = apply_correction(world.account(), &correction, "job_1", BILLED).expect("a purchase");
     assert_eq!((account.state, account.effective_ms), (Cancelled, BOUGHT));
 }
 
@@ -88,5 +88,5 @@ fn a_correction_of_the_release_before_counts_since_when_it_has_stood_so() {
 fn nothing_is_corrected_where_nothing_was_bought() {
     let world = World::linked();
     let correction = Correction { state: Purchased, effective_ms: Some(BOUGHT), next_billing_ms: None };
-    assert_eq!(corrected(world.account(), &correction, "job_1", BOUGHT), None);
+    assert_eq!(apply_correction(world.account(), &correction, "job_1", BOUGHT), None);
 }

@@ -50,7 +50,7 @@ fn an_end_that_is_heard_of_before_the_purchase_leaves_the_credits_that_were_paid
 fn late_news_count_as_they_would_have_in_order() {
     let day = |n: i64| BOUGHT + n * DAY_MS;
     let spans = |world: &World| -> Vec<_> {
-        let left = world.account().spans_left();
+        let left = world.account().ungranted_spans();
         left.iter().map(|span| (span.from_ms, span.until_ms)).collect()
     };
     // Pro, then a downgrade that is reported only after Pro was bought again.
