@@ -12,7 +12,7 @@
 //! | [`events`], [`customers`], [`subscriptions`], [`invoices`], [`payments`], [`refunds`] | the rules: both sides' records → differences, pure |
 //! | this one | a run, its counts and findings |
 //!
-//! A difference in a recently changed object is ignored: the event is still on its way ([`difference::settled`]).
+//! A difference in a recently changed object is ignored: the event is still on its way ([`difference::drop_recent`]).
 
 pub mod class;
 pub mod customers;
@@ -113,7 +113,7 @@ impl Counts {
     }
 
     /// Counts compared objects.
-    pub fn look(&mut self, phase: Phase, objects: usize) {
+    pub fn count_checked(&mut self, phase: Phase, objects: usize) {
         *self.checked.entry(phase.as_str().to_owned()).or_default() += i64::try_from(objects).unwrap_or(i64::MAX);
     }
 
@@ -177,7 +177,7 @@ pub struct Reconciliation {
 
 impl Reconciliation {
     /// Ends the run.
-    pub fn ended(self, state: State, reason: Option<String>, now_ms: TimeMs) -> Self {
+    pub fn end(self, state: State, reason: Option<String>, now_ms: TimeMs) -> Self {
         Self { state, reason, finished_at_ms: Some(now_ms), ..self }
     }
 }

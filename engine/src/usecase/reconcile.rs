@@ -35,7 +35,7 @@ pub struct NewReconciliation {
 
 /// A requested run.
 #[derive(Debug)]
-pub struct Begun {
+pub struct BegunRun {
     /// A new run, or the earlier one with the same key.
     pub run: Reconciliation,
     /// Jobs to announce.
@@ -46,7 +46,7 @@ pub struct Begun {
 ///
 /// # Errors
 /// `invalid_window`; `reconciliation_running` while another one is under way; [`Refusal::KeyReused`].
-pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs) -> Result<Begun> {
+pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs) -> Result<BegunRun> {
     if new.window_ms.is_some_and(|window_ms| !(1..=WINDOW_MAX_MS).contains(&window_ms)) {
         return Err(Error::invalid("invalid_window", "a reconciliation looks back at most 30 days"));
     }
@@ -55,15 +55,15 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
     rows::reconciliation_abandon(&tx, now_ms).await?;
     if let Some(run) = rows::reconciliation_find_by_key(&tx, &new.request_key).await? {
         tx.commit().await?;
-        return begun_before(run, &new.request_hash);
+        return repeat_begun(run, &new.request_hash);
     }
-    let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(Before::of);
-    let (run, work) = planned(new, before, reach, now_ms);
+    let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(PreviousRun::of);
+    let (run, work) = plan_run(new, before, reach, now_ms);
     if !rows::reconciliation_insert(&tx, &run).await? {
         tx.rollback().await?;
         // The same request may have arrived twice at once, and the other one was first.
         if let Some(first) = rows::reconciliation_find_by_key(db.write(), &run.request_key).await? {
-            return begun_before(first, &run.request_hash);
+            return repeat_begun(first, &run.request_hash);
         }
         return Err(Error::conflict("reconciliation_running", "another reconciliation is under way"));
     }
@@ -72,12 +72,12 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
     let line = Audit::new(run.requested_by.clone(), "stripe.reconcile", &run.id, &details);
     audit::audit_append(&tx, &line, now_ms).await?;
     tx.commit().await?;
-    Ok(Begun { run, wakes })
+    Ok(BegunRun { run, wakes })
 }
 
 /// The window and result of the previous run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Before {
+pub struct PreviousRun {
     /// The beginning of its window.
     pub since_ms: TimeMs,
     /// The end of its window: younger objects are left to their events and the next run.
@@ -86,7 +86,7 @@ pub struct Before {
     pub is_clean: bool,
 }
 
-impl Before {
+impl PreviousRun {
     fn of(run: &Reconciliation) -> Self {
         Self { since_ms: run.since_ms, until_ms: run.until_ms, is_clean: run.counts.total().found == 0 }
     }
@@ -94,7 +94,7 @@ impl Before {
 
 /// The beginning of a run's window: the end of the previous one, minus an overlap. If that run found anything, its
 /// window is repeated, because a repair may have failed, and unrepaired differences stay visible.
-pub fn window_since_ms(asked_ms: Option<i64>, before: Option<Before>, first_ms: i64, now_ms: TimeMs) -> TimeMs {
+pub fn window_since_ms(asked_ms: Option<i64>, before: Option<PreviousRun>, first_ms: i64, now_ms: TimeMs) -> TimeMs {
     let since_ms = match (asked_ms, before) {
         (Some(window_ms), _) => now_ms - window_ms,
         (None, Some(before)) if before.is_clean => before.until_ms - OVERLAP_MS,
@@ -105,12 +105,21 @@ pub fn window_since_ms(asked_ms: Option<i64>, before: Option<Before>, first_ms: 
 }
 
 /// Returns a run that was already requested, if the request is the same.
-fn begun_before(run: Reconciliation, request_hash: &str) -> Result<Begun> {
-    if run.request_hash == request_hash { Ok(Begun { run, wakes: Vec::new() }) } else { Err(Refusal::KeyReused.into()) }
+fn repeat_begun(run: Reconciliation, request_hash: &str) -> Result<BegunRun> {
+    if run.request_hash == request_hash {
+        Ok(BegunRun { run, wakes: Vec::new() })
+    } else {
+        Err(Refusal::KeyReused.into())
+    }
 }
 
 /// Builds a run and its job.
-fn planned(new: NewReconciliation, before: Option<Before>, reach: Reach, now_ms: TimeMs) -> (Reconciliation, NewJob) {
+fn plan_run(
+    new: NewReconciliation,
+    before: Option<PreviousRun>,
+    reach: Reach,
+    now_ms: TimeMs,
+) -> (Reconciliation, NewJob) {
     let due_since_ms = window_since_ms(None, before, reach.first_ms, now_ms);
     let since_ms = window_since_ms(new.window_ms, before, reach.first_ms, now_ms);
     let id = ReconciliationId::new();
@@ -141,8 +150,8 @@ fn planned(new: NewReconciliation, before: Option<Before>, reach: Reach, now_ms:
 mod tests {
     use super::*;
 
-    fn before(is_clean: bool) -> Before {
-        Before { since_ms: 49 * DAY_MS, until_ms: 50 * DAY_MS, is_clean }
+    fn before(is_clean: bool) -> PreviousRun {
+        PreviousRun { since_ms: 49 * DAY_MS, until_ms: 50 * DAY_MS, is_clean }
     }
 
     #[test]
@@ -163,8 +172,8 @@ mod tests {
             request_key: String::new(),
             request_hash: String::new(),
         };
-        let (first, _) = planned(asked(), None, reach, 50 * DAY_MS);
-        let (second, _) = planned(asked(), Some(Before::of(&first)), reach, 51 * DAY_MS);
+        let (first, _) = plan_run(asked(), None, reach, 50 * DAY_MS);
+        let (second, _) = plan_run(asked(), Some(PreviousRun::of(&first)), reach, 51 * DAY_MS);
         assert!(second.since_ms < first.until_ms, "{} {}", second.since_ms, first.until_ms);
         assert!(second.is_whole);
     }

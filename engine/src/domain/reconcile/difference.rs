@@ -30,16 +30,16 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Repair {
     /// Stores an event of Stripe's as if it had been delivered.
-    TakeIn(Value),
+    StoreEvent(Value),
     /// Makes an event with the object's present state at Stripe, in the stream that would process Stripe's own.
-    Announce {
+    MakeEvent {
         /// Its type.
         event_type: &'static str,
         /// Its object.
         object: Value,
     },
     /// Creates the job that makes a customer's Stripe customer.
-    MakeStripeCustomer(CustomerId),
+    CreateStripeCustomer(CustomerId),
 }
 
 impl Difference {
@@ -58,23 +58,23 @@ impl Difference {
 
     /// Sets the customer.
     #[must_use]
-    pub fn of(self, customer_id: &CustomerId) -> Self {
+    pub fn for_customer(self, customer_id: &CustomerId) -> Self {
         Self { customer_id: Some(customer_id.clone()), ..self }
     }
 
     /// Sets the repair.
     #[must_use]
-    pub fn mended_by(self, repair: Repair) -> Self {
+    pub fn with_repair(self, repair: Repair) -> Self {
         Self { repair: Some(repair), ..self }
     }
 
     /// Sets an event about the object as the repair.
     #[must_use]
-    pub fn announced(self, event_type: &'static str, object: &Value) -> Self {
-        self.mended_by(Repair::Announce { event_type, object: object.clone() })
+    pub fn repaired_by_event(self, event_type: &'static str, object: &Value) -> Self {
+        self.with_repair(Repair::MakeEvent { event_type, object: object.clone() })
     }
 
-    /// The event of a [`Repair::Announce`]. Stripe never uses such an id, and within one run it is unique.
+    /// The event of a [`Repair::MakeEvent`]. Stripe never uses such an id, and within one run it is unique.
     pub fn event(&self, run_id: &str, event_type: &str, object: &Value, livemode: bool) -> Value {
         json!({
             "id": format!("reconcile:{run_id}:{}:{}", self.class.as_str(), self.object_id),
@@ -87,7 +87,7 @@ impl Difference {
 }
 
 /// The objects that an event affects: its own, and those that change with it.
-pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
+pub fn affected_objects(event: &Value) -> impl Iterator<Item = String> {
     let object = &event["data"]["object"];
     let direct = [&object["id"], &object["charge"], &object["payment_intent"], &object["invoice"]];
     let direct: Vec<String> = direct.into_iter().filter_map(shape::id).collect();
@@ -96,8 +96,8 @@ pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
 
 /// Drops differences in objects that a recent event affects. The event is still on its way, or happened between the
 /// reads of both sides.
-pub fn settled(differences: Vec<Difference>, told: &HashSet<String>) -> Vec<Difference> {
-    differences.into_iter().filter(|difference| !told.contains(&difference.object_id)).collect()
+pub fn drop_recent(differences: Vec<Difference>, affected: &HashSet<String>) -> Vec<Difference> {
+    differences.into_iter().filter(|difference| !affected.contains(&difference.object_id)).collect()
 }
 
 #[cfg(test)]
@@ -110,8 +110,8 @@ mod tests {
         let found = |id: &str| Difference::new(Class::SubscriptionDiffers, id, "", "");
         let event = json!({ "data": { "object": { "id": "in_1", "object": "invoice", "subscription": "sub_1",
                                                   "charge": "ch_1" } } });
-        let told: HashSet<String> = told_of(&event).collect();
-        let left = settled(vec![found("sub_1"), found("ch_1"), found("sub_2")], &told);
+        let told: HashSet<String> = affected_objects(&event).collect();
+        let left = drop_recent(vec![found("sub_1"), found("ch_1"), found("sub_2")], &told);
         assert_eq!(left.iter().map(|difference| difference.object_id.as_str()).collect::<Vec<_>>(), ["sub_2"]);
     }
 

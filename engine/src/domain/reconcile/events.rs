@@ -12,7 +12,7 @@ pub fn compare(events: &[Value], known: &HashSet<String>) -> Vec<Difference> {
         let id = shape::id(&event["id"]).filter(|id| !known.contains(id))?;
         let event_type = event["type"].as_str().filter(|event_type| webhook::wanted(event_type))?;
         let difference = Difference::new(Class::EventMissing, &id, "never came", event_type);
-        Some(difference.mended_by(Repair::TakeIn(event.clone())))
+        Some(difference.with_repair(Repair::StoreEvent(event.clone())))
     };
     events.iter().filter_map(missing).collect()
 }
@@ -33,6 +33,6 @@ mod tests {
         let found = compare(&events, &HashSet::from(["evt_1".to_owned()]));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].object_id, "evt_2");
-        assert_eq!(found[0].repair, Some(Repair::TakeIn(events[1].clone())));
+        assert_eq!(found[0].repair, Some(Repair::StoreEvent(events[1].clone())));
     }
 }

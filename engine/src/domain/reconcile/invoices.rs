@@ -29,14 +29,14 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
     let difference = match verdict.outcome {
         Outcome::Done if verdict.ledger.is_none() => None,
         Outcome::Done => {
-            found(Class::InvoiceNotGranted, "no credits").map(|found| found.announced(EVENT_TYPE, facts.object))
+            found(Class::InvoiceNotGranted, "no credits").map(|found| found.repaired_by_event(EVENT_TYPE, facts.object))
         }
         Outcome::Dead { reason } if facts.customer.is_some() => found(Class::InvoiceRefused, &reason),
         _ if is_pro => found(Class::InvoiceUnknown, "no such customer"),
         _ => None,
     };
     match &facts.customer {
-        Some(customer) => difference.map(|difference| difference.of(&customer.id)),
+        Some(customer) => difference.map(|difference| difference.for_customer(&customer.id)),
         None => difference,
     }
 }

@@ -17,7 +17,7 @@ pub fn compare(
     }
     let (ours, theirs) = (format!("{clawed_back} credits taken back"), format!("money for {target} is gone"));
     let found = Difference::new(Class::RefundNotApplied, charge_id, ours, theirs);
-    Some(found.of(customer).announced("charge.refunded", charge))
+    Some(found.for_customer(customer).repaired_by_event("charge.refunded", charge))
 }
 
 #[cfg(test)]
