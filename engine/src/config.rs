@@ -26,7 +26,7 @@ pub use jobs::JobsConfig;
 pub use ledger::LedgerConfig;
 pub use limits::LimitsConfig;
 pub use mail::MailConfig;
-pub(crate) use mail::{checked_url, mailbox, sender};
+pub(crate) use mail::{normalize_smtp_url, parse_mailbox, sender};
 pub use marketplace::MarketplaceConfig;
 pub use onboarding::{OnboardingConfig, PER_IP_PER_MINUTE_MAX};
 pub use secret::key_is_live;
@@ -131,7 +131,7 @@ impl Config {
             }
         }
         let (mut config, mut problems) = read::read(&figment);
-        for unknown in environment::unknown(std::env::vars_os()) {
+        for unknown in environment::find_unknown(std::env::vars_os()) {
             match unknown.meant {
                 Some(meant) => problems.push(format!("{} is not a setting: use {meant}", unknown.name)),
                 None => config.unknown_variables.push(unknown.name),

@@ -57,11 +57,11 @@ impl Config {
             "listen (BURSAR_LISTEN) must be an address such as 127.0.0.1:8080",
         );
         need(
-            scheme(&self.database_url, &["postgres://", "postgresql://", "sqlite:"]),
+            has_scheme(&self.database_url, &["postgres://", "postgresql://", "sqlite:"]),
             "database_url (DATABASE_URL) must begin with postgres:// or sqlite://",
         );
         need(
-            scheme(&self.amqp_url, &["amqp://", "amqps://"]),
+            has_scheme(&self.amqp_url, &["amqp://", "amqps://"]),
             "amqp_url (AMQP_URL) must begin with amqp:// or amqps://",
         );
         need(
@@ -87,7 +87,7 @@ impl Config {
              (STRIPE_SECRET_KEY) is a test key: use keys and secrets of one mode",
         );
         need(
-            scheme(&self.stripe.api_base, &["https://", "http://"]),
+            has_scheme(&self.stripe.api_base, &["https://", "http://"]),
             "stripe.api_base (STRIPE_API_BASE) must begin with https:// or http://",
         );
         need(
@@ -133,7 +133,7 @@ impl Config {
             "credits.unit_plural must have at most 200 printable characters",
         );
         need(
-            scheme(&self.mail.billing_url, &["https://", "http://"]),
+            has_scheme(&self.mail.billing_url, &["https://", "http://"]),
             "mail.billing_url must begin with https:// or http://",
         );
         let timeout_max_ms = if self.jobs.is_timeout_sound() { self.jobs.timeout_ms / 5 } else { TIME_MAX_MS };
@@ -185,7 +185,7 @@ pub(super) fn need_within<T: PartialOrd + Display>(
 }
 
 /// Whether a URL is empty or begins with one of these schemes.
-fn scheme(url: &str, schemes: &[&str]) -> bool {
+fn has_scheme(url: &str, schemes: &[&str]) -> bool {
     url.is_empty() || schemes.iter().any(|scheme| url.starts_with(scheme))
 }
 

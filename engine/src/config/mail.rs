@@ -46,15 +46,15 @@ pub(super) fn problems(mail: &MailConfig) -> Vec<String> {
     let from = sender(mail);
     let url = match mail.smtp_url.trim() {
         "" => Ok(String::new()),
-        url => checked_url(url),
+        url => normalize_smtp_url(url),
     };
-    let reply_to = mailbox("mail.reply_to", &mail.reply_to);
+    let reply_to = parse_mailbox("mail.reply_to", &mail.reply_to);
     [from.err(), url.err(), reply_to.err()].into_iter().flatten().collect()
 }
 
 /// The sender; a placeholder if neither a sender nor a server is set.
 pub(crate) fn sender(mail: &MailConfig) -> Result<Mailbox, String> {
-    match mailbox("mail.from", &mail.from)? {
+    match parse_mailbox("mail.from", &mail.from)? {
         Some(from) => Ok(from),
         None if mail.smtp_url.trim().is_empty() => Ok(Mailbox::new(
             Some(mail.product_name.clone()),
@@ -64,7 +64,7 @@ pub(crate) fn sender(mail: &MailConfig) -> Result<Mailbox, String> {
     }
 }
 
-pub(crate) fn mailbox(field: &str, text: &str) -> Result<Option<Mailbox>, String> {
+pub(crate) fn parse_mailbox(field: &str, text: &str) -> Result<Option<Mailbox>, String> {
     match text.trim() {
         "" => Ok(None),
         text => match text.parse() {
@@ -76,7 +76,7 @@ pub(crate) fn mailbox(field: &str, text: &str) -> Result<Option<Mailbox>, String
 
 /// Normalises the URL for the transport. Without `tls=` a remote server must offer STARTTLS, so that credentials
 /// and API keys never cross a network in the clear.
-pub(crate) fn checked_url(text: &str) -> Result<String, String> {
+pub(crate) fn normalize_smtp_url(text: &str) -> Result<String, String> {
     let wrong = |why: &str| {
         format!(
             "mail.smtp_url (SMTP_URL) must be like smtps://user:password@host or smtp://user:password@host:587: {why}"
@@ -117,7 +117,7 @@ mod tests {
             ("smtp://127.0.0.1:2525", "smtp://127.0.0.1:2525"),
             ("smtp://localhost:25", "smtp://localhost:25"),
         ] {
-            assert_eq!(checked_url(given).as_deref(), Ok(taken), "{given}");
+            assert_eq!(normalize_smtp_url(given).as_deref(), Ok(taken), "{given}");
         }
         for wrong in [
             "mail.example.com",
@@ -127,7 +127,7 @@ mod tests {
             "smtp://mail.example.com?tls=maybe",
             "smtps://mail.example.com?tls=none",
         ] {
-            assert!(checked_url(wrong).is_err(), "{wrong}");
+            assert!(normalize_smtp_url(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Settings: signing up.
 
-use crate::name::domain_normalized;
+use crate::name::normalize_domain;
 use serde::{Deserialize, Serialize};
 
 /// The highest limit of signups from one address.
@@ -34,7 +34,7 @@ impl OnboardingConfig {
             "onboarding.per_ip_per_minute must be at most 1000, or 0 for no limit",
         );
         let are_domains = |domains: &[String]| {
-            domains.iter().all(|domain| domain_normalized(domain).is_some_and(|normalized| normalized == *domain))
+            domains.iter().all(|domain| normalize_domain(domain).is_some_and(|normalized| normalized == *domain))
         };
         need(
             are_domains(&self.domains_allowed) && are_domains(&self.domains_denied),

@@ -36,7 +36,7 @@ pub(super) fn may_be_random(secret: &str) -> bool {
 }
 
 /// Whether a secret has only characters that Stripe uses, and no placeholder.
-fn is_of_stripe(secret: &str) -> bool {
+fn has_stripe_characters(secret: &str) -> bool {
     secret.chars().all(|c| c.is_ascii_alphanumeric() || "_-+/=".contains(c)) && !is_placeholder(secret)
 }
 
@@ -78,13 +78,13 @@ impl Config {
         );
         need(
             self.webhook_secrets().iter().all(|secret| self.is_likely_webhook_secret(secret)),
-            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must be whsec_ and the text that Stripe shows after \
-              it, in live mode at least 24 letters and digits, and not a placeholder",
+            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must be whsec_ and the text that Stripe shows \
+             after it, in live mode at least 24 letters and digits, and not a placeholder",
         );
         need(
             self.has_likely_stripe_key(),
-            "stripe.secret_key (STRIPE_SECRET_KEY) must be sk_live_, sk_test_, rk_live_ or rk_test_ and the text that Stripe \
-              shows after it, in live mode at least 24 letters and digits, and not a placeholder",
+            "stripe.secret_key (STRIPE_SECRET_KEY) must be sk_live_, sk_test_, rk_live_ or rk_test_ and the text that \
+             Stripe shows after it, in live mode at least 24 letters and digits, and not a placeholder",
         );
         let none = String::new();
         for (name, url) in [
@@ -105,7 +105,7 @@ impl Config {
     fn is_likely_webhook_secret(&self, secret: &str) -> bool {
         let len_min = if self.stripe.livemode { LIVE_LEN_MIN } else { TEST_LEN_MIN };
         let body = secret.strip_prefix("whsec_").unwrap_or_default();
-        body.len() >= len_min && is_of_stripe(body) && may_be_random(body)
+        body.len() >= len_min && has_stripe_characters(body) && may_be_random(body)
     }
 
     fn has_likely_stripe_key(&self) -> bool {
@@ -113,8 +113,8 @@ impl Config {
         let body = key.splitn(3, '_').nth(2).unwrap_or_default();
         match key_is_live(key) {
             None => key.is_empty(),
-            Some(false) => is_of_stripe(body),
-            Some(true) => body.len() >= LIVE_LEN_MIN && is_of_stripe(body) && may_be_random(body),
+            Some(false) => has_stripe_characters(body),
+            Some(true) => body.len() >= LIVE_LEN_MIN && has_stripe_characters(body) && may_be_random(body),
         }
     }
 }

@@ -10,7 +10,7 @@
 //!   only without free credits.
 
 use crate::error::{Error, Result};
-use crate::name::domain_normalized;
+use crate::name::normalize_domain;
 use email_address::{EmailAddress, Options};
 
 /// The longest address, in bytes (RFC 5321 section 4.5.3.1.3: a path of 256 with its two brackets).
@@ -43,7 +43,7 @@ impl Email {
         if !local.is_ascii() || local.starts_with('"') {
             return Err(invalid("before the @ only plain ASCII characters are allowed"));
         }
-        let domain = domain_normalized(domain).ok_or_else(|| invalid("its domain is invalid"))?;
+        let domain = normalize_domain(domain).ok_or_else(|| invalid("its domain is invalid"))?;
         let normalized = format!("{}@{domain}", local.to_ascii_lowercase());
         if normalized.len() > EMAIL_LEN_MAX || given.len() > EMAIL_LEN_MAX {
             return Err(invalid("it is too long"));

@@ -11,8 +11,8 @@
 pub mod relevance;
 pub mod render;
 
-pub use relevance::{Facts, still_makes_sense};
-pub use render::{Params, Rendered, Words, render};
+pub use relevance::{MailFacts, check_relevance};
+pub use render::{Branding, Params, Rendered, render};
 
 use crate::clock::TimeMs;
 use crate::domain::job::{JobKind, NewJob};
@@ -291,7 +291,7 @@ pub fn job(template: Template, customer: &CustomerId, once_per: &str, about: Mai
 }
 
 /// Repeats a mail unchanged. The request's key makes a retry a no-op.
-pub fn job_again(mail: &MailId, of: &MailArgs, (key, request_hash): (&str, &str), now_ms: TimeMs) -> NewJob {
+pub fn repeat_job(mail: &MailId, of: &MailArgs, (key, request_hash): (&str, &str), now_ms: TimeMs) -> NewJob {
     let mut args = MailArgs::new(of.template, &of.customer, MailSubject::default());
     args.copy_of = Some(mail.clone());
     args.request_hash = Some(request_hash.to_owned());
@@ -316,7 +316,7 @@ pub fn low_credit_job(
 }
 
 /// Masks an API key for storage and display: only its first characters remain, as in lists of keys.
-pub fn masked(key: &str) -> String {
+pub fn mask_key(key: &str) -> String {
     let shown = crate::domain::api_key::PREFIX.len() + 8;
     format!("{}…", key.chars().take(shown).collect::<String>())
 }

@@ -6,8 +6,8 @@
 
 use super::seal::SealBox;
 use crate::clock::TimeMs;
-use crate::config::{Config, MailConfig, checked_url, mailbox, sender};
-use crate::domain::mail::{Rendered, Words};
+use crate::config::{Config, MailConfig, normalize_smtp_url, parse_mailbox, sender};
+use crate::domain::mail::{Branding, Rendered};
 use crate::error::{Error, Result};
 use crate::ids::MailId;
 use lettre::Address;
@@ -23,12 +23,12 @@ use tokio::time::Instant;
 /// A delivery may take this many times the timeout of one command.
 const COMMANDS_MAX: u32 = 4;
 /// How long the result of a health check is cached.
-const HEALTH_FOR: Duration = Duration::from_secs(10);
+const HEALTH_TTL: Duration = Duration::from_secs(10);
 /// The timeout of a health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Status codes about Bursar's account rather than the mail: authentication is required, failed, too weak, or needs
 /// encryption. Source: RFC 4954, section 6.
-const ABOUT_US: [&str; 4] = ["530", "534", "535", "538"];
+const OWN_ACCOUNT_CODES: [&str; 4] = ["530", "534", "535", "538"];
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
@@ -37,7 +37,7 @@ type Transport = AsyncSmtpTransport<Tokio1Executor>;
 pub struct Mailer(Arc<Inner>);
 
 struct Inner {
-    words: Words,
+    branding: Branding,
     seal: SealBox,
     from: Mailbox,
     reply_to: Option<Mailbox>,
@@ -94,7 +94,7 @@ pub enum SendError {
     /// All connections are in use.
     Busy,
     /// A failure that may pass.
-    Passing(String),
+    Temporary(String),
     /// The server refused the mail, or the address is invalid.
     Refused(String),
 }
@@ -111,20 +111,20 @@ impl Mailer {
         let smtp = match mail.smtp_url.trim() {
             "" => None,
             url => Some(Smtp {
-                transport: transport(url, mail, &from).map_err(wrong)?,
+                transport: build_transport(url, mail, &from).map_err(wrong)?,
                 permits: Semaphore::new(mail.connections_max),
                 timeout: Duration::from_millis(mail.timeout_ms),
                 health: Mutex::new(None),
             }),
         };
-        let reply_to = mailbox("mail.reply_to", &mail.reply_to).map_err(wrong)?;
+        let reply_to = parse_mailbox("mail.reply_to", &mail.reply_to).map_err(wrong)?;
         let seal = SealBox::new(&config.secret_key)?;
-        Ok(Self(Arc::new(Inner { words: Words::new(config), seal, from, reply_to, smtp })))
+        Ok(Self(Arc::new(Inner { branding: Branding::new(config), seal, from, reply_to, smtp })))
     }
 
     /// The settings that appear in mails.
-    pub fn words(&self) -> &Words {
-        &self.0.words
+    pub fn branding(&self) -> &Branding {
+        &self.0.branding
     }
 
     /// Seals secrets until they are mailed.
@@ -143,18 +143,18 @@ impl Mailer {
     /// See [`SendError`].
     pub async fn send(&self, letter: &Letter) -> Result<Delivery, SendError> {
         let Some(smtp) = &self.0.smtp else { return Ok(Delivery::Stored) };
-        let message = self.message(letter).map_err(SendError::Refused)?;
+        let message = self.build_message(letter).map_err(SendError::Refused)?;
         let permit = tokio::time::timeout(smtp.timeout, smtp.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else { return Err(SendError::Busy) };
         let limit = smtp.timeout * COMMANDS_MAX;
         match tokio::time::timeout(limit, smtp.transport.send(message)).await {
             Ok(Ok(_)) => Ok(Delivery::Sent),
             Ok(Err(error)) => Err(classify(&error)),
-            Err(_) => Err(SendError::Passing(format!("the SMTP server took longer than {} ms", limit.as_millis()))),
+            Err(_) => Err(SendError::Temporary(format!("the SMTP server took longer than {} ms", limit.as_millis()))),
         }
     }
 
-    fn message(&self, letter: &Letter) -> Result<Message, String> {
+    fn build_message(&self, letter: &Letter) -> Result<Message, String> {
         let address: Address =
             letter.recipient.parse().map_err(|error| format!("mail cannot go to this address: {error}"))?;
         let at = UNIX_EPOCH + Duration::from_millis(letter.now_ms.unsigned_abs());
@@ -182,7 +182,7 @@ impl Mailer {
         let smtp = self.0.smtp.as_ref()?;
         let mut known = smtp.health.lock().await;
         match *known {
-            Some((at, health)) if at.elapsed() < HEALTH_FOR => Some(health),
+            Some((at, health)) if at.elapsed() < HEALTH_TTL => Some(health),
             _ => {
                 let started = Instant::now();
                 let asked = tokio::time::timeout(HEALTH_TIMEOUT, smtp.transport.test_connection()).await;
@@ -204,15 +204,15 @@ fn classify(error: &lettre::transport::smtp::Error) -> SendError {
         Some(source) => format!("{error}: {source}").replacen(&format!("{source}: {source}"), &source.to_string(), 1),
         None => error.to_string(),
     };
-    if error.is_permanent() && !ABOUT_US.contains(&code.as_str()) {
+    if error.is_permanent() && !OWN_ACCOUNT_CODES.contains(&code.as_str()) {
         SendError::Refused(reason)
     } else {
-        SendError::Passing(reason)
+        SendError::Temporary(reason)
     }
 }
 
-fn transport(url: &str, mail: &MailConfig, from: &Mailbox) -> Result<Transport, String> {
-    let url = checked_url(url)?;
+fn build_transport(url: &str, mail: &MailConfig, from: &Mailbox) -> Result<Transport, String> {
+    let url = normalize_smtp_url(url)?;
     let has_name = reqwest::Url::parse(&url).is_ok_and(|url| url.path().len() > 1);
     let wrong = |error: lettre::transport::smtp::Error| format!("mail.smtp_url (SMTP_URL) cannot be used: {error}");
     let mut builder = Transport::from_url(&url).map_err(wrong)?;

@@ -51,7 +51,7 @@ pub async fn resend(db: &Db, row: MailRow, request: Resend<'_>, now_ms: TimeMs) 
 
 /// Creates the job that repeats a mail, with an audit entry; both once for each key.
 async fn send_copy(db: &Db, row: &MailRow, request: Resend<'_>, now_ms: TimeMs) -> Result<(MailRow, Vec<Wake>)> {
-    let new = mail::job_again(&row.id, &row.args, (request.key, request.request_hash), now_ms);
+    let new = mail::repeat_job(&row.id, &row.args, (request.key, request.request_hash), now_ms);
     let unique_key = new.unique_key.clone().unwrap_or_default();
     let tx = db.begin().await?;
     let wakes = job::job_insert_many(&tx, &[new], now_ms).await?;

@@ -33,7 +33,7 @@ pub struct Rendered {
 
 /// Settings that appear in mails.
 #[derive(Debug, Clone)]
-pub struct Words {
+pub struct Branding {
     /// The product's name.
     pub product: String,
     /// The customer's billing page; empty for none.
@@ -44,7 +44,7 @@ pub struct Words {
     pub is_sandbox: bool,
 }
 
-impl Words {
+impl Branding {
     /// Takes them from the configuration.
     pub fn new(config: &Config) -> Self {
         Self {
@@ -139,17 +139,17 @@ struct Context<'a> {
 ///
 /// # Errors
 /// `Corrupt` if a template is invalid; tests render each.
-pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rendered> {
-    let credits = &words.credits;
+pub fn render(template: Template, params: &Params, branding: &Branding) -> Result<Rendered> {
+    let credits = &branding.credits;
     let units = credits.units();
     let counted = |n: i64| format!("{n} {}", if n == 1 { &credits.unit } else { &units });
     let price = |minor| money(minor, &credits.currency);
     let about = &params.about;
     let amount = about.amount_minor.map(|minor| money(minor, about.currency.as_deref().unwrap_or(&credits.currency)));
     let context = Context {
-        sandbox: words.is_sandbox,
-        product: &words.product,
-        billing_url: &words.billing_url,
+        sandbox: branding.is_sandbox,
+        product: &branding.product,
+        billing_url: &branding.billing_url,
         unit: &credits.unit,
         units: &units,
         name: &params.customer.name,
@@ -164,7 +164,7 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
         warning: warning(&params.customer, params.balance, credits).unwrap_or_default(),
         api_key: params.api_key.as_deref().unwrap_or_default(),
         purchase: about.purchase.as_ref().map(|purchase| purchase.what.as_str()).unwrap_or_default(),
-        until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(moment).unwrap_or_default(),
+        until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(format_moment).unwrap_or_default(),
         amount: amount.unwrap_or_default(),
         reason: about.reason.as_deref().unwrap_or_default(),
         // It becomes a link, so it must be a web page.
@@ -182,7 +182,7 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
 }
 
 /// Formats a time for people: `26 November 2026, 19:58 UTC`.
-fn moment(at_ms: TimeMs) -> String {
+fn format_moment(at_ms: TimeMs) -> String {
     let at = chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default();
     at.format("%-d %B %Y, %H:%M UTC").to_string()
 }
