@@ -34,12 +34,12 @@ impl Breaker {
     }
 
     /// Records an answer, even an error: Stripe is reachable.
-    pub fn answered(&mut self) {
+    pub fn record_answer(&mut self) {
         *self = Self::default();
     }
 
     /// Records a missing answer or a failure of Stripe's own.
-    pub fn failed(&mut self, options: BreakerOptions, now_ms: TimeMs) {
+    pub fn record_failure(&mut self, options: BreakerOptions, now_ms: TimeMs) {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= options.failures_max {
             self.open_until_ms = Some(now_ms + options.open_ms);
@@ -60,17 +60,17 @@ mod tests {
 
     fn open_at(now_ms: TimeMs) -> Breaker {
         let mut breaker = Breaker::default();
-        (0..3).for_each(|_| breaker.failed(OPTIONS, now_ms));
+        (0..3).for_each(|_| breaker.record_failure(OPTIONS, now_ms));
         breaker
     }
 
     #[test]
     fn it_opens_after_failures_in_a_row_and_an_answer_in_between_starts_the_count_again() {
         let mut breaker = Breaker::default();
-        breaker.failed(OPTIONS, 0);
-        breaker.failed(OPTIONS, 0);
-        breaker.answered();
-        breaker.failed(OPTIONS, 0);
+        breaker.record_failure(OPTIONS, 0);
+        breaker.record_failure(OPTIONS, 0);
+        breaker.record_answer();
+        breaker.record_failure(OPTIONS, 0);
         assert!(breaker.admits(OPTIONS, 0));
         assert!(!open_at(0).admits(OPTIONS, 999));
     }
@@ -80,7 +80,7 @@ mod tests {
         let mut breaker = open_at(0);
         assert!(breaker.admits(OPTIONS, 1_000));
         assert!(!breaker.admits(OPTIONS, 1_000));
-        breaker.answered();
+        breaker.record_answer();
         assert!(breaker.admits(OPTIONS, 1_000));
     }
 
@@ -88,7 +88,7 @@ mod tests {
     fn a_failed_trial_opens_it_again() {
         let mut breaker = open_at(0);
         assert!(breaker.admits(OPTIONS, 1_000));
-        breaker.failed(OPTIONS, 1_500);
+        breaker.record_failure(OPTIONS, 1_500);
         assert!(!breaker.admits(OPTIONS, 2_400));
     }
 }

@@ -121,19 +121,19 @@ impl StripeError {
         let message = text("message").unwrap_or_else(|| format!("status {status}"));
         let kind = error["type"].as_str().unwrap_or_default();
         match status {
-            402 => Self::payment(error, code, message),
+            402 => Self::classify_payment(error, code, message),
             401 | 403 => Self::Unauthorized { message },
             404 => Self::NotFound { message },
             409 | 423 | 429 => Self::NotDone { reason: format!("{code}: {message}") },
             _ if kind == "idempotency_error" => Self::KeyReused { message },
-            _ if kind == "card_error" => Self::payment(error, code, message),
+            _ if kind == "card_error" => Self::classify_payment(error, code, message),
             _ if code == "resource_missing" && error["param"] == "id" => Self::NotFound { message },
             400..=499 => Self::Invalid { code, param: text("param"), message },
             _ => Self::Unknown { reason: format!("status {status}: {message}"), is_stored: is_replay },
         }
     }
 
-    fn payment(error: &Value, code: String, message: String) -> Self {
+    fn classify_payment(error: &Value, code: String, message: String) -> Self {
         let text = |key: &str| error[key].as_str().map(clean);
         let is_authentication = code == "authentication_required"
             || code == "subscription_payment_intent_requires_action"

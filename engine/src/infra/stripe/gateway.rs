@@ -156,14 +156,14 @@ impl Gateway {
         key: Option<&str>,
     ) -> Result<Answer, StripeError> {
         let started = Instant::now();
-        let result = self.tries(call, &request, key, started).await;
+        let result = self.call_with_retries(call, &request, key, started).await;
         let outcome = result.as_ref().map_or_else(StripeError::label, |_| "ok");
         metrics::counter!(metric::STRIPE_CALLS, "call" => call, "outcome" => outcome).increment(1);
         metrics::histogram!(metric::STRIPE_SECONDS, "call" => call).record(started.elapsed().as_secs_f64());
         result
     }
 
-    async fn tries(
+    async fn call_with_retries(
         &self,
         call: &'static str,
         request: &RequestBuilder,
@@ -179,7 +179,7 @@ impl Gateway {
         // Once a try may have happened, a later "not done" must not hide that.
         let mut doubt: Option<StripeError> = None;
         loop {
-            let (error, hints) = match self.one_try(call, request, key, end).await {
+            let (error, hints) = match self.try_once(call, request, key, end).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -196,7 +196,7 @@ impl Gateway {
         }
     }
 
-    async fn one_try(
+    async fn try_once(
         &self,
         call: &'static str,
         request: &RequestBuilder,
@@ -224,10 +224,10 @@ impl Gateway {
         let sent = Instant::now();
         let result = self.send(request, key).await;
         self.breaker(|breaker, options, now_ms| match &result {
-            Err((_, hints)) if hints.is_outage => breaker.failed(options, now_ms),
+            Err((_, hints)) if hints.is_outage => breaker.record_failure(options, now_ms),
             _ => {
                 *inner.latency.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent.elapsed());
-                breaker.answered();
+                breaker.record_answer();
             }
         });
         result
@@ -254,7 +254,7 @@ impl Gateway {
             (class, outage)
         })?;
         let status = response.status().as_u16();
-        let (hints, is_replay) = hints(status, response.headers());
+        let (hints, is_replay) = read_hints(status, response.headers());
         let unknown = |reason: String| (StripeError::Unknown { reason, is_stored: false }, hints);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| unknown(without_url(error).text))? {
@@ -299,13 +299,13 @@ impl Gateway {
     }
 
     /// Whether the circuit breaker is open.
-    pub fn is_left_alone(&self) -> bool {
+    pub fn is_breaker_open(&self) -> bool {
         self.breaker(|breaker, _, _| breaker.is_open())
     }
 }
 
 /// The retry hints in an answer's headers, and whether it is the stored answer of an earlier call.
-fn hints(status: u16, headers: &HeaderMap) -> (Hints, bool) {
+fn read_hints(status: u16, headers: &HeaderMap) -> (Hints, bool) {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let is_replay = header("idempotent-replayed") == Some("true");
     let retry_after_s = header("retry-after").and_then(|text| text.parse::<u64>().ok());

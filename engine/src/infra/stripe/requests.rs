@@ -115,7 +115,7 @@ impl Gateway {
 
     /// Lists a page of Stripe customers created up to a time, in seconds, latest first, without deleted ones.
     pub async fn customer_list_page(&self, until_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListCustomer::new().created(between(None, Some(until_s))).limit(PAGE_LEN);
+        let mut request = ListCustomer::new().created(created_between(None, Some(until_s))).limit(PAGE_LEN);
         if let Some(after) = after {
             request = request.starting_after(after);
         }
@@ -178,7 +178,7 @@ impl Gateway {
 
     /// Lists a page of PaymentIntents created since a time, in seconds, latest first.
     pub async fn payment_list(&self, stripe_customer_id: Option<&str>, since_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListPaymentIntent::new().created(between(Some(since_s), None)).limit(PAGE_LEN);
+        let mut request = ListPaymentIntent::new().created(created_between(Some(since_s), None)).limit(PAGE_LEN);
         if let Some(id) = stripe_customer_id {
             request = request.customer(id);
         }
@@ -200,7 +200,7 @@ impl Gateway {
 
     /// Lists a page of charges created between two times, in seconds, latest first.
     pub async fn charge_list(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListCharge::new().created(between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
+        let mut request = ListCharge::new().created(created_between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
         if let Some(after) = after {
             request = request.starting_after(after);
         }
@@ -215,7 +215,8 @@ impl Gateway {
     /// Lists a page of refunds of all charges created between two times, in seconds, latest first, with their
     /// charges.
     pub async fn refund_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListRefund::new().created(between(Some(since_s), Some(until_s))).limit(MONEY_BACK_PAGE_LEN);
+        let mut request =
+            ListRefund::new().created(created_between(Some(since_s), Some(until_s))).limit(MONEY_BACK_PAGE_LEN);
         if let Some(after) = after {
             request = request.starting_after(after);
         }
@@ -225,7 +226,8 @@ impl Gateway {
     /// Lists a page of disputes of all charges opened between two times, in seconds, latest first, with their
     /// charges.
     pub async fn dispute_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListDispute::new().created(between(Some(since_s), Some(until_s))).limit(MONEY_BACK_PAGE_LEN);
+        let mut request =
+            ListDispute::new().created(created_between(Some(since_s), Some(until_s))).limit(MONEY_BACK_PAGE_LEN);
         if let Some(after) = after {
             request = request.starting_after(after);
         }
@@ -346,7 +348,7 @@ impl Gateway {
 
     /// Lists a page of all customers' invoices created between two times, in seconds, latest first.
     pub async fn invoice_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListInvoice::new().created(between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
+        let mut request = ListInvoice::new().created(created_between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
         if let Some(after) = after {
             request = request.starting_after(after);
         }
@@ -369,7 +371,7 @@ impl Gateway {
 
     /// Lists a page of events between two times, in seconds, latest first; only undelivered ones if asked.
     pub async fn event_list(&self, since_s: i64, until_s: i64, undelivered: bool, after: Option<&str>) -> Call {
-        let mut request = ListEvent::new().created(between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
+        let mut request = ListEvent::new().created(created_between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
         if undelivered {
             request = request.delivery_success(false);
         }
@@ -400,6 +402,6 @@ fn without_redirects() -> CreatePaymentIntentAutomaticPaymentMethods {
 }
 
 /// The range between two times of creation, inclusive.
-fn between(since_s: Option<i64>, until_s: Option<i64>) -> stripe_types::RangeQueryTs {
+fn created_between(since_s: Option<i64>, until_s: Option<i64>) -> stripe_types::RangeQueryTs {
     stripe_types::RangeQueryTs::Bounds(stripe_types::RangeBoundsTs { gte: since_s, lte: until_s, ..Default::default() })
 }
