@@ -148,7 +148,7 @@ impl Broker {
     }
 
     /// Waits until the broker is connected.
-    pub async fn connected(&self) {
+    pub async fn wait_until_connected(&self) {
         let mut health = self.health.clone();
         // The sender lives in the task of `start`; once it is gone, nothing will connect.
         let _ = health.wait_for(|health| *health == Health::Up).await;

@@ -81,25 +81,25 @@ impl Topology {
         };
         exchange(self.work_exchange(), ExchangeKind::Direct).await?;
         exchange(self.parked_exchange(), ExchangeKind::Fanout).await?;
-        queue(channel, &self.parked_queue(), &self.parked_exchange(), "", self.quorum(None)).await?;
+        declare_queue(channel, &self.parked_queue(), &self.parked_exchange(), "", self.quorum_arguments(None)).await?;
         for (shard, name) in self.work_queues().iter().enumerate() {
-            let mut arguments = self.quorum(Some(&self.parked_exchange()));
+            let mut arguments = self.quorum_arguments(Some(&self.parked_exchange()));
             arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-            queue(channel, name, &self.work_exchange(), &shard.to_string(), arguments).await?;
+            declare_queue(channel, name, &self.work_exchange(), &shard.to_string(), arguments).await?;
         }
         for tier_ms in &self.tiers_ms {
             let name = self.tier_name(*tier_ms);
             exchange(format!("{name}.x"), ExchangeKind::Fanout).await?;
-            let mut arguments = self.quorum(Some(&self.work_exchange()));
+            let mut arguments = self.quorum_arguments(Some(&self.work_exchange()));
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(*tier_ms));
-            queue(channel, &name, &format!("{name}.x"), "", arguments).await?;
+            declare_queue(channel, &name, &format!("{name}.x"), "", arguments).await?;
         }
         Ok(())
     }
 
     /// The arguments of a replicated queue that refuses messages when full, and keeps a dead-lettered message until
     /// the next queue has it.
-    fn quorum(&self, dead_letter_exchange: Option<&str>) -> FieldTable {
+    fn quorum_arguments(&self, dead_letter_exchange: Option<&str>) -> FieldTable {
         let text = |text: &str| AMQPValue::LongString(LongString::from(text.as_bytes()));
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), text("quorum"));
@@ -113,7 +113,7 @@ impl Topology {
     }
 }
 
-async fn queue(channel: &Channel, name: &str, exchange: &str, key: &str, arguments: FieldTable) -> Result<()> {
+async fn declare_queue(channel: &Channel, name: &str, exchange: &str, key: &str, arguments: FieldTable) -> Result<()> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name.into(), durable, arguments).await?;
     channel
