@@ -9,7 +9,7 @@ pub mod period;
 pub mod warnings;
 
 pub use period::{Period, PeriodKind};
-pub use warnings::{Warning, subscription_words};
+pub use warnings::{Warning, describe_subscription};
 
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
@@ -134,7 +134,7 @@ impl Totals {
 }
 
 /// When each day shown begins, oldest first.
-pub fn first_days(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
+pub fn day_starts(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
     let today_ms = now_ms - now_ms.rem_euclid(DAY_MS);
     let mut start_ms = today_ms;
     let mut days_ms = [today_ms; DAYS_SHOWN];

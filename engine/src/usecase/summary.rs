@@ -4,7 +4,7 @@ use crate::clock::TimeMs;
 use crate::config::CreditsConfig;
 use crate::domain::ledger::Account;
 use crate::domain::subscription::Subscription;
-use crate::domain::summary::{Standing, Summary, Totals, first_days, period, spent_by_day, warnings};
+use crate::domain::summary::{Standing, Summary, Totals, day_starts, period, spent_by_day, warnings};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::store::summary::{charged_list, flow_day_list, flow_list, standing_list};
@@ -24,9 +24,9 @@ pub async fn summary(db: &Db, id: &CustomerId, config: &CreditsConfig, now_ms: T
     let account = account::account_find(db, id).await?.ok_or(Error::NotFound("account"))?;
     let subscription = Subscription::current(subscription::subscription_list(db, id).await?);
     let period = period::current(subscription.as_ref(), now_ms);
-    let days_ms = first_days(now_ms);
-    let before_period = stood(db, &account, id, &[period.start_ms - 1]).await?;
-    let before_days = stood(db, &account, id, &days_ms.map(|start_ms| start_ms - 1)).await?;
+    let days_ms = day_starts(now_ms);
+    let before_period = read_standings(db, &account, id, &[period.start_ms - 1]).await?;
+    let before_days = read_standings(db, &account, id, &days_ms.map(|start_ms| start_ms - 1)).await?;
     let (before_period, first) = match (before_period.first(), before_days.first()) {
         (Some(before_period), Some(first)) => (*before_period, *first),
         _ => return Err(Error::Corrupt(format!("the ledger of {id} has a gap"))),
@@ -62,7 +62,7 @@ pub async fn balance_at(db: &Db, id: &CustomerId, at_ms: TimeMs, now_ms: TimeMs)
 
 /// The states of the ledger at these moments, as of the given account: entries written after it was read are
 /// ignored.
-async fn stood(
+async fn read_standings(
     db: &impl ConnectionTrait,
     account: &Account,
     id: &CustomerId,

@@ -41,12 +41,12 @@ pub struct Period {
 /// a renewal is late, months continue from the last known end.
 pub fn current(pro: Option<&Subscription>, now_ms: TimeMs) -> Period {
     let anchor_ms = pro.filter(|row| row.gives_pro()).and_then(|row| row.current_period_end_ms);
-    anchor_ms.and_then(|anchor_ms| of_subscription(anchor_ms, now_ms)).unwrap_or_else(|| calendar_month(now_ms))
+    anchor_ms.and_then(|anchor_ms| subscription_month(anchor_ms, now_ms)).unwrap_or_else(|| calendar_month(now_ms))
 }
 
 /// The month around `now_ms` with both ends whole months from `anchor_ms`. Each is counted from the anchor itself,
 /// so that a period that ends on a 31st is shorter only in months without one.
-fn of_subscription(anchor_ms: TimeMs, now_ms: TimeMs) -> Option<Period> {
+fn subscription_month(anchor_ms: TimeMs, now_ms: TimeMs) -> Option<Period> {
     let anchor = DateTime::from_timestamp_millis(anchor_ms)?;
     let ahead = |months: u32| anchor.checked_add_months(Months::new(months)).map(|at| at.timestamp_millis());
     let behind = |months: u32| anchor.checked_sub_months(Months::new(months)).map(|at| at.timestamp_millis());
