@@ -33,7 +33,7 @@ pub(super) async fn run(db: &Db, progress: impl Fn(u64, u64)) -> Result<[CheckRe
         last.customer_id.as_str().clone_into(&mut after);
         report.checked += page.len() as u64;
         settle.checked = report.checked;
-        page.iter().filter_map(wrong_settle).for_each(|problem| settle.add(problem));
+        page.iter().filter_map(describe_wrong_settle).for_each(|problem| settle.add(problem));
         for folding in fold_page(db, page).await? {
             if let Some(problem) = folding.problem() {
                 report.add(format!("{}: {problem}", folding.stored.customer_id));
@@ -43,7 +43,7 @@ pub(super) async fn run(db: &Db, progress: impl Fn(u64, u64)) -> Result<[CheckRe
 }
 
 /// Describes a wrong time of settling, by which the sweep finds accounts.
-fn wrong_settle(stored: &StoredAccount) -> Option<String> {
+fn describe_wrong_settle(stored: &StoredAccount) -> Option<String> {
     let (found, right) = (stored.next_settle_at_ms, stored.account.next_settle_at_ms());
     let in_words = |at_ms: Option<TimeMs>| at_ms.map_or_else(|| "never".to_owned(), |at| format!("at {at}"));
     let is_wrong = stored.unreadable.is_none() && found != right;
@@ -66,11 +66,11 @@ impl Folding {
         Self { stored, folded, stuck }
     }
 
-    fn missing(&self) -> i64 {
+    fn missing_entries(&self) -> i64 {
         if self.stuck.is_some() { 0 } else { self.stored.account.version.saturating_sub(self.folded.version) }
     }
 
-    fn take(&mut self, entry: ReadEntry) {
+    fn fold_entry(&mut self, entry: ReadEntry) {
         if self.stuck.is_some() {
             return;
         }
@@ -84,7 +84,7 @@ impl Folding {
     fn apply(&mut self, entry: &Entry) {
         self.folded.apply(entry);
         let account = &self.folded;
-        let (left, reserved) = (left(&account.open), reserved(&account.open));
+        let (left, reserved) = (left_credits(&account.open), reserved_credits(&account.open));
         if left != account.balance.max(0) {
             self.stuck = Some(format!(
                 "after entry {} its grants have {left} left and the balance is {}",
@@ -108,17 +108,23 @@ impl Folding {
             return None;
         }
         let parts = [
-            (stored.version != folded.version).then(|| format!("version {} instead of {}", stored.version, folded.version)),
-            (stored.balance != folded.balance).then(|| format!("balance {} instead of {}", stored.balance, folded.balance)),
+            (stored.version != folded.version)
+                .then(|| format!("version {} instead of {}", stored.version, folded.version)),
+            (stored.balance != folded.balance)
+                .then(|| format!("balance {} instead of {}", stored.balance, folded.balance)),
             (stored.held != folded.held).then(|| format!("held {} instead of {}", stored.held, folded.held)),
             (stored.open.grants != folded.open.grants).then(|| {
                 let (stored, folded) = (&stored.open, &folded.open);
-                let (one, other) = (left(stored), left(folded));
-                format!("{} open grants with {one} left instead of {} with {other}", stored.grants.len(), folded.grants.len())
+                let (one, other) = (left_credits(stored), left_credits(folded));
+                format!(
+                    "{} open grants with {one} left instead of {} with {other}",
+                    stored.grants.len(),
+                    folded.grants.len()
+                )
             }),
             (stored.open.holds != folded.open.holds).then(|| {
                 let (stored, folded) = (&stored.open, &folded.open);
-                let (one, other) = (reserved(stored), reserved(folded));
+                let (one, other) = (reserved_credits(stored), reserved_credits(folded));
                 format!("{} open holds of {one} instead of {} of {other}", stored.holds.len(), folded.holds.len())
             }),
             (stored.open.clawed != folded.open.clawed)
@@ -130,12 +136,12 @@ impl Folding {
 }
 
 /// Remaining credits of open grants.
-fn left(open: &Open) -> i64 {
+fn left_credits(open: &Open) -> i64 {
     open.grants.iter().fold(0, |sum, grant| sum.saturating_add(grant.remaining))
 }
 
 /// Reserved credits of open holds.
-fn reserved(open: &Open) -> i64 {
+fn reserved_credits(open: &Open) -> i64 {
     open.holds.iter().fold(0, |sum, hold| sum.saturating_add(hold.amount))
 }
 
@@ -158,7 +164,7 @@ async fn fold_page(db: &Db, page: Vec<StoredAccount>) -> Result<Vec<Folding>> {
             .collect();
         for (customer, entry) in check::check_entries(db.read(), &ranges).await? {
             if let Some(at) = places.get(&customer) {
-                foldings[*at].take(entry);
+                foldings[*at].fold_entry(entry);
             }
         }
         // An account that did not get its whole range never will.
@@ -176,7 +182,7 @@ fn next_round(foldings: &[Folding]) -> Vec<(usize, i64)> {
     let mut left = ENTRIES_ROUND_MAX;
     let mut asked = Vec::new();
     for (at, folding) in foldings.iter().enumerate() {
-        let count = folding.missing().min(left);
+        let count = folding.missing_entries().min(left);
         if count > 0 {
             asked.push((at, folding.folded.version + count));
             left -= count;

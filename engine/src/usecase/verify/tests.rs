@@ -155,8 +155,8 @@ async fn bought(db: &Db, customer_id: &CustomerId) {
         "effective_date": "1970-01-01",
         "marketplace_purchase": { "account": { "id": 4, "login": "acme" }, "plan": { "id": 1, "name": "Pro" } },
     });
-    let said = github::purchase(body.to_string().as_bytes()).unwrap();
-    let account = rules::told(None, &said, Some(Plan::Pro), "evt_1", 200);
+    let said = github::read_purchase(body.to_string().as_bytes()).unwrap();
+    let account = rules::apply_purchase(None, &said, Some(Plan::Pro), "evt_1", 200);
     marketplace::marketplace_put(db.write(), &account).await.unwrap();
     assert!(marketplace::marketplace_link(db.write(), 4, customer_id, 200).await.unwrap());
     let linked = marketplace::marketplace_find(db.read(), 4).await.unwrap().unwrap();

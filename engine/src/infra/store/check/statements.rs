@@ -206,7 +206,7 @@ pub const CHECKS: &[Check] = &[
         obligation: 4,
         name: "no operation was charged twice",
         population: "ledger_entries WHERE source = 'purchase' AND kind = 'grant'",
-        offenders: "SELECT e.customer_id || ': payment ' || e.reference || ' belongs to no succeeded operation''s' AS what \
+        offenders: "SELECT e.customer_id || ': payment ' || e.reference || ' belongs to no succeeded operation' AS what \
             FROM ledger_entries e LEFT JOIN operations o ON o.customer_id = e.customer_id \
             AND o.stripe_id = e.reference AND o.state = 'succeeded' \
             WHERE e.source = 'purchase' AND e.kind = 'grant' AND o.id IS NULL",

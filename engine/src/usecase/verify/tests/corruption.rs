@@ -119,10 +119,14 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
     ),
     (
         "no operation was charged twice",
-        "payment pi_1 belongs to no succeeded operation's",
+        "payment pi_1 belongs to no succeeded operation",
         "UPDATE operations SET state = 'failed' WHERE stripe_id = 'pi_1'",
     ),
-    ("every unfinished operation has a job", "is under way and has no job", "DELETE FROM jobs WHERE kind = 'operation.run'"),
+    (
+        "every unfinished operation has a job",
+        "is under way and has no job",
+        "DELETE FROM jobs WHERE kind = 'operation.run'",
+    ),
     (
         "no payment bought two grants",
         "payment in_4 bought 2 grants",
