@@ -42,7 +42,7 @@ impl PaymentMethod {
     }
 
     /// Builds the record from Stripe's object.
-    pub fn seen(
+    pub fn from_stripe(
         shape: PaymentMethodShape,
         id: String,
         customer_id: &CustomerId,

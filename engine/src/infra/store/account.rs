@@ -233,7 +233,7 @@ pub async fn account_settle_next(db: &impl ConnectionTrait) -> Result<Option<Tim
 
 /// Corrects the stored times of settling. Returns the number of wrong ones, which only a node older than the column
 /// can leave behind.
-pub async fn account_settle_mend(db: &impl ConnectionTrait, customers: &[String]) -> Result<u64> {
+pub async fn account_settle_correct(db: &impl ConnectionTrait, customers: &[String]) -> Result<u64> {
     let mut rows = Rows::new(&[("customer_id", Kind::Text), ("version", Kind::Int), ("at_ms", Kind::Int)]);
     // In the order in which every transaction locks accounts.
     let mut found = account_find_many(db, customers).await?;

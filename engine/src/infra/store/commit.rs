@@ -19,7 +19,7 @@ use crate::domain::effect::Effect;
 use crate::domain::job::{BLOCKED, JobFinish, Wake};
 use crate::domain::ledger::Entry;
 use crate::error::Result;
-use accounts::{Left, write_accounts};
+use accounts::{LeftOut, write_accounts};
 use effects::{Effects, write_effects};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 use std::collections::{BTreeSet, HashSet};
@@ -62,7 +62,7 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
     if db.is_postgres() && !db.is_hasty() && units.iter().all(Unit::is_plain) {
         return plain::commit_plain(db, units).await;
     }
-    let mut results = twins(units);
+    let mut results = reject_duplicates(units);
     loop {
         let open: Vec<usize> = (0..units.len()).filter(|at| results[*at].is_none()).collect();
         if open.is_empty() {
@@ -70,14 +70,14 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
         }
         let tx = db.begin().await?;
         let left = match (Attempt { tx: &tx, units, open, node, now_ms }).run().await? {
-            Run::Written { wakes, left } => {
+            RunResult::Written { wakes, left } => {
                 tx.commit().await?;
                 for (at, wakes) in wakes {
                     results[at] = Some(UnitResult::Committed(wakes));
                 }
                 left
             }
-            Run::Nothing(impossible) => {
+            RunResult::Nothing(impossible) => {
                 tx.rollback().await?;
                 impossible
             }
@@ -92,7 +92,7 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
 /// `Stale` for units with an account or lease that an earlier unit has: at most one of them can be valid, and a
 /// statement would write a row for both only once. An actor that failed with a unit in hand leaves such a duplicate
 /// behind.
-fn twins(units: &[Unit]) -> Vec<Option<UnitResult>> {
+fn reject_duplicates(units: &[Unit]) -> Vec<Option<UnitResult>> {
     let (mut accounts, mut leases) = (HashSet::new(), HashSet::new());
     let mut results = Vec::with_capacity(units.len());
     for unit in units {
@@ -112,17 +112,17 @@ pub async fn write_unit(
 ) -> Result<Option<Vec<Wake>>> {
     let units = std::slice::from_ref(unit);
     match (Attempt { tx, units, open: vec![0], node, now_ms }).run().await? {
-        Run::Written { wakes, .. } => Ok(Some(wakes.into_iter().flat_map(|(_, wakes)| wakes).collect())),
-        Run::Nothing(_) => Ok(None),
+        RunResult::Written { wakes, .. } => Ok(Some(wakes.into_iter().flat_map(|(_, wakes)| wakes).collect())),
+        RunResult::Nothing(_) => Ok(None),
     }
 }
 
 /// The result of a transaction. Units are identified by their index.
-enum Run {
+enum RunResult {
     /// Some units are written whole, with the jobs to announce. The others were left out.
-    Written { wakes: Vec<(usize, Vec<Wake>)>, left: Left },
+    Written { wakes: Vec<(usize, Vec<Wake>)>, left: LeftOut },
     /// These cannot be written, and the transaction must be rolled back: retry the rest without them.
-    Nothing(Left),
+    Nothing(LeftOut),
 }
 
 struct Attempt<'a> {
@@ -139,13 +139,13 @@ impl<'a> Attempt<'a> {
         self.open.iter().map(move |at| (*at, &units[*at]))
     }
 
-    async fn run(&mut self) -> Result<Run> {
+    async fn run(&mut self) -> Result<RunResult> {
         // In the order in which every transaction locks rows: accounts, events, streams, jobs, then the rest.
         let accounts = write_accounts(self.tx, self.units()).await?;
         let mut left = accounts.left;
         self.open.retain(|at| !left.contains_key(at));
-        if self.open.is_empty() || accounts.is_spoilt {
-            return Ok(Run::Nothing(left));
+        if self.open.is_empty() || accounts.must_roll_back {
+            return Ok(RunResult::Nothing(left));
         }
         let mut effects = Effects::default();
         for (place, (_, unit)) in self.units().enumerate() {
@@ -160,14 +160,14 @@ impl<'a> Attempt<'a> {
         }
         if !fenced.is_empty() {
             left.extend(fenced);
-            return Ok(Run::Nothing(left));
+            return Ok(RunResult::Nothing(left));
         }
         let own_wakes = |unit: &Unit| unit.finishes.iter().filter_map(JobFinish::wake).collect();
         let mut wakes: Vec<(usize, Vec<Wake>)> = self.units().map(|(at, unit)| (at, own_wakes(unit))).collect();
         for (place, wake) in write_effects(self.tx, effects, self.now_ms).await? {
             wakes[place].1.push(wake);
         }
-        Ok(Run::Written { wakes, left })
+        Ok(RunResult::Written { wakes, left })
     }
 
     /// Leases are released first and jobs inserted last, each locking streams in the order of their keys; but
@@ -180,29 +180,29 @@ impl<'a> Attempt<'a> {
             return Ok(());
         }
         let released = keys.len();
-        keys.extend(effects.streams(self.tx).await?);
+        keys.extend(effects.shared_streams(self.tx).await?);
         if keys.len() > released {
             stream::stream_lock_many(self.tx, &keys, self.now_ms).await?;
         }
         Ok(())
     }
 
-    async fn release_leases(&self) -> Result<Left> {
+    async fn release_leases(&self) -> Result<LeftOut> {
         let mut leases: Vec<_> = self.units().flat_map(|(_, unit)| &unit.finishes).map(lease).collect();
         if leases.is_empty() {
-            return Ok(Left::new());
+            return Ok(LeftOut::new());
         }
         leases.sort_unstable();
         let released = stream::stream_release_many(self.tx, &leases, self.now_ms).await?;
         if released.len() == leases.len() {
-            return Ok(Left::new());
+            return Ok(LeftOut::new());
         }
         let released: HashSet<&str> = released.iter().map(String::as_str).collect();
         Ok(self.fenced(|finish| !released.contains(finish.stream_key.as_str())))
     }
 
     /// The units with an attempt that `is_lost`.
-    fn fenced(&self, is_lost: impl Fn(&JobFinish) -> bool) -> Left {
+    fn fenced(&self, is_lost: impl Fn(&JobFinish) -> bool) -> LeftOut {
         let lost_of = |unit: &Unit| -> Vec<String> {
             let lost = unit.finishes.iter().filter(|finish| is_lost(finish));
             lost.map(|finish| finish.stream_key.clone()).collect()
@@ -212,10 +212,10 @@ impl<'a> Attempt<'a> {
     }
 
     /// The lease's holder has set the job to running; if it is not, the result is discarded too.
-    async fn finish_jobs(&self) -> Result<Left> {
+    async fn finish_jobs(&self) -> Result<LeftOut> {
         let finishes: Vec<&JobFinish> = self.units().flat_map(|(_, unit)| &unit.finishes).collect();
         if finishes.is_empty() {
-            return Ok(Left::new());
+            return Ok(LeftOut::new());
         }
         let written = job::job_finish_many(self.tx, &finishes).await?;
         if written.len() < finishes.len() {
@@ -223,7 +223,7 @@ impl<'a> Attempt<'a> {
             return Ok(self.fenced(|finish| !written.contains(finish.job_id.as_str())));
         }
         attempt::attempt_insert_many(self.tx, &finishes, self.node).await?;
-        Ok(Left::new())
+        Ok(LeftOut::new())
     }
 }
 

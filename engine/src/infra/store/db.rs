@@ -239,7 +239,7 @@ impl Db {
         let row = self.write.query_one_raw(statement).await?;
         let is_read_only = row.map(|row| row.try_get_by_index::<String>(0)).transpose()?.is_some_and(|on| on == "on");
         if is_read_only {
-            demotion::notice();
+            demotion::record_refusal();
         }
         Ok(is_read_only)
     }
@@ -295,10 +295,10 @@ fn postgres_options(options: &DbOptions, lane: Lane, application: &str) -> Conne
                 .options(TCP_SETTINGS)
                 .options(lane.settings().iter().copied())
         })
-        .map_sqlx_postgres_before_acquire(|_, meta| Box::pin(async move { Ok(!demotion::is_older(meta.age)) }))
+        .map_sqlx_postgres_before_acquire(|_, meta| Box::pin(async move { Ok(!demotion::predates_refusal(meta.age)) }))
         .map_sqlx_postgres_pool_opts(|pool| {
             pool.after_release(|connection, meta| {
-                Box::pin(async move { Ok(!demotion::is_older(meta.age) && is_alive(connection).await?) })
+                Box::pin(async move { Ok(!demotion::predates_refusal(meta.age) && is_alive(connection).await?) })
             })
         })
         .sqlx_logging(false);

@@ -7,9 +7,9 @@ use sea_orm::{DbErr, RuntimeErr, SqlErr};
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         if sqlstate(&error).as_deref() == Some(READ_ONLY_TRANSACTION) {
-            demotion::notice();
+            demotion::record_refusal();
         }
-        if is_passing(&error) { Self::DatabaseUnavailable(error) } else { Self::Database(error) }
+        if is_temporary(&error) { Self::DatabaseUnavailable(error) } else { Self::Database(error) }
     }
 }
 
@@ -72,7 +72,7 @@ const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: &str = "25P03";
 /// a full disk (53), lock not available (55P03), operator intervention such as a restart (57), system errors such
 /// as I/O errors (58). Internal errors (XX) are not temporary, because a single row or query can cause them.
 /// Source: PostgreSQL manual, appendix A.
-const PASSING_POSTGRES: [&str; 8] = [
+const TEMPORARY_POSTGRES: [&str; 8] = [
     "08",
     READ_ONLY_TRANSACTION,
     IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
@@ -85,21 +85,21 @@ const PASSING_POSTGRES: [&str; 8] = [
 
 /// Temporary result codes of SQLite: busy (5), locked (6), read-only (8), I/O error (10), full (13), cannot open
 /// (14). The low byte of an extended code is the code.
-const PASSING_SQLITE: [u32; 6] = [5, 6, 8, 10, 13, 14];
+const TEMPORARY_SQLITE: [u32; 6] = [5, 6, 8, 10, 13, 14];
 
 /// Whether a code of either database is temporary. Only those of Postgres have five characters.
-fn is_passing_code(code: &str) -> bool {
+fn is_temporary_code(code: &str) -> bool {
     if code.len() == 5 {
-        return PASSING_POSTGRES.iter().any(|class| code.starts_with(class));
+        return TEMPORARY_POSTGRES.iter().any(|class| code.starts_with(class));
     }
-    code.parse::<u32>().is_ok_and(|code| PASSING_SQLITE.contains(&(code & 0xff)))
+    code.parse::<u32>().is_ok_and(|code| TEMPORARY_SQLITE.contains(&(code & 0xff)))
 }
 
-fn is_passing(error: &DbErr) -> bool {
+fn is_temporary(error: &DbErr) -> bool {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
         DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) => match &**inner {
-            sea_orm::sqlx::Error::Database(_) => code(error).is_some_and(|code| is_passing_code(&code)),
+            sea_orm::sqlx::Error::Database(_) => code(error).is_some_and(|code| is_temporary_code(&code)),
             sea_orm::sqlx::Error::Io(_)
             | sea_orm::sqlx::Error::Tls(_)
             | sea_orm::sqlx::Error::Protocol(_)
@@ -121,10 +121,10 @@ mod tests {
         // Standby, I/O error, missing file, full disk; SQLite: read-only, I/O error while syncing, full,
         // cannot open.
         for code in ["25006", "58000", "58030", "58P01", "53100", "8", "1032", "10", "1034", "13", "14"] {
-            assert!(is_passing_code(code), "{code}");
+            assert!(is_temporary_code(code), "{code}");
         }
         for code in ["08006", "25P03", "40001", "40P01", "55P03", "57P01", "57014", "5", "6", "517"] {
-            assert!(is_passing_code(code), "{code}");
+            assert!(is_temporary_code(code), "{code}");
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
         // Aborted transaction, raised by a trigger, unique violation, invalid text, internal error, corrupt
         // row; SQLite: error, corrupt, unique constraint, mismatch.
         for code in ["25P02", "P0001", "23505", "22021", "55000", "XX000", "XX001", "1", "11", "2067", "20", ""] {
-            assert!(!is_passing_code(code), "{code}");
+            assert!(!is_temporary_code(code), "{code}");
         }
     }
 }

@@ -326,7 +326,7 @@ pub async fn job_set_args_many(db: &impl ConnectionTrait, jobs: &[(&JobId, &str)
 }
 
 /// Whether a job with this unique key exists, in any state.
-pub async fn job_is_there(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
+pub async fn job_exists(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
     Ok(query_one(db, "SELECT id FROM jobs WHERE unique_key = $1", [key.into()]).await?.is_some())
 }
 

@@ -99,7 +99,7 @@ pub async fn mail_list(
         clause.push_str(&format!(" AND j.customer_id = ${}", values.len()));
     }
     if !before.is_empty() {
-        values.push(MailId::parse(before).map_err(cursor_is_wrong)?.job_id().as_str().into());
+        values.push(MailId::parse(before).map_err(invalid_cursor)?.job_id().as_str().into());
         clause.push_str(&format!(" AND j.id < ${}", values.len()));
     }
     clause.push_str(match filter.state {
@@ -115,7 +115,7 @@ pub async fn mail_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-fn cursor_is_wrong(_: crate::ids::IdError) -> Error {
+fn invalid_cursor(_: crate::ids::IdError) -> Error {
     Error::invalid("invalid_cursor", "cursor must be a next_cursor of an earlier answer of this list.")
 }
 

@@ -64,16 +64,16 @@ pub async fn stream_list(db: &impl ConnectionTrait, only_paused: bool, after: &s
     query_all(db, &sql, [after.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
 }
 
-/// The row of a stream after it gave out places.
+/// The row of a stream after sequence numbers were reserved in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Advance {
-    /// The last place given out before.
+    /// The last number reserved before.
     pub last_seq: i64,
     /// Whether the row was created.
     pub is_new: bool,
 }
 
-/// Gives out places in each stream, creating missing rows. The rows stay locked until the transaction ends. A row
+/// Reserves sequence numbers in streams, creating missing rows, which stay locked until the transaction ends. A row
 /// begins with an epoch above all those of an earlier row of the stream (which was dropped long after its last
 /// lease, and had fewer leases than milliseconds), so a result of an earlier lease is never accepted under a later
 /// one.
@@ -94,7 +94,7 @@ pub(super) async fn stream_advance_many(
     for row in &advanced {
         let key: String = get(row, "key")?;
         let last_seq = get::<i64>(row, "last_seq")? - counts.get(&key).copied().unwrap_or(0);
-        // An existing row had given out a place, unless this transaction created it to lock it.
+        // In an existing row a number was reserved, unless this transaction created it to lock it.
         streams.insert(key, Advance { last_seq, is_new: last_seq == 0 });
     }
     Ok(streams)
@@ -138,9 +138,9 @@ async fn drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> 
     Ok(query_by(db, &sql, keys).await?.len() as u64)
 }
 
-/// The result of a part of the sweep.
+/// The result of sweeping a part of the streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweptStreams {
     /// Where the next part begins; `None` after the last.
     pub next: Option<String>,
     /// Dropped rows.
@@ -149,7 +149,7 @@ pub struct Swept {
 
 /// Checks up to `limit` streams after the cursor and drops unused ones: those of versions that left such rows, and
 /// those that were paused or leased when their last job was deleted.
-pub async fn stream_sweep(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<Swept> {
+pub async fn stream_sweep(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<SweptStreams> {
     let last = "SELECT key FROM streams WHERE key > $1 ORDER BY key LIMIT 1 OFFSET $2";
     let last = query_one(db, last, [after.into(), (limit.cast_signed() - 1).into()]).await?;
     let next: Option<String> = last.map(|row| get(&row, "key")).transpose()?;
@@ -157,7 +157,7 @@ pub async fn stream_sweep(db: &impl ConnectionTrait, after: &str, limit: u64) ->
     let sql = format!("SELECT s.key AS key FROM streams s WHERE s.key > $1 {upto} AND {UNUSED}");
     let unused = query_all(db, &sql, [after.into(), next.clone().unwrap_or_default().into()]).await?;
     let unused: Vec<String> = unused.iter().map(|row| get(row, "key")).collect::<Result<_>>()?;
-    Ok(Swept { dropped: stream_drop_unused(db, &unused).await?, next })
+    Ok(SweptStreams { dropped: stream_drop_unused(db, &unused).await?, next })
 }
 
 /// A taken lease.
@@ -171,7 +171,7 @@ pub struct Leased {
     pub is_taken_over: bool,
 }
 
-/// Those of these streams that are free, not paused, and have a due head.
+/// Selects the streams that are free, not paused, and have a due head.
 pub async fn stream_due_many(db: &impl ConnectionTrait, keys: &[&str], now_ms: TimeMs) -> Result<Vec<String>> {
     let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
     for key in keys {
@@ -188,8 +188,8 @@ pub async fn stream_due_many(db: &impl ConnectionTrait, keys: &[&str], now_ms: T
     db.query_all_raw(rows.statement(backend, &sql)).await?.iter().map(|row| get(row, "key")).collect()
 }
 
-/// Leases those of these streams to a node that are free, not paused, and have a due head, each under its next
-/// epoch. Returns the leases. A locked row is skipped: another node is leasing it, or a job is being added, which
+/// Leases to a node the streams that are free, not paused, and have a due head, each under its next epoch.
+/// Returns the leases. A locked row is skipped: another node is leasing it, or a job is being added, which
 /// is announced later; the sweeper finds the rest.
 pub async fn stream_lease_many(
     db: &impl ConnectionTrait,
@@ -293,8 +293,8 @@ pub async fn stream_resume(db: &impl ConnectionTrait, key: &str) -> Result<bool>
     Ok(execute(db, sql, [key.into()]).await? == 1)
 }
 
-/// Resumes a stream that was blocked by the death of a job, because that job will run again. A person's pause
-/// stays, and so does that by a job that died later.
+/// Resumes a stream that the death of a job blocked, because the job will run again. A pause by a person or by a
+/// later death stays.
 pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Result<()> {
     let sql = "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL WHERE key = $1 AND paused_reason = $2 \
                AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key AND j.state = 'dead' \
@@ -305,7 +305,7 @@ pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Res
     Ok(())
 }
 
-/// The streams of the dead ones among these jobs, which their deaths may have blocked.
+/// The streams of the dead jobs among these, which they may have blocked.
 pub(super) async fn stream_of_dead_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<String>> {
     // The state is not a condition of the statement, to avoid a scan of the index of dead jobs.
     let sql = "SELECT j.stream_key AS stream_key, j.state AS state FROM {rows} JOIN jobs j ON j.id = r.sought";

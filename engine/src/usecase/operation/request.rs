@@ -10,7 +10,7 @@ use crate::usecase::handler::{operation_job, stripe_customer_job};
 
 /// A requested operation.
 #[derive(Debug)]
-pub struct Asked {
+pub struct RequestedOperation {
     /// The operation: a new one, or the earlier one with the same key.
     pub operation: Operation,
     /// Jobs to announce.
@@ -31,7 +31,7 @@ pub async fn ask(
     key: &str,
     request_hash: &str,
     now_ms: TimeMs,
-) -> Result<Asked> {
+) -> Result<RequestedOperation> {
     let new = Operation::new(&customer.id, request, key.to_owned(), request_hash.to_owned(), now_ms);
     if operation::operation_find_by_key(db.read(), &customer.id, key).await?.is_none()
         && let Some(asked) = begin(db, customer, &new, now_ms).await?
@@ -41,7 +41,7 @@ pub async fn ask(
     let tx = db.begin().await?;
     let Some(known) = operation::operation_find_by_key(&tx, &customer.id, key).await? else {
         tx.rollback().await?;
-        return Err(subscribing());
+        return Err(already_subscribing());
     };
     if known.request_hash != request_hash || known.request.kind() != new.request.kind() {
         tx.rollback().await?;
@@ -56,7 +56,7 @@ pub async fn ask(
                 // Another request is subscribing the customer at the same moment.
                 Err(error) if error.is_unique_violation() => {
                     tx.rollback().await?;
-                    return Err(subscribing());
+                    return Err(already_subscribing());
                 }
                 begun => begun?,
             };
@@ -64,26 +64,29 @@ pub async fn ask(
                 let subscribing_now = operation::operation_find_subscribing(&tx, &customer.id).await?;
                 tx.rollback().await?;
                 if subscribing_now.is_some_and(|other| other.id != known.id) {
-                    return Err(subscribing());
+                    return Err(already_subscribing());
                 }
                 // Another request with the same key was first and began the round.
-                return Ok(Asked { operation: Operation { state: State::Processing, ..known }, wakes: Vec::new() });
+                return Ok(RequestedOperation {
+                    operation: Operation { state: State::Processing, ..known },
+                    wakes: Vec::new(),
+                });
             }
-            Asked { operation: next, wakes }
+            RequestedOperation { operation: next, wakes }
         }
         State::Processing | State::RequiresAction => {
             let mut wakes = Vec::new();
             // A subscription that requires action has only the job that checks it.
             let has_job = known.state == State::Processing || matches!(known.request, Request::UsageCharge(_));
-            if has_job && !job::job_is_there(&tx, &known.job_key()).await? {
+            if has_job && !job::job_exists(&tx, &known.job_key()).await? {
                 wakes = job::job_insert_many(&tx, &[operation_job(&known, customer, now_ms)], now_ms).await?;
             }
             for key in [known.job_key(), known.look_key()] {
                 wakes.extend(job::job_hasten(&tx, &key, now_ms).await?);
             }
-            Asked { operation: known, wakes }
+            RequestedOperation { operation: known, wakes }
         }
-        State::Succeeded => Asked { operation: known, wakes: Vec::new() },
+        State::Succeeded => RequestedOperation { operation: known, wakes: Vec::new() },
     };
     tx.commit().await?;
     Ok(asked)
@@ -93,7 +96,7 @@ pub async fn ask(
 ///
 /// The jobs are inserted first: a transaction that ends a job of the same stream locks the stream and then, to link
 /// the Stripe customer, the customer's row, which the operation's row references.
-async fn begin(db: &Db, customer: &Customer, new: &Operation, now_ms: TimeMs) -> Result<Option<Asked>> {
+async fn begin(db: &Db, customer: &Customer, new: &Operation, now_ms: TimeMs) -> Result<Option<RequestedOperation>> {
     let tx = db.begin().await?;
     let mut jobs = vec![operation_job(new, customer, now_ms)];
     if customer.stripe_customer_id.is_none() {
@@ -106,9 +109,9 @@ async fn begin(db: &Db, customer: &Customer, new: &Operation, now_ms: TimeMs) ->
         return Ok(None);
     }
     tx.commit().await?;
-    Ok(Some(Asked { operation: new.clone(), wakes }))
+    Ok(Some(RequestedOperation { operation: new.clone(), wakes }))
 }
 
-fn subscribing() -> Error {
+fn already_subscribing() -> Error {
     Error::conflict("subscribing", "Another request is already subscribing this customer.")
 }

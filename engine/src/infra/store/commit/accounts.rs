@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, DbBackend};
 use std::collections::{HashMap, HashSet};
 
 /// Units that are left out, by index, each with the reason.
-pub(super) type Left = HashMap<usize, UnitResult>;
+pub(super) type LeftOut = HashMap<usize, UnitResult>;
 
 /// An account's change with the index of its unit.
 type Placed<'a> = (usize, &'a AccountWrite);
@@ -18,9 +18,9 @@ type Placed<'a> = (usize, &'a AccountWrite);
 #[derive(Default)]
 pub(super) struct Accounts {
     /// The units left out.
-    pub(super) left: Left,
+    pub(super) left: LeftOut,
     /// Whether a part of them was written nevertheless, so that the transaction must be rolled back.
-    pub(super) is_spoilt: bool,
+    pub(super) must_roll_back: bool,
 }
 
 /// Writes the accounts of units with their entries.
@@ -34,16 +34,16 @@ pub(super) async fn write_accounts<'a>(
     }
     if db.get_database_backend() == DbBackend::Postgres {
         let left = write_at_once(db, writes).await?;
-        let left = if left.is_empty() { Left::new() } else { why_left(db, &left).await? };
-        return Ok(Accounts { left, is_spoilt: false });
+        let left = if left.is_empty() { LeftOut::new() } else { explain_left_out(db, &left).await? };
+        return Ok(Accounts { left, must_roll_back: false });
     }
     let updated = account::account_update_many(db, &list(&writes)).await?;
-    let (written, left) = part(writes, &updated);
-    let mut left: Left = left.into_iter().map(|(at, _)| (at, UnitResult::Stale)).collect();
+    let (written, left) = split_written(writes, &updated);
+    let mut left: LeftOut = left.into_iter().map(|(at, _)| (at, UnitResult::Stale)).collect();
     let used = append_entries(db, &written).await?;
-    let is_spoilt = !used.is_empty();
+    let must_roll_back = !used.is_empty();
     left.extend(used);
-    Ok(Accounts { left, is_spoilt })
+    Ok(Accounts { left, must_roll_back })
 }
 
 /// The account changes of units, in the order in which every transaction locks accounts.
@@ -57,15 +57,15 @@ pub(super) fn writes<'a>(units: impl Iterator<Item = (usize, &'a Unit)>) -> Vec<
 pub(super) async fn write_at_once<'a>(db: &impl ConnectionTrait, writes: Vec<Placed<'a>>) -> Result<Vec<Placed<'a>>> {
     let written = account::account_commit_many(db, &list(&writes)).await.map_err(|error| {
         // Used keys are left out, so this is one unit's own fault, and retries would never end.
-        if error.is_unique_violation() { key_twice() } else { error }
+        if error.is_unique_violation() { duplicate_key() } else { error }
     })?;
-    Ok(part(writes, &written).1)
+    Ok(split_written(writes, &written).1)
 }
 
 /// Finds out why Postgres left accounts out.
-pub(super) async fn why_left(db: &impl ConnectionTrait, left: &[Placed<'_>]) -> Result<Left> {
+pub(super) async fn explain_left_out(db: &impl ConnectionTrait, left: &[Placed<'_>]) -> Result<LeftOut> {
     let found = account::entry_find_by_keys(db, &keys(left)).await?;
-    let why = |write: &AccountWrite| match entries_of(&found, write, i64::MAX) {
+    let why = |write: &AccountWrite| match select_entries(&found, write, i64::MAX) {
         used if used.is_empty() => UnitResult::Stale,
         used => UnitResult::KeysUsed(used),
     };
@@ -74,20 +74,20 @@ pub(super) async fn why_left(db: &impl ConnectionTrait, left: &[Placed<'_>]) -> 
 
 /// Appends the entries of accounts on SQLite. Returns the units with an idempotency key that was already used; some
 /// of their entries may then be appended.
-async fn append_entries(db: &impl ConnectionTrait, writes: &[Placed<'_>]) -> Result<Left> {
+async fn append_entries(db: &impl ConnectionTrait, writes: &[Placed<'_>]) -> Result<LeftOut> {
     let expected: u64 = writes.iter().map(|(_, write)| write.entries.len() as u64).sum();
     if expected == 0 || account::entry_append_many(db, &list(writes)).await? == expected {
-        return Ok(Left::new());
+        return Ok(LeftOut::new());
     }
     // Rare: find the keys that were already used. Entries that this transaction appended have a sequence number
     // above the expected version.
     let found = account::entry_find_by_keys(db, &keys(writes)).await?;
-    let used = writes.iter().map(|(at, write)| (*at, entries_of(&found, write, write.expected_version)));
-    let used: Left =
+    let used = writes.iter().map(|(at, write)| (*at, select_entries(&found, write, write.expected_version)));
+    let used: LeftOut =
         used.filter(|(_, used)| !used.is_empty()).map(|(at, used)| (at, UnitResult::KeysUsed(used))).collect();
     if used.is_empty() {
         // The caller must not do that, and retries would never end.
-        return Err(key_twice());
+        return Err(duplicate_key());
     }
     Ok(used)
 }
@@ -97,7 +97,7 @@ fn list<'a>(writes: &[Placed<'a>]) -> Vec<&'a AccountWrite> {
 }
 
 /// Splits accounts into those written and the others.
-fn part<'a>(writes: Vec<Placed<'a>>, written: &[String]) -> (Vec<Placed<'a>>, Vec<Placed<'a>>) {
+fn split_written<'a>(writes: Vec<Placed<'a>>, written: &[String]) -> (Vec<Placed<'a>>, Vec<Placed<'a>>) {
     if written.len() == writes.len() {
         return (writes, Vec::new());
     }
@@ -106,7 +106,7 @@ fn part<'a>(writes: Vec<Placed<'a>>, written: &[String]) -> (Vec<Placed<'a>>, Ve
 }
 
 /// Two entries of one unit have the same key, which no caller may do.
-fn key_twice() -> Error {
+fn duplicate_key() -> Error {
     Error::Corrupt("an idempotency key twice in one unit".to_owned())
 }
 
@@ -117,7 +117,7 @@ fn keys<'a>(writes: &[Placed<'a>]) -> Vec<(&'a CustomerId, &'a str)> {
 }
 
 /// The found entries of a write's customer, up to a sequence number.
-fn entries_of(found: &[(String, Entry)], write: &AccountWrite, upto: i64) -> Vec<Entry> {
+fn select_entries(found: &[(String, Entry)], write: &AccountWrite, upto: i64) -> Vec<Entry> {
     let own = found.iter().filter(|(customer, entry)| customer == write.customer_id.as_str() && entry.seq <= upto);
     own.map(|(_, entry)| entry.clone()).collect()
 }

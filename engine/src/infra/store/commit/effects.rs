@@ -37,18 +37,18 @@ pub(super) struct Effects<'a> {
     args: Vec<(&'a JobId, &'a str)>,
     mails: Vec<&'a Mail>,
     /// Each with the index of its unit.
-    jobs: Vec<(usize, Made<'a>)>,
-    others: Vec<Other<'a>>,
+    jobs: Vec<(usize, JobSource<'a>)>,
+    others: Vec<OrderedEffect<'a>>,
 }
 
 /// The origin of a job.
-enum Made<'a> {
+enum JobSource<'a> {
     Job(Cow<'a, NewJob>),
     Event(&'a Delivery),
 }
 
 /// An effect that keeps its place among others.
-enum Other<'a> {
+enum OrderedEffect<'a> {
     /// Consecutive links to Stripe, which come with the first event of each customer.
     Links(Vec<(&'a CustomerId, &'a str)>),
     /// Another effect, with the index of its unit.
@@ -64,31 +64,32 @@ impl<'a> Effects<'a> {
             Effect::PlanSet { customer_id, plan } => self.plans.push((customer_id, *plan)),
             Effect::JobArgs { job_id, args } => self.args.push((job_id, args)),
             Effect::MailPut(mail) => self.mails.push(mail),
-            Effect::JobInsert(new) => self.jobs.push((unit, Made::Job(Cow::Borrowed(new)))),
-            Effect::EventTake(delivery) => self.jobs.push((unit, Made::Event(delivery))),
+            Effect::JobInsert(new) => self.jobs.push((unit, JobSource::Job(Cow::Borrowed(new)))),
+            Effect::EventTake(delivery) => self.jobs.push((unit, JobSource::Event(delivery))),
             Effect::StripeLink { customer_id, stripe_customer_id } => {
                 let link = (customer_id, stripe_customer_id.as_str());
                 match self.others.last_mut() {
-                    Some(Other::Links(links)) => links.push(link),
-                    _ => self.others.push(Other::Links(vec![link])),
+                    Some(OrderedEffect::Links(links)) => links.push(link),
+                    _ => self.others.push(OrderedEffect::Links(vec![link])),
                 }
             }
-            other => self.others.push(Other::Single(unit, other)),
+            other => self.others.push(OrderedEffect::Single(unit, other)),
         }
     }
 
     /// Stores the events. A new event is replaced by its job, a known one is removed.
     pub(super) async fn store_events(&mut self, tx: &impl ConnectionTrait) -> Result<()> {
-        let event =
-            |(_, made): &(usize, Made<'a>)| if let Made::Event(delivery) = made { Some(*delivery) } else { None };
+        let event = |(_, made): &(usize, JobSource<'a>)| {
+            if let JobSource::Event(delivery) = made { Some(*delivery) } else { None }
+        };
         let deliveries: Vec<&Delivery> = self.jobs.iter().filter_map(event).collect();
         let mut of_events = event::event_take_many(tx, &deliveries).await?.into_iter();
         let made = std::mem::take(&mut self.jobs).into_iter().filter_map(|(unit, made)| {
             let job = match made {
-                Made::Job(job) => job,
-                Made::Event(_) => Cow::Owned(of_events.next().flatten()?),
+                JobSource::Job(job) => job,
+                JobSource::Event(_) => Cow::Owned(of_events.next().flatten()?),
             };
-            Some((unit, Made::Job(job)))
+            Some((unit, JobSource::Job(job)))
         });
         self.jobs = made.collect();
         Ok(())
@@ -96,21 +97,22 @@ impl<'a> Effects<'a> {
 
     /// The shared streams that these effects lock: those that gain a job, and those that continue because a dead
     /// job runs again. A job without an order has a new stream of its own, which nobody else knows yet.
-    pub(super) async fn streams(&self, tx: &impl ConnectionTrait) -> Result<Vec<String>> {
-        let shared =
-            |(_, made): &(usize, Made<'a>)| if let Made::Job(job) = made { job.stream_key.clone() } else { None };
+    pub(super) async fn shared_streams(&self, tx: &impl ConnectionTrait) -> Result<Vec<String>> {
+        let shared = |(_, made): &(usize, JobSource<'a>)| {
+            if let JobSource::Job(job) = made { job.stream_key.clone() } else { None }
+        };
         let mut streams: Vec<String> = self.jobs.iter().filter_map(shared).collect();
-        let requeued: Vec<String> = self.others.iter().flat_map(requeued).map(ToString::to_string).collect();
+        let requeued: Vec<String> = self.others.iter().flat_map(requeued_jobs).map(ToString::to_string).collect();
         streams.extend(stream::stream_of_dead_many(tx, &requeued).await?);
         Ok(streams)
     }
 }
 
 /// The ended jobs that an effect runs again.
-fn requeued<'a>(other: &Other<'a>) -> Vec<&'a JobId> {
+fn requeued_jobs<'a>(other: &OrderedEffect<'a>) -> Vec<&'a JobId> {
     match other {
-        Other::Single(_, Effect::JobRequeue { job_id }) => vec![job_id],
-        Other::Single(_, Effect::ReplayItems { steps, .. }) => {
+        OrderedEffect::Single(_, Effect::JobRequeue { job_id }) => vec![job_id],
+        OrderedEffect::Single(_, Effect::ReplayItems { steps, .. }) => {
             steps.iter().filter_map(|step| step.requeue.as_ref()).collect()
         }
         _ => Vec::new(),
@@ -136,12 +138,12 @@ pub(super) async fn write_effects(
     let mut wakes = Vec::new();
     for other in by_kind.others {
         match other {
-            Other::Links(links) => {
+            OrderedEffect::Links(links) => {
                 for wave in waves(links, |(customer_id, _)| customer_id.as_str()) {
                     customer::customer_link_stripe_many(tx, &wave, now_ms).await?;
                 }
             }
-            Other::Single(unit, effect) => {
+            OrderedEffect::Single(unit, effect) => {
                 let woken = write_single(tx, effect, now_ms).await?;
                 wakes.extend(woken.into_iter().map(|wake| (unit, wake)));
             }
@@ -177,13 +179,13 @@ fn waves<'a, T: Copy>(items: Vec<T>, key: impl Fn(T) -> &'a str) -> Vec<Vec<T>> 
 /// Inserts all jobs, in the order of the units.
 async fn write_jobs(
     tx: &impl ConnectionTrait,
-    made: Vec<(usize, Made<'_>)>,
+    made: Vec<(usize, JobSource<'_>)>,
     now_ms: TimeMs,
 ) -> Result<Vec<(usize, Wake)>> {
     let mut jobs = Vec::with_capacity(made.len());
     let mut units = HashMap::with_capacity(made.len());
     for (unit, made) in made {
-        if let Made::Job(job) = made {
+        if let JobSource::Job(job) = made {
             units.insert(job.id.clone(), unit);
             jobs.push(job.into_owned());
         }

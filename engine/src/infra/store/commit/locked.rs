@@ -1,6 +1,6 @@
 //! Commits under an account's lock, for a customer with several writing nodes.
 
-use super::{Attempt, Run, Unit, UnitResult};
+use super::{Attempt, RunResult, Unit, UnitResult};
 use crate::clock::TimeMs;
 use crate::domain::ledger::Account;
 use crate::error::Result;
@@ -31,11 +31,11 @@ impl LockedAccount {
     pub async fn commit(self, unit: &Unit, node: &str, now_ms: TimeMs) -> Result<UnitResult> {
         let units = std::slice::from_ref(unit);
         match (Attempt { tx: &self.tx, units, open: vec![0], node, now_ms }).run().await? {
-            Run::Written { wakes, .. } => {
+            RunResult::Written { wakes, .. } => {
                 self.tx.commit().await?;
                 Ok(UnitResult::Committed(wakes.into_iter().flat_map(|(_, wakes)| wakes).collect()))
             }
-            Run::Nothing(mut impossible) => {
+            RunResult::Nothing(mut impossible) => {
                 self.tx.rollback().await?;
                 Ok(impossible.remove(&0).unwrap_or(UnitResult::Stale))
             }

@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(1);
 static REFUSED: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Records that a server refused a write.
-pub(crate) fn notice() {
+pub(crate) fn record_refusal() {
     let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     if refused.is_none_or(|at| at.elapsed() >= EVERY) {
         tracing::warn!("the database refuses writes: all connections to it are replaced");
@@ -23,7 +23,7 @@ pub(crate) fn notice() {
 }
 
 /// Whether a connection of this age is older than the last refused write.
-pub(super) fn is_older(age: Duration) -> bool {
+pub(super) fn predates_refusal(age: Duration) -> bool {
     let refused = *REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     refused.is_some_and(|at| at.elapsed() <= age)
 }

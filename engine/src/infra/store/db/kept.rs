@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// A connection that was idle for this long returns to its pool, which pings it.
-const KEPT_FOR: Duration = Duration::from_secs(1);
+const IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// A pool that keeps connections between statements, on Postgres. On SQLite it is a plain pool.
 #[derive(Clone)]
@@ -35,11 +35,11 @@ struct Shared {
 }
 
 struct Idle {
-    taken: Taken,
+    taken: PooledConnection,
     since: Instant,
 }
 
-struct Taken {
+struct PooledConnection {
     connection: PoolConnection<Postgres>,
     /// When it was taken from the pool.
     at: Instant,
@@ -65,24 +65,25 @@ impl Kept {
 
     /// The number of kept connections that are idle.
     pub(super) fn idle(&self) -> usize {
-        self.kept().len()
+        self.lock_idle().len()
     }
 
     /// Returns all connections to the pool and closes it.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
-        self.kept().clear();
+        self.lock_idle().clear();
         self.pool.close_by_ref().await
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Idle>> {
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn take(&self) -> Result<Taken, DbErr> {
+    async fn take(&self) -> Result<PooledConnection, DbErr> {
         let kept = {
-            let mut idle = self.kept();
+            let mut idle = self.lock_idle();
             // After a refused write, older connections are not even good for reads.
-            let is_good = |last: &Idle| last.since.elapsed() < KEPT_FOR && !demotion::is_older(last.taken.at.elapsed());
+            let is_good =
+                |last: &Idle| last.since.elapsed() < IDLE_MAX && !demotion::predates_refusal(last.taken.at.elapsed());
             let last = idle.pop().filter(is_good);
             if last.is_none() {
                 // The others were used before it.
@@ -98,12 +99,12 @@ impl Kept {
             SqlxError::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
             error => DbErr::Conn(RuntimeErr::SqlxError(error.into())),
         });
-        Ok(Taken { connection: acquired?, at: Instant::now() })
+        Ok(PooledConnection { connection: acquired?, at: Instant::now() })
     }
 
-    fn keep(&self, taken: Taken) {
+    fn keep(&self, taken: PooledConnection) {
         if !self.pool.get_postgres_connection_pool().is_closed() {
-            self.kept().push(Idle { taken, since: Instant::now() });
+            self.lock_idle().push(Idle { taken, since: Instant::now() });
         }
     }
 }
@@ -116,12 +117,12 @@ impl ConnectionTrait for Kept {
 
     // These use the pool directly, which needs a free connection for them.
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.kept().clear();
+        self.lock_idle().clear();
         self.pool.execute_raw(statement).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.kept().clear();
+        self.lock_idle().clear();
         self.pool.execute_unprepared(sql).await
     }
 
@@ -134,7 +135,7 @@ impl ConnectionTrait for Kept {
             return self.pool.query_all_raw(statement).await;
         }
         let Statement { sql, values, .. } = statement;
-        let arguments = arguments(values.map(|values| values.0).unwrap_or_default())?;
+        let arguments = to_arguments(values.map(|values| values.0).unwrap_or_default())?;
         let closed = |_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
         let _permit = self.shared.permits.acquire().await.map_err(closed)?;
         let mut taken = self.take().await?;
@@ -146,7 +147,7 @@ impl ConnectionTrait for Kept {
             Err(error) => {
                 if error.as_database_error().is_none() {
                     // The failure of one connection may affect all.
-                    self.kept().clear();
+                    self.lock_idle().clear();
                 }
                 Err(DbErr::Query(RuntimeErr::SqlxError(error.into())))
             }
@@ -155,14 +156,14 @@ impl ConnectionTrait for Kept {
 }
 
 /// Moves the values of a statement into arguments: lists of text, numbers or bytes, and single values.
-fn arguments(values: Vec<Value>) -> Result<PgArguments, DbErr> {
+fn to_arguments(values: Vec<Value>) -> Result<PgArguments, DbErr> {
     let mut arguments = PgArguments::default();
     for value in values {
         let added = match value {
             Value::Array(_, Some(items)) => match items.first() {
-                Some(Value::BigInt(_)) => arguments.add(numbers(*items)),
-                Some(Value::Bytes(_)) => arguments.add(bytes(*items)),
-                _ => arguments.add(texts(*items)),
+                Some(Value::BigInt(_)) => arguments.add(to_numbers(*items)),
+                Some(Value::Bytes(_)) => arguments.add(to_bytes(*items)),
+                _ => arguments.add(to_texts(*items)),
             },
             Value::String(text) => arguments.add(text),
             Value::BigInt(number) => arguments.add(number),
@@ -174,14 +175,14 @@ fn arguments(values: Vec<Value>) -> Result<PgArguments, DbErr> {
     Ok(arguments)
 }
 
-fn texts(items: Vec<Value>) -> Vec<Option<String>> {
+fn to_texts(items: Vec<Value>) -> Vec<Option<String>> {
     items.into_iter().map(|item| if let Value::String(text) = item { text } else { None }).collect()
 }
 
-fn numbers(items: Vec<Value>) -> Vec<Option<i64>> {
+fn to_numbers(items: Vec<Value>) -> Vec<Option<i64>> {
     items.into_iter().map(|item| if let Value::BigInt(number) = item { number } else { None }).collect()
 }
 
-fn bytes(items: Vec<Value>) -> Vec<Option<Vec<u8>>> {
+fn to_bytes(items: Vec<Value>) -> Vec<Option<Vec<u8>>> {
     items.into_iter().map(|item| if let Value::Bytes(bytes) = item { bytes } else { None }).collect()
 }
