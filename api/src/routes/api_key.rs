@@ -13,7 +13,7 @@ use bursar_engine::domain::api_key::{ApiKey, NewKey};
 use bursar_engine::ids::{ApiKeyId, CustomerId};
 use bursar_engine::infra::store::api_key::{self as rows, KeyRequest};
 use bursar_engine::name::check_name;
-use bursar_engine::usecase::api_key::{self, Made};
+use bursar_engine::usecase::api_key::{self, CreatedKey};
 use bursar_engine::{Error, Result as EngineResult};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
@@ -132,8 +132,8 @@ pub(super) enum NewApiKeyResponse {
     Created(Json<NewApiKeyBody>),
 }
 
-impl From<Made> for NewApiKeyResponse {
-    fn from(made: Made) -> Self {
+impl From<CreatedKey> for NewApiKeyResponse {
+    fn from(made: CreatedKey) -> Self {
         let key = made.raw.map(|raw| raw.expose().to_owned());
         Self::Created(Json(NewApiKeyBody { api_key: ApiKeyBody::from(&made.key), key }))
     }
@@ -274,7 +274,7 @@ async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> Engine
 }
 
 /// Gives back what was taken: the key if none was made, and the transaction unless it was refused.
-fn settled<T>(taken: Taken, made: EngineResult<T>, key: impl Fn(&T) -> &Made) -> EngineResult<T> {
+fn settled<T>(taken: Taken, made: EngineResult<T>, key: impl Fn(&T) -> &CreatedKey) -> EngineResult<T> {
     match &made {
         Ok(made) => {
             taken.write.give_back();

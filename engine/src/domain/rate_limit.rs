@@ -14,7 +14,7 @@ pub const LIMIT_MAX: u32 = 1_000;
 
 /// The result of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum Admission {
     /// It is allowed and counted.
     Allowed,
     /// It is denied and not counted.
@@ -24,7 +24,7 @@ pub enum Taken {
     },
 }
 
-impl Taken {
+impl Admission {
     /// Converts a denial into an error.
     ///
     /// # Errors

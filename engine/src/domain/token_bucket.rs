@@ -5,7 +5,7 @@
 
 use crate::clock::TimeMs;
 use crate::config::LimitsConfig;
-use crate::domain::rate_limit::Taken;
+use crate::domain::rate_limit::Admission;
 
 /// The rate at which a bucket refills, and its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +20,13 @@ pub struct Rate {
 
 impl Rate {
     /// The rate of a customer's writes that cost no credits, if limited.
-    pub fn of_writes(config: &LimitsConfig) -> Option<Self> {
+    pub fn for_writes(config: &LimitsConfig) -> Option<Self> {
         let rate = Self { units: config.writes_per_second, window_ms: 1_000, burst: config.writes_burst };
         (rate.units > 0).then_some(rate)
     }
 
     /// The rate at which a customer may create API keys, if limited.
-    pub fn of_new_keys(config: &LimitsConfig) -> Option<Self> {
+    pub fn for_new_keys(config: &LimitsConfig) -> Option<Self> {
         let rate = Self { units: config.keys_per_minute, window_ms: 60_000, burst: config.keys_burst };
         (rate.units > 0).then_some(rate)
     }
@@ -57,7 +57,7 @@ impl TokenBucket {
     }
 
     /// Takes units, if the bucket has enough. A number above the burst counts as the burst.
-    pub fn take(&mut self, rate: Rate, units: u32, now_ms: TimeMs) -> Taken {
+    pub fn take(&mut self, rate: Rate, units: u32, now_ms: TimeMs) -> Admission {
         // A clock that is set back neither adds nor removes units.
         let elapsed_ms = now_ms.saturating_sub(self.at_ms).max(0);
         self.at_ms = now_ms;
@@ -65,12 +65,12 @@ impl TokenBucket {
         self.level = self.level.saturating_add(come).min(rate.weight(rate.burst));
         let missing = rate.weight(units) - self.level;
         if missing > 0 {
-            return Taken::Denied {
+            return Admission::Denied {
                 retry_after_ms: missing.unsigned_abs().div_ceil(u64::from(rate.units)).cast_signed(),
             };
         }
         self.level -= rate.weight(units);
-        Taken::Allowed
+        Admission::Allowed
     }
 
     /// Returns taken units.
@@ -88,47 +88,47 @@ mod tests {
     #[test]
     fn a_burst_passes_at_once_and_then_one_each_six_seconds() {
         let mut bucket = TokenBucket::new(RATE, 0);
-        assert!((0..20).all(|_| bucket.take(RATE, 1, 0) == Taken::Allowed));
-        assert_eq!(bucket.take(RATE, 1, 0), Taken::Denied { retry_after_ms: 6_000 });
-        assert_eq!(bucket.take(RATE, 1, 5_999), Taken::Denied { retry_after_ms: 1 });
-        assert_eq!(bucket.take(RATE, 1, 6_000), Taken::Allowed);
-        assert_eq!(bucket.take(RATE, 1, 6_000), Taken::Denied { retry_after_ms: 6_000 });
+        assert!((0..20).all(|_| bucket.take(RATE, 1, 0) == Admission::Allowed));
+        assert_eq!(bucket.take(RATE, 1, 0), Admission::Denied { retry_after_ms: 6_000 });
+        assert_eq!(bucket.take(RATE, 1, 5_999), Admission::Denied { retry_after_ms: 1 });
+        assert_eq!(bucket.take(RATE, 1, 6_000), Admission::Allowed);
+        assert_eq!(bucket.take(RATE, 1, 6_000), Admission::Denied { retry_after_ms: 6_000 });
     }
 
     #[test]
     fn a_bucket_is_full_after_the_time_that_it_says_and_never_fuller() {
         let mut bucket = TokenBucket::new(RATE, 0);
-        assert_eq!(bucket.take(RATE, 20, 0), Taken::Allowed);
+        assert_eq!(bucket.take(RATE, 20, 0), Admission::Allowed);
         assert_eq!(RATE.full_after_ms(), 120_000);
-        assert_eq!(bucket.take(RATE, 20, 119_999), Taken::Denied { retry_after_ms: 1 });
-        assert_eq!(bucket.take(RATE, 20, 1_000_000), Taken::Allowed);
-        assert_eq!(bucket.take(RATE, 1, 1_000_000), Taken::Denied { retry_after_ms: 6_000 });
+        assert_eq!(bucket.take(RATE, 20, 119_999), Admission::Denied { retry_after_ms: 1 });
+        assert_eq!(bucket.take(RATE, 20, 1_000_000), Admission::Allowed);
+        assert_eq!(bucket.take(RATE, 1, 1_000_000), Admission::Denied { retry_after_ms: 6_000 });
     }
 
     #[test]
     fn what_is_given_back_can_be_taken_again_up_to_the_burst() {
         let mut bucket = TokenBucket::new(RATE, 0);
-        assert_eq!(bucket.take(RATE, 20, 0), Taken::Allowed);
+        assert_eq!(bucket.take(RATE, 20, 0), Admission::Allowed);
         bucket.give_back(RATE, 5);
-        assert_eq!(bucket.take(RATE, 5, 0), Taken::Allowed);
+        assert_eq!(bucket.take(RATE, 5, 0), Admission::Allowed);
         (0..10).for_each(|_| bucket.give_back(RATE, 20));
-        assert_eq!(bucket.take(RATE, 20, 0), Taken::Allowed);
-        assert_ne!(bucket.take(RATE, 1, 0), Taken::Allowed);
+        assert_eq!(bucket.take(RATE, 20, 0), Admission::Allowed);
+        assert_ne!(bucket.take(RATE, 1, 0), Admission::Allowed);
     }
 
     #[test]
     fn more_than_the_burst_takes_a_full_bucket() {
         let mut bucket = TokenBucket::new(RATE, 0);
-        assert_eq!(bucket.take(RATE, 1_000, 0), Taken::Allowed);
-        assert_eq!(bucket.take(RATE, 1_000, 0), Taken::Denied { retry_after_ms: 120_000 });
+        assert_eq!(bucket.take(RATE, 1_000, 0), Admission::Allowed);
+        assert_eq!(bucket.take(RATE, 1_000, 0), Admission::Denied { retry_after_ms: 120_000 });
     }
 
     #[test]
     fn a_clock_that_is_put_back_changes_nothing() {
         let mut bucket = TokenBucket::new(RATE, 100_000);
-        assert_eq!(bucket.take(RATE, 20, 100_000), Taken::Allowed);
-        assert_eq!(bucket.take(RATE, 1, 0), Taken::Denied { retry_after_ms: 6_000 });
-        assert_eq!(bucket.take(RATE, 1, 6_000), Taken::Allowed);
+        assert_eq!(bucket.take(RATE, 20, 100_000), Admission::Allowed);
+        assert_eq!(bucket.take(RATE, 1, 0), Admission::Denied { retry_after_ms: 6_000 });
+        assert_eq!(bucket.take(RATE, 1, 6_000), Admission::Allowed);
     }
 
     proptest::proptest! {
@@ -141,7 +141,7 @@ mod tests {
             let (mut now_ms, mut taken) = (0_i64, 0_i64);
             for (wait_ms, units) in tries {
                 now_ms += wait_ms;
-                if bucket.take(rate, units, now_ms) == Taken::Allowed {
+                if bucket.take(rate, units, now_ms) == Admission::Allowed {
                     taken += i64::from(units.min(burst));
                 }
             }

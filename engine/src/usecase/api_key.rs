@@ -16,7 +16,7 @@ pub const GRACE_MAX_S: i64 = 24 * 60 * 60;
 
 /// A key created now, or by an earlier request with the same idempotency key.
 #[derive(Debug)]
-pub struct Made {
+pub struct CreatedKey {
     /// The key's record.
     pub key: ApiKey,
     /// The key itself; `None` if it was created earlier.
@@ -43,17 +43,17 @@ pub async fn make(
     request: KeyRequest<'_>,
     details: Value,
     now_ms: TimeMs,
-) -> Result<Made> {
+) -> Result<CreatedKey> {
     let tx = db.begin().await?;
     let NewKey { raw, key } = new;
-    if let Some(key) = earlier(&tx, &key.customer_id, request).await? {
-        return Ok(Made { key, raw: None });
+    if let Some(key) = lock_and_find_earlier(&tx, &key.customer_id, request).await? {
+        return Ok(CreatedKey { key, raw: None });
     }
     check_room(&tx, &key.customer_id, now_ms).await?;
     insert(&tx, &key, &raw, request).await?;
     audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.create", details), now_ms).await?;
     tx.commit().await?;
-    Ok(Made { key, raw: Some(raw) })
+    Ok(CreatedKey { key, raw: Some(raw) })
 }
 
 /// Creates a key that replaces another, which ends `grace_s` later, so that both are valid while they are
@@ -70,13 +70,13 @@ pub async fn rotate(
     grace_s: i64,
     request: KeyRequest<'_>,
     now_ms: TimeMs,
-) -> Result<(Made, Option<Ended>)> {
+) -> Result<(CreatedKey, Option<Ended>)> {
     if !(0..=GRACE_MAX_S).contains(&grace_s) {
         return Err(Error::invalid("invalid_grace", format!("grace_seconds must be from 0 to {GRACE_MAX_S}")));
     }
     let tx = db.begin().await?;
-    if let Some(key) = earlier(&tx, customer, request).await? {
-        return Ok((Made { key, raw: None }, None));
+    if let Some(key) = lock_and_find_earlier(&tx, customer, request).await? {
+        return Ok((CreatedKey { key, raw: None }, None));
     }
     let old = rows::api_key_find(&tx, customer, id).await?.ok_or(Error::NotFound("API key"))?;
     match old.revoked_at_ms {
@@ -99,7 +99,7 @@ pub async fn rotate(
     let details = json!({ "rotated": id.as_str(), "grace_seconds": grace_s });
     audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.rotate", details), now_ms).await?;
     tx.commit().await?;
-    Ok((Made { key, raw: Some(raw) }, Some(Ended { hash, at_ms })))
+    Ok((CreatedKey { key, raw: Some(raw) }, Some(Ended { hash, at_ms })))
 }
 
 /// Revokes a key at once. The last one is revoked only if `even_the_last`: without a key the account is unusable
@@ -149,7 +149,11 @@ async fn lock(tx: &DatabaseTransaction, customer: &CustomerId) -> Result<()> {
 }
 
 /// Locks the customer, and finds the key of an earlier request.
-async fn earlier(tx: &DatabaseTransaction, customer: &CustomerId, request: KeyRequest<'_>) -> Result<Option<ApiKey>> {
+async fn lock_and_find_earlier(
+    tx: &DatabaseTransaction,
+    customer: &CustomerId,
+    request: KeyRequest<'_>,
+) -> Result<Option<ApiKey>> {
     lock(tx, customer).await?;
     match rows::api_key_find_by_idempotency(tx, customer, request.idempotency_key).await? {
         // Keys older than request hashes have none.

@@ -10,7 +10,7 @@ use crate::infra::store::{Db, event, job};
 
 /// The result of an intake.
 #[derive(Debug)]
-pub struct Taken {
+pub struct StoredDeliveries {
     /// For each delivery, in order: whether the event was new.
     pub new: Vec<bool>,
     /// Jobs to announce after the commit.
@@ -18,14 +18,14 @@ pub struct Taken {
 }
 
 /// Stores deliveries and their jobs in one transaction.
-pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result<Taken> {
+pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result<StoredDeliveries> {
     let tx = db.begin().await?;
     let jobs = event::event_take_many(&tx, &deliveries.iter().collect::<Vec<_>>()).await?;
     let new = jobs.iter().map(Option::is_some).collect();
     let jobs: Vec<NewJob> = jobs.into_iter().flatten().collect();
     let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
     tx.commit().await?;
-    Ok(Taken { new, wakes })
+    Ok(StoredDeliveries { new, wakes })
 }
 
 /// The metric label of an event's type: its name if it is processed, else `other`.

@@ -82,7 +82,7 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
 /// # Errors
 /// Not found; `replay_state` if the action is not allowed in its state.
 pub async fn act(db: &Db, id: &ReplayId, action: Action, actor: &str, now_ms: TimeMs) -> Result<Vec<Wake>> {
-    let (from, to) = action.moves();
+    let (from, to) = action.transition();
     let tx = db.begin().await?;
     let found = replay::replay_find(&tx, id).await?.ok_or(Error::NotFound("replay"))?;
     let finished = (to == "cancelled").then_some(now_ms);
@@ -98,7 +98,7 @@ pub async fn act(db: &Db, id: &ReplayId, action: Action, actor: &str, now_ms: Ti
     if !replay::replay_move(&tx, id, from, to, finished).await? {
         return Err(Error::conflict("replay_state", format!("the replay is {}", found.state)));
     }
-    audit::audit_append(&tx, &Audit::new(actor, action.audit(), id, &json!({})), now_ms).await?;
+    audit::audit_append(&tx, &Audit::new(actor, action.audit_name(), id, &json!({})), now_ms).await?;
     tx.commit().await?;
     Ok(wakes)
 }

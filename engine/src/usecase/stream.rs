@@ -36,7 +36,7 @@ pub async fn resume(db: &Db, key: &str, actor: &str, now_ms: TimeMs) -> Result<V
     }
     audit::audit_append(&tx, &Audit::new(actor, "stream.resume", key, &json!({})), now_ms).await?;
     tx.commit().await?;
-    wake_of_head(db, key).await
+    head_wake(db, key).await
 }
 
 /// Cancels the job at the head of a stream; only `job_id` if that is given. Returns the jobs to announce.
@@ -68,7 +68,7 @@ pub async fn skip(
     let details = json!({ "stream": key, "reason": reason });
     audit::audit_append(&tx, &Audit::new(actor, "job.skip", &head.id, &details), now_ms).await?;
     tx.commit().await?;
-    wake_of_head(db, key).await
+    head_wake(db, key).await
 }
 
 async fn check_exists(db: &Db, key: &str) -> Result<()> {
@@ -76,7 +76,7 @@ async fn check_exists(db: &Db, key: &str) -> Result<()> {
 }
 
 /// The announcement of the job at a stream's head.
-async fn wake_of_head(db: &Db, key: &str) -> Result<Vec<Wake>> {
+async fn head_wake(db: &Db, key: &str) -> Result<Vec<Wake>> {
     let head = job::job_head(db.read(), key).await?;
     let wake = head.map(|head| Wake {
         stream_key: key.to_owned(),
