@@ -23,13 +23,13 @@ pub struct IdError {
 static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
 
 /// Uses Bursar's clock instead of the library's, because lists are sorted by identifiers from all nodes.
-fn body_new() -> String {
+fn generate_body() -> String {
     let now = Duration::from_millis(Clock::System.now_ms().unsigned_abs());
     let at = Timestamp::from_unix(&CONTEXT, now.as_secs(), now.subsec_nanos());
     data_encoding::BASE32_DNSSEC.encode(Uuid::new_v7(at).as_bytes())
 }
 
-fn body_is_valid(body: &str) -> bool {
+fn is_valid_body(body: &str) -> bool {
     body.len() == BODY_LEN && body.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'v').contains(&b))
 }
 
@@ -47,13 +47,13 @@ macro_rules! id {
             /// Generates a unique identifier that sorts after all earlier ones.
             #[allow(clippy::new_without_default)]
             pub fn new() -> Self {
-                Self(format!(concat!($prefix, "_{}"), body_new()))
+                Self(format!(concat!($prefix, "_{}"), generate_body()))
             }
 
             /// Parses text from outside.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 match text.strip_prefix(concat!($prefix, "_")) {
-                    Some(body) if body_is_valid(body) => Ok(Self(text.to_owned())),
+                    Some(body) if is_valid_body(body) => Ok(Self(text.to_owned())),
                     _ => Err(IdError { expected: $prefix }),
                 }
             }

@@ -77,7 +77,7 @@ pub enum Action {
 
 impl Action {
     /// The name in the audit log.
-    pub fn audit(self) -> &'static str {
+    pub fn audit_name(self) -> &'static str {
         match self {
             Self::Start => "replay.start",
             Self::Pause => "replay.pause",
@@ -87,7 +87,7 @@ impl Action {
     }
 
     /// The states in which it is allowed, and the state that it leads to.
-    pub fn moves(self) -> (&'static [&'static str], &'static str) {
+    pub fn transition(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Start => (&["preview"], "running"),
             Self::Pause => (&["running"], "paused"),

@@ -26,7 +26,7 @@ pub struct OpenGrant {
 
 impl OpenGrant {
     /// Whether it has expired.
-    pub fn has_ended(&self, now_ms: TimeMs) -> bool {
+    pub fn has_expired(&self, now_ms: TimeMs) -> bool {
         self.expires_at_ms.is_some_and(|at| at <= now_ms)
     }
 
@@ -93,9 +93,9 @@ impl Account {
     }
 
     /// An expired grant with credits that no open hold needs, and their number.
-    pub(super) fn ended_grant(&self, now_ms: TimeMs) -> Option<(i64, i64)> {
+    pub(super) fn find_expired_grant(&self, now_ms: TimeMs) -> Option<(i64, i64)> {
         let spendable = self.available().max(0);
-        let ended = self.open.grants.iter().filter(|grant| grant.has_ended(now_ms));
+        let ended = self.open.grants.iter().filter(|grant| grant.has_expired(now_ms));
         ended.map(|grant| (grant.seq, grant.remaining.min(spendable))).find(|(_, credits)| *credits > 0)
     }
 
@@ -124,7 +124,7 @@ impl Account {
 
     /// The grants that `credits` would be burned from, starting with those that are `first`. Credits beyond all
     /// grants are debt and appear in no row.
-    pub fn burn_plan(&self, credits: i64, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
+    pub fn plan_burn(&self, credits: i64, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
         let mut left = credits;
         let mut plan = Vec::new();
         let chosen = self.open.grants.iter().filter(|grant| first(grant));

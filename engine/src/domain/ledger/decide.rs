@@ -101,7 +101,7 @@ impl Draft {
             let detail = Detail { reason: Some("expired".to_owned()), ..Detail::default() };
             self.push(&command, EntryKind::Release, (0, -hold.amount), Some(&hold.id), detail);
         }
-        while let Some((grant, credits)) = self.account.ended_grant(self.now_ms) {
+        while let Some((grant, credits)) = self.account.find_expired_grant(self.now_ms) {
             let detail = Detail { burned: vec![Burn { grant, credits }], grant: Some(grant), ..Detail::default() };
             self.push(&command, EntryKind::Expire, (-credits, 0), None, detail);
         }
@@ -146,7 +146,7 @@ impl Draft {
     ) -> Result<(), Refusal> {
         check_amount(amount)?;
         self.check_available(amount)?;
-        let burned = self.account.burn_plan(amount, |grant| !grant.has_ended(self.now_ms));
+        let burned = self.account.plan_burn(amount, |grant| !grant.has_expired(self.now_ms));
         self.push(command, kind, (-amount, 0), None, Detail { burned, reason, ..Detail::default() });
         Ok(())
     }
@@ -177,7 +177,7 @@ impl Draft {
         if amount > held {
             return Err(Refusal::CaptureExceedsHold { requested: amount, held });
         }
-        let burned = self.account.burn_plan(amount, |_| true);
+        let burned = self.account.plan_burn(amount, |_| true);
         let detail = Detail { burned, ..Detail::default() };
         self.push(command, EntryKind::Capture, (-amount, -held), Some(id), detail);
         Ok(())
@@ -227,7 +227,7 @@ impl Draft {
         if amount <= 0 {
             return Err(Refusal::NothingToDo);
         }
-        let burned = self.account.burn_plan(amount, |open| open.seq == grant);
+        let burned = self.account.plan_burn(amount, |open| open.seq == grant);
         let detail = Detail { burned, grant: Some(grant), ..Detail::default() };
         self.push(command, EntryKind::ClawBack, (-amount, 0), None, detail);
         Ok(())

@@ -160,7 +160,7 @@ proptest! {
             }
             let mut order = before.open.grants.clone();
             // Expired credits back holds; only the end of a hold spends them before others.
-            let is_last = |grant: &OpenGrant| entry.kind != EntryKind::Capture && grant.has_ended(entry.created_at_ms);
+            let is_last = |grant: &OpenGrant| entry.kind != EntryKind::Capture && grant.has_expired(entry.created_at_ms);
             order.sort_by_key(|grant| {
                 (is_last(grant), grant.expires_at_ms.is_none(), grant.expires_at_ms, grant.kind, grant.seq)
             });
@@ -214,7 +214,7 @@ proptest! {
                 Ok(settled) => settled.account,
                 Err(_) => decision.account.clone(),
             };
-            let ended = settled.open.grants.iter().filter(|grant| grant.has_ended(step.now_ms));
+            let ended = settled.open.grants.iter().filter(|grant| grant.has_expired(step.now_ms));
             prop_assert!(ended.count() == 0 || settled.available() <= 0);
         }
     }
