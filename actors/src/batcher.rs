@@ -1,13 +1,13 @@
-//! The batcher: gathers what many callers want into batches and works one batch off at a time.
+//! The batcher: gathers the items of many callers into batches.
 //!
-//! While a batch is under way the next one fills, so under load batches grow by themselves and at
-//! rest nobody waits. Group commit of decisions, intake of events and claims of work are all this.
+//! While a batch is under way the next one fills, so batches grow with the load, and an item that comes alone does
+//! not wait. Group commit, the intake of events and claims of work are built on it.
 //!
-//! A batcher is a queue, not an actor: whoever hands an item in starts the batch if none is under way,
-//! so an item at rest crosses no mailbox on its way to the database.
+//! A batcher is a queue, not an actor: the caller starts the batch if none is under way, so its item crosses no
+//! mailbox on its way to the database.
 //!
-//! Whoever shares a batch shares its transaction, but not its neighbour's fate: when the database
-//! refuses a batch for something that is in it, `isolate` finds out what, and only that fails.
+//! The items of a batch share one transaction. When the database refuses the batch because of one item, `isolate`
+//! finds that item, and only that one fails.
 
 mod isolate;
 
@@ -29,19 +29,19 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// Name for metrics and errors.
     const NAME: &'static str;
 
-    /// What an item is about: the account or stream whose row it may have to wait for.
-    fn about(item: &Self::Item) -> &str;
+    /// The account or stream whose row the item may have to wait for.
+    fn key(item: &Self::Item) -> &str;
 
-    /// Works a batch off in one transaction, the whole of it or nothing: one answer for each item, in
-    /// order. In haste, it does not wait long for a row that somebody keeps locked.
+    /// Does a whole batch in one transaction: one answer for each item, in order. In haste, it does not wait long
+    /// for a locked row.
     fn run(&self, items: &[Self::Item], in_haste: bool) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
 }
 
-/// What became of one item. The error may be shared with others; unless it `is_item_fault`, the item
-/// may have been done nevertheless.
+/// The answer for one item. The error may be shared with other items; unless it `is_item_fault`, the item may have
+/// been done nevertheless.
 pub(crate) type Answered<W> = Result<<W as Work>::Answer, Arc<Error>>;
 
-/// Hears what became of an item. It is dropped unheard if the batch panics or takes too long.
+/// Takes the answer for an item. It is dropped uncalled if the batch panics or takes too long.
 type Reply<W> = Box<dyn FnOnce(Answered<W>) + Send>;
 
 /// Bounds of a batcher.
@@ -51,9 +51,9 @@ pub(crate) struct Limits {
     pub(crate) batch_max: usize,
     /// Batches under way at once.
     pub(crate) concurrency: usize,
-    /// So many items must wait before a batch begins beside another. Fewer go together once that one
-    /// ends: two small batches cost twice what one costs.
-    pub(crate) crowd: usize,
+    /// Items that must wait before a second batch begins beside the first. Fewer than these wait for its end: two
+    /// small batches cost twice as much as one.
+    pub(crate) second_batch_min: usize,
     /// Most items waiting or under way; more are refused.
     pub(crate) waiting_max: usize,
 }
@@ -91,8 +91,8 @@ impl<W: Work> Batcher<W> {
     /// Hands an item in and waits for its answer.
     ///
     /// # Errors
-    /// The work's; `Busy` if too much waits already (nothing was done); `Timeout` if the batch failed
-    /// on the way (it may have been done).
+    /// The work's; `Busy` if too many items wait (nothing was done); `Timeout` if the batch panicked or took too long
+    /// (it may have been done).
     pub(crate) async fn submit(&self, item: W::Item) -> Answered<W> {
         let (reply, answer) = oneshot::channel();
         self.submit_then(item, |answered| {
@@ -102,8 +102,8 @@ impl<W: Work> Batcher<W> {
         answer.await.map_err(|_| Error::Timeout(W::NAME))?
     }
 
-    /// Hands an item in; `reply` hears what [`Batcher::submit`] would answer. If the batch fails on the
-    /// way, `reply` is dropped unheard.
+    /// Hands an item in; `reply` is called with what [`Batcher::submit`] would answer. If the batch panics or takes
+    /// too long, `reply` is dropped uncalled.
     pub(crate) fn submit_then(&self, item: W::Item, reply: impl FnOnce(Answered<W>) + Send + 'static) {
         let mut queue = self.shared.queue();
         if queue.waiting.len() + queue.items_under_way >= self.shared.limits.waiting_max {
@@ -120,9 +120,9 @@ impl<W: Work> Shared<W> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a batch of what waits, if that is worth one now.
+    /// Begins a batch of the waiting items, if there are enough.
     fn begin(this: &Arc<Self>, mut queue: MutexGuard<'_, Queue<W>>) {
-        let needed = if queue.batches_under_way == 0 { 1 } else { this.limits.crowd };
+        let needed = if queue.batches_under_way == 0 { 1 } else { this.limits.second_batch_min };
         if queue.batches_under_way >= this.limits.concurrency || queue.waiting.len() < needed {
             return;
         }
@@ -132,14 +132,14 @@ impl<W: Work> Shared<W> {
         let batch: Vec<_> = queue.waiting.drain(..size).collect();
         queue.batches_under_way += 1;
         queue.items_under_way += size;
-        // Unlocked first: a runtime that shuts down drops the task at once, and with it this end.
+        // Unlocked first: a runtime that shuts down drops the task at once, and the end of the batch locks again.
         drop(queue);
         let end = BatchEnd { shared: this.clone(), size };
         runtime.spawn(run_batch(this.clone(), batch, end));
     }
 }
 
-/// The end of a batch, whichever way it comes: the next batch begins.
+/// Begins the next batch when a batch has ended, even by a panic.
 struct BatchEnd<W: Work> {
     shared: Arc<Shared<W>>,
     size: usize,
@@ -158,16 +158,16 @@ async fn run_batch<W: Work>(shared: Arc<Shared<W>>, mut batch: Vec<(W::Item, Rep
     let started = Instant::now();
     #[allow(clippy::cast_precision_loss)]
     metrics::histogram!(metric::BATCH_ITEMS, "batch" => W::NAME).record(batch.len() as f64);
-    let innocent = shared.suspects.put_last(&mut batch, |(item, _)| W::about(item));
+    let innocent = shared.suspects.put_last(&mut batch, |(item, _)| W::key(item));
     let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let work_off = isolate::work_off(&shared.work, &shared.suspects, &items, innocent);
-    let Ok(answers) = tokio::time::timeout(COMMIT_MAX, work_off).await else {
+    let run_all = isolate::run_all(&shared.work, &shared.suspects, &items, innocent);
+    let Ok(answers) = tokio::time::timeout(COMMIT_MAX, run_all).await else {
         tracing::error!(batch = W::NAME, "a batch took too long and was given up");
         return;
     };
     metrics::histogram!(metric::BATCH_SECONDS, "batch" => W::NAME).record(started.elapsed().as_secs_f64());
-    // The next batch begins before the callers of this one wake up. (If the work panics, it begins then,
-    // and they see their replies dropped.)
+    // The next batch begins before the callers of this one are woken. If the work panics, it begins then, and the
+    // replies are dropped.
     drop(end);
     for (reply, answer) in replies.into_iter().zip(answers) {
         reply(answer);

@@ -1,7 +1,7 @@
 //! Look-ups of API keys, gathered: one statement finds the owners of many.
 
 use crate::batcher::{Batcher, Limits, Work};
-use crate::customer::Remembered;
+use crate::customer::AccountCache;
 use bursar_engine::clock::Clock;
 use bursar_engine::domain::api_key::KeyOwner;
 use bursar_engine::infra::store::Db;
@@ -14,29 +14,29 @@ const BATCH_MAX: usize = 256;
 /// Look-ups under way at once.
 const CONCURRENCY: usize = 2;
 /// Keys that wait before a second look-up begins.
-const CROWD: usize = 32;
+const SECOND_BATCH_MIN: usize = 32;
 
-struct Find {
+struct KeyLookup {
     db: Db,
     clock: Clock,
-    remembered: Remembered,
+    account_cache: AccountCache,
 }
 
-impl Work for Find {
+impl Work for KeyLookup {
     type Item = String;
     type Answer = Option<KeyOwner>;
     const NAME: &'static str = "credential";
 
-    fn about(hash: &String) -> &str {
+    fn key(hash: &String) -> &str {
         hash
     }
 
     async fn run(&self, hashes: &[String], _in_haste: bool) -> Result<Vec<Option<KeyOwner>>> {
         let found = api_key::api_key_owner_many(self.db.ledger(), hashes, self.clock.now_ms()).await?;
         let known = |Found { hash, owner, account }: Found| {
-            // Whoever comes with a key mostly comes to spend.
+            // A request with a key is mostly one to spend credits.
             if let Some(account) = account {
-                self.remembered.see(owner.customer_id.clone(), account);
+                self.account_cache.insert(owner.customer_id.clone(), account);
             }
             (hash, owner)
         };
@@ -45,19 +45,20 @@ impl Work for Find {
     }
 }
 
-/// Finds out whose API keys are. Cheap to clone.
+/// Looks up the owners of API keys. Cheap to clone.
 #[derive(Clone)]
 pub struct Credentials {
-    batcher: Batcher<Find>,
+    batcher: Batcher<KeyLookup>,
 }
 
 impl Credentials {
-    pub(crate) fn new(db: &Db, clock: &Clock, remembered: Remembered, waiting_max: usize) -> Self {
-        let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max };
-        Self { batcher: Batcher::new(Find { db: db.clone(), clock: clock.clone(), remembered }, limits) }
+    pub(crate) fn new(db: &Db, clock: &Clock, account_cache: AccountCache, waiting_max: usize) -> Self {
+        let limits =
+            Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, second_batch_min: SECOND_BATCH_MIN, waiting_max };
+        Self { batcher: Batcher::new(KeyLookup { db: db.clone(), clock: clock.clone(), account_cache }, limits) }
     }
 
-    /// Whose an API key is, by its hash; `None` if it does not work.
+    /// The owner of an API key, by the key's hash; `None` if the key is unknown or revoked.
     ///
     /// # Errors
     /// Of the database; `Busy` if too many look-ups wait already.

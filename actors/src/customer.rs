@@ -1,18 +1,22 @@
 //! Customers: every credit command of a customer goes through that customer's actor.
 //!
-//! The actor decides on its cached account and hands the decision to a ledger writer. While that is
-//! being committed, later commands queue up and go out as one batch. The cache is guarded by the
-//! account's version: when another node wrote it, the actor loads it and decides again.
+//! The actor decides on its cached account and hands the decision to a ledger writer. While that is being committed,
+//! later commands queue up and are committed as one batch. The account's version guards the cache: when another node
+//! wrote the account, the actor loads it and decides again.
 
+mod account_cache;
 mod actor;
 mod footprint;
 mod load;
+mod message;
 mod pending;
-mod remembered;
+mod races;
 mod router;
 
 use crate::ledger::Ledger;
 use crate::root::{Child, Slot};
+pub(crate) use account_cache::AccountCache;
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::domain::effect::Effect;
@@ -23,9 +27,9 @@ use bursar_engine::infra::store::Db;
 use bursar_engine::{Error, Result};
 use footprint::Footprint;
 use load::{Loads, loads};
+use message::RouterMsg;
 use pending::Pending;
-pub(crate) use remembered::Remembered;
-use router::{Router, RouterMsg};
+use router::Router;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
@@ -63,11 +67,11 @@ pub(crate) struct CustomerDeps {
     pub(crate) ledger: Ledger,
     pub(crate) loads: Loads,
     pub(crate) footprint: Footprint,
-    pub(crate) remembered: Remembered,
+    pub(crate) account_cache: AccountCache,
     pub(crate) queue_max: usize,
     pub(crate) batch_max: usize,
-    /// At this many credits or fewer, the customer is told.
-    pub(crate) warn_at: i64,
+    /// At this many credits or fewer, the customer gets a mail.
+    pub(crate) warn_at: Credits,
 }
 
 /// Sends commands to customers. Cheap to clone.
@@ -83,7 +87,7 @@ impl Customers {
         db: &Db,
         clock: &Clock,
         ledger: &Ledger,
-        remembered: &Remembered,
+        account_cache: &AccountCache,
         config: &Config,
     ) -> (Self, Child) {
         let warn_at = config.credits.warn_at;
@@ -96,7 +100,7 @@ impl Customers {
             ledger: ledger.clone(),
             loads,
             footprint: Footprint::default(),
-            remembered: remembered.clone(),
+            account_cache: account_cache.clone(),
             queue_max: config.customer_queue_max,
             batch_max: config.batch_max,
             warn_at,
@@ -119,8 +123,8 @@ impl Customers {
         let _permit = self.permits.try_acquire().map_err(|_| Error::Busy("the ledger"))?;
         let request = request.into();
         match self.send(customer, request.clone()).await {
-            // The actor failed with the command in hand. It may have been committed: the same key
-            // finds that out, and a command without a key settles what is due, twice is harmless.
+            // The actor failed while it had the command, which may be committed. The same key finds that out. A
+            // command without a key only settles what is due, which is harmless twice.
             Err(Error::Timeout("the customer's actor")) => self.send(customer, request).await,
             answer => answer,
         }

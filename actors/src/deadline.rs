@@ -1,5 +1,5 @@
-//! Limits on how long anybody waits for the database. A host that vanished or a connection that lost its
-//! other end answers nothing, not even an error, so every call needs one.
+//! Time limits for waiting for the database. A host that vanished answers nothing, not even an error, so every call
+//! needs a limit.
 
 use bursar_engine::{Error, Result};
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// How long a single question to the database may take.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// How long a batch or a commit may take. It is given up then, and nobody knows what became of it.
+/// How long a batch or a commit may take. Past it, its outcome is unknown.
 pub(crate) const COMMIT_MAX: Duration = Duration::from_secs(30);
 
 /// Waits for the database until a limit.

@@ -1,9 +1,9 @@
-//! The dispatcher: makes it known that a stream has something to do.
+//! The dispatcher: announces that streams have something to do.
 //!
-//! With a broker: a message to `work.x` or a delay tier. Without one, or while it is down: straight
-//! to this process' own streams. Neither is ever the only way: the sweeper finds what was missed.
+//! With a broker it publishes a message to `work.x` or a delay tier. Without one, or while it is down, it wakes the
+//! streams of this process. The sweeper finds jobs that were not announced.
 
-use crate::stream::Streams;
+use crate::waker::StreamWaker;
 use bursar_engine::clock::Clock;
 use bursar_engine::domain::job::Wake;
 use bursar_engine::infra::broker::{Broker, Health};
@@ -13,21 +13,21 @@ use futures_util::future::join_all;
 #[derive(Clone)]
 pub struct Dispatcher {
     broker: Option<Broker>,
-    streams: Option<Streams>,
+    streams: Option<StreamWaker>,
     clock: Clock,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(broker: Option<Broker>, streams: Option<Streams>, clock: Clock) -> Self {
+    pub(crate) fn new(broker: Option<Broker>, streams: Option<StreamWaker>, clock: Clock) -> Self {
         Self { broker, streams, clock }
     }
 
-    /// Whether announcements go through the broker just now.
+    /// Whether announcements go through the broker now.
     pub(crate) fn is_brokered(&self) -> bool {
         self.broker.as_ref().is_some_and(|broker| broker.health() == Health::Up)
     }
 
-    /// Announces in the background: the caller's work is on the disk already.
+    /// Announces in the background: the jobs are committed already.
     pub fn announce(&self, wakes: Vec<Wake>) {
         if wakes.is_empty() {
             return;
@@ -42,8 +42,7 @@ impl Dispatcher {
         }
     }
 
-    /// Announces and waits until the broker has confirmed, so that the message that led here can be
-    /// acknowledged afterwards.
+    /// Announces and waits for the broker's confirmation: only then may the message that led here be acknowledged.
     pub(crate) async fn announce_all(&self, wakes: &[Wake]) {
         join_all(wakes.iter().map(|wake| self.announce_one(wake))).await;
     }

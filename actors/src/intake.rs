@@ -1,4 +1,4 @@
-//! Intake of events: gathered, stored in one transaction, acknowledged, then announced.
+//! The intake of events: deliveries are gathered, stored in one transaction, acknowledged, then announced.
 
 use crate::batcher::{Batcher, Limits, Work};
 use crate::dispatch::Dispatcher;
@@ -15,22 +15,22 @@ const BATCH_MAX: usize = 128;
 /// Transactions of intake under way at once (SQLite has one writer anyway).
 const CONCURRENCY: usize = 2;
 /// Deliveries that wait before a second transaction begins.
-const CROWD: usize = 32;
-/// Deliveries waiting before a sender is told to come again.
+const SECOND_BATCH_MIN: usize = 32;
+/// Most waiting deliveries; senders of further ones are told to try again.
 const WAITING_MAX: usize = 2_048;
 
-struct Store {
+struct EventWriter {
     db: Db,
     clock: Clock,
     dispatcher: Dispatcher,
 }
 
-impl Work for Store {
+impl Work for EventWriter {
     type Item = Delivery;
     type Answer = Receipt;
     const NAME: &'static str = "intake";
 
-    fn about(delivery: &Delivery) -> &str {
+    fn key(delivery: &Delivery) -> &str {
         &delivery.event.stream_key
     }
 
@@ -54,20 +54,25 @@ pub struct Receipt {
 /// Takes deliveries in. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
-    batcher: Batcher<Store>,
+    batcher: Batcher<EventWriter>,
 }
 
 impl Intake {
     pub(crate) fn new(db: &Db, clock: &Clock, dispatcher: &Dispatcher) -> Self {
-        let store = Store { db: db.clone(), clock: clock.clone(), dispatcher: dispatcher.clone() };
-        let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max: WAITING_MAX };
-        Self { batcher: Batcher::new(store, limits) }
+        let writer = EventWriter { db: db.clone(), clock: clock.clone(), dispatcher: dispatcher.clone() };
+        let limits = Limits {
+            batch_max: BATCH_MAX,
+            concurrency: CONCURRENCY,
+            second_batch_min: SECOND_BATCH_MIN,
+            waiting_max: WAITING_MAX,
+        };
+        Self { batcher: Batcher::new(writer, limits) }
     }
 
     /// Stores a delivery. When this returns `Ok`, the event is on the disk and will be processed.
     ///
     /// # Errors
-    /// `Busy`, or the database's; the sender is to come again.
+    /// `Busy`, or the database's; the sender must deliver again.
     pub async fn store(&self, delivery: Delivery) -> Result<Receipt, Arc<Error>> {
         let source = event_source_label(&delivery.event.source);
         let event_type = event_type_label(&delivery.event.event_type);

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Units that wait before a second batch begins beside the first.
-const CROWD: usize = 64;
-/// Accounts that are locked at once in this process; each has a connection of its own meanwhile.
+const SECOND_BATCH_MIN: usize = 64;
+/// Accounts locked at once in this process; each holds a connection.
 const LOCKED_MAX: usize = 4;
 
 pub(crate) struct Commit {
@@ -26,8 +26,9 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    /// Announces the jobs that a unit made. Here, because whoever asked may have given up waiting. Its own
-    /// next attempt a job's runner announces itself, before the message that led there is acknowledged.
+    /// Announces the jobs that units made. It is done here because the caller may have stopped waiting. The next
+    /// attempt of a unit's own job is left to the job's runner, which announces it before it acknowledges the
+    /// broker's message.
     fn announce<'a>(&self, done: impl Iterator<Item = (&'a Unit, &'a UnitResult)>) {
         let mut wakes = Vec::new();
         for (unit, result) in done {
@@ -45,7 +46,7 @@ impl Work for Arc<Commit> {
     type Answer = UnitResult;
     const NAME: &'static str = "ledger";
 
-    fn about(unit: &Unit) -> &str {
+    fn key(unit: &Unit) -> &str {
         match (&unit.account, unit.finishes.first()) {
             (Some(write), _) => write.customer_id.as_str(),
             (None, Some(finish)) => &finish.stream_key,
@@ -60,8 +61,8 @@ impl Work for Arc<Commit> {
     }
 }
 
-/// An account that nobody else can write until this is committed or dropped.
-pub(crate) struct Lock {
+/// A locked account: nobody else can write it until this is committed or dropped.
+pub(crate) struct AccountLock {
     pub(crate) locked: LockedAccount,
     _permit: OwnedSemaphorePermit,
 }
@@ -70,7 +71,7 @@ pub(crate) struct Lock {
 #[derive(Clone)]
 pub struct Ledger {
     commit: Arc<Commit>,
-    /// For units that are decisions about accounts and nothing else: one statement commits a batch.
+    /// For units that only write accounts: one statement commits a batch.
     plain: Batcher<Arc<Commit>>,
     /// For all others.
     mixed: Batcher<Arc<Commit>>,
@@ -81,7 +82,8 @@ impl Ledger {
     pub(crate) fn new(db: &Db, node: &str, clock: &Clock, dispatcher: &Dispatcher, config: &Config) -> Self {
         let waiting_max = config.ledger.commands_max + config.jobs.workers_max;
         let concurrency = if db.is_postgres() { config.ledger.writers } else { 1 };
-        let limits = Limits { batch_max: config.ledger.batch_max, concurrency, crowd: CROWD, waiting_max };
+        let limits =
+            Limits { batch_max: config.ledger.batch_max, concurrency, second_batch_min: SECOND_BATCH_MIN, waiting_max };
         let commit = Arc::new(Commit {
             db: db.clone(),
             node: node.to_owned(),
@@ -106,22 +108,22 @@ impl Ledger {
         self.batcher(&unit).submit(unit).await
     }
 
-    /// As [`Ledger::commit`], without a task that waits: `reply` hears the answer, or is dropped unheard if
-    /// nobody knows what became of the unit.
+    /// As [`Ledger::commit`], without a task that waits: calls `reply` with the answer, or drops it uncalled if the
+    /// outcome is unknown.
     pub(crate) fn commit_then(&self, unit: Unit, reply: impl FnOnce(Answered<Arc<Commit>>) + Send + 'static) {
         self.batcher(&unit).submit_then(unit, reply);
     }
 
-    /// Locks an account, for a customer that several nodes write at once; `None` if there is no such
-    /// account. Who loses races decides under the lock, and loses no more.
+    /// Locks the account of a customer that several nodes write at once; `None` if there is no such account. A
+    /// decision under the lock cannot lose a race against another node.
     ///
     /// # Errors
-    /// Of the database, also if somebody keeps the account locked; `Timeout`. Nothing was done.
-    pub(crate) async fn lock(&self, customer: &CustomerId) -> Result<Option<Lock>> {
+    /// Of the database, also while another node holds the lock; `Timeout`. Nothing was done.
+    pub(crate) async fn lock(&self, customer: &CustomerId) -> Result<Option<AccountLock>> {
         within(COMMIT_MAX, async {
             let permit = self.locks.clone().acquire_owned().await.map_err(|_| Error::Busy("the ledger"))?;
             let locked = lock_account(&self.commit.db, customer).await?;
-            Ok(locked.map(|locked| Lock { locked, _permit: permit }))
+            Ok(locked.map(|locked| AccountLock { locked, _permit: permit }))
         })
         .await
     }
@@ -129,10 +131,10 @@ impl Ledger {
     /// Commits a unit about a locked account, and unlocks it.
     ///
     /// # Errors
-    /// As for [`Ledger::commit`]; `Timeout`, after which nobody knows what became of the unit.
-    pub(crate) async fn commit_locked(&self, lock: Lock, unit: Unit) -> Result<UnitResult> {
+    /// As for [`Ledger::commit`]; `Timeout`, after which the outcome is unknown.
+    pub(crate) async fn commit_locked(&self, lock: AccountLock, unit: Unit) -> Result<UnitResult> {
         let Commit { node, clock, .. } = &*self.commit;
-        let Lock { locked, _permit } = lock;
+        let AccountLock { locked, _permit } = lock;
         let result = within(COMMIT_MAX, locked.commit(&unit, node, clock.now_ms())).await?;
         self.commit.announce(std::iter::once((&unit, &result)));
         Ok(result)

@@ -1,5 +1,5 @@
-//! Bursar's actors: who runs what, one at a time, and what happens when it fails. They know the
-//! engine, never HTTP.
+//! Bursar's actors: they run commands and jobs one at a time for each customer and stream, and recover from failures.
+//! They know the engine, never HTTP.
 //!
 //! ```text
 //! Root (permanent children restart with backoff; past the cap the process ends)
@@ -13,23 +13,24 @@
 //! Between them and the database stand batchers, which are queues and no actors: group commit, intake of
 //! events, claims of work, loads of accounts, look-ups of API keys.
 //!
-//! Nothing outside this crate sees a message type: every component is a handle with async methods.
-//! Mailboxes of ractor are unbounded, so every entrance is bounded by permits.
+//! Nothing outside this crate sees a message type: every component is a handle with async methods. ractor's mailboxes
+//! are unbounded, so permits bound every entrance.
 
 mod batcher;
 mod credential;
 mod customer;
 mod deadline;
 mod dispatch;
+mod guaranteed_reply;
 mod intake;
 mod ledger;
-mod owed;
 mod root;
 mod runtime;
 mod scheduler;
 mod stream;
 mod sweeper;
 mod timekeeper;
+mod waker;
 
 pub use credential::Credentials;
 pub use customer::{Applied, Customers, Request};

@@ -1,8 +1,7 @@
 //! The root of the supervision tree.
 //!
-//! ractor has no restart of its own: the root notices that a permanent child ended and spawns it
-//! again after a growing wait. Callers reach a child through a [`Slot`], which always holds the
-//! present one.
+//! ractor does not restart actors: the root notices that a permanent child ended and spawns it again after a growing
+//! wait. Callers reach a child through a [`Slot`], which always holds the current one.
 
 use bursar_engine::{Error, Result, metric};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Message, SpawnErr, SupervisionEvent};
@@ -19,7 +18,7 @@ const RESTART_WINDOW: Duration = Duration::from_secs(60);
 /// Wait before the first restart; doubles with each restart in the window.
 const RESTART_WAIT: Duration = Duration::from_millis(50);
 
-/// Where callers find the present incarnation of a permanent actor.
+/// Where callers find the current incarnation of a permanent actor.
 pub(crate) struct Slot<M>(Arc<RwLock<Option<ActorRef<M>>>>);
 
 impl<M> Clone for Slot<M> {
@@ -37,7 +36,7 @@ impl<M: Message> Slot<M> {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
     }
 
-    /// Sends a message; fails if the actor is down just now.
+    /// Sends a message; `Busy` with `what` if the actor is down.
     pub(crate) fn send(&self, what: &'static str, message: M) -> Result<()> {
         let slot = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let actor = slot.as_ref().ok_or(Error::Busy(what))?;
@@ -45,14 +44,14 @@ impl<M: Message> Slot<M> {
     }
 }
 
-/// How to spawn a permanent child, again and again.
+/// How to spawn a permanent child.
 pub(crate) struct Child {
     name: &'static str,
     spawn: Box<dyn Fn(ActorCell) -> Result<ActorCell, SpawnErr> + Send + Sync>,
 }
 
 impl Child {
-    /// A child that `make` creates; `slot` always holds the present one.
+    /// A child that `make` creates; `slot` always holds the current one.
     pub(crate) fn new<A>(
         name: &'static str,
         slot: Slot<A::Msg>,

@@ -1,15 +1,16 @@
 //! The runtime: starts the tree, hands out handles, stops in good order.
 
 use crate::credential::Credentials;
-use crate::customer::{Customers, Remembered};
+use crate::customer::{AccountCache, Customers};
 use crate::dispatch::Dispatcher;
 use crate::intake::Intake;
 use crate::ledger::Ledger;
 use crate::root::{Child, Root, RootArguments, RootMsg};
 use crate::scheduler::{self, SchedulerDeps};
-use crate::stream::{self, Leases, StreamDeps, Streams};
+use crate::stream::{self, Leases, StreamDeps};
 use crate::sweeper::{self, SweeperDeps};
 use crate::timekeeper::{self, TimekeeperDeps};
+use crate::waker::StreamWaker;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::domain::webhook::ProPrice;
@@ -95,11 +96,11 @@ impl Runtime {
     pub async fn start(options: RuntimeOptions) -> Result<Self> {
         let RuntimeOptions { config, db, clock, node, role, stripe } = options;
         if !db.is_postgres() {
-            // The folder's lock says that no other process is alive: whatever is leased is a dead one's.
+            // The folder's lock proves that no other process runs: all leases are those of a dead one.
             work::rescue_all(&db).await?;
         }
-        let works = role != Role::Api;
-        let mut parts = Parts::new(&config, &db, &clock, &node, works);
+        let runs_jobs = role != Role::Api;
+        let mut parts = Parts::new(&config, &db, &clock, &node, runs_jobs);
         let draining = CancellationToken::new();
         let workers = Arc::new(Semaphore::new(config.jobs.workers_max));
         let handlers = Deps {
@@ -118,7 +119,7 @@ impl Runtime {
             retention_days: config.jobs.retention_days,
             is_dry_run: false,
         };
-        if works {
+        if runs_jobs {
             parts.add_work(&config, &handlers, &clock, &draining, &workers);
         }
         let (stopping, fatal) = (CancellationToken::new(), CancellationToken::new());
@@ -148,13 +149,13 @@ impl Runtime {
         })
     }
 
-    /// Ends when the tree has given up; the process is to end then.
+    /// Returns when the tree has given up; the process must end then.
     pub async fn failed(&self) {
         self.fatal.cancelled().await;
     }
 
-    /// Stops in good order: begins nothing new, lets running jobs end for as long as `patience`,
-    /// gives up what is still leased. No attempt is used up by this.
+    /// Stops in good order: begins no further job, waits up to `patience` for running ones, gives up the leases of
+    /// the rest. This uses up no attempt.
     pub async fn stop(&self, patience: Duration) {
         self.draining.cancel();
         if tokio::time::timeout(patience, self.workers.acquire_many(self.workers_max)).await.is_err() {
@@ -177,7 +178,7 @@ impl Runtime {
     }
 }
 
-/// The pieces while they are put together.
+/// The parts of a runtime while it is put together.
 struct Parts {
     children: Vec<Child>,
     tasks: Vec<JoinHandle<()>>,
@@ -187,18 +188,19 @@ struct Parts {
     intake: Intake,
     dispatcher: Dispatcher,
     broker: Option<Broker>,
-    streams: Option<Streams>,
+    streams: Option<StreamWaker>,
     leases: Leases,
 }
 
 impl Parts {
-    fn new(config: &Config, db: &Db, clock: &Clock, node: &str, works: bool) -> Self {
+    fn new(config: &Config, db: &Db, clock: &Clock, node: &str, runs_jobs: bool) -> Self {
         let mut tasks = Vec::new();
-        let streams = works.then(Streams::new);
+        let streams = runs_jobs.then(StreamWaker::new);
         let broker = (!config.amqp_url.is_empty()).then(|| {
             let deliveries_max = usize::from(config.amqp.prefetch);
             let (deliveries, received) = mpsc::channel(deliveries_max);
-            let options = BrokerOptions { url: config.amqp_url.clone(), config: config.amqp.clone(), consume: works };
+            let options =
+                BrokerOptions { url: config.amqp_url.clone(), config: config.amqp.clone(), consume: runs_jobs };
             let (broker, task) = Broker::start(options, deliveries);
             tasks.push(task);
             if let Some(streams) = &streams {
@@ -208,10 +210,10 @@ impl Parts {
         });
         let dispatcher = Dispatcher::new(broker.clone(), streams.clone(), clock.clone());
         let ledger = Ledger::new(db, node, clock, &dispatcher, config);
-        let remembered = Remembered::new(config.ledger.accounts_memory_kib.saturating_mul(1_024));
-        let (customers, router) = Customers::new(db, clock, &ledger, &remembered, config);
+        let account_cache = AccountCache::new(config.ledger.accounts_memory_kib.saturating_mul(1_024));
+        let (customers, router) = Customers::new(db, clock, &ledger, &account_cache, config);
         let intake = Intake::new(db, clock, &dispatcher);
-        let credentials = Credentials::new(db, clock, remembered, config.http.requests_max);
+        let credentials = Credentials::new(db, clock, account_cache, config.http.requests_max);
         let leases = Leases::default();
         let sweeper = SweeperDeps {
             db: db.clone(),
@@ -221,7 +223,7 @@ impl Parts {
             broker: broker.clone(),
             leases: leases.clone(),
             jobs: config.jobs.clone(),
-            works,
+            runs_jobs,
         };
         let timekeeper =
             TimekeeperDeps { db: db.clone(), clock: clock.clone(), offset_max_ms: config.database.clock_offset_max_ms };
@@ -249,7 +251,7 @@ impl Parts {
             dispatcher: self.dispatcher.clone(),
             leases: self.leases.clone(),
             workers: workers.clone(),
-            company: RwLock::new(()),
+            isolation: RwLock::new(()),
             jobs: config.jobs.clone(),
             draining: draining.clone(),
         };
@@ -261,12 +263,12 @@ impl Parts {
             reconcile_hour: Some(config.stripe.reconcile_hour).filter(|hour| *hour >= 0 && config.has_stripe()),
             reconcile_reach: config.stripe.reconcile_reach(),
         };
-        self.children.extend([streams.child(Arc::new(deps)), scheduler::child(Arc::new(scheduler))]);
+        self.children.extend([stream::child(streams, Arc::new(deps)), scheduler::child(Arc::new(scheduler))]);
     }
 }
 
-/// Hands what the broker delivers to the streams.
-async fn deliver(mut received: mpsc::Receiver<Delivered>, streams: Streams) {
+/// Hands the broker's messages to the streams.
+async fn deliver(mut received: mpsc::Receiver<Delivered>, streams: StreamWaker) {
     while let Some(delivered) = received.recv().await {
         if !delivered.is_usable() {
             continue;
@@ -274,7 +276,7 @@ async fn deliver(mut received: mpsc::Receiver<Delivered>, streams: Streams) {
         match delivered.pointer.clone() {
             Some(pointer) => streams.wake(&pointer.stream, Some(delivered)),
             None => {
-                tracing::warn!("a message that nobody can read was dropped; the database has all work");
+                tracing::warn!("a message that cannot be read was dropped; the database has all jobs");
                 delivered.ack().await;
             }
         }

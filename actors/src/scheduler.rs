@@ -1,5 +1,5 @@
-//! The scheduler: makes recurring jobs. The unique key names the day, so however many nodes there
-//! are, and however often they start, each day has one.
+//! The scheduler: makes recurring jobs. Their unique key names the day, so each day has one, however many nodes
+//! there are and however often they start.
 
 use crate::deadline::{COMMIT_MAX, within};
 use crate::dispatch::Dispatcher;
@@ -14,7 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the scheduler looks whether something recurs.
+/// How often the scheduler checks which jobs are due.
 const TICK: Duration = Duration::from_secs(10 * 60);
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -23,7 +23,7 @@ pub(crate) struct SchedulerDeps {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) dispatcher: Dispatcher,
-    /// From which hour of the day on we compare with Stripe; never if there is none.
+    /// The hour of the day (UTC) from which the nightly comparison with Stripe is due; `None` for never.
     pub(crate) reconcile_hour: Option<i64>,
     pub(crate) reconcile_reach: Reach,
 }
@@ -54,8 +54,8 @@ impl Actor for Scheduler {
         tokio::spawn(async move {
             let now_ms = deps.clock.now_ms();
             for made in [
-                within(COMMIT_MAX, retention(&deps, now_ms)).await,
-                within(COMMIT_MAX, reconciliation(&deps, now_ms)).await,
+                within(COMMIT_MAX, begin_retention(&deps, now_ms)).await,
+                within(COMMIT_MAX, begin_reconciliation(&deps, now_ms)).await,
             ] {
                 if let Err(error) = made {
                     tracing::warn!(error = %error.chain(), "recurring jobs could not be made; tried again later");
@@ -66,7 +66,7 @@ impl Actor for Scheduler {
     }
 }
 
-async fn retention(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
+async fn begin_retention(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
     let mut retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms);
     retention.unique_key = Some(format!("retention:{}", now_ms / DAY_MS));
     let tx = deps.db.begin().await?;
@@ -76,8 +76,8 @@ async fn retention(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
     Ok(())
 }
 
-async fn reconciliation(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
-    let Some(night) = deps.reconcile_hour.and_then(|hour| night(now_ms, hour)) else { return Ok(()) };
+async fn begin_reconciliation(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
+    let Some(night) = deps.reconcile_hour.and_then(|hour| due_night(now_ms, hour)) else { return Ok(()) };
     let new = NewReconciliation {
         window_ms: None,
         repair: true,
@@ -87,16 +87,16 @@ async fn reconciliation(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
     };
     match reconcile::begin(&deps.db, new, deps.reconcile_reach, now_ms).await {
         Ok(begun) => deps.dispatcher.announce(begun.wakes),
-        // One that somebody asked for is under way: this night's comes after it.
+        // Staff asked for one that is under way: this night's run comes after it.
         Err(Error::Conflict { code: "reconciliation_running", .. }) => {}
         Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// The number of the day whose nightly run is due: none before the hour. Who was down at that hour
+/// The number of the day whose nightly run is due; none before the hour. A node that was down at the hour
 /// catches up.
-fn night(now_ms: TimeMs, hour: i64) -> Option<i64> {
+fn due_night(now_ms: TimeMs, hour: i64) -> Option<i64> {
     (now_ms % DAY_MS >= hour * HOUR_MS).then_some(now_ms / DAY_MS)
 }
 
@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn a_night_is_due_from_its_hour_on_and_is_the_same_for_the_rest_of_the_day() {
-        assert_eq!(night(5 * DAY_MS + 3 * HOUR_MS - 1, 3), None);
-        assert_eq!(night(5 * DAY_MS + 3 * HOUR_MS, 3), Some(5));
-        assert_eq!(night(6 * DAY_MS - 1, 3), Some(5));
-        assert_eq!(night(6 * DAY_MS, 0), Some(6));
+        assert_eq!(due_night(5 * DAY_MS + 3 * HOUR_MS - 1, 3), None);
+        assert_eq!(due_night(5 * DAY_MS + 3 * HOUR_MS, 3), Some(5));
+        assert_eq!(due_night(6 * DAY_MS - 1, 3), Some(5));
+        assert_eq!(due_night(6 * DAY_MS, 0), Some(6));
     }
 }

@@ -1,4 +1,4 @@
-//! Streams: the jobs of a stream run one at a time, lowest first; streams run side by side.
+//! Streams: the jobs of a stream run one at a time, in sequence; streams run in parallel.
 
 mod actor;
 mod claim;
@@ -8,13 +8,14 @@ mod runner;
 use crate::customer::Customers;
 use crate::dispatch::Dispatcher;
 use crate::ledger::Ledger;
-use crate::root::{Child, Slot};
+use crate::root::Child;
+use crate::waker::StreamWaker;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::JobsConfig;
-use bursar_engine::infra::broker::Delivered;
 use bursar_engine::usecase::handler::Deps;
 use claim::Claims;
-use router::{Router, RouterMsg};
+pub(crate) use claim::claims;
+use router::Router;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, Semaphore};
@@ -58,33 +59,14 @@ pub(crate) struct StreamDeps {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) leases: Leases,
     pub(crate) workers: Arc<Semaphore>,
-    /// Shared by jobs that run side by side; a suspect has it alone.
-    pub(crate) company: RwLock<()>,
+    /// Read-locked by jobs that run side by side; write-locked by a suspect job, which runs alone.
+    pub(crate) isolation: RwLock<()>,
     pub(crate) jobs: JobsConfig,
-    /// Set when the process stops: what runs ends, nothing new begins.
+    /// Set when the process stops: running jobs end, and no other begins.
     pub(crate) draining: CancellationToken,
 }
 
-/// Tells streams that they have something to do. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Streams {
-    slot: Slot<RouterMsg>,
+/// The router of streams, as a child of the root. `waker` reaches it.
+pub(crate) fn child(waker: &StreamWaker, deps: Arc<StreamDeps>) -> Child {
+    Child::new("stream_router", waker.slot(), move || (Router { deps: deps.clone() }, ()))
 }
-
-impl Streams {
-    pub(crate) fn new() -> Self {
-        Self { slot: Slot::new() }
-    }
-
-    pub(crate) fn child(&self, deps: Arc<StreamDeps>) -> Child {
-        Child::new("stream_router", self.slot.clone(), move || (Router { deps: deps.clone() }, ()))
-    }
-
-    /// Wakes a stream. The message, if one led here, is acknowledged once the stream has looked.
-    pub(crate) fn wake(&self, key: &str, message: Option<Delivered>) {
-        // While the router is down, the message is acknowledged as it is dropped; the sweeper finds the job.
-        let _ = self.slot.send("the streams", RouterMsg::Wake(key.to_owned(), message));
-    }
-}
-
-pub(crate) use claim::claims;

@@ -1,12 +1,11 @@
-//! The sweeper: finds what nobody announced and accounts that are to be settled, keeps leases alive, reads the
-//! gauges.
+//! The sweeper: announces overdue jobs, settles accounts that are due, renews leases, sets the gauges.
 
 mod settle;
 
 use crate::customer::Customers;
 use crate::deadline::{ANSWER_MAX, within};
 use crate::dispatch::Dispatcher;
-use crate::owed::Owed;
+use crate::guaranteed_reply::GuaranteedReply;
 use crate::root::{Child, Slot};
 use crate::stream::Leases;
 use bursar_engine::clock::Clock;
@@ -17,7 +16,7 @@ use bursar_engine::infra::broker::{Broker, Health};
 use bursar_engine::infra::store::{Db, account, job, reconciliation, stream};
 use bursar_engine::{Result, metric};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use settle::{Failing, SettleDeps};
+use settle::{FailedAccounts, SettleDeps};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +24,8 @@ use tokio::time::Instant;
 
 /// Most overdue jobs announced in one sweep.
 const SWEEP_MAX: u64 = 1_000;
-/// With a broker: a job that was announced is given this long before it is announced again. Long enough that
-/// a backlog is not announced over and over, short enough for one whose stream was locked just then, by a
-/// node that was killed.
+/// With a broker: how long after an announcement a job is announced again. Long enough that a backlog is not announced
+/// over and over; short enough for a job whose stream was still leased to a killed node.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often the gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
@@ -40,8 +38,8 @@ pub(crate) struct SweeperDeps {
     pub(crate) broker: Option<Broker>,
     pub(crate) leases: Leases,
     pub(crate) jobs: JobsConfig,
-    /// Whether this process works on jobs; one that serves HTTP only sweeps nothing.
-    pub(crate) works: bool,
+    /// Whether this process runs jobs. One that only serves HTTP just sets the gauges.
+    pub(crate) runs_jobs: bool,
 }
 
 pub(crate) fn child(deps: Arc<SweeperDeps>) -> Child {
@@ -56,7 +54,7 @@ enum SweeperMsg {
     Sweep,
     Swept(HashMap<JobId, Instant>),
     Settle,
-    Settled(Failing),
+    Settled(FailedAccounts),
     Renew,
     Renewed,
     Gauges,
@@ -66,9 +64,9 @@ struct SweeperState {
     /// Jobs announced lately through the broker. `None` while a sweep is under way.
     announced: Option<HashMap<JobId, Instant>>,
     /// Accounts that could not be settled. `None` while accounts are being settled.
-    failing: Option<Failing>,
+    failed: Option<FailedAccounts>,
     /// Whether a renewal of leases is under way.
-    renewing: bool,
+    is_renewing: bool,
 }
 
 impl Actor for Sweeper {
@@ -78,14 +76,18 @@ impl Actor for Sweeper {
 
     async fn pre_start(&self, myself: ActorRef<SweeperMsg>, (): ()) -> Result<SweeperState, ActorProcessingErr> {
         myself.send_interval(GAUGES_EVERY, || SweeperMsg::Gauges);
-        if self.deps.works {
+        if self.deps.runs_jobs {
             let interval = Duration::from_millis(self.deps.jobs.sweep_interval_ms);
             myself.send_interval(interval, || SweeperMsg::Sweep);
             myself.send_interval(interval, || SweeperMsg::Settle);
             let renew_ms = self.deps.jobs.lease_ms.unsigned_abs() / 3;
             myself.send_interval(Duration::from_millis(renew_ms), || SweeperMsg::Renew);
         }
-        Ok(SweeperState { announced: Some(HashMap::new()), failing: Some(Failing::default()), renewing: false })
+        Ok(SweeperState {
+            announced: Some(HashMap::new()),
+            failed: Some(FailedAccounts::default()),
+            is_renewing: false,
+        })
     }
 
     async fn handle(
@@ -99,34 +101,34 @@ impl Actor for Sweeper {
             SweeperMsg::Sweep => {
                 // A sweep that takes longer than the interval is not overtaken by the next.
                 let Some(announced) = state.announced.take() else { return Ok(()) };
-                let owed = Owed::new(myself, SweeperMsg::Swept(HashMap::new()));
-                tokio::spawn(async move { owed.send(SweeperMsg::Swept(sweep(&deps, announced).await)) });
+                let reply = GuaranteedReply::new(myself, SweeperMsg::Swept(HashMap::new()));
+                tokio::spawn(async move { reply.send(SweeperMsg::Swept(sweep(&deps, announced).await)) });
             }
             SweeperMsg::Swept(announced) => state.announced = Some(announced),
             SweeperMsg::Settle => {
-                let Some(failing) = state.failing.take() else { return Ok(()) };
-                let owed = Owed::new(myself, SweeperMsg::Settled(Failing::default()));
+                let Some(failed) = state.failed.take() else { return Ok(()) };
+                let reply = GuaranteedReply::new(myself, SweeperMsg::Settled(FailedAccounts::default()));
                 tokio::spawn(async move {
                     let SweeperDeps { db, clock, customers, .. } = &*deps;
-                    owed.send(SweeperMsg::Settled(settle::settle(&SettleDeps { db, clock, customers }, failing).await));
+                    reply.send(SweeperMsg::Settled(settle::settle(&SettleDeps { db, clock, customers }, failed).await));
                 });
             }
-            SweeperMsg::Settled(failing) => state.failing = Some(failing),
-            SweeperMsg::Renew if state.renewing => {}
+            SweeperMsg::Settled(failed) => state.failed = Some(failed),
+            SweeperMsg::Renew if state.is_renewing => {}
             SweeperMsg::Renew => {
-                state.renewing = true;
-                let owed = Owed::new(myself, SweeperMsg::Renewed);
+                state.is_renewing = true;
+                let reply = GuaranteedReply::new(myself, SweeperMsg::Renewed);
                 tokio::spawn(async move {
                     if let Err(error) = within(ANSWER_MAX, renew(&deps)).await {
                         tracing::warn!(error = %error.chain(), "leases could not be renewed");
                     }
-                    drop(owed);
+                    drop(reply);
                 });
             }
-            SweeperMsg::Renewed => state.renewing = false,
+            SweeperMsg::Renewed => state.is_renewing = false,
             SweeperMsg::Gauges => {
                 tokio::spawn(async move {
-                    if let Err(error) = within(ANSWER_MAX, gauges(&deps)).await {
+                    if let Err(error) = within(ANSWER_MAX, set_gauges(&deps)).await {
                         tracing::debug!(error = %error.chain(), "gauges could not be read");
                     }
                 });
@@ -170,7 +172,7 @@ async fn renew(deps: &SweeperDeps) -> Result<()> {
 }
 
 #[allow(clippy::cast_precision_loss)]
-async fn gauges(deps: &SweeperDeps) -> Result<()> {
+async fn set_gauges(deps: &SweeperDeps) -> Result<()> {
     for pool in deps.db.pool_usage() {
         metrics::gauge!(metric::POOL_IN_USE, "pool" => pool.lane.as_str()).set(f64::from(pool.in_use));
         metrics::gauge!(metric::POOL_MAX, "pool" => pool.lane.as_str()).set(f64::from(pool.max));
@@ -199,13 +201,13 @@ async fn gauges(deps: &SweeperDeps) -> Result<()> {
     metrics::gauge!(metric::SETTLE_OVERDUE_SECONDS).set(overdue_ms as f64 / 1_000.0);
     let paused = stream::stream_count_paused(deps.db.read()).await?;
     metrics::gauge!(metric::STREAMS_PAUSED).set(paused as f64);
-    drift(&deps.db).await
+    set_drift_gauges(&deps.db).await
 }
 
-/// What the last reconciliation found. It is read from what is stored, so that a restart does not make
-/// it look as if all were well.
+/// Sets the gauges of what the last reconciliation found. It is read from the database, so that a restart does not
+/// reset them.
 #[allow(clippy::cast_precision_loss)]
-async fn drift(db: &Db) -> Result<()> {
+async fn set_drift_gauges(db: &Db) -> Result<()> {
     let Some(run) = reconciliation::reconciliation_last_done(db.read()).await? else { return Ok(()) };
     for class in Class::ALL {
         let tally = run.counts.tally(class);

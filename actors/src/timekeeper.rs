@@ -1,7 +1,7 @@
-//! The timekeeper: compares the machine's clock with the database's again and again.
+//! The timekeeper: compares the machine's clock with the database's, at intervals.
 
 use crate::deadline::{ANSWER_MAX, within};
-use crate::owed::Owed;
+use crate::guaranteed_reply::GuaranteedReply;
 use crate::root::{Child, Slot};
 use bursar_engine::clock::{Clock, Health};
 use bursar_engine::infra::store::Db;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the clocks are compared.
-const EVERY: Duration = Duration::from_secs(10);
-/// How soon it is tried again when the database could not be asked: it may just be back.
+const COMPARE_EVERY: Duration = Duration::from_secs(10);
+/// How soon they are compared again after the database did not answer: it may be back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) struct TimekeeperDeps {
@@ -36,7 +36,7 @@ enum TimekeeperMsg {
 }
 
 struct TimekeeperState {
-    /// How the clock was when that was last logged.
+    /// The clock's health as it was last logged.
     health: Health,
 }
 
@@ -59,12 +59,12 @@ impl Actor for Timekeeper {
         let deps = self.deps.clone();
         match message {
             TimekeeperMsg::Compare => {
-                let owed = Owed::new(myself, TimekeeperMsg::Compared { is_done: false });
-                tokio::spawn(async move { owed.send(TimekeeperMsg::Compared { is_done: compare(&deps).await }) });
+                let reply = GuaranteedReply::new(myself, TimekeeperMsg::Compared { is_done: false });
+                tokio::spawn(async move { reply.send(TimekeeperMsg::Compared { is_done: compare(&deps).await }) });
             }
             TimekeeperMsg::Compared { is_done } => {
                 state.health = report(&deps, state.health);
-                let wait = if is_done { EVERY } else { RETRY_AFTER };
+                let wait = if is_done { COMPARE_EVERY } else { RETRY_AFTER };
                 myself.send_after(wait, || TimekeeperMsg::Compare);
             }
         }
@@ -72,7 +72,7 @@ impl Actor for Timekeeper {
     }
 }
 
-/// Whether the clocks could be compared.
+/// Compares the clocks; returns whether that was possible.
 async fn compare(deps: &TimekeeperDeps) -> bool {
     match within(ANSWER_MAX, timekeeping::compare(&deps.db, &deps.clock)).await {
         Ok(()) => true,
@@ -83,7 +83,7 @@ async fn compare(deps: &TimekeeperDeps) -> bool {
     }
 }
 
-/// Sets the gauge, and says in the log if the clock is no longer as it was; gives how it is now.
+/// Sets the gauge and logs a change of the clock's health; returns the health now.
 #[allow(clippy::cast_precision_loss)]
 fn report(deps: &TimekeeperDeps, was: Health) -> Health {
     let offset_ms = deps.clock.offset_ms().unwrap_or(0);

@@ -1,7 +1,7 @@
-//! The memory for answers that their clients have not taken yet.
+//! The memory for answers that their clients have not read yet.
 //!
-//! A client that reads nothing makes the server keep its answer until the connection is given up. What is
-//! made anew for each request is bounded here; what is the same for all is shared.
+//! A client that reads nothing makes the server keep its answer until the connection is closed. Answers that are made
+//! for one request are bounded here; those that are the same for all are shared.
 
 use bytes::Bytes;
 use hyper::body::Body as _;
@@ -9,7 +9,7 @@ use poem::Response;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Answers up to so many bytes are not counted: a connection has buffers of that order anyway.
+/// Answers up to this size are not counted: a connection's buffers are about as large.
 const SMALL_MAX_BYTES: usize = 16 * 1_024;
 
 /// Marks an answer whose bytes are the same for all clients.
@@ -40,8 +40,8 @@ impl AnswerBytes {
         Self { bytes_max, permits: Arc::new(Semaphore::new(bytes_max)) }
     }
 
-    /// Counts the bytes of an answer until they are sent; `None` if there are too many. Streams do not
-    /// count, because they are made as they are taken, and bound themselves.
+    /// Counts the bytes of an answer until they are sent; `None` if there are too many. Streams are not counted: they
+    /// are made while they are read, and have bounds of their own.
     pub async fn count(&self, response: Response) -> Option<Response> {
         if response.data::<Shared>().is_some() {
             return Some(response);
@@ -59,7 +59,7 @@ impl AnswerBytes {
     }
 }
 
-/// A page that is made anew for each request, unless many wait for their clients: then the latest is
+/// A page that is made for each request, unless too many copies wait for their clients: then the latest copy is
 /// answered again.
 pub struct Page {
     permits: Arc<Semaphore>,
@@ -67,12 +67,12 @@ pub struct Page {
 }
 
 impl Page {
-    /// At most so many are kept at once.
+    /// At most `kept_max` copies wait at once.
     pub fn new(kept_max: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(kept_max)), latest: Mutex::default() }
     }
 
-    /// The page as it is now, or was.
+    /// The page, made now or before.
     pub fn get(&self, make: impl FnOnce() -> String) -> Bytes {
         let made = self.permits.clone().try_acquire_owned().ok().map(|permit| {
             let bytes = Bytes::from(make());

@@ -1,22 +1,23 @@
 //! The application: everything that a request needs, put together in one way for the binary and for
 //! the tests.
 
-use crate::data_folder::{FolderLock, prepare_sqlite};
+use crate::data_folder::FolderLock;
+use crate::database::{connect, connect_node};
+use crate::migrate;
 use crate::recorder::Recorder;
+use crate::sandbox::{self, Sandbox};
 use crate::secrets::Secrets;
 use crate::write_limit::WriteLimits;
-use crate::{migrate, sandbox};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::domain::api_key::{KeyOwner, secret_hash};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::seal::SealBox;
-use bursar_engine::infra::store::{Db, DbOptions, NODE, explain_unreachable};
+use bursar_engine::infra::store::Db;
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
 use bursar_engine::usecase::timekeeping;
-use bursar_sandbox::Sandbox;
 use ipnet::IpNet;
 use moka::future::Cache;
 use std::net::SocketAddr;
@@ -27,8 +28,6 @@ use std::time::Duration;
 const API_KEYS_CACHED_MAX: u64 = 100_000;
 /// A revoked key is remembered this much longer than a found one.
 const API_KEY_REVOKED_FOR: Duration = Duration::from_secs(60);
-/// How long a statement of a running application may take. Everything it does takes far less.
-const STATEMENT_TIMEOUT_MS: u64 = 30_000;
 
 /// The application.
 pub struct App {
@@ -73,7 +72,7 @@ impl App {
         let unhurried = connect(&config).await?;
         migrate::up(&unhurried).await?;
         unhurried.close().await;
-        let db = connect_within(&config, STATEMENT_TIMEOUT_MS, NODE).await?;
+        let db = connect_node(&config).await?;
         // Before anything takes the time, an identifier included.
         timekeeping::compare(&db, &clock).await.context("the database's clock cannot be read")?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
@@ -189,42 +188,6 @@ impl App {
 fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     use subtle::ConstantTimeEq;
     a.ct_eq(b).into()
-}
-
-/// Connects to the configured database as a node, for work that may take its time.
-///
-/// # Errors
-/// It cannot be reached; the message says why, for whoever runs the program.
-pub async fn connect(config: &Config) -> Result<Db> {
-    connect_within(config, 0, NODE).await
-}
-
-/// The same for a command that Postgres' list of sessions is to tell from a node. It makes no database.
-///
-/// # Errors
-/// As [`connect`].
-pub async fn connect_command(config: &Config, name: &str) -> Result<Db> {
-    if let Some(file) = config.sqlite_file().filter(|file| !file.exists()) {
-        bail!("there is no database {}: run `bursar migrate up`", file.display());
-    }
-    connect_within(config, 0, name).await
-}
-
-async fn connect_within(config: &Config, statement_timeout_ms: u64, application: &str) -> Result<Db> {
-    prepare_sqlite(config)?;
-    let options = DbOptions {
-        connections_max: config.database.connections_max,
-        acquire_timeout_ms: config.database.acquire_timeout_ms,
-        statement_timeout_ms,
-        ..DbOptions::new(config.database_url())
-    };
-    match Db::connect_as(&options, application).await {
-        Ok(db) => Ok(db),
-        Err(error) => {
-            tracing::debug!(error = %error.chain(), "connecting to the database failed");
-            bail!(explain_unreachable(&options, &error).await)
-        }
-    }
 }
 
 fn hostname() -> String {

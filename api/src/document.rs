@@ -7,7 +7,7 @@
 
 use crate::problem::Problem;
 use crate::problem::code::{self, Code};
-use crate::routes::{self, sample};
+use crate::sample;
 use poem_openapi::types::ToJSON;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -82,9 +82,8 @@ const PATH_IDS: &[(&str, &str)] = &[
     ("replays", sample::REPLAY),
 ];
 
-/// The document, pretty, with a final line break.
-pub fn openapi_document() -> String {
-    let document = routes::service().spec();
+/// The framework's document with what these say of its operations, pretty, with a final line break.
+pub fn complete(document: String, described: &[&Described]) -> String {
     // Parsed and written again, so that the order of keys and the layout are always the same.
     let mut value: Value = serde_json::from_str(&document).unwrap_or_default();
     // Only `get_mut` and `pointer_mut` here: to index what is not there would insert a null.
@@ -97,7 +96,7 @@ pub fn openapi_document() -> String {
     for (path, methods) in value.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten() {
         for (method, operation) in methods.as_object_mut().into_iter().flatten() {
             if operation.get("operationId").is_some_and(Value::is_string) {
-                complete(operation, path, method, &schemas);
+                complete_operation(operation, path, method, described, &schemas);
             }
         }
     }
@@ -137,9 +136,9 @@ fn mark_nullable(schema: &mut Value) {
     }
 }
 
-fn complete(operation: &mut Value, path: &str, method: &str, schemas: &Value) {
+fn complete_operation(operation: &mut Value, path: &str, method: &str, described: &[&Described], schemas: &Value) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-    let described = routes::described().find(|described| described.operation == id);
+    let described = described.iter().find(|described| described.operation == id);
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(example) = parameter_example(parameter, path, schemas) {
             parameter["example"] = example;

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`sandbox`] | the stand-in for Stripe where no key is set |
 //! | [`app`] | the application: configuration, database, actors, credentials |
+//! | [`database`] | connections to the configured database |
 //! | [`data_folder`] | one process at a time, and nobody but its owner |
 //! | [`migrate`] | `bursar migrate`, and whether the schema is ours |
 //! | [`serve`] | start, drain, stop |
+//! | [`endpoint`] | the whole HTTP endpoint: API, document, metrics, behind [`middleware`] |
 //! | [`routes`] | the HTTP API, one file a noun |
-//! | [`document`] | the OpenAPI document: which operation answers which codes, examples |
+//! | [`document`] | completes the OpenAPI document: which operation answers which codes, examples |
 //! | [`recorder`] | where metrics are counted |
 //! | [`problem`] | how every error looks over HTTP |
 //! | [`middleware`] | bounds, timeouts and metrics of every request |
@@ -29,12 +31,15 @@ pub mod cli;
 pub mod client_ip;
 pub mod connection;
 pub mod data_folder;
+pub mod database;
 pub mod document;
+pub mod endpoint;
 pub mod middleware;
 pub mod migrate;
 pub mod problem;
 pub mod recorder;
 pub mod routes;
+mod sample;
 pub mod sandbox;
 pub mod secrets;
 pub mod serve;

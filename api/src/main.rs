@@ -1,11 +1,11 @@
 //! The `bursar` command.
 
 use anyhow::{Result, bail};
-use bursar::app::connect_command;
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
 use bursar::cli::{Cli, Command, ConfigCommand, Role, ServeArgs, output};
-use bursar::{cli, document, migrate, serve};
+use bursar::database::connect_command;
+use bursar::{cli, migrate, routes, sandbox, serve};
 use bursar_engine::Error;
 use bursar_engine::config::Config;
 use bursar_engine::usecase::schema::schema;
@@ -51,12 +51,13 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Verify(file) => verify_database(cli, &load(file.config.as_deref())?).await,
         Command::Openapi => {
-            output::print(document::openapi_document().trim_end())?;
+            output::print(routes::openapi_document().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Check => {
                 let config = load(arguments.config.config.as_deref())?;
+                sandbox::check(&config)?;
                 config.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
                 output::print("the configuration is valid")?;
                 Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! What every request passes through: bounds, a deadline, metrics, problem documents.
+//! What every request passes through: limits, a deadline, metrics, problem documents.
 
 use crate::answer_bytes::AnswerBytes;
 use crate::app::App;
@@ -17,19 +17,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// What a request is to the bounds.
+/// The class of a request, by which it is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Health and metrics, answered however many requests are under way: whoever asks would otherwise take a
-    /// busy server for a dead one, and see nothing while it matters most.
+enum Class {
+    /// Health and metrics, which are never refused: a busy server must not look like a dead one.
     Watched,
-    /// A webhook, which no other requests keep out.
+    /// A webhook; other requests do not count against it.
     Webhook(Sender),
     /// All others.
     Ordinary,
 }
 
-impl Kind {
+impl Class {
     fn of(request: &Request) -> Self {
         let path = request.uri().path();
         let is_watched = path == "/metrics" || path.split('/').nth(1) == Some("health");
@@ -41,7 +40,7 @@ impl Kind {
     }
 }
 
-/// Wraps an endpoint with all of it.
+/// An endpoint behind limits, deadline and metrics.
 pub struct Guarded<E> {
     inner: E,
     app: Arc<App>,
@@ -61,7 +60,7 @@ impl<E> Guarded<E> {
         Self { inner, app, in_flight, webhooks_in_flight, webhook_bodies, answer_bytes }
     }
 
-    /// A place among so many requests under way, if there is one.
+    /// Counts a request as under way, or refuses it if there are too many.
     fn enter<'a>(&self, in_flight: &'a AtomicUsize) -> poem::Result<InFlight<'a>> {
         let before = in_flight.fetch_add(1, Ordering::Relaxed);
         let entered = InFlight(in_flight);
@@ -103,10 +102,10 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             return problem::respond(ApiError::bad_request("invalid_parameter", detail));
         }
         let answer = async {
-            match Kind::of(&request) {
-                Kind::Webhook(sender) => self.webhook(sender, request).await,
-                Kind::Watched => self.inner.call(request).await,
-                Kind::Ordinary => self.ordinary(request).await,
+            match Class::of(&request) {
+                Class::Webhook(sender) => self.webhook(sender, request).await,
+                Class::Watched => self.inner.call(request).await,
+                Class::Ordinary => self.ordinary(request).await,
             }
         };
         match timeout(Duration::from_millis(self.app.config.http.timeout_ms), answer).await {
@@ -130,12 +129,12 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         let body = request.take_body();
         let bytes = self.in_time(async { Ok(body.into_bytes_limit(self.app.config.http.body_max_bytes).await?) });
         request.set_body(Body::from_bytes(bytes.await?));
-        // The answer is small, and tells of what was done: it must not get lost.
+        // The answer is small and says what was done, so it is never dropped.
         self.inner.call(request).await
     }
 
-    /// A webhook is refused for its headers before its body is read, and takes a place among the requests
-    /// under way once that is whole: strangers can withhold as many bodies as they like.
+    /// A webhook with wrong headers is refused before its body is read, and it counts as under way once the body is
+    /// whole: bodies that strangers withhold take no place.
     async fn webhook(&self, sender: Sender, mut request: Request) -> poem::Result<Response> {
         if let Err(error) = webhook::check_head(sender, &self.app, request.headers()) {
             let mut response = closing(problem::respond(error));
@@ -155,7 +154,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         self.inner.call(request).await
     }
 
-    /// Reads a webhook, for as long as its place lasts.
+    /// Reads the body of a webhook, until it has to give way.
     async fn webhook_body(&self, body: Body, place: &mut Place<'_>) -> poem::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut chunks = pin!(body.into_bytes_stream());
@@ -177,7 +176,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         if place.complete() { Ok(bytes) } else { Err(refused(overloaded())) }
     }
 
-    /// Reads a body within the time that one may take.
+    /// Reads a body within the time limit for bodies.
     async fn in_time<T>(&self, body: impl Future<Output = poem::Result<T>>) -> poem::Result<T> {
         let limit = Duration::from_millis(self.app.config.http.body_timeout_ms);
         timeout(limit, body).await.unwrap_or_else(|_| Err(refused(late())))
@@ -194,7 +193,7 @@ fn late() -> ApiError {
     ApiError::new(503, "timeout", detail)
 }
 
-/// An answer to a request that is not read to its end.
+/// The answer to a request whose body is not read to its end.
 fn refused(error: ApiError) -> poem::Error {
     poem::Error::from_response(closing(problem::respond(error)))
 }
@@ -203,13 +202,13 @@ fn overloaded() -> ApiError {
     ApiError::new(503, "overloaded", "The server is busy. Try again shortly.")
 }
 
-/// What is left of the body is not read, so nothing can follow the answer.
+/// Closes the connection after the answer, because the rest of the body is not read.
 fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// Methods as a label; whatever else a client invents is one value.
+/// The label of a method; unknown ones share one, so that the labels stay few.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,10 +1,10 @@
 //! `bursar migrate`: moves the schema. Down loses data, so it says what, wants to be told the database's name,
 //! and refuses while nodes are at work.
 
-use crate::app::connect_command;
 use crate::cli::table::{Column, Table};
 use crate::cli::{DownArgs, MigrateArgs, MigrateCommand, output, usage};
 use crate::data_folder::lock_folder;
+use crate::database::connect_command;
 use anyhow::{Context, Result, bail};
 use bursar_engine::config::Config;
 use bursar_engine::domain::schema::Schema;

@@ -87,7 +87,7 @@ impl Problem {
     pub fn example(code: &code::Code) -> Self {
         let text = |text: &str| Some(text.to_owned());
         let plain = Self::new(code.status, code.name, code.detail);
-        let operation_id = text(crate::routes::sample::OPERATION);
+        let operation_id = text(crate::sample::OPERATION);
         match code.name {
             "insufficient_credits" => Self { available: Some(1), ..plain },
             "payment_declined" => Self {
@@ -288,7 +288,7 @@ fn refused(refusal: &Refusal) -> ApiError {
     match refusal {
         Refusal::InsufficientCredits { available, requested } => {
             let detail = format!("Credits needed: {requested}, available: {available}. Add billing to continue.");
-            ApiError::of(Problem { available: Some(*available), ..Problem::new(402, "insufficient_credits", detail) })
+            ApiError::of(Problem { available: Some(available.0), ..Problem::new(402, "insufficient_credits", detail) })
         }
         Refusal::InvalidAmount => {
             ApiError::bad_request("invalid_units", format!("units must be a whole number from 1 to {UNITS_MAX}."))

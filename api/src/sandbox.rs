@@ -1,36 +1,13 @@
-//! Stripe's stand-in inside this process: what a laptop has instead of a Stripe account.
+//! Stripe's stand-in inside this process: what a laptop has instead of a Stripe account. No real money moves.
 //!
-//! It is started where no secret key is set and the database is the embedded one, keeps its state in
-//! the data folder and delivers its events to this very server. No real money moves.
+//! The cargo feature `sandbox` builds it in. It is on by default; production builds can leave it out.
 
-use anyhow::{Context, Result};
-use bursar_engine::config::Config;
-use bursar_sandbox::{NewEndpoint, Options, Sandbox};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+#[cfg(feature = "sandbox")]
+mod built_in;
+#[cfg(not(feature = "sandbox"))]
+mod left_out;
 
-/// The secret key that the sandbox is asked with.
-const SECRET_KEY: &str = "sk_test_sandbox";
-
-/// Starts it if the configuration asks for it, and points the configuration there.
-pub async fn start(config: &mut Config, server: SocketAddr) -> Result<Option<Sandbox>> {
-    if !config.wants_sandbox() {
-        return Ok(None);
-    }
-    let secret = config.webhook_secrets().into_iter().next().context("there is no webhook secret")?;
-    let endpoint = NewEndpoint::new(format!("http://{}/webhooks/stripe", reachable(server)), secret);
-    let options =
-        Options { data_dir: Some(config.data_dir.join("sandbox")), endpoints: vec![endpoint], ..Options::default() };
-    let sandbox = Sandbox::start(options).await.context("the Stripe sandbox did not start")?;
-    SECRET_KEY.clone_into(&mut config.stripe.secret_key);
-    sandbox.url().clone_into(&mut config.stripe.api_base);
-    tracing::info!(url = sandbox.url(), "SANDBOX: no Stripe key is set, so a stand-in is used and no real money moves");
-    Ok(Some(sandbox))
-}
-
-/// The address under which a server on this machine reaches itself.
-fn reachable(server: SocketAddr) -> SocketAddr {
-    match server.ip() {
-        ip if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), server.port()),
-        _ => server,
-    }
-}
+#[cfg(feature = "sandbox")]
+pub use built_in::{Sandbox, check, start};
+#[cfg(not(feature = "sandbox"))]
+pub use left_out::{Sandbox, check, start};

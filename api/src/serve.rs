@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::connection::{Bounded, Patience, connections_bound};
 use crate::data_folder::lock_folder;
-use crate::{routes, server};
+use crate::{endpoint, sandbox, server};
 use anyhow::{Context, Result};
 use bursar_actors::Role;
 use bursar_engine::clock::{self, Clock};
@@ -39,6 +39,7 @@ pub struct Running {
 /// Starts the application and serves HTTP. A worker answers `/health` and `/metrics` only, because
 /// operators watch it too.
 pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> {
+    sandbox::check(&config)?;
     // Before the port: whoever starts a second process in one folder hears what is wrong with that.
     let lock = lock_folder(&config)?;
     let listener = server::listen(&config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -51,7 +52,7 @@ pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> 
     let acceptor = TcpAcceptor::from_tokio(listener).context("the listener cannot be used")?;
     let acceptor = Bounded::new(acceptor, connections_bound(config.http.connections_max), patience);
     let app = Arc::new(App::start(lock, config, role, clock, address).await?);
-    let endpoint = routes::endpoint(app.clone(), role);
+    let endpoint = endpoint::endpoint(app.clone(), role);
     let (stop, stopped) = oneshot::channel::<()>();
     let stop_asked = async move {
         // A dropped sender stops the server just as well.

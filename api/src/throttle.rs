@@ -1,10 +1,10 @@
-//! Saying something once in a while, however often it happens.
+//! Logging something at most once in an interval, however often it happens.
 
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lets one through in an interval, and counts those that it holds back.
+/// Lets one event through in an interval and counts those that it holds back.
 #[derive(Debug)]
 pub struct Throttle {
     interval: Duration,
@@ -18,12 +18,12 @@ struct State {
 }
 
 impl Throttle {
-    /// One in this interval at the most.
+    /// At most one in this interval.
     pub const fn new(interval: Duration) -> Self {
         Self { interval, state: Mutex::new(State { last: None, held_back: 0 }) }
     }
 
-    /// Whether one may pass now; if so, how many were held back since the last that did.
+    /// Whether an event may pass now; if so, how many were held back since the last one passed.
     pub fn pass(&self, now: Instant) -> Option<u64> {
         // Nothing panics under the lock, and a wrong count would do no harm.
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -184,10 +184,11 @@ fn harmless(text: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bursar_engine::amount::Credits;
     use bursar_engine::domain::ledger::{Account, Command, GrantKind, Op, decide};
 
     fn entry(reference: &str) -> Entry {
-        let op = Op::Grant { kind: GrantKind::Purchased, amount: 5, expires_at_ms: Some(1_800_000_000_000) };
+        let op = Op::Grant { kind: GrantKind::Purchased, amount: Credits(5), expires_at_ms: Some(1_800_000_000_000) };
         let command = Command { op, reference: Some(reference.to_owned()), ..Command::settle() };
         let mut decision = decide(&Account::default(), &command, 1_796_000_000_000).expect("a grant");
         decision.entries.remove(0)
@@ -225,7 +226,7 @@ mod tests {
         for plain in ["deploy-1", "1+1", "a=b", ""] {
             assert_eq!(harmless(Some(plain)), plain);
         }
-        let debit = Entry { amount: -3, ..entry("x") };
+        let debit = Entry { amount: Credits(-3), ..entry("x") };
         assert!(text(&[debit], false).contains(",-3,"));
     }
 }

@@ -1,9 +1,8 @@
-//! The memory for webhooks that are being read: nobody knows yet who sent them.
+//! The memory for webhooks that are being read, whose senders are not known yet.
 //!
-//! Bytes count once they are here and not when they are announced: who announces much and sends nothing
-//! keeps nobody out. Small bodies have a share of their own, so that large ones leave them room. And in
-//! a share that is full, the body that has been on its way the longest gives way: whoever means it is done
-//! within moments, so those that are withheld are the oldest.
+//! Bytes count when they arrive, not when they are announced, so a sender that announces much and sends nothing keeps
+//! nobody out. Small bodies have a share of their own, which large ones cannot fill. In a full share the oldest
+//! unfinished body is dropped: an honest sender is done within moments, so the oldest bodies are the withheld ones.
 
 use bursar_engine::config::WEBHOOK_SMALL_MAX_BYTES;
 use std::collections::BTreeMap;
@@ -17,12 +16,12 @@ pub struct WebhookBodies {
 }
 
 impl WebhookBodies {
-    /// So many bytes in all, of which `small_bytes` are for small bodies.
+    /// `bytes_max` in all, of which `small_bytes` are for small bodies.
     pub fn new(bytes_max: usize, small_bytes: usize) -> Self {
         Self { small: Share::new(small_bytes), large: Share::new(bytes_max.saturating_sub(small_bytes)) }
     }
 
-    /// The place of a body of which nothing is read yet. One of unknown length begins as a small one.
+    /// Begins a body. One of unknown length begins as a small one.
     pub fn begin(&self, announced_bytes: usize) -> Place<'_> {
         let share = if announced_bytes > WEBHOOK_SMALL_MAX_BYTES { &self.large } else { &self.small };
         Place { bodies: self, share, id: share.begin(), bytes: 0, gives_way: Arc::default(), is_whole: false }
@@ -39,7 +38,7 @@ struct Share {
 struct State {
     bytes: usize,
     last_id: u64,
-    /// Bodies on their way, oldest first: their bytes, and what tells them to give way.
+    /// Unfinished bodies, oldest first: their bytes, and how they are told to give way.
     begun: BTreeMap<u64, (usize, Arc<Notify>)>,
 }
 
@@ -59,7 +58,7 @@ impl Share {
         state.last_id
     }
 
-    /// Adds bytes to a body; older ones give way if need be. Whether there is room.
+    /// Adds bytes to a body; older bodies give way for it. Returns whether there is room.
     fn add(&self, id: u64, bytes: usize, gives_way: &Arc<Notify>) -> bool {
         let mut state = self.state();
         state.begun.entry(id).or_insert_with(|| (0, gives_way.clone())).0 += bytes;
@@ -75,7 +74,7 @@ impl Share {
         true
     }
 
-    /// The body is not on its way any more. Its bytes, unless it gave way.
+    /// Removes an unfinished body; returns its bytes unless it gave way.
     fn end(&self, id: u64) -> Option<usize> {
         let mut state = self.state();
         let (bytes, _) = state.begun.remove(&id)?;
@@ -84,7 +83,7 @@ impl Share {
     }
 }
 
-/// What one body takes of the memory, until this is dropped.
+/// The memory of one body, until this is dropped.
 pub struct Place<'a> {
     bodies: &'a WebhookBodies,
     share: &'a Share,
@@ -100,7 +99,7 @@ impl Place<'_> {
         self.gives_way.notified().await;
     }
 
-    /// Makes room for this many bytes more. Whether there is any; if not, the body is to be dropped.
+    /// Makes room for this many bytes more; returns whether there is any. Without room the body must be dropped.
     pub fn grow(&mut self, bytes: usize) -> bool {
         if self.has_given_way() {
             return false;
@@ -117,7 +116,7 @@ impl Place<'_> {
         self.share.add(self.id, more, &self.gives_way)
     }
 
-    /// The body is whole, and will not give way any more. Whether it had not done so just now.
+    /// Marks the body as whole, after which it does not give way; returns false if it just did.
     pub fn complete(&mut self) -> bool {
         let mut state = self.share.state();
         self.is_whole = self.bytes == 0 || state.begun.remove(&self.id).is_some();

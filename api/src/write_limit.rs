@@ -1,7 +1,7 @@
-//! How much a customer may write that costs it nothing: holds that it lets go, keys, operations that fail.
+//! Limits on what a customer may write for free: holds that it releases, keys, operations that fail.
 //!
-//! Debits and captures are bounded by credits and do not come here. Each process counts for itself, so
-//! that this costs no statement: on `n` nodes a customer may write `n` times as much.
+//! Debits and captures are bounded by credits and are not limited here. Each process counts for itself, which takes no
+//! statement: on `n` nodes a customer may write `n` times as much.
 
 use bursar_engine::clock::TimeMs;
 use bursar_engine::config::LimitsConfig;
@@ -13,14 +13,14 @@ use moka::policy::EvictionPolicy;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What a hold costs: its entry and the one that ends it, whoever does that.
+/// The units of a hold: its entry, and the one that ends it.
 pub const HOLD_UNITS: u32 = 2;
-/// What an operation at Stripe costs: its row, its jobs and its calls.
+/// The units of an operation at Stripe: its row, its jobs and its calls.
 pub const OPERATION_UNITS: u32 = 10;
-/// Customers that are counted at once; of more, those are forgotten that wrote longest ago.
+/// Most customers that are counted; beyond it, those that wrote longest ago are forgotten.
 const CUSTOMERS_MAX: u64 = 100_000;
 
-/// What this much metadata costs beyond the write that it comes with: a unit for each KiB begun.
+/// The units of metadata beyond those of its write: one for each KiB begun.
 pub fn metadata_units(metadata: Option<&str>) -> u32 {
     let bytes = metadata.map_or(0, str::len);
     u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX)
@@ -28,9 +28,9 @@ pub fn metadata_units(metadata: Option<&str>) -> u32 {
 
 /// The limits of all customers.
 pub struct WriteLimits {
-    /// Of whatever is written.
+    /// For all writes.
     pub writes: WriteLimit,
-    /// Of API keys that are made or rotated.
+    /// For API keys that are made or rotated.
     pub keys: WriteLimit,
 }
 
@@ -62,7 +62,7 @@ impl WriteLimit {
         Self { limited: rate.map(|rate| (rate, buckets(rate))) }
     }
 
-    /// Takes what a write costs, before anything is written.
+    /// Takes the units of a write, before anything is written.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
@@ -74,7 +74,7 @@ impl WriteLimit {
         Ok(Spent(Some((*rate, bucket, units))))
     }
 
-    /// Gives units back for an earlier write that has cost the customer something after all.
+    /// Gives units back for an earlier write that turned out to cost credits.
     pub async fn give_back(&self, customer: &CustomerId, units: u32) {
         if let Some((rate, buckets)) = &self.limited
             && let Some(bucket) = buckets.get(customer).await
@@ -93,12 +93,12 @@ fn lock(bucket: &Mutex<TokenBucket>) -> std::sync::MutexGuard<'_, TokenBucket> {
 pub struct Spent(Option<(Rate, Bucket, u32)>);
 
 impl Spent {
-    /// Of a write that is not limited.
+    /// The units of a write that is not limited.
     pub fn nothing() -> Self {
         Self(None)
     }
 
-    /// Gives them back: nothing was written, or it cost the customer something.
+    /// Gives them back: nothing was written, or the write cost credits.
     pub fn give_back(self) {
         if let Some((rate, bucket, units)) = self.0 {
             lock(&bucket).give_back(rate, units);

@@ -8,7 +8,7 @@
 //! | [`webhook`], [`github`] | Stripe's events and GitHub's: signatures, deliveries, facts; the rules for Stripe's |
 //! | [`marketplace`] | the rules for purchases on GitHub Marketplace |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`audit`] | the nouns |
-//! | [`pricing`], [`charge`] | what a unit costs, and whether a customer is charged for it |
+//! | [`pricing`], [`charge`], [`clawback`] | what a unit costs, whether a customer is charged for it, which credits go with refunded money |
 //! | [`email`], [`disposable`] | which addresses are the same, which are throwaway |
 //! | [`rate_limit`], [`token_bucket`] | rate limits, exact across all nodes or approximate in one process |
 //! | [`mail`] | mails, and when each is dropped |
@@ -20,6 +20,7 @@
 pub mod api_key;
 pub mod audit;
 pub mod charge;
+pub mod clawback;
 pub mod customer;
 pub mod disposable;
 pub mod effect;

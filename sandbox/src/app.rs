@@ -249,7 +249,7 @@ fn world(options: &Options, store: Store, url: &str) -> World {
         cause: Cause::default(),
         rules: options.rules.clone(),
         policy: options.policy.clone(),
-        dice: StdRng::seed_from_u64(seed.wrapping_add(1)),
+        rng: StdRng::seed_from_u64(seed.wrapping_add(1)),
         url: url.to_owned(),
         api_version: Version::parse(&options.api_version).unwrap_or_default().as_str().to_owned(),
     }

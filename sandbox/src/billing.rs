@@ -77,7 +77,7 @@ impl World {
         });
         overlay(&mut fields, new.fields);
         self.make_as(&id, "invoice", fields)?;
-        self.tell("invoice.created", &id)?;
+        self.emit("invoice.created", &id)?;
         Ok(self.copy(&id))
     }
 
@@ -119,7 +119,7 @@ impl World {
         if invoice.int("amount_due") > 0 {
             self.open_payment(id)?;
         }
-        self.tell("invoice.finalized", id)?;
+        self.emit("invoice.finalized", id)?;
         if invoice.int("amount_due") == 0 {
             self.settle(id, 0)?;
         }
@@ -142,7 +142,7 @@ impl World {
             "statement_descriptor_suffix": "SANDBOX",
         });
         let intent = payment_intent::make(self, fields)?;
-        self.tell("payment_intent.created", intent.id())?;
+        self.emit("payment_intent.created", intent.id())?;
         let fields = json!({
             "amount_requested": invoice["amount_due"], "currency": invoice["currency"], "invoice": id,
             "payment": { "payment_intent": intent.id(), "type": "payment_intent" }, "_customer": invoice["customer"],
@@ -195,13 +195,13 @@ impl World {
             Paid::Yes => self.settle(id, intent.int("amount")),
             Paid::NeedsAction => {
                 self.plan_retry(id)?;
-                self.tell("invoice.payment_action_required", id)?;
-                self.tell("invoice.payment_failed", id)?;
+                self.emit("invoice.payment_action_required", id)?;
+                self.emit("invoice.payment_failed", id)?;
                 self.subscription_unpaid(id)
             }
             Paid::No(_) => {
                 self.plan_retry(id)?;
-                self.tell("invoice.payment_failed", id)?;
+                self.emit("invoice.payment_failed", id)?;
                 self.subscription_unpaid(id)
             }
         }
@@ -221,11 +221,11 @@ impl World {
             let transitions = json!({ "canceled_at": null, "paid_at": self.now_s });
             let fields = json!({ "status": "paid", "amount_paid": amount, "status_transitions": transitions });
             self.change(&payment, fields);
-            self.tell("invoice_payment.paid", &payment)?;
+            self.emit("invoice_payment.paid", &payment)?;
         }
-        self.tell_change("invoice.updated", id, previous)?;
-        self.tell("invoice.paid", id)?;
-        self.tell("invoice.payment_succeeded", id)?;
+        self.emit_change("invoice.updated", id, previous)?;
+        self.emit("invoice.paid", id)?;
+        self.emit("invoice.payment_succeeded", id)?;
         self.subscription_paid(id)
     }
 
@@ -251,7 +251,7 @@ impl World {
             payment_intent::cancel_now(self, intent, "void_invoice".into())?;
             self.change(invoice.text("_invoice_payment"), json!({ "status": "canceled" }));
         }
-        self.tell(if status == "void" { "invoice.voided" } else { "invoice.marked_uncollectible" }, id)?;
+        self.emit(if status == "void" { "invoice.voided" } else { "invoice.marked_uncollectible" }, id)?;
         Ok(self.copy(id))
     }
 }

@@ -8,12 +8,13 @@ use crate::expand::expand;
 use crate::fault::Fault;
 use crate::field::{Fields, strip};
 use crate::form::Form;
+use crate::handler::Call;
 use crate::idempotency::{self, Answer};
 use crate::log::LoggedCall;
 use crate::older;
 use crate::parameters;
 use crate::render::render;
-use crate::routes::{self, Call};
+use crate::routes;
 use crate::version::Version;
 use crate::world::{Cause, World};
 use data_encoding::BASE64;
@@ -46,11 +47,11 @@ pub(crate) struct Admitted {
     pub(crate) fault: Option<Fault>,
 }
 
-/// What becomes of a call at the door.
-pub(crate) enum Entrance {
-    Go(Box<Admitted>),
-    /// Nothing is executed.
-    Done(Reply),
+/// Whether a call is executed.
+pub(crate) enum Admission {
+    Execute(Box<Admitted>),
+    /// It is answered without being executed.
+    Answered(Reply),
 }
 
 /// An answer with what its headers tell.
@@ -66,8 +67,8 @@ pub(crate) struct Reply {
 }
 
 impl App {
-    /// Lets a call in: who it is, whether its key has an answer already, what goes wrong with it.
-    pub(crate) fn admit(&self, call: &Incoming) -> Entrance {
+    /// Admits a call: checks its credentials, looks for an earlier answer under its key, draws its fault.
+    pub(crate) fn admit(&self, call: &Incoming) -> Admission {
         let mut state = self.state();
         let request_id = state.world.ids.id("req");
         let cause = Cause { request_id: Some(request_id.clone()), idempotency_key: call.idempotency_key.clone() };
@@ -79,7 +80,7 @@ impl App {
         let refuse = |state: &mut State, error: ApiError| {
             state.log.push(logged(call, error.status, false));
             let answer = Answer { status: error.status, body: error.body(), repeats: None };
-            Entrance::Done(Reply::new(request_id.clone(), version.unwrap_or_default(), answer))
+            Admission::Answered(Reply::new(request_id.clone(), version.unwrap_or_default(), answer))
         };
         let form = match check(call, version) {
             Ok(form) => form,
@@ -96,18 +97,18 @@ impl App {
                 Ok(None) => {}
                 Ok(Some(answer)) => {
                     state.log.push(logged(call, answer.status, true));
-                    return Entrance::Done(Reply::new(request_id, version.unwrap_or_default(), answer));
+                    return Admission::Answered(Reply::new(request_id, version.unwrap_or_default(), answer));
                 }
                 Err(error) => return refuse(&mut state, error),
             }
         }
         let State { faults, world, .. } = &mut *state;
-        let fault = faults.strike(&call.method, &call.path, &mut world.dice);
+        let fault = faults.strike(&call.method, &call.path, &mut world.rng);
         if let Some(key) = &key {
             state.keys.insert(key.clone());
         }
         let version = version.unwrap_or_default();
-        Entrance::Go(Box::new(Admitted { request_id, version, form, fingerprint, key, fault }))
+        Admission::Execute(Box::new(Admitted { request_id, version, form, fingerprint, key, fault }))
     }
 
     /// Executes a call that was let in, unless its fault has it otherwise.
@@ -224,7 +225,7 @@ fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError
         Ok(body) => (200, body),
         Err(error) => (error.status, error.body()),
     };
-    dress(&state.world, &mut body, admitted.version);
+    shape_answer(&state.world, &mut body, admitted.version);
     let answer = Answer { status, body, repeats: None };
     if let Some(key) = admitted.key.as_ref().filter(|_| is_stored) {
         idempotency::keep(&mut state.world, key, &admitted.fingerprint, &answer);
@@ -237,7 +238,7 @@ fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError
 
 /// Puts an answer into the shape that its reader expects. Events keep the account's version,
 /// whatever version the call names.
-fn dress(world: &World, body: &mut Value, version: Version) {
+fn shape_answer(world: &World, body: &mut Value, version: Version) {
     let account = Version::parse(&world.api_version).unwrap_or_default();
     let is_list = body.text("object") == "list";
     if body.text("object") == "event" {

@@ -7,13 +7,13 @@ pub(crate) use money::of_customer as money_of;
 pub(crate) use money::state;
 
 use crate::app::App;
-use crate::deliver::Policy;
 use crate::error::ApiError;
 use crate::fault::FaultRule;
 use crate::field::{Fields, strip};
 use crate::form::Form;
 use crate::objects::webhook_endpoint::{self, NewEndpoint};
 use crate::objects::{checkout, dispute, payment_intent, payment_method, refund};
+use crate::policy::Policy;
 use crate::world::{Cause, World};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

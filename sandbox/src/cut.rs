@@ -13,9 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Connections of these addresses are to be cut instead of written to.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Scissors(Arc<Mutex<HashSet<SocketAddr>>>);
+pub(crate) struct ConnectionCutter(Arc<Mutex<HashSet<SocketAddr>>>);
 
-impl Scissors {
+impl ConnectionCutter {
     /// The connection from this address is cut at its next byte.
     pub(crate) fn cut(&self, from: SocketAddr) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(from);
@@ -33,7 +33,7 @@ impl Scissors {
 /// A listener whose connections can be cut.
 pub(crate) struct Listener {
     pub(crate) inner: TcpListener,
-    pub(crate) scissors: Scissors,
+    pub(crate) cutter: ConnectionCutter,
 }
 
 impl Acceptor for Listener {
@@ -46,7 +46,7 @@ impl Acceptor for Listener {
     async fn accept(&mut self) -> io::Result<(Connection, LocalAddr, RemoteAddr, poem::http::uri::Scheme)> {
         let (stream, from) = self.inner.accept().await?;
         let local = stream.local_addr()?;
-        let connection = Connection { stream, from, scissors: self.scissors.clone() };
+        let connection = Connection { stream, from, cutter: self.cutter.clone() };
         Ok((connection, LocalAddr(local.into()), RemoteAddr(from.into()), poem::http::uri::Scheme::HTTP))
     }
 }
@@ -55,19 +55,19 @@ impl Acceptor for Listener {
 pub(crate) struct Connection {
     stream: TcpStream,
     from: SocketAddr,
-    scissors: Scissors,
+    cutter: ConnectionCutter,
 }
 
 impl Connection {
     fn check(&self) -> io::Result<()> {
-        if self.scissors.is_cut(self.from) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+        if self.cutter.is_cut(self.from) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         // The address may be another connection's soon.
-        self.scissors.forget(self.from);
+        self.cutter.forget(self.from);
     }
 }
 

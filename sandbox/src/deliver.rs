@@ -17,41 +17,6 @@ pub(crate) const WAITING_MAX: usize = 100_000;
 /// The kind of what is kept of a delivery.
 const KIND: &str = "_delivery";
 
-/// What goes wrong on the way, on purpose.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Policy {
-    /// Each event is delivered that often at most, and at least once: how often, chance decides.
-    pub duplicates_max: u32,
-    /// Each delivery waits up to this long, in milliseconds of real time. Whatever is delayed by
-    /// chance also arrives in another order.
-    pub delay_max_ms: u64,
-    /// Each delivery waits at least this long, in milliseconds of real time.
-    pub delay_min_ms: u64,
-    /// The probability that a delivery never arrives: it counts as failed and is not tried again.
-    pub drop_probability: f64,
-    /// Renders all events in this version, whatever their endpoints want.
-    pub api_version: Option<String>,
-    /// Each event is followed by its thin twin, at the same endpoints.
-    pub thin_twins: bool,
-    /// Nothing is delivered until this is false again; what waits stays.
-    pub is_paused: bool,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            duplicates_max: 1,
-            delay_max_ms: 0,
-            delay_min_ms: 0,
-            drop_probability: 0.0,
-            api_version: None,
-            thin_twins: false,
-            is_paused: false,
-        }
-    }
-}
-
 /// One delivery of one event to one endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Delivery {
@@ -114,14 +79,14 @@ impl World {
     fn plan_delivery(&mut self, event: &str, endpoint: &str, is_ordered: bool) -> Result<(), ApiError> {
         let policy = self.policy.clone();
         let is_dropped =
-            !is_ordered && policy.drop_probability > 0.0 && self.dice.random_bool(policy.drop_probability.min(1.0));
+            !is_ordered && policy.drop_probability > 0.0 && self.rng.random_bool(policy.drop_probability.min(1.0));
         let is_full = self.store.count(KIND) >= WAITING_MAX;
         let delay = if policy.delay_max_ms > policy.delay_min_ms {
-            self.dice.random_range(policy.delay_min_ms..=policy.delay_max_ms)
+            self.rng.random_range(policy.delay_min_ms..=policy.delay_max_ms)
         } else {
             policy.delay_min_ms
         };
-        let copies = if policy.duplicates_max > 1 { self.dice.random_range(1..=policy.duplicates_max) } else { 1 };
+        let copies = if policy.duplicates_max > 1 { self.rng.random_range(1..=policy.duplicates_max) } else { 1 };
         let delivery = Delivery {
             id: self.new_id("_dlv"),
             object: KIND.to_owned(),

@@ -99,9 +99,9 @@ impl Faults {
     }
 
     /// The fault that strikes a call: the first that is for it and that chance does not spare.
-    pub(crate) fn strike(&mut self, method: &str, path: &str, dice: &mut StdRng) -> Option<Fault> {
+    pub(crate) fn strike(&mut self, method: &str, path: &str, rng: &mut StdRng) -> Option<Fault> {
         let strikes = |rule: &FaultRule| {
-            rule.is_for(method, path) && rule.probability.is_none_or(|p| dice.random_bool(p.clamp(0.0, 1.0)))
+            rule.is_for(method, path) && rule.probability.is_none_or(|p| rng.random_bool(p.clamp(0.0, 1.0)))
         };
         let at = self.0.iter().position(strikes)?;
         let rule = &mut self.0[at];
@@ -123,13 +123,13 @@ mod tests {
 
     #[test]
     fn a_counted_fault_strikes_that_often_and_only_its_calls() {
-        let mut dice = StdRng::seed_from_u64(1);
+        let mut rng = StdRng::seed_from_u64(1);
         let mut faults = Faults::default();
         faults.add(FaultRule { count: Some(2), ..FaultRule::once("POST", "/v1/pay", Fault::BadGateway) });
-        assert_eq!(faults.strike("GET", "/v1/pay", &mut dice), None);
-        assert_eq!(faults.strike("POST", "/v1/pays", &mut dice), Some(Fault::BadGateway));
-        assert_eq!(faults.strike("POST", "/v1/pay", &mut dice), Some(Fault::BadGateway));
-        assert_eq!(faults.strike("POST", "/v1/pay", &mut dice), None);
+        assert_eq!(faults.strike("GET", "/v1/pay", &mut rng), None);
+        assert_eq!(faults.strike("POST", "/v1/pays", &mut rng), Some(Fault::BadGateway));
+        assert_eq!(faults.strike("POST", "/v1/pay", &mut rng), Some(Fault::BadGateway));
+        assert_eq!(faults.strike("POST", "/v1/pay", &mut rng), None);
     }
 
     #[test]

@@ -11,6 +11,9 @@ const DEPTH_MAX: usize = 8;
 const METADATA_LEN_MAX: usize = 500;
 /// Most keys of metadata. Source: Stripe, "Metadata".
 const METADATA_KEYS_MAX: usize = 50;
+/// Bounds of an amount in minor units. Source: Stripe, "Minimum and maximum charge amounts".
+const AMOUNT_MIN: i64 = 50;
+const AMOUNT_MAX: i64 = 99_999_999;
 
 /// The parameters of a call, or a part of them. Leaves are texts.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,6 +56,24 @@ impl Form {
         let mut parts = path.split('.');
         let first = self.0.get(parts.next()?)?;
         parts.try_fold(first, |value, part| value.get(part))
+    }
+
+    /// An amount within Stripe's bounds.
+    pub(crate) fn amount(&self, param: &str) -> Result<Option<i64>, ApiError> {
+        let Some(amount) = self.int(param)? else { return Ok(None) };
+        if amount < 1 {
+            let message = "This value must be greater than or equal to 1.";
+            return Err(ApiError::invalid("parameter_invalid_integer", Some(param), message));
+        }
+        if amount < AMOUNT_MIN {
+            let message = "Amount must be at least $0.50 usd. SANDBOX.";
+            return Err(ApiError::invalid("amount_too_small", Some(param), message));
+        }
+        if amount > AMOUNT_MAX {
+            let message = "Amount must be no more than $999,999.99. SANDBOX.";
+            return Err(ApiError::invalid("amount_too_large", Some(param), message));
+        }
+        Ok(Some(amount))
     }
 
     /// Whether it is there, also if it is empty.

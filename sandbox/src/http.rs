@@ -1,9 +1,9 @@
 //! The server: which part of the sandbox answers an address, and what every answer says.
 
 use crate::app::App;
-use crate::call::{Entrance, Incoming, Reply, record};
+use crate::call::{Admission, Incoming, Reply, record};
 use crate::control;
-use crate::cut::Scissors;
+use crate::cut::ConnectionCutter;
 use crate::fault::Fault;
 use crate::html;
 use crate::record::Recorder;
@@ -24,7 +24,7 @@ const BANNER: HeaderValue = HeaderValue::from_static("SANDBOX - no real money mo
 pub(crate) struct Server {
     pub(crate) app: Arc<App>,
     pub(crate) recorder: Option<Recorder>,
-    pub(crate) scissors: Scissors,
+    pub(crate) cutter: ConnectionCutter,
     pub(crate) in_flight: AtomicUsize,
 }
 
@@ -106,7 +106,7 @@ async fn imitate(server: &Arc<Server>, request: &Request, body: String) -> Respo
     if let Some(hang_ms) = lost {
         tokio::time::sleep(Duration::from_millis(hang_ms)).await;
         if let Some(from) = from {
-            server.scissors.cut(from);
+            server.cutter.cut(from);
         }
     }
     respond(&reply, key.as_deref())
@@ -115,8 +115,8 @@ async fn imitate(server: &Arc<Server>, request: &Request, body: String) -> Respo
 /// Lets a call in and executes it. Gives also how long to be silent, if the answer is to be lost.
 async fn run(server: &Arc<Server>, call: &Incoming) -> (Reply, Option<u64>) {
     let admitted = match server.app.admit(call) {
-        Entrance::Done(reply) => return (reply, None),
-        Entrance::Go(admitted) => admitted,
+        Admission::Answered(reply) => return (reply, None),
+        Admission::Execute(admitted) => admitted,
     };
     let mut lost = None;
     match admitted.fault {

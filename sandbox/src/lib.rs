@@ -8,8 +8,9 @@
 //! | `objects/` | Stripe's kinds of objects, one file each: what calls do to them |
 //! | `billing`, `payment`, `lifecycle` | what invoices, payments and time have in common |
 //! | `card`, `calendar`, `form`, `page`, `expand`, `idempotency` | rules without a state of their own |
-//! | `world`, `store`, `journal` | the state, what can be taken back, what is kept |
-//! | `call`, `routes`, `parameters` | a call from its bytes to its answer |
+//! | `world`, `store`, `journal` | the state, its rollback, its file |
+//! | `policy`, `rules` | settings: what goes wrong with deliveries, what follows a failed payment |
+//! | `call`, `routes`, `handler`, `parameters` | a call from its bytes to its answer |
 //! | `deliver/` | webhooks: planned in the state, sent by a courier |
 //! | `version`, `render`, `older` | objects in the shapes of older API versions |
 //! | `control`, `fault`, `html` | what Stripe would never let anybody do, and pages for people |
@@ -33,6 +34,7 @@ mod expand;
 mod fault;
 mod field;
 mod form;
+mod handler;
 mod html;
 mod http;
 mod idempotency;
@@ -46,20 +48,22 @@ mod options;
 mod page;
 mod parameters;
 mod payment;
+mod policy;
 mod record;
 pub mod render;
 mod routes;
+mod rules;
 mod sandbox;
 mod store;
 pub mod version;
 mod world;
 
 pub use control::Money;
-pub use deliver::Policy;
 pub use error::Error;
 pub use fault::{Fault, FaultRule};
-pub use lifecycle::{AfterRetries, Rules};
 pub use log::LoggedCall;
 pub use objects::webhook_endpoint::NewEndpoint;
 pub use options::Options;
+pub use policy::Policy;
+pub use rules::{AfterRetries, Rules};
 pub use sandbox::Sandbox;

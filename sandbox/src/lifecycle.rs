@@ -8,7 +8,6 @@ use crate::field::Fields;
 use crate::idempotency;
 use crate::objects::subscription::{is_over, period_end};
 use crate::world::World;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,36 +19,6 @@ pub(crate) const INCOMPLETE_EXPIRES_S: i64 = 23 * 3_600;
 pub(crate) const TRIAL_WARNING_S: i64 = 3 * 86_400;
 /// Most transitions of one advance of the clock; the rest waits for the next.
 const TRANSITIONS_MAX: usize = 100_000;
-
-/// What becomes of a subscription whose renewal was not paid after all retries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AfterRetries {
-    /// It ends.
-    Cancel,
-    /// It stays, marked unpaid; later invoices stay drafts.
-    Unpaid,
-    /// It stays past due.
-    PastDue,
-}
-
-/// The account's settings for failed payments. Source: Stripe, "Smart Retries" and "Manage failed
-/// payments": there they are set in the dashboard.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// Days between a failed attempt to pay an invoice and the next.
-    pub retry_after_days: Vec<i64>,
-    /// What comes after the last.
-    pub after_retries: AfterRetries,
-    /// How long a renewal's invoice is a draft, in seconds.
-    pub draft_s: i64,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self { retry_after_days: vec![3, 5, 7], after_retries: AfterRetries::Cancel, draft_s: 3_600 }
-    }
-}
 
 /// What is due next for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Stripe's kinds of objects, one file each: what calls do to them.
 
+mod address;
 pub(crate) mod balance;
 pub(crate) mod charge;
 pub(crate) mod checkout;

@@ -1,9 +1,9 @@
 //! How a sandbox is set up.
 
-use crate::deliver::Policy;
 use crate::error::Error;
-use crate::lifecycle::Rules;
 use crate::objects::webhook_endpoint::NewEndpoint;
+use crate::policy::Policy;
+use crate::rules::Rules;
 use crate::version::{NEWEST, Version};
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
-use crate::routes::Call;
+use crate::handler::Call;
 use crate::store::Store;
 use crate::world::World;
 use serde_json::{Value, json};

@@ -59,7 +59,7 @@ fn ask_for_authentication(world: &mut World, intent: &str, method: &Value) -> Re
         "last_payment_error": null,
     });
     world.change(intent, fields);
-    world.tell("payment_intent.requires_action", intent)
+    world.emit("payment_intent.requires_action", intent)
 }
 
 /// What the customer's browser has to do.
@@ -94,9 +94,9 @@ fn succeed(world: &mut World, intent: &str, method: &Value, attempt: Attempt) ->
         // A method that paid without a customer cannot be used again.
         world.change(method.id(), json!({ "_is_spent": true }));
     }
-    world.tell("charge.succeeded", charge.id())?;
+    world.emit("charge.succeeded", charge.id())?;
     let event = if is_manual { "payment_intent.amount_capturable_updated" } else { "payment_intent.succeeded" };
-    world.tell(event, intent)?;
+    world.emit(event, intent)?;
     Ok(charge)
 }
 
@@ -106,7 +106,7 @@ fn save_method(world: &mut World, intent: &Value, method: &Value, attempt: Attem
     }
     if method.opt("customer").is_none() {
         world.change(method.id(), json!({ "customer": intent["customer"] }));
-        world.tell("payment_method.attached", method.id())?;
+        world.emit("payment_method.attached", method.id())?;
     }
     Ok(())
 }
@@ -123,8 +123,8 @@ pub(crate) fn fail(world: &mut World, intent: &str, method: &Value, decline: &De
         "last_payment_error": last_error, "next_action": null,
     });
     world.change(intent, fields);
-    world.tell("charge.failed", charge.id())?;
-    world.tell("payment_intent.payment_failed", intent)?;
+    world.emit("charge.failed", charge.id())?;
+    world.emit("payment_intent.payment_failed", intent)?;
     let error = error.with("payment_intent", world.copy(intent)).with("payment_method", method.clone());
     Ok(error)
 }
@@ -138,7 +138,7 @@ pub(crate) fn capture(world: &mut World, intent: &str, amount: i64) -> Result<()
     fields["amount_captured"] = amount.into();
     fields["amount_refunded"] = (charge.int("amount") - amount).into();
     let previous = world.change(charge.id(), fields);
-    world.tell_change("charge.captured", charge.id(), previous)?;
+    world.emit_change("charge.captured", charge.id(), previous)?;
     world.change(intent, json!({ "status": "succeeded", "amount_received": amount, "amount_capturable": 0 }));
-    world.tell("payment_intent.succeeded", intent)
+    world.emit("payment_intent.succeeded", intent)
 }

@@ -1,38 +1,12 @@
-//! Every address of Stripe's that is imitated, and who answers.
+//! Every imitated address of Stripe's, with its handler.
 
-use crate::error::ApiError;
-use crate::form::Form;
+use crate::handler::Handler;
 use crate::objects::{
     balance, charge, checkout, customer, dispute, event, invoice, invoice_item, invoice_payment, payment_intent,
     payment_method, price, refund, setup_intent, source, subscription, webhook_endpoint,
 };
-use crate::world::World;
-use serde_json::Value;
 
-/// A call that found its route.
-pub(crate) struct Call {
-    pub(crate) path: String,
-    /// What stands in the path where the route has `{}`.
-    pub(crate) ids: Vec<String>,
-    pub(crate) form: Form,
-}
-
-impl Call {
-    /// The id in the path.
-    pub(crate) fn id(&self) -> &str {
-        self.ids.first().map_or("", String::as_str)
-    }
-
-    /// The second id in the path.
-    pub(crate) fn second_id(&self) -> &str {
-        self.ids.get(1).map_or("", String::as_str)
-    }
-}
-
-/// Who answers: a function of the state and the call.
-pub(crate) type Handler = fn(&mut World, &Call) -> Result<Value, ApiError>;
-
-/// A method, a path with `{}` where an id stands, and who answers.
+/// A method, a path with `{}` where an id stands, and its handler.
 type Route = (&'static str, &'static str, Handler);
 
 #[rustfmt::skip]
@@ -128,7 +102,7 @@ const ROUTES: &[Route] = &[
     ("DELETE", "/v1/webhook_endpoints/{}", webhook_endpoint::delete),
 ];
 
-/// Who answers a method and a path, the pattern of the path, and the ids in it.
+/// The handler of a method and a path, the path's pattern, and the ids in it.
 pub(crate) fn find(method: &str, path: &str) -> Option<(Handler, &'static str, Vec<String>)> {
     let path = path.strip_suffix('/').unwrap_or(path);
     ROUTES.iter().find_map(|(wanted, pattern, handler)| {

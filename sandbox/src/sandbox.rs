@@ -2,8 +2,8 @@
 
 use crate::app::App;
 use crate::control::{Money, money_of};
-use crate::cut::{Listener, Scissors};
-use crate::deliver::{Policy, courier};
+use crate::cut::{ConnectionCutter, Listener};
+use crate::deliver::courier;
 use crate::error::{ApiError, Error};
 use crate::fault::FaultRule;
 use crate::field::strip;
@@ -11,6 +11,7 @@ use crate::http::{self, Server};
 use crate::objects::webhook_endpoint::{self, NewEndpoint};
 use crate::objects::{checkout, dispute, payment_intent, payment_method, refund};
 use crate::options::Options;
+use crate::policy::Policy;
 use crate::record::Recorder;
 use crate::world::{Cause, World};
 use poem::Request;
@@ -59,15 +60,15 @@ impl Sandbox {
         let recorder = options.record.as_deref().map(Recorder::open).transpose()?;
         let client = courier::client()?;
         let app = Arc::new(App::new(options, &url)?);
-        let scissors = Scissors::default();
+        let cutter = ConnectionCutter::default();
         let server =
-            Arc::new(Server { app: app.clone(), recorder, scissors: scissors.clone(), in_flight: AtomicUsize::new(0) });
+            Arc::new(Server { app: app.clone(), recorder, cutter: cutter.clone(), in_flight: AtomicUsize::new(0) });
         let endpoint = poem::endpoint::make(move |request: Request| {
             let server = server.clone();
             async move { http::answer(server, request).await }
         });
         let (stop, mut stopped) = watch::channel(false);
-        let acceptor = Listener { inner: listener, scissors };
+        let acceptor = Listener { inner: listener, cutter };
         let server = tokio::spawn(async move {
             let signal = async move {
                 // An error means that the sandbox is gone, which is the same.

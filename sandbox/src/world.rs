@@ -2,12 +2,12 @@
 //! reads the time.
 
 use crate::blank::{filled, overlay};
-use crate::deliver::Policy;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::ids::Ids;
-use crate::lifecycle::Rules;
+use crate::policy::Policy;
+use crate::rules::Rules;
 use crate::store::{ENTRIES_MAX, Store};
 use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
@@ -31,7 +31,7 @@ pub(crate) struct World {
     pub(crate) rules: Rules,
     pub(crate) policy: Policy,
     /// What chance decides about deliveries and faults.
-    pub(crate) dice: StdRng,
+    pub(crate) rng: StdRng,
     /// Where people can look at invoices and receipts.
     pub(crate) url: String,
     /// The version in which events are made for those who name none.
@@ -113,11 +113,11 @@ impl World {
         Value::Object(previous)
     }
 
-    /// Changes fields of an object and tells of it, if anything is different.
-    pub(crate) fn change_and_tell(&mut self, id: &str, fields: Value, event: &str) -> Result<Value, ApiError> {
+    /// Changes fields of an object and emits an event if anything is different.
+    pub(crate) fn change_and_emit(&mut self, id: &str, fields: Value, event: &str) -> Result<Value, ApiError> {
         let previous = self.change(id, fields);
         if previous.as_object().is_some_and(|previous| !previous.is_empty()) {
-            self.tell_change(event, id, previous)?;
+            self.emit_change(event, id, previous)?;
         }
         Ok(self.copy(id))
     }

@@ -1,5 +1,7 @@
 //! An application under test: started as `main` starts it, reached over HTTP.
 
+use crate::answer::Answer;
+use crate::unique::unique;
 use crate::{contract, github, stripe};
 use bursar::app::App;
 use bursar::serve::{self, Running};
@@ -52,47 +54,6 @@ pub struct TestCustomer {
     pub id: String,
     /// Its API key.
     pub api_key: String,
-}
-
-/// An HTTP answer, read.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// The body as JSON; null if it is none.
-    pub body: Value,
-    /// The content type.
-    pub content_type: String,
-    /// The Retry-After header.
-    pub retry_after: Option<String>,
-}
-
-impl Answer {
-    async fn read(response: reqwest::Response) -> Self {
-        let status = response.status().as_u16();
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let content_type = header("content-type").unwrap_or_default();
-        let retry_after = header("retry-after");
-        let bytes = response.bytes().await.expect("the body arrives");
-        Self { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null), content_type, retry_after }
-    }
-
-    /// The stable code of a problem document.
-    pub fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or_default()
-    }
-
-    /// Asserts the status and gives the body.
-    pub fn expect(self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", self.body);
-        self.body
-    }
-
-    /// Asserts that this is a problem document with this status and code.
-    pub fn expect_problem(&self, status: u16, code: &str) {
-        assert_eq!((self.status, self.code()), (status, code), "{}", self.body);
-        assert_eq!(self.content_type, "application/problem+json");
-    }
 }
 
 /// The configuration of tests: everything is quick, signing up and new API keys have no limit, nothing else
@@ -332,11 +293,6 @@ impl TestApp {
         let violations: Vec<_> = report.checks.iter().flat_map(|check| &check.violations).collect();
         assert!(report.holds(), "{violations:#?}");
     }
-}
-
-/// A text that no other call gives.
-pub fn unique() -> String {
-    AuditId::new().body().to_owned()
 }
 
 fn rustls_provider() -> Result<(), ()> {

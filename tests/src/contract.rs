@@ -2,12 +2,12 @@
 //! [`crate::TestApp`] is held to it, so that a code which is not listed for its operation fails whatever
 //! test meets it.
 
-use crate::app::Answer;
+use crate::answer::Answer;
 use serde_json::Value;
 use std::sync::LazyLock;
 
 static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(&bursar::document::openapi_document()).expect("the document is JSON"));
+    LazyLock::new(|| serde_json::from_str(&bursar::routes::openapi_document()).expect("the document is JSON"));
 
 /// Panics if the operation that this request went to does not answer like that.
 pub(crate) fn check(method: &str, address: &str, answer: &Answer) {

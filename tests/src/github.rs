@@ -1,6 +1,6 @@
 //! Events of the Marketplace as GitHub sends them, and how it signs them.
 
-use crate::app::unique;
+use crate::unique::unique;
 use bursar_engine::clock::{Clock, rfc3339};
 use bursar_engine::domain::github::sign;
 use serde_json::{Value, json};

@@ -1,6 +1,7 @@
 //! The test harness: one way to start the application as `main` does, on either pair of backends,
 //! and the vocabulary that tests are written in.
 
+pub mod answer;
 pub mod app;
 pub mod bench;
 pub mod chaos;
@@ -10,6 +11,7 @@ pub mod fake_stripe;
 pub mod github;
 pub mod journeys;
 pub mod stripe;
+pub mod unique;
 pub mod wait;
 
 pub use app::{Backend, TestApp, TestCustomer};

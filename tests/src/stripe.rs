@@ -1,6 +1,6 @@
 //! Events as Stripe sends them, and how it signs them.
 
-use crate::app::unique;
+use crate::unique::unique;
 use bursar_engine::clock::Clock;
 use bursar_engine::domain::webhook::sign;
 use serde_json::{Value, json};

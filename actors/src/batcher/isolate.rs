@@ -1,8 +1,8 @@
-//! Finds what a batch fails for, so that only that fails.
+//! Finds the item for which a batch is refused, so that only that item fails.
 //!
-//! A batch that the database refuses for something in it is halved until what it is about stands
-//! alone. That takes a few short transactions once; whatever was found is remembered for a while and
-//! goes last and alone, so that a row that stays locked does not hold its neighbours up each time.
+//! A batch that the database refuses because of an item is halved until that item stands alone. This takes a few
+//! short transactions once. The item's key is remembered for a while: items with that key are done last and alone,
+//! so that a row that stays locked does not delay the others each time.
 
 use super::{Answered, Work};
 use bursar_engine::Error;
@@ -12,54 +12,53 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a batch is taken apart; what is not done by then is to come again.
+/// How long a batch is taken apart. Items that are not done by then fail and can be retried.
 const ISOLATE_MAX: Duration = Duration::from_secs(3);
-/// How long it is remembered what a batch failed for, unless it succeeds before.
+/// How long a key is suspect, unless an item with it succeeds before.
 const SUSPECT_FOR: Duration = Duration::from_secs(60);
-/// Most that is remembered; what is beyond is found out again.
+/// Most suspects. Keys beyond that are found again each time.
 const SUSPECTS_MAX: usize = 1_000;
 
-/// Accounts and streams that batches failed for lately.
+/// Keys of accounts and streams for which batches failed lately.
 #[derive(Default)]
 pub(super) struct Suspects(Mutex<HashMap<String, Instant>>);
 
 impl Suspects {
-    /// Moves items about suspects to the end, in their order; gives how many are before them.
-    pub(super) fn put_last<T>(&self, batch: &mut Vec<T>, about: impl Fn(&T) -> &str) -> usize {
+    /// Moves items with suspect keys to the end, in their order; returns how many are before them.
+    pub(super) fn put_last<T>(&self, batch: &mut Vec<T>, key: impl Fn(&T) -> &str) -> usize {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_empty() {
             return batch.len();
         }
-        let (last, first): (Vec<T>, Vec<T>) = batch.drain(..).partition(|item| known.contains_key(about(item)));
+        let (last, first): (Vec<T>, Vec<T>) = batch.drain(..).partition(|item| known.contains_key(key(item)));
         let innocent = first.len();
         batch.extend(first.into_iter().chain(last));
         innocent
     }
 
-    fn add(&self, about: &str) {
+    fn add(&self, key: &str) {
         let now = Instant::now();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, since| now.duration_since(*since) < SUSPECT_FOR);
         if known.len() < SUSPECTS_MAX {
-            known.insert(about.to_owned(), now);
+            known.insert(key.to_owned(), now);
         }
     }
 
-    fn clear(&self, about: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(about);
+    fn clear(&self, key: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 
-/// Works items off, the first `innocent` of them together and each of the others alone: one answer
-/// each, in order.
-pub(super) async fn work_off<W: Work>(
+/// Does the first `innocent` items together and each of the others alone: one answer for each item, in order.
+pub(super) async fn run_all<W: Work>(
     work: &W,
     suspects: &Suspects,
     items: &[W::Item],
     innocent: usize,
 ) -> Vec<Answered<W>> {
     let mut answers: Vec<Option<Answered<W>>> = items.iter().map(|_| None).collect();
-    // Worked off from the end; the flag says whether it is in haste.
+    // A stack; the flag says whether the group is done in haste.
     let mut groups: Vec<(Range<usize>, bool)> = (innocent..items.len()).rev().map(|at| (at..at + 1, true)).collect();
     groups.push((0..innocent, false));
     let mut hurry_until = None;
@@ -73,7 +72,7 @@ pub(super) async fn work_off<W: Work>(
         match work.run(&items[group.clone()], in_haste).await {
             Ok(done) => {
                 if in_haste && group.len() == 1 {
-                    suspects.clear(W::about(&items[group.start]));
+                    suspects.clear(W::key(&items[group.start]));
                 }
                 answers[group].iter_mut().zip(done).for_each(|(slot, answer)| *slot = Some(Ok(answer)));
             }
@@ -86,12 +85,12 @@ pub(super) async fn work_off<W: Work>(
                 break;
             }
             Err(error) if in_haste && group.len() == 1 => {
-                let about = W::about(&items[group.start]);
-                tracing::warn!(batch = W::NAME, about, error = %error.chain(), "a batch failed for this; it was left out");
-                suspects.add(about);
+                let key = W::key(&items[group.start]);
+                tracing::warn!(batch = W::NAME, about = key, error = %error.chain(), "a batch failed for this; it was left out");
+                suspects.add(key);
                 answers[group.start] = Some(Err(Arc::new(error)));
             }
-            // Once more in haste: in halves, or alone if it was alone.
+            // Again in haste: in halves, or once more alone if it was alone.
             Err(_) => {
                 let middle = group.start + group.len() / 2;
                 groups.push((middle..group.end, true));

@@ -2,11 +2,12 @@
 
 use super::CustomerDeps;
 use super::footprint::Share;
+use super::message::{CustomerMsg, RouterMsg};
 use super::pending::Pending;
-use super::router::RouterMsg;
+use super::races::Races;
 use crate::deadline::{ANSWER_MAX, within};
-use crate::ledger::Lock;
-use crate::owed::Owed;
+use crate::guaranteed_reply::GuaranteedReply;
+use crate::ledger::AccountLock;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::ledger::{Account, Decision, Entry, decide};
 use bursar_engine::domain::mail;
@@ -19,23 +20,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-/// How often a command is decided again after somebody else wrote the account, or after nobody
-/// knows whether the commit went through.
+/// How often a command is decided, after another node wrote the account or after a commit whose outcome is
+/// unknown.
 const TRIES_MAX: u8 = 8;
-/// Races against other nodes that are lost, one after the other, before decisions are made under the
-/// account's lock: nobody loses those.
-const LOST_MAX: u8 = 2;
-/// Locked decisions in a row for which nobody else had written the account, before it is unlocked.
-const ALONE_MIN: u8 = 16;
-
-pub(crate) enum CustomerMsg {
-    Apply(Box<Pending>),
-    Loaded(Result<Option<Account>>),
-    Locked(Result<Option<Box<Lock>>>),
-    Committed(Result<UnitResult, Arc<Error>>),
-    MayIGo,
-    Crash,
-}
 
 pub(crate) struct CustomerArguments {
     pub(super) id: CustomerId,
@@ -55,7 +42,7 @@ struct Batch {
     refused: Vec<(Box<Pending>, Refusal)>,
 }
 
-/// What an actor waits for. Commands that come meanwhile wait, too.
+/// What an actor waits for. Commands that arrive meanwhile are queued.
 #[derive(Default)]
 enum UnderWay {
     /// Nothing.
@@ -75,41 +62,6 @@ impl UnderWay {
     }
 }
 
-/// How races against other nodes went that write this account, too.
-#[derive(Debug, Default)]
-struct Races {
-    /// Lost one after the other.
-    lost: u8,
-    /// Locked decisions in a row for which nobody else had written the account.
-    alone: u8,
-}
-
-impl Races {
-    /// Whether decisions are made under the lock.
-    fn are_lost(&self) -> bool {
-        self.lost >= LOST_MAX
-    }
-
-    fn lose(&mut self) {
-        self.lost = self.lost.saturating_add(1);
-        self.alone = 0;
-    }
-
-    fn win(&mut self) {
-        if !self.are_lost() {
-            self.lost = 0;
-        }
-    }
-
-    /// A look at the account under its lock: whether it is as this node wrote it.
-    fn look(&mut self, is_own: bool) {
-        self.alone = if is_own { self.alone + 1 } else { 0 };
-        if self.alone >= ALONE_MIN {
-            *self = Self::default();
-        }
-    }
-}
-
 pub(crate) struct CustomerState {
     id: CustomerId,
     deps: Arc<CustomerDeps>,
@@ -117,15 +69,16 @@ pub(crate) struct CustomerState {
     account: Option<Account>,
     waiting: VecDeque<Box<Pending>>,
     under_way: UnderWay,
-    /// The account was loaded for the very decision that follows.
-    fresh: bool,
-    /// Refused on an account that another node may have written since: loaded again before anybody
-    /// is told.
-    doubtful: Vec<(Box<Pending>, Refusal)>,
+    /// Whether the account was loaded for the decision that follows.
+    is_fresh: bool,
+    /// Refused on a cached account, which another node may have written since: the account is loaded again before
+    /// the callers are told.
+    unconfirmed: Vec<(Box<Pending>, Refusal)>,
     races: Races,
-    /// So many commands are decided one by one: the database refused them when they were together.
-    singly: usize,
-    seen: u64,
+    /// The next commands, which are decided one by one because the database refused them as one batch.
+    singles: usize,
+    /// Messages that the router has forwarded to this actor.
+    received: u64,
     share: Share,
 }
 
@@ -142,9 +95,9 @@ impl Actor for CustomerActor {
         arguments: CustomerArguments,
     ) -> Result<CustomerState, ActorProcessingErr> {
         let CustomerArguments { id, deps, router, account } = arguments;
-        let mut share = deps.footprint.join();
+        let mut share = deps.footprint.add_actor();
         if let Some(account) = &account {
-            share.remember(account);
+            share.set_account(account);
         }
         Ok(CustomerState {
             id,
@@ -153,11 +106,11 @@ impl Actor for CustomerActor {
             account,
             waiting: VecDeque::new(),
             under_way: UnderWay::Nothing,
-            fresh: false,
-            doubtful: Vec::new(),
+            is_fresh: false,
+            unconfirmed: Vec::new(),
             races: Races::default(),
-            singly: 0,
-            seen: 0,
+            singles: 0,
+            received: 0,
             share,
         })
     }
@@ -170,26 +123,26 @@ impl Actor for CustomerActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             CustomerMsg::Apply(pending) => {
-                state.seen += 1;
+                state.received += 1;
                 if state.waiting.len() >= state.deps.queue_max {
                     pending.answer(Err(Error::Busy("this customer")));
                 } else {
                     state.waiting.push_back(pending);
                 }
             }
-            CustomerMsg::Loaded(loaded) => state.loaded(loaded),
-            CustomerMsg::Locked(locked) => state.locked(locked, &myself),
-            CustomerMsg::Committed(result) => state.committed(result),
-            CustomerMsg::MayIGo => {
-                // Then nothing waits either: see `advance`.
+            CustomerMsg::Loaded(loaded) => state.on_loaded(loaded),
+            CustomerMsg::Locked(locked) => state.on_locked(locked, &myself),
+            CustomerMsg::Committed(result) => state.on_committed(result),
+            CustomerMsg::Passivate => {
+                // No command waits then: `advance` would have begun with it.
                 if state.under_way.is_nothing() {
                     let account = state.account.clone().map(Box::new);
-                    let _ = state.router.send_message(RouterMsg::MayGo(state.id.clone(), state.seen, account));
+                    let _ = state.router.send_message(RouterMsg::Idle(state.id.clone(), state.received, account));
                 }
                 return Ok(());
             }
             CustomerMsg::Crash => {
-                state.seen += 1;
+                state.received += 1;
                 panic!("a test asked for this");
             }
         }
@@ -199,10 +152,10 @@ impl Actor for CustomerActor {
 }
 
 impl CustomerState {
-    /// Starts whatever comes next, if nothing is under way.
+    /// Begins what comes next, if nothing is under way.
     fn advance(&mut self, myself: &ActorRef<CustomerMsg>) {
         while self.under_way.is_nothing() && !self.waiting.is_empty() {
-            if self.races.are_lost() {
+            if self.races.needs_lock() {
                 return self.lock(myself);
             }
             let Some(account) = self.account.clone() else {
@@ -212,90 +165,91 @@ impl CustomerState {
             match unit {
                 Some(unit) => {
                     self.under_way = UnderWay::Commit(batch);
-                    let owed = Self::owed_commit(myself);
-                    self.deps.ledger.commit_then(unit, |result| owed.send(CustomerMsg::Committed(result)));
+                    let reply = Self::commit_reply(myself);
+                    self.deps.ledger.commit_then(unit, |result| reply.send(CustomerMsg::Committed(result)));
                 }
-                // What was committed together with them vouches for refusals; these stand alone.
-                None if self.fresh => self.refuse(batch.refused),
+                // A commit proves that the account was current, and with it the refusals of its batch. Refusals
+                // without one are true only if the account was just loaded.
+                None if self.is_fresh => self.refuse(batch.refused),
                 None => {
-                    self.doubtful = batch.refused;
+                    self.unconfirmed = batch.refused;
                     self.load(myself);
                 }
             }
         }
-        self.fresh = false;
+        self.is_fresh = false;
     }
 
-    fn owed_commit(myself: &ActorRef<CustomerMsg>) -> Owed<CustomerMsg> {
-        Owed::new(myself.clone(), CustomerMsg::Committed(Err(Arc::new(Error::Timeout("the ledger")))))
+    fn commit_reply(myself: &ActorRef<CustomerMsg>) -> GuaranteedReply<CustomerMsg> {
+        GuaranteedReply::new(myself.clone(), CustomerMsg::Committed(Err(Arc::new(Error::Timeout("the ledger")))))
     }
 
     fn load(&mut self, myself: &ActorRef<CustomerMsg>) {
         self.under_way = UnderWay::Load;
-        let owed = Owed::new(myself.clone(), CustomerMsg::Loaded(Err(Error::Timeout("the accounts"))));
-        let reply = |loaded: Result<_, Arc<Error>>| owed.send(CustomerMsg::Loaded(loaded.map_err(Error::from)));
-        self.deps.loads.submit_then(self.id.clone(), reply);
+        let reply = GuaranteedReply::new(myself.clone(), CustomerMsg::Loaded(Err(Error::Timeout("the accounts"))));
+        let on_loaded = |loaded: Result<_, Arc<Error>>| reply.send(CustomerMsg::Loaded(loaded.map_err(Error::from)));
+        self.deps.loads.submit_then(self.id.clone(), on_loaded);
     }
 
     fn lock(&mut self, myself: &ActorRef<CustomerMsg>) {
         self.under_way = UnderWay::Lock;
         let (ledger, id) = (self.deps.ledger.clone(), self.id.clone());
-        let owed = Owed::new(myself.clone(), CustomerMsg::Locked(Err(Error::Timeout("the ledger"))));
-        tokio::spawn(
-            async move { owed.send(CustomerMsg::Locked(ledger.lock(&id).await.map(|lock| lock.map(Box::new)))) },
-        );
+        let reply = GuaranteedReply::new(myself.clone(), CustomerMsg::Locked(Err(Error::Timeout("the ledger"))));
+        tokio::spawn(async move {
+            reply.send(CustomerMsg::Locked(ledger.lock(&id).await.map(|lock| lock.map(Box::new))));
+        });
     }
 
-    /// Decides what waits while nobody else can write the account.
-    fn locked(&mut self, locked: Result<Option<Box<Lock>>>, myself: &ActorRef<CustomerMsg>) {
+    /// Decides the waiting commands while no other node can write the account.
+    fn on_locked(&mut self, locked: Result<Option<Box<AccountLock>>>, myself: &ActorRef<CustomerMsg>) {
         self.under_way = UnderWay::Nothing;
         let lock = match locked {
             Ok(Some(lock)) => lock,
             Ok(None) => return self.refuse_all(|| Error::NotFound("account")),
             Err(error) => {
                 tracing::warn!(customer.id = %self.id, error = %error.chain(), "an account could not be locked");
-                return self.refuse_all(unusable(&error));
+                return self.refuse_all(unreadable_account(&error));
             }
         };
         let account = lock.locked.account.clone();
-        self.races.look(self.account.as_ref().is_some_and(|known| known.version == account.version));
+        self.races.record_locked(self.account.as_ref().is_some_and(|known| known.version == account.version));
         self.account = Some(account.clone());
         let (batch, unit) = self.decide(account);
         let Some(unit) = unit else {
             return self.refuse(batch.refused);
         };
         self.under_way = UnderWay::Commit(batch);
-        let (ledger, owed) = (self.deps.ledger.clone(), Self::owed_commit(myself));
+        let (ledger, reply) = (self.deps.ledger.clone(), Self::commit_reply(myself));
         tokio::spawn(async move {
-            owed.send(CustomerMsg::Committed(ledger.commit_locked(*lock, unit).await.map_err(Arc::new)));
+            reply.send(CustomerMsg::Committed(ledger.commit_locked(*lock, unit).await.map_err(Arc::new)));
         });
     }
 
-    /// Answers all that waits with one error.
+    /// Answers all waiting commands with one error.
     fn refuse_all(&mut self, why: fn() -> Error) {
-        let doubtful = std::mem::take(&mut self.doubtful).into_iter().map(|(pending, _)| pending);
-        for pending in doubtful.chain(self.waiting.drain(..)) {
+        let unconfirmed = std::mem::take(&mut self.unconfirmed).into_iter().map(|(pending, _)| pending);
+        for pending in unconfirmed.chain(self.waiting.drain(..)) {
             pending.answer(Err(why()));
         }
     }
 
-    fn loaded(&mut self, loaded: Result<Option<Account>>) {
+    fn on_loaded(&mut self, loaded: Result<Option<Account>>) {
         self.under_way = UnderWay::Nothing;
         match loaded {
             Ok(Some(account)) => {
-                let doubtful = std::mem::take(&mut self.doubtful);
+                let unconfirmed = std::mem::take(&mut self.unconfirmed);
                 if self.account.as_ref().is_some_and(|cached| cached.version == account.version) {
-                    self.refuse(doubtful);
+                    self.refuse(unconfirmed);
                 } else {
-                    doubtful.into_iter().rev().for_each(|(pending, _)| self.waiting.push_front(pending));
+                    unconfirmed.into_iter().rev().for_each(|(pending, _)| self.waiting.push_front(pending));
                 }
-                self.share.remember(&account);
+                self.share.set_account(&account);
                 self.account = Some(account);
-                self.fresh = true;
+                self.is_fresh = true;
             }
             Ok(None) => self.refuse_all(|| Error::NotFound("account")),
             // Logged once, for the whole batch.
-            Err(error) => self.refuse_all(unusable(&error)),
+            Err(error) => self.refuse_all(unreadable_account(&error)),
         }
     }
 
@@ -307,7 +261,7 @@ impl CustomerState {
         let mut entries: Vec<Entry> = Vec::new();
         let mut unit = Unit::default();
         let mut keys: HashSet<String> = HashSet::new();
-        let batch_max = if self.singly > 0 { 1 } else { self.deps.batch_max };
+        let batch_max = if self.singles > 0 { 1 } else { self.deps.batch_max };
         while entries.len() < batch_max {
             // The second use of a key, or of a lease, waits until the first is committed.
             let is_second = |pending: &Pending| {
@@ -336,7 +290,7 @@ impl CustomerState {
                 }
             }
         }
-        self.singly = self.singly.saturating_sub(decided.len() + refused.len());
+        self.singles = self.singles.saturating_sub(decided.len() + refused.len());
         let batch = Batch { decided, refused, account: account.clone() };
         if entries.is_empty() {
             return (batch, None);
@@ -367,17 +321,17 @@ impl CustomerState {
         }
     }
 
-    fn committed(&mut self, result: Result<UnitResult, Arc<Error>>) {
+    fn on_committed(&mut self, result: Result<UnitResult, Arc<Error>>) {
         let UnderWay::Commit(batch) = std::mem::take(&mut self.under_way) else { return };
         match result {
             Ok(UnitResult::Committed(_)) => {
-                self.races.win();
+                self.races.record_win();
                 self.answer(batch);
             }
             Ok(UnitResult::Stale) => {
                 self.account = None;
-                self.races.lose();
-                self.again(batch, false);
+                self.races.record_loss();
+                self.requeue(batch, false);
             }
             Ok(UnitResult::KeysUsed(entries)) => {
                 let mut rest = Batch { decided: Vec::new(), ..batch };
@@ -386,7 +340,7 @@ impl CustomerState {
                     match used.filter(|_| pending.key().is_some()) {
                         Some(entry) => pending.answer_replay(entry.clone()),
                         None => {
-                            // What was bought is granted even if what it was bought for is paid already.
+                            // What was bought is granted even if the units that it was bought for are paid already.
                             let used = entries.iter().filter_map(|entry| entry.idempotency_key.as_deref());
                             for key in used {
                                 pending.request.command.drop_spend(key);
@@ -395,7 +349,7 @@ impl CustomerState {
                         }
                     }
                 }
-                self.again(rest, false);
+                self.requeue(rest, false);
             }
             Ok(UnitResult::Fenced(streams)) => {
                 let mut rest = Batch { decided: Vec::new(), ..batch };
@@ -408,34 +362,35 @@ impl CustomerState {
                         rest.decided.push((pending, own));
                     }
                 }
-                self.again(rest, false);
+                self.requeue(rest, false);
             }
-            Err(error) if error.is_item_fault() => self.refused_by_database(batch, &error),
-            // It may have been committed. The account is loaded, and the keys tell.
+            Err(error) if error.is_item_fault() => self.on_refused_by_database(batch, &error),
+            // It may have been committed: the account is loaded, and the idempotency keys tell.
             Err(_) => {
                 self.account = None;
-                self.again(batch, true);
+                self.requeue(batch, true);
             }
         }
     }
 
-    /// Certainly nothing of it is committed, and for a reason that lies in it: whoever asked is told. Of
-    /// several commands, only the one that it is about is to fail, unless all wait for one locked row.
-    fn refused_by_database(&mut self, batch: Batch, error: &Arc<Error>) {
+    /// Nothing of the batch is committed, for a reason that lies in one of its commands. A single command fails with
+    /// the error. Several are decided one by one, so that only the faulty one fails, unless all wait for one locked
+    /// row.
+    fn on_refused_by_database(&mut self, batch: Batch, error: &Arc<Error>) {
         let mut rest = Batch { decided: Vec::new(), ..batch };
         if !error.is_retryable() && batch.decided.len() > 1 {
-            self.singly = batch.decided.len();
+            self.singles = batch.decided.len();
             rest.decided = batch.decided;
         } else {
             for (pending, _) in batch.decided {
                 pending.answer(Err(error.clone().into()));
             }
         }
-        self.again(rest, false);
+        self.requeue(rest, false);
     }
 
     fn answer(&mut self, batch: Batch) {
-        self.share.remember(&batch.account);
+        self.share.set_account(&batch.account);
         self.account = Some(batch.account);
         for (pending, entry) in batch.decided {
             pending.answer_committed(entry);
@@ -443,8 +398,8 @@ impl CustomerState {
         self.refuse(batch.refused);
     }
 
-    /// Puts commands back to be decided again, in their old order.
-    fn again(&mut self, batch: Batch, uncertain: bool) {
+    /// Puts commands back to be decided again, in their old order. `uncertain` says that they may be committed.
+    fn requeue(&mut self, batch: Batch, uncertain: bool) {
         let decided = batch.decided.into_iter().map(|(mut pending, entry)| {
             if uncertain {
                 pending.uncertain.push((entry.seq, entry.created_at_ms));
@@ -472,7 +427,7 @@ impl CustomerState {
     }
 }
 
-/// What those are told who wait for an account that could not be read: whether it is the account's fault.
-fn unusable(error: &Error) -> fn() -> Error {
+/// The error for commands whose account could not be read: is it the account's fault, or the database's?
+fn unreadable_account(error: &Error) -> fn() -> Error {
     if error.is_item_fault() { || Error::Stuck("this account") } else { || Error::Unavailable("the database") }
 }

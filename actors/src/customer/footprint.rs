@@ -1,17 +1,17 @@
-//! How much memory the actors of customers take up together.
+//! How much memory the actors of customers take together.
 //!
-//! A few customers with a thousand open grants weigh as much as thousands with one, so what is bounded is
-//! memory and not the number of actors.
+//! A few customers with a thousand open grants take as much as thousands with one, so memory is bounded and not the
+//! number of actors.
 
 use bursar_engine::domain::ledger::Account;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What an actor takes up besides its account, in bytes: its task, its mailboxes, its place in the router.
-/// Measured, rounded up: a process that let 30,000 actors more stay alive grew by 7.8 KiB for each.
+/// The size of an actor without its account, in bytes: its task, its mailboxes, its place in the router.
+/// Measured and rounded up: a process with 30,000 more actors was larger by 7.8 KiB for each.
 pub(super) const ACTOR_BYTES: usize = 8 * 1_024;
 
-/// What all actors of customers take up, in bytes. Cheap to clone.
+/// The size of all actors of customers, in bytes. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Footprint(Arc<AtomicUsize>);
 
@@ -21,8 +21,8 @@ impl Footprint {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The part of a new actor, given back when the actor goes.
-    pub(crate) fn join(&self) -> Share {
+    /// Counts a new actor, until its share is dropped.
+    pub(crate) fn add_actor(&self) -> Share {
         self.0.fetch_add(ACTOR_BYTES, Ordering::Relaxed);
         Share { all: self.clone(), bytes: ACTOR_BYTES }
     }
@@ -36,8 +36,8 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Counts the account that the actor remembers now.
-    pub(crate) fn remember(&mut self, account: &Account) {
+    /// Counts this as the actor's account.
+    pub(crate) fn set_account(&mut self, account: &Account) {
         let bytes = ACTOR_BYTES + account.heap_bytes();
         self.all.0.fetch_add(bytes, Ordering::Relaxed);
         self.all.0.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
@@ -53,19 +53,20 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bursar_engine::amount::Credits;
     use bursar_engine::domain::ledger::{GrantKind, OpenGrant};
 
     #[test]
     fn an_actor_weighs_what_its_account_weighs_and_nothing_once_it_is_gone() {
         let footprint = Footprint::default();
-        let (small, mut large) = (footprint.join(), footprint.join());
+        let (small, mut large) = (footprint.add_actor(), footprint.add_actor());
         assert_eq!(footprint.bytes(), 2 * ACTOR_BYTES);
         let mut account = Account::default();
-        let grant = OpenGrant { seq: 1, kind: GrantKind::Promotional, remaining: 1, expires_at_ms: None };
+        let grant = OpenGrant { seq: 1, kind: GrantKind::Promotional, remaining: Credits(1), expires_at_ms: None };
         account.open.grants = vec![grant; 1_000];
-        large.remember(&account);
+        large.set_account(&account);
         assert!(footprint.bytes() > 2 * ACTOR_BYTES + 1_000 * size_of::<OpenGrant>() - 1);
-        large.remember(&Account::default());
+        large.set_account(&Account::default());
         assert_eq!(footprint.bytes(), 2 * ACTOR_BYTES);
         drop((small, large));
         assert_eq!(footprint.bytes(), 0);

@@ -12,7 +12,7 @@ const BATCH_MAX: usize = 256;
 /// Loads under way at once.
 const CONCURRENCY: usize = 2;
 /// Accounts that wait before a second load begins.
-const CROWD: usize = 32;
+const SECOND_BATCH_MIN: usize = 32;
 
 pub(crate) struct Load {
     db: Db,
@@ -23,7 +23,7 @@ impl Work for Load {
     type Answer = Option<Account>;
     const NAME: &'static str = "load";
 
-    fn about(customer: &CustomerId) -> &str {
+    fn key(customer: &CustomerId) -> &str {
         customer.as_str()
     }
 
@@ -44,20 +44,22 @@ fn answers(customers: &[CustomerId], found: &HashMap<CustomerId, Account>) -> Ve
 pub(crate) type Loads = Batcher<Load>;
 
 pub(crate) fn loads(db: &Db, waiting_max: usize) -> Loads {
-    let limits = Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max };
+    let limits =
+        Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, second_batch_min: SECOND_BATCH_MIN, waiting_max };
     Batcher::new(Load { db: db.clone() }, limits)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bursar_engine::amount::Credits;
 
     #[test]
     fn a_customer_that_is_loaded_twice_in_a_batch_is_found_twice() {
         let (known, unknown) = (CustomerId::new(), CustomerId::new());
-        let found = HashMap::from([(known.clone(), Account { balance: 7, ..Account::default() })]);
+        let found = HashMap::from([(known.clone(), Account { balance: Credits(7), ..Account::default() })]);
         let loaded = answers(&[known.clone(), unknown, known], &found);
         let balances: Vec<_> = loaded.into_iter().map(|account| account.map(|account| account.balance)).collect();
-        assert_eq!(balances, [Some(7), None, Some(7)]);
+        assert_eq!(balances, [Some(Credits(7)), None, Some(Credits(7))]);
     }
 }

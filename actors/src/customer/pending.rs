@@ -1,4 +1,4 @@
-//! A command on its way through a customer's actor, and what is counted once it is in the ledger.
+//! A command on its way through a customer's actor, and the metrics of one that is committed.
 
 use super::{Applied, Request};
 use bursar_engine::clock::TimeMs;
@@ -7,13 +7,12 @@ use bursar_engine::error::Refusal;
 use bursar_engine::{Result, metric};
 use tokio::sync::oneshot;
 
-/// A command that waits for its turn or its commit.
+/// A command that waits to be decided or committed, with its caller.
 pub(crate) struct Pending {
     pub(super) request: Request,
     reply: oneshot::Sender<Result<Applied>>,
     pub(super) tries: u8,
-    /// Earlier tries that may have been committed without our knowing: sequence number and time of
-    /// the entry that each had decided.
+    /// Earlier tries that may have been committed: the sequence number and time of the entry that each decided.
     pub(super) uncertain: Vec<(i64, TimeMs)>,
 }
 
@@ -45,26 +44,26 @@ impl Pending {
 
     /// Answers a command that is in the ledger now, with its entry.
     pub(super) fn answer_committed(self, entry: Entry) {
-        count(&entry);
+        count_credits(&entry);
         if let Op::Purchase { amount, .. } = self.request.command.op
             && entry.kind != EntryKind::Grant
         {
             // The entry is the debit that the purchase was made for.
             let source = source_label(&self.request.command.source);
-            metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.unsigned_abs());
+            metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.0.unsigned_abs());
         }
         self.answer(Ok(Applied { entry, replayed: false }));
     }
 }
 
-fn count(entry: &Entry) {
+fn count_credits(entry: &Entry) {
     let source = source_label(&entry.source);
     let name = match entry.kind {
         EntryKind::Grant => metric::CREDITS_GRANTED,
         EntryKind::Debit | EntryKind::Capture => metric::CREDITS_SPENT,
         _ => return,
     };
-    metrics::counter!(name, "source" => source).increment(entry.amount.unsigned_abs());
+    metrics::counter!(name, "source" => source).increment(entry.amount.0.unsigned_abs());
 }
 
 /// Sources that are counted under their own name.
@@ -81,7 +80,7 @@ const SOURCES: [&str; 10] = [
     "system",
 ];
 
-/// Sources are fixed words of ours; anything else would be an unbounded label.
+/// The label of a source. Only known sources have one of their own, so that the labels stay few.
 fn source_label(source: &str) -> &'static str {
     SOURCES.into_iter().find(|s| *s == source).unwrap_or("other")
 }

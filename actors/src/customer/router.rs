@@ -1,13 +1,12 @@
-//! The router of customers: spawns them on demand, lets them go when idle, notices when one fails.
+//! The router of customers: spawns their actors on demand, stops idle ones, notices when one fails.
 //!
-//! All messages to a customer's actor pass through here, so get-or-spawn has no race, and counting
-//! what was forwarded tells whether an actor that wants to go has anything left in its mailbox.
+//! All messages to a customer's actor pass through here, so get-or-spawn has no race, and the number of forwarded
+//! messages tells whether the mailbox of an idle actor is empty.
 
 use super::CustomerDeps;
-use super::actor::{CustomerActor, CustomerArguments, CustomerMsg};
+use super::actor::{CustomerActor, CustomerArguments};
 use super::footprint::ACTOR_BYTES;
-use super::pending::Pending;
-use bursar_engine::domain::ledger::Account;
+use super::message::{CustomerMsg, RouterMsg};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::metric;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
@@ -19,23 +18,14 @@ use tokio::time::Instant;
 
 /// How often idle actors are looked for.
 const TICK: Duration = Duration::from_secs(5);
-/// Idle time after which an actor is let go while there are too many, and how often that is tried.
+/// Idle time after which an actor is stopped while there are too many, and how often that is tried.
 const CROWDED_IDLE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Router {
     pub(super) deps: Arc<CustomerDeps>,
     pub(super) idle: Duration,
-    /// Beyond so much memory of all actors, idle ones are let go sooner.
+    /// The memory of all actors beyond which idle ones are stopped sooner.
     pub(super) bytes_max: usize,
-}
-
-pub(crate) enum RouterMsg {
-    Apply(CustomerId, Box<Pending>),
-    /// An idle actor may be let go, if this many messages are all that it was ever sent. With its account.
-    MayGo(CustomerId, u64, Option<Box<Account>>),
-    Tick,
-    Crash(CustomerId),
-    CrashRouter,
 }
 
 struct Known {
@@ -60,7 +50,7 @@ impl Router {
         message: CustomerMsg,
     ) -> Result<(), ActorProcessingErr> {
         if self.deps.footprint.bytes() >= self.bytes_max && !state.known.contains_key(&customer) {
-            // What is too much goes, and a tenth more, so that this does not happen for every new customer.
+            // A tenth more than the excess, so that this does not happen for every new customer.
             let excess = self.deps.footprint.bytes().saturating_sub(self.bytes_max) / ACTOR_BYTES;
             self.sweep(state, CROWDED_IDLE, excess + state.known.len().div_ceil(10));
         }
@@ -68,7 +58,7 @@ impl Router {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
                 let (id, deps, router) = (place.key().clone(), self.deps.clone(), myself.clone());
-                let account = deps.remembered.take(&id);
+                let account = deps.account_cache.take(&id);
                 let arguments = CustomerArguments { id: id.clone(), deps, router, account };
                 let (actor, _) = ActorRuntime::spawn_linked_instant(None, CustomerActor, arguments, myself.get_cell())?;
                 metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "customer").increment(1);
@@ -83,21 +73,21 @@ impl Router {
         Ok(())
     }
 
-    /// Asks actors that have been idle for a while to go, at most `most` of them; at most once per
+    /// Asks actors that have been idle for a while to stop, at most `asked_max` of them; at most once per
     /// [`CROWDED_IDLE`].
-    fn sweep(&self, state: &mut RouterState, idle: Duration, most: usize) {
+    fn sweep(&self, state: &mut RouterState, idle: Duration, asked_max: usize) {
         let now = Instant::now();
         if state.last_sweep.is_some_and(|at| now.duration_since(at) < CROWDED_IDLE) {
             return;
         }
         state.last_sweep = Some(now);
         let idle = state.known.values().filter(|known| now.duration_since(known.last_used) >= idle);
-        for known in idle.take(most) {
-            let _ = known.actor.send_message(CustomerMsg::MayIGo);
+        for known in idle.take(asked_max) {
+            let _ = known.actor.send_message(CustomerMsg::Passivate);
         }
     }
 
-    fn gauge(state: &RouterState) {
+    fn set_gauge(state: &RouterState) {
         #[allow(clippy::cast_precision_loss)]
         metrics::gauge!(metric::ACTORS_ALIVE, "actor" => "customer").set(state.known.len() as f64);
     }
@@ -123,23 +113,23 @@ impl Actor for Router {
             RouterMsg::Apply(customer, pending) => {
                 self.forward(&myself, state, customer, CustomerMsg::Apply(pending))?;
             }
-            RouterMsg::MayGo(customer, seen, account) => {
-                // Only we send to it, and it has seen all that we sent: its mailbox is empty.
+            RouterMsg::Idle(customer, received, account) => {
+                // Only this router sends to it, and it has received all that was sent: its mailbox is empty.
                 if let Entry::Occupied(known) = state.known.entry(customer)
-                    && known.get().forwarded == seen
+                    && known.get().forwarded == received
                 {
                     let (customer, known) = known.remove_entry();
                     state.by_actor.remove(&known.actor.get_id());
                     known.actor.stop(None);
                     if let Some(account) = account {
-                        self.deps.remembered.see(customer, *account);
+                        self.deps.account_cache.insert(customer, *account);
                     }
                     metrics::counter!(metric::ACTORS_PASSIVATED, "actor" => "customer").increment(1);
                 }
             }
             RouterMsg::Tick => {
                 self.sweep(state, self.idle, usize::MAX);
-                Self::gauge(state);
+                Self::set_gauge(state);
             }
             RouterMsg::Crash(customer) => self.forward(&myself, state, customer, CustomerMsg::Crash)?,
             RouterMsg::CrashRouter => return Err("a test asked for this".into()),

@@ -1,53 +1,42 @@
 //! One stream's actor: claim the head, run it, commit its end, claim again, until there is nothing.
 
+use super::StreamDeps;
 use super::claim::Wanted;
-use super::router::RouterMsg;
-use super::{StreamDeps, runner};
-use crate::owed::Owed;
+use super::runner::{self, Round};
+use crate::guaranteed_reply::GuaranteedReply;
+use crate::waker::StreamRouterMsg;
 use bursar_engine::infra::broker::Delivered;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
 
 pub(crate) enum StreamMsg {
+    /// There is something to do, as the broker's message says if one led here.
     Wake(Option<Delivered>),
-    /// One round is over; whether a job was run, so that there may be another.
+    /// One round is over.
     RoundOver(Round),
-}
-
-/// What came of one round of claim and run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Round {
-    /// A job was run and its end committed, or it was given back: look for the next.
-    Ran,
-    /// Nothing is due here, or somebody else works on it.
-    Nothing,
-    /// It could not be found out. Messages are acknowledged all the same, or they would use up the
-    /// prefetch: the database has the job, and the sweeper announces it again.
-    Failed,
-    /// The process is stopping: messages go back to the broker, for another node.
-    Stopping,
 }
 
 pub(crate) struct StreamArguments {
     pub(super) key: String,
     pub(super) deps: Arc<StreamDeps>,
-    pub(super) router: ActorRef<RouterMsg>,
+    pub(super) router: ActorRef<StreamRouterMsg>,
 }
 
 pub(crate) struct StreamState {
     key: String,
     deps: Arc<StreamDeps>,
-    router: ActorRef<RouterMsg>,
-    /// Messages that are acknowledged when a round that began after they came is over.
+    router: ActorRef<StreamRouterMsg>,
+    /// Messages that are acknowledged after the next round: it begins after they came.
     messages: Vec<Delivered>,
     /// Messages that led to the round under way.
     under_way: Vec<Delivered>,
-    busy: bool,
-    /// Somebody said that there is something to do.
-    woken: bool,
-    /// A job has ended, and there may be another.
+    is_busy: bool,
+    /// Whether it was woken since the last round began.
+    is_woken: bool,
+    /// Whether the last round ran a job, after which there may be another.
     has_run: bool,
-    seen: u64,
+    /// Messages that the router has forwarded to this actor.
+    received: u64,
 }
 
 pub(crate) struct StreamActor;
@@ -69,10 +58,10 @@ impl Actor for StreamActor {
             router,
             messages: Vec::new(),
             under_way: Vec::new(),
-            busy: false,
-            woken: false,
+            is_busy: false,
+            is_woken: false,
             has_run: false,
-            seen: 0,
+            received: 0,
         })
     }
 
@@ -84,40 +73,40 @@ impl Actor for StreamActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             StreamMsg::Wake(message) => {
-                state.seen += 1;
-                state.woken = true;
+                state.received += 1;
+                state.is_woken = true;
                 state.messages.extend(message);
             }
-            StreamMsg::RoundOver(round) => state.round_over(round),
+            StreamMsg::RoundOver(round) => state.on_round_over(round),
         }
-        if state.busy {
+        if state.is_busy {
             return Ok(());
         }
-        if state.woken || state.has_run {
-            state.begin(&myself);
+        if state.is_woken || state.has_run {
+            state.begin_round(&myself);
         } else {
-            let _ = state.router.send_message(RouterMsg::Idle(state.key.clone(), state.seen));
+            let _ = state.router.send_message(StreamRouterMsg::Idle(state.key.clone(), state.received));
         }
         Ok(())
     }
 }
 
 impl StreamState {
-    fn begin(&mut self, myself: &ActorRef<StreamMsg>) {
-        self.busy = true;
-        let wanted = Wanted { stream: self.key.clone(), may_be_empty: !self.woken };
-        (self.woken, self.has_run) = (false, false);
+    fn begin_round(&mut self, myself: &ActorRef<StreamMsg>) {
+        self.is_busy = true;
+        let wanted = Wanted { stream: self.key.clone(), may_be_empty: !self.is_woken };
+        (self.is_woken, self.has_run) = (false, false);
         self.under_way.append(&mut self.messages);
         let deps = self.deps.clone();
-        let over = Owed::new(myself.clone(), StreamMsg::RoundOver(Round::Failed));
+        let reply = GuaranteedReply::new(myself.clone(), StreamMsg::RoundOver(Round::Failed));
         tokio::spawn(async move {
             let round = runner::round(&deps, &wanted).await;
-            over.send(StreamMsg::RoundOver(round));
+            reply.send(StreamMsg::RoundOver(round));
         });
     }
 
-    fn round_over(&mut self, round: Round) {
-        self.busy = false;
+    fn on_round_over(&mut self, round: Round) {
+        self.is_busy = false;
         self.has_run = round == Round::Ran;
         let messages = std::mem::take(&mut self.under_way);
         if round == Round::Stopping {

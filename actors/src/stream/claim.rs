@@ -14,13 +14,13 @@ const BATCH_MAX: usize = 128;
 /// Claims under way at once.
 const CONCURRENCY: usize = 2;
 /// Streams that wait before a second claim begins.
-const CROWD: usize = 32;
+const SECOND_BATCH_MIN: usize = 32;
 
 /// A stream whose head is wanted.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) stream: String,
-    /// Nobody said that there is something to do: its last job has ended, and it may have another.
+    /// Whether it was not woken: its last job has ended, and it may have another.
     pub(crate) may_be_empty: bool,
 }
 
@@ -36,18 +36,18 @@ impl Work for Claim {
     type Answer = Option<Claimed>;
     const NAME: &'static str = "claim";
 
-    fn about(wanted: &Wanted) -> &str {
+    fn key(wanted: &Wanted) -> &str {
         &wanted.stream
     }
 
     async fn run(&self, wanted: &[Wanted], in_haste: bool) -> Result<Vec<Option<Claimed>>> {
         let (db, now_ms) = (self.db.in_haste(in_haste), self.clock.now_ms());
-        let (doubtful, told): (Vec<&Wanted>, Vec<&Wanted>) = wanted.iter().partition(|wanted| wanted.may_be_empty);
-        let mut keys: Vec<String> = told.iter().map(|wanted| wanted.stream.clone()).collect();
-        if !doubtful.is_empty() {
-            // Most streams have one job and then none: a look costs less than a transaction for nothing.
-            let doubtful: Vec<&str> = doubtful.iter().map(|wanted| wanted.stream.as_str()).collect();
-            keys.extend(stream_due_many(db.ledger(), &doubtful, now_ms).await?);
+        let (unsure, woken): (Vec<&Wanted>, Vec<&Wanted>) = wanted.iter().partition(|wanted| wanted.may_be_empty);
+        let mut keys: Vec<String> = woken.iter().map(|wanted| wanted.stream.clone()).collect();
+        if !unsure.is_empty() {
+            // Most streams have one job and then none: a look costs less than a transaction that claims nothing.
+            let unsure: Vec<&str> = unsure.iter().map(|wanted| wanted.stream.as_str()).collect();
+            keys.extend(stream_due_many(db.ledger(), &unsure, now_ms).await?);
         }
         if keys.is_empty() {
             return Ok(wanted.iter().map(|_| None).collect());
@@ -59,10 +59,13 @@ impl Work for Claim {
     }
 }
 
-/// Claims the head of a stream; `None` if there is nothing to do or somebody else does it.
+/// Claims the head of a stream; `None` if no job is due or another node works on it.
 pub(crate) type Claims = Batcher<Claim>;
 
 pub(crate) fn claims(db: &Db, node: &str, clock: &Clock, lease_ms: i64, waiting_max: usize) -> Claims {
     let work = Claim { db: db.clone(), node: node.to_owned(), clock: clock.clone(), lease_ms };
-    Batcher::new(work, Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, crowd: CROWD, waiting_max })
+    Batcher::new(
+        work,
+        Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, second_batch_min: SECOND_BATCH_MIN, waiting_max },
+    )
 }

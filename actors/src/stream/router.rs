@@ -1,7 +1,8 @@
-//! The router of streams: spawns them on demand and lets them go as soon as they are idle.
+//! The router of streams: spawns their actors on demand and stops them as soon as they are idle.
 
 use super::StreamDeps;
 use super::actor::{StreamActor, StreamArguments, StreamMsg};
+use crate::waker::StreamRouterMsg;
 use bursar_engine::infra::broker::Delivered;
 use bursar_engine::metric;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
@@ -15,12 +16,6 @@ pub(crate) struct Router {
     pub(super) deps: Arc<StreamDeps>,
 }
 
-pub(crate) enum RouterMsg {
-    Wake(String, Option<Delivered>),
-    /// A stream has nothing to do and goes, if this many messages are all that it was ever sent.
-    Idle(String, u64),
-}
-
 #[derive(Default)]
 pub(crate) struct RouterState {
     known: HashMap<String, (ActorRef<StreamMsg>, u64)>,
@@ -28,29 +23,29 @@ pub(crate) struct RouterState {
 }
 
 impl RouterState {
-    fn gauge(&self) {
+    fn set_gauge(&self) {
         #[allow(clippy::cast_precision_loss)]
         metrics::gauge!(metric::ACTORS_ALIVE, "actor" => "stream").set(self.known.len() as f64);
     }
 }
 
 impl Actor for Router {
-    type Msg = RouterMsg;
+    type Msg = StreamRouterMsg;
     type State = RouterState;
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<RouterMsg>, (): ()) -> Result<RouterState, ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<StreamRouterMsg>, (): ()) -> Result<RouterState, ActorProcessingErr> {
         Ok(RouterState::default())
     }
 
     async fn handle(
         &self,
-        myself: ActorRef<RouterMsg>,
-        message: RouterMsg,
+        myself: ActorRef<StreamRouterMsg>,
+        message: StreamRouterMsg,
         state: &mut RouterState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RouterMsg::Wake(key, message) => {
+            StreamRouterMsg::Wake(key, message) => {
                 if !state.known.contains_key(&key) {
                     if self.deps.draining.is_cancelled() {
                         message.into_iter().for_each(Delivered::leave);
@@ -66,7 +61,7 @@ impl Actor for Router {
                     metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "stream").increment(1);
                     state.by_actor.insert(actor.get_id(), key.clone());
                     state.known.insert(key.clone(), (actor, 0));
-                    state.gauge();
+                    state.set_gauge();
                 }
                 if let Some((actor, forwarded)) = state.known.get_mut(&key) {
                     *forwarded += 1;
@@ -74,14 +69,14 @@ impl Actor for Router {
                     let _ = actor.send_message(StreamMsg::Wake(message));
                 }
             }
-            RouterMsg::Idle(key, seen) => {
-                if state.known.get(&key).is_some_and(|(_, forwarded)| *forwarded == seen)
+            StreamRouterMsg::Idle(key, received) => {
+                if state.known.get(&key).is_some_and(|(_, forwarded)| *forwarded == received)
                     && let Some((actor, _)) = state.known.remove(&key)
                 {
                     state.by_actor.remove(&actor.get_id());
                     actor.stop(None);
                     metrics::counter!(metric::ACTORS_PASSIVATED, "actor" => "stream").increment(1);
-                    state.gauge();
+                    state.set_gauge();
                 }
             }
         }
@@ -90,7 +85,7 @@ impl Actor for Router {
 
     async fn handle_supervisor_evt(
         &self,
-        _: ActorRef<RouterMsg>,
+        _: ActorRef<StreamRouterMsg>,
         event: SupervisionEvent,
         state: &mut RouterState,
     ) -> Result<(), ActorProcessingErr> {

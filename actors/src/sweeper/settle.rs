@@ -1,10 +1,9 @@
-//! The sweep over accounts: has those settled on which a hold or a grant has ended.
+//! The sweep over accounts: settles those with a hold or a grant that has ended.
 //!
-//! Every decision settles first, so what customers are answered does not wait for this; it makes the line
-//! in the ledger when nobody asks. Nodes sweep without knowing of each other: whoever comes second finds
-//! nothing to do. An account that cannot be settled is left alone for ever longer, and the sweep goes on
-//! behind it. A ledger that is overloaded or away is no account's fault: the sweep ends, and the next one
-//! begins anew.
+//! Every command settles its account first, so answers to customers never wait for this sweep; it writes the entry
+//! when no command comes. Nodes sweep independently: the second one finds nothing to do. An account that cannot be
+//! settled is tried at growing intervals, and the sweep continues with the others. An overloaded or absent ledger is
+//! no account's fault: the sweep ends, and the next one begins from the start.
 
 use crate::customer::{Applied, Customers};
 use crate::deadline::{ANSWER_MAX, within};
@@ -26,14 +25,14 @@ use tokio::time::Instant;
 const PAGE_MAX: u64 = 500;
 /// Accounts that are being settled at once. Their commits are gathered, so few make large batches.
 const AT_ONCE: usize = 64;
-/// Most accounts whose failures are remembered; in a storm of failures the others are tried each time.
+/// Most accounts whose failures are remembered; further ones are tried in each sweep.
 const FAILING_MAX: usize = 10_000;
 /// The wait after a first failure; it doubles with each.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
 const BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
-/// An operator is told, once, at this failure in a row: what passes by itself has passed by then.
-const TELL_AT: u32 = 4;
+/// The failure in a row at which a warning is logged, once: by then it will not pass by itself.
+const WARN_AT: u32 = 4;
 
 /// What a sweep works with.
 pub(super) struct SettleDeps<'a> {
@@ -44,40 +43,40 @@ pub(super) struct SettleDeps<'a> {
 
 /// Accounts that could not be settled lately. An account that is settled is forgotten.
 #[derive(Default)]
-pub(super) struct Failing {
-    by_customer: HashMap<CustomerId, Failed>,
+pub(super) struct FailedAccounts {
+    by_customer: HashMap<CustomerId, Failure>,
 }
 
-struct Failed {
+struct Failure {
     times: u32,
-    again_at: Instant,
+    retry_at: Instant,
 }
 
-impl Failing {
+impl FailedAccounts {
     /// Whether it is time to try an account (again).
     fn may_try(&self, customer: &CustomerId, now: Instant) -> bool {
-        self.by_customer.get(customer).is_none_or(|failed| failed.again_at <= now)
+        self.by_customer.get(customer).is_none_or(|failure| failure.retry_at <= now)
     }
 
-    /// Notes a failure; how many that makes in a row.
-    fn note(&mut self, customer: &CustomerId, now: Instant) -> u32 {
+    /// Records a failure; returns how many that makes in a row.
+    fn record_failure(&mut self, customer: &CustomerId, now: Instant) -> u32 {
         if self.by_customer.len() >= FAILING_MAX && !self.by_customer.contains_key(customer) {
             return 1;
         }
-        let failed = self.by_customer.entry(customer.clone()).or_insert(Failed { times: 0, again_at: now });
-        let wait = BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(failed.times)).min(BACKOFF_MAX);
-        failed.times = failed.times.saturating_add(1);
-        failed.again_at = now + wait;
-        failed.times
+        let failure = self.by_customer.entry(customer.clone()).or_insert(Failure { times: 0, retry_at: now });
+        let wait = BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(failure.times)).min(BACKOFF_MAX);
+        failure.times = failure.times.saturating_add(1);
+        failure.retry_at = now + wait;
+        failure.times
     }
 
-    /// Forgets those that nobody has found due for so long that somebody else must have settled them.
+    /// Forgets accounts that were not found due for so long that another node must have settled them.
     fn forget_old(&mut self, now: Instant) {
-        self.by_customer.retain(|_, failed| now.duration_since(failed.again_at) < BACKOFF_MAX);
+        self.by_customer.retain(|_, failure| now.duration_since(failure.retry_at) < BACKOFF_MAX);
     }
 }
 
-/// What came of trying to settle an account.
+/// The result of settling an account.
 #[derive(Debug)]
 enum Settled {
     /// It is settled.
@@ -86,7 +85,7 @@ enum Settled {
     Idle,
     /// It cannot be settled, for a reason of its own.
     Failed(Error),
-    /// The ledger is overloaded or away, which would fail any account.
+    /// The ledger is overloaded or absent: any account would fail.
     Overload(Error),
 }
 
@@ -101,15 +100,15 @@ impl Settled {
     }
 }
 
-/// Whether a sweep goes on behind a page.
+/// Whether the sweep goes on with the next page.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     GoOn,
     End,
 }
 
-/// Settles all that is due, page by page; gives what is remembered for the next sweep.
-pub(super) async fn settle(deps: &SettleDeps<'_>, mut failing: Failing) -> Failing {
+/// Settles all accounts that are due, page by page; returns the failed ones for the next sweep.
+pub(super) async fn settle(deps: &SettleDeps<'_>, mut failed: FailedAccounts) -> FailedAccounts {
     let mut after: Option<SettleDue> = None;
     loop {
         let now_ms = deps.clock.now_ms();
@@ -118,27 +117,27 @@ pub(super) async fn settle(deps: &SettleDeps<'_>, mut failing: Failing) -> Faili
             Ok(page) => page,
             Err(error) => {
                 tracing::debug!(error = %error.chain(), "accounts to be settled could not be looked up");
-                return failing;
+                return failed;
             }
         };
         after = page.last().cloned();
         let is_last = (page.len() as u64) < PAGE_MAX;
-        if settle_page(deps, page, &mut failing).await == Next::End {
-            return failing;
+        if settle_page(deps, page, &mut failed).await == Next::End {
+            return failed;
         }
         if is_last {
-            failing.forget_old(Instant::now());
-            return failing;
+            failed.forget_old(Instant::now());
+            return failed;
         }
     }
 }
 
-async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failing: &mut Failing) -> Next {
+async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failed: &mut FailedAccounts) -> Next {
     let now = Instant::now();
-    page.retain(|due| failing.may_try(&due.customer_id, now));
-    // Nodes that sweep at one moment begin with different accounts.
+    page.retain(|due| failed.may_try(&due.customer_id, now));
+    // So that nodes that sweep at the same moment begin with different accounts.
     page.shuffle(&mut rand::rng());
-    // Those under way are waited for; no other is begun.
+    // After an overload those under way are awaited, and no other is begun.
     let is_overload = &AtomicBool::new(false);
     let answers: Vec<_> = stream::iter(page)
         .take_while(|_| future::ready(!is_overload.load(Ordering::Relaxed)))
@@ -154,13 +153,13 @@ async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failing: &
     for (due, answer) in answers {
         match answer {
             Settled::Done => {
-                failing.by_customer.remove(&due.customer_id);
+                failed.by_customer.remove(&due.customer_id);
                 let late_ms = (deps.clock.now_ms() - due.at_ms).max(0);
                 metrics::histogram!(metric::SETTLE_LATE_SECONDS)
                     .record(Duration::from_millis(late_ms.unsigned_abs()).as_secs_f64());
             }
             Settled::Idle => {
-                failing.by_customer.remove(&due.customer_id);
+                failed.by_customer.remove(&due.customer_id);
                 idle.push(due.customer_id.to_string());
             }
             Settled::Overload(error) => {
@@ -168,7 +167,7 @@ async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failing: &
             }
             Settled::Failed(error) => {
                 metrics::counter!(metric::SETTLE_FAILED).increment(1);
-                if failing.note(&due.customer_id, now) == TELL_AT {
+                if failed.record_failure(&due.customer_id, now) == WARN_AT {
                     let error = error.chain();
                     tracing::warn!(customer.id = %due.customer_id, error, "an account cannot be settled; it is tried ever less often");
                 }
@@ -181,8 +180,8 @@ async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failing: &
     if is_overload.load(Ordering::Relaxed) { Next::End } else { Next::GoOn }
 }
 
-/// Of most of these another node was quicker. What a node of the release before wrote, which does not know the
-/// column, would be found again and again.
+/// Corrects the column by which accounts are found due. Most of these accounts were settled by another node just now;
+/// those written by a node of the previous release, which does not know the column, would be found in every sweep.
 async fn mend(db: &Db, customers: &[String]) -> Result<()> {
     if customers.is_empty() {
         return Ok(());
@@ -200,23 +199,23 @@ mod tests {
 
     #[test]
     fn an_account_that_fails_is_tried_ever_less_often_and_others_are_not_kept_waiting() {
-        let (mut failing, customer, other) = (Failing::default(), CustomerId::new(), CustomerId::new());
+        let (mut failed, customer, other) = (FailedAccounts::default(), CustomerId::new(), CustomerId::new());
         let mut now = Instant::now();
         let mut waits = Vec::new();
         for times in 1..=14 {
-            assert!(failing.may_try(&customer, now));
-            assert_eq!(failing.note(&customer, now), times);
-            assert!(!failing.may_try(&customer, now));
-            assert!(failing.may_try(&other, now));
-            let again_at = failing.by_customer[&customer].again_at;
-            waits.push((again_at - now).as_secs());
-            now = again_at;
+            assert!(failed.may_try(&customer, now));
+            assert_eq!(failed.record_failure(&customer, now), times);
+            assert!(!failed.may_try(&customer, now));
+            assert!(failed.may_try(&other, now));
+            let retry_at = failed.by_customer[&customer].retry_at;
+            waits.push((retry_at - now).as_secs());
+            now = retry_at;
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600, 600]);
-        failing.forget_old(now);
-        assert_eq!(failing.by_customer.len(), 1);
-        failing.forget_old(now + BACKOFF_MAX);
-        assert!(failing.by_customer.is_empty());
+        failed.forget_old(now);
+        assert_eq!(failed.by_customer.len(), 1);
+        failed.forget_old(now + BACKOFF_MAX);
+        assert!(failed.by_customer.is_empty());
     }
 
     #[test]
@@ -232,10 +231,10 @@ mod tests {
 
     #[test]
     fn failures_are_remembered_of_so_many_accounts_and_no_more() {
-        let (mut failing, now) = (Failing::default(), Instant::now());
+        let (mut failed, now) = (FailedAccounts::default(), Instant::now());
         let customers: Vec<_> = (0..=FAILING_MAX).map(|n| CustomerId::trusted(format!("cst_{n}"))).collect();
-        customers.iter().for_each(|customer| _ = failing.note(customer, now));
-        assert_eq!(failing.by_customer.len(), FAILING_MAX);
-        assert!(failing.may_try(customers.last().unwrap(), now), "the one too many is tried each time");
+        customers.iter().for_each(|customer| _ = failed.record_failure(customer, now));
+        assert_eq!(failed.by_customer.len(), FAILING_MAX);
+        assert!(failed.may_try(customers.last().unwrap(), now), "the one too many is tried each time");
     }
 }

@@ -6,7 +6,7 @@ use super::list::{self, Paging};
 use super::table::{Column, Listing};
 use super::{ConfigFile, Session, output, view};
 use bursar_engine::config::Config;
-use bursar_engine::domain::mail::{Params, Template, Branding, render};
+use bursar_engine::domain::mail::{Branding, Params, Template, render};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::process::ExitCode;

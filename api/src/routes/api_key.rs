@@ -1,20 +1,22 @@
 //! API keys: list, make, rotate, revoke.
 
-use super::page::page;
+use super::page::{PageQuery, page};
+use super::path_id::PathId;
 use super::text::Text;
-use super::{Tag, input, sample};
+use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::sample;
 use crate::write_limit::Spent;
+use bursar_engine::Result as EngineResult;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::api_key::{ApiKey, NewKey};
 use bursar_engine::ids::{ApiKeyId, CustomerId};
 use bursar_engine::infra::store::api_key::{self as rows, KeyRequest};
 use bursar_engine::name::check_name;
 use bursar_engine::usecase::api_key::{self, CreatedKey};
-use bursar_engine::{Error, Result as EngineResult};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -162,7 +164,7 @@ impl ApiKeyApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ApiKeyPage>, ApiError> {
-        api_key_page(&app, &auth.0, cursor.0.as_deref(), limit.0).await
+        api_key_page(&app, &auth.0, cursor.0, limit.0).await
     }
 
     /// Make a key
@@ -200,14 +202,14 @@ impl ApiKeyApi {
         app: Data<&Arc<App>>,
         auth: CustomerAuth,
         /// The key's identifier.
-        id: Path<String>,
+        id: Path<PathId<ApiKeyId>>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
         body: Json<RotateRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
         let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
-        let id = ApiKeyId::parse(&id.0).map_err(|_| Error::NotFound("API key"))?;
+        let id = id.0.known()?;
         let hash = input::request_hash(&format!("rotate_api_key {id}"), &body.0);
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let grace_s = body.0.grace_seconds.unwrap_or(0);
@@ -231,11 +233,11 @@ impl ApiKeyApi {
         app: Data<&Arc<App>>,
         auth: CustomerAuth,
         /// The key's identifier.
-        id: Path<String>,
+        id: Path<PathId<ApiKeyId>>,
         /// Revoke it even if it is the last one that works.
         force: Query<Option<bool>>,
     ) -> Result<RevokedResponse, ApiError> {
-        let id = ApiKeyId::parse(&id.0).map_err(|_| Error::NotFound("API key"))?;
+        let id = id.0.known()?;
         let force = force.0.unwrap_or(false);
         // Whether it is refused or not: either takes a transaction.
         let _kept = app.write_limits.writes.take(&auth.0, 1, app.clock.now_ms()).await?;
@@ -291,14 +293,12 @@ fn settled<T>(taken: Taken, made: EngineResult<T>, key: impl Fn(&T) -> &CreatedK
 pub(super) async fn api_key_page(
     app: &App,
     customer: &CustomerId,
-    cursor: Option<&str>,
+    cursor: Option<String>,
     limit: Option<u64>,
 ) -> Result<Json<ApiKeyPage>, ApiError> {
-    let limit = input::limit(limit)?;
-    let after = input::cursor(cursor)?.unwrap_or_default();
-    let mut keys = rows::api_key_list(app.db.read(), customer, &after, limit + 1).await?;
-    let next_cursor = input::next_cursor(&mut keys, limit, |key| key.id.to_string());
-    Ok(Json(ApiKeyPage { data: keys.iter().map(ApiKeyBody::from).collect(), next_cursor }))
+    let page = PageQuery::parse(cursor, limit)?;
+    let keys = rows::api_key_list(app.db.read(), customer, page.cursor_or_empty(), page.rows_max()).await?;
+    Ok(page.answer(keys, |key| key.id.to_string(), |key| ApiKeyBody::from(&key)))
 }
 
 fn actor(customer: &CustomerId) -> String {

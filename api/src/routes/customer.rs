@@ -1,7 +1,7 @@
 //! Customers: signing up, and looking at oneself.
 
 use super::Tag;
-use super::shapes::CustomerBody;
+use super::bodies::CustomerBody;
 use super::text::Text;
 use crate::app::App;
 use crate::auth::CustomerAuth;
@@ -154,7 +154,7 @@ impl CustomerApi {
         let source_label = made.customer.source.clone();
         metrics::counter!(bursar_engine::metric::CUSTOMERS_ONBOARDED, "source" => source_label).increment(1);
         metrics::counter!(bursar_engine::metric::CREDITS_GRANTED, "source" => "signup")
-            .increment(made.account.balance.unsigned_abs());
+            .increment(made.account.balance.0.unsigned_abs());
         Ok(OnboardResponse::Created(Json(OnboardBody {
             customer: CustomerBody::new(&made.customer, Some(&made.account)),
             api_key: made.api_key.expose().to_owned(),

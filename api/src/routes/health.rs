@@ -2,6 +2,7 @@
 
 use super::Tag;
 use crate::app::App;
+use crate::document::Described;
 use bursar_engine::clock;
 use bursar_engine::domain::schema::Schema;
 use bursar_engine::infra::broker::Health;
@@ -23,6 +24,8 @@ const CLOCK: &str = "clock";
 
 /// Routes of health.
 pub struct HealthApi;
+
+pub(super) const DESCRIBED: &[Described] = &[];
 
 /// One dependency.
 #[derive(Debug, Object)]

@@ -1,14 +1,17 @@
 //! Holds: reserve credits before work is done, capture on success, release on failure.
 
-use super::shapes::Transaction;
+use super::bodies::Transaction;
+use super::path_id::PathId;
 use super::text::Text;
-use super::usage::{MovedBody, moved};
-use super::{Tag, input, sample};
+use super::usage::{TransactionResult, transaction_result};
+use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::sample;
 use crate::write_limit::{HOLD_UNITS, Spent, metadata_units};
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::ledger::{Command, EntryKind, Op};
 use bursar_engine::error::Refusal;
@@ -93,17 +96,17 @@ struct HoldBody {
     expires_at: Option<String>,
 }
 
-/// A hold with what it did to the credits.
+/// A hold, with the transaction that opened or closed it.
 #[derive(Debug, Object)]
 #[oai(example)]
-struct HeldBody {
+struct HoldResult {
     /// The hold.
     hold: HoldBody,
     #[oai(flatten)]
-    moved: MovedBody,
+    result: TransactionResult,
 }
 
-impl Example for HeldBody {
+impl Example for HoldResult {
     fn example() -> Self {
         let transaction = Transaction {
             kind: "hold".to_owned(),
@@ -127,7 +130,13 @@ impl Example for HeldBody {
         };
         Self {
             hold,
-            moved: MovedBody { transaction, credit_balance: 5, held: 3, available: 2, ..MovedBody::example() },
+            result: TransactionResult {
+                transaction,
+                credit_balance: 5,
+                held: 3,
+                available: 2,
+                ..TransactionResult::example()
+            },
         }
     }
 }
@@ -136,7 +145,7 @@ impl Example for HeldBody {
 enum HoldResponse {
     /// The credits are reserved.
     #[oai(status = 201)]
-    Created(Json<HeldBody>),
+    Created(Json<HoldResult>),
 }
 
 /// A hold that is not open was closed before, or never was this customer's.
@@ -157,10 +166,6 @@ async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
         return ApiError::new(409, "hold_closed", format!("The hold was {how} already."));
     }
     error.into()
-}
-
-fn hold_id(text: &str) -> EngineResult<HoldId> {
-    HoldId::parse(text).map_err(|_| Refusal::HoldNotFound(HoldId::trusted(String::new())).into())
 }
 
 #[OpenApi]
@@ -193,7 +198,7 @@ impl HoldApi {
         let id = HoldId::new();
         let expires_at_ms = app.clock.now_ms() + lasts_s * 1_000;
         let command = Command {
-            op: Op::Hold { id: id.clone(), amount: units, expires_at_ms },
+            op: Op::Hold { id: id.clone(), amount: Credits(units), expires_at_ms },
             source: "hold".to_owned(),
             reference,
             idempotency_key: Some(key),
@@ -214,11 +219,11 @@ impl HoldApi {
         let hold = HoldBody {
             id: entry.hold_id.as_ref().map(ToString::to_string).unwrap_or_default(),
             state: "open".to_owned(),
-            units: entry.held_delta,
+            units: entry.held_delta.0,
             captured: 0,
             expires_at: entry.detail.expires_at_ms.map(rfc3339),
         };
-        Ok(HoldResponse::Created(Json(HeldBody { hold, moved: moved(&app, &auth.0, applied).await? })))
+        Ok(HoldResponse::Created(Json(HoldResult { hold, result: transaction_result(&app, &auth.0, applied).await? })))
     }
 
     /// Spend a hold
@@ -230,15 +235,15 @@ impl HoldApi {
         app: Data<&Arc<App>>,
         auth: CustomerAuth,
         /// The hold.
-        id: Path<String>,
+        id: Path<PathId<HoldId>>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
         body: Json<CaptureRequest>,
-    ) -> Result<Json<HeldBody>, ApiError> {
-        let id = hold_id(&id.0)?;
+    ) -> Result<Json<HoldResult>, ApiError> {
+        let id = id.0.known()?;
         let hash = input::request_hash(&format!("capture:{id}"), &body.0);
-        let op = Op::Capture { id: id.clone(), amount: body.0.units };
+        let op = Op::Capture { id: id.clone(), amount: body.0.units.map(Credits) };
         close(&app, &auth.0, id, op, &idempotency_key.0, hash).await
     }
 
@@ -251,12 +256,12 @@ impl HoldApi {
         app: Data<&Arc<App>>,
         auth: CustomerAuth,
         /// The hold.
-        id: Path<String>,
+        id: Path<PathId<HoldId>>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
-    ) -> Result<Json<HeldBody>, ApiError> {
-        let id = hold_id(&id.0)?;
+    ) -> Result<Json<HoldResult>, ApiError> {
+        let id = id.0.known()?;
         let hash = input::request_hash(&format!("release:{id}"), &String::new());
         close(&app, &auth.0, id.clone(), Op::Release { id }, &idempotency_key.0, hash).await
     }
@@ -278,7 +283,7 @@ async fn close(
     op: Op,
     idempotency_key: &str,
     request_hash: String,
-) -> Result<Json<HeldBody>, ApiError> {
+) -> Result<Json<HoldResult>, ApiError> {
     let command = Command {
         op,
         source: "hold".to_owned(),
@@ -300,9 +305,9 @@ async fn close(
     let hold = HoldBody {
         id: id.to_string(),
         state: state.to_owned(),
-        units: -entry.held_delta,
-        captured: -entry.amount,
+        units: -entry.held_delta.0,
+        captured: -entry.amount.0,
         expires_at: None,
     };
-    Ok(Json(HeldBody { hold, moved: moved(app, customer, applied).await? }))
+    Ok(Json(HoldResult { hold, result: transaction_result(app, customer, applied).await? }))
 }

@@ -1,14 +1,17 @@
 //! Operations: what Stripe does for a customer, to be looked at while it is under way.
 
-use super::page::page;
-use super::shapes::Transaction;
-use super::{Tag, input, sample};
+use super::Tag;
+use super::bodies::Transaction;
+use super::page::{PageQuery, page};
+use super::path_id::PathId;
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::sample;
 use crate::write_limit::{OPERATION_UNITS, Spent, metadata_units};
 use bursar_engine::Error;
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::ledger::Entry;
 use bursar_engine::domain::operation::{Operation, Problem, Request, State, payment_key};
@@ -27,17 +30,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Wait before the first look whether an operation has ended; grows by half from look to look.
-const LOOK_FIRST: Duration = Duration::from_millis(15);
-/// The longest wait between two looks.
-const LOOK_MAX: Duration = Duration::from_millis(400);
+/// Wait before an operation is first polled; grows by half with each poll.
+const POLL_FIRST: Duration = Duration::from_millis(15);
+/// The longest wait between two polls.
+const POLL_MAX: Duration = Duration::from_millis(400);
 
-/// Why a charge's units are not spent though what was bought is in the balance, as code and words: credits
-/// were taken back while it was under way, or another request spent those that were to go with it.
-/// `bought` is the grant of what was bought.
-pub(super) fn not_spent(bought: Option<&Entry>) -> (&'static str, String) {
-    let available = bought.map_or(0, |entry| entry.balance_after - entry.held_after);
-    if available < 0 {
+/// Why the units of a paid charge are not spent, as code and words: credits were taken back while it was under way,
+/// or another request spent those that were to be used with the bought ones. `bought` is the grant of the bought
+/// credits.
+pub(super) fn why_not_spent(bought: Option<&Entry>) -> (&'static str, String) {
+    let available = bought.map_or(Credits::ZERO, |entry| entry.balance_after - entry.held_after);
+    if available < Credits::ZERO {
         return ("credits_owed", pricing::credits_owed(available));
     }
     let message = "Another request spent the credits that were left. What was charged is in the balance: send the \
@@ -107,12 +110,12 @@ struct OperationProblem {
 /// An operation that is still under way.
 #[derive(Debug, Object)]
 #[oai(example)]
-pub(super) struct AcceptedBody {
+pub(super) struct AcceptedOperation {
     /// The operation; ask for it again at its address.
     pub(super) operation: OperationBody,
 }
 
-impl Example for AcceptedBody {
+impl Example for AcceptedOperation {
     fn example() -> Self {
         Self { operation: OperationBody::example() }
     }
@@ -145,8 +148,7 @@ impl OperationBody {
     }
 }
 
-/// Operations of a customer as it is shown them, in their order: a charge for units together with the debit
-/// that it led to.
+/// Operations as their customer sees them, in order: a charge for units together with its debit.
 async fn bodies(
     app: &App,
     customer_id: &CustomerId,
@@ -181,36 +183,36 @@ fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> O
         return OperationBody::new(operation, None);
     }
     let bought = operation.stripe_id.as_deref().and_then(|id| under(&payment_key(id)));
-    let (code, message) = not_spent(bought);
+    let (code, message) = why_not_spent(bought);
     let problem = Problem { code: code.to_owned(), message, ..Problem::default() };
     OperationBody::new(&operation.failed(problem, operation.updated_at_ms), None)
 }
 
-/// How an operation stands when its caller is answered.
-pub(super) enum Ended {
-    /// It succeeded; `is_new` unless an earlier request with the same key had it done.
-    Well { operation: Operation, is_new: bool },
+/// How far an operation has come when its caller is answered.
+pub(super) enum Progress {
+    /// It succeeded; `is_new` unless it had before this request.
+    Succeeded { operation: Operation, is_new: bool },
     /// It is still under way.
-    NotYet(Operation),
+    Pending(Operation),
 }
 
 /// The answer while an operation is under way, with its address.
-pub(super) fn accepted(operation: &Operation) -> (Json<Box<AcceptedBody>>, String) {
+pub(super) fn accepted(operation: &Operation) -> (Json<Box<AcceptedOperation>>, String) {
     let address = format!("/api/v1/operations/{}", operation.id);
-    (Json(Box::new(AcceptedBody { operation: OperationBody::new(operation, None) })), address)
+    (Json(Box::new(AcceptedOperation { operation: OperationBody::new(operation, None) })), address)
 }
 
-/// Asks for an operation and waits a while for its end.
+/// Requests an operation and waits a while for its end.
 ///
 /// # Errors
-/// What it failed of.
-pub(super) async fn ask(
+/// The reason of its failure.
+pub(super) async fn request_operation(
     app: &App,
     customer_id: &CustomerId,
     request: Request,
     key: &str,
     hash: &str,
-) -> Result<Ended, ApiError> {
+) -> Result<Progress, ApiError> {
     if !app.config.has_stripe() {
         return Err(StripeError::NotConfigured.into());
     }
@@ -234,9 +236,9 @@ pub(super) async fn ask(
                 // The customer has paid for it.
                 spent.give_back();
             }
-            Ok(Ended::Well { operation, is_new: !was_done })
+            Ok(Progress::Succeeded { operation, is_new: !was_done })
         }
-        State::Processing => Ok(Ended::NotYet(operation)),
+        State::Processing => Ok(Progress::Pending(operation)),
         State::RequiresAction | State::Failed => Err(ApiError::from(&operation)),
     }
 }
@@ -253,18 +255,18 @@ async fn take(
         Request::UsageCharge(charge) => metadata_units(charge.metadata.as_deref()),
         _ => 0,
     };
-    match asked_before(app, customer_id, key, hash).await? {
+    match find_earlier(app, customer_id, key, hash).await? {
         Some(known) if known.state != State::Failed => Ok(Spent::nothing()),
         _ => Ok(app.write_limits.writes.take(customer_id, OPERATION_UNITS + metadata, app.clock.now_ms()).await?),
     }
 }
 
-/// The operation that the customer asked for with this key, if it did: a repetition is answered from it,
-/// whatever has changed since.
+/// The operation that the customer requested with this key earlier, if it did: a repeated request is answered from
+/// it, whatever has changed since.
 ///
 /// # Errors
 /// `idempotency_key_reused` if the request was another one.
-pub(super) async fn asked_before(
+pub(super) async fn find_earlier(
     app: &App,
     customer_id: &CustomerId,
     key: &str,
@@ -277,17 +279,17 @@ pub(super) async fn asked_before(
     }
 }
 
-/// Waits until an operation is no longer in this state, or for as long as callers wait for Stripe; when the
-/// process stops, no longer: the connection would be cut before the answer.
+/// Waits until an operation leaves this state, at most for as long as callers wait for Stripe. It stops waiting when
+/// the process stops, which would cut the connection before the answer.
 async fn wait(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
     let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
-    let mut pause = LOOK_FIRST;
-    // One that waits for its customer is looked at again, but nobody waits long for nothing to change.
-    let patience = if from == State::RequiresAction { end.min(Instant::now() + LOOK_MAX * 5) } else { end };
+    let mut pause = POLL_FIRST;
+    // One that waits for its customer changes only if the customer acted just now.
+    let patience = if from == State::RequiresAction { end.min(Instant::now() + POLL_MAX * 5) } else { end };
     let left = || patience.saturating_duration_since(Instant::now());
     while operation.state == from && from != State::Succeeded && !app.is_stopping() && !left().is_zero() {
         tokio::time::sleep(pause.min(left())).await;
-        pause = (pause * 3 / 2).min(LOOK_MAX);
+        pause = (pause * 3 / 2).min(POLL_MAX);
         let found = operation::operation_find(app.db.read(), &operation.id).await?;
         operation = found.ok_or(Error::NotFound("operation"))?;
     }
@@ -309,10 +311,10 @@ impl OperationApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<OperationPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let before = input::cursor(cursor.0.as_deref())?;
-        let mut rows = operation::operation_list(app.db.read(), &auth.0, before.as_deref(), limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut rows, limit, |row| row.id.to_string());
+        let page = PageQuery::parse(cursor.0, limit.0)?;
+        let before = page.cursor.as_deref();
+        let mut rows = operation::operation_list(app.db.read(), &auth.0, before, page.rows_max()).await?;
+        let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
         Ok(Json(OperationPage { data: bodies(&app, &auth.0, rows).await?, next_cursor }))
     }
 
@@ -328,9 +330,9 @@ impl OperationApi {
         app: Data<&Arc<App>>,
         auth: CustomerAuth,
         /// The operation.
-        id: Path<String>,
+        id: Path<PathId<OperationId>>,
     ) -> Result<Json<OperationBody>, ApiError> {
-        let id = OperationId::parse(&id.0).map_err(|_| Error::NotFound("operation"))?;
+        let id = id.0.known()?;
         let found = operation::operation_find(app.db.read(), &id).await?;
         let operation = found.filter(|row| row.customer_id == auth.0).ok_or(Error::NotFound("operation"))?;
         let mut bodies = bodies(&app, &auth.0, vec![operation]).await?;

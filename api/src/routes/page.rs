@@ -1,4 +1,131 @@
-//! Pages of lists.
+//! Pages of lists: which one a request asks for, and how it is answered.
+
+use crate::problem::ApiError;
+use data_encoding::BASE64URL_NOPAD;
+use poem_openapi::payload::Json;
+
+/// Rows of a page if the request does not say.
+const LIMIT_DEFAULT: u64 = 50;
+/// Most rows of a page.
+const LIMIT_MAX: u64 = 100;
+/// Longest cursor, in characters.
+const CURSOR_LEN_MAX: usize = 1_024;
+
+/// The page that a request asks for: at most `limit` rows, behind the row whose key the cursor holds.
+#[derive(Debug)]
+pub struct PageQuery<K = String> {
+    /// The key of the last row of the page before; nothing asks for the first page.
+    pub cursor: Option<K>,
+    limit: u64,
+}
+
+impl PageQuery {
+    /// Of a list whose rows have text as key.
+    ///
+    /// # Errors
+    /// `invalid_limit` or `invalid_cursor`.
+    pub fn parse(cursor: Option<String>, limit: Option<u64>) -> Result<Self, ApiError> {
+        Self::parse_by(cursor, limit, |key| Some(key.to_owned()))
+    }
+
+    /// Where the page begins for a query that takes an empty key for the first page.
+    pub fn cursor_or_empty(&self) -> &str {
+        self.cursor.as_deref().unwrap_or_default()
+    }
+}
+
+impl PageQuery<i64> {
+    /// Of a list whose rows are numbered.
+    ///
+    /// # Errors
+    /// As [`PageQuery::parse`].
+    pub fn parse_numbered(cursor: Option<String>, limit: Option<u64>) -> Result<Self, ApiError> {
+        Self::parse_by(cursor, limit, |key| key.parse().ok())
+    }
+}
+
+impl<K> PageQuery<K> {
+    /// Of a list with keys of its own.
+    ///
+    /// # Errors
+    /// As [`PageQuery::parse`].
+    pub fn parse_by(
+        cursor: Option<String>,
+        limit: Option<u64>,
+        key: impl FnOnce(&str) -> Option<K>,
+    ) -> Result<Self, ApiError> {
+        let limit = limit.unwrap_or(LIMIT_DEFAULT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(ApiError::bad_request("invalid_limit", format!("limit must be from 1 to {LIMIT_MAX}.")));
+        }
+        let cursor = cursor.as_deref().map(decode_cursor).transpose()?;
+        let cursor = cursor.map(|text| key(&text).ok_or_else(foreign_cursor)).transpose()?;
+        Ok(Self { cursor, limit })
+    }
+
+    /// The most rows of the page.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Rows to look up: one more than the page holds tells whether another page follows.
+    pub fn rows_max(&self) -> u64 {
+        self.limit + 1
+    }
+
+    /// Cuts the row off that the page does not hold, and gives the next page's cursor.
+    pub fn cut<R>(&self, rows: &mut Vec<R>, key: impl Fn(&R) -> String) -> Option<String> {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        if rows.len() <= limit {
+            return None;
+        }
+        rows.truncate(limit);
+        rows.last().map(|row| encode_cursor(&key(row)))
+    }
+
+    /// The answer with these rows, of which at most [`PageQuery::rows_max`] were looked up.
+    pub fn answer<P: Page, R>(
+        &self,
+        mut rows: Vec<R>,
+        key: impl Fn(&R) -> String,
+        body: impl Fn(R) -> P::Row,
+    ) -> Json<P> {
+        let next_cursor = self.cut(&mut rows, key);
+        Json(P::new(rows.into_iter().map(body).collect(), next_cursor))
+    }
+}
+
+/// The cursor behind the row with this key: opaque to callers.
+pub fn encode_cursor(key: &str) -> String {
+    BASE64URL_NOPAD.encode(format!("v1:{key}").as_bytes())
+}
+
+fn decode_cursor(text: &str) -> Result<String, ApiError> {
+    let invalid = || ApiError::bad_request("invalid_cursor", "cursor must be a next_cursor of an earlier answer.");
+    if text.len() > CURSOR_LEN_MAX {
+        return Err(invalid());
+    }
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| invalid())?;
+    let key = String::from_utf8(bytes).map_err(|_| invalid())?;
+    match key.strip_prefix("v1:") {
+        Some(key) if !key.is_empty() && !key.contains('\0') => Ok(key.to_owned()),
+        _ => Err(invalid()),
+    }
+}
+
+/// The refusal of another list's cursor.
+pub fn foreign_cursor() -> ApiError {
+    ApiError::bad_request("invalid_cursor", "cursor must be a next_cursor of an earlier answer of this list.")
+}
+
+/// A page as it is answered.
+pub trait Page {
+    /// One of its rows.
+    type Row;
+
+    /// A page of these rows.
+    fn new(data: Vec<Self::Row>, next_cursor: Option<String>) -> Self;
+}
 
 /// Makes the type of a page of rows that have an example.
 macro_rules! page {
@@ -8,14 +135,22 @@ macro_rules! page {
         #[oai(example)]
         $visibility struct $name {
             /// The rows.
-            $visibility data: Vec<$row>,
+            data: Vec<$row>,
             /// Where the next page begins; null on the last.
-            $visibility next_cursor: Option<String>,
+            next_cursor: Option<String>,
+        }
+
+        impl $crate::routes::page::Page for $name {
+            type Row = $row;
+
+            fn new(data: Vec<$row>, next_cursor: Option<String>) -> Self {
+                Self { data, next_cursor }
+            }
         }
 
         impl poem_openapi::types::Example for $name {
             fn example() -> Self {
-                let next_cursor = Some($crate::routes::sample::CURSOR.to_owned());
+                let next_cursor = Some($crate::sample::CURSOR.to_owned());
                 Self { data: vec![<$row as poem_openapi::types::Example>::example()], next_cursor }
             }
         }

@@ -1,6 +1,6 @@
 //! Payment methods: what a customer pays with.
 
-use super::operation::{AcceptedBody, Ended, accepted, ask, asked_before};
+use super::operation::{AcceptedOperation, Progress, accepted, find_earlier, request_operation};
 use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
@@ -175,7 +175,7 @@ enum AttachResponse {
     Created(Json<AttachedBody>),
     /// Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
 #[derive(ApiResponse)]
@@ -185,7 +185,7 @@ enum ChangeResponse {
     Done(Json<PaymentMethodBody>),
     /// Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
 fn stripe_id(text: &str) -> Result<String, ApiError> {
@@ -248,18 +248,18 @@ impl PaymentMethodApi {
             consent_at_ms: app.clock.now_ms(),
             make_default: make_default.unwrap_or(true),
         };
-        match ask(&app, &auth.0, request, &key, &hash).await? {
-            Ended::NotYet(operation) => {
+        match request_operation(&app, &auth.0, request, &key, &hash).await? {
+            Progress::Pending(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(AttachResponse::Accepted(body, address))
             }
-            Ended::Well { operation, .. } => {
+            Progress::Succeeded { operation, .. } => {
                 let method = own(&app, &auth.0, operation.stripe_id.as_deref().unwrap_or_default()).await?;
                 let account = account::account_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("account"))?;
                 let account = account.settled(app.clock.now_ms());
                 Ok(AttachResponse::Created(Json(AttachedBody {
                     payment_method: PaymentMethodBody::from(&method),
-                    credit_balance: account.balance,
+                    credit_balance: account.balance.0,
                 })))
             }
         }
@@ -300,16 +300,16 @@ impl PaymentMethodApi {
     ) -> Result<ChangeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash(&format!("payment_method_detach {}", id.0), &serde_json::Value::Null);
-        let request = match asked_before(&app, &auth.0, &key, &hash).await? {
+        let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
             Some(known) if known.state != State::Failed => known.request,
             _ => self.removal(&app, &auth.0, &id.0).await?,
         };
-        match ask(&app, &auth.0, request, &key, &hash).await? {
-            Ended::NotYet(operation) => {
+        match request_operation(&app, &auth.0, request, &key, &hash).await? {
+            Progress::Pending(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(ChangeResponse::Accepted(body, address))
             }
-            Ended::Well { .. } => {
+            Progress::Succeeded { .. } => {
                 let found = payment_method::payment_method_find_any(app.db.read(), &auth.0, &id.0).await?;
                 let removed = found.ok_or(Error::NotFound("payment method"))?;
                 Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&removed))))
@@ -338,7 +338,7 @@ impl PaymentMethodApi {
     ) -> Result<ChangeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash(&format!("payment_method_default {}", id.0), &serde_json::Value::Null);
-        let request = match asked_before(&app, &auth.0, &key, &hash).await? {
+        let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
             Some(known) if known.state != State::Failed => known.request,
             _ => {
                 let method = own(&app, &auth.0, &id.0).await?;
@@ -350,12 +350,12 @@ impl PaymentMethodApi {
                 Request::PaymentMethodDefault { payment_method_id: method.id }
             }
         };
-        match ask(&app, &auth.0, request, &key, &hash).await? {
-            Ended::NotYet(operation) => {
+        match request_operation(&app, &auth.0, request, &key, &hash).await? {
+            Progress::Pending(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(ChangeResponse::Accepted(body, address))
             }
-            Ended::Well { .. } => {
+            Progress::Succeeded { .. } => {
                 let found = payment_method::payment_method_find_any(app.db.read(), &auth.0, &id.0).await?;
                 let method = found.ok_or(Error::NotFound("payment method"))?;
                 Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&method))))

@@ -1,13 +1,14 @@
 //! The subscription to Pro, and the invoices.
 
-use super::operation::{AcceptedBody, Ended, accepted, ask, asked_before};
-use super::page::page;
+use super::operation::{AcceptedOperation, Progress, accepted, find_earlier, request_operation};
+use super::page::{PageQuery, encode_cursor, foreign_cursor, page};
 use super::text::Text;
-use super::{Tag, input, sample};
+use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Request, State};
@@ -175,7 +176,7 @@ enum SubscribeResponse {
     Created(Json<SubscriptionBody>),
     /// Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
 #[derive(ApiResponse)]
@@ -185,7 +186,7 @@ enum ChangeResponse {
     Done(Json<SubscriptionBody>),
     /// Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
 /// The customer's subscription to Pro: the one that gives it, else one that is not over, else the latest.
@@ -206,17 +207,17 @@ async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result
         past_due_since: row.past_due_since_ms.map(rfc3339),
         past_due_reason: row.past_due_reason.clone(),
         ended_at: row.ended_at_ms.map(rfc3339),
-        credit_balance: account.balance,
+        credit_balance: account.balance.0,
     })
 }
 
-async fn changed(app: &App, customer: &CustomerId, ended: Ended) -> Result<ChangeResponse, ApiError> {
-    match ended {
-        Ended::NotYet(operation) => {
+async fn change_response(app: &App, customer: &CustomerId, progress: Progress) -> Result<ChangeResponse, ApiError> {
+    match progress {
+        Progress::Pending(operation) => {
             let (body, address) = accepted(&operation);
             Ok(ChangeResponse::Accepted(body, address))
         }
-        Ended::Well { operation, .. } => {
+        Progress::Succeeded { operation, .. } => {
             let rows = subscription::subscription_list(app.db.read(), customer).await?;
             let row = rows.iter().find(|row| Some(&row.id) == operation.stripe_id.as_ref());
             Ok(ChangeResponse::Done(Json(body(app, customer, row.ok_or(Error::NotFound("subscription"))?).await?)))
@@ -225,7 +226,7 @@ async fn changed(app: &App, customer: &CustomerId, ended: Ended) -> Result<Chang
 }
 
 impl SubscriptionApi {
-    /// What is asked for, if it can be.
+    /// The request to subscribe, if the customer can.
     async fn request(&self, app: &App, customer: &CustomerId, body: SubscriptionRequest) -> Result<Request, ApiError> {
         let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
         let wanted = body.payment_method.map(|text| text.0);
@@ -252,7 +253,7 @@ impl SubscriptionApi {
     ///
     /// Stripe charges the first month at once, and the month's credits are there at once. What pays for it
     /// is the payment method that is charged from then on. Declined: 402
-    /// `payment_declined`, and there is no subscription. If the bank wants to see the customer: 402
+    /// `payment_declined`, and there is no subscription. If the bank requires authentication: 402
     /// `authentication_required` with what Stripe.js needs.
     #[oai(path = "/api/v1/subscription", method = "post", operation_id = "subscribe", tag = "Tag::Billing")]
     async fn subscribe(
@@ -266,17 +267,17 @@ impl SubscriptionApi {
     ) -> Result<SubscribeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash("subscription_create", &body.0);
-        let request = match asked_before(&app, &auth.0, &key, &hash).await? {
+        let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
             // One that failed begins anew, with what the customer has now.
             Some(known) if known.state != State::Failed => known.request,
             _ => self.request(&app, &auth.0, body.0).await?,
         };
-        match ask(&app, &auth.0, request, &key, &hash).await? {
-            Ended::NotYet(operation) => {
+        match request_operation(&app, &auth.0, request, &key, &hash).await? {
+            Progress::Pending(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(SubscribeResponse::Accepted(body, address))
             }
-            Ended::Well { operation, .. } => {
+            Progress::Succeeded { operation, .. } => {
                 let rows = subscription::subscription_list(app.db.read(), &auth.0).await?;
                 let row = rows.iter().find(|row| Some(&row.id) == operation.stripe_id.as_ref());
                 let row = row.ok_or(Error::NotFound("subscription"))?;
@@ -313,8 +314,8 @@ impl SubscriptionApi {
         let hash = input::request_hash(&format!("subscription_cancel {at_once}"), &serde_json::Value::Null);
         let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
         let request = Request::SubscriptionCancel { subscription_id: row.id, at_period_end: !at_once };
-        let ended = ask(&app, &auth.0, request, &key, &hash).await?;
-        changed(&app, &auth.0, ended).await
+        let progress = request_operation(&app, &auth.0, request, &key, &hash).await?;
+        change_response(&app, &auth.0, progress).await
     }
 
     /// Take a cancellation back
@@ -341,8 +342,8 @@ impl SubscriptionApi {
             return Err(ApiError::new(409, "subscription_ended", "The subscription has ended. Subscribe again."));
         }
         let request = Request::SubscriptionResume { subscription_id: row.id };
-        let ended = ask(&app, &auth.0, request, &key, &hash).await?;
-        changed(&app, &auth.0, ended).await
+        let progress = request_operation(&app, &auth.0, request, &key, &hash).await?;
+        change_response(&app, &auth.0, progress).await
     }
 
     /// My invoices
@@ -358,23 +359,22 @@ impl SubscriptionApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<InvoicePage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let after = input::cursor(cursor.0.as_deref())?;
+        let page = PageQuery::parse(cursor.0, limit.0)?;
         let customer = customer::customer_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("customer"))?;
         let Some(stripe_customer_id) = customer.stripe_customer_id else {
             return Ok(Json(InvoicePage { data: Vec::new(), next_cursor: None }));
         };
         let stripe = &app.runtime.handlers.stripe;
-        let list = match stripe.invoice_list(&stripe_customer_id, limit.cast_signed(), after.as_deref()).await {
-            Err(StripeError::Invalid { param, .. }) if param.as_deref() == Some("starting_after") => {
-                let detail = "cursor must be a next_cursor of an earlier answer of this list.";
-                return Err(ApiError::bad_request("invalid_cursor", detail));
-            }
-            answer => answer?,
-        };
+        let list =
+            match stripe.invoice_list(&stripe_customer_id, page.limit().cast_signed(), page.cursor.as_deref()).await {
+                Err(StripeError::Invalid { param, .. }) if param.as_deref() == Some("starting_after") => {
+                    return Err(foreign_cursor());
+                }
+                answer => answer?,
+            };
         let data: Vec<InvoiceBody> = shape::rows(&list).iter().filter_map(invoice).collect();
         let last = data.last().filter(|_| list["has_more"] == true);
-        let next_cursor = last.map(|invoice| input::cursor_after(&invoice.id));
+        let next_cursor = last.map(|invoice| encode_cursor(&invoice.id));
         Ok(Json(InvoicePage { data, next_cursor }))
     }
 }
@@ -387,7 +387,7 @@ fn invoice(object: &serde_json::Value) -> Option<InvoiceBody> {
         number: text("number"),
         status: text("status"),
         amount_due_minor: object["amount_due"].as_i64().unwrap_or(0),
-        amount_paid_minor: said.amount_paid.unwrap_or(0),
+        amount_paid_minor: said.amount_paid.map_or(0, |amount| amount.0),
         currency: said.currency,
         created_at: object["created"].as_i64().map(|seconds| rfc3339(seconds.saturating_mul(1_000))),
         hosted_invoice_url: text("hosted_invoice_url"),

@@ -1,10 +1,11 @@
 //! The usage summary: what a customer has, has spent and was charged, and what it should know.
 
-use super::{Tag, sample};
+use super::Tag;
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::sample;
 use bursar_engine::clock::{day, rfc3339};
 use bursar_engine::config::CreditsConfig;
 use bursar_engine::domain::pricing;
@@ -201,8 +202,13 @@ struct DayBody {
 
 impl From<Totals> for TotalsBody {
     fn from(totals: Totals) -> Self {
-        let Totals { granted, spent, expired, clawed_back, removed } = totals;
-        Self { granted, spent, expired, clawed_back, removed }
+        Self {
+            granted: totals.granted.0,
+            spent: totals.spent.0,
+            expired: totals.expired.0,
+            clawed_back: totals.clawed_back.0,
+            removed: totals.removed.0,
+        }
     }
 }
 
@@ -231,8 +237,8 @@ impl From<Flow> for FlowBody {
             kind: flow.kind.as_str().to_owned(),
             source: flow.source,
             grant_kind: flow.grant_kind,
-            credits: flow.total,
-            credits_in_period: flow.period,
+            credits: flow.total.0,
+            credits_in_period: flow.period.0,
         }
     }
 }
@@ -243,9 +249,9 @@ impl From<Charged> for ChargedBody {
             amount: pricing::money(charged.total_minor, &charged.currency),
             amount_in_period: pricing::money(charged.period_minor, &charged.currency),
             currency: charged.currency,
-            amount_minor: charged.total_minor,
+            amount_minor: charged.total_minor.0,
             charges: charged.count,
-            amount_in_period_minor: charged.period_minor,
+            amount_in_period_minor: charged.period_minor.0,
             charges_in_period: charged.period_count,
         }
     }
@@ -253,7 +259,7 @@ impl From<Charged> for ChargedBody {
 
 impl From<Day> for DayBody {
     fn from(usage: Day) -> Self {
-        Self { date: day(usage.start_ms), credits: usage.spent }
+        Self { date: day(usage.start_ms), credits: usage.spent.0 }
     }
 }
 
@@ -266,10 +272,10 @@ impl UsageSummary {
             customer_id: customer.id.to_string(),
             plan: customer.plan.as_str().to_owned(),
             has_payment_method: customer.has_payment_method,
-            balance: account.balance,
-            held: account.held,
-            available: account.available(),
-            next_price_minor,
+            balance: account.balance.0,
+            held: account.held.0,
+            available: account.available().0,
+            next_price_minor: next_price_minor.map(|price| price.0),
             next_price: next_price_minor.map(|price| pricing::money(price, &config.currency)),
             currency: config.currency.clone(),
             warnings: warnings.into_iter().map(WarningBody::from).collect(),

@@ -88,9 +88,9 @@ pub(super) async fn balance(app: &App, customer: &CustomerId, at: Option<&str>) 
     let found = balance_at(&app.db, customer, at_ms, now_ms).await?;
     Ok(Json(BalanceBody {
         at: rfc3339(at_ms),
-        balance: found.balance,
-        held: found.held,
-        available: found.balance - found.held,
+        balance: found.balance.0,
+        held: found.held.0,
+        available: (found.balance - found.held).0,
         transaction_id: (found.seq > 0).then(|| transaction_id(customer, found.seq)),
     }))
 }

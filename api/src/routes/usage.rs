@@ -2,8 +2,9 @@
 
 mod example;
 
-use super::operation::{AcceptedBody, Ended, accepted, ask, not_spent};
-use super::shapes::{Transaction, TransactionPage};
+use super::bodies::{Transaction, TransactionPage};
+use super::operation::{AcceptedOperation, Progress, accepted, request_operation, why_not_spent};
+use super::page::PageQuery;
 use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
@@ -11,6 +12,7 @@ use crate::auth::CustomerAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::Error;
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::charge::{self, NotCharged};
 use bursar_engine::domain::customer::Customer;
@@ -27,8 +29,8 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
-/// How often a request is decided again because credits came just when it was to be charged.
-const CREDITS_CAME_MAX: usize = 5;
+/// How often a request is decided, when credits come in before it is charged.
+const DECISIONS_MAX: usize = 5;
 
 /// Routes of usage and credits.
 pub struct UsageApi;
@@ -75,10 +77,10 @@ impl Example for UsageRequest {
     }
 }
 
-/// Credits that moved, and what is left.
+/// A transaction, and the credits after it.
 #[derive(Debug, Object)]
 #[oai(example)]
-pub(super) struct MovedBody {
+pub(super) struct TransactionResult {
     /// The line in the ledger.
     pub(super) transaction: Transaction,
     /// All credits afterwards.
@@ -87,14 +89,14 @@ pub(super) struct MovedBody {
     pub(super) held: i64,
     /// Credits that can be spent afterwards.
     pub(super) available: i64,
-    /// Whether this is the answer to an earlier request with the same key: nothing moved again.
+    /// Whether this is the answer to an earlier request with the same key, so that nothing was done now.
     pub(super) replayed: bool,
     /// In plain words, when credits run low.
     #[oai(skip_serializing_if_is_none)]
     pub(super) warning: Option<String>,
 }
 
-impl Example for MovedBody {
+impl Example for TransactionResult {
     fn example() -> Self {
         Self {
             transaction: Transaction::example(),
@@ -111,10 +113,10 @@ impl Example for MovedBody {
 enum UsageResponse {
     /// The credits are spent.
     #[oai(status = 200)]
-    Spent(Json<Box<MovedBody>>),
+    Spent(Json<Box<TransactionResult>>),
     /// The credits are being bought, and Stripe has not answered yet; the operation goes on.
     #[oai(status = 202)]
-    Accepted(Json<Box<AcceptedBody>>, #[oai(header = "Location")] String),
+    Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
 /// What a customer has.
@@ -168,9 +170,9 @@ impl CreditsBody {
     pub(crate) fn new(app: &App, customer: &Customer, account: &Account) -> Self {
         let config = &app.config.credits;
         Self {
-            balance: account.balance,
-            held: account.held,
-            available: account.available(),
+            balance: account.balance.0,
+            held: account.held.0,
+            available: account.available().0,
             grants: account
                 .open
                 .grants
@@ -178,7 +180,7 @@ impl CreditsBody {
                 .map(|grant| GrantBody {
                     transaction_id: transaction_id(&customer.id, grant.seq),
                     kind: grant.kind.as_str().to_owned(),
-                    remaining: grant.remaining,
+                    remaining: grant.remaining.0,
                     expires_at: grant.expires_at_ms.map(rfc3339),
                 })
                 .collect(),
@@ -188,24 +190,24 @@ impl CreditsBody {
                 .iter()
                 .map(|hold| OpenHoldBody {
                     id: hold.id.to_string(),
-                    amount: hold.amount,
+                    amount: hold.amount.0,
                     expires_at: rfc3339(hold.expires_at_ms),
                 })
                 .collect(),
-            next_price_minor: pricing::next_price_minor(customer, config),
+            next_price_minor: pricing::next_price_minor(customer, config).map(|price| price.0),
             currency: config.currency.clone(),
             warning: pricing::warning(customer, account.available(), config),
         }
     }
 }
 
-/// The answer about credits that moved: what the entry says, so that a repeated request gets the
-/// first answer again. The customer's plan is only looked up when there is something to warn about.
-pub(super) async fn moved(
+/// The answer of a command: what its entry says, so that a repeated request gets the first answer again. The
+/// customer is only looked up when credits run low.
+pub(super) async fn transaction_result(
     app: &App,
     customer_id: &CustomerId,
     applied: bursar_actors::Applied,
-) -> Result<MovedBody, ApiError> {
+) -> Result<TransactionResult, ApiError> {
     let (balance, held) = (applied.entry.balance_after, applied.entry.held_after);
     let available = balance - held;
     let warning = if available <= app.config.credits.warn_at {
@@ -214,21 +216,21 @@ pub(super) async fn moved(
     } else {
         None
     };
-    Ok(MovedBody {
+    Ok(TransactionResult {
         transaction: Transaction::new(customer_id, &applied.entry),
-        credit_balance: balance,
-        held,
-        available,
+        credit_balance: balance.0,
+        held: held.0,
+        available: available.0,
         replayed: applied.replayed,
         warning,
     })
 }
 
-/// Units that the credits do not cover: charged, if the customer can be. `None` if by now they do.
-async fn charged(
+/// Charges the customer for the units that its credits do not cover; `None` if they do by now.
+async fn charge_missing(
     app: &App,
     customer_id: &CustomerId,
-    units: i64,
+    units: Credits,
     command: Command,
     refusal: Refusal,
 ) -> Result<Option<UsageResponse>, ApiError> {
@@ -253,25 +255,25 @@ async fn charged(
         }
     };
     let (key, hash) = (command.idempotency_key.unwrap_or_default(), command.request_hash.unwrap_or_default());
-    match ask(app, customer_id, Request::UsageCharge(charge), &key, &hash).await? {
-        Ended::NotYet(operation) => {
+    match request_operation(app, customer_id, Request::UsageCharge(charge), &key, &hash).await? {
+        Progress::Pending(operation) => {
             let (body, address) = accepted(&operation);
             Ok(Some(UsageResponse::Accepted(body, address)))
         }
-        Ended::Well { operation, is_new } => match account::entry_find_by_key(db, customer_id, &key).await? {
+        Progress::Succeeded { operation, is_new } => match account::entry_find_by_key(db, customer_id, &key).await? {
             // A hold may have taken the key while the charge was under way.
             Some(entry) if entry.request_hash.as_deref() != Some(&hash) => {
                 Err(Error::Refused(Refusal::KeyReused).into())
             }
             Some(entry) => {
                 let applied = bursar_actors::Applied { entry, replayed: !is_new };
-                Ok(Some(UsageResponse::Spent(Json(Box::new(moved(app, customer_id, applied).await?)))))
+                Ok(Some(UsageResponse::Spent(Json(Box::new(transaction_result(app, customer_id, applied).await?)))))
             }
             // What was bought is in the balance, and the units are not spent.
             None => {
                 let key = operation.stripe_id.as_deref().map(payment_key).unwrap_or_default();
                 let bought = account::entry_find_by_key(db, customer_id, &key).await?;
-                let (code, message) = not_spent(bought.as_ref());
+                let (code, message) = why_not_spent(bought.as_ref());
                 Err(ApiError::with_code(code, message))
             }
         },
@@ -288,7 +290,7 @@ impl UsageApi {
     /// Without enough credits: a customer without a payment method gets 402 `insufficient_credits`. One
     /// with a payment method is charged for the missing ones at its plan's price, once for each key. If the
     /// bank declines: 402 `payment_declined` with the reason; the same request may be sent again, with
-    /// another card. If the bank wants to see the customer: 402 `authentication_required` with what
+    /// another card. If the bank requires authentication: 402 `authentication_required` with what
     /// Stripe.js needs; send the same request again afterwards. If Stripe does not answer in time: 202
     /// with an operation to poll; the usage is settled later, once.
     #[oai(path = "/api/v1/usage", method = "post", operation_id = "create_usage", tag = "Tag::Credits")]
@@ -304,6 +306,7 @@ impl UsageApi {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("usage", &body.0));
         let Json(UsageRequest { units, reference, metadata }) = body;
+        let units = Credits(units);
         let command = Command {
             op: Op::Debit { amount: units },
             source: "usage".to_owned(),
@@ -312,11 +315,13 @@ impl UsageApi {
             request_hash,
             metadata: input::metadata(metadata)?,
         };
-        for _ in 0..CREDITS_CAME_MAX {
+        for _ in 0..DECISIONS_MAX {
             match app.runtime.customers.apply(&auth.0, command.clone()).await {
-                Ok(applied) => return Ok(UsageResponse::Spent(Json(Box::new(moved(&app, &auth.0, applied).await?)))),
+                Ok(applied) => {
+                    return Ok(UsageResponse::Spent(Json(Box::new(transaction_result(&app, &auth.0, applied).await?))));
+                }
                 Err(Error::Refused(refusal @ Refusal::InsufficientCredits { .. })) => {
-                    if let Some(response) = charged(&app, &auth.0, units, command.clone(), refusal).await? {
+                    if let Some(response) = charge_missing(&app, &auth.0, units, command.clone(), refusal).await? {
                         return Ok(response);
                     }
                 }
@@ -356,7 +361,7 @@ impl UsageApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<TransactionPage>, ApiError> {
-        transaction_page(&app, &auth.0, cursor.0.as_deref(), limit.0).await
+        transaction_page(&app, &auth.0, cursor.0, limit.0).await
     }
 }
 
@@ -364,13 +369,10 @@ impl UsageApi {
 pub(super) async fn transaction_page(
     app: &App,
     customer: &CustomerId,
-    cursor: Option<&str>,
+    cursor: Option<String>,
     limit: Option<u64>,
 ) -> Result<Json<TransactionPage>, ApiError> {
-    let limit = input::limit(limit)?;
-    let before = input::cursor_number(cursor)?;
-    let mut entries = account::entry_list(app.db.read(), customer, before, limit + 1).await?;
-    let next_cursor = input::next_cursor(&mut entries, limit, |entry| entry.seq.to_string());
-    let data = entries.iter().map(|entry| Transaction::new(customer, entry)).collect();
-    Ok(Json(TransactionPage { data, next_cursor }))
+    let page = PageQuery::parse_numbered(cursor, limit)?;
+    let entries = account::entry_list(app.db.read(), customer, page.cursor, page.rows_max()).await?;
+    Ok(page.answer(entries, |entry| entry.seq.to_string(), |entry| Transaction::new(customer, &entry)))
 }

@@ -3,7 +3,7 @@
 use super::Config;
 use super::mail::problems;
 use super::secret::key_is_live;
-use crate::amount::{AMOUNT_MINOR_MAX, UNITS_MAX};
+use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
 use crate::error::{Error, Result};
 use crate::name::check_name;
 use std::fmt::Display;
@@ -159,13 +159,13 @@ impl Config {
             ("payment_method_bonus", credits.payment_method_bonus),
             ("warn_at", credits.warn_at),
         ] {
-            need_within(need, &format!("credits.{name}"), amount, 0..=UNITS_MAX);
+            need_within(need, &format!("credits.{name}"), amount, Credits::ZERO..=UNITS_MAX);
         }
         for (name, price) in [
             ("pay_as_you_go_price_minor", credits.pay_as_you_go_price_minor),
             ("pro_price_minor", credits.pro_price_minor),
         ] {
-            need_within(need, &format!("credits.{name}"), price, 1..=AMOUNT_MINOR_MAX);
+            need_within(need, &format!("credits.{name}"), price, MoneyMinor(1)..=AMOUNT_MINOR_MAX);
         }
         need(
             credits.currency.len() == 3 && credits.currency.bytes().all(|byte| byte.is_ascii_alphabetic()),
@@ -234,15 +234,17 @@ mod tests {
             ("limits.keys_per_minute", |config| config.limits.keys_burst = 0),
             ("marketplace.renewal_grace_hours", |config| config.marketplace.renewal_grace_hours = -1),
             ("marketplace.renewal_grace_hours", |config| config.marketplace.renewal_grace_hours = 169),
-            ("credits.signup", |config| config.credits.signup = -1),
-            ("credits.pro_period", |config| config.credits.pro_period = -1),
-            ("credits.pro_period", |config| config.credits.pro_period = 1_000_001),
-            ("credits.payment_method_bonus", |config| config.credits.payment_method_bonus = -1),
-            ("credits.pro_price_minor", |config| config.credits.pro_price_minor = 0),
-            ("credits.pro_price_minor", |config| config.credits.pro_price_minor = 100_000_000),
-            ("credits.pay_as_you_go_price_minor", |config| config.credits.pay_as_you_go_price_minor = 0),
-            ("credits.pay_as_you_go_price_minor", |config| config.credits.pay_as_you_go_price_minor = 100_000_000),
-            ("credits.warn_at", |config| config.credits.warn_at = -1),
+            ("credits.signup", |config| config.credits.signup = Credits(-1)),
+            ("credits.pro_period", |config| config.credits.pro_period = Credits(-1)),
+            ("credits.pro_period", |config| config.credits.pro_period = Credits(1_000_001)),
+            ("credits.payment_method_bonus", |config| config.credits.payment_method_bonus = Credits(-1)),
+            ("credits.pro_price_minor", |config| config.credits.pro_price_minor = MoneyMinor(0)),
+            ("credits.pro_price_minor", |config| config.credits.pro_price_minor = MoneyMinor(100_000_000)),
+            ("credits.pay_as_you_go_price_minor", |config| config.credits.pay_as_you_go_price_minor = MoneyMinor(0)),
+            ("credits.pay_as_you_go_price_minor", |config| {
+                config.credits.pay_as_you_go_price_minor = MoneyMinor(100_000_000)
+            }),
+            ("credits.warn_at", |config| config.credits.warn_at = Credits(-1)),
             ("credits.unit_plural", |config| config.credits.unit_plural = "fix\nes".to_owned()),
             ("credits.hold_default_s", |config| config.credits.hold_default_s = 0),
             ("credits.hold_default_s", |config| config.credits.hold_max_s = i64::MAX),
@@ -299,7 +301,8 @@ mod tests {
     #[test]
     fn no_credits_on_signup_or_for_pro_are_fine() {
         let mut config = Config::default();
-        (config.credits.signup, config.credits.pro_period, config.credits.payment_method_bonus) = (0, 0, 0);
+        let credits = &mut config.credits;
+        (credits.signup, credits.pro_period, credits.payment_method_bonus) = (Credits(0), Credits(0), Credits(0));
         assert!(config.check().is_ok());
     }
 

@@ -1,6 +1,6 @@
-//! Whether and what a customer is charged when its credits are gone.
+//! Whether a customer without enough credits is charged, and how much.
 
-use crate::amount::AMOUNT_MINOR_MAX;
+use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor};
 use crate::config::CreditsConfig;
 use crate::domain::customer::Customer;
 use crate::domain::operation::UsageCharge;
@@ -10,21 +10,21 @@ use crate::domain::pricing;
 /// Why a customer is not charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotCharged {
-    /// It has nothing that may be charged.
+    /// It has no payment method that may be charged.
     NoPaymentMethod,
-    /// It owes credits: what it bought would pay its debt, not its work.
+    /// It owes credits: a purchase would pay the debt and not the work.
     CreditsOwed,
-    /// So many units cost more than one charge may be.
+    /// The units cost more than one charge may be.
     TooMuch,
 }
 
-/// The charge for units that the customer's credits do not cover: as many are bought as are missing. If
-/// what was left is spent by another request meanwhile, what was bought stays in the balance.
+/// The charge for units that the customer's credits do not cover: it buys the missing credits only. If another
+/// request spends the remaining ones meanwhile, the bought credits stay in the balance.
 pub fn usage_charge(
     customer: &Customer,
     default: Option<&PaymentMethod>,
-    available: i64,
-    units: i64,
+    available: Credits,
+    units: Credits,
     config: &CreditsConfig,
 ) -> Result<UsageCharge, NotCharged> {
     let Some(method) = default.filter(|method| method.is_default && method.consent_at_ms.is_some()) else {
@@ -33,11 +33,11 @@ pub fn usage_charge(
     let Some(price) = pricing::next_price_minor(customer, config) else {
         return Err(NotCharged::NoPaymentMethod);
     };
-    if available < 0 {
+    if available < Credits::ZERO {
         return Err(NotCharged::CreditsOwed);
     }
     let credits = units - available;
-    let amount_minor = price.checked_mul(credits).filter(|amount| (1..=AMOUNT_MINOR_MAX).contains(amount));
+    let amount_minor = price.checked_mul(credits).filter(|amount| (MoneyMinor(1)..=AMOUNT_MINOR_MAX).contains(amount));
     let Some(amount_minor) = amount_minor else { return Err(NotCharged::TooMuch) };
     Ok(UsageCharge {
         units,
@@ -45,7 +45,7 @@ pub fn usage_charge(
         amount_minor,
         currency: config.currency.to_lowercase(),
         payment_method_id: method.id.clone(),
-        description: format!("{credits} {} credit{}", config.unit, if credits == 1 { "" } else { "s" }),
+        description: format!("{credits} {} credit{}", config.unit, if credits == Credits(1) { "" } else { "s" }),
         reference: None,
         metadata: None,
     })
@@ -88,28 +88,31 @@ mod tests {
     }
 
     fn charge(plan: Plan, available: i64, units: i64) -> Result<UsageCharge, NotCharged> {
-        usage_charge(&customer(plan), Some(&card(true)), available, units, &CreditsConfig::default())
+        usage_charge(&customer(plan), Some(&card(true)), Credits(available), Credits(units), &CreditsConfig::default())
     }
 
     #[test]
     fn a_unit_costs_29_dollars_and_on_pro_15() {
-        assert_eq!(charge(Plan::Trial, 0, 1).expect("a charge").amount_minor, 2_900);
-        assert_eq!(charge(Plan::PayAsYouGo, 0, 2).expect("a charge").amount_minor, 5_800);
-        assert_eq!(charge(Plan::Pro, 0, 1).expect("a charge").amount_minor, 1_500);
+        assert_eq!(charge(Plan::Trial, 0, 1).expect("a charge").amount_minor, MoneyMinor(2_900));
+        assert_eq!(charge(Plan::PayAsYouGo, 0, 2).expect("a charge").amount_minor, MoneyMinor(5_800));
+        assert_eq!(charge(Plan::Pro, 0, 1).expect("a charge").amount_minor, MoneyMinor(1_500));
     }
 
     #[test]
     fn only_what_is_missing_is_bought() {
         let charge = charge(Plan::Pro, 59, 60).expect("a charge");
-        assert_eq!((charge.units, charge.credits, charge.amount_minor), (60, 1, 1_500));
+        assert_eq!((charge.units, charge.credits, charge.amount_minor), (Credits(60), Credits(1), MoneyMinor(1_500)));
     }
 
     #[test]
     fn without_a_card_or_without_consent_nobody_is_charged() {
         let config = CreditsConfig::default();
         let customer = customer(Plan::PayAsYouGo);
-        assert_eq!(usage_charge(&customer, None, 0, 1, &config), Err(NotCharged::NoPaymentMethod));
-        assert_eq!(usage_charge(&customer, Some(&card(false)), 0, 1, &config), Err(NotCharged::NoPaymentMethod));
+        assert_eq!(usage_charge(&customer, None, Credits(0), Credits(1), &config), Err(NotCharged::NoPaymentMethod));
+        assert_eq!(
+            usage_charge(&customer, Some(&card(false)), Credits(0), Credits(1), &config),
+            Err(NotCharged::NoPaymentMethod)
+        );
     }
 
     #[test]
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn who_has_no_payment_method_is_not_charged_whatever_the_default_is() {
         let without = Customer { has_payment_method: false, ..customer(Plan::PayAsYouGo) };
-        let refused = usage_charge(&without, Some(&card(true)), 0, 1, &CreditsConfig::default());
+        let refused = usage_charge(&without, Some(&card(true)), Credits(0), Credits(1), &CreditsConfig::default());
         assert_eq!(refused, Err(NotCharged::NoPaymentMethod));
     }
 }

@@ -21,21 +21,8 @@ use std::borrow::Cow;
 
 /// The `X-GitHub-Event` of Marketplace events.
 pub const PURCHASE_EVENT: &str = "marketplace_purchase";
-/// The processed types of events as stored: event and action.
-pub const WANTED: &[&str] = &[
-    "marketplace_purchase.purchased",
-    "marketplace_purchase.changed",
-    "marketplace_purchase.cancelled",
-    "marketplace_purchase.pending_change",
-    "marketplace_purchase.pending_change_cancelled",
-];
 /// Prefix of a webhook's body with content type `application/x-www-form-urlencoded`.
 const FORM_PREFIX: &[u8] = b"payload=";
-
-/// Whether events of this stored type are processed. All others are stored as done.
-pub fn is_wanted(event_type: &str) -> bool {
-    WANTED.contains(&event_type)
-}
 
 /// The stream of one GitHub account's events.
 pub fn stream_key(account_id: i64) -> String {

@@ -14,6 +14,7 @@ pub mod render;
 pub use relevance::{MailFacts, check_relevance};
 pub use render::{Branding, Params, Rendered, render};
 
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::job::{JobKind, NewJob};
 use crate::domain::ledger::{Account, Entry, EntryKind};
@@ -113,9 +114,9 @@ pub struct MailSubject {
     /// The purchase, if the payment is not for a subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purchase: Option<Purchase>,
-    /// An amount, in minor units.
+    /// An amount.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub amount_minor: Option<i64>,
+    pub amount_minor: Option<MoneyMinor>,
     /// Its ISO 4217 code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
@@ -304,7 +305,7 @@ pub fn low_credit_job(
     customer: &CustomerId,
     before: &Account,
     entry: &Entry,
-    warn_at: i64,
+    warn_at: Credits,
     now_ms: TimeMs,
 ) -> Option<NewJob> {
     let is_spent = matches!(entry.kind, EntryKind::Debit | EntryKind::Capture);

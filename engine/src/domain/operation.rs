@@ -8,6 +8,7 @@
 //! after Stripe was asked what it has of the operation. Each round leaves its mark in the metadata of what it
 //! makes.
 
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::Spend;
 use crate::ids::{CustomerId, OperationId};
@@ -67,12 +68,12 @@ pub enum Request {
 /// A charge for units. All that Stripe is told is fixed here: the same key must carry the same words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageCharge {
-    /// Units, each of which costs one credit.
-    pub units: i64,
-    /// Credits that are bought: as many of them as the customer did not have.
-    pub credits: i64,
-    /// The price of those, in minor units.
-    pub amount_minor: i64,
+    /// Units of work, counted in the credits that they cost.
+    pub units: Credits,
+    /// Credits to buy: those that the customer lacks for the units.
+    pub credits: Credits,
+    /// Their price.
+    pub amount_minor: MoneyMinor,
     /// ISO currency, in lower case.
     pub currency: String,
     /// What is charged.

@@ -1,11 +1,12 @@
-//! What a customer is told about credits that run out. Money is integer minor units.
+//! What the next unit costs, and the warning once credits run low.
 
+use crate::amount::{Credits, MoneyMinor};
 use crate::config::CreditsConfig;
 use crate::domain::customer::Customer;
 use crate::plan::Plan;
 
-/// What one unit costs a customer beyond its credits, in minor units; `None` if it cannot be charged.
-pub fn next_price_minor(customer: &Customer, config: &CreditsConfig) -> Option<i64> {
+/// The price of one unit beyond the customer's credits; `None` if it cannot be charged.
+pub fn next_price_minor(customer: &Customer, config: &CreditsConfig) -> Option<MoneyMinor> {
     match customer.plan {
         _ if !customer.has_payment_method => None,
         Plan::Trial | Plan::PayAsYouGo => Some(config.pay_as_you_go_price_minor),
@@ -20,9 +21,9 @@ const ZERO_DECIMAL: [&str; 15] =
 /// Currencies with three digits of minor units. Source: Stripe, "Supported currencies".
 const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
 
-/// An amount of money in words: `$29.00`, `29.00 EUR`, `2900 JPY` or `2.900 KWD`.
-pub fn money(minor: i64, currency: &str) -> String {
-    let (sign, minor) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
+/// Formats an amount of money: `$29.00`, `29.00 EUR`, `2900 JPY` or `2.900 KWD`.
+pub fn money(amount: MoneyMinor, currency: &str) -> String {
+    let (sign, minor) = (if amount < MoneyMinor::ZERO { "-" } else { "" }, amount.0.unsigned_abs());
     let is_among = |codes: &[&str]| codes.iter().any(|code| currency.eq_ignore_ascii_case(code));
     let amount = if is_among(&ZERO_DECIMAL) {
         minor.to_string()
@@ -38,16 +39,16 @@ pub fn money(minor: i64, currency: &str) -> String {
     }
 }
 
-/// The warning in plain words once credits run low, with what comes next.
-pub fn warning(customer: &Customer, available: i64, config: &CreditsConfig) -> Option<String> {
+/// The warning once credits run low: how many are left, and what the next unit costs.
+pub fn warning(customer: &Customer, available: Credits, config: &CreditsConfig) -> Option<String> {
     if available > config.warn_at {
         return None;
     }
-    if available < 0 {
+    if available < Credits::ZERO {
         return Some(credits_owed(available));
     }
     let unit = &config.unit;
-    let (left, after) = match available {
+    let (left, after) = match available.0 {
         0 => (format!("You have no {unit} credits left."), ""),
         1 => (format!("You have 1 {unit} credit left."), " after that"),
         n => (format!("You have {n} {unit} credits left."), " after that"),
@@ -58,11 +59,11 @@ pub fn warning(customer: &Customer, available: i64, config: &CreditsConfig) -> O
     })
 }
 
-/// What somebody is told whose credits were taken back after they were spent.
-pub fn credits_owed(available: i64) -> String {
+/// The message for an account whose credits were clawed back after they were spent.
+pub fn credits_owed(available: Credits) -> String {
     format!(
         "The account owes {} credits for payments that were refunded or disputed. Contact support to settle this.",
-        -available.min(0)
+        -available.min(Credits::ZERO)
     )
 }
 
@@ -88,38 +89,39 @@ mod tests {
     #[test]
     fn a_trial_without_a_card_is_told_to_add_billing_and_one_with_a_card_the_price() {
         let config = CreditsConfig::default();
-        let text = warning(&customer(Plan::Trial, false), 1, &config).expect("a warning");
+        let text = warning(&customer(Plan::Trial, false), Credits(1), &config).expect("a warning");
         assert_eq!(text, "You have 1 fix credit left. Add billing to continue.");
-        let text = warning(&customer(Plan::Trial, true), 1, &config).expect("a warning");
+        let text = warning(&customer(Plan::Trial, true), Credits(1), &config).expect("a warning");
         assert!(text.ends_with("costs $29.00."), "{text}");
-        let text = warning(&customer(Plan::Pro, true), 0, &config).expect("a warning");
+        let text = warning(&customer(Plan::Pro, true), Credits(0), &config).expect("a warning");
         assert!(text.ends_with("costs $15.00."), "{text}");
     }
 
     #[test]
     fn whoever_owes_credits_is_told_so_and_no_price_that_would_not_help() {
-        let text = warning(&customer(Plan::PayAsYouGo, true), -3, &CreditsConfig::default()).expect("a warning");
+        let text =
+            warning(&customer(Plan::PayAsYouGo, true), Credits(-3), &CreditsConfig::default()).expect("a warning");
         assert!(text.starts_with("The account owes 3 credits"), "{text}");
         assert!(!text.contains('$'), "{text}");
     }
 
     #[test]
     fn the_warning_says_how_many_are_left() {
-        let config = CreditsConfig { warn_at: 3, ..CreditsConfig::default() };
-        let text = warning(&customer(Plan::PayAsYouGo, true), 3, &config).expect("a warning");
+        let config = CreditsConfig { warn_at: Credits(3), ..CreditsConfig::default() };
+        let text = warning(&customer(Plan::PayAsYouGo, true), Credits(3), &config).expect("a warning");
         assert!(text.starts_with("You have 3 fix credits left. The next fix after that costs"), "{text}");
     }
 
     #[test]
     fn with_credits_to_spare_there_is_no_warning() {
-        assert_eq!(warning(&customer(Plan::Trial, false), 2, &CreditsConfig::default()), None);
+        assert_eq!(warning(&customer(Plan::Trial, false), Credits(2), &CreditsConfig::default()), None);
     }
 
     #[test]
     fn money_is_written_with_the_digits_of_its_currency_and_its_sign() {
-        assert_eq!(money(2_905, "usd"), "$29.05");
-        assert_eq!(money(-5, "eur"), "-0.05 EUR");
-        assert_eq!(money(2_905, "JPY"), "2905 JPY");
-        assert_eq!(money(2_905, "kwd"), "2.905 KWD");
+        assert_eq!(money(MoneyMinor(2_905), "usd"), "$29.05");
+        assert_eq!(money(MoneyMinor(-5), "eur"), "-0.05 EUR");
+        assert_eq!(money(MoneyMinor(2_905), "JPY"), "2905 JPY");
+        assert_eq!(money(MoneyMinor(2_905), "kwd"), "2.905 KWD");
     }
 }

@@ -11,6 +11,7 @@ pub mod warnings;
 pub use period::{Period, PeriodKind};
 pub use warnings::{Warning, describe_subscription};
 
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::ledger::{Account, EntryKind};
@@ -51,9 +52,9 @@ pub struct Standing {
     /// Sequence number of that entry; 0 before the first.
     pub seq: i64,
     /// All credits; negative is debt.
-    pub balance: i64,
+    pub balance: Credits,
     /// The part reserved by open holds.
-    pub held: i64,
+    pub held: Credits,
 }
 
 /// The sum of all entries of one kind and source, except usage.
@@ -66,9 +67,9 @@ pub struct Flow {
     /// Of grants: the kind of their credits.
     pub grant_kind: Option<String>,
     /// Change of the balance in total.
-    pub total: i64,
+    pub total: Credits,
     /// Change of the balance in the period.
-    pub period: i64,
+    pub period: Credits,
 }
 
 /// The sum of charges for units without credits, in one currency. Refunds are not subtracted.
@@ -76,12 +77,12 @@ pub struct Flow {
 pub struct Charged {
     /// ISO 4217 code, in lower case.
     pub currency: String,
-    /// The total, in minor units.
-    pub total_minor: i64,
+    /// The total.
+    pub total_minor: MoneyMinor,
     /// The number of charges.
     pub count: i64,
-    /// The sum in the period, in minor units.
-    pub period_minor: i64,
+    /// The sum in the period.
+    pub period_minor: MoneyMinor,
     /// The number in the period.
     pub period_count: i64,
 }
@@ -92,30 +93,30 @@ pub struct Day {
     /// When the day begins, in UTC.
     pub start_ms: TimeMs,
     /// Credits spent.
-    pub spent: i64,
+    pub spent: Credits,
 }
 
 /// Credits that came in and went out, each zero or more. The balance is `granted` minus all others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Credits from all grants.
-    pub granted: i64,
+    pub granted: Credits,
     /// Credits spent on work.
-    pub spent: i64,
+    pub spent: Credits,
     /// Credits that expired.
-    pub expired: i64,
+    pub expired: Credits,
     /// Credits taken back with the money that bought them.
-    pub clawed_back: i64,
+    pub clawed_back: Credits,
     /// Credits taken by support.
-    pub removed: i64,
+    pub removed: Credits,
 }
 
 impl Totals {
     /// Adds up flows, of which `amount` chooses the figure. The part of the balance's change that they do not
     /// explain was spent.
-    pub fn of(flows: &[Flow], amount: impl Fn(&Flow) -> i64, balance_change: i64) -> Self {
+    pub fn of(flows: &[Flow], amount: impl Fn(&Flow) -> Credits, balance_change: Credits) -> Self {
         let mut totals = Self::default();
-        let mut explained = 0;
+        let mut explained = Credits::ZERO;
         for flow in flows {
             let credits = amount(flow);
             explained += credits;
@@ -148,14 +149,14 @@ pub fn day_starts(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
 /// Credits spent on each day: the credits that came in minus the growth of the balance. `before` holds the ledger
 /// before each day, `balance` the present one: the last day includes all later entries, even those that another
 /// node's clock dates to the next day.
-pub fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, i64)], balance: i64) -> Vec<Day> {
+pub fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, Credits)], balance: Credits) -> Vec<Day> {
     let next = before.iter().skip(1).map(|standing| standing.balance).chain([balance]);
     let days = days_ms.iter().zip(before).zip(next);
     days.map(|((start_ms, before), after)| {
         let day = start_ms.div_euclid(DAY_MS);
         let is_last = Some(start_ms) == days_ms.last();
         let of_day = flows.iter().filter(|(other, _)| *other == day || (is_last && *other > day));
-        let came_in: i64 = of_day.map(|(_, credits)| credits).sum();
+        let came_in: Credits = of_day.map(|(_, credits)| *credits).sum();
         Day { start_ms: *start_ms, spent: came_in - (after - before.balance) }
     })
     .collect()

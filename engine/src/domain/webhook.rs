@@ -4,6 +4,7 @@
 //! retry, by a replay, by a dry run, by a test.
 //!
 //! * [`signature`]: whether the bytes come from Stripe. Asked once, at intake.
+//! * [`mod@kind`]: the types of events that are processed, one table.
 //! * [`mod@envelope`]: what event it is, and which stream it belongs to. Asked once, at intake.
 //! * [`shape`]: where a fact is found in an invoice or a subscription, in any API version.
 //! * [`rules`]: what the event changes, given what is known here.
@@ -14,6 +15,7 @@
 
 pub mod delivery;
 pub mod envelope;
+pub mod kind;
 pub mod rules;
 pub mod shape;
 pub mod signature;
@@ -24,7 +26,8 @@ pub(crate) mod fixtures;
 mod never_panics;
 
 pub use envelope::{Envelope, Unreadable, envelope, fallback_external_id, stream_key};
-pub use rules::{Facts, Lookup, WANTED, decide, grant_key, lookup, wanted};
+pub use kind::{EventKind, WANTED};
+pub use rules::{Facts, Lookup, decide, grant_key, lookup};
 pub use shape::{IsPro, ProPrice};
 pub use signature::{SignatureError, check_header, sign, verify};
 

@@ -1,6 +1,6 @@
 //! Reasons for which an account refuses a command.
 
-use crate::amount::UNITS_MAX;
+use crate::amount::{Credits, UNITS_MAX};
 use crate::ids::HoldId;
 
 /// The reason for which an account refuses a command. A refusal changes nothing.
@@ -10,9 +10,9 @@ pub enum Refusal {
     #[error("{requested} credits were requested and {available} are available")]
     InsufficientCredits {
         /// Credits requested.
-        requested: i64,
+        requested: Credits,
         /// Available credits.
-        available: i64,
+        available: Credits,
     },
     /// An amount is zero, negative where it must be positive, or greater than [`UNITS_MAX`].
     #[error("an amount of credits must be from 1 to {UNITS_MAX}")]
@@ -24,9 +24,9 @@ pub enum Refusal {
     #[error("the hold reserves {held} credits, fewer than the {requested} to capture")]
     CaptureExceedsHold {
         /// Credits to capture.
-        requested: i64,
+        requested: Credits,
         /// Credits reserved by the hold.
-        held: i64,
+        held: Credits,
     },
     /// The expiry of a hold is not in the future.
     #[error("a hold must end in the future")]

@@ -14,6 +14,7 @@ pub use operation::operation_job;
 pub use stripe::{StripeEvent, gather};
 pub use stripe_customer::stripe_customer_job;
 
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::config::{CreditsConfig, MarketplaceConfig};
 use crate::domain::effect::{Effect, Verdict};
@@ -56,7 +57,7 @@ pub struct Deps {
     /// What makes a price Pro's.
     pub pro: ProPrice,
     /// Credits for every paid period of Pro.
-    pub pro_credits: i64,
+    pub pro_credits: Credits,
     /// Numbers of the business.
     pub credits: CreditsConfig,
     /// What the plans of GitHub Marketplace are.

@@ -2,9 +2,10 @@
 //! acknowledged.
 
 use crate::clock::TimeMs;
+use crate::domain::github::Action;
 use crate::domain::job::{NewJob, Wake};
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::delivery::{Delivery, SOURCE_GITHUB, SOURCE_STRIPE};
-use crate::domain::{github, webhook};
 use crate::error::Result;
 use crate::infra::store::{Db, event, job};
 
@@ -30,8 +31,9 @@ pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result
 
 /// The metric label of an event's type: its name if it is processed, else `other`.
 pub fn event_type_label(event_type: &str) -> &'static str {
-    let mut known = webhook::WANTED.iter().chain(github::WANTED);
-    known.find(|wanted| **wanted == event_type).copied().unwrap_or("other")
+    let of_stripe = EventKind::parse(event_type).map(EventKind::as_str);
+    let of_github = || Action::of_event_type(event_type).map(Action::event_type);
+    of_stripe.or_else(of_github).unwrap_or("other")
 }
 
 /// The metric label of an event's sender.

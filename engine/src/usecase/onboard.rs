@@ -3,6 +3,7 @@
 
 pub mod gate;
 
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::api_key::{NewKey, RawKey};
 use crate::domain::audit::Audit;
@@ -46,7 +47,7 @@ pub struct Signup<'a> {
     /// How the customer came to sign up.
     pub source: Source,
     /// Credits for signing up.
-    pub credits: i64,
+    pub credits: Credits,
     /// The link token of the customer's purchase on the Marketplace.
     pub marketplace_link: Option<&'a str>,
 }
@@ -99,11 +100,11 @@ async fn open_account(
     tx: &impl ConnectionTrait,
     customer_id: &CustomerId,
     email: &Email,
-    credits: i64,
+    credits: Credits,
     now_ms: TimeMs,
 ) -> Result<Account> {
     let state = Account::default();
-    if credits <= 0 || !customer::free_credits_insert(tx, &email.mailbox(), customer_id, now_ms).await? {
+    if credits <= Credits::ZERO || !customer::free_credits_insert(tx, &email.mailbox(), customer_id, now_ms).await? {
         account::account_insert(tx, customer_id, &state, now_ms).await?;
         return Ok(state);
     }

@@ -1,12 +1,13 @@
 //! The transitions themselves.
 
-use super::{AfterRetries, Due, TRIAL_WARNING_S};
+use super::{Due, TRIAL_WARNING_S};
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::invoice_item;
 use crate::objects::subscription::{is_over, line, roll};
 use crate::payment::Attempt;
+use crate::rules::AfterRetries;
 use crate::world::World;
 use serde_json::json;
 
@@ -21,7 +22,7 @@ impl World {
             Due::Renew => self.renew(id),
             Due::End => self.end_subscription(id, "cancellation_requested"),
             Due::Expire => self.expire(id),
-            Due::ResumeCollection => self.change_and_tell(id, json!({ "pause_collection": null }), UPDATED).map(|_| ()),
+            Due::ResumeCollection => self.change_and_emit(id, json!({ "pause_collection": null }), UPDATED).map(|_| ()),
             Due::Finalize => self.finalize_and_pay(id),
             Due::Retry => {
                 let retries = self.copy(id).int("_retries") + 1;
@@ -39,7 +40,7 @@ impl World {
             return Ok(());
         }
         self.change(id, json!({ "_is_warned": true }));
-        self.tell("customer.subscription.trial_will_end", id)
+        self.emit("customer.subscription.trial_will_end", id)
     }
 
     /// A trial is over: the first paid period begins now, if somebody can pay for it.
@@ -54,8 +55,8 @@ impl World {
                 "cancel" => return self.end_subscription(id, "payment_failed"),
                 "pause" => {
                     let previous = self.change(id, json!({ "status": "paused" }));
-                    self.tell_change(UPDATED, id, previous)?;
-                    return self.tell("customer.subscription.paused", id);
+                    self.emit_change(UPDATED, id, previous)?;
+                    return self.emit("customer.subscription.paused", id);
                 }
                 _ => {}
             }
@@ -102,7 +103,7 @@ impl World {
         let mut previous = previous;
         previous["latest_invoice"] = before["latest_invoice"].clone();
         self.change(id, json!({ "latest_invoice": invoice.id() }));
-        self.tell_change(UPDATED, id, previous)
+        self.emit_change(UPDATED, id, previous)
     }
 
     /// Makes a draft final and tries to pay it.
@@ -130,7 +131,7 @@ impl World {
             self.give_up(&invoice, "void")?;
         }
         let fields = json!({ "status": "incomplete_expired", "ended_at": self.now_s });
-        self.change_and_tell(id, fields, UPDATED).map(|_| ())
+        self.change_and_emit(id, fields, UPDATED).map(|_| ())
     }
 
     /// Ends a subscription at once. One whose first invoice was never paid expires.
@@ -164,7 +165,7 @@ impl World {
             "canceled_at": canceled_at, "cancellation_details": details,
         });
         self.change(id, fields);
-        self.tell("customer.subscription.deleted", id)
+        self.emit("customer.subscription.deleted", id)
     }
 
     /// What a paid invoice means for its subscription.
@@ -179,14 +180,14 @@ impl World {
                 self.change(id, json!({ "status": "active" }));
                 Ok(())
             }
-            "incomplete" => self.change_and_tell(id, json!({ "status": "active" }), UPDATED).map(|_| ()),
+            "incomplete" => self.change_and_emit(id, json!({ "status": "active" }), UPDATED).map(|_| ()),
             "past_due" | "unpaid" if is_latest => {
-                self.change_and_tell(id, json!({ "status": "active" }), UPDATED).map(|_| ())
+                self.change_and_emit(id, json!({ "status": "active" }), UPDATED).map(|_| ())
             }
             "paused" if is_latest => {
                 let previous = self.change(id, json!({ "status": "active" }));
-                self.tell_change(UPDATED, id, previous)?;
-                self.tell("customer.subscription.resumed", id)
+                self.emit_change(UPDATED, id, previous)?;
+                self.emit("customer.subscription.resumed", id)
             }
             _ => Ok(()),
         }
@@ -207,7 +208,7 @@ impl World {
             (true, AfterRetries::Unpaid) => "unpaid",
             (true, AfterRetries::PastDue) | (false, _) => "past_due",
         };
-        self.change_and_tell(id, json!({ "status": status }), UPDATED).map(|_| ())
+        self.change_and_emit(id, json!({ "status": status }), UPDATED).map(|_| ())
     }
 
     /// Whether the subscription's creation was told.

@@ -1,15 +1,14 @@
 //! Charges.
 
+use super::balance;
 use super::payment_method::{in_charge, usable};
-use super::{balance, payment_intent};
 use crate::card::{Decline, Outcome};
 use crate::error::ApiError;
 use crate::field::Fields;
-use crate::form::Form;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// What is known of a charge before it is made.
 pub(crate) struct NewCharge<'a> {
@@ -66,7 +65,7 @@ pub(crate) fn receipt_fields(world: &mut World, charge: &str, amount: i64, curre
 /// `POST /v1/charges`: a charge without a PaymentIntent.
 pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
-    let amount = payment_intent::amount(form, "amount")?.ok_or_else(|| ApiError::missing("amount"))?;
+    let amount = form.amount("amount")?.ok_or_else(|| ApiError::missing("amount"))?;
     let currency = form.required("currency")?.to_lowercase();
     let customer = form.text("customer").map(|id| world.find_param("customer", id, "customer")).transpose()?;
     let default = customer.as_ref().and_then(|customer| customer.opt("default_source"));
@@ -87,10 +86,10 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     let is_captured = form.flag("capture")?.unwrap_or(true) && decline.is_none();
     let charge = NewCharge { intent: &intent, method: &method, is_captured, decline }.make(world)?;
     if let Some(decline) = decline {
-        world.tell("charge.failed", charge.id())?;
+        world.emit("charge.failed", charge.id())?;
         return Err(decline.error().with("charge", charge.id()));
     }
-    world.tell("charge.succeeded", charge.id())?;
+    world.emit("charge.succeeded", charge.id())?;
     Ok(world.copy(charge.id()))
 }
 
@@ -113,7 +112,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
             fields.insert(name.to_owned(), call.form.nullable(name));
         }
     }
-    world.change_and_tell(charge.id(), Value::Object(fields), "charge.updated")
+    world.change_and_emit(charge.id(), Value::Object(fields), "charge.updated")
 }
 
 fn outcome(decline: Option<Decline>) -> Value {
@@ -129,26 +128,4 @@ fn outcome(decline: Option<Decline>) -> Value {
             "risk_score": 20, "seller_message": "The bank did not take it. SANDBOX.", "type": "issuer_declined",
         }),
     }
-}
-
-/// An address, each part or null.
-pub(crate) fn address(form: &Form) -> Value {
-    let parts = ["city", "country", "line1", "line2", "postal_code", "state"];
-    Value::Object(Map::from_iter(parts.map(|part| (part.to_owned(), form.nullable(part)))))
-}
-
-/// Where goods go.
-pub(crate) fn shipping(form: &Form) -> Value {
-    json!({
-        "address": address(&form.part("address")), "carrier": form.nullable("carrier"), "name": form.nullable("name"),
-        "phone": form.nullable("phone"), "tracking_number": form.nullable("tracking_number"),
-    })
-}
-
-/// Who pays.
-pub(crate) fn billing_details(form: &Form) -> Value {
-    json!({
-        "address": address(&form.part("address")), "email": form.nullable("email"), "name": form.nullable("name"),
-        "phone": form.nullable("phone"), "tax_id": null,
-    })
 }

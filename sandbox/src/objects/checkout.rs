@@ -5,9 +5,9 @@ use super::{payment_intent, price, setup_intent, subscription};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
+use crate::handler::Call;
 use crate::page;
 use crate::payment::Attempt;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ pub(crate) fn line_items(world: &mut World, call: &Call) -> Result<Value, ApiErr
 pub(crate) fn expire(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let session = open_session(world, call.id())?;
     world.change(session.id(), json!({ "status": "expired", "url": null }));
-    world.tell("checkout.session.expired", session.id())?;
+    world.emit("checkout.session.expired", session.id())?;
     Ok(world.copy(session.id()))
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn complete(world: &mut World, id: &str, method: &str) -> Result<Valu
         None if mode == "payment" => None,
         None => {
             let made = world.make("cus", "customer", json!({ "email": email, "name": details["name"] }))?;
-            world.tell("customer.created", made.id())?;
+            world.emit("customer.created", made.id())?;
             Some(made.id().to_owned())
         }
     };
@@ -116,7 +116,7 @@ pub(crate) fn complete(world: &mut World, id: &str, method: &str) -> Result<Valu
         "name": details["name"], "phone": details["phone"], "tax_exempt": "none", "tax_ids": [],
     });
     world.change(id, fields);
-    world.tell("checkout.session.completed", id)?;
+    world.emit("checkout.session.completed", id)?;
     Ok(world.copy(id))
 }
 
@@ -129,7 +129,7 @@ fn pay(world: &mut World, session: &Value, customer: Option<&str>, method: &Valu
         "setup_future_usage": data["setup_future_usage"],
     });
     let intent = payment_intent::make(world, fields)?;
-    world.tell("payment_intent.created", intent.id())?;
+    world.emit("payment_intent.created", intent.id())?;
     payment_intent::confirm_now(world, intent.id(), Attempt { is_off_session: false, is_authenticated: true })?;
     Ok(json!({ "payment_intent": intent.id(), "payment_status": "paid" }))
 }
@@ -140,7 +140,7 @@ fn set_up(world: &mut World, customer: &str, method: &Value) -> Result<Value, Ap
         "customer": customer, "payment_method": method.id(), "client_secret": world.ids.client_secret(&id),
     });
     world.make_as(&id, "setup_intent", fields)?;
-    world.tell("setup_intent.created", &id)?;
+    world.emit("setup_intent.created", &id)?;
     setup_intent::confirm_now(world, &id, true)?;
     Ok(json!({ "setup_intent": id }))
 }

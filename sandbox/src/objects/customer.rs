@@ -1,11 +1,11 @@
 //! Customers.
 
-use super::{payment_method, source};
+use super::{address, payment_method, source};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
@@ -36,7 +36,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         };
         set_default(world, &id, &default)?;
     }
-    world.tell("customer.created", &id)?;
+    world.emit("customer.created", &id)?;
     Ok(world.copy(&id))
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         settings["default_payment_method"] = default;
         fields.insert("invoice_settings".to_owned(), settings);
     }
-    world.change_and_tell(before.id(), Value::Object(fields), "customer.updated")
+    world.change_and_emit(before.id(), Value::Object(fields), "customer.updated")
 }
 
 /// `DELETE /v1/customers/{id}`. Its subscriptions end at once.
@@ -89,7 +89,7 @@ pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     for method in methods {
         payment_method::detach_from(world, &method)?;
     }
-    world.tell("customer.deleted", &id)?;
+    world.emit("customer.deleted", &id)?;
     let gone = json!({ "id": id, "object": "customer", "deleted": true });
     world.store.put(&id, gone.clone());
     Ok(gone)
@@ -143,7 +143,7 @@ fn given(form: &Form) -> Result<Map<String, Value>, ApiError> {
         return Err(ApiError::invalid("email_invalid", Some("email"), &message));
     }
     if form.has("address") {
-        fields.insert("address".to_owned(), super::charge::address(&form.part("address")));
+        fields.insert("address".to_owned(), address::address(&form.part("address")));
     }
     if form.has("balance") {
         fields.insert("balance".to_owned(), form.int("balance")?.unwrap_or(0).into());

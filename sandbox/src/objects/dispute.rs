@@ -3,8 +3,8 @@
 use super::balance;
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
@@ -42,10 +42,10 @@ pub(crate) fn open(
     });
     let dispute = world.make("du", "dispute", fields)?;
     world.change(charge.id(), json!({ "disputed": true, "_is_refundable": is_inquiry }));
-    world.tell("charge.dispute.created", dispute.id())?;
+    world.emit("charge.dispute.created", dispute.id())?;
     if !is_inquiry {
         move_money(world, dispute.id(), "dispute", -amount)?;
-        world.tell("charge.dispute.funds_withdrawn", dispute.id())?;
+        world.emit("charge.dispute.funds_withdrawn", dispute.id())?;
     }
     Ok(world.copy(dispute.id()))
 }
@@ -65,9 +65,9 @@ pub(crate) fn close(world: &mut World, id: &str, is_won: bool) -> Result<Value, 
     if status == "won" {
         move_money(world, id, "dispute_reversal", dispute.int("amount"))?;
         world.change(dispute.text("charge"), json!({ "_is_refundable": true }));
-        world.tell("charge.dispute.funds_reinstated", id)?;
+        world.emit("charge.dispute.funds_reinstated", id)?;
     }
-    world.tell_change("charge.dispute.closed", id, previous)?;
+    world.emit_change("charge.dispute.closed", id, previous)?;
     Ok(world.copy(id))
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         fields.insert("evidence".to_owned(), evidence);
         fields.insert("evidence_details".to_owned(), details);
     }
-    world.change_and_tell(dispute.id(), Value::Object(fields), "charge.dispute.updated")?;
+    world.change_and_emit(dispute.id(), Value::Object(fields), "charge.dispute.updated")?;
     match verdict {
         Some(is_won) => close(world, dispute.id(), is_won),
         None => Ok(world.copy(dispute.id())),

@@ -3,8 +3,8 @@
 use crate::blank::overlay;
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -14,18 +14,23 @@ pub(crate) const EVENTS_KEPT_S: i64 = 30 * 86_400;
 pub(crate) const EVENTS_MAX: usize = 50_000;
 
 impl World {
-    /// Tells that something happened to an object.
-    pub(crate) fn tell(&mut self, kind: &str, id: &str) -> Result<(), ApiError> {
-        self.tell_of(kind, self.copy(id), None).map(|_| ())
+    /// Emits an event about an object as it is now.
+    pub(crate) fn emit(&mut self, kind: &str, id: &str) -> Result<(), ApiError> {
+        self.emit_object(kind, self.copy(id), None).map(|_| ())
     }
 
-    /// Tells of a change and what was there before it.
-    pub(crate) fn tell_change(&mut self, kind: &str, id: &str, previous: Value) -> Result<(), ApiError> {
-        self.tell_of(kind, self.copy(id), Some(previous)).map(|_| ())
+    /// Emits an event about a changed object, with the fields as they were before.
+    pub(crate) fn emit_change(&mut self, kind: &str, id: &str, previous: Value) -> Result<(), ApiError> {
+        self.emit_object(kind, self.copy(id), Some(previous)).map(|_| ())
     }
 
     /// Makes an event with an object as it is now, and its deliveries. Gives the event's id.
-    pub(crate) fn tell_of(&mut self, kind: &str, object: Value, previous: Option<Value>) -> Result<String, ApiError> {
+    pub(crate) fn emit_object(
+        &mut self,
+        kind: &str,
+        object: Value,
+        previous: Option<Value>,
+    ) -> Result<String, ApiError> {
         let mut data = json!({ "object": object });
         if let Some(previous) = previous {
             data["previous_attributes"] = previous;

@@ -5,9 +5,9 @@ use super::{invoice_item, payment_intent};
 use crate::billing::{NewInvoice, no_method};
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
 use crate::payment::{Attempt, Paid};
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
@@ -84,7 +84,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     if let Some(flag) = form.flag("auto_advance")? {
         fields.insert("auto_advance".to_owned(), flag.into());
     }
-    world.change_and_tell(invoice.id(), Value::Object(fields), "invoice.updated")
+    world.change_and_emit(invoice.id(), Value::Object(fields), "invoice.updated")
 }
 
 /// `DELETE /v1/invoices/{id}`: a draft that is not wanted.
@@ -95,7 +95,7 @@ pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         return Err(ApiError::refused("invoice_not_editable", message));
     }
     world.store.remove(invoice.id());
-    world.tell_of("invoice.deleted", invoice.clone(), None)?;
+    world.emit_object("invoice.deleted", invoice.clone(), None)?;
     Ok(json!({ "id": invoice.id(), "object": "invoice", "deleted": true }))
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn send(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     if invoice.text("status") == "draft" {
         world.finalize(invoice.id())?;
     }
-    world.tell("invoice.sent", invoice.id())?;
+    world.emit("invoice.sent", invoice.id())?;
     Ok(world.copy(invoice.id()))
 }
 

@@ -3,8 +3,8 @@
 use crate::billing::{NewLine, pricing};
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         "pricing": pricing(&price), "_price": price, "net_amount": amount,
     });
     let item = world.make("ii", "invoiceitem", fields)?;
-    world.tell("invoiceitem.created", item.id())?;
+    world.emit("invoiceitem.created", item.id())?;
     if let Some(invoice) = form.text("invoice") {
         add_to_draft(world, invoice, &item)?;
     }
@@ -50,7 +50,7 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
 pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let item = world.find("invoiceitem", call.id())?;
     world.store.remove(item.id());
-    world.tell_of("invoiceitem.deleted", item.clone(), None)?;
+    world.emit_object("invoiceitem.deleted", item.clone(), None)?;
     Ok(json!({ "id": item.id(), "object": "invoiceitem", "deleted": true }))
 }
 

@@ -1,19 +1,16 @@
 //! PaymentIntents.
 
+use super::address;
 use super::payment_method::usable;
 use crate::card::Decline;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
+use crate::handler::Call;
 use crate::page;
 use crate::payment::{Attempt, Paid, capture as capture_money, fail, pay};
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
-
-/// Bounds of an amount in minor units. Source: Stripe, "Minimum and maximum charge amounts".
-const AMOUNT_MIN: i64 = 50;
-const AMOUNT_MAX: i64 = 99_999_999;
 
 /// Fields that are set as they are given.
 const PLAIN: [&str; 5] =
@@ -31,7 +28,7 @@ const AUTHENTICATION_FAILED: Decline = Decline {
 /// `POST /v1/payment_intents`
 pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
-    let amount = amount(form, "amount")?.ok_or_else(|| ApiError::missing("amount"))?;
+    let amount = form.amount("amount")?.ok_or_else(|| ApiError::missing("amount"))?;
     let currency = form.required("currency")?.to_lowercase();
     if currency.len() != 3 {
         return Err(ApiError::invalid("parameter_invalid_string", Some("currency"), "Invalid currency."));
@@ -65,7 +62,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     if let Some(url) = form.text("return_url") {
         world.change(&id, json!({ "_return_url": url }));
     }
-    world.tell("payment_intent.created", &id)?;
+    world.emit("payment_intent.created", &id)?;
     if is_confirmed {
         return confirm_now(world, &id, Attempt { is_off_session, is_authenticated: false });
     }
@@ -96,7 +93,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     let intent = world.find("payment_intent", call.id())?;
     let mut fields = given(world, form)?;
     fields.extend(World::metadata_change(&intent, form)?);
-    if let Some(amount) = amount(form, "amount")? {
+    if let Some(amount) = form.amount("amount")? {
         expect(&intent, &["requires_payment_method", "requires_confirmation", "requires_action"], "updated")?;
         fields.insert("amount".to_owned(), amount.into());
     }
@@ -128,7 +125,7 @@ pub(crate) fn capture(world: &mut World, call: &Call) -> Result<Value, ApiError>
     let intent = world.find("payment_intent", call.id())?;
     expect(&intent, &["requires_capture"], "captured")?;
     let capturable = intent.int("amount_capturable");
-    let amount = amount(&call.form, "amount_to_capture")?.unwrap_or(capturable);
+    let amount = call.form.amount("amount_to_capture")?.unwrap_or(capturable);
     if amount > capturable {
         let message = "The requested capture amount is greater than the amount you can capture for this charge.";
         return Err(ApiError::refused("amount_too_large", message).about("amount_to_capture"));
@@ -152,14 +149,14 @@ pub(crate) fn cancel_now(world: &mut World, id: &str, reason: Value) -> Result<V
     if intent.text("status") == "requires_capture" {
         let charge = intent.text("latest_charge").to_owned();
         let amount = intent["amount"].clone();
-        world.change_and_tell(&charge, json!({ "refunded": true, "amount_refunded": amount }), "charge.refunded")?;
+        world.change_and_emit(&charge, json!({ "refunded": true, "amount_refunded": amount }), "charge.refunded")?;
     }
     let fields = json!({
         "status": "canceled", "canceled_at": world.now_s, "cancellation_reason": reason, "amount_capturable": 0,
         "next_action": null,
     });
     world.change(id, fields);
-    world.tell("payment_intent.canceled", id)?;
+    world.emit("payment_intent.canceled", id)?;
     Ok(world.copy(id))
 }
 
@@ -254,24 +251,6 @@ pub(crate) fn is_off_session(form: &Form) -> bool {
     form.text("off_session").is_some_and(|text| text != "false")
 }
 
-/// An amount within Stripe's bounds.
-pub(crate) fn amount(form: &Form, param: &str) -> Result<Option<i64>, ApiError> {
-    let Some(amount) = form.int(param)? else { return Ok(None) };
-    if amount < 1 {
-        let message = "This value must be greater than or equal to 1.";
-        return Err(ApiError::invalid("parameter_invalid_integer", Some(param), message));
-    }
-    if amount < AMOUNT_MIN {
-        let message = "Amount must be at least $0.50 usd. SANDBOX.";
-        return Err(ApiError::invalid("amount_too_small", Some(param), message));
-    }
-    if amount > AMOUNT_MAX {
-        let message = "Amount must be no more than $999,999.99. SANDBOX.";
-        return Err(ApiError::invalid("amount_too_large", Some(param), message));
-    }
-    Ok(Some(amount))
-}
-
 fn given(world: &World, form: &Form) -> Result<Map<String, Value>, ApiError> {
     let mut fields = Map::new();
     for name in PLAIN {
@@ -284,7 +263,7 @@ fn given(world: &World, form: &Form) -> Result<Map<String, Value>, ApiError> {
         fields.insert("customer".to_owned(), customer.into());
     }
     if form.has("shipping") {
-        fields.insert("shipping".to_owned(), super::charge::shipping(&form.part("shipping")));
+        fields.insert("shipping".to_owned(), address::shipping(&form.part("shipping")));
     }
     Ok(fields)
 }

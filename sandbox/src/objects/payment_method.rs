@@ -1,12 +1,12 @@
 //! Payment methods. Ids such as `pm_card_visa` are not objects but make one when they are used.
 
-use super::charge::billing_details;
+use super::address::billing_details;
 use crate::blank::filled;
 use crate::card::TestCard;
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
@@ -69,7 +69,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         let message = "You must save this PaymentMethod to a customer before you can update it.";
         return Err(ApiError::refused_plainly(message));
     }
-    world.change_and_tell(method.id(), Value::Object(fields), "payment_method.updated")
+    world.change_and_emit(method.id(), Value::Object(fields), "payment_method.updated")
 }
 
 /// `GET /v1/payment_methods`
@@ -130,7 +130,7 @@ pub(crate) fn attach_to(world: &mut World, id: &str, customer: &str, param: &str
         error
     })?;
     world.change(method.id(), json!({ "customer": customer }));
-    world.tell("payment_method.attached", method.id())?;
+    world.emit("payment_method.attached", method.id())?;
     Ok(world.copy(method.id()))
 }
 
@@ -139,11 +139,11 @@ pub(crate) fn detach_from(world: &mut World, id: &str) -> Result<Value, ApiError
     let method = world.copy(id);
     let customer = method.text("customer").to_owned();
     let previous = world.change(id, json!({ "customer": null, "_is_spent": true }));
-    world.tell_change("payment_method.detached", id, previous)?;
+    world.emit_change("payment_method.detached", id, previous)?;
     let mut settings = world.copy(&customer)["invoice_settings"].clone();
     if settings.text("default_payment_method") == id {
         settings["default_payment_method"] = Value::Null;
-        world.change_and_tell(&customer, json!({ "invoice_settings": settings }), "customer.updated")?;
+        world.change_and_emit(&customer, json!({ "invoice_settings": settings }), "customer.updated")?;
     }
     let subscriptions: Vec<String> = world
         .store
@@ -161,7 +161,7 @@ pub(crate) fn detach_from(world: &mut World, id: &str) -> Result<Value, ApiError
 pub(crate) fn renew(world: &mut World, id: &str) -> Result<Value, ApiError> {
     let mut card = world.find("payment_method", id)?["card"].clone();
     card["exp_year"] = (card.int("exp_year") + 4).into();
-    world.change_and_tell(id, json!({ "card": card }), "payment_method.automatically_updated")
+    world.change_and_emit(id, json!({ "card": card }), "payment_method.automatically_updated")
 }
 
 /// The test card behind a payment method or a card.

@@ -3,8 +3,8 @@
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
@@ -43,7 +43,7 @@ pub(crate) fn create_product(world: &mut World, call: &Call) -> Result<Value, Ap
         Some(id) => world.make_as(id, "product", fields)?,
         None => world.make("prod", "product", fields)?,
     };
-    world.tell("product.created", product.id())?;
+    world.emit("product.created", product.id())?;
     Ok(product)
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn update_product(world: &mut World, call: &Call) -> Result<Value, Ap
     let product = world.find("product", call.id())?;
     let mut fields = plain(&product, &call.form, &["name", "description", "statement_descriptor"])?;
     fields.insert("updated".to_owned(), world.now_s.into());
-    world.change_and_tell(product.id(), Value::Object(fields), "product.updated")
+    world.change_and_emit(product.id(), Value::Object(fields), "product.updated")
 }
 
 /// `DELETE /v1/products/{id}`
@@ -72,7 +72,7 @@ pub(crate) fn delete_product(world: &mut World, call: &Call) -> Result<Value, Ap
         let message = "This product cannot be deleted because it has one or more user-created prices.";
         return Err(ApiError::refused_plainly(message));
     }
-    world.tell("product.deleted", product.id())?;
+    world.emit("product.deleted", product.id())?;
     let gone = json!({ "id": product.id(), "object": "product", "deleted": true });
     world.store.put(product.id(), gone.clone());
     Ok(gone)
@@ -81,7 +81,7 @@ pub(crate) fn delete_product(world: &mut World, call: &Call) -> Result<Value, Ap
 /// `POST /v1/prices`
 pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let price = make(world, &call.form)?;
-    world.tell("price.created", price.id())?;
+    world.emit("price.created", price.id())?;
     Ok(price)
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
 pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let price = world.find("price", call.id())?;
     let fields = plain(&price, &call.form, &["nickname", "lookup_key"])?;
-    world.change_and_tell(price.id(), Value::Object(fields), "price.updated")
+    world.change_and_emit(price.id(), Value::Object(fields), "price.updated")
 }
 
 /// A price from `price_data` or the parameters of a call.

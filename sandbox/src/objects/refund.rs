@@ -3,8 +3,8 @@
 use super::balance;
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -74,10 +74,10 @@ pub(crate) fn make(
         "_customer": charge["customer"],
     });
     world.make_as(&id, "refund", fields)?;
-    world.tell("refund.created", &id)?;
+    world.emit("refund.created", &id)?;
     let refunded = charge.int("amount_refunded") + amount;
     let fields = json!({ "amount_refunded": refunded, "refunded": refunded == charge.int("amount") });
-    world.change_and_tell(charge.id(), fields, "charge.refunded")?;
+    world.change_and_emit(charge.id(), fields, "charge.refunded")?;
     Ok(world.copy(&id))
 }
 
@@ -96,8 +96,8 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     let refund = world.find("refund", call.id())?;
     let fields = World::metadata_change(&refund, &call.form)?;
     let previous = world.change(refund.id(), Value::Object(fields));
-    world.tell_change("refund.updated", refund.id(), previous.clone())?;
-    world.tell_change("charge.refund.updated", refund.id(), previous)?;
+    world.emit_change("refund.updated", refund.id(), previous.clone())?;
+    world.emit_change("charge.refund.updated", refund.id(), previous)?;
     Ok(world.copy(refund.id()))
 }
 
@@ -115,9 +115,9 @@ pub(crate) fn fail(world: &mut World, id: &str) -> Result<Value, ApiError> {
         "failure_balance_transaction": returned.id(),
     });
     let previous = world.change(id, fields);
-    world.tell_change("refund.updated", id, previous)?;
-    world.tell("refund.failed", id)?;
+    world.emit_change("refund.updated", id, previous)?;
+    world.emit("refund.failed", id)?;
     let fields = json!({ "amount_refunded": charge.int("amount_refunded") - amount, "refunded": false });
-    world.change_and_tell(charge.id(), fields, "charge.updated")?;
+    world.change_and_emit(charge.id(), fields, "charge.updated")?;
     Ok(world.copy(id))
 }

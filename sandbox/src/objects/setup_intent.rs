@@ -4,8 +4,8 @@ use super::payment_method::{attach_to, card_of, usable};
 use crate::card::Outcome;
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     }
     world.make_as(&id, "setup_intent", fields)?;
     choose(world, &id, call)?;
-    world.tell("setup_intent.created", &id)?;
+    world.emit("setup_intent.created", &id)?;
     if form.flag("confirm")?.unwrap_or(false) { confirm_now(world, &id, false) } else { Ok(world.copy(&id)) }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn cancel(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     expect_open(&intent)?;
     let reason = call.form.nullable("cancellation_reason");
     world.change(intent.id(), json!({ "status": "canceled", "cancellation_reason": reason, "next_action": null }));
-    world.tell("setup_intent.canceled", intent.id())?;
+    world.emit("setup_intent.canceled", intent.id())?;
     Ok(world.copy(intent.id()))
 }
 
@@ -78,13 +78,13 @@ pub(crate) fn confirm_now(world: &mut World, id: &str, is_authenticated: bool) -
             "status": "requires_payment_method", "payment_method": null, "last_setup_error": last_error,
         });
         world.change(id, fields);
-        world.tell("setup_intent.setup_failed", id)?;
+        world.emit("setup_intent.setup_failed", id)?;
         return Err(error.with("setup_intent", world.copy(id)).with("payment_method", method));
     }
     if card.charge(false, is_authenticated) == Outcome::NeedsAuthentication {
         let next_action = json!({ "type": "use_stripe_sdk", "use_stripe_sdk": { "type": "three_d_secure_redirect" } });
         world.change(id, json!({ "status": "requires_action", "next_action": next_action }));
-        world.tell("setup_intent.requires_action", id)?;
+        world.emit("setup_intent.requires_action", id)?;
         return Ok(world.copy(id));
     }
     if let Some(customer) = intent.opt("customer") {
@@ -92,7 +92,7 @@ pub(crate) fn confirm_now(world: &mut World, id: &str, is_authenticated: bool) -
     }
     world.change(method.id(), json!({ "_is_set_up": true }));
     world.change(id, json!({ "status": "succeeded", "next_action": null, "last_setup_error": null }));
-    world.tell("setup_intent.succeeded", id)?;
+    world.emit("setup_intent.succeeded", id)?;
     Ok(world.copy(id))
 }
 

@@ -4,8 +4,8 @@ use super::payment_method::fingerprint;
 use crate::card::TestCard;
 use crate::error::ApiError;
 use crate::field::Fields;
+use crate::handler::Call;
 use crate::page;
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -38,16 +38,16 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
 pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let card = owned(world, call)?;
     let fields = World::metadata_change(&card, &call.form)?;
-    world.change_and_tell(card.id(), Value::Object(fields), "customer.source.updated")
+    world.change_and_emit(card.id(), Value::Object(fields), "customer.source.updated")
 }
 
 /// `DELETE /v1/customers/{id}/sources/{card}`
 pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let card = owned(world, call)?;
     world.store.remove(card.id());
-    world.tell_of("customer.source.deleted", card.clone(), None)?;
+    world.emit_object("customer.source.deleted", card.clone(), None)?;
     if world.copy(call.id()).text("default_source") == card.id() {
-        world.change_and_tell(call.id(), json!({ "default_source": null }), "customer.updated")?;
+        world.change_and_emit(call.id(), json!({ "default_source": null }), "customer.updated")?;
     }
     Ok(json!({ "id": card.id(), "object": "card", "deleted": true }))
 }
@@ -65,7 +65,7 @@ pub(crate) fn add(world: &mut World, customer: &str, token: &str) -> Result<Valu
     let mut fields = shape(card);
     fields["customer"] = customer.into();
     let source = world.make("card", "card", fields)?;
-    world.tell("customer.source.created", source.id())?;
+    world.emit("customer.source.created", source.id())?;
     if world.copy(customer).opt("default_source").is_none() {
         world.change(customer, json!({ "default_source": source.id() }));
     }

@@ -6,6 +6,7 @@ use super::{Attempt, Latencies, drive, memory_mib, seed};
 use crate::app::SECRET_KEY;
 use anyhow::Result;
 use bursar_actors::{Role, Runtime, RuntimeOptions};
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::domain::ledger::{Command, Op};
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 /// A debit of one credit as the HTTP interface makes it.
 fn debit(key: String) -> Command {
     Command {
-        op: Op::Debit { amount: 1 },
+        op: Op::Debit { amount: Credits(1) },
         source: "usage".to_owned(),
         reference: None,
         request_hash: Some(key.clone()),

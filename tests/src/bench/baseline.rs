@@ -8,7 +8,7 @@ mod debit;
 
 use answer::{Failure, Usage, respond};
 use anyhow::{Context, Result};
-use bursar_engine::amount::UNITS_MAX;
+use bursar_engine::amount::{Credits, UNITS_MAX};
 use bursar_engine::clock::Clock;
 use bursar_engine::domain::api_key::secret_hash;
 use bursar_engine::domain::ledger::{Command, Op};
@@ -124,7 +124,7 @@ fn read_command(headers: &HeaderMap, body: &[u8]) -> Result<Command, Failure> {
     }
     let UsageRequest { units, reference, metadata } =
         serde_json::from_slice(body).map_err(|_| Failure::bad_request("invalid_body"))?;
-    if !(1..=UNITS_MAX).contains(&units) {
+    if !(1..=UNITS_MAX.0).contains(&units) {
         return Err(Failure::bad_request("invalid_units"));
     }
     if reference.as_ref().is_some_and(|text| text.chars().count() > REFERENCE_LEN_MAX || text.contains('\0')) {
@@ -137,7 +137,7 @@ fn read_command(headers: &HeaderMap, body: &[u8]) -> Result<Command, Failure> {
     }
     let request_hash = secret_hash(&format!("usage\n{units}\n{reference:?}\n{metadata_text:?}"));
     Ok(Command {
-        op: Op::Debit { amount: units },
+        op: Op::Debit { amount: Credits(units) },
         source: "usage".to_owned(),
         reference: reference.filter(|text| !text.is_empty()),
         idempotency_key: Some(format!("api:{key}")),

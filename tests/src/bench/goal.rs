@@ -1,6 +1,5 @@
-//! Goals: what a scenario is to reach, and whether it did.
+//! Goals: what a scenario must reach.
 
-use super::report::Measured;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -16,21 +15,6 @@ pub enum Goal {
     NoneRefused,
     /// A peak of resident memory below this many MiB.
     PeakMib(f64),
-}
-
-impl Goal {
-    /// Whether a measurement reaches it; unknown without the figure that it is about.
-    pub fn is_reached(self, measured: &Measured) -> Option<bool> {
-        match self {
-            Self::Ratio(least) => measured.ratio.map(|ratio| ratio >= least),
-            Self::P95Ms(bound) => Some(measured.p95_ms < bound),
-            Self::NoneRefused => {
-                let refused = measured.refused? + measured.others.as_ref()?.refused;
-                Some(refused == 0)
-            }
-            Self::PeakMib(bound) => Some(measured.peak_mib < bound),
-        }
-    }
 }
 
 impl fmt::Display for Goal {

@@ -1,18 +1,17 @@
 //! One hot customer on several nodes, beside the traffic of other customers.
 
-use super::plan::Scenario;
+use super::plan::{HOT_OTHERS, Scenario};
 use super::report::{Measured, Others};
 use super::server::Server;
 use super::{Attempt, drive, http, quantile_ms, seed};
 use anyhow::{Context, Result};
+use bursar_engine::amount::Credits;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::store::account::{account_find, entry_list};
 use reqwest::{Client, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Customers beside the hot one.
-pub const OTHERS: u64 = 1_000;
 /// Callers for the other customers at each node.
 const OTHER_CALLERS: usize = 4;
 
@@ -30,7 +29,7 @@ struct Traffic {
 /// # Errors
 /// When an answer is neither a debit nor 429, or the balance is not what the accepted debits leave.
 pub async fn run(scenario: &Scenario) -> Result<Measured> {
-    let db = seed::open(scenario, 4, OTHERS + 1).await?;
+    let db = seed::open(scenario, 4, HOT_OTHERS + 1).await?;
     let mut nodes = Vec::new();
     for node in 0..scenario.nodes {
         nodes.push(Server::start_node(scenario, node).await?);
@@ -45,7 +44,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     let debit_others = {
         let others = others.clone();
         move |caller: usize, n: u64| {
-            let customer = 1 + (n * 7_919 + caller as u64 * 104_729) % OTHERS;
+            let customer = 1 + (n * 7_919 + caller as u64 * 104_729) % HOT_OTHERS;
             others.clone().debit(customer, caller, n)
         }
     };
@@ -83,7 +82,7 @@ async fn check_balance(db: &Db, accepted: u64) -> Result<()> {
     let hot = seed::customer_id(0);
     let account = account_find(db.read(), &hot).await?.context("the hot customer has an account")?;
     let last = entry_list(db.read(), &hot, None, 1).await?.pop().context("the hot customer has entries")?;
-    let left = seed::CREDITS - i64::try_from(accepted)?;
+    let left = Credits(seed::CREDITS - i64::try_from(accepted)?);
     anyhow::ensure!(
         account.balance == left && last.balance_after == left && last.seq == account.version,
         "{accepted} debits were accepted, and the balance is {} instead of {left}",

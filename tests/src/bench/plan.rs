@@ -1,7 +1,6 @@
 //! Which scenarios there are, what each is held against, and its goal.
 
 use super::goal::Goal;
-use super::hot;
 use anyhow::Result;
 use bursar_services::Postgres;
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,8 @@ const MANY: u64 = 10_000;
 const CALLERS: [usize; 3] = [1, 20, 256];
 /// Nodes, and callers for the hot customer at each.
 const HOT: [(usize, usize); 3] = [(2, 16), (4, 8), (4, 64)];
+/// Customers beside the hot one.
+pub const HOT_OTHERS: u64 = 1_000;
 /// How many times longer than debits signups last.
 const SIGNUPS_LAST: u64 = 3;
 
@@ -210,7 +211,7 @@ pub fn plan(length: Length) -> Vec<Scenario> {
 /// One hot customer on several nodes, with so many callers for it at each.
 fn hot(nodes: usize, callers: usize, length: Length) -> Scenario {
     // The customers beside the hot one are the scenario's too.
-    let scenario = Scenario::new(Way::Hot, "postgres", nodes * callers, 1 + hot::OTHERS, length);
+    let scenario = Scenario::new(Way::Hot, "postgres", nodes * callers, 1 + HOT_OTHERS, length);
     let name = format!("hot customer postgres, {nodes} nodes x {callers}");
     Scenario { name, nodes, goal: Some(Goal::NoneRefused), ..scenario }
 }

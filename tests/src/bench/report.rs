@@ -1,5 +1,6 @@
 //! Figures, and the table that they make.
 
+use super::goal::Goal;
 use super::plan::Scenario;
 use super::quantile_ms;
 use comfy_table::{CellAlignment, Table, presets};
@@ -67,6 +68,19 @@ impl Measured {
         notes.join(", ")
     }
 
+    /// Whether a goal is reached; unknown without the figure that it is about.
+    fn reaches(&self, goal: Goal) -> Option<bool> {
+        match goal {
+            Goal::Ratio(least) => self.ratio.map(|ratio| ratio >= least),
+            Goal::P95Ms(bound) => Some(self.p95_ms < bound),
+            Goal::NoneRefused => {
+                let refused = self.refused? + self.others.as_ref()?.refused;
+                Some(refused == 0)
+            }
+            Goal::PeakMib(bound) => Some(self.peak_mib < bound),
+        }
+    }
+
     /// Puts a scenario's figures together.
     pub fn new(scenario: &Scenario, latencies: &Histogram<u64>, seconds: f64, memory: (f64, f64)) -> Self {
         let operations = latencies.len();
@@ -97,7 +111,7 @@ pub fn compare(measured: &mut [Measured]) {
     for row in measured {
         let against = row.scenario.against.as_ref().and_then(|name| rates.get(name));
         row.ratio = against.map(|rate| row.per_second / rate);
-        row.reached = row.scenario.goal.and_then(|goal| goal.is_reached(row));
+        row.reached = row.scenario.goal.and_then(|goal| row.reaches(goal));
     }
 }
 

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use bursar_services::ScratchDir;
-use bursar_tests::app::unique;
 use bursar_tests::bench::growth::{self, Report, Site, Size};
 use bursar_tests::bench::plan::Length;
+use bursar_tests::unique::unique;
 use clap::Parser;
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};

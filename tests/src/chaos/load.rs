@@ -12,7 +12,7 @@ use super::caller::Caller;
 use super::chronicle::Chronicle;
 use super::record::{Customer, Discrepancy, Record, Stray};
 use super::tally::Tally;
-use crate::app::unique;
+use crate::unique::unique;
 use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -4,8 +4,8 @@
 //! in an order that has nothing to do with the order here.
 
 use super::record::{Customer, Expected, Invoice, Record};
-use crate::app::unique;
 use crate::stripe::{event, id, pro_invoice, pro_subscription};
+use crate::unique::unique;
 use bursar_engine::domain::webhook::fallback_external_id;
 use bursar_engine::ids::CustomerId;
 use rand::RngExt;

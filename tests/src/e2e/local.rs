@@ -4,6 +4,7 @@
 use super::target::Target;
 use crate::chaos::process::{Child, signal};
 use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +20,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 /// How much of the log is shown when it does not start, in characters.
 const LOG_SHOWN_MAX: usize = 4_000;
-/// The program, beside this one.
 const PROGRAM: &str = "bursar";
 
 const ADMIN_TOKEN: &str = "bat_e2e_0123456789abcdef0123456789ab";
@@ -29,6 +29,7 @@ const GITHUB_SECRET: &str = "github-e2e-0123456789abcdef";
 /// A server that ends when this is dropped.
 pub struct LocalServer {
     child: Child,
+    program: PathBuf,
     folder: TempDir,
     url: String,
     sandbox_url: String,
@@ -40,11 +41,9 @@ impl LocalServer {
     /// # Errors
     /// If it does not start; with the end of its log.
     pub async fn start() -> Result<Self> {
-        let own = std::env::current_exe().context("the path of this program is not known")?;
-        let program = own.with_file_name(PROGRAM);
-        anyhow::ensure!(program.is_file(), "{} is not there; build the whole workspace first", program.display());
+        let program = program()?;
         let folder = tempfile::Builder::new().prefix("bursar-e2e-").tempdir()?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program);
         command.args(["serve", "--demo"]).current_dir(folder.path()).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
@@ -60,7 +59,7 @@ impl LocalServer {
             .stdout(File::create(folder.path().join("said.txt"))?)
             .stderr(File::create(folder.path().join("log.txt"))?);
         let child = Child::spawn(command).context("the server cannot be started")?;
-        let mut server = Self { child, folder, url: String::new(), sandbox_url: String::new() };
+        let mut server = Self { child, program, folder, url: String::new(), sandbox_url: String::new() };
         server.wait_until_it_serves().await?;
         Ok(server)
     }
@@ -97,6 +96,17 @@ impl LocalServer {
         }
     }
 
+    /// The program, and what it needs to find this server and its data, as variables of an environment.
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        vec![
+            ("BURSAR", self.program.clone().into_os_string()),
+            ("BURSAR_URL", self.url.clone().into()),
+            ("BURSAR_DATA_DIR", self.folder.path().join("data").into_os_string()),
+            ("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN.into()),
+            ("STRIPE_WEBHOOK_SECRET", STRIPE_SECRET.into()),
+        ]
+    }
+
     /// Keeps log and data for a person to look at; gives where they are.
     pub fn keep(&mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
@@ -118,6 +128,13 @@ impl LocalServer {
             Err(_) => bail!("the server has not stopped within {} s", STOP_LIMIT.as_secs()),
         }
     }
+}
+
+/// The program to start: beside this one, or above it if this one is a test.
+fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("the path of this program is not known")?;
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(PROGRAM)).find(|path| path.is_file());
+    found.with_context(|| format!("{PROGRAM} is not beside {}; build the whole workspace first", own.display()))
 }
 
 /// The first word after a text, wherever that is.

@@ -96,7 +96,7 @@ impl Objects {
 
     fn add(&mut self, prefix: &str, kind: &str, mut fields: Value) -> Value {
         self.made += 1;
-        fields["id"] = format!("{prefix}_{}{}", crate::app::unique(), self.made).into();
+        fields["id"] = format!("{prefix}_{}{}", crate::unique::unique(), self.made).into();
         fields["object"] = kind.into();
         fields["created"] = now_s().into();
         fields["livemode"] = false.into();
@@ -191,7 +191,7 @@ impl Objects {
             json!({
                 "amount": amount, "currency": "usd", "customer": form.text("customer"), "payment_method": method,
                 "metadata": if invoice.is_none() { form.metadata() } else { json!({}) },
-                "client_secret": format!("secret_{}", crate::app::unique()),
+                "client_secret": format!("secret_{}", crate::unique::unique()),
                 "status": "requires_payment_method", "invoice": invoice,
             }),
         );

@@ -2,9 +2,9 @@
 
 use super::report::Counts;
 use super::venue::Venue;
-use crate::app::unique;
 use crate::chaos::caller::Caller;
 use crate::chaos::chronicle::Chronicle;
+use crate::unique::unique;
 use anyhow::{Context, Result};
 use bursar_engine::clock::parse_rfc3339;
 use bursar_sandbox::{Policy, Sandbox};

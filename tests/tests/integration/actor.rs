@@ -3,6 +3,7 @@
 use crate::scene::{SIGNUP, customer_id, metric, on_both, sql};
 use bursar_actors::Request;
 use bursar_engine::Error;
+use bursar_engine::amount::Credits;
 use bursar_engine::config::Config;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::ledger::{Command, EntryKind, GrantKind, Op};
@@ -149,7 +150,7 @@ both! {
             detached_at_ms: None,
         };
         let grant = |key: &str, effects: Vec<Effect>| {
-            let op = Op::Grant { kind: GrantKind::Promotional, amount: 1, expires_at_ms: None };
+            let op = Op::Grant { kind: GrantKind::Promotional, amount: Credits(1), expires_at_ms: None };
             Request { command: Command::internal(op, "system", key.to_owned()), finish: None, effects }
         };
         let customers = &app.app.runtime.customers;
@@ -190,7 +191,7 @@ both! {
     async fn a_refusal_that_cannot_be_proved_is_an_error_and_not_a_refusal(app: &TestApp) {
         let customer = app.onboard().await;
         let id = customer_id(&customer);
-        let debit = || Command::internal(Op::Debit { amount: SIGNUP + 1 }, "usage", "key".to_owned());
+        let debit = || Command::internal(Op::Debit { amount: Credits(SIGNUP + 1) }, "usage", "key".to_owned());
         sql(app, "ALTER TABLE ledger_entries RENAME TO ledger_entries_away").await;
         let unknown = app.app.runtime.customers.apply(&id, debit()).await;
         assert!(matches!(unknown, Err(Error::Database(_))), "{unknown:?}");

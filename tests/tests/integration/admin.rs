@@ -5,7 +5,9 @@ mod support;
 
 use crate::database::{number, refusal};
 use crate::snapshot::assert_body;
-use bursar_tests::app::{ADMIN_TOKEN, Answer, unique};
+use bursar_tests::answer::Answer;
+use bursar_tests::app::ADMIN_TOKEN;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe};
 use serde_json::{Value, json};
 
@@ -30,7 +32,7 @@ async fn audit_lines(app: &TestApp, action: &str) -> i64 {
 both! {
     async fn no_admin_route_answers_without_the_right_token(app: &TestApp) {
         let customer = app.onboard().await;
-        let document: Value = serde_json::from_str(&bursar::document::openapi_document()).unwrap();
+        let document: Value = serde_json::from_str(&bursar::routes::openapi_document()).unwrap();
         let wrong = ["", "Bearer", "Bearer ", "Bearer x", &format!("Bearer {}", customer.api_key), ADMIN_TOKEN];
         let longer = format!("Bearer {ADMIN_TOKEN}0");
         let shorter = format!("Bearer {}", &ADMIN_TOKEN[..ADMIN_TOKEN.len() - 1]);

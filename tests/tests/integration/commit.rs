@@ -5,6 +5,7 @@ mod order;
 
 use crate::scene::{SIGNUP, customer_id, now_ms};
 use crate::wire::Wire;
+use bursar_engine::amount::Credits;
 use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::ledger::{Command, Op, decide};
@@ -19,7 +20,7 @@ use sea_orm::ConnectionTrait;
 async fn debit(app: &TestApp, customer: &TestCustomer, key: &str) -> Unit {
     let customer_id = customer_id(customer);
     let account = account_find(app.app.db.read(), &customer_id).await.unwrap().unwrap();
-    let command = Command::internal(Op::Debit { amount: 1 }, "usage", key.to_owned());
+    let command = Command::internal(Op::Debit { amount: Credits(1) }, "usage", key.to_owned());
     let decision = decide(&account, &command, now_ms()).unwrap();
     let (expected_version, account, entries) = (account.version, decision.account, decision.entries);
     let write = AccountWrite { customer_id, expected_version, account, entries };
@@ -47,7 +48,7 @@ both! {
         commit(app, &[debit(app, &again, "key").await]).await;
         let results = commit(app, &[debit(app, &again, "key").await, debit(app, &other, "other").await]).await;
         let [UnitResult::KeysUsed(used), UnitResult::Committed(_)] = &results[..] else { panic!("{results:?}") };
-        assert_eq!(used.iter().map(|entry| (entry.seq, entry.amount)).collect::<Vec<_>>(), [(2, -1)]);
+        assert_eq!(used.iter().map(|entry| (entry.seq, entry.amount.0)).collect::<Vec<_>>(), [(2, -1)]);
         assert_eq!(app.balance(&again).await, SIGNUP - 1);
         assert_eq!(app.balance(&other).await, SIGNUP - 1);
         app.verify().await;

@@ -1,5 +1,7 @@
 //! What the documents say, held against the code: they are copied from.
 
+mod walk;
+
 use bursar_engine::clock::{Clock, parse_rfc3339};
 use bursar_engine::config::{Config, is_known_variable};
 use bursar_engine::domain::webhook::WANTED;
@@ -32,15 +34,17 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// Every document for people, with its name.
 fn documents() -> Vec<(String, String)> {
-    let mut names: Vec<String> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bursar.example.toml"]
+    let mut names: Vec<String> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
         .into_iter()
-        .chain(["deploy/README.md", "deploy/compose.yaml", "sandbox/README.md"])
+        .chain(["bursar.example.toml", "deploy/README.md", "deploy/compose.yaml", "sandbox/README.md"])
         .map(str::to_owned)
         .collect();
-    for entry in std::fs::read_dir(root().join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".md") {
-            names.push(format!("docs/{name}"));
+    for folder in ["docs", "docs/internals"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                names.push(format!("{folder}/{name}"));
+            }
         }
     }
     names.into_iter().map(|name| (name.clone(), read(name))).collect()

@@ -4,7 +4,7 @@ mod openapi;
 mod schema;
 
 use bursar_engine::metric;
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, both, stripe, wait};
 use serde_json::{Value, json};
 

@@ -1,7 +1,8 @@
 //! Holds: credits are reserved, then spent, released, or given back by the clock; one end for each.
 
 use crate::snapshot::assert_body;
-use bursar_tests::app::{Answer, unique};
+use bursar_tests::answer::Answer;
+use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, both, wait};
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};

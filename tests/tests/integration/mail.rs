@@ -7,7 +7,7 @@ use crate::scene::{act, attempts, audited, deliver_until, invoice_paid, job, loo
 use crate::snapshot::assert_body;
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::job::job_hasten;
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, both, wait};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ fn job_id(mail: &Value) -> JobId {
     JobId::parse(text(&mail["mail"]["job_id"])).unwrap()
 }
 
-async fn resend(app: &TestApp, mail: &Value, reason: &str) -> bursar_tests::app::Answer {
+async fn resend(app: &TestApp, mail: &Value, reason: &str) -> bursar_tests::answer::Answer {
     act(app, &format!("/admin/v1/mails/{}/resend", text(&mail["mail"]["id"])), reason).await
 }
 

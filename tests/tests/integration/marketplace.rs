@@ -13,8 +13,9 @@ use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::job::JobState;
 use bursar_engine::domain::marketplace::{settle_job, timer_job};
 use bursar_engine::infra::store::job::job_insert_many;
-use bursar_tests::app::{GITHUB_SECRETS, unique};
+use bursar_tests::app::GITHUB_SECRETS;
 use bursar_tests::github::{account, day_ms, delivery, headers, in_days, purchase, signature};
+use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Migrations: every step of the schema can be taken and taken back.
 
 use crate::scene::{PERIOD, SIGNUP, deliver_until, invoice_paid, on_both, stripe_customer};
-use bursar::app::connect;
+use bursar::database::connect;
 use bursar_engine::infra::store::Db;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
 use bursar_tests::TestApp;

@@ -18,7 +18,7 @@ use bursar_engine::domain::ledger::EntryKind;
 use bursar_engine::infra::store::account::entry_list;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_services::Postgres;
-use bursar_tests::app::Answer;
+use bursar_tests::answer::Answer;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TransactionTrait};

@@ -7,8 +7,9 @@ mod run;
 use crate::money::shops;
 use crate::scene::on_both;
 use bursar_engine::config::Config;
-use bursar_tests::app::{Answer, unique};
+use bursar_tests::answer::Answer;
 use bursar_tests::fake_stripe::FakeStripe;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use serde_json::{Value, json};
 

@@ -15,7 +15,7 @@ use bursar_engine::infra::store::job::job_insert_many;
 use bursar_engine::infra::store::replay::replay_find;
 use bursar_engine::usecase::handler::replay::run;
 use bursar_engine::usecase::replay::act as act_on;
-use bursar_tests::app::Answer;
+use bursar_tests::answer::Answer;
 use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
 use serde_json::{Value, json};
 

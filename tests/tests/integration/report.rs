@@ -3,8 +3,10 @@
 
 use crate::scene::customer_id;
 use crate::snapshot::assert_body;
+use bursar_engine::amount::Credits;
 use bursar_engine::domain::ledger::{Command, GrantKind, Op};
-use bursar_tests::app::{ADMIN_TOKEN, unique};
+use bursar_tests::app::ADMIN_TOKEN;
+use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, both, wait};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -213,7 +215,7 @@ both! {
     async fn credits_that_end_are_told_before_and_ended_at_their_end_though_nobody_asks(app: &TestApp) {
         let customer = app.onboard().await;
         let ends_ms = app.app.clock.now_ms() + 1_000;
-        let grant = Op::Grant { kind: GrantKind::Promotional, amount: 7, expires_at_ms: Some(ends_ms) };
+        let grant = Op::Grant { kind: GrantKind::Promotional, amount: Credits(7), expires_at_ms: Some(ends_ms) };
         let command = Command::internal(grant, "support", unique());
         app.app.runtime.customers.apply(&customer_id(&customer), command).await.unwrap();
         let told = get(app, &customer, SUMMARY).await["warnings"].clone();

@@ -7,7 +7,7 @@ use bursar_engine::ids::{CustomerId, JobId};
 use bursar_engine::infra::store::attempt::{Attempt, attempt_list};
 use bursar_engine::infra::store::job::{job_find, job_insert_many, job_list};
 use bursar_engine::infra::store::{audit, customer};
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, stripe, wait};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
@@ -119,7 +119,7 @@ pub async fn look(app: &TestApp, path: &str) -> Value {
 }
 
 /// Does something to a thing of the admin interface, with a reason.
-pub async fn act(app: &TestApp, path: &str, reason: &str) -> bursar_tests::app::Answer {
+pub async fn act(app: &TestApp, path: &str, reason: &str) -> bursar_tests::answer::Answer {
     app.admin("POST", path, Some(&json!({ "reason": reason }))).await
 }
 

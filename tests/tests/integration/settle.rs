@@ -5,7 +5,7 @@ use crate::scene::{customer_id, metric, now_ms, sql};
 use bursar_engine::clock::rfc3339;
 use bursar_engine::infra::store::account::account_find;
 use bursar_engine::metric::{SETTLE_FAILED, SETTLE_OVERDUE_SECONDS};
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer, both, wait};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};

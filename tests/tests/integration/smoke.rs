@@ -6,7 +6,7 @@ both! {
     async fn a_signed_event_grants_credits_exactly_once(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 1, "first").await.expect(200);
-        let stripe_customer = format!("cus_{}", bursar_tests::app::unique());
+        let stripe_customer = format!("cus_{}", bursar_tests::unique::unique());
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, Some(&customer.id)));
         app.deliver(&event).await.expect(200);
         app.deliver(&event).await.expect(200);

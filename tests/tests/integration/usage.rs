@@ -5,7 +5,8 @@ mod shared;
 
 use crate::database::number;
 use crate::snapshot::assert_body;
-use bursar_tests::app::{Answer, unique};
+use bursar_tests::answer::Answer;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer, both};
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -2,7 +2,8 @@
 
 use crate::database::number;
 use crate::scene::on_both;
-use bursar_tests::app::{Answer, unique};
+use bursar_tests::answer::Answer;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer};
 use serde_json::{Value, json};
 

@@ -23,7 +23,7 @@ impl Work for Doubles {
     type Answer = String;
     const NAME: &'static str = "doubles";
 
-    fn about<'a>(item: &'a &'static str) -> &'a str {
+    fn key<'a>(item: &'a &'static str) -> &'a str {
         item
     }
 
@@ -42,14 +42,14 @@ impl Work for Doubles {
 
 const EIGHT: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
-/// What was answered, or `particular` or `away` for an error.
-async fn worked_off(work: &Doubles, suspects: &Suspects, items: &[&'static str]) -> Vec<String> {
+/// What was answered, or `at fault` or `away` for an error.
+async fn run(work: &Doubles, suspects: &Suspects, items: &[&'static str]) -> Vec<String> {
     let mut items = items.to_vec();
     let innocent = suspects.put_last(&mut items, |item| item);
-    let answers = work_off(work, suspects, &items, innocent).await;
+    let answers = run_all(work, suspects, &items, innocent).await;
     let text = |answer: Answered<Doubles>| match answer {
         Ok(text) => text,
-        Err(error) if error.is_item_fault() => "particular".to_owned(),
+        Err(error) if error.is_item_fault() => "at fault".to_owned(),
         Err(_) => "away".to_owned(),
     };
     answers.into_iter().map(text).collect()
@@ -58,7 +58,7 @@ async fn worked_off(work: &Doubles, suspects: &Suspects, items: &[&'static str])
 #[tokio::test]
 async fn a_batch_without_a_culprit_is_one_transaction() {
     let work = Doubles::refusing(&[]);
-    assert_eq!(worked_off(&work, &Suspects::default(), &["a", "b"]).await, ["aa", "bb"]);
+    assert_eq!(run(&work, &Suspects::default(), &["a", "b"]).await, ["aa", "bb"]);
     assert_eq!(work.batches().len(), 1);
 }
 
@@ -66,9 +66,9 @@ async fn a_batch_without_a_culprit_is_one_transaction() {
 async fn only_what_a_batch_fails_for_fails() {
     for culprits in [&["a"][..], &["d"], &["h"], &["c", "d"], &["a", "e", "h"]] {
         let work = Doubles::refusing(culprits);
-        let answers = worked_off(&work, &Suspects::default(), &EIGHT).await;
+        let answers = run(&work, &Suspects::default(), &EIGHT).await;
         for (item, answer) in EIGHT.iter().zip(answers) {
-            let expected = if culprits.contains(item) { "particular".to_owned() } else { item.repeat(2) };
+            let expected = if culprits.contains(item) { "at fault".to_owned() } else { item.repeat(2) };
             assert_eq!(answer, expected, "{item} of {culprits:?}");
         }
     }
@@ -78,28 +78,28 @@ async fn only_what_a_batch_fails_for_fails() {
 async fn a_culprit_goes_last_and_alone_until_it_succeeds() {
     let suspects = Suspects::default();
     let mut work = Doubles::refusing(&["c"]);
-    worked_off(&work, &suspects, &["a", "b", "c", "d"]).await;
+    run(&work, &suspects, &["a", "b", "c", "d"]).await;
     work.batches();
-    assert_eq!(worked_off(&work, &suspects, &["a", "c", "d"]).await, ["aa", "dd", "particular"]);
+    assert_eq!(run(&work, &suspects, &["a", "c", "d"]).await, ["aa", "dd", "at fault"]);
     assert_eq!(work.batches(), [vec!["a", "d"], vec!["c"]]);
 
     work.refused.clear();
-    assert_eq!(worked_off(&work, &suspects, &["c", "d"]).await, ["dd", "cc"]);
+    assert_eq!(run(&work, &suspects, &["c", "d"]).await, ["dd", "cc"]);
     work.batches();
-    worked_off(&work, &suspects, &["c", "d"]).await;
+    run(&work, &suspects, &["c", "d"]).await;
     assert_eq!(work.batches(), [vec!["c", "d"]]);
 }
 
 #[tokio::test]
 async fn a_single_item_is_tried_once_more_before_it_fails() {
     let work = Doubles::refusing(&["a"]);
-    assert_eq!(worked_off(&work, &Suspects::default(), &["a"]).await, ["particular"]);
+    assert_eq!(run(&work, &Suspects::default(), &["a"]).await, ["at fault"]);
     assert_eq!(work.batches().len(), 2);
 }
 
 #[tokio::test]
 async fn a_database_that_is_away_is_nobodys_fault_and_not_asked_again() {
     let work = Doubles { away_after: 1, ..Doubles::refusing(&["c"]) };
-    assert_eq!(worked_off(&work, &Suspects::default(), &["a", "b", "c", "d"]).await, ["away"; 4]);
+    assert_eq!(run(&work, &Suspects::default(), &["a", "b", "c", "d"]).await, ["away"; 4]);
     assert_eq!(work.batches().len(), 2);
 }

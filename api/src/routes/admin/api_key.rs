@@ -1,15 +1,16 @@
 //! API keys of customers, for support: a new one when all are lost.
 
-use super::check_reason;
-use super::customer::customer_id;
+use super::reason::check_reason;
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
 use crate::routes::api_key::{ApiKeyPage, NewApiKeyResponse, api_key_page};
+use crate::routes::path_id::PathId;
 use crate::routes::text::Text;
 use crate::routes::{Tag, input};
 use bursar_engine::domain::api_key::NewKey;
+use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::api_key::KeyRequest;
 use bursar_engine::name::check_name;
 use bursar_engine::usecase::api_key;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 /// Routes of customers' API keys for staff.
 pub struct AdminApiKeyApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_list_api_keys", &["not_found"]),
     Described::new("admin_create_api_key", &["invalid_name", "invalid_reason", "not_found", "too_many_api_keys"]),
 ];
@@ -61,13 +62,13 @@ impl AdminApiKeyApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ApiKeyPage>, ApiError> {
-        api_key_page(&app, &customer_id(&id.0)?, cursor.0.as_deref(), limit.0).await
+        api_key_page(&app, &id.0.known()?, cursor.0, limit.0).await
     }
 
     /// Make a key for a customer
@@ -85,13 +86,13 @@ impl AdminApiKeyApi {
         app: Data<&Arc<App>>,
         auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
         body: Json<AdminApiKeyRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
-        let id = customer_id(&id.0)?;
+        let id = id.0.known()?;
         // Another space of keys than the customer's own.
         let idempotency_key = format!("admin:{}", input::idempotency_key(&idempotency_key.0)?);
         let hash = input::request_hash("admin_create_api_key", &body.0);

@@ -4,8 +4,9 @@ use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
-use crate::routes::{Tag, input, sample};
+use crate::routes::Tag;
+use crate::routes::page::{PageQuery, page};
+use crate::sample;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::infra::store::audit::{AuditRow, audit_page};
 use poem::web::Data;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// Routes of the audit log for staff.
 pub struct AdminAuditApi;
 
-pub(super) const DESCRIBED: &[Described] = &[Described::new("admin_list_audit", &[])];
+pub(in crate::routes) const DESCRIBED: &[Described] = &[Described::new("admin_list_audit", &[])];
 
 /// A line of the audit log.
 #[derive(Debug, Object)]
@@ -89,10 +90,9 @@ impl AdminAuditApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<AuditPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let before = input::cursor(cursor.0.as_deref())?;
-        let mut rows = audit_page(app.db.read(), target.0.as_deref(), before.as_deref(), limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut rows, limit, |row| row.id.clone());
-        Ok(Json(AuditPage { data: rows.into_iter().map(AuditBody::from).collect(), next_cursor }))
+        let page = PageQuery::parse(cursor.0, limit.0)?;
+        let before = page.cursor.as_deref();
+        let rows = audit_page(app.db.read(), target.0.as_deref(), before, page.rows_max()).await?;
+        Ok(page.answer(rows, |row| row.id.clone(), AuditBody::from))
     }
 }

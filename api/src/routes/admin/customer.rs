@@ -1,17 +1,20 @@
 //! Support: look a customer up, explain a balance, adjust credits.
 
-use super::check_reason;
+use super::reason::check_reason;
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
-use crate::routes::shapes::{CustomerBody, Transaction, TransactionPage};
+use crate::routes::bodies::{CustomerBody, Transaction, TransactionPage};
+use crate::routes::page::{PageQuery, page};
+use crate::routes::path_id::PathId;
 use crate::routes::text::Text;
 use crate::routes::usage::{CreditsBody, transaction_page};
-use crate::routes::{Tag, input, sample};
+use crate::routes::{Tag, input};
+use crate::sample;
 use bursar_actors::Request;
 use bursar_engine::Error;
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::{TimeMs, parse_rfc3339, rfc3339};
 use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::effect::Effect;
@@ -28,7 +31,7 @@ use std::sync::Arc;
 /// Routes of customers for staff.
 pub struct AdminCustomerApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_list_customers", &[]),
     Described::new("admin_get_customer", &["not_found"]),
     Described::new("admin_list_transactions", &["not_found"]),
@@ -157,10 +160,6 @@ fn check_expiry(text: &str, amount: i64) -> Result<TimeMs, ApiError> {
     parse_rfc3339(text).ok_or_else(|| invalid("expires_at must be a time such as 2026-12-22T08:00:00Z."))
 }
 
-pub(super) fn customer_id(text: &str) -> Result<CustomerId, ApiError> {
-    CustomerId::parse(text).map_err(|_| Error::NotFound("customer").into())
-}
-
 #[OpenApi]
 impl AdminCustomerApi {
     /// Find customers
@@ -178,13 +177,11 @@ impl AdminCustomerApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<CustomerPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let before = input::cursor(cursor.0.as_deref())?;
+        let page = PageQuery::parse(cursor.0, limit.0)?;
         let text = search.0.unwrap_or_default();
-        let mut found = customer::customer_search(app.db.read(), text.trim(), before.as_deref(), limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut found, limit, |customer| customer.id.to_string());
-        let data = found.iter().map(|customer| CustomerBody::new(customer, None)).collect();
-        Ok(Json(CustomerPage { data, next_cursor }))
+        let before = page.cursor.as_deref();
+        let found = customer::customer_search(app.db.read(), text.trim(), before, page.rows_max()).await?;
+        Ok(page.answer(found, |customer| customer.id.to_string(), |customer| CustomerBody::new(&customer, None)))
     }
 
     /// Look at a customer
@@ -196,9 +193,9 @@ impl AdminCustomerApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
     ) -> Result<Json<CustomerDetail>, ApiError> {
-        let id = customer_id(&id.0)?;
+        let id = id.0.known()?;
         let found = customer::customer_find(app.db.read(), &id).await?.ok_or(Error::NotFound("customer"))?;
         let account = account::account_find(app.db.read(), &id).await?.ok_or(Error::NotFound("account"))?;
         let account = account.settled(app.clock.now_ms());
@@ -236,13 +233,13 @@ impl AdminCustomerApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<TransactionPage>, ApiError> {
-        transaction_page(&app, &customer_id(&id.0)?, cursor.0.as_deref(), limit.0).await
+        transaction_page(&app, &id.0.known()?, cursor.0, limit.0).await
     }
 
     /// Give or take credits
@@ -260,13 +257,13 @@ impl AdminCustomerApi {
         app: Data<&Arc<App>>,
         auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
         body: Json<AdjustRequest>,
     ) -> Result<Json<AdjustedBody>, ApiError> {
-        let id = customer_id(&id.0)?;
+        let id = id.0.known()?;
         let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("adjust", &body.0));
         let Json(AdjustRequest { amount, reason, expires_at }) = body;
@@ -278,7 +275,7 @@ impl AdminCustomerApi {
         }
         let audit = Audit::new(auth.0.actor, "customer.adjust", &id, &details);
         let command = Command {
-            op: Op::Adjust { amount, reason, expires_at_ms },
+            op: Op::Adjust { amount: Credits(amount), reason, expires_at_ms },
             source: "support".to_owned(),
             reference: None,
             // Another space of keys than the customer's own.
@@ -290,7 +287,7 @@ impl AdminCustomerApi {
         let applied = app.runtime.customers.apply(&id, request).await?;
         Ok(Json(AdjustedBody {
             transaction: Transaction::new(&id, &applied.entry),
-            credit_balance: applied.entry.balance_after,
+            credit_balance: applied.entry.balance_after.0,
             replayed: applied.replayed,
         }))
     }

@@ -1,12 +1,15 @@
 //! Support: find events, see why one failed, replay it.
 
-use super::{ATTEMPTS_SHOWN_MAX, AttemptBody, ReasonRequest, check_reason, explain, replay_job, why_example};
+use super::job::replay_job;
+use super::job_body::{ATTEMPTS_SHOWN_MAX, AttemptBody, explain, why_example};
+use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
-use crate::routes::{Tag, input, sample};
+use crate::routes::Tag;
+use crate::routes::page::{PageQuery, page};
+use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::job::JobState;
@@ -22,7 +25,7 @@ use std::sync::Arc;
 /// Routes of events for staff.
 pub struct AdminEventApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_list_events", &[]),
     Described::new("admin_get_event", &["not_found"]),
     Described::new("admin_replay_event", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
@@ -206,17 +209,15 @@ impl AdminEventApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<EventPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let before = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
+        let page = PageQuery::parse(cursor.0, limit.0)?;
         let filter = EventFilter {
             source: source.0,
             state: state.0.map(|state| state.filter().to_owned()),
             event_type: event_type.0,
             stream: stream.0,
         };
-        let mut found = event_list(app.db.read(), &filter, &before, limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut found, limit, |event| event.id.to_string());
-        Ok(Json(EventPage { data: found.iter().map(EventBody::from).collect(), next_cursor }))
+        let found = event_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_max()).await?;
+        Ok(page.answer(found, |event| event.id.to_string(), |event| EventBody::from(&event)))
     }
 
     /// Look at an event

@@ -1,12 +1,14 @@
 //! Support: find jobs, see why one is stuck, cancel or replay it.
 
-use super::{ATTEMPTS_SHOWN_MAX, AttemptBody, JobBody, ReasonRequest, check_reason, explain, replay_job, why_example};
+use super::job_body::{ATTEMPTS_SHOWN_MAX, AttemptBody, JobBody, JobStateBody, explain, why_example};
+use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
-use crate::routes::{Tag, input};
+use crate::routes::Tag;
+use crate::routes::page::{PageQuery, page};
+use crate::routes::path_id::PathId;
 use bursar_engine::domain::job::{Job, JobFilter};
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::{attempt, job};
@@ -15,49 +17,18 @@ use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 use std::sync::Arc;
 
 /// Routes of jobs for staff.
 pub struct AdminJobApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_list_jobs", &[]),
     Described::new("admin_get_job", &["not_found"]),
     Described::new("admin_cancel_job", &["invalid_reason", "job_not_waiting", "not_found"]),
     Described::new("admin_replay_job", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
 ];
-
-/// Where a job stands.
-#[derive(Debug, Clone, Copy, Enum)]
-#[oai(rename_all = "snake_case")]
-pub(super) enum JobStateBody {
-    /// Waits for its time.
-    Scheduled,
-    /// Due.
-    Available,
-    /// Being worked on.
-    Running,
-    /// Done.
-    Succeeded,
-    /// Ended without being done.
-    Cancelled,
-    /// Given up.
-    Dead,
-}
-
-impl JobStateBody {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Available => "available",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Cancelled => "cancelled",
-            Self::Dead => "dead",
-        }
-    }
-}
 
 page! {
     /// A page of jobs, newest first.
@@ -82,12 +53,11 @@ impl Example for JobDetail {
     }
 }
 
-async fn find(app: &App, id: &str) -> Result<Job, Error> {
-    let id = JobId::parse(id).map_err(|_| Error::NotFound("job"))?;
-    job::job_find(app.db.read(), &id).await?.ok_or(Error::NotFound("job"))
+async fn find(app: &App, id: &JobId) -> Result<Job, Error> {
+    job::job_find(app.db.read(), id).await?.ok_or(Error::NotFound("job"))
 }
 
-async fn detail(app: &App, id: &str) -> Result<Json<JobDetail>, ApiError> {
+async fn detail(app: &App, id: &JobId) -> Result<Json<JobDetail>, ApiError> {
     let found = find(app, id).await?;
     let attempts = attempt::attempt_list(app.db.read(), &found.id, ATTEMPTS_SHOWN_MAX).await?;
     Ok(Json(JobDetail {
@@ -95,6 +65,13 @@ async fn detail(app: &App, id: &str) -> Result<Json<JobDetail>, ApiError> {
         attempts: attempts.iter().map(AttemptBody::from).collect(),
         why: explain(app, &found).await?,
     }))
+}
+
+/// Makes one ended job run again, with a line in the audit log.
+pub(super) async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) -> Result<(), ApiError> {
+    let unit = usecase::job::replay(job, actor, reason)?;
+    app.runtime.ledger.commit(unit).await.map_err(Error::from)?;
+    Ok(())
 }
 
 #[OpenApi]
@@ -123,8 +100,7 @@ impl AdminJobApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<JobPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let before = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
+        let page = PageQuery::parse(cursor.0, limit.0)?;
         let filter = JobFilter {
             state: state.0.map(|state| state.as_str().to_owned()),
             kind: kind.0,
@@ -134,9 +110,8 @@ impl AdminJobApi {
             ..JobFilter::default()
         };
         let now_ms = app.clock.now_ms();
-        let mut found = job::job_list(app.db.read(), &filter, &before, limit + 1, now_ms).await?;
-        let next_cursor = input::next_cursor(&mut found, limit, |job| job.id.to_string());
-        Ok(Json(JobPage { data: found.iter().map(|job| JobBody::new(job, now_ms)).collect(), next_cursor }))
+        let found = job::job_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_max(), now_ms).await?;
+        Ok(page.answer(found, |job| job.id.to_string(), |job| JobBody::new(&job, now_ms)))
     }
 
     /// Look at a job
@@ -148,9 +123,9 @@ impl AdminJobApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The job.
-        id: Path<String>,
+        id: Path<PathId<JobId>>,
     ) -> Result<Json<JobDetail>, ApiError> {
-        detail(&app, &id.0).await
+        detail(&app, &id.0.known()?).await
     }
 
     /// Cancel a job that waits
@@ -162,13 +137,13 @@ impl AdminJobApi {
         app: Data<&Arc<App>>,
         auth: AdminAuth,
         /// The job.
-        id: Path<String>,
+        id: Path<PathId<JobId>>,
         body: Json<ReasonRequest>,
     ) -> Result<Json<JobDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
-        let found = find(&app, &id.0).await?;
+        let found = find(&app, &id.0.known()?).await?;
         usecase::job::cancel(&app.db, &found.id, &reason, &auth.0.actor, app.clock.now_ms()).await?;
-        detail(&app, &id.0).await
+        detail(&app, &found.id).await
     }
 
     /// Replay a job that has ended
@@ -180,12 +155,12 @@ impl AdminJobApi {
         app: Data<&Arc<App>>,
         auth: AdminAuth,
         /// The job.
-        id: Path<String>,
+        id: Path<PathId<JobId>>,
         body: Json<ReasonRequest>,
     ) -> Result<Json<JobDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
-        let found = find(&app, &id.0).await?;
+        let found = find(&app, &id.0.known()?).await?;
         replay_job(&app, &found, &auth.0.actor, &reason).await?;
-        detail(&app, &id.0).await
+        detail(&app, &found.id).await
     }
 }

@@ -1,12 +1,14 @@
 //! Support: what mail a customer got or will get, and sending one again.
 
-use super::{ReasonRequest, check_reason};
+use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
-use crate::routes::{Tag, input, sample};
+use crate::routes::page::{PageQuery, page};
+use crate::routes::path_id::{PathId, parse_id};
+use crate::routes::{Tag, input};
+use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::mail::MailState;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 /// Routes of mail for staff.
 pub struct AdminMailApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_list_mails", &["not_found"]),
     Described::new("admin_get_mail", &["not_found"]),
     Described::new(
@@ -161,9 +163,8 @@ impl Example for MailDetail {
     }
 }
 
-async fn find(app: &App, id: &str) -> Result<MailRow, Error> {
-    let id = MailId::parse(id).map_err(|_| Error::NotFound("mail"))?;
-    mail_find(app.db.read(), &id).await?.ok_or(Error::NotFound("mail"))
+async fn find(app: &App, id: &MailId) -> Result<MailRow, Error> {
+    mail_find(app.db.read(), id).await?.ok_or(Error::NotFound("mail"))
 }
 
 async fn detail(app: &App, row: &MailRow) -> Result<Json<MailDetail>, ApiError> {
@@ -172,21 +173,9 @@ async fn detail(app: &App, row: &MailRow) -> Result<Json<MailDetail>, ApiError> 
     Ok(Json(MailDetail { mail: row.into(), text, html }))
 }
 
-async fn page(
-    app: &App,
-    filter: MailFilter,
-    cursor: Option<&str>,
-    limit: Option<u64>,
-) -> Result<Json<MailPage>, ApiError> {
-    let limit = input::limit(limit)?;
-    let before = input::cursor(cursor)?.unwrap_or_default();
-    let mut rows = mail_list(app.db.read(), &filter, &before, limit + 1).await?;
-    let next_cursor = input::next_cursor(&mut rows, limit, |row| row.id.to_string());
-    Ok(Json(MailPage { data: rows.iter().map(MailBody::from).collect(), next_cursor }))
-}
-
-fn customer_id(text: &str) -> Result<CustomerId, Error> {
-    CustomerId::parse(text).map_err(|_| Error::NotFound("customer"))
+async fn mail_page(app: &App, filter: MailFilter, page: PageQuery) -> Result<Json<MailPage>, ApiError> {
+    let rows = mail_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_max()).await?;
+    Ok(page.answer(rows, |row| row.id.to_string(), |row| MailBody::from(&row)))
 }
 
 #[OpenApi]
@@ -208,9 +197,9 @@ impl AdminMailApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<MailPage>, ApiError> {
-        let customer = customer.0.as_deref().map(customer_id).transpose()?;
+        let customer = customer.0.as_deref().map(parse_id).transpose()?;
         let filter = MailFilter { customer, state: state.0.map(MailState::from) };
-        page(&app, filter, cursor.0.as_deref(), limit.0).await
+        mail_page(&app, filter, PageQuery::parse(cursor.0, limit.0)?).await
     }
 
     /// Look at a mail
@@ -222,9 +211,9 @@ impl AdminMailApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The mail.
-        id: Path<String>,
+        id: Path<PathId<MailId>>,
     ) -> Result<Json<MailDetail>, ApiError> {
-        detail(&app, &find(&app, &id.0).await?).await
+        detail(&app, &find(&app, &id.0.known()?).await?).await
     }
 
     /// Send a mail again
@@ -238,7 +227,7 @@ impl AdminMailApi {
         app: Data<&Arc<App>>,
         auth: AdminAuth,
         /// The mail.
-        id: Path<String>,
+        id: Path<PathId<MailId>>,
         /// Makes repeating this safe: the same key never sends twice.
         #[oai(name = "Idempotency-Key")]
         key: Header<String>,
@@ -247,7 +236,7 @@ impl AdminMailApi {
         let key = input::idempotency_key(&key.0)?;
         let hash = input::request_hash("admin_resend_mail", &body.0);
         let reason = check_reason(&body.0.reason)?;
-        let row = find(&app, &id.0).await?;
+        let row = find(&app, &id.0.known()?).await?;
         let request = Resend { key: &key, request_hash: &hash, actor: &auth.0.actor, reason: &reason };
         let (row, wakes) = resend(&app.db, row, request, app.clock.now_ms()).await?;
         app.runtime.dispatcher.announce(wakes);
@@ -268,15 +257,15 @@ impl AdminMailApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<MailPage>, ApiError> {
-        let id = customer_id(&id.0)?;
+        let id = id.0.known()?;
         customer::customer_find(app.db.read(), &id).await?.ok_or(Error::NotFound("customer"))?;
         let filter = MailFilter { customer: Some(id), state: None };
-        page(&app, filter, cursor.0.as_deref(), limit.0).await
+        mail_page(&app, filter, PageQuery::parse(cursor.0, limit.0)?).await
     }
 }

@@ -1,15 +1,16 @@
 //! Purchases on GitHub Marketplace, for staff and for the company's own site: who bought what, and which
 //! customer that is.
 
-use super::check_reason;
-use super::customer::customer_id;
+use super::reason::check_reason;
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
+use crate::routes::page::{PageQuery, page};
+use crate::routes::path_id::parse_id;
 use crate::routes::text::Text;
-use crate::routes::{Tag, input, sample};
+use crate::routes::{Tag, input};
+use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::marketplace::{Correction, ListingPlan, MarketplaceAccount, PurchaseState};
@@ -26,7 +27,7 @@ use std::sync::Arc;
 /// Routes of purchases on GitHub Marketplace.
 pub struct AdminMarketplaceApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_list_marketplace_accounts", &[]),
     Described::new("admin_get_marketplace_account", &["not_found"]),
     Described::new(
@@ -329,13 +330,12 @@ impl AdminMarketplaceApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<MarketplaceAccountPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let after = input::cursor_number(cursor.0.as_deref())?.unwrap_or(0);
+        let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
         let filter = MarketplaceFilter { state: state.0.map(Into::into), is_linked: linked.0, login: login.0 };
-        let mut found = marketplace_list(app.db.read(), &filter, after, limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut found, limit, |account| account.github_account_id.to_string());
-        let data = found.iter().map(|account| MarketplaceAccountBody::of(account, &app)).collect();
-        Ok(Json(MarketplaceAccountPage { data, next_cursor }))
+        let after = page.cursor.unwrap_or(0);
+        let found = marketplace_list(app.db.read(), &filter, after, page.rows_max()).await?;
+        let key = |account: &MarketplaceAccount| account.github_account_id.to_string();
+        Ok(page.answer(found, key, |account| MarketplaceAccountBody::of(&account, &app)))
     }
 
     /// Look at a purchase on GitHub Marketplace
@@ -378,7 +378,7 @@ impl AdminMarketplaceApi {
         body: Json<MarketplaceLinkRequest>,
     ) -> Result<Json<MarketplaceAccountDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
-        let customer = customer_id(&body.0.customer_id.0)?;
+        let customer = parse_id(&body.0.customer_id.0)?;
         let (actor, now_ms) = (&auth.0.actor, app.clock.now_ms());
         let (account, wakes) = link::by_hand(&app.db, github_account_id.0, &customer, actor, &reason, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);

@@ -4,8 +4,10 @@ use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
-use crate::routes::{Tag, input, sample};
+use crate::routes::page::{PageQuery, page};
+use crate::routes::path_id::PathId;
+use crate::routes::{Tag, input};
+use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::reconcile::{Class, Finding, Phase, Reconciliation};
@@ -24,7 +26,7 @@ const HOUR_MS: i64 = 60 * 60 * 1_000;
 /// Routes of reconciliations.
 pub struct AdminReconciliationApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_create_reconciliation", &["invalid_window", "reconciliation_running"]),
     Described::new("admin_list_reconciliations", &[]),
     Described::new("admin_get_reconciliation", &["not_found"]),
@@ -252,9 +254,8 @@ enum ReconciliationBegun {
     Accepted(Json<ReconciliationDetail>),
 }
 
-async fn find(app: &App, id: &str) -> Result<Reconciliation, ApiError> {
-    let id = ReconciliationId::parse(id).map_err(|_| Error::NotFound("reconciliation"))?;
-    Ok(rows::reconciliation_find(app.db.read(), &id).await?.ok_or(Error::NotFound("reconciliation"))?)
+async fn find(app: &App, id: &ReconciliationId) -> Result<Reconciliation, ApiError> {
+    Ok(rows::reconciliation_find(app.db.read(), id).await?.ok_or(Error::NotFound("reconciliation"))?)
 }
 
 #[OpenApi]
@@ -310,11 +311,9 @@ impl AdminReconciliationApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ReconciliationPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let before = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
-        let mut found = rows::reconciliation_list(app.db.read(), &before, limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut found, limit, |run| run.id.to_string());
-        Ok(Json(ReconciliationPage { data: found.iter().map(ReconciliationBody::from).collect(), next_cursor }))
+        let page = PageQuery::parse(cursor.0, limit.0)?;
+        let found = rows::reconciliation_list(app.db.read(), page.cursor_or_empty(), page.rows_max()).await?;
+        Ok(page.answer(found, |run| run.id.to_string(), |run| ReconciliationBody::from(&run)))
     }
 
     /// Look at a reconciliation
@@ -331,9 +330,9 @@ impl AdminReconciliationApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The reconciliation.
-        id: Path<String>,
+        id: Path<PathId<ReconciliationId>>,
     ) -> Result<Json<ReconciliationDetail>, ApiError> {
-        let reconciliation = ReconciliationBody::from(&find(&app, &id.0).await?);
+        let reconciliation = ReconciliationBody::from(&find(&app, &id.0.known()?).await?);
         Ok(Json(ReconciliationDetail { reconciliation }))
     }
 
@@ -351,17 +350,16 @@ impl AdminReconciliationApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The reconciliation.
-        id: Path<String>,
+        id: Path<PathId<ReconciliationId>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<FindingPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let after = input::cursor_number(cursor.0.as_deref())?.unwrap_or(0);
-        let run = find(&app, &id.0).await?;
-        let mut found = rows::reconciliation_findings(app.db.read(), &run.id, after, limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut found, limit, |finding| finding.n.to_string());
-        Ok(Json(FindingPage { data: found.into_iter().map(FindingBody::from).collect(), next_cursor }))
+        let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
+        let run = find(&app, &id.0.known()?).await?;
+        let after = page.cursor.unwrap_or(0);
+        let found = rows::reconciliation_findings(app.db.read(), &run.id, after, page.rows_max()).await?;
+        Ok(page.answer(found, |finding| finding.n.to_string(), FindingBody::from))
     }
 }

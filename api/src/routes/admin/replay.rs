@@ -2,17 +2,19 @@
 
 mod body;
 
-use super::JobBody;
+use super::job_body::JobBody;
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
+use crate::routes::page::PageQuery;
+use crate::routes::path_id::PathId;
 use crate::routes::text::Text;
 use crate::routes::{Tag, input};
 use body::{ReplayBody, ReplayDetail, ReplayItemBody, ReplayItemPage, ReplayPage, ReplayPreview, ReplayRequest};
 use bursar_engine::Error;
 use bursar_engine::domain::job::JobFilter;
-use bursar_engine::domain::replay::{Action, SAMPLE_MAX};
+use bursar_engine::domain::replay::{Action, ReplayItem, SAMPLE_MAX};
 use bursar_engine::ids::ReplayId;
 use bursar_engine::infra::store::{job, replay as rows};
 use bursar_engine::usecase::replay::{self, NewReplay};
@@ -28,7 +30,7 @@ const RATE_DEFAULT: i64 = 50;
 /// Routes of replays.
 pub struct AdminReplayApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_create_replay", &["busy", "invalid_rate", "invalid_reason", "replay_too_large"]),
     Described::new("admin_list_replays", &[]),
     Described::new("admin_get_replay", &["not_found"]),
@@ -46,20 +48,15 @@ enum ReplayCreated {
     Created(Json<ReplayPreview>),
 }
 
-fn replay_id(text: &str) -> Result<ReplayId, ApiError> {
-    ReplayId::parse(text).map_err(|_| Error::NotFound("replay").into())
-}
-
 async fn detail(app: &App, id: &ReplayId) -> Result<Json<ReplayDetail>, ApiError> {
     let found = rows::replay_find(app.db.read(), id).await?.ok_or(Error::NotFound("replay"))?;
     Ok(Json(ReplayDetail { replay: ReplayBody::from(&found) }))
 }
 
-async fn act(app: &App, auth: &AdminAuth, id: &str, action: Action) -> Result<Json<ReplayDetail>, ApiError> {
-    let id = replay_id(id)?;
-    let wakes = replay::act(&app.db, &id, action, &auth.0.actor, app.clock.now_ms()).await?;
+async fn act(app: &App, auth: &AdminAuth, id: &ReplayId, action: Action) -> Result<Json<ReplayDetail>, ApiError> {
+    let wakes = replay::act(&app.db, id, action, &auth.0.actor, app.clock.now_ms()).await?;
     app.runtime.dispatcher.announce(wakes);
-    detail(app, &id).await
+    detail(app, id).await
 }
 
 #[OpenApi]
@@ -123,11 +120,9 @@ impl AdminReplayApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ReplayPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let before = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
-        let mut found = rows::replay_list(app.db.read(), &before, limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut found, limit, |replay| replay.id.to_string());
-        Ok(Json(ReplayPage { data: found.iter().map(ReplayBody::from).collect(), next_cursor }))
+        let page = PageQuery::parse(cursor.0, limit.0)?;
+        let found = rows::replay_list(app.db.read(), page.cursor_or_empty(), page.rows_max()).await?;
+        Ok(page.answer(found, |replay| replay.id.to_string(), |replay| ReplayBody::from(&replay)))
     }
 
     /// Look at a replay
@@ -139,9 +134,9 @@ impl AdminReplayApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The replay.
-        id: Path<String>,
+        id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        detail(&app, &replay_id(&id.0)?).await
+        detail(&app, &id.0.known()?).await
     }
 
     /// The jobs of a replay
@@ -158,24 +153,22 @@ impl AdminReplayApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The replay.
-        id: Path<String>,
+        id: Path<PathId<ReplayId>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ReplayItemPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let after = input::cursor_number(cursor.0.as_deref())?.unwrap_or(0);
-        let id = replay_id(&id.0)?;
-        let mut found = rows::replay_items(app.db.read(), &id, false, after, limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut found, limit, |item| item.n.to_string());
-        let data = found.into_iter().map(|item| ReplayItemBody {
+        let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
+        let (id, after) = (id.0.known()?, page.cursor.unwrap_or(0));
+        let found = rows::replay_items(app.db.read(), &id, false, after, page.rows_max()).await?;
+        let body = |item: ReplayItem| ReplayItemBody {
             n: item.n,
             job_id: item.job_id.to_string(),
             state: item.state,
             result: item.result.and_then(|text| serde_json::from_str(&text).ok()),
-        });
-        Ok(Json(ReplayItemPage { data: data.collect(), next_cursor }))
+        };
+        Ok(page.answer(found, |item| item.n.to_string(), body))
     }
 
     /// Start a replay
@@ -192,9 +185,9 @@ impl AdminReplayApi {
         app: Data<&Arc<App>>,
         auth: AdminAuth,
         /// The replay.
-        id: Path<String>,
+        id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0, Action::Start).await
+        act(&app, &auth, &id.0.known()?, Action::Start).await
     }
 
     /// Pause a replay
@@ -211,9 +204,9 @@ impl AdminReplayApi {
         app: Data<&Arc<App>>,
         auth: AdminAuth,
         /// The replay.
-        id: Path<String>,
+        id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0, Action::Pause).await
+        act(&app, &auth, &id.0.known()?, Action::Pause).await
     }
 
     /// Let a paused replay go on
@@ -230,9 +223,9 @@ impl AdminReplayApi {
         app: Data<&Arc<App>>,
         auth: AdminAuth,
         /// The replay.
-        id: Path<String>,
+        id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0, Action::Resume).await
+        act(&app, &auth, &id.0.known()?, Action::Resume).await
     }
 
     /// Cancel a replay
@@ -249,8 +242,8 @@ impl AdminReplayApi {
         app: Data<&Arc<App>>,
         auth: AdminAuth,
         /// The replay.
-        id: Path<String>,
+        id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0, Action::Cancel).await
+        act(&app, &auth, &id.0.known()?, Action::Cancel).await
     }
 }

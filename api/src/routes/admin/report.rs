@@ -1,13 +1,14 @@
 //! Support: what a customer sees of its own account, the same for staff.
 
-use super::customer::customer_id;
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
 use crate::routes::Tag;
+use crate::routes::path_id::PathId;
 use crate::routes::summary::{UsageSummary, usage_summary};
 use crate::routes::transaction::{BalanceBody, CSV, CsvResponse, balance, csv};
+use bursar_engine::ids::CustomerId;
 use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 /// Routes of reports for staff.
 pub struct AdminReportApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_usage_summary", &["not_found"]),
     Described::new("admin_export_transactions", &["busy", "invalid_time", "not_found"]).answer(CSV),
     Described::new("admin_get_balance", &["invalid_time", "not_found"]),
@@ -39,9 +40,9 @@ impl AdminReportApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
     ) -> Result<Json<UsageSummary>, ApiError> {
-        usage_summary(&app, &customer_id(&id.0)?).await
+        usage_summary(&app, &id.0.known()?).await
     }
 
     /// A customer's ledger as CSV
@@ -58,13 +59,13 @@ impl AdminReportApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
         /// Only those decided at this time or later (RFC 3339).
         from: Query<Option<String>>,
         /// Only those decided before this time (RFC 3339).
         to: Query<Option<String>>,
     ) -> Result<CsvResponse, ApiError> {
-        csv(&app, &customer_id(&id.0)?, from.0.as_deref(), to.0.as_deref()).await
+        csv(&app, &id.0.known()?, from.0.as_deref(), to.0.as_deref()).await
     }
 
     /// A customer's balance at a moment of the past
@@ -81,10 +82,10 @@ impl AdminReportApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
         /// The moment (RFC 3339); now if not given.
         at: Query<Option<String>>,
     ) -> Result<Json<BalanceBody>, ApiError> {
-        balance(&app, &customer_id(&id.0)?, at.0.as_deref()).await
+        balance(&app, &id.0.known()?, at.0.as_deref()).await
     }
 }

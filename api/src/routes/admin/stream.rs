@@ -1,13 +1,15 @@
 //! Support: look at streams; pause one, let it go on, skip the job at its head.
 
-use super::{JobBody, ReasonRequest, check_reason};
+use super::job_body::JobBody;
+use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
+use crate::routes::Tag;
+use crate::routes::page::{PageQuery, page};
 use crate::routes::text::Text;
-use crate::routes::{Tag, input, sample};
+use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::infra::store::job::job_head;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 /// Routes of streams for staff.
 pub struct AdminStreamApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
+pub(in crate::routes) const DESCRIBED: &[Described] = &[
     Described::new("admin_list_streams", &[]),
     Described::new("admin_get_stream", &["not_found"]),
     Described::new("admin_pause_stream", &["invalid_reason", "not_found", "stream_paused"]),
@@ -103,8 +105,7 @@ struct StreamDetail {
 
 impl Example for StreamDetail {
     fn example() -> Self {
-        let waiting = JobBody { state: "available".to_owned(), finished_at: None, ..JobBody::example() };
-        Self { stream: StreamBody::example(), head: Some(waiting) }
+        Self { stream: StreamBody::example(), head: Some(JobBody::waiting_example()) }
     }
 }
 
@@ -149,11 +150,10 @@ impl AdminStreamApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<StreamPage>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let after = input::cursor(cursor.0.as_deref())?.unwrap_or_default();
-        let mut found = stream_list(app.db.read(), paused.0.unwrap_or(false), &after, limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut found, limit, |stream| stream.key.clone());
-        Ok(Json(StreamPage { data: found.iter().map(StreamBody::from).collect(), next_cursor }))
+        let page = PageQuery::parse(cursor.0, limit.0)?;
+        let is_paused = paused.0.unwrap_or(false);
+        let found = stream_list(app.db.read(), is_paused, page.cursor_or_empty(), page.rows_max()).await?;
+        Ok(page.answer(found, |stream| stream.key.clone(), |stream| StreamBody::from(&stream)))
     }
 
     /// Look at a stream

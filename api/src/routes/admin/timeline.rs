@@ -1,14 +1,16 @@
 //! Support: what happened to a customer.
 
-use super::customer::customer_id;
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::Described;
 use crate::problem::ApiError;
-use crate::routes::page::page;
-use crate::routes::{Tag, input, sample};
+use crate::routes::Tag;
+use crate::routes::page::{PageQuery, page};
+use crate::routes::path_id::PathId;
+use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::{TimeMs, rfc3339};
+use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::customer;
 use bursar_engine::infra::store::timeline::timeline_list;
 use poem::web::Data;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 /// Routes of timelines for staff.
 pub struct AdminTimelineApi;
 
-pub(super) const DESCRIBED: &[Described] = &[Described::new("admin_customer_timeline", &["not_found"])];
+pub(in crate::routes) const DESCRIBED: &[Described] = &[Described::new("admin_customer_timeline", &["not_found"])];
 
 /// One thing that happened.
 #[derive(Debug, Object)]
@@ -52,11 +54,9 @@ page! {
 }
 
 /// A cursor holds the time of a row and what tells it from others of that time.
-fn before(cursor: Option<&str>) -> Result<Option<(TimeMs, String)>, ApiError> {
-    let Some(key) = input::cursor(cursor)? else { return Ok(None) };
-    let parts = key.split_once(' ').and_then(|(at_ms, sort)| Some((at_ms.parse().ok()?, sort.to_owned())));
-    let invalid = "cursor must be a next_cursor of an earlier answer of this list.";
-    Ok(Some(parts.ok_or_else(|| ApiError::bad_request("invalid_cursor", invalid))?))
+fn parse_key(key: &str) -> Option<(TimeMs, String)> {
+    let (at_ms, sort) = key.split_once(' ')?;
+    Some((at_ms.parse().ok()?, sort.to_owned()))
 }
 
 #[OpenApi]
@@ -76,23 +76,21 @@ impl AdminTimelineApi {
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// The customer.
-        id: Path<String>,
+        id: Path<PathId<CustomerId>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<Timeline>, ApiError> {
-        let limit = input::limit(limit.0)?;
-        let before = before(cursor.0.as_deref())?;
-        let before = before.as_ref().map(|(at_ms, sort)| (*at_ms, sort.as_str()));
+        let page = PageQuery::parse_by(cursor.0, limit.0, parse_key)?;
+        let before = page.cursor.as_ref().map(|(at_ms, sort)| (*at_ms, sort.as_str()));
         let db = app.db.read();
-        let found = customer::customer_find(db, &customer_id(&id.0)?).await?.ok_or(Error::NotFound("customer"))?;
-        let mut rows = timeline_list(db, &found, before, limit + 1).await?;
-        let next_cursor = input::next_cursor(&mut rows, limit, |row| format!("{} {}", row.at_ms, row.sort));
-        let data = rows
-            .into_iter()
-            .map(|row| TimelineRow { at: rfc3339(row.at_ms), what: row.what, details: row.details })
-            .collect();
-        Ok(Json(Timeline { data, next_cursor }))
+        let found = customer::customer_find(db, &id.0.known()?).await?.ok_or(Error::NotFound("customer"))?;
+        let rows = timeline_list(db, &found, before, page.rows_max()).await?;
+        Ok(page.answer(
+            rows,
+            |row| format!("{} {}", row.at_ms, row.sort),
+            |row| TimelineRow { at: rfc3339(row.at_ms), what: row.what, details: row.details },
+        ))
     }
 }

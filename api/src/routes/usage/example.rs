@@ -1,7 +1,7 @@
 //! The credits of the document's examples.
 
 use super::{CreditsBody, GrantBody, OpenHoldBody};
-use crate::routes::sample;
+use crate::sample;
 use poem_openapi::types::Example;
 
 impl Example for CreditsBody {

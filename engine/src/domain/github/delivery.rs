@@ -1,6 +1,6 @@
 //! GitHub's deliveries, parsed as far as intake needs.
 
-use super::{PURCHASE_EVENT, purchase};
+use super::{Action, PURCHASE_EVENT, purchase};
 use crate::clock::TimeMs;
 use crate::domain::webhook::delivery::{Delivery, Fate, SOURCE_GITHUB, UNREADABLE};
 use crate::domain::webhook::envelope::{TEXT_LEN_MAX, unique_id};
@@ -32,7 +32,7 @@ pub fn read_github_delivery(headers: GithubHeaders<'_>, body: &[u8], now_ms: Tim
                 (Some(action), Some(account_id)) => {
                     stream_key = super::stream_key(account_id);
                     let event_type = format!("{name}.{action}");
-                    let fate = if super::is_wanted(&event_type) { Fate::Process } else { Fate::Ignore };
+                    let fate = if Action::of_event_type(&event_type).is_some() { Fate::Process } else { Fate::Ignore };
                     (event_type, fate)
                 }
             }

@@ -40,6 +40,22 @@ impl Action {
         }
     }
 
+    /// The type under which its events are stored: GitHub's event and action.
+    pub fn event_type(self) -> &'static str {
+        match self {
+            Self::Purchased => "marketplace_purchase.purchased",
+            Self::Changed => "marketplace_purchase.changed",
+            Self::Cancelled => "marketplace_purchase.cancelled",
+            Self::PendingChange => "marketplace_purchase.pending_change",
+            Self::PendingChangeCancelled => "marketplace_purchase.pending_change_cancelled",
+        }
+    }
+
+    /// Parses the type of a stored event; `None` if events of this type are not processed.
+    pub fn of_event_type(event_type: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.event_type() == event_type)
+    }
+
     /// Reads GitHub's name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.as_str() == text)

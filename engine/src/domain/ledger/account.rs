@@ -1,6 +1,7 @@
 //! The account: the sum of a customer's entries.
 
 use super::entry::{Burn, Entry, EntryKind, GrantKind};
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::ids::HoldId;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ pub struct OpenGrant {
     /// The kind of its credits.
     pub kind: GrantKind,
     /// Credits left.
-    pub remaining: i64,
+    pub remaining: Credits,
     /// When the remaining credits expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<TimeMs>,
@@ -42,7 +43,7 @@ pub struct OpenHold {
     /// The hold.
     pub id: HoldId,
     /// Reserved credits.
-    pub amount: i64,
+    pub amount: Credits,
     /// When it expires.
     pub expires_at_ms: TimeMs,
 }
@@ -58,29 +59,29 @@ pub struct Open {
     pub holds: Vec<OpenHold>,
     /// Credits clawed back so far for each grant: (sequence number of the grant, total).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub clawed: Vec<(i64, i64)>,
+    pub clawed: Vec<(i64, Credits)>,
 }
 
 /// A customer's account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
     /// All credits the customer owns; negative is debt.
-    pub balance: i64,
+    pub balance: Credits,
     /// The part of the balance that open holds reserve.
-    pub held: i64,
+    pub held: Credits,
     /// Sequence number of the last entry; guards every write.
     pub version: i64,
     /// When the last entry was decided; later entries are not earlier.
     pub last_entry_at_ms: TimeMs,
     /// Customer commands keep `balance - held` at or above this.
-    pub floor: i64,
+    pub floor: Credits,
     /// Open grants and holds.
     pub open: Open,
 }
 
 impl Account {
     /// Credits that can be spent now.
-    pub fn available(&self) -> i64 {
+    pub fn available(&self) -> Credits {
         self.balance - self.held
     }
 
@@ -89,14 +90,14 @@ impl Account {
         let holds = self.open.holds.capacity() * size_of::<OpenHold>();
         let hold_ids: usize = self.open.holds.iter().map(|hold| hold.id.as_str().len()).sum();
         let grants = self.open.grants.capacity() * size_of::<OpenGrant>();
-        grants + holds + hold_ids + self.open.clawed.capacity() * size_of::<(i64, i64)>()
+        grants + holds + hold_ids + self.open.clawed.capacity() * size_of::<(i64, Credits)>()
     }
 
     /// An expired grant with credits that no open hold needs, and their number.
-    pub(super) fn find_expired_grant(&self, now_ms: TimeMs) -> Option<(i64, i64)> {
-        let spendable = self.available().max(0);
+    pub(super) fn find_expired_grant(&self, now_ms: TimeMs) -> Option<(i64, Credits)> {
+        let spendable = self.available().max(Credits::ZERO);
         let ended = self.open.grants.iter().filter(|grant| grant.has_expired(now_ms));
-        ended.map(|grant| (grant.seq, grant.remaining.min(spendable))).find(|(_, credits)| *credits > 0)
+        ended.map(|grant| (grant.seq, grant.remaining.min(spendable))).find(|(_, credits)| *credits > Credits::ZERO)
     }
 
     /// When the account must next be settled, if it does not change before; `None` if never. That is the earliest
@@ -106,31 +107,36 @@ impl Account {
     /// It does not depend on the present, so the stored value stays valid until the account changes.
     pub fn next_settle_at_ms(&self) -> Option<TimeMs> {
         let holds = self.open.holds.iter().map(|hold| hold.expires_at_ms);
-        let grants = self.open.grants.iter().filter(|_| self.available() > 0).filter_map(|grant| grant.expires_at_ms);
+        let grants = self
+            .open
+            .grants
+            .iter()
+            .filter(|_| self.available() > Credits::ZERO)
+            .filter_map(|grant| grant.expires_at_ms);
         holds.chain(grants).min()
     }
 
     /// Credits clawed back from a grant so far.
-    pub fn clawed_back(&self, grant: i64) -> i64 {
-        self.open.clawed.iter().find(|(seq, _)| *seq == grant).map_or(0, |(_, total)| *total)
+    pub fn clawed_back(&self, grant: i64) -> Credits {
+        self.open.clawed.iter().find(|(seq, _)| *seq == grant).map_or(Credits::ZERO, |(_, total)| *total)
     }
 
-    fn set_clawed_back(&mut self, grant: i64, total: i64) {
+    fn set_clawed_back(&mut self, grant: i64, total: Credits) {
         self.open.clawed.retain(|(seq, _)| *seq != grant);
-        if total > 0 {
+        if total > Credits::ZERO {
             self.open.clawed.push((grant, total));
         }
     }
 
     /// The grants that `credits` would be burned from, starting with those that are `first`. Credits beyond all
     /// grants are debt and appear in no row.
-    pub fn plan_burn(&self, credits: i64, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
+    pub fn plan_burn(&self, credits: Credits, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
         let mut left = credits;
         let mut plan = Vec::new();
         let chosen = self.open.grants.iter().filter(|grant| first(grant));
         let others = self.open.grants.iter().filter(|grant| !first(grant));
         for grant in chosen.chain(others) {
-            if left == 0 {
+            if left == Credits::ZERO {
                 break;
             }
             let taken = left.min(grant.remaining);
@@ -170,9 +176,9 @@ impl Account {
         if let Some(reinstated) = entry.detail.grant {
             self.set_clawed_back(reinstated, self.clawed_back(reinstated) - entry.amount);
         }
-        let debt = (-self.balance).max(0);
+        let debt = (-self.balance).max(Credits::ZERO);
         let remaining = entry.amount - debt.min(entry.amount);
-        if remaining == 0 {
+        if remaining == Credits::ZERO {
             return;
         }
         let grant = OpenGrant {
@@ -192,7 +198,7 @@ impl Account {
             }
         }
         if !burned.is_empty() {
-            self.open.grants.retain(|grant| grant.remaining > 0);
+            self.open.grants.retain(|grant| grant.remaining > Credits::ZERO);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Commands to an account.
 
 use super::entry::GrantKind;
+use crate::amount::Credits;
 #[cfg(doc)]
 use crate::amount::UNITS_MAX;
 use crate::clock::TimeMs;
 use crate::ids::HoldId;
 
-/// What to do. Amounts are credits, 1 to [`UNITS_MAX`].
+/// What to do. Amounts are 1 to [`UNITS_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Adds credits.
@@ -14,21 +15,21 @@ pub enum Op {
         /// Their kind.
         kind: GrantKind,
         /// Their number.
-        amount: i64,
+        amount: Credits,
         /// When the remaining ones expire.
         expires_at_ms: Option<TimeMs>,
     },
     /// Spends credits at once.
     Debit {
         /// Their number.
-        amount: i64,
+        amount: Credits,
     },
     /// Reserves credits.
     Hold {
         /// The new hold.
         id: HoldId,
         /// Their number.
-        amount: i64,
+        amount: Credits,
         /// When the hold expires.
         expires_at_ms: TimeMs,
     },
@@ -37,7 +38,7 @@ pub enum Op {
         /// The hold.
         id: HoldId,
         /// Credits to spend; the whole hold if not given.
-        amount: Option<i64>,
+        amount: Option<Credits>,
     },
     /// Releases a hold unspent.
     Release {
@@ -47,7 +48,7 @@ pub enum Op {
     /// Adds (positive) or takes (negative) credits on behalf of support.
     Adjust {
         /// Their number, not zero.
-        amount: i64,
+        amount: Credits,
         /// The reason, in words.
         reason: String,
         /// When added credits expire.
@@ -57,7 +58,7 @@ pub enum Op {
     /// them, they are granted and nothing is spent.
     Purchase {
         /// Credits bought.
-        amount: i64,
+        amount: Credits,
         /// The purpose.
         spend: Option<Box<Spend>>,
     },
@@ -66,9 +67,9 @@ pub enum Op {
         /// Sequence number of the grant that the payment bought.
         grant: i64,
         /// Credits of that grant.
-        granted: i64,
+        granted: Credits,
         /// Credits to take back in all, including earlier times. Refunds are cumulative.
-        total: i64,
+        total: Credits,
     },
     /// Returns clawed back credits, because the payment turned out to be good.
     Reinstate {
@@ -77,7 +78,7 @@ pub enum Op {
         /// The kind of that grant's credits.
         kind: GrantKind,
         /// Credits that stay clawed back.
-        total: i64,
+        total: Credits,
     },
     /// Settles expired holds and grants, and nothing else.
     Settle,
@@ -87,7 +88,7 @@ pub enum Op {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spend {
     /// Number of credits.
-    pub amount: i64,
+    pub amount: Credits,
     /// The cause, such as `usage`.
     pub source: String,
     /// The caller's own reference.

@@ -3,7 +3,7 @@
 use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX};
 use super::command::{Command, Op, Spend};
 use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
-use crate::amount::UNITS_MAX;
+use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::error::Refusal;
 use crate::ids::HoldId;
@@ -33,11 +33,11 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Capture { id, amount } => draft.capture(command, id, *amount)?,
         Op::Release { id } => draft.release(command, id)?,
         Op::Adjust { expires_at_ms: Some(at_ms), .. } if *at_ms <= now_ms => return Err(Refusal::GrantAlreadyOver),
-        Op::Adjust { amount, reason, expires_at_ms } if *amount > 0 => {
+        Op::Adjust { amount, reason, expires_at_ms } if *amount > Credits::ZERO => {
             draft.grant(command, GrantKind::Adjustment, *amount, *expires_at_ms, Some(reason.clone()))?;
         }
         Op::Adjust { amount, reason, .. } => {
-            let amount = amount.checked_neg().ok_or(Refusal::InvalidAmount)?;
+            let amount = amount.0.checked_neg().map(Credits).ok_or(Refusal::InvalidAmount)?;
             draft.debit(command, EntryKind::Adjust, amount, Some(reason.clone()))?;
         }
         Op::Purchase { amount, spend } => draft.purchase(command, *amount, spend.as_deref())?,
@@ -69,7 +69,14 @@ struct Draft {
 }
 
 impl Draft {
-    fn push(&mut self, command: &Command, kind: EntryKind, change: (i64, i64), hold: Option<&HoldId>, detail: Detail) {
+    fn push(
+        &mut self,
+        command: &Command,
+        kind: EntryKind,
+        change: (Credits, Credits),
+        hold: Option<&HoldId>,
+        detail: Detail,
+    ) {
         let (amount, held_delta) = change;
         let entry = Entry {
             seq: self.account.version + 1,
@@ -99,11 +106,11 @@ impl Draft {
         let command = Command::settle();
         while let Some(hold) = self.account.open.holds.iter().find(|hold| hold.expires_at_ms <= self.now_ms).cloned() {
             let detail = Detail { reason: Some("expired".to_owned()), ..Detail::default() };
-            self.push(&command, EntryKind::Release, (0, -hold.amount), Some(&hold.id), detail);
+            self.push(&command, EntryKind::Release, (Credits::ZERO, -hold.amount), Some(&hold.id), detail);
         }
         while let Some((grant, credits)) = self.account.find_expired_grant(self.now_ms) {
             let detail = Detail { burned: vec![Burn { grant, credits }], grant: Some(grant), ..Detail::default() };
-            self.push(&command, EntryKind::Expire, (-credits, 0), None, detail);
+            self.push(&command, EntryKind::Expire, (-credits, Credits::ZERO), None, detail);
         }
     }
 
@@ -111,7 +118,7 @@ impl Draft {
         &mut self,
         command: &Command,
         kind: GrantKind,
-        amount: i64,
+        amount: Credits,
         expires_at_ms: Option<TimeMs>,
         reason: Option<String>,
     ) -> Result<(), Refusal> {
@@ -122,14 +129,14 @@ impl Draft {
             return Err(Refusal::TooManyOpen { what: "grants", max: GRANTS_OPEN_MAX });
         }
         let detail = Detail { grant_kind: Some(kind), expires_at_ms, reason, ..Detail::default() };
-        self.push(command, EntryKind::Grant, (amount, 0), None, detail);
+        self.push(command, EntryKind::Grant, (amount, Credits::ZERO), None, detail);
         Ok(())
     }
 
-    fn check_available(&self, requested: i64) -> Result<(), Refusal> {
+    fn check_available(&self, requested: Credits) -> Result<(), Refusal> {
         let available = self.account.available();
         if available - requested < self.account.floor {
-            return Err(Refusal::InsufficientCredits { requested, available: available.max(0) });
+            return Err(Refusal::InsufficientCredits { requested, available: available.max(Credits::ZERO) });
         }
         Ok(())
     }
@@ -141,17 +148,17 @@ impl Draft {
         &mut self,
         command: &Command,
         kind: EntryKind,
-        amount: i64,
+        amount: Credits,
         reason: Option<String>,
     ) -> Result<(), Refusal> {
         check_amount(amount)?;
         self.check_available(amount)?;
         let burned = self.account.plan_burn(amount, |grant| !grant.has_expired(self.now_ms));
-        self.push(command, kind, (-amount, 0), None, Detail { burned, reason, ..Detail::default() });
+        self.push(command, kind, (-amount, Credits::ZERO), None, Detail { burned, reason, ..Detail::default() });
         Ok(())
     }
 
-    fn hold(&mut self, command: &Command, id: &HoldId, amount: i64, expires_at_ms: TimeMs) -> Result<(), Refusal> {
+    fn hold(&mut self, command: &Command, id: &HoldId, amount: Credits, expires_at_ms: TimeMs) -> Result<(), Refusal> {
         check_amount(amount)?;
         if expires_at_ms <= self.now_ms {
             return Err(Refusal::HoldAlreadyOver);
@@ -161,16 +168,16 @@ impl Draft {
             return Err(Refusal::TooManyOpen { what: "holds", max: HOLDS_OPEN_MAX });
         }
         let detail = Detail { expires_at_ms: Some(expires_at_ms), ..Detail::default() };
-        self.push(command, EntryKind::Hold, (0, amount), Some(id), detail);
+        self.push(command, EntryKind::Hold, (Credits::ZERO, amount), Some(id), detail);
         Ok(())
     }
 
-    fn open_hold(&self, id: &HoldId) -> Result<i64, Refusal> {
+    fn open_hold(&self, id: &HoldId) -> Result<Credits, Refusal> {
         let open = self.account.open.holds.iter().find(|hold| hold.id == *id);
         open.map(|hold| hold.amount).ok_or_else(|| Refusal::HoldNotFound(id.clone()))
     }
 
-    fn capture(&mut self, command: &Command, id: &HoldId, amount: Option<i64>) -> Result<(), Refusal> {
+    fn capture(&mut self, command: &Command, id: &HoldId, amount: Option<Credits>) -> Result<(), Refusal> {
         let held = self.open_hold(id)?;
         let amount = amount.unwrap_or(held);
         check_amount(amount)?;
@@ -185,11 +192,11 @@ impl Draft {
 
     fn release(&mut self, command: &Command, id: &HoldId) -> Result<(), Refusal> {
         let held = self.open_hold(id)?;
-        self.push(command, EntryKind::Release, (0, -held), Some(id), Detail::default());
+        self.push(command, EntryKind::Release, (Credits::ZERO, -held), Some(id), Detail::default());
         Ok(())
     }
 
-    fn purchase(&mut self, command: &Command, amount: i64, spend: Option<&Spend>) -> Result<(), Refusal> {
+    fn purchase(&mut self, command: &Command, amount: Credits, spend: Option<&Spend>) -> Result<(), Refusal> {
         self.grant(command, GrantKind::Purchased, amount, None, None)?;
         let Some(spend) = spend else { return Ok(()) };
         let debit = Command {
@@ -207,9 +214,9 @@ impl Draft {
         }
     }
 
-    fn reinstate(&mut self, command: &Command, grant: i64, kind: GrantKind, total: i64) -> Result<(), Refusal> {
-        let amount = self.account.clawed_back(grant) - total.max(0);
-        if amount <= 0 {
+    fn reinstate(&mut self, command: &Command, grant: i64, kind: GrantKind, total: Credits) -> Result<(), Refusal> {
+        let amount = self.account.clawed_back(grant) - total.max(Credits::ZERO);
+        if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
         }
         let detail = Detail {
@@ -218,22 +225,22 @@ impl Draft {
             reason: Some("reinstated".to_owned()),
             ..Detail::default()
         };
-        self.push(command, EntryKind::Grant, (amount, 0), None, detail);
+        self.push(command, EntryKind::Grant, (amount, Credits::ZERO), None, detail);
         Ok(())
     }
 
-    fn claw_back(&mut self, command: &Command, grant: i64, granted: i64, total: i64) -> Result<(), Refusal> {
+    fn claw_back(&mut self, command: &Command, grant: i64, granted: Credits, total: Credits) -> Result<(), Refusal> {
         let amount = total.min(granted) - self.account.clawed_back(grant);
-        if amount <= 0 {
+        if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
         }
         let burned = self.account.plan_burn(amount, |open| open.seq == grant);
         let detail = Detail { burned, grant: Some(grant), ..Detail::default() };
-        self.push(command, EntryKind::ClawBack, (-amount, 0), None, detail);
+        self.push(command, EntryKind::ClawBack, (-amount, Credits::ZERO), None, detail);
         Ok(())
     }
 }
 
-fn check_amount(amount: i64) -> Result<(), Refusal> {
-    if (1..=UNITS_MAX).contains(&amount) { Ok(()) } else { Err(Refusal::InvalidAmount) }
+fn check_amount(amount: Credits) -> Result<(), Refusal> {
+    if (Credits(1)..=UNITS_MAX).contains(&amount) { Ok(()) } else { Err(Refusal::InvalidAmount) }
 }

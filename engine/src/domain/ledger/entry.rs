@@ -1,5 +1,6 @@
 //! Ledger entries: the immutable facts.
 
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::ids::HoldId;
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,7 @@ pub struct Burn {
     /// Sequence number of the grant's entry.
     pub grant: i64,
     /// Credits taken from it.
-    pub credits: i64,
+    pub credits: Credits,
 }
 
 /// The details of an entry beyond its numbers. Stored as JSON.
@@ -119,14 +120,14 @@ pub struct Entry {
     pub seq: i64,
     /// Its kind.
     pub kind: EntryKind,
-    /// Change of the balance in credits.
-    pub amount: i64,
+    /// Change of the balance.
+    pub amount: Credits,
     /// Change of the reserved credits.
-    pub held_delta: i64,
+    pub held_delta: Credits,
     /// Balance after this entry.
-    pub balance_after: i64,
+    pub balance_after: Credits,
     /// Reserved credits after this entry.
-    pub held_after: i64,
+    pub held_after: Credits,
     /// The cause: `usage`, `signup`, `stripe`, `support`, `system` …
     pub source: String,
     /// The caller's own reference.

@@ -8,7 +8,7 @@ mod history;
 mod model;
 
 use super::*;
-use crate::amount::UNITS_MAX;
+use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::error::Refusal;
 use history::{command, histories, histories_without_claw_backs, run};
@@ -16,7 +16,7 @@ use model::Model;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-fn left(account: &Account) -> i64 {
+fn left(account: &Account) -> Credits {
     account.open.grants.iter().map(|grant| grant.remaining).sum()
 }
 
@@ -48,7 +48,7 @@ proptest! {
     #[test]
     fn entries_are_gapless_and_the_balance_is_their_sum(moves in histories(), floor in -5..3_i64) {
         let history = run(&moves, floor);
-        let (mut balance, mut held) = (0, 0);
+        let (mut balance, mut held) = (Credits::ZERO, Credits::ZERO);
         for (seq, entry) in (1..).zip(&history.entries) {
             balance += entry.amount;
             held += entry.held_delta;
@@ -78,7 +78,7 @@ proptest! {
     #[test]
     fn folding_the_entries_gives_the_account_that_was_decided(moves in histories(), floor in -5..3_i64) {
         let history = run(&moves, floor);
-        let mut folded = Account { floor, ..Account::default() };
+        let mut folded = Account { floor: Credits(floor), ..Account::default() };
         for entry in &history.entries {
             folded.apply(entry);
         }
@@ -93,9 +93,9 @@ proptest! {
         let history = run(&moves, floor);
         for (mut account, entry) in history.entries_with_accounts() {
             account.apply(&entry);
-            prop_assert_eq!(left(&account), account.balance.max(0));
-            prop_assert!(account.open.grants.iter().all(|grant| grant.remaining > 0));
-            prop_assert_eq!(account.open.holds.iter().map(|hold| hold.amount).sum::<i64>(), account.held);
+            prop_assert_eq!(left(&account), account.balance.max(Credits::ZERO));
+            prop_assert!(account.open.grants.iter().all(|grant| grant.remaining > Credits::ZERO));
+            prop_assert_eq!(account.open.holds.iter().map(|hold| hold.amount).sum::<Credits>(), account.held);
         }
     }
 
@@ -104,7 +104,7 @@ proptest! {
         for (before, entry) in run(&moves, floor).entries_with_accounts() {
             let available = entry.balance_after - entry.held_after;
             match entry.kind {
-                EntryKind::Debit | EntryKind::Hold | EntryKind::Adjust => prop_assert!(available >= floor),
+                EntryKind::Debit | EntryKind::Hold | EntryKind::Adjust => prop_assert!(available.0 >= floor),
                 EntryKind::Capture | EntryKind::Release => prop_assert!(available >= before.available()),
                 EntryKind::Grant | EntryKind::ClawBack | EntryKind::Expire => {}
             }
@@ -129,10 +129,10 @@ proptest! {
             let entries = history.entries.iter().filter(|entry| entry.kind == EntryKind::ClawBack);
             let own = entries.filter(|entry| entry.detail.grant == Some(*grant));
             let again = history.entries.iter().filter(|entry| entry.kind == EntryKind::Grant);
-            let again: i64 = again.filter(|entry| entry.detail.grant == Some(*grant)).map(|entry| entry.amount).sum();
-            let taken: i64 = own.map(|entry| -entry.amount).sum::<i64>() - again;
+            let again: Credits = again.filter(|entry| entry.detail.grant == Some(*grant)).map(|entry| entry.amount).sum();
+            let taken = own.map(|entry| -entry.amount).sum::<Credits>() - again;
             prop_assert_eq!(taken, *total);
-            prop_assert!((1..=history.granted(*grant)).contains(&taken));
+            prop_assert!((Credits(1)..=history.granted(*grant)).contains(&taken));
         }
         for step in &history.steps {
             if let (Op::ClawBack { .. }, Ok(decision)) = (&step.command.op, &step.result) {
@@ -145,7 +145,7 @@ proptest! {
     #[test]
     fn a_refusal_changes_nothing(moves in histories(), floor in -5..3_i64) {
         let history = run(&moves, floor);
-        let mut account = Account { floor, ..Account::default() };
+        let mut account = Account { floor: Credits(floor), ..Account::default() };
         for step in history.steps.iter().filter(|step| step.result.is_ok()) {
             account = decide(&account, &step.command, step.now_ms).unwrap().account;
         }
@@ -169,7 +169,7 @@ proptest! {
             for grant in order {
                 let credits = missing.min(grant.remaining);
                 missing -= credits;
-                if credits > 0 {
+                if credits > Credits::ZERO {
                     expected.push(Burn { grant: grant.seq, credits });
                 }
             }
@@ -181,8 +181,8 @@ proptest! {
     fn a_claw_back_takes_what_is_left_of_its_own_grant_first(moves in histories()) {
         for (before, entry) in run(&moves, 0).entries_with_accounts() {
             let Some(own) = entry.detail.grant.filter(|_| entry.kind == EntryKind::ClawBack) else { continue };
-            let left = before.open.grants.iter().find(|grant| grant.seq == own).map_or(0, |grant| grant.remaining);
-            let first = entry.detail.burned.first().filter(|burn| burn.grant == own).map_or(0, |burn| burn.credits);
+            let left = before.open.grants.iter().find(|grant| grant.seq == own).map_or(Credits::ZERO, |grant| grant.remaining);
+            let first = entry.detail.burned.first().filter(|burn| burn.grant == own).map_or(Credits::ZERO, |burn| burn.credits);
             prop_assert_eq!(first, left.min(-entry.amount));
         }
     }
@@ -215,7 +215,7 @@ proptest! {
                 Err(_) => decision.account.clone(),
             };
             let ended = settled.open.grants.iter().filter(|grant| grant.has_expired(step.now_ms));
-            prop_assert!(ended.count() == 0 || settled.available() <= 0);
+            prop_assert!(ended.count() == 0 || settled.available() <= Credits::ZERO);
         }
     }
 
@@ -239,7 +239,7 @@ proptest! {
             let capture = command(Op::Capture { id: hold.id.clone(), amount: None });
             let decision = decide(&history.account, &capture, hold.expires_at_ms - 1);
             let entry = decision.unwrap().entries.pop().unwrap();
-            let funded: i64 = entry.detail.burned.iter().map(|burn| burn.credits).sum();
+            let funded: Credits = entry.detail.burned.iter().map(|burn| burn.credits).sum();
             prop_assert_eq!((-entry.amount, funded), (hold.amount, hold.amount));
         }
     }
@@ -250,9 +250,9 @@ proptest! {
             if entry.kind == EntryKind::Grant {
                 let mut after = before.clone();
                 after.apply(&entry);
-                let debt = (-before.balance).max(0);
-                prop_assert_eq!(left(&after) - left(&before), (entry.amount - debt).max(0));
-                prop_assert_eq!((-after.balance).max(0), (debt - entry.amount).max(0));
+                let debt = (-before.balance).max(Credits::ZERO);
+                prop_assert_eq!(left(&after) - left(&before), (entry.amount - debt).max(Credits::ZERO));
+                prop_assert_eq!((-after.balance).max(Credits::ZERO), (debt - entry.amount).max(Credits::ZERO));
             }
         }
     }
@@ -262,7 +262,7 @@ proptest! {
         let history = run(&moves, floor);
         for grant in history.entries.iter().filter(|entry| entry.kind == EntryKind::Grant) {
             let burned = history.entries.iter().flat_map(|entry| &entry.detail.burned);
-            let funded: i64 = burned.filter(|burn| burn.grant == grant.seq).map(|burn| burn.credits).sum();
+            let funded: Credits = burned.filter(|burn| burn.grant == grant.seq).map(|burn| burn.credits).sum();
             prop_assert!(funded <= grant.amount);
         }
     }
@@ -281,7 +281,7 @@ proptest! {
         gaps in vec(0..15_i64, 60),
     ) {
         let history = run(&moves, floor);
-        let mut settled = Account { floor, ..Account::default() };
+        let mut settled = Account { floor: Credits(floor), ..Account::default() };
         let mut seqs = std::collections::HashMap::new();
         let mut now_ms = 0;
         for (step, gap) in history.steps.iter().zip(gaps) {

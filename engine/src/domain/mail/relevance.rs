@@ -1,6 +1,7 @@
 //! Whether a mail is still relevant when it is due.
 
 use super::{DAY_MS, Template};
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::plan::Plan;
 
@@ -17,9 +18,9 @@ pub struct MailFacts {
     /// Whether it has ever spent a credit.
     pub has_used: bool,
     /// Its credits.
-    pub balance: i64,
+    pub balance: Credits,
     /// The balance at or below which credits are low.
-    pub warn_at: i64,
+    pub warn_at: Credits,
     /// Stripe's status of the mail's subscription, or of the latest.
     pub subscription_status: Option<String>,
     /// Whether the mail's purchase has moved on: its round is over, or its units are paid for.
@@ -54,7 +55,7 @@ pub fn check_relevance(template: Template, facts: &MailFacts, now_ms: TimeMs) ->
     }
     match template {
         Template::FollowupDay1 if facts.has_used => Err("the customer has spent a credit already"),
-        Template::FollowupDay3 if facts.balance <= 0 => Err("the customer has no credits left"),
+        Template::FollowupDay3 if facts.balance <= Credits::ZERO => Err("the customer has no credits left"),
         Template::FollowupDay5 | Template::FollowupDay7 | Template::FollowupDay14 if facts.has_payment_method => {
             Err("the customer has a payment method")
         }
@@ -81,8 +82,8 @@ mod tests {
             plan: Plan::Trial,
             has_payment_method: false,
             has_used: false,
-            balance: 5,
-            warn_at: 1,
+            balance: Credits(5),
+            warn_at: Credits(1),
             subscription_status: None,
             purchase_went_on: false,
             created_at_ms: 0,
@@ -123,7 +124,7 @@ mod tests {
         };
         let followups = ["followup_day_1", "followup_day_3", "followup_day_5", "followup_day_7", "followup_day_14"];
         assert_eq!(without(MailFacts { has_used: true, ..trial() }), ["followup_day_1"]);
-        assert_eq!(without(MailFacts { balance: 0, ..trial() }), ["followup_day_3"]);
+        assert_eq!(without(MailFacts { balance: Credits(0), ..trial() }), ["followup_day_3"]);
         assert_eq!(without(MailFacts { has_payment_method: true, ..trial() }), followups[2..]);
         assert_eq!(without(MailFacts { plan: Plan::PayAsYouGo, ..trial() }), followups);
         let pro = [followups.as_slice(), &["subscription_ended"]].concat();
@@ -142,7 +143,10 @@ mod tests {
 
     #[test]
     fn low_credits_are_told_only_while_they_are_low() {
-        let told = |balance| check_relevance(Template::LowCredit, &MailFacts { balance, ..trial() }, 0).is_ok();
+        let told = |balance| {
+            let facts = MailFacts { balance: Credits(balance), ..trial() };
+            check_relevance(Template::LowCredit, &facts, 0).is_ok()
+        };
         assert!(told(1) && told(0) && told(-3));
         assert!(!told(2));
     }

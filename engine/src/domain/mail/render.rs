@@ -4,6 +4,7 @@
 //! subject. The engine escapes values in HTML.
 
 use super::{MailSubject, Template};
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::config::{Config, CreditsConfig};
 use crate::domain::customer::Customer;
@@ -62,7 +63,7 @@ pub struct Params {
     /// The recipient.
     pub customer: Customer,
     /// Its credits.
-    pub balance: i64,
+    pub balance: Credits,
     /// The API key to send.
     pub api_key: Option<String>,
     /// The facts to report.
@@ -94,12 +95,12 @@ impl Params {
                 has_payment_method: false,
                 created_at_ms: 0,
             },
-            balance: 1,
+            balance: Credits(1),
             api_key: Some("bsk_0123456789abcdefghijklmnopqrstuv0123456789abcdefghij".to_owned()),
             about: MailSubject {
                 subscription: Some("sub_1".to_owned()),
                 purchase: None,
-                amount_minor: Some(59_900),
+                amount_minor: Some(MoneyMinor(59_900)),
                 currency: Some("usd".to_owned()),
                 reason: Some("Your card was declined.".to_owned()),
                 url: Some("https://invoice.stripe.com/i/acct_1/test_1".to_owned()),
@@ -117,15 +118,15 @@ struct Context<'a> {
     unit: &'a str,
     units: &'a str,
     name: &'a str,
-    balance: i64,
+    balance: Credits,
     /// A number with its unit: `1 fix`, `5 fixes`.
     balance_words: String,
     has_payment_method: bool,
-    bonus: i64,
+    bonus: Credits,
     bonus_words: String,
     pay_as_you_go_price: String,
     pro_price: String,
-    pro_period: i64,
+    pro_period: Credits,
     warning: String,
     api_key: &'a str,
     purchase: &'a str,
@@ -142,7 +143,7 @@ struct Context<'a> {
 pub fn render(template: Template, params: &Params, branding: &Branding) -> Result<Rendered> {
     let credits = &branding.credits;
     let units = credits.units();
-    let counted = |n: i64| format!("{n} {}", if n == 1 { &credits.unit } else { &units });
+    let counted = |n: Credits| format!("{n} {}", if n == Credits(1) { &credits.unit } else { &units });
     let price = |minor| money(minor, &credits.currency);
     let about = &params.about;
     let amount = about.amount_minor.map(|minor| money(minor, about.currency.as_deref().unwrap_or(&credits.currency)));

@@ -1,6 +1,7 @@
 //! The texts of mails, and the mails that events create.
 
 use super::*;
+use crate::amount::Credits;
 use crate::config::{Config, CreditsConfig};
 use crate::domain::api_key::RawKey;
 use crate::domain::ledger::{Command, Decision, GrantKind, Op, decide};
@@ -38,9 +39,9 @@ fn every_template_says_what_it_said() {
 
 #[test]
 fn with_next_to_nothing_known_every_mail_is_whole_and_has_no_hole() {
-    let mut params = Params { about: MailSubject::default(), balance: 0, api_key: None, ..Params::sample() };
+    let mut params = Params { about: MailSubject::default(), balance: Credits(0), api_key: None, ..Params::sample() };
     let mut branding = Branding { billing_url: String::new(), ..branding() };
-    branding.credits.payment_method_bonus = 0;
+    branding.credits.payment_method_bonus = Credits(0);
     for has_payment_method in [false, true] {
         params.customer.has_payment_method = has_payment_method;
         for template in Template::ALL {
@@ -75,13 +76,14 @@ fn mails_speak_of_the_configured_product_and_unit() {
     branding.credits.unit = "patch".to_owned();
     branding.product = "Patchwork".to_owned();
     for template in Template::ALL {
-        let mail = render(template, &Params { balance: 2, ..Params::sample() }, &branding).expect("it renders");
+        let mail =
+            render(template, &Params { balance: Credits(2), ..Params::sample() }, &branding).expect("it renders");
         let all = [mail.subject, mail.text, mail.html].concat();
         assert!(all.contains("Patchwork") && !all.contains("Acme"), "{all}");
         assert!(!all.contains("fix"), "{all}");
     }
     assert!(
-        render(Template::Welcome, &Params { balance: 2, ..Params::sample() }, &branding)
+        render(Template::Welcome, &Params { balance: Credits(2), ..Params::sample() }, &branding)
             .is_ok_and(|mail| { mail.text.contains("2 patches: one credit pays for one patch") })
     );
 }
@@ -89,7 +91,7 @@ fn mails_speak_of_the_configured_product_and_unit() {
 #[test]
 fn a_preview_tells_a_new_customer_the_configured_credits() {
     let mut branding = branding();
-    branding.credits.signup = 25;
+    branding.credits.signup = Credits(25);
     for template in [Template::Welcome, Template::FollowupDay1] {
         let mail = render(template, &Params::preview(template, &branding.credits), &branding).expect("it renders");
         assert!(mail.text.contains("credits for 25 fixes"), "{}", mail.text);
@@ -180,7 +182,7 @@ fn told(ops: &[Op]) -> Vec<String> {
         let command = Command::internal(op.clone(), "usage", format!("k{at}"));
         let Decision { account: after, entries } = decide(&account, &command, 0).expect("decided");
         let own = entries.last().expect("an entry");
-        keys.extend(low_credit_job(&customer, &account, own, 1, 0).and_then(|job| job.unique_key));
+        keys.extend(low_credit_job(&customer, &account, own, Credits(1), 0).and_then(|job| job.unique_key));
         account = after;
     }
     keys
@@ -188,8 +190,8 @@ fn told(ops: &[Op]) -> Vec<String> {
 
 #[test]
 fn low_credits_are_told_when_spending_makes_them_low_and_once_for_a_grant() {
-    let grant = |amount| Op::Grant { kind: GrantKind::Promotional, amount, expires_at_ms: None };
-    let debit = |amount| Op::Debit { amount };
+    let grant = |amount| Op::Grant { kind: GrantKind::Promotional, amount: Credits(amount), expires_at_ms: None };
+    let debit = |amount| Op::Debit { amount: Credits(amount) };
     let first = "mail:low_credit:cst_1:1".to_owned();
     assert_eq!(told(&[grant(5), debit(3)]), Vec::<String>::new());
     assert_eq!(told(&[grant(5), debit(3), debit(1)]), std::slice::from_ref(&first));

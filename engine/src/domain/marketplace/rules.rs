@@ -12,6 +12,7 @@ use super::{
     Correction, ListingPlan, MarketplaceAccount, News, Pending, PurchaseState, Reporter, order, period, settle_job,
     timer_job,
 };
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
@@ -29,7 +30,7 @@ pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
     /// Credits of each period.
-    pub credits: i64,
+    pub credits: Credits,
     /// How long a renewal must last to count.
     pub grace_ms: TimeMs,
 }
@@ -137,7 +138,7 @@ pub fn settle(
     let due = account.next_period(terms.grace_ms).filter(|period| period.due_ms <= now_ms);
     if let (Some(customer), Some(period)) = (customer, due) {
         account.granted_until_ms = Some(period.until_ms);
-        if terms.credits > 0 {
+        if terms.credits > Credits::ZERO {
             let op = Op::Grant { kind: GrantKind::Included, amount: terms.credits, expires_at_ms: None };
             let reference = format!("github:{}:{}", account.github_account_id, period::day(period.from_ms));
             let key = grant_key(account.github_account_id, period.from_ms);

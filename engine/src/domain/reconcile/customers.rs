@@ -4,7 +4,7 @@
 
 use super::{Class, Difference, Repair};
 use crate::domain::customer::Customer;
-use crate::domain::webhook::shape;
+use crate::domain::webhook::{EventKind, shape};
 use serde_json::{Value, json};
 
 /// Compares one of Stripe's customers. `linked` is the customer linked to it, `named` the one in its metadata. With
@@ -29,7 +29,7 @@ pub fn compare(object: &Value, linked: Option<&Customer>, named: Option<&Custome
             }
             None => {
                 let found = difference(Class::CustomerUnlinked, "not linked".to_owned(), &format!("names {name}"))?;
-                Some(found.for_customer(&named.id).repaired_by_event("customer.updated", object))
+                Some(found.for_customer(&named.id).repaired_by_event(EventKind::CustomerUpdated, object))
             }
         },
     }
@@ -48,7 +48,7 @@ pub fn compare_unlisted(customer: &Customer, theirs: Option<&Value>) -> Option<D
         Some(object) if object["deleted"] == true => {
             let gone = json!({ "id": id, "object": "customer", "deleted": true });
             let found = Difference::new(Class::CustomerDeleted, id, linked(), "deleted");
-            Some(found.for_customer(&customer.id).repaired_by_event("customer.deleted", &gone))
+            Some(found.for_customer(&customer.id).repaired_by_event(EventKind::CustomerDeleted, &gone))
         }
         Some(_) => None,
     }
@@ -87,7 +87,7 @@ mod tests {
         let ours = customer(None);
         let found = compare(&theirs("cus_1", Some(&ours)), None, Some(&ours)).expect("a difference");
         assert_eq!((found.class, found.customer_id), (Class::CustomerUnlinked, Some(ours.id)));
-        assert!(matches!(found.repair, Some(Repair::MakeEvent { event_type: "customer.updated", .. })));
+        assert!(matches!(found.repair, Some(Repair::MakeEvent { kind: EventKind::CustomerUpdated, .. })));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One difference, its repair, and the filter for events that are still on their way.
 
 use super::Class;
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{self, InvoiceShape};
 use crate::ids::CustomerId;
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ pub enum Repair {
     /// Makes an event with the object's present state at Stripe, in the stream that would process Stripe's own.
     MakeEvent {
         /// Its type.
-        event_type: &'static str,
+        kind: EventKind,
         /// Its object.
         object: Value,
     },
@@ -70,23 +71,23 @@ impl Difference {
 
     /// Sets an event about the object as the repair.
     #[must_use]
-    pub fn repaired_by_event(self, event_type: &'static str, object: &Value) -> Self {
-        self.with_repair(Repair::MakeEvent { event_type, object: object.clone() })
+    pub fn repaired_by_event(self, kind: EventKind, object: &Value) -> Self {
+        self.with_repair(Repair::MakeEvent { kind, object: object.clone() })
     }
 
     /// The event of a [`Repair::MakeEvent`]. Stripe never uses such an id, and within one run it is unique.
-    pub fn event(&self, run_id: &str, event_type: &str, object: &Value, livemode: bool) -> Value {
+    pub fn event(&self, run_id: &str, kind: EventKind, object: &Value, livemode: bool) -> Value {
         json!({
             "id": format!("reconcile:{run_id}:{}:{}", self.class.as_str(), self.object_id),
             "object": "event",
-            "type": event_type,
+            "type": kind.as_str(),
             "livemode": livemode,
             "data": { "object": object },
         })
     }
 }
 
-/// The objects that an event affects: its own, and those that change with it.
+/// The ids of the objects that an event affects: its own, and those that change with it.
 pub fn affected_objects(event: &Value) -> impl Iterator<Item = String> {
     let object = &event["data"]["object"];
     let direct = [&object["id"], &object["charge"], &object["payment_intent"], &object["invoice"]];
@@ -119,7 +120,7 @@ mod tests {
     fn an_event_of_our_own_making_is_read_like_stripes_and_goes_into_the_same_stream() {
         let object = json!({ "id": "sub_1", "object": "subscription", "customer": "cus_1" });
         let difference = Difference::new(Class::SubscriptionDiffers, "sub_1", "", "");
-        let event = difference.event("rec_1", "customer.subscription.updated", &object, true);
+        let event = difference.event("rec_1", EventKind::SubscriptionUpdated, &object, true);
         let envelope = webhook::envelope(event.to_string().as_bytes()).expect("readable");
         assert_eq!(webhook::stream_key(&envelope), "stripe:cus_1");
         assert_eq!(envelope.livemode, Some(true));

@@ -1,7 +1,7 @@
 //! Events: relevant ones that never arrived.
 
 use super::{Class, Difference, Repair};
-use crate::domain::webhook::{self, shape};
+use crate::domain::webhook::{EventKind, shape};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -10,8 +10,8 @@ use std::collections::HashSet;
 pub fn compare(events: &[Value], known: &HashSet<String>) -> Vec<Difference> {
     let missing = |event: &Value| {
         let id = shape::id(&event["id"]).filter(|id| !known.contains(id))?;
-        let event_type = event["type"].as_str().filter(|event_type| webhook::wanted(event_type))?;
-        let difference = Difference::new(Class::EventMissing, &id, "never came", event_type);
+        let kind = event["type"].as_str().and_then(EventKind::parse)?;
+        let difference = Difference::new(Class::EventMissing, &id, "never came", kind.as_str());
         Some(difference.with_repair(Repair::StoreEvent(event.clone())))
     };
     events.iter().filter_map(missing).collect()

@@ -3,11 +3,11 @@
 use super::{Class, Difference};
 use crate::domain::job::Outcome;
 use crate::domain::webhook::shape::{InvoiceShape, IsPro};
-use crate::domain::webhook::{self, Facts};
+use crate::domain::webhook::{self, EventKind, Facts};
 use std::collections::HashSet;
 
 /// The type of the event that reports a paid invoice.
-pub const EVENT_TYPE: &str = "invoice.paid";
+pub const EVENT_KIND: EventKind = EventKind::InvoicePaid;
 
 /// Compares one of Stripe's invoices with Bursar's records. `granted` holds the invoices with credits in the
 /// ledger.
@@ -16,7 +16,7 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
     let id = said.id.as_deref().filter(|id| !granted.contains(*id))?;
     let money = format!(
         "paid {} {}",
-        said.amount_paid.unwrap_or(0),
+        said.amount_paid.unwrap_or_default(),
         said.currency.as_deref().unwrap_or("of an unknown currency")
     );
     let found = |class, ours: &str| Some(Difference::new(class, id, ours, money.clone()));
@@ -29,7 +29,7 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
     let difference = match verdict.outcome {
         Outcome::Done if verdict.ledger.is_none() => None,
         Outcome::Done => {
-            found(Class::InvoiceNotGranted, "no credits").map(|found| found.repaired_by_event(EVENT_TYPE, facts.object))
+            found(Class::InvoiceNotGranted, "no credits").map(|found| found.repaired_by_event(EVENT_KIND, facts.object))
         }
         Outcome::Dead { reason } if facts.customer.is_some() => found(Class::InvoiceRefused, &reason),
         _ if is_pro => found(Class::InvoiceUnknown, "no such customer"),
@@ -44,6 +44,7 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Credits;
     use crate::domain::customer::Customer;
     use crate::domain::reconcile::example::{ada, pro};
     use crate::plan::Plan;
@@ -60,13 +61,13 @@ mod tests {
     fn found(object: &Value, customer: Option<Customer>, granted: &[&str]) -> Option<Difference> {
         let pro = pro();
         let facts = Facts {
-            event_type: EVENT_TYPE,
+            kind: EVENT_KIND,
             object,
             customer,
             subscription: None,
             subscriptions_of_customer: Vec::new(),
             pro: &pro,
-            pro_credits: 60,
+            pro_credits: Credits(60),
             now_ms: 1_000,
         };
         compare(&facts, &granted.iter().map(|id| (*id).to_owned()).collect())

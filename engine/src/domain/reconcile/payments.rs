@@ -1,7 +1,9 @@
 //! Payments: the charges of operations against the ledger.
 
 use super::{Class, Difference};
+use crate::amount::MoneyMinor;
 use crate::domain::operation::{Operation, Request, State};
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{ChargeShape, OPERATION_METADATA_KEY, PaymentIntentShape};
 use crate::ids::OperationId;
 use serde_json::json;
@@ -18,7 +20,7 @@ pub fn operation_id(charge: &ChargeShape) -> Option<OperationId> {
     named_operation(charge).and_then(|(name, _)| OperationId::parse(name).ok())
 }
 
-/// Compares a charge that names an operation. `is_granted`: the ledger has the credits of its PaymentIntent.
+/// Compares a charge with the operation that it names. `is_granted`: the ledger has the credits of its PaymentIntent.
 pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: bool) -> Option<Difference> {
     let (name, intent) = named_operation(charge)?;
     let money = describe_amount(charge.amount, charge.currency.as_deref());
@@ -52,7 +54,7 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
         "status": "succeeded",
         "metadata": charge.metadata,
     });
-    Some(found(Class::PaymentUnsettled, ours).repaired_by_event("payment_intent.succeeded", &object))
+    Some(found(Class::PaymentUnsettled, ours).repaired_by_event(EventKind::PaymentIntentSucceeded, &object))
 }
 
 /// Compares a payment that Stripe's charges do not include. `theirs` is the PaymentIntent, fetched by id. This
@@ -69,22 +71,23 @@ pub fn compare_unlisted(operation: &Operation, theirs: Option<&PaymentIntentShap
     )
 }
 
-fn describe_amount(amount_minor: Option<i64>, currency: Option<&str>) -> String {
-    format!("{} {}", amount_minor.unwrap_or(0), currency.unwrap_or("of an unknown currency"))
+fn describe_amount(amount_minor: Option<MoneyMinor>, currency: Option<&str>) -> String {
+    format!("{} {}", amount_minor.unwrap_or_default(), currency.unwrap_or("of an unknown currency"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Credits;
     use crate::domain::operation::UsageCharge;
     use crate::domain::webhook::shape::Metadata;
     use crate::ids::CustomerId;
 
     fn operation(state: State, stripe_id: Option<&str>) -> Operation {
         let charge = UsageCharge {
-            units: 1,
-            credits: 1,
-            amount_minor: 2_900,
+            units: Credits(1),
+            credits: Credits(1),
+            amount_minor: MoneyMinor(2_900),
             currency: "usd".to_owned(),
             payment_method_id: "pm_1".to_owned(),
             description: "1 fix".to_owned(),
@@ -100,7 +103,7 @@ mod tests {
             id: Some("ch_1".to_owned()),
             stripe_customer_id: Some("cus_1".to_owned()),
             payment_intent_id: Some("pi_1".to_owned()),
-            amount: Some(2_900),
+            amount: Some(MoneyMinor(2_900)),
             currency: Some("usd".to_owned()),
             is_paid: true,
             metadata: Metadata::from([(OPERATION_METADATA_KEY.to_owned(), operation.id.to_string())]),
@@ -137,7 +140,7 @@ mod tests {
     #[test]
     fn another_amount_than_was_asked_for_is_left_to_a_person() {
         let open = operation(State::Processing, None);
-        let other = ChargeShape { amount: Some(1), ..charge(&open) };
+        let other = ChargeShape { amount: Some(MoneyMinor(1)), ..charge(&open) };
         assert_eq!(class(compare(&other, Some(&open), false).as_ref()), Some((Class::PaymentMismatch, false)));
     }
 

@@ -1,6 +1,8 @@
 //! Refunds and disputes: credits that were clawed back against credits that should have been.
 
 use super::{Class, Difference};
+use crate::amount::Credits;
+use crate::domain::webhook::EventKind;
 use crate::ids::CustomerId;
 use serde_json::Value;
 
@@ -9,15 +11,15 @@ pub fn compare(
     charge: &Value,
     charge_id: &str,
     customer: &CustomerId,
-    clawed_back: i64,
-    target: i64,
+    clawed_back: Credits,
+    target: Credits,
 ) -> Option<Difference> {
     if clawed_back == target {
         return None;
     }
     let (ours, theirs) = (format!("{clawed_back} credits taken back"), format!("money for {target} is gone"));
     let found = Difference::new(Class::RefundNotApplied, charge_id, ours, theirs);
-    Some(found.for_customer(customer).repaired_by_event("charge.refunded", charge))
+    Some(found.for_customer(customer).repaired_by_event(EventKind::ChargeRefunded, charge))
 }
 
 #[cfg(test)]
@@ -29,8 +31,8 @@ mod tests {
     fn credits_follow_the_money_in_both_directions() {
         let charge = json!({ "id": "ch_1", "object": "charge" });
         let customer = CustomerId::new();
-        assert_eq!(compare(&charge, "ch_1", &customer, 1, 1), None);
-        for (clawed_back, target) in [(0, 1), (1, 0)] {
+        assert_eq!(compare(&charge, "ch_1", &customer, Credits(1), Credits(1)), None);
+        for (clawed_back, target) in [(Credits(0), Credits(1)), (Credits(1), Credits(0))] {
             let found = compare(&charge, "ch_1", &customer, clawed_back, target).expect("a difference");
             assert_eq!((found.class, found.customer_id.as_ref()), (Class::RefundNotApplied, Some(&customer)));
             assert!(found.repair.is_some());

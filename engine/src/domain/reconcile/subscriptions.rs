@@ -6,11 +6,11 @@ use crate::domain::effect::Effect;
 use crate::domain::job::Outcome;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::shape::{self, IsPro, SubscriptionShape};
-use crate::domain::webhook::{self, Facts};
+use crate::domain::webhook::{self, EventKind, Facts};
 use serde_json::Value;
 
 /// The type of the event that reports a subscription's present state.
-pub const EVENT_TYPE: &str = "customer.subscription.updated";
+pub const EVENT_KIND: EventKind = EventKind::SubscriptionUpdated;
 
 /// Compares one of Stripe's subscriptions with Bursar's records.
 ///
@@ -29,7 +29,7 @@ pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
         }
         Outcome::Done => {
             let ours = facts.subscription.as_ref().map_or_else(|| "not known".to_owned(), describe_ours);
-            found(Class::SubscriptionDiffers, ours).map(|found| found.repaired_by_event(EVENT_TYPE, facts.object))
+            found(Class::SubscriptionDiffers, ours).map(|found| found.repaired_by_event(EVENT_KIND, facts.object))
         }
         Outcome::Dead { reason } if facts.customer.is_some() || is_ours() => found(Class::SubscriptionRefused, reason),
         _ if is_ours() => found(Class::SubscriptionUnknown, "no such customer".to_owned()),
@@ -75,6 +75,7 @@ fn describe(status: &str, is_ending: bool, period_end_ms: Option<i64>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Credits;
     use crate::domain::customer::Customer;
     use crate::domain::reconcile::example::{ada, pro};
     use crate::ids::CustomerId;
@@ -104,13 +105,13 @@ mod tests {
 
     fn found(object: &Value, customer: Option<Customer>, stored: Option<Subscription>) -> Option<Difference> {
         compare(&Facts {
-            event_type: EVENT_TYPE,
+            kind: EVENT_KIND,
             object,
             customer,
             subscriptions_of_customer: stored.iter().cloned().collect(),
             subscription: stored,
             pro: &pro(),
-            pro_credits: 60,
+            pro_credits: Credits(60),
             now_ms: 1_000_000,
         })
     }

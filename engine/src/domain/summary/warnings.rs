@@ -28,7 +28,7 @@ pub fn warnings(
     config: &CreditsConfig,
     now_ms: TimeMs,
 ) -> Vec<Warning> {
-    let code = match account.available() {
+    let code = match account.available().0 {
         ..=-1 => "credits_owed",
         0 => "no_credits",
         _ => "low_credits",
@@ -57,7 +57,7 @@ fn warn_of_expiry(account: &Account, config: &CreditsConfig, now_ms: TimeMs) -> 
     });
     let (first_ms, credits) = soon.reduce(|(first_ms, sum), (at_ms, credits)| (first_ms.min(at_ms), sum + credits))?;
     let (unit, first) = (&config.unit, day(first_ms));
-    let message = match credits {
+    let message = match credits.0 {
         1 => format!("1 {unit} credit expires on {first} unless it is spent."),
         n => {
             format!("{n} {unit} credits expire within a week, the first of them on {first}, unless they are spent.")
@@ -95,6 +95,7 @@ pub fn describe_subscription(row: &Subscription) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Credits;
     use crate::domain::ledger::{GrantKind, OpenGrant};
     use crate::domain::webhook::fixtures::row;
     use crate::ids::CustomerId;
@@ -118,7 +119,7 @@ mod tests {
     }
 
     fn account(balance: i64) -> Account {
-        Account { balance, ..Account::default() }
+        Account { balance: Credits(balance), ..Account::default() }
     }
 
     fn told(customer: &Customer, account: &Account, pro: Option<&Subscription>) -> Vec<(&'static str, String)> {
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_holds_reserve_is_not_left() {
-        let held = Account { held: 4, ..account(5) };
+        let held = Account { held: Credits(4), ..account(5) };
         assert_eq!(told(&customer(Plan::Trial, false), &held, None)[0].0, "low_credits");
     }
 
@@ -186,7 +187,7 @@ mod tests {
         let grant = |days: i64, remaining| OpenGrant {
             seq: days,
             kind: GrantKind::Promotional,
-            remaining,
+            remaining: Credits(remaining),
             expires_at_ms: Some(NOW_MS + days * DAY_MS),
         };
         let mut account = account(9);

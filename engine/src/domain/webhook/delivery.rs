@@ -1,40 +1,40 @@
-//! One delivery, read as far as intake needs: the event as it is stored, and what is to become of it.
+//! One delivery, read as far as intake needs: the event to store, and its fate.
 
+use super::StoredEvent;
 use super::envelope::{Envelope, envelope, fallback_external_id, stream_key};
-use super::{StoredEvent, wanted};
 use crate::clock::TimeMs;
 use crate::domain::job::{JobKind, JobState, NewJob};
 use crate::ids::EventId;
 
-/// Where events of Stripe say that they come from.
+/// The stored source of Stripe's events.
 pub const SOURCE_STRIPE: &str = "stripe";
-/// Where events of GitHub say that they come from.
+/// The stored source of GitHub's events.
 pub const SOURCE_GITHUB: &str = "github";
-/// The type under which an event is stored that nobody could read.
+/// The stored type of an event that could not be read.
 pub const UNREADABLE: &str = "unreadable";
 
 /// One delivery, read as far as intake needs.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The event as it will be stored.
+    /// The event to store.
     pub event: StoredEvent,
-    /// What is to become of it.
+    /// What happens to it.
     pub fate: Fate,
 }
 
-/// What is to become of an event.
+/// What happens to an event after it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// A job processes it.
     Process,
-    /// Nothing is to be done for its type: stored, done, counted.
+    /// Its type has no effect: it is stored, done and counted.
     Ignore,
-    /// It is kept for a person to look at.
+    /// It is kept for a person to review.
     Quarantine(String),
 }
 
 impl Delivery {
-    /// The job that its event makes.
+    /// The job for the event.
     pub fn job(&self) -> NewJob {
         let kind = if self.event.source == SOURCE_GITHUB { JobKind::GithubEvent } else { JobKind::StripeEvent };
         let mut job = NewJob::new(kind, "{}".to_owned(), self.event.received_at_ms);
@@ -52,15 +52,15 @@ impl Delivery {
     }
 }
 
-/// Reads a delivery of Stripe whose signature was verified. Never refuses: what cannot be read is kept for a
-/// person (Stripe would only send it again for three days).
+/// Reads a delivery of Stripe whose signature was verified. It never refuses one: an unreadable event is kept for a
+/// person, as Stripe would send it again for three days only.
 pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
     let (envelope, fate) = match envelope(body) {
         Err(unreadable) => (None, Fate::Quarantine(format!("unreadable: {}", unreadable.reason))),
         Ok(envelope) => {
             let fate = match wrong_mode(&envelope, livemode) {
                 Some(reason) => Fate::Quarantine(reason),
-                None if wanted(&envelope.event_type) || thin_is_wanted(&envelope) => Fate::Process,
+                None if envelope.kind.is_some() || has_twin(&envelope) => Fate::Process,
                 None => Fate::Ignore,
             };
             (Some(envelope), fate)
@@ -82,14 +82,13 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
     Delivery { event, fate }
 }
 
-/// Whether a thin event says what an ordinary one that is processed says.
-fn thin_is_wanted(envelope: &Envelope) -> bool {
-    let is_wanted = |event_type: &str| wanted(event_type.strip_prefix("v1.").unwrap_or(event_type));
-    envelope.is_thin && (envelope.snapshot_event.is_some() || is_wanted(&envelope.event_type))
+/// Whether a thin event names an ordinary one that announces the same. That one's type decides whether it is processed.
+fn has_twin(envelope: &Envelope) -> bool {
+    envelope.is_thin && envelope.snapshot_event.is_some()
 }
 
-/// Why an event is not for this server, if its mode is the other one. Asked at intake and again
-/// whenever it is processed, so that no replay gets around it.
+/// Why an event is not for this server: it is of the other mode. Checked at intake and again when the event is
+/// processed, so that no replay gets around it.
 pub fn wrong_mode(envelope: &Envelope, livemode: bool) -> Option<String> {
     let mode = envelope.livemode.filter(|mode| *mode != livemode)?;
     Some(format!(

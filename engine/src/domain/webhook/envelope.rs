@@ -4,6 +4,7 @@
 //! two events apart. Everything else that Stripe documents as null, missing or of changing type
 //! (`request`, `account`, `context`, `pending_webhooks`) is not looked at.
 
+use super::kind::EventKind;
 use super::shape::{clean, id, stripe_customer_id};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -21,6 +22,8 @@ pub struct Envelope {
     pub external_id: String,
     /// Its type, such as `invoice.paid`; bounded in the same way.
     pub event_type: String,
+    /// Its kind, a thin event's too; `None` if events of its type are not processed.
+    pub kind: Option<EventKind>,
     /// Whether it comes from live mode. One that does not match the configured mode is not processed.
     pub livemode: Option<bool>,
     /// Whether it is a thin event, which carries no object and needs a fetch.
@@ -57,12 +60,15 @@ pub fn envelope(body: &[u8]) -> Result<Envelope, Unreadable> {
     let external_id = event["id"].as_str().and_then(unique_id).ok_or_else(|| unreadable("it has no id"))?;
     let event_type = event["type"].as_str().map(|text| clean(text, TEXT_LEN_MAX));
     let event_type = event_type.filter(|text| !text.is_empty()).ok_or_else(|| unreadable("it has no type"))?;
+    let is_thin = event["object"] == THIN;
+    let kind = if is_thin { EventKind::parse_thin(&event_type) } else { EventKind::parse(&event_type) };
     let object = event.pointer_mut("/data/object").map(Value::take).filter(Value::is_object);
     Ok(Envelope {
         external_id,
         event_type,
+        kind,
         livemode: event["livemode"].as_bool(),
-        is_thin: event["object"] == THIN,
+        is_thin,
         api_version: event["api_version"].as_str().map(|text| clean(text, TEXT_LEN_MAX)),
         snapshot_event: id(&event["snapshot_event"]),
         related_object_id: id(&event["related_object"]),

@@ -1,7 +1,9 @@
 //! One logical invoice and one logical subscription, rendered as each API version would.
 
+use super::kind::EventKind;
 use super::rules::Facts;
 use super::shape::ProPrice;
+use crate::amount::Credits;
 use crate::domain::customer::Customer;
 use crate::domain::effect::Verdict;
 use crate::domain::subscription::Subscription;
@@ -209,15 +211,15 @@ pub(crate) fn row(status: &str) -> Subscription {
     }
 }
 
-pub(crate) fn facts<'a>(event_type: &'a str, object: &'a Value, pro: &'a ProPrice, plan: Plan) -> Facts<'a> {
+pub(crate) fn facts<'a>(kind: EventKind, object: &'a Value, pro: &'a ProPrice, plan: Plan) -> Facts<'a> {
     Facts {
-        event_type,
+        kind,
         object,
         customer: Some(customer(plan)),
         subscription: None,
         subscriptions_of_customer: Vec::new(),
         pro,
-        pro_credits: 60,
+        pro_credits: Credits(60),
         now_ms: NOW_MS,
     }
 }

@@ -1,22 +1,23 @@
-//! What a Stripe event changes here: pure rules, `event + what is known → verdict`.
+//! What a Stripe event changes here: pure rules, `event + known facts → verdict`.
 //!
-//! Stripe delivers at least once and in any order, so credits and Pro must end up the same whatever
-//! comes first or twice:
+//! Stripe delivers at least once and in any order, so credits and Pro must end up the same whichever event comes first
+//! or twice:
 //!
 //! * Credits are granted under a key made of the invoice, so one payment grants once, whichever
 //!   event types announce it and however often.
 //! * The plan follows the subscriptions: Pro while one of them gives it.
 //! * An ended subscription never comes back.
-//! * What is older than what is known changes nothing but credits that were paid for.
+//! * Old news changes nothing except credits that were paid for.
 //!
-//! A shape that does not tell what a rule needs is never skipped: it is dead with a reason that
-//! begins with a stable word (`shape_incomplete`, `pro_undecidable`, `customer_…`), which support
-//! can search for.
+//! An object that lacks what a rule needs is never skipped: its event is dead with a reason that begins with a stable
+//! word (`shape_incomplete`, `pro_undecidable`, `customer_…`), which support can search for.
 
 mod invoice;
 mod subscription;
 
+use super::kind::EventKind;
 use super::shape::{self, InvoiceShape, ProPrice, SubscriptionShape};
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
@@ -25,50 +26,11 @@ use crate::domain::subscription::Subscription;
 use crate::plan::Plan;
 use serde_json::Value;
 
-/// The types of events that are processed. Those about money that comes back, payments and payment
-/// methods need Stripe to be asked, so `handler` has their rules; the others' are in [`decide`].
-pub const WANTED: &[&str] = &[
-    "invoice.paid",
-    "invoice.payment_succeeded",
-    "invoice.payment_failed",
-    "customer.subscription.created",
-    "customer.subscription.updated",
-    "customer.subscription.deleted",
-    "customer.subscription.paused",
-    "customer.subscription.resumed",
-    "customer.subscription.trial_will_end",
-    "invoice.payment_action_required",
-    "invoice_payment.paid",
-    "customer.created",
-    "customer.updated",
-    "customer.deleted",
-    "payment_intent.succeeded",
-    "payment_intent.payment_failed",
-    "payment_intent.requires_action",
-    "payment_method.attached",
-    "payment_method.detached",
-    "payment_method.automatically_updated",
-    "charge.refunded",
-    "charge.refund.updated",
-    "refund.created",
-    "refund.updated",
-    "refund.failed",
-    "charge.dispute.created",
-    "charge.dispute.updated",
-    "charge.dispute.closed",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.funds_reinstated",
-    "checkout.session.completed",
-];
-
-const SUBSCRIPTION_EVENTS: &str = "customer.subscription.";
-const INVOICE_EVENTS: &str = "invoice.";
-
-/// An event, and everything known here that bears on it.
+/// An event, and everything known here that matters to it.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// Its type.
-    pub event_type: &'a str,
+    pub kind: EventKind,
     /// The object that it is about.
     pub object: &'a Value,
     /// The customer: the one linked to [`Lookup::stripe_customer_id`], else the one that
@@ -81,7 +43,7 @@ pub struct Facts<'a> {
     /// Which price is Pro's.
     pub pro: &'a ProPrice,
     /// Credits of one paid period of Pro; none are granted if it is not positive.
-    pub pro_credits: i64,
+    pub pro_credits: Credits,
     /// Now.
     pub now_ms: TimeMs,
 }
@@ -97,26 +59,53 @@ pub struct Lookup {
     pub subscription_id: Option<String>,
 }
 
-/// Whether events of this type are processed. All others are stored and done.
-pub fn wanted(event_type: &str) -> bool {
-    WANTED.contains(&event_type)
-}
-
 /// What to look up before [`decide`].
-pub fn lookup(object: &Value, event_type: &str) -> Lookup {
-    let (metadata, subscription_id) = if event_type.starts_with(SUBSCRIPTION_EVENTS) {
-        let subscription = SubscriptionShape::read(object);
-        (subscription.metadata, subscription.id)
-    } else if event_type.starts_with(INVOICE_EVENTS) {
-        let invoice = InvoiceShape::read(object);
-        (invoice.metadata, invoice.subscription_id)
-    } else {
-        let mut metadata = shape::metadata_of(object);
-        if let Some(id) = object["client_reference_id"].as_str() {
-            // Of a Checkout session. Source: Stripe, "The Session object".
-            metadata.entry(shape::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
+pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
+    let (metadata, subscription_id) = match kind {
+        EventKind::SubscriptionCreated
+        | EventKind::SubscriptionUpdated
+        | EventKind::SubscriptionDeleted
+        | EventKind::SubscriptionPaused
+        | EventKind::SubscriptionResumed
+        | EventKind::SubscriptionTrialWillEnd => {
+            let subscription = SubscriptionShape::read(object);
+            (subscription.metadata, subscription.id)
         }
-        (metadata, None)
+        EventKind::InvoicePaid
+        | EventKind::InvoicePaymentSucceeded
+        | EventKind::InvoicePaymentFailed
+        | EventKind::InvoicePaymentActionRequired => {
+            let invoice = InvoiceShape::read(object);
+            (invoice.metadata, invoice.subscription_id)
+        }
+        EventKind::InvoicePaymentPaid
+        | EventKind::CustomerCreated
+        | EventKind::CustomerUpdated
+        | EventKind::CustomerDeleted
+        | EventKind::PaymentIntentSucceeded
+        | EventKind::PaymentIntentFailed
+        | EventKind::PaymentIntentRequiresAction
+        | EventKind::PaymentMethodAttached
+        | EventKind::PaymentMethodDetached
+        | EventKind::PaymentMethodUpdated
+        | EventKind::ChargeRefunded
+        | EventKind::ChargeRefundUpdated
+        | EventKind::RefundCreated
+        | EventKind::RefundUpdated
+        | EventKind::RefundFailed
+        | EventKind::DisputeCreated
+        | EventKind::DisputeUpdated
+        | EventKind::DisputeClosed
+        | EventKind::DisputeFundsWithdrawn
+        | EventKind::DisputeFundsReinstated
+        | EventKind::CheckoutCompleted => {
+            let mut metadata = shape::metadata_of(object);
+            if let Some(id) = object["client_reference_id"].as_str() {
+                // Of a Checkout session. Source: Stripe, "The Session object".
+                metadata.entry(shape::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
+            }
+            (metadata, None)
+        }
     };
     Lookup {
         stripe_customer_id: shape::stripe_customer_id(object),
@@ -127,30 +116,49 @@ pub fn lookup(object: &Value, event_type: &str) -> Lookup {
 
 /// The idempotency key under which an invoice's credits are granted.
 ///
-/// A caller that can ask the ledger may use it to drop a late `invoice.payment_failed`: an invoice
-/// whose credits were granted has been paid since. The event alone cannot tell.
+/// A caller with access to the ledger may use it to drop a late `invoice.payment_failed`: an invoice whose credits
+/// were granted has been paid since. The event alone cannot tell.
 pub fn grant_key(invoice_id: &str) -> String {
     format!("stripe:invoice:{invoice_id}")
 }
 
-/// What the event changes.
+/// Decides what the event changes.
 pub fn decide(facts: &Facts<'_>) -> Verdict {
-    let verdict = match facts.event_type {
-        "invoice.paid" | "invoice.payment_succeeded" => invoice::paid(facts),
-        "invoice.payment_failed" | "invoice.payment_action_required" => invoice::payment_failed(facts),
-        "customer.subscription.created" => subscription::created(facts),
-        "customer.subscription.updated"
-        | "customer.subscription.paused"
-        | "customer.subscription.resumed"
-        | "customer.subscription.trial_will_end" => subscription::updated(facts),
-        "customer.subscription.deleted" => subscription::deleted(facts),
-        "customer.created" | "customer.updated" => linked(facts),
-        _ => Err(Outcome::Done),
+    let verdict = match facts.kind {
+        EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => invoice::paid(facts),
+        EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired => invoice::payment_failed(facts),
+        EventKind::SubscriptionCreated => subscription::created(facts),
+        EventKind::SubscriptionUpdated
+        | EventKind::SubscriptionPaused
+        | EventKind::SubscriptionResumed
+        | EventKind::SubscriptionTrialWillEnd => subscription::updated(facts),
+        EventKind::SubscriptionDeleted => subscription::deleted(facts),
+        EventKind::CustomerCreated | EventKind::CustomerUpdated => linked(facts),
+        // These need answers from Stripe, so the use case that asks decides them.
+        EventKind::InvoicePaymentPaid
+        | EventKind::CustomerDeleted
+        | EventKind::PaymentIntentSucceeded
+        | EventKind::PaymentIntentFailed
+        | EventKind::PaymentIntentRequiresAction
+        | EventKind::PaymentMethodAttached
+        | EventKind::PaymentMethodDetached
+        | EventKind::PaymentMethodUpdated
+        | EventKind::ChargeRefunded
+        | EventKind::ChargeRefundUpdated
+        | EventKind::RefundCreated
+        | EventKind::RefundUpdated
+        | EventKind::RefundFailed
+        | EventKind::DisputeCreated
+        | EventKind::DisputeUpdated
+        | EventKind::DisputeClosed
+        | EventKind::DisputeFundsWithdrawn
+        | EventKind::DisputeFundsReinstated
+        | EventKind::CheckoutCompleted => Err(Outcome::Done),
     };
     verdict.unwrap_or_else(Verdict::from)
 }
 
-/// Something of a Stripe customer that names ours: the two are linked, if they are not yet.
+/// Links a Stripe customer to our customer that its metadata names, unless they are linked.
 fn linked(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
     if facts.customer.is_none() {
         // Not everything in the Stripe account is ours.
@@ -167,11 +175,11 @@ struct Owner<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Whose object it is. The link to a Stripe customer outweighs metadata: it is in our database,
-    /// where support can correct it, while a stored event says the same for ever.
+    /// The customer that the object belongs to. The link to a Stripe customer outweighs metadata: it is in our
+    /// database, where support can correct it, while a stored event never changes.
     fn owner(&self, stripe_customer_id: Option<&String>) -> Result<Owner<'_>, Outcome> {
         let Some(customer) = &self.customer else {
-            return Err(match (stripe_customer_id, lookup(self.object, self.event_type).bursar_customer_id) {
+            return Err(match (stripe_customer_id, lookup(self.object, self.kind).bursar_customer_id) {
                 (Some(id), _) => retry(format!("customer_unknown: no customer for Stripe customer {id} yet")),
                 (None, Some(id)) => retry(format!("customer_unknown: no customer {id} yet")),
                 (None, None) => dead("customer_missing: the object names no Stripe customer".to_owned()),
@@ -215,8 +223,8 @@ impl<'a> Facts<'a> {
 }
 
 impl Owner<'_> {
-    /// Done, with these changes; what is as it was is left out. Pro never is: whatever else gave the customer
-    /// the Pro that it was read with may end before this is written.
+    /// Done, with the changes among these. Pro counts as a change even if the customer has it: what else gives Pro may
+    /// end before this is written.
     fn verdict(self, facts: &Facts<'_>, row: Option<Subscription>, plan: Option<Plan>) -> Verdict {
         let row = row.filter(|row| facts.stored() != Some(row)).map(Effect::SubscriptionPut);
         let plan = plan.filter(|plan| *plan == Plan::Pro || *plan != self.customer.plan);
@@ -234,7 +242,7 @@ fn dead(reason: String) -> Outcome {
     Outcome::Dead { reason }
 }
 
-/// The shape does not tell what a rule needs.
+/// The outcome for an object that lacks what a rule needs.
 fn incomplete(object: &str, id: Option<&str>, what: &str) -> Outcome {
     dead(format!("shape_incomplete: {object} {} carries no readable {what}", id.unwrap_or("(without id)")))
 }

@@ -20,6 +20,7 @@ pub use payment::{ChargeShape, DisputeShape, PaymentIntentShape, PaymentMethodSh
 pub use price::{IsPro, Price, ProPrice};
 pub use subscription::{Item, SubscriptionShape};
 
+use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::ids::CustomerId;
 use serde_json::Value;
@@ -70,6 +71,11 @@ fn word(value: &Value) -> Option<String> {
 /// Text without control characters (Postgres text takes no NUL), cut to `len_max` characters.
 pub(crate) fn clean(text: &str, len_max: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(len_max).collect()
+}
+
+/// Reads an amount, which Stripe always gives in minor units.
+fn money(value: &Value) -> Option<MoneyMinor> {
+    value.as_i64().map(MoneyMinor)
 }
 
 /// Stripe's times are in seconds.

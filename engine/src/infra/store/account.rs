@@ -4,6 +4,7 @@ use super::{
     Columns, Kind, Rows, execute, from_json, get, postgres_statement, postgres_text, query_all, query_by, query_one,
     seek, to_json,
 };
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::ledger::{Account, Entry, EntryKind};
 use crate::error::{Error, Result};
@@ -40,10 +41,10 @@ pub async fn account_insert(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         [
             customer.as_str().into(),
-            account.balance.into(),
-            account.held.into(),
+            account.balance.0.into(),
+            account.held.0.into(),
             account.version.into(),
-            account.floor.into(),
+            account.floor.0.into(),
             to_json(&account.open)?.into(),
             account.next_settle_at_ms().into(),
             now_ms.into(),
@@ -68,11 +69,11 @@ pub(super) fn read_joined(row: &QueryResult) -> Result<Option<Account>> {
 fn read_account(row: &QueryResult) -> Result<Account> {
     let open: String = get(row, "open")?;
     Ok(Account {
-        balance: get(row, "balance")?,
-        held: get(row, "held")?,
+        balance: Credits(get(row, "balance")?),
+        held: Credits(get(row, "held")?),
         version: get(row, "version")?,
         last_entry_at_ms: get(row, "updated_at_ms")?,
-        floor: get(row, "floor")?,
+        floor: Credits(get(row, "floor")?),
         open: from_json(&open)?,
     })
 }
@@ -119,8 +120,8 @@ fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
         rows.push([
             write.customer_id.as_str().into(),
             write.expected_version.into(),
-            write.account.balance.into(),
-            write.account.held.into(),
+            write.account.balance.0.into(),
+            write.account.held.0.into(),
             write.account.version.into(),
             to_json(&write.account.open)?.into(),
             write.account.next_settle_at_ms().into(),
@@ -164,10 +165,10 @@ fn entry_rows(writes: &[&AccountWrite]) -> Result<Rows> {
                 write.customer_id.as_str().into(),
                 entry.seq.into(),
                 entry.kind.as_str().into(),
-                entry.amount.into(),
-                entry.held_delta.into(),
-                entry.balance_after.into(),
-                entry.held_after.into(),
+                entry.amount.0.into(),
+                entry.held_delta.0.into(),
+                entry.balance_after.0.into(),
+                entry.held_after.0.into(),
                 entry.source.as_str().into(),
                 entry.reference.clone().into(),
                 entry.idempotency_key.clone().into(),
@@ -304,10 +305,10 @@ fn read_entry(row: &QueryResult) -> Result<Entry> {
     Ok(Entry {
         seq: get(row, "seq")?,
         kind: EntryKind::parse(&kind).ok_or_else(|| Error::Corrupt(format!("entry kind {kind}")))?,
-        amount: get(row, "amount")?,
-        held_delta: get(row, "held_delta")?,
-        balance_after: get(row, "balance_after")?,
-        held_after: get(row, "held_after")?,
+        amount: Credits(get(row, "amount")?),
+        held_delta: Credits(get(row, "held_delta")?),
+        balance_after: Credits(get(row, "balance_after")?),
+        held_after: Credits(get(row, "held_after")?),
         source: get(row, "source")?,
         reference: get(row, "reference")?,
         idempotency_key: get(row, "idempotency_key")?,

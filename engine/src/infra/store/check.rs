@@ -10,6 +10,7 @@ mod statements;
 pub use statements::CHECKS;
 
 use super::{Kind, Rows, from_json, get, query_all, query_one};
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::ledger::{Account, Entry, EntryKind};
 use crate::error::Result;
@@ -74,12 +75,12 @@ fn read_account(row: &QueryResult) -> Result<StoredAccount> {
         Err(error) => (Default::default(), Some(error.to_string())),
     };
     let account = Account {
-        balance: get(row, "balance")?,
-        held: get(row, "held")?,
+        balance: Credits(get(row, "balance")?),
+        held: Credits(get(row, "held")?),
         version: get(row, "version")?,
         // The fold ignores times; a separate check compares them.
         last_entry_at_ms: 0,
-        floor: get(row, "floor")?,
+        floor: Credits(get(row, "floor")?),
         open,
     };
     Ok(StoredAccount {
@@ -139,10 +140,10 @@ fn read_entry(row: &QueryResult) -> Result<ReadEntry> {
     Ok(Ok(Entry {
         seq,
         kind,
-        amount: get(row, "amount")?,
-        held_delta: get(row, "held_delta")?,
-        balance_after: get(row, "balance_after")?,
-        held_after: get(row, "held_after")?,
+        amount: Credits(get(row, "amount")?),
+        held_delta: Credits(get(row, "held_delta")?),
+        balance_after: Credits(get(row, "balance_after")?),
+        held_after: Credits(get(row, "held_after")?),
         hold_id: get::<Option<String>>(row, "hold_id")?.map(HoldId::trusted),
         detail,
         source: String::new(),

@@ -112,11 +112,14 @@ impl Lane {
         }
     }
 
-    /// Settings of its sessions. A plan made while a table is empty scans the whole table, and a generic plan would
-    /// still do so after the table has grown; where an index always finds the rows, scans are off. The ledger's
-    /// statements are planned once a connection, because planning costs more than running them (PostgreSQL manual,
-    /// "Query Planning"). Without `jit = off`, a plan without a usable index would look so costly that it is
-    /// compiled first.
+    /// Settings of its sessions. Rows are always found by an index, and the planner is told so: a plan made while a
+    /// table is empty would read the whole table. Without `jit = off`, a plan that has no index to use looks so costly
+    /// that it is compiled first.
+    ///
+    /// The ledger's statements are planned once for each connection, because planning them costs more than running
+    /// them, and are written so that only one plan is left (PostgreSQL manual, "Query Planning"). The others are planned
+    /// each time, by the sizes of that moment. A partial index that was empty when it was analysed looks free to read
+    /// for ever; without bitmaps, the index whose order is wanted is taken instead.
     fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Ledger => &[
@@ -126,9 +129,14 @@ impl Lane {
                 ("enable_mergejoin", "off"),
                 ("jit", "off"),
             ],
-            Self::Write => {
-                &[("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")]
-            }
+            Self::Write => &[
+                ("plan_cache_mode", "force_custom_plan"),
+                ("enable_seqscan", "off"),
+                ("enable_bitmapscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+                ("jit", "off"),
+            ],
             Self::Read => &[],
         }
     }

@@ -4,6 +4,7 @@
 //! changes of the balance have their own index, and usage is the difference.
 
 use super::{Kind, Rows, get, query_all};
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::EntryKind;
 use crate::domain::summary::{Charged, Flow, Standing};
@@ -47,7 +48,7 @@ pub async fn standing_list(
                WHERE s.lo >= s.hi ORDER BY s.at_ms";
     let found = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
     let read = |row: &QueryResult| {
-        Ok(Standing { seq: get(row, "seq")?, balance: get(row, "balance")?, held: get(row, "held")? })
+        Ok(Standing { seq: get(row, "seq")?, balance: Credits(get(row, "balance")?), held: Credits(get(row, "held")?) })
     };
     found.iter().map(read).collect()
 }
@@ -80,8 +81,8 @@ fn read_flow(row: &QueryResult) -> Result<Flow> {
         kind: EntryKind::parse(&kind).ok_or_else(|| Error::Corrupt(format!("entry kind {kind}")))?,
         source: get(row, "source")?,
         grant_kind: get(row, "grant_kind")?,
-        total: get(row, "total")?,
-        period: get(row, "period")?,
+        total: Credits(get(row, "total")?),
+        period: Credits(get(row, "period")?),
     })
 }
 
@@ -92,14 +93,14 @@ pub async fn flow_day_list(
     customer: &CustomerId,
     after: i64,
     upto: i64,
-) -> Result<Vec<(i64, i64)>> {
+) -> Result<Vec<(i64, Credits)>> {
     let sql = format!(
         "SELECT created_at_ms / 86400000 AS day, CAST(SUM(amount) AS BIGINT) AS credits FROM ledger_entries \
          WHERE customer_id = $1 AND seq > $2 AND seq <= $3 AND {NOT_USAGE} \
          GROUP BY created_at_ms / 86400000 ORDER BY day LIMIT $4"
     );
     let values = [customer.as_str().into(), after.into(), upto.into(), DAYS_MAX.into()];
-    query_all(db, &sql, values).await?.iter().map(|row| Ok((get(row, "day")?, get(row, "credits")?))).collect()
+    query_all(db, &sql, values).await?.iter().map(|row| Ok((get(row, "day")?, Credits(get(row, "credits")?)))).collect()
 }
 
 /// A customer's charges for units without credits, by currency. A charge is in the period if it succeeded at or
@@ -129,9 +130,9 @@ pub async fn charged_list(
     let read = |row: &QueryResult| {
         Ok(Charged {
             currency: get(row, "currency")?,
-            total_minor: get(row, "total")?,
+            total_minor: MoneyMinor(get(row, "total")?),
             count: get(row, "n")?,
-            period_minor: get(row, "period")?,
+            period_minor: MoneyMinor(get(row, "period")?),
             period_count: get(row, "period_n")?,
         })
     };

@@ -2,6 +2,7 @@
 
 use super::error::StripeError;
 use super::gateway::{Answer, Gateway};
+use crate::amount::MoneyMinor;
 use crate::domain::webhook::shape::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY, ROUND_METADATA_KEY};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -50,8 +51,8 @@ type Call<T = Value> = Result<T, StripeError>;
 /// A charge of the customer's saved payment method without the customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OffSessionPayment<'a> {
-    /// Amount in minor units.
-    pub amount_minor: i64,
+    /// The amount.
+    pub amount_minor: MoneyMinor,
     /// ISO currency, in lower case.
     pub currency: &'a str,
     /// The Stripe customer.
@@ -160,7 +161,7 @@ impl Gateway {
 
     /// Charges a saved payment method without the customer.
     pub async fn payment_create(&self, payment: &OffSessionPayment<'_>, key: &str) -> Call<Answer> {
-        let request = CreatePaymentIntent::new(payment.amount_minor, currency(payment.currency))
+        let request = CreatePaymentIntent::new(payment.amount_minor.0, currency(payment.currency))
             .customer(payment.stripe_customer_id)
             .payment_method(payment.payment_method_id)
             .automatic_payment_methods(without_redirects())

@@ -2,6 +2,7 @@
 
 use super::operation::paid_with_credits;
 use super::{Deps, args};
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
@@ -101,7 +102,8 @@ async fn composed(
     customer: &Customer,
     now_ms: TimeMs,
 ) -> Result<Result<Composed, Outcome>> {
-    let balance = account::account_find(deps.db.read(), &customer.id).await?.map_or(0, |account| account.balance);
+    let balance =
+        account::account_find(deps.db.read(), &customer.id).await?.map_or(Credits::ZERO, |account| account.balance);
     let facts = facts(deps, args, customer, balance, now_ms).await?;
     if let Err(reason) = check_relevance(args.template, &facts, now_ms) {
         return Ok(Err(cancel(reason)));
@@ -126,7 +128,13 @@ async fn composed(
 }
 
 /// What the mail of this template is decided from; what it does not ask for is not looked up.
-async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: i64, now_ms: TimeMs) -> Result<MailFacts> {
+async fn facts(
+    deps: &Deps,
+    args: &MailArgs,
+    customer: &Customer,
+    balance: Credits,
+    now_ms: TimeMs,
+) -> Result<MailFacts> {
     let is_about_payment = matches!(args.template, Template::PaymentFailed | Template::ActionRequired);
     Ok(MailFacts {
         plan: customer.plan,

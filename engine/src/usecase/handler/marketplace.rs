@@ -20,7 +20,7 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
     let (Some(payload), Some(event_type)) = (&claimed.payload, &claimed.event_type) else {
         return dead("the event's bytes are gone".to_owned());
     };
-    if event_type != UNREADABLE && !github::is_wanted(event_type) {
+    if event_type != UNREADABLE && github::Action::of_event_type(event_type).is_none() {
         return Ok(Outcome::Done.into());
     }
     let said = match github::read_purchase(payload) {

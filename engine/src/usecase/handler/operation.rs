@@ -272,7 +272,7 @@ fn count_verdict(operation: &Operation, verdict: &Verdict) {
         }
     }
     if let (Request::UsageCharge(charge), Some(_)) = (&operation.request, &verdict.ledger) {
-        let amount = charge.amount_minor.unsigned_abs();
+        let amount = charge.amount_minor.0.unsigned_abs();
         metrics::counter!(metric::MONEY_CHARGED, "currency" => charge.currency.clone()).increment(amount);
     }
 }

@@ -212,8 +212,8 @@ impl<'a> Walk<'a> {
         let effect = match repair {
             None => return,
             Some(Repair::StoreEvent(event)) => taken(event),
-            Some(Repair::MakeEvent { event_type, object }) => {
-                taken(&difference.event(self.run.id.as_str(), event_type, object, self.deps.livemode))
+            Some(Repair::MakeEvent { kind, object }) => {
+                taken(&difference.event(self.run.id.as_str(), *kind, object, self.deps.livemode))
             }
             Some(Repair::CreateStripeCustomer(customer)) => {
                 Effect::JobInsert(stripe_customer_job(customer, self.run.id.as_str(), self.now_ms))

@@ -26,7 +26,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome, Policy};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::delivery::wrong_mode;
-use crate::domain::webhook::{self, Envelope, Facts, Lookup};
+use crate::domain::webhook::{self, Envelope, EventKind, Facts, Lookup};
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::infra::store::{account, customer as customers, subscription};
@@ -69,10 +69,10 @@ pub async fn gather(db: &impl ConnectionTrait, claimed: &mut [Claimed]) -> Resul
     Ok(())
 }
 
-/// What is to be looked up of an event; nothing if it carries no object.
+/// What to look up for an event: nothing if it carries no object or is not processed.
 fn lookup_of(envelope: &Envelope) -> Lookup {
-    let object = envelope.object.as_ref();
-    object.map_or_else(Lookup::default, |object| webhook::lookup(object, &envelope.event_type))
+    let named = envelope.object.as_ref().zip(envelope.kind);
+    named.map_or_else(Lookup::default, |(object, kind)| webhook::lookup(object, kind))
 }
 
 impl StripeEvent {
@@ -97,7 +97,7 @@ impl StripeEvent {
 
 /// Whether a failed payment is older news than the payment of the same invoice.
 async fn was_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope: Option<&Envelope>) -> Result<bool> {
-    let failed = envelope.filter(|envelope| envelope.event_type == "invoice.payment_failed");
+    let failed = envelope.filter(|envelope| envelope.kind == Some(EventKind::InvoicePaymentFailed));
     let invoice = failed.and_then(|envelope| envelope.object.as_ref()).and_then(webhook::shape::id);
     let Some(invoice) = invoice else { return Ok(false) };
     Ok(account::entry_find_by_key(db, &customer.id, &webhook::grant_key(&invoice)).await?.is_some())
@@ -203,13 +203,13 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     if envelope.is_thin {
         return Ok(thin::run(deps, envelope, now_ms).await);
     }
-    if !webhook::wanted(&envelope.event_type) || event.is_paid_before {
+    let Some(kind) = envelope.kind.filter(|_| !event.is_paid_before) else {
         return Ok(Outcome::Done.into());
-    }
+    };
     let Some(object) = &envelope.object else {
         return dead("unreadable: the event carries no object".to_owned());
     };
-    let about = EventContext { deps, event, event_type: &envelope.event_type, object, now_ms };
+    let about = EventContext { deps, event, kind, object, now_ms };
     let has_failed = claimed.job.attempt > 0 && JobKind::StripeEvent.policy() == Policy::RefetchLatest;
     let verdict = if has_failed { latest::run(&about).await } else { present::run(&about).await };
     match verdict {
@@ -228,7 +228,7 @@ fn cannot_ask(error: &StripeError) -> Verdict {
 struct EventContext<'a> {
     deps: &'a Deps,
     event: &'a StripeEvent,
-    event_type: &'a str,
+    kind: EventKind,
     /// The object as of the event.
     object: &'a Value,
     now_ms: TimeMs,
@@ -236,9 +236,9 @@ struct EventContext<'a> {
 
 impl EventContext<'_> {
     /// The pure rules, on this object.
-    fn decide(&self, event_type: &str, object: &Value) -> Verdict {
+    fn decide(&self, kind: EventKind, object: &Value) -> Verdict {
         webhook::decide(&Facts {
-            event_type,
+            kind,
             object,
             customer: self.event.customer.clone(),
             subscription: self.event.subscription.clone(),
@@ -250,8 +250,8 @@ impl EventContext<'_> {
     }
 
     /// The customer that another object than the event's own belongs to.
-    async fn owner(&self, event_type: &str, object: &Value) -> Result<Option<Customer>> {
-        let lookups = [(0, webhook::lookup(object, event_type))];
+    async fn owner(&self, kind: EventKind, object: &Value) -> Result<Option<Customer>> {
+        let lookups = [(0, webhook::lookup(object, kind))];
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         let [(_, lookup)] = lookups;
         let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id));

@@ -9,7 +9,7 @@ use crate::domain::job::Outcome;
 use crate::domain::operation::State;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::shape::{self, OPERATION_METADATA_KEY};
-use crate::domain::webhook::{self, Facts};
+use crate::domain::webhook::{self, EventKind, Facts};
 use crate::error::Result;
 use crate::ids::OperationId;
 use crate::infra::store::{operation, subscription};
@@ -23,8 +23,8 @@ pub(super) async fn learn(deps: &Deps, customer: Option<Customer>, object: &Valu
         None => Vec::new(),
     };
     let stored = shape::id(&object["id"]).and_then(|id| rows.iter().find(|row| row.id == id).cloned());
-    let facts = |event_type, object, subscription| Facts {
-        event_type,
+    let facts = |kind, object, subscription| Facts {
+        kind,
         object,
         customer: customer.clone(),
         subscription,
@@ -33,7 +33,7 @@ pub(super) async fn learn(deps: &Deps, customer: Option<Customer>, object: &Valu
         pro_credits: deps.pro_credits,
         now_ms,
     };
-    let mut verdict = webhook::decide(&facts("customer.subscription.updated", object, stored.clone()));
+    let mut verdict = webhook::decide(&facts(EventKind::SubscriptionUpdated, object, stored.clone()));
     if !matches!(verdict.outcome, Outcome::Done) {
         return Ok(verdict);
     }
@@ -49,7 +49,8 @@ pub(super) async fn learn(deps: &Deps, customer: Option<Customer>, object: &Valu
         Effect::SubscriptionPut(row) => Some(row.clone()),
         _ => None,
     });
-    let mut of_invoice = webhook::decide(&facts("invoice.paid", invoice, row.clone().or_else(|| stored.clone())));
+    let mut of_invoice =
+        webhook::decide(&facts(EventKind::InvoicePaid, invoice, row.clone().or_else(|| stored.clone())));
     if !matches!(of_invoice.outcome, Outcome::Done) {
         return Ok(verdict);
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 use super::*;
+use crate::amount::Credits;
 use crate::domain::customer::Source;
 use crate::domain::ledger::{Command, Entry, EntryKind, GrantKind, Op, decide};
 use crate::ids::HoldId;
@@ -34,7 +35,8 @@ async fn begin() -> (Db, TempDir) {
 async fn customer(db: &Db) -> CustomerId {
     let seal = SealBox::new(&key_new()).unwrap();
     let email = format!("{}@example.com", HoldId::new().body());
-    let signup = Signup { email: &email, name: "Ada", source: Source::Direct, credits: 0, marketplace_link: None };
+    let signup =
+        Signup { email: &email, name: "Ada", source: Source::Direct, credits: Credits::ZERO, marketplace_link: None };
     onboard(db, &seal, signup, START_MS).await.unwrap().customer.id
 }
 
@@ -56,7 +58,7 @@ async fn write(db: &Db, id: &CustomerId, commands: &[(TimeMs, Op)]) -> Vec<Entry
 }
 
 fn grant(amount: i64) -> Op {
-    Op::Grant { kind: GrantKind::Purchased, amount, expires_at_ms: None }
+    Op::Grant { kind: GrantKind::Purchased, amount: Credits(amount), expires_at_ms: None }
 }
 
 /// The fold of all entries up to a moment.
@@ -73,17 +75,21 @@ fn histories() -> impl Strategy<Value = Vec<(i64, Op)>> {
     let op = prop_oneof![
         (1..20_i64, proptest::option::of(1..400_i64)).prop_map(|(amount, ends_ms)| Op::Grant {
             kind: GrantKind::Promotional,
-            amount,
+            amount: Credits(amount),
             expires_at_ms: ends_ms.map(|ms| START_MS + ms),
         }),
-        (1..8_i64).prop_map(|amount| Op::Debit { amount }),
+        (1..8_i64).prop_map(|amount| Op::Debit { amount: Credits(amount) }),
         (1..8_i64, 1..500_i64).prop_map(|(amount, ends_ms)| Op::Hold {
             id: HoldId::new(),
-            amount,
+            amount: Credits(amount),
             expires_at_ms: START_MS + ends_ms,
         }),
-        (1..4_i64).prop_map(|amount| Op::Adjust { amount: -amount, reason: "r".to_owned(), expires_at_ms: None }),
-        Just(Op::ClawBack { grant: 1, granted: 6, total: 6 }),
+        (1..4_i64).prop_map(|amount| Op::Adjust {
+            amount: Credits(-amount),
+            reason: "r".to_owned(),
+            expires_at_ms: None
+        }),
+        Just(Op::ClawBack { grant: 1, granted: Credits(6), total: Credits(6) }),
     ];
     proptest::collection::vec((-3..12_i64, op), 0..40)
 }
@@ -104,7 +110,7 @@ async fn assert_agrees(db: &Db, moves: Vec<(i64, Op)>) {
         assert_eq!(found, folded(&entries, at_ms), "at {at_ms}");
     }
     let summary = summary(db, &id, &CreditsConfig::default(), last_ms).await.unwrap();
-    let sum = |kinds: &[EntryKind]| -> i64 {
+    let sum = |kinds: &[EntryKind]| -> Credits {
         entries.iter().filter(|entry| kinds.contains(&entry.kind)).map(|entry| entry.amount).sum()
     };
     let expected = Totals {
@@ -115,7 +121,7 @@ async fn assert_agrees(db: &Db, moves: Vec<(i64, Op)>) {
         removed: -sum(&[EntryKind::Adjust]),
     };
     assert_eq!(summary.totals, expected);
-    assert_eq!(summary.days.iter().map(|day| day.spent).sum::<i64>(), expected.spent);
+    assert_eq!(summary.days.iter().map(|day| day.spent).sum::<Credits>(), expected.spent);
 }
 
 #[test]
@@ -139,7 +145,7 @@ async fn a_moment_that_has_not_come_has_no_balance_and_one_before_the_first_entr
     let refused = balance_at(&db, &id, START_MS + 21, START_MS + 20).await.unwrap_err();
     assert_eq!(refused.code(), Some("invalid_time"));
     let early = balance_at(&db, &id, 0, START_MS + 20).await.unwrap();
-    assert_eq!(early, Standing { balance: 0, held: 0, seq: 0 });
+    assert_eq!(early, Standing { balance: Credits(0), held: Credits(0), seq: 0 });
     let unknown = balance_at(&db, &CustomerId::new(), START_MS, START_MS).await;
     assert!(matches!(unknown, Err(Error::NotFound(_))), "{unknown:?}");
     db.close().await;
@@ -148,10 +154,10 @@ async fn a_moment_that_has_not_come_has_no_balance_and_one_before_the_first_entr
 #[test]
 fn what_a_fast_clock_dates_into_tomorrow_is_of_today() {
     let days_ms = [10 * DAY_MS, 11 * DAY_MS];
-    let before = [Standing::default(), Standing { seq: 2, balance: 4, held: 0 }];
+    let before = [Standing::default(), Standing { seq: 2, balance: Credits(4), held: Credits(0) }];
     // Six came in and two were spent; then nine came in, five of them dated tomorrow, and three were spent.
-    let days = spent_by_day(&days_ms, &before, &[(10, 6), (11, 4), (12, 5)], 10);
-    assert_eq!(days.iter().map(|day| day.spent).collect::<Vec<_>>(), [2, 3]);
+    let days = spent_by_day(&days_ms, &before, &[(10, Credits(6)), (11, Credits(4)), (12, Credits(5))], Credits(10));
+    assert_eq!(days.iter().map(|day| day.spent.0).collect::<Vec<_>>(), [2, 3]);
 }
 
 #[tokio::test]
@@ -162,19 +168,19 @@ async fn figures_of_the_period_leave_out_what_came_before_it() {
     let december_ms = START_MS + DAY_MS;
     let commands = [
         (START_MS, grant(9)),
-        (START_MS, Op::Debit { amount: 2 }),
-        (december_ms, Op::Debit { amount: 3 }),
-        (december_ms, Op::Adjust { amount: 4, reason: "r".to_owned(), expires_at_ms: None }),
+        (START_MS, Op::Debit { amount: Credits(2) }),
+        (december_ms, Op::Debit { amount: Credits(3) }),
+        (december_ms, Op::Adjust { amount: Credits(4), reason: "r".to_owned(), expires_at_ms: None }),
     ];
     write(&db, &id, &commands).await;
     let summary = summary(&db, &id, &CreditsConfig::default(), december_ms).await.unwrap();
-    let all = Totals { granted: 13, spent: 5, ..Totals::default() };
+    let all = Totals { granted: Credits(13), spent: Credits(5), ..Totals::default() };
     assert_eq!(summary.totals, all);
-    let period = Totals { granted: 4, spent: 3, ..Totals::default() };
+    let period = Totals { granted: Credits(4), spent: Credits(3), ..Totals::default() };
     assert_eq!(summary.period_totals, period);
     let kinds: Vec<Option<&str>> = summary.flows.iter().map(|flow| flow.grant_kind.as_deref()).collect();
     assert_eq!(kinds, [Some("adjustment"), Some("purchased")]);
-    let last: Vec<i64> = summary.days.iter().rev().take(3).map(|day| day.spent).collect();
+    let last: Vec<i64> = summary.days.iter().rev().take(3).map(|day| day.spent.0).collect();
     assert_eq!((last, summary.days.len()), (vec![3, 2, 0], 30));
     db.close().await;
 }

@@ -2,6 +2,7 @@
 //! stored account, with its open grants and holds.
 
 use super::CheckReport;
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::ledger::{Account, Entry, Open};
 use crate::error::Result;
@@ -85,7 +86,7 @@ impl Folding {
         self.folded.apply(entry);
         let account = &self.folded;
         let (left, reserved) = (left_credits(&account.open), reserved_credits(&account.open));
-        if left != account.balance.max(0) {
+        if left != account.balance.max(Credits::ZERO) {
             self.stuck = Some(format!(
                 "after entry {} its grants have {left} left and the balance is {}",
                 entry.seq, account.balance
@@ -128,21 +129,26 @@ impl Folding {
                 format!("{} open holds of {one} instead of {} of {other}", stored.holds.len(), folded.holds.len())
             }),
             (stored.open.clawed != folded.open.clawed)
-                .then(|| format!("clawed back {:?} instead of {:?}", stored.open.clawed, folded.open.clawed)),
+                .then(|| format!("clawed back {:?} instead of {:?}", clawed(&stored.open), clawed(&folded.open))),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         Some(format!("the account does not match its entries: it has {}", parts.join(", ")))
     }
 }
 
+/// Clawed back credits as (sequence number of the grant, credits), for the report.
+fn clawed(open: &Open) -> Vec<(i64, i64)> {
+    open.clawed.iter().map(|(grant, credits)| (*grant, credits.0)).collect()
+}
+
 /// Remaining credits of open grants.
-fn left_credits(open: &Open) -> i64 {
-    open.grants.iter().fold(0, |sum, grant| sum.saturating_add(grant.remaining))
+fn left_credits(open: &Open) -> Credits {
+    Credits(open.grants.iter().fold(0, |sum, grant| sum.saturating_add(grant.remaining.0)))
 }
 
 /// Reserved credits of open holds.
-fn reserved_credits(open: &Open) -> i64 {
-    open.holds.iter().fold(0, |sum, hold| sum.saturating_add(hold.amount))
+fn reserved_credits(open: &Open) -> Credits {
+    Credits(open.holds.iter().fold(0, |sum, hold| sum.saturating_add(hold.amount.0)))
 }
 
 async fn fold_page(db: &Db, page: Vec<StoredAccount>) -> Result<Vec<Folding>> {

@@ -5,6 +5,7 @@
 mod corruption;
 
 use super::*;
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Source;
 use crate::domain::effect::Effect;
@@ -43,6 +44,7 @@ fn seal() -> SealBox {
 
 async fn sign_up(db: &Db, name: &str, credits: i64) -> Onboarded {
     let email = format!("{name}@example.com");
+    let credits = Credits(credits);
     let signup = Signup { email: &email, name, source: Source::Direct, credits, marketplace_link: None };
     onboard(db, &seal(), signup, 100).await.unwrap()
 }
@@ -92,7 +94,7 @@ fn usage(op: Op) -> Command {
 }
 
 fn paid(kind: GrantKind, amount: i64, invoice: &str) -> Command {
-    let op = Op::Grant { kind, amount, expires_at_ms: None };
+    let op = Op::Grant { kind, amount: Credits(amount), expires_at_ms: None };
     Command::internal(op, "stripe", format!("stripe:invoice:{invoice}")).with_reference(invoice)
 }
 
@@ -127,22 +129,28 @@ async fn healthy_ledgers(db: &Db) {
     }
     let [ada, bob, _, joe] = &customers[..] else { unreachable!() };
     bought(db, joe).await;
-    let expiring = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: Some(5_000) };
+    let expiring = Op::Grant { kind: GrantKind::Included, amount: Credits(60), expires_at_ms: Some(5_000) };
     act(db, ada, &Command::internal(expiring, "stripe", "stripe:invoice:in_1".to_owned()), 200).await;
     act(db, ada, &paid(GrantKind::Purchased, 10, "in_2"), 300).await;
-    act(db, ada, &usage(Op::Debit { amount: 7 }), 400).await;
-    let hold = |id: &HoldId, amount| usage(Op::Hold { id: id.clone(), amount, expires_at_ms: 60_000 });
+    act(db, ada, &usage(Op::Debit { amount: Credits(7) }), 400).await;
+    let hold = |id: &HoldId, amount| usage(Op::Hold { id: id.clone(), amount: Credits(amount), expires_at_ms: 60_000 });
     let (captured, released, open) = (HoldId::new(), HoldId::new(), HoldId::new());
     act(db, ada, &hold(&captured, 6), 500).await;
     act(db, ada, &hold(&released, 5), 600).await;
-    act(db, ada, &usage(Op::Capture { id: captured, amount: Some(4) }), 700).await;
+    act(db, ada, &usage(Op::Capture { id: captured, amount: Some(Credits(4)) }), 700).await;
     act(db, ada, &usage(Op::Release { id: released }), 800).await;
     act(db, ada, &hold(&open, 3), 900).await;
-    act(db, ada, &usage(Op::Adjust { amount: -2, reason: "by mistake".to_owned(), expires_at_ms: None }), 1_000).await;
+    act(
+        db,
+        ada,
+        &usage(Op::Adjust { amount: Credits(-2), reason: "by mistake".to_owned(), expires_at_ms: None }),
+        1_000,
+    )
+    .await;
     act(db, ada, &Command::settle(), 6_000).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_3"), 300).await;
-    act(db, bob, &usage(Op::Debit { amount: 12 }), 400).await;
-    let claw_back = Op::ClawBack { grant: 2, granted: 10, total: 10 };
+    act(db, bob, &usage(Op::Debit { amount: Credits(12) }), 400).await;
+    let claw_back = Op::ClawBack { grant: 2, granted: Credits(10), total: Credits(10) };
     act(db, bob, &Command::internal(claw_back, "stripe", "stripe:refund:re_1".to_owned()), 500).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_4"), 600).await;
     charged(db, bob).await;
@@ -161,7 +169,7 @@ async fn bought(db: &Db, customer_id: &CustomerId) {
     assert!(marketplace::marketplace_link(db.write(), 4, customer_id, 200).await.unwrap());
     let linked = marketplace::marketplace_find(db.read(), 4).await.unwrap().unwrap();
     let customer = customer::customer_find(db.read(), customer_id).await.unwrap();
-    let terms = rules::Terms { credits: 60, grace_ms: 0 };
+    let terms = rules::Terms { credits: Credits(60), grace_ms: 0 };
     let verdict = rules::settle(Some(&linked), linked.clone(), customer.as_ref(), terms, 300);
     act(db, customer_id, &verdict.ledger.unwrap().1, 300).await;
     let is_row = |effect: &Effect| matches!(effect, Effect::MarketplacePut(_));
@@ -173,9 +181,9 @@ async fn bought(db: &Db, customer_id: &CustomerId) {
 /// A charge that succeeded, and one under way.
 async fn charged(db: &Db, customer_id: &CustomerId) {
     let charge = UsageCharge {
-        units: 1,
-        credits: 1,
-        amount_minor: 2_900,
+        units: Credits(1),
+        credits: Credits(1),
+        amount_minor: MoneyMinor(2_900),
         currency: "usd".to_owned(),
         payment_method_id: "pm_1".to_owned(),
         description: "1 fix credit".to_owned(),
@@ -188,7 +196,7 @@ async fn charged(db: &Db, customer_id: &CustomerId) {
         let request = Request::UsageCharge(charge.clone());
         asked.push(ask(db, &customer, request, key, "hash", 700).await.unwrap().operation);
     }
-    let op = Op::Purchase { amount: 1, spend: Some(Box::new(asked[0].spend(&charge))) };
+    let op = Op::Purchase { amount: Credits(1), spend: Some(Box::new(asked[0].spend(&charge))) };
     let command = Command::internal(op, "purchase", payment_key("pi_1")).with_reference("pi_1");
     act(db, customer_id, &command, 800).await;
     let end = asked[0].succeeded(Some("pi_1".to_owned()), 800);
@@ -346,9 +354,9 @@ async fn a_ledger_longer_than_one_round_is_folded_whole() {
     let customer = sign_up(&db, "long", 5).await;
     let mut account = customer.account;
     let mut entries = Vec::new();
-    let grant = Op::Grant { kind: GrantKind::Adjustment, amount: 1, expires_at_ms: None };
+    let grant = Op::Grant { kind: GrantKind::Adjustment, amount: Credits(1), expires_at_ms: None };
     for at in 0..12_000 {
-        let op = if at % 2 == 0 { grant.clone() } else { Op::Debit { amount: 1 } };
+        let op = if at % 2 == 0 { grant.clone() } else { Op::Debit { amount: Credits(1) } };
         let decision = decide(&account, &usage(op), 200).unwrap();
         account = decision.account;
         entries.extend(decision.entries);
@@ -371,7 +379,7 @@ async fn a_database_that_is_being_written_holds() {
     let writes = async {
         for at in 0..100 {
             let now_ms = 1_000_000 + at * 100;
-            act(&db, &customer, &usage(Op::Debit { amount: 1 }), now_ms).await;
+            act(&db, &customer, &usage(Op::Debit { amount: Credits(1) }), now_ms).await;
             let stream = format!("stripe:live_{}", at % 3);
             take_in(&db, &[delivery(&format!("evt_live_{at}"), &stream, Fate::Process)], now_ms).await.unwrap();
             work(&db, &stream, Outcome::Done, Vec::new(), now_ms).await;

@@ -5,9 +5,9 @@ use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
+use crate::handler::Call;
 use crate::objects::invoice_item;
 use crate::payment::{Attempt, Paid};
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
             let message = "A canceled subscription can only update its cancellation_details and metadata.";
             return Err(ApiError::refused_plainly(message));
         }
-        return world.change_and_tell(&id, Value::Object(fields), "customer.subscription.updated");
+        return world.change_and_emit(&id, Value::Object(fields), "customer.subscription.updated");
     }
     for name in ["description", "default_source"] {
         if form.has(name) {
@@ -62,7 +62,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         }
         fields.insert("items".to_owned(), items);
     }
-    world.change_and_tell(&id, Value::Object(fields), "customer.subscription.updated")?;
+    world.change_and_emit(&id, Value::Object(fields), "customer.subscription.updated")?;
     if ends_trial {
         world.end_trial(&id)?;
         // A trial that a call ends is paid for at once.
@@ -213,7 +213,7 @@ fn prorate(world: &mut World, subscription: &Value, item: &Value, sign: i64) -> 
         } },
     });
     let made = world.make("ii", "invoiceitem", fields)?;
-    world.tell("invoiceitem.created", made.id())
+    world.emit("invoiceitem.created", made.id())
 }
 
 /// An invoice at once for what waits.

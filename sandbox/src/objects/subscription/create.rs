@@ -5,9 +5,9 @@ use crate::billing::{NewInvoice, no_method};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
+use crate::handler::Call;
 use crate::objects::invoice_item;
 use crate::payment::{Attempt, Paid};
-use crate::routes::Call;
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         failure = first_payment(world, &invoice, &behavior)?;
     }
     world.change(&id, json!({ "_is_told": true }));
-    world.tell("customer.subscription.created", &id)?;
+    world.emit("customer.subscription.created", &id)?;
     world.warn_of_trial_end(&id)?;
     match failure {
         Some(mut error) if behavior == "error_if_incomplete" => {

@@ -1,6 +1,7 @@
 //! What the baseline answers: Bursar's fields, and a short problem document for a refusal.
 
 use super::debit::Applied;
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::ledger::Burn;
 use bursar_engine::error::Refusal;
@@ -62,9 +63,9 @@ pub fn respond(status: StatusCode, body: Vec<u8>) -> Response {
 #[derive(Serialize)]
 pub struct Usage<'a> {
     transaction: Transaction<'a>,
-    credit_balance: i64,
-    held: i64,
-    available: i64,
+    credit_balance: Credits,
+    held: Credits,
+    available: Credits,
     replayed: bool,
 }
 
@@ -72,10 +73,10 @@ pub struct Usage<'a> {
 struct Transaction<'a> {
     id: String,
     kind: &'a str,
-    amount: i64,
-    held_change: i64,
-    balance_after: i64,
-    held_after: i64,
+    amount: Credits,
+    held_change: Credits,
+    balance_after: Credits,
+    held_after: Credits,
     source: &'a str,
     reference: Option<&'a str>,
     burned: Vec<Burned>,
@@ -87,7 +88,7 @@ struct Transaction<'a> {
 #[derive(Serialize)]
 struct Burned {
     transaction_id: String,
-    credits: i64,
+    credits: Credits,
 }
 
 impl<'a> Usage<'a> {

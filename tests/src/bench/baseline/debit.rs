@@ -1,6 +1,7 @@
 //! The baseline's transaction: five statements, each prepared once for each connection.
 
 use anyhow::{Context, Result};
+use bursar_engine::amount::Credits;
 use bursar_engine::clock::TimeMs;
 use bursar_engine::domain::ledger::{Account, Command, Entry, EntryKind, decide};
 use bursar_engine::error::Refusal;
@@ -65,7 +66,7 @@ pub async fn apply(
     let open = serde_json::to_string(&account.open)?;
     let statement = tx.prepare_cached(UPDATE).await?;
     let (id, last_at_ms) = (customer.as_str(), account.last_entry_at_ms);
-    tx.execute(&statement, &[&id, &account.balance, &account.held, &account.version, &open, &last_at_ms]).await?;
+    tx.execute(&statement, &[&id, &account.balance.0, &account.held.0, &account.version, &open, &last_at_ms]).await?;
     tx.commit().await?;
     let entry = decision.entries.into_iter().last().context("a debit has an entry")?;
     Ok(Ok(Applied { entry, replayed: false }))
@@ -84,11 +85,11 @@ async fn lock(tx: &Transaction<'_>, customer: &CustomerId) -> Result<Account> {
     let row = tx.query_one(&statement, &[&customer.as_str()]).await?;
     let open: &str = row.try_get("open")?;
     Ok(Account {
-        balance: row.try_get("balance")?,
-        held: row.try_get("held")?,
+        balance: Credits(row.try_get("balance")?),
+        held: Credits(row.try_get("held")?),
         version: row.try_get("version")?,
         last_entry_at_ms: row.try_get("updated_at_ms")?,
-        floor: row.try_get("floor")?,
+        floor: Credits(row.try_get("floor")?),
         open: serde_json::from_str(open)?,
     })
 }
@@ -102,10 +103,10 @@ async fn append(tx: &Transaction<'_>, customer: &CustomerId, entry: &Entry) -> R
         &id,
         &entry.seq,
         &kind,
-        &entry.amount,
-        &entry.held_delta,
-        &entry.balance_after,
-        &entry.held_after,
+        &entry.amount.0,
+        &entry.held_delta.0,
+        &entry.balance_after.0,
+        &entry.held_after.0,
         &entry.source,
         &entry.reference,
         &entry.idempotency_key,
@@ -128,10 +129,10 @@ fn read_entry(row: &Row) -> Result<Entry> {
     Ok(Entry {
         seq: row.try_get("seq")?,
         kind: EntryKind::parse(row.try_get("kind")?).context("the kind is known")?,
-        amount: row.try_get("amount")?,
-        held_delta: row.try_get("held_delta")?,
-        balance_after: row.try_get("balance_after")?,
-        held_after: row.try_get("held_after")?,
+        amount: Credits(row.try_get("amount")?),
+        held_delta: Credits(row.try_get("held_delta")?),
+        balance_after: Credits(row.try_get("balance_after")?),
+        held_after: Credits(row.try_get("held_after")?),
         source: row.try_get("source")?,
         reference: row.try_get("reference")?,
         idempotency_key: row.try_get("idempotency_key")?,

@@ -1,10 +1,10 @@
 //! Requests that change credits.
 
 use super::Load;
-use crate::app::unique;
 use crate::chaos::caller::Definite;
 use crate::chaos::check::ledger::SIGNUP;
 use crate::chaos::record::{Act, Customer, Discrepancy, Fate};
+use crate::unique::unique;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};

@@ -4,8 +4,8 @@ use super::{KEYS, active, list, made, revoke, works};
 use crate::database::number;
 use crate::snapshot::assert_body;
 use bursar_engine::infra::store::audit::audit_list;
+use bursar_tests::answer::Answer;
 use bursar_tests::app::ADMIN_TOKEN;
-use bursar_tests::app::Answer;
 use bursar_tests::{TestApp, TestCustomer, both};
 use serde_json::{Value, json};
 

@@ -5,8 +5,9 @@ use crate::private::{Private, Proxy};
 use crate::scene::{PERIOD, SIGNUP, deliver_until, failed_times, invoice_paid, job_of, link, metric, stripe_customer};
 use bursar_engine::metric::BROKER_PUBLISHED;
 use bursar_services::RabbitMq;
-use bursar_tests::app::{ADMIN_TOKEN, unique};
+use bursar_tests::app::ADMIN_TOKEN;
 use bursar_tests::chaos::process::signal;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use serde_json::{Value, json};
 

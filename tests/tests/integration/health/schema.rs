@@ -3,7 +3,7 @@
 use super::openapi::document;
 use super::*;
 use crate::money::Shop;
-use bursar_tests::app::Answer;
+use bursar_tests::answer::Answer;
 use bursar_tests::{Backend, TestCustomer, github};
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@ use super::{insert, settle};
 use crate::scene::{act, job, job_in_state, look, now_ms, sql};
 use bursar_engine::domain::job::{BLOCKED, JobState};
 use bursar_engine::ids::{CustomerId, JobId};
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, both};
 use serde_json::{Value, json};
 

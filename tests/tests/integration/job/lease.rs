@@ -7,6 +7,7 @@ use super::{DAY_MS, HOUR_MS, insert, settle};
 use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, others_go_on, sql};
 use bursar_actors::Request;
 use bursar_engine::Error;
+use bursar_engine::amount::Credits;
 use bursar_engine::domain::job::{Backoff, JobFinish, JobState, Outcome, finish};
 use bursar_engine::domain::ledger::{Account, Command, GrantKind, Op, decide};
 use bursar_engine::ids::JobId;
@@ -50,7 +51,7 @@ async fn account(app: &TestApp, customer: &TestCustomer) -> (Account, usize) {
 /// Seven credits for a customer, and the ends of attempts that bring them.
 async fn grant(app: &TestApp, customer: &TestCustomer, key: &str, finishes: Vec<JobFinish>) -> Unit {
     let current = account(app, customer).await.0;
-    let op = Op::Grant { kind: GrantKind::Promotional, amount: 7, expires_at_ms: None };
+    let op = Op::Grant { kind: GrantKind::Promotional, amount: Credits(7), expires_at_ms: None };
     let decision = decide(&current, &Command::internal(op, "system", key.to_owned()), now_ms()).unwrap();
     let write = AccountWrite {
         customer_id: customer_id(customer),
@@ -132,7 +133,7 @@ both! {
         let claimed = claim(app, &stream, "a-node", tomorrow).await.unwrap();
         assert!(work::give_back(&app.app.db, &stream, claimed.epoch, tomorrow).await.unwrap());
         let grant = |key: &str, finish: Option<JobFinish>| {
-            let op = Op::Grant { kind: GrantKind::Promotional, amount: 7, expires_at_ms: None };
+            let op = Op::Grant { kind: GrantKind::Promotional, amount: Credits(7), expires_at_ms: None };
             Request { command: Command::internal(op, "system", key.to_owned()), finish, effects: Vec::new() }
         };
         let (customers, id) = (&app.app.runtime.customers, customer_id(&customer));

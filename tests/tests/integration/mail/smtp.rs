@@ -5,7 +5,7 @@ use crate::private::Private;
 use crate::scene::{act, attempts, audited, job, on_both};
 use bursar_engine::config::Config;
 use bursar_services::Exim;
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, wait};
 use serde_json::json;
 

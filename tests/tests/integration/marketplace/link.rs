@@ -5,7 +5,7 @@ use crate::database::{number, tables_with};
 use crate::scene::audited;
 use bursar_engine::ids::CustomerId;
 use bursar_tests::Backend;
-use bursar_tests::app::Answer;
+use bursar_tests::answer::Answer;
 use futures_util::future::{join, join_all};
 use sea_orm::ConnectionTrait;
 

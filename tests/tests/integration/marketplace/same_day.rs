@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::scene::retain;
-use bursar_tests::app::Answer;
+use bursar_tests::answer::Answer;
 
 /// An event of a day, of a purchase that is billed on another.
 fn event(action: &str, account: i64, day: i64, billed: Option<i64>) -> Value {

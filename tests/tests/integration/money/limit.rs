@@ -3,7 +3,7 @@
 use super::*;
 use crate::database::number;
 use crate::scene::on_both;
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 
 const OPERATIONS: &str = "SELECT COUNT(*) FROM operations WHERE customer_id = $1";
 

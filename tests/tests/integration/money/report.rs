@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::scene::on_both;
+use bursar_engine::amount::MoneyMinor;
 
 const SUMMARY: &str = "/api/v1/usage/summary";
 
@@ -95,7 +96,7 @@ on_both! {
     async fn a_currency_without_minor_units_is_charged_shown_and_refunded_as_its_price_says(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
             config.credits.currency = "jpy".to_owned();
-            config.credits.pay_as_you_go_price_minor = 4_500;
+            config.credits.pay_as_you_go_price_minor = MoneyMinor(4_500);
         })
         .await;
         let customer = shop.broke("pm_card_visa").await;

@@ -5,7 +5,8 @@ use crate::database::number;
 use crate::scene::on_both;
 use crate::snapshot::assert_body;
 use bursar_engine::config::Config;
-use bursar_tests::app::{Answer, unique};
+use bursar_tests::answer::Answer;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, both};
 use futures_util::future::join_all;
 

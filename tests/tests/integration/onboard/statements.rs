@@ -1,10 +1,11 @@
 //! How many statements a signup takes, counted on the wire to Postgres.
 
 use crate::wire::Wire;
+use bursar_engine::amount::Credits;
 use bursar_engine::domain::customer::Source;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_engine::usecase::onboard::{self, Signup};
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp};
 
 /// Statements of a signup, with BEGIN and COMMIT and with what counts the attempts of its address.
@@ -23,7 +24,7 @@ async fn a_signup_takes_fewer_than_twenty_statements() {
         let (name, source, now_ms) = ("Ada", Source::Direct, app.app.clock.now_ms());
         let from = "203.0.113.7".parse().unwrap();
         onboard::gate::admit(&db, &config, &email, from, now_ms).await.unwrap();
-        let signup = Signup { email: &email, name, source, credits: 5, marketplace_link: None };
+        let signup = Signup { email: &email, name, source, credits: Credits(5), marketplace_link: None };
         onboard::onboard(&db, app.app.seal(), signup, now_ms).await.unwrap();
         wire.sent() - before
     };

@@ -1,7 +1,7 @@
 //! Answers that nobody reads: what they may cost, and how long they are kept.
 
 use super::answered;
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, wait};
 use futures_util::future::join_all;
 use serde_json::json;

@@ -87,7 +87,7 @@ both! {
         let granted = dead_payments(app, 1).await;
         granted.cause_is_removed(app).await;
         let mut second = granted.events[0].clone();
-        second["id"] = json!(format!("evt_{}", bursar_tests::app::unique()));
+        second["id"] = json!(format!("evt_{}", bursar_tests::unique::unique()));
         second["type"] = json!("invoice.payment_succeeded");
         deliver_until(app, &second, "processed").await;
         assert_eq!(app.balance(&granted.customer).await, SIGNUP + PERIOD);

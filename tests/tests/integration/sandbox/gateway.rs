@@ -2,6 +2,7 @@
 //! path, the sandbox records them there, to be validated against Stripe's own document.
 
 use super::scene::{Stripe, id};
+use bursar_engine::amount::MoneyMinor;
 use bursar_engine::config::Config;
 use bursar_engine::infra::stripe::requests::{Mark, OffSessionPayment};
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions, StripeError};
@@ -113,7 +114,7 @@ async fn every_call_of_the_gateway_is_answered_by_the_sandbox() {
 
 async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, done: &mut BTreeSet<&'static str>) {
     let payment = OffSessionPayment {
-        amount_minor: 2_900,
+        amount_minor: MoneyMinor(2_900),
         currency: "usd",
         stripe_customer_id: customer,
         payment_method_id: method,

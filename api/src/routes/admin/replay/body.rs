@@ -1,10 +1,9 @@
 //! What replays are asked for and how they are shown.
 
-use crate::routes::admin::JobBody;
-use crate::routes::admin::job::JobStateBody;
+use crate::routes::admin::job_body::{JobBody, JobStateBody};
 use crate::routes::page::page;
-use crate::routes::sample;
 use crate::routes::text::Text;
+use crate::sample;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::replay::Replay;
 use poem_openapi::Object;

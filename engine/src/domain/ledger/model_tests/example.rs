@@ -1,6 +1,7 @@
 //! Examples of the most important rules and of their limits.
 
 use super::*;
+use crate::amount::Credits;
 use crate::ids::HoldId;
 
 /// An account under test.
@@ -18,20 +19,20 @@ impl Bench {
     }
 
     fn grant(&mut self, kind: GrantKind, amount: i64, expires_at_ms: Option<TimeMs>) -> i64 {
-        self.act(Op::Grant { kind, amount, expires_at_ms }).unwrap().seq
+        self.act(Op::Grant { kind, amount: Credits(amount), expires_at_ms }).unwrap().seq
     }
 
     fn debit(&mut self, amount: i64) -> Result<Entry, Refusal> {
-        self.act(Op::Debit { amount })
+        self.act(Op::Debit { amount: Credits(amount) })
     }
 
     fn hold(&mut self, name: &str, amount: i64, expires_at_ms: TimeMs) -> Result<HoldId, Refusal> {
         let id = HoldId::trusted(name.to_owned());
-        self.act(Op::Hold { id: id.clone(), amount, expires_at_ms }).map(|_| id)
+        self.act(Op::Hold { id: id.clone(), amount: Credits(amount), expires_at_ms }).map(|_| id)
     }
 
     fn numbers(&self) -> (i64, i64) {
-        (self.account.balance, self.account.held)
+        (self.account.balance.0, self.account.held.0)
     }
 }
 
@@ -42,7 +43,7 @@ fn a_debit_burns_what_ends_soonest_then_promotional_then_paid() {
     let free = bench.grant(GrantKind::Promotional, 2, None);
     let monthly = bench.grant(GrantKind::Included, 2, Some(1_000));
     let entry = bench.debit(5).unwrap();
-    let burned: Vec<(i64, i64)> = entry.detail.burned.iter().map(|burn| (burn.grant, burn.credits)).collect();
+    let burned: Vec<(i64, i64)> = entry.detail.burned.iter().map(|burn| (burn.grant, burn.credits.0)).collect();
     assert_eq!(burned, [(monthly, 2), (free, 2), (bought, 1)]);
 }
 
@@ -52,8 +53,8 @@ fn a_partial_capture_takes_its_part_and_frees_the_rest() {
     bench.grant(GrantKind::Purchased, 10, None);
     let hold = bench.hold("a", 6, 1_000).unwrap();
     assert_eq!(bench.numbers(), (10, 6));
-    assert_eq!(bench.debit(5), Err(Refusal::InsufficientCredits { requested: 5, available: 4 }));
-    bench.act(Op::Capture { id: hold.clone(), amount: Some(4) }).unwrap();
+    assert_eq!(bench.debit(5), Err(Refusal::InsufficientCredits { requested: Credits(5), available: Credits(4) }));
+    bench.act(Op::Capture { id: hold.clone(), amount: Some(Credits(4)) }).unwrap();
     assert_eq!(bench.numbers(), (6, 0));
     assert_eq!(bench.act(Op::Capture { id: hold.clone(), amount: None }), Err(Refusal::HoldNotFound(hold)));
 }
@@ -63,8 +64,8 @@ fn a_capture_of_more_than_the_hold_is_refused() {
     let mut bench = Bench::default();
     bench.grant(GrantKind::Purchased, 10, None);
     let id = bench.hold("a", 6, 1_000).unwrap();
-    let refused = bench.act(Op::Capture { id, amount: Some(7) });
-    assert_eq!(refused, Err(Refusal::CaptureExceedsHold { requested: 7, held: 6 }));
+    let refused = bench.act(Op::Capture { id, amount: Some(Credits(7)) });
+    assert_eq!(refused, Err(Refusal::CaptureExceedsHold { requested: Credits(7), held: Credits(6) }));
     assert_eq!(bench.numbers(), (10, 6));
 }
 
@@ -85,7 +86,7 @@ fn credits_that_ended_cannot_be_spent() {
     bench.grant(GrantKind::Included, 10, Some(1_000));
     bench.grant(GrantKind::Purchased, 3, None);
     bench.now_ms = 1_000;
-    assert_eq!(bench.debit(4), Err(Refusal::InsufficientCredits { requested: 4, available: 3 }));
+    assert_eq!(bench.debit(4), Err(Refusal::InsufficientCredits { requested: Credits(4), available: Credits(3) }));
     bench.debit(3).unwrap();
     assert_eq!(bench.numbers(), (0, 0));
 }
@@ -99,7 +100,7 @@ fn held_credits_outlive_their_end_until_the_hold_is_captured() {
     bench.act(Op::Settle).unwrap();
     assert_eq!(bench.numbers(), (6, 6));
     let entry = bench.act(Op::Capture { id, amount: None }).unwrap();
-    assert_eq!((entry.amount, entry.detail.burned.len()), (-6, 1));
+    assert_eq!((entry.amount.0, entry.detail.burned.len()), (-6, 1));
     assert_eq!(bench.numbers(), (0, 0));
 }
 
@@ -131,18 +132,21 @@ fn a_claw_back_beyond_the_balance_is_debt_and_the_next_grant_pays_it_first() {
     let mut bench = Bench::default();
     let grant = bench.grant(GrantKind::Purchased, 10, None);
     bench.debit(8).unwrap();
-    bench.act(Op::ClawBack { grant, granted: 10, total: 10 }).unwrap();
+    bench.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10) }).unwrap();
     assert_eq!(bench.numbers(), (-8, 0));
-    assert_eq!(bench.debit(1), Err(Refusal::InsufficientCredits { requested: 1, available: 0 }));
+    assert_eq!(bench.debit(1), Err(Refusal::InsufficientCredits { requested: Credits(1), available: Credits(0) }));
     bench.grant(GrantKind::Purchased, 10, None);
-    assert_eq!((bench.numbers(), left(&bench.account)), ((2, 0), 2));
+    assert_eq!((bench.numbers(), left(&bench.account)), ((2, 0), Credits(2)));
 }
 
 #[test]
 fn refunds_are_cumulative_and_claw_back_only_what_is_new() {
     let mut bench = Bench::default();
     let grant = bench.grant(GrantKind::Purchased, 10, None);
-    let mut claw_back = |total| bench.act(Op::ClawBack { grant, granted: 10, total }).map(|entry| entry.amount);
+    let mut claw_back = |total| {
+        let op = Op::ClawBack { grant, granted: Credits(10), total: Credits(total) };
+        bench.act(op).map(|entry| entry.amount.0)
+    };
     assert_eq!(claw_back(4), Ok(-4));
     assert_eq!(claw_back(4), Err(Refusal::NothingToDo));
     assert_eq!(claw_back(7), Ok(-3));
@@ -156,7 +160,7 @@ fn a_hold_can_be_captured_after_a_claw_back_took_its_credits() {
     let mut bench = Bench::default();
     let grant = bench.grant(GrantKind::Purchased, 10, None);
     let id = bench.hold("a", 6, 1_000).unwrap();
-    bench.act(Op::ClawBack { grant, granted: 10, total: 10 }).unwrap();
+    bench.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10) }).unwrap();
     assert_eq!(bench.numbers(), (0, 6));
     bench.act(Op::Capture { id, amount: None }).unwrap();
     assert_eq!(bench.numbers(), (-6, 0));
@@ -165,30 +169,30 @@ fn a_hold_can_be_captured_after_a_claw_back_took_its_credits() {
 #[test]
 fn amounts_are_from_one_to_the_limit() {
     let mut bench = Bench::default();
-    let grant = |amount| Op::Grant { kind: GrantKind::Purchased, amount, expires_at_ms: None };
-    for amount in [i64::MIN, -1, 0, UNITS_MAX + 1, i64::MAX] {
+    let grant = |amount| Op::Grant { kind: GrantKind::Purchased, amount: Credits(amount), expires_at_ms: None };
+    for amount in [i64::MIN, -1, 0, UNITS_MAX.0 + 1, i64::MAX] {
         assert_eq!(bench.act(grant(amount)), Err(Refusal::InvalidAmount), "{amount}");
         assert_eq!(bench.debit(amount), Err(Refusal::InvalidAmount), "{amount}");
         assert_eq!(bench.hold("a", amount, 1_000), Err(Refusal::InvalidAmount), "{amount}");
     }
-    for amount in [i64::MIN, -UNITS_MAX - 1, 0, UNITS_MAX + 1, i64::MAX] {
-        let adjust = Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None };
+    for amount in [i64::MIN, -UNITS_MAX.0 - 1, 0, UNITS_MAX.0 + 1, i64::MAX] {
+        let adjust = Op::Adjust { amount: Credits(amount), reason: "because".to_owned(), expires_at_ms: None };
         assert_eq!(bench.act(adjust), Err(Refusal::InvalidAmount), "{amount}");
     }
-    bench.act(grant(UNITS_MAX)).unwrap();
-    bench.debit(UNITS_MAX).unwrap();
+    bench.act(grant(UNITS_MAX.0)).unwrap();
+    bench.debit(UNITS_MAX.0).unwrap();
     bench.act(grant(1)).unwrap();
 }
 
 #[test]
 fn support_takes_no_more_than_is_available_and_gives_without_an_end() {
     let mut bench = Bench::default();
-    let adjust = |amount| Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None };
+    let adjust = |amount| Op::Adjust { amount: Credits(amount), reason: "because".to_owned(), expires_at_ms: None };
     assert!(matches!(bench.act(adjust(-1)), Err(Refusal::InsufficientCredits { .. })));
     let given = bench.act(adjust(3)).unwrap();
     assert_eq!((given.kind, given.detail.grant_kind), (EntryKind::Grant, Some(GrantKind::Adjustment)));
     let taken = bench.act(adjust(-2)).unwrap();
-    assert_eq!((taken.kind, taken.amount, taken.detail.reason.as_deref()), (EntryKind::Adjust, -2, Some("because")));
+    assert_eq!((taken.kind, taken.amount.0, taken.detail.reason.as_deref()), (EntryKind::Adjust, -2, Some("because")));
 }
 
 #[test]
@@ -205,7 +209,7 @@ fn one_more_open_grant_or_hold_than_the_limit_is_refused() {
     for _ in 0..GRANTS_OPEN_MAX {
         bench.grant(GrantKind::Promotional, 1, None);
     }
-    let grant = Op::Grant { kind: GrantKind::Promotional, amount: 1, expires_at_ms: None };
+    let grant = Op::Grant { kind: GrantKind::Promotional, amount: Credits(1), expires_at_ms: None };
     assert_eq!(bench.act(grant), Err(Refusal::TooManyOpen { what: "grants", max: GRANTS_OPEN_MAX }));
     for at in 0..HOLDS_OPEN_MAX - 1 {
         bench.hold(&format!("hold-{at}"), 1, 1_000).unwrap();
@@ -220,14 +224,14 @@ fn one_more_open_grant_or_hold_than_the_limit_is_refused() {
 #[test]
 fn what_support_gives_for_a_while_ends_and_a_look_sees_it_before_anything_is_decided() {
     let mut bench = Bench { now_ms: 1_000, ..Bench::default() };
-    let adjust = |at_ms| Op::Adjust { amount: 3, reason: "because".to_owned(), expires_at_ms: Some(at_ms) };
+    let adjust = |at_ms| Op::Adjust { amount: Credits(3), reason: "because".to_owned(), expires_at_ms: Some(at_ms) };
     assert_eq!(bench.act(adjust(1_000)), Err(Refusal::GrantAlreadyOver));
     bench.act(adjust(2_000)).unwrap();
     bench.grant(GrantKind::Purchased, 2, None);
     bench.hold("a", 1, 1_500).unwrap();
     let seen = |now_ms| {
         let account = bench.account.settled(now_ms);
-        (account.balance, account.held, account.open.grants.len(), account.open.holds.len())
+        (account.balance.0, account.held.0, account.open.grants.len(), account.open.holds.len())
     };
     assert_eq!(seen(1_499), (5, 1, 2, 1));
     assert_eq!(seen(1_500), (5, 0, 2, 0));
@@ -243,7 +247,7 @@ fn entries_that_name_no_grant_or_one_that_is_gone_move_the_balance_and_nothing_e
     let mut account = bench.account.clone();
     account.apply(&entry);
     assert_eq!(account, bench.account);
-    let burned = vec![Burn { grant: 99, credits: 3 }];
+    let burned = vec![Burn { grant: 99, credits: Credits(3) }];
     account.apply(&Entry { kind: EntryKind::Debit, detail: Detail { burned, ..Detail::default() }, ..entry });
     assert_eq!(account, bench.account);
 }
@@ -251,32 +255,32 @@ fn entries_that_name_no_grant_or_one_that_is_gone_move_the_balance_and_nothing_e
 #[test]
 fn a_purchase_leaves_out_only_the_debit_that_was_made_before() {
     let spend = |key: &str| Spend {
-        amount: 1,
+        amount: Credits(1),
         source: "usage".to_owned(),
         reference: None,
         idempotency_key: key.to_owned(),
         request_hash: None,
         metadata: None,
     };
-    let purchase = |key: &str| command(Op::Purchase { amount: 1, spend: Some(Box::new(spend(key))) });
+    let purchase = |key: &str| command(Op::Purchase { amount: Credits(1), spend: Some(Box::new(spend(key))) });
     let mut other = purchase("api:other");
     other.drop_spend("api:used");
     assert_eq!(other, purchase("api:other"));
     let mut used = purchase("api:used");
     used.drop_spend("api:used");
-    assert_eq!(used, command(Op::Purchase { amount: 1, spend: None }));
-    let mut grant = command(Op::Grant { kind: GrantKind::Purchased, amount: 1, expires_at_ms: None });
+    assert_eq!(used, command(Op::Purchase { amount: Credits(1), spend: None }));
+    let mut grant = command(Op::Grant { kind: GrantKind::Purchased, amount: Credits(1), expires_at_ms: None });
     grant.drop_spend("api:used");
-    assert_eq!(grant, command(Op::Grant { kind: GrantKind::Purchased, amount: 1, expires_at_ms: None }));
+    assert_eq!(grant, command(Op::Grant { kind: GrantKind::Purchased, amount: Credits(1), expires_at_ms: None }));
 }
 
 #[test]
 fn every_refusal_is_counted_under_a_name_of_its_own() {
     let all = [
-        Refusal::InsufficientCredits { requested: 1, available: 0 },
+        Refusal::InsufficientCredits { requested: Credits(1), available: Credits(0) },
         Refusal::InvalidAmount,
         Refusal::HoldNotFound(HoldId::trusted("a".to_owned())),
-        Refusal::CaptureExceedsHold { requested: 2, held: 1 },
+        Refusal::CaptureExceedsHold { requested: Credits(2), held: Credits(1) },
         Refusal::HoldAlreadyOver,
         Refusal::GrantAlreadyOver,
         Refusal::TooManyOpen { what: "holds", max: 1 },

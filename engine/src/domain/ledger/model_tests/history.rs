@@ -1,24 +1,26 @@
 //! Random histories of one account.
 
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::ledger::{Account, Command, Decision, Entry, EntryKind, GrantKind, Op, Spend, decide};
 use crate::error::Refusal;
 use crate::ids::HoldId;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::ops::Range;
 
 /// The next step of a random history. Holds and grants are picked from those made so far.
 #[derive(Debug, Clone)]
 pub(super) enum Move {
-    Grant { kind: GrantKind, amount: i64, ends_in_ms: Option<i64> },
-    Debit { amount: i64 },
-    Hold { amount: i64, ends_in_ms: i64 },
-    Capture { pick: usize, amount: Option<i64> },
+    Grant { kind: GrantKind, amount: Credits, ends_in_ms: Option<i64> },
+    Debit { amount: Credits },
+    Hold { amount: Credits, ends_in_ms: i64 },
+    Capture { pick: usize, amount: Option<Credits> },
     Release { pick: usize },
-    Adjust { amount: i64 },
-    ClawBack { pick: usize, total: i64 },
-    Purchase { amount: i64, spend: Option<i64> },
-    Reinstate { pick: usize, total: i64 },
+    Adjust { amount: Credits },
+    ClawBack { pick: usize, total: Credits },
+    Purchase { amount: Credits, spend: Option<Credits> },
+    Reinstate { pick: usize, total: Credits },
     Settle,
 }
 
@@ -46,20 +48,24 @@ fn kinds() -> impl Strategy<Value = GrantKind> {
     ]
 }
 
+fn credits(range: Range<i64>) -> impl Strategy<Value = Credits> {
+    range.prop_map(Credits)
+}
+
 fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
     let claw_back = if claw_backs { 2 } else { 0 };
     prop_oneof![
-        4 => (kinds(), 0..20_i64, proptest::option::of(-5..80_i64))
+        4 => (kinds(), credits(0..20), proptest::option::of(-5..80_i64))
             .prop_map(|(kind, amount, ends_in_ms)| Move::Grant { kind, amount, ends_in_ms }),
-        4 => (-1..12_i64).prop_map(|amount| Move::Debit { amount }),
-        3 => (0..12_i64, -2..60_i64).prop_map(|(amount, ends_in_ms)| Move::Hold { amount, ends_in_ms }),
-        2 => (any::<usize>(), proptest::option::of(-1..12_i64))
+        4 => credits(-1..12).prop_map(|amount| Move::Debit { amount }),
+        3 => (credits(0..12), -2..60_i64).prop_map(|(amount, ends_in_ms)| Move::Hold { amount, ends_in_ms }),
+        2 => (any::<usize>(), proptest::option::of(credits(-1..12)))
             .prop_map(|(pick, amount)| Move::Capture { pick, amount }),
         1 => any::<usize>().prop_map(|pick| Move::Release { pick }),
-        1 => (-6..6_i64).prop_map(|amount| Move::Adjust { amount }),
-        claw_back => (any::<usize>(), -2..25_i64).prop_map(|(pick, total)| Move::ClawBack { pick, total }),
-        claw_back => (any::<usize>(), -2..12_i64).prop_map(|(pick, total)| Move::Reinstate { pick, total }),
-        2 => (0..6_i64, proptest::option::of(0..8_i64)).prop_map(|(amount, spend)| Move::Purchase { amount, spend }),
+        1 => credits(-6..6).prop_map(|amount| Move::Adjust { amount }),
+        claw_back => (any::<usize>(), credits(-2..25)).prop_map(|(pick, total)| Move::ClawBack { pick, total }),
+        claw_back => (any::<usize>(), credits(-2..12)).prop_map(|(pick, total)| Move::Reinstate { pick, total }),
+        2 => (credits(0..6), proptest::option::of(credits(0..8))).prop_map(|(amount, spend)| Move::Purchase { amount, spend }),
         1 => Just(Move::Settle),
     ]
 }
@@ -78,7 +84,7 @@ pub(super) fn histories_without_claw_backs() -> impl Strategy<Value = Vec<(i64, 
 struct Made {
     holds: Vec<HoldId>,
     /// Sequence number, amount and kind.
-    grants: Vec<(i64, i64, GrantKind)>,
+    grants: Vec<(i64, Credits, GrantKind)>,
 }
 
 impl Made {
@@ -123,7 +129,7 @@ impl Made {
     }
 }
 
-fn spend_of(amount: i64, at: usize) -> Box<Spend> {
+fn spend_of(amount: Credits, at: usize) -> Box<Spend> {
     Box::new(Spend {
         amount,
         source: "usage".to_owned(),
@@ -139,7 +145,7 @@ pub(super) fn command(op: Op) -> Command {
 }
 
 pub(super) fn run(moves: &[(i64, Move)], floor: i64) -> History {
-    let mut account = Account { floor, ..Account::default() };
+    let mut account = Account { floor: Credits(floor), ..Account::default() };
     let mut history = History { steps: Vec::new(), account: account.clone(), entries: Vec::new() };
     let mut made = Made::default();
     let mut now_ms = 1_000;
@@ -173,7 +179,7 @@ impl History {
     }
 
     /// Credits of a grant.
-    pub(super) fn granted(&self, seq: i64) -> i64 {
+    pub(super) fn granted(&self, seq: i64) -> Credits {
         self.entries.iter().find(|entry| entry.seq == seq && entry.kind == EntryKind::Grant).unwrap().amount
     }
 }

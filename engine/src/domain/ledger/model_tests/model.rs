@@ -1,5 +1,6 @@
 //! The model: a heap of single credits and a debt. It shares no code with the rules.
 
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::ledger::{Account, Entry, EntryKind, GrantKind, Op};
 use crate::error::Refusal;
@@ -68,9 +69,9 @@ impl Model {
     }
 
     pub(super) fn view_of(account: &Account) -> View {
-        let grants = account.open.grants.iter().map(|g| (g.seq, g.kind, g.expires_at_ms, g.remaining)).collect();
-        let holds = account.open.holds.iter().map(|h| (h.id.clone(), h.amount, h.expires_at_ms)).collect();
-        (account.balance, account.held, grants, holds)
+        let grants = account.open.grants.iter().map(|g| (g.seq, g.kind, g.expires_at_ms, g.remaining.0)).collect();
+        let holds = account.open.holds.iter().map(|h| (h.id.clone(), h.amount.0, h.expires_at_ms)).collect();
+        (account.balance.0, account.held.0, grants, holds)
     }
 
     /// Sets the number of the entry that made the last grant: the model does not count entries.
@@ -86,38 +87,38 @@ impl Model {
         let mut next = self.clone();
         next.settle(now_ms);
         match op {
-            Op::Grant { kind, amount, expires_at_ms } => next.grant(*kind, *amount, *expires_at_ms)?,
-            Op::Debit { amount } => next.debit(*amount, now_ms)?,
+            Op::Grant { kind, amount, expires_at_ms } => next.grant(*kind, amount.0, *expires_at_ms)?,
+            Op::Debit { amount } => next.debit(amount.0, now_ms)?,
             Op::Hold { id, amount, expires_at_ms } => {
-                amount_is_valid(*amount)?;
+                amount_is_valid(amount.0)?;
                 if *expires_at_ms <= now_ms {
                     return Err(Refusal::HoldAlreadyOver);
                 }
-                next.spendable(*amount)?;
-                next.holds.push((id.clone(), *amount, *expires_at_ms));
+                next.spendable(amount.0)?;
+                next.holds.push((id.clone(), amount.0, *expires_at_ms));
             }
-            Op::Capture { id, amount } => next.capture(id, *amount)?,
+            Op::Capture { id, amount } => next.capture(id, amount.map(|amount| amount.0))?,
             Op::Release { id } => {
                 next.end_hold(id)?;
             }
             Op::Adjust { expires_at_ms: Some(at_ms), .. } if *at_ms <= now_ms => return Err(Refusal::GrantAlreadyOver),
-            Op::Adjust { amount, expires_at_ms, .. } if *amount > 0 => {
-                next.grant(GrantKind::Adjustment, *amount, *expires_at_ms)?;
+            Op::Adjust { amount, expires_at_ms, .. } if amount.0 > 0 => {
+                next.grant(GrantKind::Adjustment, amount.0, *expires_at_ms)?;
             }
-            Op::Adjust { amount, .. } => next.debit(-amount, now_ms)?,
+            Op::Adjust { amount, .. } => next.debit(-amount.0, now_ms)?,
             Op::Purchase { amount, spend } => {
-                next.grant(GrantKind::Purchased, *amount, None)?;
+                next.grant(GrantKind::Purchased, amount.0, None)?;
                 if let Some(spend) = spend {
-                    match next.debit(spend.amount, now_ms) {
+                    match next.debit(spend.amount.0, now_ms) {
                         Ok(()) | Err(Refusal::InsufficientCredits { .. }) => {}
                         Err(refusal) => return Err(refusal),
                     }
                 }
             }
-            Op::ClawBack { grant, total, .. } => next.claw_back(*grant, *total)?,
+            Op::ClawBack { grant, total, .. } => next.claw_back(*grant, total.0)?,
             Op::Reinstate { grant, kind, total } => {
                 let at = next.given.iter().position(|given| given.seq == *grant).unwrap();
-                let back = next.given[at].clawed - (*total).max(0);
+                let back = next.given[at].clawed - total.0.max(0);
                 if back <= 0 {
                     return Err(Refusal::NothingToDo);
                 }
@@ -169,7 +170,8 @@ impl Model {
 
     fn spendable(&self, requested: i64) -> Result<(), Refusal> {
         if self.available() - requested < self.floor {
-            return Err(Refusal::InsufficientCredits { requested, available: self.available().max(0) });
+            let (requested, available) = (Credits(requested), Credits(self.available().max(0)));
+            return Err(Refusal::InsufficientCredits { requested, available });
         }
         Ok(())
     }
@@ -206,7 +208,7 @@ impl Model {
         let requested = amount.unwrap_or(held);
         amount_is_valid(requested)?;
         if requested > held {
-            return Err(Refusal::CaptureExceedsHold { requested, held });
+            return Err(Refusal::CaptureExceedsHold { requested: Credits(requested), held: Credits(held) });
         }
         (0..requested).for_each(|_| self.burn_one());
         Ok(())

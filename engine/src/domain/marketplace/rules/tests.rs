@@ -8,6 +8,7 @@ mod same_day;
 mod unknown_plan;
 
 use super::*;
+use crate::amount::Credits;
 use crate::domain::customer::Source;
 use crate::ids::CustomerId;
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ const DAY_MS: i64 = 86_400_000;
 const BOUGHT: TimeMs = 1_792_886_400_000;
 /// 5 November: the next billing date of a new purchase.
 const BILLED: TimeMs = BOUGHT + 11 * DAY_MS;
-const TERMS: Terms = Terms { credits: 60, grace_ms: DAY_MS };
+const TERMS: Terms = Terms { credits: Credits(60), grace_ms: DAY_MS };
 const ACCOUNT: i64 = 4;
 
 fn said(action: Action, plan: &str, effective_ms: TimeMs) -> Purchase {
@@ -449,7 +450,7 @@ fn where_pro_brings_no_credits_the_plan_moves_all_the_same() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT - 1);
     let account = world.account().clone();
-    let terms = Terms { credits: 0, ..TERMS };
+    let terms = Terms { credits: Credits(0), ..TERMS };
     let verdict = settle(Some(&account), account.clone(), Some(&world.customer), terms, BOUGHT);
     assert!(verdict.ledger.is_none());
     assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));

@@ -1,6 +1,7 @@
 //! Invoices: a paid period of Pro brings credits, a failed payment is noted.
 
 use super::{Facts, dead, grant_key, incomplete};
+use crate::amount::{Credits, MoneyMinor};
 use crate::domain::customer::Customer;
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
@@ -26,7 +27,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
     }
     let is_paid = invoice.is_paid.ok_or_else(|| missing("status"))?;
     let amount_paid = invoice.amount_paid.ok_or_else(|| missing("amount_paid"))?;
-    if !is_paid || amount_paid <= 0 || invoice.is_pro(facts.pro) == IsPro::No {
+    if !is_paid || amount_paid <= MoneyMinor::ZERO || invoice.is_pro(facts.pro) == IsPro::No {
         return Err(Outcome::Done);
     }
     let invoice_id = invoice.id.clone().ok_or_else(|| missing("id"))?;
@@ -38,7 +39,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
     let row = row_after_payment(facts, &invoice, customer);
     let plan = plan_after_payment(facts, row.as_ref(), customer);
     let mut verdict = owner.verdict(facts, row, plan);
-    if facts.pro_credits > 0 {
+    if facts.pro_credits > Credits::ZERO {
         let op = Op::Grant { kind: GrantKind::Included, amount: facts.pro_credits, expires_at_ms: None };
         let command = Command::internal(op, "stripe", grant_key(&invoice_id)).with_reference(invoice_id);
         verdict.ledger = Some((customer.id.clone(), command));

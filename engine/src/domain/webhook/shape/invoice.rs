@@ -1,7 +1,10 @@
 //! Invoices and their lines.
 
 use super::price::{IsPro, Price, ProPrice, says_pro};
-use super::{Metadata, add_metadata, clean, entries, id, metadata_of, push_new, stripe_customer_id, time_ms, word};
+use super::{
+    Metadata, add_metadata, clean, entries, id, metadata_of, money, push_new, stripe_customer_id, time_ms, word,
+};
+use crate::amount::MoneyMinor;
 use crate::clock::{TimeMs, rfc3339};
 use serde_json::Value;
 
@@ -24,7 +27,7 @@ pub struct InvoiceShape {
     /// Why it was made: `subscription_create`, `subscription_cycle`, `manual` …
     pub billing_reason: Option<String>,
     /// Money that was paid.
-    pub amount_paid: Option<i64>,
+    pub amount_paid: Option<MoneyMinor>,
     /// ISO currency, in lower case as Stripe gives it.
     pub currency: Option<String>,
     /// Whether it is paid: by its `status`, else by `paid`, which 2025-03-31.basil removed.
@@ -60,7 +63,7 @@ pub struct Line {
     /// Its subscription.
     pub subscription_id: Option<String>,
     /// Its amount, negative for a credit.
-    pub amount: Option<i64>,
+    pub amount: Option<MoneyMinor>,
     /// Whether it settles a change within a period.
     pub is_proration: bool,
     /// Whether it is an item on its own rather than a period of a subscription.
@@ -96,7 +99,7 @@ impl InvoiceShape {
             metadata,
             is_tagged_pro,
             billing_reason: word(&object["billing_reason"]),
-            amount_paid: object["amount_paid"].as_i64(),
+            amount_paid: money(&object["amount_paid"]),
             currency: word(&object["currency"]),
             is_paid: status.map(|status| status == "paid").or_else(|| object["paid"].as_bool()),
             payment_intent_ids,
@@ -170,7 +173,7 @@ impl Line {
             subscription_id: id(&line["subscription"])
                 .or_else(|| id(&item["subscription"]))
                 .or_else(|| id(&invoice_item["subscription"])),
-            amount: line["amount"].as_i64(),
+            amount: money(&line["amount"]),
             is_proration: [line, item, invoice_item].iter().any(|place| place["proration"] == true),
             is_invoice_item: line["type"] == "invoiceitem" || line["parent"]["type"] == "invoice_item_details",
             period_start_ms: time_ms(&line["period"]["start"]),
@@ -180,7 +183,7 @@ impl Line {
 
     /// Whether it bills a period of a subscription with money.
     fn bills_period(&self) -> bool {
-        !self.is_proration && !self.is_invoice_item && self.amount.is_none_or(|amount| amount > 0)
+        !self.is_proration && !self.is_invoice_item && self.amount.is_none_or(|amount| amount > MoneyMinor::ZERO)
     }
 
     fn is_pro(&self, pro: &ProPrice) -> IsPro {

@@ -1,12 +1,13 @@
 //! Payments: PaymentIntents, charges, refunds, disputes, payment methods.
 
-use super::{Metadata, clean, entries, id, metadata_of, stripe_customer_id, word};
+use super::{Metadata, clean, entries, id, metadata_of, money, stripe_customer_id, word};
+use crate::amount::MoneyMinor;
 use serde_json::Value;
 
 /// The longest text kept of Stripe's explanation, in characters.
 const MESSAGE_LEN_MAX: usize = 500;
 
-/// What is said of a PaymentIntent. Amounts are minor units.
+/// What is said of a PaymentIntent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PaymentIntentShape {
     /// Its id.
@@ -16,9 +17,9 @@ pub struct PaymentIntentShape {
     /// Stripe's status: `succeeded`, `requires_payment_method`, `requires_action`, `processing` …
     pub status: Option<String>,
     /// What is to be paid.
-    pub amount: Option<i64>,
+    pub amount: Option<MoneyMinor>,
     /// What was paid.
-    pub amount_received: Option<i64>,
+    pub amount_received: Option<MoneyMinor>,
     /// ISO currency, in lower case.
     pub currency: Option<String>,
     /// Its metadata.
@@ -48,8 +49,8 @@ impl PaymentIntentShape {
             id: id(&object["id"]),
             stripe_customer_id: stripe_customer_id(object),
             status: word(&object["status"]),
-            amount: object["amount"].as_i64(),
-            amount_received: object["amount_received"].as_i64(),
+            amount: money(&object["amount"]),
+            amount_received: money(&object["amount_received"]),
             currency: word(&object["currency"]),
             metadata: metadata_of(object),
             client_secret: word(&object["client_secret"]),
@@ -73,7 +74,7 @@ impl PaymentIntentShape {
     }
 }
 
-/// What is said of a charge. Amounts are minor units.
+/// What is said of a charge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChargeShape {
     /// Its id.
@@ -85,11 +86,11 @@ pub struct ChargeShape {
     /// Its invoice (gone in 2025-03-31.basil).
     pub invoice_id: Option<String>,
     /// What was charged.
-    pub amount: Option<i64>,
+    pub amount: Option<MoneyMinor>,
     /// ISO currency, in lower case.
     pub currency: Option<String>,
     /// What was refunded so far; cumulative.
-    pub amount_refunded: i64,
+    pub amount_refunded: MoneyMinor,
     /// Whether it was disputed, ever.
     pub is_disputed: bool,
     /// Whether it took the money.
@@ -106,9 +107,9 @@ impl ChargeShape {
             stripe_customer_id: stripe_customer_id(object),
             payment_intent_id: id(&object["payment_intent"]),
             invoice_id: id(&object["invoice"]),
-            amount: object["amount"].as_i64(),
+            amount: money(&object["amount"]),
             currency: word(&object["currency"]),
-            amount_refunded: object["amount_refunded"].as_i64().unwrap_or(0),
+            amount_refunded: money(&object["amount_refunded"]).unwrap_or_default(),
             is_disputed: object["disputed"] == true || !object["dispute"].is_null(),
             is_paid: object["paid"] == true || object["status"] == "succeeded",
             metadata: metadata_of(object),
@@ -116,7 +117,7 @@ impl ChargeShape {
     }
 }
 
-/// What is said of a dispute. Amounts are minor units.
+/// What is said of a dispute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DisputeShape {
     /// Its id.
@@ -124,11 +125,11 @@ pub struct DisputeShape {
     /// The charge.
     pub charge_id: Option<String>,
     /// What is disputed.
-    pub amount: i64,
+    pub amount: MoneyMinor,
     /// Stripe's status: `needs_response`, `under_review`, `won`, `lost`, `warning_…`, `prevented`.
     pub status: Option<String>,
     /// What it moved on our balance at Stripe, in all: negative while the money is gone.
-    pub moved: Option<i64>,
+    pub moved: Option<MoneyMinor>,
 }
 
 impl DisputeShape {
@@ -136,11 +137,11 @@ impl DisputeShape {
     pub fn read(object: &Value) -> Self {
         let moved = object["balance_transactions"]
             .as_array()
-            .map(|rows| rows.iter().filter_map(|row| row["amount"].as_i64()).sum());
+            .map(|rows| rows.iter().filter_map(|row| money(&row["amount"])).sum());
         Self {
             id: id(&object["id"]),
             charge_id: id(&object["charge"]),
-            amount: object["amount"].as_i64().unwrap_or(0),
+            amount: money(&object["amount"]).unwrap_or_default(),
             status: word(&object["status"]),
             moved,
         }
@@ -149,14 +150,14 @@ impl DisputeShape {
     /// What of the money is gone. Once the dispute is decided its status tells; until then the
     /// withdrawal does. Inquiries (`warning_…`) and prevented disputes take no money.
     /// Source: Stripe, "The Dispute object".
-    pub fn amount_gone(&self) -> i64 {
+    pub fn amount_gone(&self) -> MoneyMinor {
         match self.status.as_deref() {
             Some("lost") => self.amount,
             Some("needs_response" | "under_review") => match self.moved {
-                Some(moved) if moved >= 0 => 0,
+                Some(moved) if moved >= MoneyMinor::ZERO => MoneyMinor::ZERO,
                 _ => self.amount,
             },
-            _ => 0,
+            _ => MoneyMinor::ZERO,
         }
     }
 }
@@ -229,7 +230,9 @@ mod tests {
     #[test]
     fn the_money_of_a_dispute_is_gone_while_withdrawn_and_when_lost_and_back_when_won() {
         let gone = |status: &str, moved: Value| {
-            DisputeShape::read(&json!({"amount": 2900, "status": status, "balance_transactions": moved})).amount_gone()
+            DisputeShape::read(&json!({"amount": 2900, "status": status, "balance_transactions": moved}))
+                .amount_gone()
+                .0
         };
         assert_eq!(gone("needs_response", json!([{"amount": -2900}])), 2_900);
         assert_eq!(gone("needs_response", json!([])), 0);

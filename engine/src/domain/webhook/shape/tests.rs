@@ -44,7 +44,7 @@ fn every_version_of_one_invoice_reads_the_same() {
         assert_eq!(invoice.stripe_customer_id.as_deref(), Some(CUS), "{version:?}");
         assert_eq!(invoice.subscription_id.as_deref(), Some(SUB), "{version:?}");
         assert_eq!(invoice.billing_reason.as_deref(), Some("subscription_cycle"), "{version:?}");
-        assert_eq!((invoice.amount_paid, invoice.is_paid), (Some(59_900), Some(true)), "{version:?}");
+        assert_eq!((invoice.amount_paid, invoice.is_paid), (Some(MoneyMinor(59_900)), Some(true)), "{version:?}");
         assert_eq!(invoice.currency.as_deref(), Some("usd"), "{version:?}");
         assert_eq!(invoice.metadata.get("plan").map(String::as_str), Some("pro"), "{version:?}");
         assert_eq!(invoice.payment_intent_ids, ["pi_1"], "{version:?}");

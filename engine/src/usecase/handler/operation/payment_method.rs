@@ -1,6 +1,7 @@
 //! Payment methods: attach, detach, which one is charged.
 
 use super::{Run, declined};
+use crate::amount::Credits;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::ledger::{Command, GrantKind, Op};
 use crate::domain::operation::{BONUS_KEY, Problem};
@@ -46,7 +47,7 @@ impl Run<'_> {
         }
         let mut verdict = self.done(&id, vec![Effect::PaymentMethodPut(method)]);
         let bonus = self.deps.credits.payment_method_bonus;
-        if bonus > 0 {
+        if bonus > Credits::ZERO {
             let op = Op::Grant { kind: GrantKind::Promotional, amount: bonus, expires_at_ms: None };
             let command = Command::internal(op, "payment_method", BONUS_KEY.to_owned()).with_reference(id);
             verdict.ledger = Some((self.customer.id.clone(), command));

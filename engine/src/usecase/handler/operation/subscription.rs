@@ -1,6 +1,7 @@
 //! Pro: subscribe, cancel, resume. What Stripe answers goes through the same rules as its events.
 
 use super::{Run, authentication, failure, look_job, settle_job};
+use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
@@ -292,7 +293,7 @@ enum Standing {
 /// Whether the first payment of a subscription was made, in the moment in which it was to end unpaid.
 fn first_was_paid(object: &Value) -> bool {
     let invoice = InvoiceShape::read(&object["latest_invoice"]);
-    invoice.is_paid == Some(true) && invoice.amount_paid.is_some_and(|amount| amount > 0)
+    invoice.is_paid == Some(true) && invoice.amount_paid.is_some_and(|amount| amount > MoneyMinor::ZERO)
 }
 
 fn paid_meanwhile() -> Problem {

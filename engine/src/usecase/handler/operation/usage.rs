@@ -406,14 +406,15 @@ pub(in crate::usecase::handler) async fn settle_payment(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::{Credits, MoneyMinor};
     use crate::ids::CustomerId;
     use serde_json::json;
 
     fn charge() -> UsageCharge {
         UsageCharge {
-            units: 1,
-            credits: 1,
-            amount_minor: 2_900,
+            units: Credits(1),
+            credits: Credits(1),
+            amount_minor: MoneyMinor(2_900),
             currency: "usd".to_owned(),
             payment_method_id: "pm_1".to_owned(),
             description: "1 fix".to_owned(),

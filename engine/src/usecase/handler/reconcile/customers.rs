@@ -5,7 +5,7 @@ use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::reconcile::{customers, events};
 use crate::domain::webhook::delivery::SOURCE_STRIPE;
-use crate::domain::webhook::{self, shape};
+use crate::domain::webhook::{self, EventKind, shape};
 use crate::infra::store::reconciliation as rows;
 use crate::usecase::reconcile::WINDOW_MAX_MS;
 
@@ -27,7 +27,8 @@ impl Walk<'_> {
     pub(super) async fn customers(&self) -> Result<Page, Failure> {
         let list = self.deps.stripe.customer_list_page(self.until_s(), self.run.cursor.as_deref()).await?;
         let objects = shape::rows(&list);
-        let lookups: Vec<_> = objects.iter().map(|object| webhook::lookup(object, "customer.updated")).collect();
+        let lookups: Vec<_> =
+            objects.iter().map(|object| webhook::lookup(object, EventKind::CustomerUpdated)).collect();
         let lookups: Vec<_> = lookups.into_iter().enumerate().collect();
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         let (mut differences, mut seen) = (Vec::new(), Vec::new());

@@ -6,8 +6,8 @@ use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::operation::{Operation, payment_key};
 use crate::domain::reconcile::{payments, refunds};
-use crate::domain::webhook;
 use crate::domain::webhook::shape::{self, ChargeShape, PaymentIntentShape};
+use crate::domain::webhook::{self, EventKind};
 use crate::ids::{CustomerId, OperationId};
 use crate::infra::store::{account, operation, reconciliation as rows};
 use serde_json::Value;
@@ -104,7 +104,7 @@ impl Walk<'_> {
             }
         }
         let lookups: Vec<_> =
-            charges.iter().map(|charge| webhook::lookup(charge, "charge.refunded")).enumerate().collect();
+            charges.iter().map(|charge| webhook::lookup(charge, EventKind::ChargeRefunded)).enumerate().collect();
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         let mut differences = Vec::new();
         for (charge, (_, lookup)) in charges.iter().zip(&lookups) {

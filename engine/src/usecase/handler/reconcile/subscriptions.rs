@@ -5,7 +5,7 @@ use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::reconcile::{invoices, subscriptions};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::{self, Facts, Lookup, shape};
+use crate::domain::webhook::{self, EventKind, Facts, Lookup, shape};
 use crate::infra::store::{account, reconciliation as rows};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -19,8 +19,8 @@ impl Walk<'_> {
     pub(super) async fn subscriptions(&self) -> Result<Page, Failure> {
         let list = self.deps.stripe.subscription_list(None, self.run.cursor.as_deref()).await?;
         let objects = shape::rows(&list);
-        let looked = self.look_up(objects, subscriptions::EVENT_TYPE).await?;
-        let differences = looked.facts(self, objects, subscriptions::EVENT_TYPE);
+        let looked = self.look_up(objects, subscriptions::EVENT_KIND).await?;
+        let differences = looked.facts(self, objects, subscriptions::EVENT_KIND);
         let differences = differences.iter().filter_map(subscriptions::compare).collect();
         let seen = objects.iter().filter_map(|object| shape::id(&object["id"])).collect();
         Ok(Page { checked: objects.len(), differences, seen, cursor: next_of(&list) })
@@ -45,8 +45,8 @@ impl Walk<'_> {
         let cursor = self.run.cursor.as_deref();
         let list = self.deps.stripe.invoice_list_page(since_s, self.until_s(), cursor).await?;
         let objects = shape::rows(&list);
-        let looked = self.look_up(objects, invoices::EVENT_TYPE).await?;
-        let facts = looked.facts(self, objects, invoices::EVENT_TYPE);
+        let looked = self.look_up(objects, invoices::EVENT_KIND).await?;
+        let facts = looked.facts(self, objects, invoices::EVENT_KIND);
         let granted = self.granted(&facts).await?;
         let differences = facts.iter().filter_map(|facts| invoices::compare(facts, &granted)).collect();
         Ok(Page { checked: objects.len(), differences, seen: Vec::new(), cursor: next_of(&list) })
@@ -65,8 +65,8 @@ impl Walk<'_> {
         Ok(named.iter().filter(|(_, key, _)| keys.contains(key.as_str())).map(|(.., id)| id.clone()).collect())
     }
 
-    async fn look_up(&self, objects: &[Value], event_type: &str) -> Result<Looked, Failure> {
-        let lookups = objects.iter().map(|object| webhook::lookup(object, event_type)).enumerate().collect::<Vec<_>>();
+    async fn look_up(&self, objects: &[Value], kind: EventKind) -> Result<Looked, Failure> {
+        let lookups = objects.iter().map(|object| webhook::lookup(object, kind)).enumerate().collect::<Vec<_>>();
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         Ok(Looked { lookups, known })
     }
@@ -80,7 +80,7 @@ struct Looked {
 
 impl Looked {
     /// Each object with what bears on it, for the rules.
-    fn facts<'a>(&self, walk: &'a Walk<'_>, objects: &'a [Value], event_type: &'static str) -> Vec<Facts<'a>> {
+    fn facts<'a>(&self, walk: &'a Walk<'_>, objects: &'a [Value], kind: EventKind) -> Vec<Facts<'a>> {
         let facts = objects.iter().zip(&self.lookups).map(|(object, (_, lookup))| {
             let all = || self.known.subscriptions.values();
             let subscription: Option<Subscription> =
@@ -88,7 +88,7 @@ impl Looked {
             let customer = self.known.customer(lookup, subscription.as_ref());
             let own = customer.iter().flat_map(|customer| all().filter(|row| row.customer_id == customer.id));
             Facts {
-                event_type,
+                kind,
                 object,
                 subscriptions_of_customer: own.cloned().collect(),
                 customer: customer.clone(),

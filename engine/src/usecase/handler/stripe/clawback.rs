@@ -1,51 +1,42 @@
-//! Refunds and disputes: credits whose money is gone are taken back, and given again when it returns.
+//! Refunds and disputes: credits whose money is gone are clawed back, and reinstated when the money returns.
 //!
-//! Every event about them leads to the same question, asked in the stream of the charge: how much of
-//! its money is gone now, and how many of its credits should be gone with it? So it does not matter
-//! which events come, how often and in what order: a refund and a dispute of the same money, a dispute
-//! won and refunded afterwards, all end where Stripe's own books end.
+//! Every such event leads to the same question, asked in the charge's stream: how much of its money is gone now, and
+//! how many of its credits should be gone with it? The rule is in [`crate::domain::clawback`]. It therefore does not
+//! matter which events come, how often and in what order: the result agrees with Stripe's own books.
 
 use super::{EventContext, found};
+use crate::amount::{Credits, MoneyMinor};
+use crate::domain::clawback::{command_towards, credits_gone};
 use crate::domain::customer::Customer;
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
-use crate::domain::ledger::{Command, Entry, GrantKind, Op};
+use crate::domain::ledger::Entry;
 use crate::domain::operation::payment_key;
-use crate::domain::webhook::grant_key;
 use crate::domain::webhook::shape::{self, CUSTOMER_METADATA_KEY, ChargeShape, DisputeShape, OPERATION_METADATA_KEY};
+use crate::domain::webhook::{EventKind, grant_key};
 use crate::infra::store::account;
 use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 
-/// Credits that should be gone when `gone` of `paid` is: rounded down, so that a part of a credit's
-/// price takes no credit.
-pub(super) fn credits_gone(granted: i64, gone: i64, paid: i64) -> i64 {
-    if paid <= 0 {
-        return 0;
-    }
-    let share = i128::from(granted.max(0)) * i128::from(gone.clamp(0, paid)) / i128::from(paid);
-    i64::try_from(share).unwrap_or(granted)
-}
-
-/// Where the credits that a charge bought stand.
+/// The state of the credits that a charge bought.
 pub(in crate::usecase::handler) enum Standing {
-    /// They are not in the ledger.
+    /// The ledger has no grant for them.
     NotGranted {
         /// Whether some of the money is gone.
         is_gone: bool,
     },
-    /// They are.
+    /// The ledger has their grant.
     Granted {
         /// The entry that granted them.
         grant: Box<Entry>,
-        /// Those that were taken back.
-        clawed_back: i64,
-        /// Those that should have been.
-        target: i64,
+        /// Credits that are clawed back.
+        clawed_back: Credits,
+        /// Credits that should be.
+        target: Credits,
     },
 }
 
-/// Where the credits of a charge stand, as Stripe has it now; nothing if it buys none.
+/// Compares a charge as Stripe has it now with the ledger; `None` if it buys no credits.
 pub(in crate::usecase::handler) async fn standing(
     deps: &Deps,
     customer: &Customer,
@@ -58,24 +49,24 @@ pub(in crate::usecase::handler) async fn standing(
         let Some(other) = found(deps.stripe.charge_retrieve(other).await)? else { continue };
         let other = ChargeShape::read(&other);
         gone += amount_gone(deps, &other).await?;
-        paid += other.amount.filter(|_| other.is_paid).unwrap_or(0);
+        paid += other.amount.filter(|_| other.is_paid).unwrap_or_default();
     }
     let db = deps.db.read();
     let Some(grant) = account::entry_find_by_key(db, &customer.id, &bought.key).await? else {
-        return Ok(Some(Standing::NotGranted { is_gone: gone != 0 }));
+        return Ok(Some(Standing::NotGranted { is_gone: gone != MoneyMinor::ZERO }));
     };
     let account = account::account_find(db, &customer.id).await?;
-    let clawed_back = account.map_or(0, |account| account.clawed_back(grant.seq));
+    let clawed_back = account.map_or(Credits::ZERO, |account| account.clawed_back(grant.seq));
     let target = credits_gone(grant.amount, gone, paid);
     Ok(Some(Standing::Granted { grant: Box::new(grant), clawed_back, target }))
 }
 
-/// What is to be done about a charge now.
+/// Brings the ledger to what the event's charge says now.
 pub(super) async fn review(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(charge) = charge_of(about).await? else { return Ok(Outcome::Done.into()) };
     let said = ChargeShape::read(&charge);
     let Some(id) = &said.id else { return Ok(Outcome::Done.into()) };
-    let Some(customer) = about.owner("charge.refunded", &charge).await? else { return Ok(of_nobody(&said)) };
+    let Some(customer) = about.owner(EventKind::ChargeRefunded, &charge).await? else { return Ok(of_nobody(&said)) };
     let (grant, clawed_back, target) = match standing(about.deps, &customer, &said).await? {
         None | Some(Standing::NotGranted { is_gone: false }) => return Ok(Outcome::Done.into()),
         Some(Standing::NotGranted { is_gone: true }) => {
@@ -85,29 +76,13 @@ pub(super) async fn review(about: &EventContext<'_>) -> Result<Verdict, Failure>
         }
         Some(Standing::Granted { grant, clawed_back, target }) => (grant, clawed_back, target),
     };
-    Ok(towards(&grant, clawed_back, target, id).map_or_else(
+    Ok(command_towards(&grant, clawed_back, target, id).map_or_else(
         || Outcome::Done.into(),
         |command| Verdict { outcome: Outcome::Done, ledger: Some((customer.id, command)), effects: Vec::new() },
     ))
 }
 
-/// The command that brings what was taken back of a grant to `target`. It needs no key: it says where
-/// to be, and the charge's stream lets only one at a time say so.
-fn towards(grant: &Entry, clawed: i64, target: i64, charge_id: &str) -> Option<Command> {
-    let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Purchased);
-    let (op, source) = match target.cmp(&clawed) {
-        std::cmp::Ordering::Greater => {
-            (Op::ClawBack { grant: grant.seq, granted: grant.amount, total: target }, "stripe")
-        }
-        std::cmp::Ordering::Less => (Op::Reinstate { grant: grant.seq, kind, total: target }, "reinstatement"),
-        std::cmp::Ordering::Equal => return None,
-    };
-    let mut command = Command::internal(op, source, String::new()).with_reference(charge_id);
-    command.idempotency_key = None;
-    Some(command)
-}
-
-/// The charge as Stripe has it now.
+/// Fetches the charge that the event is about.
 async fn charge_of(about: &EventContext<'_>) -> Result<Option<Value>, Failure> {
     let object = about.object;
     let id = if object["object"] == "charge" { shape::id(&object["id"]) } else { shape::id(&object["charge"]) };
@@ -125,17 +100,17 @@ async fn charge_of(about: &EventContext<'_>) -> Result<Option<Value>, Failure> {
     }
 }
 
-/// Of a charge's money, what is gone: refunded, or taken by disputes.
-async fn amount_gone(deps: &Deps, charge: &ChargeShape) -> Result<i64, Failure> {
+/// The part of a charge's money that is refunded or taken by disputes.
+async fn amount_gone(deps: &Deps, charge: &ChargeShape) -> Result<MoneyMinor, Failure> {
     let mut gone = charge.amount_refunded;
     if let Some(id) = charge.id.as_ref().filter(|_| charge.is_disputed) {
         let disputes = deps.stripe.dispute_list(id).await?;
-        gone += shape::rows(&disputes).iter().map(|row| DisputeShape::read(row).amount_gone()).sum::<i64>();
+        gone += shape::rows(&disputes).iter().map(|row| DisputeShape::read(row).amount_gone()).sum::<MoneyMinor>();
     }
     Ok(gone)
 }
 
-/// A charge of none of our customers. What says itself that it is ours is not let go in silence.
+/// The verdict on a charge of none of our customers: retried if its metadata says that it is ours, else done.
 fn of_nobody(charge: &ChargeShape) -> Verdict {
     let is_ours = [OPERATION_METADATA_KEY, CUSTOMER_METADATA_KEY].iter().any(|key| charge.metadata.contains_key(*key));
     if !is_ours {
@@ -145,15 +120,15 @@ fn of_nobody(charge: &ChargeShape) -> Verdict {
     Outcome::Retry { reason: format!("customer_unknown: no customer for charge {id}") }.into()
 }
 
-/// What a charge paid for, wholly or in part.
+/// The credits that a charge paid for, wholly or in part.
 struct Bought {
-    /// The key of its credits in the ledger.
+    /// Their key in the ledger.
     key: String,
-    /// Charges that paid for the same.
+    /// Other charges that paid for the same credits.
     other_charges: Vec<String>,
 }
 
-/// What a charge bought; nothing if there are no credits to take back.
+/// Finds what a charge bought; `None` if that brings no credits.
 async fn bought_with(deps: &Deps, charge: &ChargeShape) -> Result<Option<Bought>, Failure> {
     let by_operation = charge.metadata.contains_key(OPERATION_METADATA_KEY) && charge.invoice_id.is_none();
     let stripe = &deps.stripe;
@@ -173,11 +148,11 @@ async fn bought_with(deps: &Deps, charge: &ChargeShape) -> Result<Option<Bought>
     let Some(invoice) = found(stripe.invoice_retrieve(&id).await)? else { return Ok(None) };
     let is_period = matches!(invoice["billing_reason"].as_str(), Some("subscription_create" | "subscription_cycle"));
     let is_pro = shape::InvoiceShape::read(&invoice).is_pro(&deps.pro) != shape::IsPro::No;
-    let brought_credits = is_period && is_pro && deps.pro_credits > 0;
+    let brought_credits = is_period && is_pro && deps.pro_credits > Credits::ZERO;
     Ok(brought_credits.then(|| Bought { key: grant_key(&id), other_charges: charges_of(&invoice) }))
 }
 
-/// The charges that paid an invoice, as far as it says.
+/// The charges that an invoice names as its payments.
 fn charges_of(invoice: &Value) -> Vec<String> {
     let payments = shape::rows(&invoice["payments"]).iter().map(|row| &row["payment"]);
     payments
@@ -193,14 +168,6 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_part_of_a_credits_price_takes_no_credit_and_the_whole_takes_all() {
-        assert_eq!(credits_gone(1, 1_000, 2_900), 0);
-        assert_eq!(credits_gone(1, 2_900, 2_900), 1);
-        assert_eq!(credits_gone(60, 10_000, 59_900), 10);
-        assert_eq!(credits_gone(60, 59_900, 59_900), 60);
-    }
-
-    #[test]
     fn all_charges_of_an_invoice_are_found() {
         let invoice = json!({"payments": {"data": [
             {"payment": {"payment_intent": {"id": "pi_1", "latest_charge": "ch_1"}}},
@@ -208,12 +175,5 @@ mod tests {
             {"payment": {"payment_intent": "pi_3"}},
         ]}});
         assert_eq!(charges_of(&invoice), ["ch_1", "ch_2"]);
-    }
-
-    #[test]
-    fn never_more_credits_go_than_were_granted_whatever_is_refunded_and_disputed_together() {
-        assert_eq!(credits_gone(60, 2 * 59_900, 59_900), 60);
-        assert_eq!(credits_gone(60, -5, 59_900), 0);
-        assert_eq!(credits_gone(60, 5, 0), 0);
     }
 }

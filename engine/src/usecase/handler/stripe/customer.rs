@@ -5,7 +5,7 @@ use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape;
+use crate::domain::webhook::{EventKind, shape};
 use crate::plan::Plan;
 use crate::usecase::handler::{Failure, stripe_customer_job};
 
@@ -16,14 +16,14 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = shape::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
     let now = found(about.deps.stripe.customer_retrieve(&id).await)?;
     let object = now.as_ref().unwrap_or(about.object);
-    let is_gone = object["deleted"] == true || (now.is_none() && about.event_type == "customer.deleted");
+    let is_gone = object["deleted"] == true || (now.is_none() && about.kind == EventKind::CustomerDeleted);
     if is_gone {
         if customer.stripe_customer_id.as_ref() != Some(&id) {
             return Ok(Outcome::Done.into());
         }
         return Ok(gone(about, customer, id));
     }
-    let mut verdict = about.decide("customer.updated", object);
+    let mut verdict = about.decide(EventKind::CustomerUpdated, object);
     if let Some(id) = shape::id(&object["invoice_settings"]["default_payment_method"]) {
         verdict.effects.push(Effect::PaymentMethodDefault { customer_id: customer.id.clone(), id });
     }

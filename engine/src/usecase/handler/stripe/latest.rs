@@ -1,10 +1,9 @@
-//! The policy `refetch latest`: an event that failed before is not tried again as it came, but on what
-//! Stripe says now of its object and of whose it is. So a fact that was added at Stripe meanwhile, such
-//! as our customer's id in metadata, heals it and lets its stream go on.
+//! The policy `refetch latest`: an event that failed before is retried with its object and its customer as Stripe has
+//! them now. A fact that was added at Stripe meanwhile, such as our customer's id in metadata, thus lets it succeed.
 
 use super::{EventContext, Known, StripeEvent, found, present};
 use crate::domain::effect::Verdict;
-use crate::domain::webhook::{self, shape};
+use crate::domain::webhook::{self, EventKind, shape};
 use crate::usecase::handler::Failure;
 
 /// Processes an event that failed before.
@@ -18,11 +17,11 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let object = invoice.as_ref().unwrap_or(about.object);
     let mut event = about.event.clone();
     if event.customer.is_none() {
-        let mut lookup = webhook::lookup(object, about.event_type);
+        let mut lookup = webhook::lookup(object, about.kind);
         if let (Some(id), None) = (&lookup.stripe_customer_id, &lookup.bursar_customer_id)
             && let Some(person) = found(stripe.customer_retrieve(id).await)?
         {
-            lookup.bursar_customer_id = webhook::lookup(&person, "customer.updated").bursar_customer_id;
+            lookup.bursar_customer_id = webhook::lookup(&person, EventKind::CustomerUpdated).bursar_customer_id;
         }
         let lookups = [(0, lookup)];
         let known = Known::load(about.deps.db.read(), &lookups).await?;

@@ -1,30 +1,32 @@
-//! What customers are told of events, by mail.
+//! Mails to customers about events.
 
 use super::EventContext;
+use crate::amount::MoneyMinor;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::mail::{self, MailSubject, Template};
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{self, InvoiceShape, PaymentIntentShape};
 use serde_json::Value;
 
-/// The verdict on a failed payment, with a mail to the customer if a renewal is not paid: its bank wants
-/// to see it, or it has to pay in another way. Once for each invoice and each of the two.
+/// Adds a mail to the verdict on a failed renewal: the customer has to authenticate the payment, or to pay in another
+/// way. At most one mail of each kind for an invoice.
 pub(super) fn of_failed_payment(about: &EventContext<'_>, invoice: &Value, verdict: Verdict) -> Verdict {
     let is_late = verdict
         .effects
         .iter()
         .any(|effect| matches!(effect, Effect::SubscriptionPut(row) if row.is_pro && row.status == "past_due"));
     let Some(customer) = about.event.customer.as_ref().filter(|_| is_late) else { return verdict };
-    let mail = failed_payment(customer, about.event_type, invoice, about.now_ms);
+    let mail = failed_payment(customer, about.kind, invoice, about.now_ms);
     with(verdict, mail)
 }
 
-fn failed_payment(customer: &Customer, event_type: &str, invoice: &Value, now_ms: i64) -> Option<Effect> {
+fn failed_payment(customer: &Customer, kind: EventKind, invoice: &Value, now_ms: i64) -> Option<Effect> {
     let said = InvoiceShape::read(invoice);
     let id = said.id.clone()?;
     let intents = shape::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
-    let wants_customer = event_type == "invoice.payment_action_required"
+    let wants_customer = kind == EventKind::InvoicePaymentActionRequired
         || std::iter::once(&invoice["payment_intent"])
             .chain(intents)
             .any(|intent| intent.is_object() && PaymentIntentShape::read(intent).wants_authentication());
@@ -32,7 +34,7 @@ fn failed_payment(customer: &Customer, event_type: &str, invoice: &Value, now_ms
     let told = MailSubject {
         subscription: said.subscription_id.clone(),
         purchase: None,
-        amount_minor: invoice["amount_due"].as_i64(),
+        amount_minor: invoice["amount_due"].as_i64().map(MoneyMinor),
         currency: said.currency.clone(),
         reason: (!wants_customer).then(|| said.failure_in_words()),
         url: invoice["hosted_invoice_url"].as_str().map(str::to_owned),
@@ -40,7 +42,7 @@ fn failed_payment(customer: &Customer, event_type: &str, invoice: &Value, now_ms
     Some(Effect::JobInsert(mail::job(template, &customer.id, &id, told, now_ms)))
 }
 
-/// The verdict with a mail about each subscription to Pro that ends with it. Once for each.
+/// Adds a mail for each subscription to Pro that the verdict ends, once for each.
 pub(in crate::usecase::handler) fn of_ended_subscriptions(verdict: Verdict, now_ms: i64) -> Verdict {
     let mails: Vec<Effect> = verdict
         .effects
@@ -77,19 +79,19 @@ mod tests {
         job.unique_key.clone().expect("mails are unique")
     }
 
-    fn mail(event_type: &str, invoice: &Value) -> String {
-        key_of(&failed_payment(&fixtures::customer(Plan::Pro), event_type, invoice, 1).expect("a mail"))
+    fn mail(kind: EventKind, invoice: &Value) -> String {
+        key_of(&failed_payment(&fixtures::customer(Plan::Pro), kind, invoice, 1).expect("a mail"))
     }
 
     #[test]
     fn a_failed_renewal_is_told_once_for_each_invoice_and_authentication_apart() {
         let invoice = json!({"id": "in_1", "payments": {"data": [{"payment": {"payment_intent": {
             "id": "pi_1", "status": "requires_payment_method", "last_payment_error": {"code": "card_declined"}}}}]}});
-        assert!(mail("invoice.payment_failed", &invoice).starts_with("mail:payment_failed:"));
-        assert_eq!(mail("invoice.payment_failed", &invoice), mail("invoice.payment_failed", &invoice));
+        assert!(mail(EventKind::InvoicePaymentFailed, &invoice).starts_with("mail:payment_failed:"));
+        assert_eq!(mail(EventKind::InvoicePaymentFailed, &invoice), mail(EventKind::InvoicePaymentFailed, &invoice));
         let mut waiting = invoice;
         waiting["payments"]["data"][0]["payment"]["payment_intent"]["status"] = "requires_action".into();
-        assert!(mail("invoice.payment_failed", &waiting).starts_with("mail:action_required:"));
+        assert!(mail(EventKind::InvoicePaymentFailed, &waiting).starts_with("mail:action_required:"));
     }
 
     #[test]

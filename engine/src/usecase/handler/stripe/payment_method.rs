@@ -4,6 +4,7 @@ use super::{EventContext, done, found};
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::payment_method::PaymentMethod;
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{self, PaymentMethodShape};
 use crate::infra::store::{customer as customers, payment_method as rows};
 use crate::usecase::handler::Failure;
@@ -15,11 +16,12 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let now = found(about.deps.stripe.payment_method_retrieve(&id).await)?;
     let object = now.as_ref().unwrap_or(about.object);
     let shape = PaymentMethodShape::read(object);
-    let is_detached = shape.stripe_customer_id.is_none() || (now.is_none() && about.event_type.ends_with(".detached"));
+    let is_detached =
+        shape.stripe_customer_id.is_none() || (now.is_none() && about.kind == EventKind::PaymentMethodDetached);
     if is_detached {
         return detached(about, id).await;
     }
-    let Some(customer) = about.owner(about.event_type, object).await? else { return Ok(Outcome::Done.into()) };
+    let Some(customer) = about.owner(about.kind, object).await? else { return Ok(Outcome::Done.into()) };
     let method = PaymentMethod::from_stripe(shape, id, &customer.id, None, false, about.now_ms);
     Ok(done(vec![Effect::PaymentMethodPut(method)]))
 }

@@ -1,34 +1,54 @@
 //! State comes from Stripe as it is now, not from the order in which events arrive.
 //!
-//! An event says that something happened to an object; what the object is now, Stripe is asked. Only
-//! a paid invoice is taken at its word, because it stays paid for ever; it is asked for too when the
-//! event does not carry what the rules need. An object that Stripe no longer has is taken as the event
-//! has it.
+//! An event says that something happened to an object; its present state is fetched from Stripe. A paid invoice is
+//! the exception, because it stays paid: it is fetched only if the event lacks what the rules need. If Stripe no
+//! longer has the object, the event's copy counts.
 
 use super::{EventContext, clawback, customer, found, notice, payment_method};
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
+use crate::domain::webhook::EventKind;
 use crate::domain::webhook::shape::{self, InvoiceShape};
 use crate::usecase::handler::{Failure, operation, subscription};
 use serde_json::Value;
 
-/// What an event's present state means here.
+/// Decides an event by the present state of its object.
 pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    match about.event_type {
-        "invoice.paid" | "invoice.payment_succeeded" => paid_invoice(about).await,
-        "invoice.payment_failed" | "invoice.payment_action_required" => failed_invoice(about).await,
-        "invoice_payment.paid" => invoice_payment(about).await,
-        "checkout.session.completed" => checkout(about).await,
-        kind if kind.starts_with("customer.subscription.") => changed_subscription(about).await,
-        kind if kind.starts_with("customer.") => customer::run(about).await,
-        kind if kind.starts_with("payment_method.") => payment_method::run(about).await,
-        kind if kind.starts_with("payment_intent.") => payment_intent(about).await,
-        _ => clawback::review(about).await,
+    match about.kind {
+        EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => paid_invoice(about).await,
+        EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired => failed_invoice(about).await,
+        EventKind::InvoicePaymentPaid => invoice_payment(about).await,
+        EventKind::CheckoutCompleted => checkout(about).await,
+        EventKind::SubscriptionCreated
+        | EventKind::SubscriptionUpdated
+        | EventKind::SubscriptionDeleted
+        | EventKind::SubscriptionPaused
+        | EventKind::SubscriptionResumed
+        | EventKind::SubscriptionTrialWillEnd => changed_subscription(about).await,
+        EventKind::CustomerCreated | EventKind::CustomerUpdated | EventKind::CustomerDeleted => {
+            customer::run(about).await
+        }
+        EventKind::PaymentMethodAttached | EventKind::PaymentMethodDetached | EventKind::PaymentMethodUpdated => {
+            payment_method::run(about).await
+        }
+        EventKind::PaymentIntentSucceeded | EventKind::PaymentIntentFailed | EventKind::PaymentIntentRequiresAction => {
+            payment_intent(about).await
+        }
+        EventKind::ChargeRefunded
+        | EventKind::ChargeRefundUpdated
+        | EventKind::RefundCreated
+        | EventKind::RefundUpdated
+        | EventKind::RefundFailed
+        | EventKind::DisputeCreated
+        | EventKind::DisputeUpdated
+        | EventKind::DisputeClosed
+        | EventKind::DisputeFundsWithdrawn
+        | EventKind::DisputeFundsReinstated => clawback::review(about).await,
     }
 }
 
 async fn paid_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let verdict = about.decide("invoice.paid", about.object);
+    let verdict = about.decide(EventKind::InvoicePaid, about.object);
     let Some(id) = shape::id(&about.object["id"]).filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
     match found(about.deps.stripe.invoice_retrieve(&id).await)? {
         Some(invoice) => by_paid_invoice(about, invoice).await,
@@ -36,15 +56,16 @@ async fn paid_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     }
 }
 
-/// Whether the rules could not decide for want of facts, which Stripe has.
+/// Whether the rules could not decide because the object lacks facts that Stripe has.
 fn lacks_facts(verdict: &Verdict) -> bool {
     let words = ["shape_incomplete", "pro_undecidable"];
     matches!(&verdict.outcome, Outcome::Dead { reason } if words.iter().any(|word| reason.starts_with(word)))
 }
 
-/// A paid invoice as Stripe has it now. If it does not tell whether it bills Pro, its subscription does.
+/// Decides a paid invoice as Stripe has it now. If the invoice does not tell whether it bills Pro, its subscription
+/// does.
 async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Verdict, Failure> {
-    let verdict = about.decide("invoice.paid", &invoice);
+    let verdict = about.decide(EventKind::InvoicePaid, &invoice);
     let subscription_id = InvoiceShape::read(&invoice).subscription_id;
     let Some(id) = subscription_id.filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
     let Some(mut object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else { return Ok(verdict) };
@@ -53,8 +74,8 @@ async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Ver
     Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
 }
 
-/// A failure may be old news: an invoice that is paid by now is a paid one, and one that was written
-/// off since leaves its subscription as it is. The customer is told of what it has to do.
+/// Decides a failed payment, which may be old news: the invoice may be paid by now, or its subscription may have
+/// moved on. Otherwise the customer gets a mail that says what to do.
 async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let stripe = &about.deps.stripe;
     let now = match shape::id(&about.object["id"]) {
@@ -62,7 +83,7 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         None => None,
     };
     let Some(invoice) = now else {
-        let verdict = about.decide("invoice.payment_failed", about.object);
+        let verdict = about.decide(EventKind::InvoicePaymentFailed, about.object);
         return Ok(notice::of_failed_payment(about, about.object, verdict));
     };
     let said = InvoiceShape::read(&invoice);
@@ -75,16 +96,16 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     {
         return Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?);
     }
-    let verdict = about.decide("invoice.payment_failed", &invoice);
+    let verdict = about.decide(EventKind::InvoicePaymentFailed, &invoice);
     Ok(notice::of_failed_payment(about, &invoice, verdict))
 }
 
-/// Says which invoice was paid, and nothing of whose it is. Only the credits are taken from here, under
-/// the invoice's own key: the rest belongs into the stream of the Stripe customer.
+/// Decides `invoice_payment.paid`, which names an invoice and no customer. Only the credits are granted here, under the
+/// invoice's own key: all other changes belong into the Stripe customer's stream.
 async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = shape::id(&about.object["invoice"]) else { return Ok(Outcome::Done.into()) };
     let Some(invoice) = found(about.deps.stripe.invoice_retrieve(&id).await)? else { return Ok(Outcome::Done.into()) };
-    let customer = about.owner("invoice.paid", &invoice).await?;
+    let customer = about.owner(EventKind::InvoicePaid, &invoice).await?;
     let subscription = match InvoiceShape::read(&invoice).subscription_id {
         Some(id) => found(about.deps.stripe.subscription_retrieve(&id).await)?,
         None => None,
@@ -107,7 +128,7 @@ async fn changed_subscription(about: &EventContext<'_>) -> Result<Verdict, Failu
     };
     match now {
         Some(object) => Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?),
-        None => Ok(about.decide(about.event_type, about.object)),
+        None => Ok(about.decide(about.kind, about.object)),
     }
 }
 
@@ -122,18 +143,18 @@ async fn payment_intent(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     Ok(verdict.unwrap_or_else(|| Outcome::Done.into()))
 }
 
-/// A customer that came through Stripe's own page: its subscription is learned as any other. What it
-/// paid with is announced by events of its own.
+/// Decides a completed Checkout session: its subscription is learned like any other. The payment method is announced
+/// by events of its own.
 async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = shape::id(&about.object["subscription"]) else {
-        return Ok(about.decide("customer.updated", about.object));
+        return Ok(about.decide(EventKind::CustomerUpdated, about.object));
     };
     let Some(object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else {
         return Ok(Outcome::Done.into());
     };
     let customer = match &about.event.customer {
         Some(customer) => Some(customer.clone()),
-        None => about.owner("customer.subscription.updated", &object).await?,
+        None => about.owner(EventKind::SubscriptionUpdated, &object).await?,
     };
     Ok(subscription::learn(about.deps, customer, &object, about.now_ms).await?)
 }

@@ -1,21 +1,18 @@
 //! Thin events: they carry no object. Source: Stripe, "Event destinations".
 //!
-//! The ordinary event that says the same, its twin, is fetched and taken in like a delivery: in the
-//! stream of its Stripe customer, and only once, whether Stripe delivers it too or not. Without a twin
-//! the object is fetched and put into an event of our own making.
+//! The ordinary event that announces the same, its twin, is fetched and taken in like a delivery: in the stream of its
+//! Stripe customer, and only once, even if Stripe delivers it too. Without a twin, the object is fetched and wrapped
+//! into an event of our own.
 
 use super::{cannot_ask, found};
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
+use crate::domain::webhook::Envelope;
 use crate::domain::webhook::delivery::delivery;
-use crate::domain::webhook::{self, Envelope};
 use crate::infra::stripe::StripeError;
 use crate::usecase::handler::Deps;
 use serde_json::json;
-
-/// What types of thin events begin with when they are about objects of the v1 API.
-const V1: &str = "v1.";
 
 pub(super) async fn run(deps: &Deps, envelope: &Envelope, now_ms: TimeMs) -> Verdict {
     match twin(deps, envelope, now_ms).await {
@@ -31,15 +28,12 @@ async fn twin(deps: &Deps, envelope: &Envelope, now_ms: TimeMs) -> Result<Vec<Ef
         let delivery = delivery(event.to_string().as_bytes(), deps.livemode, now_ms);
         return Ok(vec![Effect::EventTake(Box::new(delivery))]);
     }
-    let event_type = envelope.event_type.strip_prefix(V1).unwrap_or(&envelope.event_type);
-    let Some(url) = envelope.related_object_url.as_deref().filter(|_| webhook::wanted(event_type)) else {
-        return Ok(Vec::new());
-    };
+    let (Some(url), Some(kind)) = (&envelope.related_object_url, envelope.kind) else { return Ok(Vec::new()) };
     let Some(object) = found(deps.stripe.related_retrieve(url).await)? else { return Ok(Vec::new()) };
     let event = json!({
         "id": format!("{}:object", envelope.external_id),
         "object": "event",
-        "type": event_type,
+        "type": kind.as_str(),
         "livemode": envelope.livemode,
         "data": { "object": object },
     });

@@ -1,6 +1,7 @@
 //! Payment methods: attach, detach, which one is the default.
 
 use super::*;
+use bursar_engine::amount::Credits;
 
 on_both! {
     async fn a_payment_method_that_stripe_fails_to_attach_is_attached_under_another_key(backend: Backend) {
@@ -106,7 +107,7 @@ on_both! {
 
     async fn where_the_configuration_gives_no_credits_none_are_given_or_taken_back(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
-            (config.credits.payment_method_bonus, config.credits.pro_period) = (0, 0);
+            (config.credits.payment_method_bonus, config.credits.pro_period) = (Credits::ZERO, Credits::ZERO);
         })
         .await;
         let customer = shop.app.onboard().await;

@@ -4,7 +4,7 @@ use super::*;
 use crate::private::Private;
 use crate::scene::{SIGNUP, events, stripe_customer};
 use bursar_services::Postgres;
-use bursar_tests::app::unique;
+use bursar_tests::unique::unique;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 
 /// 503 while the database is away; the same event once more when it is back.

@@ -54,7 +54,7 @@ shops! {
     async fn a_thin_event_about_an_object_that_stripe_does_not_have_or_that_is_no_address_is_done(shop: &Shop) {
         let urls = ["/v1/invoices/in_unknown", "/v2/core/accounts/acct_1", "/v1invoices", "/v1/invoices/../customers"];
         for url in urls {
-            let id = format!("evt_{}", bursar_tests::app::unique());
+            let id = format!("evt_{}", bursar_tests::unique::unique());
             let thin = json!({
                 "id": id, "object": "v2.core.event", "type": "v1.invoice.paid", "livemode": false,
                 "created": "2026-01-01T00:00:00.000Z",

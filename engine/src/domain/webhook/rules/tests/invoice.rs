@@ -1,13 +1,14 @@
 //! Paid and failed invoices.
 
 use super::*;
+use crate::amount::Credits;
 use crate::domain::ledger::{Command, GrantKind, Op};
 
-const PAID: &str = "invoice.paid";
-const FAILED: &str = "invoice.payment_failed";
+const PAID: EventKind = EventKind::InvoicePaid;
+const FAILED: EventKind = EventKind::InvoicePaymentFailed;
 
 fn grant() -> Command {
-    let op = Op::Grant { kind: GrantKind::Included, amount: 60, expires_at_ms: None };
+    let op = Op::Grant { kind: GrantKind::Included, amount: Credits(60), expires_at_ms: None };
     Command::internal(op, "stripe", "stripe:invoice:in_1".to_owned()).with_reference("in_1")
 }
 
@@ -41,11 +42,12 @@ fn every_version_of_one_paid_invoice_gives_the_same_verdict_whatever_marks_it_as
     ];
     for (doc, pro, stored) in cases {
         let mut verdicts = Vec::new();
-        for (version, event_type) in
-            Version::ALL.into_iter().flat_map(|version| [(version, PAID), (version, "invoice.payment_succeeded")])
+        for (version, kind) in Version::ALL
+            .into_iter()
+            .flat_map(|version| [(version, PAID), (version, EventKind::InvoicePaymentSucceeded)])
         {
             let object = doc.render(version);
-            let known = facts(event_type, &object, &pro, Plan::PayAsYouGo);
+            let known = facts(kind, &object, &pro, Plan::PayAsYouGo);
             let known = stored.iter().fold(known, knowing);
             let verdict = decide(&known);
             assert_eq!(verdict.ledger.as_ref().map(|(_, command)| command), Some(&grant()), "{version:?} {doc:?}");
@@ -242,7 +244,7 @@ fn an_invoice_that_names_no_subscription_brings_pro_unless_one_has_ended() {
 fn without_credits_in_the_configuration_none_are_granted() {
     let object = InvoiceDoc::default().render(Version::Basil);
     let pro = by_id();
-    let verdict = decide(&Facts { pro_credits: 0, ..facts(PAID, &object, &pro, Plan::Trial) });
+    let verdict = decide(&Facts { pro_credits: Credits(0), ..facts(PAID, &object, &pro, Plan::Trial) });
     assert!(verdict.ledger.is_none());
     assert_eq!(plan_set(&verdict), Some(Plan::Pro));
 }

@@ -19,15 +19,15 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, event_type: &str, object: &Value, pro: &ProPrice) {
-        let look = lookup(object, event_type);
+    fn deliver(&mut self, kind: EventKind, object: &Value, pro: &ProPrice) {
+        let look = lookup(object, kind);
         let verdict = decide(&Facts {
             customer: Some(self.customer.clone()),
             subscription: look.subscription_id.and_then(|id| self.rows.get(&id).cloned()),
             subscriptions_of_customer: self.rows.values().cloned().collect(),
-            ..facts(event_type, object, pro, Plan::Trial)
+            ..facts(kind, object, pro, Plan::Trial)
         });
-        assert_eq!(verdict.outcome, Outcome::Done, "{event_type} {object}");
+        assert_eq!(verdict.outcome, Outcome::Done, "{kind:?} {object}");
         if let Some((_, command)) = verdict.ledger {
             self.granted.insert(command.idempotency_key.expect("a key"));
         }
@@ -58,16 +58,16 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
     shorter.iter().flat_map(|order| (0..n).map(move |place| at(order, place))).collect()
 }
 
-fn life(version: Version) -> Vec<(&'static str, Value)> {
+fn life(version: Version) -> Vec<(EventKind, Value)> {
     let first = InvoiceDoc { billing_reason: "subscription_create", ..InvoiceDoc::default() }.render(version);
     let failed =
         InvoiceDoc { billing_reason: "subscription_create", amount_paid: 0, is_paid: false, ..InvoiceDoc::default() };
     vec![
-        ("customer.subscription.created", SubscriptionDoc::with_status("incomplete").render(version)),
-        ("invoice.payment_failed", failed.render(version)),
-        ("invoice.paid", first.clone()),
-        ("invoice.payment_succeeded", first),
-        ("customer.subscription.updated", SubscriptionDoc::default().render(version)),
+        (EventKind::SubscriptionCreated, SubscriptionDoc::with_status("incomplete").render(version)),
+        (EventKind::InvoicePaymentFailed, failed.render(version)),
+        (EventKind::InvoicePaid, first.clone()),
+        (EventKind::InvoicePaymentSucceeded, first),
+        (EventKind::SubscriptionUpdated, SubscriptionDoc::default().render(version)),
     ]
 }
 
@@ -78,8 +78,8 @@ fn a_subscription_that_was_paid_is_pro_with_credits_once_in_every_order() {
         for order in permutations(events.len()) {
             let mut world = World::new();
             for at in order.iter().chain(order.iter().rev()) {
-                let (event_type, object) = &events[*at];
-                world.deliver(event_type, object, &by_id());
+                let (kind, object) = &events[*at];
+                world.deliver(*kind, object, &by_id());
             }
             assert_eq!(world.granted.len(), 1, "{order:?}");
             assert_eq!(world.customer.plan, Plan::Pro, "{order:?}");
@@ -94,12 +94,12 @@ fn a_subscription_that_was_paid_and_ended_is_never_pro_again_in_any_order() {
     let ended = SubscriptionDoc { ended_at_s: Some(PERIOD_END_S), ..SubscriptionDoc::with_status("canceled") };
     for version in [Version::V20200827, Version::Basil] {
         let mut events = life(version);
-        events.push(("customer.subscription.deleted", ended.render(version)));
+        events.push((EventKind::SubscriptionDeleted, ended.render(version)));
         for order in permutations(events.len()) {
             let mut world = World::new();
             for at in order.iter().chain(order.iter().rev()) {
-                let (event_type, object) = &events[*at];
-                world.deliver(event_type, object, &by_id());
+                let (kind, object) = &events[*at];
+                world.deliver(*kind, object, &by_id());
             }
             assert_eq!(world.granted.len(), 1, "{order:?}");
             assert_eq!(world.customer.plan, Plan::PayAsYouGo, "{order:?}");
@@ -114,8 +114,8 @@ fn an_old_subscriptions_end_does_not_take_the_pro_of_one_that_was_just_paid() {
     let paid = InvoiceDoc { billing_reason: "subscription_create", ..InvoiceDoc::default() }.render(Version::Basil);
     let old = SubscriptionDoc { id: "sub_0", ..SubscriptionDoc::default() }.render(Version::Basil);
     let mut world = World::new();
-    world.deliver("customer.subscription.created", &old, &by_id());
-    world.deliver("invoice.paid", &paid, &by_id());
-    world.deliver("customer.subscription.deleted", &ended, &by_id());
+    world.deliver(EventKind::SubscriptionCreated, &old, &by_id());
+    world.deliver(EventKind::InvoicePaid, &paid, &by_id());
+    world.deliver(EventKind::SubscriptionDeleted, &ended, &by_id());
     assert_eq!(world.customer.plan, Plan::Pro);
 }

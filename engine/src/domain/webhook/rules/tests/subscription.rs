@@ -2,14 +2,14 @@
 
 use super::*;
 
-const CREATED: &str = "customer.subscription.created";
-const UPDATED: &str = "customer.subscription.updated";
-const DELETED: &str = "customer.subscription.deleted";
+const CREATED: EventKind = EventKind::SubscriptionCreated;
+const UPDATED: EventKind = EventKind::SubscriptionUpdated;
+const DELETED: EventKind = EventKind::SubscriptionDeleted;
 
-fn decide_on(event_type: &str, doc: &SubscriptionDoc, plan: Plan, stored: Option<&Subscription>) -> Verdict {
+fn decide_on(kind: EventKind, doc: &SubscriptionDoc, plan: Plan, stored: Option<&Subscription>) -> Verdict {
     let object = doc.render(Version::Basil);
     let pro = by_id();
-    decide(&stored.into_iter().fold(facts(event_type, &object, &pro, plan), knowing))
+    decide(&stored.into_iter().fold(facts(kind, &object, &pro, plan), knowing))
 }
 
 #[test]
@@ -22,18 +22,18 @@ fn every_version_of_one_subscription_event_gives_the_same_verdict() {
     ];
     let pro = ProPrice::default();
     for doc in docs {
-        for event_type in [CREATED, UPDATED, DELETED] {
+        for kind in [CREATED, UPDATED, DELETED] {
             for stored in [None, Some(row("active"))] {
                 let mut verdicts: Vec<String> = Version::ALL
                     .into_iter()
                     .map(|version| {
                         let object = doc.render(version);
-                        let known = facts(event_type, &object, &pro, Plan::Pro);
+                        let known = facts(kind, &object, &pro, Plan::Pro);
                         text(&decide(&stored.iter().fold(known, knowing)))
                     })
                     .collect();
                 verdicts.dedup();
-                assert_eq!(verdicts.len(), 1, "{event_type} {doc:?}: {verdicts:#?}");
+                assert_eq!(verdicts.len(), 1, "{kind:?} {doc:?}: {verdicts:#?}");
             }
         }
     }
@@ -42,9 +42,9 @@ fn every_version_of_one_subscription_event_gives_the_same_verdict() {
 #[test]
 fn a_subscription_that_gives_pro_makes_the_plan_pro() {
     for status in ["active", "trialing", "past_due"] {
-        for event_type in [CREATED, UPDATED] {
-            let verdict = decide_on(event_type, &SubscriptionDoc::with_status(status), Plan::Trial, None);
-            assert_eq!(plan_set(&verdict), Some(Plan::Pro), "{event_type} {status}");
+        for kind in [CREATED, UPDATED] {
+            let verdict = decide_on(kind, &SubscriptionDoc::with_status(status), Plan::Trial, None);
+            assert_eq!(plan_set(&verdict), Some(Plan::Pro), "{kind:?} {status}");
             assert_eq!(put(&verdict).map(|row| row.status.as_str()), Some(status));
         }
     }
@@ -77,7 +77,7 @@ fn changing_to_another_price_takes_pro_away() {
 #[test]
 fn a_subscription_that_no_longer_gives_pro_leads_to_pay_as_you_go_unless_another_gives_it() {
     let other = Subscription { id: "sub_2".to_owned(), ..row("past_due") };
-    for (event_type, status) in [
+    for (kind, status) in [
         (UPDATED, "unpaid"),
         (UPDATED, "canceled"),
         (UPDATED, "paused"),
@@ -86,18 +86,18 @@ fn a_subscription_that_no_longer_gives_pro_leads_to_pay_as_you_go_unless_another
     ] {
         let object = SubscriptionDoc::with_status(status).render(Version::Basil);
         let pro = by_id();
-        let mut known = knowing(facts(event_type, &object, &pro, Plan::Pro), &row("active"));
-        assert_eq!(plan_set(&decide(&known)), Some(Plan::PayAsYouGo), "{event_type} {status}");
+        let mut known = knowing(facts(kind, &object, &pro, Plan::Pro), &row("active"));
+        assert_eq!(plan_set(&decide(&known)), Some(Plan::PayAsYouGo), "{kind:?} {status}");
         known.subscriptions_of_customer.push(other.clone());
-        assert_eq!(plan_set(&decide(&known)), None, "{event_type} {status}");
+        assert_eq!(plan_set(&decide(&known)), None, "{kind:?} {status}");
     }
 }
 
 #[test]
 fn an_end_is_kept_with_its_time_and_not_that_of_the_request() {
     let doc = SubscriptionDoc { ended_at_s: Some(PERIOD_END_S), ..SubscriptionDoc::with_status("canceled") };
-    for event_type in [UPDATED, DELETED] {
-        let verdict = decide_on(event_type, &doc, Plan::Pro, Some(&row("active")));
+    for kind in [UPDATED, DELETED] {
+        let verdict = decide_on(kind, &doc, Plan::Pro, Some(&row("active")));
         let ended = put(&verdict).expect("a row");
         assert_eq!((ended.status.as_str(), ended.ended_at_ms), ("canceled", Some(PERIOD_END_S * 1_000)));
     }
@@ -111,10 +111,10 @@ fn an_end_is_kept_with_its_time_and_not_that_of_the_request() {
 #[test]
 fn a_late_update_does_not_revive_an_ended_subscription() {
     let ended = Subscription { ended_at_ms: Some(1), ..row("canceled") };
-    for event_type in [CREATED, UPDATED, DELETED] {
+    for kind in [CREATED, UPDATED, DELETED] {
         for plan in [Plan::Trial, Plan::PayAsYouGo] {
-            let verdict = decide_on(event_type, &SubscriptionDoc::default(), plan, Some(&ended));
-            assert!(changes_nothing(&verdict), "{event_type}: {verdict:?}");
+            let verdict = decide_on(kind, &SubscriptionDoc::default(), plan, Some(&ended));
+            assert!(changes_nothing(&verdict), "{kind:?}: {verdict:?}");
         }
     }
 }
@@ -122,15 +122,13 @@ fn a_late_update_does_not_revive_an_ended_subscription() {
 #[test]
 fn an_end_that_was_taken_for_another_is_called_what_it_was_and_stays_an_end() {
     let expired = Subscription { ended_at_ms: Some(1), ..row("incomplete_expired") };
-    for event_type in [UPDATED, DELETED] {
-        let verdict =
-            decide_on(event_type, &SubscriptionDoc::with_status("canceled"), Plan::PayAsYouGo, Some(&expired));
+    for kind in [UPDATED, DELETED] {
+        let verdict = decide_on(kind, &SubscriptionDoc::with_status("canceled"), Plan::PayAsYouGo, Some(&expired));
         let ended = put(&verdict).expect("a row");
-        assert_eq!((ended.status.as_str(), ended.ended_at_ms), ("canceled", Some(1)), "{event_type}");
+        assert_eq!((ended.status.as_str(), ended.ended_at_ms), ("canceled", Some(1)), "{kind:?}");
         assert_eq!(plan_set(&verdict), None);
-        let verdict =
-            decide_on(event_type, &SubscriptionDoc::with_status("incomplete_expired"), Plan::Trial, Some(&expired));
-        assert!(changes_nothing(&verdict), "{event_type}: {verdict:?}");
+        let verdict = decide_on(kind, &SubscriptionDoc::with_status("incomplete_expired"), Plan::Trial, Some(&expired));
+        assert!(changes_nothing(&verdict), "{kind:?}: {verdict:?}");
     }
 }
 
@@ -150,15 +148,15 @@ fn an_update_cannot_lead_back_to_incomplete() {
 
 #[test]
 fn a_trial_customer_whose_subscription_never_gave_pro_stays_on_trial() {
-    for (event_type, status) in [
+    for (kind, status) in [
         (CREATED, "incomplete"),
         (UPDATED, "incomplete_expired"),
         (DELETED, "incomplete_expired"),
         (DELETED, "canceled"),
     ] {
         for stored in [None, Some(row("incomplete"))] {
-            let verdict = decide_on(event_type, &SubscriptionDoc::with_status(status), Plan::Trial, stored.as_ref());
-            assert_eq!(plan_set(&verdict), None, "{event_type} {status}");
+            let verdict = decide_on(kind, &SubscriptionDoc::with_status(status), Plan::Trial, stored.as_ref());
+            assert_eq!(plan_set(&verdict), None, "{kind:?} {status}");
         }
     }
 }
@@ -171,13 +169,13 @@ fn the_end_of_a_subscription_that_was_never_heard_of_ends_pro() {
 
 #[test]
 fn an_attempt_that_never_gave_pro_takes_none_away() {
-    for (event_type, status) in [(CREATED, "incomplete"), (UPDATED, "incomplete_expired")] {
-        let verdict = decide_on(event_type, &SubscriptionDoc::with_status(status), Plan::Pro, None);
-        assert_eq!(plan_set(&verdict), None, "{event_type} {status}");
+    for (kind, status) in [(CREATED, "incomplete"), (UPDATED, "incomplete_expired")] {
+        let verdict = decide_on(kind, &SubscriptionDoc::with_status(status), Plan::Pro, None);
+        assert_eq!(plan_set(&verdict), None, "{kind:?} {status}");
     }
-    for (event_type, status) in [(UPDATED, "unpaid"), (UPDATED, "paused"), (UPDATED, "canceled")] {
-        let verdict = decide_on(event_type, &SubscriptionDoc::with_status(status), Plan::Pro, None);
-        assert_eq!(plan_set(&verdict), Some(Plan::PayAsYouGo), "{event_type} {status}");
+    for (kind, status) in [(UPDATED, "unpaid"), (UPDATED, "paused"), (UPDATED, "canceled")] {
+        let verdict = decide_on(kind, &SubscriptionDoc::with_status(status), Plan::Pro, None);
+        assert_eq!(plan_set(&verdict), Some(Plan::PayAsYouGo), "{kind:?} {status}");
     }
 }
 

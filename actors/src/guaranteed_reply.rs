@@ -1,28 +1,30 @@
-//! Messages that a task owes to the actor that started it.
+//! Replies that an actor gets from a task that it started, whatever becomes of the task.
 
 use ractor::{ActorRef, Message};
 
-/// A message that reaches its actor even if the task that owes it panics or is given up: then it is the
-/// one named in the beginning. So no actor waits for ever for what it started.
-pub(crate) struct Owed<M: Message> {
+/// A reply that reaches its actor even if the task that is to send it panics or is dropped: the actor gets the
+/// fallback then. So no actor waits for ever for a task.
+pub(crate) struct GuaranteedReply<M: Message> {
     actor: ActorRef<M>,
-    otherwise: Option<M>,
+    /// What is sent when this is dropped.
+    on_drop: Option<M>,
 }
 
-impl<M: Message> Owed<M> {
-    pub(crate) fn new(actor: ActorRef<M>, otherwise: M) -> Self {
-        Self { actor, otherwise: Some(otherwise) }
+impl<M: Message> GuaranteedReply<M> {
+    pub(crate) fn new(actor: ActorRef<M>, fallback: M) -> Self {
+        Self { actor, on_drop: Some(fallback) }
     }
 
+    /// Sends this in place of the fallback.
     pub(crate) fn send(mut self, message: M) {
-        self.otherwise = Some(message);
+        self.on_drop = Some(message);
     }
 }
 
-impl<M: Message> Drop for Owed<M> {
+impl<M: Message> Drop for GuaranteedReply<M> {
     fn drop(&mut self) {
-        if let Some(message) = self.otherwise.take() {
-            // An actor that has ended meanwhile waits for nothing.
+        if let Some(message) = self.on_drop.take() {
+            // An actor that has ended meanwhile waits for no reply.
             let _ = self.actor.send_message(message);
         }
     }
@@ -61,14 +63,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_owed_arrives_once_even_from_a_task_that_panics() {
+    async fn a_reply_arrives_once_even_from_a_task_that_panics() {
         let (heard, mut hears) = mpsc::unbounded_channel();
         let (listener, _) = ActorRuntime::spawn(None, Listener, heard).await.unwrap();
-        let owed = || Owed::new(listener.clone(), "nobody knows".to_owned());
-        let good = owed();
+        let reply = || GuaranteedReply::new(listener.clone(), "nobody knows".to_owned());
+        let good = reply();
         good.send("done".to_owned());
         assert_eq!(hears.recv().await.as_deref(), Some("done"));
-        let bad = owed();
+        let bad = reply();
         let panics = tokio::spawn(async move {
             let _bad = bad;
             panic!("a test asked for this");

@@ -43,7 +43,7 @@ impl CustomerBody {
             source: customer.source.clone(),
             stripe_customer_id: customer.stripe_customer_id.clone(),
             has_payment_method: customer.has_payment_method,
-            credit_balance: account.map(|account| account.balance),
+            credit_balance: account.map(|account| account.balance.0),
             created_at: rfc3339(customer.created_at_ms),
         }
     }
@@ -121,17 +121,20 @@ impl Transaction {
         Self {
             id: transaction_id(customer, entry.seq),
             kind: entry.kind.as_str().to_owned(),
-            amount: entry.amount,
-            held_change: entry.held_delta,
-            balance_after: entry.balance_after,
-            held_after: entry.held_after,
+            amount: entry.amount.0,
+            held_change: entry.held_delta.0,
+            balance_after: entry.balance_after.0,
+            held_after: entry.held_after.0,
             source: entry.source.clone(),
             reference: entry.reference.clone(),
             hold_id: entry.hold_id.as_ref().map(ToString::to_string),
             grant_kind: entry.detail.grant_kind.map(|kind| kind.as_str().to_owned()),
             expires_at: entry.detail.expires_at_ms.map(rfc3339),
             burned: burned
-                .map(|burn| BurnedBody { transaction_id: transaction_id(customer, burn.grant), credits: burn.credits })
+                .map(|burn| BurnedBody {
+                    transaction_id: transaction_id(customer, burn.grant),
+                    credits: burn.credits.0,
+                })
                 .collect(),
             reason: entry.detail.reason.clone(),
             metadata: entry.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()),

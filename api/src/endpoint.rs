@@ -1,0 +1,47 @@
+//! The whole HTTP endpoint: the API, its document, the metrics, behind what every request passes through.
+
+use crate::answer_bytes::{Page, Shared};
+use crate::app::App;
+use crate::middleware::Guarded;
+use crate::routes::health::HealthApi;
+use crate::routes::{openapi_document, service};
+use bursar_actors::Role;
+use bytes::Bytes;
+use poem::endpoint::make_sync;
+use poem::http::header;
+use poem::{Endpoint, EndpointExt, Response, Route};
+use poem_openapi::OpenApiService;
+use std::sync::Arc;
+
+/// Pages of metrics that are kept for clients that do not take them.
+const METRICS_PAGES_MAX: usize = 16;
+
+/// The endpoint of an application. A worker answers only what operators ask: health and metrics.
+pub fn endpoint(app: Arc<App>, role: Role) -> impl Endpoint<Output = Response> {
+    let metrics = {
+        let (app, page) = (app.clone(), Page::new(METRICS_PAGES_MAX));
+        make_sync(move |_| {
+            Response::builder()
+                .header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
+                .body(page.get(|| app.render_metrics()))
+        })
+    };
+    let route = Route::new().at("/metrics", metrics);
+    let route = if role == Role::Worker {
+        route.nest("/", OpenApiService::new(HealthApi, "Bursar worker", env!("CARGO_PKG_VERSION")))
+    } else {
+        let service = service();
+        let json = fixed("application/json", openapi_document());
+        let docs = Route::new().at("/", fixed("text/html; charset=utf-8", service.swagger_ui_html()));
+        route.at("/openapi.json", json).nest("/docs", docs).nest("/", service)
+    };
+    Guarded::new(route.data(app.clone()).map_to_response(), app)
+}
+
+/// An endpoint that always answers this, with the same bytes in memory for all.
+fn fixed(content_type: &'static str, text: String) -> impl Endpoint<Output = Response> {
+    let bytes = Bytes::from(text);
+    make_sync(move |_| {
+        Response::builder().header(header::CONTENT_TYPE, content_type).extension(Shared).body(bytes.clone())
+    })
+}

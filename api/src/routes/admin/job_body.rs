@@ -1,0 +1,226 @@
+//! A job and its attempts as staff sees them, and why the job stands where it stands.
+
+use crate::app::App;
+use crate::sample;
+use bursar_engine::Result;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::job::{Job, JobKind, JobState};
+use bursar_engine::infra::store::attempt::Attempt;
+use bursar_engine::infra::store::job::job_head;
+use bursar_engine::infra::store::stream::{Stream, stream_find};
+use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object};
+
+/// Attempts shown of one job.
+pub(super) const ATTEMPTS_SHOWN_MAX: u64 = 100;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub(super) enum JobStateBody {
+    /// Waits for its time.
+    Scheduled,
+    /// Due.
+    Available,
+    /// Being worked on.
+    Running,
+    /// Done.
+    Succeeded,
+    /// Ended without being done.
+    Cancelled,
+    /// Given up.
+    Dead,
+}
+
+impl JobStateBody {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Available => "available",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// A job.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct JobBody {
+    /// Its identifier.
+    id: String,
+    /// What it does.
+    kind: String,
+    /// `scheduled`, `available`, `running`, `succeeded`, `cancelled` or `dead`.
+    state: String,
+    /// Its stream.
+    stream: String,
+    /// Its place in the stream.
+    seq: i64,
+    /// Attempts used up.
+    attempt: i64,
+    /// Attempts after which it is dead.
+    attempts_max: i64,
+    /// Not before this.
+    run_at: String,
+    /// No second job with this key is made.
+    unique_key: Option<String>,
+    /// The event that it processes.
+    event_id: Option<String>,
+    /// The customer that it concerns.
+    customer_id: Option<String>,
+    /// Why the last attempt failed.
+    last_error: Option<String>,
+    /// When it was made.
+    created_at: String,
+    /// When it ended.
+    finished_at: Option<String>,
+}
+
+impl Example for JobBody {
+    fn example() -> Self {
+        Self {
+            id: sample::JOB.to_owned(),
+            kind: "stripe.event".to_owned(),
+            state: "dead".to_owned(),
+            stream: sample::STREAM.to_owned(),
+            seq: 3,
+            attempt: 8,
+            attempts_max: 8,
+            run_at: sample::AT.to_owned(),
+            unique_key: None,
+            event_id: sample::text(sample::EVENT),
+            customer_id: None,
+            last_error: sample::text(sample::WHY_DEAD),
+            created_at: sample::AT.to_owned(),
+            finished_at: sample::text(sample::AT),
+        }
+    }
+}
+
+impl JobBody {
+    /// The same example before the job ended.
+    pub(super) fn waiting_example() -> Self {
+        Self { state: "available".to_owned(), finished_at: None, ..Self::example() }
+    }
+
+    pub(super) fn new(job: &Job, now_ms: i64) -> Self {
+        let state =
+            if job.state == JobState::Available && job.run_at_ms > now_ms { "scheduled" } else { job.state.as_str() };
+        Self {
+            id: job.id.to_string(),
+            kind: job.kind.clone(),
+            state: state.to_owned(),
+            stream: job.stream_key.clone(),
+            seq: job.seq,
+            attempt: job.attempt,
+            attempts_max: job.attempts_max,
+            run_at: rfc3339(job.run_at_ms),
+            unique_key: job.unique_key.clone(),
+            event_id: job.event_id.as_ref().map(ToString::to_string),
+            customer_id: job.customer_id.as_ref().map(ToString::to_string),
+            last_error: job.last_error.clone(),
+            created_at: rfc3339(job.created_at_ms),
+            finished_at: job.finished_at_ms.map(rfc3339),
+        }
+    }
+}
+
+/// One attempt.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct AttemptBody {
+    /// Its number.
+    attempt: i64,
+    /// The lease under which the work was done.
+    epoch: i64,
+    /// The node that did it.
+    node: String,
+    /// When it began.
+    started_at: String,
+    /// When it ended.
+    finished_at: String,
+    /// How long it took.
+    duration_ms: i64,
+    /// `done`, `retry`, `snooze`, `cancel` or `dead`.
+    outcome: String,
+    /// Why.
+    reason: Option<String>,
+}
+
+impl Example for AttemptBody {
+    fn example() -> Self {
+        Self {
+            attempt: 8,
+            epoch: 8,
+            node: sample::NODE.to_owned(),
+            started_at: sample::AT.to_owned(),
+            finished_at: sample::AT.to_owned(),
+            duration_ms: 4,
+            outcome: "dead".to_owned(),
+            reason: sample::text(sample::WHY_DEAD),
+        }
+    }
+}
+
+impl From<&Attempt> for AttemptBody {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            attempt: attempt.attempt,
+            epoch: attempt.epoch,
+            node: attempt.node.clone(),
+            started_at: rfc3339(attempt.started_at_ms),
+            finished_at: rfc3339(attempt.finished_at_ms),
+            duration_ms: attempt.finished_at_ms - attempt.started_at_ms,
+            outcome: attempt.outcome.clone(),
+            reason: attempt.reason.clone(),
+        }
+    }
+}
+
+/// Why a job stands where it stands, in a sentence.
+fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> String {
+    let last = job.last_error.as_deref().unwrap_or("no reason was recorded");
+    match job.state {
+        JobState::Succeeded => "It is done.".to_owned(),
+        JobState::Cancelled => format!("It was cancelled: {last}."),
+        JobState::Dead => format!("It was given up after {} attempts: {last}. Replay it to try again.", job.attempt),
+        JobState::Running => {
+            let node = stream.and_then(|stream| stream.owner.as_deref()).unwrap_or("an unknown node");
+            format!("It is being worked on by {node}.")
+        }
+        JobState::Available => {
+            if let Some(reason) = stream.filter(|s| s.paused_at_ms.is_some()).map(|s| s.paused_reason.as_deref()) {
+                return format!("Its stream is paused: {}.", reason.unwrap_or("no reason was recorded"));
+            }
+            match head {
+                Some(head) if head.id != job.id => {
+                    format!("It waits for {} before it in its stream, which is {}.", head.id, head.state.as_str())
+                }
+                _ if JobKind::parse(&job.kind).is_none() => {
+                    let at = rfc3339(job.run_at_ms);
+                    format!("It waits for a node that knows its kind; {at} is the next look at it.")
+                }
+                _ if job.run_at_ms > now_ms && job.attempt > 0 => {
+                    format!("It is tried again at {}: {last}.", rfc3339(job.run_at_ms))
+                }
+                _ if job.run_at_ms > now_ms => format!("It is due at {}.", rfc3339(job.run_at_ms)),
+                _ => "It is due and waits for a worker.".to_owned(),
+            }
+        }
+    }
+}
+
+/// What [`why`] says of the job of the examples.
+pub(super) fn why_example() -> String {
+    format!("It was given up after 8 attempts: {}. Replay it to try again.", sample::WHY_DEAD)
+}
+
+/// The sentence for a job that was found.
+pub(super) async fn explain(app: &App, job: &Job) -> Result<String> {
+    let stream = stream_find(app.db.read(), &job.stream_key).await?;
+    let head = job_head(app.db.read(), &job.stream_key).await?;
+    Ok(why(job, stream.as_ref(), head.as_ref(), app.clock.now_ms()))
+}

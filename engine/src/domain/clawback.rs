@@ -1,0 +1,69 @@
+//! Clawbacks: how many credits go when their money is refunded or disputed.
+
+use crate::amount::{Credits, MoneyMinor};
+use crate::domain::ledger::{Command, Entry, GrantKind, Op};
+use std::cmp::Ordering;
+
+/// The credits to take back once `gone` of the `paid` money is refunded or disputed. Rounded down: a part of a credit's
+/// price takes no credit.
+pub fn credits_gone(granted: Credits, gone: MoneyMinor, paid: MoneyMinor) -> Credits {
+    if paid <= MoneyMinor::ZERO {
+        return Credits::ZERO;
+    }
+    let gone = gone.clamp(MoneyMinor::ZERO, paid);
+    let share = i128::from(granted.0.max(0)) * i128::from(gone.0) / i128::from(paid.0);
+    i64::try_from(share).map_or(granted, Credits)
+}
+
+/// The command after which `target` credits of the grant are clawed back; `None` if that many are. It needs no
+/// idempotency key, because it names a total, and the charge's stream runs one such command at a time.
+pub fn command_towards(grant: &Entry, clawed_back: Credits, target: Credits, charge_id: &str) -> Option<Command> {
+    let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Purchased);
+    let (op, source) = match target.cmp(&clawed_back) {
+        Ordering::Greater => (Op::ClawBack { grant: grant.seq, granted: grant.amount, total: target }, "stripe"),
+        Ordering::Less => (Op::Reinstate { grant: grant.seq, kind, total: target }, "reinstatement"),
+        Ordering::Equal => return None,
+    };
+    let mut command = Command::internal(op, source, String::new()).with_reference(charge_id);
+    command.idempotency_key = None;
+    Some(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn gone_of(granted: i64, gone: i64, paid: i64) -> i64 {
+        credits_gone(Credits(granted), MoneyMinor(gone), MoneyMinor(paid)).0
+    }
+
+    #[test]
+    fn a_part_of_a_credits_price_takes_no_credit_and_the_whole_takes_all() {
+        assert_eq!(gone_of(1, 1_000, 2_900), 0);
+        assert_eq!(gone_of(1, 2_900, 2_900), 1);
+        assert_eq!(gone_of(60, 10_000, 59_900), 10);
+        assert_eq!(gone_of(60, 59_900, 59_900), 60);
+    }
+
+    #[test]
+    fn never_more_credits_go_than_were_granted_whatever_is_refunded_and_disputed_together() {
+        assert_eq!(gone_of(60, 2 * 59_900, 59_900), 60);
+        assert_eq!(gone_of(60, -5, 59_900), 0);
+        assert_eq!(gone_of(60, 5, 0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn credits_go_in_proportion_rounded_down_and_never_beyond_the_grant(
+            granted in 0..=i64::MAX, gone: i64, paid in 1..=i64::MAX, more in 0..=i64::MAX,
+        ) {
+            let credits = gone_of(granted, gone, paid);
+            prop_assert!((0..=granted).contains(&credits));
+            let share = |credits: i64| i128::from(credits) * i128::from(paid);
+            let of_money = i128::from(granted) * i128::from(gone.clamp(0, paid));
+            prop_assert!(share(credits) <= of_money && of_money < share(credits) + i128::from(paid));
+            prop_assert!(gone_of(granted, gone.saturating_add(more), paid) >= credits);
+        }
+    }
+}

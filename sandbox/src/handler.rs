@@ -1,0 +1,29 @@
+//! What a route is answered by.
+
+use crate::error::ApiError;
+use crate::form::Form;
+use crate::world::World;
+use serde_json::Value;
+
+/// A call that found its route.
+pub(crate) struct Call {
+    pub(crate) path: String,
+    /// The parts of the path where its route has `{}`.
+    pub(crate) ids: Vec<String>,
+    pub(crate) form: Form,
+}
+
+impl Call {
+    /// The id in the path.
+    pub(crate) fn id(&self) -> &str {
+        self.ids.first().map_or("", String::as_str)
+    }
+
+    /// The second id in the path.
+    pub(crate) fn second_id(&self) -> &str {
+        self.ids.get(1).map_or("", String::as_str)
+    }
+}
+
+/// Answers a call: a function of the state and the call.
+pub(crate) type Handler = fn(&mut World, &Call) -> Result<Value, ApiError>;

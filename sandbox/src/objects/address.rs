@@ -1,0 +1,26 @@
+//! Addresses, as parts of other objects.
+
+use crate::form::Form;
+use serde_json::{Map, Value, json};
+
+/// An address, each part or null.
+pub(crate) fn address(form: &Form) -> Value {
+    let parts = ["city", "country", "line1", "line2", "postal_code", "state"];
+    Value::Object(Map::from_iter(parts.map(|part| (part.to_owned(), form.nullable(part)))))
+}
+
+/// Where goods go.
+pub(crate) fn shipping(form: &Form) -> Value {
+    json!({
+        "address": address(&form.part("address")), "carrier": form.nullable("carrier"), "name": form.nullable("name"),
+        "phone": form.nullable("phone"), "tracking_number": form.nullable("tracking_number"),
+    })
+}
+
+/// Who pays.
+pub(crate) fn billing_details(form: &Form) -> Value {
+    json!({
+        "address": address(&form.part("address")), "email": form.nullable("email"), "name": form.nullable("name"),
+        "phone": form.nullable("phone"), "tax_id": null,
+    })
+}
