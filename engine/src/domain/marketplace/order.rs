@@ -4,11 +4,11 @@
 //! 1. Changes of different days are ordered by day.
 //! 2. On one day, changes that have a time of day are ordered by it among each other.
 //! 3. The rest is ordered by plausibility. GitHub has one purchase an account: a new one needs that none is in
-//! force, a change names the plan before it, a cancellation the plan and billing date that it ends. Of all orders
-//! of a day, the one with the highest score (`score`) counts.
+//!    force, a change names the plan before it, a cancellation the plan and billing date that it ends. Of all orders
+//!    of a day, the one with the highest score (`score`) counts.
 //! 4. Equally plausible orders with equal results are equivalent. With different results the day is **unclear**:
-//! orders that end with Pro are preferred, then those that end with a purchase, so that nothing is taken away;
-//! order of arrival decides the rest; a person must check.
+//!    orders that end with Pro are preferred, then those that end with a purchase, so that nothing is taken away;
+//!    order of arrival decides the rest; a person must check.
 //!
 //! A change equal to the one of its day that arrived just before it is a repetition. A correction by support
 //! overrides the changes of its day that arrived before it.
