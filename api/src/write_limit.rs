@@ -37,7 +37,7 @@ pub struct WriteLimits {
 impl WriteLimits {
     /// As configured.
     pub fn new(config: &LimitsConfig) -> Self {
-        Self { writes: WriteLimit::new(Rate::of_writes(config)), keys: WriteLimit::new(Rate::of_new_keys(config)) }
+        Self { writes: WriteLimit::new(Rate::for_writes(config)), keys: WriteLimit::new(Rate::for_new_keys(config)) }
     }
 }
 

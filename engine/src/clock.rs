@@ -1,7 +1,7 @@
-//! The one place that reads the time. Rules never do: `now` is an argument of theirs.
+//! The one place that reads the time. Rules take `now` as an argument instead.
 //!
-//! Nodes on one Postgres keep each other's promises: one opens a hold, another ends it when its time is over.
-//! So all of them go by the database's clock ([`Clock::correct`]), whatever their own machines' clocks say.
+//! Nodes on one Postgres must agree on the time, because one may expire a hold that another opened. So they all use
+//! the database's clock ([`Clock::correct`]), not their machines' own.
 
 mod machine;
 
@@ -15,17 +15,17 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Milliseconds since the Unix epoch.
 pub type TimeMs = i64;
 
-/// The machine's clock. It is the whole process's, because identifiers carry the time too and are made where
-/// no [`Clock`] is at hand.
+/// The machine's clock, one for the process: identifiers contain the time and are made in places without a
+/// [`Clock`].
 static MACHINE: Machine = Machine::new();
 
-/// When the process first asked for the time; its monotonic clock counts from here.
+/// Zero of the process's monotonic clock: the first time that it was read.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// By how much a test has put the machine's clock wrong.
+/// Error that a test adds to the machine's clock.
 static SKEW_MS: AtomicI64 = AtomicI64::new(0);
 
-/// Where the time comes from: the machine, or a hand that tests move.
+/// The source of the time.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
     /// The machine's clock, corrected by the database's once the two have been compared.
@@ -35,19 +35,19 @@ pub enum Clock {
     Manual(Arc<AtomicI64>),
 }
 
-/// How the machine's clock compares with the database's.
+/// The result of comparing the machine's clock with the database's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// They agree.
     Right,
-    /// They do not. The process goes by the database's.
+    /// They disagree. The process uses the database's.
     Off,
-    /// They have not been compared for so long that the process may have drifted.
+    /// The last comparison is so old that the machine's clock may have drifted since.
     Unknown,
 }
 
 impl Clock {
-    /// A clock that tests move; it starts at the machine's time.
+    /// Makes a manual clock that starts at the machine's time.
     pub fn manual() -> Self {
         Self::Manual(Arc::new(AtomicI64::new(Self::System.now_ms())))
     }
@@ -60,7 +60,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock on; does nothing to the machine's.
+    /// Advances a manual clock. Does nothing to [`Clock::System`].
     pub fn advance_ms(&self, by_ms: i64) {
         if let Self::Manual(now) = self {
             now.fetch_add(by_ms, Ordering::SeqCst);
@@ -72,8 +72,8 @@ impl Clock {
         matches!(self, Self::System)
     }
 
-    /// Corrects the machine's clock by readings of the database's. Gives by how many milliseconds the time was
-    /// moved, 0 at the first time.
+    /// Corrects the machine's clock by readings of the database's. Returns the correction in milliseconds, 0 for
+    /// the first one.
     pub fn correct(&self, readings: &[Reading]) -> i64 {
         match self {
             Self::System => readings.iter().map(|reading| MACHINE.correct(*reading)).sum::<i64>() / 1_000,
@@ -81,8 +81,8 @@ impl Clock {
         }
     }
 
-    /// How far the machine's own clock is ahead of the database's, in milliseconds. Nothing if they have never
-    /// been compared: on SQLite there is one machine and one clock.
+    /// How far the machine's own clock is ahead of the database's, in milliseconds. `None` before the first
+    /// comparison and on SQLite, where both are one clock.
     pub fn offset_ms(&self) -> Option<i64> {
         match self {
             Self::System => MACHINE.time_ms(process_us()).map(|time_ms| machine_ms() - time_ms),
@@ -90,32 +90,32 @@ impl Clock {
         }
     }
 
-    /// Whether the machine's own clock is within `offset_max_ms` of the database's. Nothing if they have never
-    /// been compared.
+    /// Whether the machine's own clock is within `offset_max_ms` of the database's. `None` before the first
+    /// comparison.
     pub fn health(&self, offset_max_ms: i64) -> Option<Health> {
         let offset_ms = self.offset_ms()?;
         Some(machine::health(offset_ms, MACHINE.comparison_age_us(process_us()), offset_max_ms))
     }
 }
 
-/// Microseconds since the process first asked, on a clock that nobody sets: for a [`Reading`].
+/// Microseconds since the first call, on a monotonic clock, for a [`Reading`].
 pub fn process_us() -> i64 {
     i64::try_from(STARTED.elapsed().as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Puts the machine's clock wrong for the rest of the process, for tests of nodes whose clocks differ.
+/// Shifts the machine's clock for the rest of the process, for tests of nodes whose clocks differ.
 pub fn skew_for_tests(by_ms: i64) {
     SKEW_MS.store(by_ms, Ordering::Relaxed);
 }
 
-/// What the machine's clock says, uncorrected.
+/// The machine's time, uncorrected.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
 fn machine_ms() -> TimeMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(SKEW_MS.load(Ordering::Relaxed))
 }
 
-/// Reads a time as people and API clients write it: RFC 3339, in any offset.
+/// Parses an RFC 3339 time with any offset.
 pub fn parse_rfc3339(text: &str) -> Option<TimeMs> {
     chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())
 }
@@ -126,12 +126,12 @@ pub fn parse_day(text: &str) -> Option<TimeMs> {
     Some(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis())
 }
 
-/// The day of a time in UTC, such as `2026-11-22`.
+/// Formats the UTC day of a time, such as `2026-11-22`.
 pub fn day(at_ms: TimeMs) -> String {
     chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default().format("%Y-%m-%d").to_string()
 }
 
-/// A time as people and API clients read it: RFC 3339 in UTC with milliseconds.
+/// Formats a time as RFC 3339 in UTC with milliseconds.
 pub fn rfc3339(at_ms: TimeMs) -> String {
     chrono::DateTime::from_timestamp_millis(at_ms)
         .unwrap_or_default()

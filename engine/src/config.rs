@@ -26,7 +26,7 @@ pub use jobs::JobsConfig;
 pub use ledger::LedgerConfig;
 pub use limits::LimitsConfig;
 pub use mail::MailConfig;
-pub(crate) use mail::{checked_url, mailbox, sender};
+pub(crate) use mail::{normalize_smtp_url, parse_mailbox, sender};
 pub use marketplace::MarketplaceConfig;
 pub use onboarding::{OnboardingConfig, PER_IP_PER_MINUTE_MAX};
 pub use secret::key_is_live;
@@ -56,15 +56,15 @@ pub struct Config {
     /// Bootstrap admin token (`BURSAR_ADMIN_TOKEN`).
     #[serde(skip_serializing)]
     pub admin_token: String,
-    /// Key under which secrets are kept that are still to be mailed, as 64 hexadecimal digits; several
-    /// are separated by commas while rotating (`BURSAR_SECRET_KEY`).
+    /// Key that seals secrets until they are mailed, as 64 hexadecimal digits; several, separated by commas, while
+    /// rotating (`BURSAR_SECRET_KEY`).
     #[serde(skip_serializing)]
     pub secret_key: String,
     /// Stripe.
     pub stripe: StripeConfig,
-    /// Numbers of the business.
+    /// Amounts, prices and holds.
     pub credits: CreditsConfig,
-    /// Who may sign up.
+    /// Rules for signing up.
     pub onboarding: OnboardingConfig,
     /// GitHub Marketplace.
     pub marketplace: MarketplaceConfig,
@@ -78,11 +78,11 @@ pub struct Config {
     pub jobs: JobsConfig,
     /// RabbitMQ.
     pub amqp: AmqpConfig,
-    /// Bounds of HTTP.
+    /// Limits of HTTP.
     pub http: HttpConfig,
-    /// Bounds of what customers write.
+    /// Limits of each customer's writes.
     pub limits: LimitsConfig,
-    /// Variables of the environment that look like settings and are none.
+    /// Environment variables with the prefix `BURSAR_` that are no settings.
     #[serde(skip)]
     pub unknown_variables: Vec<String>,
 }
@@ -113,8 +113,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Loads and checks the configuration. `file` must exist if given; `bursar.toml` in the current
-    /// folder is read if it is there.
+    /// Loads and checks the configuration. `file` must exist if given; without it, `bursar.toml` in the current
+    /// folder is optional.
     ///
     /// # Errors
     /// `Config` with every problem.
@@ -131,7 +131,7 @@ impl Config {
             }
         }
         let (mut config, mut problems) = read::read(&figment);
-        for unknown in environment::unknown(std::env::vars_os()) {
+        for unknown in environment::find_unknown(std::env::vars_os()) {
             match unknown.meant {
                 Some(meant) => problems.push(format!("{} is not a setting: use {meant}", unknown.name)),
                 None => config.unknown_variables.push(unknown.name),
@@ -145,7 +145,7 @@ impl Config {
         self.database_url.starts_with("postgres")
     }
 
-    /// The URL to connect to: the given one, or the embedded database in the data folder.
+    /// The database's URL; that of the embedded database in the data folder if none is set.
     pub fn database_url(&self) -> String {
         if self.database_url.is_empty() {
             format!("sqlite://{}", self.data_dir.join("bursar.db").display())
@@ -154,7 +154,7 @@ impl Config {
         }
     }
 
-    /// The file of the database, if that is SQLite in a file.
+    /// The database's file, if it is SQLite in a file.
     pub fn sqlite_file(&self) -> Option<PathBuf> {
         let url = self.database_url();
         let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
@@ -165,33 +165,33 @@ impl Config {
     /// The folder to lock against a second process, if the database is SQLite in a file.
     pub fn sqlite_folder(&self) -> Option<PathBuf> {
         let file = self.sqlite_file()?;
-        // A name alone is a file in the current folder.
+        // A bare name is a file in the current folder.
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         Some(folder.unwrap_or(Path::new(".")).to_path_buf())
     }
 
-    /// The secrets under which Stripe's webhooks may be signed.
+    /// The secrets that may sign Stripe's webhooks.
     pub fn webhook_secrets(&self) -> Vec<String> {
         split(&self.stripe.webhook_secrets)
     }
 
-    /// Whether there is a key to ask Stripe with.
+    /// Whether a Stripe key is set.
     pub fn has_stripe(&self) -> bool {
         !self.stripe.secret_key.trim().is_empty()
     }
 
-    /// Whether a sandbox is to stand in for Stripe. Play money in a production database would be worse
-    /// than none, so on Postgres one has to be pointed to explicitly.
+    /// Whether the sandbox stands in for Stripe. Play money in a production database would be worse than none, so
+    /// on Postgres the operator must point to one explicitly.
     pub fn wants_sandbox(&self) -> bool {
         self.stripe.sandbox && !self.has_stripe() && !self.is_postgres() && !self.stripe.livemode
     }
 
-    /// Whether no real money can move: there is no key of live mode. People are told so.
+    /// Whether no real money can move, because no live key is set. Customers and staff are told so.
     pub fn is_sandbox(&self) -> bool {
         key_is_live(self.stripe.secret_key.trim()) != Some(true)
     }
 
-    /// What is allowed but hardly meant, one message each: said at start, by `config check` and by `/health`.
+    /// Warnings about allowed but unlikely settings, shown at start, by `config check` and by `/health`.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.is_postgres() && !self.has_stripe() {
@@ -206,7 +206,7 @@ impl Config {
     }
 }
 
-/// The parts of a list of secrets.
+/// Splits a comma-separated list of secrets.
 fn split(secrets: &str) -> Vec<String> {
     secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty()).map(str::to_owned).collect()
 }

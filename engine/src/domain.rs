@@ -1,21 +1,21 @@
 //! What is true: nouns and rules, as types and pure functions. No SQL, no network, no clock, nothing asynchronous.
-//! A noun never names the use case that works with it.
+//! A noun never names a use case.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | [`ledger`] | the credit ledger's rules |
-//! | [`job`], [`effect`] | jobs, streams and outcomes; what commits together with them |
-//! | [`webhook`], [`github`] | signatures, deliveries, and where a fact stands, of Stripe's events and of GitHub's; what Stripe's change |
-//! | [`marketplace`] | what a purchase on GitHub Marketplace means |
+//! | [`job`], [`effect`] | jobs, streams and outcomes; the changes that commit with them |
+//! | [`webhook`], [`github`] | Stripe's events and GitHub's: signatures, deliveries, facts; the rules for Stripe's |
+//! | [`marketplace`] | the rules for purchases on GitHub Marketplace |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`audit`] | the nouns |
 //! | [`pricing`], [`charge`], [`clawback`] | what a unit costs, whether a customer is charged for it, which credits go with refunded money |
 //! | [`email`], [`disposable`] | which addresses are the same, which are throwaway |
-//! | [`rate_limit`], [`token_bucket`] | how often something may be done, exactly on all nodes or roughly in one process |
-//! | [`mail`] | what mails say, and when they make no sense any more |
-//! | [`summary`] | what a customer has, was given and has spent, with warnings |
-//! | [`reconcile`] | what is here against what Stripe has |
-//! | [`replay`] | a frozen set of jobs that runs again |
-//! | [`schema`] | whether the database's schema is this release's |
+//! | [`rate_limit`], [`token_bucket`] | rate limits, exact across all nodes or approximate in one process |
+//! | [`mail`] | mails, and when each is dropped |
+//! | [`summary`] | a customer's credits: balance, granted and spent in the period, warnings |
+//! | [`reconcile`] | differences between Bursar's records and Stripe's |
+//! | [`replay`] | a frozen set of jobs to run again |
+//! | [`schema`] | whether the database's schema fits this release |
 
 pub mod api_key;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! The engine's one error type.
+//! The engine's error type.
 
 mod refusal;
 
@@ -7,11 +7,11 @@ pub use refusal::Refusal;
 use sea_orm::DbErr;
 use std::sync::Arc;
 
-/// Shorthand for results of the engine.
+/// A result of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong. `Display` of the first group may be shown to a caller; the second group may
-/// not: it is logged once and answered with a general sentence.
+/// An error of the engine. The `Display` of the first group may be shown to a caller; that of the second may not:
+/// it is logged once and answered with a general sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The ledger's rules refuse the command.
@@ -25,10 +25,10 @@ pub enum Error {
         /// What is wrong, for the caller.
         message: String,
     },
-    /// There is no such thing, or it is not the caller's.
+    /// The object does not exist, or is not the caller's.
     #[error("there is no such {0}")]
     NotFound(&'static str),
-    /// The state of things does not allow it.
+    /// The present state does not allow the request.
     #[error("{message}")]
     Conflict {
         /// Stable code.
@@ -36,7 +36,7 @@ pub enum Error {
         /// What is in the way, for the caller.
         message: String,
     },
-    /// Understood, and not wrong, but not accepted. The code is stable and documented.
+    /// The request is valid but not accepted. The code is stable and documented.
     #[error("{message}")]
     NotAccepted {
         /// Stable code.
@@ -44,35 +44,35 @@ pub enum Error {
         /// Why not, for the caller.
         message: String,
     },
-    /// The operator has switched it off for now. The code is stable and documented.
+    /// The operator has switched the feature off. The code is stable and documented.
     #[error("{message}")]
     SwitchedOff {
         /// Stable code.
         code: &'static str,
-        /// What is off, for the caller.
+        /// The feature that is off, for the caller.
         message: &'static str,
     },
-    /// More was asked for than a rate limit allows.
+    /// The request exceeds a rate limit.
     #[error("the rate limit is reached")]
     RateLimited {
-        /// When to come again.
+        /// Time until the next request is allowed.
         retry_after_ms: i64,
     },
-    /// A bound is reached; try again shortly.
+    /// A limit on waiting work is reached; try again shortly.
     #[error("too much work is waiting for {0}")]
     Busy(&'static str),
     /// No answer in time. The work may have been done.
     #[error("no answer from {0} in time")]
     Timeout(&'static str),
 
-    /// The database cannot be reached, or refused for a passing reason.
+    /// The database cannot be reached, or refused for a temporary reason.
     #[error("the database is unavailable")]
     DatabaseUnavailable(#[source] DbErr),
-    /// A failure that many callers share and that was logged where it happened; it passes.
+    /// A temporary failure that many callers share; it was logged where it happened.
     #[error("{0} is unavailable")]
     Unavailable(&'static str),
-    /// What this is about cannot be used just now, such as a row that somebody keeps locked. What is about
-    /// something else may go through. Nothing was done, and it was logged where it happened.
+    /// The object cannot be used now, such as a row that another transaction keeps locked. Other objects may work.
+    /// Nothing was done, and the failure was logged where it happened.
     #[error("{0} cannot be used just now")]
     Stuck(&'static str),
     /// Any other failure of the database.
@@ -81,16 +81,16 @@ pub enum Error {
     /// The broker failed.
     #[error("the broker failed")]
     Broker(#[from] lapin::Error),
-    /// Stored data cannot be read back.
+    /// Stored data cannot be read.
     #[error("stored data is corrupt: {0}")]
     Corrupt(String),
     /// The configuration is wrong; one message per problem.
     #[error("{}", .0.join("\n"))]
     Config(Vec<String>),
-    /// The operating system failed us.
+    /// An operation of the operating system failed.
     #[error("{what}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: String,
         /// Why it failed.
         #[source]
@@ -99,17 +99,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wrong input under a stable code.
+    /// An [`Error::Invalid`].
     pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { code, message: message.into() }
     }
 
-    /// A conflict under a stable code.
+    /// An [`Error::Conflict`].
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::Conflict { code, message: message.into() }
     }
 
-    /// The stable code of an error that is the caller's to deal with, as far as it carries one.
+    /// The stable code of an error that the caller must handle, if it has one.
     pub fn code(&self) -> Option<&'static str> {
         match self {
             Self::Invalid { code, .. }
@@ -135,7 +135,7 @@ impl Error {
         )
     }
 
-    /// Whether this is the fault of neither the caller nor a passing condition.
+    /// Whether the cause is neither the caller nor temporary.
     pub fn is_internal(&self) -> bool {
         matches!(self, Self::Database(_) | Self::Corrupt(_) | Self::Config(_) | Self::Io { .. } | Self::Broker(_))
     }
@@ -156,7 +156,7 @@ impl Error {
     }
 }
 
-/// The failure of a batch as one of its callers sees it.
+/// A batch's failure, for each of its callers.
 impl From<Arc<Error>> for Error {
     fn from(shared: Arc<Error>) -> Self {
         match Arc::try_unwrap(shared) {

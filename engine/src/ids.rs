@@ -1,6 +1,6 @@
-//! Identifiers: a short prefix that says what the thing is, then a UUIDv7 in lower-case base32.
+//! Identifiers: a short prefix for the kind, then a UUIDv7 in lower-case base32.
 //!
-//! UUIDv7 begins with the time, so identifiers made later sort later and index pages stay warm.
+//! UUIDv7 begins with the time, so later identifiers sort later and index pages stay warm.
 
 use crate::clock::Clock;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// Length of the part behind the prefix: 16 bytes in base32 without padding.
+/// Length of the part after the prefix: 16 bytes in base32 without padding.
 const BODY_LEN: usize = 26;
 
 /// The text is not an identifier of the expected kind.
@@ -19,17 +19,17 @@ pub struct IdError {
     expected: &'static str,
 }
 
-/// What keeps identifiers of one millisecond in order.
+/// Keeps identifiers of one millisecond in order.
 static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
 
-/// By our clock and not the library's: lists are in the order of identifiers, whichever node made them.
-fn body_new() -> String {
+/// Uses Bursar's clock instead of the library's, because lists are sorted by identifiers from all nodes.
+fn generate_body() -> String {
     let now = Duration::from_millis(Clock::System.now_ms().unsigned_abs());
     let at = Timestamp::from_unix(&CONTEXT, now.as_secs(), now.subsec_nanos());
     data_encoding::BASE32_DNSSEC.encode(Uuid::new_v7(at).as_bytes())
 }
 
-fn body_is_valid(body: &str) -> bool {
+fn is_valid_body(body: &str) -> bool {
     body.len() == BODY_LEN && body.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'v').contains(&b))
 }
 
@@ -41,24 +41,24 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// What every identifier of this kind begins with.
+            /// Prefix of every identifier of this kind.
             pub const PREFIX: &'static str = $prefix;
 
-            /// A new, unique identifier that sorts after all earlier ones.
+            /// Generates a unique identifier that sorts after all earlier ones.
             #[allow(clippy::new_without_default)]
             pub fn new() -> Self {
-                Self(format!(concat!($prefix, "_{}"), body_new()))
+                Self(format!(concat!($prefix, "_{}"), generate_body()))
             }
 
             /// Parses text from outside.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 match text.strip_prefix(concat!($prefix, "_")) {
-                    Some(body) if body_is_valid(body) => Ok(Self(text.to_owned())),
+                    Some(body) if is_valid_body(body) => Ok(Self(text.to_owned())),
                     _ => Err(IdError { expected: $prefix }),
                 }
             }
 
-            /// Takes text that our own database holds.
+            /// Wraps an identifier from Bursar's own database.
             pub fn trusted(text: String) -> Self {
                 Self(text)
             }
@@ -68,7 +68,7 @@ macro_rules! id {
                 &self.0
             }
 
-            /// The part behind the prefix.
+            /// The part after the prefix.
             pub fn body(&self) -> &str {
                 &self.0[$prefix.len() + 1..]
             }
@@ -83,7 +83,7 @@ macro_rules! id {
 }
 
 id!(
-    /// One of the company's customers.
+    /// A customer.
     CustomerId,
     "cst"
 );
@@ -113,12 +113,12 @@ id!(
     "rec"
 );
 id!(
-    /// An API key's record (not the key itself).
+    /// The record of an API key (not the key itself).
     ApiKeyId,
     "key"
 );
 id!(
-    /// Something that Stripe does for a customer.
+    /// An operation at Stripe for a customer.
     OperationId,
     "op"
 );
@@ -133,8 +133,7 @@ id!(
     "aud"
 );
 
-/// The public identifier of a ledger entry; it is made of the customer and the sequence number,
-/// so it needs no column of its own.
+/// The public identifier of a ledger entry. It consists of customer and sequence number, so it needs no column.
 pub fn transaction_id(customer: &CustomerId, seq: i64) -> String {
     format!("txn_{}_{seq}", customer.body())
 }

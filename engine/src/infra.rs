@@ -1,12 +1,12 @@
-//! The outside: it translates and decides nothing.
+//! The outside: this wing translates and decides nothing.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | [`store`] | all SQL |
 //! | [`broker`] | RabbitMQ |
 //! | [`stripe`] | the calls to Stripe |
-//! | [`smtp`] | the delivery of mail |
-//! | [`seal`] | secrets that are kept for a while, encrypted |
+//! | [`smtp`] | delivery of mail |
+//! | [`seal`] | encryption of temporarily stored secrets |
 
 pub mod broker;
 pub mod seal;

@@ -1,14 +1,14 @@
 //! Bursar's engine: domain rules, use cases, SQL, broker. It knows neither HTTP nor actors.
 //!
-//! Three wings over a small ground. What a file imports is in its own wing or below, and no two files import each
-//! other unless one is the other's folder.
+//! Three wings over a small ground. A file imports only from its own wing or below, and no two files import each
+//! other unless one is in the other's folder.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`usecase`] | what happens: one file a deed |
+//! | [`usecase`] | what happens: one file for each use case |
 //! | [`infra`] | the outside: database, broker, Stripe, SMTP |
 //! | [`domain`] | what is true: nouns and rules, pure |
-//! | [`error`], [`ids`], [`clock`], [`config`], [`metric`], [`plan`], [`name`], [`amount`] | the ground: what everything needs |
+//! | [`error`], [`ids`], [`clock`], [`config`], [`metric`], [`plan`], [`name`], [`amount`] | the ground: basics for all wings |
 
 pub mod amount;
 pub mod clock;

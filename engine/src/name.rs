@@ -1,4 +1,4 @@
-//! What may be a name: of a person or a product, and of a domain.
+//! Valid names: of people and products, and of domains.
 
 use crate::error::{Error, Result};
 
@@ -17,8 +17,8 @@ pub fn check_name(name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// A domain in lower case and ASCII (UTS 46 and IDNA), if it is one of at least two labels.
-pub fn domain_normalized(domain: &str) -> Option<String> {
+/// A domain in lower case and ASCII (UTS 46 and IDNA); `None` if it has not at least two labels.
+pub fn normalize_domain(domain: &str) -> Option<String> {
     let ascii = idna::domain_to_ascii_strict(domain).ok()?;
     let is_name = ascii.contains('.') && !ascii.ends_with('.') && !ascii.starts_with('.');
     // The last label of an IPv4 address is a number, that of a domain never is (RFC 3696 section 2).

@@ -1,14 +1,14 @@
-//! Plans: what a customer can be on.
+//! The plans of customers.
 
 use serde::{Deserialize, Serialize};
 
-/// Which plan a customer is on.
+/// A customer's plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Plan {
-    /// Free credits, nothing to pay with.
+    /// Free credits only.
     Trial,
-    /// Pays one by one once its credits are gone.
+    /// Pays for each unit once its credits are spent.
     PayAsYouGo,
     /// Pays monthly.
     Pro,

@@ -1,17 +1,17 @@
-//! What happens: each use case asks, decides by the rules of [`domain`](crate::domain) and commits through
+//! What happens: each use case reads, decides by the rules of [`domain`](crate::domain) and commits through
 //! [`infra`](crate::infra). It owns its transaction.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | [`onboard`] | a customer signs up |
-//! | [`intake`] | events are taken in |
-//! | [`work`] | a node claims jobs, and gives them back |
-//! | [`handler`] | a job runs: what each kind does |
-//! | [`operation`] | a customer asks for what only Stripe can do |
-//! | [`api_key`] | a customer's keys are made, rotated, revoked |
-//! | [`summary`] | a customer looks at its figures |
-//! | [`replay`], [`reconcile`], [`job`], [`stream`], [`mail`], [`marketplace`] | what support does, or a clock in its place |
-//! | [`verify`], [`schema`] | whether the database is as it must be |
+//! | [`intake`] | events are stored with their jobs |
+//! | [`work`] | a node claims jobs, and returns them |
+//! | [`handler`] | a job runs, one handler for each kind |
+//! | [`operation`] | a customer requests an operation at Stripe |
+//! | [`api_key`] | a customer's keys are created, rotated, revoked |
+//! | [`summary`] | a customer reads its usage summary |
+//! | [`replay`], [`reconcile`], [`job`], [`stream`], [`mail`], [`marketplace`] | support acts, or a schedule |
+//! | [`verify`], [`schema`] | the database is checked |
 //! | [`timekeeping`], [`rate_limit`] | the shared clock, the shared limits |
 
 pub mod api_key;

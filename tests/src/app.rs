@@ -138,7 +138,7 @@ impl TestApp {
         let _ = rustls_provider();
         let running = serve::start(config.clone(), Role::All, clock).await.expect("the application starts");
         if let Some(broker) = &running.app.runtime.broker {
-            broker.connected().await;
+            broker.wait_until_connected().await;
         }
         let base = format!("http://{}", running.address);
         Self { app: running.app.clone(), base, client: reqwest::Client::new(), config, running, folder }

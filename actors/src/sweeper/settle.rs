@@ -186,7 +186,7 @@ async fn mend(db: &Db, customers: &[String]) -> Result<()> {
     if customers.is_empty() {
         return Ok(());
     }
-    let mended = within(ANSWER_MAX, account::account_settle_mend(db.write(), customers)).await?;
+    let mended = within(ANSWER_MAX, account::account_settle_correct(db.write(), customers)).await?;
     if mended > 0 {
         tracing::info!(accounts = mended, "accounts of an older node were put in order");
     }

@@ -43,7 +43,7 @@ pub struct SendArgs {
 pub async fn run(connection: &Connection, json: bool, command: &GithubCommand) -> anyhow::Result<ExitCode> {
     let GithubCommand::Send(args) = command;
     let secret = webhook_secret(args.secret.as_ref(), GITHUB_SECRET)?;
-    let delivery = args.delivery.clone().unwrap_or_else(github::delivery_new);
+    let delivery = args.delivery.clone().unwrap_or_else(github::new_delivery_id);
     let sign = |body: &[u8]| {
         vec![
             ("Content-Type", "application/json".to_owned()),

@@ -6,7 +6,7 @@ use super::list::{self, Paging};
 use super::table::{Column, Listing};
 use super::{ConfigFile, Session, output, view};
 use bursar_engine::config::Config;
-use bursar_engine::domain::mail::{Params, Template, Words, render};
+use bursar_engine::domain::mail::{Branding, Params, Template, render};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -126,7 +126,7 @@ pub async fn run(session: &Session, command: &MailCommand) -> anyhow::Result<Exi
 pub fn preview(is_json: bool, args: &PreviewArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config.config.as_deref())?;
     let template = Template::parse(&args.template).ok_or_else(|| super::usage("there is no such mail"))?;
-    let mail = render(template, &Params::preview(template, &config.credits), &Words::new(&config))?;
+    let mail = render(template, &Params::preview(template, &config.credits), &Branding::new(&config))?;
     let text = if is_json {
         serde_json::to_string_pretty(&json!({ "subject": mail.subject, "text": mail.text, "html": mail.html }))?
     } else if args.html {

@@ -30,8 +30,8 @@ pub const CODES: &[Code] = &[
     code(
         400,
         "effective_date_required",
-        "give effective_date, the day from which the purchase stands so; it may be omitted only if the order of the \
-         last events is unclear",
+        "effective_date, the day from which the correction applies, may be omitted only if the order of the last \
+         events is unclear",
     ),
     code(400, "invalid_body", "parse request payload error: failed to parse \"UsageRequest\": unknown field `unit`."),
     code(400, "invalid_cursor", "cursor must be a next_cursor of an earlier answer."),
@@ -88,25 +88,25 @@ pub const CODES: &[Code] = &[
     code(404, "not_found", "There is no such thing."),
     code(405, "method_not_allowed", "This route has no such method."),
     code(409, "already_subscribed", "There is a subscription to Pro already."),
-    code(409, "api_key_rotated", "this key was rotated before and ends soon; rotate its successor"),
+    code(409, "api_key_rotated", "this key was already rotated and ends soon; rotate its successor"),
     code(
         409,
         "credits_spent_meanwhile",
         "Another request spent the credits that were left. What was charged is in the balance: send the request again \
          with a new Idempotency-Key.",
     ),
-    code(409, "customer_exists", "a customer with this e-mail address exists already"),
+    code(409, "customer_exists", "a customer with this e-mail address already exists"),
     code(409, "hold_closed", "The hold was captured already."),
     code(409, "job_not_ended", "The job has not ended, so there is nothing to replay."),
-    code(409, "job_not_waiting", "Only a job that waits can be cancelled."),
-    code(409, "last_api_key", "This is the last key that works. Make another one first, or rotate it."),
+    code(409, "job_not_waiting", "Only a waiting job can be cancelled."),
+    code(409, "last_api_key", "This is the last valid key. Create another one first, or rotate it."),
     code(
         409,
         "mail_holds_key",
-        "The mail told an API key, which is forgotten once the mail is sent. The customer makes a new key with \
-         another one it has.",
+        "The mail contained an API key, which is deleted once the mail is sent. The customer can create a new key \
+         with another one.",
     ),
-    code(409, "mail_not_sent", "The mail waits to be sent; its job says for what."),
+    code(409, "mail_not_sent", "The mail is waiting to be sent; see its job."),
     code(409, "marketplace_account_linked", "this marketplace account is linked to a customer"),
     code(409, "marketplace_customer_linked", "this customer has another purchase on the marketplace"),
     code(409, "marketplace_not_purchased", "GitHub has not reported a purchase of this account yet"),
@@ -122,7 +122,7 @@ pub const CODES: &[Code] = &[
     code(409, "stream_moved", "Another job is at the head of the stream by now."),
     code(409, "stream_not_paused", "The stream is not paused."),
     code(409, "stream_paused", "The stream is paused already."),
-    code(409, "subscribing", "Another request is subscribing this customer just now."),
+    code(409, "subscribing", "Another request is already subscribing this customer."),
     code(409, "subscription_ended", "The subscription has ended. Subscribe again."),
     code(
         409,
@@ -148,7 +148,7 @@ pub const CODES: &[Code] = &[
     code(429, "busy", "Too much is waiting just now. Try again shortly."),
     code(429, "rate_limited", "There were too many such requests lately. Try again in 12 s."),
     code(500, "internal", "Something went wrong on our side. It has been logged."),
-    code(503, "onboarding_disabled", "New signups are switched off just now. Customers that exist are not affected."),
+    code(503, "onboarding_disabled", "Signing up is switched off. Existing customers are not affected."),
     code(503, "overloaded", "The server is busy. Try again shortly."),
     code(503, "payment_unavailable", "Subscribing is not possible just now."),
     code(503, "stripe_not_configured", "This server has no Stripe key: it charges nobody."),

@@ -16,7 +16,7 @@ use bursar_engine::domain::api_key::{ApiKey, NewKey};
 use bursar_engine::ids::{ApiKeyId, CustomerId};
 use bursar_engine::infra::store::api_key::{self as rows, KeyRequest};
 use bursar_engine::name::check_name;
-use bursar_engine::usecase::api_key::{self, Made};
+use bursar_engine::usecase::api_key::{self, CreatedKey};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -134,8 +134,8 @@ pub(super) enum NewApiKeyResponse {
     Created(Json<NewApiKeyBody>),
 }
 
-impl From<Made> for NewApiKeyResponse {
-    fn from(made: Made) -> Self {
+impl From<CreatedKey> for NewApiKeyResponse {
+    fn from(made: CreatedKey) -> Self {
         let key = made.raw.map(|raw| raw.expose().to_owned());
         Self::Created(Json(NewApiKeyBody { api_key: ApiKeyBody::from(&made.key), key }))
     }
@@ -276,7 +276,7 @@ async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> Engine
 }
 
 /// Gives back what was taken: the key if none was made, and the transaction unless it was refused.
-fn settled<T>(taken: Taken, made: EngineResult<T>, key: impl Fn(&T) -> &Made) -> EngineResult<T> {
+fn settled<T>(taken: Taken, made: EngineResult<T>, key: impl Fn(&T) -> &CreatedKey) -> EngineResult<T> {
     match &made {
         Ok(made) => {
             taken.write.give_back();

@@ -147,7 +147,7 @@ async fn check(app: &App) -> HealthBody {
             (true, false) => "test",
         }
         .to_owned(),
-        state: if gateway.is_left_alone() { "down" } else { "up" }.to_owned(),
+        state: if gateway.is_breaker_open() { "down" } else { "up" }.to_owned(),
         // What calls found lately; asking each time would spend the rate limit.
         latency_ms: gateway.latency().map(milliseconds),
     };

@@ -20,7 +20,7 @@ use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, OperationId};
 use bursar_engine::infra::store::{account, customer, operation};
 use bursar_engine::infra::stripe::StripeError;
-use bursar_engine::usecase::operation::request::{self, Asked};
+use bursar_engine::usecase::operation::request::{self, RequestedOperation};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -219,7 +219,7 @@ pub(super) async fn request_operation(
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
     let spent = take(app, customer_id, &request, key, hash).await?;
     let asked = request::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await;
-    let Asked { operation, wakes } = match asked {
+    let RequestedOperation { operation, wakes } = match asked {
         Ok(asked) => asked,
         Err(error) => {
             spent.settle(&error);

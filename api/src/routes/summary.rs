@@ -10,7 +10,7 @@ use bursar_engine::clock::{day, rfc3339};
 use bursar_engine::config::CreditsConfig;
 use bursar_engine::domain::pricing;
 use bursar_engine::domain::subscription::Subscription;
-use bursar_engine::domain::summary::{Charged, Day, Flow, Summary, Totals, Warning, subscription_words};
+use bursar_engine::domain::summary::{Charged, Day, Flow, Summary, Totals, Warning, describe_subscription};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::usecase::summary::summary;
 use poem::web::Data;
@@ -226,7 +226,7 @@ impl From<&Subscription> for SubscriptionState {
             cancel_at_period_end: row.cancel_at_period_end,
             current_period_end: row.current_period_end_ms.map(rfc3339),
             past_due_since: row.past_due_since_ms.map(rfc3339),
-            message: subscription_words(row),
+            message: describe_subscription(row),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::document::Described;
 use crate::problem::ApiError;
 use bursar_engine::domain::github;
-use bursar_engine::domain::github::delivery::{GithubHeaders, github_delivery};
+use bursar_engine::domain::github::delivery::{GithubHeaders, read_github_delivery};
 use bursar_engine::domain::webhook::delivery::{Delivery, SOURCE_GITHUB, SOURCE_STRIPE, delivery};
 use bursar_engine::domain::webhook::{self, SignatureError};
 use bursar_engine::metric;
@@ -164,7 +164,7 @@ impl WebhookApi {
             return Err(refused(SOURCE_GITHUB, error));
         }
         let headers = GithubHeaders { event: event.0.as_deref(), delivery: delivery.0.as_deref() };
-        take_in(&app, github_delivery(headers, &body.0, app.clock.now_ms())).await
+        take_in(&app, read_github_delivery(headers, &body.0, app.clock.now_ms())).await
     }
 }
 

@@ -1,39 +1,39 @@
 //! The machine's clock, corrected by readings of the database's.
 //!
-//! Between two comparisons the time advances with the process's monotonic clock, so it does not matter when the
-//! machine's own clock is set. That clock stands still while a machine sleeps; the next comparison makes up for it.
+//! Between two comparisons the time advances with the process's monotonic clock, so setting the machine's own clock
+//! has no effect. The monotonic clock stops while a machine sleeps; the next comparison corrects that.
 
 use super::{Health, TimeMs};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// A reading that took longer still corrects, but does not count as a comparison.
+/// The longest round trip of a comparison. A slower reading still corrects the clock.
 const ROUND_TRIP_MAX_US: i64 = 1_000_000;
-/// How old the last comparison may be. A clock that drifts by 500 µs a second, ten times more than usual, is
+/// The oldest comparison that is relied on. A clock that drifts by 500 µs a second, ten times more than usual, is
 /// wrong by 0.3 s by then.
 const COMPARISON_AGE_MAX_US: i64 = 600_000_000;
-/// The time stands still rather than going back by this much or less. If it has to go back further, the
-/// database's clock was set, and nodes that start now go by it already.
+/// The largest correction backwards that lets the time stand still. After a larger one it goes back: the database's
+/// clock was set, and nodes that start now already use it.
 const STAND_STILL_MAX_US: i64 = 1_000_000;
-/// Instead of a difference: there was no comparison yet.
+/// Stands for a time or difference before the first comparison.
 const NEVER: i64 = i64::MIN;
 
 /// One reading of the database's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// When it was asked, by [`super::process_us`].
+    /// When the question was sent, by [`super::process_us`].
     pub asked_us: i64,
-    /// What it answered, in microseconds since the Unix epoch.
+    /// The answer, in microseconds since the Unix epoch.
     pub database_us: i64,
-    /// When the answer was there, by [`super::process_us`].
+    /// When the answer arrived, by [`super::process_us`].
     pub answered_us: i64,
 }
 
 /// The clock of one process.
 pub(super) struct Machine {
-    /// The database's time less the process's, in microseconds.
+    /// The database's time minus the process's, in microseconds.
     difference_us: AtomicI64,
-    /// The time does not go below this.
+    /// The time never goes below this.
     floor_ms: AtomicI64,
     /// When the last comparison was, by the process's clock.
     compared_us: AtomicI64,
@@ -50,7 +50,7 @@ impl Machine {
         }
     }
 
-    /// The database's time at a time of the process; nothing before the first reading.
+    /// The database's time at `process_us`; `None` before the first reading.
     pub(super) fn time_ms(&self, process_us: i64) -> Option<TimeMs> {
         let difference_us = self.difference_us.load(Ordering::Acquire);
         let time_ms = process_us.saturating_add(difference_us).div_euclid(1_000);
@@ -62,7 +62,7 @@ impl Machine {
         process_us.saturating_sub(self.compared_us.load(Ordering::Relaxed))
     }
 
-    /// Takes a reading into account. Gives by how many microseconds the time was moved.
+    /// Corrects the difference by a reading. Returns the correction in microseconds.
     pub(super) fn correct(&self, reading: Reading) -> i64 {
         let _turn = self.correcting.lock().unwrap_or_else(PoisonError::into_inner);
         if reading.answered_us - reading.asked_us <= ROUND_TRIP_MAX_US {
@@ -76,22 +76,22 @@ impl Machine {
         } else if let Some(time_ms) = self.time_ms(reading.answered_us).filter(|_| moved_us < 0) {
             self.floor_ms.store(time_ms, Ordering::Relaxed);
         }
-        // Last, so that whoever sees the new difference sees the floor as well.
+        // Stored last, so that a reader of the new difference also sees the new floor.
         self.difference_us.store(new_us, Ordering::Release);
         moved_us
     }
 }
 
-/// The database's time less the process's, given what was known before. The database looked at its clock
-/// between question and answer, which bounds the truth; what was known is moved into these bounds and no further,
-/// so a reading never makes it worse, however long it took.
+/// The new difference, given the known one. The database read its clock between question and answer, which bounds
+/// the difference; the known one is clamped to these bounds, so a reading never makes it worse, however slow it
+/// was.
 fn difference_us(known_us: Option<i64>, reading: Reading) -> i64 {
     let least_us = reading.database_us - reading.answered_us;
     let most_us = reading.database_us - reading.asked_us;
     known_us.map_or(i64::midpoint(least_us, most_us), |known_us| known_us.clamp(least_us, most_us))
 }
 
-/// What to think of a machine's clock that is ahead of the database's by `offset_ms`, by a comparison of this age.
+/// Judges a clock that is `offset_ms` ahead of the database's, by a comparison `age_us` old.
 pub(super) fn health(offset_ms: i64, age_us: i64, offset_max_ms: i64) -> Health {
     if age_us > COMPARISON_AGE_MAX_US {
         Health::Unknown
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn time_stands_still_when_it_was_a_little_ahead() {
         let machine = Machine::new();
-        // All of the round trip was the way back, so the first reading is half a second wrong.
+        // The whole round trip was the way back, so the first reading is half a second wrong.
         machine.correct(reading(0, 0, 1_000_000, EPOCH_US));
         let wrong_ms = machine.time_ms(2_000_000).unwrap();
         assert_eq!(wrong_ms, EPOCH_US / 1_000 + 2_000 - 500);

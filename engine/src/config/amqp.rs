@@ -3,30 +3,30 @@
 use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
 use serde::{Deserialize, Serialize};
 
-/// The longest prefix: RabbitMQ's names have at most 255 bytes.
+/// The longest prefix, in bytes: RabbitMQ's names have at most 255.
 const PREFIX_LEN_MAX: usize = 100;
-/// What names begin with that RabbitMQ keeps for itself.
+/// The prefix of names that RabbitMQ reserves.
 const PREFIX_RESERVED: &str = "amq.";
-/// Most delay tiers; each is a queue for every shard.
+/// Most delay tiers; each takes one queue a shard.
 const TIERS_MAX: usize = 32;
-/// Most messages that a queue may be allowed to hold.
+/// The highest `queue_len_max`.
 const QUEUE_LEN_MAX: i64 = 1_000_000_000;
 
 /// RabbitMQ.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AmqpConfig {
-    /// What the names of exchanges and queues begin with.
+    /// Prefix of the names of exchanges and queues.
     pub prefix: String,
-    /// Work queues; the ordering key is hashed over them.
+    /// Number of work queues; a job's stream decides which one it goes to.
     pub shards: u16,
     /// Delay tiers, ascending. Longer delays live in the database only.
     pub tiers_ms: Vec<i64>,
-    /// Messages that one work queue hands out before the first is acknowledged.
+    /// Unacknowledged messages that one work queue hands out.
     pub prefetch: u16,
     /// Most messages of a work queue.
     pub queue_len_max: i64,
-    /// Most publications that wait for their confirmation.
+    /// Most publications that wait for a confirmation.
     pub confirms_max: usize,
 }
 
@@ -44,7 +44,7 @@ impl Default for AmqpConfig {
 }
 
 impl AmqpConfig {
-    /// Says what is wrong.
+    /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         need(
             (1..=PREFIX_LEN_MAX).contains(&self.prefix.len())

@@ -1,4 +1,4 @@
-//! What a configuration must be to make sense.
+//! Checks the configuration.
 
 use super::Config;
 use super::mail::problems;
@@ -10,24 +10,24 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-/// Most of what a queue or a semaphore is made for.
+/// The largest capacity of a queue or semaphore.
 pub(super) const PLACES_MAX: usize = 1_000_000;
 /// The longest timeout or interval: a day.
 pub(super) const TIME_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Most tries of one call to Stripe.
 const TRIES_MAX: u32 = 20;
-/// Most calls a second to Stripe, or to what stands in for it.
+/// Most calls a second to Stripe or its stand-in.
 const RATE_MAX: u32 = 10_000;
-/// The longest that a hold may last: a year.
+/// The longest hold: a year.
 const HOLD_MAX_S: i64 = 365 * 24 * 60 * 60;
 /// Most connections to one SMTP server.
 const SMTP_CONNECTIONS_MAX: usize = 1_000;
 
 impl Config {
-    /// All problems at once, one message for each.
+    /// Checks everything.
     ///
     /// # Errors
-    /// `Config` with all of them.
+    /// `Config` with one message for each problem.
     pub fn check(&self) -> Result<()> {
         let mut problems = Vec::new();
         let mut need = |holds: bool, problem: &str| {
@@ -57,11 +57,11 @@ impl Config {
             "listen (BURSAR_LISTEN) must be an address such as 127.0.0.1:8080",
         );
         need(
-            scheme(&self.database_url, &["postgres://", "postgresql://", "sqlite:"]),
+            has_scheme(&self.database_url, &["postgres://", "postgresql://", "sqlite:"]),
             "database_url (DATABASE_URL) must begin with postgres:// or sqlite://",
         );
         need(
-            scheme(&self.amqp_url, &["amqp://", "amqps://"]),
+            has_scheme(&self.amqp_url, &["amqp://", "amqps://"]),
             "amqp_url (AMQP_URL) must begin with amqp:// or amqps://",
         );
         need(
@@ -87,7 +87,7 @@ impl Config {
              (STRIPE_SECRET_KEY) is a test key: use keys and secrets of one mode",
         );
         need(
-            scheme(&self.stripe.api_base, &["https://", "http://"]),
+            has_scheme(&self.stripe.api_base, &["https://", "http://"]),
             "stripe.api_base (STRIPE_API_BASE) must begin with https:// or http://",
         );
         need(
@@ -133,7 +133,7 @@ impl Config {
             "credits.unit_plural must have at most 200 printable characters",
         );
         need(
-            scheme(&self.mail.billing_url, &["https://", "http://"]),
+            has_scheme(&self.mail.billing_url, &["https://", "http://"]),
             "mail.billing_url must begin with https:// or http://",
         );
         let timeout_max_ms = if self.jobs.is_timeout_sound() { self.jobs.timeout_ms / 5 } else { TIME_MAX_MS };
@@ -174,7 +174,7 @@ impl Config {
     }
 }
 
-/// Needs a setting to be in a range.
+/// Requires a setting to be in a range.
 pub(super) fn need_within<T: PartialOrd + Display>(
     need: &mut impl FnMut(bool, &str),
     name: &str,
@@ -184,8 +184,8 @@ pub(super) fn need_within<T: PartialOrd + Display>(
     need(range.contains(&value), &format!("{name} must be from {} to {}", range.start(), range.end()));
 }
 
-/// Whether a URL, if there is one, begins with one of these.
-fn scheme(url: &str, schemes: &[&str]) -> bool {
+/// Whether a URL is empty or begins with one of these schemes.
+fn has_scheme(url: &str, schemes: &[&str]) -> bool {
     url.is_empty() || schemes.iter().any(|scheme| url.starts_with(scheme))
 }
 

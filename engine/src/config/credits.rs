@@ -1,44 +1,44 @@
-//! Settings: numbers of the business.
+//! Settings: amounts, prices and holds.
 
 use crate::amount::{Credits, MoneyMinor};
 use serde::{Deserialize, Serialize};
 
-/// Numbers of the business.
+/// Amounts, prices and holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreditsConfig {
-    /// What one unit of work is called.
+    /// Name of one unit of work.
     pub unit: String,
-    /// What several are called; if empty, the English plural of `unit`.
+    /// Name of several units; if empty, the English plural of `unit`.
     pub unit_plural: String,
-    /// Credits on signup.
+    /// Credits for signing up.
     pub signup: Credits,
     /// Credits for every paid period of Pro.
     pub pro_period: Credits,
-    /// Credits for adding a payment method, once in a customer's life.
+    /// Credits for a customer's first payment method.
     pub payment_method_bonus: Credits,
-    /// At this many credits or fewer, answers carry a warning.
+    /// The balance at or below which answers carry a warning.
     pub warn_at: Credits,
-    /// Price of one unit beyond the credits on trial and pay as you go, in minor units.
+    /// Price of a unit without credits on trial and pay as you go, in minor units.
     pub pay_as_you_go_price_minor: MoneyMinor,
-    /// Price of one unit beyond the credits on Pro, in minor units.
+    /// Price of a unit without credits on Pro, in minor units.
     pub pro_price_minor: MoneyMinor,
     /// ISO 4217 code of the prices.
     pub currency: String,
-    /// How long a hold lasts if the request does not say, in seconds.
+    /// Lifetime of a hold if the request names none, in seconds.
     pub hold_default_s: i64,
-    /// How long a hold may last, in seconds.
+    /// The longest lifetime of a hold, in seconds.
     pub hold_max_s: i64,
 }
 
 impl CreditsConfig {
-    /// What several units of work are called.
+    /// The plural of the unit's name.
     pub fn units(&self) -> String {
         if !self.unit_plural.is_empty() {
             return self.unit_plural.clone();
         }
-        let hisses = ["s", "x", "z", "ch", "sh"].iter().any(|ending| self.unit.ends_with(ending));
-        format!("{}{}", self.unit, if hisses { "es" } else { "s" })
+        let ends_in_sibilant = ["s", "x", "z", "ch", "sh"].iter().any(|ending| self.unit.ends_with(ending));
+        format!("{}{}", self.unit, if ends_in_sibilant { "es" } else { "s" })
     }
 }
 

@@ -3,9 +3,9 @@
 use super::check::{TIME_MAX_MS, need_within};
 use serde::{Deserialize, Serialize};
 
-/// The fewest connections: each pool needs its own.
+/// The fewest connections: one for each pool.
 const CONNECTIONS_MIN: u32 = 4;
-/// Most connections that one process may open.
+/// The highest `connections_max`.
 const CONNECTIONS_MAX: u32 = 10_000;
 
 /// The database pool.
@@ -16,7 +16,7 @@ pub struct DatabaseConfig {
     pub connections_max: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout_ms: u64,
-    /// How far the machine's clock may be from that of Postgres; a node further off is not ready.
+    /// The largest offset between the machine's clock and that of Postgres; a node beyond it is not ready.
     pub clock_offset_max_ms: i64,
 }
 
@@ -27,7 +27,7 @@ impl Default for DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    /// Says what is wrong.
+    /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         need_within(need, "database.connections_max", self.connections_max, CONNECTIONS_MIN..=CONNECTIONS_MAX);
         need_within(need, "database.acquire_timeout_ms", self.acquire_timeout_ms, 100..=TIME_MAX_MS);

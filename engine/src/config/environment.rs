@@ -1,12 +1,12 @@
-//! Which variables of the environment are known, and which setting a misspelt one means.
+//! The environment variables that Bursar reads, and corrections for misspelt ones.
 
 use super::Config;
 use std::ffi::OsString;
 
-/// What the names of Bursar's variables begin with.
+/// Prefix of Bursar's variables.
 const PREFIX: &str = "BURSAR_";
 
-/// Settings with a variable of their own; all others are `BURSAR_<SECTION>__<FIELD>`.
+/// Settings with a variable name of their own; all others are `BURSAR_<SECTION>__<FIELD>`.
 pub(super) const OWN_NAMES: &[(&str, &str)] = &[
     ("BURSAR_LISTEN", "listen"),
     ("BURSAR_DATA_DIR", "data_dir"),
@@ -21,8 +21,8 @@ pub(super) const OWN_NAMES: &[(&str, &str)] = &[
     ("STRIPE_API_BASE", "stripe.api_base"),
 ];
 
-/// Variables that are no settings of a server: of logs, the command line, the sandbox and the tests.
-const NO_SETTINGS: [&str; 6] = [
+/// Variables that configure logs, the command line, the sandbox or the tests.
+const OTHER_VARIABLES: [&str; 6] = [
     "BURSAR_LOG",
     "BURSAR_URL",
     "BURSAR_SANDBOX_RECORDING",
@@ -31,42 +31,42 @@ const NO_SETTINGS: [&str; 6] = [
     "BURSAR_JOURNEYS_SEED",
 ];
 
-/// What the names of further variables of tests begin with.
-const OF_TESTS: [&str; 2] = ["BURSAR_TEST_", "BURSAR_E2E_"];
+/// Prefixes of variables that configure tests.
+const TEST_PREFIXES: [&str; 2] = ["BURSAR_TEST_", "BURSAR_E2E_"];
 
-/// A variable that begins like Bursar's and is known to nobody.
+/// A variable with Bursar's prefix that nothing reads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnknownVariable {
     /// Its name.
     pub(super) name: String,
-    /// The variable of the setting that it means, if it differs from that in its underscores or prefix only.
+    /// The variable that was probably meant: its name differs in underscores or prefix only.
     pub(super) meant: Option<String>,
 }
 
-/// Whether a variable is read by the server, the command line, the sandbox or the tests. Those of sections are
-/// held against the settings when they are read.
+/// Whether the server, the command line, the sandbox or the tests read a variable. A name with a section counts as
+/// known; its field is checked when the settings are read.
 pub fn is_known_variable(name: &str) -> bool {
     OWN_NAMES.iter().any(|(variable, _)| *variable == name)
-        || NO_SETTINGS.contains(&name)
-        || OF_TESTS.iter().any(|prefix| name.starts_with(prefix))
+        || OTHER_VARIABLES.contains(&name)
+        || TEST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || name.strip_prefix(PREFIX).is_some_and(|rest| rest.contains("__"))
 }
 
-/// The variables that begin like Bursar's and are known to nobody, by name.
-pub(super) fn unknown(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<UnknownVariable> {
+/// The variables with Bursar's prefix that nothing reads, sorted by name.
+pub(super) fn find_unknown(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<UnknownVariable> {
     let mut names: Vec<String> = variables
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
         .filter(|(name, _)| name.starts_with(PREFIX) && !is_known_variable(name))
-        .filter(|(name, value)| !is_of_kubernetes(name, &value.to_string_lossy()))
+        .filter(|(name, value)| !is_set_by_kubernetes(name, &value.to_string_lossy()))
         .map(|(name, _)| name)
         .collect();
     names.sort_unstable();
-    names.into_iter().map(|name| UnknownVariable { meant: meant_by(&name), name }).collect()
+    names.into_iter().map(|name| UnknownVariable { meant: guess_variable(&name), name }).collect()
 }
 
-/// Kubernetes tells every pod where a service named `bursar` or `bursar-…` is.
-fn is_of_kubernetes(name: &str, value: &str) -> bool {
+/// Whether Kubernetes sets a variable: it announces a service named `bursar` or `bursar-…` to every pod.
+fn is_set_by_kubernetes(name: &str, value: &str) -> bool {
     let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     let of_port = name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
     name.contains("_SERVICE_HOST")
@@ -75,8 +75,8 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
         || (name.ends_with("_PORT") && is_address)
 }
 
-/// The variable of the setting that a name means.
-fn meant_by(name: &str) -> Option<String> {
+/// The variable that a misspelt name probably means.
+fn guess_variable(name: &str) -> Option<String> {
     let letters = |text: &str| text.replace(['_', '.'], "").to_lowercase();
     let wanted = letters(name.strip_prefix(PREFIX)?);
     let own = OWN_NAMES.iter().find(|(variable, field)| {
@@ -97,8 +97,8 @@ fn meant_by(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn unknown_of(name: &str, value: &str) -> Vec<UnknownVariable> {
-        unknown([(name.into(), value.into()), ("PATH".into(), "/bin".into())])
+    fn find_unknown_in(name: &str, value: &str) -> Vec<UnknownVariable> {
+        find_unknown([(name.into(), value.into()), ("PATH".into(), "/bin".into())])
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
             ("BURSAR__LISTEN", "BURSAR_LISTEN"),
         ] {
             assert_eq!(
-                unknown_of(name, "1"),
+                find_unknown_in(name, "1"),
                 [UnknownVariable { name: name.to_owned(), meant: Some(meant.to_owned()) }]
             );
         }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_variable_that_means_nothing_is_unknown() {
         for name in ["BURSAR_LISTN", "BURSAR_IMAGE", "BURSAR_SANDBOX", "BURSAR_PORT"] {
-            assert_eq!(unknown_of(name, "9000"), [UnknownVariable { name: name.to_owned(), meant: None }]);
+            assert_eq!(find_unknown_in(name, "9000"), [UnknownVariable { name: name.to_owned(), meant: None }]);
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
             ("BURSAR_SERVICE_PORT_HTTP", "8080"),
             ("BURSAR_PORT_8080_TCP_ADDR", "10.0.0.1"),
         ] {
-            assert_eq!(unknown_of(name, value), [], "{name}");
+            assert_eq!(find_unknown_in(name, value), [], "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Settings: bounds of HTTP.
+//! Settings: limits of HTTP.
 
 use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
 use ipnet::IpNet;
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// How long a request may be allowed to take, up to an hour.
+/// The range of `timeout_ms`: up to an hour.
 const TIMEOUT_MS: RangeInclusive<u64> = 100..=60 * 60 * 1_000;
-/// The largest body that may be allowed, at least 1 KiB and at most 64 MiB.
+/// The range of body limits: 1 KiB to 64 MiB.
 const BODY_BYTES: RangeInclusive<usize> = 1_024..=64 * 1_024 * 1_024;
-/// A stop is promised to take 30 s; giving leases up and closing may take 7 s of them.
+/// The longest drain. A stop takes at most 30 s, of which releasing leases and closing may take 7 s.
 const DRAIN_TIMEOUT_MAX_MS: u64 = 23_000;
 
-/// Up to so many bytes a webhook is small. Nearly every event is.
+/// The largest small webhook. Nearly every event is small.
 pub const WEBHOOK_SMALL_MAX_BYTES: usize = 256 * 1_024;
 
-/// Bounds of HTTP.
+/// Limits of HTTP.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
@@ -24,34 +24,34 @@ pub struct HttpConfig {
     pub body_max_bytes: usize,
     /// Largest body of a webhook, in bytes.
     pub webhook_body_max_bytes: usize,
-    /// Most bytes of webhooks that are being read, in all; nobody knows yet who sent them.
+    /// Most bytes of webhook bodies being read, in all; their senders are not authenticated yet.
     pub webhook_bodies_max_bytes: usize,
-    /// The share of them for webhooks up to 256 KiB each.
+    /// The part of that reserved for webhooks of up to 256 KiB each.
     pub webhook_bodies_small_bytes: usize,
-    /// Most bytes of answers above 16 KiB that wait for their clients, in all.
+    /// Most bytes of answers above 16 KiB waiting for their clients, in all.
     pub answers_max_bytes: usize,
-    /// How long a request may take.
+    /// The longest duration of a request.
     pub timeout_ms: u64,
-    /// How long the body of a request may take to arrive.
+    /// The longest time for a request's body to arrive.
     pub body_timeout_ms: u64,
-    /// How long a client may take nothing of its answer before the connection is closed.
+    /// How long a client may read nothing of its answer before the connection is closed.
     pub answer_timeout_ms: u64,
-    /// Most requests under way at once; webhooks are counted by themselves.
+    /// Most concurrent requests; webhooks are counted separately.
     pub requests_max: usize,
-    /// Most connections at once; more wait until one ends.
+    /// Most concurrent connections; more wait until one ends.
     pub connections_max: usize,
-    /// How long a connection may be without an answer before it is closed.
+    /// How long a connection may be idle before it is closed.
     pub idle_timeout_ms: u64,
-    /// How long a found API key is remembered; another node's revocation takes effect within it.
+    /// How long an API key stays cached; another node's revocation takes effect within it.
     pub api_key_cache_ms: u64,
-    /// How long a stop waits for what is in flight.
+    /// How long a stop waits for work in flight.
     pub drain_timeout_ms: u64,
-    /// Proxies whose `X-Forwarded-For` is believed: addresses, or networks such as `10.0.0.0/8`.
+    /// Proxies whose `X-Forwarded-For` is trusted: addresses, or networks such as `10.0.0.0/8`.
     pub trusted_proxies: Vec<String>,
 }
 
 impl HttpConfig {
-    /// The networks of the trusted proxies; the text that is none of it, if there is one.
+    /// The networks of the trusted proxies, or the first text that is neither an address nor a network.
     pub fn trusted_proxies(&self) -> Result<Vec<IpNet>, &str> {
         let network = |text: &'_ String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         self.trusted_proxies.iter().map(|text| network(text).map_err(|_| text.as_str())).collect()
@@ -62,7 +62,7 @@ impl HttpConfig {
         TIMEOUT_MS.contains(&self.timeout_ms)
     }
 
-    /// Says what is wrong.
+    /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         self.check_bytes(need);
         self.check_times(need);
@@ -127,7 +127,7 @@ impl Default for HttpConfig {
             answer_timeout_ms: 30_000,
             requests_max: 2_048,
             connections_max: 4_096,
-            // Longer than what load balancers keep their connections for, which is often 60 s.
+            // Load balancers often keep connections for 60 s.
             idle_timeout_ms: 75_000,
             api_key_cache_ms: 5_000,
             drain_timeout_ms: 20_000,

@@ -4,37 +4,37 @@ use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// How long a job may be allowed to run.
+/// The range of `timeout_ms`.
 const TIMEOUT_MS: RangeInclusive<u64> = 1_000..=TIME_MAX_MS;
-/// The largest factor between two waits.
+/// The highest `backoff_factor`.
 const BACKOFF_FACTOR_MAX: i64 = 1_000;
-/// The longest wait between two attempts: 30 days.
+/// The highest `backoff_max_ms`: 30 days.
 const BACKOFF_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
-/// How long ended jobs may be kept: from what Stripe lists events for to 100 years.
+/// The range of `retention_days`: from the time for which Stripe lists events to 100 years.
 const RETENTION_DAYS: RangeInclusive<i64> = 30..=36_500;
 
 /// Jobs and streams.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobsConfig {
-    /// Most jobs that run at once in this process.
+    /// Most concurrent jobs in this process.
     pub workers_max: usize,
-    /// How long a lease lasts; it is renewed at a third of this.
+    /// Duration of a lease; it is renewed after a third of it.
     pub lease_ms: i64,
     /// How long a job may run before its attempt counts as failed.
     pub timeout_ms: u64,
     /// Wait after the first failure.
     pub backoff_base_ms: i64,
-    /// Factor from one failure to the next.
+    /// Factor between consecutive waits.
     pub backoff_factor: i64,
     /// The longest wait.
     pub backoff_max_ms: i64,
-    /// How often the database is asked for due jobs.
+    /// Interval between looks for due jobs in the database.
     pub sweep_interval_ms: u64,
     /// With a broker: how long a job may be overdue before it is published again.
     pub sweep_grace_ms: i64,
-    /// Ended jobs and their events are kept this long, in days; at least 30, because Stripe can list
-    /// an event again for that long.
+    /// Days for which ended jobs and their events are kept; at least 30, because Stripe can list an event again for
+    /// that long.
     pub retention_days: i64,
 }
 
@@ -44,7 +44,7 @@ impl JobsConfig {
         TIMEOUT_MS.contains(&self.timeout_ms)
     }
 
-    /// Says what is wrong.
+    /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         let time_max_ms = TIME_MAX_MS.cast_signed();
         need_within(need, "jobs.workers_max", self.workers_max, 1..=PLACES_MAX);
@@ -63,7 +63,7 @@ impl JobsConfig {
 }
 
 impl Default for JobsConfig {
-    /// Attempts are 5 s, 20 s, 80 s, 5 min, 21 min, … up to 6 h apart.
+    /// Waits of 5 s, 20 s, 80 s, 5 min, 21 min, … up to 6 h.
     fn default() -> Self {
         Self {
             workers_max: 256,

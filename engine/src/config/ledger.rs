@@ -3,7 +3,7 @@
 use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
 use serde::{Deserialize, Serialize};
 
-/// Most memory of one kind, in KiB: a TiB.
+/// The highest memory limit, in KiB: a TiB.
 const MEMORY_MAX_KIB: usize = 1 << 30;
 
 /// Customer actors and ledger writers.
@@ -14,17 +14,17 @@ pub struct LedgerConfig {
     pub writers: usize,
     /// Most accounts in one transaction.
     pub batch_max: usize,
-    /// Most commands that may wait for one customer.
+    /// Most commands waiting for one customer.
     pub customer_queue_max: usize,
-    /// Most commands that may be under way in this process.
+    /// Most commands under way in this process.
     pub commands_max: usize,
-    /// Memory for the actors of customers in this process, in KiB; beyond it, idle ones are let go sooner.
-    /// An actor takes about 8 KiB.
+    /// Memory for customer actors in this process, in KiB; above it, idle ones stop early. An actor takes about 8
+    /// KiB.
     pub customers_memory_kib: usize,
-    /// Memory for accounts of customers without an actor in this process, in KiB: who is remembered comes back
-    /// without a look at the database. An account takes about 0.7 KiB.
+    /// Memory for cached accounts of customers without an actor in this process, in KiB; a cached account saves a
+    /// read of the database. An account takes about 0.7 KiB.
     pub accounts_memory_kib: usize,
-    /// A customer actor without work for this long is let go.
+    /// How long an idle customer actor lives.
     pub idle_ms: u64,
     /// How long a caller waits for an answer.
     pub timeout_ms: u64,
@@ -46,7 +46,7 @@ impl Default for LedgerConfig {
 }
 
 impl LedgerConfig {
-    /// Says what is wrong.
+    /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         need_within(need, "ledger.writers", self.writers, 1..=16);
         need_within(need, "ledger.batch_max", self.batch_max, 1..=2_000);

@@ -1,36 +1,36 @@
-//! Settings: how much a customer may write for nothing.
+//! Settings: rate limits of writes that cost no credits.
 
 use serde::{Deserialize, Serialize};
 
-/// The highest of each setting.
+/// The highest value of each setting.
 const SETTING_MAX: u32 = 1_000_000;
-/// The least burst of writes: the largest hold costs so many units.
+/// The least burst of writes: the cost of the largest hold.
 const WRITES_BURST_MIN: u32 = 10;
 
-/// Bounds of what a customer writes without spending anything, for each process. What spends credits is
-/// bounded by them.
+/// Rate limits of each customer's writes that cost no credits, for each process. The credits themselves limit all
+/// other writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Units of writes that a customer gets each second; 0 for no limit.
+    /// Units of writes a customer gains each second; 0 for no limit.
     pub writes_per_second: u32,
-    /// Units that it can save up.
+    /// Most units that a customer can save up.
     pub writes_burst: u32,
-    /// API keys that a customer may make or rotate a minute; 0 for no limit.
+    /// API keys that a customer may create or rotate a minute; 0 for no limit.
     pub keys_per_minute: u32,
-    /// How many at once.
+    /// Most API keys at once.
     pub keys_burst: u32,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        // A thousand holds may be open, each with a KiB of metadata.
+        // Enough for a thousand open holds, each with a KiB of metadata.
         Self { writes_per_second: 10, writes_burst: 3_000, keys_per_minute: 10, keys_burst: 20 }
     }
 }
 
 impl LimitsConfig {
-    /// Says what is wrong.
+    /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         for (name, value, burst, burst_min) in [
             ("writes_per_second", self.writes_per_second, self.writes_burst, WRITES_BURST_MIN),

@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MailConfig {
-    /// `smtps://user:password@host` or `smtp://user:password@host:587` (`SMTP_URL`); mail is stored and
-    /// not sent if empty. With `smtp://` a server elsewhere must offer STARTTLS, unless the URL ends in
-    /// `?tls=opportunistic` or `?tls=none`.
+    /// `smtps://user:password@host` or `smtp://user:password@host:587` (`SMTP_URL`). If empty, mail is stored and
+    /// not sent. With `smtp://` a remote server must offer STARTTLS, unless the URL ends in `?tls=opportunistic` or
+    /// `?tls=none`.
     #[serde(skip_serializing)]
     pub smtp_url: String,
-    /// Whom mail comes from, such as `Bursar <billing@example.com>`; must be set where mail is sent.
+    /// The sender, such as `Bursar <billing@example.com>`; required where mail is sent.
     pub from: String,
-    /// Where answers go; to `from` if empty.
+    /// The address for replies; `from` if empty.
     pub reply_to: String,
-    /// What mails call the product.
+    /// The product's name in mails.
     pub product_name: String,
-    /// Where a customer looks after its billing; mails link to it if set.
+    /// The customer's billing page; mails link to it if set.
     pub billing_url: String,
-    /// How long one command of SMTP may take.
+    /// The longest duration of one SMTP command.
     pub timeout_ms: u64,
     /// Most connections to the SMTP server from this process.
     pub connections_max: usize,
@@ -41,20 +41,20 @@ impl Default for MailConfig {
     }
 }
 
-/// Everything that is wrong with the settings of mail, one sentence each.
+/// Every problem with the mail settings, one sentence each.
 pub(super) fn problems(mail: &MailConfig) -> Vec<String> {
     let from = sender(mail);
     let url = match mail.smtp_url.trim() {
         "" => Ok(String::new()),
-        url => checked_url(url),
+        url => normalize_smtp_url(url),
     };
-    let reply_to = mailbox("mail.reply_to", &mail.reply_to);
+    let reply_to = parse_mailbox("mail.reply_to", &mail.reply_to);
     [from.err(), url.err(), reply_to.err()].into_iter().flatten().collect()
 }
 
-/// Whom mail comes from; without a server any sender will do.
+/// The sender; a placeholder if neither a sender nor a server is set.
 pub(crate) fn sender(mail: &MailConfig) -> Result<Mailbox, String> {
-    match mailbox("mail.from", &mail.from)? {
+    match parse_mailbox("mail.from", &mail.from)? {
         Some(from) => Ok(from),
         None if mail.smtp_url.trim().is_empty() => Ok(Mailbox::new(
             Some(mail.product_name.clone()),
@@ -64,7 +64,7 @@ pub(crate) fn sender(mail: &MailConfig) -> Result<Mailbox, String> {
     }
 }
 
-pub(crate) fn mailbox(field: &str, text: &str) -> Result<Option<Mailbox>, String> {
+pub(crate) fn parse_mailbox(field: &str, text: &str) -> Result<Option<Mailbox>, String> {
     match text.trim() {
         "" => Ok(None),
         text => match text.parse() {
@@ -74,9 +74,9 @@ pub(crate) fn mailbox(field: &str, text: &str) -> Result<Option<Mailbox>, String
     }
 }
 
-/// The URL in the form that the transport takes. Without `tls=` a server elsewhere must offer STARTTLS:
-/// neither credentials nor API keys go over a network that can be read.
-pub(crate) fn checked_url(text: &str) -> Result<String, String> {
+/// Normalises the URL for the transport. Without `tls=` a remote server must offer STARTTLS, so that credentials
+/// and API keys never cross a network in the clear.
+pub(crate) fn normalize_smtp_url(text: &str) -> Result<String, String> {
     let wrong = |why: &str| {
         format!(
             "mail.smtp_url (SMTP_URL) must be like smtps://user:password@host or smtp://user:password@host:587: {why}"
@@ -90,10 +90,10 @@ pub(crate) fn checked_url(text: &str) -> Result<String, String> {
         return Err(wrong("a user and a password come together"));
     }
     let tls = url.query_pairs().find(|(name, _)| name == "tls").map(|(_, value)| value.into_owned());
-    let is_near = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
+    let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
     match (url.scheme(), tls.as_deref()) {
         ("smtps", None) | ("smtp", Some("required" | "opportunistic")) => {}
-        ("smtp", None) if is_near => {}
+        ("smtp", None) if is_local => {}
         ("smtp", None) => url.set_query(Some("tls=required")),
         ("smtp", Some("none")) => url.set_query(None),
         ("smtp", Some(_)) => return Err(wrong("tls is required, opportunistic or none")),
@@ -117,7 +117,7 @@ mod tests {
             ("smtp://127.0.0.1:2525", "smtp://127.0.0.1:2525"),
             ("smtp://localhost:25", "smtp://localhost:25"),
         ] {
-            assert_eq!(checked_url(given).as_deref(), Ok(taken), "{given}");
+            assert_eq!(normalize_smtp_url(given).as_deref(), Ok(taken), "{given}");
         }
         for wrong in [
             "mail.example.com",
@@ -127,7 +127,7 @@ mod tests {
             "smtp://mail.example.com?tls=maybe",
             "smtps://mail.example.com?tls=none",
         ] {
-            assert!(checked_url(wrong).is_err(), "{wrong}");
+            assert!(normalize_smtp_url(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Settings of GitHub Marketplace.
+//! Settings: GitHub Marketplace.
 
 use super::secret::may_be_random;
 use super::split;
@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 /// The shortest webhook secret, in characters.
 const SECRET_LEN_MIN: usize = 16;
-/// The longest that a link token may live: a week.
+/// The highest `link_token_ttl_s`: a week.
 const LINK_TOKEN_TTL_MAX_S: i64 = 7 * 24 * 60 * 60;
-/// The longest grace of a renewal: a week.
+/// The highest `renewal_grace_hours`: a week.
 const RENEWAL_GRACE_MAX_HOURS: i64 = 7 * 24;
 
 /// GitHub Marketplace.
@@ -21,12 +21,12 @@ pub struct MarketplaceConfig {
     /// Secrets of the webhook, separated by commas while rotating (`GITHUB_WEBHOOK_SECRET`).
     #[serde(skip_serializing)]
     pub webhook_secrets: String,
-    /// Which of our plans a plan of the listing is, by its name or its id at GitHub.
+    /// Bursar's plan for each plan of the listing, by its name or its id at GitHub.
     pub plans: BTreeMap<String, Plan>,
-    /// How long a link token can be used.
+    /// Lifetime of a link token.
     pub link_token_ttl_s: i64,
-    /// How long a purchase must outlast a billing date, of which GitHub does not tell, before its credits are
-    /// granted. An end on that date comes within it.
+    /// How long after a billing date its credits are granted. GitHub reports no renewals; this leaves time for a
+    /// cancellation on that date to arrive.
     pub renewal_grace_hours: i64,
 }
 
@@ -42,13 +42,13 @@ impl Default for MarketplaceConfig {
 }
 
 impl MarketplaceConfig {
-    /// The secrets under which GitHub's webhooks may be signed.
+    /// The secrets that may sign GitHub's webhooks.
     pub fn webhook_secrets(&self) -> Vec<String> {
         split(&self.webhook_secrets)
     }
 
-    /// Which of our plans a plan of the listing is: what `plans` says of its id, else of its name in
-    /// upper or lower case, else the plan of ours that has this name.
+    /// Bursar's plan for a plan of the listing: the entry of `plans` for its id, else for its name in any case,
+    /// else the plan of the same name.
     pub fn plan_of(&self, id: i64, name: &str) -> Option<Plan> {
         let by_id = self.plans.get(&id.to_string());
         let by_name = || self.plans.iter().find(|(known, _)| known.to_lowercase() == name.to_lowercase());
@@ -61,7 +61,7 @@ impl MarketplaceConfig {
         self.renewal_grace_hours * 60 * 60 * 1_000
     }
 
-    /// Says what is wrong.
+    /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         need(
             self.webhook_secrets().iter().all(|secret| secret.len() >= SECRET_LEN_MIN && may_be_random(secret)),

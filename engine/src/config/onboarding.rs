@@ -1,22 +1,22 @@
-//! Settings of signing up.
+//! Settings: signing up.
 
-use crate::name::domain_normalized;
+use crate::name::normalize_domain;
 use serde::{Deserialize, Serialize};
 
 /// The highest limit of signups from one address.
 pub const PER_IP_PER_MINUTE_MAX: u32 = 1_000;
 
-/// Who may sign up.
+/// Rules for signing up.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OnboardingConfig {
-    /// Whether anybody may.
+    /// Whether signing up is open.
     pub enabled: bool,
     /// Signups from one address in any 60 seconds, on all nodes together; 0 for no limit.
     pub per_ip_per_minute: u32,
-    /// Domains that are taken although they, or one that they are part of, count as disposable.
+    /// Domains that are accepted, with their subdomains, even if the list calls them disposable.
     pub domains_allowed: Vec<String>,
-    /// Domains that are refused, with all below them.
+    /// Domains that are refused, with their subdomains.
     pub domains_denied: Vec<String>,
 }
 
@@ -27,14 +27,14 @@ impl Default for OnboardingConfig {
 }
 
 impl OnboardingConfig {
-    /// Says what is wrong.
+    /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         need(
             self.per_ip_per_minute <= PER_IP_PER_MINUTE_MAX,
             "onboarding.per_ip_per_minute must be at most 1000, or 0 for no limit",
         );
         let are_domains = |domains: &[String]| {
-            domains.iter().all(|domain| domain_normalized(domain).is_some_and(|normalized| normalized == *domain))
+            domains.iter().all(|domain| normalize_domain(domain).is_some_and(|normalized| normalized == *domain))
         };
         need(
             are_domains(&self.domains_allowed) && are_domains(&self.domains_denied),

@@ -1,4 +1,4 @@
-//! Reads the settings, and finds every mistake in them at once.
+//! Reads the settings and collects every mistake in them.
 
 use super::Config;
 use crate::error::Error;
@@ -6,15 +6,15 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Tag, Value};
 use figment::{Figment, Provider};
 
-/// One setting as it is given, in its section.
+/// One given setting, with its section.
 struct Field {
     name: String,
     tag: Tag,
     dict: Dict,
 }
 
-/// Reads and checks the settings; gives them with all problems. A field that cannot be read has its default,
-/// and what is then wrong with that field is no problem of its own.
+/// Reads and checks the settings; returns them with all problems. An unreadable field takes its default, and checks
+/// of that default are not reported.
 pub(super) fn read(figment: &Figment) -> (Config, Vec<String>) {
     let first = match figment.extract() {
         Ok(config) => {
@@ -23,7 +23,7 @@ pub(super) fn read(figment: &Figment) -> (Config, Vec<String>) {
         }
         Err(error) => error,
     };
-    // Extracting stops at the first mistake. As every field has a default, each is read by itself.
+    // Extraction stops at the first mistake. As every field has a default, each can be read by itself.
     let (mut sound, mut problems, mut unread) = (Figment::new(), Vec::new(), Vec::new());
     for field in fields(figment) {
         match problem_of(figment, &field) {
@@ -34,14 +34,14 @@ pub(super) fn read(figment: &Figment) -> (Config, Vec<String>) {
             }
         }
     }
-    // A section that does not exist is one mistake, however many fields it has.
+    // An unknown section is one mistake, however many fields it has.
     problems.dedup();
     if problems.is_empty() {
         problems.push(first.to_string());
     }
     let config: Config = sound.extract().unwrap_or_default();
-    let is_of_read = |problem: &String| !unread.iter().any(|name| problem.contains(name));
-    problems.extend(problems_of(&config).into_iter().filter(is_of_read));
+    let was_read = |problem: &String| !unread.iter().any(|name| problem.contains(name));
+    problems.extend(problems_of(&config).into_iter().filter(was_read));
     (config, problems)
 }
 
@@ -82,7 +82,7 @@ mod tests {
     use figment::providers::{Format, Toml};
     use std::collections::BTreeSet;
 
-    /// Settings that the example shows and that have no default.
+    /// Settings in the example that have no default.
     const WITHOUT_DEFAULT: [&str; 1] = ["pro_price_id"];
 
     fn read_file(text: &str) -> (Config, Vec<String>) {

@@ -1,32 +1,31 @@
-//! Whether a secret can be one. A placeholder of a document, or the same few characters over and over,
-//! would let anybody in who reads our documents or guesses a little.
+//! Rejects secrets that are easy to guess: placeholders from documentation, and the same few characters repeated.
 
 use super::{Config, split};
 use zeroize::Zeroizing;
 
 /// The shortest admin token, in characters: 128 random bits in hexadecimal.
 const ADMIN_TOKEN_LEN_MIN: usize = 32;
-/// The shortest secret of Stripe's live mode, in characters behind its prefix. Stripe's have 24 and more.
+/// The shortest secret of Stripe's live mode, in characters after its prefix. Stripe's have at least 24.
 const LIVE_LEN_MIN: usize = 24;
-/// The same where no real money moves: stand-ins for Stripe and tests make up their own.
+/// The same in test mode: stand-ins for Stripe and tests invent their own.
 const TEST_LEN_MIN: usize = 8;
-/// Fewest different characters. Of 16 random hexadecimal digits, one text in 30,000 has fewer.
+/// The fewest different characters. One in 30,000 texts of 16 random hexadecimal digits has fewer.
 const DISTINCT_MIN: usize = 6;
 
-/// Bytes of a key that secrets are sealed under.
+/// Length of a sealing key, in bytes.
 pub(crate) const SEAL_KEY_LEN: usize = 32;
 
-/// What our documents, and those of others, print where a secret belongs.
+/// Placeholders for secrets in documentation, Bursar's and others'.
 const PLACEHOLDERS: [&str; 6] = ["…", "...", "<", "changeme", "change-me", "placeholder"];
 
-/// Whether a text holds a placeholder instead of a secret.
+/// Whether a text contains a placeholder.
 pub(super) fn is_placeholder(text: &str) -> bool {
     let text = text.to_lowercase();
     PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder))
 }
 
-/// Whether a secret may be random: no placeholder, enough different characters, and not one piece again
-/// and again.
+/// Whether a secret may be random: it has no placeholder, enough different characters, and is not one piece
+/// repeated.
 pub(super) fn may_be_random(secret: &str) -> bool {
     let characters: Vec<char> = secret.chars().collect();
     let mut distinct = characters.clone();
@@ -36,13 +35,13 @@ pub(super) fn may_be_random(secret: &str) -> bool {
     distinct.len() >= DISTINCT_MIN && !is_placeholder(secret) && !(1..=characters.len() / 2).any(repeats)
 }
 
-/// Whether Stripe uses these characters, and no document prints them as a placeholder.
-fn is_of_stripe(secret: &str) -> bool {
+/// Whether a secret has only characters that Stripe uses, and no placeholder.
+fn has_stripe_characters(secret: &str) -> bool {
     secret.chars().all(|c| c.is_ascii_alphanumeric() || "_-+/=".contains(c)) && !is_placeholder(secret)
 }
 
-/// Which mode a secret key belongs to; `None` if it is no secret or restricted key of Stripe.
-/// Source: Stripe, "API keys".
+/// Whether a Stripe key belongs to live mode; `None` if it is not a secret or restricted key. Source: Stripe, "API
+/// keys".
 pub fn key_is_live(key: &str) -> Option<bool> {
     let rest = key.strip_prefix("sk_").or_else(|| key.strip_prefix("rk_"))?;
     match rest.split_once('_') {
@@ -52,8 +51,7 @@ pub fn key_is_live(key: &str) -> Option<bool> {
     }
 }
 
-/// The keys that secrets are sealed under, of a list that is separated by commas; `None` if there is none, or one
-/// is not 64 hexadecimal digits.
+/// Parses a comma-separated list of sealing keys; `None` if it is empty or a key is not 64 hexadecimal digits.
 pub(crate) fn seal_keys(text: &str) -> Option<Vec<Zeroizing<[u8; SEAL_KEY_LEN]>>> {
     let mut keys = Vec::new();
     for text in split(text) {
@@ -65,7 +63,7 @@ pub(crate) fn seal_keys(text: &str) -> Option<Vec<Zeroizing<[u8; SEAL_KEY_LEN]>>
 }
 
 impl Config {
-    /// Says which secrets are none.
+    /// Reports each secret that cannot be genuine.
     pub(super) fn check_secrets(&self, need: &mut impl FnMut(bool, &str)) {
         need(
             self.admin_token.is_empty()
@@ -80,13 +78,13 @@ impl Config {
         );
         need(
             self.webhook_secrets().iter().all(|secret| self.is_likely_webhook_secret(secret)),
-            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must be whsec_ and what Stripe shows behind \
-             it, in live mode at least 24 letters and digits; a placeholder is none",
+            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must be whsec_ and the text that Stripe shows \
+             after it, in live mode at least 24 letters and digits, and not a placeholder",
         );
         need(
             self.has_likely_stripe_key(),
-            "stripe.secret_key (STRIPE_SECRET_KEY) must be sk_live_, sk_test_, rk_live_ or rk_test_ and what Stripe \
-             shows behind it, in live mode at least 24 letters and digits; a placeholder is none",
+            "stripe.secret_key (STRIPE_SECRET_KEY) must be sk_live_, sk_test_, rk_live_ or rk_test_ and the text that \
+             Stripe shows after it, in live mode at least 24 letters and digits, and not a placeholder",
         );
         let none = String::new();
         for (name, url) in [
@@ -107,7 +105,7 @@ impl Config {
     fn is_likely_webhook_secret(&self, secret: &str) -> bool {
         let len_min = if self.stripe.livemode { LIVE_LEN_MIN } else { TEST_LEN_MIN };
         let body = secret.strip_prefix("whsec_").unwrap_or_default();
-        body.len() >= len_min && is_of_stripe(body) && may_be_random(body)
+        body.len() >= len_min && has_stripe_characters(body) && may_be_random(body)
     }
 
     fn has_likely_stripe_key(&self) -> bool {
@@ -115,8 +113,8 @@ impl Config {
         let body = key.splitn(3, '_').nth(2).unwrap_or_default();
         match key_is_live(key) {
             None => key.is_empty(),
-            Some(false) => is_of_stripe(body),
-            Some(true) => body.len() >= LIVE_LEN_MIN && is_of_stripe(body) && may_be_random(body),
+            Some(false) => has_stripe_characters(body),
+            Some(true) => body.len() >= LIVE_LEN_MIN && has_stripe_characters(body) && may_be_random(body),
         }
     }
 }
@@ -126,7 +124,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
 
-    /// As random as the real ones.
+    /// As random as real ones.
     const BODY: &str = "4eC39HqLyjWDarjtT1zdp7dc";
     const HEX: &str = "7d1f0a4be95c26838a3be41f6c07d592";
 

@@ -9,58 +9,55 @@ pub struct StripeConfig {
     /// Secrets of the webhook endpoint, separated by commas while rotating (`STRIPE_WEBHOOK_SECRET`).
     #[serde(skip_serializing)]
     pub webhook_secrets: String,
-    /// Secret or restricted key (`STRIPE_SECRET_KEY`). Without it nothing is charged and events are
-    /// taken as they come.
+    /// Secret or restricted key (`STRIPE_SECRET_KEY`). Without it nothing is charged, and events are believed
+    /// without asking Stripe.
     #[serde(skip_serializing)]
     pub secret_key: String,
-    /// Whether a sandbox stands in for Stripe where no secret key is set and the database is the embedded
-    /// one.
+    /// Whether the sandbox stands in for Stripe when no secret key is set and the database is the embedded one.
     pub sandbox: bool,
-    /// Where Stripe's API is (`STRIPE_API_BASE`); Stripe's own if empty.
+    /// Base URL of the API (`STRIPE_API_BASE`); Stripe's own if empty.
     pub api_base: String,
-    /// How long one try of a call may take.
+    /// The longest duration of one try of a call.
     pub timeout_ms: u64,
-    /// How long a call may take with all its tries.
+    /// The longest duration of a call with all its tries.
     pub total_timeout_ms: u64,
-    /// Tries of one call, the first included; later ones are the job's.
+    /// Tries of one call, including the first; after them the job is retried.
     pub tries_max: u32,
-    /// Calls a second from this process; if 0, what fits: 80 live, 20 test, 2000 where `api_base` is not
-    /// Stripe's.
-    /// Stripe's own limits are 100 and 25 for all processes together.
+    /// Calls a second from this process. If 0: 80 in live mode, 20 in test mode, 2000 where `api_base` is not
+    /// Stripe's. Stripe's own limits are 100 and 25 for all processes together.
     pub rate_per_s: u32,
     /// How long a request waits for Stripe before it is answered with 202 and settled later.
     pub wait_ms: u64,
-    /// How long it is looked whether Stripe did carry out a charge that failed there with an error of
-    /// its own, before it is tried under a new key.
+    /// After a 5xx on a charge, how long to look for its payment before retrying under a new key.
     pub doubt_ms: i64,
-    /// Whether events of live mode are expected: the mode of the webhook secrets. Events of the other
-    /// mode go to quarantine, and a secret key of the other mode is refused at start.
+    /// Whether the webhook secrets belong to live mode. Events of the other mode are quarantined, and a secret key
+    /// of the other mode is refused at start.
     pub livemode: bool,
-    /// How old or how far in the future a signature may be, in seconds.
+    /// The largest age of a signature, past or future, in seconds.
     pub tolerance_s: i64,
-    /// Price id of Pro, if it is known by id.
+    /// Price id of Pro; instead of the lookup key.
     pub pro_price_id: Option<String>,
     /// Lookup key of Pro's price.
     pub pro_lookup_key: String,
-    /// From which hour of the day (UTC, 0 to 23) on the nightly reconciliation runs; -1: never by itself.
+    /// The hour (UTC, 0 to 23) from which the nightly reconciliation may run; -1 for never.
     pub reconcile_hour: i64,
-    /// How far back a reconciliation looks if there was none before it, in days.
+    /// The window of the first reconciliation, in days.
     pub reconcile_days: i64,
-    /// What Stripe made or told of within this time, a reconciliation leaves to its webhook, in seconds.
+    /// Objects and events younger than this are left to their webhooks, in seconds.
     pub reconcile_grace_s: i64,
 }
 
-/// How far reconciliations look.
+/// The window of reconciliations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reach {
-    /// How far back a run looks if there was none before it.
+    /// The window of the first run.
     pub first_ms: i64,
-    /// What is younger than this is left to its event.
+    /// Younger objects and events are left to their webhooks.
     pub grace_ms: i64,
 }
 
 impl StripeConfig {
-    /// How far reconciliations look.
+    /// The window of reconciliations.
     pub fn reconcile_reach(&self) -> Reach {
         Reach { first_ms: self.reconcile_days * 24 * 60 * 60 * 1_000, grace_ms: self.reconcile_grace_s * 1_000 }
     }

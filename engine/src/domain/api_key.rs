@@ -1,15 +1,15 @@
-//! API keys: made once, shown once, kept only as a hash.
+//! API keys: created once, shown once, stored only as a hash.
 
 use crate::clock::TimeMs;
 use crate::ids::{ApiKeyId, CustomerId};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// What every raw key begins with, so that secret scanners can find leaked ones.
+/// Prefix of every raw key, so that secret scanners find leaked ones.
 pub const PREFIX: &str = "bsk_";
-/// Characters of a raw key kept to recognise it by.
+/// Characters of a raw key that are stored, to recognise it by.
 const HINT_LEN: usize = 8;
-/// The most keys of a customer that may work at one time.
+/// Most valid keys of a customer at one time.
 pub const API_KEYS_MAX: i64 = 20;
 
 /// A key as stored.
@@ -17,29 +17,29 @@ pub const API_KEYS_MAX: i64 = 20;
 pub struct ApiKey {
     /// Its record.
     pub id: ApiKeyId,
-    /// Whose it is.
+    /// Its customer.
     pub customer_id: CustomerId,
-    /// What its owner calls it.
+    /// The name that the customer gave it.
     pub name: String,
-    /// First characters of the raw key.
+    /// The first characters of the raw key.
     pub hint: String,
     /// When it was made.
     pub created_at_ms: TimeMs,
-    /// When it was revoked; in the future, when it will be: it was rotated, and its successor works.
+    /// When it was or will be revoked: a rotated key stays valid for a while beside its successor.
     pub revoked_at_ms: Option<TimeMs>,
 }
 
-/// A key that was just made, with its secret.
+/// A newly created key, with its secret.
 #[derive(Debug)]
 pub struct NewKey {
     /// The key itself.
     pub raw: RawKey,
-    /// What is stored of it.
+    /// The record to store.
     pub key: ApiKey,
 }
 
 impl NewKey {
-    /// Makes one. The name was checked.
+    /// Generates a key. The caller has checked the name.
     pub fn generate(customer: &CustomerId, name: String, now_ms: TimeMs) -> Self {
         let raw = RawKey::generate();
         let key = ApiKey {
@@ -54,17 +54,17 @@ impl NewKey {
     }
 }
 
-/// Who a key belongs to, and until when it works.
+/// The customer of a key, and its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyOwner {
     /// The customer.
     pub customer_id: CustomerId,
-    /// When it ends, if it was rotated.
+    /// When the key ends, if it was rotated.
     pub ends_at_ms: Option<TimeMs>,
 }
 
 impl KeyOwner {
-    /// Whether the key works at a time.
+    /// Whether the key is valid at `now_ms`.
     pub fn is_valid(&self, now_ms: TimeMs) -> bool {
         self.ends_at_ms.is_none_or(|ends_at_ms| ends_at_ms > now_ms)
     }
@@ -85,7 +85,7 @@ impl RawKey {
         &self.0
     }
 
-    /// What is stored of it.
+    /// Its hash, the only form in which it is stored.
     pub fn hash(&self) -> String {
         secret_hash(&self.0)
     }
@@ -102,8 +102,8 @@ impl std::fmt::Debug for RawKey {
     }
 }
 
-/// SHA-256 of a secret in hexadecimal: all that is ever stored of it. The secrets are random and
-/// long, so no slow hash is needed.
+/// SHA-256 of a secret in hexadecimal, the only form in which it is stored. The secrets are random and long, so
+/// they need no slow hash.
 pub fn secret_hash(secret: &str) -> String {
     hex::encode(Sha256::digest(secret.as_bytes()))
 }

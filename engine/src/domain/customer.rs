@@ -1,15 +1,15 @@
-//! Customers: who they are.
+//! Customers.
 
 use crate::clock::TimeMs;
 use crate::ids::CustomerId;
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 
-/// Where a customer came from.
+/// How a customer came to sign up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Signed up by itself.
+    /// Signed up directly.
     Direct,
     /// Bought on a marketplace.
     Marketplace,
@@ -28,22 +28,22 @@ impl Source {
     }
 }
 
-/// One of the company's customers.
+/// A customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Customer {
     /// Its identifier.
     pub id: CustomerId,
-    /// Its address as it was given.
+    /// Its e-mail address as it was given.
     pub email: String,
     /// Its name.
     pub name: String,
-    /// Where it came from.
+    /// How it came to sign up.
     pub source: String,
     /// Its plan.
     pub plan: Plan,
     /// Its customer object at Stripe, once there is one.
     pub stripe_customer_id: Option<String>,
-    /// The Stripe customer, deleted since, by which an event found it; else empty.
+    /// The deleted Stripe customer by which an event found it; else empty.
     pub former_stripe_ids: Vec<String>,
     /// Whether it can be charged.
     pub has_payment_method: bool,

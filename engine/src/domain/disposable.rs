@@ -1,27 +1,27 @@
-//! Domains of throwaway e-mail addresses. The list is a public one, kept in
-//! `engine/data/disposable_domains.txt` and renewed by `./dev update-disposable-domains`.
+//! Domains of throwaway e-mail addresses. The list is public, stored in `engine/data/disposable_domains.txt` and
+//! updated by `./dev update-disposable-domains`.
 
 use std::sync::LazyLock;
 
-/// One domain a line, sorted by bytes; lines that begin with `#` are no domains.
+/// One domain a line, sorted by bytes; lines beginning with `#` are comments.
 const LIST: &str = include_str!("../../data/disposable_domains.txt");
 
 static DOMAINS: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| LIST.lines().filter(|line| !line.starts_with('#')).collect());
 
-/// Whether a domain, or one that it is part of, is on the list or denied, and none of them is allowed.
-/// What is configured (`allowed` before `denied`) goes before the list. All in lower case and ASCII.
+/// Whether a domain or one of its parents is denied or on the list, and none is allowed. `allowed` overrides
+/// `denied`, and `denied` the list. All are in lower case and ASCII.
 pub fn is_disposable(domain: &str, allowed: &[String], denied: &[String]) -> bool {
     let is_in = |list: &[String]| with_parents(domain).any(|name| list.iter().any(|entry| entry == name));
     !is_in(allowed) && (is_in(denied) || with_parents(domain).any(|name| DOMAINS.binary_search(&name).is_ok()))
 }
 
-/// How many domains the list has.
+/// Number of domains on the list.
 pub fn domains_len() -> usize {
     DOMAINS.len()
 }
 
-/// The domain, and each that it is part of.
+/// A domain and its parents.
 fn with_parents(domain: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(domain), |name| name.split_once('.').map(|(_, parent)| parent))
 }

@@ -1,4 +1,4 @@
-//! Changes that a handler or a use case wants committed together with its result.
+//! Changes that commit together with a job's or a use case's result.
 
 use crate::domain::audit::Audit;
 use crate::domain::job::{NewJob, Outcome};
@@ -14,94 +14,93 @@ use crate::domain::webhook::delivery::Delivery;
 use crate::ids::{CustomerId, JobId, ReplayId};
 use crate::plan::Plan;
 
-/// One change besides the ledger's and the job's own.
+/// One change, besides those of the ledger and the job itself.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// A customer moves to a plan. Off Pro it moves only if no subscription and no purchase on the
-    /// Marketplace gives it Pro any more, as stored when this is written: two that end at one moment are
-    /// each told of without the other.
+    /// Moves a customer to a plan. A move off Pro takes effect only if no stored subscription or Marketplace
+    /// purchase still gives Pro: when two end at once, each handler still sees the other.
     PlanSet {
         /// The customer.
         customer_id: CustomerId,
-        /// Its plan from now on.
+        /// Its new plan.
         plan: Plan,
     },
-    /// A customer is linked to its Stripe customer.
+    /// Links a customer to its Stripe customer.
     StripeLink {
         /// The customer.
         customer_id: CustomerId,
         /// Its id at Stripe.
         stripe_customer_id: String,
     },
-    /// A customer's Stripe customer is gone: it has none, and nothing to pay with.
+    /// Removes a deleted Stripe customer from its customer, with its payment methods.
     StripeUnlink {
         /// The customer.
         customer_id: CustomerId,
-        /// The id at Stripe that is gone.
+        /// The deleted id at Stripe.
         stripe_customer_id: String,
     },
-    /// Where an operation stands.
+    /// Stores an operation.
     OperationPut(Box<Operation>),
-    /// What is known of an attached payment method; the one that is charged, if it says so.
+    /// Stores an attached payment method, as the default if it says so.
     PaymentMethodPut(PaymentMethod),
-    /// A payment method is the one that is charged from now on.
+    /// Makes a payment method the default.
     PaymentMethodDefault {
-        /// Whose it is.
+        /// Its customer.
         customer_id: CustomerId,
         /// Its id at Stripe.
         id: String,
     },
-    /// A payment method is detached.
+    /// Marks a payment method as detached.
     PaymentMethodDetach {
-        /// Whose it was.
+        /// Its customer.
         customer_id: CustomerId,
         /// Its id at Stripe.
         id: String,
     },
-    /// What is known of a subscription, from now on.
+    /// Stores a subscription.
     SubscriptionPut(Subscription),
-    /// What is known of a purchase on GitHub Marketplace, from now on; not whom it is linked to.
+    /// Stores a purchase on GitHub Marketplace, except which customer it is linked to.
     MarketplacePut(Box<MarketplaceAccount>),
-    /// An event is taken in, unless it was before: the twin of a thin one.
+    /// Stores an event unless it is known: the full form of a thin one.
     EventTake(Box<Delivery>),
-    /// A job is made.
+    /// Creates a job.
     JobInsert(NewJob),
-    /// A job's arguments are others from now on: a secret in them is not needed any more.
+    /// Replaces a job's arguments, to delete a secret from them.
     JobArgs {
         /// The job.
         job_id: JobId,
-        /// Its arguments as JSON.
+        /// The new arguments as JSON.
         args: String,
     },
-    /// A mail was sent, or is stored.
+    /// Stores a mail that was sent, or is only stored.
     MailPut(Box<Mail>),
-    /// An ended job runs again.
+    /// Makes an ended job run again.
     JobRequeue {
         /// The job.
         job_id: JobId,
     },
-    /// Items of a replay are worked off, if it still runs when this is committed.
+    /// Records processed items of a replay, if it still runs at commit.
     ReplayItems {
         /// The replay.
         replay_id: ReplayId,
-        /// What came of each.
+        /// The result of each.
         steps: Vec<ReplayStep>,
     },
-    /// A running replay ends.
+    /// Ends a running replay.
     ReplayEnd {
         /// The replay.
         replay_id: ReplayId,
         /// `done` or `failed`.
         state: &'static str,
     },
-    /// A reconciliation has come this far.
+    /// Stores a reconciliation's progress.
     ReconciliationStep(Box<Step>),
-    /// A privileged act is recorded.
+    /// Records a privileged act.
     Audit(Audit),
 }
 
 impl Effect {
-    /// Where an operation stands from now on.
+    /// Stores an operation.
     pub fn operation(operation: Operation) -> Self {
         Self::OperationPut(Box::new(operation))
     }
@@ -110,9 +109,9 @@ impl Effect {
 /// An outcome with the changes that commit together with it.
 #[derive(Debug, Clone)]
 pub struct Verdict {
-    /// What came of the attempt.
+    /// How the attempt ended.
     pub outcome: Outcome,
-    /// A command for one customer's account, decided when it is committed.
+    /// A command for one customer's account, decided at commit.
     pub ledger: Option<(CustomerId, Command)>,
     /// Other changes.
     pub effects: Vec<Effect>,

@@ -1,36 +1,36 @@
-//! E-mail addresses: which are valid, and which are the same.
+//! E-mail addresses: which are valid, and which are equal.
 //!
-//! There are two answers to the second question, because two things depend on it.
+//! Equality has two meanings, for two uses.
 //!
-//! - **Whether two signups are one customer** goes by [`Email::normalized`]: lower case, the domain in
-//!   its ASCII form. Nothing else is folded: `ada+ci@example.com` may well be another customer than
-//!   `ada@example.com`, with another person reading.
-//! - **Whether free credits were given before** goes by [`Email::mailbox`]: the same without what
-//!   follows a `+`, and at Gmail without dots. Whoever is wrongly taken for somebody else signs up all
-//!   the same, only without free credits; so here it is safe to fold more.
+//! - **Whether two signups are one customer** depends on [`Email::normalized`]: lower case, the domain in its ASCII
+//!   form. Nothing else is folded: `ada+ci@example.com` and `ada@example.com` may be two customers with two
+//!   readers.
+//! - **Whether free credits were given before** depends on [`Email::mailbox`]: the same without the part after a
+//!   `+`, and at Gmail without dots. Folding more is safe here: a customer mistaken for another can still sign up,
+//!   only without free credits.
 
 use crate::error::{Error, Result};
-use crate::name::domain_normalized;
+use crate::name::normalize_domain;
 use email_address::{EmailAddress, Options};
 
 /// The longest address, in bytes (RFC 5321 section 4.5.3.1.3: a path of 256 with its two brackets).
 pub const EMAIL_LEN_MAX: usize = 254;
 
-/// Domains of Gmail, which are one (Gmail's help: "Dots don't matter in Gmail addresses").
+/// Gmail's domains, which share their mailboxes (Gmail's help: "Dots don't matter in Gmail addresses").
 const GMAIL: [&str; 2] = ["gmail.com", "googlemail.com"];
 
-/// A checked e-mail address.
+/// A valid e-mail address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email {
-    /// As it was given, without surrounding blanks.
+    /// As given, trimmed.
     pub given: String,
-    /// What uniqueness goes by: lower case, the domain in ASCII (IDNA).
+    /// The form that must be unique: lower case, the domain in ASCII (IDNA).
     pub normalized: String,
 }
 
 impl Email {
-    /// Checks the syntax: RFC 5321 and 5322 without comments, quotes, literals or display names, ASCII
-    /// before the `@` (few mail servers take anything else, RFC 6531), at least two labels behind it.
+    /// Checks the syntax: RFC 5321 and 5322 without comments, quotes, literals or display names, ASCII before the
+    /// `@` (few mail servers accept more, RFC 6531), at least two labels after it.
     ///
     /// # Errors
     /// `invalid_email`.
@@ -41,9 +41,9 @@ impl Email {
         let address = EmailAddress::parse_with_options(given, options).map_err(|error| invalid(&error.to_string()))?;
         let (local, domain) = (address.local_part(), address.domain());
         if !local.is_ascii() || local.starts_with('"') {
-            return Err(invalid("before the @ it may have plain ASCII characters only"));
+            return Err(invalid("before the @ only plain ASCII characters are allowed"));
         }
-        let domain = domain_normalized(domain).ok_or_else(|| invalid("its domain is no domain name"))?;
+        let domain = normalize_domain(domain).ok_or_else(|| invalid("its domain is invalid"))?;
         let normalized = format!("{}@{domain}", local.to_ascii_lowercase());
         if normalized.len() > EMAIL_LEN_MAX || given.len() > EMAIL_LEN_MAX {
             return Err(invalid("it is too long"));
@@ -56,18 +56,17 @@ impl Email {
         self.parts().1
     }
 
-    /// Where mail goes: the address as it was given, but its domain in ASCII, which every mail server takes
-    /// (one in Unicode only those with SMTPUTF8, RFC 6531).
+    /// The address to send mail to: as given, but with the domain in ASCII, which every mail server accepts
+    /// (Unicode needs SMTPUTF8, RFC 6531).
     pub fn deliverable(&self) -> String {
         let local = self.given.rsplit_once('@').map_or(self.parts().0, |(local, _)| local);
         format!("{local}@{}", self.domain())
     }
 
-    /// The mailbox that mail to this address ends up in, as far as that can be told from outside:
-    /// what free credits are given to once.
+    /// The mailbox behind the address, as far as an outsider can tell; each gets free credits once.
     pub fn mailbox(&self) -> String {
         let (local, domain) = self.parts();
-        // An address that begins with + has no tag: there would be nothing left.
+        // An address that begins with + has no tag, since nothing would be left.
         let name = local.split('+').next().filter(|name| !name.is_empty()).unwrap_or(local);
         if GMAIL.contains(&domain) {
             return format!("{}@{}", name.replace('.', ""), GMAIL[0]);

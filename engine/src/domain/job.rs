@@ -1,8 +1,8 @@
-//! Jobs and streams: the one machinery for everything that is deferred, retried or ordered.
+//! Jobs and streams: the machinery for all work that is deferred, retried or ordered.
 //!
-//! A job belongs to a stream; jobs of a stream run one at a time, lowest sequence first. A job with
-//! no order of its own has a stream of its own. A node works on a stream under a lease whose epoch
-//! only ever grows; a result is taken only under the epoch it was worked out in.
+//! A job belongs to a stream; jobs of a stream run one at a time, lowest sequence first. A job without an order has
+//! a stream of its own. A node works on a stream under a lease with an epoch that only grows; a result is accepted
+//! only under the epoch in which the work began.
 
 mod backoff;
 mod finish;
@@ -15,23 +15,23 @@ pub use kind::{JobKind, Policy};
 use crate::clock::TimeMs;
 use crate::ids::{CustomerId, EventId, JobId};
 
-/// A job whose node died so often while it ran is run alone from then on: whoever dies next is it.
+/// After so many deaths of its node while running, a job runs alone, so that the next death identifies it.
 pub const RESCUES_SUSPECT: i64 = 2;
-/// A job whose node died more often than this while it ran is given up: the nodes died of it.
+/// A job whose node died more often than this while running is dead.
 pub const RESCUES_MAX: i64 = 5;
-/// The longest reason kept of an attempt, in bytes.
+/// The longest stored reason of an attempt, in bytes.
 pub const REASON_LEN_MAX: usize = 2_000;
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobState {
-    /// Waits for its time (then it is shown as `scheduled`) or its turn.
+    /// Waits for its time (shown as `scheduled`) or its turn.
     Available,
-    /// A node works on it.
+    /// A node is working on it.
     Running,
     /// Done.
     Succeeded,
-    /// Ended because it made no sense any more, or skipped by support.
+    /// Ended because it became pointless, or skipped by support.
     Cancelled,
     /// Given up; support can replay it.
     Dead,
@@ -67,7 +67,7 @@ impl JobState {
 pub struct Job {
     /// Its identifier.
     pub id: JobId,
-    /// What it does; text, because a newer node may have stored a kind that this one does not know.
+    /// Its kind, as text, because a newer node may have stored a kind that this one does not know.
     pub kind: String,
     /// Its arguments as JSON.
     pub args: String,
@@ -75,23 +75,23 @@ pub struct Job {
     pub stream_key: String,
     /// Its place in the stream, from 1.
     pub seq: i64,
-    /// Where it stands.
+    /// Its state.
     pub state: JobState,
-    /// Attempts that have been used up.
+    /// Attempts used up.
     pub attempt: i64,
     /// Attempts after which it is dead.
     pub attempts_max: i64,
-    /// How often a node died while it ran, since its latest attempt that ended.
+    /// Deaths of its node while it ran, since the last attempt that ended.
     pub rescues: i64,
-    /// Not before this.
+    /// The earliest time to run.
     pub run_at_ms: TimeMs,
-    /// No second job with the same key is ever made.
+    /// At most one job with this key is ever created.
     pub unique_key: Option<String>,
     /// The event that it processes.
     pub event_id: Option<EventId>,
-    /// The customer that it concerns, as far as known.
+    /// Its customer, if known.
     pub customer_id: Option<CustomerId>,
-    /// Why the last attempt failed.
+    /// Reason for the last failure.
     pub last_error: Option<String>,
     /// When it was made.
     pub created_at_ms: TimeMs,
@@ -100,40 +100,40 @@ pub struct Job {
 }
 
 impl Job {
-    /// Whether it may be what its nodes died of.
+    /// Whether it may have killed its nodes.
     pub fn is_suspect(&self) -> bool {
         self.rescues >= RESCUES_SUSPECT
     }
 }
 
-/// A job to be made.
+/// A job to create.
 #[derive(Debug, Clone)]
 pub struct NewJob {
     /// Its identifier.
     pub id: JobId,
-    /// What it does.
+    /// Its kind.
     pub kind: JobKind,
     /// Its arguments as JSON.
     pub args: String,
     /// Its stream; one of its own if not given.
     pub stream_key: Option<String>,
-    /// Not before this.
+    /// The earliest time to run.
     pub run_at_ms: TimeMs,
-    /// No second job with the same key is made.
+    /// At most one job with this key is ever created.
     pub unique_key: Option<String>,
     /// The event that it processes.
     pub event_id: Option<EventId>,
-    /// The customer that it concerns.
+    /// Its customer.
     pub customer_id: Option<CustomerId>,
-    /// Where it starts: available, or ended at once (an event that needs no work, or must not have
-    /// any) with the reason.
+    /// Its initial state: available, or ended at once with a reason (an event that needs no work, or must not have
+    /// any).
     pub state: JobState,
     /// Why it ended at once.
     pub last_error: Option<String>,
 }
 
 impl NewJob {
-    /// A job that is due at `run_at_ms`.
+    /// Creates a job due at `run_at_ms`.
     pub fn new(kind: JobKind, args: String, run_at_ms: TimeMs) -> Self {
         Self {
             id: JobId::new(),
@@ -149,53 +149,53 @@ impl NewJob {
         }
     }
 
-    /// The stream it goes into.
+    /// Its stream.
     pub fn stream(&self) -> String {
         self.stream_key.clone().unwrap_or_else(|| format!("job:{}", self.id))
     }
 }
 
-/// What came of one attempt.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done.
+    /// The job is done.
     Done,
-    /// It failed in a way that may pass.
+    /// The attempt failed for a reason that may pass.
     Retry {
         /// Why.
         reason: String,
     },
-    /// It is not yet time. Uses up no attempt.
+    /// Too early. Uses up no attempt.
     Snooze {
-        /// When to look again.
+        /// When to try again.
         until_ms: TimeMs,
     },
-    /// It makes no sense any more.
+    /// The job became pointless.
     Cancel {
         /// Why.
         reason: String,
     },
-    /// It can never succeed as things are.
+    /// The job cannot succeed without a change elsewhere.
     Dead {
         /// Why.
         reason: String,
     },
 }
 
-/// Says that a stream has something to do.
+/// A message that a stream has a due job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wake {
     /// The stream.
     pub stream_key: String,
     /// The job that is due.
     pub job_id: JobId,
-    /// Attempts that it had used up when this was said.
+    /// Attempts used up when this was sent.
     pub attempt: i64,
     /// When it is due.
     pub run_at_ms: TimeMs,
 }
 
-/// What to look for among jobs. Empty fields match everything.
+/// A search for jobs. Empty fields match everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct JobFilter {
@@ -209,8 +209,8 @@ pub struct JobFilter {
     pub event_type: Option<String>,
     /// Text that the last error contains.
     pub error: Option<String>,
-    /// Made at or after this.
+    /// Created at or after this.
     pub created_from_ms: Option<TimeMs>,
-    /// Made before this.
+    /// Created before this.
     pub created_to_ms: Option<TimeMs>,
 }

@@ -1,13 +1,12 @@
 //! The credit ledger's rules: a plain state machine, `account + command + now → entries or refusal`.
 //!
-//! Nothing here does I/O. An account is what its entries add up to ([`Account::apply`]); a decision
-//! ([`decide`]) makes entries, and the same `apply` turns them into the next account, so the stored
-//! account can always be checked by folding the stored entries again.
+//! Nothing here does I/O. An account is the sum of its entries ([`Account::apply`]). A decision ([`decide`]) makes
+//! entries, and `apply` turns them into the next account, so folding the stored entries checks the stored account.
 //!
-//! * `balance` is all credits the customer owns, `held` the part that open holds reserve,
-//!   `balance - held` what can be spent.
-//! * A positive entry is a grant. What is left of all open grants adds up to `max(balance, 0)`.
-//! * A debit burns grants in one fixed order and records which, so a credit can be traced.
+//! * `balance` is all credits the customer owns, `held` the part reserved by open holds, `balance - held` the rest,
+//!   which can be spent.
+//! * A positive entry is a grant. The remainders of all open grants add up to `max(balance, 0)`.
+//! * A debit burns grants in a fixed order and records which, so that every credit can be traced.
 //! * A negative balance is debt (after a claw back); the next grant pays it first.
 
 mod account;

@@ -1,19 +1,18 @@
-//! Mail to customers: which there are, what they say, when they make no sense any more, and how they
-//! are delivered.
+//! Mail to customers: the templates, their contents, and when a mail is dropped.
 //!
-//! A mail is a job of kind `mail.send`. Until it is sent it is nothing else; once it is sent (or, where
-//! no SMTP server is configured, stored), what was sent is kept in `mails` for as long as the job is.
+//! A mail is a job of kind `mail.send`. Once it is sent (or, without an SMTP server, only stored), a copy is kept
+//! in `mails` for as long as the job is.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`render`](mod@render) | from a template and facts to subject, text and HTML, pure |
-//! | [`relevance`] | whether a mail still makes sense, pure |
+//! | [`render`](mod@render) | from a template and parameters to subject, text and HTML, pure |
+//! | [`relevance`] | whether a mail is still relevant, pure |
 
 pub mod relevance;
 pub mod render;
 
-pub use relevance::{Facts, still_makes_sense};
-pub use render::{Params, Rendered, Words, render};
+pub use relevance::{MailFacts, check_relevance};
+pub use render::{Branding, Params, Rendered, render};
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
@@ -29,18 +28,18 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Template {
-    /// The API key, at once after signing up.
+    /// The API key, immediately after signing up.
     Welcome,
     /// How to begin.
     #[serde(rename = "followup_day_1")]
     FollowupDay1,
-    /// What is left of the trial.
+    /// The remaining credits of the trial.
     #[serde(rename = "followup_day_3")]
     FollowupDay3,
-    /// What a payment method gives.
+    /// The bonus for a payment method.
     #[serde(rename = "followup_day_5")]
     FollowupDay5,
-    /// What it costs after the trial.
+    /// The prices after the trial.
     #[serde(rename = "followup_day_7")]
     FollowupDay7,
     /// A last question.
@@ -48,9 +47,9 @@ pub enum Template {
     FollowupDay14,
     /// Credits run low.
     LowCredit,
-    /// A payment failed: of the subscription, or for units.
+    /// A payment for a subscription or for units failed.
     PaymentFailed,
-    /// A payment waits for the customer: of the subscription, or for units.
+    /// A payment for a subscription or for units requires action from the customer.
     ActionRequired,
     /// The subscription has ended.
     SubscriptionEnded,
@@ -92,7 +91,7 @@ impl Template {
         Self::ALL.into_iter().find(|template| template.as_str() == text)
     }
 
-    /// Of a follow-up: how many days after signing up it is due.
+    /// Days after signing up at which a follow-up is due; `None` for other mails.
     pub fn day(self) -> Option<i64> {
         match self {
             Self::FollowupDay1 => Some(1),
@@ -105,14 +104,14 @@ impl Template {
     }
 }
 
-/// What happened that a mail is to tell. Whatever is not known is left out of the mail.
+/// The facts that a mail reports. Missing ones are left out of the mail.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MailSubject {
-    /// The subscription that it is about.
+    /// The subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
-    /// What a payment is for, if not for a subscription.
+    /// The purchase, if the payment is not for a subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purchase: Option<Purchase>,
     /// An amount.
@@ -121,15 +120,15 @@ pub struct MailSubject {
     /// Its ISO 4217 code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// Why something failed, in words.
+    /// Reason for a failure, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Where the customer can do something about it, such as Stripe's page of an invoice.
+    /// A page where the customer can act, such as Stripe's page of an invoice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
 
-/// A charge for units, at one of its rounds.
+/// One round of a charge for units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purchase {
     /// The operation that charges.
@@ -138,7 +137,7 @@ pub struct Purchase {
     pub round: i64,
     /// What it buys, in words: `2 fix credits`.
     pub what: String,
-    /// Until when the customer may finish the payment, if it waits for that.
+    /// Deadline for the customer to finish the payment, if it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<TimeMs>,
 }
@@ -146,33 +145,33 @@ pub struct Purchase {
 /// The arguments of a job of kind `mail.send`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailArgs {
-    /// Which mail.
+    /// The template.
     pub template: Template,
-    /// To whom.
+    /// The recipient.
     pub customer: CustomerId,
-    /// What happened.
+    /// The facts to report.
     #[serde(default)]
     pub about: MailSubject,
-    /// The API key that it tells, sealed for the customer. Gone once the mail is sent.
+    /// The API key to send, sealed for the customer. Deleted once the mail is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_key: Option<String>,
-    /// The mail that this one repeats as it was.
+    /// The mail to repeat unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<MailId>,
-    /// What tells the request for the repetition from others under its key.
+    /// Distinguishes the request for the repetition from others under its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_hash: Option<String>,
-    /// The requests that had it tried again after it was given up.
+    /// The requests to retry the mail after it was given up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retries: Vec<Retry>,
 }
 
-/// A request to try a mail again, so that its repetition is known.
+/// A request to retry a mail, so that its repetition is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// Its key.
     pub key: String,
-    /// What tells it from others under its key.
+    /// Distinguishes the request from others under its key.
     pub request_hash: String,
 }
 
@@ -189,12 +188,12 @@ impl MailArgs {
         }
     }
 
-    /// As the job keeps them.
+    /// The form that the job stores.
     pub fn to_json(&self) -> String {
         serde_json::json!(self).to_string()
     }
 
-    /// The same without the API key.
+    /// Removes the API key.
     pub fn without_key(self) -> Self {
         Self { sealed_key: None, ..self }
     }
@@ -208,29 +207,29 @@ impl MailArgs {
 }
 
 impl MailId {
-    /// The mail that a job sends.
+    /// The mail of a job.
     pub fn of(job: &JobId) -> Self {
         Self::trusted(format!("{}_{}", Self::PREFIX, job.body()))
     }
 
-    /// The job that sends it.
+    /// The job of the mail.
     pub fn job_id(&self) -> JobId {
         JobId::trusted(format!("{}_{}", JobId::PREFIX, self.body()))
     }
 }
 
-/// Where a mail stands.
+/// The state of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailState {
     /// Waits for its time, its turn or its next attempt.
     Queued,
-    /// The SMTP server took it.
+    /// The SMTP server accepted it.
     Sent,
-    /// Nothing sends mail here; it can be read.
+    /// Stored for reading; no SMTP server is configured.
     Stored,
     /// Given up.
     Failed,
-    /// Made no sense any more, or was cancelled by support.
+    /// Dropped as no longer relevant, or cancelled by support.
     Cancelled,
 }
 
@@ -247,29 +246,29 @@ impl MailState {
     }
 }
 
-/// A mail as it was sent or stored.
+/// A mail that was sent or stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
     /// Its identifier.
     pub id: MailId,
     /// The customer.
     pub customer_id: CustomerId,
-    /// Which mail.
+    /// The template.
     pub template: Template,
     /// The address.
     pub recipient: String,
-    /// What it said, with an API key masked.
+    /// Its contents, with any API key masked.
     pub kept: Rendered,
     /// `Sent` or `Stored`.
     pub state: MailState,
     /// Its Message-ID.
     pub message_id: String,
-    /// When.
+    /// When it was sent or stored.
     pub sent_at_ms: TimeMs,
 }
 
-/// The mails of somebody who signs up: the welcome with the key at once, then the follow-ups. Each is
-/// made once in a customer's life.
+/// The mails for a new customer: the welcome with the key immediately, then the follow-ups. Each exists once in a
+/// customer's life.
 pub fn jobs_on_signup(customer: &CustomerId, sealed_key: String, now_ms: TimeMs) -> Vec<NewJob> {
     let mails = Template::ALL.into_iter().filter(|template| *template == Template::Welcome || template.day().is_some());
     let mut sealed_key = Some(sealed_key);
@@ -285,23 +284,23 @@ pub fn jobs_on_signup(customer: &CustomerId, sealed_key: String, now_ms: TimeMs)
         .collect()
 }
 
-/// A mail because something happened; `once_per` says what, so that the same thing told twice is
-/// mailed once (an invoice's id and its attempt, a subscription's id).
+/// A mail about an event. `once_per` identifies the event, so that a repeated one is mailed once (an invoice's id
+/// and its attempt, a subscription's id).
 pub fn job(template: Template, customer: &CustomerId, once_per: &str, about: MailSubject, now_ms: TimeMs) -> NewJob {
     let unique_key = format!("mail:{}:{customer}:{once_per}", template.as_str());
     MailArgs::new(template, customer, about).job(unique_key, now_ms)
 }
 
-/// The same mail once more, as it was. The request's key makes doing this twice the same as once.
-pub fn job_again(mail: &MailId, of: &MailArgs, (key, request_hash): (&str, &str), now_ms: TimeMs) -> NewJob {
+/// Repeats a mail unchanged. The request's key makes a retry a no-op.
+pub fn repeat_job(mail: &MailId, of: &MailArgs, (key, request_hash): (&str, &str), now_ms: TimeMs) -> NewJob {
     let mut args = MailArgs::new(of.template, &of.customer, MailSubject::default());
     args.copy_of = Some(mail.clone());
     args.request_hash = Some(request_hash.to_owned());
     args.job(format!("mail:again:{mail}:{key}"), now_ms)
 }
 
-/// The mail that tells of low credits, if this entry is what makes the balance low: once for as long as
-/// no new credits come in.
+/// The mail about low credits, if this entry takes the balance to the warning level. It is sent once until new
+/// credits come in.
 pub fn low_credit_job(
     customer: &CustomerId,
     before: &Account,
@@ -317,8 +316,8 @@ pub fn low_credit_job(
     Some(job(Template::LowCredit, customer, &last_grant.to_string(), MailSubject::default(), now_ms))
 }
 
-/// An API key as it may be kept and shown: its first characters, the same as in lists of keys.
-pub fn masked(key: &str) -> String {
+/// Masks an API key for storage and display: only its first characters remain, as in lists of keys.
+pub fn mask_key(key: &str) -> String {
     let shown = crate::domain::api_key::PREFIX.len() + 8;
     format!("{}…", key.chars().take(shown).collect::<String>())
 }

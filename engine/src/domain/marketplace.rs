@@ -1,14 +1,14 @@
-//! GitHub Marketplace: who bought which plan there, and which customer that is.
+//! GitHub Marketplace: accounts, their purchases, and the customers that they are linked to.
 //!
-//! GitHub reports a purchase before anybody signs up, so it is kept by GitHub's account and **linked** to a
+//! GitHub reports a purchase before anybody signs up, so Bursar stores it by GitHub's account and **links** it to a
 //! customer later: with a one-time token at signup, or by support.
 //!
 //! | module | question |
 //! |---|---|
-//! | [`order`] | in which order did things happen? |
+//! | [`order`] | in which order did changes happen? |
 //! | [`period`] | which months of Pro were paid, and which one is granted next? |
-//! | [`rules`] | what does an event change, for the account and for its customer? |
-//! | [`earlier`] | what do rows of the release before say? |
+//! | [`rules`] | how does an event change the account and its customer? |
+//! | [`earlier`] | how are rows of the previous release read? |
 
 pub mod earlier;
 pub mod order;
@@ -23,15 +23,15 @@ use crate::plan::Plan;
 use period::{PaidSpan, Period};
 use serde::{Deserialize, Serialize};
 
-/// The most pieces of news kept of one account. The oldest are forgotten, with the months that they brought to
-/// an account that nobody is linked to yet.
+/// Most changes stored for an account. The oldest are deleted; an account that is not linked yet loses their
+/// months.
 const NEWS_MAX: usize = 100;
 
-/// Where a purchase stands.
+/// The state of a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PurchaseState {
-    /// Only a coming change was reported so far.
+    /// Only a future change was reported so far.
     Announced,
     /// It is in force.
     Purchased,
@@ -58,54 +58,54 @@ impl PurchaseState {
 /// A plan of the listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListingPlan {
-    /// GitHub's id of it.
+    /// Its id at GitHub.
     pub id: i64,
-    /// What the listing calls it.
+    /// Its name in the listing.
     pub name: String,
-    /// Which of our plans it is; none if the configuration does not say.
+    /// Bursar's plan for it; `None` if the configuration names none.
     pub plan: Option<Plan>,
 }
 
-/// Who reported a piece of news.
+/// The origin of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reporter {
-    /// GitHub, by an event of the day itself.
+    /// GitHub's event for the change itself.
     Github,
-    /// GitHub, by an earlier announcement whose day has come. The event of the day replaces it.
+    /// An earlier announcement by GitHub whose day has come. The event for the change itself replaces it.
     Announcement,
     /// Support, by hand.
     Support,
-    /// A node of the release before, which kept the result and not the news.
+    /// A node of the previous release, which stored only the resulting state.
     EarlierRelease,
 }
 
 /// One change of a purchase that came into force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
-    /// What reported it; the same id is the same news.
+    /// Id of its report; a repeated report has the same id.
     pub id: String,
-    /// Its place in the order of arrival among the news of the account, given when it is added.
+    /// Its place in the order of arrival within the account, assigned by [`MarketplaceAccount::add`].
     pub arrival: i64,
-    /// Who reported it.
+    /// Its origin.
     pub reporter: Reporter,
     /// Purchased, changed or cancelled.
     pub action: Action,
-    /// When it came into force. GitHub mostly gives the day only: its first millisecond in UTC.
+    /// When it came into force. GitHub mostly gives only the day: its first millisecond in UTC.
     pub at_ms: TimeMs,
-    /// The plan from then on; of an end, the plan until then.
+    /// The plan that it starts; of a cancellation, the plan that it ends.
     pub plan: ListingPlan,
-    /// GitHub's id of the plan before a change, if the event says it.
+    /// GitHub's id of the plan before a change, if the event gives it.
     pub previous_plan_id: Option<i64>,
     /// `monthly` or `yearly`; none for a free plan.
     pub billing_cycle: Option<String>,
     /// Units bought, of a plan that is sold by the unit.
     pub unit_count: i64,
-    /// Nothing is paid yet.
+    /// Whether a free trial applies, so that nothing is paid yet.
     pub on_free_trial: bool,
     /// When the free trial ends.
     pub free_trial_ends_ms: Option<TimeMs>,
-    /// When the next period begins and is paid.
+    /// The next billing date, when the next period begins and is paid.
     pub next_billing_ms: Option<TimeMs>,
 }
 
@@ -120,35 +120,35 @@ impl News {
         self.is_in_force() && self.plan.plan == Some(Plan::Pro)
     }
 
-    /// Whether anything follows from it: from a plan that the configuration does not know, nothing does.
-    pub fn counts(&self) -> bool {
+    /// Whether the rules can use it: a plan that the configuration does not know has no effect.
+    pub fn is_usable(&self) -> bool {
         !self.is_in_force() || self.plan.plan.is_some()
     }
 }
 
-/// A change that is announced for a day to come.
+/// An announced change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// When.
+    /// Its day.
     pub at_ms: TimeMs,
-    /// The plan from then on; none if the purchase ends.
+    /// The plan that it starts; `None` if the purchase ends.
     pub plan: Option<ListingPlan>,
-    /// It was taken back. Kept, so that a late announcement of it is not believed.
+    /// Whether it was withdrawn. Kept, so that a late announcement of it is ignored.
     pub is_withdrawn: bool,
 }
 
-/// The purchase of one GitHub account: its news, and where they leave it.
+/// The purchase of one GitHub account: its changes and the resulting state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarketplaceAccount {
     /// GitHub's id of the account.
     pub github_account_id: i64,
-    /// Its name at GitHub in the latest news.
+    /// Its name at GitHub in the latest change.
     pub login: String,
     /// `User` or `Organization`.
     pub account_type: String,
-    /// Where an organisation is billed.
+    /// An organisation's billing address.
     pub email: Option<String>,
-    /// Where the purchase stands.
+    /// The state of the purchase.
     pub state: PurchaseState,
     /// The plan in force, or the last one.
     pub plan: ListingPlan,
@@ -156,74 +156,73 @@ pub struct MarketplaceAccount {
     pub billing_cycle: Option<String>,
     /// Units bought, of a plan that is sold by the unit.
     pub unit_count: i64,
-    /// Nothing is paid yet.
+    /// Whether a free trial applies, so that nothing is paid yet.
     pub on_free_trial: bool,
     /// When the free trial ends.
     pub free_trial_ends_ms: Option<TimeMs>,
-    /// The next billing date in the latest news that has one.
+    /// The billing date in the latest change that has one.
     pub next_billing_ms: Option<TimeMs>,
-    /// Since when it has stood so.
+    /// When the state was reached.
     pub effective_ms: TimeMs,
-    /// By which action.
+    /// The action that led to it.
     pub last_action: Action,
-    /// The change that is announced.
+    /// The announced change.
     pub pending: Option<Pending>,
-    /// Every change that came into force, as it arrived. All fields from `state` to `last_action` follow from it.
+    /// All changes in force, in order of arrival. They determine the fields from `state` to `last_action`.
     pub news: Vec<News>,
     /// The end of the last period whose credits were granted.
     pub granted_until_ms: Option<TimeMs>,
-    /// The customer that it is linked to. Only linking writes this and the next.
+    /// The linked customer. Only linking writes this field and the next.
     pub customer_id: Option<CustomerId>,
-    /// Since when.
+    /// When it was linked.
     pub linked_at_ms: Option<TimeMs>,
-    /// When GitHub first reported it.
+    /// When GitHub first reported the account.
     pub created_at_ms: TimeMs,
     /// When it last changed.
     pub updated_at_ms: TimeMs,
 }
 
 impl MarketplaceAccount {
-    /// Whether the plan in force is Pro, be it linked or not.
+    /// Whether the plan in force is Pro, linked or not.
     pub fn is_pro(&self) -> bool {
         self.state == PurchaseState::Purchased && self.plan.plan == Some(Plan::Pro)
     }
 
-    /// Whether it makes its customer a Pro customer.
+    /// Whether it gives its customer Pro.
     pub fn gives_pro(&self) -> bool {
         self.customer_id.is_some() && self.is_pro()
     }
 
-    /// The change that is announced, unless it was taken back.
-    pub fn coming(&self) -> Option<&Pending> {
+    /// The announced change, unless it was withdrawn.
+    pub fn announced_change(&self) -> Option<&Pending> {
         self.pending.as_ref().filter(|pending| !pending.is_withdrawn)
     }
 
-    /// The times for which Pro is paid and credits are still to be granted, in order.
-    pub fn spans_left(&self) -> Vec<PaidSpan> {
-        let spans = period::paid_spans(&order::in_order(&self.news).news);
+    /// The paid times of Pro without granted credits, in order.
+    pub fn ungranted_spans(&self) -> Vec<PaidSpan> {
+        let spans = period::paid_spans(&order::sort_news(&self.news).news);
         spans.iter().filter_map(|span| span.after(self.granted_until_ms)).collect()
     }
 
-    /// The next period whose credits are to be granted. `grace_ms` is how long a renewal must last to count.
+    /// The next period to grant. `grace_ms` is how long a renewal must last to count.
     pub fn next_period(&self, grace_ms: TimeMs) -> Option<Period> {
-        self.spans_left().iter().find_map(|span| span.first_period(grace_ms))
+        self.ungranted_spans().iter().find_map(|span| span.first_period(grace_ms))
     }
 
-    /// Takes in which of our plans a plan of the listing is, where it was not known before.
-    pub fn learn(&mut self, listing: &ListingPlan) {
+    /// Sets Bursar's plan wherever the plan of the listing was unknown.
+    pub fn set_known_plan(&mut self, listing: &ListingPlan) {
         let news = self.news.iter_mut().map(|news| &mut news.plan);
         let coming = self.pending.iter_mut().filter_map(|pending| pending.plan.as_mut());
         let plans = news.chain(coming).chain([&mut self.plan]);
         for plan in plans.filter(|plan| plan.id == listing.id && plan.plan.is_none()) {
             plan.plan = listing.plan;
         }
-        self.stand();
+        self.derive_state();
     }
 
-    /// Adds news as the latest to arrive, or replaces what the same event said before, and lets the account stand
-    /// where all news leave it.
+    /// Adds a change as the latest to arrive, or replaces it if its id is known, and updates the state.
     pub fn add(&mut self, news: News) {
-        // A day's own event and the announcement of it are one change.
+        // An event and the announcement of the same change are one change.
         let is_same = |known: &News| known.action == news.action && period::day(known.at_ms) == period::day(news.at_ms);
         match news.reporter {
             Reporter::Announcement if self.news.iter().any(is_same) => return,
@@ -233,7 +232,7 @@ impl MarketplaceAccount {
         match self.news.iter_mut().find(|known| known.id == news.id) {
             Some(known) => *known = News { arrival: known.arrival, ..news },
             None => {
-                // Not the job's place in its stream: streams begin anew once all their jobs are deleted.
+                // Not the job's place in its stream, because a stream restarts once all its jobs are deleted.
                 let latest = self.news.iter().map(|known| known.arrival).max().unwrap_or(0);
                 self.news.push(News { arrival: latest + 1, ..news });
             }
@@ -242,13 +241,13 @@ impl MarketplaceAccount {
             let oldest = self.news.iter().enumerate().min_by_key(|(_, known)| known.at_ms).map(|(at, _)| at);
             oldest.map(|at| self.news.remove(at));
         }
-        self.stand();
+        self.derive_state();
     }
 
-    /// Lets the account stand where its news leave it.
-    fn stand(&mut self) {
-        let ordered = order::in_order(&self.news);
-        let Some(last) = ordered.last_that_counts() else { return };
+    /// Derives the state from the changes.
+    fn derive_state(&mut self) {
+        let ordered = order::sort_news(&self.news);
+        let Some(last) = ordered.last_usable() else { return };
         let ordered = &ordered.news;
         self.state = if last.is_in_force() { PurchaseState::Purchased } else { PurchaseState::Cancelled };
         self.plan = last.plan.clone();
@@ -263,38 +262,38 @@ impl MarketplaceAccount {
     }
 }
 
-/// A correction: where the purchase stands from a day on.
+/// A correction by support: the state of the purchase from a day on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Correction {
-    /// Where it stands.
+    /// The correct state.
     #[serde(rename = "corrected_to")]
     pub state: PurchaseState,
-    /// From when on. Jobs of the release before do not say: since when it has stood as it does.
+    /// When it was reached. Missing in jobs of the previous release: the day of the present state.
     #[serde(default)]
     pub effective_ms: Option<TimeMs>,
-    /// The next billing date; none if it is the monthly return of the one that was known before.
+    /// The next billing date; by default, the known one returns monthly.
     #[serde(default)]
     pub next_billing_ms: Option<TimeMs>,
 }
 
-/// What a job that settles an account is told.
+/// The arguments of a job that settles an account.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SettleArgs {
-    /// Which account.
+    /// The account's id at GitHub.
     pub github_account_id: i64,
-    /// What support says of it. Nodes of the release before read its `corrected_to` only.
+    /// Support's correction. Nodes of the previous release read only its `corrected_to`.
     #[serde(flatten)]
     pub correction: Option<Correction>,
 }
 
 impl SettleArgs {
-    /// As the job keeps it.
+    /// The form that the job stores.
     pub fn to_json(&self) -> String {
         serde_json::json!(self).to_string()
     }
 }
 
-/// The job that settles an account now, after all that is in its stream already.
+/// Creates a job that settles an account now, after all jobs in its stream.
 pub fn settle_job(github_account_id: i64, now_ms: TimeMs) -> NewJob {
     let args = SettleArgs { github_account_id, correction: None }.to_json();
     let mut job = NewJob::new(JobKind::MarketplaceSettle, args, now_ms);
@@ -302,8 +301,8 @@ pub fn settle_job(github_account_id: i64, now_ms: TimeMs) -> NewJob {
     job
 }
 
-/// The job that has an account settled at a time. It waits in a stream of its own: at the head of the
-/// account's it would keep events waiting that come before its day.
+/// Creates a job that settles an account at a time. It waits in a stream of its own, because it would block events
+/// in the account's stream until then.
 pub fn timer_job(github_account_id: i64, at_ms: TimeMs) -> NewJob {
     let mut job = settle_job(github_account_id, at_ms);
     job.stream_key = None;

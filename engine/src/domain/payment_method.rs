@@ -1,16 +1,15 @@
-//! What a customer pays with.
+//! Payment methods of customers.
 
 use crate::clock::TimeMs;
 use crate::domain::webhook::shape::PaymentMethodShape;
 use crate::ids::CustomerId;
 
-/// A payment method as known here. The number of a card never comes here: the customer's browser
-/// gives it to Stripe.
+/// A payment method. Bursar never receives a card's number: the customer's browser sends it to Stripe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentMethod {
     /// Its id at Stripe.
     pub id: String,
-    /// Whose it is.
+    /// Its customer.
     pub customer_id: CustomerId,
     /// `card`, `sepa_debit` …
     pub kind: String,
@@ -18,14 +17,14 @@ pub struct PaymentMethod {
     pub brand: Option<String>,
     /// A card's last four digits.
     pub last4: Option<String>,
-    /// The month in which a card ends, 1 to 12.
+    /// The month in which a card expires, 1 to 12.
     pub exp_month: Option<i64>,
-    /// The year in which a card ends.
+    /// The year in which a card expires.
     pub exp_year: Option<i64>,
-    /// Whether it is the one that is charged.
+    /// Whether charges use it by default.
     pub is_default: bool,
-    /// When the customer consented to being charged; none if it came in otherwise, such as through
-    /// Stripe's own pages, where consent is Stripe's record.
+    /// When the customer consented to being charged; `None` if it was added elsewhere, such as on Stripe's own
+    /// pages, where Stripe records the consent.
     pub consent_at_ms: Option<TimeMs>,
     /// When it was attached.
     pub attached_at_ms: TimeMs,
@@ -34,16 +33,16 @@ pub struct PaymentMethod {
 }
 
 impl PaymentMethod {
-    /// Which of a customer's payment methods is charged once this one is gone; `None` if that does not
-    /// change, or if there is no other that the customer has agreed to be charged with.
+    /// The new default after a payment method is detached; `None` if the default stays, or the customer consented
+    /// to no other.
     pub fn next_default<'a>(known: &'a [Self], gone: &str) -> Option<&'a str> {
         let is_default = known.iter().any(|method| method.id == gone && method.is_default);
         let next = known.iter().find(|method| method.id != gone && method.consent_at_ms.is_some());
         next.filter(|_| is_default).map(|method| method.id.as_str())
     }
 
-    /// What Stripe says of a payment method of this customer.
-    pub fn seen(
+    /// Builds the record from Stripe's object.
+    pub fn from_stripe(
         shape: PaymentMethodShape,
         id: String,
         customer_id: &CustomerId,

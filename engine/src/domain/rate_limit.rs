@@ -1,33 +1,31 @@
-//! Rate limits that hold exactly, however many nodes there are: never more than `limit` in any span of
-//! `window_ms`, wherever that span begins.
+//! Rate limits that are exact across all nodes: never more than `limit` requests in any window of `window_ms`,
+//! wherever it begins.
 //!
-//! A limit that only counts per minute of the clock lets twice as many through around the turn of the
-//! minute, and so does a bucket of tokens that starts full. This one remembers the times of the last
-//! `limit` that were let through, as one text in one row, and lets the
-//! next one through if the oldest of them is at least `window_ms` ago. Every one that is let through is
-//! thus at least `window_ms` later than the one `limit` places before it, in whatever order nodes
-//! commit, which is the bound. All nodes go by the database's clock ([`crate::clock`]), as closely as a round
-//! trip to it; the window is shorter by the difference.
+//! A counter per clock minute lets twice as many through around the turn of the minute, and so does a token bucket
+//! that starts full. This limit stores the times of the last `limit` allowed requests in one row, and allows the
+//! next one if the oldest is at least `window_ms` ago. So each allowed request is at least `window_ms` later than
+//! the one `limit` places before it, in whatever order nodes commit, which is the bound. All nodes use the
+//! database's clock ([`crate::clock`]), as exactly as a round trip allows; the window is shorter by the difference.
 
 use crate::error::{Error, Result};
 
-/// The highest limit: a row holds this many times.
+/// The highest limit: the most times in a row.
 pub const LIMIT_MAX: u32 = 1_000;
 
-/// What became of one try.
+/// The result of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// It was let through, and counted.
+pub enum Admission {
+    /// It is allowed and counted.
     Allowed,
-    /// It was not, and does not count.
+    /// It is denied and not counted.
     Denied {
-        /// After how long one will be let through, if nobody else comes before, in milliseconds.
+        /// When the next request will be allowed if no other comes before, in milliseconds.
         retry_after_ms: i64,
     },
 }
 
-impl Taken {
-    /// Denied is an error.
+impl Admission {
+    /// Converts a denial into an error.
     ///
     /// # Errors
     /// [`Error::RateLimited`].

@@ -1,19 +1,18 @@
-//! Reconciliation: what is known here against what Stripe has.
+//! Reconciliation: compares Bursar's records with Stripe's.
 //!
-//! Webhooks get lost: an endpoint was away for longer than Stripe tries, an event was never made, a
-//! database was restored. A run walks through Stripe's lists, phase after phase, and compares. What is
-//! safe to repair is repaired by telling ourselves of it, as an event in the stream where Stripe's own
-//! would have gone, so that the rules and the order are the same; everything else is reported for a
-//! person. A run is a stored object: it goes on where it was after a crash, and can be read later.
+//! Webhooks get lost: an endpoint was down for longer than Stripe retries, an event was never made, a database was
+//! restored. A run reads Stripe's lists, phase by phase, and compares. It repairs safe differences with an event in
+//! the stream of Stripe's own, so that the same rules apply in the same order, and reports all others for a person.
+//! A run is a stored object: it continues after a crash and can be read later.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | [`class`] | phases, and the classes of differences |
-//! | [`difference`] | one difference, and what mends it |
-//! | [`events`], [`customers`], [`subscriptions`], [`invoices`], [`payments`], [`refunds`] | the rules: ours and theirs → differences, pure |
-//! | this one | a run, what it counts and finds |
+//! | [`difference`] | one difference and its repair |
+//! | [`events`], [`customers`], [`subscriptions`], [`invoices`], [`payments`], [`refunds`] | the rules: both sides' records → differences, pure |
+//! | this one | a run, its counts and findings |
 //!
-//! What Stripe told of a moment ago is no difference: its event is still on its way ([`difference::settled`]).
+//! A difference in a recently changed object is ignored: the event is still on its way ([`difference::drop_recent`]).
 
 pub mod class;
 pub mod customers;
@@ -34,19 +33,19 @@ use crate::ids::{CustomerId, JobId, ReconciliationId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Differences of one class that one run keeps in words; the rest is only counted.
+/// Most findings that one run stores for a class; further differences are only counted.
 pub const FINDINGS_PER_CLASS_MAX: i64 = 200;
 
-/// Where a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Under way; only one run is.
+    /// Under way; at most one run is.
     Running,
     /// It compared everything.
     Done,
-    /// It could not be done to its end.
+    /// It could not finish.
     Failed,
-    /// There is nothing to compare with.
+    /// There is no Stripe to compare with.
     Cancelled,
 }
 
@@ -67,35 +66,35 @@ impl State {
     }
 }
 
-/// How many differences of a class a run found.
+/// The number of differences of a class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Found.
+    /// Differences found.
     pub found: i64,
-    /// Of these, those whose repair was begun.
+    /// Differences with a repair under way.
     pub repaired: i64,
 }
 
 impl Tally {
-    /// What is left for a person, or for a run that repairs.
+    /// Differences left for a person, or for a run that repairs.
     pub fn left(self) -> i64 {
         self.found - self.repaired
     }
 }
 
-/// What a run has counted, by the stored names of phases and classes.
+/// A run's counts, by the stored names of phases and classes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Objects looked at in each phase.
+    /// Objects compared in each phase.
     pub checked: BTreeMap<String, i64>,
     /// Differences of each class.
     pub classes: BTreeMap<String, Tally>,
-    /// Differences that are kept in words.
+    /// Stored findings.
     pub findings: i64,
 }
 
 impl Counts {
-    /// Objects looked at in a phase.
+    /// Objects compared in a phase.
     pub fn checked(&self, phase: Phase) -> i64 {
         self.checked.get(phase.as_str()).copied().unwrap_or(0)
     }
@@ -113,12 +112,12 @@ impl Counts {
         })
     }
 
-    /// Counts objects that were looked at.
-    pub fn look(&mut self, phase: Phase, objects: usize) {
+    /// Counts compared objects.
+    pub fn count_checked(&mut self, phase: Phase, objects: usize) {
         *self.checked.entry(phase.as_str().to_owned()).or_default() += i64::try_from(objects).unwrap_or(i64::MAX);
     }
 
-    /// Counts a difference; gives it as a finding if there is room for it in words.
+    /// Counts a difference; returns it as a finding unless the class has too many.
     pub fn add(&mut self, difference: &Difference, is_repaired: bool) -> Option<Finding> {
         let tally = self.classes.entry(difference.class.as_str().to_owned()).or_default();
         tally.found += 1;
@@ -144,73 +143,72 @@ impl Counts {
 pub struct Reconciliation {
     /// Its identifier.
     pub id: ReconciliationId,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Whether it repairs what is safe, or only reports.
+    /// Whether it repairs safe differences or only reports.
     pub repair: bool,
-    /// It looks at what Stripe made since then …
+    /// The beginning of the window: objects that Stripe created since then.
     pub since_ms: TimeMs,
-    /// … and until then: what is younger is still on its way.
+    /// The end of the window: the events of younger objects may be on their way.
     pub until_ms: TimeMs,
-    /// Whether it looks as far back as one would of which nobody said how far: the next one then begins
-    /// where it did.
+    /// Whether its window is at least the default; only such runs move the next run's start.
     pub is_whole: bool,
-    /// What it compares now.
+    /// The present phase.
     pub phase: Phase,
-    /// The last object that it has compared in this phase.
+    /// The last object compared in this phase.
     pub cursor: Option<String>,
-    /// What it has counted.
+    /// Its counts.
     pub counts: Counts,
     /// Why it failed or was cancelled.
     pub reason: Option<String>,
-    /// The job that carries it out.
+    /// The job that runs it.
     pub job_id: JobId,
-    /// Who asked for it: `admin:<name>`, `system`.
+    /// The requester: `admin:<name>`, `system`.
     pub requested_by: String,
-    /// Under which key.
+    /// The request's idempotency key.
     pub request_key: String,
-    /// What tells a repeated request from another one under the same key.
+    /// Distinguishes a repeated request from another one under the same key.
     pub request_hash: String,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at_ms: TimeMs,
     /// When it ended.
     pub finished_at_ms: Option<TimeMs>,
 }
 
 impl Reconciliation {
-    /// The run, ended.
-    pub fn ended(self, state: State, reason: Option<String>, now_ms: TimeMs) -> Self {
+    /// Ends the run.
+    pub fn end(self, state: State, reason: Option<String>, now_ms: TimeMs) -> Self {
         Self { state, reason, finished_at_ms: Some(now_ms), ..self }
     }
 }
 
-/// A difference as kept.
+/// A stored difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Its number within the run, from 1.
     pub n: i64,
-    /// Its class, as stored: a newer node may know more of them.
+    /// Its class, as stored, because a newer node may know more of them.
     pub class: String,
     /// The object at Stripe.
     pub object_id: String,
-    /// Whose it is, as far as known.
+    /// Its customer, if known.
     pub customer_id: Option<CustomerId>,
-    /// What is here, in words.
+    /// Bursar's record, in words.
     pub ours: String,
-    /// What Stripe has, in words.
+    /// Stripe's record, in words.
     pub theirs: String,
-    /// Whether its repair was begun.
+    /// Whether its repair is under way.
     pub is_repaired: bool,
 }
 
-/// What a step of a run wants written, together with the end of its attempt.
+/// The result of one step of a run, to commit with the end of its attempt.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// The run as it stands after it.
+    /// The run after the step.
     pub run: Reconciliation,
-    /// What it found.
+    /// Its findings.
     pub findings: Vec<Finding>,
-    /// Objects that Stripe has, so that what is here and not among them can be told.
+    /// Objects that Stripe listed, to find records that it does not list.
     pub seen: Vec<String>,
 }
 

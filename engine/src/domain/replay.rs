@@ -1,10 +1,10 @@
-//! Replays: a frozen set of ended jobs that support runs again, or tries.
+//! Replays: a frozen set of ended jobs that support runs again, for real or as a dry run.
 
 use crate::clock::TimeMs;
 use crate::domain::job::JobFilter;
 use crate::ids::{JobId, ReplayId};
 
-/// The fastest rate.
+/// The highest rate.
 pub const RATE_MAX: i64 = 1_000;
 /// Jobs shown by a preview.
 pub const SAMPLE_MAX: u64 = 10;
@@ -14,25 +14,25 @@ pub const SAMPLE_MAX: u64 = 10;
 pub struct Replay {
     /// Its identifier.
     pub id: ReplayId,
-    /// What was asked for.
+    /// The search that selected the jobs.
     pub filter: JobFilter,
-    /// Only try, change nothing.
+    /// Whether it is a dry run, which changes nothing.
     pub dry_run: bool,
-    /// Jobs started in a second at the most.
+    /// Most jobs started a second.
     pub rate_per_second: i64,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: String,
-    /// `preview`, `running`, `paused`, `done`, `cancelled`, or `failed` if it could not go on.
+    /// `preview`, `running`, `paused`, `done`, `cancelled`, or `failed` if it could not continue.
     pub state: String,
     /// Jobs in the frozen set.
     pub total: i64,
-    /// Jobs worked off.
+    /// Processed jobs.
     pub done: i64,
-    /// Who asked for it.
+    /// The requester.
     pub created_by: String,
-    /// When.
+    /// When it was created.
     pub created_at_ms: TimeMs,
-    /// When it was done or cancelled, or failed.
+    /// When it ended, in whatever state.
     pub finished_at_ms: Option<TimeMs>,
 }
 
@@ -43,41 +43,41 @@ pub struct ReplayItem {
     pub n: i64,
     /// The job.
     pub job_id: JobId,
-    /// `waiting`, `replayed`, `skipped` (gone, or not ended when its turn came) or `tried`.
+    /// `waiting`, `replayed`, `skipped` (deleted, or not ended when its turn came) or `tried`.
     pub state: String,
-    /// What came of it, as JSON.
+    /// Its result, as JSON.
     pub result: Option<String>,
 }
 
-/// What came of one job of a replay, ready to be committed.
+/// The result of one job of a replay, to commit.
 #[derive(Debug, Clone)]
 pub struct ReplayStep {
     /// The item's number.
     pub n: i64,
-    /// The job that runs again; none in a dry run.
+    /// The job to run again; `None` in a dry run.
     pub requeue: Option<JobId>,
-    /// `replayed` or `tried` (dry run); `skipped` if it turns out that there is nothing to run again.
+    /// `replayed` or `tried` (dry run); `skipped` if there was nothing to run again.
     pub state: &'static str,
-    /// What came of it, as JSON.
+    /// Its result, as JSON.
     pub result: Option<String>,
 }
 
-/// What a person does to a replay.
+/// A person's command to a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Begin.
     Start,
-    /// Stop for now.
+    /// Interrupt.
     Pause,
-    /// Go on.
+    /// Continue.
     Resume,
-    /// Stop for good; what ran already stays.
+    /// End; jobs that already ran are not undone.
     Cancel,
 }
 
 impl Action {
     /// The name in the audit log.
-    pub fn audit(self) -> &'static str {
+    pub fn audit_name(self) -> &'static str {
         match self {
             Self::Start => "replay.start",
             Self::Pause => "replay.pause",
@@ -86,8 +86,8 @@ impl Action {
         }
     }
 
-    /// From which states it leads to which.
-    pub fn moves(self) -> (&'static [&'static str], &'static str) {
+    /// The states in which it is allowed, and the state that it leads to.
+    pub fn transition(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Start => (&["preview"], "running"),
             Self::Pause => (&["running"], "paused"),

@@ -1,24 +1,24 @@
-//! Whether the database has the schema that this release was written for. A release knows its
-//! migrations by name; the database keeps the names of those that were applied.
+//! Whether the database's schema fits this release. A release knows its migrations by name; the database stores the
+//! names of the applied ones.
 
-/// How the database's schema stands to this release's.
+/// How the database's schema compares with this release's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schema {
-    /// It is this release's.
+    /// They are equal.
     Ours,
-    /// There is none.
+    /// The database has none.
     Absent,
-    /// These migrations are missing.
+    /// The database lacks these migrations.
     Behind(Vec<String>),
-    /// These came after ours: a newer release moved it. What it adds is no trouble here, so that a release
-    /// can be rolled out node by node.
+    /// A newer release applied these as well. Its additions do no harm here, so that a release can be rolled out
+    /// node by node.
     Ahead(Vec<String>),
-    /// These are none of ours, and no newer release's either.
+    /// These belong neither to this release nor to a newer one.
     Foreign(Vec<String>),
 }
 
 impl Schema {
-    /// Compares what was applied with what this release knows, in order.
+    /// Compares the applied migrations with the known ones, which are in order.
     pub fn of(known: &[String], applied: Option<&[String]>) -> Self {
         let Some(applied) = applied.filter(|applied| !applied.is_empty()) else { return Self::Absent };
         let without = |all: &[String], some: &[String]| -> Vec<String> {
@@ -35,12 +35,12 @@ impl Schema {
         }
     }
 
-    /// Whether this release works on it.
+    /// Whether this release works with it.
     pub fn is_served(&self) -> bool {
         matches!(self, Self::Ours | Self::Ahead(_))
     }
 
-    /// What is odd about it, for an operator.
+    /// A message for the operator, unless the schemas are equal.
     pub fn problem(&self) -> Option<String> {
         match self {
             Self::Ours => None,
@@ -55,7 +55,7 @@ impl Schema {
                 unknown.join(", ")
             )),
             Self::Foreign(unknown) => Some(format!(
-                "the database's schema is not this release's ({} unknown): is this the right database?",
+                "the database's schema is not this release's ({} unknown): check that this is the right database",
                 unknown.join(", ")
             )),
         }

@@ -1,45 +1,45 @@
-//! What Stripe last said of a customer's subscription.
+//! Subscriptions of customers, as Stripe last reported them.
 
 use crate::clock::TimeMs;
 use crate::ids::CustomerId;
 
-/// A subscription as known here.
+/// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     /// Its id at Stripe.
     pub id: String,
-    /// Whose it is.
+    /// Its customer.
     pub customer_id: CustomerId,
     /// Stripe's status: `incomplete`, `active`, `past_due`, `canceled` …
     pub status: String,
     /// Whether its price is Pro's.
     pub is_pro: bool,
-    /// Whether it ends with the period.
+    /// Whether it ends with the paid period.
     pub cancel_at_period_end: bool,
     /// When the paid period ends.
     pub current_period_end_ms: Option<TimeMs>,
-    /// Since when a payment is missing.
+    /// When a payment first became overdue.
     pub past_due_since_ms: Option<TimeMs>,
-    /// Why it is missing, in words.
+    /// Why it is overdue, in words.
     pub past_due_reason: Option<String>,
-    /// When it ended; an ended subscription never comes back.
+    /// When it ended; an ended subscription never revives.
     pub ended_at_ms: Option<TimeMs>,
 }
 
 impl Subscription {
-    /// Whether Stripe's status is one that a subscription never leaves.
-    /// Source: Stripe, "Subscription statuses": `canceled` and `incomplete_expired` are terminal.
+    /// Whether a subscription never leaves this status. Source: Stripe, "Subscription statuses": `canceled` and
+    /// `incomplete_expired` are terminal.
     pub fn status_is_final(status: &str) -> bool {
         matches!(status, "canceled" | "incomplete_expired")
     }
 
-    /// Whether a payment is missing that Stripe still waits for, or has given up on.
+    /// Whether a payment is overdue, even if Stripe has given up on it.
     pub fn is_late(&self) -> bool {
         self.ended_at_ms.is_none() && matches!(self.status.as_str(), "past_due" | "unpaid")
     }
 
-    /// The one that counts of a customer's subscriptions: the one that gives Pro, else the one to Pro that
-    /// is not over, else the first to Pro.
+    /// The relevant one of a customer's subscriptions: the one that gives Pro, else one to Pro that has not ended,
+    /// else the first to Pro.
     pub fn current(rows: Vec<Self>) -> Option<Self> {
         let mut rows: Vec<Self> = rows.into_iter().filter(|row| row.is_pro).collect();
         let giving = rows.iter().position(Self::gives_pro);
@@ -47,7 +47,7 @@ impl Subscription {
         (!rows.is_empty()).then(|| rows.swap_remove(at))
     }
 
-    /// Whether it makes its customer a Pro customer: paid, or late but not given up.
+    /// Whether it gives its customer Pro: it is paid, or overdue but not given up.
     pub fn gives_pro(&self) -> bool {
         self.is_pro && self.ended_at_ms.is_none() && matches!(self.status.as_str(), "active" | "trialing" | "past_due")
     }

@@ -1,16 +1,15 @@
-//! The usage summary: what a customer has, was given, has spent and was charged, in all and in the
-//! present period, with what it should know in plain words.
+//! The usage summary: a customer's credits and charges, in total and in the present period, with warnings.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`period`] | which period is the present one, pure |
-//! | [`warnings`] | warnings, and how the subscription stands, pure |
+//! | [`period`] | the present period, pure |
+//! | [`warnings`] | warnings, and the subscription's state in words, pure |
 
 pub mod period;
 pub mod warnings;
 
 pub use period::{Period, PeriodKind};
-pub use warnings::{Warning, subscription_words};
+pub use warnings::{Warning, describe_subscription};
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
@@ -18,73 +17,73 @@ use crate::domain::customer::Customer;
 use crate::domain::ledger::{Account, EntryKind};
 use crate::domain::subscription::Subscription;
 
-/// Days of usage that a summary shows, today included.
+/// Days of usage in a summary, including today.
 pub const DAYS_SHOWN: usize = 30;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// Everything about a customer's credits in figures.
+/// All figures about a customer's credits.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// The customer.
     pub customer: Customer,
-    /// Its account at the moment that all figures are of.
+    /// Its account, at the same moment as all figures.
     pub account: Account,
-    /// The subscription to Pro that counts, if there ever was one.
+    /// The relevant subscription to Pro, if there ever was one.
     pub subscription: Option<Subscription>,
     /// The present period.
     pub period: Period,
-    /// Credits in all.
+    /// Credits in total.
     pub totals: Totals,
     /// Credits in the period.
     pub period_totals: Totals,
-    /// What moved the balance besides usage, by kind and source.
+    /// Changes of the balance other than usage, by kind and source.
     pub flows: Vec<Flow>,
-    /// What units beyond the credits cost, by currency.
+    /// Charges for units without credits, by currency.
     pub charged: Vec<Charged>,
-    /// Usage of the last [`DAYS_SHOWN`] days, oldest first, days without usage included.
+    /// Usage of the last [`DAYS_SHOWN`] days, oldest first, including days without usage.
     pub days: Vec<Day>,
-    /// What the customer should know, the most urgent first.
+    /// Warnings for the customer, the most urgent first.
     pub warnings: Vec<Warning>,
 }
 
-/// Where a ledger stood at a moment: after the last entry that was decided by then.
+/// The state of a ledger at a moment: after the last entry decided by then.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Sequence number of that entry; 0 if there was none yet.
+    /// Sequence number of that entry; 0 before the first.
     pub seq: i64,
     /// All credits; negative is debt.
     pub balance: Credits,
-    /// The part that open holds reserved.
+    /// The part reserved by open holds.
     pub held: Credits,
 }
 
-/// Entries of one sort other than usage, added up.
+/// The sum of all entries of one kind and source, except usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
-    /// What they did.
+    /// Their kind.
     pub kind: EntryKind,
-    /// Who caused them.
+    /// Their cause.
     pub source: String,
-    /// Of grants: what their credits are.
+    /// Of grants: the kind of their credits.
     pub grant_kind: Option<String>,
-    /// Change of the balance by all of them.
+    /// Change of the balance in total.
     pub total: Credits,
-    /// Change of the balance by those of the period.
+    /// Change of the balance in the period.
     pub period: Credits,
 }
 
-/// Charges for units beyond the credits, added up, in one currency. Refunds are not taken off.
+/// The sum of charges for units without credits, in one currency. Refunds are not subtracted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charged {
     /// ISO 4217 code, in lower case.
     pub currency: String,
-    /// All of them.
+    /// The total.
     pub total_minor: MoneyMinor,
-    /// How many there were.
+    /// The number of charges.
     pub count: i64,
-    /// Those of the period.
+    /// The sum in the period.
     pub period_minor: MoneyMinor,
-    /// How many there were in the period.
+    /// The number in the period.
     pub period_count: i64,
 }
 
@@ -97,25 +96,24 @@ pub struct Day {
     pub spent: Credits,
 }
 
-/// What came in and went out, in credits, each zero or more. What was granted less all the others is the
-/// balance.
+/// Credits that came in and went out, each zero or more. The balance is `granted` minus all others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Came in, in whatever way.
+    /// Credits from all grants.
     pub granted: Credits,
-    /// Was spent on work.
+    /// Credits spent on work.
     pub spent: Credits,
-    /// Ended unspent.
+    /// Credits that expired.
     pub expired: Credits,
-    /// Was taken back with the money that had bought it.
+    /// Credits taken back with the money that bought them.
     pub clawed_back: Credits,
-    /// Was taken by support.
+    /// Credits taken by support.
     pub removed: Credits,
 }
 
 impl Totals {
-    /// Adds flows up; `amount` says which of a flow's amounts. By what they do not explain of the change of
-    /// the balance, credits were spent.
+    /// Adds up flows, of which `amount` chooses the figure. The part of the balance's change that they do not
+    /// explain was spent.
     pub fn of(flows: &[Flow], amount: impl Fn(&Flow) -> Credits, balance_change: Credits) -> Self {
         let mut totals = Self::default();
         let mut explained = Credits::ZERO;
@@ -127,7 +125,7 @@ impl Totals {
                 EntryKind::Expire => totals.expired -= credits,
                 EntryKind::ClawBack => totals.clawed_back -= credits,
                 EntryKind::Adjust => totals.removed -= credits,
-                // Usage, and what moves no balance, is no flow.
+                // Usage and entries that leave the balance alone are no flows.
                 EntryKind::Debit | EntryKind::Capture | EntryKind::Hold | EntryKind::Release => {}
             }
         }
@@ -136,8 +134,8 @@ impl Totals {
     }
 }
 
-/// When each of the days that are shown begins, oldest first.
-pub fn first_days(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
+/// When each day shown begins, oldest first.
+pub fn day_starts(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
     let today_ms = now_ms - now_ms.rem_euclid(DAY_MS);
     let mut start_ms = today_ms;
     let mut days_ms = [today_ms; DAYS_SHOWN];
@@ -148,9 +146,9 @@ pub fn first_days(now_ms: TimeMs) -> [TimeMs; DAYS_SHOWN] {
     days_ms
 }
 
-/// What was spent on each day: what came in less what the balance grew by. `before` is where the ledger
-/// stood before each day, `balance` what is there now: the last day has all that came after, also what
-/// another node's clock dates into the next day.
+/// Credits spent on each day: the credits that came in minus the growth of the balance. `before` holds the ledger
+/// before each day, `balance` the present one: the last day includes all later entries, even those that another
+/// node's clock dates to the next day.
 pub fn spent_by_day(days_ms: &[TimeMs], before: &[Standing], flows: &[(i64, Credits)], balance: Credits) -> Vec<Day> {
     let next = before.iter().skip(1).map(|standing| standing.balance).chain([balance]);
     let days = days_ms.iter().zip(before).zip(next);

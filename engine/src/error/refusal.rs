@@ -1,23 +1,23 @@
-//! Why an account refuses a command.
+//! Reasons for which an account refuses a command.
 
 use crate::amount::{Credits, UNITS_MAX};
 use crate::ids::HoldId;
 
-/// Why an account refuses a command. A refusal changes nothing.
+/// The reason for which an account refuses a command. A refusal changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Not enough credits that can be spent.
-    #[error("{requested} credits were asked for and {available} are available")]
+    /// Too few credits are available.
+    #[error("{requested} credits were requested and {available} are available")]
     InsufficientCredits {
-        /// Credits asked for.
+        /// Credits requested.
         requested: Credits,
-        /// Credits that can be spent.
+        /// Available credits.
         available: Credits,
     },
-    /// An amount is zero, negative where it must not be, or beyond [`UNITS_MAX`].
+    /// An amount is zero, negative where it must be positive, or greater than [`UNITS_MAX`].
     #[error("an amount of credits must be from 1 to {UNITS_MAX}")]
     InvalidAmount,
-    /// The customer has no open hold of this id.
+    /// The customer has no open hold with this id.
     #[error("there is no open hold {0}")]
     HoldNotFound(HoldId),
     /// The capture is larger than the hold.
@@ -25,13 +25,13 @@ pub enum Refusal {
     CaptureExceedsHold {
         /// Credits to capture.
         requested: Credits,
-        /// Credits that the hold reserves.
+        /// Credits reserved by the hold.
         held: Credits,
     },
-    /// A hold's end is not in the future.
+    /// The expiry of a hold is not in the future.
     #[error("a hold must end in the future")]
     HoldAlreadyOver,
-    /// The credits would end before they are given.
+    /// The expiry of a grant is not in the future.
     #[error("expires_at must be in the future")]
     GrantAlreadyOver,
     /// Too many open holds or grants.
@@ -42,16 +42,16 @@ pub enum Refusal {
         /// The limit.
         max: usize,
     },
-    /// The key was used for another request.
+    /// The key was already used for another request.
     #[error("this idempotency key was used for another request")]
     KeyReused,
-    /// There is nothing (left) to do, such as a claw back that is complete already.
+    /// There is nothing (left) to do, such as for a claw back that is already complete.
     #[error("there is nothing left to do")]
     NothingToDo,
 }
 
 impl Refusal {
-    /// The name under which it is counted.
+    /// Its name in metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::InsufficientCredits { .. } => "insufficient_credits",

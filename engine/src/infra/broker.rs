@@ -1,8 +1,8 @@
-//! RabbitMQ: where work is announced. A message is a pointer into the database, never the only copy
-//! of anything, so whatever the broker loses the sweeper announces again.
+//! RabbitMQ, which announces work. A message is a pointer into the database, never the only copy of anything, so
+//! the sweeper can republish whatever the broker loses.
 //!
-//! One mechanism recovers from everything (broker restart, lost connection, dead channel, cancelled
-//! consumer): the session ends, and a new one connects, declares the topology and consumes again.
+//! One mechanism recovers from everything (broker restart, lost connection, closed channel, cancelled consumer):
+//! the session ends, and a new one connects, declares the topology and consumes again.
 
 mod session;
 mod topology;
@@ -20,7 +20,7 @@ pub struct Pointer {
     pub stream: String,
     /// The job.
     pub job: String,
-    /// Attempts used up when it was published; a copy with another number is out of date.
+    /// Attempts used up at publication; a copy with another number is stale.
     pub attempt: i64,
 }
 

@@ -1,8 +1,8 @@
-//! Secrets that have to be kept for a while, such as an API key that is still to be mailed: encrypted
-//! at rest, so that the database and its backups hold none.
+//! Encrypts secrets that must be stored for a while, such as an API key until it is mailed, so that the database
+//! and its backups contain none.
 //!
-//! XChaCha20-Poly1305 with a random nonce of 192 bits. What a secret belongs to is authenticated with
-//! it: a sealed text that is moved to another row does not open.
+//! XChaCha20-Poly1305 with a random nonce of 192 bits. A secret's context is authenticated with it: a sealed text
+//! that is moved to another row does not open.
 
 use crate::config::{SEAL_KEY_LEN, seal_keys};
 use crate::error::{Error, Result};
@@ -12,15 +12,15 @@ use data_encoding::BASE64URL_NOPAD;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Bytes of a nonce.
+/// Length of a nonce, in bytes.
 const NONCE_LEN: usize = 24;
-/// What every sealed text begins with: the way in which it is sealed.
+/// Prefix of every sealed text: the version of the format.
 const VERSION: &str = "v1.";
 
-/// Seals and opens secrets. Cheap to clone; its keys are wiped from memory when the last is dropped.
+/// Seals and opens secrets. Cheap to clone; its keys are wiped from memory when the last clone is dropped.
 #[derive(Clone)]
 pub struct SealBox {
-    /// The first seals, all of them open.
+    /// The first one seals, all of them open.
     keys: Arc<Vec<XChaCha20Poly1305>>,
 }
 
@@ -30,17 +30,17 @@ impl std::fmt::Debug for SealBox {
     }
 }
 
-/// A new key as it is configured: 64 hexadecimal digits.
+/// Generates a key in its configured form: 64 hexadecimal digits.
 pub fn key_new() -> String {
     let bytes: Zeroizing<[u8; SEAL_KEY_LEN]> = Zeroizing::new(rand::random());
     hex::encode(bytes.as_slice())
 }
 
 impl SealBox {
-    /// From one key, or several separated by commas while they are being rotated: the first seals.
+    /// Parses one key, or several separated by commas while rotating: the first one seals.
     ///
     /// # Errors
-    /// `Config` if there is none, or one is not 64 hexadecimal digits.
+    /// `Config` if there is no key, or one is not 64 hexadecimal digits.
     pub fn new(keys: &str) -> Result<Self> {
         let wrong = || {
             Error::Config(vec![
@@ -55,10 +55,10 @@ impl SealBox {
         Ok(Self { keys: Arc::new(ciphers) })
     }
 
-    /// Seals a secret that belongs to `context`.
+    /// Seals a secret for `context`.
     ///
     /// # Errors
-    /// `Corrupt` if the secret is longer than the cipher takes, which is gigabytes.
+    /// `Corrupt` if the secret is longer than the cipher allows, which is gigabytes.
     pub fn seal(&self, secret: &str, context: &str) -> Result<String> {
         let nonce: [u8; NONCE_LEN] = rand::random();
         let payload = Payload { msg: secret.as_bytes(), aad: context.as_bytes() };
@@ -69,10 +69,10 @@ impl SealBox {
         Ok(format!("{VERSION}{}", BASE64URL_NOPAD.encode(&[nonce.as_slice(), &sealed].concat())))
     }
 
-    /// Opens what was sealed for the same context, under any of the keys.
+    /// Opens a text that was sealed for the same context, under any of the keys.
     ///
     /// # Errors
-    /// `Corrupt` if it was not sealed under one of the keys, or for another context.
+    /// `Corrupt` if none of the keys opens it for this context.
     pub fn open(&self, sealed: &str, context: &str) -> Result<Zeroizing<String>> {
         let wrong = || Error::Corrupt("a sealed secret does not open under the configured keys".to_owned());
         let text = sealed.strip_prefix(VERSION).ok_or_else(wrong)?;

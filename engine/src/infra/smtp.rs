@@ -1,13 +1,13 @@
-//! Delivery: SMTP where a server is configured, nothing but storing where none is.
+//! Delivers mail by SMTP, or only stores it if no server is configured.
 //!
-//! SMTP delivers at least once: if the connection breaks after the server took a mail, nobody here
-//! knows, and the mail is sent again. So each mail has one Message-ID for all its attempts, by which a
-//! receiver can tell that the second is the first.
+//! SMTP delivers at least once: if the connection breaks after the server accepted a mail, the sender does not know
+//! and sends it again. So each mail has one Message-ID for all its attempts, which lets receivers recognise the
+//! repetition.
 
 use super::seal::SealBox;
 use crate::clock::TimeMs;
-use crate::config::{Config, MailConfig, checked_url, mailbox, sender};
-use crate::domain::mail::{Rendered, Words};
+use crate::config::{Config, MailConfig, normalize_smtp_url, parse_mailbox, sender};
+use crate::domain::mail::{Branding, Rendered};
 use crate::error::{Error, Result};
 use crate::ids::MailId;
 use lettre::Address;
@@ -20,24 +20,24 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
-/// A delivery has this many times the time of one command.
+/// A delivery may take this many times the timeout of one command.
 const COMMANDS_MAX: u32 = 4;
-/// How long the answer to "is the server there" is remembered.
-const HEALTH_FOR: Duration = Duration::from_secs(10);
-/// How long the server may take to answer that.
+/// How long the result of a health check is cached.
+const HEALTH_TTL: Duration = Duration::from_secs(10);
+/// The timeout of a health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Answers of a server that are about us, not about the mail: authentication is required, failed, too
-/// weak, or needs encryption. Source: RFC 4954, section 6.
-const ABOUT_US: [&str; 4] = ["530", "534", "535", "538"];
+/// Status codes about Bursar's account rather than the mail: authentication is required, failed, too weak, or needs
+/// encryption. Source: RFC 4954, section 6.
+const OWN_ACCOUNT_CODES: [&str; 4] = ["530", "534", "535", "538"];
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
-/// What mail is made and sent with. Cheap to clone.
+/// Renders and sends mail. Cheap to clone.
 #[derive(Clone)]
 pub struct Mailer(Arc<Inner>);
 
 struct Inner {
-    words: Words,
+    branding: Branding,
     seal: SealBox,
     from: Mailbox,
     reply_to: Option<Mailbox>,
@@ -57,53 +57,53 @@ impl std::fmt::Debug for Mailer {
     }
 }
 
-/// One mail on its way out.
+/// A mail to send.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// Its identifier, of which the Message-ID is made.
+    /// Its identifier, from which the Message-ID is made.
     pub id: MailId,
     /// The address.
     pub recipient: String,
-    /// What it says.
+    /// Its contents.
     pub rendered: Rendered,
     /// When it is sent.
     pub now_ms: TimeMs,
 }
 
-/// What became of it.
+/// The result of sending a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// The server took it.
+    /// The server accepted it.
     Sent,
-    /// There is no server: it is to be stored.
+    /// No server is configured: it must be stored.
     Stored,
 }
 
-/// How the server was when it was asked last.
+/// The result of the last health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// It answered, and took so long.
+    /// The server answered after this time.
     Up(Duration),
-    /// It did not answer, or not as one that takes mail.
+    /// The server did not answer, or not as an SMTP server.
     Down,
 }
 
-/// Why it was not delivered.
+/// Why a mail was not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendError {
-    /// All connections that may be open are: not yet.
+    /// All connections are in use.
     Busy,
-    /// It may work later.
-    Passing(String),
-    /// The server, or the address, says never.
+    /// A failure that may pass.
+    Temporary(String),
+    /// The server refused the mail, or the address is invalid.
     Refused(String),
 }
 
 impl Mailer {
-    /// From the settings.
+    /// Builds a mailer from the settings.
     ///
     /// # Errors
-    /// `Config` if the URL, an address or the key is wrong.
+    /// `Config` if the URL, an address or the key is invalid.
     pub fn new(config: &Config) -> Result<Self> {
         let mail = &config.mail;
         let wrong = |problem: String| Error::Config(vec![problem]);
@@ -111,50 +111,50 @@ impl Mailer {
         let smtp = match mail.smtp_url.trim() {
             "" => None,
             url => Some(Smtp {
-                transport: transport(url, mail, &from).map_err(wrong)?,
+                transport: build_transport(url, mail, &from).map_err(wrong)?,
                 permits: Semaphore::new(mail.connections_max),
                 timeout: Duration::from_millis(mail.timeout_ms),
                 health: Mutex::new(None),
             }),
         };
-        let reply_to = mailbox("mail.reply_to", &mail.reply_to).map_err(wrong)?;
+        let reply_to = parse_mailbox("mail.reply_to", &mail.reply_to).map_err(wrong)?;
         let seal = SealBox::new(&config.secret_key)?;
-        Ok(Self(Arc::new(Inner { words: Words::new(config), seal, from, reply_to, smtp })))
+        Ok(Self(Arc::new(Inner { branding: Branding::new(config), seal, from, reply_to, smtp })))
     }
 
-    /// What mails speak of.
-    pub fn words(&self) -> &Words {
-        &self.0.words
+    /// The settings that appear in mails.
+    pub fn branding(&self) -> &Branding {
+        &self.0.branding
     }
 
-    /// What seals a secret that is still to be mailed.
+    /// Seals secrets until they are mailed.
     pub fn seal(&self) -> &SealBox {
         &self.0.seal
     }
 
-    /// The Message-ID of a mail, the same for each attempt at sending it.
+    /// The Message-ID of a mail, the same for all its attempts.
     pub fn message_id(&self, id: &MailId) -> String {
         format!("<{id}@{}>", self.0.from.email.domain())
     }
 
-    /// Hands a mail to the server, or says that there is none.
+    /// Sends a mail if a server is configured.
     ///
     /// # Errors
     /// See [`SendError`].
     pub async fn send(&self, letter: &Letter) -> Result<Delivery, SendError> {
         let Some(smtp) = &self.0.smtp else { return Ok(Delivery::Stored) };
-        let message = self.message(letter).map_err(SendError::Refused)?;
+        let message = self.build_message(letter).map_err(SendError::Refused)?;
         let permit = tokio::time::timeout(smtp.timeout, smtp.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else { return Err(SendError::Busy) };
         let limit = smtp.timeout * COMMANDS_MAX;
         match tokio::time::timeout(limit, smtp.transport.send(message)).await {
             Ok(Ok(_)) => Ok(Delivery::Sent),
             Ok(Err(error)) => Err(classify(&error)),
-            Err(_) => Err(SendError::Passing(format!("the SMTP server took longer than {} ms", limit.as_millis()))),
+            Err(_) => Err(SendError::Temporary(format!("the SMTP server took longer than {} ms", limit.as_millis()))),
         }
     }
 
-    fn message(&self, letter: &Letter) -> Result<Message, String> {
+    fn build_message(&self, letter: &Letter) -> Result<Message, String> {
         let address: Address =
             letter.recipient.parse().map_err(|error| format!("mail cannot go to this address: {error}"))?;
         let at = UNIX_EPOCH + Duration::from_millis(letter.now_ms.unsigned_abs());
@@ -164,7 +164,7 @@ impl Mailer {
             .from(self.0.from.clone())
             .to(Mailbox::new(None, address))
             .subject(letter.rendered.subject.as_str())
-            // RFC 3834: so that no holiday notice answers it.
+            // RFC 3834: prevents automatic replies.
             .raw_header(HeaderValue::new(
                 HeaderName::new_from_ascii_str("Auto-Submitted"),
                 "auto-generated".to_owned(),
@@ -177,13 +177,12 @@ impl Mailer {
         builder.multipart(parts).map_err(|error| format!("the mail cannot be put together: {error}"))
     }
 
-    /// How the server is; nothing if there is none. It is asked once in a while only, however often this is
-    /// called.
+    /// The state of the server; `None` if none is configured. The result is cached, so the server is seldom asked.
     pub async fn health(&self) -> Option<Health> {
         let smtp = self.0.smtp.as_ref()?;
         let mut known = smtp.health.lock().await;
         match *known {
-            Some((at, health)) if at.elapsed() < HEALTH_FOR => Some(health),
+            Some((at, health)) if at.elapsed() < HEALTH_TTL => Some(health),
             _ => {
                 let started = Instant::now();
                 let asked = tokio::time::timeout(HEALTH_TIMEOUT, smtp.transport.test_connection()).await;
@@ -196,9 +195,8 @@ impl Mailer {
     }
 }
 
-/// Answers of class 4 and whatever is wrong with the connection pass; those of class 5 do not (RFC
-/// 5321, section 4.2.1), unless they are about our own credentials: then every mail would die of one
-/// wrong setting.
+/// Codes of class 4 and broken connections are temporary; codes of class 5 are permanent (RFC 5321, section 4.2.1),
+/// unless they are about Bursar's own credentials: one wrong setting must not discard every mail.
 fn classify(error: &lettre::transport::smtp::Error) -> SendError {
     let code = error.status().map(|code| code.to_string()).unwrap_or_default();
     let reason = match std::error::Error::source(error) {
@@ -206,20 +204,20 @@ fn classify(error: &lettre::transport::smtp::Error) -> SendError {
         Some(source) => format!("{error}: {source}").replacen(&format!("{source}: {source}"), &source.to_string(), 1),
         None => error.to_string(),
     };
-    if error.is_permanent() && !ABOUT_US.contains(&code.as_str()) {
+    if error.is_permanent() && !OWN_ACCOUNT_CODES.contains(&code.as_str()) {
         SendError::Refused(reason)
     } else {
-        SendError::Passing(reason)
+        SendError::Temporary(reason)
     }
 }
 
-fn transport(url: &str, mail: &MailConfig, from: &Mailbox) -> Result<Transport, String> {
-    let url = checked_url(url)?;
+fn build_transport(url: &str, mail: &MailConfig, from: &Mailbox) -> Result<Transport, String> {
+    let url = normalize_smtp_url(url)?;
     let has_name = reqwest::Url::parse(&url).is_ok_and(|url| url.path().len() > 1);
     let wrong = |error: lettre::transport::smtp::Error| format!("mail.smtp_url (SMTP_URL) cannot be used: {error}");
     let mut builder = Transport::from_url(&url).map_err(wrong)?;
     if !has_name {
-        // What this host calls itself; some servers refuse a bare address.
+        // The host name for HELO; some servers refuse a bare address.
         builder = builder.hello_name(ClientId::Domain(from.email.domain().to_owned()));
     }
     Ok(builder.timeout(Some(Duration::from_millis(mail.timeout_ms))).build())

@@ -1,6 +1,6 @@
-//! All SQL of the project, by noun. Functions take a connection or a transaction; the use case owns
-//! the transaction. One text of SQL serves both databases: parameters are `$1`, lists of rows go in
-//! through [`Rows`], times are milliseconds and JSON is text.
+//! All SQL, by noun. Functions take a connection or a transaction; the use case owns the transaction. The same SQL
+//! serves both databases: parameters are `$1`, lists of rows are passed with [`Rows`], times are milliseconds and
+//! JSON is text.
 
 pub mod account;
 pub mod api_key;
@@ -41,7 +41,7 @@ fn statement(db: &impl ConnectionTrait, sql: &str, values: impl IntoIterator<Ite
     Statement::from_sql_and_values(db.get_database_backend(), sql, values)
 }
 
-/// Runs a statement; how many rows it touched.
+/// Runs a statement; returns the number of affected rows.
 async fn execute(db: &impl ConnectionTrait, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
     Ok(db.execute_raw(statement(db, sql, values)).await?.rows_affected())
 }
@@ -55,7 +55,7 @@ async fn query_one(
     Ok(db.query_one_raw(statement(db, sql, values)).await?)
 }
 
-/// Runs a query for all its rows; the query itself carries the limit.
+/// Runs a query for all its rows; the query itself has the limit.
 async fn query_all(
     db: &impl ConnectionTrait,
     sql: &str,
@@ -64,7 +64,7 @@ async fn query_all(
     Ok(db.query_all_raw(statement(db, sql, values)).await?)
 }
 
-/// Runs a query over `{rows}` whose one column is `sought`.
+/// Runs a query over `{rows}` with the one column `sought`.
 async fn query_by(db: &impl ConnectionTrait, sql: &str, sought: &[String]) -> Result<Vec<QueryResult>> {
     if sought.is_empty() {
         return Ok(Vec::new());
@@ -81,12 +81,12 @@ fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T> {
     row.try_get("", column).map_err(Error::from)
 }
 
-/// Writes a small value as JSON text.
+/// Writes a small value as JSON.
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))
 }
 
-/// Reads JSON text that we wrote.
+/// Reads JSON that this module wrote.
 fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::Corrupt(error.to_string()))
 }

@@ -1,5 +1,5 @@
-//! Making, rotating and revoking keys: each act is one transaction under a lock of the customer, with
-//! its line in the audit log.
+//! Creates, rotates and revokes API keys: each in one transaction under a lock of the customer, with an entry in
+//! the audit log.
 
 use crate::clock::TimeMs;
 use crate::domain::api_key::{API_KEYS_MAX, ApiKey, NewKey, RawKey};
@@ -11,28 +11,28 @@ use crate::infra::store::{Db, api_key as rows, audit, customer};
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
-/// The longest that a rotated key may go on working, in seconds: a day.
+/// The longest validity of a rotated key, in seconds: a day.
 pub const GRACE_MAX_S: i64 = 24 * 60 * 60;
 
-/// A key that was made now, or by an earlier request with the same idempotency key.
+/// A key created now, or by an earlier request with the same idempotency key.
 #[derive(Debug)]
-pub struct Made {
+pub struct CreatedKey {
     /// The key's record.
     pub key: ApiKey,
-    /// The key itself; nothing if it was made earlier.
+    /// The key itself; `None` if it was created earlier.
     pub raw: Option<RawKey>,
 }
 
-/// A key that was rotated or revoked.
+/// A rotated or revoked key.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its hash, for whoever remembers it.
+    /// Its hash, to remove it from caches.
     pub hash: String,
     /// When it ends.
     pub at_ms: TimeMs,
 }
 
-/// Makes a key. `details` go into the audit log.
+/// Creates a key. `details` go into the audit log.
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such customer; `too_many_api_keys`; [`Refusal::KeyReused`].
@@ -43,25 +43,25 @@ pub async fn make(
     request: KeyRequest<'_>,
     details: Value,
     now_ms: TimeMs,
-) -> Result<Made> {
+) -> Result<CreatedKey> {
     let tx = db.begin().await?;
     let NewKey { raw, key } = new;
-    if let Some(key) = earlier(&tx, &key.customer_id, request).await? {
-        return Ok(Made { key, raw: None });
+    if let Some(key) = lock_and_find_earlier(&tx, &key.customer_id, request).await? {
+        return Ok(CreatedKey { key, raw: None });
     }
     check_room(&tx, &key.customer_id, now_ms).await?;
     insert(&tx, &key, &raw, request).await?;
     audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.create", details), now_ms).await?;
     tx.commit().await?;
-    Ok(Made { key, raw: Some(raw) })
+    Ok(CreatedKey { key, raw: Some(raw) })
 }
 
-/// Makes a key that takes the place of another, which ends now or, so that both can be used while they
-/// are exchanged, `grace_s` later.
+/// Creates a key that replaces another, which ends `grace_s` later, so that both are valid while they are
+/// exchanged.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the customer has no such key that works; `api_key_rotated` if it has a
-/// successor already; `invalid_grace`; `too_many_api_keys`; [`Refusal::KeyReused`].
+/// [`Error::NotFound`] if the customer has no such valid key; `api_key_rotated` if it already has a successor;
+/// `invalid_grace`; `too_many_api_keys`; [`Refusal::KeyReused`].
 pub async fn rotate(
     db: &Db,
     actor: &str,
@@ -70,13 +70,13 @@ pub async fn rotate(
     grace_s: i64,
     request: KeyRequest<'_>,
     now_ms: TimeMs,
-) -> Result<(Made, Option<Ended>)> {
+) -> Result<(CreatedKey, Option<Ended>)> {
     if !(0..=GRACE_MAX_S).contains(&grace_s) {
         return Err(Error::invalid("invalid_grace", format!("grace_seconds must be from 0 to {GRACE_MAX_S}")));
     }
     let tx = db.begin().await?;
-    if let Some(key) = earlier(&tx, customer, request).await? {
-        return Ok((Made { key, raw: None }, None));
+    if let Some(key) = lock_and_find_earlier(&tx, customer, request).await? {
+        return Ok((CreatedKey { key, raw: None }, None));
     }
     let old = rows::api_key_find(&tx, customer, id).await?.ok_or(Error::NotFound("API key"))?;
     match old.revoked_at_ms {
@@ -85,7 +85,7 @@ pub async fn rotate(
         Some(_) => {
             return Err(Error::conflict(
                 "api_key_rotated",
-                "this key was rotated before and ends soon; rotate its successor",
+                "this key was already rotated and ends soon; rotate its successor",
             ));
         }
     }
@@ -99,14 +99,14 @@ pub async fn rotate(
     let details = json!({ "rotated": id.as_str(), "grace_seconds": grace_s });
     audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.rotate", details), now_ms).await?;
     tx.commit().await?;
-    Ok((Made { key, raw: Some(raw) }, Some(Ended { hash, at_ms })))
+    Ok((CreatedKey { key, raw: Some(raw) }, Some(Ended { hash, at_ms })))
 }
 
-/// Revokes a key at once. The last one only if that is said to be meant: then nobody can use the
-/// customer's account until support makes a new key.
+/// Revokes a key at once. The last one is revoked only if `even_the_last`: without a key the account is unusable
+/// until support creates one.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the customer has no such key that works; `last_api_key`.
+/// [`Error::NotFound`] if the customer has no such valid key; `last_api_key`.
 pub async fn revoke(
     db: &Db,
     actor: &str,
@@ -118,7 +118,7 @@ pub async fn revoke(
     let tx = db.begin().await?;
     lock(&tx, customer).await?;
     let key = rows::api_key_find(&tx, customer, id).await?.ok_or(Error::NotFound("API key"))?;
-    // A key that ends soon is nobody's last.
+    // A key that ends soon does not count as the last.
     let is_lasting = key.revoked_at_ms.is_none();
     let lasting = rows::api_key_count(&tx, customer, now_ms).await?.lasting;
     let hash = rows::api_key_revoke(&tx, customer, id, now_ms, now_ms).await?.ok_or(Error::NotFound("API key"))?;
@@ -126,7 +126,7 @@ pub async fn revoke(
     if is_last && !even_the_last {
         return Err(Error::conflict(
             "last_api_key",
-            "This is the last key that works. Make another one first, or rotate it.",
+            "This is the last valid key. Create another one first, or rotate it.",
         ));
     }
     audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.revoke", json!({ "was_last": is_last })), now_ms)
@@ -135,7 +135,7 @@ pub async fn revoke(
     Ok(Ended { hash, at_ms: now_ms })
 }
 
-/// The line of the audit log about a key; `more` is an object or null.
+/// The audit entry about a key; `more` is an object or null.
 pub(crate) fn audit_of_key(actor: &str, key: &ApiKey, action: &'static str, more: Value) -> Audit {
     let mut details = json!({ "api_key": key.id.as_str(), "name": key.name });
     if let (Some(details), Value::Object(more)) = (details.as_object_mut(), more) {
@@ -148,11 +148,15 @@ async fn lock(tx: &DatabaseTransaction, customer: &CustomerId) -> Result<()> {
     if customer::customer_lock(tx, customer).await? { Ok(()) } else { Err(Error::NotFound("customer")) }
 }
 
-/// Locks, and looks for a key that an earlier request made.
-async fn earlier(tx: &DatabaseTransaction, customer: &CustomerId, request: KeyRequest<'_>) -> Result<Option<ApiKey>> {
+/// Locks the customer, and finds the key of an earlier request.
+async fn lock_and_find_earlier(
+    tx: &DatabaseTransaction,
+    customer: &CustomerId,
+    request: KeyRequest<'_>,
+) -> Result<Option<ApiKey>> {
     lock(tx, customer).await?;
     match rows::api_key_find_by_idempotency(tx, customer, request.idempotency_key).await? {
-        // Keys from before there were hashes have none.
+        // Keys older than request hashes have none.
         Some((_, Some(hash))) if hash != request.hash => Err(Refusal::KeyReused.into()),
         Some((key, _)) => Ok(Some(key)),
         None => Ok(None),
@@ -171,6 +175,6 @@ async fn insert(tx: &DatabaseTransaction, key: &ApiKey, raw: &RawKey, request: K
     if rows::api_key_insert(tx, key, &raw.hash(), Some(request)).await? {
         return Ok(());
     }
-    // The lock was held when nobody had used the idempotency key.
+    // Under the lock, no other request can have used the idempotency key.
     Err(Error::Corrupt("an idempotency key of API keys was used under the lock".to_owned()))
 }

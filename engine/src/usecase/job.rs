@@ -1,4 +1,4 @@
-//! What support does to jobs: cancel and replay.
+//! Support's actions on jobs: cancel and replay.
 
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
@@ -10,21 +10,21 @@ use crate::infra::store::commit::Unit;
 use crate::infra::store::{Db, audit, job};
 use serde_json::json;
 
-/// Cancels a job that waits.
+/// Cancels a waiting job.
 ///
 /// # Errors
 /// `job_not_waiting`.
 pub async fn cancel(db: &Db, id: &JobId, reason: &str, actor: &str, now_ms: TimeMs) -> Result<()> {
     let tx = db.begin().await?;
     if !job::job_cancel(&tx, id, &format!("cancelled by support: {reason}"), now_ms).await? {
-        return Err(Error::conflict("job_not_waiting", "Only a job that waits can be cancelled."));
+        return Err(Error::conflict("job_not_waiting", "Only a waiting job can be cancelled."));
     }
     audit::audit_append(&tx, &Audit::new(actor, "job.cancel", id, &json!({ "reason": reason })), now_ms).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// What makes an ended job run again, to be committed with others.
+/// The changes that make an ended job run again, to commit in a group.
 ///
 /// # Errors
 /// `job_not_ended`.

@@ -1,4 +1,4 @@
-//! What support does to mails: send one again, or have one that was given up tried again.
+//! Support's actions on mails: repeat one that was sent, or retry one that was given up.
 
 use super::job::{audit_of_replay, not_ended};
 use crate::clock::TimeMs;
@@ -13,21 +13,21 @@ use serde_json::json;
 /// A request of support.
 #[derive(Debug, Clone, Copy)]
 pub struct Resend<'a> {
-    /// Under which key: the same key never sends twice.
+    /// Its idempotency key.
     pub key: &'a str,
-    /// What tells it from others under its key.
+    /// Distinguishes the request from others under its key.
     pub request_hash: &'a str,
-    /// Who asks.
+    /// The requester.
     pub actor: &'a str,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: &'a str,
 }
 
-/// Sends a mail again. One that was sent or stored goes out once more as it was, as a mail of its own, which is the
-/// answer; one that was given up is tried again. Gives also what to wake.
+/// Sends a mail again. One that was sent or stored is repeated unchanged as a new mail, which is returned; one that
+/// was given up is retried. Also returns the jobs to announce.
 ///
 /// # Errors
-/// `mail_holds_key` for a welcome that was sent or stored; `mail_not_sent` if it waits or was cancelled;
+/// `mail_holds_key` for a welcome that was sent or stored; `mail_not_sent` if it is waiting or was cancelled;
 /// `job_not_ended`; [`Refusal::KeyReused`].
 pub async fn resend(db: &Db, row: MailRow, request: Resend<'_>, now_ms: TimeMs) -> Result<(MailRow, Vec<Wake>)> {
     if is_retried(&row, request)? {
@@ -36,12 +36,12 @@ pub async fn resend(db: &Db, row: MailRow, request: Resend<'_>, now_ms: TimeMs) 
     match row.state {
         MailState::Sent | MailState::Stored if row.args.template == Template::Welcome => Err(Error::conflict(
             "mail_holds_key",
-            "The mail told an API key, which is forgotten once the mail is sent. The customer makes a new key \
-             with another one it has.",
+            "The mail contained an API key, which is deleted once the mail is sent. The customer can create a new \
+             key with another one.",
         )),
         MailState::Sent | MailState::Stored => send_copy(db, &row, request, now_ms).await,
         MailState::Failed => retry(db, &row, request, now_ms).await,
-        MailState::Queued => Err(Error::conflict("mail_not_sent", "The mail waits to be sent; its job says for what.")),
+        MailState::Queued => Err(Error::conflict("mail_not_sent", "The mail is waiting to be sent; see its job.")),
         MailState::Cancelled => {
             let why = row.last_error.as_deref().unwrap_or("no reason was recorded");
             Err(Error::conflict("mail_not_sent", format!("The mail was cancelled: {why}.")))
@@ -49,9 +49,9 @@ pub async fn resend(db: &Db, row: MailRow, request: Resend<'_>, now_ms: TimeMs) 
     }
 }
 
-/// Makes the job that sends the same once more, with a line in the audit log; both once for a key.
+/// Creates the job that repeats a mail, with an audit entry; both once for each key.
 async fn send_copy(db: &Db, row: &MailRow, request: Resend<'_>, now_ms: TimeMs) -> Result<(MailRow, Vec<Wake>)> {
-    let new = mail::job_again(&row.id, &row.args, (request.key, request.request_hash), now_ms);
+    let new = mail::repeat_job(&row.id, &row.args, (request.key, request.request_hash), now_ms);
     let unique_key = new.unique_key.clone().unwrap_or_default();
     let tx = db.begin().await?;
     let wakes = job::job_insert_many(&tx, &[new], now_ms).await?;
@@ -69,7 +69,7 @@ async fn send_copy(db: &Db, row: &MailRow, request: Resend<'_>, now_ms: TimeMs) 
     Ok((copy, wakes))
 }
 
-/// Whether this request had the mail tried again before.
+/// Whether this request already had the mail retried.
 fn is_retried(row: &MailRow, request: Resend<'_>) -> Result<bool> {
     match row.args.retries.iter().find(|retry| retry.key == request.key) {
         Some(retry) if retry.request_hash == request.request_hash => Ok(true),
@@ -78,15 +78,14 @@ fn is_retried(row: &MailRow, request: Resend<'_>) -> Result<bool> {
     }
 }
 
-/// Has a mail that was given up tried again, with a line in the audit log; both once for a key, which its job
-/// keeps.
+/// Retries a mail that was given up, with an audit entry; both once for each key, which the job stores.
 async fn retry(db: &Db, row: &MailRow, request: Resend<'_>, now_ms: TimeMs) -> Result<(MailRow, Vec<Wake>)> {
     let tx = db.begin().await?;
     let wake = job::job_requeue(&tx, &row.job_id, now_ms).await?;
-    // Nobody else runs or changes the job until this is committed, so its arguments are read now.
+    // The job is locked until the commit, so its arguments are read now.
     let mut row = mail_find(&tx, &row.id).await?.ok_or(Error::NotFound("mail"))?;
     if is_retried(&row, request)? {
-        // The same request came twice at once; the other one was first.
+        // The same request arrived twice at once, and the other one was first.
         tx.rollback().await?;
         return Ok((row, Vec::new()));
     }

@@ -1,9 +1,9 @@
-//! What support and customers do about purchases on GitHub Marketplace.
+//! Actions of support and customers on purchases on GitHub Marketplace.
 //!
 //! | module | question |
 //! |---|---|
-//! | [`link`] | which customer is it? |
-//! | [`correct`] | how does support correct what GitHub's events leave open? |
+//! | [`link`] | how is a purchase linked to a customer? |
+//! | [`correct`] | how does support correct lost or ambiguous events? |
 
 pub mod correct;
 pub mod link;

@@ -1,5 +1,5 @@
-//! Onboarding: customer, API key, account, first credits and audit entries in one transaction.
-//! [`gate`] says beforehand who may.
+//! Onboarding: customer, API key, account, first credits and audit entries in one transaction. [`gate`] checks
+//! beforehand whether the signup is allowed.
 
 pub mod gate;
 
@@ -24,7 +24,7 @@ use crate::usecase::handler::stripe_customer_job;
 use crate::usecase::marketplace::link;
 use sea_orm::ConnectionTrait;
 
-/// A new customer with its key, which is never shown again.
+/// A new customer with its key, which cannot be shown again.
 #[derive(Debug)]
 pub struct Onboarded {
     /// The customer.
@@ -33,31 +33,31 @@ pub struct Onboarded {
     pub account: Account,
     /// Its first key.
     pub api_key: RawKey,
-    /// Follow-up jobs to announce.
+    /// Jobs to announce.
     pub wakes: Vec<Wake>,
 }
 
-/// Who signs up.
+/// A signup.
 #[derive(Debug, Clone, Copy)]
 pub struct Signup<'a> {
     /// E-mail address.
     pub email: &'a str,
     /// Name.
     pub name: &'a str,
-    /// Where the customer comes from.
+    /// How the customer came to sign up.
     pub source: Source,
     /// Credits for signing up.
     pub credits: Credits,
-    /// A link token: the purchase on the Marketplace that is this customer's.
+    /// The link token of the customer's purchase on the Marketplace.
     pub marketplace_link: Option<&'a str>,
 }
 
-/// Onboards a customer with its signup credits, which a mailbox gets once ([`Email::mailbox`]): another
-/// address of the same mailbox makes another customer, without them.
+/// Onboards a customer with its signup credits, which each mailbox gets once ([`Email::mailbox`]): another address
+/// of the same mailbox creates another customer without them.
 ///
 /// # Errors
 /// `invalid_email`, `invalid_name`; `customer_exists` if the address is taken; `marketplace_link_invalid`,
-/// `marketplace_link_expired`. Nothing has changed then: a link token can still be used.
+/// `marketplace_link_expired`. An error changes nothing, so that a link token stays valid.
 pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs) -> Result<Onboarded> {
     let email = Email::parse(signup.email)?;
     let new = Customer {
@@ -76,7 +76,7 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
     let tx = db.begin().await?;
     if !customer::customer_insert(&tx, &new, &email).await? {
         tx.rollback().await?;
-        return Err(Error::conflict("customer_exists", "a customer with this e-mail address exists already"));
+        return Err(Error::conflict("customer_exists", "a customer with this e-mail address already exists"));
     }
     api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
     let state = open_account(&tx, &new.id, &email, signup.credits, now_ms).await?;
@@ -95,7 +95,7 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
     Ok(Onboarded { customer: new, account: state, api_key: raw, wakes })
 }
 
-/// Opens the account, with the free credits unless the mailbox had some.
+/// Opens the account, with the free credits unless the mailbox already had them.
 async fn open_account(
     tx: &impl ConnectionTrait,
     customer_id: &CustomerId,

@@ -1,3 +1,3 @@
-//! What customers ask for that only Stripe can do: asked for here, carried out by its handler.
+//! Operations at Stripe on behalf of customers: requested here, carried out by their handler.
 
 pub mod request;

@@ -1,4 +1,4 @@
-//! Asking for a comparison with Stripe: how far back it looks, and its record with its job.
+//! Requests a reconciliation with Stripe: its window, and its record with its job.
 
 use crate::clock::TimeMs;
 use crate::config::Reach;
@@ -10,61 +10,60 @@ use crate::ids::ReconciliationId;
 use crate::infra::store::{Db, audit, job, reconciliation as rows};
 use serde_json::json;
 
-/// How far back Stripe lists events, and so the farthest that a run looks. Source: Stripe, "List all
-/// events".
+/// How long Stripe lists events, and so the longest window. Source: Stripe, "List all events".
 pub const WINDOW_MAX_MS: i64 = 30 * DAY_MS;
-/// A run begins this long before the one before it began, so that no moment falls between two.
+/// Overlap between the windows of two runs, so that they leave no gap.
 const OVERLAP_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// The stream of all runs.
 const STREAM: &str = "stripe.reconcile";
 
-/// What a new run is asked for.
+/// The request for a new run.
 #[derive(Debug, Clone)]
 pub struct NewReconciliation {
-    /// Look back this long; if nothing is said, to the run before.
+    /// Length of the window; by default it begins at the previous run's end.
     pub window_ms: Option<i64>,
-    /// Repair what is safe, or only report.
+    /// Whether to repair safe differences or only report.
     pub repair: bool,
-    /// Who asks.
+    /// The requester.
     pub actor: String,
-    /// The second time does nothing.
+    /// Makes a retry a no-op.
     pub request_key: String,
-    /// What tells a repeated request from another one under the same key.
+    /// Distinguishes a repeated request from another one under the same key.
     pub request_hash: String,
 }
 
-/// A run that was asked for.
+/// A requested run.
 #[derive(Debug)]
-pub struct Begun {
-    /// A new one, or the one that the same key asked for before.
+pub struct BegunRun {
+    /// A new run, or the earlier one with the same key.
     pub run: Reconciliation,
-    /// What to wake.
+    /// Jobs to announce.
     pub wakes: Vec<Wake>,
 }
 
-/// Records a run with its job and a line in the audit log, or finds the one that the same key asked for.
+/// Records a run with its job and an audit entry, or finds the earlier one with the same key.
 ///
 /// # Errors
 /// `invalid_window`; `reconciliation_running` while another one is under way; [`Refusal::KeyReused`].
-pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs) -> Result<Begun> {
+pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs) -> Result<BegunRun> {
     if new.window_ms.is_some_and(|window_ms| !(1..=WINDOW_MAX_MS).contains(&window_ms)) {
         return Err(Error::invalid("invalid_window", "a reconciliation looks back at most 30 days"));
     }
     let tx = db.begin().await?;
-    // A job that was given up or cancelled by support cannot say so itself.
+    // A run whose job is dead or cancelled cannot end itself.
     rows::reconciliation_abandon(&tx, now_ms).await?;
     if let Some(run) = rows::reconciliation_find_by_key(&tx, &new.request_key).await? {
         tx.commit().await?;
-        return begun_before(run, &new.request_hash);
+        return repeat_begun(run, &new.request_hash);
     }
-    let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(Before::of);
-    let (run, work) = planned(new, before, reach, now_ms);
+    let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(PreviousRun::of);
+    let (run, work) = plan_run(new, before, reach, now_ms);
     if !rows::reconciliation_insert(&tx, &run).await? {
         tx.rollback().await?;
-        // The same request may have come twice at once; then the other one was first.
+        // The same request may have arrived twice at once, and the other one was first.
         if let Some(first) = rows::reconciliation_find_by_key(db.write(), &run.request_key).await? {
-            return begun_before(first, &run.request_hash);
+            return repeat_begun(first, &run.request_hash);
         }
         return Err(Error::conflict("reconciliation_running", "another reconciliation is under way"));
     }
@@ -73,30 +72,29 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
     let line = Audit::new(run.requested_by.clone(), "stripe.reconcile", &run.id, &details);
     audit::audit_append(&tx, &line, now_ms).await?;
     tx.commit().await?;
-    Ok(Begun { run, wakes })
+    Ok(BegunRun { run, wakes })
 }
 
-/// What a run leaves to the next one.
+/// The window and result of the previous run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Before {
-    /// Since when it compared.
+pub struct PreviousRun {
+    /// The beginning of its window.
     pub since_ms: TimeMs,
-    /// Until when: what was younger it left to its event, and to the next run.
+    /// The end of its window: younger objects are left to their events and the next run.
     pub until_ms: TimeMs,
-    /// Whether it found nothing.
+    /// Whether it found no differences.
     pub is_clean: bool,
 }
 
-impl Before {
+impl PreviousRun {
     fn of(run: &Reconciliation) -> Self {
         Self { since_ms: run.since_ms, until_ms: run.until_ms, is_clean: run.counts.total().found == 0 }
     }
 }
 
-/// Since when a run compares: since where the one before it ended, and a little before. If that one found
-/// anything, all of its window once more: a repair may have failed, and what is left for a person stays
-/// in view.
-pub fn window_since_ms(asked_ms: Option<i64>, before: Option<Before>, first_ms: i64, now_ms: TimeMs) -> TimeMs {
+/// The beginning of a run's window: the end of the previous one, minus an overlap. If that run found anything, its
+/// window is repeated, because a repair may have failed, and unrepaired differences stay visible.
+pub fn window_since_ms(asked_ms: Option<i64>, before: Option<PreviousRun>, first_ms: i64, now_ms: TimeMs) -> TimeMs {
     let since_ms = match (asked_ms, before) {
         (Some(window_ms), _) => now_ms - window_ms,
         (None, Some(before)) if before.is_clean => before.until_ms - OVERLAP_MS,
@@ -106,13 +104,22 @@ pub fn window_since_ms(asked_ms: Option<i64>, before: Option<Before>, first_ms: 
     since_ms.max(now_ms - WINDOW_MAX_MS)
 }
 
-/// A run that its key asked for before.
-fn begun_before(run: Reconciliation, request_hash: &str) -> Result<Begun> {
-    if run.request_hash == request_hash { Ok(Begun { run, wakes: Vec::new() }) } else { Err(Refusal::KeyReused.into()) }
+/// Returns a run that was already requested, if the request is the same.
+fn repeat_begun(run: Reconciliation, request_hash: &str) -> Result<BegunRun> {
+    if run.request_hash == request_hash {
+        Ok(BegunRun { run, wakes: Vec::new() })
+    } else {
+        Err(Refusal::KeyReused.into())
+    }
 }
 
-/// A run that is about to be recorded, and the job that carries it out.
-fn planned(new: NewReconciliation, before: Option<Before>, reach: Reach, now_ms: TimeMs) -> (Reconciliation, NewJob) {
+/// Builds a run and its job.
+fn plan_run(
+    new: NewReconciliation,
+    before: Option<PreviousRun>,
+    reach: Reach,
+    now_ms: TimeMs,
+) -> (Reconciliation, NewJob) {
     let due_since_ms = window_since_ms(None, before, reach.first_ms, now_ms);
     let since_ms = window_since_ms(new.window_ms, before, reach.first_ms, now_ms);
     let id = ReconciliationId::new();
@@ -143,8 +150,8 @@ fn planned(new: NewReconciliation, before: Option<Before>, reach: Reach, now_ms:
 mod tests {
     use super::*;
 
-    fn before(is_clean: bool) -> Before {
-        Before { since_ms: 49 * DAY_MS, until_ms: 50 * DAY_MS, is_clean }
+    fn before(is_clean: bool) -> PreviousRun {
+        PreviousRun { since_ms: 49 * DAY_MS, until_ms: 50 * DAY_MS, is_clean }
     }
 
     #[test]
@@ -165,8 +172,8 @@ mod tests {
             request_key: String::new(),
             request_hash: String::new(),
         };
-        let (first, _) = planned(asked(), None, reach, 50 * DAY_MS);
-        let (second, _) = planned(asked(), Some(Before::of(&first)), reach, 51 * DAY_MS);
+        let (first, _) = plan_run(asked(), None, reach, 50 * DAY_MS);
+        let (second, _) = plan_run(asked(), Some(PreviousRun::of(&first)), reach, 51 * DAY_MS);
         assert!(second.since_ms < first.until_ms, "{} {}", second.since_ms, first.until_ms);
         assert!(second.is_whole);
     }

@@ -1,4 +1,4 @@
-//! Replays: support freezes a set of ended jobs, and has it run again or tried.
+//! Replays: support freezes a set of ended jobs and runs them again, for real or as a dry run.
 
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
@@ -9,30 +9,29 @@ use crate::ids::ReplayId;
 use crate::infra::store::{Db, audit, job, replay};
 use serde_json::json;
 
-/// The most jobs of one replay.
+/// Most jobs of one replay.
 pub const REPLAY_JOBS_MAX: u64 = 10_000;
 
-/// What a new replay is asked for.
+/// The request for a new replay.
 #[derive(Debug, Clone)]
 pub struct NewReplay {
-    /// Which jobs.
+    /// The jobs to select.
     pub filter: JobFilter,
-    /// Only try.
+    /// Whether it is a dry run.
     pub dry_run: bool,
-    /// Jobs in a second at the most, 1 to [`RATE_MAX`].
+    /// Most jobs started a second, 1 to [`RATE_MAX`].
     pub rate_per_second: i64,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: String,
-    /// Who asks.
+    /// The requester.
     pub actor: String,
-    /// Under which key.
+    /// The request's idempotency key.
     pub idempotency_key: String,
-    /// What tells the request from others under the same key.
+    /// Distinguishes the request from others under the same key.
     pub request_hash: String,
 }
 
-/// Freezes the set of jobs; nothing runs until [`act`] starts it. Repeated under its key, it gives the replay
-/// that was made first.
+/// Freezes the set of jobs; nothing runs until [`act`] starts it. A repeated request returns the first replay.
 ///
 /// # Errors
 /// `invalid_rate`, `invalid_reason`, `replay_too_large`; [`Refusal::KeyReused`].
@@ -69,7 +68,7 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
         finished_at_ms: None,
     };
     if !replay::replay_insert(&tx, &stored, &jobs, (&new.idempotency_key, &new.request_hash)).await? {
-        // The same request came twice at once; the other one was first.
+        // The same request arrived twice at once, and the other one was first.
         return Err(Error::Busy("this idempotency key"));
     }
     let details = json!({ "total": stored.total, "dry_run": stored.dry_run, "reason": stored.reason });
@@ -78,17 +77,17 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
     Ok(stored)
 }
 
-/// Does something to a replay. Gives what to wake.
+/// Applies an action to a replay. Returns the jobs to announce.
 ///
 /// # Errors
-/// Not found; `replay_state` if its state does not allow it.
+/// Not found; `replay_state` if the action is not allowed in its state.
 pub async fn act(db: &Db, id: &ReplayId, action: Action, actor: &str, now_ms: TimeMs) -> Result<Vec<Wake>> {
-    let (from, to) = action.moves();
+    let (from, to) = action.transition();
     let tx = db.begin().await?;
     let found = replay::replay_find(&tx, id).await?.ok_or(Error::NotFound("replay"))?;
     let finished = (to == "cancelled").then_some(now_ms);
-    // The job comes first, because that locks its stream: whoever ends an attempt of this replay locks the stream
-    // before the replay.
+    // The job is inserted first, which locks its stream: a transaction that ends an attempt of this replay locks
+    // the stream before the replay.
     let wakes = if to == "running" {
         let mut run = NewJob::new(JobKind::ReplayRun, json!({ "replay": id.as_str() }).to_string(), now_ms);
         run.stream_key = Some(format!("replay:{id}"));
@@ -99,7 +98,7 @@ pub async fn act(db: &Db, id: &ReplayId, action: Action, actor: &str, now_ms: Ti
     if !replay::replay_move(&tx, id, from, to, finished).await? {
         return Err(Error::conflict("replay_state", format!("the replay is {}", found.state)));
     }
-    audit::audit_append(&tx, &Audit::new(actor, action.audit(), id, &json!({})), now_ms).await?;
+    audit::audit_append(&tx, &Audit::new(actor, action.audit_name(), id, &json!({})), now_ms).await?;
     tx.commit().await?;
     Ok(wakes)
 }

@@ -1,4 +1,4 @@
-//! Looking at the database's schema.
+//! Compares the database's schema with this release's.
 
 use crate::domain::schema::Schema;
 use crate::error::Result;
@@ -11,10 +11,10 @@ pub fn known() -> Vec<String> {
     Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
 }
 
-/// Looks at the database.
+/// Compares the schemas.
 ///
 /// # Errors
-/// The database cannot be asked.
+/// Fails if the database cannot be read.
 pub async fn schema(db: &Db) -> Result<Schema> {
     let applied = schema_versions(db.read()).await?;
     Ok(Schema::of(&known(), applied.as_deref()))

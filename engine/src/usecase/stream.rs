@@ -1,4 +1,4 @@
-//! What support does to streams: pause, resume, skip the head.
+//! Support's actions on streams: pause, resume, skip the head.
 
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
@@ -8,10 +8,10 @@ use crate::infra::store::stream::{stream_find, stream_pause, stream_resume};
 use crate::infra::store::{Db, audit, job};
 use serde_json::json;
 
-/// Pauses a stream: what runs ends, nothing new begins.
+/// Pauses a stream: a running job continues, no other begins.
 ///
 /// # Errors
-/// Not found; `stream_paused` if it is paused already.
+/// Not found; `stream_paused` if it is already paused.
 pub async fn pause(db: &Db, key: &str, reason: &str, actor: &str, now_ms: TimeMs) -> Result<()> {
     check_exists(db, key).await?;
     let tx = db.begin().await?;
@@ -24,7 +24,7 @@ pub async fn pause(db: &Db, key: &str, reason: &str, actor: &str, now_ms: TimeMs
     Ok(())
 }
 
-/// Lets a paused stream go on. Gives what to wake.
+/// Resumes a paused stream. Returns the jobs to announce.
 ///
 /// # Errors
 /// Not found; `stream_not_paused`.
@@ -36,14 +36,13 @@ pub async fn resume(db: &Db, key: &str, actor: &str, now_ms: TimeMs) -> Result<V
     }
     audit::audit_append(&tx, &Audit::new(actor, "stream.resume", key, &json!({})), now_ms).await?;
     tx.commit().await?;
-    wake_of_head(db, key).await
+    head_wake(db, key).await
 }
 
-/// Cancels the job at the head of a stream; if `job_id` is given, only that job. Gives what to wake.
+/// Cancels the job at the head of a stream; only `job_id` if that is given. Returns the jobs to announce.
 ///
 /// # Errors
-/// Not found; `stream_empty`; `stream_moved` if another job is at the head; `job_not_waiting` if it is being worked
-/// on.
+/// Not found; `stream_empty`; `stream_moved` if another job is at the head; `job_not_waiting` if it is running.
 pub async fn skip(
     db: &Db,
     key: &str,
@@ -61,23 +60,23 @@ pub async fn skip(
     }
     let tx = db.begin().await?;
     if !job::job_cancel(&tx, &head.id, &format!("skipped by support: {reason}"), now_ms).await? {
-        return Err(Error::conflict("job_not_waiting", "The job at the head is being worked on."));
+        return Err(Error::conflict("job_not_waiting", "The job at the head is running."));
     }
     let details = json!({ "job": head.id.as_str(), "reason": reason });
     audit::audit_append(&tx, &Audit::new(actor, "stream.skip", key, &details), now_ms).await?;
-    // Also under the job: if it is taken up again, the log tells why it comes after its successors.
+    // Also under the job: if it is requeued, the log explains why it runs after its successors.
     let details = json!({ "stream": key, "reason": reason });
     audit::audit_append(&tx, &Audit::new(actor, "job.skip", &head.id, &details), now_ms).await?;
     tx.commit().await?;
-    wake_of_head(db, key).await
+    head_wake(db, key).await
 }
 
 async fn check_exists(db: &Db, key: &str) -> Result<()> {
     stream_find(db.read(), key).await?.map(|_| ()).ok_or(Error::NotFound("stream"))
 }
 
-/// What wakes a stream that may go on now.
-async fn wake_of_head(db: &Db, key: &str) -> Result<Vec<Wake>> {
+/// The announcement of the job at a stream's head.
+async fn head_wake(db: &Db, key: &str) -> Result<Vec<Wake>> {
     let head = job::job_head(db.read(), key).await?;
     let wake = head.map(|head| Wake {
         stream_key: key.to_owned(),

@@ -1,20 +1,20 @@
-//! A customer's summary, and its balance at a moment.
+//! A customer's usage summary, and its balance at a moment.
 
 use crate::clock::TimeMs;
 use crate::config::CreditsConfig;
 use crate::domain::ledger::Account;
 use crate::domain::subscription::Subscription;
-use crate::domain::summary::{Standing, Summary, Totals, first_days, period, spent_by_day, warnings};
+use crate::domain::summary::{Standing, Summary, Totals, day_starts, period, spent_by_day, warnings};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::store::summary::{charged_list, flow_day_list, flow_list, standing_list};
 use crate::infra::store::{Db, account, customer, subscription};
 use sea_orm::ConnectionTrait;
 
-/// A customer's summary.
+/// A customer's usage summary.
 ///
-/// The account is read first and the ledger up to the account's version, so that the figures agree with
-/// each other although several queries bring them and usage goes on meanwhile.
+/// The account is read first, and the ledger only up to its version, so that the figures agree although they come
+/// from several queries while usage continues.
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such customer.
@@ -24,9 +24,9 @@ pub async fn summary(db: &Db, id: &CustomerId, config: &CreditsConfig, now_ms: T
     let account = account::account_find(db, id).await?.ok_or(Error::NotFound("account"))?;
     let subscription = Subscription::current(subscription::subscription_list(db, id).await?);
     let period = period::current(subscription.as_ref(), now_ms);
-    let days_ms = first_days(now_ms);
-    let before_period = stood(db, &account, id, &[period.start_ms - 1]).await?;
-    let before_days = stood(db, &account, id, &days_ms.map(|start_ms| start_ms - 1)).await?;
+    let days_ms = day_starts(now_ms);
+    let before_period = read_standings(db, &account, id, &[period.start_ms - 1]).await?;
+    let before_days = read_standings(db, &account, id, &days_ms.map(|start_ms| start_ms - 1)).await?;
     let (before_period, first) = match (before_period.first(), before_days.first()) {
         (Some(before_period), Some(first)) => (*before_period, *first),
         _ => return Err(Error::Corrupt(format!("the ledger of {id} has a gap"))),
@@ -48,11 +48,11 @@ pub async fn summary(db: &Db, id: &CustomerId, config: &CreditsConfig, now_ms: T
     })
 }
 
-/// Where the ledger stood at a moment. Holds and grants whose time had run out count until they were
-/// settled, which the sweep does at their end. Before the first entry there were no credits.
+/// The state of the ledger at a moment. Expired holds and grants count until they are settled, which the sweep does
+/// at their expiry. Before the first entry there were no credits.
 ///
 /// # Errors
-/// `invalid_time` if the moment has not come yet; [`Error::NotFound`] if there is no such account.
+/// `invalid_time` if the moment is in the future; [`Error::NotFound`] if there is no such account.
 pub async fn balance_at(db: &Db, id: &CustomerId, at_ms: TimeMs, now_ms: TimeMs) -> Result<Standing> {
     if at_ms > now_ms {
         return Err(Error::invalid("invalid_time", "at must not be in the future: nobody knows that balance yet."));
@@ -60,9 +60,9 @@ pub async fn balance_at(db: &Db, id: &CustomerId, at_ms: TimeMs, now_ms: TimeMs)
     standing_list(db.read(), id, &[at_ms]).await?.pop().ok_or(Error::NotFound("account"))
 }
 
-/// Where the ledger stood at these moments, as far as the account knows it: what was written since the
-/// account was read does not count.
-async fn stood(
+/// The states of the ledger at these moments, as of the given account: entries written after it was read are
+/// ignored.
+async fn read_standings(
     db: &impl ConnectionTrait,
     account: &Account,
     id: &CustomerId,

@@ -1,8 +1,8 @@
-//! Proof on a live database: obligations 1 to 6 of the design, with the rows that contradict them.
+//! Proves obligations 1 to 6 on a live database, with the rows that violate them.
 //!
-//! Nothing is locked and nothing is written. Writers may go on: every check sees one moment of the
-//! database, and what it demands holds after every commit (`store::check` says more). Memory stays
-//! bounded: the database hands out offenders only, and accounts are folded page by page.
+//! Nothing is locked or written, and writers may continue: every check sees one moment of the database and holds
+//! after every commit (see `store::check`). Memory is bounded: the database returns only violations, and accounts
+//! are folded page by page.
 
 mod fold;
 #[cfg(test)]
@@ -15,10 +15,10 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt;
 
-/// Violations of one check that are kept in words; the rest is only counted.
+/// Violations of one check that are described; further ones are only counted.
 pub const VIOLATIONS_SHOWN_MAX: u64 = 100;
 
-/// What was checked and what came of it.
+/// The results of a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// One for each check, by obligation.
@@ -26,24 +26,24 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether everything that was checked is as it must be.
+    /// Whether no check found a violation.
     pub fn holds(&self) -> bool {
         self.checks.iter().all(CheckReport::holds)
     }
 }
 
-/// What came of one check.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// The proof obligation that it belongs to.
+    /// The number of its proof obligation.
     pub obligation: u8,
-    /// What is proven, in words.
+    /// The claim.
     pub name: &'static str,
-    /// Rows looked at; on a database that is being written, about.
+    /// Checked rows; approximate while the database is being written.
     pub checked: u64,
-    /// What contradicts it, in words, at most [`VIOLATIONS_SHOWN_MAX`].
+    /// Descriptions of the violations, at most [`VIOLATIONS_SHOWN_MAX`].
     pub violations: Vec<String>,
-    /// How many violations there are in all.
+    /// Number of all violations.
     pub violations_total: u64,
 }
 
@@ -52,7 +52,7 @@ impl CheckReport {
         Self { obligation, name, checked: 0, violations: Vec::new(), violations_total: 0 }
     }
 
-    /// Whether nothing contradicts it.
+    /// Whether there are no violations.
     pub fn holds(&self) -> bool {
         self.violations_total == 0
     }
@@ -65,22 +65,22 @@ impl CheckReport {
     }
 }
 
-/// How far the proof has come.
+/// Progress of the proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being proven, in words.
+    /// The present claim.
     pub name: &'static str,
-    /// Which check this is, from 1.
+    /// Number of the check, from 1.
     pub check: usize,
-    /// How many checks there are.
+    /// Number of all checks.
     pub checks: usize,
-    /// Rows of this check looked at so far. A check that is one statement goes from none to all.
+    /// Rows of this check done so far. A check of one statement goes from none to all.
     pub done: u64,
-    /// Rows of this check, about.
+    /// Approximate number of rows of this check.
     pub total: u64,
 }
 
-/// Which check it is; how far that is, `done` and `total` say.
+/// Shows the check; `done` and `total` are separate.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}: {}", self.check, self.checks, self.name)
@@ -90,7 +90,7 @@ impl fmt::Display for Progress {
 /// Proves obligations 1 to 6 on a database that may be in use.
 ///
 /// # Errors
-/// Only failures of the database; what the stored data violates is in the report.
+/// Only failures of the database; violations are in the report.
 pub async fn verify(db: &Db, progress: impl Fn(Progress)) -> Result<Report> {
     let checks = CHECKS.len() + fold::CHECKS;
     let report_fold = |done, total| progress(Progress { name: fold::NAME, check: 1, checks, done, total });

@@ -1,4 +1,4 @@
-//! Claiming work: leases on streams and the jobs at their heads.
+//! Claims work: leases on streams and the jobs at their heads.
 
 use crate::clock::TimeMs;
 use crate::error::Result;
@@ -8,8 +8,8 @@ use crate::infra::store::{Db, job, stream};
 use crate::usecase::handler::{self, Claimed};
 use std::collections::HashMap;
 
-/// Leases the streams that are free, not paused and due, and marks their heads as running. Streams
-/// that give nothing are not in the answer.
+/// Leases those streams that are free, not paused and due, and marks their heads as running. Others are not in the
+/// result.
 pub async fn claim(db: &Db, streams: &[String], node: &str, now_ms: TimeMs, lease_ms: i64) -> Result<Vec<Claimed>> {
     let mut keys = streams.to_vec();
     keys.sort_unstable();
@@ -23,7 +23,7 @@ pub async fn claim(db: &Db, streams: &[String], node: &str, now_ms: TimeMs, leas
     let jobs = job::job_take_heads(&tx, &leased, now_ms).await?;
     let epochs: HashMap<String, i64> = leased.into_iter().map(|leased| (leased.key, leased.epoch)).collect();
 
-    // A stream whose head was taken away between the two statements is given back at once.
+    // A stream that lost its head between the two statements is released at once.
     let taken: Vec<&str> = jobs.iter().map(|job| job.stream_key.as_str()).collect();
     let unused: Vec<(&str, i64, Option<&str>)> = epochs
         .iter()
@@ -53,8 +53,7 @@ pub async fn claim(db: &Db, streams: &[String], node: &str, now_ms: TimeMs, leas
     Ok(claimed)
 }
 
-/// Gives a claimed job back as it was: no attempt is used up, and no death is counted. False if the
-/// lease is another's by now.
+/// Returns a claimed job unchanged: it uses up no attempt and counts no death. False if the lease was lost.
 pub async fn give_back(db: &Db, key: &str, epoch: i64, now_ms: TimeMs) -> Result<bool> {
     let tx = db.begin().await?;
     let released = stream::stream_release_many(&tx, &[(key, epoch, None)], now_ms).await?;
@@ -63,18 +62,18 @@ pub async fn give_back(db: &Db, key: &str, epoch: i64, now_ms: TimeMs) -> Result
     Ok(!released.is_empty())
 }
 
-/// Gives up everything that a node holds, as when it stops in good order. Gives how many streams.
+/// Releases all leases of a node that stops in good order. Returns the number of streams.
 pub async fn release_node(db: &Db, node: &str) -> Result<usize> {
     release_owned(db, Some(node), false).await
 }
 
-/// Takes over everything that is leased, where no other process can be alive: whoever held it died.
-/// Gives how many streams.
+/// Rescues all leased streams, where no other process can be alive, so their owners died. Returns the number of
+/// streams.
 pub async fn rescue_all(db: &Db) -> Result<usize> {
     release_owned(db, None, true).await
 }
 
-/// The streams first: an attempt whose end is being committed has its stream locked.
+/// The streams first, because an attempt whose end is being committed has its stream locked.
 async fn release_owned(db: &Db, node: Option<&str>, is_rescue: bool) -> Result<usize> {
     let tx = db.begin().await?;
     let released = stream::stream_release_owned(&tx, node).await?;

@@ -172,7 +172,7 @@ async fn a_database_that_is_not_there_is_said_in_one_sentence_without_its_passwo
         ("BURSAR_LISTEN", "127.0.0.1:0"),
     ]);
     let sentence = format!(
-        "error: the database at 127.0.0.1:{port} refuses connections: is it running, and is DATABASE_URL right?"
+        "error: the database at 127.0.0.1:{port} refuses connections: check that it is running, and DATABASE_URL"
     );
     // None of these makes a database where there is none.
     let nowhere = config.data_dir.join("bursar.db");

@@ -72,7 +72,7 @@ both! {
             assert_body!(answer.body, @r#"
             {
               "code": "customer_exists",
-              "detail": "a customer with this e-mail address exists already",
+              "detail": "a customer with this e-mail address already exists",
               "status": 409,
               "title": "Conflict",
               "type": "about:blank"

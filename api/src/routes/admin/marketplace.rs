@@ -173,7 +173,7 @@ impl Example for MarketplaceAccountBody {
 impl MarketplaceAccountBody {
     fn of(account: &MarketplaceAccount, app: &App) -> Self {
         let grace_ms = app.config.marketplace.renewal_grace_ms();
-        let pending = account.coming().map(|pending| MarketplacePendingBody {
+        let pending = account.announced_change().map(|pending| MarketplacePendingBody {
             at: rfc3339(pending.at_ms),
             plan: pending.plan.as_ref().map(MarketplacePlanBody::from),
         });

@@ -1,4 +1,4 @@
-//! Deliveries of GitHub, read as far as intake needs.
+//! GitHub's deliveries, parsed as far as intake needs.
 
 use super::{Action, PURCHASE_EVENT, purchase};
 use crate::clock::TimeMs;
@@ -8,25 +8,25 @@ use crate::domain::webhook::shape::clean;
 use crate::domain::webhook::{StoredEvent, fallback_external_id};
 use crate::ids::EventId;
 
-/// What GitHub says of a delivery in headers.
+/// The headers of a delivery.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GithubHeaders<'a> {
     /// `X-GitHub-Event`.
     pub event: Option<&'a str>,
-    /// `X-GitHub-Delivery`: the same when a person has it sent again.
+    /// `X-GitHub-Delivery`; repeated deliveries keep it.
     pub delivery: Option<&'a str>,
 }
 
-/// Reads a delivery of GitHub whose signature was verified. Never refuses: GitHub would not send it again.
-pub fn github_delivery(headers: GithubHeaders<'_>, body: &[u8], now_ms: TimeMs) -> Delivery {
+/// Parses a delivery with a verified signature. Never refuses it, because GitHub would not repeat it.
+pub fn read_github_delivery(headers: GithubHeaders<'_>, body: &[u8], now_ms: TimeMs) -> Delivery {
     let external_id = headers.delivery.and_then(unique_id).unwrap_or_else(|| fallback_external_id(body));
     let mut stream_key = format!("github:event:{external_id}");
     let name = headers.event.map(|text| clean(text, TEXT_LEN_MAX)).filter(|text| !text.is_empty());
-    let (event_type, fate) = match (name, super::body_json(body)) {
+    let (event_type, fate) = match (name, super::parse_body(body)) {
         (None, _) => unreadable("the delivery has no header X-GitHub-Event"),
         (Some(_), Err(reason)) => unreadable(&reason),
         (Some(name), Ok(event)) if name == PURCHASE_EVENT => {
-            match (super::action(&event), purchase::account_id(&event)) {
+            match (super::read_action(&event), purchase::account_id(&event)) {
                 (None, _) => unreadable("the event has no action"),
                 (Some(_), None) => unreadable("the event names no GitHub account"),
                 (Some(action), Some(account_id)) => {
@@ -63,7 +63,7 @@ mod tests {
     const BODY: &[u8] = br#"{"action":"purchased","marketplace_purchase":{"account":{"id":4,"login":"acme"}}}"#;
 
     fn read(event: &str, body: &[u8]) -> Delivery {
-        github_delivery(GithubHeaders { event: Some(event), delivery: Some("guid-1") }, body, 1)
+        read_github_delivery(GithubHeaders { event: Some(event), delivery: Some("guid-1") }, body, 1)
     }
 
     #[test]
@@ -96,8 +96,9 @@ mod tests {
 
     #[test]
     fn without_an_id_the_same_bytes_are_the_same_event() {
-        let bare =
-            |body| github_delivery(GithubHeaders { event: Some("ping"), delivery: None }, body, 1).event.external_id;
+        let bare = |body| {
+            read_github_delivery(GithubHeaders { event: Some("ping"), delivery: None }, body, 1).event.external_id
+        };
         assert_eq!(bare(b"{}"), bare(b"{}"));
         assert_ne!(bare(b"{}"), bare(b"{ }"));
     }

@@ -1,28 +1,27 @@
-//! What a `marketplace_purchase` event says. Reading is lenient: only what the rules cannot do without
-//! must be there.
+//! The contents of a `marketplace_purchase` event. Parsing is lenient: only facts that the rules need are required.
 
-use super::body_json;
+use super::parse_body;
 use crate::clock::{TimeMs, parse_day, parse_rfc3339};
 use crate::domain::webhook::shape::clean;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The longest text that is kept, in characters.
+/// The longest text to keep, in characters.
 const TEXT_LEN_MAX: usize = 255;
 
-/// What happened to a purchase.
+/// The change to a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// It was made.
+    /// It began.
     Purchased,
     /// Another plan, number of units or billing cycle is in force.
     Changed,
     /// It has ended.
     Cancelled,
-    /// Another plan will be in force from the effective date on.
+    /// Another plan will be in force from the effective date.
     PendingChange,
-    /// It will not.
+    /// The pending change was withdrawn.
     PendingChangeCancelled,
 }
 
@@ -63,55 +62,55 @@ impl Action {
     }
 }
 
-/// What an event says.
+/// The contents of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purchase {
-    /// What happened.
+    /// The change.
     pub action: Action,
-    /// From when on that counts.
+    /// When the change takes effect.
     pub effective_ms: TimeMs,
-    /// GitHub's id of the account that buys: a person's or an organisation's.
+    /// GitHub's id of the buying account, a user's or an organisation's.
     pub account_id: i64,
-    /// Its name at GitHub, which may change.
+    /// The account's name at GitHub, which may change.
     pub login: String,
     /// `User` or `Organization`.
     pub account_type: String,
-    /// The address that an organisation is billed at; GitHub tells none of a person.
+    /// An organisation's billing address; GitHub gives none for a user.
     pub email: Option<String>,
     /// GitHub's id of the listing's plan.
     pub plan_id: i64,
-    /// What the listing calls it.
+    /// The plan's name in the listing.
     pub plan_name: String,
-    /// GitHub's id of the plan before a change, if the event says it.
+    /// GitHub's id of the plan before a change, if the event gives it.
     pub previous_plan_id: Option<i64>,
     /// `monthly` or `yearly`; none for a free plan.
     pub billing_cycle: Option<String>,
     /// Units bought, of a plan that is sold by the unit.
     pub unit_count: i64,
-    /// Nothing is paid yet.
+    /// Whether it is on a free trial, so that nothing is paid yet.
     pub on_free_trial: bool,
     /// When the free trial ends.
     pub free_trial_ends_ms: Option<TimeMs>,
-    /// When the next period begins and is paid.
+    /// The next billing date, when the next period begins and is paid.
     pub next_billing_ms: Option<TimeMs>,
 }
 
-/// The action of an event, as GitHub spells it.
-pub fn action(event: &Value) -> Option<String> {
+/// The action of an event, in GitHub's spelling.
+pub fn read_action(event: &Value) -> Option<String> {
     text(&event["action"])
 }
 
-/// GitHub's id of the account that an event is about.
+/// GitHub's id of an event's account.
 pub fn account_id(event: &Value) -> Option<i64> {
     event["marketplace_purchase"]["account"]["id"].as_i64().filter(|id| *id > 0)
 }
 
-/// Reads an event.
+/// Parses an event.
 ///
 /// # Errors
 /// A reason that begins with a stable word: `unreadable` or `shape_incomplete`.
-pub fn purchase(body: &[u8]) -> Result<Purchase, String> {
-    let event = body_json(body).map_err(|reason| format!("unreadable: {reason}"))?;
+pub fn read_purchase(body: &[u8]) -> Result<Purchase, String> {
+    let event = parse_body(body).map_err(|reason| format!("unreadable: {reason}"))?;
     let missing = |what: &str| format!("shape_incomplete: the event carries no readable {what}");
     let action = event["action"].as_str().and_then(Action::parse).ok_or_else(|| missing("action"))?;
     let said = &event["marketplace_purchase"];
@@ -171,7 +170,7 @@ mod tests {
     }
 
     fn read(event: &Value) -> Result<Purchase, String> {
-        purchase(event.to_string().as_bytes())
+        read_purchase(event.to_string().as_bytes())
     }
 
     #[test]
@@ -214,7 +213,7 @@ mod tests {
             assert!(reason.starts_with("shape_incomplete: "), "{reason}");
             assert!(reason.ends_with(&path[1..].replace('/', ".")), "{reason}");
         }
-        assert!(purchase(b"{").expect_err("no JSON").starts_with("unreadable: "));
+        assert!(read_purchase(b"{").expect_err("no JSON").starts_with("unreadable: "));
     }
 
     proptest::proptest! {

@@ -1,9 +1,8 @@
-//! Whether a body was signed by GitHub, and signing one ourselves.
+//! Verifies and makes signatures of GitHub.
 //!
-//! Source: GitHub, "Validating webhook deliveries". The header `X-Hub-Signature-256` is `sha256=` and
-//! the HMAC-SHA256 of the raw body in hexadecimal. The older `X-Hub-Signature`, with SHA-1, is not
-//! looked at, so that nobody can downgrade to it. There is no time in it: nothing tells a delivery
-//! that is played back from the first, but its id and what is stored already.
+//! Source: GitHub, "Validating webhook deliveries". The header `X-Hub-Signature-256` is `sha256=` and the
+//! HMAC-SHA256 of the raw body in hexadecimal. The older `X-Hub-Signature`, with SHA-1, is ignored to rule out
+//! downgrades. The signature covers no time: only the delivery's id and the stored events expose a replay.
 
 use crate::domain::webhook::SignatureError;
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,7 +12,7 @@ use subtle::{Choice, ConstantTimeEq};
 const SCHEME: &str = "sha256=";
 const MAC_LEN: usize = 32;
 
-/// Checks what a header says without the body: that it is there and has its form.
+/// Checks a header without the body: it must be present and well-formed.
 ///
 /// # Errors
 /// [`SignatureError::Missing`] or [`SignatureError::Malformed`].
@@ -21,8 +20,8 @@ pub fn check_header(header: Option<&str>) -> Result<(), SignatureError> {
     read(header).map(drop)
 }
 
-/// Checks a header against the raw body, under every secret, in constant time. Empty secrets are
-/// skipped: anybody could sign with one.
+/// Checks a header against the raw body under every secret, in constant time. Empty secrets are skipped, because
+/// anybody could sign with one.
 ///
 /// # Errors
 /// [`SignatureError::Missing`], [`SignatureError::Malformed`] or [`SignatureError::NoMatch`].
@@ -35,7 +34,7 @@ pub fn verify(header: Option<&str>, body: &[u8], secrets: &[impl AsRef<[u8]>]) -
     if bool::from(matches) { Ok(()) } else { Err(SignatureError::NoMatch) }
 }
 
-/// The header that GitHub would send for this body, for `bursar github send` and for tests.
+/// Signs a body as GitHub does, for `bursar github send` and for tests.
 pub fn sign(secret: impl AsRef<[u8]>, body: &[u8]) -> String {
     format!("{SCHEME}{}", hex::encode(mac(secret.as_ref(), body)))
 }

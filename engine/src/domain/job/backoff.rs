@@ -2,12 +2,12 @@
 
 use crate::config::JobsConfig;
 
-/// How long to wait before the next attempt.
+/// Waits between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// Wait after the first failure.
     pub base_ms: i64,
-    /// Factor from one failure to the next.
+    /// Factor between consecutive waits.
     pub factor: i64,
     /// The longest wait.
     pub max_ms: i64,
@@ -26,9 +26,8 @@ impl From<&JobsConfig> for Backoff {
 }
 
 impl Backoff {
-    /// The wait after failure number `attempt` (from 1). `jitter` is from 0 to 1: the wait is
-    /// between 80 % and 100 % of the exponential, so that failures of one moment spread out but
-    /// never wait longer than the delay tier that was made for them.
+    /// The wait after failure number `attempt` (from 1). `jitter` is from 0 to 1: the wait is 80 % to 100 % of the
+    /// exponential, so that simultaneous failures spread out but no wait exceeds its delay tier.
     pub fn delay_ms(&self, attempt: i64, jitter: f64) -> i64 {
         let exponent = u32::try_from(attempt.clamp(1, 40) - 1).unwrap_or(0);
         let full = self.base_ms.saturating_mul(self.factor.saturating_pow(exponent)).min(self.max_ms);

@@ -1,10 +1,10 @@
-//! How an attempt ends: outcome and job become the row that is written.
+//! Ends an attempt: outcome and job become the row to write.
 
 use super::{Backoff, Job, JobKind, JobState, Outcome, Policy, REASON_LEN_MAX, RESCUES_MAX, Wake};
 use crate::clock::TimeMs;
 use crate::ids::JobId;
 
-/// Why a stream is paused that stops at the death of a job.
+/// Reason for the pause of a stream after the death of a job it depends on.
 pub const BLOCKED: &str = "a job of this stream is dead and what follows depends on it";
 
 /// An attempt at a job, under its lease.
@@ -14,11 +14,11 @@ pub struct Attempt<'a> {
     pub job: &'a Job,
     /// The lease's epoch.
     pub epoch: i64,
-    /// When the work began.
+    /// When the attempt began.
     pub started_at_ms: TimeMs,
 }
 
-/// The end of one attempt, ready to be committed under its epoch.
+/// The end of one attempt, ready to commit under its epoch.
 #[derive(Debug, Clone)]
 pub struct JobFinish {
     /// The job.
@@ -27,17 +27,17 @@ pub struct JobFinish {
     pub kind: String,
     /// Its stream.
     pub stream_key: String,
-    /// The lease under which it was worked on.
+    /// The epoch of the lease under which the job ran.
     pub epoch: i64,
     /// The attempt that ends.
     pub attempt: i64,
     /// Attempts used up after it.
     pub attempt_after: i64,
-    /// Where the job stands now.
+    /// The job's new state.
     pub state: JobState,
     /// When it is due again.
     pub run_at_ms: TimeMs,
-    /// What the attempt record says: `done`, `retry`, `snooze`, `cancel`, `dead`.
+    /// The stored outcome: `done`, `retry`, `snooze`, `cancel`, `dead`.
     pub outcome: &'static str,
     /// Why.
     pub reason: Option<String>,
@@ -45,12 +45,12 @@ pub struct JobFinish {
     pub started_at_ms: TimeMs,
     /// When it ended.
     pub finished_at_ms: TimeMs,
-    /// The stream stops here until a person acts.
+    /// Whether the stream stops here until a person acts.
     pub blocks_stream: bool,
 }
 
 impl JobFinish {
-    /// If the job is to run again: what to tell the dispatcher.
+    /// The message to the dispatcher if the job is to run again.
     pub fn wake(&self) -> Option<Wake> {
         (self.state == JobState::Available).then(|| Wake {
             stream_key: self.stream_key.clone(),
@@ -61,7 +61,7 @@ impl JobFinish {
     }
 }
 
-/// Turns an outcome into the end of an attempt. `jitter` is from 0 to 1.
+/// Converts an outcome into the end of an attempt. `jitter` is from 0 to 1.
 pub fn finish(attempt: &Attempt<'_>, outcome: Outcome, backoff: Backoff, now_ms: TimeMs, jitter: f64) -> JobFinish {
     let Attempt { job, epoch, started_at_ms } = *attempt;
     let attempt = job.attempt + 1;
@@ -113,7 +113,7 @@ fn shorten(mut reason: String) -> String {
         reason.truncate(end);
         reason.push('…');
     }
-    // Postgres text holds no NUL.
+    // Postgres text cannot contain NUL.
     reason.replace('\0', "")
 }
 

@@ -1,42 +1,41 @@
-//! The kinds of jobs, and what each kind's policy is.
+//! The kinds of jobs and their policies.
 
-/// What happens to a stream one of whose jobs keeps failing.
+/// What happens to a stream when one of its jobs keeps failing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// When the job is dead, the stream is paused until a person replays the job or resumes the stream.
+    /// The death of the job pauses the stream until a person replays the job or resumes the stream.
     Block,
-    /// The dead job is parked and the stream goes on. Kinds choose this when what comes later does
-    /// not depend on what came before.
+    /// The dead job is parked and the stream continues, for kinds whose later jobs do not depend on earlier ones.
     ParkAndContinue,
-    /// From the second attempt on, Stripe is asked for the present state of what the job is about;
-    /// order of arrival means nothing. Dead nevertheless, it is parked and the stream goes on.
+    /// From the second attempt on, the rule uses the object's present state at Stripe, because order of arrival
+    /// means nothing. A dead job is parked and the stream continues.
     RefetchLatest,
 }
 
-/// A kind of job. To add one: a variant here, its handler in `handler.rs`.
+/// A kind of job. A new one needs a variant here and a handler in `handler.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobKind {
     /// Processes one stored Stripe event.
     StripeEvent,
     /// Processes one stored event of GitHub.
     GithubEvent,
-    /// Does what is due for one purchase on GitHub Marketplace.
+    /// Settles one purchase on GitHub Marketplace.
     MarketplaceSettle,
-    /// Settles the holds and grants of one account whose time ran out. Nothing makes such a job any more: the
-    /// sweep finds accounts by `next_settle_at_ms`. Nodes of the release before do during a rolling deploy, and
-    /// what they leave is carried out.
+    /// Settles expired holds and grants of one account. This release creates no such job, because the sweep finds
+    /// accounts by `next_settle_at_ms`. Nodes of the previous release do during a rolling deploy, and their jobs
+    /// still run.
     AccountSettle,
-    /// Works off one replay.
+    /// Runs one replay.
     ReplayRun,
-    /// Carries out one operation at Stripe.
+    /// Runs one operation at Stripe.
     OperationRun,
-    /// Makes a customer's Stripe customer.
+    /// Creates a customer's Stripe customer.
     StripeCustomer,
-    /// Compares what is known here with Stripe.
+    /// Compares Bursar's records with Stripe's.
     StripeReconcile,
     /// Sends one mail.
     MailSend,
-    /// Deletes what is older than the retention time.
+    /// Deletes rows older than the retention time.
     Retention,
 }
 
@@ -80,10 +79,10 @@ impl JobKind {
     pub fn attempts_max(self) -> i64 {
         match self {
             Self::StripeEvent | Self::GithubEvent => 8,
-            // Stripe may be away for days; an operation once accepted is settled nevertheless. With the
-            // longest wait below, three days and a half.
+            // Stripe may be down for days, and an accepted operation must still be settled. With the longest wait
+            // below, three days and a half.
             Self::OperationRun | Self::StripeCustomer => 1_000,
-            // With the default backoff, three days.
+            // Three days with the default backoff.
             Self::MailSend => 20,
             Self::AccountSettle
             | Self::MarketplaceSettle
@@ -93,7 +92,7 @@ impl JobKind {
         }
     }
 
-    /// The longest wait between two attempts, where the general one is too long: a customer is waiting.
+    /// The longest wait between two attempts of kinds for which customers wait.
     pub fn backoff_max_ms(self) -> i64 {
         match self {
             Self::OperationRun | Self::StripeCustomer => 5 * 60 * 1_000,
@@ -101,17 +100,17 @@ impl JobKind {
         }
     }
 
-    /// Whether its handler only reads (with `Deps::is_dry_run` at least), so that it can be run to see what it
-    /// would change.
+    /// Whether the handler only reads (at least with `Deps::is_dry_run`), so that a dry run can show what it would
+    /// change.
     pub fn has_dry_run(self) -> bool {
         matches!(self, Self::StripeEvent | Self::GithubEvent | Self::MarketplaceSettle | Self::AccountSettle)
     }
 
-    /// What becomes of its stream when it keeps failing.
+    /// What happens to its stream when it keeps failing.
     pub fn policy(self) -> Policy {
         match self {
             Self::StripeEvent => Policy::RefetchLatest,
-            // A replay has a stream of its own and says itself that it failed.
+            // A replay has a stream of its own and records its own failure.
             Self::ReplayRun
             | Self::GithubEvent
             | Self::MarketplaceSettle

@@ -1,4 +1,4 @@
-//! The account: what a customer's entries add up to.
+//! The account: the sum of a customer's entries.
 
 use super::entry::{Burn, Entry, EntryKind, GrantKind};
 use crate::amount::Credits;
@@ -6,32 +6,32 @@ use crate::clock::TimeMs;
 use crate::ids::HoldId;
 use serde::{Deserialize, Serialize};
 
-/// Open grants an account may have at once; one more grant is refused.
+/// Most open grants of an account; another one is refused.
 pub const GRANTS_OPEN_MAX: usize = 1_000;
-/// Open holds an account may have at once; one more hold is refused.
+/// Most open holds of an account; another one is refused.
 pub const HOLDS_OPEN_MAX: usize = 1_000;
 
-/// A grant of which something is left.
+/// A grant with credits left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenGrant {
     /// Sequence number of the grant's entry.
     pub seq: i64,
-    /// What its credits are.
+    /// The kind of its credits.
     pub kind: GrantKind,
     /// Credits left.
     pub remaining: Credits,
-    /// When what is left ends.
+    /// When the remaining credits expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<TimeMs>,
 }
 
 impl OpenGrant {
-    /// Whether its time has run out.
-    pub fn has_ended(&self, now_ms: TimeMs) -> bool {
+    /// Whether it has expired.
+    pub fn has_expired(&self, now_ms: TimeMs) -> bool {
         self.expires_at_ms.is_some_and(|at| at <= now_ms)
     }
 
-    /// Grants are burned in ascending order of this: soonest end, free before paid, oldest first.
+    /// The order in which grants are burned: soonest expiry, free before paid, oldest.
     fn burn_order(&self) -> (TimeMs, GrantKind, i64) {
         (self.expires_at_ms.unwrap_or(TimeMs::MAX), self.kind, self.seq)
     }
@@ -42,16 +42,16 @@ impl OpenGrant {
 pub struct OpenHold {
     /// The hold.
     pub id: HoldId,
-    /// Credits that it reserves.
+    /// Reserved credits.
     pub amount: Credits,
-    /// When it is released by itself.
+    /// When it expires.
     pub expires_at_ms: TimeMs,
 }
 
-/// What is still open on an account. Stored as one JSON text beside the numbers.
+/// The open grants and holds of an account. Stored as JSON beside the numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
-    /// Grants with something left, in the order in which they will be burned.
+    /// Grants with credits left, in the order in which they will be burned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<OpenGrant>,
     /// Open holds, oldest first.
@@ -71,7 +71,7 @@ pub struct Account {
     pub held: Credits,
     /// Sequence number of the last entry; guards every write.
     pub version: i64,
-    /// When the last entry was decided; none that follows is earlier.
+    /// When the last entry was decided; later entries are not earlier.
     pub last_entry_at_ms: TimeMs,
     /// Customer commands keep `balance - held` at or above this.
     pub floor: Credits,
@@ -85,7 +85,7 @@ impl Account {
         self.balance - self.held
     }
 
-    /// Bytes that the account keeps on the heap, without what allocation rounds up.
+    /// Bytes that the account takes on the heap, without the allocator's rounding.
     pub fn heap_bytes(&self) -> usize {
         let holds = self.open.holds.capacity() * size_of::<OpenHold>();
         let hold_ids: usize = self.open.holds.iter().map(|hold| hold.id.as_str().len()).sum();
@@ -93,18 +93,18 @@ impl Account {
         grants + holds + hold_ids + self.open.clawed.capacity() * size_of::<(i64, Credits)>()
     }
 
-    /// A grant that has ended and of which something is left that no open hold needs, with how much.
-    pub(super) fn ended_grant(&self, now_ms: TimeMs) -> Option<(i64, Credits)> {
+    /// An expired grant with credits that no open hold needs, and their number.
+    pub(super) fn find_expired_grant(&self, now_ms: TimeMs) -> Option<(i64, Credits)> {
         let spendable = self.available().max(Credits::ZERO);
-        let ended = self.open.grants.iter().filter(|grant| grant.has_ended(now_ms));
+        let ended = self.open.grants.iter().filter(|grant| grant.has_expired(now_ms));
         ended.map(|grant| (grant.seq, grant.remaining.min(spendable))).find(|(_, credits)| *credits > Credits::ZERO)
     }
 
-    /// When settling will next have something to do, if nothing else happens before; `None` if never. It is
-    /// the earliest end of an open hold, or of a grant while there are credits that no hold needs: credits
-    /// that have ended stay for as long as a hold rests on them.
+    /// When the account must next be settled, if it does not change before; `None` if never. That is the earliest
+    /// expiry of an open hold or, while there are credits that no hold needs, of a grant: a hold keeps the expired
+    /// credits that it rests on.
     ///
-    /// It does not depend on the present, so what is stored of it stays true until the account changes.
+    /// It does not depend on the present, so the stored value stays valid until the account changes.
     pub fn next_settle_at_ms(&self) -> Option<TimeMs> {
         let holds = self.open.holds.iter().map(|hold| hold.expires_at_ms);
         let grants = self
@@ -116,7 +116,7 @@ impl Account {
         holds.chain(grants).min()
     }
 
-    /// Credits already clawed back for a grant.
+    /// Credits clawed back from a grant so far.
     pub fn clawed_back(&self, grant: i64) -> Credits {
         self.open.clawed.iter().find(|(seq, _)| *seq == grant).map_or(Credits::ZERO, |(_, total)| *total)
     }
@@ -128,9 +128,9 @@ impl Account {
         }
     }
 
-    /// Which grants `credits` would be burned from, those that are `first` before all others. Credits
-    /// beyond what all grants have left are debt and appear in no row.
-    pub fn burn_plan(&self, credits: Credits, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
+    /// The grants that `credits` would be burned from, starting with those that are `first`. Credits beyond all
+    /// grants are debt and appear in no row.
+    pub fn plan_burn(&self, credits: Credits, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
         let mut left = credits;
         let mut plan = Vec::new();
         let chosen = self.open.grants.iter().filter(|grant| first(grant));
@@ -146,7 +146,7 @@ impl Account {
         plan
     }
 
-    /// Takes the next entry in. Entries are facts: this never refuses.
+    /// Applies the next entry. Entries are facts: this never refuses.
     pub fn apply(&mut self, entry: &Entry) {
         match entry.kind {
             EntryKind::Grant => self.open_grant(entry),

@@ -1,4 +1,4 @@
-//! Commands to an account, and the reasons for which one is refused.
+//! Commands to an account.
 
 use super::entry::GrantKind;
 use crate::amount::Credits;
@@ -7,93 +7,93 @@ use crate::amount::UNITS_MAX;
 use crate::clock::TimeMs;
 use crate::ids::HoldId;
 
-/// What is to happen. Amounts are 1 to [`UNITS_MAX`].
+/// What to do. Amounts are 1 to [`UNITS_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Credits come in.
+    /// Adds credits.
     Grant {
-        /// What they are.
+        /// Their kind.
         kind: GrantKind,
-        /// How many.
+        /// Their number.
         amount: Credits,
-        /// When what is left of them ends.
+        /// When the remaining ones expire.
         expires_at_ms: Option<TimeMs>,
     },
-    /// Credits are spent at once.
+    /// Spends credits at once.
     Debit {
-        /// How many.
+        /// Their number.
         amount: Credits,
     },
-    /// Credits are reserved.
+    /// Reserves credits.
     Hold {
         /// The new hold.
         id: HoldId,
-        /// How many.
+        /// Their number.
         amount: Credits,
-        /// When the hold is released by itself.
+        /// When the hold expires.
         expires_at_ms: TimeMs,
     },
-    /// A hold is spent, wholly or in part; the rest is released.
+    /// Spends a hold, wholly or in part, and releases the rest.
     Capture {
         /// The hold.
         id: HoldId,
-        /// How many; the whole hold if not given.
+        /// Credits to spend; the whole hold if not given.
         amount: Option<Credits>,
     },
-    /// A hold ends unspent.
+    /// Releases a hold unspent.
     Release {
         /// The hold.
         id: HoldId,
     },
-    /// Support gives (positive) or takes (negative) credits.
+    /// Adds (positive) or takes (negative) credits on behalf of support.
     Adjust {
-        /// How many, not zero.
+        /// Their number, not zero.
         amount: Credits,
-        /// Why, in words.
+        /// The reason, in words.
         reason: String,
-        /// When what is given ends.
+        /// When added credits expire.
         expires_at_ms: Option<TimeMs>,
     },
-    /// Credits that were bought come in, under the command's own key, and what they were bought for
-    /// is spent. If debt leaves too little of them, they are granted and nothing is spent.
+    /// Adds bought credits under the command's own key and spends them on their purpose. If debt leaves too few of
+    /// them, they are granted and nothing is spent.
     Purchase {
         /// Credits bought.
         amount: Credits,
-        /// What they were bought for.
+        /// The purpose.
         spend: Option<Box<Spend>>,
     },
-    /// The credits of a payment that was refunded or lost are taken back.
+    /// Takes back the credits of a payment that was refunded or lost.
     ClawBack {
         /// Sequence number of the grant that the payment bought.
         grant: i64,
-        /// Credits that grant gave.
+        /// Credits of that grant.
         granted: Credits,
-        /// Credits to have been taken back in all, this time included. Refunds are cumulative.
+        /// Credits to take back in all, including earlier times. Refunds are cumulative.
         total: Credits,
     },
-    /// Credits that were taken back are given again: the payment turned out to be good after all.
+    /// Returns clawed back credits, because the payment turned out to be good.
     Reinstate {
         /// Sequence number of the grant that the payment bought.
         grant: i64,
-        /// What that grant's credits are.
+        /// The kind of that grant's credits.
         kind: GrantKind,
-        /// Credits that stay taken back.
+        /// Credits that stay clawed back.
         total: Credits,
     },
-    /// Holds and grants whose time ran out are settled, nothing else.
+    /// Settles expired holds and grants, and nothing else.
     Settle,
 }
 
-/// The debit that follows a purchase, with what its own entry records.
+/// The debit that follows a purchase, with the fields of its entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spend {
-    /// How many credits.
+    /// Number of credits.
     pub amount: Credits,
-    /// Who causes it.
+    /// The cause, such as `usage`.
     pub source: String,
     /// The caller's own reference.
     pub reference: Option<String>,
-    /// Makes a second try a no-op.
+    /// Makes a retry a no-op.
     pub idempotency_key: String,
     /// SHA-256 of the request.
     pub request_hash: Option<String>,
@@ -101,16 +101,16 @@ pub struct Spend {
     pub metadata: Option<String>,
 }
 
-/// An operation with everything that its entry records.
+/// An operation with the fields of its entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// What is to happen.
+    /// What to do.
     pub op: Op,
-    /// Who causes it.
+    /// The cause, such as `usage`.
     pub source: String,
     /// The caller's own reference.
     pub reference: Option<String>,
-    /// Makes a second try a no-op.
+    /// Makes a retry a no-op.
     pub idempotency_key: Option<String>,
     /// SHA-256 of the request.
     pub request_hash: Option<String>,
@@ -131,7 +131,7 @@ impl Command {
         }
     }
 
-    /// Settles what ran out of time.
+    /// A command that settles expired holds and grants.
     pub fn settle() -> Self {
         Self {
             op: Op::Settle,
@@ -143,7 +143,7 @@ impl Command {
         }
     }
 
-    /// Every key that the command's entries carry.
+    /// The keys of all entries that the command makes.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let spend = match &self.op {
             Op::Purchase { spend: Some(spend), .. } => Some(spend.idempotency_key.as_str()),
@@ -152,7 +152,7 @@ impl Command {
         self.idempotency_key.as_deref().into_iter().chain(spend)
     }
 
-    /// Leaves the debit that follows a purchase out, if it was made before under this key.
+    /// Omits the debit that follows a purchase if it was already made under this key.
     pub fn drop_spend(&mut self, used: &str) {
         if let Op::Purchase { spend, .. } = &mut self.op
             && spend.as_ref().is_some_and(|spend| spend.idempotency_key == used)
@@ -161,7 +161,7 @@ impl Command {
         }
     }
 
-    /// The same command with a reference.
+    /// Sets the reference.
     pub fn with_reference(mut self, reference: impl Into<String>) -> Self {
         self.reference = Some(reference.into());
         self

@@ -1,4 +1,4 @@
-//! The decision: one command against one account at one moment.
+//! Decides one command on one account at one moment.
 
 use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX};
 use super::command::{Command, Op, Spend};
@@ -8,17 +8,17 @@ use crate::clock::TimeMs;
 use crate::error::Refusal;
 use crate::ids::HoldId;
 
-/// Entries to append and the account that they lead to.
+/// Entries to append and the resulting account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The account afterwards.
+    /// The resulting account.
     pub account: Account,
-    /// What to append, in order: first what ran out of time, last the command's own entry.
+    /// Entries to append, in order: first the settled ones, last the command's own.
     pub entries: Vec<Entry>,
 }
 
-/// Decides a command. Holds and grants whose time has run out are settled first, so the answer does
-/// not depend on when a timer fires.
+/// Decides a command. Expired holds and grants are settled first, so the result does not depend on when a timer
+/// fires.
 pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<Decision, Refusal> {
     let mut draft = Draft { account: account.clone(), entries: Vec::new(), now_ms };
     draft.settle();
@@ -52,8 +52,8 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
 }
 
 impl Account {
-    /// The account as it is at this moment: without holds and grants whose time has run out, although
-    /// nothing was decided since. Only to be looked at; the next decision writes it.
+    /// The account at `now_ms`, without expired holds and grants that no decision has settled yet. Only for
+    /// reading; the next decision writes it.
     #[must_use]
     pub fn settled(&self, now_ms: TimeMs) -> Self {
         let mut draft = Draft { account: self.clone(), entries: Vec::new(), now_ms };
@@ -99,16 +99,16 @@ impl Draft {
         self.entries.push(entry);
     }
 
-    /// Releases holds and expires grants whose time has run out. A hold reserves a number of credits,
-    /// not certain ones: it rests on those that end last, and only what no other credits can carry
-    /// stays of an ended grant until the hold ends.
+    /// Releases expired holds and expires grants. A hold reserves a number of credits, not particular ones: it
+    /// rests on those that expire last, and an expired grant keeps only credits that an open hold cannot find
+    /// elsewhere.
     fn settle(&mut self) {
         let command = Command::settle();
         while let Some(hold) = self.account.open.holds.iter().find(|hold| hold.expires_at_ms <= self.now_ms).cloned() {
             let detail = Detail { reason: Some("expired".to_owned()), ..Detail::default() };
             self.push(&command, EntryKind::Release, (Credits::ZERO, -hold.amount), Some(&hold.id), detail);
         }
-        while let Some((grant, credits)) = self.account.ended_grant(self.now_ms) {
+        while let Some((grant, credits)) = self.account.find_expired_grant(self.now_ms) {
             let detail = Detail { burned: vec![Burn { grant, credits }], grant: Some(grant), ..Detail::default() };
             self.push(&command, EntryKind::Expire, (-credits, Credits::ZERO), None, detail);
         }
@@ -123,7 +123,7 @@ impl Draft {
         reason: Option<String>,
     ) -> Result<(), Refusal> {
         check_amount(amount)?;
-        // What was paid for is granted whatever else is open.
+        // A paid grant is made no matter how many grants are open.
         let is_paid = matches!(kind, GrantKind::Purchased | GrantKind::Included);
         if !is_paid && self.account.open.grants.len() >= GRANTS_OPEN_MAX {
             return Err(Refusal::TooManyOpen { what: "grants", max: GRANTS_OPEN_MAX });
@@ -141,9 +141,9 @@ impl Draft {
         Ok(())
     }
 
-    /// Spends credits that still run before any that have ended. Of those there are some only where a
-    /// hold needs them, and a purchase made after the account was settled must not spend them: the hold
-    /// would go on resting on credits that were bought, and the ended ones would have been worth something.
+    /// Spends valid credits before expired ones. Expired credits exist only where a hold needs them, and a purchase
+    /// made after settling must not spend them: the hold would then rest on bought credits, and the expired ones
+    /// would have had a value.
     fn debit(
         &mut self,
         command: &Command,
@@ -153,7 +153,7 @@ impl Draft {
     ) -> Result<(), Refusal> {
         check_amount(amount)?;
         self.check_available(amount)?;
-        let burned = self.account.burn_plan(amount, |grant| !grant.has_ended(self.now_ms));
+        let burned = self.account.plan_burn(amount, |grant| !grant.has_expired(self.now_ms));
         self.push(command, kind, (-amount, Credits::ZERO), None, Detail { burned, reason, ..Detail::default() });
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Draft {
         if amount > held {
             return Err(Refusal::CaptureExceedsHold { requested: amount, held });
         }
-        let burned = self.account.burn_plan(amount, |_| true);
+        let burned = self.account.plan_burn(amount, |_| true);
         let detail = Detail { burned, ..Detail::default() };
         self.push(command, EntryKind::Capture, (-amount, -held), Some(id), detail);
         Ok(())
@@ -208,7 +208,7 @@ impl Draft {
             metadata: spend.metadata.clone(),
         };
         match self.debit(&debit, EntryKind::Debit, spend.amount, None) {
-            // The money was taken, so its credits are granted whatever else is owed.
+            // The money was taken, so the credits are granted even if debt consumes them.
             Err(Refusal::InsufficientCredits { .. }) => Ok(()),
             result => result,
         }
@@ -234,7 +234,7 @@ impl Draft {
         if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
         }
-        let burned = self.account.burn_plan(amount, |open| open.seq == grant);
+        let burned = self.account.plan_burn(amount, |open| open.seq == grant);
         let detail = Detail { burned, grant: Some(grant), ..Detail::default() };
         self.push(command, EntryKind::ClawBack, (-amount, Credits::ZERO), None, detail);
         Ok(())

@@ -5,11 +5,11 @@ use crate::clock::TimeMs;
 use crate::ids::HoldId;
 use serde::{Deserialize, Serialize};
 
-/// What a grant's credits are. The order is the order in which they are burned.
+/// The kind of a grant's credits. The order is the order of burning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantKind {
-    /// Given for nothing, such as the credits on signup.
+    /// Given for free, such as the credits for signing up.
     Promotional,
     /// Given by support.
     Adjustment,
@@ -31,25 +31,25 @@ impl GrantKind {
     }
 }
 
-/// What an entry does.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
-    /// Credits come in.
+    /// Adds credits.
     Grant,
-    /// Credits are spent.
+    /// Spends credits.
     Debit,
-    /// Credits are reserved; the balance does not move.
+    /// Reserves credits; the balance stays the same.
     Hold,
-    /// Reserved credits are spent, the rest of the hold is released.
+    /// Spends reserved credits and releases the rest of the hold.
     Capture,
-    /// A hold ends unspent, by request or because its time ran out.
+    /// Releases a hold unspent, by request or because it expired.
     Release,
-    /// Support takes credits away (support giving credits is a grant of kind adjustment).
+    /// Takes credits on behalf of support (credits that support gives are a grant of kind adjustment).
     Adjust,
-    /// Credits of a refunded or disputed payment are taken back; may lead into debt.
+    /// Takes back credits of a refunded or disputed payment; may lead into debt.
     ClawBack,
-    /// What was left of a grant whose time ran out.
+    /// Removes the remaining credits of an expired grant.
     Expire,
 }
 
@@ -84,7 +84,7 @@ impl EntryKind {
     }
 }
 
-/// Credits taken from one grant, which is named by the sequence number of its entry.
+/// Credits taken from one grant, which is identified by its entry's sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burn {
     /// Sequence number of the grant's entry.
@@ -93,23 +93,22 @@ pub struct Burn {
     pub credits: Credits,
 }
 
-/// What an entry says beyond its numbers. Stored as JSON.
+/// The details of an entry beyond its numbers. Stored as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
-    /// Which grants the entry burned, in order. What a debit took beyond them is debt.
+    /// The burned grants, in order. The part of a debit beyond them is debt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub burned: Vec<Burn>,
-    /// Of a grant: its kind.
+    /// Of a grant: the kind of its credits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_kind: Option<GrantKind>,
-    /// Of a grant or a hold: when it ends.
+    /// Of a grant or a hold: when it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<TimeMs>,
-    /// Of a claw back: the grant whose credits are taken back. Of a grant: the one whose credits are
-    /// given again after a claw back.
+    /// Of a claw back: the grant whose credits are taken back. Of a grant: the one whose credits are returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<i64>,
-    /// Why, in words, where a person or a rule gave a reason.
+    /// The reason of a person or a rule, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -119,7 +118,7 @@ pub struct Detail {
 pub struct Entry {
     /// Position in the customer's ledger, from 1, without gaps.
     pub seq: i64,
-    /// What it does.
+    /// Its kind.
     pub kind: EntryKind,
     /// Change of the balance.
     pub amount: Credits,
@@ -129,19 +128,19 @@ pub struct Entry {
     pub balance_after: Credits,
     /// Reserved credits after this entry.
     pub held_after: Credits,
-    /// Who caused it: `usage`, `signup`, `stripe`, `support`, `system` …
+    /// The cause: `usage`, `signup`, `stripe`, `support`, `system` …
     pub source: String,
     /// The caller's own reference.
     pub reference: Option<String>,
-    /// Makes a second try a no-op; unique within the customer.
+    /// Makes a retry a no-op; unique within the customer.
     pub idempotency_key: Option<String>,
-    /// SHA-256 of the request, to tell a retry from a reused key.
+    /// SHA-256 of the request, to distinguish a retry from a reused key.
     pub request_hash: Option<String>,
     /// The caller's metadata as JSON.
     pub metadata: Option<String>,
     /// The hold that it opens or closes.
     pub hold_id: Option<HoldId>,
-    /// Burned grants, grant kind, end, reason.
+    /// Burned grants, kind of credits, expiry, reason.
     pub detail: Detail,
     /// When it was decided.
     pub created_at_ms: TimeMs,

@@ -1,5 +1,5 @@
-//! Properties of the ledger's rules over random histories, the first of them against a model that
-//! knows no entries and no burn plans: a heap of single credits, each with the grant that gave it.
+//! Properties of the ledger's rules over random histories. The first compares them with a model without entries and
+//! burn plans: a heap of single credits, each with the grant that gave it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
@@ -20,8 +20,7 @@ fn left(account: &Account) -> Credits {
     account.open.grants.iter().map(|grant| grant.remaining).sum()
 }
 
-/// The account without the numbers and times of entries, which depend on when and how often somebody
-/// settled.
+/// The account without the numbers and times of entries, which depend on when and how often it was settled.
 fn without_numbers(account: &Account) -> Account {
     let mut account = Account { version: 0, last_entry_at_ms: 0, ..account.clone() };
     account.open.grants.iter_mut().for_each(|grant| grant.seq = 0);
@@ -160,8 +159,8 @@ proptest! {
                 continue;
             }
             let mut order = before.open.grants.clone();
-            // Ended credits back holds; only the end of a hold spends them before others.
-            let is_last = |grant: &OpenGrant| entry.kind != EntryKind::Capture && grant.has_ended(entry.created_at_ms);
+            // Expired credits back holds; only the end of a hold spends them before others.
+            let is_last = |grant: &OpenGrant| entry.kind != EntryKind::Capture && grant.has_expired(entry.created_at_ms);
             order.sort_by_key(|grant| {
                 (is_last(grant), grant.expires_at_ms.is_none(), grant.expires_at_ms, grant.kind, grant.seq)
             });
@@ -198,7 +197,7 @@ proptest! {
             let ended = |grant: &&OpenGrant| grant.expires_at_ms.is_some_and(|at| at <= entry.created_at_ms);
             let ended: Vec<i64> = before.open.grants.iter().filter(ended).map(|grant| grant.seq).collect();
             prop_assert!(entry.detail.burned.iter().all(|burn| !ended.contains(&burn.grant)));
-            // A purchase is spent on the spot: what a hold needed before it is still there, untouched.
+            // A purchase is spent at once: the credits that a hold needed before are still there.
             let is_of_a_purchase = entry.idempotency_key.as_ref().is_some_and(|key| key.starts_with("spend:"));
             prop_assert!(is_of_a_purchase || ended.is_empty());
         }
@@ -215,7 +214,7 @@ proptest! {
                 Ok(settled) => settled.account,
                 Err(_) => decision.account.clone(),
             };
-            let ended = settled.open.grants.iter().filter(|grant| grant.has_ended(step.now_ms));
+            let ended = settled.open.grants.iter().filter(|grant| grant.has_expired(step.now_ms));
             prop_assert!(ended.count() == 0 || settled.available() <= Credits::ZERO);
         }
     }
@@ -297,13 +296,13 @@ proptest! {
             }
             match (decide(&settled, &command, now_ms), &step.result) {
                 (Ok(decision), Ok(expected)) => {
-                    // What the command itself wrote comes last, after what was settled first.
+                    // The command's own entries come last, after the settled ones.
                     let pairs = expected.entries.iter().rev().zip(decision.entries.iter().rev());
                     seqs.extend(pairs.map(|(one, other)| (one.seq, other.seq)));
                     settled = decision.account;
                     prop_assert_eq!(without_numbers(&settled), without_numbers(&expected.account));
                 }
-                // The timer left nothing to do.
+                // The timer left nothing to settle.
                 (Err(Refusal::NothingToDo), Ok(expected)) if command.op == Op::Settle => {
                     prop_assert_eq!(without_numbers(&settled), without_numbers(&expected.account));
                 }
@@ -322,7 +321,7 @@ proptest! {
         for (account, decided_ms) in afters {
             let next_ms = account.next_settle_at_ms();
             let settles = |now_ms: TimeMs| decide(account, &Command::settle(), now_ms).is_ok();
-            // Before a decision nothing is left that it would have settled, but its own entry may free credits.
+            // A decision settles everything first, but its own entry may free credits.
             for now_ms in [decided_ms, decided_ms + 1, next_ms.unwrap_or(TimeMs::MAX).saturating_sub(1), TimeMs::MAX - 1]
                 .into_iter()
                 .chain(next_ms)

@@ -1,37 +1,37 @@
-//! Whether a mail still makes sense at the moment at which it would be sent.
+//! Whether a mail is still relevant when it is due.
 
 use super::{DAY_MS, Template};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::plan::Plan;
 
-/// A follow-up that could not be sent for this long is not sent any more.
+/// How late a follow-up may be before it is dropped.
 const FOLLOWUP_LATE_MAX_MS: i64 = 3 * DAY_MS;
 
-/// What a mail's sense depends on.
+/// The facts that decide whether a mail is relevant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct MailFacts {
     /// The customer's plan.
     pub plan: Plan,
     /// Whether it can be charged.
     pub has_payment_method: bool,
-    /// Whether it ever spent a credit.
+    /// Whether it has ever spent a credit.
     pub has_used: bool,
     /// Its credits.
     pub balance: Credits,
-    /// At this many credits or fewer, they are low.
+    /// The balance at or below which credits are low.
     pub warn_at: Credits,
-    /// Stripe's status of the subscription that the mail is about, or of the latest.
+    /// Stripe's status of the mail's subscription, or of the latest.
     pub subscription_status: Option<String>,
-    /// The purchase that the mail is about has gone on since: its round is over, or its units are paid for.
+    /// Whether the mail's purchase has moved on: its round is over, or its units are paid for.
     pub purchase_went_on: bool,
     /// When it signed up.
     pub created_at_ms: TimeMs,
 }
 
-/// Whether a mail still makes sense; if not, why.
+/// Whether a mail is still relevant.
 ///
-/// | mail | not sent any more once |
+/// | mail | dropped once |
 /// |---|---|
 /// | `welcome` | never |
 /// | `followup_day_1` | the customer spent a credit, or left the trial |
@@ -44,7 +44,7 @@ pub struct Facts {
 ///
 /// # Errors
 /// The reason, in words for the attempt's record.
-pub fn still_makes_sense(template: Template, facts: &Facts, now_ms: TimeMs) -> Result<(), &'static str> {
+pub fn check_relevance(template: Template, facts: &MailFacts, now_ms: TimeMs) -> Result<(), &'static str> {
     if let Some(day) = template.day() {
         if facts.plan != Plan::Trial {
             return Err("the customer has left the trial");
@@ -77,8 +77,8 @@ pub fn still_makes_sense(template: Template, facts: &Facts, now_ms: TimeMs) -> R
 mod tests {
     use super::*;
 
-    fn trial() -> Facts {
-        Facts {
+    fn trial() -> MailFacts {
+        MailFacts {
             plan: Plan::Trial,
             has_payment_method: false,
             has_used: false,
@@ -90,10 +90,10 @@ mod tests {
         }
     }
 
-    /// Which mails make sense the moment they are due.
-    fn sensible(facts: &Facts) -> Vec<&'static str> {
+    /// The mails that are relevant when they are due.
+    fn sensible(facts: &MailFacts) -> Vec<&'static str> {
         let due = |template: &Template| template.day().unwrap_or(0) * DAY_MS;
-        let sent = |template: &Template| still_makes_sense(*template, facts, due(template)).is_ok();
+        let sent = |template: &Template| check_relevance(*template, facts, due(template)).is_ok();
         Template::ALL.iter().filter(|template| sent(template)).map(|template| template.as_str()).collect()
     }
 
@@ -117,26 +117,26 @@ mod tests {
 
     #[test]
     fn each_fact_stops_the_mails_that_it_makes_pointless() {
-        let without = |facts: Facts| {
+        let without = |facts: MailFacts| {
             let left = sensible(&facts);
             let all = sensible(&trial());
             all.into_iter().filter(|name| !left.contains(name)).collect::<Vec<_>>()
         };
         let followups = ["followup_day_1", "followup_day_3", "followup_day_5", "followup_day_7", "followup_day_14"];
-        assert_eq!(without(Facts { has_used: true, ..trial() }), ["followup_day_1"]);
-        assert_eq!(without(Facts { balance: Credits(0), ..trial() }), ["followup_day_3"]);
-        assert_eq!(without(Facts { has_payment_method: true, ..trial() }), followups[2..]);
-        assert_eq!(without(Facts { plan: Plan::PayAsYouGo, ..trial() }), followups);
+        assert_eq!(without(MailFacts { has_used: true, ..trial() }), ["followup_day_1"]);
+        assert_eq!(without(MailFacts { balance: Credits(0), ..trial() }), ["followup_day_3"]);
+        assert_eq!(without(MailFacts { has_payment_method: true, ..trial() }), followups[2..]);
+        assert_eq!(without(MailFacts { plan: Plan::PayAsYouGo, ..trial() }), followups);
         let pro = [followups.as_slice(), &["subscription_ended"]].concat();
-        assert_eq!(without(Facts { plan: Plan::Pro, ..trial() }), pro);
+        assert_eq!(without(MailFacts { plan: Plan::Pro, ..trial() }), pro);
         for status in ["active", "trialing", "canceled", "incomplete_expired"] {
-            let facts = Facts { subscription_status: Some(status.to_owned()), ..trial() };
+            let facts = MailFacts { subscription_status: Some(status.to_owned()), ..trial() };
             assert_eq!(without(facts), ["payment_failed", "action_required"], "{status}");
         }
-        let facts = Facts { purchase_went_on: true, ..trial() };
+        let facts = MailFacts { purchase_went_on: true, ..trial() };
         assert_eq!(without(facts), ["payment_failed", "action_required"]);
         for status in ["past_due", "unpaid", "incomplete", "a status of the future"] {
-            let facts = Facts { subscription_status: Some(status.to_owned()), ..trial() };
+            let facts = MailFacts { subscription_status: Some(status.to_owned()), ..trial() };
             assert_eq!(without(facts), Vec::<&str>::new(), "{status}");
         }
     }
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn low_credits_are_told_only_while_they_are_low() {
         let told = |balance| {
-            let facts = Facts { balance: Credits(balance), ..trial() };
-            still_makes_sense(Template::LowCredit, &facts, 0).is_ok()
+            let facts = MailFacts { balance: Credits(balance), ..trial() };
+            check_relevance(Template::LowCredit, &facts, 0).is_ok()
         };
         assert!(told(1) && told(0) && told(-3));
         assert!(!told(2));
@@ -153,9 +153,9 @@ mod tests {
 
     #[test]
     fn a_follow_up_may_be_three_days_late_and_the_welcome_as_late_as_it_takes() {
-        let day_1 = |now_ms| still_makes_sense(Template::FollowupDay1, &trial(), now_ms);
+        let day_1 = |now_ms| check_relevance(Template::FollowupDay1, &trial(), now_ms);
         assert_eq!(day_1(4 * DAY_MS), Ok(()));
         assert_eq!(day_1(4 * DAY_MS + 1), Err("it is three days late"));
-        assert_eq!(still_makes_sense(Template::Welcome, &trial(), 400 * DAY_MS), Ok(()));
+        assert_eq!(check_relevance(Template::Welcome, &trial(), 400 * DAY_MS), Ok(()));
     }
 }

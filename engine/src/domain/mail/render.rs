@@ -1,7 +1,7 @@
-//! From a template and what is known to subject, text and HTML.
+//! Renders a mail: template and parameters to subject, text and HTML.
 //!
-//! The templates are in `engine/templates/mail`, one text and one HTML file each; the text's first
-//! line is the subject. Values are escaped in HTML by the engine.
+//! The templates are in `engine/templates/mail`, one text and one HTML file each; the first line of the text is the
+//! subject. The engine escapes values in HTML.
 
 use super::{MailSubject, Template};
 use crate::amount::{Credits, MoneyMinor};
@@ -18,7 +18,7 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use std::sync::LazyLock;
 
-/// What a text begins with, before the subject.
+/// Prefix of the subject's line.
 const SUBJECT: &str = "Subject: ";
 
 /// A mail's contents.
@@ -26,18 +26,18 @@ const SUBJECT: &str = "Subject: ";
 pub struct Rendered {
     /// The subject, one line.
     pub subject: String,
-    /// For readers of plain text.
+    /// For mail programs that show plain text.
     pub text: String,
-    /// For everybody else.
+    /// For all others.
     pub html: String,
 }
 
-/// What the configuration says that mails speak of.
+/// Settings that appear in mails.
 #[derive(Debug, Clone)]
-pub struct Words {
-    /// The product.
+pub struct Branding {
+    /// The product's name.
     pub product: String,
-    /// Where a customer looks after its billing; none if empty.
+    /// The customer's billing page; empty for none.
     pub billing_url: String,
     /// Units, credits and prices.
     pub credits: CreditsConfig,
@@ -45,8 +45,8 @@ pub struct Words {
     pub is_sandbox: bool,
 }
 
-impl Words {
-    /// From the settings.
+impl Branding {
+    /// Takes them from the configuration.
     pub fn new(config: &Config) -> Self {
         Self {
             product: config.mail.product_name.clone(),
@@ -57,21 +57,21 @@ impl Words {
     }
 }
 
-/// What one mail is made of.
+/// The parameters of one mail.
 #[derive(Debug, Clone)]
 pub struct Params {
-    /// To whom.
+    /// The recipient.
     pub customer: Customer,
     /// Its credits.
     pub balance: Credits,
-    /// The API key that the mail tells.
+    /// The API key to send.
     pub api_key: Option<String>,
-    /// What an event said.
+    /// The facts to report.
     pub about: MailSubject,
 }
 
 impl Params {
-    /// What a preview of a mail shows: the sample, with the configured credits where none can be spent yet.
+    /// The parameters of a preview: the sample, but with the signup credits in mails before the first use.
     pub fn preview(template: Template, credits: &CreditsConfig) -> Self {
         let sample = Self::sample();
         let balance = match template {
@@ -81,7 +81,7 @@ impl Params {
         Self { balance, ..sample }
     }
 
-    /// What is known of an invented customer.
+    /// An invented customer and its facts.
     pub fn sample() -> Self {
         Self {
             customer: Customer {
@@ -109,7 +109,7 @@ impl Params {
     }
 }
 
-/// What the templates see.
+/// The variables of the templates.
 #[derive(Serialize)]
 struct Context<'a> {
     sandbox: bool,
@@ -119,7 +119,7 @@ struct Context<'a> {
     units: &'a str,
     name: &'a str,
     balance: Credits,
-    /// Credits in words: `1 fix`, `5 fixes`.
+    /// A number with its unit: `1 fix`, `5 fixes`.
     balance_words: String,
     has_payment_method: bool,
     bonus: Credits,
@@ -139,18 +139,18 @@ struct Context<'a> {
 /// Renders a mail.
 ///
 /// # Errors
-/// `Corrupt` if a template is wrong, which a test of each excludes.
-pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rendered> {
-    let credits = &words.credits;
+/// `Corrupt` if a template is invalid; tests render each.
+pub fn render(template: Template, params: &Params, branding: &Branding) -> Result<Rendered> {
+    let credits = &branding.credits;
     let units = credits.units();
     let counted = |n: Credits| format!("{n} {}", if n == Credits(1) { &credits.unit } else { &units });
     let price = |minor| money(minor, &credits.currency);
     let about = &params.about;
     let amount = about.amount_minor.map(|minor| money(minor, about.currency.as_deref().unwrap_or(&credits.currency)));
     let context = Context {
-        sandbox: words.is_sandbox,
-        product: &words.product,
-        billing_url: &words.billing_url,
+        sandbox: branding.is_sandbox,
+        product: &branding.product,
+        billing_url: &branding.billing_url,
         unit: &credits.unit,
         units: &units,
         name: &params.customer.name,
@@ -165,10 +165,10 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
         warning: warning(&params.customer, params.balance, credits).unwrap_or_default(),
         api_key: params.api_key.as_deref().unwrap_or_default(),
         purchase: about.purchase.as_ref().map(|purchase| purchase.what.as_str()).unwrap_or_default(),
-        until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(moment).unwrap_or_default(),
+        until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(format_moment).unwrap_or_default(),
         amount: amount.unwrap_or_default(),
         reason: about.reason.as_deref().unwrap_or_default(),
-        // It becomes a link: nothing but a web page may.
+        // It becomes a link, so it must be a web page.
         url: about.url.as_deref().filter(|url| url.starts_with("https://")).unwrap_or_default(),
     };
     let file = |ending: &str| -> Result<String> {
@@ -182,8 +182,8 @@ pub fn render(template: Template, params: &Params, words: &Words) -> Result<Rend
     Ok(Rendered { subject, text: format!("{}\n", text.trim()), html: format!("{}\n", html.trim()) })
 }
 
-/// A time as people write it: `26 November 2026, 19:58 UTC`.
-fn moment(at_ms: TimeMs) -> String {
+/// Formats a time for people: `26 November 2026, 19:58 UTC`.
+fn format_moment(at_ms: TimeMs) -> String {
     let at = chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default();
     at.format("%-d %B %Y, %H:%M UTC").to_string()
 }

@@ -1,4 +1,4 @@
-//! What mails say, and which are made when.
+//! The texts of mails, and the mails that events create.
 
 use super::*;
 use crate::amount::Credits;
@@ -7,12 +7,12 @@ use crate::domain::api_key::RawKey;
 use crate::domain::ledger::{Command, Decision, GrantKind, Op, decide};
 use crate::ids::OperationId;
 
-fn words() -> Words {
-    Words { is_sandbox: false, billing_url: "https://acme.example.com/billing".to_owned(), ..sandbox_words() }
+fn branding() -> Branding {
+    Branding { is_sandbox: false, billing_url: "https://acme.example.com/billing".to_owned(), ..sandbox_branding() }
 }
 
-fn sandbox_words() -> Words {
-    Words {
+fn sandbox_branding() -> Branding {
+    Branding {
         product: "Acme Fixes".to_owned(),
         billing_url: String::new(),
         credits: CreditsConfig::default(),
@@ -21,7 +21,7 @@ fn sandbox_words() -> Words {
 }
 
 fn text(template: Template) -> String {
-    let mail = render(template, &Params::sample(), &words()).expect("it renders");
+    let mail = render(template, &Params::sample(), &branding()).expect("it renders");
     format!("{}\n{}", mail.subject, mail.text)
 }
 
@@ -29,7 +29,7 @@ fn text(template: Template) -> String {
 #[test]
 fn every_template_says_what_it_said() {
     for template in Template::ALL {
-        let mail = render(template, &Params::sample(), &words()).expect("it renders");
+        let mail = render(template, &Params::sample(), &branding()).expect("it renders");
         let all = format!("{}\n\n{}\n{}", mail.subject, mail.text, mail.html);
         insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => "snapshots" }, {
             insta::assert_snapshot!(template.as_str(), all);
@@ -40,12 +40,12 @@ fn every_template_says_what_it_said() {
 #[test]
 fn with_next_to_nothing_known_every_mail_is_whole_and_has_no_hole() {
     let mut params = Params { about: MailSubject::default(), balance: Credits(0), api_key: None, ..Params::sample() };
-    let mut words = Words { billing_url: String::new(), ..words() };
-    words.credits.payment_method_bonus = Credits(0);
+    let mut branding = Branding { billing_url: String::new(), ..branding() };
+    branding.credits.payment_method_bonus = Credits(0);
     for has_payment_method in [false, true] {
         params.customer.has_payment_method = has_payment_method;
         for template in Template::ALL {
-            let mail = render(template, &params, &words).expect("it renders");
+            let mail = render(template, &params, &branding).expect("it renders");
             for part in [&mail.subject, &mail.text, &mail.html] {
                 for hole in ["{{", "{%", "  .", " ,", "()", "none", "undefined", "href=\"\"", "of  "] {
                     assert!(!part.contains(hole), "{} has {hole:?}: {part}", template.as_str());
@@ -61,38 +61,39 @@ fn with_next_to_nothing_known_every_mail_is_whole_and_has_no_hole() {
 #[test]
 fn the_sandbox_says_so_in_subject_text_and_html() {
     for template in Template::ALL {
-        let mail = render(template, &Params::sample(), &sandbox_words()).expect("it renders");
+        let mail = render(template, &Params::sample(), &sandbox_branding()).expect("it renders");
         for part in [&mail.subject, &mail.text, &mail.html] {
             assert!(part.contains("SANDBOX"), "{}: {part}", template.as_str());
         }
-        let real = render(template, &Params::sample(), &words()).expect("it renders");
+        let real = render(template, &Params::sample(), &branding()).expect("it renders");
         assert!(![real.subject, real.text, real.html].concat().contains("SANDBOX"));
     }
 }
 
 #[test]
 fn mails_speak_of_the_configured_product_and_unit() {
-    let mut words = words();
-    words.credits.unit = "patch".to_owned();
-    words.product = "Patchwork".to_owned();
+    let mut branding = branding();
+    branding.credits.unit = "patch".to_owned();
+    branding.product = "Patchwork".to_owned();
     for template in Template::ALL {
-        let mail = render(template, &Params { balance: Credits(2), ..Params::sample() }, &words).expect("it renders");
+        let mail =
+            render(template, &Params { balance: Credits(2), ..Params::sample() }, &branding).expect("it renders");
         let all = [mail.subject, mail.text, mail.html].concat();
         assert!(all.contains("Patchwork") && !all.contains("Acme"), "{all}");
         assert!(!all.contains("fix"), "{all}");
     }
     assert!(
-        render(Template::Welcome, &Params { balance: Credits(2), ..Params::sample() }, &words)
+        render(Template::Welcome, &Params { balance: Credits(2), ..Params::sample() }, &branding)
             .is_ok_and(|mail| { mail.text.contains("2 patches: one credit pays for one patch") })
     );
 }
 
 #[test]
 fn a_preview_tells_a_new_customer_the_configured_credits() {
-    let mut words = words();
-    words.credits.signup = Credits(25);
+    let mut branding = branding();
+    branding.credits.signup = Credits(25);
     for template in [Template::Welcome, Template::FollowupDay1] {
-        let mail = render(template, &Params::preview(template, &words.credits), &words).expect("it renders");
+        let mail = render(template, &Params::preview(template, &branding.credits), &branding).expect("it renders");
         assert!(mail.text.contains("credits for 25 fixes"), "{}", mail.text);
     }
 }
@@ -104,7 +105,7 @@ fn a_name_and_a_reason_are_only_text_in_html() {
     params.about.reason = Some("<b>no</b>".to_owned());
     params.about.url = Some("javascript:alert(1)".to_owned());
     for template in Template::ALL {
-        let mail = render(template, &params, &words()).expect("it renders");
+        let mail = render(template, &params, &branding()).expect("it renders");
         for raw in ["<script", "<b>", "javascript:"] {
             assert!(!mail.html.contains(raw), "{} has {raw}: {}", template.as_str(), mail.html);
         }
@@ -118,17 +119,17 @@ fn a_name_and_a_reason_are_only_text_in_html() {
 fn a_url_with_quotes_stays_inside_its_attribute() {
     let mut params = Params::sample();
     params.about.url = Some("https://x.example/\"onclick=\"alert(1)".to_owned());
-    let html = render(Template::PaymentFailed, &params, &words()).expect("it renders").html;
+    let html = render(Template::PaymentFailed, &params, &branding()).expect("it renders").html;
     assert!(!html.contains("\"onclick"), "{html}");
 }
 
 #[test]
 fn a_masked_key_is_the_hint_that_lists_of_keys_show() {
     let raw = RawKey::generate();
-    let shown = masked(raw.expose());
+    let shown = mask_key(raw.expose());
     assert_eq!(shown, format!("{}…", raw.hint()));
     assert!(shown.starts_with("bsk_") && shown.chars().count() == 13);
-    assert_eq!(masked("short"), "short…");
+    assert_eq!(mask_key("short"), "short…");
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn names_of_templates_are_read_back() {
     assert_eq!(Template::parse("nothing"), None);
 }
 
-/// Applies commands and gives the keys of the mails that they lead to.
+/// Applies commands and returns the keys of the resulting mails.
 fn told(ops: &[Op]) -> Vec<String> {
     let customer = CustomerId::trusted("cst_1".to_owned());
     let mut account = Account::default();
@@ -214,7 +215,7 @@ fn the_plural_of_a_unit_is_english_unless_it_is_given() {
 
 #[test]
 fn a_preview_in_the_default_words_is_a_sandbox_one() {
-    assert!(Words::new(&Config::default()).is_sandbox);
+    assert!(Branding::new(&Config::default()).is_sandbox);
     assert!(text(Template::Welcome).contains("bsk_0123"));
 }
 
@@ -225,7 +226,7 @@ fn a_mail_about_a_purchase_speaks_of_it_and_of_no_subscription() {
     let about = MailSubject { subscription: None, purchase: Some(purchase), url: None, ..Params::sample().about };
     let params = Params { about, ..Params::sample() };
     for template in [Template::PaymentFailed, Template::ActionRequired] {
-        let mail = render(template, &params, &words()).expect("it renders");
+        let mail = render(template, &params, &branding()).expect("it renders");
         for part in [&mail.text, &mail.html] {
             assert!(part.contains("for 2 fix credits") && !part.contains("subscription"), "{part}");
             assert_eq!(

@@ -1,17 +1,17 @@
-//! Rows of the release before. It kept where an account stands and the times for which credits were owed, and not
-//! the news. During a rolling deploy its nodes still write such rows, and read what this release writes. To be
-//! removed with the columns `owed` and `period_from_ms` in the release after this one.
+//! Rows of the previous release, which stored an account's state and the spans to grant instead of the changes.
+//! During a rolling deploy its nodes still write such rows and read those of this release. Remove this with the
+//! columns `owed` and `period_from_ms` in the next release.
 
-use super::order::in_order;
+use super::order::sort_news;
 use super::period::PaidSpan;
 use super::{ListingPlan, MarketplaceAccount, News, PurchaseState, Reporter};
 use crate::clock::TimeMs;
 use crate::domain::github::Action;
 use crate::plan::Plan;
 
-/// Gives an account as read the news that its columns stand for, unless its news lead to them already.
-pub fn complete(account: &mut MarketplaceAccount, owed: &[PaidSpan]) {
-    if account.state == PurchaseState::Announced || leads_to(account) {
+/// Adds changes that explain an account's columns, unless its changes already do.
+pub fn restore_news(account: &mut MarketplaceAccount, owed: &[PaidSpan]) {
+    if account.state == PurchaseState::Announced || is_explained(account) {
         return;
     }
     let arrival = account.news.iter().map(|news| news.arrival).max().unwrap_or(0);
@@ -33,23 +33,23 @@ pub fn complete(account: &mut MarketplaceAccount, owed: &[PaidSpan]) {
         next_billing_ms: account.next_billing_ms,
     };
     if account.news.is_empty() {
-        account.news = owed_before(account.effective_ms, owed, &stands);
+        account.news = past_spans_as_news(account.effective_ms, owed, &stands);
     }
     account.news.push(stands);
 }
 
-/// Whether the account stands where its news lead.
-fn leads_to(account: &MarketplaceAccount) -> bool {
+/// Whether the account's changes explain its state.
+fn is_explained(account: &MarketplaceAccount) -> bool {
     let latest_ms = account.news.iter().map(|news| news.at_ms).max();
     let is_in_force = account.state == PurchaseState::Purchased;
     latest_ms == Some(account.effective_ms)
-        && in_order(&account.news)
-            .last_that_counts()
+        && sort_news(&account.news)
+            .last_usable()
             .is_some_and(|last| (last.is_in_force(), &last.plan) == (is_in_force, &account.plan))
 }
 
-/// Purchases and ends for the spans that were over when the account came to stand as it does.
-fn owed_before(effective_ms: TimeMs, owed: &[PaidSpan], stands: &News) -> Vec<News> {
+/// Purchases and cancellations for the spans that were over when the state was reached.
+fn past_spans_as_news(effective_ms: TimeMs, owed: &[PaidSpan], stands: &News) -> Vec<News> {
     let plan = ListingPlan { plan: Some(Plan::Pro), ..stands.plan.clone() };
     let news = |action: Action, at_ms: TimeMs, billing_ms: Option<TimeMs>| News {
         id: format!("owed:{at_ms}:{}", action.as_str()),

@@ -1,17 +1,17 @@
-//! In which order things happened. Deliveries arrive late, twice and in any order, and GitHub mostly gives the
-//! day of a change and no time. So:
+//! Reconstructs the order of changes. Deliveries arrive late, twice and in any order, and GitHub mostly gives the
+//! day of a change and no time. The rules are:
 //!
-//! 1. News of different days go by the day.
-//! 2. On one day, news that give a time of day go by it among each other.
-//! 3. What is left goes by what makes sense. GitHub knows one purchase an account: one is made only when none is
-//!    in force, a change names the plan before it, an end the plan and the billing date of what it ends. Of all
-//!    orders of a day the one counts in which most news make sense (`fit`).
-//! 4. Orders that make equal sense and end alike are one. If they end differently, the day is **unclear**: nothing
-//!    is taken away, so an order that ends with Pro, else with a purchase, is preferred; the order of arrival
-//!    decides among the rest; and a person must look.
+//! 1. Changes of different days are ordered by day.
+//! 2. On one day, changes that have a time of day are ordered by it among each other.
+//! 3. The rest is ordered by plausibility. GitHub has one purchase an account: a new one needs that none is in
+//!    force, a change names the plan before it, a cancellation the plan and billing date that it ends. Of all orders
+//!    of a day, the one with the highest score (`score`) counts.
+//! 4. Equally plausible orders with equal results are equivalent. With different results the day is **unclear**:
+//!    orders that end with Pro are preferred, then those that end with a purchase, so that nothing is taken away;
+//!    order of arrival decides the rest; a person must check.
 //!
-//! News that say the same as those of their day that arrived just before them are the same news. Support's word
-//! settles what had arrived before it that day.
+//! A change equal to the one of its day that arrived just before it is a repetition. A correction by support
+//! overrides the changes of its day that arrived before it.
 //!
 //! Sources: GitHub, "Webhook events for the GitHub Marketplace API" and "Handling plan cancellations" (a paid plan
 //! ends on the first day of the next billing cycle, a free trial at once).
@@ -22,44 +22,44 @@ use crate::domain::github::Action;
 use std::collections::{BTreeMap, BTreeSet};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// The most news of one day whose orders are compared: 720 orders. A day with more is unclear.
+/// Most changes of one day that are permuted: 720 orders. A day with more is unclear.
 const DAY_NEWS_MAX: usize = 6;
 
-/// News in the order in which they happened.
+/// Changes in the order in which they happened.
 #[derive(Debug)]
-pub struct Ordered<'a> {
-    /// All of them.
+pub struct OrderedNews<'a> {
+    /// All changes.
     pub news: Vec<&'a News>,
-    /// Days since 1970 whose order the facts leave open.
+    /// Days since 1970 on which the order is ambiguous.
     unclear_days: BTreeSet<i64>,
 }
 
-impl Ordered<'_> {
-    /// Whether the facts leave open in which order the news of this day happened.
+impl OrderedNews<'_> {
+    /// Whether the order of the changes on this day is ambiguous.
     pub fn is_unclear_on(&self, at_ms: TimeMs) -> bool {
         self.unclear_days.contains(&day_number(at_ms))
     }
 
-    /// What leaves the account where it stands: the last news that count, or the last of all if none do.
-    pub fn last_that_counts(&self) -> Option<&News> {
-        self.news.iter().rev().find(|news| news.counts()).or(self.news.last()).copied()
+    /// The change that determines the state: the last usable one, or the last of all if none is usable.
+    pub fn last_usable(&self) -> Option<&News> {
+        self.news.iter().rev().find(|news| news.is_usable()).or(self.news.last()).copied()
     }
 }
 
-/// Puts news in the order in which they happened.
-pub fn in_order(news: &[News]) -> Ordered<'_> {
+/// Sorts changes into the order in which they happened.
+pub fn sort_news(news: &[News]) -> OrderedNews<'_> {
     let mut days: BTreeMap<i64, Vec<&News>> = BTreeMap::new();
     for one in news {
         days.entry(day_number(one.at_ms)).or_default().push(one);
     }
-    let mut ordered = Ordered { news: Vec::with_capacity(news.len()), unclear_days: BTreeSet::new() };
-    let mut standing = Standing::default();
+    let mut ordered = OrderedNews { news: Vec::with_capacity(news.len()), unclear_days: BTreeSet::new() };
+    let mut standing = Situation::default();
     for (day, mut of_day) in days {
         of_day.sort_by_key(|one| one.arrival);
         of_day.dedup_by(|one, before| is_repetition(one, before));
         for part in of_day.split_inclusive(|one| is_final(one)) {
             let (open, settled) = part.split_at(part.iter().take_while(|one| !is_final(one)).count());
-            let best = most_plausible(&standing, open, day);
+            let best = choose_order(&standing, open, day);
             if best.is_unclear && settled.is_empty() {
                 ordered.unclear_days.insert(day);
             }
@@ -72,11 +72,11 @@ pub fn in_order(news: &[News]) -> Ordered<'_> {
     ordered
 }
 
-/// What is in force, as far as it tells which news can come next.
+/// The purchase in force, as far as it affects which changes are plausible next.
 #[derive(Debug, Clone, Default)]
-struct Standing {
+struct Situation {
     purchase: Option<InForce>,
-    /// Something was paid once. GitHub offers the free trial to new customers.
+    /// Whether anything was ever paid. GitHub offers the free trial to new customers only.
     has_paid: bool,
 }
 
@@ -86,11 +86,11 @@ struct InForce {
     next_billing_ms: Option<TimeMs>,
     on_free_trial: bool,
     since_day: i64,
-    /// Its purchase was heard of, not only a change of it.
-    is_heard: bool,
+    /// Whether its purchase was reported, not only a change of it.
+    is_purchase_known: bool,
 }
 
-impl Standing {
+impl Situation {
     fn after(&self, news: &News, day: i64) -> Self {
         if !news.is_in_force() {
             return Self { purchase: None, has_paid: self.has_paid };
@@ -101,25 +101,24 @@ impl Standing {
             next_billing_ms: news.next_billing_ms.or(before.and_then(|before| before.next_billing_ms)),
             on_free_trial: news.on_free_trial,
             since_day: before.map_or(day, |before| before.since_day),
-            is_heard: before.map_or(news.action == Action::Purchased, |before| before.is_heard),
+            is_purchase_known: before.map_or(news.action == Action::Purchased, |before| before.is_purchase_known),
         };
         let is_paid = !news.on_free_trial && purchase.next_billing_ms.is_some();
         Self { purchase: Some(purchase), has_paid: self.has_paid || is_paid }
     }
 
-    /// All that matters of it at the end of a day.
+    /// The part that matters at the end of a day.
     fn outcome(&self) -> Option<(i64, Option<TimeMs>, bool)> {
         self.purchase.map(|purchase| (purchase.plan_id, purchase.next_billing_ms, purchase.on_free_trial))
     }
 }
 
-/// How well news make sense where things stand: 2 they follow, 1 they can if something was not heard, 0 they
-/// contradict it.
-fn fit(standing: &Standing, news: &News, day: i64) -> u32 {
+/// How plausible a change is: 2 it follows, 1 it follows if a report is missing, 0 it contradicts.
+fn score(standing: &Situation, news: &News, day: i64) -> u32 {
     match (news.action, standing.purchase) {
-        (Action::Purchased, Some(purchase)) if purchase.is_heard || purchase.since_day == day => 0,
+        (Action::Purchased, Some(purchase)) if purchase.is_purchase_known || purchase.since_day == day => 0,
         (Action::Purchased, _) => 2 - u32::from(news.on_free_trial && standing.has_paid),
-        (Action::Cancelled, Some(purchase)) => fit_of_end(&purchase, news, day),
+        (Action::Cancelled, Some(purchase)) => score_cancellation(&purchase, news, day),
         (_, None) => 1,
         (_, Some(purchase)) => match news.previous_plan_id {
             Some(plan_id) if plan_id != purchase.plan_id => 0,
@@ -128,14 +127,14 @@ fn fit(standing: &Standing, news: &News, day: i64) -> u32 {
     }
 }
 
-/// An end names the plan and the billing date of the purchase that it ends. Of an older purchase the date has
-/// moved on and the plan may have changed unheard; a purchase of the same day must be the one that is named.
-fn fit_of_end(purchase: &InForce, end: &News, day: i64) -> u32 {
+/// A cancellation names the plan and billing date of its purchase. For an older purchase both may have changed
+/// without a report; a purchase of the same day must match.
+fn score_cancellation(purchase: &InForce, end: &News, day: i64) -> u32 {
     let is_same_plan = end.plan.id == purchase.plan_id;
     if purchase.since_day != day {
-        return if is_same_plan && purchase.is_heard { 2 } else { 1 };
+        return if is_same_plan && purchase.is_purchase_known { 2 } else { 1 };
     }
-    // After the end of a trial the flag is cleared, so only its presence tells something.
+    // GitHub clears the flag after a trial, so only its presence is evidence.
     if !is_same_plan || (end.on_free_trial && !purchase.on_free_trial) {
         return 0;
     }
@@ -146,22 +145,22 @@ fn fit_of_end(purchase: &InForce, end: &News, day: i64) -> u32 {
     }
 }
 
-/// The order of a day's news that counts.
-struct Best<'a> {
+/// The chosen order of a day's changes.
+struct ChosenOrder<'a> {
     news: Vec<&'a News>,
     is_unclear: bool,
 }
 
-fn most_plausible<'a>(standing: &Standing, news: &[&'a News], day: i64) -> Best<'a> {
+fn choose_order<'a>(standing: &Situation, news: &[&'a News], day: i64) -> ChosenOrder<'a> {
     if news.len() > DAY_NEWS_MAX {
         let mut news = news.to_vec();
         news.sort_by_key(|one| (one.is_in_force(), one.is_pro()));
-        return Best { news, is_unclear: true };
+        return ChosenOrder { news, is_unclear: true };
     }
-    let orders = orders_of(news).into_iter().filter(|order| keeps_times(order)).map(|order| {
+    let orders = permute(news).into_iter().filter(|order| is_sorted_by_time(order)).map(|order| {
         let (mut sense, mut now) = (0, standing.clone());
         for one in &order {
-            sense += fit(&now, one, day);
+            sense += score(&now, one, day);
             now = now.after(one, day);
         }
         (sense, now.outcome(), order)
@@ -171,17 +170,17 @@ fn most_plausible<'a>(standing: &Standing, news: &[&'a News], day: i64) -> Best<
     let mut equal: Vec<_> = orders.into_iter().filter(|(sense, ..)| Some(*sense) == most).collect();
     let is_unclear = equal.iter().any(|(_, outcome, _)| *outcome != equal[0].1);
     if is_unclear {
-        // Stable: among orders that leave the customer the same, the one nearest to arrival stays first.
+        // The sort is stable: among orders with equal results, the one nearest to arrival stays first.
         equal.sort_by_key(|(_, _, order)| {
             let last = order.last();
             (!last.is_some_and(|last| last.is_pro()), !last.is_some_and(|last| last.is_in_force()))
         });
     }
-    Best { news: equal.swap_remove(0).2, is_unclear }
+    ChosenOrder { news: equal.swap_remove(0).2, is_unclear }
 }
 
-/// All orders of news, those nearest to the given one first.
-fn orders_of<'a>(news: &[&'a News]) -> Vec<Vec<&'a News>> {
+/// All orders, those nearest to the given one first.
+fn permute<'a>(news: &[&'a News]) -> Vec<Vec<&'a News>> {
     if news.len() < 2 {
         return vec![news.to_vec()];
     }
@@ -189,13 +188,13 @@ fn orders_of<'a>(news: &[&'a News]) -> Vec<Vec<&'a News>> {
     for at in 0..news.len() {
         let mut rest = news.to_vec();
         let first = rest.remove(at);
-        orders.extend(orders_of(&rest).into_iter().map(|rest| std::iter::once(first).chain(rest).collect()));
+        orders.extend(permute(&rest).into_iter().map(|rest| std::iter::once(first).chain(rest).collect()));
     }
     orders
 }
 
-/// Whether the news that give a time of day are in its order. The first millisecond of a day is no time of day.
-fn keeps_times(order: &[&News]) -> bool {
+/// Whether changes with a time of day are sorted by it. The first millisecond of a day counts as no time.
+fn is_sorted_by_time(order: &[&News]) -> bool {
     order.iter().filter(|news| news.at_ms.rem_euclid(DAY_MS) != 0).is_sorted_by_key(|news| news.at_ms)
 }
 
@@ -204,7 +203,7 @@ fn is_repetition(news: &News, before: &News) -> bool {
     news.plan.id == plan.id && News { id, arrival, plan, ..news.clone() } == *before
 }
 
-/// Whether nothing that arrived before and came into force on its day counts against it.
+/// Whether it overrides the changes of its day that arrived before it.
 fn is_final(news: &News) -> bool {
     matches!(news.reporter, Reporter::Support | Reporter::EarlierRelease)
 }

@@ -1,33 +1,32 @@
-//! Which months of Pro were paid, and which one is granted next. GitHub reports a purchase, its changes and its
-//! end, but no renewals, so months are counted here.
+//! Which months of Pro were paid, and which is granted next. GitHub reports purchases, changes and cancellations
+//! but no renewals, so this module counts the months.
 //!
-//! * A **span** is a time for which Pro is paid. News end the span before them, and begin one if Pro is in
-//!   force after them. News of a plan that the configuration does not know do neither.
-//! * A **period** is a month of a span. It ends on the billing date or at its next monthly return. Its credits
-//!   are granted once, also if the span ends within it.
-//! * The period with which an event of its day begins a span is **told**, and granted at once. Nobody tells of
-//!   any other: it **renews**, which only the calendar says. GitHub ends a purchase on the first day of a billing
-//!   cycle and tells of it some time that day. So a renewal counts, and is granted, once the span has outlasted
-//!   its beginning by a grace (`marketplace.renewal_grace_hours`).
-//! * Periods are granted one after the other, each once: the next begins where the last one ended, or with the
-//!   next span if that is later. What is heard of after a later period was granted brings nothing more.
+//! * A **span** is a time for which Pro is paid. A change ends the span before it and begins one if Pro is in force
+//!   afterwards. Changes to a plan that the configuration does not know have no effect.
+//! * A **period** is a month of a span. It ends on the billing date or its next monthly return. Its credits are
+//!   granted once, even if the span ends within it.
+//! * A period that an event of its day reports is granted at once. All other periods are **renewals**, which no
+//!   event reports. GitHub ends a purchase on the first day of a billing cycle and reports it during that day. So a
+//!   renewal is granted only after the span has continued for a grace (`marketplace.renewal_grace_hours`).
+//! * Periods are granted in order, each once: the next begins at the end of the last, or with the next span if that
+//!   is later. A period reported after a later one was granted brings nothing.
 //!
 //! | case | what follows |
 //! |---|---|
-//! | linked late | every period that has begun is granted, one after the other |
-//! | other units, another plan that is Pro | a new span; a period that was granted before runs on |
+//! | linked late | every period that has begun is granted, in order |
+//! | other units, another plan that is Pro | a new span; a granted period continues |
 //! | paid by the year | twelve periods: price and credits of Pro are stated for a month |
-//! | free trial | the span begins when the trial ends, as a renewal, or with news that Pro is paid |
-//! | ended or less on the day of a renewal | that period is not granted, unless news of it came after the grace |
-//! | ended, and bought again later | no span covers the time between |
-//! | bought again within a granted period | the next period begins where that one ends |
+//! | free trial | the span begins at the end of the trial, as a renewal, or with a report that Pro is paid |
+//! | cancellation or downgrade on the day of a renewal | that period is not granted, unless the report came after the grace |
+//! | cancellation, later a new purchase | no span covers the time between |
+//! | new purchase within a granted period | the next period begins at the end of that one |
 
 use super::{News, Reporter};
 use crate::clock::TimeMs;
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-/// How long a free trial lasts, for an event that does not say when it ends.
+/// Duration of a free trial, for events that do not give its end.
 /// Source: GitHub, "Pricing plans for GitHub Marketplace apps".
 const FREE_TRIAL_MS: i64 = 14 * 24 * 60 * 60 * 1_000;
 
@@ -36,26 +35,26 @@ const FREE_TRIAL_MS: i64 = 14 * 24 * 60 * 60 * 1_000;
 pub struct PaidSpan {
     /// When it begins.
     pub from_ms: TimeMs,
-    /// When it ends; none while it lasts.
+    /// When it ends; `None` while it lasts.
     pub until_ms: Option<TimeMs>,
-    /// The billing date that its periods are counted by.
+    /// A billing date; periods end on its day of the month.
     pub billing_ms: Option<TimeMs>,
-    /// An event of its first day says that it begins. Nodes of the release before do not ask.
+    /// Whether an event of its first day reports its beginning. Nodes of the previous release ignore this.
     #[serde(skip)]
-    pub is_told: bool,
+    pub is_reported: bool,
 }
 
 impl PaidSpan {
-    /// The part of it after a time.
+    /// The remainder of the span after a time.
     pub fn after(&self, at_ms: Option<TimeMs>) -> Option<Self> {
         let from_ms = at_ms.map_or(self.from_ms, |at_ms| self.from_ms.max(at_ms));
-        let is_told = self.is_told && from_ms == self.from_ms;
-        self.until_ms.is_none_or(|until_ms| from_ms < until_ms).then(|| Self { from_ms, is_told, ..self.clone() })
+        let is_reported = self.is_reported && from_ms == self.from_ms;
+        self.until_ms.is_none_or(|until_ms| from_ms < until_ms).then(|| Self { from_ms, is_reported, ..self.clone() })
     }
 
-    /// The period with which it begins; none if that renews and the span does not outlast the grace.
+    /// The first period; `None` if that is a renewal and the span ends within the grace.
     pub fn first_period(&self, grace_ms: TimeMs) -> Option<Period> {
-        let due_ms = if self.is_told { self.from_ms } else { self.from_ms.saturating_add(grace_ms) };
+        let due_ms = if self.is_reported { self.from_ms } else { self.from_ms.saturating_add(grace_ms) };
         let counts = self.until_ms.is_none_or(|until_ms| due_ms <= until_ms);
         counts.then(|| Period { from_ms: self.from_ms, until_ms: period_end(self.from_ms, self.billing_ms), due_ms })
     }
@@ -68,15 +67,15 @@ pub struct Period {
     pub from_ms: TimeMs,
     /// When it ends.
     pub until_ms: TimeMs,
-    /// From when on its credits are granted.
+    /// When its credits become due.
     pub due_ms: TimeMs,
 }
 
-/// The times for which Pro is paid, in order; only the last may have no end.
+/// The spans of an ordered list of changes; only the last may lack an end.
 pub fn paid_spans(ordered: &[&News]) -> Vec<PaidSpan> {
     let mut spans: Vec<PaidSpan> = Vec::new();
     let (mut is_paid, mut billing_ms, mut at_ms) = (false, None, TimeMs::MIN);
-    for news in ordered.iter().filter(|news| news.counts()) {
+    for news in ordered.iter().filter(|news| news.is_usable()) {
         at_ms = at_ms.max(news.at_ms);
         billing_ms = news.next_billing_ms.or(billing_ms);
         if let Some(last) = spans.last_mut() {
@@ -84,8 +83,8 @@ pub fn paid_spans(ordered: &[&News]) -> Vec<PaidSpan> {
         }
         if news.is_pro() {
             let from_ms = if is_paid { at_ms } else { at_ms.max(paid_from_ms(news)) };
-            let is_told = from_ms == at_ms && news.reporter != Reporter::Announcement;
-            spans.push(PaidSpan { from_ms, until_ms: None, billing_ms, is_told });
+            let is_reported = from_ms == at_ms && news.reporter != Reporter::Announcement;
+            spans.push(PaidSpan { from_ms, until_ms: None, billing_ms, is_reported });
         }
         is_paid = news.is_pro() && !news.on_free_trial;
     }
@@ -93,7 +92,7 @@ pub fn paid_spans(ordered: &[&News]) -> Vec<PaidSpan> {
     spans
 }
 
-/// From when on a purchase is paid.
+/// When a purchase begins to be paid.
 fn paid_from_ms(news: &News) -> TimeMs {
     if !news.on_free_trial {
         return news.at_ms;
@@ -102,8 +101,8 @@ fn paid_from_ms(news: &News) -> TimeMs {
     ends_ms.unwrap_or(news.at_ms.saturating_add(FREE_TRIAL_MS))
 }
 
-/// When the period that begins at `from_ms` ends: at the next monthly return of the billing date. Months that
-/// lack the billing date's day use their last one.
+/// The end of the period that begins at `from_ms`: the next monthly return of the billing date. Months without that
+/// day use their last one.
 fn period_end(from_ms: TimeMs, billing_ms: Option<TimeMs>) -> TimeMs {
     let from = date(from_ms);
     let billing = date(billing_ms.unwrap_or(from_ms));
@@ -116,7 +115,7 @@ fn period_end(from_ms: TimeMs, billing_ms: Option<TimeMs>) -> TimeMs {
     ends.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis().max(from_ms + 1)
 }
 
-/// The day of a time in UTC, as written in the keys of grants: `2026-10-25`.
+/// The UTC day of a time, as in the keys of grants: `2026-10-25`.
 pub fn day(at_ms: TimeMs) -> String {
     date(at_ms).to_string()
 }

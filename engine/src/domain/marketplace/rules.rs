@@ -1,12 +1,12 @@
-//! What an event changes, for the account and for the customer that it is linked to. Pure.
+//! How an event changes the account and its linked customer. Pure.
 //!
-//! * News of the present are added to the account's news; where the account stands and which months of Pro were
-//!   paid follows from all of them ([`order`], [`period`]). So neither repetition nor order of arrival matters.
-//!   News of a plan that the configuration does not know are kept, and count once it does.
-//! * An announcement is kept and comes into force on its day, should GitHub's event of that day be lost. One that
-//!   was taken back stays taken back for its date.
-//! * Then the account is settled: one period that is due is granted, the customer's plan follows, and a job is
-//!   made for the next thing that becomes due.
+//! * A change in force is added to the account's changes, which together determine state and paid months
+//!   ([`order`], [`period`]). So neither repetition nor order of arrival matters. A change to a plan that the
+//!   configuration does not know is stored, and has an effect once it does.
+//! * An announcement is stored and comes into force on its day, in case GitHub's event of that day is lost. A
+//!   withdrawn one stays withdrawn for its date.
+//! * Then the account is settled: one due period is granted, the customer's plan is updated, and a job is created
+//!   for the next due date.
 
 use super::{
     Correction, ListingPlan, MarketplaceAccount, News, Pending, PurchaseState, Reporter, order, period, settle_job,
@@ -21,23 +21,23 @@ use crate::domain::job::{NewJob, Outcome};
 use crate::domain::ledger::{Command, GrantKind, Op};
 use crate::plan::Plan;
 
-/// The idempotency key of a period's credits.
+/// The idempotency key of a period's grant.
 pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
     format!("marketplace:{github_account_id}:{}", period::day(from_ms))
 }
 
-/// What a period of Pro brings, and when.
+/// The credits of a period of Pro, and the grace.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// Its credits.
+    /// Credits of each period.
     pub credits: Credits,
     /// How long a renewal must last to count.
     pub grace_ms: TimeMs,
 }
 
-/// The account after the event with an id. `plan` is which of our plans the listing's plan is. Until that is known,
-/// the event is kept and nothing follows from it.
-pub fn told(
+/// Applies the event `id` to the account. `plan` is Bursar's plan for the listing's plan; while it is unknown, the
+/// event is stored without effect.
+pub fn apply_purchase(
     known: Option<&MarketplaceAccount>,
     said: &Purchase,
     plan: Option<Plan>,
@@ -47,9 +47,9 @@ pub fn told(
     let listing = ListingPlan { id: said.plan_id, name: said.plan_name.clone(), plan };
     let mut account = match known {
         Some(known) => known.clone(),
-        None => unheard(said, &listing, now_ms),
+        None => new_account(said, &listing, now_ms),
     };
-    account.learn(&listing);
+    account.set_known_plan(&listing);
     let mut account = enforce_due(account, now_ms);
     let at_ms = said.effective_ms;
     let is_announcement = match said.action {
@@ -58,7 +58,7 @@ pub fn told(
             return account;
         }
         Action::PendingChange => true,
-        // An upgrade counts at once, a downgrade on its day.
+        // An upgrade takes effect at once, a downgrade on its day.
         Action::Changed => at_ms > now_ms && plan != Some(Plan::Pro),
         Action::Cancelled => at_ms > now_ms,
         Action::Purchased => false,
@@ -83,7 +83,7 @@ pub fn told(
         free_trial_ends_ms: said.free_trial_ends_ms,
         next_billing_ms: said.next_billing_ms,
     });
-    if order::in_order(&account.news).news.last().is_some_and(|last| last.id == id) {
+    if order::sort_news(&account.news).news.last().is_some_and(|last| last.id == id) {
         account.login = said.login.clone();
         account.account_type = said.account_type.clone();
         account.email = said.email.clone().or(account.email);
@@ -91,8 +91,8 @@ pub fn told(
     account
 }
 
-/// The account after support's job with an id said where it stands from a day on. None if no purchase was reported.
-pub fn corrected(
+/// Applies the correction of support's job `id` to the account. `None` if no purchase was ever reported.
+pub fn apply_correction(
     known: &MarketplaceAccount,
     said: &Correction,
     id: &str,
@@ -100,10 +100,10 @@ pub fn corrected(
 ) -> Option<MarketplaceAccount> {
     let mut account = enforce_due(known.clone(), now_ms);
     let at_ms = said.effective_ms.unwrap_or(account.effective_ms);
-    // What is in force then is what was bought last until that day, not what an end of an older purchase names.
-    let ordered = order::in_order(&account.news).news;
+    // The plan in force then is the last one bought until that day, not one that a cancellation names.
+    let ordered = order::sort_news(&account.news).news;
     let is_until = |news: &News| order::day_number(news.at_ms) <= order::day_number(at_ms);
-    let last_bought = *ordered.iter().max_by_key(|news| (is_until(news), news.is_in_force(), news.counts()))?;
+    let last_bought = *ordered.iter().max_by_key(|news| (is_until(news), news.is_in_force(), news.is_usable()))?;
     let news = News {
         id: id.to_owned(),
         arrival: 0,
@@ -120,13 +120,12 @@ pub fn corrected(
     Some(account)
 }
 
-/// Whether the facts leave open in which order the news of an event's day happened.
+/// Whether the order of the changes on an event's day is ambiguous.
 pub fn is_order_unclear(account: &MarketplaceAccount, at_ms: TimeMs) -> bool {
-    order::in_order(&account.news).is_unclear_on(at_ms)
+    order::sort_news(&account.news).is_unclear_on(at_ms)
 }
 
-/// What follows for the customer that the account is linked to, and for the account itself. `before` is the
-/// account as stored.
+/// Settles the account for its linked customer. `before` is the account as stored.
 pub fn settle(
     before: Option<&MarketplaceAccount>,
     account: MarketplaceAccount,
@@ -148,39 +147,39 @@ pub fn settle(
         }
     }
     let plan = customer.and_then(|customer| Some((customer, plan_after(before, &account, customer)?)));
-    let next = wakes_at(&account, terms.grace_ms).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
+    let next = next_wake_ms(&account, terms.grace_ms).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
     let row = (before != Some(&account))
         .then(|| Effect::MarketplacePut(Box::new(MarketplaceAccount { updated_at_ms: now_ms, ..account.clone() })));
     let plan = plan.map(|(customer, plan)| Effect::PlanSet { customer_id: customer.id.clone(), plan });
-    // The row goes first: whether Pro may be taken away is looked up when it is.
+    // The row is first, because the effect on the plan reads it before it takes Pro away.
     let effects = [row, plan, next].into_iter().flatten().collect();
     Verdict { outcome: Outcome::Done, ledger, effects }
 }
 
-/// The customer's plan from now on; none if it does not move. A move off Pro does not happen while a subscription
-/// gives Pro ([`Effect::PlanSet`]).
+/// The customer's new plan; `None` if it stays. [`Effect::PlanSet`] prevents a move off Pro while a subscription
+/// gives Pro.
 fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount, customer: &Customer) -> Option<Plan> {
     let gave_pro = before.is_some_and(MarketplaceAccount::gives_pro);
     let pays_each = account.state == PurchaseState::Purchased && account.plan.plan == Some(Plan::PayAsYouGo);
     match customer.plan {
-        // Also if the customer is on Pro: what gives it Pro now may end meanwhile.
+        // Even if the customer is already on Pro: the other source of Pro may end meanwhile.
         _ if account.is_pro() => Some(Plan::Pro),
         Plan::Pro => gave_pro.then_some(Plan::PayAsYouGo),
-        // Who paid for Pro once is no trial customer, also if its purchase ended before it signed up.
+        // A customer who ever paid for Pro is off the trial, even if the purchase ended before signup.
         Plan::Trial if pays_each || account.granted_until_ms.is_some() => Some(Plan::PayAsYouGo),
         Plan::Trial | Plan::PayAsYouGo => None,
     }
 }
 
-/// When the account must be looked at again.
-fn wakes_at(account: &MarketplaceAccount, grace_ms: TimeMs) -> Option<TimeMs> {
-    let coming = account.coming().map(|pending| pending.at_ms);
+/// When the account must be settled again.
+fn next_wake_ms(account: &MarketplaceAccount, grace_ms: TimeMs) -> Option<TimeMs> {
+    let coming = account.announced_change().map(|pending| pending.at_ms);
     let period = account.next_period(grace_ms).filter(|_| account.customer_id.is_some());
     [coming, period.map(|period| period.due_ms)].into_iter().flatten().min()
 }
 
-/// The job that looks at it again then. A time that has come gets no timer: a timer of that time may have fired
-/// before the link, and its key is still known.
+/// Creates the job that settles it then. A past time needs no timer: its timer may have fired before the link, and
+/// the timer's key would still be taken.
 fn next_job(account: &MarketplaceAccount, at_ms: TimeMs, now_ms: TimeMs) -> NewJob {
     if at_ms <= now_ms {
         settle_job(account.github_account_id, now_ms)
@@ -189,8 +188,8 @@ fn next_job(account: &MarketplaceAccount, at_ms: TimeMs, now_ms: TimeMs) -> NewJ
     }
 }
 
-/// An account of which nothing is in force yet.
-fn unheard(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> MarketplaceAccount {
+/// An account without a purchase in force.
+fn new_account(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> MarketplaceAccount {
     MarketplaceAccount {
         github_account_id: said.account_id,
         login: said.login.clone(),
@@ -203,7 +202,7 @@ fn unheard(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> Marketplac
         on_free_trial: said.on_free_trial,
         free_trial_ends_ms: said.free_trial_ends_ms,
         next_billing_ms: said.next_billing_ms,
-        // Any news of the present are later.
+        // Before every real change.
         effective_ms: 0,
         last_action: Action::PendingChange,
         pending: None,
@@ -216,9 +215,9 @@ fn unheard(said: &Purchase, listing: &ListingPlan, now_ms: TimeMs) -> Marketplac
     }
 }
 
-/// Keeps an announcement. Of two, the one for the later day counts; for one day, the end, else the later to arrive.
-/// One that was taken back stays so for whoever only forecasts it again: its news may have come in another order,
-/// and on the day the change itself is told. News of the change itself, even early, are believed.
+/// Stores an announcement. The one for the later day wins; for one day, the cancellation, else the later to arrive.
+/// A withdrawn one ignores further forecasts: reports may be reordered, and the change itself is reported on its
+/// day. A report of the change itself, even early, overrides the withdrawal.
 fn announce(account: &mut MarketplaceAccount, pending: Pending, is_forecast: bool) {
     let is_past = pending.at_ms <= account.effective_ms;
     let is_outweighed = account.pending.as_ref().is_some_and(|known| {
@@ -231,8 +230,7 @@ fn announce(account: &mut MarketplaceAccount, pending: Pending, is_forecast: boo
     }
 }
 
-/// Takes the announcement back, whatever day it is for: what GitHub names as the day of a withdrawal is nowhere
-/// written down.
+/// Withdraws the announcement, whatever its day: GitHub does not document the effective date of a withdrawal.
 fn withdraw(account: &mut MarketplaceAccount, at_ms: TimeMs) {
     match &mut account.pending {
         Some(pending) => pending.is_withdrawn = true,
@@ -240,9 +238,11 @@ fn withdraw(account: &mut MarketplaceAccount, at_ms: TimeMs) {
     }
 }
 
-/// Puts an announced change in force if its day has come.
+/// Brings an announced change into force if its day has come.
 fn enforce_due(mut account: MarketplaceAccount, now_ms: TimeMs) -> MarketplaceAccount {
-    let Some(pending) = account.coming().filter(|pending| pending.at_ms <= now_ms).cloned() else { return account };
+    let Some(pending) = account.announced_change().filter(|pending| pending.at_ms <= now_ms).cloned() else {
+        return account;
+    };
     account.pending = None;
     let news = News {
         id: format!("announced:{}", pending.at_ms),

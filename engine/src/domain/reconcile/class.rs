@@ -1,28 +1,28 @@
-//! The phases of a run, and the classes of differences that they find.
+//! The phases of a run, and the classes of differences.
 
-/// What a run compares, in this order: lost events come first, because most of what the later phases
-/// would find follows from them.
+/// The phases of a run, in order. Lost events come first, because they cause most of the differences that later
+/// phases would find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Events that Stripe could not deliver, as far back as it lists any.
+    /// Events that Stripe could not deliver, as far back as it lists them.
     Undelivered,
     /// All events of the run's window.
     Events,
-    /// Waits until the lost events that were taken in are processed.
+    /// Waits for the recovered events to be processed.
     Settle,
     /// Stripe's customers.
     Customers,
-    /// Our customers that were not among them.
+    /// Bursar's customers that Stripe did not list.
     CustomersHere,
     /// Stripe's subscriptions.
     Subscriptions,
-    /// Subscriptions here that were not among them.
+    /// Bursar's subscriptions that Stripe did not list.
     SubscriptionsHere,
-    /// Invoices, for periods of Pro that brought no credits.
+    /// Invoices, to find paid periods of Pro without credits.
     Invoices,
-    /// Charges, for operations that they paid.
+    /// Charges, to find the operations that they paid.
     Payments,
-    /// Payments here that were not among them.
+    /// Bursar's payments that Stripe did not list.
     PaymentsHere,
     /// Refunds.
     Refunds,
@@ -70,7 +70,7 @@ impl Phase {
         Self::ALL.into_iter().find(|phase| phase.as_str() == text)
     }
 
-    /// The phase after it; none after the last.
+    /// The next phase; `None` after the last.
     pub fn next(self) -> Option<Self> {
         Self::ALL.into_iter().skip_while(|phase| *phase != self).nth(1)
     }
@@ -81,48 +81,48 @@ impl Phase {
     }
 }
 
-/// What differs. The names are stable: they are labels of a metric and stand in stored findings.
+/// The kind of a difference. The names are stable: they are metric labels and appear in stored findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// An event that is processed here and never came.
+    /// A relevant event that never arrived.
     EventMissing,
-    /// A Stripe customer that names one of ours, which has none.
+    /// A Stripe customer that names a customer without a link.
     CustomerUnlinked,
     /// A customer here without a Stripe customer.
     CustomerMissing,
-    /// A customer here whose Stripe customer was deleted.
+    /// A customer whose Stripe customer was deleted.
     CustomerDeleted,
-    /// A customer here whose Stripe customer never was, as far as Stripe says.
+    /// A customer whose Stripe customer never existed, according to Stripe.
     CustomerGone,
-    /// A Stripe customer that names a customer whom nobody knows here.
+    /// A Stripe customer that names an unknown customer.
     CustomerUnknown,
-    /// A Stripe customer that names one of ours, while the links say otherwise.
+    /// A Stripe customer that names a customer other than the links do.
     CustomerMismatch,
-    /// A subscription of which something else is known here.
+    /// A subscription with differing records.
     SubscriptionDiffers,
-    /// A subscription to Pro, or one made by us, of a customer whom nobody knows here.
+    /// A subscription to Pro, or one made by Bursar, of an unknown customer.
     SubscriptionUnknown,
     /// A subscription that the rules refuse.
     SubscriptionRefused,
-    /// A subscription here that Stripe does not have.
+    /// A subscription that Stripe does not have.
     SubscriptionGone,
-    /// A paid period of Pro that brought no credits.
+    /// A paid period of Pro without credits.
     InvoiceNotGranted,
-    /// A paid period of Pro of a customer whom nobody knows here.
+    /// A paid period of Pro of an unknown customer.
     InvoiceUnknown,
     /// A paid invoice that the rules refuse.
     InvoiceRefused,
-    /// A payment that Stripe has and whose credits are not here.
+    /// A payment at Stripe without credits.
     PaymentUnsettled,
-    /// A payment for an operation that nobody knows here.
+    /// A payment for an unknown operation.
     PaymentUnknown,
     /// A second payment for one operation.
     PaymentDuplicate,
-    /// A payment of another amount than was asked for.
+    /// A payment with another amount than requested.
     PaymentMismatch,
-    /// Credits here whose payment Stripe does not have.
+    /// Credits without a payment at Stripe.
     PaymentUnpaid,
-    /// Money that went back, or came back, while the credits did not.
+    /// A refund, dispute or reversal that the credits do not reflect.
     RefundNotApplied,
 }
 
@@ -177,7 +177,7 @@ impl Class {
         }
     }
 
-    /// The phases that look for it.
+    /// The phases that can find it.
     pub fn phases(self) -> &'static [Phase] {
         match self {
             Self::EventMissing => &[Phase::Undelivered, Phase::Events],

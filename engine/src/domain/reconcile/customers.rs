@@ -1,15 +1,14 @@
-//! Customers: the link between ours and Stripe's.
+//! Customers: the links between Bursar's and Stripe's.
 //!
-//! Only the link is compared. Name and address may be changed at Stripe by whoever pays, and nothing
-//! here depends on them.
+//! Only the link is compared. The payer may change name and address at Stripe, and nothing depends on them.
 
 use super::{Class, Difference, Repair};
 use crate::domain::customer::Customer;
 use crate::domain::webhook::{EventKind, shape};
 use serde_json::{Value, json};
 
-/// A customer of Stripe's. `linked` is ours that is linked to it, `named` the one that its metadata
-/// names. One that is neither is none of ours.
+/// Compares one of Stripe's customers. `linked` is the customer linked to it, `named` the one in its metadata. With
+/// neither, it is unrelated to Bursar.
 pub fn compare(object: &Value, linked: Option<&Customer>, named: Option<&Customer>) -> Option<Difference> {
     let id = shape::id(&object["id"])?;
     let name = shape::bursar_customer_id(&shape::metadata_of(object));
@@ -17,7 +16,7 @@ pub fn compare(object: &Value, linked: Option<&Customer>, named: Option<&Custome
     match (linked, name, named) {
         (Some(linked), Some(name), _) if linked.id.as_str() != name => {
             let ours = format!("linked to {}", linked.id);
-            Some(difference(Class::CustomerMismatch, ours, &format!("names {name}"))?.of(&linked.id))
+            Some(difference(Class::CustomerMismatch, ours, &format!("names {name}"))?.for_customer(&linked.id))
         }
         (Some(_), ..) | (None, None, _) => None,
         (None, Some(name), None) => {
@@ -26,31 +25,30 @@ pub fn compare(object: &Value, linked: Option<&Customer>, named: Option<&Custome
         (None, Some(name), Some(named)) => match &named.stripe_customer_id {
             Some(other) => {
                 let ours = format!("{} is linked to {other}", named.id);
-                Some(difference(Class::CustomerMismatch, ours, &format!("names {name}"))?.of(&named.id))
+                Some(difference(Class::CustomerMismatch, ours, &format!("names {name}"))?.for_customer(&named.id))
             }
             None => {
                 let found = difference(Class::CustomerUnlinked, "not linked".to_owned(), &format!("names {name}"))?;
-                Some(found.of(&named.id).announced(EventKind::CustomerUpdated, object))
+                Some(found.for_customer(&named.id).repaired_by_event(EventKind::CustomerUpdated, object))
             }
         },
     }
 }
 
-/// A customer of ours that Stripe did not list. `theirs` is its Stripe customer when asked for by its
-/// id. A deleted one is given up for a new one; one that Stripe never heard of is not, because then we
-/// may be asking the wrong account.
-pub fn unlisted(customer: &Customer, theirs: Option<&Value>) -> Option<Difference> {
+/// Compares a customer that Stripe did not list. `theirs` is its Stripe customer, fetched by id. A deleted one is
+/// replaced by a new one; an unknown one is not, because the key may belong to another account.
+pub fn compare_unlisted(customer: &Customer, theirs: Option<&Value>) -> Option<Difference> {
     let Some(id) = &customer.stripe_customer_id else {
         let found = Difference::new(Class::CustomerMissing, customer.id.as_str(), "no Stripe customer", "none");
-        return Some(found.of(&customer.id).mended_by(Repair::MakeStripeCustomer(customer.id.clone())));
+        return Some(found.for_customer(&customer.id).with_repair(Repair::CreateStripeCustomer(customer.id.clone())));
     };
     let linked = || format!("{} is linked to it", customer.id);
     match theirs {
-        None => Some(Difference::new(Class::CustomerGone, id, linked(), "no such customer").of(&customer.id)),
+        None => Some(Difference::new(Class::CustomerGone, id, linked(), "no such customer").for_customer(&customer.id)),
         Some(object) if object["deleted"] == true => {
             let gone = json!({ "id": id, "object": "customer", "deleted": true });
             let found = Difference::new(Class::CustomerDeleted, id, linked(), "deleted");
-            Some(found.of(&customer.id).announced(EventKind::CustomerDeleted, &gone))
+            Some(found.for_customer(&customer.id).repaired_by_event(EventKind::CustomerDeleted, &gone))
         }
         Some(_) => None,
     }
@@ -89,7 +87,7 @@ mod tests {
         let ours = customer(None);
         let found = compare(&theirs("cus_1", Some(&ours)), None, Some(&ours)).expect("a difference");
         assert_eq!((found.class, found.customer_id), (Class::CustomerUnlinked, Some(ours.id)));
-        assert!(matches!(found.repair, Some(Repair::Announce { kind: EventKind::CustomerUpdated, .. })));
+        assert!(matches!(found.repair, Some(Repair::MakeEvent { kind: EventKind::CustomerUpdated, .. })));
     }
 
     #[test]
@@ -114,18 +112,18 @@ mod tests {
     #[test]
     fn a_deleted_stripe_customer_is_given_up_and_one_that_never_was_is_not() {
         let ours = customer(Some("cus_1"));
-        let deleted = unlisted(&ours, Some(&json!({ "id": "cus_1", "deleted": true }))).expect("a difference");
+        let deleted = compare_unlisted(&ours, Some(&json!({ "id": "cus_1", "deleted": true }))).expect("a difference");
         assert_eq!(deleted.class, Class::CustomerDeleted);
         assert!(deleted.repair.is_some());
-        let never = unlisted(&ours, None).expect("a difference");
+        let never = compare_unlisted(&ours, None).expect("a difference");
         assert_eq!((never.class, never.repair), (Class::CustomerGone, None));
-        assert_eq!(unlisted(&ours, Some(&json!({ "id": "cus_1" }))), None);
+        assert_eq!(compare_unlisted(&ours, Some(&json!({ "id": "cus_1" }))), None);
     }
 
     #[test]
     fn a_customer_without_a_stripe_customer_gets_one() {
         let ours = customer(None);
-        let found = unlisted(&ours, None).expect("a difference");
-        assert_eq!(found.repair, Some(Repair::MakeStripeCustomer(ours.id)));
+        let found = compare_unlisted(&ours, None).expect("a difference");
+        assert_eq!(found.repair, Some(Repair::CreateStripeCustomer(ours.id)));
     }
 }

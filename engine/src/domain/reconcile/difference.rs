@@ -1,4 +1,4 @@
-//! One difference, its repair, and which differences are only news that is still on its way.
+//! One difference, its repair, and the filter for events that are still on their way.
 
 use super::Class;
 use crate::domain::webhook::EventKind;
@@ -7,45 +7,44 @@ use crate::ids::CustomerId;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// The longest description of either side, in characters.
+/// The longest description of a side, in characters.
 const TEXT_LEN_MAX: usize = 300;
 
-/// Something that Stripe and this database know differently.
+/// A difference between Stripe's records and Bursar's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// What differs.
+    /// Its class.
     pub class: Class,
-    /// The object at Stripe; ours, if it is Stripe that has none.
+    /// The object's id at Stripe, or Bursar's if Stripe has none.
     pub object_id: String,
-    /// Whose it is, as far as known.
+    /// Its customer, if known.
     pub customer_id: Option<CustomerId>,
-    /// What is here, in words.
+    /// Bursar's record, in words.
     pub ours: String,
-    /// What Stripe has, in words.
+    /// Stripe's record, in words.
     pub theirs: String,
-    /// What repairs it; `None` if a person has to decide.
+    /// Its repair; `None` if a person must decide.
     pub repair: Option<Repair>,
 }
 
-/// What repairs a difference. Each can be applied twice without harm.
+/// The repair of a difference. Each is a no-op the second time.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Repair {
-    /// An event of Stripe's is taken in as if it had been delivered.
-    TakeIn(Value),
-    /// An event of our own carries the object as Stripe has it, in the stream in which Stripe's own event would be
-    /// processed.
-    Announce {
+    /// Stores an event of Stripe's as if it had been delivered.
+    StoreEvent(Value),
+    /// Makes an event with the object's present state at Stripe, in the stream that would process Stripe's own.
+    MakeEvent {
         /// Its type.
         kind: EventKind,
-        /// What it is about.
+        /// Its object.
         object: Value,
     },
-    /// The job that makes a customer's Stripe customer.
-    MakeStripeCustomer(CustomerId),
+    /// Creates the job that makes a customer's Stripe customer.
+    CreateStripeCustomer(CustomerId),
 }
 
 impl Difference {
-    /// A difference that a person has to look at.
+    /// A difference that a person must check.
     pub fn new(class: Class, object_id: &str, ours: impl Into<String>, theirs: impl Into<String>) -> Self {
         let cut = |text: String| text.chars().filter(|c| !c.is_control()).take(TEXT_LEN_MAX).collect();
         Self {
@@ -60,23 +59,23 @@ impl Difference {
 
     /// Sets the customer.
     #[must_use]
-    pub fn of(self, customer_id: &CustomerId) -> Self {
+    pub fn for_customer(self, customer_id: &CustomerId) -> Self {
         Self { customer_id: Some(customer_id.clone()), ..self }
     }
 
     /// Sets the repair.
     #[must_use]
-    pub fn mended_by(self, repair: Repair) -> Self {
+    pub fn with_repair(self, repair: Repair) -> Self {
         Self { repair: Some(repair), ..self }
     }
 
-    /// Sets [`Repair::Announce`] as the repair.
+    /// Sets an event about the object as the repair.
     #[must_use]
-    pub fn announced(self, kind: EventKind, object: &Value) -> Self {
-        self.mended_by(Repair::Announce { kind, object: object.clone() })
+    pub fn repaired_by_event(self, kind: EventKind, object: &Value) -> Self {
+        self.with_repair(Repair::MakeEvent { kind, object: object.clone() })
     }
 
-    /// The event of [`Repair::Announce`]. Stripe never gives an id like its id, and a run makes each id once.
+    /// The event of a [`Repair::MakeEvent`]. Stripe never uses such an id, and within one run it is unique.
     pub fn event(&self, run_id: &str, kind: EventKind, object: &Value, livemode: bool) -> Value {
         json!({
             "id": format!("reconcile:{run_id}:{}:{}", self.class.as_str(), self.object_id),
@@ -88,18 +87,18 @@ impl Difference {
     }
 }
 
-/// The ids of the objects that an event is about: its own, and those that change with it.
-pub fn told_of(event: &Value) -> impl Iterator<Item = String> {
+/// The ids of the objects that an event affects: its own, and those that change with it.
+pub fn affected_objects(event: &Value) -> impl Iterator<Item = String> {
     let object = &event["data"]["object"];
     let direct = [&object["id"], &object["charge"], &object["payment_intent"], &object["invoice"]];
     let direct: Vec<String> = direct.into_iter().filter_map(shape::id).collect();
     direct.into_iter().chain(InvoiceShape::read(object).subscription_id)
 }
 
-/// Drops the differences about objects in `told`, of which Stripe sent an event a moment ago: that event is still on
-/// its way, or arrived between the two reads.
-pub fn settled(differences: Vec<Difference>, told: &HashSet<String>) -> Vec<Difference> {
-    differences.into_iter().filter(|difference| !told.contains(&difference.object_id)).collect()
+/// Drops differences in objects that a recent event affects. The event is still on its way, or happened between the
+/// reads of both sides.
+pub fn drop_recent(differences: Vec<Difference>, affected: &HashSet<String>) -> Vec<Difference> {
+    differences.into_iter().filter(|difference| !affected.contains(&difference.object_id)).collect()
 }
 
 #[cfg(test)]
@@ -112,8 +111,8 @@ mod tests {
         let found = |id: &str| Difference::new(Class::SubscriptionDiffers, id, "", "");
         let event = json!({ "data": { "object": { "id": "in_1", "object": "invoice", "subscription": "sub_1",
                                                   "charge": "ch_1" } } });
-        let told: HashSet<String> = told_of(&event).collect();
-        let left = settled(vec![found("sub_1"), found("ch_1"), found("sub_2")], &told);
+        let told: HashSet<String> = affected_objects(&event).collect();
+        let left = drop_recent(vec![found("sub_1"), found("ch_1"), found("sub_2")], &told);
         assert_eq!(left.iter().map(|difference| difference.object_id.as_str()).collect::<Vec<_>>(), ["sub_2"]);
     }
 

@@ -1,18 +1,18 @@
-//! Events: those that are processed here and that nobody delivered.
+//! Events: relevant ones that never arrived.
 
 use super::{Class, Difference, Repair};
 use crate::domain::webhook::{EventKind, shape};
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// Events of a list that are not among those known here. Types without a rule are left out: to be
-/// stored and done is all that would become of them.
+/// Listed events that Bursar does not know. Types without a rule are skipped, because they would only be stored as
+/// done.
 pub fn compare(events: &[Value], known: &HashSet<String>) -> Vec<Difference> {
     let missing = |event: &Value| {
         let id = shape::id(&event["id"]).filter(|id| !known.contains(id))?;
         let kind = event["type"].as_str().and_then(EventKind::parse)?;
         let difference = Difference::new(Class::EventMissing, &id, "never came", kind.as_str());
-        Some(difference.mended_by(Repair::TakeIn(event.clone())))
+        Some(difference.with_repair(Repair::StoreEvent(event.clone())))
     };
     events.iter().filter_map(missing).collect()
 }
@@ -33,6 +33,6 @@ mod tests {
         let found = compare(&events, &HashSet::from(["evt_1".to_owned()]));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].object_id, "evt_2");
-        assert_eq!(found[0].repair, Some(Repair::TakeIn(events[1].clone())));
+        assert_eq!(found[0].repair, Some(Repair::StoreEvent(events[1].clone())));
     }
 }

@@ -1,4 +1,4 @@
-//! Examples that the tests of the rules share.
+//! Examples shared by the rules' tests.
 
 use crate::domain::customer::Customer;
 use crate::domain::webhook::ProPrice;
@@ -20,7 +20,7 @@ pub(super) fn ada(plan: Plan, stripe_customer_id: Option<&str>) -> Customer {
     }
 }
 
-/// Pro is known by its price id.
+/// Pro, identified by its price id.
 pub(super) fn pro() -> ProPrice {
     ProPrice { price_id: Some("price_pro".to_owned()), lookup_key: "pro_monthly".to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Invoices: paid periods of Pro that brought no credits.
+//! Invoices: paid periods of Pro without credits.
 
 use super::{Class, Difference};
 use crate::domain::job::Outcome;
@@ -6,11 +6,11 @@ use crate::domain::webhook::shape::{InvoiceShape, IsPro};
 use crate::domain::webhook::{self, EventKind, Facts};
 use std::collections::HashSet;
 
-/// The type of event under which a paid invoice is told.
+/// The type of the event that reports a paid invoice.
 pub const EVENT_KIND: EventKind = EventKind::InvoicePaid;
 
-/// An invoice of Stripe's, with what is known here that bears on it. `granted` holds the invoices whose
-/// credits are in the ledger.
+/// Compares one of Stripe's invoices with Bursar's records. `granted` holds the invoices with credits in the
+/// ledger.
 pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Difference> {
     let said = InvoiceShape::read(facts.object);
     let id = said.id.as_deref().filter(|id| !granted.contains(*id))?;
@@ -21,7 +21,7 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
     );
     let found = |class, ours: &str| Some(Difference::new(class, id, ours, money.clone()));
     let is_pro = said.is_pro(facts.pro) == IsPro::Yes;
-    // Drafts and open invoices are not paid, whatever else the rules miss in them.
+    // Drafts and open invoices are not paid, even if the rules refuse them for other reasons.
     if said.is_paid != Some(true) {
         return None;
     }
@@ -29,14 +29,14 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
     let difference = match verdict.outcome {
         Outcome::Done if verdict.ledger.is_none() => None,
         Outcome::Done => {
-            found(Class::InvoiceNotGranted, "no credits").map(|found| found.announced(EVENT_KIND, facts.object))
+            found(Class::InvoiceNotGranted, "no credits").map(|found| found.repaired_by_event(EVENT_KIND, facts.object))
         }
         Outcome::Dead { reason } if facts.customer.is_some() => found(Class::InvoiceRefused, &reason),
         _ if is_pro => found(Class::InvoiceUnknown, "no such customer"),
         _ => None,
     };
     match &facts.customer {
-        Some(customer) => difference.map(|difference| difference.of(&customer.id)),
+        Some(customer) => difference.map(|difference| difference.for_customer(&customer.id)),
         None => difference,
     }
 }

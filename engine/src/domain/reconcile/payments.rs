@@ -1,4 +1,4 @@
-//! Payments: what operations charged, against the ledger.
+//! Payments: the charges of operations against the ledger.
 
 use super::{Class, Difference};
 use crate::amount::MoneyMinor;
@@ -8,29 +8,29 @@ use crate::domain::webhook::shape::{ChargeShape, OPERATION_METADATA_KEY, Payment
 use crate::ids::OperationId;
 use serde_json::json;
 
-/// The operation that a charge names in its metadata, and its PaymentIntent. `None` if the charge took no money or
-/// pays an invoice.
-pub fn operation_named(charge: &ChargeShape) -> Option<(&str, &str)> {
+/// The operation that a charge names and the PaymentIntent that paid it. `None` if the charge took no money or pays
+/// something else (an invoice's charge has no such metadata of its own).
+pub fn named_operation(charge: &ChargeShape) -> Option<(&str, &str)> {
     let name = charge.metadata.get(OPERATION_METADATA_KEY).filter(|_| charge.is_paid && charge.invoice_id.is_none())?;
     Some((name, charge.payment_intent_id.as_deref()?))
 }
 
-/// The identifier of the operation that a charge names, if it is one of ours at all.
+/// The operation that a charge names, if the id is valid.
 pub fn operation_id(charge: &ChargeShape) -> Option<OperationId> {
-    operation_named(charge).and_then(|(name, _)| OperationId::parse(name).ok())
+    named_operation(charge).and_then(|(name, _)| OperationId::parse(name).ok())
 }
 
 /// Compares a charge with the operation that it names. `is_granted`: the ledger has the credits of its PaymentIntent.
 pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: bool) -> Option<Difference> {
-    let (name, intent) = operation_named(charge)?;
-    let money = words(charge.amount, charge.currency.as_deref());
+    let (name, intent) = named_operation(charge)?;
+    let money = describe_amount(charge.amount, charge.currency.as_deref());
     let found = |class, ours: String| Difference::new(class, intent, ours, format!("paid {money} for {name}"));
     let Some(operation) = operation else {
         return Some(found(Class::PaymentUnknown, "no such operation".to_owned()));
     };
-    // What a subscription's first invoice was paid with may carry its operation too.
+    // The payment of a subscription's first invoice may carry its operation too.
     let Request::UsageCharge(asked) = &operation.request else { return None };
-    let found = |class, ours: String| found(class, ours).of(&operation.customer_id);
+    let found = |class, ours: String| found(class, ours).for_customer(&operation.customer_id);
     if is_granted && operation.state == State::Succeeded {
         return None;
     }
@@ -42,11 +42,11 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
     if charge.amount != Some(asked.amount_minor)
         || !charge.currency.as_deref().is_some_and(|currency| currency.eq_ignore_ascii_case(&asked.currency))
     {
-        let ours = format!("asked for {}", words(Some(asked.amount_minor), Some(&asked.currency)));
+        let ours = format!("asked for {}", describe_amount(Some(asked.amount_minor), Some(&asked.currency)));
         return Some(found(Class::PaymentMismatch, ours));
     }
     let ours = format!("{}, {}", operation.state.as_str(), if is_granted { "credits granted" } else { "no credits" });
-    // The rule asks Stripe for the PaymentIntent again, so its name is enough.
+    // The rule fetches the PaymentIntent from Stripe, so its id is enough.
     let object = json!({
         "id": intent,
         "object": "payment_intent",
@@ -54,22 +54,24 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
         "status": "succeeded",
         "metadata": charge.metadata,
     });
-    Some(found(Class::PaymentUnsettled, ours).announced(EventKind::PaymentIntentSucceeded, &object))
+    Some(found(Class::PaymentUnsettled, ours).repaired_by_event(EventKind::PaymentIntentSucceeded, &object))
 }
 
-/// Judges a payment here that Stripe did not list. `theirs` is its PaymentIntent, fetched by id. Credits are never taken
-/// away on this ground: a person decides who is right.
-pub fn unlisted(operation: &Operation, theirs: Option<&PaymentIntentShape>) -> Option<Difference> {
+/// Compares a payment that Stripe's charges do not include. `theirs` is the PaymentIntent, fetched by id. This
+/// never takes credits away: a person must decide which side is right.
+pub fn compare_unlisted(operation: &Operation, theirs: Option<&PaymentIntentShape>) -> Option<Difference> {
     let id = operation.stripe_id.as_deref()?;
     let theirs = match theirs.map(|intent| intent.status.as_deref().unwrap_or("no status")) {
         Some("succeeded") => return None,
         Some(status) => status,
         None => "no such payment",
     };
-    Some(Difference::new(Class::PaymentUnpaid, id, "paid, credits granted", theirs).of(&operation.customer_id))
+    Some(
+        Difference::new(Class::PaymentUnpaid, id, "paid, credits granted", theirs).for_customer(&operation.customer_id),
+    )
 }
 
-fn words(amount_minor: Option<MoneyMinor>, currency: Option<&str>) -> String {
+fn describe_amount(amount_minor: Option<MoneyMinor>, currency: Option<&str>) -> String {
     format!("{} {}", amount_minor.unwrap_or_default(), currency.unwrap_or("of an unknown currency"))
 }
 
@@ -163,9 +165,9 @@ mod tests {
     fn credits_without_a_payment_are_reported_and_never_taken_away() {
         let settled = operation(State::Succeeded, Some("pi_1"));
         let intent = |status: &str| PaymentIntentShape { status: Some(status.to_owned()), ..Default::default() };
-        assert_eq!(unlisted(&settled, Some(&intent("succeeded"))), None);
+        assert_eq!(compare_unlisted(&settled, Some(&intent("succeeded"))), None);
         for theirs in [None, Some(&intent("canceled"))] {
-            assert_eq!(class(unlisted(&settled, theirs).as_ref()), Some((Class::PaymentUnpaid, false)));
+            assert_eq!(class(compare_unlisted(&settled, theirs).as_ref()), Some((Class::PaymentUnpaid, false)));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Refunds and disputes: the credits that are clawed back, against those that should be.
+//! Refunds and disputes: credits that were clawed back against credits that should have been.
 
 use super::{Class, Difference};
 use crate::amount::Credits;
@@ -6,7 +6,7 @@ use crate::domain::webhook::EventKind;
 use crate::ids::CustomerId;
 use serde_json::Value;
 
-/// Compares what is clawed back of a charge's credits with the `target`.
+/// Compares a charge that bought credits: the number clawed back, and the number that should have been.
 pub fn compare(
     charge: &Value,
     charge_id: &str,
@@ -19,7 +19,7 @@ pub fn compare(
     }
     let (ours, theirs) = (format!("{clawed_back} credits taken back"), format!("money for {target} is gone"));
     let found = Difference::new(Class::RefundNotApplied, charge_id, ours, theirs);
-    Some(found.of(customer).announced(EventKind::ChargeRefunded, charge))
+    Some(found.for_customer(customer).repaired_by_event(EventKind::ChargeRefunded, charge))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Subscriptions: the rules that events go through say what would change.
+//! Subscriptions: the webhook rules show what an event would change.
 
 use super::{Class, Difference};
 use crate::clock::rfc3339;
@@ -9,62 +9,64 @@ use crate::domain::webhook::shape::{self, IsPro, SubscriptionShape};
 use crate::domain::webhook::{self, EventKind, Facts};
 use serde_json::Value;
 
-/// The type of event under which a subscription's present state is told.
+/// The type of the event that reports a subscription's present state.
 pub const EVENT_KIND: EventKind = EventKind::SubscriptionUpdated;
 
-/// A subscription of Stripe's, with what is known here that bears on it.
+/// Compares one of Stripe's subscriptions with Bursar's records.
 ///
-/// Not everything in a Stripe account is ours: one of a customer whom nobody knows only matters if it
-/// is to Pro, or was made by us.
+/// A Stripe account may serve other business: a subscription of an unknown customer matters only if it is to Pro or
+/// was made by Bursar.
 pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
     let said = SubscriptionShape::read(facts.object);
     let id = said.id.as_deref()?;
     let is_ours = || said.is_pro(facts.pro) == IsPro::Yes || shape::bursar_customer_id(&said.metadata).is_some();
-    let theirs = words_of_theirs(&said);
+    let theirs = describe_theirs(&said);
     let found = |class, ours: String| Some(Difference::new(class, id, ours, theirs.clone()));
     let verdict = webhook::decide(facts);
     let difference = match verdict.outcome {
-        Outcome::Done if verdict.ledger.is_none() && verdict.effects.iter().all(|effect| is_so(facts, effect)) => None,
+        Outcome::Done if verdict.ledger.is_none() && verdict.effects.iter().all(|effect| is_no_op(facts, effect)) => {
+            None
+        }
         Outcome::Done => {
-            let ours = facts.subscription.as_ref().map_or_else(|| "not known".to_owned(), words_of_ours);
-            found(Class::SubscriptionDiffers, ours).map(|found| found.announced(EVENT_KIND, facts.object))
+            let ours = facts.subscription.as_ref().map_or_else(|| "not known".to_owned(), describe_ours);
+            found(Class::SubscriptionDiffers, ours).map(|found| found.repaired_by_event(EVENT_KIND, facts.object))
         }
         Outcome::Dead { reason } if facts.customer.is_some() || is_ours() => found(Class::SubscriptionRefused, reason),
         _ if is_ours() => found(Class::SubscriptionUnknown, "no such customer".to_owned()),
         _ => None,
     };
     match &facts.customer {
-        Some(customer) => difference.map(|difference| difference.of(&customer.id)),
+        Some(customer) => difference.map(|difference| difference.for_customer(&customer.id)),
         None => difference,
     }
 }
 
-/// Whether a change changes nothing: Pro is always said, also of whom is on it.
-fn is_so(facts: &Facts<'_>, effect: &Effect) -> bool {
+/// Whether an effect changes nothing: the rules set Pro even if the customer is on it.
+fn is_no_op(facts: &Facts<'_>, effect: &Effect) -> bool {
     let present = facts.customer.as_ref().map(|customer| customer.plan);
     matches!(effect, Effect::PlanSet { plan, .. } if Some(*plan) == present)
 }
 
-/// A subscription here that Stripe did not list. `theirs` is what it says when asked by id.
-pub fn unlisted(ours: &Subscription, theirs: Option<&Value>) -> Option<Difference> {
+/// Compares a subscription that Stripe did not list. `theirs` is the object, fetched by id.
+pub fn compare_unlisted(ours: &Subscription, theirs: Option<&Value>) -> Option<Difference> {
     if theirs.is_some() {
         return None;
     }
-    let found = Difference::new(Class::SubscriptionGone, &ours.id, words_of_ours(ours), "no such subscription");
-    Some(found.of(&ours.customer_id))
+    let found = Difference::new(Class::SubscriptionGone, &ours.id, describe_ours(ours), "no such subscription");
+    Some(found.for_customer(&ours.customer_id))
 }
 
-fn words_of_ours(ours: &Subscription) -> String {
-    words(&ours.status, ours.cancel_at_period_end, ours.current_period_end_ms)
+fn describe_ours(ours: &Subscription) -> String {
+    describe(&ours.status, ours.cancel_at_period_end, ours.current_period_end_ms)
 }
 
-fn words_of_theirs(said: &SubscriptionShape) -> String {
+fn describe_theirs(said: &SubscriptionShape) -> String {
     let ends_ms =
         said.current_period_end_ms.or_else(|| said.items.iter().filter_map(|i| i.current_period_end_ms).max());
-    words(said.status.as_deref().unwrap_or("no status"), said.cancel_at_period_end, ends_ms)
+    describe(said.status.as_deref().unwrap_or("no status"), said.cancel_at_period_end, ends_ms)
 }
 
-fn words(status: &str, is_ending: bool, period_end_ms: Option<i64>) -> String {
+fn describe(status: &str, is_ending: bool, period_end_ms: Option<i64>) -> String {
     let until = period_end_ms.map_or_else(String::new, |at_ms| format!(" until {}", rfc3339(at_ms)));
     let ending = if is_ending { ", ends then" } else { "" };
     format!("{status}{until}{ending}")
@@ -167,9 +169,9 @@ mod tests {
 
     #[test]
     fn what_stripe_does_not_have_is_reported_and_never_ended_from_here() {
-        let gone = unlisted(&stored("active"), None).expect("a difference");
+        let gone = compare_unlisted(&stored("active"), None).expect("a difference");
         assert_eq!((gone.class, gone.repair), (Class::SubscriptionGone, None));
-        assert_eq!(unlisted(&stored("active"), Some(&theirs("active", "price_pro"))), None);
+        assert_eq!(compare_unlisted(&stored("active"), Some(&theirs("active", "price_pro"))), None);
     }
 
     #[test]

@@ -1,18 +1,18 @@
-//! Which period a customer's present figures are of.
+//! The present period of a customer's figures.
 
 use crate::clock::TimeMs;
 use crate::domain::subscription::Subscription;
 use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, Utc};
 
-/// Months that a period is looked for on either side of the end that Stripe told: 100 years.
+/// Most months between the present and Stripe's last reported end of a period: 100 years.
 const MONTHS_MAX: u32 = 1_200;
 
-/// What a period goes by.
+/// The kind of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeriodKind {
-    /// The months of the subscription, counted from the end of the paid period that Stripe told last.
+    /// A month of the subscription, counted from the last paid period's end that Stripe reported.
     Subscription,
-    /// The months of the calendar, in UTC.
+    /// A calendar month, in UTC.
     CalendarMonth,
 }
 
@@ -26,10 +26,10 @@ impl PeriodKind {
     }
 }
 
-/// A stretch of time: from its start up to but not including its end.
+/// A time span; its end is exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
-    /// What it goes by.
+    /// Its kind.
     pub kind: PeriodKind,
     /// Where it begins.
     pub start_ms: TimeMs,
@@ -37,16 +37,16 @@ pub struct Period {
     pub end_ms: TimeMs,
 }
 
-/// The period at a moment. A customer of Pro has the months of its subscription, everybody else those of
-/// the calendar. While a renewal is late the months go on from the last end that is known.
+/// The period at a moment: for a customer of Pro, a month of its subscription; for others, a calendar month. While
+/// a renewal is late, months continue from the last known end.
 pub fn current(pro: Option<&Subscription>, now_ms: TimeMs) -> Period {
     let anchor_ms = pro.filter(|row| row.gives_pro()).and_then(|row| row.current_period_end_ms);
-    anchor_ms.and_then(|anchor_ms| of_subscription(anchor_ms, now_ms)).unwrap_or_else(|| calendar_month(now_ms))
+    anchor_ms.and_then(|anchor_ms| subscription_month(anchor_ms, now_ms)).unwrap_or_else(|| calendar_month(now_ms))
 }
 
-/// The month around `now_ms` whose borders are whole months away from `anchor_ms`. Each is counted from
-/// the anchor itself, so that a period that ends on a 31st is short in February only.
-fn of_subscription(anchor_ms: TimeMs, now_ms: TimeMs) -> Option<Period> {
+/// The month around `now_ms` with both ends whole months from `anchor_ms`. Each is counted from the anchor itself,
+/// so that a period that ends on a 31st is shorter only in months without one.
+fn subscription_month(anchor_ms: TimeMs, now_ms: TimeMs) -> Option<Period> {
     let anchor = DateTime::from_timestamp_millis(anchor_ms)?;
     let ahead = |months: u32| anchor.checked_add_months(Months::new(months)).map(|at| at.timestamp_millis());
     let behind = |months: u32| anchor.checked_sub_months(Months::new(months)).map(|at| at.timestamp_millis());

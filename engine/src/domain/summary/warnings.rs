@@ -1,5 +1,5 @@
-//! What a customer is told in plain words beside its figures. The words about credits that run out are
-//! [`pricing::warning`]'s, the same as in every answer that moves credits.
+//! Warnings in plain words beside a customer's figures. Those about low credits come from [`pricing::warning`], as
+//! in every answer that changes credits.
 
 use crate::clock::{TimeMs, day};
 use crate::config::CreditsConfig;
@@ -8,19 +8,19 @@ use crate::domain::ledger::Account;
 use crate::domain::pricing;
 use crate::domain::subscription::Subscription;
 
-/// Credits that end within this time are worth a warning: a week.
+/// How far ahead expiring credits are worth a warning: a week.
 const ENDS_SOON_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
-/// Something that the customer should know.
+/// A warning for the customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// Stable code, for programs.
     pub code: &'static str,
-    /// In plain words, for people.
+    /// Plain words, for people.
     pub message: String,
 }
 
-/// What a customer should know, the most urgent first.
+/// The warnings for a customer, the most urgent first.
 pub fn warnings(
     customer: &Customer,
     account: &Account,
@@ -37,20 +37,20 @@ pub fn warnings(
     let open = pro.filter(|row| row.ended_at_ms.is_none());
     let late = open.filter(|row| row.is_late()).map(|row| Warning {
         code: "payment_past_due",
-        message: format!("{} Pay the open invoice, or add another payment method.", subscription_words(row)),
+        message: format!("{} Pay the open invoice, or add another payment method.", describe_subscription(row)),
     });
     let ends = open.filter(|row| row.gives_pro() && row.cancel_at_period_end);
-    let ends = ends.map(|row| Warning { code: "subscription_ends", message: subscription_words(row) });
+    let ends = ends.map(|row| Warning { code: "subscription_ends", message: describe_subscription(row) });
     let renews = open.is_some_and(|row| row.gives_pro() && !row.cancel_at_period_end);
     let missing = (renews && !customer.has_payment_method).then(|| Warning {
         code: "payment_method_missing",
         message: "There is no payment method, so Pro cannot be renewed. Add billing to continue.".to_owned(),
     });
-    [credits, late, missing, ends, expiring(account, config, now_ms)].into_iter().flatten().collect()
+    [credits, late, missing, ends, warn_of_expiry(account, config, now_ms)].into_iter().flatten().collect()
 }
 
-/// Credits that end soon unless they are spent.
-fn expiring(account: &Account, config: &CreditsConfig, now_ms: TimeMs) -> Option<Warning> {
+/// Warns of credits that will expire soon unless they are spent.
+fn warn_of_expiry(account: &Account, config: &CreditsConfig, now_ms: TimeMs) -> Option<Warning> {
     let soon = account.open.grants.iter().filter_map(|grant| {
         let at_ms = grant.expires_at_ms.filter(|at_ms| *at_ms - ENDS_SOON_MS <= now_ms)?;
         Some((at_ms, grant.remaining))
@@ -58,16 +58,16 @@ fn expiring(account: &Account, config: &CreditsConfig, now_ms: TimeMs) -> Option
     let (first_ms, credits) = soon.reduce(|(first_ms, sum), (at_ms, credits)| (first_ms.min(at_ms), sum + credits))?;
     let (unit, first) = (&config.unit, day(first_ms));
     let message = match credits.0 {
-        1 => format!("1 {unit} credit ends on {first} unless it is spent before."),
+        1 => format!("1 {unit} credit expires on {first} unless it is spent."),
         n => {
-            format!("{n} {unit} credits end within a week, the first of them on {first}, unless they are spent before.")
+            format!("{n} {unit} credits expire within a week, the first of them on {first}, unless they are spent.")
         }
     };
     Some(Warning { code: "credits_expiring", message })
 }
 
-/// How a subscription to Pro stands.
-pub fn subscription_words(row: &Subscription) -> String {
+/// The state of a subscription to Pro, in words.
+pub fn describe_subscription(row: &Subscription) -> String {
     let until = row.current_period_end_ms.map(day);
     if let Some(ended_ms) = row.ended_at_ms {
         return format!("Pro ended on {}.", day(ended_ms));
@@ -76,7 +76,7 @@ pub fn subscription_words(row: &Subscription) -> String {
         let since = row.past_due_since_ms.map(|at_ms| format!(" since {}", day(at_ms))).unwrap_or_default();
         let reason = row.past_due_reason.as_deref().map(|why| format!(" ({})", why.trim_end_matches('.')));
         return format!(
-            "A payment for Pro is missing{since}{}. You keep the credits that you have; new ones come once it is paid.",
+            "A payment for Pro is missing{since}{}. You keep your credits and get new ones once it is paid.",
             reason.unwrap_or_default()
         );
     }
@@ -88,7 +88,7 @@ pub fn subscription_words(row: &Subscription) -> String {
         ("active" | "trialing", Some(until)) => format!("Pro is paid until {until} and is renewed then."),
         ("active" | "trialing", None) => "Pro is active.".to_owned(),
         ("paused", _) => "Pro is paused.".to_owned(),
-        (status, _) => format!("Pro does not run: its status is {status}."),
+        (status, _) => format!("Pro is inactive: its status is {status}."),
     }
 }
 
@@ -165,9 +165,8 @@ mod tests {
             status: "past_due".to_owned(),
             ..pro()
         };
-        let expected = "A payment for Pro is missing since 2026-11-30 (Your card was declined). You keep the credits \
-                        that you have; new ones come once it is paid. Pay the open invoice, or add another payment \
-                        method.";
+        let expected = "A payment for Pro is missing since 2026-11-30 (Your card was declined). You keep your credits \
+                        and get new ones once it is paid. Pay the open invoice, or add another payment method.";
         let told = told(&customer(Plan::Pro, true), &account(9), Some(&late));
         assert_eq!(told, [("payment_past_due", expected.to_owned())]);
     }
@@ -196,21 +195,21 @@ mod tests {
         let customer = customer(Plan::Trial, false);
         assert_eq!(told(&customer, &account, None), []);
         account.open.grants.insert(0, grant(7, 1));
-        let one = "1 fix credit ends on 2026-12-07 unless it is spent before.";
+        let one = "1 fix credit expires on 2026-12-07 unless it is spent.";
         assert_eq!(told(&customer, &account, None), [("credits_expiring", one.to_owned())]);
         account.open.grants.insert(0, grant(2, 3));
         let (code, words) = told(&customer, &account, None).remove(0);
         assert_eq!(code, "credits_expiring");
-        assert!(words.starts_with("4 fix credits end within a week, the first of them on 2026-12-02"), "{words}");
+        assert!(words.starts_with("4 fix credits expire within a week, the first of them on 2026-12-02"), "{words}");
     }
 
     #[test]
     fn every_status_has_words() {
         for status in ["active", "trialing", "past_due", "incomplete", "unpaid", "paused", "canceled", "new"] {
-            let words = subscription_words(&Subscription { status: status.to_owned(), ..pro() });
+            let words = describe_subscription(&Subscription { status: status.to_owned(), ..pro() });
             assert!(words.contains("Pro") && words.ends_with('.'), "{words}");
         }
         let ended = Subscription { ended_at_ms: Some(NOW_MS), ..pro() };
-        assert_eq!(subscription_words(&ended), "Pro ended on 2026-11-30.");
+        assert_eq!(describe_subscription(&ended), "Pro ended on 2026-11-30.");
     }
 }

@@ -1,4 +1,4 @@
-//! A session with the broker, and the loop that makes a new one when it ends.
+//! A session with the broker, and the loop that replaces a session that ended.
 
 use super::{Pointer, Topology};
 use crate::config::AmqpConfig;
@@ -17,57 +17,57 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Waits between attempts to connect: the first, and the longest.
+/// The first and the longest wait between attempts to connect.
 const RECONNECT_MS: (u64, u64) = (100, 5_000);
-/// How long connecting and declaring may take.
+/// The longest time to connect and declare.
 const SETUP_TIMEOUT_MS: u64 = 15_000;
-/// How long a confirmation may take. A broker that takes longer is as good as away: the session ends.
+/// The longest time for a confirmation. A slower broker counts as down: the session ends.
 const CONFIRM_TIMEOUT_MS: u64 = 5_000;
 /// Messages are persistent.
 const DELIVERY_MODE_PERSISTENT: u8 = 2;
 
-/// How to reach the broker.
+/// The broker's address and settings.
 #[derive(Debug, Clone)]
 pub struct BrokerOptions {
     /// `amqp://…`.
     pub url: String,
     /// Names, sizes, prefetch.
     pub config: AmqpConfig,
-    /// Whether to consume; a node that serves only HTTP publishes only.
+    /// Whether to consume; a node that only serves HTTP only publishes.
     pub consume: bool,
 }
 
-/// A message handed to the application, to be acknowledged once its attempt is committed.
+/// A message for the application, to acknowledge once its attempt is committed.
 #[derive(Debug)]
 pub struct Delivered {
-    /// What it says; `None` if it cannot be read.
+    /// Its pointer; `None` if it is unreadable.
     pub pointer: Option<Pointer>,
-    /// `None` once it was acknowledged or left.
+    /// `None` once acknowledged or left.
     acker: Option<Acker>,
 }
 
 impl Delivered {
-    /// Whether the broker would still take an acknowledgement.
+    /// Whether the broker would still accept an acknowledgement.
     pub fn is_usable(&self) -> bool {
         self.acker.as_ref().is_some_and(Acker::usable)
     }
 
-    /// Acknowledges. On a channel that has died meanwhile nothing happens and the broker delivers the
-    /// message again, which finds nothing left to do.
+    /// Acknowledges the message. If its channel has closed, nothing happens and the broker delivers the message
+    /// again, which then finds nothing to do.
     pub async fn ack(mut self) {
         if let Some(acker) = self.acker.take() {
             ack(acker).await;
         }
     }
 
-    /// Leaves it unacknowledged: the broker hands it out again as soon as this process has gone.
+    /// Leaves the message unacknowledged: the broker delivers it again once this process has gone.
     pub fn leave(mut self) {
         self.acker = None;
     }
 }
 
-/// A message that is lost on its way, say because an actor failed, is acknowledged: it would
-/// otherwise use up the prefetch, and the sweeper announces its job again.
+/// Acknowledges a message that was dropped, for example because an actor failed. Otherwise it would use up the
+/// prefetch; the sweeper republishes its job.
 impl Drop for Delivered {
     fn drop(&mut self) {
         if let (Some(acker), Ok(runtime)) = (self.acker.take(), tokio::runtime::Handle::try_current()) {
@@ -82,14 +82,14 @@ async fn ack(acker: Acker) {
     }
 }
 
-/// How the broker is doing.
+/// The state of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// Not connected; work goes through the database.
     Down,
     /// Connected.
     Up,
-    /// Connected, but the broker takes no publications (memory or disk alarm).
+    /// Connected, but the broker accepts no publications (memory or disk alarm).
     Blocked,
 }
 
@@ -100,13 +100,13 @@ pub struct Broker {
     channel: watch::Receiver<Option<Channel>>,
     health: watch::Receiver<Health>,
     permits: Arc<Semaphore>,
-    /// Told when a confirmation does not come.
+    /// Notified when a confirmation is missing.
     unconfirmed: Arc<Notify>,
 }
 
 impl Broker {
-    /// Connects in the background and keeps trying for as long as the handle's task lives. What
-    /// arrives goes into `deliveries`; how much can be under way is bounded by the prefetch.
+    /// Connects in the background and reconnects for as long as the task runs. Messages go into `deliveries`; the
+    /// prefetch limits how many are under way.
     pub fn start(options: BrokerOptions, deliveries: mpsc::Sender<Delivered>) -> (Self, tokio::task::JoinHandle<()>) {
         let (channel_tx, channel) = watch::channel(None);
         let (health_tx, health) = watch::channel(Health::Down);
@@ -129,7 +129,7 @@ impl Broker {
                 channel_tx.send_replace(None);
                 health_tx.send_replace(Health::Down);
                 if was_up || !was_down {
-                    // Logged once per outage, not once per attempt.
+                    // Log each outage once, not each attempt.
                     tracing::warn!(error = %end.chain(), "the broker session ended; work goes through the database");
                     wait_ms = RECONNECT_MS.0;
                     was_down = true;
@@ -142,33 +142,32 @@ impl Broker {
         (broker, task)
     }
 
-    /// How the broker is doing now.
+    /// The present state of the broker.
     pub fn health(&self) -> Health {
         *self.health.borrow()
     }
 
     /// Waits until the broker is connected.
-    pub async fn connected(&self) {
+    pub async fn wait_until_connected(&self) {
         let mut health = self.health.clone();
-        // The sender lives in the task of `start`; without it nobody will ever connect.
+        // The sender lives in the task of `start`; once it is gone, nothing will connect.
         let _ = health.wait_for(|health| *health == Health::Up).await;
     }
 
-    /// How long a round trip to the broker takes; nothing while it is away or takes nothing. Waits for as
-    /// long as the broker does.
+    /// The duration of a round trip to the broker; `None` while it is down or blocked. Has no timeout of its own.
     pub async fn round_trip(&self) -> Option<Duration> {
         if self.health() != Health::Up {
             return None;
         }
         let channel = self.channel.borrow().clone()?;
         let started = Instant::now();
-        // A prefetch means nothing on a channel that consumes nothing, but it is answered.
+        // The prefetch has no effect on a channel that does not consume, but the broker answers.
         channel.basic_qos(0, BasicQosOptions::default()).await.ok()?;
         Some(started.elapsed())
     }
 
-    /// Publishes a pointer and waits for the confirmation. True only if the broker has stored it. Does
-    /// not wait for its turn: beyond the most confirmations under way, the caller does without.
+    /// Publishes a pointer and waits for the confirmation. True only if the broker has stored it. Returns false at
+    /// once if too many confirmations are under way.
     pub async fn publish(&self, wake: &Wake, delay_ms: i64) -> bool {
         if self.health() != Health::Up {
             return false;
@@ -184,8 +183,7 @@ impl Broker {
             Ok(Ok(Confirmation::Ack(None))) => true,
             Ok(Ok(_)) => false,
             Err(_) => {
-                // A broker that said that it takes nothing just now owes no confirmation, nor does one
-                // whose session is over.
+                // A blocked broker owes no confirmation, and neither does an ended session.
                 if self.health() == Health::Up && channel.status().connected() {
                     self.unconfirmed.notify_waiters();
                 }
@@ -220,7 +218,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Runs until something breaks; gives what it was.
+    /// Runs until something fails; returns the failure.
     async fn run(&self, channel: &watch::Sender<Option<Channel>>, health: &watch::Sender<Health>) -> Error {
         let setup = tokio::time::timeout(Duration::from_millis(SETUP_TIMEOUT_MS), self.set_up()).await;
         let (publishing, consuming, publisher, mut consumers) = match setup {
@@ -260,14 +258,14 @@ impl Session<'_> {
         consumers.abort_all();
         for connection in [&publishing, &consuming] {
             let close = connection.close(200, "session ends".into());
-            // A connection that is broken already has nothing to say to this.
+            // A broken connection may not answer.
             let _ = tokio::time::timeout(Duration::from_secs(1), close).await;
         }
         end
     }
 
-    /// Publishing and consuming have connections of their own: a blocked publisher must not keep
-    /// acknowledgements from getting through.
+    /// Publishing and consuming have separate connections, so that a blocked publisher does not hold up
+    /// acknowledgements.
     async fn set_up(&self) -> Result<(Connection, Connection, Channel, JoinSet<Error>)> {
         let connect = async |name: &str| {
             let properties = ConnectionProperties::default().with_connection_name(format!("bursar {name}").into());
@@ -283,7 +281,7 @@ impl Session<'_> {
             for queue in self.topology.work_queues() {
                 self.consume(&consuming, queue, self.options.config.prefetch, &mut consumers).await?;
             }
-            // One at a time: a message that was delivered too often may be the one that kills.
+            // One at a time: a message that was delivered too often may be one that kills the process.
             self.consume(&consuming, self.topology.parked_queue(), 1, &mut consumers).await?;
         }
         Ok((publishing, consuming, publisher, consumers))

@@ -1,9 +1,8 @@
 //! Exchanges and queues, the same on RabbitMQ 3.10 and 4.x.
 //!
-//! `work.x` (direct) feeds `work.0 … work.N-1`; each delay tier is a fanout exchange with one quorum
-//! queue whose messages all live equally long and then go to `work.x` under the key they came with;
-//! messages that were delivered too often go to `parked`. Names carry a version: arguments of a queue
-//! that exists cannot be changed.
+//! `work.x` (direct) feeds `work.0 … work.N-1`. Each delay tier is a fanout exchange with one quorum queue, whose
+//! messages have one lifetime and then go to `work.x` under their old routing key. Messages that were delivered too
+//! often go to `parked`. Names contain a version, because the arguments of an existing queue cannot be changed.
 
 use crate::config::AmqpConfig;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -14,7 +13,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Deliveries of one message before it is parked. RabbitMQ 3.10 has no limit by default.
 const DELIVERY_LIMIT: i64 = 20;
 
-/// The names, and how they hang together.
+/// The names of exchanges and queues.
 #[derive(Debug, Clone)]
 pub struct Topology {
     prefix: String,
@@ -53,16 +52,15 @@ impl Topology {
         format!("{}.parked.x", self.prefix)
     }
 
-    /// The routing key of a stream: always the same, so its messages stay in one queue.
+    /// The routing key of a stream: constant, so that its messages stay in one queue.
     pub fn routing_key(&self, stream: &str) -> String {
         let mut hasher = DefaultHasher::new();
         stream.hash(&mut hasher);
         (hasher.finish() % u64::from(self.shards)).to_string()
     }
 
-    /// Where to publish a message that is due in `delay_ms`: at once to `work.x`, later through the
-    /// shortest tier that is long enough. `None` if the delay is longer than every tier: it then
-    /// lives in the database only.
+    /// The exchange for a message due in `delay_ms`: `work.x` if it is due at once, else the shortest tier that is
+    /// long enough. `None` if the delay is longer than every tier: it then lives in the database only.
     pub fn exchange_for(&self, delay_ms: i64) -> Option<String> {
         if delay_ms <= 0 {
             return Some(self.work_exchange());
@@ -75,7 +73,7 @@ impl Topology {
         format!("{}.wait.{tier_ms}", self.prefix)
     }
 
-    /// Declares everything. Declaring what exists with the same arguments does nothing.
+    /// Declares all exchanges and queues. Those that exist with the same arguments are left alone.
     pub async fn declare(&self, channel: &Channel) -> Result<()> {
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let exchange = async |name: String, kind: ExchangeKind| {
@@ -83,25 +81,25 @@ impl Topology {
         };
         exchange(self.work_exchange(), ExchangeKind::Direct).await?;
         exchange(self.parked_exchange(), ExchangeKind::Fanout).await?;
-        queue(channel, &self.parked_queue(), &self.parked_exchange(), "", self.quorum(None)).await?;
+        declare_queue(channel, &self.parked_queue(), &self.parked_exchange(), "", self.quorum_arguments(None)).await?;
         for (shard, name) in self.work_queues().iter().enumerate() {
-            let mut arguments = self.quorum(Some(&self.parked_exchange()));
+            let mut arguments = self.quorum_arguments(Some(&self.parked_exchange()));
             arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-            queue(channel, name, &self.work_exchange(), &shard.to_string(), arguments).await?;
+            declare_queue(channel, name, &self.work_exchange(), &shard.to_string(), arguments).await?;
         }
         for tier_ms in &self.tiers_ms {
             let name = self.tier_name(*tier_ms);
             exchange(format!("{name}.x"), ExchangeKind::Fanout).await?;
-            let mut arguments = self.quorum(Some(&self.work_exchange()));
+            let mut arguments = self.quorum_arguments(Some(&self.work_exchange()));
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(*tier_ms));
-            queue(channel, &name, &format!("{name}.x"), "", arguments).await?;
+            declare_queue(channel, &name, &format!("{name}.x"), "", arguments).await?;
         }
         Ok(())
     }
 
-    /// Arguments of a replicated queue that refuses what it cannot hold and hands over what it drops
-    /// only once the next queue has it.
-    fn quorum(&self, dead_letter_exchange: Option<&str>) -> FieldTable {
+    /// The arguments of a replicated queue that refuses messages when full, and keeps a dead-lettered message until
+    /// the next queue has it.
+    fn quorum_arguments(&self, dead_letter_exchange: Option<&str>) -> FieldTable {
         let text = |text: &str| AMQPValue::LongString(LongString::from(text.as_bytes()));
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), text("quorum"));
@@ -115,7 +113,7 @@ impl Topology {
     }
 }
 
-async fn queue(channel: &Channel, name: &str, exchange: &str, key: &str, arguments: FieldTable) -> Result<()> {
+async fn declare_queue(channel: &Channel, name: &str, exchange: &str, key: &str, arguments: FieldTable) -> Result<()> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name.into(), durable, arguments).await?;
     channel

@@ -15,20 +15,20 @@ use std::sync::LazyLock;
 const ENTRY_COLUMNS: &str = "customer_id, seq, kind, amount, held_delta, balance_after, held_after, source, \
                              reference, idempotency_key, request_hash, metadata, detail, hold_id, created_at_ms";
 
-/// The new state of one account with the entries that lead to it.
+/// The new state of one account, with the entries that lead to it.
 #[derive(Debug, Clone)]
 pub struct AccountWrite {
-    /// Whose account.
+    /// The account's customer.
     pub customer_id: CustomerId,
-    /// The version it was decided on; the write is refused if the stored one differs.
+    /// The version of the account that was decided on; the write fails if the stored one differs.
     pub expected_version: i64,
-    /// The account afterwards.
+    /// The resulting account.
     pub account: Account,
-    /// What to append.
+    /// Entries to append.
     pub entries: Vec<Entry>,
 }
 
-/// Inserts a new account, in the state to which its first entries lead.
+/// Inserts a new account, in the state after its first entries.
 pub async fn account_insert(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -54,11 +54,11 @@ pub async fn account_insert(
     Ok(())
 }
 
-/// What is read of an account `a`.
+/// The columns of an account `a`.
 pub(super) const ACCOUNT_COLUMNS: &str = "a.balance AS balance, a.held AS held, a.version AS version, \
                                           a.floor AS floor, a.open AS open, a.updated_at_ms AS updated_at_ms";
 
-/// The account that was joined to a row, if there is one.
+/// Reads an account joined to another row, if there is one.
 pub(super) fn read_joined(row: &QueryResult) -> Result<Option<Account>> {
     Ok(match get::<Option<i64>>(row, "version")? {
         Some(_) => Some(read_account(row)?),
@@ -78,14 +78,14 @@ fn read_account(row: &QueryResult) -> Result<Account> {
     })
 }
 
-/// One account.
+/// Finds an account.
 pub async fn account_find(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Account>> {
     let sql = "SELECT balance, held, version, floor, open, updated_at_ms FROM accounts WHERE customer_id = $1";
     query_one(db, sql, [customer.as_str().into()]).await?.map(|row| read_account(&row)).transpose()
 }
 
-/// One account, locked until the transaction ends. SQLite has no locks on rows: its transactions follow one
-/// another anyway.
+/// Finds an account and locks it until the transaction ends. SQLite has no row locks, but runs one writing
+/// transaction at a time.
 pub async fn account_lock(tx: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Account>> {
     let lock = if tx.get_database_backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" };
     let sql = format!(
@@ -94,7 +94,7 @@ pub async fn account_lock(tx: &impl ConnectionTrait, customer: &CustomerId) -> R
     query_one(tx, &sql, [customer.as_str().into()]).await?.map(|row| read_account(&row)).transpose()
 }
 
-/// Many accounts at once; those that do not exist are left out.
+/// Finds many accounts; missing ones are left out.
 pub async fn account_find_many(db: &impl ConnectionTrait, customers: &[String]) -> Result<Vec<(CustomerId, Account)>> {
     let accounts = seek(db.get_database_backend(), "accounts a", "a.customer_id = r.sought");
     let sql = format!("SELECT a.customer_id AS customer_id, {ACCOUNT_COLUMNS} FROM {{rows}} {accounts}");
@@ -113,7 +113,7 @@ const ACCOUNT_ROW: Columns = &[
     ("at_ms", Kind::SomeInt),
 ];
 
-/// The new states of accounts as rows.
+/// The new states of accounts, as rows.
 fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
     let mut rows = Rows::new(ACCOUNT_ROW);
     for write in writes {
@@ -134,7 +134,7 @@ fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
 /// More rows than any list has.
 const LIST_MAX: i64 = 1_000_000;
 
-/// What a new state sets, of a row `r`.
+/// The assignments from a row `r`.
 const ACCOUNT_SET: &str = "balance = r.balance, held = r.held, version = r.version, open = r.open, \
                            next_settle_at_ms = r.next_settle_at_ms, updated_at_ms = r.at_ms";
 
@@ -156,7 +156,7 @@ const ENTRY_ROW: Columns = &[
     ("created_at_ms", Kind::SomeInt),
 ];
 
-/// New entries as rows.
+/// New entries, as rows.
 fn entry_rows(writes: &[&AccountWrite]) -> Result<Rows> {
     let mut rows = Rows::new(ENTRY_ROW);
     for write in writes {
@@ -183,8 +183,8 @@ fn entry_rows(writes: &[&AccountWrite]) -> Result<Rows> {
     Ok(rows)
 }
 
-/// Writes many accounts at once, each only if its stored version is the expected one. Gives the
-/// customers that were written.
+/// Writes many accounts, each only if its stored version is the expected one. Returns the customers of those
+/// written.
 pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<Vec<String>> {
     let sql = format!(
         "UPDATE accounts SET {ACCOUNT_SET} FROM {{rows}} \
@@ -195,16 +195,16 @@ pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWr
     updated.iter().map(|row| get(row, "customer_id")).collect()
 }
 
-/// An account that is to be settled, and since when.
+/// An account due for settling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettleDue {
-    /// Since when: what is first was to be settled first.
+    /// When it became due.
     pub at_ms: TimeMs,
-    /// Whose account.
+    /// The account's customer.
     pub customer_id: CustomerId,
 }
 
-/// Accounts that are to be settled by now, those that wait longest first, after `after`.
+/// Accounts due for settling, the earliest first, after `after`.
 pub async fn account_settle_due(
     db: &impl ConnectionTrait,
     now_ms: TimeMs,
@@ -225,18 +225,18 @@ pub async fn account_settle_due(
     rows.iter().map(read).collect()
 }
 
-/// When the next account is to be settled; in the past if one is overdue.
+/// When the next account is due for settling; in the past if one is overdue.
 pub async fn account_settle_next(db: &impl ConnectionTrait) -> Result<Option<TimeMs>> {
     let sql = "SELECT next_settle_at_ms FROM accounts WHERE next_settle_at_ms IS NOT NULL \
                ORDER BY next_settle_at_ms LIMIT 1";
     query_one(db, sql, []).await?.map(|row| get(&row, "next_settle_at_ms")).transpose()
 }
 
-/// Writes anew when accounts are next to be settled, where that is not what follows from them. Gives how many
-/// were wrong: only a node of the release before the column leaves such an account behind.
-pub async fn account_settle_mend(db: &impl ConnectionTrait, customers: &[String]) -> Result<u64> {
+/// Corrects the stored times of settling. Returns the number of wrong ones, which only a node older than the column
+/// can leave behind.
+pub async fn account_settle_correct(db: &impl ConnectionTrait, customers: &[String]) -> Result<u64> {
     let mut rows = Rows::new(&[("customer_id", Kind::Text), ("version", Kind::Int), ("at_ms", Kind::Int)]);
-    // In the order in which every transaction locks them.
+    // In the order in which every transaction locks accounts.
     let mut found = account_find_many(db, customers).await?;
     found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     for (customer, account) in found {
@@ -250,8 +250,8 @@ pub async fn account_settle_mend(db: &impl ConnectionTrait, customers: &[String]
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
 }
 
-/// Appends the entries of many accounts at once. Gives how many were appended: fewer than given if
-/// an idempotency key was used before.
+/// Appends the entries of many accounts. Returns the number appended, which is lower than expected if an
+/// idempotency key was already used.
 pub async fn entry_append_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<u64> {
     let sql = format!(
         "INSERT INTO ledger_entries ({ENTRY_COLUMNS}) SELECT {ENTRY_COLUMNS} FROM {{rows}} \
@@ -261,24 +261,24 @@ pub async fn entry_append_many(db: &impl ConnectionTrait, writes: &[&AccountWrit
     Ok(inserted.rows_affected())
 }
 
-/// Writes many accounts and their entries in one statement of Postgres, a transaction by itself. An
-/// account is left out, whole, if its stored version is not the expected one or one of its idempotency
-/// keys was used before. Gives the customers that were written.
+/// Writes many accounts and their entries in one statement of Postgres, a transaction by itself. An account is
+/// skipped with all its entries if its stored version is not the expected one or one of its idempotency keys was
+/// already used. Returns the customers of those written.
 ///
-/// Keys are looked for before, which is safe because of the version: whoever uses a key writes its
-/// account, so one that is used after this statement began changes the version that it expects.
+/// Looking up the keys first is safe because of the version: using a key also writes the account, so a key used
+/// after this statement began changes the expected version.
 pub async fn account_commit_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<Vec<String>> {
     let statement = postgres_statement(&COMMIT_MANY, [entry_rows(writes)?, account_rows(writes)?]);
     let written = db.query_all_raw(statement).await?;
     written.iter().map(|row| get(row, "customer_id")).collect()
 }
 
-/// [`account_commit_many`], whose text is made once.
+/// The text of [`account_commit_many`], built once.
 //
-// This connection keeps the first plan that it makes, maybe when the tables are all but empty, where reading
-// a whole index would look cheap. So nothing is left to choose: rows and keys are looked up one by one in
-// subqueries that cannot become joins, an account is reached by its place, and a limit that is not known
-// before lets the list look short. `IN` inside `CASE` is looked up in a hash table.
+// The connection keeps its first plan, possibly made while the tables are nearly empty, when scanning a whole index
+// looks cheap. So the text leaves no choice: rows and keys are looked up one by one in subqueries that cannot
+// become joins, an account is found by its ctid, and an unknown limit makes the list look short. `IN` inside `CASE`
+// uses a hash table.
 static COMMIT_MANY: LazyLock<String> = LazyLock::new(|| {
     let sql = format!(
         "WITH entry AS MATERIALIZED (SELECT * FROM {{entries}}), \
@@ -320,7 +320,7 @@ fn read_entry(row: &QueryResult) -> Result<Entry> {
     })
 }
 
-/// A part of a ledger, oldest first: at most `limit` entries above `after`, up to and including `upto`.
+/// A part of a ledger, oldest first: at most `limit` entries after `after`, up to and including `upto`.
 pub async fn entry_list_up(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -336,19 +336,19 @@ pub async fn entry_list_up(
     query_all(db, &sql, values).await?.iter().map(read_entry).collect()
 }
 
-/// Whether a customer ever spent a credit.
+/// Whether a customer has ever spent a credit.
 pub async fn account_has_spent(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<bool> {
     let sql = "SELECT seq FROM ledger_entries WHERE customer_id = $1 AND kind IN ('debit', 'capture') LIMIT 1";
     Ok(query_one(db, sql, [customer.as_str().into()]).await?.is_some())
 }
 
-/// The entry that was made under an idempotency key.
+/// The entry with an idempotency key.
 pub async fn entry_find_by_key(db: &impl ConnectionTrait, customer: &CustomerId, key: &str) -> Result<Option<Entry>> {
     let sql = format!("SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE customer_id = $1 AND idempotency_key = $2");
     query_one(db, &sql, [customer.as_str().into(), key.into()]).await?.map(|row| read_entry(&row)).transpose()
 }
 
-/// Which of many (customer, key) pairs were used before, with their entries.
+/// The entries of those (customer, key) pairs that were already used.
 pub async fn entry_find_by_keys(
     db: &impl ConnectionTrait,
     pairs: &[(&CustomerId, &str)],
@@ -365,7 +365,7 @@ pub async fn entry_find_by_keys(
     found.iter().map(|row| Ok((get(row, "customer_id")?, read_entry(row)?))).collect()
 }
 
-/// The latest entry of a hold: what became of it.
+/// The latest entry of a hold, which opened or closed it.
 pub async fn entry_last_of_hold(
     db: &impl ConnectionTrait,
     customer: &CustomerId,

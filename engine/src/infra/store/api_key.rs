@@ -22,16 +22,16 @@ fn read(row: &QueryResult) -> Result<ApiKey> {
     })
 }
 
-/// What a key was asked for with, so that a repeated request is known.
+/// The request that creates a key, to recognise its repetition.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyRequest<'a> {
-    /// The caller's key.
+    /// The caller's idempotency key.
     pub idempotency_key: &'a str,
-    /// What tells the request from others.
+    /// Distinguishes the request from others.
     pub hash: &'a str,
 }
 
-/// Inserts a key. False if the customer used the idempotency key for one before.
+/// Inserts a key. False if the customer already used the idempotency key for one.
 pub async fn api_key_insert(
     db: &impl ConnectionTrait,
     key: &ApiKey,
@@ -57,18 +57,18 @@ pub async fn api_key_insert(
     Ok(rows == 1)
 }
 
-/// A key that was found.
+/// The result of a key's look-up.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The key's hash.
     pub hash: String,
-    /// Whose it is.
+    /// Its customer.
     pub owner: KeyOwner,
-    /// The account of its owner, who mostly comes to spend from it.
+    /// The customer's account, which most requests need next.
     pub account: Option<Account>,
 }
 
-/// Whose keys are, by their hashes; those that do not work are left out.
+/// Looks up keys by their hashes; invalid ones are left out.
 pub async fn api_key_owner_many(db: &impl ConnectionTrait, hashes: &[String], now_ms: TimeMs) -> Result<Vec<Found>> {
     let backend = db.get_database_backend();
     let keys = seek(backend, "api_keys k", "k.hash = r.sought");
@@ -92,13 +92,13 @@ pub async fn api_key_owner_many(db: &impl ConnectionTrait, hashes: &[String], no
     Ok(found.into_iter().filter(|found| found.owner.is_valid(now_ms)).collect())
 }
 
-/// One key of a customer.
+/// Finds a key of a customer.
 pub async fn api_key_find(db: &impl ConnectionTrait, customer: &CustomerId, id: &ApiKeyId) -> Result<Option<ApiKey>> {
     let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE customer_id = $1 AND id = $2");
     query_one(db, &sql, [customer.as_str().into(), id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The key that was made under an idempotency key, and the hash of the request.
+/// The key created under an idempotency key, and the hash of its request.
 pub async fn api_key_find_by_idempotency(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -109,7 +109,7 @@ pub async fn api_key_find_by_idempotency(
     row.map(|row| Ok((read(&row)?, get(&row, "request_hash")?))).transpose()
 }
 
-/// A customer's keys, oldest first, below the cursor.
+/// A customer's keys, oldest first, after the cursor.
 pub async fn api_key_list(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -121,16 +121,16 @@ pub async fn api_key_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// How many keys of a customer work, and how many of these for good.
+/// The numbers of a customer's valid keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyCount {
-    /// Those that work now.
+    /// Valid keys.
     pub working: i64,
     /// Those without an end.
     pub lasting: i64,
 }
 
-/// Counts a customer's keys; under [`customer_lock`](super::customer::customer_lock) if something depends on it.
+/// Counts a customer's keys. Decisions that depend on it need [`customer_lock`](super::customer::customer_lock).
 pub async fn api_key_count(db: &impl ConnectionTrait, customer: &CustomerId, now_ms: TimeMs) -> Result<KeyCount> {
     let sql = "SELECT COUNT(*) AS working, COUNT(CASE WHEN revoked_at_ms IS NULL THEN 1 END) AS lasting \
                FROM api_keys WHERE customer_id = $1 AND (revoked_at_ms IS NULL OR revoked_at_ms > $2)";
@@ -140,7 +140,7 @@ pub async fn api_key_count(db: &impl ConnectionTrait, customer: &CustomerId, now
     })
 }
 
-/// Ends a key at a time, now or later; its hash, if the customer has such a key that works.
+/// Ends a key now or later; returns its hash if the customer has such a valid key.
 pub async fn api_key_revoke(
     db: &impl ConnectionTrait,
     customer: &CustomerId,

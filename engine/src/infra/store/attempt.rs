@@ -1,4 +1,4 @@
-//! Rows of `attempts`: one for each lease under which work was done.
+//! Rows of `attempts`: one for each lease under which a job ran.
 
 use super::{Kind, Rows, get, query_all, query_one};
 use crate::clock::TimeMs;
@@ -7,14 +7,14 @@ use crate::error::Result;
 use crate::ids::JobId;
 use sea_orm::ConnectionTrait;
 
-/// One attempt as stored.
+/// A stored attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// The lease.
     pub epoch: i64,
-    /// Its number, from 1; a snooze has the number of the attempt it put off.
+    /// Its number, from 1; a snooze has the number of the postponed attempt.
     pub attempt: i64,
-    /// The node that did the work.
+    /// The node that ran it.
     pub node: String,
     /// When it began.
     pub started_at_ms: TimeMs,
@@ -22,11 +22,11 @@ pub struct Attempt {
     pub finished_at_ms: TimeMs,
     /// `done`, `retry`, `snooze`, `cancel` or `dead`.
     pub outcome: String,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
 }
 
-/// Records attempts. The primary key (stream, epoch) refuses a second result of one lease.
+/// Records attempts. The primary key (stream, epoch) prevents a second result of one lease.
 pub async fn attempt_insert_many(db: &impl ConnectionTrait, finishes: &[&JobFinish], node: &str) -> Result<()> {
     let mut rows = Rows::new(&[
         ("stream_key", Kind::Text),
@@ -58,7 +58,7 @@ pub async fn attempt_insert_many(db: &impl ConnectionTrait, finishes: &[&JobFini
     Ok(())
 }
 
-/// When the attempt of a job under a lease ended, and with which outcome; `None` if its end is not committed.
+/// When an attempt under a lease ended, and its outcome; `None` if its end is not committed.
 pub async fn attempt_end(
     db: &impl ConnectionTrait,
     stream_key: &str,

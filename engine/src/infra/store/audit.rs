@@ -7,20 +7,20 @@ use crate::error::Result;
 use crate::ids::AuditId;
 use sea_orm::ConnectionTrait;
 
-/// A line of the audit log as stored.
+/// A stored line of the audit log.
 #[derive(Debug, Clone)]
 pub struct AuditRow {
     /// Its identifier.
     pub id: String,
-    /// Who.
+    /// Who acted.
     pub actor: String,
-    /// What.
+    /// The action.
     pub action: String,
-    /// To what.
+    /// Its target.
     pub target: String,
-    /// More, as JSON.
+    /// Details, as JSON.
     pub details: String,
-    /// When.
+    /// When it happened.
     pub at_ms: TimeMs,
 }
 
@@ -29,7 +29,7 @@ pub async fn audit_append(db: &impl ConnectionTrait, audit: &Audit, now_ms: Time
     audit_append_many(db, std::slice::from_ref(audit), now_ms).await
 }
 
-/// Appends lines, with one statement.
+/// Appends lines in one statement.
 pub async fn audit_append_many(db: &impl ConnectionTrait, lines: &[Audit], now_ms: TimeMs) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -60,7 +60,7 @@ pub async fn audit_list(db: &impl ConnectionTrait, target: &str, limit: u64) -> 
     audit_page(db, Some(target), None, limit).await
 }
 
-/// The lines of one target or of all, latest first, before this one.
+/// A page of one target's lines or of all, latest first, before this one.
 pub async fn audit_page(
     db: &impl ConnectionTrait,
     target: Option<&str>,

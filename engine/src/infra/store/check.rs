@@ -1,9 +1,9 @@
-//! What `bursar verify` asks the database. Nothing here writes.
+//! The statements of `bursar verify`. Nothing here writes.
 //!
-//! **Sound while others write.** Each [`Check`] is one statement, and one statement sees one moment
-//! of the database (its own snapshot on Postgres at any isolation level, a read transaction on
-//! SQLite). What a check demands holds after every commit, so a row that it finds is wrong, not
-//! merely in the making. The fold needs two statements, and [`check_entries`] says why that is sound.
+//! **Correct while others write.** Each [`Check`] is one statement, and a statement sees one moment of the database
+//! (its own snapshot on Postgres at any isolation level, a read transaction on SQLite). Every check holds after
+//! every commit, so an offending row is wrong and not just in transition. The fold needs two statements;
+//! [`check_entries`] explains why that is correct.
 
 mod statements;
 
@@ -17,26 +17,26 @@ use crate::error::Result;
 use crate::ids::{CustomerId, HoldId};
 use sea_orm::{ConnectionTrait, QueryResult};
 
-/// One claim about the stored data, with the statement that finds what contradicts it.
+/// A claim about the stored data, with the statement that finds violations.
 #[derive(Debug, Clone, Copy)]
 pub struct Check {
-    /// The proof obligation that it belongs to.
+    /// The number of its proof obligation.
     pub obligation: u8,
-    /// What is proven, in words.
+    /// The claim.
     pub name: &'static str,
-    /// What is looked at: the FROM clause of a count.
+    /// The checked rows: the FROM clause of a count.
     pub population: &'static str,
-    /// Gives one row with one column `what`, in words, for each offender.
+    /// Selects one row with a description `what` for each violation.
     offenders: &'static str,
 }
 
-/// How many rows a check looks at, about: it is counted just before the check.
+/// The approximate number of rows to check, counted just before the check.
 pub async fn check_count(db: &impl ConnectionTrait, population: &str) -> Result<u64> {
     let row = query_one(db, &format!("SELECT COUNT(*) AS n FROM {population}"), []).await?;
     row.map_or(Ok(0), |row| Ok(get::<i64>(&row, "n")?.cast_unsigned()))
 }
 
-/// The first `limit` offenders in words, and how many there are in all.
+/// Descriptions of the first `limit` violations, and their total number.
 pub async fn check_offenders(db: &impl ConnectionTrait, check: &Check, limit: u64) -> Result<(Vec<String>, u64)> {
     let sql = format!(
         "SELECT what, COUNT(*) OVER () AS total FROM ({}) AS offenders ORDER BY what LIMIT $1",
@@ -48,21 +48,20 @@ pub async fn check_offenders(db: &impl ConnectionTrait, check: &Check, limit: u6
     Ok((words, total.cast_unsigned()))
 }
 
-/// An account as stored.
+/// A stored account.
 #[derive(Debug, Clone)]
 pub struct StoredAccount {
-    /// Whose it is.
+    /// The account's customer.
     pub customer_id: CustomerId,
-    /// The account. Nothing is open on it if that cannot be read.
+    /// The account, without open items if they are unreadable.
     pub account: Account,
-    /// When it is next to be settled, as the sweep sees it.
+    /// The stored time of settling, which the sweep uses.
     pub next_settle_at_ms: Option<TimeMs>,
-    /// Why what is open cannot be read.
+    /// Why the open items are unreadable.
     pub unreadable: Option<String>,
 }
 
-/// Accounts after the cursor in the order of their customers. It also gives
-/// those that cannot be read.
+/// Accounts after the cursor, ordered by customer, including unreadable ones.
 pub async fn check_accounts(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<Vec<StoredAccount>> {
     let sql = "SELECT customer_id, balance, held, version, floor, open, next_settle_at_ms FROM accounts \
                WHERE customer_id > $1 ORDER BY customer_id LIMIT $2";
@@ -79,7 +78,7 @@ fn read_account(row: &QueryResult) -> Result<StoredAccount> {
         balance: Credits(get(row, "balance")?),
         held: Credits(get(row, "held")?),
         version: get(row, "version")?,
-        // The fold leaves times out; a check of its own looks at them.
+        // The fold ignores times; a separate check compares them.
         last_entry_at_ms: 0,
         floor: Credits(get(row, "floor")?),
         open,
@@ -92,26 +91,25 @@ fn read_account(row: &QueryResult) -> Result<StoredAccount> {
     })
 }
 
-/// Part of one customer's ledger.
+/// A part of one customer's ledger.
 #[derive(Debug, Clone, Copy)]
 pub struct EntryRange<'a> {
-    /// Whose ledger.
+    /// The ledger's customer.
     pub customer_id: &'a CustomerId,
-    /// Entries with a sequence number above this …
+    /// Entries with a greater sequence number …
     pub after: i64,
-    /// … up to and including this, which must not be above the version of an account already read.
+    /// … up to and including this, which must not be greater than the version of an account already read.
     pub upto: i64,
 }
 
-/// An entry as far as the fold needs it, or its place and why it cannot be read.
+/// An entry with the fields that the fold needs, or its sequence number and why it is unreadable.
 pub type ReadEntry = std::result::Result<Entry, (i64, String)>;
 
-/// The entries of many ranges in order, with whose they are; only what `Account::apply` looks at is
+/// The entries of many ranges, ordered by customer and sequence number. Only fields that `Account::apply` uses are
 /// filled in.
 ///
-/// This is sound although it is not the statement that read the accounts: entries are append-only
-/// and commit together with the account whose version they make, so those up to a version that was
-/// seen are all there and never change.
+/// A second statement is correct here: entries are append-only and commit together with their account's version, so
+/// the entries up to a version already read are complete and never change.
 pub async fn check_entries(
     db: &impl ConnectionTrait,
     ranges: &[EntryRange<'_>],

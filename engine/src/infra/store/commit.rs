@@ -1,9 +1,9 @@
 //! Group commit: many decisions in one transaction, each of them whole or not at all.
 //!
-//! A unit is all that must commit together: one account's new state with its entries, the ends of
-//! attempts, other effects. Units of one call share a transaction and its one flush to disk. A unit that
-//! turns out to be impossible (somebody else wrote the account, an idempotency key was used before, the
-//! lease is lost) is left out, and the others do not notice.
+//! A unit is a set of changes that must commit together: one account's new state with its entries, the ends of
+//! attempts, other effects. The units of one call share a transaction and its flush to disk. A unit that cannot be
+//! written (the account changed, an idempotency key was already used, the lease is lost) is left out without
+//! affecting the others.
 
 mod accounts;
 mod effects;
@@ -19,12 +19,12 @@ use crate::domain::effect::Effect;
 use crate::domain::job::{BLOCKED, JobFinish, Wake};
 use crate::domain::ledger::Entry;
 use crate::error::Result;
-use accounts::{Left, write_accounts};
+use accounts::{LeftOut, write_accounts};
 use effects::{Effects, write_effects};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 use std::collections::{BTreeSet, HashSet};
 
-/// What commits together.
+/// Changes that commit together.
 #[derive(Debug, Clone, Default)]
 pub struct Unit {
     /// One account's change.
@@ -36,33 +36,33 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Whether it is a decision about an account and nothing else.
+    /// Whether it changes only an account.
     pub fn is_plain(&self) -> bool {
         self.account.is_some() && self.finishes.is_empty() && self.effects.is_empty()
     }
 }
 
-/// What became of a unit.
+/// The result of a unit.
 #[derive(Debug, Clone)]
 pub enum UnitResult {
-    /// All of it is committed. Jobs that it made or put off are to be announced.
+    /// All of it is committed. Jobs that it created or postponed must be announced.
     Committed(Vec<Wake>),
-    /// The account was written by somebody else: load it and decide again.
+    /// The account was changed by another writer: load it and decide again.
     Stale,
-    /// These keys were used before, by these entries: answer them, decide the rest again.
+    /// These entries already used some of the keys: return them, and decide the rest again.
     KeysUsed(Vec<Entry>),
-    /// These streams are no longer leased under the given epoch: the results do not count.
+    /// These streams are no longer leased under the given epoch: the results are discarded.
     Fenced(Vec<String>),
 }
 
-/// Commits units; the results are in the order of the units. An error means that the transaction
-/// was not committed, or, if the connection broke during COMMIT, that nobody knows: the caller loads
-/// the accounts again before it decides anything else.
+/// Commits units; the results are in the order of the units. An error means that the transaction was not committed
+/// or, if the connection broke during COMMIT, that this is unknown: the caller must reload the accounts before its
+/// next decision.
 pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -> Result<Vec<UnitResult>> {
     if db.is_postgres() && !db.is_hasty() && units.iter().all(Unit::is_plain) {
         return plain::commit_plain(db, units).await;
     }
-    let mut results = twins(units);
+    let mut results = reject_duplicates(units);
     loop {
         let open: Vec<usize> = (0..units.len()).filter(|at| results[*at].is_none()).collect();
         if open.is_empty() {
@@ -70,14 +70,14 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
         }
         let tx = db.begin().await?;
         let left = match (Attempt { tx: &tx, units, open, node, now_ms }).run().await? {
-            Run::Written { wakes, left } => {
+            RunResult::Written { wakes, left } => {
                 tx.commit().await?;
                 for (at, wakes) in wakes {
                     results[at] = Some(UnitResult::Committed(wakes));
                 }
                 left
             }
-            Run::Nothing(impossible) => {
+            RunResult::Nothing(impossible) => {
                 tx.rollback().await?;
                 impossible
             }
@@ -89,10 +89,10 @@ pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -
     Ok(results.into_iter().flatten().collect())
 }
 
-/// `Stale` for units whose account or lease an earlier one of the list has already: only one of them
-/// can be right, and a statement that writes a row for both would do so once. An actor that failed
-/// with a unit in hand leaves such a twin behind.
-fn twins(units: &[Unit]) -> Vec<Option<UnitResult>> {
+/// `Stale` for units with an account or lease that an earlier unit has: at most one of them can be valid, and a
+/// statement would write a row for both only once. An actor that failed with a unit in hand leaves such a duplicate
+/// behind.
+fn reject_duplicates(units: &[Unit]) -> Vec<Option<UnitResult>> {
     let (mut accounts, mut leases) = (HashSet::new(), HashSet::new());
     let mut results = Vec::with_capacity(units.len());
     for unit in units {
@@ -103,8 +103,7 @@ fn twins(units: &[Unit]) -> Vec<Option<UnitResult>> {
     results
 }
 
-/// Writes one unit inside a transaction of the caller, who commits or rolls back. Gives `None` if
-/// the unit is impossible.
+/// Writes one unit inside the caller's transaction. Returns `None` if it cannot be written.
 pub async fn write_unit(
     tx: &DatabaseTransaction,
     unit: &Unit,
@@ -113,17 +112,17 @@ pub async fn write_unit(
 ) -> Result<Option<Vec<Wake>>> {
     let units = std::slice::from_ref(unit);
     match (Attempt { tx, units, open: vec![0], node, now_ms }).run().await? {
-        Run::Written { wakes, .. } => Ok(Some(wakes.into_iter().flat_map(|(_, wakes)| wakes).collect())),
-        Run::Nothing(_) => Ok(None),
+        RunResult::Written { wakes, .. } => Ok(Some(wakes.into_iter().flat_map(|(_, wakes)| wakes).collect())),
+        RunResult::Nothing(_) => Ok(None),
     }
 }
 
-/// What a transaction did. Units are named by their place among all.
-enum Run {
-    /// Some of its units are written, whole: with the jobs to be announced. The others were left out.
-    Written { wakes: Vec<(usize, Vec<Wake>)>, left: Left },
-    /// These are impossible, and nothing is to be committed: the rest is to be tried without them.
-    Nothing(Left),
+/// The result of a transaction. Units are identified by their index.
+enum RunResult {
+    /// Some units are written whole, with the jobs to announce. The others were left out.
+    Written { wakes: Vec<(usize, Vec<Wake>)>, left: LeftOut },
+    /// These cannot be written, and the transaction must be rolled back: retry the rest without them.
+    Nothing(LeftOut),
 }
 
 struct Attempt<'a> {
@@ -140,13 +139,13 @@ impl<'a> Attempt<'a> {
         self.open.iter().map(move |at| (*at, &units[*at]))
     }
 
-    async fn run(&mut self) -> Result<Run> {
-        // In the order in which everybody locks rows: accounts, events, streams, jobs, then all the rest.
+    async fn run(&mut self) -> Result<RunResult> {
+        // In the order in which every transaction locks rows: accounts, events, streams, jobs, then the rest.
         let accounts = write_accounts(self.tx, self.units()).await?;
         let mut left = accounts.left;
         self.open.retain(|at| !left.contains_key(at));
-        if self.open.is_empty() || accounts.is_spoilt {
-            return Ok(Run::Nothing(left));
+        if self.open.is_empty() || accounts.must_roll_back {
+            return Ok(RunResult::Nothing(left));
         }
         let mut effects = Effects::default();
         for (place, (_, unit)) in self.units().enumerate() {
@@ -154,26 +153,26 @@ impl<'a> Attempt<'a> {
         }
         effects.store_events(self.tx).await?;
         self.lock_streams(&effects).await?;
-        // The locked stream rows keep every other node from taking the same jobs up.
+        // The locked stream rows keep other nodes from starting the same jobs.
         let mut fenced = self.release_leases().await?;
         if fenced.is_empty() {
             fenced = self.finish_jobs().await?;
         }
         if !fenced.is_empty() {
             left.extend(fenced);
-            return Ok(Run::Nothing(left));
+            return Ok(RunResult::Nothing(left));
         }
         let own_wakes = |unit: &Unit| unit.finishes.iter().filter_map(JobFinish::wake).collect();
         let mut wakes: Vec<(usize, Vec<Wake>)> = self.units().map(|(at, unit)| (at, own_wakes(unit))).collect();
         for (place, wake) in write_effects(self.tx, effects, self.now_ms).await? {
             wakes[place].1.push(wake);
         }
-        Ok(Run::Written { wakes, left })
+        Ok(RunResult::Written { wakes, left })
     }
 
-    /// Leases are given up first and jobs are inserted last, and each locks streams in the order of their keys;
-    /// but the streams of both together must be locked in that order, as intake locks them. So where there are
-    /// others than those that are given up, all are locked at once. On SQLite there are no locks on rows.
+    /// Leases are released first and jobs inserted last, each locking streams in the order of their keys; but
+    /// intake locks all its streams in that order at once. So if there are streams beyond those released, this
+    /// locks all of them first. SQLite has no row locks.
     async fn lock_streams(&self, effects: &Effects<'_>) -> Result<()> {
         let finishes = self.units().flat_map(|(_, unit)| &unit.finishes);
         let mut keys: BTreeSet<String> = finishes.map(|finish| finish.stream_key.clone()).collect();
@@ -181,29 +180,29 @@ impl<'a> Attempt<'a> {
             return Ok(());
         }
         let released = keys.len();
-        keys.extend(effects.streams(self.tx).await?);
+        keys.extend(effects.shared_streams(self.tx).await?);
         if keys.len() > released {
             stream::stream_lock_many(self.tx, &keys, self.now_ms).await?;
         }
         Ok(())
     }
 
-    async fn release_leases(&self) -> Result<Left> {
+    async fn release_leases(&self) -> Result<LeftOut> {
         let mut leases: Vec<_> = self.units().flat_map(|(_, unit)| &unit.finishes).map(lease).collect();
         if leases.is_empty() {
-            return Ok(Left::new());
+            return Ok(LeftOut::new());
         }
         leases.sort_unstable();
         let released = stream::stream_release_many(self.tx, &leases, self.now_ms).await?;
         if released.len() == leases.len() {
-            return Ok(Left::new());
+            return Ok(LeftOut::new());
         }
         let released: HashSet<&str> = released.iter().map(String::as_str).collect();
         Ok(self.fenced(|finish| !released.contains(finish.stream_key.as_str())))
     }
 
-    /// The units with an end of an attempt that does not count.
-    fn fenced(&self, is_lost: impl Fn(&JobFinish) -> bool) -> Left {
+    /// The units with an attempt that `is_lost`.
+    fn fenced(&self, is_lost: impl Fn(&JobFinish) -> bool) -> LeftOut {
         let lost_of = |unit: &Unit| -> Vec<String> {
             let lost = unit.finishes.iter().filter(|finish| is_lost(finish));
             lost.map(|finish| finish.stream_key.clone()).collect()
@@ -212,11 +211,11 @@ impl<'a> Attempt<'a> {
         lost.map(|(at, lost)| (at, UnitResult::Fenced(lost))).collect()
     }
 
-    /// Whoever holds the lease has the job running; if it is not, the result does not count either.
-    async fn finish_jobs(&self) -> Result<Left> {
+    /// The lease's holder has set the job to running; if it is not, the result is discarded too.
+    async fn finish_jobs(&self) -> Result<LeftOut> {
         let finishes: Vec<&JobFinish> = self.units().flat_map(|(_, unit)| &unit.finishes).collect();
         if finishes.is_empty() {
-            return Ok(Left::new());
+            return Ok(LeftOut::new());
         }
         let written = job::job_finish_many(self.tx, &finishes).await?;
         if written.len() < finishes.len() {
@@ -224,7 +223,7 @@ impl<'a> Attempt<'a> {
             return Ok(self.fenced(|finish| !written.contains(finish.job_id.as_str())));
         }
         attempt::attempt_insert_many(self.tx, &finishes, self.node).await?;
-        Ok(Left::new())
+        Ok(LeftOut::new())
     }
 }
 

@@ -49,7 +49,7 @@ pub async fn customer_insert(db: &impl ConnectionTrait, customer: &Customer, ema
     Ok(rows == 1)
 }
 
-/// Notes that a mailbox is given the free credits. False if it had them before.
+/// Records that a mailbox gets the free credits. False if it already had them.
 pub async fn free_credits_insert(
     db: &impl ConnectionTrait,
     mailbox: &str,
@@ -61,22 +61,22 @@ pub async fn free_credits_insert(
     Ok(execute(db, sql, [mailbox.into(), customer.as_str().into(), now_ms.into()]).await? == 1)
 }
 
-/// One customer.
+/// Finds a customer.
 pub async fn customer_find(db: &impl ConnectionTrait, id: &CustomerId) -> Result<Option<Customer>> {
     let sql = format!("SELECT {COLUMNS} FROM customers WHERE id = $1");
     query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// What customers are found by.
+/// The column to find customers by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// Their id here.
+    /// Their id.
     Id,
     /// Their Stripe customer.
     StripeId,
 }
 
-/// Many customers at once; those that do not exist are left out.
+/// Finds many customers; missing ones are left out.
 pub async fn customer_find_many(db: &impl ConnectionTrait, by: By, ids: &[String]) -> Result<Vec<Customer>> {
     let column = match by {
         By::Id => "id",
@@ -87,13 +87,13 @@ pub async fn customer_find_many(db: &impl ConnectionTrait, by: By, ids: &[String
     query_by(db, &sql, ids).await?.iter().map(read).collect()
 }
 
-/// The customer with this address.
+/// Finds a customer by its normalized address.
 pub async fn customer_find_by_email(db: &impl ConnectionTrait, normalized: &str) -> Result<Option<Customer>> {
     let sql = format!("SELECT {COLUMNS} FROM customers WHERE email_normalized = $1");
     query_one(db, &sql, [normalized.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Customers newest first, below the cursor, whose address, name, id or Stripe id contains the text.
+/// Customers with the text in address, name, id or Stripe id, newest first, before the cursor.
 pub async fn customer_search(
     db: &impl ConnectionTrait,
     text: &str,
@@ -111,16 +111,16 @@ pub async fn customer_search(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// Keeps others from changing a customer, or its keys, until the transaction ends: two that each look
-/// first would both see what the other is about to take away. False if there is no such customer. On
-/// SQLite there is one writing transaction at a time anyway.
+/// Prevents changes to a customer and its keys until the transaction ends: without the lock, two transactions could
+/// each rely on a row that the other removes. False if there is no such customer. SQLite runs one writing
+/// transaction at a time.
 pub async fn customer_lock(db: &impl ConnectionTrait, id: &CustomerId) -> Result<bool> {
     let sql = format!("SELECT id FROM customers WHERE id = $1{}", lock_clause(db, "customers"));
     Ok(query_one(db, &sql, [id.as_str().into()]).await?.is_some())
 }
 
-/// What locks the rows of a table that a query finds. Not FOR UPDATE, which entries and jobs of the customer
-/// would have to wait for.
+/// The clause that locks the rows of a table in a query. Not FOR UPDATE, which would block inserts of the
+/// customer's entries and jobs.
 fn lock_clause(db: &impl ConnectionTrait, table: &str) -> String {
     match db.get_database_backend() {
         DbBackend::Postgres => format!(" FOR NO KEY UPDATE OF {table}"),
@@ -128,7 +128,7 @@ fn lock_clause(db: &impl ConnectionTrait, table: &str) -> String {
     }
 }
 
-/// Moves customers to plans, each of them once; off Pro only if nothing that is stored gives it Pro any more.
+/// Moves customers to plans, each once; off Pro only if nothing stored gives Pro any more.
 pub async fn customer_set_plan_many(
     db: &impl ConnectionTrait,
     plans: &[(&CustomerId, Plan)],
@@ -145,8 +145,8 @@ pub async fn customer_set_plan_many(
     for (id, plan) in plans {
         rows.push([id.as_str().into(), plan.as_str().into(), now_ms.into()]);
     }
-    // Whoever gives, or takes away, another thing that gives Pro at this moment is waited for, and then seen. Of
-    // those that are on their plan already, most often all, nothing is written.
+    // The lock waits for a concurrent change of anything that gives Pro, so that the update sees it. Customers
+    // already on their plan, which are most, are not written.
     let sql = format!(
         "SELECT r.id AS id, r.plan AS plan, CASE WHEN c.plan = r.plan THEN 1 ELSE 0 END AS is_there FROM {{rows}} \
          JOIN customers c ON c.id = r.id ORDER BY c.id{}",
@@ -169,7 +169,7 @@ pub async fn customer_set_plan_many(
     Ok(())
 }
 
-/// Whose these Stripe customers once were, before they were deleted at Stripe.
+/// The former customers of deleted Stripe customers.
 pub async fn stripe_customer_former_find_many(
     db: &impl ConnectionTrait,
     ids: &[String],
@@ -182,14 +182,14 @@ pub async fn stripe_customer_former_find_many(
         .collect()
 }
 
-/// The Stripe customers that a customer once had.
+/// The deleted Stripe customers of a customer.
 pub async fn stripe_customer_former_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<String>> {
     let sql = "SELECT stripe_customer_id FROM stripe_customers_former WHERE customer_id = $1 ORDER BY gone_at_ms";
     query_all(db, sql, [customer.as_str().into()]).await?.iter().map(|row| get(row, "stripe_customer_id")).collect()
 }
 
-/// Links customers to their Stripe customers, each of them once, unless it has one already. One that was deleted
-/// at Stripe is never linked again, whatever late events say.
+/// Links customers to their Stripe customers, each once, unless they have one. A deleted Stripe customer is never
+/// linked again, no matter which events arrive late.
 pub async fn customer_link_stripe_many(
     db: &impl ConnectionTrait,
     links: &[(&CustomerId, &str)],
@@ -206,7 +206,7 @@ pub async fn customer_link_stripe_many(
     Ok(())
 }
 
-/// Takes the link to a Stripe customer away, if it is still this one, and remembers that it was there.
+/// Removes the link to a Stripe customer if it is still this one, and records it as former.
 pub async fn customer_unlink_stripe(
     db: &impl ConnectionTrait,
     id: &CustomerId,

@@ -15,39 +15,39 @@ use sea_orm::{
 };
 use std::time::Duration;
 
-/// Readers beside the one writer of a SQLite database.
+/// Connections for reading a SQLite database, in addition to the writer.
 const SQLITE_READERS_MAX: u32 = 4;
 /// How long a statement of SQLite waits for another process, such as `bursar verify`.
 const SQLITE_BUSY_MS: u64 = 5_000;
 
-/// A connection that was idle for this long is asked for a sign of life before it is used.
+/// A connection that was idle for this long is tested before use.
 const IDLE_TEST_MS: u64 = 1_000;
 
-/// How long a statement of Postgres waits for a row that somebody else keeps locked, in milliseconds.
-/// It then fails in a way that passes (55P03), instead of holding its connection for ever. Longer than
-/// Postgres takes to find a deadlock, which hits one of those in it instead of all.
+/// How long a statement of Postgres waits for a locked row, in milliseconds. Then it fails temporarily (55P03)
+/// instead of holding its connection forever. It is longer than the deadlock timeout, which ends only one of the
+/// transactions in a deadlock.
 const LOCK_TIMEOUT_MS: &str = "2000";
-/// The same for whoever is in haste: what is known to be locked is not worth a wait that others share.
+/// The same for hasty callers: others would share the wait for a row that is known to be locked.
 const HASTY_LOCK_TIMEOUT_MS: u64 = 100;
 
-/// How long a transaction of ours may wait for its next statement before Postgres ends it. Between two
-/// statements there is no call to anybody else, so one that waits this long belongs to a host that is gone,
-/// and would keep its rows locked for as long as the server's TCP takes to notice: hours by default.
+/// How long a transaction may wait for its next statement before Postgres ends it. Transactions contain no other
+/// calls, so one that waits this long belongs to a host that is gone, and would keep its rows locked until the
+/// server's TCP notices: hours by default.
 const IDLE_TRANSACTION_TIMEOUT_MS: u64 = 10_000;
-/// How the server finds out that the host behind a session is gone: it asks after 10 s of silence, every 5 s,
-/// and gives the session up after three questions, or when what it sent is not acknowledged for 20 s. Postgres
-/// ignores these for a Unix socket.
+/// How the server detects that a session's host is gone: it sends a probe after 10 s of silence and then every 5 s,
+/// and ends the session after three, or when data is not acknowledged for 20 s. Postgres ignores these for a Unix
+/// socket.
 const TCP_SETTINGS: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "20000"),
 ];
-/// How long a connection that goes back to its pool may take for a sign of life. One that was given up in the
-/// middle of a statement, because nothing came back, would otherwise keep its place in the pool for ever.
+/// How long a connection that returns to its pool may take to answer a ping. Without this, a connection that was
+/// abandoned in the middle of a statement would keep its place in the pool forever.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What nodes call themselves to Postgres.
+/// The application name of nodes in Postgres.
 pub const NODE: &str = "bursar";
 
 /// How to connect.
@@ -59,14 +59,14 @@ pub struct DbOptions {
     pub connections_max: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout_ms: u64,
-    /// How long a statement of Postgres may take; 0 for as long as it likes.
+    /// The longest statement of Postgres; 0 for no limit.
     pub statement_timeout_ms: u64,
-    /// How long a transaction of Postgres may wait for its next statement; 0 for as long as it likes.
+    /// How long a transaction of Postgres may wait for its next statement; 0 for no limit.
     pub idle_transaction_timeout_ms: u64,
 }
 
 impl DbOptions {
-    /// A few connections to the database at `url`, with the limits of a command.
+    /// Options for a command: a few connections to the database at `url`.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -78,15 +78,15 @@ impl DbOptions {
     }
 }
 
-/// A pool of connections with the session settings that suit its statements.
+/// A pool of connections with session settings for its statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// Commits of plain ledger decisions, loads of accounts, look-ups of API keys: a handful of statements
-    /// that run thousands of times a second and always by index.
+    /// Commits of plain ledger decisions, loads of accounts, look-ups of API keys: a few statements that run
+    /// thousands of times a second and always use an index.
     Ledger,
-    /// Everything else that writes: jobs, events, use cases.
+    /// All other writes: jobs, events, use cases.
     Write,
-    /// Reads outside a transaction: lists, reports, what is behind a refusal.
+    /// Reads outside a transaction: lists, reports, details of refusals.
     Read,
 }
 
@@ -103,7 +103,7 @@ impl Lane {
         }
     }
 
-    /// Its share of the connections: each lane has one at least, and together they have as many as given.
+    /// Its share of the connections, at least one; the shares add up to `all`.
     fn connections_max(self, all: u32) -> u32 {
         let side = (all * 3 / 10).max(1);
         match self {
@@ -141,8 +141,8 @@ impl Lane {
     }
 }
 
-/// A connected database. On Postgres each [`Lane`] has a pool of its own, so that a flood of reads never
-/// keeps a commit waiting. SQLite has one writer, and readers beside it.
+/// A connected database. On Postgres each [`Lane`] has its own pool, so that many reads never delay a commit.
+/// SQLite has one writer and several readers.
 #[derive(Debug, Clone)]
 pub struct Db {
     ledger: Kept,
@@ -152,14 +152,14 @@ pub struct Db {
     is_hasty: bool,
 }
 
-/// How much of a pool is in use.
+/// The usage of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolUsage {
     /// The pool.
     pub lane: Lane,
     /// Connections in use.
     pub in_use: u32,
-    /// Most connections there may be.
+    /// Most connections.
     pub max: u32,
 }
 
@@ -169,7 +169,7 @@ impl Db {
         Self::connect_as(options, NODE).await
     }
 
-    /// Connects under another name, which tells commands from nodes in Postgres' list of sessions.
+    /// Connects under another name, which distinguishes commands from nodes in Postgres' list of sessions.
     pub async fn connect_as(options: &DbOptions, application: &str) -> Result<Self> {
         let connections_max = options.connections_max;
         if options.url.starts_with("sqlite:") {
@@ -191,12 +191,12 @@ impl Db {
         })
     }
 
-    /// The same database for a caller that does not wait long for a row that somebody keeps locked.
+    /// The same database, but with a short wait for locked rows if `is_hasty`.
     pub fn in_haste(&self, is_hasty: bool) -> Self {
         Self { is_hasty, ..self.clone() }
     }
 
-    /// Whether the caller does not wait long for a locked row.
+    /// Whether waits for locked rows are short.
     pub fn is_hasty(&self) -> bool {
         self.is_hasty
     }
@@ -206,7 +206,7 @@ impl Db {
         &self.read
     }
 
-    /// Connection for the ledger's own statements: see [`Lane::Ledger`]. On SQLite it only reads.
+    /// Connection for the ledger's statements, see [`Lane::Ledger`]. On SQLite it only reads.
     pub fn ledger(&self) -> &Kept {
         &self.ledger
     }
@@ -219,14 +219,14 @@ impl Db {
     /// Begins a transaction that writes.
     pub async fn begin(&self) -> Result<DatabaseTransaction> {
         let tx = self.write.begin().await?;
-        // SQLite has no locks on rows.
+        // SQLite has no row locks.
         if self.is_hasty && self.is_postgres() {
             tx.execute_unprepared(&format!("SET LOCAL lock_timeout = {HASTY_LOCK_TIMEOUT_MS}")).await?;
         }
         Ok(tx)
     }
 
-    /// Which database this is.
+    /// The kind of database.
     pub fn backend(&self) -> DbBackend {
         self.write.get_database_backend()
     }
@@ -236,7 +236,8 @@ impl Db {
         self.backend() == DbBackend::Postgres
     }
 
-    /// Whether the database takes no writes just now: a standby, or what its operator or a full disk made so.
+    /// Whether the database accepts no writes now: it is a standby, or its operator or a full disk made it
+    /// read-only.
     pub async fn is_read_only(&self) -> Result<bool> {
         if !self.is_postgres() {
             return Ok(false);
@@ -245,12 +246,12 @@ impl Db {
         let row = self.write.query_one_raw(statement).await?;
         let is_read_only = row.map(|row| row.try_get_by_index::<String>(0)).transpose()?.is_some_and(|on| on == "on");
         if is_read_only {
-            demotion::notice();
+            demotion::record_refusal();
         }
         Ok(is_read_only)
     }
 
-    /// How much of each pool is in use. SQLite has no ledger lane: its one writer is under `Write`.
+    /// The usage of each pool. SQLite has no ledger lane: its one writer is under `Write`.
     pub fn pool_usage(&self) -> Vec<PoolUsage> {
         let in_use = |size: u32, idle: usize| size.saturating_sub(u32::try_from(idle).unwrap_or(u32::MAX));
         let usage = |lane: Lane| {
@@ -274,7 +275,8 @@ impl Db {
 
     /// Closes all connections.
     pub async fn close(&self) {
-        // Closing twice (SQLite shares a pool) or after a failure has nothing left to do.
+        // Closing fails if it was done before (SQLite shares a pool) or after a failure; nothing is left to do
+        // then.
         let _ = self.ledger.close().await;
         for connection in [&self.write, &self.read] {
             let _ = connection.close_by_ref().await;
@@ -300,10 +302,10 @@ fn postgres_options(options: &DbOptions, lane: Lane, application: &str) -> Conne
                 .options(TCP_SETTINGS)
                 .options(lane.settings().iter().copied())
         })
-        .map_sqlx_postgres_before_acquire(|_, meta| Box::pin(async move { Ok(!demotion::is_older(meta.age)) }))
+        .map_sqlx_postgres_before_acquire(|_, meta| Box::pin(async move { Ok(!demotion::predates_refusal(meta.age)) }))
         .map_sqlx_postgres_pool_opts(|pool| {
             pool.after_release(|connection, meta| {
-                Box::pin(async move { Ok(!demotion::is_older(meta.age) && is_alive(connection).await?) })
+                Box::pin(async move { Ok(!demotion::predates_refusal(meta.age) && is_alive(connection).await?) })
             })
         })
         .sqlx_logging(false);
@@ -330,7 +332,7 @@ fn sqlite_options(options: &DbOptions, connections_max: u32) -> ConnectOptions {
             sqlite
                 .create_if_missing(true)
                 .foreign_keys(true)
-                // Without this, REPLACE would delete rows of an append-only table past its trigger.
+                // Without this, REPLACE would bypass the triggers of append-only tables.
                 .pragma("recursive_triggers", "ON")
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)

@@ -1,4 +1,4 @@
-//! Rows of `events`: the inbox. Where an event stands is what its job says, so nothing is kept twice.
+//! Rows of `events`: the inbox. An event's state is that of its job, so it is stored only once.
 
 use super::{Kind, Rows, get, query_all, query_one};
 use crate::clock::TimeMs;
@@ -10,10 +10,10 @@ use crate::ids::{EventId, JobId};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use std::collections::{HashMap, HashSet};
 
-/// Stores the events of deliveries. Gives for each, in order, the job that is to be inserted in the same
-/// transaction; `None` if the event was there before.
+/// Stores the events of deliveries. Returns for each, in order, the job to insert in the same transaction; `None`
+/// if the event was already stored.
 pub async fn event_take_many(tx: &impl ConnectionTrait, deliveries: &[&Delivery]) -> Result<Vec<Option<NewJob>>> {
-    // One statement may not touch a row twice: copies within the batch become one row that counts them.
+    // One statement must not write a row twice: copies within the batch become one row that counts them.
     let mut first: HashMap<(&str, &str), usize> = HashMap::new();
     let mut events: Vec<StoredEvent> = Vec::new();
     for delivery in deliveries {
@@ -41,8 +41,8 @@ fn new_job(delivery: &Delivery) -> NewJob {
     delivery.job()
 }
 
-/// Inserts events; a duplicate only counts its deliveries. The list must hold each (source, external
-/// id) once. Gives the ids of those that are new.
+/// Inserts events; a duplicate only increases the count of deliveries. The list must contain each (source, external
+/// id) once. Returns the ids of new events.
 pub async fn event_insert_many(db: &impl ConnectionTrait, events: &[StoredEvent]) -> Result<Vec<EventId>> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -85,10 +85,10 @@ pub async fn event_insert_many(db: &impl ConnectionTrait, events: &[StoredEvent]
     Ok(new)
 }
 
-/// What was signed of an event, and what it was stored as.
+/// The signed bytes of an event, and its type.
 #[derive(Debug, Clone)]
 pub struct EventBytes {
-    /// Its identifier here.
+    /// Its identifier.
     pub id: EventId,
     /// Its type.
     pub event_type: String,
@@ -111,12 +111,12 @@ pub async fn event_bytes(db: &impl ConnectionTrait, ids: &[&EventId]) -> Result<
     found.iter().map(read).collect()
 }
 
-/// An event with where it stands.
+/// An event with its state.
 #[derive(Debug, Clone)]
 pub struct EventView {
-    /// Its identifier here.
+    /// Its identifier.
     pub id: EventId,
-    /// Who sent it.
+    /// Its sender.
     pub source: String,
     /// Its identifier at the sender.
     pub external_id: String,
@@ -124,13 +124,13 @@ pub struct EventView {
     pub event_type: String,
     /// Its stream.
     pub stream_key: String,
-    /// How often it was delivered.
+    /// Number of deliveries.
     pub deliveries: i64,
-    /// When it came first.
+    /// When it first arrived.
     pub received_at_ms: TimeMs,
     /// Its job.
     pub job_id: JobId,
-    /// Where the job stands.
+    /// The job's state.
     pub state: JobState,
     /// Attempts used up.
     pub attempts: i64,
@@ -171,17 +171,17 @@ fn read(row: &QueryResult) -> Result<EventView> {
     })
 }
 
-/// One event, by its id here or its id at the sender.
+/// Finds an event by its id or the sender's.
 pub async fn event_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<EventView>> {
     query_one(db, FIND, [id.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// What to look for among events. Empty fields match everything.
+/// A search for events. Empty fields match everything.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
-    /// Who sent it: `stripe` or `github`.
+    /// The sender: `stripe` or `github`.
     pub source: Option<String>,
-    /// A state of the event's job, or `waiting` for those that are neither done nor dead.
+    /// A state of the event's job, or `waiting` for events that are not done or dead.
     pub state: Option<String>,
     /// A type such as `invoice.paid`.
     pub event_type: Option<String>,
@@ -189,7 +189,7 @@ pub struct EventFilter {
     pub stream: Option<String>,
 }
 
-/// Events newest first, below the cursor.
+/// Events newest first, before the cursor.
 pub async fn event_list(
     db: &impl ConnectionTrait,
     filter: &EventFilter,
@@ -200,13 +200,13 @@ pub async fn event_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// States are spelled out, because only so a partial index can be used: with millions of events that are
-/// done, the few that are dead or wait are found by an index of those.
+/// States are literals, because a partial index requires that: among millions of done events, the few that are dead
+/// or waiting have an index of their own.
 fn list_statement(filter: &EventFilter, before: &str, limit: u64) -> (String, Vec<Value>) {
     let mut id = "e.id";
     let mut clause = match filter.state.as_deref() {
         None => "1 = 1".to_owned(),
-        // Always due at some time: this leads to the index of what is due.
+        // The time is always positive: the condition selects the index of due jobs.
         Some("waiting") => "j.state IN ('available', 'running') AND j.run_at_ms > 0".to_owned(),
         Some(state) => {
             id = "j.event_id";

@@ -34,11 +34,10 @@ pub(super) fn read(row: &QueryResult) -> Result<Job> {
     })
 }
 
-/// Inserts jobs, with two statements however many there are. Each gets the next sequence number of its stream;
-/// the stream's row stays locked until the transaction ends, so the order of the numbers is the order of the
-/// commits. Streams are locked in the order of their keys, so two inserts never wait for each other in a circle. A
-/// job whose unique key exists is left out, and leaves no row of its stream. Gives what to wake once the
-/// transaction is committed.
+/// Inserts jobs with two statements, whatever their number. Each gets the next sequence number of its stream; the
+/// stream's row stays locked until the transaction ends, so the numbers follow the order of commits. Streams are
+/// locked in the order of their keys, which prevents deadlocks. A job with an existing unique key is skipped and
+/// leaves no row of its stream. Returns the jobs to announce after the commit.
 pub async fn job_insert_many(db: &impl ConnectionTrait, jobs: &[NewJob], now_ms: TimeMs) -> Result<Vec<Wake>> {
     if jobs.is_empty() {
         return Ok(Vec::new());
@@ -106,25 +105,25 @@ pub async fn job_insert_many(db: &impl ConnectionTrait, jobs: &[NewJob], now_ms:
     Ok(wakes)
 }
 
-/// One job.
+/// Finds a job.
 pub async fn job_find(db: &impl ConnectionTrait, id: &JobId) -> Result<Option<Job>> {
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE id = $1");
     query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The job that processes an event.
+/// Finds the job of an event.
 pub async fn job_find_by_event(db: &impl ConnectionTrait, event: &EventId) -> Result<Option<Job>> {
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE event_id = $1");
     query_one(db, &sql, [event.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The job at the head of a stream: the lowest that is not finished.
+/// The job at the head of a stream: the lowest unfinished one.
 pub async fn job_head(db: &impl ConnectionTrait, key: &str) -> Result<Option<Job>> {
     let sql = "SELECT * FROM jobs WHERE stream_key = $1 AND state IN ('available', 'running') ORDER BY seq LIMIT 1";
     query_one(db, sql, [key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// As the partial indexes spell it, so that they can be used.
+/// Spelled as in the partial indexes, which requires that.
 const UNFINISHED: &str = "j.state IN ('available', 'running')";
 
 impl JobFilter {
@@ -133,7 +132,7 @@ impl JobFilter {
         let mut parts = vec!["1 = 1".to_owned()];
         let mut values: Vec<Value> = Vec::new();
         if self.state.as_deref() == Some("dead") {
-            // Spelled out, because only so the index of dead jobs can be used.
+            // A literal, because the index of dead jobs requires that.
             parts.push("j.state = 'dead'".to_owned());
         }
         let mut add = |text: &str, value: Value| {
@@ -147,7 +146,7 @@ impl JobFilter {
             Some("available") => {
                 add(&format!("{UNFINISHED} AND j.state = 'available' AND j.run_at_ms <= ?"), now_ms.into())
             }
-            // Always due at some time: this leads to the index of what is due.
+            // The time is always positive: the condition selects the index of due jobs.
             Some("running") => add(&format!("{UNFINISHED} AND j.state = 'running' AND j.run_at_ms > ?"), 0_i64.into()),
             None | Some("dead") => {}
             Some(state) => add("j.state = ?", state.into()),
@@ -174,7 +173,7 @@ impl JobFilter {
         (parts.join(" AND "), values)
     }
 
-    /// The list of these jobs, newest first, below a cursor.
+    /// The statement for a page of these jobs, newest first, before a cursor.
     pub(super) fn statement(&self, before: &str, limit: u64, now_ms: TimeMs) -> (String, Vec<Value>) {
         let (clause, mut values) = self.clause(now_ms);
         values.push(before.into());
@@ -188,7 +187,7 @@ impl JobFilter {
     }
 }
 
-/// Jobs newest first, below the cursor (a job id; empty for the first page).
+/// Jobs newest first, before the cursor (a job id; empty for the first page).
 pub async fn job_list(
     db: &impl ConnectionTrait,
     filter: &JobFilter,
@@ -200,7 +199,7 @@ pub async fn job_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// Oldest first: the jobs that a replay with this filter would touch, at most `limit`.
+/// The jobs that a replay with this filter would run, oldest first, at most `limit`.
 pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, now_ms: TimeMs) -> Result<Vec<JobId>> {
     let (clause, mut values) = filter.clause(now_ms);
     values.push(limit.cast_signed().into());
@@ -212,11 +211,10 @@ pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, 
     query_all(db, &sql, values).await?.iter().map(|row| Ok(JobId::trusted(get(row, "id")?))).collect()
 }
 
-/// Marks the lowest unfinished job of each stream as running, if it is due, and gives it. The
-/// streams must be leased to the caller in the same transaction: what still runs in one that was taken over
-/// belongs to a node that died, and is rescued first. The state is asked for twice, because Postgres looks
-/// at a row again that was changed while it waited for it, but not at what chose the row: a job that is
-/// cancelled in that moment stays cancelled.
+/// Marks the lowest unfinished job of each stream as running, if it is due, and returns it. The streams must be
+/// leased to the caller in the same transaction: a job that still runs in a stream that was taken over belongs to a
+/// dead node, and is rescued first. The state is checked twice, because Postgres rechecks a row that changed while
+/// it waited for it, but not the subquery that chose the row: a job that is cancelled meanwhile stays cancelled.
 pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[Leased], now_ms: TimeMs) -> Result<Vec<Job>> {
     let taken_over: Vec<String> =
         streams.iter().filter(|stream| stream.is_taken_over).map(|stream| stream.key.clone()).collect();
@@ -236,8 +234,8 @@ pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[Leased], now_m
     taken.iter().map(read).collect()
 }
 
-/// Makes the running job of each stream available again, without using up an attempt. The streams must be
-/// the caller's to decide about in the same transaction. It counts as a rescue if their node died.
+/// Makes the running job of each stream available again without using up an attempt. The caller must own the
+/// streams in the same transaction. It counts as a rescue if the node died.
 pub async fn job_put_back(db: &impl ConnectionTrait, streams: &[String], is_rescue: bool) -> Result<()> {
     if streams.is_empty() {
         return Ok(());
@@ -254,9 +252,8 @@ pub async fn job_put_back(db: &impl ConnectionTrait, streams: &[String], is_resc
     Ok(())
 }
 
-/// Writes the ends of attempts. The leases must have been given up in the same transaction. Gives the
-/// jobs that were written: those that did run. An attempt that ended took no node with it, so the
-/// rescues before it are forgotten.
+/// Writes the ends of attempts. The leases must be released in the same transaction. Returns the jobs that were
+/// written, which are those that were running. An attempt that ended killed no node, so it resets the rescues.
 pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish]) -> Result<Vec<String>> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -286,12 +283,12 @@ pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish])
     written.iter().map(|row| get(row, "id")).collect()
 }
 
-/// Makes an ended job available again with a fresh allowance of attempts; a stream that stopped at its death
-/// goes on. `None` if it is gone, or has not ended.
+/// Makes an ended job available again with a full number of attempts; a stream blocked by its death continues.
+/// `None` if it is deleted, or has not ended.
 pub async fn job_requeue(db: &impl ConnectionTrait, id: &JobId, now_ms: TimeMs) -> Result<Option<Wake>> {
     let Some(job) = job_find(db, id).await? else { return Ok(None) };
     if job.state == JobState::Dead {
-        // First, because whoever locks rows of both locks those of streams first.
+        // Streams first, because every transaction locks their rows before those of jobs.
         stream_unblock(db, &job).await?;
     }
     let allowance = JobKind::parse(&job.kind).map_or(job.attempts_max, JobKind::attempts_max);
@@ -310,14 +307,14 @@ pub async fn job_requeue(db: &impl ConnectionTrait, id: &JobId, now_ms: TimeMs) 
     .transpose()
 }
 
-/// Cancels a job that waits. False if it does not wait (any more).
+/// Cancels a waiting job. False if it is not waiting (any more).
 pub async fn job_cancel(db: &impl ConnectionTrait, id: &JobId, reason: &str, now_ms: TimeMs) -> Result<bool> {
     let sql = "UPDATE jobs SET state = 'cancelled', last_error = $2, finished_at_ms = $3 \
                WHERE id = $1 AND state = 'available'";
     Ok(execute(db, sql, [id.as_str().into(), reason.into(), now_ms.into()]).await? == 1)
 }
 
-/// Writes the arguments of jobs anew.
+/// Replaces the arguments of jobs.
 pub async fn job_set_args_many(db: &impl ConnectionTrait, jobs: &[(&JobId, &str)]) -> Result<()> {
     let mut rows = Rows::new(&[("id", Kind::Text), ("args", Kind::Text)]);
     for (id, args) in jobs {
@@ -328,12 +325,12 @@ pub async fn job_set_args_many(db: &impl ConnectionTrait, jobs: &[(&JobId, &str)
     Ok(())
 }
 
-/// Whether there is a job with this unique key, in whatever state.
-pub async fn job_is_there(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
+/// Whether a job with this unique key exists, in any state.
+pub async fn job_exists(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
     Ok(query_one(db, "SELECT id FROM jobs WHERE unique_key = $1", [key.into()]).await?.is_some())
 }
 
-/// Makes the job with this unique key due now, if it waits, was given up or was cancelled.
+/// Makes the job with this unique key due now, if it is waiting, dead or cancelled.
 pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<Option<Wake>> {
     let sql = "SELECT id FROM jobs WHERE unique_key = $1 AND state IN ('dead', 'cancelled')";
     if let Some(row) = query_one(db, sql, [key.into()]).await? {
@@ -353,8 +350,8 @@ pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) ->
     .transpose()
 }
 
-/// Heads of streams that are due before `due_before_ms` while nobody works on their stream: what the
-/// embedded dispatcher runs and what the sweeper publishes again.
+/// The heads of unleased streams that are due before `due_before_ms`: the embedded dispatcher runs them, and the
+/// sweeper republishes them.
 pub async fn job_due(
     db: &impl ConnectionTrait,
     due_before_ms: TimeMs,
@@ -381,31 +378,31 @@ pub async fn job_due(
         .collect()
 }
 
-/// Most jobs of one kind that are counted in one state.
+/// The highest number of jobs counted for one kind and state.
 pub const QUEUE_COUNT_MAX: i64 = 10_000;
 
-/// The jobs of one kind that are not done. No figure goes beyond [`QUEUE_COUNT_MAX`], where it means "at least".
+/// The unfinished and dead jobs of one kind. [`QUEUE_COUNT_MAX`] in a figure means "at least".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueCount {
     /// The kind.
     pub kind: JobKind,
-    /// Jobs that wait for their time.
+    /// Jobs waiting for their time.
     pub scheduled: i64,
-    /// Jobs that are due and wait for their turn.
+    /// Due jobs waiting for their turn.
     pub available: i64,
     /// Jobs under way.
     pub running: i64,
-    /// Jobs that were given up.
+    /// Dead jobs.
     pub dead: i64,
-    /// When the one was due that has been due for longest.
+    /// The earliest time at which an available job was due.
     pub oldest_due_ms: Option<TimeMs>,
 }
 
-/// The jobs that are not done, for each kind that this version knows. It costs the same however many are
-/// scheduled or ended: each figure comes from a range of an index and stops at [`QUEUE_COUNT_MAX`]. Jobs
-/// that run are found by the leases, of which there are never more than workers.
+/// Counts the jobs that are not done, for each kind that this version knows. The cost does not depend on how many
+/// are scheduled or ended: each figure comes from a range of an index and stops at [`QUEUE_COUNT_MAX`]. Running
+/// jobs are found by the leases, of which there are no more than workers.
 pub async fn job_queue(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<Vec<QueueCount>> {
-    // The states are values, so that no other index of jobs that wait is taken, which holds all kinds.
+    // The states are parameters, to avoid another index of waiting jobs, which contains all kinds.
     let mut rows =
         Rows::new(&[("kind", Kind::Text), ("waiting", Kind::Text), ("dead", Kind::Text), ("now_ms", Kind::Int)]);
     for kind in JobKind::ALL {
@@ -446,10 +443,9 @@ pub async fn job_queue(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<Vec<
     Ok(counts)
 }
 
-/// Deletes up to `limit` jobs that ended before `before_ms`, those first that ended first, with their attempts
-/// and events, and their streams unless these are used otherwise. Gives how many. Dead jobs are kept until
-/// somebody has dealt with them. The jobs go first, by their state at that moment: one that is being replayed
-/// meanwhile stays, and so does its event.
+/// Deletes up to `limit` jobs that ended before `before_ms`, earliest end first, with their attempts, their events
+/// and unused streams. Returns their number. Dead jobs are kept until a person handles them. The jobs are deleted
+/// first, by their present state: one that is being replayed stays, and so does its event.
 pub async fn job_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
     let sql = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('succeeded', 'cancelled') \
                AND finished_at_ms < $1 ORDER BY finished_at_ms LIMIT $2) AND state IN ('succeeded', 'cancelled') \

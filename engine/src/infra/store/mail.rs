@@ -1,4 +1,4 @@
-//! Rows of `mails`, and the jobs that mails are until they are sent.
+//! Rows of `mails`, and of the jobs that send them.
 
 use super::{Kind, Rows, from_json, get, query_all, query_one};
 use crate::clock::TimeMs;
@@ -15,19 +15,19 @@ pub struct MailRow {
     pub id: MailId,
     /// The job that sends it.
     pub job_id: JobId,
-    /// What the job is to do.
+    /// The job's arguments.
     pub args: MailArgs,
-    /// Where it stands.
+    /// Its state.
     pub state: MailState,
     /// Attempts at sending it.
     pub attempts: i64,
-    /// Not before this.
+    /// The earliest time to send it.
     pub due_at_ms: TimeMs,
     /// Why it was not sent.
     pub last_error: Option<String>,
-    /// When it was asked for.
+    /// When it was created.
     pub created_at_ms: TimeMs,
-    /// Once it is sent or stored: the address.
+    /// The address, once it is sent or stored.
     pub recipient: Option<String>,
     /// The subject.
     pub subject: Option<String>,
@@ -63,29 +63,29 @@ fn read(row: &QueryResult) -> Result<MailRow> {
     })
 }
 
-/// What is kept of a mail decides; until there is something, its job does.
+/// The state of a stored mail, else that of its job.
 pub(super) fn mail_state(kept: Option<&str>, job: &str) -> Result<MailState> {
     Ok(match (kept, JobState::parse(job)) {
         (Some("sent"), _) => MailState::Sent,
         (Some("stored"), _) => MailState::Stored,
         (None, Some(JobState::Available | JobState::Running)) => MailState::Queued,
-        // A version of ours that ends a job without keeping its mail is not known.
+        // No version of Bursar lets a job succeed without storing its mail.
         (None, Some(JobState::Cancelled | JobState::Succeeded)) => MailState::Cancelled,
         (None, Some(JobState::Dead)) => MailState::Failed,
         _ => return Err(Error::Corrupt(format!("mail state {kept:?}, job state {job}"))),
     })
 }
 
-/// Which mails. Empty fields match everything.
+/// A search for mails. Empty fields match everything.
 #[derive(Debug, Clone, Default)]
 pub struct MailFilter {
-    /// Of this customer.
+    /// The customer.
     pub customer: Option<CustomerId>,
-    /// Where they stand.
+    /// The state.
     pub state: Option<MailState>,
 }
 
-/// Mails, the latest first, below the cursor (a mail's id; empty for the first page).
+/// Mails newest first, before the cursor (a mail's id; empty for the first page).
 pub async fn mail_list(
     db: &impl ConnectionTrait,
     filter: &MailFilter,
@@ -99,7 +99,7 @@ pub async fn mail_list(
         clause.push_str(&format!(" AND j.customer_id = ${}", values.len()));
     }
     if !before.is_empty() {
-        values.push(MailId::parse(before).map_err(cursor_is_wrong)?.job_id().as_str().into());
+        values.push(MailId::parse(before).map_err(invalid_cursor)?.job_id().as_str().into());
         clause.push_str(&format!(" AND j.id < ${}", values.len()));
     }
     clause.push_str(match filter.state {
@@ -115,23 +115,23 @@ pub async fn mail_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-fn cursor_is_wrong(_: crate::ids::IdError) -> Error {
+fn invalid_cursor(_: crate::ids::IdError) -> Error {
     Error::invalid("invalid_cursor", "cursor must be a next_cursor of an earlier answer of this list.")
 }
 
-/// One mail.
+/// Finds a mail.
 pub async fn mail_find(db: &impl ConnectionTrait, id: &MailId) -> Result<Option<MailRow>> {
     let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE j.kind = 'mail.send' AND j.id = $1");
     query_one(db, &sql, [id.job_id().as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// One mail, by the unique key of its job.
+/// Finds a mail by the unique key of its job.
 pub async fn mail_find_by_key(db: &impl ConnectionTrait, unique_key: &str) -> Result<Option<MailRow>> {
     let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE j.kind = 'mail.send' AND j.unique_key = $1");
     query_one(db, &sql, [unique_key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// What a mail said, once it is sent or stored, with an API key masked.
+/// The contents of a mail that was sent or stored, with any API key masked.
 pub async fn mail_kept(db: &impl ConnectionTrait, id: &MailId) -> Result<Option<(Template, Rendered)>> {
     let sql = "SELECT template, subject, body_text, body_html FROM mails WHERE id = $1";
     let Some(row) = query_one(db, sql, [id.as_str().into()]).await? else { return Ok(None) };
@@ -142,7 +142,7 @@ pub async fn mail_kept(db: &impl ConnectionTrait, id: &MailId) -> Result<Option<
     Ok(Some((template, kept)))
 }
 
-/// Keeps mails that were sent or are stored. The first time counts.
+/// Stores mails that were sent or are only stored. Later writes of the same mail are ignored.
 pub async fn mail_put_many(db: &impl ConnectionTrait, mails: &[&Mail]) -> Result<()> {
     if mails.is_empty() {
         return Ok(());

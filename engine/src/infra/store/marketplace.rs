@@ -1,5 +1,5 @@
-//! Rows of `marketplace_accounts`. What GitHub tells is written by [`marketplace_put`], whom it is linked
-//! to and by which token by the others: the two never overwrite each other.
+//! Rows of `marketplace_accounts`. [`marketplace_put`] writes GitHub's facts, the other functions write link and
+//! token: they never overwrite each other.
 
 use super::{execute, from_json, get, query_all, query_one, to_json};
 use crate::clock::TimeMs;
@@ -43,15 +43,15 @@ fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
         updated_at_ms: get(row, "updated_at_ms")?,
     };
     let owed: Vec<PaidSpan> = from_json(&get::<String>(row, "owed")?)?;
-    earlier::complete(&mut account, &owed);
+    earlier::restore_news(&mut account, &owed);
     Ok(account)
 }
 
-/// Writes what is known of a purchase.
+/// Writes an account, except its link.
 pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAccount) -> Result<()> {
     let pending = account.pending.as_ref().map(to_json).transpose()?;
-    // For nodes of the release before, with `period_from_ms`.
-    let owed = account.spans_left();
+    // For nodes of the previous release, with `period_from_ms`.
+    let owed = account.ungranted_spans();
     execute(
         db,
         "INSERT INTO marketplace_accounts (github_account_id, login, account_type, email, state, plan_id, plan_name, \
@@ -95,13 +95,13 @@ pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAcc
     Ok(())
 }
 
-/// One account.
+/// Finds an account.
 pub async fn marketplace_find(db: &impl ConnectionTrait, github_account_id: i64) -> Result<Option<MarketplaceAccount>> {
     let sql = format!("SELECT {COLUMNS} FROM marketplace_accounts WHERE github_account_id = $1");
     query_one(db, &sql, [github_account_id.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The account that is linked to a customer.
+/// Finds the account linked to a customer.
 pub async fn marketplace_find_by_customer(
     db: &impl ConnectionTrait,
     customer_id: &CustomerId,
@@ -110,10 +110,10 @@ pub async fn marketplace_find_by_customer(
     query_one(db, &sql, [customer_id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Which accounts. Empty fields match everything.
+/// A search for accounts. Empty fields match everything.
 #[derive(Debug, Clone, Default)]
 pub struct MarketplaceFilter {
-    /// Where the purchase stands.
+    /// The state of the purchase.
     pub state: Option<PurchaseState>,
     /// Whether it is linked to a customer.
     pub is_linked: Option<bool>,
@@ -145,7 +145,7 @@ pub async fn marketplace_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// Sets the hash of the account's link token, in place of an earlier one. False if it is linked.
+/// Sets the hash of the account's link token, replacing an earlier one. False if the account is linked.
 pub async fn marketplace_set_token(
     db: &impl ConnectionTrait,
     github_account_id: i64,
@@ -157,24 +157,24 @@ pub async fn marketplace_set_token(
     Ok(execute(db, sql, [github_account_id.into(), hash.into(), expires_ms.into()]).await? == 1)
 }
 
-/// The account that a link token is for, be it good still or expired.
+/// Finds the account of a link token, valid or expired.
 pub async fn marketplace_find_by_token(db: &impl ConnectionTrait, hash: &str) -> Result<Option<i64>> {
     let sql = "SELECT github_account_id FROM marketplace_accounts WHERE link_token_hash = $1";
     query_one(db, sql, [hash.into()]).await?.map(|row| get(&row, "github_account_id")).transpose()
 }
 
-/// What became of a link token.
+/// The result of using a link token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenUse {
-    /// The account with this id is linked now, and the token is used up.
+    /// The account with this id is now linked, and the token is used up.
     Linked(i64),
-    /// It was good once.
+    /// The token has expired.
     Expired,
-    /// There is no such token, or no more.
+    /// The token does not exist, or was used up.
     Unknown,
 }
 
-/// Uses a link token up: its account is the customer's from now on.
+/// Uses up a link token and links its account to the customer.
 pub async fn marketplace_use_token(
     db: &impl ConnectionTrait,
     hash: &str,
@@ -192,7 +192,7 @@ pub async fn marketplace_use_token(
     Ok(if is_known { TokenUse::Expired } else { TokenUse::Unknown })
 }
 
-/// Links an account to a customer. False if it is linked already.
+/// Links an account to a customer. False if it is already linked.
 pub async fn marketplace_link(
     db: &impl ConnectionTrait,
     github_account_id: i64,

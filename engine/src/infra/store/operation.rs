@@ -28,8 +28,8 @@ pub(super) fn read(row: &QueryResult) -> Result<Operation> {
     })
 }
 
-/// Inserts an operation. False if the customer used its key before, or is subscribing already: the
-/// customer has one subscription under way at a time, also if its requests reach several nodes.
+/// Inserts an operation. False if the customer already used its key or is subscribing: a customer has one
+/// subscription under way at a time, even if its requests reach several nodes.
 pub async fn operation_insert(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
     let sql = format!(
         "INSERT INTO operations (kind, {COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13) \
@@ -53,20 +53,20 @@ pub async fn operation_insert(db: &impl ConnectionTrait, operation: &Operation) 
     Ok(execute(db, &sql, values).await? == 1)
 }
 
-/// One operation, whoever's it is.
+/// Finds an operation of any customer.
 pub async fn operation_find(db: &impl ConnectionTrait, id: &OperationId) -> Result<Option<Operation>> {
     let sql = format!("SELECT {COLUMNS} FROM operations WHERE id = $1");
     query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Many operations at once; those that do not exist are left out.
+/// Finds many operations; missing ones are left out.
 pub async fn operation_find_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<Operation>> {
     let columns = COLUMNS.split(", ").map(|column| format!("o.{column} AS {column}")).collect::<Vec<_>>();
     let sql = format!("SELECT {} FROM {{rows}} JOIN operations o ON o.id = r.sought", columns.join(", "));
     query_by(db, &sql, ids).await?.iter().map(read).collect()
 }
 
-/// The operation that a customer asked for under a key.
+/// Finds a customer's operation by its key.
 pub async fn operation_find_by_key(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -76,7 +76,7 @@ pub async fn operation_find_by_key(
     query_one(db, &sql, [customer.as_str().into(), key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The subscription that a customer's request is making just now.
+/// Finds the subscription that a customer's request is making.
 pub async fn operation_find_subscribing(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<Operation>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM operations \
@@ -85,7 +85,7 @@ pub async fn operation_find_subscribing(db: &impl ConnectionTrait, customer: &Cu
     query_one(db, &sql, [customer.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// A customer's operations, latest first.
+/// A customer's operations, newest first.
 pub async fn operation_list(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -99,9 +99,8 @@ pub async fn operation_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// Writes where operations stand, each of them once. One that succeeded stays so, and nothing of an earlier
-/// round is written over a later one; only a payment that came to light late is still noted of one that had
-/// succeeded without. Gives how many were written.
+/// Writes operations, each once. A succeeded one stays so, and no earlier round overwrites a later one; only a
+/// payment found late is added to an operation that succeeded without one. Returns the number written.
 pub async fn operation_put_many(db: &impl ConnectionTrait, operations: &[&Operation]) -> Result<u64> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -132,9 +131,9 @@ pub async fn operation_put_many(db: &impl ConnectionTrait, operations: &[&Operat
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
 }
 
-/// Begins the next round of an operation that failed. False if it is not at the round before (any
-/// more), since somebody else began it, or if it would be a second subscription under way. A unique
-/// violation if that one begins at the same moment.
+/// Begins the next round of a failed operation. False if it is not (any more) at the round before, because another
+/// node began it, or if it would be a second subscription under way. A unique violation if that one begins at the
+/// same moment.
 pub async fn operation_begin_round(db: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
     let sql = "UPDATE operations SET request = $2, state = 'processing', round = $3, stripe_id = NULL, problem = NULL, \
                round_at_ms = $4, updated_at_ms = $4 WHERE id = $1 AND state = 'failed' AND round = $3 - 1 \

@@ -1,4 +1,4 @@
-//! Rows of `payment_methods`. `customers.has_payment_method` follows them.
+//! Rows of `payment_methods`, with `customers.has_payment_method`, which depends on them.
 
 use super::{execute, get, query_all, query_one};
 use crate::clock::TimeMs;
@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 const COLUMNS: &str = "id, customer_id, kind, brand, last4, exp_month, exp_year, is_default, consent_at_ms, \
                        attached_at_ms, detached_at_ms";
-/// A customer with more payment methods than this is shown the latest only.
+/// Most payment methods listed; of more, only the latest are.
 pub const PAYMENT_METHODS_MAX: i64 = 100;
 
 fn read(row: &QueryResult) -> Result<PaymentMethod> {
@@ -28,7 +28,7 @@ fn read(row: &QueryResult) -> Result<PaymentMethod> {
     })
 }
 
-/// A customer's attached payment methods: the one that is charged first, then the latest.
+/// A customer's attached payment methods: the default first, then the latest.
 pub async fn payment_method_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<PaymentMethod>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM payment_methods WHERE customer_id = $1 AND detached_at_ms IS NULL \
@@ -37,7 +37,7 @@ pub async fn payment_method_list(db: &impl ConnectionTrait, customer: &CustomerI
     query_all(db, &sql, [customer.as_str().into(), PAYMENT_METHODS_MAX.into()]).await?.iter().map(read).collect()
 }
 
-/// One attached payment method of a customer.
+/// Finds an attached payment method of a customer.
 pub async fn payment_method_find(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -48,7 +48,7 @@ pub async fn payment_method_find(
     query_one(db, &sql, [customer.as_str().into(), id.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// One payment method of a customer, also one that is detached.
+/// Finds a payment method of a customer, even a detached one.
 pub async fn payment_method_find_any(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -58,14 +58,14 @@ pub async fn payment_method_find_any(
     query_one(db, &sql, [customer.as_str().into(), id.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Whose a payment method is.
+/// Finds the customer of a payment method.
 pub async fn payment_method_owner(db: &impl ConnectionTrait, id: &str) -> Result<Option<CustomerId>> {
     let row = query_one(db, "SELECT customer_id FROM payment_methods WHERE id = $1", [id.into()]).await?;
     row.map(|row| Ok(CustomerId::trusted(get(&row, "customer_id")?))).transpose()
 }
 
-/// Writes what is known of an attached payment method. A consent and the time it was attached stay; but
-/// a consent ends when the payment method is detached or becomes somebody else's.
+/// Writes an attached payment method. Consent and time of attaching are kept, but the consent ends when the payment
+/// method is detached or moves to another customer.
 pub async fn payment_method_put(db: &impl ConnectionTrait, method: &PaymentMethod) -> Result<()> {
     let sql = format!(
         "INSERT INTO payment_methods ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,FALSE,$8,$9,NULL) \
@@ -104,7 +104,7 @@ pub async fn payment_method_detach(
     settle_default(db, customer, None).await
 }
 
-/// Marks all payment methods of a customer as detached: its Stripe customer is gone.
+/// Marks all payment methods of a customer as detached, because its Stripe customer was deleted.
 pub async fn payment_method_detach_all(db: &impl ConnectionTrait, customer: &CustomerId, now_ms: TimeMs) -> Result<()> {
     let sql = "UPDATE payment_methods SET detached_at_ms = $2, is_default = FALSE \
                WHERE customer_id = $1 AND detached_at_ms IS NULL";
@@ -112,13 +112,13 @@ pub async fn payment_method_detach_all(db: &impl ConnectionTrait, customer: &Cus
     settle_default(db, customer, None).await
 }
 
-/// Makes a payment method the one that is charged, if it is attached.
+/// Makes a payment method the default, if it is attached.
 pub async fn payment_method_set_default(db: &impl ConnectionTrait, customer: &CustomerId, id: &str) -> Result<()> {
     settle_default(db, customer, Some(id)).await
 }
 
-/// One of those that may be charged is the default: the wanted one, else the one that is, else the
-/// latest. Without the customer's consent none may be charged.
+/// Chooses the default among payment methods with consent: the wanted one, else the present default, else the
+/// latest. Without consent there is none.
 async fn settle_default(db: &impl ConnectionTrait, customer: &CustomerId, wanted: Option<&str>) -> Result<()> {
     let sql = "UPDATE payment_methods SET is_default = (id = COALESCE( \
                  (SELECT id FROM payment_methods WHERE customer_id = $1 AND id = $2 AND detached_at_ms IS NULL \

@@ -1,8 +1,8 @@
-//! Rows of `rate_limits`: for each key the times of those that were let through last, oldest first, each
-//! as 13 digits of milliseconds (enough until the year 2286), one after the other.
+//! Rows of `rate_limits`: for each key the times of the last allowed requests, oldest first, concatenated, each as
+//! 13 digits of milliseconds (enough until the year 2286).
 //!
-//! One statement decides and counts. It locks the row, so those of all nodes come one after the other,
-//! each seeing what the one before it wrote.
+//! One statement decides and counts. It locks the row, so the statements of all nodes run one after the other, each
+//! seeing the result of the one before.
 
 use super::{execute, get, query_one};
 use crate::clock::TimeMs;
@@ -12,7 +12,7 @@ use sea_orm::ConnectionTrait;
 /// Characters of one time.
 const TIME_LEN: i64 = 13;
 
-/// Counts one, if fewer than `limit` were let through within the window. Whether it was let through.
+/// Counts a request if fewer than `limit` were allowed within the window. Returns whether it was.
 pub async fn rate_limit_take(
     db: &impl ConnectionTrait,
     key: &str,
@@ -20,8 +20,8 @@ pub async fn rate_limit_take(
     window_ms: i64,
     now_ms: TimeMs,
 ) -> Result<bool> {
-    // `$4` is the length of a full row. A row may be longer, if the limit was higher before: what
-    // counts are the latest.
+    // `$4` is the length of a full row. A row may be longer if the limit was higher before; only its latest times
+    // count.
     let sql = "INSERT INTO rate_limits (key, hits, until_ms) VALUES ($1, $2, $3) \
                ON CONFLICT (key) DO UPDATE SET until_ms = excluded.until_ms, \
                hits = CASE WHEN length(rate_limits.hits) < $4 THEN rate_limits.hits || excluded.hits \
@@ -34,16 +34,16 @@ pub async fn rate_limit_take(
     Ok(execute(db, sql, values).await? == 1)
 }
 
-/// When the one was let through that has to be a window ago for the next.
+/// The time that must be a window ago before the next request is allowed.
 pub async fn rate_limit_oldest(db: &impl ConnectionTrait, key: &str, limit: u32) -> Result<Option<TimeMs>> {
     let sql = "SELECT CAST(substr(hits, CAST(length(hits) - $2 + 1 AS INTEGER), 13) AS BIGINT) AS at_ms \
                FROM rate_limits WHERE key = $1 AND length(hits) >= $2";
     query_one(db, sql, [key.into(), row_len(limit).into()]).await?.map(|row| get(&row, "at_ms")).transpose()
 }
 
-/// Deletes keys whose last window ended before a time; how many.
+/// Deletes keys with a last window that ended before `before_ms`; returns their number.
 pub async fn rate_limit_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
-    // Said twice: a row that is used between the choice and the deletion stays.
+    // The condition is repeated, so that a row used between selection and deletion stays.
     let sql = "DELETE FROM rate_limits WHERE until_ms < $1 AND key IN \
                (SELECT key FROM rate_limits WHERE until_ms < $1 LIMIT $2)";
     execute(db, sql, [before_ms.into(), limit.cast_signed().into()]).await

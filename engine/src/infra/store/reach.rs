@@ -1,4 +1,4 @@
-//! Why a database cannot be reached, in a sentence for whoever set its address.
+//! Explains why a database cannot be reached, for the operator.
 
 use super::DbOptions;
 use crate::error::Error;
@@ -7,8 +7,8 @@ use sea_orm::sqlx::{self, ConnectOptions, Connection};
 use std::io::ErrorKind;
 use std::time::Duration;
 
-/// Says why connecting failed. The pool hides that behind a time-out, so Postgres is asked once more. No
-/// password is in the sentence.
+/// Explains why connecting failed. The pool hides the cause behind a timeout, so this connects to Postgres once
+/// more. The explanation contains no password.
 pub async fn explain_unreachable(options: &DbOptions, error: &Error) -> String {
     if let Some(path) = options.url.strip_prefix("sqlite:") {
         let path = path.trim_start_matches("//").split('?').next().unwrap_or_default();
@@ -20,7 +20,7 @@ pub async fn explain_unreachable(options: &DbOptions, error: &Error) -> String {
     let timeout = Duration::from_millis(options.acquire_timeout_ms);
     let asked = match tokio::time::timeout(timeout, postgres.connect()).await {
         Ok(Ok(connection)) => {
-            // It answers now. Whether it hears the farewell is of no interest.
+            // It answers now, so a failure to close does not matter.
             let _ = connection.close().await;
             None
         }
@@ -38,14 +38,14 @@ fn explain(postgres: &PgConnectOptions, error: Option<&sqlx::Error>, timeout_ms:
     let (user, database) = (postgres.get_username(), postgres.get_database().unwrap_or(postgres.get_username()));
     match error {
         Some(sqlx::Error::Io(io)) if io.kind() == ErrorKind::ConnectionRefused => {
-            format!("the database at {place} refuses connections: is it running, and is DATABASE_URL right?")
+            format!("the database at {place} refuses connections: check that it is running, and DATABASE_URL")
         }
         Some(sqlx::Error::Io(io)) => {
-            format!("the database at {place} cannot be reached ({io}): is the host in DATABASE_URL right?")
+            format!("the database at {place} cannot be reached ({io}): check the host in DATABASE_URL")
         }
         Some(sqlx::Error::Database(database_error)) => match database_error.code().as_deref() {
             Some("28P01" | "28000") => {
-                format!("the database at {place} does not let {user} in: are user and password in DATABASE_URL right?")
+                format!("the database at {place} does not let {user} in: check user and password in DATABASE_URL")
             }
             Some("3D000") => format!("the database at {place} has no database {database}: create it first"),
             _ => format!("the database at {place} refuses connections: {}", database_error.message()),
@@ -74,7 +74,7 @@ mod tests {
         let said = explain(&postgres, Some(&refused), 3_000);
         assert_eq!(
             said,
-            "the database at db.internal:6543 refuses connections: is it running, and is DATABASE_URL right?"
+            "the database at db.internal:6543 refuses connections: check that it is running, and DATABASE_URL"
         );
         let said = explain(&postgres, None, 3_000);
         assert_eq!(said, "the database at db.internal:6543 did not answer within 3000 ms");

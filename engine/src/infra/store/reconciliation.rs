@@ -36,7 +36,7 @@ fn read(row: &QueryResult) -> Result<Reconciliation> {
     })
 }
 
-/// Inserts a run. False if another one is under way, or has the same key.
+/// Inserts a run. False if another one is under way or has the same key.
 pub async fn reconciliation_insert(db: &impl ConnectionTrait, run: &Reconciliation) -> Result<bool> {
     let sql = format!(
         "INSERT INTO reconciliations ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) \
@@ -63,7 +63,7 @@ pub async fn reconciliation_insert(db: &impl ConnectionTrait, run: &Reconciliati
     Ok(execute(db, &sql, values).await? == 1)
 }
 
-/// Ends a run whose job has ended without it: given up, or cancelled by support.
+/// Ends a run whose job is dead or was cancelled by support.
 pub async fn reconciliation_abandon(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<()> {
     let sql = "UPDATE reconciliations SET state = 'failed', finished_at_ms = $1, \
                reason = COALESCE((SELECT j.last_error FROM jobs j WHERE j.id = job_id), 'its job is gone') \
@@ -73,25 +73,25 @@ pub async fn reconciliation_abandon(db: &impl ConnectionTrait, now_ms: TimeMs) -
     Ok(())
 }
 
-/// One run.
+/// Finds a run.
 pub async fn reconciliation_find(db: &impl ConnectionTrait, id: &ReconciliationId) -> Result<Option<Reconciliation>> {
     let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE id = $1");
     query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The run that was asked for under a key.
+/// Finds a run by its request's key.
 pub async fn reconciliation_find_by_key(db: &impl ConnectionTrait, key: &str) -> Result<Option<Reconciliation>> {
     let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE request_key = $1");
     query_one(db, &sql, [key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The latest run that came to its end.
+/// The latest completed run.
 pub async fn reconciliation_last_done(db: &impl ConnectionTrait) -> Result<Option<Reconciliation>> {
     let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE state = 'done' ORDER BY id DESC LIMIT 1");
     query_one(db, &sql, []).await?.map(|row| read(&row)).transpose()
 }
 
-/// The latest run that came to its end, repaired, and left no time out: where the next one begins.
+/// The latest completed run that repaired and left no gap: the next one begins there.
 pub async fn reconciliation_last_whole(db: &impl ConnectionTrait) -> Result<Option<Reconciliation>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM reconciliations WHERE state = 'done' AND repair AND whole ORDER BY id DESC LIMIT 1"
@@ -99,13 +99,13 @@ pub async fn reconciliation_last_whole(db: &impl ConnectionTrait) -> Result<Opti
     query_one(db, &sql, []).await?.map(|row| read(&row)).transpose()
 }
 
-/// Runs newest first, below the cursor.
+/// Runs newest first, before the cursor.
 pub async fn reconciliation_list(db: &impl ConnectionTrait, before: &str, limit: u64) -> Result<Vec<Reconciliation>> {
     let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2");
     query_all(db, &sql, [before.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
 }
 
-/// Writes a step of a run that is under way.
+/// Writes a step of a run under way.
 pub async fn reconciliation_step(db: &impl ConnectionTrait, step: &Step) -> Result<()> {
     let run = &step.run;
     let sql = "UPDATE reconciliations SET state = $2, phase = $3, cursor = $4, counts = $5, reason = $6, \
@@ -168,7 +168,7 @@ async fn findings_insert(db: &impl ConnectionTrait, run: &ReconciliationId, find
     Ok(())
 }
 
-/// What a run found, from the lowest number, after the cursor.
+/// The findings of a run after the cursor, lowest number first.
 pub async fn reconciliation_findings(
     db: &impl ConnectionTrait,
     id: &ReconciliationId,
@@ -193,7 +193,7 @@ pub async fn reconciliation_findings(
         .collect()
 }
 
-/// Whether an event that a run took in still waits to be processed, as far as its findings tell.
+/// Whether a recovered event of a run still waits to be processed, according to its findings.
 pub async fn reconciliation_waits(db: &impl ConnectionTrait, id: &ReconciliationId) -> Result<bool> {
     let sql = "SELECT j.id AS id FROM reconciliation_findings f JOIN events e ON e.external_id = f.object_id \
                JOIN jobs j ON j.event_id = e.id WHERE f.reconciliation_id = $1 AND f.class = 'event_missing' \
@@ -201,17 +201,16 @@ pub async fn reconciliation_waits(db: &impl ConnectionTrait, id: &Reconciliation
     Ok(query_one(db, sql, [id.as_str().into()]).await?.is_some())
 }
 
-/// Which events of Stripe are known here, of those named.
+/// The known ones among these events of Stripe.
 pub async fn events_known(db: &impl ConnectionTrait, source: &str, ids: &[String]) -> Result<HashSet<String>> {
-    // The source is one of our own words, never text from outside.
+    // The source is one of the engine's constants, never text from outside.
     let sql = format!(
         "SELECT e.external_id AS id FROM {{rows}} JOIN events e ON e.source = '{source}' AND e.external_id = r.sought"
     );
     query_by(db, &sql, ids).await?.iter().map(|row| get(row, "id")).collect()
 }
 
-/// Customers made before a time whose Stripe customer a run did not see, or who have none, in the order
-/// of their ids.
+/// Customers created before a time whose Stripe customer a run did not list, or who have none, ordered by id.
 pub async fn customers_unseen(
     db: &impl ConnectionTrait,
     run: &Reconciliation,
@@ -228,7 +227,7 @@ pub async fn customers_unseen(
     query_all(db, &sql, values).await?.iter().map(customer::read).collect()
 }
 
-/// Subscriptions that have not ended and that a run did not see, in the order of their ids.
+/// Unended subscriptions that a run did not list, ordered by id.
 pub async fn subscriptions_unseen(
     db: &impl ConnectionTrait,
     run: &Reconciliation,
@@ -245,8 +244,7 @@ pub async fn subscriptions_unseen(
     query_all(db, &sql, values).await?.iter().map(subscription::read).collect()
 }
 
-/// Charges for units that succeeded within a run's window and whose payment it did not see, in the order
-/// of their ids.
+/// Charges for units that succeeded within a run's window but whose payment it did not list, ordered by id.
 pub async fn payments_unseen(
     db: &impl ConnectionTrait,
     run: &Reconciliation,
@@ -265,9 +263,8 @@ pub async fn payments_unseen(
     query_all(db, &sql, values).await?.iter().map(operation::read).collect()
 }
 
-/// Deletes what ended runs have seen, up to `limit` rows, and runs that ended before a time with what
-/// they found. The latest one that compared everything stays: the gauges are read from it. Gives how many
-/// rows of the first sort.
+/// Deletes the listed objects of ended runs, up to `limit` rows, and runs that ended before a time, with their
+/// findings. The latest completed run stays, because the gauges use it. Returns the number of listed objects.
 pub async fn reconciliation_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
     let seen = "DELETE FROM reconciliation_seen WHERE (reconciliation_id, object_id) IN \
                 (SELECT s.reconciliation_id, s.object_id FROM reconciliation_seen s WHERE NOT EXISTS \

@@ -29,7 +29,7 @@ fn read(row: &QueryResult) -> Result<Replay> {
     })
 }
 
-/// The replay that was made under a key, with the hash of its request.
+/// Finds a replay by its request's key, with the hash of the request.
 pub async fn replay_id_by_key(db: &impl ConnectionTrait, key: &str) -> Result<Option<(ReplayId, String)>> {
     let sql = "SELECT id, request_hash FROM replays WHERE idempotency_key = $1";
     let Some(row) = query_one(db, sql, [key.into()]).await? else { return Ok(None) };
@@ -79,12 +79,12 @@ pub async fn replay_insert(
     Ok(true)
 }
 
-/// One replay.
+/// Finds a replay.
 pub async fn replay_find(db: &impl ConnectionTrait, id: &ReplayId) -> Result<Option<Replay>> {
     query_one(db, &format!("{SELECT} WHERE id = $1"), [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Replays newest first, below the cursor.
+/// Replays newest first, before the cursor.
 pub async fn replay_list(db: &impl ConnectionTrait, before: &str, limit: u64) -> Result<Vec<Replay>> {
     let sql = format!("{SELECT} WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2");
     query_all(db, &sql, [before.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
@@ -103,7 +103,7 @@ pub async fn replay_move(
     Ok(execute(db, &sql, [id.as_str().into(), to.into(), finished_at_ms.into()]).await? == 1)
 }
 
-/// Items from the lowest number, all of them or only those that still wait.
+/// Items by number, all of them or only waiting ones.
 pub async fn replay_items(
     db: &impl ConnectionTrait,
     id: &ReplayId,
@@ -127,14 +127,14 @@ pub async fn replay_items(
         .collect()
 }
 
-/// Whether a replay runs. It stays so until the transaction ends: a pause or a cancellation waits.
+/// Whether a replay runs. Locks it until the transaction ends, so that a pause or cancellation waits.
 pub async fn replay_lock_running(db: &impl ConnectionTrait, id: &ReplayId) -> Result<bool> {
     let lock = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" };
     let sql = format!("SELECT id FROM replays WHERE id = $1 AND state = 'running' {lock}");
     Ok(query_one(db, &sql, [id.as_str().into()]).await?.is_some())
 }
 
-/// Writes what came of an item, once.
+/// Writes the result of an item, once.
 pub async fn replay_item_finish(db: &impl ConnectionTrait, id: &ReplayId, step: &ReplayStep) -> Result<()> {
     let sql = "UPDATE replay_items SET state = $3, result = $4 WHERE replay_id = $1 AND n = $2 AND state = 'waiting'";
     let values = [id.as_str().into(), step.n.into(), step.state.into(), step.result.clone().into()];

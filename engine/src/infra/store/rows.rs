@@ -1,14 +1,13 @@
 //! Lists of rows as parameters of one statement.
 //!
-//! Postgres takes one array for each column (`unnest`), SQLite one JSON array (`json_each`). Either
-//! way the text of the statement does not depend on how many rows there are, so it is prepared once.
+//! Postgres takes one array for each column (`unnest`), SQLite one JSON array (`json_each`). So the text of the
+//! statement does not depend on the number of rows and is prepared once.
 
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{DbBackend, Statement, Value};
 
-/// What stands for null in an array: arrays of values on their way to Postgres cannot hold nulls, so
-/// the table expression turns these back. Text from outside never equals it, it holds control
-/// characters.
+/// Represents null in arrays for Postgres, which cannot contain nulls here; the table expression converts it back.
+/// It contains control characters, so text from outside never equals it.
 const NULL_TEXT: &str = "\u{1}null\u{1}";
 /// The same for integers.
 const NULL_INT: i64 = i64::MIN;
@@ -18,11 +17,11 @@ const NULL_INT: i64 = i64::MIN;
 pub enum Kind {
     /// Text or null.
     Text,
-    /// Text that is never null, which costs less.
+    /// Text without nulls, which is cheaper.
     SomeText,
     /// A 64-bit integer or null. Booleans are 0 and 1.
     Int,
-    /// An integer that is never null.
+    /// An integer without nulls.
     SomeInt,
     /// Bytes.
     Bytes,
@@ -78,14 +77,14 @@ impl From<bool> for Cell {
 /// The columns of a list, each with its type.
 pub type Columns = &'static [(&'static str, Kind)];
 
-/// Rows on their way into a statement.
+/// Rows to pass to a statement.
 pub struct Rows {
     columns: Columns,
     cells: Vec<Vec<Cell>>,
 }
 
 impl Rows {
-    /// No rows yet, with these columns.
+    /// Creates an empty list with these columns.
     pub fn new(columns: Columns) -> Self {
         Self { columns, cells: columns.iter().map(|_| Vec::new()).collect() }
     }
@@ -98,12 +97,12 @@ impl Rows {
         }
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.cells.first().map_or(0, Vec::len)
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -154,8 +153,8 @@ impl Rows {
     }
 }
 
-/// The text of a statement of Postgres over several lists of rows: each placeholder becomes the table
-/// expression `… AS r` of rows with these columns.
+/// The text of a statement of Postgres over several lists of rows: each placeholder becomes the table expression `…
+/// AS r` of rows with these columns.
 pub fn postgres_text(sql: &str, lists: &[(&str, Columns)]) -> String {
     let (mut sql, mut offset) = (sql.to_owned(), 0);
     for (placeholder, columns) in lists {
@@ -165,13 +164,13 @@ pub fn postgres_text(sql: &str, lists: &[(&str, Columns)]) -> String {
     sql
 }
 
-/// A statement of Postgres over lists of rows in the order in which [`postgres_text`] got their columns.
+/// A statement of Postgres over lists of rows, in the order of their columns in [`postgres_text`].
 pub fn postgres_statement<const N: usize>(text: &str, lists: [Rows; N]) -> Statement {
     let values = lists.into_iter().flat_map(Rows::postgres_values);
     Statement::from_sql_and_values(DbBackend::Postgres, text, values)
 }
 
-/// The table expression of Postgres, whose parameters begin after the first `offset`.
+/// The table expression of Postgres, with parameters after the first `offset`.
 fn postgres_table(columns: Columns, offset: usize) -> String {
     let cast = |(at, (_, kind)): (usize, &(&str, Kind))| {
         let cast = match kind {
@@ -192,9 +191,8 @@ fn postgres_table(columns: Columns, offset: usize) -> String {
     format!("(SELECT {} FROM unnest({}) AS u({})) AS r", picks.join(","), casts.join(","), names.join(","))
 }
 
-/// Joins a table (with its alias) to a list `r`, for a list that seeks one row with each of its own. On
-/// Postgres, row by row whatever is planned: a plan that was made, and kept, while the table was all but empty
-/// would read the whole of it.
+/// Joins a table (with its alias) to a list `r` of which each row finds one. On Postgres it forces row by row
+/// access, because a plan made and kept while the table was nearly empty would scan all of it.
 pub fn seek(backend: DbBackend, table: &str, condition: &str) -> String {
     let alias = table.rsplit(' ').next().unwrap_or(table);
     match backend {

@@ -1,5 +1,5 @@
-//! The schema itself: which migrations were applied, which tables and columns there are, and who works on
-//! the database. Only here do the two databases need different texts, for each describes itself in its own way.
+//! The schema itself: applied migrations, tables and columns, and the nodes at work. Only here do the two databases
+//! need different SQL, because each describes itself in its own way.
 
 use super::{get, query_all, query_one};
 use crate::error::Result;
@@ -14,14 +14,14 @@ pub struct Column {
     pub column: String,
 }
 
-/// Leases of a node that have not ended.
+/// Unexpired leases of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeLeases {
     /// The node.
     pub node: String,
-    /// How many it holds.
+    /// Number of leases.
     pub leases: i64,
-    /// In how many milliseconds the last of them ends.
+    /// Milliseconds until the last of them ends.
     pub end_in_ms: i64,
 }
 
@@ -29,7 +29,7 @@ fn is_postgres(db: &impl ConnectionTrait) -> bool {
     db.get_database_backend() == DbBackend::Postgres
 }
 
-/// The names of the migrations that were applied, in order; `None` if none ever was.
+/// The names of the applied migrations, in order; `None` if none ever was.
 pub async fn schema_versions(db: &impl ConnectionTrait) -> Result<Option<Vec<String>>> {
     match query_all(db, "SELECT version FROM seaql_migrations ORDER BY version", []).await {
         Ok(rows) => rows.iter().map(|row| get(row, "version")).collect::<Result<_>>().map(Some),
@@ -38,7 +38,7 @@ pub async fn schema_versions(db: &impl ConnectionTrait) -> Result<Option<Vec<Str
     }
 }
 
-/// Every column of every table but the migrations' own.
+/// All columns of all tables except the migrations' own.
 pub async fn schema_columns(db: &impl ConnectionTrait) -> Result<Vec<Column>> {
     let sql = if is_postgres(db) {
         "SELECT table_name::text AS tab, column_name::text AS col FROM information_schema.columns \
@@ -51,21 +51,20 @@ pub async fn schema_columns(db: &impl ConnectionTrait) -> Result<Vec<Column>> {
     rows.iter().map(|row| Ok(Column { table: get(row, "tab")?, column: get(row, "col")? })).collect()
 }
 
-/// How many rows a table has; of a column, how many rows have something there. The names come from
-/// [`schema_columns`].
+/// The number of a table's rows, or of rows in which a column is not null. The names come from [`schema_columns`].
 pub async fn schema_count(db: &impl ConnectionTrait, table: &str, column: Option<&str>) -> Result<i64> {
     let what = column.map_or_else(|| "*".to_owned(), |column| format!("\"{column}\""));
     let row = query_one(db, &format!("SELECT COUNT({what}) AS n FROM \"{table}\""), []).await?;
     row.map_or(Ok(0), |row| get(&row, "n"))
 }
 
-/// What Postgres calls the database.
+/// The name of the database in Postgres.
 pub async fn schema_database(db: &impl ConnectionTrait) -> Result<String> {
     let row = query_one(db, "SELECT current_database()::text AS name", []).await?;
     row.map_or(Ok(String::new()), |row| get(&row, "name"))
 }
 
-/// Leases on streams that have not ended by the clock of the database, which must be Postgres, node by node.
+/// Unexpired leases on streams by the database's clock, node by node. Only for Postgres.
 pub async fn schema_leases(db: &impl ConnectionTrait) -> Result<Vec<NodeLeases>> {
     let sql = "SELECT owner, COUNT(*) AS leases, \
                CAST(MAX(lease_until_ms) - EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS end_in_ms \
@@ -82,14 +81,13 @@ pub async fn schema_leases(db: &impl ConnectionTrait) -> Result<Vec<NodeLeases>>
                 })
             })
             .collect(),
-        // Before the migration that makes it there are no leases either.
+        // Before the migration that creates the table there are no leases.
         Err(error) if error.is_missing_table() => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
 
-/// From where programs of this name are connected to the database, which must be Postgres; one text for each
-/// connection.
+/// The places from which programs of this name are connected, one for each connection. Only for Postgres.
 pub async fn schema_sessions(db: &impl ConnectionTrait, application: &str) -> Result<Vec<String>> {
     let sql = "SELECT COALESCE(host(client_addr), 'this machine') AS place FROM pg_stat_activity \
                WHERE datname = current_database() AND application_name = $1 ORDER BY 1";

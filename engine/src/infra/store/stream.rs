@@ -7,25 +7,25 @@ use crate::error::Result;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// A stream as support sees it.
+/// A stream for support.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
     /// Its key, such as `stripe:cus_…`.
     pub key: String,
     /// Sequence number of its latest job.
     pub last_seq: i64,
-    /// The node that works on it.
+    /// The node that leases it.
     pub owner: Option<String>,
-    /// The number of its latest lease. It only ever grows, and begins with the time at which the row was made, in
+    /// The number of its latest lease. It only grows, and begins with the time at which the row was made, in
     /// milliseconds.
     pub epoch: i64,
     /// When the lease ends.
     pub lease_until_ms: TimeMs,
-    /// Since when it is paused.
+    /// When it was paused.
     pub paused_at_ms: Option<TimeMs>,
     /// Why it is paused.
     pub paused_reason: Option<String>,
-    /// Jobs that wait or run.
+    /// Waiting and running jobs.
     pub unfinished: i64,
 }
 
@@ -47,12 +47,12 @@ const SELECT: &str = "SELECT s.key AS key, s.last_seq AS last_seq, s.owner AS ow
     (SELECT COUNT(*) FROM jobs j WHERE j.stream_key = s.key AND j.state IN ('available', 'running')) AS unfinished \
     FROM streams s";
 
-/// One stream.
+/// Finds a stream.
 pub async fn stream_find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Stream>> {
     query_one(db, &format!("{SELECT} WHERE s.key = $1"), [key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Streams that are paused or have unfinished jobs, by key, above the cursor.
+/// Streams that are paused or have unfinished jobs, by key, after the cursor.
 pub async fn stream_list(db: &impl ConnectionTrait, only_paused: bool, after: &str, limit: u64) -> Result<Vec<Stream>> {
     let active = if only_paused {
         "s.paused_at_ms IS NOT NULL"
@@ -64,19 +64,19 @@ pub async fn stream_list(db: &impl ConnectionTrait, only_paused: bool, after: &s
     query_all(db, &sql, [after.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
 }
 
-/// What became of a stream's row when places were given in it.
+/// The row of a stream after sequence numbers were reserved in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Advance {
-    /// The last place that was given before.
+    /// The last number reserved before.
     pub last_seq: i64,
-    /// Whether the row was made for it.
+    /// Whether the row was created.
     pub is_new: bool,
 }
 
-/// Gives so many places in each stream, making those that do not exist. The rows stay locked until the
-/// transaction ends. A row begins with an epoch above every one that its stream can have had under an earlier row
-/// (which was dropped long after its last lease, and had fewer leases than milliseconds): no result of an
-/// earlier lease is ever taken for one of a later lease.
+/// Reserves sequence numbers in streams, creating missing rows, which stay locked until the transaction ends. A row
+/// begins with an epoch above all those of an earlier row of the stream (which was dropped long after its last
+/// lease, and had fewer leases than milliseconds), so a result of an earlier lease is never accepted under a later
+/// one.
 pub(super) async fn stream_advance_many(
     db: &impl ConnectionTrait,
     counts: &BTreeMap<String, i64>,
@@ -94,34 +94,34 @@ pub(super) async fn stream_advance_many(
     for row in &advanced {
         let key: String = get(row, "key")?;
         let last_seq = get::<i64>(row, "last_seq")? - counts.get(&key).copied().unwrap_or(0);
-        // Whatever was there before had given a place, unless this transaction made it to lock it.
+        // In an existing row a number was reserved, unless this transaction created it to lock it.
         streams.insert(key, Advance { last_seq, is_new: last_seq == 0 });
     }
     Ok(streams)
 }
 
-/// Locks streams in the order of their keys until the transaction ends. Those that do not exist are made, as
-/// [`stream_advance_many`] makes them: otherwise two transactions that make them would wait for each other. The
-/// caller gives each of those a job in this transaction.
+/// Locks streams in the order of their keys until the transaction ends. Missing ones are created as by
+/// [`stream_advance_many`], because otherwise two transactions that create them could deadlock. The caller adds a
+/// job to each of those in this transaction.
 pub(super) async fn stream_lock_many(db: &impl ConnectionTrait, keys: &BTreeSet<String>, now_ms: TimeMs) -> Result<()> {
     stream_advance_many(db, &keys.iter().map(|key| (key.clone(), 0)).collect(), now_ms).await?;
     Ok(())
 }
 
-/// Drops rows that this transaction made and gave no job.
+/// Drops rows that this transaction created without adding a job.
 pub(super) async fn stream_drop_new(db: &impl ConnectionTrait, keys: &[String]) -> Result<()> {
     query_by(db, "DELETE FROM streams WHERE key IN (SELECT sought FROM {rows})", keys).await?;
     Ok(())
 }
 
-/// Nothing holds the row of such a stream: it is free, not paused, and has neither jobs nor attempts.
+/// The condition of an unused row: the stream is free, not paused, and has neither jobs nor attempts.
 const UNUSED: &str = "s.owner IS NULL AND s.paused_at_ms IS NULL \
                       AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key) \
                       AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.stream_key = s.key)";
 
-/// Drops those of these streams that are not used any more; how many. A row that is locked is left out: a job is
-/// being added. The rows are locked first, and asked about jobs afterwards: whoever adds one
-/// waits for the lock, and makes the row anew.
+/// Drops the unused ones of these streams; returns their number. A locked row is skipped, because a job is being
+/// added. The rows are locked before their jobs are checked: a transaction that adds one waits for the lock, and
+/// then creates the row again.
 pub(super) async fn stream_drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> {
     if db.get_database_backend() == DbBackend::Postgres {
         let lock = "SELECT s.key AS key FROM {rows} JOIN streams s ON s.key = r.sought FOR UPDATE OF s SKIP LOCKED";
@@ -138,18 +138,18 @@ async fn drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> 
     Ok(query_by(db, &sql, keys).await?.len() as u64)
 }
 
-/// A part of all streams was looked through.
+/// The result of sweeping a part of the streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Swept {
-    /// Where the next part begins; none if this was the last.
+pub struct SweptStreams {
+    /// Where the next part begins; `None` after the last.
     pub next: Option<String>,
-    /// Rows that were dropped.
+    /// Dropped rows.
     pub dropped: u64,
 }
 
-/// Looks through up to `limit` streams above the cursor and drops those that are not used any more: of versions
-/// that left such rows, or paused or leased when their last job was deleted.
-pub async fn stream_sweep(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<Swept> {
+/// Checks up to `limit` streams after the cursor and drops unused ones: those of versions that left such rows, and
+/// those that were paused or leased when their last job was deleted.
+pub async fn stream_sweep(db: &impl ConnectionTrait, after: &str, limit: u64) -> Result<SweptStreams> {
     let last = "SELECT key FROM streams WHERE key > $1 ORDER BY key LIMIT 1 OFFSET $2";
     let last = query_one(db, last, [after.into(), (limit.cast_signed() - 1).into()]).await?;
     let next: Option<String> = last.map(|row| get(&row, "key")).transpose()?;
@@ -157,21 +157,21 @@ pub async fn stream_sweep(db: &impl ConnectionTrait, after: &str, limit: u64) ->
     let sql = format!("SELECT s.key AS key FROM streams s WHERE s.key > $1 {upto} AND {UNUSED}");
     let unused = query_all(db, &sql, [after.into(), next.clone().unwrap_or_default().into()]).await?;
     let unused: Vec<String> = unused.iter().map(|row| get(row, "key")).collect::<Result<_>>()?;
-    Ok(Swept { dropped: stream_drop_unused(db, &unused).await?, next })
+    Ok(SweptStreams { dropped: stream_drop_unused(db, &unused).await?, next })
 }
 
-/// A lease that was taken.
+/// A taken lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leased {
     /// The stream.
     pub key: String,
     /// The lease's number.
     pub epoch: i64,
-    /// The lease before it ended without being given up: its node died, or lost the database.
+    /// Whether the lease before it expired without being released: its node died, or lost the database.
     pub is_taken_over: bool,
 }
 
-/// Those of these streams that are free, not paused, and whose head is due.
+/// Selects the streams that are free, not paused, and have a due head.
 pub async fn stream_due_many(db: &impl ConnectionTrait, keys: &[&str], now_ms: TimeMs) -> Result<Vec<String>> {
     let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
     for key in keys {
@@ -188,9 +188,9 @@ pub async fn stream_due_many(db: &impl ConnectionTrait, keys: &[&str], now_ms: T
     db.query_all_raw(rows.statement(backend, &sql)).await?.iter().map(|row| get(row, "key")).collect()
 }
 
-/// Leases many streams to a node, each under the next epoch, if it is free, not paused, and its head
-/// is due. Gives those leased. A row that is locked is left out: somebody else is
-/// claiming it, or adding to it, in which case its own wake comes later; the sweeper finds the rest.
+/// Leases to a node the streams that are free, not paused, and have a due head, each under its next epoch.
+/// Returns the leases. A locked row is skipped: another node is leasing it, or a job is being added, which
+/// is announced later; the sweeper finds the rest.
 pub async fn stream_lease_many(
     db: &impl ConnectionTrait,
     keys: &[String],
@@ -221,8 +221,8 @@ pub async fn stream_lease_many(
     leased.iter().map(read).collect()
 }
 
-/// Gives leases up, each only under its epoch, pausing those with a reason. Gives the keys whose
-/// lease was still the caller's: only their results may be written.
+/// Releases leases, each only under its epoch, pausing those with a reason. Returns the keys of leases that the
+/// caller still had: only their results may be written.
 pub async fn stream_release_many(
     db: &impl ConnectionTrait,
     leases: &[(&str, i64, Option<&str>)],
@@ -233,7 +233,7 @@ pub async fn stream_release_many(
     for (key, epoch, pause_reason) in leases {
         rows.push([(*key).into(), (*epoch).into(), pause_reason.map(str::to_owned).into(), now_ms.into()]);
     }
-    // Rows are locked in the order in which intake locks them, so neither waits for the other in a circle.
+    // Lock rows in the same order as intake, which prevents deadlocks.
     let order = if db.get_database_backend() == DbBackend::Postgres {
         "ORDER BY s.key COLLATE \"C\" FOR UPDATE OF s"
     } else {
@@ -251,8 +251,8 @@ pub async fn stream_release_many(
     released.iter().map(|row| get(row, "key")).collect()
 }
 
-/// Prolongs leases that a node holds, each only under its epoch. A row that is locked is left out:
-/// its attempt is being committed, or stuck, and must not keep the others from being renewed.
+/// Renews leases of a node, each only under its epoch. A locked row is skipped: its attempt is being committed, or
+/// is stuck, and must not delay the others.
 pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64)], until_ms: TimeMs) -> Result<u64> {
     let mut rows = Rows::new(&[("key", Kind::Text), ("epoch", Kind::Int), ("until_ms", Kind::Int)]);
     for (key, epoch) in leases {
@@ -267,10 +267,9 @@ pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?.rows_affected())
 }
 
-/// Gives up the leases of a node, whatever their epoch, which grows so that no result under them counts
-/// any more; gives the streams. `None` means every node: only right where no other process can be
-/// alive. A row that is locked is left out: its attempt is being committed, or it is stuck and its
-/// lease ends by itself.
+/// Releases the leases of a node under any epoch, and raises the epochs so that results under them are rejected;
+/// returns the streams. `None` means all nodes: only valid where no other process can be alive. A locked row is
+/// skipped: its attempt is being committed, or is stuck and its lease will expire.
 pub async fn stream_release_owned(db: &impl ConnectionTrait, node: Option<&str>) -> Result<Vec<String>> {
     let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
     let sql = format!(
@@ -280,22 +279,22 @@ pub async fn stream_release_owned(db: &impl ConnectionTrait, node: Option<&str>)
     query_all(db, &sql, [node.unwrap_or_default().into()]).await?.iter().map(|row| get(row, "key")).collect()
 }
 
-/// Pauses a stream: what runs ends, nothing new begins. False if there is no such stream or it is
-/// paused already.
+/// Pauses a stream: a running job continues, no other begins. False if there is no such stream or it is already
+/// paused.
 pub async fn stream_pause(db: &impl ConnectionTrait, key: &str, reason: &str, now_ms: TimeMs) -> Result<bool> {
     let sql = "UPDATE streams SET paused_at_ms = $2, paused_reason = $3 WHERE key = $1 AND paused_at_ms IS NULL";
     Ok(execute(db, sql, [key.into(), now_ms.into(), reason.into()]).await? == 1)
 }
 
-/// Lets a paused stream go on. False if it is not paused.
+/// Resumes a paused stream. False if it is not paused.
 pub async fn stream_resume(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
     let sql = "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL \
                WHERE key = $1 AND paused_at_ms IS NOT NULL";
     Ok(execute(db, sql, [key.into()]).await? == 1)
 }
 
-/// Lets a stream go on that stopped at the death of a job, because that job is to run again. A person's
-/// pause stays, and so does that of a job that died later than this one.
+/// Resumes a stream that the death of a job blocked, because the job will run again. A pause by a person or by a
+/// later death stays.
 pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Result<()> {
     let sql = "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL WHERE key = $1 AND paused_reason = $2 \
                AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key AND j.state = 'dead' \
@@ -306,9 +305,9 @@ pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Res
     Ok(())
 }
 
-/// The streams of those of these jobs that are dead: they may have stopped at its death.
+/// The streams of the dead jobs among these, which they may have blocked.
 pub(super) async fn stream_of_dead_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<String>> {
-    // Which are dead is not asked for in the statement, so that no index of dead jobs is read instead.
+    // The state is not a condition of the statement, to avoid a scan of the index of dead jobs.
     let sql = "SELECT j.stream_key AS stream_key, j.state AS state FROM {rows} JOIN jobs j ON j.id = r.sought";
     let found = query_by(db, sql, ids).await?;
     let mut streams = Vec::new();
@@ -320,7 +319,7 @@ pub(super) async fn stream_of_dead_many(db: &impl ConnectionTrait, ids: &[String
     Ok(streams)
 }
 
-/// Streams that are paused.
+/// Counts paused streams.
 pub async fn stream_count_paused(db: &impl ConnectionTrait) -> Result<i64> {
     let sql = "SELECT COUNT(*) AS n FROM streams WHERE paused_at_ms IS NOT NULL";
     query_one(db, sql, []).await?.map_or(Ok(0), |row| get(&row, "n"))

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 pub(super) const COLUMNS: &str = "id, customer_id, status, is_pro, cancel_at_period_end, current_period_end_ms, \
                        past_due_since_ms, past_due_reason, ended_at_ms";
-/// A customer with more subscriptions than this is shown the latest only.
+/// Most subscriptions listed; of more, only the latest are.
 const SUBSCRIPTIONS_MAX: i64 = 100;
 
 pub(super) fn read(row: &QueryResult) -> Result<Subscription> {
@@ -26,16 +26,16 @@ pub(super) fn read(row: &QueryResult) -> Result<Subscription> {
     })
 }
 
-/// What subscriptions are found by.
+/// The column to find subscriptions by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// Their id at Stripe.
     Id,
-    /// Their customer here.
+    /// Their customer.
     Customer,
 }
 
-/// Many subscriptions at once; those that do not exist are left out.
+/// Finds many subscriptions; missing ones are left out.
 pub async fn subscription_find_many(db: &impl ConnectionTrait, by: By, ids: &[String]) -> Result<Vec<Subscription>> {
     let column = match by {
         By::Id => "id",
@@ -53,8 +53,8 @@ pub async fn subscription_list(db: &impl ConnectionTrait, customer: &CustomerId)
     query_all(db, &sql, [customer.as_str().into(), SUBSCRIPTIONS_MAX.into()]).await?.iter().map(read).collect()
 }
 
-/// Writes what is known of subscriptions, each of them once. An ended one stays ended, whatever order events come
-/// in: only what says how it ended then may be corrected.
+/// Writes subscriptions, each once. An ended one stays ended, in whatever order events arrive: only details of its
+/// end may change.
 pub async fn subscription_put_many(
     db: &impl ConnectionTrait,
     subscriptions: &[&Subscription],

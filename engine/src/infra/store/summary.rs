@@ -1,7 +1,7 @@
-//! Sums over one customer's rows, and where its ledger stood at moments of the past.
+//! Sums over one customer's rows, and its ledger at past moments.
 //!
-//! No query reads the usage of an account that is used much: where the ledger stood is found by halving
-//! over its key, what moved the balance otherwise has an index of its own, and usage is the difference.
+//! No query reads all usage of a busy account: the ledger at a moment is found by binary search over its key, other
+//! changes of the balance have their own index, and usage is the difference.
 
 use super::{Kind, Rows, get, query_all};
 use crate::amount::{Credits, MoneyMinor};
@@ -12,21 +12,21 @@ use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
-/// Most combinations of kind, source and grant kind. There are a few dozen: the engine names them.
+/// Most combinations of kind, source and grant kind. The engine defines a few dozen.
 const FLOWS_MAX: i64 = 200;
 /// Most currencies that a customer was charged in.
 const CURRENCIES_MAX: i64 = 200;
 /// Most days in one answer.
 const DAYS_MAX: i64 = 400;
 
-/// What the index `ledger_entries_flows` is of, in the same words: all that moves a balance but usage.
+/// The condition of the index `ledger_entries_flows`, in the same words: all changes of a balance except usage.
 const NOT_USAGE: &str = "kind IN ('grant', 'adjust', 'claw_back', 'expire')";
 
-/// Where a customer's ledger stood at each of these moments, which must all differ, in ascending order.
-/// Nothing if there is no such account.
+/// The state of a customer's ledger at these moments, which must be distinct and ascending. Empty if there is no
+/// such account.
 ///
-/// The times of a ledger never go back and its numbers have no gaps, so halving finds each of them with a
-/// look at some twenty rows, whatever the length of the ledger.
+/// The times of a ledger never go back and its numbers have no gaps, so binary search reads some twenty rows for
+/// each moment, whatever the length of the ledger.
 pub async fn standing_list(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -53,15 +53,15 @@ pub async fn standing_list(
     found.iter().map(read).collect()
 }
 
-/// What moved a customer's balance besides usage, up to and including the entry `upto`; what comes behind
-/// the entry `before_period` is of the period.
+/// The changes of a customer's balance except usage, up to and including the entry `upto`; the period begins after
+/// the entry `before_period`.
 pub async fn flow_list(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
     before_period: i64,
     upto: i64,
 ) -> Result<Vec<Flow>> {
-    // Inside of a JSON string the quotes would be escaped, so this finds the field and nothing else.
+    // Quotes inside a JSON string would be escaped, so this matches only the field.
     let of_kind = |kind: &str| format!("WHEN detail LIKE '%\"grant_kind\":\"{kind}\"%' THEN '{kind}'");
     let kinds = ["promotional", "adjustment", "included", "purchased"].map(of_kind).join(" ");
     let sql = format!(
@@ -86,8 +86,8 @@ fn read_flow(row: &QueryResult) -> Result<Flow> {
     })
 }
 
-/// By how much each day's entries other than usage moved the balance: (days since the epoch in UTC,
-/// credits), from behind the entry `after` up to and including the entry `upto`.
+/// The change of the balance by each day's entries except usage: (days since the epoch in UTC, credits), after the
+/// entry `after`, up to and including the entry `upto`.
 pub async fn flow_day_list(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -103,14 +103,14 @@ pub async fn flow_day_list(
     query_all(db, &sql, values).await?.iter().map(|row| Ok((get(row, "day")?, Credits(get(row, "credits")?)))).collect()
 }
 
-/// What a customer was charged for units beyond its credits, by currency; a charge is of the period if it
-/// succeeded at or after `period_start_ms`. What credits paid for after all, without a payment, is none.
+/// A customer's charges for units without credits, by currency. A charge is in the period if it succeeded at or
+/// after `period_start_ms`. Units that credits paid for in the end, without a payment, are not included.
 pub async fn charged_list(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
     period_start_ms: TimeMs,
 ) -> Result<Vec<Charged>> {
-    // The databases spell a field of JSON text in different ways.
+    // The databases have different syntax for JSON fields.
     let field = |name: &str| match db.get_database_backend() {
         DbBackend::Postgres => format!("CAST(request AS jsonb) ->> '{name}'"),
         _ => format!("request ->> '{name}'"),

@@ -1,4 +1,4 @@
-//! Everything that happened to one customer, from all tables, latest first.
+//! The history of one customer, from all tables, latest first.
 
 use super::mail::mail_state;
 use super::marketplace::marketplace_find_by_customer;
@@ -12,28 +12,28 @@ use crate::ids::{JobId, MailId};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use serde_json::json;
 
-/// One thing that happened.
+/// One event in the history.
 #[derive(Debug, Clone)]
-pub struct Happening {
-    /// When.
+pub struct HistoryEntry {
+    /// When it happened.
     pub at_ms: TimeMs,
-    /// Tells those of one moment apart, and orders them.
+    /// Distinguishes and orders events of one moment.
     pub sort: String,
-    /// What: `ledger.debit`, `event.invoice.paid`, `mail.welcome` …
+    /// Its type: `ledger.debit`, `event.invoice.paid`, `mail.welcome` …
     pub what: String,
-    /// More about it.
+    /// Details.
     pub details: serde_json::Value,
 }
 
-/// A table, or several, in which something about customers stands.
+/// A query over tables with a customer's history.
 struct Source {
-    /// A query of the rows of customer `$1`, with `at_ms` and `sort`.
+    /// A query for the rows of customer `$1`, with `at_ms` and `sort`.
     rows: &'static str,
-    /// Their order, latest first, as an index has it.
+    /// Their order, latest first, as in an index.
     order: &'static str,
-    /// Whether the rows depend on the customer's streams of events, `$5` and `$6`.
+    /// Whether the query uses the customer's event streams, `$5` and `$6`.
     has_stream: bool,
-    /// What a row says.
+    /// Converts a row to its type and details.
     read: fn(&QueryResult) -> Result<(String, serde_json::Value)>,
 }
 
@@ -41,13 +41,13 @@ const LATEST_FIRST: &str = "s.at_ms DESC, s.sort DESC";
 
 const SOURCES: [Source; 6] = [
     Source {
-        // Numbers of one length, so that they are in order as text.
+        // Numbers of equal length, so that they sort as text.
         rows: "SELECT created_at_ms AS at_ms, 'l' || (1000000000000 + seq) AS sort, seq, kind, amount, \
                balance_after, source, reference, detail FROM ledger_entries WHERE customer_id = $1",
-        // Their times never go back, so that their numbers are in the same order.
+        // A ledger's times never go back, so its numbers have the same order.
         order: "s.seq DESC",
         has_stream: false,
-        read: ledger,
+        read: read_ledger,
     },
     Source {
         rows: "SELECT e.received_at_ms AS at_ms, 'e' || e.id AS sort, e.id AS id, e.type AS type, j.state AS state, \
@@ -56,13 +56,13 @@ const SOURCES: [Source; 6] = [
                UNION SELECT event_id FROM jobs WHERE customer_id = $1 AND event_id IS NOT NULL)",
         order: LATEST_FIRST,
         has_stream: true,
-        read: event,
+        read: read_event,
     },
     Source {
         rows: "SELECT at_ms, 'a' || id AS sort, actor, action, details FROM audit_log WHERE target = $1",
         order: LATEST_FIRST,
         has_stream: false,
-        read: audit,
+        read: read_audit,
     },
     Source {
         rows: "SELECT j.created_at_ms AS at_ms, 'm' || j.id AS sort, j.id AS id, j.args AS args, j.state AS state, \
@@ -70,31 +70,31 @@ const SOURCES: [Source; 6] = [
                FROM jobs j LEFT JOIN mails m ON m.job_id = j.id WHERE j.customer_id = $1 AND j.kind = 'mail.send'",
         order: LATEST_FIRST,
         has_stream: false,
-        read: mail,
+        read: read_mail,
     },
     Source {
         rows: "SELECT created_at_ms AS at_ms, 'o' || id AS sort, id, kind, state, problem FROM operations \
                WHERE customer_id = $1",
         order: LATEST_FIRST,
         has_stream: false,
-        read: operation,
+        read: read_operation,
     },
     Source {
         rows: "SELECT created_at_ms AS at_ms, 'j' || id AS sort, id, kind, state, run_at_ms, last_error FROM jobs \
                WHERE customer_id = $1 AND kind <> 'mail.send' AND event_id IS NULL",
         order: LATEST_FIRST,
         has_stream: false,
-        read: job,
+        read: read_job,
     },
 ];
 
-/// What happened to a customer, latest first, before this moment (its time and what tells apart).
+/// The history of a customer, latest first, before this moment (its time and `sort`).
 pub async fn timeline_list(
     db: &impl ConnectionTrait,
     customer: &Customer,
     before: Option<(TimeMs, &str)>,
     limit: u64,
-) -> Result<Vec<Happening>> {
+) -> Result<Vec<HistoryEntry>> {
     let bought = marketplace_find_by_customer(db, &customer.id).await?;
     let streams = [
         customer.stripe_customer_id.as_ref().map(|id| format!("stripe:{id}")),
@@ -103,7 +103,7 @@ pub async fn timeline_list(
     let (before_ms, before_sort) = before.unwrap_or((TimeMs::MAX, ""));
     let mut found = Vec::new();
     for source in &SOURCES {
-        // Each may have all of the latest.
+        // All of the latest may come from one source.
         let sql = format!(
             "SELECT * FROM ({}) s WHERE s.at_ms < $2 OR (s.at_ms = $2 AND s.sort < $3) \
              ORDER BY {} LIMIT $4",
@@ -117,7 +117,7 @@ pub async fn timeline_list(
         }
         for row in query_all(db, &sql, values).await? {
             let (what, details) = (source.read)(&row)?;
-            found.push(Happening { at_ms: get(&row, "at_ms")?, sort: get(&row, "sort")?, what, details });
+            found.push(HistoryEntry { at_ms: get(&row, "at_ms")?, sort: get(&row, "sort")?, what, details });
         }
     }
     found.sort_by(|a, b| (b.at_ms, &b.sort).cmp(&(a.at_ms, &a.sort)));
@@ -133,7 +133,7 @@ fn optional(row: &QueryResult, column: &str) -> Result<Option<String>> {
     get(row, column)
 }
 
-fn ledger(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+fn read_ledger(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     let (amount, balance_after): (i64, i64) = (get(row, "amount")?, get(row, "balance_after")?);
     let detail: serde_json::Value = from_json(&text(row, "detail")?)?;
     let details = json!({
@@ -143,8 +143,8 @@ fn ledger(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     Ok((format!("ledger.{}", text(row, "kind")?), details))
 }
 
-fn event(row: &QueryResult) -> Result<(String, serde_json::Value)> {
-    // As events are shown elsewhere.
+fn read_event(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+    // The same states as in lists of events.
     let state = match text(row, "state")?.as_str() {
         "succeeded" => "processed",
         "cancelled" => "skipped",
@@ -155,12 +155,12 @@ fn event(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     Ok((format!("event.{}", text(row, "type")?), details))
 }
 
-fn audit(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+fn read_audit(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     let details: serde_json::Value = serde_json::from_str(&text(row, "details")?).unwrap_or_default();
     Ok((format!("audit.{}", text(row, "action")?), json!({ "actor": text(row, "actor")?, "details": details })))
 }
 
-fn mail(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+fn read_mail(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     let args: MailArgs = from_json(&text(row, "args")?)?;
     let job_id = JobId::parse(&text(row, "id")?).map_err(|error| Error::Corrupt(error.to_string()))?;
     let state = mail_state(optional(row, "kept")?.as_deref(), &text(row, "state")?)?;
@@ -171,15 +171,15 @@ fn mail(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     Ok((format!("mail.{}", args.template.as_str()), details))
 }
 
-fn operation(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+fn read_operation(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     let problem: Option<serde_json::Value> = optional(row, "problem")?.map(|text| from_json(&text)).transpose()?;
-    // What finishes a payment is the customer's alone.
+    // The link that finishes a payment is only for the customer.
     let code = problem.map(|problem| problem["code"].clone());
     let details = json!({ "id": text(row, "id")?, "state": text(row, "state")?, "problem": code });
     Ok((format!("operation.{}", text(row, "kind")?), details))
 }
 
-fn job(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+fn read_job(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     let details = json!({
         "id": text(row, "id")?, "state": text(row, "state")?, "due_at": rfc3339(get(row, "run_at_ms")?),
         "last_error": optional(row, "last_error")?,

@@ -1,18 +1,18 @@
-//! The circuit breaker: after several failures in a row Stripe is left alone for a while, so that
-//! callers are told at once instead of waiting for one time-out after the other.
+//! The circuit breaker: after several consecutive failures it rejects calls for a while, so that callers fail at
+//! once instead of waiting for one timeout after the other.
 
 use crate::clock::TimeMs;
 
 /// When it opens and closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerOptions {
-    /// Failures in a row after which it opens.
+    /// Consecutive failures after which it opens.
     pub failures_max: u32,
-    /// How long it stays open before one call may try.
+    /// How long it stays open before it admits a trial call.
     pub open_ms: i64,
 }
 
-/// Its state.
+/// The state of the breaker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Breaker {
     failures: u32,
@@ -20,26 +20,26 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Whether a call may be made. While open, one call is let through each time the pause is over.
+    /// Whether a call may be made. While open, it admits one trial call after each pause.
     pub fn admits(&mut self, options: BreakerOptions, now_ms: TimeMs) -> bool {
         match self.open_until_ms {
             None => true,
             Some(until_ms) if now_ms < until_ms => false,
             Some(_) => {
-                // The others wait for what this one finds out.
+                // The others wait for the result of this one.
                 self.open_until_ms = Some(now_ms + options.open_ms);
                 true
             }
         }
     }
 
-    /// A call was answered, whatever the answer: Stripe is there.
-    pub fn answered(&mut self) {
+    /// Records an answer, even an error: Stripe is reachable.
+    pub fn record_answer(&mut self) {
         *self = Self::default();
     }
 
-    /// A call got no answer, or one that is Stripe's own failure.
-    pub fn failed(&mut self, options: BreakerOptions, now_ms: TimeMs) {
+    /// Records a missing answer or a failure of Stripe's own.
+    pub fn record_failure(&mut self, options: BreakerOptions, now_ms: TimeMs) {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= options.failures_max {
             self.open_until_ms = Some(now_ms + options.open_ms);
@@ -60,17 +60,17 @@ mod tests {
 
     fn open_at(now_ms: TimeMs) -> Breaker {
         let mut breaker = Breaker::default();
-        (0..3).for_each(|_| breaker.failed(OPTIONS, now_ms));
+        (0..3).for_each(|_| breaker.record_failure(OPTIONS, now_ms));
         breaker
     }
 
     #[test]
     fn it_opens_after_failures_in_a_row_and_an_answer_in_between_starts_the_count_again() {
         let mut breaker = Breaker::default();
-        breaker.failed(OPTIONS, 0);
-        breaker.failed(OPTIONS, 0);
-        breaker.answered();
-        breaker.failed(OPTIONS, 0);
+        breaker.record_failure(OPTIONS, 0);
+        breaker.record_failure(OPTIONS, 0);
+        breaker.record_answer();
+        breaker.record_failure(OPTIONS, 0);
         assert!(breaker.admits(OPTIONS, 0));
         assert!(!open_at(0).admits(OPTIONS, 999));
     }
@@ -80,7 +80,7 @@ mod tests {
         let mut breaker = open_at(0);
         assert!(breaker.admits(OPTIONS, 1_000));
         assert!(!breaker.admits(OPTIONS, 1_000));
-        breaker.answered();
+        breaker.record_answer();
         assert!(breaker.admits(OPTIONS, 1_000));
     }
 
@@ -88,7 +88,7 @@ mod tests {
     fn a_failed_trial_opens_it_again() {
         let mut breaker = open_at(0);
         assert!(breaker.admits(OPTIONS, 1_000));
-        breaker.failed(OPTIONS, 1_500);
+        breaker.record_failure(OPTIONS, 1_500);
         assert!(!breaker.admits(OPTIONS, 2_400));
     }
 }

@@ -1,77 +1,77 @@
-//! What a failed call means for the caller.
+//! Classifies failed calls by what the caller must do.
 
 use serde_json::Value;
 
-/// The longest text kept of Stripe's own words, in characters.
+/// The longest text kept of Stripe's messages, in characters.
 const MESSAGE_LEN_MAX: usize = 500;
 
-/// Why a card or another payment method did not pay. Source: Stripe, "Errors" and "Decline codes".
+/// Why a payment method was declined. Source: Stripe, "Errors" and "Decline codes".
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decline {
     /// `card_declined`, `expired_card`, `authentication_required` …
     pub code: String,
     /// The issuer's reason, `insufficient_funds` …
     pub decline_code: Option<String>,
-    /// What the network advises: `try_again_later`, `do_not_try_again`, `confirm_card_data`.
+    /// The network's advice: `try_again_later`, `do_not_try_again`, `confirm_card_data`.
     pub advice_code: Option<String>,
-    /// Stripe's words, made for the person who pays.
+    /// Stripe's message, written for the payer.
     pub message: String,
-    /// The PaymentIntent that the call made or tried to confirm.
+    /// The PaymentIntent that the call created or tried to confirm.
     pub payment_intent: Value,
 }
 
-/// Why a call failed. The classes are those that callers act on differently.
+/// Why a call failed. Callers handle each class differently.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StripeError {
-    /// The payment method does not pay. Final for this idempotency key.
+    /// The payment method was declined. Final for this idempotency key.
     #[error("declined: {}", .0.message)]
     Declined(Box<Decline>),
-    /// The bank wants to see the customer. Bring it back on session; do not try again.
+    /// The bank requires authentication. The customer must confirm on session; retries are pointless.
     #[error("authentication is required: {}", .0.message)]
     AuthenticationRequired(Box<Decline>),
-    /// There is no such object.
+    /// The object does not exist.
     #[error("no such object at Stripe: {message}")]
     NotFound {
-        /// Stripe's words.
+        /// Stripe's message.
         message: String,
     },
-    /// Stripe refuses the request as it is.
+    /// Stripe refuses the request itself.
     #[error("stripe refused the request ({code}): {message}")]
     Invalid {
         /// Stripe's code.
         code: String,
-        /// The parameter that is wrong.
+        /// The invalid parameter.
         param: Option<String>,
-        /// Stripe's words.
+        /// Stripe's message.
         message: String,
     },
-    /// The idempotency key was used with other parameters: a fault of ours.
+    /// The idempotency key was used with other parameters, which is a bug.
     #[error("an idempotency key was used for another request: {message}")]
     KeyReused {
-        /// Stripe's words.
+        /// Stripe's message.
         message: String,
     },
-    /// The secret key is wrong or may not do this. A person has to act.
+    /// The secret key is wrong or lacks a permission. A person must act.
     #[error("stripe does not accept the secret key: {message}")]
     Unauthorized {
-        /// Stripe's words.
+        /// Stripe's message.
         message: String,
     },
-    /// No secret key is configured: there is no Stripe to ask.
+    /// No secret key is configured.
     #[error("no Stripe key is configured")]
     NotConfigured,
-    /// Stripe did nothing, for a reason that passes.
-    #[error("stripe did not take the call: {reason}")]
+    /// Stripe did nothing, for a temporary reason.
+    #[error("stripe did not process the call: {reason}")]
     NotDone {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Nobody knows whether Stripe did it. The same key finds that out, for 24 hours.
+    /// It is unknown whether Stripe did it. Retrying with the same key finds out, for 24 hours.
     #[error("the outcome is unknown: {reason}")]
     Unknown {
-        /// Why.
+        /// The reason.
         reason: String,
-        /// Stripe has stored this failure under the key: the same key will never say anything else.
+        /// Whether Stripe stored this failure under the key, so that the key always returns it.
         is_stored: bool,
     },
 }
@@ -82,12 +82,12 @@ impl StripeError {
         matches!(self, Self::NotDone { .. } | Self::Unknown { .. })
     }
 
-    /// Whether Stripe may have done what was asked.
+    /// Whether Stripe may have carried out the call.
     pub fn may_have_happened(&self) -> bool {
         matches!(self, Self::Unknown { .. })
     }
 
-    /// The label under which it is counted.
+    /// Its label in metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Declined(_) => "declined",
@@ -102,17 +102,16 @@ impl StripeError {
         }
     }
 
-    /// Reads an answer that is not a success. `is_replay`: Stripe says that it is stored under the
-    /// key (`Idempotent-Replayed`).
+    /// Parses an answer without success. `is_replay`: Stripe says that it is stored under the key
+    /// (`Idempotent-Replayed`).
     ///
-    /// Source: Stripe, "Errors" and "Idempotent requests": 402 is the payment method's fault, 409
-    /// with `idempotency_key_in_use` another use of the key under way, 429 is not stored, 4xx and
-    /// 5xx are.
+    /// Source: Stripe, "Errors" and "Idempotent requests": 402 is about the payment method, 409 with
+    /// `idempotency_key_in_use` means that the key is in use now, 429 is not stored, other 4xx and 5xx are.
     pub fn read(status: u16, body: &[u8], is_replay: bool) -> Self {
         let Ok(body) = serde_json::from_slice::<Value>(body) else {
             return match status {
                 429 => Self::NotDone { reason: "too many requests (429)".to_owned() },
-                // Not Stripe itself but something in between, so nothing is stored.
+                // The answer is from a proxy and not from Stripe, so nothing is stored.
                 _ => Self::Unknown { reason: format!("status {status} without an explanation"), is_stored: false },
             };
         };
@@ -122,19 +121,19 @@ impl StripeError {
         let message = text("message").unwrap_or_else(|| format!("status {status}"));
         let kind = error["type"].as_str().unwrap_or_default();
         match status {
-            402 => Self::payment(error, code, message),
+            402 => Self::classify_payment(error, code, message),
             401 | 403 => Self::Unauthorized { message },
             404 => Self::NotFound { message },
             409 | 423 | 429 => Self::NotDone { reason: format!("{code}: {message}") },
             _ if kind == "idempotency_error" => Self::KeyReused { message },
-            _ if kind == "card_error" => Self::payment(error, code, message),
+            _ if kind == "card_error" => Self::classify_payment(error, code, message),
             _ if code == "resource_missing" && error["param"] == "id" => Self::NotFound { message },
             400..=499 => Self::Invalid { code, param: text("param"), message },
             _ => Self::Unknown { reason: format!("status {status}: {message}"), is_stored: is_replay },
         }
     }
 
-    fn payment(error: &Value, code: String, message: String) -> Self {
+    fn classify_payment(error: &Value, code: String, message: String) -> Self {
         let text = |key: &str| error[key].as_str().map(clean);
         let is_authentication = code == "authentication_required"
             || code == "subscription_payment_intent_requires_action"

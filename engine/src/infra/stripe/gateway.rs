@@ -1,4 +1,4 @@
-//! One call to Stripe: limits before it, tries, metrics after it.
+//! One call to Stripe: rate limits, tries, metrics.
 
 use super::API_BASE;
 use super::breaker::{Breaker, BreakerOptions};
@@ -17,30 +17,29 @@ use std::time::Duration;
 use stripe_client_core::{RequestBuilder, StripeMethod};
 use tokio::time::Instant;
 
-/// Connections kept open to Stripe.
+/// Idle connections kept open to Stripe.
 const IDLE_CONNECTIONS_MAX: usize = 32;
-/// The largest answer that is read, in bytes.
+/// The largest answer, in bytes.
 const ANSWER_LEN_MAX: usize = 16 * 1_024 * 1_024;
 
-/// How Stripe is reached.
+/// The gateway's settings.
 #[derive(Clone)]
 pub struct GatewayOptions {
-    /// The secret key; if it is empty every call is answered [`StripeError::NotConfigured`].
+    /// The secret key; if empty, every call fails with [`StripeError::NotConfigured`].
     pub secret_key: String,
-    /// [`super::API_BASE`], or where something else stands in for it.
+    /// [`super::API_BASE`], or the address of a stand-in.
     pub api_base: String,
-    /// How long one try may take.
+    /// The longest duration of one try.
     pub timeout_ms: u64,
-    /// How long a call may take with all its tries.
+    /// The longest duration of a call with all its tries.
     pub total_timeout_ms: u64,
-    /// Calls a second, below Stripe's own limit. Source: Stripe, "Rate limits": 100 in live mode, 25
-    /// in test mode.
+    /// Calls a second, below Stripe's own limit. Source: Stripe, "Rate limits": 100 in live mode, 25 in test mode.
     pub rate_per_s: u32,
     /// Calls a second of one kind, below Stripe's own limit for an endpoint. Source: as above: 25.
     pub endpoint_rate_per_s: u32,
-    /// How a call is tried again.
+    /// When a call is retried.
     pub retry: RetryPolicy,
-    /// When Stripe is left alone.
+    /// When the circuit breaker opens.
     pub breaker: BreakerOptions,
 }
 
@@ -67,16 +66,16 @@ impl From<&Config> for GatewayOptions {
     }
 }
 
-/// What Stripe answered.
+/// A successful answer of Stripe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The object.
     pub body: Value,
-    /// Whether it is the stored answer to an earlier call under the same key.
+    /// Whether it is the stored answer of an earlier call under the same key.
     pub is_replay: bool,
 }
 
-/// The way to Stripe. Cheap to clone.
+/// The gateway to Stripe. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
     inner: Arc<Inner>,
@@ -89,9 +88,9 @@ struct Inner {
     limiter: DefaultDirectRateLimiter,
     endpoint_limiter: DefaultKeyedRateLimiter<&'static str>,
     breaker: Mutex<Breaker>,
-    /// How long the last answer took.
+    /// Duration of the last answer.
     latency: Mutex<Option<Duration>>,
-    /// What the breaker's time counts from: a clock that is set back must not keep it open.
+    /// Start of the breaker's clock, which is monotonic so that setting the clock back does not keep it open.
     born: Instant,
 }
 
@@ -102,17 +101,17 @@ impl fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    /// A gateway; connects when it is first used.
+    /// Creates a gateway, which connects at its first call.
     ///
     /// # Errors
-    /// `Config` if the key or the address cannot be sent.
+    /// `Config` if the key or the address is malformed.
     pub fn new(options: GatewayOptions) -> Result<Self> {
-        // The one TLS provider of the whole build; whoever was first has set the same.
+        // The process uses one TLS provider; setting it again fails and changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let problem = |text: &str| Error::Config(vec![text.to_owned()]);
         let mut headers = HeaderMap::new();
         let mut key = HeaderValue::from_str(&format!("Bearer {}", options.secret_key))
-            .map_err(|_| problem("stripe.secret_key (STRIPE_SECRET_KEY) has characters that no key has"))?;
+            .map_err(|_| problem("stripe.secret_key (STRIPE_SECRET_KEY) has characters that no key can have"))?;
         key.set_sensitive(true);
         headers.insert(AUTHORIZATION, key);
         let version = HeaderValue::from_str(stripe_client_core::VERSION.as_str());
@@ -135,12 +134,12 @@ impl Gateway {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Reads. `call` names the call in metrics.
+    /// Reads an object. `call` is its label in metrics.
     pub(super) async fn get(&self, call: &'static str, request: RequestBuilder) -> Result<Answer, StripeError> {
         self.call(call, request, None).await
     }
 
-    /// Changes something, under a key that makes a second time a no-op.
+    /// Makes a change, under a key that makes a retry a no-op.
     pub(super) async fn change(
         &self,
         call: &'static str,
@@ -157,14 +156,14 @@ impl Gateway {
         key: Option<&str>,
     ) -> Result<Answer, StripeError> {
         let started = Instant::now();
-        let result = self.tries(call, &request, key, started).await;
+        let result = self.call_with_retries(call, &request, key, started).await;
         let outcome = result.as_ref().map_or_else(StripeError::label, |_| "ok");
         metrics::counter!(metric::STRIPE_CALLS, "call" => call, "outcome" => outcome).increment(1);
         metrics::histogram!(metric::STRIPE_SECONDS, "call" => call).record(started.elapsed().as_secs_f64());
         result
     }
 
-    async fn tries(
+    async fn call_with_retries(
         &self,
         call: &'static str,
         request: &RequestBuilder,
@@ -177,10 +176,10 @@ impl Gateway {
         }
         let end = started + Duration::from_millis(options.total_timeout_ms);
         let mut tries = 0;
-        // Once a try may have happened, a later "not done" does not make it undone.
+        // Once a try may have happened, a later "not done" must not hide that.
         let mut doubt: Option<StripeError> = None;
         loop {
-            let (error, hints) = match self.one_try(call, request, key, end).await {
+            let (error, hints) = match self.try_once(call, request, key, end).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -197,7 +196,7 @@ impl Gateway {
         }
     }
 
-    async fn one_try(
+    async fn try_once(
         &self,
         call: &'static str,
         request: &RequestBuilder,
@@ -208,7 +207,7 @@ impl Gateway {
         let not_done = |reason: &str| (StripeError::NotDone { reason: reason.to_owned() }, Hints::default());
         if !self.breaker(|breaker, options, now_ms| breaker.admits(options, now_ms)) {
             return Err((
-                StripeError::NotDone { reason: "stripe is left alone after several failures".to_owned() },
+                StripeError::NotDone { reason: "the circuit breaker is open after several failures".to_owned() },
                 Hints { should_retry: Some(false), ..Hints::default() },
             ));
         }
@@ -218,17 +217,17 @@ impl Gateway {
             inner.limiter.until_ready().await;
         };
         if tokio::time::timeout_at(end, turn).await.is_err() {
-            return Err(not_done("too many calls are waiting for their turn"));
+            return Err(not_done("too many calls are waiting for Stripe's rate limit"));
         }
         metrics::histogram!(metric::STRIPE_WAIT_SECONDS).record(waited.elapsed().as_secs_f64());
 
         let sent = Instant::now();
         let result = self.send(request, key).await;
         self.breaker(|breaker, options, now_ms| match &result {
-            Err((_, hints)) if hints.is_outage => breaker.failed(options, now_ms),
+            Err((_, hints)) if hints.is_outage => breaker.record_failure(options, now_ms),
             _ => {
                 *inner.latency.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent.elapsed());
-                breaker.answered();
+                breaker.record_answer();
             }
         });
         result
@@ -246,7 +245,7 @@ impl Gateway {
         let outage = Hints { is_outage: true, ..Hints::default() };
         let mut response = self.build(request, key).send().await.map_err(|error| {
             let reason = without_url(error);
-            // Without a connection nothing was sent. Afterwards nobody knows.
+            // Without a connection nothing was sent. After that the outcome is unknown.
             let class = if reason.is_connect {
                 StripeError::NotDone { reason: reason.text }
             } else {
@@ -255,7 +254,7 @@ impl Gateway {
             (class, outage)
         })?;
         let status = response.status().as_u16();
-        let (hints, is_replay) = hints(status, response.headers());
+        let (hints, is_replay) = read_hints(status, response.headers());
         let unknown = |reason: String| (StripeError::Unknown { reason, is_stored: false }, hints);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| unknown(without_url(error).text))? {
@@ -294,20 +293,19 @@ impl Gateway {
         }
     }
 
-    /// How long Stripe took for its last answer; nothing if it has answered nothing yet.
+    /// Duration of Stripe's last answer; `None` before the first.
     pub fn latency(&self) -> Option<Duration> {
         *self.inner.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether Stripe is left alone just now.
-    pub fn is_left_alone(&self) -> bool {
+    /// Whether the circuit breaker is open.
+    pub fn is_breaker_open(&self) -> bool {
         self.breaker(|breaker, _, _| breaker.is_open())
     }
 }
 
-/// What the head of an answer says besides the status, and whether it is the stored answer to an
-/// earlier call.
-fn hints(status: u16, headers: &HeaderMap) -> (Hints, bool) {
+/// The retry hints in an answer's headers, and whether it is the stored answer of an earlier call.
+fn read_hints(status: u16, headers: &HeaderMap) -> (Hints, bool) {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let is_replay = header("idempotent-replayed") == Some("true");
     let retry_after_s = header("retry-after").and_then(|text| text.parse::<u64>().ok());
@@ -324,7 +322,7 @@ struct Reason {
     is_connect: bool,
 }
 
-/// Addresses may carry ids: they do not belong into reasons.
+/// Removes the URL from an error, because it may contain ids.
 fn without_url(error: reqwest::Error) -> Reason {
     let is_connect = error.is_connect() || error.is_builder();
     let is_timeout = error.is_timeout();

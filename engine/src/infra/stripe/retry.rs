@@ -1,39 +1,39 @@
-//! Whether and when a call is tried again.
+//! Whether and when a call is retried.
 //!
-//! Only under the same idempotency key: a slow success that is tried under a new key charges twice.
+//! A retry uses the same idempotency key: under a new one, a slow success would charge twice.
 
 use super::StripeError;
 
-/// What Stripe said besides the error itself.
+/// Stripe's hints about a failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hints {
-    /// `Stripe-Should-Retry`: outweighs what the status says. Source: Stripe, "Error handling".
+    /// `Stripe-Should-Retry`, which overrides the status. Source: Stripe, "Error handling".
     pub should_retry: Option<bool>,
     /// `Retry-After`, in milliseconds.
     pub retry_after_ms: Option<u64>,
-    /// Whether Stripe itself seems to be away: no connection, no answer, or a failure of its own that
-    /// is not an old one repeated. A conflict or a limit says that it is there.
+    /// Whether Stripe seems to be down: no connection, no answer, or a new failure of its own. A conflict or a rate
+    /// limit shows that it is up.
     pub is_outage: bool,
 }
 
-/// How a call is tried again.
+/// The policy for retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries in all, the first included.
+    /// Tries in total, including the first.
     pub tries_max: u32,
-    /// Wait before the second try; doubles from try to try.
+    /// Wait before the second try; each further wait is twice as long.
     pub base_ms: u64,
-    /// The longest wait. A longer `Retry-After` ends the tries: the caller's job comes back later.
+    /// The longest wait. A longer `Retry-After` ends the tries, and the caller's job tries again later.
     pub wait_max_ms: u64,
 }
 
 impl RetryPolicy {
-    /// How long to wait before the next try, or `None` if there is none. `tries` have been made;
-    /// `jitter` is from 0 to 1 and takes up to half of the wait away.
+    /// The wait before the next try; `None` if there is none. `tries` have been made; `jitter` is from 0 to 1 and
+    /// shortens the wait by up to half.
     pub fn wait_ms(&self, error: &StripeError, hints: Hints, tries: u32, jitter: f64) -> Option<u64> {
         let retryable = match (error, hints.should_retry) {
-            // The payment method's, the request's or the key's fault: Stripe never says otherwise of
-            // these, and a stored failure does not change.
+            // These are about the payment method, the request or the key, which Stripe's hint never contradicts,
+            // and a stored failure does not change.
             (StripeError::Declined(_) | StripeError::AuthenticationRequired(_) | StripeError::KeyReused { .. }, _)
             | (StripeError::Unknown { is_stored: true, .. }, _) => false,
             (_, Some(told)) => told,

@@ -9,7 +9,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::email::Email;
 use crate::domain::job::Outcome;
 use crate::domain::mail::{
-    Facts, Mail, MailArgs, MailState, Params, Purchase, Rendered, Template, masked, render, still_makes_sense,
+    Mail, MailArgs, MailFacts, MailState, Params, Purchase, Rendered, Template, check_relevance, mask_key, render,
 };
 use crate::domain::operation::State;
 use crate::error::Result;
@@ -54,7 +54,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Ok(Delivery::Sent) => MailState::Sent,
         Ok(Delivery::Stored) => MailState::Stored,
         Err(SendError::Busy) => return Ok(Outcome::Snooze { until_ms: now_ms + BUSY_MS }.into()),
-        Err(SendError::Passing(reason)) => return Ok(Outcome::Retry { reason }.into()),
+        Err(SendError::Temporary(reason)) => return Ok(Outcome::Retry { reason }.into()),
         Err(SendError::Refused(reason)) => return Ok(Outcome::Dead { reason }.into()),
     };
     let message_id = deps.mail.message_id(&id);
@@ -105,13 +105,13 @@ async fn composed(
     let balance =
         account::account_find(deps.db.read(), &customer.id).await?.map_or(Credits::ZERO, |account| account.balance);
     let facts = facts(deps, args, customer, balance, now_ms).await?;
-    if let Err(reason) = still_makes_sense(args.template, &facts, now_ms) {
+    if let Err(reason) = check_relevance(args.template, &facts, now_ms) {
         return Ok(Err(cancel(reason)));
     }
     let mut params = Params { customer: customer.clone(), balance, api_key: None, about: args.about.clone() };
-    let words = deps.mail.words();
+    let branding = deps.mail.branding();
     if args.template != Template::Welcome {
-        let rendered = render(args.template, &params, words)?;
+        let rendered = render(args.template, &params, branding)?;
         return Ok(Ok(Composed { sent: rendered.clone(), kept: rendered }));
     }
     let Some(sealed) = &args.sealed_key else {
@@ -121,16 +121,22 @@ async fn composed(
         let reason = "the sealed API key does not open: was BURSAR_SECRET_KEY changed?".to_owned();
         return Ok(Err(Outcome::Dead { reason }));
     };
-    params.api_key = Some(masked(&key));
-    let kept = render(args.template, &params, words)?;
+    params.api_key = Some(mask_key(&key));
+    let kept = render(args.template, &params, branding)?;
     params.api_key = Some(key.to_string());
-    Ok(Ok(Composed { sent: render(args.template, &params, words)?, kept }))
+    Ok(Ok(Composed { sent: render(args.template, &params, branding)?, kept }))
 }
 
 /// What the mail of this template is decided from; what it does not ask for is not looked up.
-async fn facts(deps: &Deps, args: &MailArgs, customer: &Customer, balance: Credits, now_ms: TimeMs) -> Result<Facts> {
+async fn facts(
+    deps: &Deps,
+    args: &MailArgs,
+    customer: &Customer,
+    balance: Credits,
+    now_ms: TimeMs,
+) -> Result<MailFacts> {
     let is_about_payment = matches!(args.template, Template::PaymentFailed | Template::ActionRequired);
-    Ok(Facts {
+    Ok(MailFacts {
         plan: customer.plan,
         has_payment_method: customer.has_payment_method,
         has_used: args.template == Template::FollowupDay1

@@ -23,14 +23,14 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
     if event_type != UNREADABLE && github::Action::of_event_type(event_type).is_none() {
         return Ok(Outcome::Done.into());
     }
-    let said = match github::purchase(payload) {
+    let said = match github::read_purchase(payload) {
         Ok(said) => said,
         Err(reason) => return dead(reason),
     };
     let known = marketplace::marketplace_find(deps.db.read(), said.account_id).await?;
     let plan = deps.marketplace.plan_of(said.plan_id, &said.plan_name);
     let id = claimed.job.event_id.as_ref().map_or(claimed.job.id.as_str(), EventId::as_str);
-    let account = rules::told(known.as_ref(), &said, plan, id, now_ms);
+    let account = rules::apply_purchase(known.as_ref(), &said, plan, id, now_ms);
     let is_order_unclear = rules::is_order_unclear(&account, said.effective_ms);
     let customer = owner(deps, &account).await?;
     let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), terms(deps), now_ms);
@@ -69,7 +69,7 @@ pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Re
         return Ok(Outcome::Cancel { reason: "there is no such marketplace account".to_owned() }.into());
     };
     let job_id = claimed.job.id.as_str();
-    let corrected = correction.and_then(|correction| rules::corrected(&account, &correction, job_id, now_ms));
+    let corrected = correction.and_then(|correction| rules::apply_correction(&account, &correction, job_id, now_ms));
     let customer = owner(deps, &account).await?;
     let after = corrected.unwrap_or_else(|| account.clone());
     Ok(rules::settle(Some(&account), after, customer.as_ref(), terms(deps), now_ms))

@@ -19,7 +19,7 @@ use super::{Deps, args, stripe_customer_job};
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::reconcile::difference::{settled, told_of};
+use crate::domain::reconcile::difference::{affected_objects, drop_recent};
 use crate::domain::reconcile::{Difference, Finding, Phase, Reconciliation, Repair, State, Step};
 use crate::domain::webhook::delivery::delivery;
 use crate::domain::webhook::shape;
@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
             Phase::Disputes => self.disputes().await?,
         };
         let differences = self.without_news(page.differences).await?;
-        self.run.counts.look(self.run.phase, page.checked);
+        self.run.counts.count_checked(self.run.phase, page.checked);
         for difference in differences {
             self.note(&difference);
         }
@@ -192,13 +192,13 @@ impl<'a> Walk<'a> {
         let until_s = self.now_ms / 1_000 + CLOCK_SLACK_S;
         for _ in 0..TOLD_PAGES_MAX {
             let list = self.deps.stripe.event_list(since_s, until_s, false, after.as_deref()).await?;
-            told.extend(shape::rows(&list).iter().flat_map(told_of));
+            told.extend(shape::rows(&list).iter().flat_map(affected_objects));
             after = next_of(&list);
             if after.is_none() {
                 break;
             }
         }
-        Ok(settled(differences, &told))
+        Ok(drop_recent(differences, &told))
     }
 
     /// Counts a difference, and begins its repair if it has one and repairs are wanted.
@@ -211,11 +211,11 @@ impl<'a> Walk<'a> {
         };
         let effect = match repair {
             None => return,
-            Some(Repair::TakeIn(event)) => taken(event),
-            Some(Repair::Announce { kind, object }) => {
+            Some(Repair::StoreEvent(event)) => taken(event),
+            Some(Repair::MakeEvent { kind, object }) => {
                 taken(&difference.event(self.run.id.as_str(), *kind, object, self.deps.livemode))
             }
-            Some(Repair::MakeStripeCustomer(customer)) => {
+            Some(Repair::CreateStripeCustomer(customer)) => {
                 Effect::JobInsert(stripe_customer_job(customer, self.run.id.as_str(), self.now_ms))
             }
         };
@@ -240,7 +240,7 @@ impl<'a> Walk<'a> {
             tracing::warn!(reconciliation.id = %self.run.id, found, left, "Stripe and we know different things");
         }
         metrics::counter!(metric::RECONCILIATIONS, "outcome" => state.as_str()).increment(1);
-        self.run = self.run.ended(state, reason, self.now_ms);
+        self.run = self.run.end(state, reason, self.now_ms);
         self.verdict(outcome)
     }
 

@@ -1,5 +1,5 @@
-//! Support says where a purchase stands from a day on, where GitHub's events leave it open or one was lost. Only the
-//! account's own stream decides, in order with events; this makes the job that does.
+//! Support corrects the state of a purchase from a day on, after a lost event or an ambiguous order. This creates
+//! the job; the decision is made in the account's stream, in order with events.
 
 use crate::clock::{TimeMs, day, parse_day};
 use crate::domain::audit::Audit;
@@ -11,8 +11,8 @@ use crate::infra::store::marketplace::marketplace_find;
 use crate::infra::store::{Db, audit, job};
 use serde_json::json;
 
-/// Has an account stand as support says. Gives the account as it is until then, and what to wake. Without a day of
-/// its own, the correction is of the last day that brought news, if the order of that is unclear.
+/// Creates the job of a correction. Returns the account before it, and the jobs to announce. A correction without a
+/// day applies to the day of the last change, if the order on that day is ambiguous.
 ///
 /// # Errors
 /// Not found; `marketplace_not_purchased`, `effective_date_required`, `invalid_date`.
@@ -30,7 +30,7 @@ pub async fn correct(
         let message = "GitHub has not reported a purchase of this account yet";
         return Err(Error::conflict("marketplace_not_purchased", message));
     }
-    let correction = dated(correction, &account, now_ms)?;
+    let correction = add_effective_date(correction, &account, now_ms)?;
     let mut settle = settle_job(github_account_id, now_ms);
     settle.args = SettleArgs { github_account_id, correction: Some(correction.clone()) }.to_json();
     settle.customer_id.clone_from(&account.customer_id);
@@ -48,11 +48,11 @@ pub async fn correct(
     Ok((account, wakes))
 }
 
-/// A correction with the day from which on it counts.
-fn dated(correction: Correction, account: &MarketplaceAccount, now_ms: TimeMs) -> Result<Correction> {
+/// Adds the day from which a correction applies, and checks it.
+fn add_effective_date(correction: Correction, account: &MarketplaceAccount, now_ms: TimeMs) -> Result<Correction> {
     let unclear_ms = || parse_day(&day(account.effective_ms)).filter(|at_ms| is_order_unclear(account, *at_ms));
     let effective_ms = correction.effective_ms.or_else(unclear_ms).ok_or_else(|| {
-        let message = "give effective_date, the day from which the purchase stands so; it may be omitted only if the order \
+        let message = "effective_date, the day from which the correction applies, may be omitted only if the order \
                        of the last events is unclear";
         Error::invalid("effective_date_required", message)
     })?;

@@ -1,13 +1,12 @@
-//! Linking a purchase to a customer. Whoever signs up must not be able to claim what somebody else
-//! bought, so a purchase is claimed with a secret: the company's own site finds out who the buyer is
-//! (GitHub sends buyers to its setup URL, OAuth says who they are), asks with its admin token for a
-//! **link token** of that account, and signs the buyer up with it. Support can link by hand.
+//! Links a purchase to a customer. A customer must not be able to claim somebody else's purchase, so claiming needs
+//! a secret: the company's own site identifies the buyer (GitHub sends buyers to its setup URL, OAuth identifies
+//! them), requests a **link token** for the account with its admin token, and signs the buyer up with it. Support
+//! can also link directly.
 //!
-//! A token is random, works once, for a short time, and only its SHA-256 is kept. A new one replaces
-//! the one before. Linking decides nothing about plan and credits: it makes a job in the account's
-//! stream, where that is decided in order with GitHub's events. The job is made first, because it gets its
-//! place under the lock of its stream: whoever ends another job of that stream takes this lock before it
-//! writes the account and its customer, so neither of the two waits for what the other one holds.
+//! A token is random, works once, for a short time, and only its SHA-256 is stored. A new one replaces the last.
+//! Linking itself changes neither plan nor credits: a job in the account's stream does that, in order with
+//! GitHub's events. The job is inserted first, which locks its stream: a transaction that ends another
+//! job of the stream takes this lock before it writes account and customer, so the two cannot deadlock.
 
 use crate::clock::TimeMs;
 use crate::domain::api_key::secret_hash;
@@ -22,7 +21,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-/// What every link token begins with, so that secret scanners can find leaked ones.
+/// Prefix of every link token, so that secret scanners find leaked ones.
 pub const TOKEN_PREFIX: &str = "mlt_";
 
 /// A link token; wiped from memory when dropped, never printed by `Debug`.
@@ -46,7 +45,7 @@ impl std::fmt::Debug for LinkToken {
     }
 }
 
-/// Makes a link token for an account, in place of an earlier one. Gives it and when it ends.
+/// Creates a link token for an account, replacing an earlier one. Returns it with its expiry.
 ///
 /// # Errors
 /// Not found; `marketplace_account_linked`.
@@ -60,7 +59,7 @@ pub async fn issue_token(
     let token = LinkToken::generate();
     let expires_ms = now_ms + ttl_s * 1_000;
     let tx = db.begin().await?;
-    find_free(&tx, github_account_id).await?;
+    check_unlinked(&tx, github_account_id).await?;
     if !rows::marketplace_set_token(&tx, github_account_id, &secret_hash(token.expose()), expires_ms).await? {
         return Err(linked_already());
     }
@@ -71,7 +70,7 @@ pub async fn issue_token(
     Ok((token, expires_ms))
 }
 
-/// Links the purchase that a token stands for, within the transaction of a signup. Gives what to wake.
+/// Links the purchase of a token in a signup's transaction. Returns the jobs to announce.
 ///
 /// # Errors
 /// `marketplace_link_invalid`, `marketplace_link_expired`.
@@ -102,7 +101,7 @@ pub(crate) async fn claim(
     Ok(wakes)
 }
 
-/// Links by hand. Linking the same two again changes nothing. Gives the account and what to wake.
+/// Links an account for support; a repetition changes nothing. Returns the account and the jobs to announce.
 ///
 /// # Errors
 /// Not found; `marketplace_account_linked`, `marketplace_customer_linked`.
@@ -122,7 +121,7 @@ pub async fn by_hand(
         return Err(Error::NotFound("marketplace account"));
     }
     let wakes = insert_job(&tx, github_account_id, customer_id, now_ms).await?;
-    // The lock keeps another purchase from being linked to this customer meanwhile.
+    // The lock prevents another purchase from being linked to this customer meanwhile.
     customer::customer_lock(&tx, customer_id).await?;
     let known = rows::marketplace_find(&tx, github_account_id).await?.ok_or(Error::NotFound("marketplace account"))?;
     if known.customer_id.as_ref() == Some(customer_id) {
@@ -142,7 +141,7 @@ pub async fn by_hand(
     Ok((account, wakes))
 }
 
-async fn find_free(tx: &impl ConnectionTrait, github_account_id: i64) -> Result<()> {
+async fn check_unlinked(tx: &impl ConnectionTrait, github_account_id: i64) -> Result<()> {
     let known = rows::marketplace_find(tx, github_account_id).await?.ok_or(Error::NotFound("marketplace account"))?;
     if known.customer_id.is_some() { Err(linked_already()) } else { Ok(()) }
 }
@@ -151,7 +150,7 @@ fn linked_already() -> Error {
     Error::conflict("marketplace_account_linked", "this marketplace account is linked to a customer")
 }
 
-/// The job that sees to plan and credits.
+/// Creates the job that updates plan and credits.
 async fn insert_job(
     tx: &impl ConnectionTrait,
     github_account_id: i64,

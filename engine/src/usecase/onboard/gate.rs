@@ -1,6 +1,6 @@
-//! Who may sign up: the switch, the limit for each address, disposable domains. In this order, so that
-//! every attempt counts, also those with an address that is refused or taken: trying many addresses to
-//! learn which are known is as slow as signing up.
+//! Decides whether a signup is allowed: the switch, the rate limit for each IP address, disposable domains. In this
+//! order every attempt counts, even with a refused or taken e-mail address, so that probing for known addresses is
+//! as slow as signing up.
 
 use crate::clock::TimeMs;
 use crate::config::OnboardingConfig;
@@ -12,10 +12,10 @@ use crate::usecase::rate_limit;
 use std::net::{IpAddr, Ipv6Addr};
 
 const MINUTE_MS: i64 = 60 * 1_000;
-/// Bits of an IPv6 address that name a network of one owner (RFC 6177: no site gets less than a /64).
+/// Bits of an IPv6 address that identify a network with one owner (RFC 6177: no site gets less than a /64).
 const IPV6_NETWORK_BITS: u32 = 64;
 
-/// Lets an attempt to sign up through, or says why not.
+/// Checks whether an attempt to sign up is allowed.
 ///
 /// # Errors
 /// `onboarding_disabled`; [`Error::RateLimited`]; `invalid_email`; `email_disposable`.
@@ -23,7 +23,7 @@ pub async fn admit(db: &Db, config: &OnboardingConfig, email: &str, from: IpAddr
     if !config.enabled {
         return Err(Error::SwitchedOff {
             code: "onboarding_disabled",
-            message: "New signups are switched off just now. Customers that exist are not affected.",
+            message: "Signing up is switched off. Existing customers are not affected.",
         });
     }
     if config.per_ip_per_minute > 0 {
@@ -40,8 +40,8 @@ pub async fn admit(db: &Db, config: &OnboardingConfig, email: &str, from: IpAddr
     Ok(())
 }
 
-/// Whose attempts are counted together: an IPv4 address, or an IPv6 network of 64 bits, because its
-/// owner has all of its addresses.
+/// The key of the rate limit: an IPv4 address, or an IPv6 network of 64 bits, because its owner has all its
+/// addresses.
 fn limit_key(from: IpAddr) -> String {
     match from.to_canonical() {
         IpAddr::V4(address) => format!("signup:{address}"),

@@ -1,4 +1,4 @@
-//! Asking for an operation: recorded with its job in one transaction, before Stripe hears of it.
+//! Requests an operation: it is recorded with its job in one transaction, before any call to Stripe.
 
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
@@ -8,23 +8,22 @@ use crate::error::{Error, Refusal, Result};
 use crate::infra::store::{Db, job, operation};
 use crate::usecase::handler::{operation_job, stripe_customer_job};
 
-/// An operation as it stands after it was asked for.
+/// A requested operation.
 #[derive(Debug)]
-pub struct Asked {
-    /// The operation: a new one, or the one that the same key asked for before.
+pub struct RequestedOperation {
+    /// The operation: a new one, or the earlier one with the same key.
     pub operation: Operation,
-    /// What to wake.
+    /// Jobs to announce.
     pub wakes: Vec<Wake>,
 }
 
-/// Records an operation, or finds the one that the same key asked for before. One that failed begins a
-/// new round with the request as it is now: a refusal is not remembered, so that a customer with
-/// another card can try again. One that is under way or waits for the customer is looked at again at
-/// once, also if its job had been given up, cancelled or, long after that, deleted.
+/// Records an operation, or finds the earlier one with the same key. A failed one begins a new round with the
+/// present request: refusals are not stored, so that a customer can retry with another card. One that is processing
+/// or requires action is checked at once, even if its job is dead, cancelled or, much later, deleted.
 ///
 /// # Errors
-/// `KeyReused` if the key was used for another request, `Conflict` `subscribing` if another request of
-/// the customer is subscribing just now.
+/// `KeyReused` if the key was used for another request, `Conflict` `subscribing` if another request is already
+/// subscribing the customer.
 pub async fn ask(
     db: &Db,
     customer: &Customer,
@@ -32,7 +31,7 @@ pub async fn ask(
     key: &str,
     request_hash: &str,
     now_ms: TimeMs,
-) -> Result<Asked> {
+) -> Result<RequestedOperation> {
     let new = Operation::new(&customer.id, request, key.to_owned(), request_hash.to_owned(), now_ms);
     if operation::operation_find_by_key(db.read(), &customer.id, key).await?.is_none()
         && let Some(asked) = begin(db, customer, &new, now_ms).await?
@@ -42,7 +41,7 @@ pub async fn ask(
     let tx = db.begin().await?;
     let Some(known) = operation::operation_find_by_key(&tx, &customer.id, key).await? else {
         tx.rollback().await?;
-        return Err(subscribing());
+        return Err(already_subscribing());
     };
     if known.request_hash != request_hash || known.request.kind() != new.request.kind() {
         tx.rollback().await?;
@@ -51,13 +50,13 @@ pub async fn ask(
     let asked = match known.state {
         State::Failed => {
             let next = known.next_round(new.request, now_ms);
-            // The job first, as in `begin`.
+            // The job is inserted first, as in `begin`.
             let wakes = job::job_insert_many(&tx, &[operation_job(&next, customer, now_ms)], now_ms).await?;
             let begun = match operation::operation_begin_round(&tx, &next).await {
-                // Another request of the customer begins to subscribe at this very moment.
+                // Another request is subscribing the customer at the same moment.
                 Err(error) if error.is_unique_violation() => {
                     tx.rollback().await?;
-                    return Err(subscribing());
+                    return Err(already_subscribing());
                 }
                 begun => begun?,
             };
@@ -65,26 +64,29 @@ pub async fn ask(
                 let subscribing_now = operation::operation_find_subscribing(&tx, &customer.id).await?;
                 tx.rollback().await?;
                 if subscribing_now.is_some_and(|other| other.id != known.id) {
-                    return Err(subscribing());
+                    return Err(already_subscribing());
                 }
-                // Another request with the same key was first: its round is this one's too.
-                return Ok(Asked { operation: Operation { state: State::Processing, ..known }, wakes: Vec::new() });
+                // Another request with the same key was first and began the round.
+                return Ok(RequestedOperation {
+                    operation: Operation { state: State::Processing, ..known },
+                    wakes: Vec::new(),
+                });
             }
-            Asked { operation: next, wakes }
+            RequestedOperation { operation: next, wakes }
         }
         State::Processing | State::RequiresAction => {
             let mut wakes = Vec::new();
-            // A subscription that waits for its customer has only the job that looks.
+            // A subscription that requires action has only the job that checks it.
             let has_job = known.state == State::Processing || matches!(known.request, Request::UsageCharge(_));
-            if has_job && !job::job_is_there(&tx, &known.job_key()).await? {
+            if has_job && !job::job_exists(&tx, &known.job_key()).await? {
                 wakes = job::job_insert_many(&tx, &[operation_job(&known, customer, now_ms)], now_ms).await?;
             }
             for key in [known.job_key(), known.look_key()] {
                 wakes.extend(job::job_hasten(&tx, &key, now_ms).await?);
             }
-            Asked { operation: known, wakes }
+            RequestedOperation { operation: known, wakes }
         }
-        State::Succeeded => Asked { operation: known, wakes: Vec::new() },
+        State::Succeeded => RequestedOperation { operation: known, wakes: Vec::new() },
     };
     tx.commit().await?;
     Ok(asked)
@@ -92,13 +94,13 @@ pub async fn ask(
 
 /// Records a new operation with its jobs; `None` if another request was first.
 ///
-/// The jobs come first: whoever ends a job of the same stream locks that stream and then, linking the
-/// Stripe customer, the customer's row, which the operation's row refers to.
-async fn begin(db: &Db, customer: &Customer, new: &Operation, now_ms: TimeMs) -> Result<Option<Asked>> {
+/// The jobs are inserted first: a transaction that ends a job of the same stream locks the stream and then, to link
+/// the Stripe customer, the customer's row, which the operation's row references.
+async fn begin(db: &Db, customer: &Customer, new: &Operation, now_ms: TimeMs) -> Result<Option<RequestedOperation>> {
     let tx = db.begin().await?;
     let mut jobs = vec![operation_job(new, customer, now_ms)];
     if customer.stripe_customer_id.is_none() {
-        // The job made on signup has given up, if there was no key then: this one is the operation's.
+        // The job created at signup has given up if no Stripe key was set then, so the operation gets its own.
         jobs.push(stripe_customer_job(&customer.id, new.id.as_str(), now_ms));
     }
     let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
@@ -107,9 +109,9 @@ async fn begin(db: &Db, customer: &Customer, new: &Operation, now_ms: TimeMs) ->
         return Ok(None);
     }
     tx.commit().await?;
-    Ok(Some(Asked { operation: new.clone(), wakes }))
+    Ok(Some(RequestedOperation { operation: new.clone(), wakes }))
 }
 
-fn subscribing() -> Error {
-    Error::conflict("subscribing", "Another request is subscribing this customer just now.")
+fn already_subscribing() -> Error {
+    Error::conflict("subscribing", "Another request is already subscribing this customer.")
 }

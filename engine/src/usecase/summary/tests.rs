@@ -1,4 +1,4 @@
-//! The figures against the ledger that they are of, on an embedded database.
+//! Compares the figures with their ledger, on an embedded database.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
@@ -19,10 +19,10 @@ use tempfile::TempDir;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 const START_MS: TimeMs = 1_796_000_000_000;
-/// Histories that are tried; each is looked at in every millisecond.
+/// Number of histories; each is checked at every millisecond.
 const CASES: u32 = 48;
 
-/// An empty database in a folder that goes when the test ends.
+/// An empty database in a temporary folder.
 async fn begin() -> (Db, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("summary").display());
@@ -40,7 +40,7 @@ async fn customer(db: &Db) -> CustomerId {
     onboard(db, &seal, signup, START_MS).await.unwrap().customer.id
 }
 
-/// Writes what commands at these times come to; gives the ledger. A command that is refused is left out.
+/// Writes the entries of commands at these times; returns the ledger. Refused commands are skipped.
 async fn write(db: &Db, id: &CustomerId, commands: &[(TimeMs, Op)]) -> Vec<Entry> {
     let mut account = account::account_find(db.read(), id).await.unwrap().unwrap();
     let mut entries = Vec::new();
@@ -61,7 +61,7 @@ fn grant(amount: i64) -> Op {
     Op::Grant { kind: GrantKind::Purchased, amount: Credits(amount), expires_at_ms: None }
 }
 
-/// What a fold of all entries by a moment comes to.
+/// The fold of all entries up to a moment.
 fn folded(entries: &[Entry], at_ms: TimeMs) -> Standing {
     let mut account = Account::default();
     for entry in entries.iter().filter(|entry| entry.created_at_ms <= at_ms) {
@@ -70,7 +70,7 @@ fn folded(entries: &[Entry], at_ms: TimeMs) -> Standing {
     Standing { balance: account.balance, held: account.held, seq: account.version }
 }
 
-/// Commands, each some time after the one before; clocks that differ now and then go back.
+/// Commands, each some time after the one before; skewed clocks sometimes go back.
 fn histories() -> impl Strategy<Value = Vec<(i64, Op)>> {
     let op = prop_oneof![
         (1..20_i64, proptest::option::of(1..400_i64)).prop_map(|(amount, ends_ms)| Op::Grant {
@@ -94,7 +94,7 @@ fn histories() -> impl Strategy<Value = Vec<(i64, Op)>> {
     proptest::collection::vec((-3..12_i64, op), 0..40)
 }
 
-/// Asserts that every figure is what the entries come to.
+/// Asserts that every figure agrees with the entries.
 async fn assert_agrees(db: &Db, moves: Vec<(i64, Op)>) {
     let mut at_ms = START_MS;
     let mut commands = Vec::new();

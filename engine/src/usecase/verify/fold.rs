@@ -1,5 +1,5 @@
-//! Obligation 1, the part that arithmetic cannot prove: folding an account's entries with the
-//! ledger's own rules gives the stored account, with its open grants and holds.
+//! The part of obligation 1 that SQL cannot prove: folding an account's entries with the ledger's rules gives the
+//! stored account, with its open grants and holds.
 
 use super::CheckReport;
 use crate::amount::Credits;
@@ -12,17 +12,17 @@ use crate::infra::store::check::{self, EntryRange, ReadEntry, StoredAccount};
 use std::collections::HashMap;
 
 pub(super) const NAME: &str = "folding an account's entries gives its balance, its open grants and its open holds";
-/// Obligation 5, as far as it needs the ledger's rules.
-pub(super) const SETTLE_NAME: &str = "every account is found when the first of its open holds and grants ends";
-/// Checks that one pass over the accounts makes.
+/// The part of obligation 5 that needs the ledger's rules.
+pub(super) const SETTLE_NAME: &str = "every account is due for settling when its first open hold or grant ends";
+/// Number of checks in one pass over the accounts.
 pub(super) const CHECKS: usize = 2;
 /// Accounts in memory at once.
 const ACCOUNTS_PAGE: u64 = 200;
 /// Entries in memory at once. A long ledger is folded in several rounds.
 const ENTRIES_ROUND_MAX: i64 = 10_000;
 
-/// Folds every account, and looks at when the sweep finds it. `progress` gets the accounts done and how many
-/// there are, about.
+/// Folds every account, and checks its time of settling. `progress` receives the accounts done and their
+/// approximate total.
 pub(super) async fn run(db: &Db, progress: impl Fn(u64, u64)) -> Result<[CheckReport; CHECKS]> {
     let (mut report, mut settle) = (CheckReport::new(1, NAME), CheckReport::new(5, SETTLE_NAME));
     let total = check::check_count(db.read(), "accounts").await?;
@@ -34,7 +34,7 @@ pub(super) async fn run(db: &Db, progress: impl Fn(u64, u64)) -> Result<[CheckRe
         last.customer_id.as_str().clone_into(&mut after);
         report.checked += page.len() as u64;
         settle.checked = report.checked;
-        page.iter().filter_map(wrong_settle).for_each(|problem| settle.add(problem));
+        page.iter().filter_map(describe_wrong_settle).for_each(|problem| settle.add(problem));
         for folding in fold_page(db, page).await? {
             if let Some(problem) = folding.problem() {
                 report.add(format!("{}: {problem}", folding.stored.customer_id));
@@ -43,35 +43,35 @@ pub(super) async fn run(db: &Db, progress: impl Fn(u64, u64)) -> Result<[CheckRe
     }
 }
 
-/// What the sweep would get wrong: it finds accounts by a time that follows from what is open.
-fn wrong_settle(stored: &StoredAccount) -> Option<String> {
+/// Describes a wrong time of settling, by which the sweep finds accounts.
+fn describe_wrong_settle(stored: &StoredAccount) -> Option<String> {
     let (found, right) = (stored.next_settle_at_ms, stored.account.next_settle_at_ms());
     let in_words = |at_ms: Option<TimeMs>| at_ms.map_or_else(|| "never".to_owned(), |at| format!("at {at}"));
     let is_wrong = stored.unreadable.is_none() && found != right;
     let (id, found, right) = (&stored.customer_id, in_words(found), in_words(right));
-    is_wrong.then(|| format!("{id}: is to be settled {right} and is found {found}"))
+    is_wrong.then(|| format!("{id}: must be settled {right} and is due {found}"))
 }
 
-/// One account on its way from its first entry to its stored version.
+/// An account while its entries are folded up to its stored version.
 struct Folding {
     stored: StoredAccount,
     folded: Account,
-    /// Why it cannot go on.
+    /// Why folding cannot continue.
     stuck: Option<String>,
 }
 
 impl Folding {
     fn new(stored: StoredAccount) -> Self {
         let folded = Account { floor: stored.account.floor, ..Account::default() };
-        let stuck = stored.unreadable.as_ref().map(|why| format!("what is open cannot be read: {why}"));
+        let stuck = stored.unreadable.as_ref().map(|why| format!("its open items cannot be read: {why}"));
         Self { stored, folded, stuck }
     }
 
-    fn missing(&self) -> i64 {
+    fn missing_entries(&self) -> i64 {
         if self.stuck.is_some() { 0 } else { self.stored.account.version.saturating_sub(self.folded.version) }
     }
 
-    fn take(&mut self, entry: ReadEntry) {
+    fn fold_entry(&mut self, entry: ReadEntry) {
         if self.stuck.is_some() {
             return;
         }
@@ -85,7 +85,7 @@ impl Folding {
     fn apply(&mut self, entry: &Entry) {
         self.folded.apply(entry);
         let account = &self.folded;
-        let (left, reserved) = (left(&account.open), reserved(&account.open));
+        let (left, reserved) = (left_credits(&account.open), reserved_credits(&account.open));
         if left != account.balance.max(Credits::ZERO) {
             self.stuck = Some(format!(
                 "after entry {} its grants have {left} left and the balance is {}",
@@ -99,7 +99,7 @@ impl Folding {
         }
     }
 
-    /// What is wrong with the account, if anything is.
+    /// The first problem of the account, if any.
     fn problem(&self) -> Option<String> {
         if self.stuck.is_some() {
             return self.stuck.clone();
@@ -109,24 +109,30 @@ impl Folding {
             return None;
         }
         let parts = [
-            (stored.version != folded.version).then(|| format!("version {} for {}", stored.version, folded.version)),
-            (stored.balance != folded.balance).then(|| format!("balance {} for {}", stored.balance, folded.balance)),
-            (stored.held != folded.held).then(|| format!("held {} for {}", stored.held, folded.held)),
+            (stored.version != folded.version)
+                .then(|| format!("version {} instead of {}", stored.version, folded.version)),
+            (stored.balance != folded.balance)
+                .then(|| format!("balance {} instead of {}", stored.balance, folded.balance)),
+            (stored.held != folded.held).then(|| format!("held {} instead of {}", stored.held, folded.held)),
             (stored.open.grants != folded.open.grants).then(|| {
                 let (stored, folded) = (&stored.open, &folded.open);
-                let (one, other) = (left(stored), left(folded));
-                format!("{} open grants with {one} left for {} with {other}", stored.grants.len(), folded.grants.len())
+                let (one, other) = (left_credits(stored), left_credits(folded));
+                format!(
+                    "{} open grants with {one} left instead of {} with {other}",
+                    stored.grants.len(),
+                    folded.grants.len()
+                )
             }),
             (stored.open.holds != folded.open.holds).then(|| {
                 let (stored, folded) = (&stored.open, &folded.open);
-                let (one, other) = (reserved(stored), reserved(folded));
-                format!("{} open holds of {one} for {} of {other}", stored.holds.len(), folded.holds.len())
+                let (one, other) = (reserved_credits(stored), reserved_credits(folded));
+                format!("{} open holds of {one} instead of {} of {other}", stored.holds.len(), folded.holds.len())
             }),
             (stored.open.clawed != folded.open.clawed)
-                .then(|| format!("clawed back {:?} for {:?}", clawed(&stored.open), clawed(&folded.open))),
+                .then(|| format!("clawed back {:?} instead of {:?}", clawed(&stored.open), clawed(&folded.open))),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
-        Some(format!("the account has {}, which its entries make", parts.join(", ")))
+        Some(format!("the account does not match its entries: it has {}", parts.join(", ")))
     }
 }
 
@@ -135,13 +141,13 @@ fn clawed(open: &Open) -> Vec<(i64, i64)> {
     open.clawed.iter().map(|(grant, credits)| (*grant, credits.0)).collect()
 }
 
-/// Credits left in open grants.
-fn left(open: &Open) -> Credits {
+/// Remaining credits of open grants.
+fn left_credits(open: &Open) -> Credits {
     Credits(open.grants.iter().fold(0, |sum, grant| sum.saturating_add(grant.remaining.0)))
 }
 
-/// Credits that open holds reserve.
-fn reserved(open: &Open) -> Credits {
+/// Reserved credits of open holds.
+fn reserved_credits(open: &Open) -> Credits {
     Credits(open.holds.iter().fold(0, |sum, hold| sum.saturating_add(hold.amount.0)))
 }
 
@@ -164,10 +170,10 @@ async fn fold_page(db: &Db, page: Vec<StoredAccount>) -> Result<Vec<Folding>> {
             .collect();
         for (customer, entry) in check::check_entries(db.read(), &ranges).await? {
             if let Some(at) = places.get(&customer) {
-                foldings[*at].take(entry);
+                foldings[*at].fold_entry(entry);
             }
         }
-        // Whoever did not get all of its range will never get it.
+        // An account that did not get its whole range never will.
         for (at, upto) in asked {
             let folding = &mut foldings[at];
             if folding.stuck.is_none() && folding.folded.version < upto {
@@ -177,12 +183,12 @@ async fn fold_page(db: &Db, page: Vec<StoredAccount>) -> Result<Vec<Folding>> {
     }
 }
 
-/// Which accounts to read on, and up to which entry, so that the round stays within its bound.
+/// The accounts to read next, each up to an entry, within the limit of a round.
 fn next_round(foldings: &[Folding]) -> Vec<(usize, i64)> {
     let mut left = ENTRIES_ROUND_MAX;
     let mut asked = Vec::new();
     for (at, folding) in foldings.iter().enumerate() {
-        let count = folding.missing().min(left);
+        let count = folding.missing_entries().min(left);
         if count > 0 {
             asked.push((at, folding.folded.version + count));
             left -= count;

@@ -1,4 +1,4 @@
-//! A healthy database holds, also while it is written; each check finds the corruption made for it.
+//! A healthy database holds, even while it is written; each check finds its corruption.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
@@ -49,7 +49,7 @@ async fn sign_up(db: &Db, name: &str, credits: i64) -> Onboarded {
     onboard(db, &seal(), signup, 100).await.unwrap()
 }
 
-/// A directory that goes when the test ends.
+/// A temporary folder.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -112,7 +112,7 @@ fn delivery(external_id: &str, stream: &str, fate: Fate) -> Delivery {
     Delivery { event, fate }
 }
 
-/// Works on the head of a stream.
+/// Runs the head of a stream.
 async fn work(db: &Db, stream: &str, outcome: Outcome, effects: Vec<Effect>, now_ms: TimeMs) {
     let claimed = claim(db, &[stream.to_owned()], NODE, now_ms, LEASE_MS).await.unwrap();
     let finishes = vec![finish(&claimed[0].attempt(), outcome, Backoff::default(), now_ms + 5, 0.0)];
@@ -156,15 +156,15 @@ async fn healthy_ledgers(db: &Db) {
     charged(db, bob).await;
 }
 
-/// A purchase on the Marketplace whose first period is granted.
+/// A purchase on the Marketplace with a granted first period.
 async fn bought(db: &Db, customer_id: &CustomerId) {
     let body = serde_json::json!({
         "action": "purchased",
         "effective_date": "1970-01-01",
         "marketplace_purchase": { "account": { "id": 4, "login": "acme" }, "plan": { "id": 1, "name": "Pro" } },
     });
-    let said = github::purchase(body.to_string().as_bytes()).unwrap();
-    let account = rules::told(None, &said, Some(Plan::Pro), "evt_1", 200);
+    let said = github::read_purchase(body.to_string().as_bytes()).unwrap();
+    let account = rules::apply_purchase(None, &said, Some(Plan::Pro), "evt_1", 200);
     marketplace::marketplace_put(db.write(), &account).await.unwrap();
     assert!(marketplace::marketplace_link(db.write(), 4, customer_id, 200).await.unwrap());
     let linked = marketplace::marketplace_find(db.read(), 4).await.unwrap().unwrap();
@@ -178,7 +178,7 @@ async fn bought(db: &Db, customer_id: &CustomerId) {
     commit_units(db, &[unit], NODE, 300).await.unwrap();
 }
 
-/// A unit that was charged, and one whose charge is under way.
+/// A charge that succeeded, and one under way.
 async fn charged(db: &Db, customer_id: &CustomerId) {
     let charge = UsageCharge {
         units: Credits(1),
@@ -203,7 +203,7 @@ async fn charged(db: &Db, customer_id: &CustomerId) {
     assert_eq!(operation::operation_put_many(db.write(), &[&end]).await.unwrap(), 1);
 }
 
-/// Streams with jobs in every state, one of them replayed that never had an attempt.
+/// Streams with jobs in every state, including a replayed one that never had an attempt.
 async fn healthy_jobs(db: &Db) {
     let deliveries = [
         delivery("evt_1", "stripe:cus_1", Fate::Process),
@@ -216,7 +216,7 @@ async fn healthy_jobs(db: &Db) {
         delivery("evt_1", "stripe:cus_1", Fate::Process),
     ];
     take_in(db, &deliveries, 100).await.unwrap();
-    // So that what is corrupted later can be named.
+    // Known epochs, so that corruptions can name them.
     db.write().execute_unprepared("UPDATE streams SET epoch = 0").await.unwrap();
     let retry = Outcome::Retry { reason: "no answer".to_owned() };
     work(db, "stripe:cus_1", retry, Vec::new(), 1_000).await;

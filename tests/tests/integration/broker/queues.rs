@@ -29,7 +29,7 @@ async fn reconnected(app: &TestApp, before: f64) {
         (metric(app, BROKER_RECONNECTS, "") > before).then_some(())
     })
     .await;
-    app.app.runtime.broker.as_ref().unwrap().connected().await;
+    app.app.runtime.broker.as_ref().unwrap().wait_until_connected().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

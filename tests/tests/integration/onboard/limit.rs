@@ -1,7 +1,7 @@
 //! Rate limits: the bound holds exactly in any window, at chosen times.
 
 use crate::database::number;
-use bursar_engine::domain::rate_limit::Taken;
+use bursar_engine::domain::rate_limit::Admission;
 use bursar_engine::infra::store::rate_limit::rate_limit_prune;
 use bursar_engine::usecase::rate_limit::take;
 use bursar_tests::{TestApp, both};
@@ -11,7 +11,7 @@ const WINDOW_MS: i64 = 60_000;
 /// Far in the future, so that the application's own retention does not forget what is counted here.
 const START_MS: i64 = 4_000_000_000_000;
 
-async fn try_at(app: &TestApp, key: &str, limit: u32, now_ms: i64) -> Taken {
+async fn try_at(app: &TestApp, key: &str, limit: u32, now_ms: i64) -> Admission {
     take(&app.app.db, key, limit, WINDOW_MS, now_ms).await.unwrap()
 }
 
@@ -32,7 +32,7 @@ both! {
             now_ms += numbers.below(8_000);
             // Requests do not come in the order of their times.
             let at_ms = now_ms - numbers.below(3_000);
-            if try_at(app, "key", 5, at_ms).await == Taken::Allowed {
+            if try_at(app, "key", 5, at_ms).await == Admission::Allowed {
                 let_through.push(at_ms);
             }
         }
@@ -46,39 +46,39 @@ both! {
 
     async fn a_denied_try_says_exactly_when_the_next_is_let_through(app: &TestApp) {
         for n in 0..3 {
-            assert_eq!(try_at(app, "key", 3, START_MS + n * 1_000).await, Taken::Allowed);
+            assert_eq!(try_at(app, "key", 3, START_MS + n * 1_000).await, Admission::Allowed);
         }
-        let denied = Taken::Denied { retry_after_ms: WINDOW_MS - 2_500 };
+        let denied = Admission::Denied { retry_after_ms: WINDOW_MS - 2_500 };
         assert_eq!(try_at(app, "key", 3, START_MS + 2_500).await, denied);
-        assert_eq!(try_at(app, "key", 3, START_MS + WINDOW_MS - 1).await, Taken::Denied { retry_after_ms: 1 });
-        assert_eq!(try_at(app, "key", 3, START_MS + WINDOW_MS).await, Taken::Allowed);
-        assert_eq!(try_at(app, "key", 3, START_MS + WINDOW_MS).await, Taken::Denied { retry_after_ms: 1_000 });
-        assert_eq!(try_at(app, "other", 3, START_MS).await, Taken::Allowed, "each key by itself");
+        assert_eq!(try_at(app, "key", 3, START_MS + WINDOW_MS - 1).await, Admission::Denied { retry_after_ms: 1 });
+        assert_eq!(try_at(app, "key", 3, START_MS + WINDOW_MS).await, Admission::Allowed);
+        assert_eq!(try_at(app, "key", 3, START_MS + WINDOW_MS).await, Admission::Denied { retry_after_ms: 1_000 });
+        assert_eq!(try_at(app, "other", 3, START_MS).await, Admission::Allowed, "each key by itself");
     }
 
     async fn of_a_hundred_tries_at_once_as_many_as_the_limit_are_let_through(app: &TestApp) {
         for (limit, tries) in [(1, 20), (10, 100), (500, 520)] {
             let key = format!("at once {limit}");
             let answers = join_all((0..tries).map(|_| try_at(app, &key, limit, START_MS))).await;
-            let allowed = answers.iter().filter(|taken| **taken == Taken::Allowed).count();
+            let allowed = answers.iter().filter(|taken| **taken == Admission::Allowed).count();
             assert_eq!(allowed, usize::try_from(limit).unwrap());
         }
     }
 
     async fn another_limit_counts_what_was_let_through_under_the_old_one(app: &TestApp) {
         for n in 0..10 {
-            assert_eq!(try_at(app, "key", 10, START_MS + n).await, Taken::Allowed);
+            assert_eq!(try_at(app, "key", 10, START_MS + n).await, Admission::Allowed);
         }
-        assert_eq!(try_at(app, "key", 4, START_MS + 20).await, Taken::Denied { retry_after_ms: WINDOW_MS - 14 });
-        assert_eq!(try_at(app, "key", 4, START_MS + WINDOW_MS + 6).await, Taken::Allowed);
-        assert_eq!(try_at(app, "key", 4, START_MS + WINDOW_MS + 6).await, Taken::Denied { retry_after_ms: 1 });
-        assert_eq!(try_at(app, "key", 6, START_MS + WINDOW_MS + 6).await, Taken::Allowed);
-        assert_eq!(try_at(app, "none", 0, START_MS).await, Taken::Denied { retry_after_ms: WINDOW_MS });
+        assert_eq!(try_at(app, "key", 4, START_MS + 20).await, Admission::Denied { retry_after_ms: WINDOW_MS - 14 });
+        assert_eq!(try_at(app, "key", 4, START_MS + WINDOW_MS + 6).await, Admission::Allowed);
+        assert_eq!(try_at(app, "key", 4, START_MS + WINDOW_MS + 6).await, Admission::Denied { retry_after_ms: 1 });
+        assert_eq!(try_at(app, "key", 6, START_MS + WINDOW_MS + 6).await, Admission::Allowed);
+        assert_eq!(try_at(app, "none", 0, START_MS).await, Admission::Denied { retry_after_ms: WINDOW_MS });
     }
 
     async fn limits_are_forgotten_once_their_last_window_is_over(app: &TestApp) {
         for (key, at_ms) in [("old", START_MS), ("older", START_MS - 5), ("new", START_MS + 10)] {
-            assert_eq!(try_at(app, key, 3, at_ms).await, Taken::Allowed);
+            assert_eq!(try_at(app, key, 3, at_ms).await, Admission::Allowed);
         }
         let count = "SELECT COUNT(*) FROM rate_limits";
         let db = app.app.db.write();

@@ -233,7 +233,7 @@ async fn a_call_that_does_not_get_its_turn_in_time_was_not_made() {
     });
     gateway.price_list("pro").await.unwrap();
     let Err(StripeError::NotDone { reason }) = gateway.price_list("pro").await else { panic!("it had to wait") };
-    assert!(reason.contains("waiting for their turn"), "{reason}");
+    assert!(reason.contains("waiting for Stripe's rate limit"), "{reason}");
     assert_eq!(stand_in.calls.load(Ordering::SeqCst), 1);
 }
 

@@ -1,10 +1,10 @@
-//! Examples of the rules that a reader would ask about first, and of their limits.
+//! Examples of the most important rules and of their limits.
 
 use super::*;
 use crate::amount::Credits;
 use crate::ids::HoldId;
 
-/// An account to which things are done.
+/// An account under test.
 #[derive(Default)]
 struct Bench {
     account: Account,
@@ -115,7 +115,7 @@ fn held_credits_that_ended_go_when_the_hold_is_released() {
     assert_eq!(bench.numbers(), (0, 0));
 }
 
-/// A hold reserves a number of credits, not particular ones: it rests on those that end last.
+/// A hold reserves a number of credits, not particular ones: it rests on those that expire last.
 #[test]
 fn a_hold_does_not_keep_credits_from_ending_while_others_can_carry_it() {
     let mut bench = Bench::default();

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::ops::Range;
 
-/// What a random history does next. Holds and grants are picked from those made so far.
+/// The next step of a random history. Holds and grants are picked from those made so far.
 #[derive(Debug, Clone)]
 pub(super) enum Move {
     Grant { kind: GrantKind, amount: Credits, ends_in_ms: Option<i64> },
@@ -24,7 +24,7 @@ pub(super) enum Move {
     Settle,
 }
 
-/// A command at a moment, with the account before it and what came of it.
+/// A command at a moment, with the account before it and its result.
 pub(super) struct Step {
     pub before: Account,
     pub command: Command,
@@ -32,7 +32,7 @@ pub(super) struct Step {
     pub result: Result<Decision, Refusal>,
 }
 
-/// An account's history from nothing.
+/// An account's history from the beginning.
 pub(super) struct History {
     pub steps: Vec<Step>,
     pub account: Account,
@@ -79,7 +79,7 @@ pub(super) fn histories_without_claw_backs() -> impl Strategy<Value = Vec<(i64, 
     vec((0..15_i64, moves(false)), 1..60)
 }
 
-/// What was made so far, for moves that pick from it.
+/// Holds and grants made so far, for moves that pick from them.
 #[derive(Default)]
 struct Made {
     holds: Vec<HoldId>,
@@ -178,7 +178,7 @@ impl History {
         pairs
     }
 
-    /// Credits that a grant gave.
+    /// Credits of a grant.
     pub(super) fn granted(&self, seq: i64) -> Credits {
         self.entries.iter().find(|entry| entry.seq == seq && entry.kind == EntryKind::Grant).unwrap().amount
     }

@@ -9,14 +9,14 @@ use crate::ids::HoldId;
 /// One credit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Credit {
-    /// Which grant gave it, counted from 0.
+    /// The grant that gave it, counted from 0.
     grant: usize,
     kind: GrantKind,
-    /// When it ends.
+    /// When it expires.
     ends_at_ms: Option<TimeMs>,
 }
 
-/// A grant, whether or not anything is left of it.
+/// A grant, with or without credits left.
 #[derive(Debug, Clone, Default)]
 struct Given {
     /// Number of its entry.
@@ -25,7 +25,7 @@ struct Given {
     clawed: i64,
 }
 
-/// Everything the model knows.
+/// The state of the model.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     floor: i64,
@@ -74,7 +74,7 @@ impl Model {
         (account.balance.0, account.held.0, grants, holds)
     }
 
-    /// Takes over the number of the entry that made the last grant: the model does not count entries.
+    /// Sets the number of the entry that made the last grant: the model does not count entries.
     pub(super) fn learn(&mut self, entries: &[Entry]) {
         let granted = entries.iter().rfind(|entry| entry.kind == EntryKind::Grant);
         if let (Some(entry), Some(given)) = (granted, self.given.last_mut()) {
@@ -82,7 +82,7 @@ impl Model {
         }
     }
 
-    /// Does it all or nothing.
+    /// Does all of it or nothing.
     pub(super) fn act(&mut self, op: &Op, now_ms: TimeMs) -> Result<(), Refusal> {
         let mut next = self.clone();
         next.settle(now_ms);
@@ -140,8 +140,8 @@ impl Model {
         self.credits.len() as i64 - self.debt - self.held()
     }
 
-    /// Ended holds are gone. What is held rests on the credits that come last in the order of
-    /// burning; those before them go, one by one, as far as they have ended.
+    /// Removes expired holds. Held credits rest on the last ones in the order of burning; the ones before them are
+    /// removed, one by one, if they have expired.
     fn settle(&mut self, now_ms: TimeMs) {
         self.holds.retain(|(_, _, ends_at_ms)| *ends_at_ms > now_ms);
         while self.available() > 0
@@ -184,7 +184,7 @@ impl Model {
         }
     }
 
-    /// Whoever spends gets credits that still run, as long as there are any.
+    /// Spends valid credits first, as long as there are any.
     fn debit(&mut self, amount: i64, now_ms: TimeMs) -> Result<(), Refusal> {
         amount_is_valid(amount)?;
         self.spendable(amount)?;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::github::Purchase;
-use crate::domain::marketplace::rules::told;
+use crate::domain::marketplace::rules::apply_purchase;
 
 const DAY_MS: i64 = 86_400_000;
 /// 25 October 2026.
@@ -24,20 +24,20 @@ fn row() -> MarketplaceAccount {
         free_trial_ends_ms: None,
         next_billing_ms: Some(BOUGHT + 11 * DAY_MS),
     };
-    told(None, &said, Some(Plan::Pro), "evt_1", BOUGHT)
+    apply_purchase(None, &said, Some(Plan::Pro), "evt_1", BOUGHT)
 }
 
-/// The same as the release before left it.
+/// The same row as the previous release wrote it.
 fn earlier_row() -> (MarketplaceAccount, Vec<PaidSpan>) {
     let row = row();
-    let owed = row.spans_left();
+    let owed = row.ungranted_spans();
     (MarketplaceAccount { news: Vec::new(), ..row }, owed)
 }
 
 #[test]
 fn a_row_of_this_release_is_left_alone() {
     let mut read = row();
-    complete(&mut read, &[]);
+    restore_news(&mut read, &[]);
     assert_eq!(read, row());
 }
 
@@ -53,7 +53,7 @@ fn a_row_whose_last_news_are_of_a_plan_that_nobody_knows_is_left_alone() {
         ..read.news[0].clone()
     });
     let before = read.clone();
-    complete(&mut read, &[]);
+    restore_news(&mut read, &[]);
     assert_eq!((read.is_pro(), &read), (true, &before));
 }
 
@@ -63,18 +63,18 @@ fn a_day_whose_last_news_give_no_time_is_left_alone() {
     let timed = News { at_ms: BOUGHT + 1, id: "evt_2".to_owned(), ..read.news[0].clone() };
     read.add(News { action: Action::Cancelled, ..timed });
     read.add(News { id: "evt_3".to_owned(), ..read.news[0].clone() });
-    let last = in_order(&read.news).news.last().map(|news| news.at_ms);
+    let last = sort_news(&read.news).news.last().map(|news| news.at_ms);
     assert_eq!((last, read.effective_ms), (Some(BOUGHT), BOUGHT + 1));
     let before = read.clone();
-    complete(&mut read, &[]);
+    restore_news(&mut read, &[]);
     assert_eq!(read, before);
 }
 
 #[test]
 fn a_row_of_before_is_owed_what_it_was_owed() {
     let (mut read, owed) = earlier_row();
-    complete(&mut read, &owed);
-    assert_eq!((read.spans_left(), read.is_pro()), (owed, true));
+    restore_news(&mut read, &owed);
+    assert_eq!((read.ungranted_spans(), read.is_pro()), (owed, true));
     read.granted_until_ms = Some(BOUGHT + 11 * DAY_MS);
     assert_eq!(read.next_period(0).map(|period| period.from_ms), read.granted_until_ms);
 }
@@ -86,7 +86,7 @@ fn spans_that_were_over_before_stay_owed_and_the_time_between_does_not() {
         from_ms: at(from),
         until_ms: until.map(at),
         billing_ms: Some(at(11)),
-        is_told: true,
+        is_reported: true,
     };
     for (state, last_action, owed) in [
         (PurchaseState::Purchased, Action::Changed, vec![span(0, Some(5)), span(5, Some(20)), span(60, None)]),
@@ -95,10 +95,10 @@ fn spans_that_were_over_before_stay_owed_and_the_time_between_does_not() {
     ] {
         let (mut read, _) = earlier_row();
         (read.state, read.last_action, read.effective_ms) = (state, last_action, at(60));
-        complete(&mut read, &owed);
-        assert_eq!(read.spans_left(), owed, "{last_action:?}");
+        restore_news(&mut read, &owed);
+        assert_eq!(read.ungranted_spans(), owed, "{last_action:?}");
         let news = read.news.clone();
-        complete(&mut read, &owed);
+        restore_news(&mut read, &owed);
         assert_eq!(read.news, news, "completed once");
     }
 }
@@ -108,14 +108,14 @@ fn what_a_node_of_before_wrote_during_a_rolling_deploy_counts() {
     let mut read = row();
     (read.state, read.last_action, read.effective_ms) =
         (PurchaseState::Cancelled, Action::Cancelled, BOUGHT + 3 * DAY_MS);
-    complete(&mut read, &[]);
-    let ends: Vec<_> = read.spans_left().iter().map(|span| span.until_ms).collect();
+    restore_news(&mut read, &[]);
+    let ends: Vec<_> = read.ungranted_spans().iter().map(|span| span.until_ms).collect();
     assert_eq!((ends, read.news.len()), (vec![Some(BOUGHT + 3 * DAY_MS)], 2));
 }
 
 #[test]
 fn an_account_with_nothing_in_force_needs_no_news() {
     let mut read = MarketplaceAccount { state: PurchaseState::Announced, news: Vec::new(), ..row() };
-    complete(&mut read, &[]);
+    restore_news(&mut read, &[]);
     assert!(read.news.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Every action, and what it brings.
+//! Every action and its effects.
 
 mod correction;
 mod late;
@@ -16,7 +16,7 @@ use std::collections::HashSet;
 const DAY_MS: i64 = 86_400_000;
 /// 25 October 2026.
 const BOUGHT: TimeMs = 1_792_886_400_000;
-/// 5 November: the next billing date of what is bought.
+/// 5 November: the next billing date of a new purchase.
 const BILLED: TimeMs = BOUGHT + 11 * DAY_MS;
 const TERMS: Terms = Terms { credits: Credits(60), grace_ms: DAY_MS };
 const ACCOUNT: i64 = 4;
@@ -45,13 +45,13 @@ fn on_trial(purchase: Purchase, until_ms: TimeMs) -> Purchase {
     Purchase { on_free_trial: true, free_trial_ends_ms: Some(until_ms), ..purchase }
 }
 
-/// What the handlers do, one event or settling after the other, with what commits applied.
+/// Does what the handlers do, one event or settling after the other, and applies the commits.
 struct World {
     account: Option<MarketplaceAccount>,
     customer: Customer,
     granted: Vec<String>,
     timers: Vec<TimeMs>,
-    /// Keys of all jobs there ever were: one that has ended still keeps another from being made.
+    /// Keys of all jobs ever created: even after a job has ended, its key prevents another one.
     job_keys: HashSet<String>,
     terms: Terms,
 }
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// An account that is linked before GitHub tells of a purchase, so that each event has its effect.
+    /// An account that is linked before its first purchase, so that each event has its effect.
     fn linked() -> Self {
         let mut world = Self::new();
         world.tell(&said(Action::PendingChangeCancelled, "Free", 1), 1);
@@ -87,8 +87,7 @@ impl World {
         world
     }
 
-    /// Events that say the same are one event, delivered again. Our plan of the listing's Free is the trial; of its
-    /// Gold nobody knows it.
+    /// Delivers an event; equal events share an id. The listing's Free is Bursar's trial, its Gold is unknown.
     fn tell(&mut self, said: &Purchase, now_ms: TimeMs) {
         self.deliver(&format!("{said:?}"), said, now_ms);
     }
@@ -99,13 +98,13 @@ impl World {
     }
 
     fn deliver_as(&mut self, id: &str, said: &Purchase, plan: Option<Plan>, now_ms: TimeMs) {
-        let account = told(self.account.as_ref(), said, plan, id, now_ms);
+        let account = apply_purchase(self.account.as_ref(), said, plan, id, now_ms);
         self.settle_as(account, now_ms);
     }
 
     fn correct(&mut self, id: &str, state: PurchaseState, effective_ms: TimeMs, now_ms: TimeMs) {
         let correction = Correction { state, effective_ms: Some(effective_ms), next_billing_ms: None };
-        let account = corrected(self.account(), &correction, id, now_ms).expect("a purchase");
+        let account = apply_correction(self.account(), &correction, id, now_ms).expect("a purchase");
         self.settle_as(account, now_ms);
     }
 
@@ -145,7 +144,7 @@ impl World {
         }
     }
 
-    /// Lets the timers fire that are due, each once, until none is.
+    /// Fires due timers, each once, until none is left.
     fn until(&mut self, now_ms: TimeMs) {
         while let Some(at) = self.timers.iter().position(|at_ms| *at_ms <= now_ms) {
             let at_ms = self.timers[at];
@@ -257,7 +256,7 @@ fn months_between_an_end_and_the_next_purchase_bring_nothing() {
             ..said(Action::Changed, "Pro", again + 1)
         },
     ];
-    // In order, and with the end heard of last.
+    // In order, and with the cancellation last.
     for order in [[0, 1, 2, 3], [0, 2, 3, 1]] {
         let mut world = World::new();
         for at in order {
@@ -291,7 +290,7 @@ fn pro_is_said_also_of_a_customer_that_was_on_it_when_it_was_read() {
     let mut world = World::linked();
     world.customer.plan = Plan::Pro;
     let bought = said(Action::Purchased, "Pro", BOUGHT);
-    let account = told(world.account.as_ref(), &bought, Some(Plan::Pro), "evt_1", BOUGHT);
+    let account = apply_purchase(world.account.as_ref(), &bought, Some(Plan::Pro), "evt_1", BOUGHT);
     let verdict = settle(world.account.as_ref(), account, Some(&world.customer), TERMS, BOUGHT);
     assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
 }
@@ -348,7 +347,7 @@ fn a_change_that_is_taken_back_never_counts_whichever_of_the_two_is_heard_first(
         news.iter().for_each(|said| world.tell(said, BOUGHT + DAY_MS));
         world.until(BILLED + TERMS.grace_ms);
         assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 2));
-        assert!(world.account().coming().is_none());
+        assert!(world.account().announced_change().is_none());
     }
 }
 
@@ -398,10 +397,10 @@ fn a_free_trial_gives_pro_and_no_credits_until_it_is_paid() {
     world.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms + TERMS.grace_ms);
     assert_eq!(world.granted, ["marketplace:4:2026-11-08"]);
 
-    let mut told_of = World::linked();
-    told_of.tell(&bought, BOUGHT);
-    told_of.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms);
-    assert_eq!(told_of.granted, ["marketplace:4:2026-11-08"]);
+    let mut affected_objects = World::linked();
+    affected_objects.tell(&bought, BOUGHT);
+    affected_objects.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms);
+    assert_eq!(affected_objects.granted, ["marketplace:4:2026-11-08"]);
 
     let mut paid_early = World::linked();
     paid_early.tell(&bought, BOUGHT);

@@ -1,5 +1,5 @@
-//! The checks themselves. One text runs on both databases: text is put together with `||`, sums are
-//! cast back to BIGINT (Postgres makes them numeric), JSON is matched as the compact text we write.
+//! The checks. The same SQL runs on both databases: text is concatenated with `||`, sums are cast back to BIGINT
+//! (Postgres makes them numeric), and JSON is matched in the compact form that the engine writes.
 
 use super::Check;
 
@@ -8,11 +8,11 @@ const JOBS: &str = "jobs";
 const EVENTS: &str = "events";
 const ATTEMPTS: &str = "attempts";
 const RUNNING: &str = "jobs WHERE state = 'running'";
-/// serde writes no blanks, and inside of a JSON string the quotes would be escaped.
+/// serde writes no spaces, and escapes quotes inside JSON strings.
 const PURCHASED: &str = "ledger_entries WHERE kind = 'grant' AND detail LIKE '%\"grant_kind\":\"purchased\"%' \
     AND detail NOT LIKE '%\"reason\":\"reinstated\"%'";
 
-/// Every check that is one statement, by obligation.
+/// All checks that are one statement, by obligation.
 pub const CHECKS: &[Check] = &[
     Check {
         obligation: 1,
@@ -33,17 +33,17 @@ pub const CHECKS: &[Check] = &[
         obligation: 1,
         name: "the times of a ledger never go back",
         population: ENTRIES,
-        offenders: "SELECT customer_id || ': entry ' || seq || ' is of ' || created_at_ms \
-            || ' and the one before it of ' || created_before AS what FROM (SELECT customer_id, seq, created_at_ms, \
+        offenders: "SELECT customer_id || ': entry ' || seq || ' has time ' || created_at_ms \
+            || ' and the one before it ' || created_before AS what FROM (SELECT customer_id, seq, created_at_ms, \
             LAG(created_at_ms) OVER (PARTITION BY customer_id ORDER BY seq) AS created_before \
             FROM ledger_entries) AS e WHERE created_at_ms < created_before",
     },
     Check {
         obligation: 1,
-        name: "every entry moves what its kind may move",
+        name: "every entry changes only what its kind may change",
         population: ENTRIES,
         offenders: "SELECT customer_id || ': entry ' || seq || ' of kind ' || kind || ' has amount ' || amount \
-            || ' and changes what is held by ' || held_delta AS what FROM ledger_entries WHERE NOT (CASE kind \
+            || ' and changes the held credits by ' || held_delta AS what FROM ledger_entries WHERE NOT (CASE kind \
             WHEN 'grant' THEN amount > 0 AND held_delta = 0 \
             WHEN 'hold' THEN amount = 0 AND held_delta > 0 \
             WHEN 'capture' THEN amount < 0 AND held_delta < 0 \
@@ -81,7 +81,7 @@ pub const CHECKS: &[Check] = &[
         obligation: 2,
         name: "the event of every job is stored",
         population: "jobs WHERE event_id IS NOT NULL",
-        offenders: "SELECT 'job ' || j.id || ' is about event ' || j.event_id || ', which is not stored' AS what \
+        offenders: "SELECT 'job ' || j.id || ' has event ' || j.event_id || ', which is not stored' AS what \
             FROM jobs j LEFT JOIN events e ON e.id = j.event_id WHERE j.event_id IS NOT NULL AND e.id IS NULL",
     },
     Check {
@@ -106,7 +106,7 @@ pub const CHECKS: &[Check] = &[
             WHERE state NOT IN ('available', 'running', 'succeeded', 'cancelled', 'dead')",
     },
     Check {
-        // Only keys that the engine made: what customers send as theirs may look like anything.
+        // Only keys that the engine made, because customers' own keys can look like anything.
         obligation: 3,
         name: "no key of the engine's own has more than one entry",
         population: "ledger_entries WHERE source IN ('stripe', 'signup', 'marketplace')",
@@ -118,7 +118,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         obligation: 3,
-        name: "nothing that Stripe announced was granted twice",
+        name: "no event of Stripe was granted twice",
         population: "ledger_entries WHERE source = 'stripe' AND kind = 'grant'",
         offenders: "SELECT 'Stripe''s ' || reference || ' made ' || COUNT(*) || ' grants, of ' || MIN(customer_id) \
             || ' to ' || MAX(customer_id) AS what FROM ledger_entries \
@@ -129,14 +129,14 @@ pub const CHECKS: &[Check] = &[
         obligation: 3,
         name: "nobody got signup credits twice",
         population: "ledger_entries WHERE source = 'signup'",
-        offenders: "SELECT customer_id || ': ' || COUNT(*) || ' grants on signup' AS what FROM ledger_entries \
+        offenders: "SELECT customer_id || ': ' || COUNT(*) || ' signup grants' AS what FROM ledger_entries \
             WHERE source = 'signup' AND kind = 'grant' GROUP BY customer_id HAVING COUNT(*) > 1",
     },
     Check {
         obligation: 3,
-        name: "signup credits are noted under the mailbox that got them",
+        name: "signup credits are recorded under their mailbox",
         population: "ledger_entries WHERE source = 'signup' AND kind = 'grant'",
-        offenders: "SELECT e.customer_id || ': a grant on signup of which no mailbox is noted' AS what \
+        offenders: "SELECT e.customer_id || ': a signup grant without a recorded mailbox' AS what \
             FROM ledger_entries e LEFT JOIN free_credits f ON f.customer_id = e.customer_id \
             WHERE e.source = 'signup' AND e.kind = 'grant' AND f.customer_id IS NULL",
     },
@@ -150,10 +150,10 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         obligation: 3,
-        name: "credits of the marketplace are noted at the purchase that the customer is linked to",
+        name: "marketplace credits are recorded at a purchase linked to the customer",
         population: "ledger_entries WHERE source = 'marketplace' AND kind = 'grant'",
         offenders: "SELECT e.customer_id || ': entry ' || e.seq || ' grants ' || COALESCE(e.reference, 'nothing') \
-            || ', of which no purchase is noted' AS what FROM ledger_entries e LEFT JOIN marketplace_accounts m \
+            || ', for which no purchase is recorded' AS what FROM ledger_entries e LEFT JOIN marketplace_accounts m \
             ON m.customer_id = e.customer_id AND m.covered_until_ms IS NOT NULL \
             AND e.reference LIKE 'github:' || m.github_account_id || ':%' \
             WHERE e.source = 'marketplace' AND e.kind = 'grant' AND m.github_account_id IS NULL",
@@ -195,7 +195,7 @@ pub const CHECKS: &[Check] = &[
         obligation: 4,
         name: "every charge that succeeded granted its credits",
         population: "operations WHERE kind = 'usage_charge' AND state = 'succeeded'",
-        // One that charged nothing was paid with credits, under the key of its own request.
+        // A charge of nothing was paid with credits, under the key of its own request.
         offenders: "SELECT o.customer_id || ': operation ' || o.id || ' was charged as ' \
             || COALESCE(o.stripe_id, 'nothing') || ' and granted nothing' AS what \
             FROM operations o LEFT JOIN ledger_entries e ON e.customer_id = o.customer_id \
@@ -206,14 +206,14 @@ pub const CHECKS: &[Check] = &[
         obligation: 4,
         name: "no operation was charged twice",
         population: "ledger_entries WHERE source = 'purchase' AND kind = 'grant'",
-        offenders: "SELECT e.customer_id || ': payment ' || e.reference || ' is no succeeded operation''s' AS what \
+        offenders: "SELECT e.customer_id || ': payment ' || e.reference || ' belongs to no succeeded operation' AS what \
             FROM ledger_entries e LEFT JOIN operations o ON o.customer_id = e.customer_id \
             AND o.stripe_id = e.reference AND o.state = 'succeeded' \
             WHERE e.source = 'purchase' AND e.kind = 'grant' AND o.id IS NULL",
     },
     Check {
         obligation: 4,
-        name: "no operation is forgotten",
+        name: "every unfinished operation has a job",
         population: "operations WHERE state = 'processing'",
         offenders: "SELECT o.customer_id || ': operation ' || o.id || ' is under way and has no job' AS what \
             FROM operations o WHERE o.state = 'processing' AND o.stripe_id IS NULL AND NOT EXISTS \
@@ -222,7 +222,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         obligation: 5,
-        name: "no customer command took what is available below the floor",
+        name: "no customer command took the available credits below the floor",
         population: "ledger_entries WHERE kind IN ('debit', 'hold', 'adjust')",
         offenders: "SELECT e.customer_id || ': entry ' || e.seq || ' of kind ' || e.kind || ' left ' \
             || (e.balance_after - e.held_after) || ' available, below the floor of ' || a.floor AS what \
@@ -259,30 +259,30 @@ pub const CHECKS: &[Check] = &[
             || COALESCE(hold_id, 'none') AS what FROM ledger_entries \
             WHERE (kind IN ('hold', 'capture', 'release')) <> (hold_id IS NOT NULL)",
     },
-    // Of attempts no times are compared: nodes have clocks of their own, each may be set back, and a lease's
-    // time is read before the transaction that takes it. A lease is taken by raising the stream's
-    // epoch and every result is written under the epoch of its lease, so the epochs are the order in
-    // which work began and ended, and two results in one epoch would be an overlap.
+    // Times of attempts are not compared: nodes have their own clocks, which may be set back, and a lease's time is
+    // read before the transaction that takes it. Taking a lease raises the stream's epoch, and every result is
+    // written under its lease's epoch. So the epochs are the order of work, and two results in one epoch would be
+    // an overlap.
     Check {
         obligation: 6,
-        name: "every attempt had the only lease of its epoch",
+        name: "no two attempts share an epoch of their stream",
         population: ATTEMPTS,
         offenders: "SELECT 'stream ' || stream_key || ': epoch ' || epoch || ' has ' || COUNT(*) || ' results' AS what \
             FROM attempts GROUP BY stream_key, epoch HAVING COUNT(*) > 1",
     },
     Check {
         obligation: 6,
-        name: "no attempt is of an epoch that its stream has not reached",
+        name: "no attempt has an epoch above its stream's",
         population: ATTEMPTS,
-        offenders: "SELECT 'stream ' || a.stream_key || ': an attempt is of epoch ' || a.epoch \
+        offenders: "SELECT 'stream ' || a.stream_key || ': an attempt has epoch ' || a.epoch \
             || ', the stream is at ' || COALESCE(CAST(s.epoch AS TEXT), 'none') AS what FROM attempts a \
             LEFT JOIN streams s ON s.key = a.stream_key WHERE s.key IS NULL OR a.epoch > s.epoch OR a.epoch < 1",
     },
     Check {
         obligation: 6,
-        name: "every attempt is of a job of its stream",
+        name: "every attempt belongs to a job of its stream",
         population: ATTEMPTS,
-        offenders: "SELECT 'stream ' || a.stream_key || ': the attempt of epoch ' || a.epoch || ' is of job ' \
+        offenders: "SELECT 'stream ' || a.stream_key || ': the attempt of epoch ' || a.epoch || ' belongs to job ' \
             || a.job_id || ', which is in stream ' || COALESCE(j.stream_key, 'none') AS what FROM attempts a \
             LEFT JOIN jobs j ON j.id = a.job_id WHERE j.id IS NULL OR j.stream_key <> a.stream_key",
     },
@@ -303,22 +303,22 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         obligation: 6,
-        name: "no job has a place that its stream has not given",
+        name: "no job has a place above its stream's last one",
         population: JOBS,
         offenders: "SELECT 'stream ' || s.key || ': job ' || j.id || ' has place ' || j.seq || ', the last given is ' \
             || s.last_seq AS what FROM jobs j JOIN streams s ON s.key = j.stream_key \
             WHERE j.seq > s.last_seq OR j.seq < 1",
     },
     Check {
-        // A job that ended without an attempt (quarantined, ignored, cancelled while it waited) lets
-        // those behind it pass; when it is requeued later, its first attempt comes late by right.
-        // Such a requeue, or the skip or cancellation before it, leaves a replayed item or an audit
-        // line about the job, and the job counts no more. Later requeues change nothing, because only first attempts are compared.
+        // A job that ended without an attempt (quarantined, ignored, cancelled while waiting) lets later ones pass,
+        // so its first attempt may come late if it is requeued. The requeue, skip or cancellation leaves a replayed
+        // item or an audit line about the job, which excludes it. Later requeues do not matter, because only first
+        // attempts are compared.
         obligation: 6,
         name: "the jobs of a stream were first attempted in sequence",
         population: JOBS,
         offenders: "SELECT 'stream ' || stream_key || ': job ' || id || ' (place ' || seq \
-            || ') was attempted in epoch ' || first_epoch || ' before one that comes earlier' AS what \
+            || ') was attempted in epoch ' || first_epoch || ' before an earlier one' AS what \
             FROM (SELECT j.id AS id, j.stream_key AS stream_key, j.seq AS seq, f.epoch AS first_epoch, MAX(CASE \
             WHEN r.job_id IS NOT NULL OR l.target IS NOT NULL THEN NULL WHEN f.epoch IS NOT NULL THEN f.epoch \
             WHEN j.state IN ('available', 'running') THEN 9223372036854775807 END) OVER (PARTITION BY j.stream_key \
@@ -339,7 +339,7 @@ pub const CHECKS: &[Check] = &[
         obligation: 6,
         name: "every running job runs under a lease",
         population: RUNNING,
-        offenders: "SELECT 'job ' || j.id || ' runs, and nobody has a lease on its stream ' || j.stream_key AS what \
+        offenders: "SELECT 'job ' || j.id || ' runs without a lease on its stream ' || j.stream_key AS what \
             FROM jobs j LEFT JOIN streams s ON s.key = j.stream_key WHERE j.state = 'running' AND s.owner IS NULL",
     },
 ];

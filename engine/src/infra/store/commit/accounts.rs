@@ -1,4 +1,4 @@
-//! The accounts of all units of a transaction, with their entries.
+//! Writes the accounts of a transaction's units, with their entries.
 
 use super::{Unit, UnitResult};
 use crate::domain::ledger::Entry;
@@ -8,19 +8,19 @@ use crate::infra::store::account::{self, AccountWrite};
 use sea_orm::{ConnectionTrait, DbBackend};
 use std::collections::{HashMap, HashSet};
 
-/// Units that are left out, by their place, each with why.
-pub(super) type Left = HashMap<usize, UnitResult>;
+/// Units that are left out, by index, each with the reason.
+pub(super) type LeftOut = HashMap<usize, UnitResult>;
 
-/// An account's change with the place of its unit.
+/// An account's change with the index of its unit.
 type Placed<'a> = (usize, &'a AccountWrite);
 
-/// What became of the accounts.
+/// The result of writing the accounts.
 #[derive(Default)]
 pub(super) struct Accounts {
-    /// Left out.
-    pub(super) left: Left,
-    /// Something of what was left out is written nevertheless: the transaction is not to be committed.
-    pub(super) is_spoilt: bool,
+    /// The units left out.
+    pub(super) left: LeftOut,
+    /// Whether a part of them was written nevertheless, so that the transaction must be rolled back.
+    pub(super) must_roll_back: bool,
 }
 
 /// Writes the accounts of units with their entries.
@@ -34,60 +34,60 @@ pub(super) async fn write_accounts<'a>(
     }
     if db.get_database_backend() == DbBackend::Postgres {
         let left = write_at_once(db, writes).await?;
-        let left = if left.is_empty() { Left::new() } else { why_left(db, &left).await? };
-        return Ok(Accounts { left, is_spoilt: false });
+        let left = if left.is_empty() { LeftOut::new() } else { explain_left_out(db, &left).await? };
+        return Ok(Accounts { left, must_roll_back: false });
     }
     let updated = account::account_update_many(db, &list(&writes)).await?;
-    let (written, left) = part(writes, &updated);
-    let mut left: Left = left.into_iter().map(|(at, _)| (at, UnitResult::Stale)).collect();
+    let (written, left) = split_written(writes, &updated);
+    let mut left: LeftOut = left.into_iter().map(|(at, _)| (at, UnitResult::Stale)).collect();
     let used = append_entries(db, &written).await?;
-    let is_spoilt = !used.is_empty();
+    let must_roll_back = !used.is_empty();
     left.extend(used);
-    Ok(Accounts { left, is_spoilt })
+    Ok(Accounts { left, must_roll_back })
 }
 
-/// The accounts of units, in the order in which every transaction locks them.
+/// The account changes of units, in the order in which every transaction locks accounts.
 pub(super) fn writes<'a>(units: impl Iterator<Item = (usize, &'a Unit)>) -> Vec<Placed<'a>> {
     let mut writes: Vec<_> = units.filter_map(|(at, unit)| Some((at, unit.account.as_ref()?))).collect();
     writes.sort_unstable_by(|(_, a), (_, b)| a.customer_id.cmp(&b.customer_id));
     writes
 }
 
-/// Writes accounts and their entries in one statement of Postgres. Gives those that it left out.
+/// Writes accounts and their entries in one statement of Postgres. Returns those left out.
 pub(super) async fn write_at_once<'a>(db: &impl ConnectionTrait, writes: Vec<Placed<'a>>) -> Result<Vec<Placed<'a>>> {
     let written = account::account_commit_many(db, &list(&writes)).await.map_err(|error| {
-        // Keys used before are left out: this is one unit's own fault, and a retry would not end.
-        if error.is_unique_violation() { key_twice() } else { error }
+        // Used keys are left out, so this is one unit's own fault, and retries would never end.
+        if error.is_unique_violation() { duplicate_key() } else { error }
     })?;
-    Ok(part(writes, &written).1)
+    Ok(split_written(writes, &written).1)
 }
 
-/// Why Postgres left accounts out.
-pub(super) async fn why_left(db: &impl ConnectionTrait, left: &[Placed<'_>]) -> Result<Left> {
+/// Finds out why Postgres left accounts out.
+pub(super) async fn explain_left_out(db: &impl ConnectionTrait, left: &[Placed<'_>]) -> Result<LeftOut> {
     let found = account::entry_find_by_keys(db, &keys(left)).await?;
-    let why = |write: &AccountWrite| match entries_of(&found, write, i64::MAX) {
+    let why = |write: &AccountWrite| match select_entries(&found, write, i64::MAX) {
         used if used.is_empty() => UnitResult::Stale,
         used => UnitResult::KeysUsed(used),
     };
     Ok(left.iter().map(|(at, write)| (*at, why(write))).collect())
 }
 
-/// Appends the entries of accounts on SQLite. Gives the units of which an idempotency key was used before;
-/// then some of their entries may be appended.
-async fn append_entries(db: &impl ConnectionTrait, writes: &[Placed<'_>]) -> Result<Left> {
+/// Appends the entries of accounts on SQLite. Returns the units with an idempotency key that was already used; some
+/// of their entries may then be appended.
+async fn append_entries(db: &impl ConnectionTrait, writes: &[Placed<'_>]) -> Result<LeftOut> {
     let expected: u64 = writes.iter().map(|(_, write)| write.entries.len() as u64).sum();
     if expected == 0 || account::entry_append_many(db, &list(writes)).await? == expected {
-        return Ok(Left::new());
+        return Ok(LeftOut::new());
     }
-    // Rare: find out which keys were used before. What this transaction itself appended has a
-    // sequence number above the version that was expected.
+    // Rare: find the keys that were already used. Entries that this transaction appended have a sequence number
+    // above the expected version.
     let found = account::entry_find_by_keys(db, &keys(writes)).await?;
-    let used = writes.iter().map(|(at, write)| (*at, entries_of(&found, write, write.expected_version)));
-    let used: Left =
+    let used = writes.iter().map(|(at, write)| (*at, select_entries(&found, write, write.expected_version)));
+    let used: LeftOut =
         used.filter(|(_, used)| !used.is_empty()).map(|(at, used)| (at, UnitResult::KeysUsed(used))).collect();
     if used.is_empty() {
-        // The caller must not do that, and a retry would not end.
-        return Err(key_twice());
+        // The caller must not do that, and retries would never end.
+        return Err(duplicate_key());
     }
     Ok(used)
 }
@@ -96,8 +96,8 @@ fn list<'a>(writes: &[Placed<'a>]) -> Vec<&'a AccountWrite> {
     writes.iter().map(|(_, write)| *write).collect()
 }
 
-/// Parts accounts into those that were written and the others.
-fn part<'a>(writes: Vec<Placed<'a>>, written: &[String]) -> (Vec<Placed<'a>>, Vec<Placed<'a>>) {
+/// Splits accounts into those written and the others.
+fn split_written<'a>(writes: Vec<Placed<'a>>, written: &[String]) -> (Vec<Placed<'a>>, Vec<Placed<'a>>) {
     if written.len() == writes.len() {
         return (writes, Vec::new());
     }
@@ -105,8 +105,8 @@ fn part<'a>(writes: Vec<Placed<'a>>, written: &[String]) -> (Vec<Placed<'a>>, Ve
     writes.into_iter().partition(|(_, write)| written.contains(write.customer_id.as_str()))
 }
 
-/// Two entries of one unit are under one key, which no caller may do.
-fn key_twice() -> Error {
+/// Two entries of one unit have the same key, which no caller may do.
+fn duplicate_key() -> Error {
     Error::Corrupt("an idempotency key twice in one unit".to_owned())
 }
 
@@ -116,8 +116,8 @@ fn keys<'a>(writes: &[Placed<'a>]) -> Vec<(&'a CustomerId, &'a str)> {
     entries.filter_map(|(customer, entry)| Some((customer, entry.idempotency_key.as_deref()?))).collect()
 }
 
-/// Of the entries that were found, those of a write's customer up to a sequence number.
-fn entries_of(found: &[(String, Entry)], write: &AccountWrite, upto: i64) -> Vec<Entry> {
+/// The found entries of a write's customer, up to a sequence number.
+fn select_entries(found: &[(String, Entry)], write: &AccountWrite, upto: i64) -> Vec<Entry> {
     let own = found.iter().filter(|(customer, entry)| customer == write.customer_id.as_str() && entry.seq <= upto);
     own.map(|(_, entry)| entry.clone()).collect()
 }

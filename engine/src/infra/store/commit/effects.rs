@@ -1,13 +1,13 @@
-//! The effects of all units of a transaction, by set: each frequent kind is one statement, however many units
-//! there are. What people do now and then, or what is done once in a customer's life, is one statement each.
+//! Writes the effects of a transaction's units in sets: each frequent kind takes one statement for all units. Rare
+//! effects, such as staff's or those once in a customer's life, take one statement each.
 //!
-//! Kinds go in an order of their own, so only effects that touch the same rows must keep theirs:
-//! - a row that several effects write is written as often, in their order ([`waves`]): a guard such as "an ended
-//!   subscription stays so" then sees each of them;
-//! - what is written one by one, and links to Stripe between, is in the order of the units;
-//! - plans come after all that gives Pro, as stored: they ask for it;
-//! - jobs come last, in one call, because it locks rows of streams in the order of their keys. Events come first
-//!   of all, before any stream is locked, as intake has it.
+//! Kinds are written in a fixed order, so only effects on the same rows must keep theirs:
+//! - a row with several effects is written that many times, in their order ([`waves`]), so that a guard such as "an
+//!   ended subscription stays so" sees each of them;
+//! - single effects, and links to Stripe among them, keep the order of the units;
+//! - plans follow everything that gives Pro, because they read it;
+//! - jobs come last, in one call, which locks streams in the order of their keys. Events come first, before any
+//!   stream is locked, as at intake.
 
 use crate::clock::TimeMs;
 use crate::domain::effect::Effect;
@@ -36,27 +36,27 @@ pub(super) struct Effects<'a> {
     plans: Vec<(&'a CustomerId, Plan)>,
     args: Vec<(&'a JobId, &'a str)>,
     mails: Vec<&'a Mail>,
-    /// Each with the place of its unit.
-    jobs: Vec<(usize, Made<'a>)>,
-    others: Vec<Other<'a>>,
+    /// Each with the index of its unit.
+    jobs: Vec<(usize, JobSource<'a>)>,
+    others: Vec<OrderedEffect<'a>>,
 }
 
-/// What makes a job.
-enum Made<'a> {
+/// The origin of a job.
+enum JobSource<'a> {
     Job(Cow<'a, NewJob>),
     Event(&'a Delivery),
 }
 
-/// What keeps its place among others.
-enum Other<'a> {
-    /// Links to Stripe that follow each other: they come with the first event of each customer.
+/// An effect that keeps its place among others.
+enum OrderedEffect<'a> {
+    /// Consecutive links to Stripe, which come with the first event of each customer.
     Links(Vec<(&'a CustomerId, &'a str)>),
-    /// One of the rest, with the place of its unit.
+    /// Another effect, with the index of its unit.
     Single(usize, &'a Effect),
 }
 
 impl<'a> Effects<'a> {
-    /// Adds an effect of the unit at this place.
+    /// Adds an effect of the unit at this index.
     pub(super) fn add(&mut self, unit: usize, effect: &'a Effect) {
         match effect {
             Effect::OperationPut(operation) => self.operations.push(operation),
@@ -64,60 +64,62 @@ impl<'a> Effects<'a> {
             Effect::PlanSet { customer_id, plan } => self.plans.push((customer_id, *plan)),
             Effect::JobArgs { job_id, args } => self.args.push((job_id, args)),
             Effect::MailPut(mail) => self.mails.push(mail),
-            Effect::JobInsert(new) => self.jobs.push((unit, Made::Job(Cow::Borrowed(new)))),
-            Effect::EventTake(delivery) => self.jobs.push((unit, Made::Event(delivery))),
+            Effect::JobInsert(new) => self.jobs.push((unit, JobSource::Job(Cow::Borrowed(new)))),
+            Effect::EventTake(delivery) => self.jobs.push((unit, JobSource::Event(delivery))),
             Effect::StripeLink { customer_id, stripe_customer_id } => {
                 let link = (customer_id, stripe_customer_id.as_str());
                 match self.others.last_mut() {
-                    Some(Other::Links(links)) => links.push(link),
-                    _ => self.others.push(Other::Links(vec![link])),
+                    Some(OrderedEffect::Links(links)) => links.push(link),
+                    _ => self.others.push(OrderedEffect::Links(vec![link])),
                 }
             }
-            other => self.others.push(Other::Single(unit, other)),
+            other => self.others.push(OrderedEffect::Single(unit, other)),
         }
     }
 
-    /// Stores the events, each of which is the job that it makes from then on, or nothing if it was there before.
+    /// Stores the events. A new event is replaced by its job, a known one is removed.
     pub(super) async fn store_events(&mut self, tx: &impl ConnectionTrait) -> Result<()> {
-        let event =
-            |(_, made): &(usize, Made<'a>)| if let Made::Event(delivery) = made { Some(*delivery) } else { None };
+        let event = |(_, made): &(usize, JobSource<'a>)| {
+            if let JobSource::Event(delivery) = made { Some(*delivery) } else { None }
+        };
         let deliveries: Vec<&Delivery> = self.jobs.iter().filter_map(event).collect();
         let mut of_events = event::event_take_many(tx, &deliveries).await?.into_iter();
         let made = std::mem::take(&mut self.jobs).into_iter().filter_map(|(unit, made)| {
             let job = match made {
-                Made::Job(job) => job,
-                Made::Event(_) => Cow::Owned(of_events.next().flatten()?),
+                JobSource::Job(job) => job,
+                JobSource::Event(_) => Cow::Owned(of_events.next().flatten()?),
             };
-            Some((unit, Made::Job(job)))
+            Some((unit, JobSource::Job(job)))
         });
         self.jobs = made.collect();
         Ok(())
     }
 
-    /// The streams of others that these effects lock: those to which they add a job, and those that go on because
-    /// a dead job runs again. A job without an order has a stream of its own, which nobody else knows yet.
-    pub(super) async fn streams(&self, tx: &impl ConnectionTrait) -> Result<Vec<String>> {
-        let shared =
-            |(_, made): &(usize, Made<'a>)| if let Made::Job(job) = made { job.stream_key.clone() } else { None };
+    /// The shared streams that these effects lock: those that gain a job, and those that continue because a dead
+    /// job runs again. A job without an order has a new stream of its own, which nobody else knows yet.
+    pub(super) async fn shared_streams(&self, tx: &impl ConnectionTrait) -> Result<Vec<String>> {
+        let shared = |(_, made): &(usize, JobSource<'a>)| {
+            if let JobSource::Job(job) = made { job.stream_key.clone() } else { None }
+        };
         let mut streams: Vec<String> = self.jobs.iter().filter_map(shared).collect();
-        let requeued: Vec<String> = self.others.iter().flat_map(requeued).map(ToString::to_string).collect();
+        let requeued: Vec<String> = self.others.iter().flat_map(requeued_jobs).map(ToString::to_string).collect();
         streams.extend(stream::stream_of_dead_many(tx, &requeued).await?);
         Ok(streams)
     }
 }
 
-/// The ended jobs that run again by an effect.
-fn requeued<'a>(other: &Other<'a>) -> Vec<&'a JobId> {
+/// The ended jobs that an effect runs again.
+fn requeued_jobs<'a>(other: &OrderedEffect<'a>) -> Vec<&'a JobId> {
     match other {
-        Other::Single(_, Effect::JobRequeue { job_id }) => vec![job_id],
-        Other::Single(_, Effect::ReplayItems { steps, .. }) => {
+        OrderedEffect::Single(_, Effect::JobRequeue { job_id }) => vec![job_id],
+        OrderedEffect::Single(_, Effect::ReplayItems { steps, .. }) => {
             steps.iter().filter_map(|step| step.requeue.as_ref()).collect()
         }
         _ => Vec::new(),
     }
 }
 
-/// Writes effects, whose events are stored. Gives what is to be announced, each with the place of its unit.
+/// Writes effects with stored events. Returns the jobs to announce, each with the index of its unit.
 pub(super) async fn write_effects(
     tx: &impl ConnectionTrait,
     by_kind: Effects<'_>,
@@ -136,12 +138,12 @@ pub(super) async fn write_effects(
     let mut wakes = Vec::new();
     for other in by_kind.others {
         match other {
-            Other::Links(links) => {
+            OrderedEffect::Links(links) => {
                 for wave in waves(links, |(customer_id, _)| customer_id.as_str()) {
                     customer::customer_link_stripe_many(tx, &wave, now_ms).await?;
                 }
             }
-            Other::Single(unit, effect) => {
+            OrderedEffect::Single(unit, effect) => {
                 let woken = write_single(tx, effect, now_ms).await?;
                 wakes.extend(woken.into_iter().map(|wake| (unit, wake)));
             }
@@ -154,8 +156,8 @@ pub(super) async fn write_effects(
     Ok(wakes)
 }
 
-/// Spreads items over as many statements as the row written most often needs: the first of each row, the second
-/// of each, and so on; nearly always one. Within a statement they are in the order of their keys, so that
+/// Distributes items over statements so that each writes a row only once: the first item of each row, the second of
+/// each, and so on. Nearly always one statement is enough. Within it they are sorted by key, so that all
 /// transactions lock rows in the same order.
 fn waves<'a, T: Copy>(items: Vec<T>, key: impl Fn(T) -> &'a str) -> Vec<Vec<T>> {
     let mut times: HashMap<&str, usize> = HashMap::new();
@@ -177,13 +179,13 @@ fn waves<'a, T: Copy>(items: Vec<T>, key: impl Fn(T) -> &'a str) -> Vec<Vec<T>> 
 /// Inserts all jobs, in the order of the units.
 async fn write_jobs(
     tx: &impl ConnectionTrait,
-    made: Vec<(usize, Made<'_>)>,
+    made: Vec<(usize, JobSource<'_>)>,
     now_ms: TimeMs,
 ) -> Result<Vec<(usize, Wake)>> {
     let mut jobs = Vec::with_capacity(made.len());
     let mut units = HashMap::with_capacity(made.len());
     for (unit, made) in made {
-        if let Made::Job(job) = made {
+        if let JobSource::Job(job) = made {
             units.insert(job.id.clone(), unit);
             jobs.push(job.into_owned());
         }
@@ -192,8 +194,8 @@ async fn write_jobs(
     Ok(wakes.into_iter().filter_map(|wake| Some((*units.get(&wake.job_id)?, wake))).collect())
 }
 
-/// Writes one effect of a kind that is rare: something that people do now and then, or that happens to a customer
-/// a few times in all; replays and comparisons have one unit under way, at a rate of their own.
+/// Writes one effect of a rare kind: staff's, or those that a customer causes a few times. Replays and
+/// reconciliations have one unit under way, at their own rate.
 async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Result<Vec<Wake>> {
     match effect {
         Effect::StripeUnlink { customer_id, stripe_customer_id } => {
@@ -217,7 +219,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         }
         Effect::ReconciliationStep(step) => reconciliation::reconciliation_step(tx, step).await?,
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
-        // By set, above.
+        // Written in sets, above.
         Effect::OperationPut(_)
         | Effect::SubscriptionPut(_)
         | Effect::PlanSet { .. }
@@ -230,7 +232,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
     Ok(Vec::new())
 }
 
-/// Nothing of it if the replay was paused or cancelled meanwhile: the items wait on.
+/// Does nothing if the replay was paused or cancelled meanwhile: its items keep waiting.
 async fn write_replay_steps(
     tx: &impl ConnectionTrait,
     id: &ReplayId,

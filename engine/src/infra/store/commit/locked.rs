@@ -1,6 +1,6 @@
-//! Commits under an account's lock, for a customer that several nodes write at once.
+//! Commits under an account's lock, for a customer with several writing nodes.
 
-use super::{Attempt, Run, Unit, UnitResult};
+use super::{Attempt, RunResult, Unit, UnitResult};
 use crate::clock::TimeMs;
 use crate::domain::ledger::Account;
 use crate::error::Result;
@@ -8,9 +8,9 @@ use crate::ids::CustomerId;
 use crate::infra::store::{Db, account};
 use sea_orm::DatabaseTransaction;
 
-/// An account that nobody else can write until this is committed or dropped.
+/// A locked account, until it is committed or dropped.
 pub struct LockedAccount {
-    /// As it is stored.
+    /// The stored account.
     pub account: Account,
     tx: DatabaseTransaction,
 }
@@ -18,7 +18,7 @@ pub struct LockedAccount {
 /// Locks an account; `None` if there is no such account.
 ///
 /// # Errors
-/// Of the database, also if somebody keeps the account locked for longer than statements wait.
+/// Errors of the database, including a timeout while another transaction holds the lock.
 pub async fn lock_account(db: &Db, customer: &CustomerId) -> Result<Option<LockedAccount>> {
     let tx = db.begin().await?;
     let account = account::account_lock(&tx, customer).await?;
@@ -31,11 +31,11 @@ impl LockedAccount {
     pub async fn commit(self, unit: &Unit, node: &str, now_ms: TimeMs) -> Result<UnitResult> {
         let units = std::slice::from_ref(unit);
         match (Attempt { tx: &self.tx, units, open: vec![0], node, now_ms }).run().await? {
-            Run::Written { wakes, .. } => {
+            RunResult::Written { wakes, .. } => {
                 self.tx.commit().await?;
                 Ok(UnitResult::Committed(wakes.into_iter().flat_map(|(_, wakes)| wakes).collect()))
             }
-            Run::Nothing(mut impossible) => {
+            RunResult::Nothing(mut impossible) => {
                 self.tx.rollback().await?;
                 Ok(impossible.remove(&0).unwrap_or(UnitResult::Stale))
             }

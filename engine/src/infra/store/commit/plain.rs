@@ -1,22 +1,22 @@
-//! Group commit of plain decisions in one statement of Postgres.
+//! Group commit of plain units in one statement of Postgres.
 
-use super::accounts::{Left, why_left, write_at_once, writes};
-use super::{Unit, UnitResult, twins};
+use super::accounts::{LeftOut, explain_left_out, write_at_once, writes};
+use super::{Unit, UnitResult, reject_duplicates};
 use crate::error::Result;
 use crate::infra::store::Db;
 
-/// Commits plain units in one statement, which is a transaction by itself: one round trip instead of four,
-/// and a unit that is impossible leaves the others alone.
+/// Commits plain units in one statement, which is a transaction by itself: one round trip instead of four, and
+/// units that cannot be written do not affect the others.
 pub(super) async fn commit_plain(db: &Db, units: &[Unit]) -> Result<Vec<UnitResult>> {
-    let mut results = twins(units);
+    let mut results = reject_duplicates(units);
     let open = units.iter().enumerate().filter(|(at, _)| results[*at].is_none());
     let left = write_at_once(db.ledger(), writes(open)).await?;
-    // The others are committed, whatever becomes of this look: an error now would have them decided again. Who
-    // is stale loads the account, and decides alone before long, where the error is its own.
+    // The others are committed even if this look-up fails: an error here would repeat their decisions. A stale unit
+    // reloads its account, is soon decided alone, and then gets its own error.
     let mut left = if left.is_empty() {
-        Left::new()
+        LeftOut::new()
     } else {
-        let why = why_left(db.ledger(), &left).await;
+        let why = explain_left_out(db.ledger(), &left).await;
         why.unwrap_or_else(|_| left.iter().map(|(at, _)| (*at, UnitResult::Stale)).collect())
     };
     for (at, result) in results.iter_mut().enumerate().filter(|(_, result)| result.is_none()) {

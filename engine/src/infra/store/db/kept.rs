@@ -1,9 +1,8 @@
-//! Connections that are kept between statements.
+//! Keeps connections between statements.
 //!
-//! sqlx asks a connection for a sign of life each time it comes back to its pool, and hands out the one that
-//! has been idle for longest. For statements of a tenth of a millisecond that is a second round trip each, on
-//! a session whose memory is cold. Here a connection that was used a moment ago is used again at once; one
-//! that was not goes back to its pool, with all that the pool does about age and death.
+//! sqlx pings a connection each time it returns to its pool, and hands out the one that was idle longest. For
+//! statements of a tenth of a millisecond that adds a second round trip each, on a session with a cold cache. Here
+//! a recently used connection is reused at once; others return to the pool, which handles their age and failures.
 
 use super::demotion;
 use sea_orm::sqlx::pool::PoolConnection;
@@ -18,10 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// A connection that was idle for this long goes back to its pool, which asks it for a sign of life.
-const KEPT_FOR: Duration = Duration::from_secs(1);
+/// A connection that was idle for this long returns to its pool, which pings it.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 
-/// A pool whose connections are kept between statements, on Postgres. On SQLite it is a plain pool.
+/// A pool that keeps connections between statements, on Postgres. On SQLite it is a plain pool.
 #[derive(Clone)]
 pub struct Kept {
     pool: DatabaseConnection,
@@ -29,20 +28,20 @@ pub struct Kept {
 }
 
 struct Shared {
-    /// One permit for each connection of the pool: whoever has one finds a connection here or there.
+    /// One permit for each connection of the pool, so that a holder always finds a connection.
     permits: Semaphore,
-    /// The one that was used last is at the end.
+    /// The most recently used one is last.
     idle: Mutex<Vec<Idle>>,
 }
 
 struct Idle {
-    taken: Taken,
+    taken: PooledConnection,
     since: Instant,
 }
 
-struct Taken {
+struct PooledConnection {
     connection: PoolConnection<Postgres>,
-    /// When it came from the pool.
+    /// When it was taken from the pool.
     at: Instant,
 }
 
@@ -53,7 +52,7 @@ impl fmt::Debug for Kept {
 }
 
 impl Kept {
-    /// Keeps connections of a pool of so many.
+    /// Keeps connections of a pool with at most `connections_max`.
     pub(super) fn new(pool: DatabaseConnection, connections_max: u32) -> Self {
         let permits = Semaphore::new(connections_max as usize);
         Self { pool, shared: Arc::new(Shared { permits, idle: Mutex::default() }) }
@@ -64,26 +63,27 @@ impl Kept {
         &self.pool
     }
 
-    /// How many connections are kept and not in use.
+    /// The number of kept connections that are idle.
     pub(super) fn idle(&self) -> usize {
-        self.kept().len()
+        self.lock_idle().len()
     }
 
-    /// Gives all back to the pool and closes it.
+    /// Returns all connections to the pool and closes it.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
-        self.kept().clear();
+        self.lock_idle().clear();
         self.pool.close_by_ref().await
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Idle>> {
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn take(&self) -> Result<Taken, DbErr> {
+    async fn take(&self) -> Result<PooledConnection, DbErr> {
         let kept = {
-            let mut idle = self.kept();
-            // Of a server that takes no writes any more, not even reads are good.
-            let is_good = |last: &Idle| last.since.elapsed() < KEPT_FOR && !demotion::is_older(last.taken.at.elapsed());
+            let mut idle = self.lock_idle();
+            // After a refused write, older connections are not even good for reads.
+            let is_good =
+                |last: &Idle| last.since.elapsed() < IDLE_MAX && !demotion::predates_refusal(last.taken.at.elapsed());
             let last = idle.pop().filter(is_good);
             if last.is_none() {
                 // The others were used before it.
@@ -99,12 +99,12 @@ impl Kept {
             SqlxError::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
             error => DbErr::Conn(RuntimeErr::SqlxError(error.into())),
         });
-        Ok(Taken { connection: acquired?, at: Instant::now() })
+        Ok(PooledConnection { connection: acquired?, at: Instant::now() })
     }
 
-    fn keep(&self, taken: Taken) {
+    fn keep(&self, taken: PooledConnection) {
         if !self.pool.get_postgres_connection_pool().is_closed() {
-            self.kept().push(Idle { taken, since: Instant::now() });
+            self.lock_idle().push(Idle { taken, since: Instant::now() });
         }
     }
 }
@@ -115,14 +115,14 @@ impl ConnectionTrait for Kept {
         self.pool.get_database_backend()
     }
 
-    // These go by way of the pool, which must have a connection for them.
+    // These use the pool directly, which needs a free connection for them.
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.kept().clear();
+        self.lock_idle().clear();
         self.pool.execute_raw(statement).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.kept().clear();
+        self.lock_idle().clear();
         self.pool.execute_unprepared(sql).await
     }
 
@@ -135,7 +135,7 @@ impl ConnectionTrait for Kept {
             return self.pool.query_all_raw(statement).await;
         }
         let Statement { sql, values, .. } = statement;
-        let arguments = arguments(values.map(|values| values.0).unwrap_or_default())?;
+        let arguments = to_arguments(values.map(|values| values.0).unwrap_or_default())?;
         let closed = |_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
         let _permit = self.shared.permits.acquire().await.map_err(closed)?;
         let mut taken = self.take().await?;
@@ -146,8 +146,8 @@ impl ConnectionTrait for Kept {
             }
             Err(error) => {
                 if error.as_database_error().is_none() {
-                    // What broke this one may have broken all.
-                    self.kept().clear();
+                    // The failure of one connection may affect all.
+                    self.lock_idle().clear();
                 }
                 Err(DbErr::Query(RuntimeErr::SqlxError(error.into())))
             }
@@ -155,34 +155,34 @@ impl ConnectionTrait for Kept {
     }
 }
 
-/// The values of a statement, moved: lists of text, numbers or bytes, and single ones.
-fn arguments(values: Vec<Value>) -> Result<PgArguments, DbErr> {
+/// Moves the values of a statement into arguments: lists of text, numbers or bytes, and single values.
+fn to_arguments(values: Vec<Value>) -> Result<PgArguments, DbErr> {
     let mut arguments = PgArguments::default();
     for value in values {
         let added = match value {
             Value::Array(_, Some(items)) => match items.first() {
-                Some(Value::BigInt(_)) => arguments.add(numbers(*items)),
-                Some(Value::Bytes(_)) => arguments.add(bytes(*items)),
-                _ => arguments.add(texts(*items)),
+                Some(Value::BigInt(_)) => arguments.add(to_numbers(*items)),
+                Some(Value::Bytes(_)) => arguments.add(to_bytes(*items)),
+                _ => arguments.add(to_texts(*items)),
             },
             Value::String(text) => arguments.add(text),
             Value::BigInt(number) => arguments.add(number),
             Value::Bytes(bytes) => arguments.add(bytes),
-            other => return Err(DbErr::Type(format!("no argument of the ledger's is {other:?}"))),
+            other => return Err(DbErr::Type(format!("the ledger's pool takes no argument such as {other:?}"))),
         };
         added.map_err(|error| DbErr::Query(RuntimeErr::SqlxError(SqlxError::Encode(error).into())))?;
     }
     Ok(arguments)
 }
 
-fn texts(items: Vec<Value>) -> Vec<Option<String>> {
+fn to_texts(items: Vec<Value>) -> Vec<Option<String>> {
     items.into_iter().map(|item| if let Value::String(text) = item { text } else { None }).collect()
 }
 
-fn numbers(items: Vec<Value>) -> Vec<Option<i64>> {
+fn to_numbers(items: Vec<Value>) -> Vec<Option<i64>> {
     items.into_iter().map(|item| if let Value::BigInt(number) = item { number } else { None }).collect()
 }
 
-fn bytes(items: Vec<Value>) -> Vec<Option<Vec<u8>>> {
+fn to_bytes(items: Vec<Value>) -> Vec<Option<Vec<u8>>> {
     items.into_iter().map(|item| if let Value::Bytes(bytes) = item { bytes } else { None }).collect()
 }

@@ -1,5 +1,4 @@
-//! Which indexes the searches of support use. SQLite tells without having seen any rows; Postgres has the
-//! same indexes.
+//! The indexes that support's searches use. SQLite plans without statistics; Postgres has the same indexes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
@@ -19,7 +18,7 @@ async fn plan(db: &DatabaseConnection, sql: &str, values: Vec<Value>) -> String 
     rows.iter().map(|row| row.try_get::<String>("", "detail").unwrap() + "\n").collect()
 }
 
-/// Asserts that a plan begins with this index and reads no table from end to end.
+/// Asserts that a plan begins with this index and scans no table.
 fn assert_uses(plan: &str, index: &str) {
     assert!(plan.contains(index), "{index} is not used:\n{plan}");
     assert!(!plan.lines().any(|line| line.starts_with("SCAN") && !line.contains(index)), "{plan}");

@@ -34,8 +34,14 @@ impl Run<'_> {
         if is_default {
             stripe.customer_set_default(self.stripe_customer_id, &id, &self.key("default")).await?;
         }
-        let method =
-            PaymentMethod::seen(shape, id.clone(), &self.customer.id, Some(consent_at_ms), is_default, self.now_ms);
+        let method = PaymentMethod::from_stripe(
+            shape,
+            id.clone(),
+            &self.customer.id,
+            Some(consent_at_ms),
+            is_default,
+            self.now_ms,
+        );
         if is_default {
             self.subscriptions_follow(&id).await?;
         }

@@ -51,7 +51,7 @@ impl Walk<'_> {
                 Some(id) => found(self.deps.stripe.customer_retrieve(id).await)?,
                 None => None,
             };
-            differences.extend(customers::unlisted(customer, theirs.as_ref()));
+            differences.extend(customers::compare_unlisted(customer, theirs.as_ref()));
         }
         let cursor = ours.last().map(|customer| customer.id.to_string());
         Ok(Page { checked: ours.len(), differences, seen: Vec::new(), cursor })

@@ -71,7 +71,7 @@ impl Walk<'_> {
             let Some(id) = &operation.stripe_id else { continue };
             let theirs = found(self.deps.stripe.payment_retrieve(id).await)?;
             let theirs = theirs.as_ref().map(PaymentIntentShape::read);
-            differences.extend(payments::unlisted(operation, theirs.as_ref()));
+            differences.extend(payments::compare_unlisted(operation, theirs.as_ref()));
         }
         let cursor = ours.last().map(|operation| operation.id.to_string());
         Ok(Page { checked: ours.len(), differences, seen: Vec::new(), cursor })

@@ -33,7 +33,7 @@ impl Walk<'_> {
         let mut differences = Vec::new();
         for subscription in &ours {
             let theirs = found(self.deps.stripe.subscription_retrieve(&subscription.id).await)?;
-            differences.extend(subscriptions::unlisted(subscription, theirs.as_ref()));
+            differences.extend(subscriptions::compare_unlisted(subscription, theirs.as_ref()));
         }
         let cursor = ours.last().map(|subscription| subscription.id.clone());
         Ok(Page { checked: ours.len(), differences, seen: Vec::new(), cursor })

@@ -22,7 +22,7 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         return detached(about, id).await;
     }
     let Some(customer) = about.owner(about.kind, object).await? else { return Ok(Outcome::Done.into()) };
-    let method = PaymentMethod::seen(shape, id, &customer.id, None, false, about.now_ms);
+    let method = PaymentMethod::from_stripe(shape, id, &customer.id, None, false, about.now_ms);
     Ok(done(vec![Effect::PaymentMethodPut(method)]))
 }
 

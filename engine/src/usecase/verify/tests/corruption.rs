@@ -2,7 +2,7 @@
 
 use crate::usecase::verify::fold;
 
-/// One corruption: the check that must find it, part of what it must say, and how it is made.
+/// One corruption: the check that must find it, a part of its description, and its SQL.
 pub(super) type Corruption = (&'static str, &'static str, &'static str);
 
 /// Copies one row of a table with some columns changed.
@@ -42,16 +42,16 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
     ),
     (
         "the times of a ledger never go back",
-        "entry 3 is of 1 and the one before it of 200",
+        "entry 3 has time 1 and the one before it 200",
         "UPDATE ledger_entries SET created_at_ms = 1 WHERE seq = 3 AND amount = 10",
     ),
     (
-        "every entry moves what its kind may move",
+        "every entry changes only what its kind may change",
         "of kind hold has amount -7",
         "UPDATE ledger_entries SET kind = 'hold' WHERE kind = 'debit'",
     ),
     (
-        "every entry moves what its kind may move",
+        "every entry changes only what its kind may change",
         "of kind gift",
         "UPDATE ledger_entries SET kind = 'gift' WHERE kind = 'expire'",
     ),
@@ -59,10 +59,10 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
     ("every account is the sum of its entries", "version 2", "UPDATE accounts SET version = 2 WHERE version = 1"),
     ("every account is the sum of its entries", "held 1", "UPDATE accounts SET held = 1 WHERE version = 1"),
     ("every entry has an account", "no account", "DELETE FROM accounts WHERE version = 1"),
-    (fold::NAME, "0 open grants with 0 left for 1 with 5", "UPDATE accounts SET open = '{}' WHERE version = 1"),
-    (fold::NAME, "what is open cannot be read", "UPDATE accounts SET open = '{\"grants\":1}' WHERE version = 1"),
-    (fold::NAME, "0 open holds of 0 for 1 of 3", "UPDATE accounts SET open = json_remove(open, '$.holds')"),
-    (fold::NAME, "clawed back [] for [(2, 10)]", "UPDATE accounts SET open = json_remove(open, '$.clawed')"),
+    (fold::NAME, "0 open grants with 0 left instead of 1 with 5", "UPDATE accounts SET open = '{}' WHERE version = 1"),
+    (fold::NAME, "its open items cannot be read", "UPDATE accounts SET open = '{\"grants\":1}' WHERE version = 1"),
+    (fold::NAME, "0 open holds of 0 instead of 1 of 3", "UPDATE accounts SET open = json_remove(open, '$.holds')"),
+    (fold::NAME, "clawed back [] instead of [(2, 10)]", "UPDATE accounts SET open = json_remove(open, '$.clawed')"),
     (
         fold::NAME,
         "its grants have 75 left and the balance is 68",
@@ -78,18 +78,18 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "UPDATE ledger_entries SET idempotency_key = 'stripe:invoice:in_2' WHERE reference = 'in_3'",
     ),
     (
-        "nothing that Stripe announced was granted twice",
+        "no event of Stripe was granted twice",
         "Stripe's in_2 made 2 grants",
         "UPDATE ledger_entries SET reference = 'in_2' WHERE reference = 'in_3'",
     ),
     (
         "nobody got signup credits twice",
-        "2 grants on signup",
+        "2 signup grants",
         "UPDATE ledger_entries SET source = 'signup' WHERE reference = 'in_3'",
     ),
     (
-        "signup credits are noted under the mailbox that got them",
-        "a grant on signup of which no mailbox is noted",
+        "signup credits are recorded under their mailbox",
+        "a signup grant without a recorded mailbox",
         "DELETE FROM free_credits",
     ),
     (
@@ -98,8 +98,8 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "UPDATE ledger_entries SET source = 'marketplace', reference = 'github:4:1970-01-01' WHERE reference = 'in_3'",
     ),
     (
-        "credits of the marketplace are noted at the purchase that the customer is linked to",
-        "grants github:4:1970-01-01, of which no purchase is noted",
+        "marketplace credits are recorded at a purchase linked to the customer",
+        "grants github:4:1970-01-01, for which no purchase is recorded",
         "UPDATE marketplace_accounts SET covered_until_ms = NULL",
     ),
     (
@@ -119,17 +119,21 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
     ),
     (
         "no operation was charged twice",
-        "payment pi_1 is no succeeded operation's",
+        "payment pi_1 belongs to no succeeded operation",
         "UPDATE operations SET state = 'failed' WHERE stripe_id = 'pi_1'",
     ),
-    ("no operation is forgotten", "is under way and has no job", "DELETE FROM jobs WHERE kind = 'operation.run'"),
+    (
+        "every unfinished operation has a job",
+        "is under way and has no job",
+        "DELETE FROM jobs WHERE kind = 'operation.run'",
+    ),
     (
         "no payment bought two grants",
         "payment in_4 bought 2 grants",
         "UPDATE ledger_entries SET reference = 'in_4', source = 'usage' WHERE reference = 'in_3'",
     ),
     (
-        "no customer command took what is available below the floor",
+        "no customer command took the available credits below the floor",
         "left -1 available, below the floor of 0",
         "UPDATE ledger_entries SET balance_after = held_after - 1 WHERE kind = 'adjust'",
     ),
@@ -159,15 +163,15 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "takes 0 and frees 4 of hold",
         "UPDATE ledger_entries SET held_delta = -4 WHERE kind = 'release'",
     ),
-    (fold::SETTLE_NAME, "is to be settled at 60000 and is found never", "UPDATE accounts SET next_settle_at_ms = NULL"),
+    (fold::SETTLE_NAME, "must be settled at 60000 and is due never", "UPDATE accounts SET next_settle_at_ms = NULL"),
     (
         fold::SETTLE_NAME,
-        "is to be settled at 60000 and is found at 60001",
+        "must be settled at 60000 and is due at 60001",
         "UPDATE accounts SET next_settle_at_ms = next_settle_at_ms + 1",
     ),
     (
         fold::SETTLE_NAME,
-        "is to be settled never and is found at 7",
+        "must be settled never and is due at 7",
         "UPDATE accounts SET next_settle_at_ms = 7 WHERE version = 1",
     ),
     (
@@ -199,27 +203,27 @@ pub(super) const JOB_CORRUPTIONS: &[Corruption] = &[
         "UPDATE events SET external_id = 'evt_1' WHERE external_id = 'evt_2'",
     ),
     (
-        "every attempt had the only lease of its epoch",
+        "no two attempts share an epoch of their stream",
         "epoch 1 has 2 results",
         "UPDATE attempts SET epoch = 1 WHERE epoch = 2 AND stream_key = 'stripe:cus_1'",
     ),
     (
-        "no attempt is of an epoch that its stream has not reached",
-        "an attempt is of epoch 4, the stream is at 3",
+        "no attempt has an epoch above its stream's",
+        "an attempt has epoch 4, the stream is at 3",
         "UPDATE streams SET epoch = 3 WHERE key = 'stripe:cus_1'",
     ),
     (
-        "no attempt is of an epoch that its stream has not reached",
+        "no attempt has an epoch above its stream's",
         "the stream is at none",
         "DELETE FROM streams WHERE key = 'stripe:cus_1'",
     ),
     (
-        "every attempt is of a job of its stream",
+        "every attempt belongs to a job of its stream",
         "which is in stream none",
         "DELETE FROM jobs WHERE stream_key = 'stripe:cus_1'",
     ),
     (
-        "every attempt is of a job of its stream",
+        "every attempt belongs to a job of its stream",
         "which is in stream stripe:cus_2",
         "UPDATE attempts SET job_id = (SELECT id FROM jobs WHERE stream_key = 'stripe:cus_2') WHERE epoch = 4",
     ),
@@ -239,7 +243,7 @@ pub(super) const JOB_CORRUPTIONS: &[Corruption] = &[
         "UPDATE jobs SET seq = 1 WHERE stream_key = 'stripe:cus_1' AND seq = 2",
     ),
     (
-        "no job has a place that its stream has not given",
+        "no job has a place above its stream's last one",
         "has place 5, the last given is 4",
         "UPDATE jobs SET seq = 5 WHERE seq = 4",
     ),
@@ -265,7 +269,7 @@ pub(super) const JOB_CORRUPTIONS: &[Corruption] = &[
     ),
     (
         "every running job runs under a lease",
-        "nobody has a lease on its stream stripe:cus_2",
+        "without a lease on its stream stripe:cus_2",
         "UPDATE streams SET owner = NULL",
     ),
 ];

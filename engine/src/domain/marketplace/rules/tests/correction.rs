@@ -1,4 +1,4 @@
-//! What support says: from which day on it counts, and what it brings and takes.
+//! Corrections by support: from which day they count, and what they grant and take.
 
 use super::*;
 use PurchaseState::{Cancelled, Purchased};
@@ -15,7 +15,7 @@ fn a_purchase_that_was_lost_brings_no_month_of_the_gap_before_it() {
     world.until(again + DAY_MS);
     assert_eq!(world.customer.plan, Plan::Pro);
     assert_eq!(world.granted, ["marketplace:4:2026-10-25", "marketplace:4:2027-05-04"]);
-    // Its periods return with the billing date that was known before.
+    // Its periods end at the monthly returns of the billing date known before.
     let next = world.account().next_period(TERMS.grace_ms).expect("it lasts");
     assert_eq!(period::day(next.from_ms), "2027-05-05");
 }
@@ -27,10 +27,10 @@ fn periods_return_with_the_billing_date_that_a_correction_gives() {
     world.tell(&said(Action::Changed, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
     let correction =
         Correction { state: Purchased, effective_ms: Some(BOUGHT), next_billing_ms: Some(BOUGHT + 20 * DAY_MS) };
-    let account = corrected(world.account(), &correction, "job_1", BILLED).expect("a purchase");
+    let account = apply_correction(world.account(), &correction, "job_1", BILLED).expect("a purchase");
     assert_eq!(account.next_billing_ms, Some(BILLED), "later news count as ever");
     let correction = Correction { effective_ms: Some(BOUGHT + 2 * DAY_MS), ..correction };
-    let account = corrected(world.account(), &correction, "job_1", BILLED).expect("a purchase");
+    let account = apply_correction(world.account(), &correction, "job_1", BILLED).expect("a purchase");
     assert_eq!(account.next_billing_ms, Some(BOUGHT + 20 * DAY_MS));
 }
 
@@ -65,7 +65,7 @@ fn a_correction_counts_against_every_event_of_its_day_that_arrived_before_it() {
     for (first, then) in [(Purchased, Cancelled), (Cancelled, Purchased)] {
         let mut world = World::linked();
         world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
-        // Of a time of the day, which is later than the day itself.
+        // With a time of day, which is later than the day itself.
         world.tell(&said(Action::Changed, "Pro", BOUGHT + 5), BOUGHT + 5);
         world.correct("job_1", first, BOUGHT, BOUGHT + 6);
         assert_eq!(world.account().state, first);
@@ -80,7 +80,7 @@ fn a_correction_of_the_release_before_counts_since_when_it_has_stood_so() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
     let correction: Correction = serde_json::from_str(r#"{"corrected_to":"cancelled"}"#).expect("readable");
-    let account = corrected(world.account(), &correction, "job_1", BILLED).expect("a purchase");
+    let account = apply_correction(world.account(), &correction, "job_1", BILLED).expect("a purchase");
     assert_eq!((account.state, account.effective_ms), (Cancelled, BOUGHT));
 }
 
@@ -88,5 +88,5 @@ fn a_correction_of_the_release_before_counts_since_when_it_has_stood_so() {
 fn nothing_is_corrected_where_nothing_was_bought() {
     let world = World::linked();
     let correction = Correction { state: Purchased, effective_ms: Some(BOUGHT), next_billing_ms: None };
-    assert_eq!(corrected(world.account(), &correction, "job_1", BOUGHT), None);
+    assert_eq!(apply_correction(world.account(), &correction, "job_1", BOUGHT), None);
 }

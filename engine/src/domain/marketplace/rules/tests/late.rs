@@ -1,4 +1,4 @@
-//! News that come late, twice and in every order.
+//! Events that arrive late, twice and in every order.
 
 use super::*;
 
@@ -50,19 +50,19 @@ fn an_end_that_is_heard_of_before_the_purchase_leaves_the_credits_that_were_paid
 fn late_news_count_as_they_would_have_in_order() {
     let day = |n: i64| BOUGHT + n * DAY_MS;
     let spans = |world: &World| -> Vec<_> {
-        let left = world.account().spans_left();
+        let left = world.account().ungranted_spans();
         left.iter().map(|span| (span.from_ms, span.until_ms)).collect()
     };
-    // Pro, then less, which is reported only after Pro was bought again.
+    // Pro, then a downgrade that is reported only after Pro was bought again.
     let mut world = World::new();
     world.tell(&said(Action::Purchased, "Pro", day(0)), day(40));
     world.tell(&said(Action::Changed, "Pro", day(39)), day(40));
     world.tell(&said(Action::Changed, "Trial", day(5)), day(40));
     assert_eq!(spans(&world), [(day(0), Some(day(5))), (day(39), None)]);
-    // A free trial is paid from its end on.
+    // A free trial is paid from its end.
     world.tell(&on_trial(said(Action::Changed, "Pro", day(20)), day(34)), day(40));
     assert_eq!(spans(&world), [(day(0), Some(day(5))), (day(34), Some(day(39))), (day(39), None)]);
-    // A change to less on the day of the purchase leaves nothing of it.
+    // A downgrade on the day of the purchase cancels all of it.
     world.tell(&said(Action::Changed, "Trial", day(0)), day(40));
     assert_eq!(spans(&world), [(day(34), Some(day(39))), (day(39), None)]);
 }

@@ -1,19 +1,19 @@
-//! Random lives of an account: whatever order their events arrive in, and however often, the account ends where
-//! the true order leaves it, and each period that was paid is granted once.
+//! Random histories of an account: in whatever order and however often events arrive, the account ends as in the
+//! true order, and each paid period is granted once.
 
 use super::*;
 use crate::domain::marketplace::period::day;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// What GitHub knows of the purchase in force.
+/// GitHub's record of the purchase in force.
 #[derive(Debug, Clone)]
 struct Bought {
     said: Purchase,
     day: i64,
 }
 
-/// A life as GitHub sees it.
+/// A history as GitHub sees it.
 #[derive(Debug, Default)]
 struct Life {
     events: Vec<Purchase>,
@@ -21,12 +21,12 @@ struct Life {
     has_paid: bool,
     day: i64,
     of_day: usize,
-    /// The days at whose end Pro was paid, or of which an event says so.
+    /// The days at whose end Pro was paid, or which an event reports as paid.
     paid_days: BTreeSet<String>,
 }
 
 impl Life {
-    /// One more event. `roll` decides which; every second falls on the day of the one before.
+    /// Adds an event chosen by `roll`; every second one is on the day of the one before.
     fn live(&mut self, roll: u32) {
         let wait = if roll.is_multiple_of(2) && self.of_day < 5 { 0 } else { 1 + i64::from(roll / 7 % 45) };
         self.wait(wait);
@@ -105,7 +105,7 @@ impl Life {
     }
 }
 
-/// Hears all events at the end of a life, and settles what is due until then.
+/// Delivers all events at the end of a history, and settles everything due until then.
 fn hear(events: impl Iterator<Item = (usize, Purchase)>, now_ms: TimeMs) -> World {
     let mut world = World::new();
     for (at, said) in events {
@@ -116,7 +116,7 @@ fn hear(events: impl Iterator<Item = (usize, Purchase)>, now_ms: TimeMs) -> Worl
     world
 }
 
-/// Hears each event at noon of its day, and lets timers fire until then.
+/// Delivers each event at noon of its day, and fires timers until then.
 fn hear_as_it_happens(events: &[Purchase], now_ms: TimeMs) -> World {
     let mut world = World::linked();
     for (at, said) in events.iter().enumerate() {
@@ -169,13 +169,13 @@ proptest! {
             let begins = key.rsplit(':').next().unwrap_or_default();
             prop_assert!(life.paid_days.contains(begins), "{} was not paid: {:?}", begins, life.events);
         }
-        // Of the same news twice on one day only the order of arrival tells that they are two.
+        // For equal changes on one day, only the order of arrival shows that they are two.
         let has_twins = life.events.iter().enumerate().any(|(at, said)| life.events[..at].contains(said));
         if has_twins {
             return Ok(());
         }
         prop_assert_eq!(shuffled.account().state, state);
-        // Which of two purchases of one day was cancelled last, no fact tells, and nothing follows from it.
+        // No fact tells which of two purchases of one day was cancelled last, and nothing depends on it.
         if state == PurchaseState::Purchased {
             prop_assert_eq!(shuffled.account().plan.id, plan);
         }

@@ -1,10 +1,10 @@
-//! A renewal, of which only the calendar says that it was paid, and an end or a change of its day.
+//! Renewals, which no event reports, and cancellations or changes on their day.
 
 use super::*;
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// A linked account that bought Pro, on the morning of its billing date, after every timer that is due.
+/// A linked account with Pro, on the morning of its billing date, after all due timers.
 fn on_the_billing_date() -> World {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
@@ -14,7 +14,7 @@ fn on_the_billing_date() -> World {
 
 #[test]
 fn an_end_or_a_downgrade_of_the_billing_date_comes_before_the_month_that_nobody_paid() {
-    // GitHub gives the day, or a time of it.
+    // GitHub gives the day, or a time within it.
     for at_ms in [BILLED, BILLED + 8 * HOUR_MS] {
         for (action, plan) in [(Action::Cancelled, "Pro"), (Action::Changed, "Trial")] {
             let mut world = on_the_billing_date();

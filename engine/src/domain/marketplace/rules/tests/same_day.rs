@@ -1,9 +1,9 @@
-//! Ends, changes and purchases of one day, of which GitHub gives no time.
+//! Cancellations, changes and purchases on one day, for which GitHub gives no time.
 
 use super::*;
 
-/// What becomes of an account after these events, each an event of its own, in every order of arrival; a customer
-/// is linked in the end.
+/// Checks the account after these events, each with an id of its own, in every order of arrival; a customer is
+/// linked at the end.
 fn in_every_order(news: &[Purchase], mut check: impl FnMut(&World, &[usize])) {
     let order: Vec<usize> = (0..news.len()).collect();
     for order in permutations(&order) {
@@ -28,7 +28,7 @@ fn bought(plan: &str, at_ms: TimeMs) -> Purchase {
     Purchase { next_billing_ms: Some(at_ms + 30 * DAY_MS), ..said(Action::Purchased, plan, at_ms) }
 }
 
-/// The end of a purchase, as GitHub reports it on the day.
+/// The cancellation of a purchase, as GitHub reports it on the day.
 fn end_of(bought: &Purchase, at_ms: TimeMs) -> Purchase {
     Purchase { action: Action::Cancelled, effective_ms: at_ms, unit_count: 0, ..bought.clone() }
 }
@@ -41,7 +41,7 @@ fn free(action: Action, at_ms: TimeMs) -> Purchase {
 fn a_purchase_on_the_day_on_which_the_old_one_ends_is_in_force() {
     let old = said(Action::Purchased, "Pro", BOUGHT);
     let ended = end_of(&old, BILLED);
-    // Of the end GitHub may give the billing date that has come, the next one, or none.
+    // GitHub may give the past billing date with the cancellation, the next one, or none.
     for next_billing_ms in [Some(BILLED), Some(BILLED + 30 * DAY_MS), None] {
         let ended = Purchase { next_billing_ms, ..ended.clone() };
         in_every_order(&[old.clone(), ended, bought("Pro", BILLED)], |world, order| {
@@ -119,7 +119,7 @@ fn a_trial_that_is_cancelled_and_then_bought_is_paid() {
     let bought = said(Action::Purchased, "Pro", BOUGHT);
     let trial = on_trial(bought.clone(), BILLED);
     let ended = end_of(&trial, BOUGHT);
-    // Whether the end still carries the mark of the trial or not.
+    // With and without the trial flag on the cancellation.
     for ended in [ended.clone(), Purchase { on_free_trial: false, ..ended }] {
         in_every_order(&[trial.clone(), ended, bought.clone()], |world, order| {
             assert_eq!((world.account().is_pro(), world.account().on_free_trial), (true, false), "{order:?}");
@@ -147,7 +147,7 @@ fn a_change_follows_the_plan_that_it_names() {
         let previous_plan_id = Some(said(Action::Changed, from, BOUGHT).plan_id);
         Purchase { previous_plan_id, ..said(Action::Changed, to, BOUGHT) }
     };
-    // An upgrade whose payment fails is taken back by a second change.
+    // An upgrade with a failed payment is undone by a second change.
     let news = [free(Action::Purchased, BOUGHT), change("Free", "Pro"), change("Pro", "Free")];
     in_every_order(&news, |world, order| assert!(!world.account().is_pro(), "{order:?}"));
     in_every_order(&news[..2], |world, order| assert!(world.account().is_pro(), "{order:?}"));
@@ -177,7 +177,7 @@ fn a_day_with_more_news_than_are_compared_is_unclear_and_keeps_pro() {
         let said = Purchase { unit_count: n, ..said(Action::Changed, "Pro", BOUGHT) };
         world.tell(&said, BOUGHT);
     }
-    // Whatever arrives last: an end, or less.
+    // Whatever arrives last: a cancellation, or a downgrade.
     world.tell(&said(Action::Cancelled, "Pro", BOUGHT), BOUGHT);
     world.tell(&free(Action::Changed, BOUGHT), BOUGHT);
     assert!(is_unclear(&world, BOUGHT) && world.account().is_pro());

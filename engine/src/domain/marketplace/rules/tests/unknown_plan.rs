@@ -1,8 +1,8 @@
-//! A plan of the listing that the configuration does not know, and what follows once it does.
+//! A plan of the listing that the configuration does not know, and its effect once it does.
 
 use super::*;
 
-/// A linked account that bought Pro and changed to a plan that nobody knows.
+/// A linked account that bought Pro and changed to an unknown plan.
 fn changed_to_gold() -> (World, Purchase) {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
