@@ -2,17 +2,17 @@
 //! idempotency keys as Stripe does, delivers events and fails on demand.
 
 mod answers;
-mod back;
 mod between;
 mod charge;
+mod deleted;
 mod failures;
 mod life;
 mod limit;
 mod lost;
 mod mail;
 mod odd;
-mod person;
 mod pro;
+mod refund;
 mod report;
 mod stop;
 

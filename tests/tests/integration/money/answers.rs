@@ -1,10 +1,10 @@
 //! What Stripe answers to operations once in a blue moon: without what every answer has, refused though
 //! nothing is wrong, or of another time.
 
-mod method;
-mod person;
+mod customer;
+mod payment_method;
 mod pro;
-mod unit;
+mod usage;
 
 use super::between::{Between, Instead, error};
 use super::*;
