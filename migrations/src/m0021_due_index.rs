@@ -23,7 +23,5 @@ const UP: &[&str] = &[
     "CREATE INDEX jobs_due ON jobs (run_at_ms) WHERE state IN ('available', 'running') AND run_at_ms IS NOT NULL",
 ];
 
-const DOWN: &[&str] = &[
-    "DROP INDEX jobs_due",
-    "CREATE INDEX jobs_due ON jobs (run_at_ms) WHERE state IN ('available', 'running')",
-];
+const DOWN: &[&str] =
+    &["DROP INDEX jobs_due", "CREATE INDEX jobs_due ON jobs (run_at_ms) WHERE state IN ('available', 'running')"];
