@@ -1,8 +1,7 @@
-//! Database migrations: every change of the schema, reversible, one file each.
+//! Database migrations, one file each. Every migration is reversible.
 //!
-//! One text of DDL serves Postgres and SQLite. Times are `BIGINT` milliseconds since the Unix
-//! epoch, JSON is `TEXT`, identifiers are prefixed `TEXT`, so both databases hold the same values.
-//! Only triggers differ, because the two databases spell them differently.
+//! The same DDL serves Postgres and SQLite, and both store the same values: times as `BIGINT` milliseconds since the
+//! Unix epoch, JSON as `TEXT`, identifiers as prefixed `TEXT`. Only triggers differ.
 
 pub use sea_orm_migration::{MigratorTrait, sea_orm};
 
@@ -61,7 +60,6 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// Runs statements one after the other.
 async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
     for statement in statements {
         manager.get_connection().execute_unprepared(statement).await?;
@@ -69,23 +67,23 @@ async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbE
     Ok(())
 }
 
-/// Leaves a part of each page of a table to updates of its rows, where the database has such a thing.
-async fn room_to_update(manager: &SchemaManager<'_>, table: &str, fill_percent: u8) -> Result<(), DbErr> {
+/// Sets the table's fill factor on Postgres, so that pages keep room for updates of their rows.
+async fn set_fill_factor(manager: &SchemaManager<'_>, table: &str, fill_percent: u8) -> Result<(), DbErr> {
     if manager.get_database_backend() == DatabaseBackend::Postgres {
         run(manager, &[&format!("ALTER TABLE {table} SET (fillfactor = {fill_percent})")]).await?;
     }
     Ok(())
 }
 
-/// Takes back what [`append_only`] leaves when all its tables are gone.
-async fn append_only_forget(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+/// Drops what [`append_only`] created besides triggers, once all its tables are dropped.
+async fn drop_append_only(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     if manager.get_database_backend() == DatabaseBackend::Postgres {
         run(manager, &["DROP FUNCTION refuse_change"]).await?;
     }
     Ok(())
 }
 
-/// Makes a table append-only: the database itself refuses UPDATE and DELETE.
+/// Makes the database refuse UPDATE and DELETE on a table.
 async fn append_only(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
     let statements = match manager.get_database_backend() {
         DatabaseBackend::Postgres => vec![

@@ -1,4 +1,4 @@
-//! Customers, their API keys, and the audit log of privileged acts.
+//! Customers, their API keys, and the audit log of privileged actions.
 
 use sea_orm_migration::prelude::*;
 
@@ -14,7 +14,7 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::run(manager, DOWN).await?;
-        crate::append_only_forget(manager).await
+        crate::drop_append_only(manager).await
     }
 }
 

@@ -9,9 +9,9 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::run(manager, UP).await?;
-        // Half of each page stays free, so that a new version of a row stays beside the old one and
-        // no index has to follow (PostgreSQL manual, "Heap-Only Tuples").
-        crate::room_to_update(manager, "accounts", 50).await?;
+        // Half of each page stays free, so that updates can stay on the row's page without touching any index
+        // (PostgreSQL manual, "Heap-Only Tuples").
+        crate::set_fill_factor(manager, "accounts", 50).await?;
         crate::append_only(manager, "ledger_entries").await
     }
 

@@ -1,4 +1,4 @@
-//! Streams, jobs and their attempts: the one machinery for deferred work.
+//! Streams, jobs and their attempts.
 
 use sea_orm_migration::prelude::*;
 
@@ -9,7 +9,7 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::run(manager, UP).await?;
-        crate::room_to_update(manager, "streams", 50).await
+        crate::set_fill_factor(manager, "streams", 50).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

@@ -1,4 +1,4 @@
-//! The inbox: every signed event as it arrived, byte for byte.
+//! The inbox: every signed event with the bytes that arrived.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What Stripe last said of each subscription.
+//! The latest state of each subscription that Stripe reported.
 
 use sea_orm_migration::prelude::*;
 

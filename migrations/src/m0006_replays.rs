@@ -1,4 +1,4 @@
-//! Replays as stored objects with a frozen set of jobs.
+//! Replays, each with the fixed set of jobs that it replays.
 
 use sea_orm_migration::prelude::*;
 

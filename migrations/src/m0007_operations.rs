@@ -1,4 +1,4 @@
-//! Operations that Stripe carries out, and what customers pay with.
+//! Operations that Stripe carries out, and customers' payment methods.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,5 @@
-//! Signing up with limits: who was let through lately, which mailboxes had free credits, and what tells
+//! Signup limits: recent signups, the mailboxes that received free credits, and the hash that recognizes a repeated
+//! request for an API key.
 //! a repeated request for an API key from another one.
 
 use sea_orm_migration::prelude::*;
@@ -28,7 +29,8 @@ const UP: &[&str] = &[
         customer_id TEXT NOT NULL REFERENCES customers (id),
         given_at_ms BIGINT NOT NULL
     )",
-    // Whoever is a customer already had its own; addresses that only the engine can fold stay as they are.
+    // Existing customers already received their free credits. Only the engine can normalize some addresses, so those
+    // stay unchanged.
     "INSERT INTO free_credits (mailbox, customer_id, given_at_ms)
         SELECT email_normalized, id, created_at_ms FROM customers",
     "ALTER TABLE api_keys ADD COLUMN request_hash TEXT",

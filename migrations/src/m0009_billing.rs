@@ -1,4 +1,4 @@
-//! One subscription under way for each customer, and the Stripe customers that it once had.
+//! At most one subscription at a time being created per customer, and the former Stripe ids of customers.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Mail that was sent, or stored where nothing sends it.
+//! Mails that were sent, or only stored because no mail server is configured.
 
 use sea_orm_migration::prelude::*;
 
@@ -16,7 +16,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-// A mail that is neither sent nor stored yet is its job alone. With its job a mail goes.
+// A mail that is not sent or stored yet exists only as its job. Deleting the job deletes its mail.
 const UP: &[&str] = &[
     "CREATE TABLE mails (
         id TEXT PRIMARY KEY,

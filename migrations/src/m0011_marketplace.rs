@@ -1,4 +1,4 @@
-//! Purchases on GitHub Marketplace, one row for each GitHub account that ever bought.
+//! Purchases on GitHub Marketplace, one row per GitHub account.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Reconciliations with Stripe as stored objects, with what they found.
+//! Runs of the reconciliation with Stripe, and their findings.
 
 use sea_orm_migration::prelude::*;
 
@@ -16,8 +16,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-// The partial index lets one run at a time be under way. What a run has seen at Stripe is kept while it
-// runs, so that what is here and was not seen can be told; it belongs to no other row.
+// The partial index allows one running run at a time. The objects that a run has seen at Stripe are stored until it
+// ends, to find local ones that Stripe does not have. That table has no foreign keys.
 const UP: &[&str] = &[
     "CREATE TABLE reconciliations (
         id TEXT PRIMARY KEY,

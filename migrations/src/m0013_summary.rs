@@ -1,5 +1,5 @@
-//! What moves a balance besides usage is found without reading the usage: for summaries. Spending itself
-//! gets no index more.
+//! An index of all ledger entries but usage, so that summaries need not read the usage. Spending writes no further
+//! index.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,4 @@
-//! What support looks for: events by their id at the sender, dead ones, everything of one customer; and
-//! replays that are asked for once.
+//! Indexes for support (events by the sender's id, dead events, a customer's jobs) and idempotency keys for replays.
 
 use sea_orm_migration::prelude::*;
 
@@ -26,7 +25,7 @@ const UP: &[&str] = &[
     "CREATE UNIQUE INDEX replays_key ON replays (idempotency_key)",
 ];
 
-// The index goes before its column, which SQLite would not drop otherwise.
+// SQLite does not drop a column that still has an index.
 const DOWN: &[&str] = &[
     "DROP INDEX replays_key",
     "ALTER TABLE replays DROP COLUMN request_hash",

@@ -1,5 +1,5 @@
-//! For which times Pro was paid and its credits are still to be granted: each with its end, so that a
-//! purchase that ended before it was linked is owed what was paid, and no more.
+//! The paid periods of Pro whose credits are still to be granted. Each has its end, so that a purchase that ended
+//! before it was linked to a customer gets credits for the paid time only.
 
 use sea_orm_migration::prelude::*;
 
@@ -17,8 +17,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-// What began before lasts while Pro does. Of what is over only the begin was kept: it is taken to have
-// lasted until the news that is in force. `period_from_ms` stays for nodes of the release before.
+// The current period of an active Pro plan has no end yet. Of an ended plan only the start was stored: its period is
+// taken to end with the change that is in force. Nodes of the previous release still use `period_from_ms`.
 const UP: &[&str] = &[
     "ALTER TABLE marketplace_accounts ADD COLUMN owed TEXT NOT NULL DEFAULT '[]'",
     "UPDATE marketplace_accounts SET owed = '[{\"from_ms\":' || CAST(period_from_ms AS TEXT) || ',\"until_ms\":' \

@@ -1,5 +1,5 @@
-//! What keeps the cost of the queue from growing with it: an index to count what waits and what is dead by its
-//! kind, one to delete by when a job ended, and, for each lease, whether the one before it was given up.
+//! Keeps the cost of the queue independent of its length: an index to count waiting and dead jobs by kind, an index to
+//! delete ended jobs by age, and each stream's previous owner.
 
 use sea_orm_migration::prelude::*;
 
@@ -17,8 +17,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-// Neither index holds a job that runs, so a claim writes none of them. The first takes the place of `jobs_dead` for
-// counting only: that one is for lists, newest first.
+// Neither index contains running jobs, so a claim writes to neither. `jobs_waiting` replaces `jobs_dead` for counting
+// only. Lists, newest first, still use `jobs_dead`.
 const UP: &[&str] = &[
     "ALTER TABLE streams ADD COLUMN previous_owner TEXT",
     "CREATE INDEX jobs_waiting ON jobs (kind, state, run_at_ms) WHERE state IN ('available', 'dead')",

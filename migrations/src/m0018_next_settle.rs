@@ -1,5 +1,5 @@
-//! When an account is next to be settled, on its row and indexed: one sweep finds what is due, and a hold
-//! or a grant with an end needs no job.
+//! Stores on each account when it must be settled next, with an index. One sweep finds the due accounts, so holds and
+//! grants that expire need no jobs.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseBackend};
@@ -9,11 +9,12 @@ pub struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
-    /// Nodes of the release before may go on: they do not know the column, make jobs for the holds and grants
-    /// that they open, and any node of either release carries these out. On Postgres the first statement locks the
-    /// table of accounts until this is committed. Nodes wait 2 s for a lock, so whatever reads or writes an account
-    /// is refused for now if this takes longer, as it does with millions of open holds or grants. Nothing else is
-    /// done under the lock: the jobs that wait are deleted by `m0020_settle_jobs`.
+    /// Nodes of the previous release can keep running: they ignore the column and create jobs for their holds and
+    /// grants, which nodes of either release carry out.
+    ///
+    /// On Postgres the first statement locks the accounts table until the commit. Nodes wait 2 s for a lock, so with
+    /// millions of open holds or grants, requests that need an account fail meanwhile. To keep the lock short,
+    /// `m0020_settle_jobs` deletes the waiting jobs.
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let ends = Ends::of(manager);
         let fill = format!(
@@ -30,14 +31,14 @@ impl MigrationTrait for Migration {
         crate::run(manager, &up).await
     }
 
-    /// The release before finds its job for each open hold and each open grant that ends.
+    /// Creates the jobs that the previous release expects for each open hold and each open grant that expires.
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let ends = Ends::of(manager);
         let (holds, grants) = (ends.jobs_of_holds(), ends.jobs_of_grants());
         let missing = "NOT EXISTS (SELECT 1 FROM jobs j WHERE j.unique_key = e.unique_key)";
         for jobs in [holds, grants] {
             let down = [
-                // One of a node of that release that ended too early, or was cancelled, is to run after all.
+                // Jobs that ended too early or were cancelled must run again.
                 format!(
                     "UPDATE jobs SET state = 'available', attempts_max = attempt + 20, last_error = NULL, \
                          finished_at_ms = NULL WHERE state IN ('succeeded', 'cancelled') \
@@ -61,7 +62,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// What is open on accounts and ends, as the two databases spell it.
+/// SQL for the expiring holds and grants of accounts, in either database's dialect.
 struct Ends {
     is_postgres: bool,
 }
@@ -71,7 +72,7 @@ impl Ends {
         Self { is_postgres: manager.get_database_backend() == DatabaseBackend::Postgres }
     }
 
-    /// The elements of one list of the JSON text `open`, as a table `one` with a column `value`.
+    /// A table `one` with a column `value`: the elements of one list in the JSON column `open`.
     fn list(&self, name: &str) -> String {
         if self.is_postgres {
             format!("jsonb_array_elements(COALESCE(CAST(open AS jsonb) -> '{name}', '[]')) AS one (value)")
@@ -80,8 +81,8 @@ impl Ends {
         }
     }
 
-    /// The ends that matter to the account of the row around: those of holds, and those of grants while there
-    /// are credits that no hold needs.
+    /// The expiry times that matter to the account of the outer query: those of holds, and those of grants while some
+    /// credits are not held.
     fn of_account(&self) -> String {
         let at = "CAST(one.value ->> 'expires_at_ms' AS BIGINT) AS at_ms";
         format!(
@@ -91,8 +92,7 @@ impl Ends {
         )
     }
 
-    /// The jobs that the release before has for open holds. A job is named after its hold: both are the time
-    /// and chance in one text, behind a prefix of four characters.
+    /// The previous release's jobs for open holds. A job's id is its hold's with another prefix.
     fn jobs_of_holds(&self) -> String {
         format!(
             "SELECT 'job_' || SUBSTR(one.value ->> 'id', 5) AS id, 'settle:' || (one.value ->> 'id') AS unique_key, \
@@ -102,7 +102,8 @@ impl Ends {
         )
     }
 
-    /// Those for open grants that end, named after the customer and the grant's number in 8 digits.
+    /// The previous release's jobs for open grants that expire. Their ids consist of the customer's and the grant's
+    /// number in 8 digits.
     fn jobs_of_grants(&self) -> String {
         format!(
             "SELECT 'job_' || SUBSTR(a.customer_id, 5, 18) || \

@@ -1,5 +1,5 @@
-//! Every change of a purchase on GitHub Marketplace, from which follows where it stands and what was paid.
-//! `owed` and `period_from_ms` stay for nodes of the release before.
+//! Every change of a purchase on GitHub Marketplace. The purchase's state and paid periods are derived from them.
+//! Nodes of the previous release still use `owed` and `period_from_ms`.
 
 use sea_orm_migration::prelude::*;
 
@@ -17,7 +17,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-// A row of before gets its news when it is read: the columns that it has say enough.
+// An older row's changes are derived from its other columns when it is read.
 const UP: &[&str] = &["ALTER TABLE marketplace_accounts ADD COLUMN news TEXT NOT NULL DEFAULT '[]'"];
 
 const DOWN: &[&str] = &["ALTER TABLE marketplace_accounts DROP COLUMN news"];

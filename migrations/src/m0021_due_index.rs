@@ -1,5 +1,5 @@
-//! Keeps the index of due jobs for whoever asks what is due. An index that was empty when Postgres last looked at it
-//! seems free to read, so the head of a stream was sought in it, job by job, instead of in the index of the stream.
+//! Restricts the index of due jobs to statements that compare `run_at_ms`. Postgres takes an index that was empty at
+//! the last analysis for free to read, so it also searched this one for the head of a stream.
 
 use sea_orm_migration::prelude::*;
 
@@ -17,7 +17,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-// The time is never null, and a statement that compares it says so: only such a statement may use the index.
+// `run_at_ms` is never null. The condition excludes the index for statements that do not compare the column.
 const UP: &[&str] = &[
     "DROP INDEX jobs_due",
     "CREATE INDEX jobs_due ON jobs (run_at_ms) WHERE state IN ('available', 'running') AND run_at_ms IS NOT NULL",

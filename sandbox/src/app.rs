@@ -1,4 +1,4 @@
-//! The running sandbox: the state under its lock, and what acts on it.
+//! The running sandbox: the state behind its lock, and the operations on it.
 
 use crate::clock::{Clock, real_ms};
 use crate::error::{ApiError, Error};
@@ -20,23 +20,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// How often it is looked whether time made something due.
+/// How often the background task runs what has become due.
 const TICK: Duration = Duration::from_secs(1);
-/// Where the clock's place is kept.
+/// The store's entry with the clock's offset.
 const CLOCK_ID: &str = "_clock";
 
-/// What the lock guards.
+/// Everything behind the lock.
 pub(crate) struct State {
     pub(crate) world: World,
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) log: CallLog,
-    /// Idempotency keys of calls that are under way.
+    /// Idempotency keys of calls in progress.
     pub(crate) keys: HashSet<String>,
-    /// The second in which calls are counted, and how many there were.
+    /// The current second and the number of calls in it, for the rate limit.
     pub(crate) rate: (i64, u32),
     journal: Option<Journal>,
-    /// The journal failed: nothing may change any more, because it would be lost.
+    /// Whether writing the journal failed. Further changes are refused, because they would be lost.
     is_broken: bool,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Builds one, from what its data folder says if it has one.
+    /// Builds an app, with the state from its data folder if it has one.
     pub(crate) fn new(options: Options, url: &str) -> Result<Self, Error> {
         let (journal, store) = match &options.data_dir {
             Some(folder) => {
@@ -83,7 +83,7 @@ impl App {
 
     fn set_up(&self) -> Result<(), ApiError> {
         let endpoints = self.options.endpoints.clone();
-        self.act(Cause::default(), |world| {
+        self.transact(Cause::default(), |world| {
             price::seed(world)?;
             webhook_endpoint::set_given(world, &endpoints)
         })
@@ -93,15 +93,15 @@ impl App {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the state as it is now.
-    pub(crate) fn look<T>(&self, read: impl FnOnce(&World) -> T) -> T {
+    /// Reads the current state.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&World) -> T) -> T {
         let mut state = self.state();
         state.set_time(Cause::default());
         read(&state.world)
     }
 
-    /// Changes the state: all of it and in the journal, or nothing.
-    pub(crate) fn act<T>(
+    /// Changes the state in one transaction: on an error nothing is changed or written to the journal.
+    pub(crate) fn transact<T>(
         &self,
         cause: Cause,
         change: impl FnOnce(&mut World) -> Result<T, ApiError>,
@@ -115,7 +115,7 @@ impl App {
         result
     }
 
-    /// Moves the clock forward and does what becomes due. Gives the time and how much was done.
+    /// Advances the clock and carries out what becomes due. Returns the new time and the number of transitions.
     pub(crate) fn advance(&self, to_s: i64) -> Result<(i64, usize), ApiError> {
         let mut state = self.state();
         state.set_time(Cause::default());
@@ -124,8 +124,8 @@ impl App {
         let real_ms = state.world.real_ms;
         let before = state.clock;
         state.clock.advance(to_s, real_ms);
-        let kept = json!({ "id": CLOCK_ID, "object": CLOCK_ID, "offset_ms": state.clock.offset_ms });
-        state.world.store.put(CLOCK_ID, kept);
+        let entry = json!({ "id": CLOCK_ID, "object": CLOCK_ID, "offset_ms": state.clock.offset_ms });
+        state.world.store.put(CLOCK_ID, entry);
         let result = state.finish(done);
         if result.is_err() {
             state.clock = before;
@@ -135,13 +135,13 @@ impl App {
         result.map(|done| (to_s, done))
     }
 
-    /// Forgets everything but the clock, the faults ordered and the endpoints of the options.
+    /// Deletes everything but the clock and the endpoints of the options.
     pub(crate) fn reset(&self) -> Result<(), ApiError> {
         {
             let mut state = self.state();
             state.set_time(Cause::default());
-            let gone: Vec<String> = state.world.store.snapshot().puts.into_iter().map(|entry| entry.id).collect();
-            for id in gone.iter().filter(|id| *id != CLOCK_ID) {
+            let ids: Vec<String> = state.world.store.snapshot().puts.into_iter().map(|entry| entry.id).collect();
+            for id in ids.iter().filter(|id| *id != CLOCK_ID) {
                 state.world.store.remove(id);
             }
             state.faults.clear();
@@ -152,17 +152,17 @@ impl App {
         self.set_up()
     }
 
-    /// Notes how a delivery ended.
-    pub(crate) fn note(&self, delivery: &str, is_taken: bool) {
+    /// Records the result of a delivery attempt.
+    pub(crate) fn record_delivery(&self, delivery: &str, is_taken: bool) {
         let scaled = |after_s: &i64| (*after_s as f64 * self.options.retry_scale) as i64;
         let retries: Vec<i64> = self.options.retry_after_s.iter().map(scaled).collect();
-        let noted = self.act(Cause::default(), |world| world.note_delivery(delivery, is_taken, &retries));
-        if let Err(error) = noted {
-            tracing::error!(error = %error.message, "the end of a delivery could not be kept");
+        let result = self.transact(Cause::default(), |world| world.record_delivery(delivery, is_taken, &retries));
+        if let Err(error) = result {
+            tracing::error!(error = %error.message, "the result of a delivery could not be stored");
         }
     }
 
-    /// Gives the data folder free. Nothing can be changed afterwards.
+    /// Releases the data folder. Later changes are refused.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         if state.journal.take().is_some() {
@@ -170,53 +170,53 @@ impl App {
         }
     }
 
-    /// Says that something was changed.
-    pub(crate) fn wake(&self) {
+    /// Wakes the courier after a change.
+    pub(crate) fn notify_changed(&self) {
         self.wake.notify_one();
     }
 
-    /// Waits until something was changed.
-    pub(crate) async fn woken(&self) {
+    /// Waits for the next change.
+    pub(crate) async fn changed(&self) {
         self.wake.notified().await;
     }
 
-    /// Does what time makes due, until the task is aborted.
+    /// Carries out what becomes due, until the task is aborted.
     pub(crate) async fn tick(&self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let done = self.act(Cause::default(), |world| {
+            let done = self.transact(Cause::default(), |world| {
                 let now_s = world.now_s;
                 world.run_due(now_s)
             });
             if let Err(error) = done {
-                tracing::error!(error = %error.message, "what was due could not be done");
+                tracing::error!(error = %error.message, "due transitions failed");
             }
         }
     }
 }
 
 impl State {
-    /// Sets the time and the cause for what comes.
+    /// Sets the time and the cause of the changes that follow.
     pub(crate) fn set_time(&mut self, cause: Cause) {
         self.world.real_ms = real_ms();
         self.world.now_s = self.clock.now_s(self.world.real_ms);
         self.world.cause = cause;
     }
 
-    /// Ends an act: keeps its changes in the journal, or takes them back.
+    /// Ends a transaction: commits its changes, or rolls them back.
     pub(crate) fn finish<T>(&mut self, result: Result<T, ApiError>) -> Result<T, ApiError> {
         if matches!(&result, Err(error) if !error.keeps_changes) {
             self.world.store.rollback();
             return result;
         }
-        self.keep()?;
+        self.commit()?;
         result
     }
 
-    /// Writes what was changed to the journal.
-    pub(crate) fn keep(&mut self) -> Result<(), ApiError> {
+    /// Commits the changes and appends them to the journal.
+    pub(crate) fn commit(&mut self) -> Result<(), ApiError> {
         let broken = || ApiError::api(500, "The SANDBOX cannot write its journal.");
         if self.is_broken {
             self.world.store.rollback();
@@ -230,7 +230,7 @@ impl State {
         if !batch.is_empty()
             && let Err(error) = journal.append(&batch, &self.world.store)
         {
-            tracing::error!(error = %error, "the journal cannot be written; nothing is changed any more");
+            tracing::error!(error = %error, "the journal cannot be written; further changes are refused");
             self.is_broken = true;
             return Err(broken());
         }
@@ -239,7 +239,7 @@ impl State {
 }
 
 fn world(options: &Options, store: Store, url: &str) -> World {
-    // After a restart the same seed must not give the same ids again.
+    // The same seed must not produce the same ids again after a restart.
     let seed = options.seed.unwrap_or_else(rand::random) ^ store.seq().rotate_left(32);
     World {
         store,

@@ -1,4 +1,4 @@
-//! Invoices: drawn up, finalised, paid or not. What subscriptions and calls have in common.
+//! What the invoices of subscriptions and of calls have in common: creation, finalization and payment.
 
 use crate::blank::{filled, overlay};
 use crate::error::ApiError;
@@ -8,35 +8,35 @@ use crate::payment::{Attempt, Paid, pay};
 use crate::world::World;
 use serde_json::{Value, json};
 
-/// A line before it is one.
+/// The contents of a new invoice line.
 #[derive(Debug, Clone)]
 pub(crate) struct NewLine {
     pub(crate) amount: i64,
     pub(crate) quantity: i64,
     pub(crate) description: String,
     pub(crate) period: (i64, i64),
-    /// The price, if it is for one.
+    /// The price, null if there is none.
     pub(crate) price: Value,
     pub(crate) parent: Value,
     pub(crate) subscription: Option<String>,
     pub(crate) metadata: Value,
 }
 
-/// An invoice before it is one.
+/// The contents of a new invoice.
 #[derive(Debug)]
 pub(crate) struct NewInvoice<'a> {
     pub(crate) customer: &'a str,
-    /// The subscription, or null.
+    /// The subscription, null if there is none.
     pub(crate) subscription: &'a Value,
     pub(crate) reason: &'a str,
     pub(crate) currency: &'a str,
     pub(crate) lines: Vec<NewLine>,
     pub(crate) period: (i64, i64),
-    /// More fields, as they are.
+    /// Further fields, copied as they are.
     pub(crate) fields: Value,
 }
 
-/// How a price stands in a line.
+/// The `pricing` field of a line.
 pub(crate) fn pricing(price: &Value) -> Value {
     if price.is_null() {
         return Value::Null;
@@ -48,13 +48,13 @@ pub(crate) fn pricing(price: &Value) -> Value {
 }
 
 impl World {
-    /// Draws up a draft and tells of it. Invoice items that wait are the caller's to hand in.
+    /// Creates a draft and emits its event. The caller passes the pending invoice items.
     pub(crate) fn draft(&mut self, new: NewInvoice<'_>) -> Result<Value, ApiError> {
         let id = self.new_id("in");
         let total: i64 = new.lines.iter().map(|line| line.amount).sum();
         let lines: Vec<Value> = new.lines.iter().map(|line| self.line_of(&id, new.currency, line)).collect();
         let customer = self.copy(new.customer);
-        // A negative total becomes the customer's credit, and credit pays what it can.
+        // A negative total becomes credit of the customer, and credit reduces the amount due.
         let balance = customer.int("balance");
         let due = if total < 0 { 0 } else { (total + balance).max(0) };
         let parent = if new.subscription.is_null() {
@@ -81,7 +81,6 @@ impl World {
         Ok(self.copy(&id))
     }
 
-    /// A line of an invoice.
     pub(crate) fn line_of(&mut self, invoice: &str, currency: &str, line: &NewLine) -> Value {
         let fields = json!({
             "id": self.ids.id("il"), "livemode": false, "amount": line.amount, "currency": currency,
@@ -93,7 +92,7 @@ impl World {
         filled("line_item", fields)
     }
 
-    /// Makes a draft final: from now on it can be paid. One of nothing is paid at once.
+    /// Finalizes a draft, so that it can be paid. An invoice of zero is paid at once.
     pub(crate) fn finalize(&mut self, id: &str) -> Result<Value, ApiError> {
         let invoice = self.copy(id);
         if invoice.text("status") != "draft" {
@@ -126,7 +125,7 @@ impl World {
         Ok(self.copy(id))
     }
 
-    /// The PaymentIntent of an invoice, and the link between the two.
+    /// Creates the PaymentIntent of an invoice and links the two.
     fn open_payment(&mut self, id: &str) -> Result<(), ApiError> {
         let invoice = self.copy(id);
         let description = match invoice.text("billing_reason") {
@@ -153,8 +152,8 @@ impl World {
         Ok(())
     }
 
-    /// The method with which an invoice is paid if the caller names none. Source: Stripe, "Default
-    /// payment methods": the subscription's comes before the customer's.
+    /// The payment method for an invoice if the call names none. Source: Stripe, "Default payment methods": the
+    /// subscription's default comes before the customer's.
     pub(crate) fn payer(&self, invoice: &Value) -> Option<Value> {
         let subscription = self.copy(invoice.text("_subscription"));
         let customer = self.copy(invoice.text("customer"));
@@ -181,7 +180,7 @@ impl World {
         Ok(paid)
     }
 
-    /// What an attempt to pay a PaymentIntent makes of its invoice, if it has one.
+    /// Updates the invoice of a PaymentIntent, if it has one, after an attempt to pay.
     pub(crate) fn invoice_follows(&mut self, intent: &str, paid: &Paid) -> Result<(), ApiError> {
         let intent = self.copy(intent);
         let Some(id) = intent.opt("_invoice") else { return Ok(()) };
@@ -207,7 +206,7 @@ impl World {
         }
     }
 
-    /// An invoice is paid.
+    /// Marks an invoice as paid.
     pub(crate) fn settle(&mut self, id: &str, amount: i64) -> Result<(), ApiError> {
         let invoice = self.copy(id);
         let mut transitions = invoice["status_transitions"].clone();
@@ -229,7 +228,7 @@ impl World {
         self.subscription_paid(id)
     }
 
-    /// An invoice that nobody will pay any more: `void` or `uncollectible`.
+    /// Closes an unpaid invoice as `void` or `uncollectible`.
     pub(crate) fn give_up(&mut self, id: &str, status: &str) -> Result<Value, ApiError> {
         let invoice = self.copy(id);
         if !matches!(invoice.text("status"), "open" | "uncollectible" | "draft") {
@@ -256,7 +255,7 @@ impl World {
     }
 }
 
-/// Nobody said how to pay.
+/// The error for a payment without a payment method.
 pub(crate) fn no_method() -> ApiError {
     let message = "This customer has no attached payment source or default payment method. Please consider adding a \
                    default payment method.";

@@ -1,9 +1,8 @@
-//! Objects with every field that Stripe's specification requires or allows to be null, and nothing
-//! in them yet.
+//! Templates of objects: every field that Stripe's specification requires or allows to be null, without contents.
 
 use serde_json::Value;
 
-/// A new object of a kind. The kind is the name of a file in `blank/`.
+/// A new object of a kind, which is the name of a file in `blank/`.
 pub(crate) fn blank(kind: &str) -> Value {
     let text = match kind {
         "balance_transaction" => include_str!("blank/balance_transaction.json"),
@@ -28,17 +27,17 @@ pub(crate) fn blank(kind: &str) -> Value {
         "subscription_item" => include_str!("blank/subscription_item.json"),
         _ => return serde_json::json!({ "object": kind }),
     };
-    serde_json::from_str(text).expect("the files in blank/ are JSON, which a test reads one by one")
+    serde_json::from_str(text).expect("the files in blank/ are JSON, as a test proves")
 }
 
-/// Puts fields over those of an object.
+/// Overwrites fields of an object.
 pub(crate) fn overlay(object: &mut Value, fields: Value) {
     if let (Some(object), Value::Object(fields)) = (object.as_object_mut(), fields) {
         object.extend(fields);
     }
 }
 
-/// A blank with fields in it.
+/// A blank object with some fields set.
 pub(crate) fn filled(kind: &str, fields: Value) -> Value {
     let mut object = blank(kind);
     overlay(&mut object, fields);

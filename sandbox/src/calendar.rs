@@ -1,12 +1,12 @@
-//! Periods of subscriptions on the calendar.
+//! Billing periods of subscriptions.
 
 use chrono::{DateTime, Days, Months, Utc};
 
-/// Most periods that are stepped over at once.
+/// Most periods to skip at once.
 const STEPS_MAX: u32 = 10_000;
 
-/// The end of the period that holds `now_s`: the first of `anchor_s` plus whole intervals that comes
-/// after it. Counting from the anchor, so that a 31st stays one after February.
+/// The end of the period that contains `now_s`: the first later time that is `anchor_s` plus whole intervals. Counting
+/// from the anchor brings a 31st back after February.
 pub(crate) fn period_end(anchor_s: i64, now_s: i64, interval: &str, count: i64) -> i64 {
     let each = u32::try_from(count.clamp(1, 1_200)).unwrap_or(1);
     let ends = (1..=STEPS_MAX).map(|step| add(anchor_s, interval, step * each));
@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn a_month_that_began_on_the_31st_ends_on_the_last_day_and_comes_back_to_the_31st() {
+    fn monthly_periods_from_a_31st_return_to_the_31st() {
         let anchor = at("2026-01-31T10:00:00Z");
         let first = period_end(anchor, anchor, "month", 1);
         assert_eq!(first, at("2026-02-28T10:00:00Z"));
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_can_be_counted() {
+    fn periods_can_last_several_intervals() {
         let anchor = at("2026-01-01T00:00:00Z");
         assert_eq!(period_end(anchor, anchor, "week", 2), at("2026-01-15T00:00:00Z"));
         assert_eq!(period_end(anchor, at("2026-05-01T00:00:00Z"), "month", 3), at("2026-07-01T00:00:00Z"));

@@ -1,4 +1,4 @@
-//! One call to the imitated API, from its bytes to its answer.
+//! One call to the imitated API, from the request's bytes to the answer.
 
 use crate::app::{App, State};
 use crate::clock::real_ms;
@@ -20,10 +20,10 @@ use crate::world::{Cause, World};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-/// Since this version parameters are checked; older ones took some that are gone.
+/// Parameters are checked from this version on. Older versions had parameters that the list lacks.
 const PARAMETERS_SINCE: &str = "2025-03-31.basil";
 
-/// A call as it came.
+/// A call as it arrived.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Incoming {
     pub(crate) method: String,
@@ -42,19 +42,19 @@ pub(crate) struct Admitted {
     pub(crate) version: Version,
     pub(crate) form: Form,
     fingerprint: String,
-    /// Its idempotency key, which is in use until it is answered.
+    /// Its idempotency key, reserved until the answer.
     key: Option<String>,
     pub(crate) fault: Option<Fault>,
 }
 
-/// Whether a call is executed.
+/// The decision whether to execute a call.
 pub(crate) enum Admission {
     Execute(Box<Admitted>),
-    /// It is answered without being executed.
+    /// The answer of a call that is not executed.
     Answered(Reply),
 }
 
-/// An answer with what its headers tell.
+/// An answer with the values of its headers.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) request_id: String,
@@ -62,12 +62,12 @@ pub(crate) struct Reply {
     pub(crate) answer: Answer,
     pub(crate) retry_after_s: Option<u64>,
     pub(crate) should_retry: Option<bool>,
-    /// Not JSON but the page of a proxy.
+    /// Whether the body is a proxy's HTML page instead of JSON.
     pub(crate) is_html: bool,
 }
 
 impl App {
-    /// Admits a call: checks its credentials, looks for an earlier answer under its key, draws its fault.
+    /// Admits a call: checks its credentials, finds an earlier answer under its key and selects its fault.
     pub(crate) fn admit(&self, call: &Incoming) -> Admission {
         let mut state = self.state();
         let request_id = state.world.ids.id("req");
@@ -111,7 +111,7 @@ impl App {
         Admission::Execute(Box::new(Admitted { request_id, version, form, fingerprint, key, fault }))
     }
 
-    /// Executes a call that was let in, unless its fault has it otherwise.
+    /// Executes an admitted call, or what its fault does instead.
     pub(crate) fn execute(&self, call: &Incoming, admitted: &Admitted) -> Reply {
         let cause =
             Cause { request_id: Some(admitted.request_id.clone()), idempotency_key: call.idempotency_key.clone() };
@@ -155,7 +155,7 @@ impl Reply {
         Self { request_id, version, answer, retry_after_s: None, should_retry: None, is_html: false }
     }
 
-    /// The sandbox itself failed.
+    /// An internal error of the sandbox.
     pub(crate) fn failure() -> Self {
         let error = ApiError::api(500, "The SANDBOX failed.");
         let answer = Answer { status: error.status, body: error.body(), repeats: None };
@@ -163,7 +163,7 @@ impl Reply {
     }
 }
 
-/// What can be said of a call before anything is looked up.
+/// The checks that need no state.
 fn check(call: &Incoming, version: Option<Version>) -> Result<Form, ApiError> {
     authorize(call.authorization.as_deref())?;
     if version.is_none() {
@@ -173,7 +173,7 @@ fn check(call: &Incoming, version: Option<Version>) -> Result<Form, ApiError> {
     Ok(Form::decode(&call.query)?.merged(Form::decode(&call.body)?))
 }
 
-/// A test key as a bearer token or as the name of basic authentication.
+/// Accepts a test key as a bearer token or as the user name of basic authentication.
 fn authorize(header: Option<&str>) -> Result<(), ApiError> {
     let Some(header) = header else {
         return Err(ApiError::unauthorized("You did not provide an API key."));
@@ -187,7 +187,7 @@ fn authorize(header: Option<&str>) -> Result<(), ApiError> {
         _ => String::new(),
     };
     if key.contains("_live_") {
-        let message = "This is a SANDBOX: it takes no live keys, and you should not send them here.";
+        let message = "This is a SANDBOX: it accepts no live keys. Do not send them here.";
         return Err(ApiError::unauthorized(message));
     }
     let is_test = ["sk_test_", "rk_test_", "pk_test_"].iter().any(|prefix| key.starts_with(prefix));
@@ -211,7 +211,7 @@ fn perform(state: &mut State, call: &Incoming, admitted: &Admitted) -> Result<Va
     Ok(answer)
 }
 
-/// Keeps or takes back what was done, renders the answer and keeps it under its key.
+/// Commits or rolls back the changes, renders the answer and stores it under its key.
 fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError>) -> Answer {
     let keeps = match &result {
         Ok(_) => true,
@@ -236,8 +236,7 @@ fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError
     }
 }
 
-/// Puts an answer into the shape that its reader expects. Events keep the account's version,
-/// whatever version the call names.
+/// Renders an answer in the caller's version. Events keep the account's version.
 fn shape_answer(world: &World, body: &mut Value, version: Version) {
     let account = Version::parse(&world.api_version).unwrap_or_default();
     let is_list = body.text("object") == "list";
@@ -257,7 +256,7 @@ fn logged(call: &Incoming, status: u16, is_replay: bool) -> LoggedCall {
 }
 
 impl State {
-    /// Whether the rate lets a call through.
+    /// Whether the rate limit admits another call.
     fn admits(&mut self, rate_per_s: Option<u32>) -> bool {
         let Some(rate_per_s) = rate_per_s else { return true };
         let second = real_ms().div_euclid(1_000);
@@ -269,7 +268,7 @@ impl State {
     }
 }
 
-/// A call as it is recorded.
+/// A call as a recording's line.
 pub(crate) fn record(call: &Incoming, reply: &Reply) -> Value {
     let decode = |text: &str| Form::decode(text).map(|form| form.to_json()).unwrap_or_default();
     json!({
@@ -283,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_test_keys_are_let_in() {
+    fn only_test_keys_are_accepted() {
         assert!(authorize(Some("Bearer sk_test_1")).is_ok());
         assert!(authorize(Some("Basic c2tfdGVzdF8xOg==")).is_ok());
         for header in [None, Some("Bearer sk_live_1"), Some("Bearer x"), Some("sk_test_1"), Some("Basic !")] {

@@ -1,35 +1,39 @@
-//! Test cards and what becomes of a payment with them. Source: Stripe, "Test card numbers".
+//! Test cards and their behavior. Source: Stripe, "Test card numbers".
 
 use crate::error::ApiError;
 
-/// A refusal by the card's issuer.
+/// A decline by the card's issuer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Decline {
-    /// Stripe's own class of it.
+    /// Stripe's error code.
     pub(crate) code: &'static str,
     /// The issuer's reason.
     pub(crate) decline_code: &'static str,
-    /// What to do about it.
+    /// The recommended reaction.
     pub(crate) advice_code: Option<&'static str>,
-    /// Words for the person who pays.
+    /// The message for the payer.
     pub(crate) message: &'static str,
 }
 
 /// How a test card behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Always pays.
     Pays,
-    /// Refused already when it is given to a customer.
+    /// Is declined when it is attached to a customer.
     DeclinesAlways(Decline),
-    /// Can be given to a customer, then refuses to pay.
+    /// Can be attached to a customer, but payments are declined.
     DeclinesWhenCharged(Decline),
-    /// Wants the customer to authenticate, on each payment or until it was set up.
-    Authenticates { until_set_up: bool },
-    /// Wants authentication, and refuses to pay after it.
+    /// Requires authentication, for each payment or until it is set up.
+    Authenticates {
+        until_set_up: bool,
+    },
+    /// Requires authentication, and is declined after it.
     AuthenticatesThenDeclines(Decline),
-    /// Pays, and is disputed at once.
-    Disputes { reason: &'static str, is_inquiry: bool },
+    /// Pays, and the payment is disputed at once.
+    Disputes {
+        reason: &'static str,
+        is_inquiry: bool,
+    },
 }
 
 /// A test card.
@@ -43,11 +47,11 @@ pub(crate) struct TestCard {
     pub(crate) fate: Fate,
 }
 
-/// What becomes of one payment.
+/// The result of one payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Paid,
-    /// Paid, and the customer's bank takes the money back.
+    /// Paid, then disputed by the customer's bank.
     Disputed {
         reason: &'static str,
         is_inquiry: bool,
@@ -56,7 +60,7 @@ pub(crate) enum Outcome {
     NeedsAuthentication,
 }
 
-/// The decline of an off-session payment whose issuer wants to see the customer.
+/// The decline of an off-session payment that requires authentication.
 pub(crate) const AUTHENTICATION_REQUIRED: Decline = Decline {
     code: "authentication_required",
     decline_code: "authentication_required",
@@ -151,30 +155,29 @@ const CARDS: [TestCard; 30] = [
 ];
 
 impl TestCard {
-    /// The card of a made-up payment method or token, such as `pm_card_visa`, `tok_visa` or
+    /// The card of a predefined payment method or token, such as `pm_card_visa`, `tok_visa` or
     /// `pm_card_visa_chargeDeclined`.
     pub(crate) fn of_id(id: &str) -> Option<&'static Self> {
         let name = id.strip_prefix("pm_card_").or_else(|| id.strip_prefix("tok_"))?;
         Self::of_name(name).or_else(|| Self::of_name(name.strip_prefix("visa_")?))
     }
 
-    /// The card of a name in the table.
+    /// The card with a name of the table.
     pub(crate) fn of_name(name: &str) -> Option<&'static Self> {
         CARDS.iter().find(|card| card.name == name)
     }
 
-    /// The card of a number.
+    /// The card with a number.
     pub(crate) fn of_number(number: &str) -> Option<&'static Self> {
         let digits: String = number.chars().filter(char::is_ascii_digit).collect();
         CARDS.iter().find(|card| card.number == digits)
     }
 
-    /// Its last four digits.
     pub(crate) fn last4(&self) -> &'static str {
         &self.number[self.number.len() - 4..]
     }
 
-    /// Whether it can be given to a customer.
+    /// Whether it can be attached to a customer.
     pub(crate) fn attach(&self) -> Result<(), Decline> {
         match self.fate {
             Fate::DeclinesAlways(decline) => Err(decline),
@@ -182,7 +185,7 @@ impl TestCard {
         }
     }
 
-    /// What becomes of a payment. `is_set_up`: the customer authenticated once for later payments.
+    /// The result of a payment. `is_set_up` means that the customer authenticated once for later payments.
     pub(crate) fn charge(&self, is_set_up: bool, is_authenticated: bool) -> Outcome {
         match self.fate {
             Fate::Pays => Outcome::Paid,
@@ -196,7 +199,7 @@ impl TestCard {
 }
 
 impl Decline {
-    /// The answer that tells of it.
+    /// The error response for this decline.
     pub(crate) fn error(&self) -> ApiError {
         let error = ApiError::card(self.code, self.message).with("decline_code", self.decline_code);
         match self.advice_code {
@@ -215,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn a_card_has_one_fate_by_whatever_name_it_is_called() {
+    fn all_names_of_a_card_behave_alike() {
         assert_eq!(card("pm_card_chargeDeclined"), card("pm_card_visa_chargeDeclined"));
         assert_eq!(card("tok_chargeDeclined"), TestCard::of_number("4000 0000 0000 0002").unwrap());
         assert_eq!(TestCard::of_id("pm_card_nonsense"), None);
     }
 
     #[test]
-    fn a_declining_card_is_refused_at_attach_and_0341_only_when_charged() {
+    fn card_0341_is_declined_only_when_charged() {
         assert_eq!(card("pm_card_chargeDeclined").attach(), Err(GENERIC));
         let later = TestCard::of_number("4000000000000341").unwrap();
         assert_eq!(later.attach(), Ok(()));
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn card_3155_wants_authentication_until_it_is_set_up_and_3184_always() {
+    fn card_3155_requires_authentication_until_it_is_set_up() {
         let (once, always) =
             (TestCard::of_number("4000002500003155").unwrap(), TestCard::of_number("4000002760003184").unwrap());
         assert_eq!(once.charge(false, false), Outcome::NeedsAuthentication);

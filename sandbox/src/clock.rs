@@ -1,22 +1,22 @@
-//! The sandbox's own time: the real one, moved forward on demand and perhaps faster.
+//! The sandbox's clock: the real time, advanced on demand and optionally faster.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The real time, in milliseconds.
-#[expect(clippy::disallowed_methods, reason = "the sandbox knows nothing of the engine's clock")]
+#[expect(clippy::disallowed_methods, reason = "the sandbox does not depend on the engine and its clock")]
 pub(crate) fn real_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Turns real time into the sandbox's.
+/// Converts real time to the sandbox's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Clock {
-    /// How far it is ahead, in milliseconds.
+    /// How far it is ahead of the real time, in milliseconds.
     pub(crate) offset_ms: i64,
-    /// Milliseconds of the sandbox in a real one.
+    /// Milliseconds of the sandbox per real millisecond.
     scale: f64,
-    /// The real time since which the scale counts.
+    /// The real time from which the scale applies.
     since_ms: i64,
 }
 
@@ -36,7 +36,7 @@ impl Clock {
         real_ms + self.offset_ms + extra_ms
     }
 
-    /// Moves it forward so that it is `to_s` now. It never goes back.
+    /// Advances it to `to_s`. It never goes back.
     pub(crate) fn advance(&mut self, to_s: i64, real_ms: i64) {
         let behind_ms = to_s.saturating_mul(1_000) - self.now_ms(real_ms);
         self.offset_ms += behind_ms.max(0);

@@ -1,4 +1,4 @@
-//! The control API under `/sandbox/v1/`: what Stripe would never let anybody do.
+//! The control API under `/sandbox/v1/`, for actions that Stripe's API does not offer.
 
 mod money;
 
@@ -19,12 +19,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// Calls that one answer lists.
+/// Most calls in one answer.
 const CALLS_LISTED_MAX: usize = 100;
 
 type Outcome = Result<Value, ApiError>;
 
-/// Answers a command: status and body.
+/// Answers a command with a status and a body.
 pub(crate) fn answer(app: &App, method: &str, command: &str, query: &str, body: &str) -> (u16, Value) {
     let parts: Vec<&str> = command.trim_end_matches('/').split('/').collect();
     match dispatch(app, method, &parts, query, body) {
@@ -94,7 +94,7 @@ struct CloseDispute {
     status: String,
 }
 
-/// What happens to customers and their banks.
+/// Actions of customers and of their banks.
 fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
     match parts {
         ["payment_intents", id, "authenticate"] => act(app, |world| payment_intent::authenticate(world, id, true)),
@@ -120,7 +120,7 @@ fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
             let is_won = match asked.status.as_str() {
                 "won" => true,
                 "lost" => false,
-                _ => return Err(ApiError::refused_plainly("The status is won or lost.")),
+                _ => return Err(ApiError::refused_plainly("The status must be won or lost.")),
             };
             act(app, |world| dispute::close(world, id, is_won))
         }
@@ -132,7 +132,7 @@ fn act(app: &App, change: impl FnOnce(&mut World) -> Outcome) -> Outcome {
     app.act(Cause::default(), change)
 }
 
-/// A body of JSON; an empty one is an empty object.
+/// Reads a JSON body. An empty one counts as an empty object.
 fn read<T: DeserializeOwned>(body: &str) -> Result<T, ApiError> {
     let text = if body.trim().is_empty() { "{}" } else { body };
     serde_json::from_str(text).map_err(|error| ApiError::refused_plainly(&format!("The body cannot be read: {error}")))
@@ -152,10 +152,10 @@ fn clock(app: &App, asked: &AdvanceClock) -> Outcome {
     let to_s = match (asked.to, asked.advance_s) {
         (Some(to_s), None) => to_s,
         (None, Some(by_s)) => now_s.saturating_add(by_s),
-        _ => return Err(ApiError::refused_plainly("Say either `to` or `advance_s`.")),
+        _ => return Err(ApiError::refused_plainly("Give either `to` or `advance_s`.")),
     };
     if to_s < now_s {
-        return Err(ApiError::refused_plainly("The clock never goes back."));
+        return Err(ApiError::refused_plainly("The clock cannot go back."));
     }
     let (now_s, done) = app.advance(to_s)?;
     Ok(json!({ "now": now_s, "transitions": done }))
@@ -166,11 +166,11 @@ fn add_fault(app: &App, rule: FaultRule) -> Outcome {
     if state.faults.add(rule) {
         Ok(json!({ "faults": state.faults.all() }))
     } else {
-        Err(ApiError::refused_plainly("Too many faults are ordered."))
+        Err(ApiError::refused_plainly("There are too many faults."))
     }
 }
 
-/// The policy, how many deliveries wait, and which have failed.
+/// The delivery policy, the number of waiting deliveries, and the failed ones.
 fn deliveries(app: &App) -> Value {
     app.look(|world| {
         let failed = world.store.of_kind("_delivery").filter(|row| row.text("state") == "failed").count();
@@ -180,7 +180,7 @@ fn deliveries(app: &App) -> Value {
 
 fn set_policy(app: &App, policy: Policy) -> Outcome {
     if !(0.0..=1.0).contains(&policy.drop_probability) {
-        return Err(ApiError::refused_plainly("A probability is between 0 and 1."));
+        return Err(ApiError::refused_plainly("A probability must be between 0 and 1."));
     }
     app.state().world.policy = policy;
     app.wake();

@@ -1,4 +1,4 @@
-//! Connections that can be cut: the only honest way to lose an answer.
+//! Connections that can be cut, to lose an answer as a network does.
 
 use poem::listener::Acceptor;
 use poem::web::{LocalAddr, RemoteAddr};
@@ -11,12 +11,12 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Connections of these addresses are to be cut instead of written to.
+/// The peer addresses of connections that are to be cut at their next write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConnectionCutter(Arc<Mutex<HashSet<SocketAddr>>>);
 
 impl ConnectionCutter {
-    /// The connection from this address is cut at its next byte.
+    /// Cuts the connection from this address at its next byte.
     pub(crate) fn cut(&self, from: SocketAddr) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(from);
     }
@@ -66,7 +66,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // The address may be another connection's soon.
+        // Another connection may use the address soon.
         self.cutter.forget(self.from);
     }
 }

@@ -1,4 +1,4 @@
-//! Which event goes where and when: planned with the event, in the state. `deliver/courier.rs` sends.
+//! Plans which event is delivered where and when. `deliver/courier.rs` sends.
 
 pub(crate) mod courier;
 pub(crate) mod sign;
@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// Most deliveries that wait or have failed. Those beyond count as failed, and can be ordered again.
+/// Most deliveries that wait or have failed. Further ones fail at once and can be redelivered.
 pub(crate) const WAITING_MAX: usize = 100_000;
-/// The kind of what is kept of a delivery.
+/// The kind of the store's entries for deliveries.
 const KIND: &str = "_delivery";
 
 /// One delivery of one event to one endpoint.
@@ -26,17 +26,17 @@ pub(crate) struct Delivery {
     pub(crate) endpoint: String,
     pub(crate) state: DeliveryState,
     pub(crate) tries: usize,
-    /// How often it is still to be sent, because the policy wants duplicates.
+    /// Number of sends that remain. More than one if the policy makes duplicates.
     pub(crate) copies: u32,
-    /// Not before this real time.
+    /// The earliest real time to send it.
     pub(crate) not_before_ms: i64,
-    /// Not before this time of the sandbox.
+    /// The earliest sandbox time to send it.
     pub(crate) due_s: i64,
-    /// Whether it is a second delivery by order, which the event does not count as pending.
+    /// Whether it is a redelivery, which does not count in the event's `pending_webhooks`.
     pub(crate) is_ordered: bool,
 }
 
-/// How far a delivery is.
+/// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DeliveryState {
@@ -46,7 +46,7 @@ pub(crate) enum DeliveryState {
 }
 
 impl World {
-    /// Plans the deliveries of a new event. Gives how many there are.
+    /// Plans the deliveries of a new event and returns their number.
     pub(crate) fn plan_deliveries(&mut self, event: &Value) -> Result<usize, ApiError> {
         let endpoints = self.endpoints_for(event);
         for endpoint in &endpoints {
@@ -54,13 +54,13 @@ impl World {
         }
         let is_thin = event.text("object") == "v2.core.event";
         if !is_thin && (self.policy.thin_twins || self.has_thin_endpoint()) {
-            // The twin's own deliveries do not keep the event pending.
+            // The deliveries of the thin event do not keep this event pending.
             self.tell_thin(event.id())?;
         }
         Ok(endpoints.len())
     }
 
-    /// The endpoints that want an event.
+    /// The endpoints that are subscribed to an event.
     fn endpoints_for(&self, event: &Value) -> Vec<String> {
         let is_thin = event.text("object") == "v2.core.event";
         let kind = if is_thin { event.text("_twin") } else { event.text("type") };
@@ -102,7 +102,7 @@ impl World {
         self.keep_delivery(&delivery)
     }
 
-    /// Orders another delivery of an event, to all endpoints that want it. Gives how many.
+    /// Plans another delivery of an event to all subscribed endpoints. Returns their number.
     pub(crate) fn redeliver(&mut self, event: &str) -> Result<usize, ApiError> {
         let found = self.get(event).filter(|value| matches!(value.text("object"), "event" | "v2.core.event")).cloned();
         let event = found.ok_or_else(|| ApiError::no_such("event", event, None))?;
@@ -125,7 +125,7 @@ impl World {
         Ok(endpoints.len())
     }
 
-    /// Orders all events again that some endpoint did not take. Gives how many deliveries.
+    /// Plans another delivery of all events that some endpoint did not accept. Returns the number of deliveries.
     pub(crate) fn redeliver_all(&mut self) -> Result<usize, ApiError> {
         let open: Vec<String> = self
             .store
@@ -141,12 +141,12 @@ impl World {
         Ok(count)
     }
 
-    /// How many deliveries wait.
+    /// Number of waiting deliveries.
     pub(crate) fn waiting(&self) -> usize {
         self.store.of_kind(KIND).filter(|row| row.text("state") == "waiting").count()
     }
 
-    /// Deliveries that may be sent now, longest planned first.
+    /// The deliveries that may be sent now, in the order of planning.
     pub(crate) fn due_deliveries(&self, max: usize, in_flight: &HashSet<String>) -> Vec<Delivery> {
         if self.policy.is_paused {
             return Vec::new();
@@ -160,7 +160,7 @@ impl World {
         due.take(max).filter_map(read).collect()
     }
 
-    /// Notes the end of a try. `retry_after_s`: sandbox seconds until the next, if there is one.
+    /// Records the result of an attempt. `retry_after_s` has the delays before each retry, in sandbox seconds.
     pub(crate) fn note_delivery(&mut self, id: &str, is_taken: bool, retry_after_s: &[i64]) -> Result<(), ApiError> {
         let Some(mut delivery) = self.get(id).and_then(read) else { return Ok(()) };
         if delivery.state != DeliveryState::Waiting {
@@ -182,7 +182,7 @@ impl World {
         self.keep_delivery(&delivery)?;
         if is_done {
             self.count_pending(&delivery.event);
-            // What was delivered needs no memory of it: the event's count tells.
+            // A finished delivery is deleted: the event's counter suffices.
             self.store.remove(id);
         }
         Ok(())
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    /// Forgets the deliveries of an event.
+    /// Deletes the deliveries of an event.
     pub(crate) fn forget_deliveries(&mut self, event: &str) {
         for delivery in self.deliveries_of(event) {
             self.store.remove(&delivery.id);
@@ -205,7 +205,7 @@ impl World {
     }
 
     fn deliveries_of(&self, event: &str) -> Vec<Delivery> {
-        // Deliveries are filed under their event as if it were their customer.
+        // In the store's index, a delivery's event takes the place of a customer.
         self.store.of_customer(KIND, event).filter_map(read).collect()
     }
 

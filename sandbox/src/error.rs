@@ -1,15 +1,15 @@
-//! What goes wrong: answers that Stripe would give, and failures of the sandbox itself.
+//! Errors: those that Stripe would answer with, and failures of the sandbox itself.
 
 use serde_json::{Map, Value, json};
 
-/// Why the sandbox does not start or a command to it fails.
+/// Why the sandbox does not start or refuses a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An option makes no sense.
+    /// An invalid option.
     #[error("{0}")]
     Options(String),
-    /// The address cannot be listened on.
-    #[error("the address {address} cannot be listened on")]
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: String,
@@ -29,12 +29,12 @@ pub enum Error {
     /// A command was refused.
     #[error("{0}")]
     Refused(String),
-    /// The HTTP client for webhooks cannot be made.
+    /// The HTTP client for webhooks cannot be built.
     #[error("the client for webhooks cannot be set up")]
     Client(#[from] reqwest::Error),
 }
 
-/// An answer that is not a success, as Stripe words it. Source: Stripe, "Errors".
+/// An error response in Stripe's format. Source: Stripe, "Errors".
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ApiError {
     pub(crate) status: u16,
@@ -42,11 +42,11 @@ pub(crate) struct ApiError {
     pub(crate) code: Option<String>,
     pub(crate) message: String,
     pub(crate) param: Option<String>,
-    /// `decline_code`, `payment_intent` and whatever else the error carries.
+    /// Further fields, such as `decline_code` and `payment_intent`.
     pub(crate) details: Map<String, Value>,
-    /// Whether execution had begun, so that the answer is kept under the idempotency key.
+    /// Whether execution had begun, so that the answer is stored under the idempotency key.
     pub(crate) is_stored: bool,
-    /// Whether what was changed before it went wrong stays changed, as with a declined payment.
+    /// Whether changes made before the error are committed, as with a declined payment.
     pub(crate) keeps_changes: bool,
 }
 
@@ -64,7 +64,7 @@ impl ApiError {
         }
     }
 
-    /// A parameter is wrong: found before execution begins.
+    /// An invalid parameter, found before execution begins.
     pub(crate) fn invalid(code: &str, param: Option<&str>, message: &str) -> Self {
         let mut error = Self::new(400, "invalid_request_error", Some(code), message);
         error.param = param.map(str::to_owned);
@@ -72,22 +72,22 @@ impl ApiError {
         error
     }
 
-    /// A parameter is not there.
+    /// A missing parameter.
     pub(crate) fn missing(param: &str) -> Self {
         Self::invalid("parameter_missing", Some(param), &format!("Missing required param: {param}."))
     }
 
-    /// The object's state does not allow it.
+    /// The object's state does not allow the call.
     pub(crate) fn refused(code: &str, message: &str) -> Self {
         Self::new(400, "invalid_request_error", Some(code), message)
     }
 
-    /// The same, where Stripe gives no code.
+    /// The same for errors to which Stripe gives no code.
     pub(crate) fn refused_plainly(message: &str) -> Self {
         Self::new(400, "invalid_request_error", None, message)
     }
 
-    /// There is no such object. In the path that is a 404, as a parameter a 400.
+    /// An unknown id: 404 in the path, 400 in a parameter.
     pub(crate) fn no_such(kind: &str, id: &str, param: Option<&str>) -> Self {
         let status = if param.is_none() { 404 } else { 400 };
         let message = format!("No such {kind}: '{id}'");
@@ -96,7 +96,7 @@ impl ApiError {
         error
     }
 
-    /// Stripe has no such address, or the sandbox does not imitate it.
+    /// An address that Stripe does not have, or the sandbox does not imitate.
     pub(crate) fn no_such_url(method: &str, path: &str) -> Self {
         let message =
             format!("Unrecognized request URL ({method}: {path}). The SANDBOX imitates a part of Stripe only.");
@@ -135,26 +135,26 @@ impl ApiError {
         error
     }
 
-    /// A fault that was ordered, or one of the sandbox.
+    /// An API error: a requested fault, or an internal one.
     pub(crate) fn api(status: u16, message: &str) -> Self {
         let kind = if status < 500 { "invalid_request_error" } else { "api_error" };
         Self::new(status, kind, None, message)
     }
 
-    /// The card did not pay. Changes made on the way stay.
+    /// A declined payment. Changes made before it are committed.
     pub(crate) fn card(code: &str, message: &str) -> Self {
         let mut error = Self::new(402, "card_error", Some(code), message);
         error.keeps_changes = true;
         error
     }
 
-    /// Adds something that the error tells.
+    /// Adds a field.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.details.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Puts it in other words.
+    /// Replaces the message.
     pub(crate) fn saying(mut self, message: &str) -> Self {
         message.clone_into(&mut self.message);
         self
@@ -166,7 +166,7 @@ impl ApiError {
         self
     }
 
-    /// The `error` object alone, as it also stands in `last_payment_error`.
+    /// The `error` object alone, as in `last_payment_error`.
     pub(crate) fn object(&self) -> Value {
         let mut error = self.details.clone();
         error.insert("type".to_owned(), self.kind.into());

@@ -1,4 +1,4 @@
-//! `expand[]`: ids become the objects they name. Source: Stripe, "Expanding Responses".
+//! `expand[]`: replaces ids by the objects that they name. Source: Stripe, "Expanding Responses".
 
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// Most paths of one call.
 const PATHS_MAX: usize = 50;
-/// Most levels of one path. Source: Stripe, "Expanding Responses": four, and `data` of a list counts.
+/// Most levels of one path. Source: Stripe, "Expanding Responses": four, including the `data` of a list.
 const LEVELS_MAX: usize = 4;
 
 /// Expands an answer along paths such as `data.customer` or `latest_invoice.payments`.
@@ -21,7 +21,7 @@ pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Res
         let message = format!("You cannot expand more than {LEVELS_MAX} levels of a property. Property: {path}");
         return Err(ApiError::invalid("property_expansion_max_depth", Some("expand"), &message));
     }
-    // Parents before children, so that a child is expanded in what its parent became.
+    // Parents first, so that their children exist.
     let mut paths: Vec<&String> = paths.iter().collect();
     paths.sort_by_key(|path| levels(path));
     for path in paths {
@@ -38,7 +38,7 @@ pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Res
 fn walk(world: &World, value: &mut Value, parts: &[&str]) -> bool {
     let Some((first, rest)) = parts.split_first() else { return true };
     if let Value::Array(items) = value {
-        // An empty list has nothing against the path.
+        // Any path is valid in an empty list.
         return items.iter_mut().all(|item| walk(world, item, parts));
     }
     if let Some(included) = include(world, value, first)
@@ -48,7 +48,7 @@ fn walk(world: &World, value: &mut Value, parts: &[&str]) -> bool {
     }
     match value.get_mut(*first) {
         None => false,
-        // Nothing is there today.
+        // Any path is valid below a field that is null.
         Some(Value::Null) => true,
         Some(Value::String(id)) => match world.get(id) {
             Some(object) => {
@@ -71,7 +71,7 @@ fn walk(world: &World, value: &mut Value, parts: &[&str]) -> bool {
     }
 }
 
-/// What an object has only if it is asked for.
+/// Fields that an object has only when they are expanded.
 fn include(world: &World, object: &Value, field: &str) -> Option<Value> {
     let id = object.id();
     let of_this = |kind: &str, by: &str, url: String| {

@@ -1,72 +1,71 @@
-//! Faults on order: what goes wrong with which calls.
+//! Faults on request: which calls fail, and how.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-/// Most faults that are ordered at one time.
+/// Most pending faults.
 pub(crate) const FAULTS_MAX: usize = 1_000;
 
-/// What goes wrong.
+/// How a call fails.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
-    /// The call is not executed and answered with this status; nothing is kept under its key.
+    /// Answers with this status without executing the call. Nothing is stored under its key.
     Refuse {
         /// The status.
         status: u16,
-        /// What `Stripe-Should-Retry` says.
+        /// The `Stripe-Should-Retry` header.
         #[serde(default)]
         should_retry: Option<bool>,
     },
-    /// The call is not executed, and a failure is kept under its key, as Stripe does once execution
-    /// has begun.
+    /// Stores a failure under the call's key without executing the call, as Stripe does for failures during execution.
     Store {
         /// The status, 500 at Stripe.
         status: u16,
     },
-    /// The call is executed, and nobody hears of it: the connection is cut, or silent first.
+    /// Executes the call, then cuts the connection instead of answering.
     LoseAnswer {
-        /// How long the connection is silent before it is cut, in milliseconds.
+        /// How long the connection stays silent before the cut, in milliseconds.
         #[serde(default)]
         hang_ms: u64,
     },
-    /// The call is executed later. Its key is in use meanwhile.
+    /// Executes the call later. Its key is reserved meanwhile.
     Delay {
-        /// How much later, in milliseconds.
+        /// The delay, in milliseconds.
         ms: u64,
     },
-    /// Too many requests: 429, not executed, nothing kept.
+    /// Answers 429 without executing the call. Nothing is stored.
     RateLimit {
-        /// What `Retry-After` says, in seconds.
+        /// The `Retry-After` header, in seconds.
         #[serde(default)]
         retry_after_s: Option<u64>,
     },
-    /// Something between here and Stripe fails: 502 with a body that is no JSON, not executed.
+    /// Answers like a failed proxy, with 502 and a body that is not JSON. The call is not executed.
     BadGateway,
 }
 
-/// Which calls a fault is for. It goes away once it has struck `count` times.
+/// A fault and the calls that it applies to. It is removed after `count` calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FaultRule {
-    /// The method; without one any.
+    /// The method, any by default.
     #[serde(default)]
     pub method: Option<String>,
-    /// How the path begins, such as `/v1/payment_intents`.
+    /// The start of the path, such as `/v1/payment_intents`.
     pub path: String,
-    /// How often it strikes; without a number always.
+    /// Number of calls that fail, unlimited by default.
     #[serde(default)]
     pub count: Option<u64>,
-    /// How probably it strikes; without one always.
+    /// Probability that a matching call fails, 1 by default.
     #[serde(default)]
     pub probability: Option<f64>,
-    /// What goes wrong.
+    /// How it fails.
     #[serde(flatten)]
     pub fault: Fault,
 }
 
 impl FaultRule {
-    /// The next call of a method to a path that begins so goes wrong.
+    /// Fails the next call of a method to a path that starts with `path`.
     pub fn once(method: &str, path: &str, fault: Fault) -> Self {
         Self { method: Some(method.to_owned()), path: path.to_owned(), count: Some(1), probability: None, fault }
     }
@@ -76,12 +75,12 @@ impl FaultRule {
     }
 }
 
-/// The faults that are ordered.
+/// The pending faults.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<FaultRule>);
 
 impl Faults {
-    /// Orders one more; false if there are too many.
+    /// Adds a fault. Returns false if there are too many.
     pub(crate) fn add(&mut self, rule: FaultRule) -> bool {
         let has_room = self.0.len() < FAULTS_MAX;
         if has_room {
@@ -98,8 +97,8 @@ impl Faults {
         self.0.clear();
     }
 
-    /// The fault that strikes a call: the first that is for it and that chance does not spare.
-    pub(crate) fn strike(&mut self, method: &str, path: &str, rng: &mut StdRng) -> Option<Fault> {
+    /// Selects a call's fault: the first that matches and that chance does not skip.
+    pub(crate) fn select(&mut self, method: &str, path: &str, rng: &mut StdRng) -> Option<Fault> {
         let strikes = |rule: &FaultRule| {
             rule.is_for(method, path) && rule.probability.is_none_or(|p| rng.random_bool(p.clamp(0.0, 1.0)))
         };
@@ -122,18 +121,18 @@ mod tests {
     use rand::SeedableRng;
 
     #[test]
-    fn a_counted_fault_strikes_that_often_and_only_its_calls() {
+    fn a_fault_applies_to_count_matching_calls() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut faults = Faults::default();
         faults.add(FaultRule { count: Some(2), ..FaultRule::once("POST", "/v1/pay", Fault::BadGateway) });
-        assert_eq!(faults.strike("GET", "/v1/pay", &mut rng), None);
-        assert_eq!(faults.strike("POST", "/v1/pays", &mut rng), Some(Fault::BadGateway));
-        assert_eq!(faults.strike("POST", "/v1/pay", &mut rng), Some(Fault::BadGateway));
-        assert_eq!(faults.strike("POST", "/v1/pay", &mut rng), None);
+        assert_eq!(faults.select("GET", "/v1/pay", &mut rng), None);
+        assert_eq!(faults.select("POST", "/v1/pays", &mut rng), Some(Fault::BadGateway));
+        assert_eq!(faults.select("POST", "/v1/pay", &mut rng), Some(Fault::BadGateway));
+        assert_eq!(faults.select("POST", "/v1/pay", &mut rng), None);
     }
 
     #[test]
-    fn rules_are_read_from_json_as_the_control_api_takes_them() {
+    fn rules_are_read_from_json() {
         let text = r#"{"method": "POST", "path": "/v1/", "count": 1, "fault": "lose_answer", "hang_ms": 5}"#;
         let rule: FaultRule = serde_json::from_str(text).unwrap();
         assert_eq!(rule, FaultRule::once("POST", "/v1/", Fault::LoseAnswer { hang_ms: 5 }));

@@ -1,20 +1,19 @@
-//! Reading fields of objects that are kept as JSON.
+//! Access to fields of JSON objects.
 
 use serde_json::Value;
 
-/// Fields of an object; what is missing or of another type reads as empty.
+/// Fields of an object. A missing field or one of another type reads as empty.
 pub(crate) trait Fields {
-    /// A text, or "".
+    /// A string, or "".
     fn text(&self, name: &str) -> &str;
-    /// A text that is there and not empty.
+    /// A string that is not empty.
     fn opt(&self, name: &str) -> Option<&str>;
     /// A number, or 0.
     fn int(&self, name: &str) -> i64;
-    /// A number that is there.
+    /// A number.
     fn opt_int(&self, name: &str) -> Option<i64>;
     /// Whether it is true.
     fn is(&self, name: &str) -> bool;
-    /// The id of the object.
     fn id(&self) -> &str;
 }
 
@@ -44,12 +43,12 @@ impl Fields for Value {
     }
 }
 
-/// Takes away what only the sandbox knows: every field whose name begins with `_`.
+/// Removes the sandbox's internal fields, whose names begin with `_`.
 pub(crate) fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|name, _| !name.starts_with('_'));
-            // Metadata is the customer's own, whatever it is called.
+            // Keys of metadata are the customer's own.
             let inside = fields.iter_mut().filter(|(name, _)| *name != "metadata");
             inside.for_each(|(_, field)| strip(field));
         }

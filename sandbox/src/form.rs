@@ -1,11 +1,11 @@
-//! Parameters as Stripe's clients encode them: `items[0][price]=…&expand[]=…`.
+//! Parameters in the encoding of Stripe's clients: `items[0][price]=…&expand[]=…`.
 
 use crate::error::ApiError;
 use serde_json::{Map, Value};
 
 /// Most parameters of one call.
 const PARAMETERS_MAX: usize = 1_000;
-/// Deepest nesting of one parameter.
+/// Deepest nesting of a parameter.
 const DEPTH_MAX: usize = 8;
 /// The longest name or value of metadata. Source: Stripe, "Metadata".
 const METADATA_LEN_MAX: usize = 500;
@@ -15,12 +15,12 @@ const METADATA_KEYS_MAX: usize = 50;
 const AMOUNT_MIN: i64 = 50;
 const AMOUNT_MAX: i64 = 99_999_999;
 
-/// The parameters of a call, or a part of them. Leaves are texts.
+/// The parameters of a call, or a part of them. Leaves are strings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Form(Map<String, Value>);
 
 impl Form {
-    /// Decodes a query or a form body; later parameters win.
+    /// Decodes a query or a form body. Later parameters win.
     pub(crate) fn decode(text: &str) -> Result<Self, ApiError> {
         let mut root = Map::new();
         for (at, (name, value)) in form_urlencoded::parse(text.as_bytes()).enumerate() {
@@ -36,18 +36,18 @@ impl Form {
         Ok(Self(root))
     }
 
-    /// Parameters of two places, those of the other winning.
+    /// Merges two sets of parameters. Those of `other` win.
     pub(crate) fn merged(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    /// All as JSON; what is numbered becomes a list.
+    /// All parameters as JSON. Numbered ones become lists.
     pub(crate) fn to_json(&self) -> Value {
         listed(&Value::Object(self.0.clone()), false)
     }
 
-    /// The names at the top.
+    /// The top-level names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
@@ -76,32 +76,32 @@ impl Form {
         Ok(Some(amount))
     }
 
-    /// Whether it is there, also if it is empty.
+    /// Whether it is present, even if it is empty.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.at(path).is_some()
     }
 
-    /// Whether it is there to take something away.
+    /// Whether it is present and empty, which unsets a field.
     pub(crate) fn is_unset(&self, path: &str) -> bool {
         self.at(path).is_some_and(|value| value == "")
     }
 
-    /// A text that is not empty.
+    /// A string that is not empty.
     pub(crate) fn text(&self, path: &str) -> Option<&str> {
         self.at(path)?.as_str().filter(|text| !text.is_empty())
     }
 
-    /// A text, or null.
+    /// A string, or null.
     pub(crate) fn nullable(&self, path: &str) -> Value {
         self.text(path).map_or(Value::Null, Value::from)
     }
 
-    /// A text that must be there.
+    /// A required string.
     pub(crate) fn required(&self, path: &str) -> Result<&str, ApiError> {
         self.text(path).ok_or_else(|| ApiError::missing(&bracketed(path)))
     }
 
-    /// A whole number.
+    /// An integer.
     pub(crate) fn int(&self, path: &str) -> Result<Option<i64>, ApiError> {
         let Some(text) = self.text(path) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
@@ -110,7 +110,7 @@ impl Form {
         })
     }
 
-    /// True or false.
+    /// A boolean.
     pub(crate) fn flag(&self, path: &str) -> Result<Option<bool>, ApiError> {
         match self.text(path) {
             None => Ok(None),
@@ -123,17 +123,17 @@ impl Form {
         }
     }
 
-    /// A part of the parameters; empty if there is none.
+    /// A part of the parameters, empty if it is missing.
     pub(crate) fn part(&self, path: &str) -> Self {
         Self(self.at(path).and_then(Value::as_object).cloned().unwrap_or_default())
     }
 
-    /// A list of groups of parameters, in the order of their numbers.
+    /// A list of groups of parameters, in numerical order.
     pub(crate) fn list(&self, path: &str) -> Vec<Self> {
         self.numbered(path).into_iter().filter_map(|value| value.as_object().cloned().map(Self)).collect()
     }
 
-    /// A list of texts.
+    /// A list of strings.
     pub(crate) fn texts(&self, path: &str) -> Vec<String> {
         let texts = self.numbered(path).into_iter().filter_map(|value| value.as_str().map(str::to_owned));
         texts.filter(|text| !text.is_empty()).collect()
@@ -152,13 +152,13 @@ impl Form {
         }
     }
 
-    /// What metadata becomes: named keys are set, empty values take a key away, an empty `metadata`
-    /// takes all away. Source: Stripe, "Metadata".
+    /// Applies a change of metadata: sets the given keys, removes keys whose value is empty, and removes all if
+    /// `metadata` is empty. Source: Stripe, "Metadata".
     pub(crate) fn metadata(&self, before: &Value) -> Result<Value, ApiError> {
         self.metadata_at("metadata", before)
     }
 
-    /// The same for metadata that stands in a part.
+    /// The same for the metadata of a part.
     pub(crate) fn metadata_at(&self, path: &str, before: &Value) -> Result<Value, ApiError> {
         if self.is_unset(path) {
             return Ok(Value::Object(Map::new()));
@@ -184,7 +184,7 @@ impl Form {
     }
 }
 
-/// `a.b` as the caller wrote it: `a[b]`.
+/// Converts `a.b` to the caller's notation `a[b]`.
 fn bracketed(path: &str) -> String {
     let mut parts = path.split('.');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -208,7 +208,7 @@ fn split(name: &str) -> Option<Vec<String>> {
 
 fn put(map: &mut Map<String, Value>, path: &[String], value: String) {
     let Some((first, rest)) = path.split_first() else { return };
-    // `a[]` is the next of the list.
+    // `a[]` appends to the list.
     let name = if first.is_empty() { map.len().to_string() } else { first.clone() };
     if rest.is_empty() {
         map.insert(name, value.into());
@@ -277,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn a_text_where_a_number_belongs_names_the_parameter() {
+    fn a_text_instead_of_a_number_names_the_parameter() {
         let error = form("items[0][quantity]=many").list("items")[0].int("quantity").unwrap_err();
         assert_eq!(error.status, 400);
         assert_eq!(error.param.as_deref(), Some("quantity"));
     }
 
     #[test]
-    fn names_that_are_none_are_refused() {
+    fn malformed_names_are_refused() {
         for text in ["[a]=1", "a[b=1", "a[b]c=1", "a[1][2][3][4][5][6][7][8][9]=1"] {
             assert!(Form::decode(text).is_err(), "{text}");
         }

@@ -1,20 +1,20 @@
-//! What a route is answered by.
+//! The signature of handlers.
 
 use crate::error::ApiError;
 use crate::form::Form;
 use crate::world::World;
 use serde_json::Value;
 
-/// A call that found its route.
+/// A call with its route.
 pub(crate) struct Call {
     pub(crate) path: String,
-    /// The parts of the path where its route has `{}`.
+    /// The parts of the path at the `{}` of its route.
     pub(crate) ids: Vec<String>,
     pub(crate) form: Form,
 }
 
 impl Call {
-    /// The id in the path.
+    /// The first id in the path.
     pub(crate) fn id(&self) -> &str {
         self.ids.first().map_or("", String::as_str)
     }
@@ -25,5 +25,5 @@ impl Call {
     }
 }
 
-/// Answers a call: a function of the state and the call.
+/// Answers a call from the state.
 pub(crate) type Handler = fn(&mut World, &Call) -> Result<Value, ApiError>;

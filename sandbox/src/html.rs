@@ -1,4 +1,4 @@
-//! Pages for people. Each says that it is a sandbox; whatever comes from outside is escaped.
+//! Pages for people. Each says that this is a sandbox, and escapes foreign text.
 
 use crate::app::App;
 use crate::control::state;
@@ -6,14 +6,14 @@ use crate::field::Fields;
 use crate::world::World;
 use serde_json::Value;
 
-/// Rows of a table on the first page.
+/// Rows of a table on the overview page.
 const ROWS_MAX: usize = 25;
 
 const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2rem;max-width:70rem}\
     .banner{background:#b91c1c;color:#fff;padding:.6rem 1rem;font-weight:700}\
     table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.3rem .6rem;text-align:left}";
 
-/// The page of an address, if there is one.
+/// The page at an address, if there is one.
 pub(crate) fn page(app: &App, method: &str, path: &str) -> Option<String> {
     if method != "GET" && method != "HEAD" {
         return None;
@@ -116,7 +116,7 @@ fn time(at_s: i64) -> String {
     chrono::DateTime::from_timestamp(at_s, 0).unwrap_or_default().to_rfc3339()
 }
 
-/// Text that is safe between tags and in quoted attributes.
+/// Escapes text for element contents and quoted attributes.
 fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

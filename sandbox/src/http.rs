@@ -1,4 +1,4 @@
-//! The server: which part of the sandbox answers an address, and what every answer says.
+//! The HTTP server: routes requests to the parts of the sandbox and marks every answer.
 
 use crate::app::App;
 use crate::call::{Admission, Incoming, Reply, record};
@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The longest body of a call.
+/// The longest request body.
 const BODY_MAX_BYTES: usize = 1_024 * 1_024;
-/// Most requests under way at one time.
+/// Most requests in progress.
 const REQUESTS_MAX: usize = 2_048;
-/// What every answer says.
+/// The `Sandbox` header of every answer.
 const BANNER: HeaderValue = HeaderValue::from_static("SANDBOX - no real money moves");
 
-/// What the server needs.
+/// What a request needs.
 pub(crate) struct Server {
     pub(crate) app: Arc<App>,
     pub(crate) recorder: Option<Recorder>,
@@ -59,9 +59,9 @@ async fn route(server: &Arc<Server>, request: &Request, body: String) -> Respons
         return imitate(server, request, body).await;
     }
     if let Some(command) = path.strip_prefix("/sandbox/v1/") {
-        // A page of somebody else's, open in a browser on this machine, has no business here.
+        // Refuses commands of foreign web pages that are open in a browser on this machine.
         if request.header("origin").is_some() {
-            return plain(403, "The SANDBOX's control API takes no orders from web pages.");
+            return plain(403, "The SANDBOX's control API does not accept requests from web pages.");
         }
         let query = request.uri().query().unwrap_or_default().to_owned();
         let (app, method, command) = (server.app.clone(), method.to_owned(), command.to_owned());
@@ -93,7 +93,7 @@ async fn imitate(server: &Arc<Server>, request: &Request, body: String) -> Respo
         version: text("stripe-version"),
     };
     let key = call.idempotency_key.clone();
-    // In a task of its own: a caller that goes away does not stop what Stripe has begun.
+    // A task of its own: a caller that disconnects does not stop the execution.
     let (inner, from) = (server.clone(), request.remote_addr().as_socket_addr().copied());
     let done = tokio::spawn(async move {
         let (reply, lost) = run(&inner, &call).await;
@@ -112,7 +112,7 @@ async fn imitate(server: &Arc<Server>, request: &Request, body: String) -> Respo
     respond(&reply, key.as_deref())
 }
 
-/// Lets a call in and executes it. Gives also how long to be silent, if the answer is to be lost.
+/// Admits a call and executes it. Also returns how long to be silent if the answer is to be lost.
 async fn run(server: &Arc<Server>, call: &Incoming) -> (Reply, Option<u64>) {
     let admitted = match server.app.admit(call) {
         Admission::Answered(reply) => return (reply, None),
@@ -124,7 +124,7 @@ async fn run(server: &Arc<Server>, call: &Incoming) -> (Reply, Option<u64>) {
         Some(Fault::LoseAnswer { hang_ms }) => lost = Some(hang_ms),
         _ => {}
     }
-    // The journal is flushed to disk in there.
+    // Blocks, because it flushes the journal to disk.
     let (app, call) = (server.app.clone(), call.clone());
     let executed = tokio::task::spawn_blocking(move || app.execute(&call, &admitted)).await;
     (executed.unwrap_or_else(|_| Reply::failure()), lost)

@@ -1,4 +1,4 @@
-//! Answers kept under idempotency keys. Source: Stripe, "Idempotent requests".
+//! Answers stored under idempotency keys. Source: Stripe, "Idempotent requests".
 
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -6,9 +6,9 @@ use crate::world::World;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// How long an answer is kept.
+/// How long an answer is stored.
 pub(crate) const KEPT_S: i64 = 24 * 3_600;
-/// Most answers that are kept; beyond, the oldest go.
+/// Most stored answers. Beyond this the oldest are deleted.
 const ANSWERS_MAX: usize = 100_000;
 /// The longest key.
 const KEY_LEN_MAX: usize = 255;
@@ -19,16 +19,16 @@ const KIND: &str = "_answer";
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
-    /// The request that was answered first, if this repeats its answer.
+    /// The id of the request that was answered first, if this is a replay.
     pub(crate) repeats: Option<String>,
 }
 
-/// What tells one request from another under the same key.
+/// Distinguishes requests under one key.
 pub(crate) fn fingerprint(method: &str, path: &str, parameters: &Value) -> String {
     hex::encode(Sha256::digest(format!("{method} {path}\n{parameters}")))
 }
 
-/// The answer that a key already has, if it has one.
+/// The answer stored under a key, if there is one.
 pub(crate) fn find(world: &World, key: &str, fingerprint: &str) -> Result<Option<Answer>, ApiError> {
     if key.len() > KEY_LEN_MAX {
         let message = format!("Idempotency keys can have up to {KEY_LEN_MAX} characters.");
@@ -44,10 +44,10 @@ pub(crate) fn find(world: &World, key: &str, fingerprint: &str) -> Result<Option
     Ok(Some(Answer { status, body: kept["body"].clone(), repeats: Some(kept.text("request").to_owned()) }))
 }
 
-/// Keeps an answer under its key.
+/// Stores an answer under its key.
 pub(crate) fn keep(world: &mut World, key: &str, fingerprint: &str, answer: &Answer) {
     let id = id(key);
-    // A key whose answer was pruned begins anew, also in the order of age.
+    // Replacing an old entry would keep its place in the order of age.
     world.store.remove(&id);
     let kept = json!({
         "id": id, "object": KIND, "created": world.now_s, "fingerprint": fingerprint, "status": answer.status,
@@ -56,7 +56,7 @@ pub(crate) fn keep(world: &mut World, key: &str, fingerprint: &str, answer: &Ans
     world.store.put(&id, kept);
 }
 
-/// Forgets answers that are too old or too many.
+/// Deletes answers that are too old or too many.
 pub(crate) fn prune(world: &mut World) {
     let excess = world.store.count(KIND).saturating_sub(ANSWERS_MAX);
     let until_s = world.now_s - KEPT_S;

@@ -1,4 +1,4 @@
-//! Random ids as Stripe makes them. The same seed gives the same ids.
+//! Random ids in Stripe's format. The same seed produces the same ids.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -6,12 +6,12 @@ use rand::{RngExt, SeedableRng};
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /// Random characters of an id.
 const ID_LEN: usize = 24;
-/// Older kinds of objects have shorter ids.
+/// Random characters of older kinds' ids.
 const SHORT_ID_LEN: usize = 14;
 /// Random characters of a secret.
 const SECRET_LEN: usize = 25;
 
-/// A source of ids.
+/// A generator of ids.
 #[derive(Debug)]
 pub(crate) struct Ids(StdRng);
 
@@ -30,12 +30,12 @@ impl Ids {
         format!("{prefix}_{}", self.random(len))
     }
 
-    /// The secret with which a browser may act on an object.
+    /// The secret that allows a browser to act on an object.
     pub(crate) fn client_secret(&mut self, id: &str) -> String {
         format!("{id}_secret_{}", self.random(SECRET_LEN))
     }
 
-    /// Characters that tell one card from another.
+    /// A card's fingerprint.
     pub(crate) fn fingerprint(&mut self) -> String {
         self.random(16)
     }

@@ -1,6 +1,5 @@
-//! The file in which changes are kept: one line of JSON for each call that changed something,
-//! flushed to disk before it is answered. Only its owner may read it, and secrets of webhooks that the
-//! options give at every start are not in it.
+//! The journal file: one line of JSON for each call that changed something, flushed to disk before the answer. Only
+//! its owner may read it. It does not contain webhook secrets from the options.
 
 use crate::error::Error;
 use crate::objects::webhook_endpoint::has_given_secret;
@@ -12,16 +11,16 @@ use std::path::{Path, PathBuf};
 
 /// The file in the data folder.
 const NAME: &str = "sandbox.jsonl";
-/// A journal at least this long is written anew once it is much longer than what it says.
+/// A journal at least this long is compacted when it is much longer than its contents.
 const COMPACT_MIN_BYTES: u64 = 64 * 1_024 * 1_024;
-/// How much longer.
+/// Ratio of the lengths that triggers a compaction.
 const COMPACT_FACTOR: u64 = 4;
 
-/// What the owner may do with the folder and with the file; nobody else may do anything.
+/// Permissions of the folder and the file, for the owner only.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// An open journal. Only one process at a time may have it.
+/// An open journal, locked by one process.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
@@ -31,8 +30,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of a folder and reads what it says. A last line that was not written to its
-    /// end is dropped: its call was never answered.
+    /// Opens the journal of a folder and reads it. Drops an incomplete last line: its call was never answered.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Store), Error> {
         let path = folder.join(NAME);
         let problem = |source| Error::File { path: path.display().to_string(), source };
@@ -49,7 +47,7 @@ impl Journal {
         Ok((Self { path, file, len_bytes, compact_bytes: limit(len_bytes) }, store))
     }
 
-    /// Writes what a call changed and waits until it is on disk.
+    /// Appends a call's changes and waits until they are on disk.
     pub(crate) fn append(&mut self, batch: &Batch, store: &Store) -> std::io::Result<()> {
         let mut line = match batch.puts.iter().any(|entry| has_given_secret(&entry.value)) {
             true => serde_json::to_vec(&without_given_secrets(batch))?,
@@ -68,7 +66,7 @@ impl Journal {
     }
 }
 
-/// A copy of a batch without the secrets that need not be kept.
+/// A copy of a batch without the secrets that the options give.
 fn without_given_secrets(batch: &Batch) -> Batch {
     let kept = |entry: &Entry| {
         let mut kept = entry.clone();
@@ -97,19 +95,19 @@ fn read(path: &Path) -> std::io::Result<Vec<Batch>> {
         }
         match serde_json::from_slice(&line) {
             Ok(batch) => batches.push(batch),
-            // Only the last line can be torn; one in the middle is damage that nobody should hide.
+            // Only the last line can be incomplete after a crash. Any other one is damage.
             Err(_) if reader.fill_buf()?.is_empty() => return Ok(batches),
             Err(error) => return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, error)),
         }
     }
 }
 
-/// Writes everything into a new file that takes the old one's place at once.
+/// Atomically replaces the file with one that has only the current contents.
 fn rewrite(path: &Path, store: &Store) -> std::io::Result<File> {
     let new = path.with_extension("new");
     let file = OpenOptions::new().create(true).truncate(true).write(true).mode(FILE_MODE).open(&new)?;
     file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-    // Locked before it gets its name, so that no other process can come between.
+    // Locked before it gets its name, so that no other process can take it.
     file.try_lock()?;
     let mut writer = BufWriter::new(file);
     serde_json::to_writer(&mut writer, &without_given_secrets(&store.snapshot()))?;
@@ -135,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_is_there_after_a_restart_and_a_torn_last_line_is_not() {
+    fn a_restart_keeps_entries_and_drops_a_torn_last_line() {
         let folder = tempfile::tempdir().unwrap();
         let (mut journal, mut store) = Journal::open(folder.path()).unwrap();
         put(&mut journal, &mut store, "cus_1");
@@ -149,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_owner_may_read_the_journal_however_wide_it_was() {
+    fn open_restricts_the_journal_to_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let (inner, file) = (folder.path().join("sandbox"), folder.path().join("sandbox").join(NAME));
         std::fs::create_dir(&inner).unwrap();
@@ -169,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn one_folder_serves_one_sandbox() {
+    fn a_folder_is_used_by_one_sandbox() {
         let folder = tempfile::tempdir().unwrap();
         let first = Journal::open(folder.path()).unwrap();
         assert!(matches!(Journal::open(folder.path()), Err(Error::Options(_))));

@@ -1,23 +1,23 @@
-//! A stateful stand-in for Stripe, for laptops and tests. **No real money moves.**
+//! A stateful substitute for Stripe, for development and tests. **No real money moves.**
 //!
-//! It knows nothing of the rest of the workspace, only Stripe's API: whoever talks to Stripe can talk to
-//! it instead. [`Sandbox::start`] runs one inside another process, the command `bursar-sandbox` by itself.
+//! It depends on nothing else in the workspace. Any client of Stripe's API can use it instead. [`Sandbox::start`] runs
+//! it inside another process, the command `bursar-sandbox` as one of its own.
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
-//! | `objects/` | Stripe's kinds of objects, one file each: what calls do to them |
-//! | `billing`, `payment`, `lifecycle` | what invoices, payments and time have in common |
-//! | `card`, `calendar`, `form`, `page`, `expand`, `idempotency` | rules without a state of their own |
-//! | `world`, `store`, `journal` | the state, its rollback, its file |
-//! | `policy`, `rules` | settings: what goes wrong with deliveries, what follows a failed payment |
-//! | `call`, `routes`, `handler`, `parameters` | a call from its bytes to its answer |
+//! | `objects/` | Stripe's kinds of objects, one file each, and the calls to them |
+//! | `billing`, `payment`, `lifecycle` | invoices, payments, and changes over time |
+//! | `card`, `calendar`, `form`, `page`, `expand`, `idempotency` | rules without state |
+//! | `world`, `store`, `journal` | the state, its transactions, its file |
+//! | `policy`, `rules` | settings: failures of deliveries, handling of failed payments |
+//! | `call`, `routes`, `handler`, `parameters` | a call from the request's bytes to the answer |
 //! | `deliver/` | webhooks: planned in the state, sent by a courier |
-//! | `version`, `render`, `older` | objects in the shapes of older API versions |
-//! | `control`, `fault`, `html` | what Stripe would never let anybody do, and pages for people |
-//! | `app`, `http`, `cut`, `sandbox` | the running whole |
+//! | `version`, `render`, `older` | objects in the formats of older API versions |
+//! | `control`, `fault`, `html` | the control API, requested faults, pages for people |
+//! | `app`, `http`, `cut`, `sandbox` | the running sandbox |
 //!
-//! The state changes only in functions that neither wait nor read the time. Objects are kept in one
-//! shape, the newest; fields whose name begins with `_` are the sandbox's own and never leave it.
+//! Only synchronous functions that do not read the time change the state. Objects are stored in the newest format.
+//! Fields whose names begin with `_` are internal and never sent.
 
 mod app;
 mod billing;

@@ -1,5 +1,5 @@
-//! What time does: trials end, periods renew, invoices are finalised, payments are tried again,
-//! subscriptions that were never paid expire.
+//! Changes over time: trials end, subscriptions renew, drafts are finalized, payments are retried, unpaid new
+//! subscriptions expire.
 
 mod act;
 
@@ -12,15 +12,14 @@ use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The first payment of a subscription must come within this time. Source: Stripe, "How subscriptions
-/// work".
+/// How long a new subscription waits for its first payment. Source: Stripe, "How subscriptions work".
 pub(crate) const INCOMPLETE_EXPIRES_S: i64 = 23 * 3_600;
-/// A trial's end is announced that long before. Source: Stripe, "Using trial periods".
+/// How long before its end a trial is announced. Source: Stripe, "Using trial periods".
 pub(crate) const TRIAL_WARNING_S: i64 = 3 * 86_400;
-/// Most transitions of one advance of the clock; the rest waits for the next.
+/// Most transitions of one advance of the clock. Further ones wait for the next.
 const TRANSITIONS_MAX: usize = 100_000;
 
-/// What is due next for an object.
+/// The next transition of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     WarnOfTrialEnd,
@@ -33,7 +32,7 @@ pub(crate) enum Due {
     Retry,
 }
 
-/// What is due next for an object, and when. A pure reading of its fields.
+/// The next transition of an object and its time, from the object's fields.
 pub(crate) fn next_due(object: &Value) -> Option<(i64, Due)> {
     match object.text("object") {
         "subscription" => subscription_due(object),
@@ -65,7 +64,7 @@ fn subscription_due(subscription: &Value) -> Option<(i64, Due)> {
     if let Some(at) = subscription["pause_collection"].opt_int("resumes_at") {
         dues.push((at, Due::ResumeCollection));
     }
-    // At the same moment an end comes before a renewal.
+    // At the same time, an end precedes a renewal.
     dues.into_iter().min_by_key(|(at, due)| (*at, *due != Due::End))
 }
 
@@ -78,7 +77,7 @@ fn invoice_due(invoice: &Value) -> Option<(i64, Due)> {
 }
 
 impl World {
-    /// Does what is due until `until_s`, in order, each at its own time. Gives how much that was.
+    /// Carries out what is due until `until_s`, in order, each at its own time. Returns the number of transitions.
     pub(crate) fn run_due(&mut self, until_s: i64) -> Result<usize, ApiError> {
         let kinds = ["subscription", "invoice"];
         let objects = kinds.into_iter().flat_map(|kind| self.store.of_kind(kind));
@@ -116,7 +115,7 @@ impl World {
         Ok(done)
     }
 
-    /// Plans the next attempt to pay an invoice, if the rules have one.
+    /// Schedules the next attempt to pay an invoice, if the rules have one.
     pub(crate) fn plan_retry(&mut self, id: &str) -> Result<(), ApiError> {
         let invoice = self.copy(id);
         let is_first_of_subscription = invoice.text("billing_reason") == "subscription_create";

@@ -1,21 +1,21 @@
-//! Which calls were made lately.
+//! A log of recent calls.
 
 use serde::Serialize;
 use std::collections::VecDeque;
 
-/// Most calls that are remembered.
+/// Most calls in the log.
 const CALLS_MAX: usize = 100_000;
 
-/// A call that was made.
+/// A call in the log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoggedCall {
     /// The method.
     pub method: String,
     /// The path.
     pub path: String,
-    /// The status of the answer, also of one that was lost.
+    /// The status of the answer, even if the answer was lost.
     pub status: u16,
-    /// Whether it was the repeated answer of an idempotency key.
+    /// Whether it was a replayed answer.
     pub is_replay: bool,
 }
 
@@ -31,7 +31,7 @@ impl CallLog {
         self.0.push_back(call);
     }
 
-    /// Those of a method (any without one) whose path begins so.
+    /// The calls of a method (any if `None`) to paths that start with `prefix`.
     pub(crate) fn of<'a>(&'a self, method: Option<&'a str>, prefix: &'a str) -> impl Iterator<Item = &'a LoggedCall> {
         self.0.iter().filter(move |call| {
             method.is_none_or(|method| method.eq_ignore_ascii_case(&call.method)) && call.path.starts_with(prefix)

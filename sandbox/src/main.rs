@@ -10,23 +10,23 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// A stand-in for Stripe. SANDBOX: no real money moves.
+/// A substitute for Stripe, for development and tests. SANDBOX: no real money moves.
 ///
 /// Point a client at it instead of https://api.stripe.com, with any key that begins with sk_test_.
 /// The page at / shows its state; the control API is under /sandbox/v1/.
 #[derive(Debug, Parser)]
 #[command(name = "bursar-sandbox", version)]
 struct Cli {
-    /// Where to listen.
+    /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1:12111", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Allow an address that other machines can reach. There is no password.
+    /// Allow an address that other machines can reach. The sandbox has no password.
     #[arg(long)]
     public: bool,
-    /// Keep the state in this folder; without one it is gone at the end.
+    /// Keep the state in this folder. By default it is lost at the end.
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
-    /// Deliver events to this address. Can be given several times.
+    /// Deliver events to this URL. Can be given several times.
     #[arg(long, value_name = "URL")]
     webhook: Vec<String>,
     /// Sign events for --webhook with this secret.
@@ -37,37 +37,37 @@ struct Cli {
         env = "BURSAR_SANDBOX_WEBHOOK_SECRET"
     )]
     webhook_secret: String,
-    /// Make events in this version of the API.
+    /// Render events in this API version.
     #[arg(long, value_name = "VERSION", default_value = NEWEST)]
     api_version: String,
     /// Append every call and its answer to this file, one line of JSON each.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Make ids and chances from this number, the same every time.
+    /// Seed of ids and random decisions, for repeatable runs.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Let the sandbox's time run this many times as fast as real time.
+    /// Run the sandbox's clock this many times as fast as real time.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     time_scale: f64,
-    /// Multiply the hours between tries to deliver an event by this.
+    /// Multiply the hours between attempts to deliver an event by this.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     retry_scale: f64,
     /// Deliver each event up to this many times.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     duplicates: u32,
-    /// Delay each delivery by up to this long, in milliseconds.
+    /// Delay each delivery by up to this many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     delay_max_ms: u64,
     /// Lose deliveries with this probability.
     #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0)]
     drop_probability: f64,
-    /// Days between attempts to collect a renewal that failed.
+    /// Days between attempts to collect a failed renewal.
     #[arg(long, value_name = "DAYS", value_delimiter = ',', default_value = "3,5,7")]
     retry_days: Vec<i64>,
-    /// What becomes of a subscription after the last of them.
+    /// What happens to a subscription after the last attempt.
     #[arg(long, value_enum, default_value_t = After::Cancel)]
     after_retries: After,
-    /// Let only this many calls a second through; Stripe's own sandboxes: 25.
+    /// Most calls per second. Stripe's own sandboxes allow 25.
     #[arg(long, value_name = "NUMBER")]
     rate_limit: Option<u32>,
 }
@@ -115,7 +115,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell if this cannot be written either.
+            // There is nowhere to report that stderr cannot be written.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }

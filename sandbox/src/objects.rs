@@ -1,4 +1,4 @@
-//! Stripe's kinds of objects, one file each: what calls do to them.
+//! Stripe's kinds of objects, one file each, and the calls to them.
 
 mod address;
 pub(crate) mod balance;

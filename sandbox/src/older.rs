@@ -1,5 +1,5 @@
-//! What only older versions show of an object, looked up when it is needed: [`crate::render`] takes
-//! it from the object's own fields.
+//! Adds data that only older versions show and that must be looked up. [`crate::render`] takes it from the object's
+//! own fields.
 
 use crate::field::Fields;
 use crate::version::Version;
@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Rows of a list inside an object. Source: Stripe, "Charges": the ten latest refunds.
 const ROWS_MAX: usize = 10;
 
-/// Adds to all objects in a value what a version shows of them and the newest does not.
+/// Adds to all objects in a value what `version` shows and the newest does not.
 pub(crate) fn fill(world: &World, value: &mut Value, version: Version) {
     if version < Version::BASIL {
         walk(world, value, version);
@@ -37,21 +37,21 @@ fn walk(world: &World, value: &mut Value, version: Version) {
     }
 }
 
-type Own = Option<(&'static str, Value)>;
+type InternalField = Option<(&'static str, Value)>;
 
-/// Only what an attempt to pay it made: an event may be older than the charge.
-fn charge_of_invoice(world: &World, invoice: &Value) -> Own {
+/// Only the charge that its payment made: an event may be older than the charge.
+fn charge_of_invoice(world: &World, invoice: &Value) -> InternalField {
     let intent = world.get(invoice.opt("_payment_intent")?)?;
     invoice.is("attempted").then(|| ("_charge", intent["latest_charge"].clone()))
 }
 
-fn price_of_line(world: &World, line: &Value) -> Own {
+fn price_of_line(world: &World, line: &Value) -> InternalField {
     let price = line["pricing"]["price_details"].opt("price")?;
     Some(("_price", world.get(price)?.clone()))
 }
 
-/// The charges up to the one that the PaymentIntent names, latest first.
-fn charges(world: &World, intent: &Value) -> Own {
+/// The charges up to the PaymentIntent's latest, newest first.
+fn charges(world: &World, intent: &Value) -> InternalField {
     let id = intent.opt("id")?;
     let latest = intent.opt("latest_charge").or_else(|| intent["latest_charge"].opt("id"))?;
     let charges = owned(world, "charge", intent).into_iter().rev();
@@ -60,8 +60,8 @@ fn charges(world: &World, intent: &Value) -> Own {
     Some(("_charges", charges.cloned().collect()))
 }
 
-/// The refunds that make up what the charge says was refunded, latest first.
-fn refunds(world: &World, charge: &Value) -> Own {
+/// The refunds that add up to the charge's refunded amount, newest first.
+fn refunds(world: &World, charge: &Value) -> InternalField {
     let id = charge.opt("id")?;
     let mut left = charge.int("amount_refunded");
     let refunds = owned(world, "refund", charge).into_iter().filter(|refund| refund.text("charge") == id);
@@ -74,7 +74,7 @@ fn refunds(world: &World, charge: &Value) -> Own {
     Some(("_refunds", told.into_iter().rev().take(ROWS_MAX).cloned().collect()))
 }
 
-/// The objects of a kind that belong to whom another belongs to, oldest first.
+/// The objects of a kind that belong to the same customer, oldest first.
 fn owned<'a>(world: &'a World, kind: &str, object: &Value) -> Vec<&'a Value> {
     match object.opt("customer") {
         Some(customer) => world.store.of_customer(kind, customer).collect(),

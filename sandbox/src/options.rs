@@ -1,4 +1,4 @@
-//! How a sandbox is set up.
+//! Settings of a sandbox.
 
 use crate::error::Error;
 use crate::objects::webhook_endpoint::NewEndpoint;
@@ -8,34 +8,34 @@ use crate::version::{NEWEST, Version};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What a sandbox is told at its start. The default is one in memory on a free port of this machine.
+/// Settings of a sandbox. By default it keeps its state in memory and listens on a free local port.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// Whether it may listen where other machines reach it.
+    /// Whether other machines may reach it.
     pub is_public: bool,
-    /// Where its state is kept; without a folder in memory only.
+    /// The folder for the state. `None` keeps it in memory only.
     pub data_dir: Option<PathBuf>,
-    /// Where events are delivered to.
+    /// The webhook endpoints.
     pub endpoints: Vec<NewEndpoint>,
-    /// The version of the API in which events are made for those who name none.
+    /// The API version of events for endpoints that name none.
     pub api_version: String,
     /// A file to which every call is appended, one line of JSON each.
     pub record: Option<PathBuf>,
-    /// What decides ids, and whatever chance decides; without one chance is real.
+    /// Seed of ids and random decisions. `None` chooses one at random.
     pub seed: Option<u64>,
-    /// Seconds of the sandbox in a real one.
+    /// Sandbox seconds per real second.
     pub time_scale: f64,
-    /// Seconds of the sandbox between tries to deliver an event.
+    /// Sandbox seconds between attempts to deliver an event.
     pub retry_after_s: Vec<i64>,
-    /// By what those are multiplied, so that nobody has to wait for hours.
+    /// Factor for those delays.
     pub retry_scale: f64,
-    /// What goes wrong with deliveries from the start.
+    /// The initial delivery policy.
     pub policy: Policy,
     /// The account's settings for failed payments.
     pub rules: Rules,
-    /// Calls a second that are let through; without a number all are. Stripe's own sandbox: 25.
+    /// Most calls per second, unlimited by default. Stripe's own sandboxes allow 25.
     pub rate_per_s: Option<u32>,
 }
 
@@ -50,7 +50,7 @@ impl Default for Options {
             record: None,
             seed: None,
             time_scale: 1.0,
-            // Source: Stripe, "Webhooks": in a sandbox three tries over a few hours.
+            // Source: Stripe, "Webhooks": three attempts over a few hours in a sandbox.
             retry_after_s: vec![3_600, 2 * 3_600],
             retry_scale: 1.0,
             policy: Policy::default(),
@@ -61,27 +61,27 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether they make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// `Options` with the first that does not.
+    /// `Options` with the first invalid one.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let problem = |text: &str| Err(Error::Options(text.to_owned()));
         if !self.listen.ip().is_loopback() && !self.is_public {
-            return problem("listening where other machines reach it must be allowed explicitly");
+            return problem("an address that other machines can reach must be allowed explicitly");
         }
         if Version::parse(&self.api_version).is_none() {
-            return problem("the API version is not one, such as 2025-03-31.basil");
+            return problem("the API version is unknown, an example is 2025-03-31.basil");
         }
         if !(self.time_scale.is_finite()
             && self.time_scale >= 0.0
             && self.retry_scale.is_finite()
             && self.retry_scale >= 0.0)
         {
-            return problem("scales are numbers that are not negative");
+            return problem("scales must not be negative");
         }
         if !(0.0..=1.0).contains(&self.policy.drop_probability) {
-            return problem("a probability is between 0 and 1");
+            return problem("a probability must be between 0 and 1");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Lists: newest first, in pages, between two objects. Source: Stripe, "Pagination".
+//! Lists in pages, newest first. Source: Stripe, "Pagination".
 
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,18 +8,17 @@ use crate::store::Store;
 use crate::world::World;
 use serde_json::{Value, json};
 
-/// Rows of a page if the caller does not say.
+/// Rows of a page by default.
 const LIMIT: i64 = 10;
 /// Most rows of a page.
 const LIMIT_MAX: i64 = 100;
 
-/// A list as an object.
+/// A list object.
 pub(crate) fn object(data: Vec<Value>, url: &str) -> Value {
     json!({ "object": "list", "data": data, "has_more": false, "url": url })
 }
 
-/// The page of these rows (oldest first) that the parameters ask for. The object that a page begins
-/// after, or ends before, need not be among the rows any more.
+/// The requested page of rows, which are given oldest first. The object at a page's boundary may have left the list.
 pub(crate) fn of<'a>(
     store: &Store,
     rows: impl DoubleEndedIterator<Item = &'a Value>,
@@ -56,7 +55,7 @@ pub(crate) fn of<'a>(
     Ok(json!({ "object": "list", "data": data, "has_more": has_more, "url": url }))
 }
 
-/// A list of a kind, with parameters that must equal fields of the same name.
+/// A list of a kind. `filters` names parameters that must equal fields of the same name.
 pub(crate) fn list(world: &World, call: &Call, kind: &str, filters: &[&str]) -> Result<Value, ApiError> {
     let form = &call.form;
     let wanted = |row: &&Value| {
@@ -70,7 +69,7 @@ pub(crate) fn list(world: &World, call: &Call, kind: &str, filters: &[&str]) -> 
     }
 }
 
-/// When it was made; an invoice item calls that its date.
+/// The time of creation, which invoice items call `date`.
 fn made_s(row: &Value) -> i64 {
     row.opt_int("created").unwrap_or_else(|| row.int("date"))
 }
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_go_from_the_newest_and_say_whether_there_is_more() {
+    fn pages_start_with_the_newest_and_say_if_more_follow() {
         assert_eq!(ask("limit=2"), (vec!["r4".into(), "r3".into()], true));
         assert_eq!(ask("limit=2&starting_after=r3"), (vec!["r2".into(), "r1".into()], true));
         assert_eq!(ask("limit=2&starting_after=r1"), (vec!["r0".into()], false));
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_goes_on_after_an_object_that_left_the_list() {
+    fn a_page_continues_after_an_object_that_left_the_list() {
         let reds = |parameters| page_of(|row| row.is("red"), parameters);
         assert_eq!(reds("limit=1&starting_after=r2"), (vec!["r1".into()], true));
         assert_eq!(reds("limit=5&starting_after=r2"), (vec!["r1".into(), "r0".into()], false));
@@ -157,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn created_bounds_the_rows() {
+    fn created_filters_the_rows() {
         assert_eq!(ask("created[gte]=3").0, ["r4", "r3"]);
         assert_eq!(ask("created[lt]=1").0, ["r0"]);
         assert_eq!(ask("created=2").0, ["r2"]);
     }
 
     #[test]
-    fn a_page_of_no_rows_or_after_an_unknown_row_is_refused() {
+    fn a_page_of_zero_rows_or_after_an_unknown_row_is_refused() {
         let store = store();
         for parameters in ["limit=0", "limit=101", "starting_after=nobody"] {
             assert!(of(&store, store.of_kind("row"), &Form::decode(parameters).unwrap(), "/").is_err(), "{parameters}");

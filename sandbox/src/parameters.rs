@@ -1,17 +1,16 @@
-//! Which parameters Stripe knows, so that a misspelt one is refused as it would be there.
+//! Stripe's known parameters, to refuse misspelt ones as Stripe does.
 
 use crate::error::ApiError;
 use crate::form::Form;
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-/// The names at the top of each call's parameters. Source: Stripe's OpenAPI document, 2026-05-27.dahlia.
+/// The top-level parameters of each call. Source: Stripe's OpenAPI document, 2026-05-27.dahlia.
 static KNOWN: LazyLock<HashMap<String, HashSet<String>>> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("parameters.json")).expect("the file is JSON, which a test reads")
+    serde_json::from_str(include_str!("parameters.json")).expect("the file is JSON, as a test proves")
 });
 
-/// Refuses a call with a parameter that its route does not have. Routes that are no part of the
-/// document take any.
+/// Refuses a call with an unknown parameter. Routes that the OpenAPI document lacks accept any.
 pub(crate) fn check(method: &str, pattern: &str, form: &Form) -> Result<(), ApiError> {
     let Some(known) = KNOWN.get(&format!("{method} {pattern}")) else { return Ok(()) };
     match form.names().find(|name| !known.contains(*name)) {

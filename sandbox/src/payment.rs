@@ -1,5 +1,4 @@
-//! One attempt to take money: what the card says, the charge that comes of it, and what that makes
-//! of the PaymentIntent.
+//! One attempt to pay a PaymentIntent: the card's result, the charge, and the PaymentIntent's new state.
 
 use crate::card::{AUTHENTICATION_REQUIRED, Decline, Outcome};
 use crate::error::ApiError;
@@ -13,20 +12,20 @@ use serde_json::{Value, json};
 /// The circumstances of an attempt.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Attempt {
-    /// The customer is not there to authenticate.
+    /// The customer is not present to authenticate.
     pub(crate) is_off_session: bool,
-    /// It has authenticated.
+    /// The customer has authenticated.
     pub(crate) is_authenticated: bool,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug)]
 pub(crate) enum Paid {
-    /// The money is there, or reserved.
+    /// The money is captured or reserved.
     Yes,
-    /// The customer has to authenticate.
+    /// The customer must authenticate.
     NeedsAction,
-    /// The error to answer with; the PaymentIntent tells of it too.
+    /// Declined, with the error to answer with.
     No(ApiError),
 }
 
@@ -62,7 +61,7 @@ fn ask_for_authentication(world: &mut World, intent: &str, method: &Value) -> Re
     world.emit("payment_intent.requires_action", intent)
 }
 
-/// What the customer's browser has to do.
+/// The action that the customer's browser must take.
 pub(crate) fn next_action(world: &World, intent: &str) -> Value {
     match world.copy(intent).opt("_return_url") {
         Some(return_url) => json!({
@@ -91,7 +90,7 @@ fn succeed(world: &mut World, intent: &str, method: &Value, attempt: Attempt) ->
     if before.opt("setup_future_usage").is_some() && before.opt("customer").is_some() {
         save_method(world, &before, method, attempt)?;
     } else if method.text("object") == "payment_method" && method.opt("customer").is_none() {
-        // A method that paid without a customer cannot be used again.
+        // A method without a customer can be used only once.
         world.change(method.id(), json!({ "_is_spent": true }));
     }
     world.emit("charge.succeeded", charge.id())?;
@@ -111,7 +110,7 @@ fn save_method(world: &mut World, intent: &Value, method: &Value, attempt: Attem
     Ok(())
 }
 
-/// The card did not pay. Gives the error that tells of it, with the PaymentIntent in it.
+/// Records a declined payment. Returns the error, which contains the PaymentIntent.
 pub(crate) fn fail(world: &mut World, intent: &str, method: &Value, decline: &Decline) -> Result<ApiError, ApiError> {
     let before = world.copy(intent);
     let charge = NewCharge { intent: &before, method, is_captured: false, decline: Some(*decline) }.make(world)?;
@@ -129,7 +128,7 @@ pub(crate) fn fail(world: &mut World, intent: &str, method: &Value, decline: &De
     Ok(error)
 }
 
-/// Takes money that was reserved.
+/// Captures reserved money.
 pub(crate) fn capture(world: &mut World, intent: &str, amount: i64) -> Result<(), ApiError> {
     let before = world.copy(intent);
     let charge = world.copy(before.text("latest_charge"));

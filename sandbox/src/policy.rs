@@ -1,25 +1,24 @@
-//! What goes wrong with deliveries, on purpose.
+//! Intentional failures of deliveries.
 
 use serde::{Deserialize, Serialize};
 
-/// What goes wrong with deliveries.
+/// Intentional failures of deliveries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Each event is delivered that often at most, and at least once: how often, chance decides.
+    /// Each event is delivered between one and this many times, at random.
     pub duplicates_max: u32,
-    /// Each delivery waits up to this long, in milliseconds of real time. Whatever is delayed by
-    /// chance also arrives in another order.
+    /// Each delivery waits a random time up to this, in real milliseconds, which also changes their order.
     pub delay_max_ms: u64,
-    /// Each delivery waits at least this long, in milliseconds of real time.
+    /// Each delivery waits at least this long, in real milliseconds.
     pub delay_min_ms: u64,
-    /// The probability that a delivery never arrives: it counts as failed and is not tried again.
+    /// Probability that a delivery is lost: it fails and is not retried.
     pub drop_probability: f64,
-    /// Renders all events in this version, whatever their endpoints want.
+    /// Renders all events in this version, whatever their endpoints request.
     pub api_version: Option<String>,
-    /// Each event is followed by its thin twin, at the same endpoints.
+    /// Sends a thin event after each event, to the same endpoints.
     pub thin_twins: bool,
-    /// Nothing is delivered until this is false again; what waits stays.
+    /// Pauses all deliveries. They are sent when this is false again.
     pub is_paused: bool,
 }
 

@@ -1,14 +1,12 @@
-//! Turns objects from the newest shape, in which they are kept, into an older one.
+//! Converts objects from the newest format, in which they are stored, to an older one.
 //!
-//! A move is one breaking change of Stripe's: what an object looked like until some version.
-//! They are applied from the newest to the oldest, so each sees what the version after it showed.
-//! What a version only added stays in older ones, as at Stripe. What moved is taken from its new
-//! place as well, although Stripe sometimes shows both: a reader is put to a harder test by one.
+//! Each [`Move`] undoes one of Stripe's breaking changes. They are applied from the newest to the oldest. As at
+//! Stripe, fields that a version only added stay in older versions. A field that moved is removed from its new place.
+//! Stripe sometimes shows both, but one is the harder test for a reader.
 //!
-//! Fields whose names begin with `_` are the sandbox's own; no rendering shows them. Some carry what
-//! older versions show and the newest shape does not tell:
+//! Fields whose names begin with `_` are internal and never rendered. Some contain data that only older versions show:
 //!
-//! | object | its own fields that are read here |
+//! | object | internal fields that are read here |
 //! |---|---|
 //! | `invoice` | `_payment_intent`, `_charge`, `_discount`, `_paid_out_of_band` |
 //! | `line_item` | `_price`: the whole price |
@@ -26,16 +24,16 @@ mod subscription;
 use crate::version::Version;
 use serde_json::{Map, Value, json};
 
-/// Objects in objects that are looked into; deeper ones stay as they are.
+/// Deepest nesting of objects that is rendered. Deeper ones stay unchanged.
 const DEPTH_MAX: usize = 64;
 
-/// A breaking change: what an object of a kind looked like before a version.
+/// Undoes one of Stripe's breaking changes to one kind of object.
 struct Move {
-    /// The first version that shows the newer shape.
+    /// The first version with the newer format.
     until: Version,
-    /// The kind of the object, its `object`.
+    /// The kind, the object's `object`.
     kind: &'static str,
-    /// Gives it the older shape.
+    /// Converts to the older format.
     take_back: fn(&mut Shape<'_>),
 }
 
@@ -70,17 +68,17 @@ const MOVES: &[Move] = &[
     until(Version::V2022_08_01, "checkout.session", checkout::shipping),
 ];
 
-/// Turns an object, or a list of objects, or an event with the object in it, into the shape of a version.
+/// Converts an object, a list of objects, or an event with its object to a version.
 pub fn render(object: &mut Value, version: Version) {
     walk(object, &Place { version, kind: None, is_part: false, depth: 0 });
 }
 
-/// Where the walk is.
+/// The position of the traversal.
 struct Place<'a> {
     version: Version,
-    /// What the value is, where it does not say so itself.
+    /// The kind of the value, if it does not say so itself.
     kind: Option<&'a str>,
-    /// Whether it is only the part of an object that changed.
+    /// Whether it contains only the changed fields of an object.
     is_part: bool,
     depth: usize,
 }
@@ -106,7 +104,7 @@ fn walk_object(fields: &mut Map<String, Value>, place: &Place<'_>) {
         return event(fields, place);
     }
     for (key, value) in fields.iter_mut() {
-        // Its keys and values are the customer's own, whatever they look like.
+        // Metadata is the customer's own and may look like anything.
         if key != "metadata" {
             let is_part = place.is_part && own.is_none();
             walk(value, &Place { version: place.version, kind: None, is_part, depth: place.depth + 1 });
@@ -122,7 +120,7 @@ fn walk_object(fields: &mut Map<String, Value>, place: &Place<'_>) {
     }
 }
 
-/// An event says in which version it is; `previous_attributes` are part of its object.
+/// An event names its version. `previous_attributes` is a part of its object.
 fn event(fields: &mut Map<String, Value>, place: &Place<'_>) {
     take_own(fields);
     fields.insert("api_version".to_owned(), json!(place.version.as_str()));
@@ -137,13 +135,13 @@ fn event(fields: &mut Map<String, Value>, place: &Place<'_>) {
     }
 }
 
-/// Takes away the fields that are the sandbox's own.
+/// Removes the internal fields.
 fn take_own(fields: &mut Map<String, Value>) -> Map<String, Value> {
     let names: Vec<String> = fields.keys().filter(|name| name.starts_with('_')).cloned().collect();
     names.into_iter().filter_map(|name| fields.remove_entry(&name)).collect()
 }
 
-/// Lists inside objects said how long they are, until basil.
+/// Until basil, lists inside objects had a `total_count`.
 fn count(list: &mut Map<String, Value>) {
     let len = list.get("data").and_then(Value::as_array).map(Vec::len);
     if let (Some(len), Some(Value::Bool(false))) = (len, list.get("has_more")) {
@@ -151,27 +149,27 @@ fn count(list: &mut Map<String, Value>) {
     }
 }
 
-/// An object whose shape is being changed.
+/// An object during its conversion.
 struct Shape<'a> {
     fields: &'a mut Map<String, Value>,
-    /// What no version shows.
+    /// The internal fields.
     own_fields: &'a mut Map<String, Value>,
-    /// Whether all of the object is here: not so of what changed, nor of a deleted object.
+    /// Whether the object is complete. Changed fields and deleted objects are not.
     is_whole: bool,
 }
 
 impl Shape<'_> {
-    /// A field, null where there is none.
+    /// A field, null if it is missing.
     fn get(&self, key: &str) -> &Value {
         self.fields.get(key).unwrap_or(&Value::Null)
     }
 
-    /// A field of the sandbox's own.
+    /// Removes an internal field.
     fn own(&mut self, key: &str) -> Option<Value> {
         self.own_fields.remove(key).filter(|value| !value.is_null())
     }
 
-    /// Adds a field. One without a value is null in a whole object, and missing in a part.
+    /// Adds a field. `None` becomes null in a complete object and is left out otherwise.
     fn put(&mut self, key: &str, value: impl Into<Option<Value>>) {
         match value.into().filter(|value| !value.is_null()) {
             Some(value) => drop(self.fields.insert(key.to_owned(), value)),
@@ -180,19 +178,19 @@ impl Shape<'_> {
         }
     }
 
-    /// Takes a field away.
+    /// Removes a field.
     fn take(&mut self, key: &str) -> Value {
         self.fields.remove(key).unwrap_or(Value::Null)
     }
 }
 
-/// Takes what is inside a value; null if there is nothing.
+/// Removes the value at a path, null if there is none.
 fn pull(value: &mut Value, path: &[&str]) -> Value {
     let inside = path.iter().try_fold(value, |value, key| value.get_mut(*key));
     inside.map(Value::take).unwrap_or_default()
 }
 
-/// A list inside an object.
+/// A list object inside an object.
 fn list(data: Vec<Value>, url: String) -> Value {
     json!({"object": "list", "total_count": data.len(), "data": data, "has_more": false, "url": url})
 }

@@ -1,4 +1,4 @@
-//! Every imitated address of Stripe's, with its handler.
+//! The imitated routes and their handlers.
 
 use crate::handler::Handler;
 use crate::objects::{
@@ -6,7 +6,7 @@ use crate::objects::{
     payment_method, price, refund, setup_intent, source, subscription, webhook_endpoint,
 };
 
-/// A method, a path with `{}` where an id stands, and its handler.
+/// A method, a path with `{}` for ids, and the handler.
 type Route = (&'static str, &'static str, Handler);
 
 #[rustfmt::skip]
@@ -102,16 +102,16 @@ const ROUTES: &[Route] = &[
     ("DELETE", "/v1/webhook_endpoints/{}", webhook_endpoint::delete),
 ];
 
-/// The handler of a method and a path, the path's pattern, and the ids in it.
+/// The handler of a request, its route's path, and the ids in the request's path.
 pub(crate) fn find(method: &str, path: &str) -> Option<(Handler, &'static str, Vec<String>)> {
     let path = path.strip_suffix('/').unwrap_or(path);
     ROUTES.iter().find_map(|(wanted, pattern, handler)| {
-        let ids = if *wanted == method { fit(pattern, path) } else { None }?;
+        let ids = if *wanted == method { match_path(pattern, path) } else { None }?;
         Some((*handler, *pattern, ids))
     })
 }
 
-fn fit(pattern: &str, path: &str) -> Option<Vec<String>> {
+fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
     let mut ids = Vec::new();
     let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
     loop {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn no_route_stands_twice() {
+    fn routes_are_unique() {
         for (at, route) in ROUTES.iter().enumerate() {
             assert!(ROUTES[at + 1..].iter().all(|other| (other.0, other.1) != (route.0, route.1)), "{}", route.1);
         }

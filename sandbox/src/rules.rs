@@ -1,28 +1,28 @@
-//! The account's settings for payments that fail.
+//! The account's settings for failed payments.
 
 use serde::{Deserialize, Serialize};
 
-/// What becomes of a subscription whose renewal was not paid after all retries.
+/// What happens to a subscription when all retries of a renewal's payment have failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AfterRetries {
-    /// It ends.
+    /// It is canceled.
     Cancel,
-    /// It stays, marked unpaid; later invoices stay drafts.
+    /// It becomes unpaid. Later invoices stay drafts.
     Unpaid,
     /// It stays past due.
     PastDue,
 }
 
-/// The account's settings for failed payments. Source: Stripe, "Smart Retries" and "Manage failed
-/// payments": there they are set in the dashboard.
+/// The account's settings for failed payments. At Stripe they are set in the dashboard. Source: Stripe, "Smart
+/// Retries" and "Manage failed payments".
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Days between a failed attempt to pay an invoice and the next.
+    /// Days before each retry of a failed payment.
     pub retry_after_days: Vec<i64>,
-    /// What comes after the last.
+    /// What happens after the last retry.
     pub after_retries: AfterRetries,
-    /// How long a renewal's invoice is a draft, in seconds.
+    /// How long the invoice of a renewal stays a draft, in seconds.
     pub draft_s: i64,
 }
 

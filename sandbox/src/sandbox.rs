@@ -1,4 +1,4 @@
-//! The sandbox as a part of another process: tests and `bursar serve`.
+//! The sandbox as a part of another process, such as a test or `bursar serve`.
 
 use crate::app::App;
 use crate::control::{Money, money_of};
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How long requests under way may take when it stops.
+/// How long requests in progress may take when it stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running sandbox. It stops when it is dropped.
@@ -46,11 +46,11 @@ impl Drop for Sandbox {
 }
 
 impl Sandbox {
-    /// Starts one. It listens when this returns.
+    /// Starts a sandbox. It listens when this returns.
     ///
     /// # Errors
-    /// `Options` if they make no sense, `Listen` if the address is taken, `File` if its folder or its
-    /// recording cannot be used.
+    /// `Options` if they are invalid, `Listen` if the address is taken, `File` if the folder or the recording cannot
+    /// be used.
     pub async fn start(options: Options) -> Result<Self, Error> {
         options.check()?;
         let listen = options.listen;
@@ -71,7 +71,7 @@ impl Sandbox {
         let acceptor = Listener { inner: listener, cutter };
         let server = tokio::spawn(async move {
             let signal = async move {
-                // An error means that the sandbox is gone, which is the same.
+                // An error means that the sandbox was dropped, which also stops the server.
                 let _ = stopped.wait_for(|stopped| *stopped).await;
             };
             let served = poem::Server::new_with_acceptor(acceptor);
@@ -85,16 +85,16 @@ impl Sandbox {
         Ok(Self { app, url, stop, server: Some(server), others })
     }
 
-    /// Stops it: requests under way are answered, deliveries go on at the next start.
+    /// Stops it after answering the requests in progress. Deliveries continue at the next start.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         if let Some(server) = self.server.take() {
-            // A server that ended badly has ended.
+            // Nothing is left to do if the server panicked.
             let _ = server.await;
         }
     }
 
-    /// Where it listens, such as `http://127.0.0.1:12111`.
+    /// Its URL, such as `http://127.0.0.1:12111`.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -104,51 +104,51 @@ impl Sandbox {
         self.app.look(|world| world.now_s)
     }
 
-    /// Adds an endpoint for events; one with the same address is changed. Gives its id.
+    /// Adds a webhook endpoint, or changes the one with the same URL. Returns its id.
     ///
     /// # Errors
-    /// `Refused` if it is none, or one too many.
+    /// `Refused` if it is invalid, or if there are too many.
     pub fn add_endpoint(&self, endpoint: &NewEndpoint) -> Result<String, Error> {
-        let made = self.act(|world| webhook_endpoint::add(world, endpoint))?;
+        let made = self.transact(|world| webhook_endpoint::add(world, endpoint))?;
         Ok(made["id"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Sets what goes wrong with deliveries planned from now on.
+    /// Sets the policy of deliveries planned from now on.
     pub fn set_policy(&self, policy: Policy) {
         self.app.state().world.policy = policy;
         self.app.wake();
     }
 
-    /// Orders a fault. Faults strike in the order in which they were ordered.
+    /// Adds a fault. The first matching one applies to a call.
     ///
     /// # Errors
     /// `Refused` if there are too many.
     pub fn fault(&self, rule: FaultRule) -> Result<(), Error> {
         let is_added = self.app.state().faults.add(rule);
-        if is_added { Ok(()) } else { Err(Error::Refused("too many faults are ordered".to_owned())) }
+        if is_added { Ok(()) } else { Err(Error::Refused("there are too many faults".to_owned())) }
     }
 
-    /// Takes all ordered faults back.
+    /// Removes all pending faults.
     pub fn clear_faults(&self) {
         self.app.state().faults.clear();
     }
 
-    /// Moves the clock forward and does what becomes due, in order. Gives how much that was.
+    /// Advances the clock and carries out what becomes due, in order. Returns the number of transitions.
     ///
     /// # Errors
-    /// `Refused` if something of it failed; then nothing was done.
+    /// `Refused` if a transition failed. Then nothing is changed.
     pub fn advance(&self, by: Duration) -> Result<usize, Error> {
         let by_s = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
         let to_s = self.now_s().saturating_add(by_s);
         Ok(self.app.advance(to_s).map_err(refused)?.1)
     }
 
-    /// What a customer paid, got back, and what banks took back.
+    /// The totals of a customer.
     pub fn money(&self, customer: &str) -> Money {
         self.app.look(|world| money_of(world, customer))
     }
 
-    /// An object as it is now, in the newest shape; null if there is none.
+    /// An object's current state in the newest format, null if there is none.
     pub fn object(&self, id: &str) -> Value {
         let mut object = self.app.look(|world| world.copy(id));
         strip(&mut object);
@@ -162,95 +162,94 @@ impl Sandbox {
         rows
     }
 
-    /// How often a call was made, such as `POST /v1/payment_intents`; refused, repeated and lost ones
-    /// count too.
+    /// The number of calls such as `POST /v1/payment_intents`, including refused, replayed and lost ones.
     pub fn calls(&self, call: &str) -> usize {
         let (method, path) = call.split_once(' ').unwrap_or(("GET", call));
         self.app.state().log.of(Some(method), path).filter(|made| made.path == path).count()
     }
 
-    /// The customer authenticates a payment that waits for it, or fails to. Gives the PaymentIntent.
+    /// Passes or fails the authentication that a payment waits for. Returns the PaymentIntent.
     ///
     /// # Errors
-    /// `Refused` if nobody waits.
+    /// `Refused` if the payment does not wait for authentication.
     pub fn authenticate(&self, payment_intent: &str, is_passed: bool) -> Result<Value, Error> {
-        self.act(|world| payment_intent::authenticate(world, payment_intent, is_passed))
+        self.transact(|world| payment_intent::authenticate(world, payment_intent, is_passed))
     }
 
-    /// Gives money of a charge back, all that is left without an amount. Gives the refund.
+    /// Refunds an amount of a charge, by default all that is left. Returns the refund.
     ///
     /// # Errors
-    /// `Refused` if there is not that much.
+    /// `Refused` if the amount is too high.
     pub fn refund(&self, charge: &str, amount: Option<i64>) -> Result<Value, Error> {
-        self.act(|world| refund::make(world, charge, amount, Value::Null, serde_json::json!({})))
+        self.transact(|world| refund::make(world, charge, amount, Value::Null, serde_json::json!({})))
     }
 
-    /// A bank could not give refunded money back. Gives the refund.
+    /// Fails a refund: the bank could not return the money. Returns the refund.
     ///
     /// # Errors
-    /// `Refused` if it did not succeed before.
+    /// `Refused` if the refund did not succeed before.
     pub fn fail_refund(&self, refund: &str) -> Result<Value, Error> {
-        self.act(|world| refund::fail(world, refund))
+        self.transact(|world| refund::fail(world, refund))
     }
 
-    /// Opens a dispute about a charge, about all of it without an amount. Gives the dispute.
+    /// Opens a dispute of a charge, by default of the whole amount. Returns the dispute.
     ///
     /// # Errors
-    /// `Refused` if the charge took no money.
+    /// `Refused` if the charge captured no money.
     pub fn open_dispute(&self, charge: &str, amount: Option<i64>, reason: &str) -> Result<Value, Error> {
-        self.act(|world| {
+        self.transact(|world| {
             let amount = amount.unwrap_or_else(|| world.copy(charge)["amount"].as_i64().unwrap_or(0));
             dispute::open(world, charge, amount, reason, false)
         })
     }
 
-    /// Closes a dispute. Gives it.
+    /// Closes a dispute. Returns it.
     ///
     /// # Errors
-    /// `Refused` if it is closed already.
+    /// `Refused` if it is already closed.
     pub fn close_dispute(&self, dispute: &str, is_won: bool) -> Result<Value, Error> {
-        self.act(|world| dispute::close(world, dispute, is_won))
+        self.transact(|world| dispute::close(world, dispute, is_won))
     }
 
-    /// A customer pays on the page of a checkout session. Gives the session.
+    /// Completes a checkout session as if the customer had paid on its page. Returns the session.
     ///
     /// # Errors
-    /// `Refused` if the session is not open, or the method does not pay.
+    /// `Refused` if the session is not open, or the payment is declined.
     pub fn complete_checkout(&self, session: &str, payment_method: &str) -> Result<Value, Error> {
-        self.act(|world| checkout::complete(world, session, payment_method))
+        self.transact(|world| checkout::complete(world, session, payment_method))
     }
 
-    /// A bank sent a customer a new card. Gives the payment method.
+    /// Updates a card as if the bank had replaced it. Returns the payment method.
     ///
     /// # Errors
     /// `Refused` if there is no such method.
     pub fn renew_payment_method(&self, payment_method: &str) -> Result<Value, Error> {
-        self.act(|world| payment_method::renew(world, payment_method))
+        self.transact(|world| payment_method::renew(world, payment_method))
     }
 
-    /// Delivers an event again, or without one all that were not delivered. Gives how many deliveries.
+    /// Redelivers an event, or with `None` all undelivered ones. Returns the number of deliveries.
     ///
     /// # Errors
     /// `Refused` if there is no such event.
     pub fn redeliver(&self, event: Option<&str>) -> Result<usize, Error> {
-        let ordered = self.app.act(Cause::default(), |world| match event {
+        let ordered = self.app.transact(Cause::default(), |world| match event {
             Some(event) => world.redeliver(event),
             None => world.redeliver_all(),
         });
         ordered.map_err(refused)
     }
 
-    /// How many deliveries wait.
+    /// The number of waiting deliveries.
     pub fn deliveries_waiting(&self) -> usize {
         self.app.look(World::waiting)
     }
 
-    /// Changes fields of an object behind everybody's back: nobody is told.
+    /// Changes fields of an object without emitting an event.
     ///
     /// # Errors
     /// `Refused` if there is no such object.
     pub fn set(&self, id: &str, fields: Value) -> Result<Value, Error> {
-        self.act(|world| {
+        self.transact(|world| {
             if world.get(id).is_none() {
                 return Err(ApiError::no_such("object", id, None));
             }
@@ -259,8 +258,8 @@ impl Sandbox {
         })
     }
 
-    fn act(&self, change: impl FnOnce(&mut World) -> Result<Value, ApiError>) -> Result<Value, Error> {
-        let mut value = self.app.act(Cause::default(), change).map_err(refused)?;
+    fn transact(&self, change: impl FnOnce(&mut World) -> Result<Value, ApiError>) -> Result<Value, Error> {
+        let mut value = self.app.transact(Cause::default(), change).map_err(refused)?;
         strip(&mut value);
         Ok(value)
     }

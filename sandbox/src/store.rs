@@ -1,18 +1,17 @@
-//! Everything that is kept: objects by id, oldest first by kind and by customer. What a call changes
-//! can be taken back as one, or handed to the journal as one.
+//! The stored entries: objects by id, and oldest first by kind and by customer. The changes of a call are rolled back
+//! or committed together.
 //!
-//! What is no object of Stripe's (answers under idempotency keys, deliveries, the clock) is kept
-//! the same way; its kind begins with `_`.
+//! Entries that are not objects of Stripe (answers, deliveries, the clock) have kinds that begin with `_`.
 
 use crate::field::Fields;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Most entries of all kinds together; beyond, nothing can be made any more.
+/// Most entries of all kinds together. Beyond this none can be added.
 pub(crate) const ENTRIES_MAX: usize = 500_000;
 
-/// An object and its place in the order in which objects were made.
+/// An object and its sequence number in the order of creation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) seq: u64,
@@ -20,7 +19,7 @@ pub(crate) struct Entry {
     pub(crate) value: Value,
 }
 
-/// What one call changed: what is now there, and what is gone.
+/// The changes of one call: entries that were put, and ids that were removed.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Batch {
     pub(crate) puts: Vec<Entry>,
@@ -28,7 +27,6 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Whether nothing was changed.
     pub(crate) fn is_empty(&self) -> bool {
         self.puts.is_empty() && self.gone.is_empty()
     }
@@ -41,12 +39,12 @@ pub(crate) struct Store {
     kinds: HashMap<String, BTreeMap<u64, String>>,
     owners: HashMap<String, BTreeMap<u64, String>>,
     seq: u64,
-    /// What stood there before the call that is under way, latest change last.
+    /// The previous entries of those that the current call changed, in the order of changes.
     undo: Vec<(String, Option<Entry>)>,
 }
 
 impl Store {
-    /// Rebuilds a store from what the journal kept, in order.
+    /// Rebuilds a store from the journal's batches, in order.
     pub(crate) fn replay(batches: impl Iterator<Item = Batch>) -> Self {
         let mut store = Self::default();
         for batch in batches {
@@ -65,38 +63,38 @@ impl Store {
         self.entries.get(id).map(|entry| &entry.value)
     }
 
-    /// An object's place in the order in which objects were made.
-    pub(crate) fn place_of(&self, id: &str) -> Option<u64> {
+    /// An object's sequence number in the order of creation.
+    pub(crate) fn seq_of(&self, id: &str) -> Option<u64> {
         self.entries.get(id).map(|entry| entry.seq)
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The number of the entry made last.
+    /// The last sequence number.
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
 
-    /// How many there are of a kind.
+    /// The number of entries of a kind.
     pub(crate) fn count(&self, kind: &str) -> usize {
         self.kinds.get(kind).map_or(0, BTreeMap::len)
     }
 
-    /// Those of a kind, oldest first.
+    /// The objects of a kind, oldest first.
     pub(crate) fn of_kind(&self, kind: &str) -> impl DoubleEndedIterator<Item = &Value> {
         self.kinds.get(kind).into_iter().flat_map(BTreeMap::values).filter_map(|id| self.get(id))
     }
 
-    /// Those of a kind that belong to a customer, oldest first.
+    /// A customer's objects of a kind, oldest first.
     pub(crate) fn of_customer(&self, kind: &str, customer: &str) -> impl DoubleEndedIterator<Item = &Value> {
         let owned = self.owners.get(customer).into_iter().flat_map(BTreeMap::values);
         owned.filter_map(|id| self.get(id)).filter(move |value| value.text("object") == kind)
     }
 
-    /// Keeps an object, new or in place of the one before.
+    /// Inserts or replaces an object.
     pub(crate) fn put(&mut self, id: &str, value: Value) {
         let before = self.displace(id);
         let seq = before.as_ref().map_or_else(
@@ -110,14 +108,14 @@ impl Store {
         self.place(Entry { seq, id: id.to_owned(), value });
     }
 
-    /// Forgets an object.
+    /// Deletes an object.
     pub(crate) fn remove(&mut self, id: &str) {
         if let Some(before) = self.displace(id) {
             self.undo.push((id.to_owned(), Some(before)));
         }
     }
 
-    /// Ends a call: what it changed stays.
+    /// Commits the current call's changes and returns them.
     pub(crate) fn commit(&mut self) -> Batch {
         let changed: Vec<String> = std::mem::take(&mut self.undo).into_iter().map(|(id, _)| id).collect();
         let mut seen = HashSet::new();
@@ -134,12 +132,12 @@ impl Store {
         batch
     }
 
-    /// Ends a call whose changes nobody wants to know.
-    pub(crate) fn settle(&mut self) {
+    /// Commits the current call's changes without collecting them.
+    pub(crate) fn commit_quietly(&mut self) {
         self.undo.clear();
     }
 
-    /// Ends a call: what it changed is taken back.
+    /// Rolls back the current call's changes.
     pub(crate) fn rollback(&mut self) {
         while let Some((id, before)) = self.undo.pop() {
             self.displace(&id);
@@ -149,7 +147,7 @@ impl Store {
         }
     }
 
-    /// Everything, as one batch.
+    /// All entries as one batch.
     pub(crate) fn snapshot(&self) -> Batch {
         let mut puts: Vec<Entry> = self.entries.values().cloned().collect();
         puts.sort_by_key(|entry| entry.seq);
@@ -183,7 +181,7 @@ impl Store {
     }
 }
 
-/// Whose it is. What Stripe does not show is in `_customer`.
+/// The customer that an object belongs to. `_customer` names it where Stripe's object does not.
 fn owner(value: &Value) -> Option<&str> {
     value.opt("customer").or_else(|| value.opt("_customer"))
 }

@@ -1,10 +1,10 @@
-//! Which shape of the API a reader expects.
+//! The versions of Stripe's API.
 
 use std::fmt;
 
-/// Stripe's API versions since 2020-08-27, oldest first. Up to 2024-06-20 each is a breaking change;
-/// since then a name stands for one, and its monthly releases only add. Source: Stripe, "Changelog",
-/// and the versions that releases of its libraries pin.
+/// Stripe's API versions since 2020-08-27, oldest first. Up to 2024-06-20 each has breaking changes. Since then each
+/// name has, and the monthly releases under one name only add. Source: Stripe, "Changelog", and the versions that its
+/// client libraries pin.
 pub const KNOWN: [&str; 33] = [
     "2020-08-27",
     "2022-08-01",
@@ -41,15 +41,15 @@ pub const KNOWN: [&str; 33] = [
     NEWEST,
 ];
 
-/// The version whose shapes the sandbox keeps its objects in.
+/// The version in which the sandbox stores objects.
 pub const NEWEST: &str = "2026-10-28.endive";
 
-/// What a public preview is called. It shows what the release of the same day shows, and more.
+/// The name of public previews. A preview contains the release of the same day.
 const PREVIEW: &str = "preview";
-/// Characters of a date, `2025-03-31`.
+/// Length of a date such as `2025-03-31`.
 const DATE_LEN: usize = 10;
 
-/// One of the [`KNOWN`] versions, such as `2025-03-31.basil`; the later one is the greater.
+/// One of the [`KNOWN`] versions, such as `2025-03-31.basil`. Later versions are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(usize);
 
@@ -69,7 +69,7 @@ impl Version {
     /// 2026-03-25.dahlia.
     pub const DAHLIA: Self = Self(25);
 
-    /// The version of this name; `None` if it is none that is known here, which Stripe refuses too.
+    /// Parses a version's name. `None` if it is unknown.
     pub fn parse(text: &str) -> Option<Self> {
         let release = KNOWN.iter().position(|known| *known == text);
         let preview = || {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn every_version_is_read_as_it_is_written() {
+    fn every_version_parses_from_its_name() {
         for version in Version::all() {
             assert_eq!(Version::parse(&version.to_string()), Some(version));
         }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_are_the_versions_that_they_are_called() {
+    fn constants_are_named_after_their_versions() {
         let named = [
             (Version::V2022_08_01, "2022-08-01"),
             (Version::V2022_11_15, "2022-11-15"),
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn a_preview_is_read_as_the_release_of_its_day() {
+    fn a_preview_is_parsed_as_the_release_of_its_day() {
         assert_eq!(Version::parse("2026-08-26.preview"), Version::parse("2026-08-26.dahlia"));
         assert_eq!(Version::parse("2026-08-27.preview"), None);
-        assert_eq!(Version::parse("2022-11-15.preview"), None, "previews came with the names");
+        assert_eq!(Version::parse("2022-11-15.preview"), None, "versions before the first name have no previews");
     }
 
     #[test]
-    fn what_is_no_version_is_not_read() {
+    fn invalid_versions_are_not_parsed() {
         for text in
             ["", "newest", "2025-03-31", "2025-03-31 basil", "2019-12-03", "2027-01-27.fig", ".preview", "é.preview"]
         {

@@ -1,5 +1,4 @@
-//! The state that calls and the clock act on, and the few ways to change it. Nothing here waits or
-//! reads the time.
+//! The state behind calls and the clock, and the functions that change it. Nothing here waits or reads the time.
 
 use crate::blank::{filled, overlay};
 use crate::error::ApiError;
@@ -12,7 +11,7 @@ use crate::store::{ENTRIES_MAX, Store};
 use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
 
-/// Who caused what is happening: a call, or nobody when the clock did.
+/// The cause of a change: a call, or none if it is the clock.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cause {
     pub(crate) request_id: Option<String>,
@@ -23,47 +22,47 @@ pub(crate) struct Cause {
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) ids: Ids,
-    /// The sandbox's own time. Set at the beginning of each act.
+    /// The sandbox's time, set when a transaction begins.
     pub(crate) now_s: i64,
-    /// The real time, which only deliveries go by.
+    /// The real time, for deliveries only.
     pub(crate) real_ms: i64,
     pub(crate) cause: Cause,
     pub(crate) rules: Rules,
     pub(crate) policy: Policy,
-    /// What chance decides about deliveries and faults.
+    /// Random decisions about deliveries and faults.
     pub(crate) rng: StdRng,
-    /// Where people can look at invoices and receipts.
+    /// The base URL of the pages of invoices and receipts.
     pub(crate) url: String,
-    /// The version in which events are made for those who name none.
+    /// The API version of events for endpoints that name none.
     pub(crate) api_version: String,
 }
 
 impl World {
-    /// An object as it is now.
+    /// An object's current state.
     pub(crate) fn get(&self, id: &str) -> Option<&Value> {
         self.store.get(id)
     }
 
-    /// A copy of an object, or null.
+    /// A copy of an object, null if there is none.
     pub(crate) fn copy(&self, id: &str) -> Value {
         self.get(id).cloned().unwrap_or_default()
     }
 
-    /// An object that the path names.
+    /// Finds the object that the path names.
     pub(crate) fn find(&self, kind: &str, id: &str) -> Result<Value, ApiError> {
-        self.of_kind(kind, id).ok_or_else(|| ApiError::no_such(&named(kind), id, None))
+        self.of_kind(kind, id).ok_or_else(|| ApiError::no_such(&display_name(kind), id, None))
     }
 
-    /// An object that a parameter names.
+    /// Finds the object that a parameter names.
     pub(crate) fn find_param(&self, kind: &str, id: &str, param: &str) -> Result<Value, ApiError> {
-        self.of_kind(kind, id).ok_or_else(|| ApiError::no_such(&named(kind), id, Some(param)))
+        self.of_kind(kind, id).ok_or_else(|| ApiError::no_such(&display_name(kind), id, Some(param)))
     }
 
     fn of_kind(&self, kind: &str, id: &str) -> Option<Value> {
         self.get(id).filter(|value| value.text("object") == kind && !value.is("deleted")).cloned()
     }
 
-    /// A new id that no object has.
+    /// An unused id.
     pub(crate) fn new_id(&mut self, prefix: &str) -> String {
         loop {
             let id = self.ids.id(prefix);
@@ -73,13 +72,13 @@ impl World {
         }
     }
 
-    /// Makes an object.
+    /// Creates an object with a new id.
     pub(crate) fn make(&mut self, prefix: &str, kind: &str, fields: Value) -> Result<Value, ApiError> {
         let id = self.new_id(prefix);
         self.make_as(&id, kind, fields)
     }
 
-    /// Makes an object whose id is known.
+    /// Creates an object with a given id.
     pub(crate) fn make_as(&mut self, id: &str, kind: &str, fields: Value) -> Result<Value, ApiError> {
         if self.store.len() >= ENTRIES_MAX {
             return Err(ApiError::api(503, "The SANDBOX is full. Reset it."));
@@ -96,7 +95,7 @@ impl World {
         Ok(object)
     }
 
-    /// Changes fields of an object and gives what they were, as `previous_attributes` does.
+    /// Changes fields of an object and returns the previous values, as in `previous_attributes`.
     pub(crate) fn change(&mut self, id: &str, fields: Value) -> Value {
         let (Some(mut object), Value::Object(fields)) = (self.get(id).cloned(), fields) else { return Value::Null };
         let mut previous = Map::new();
@@ -113,7 +112,7 @@ impl World {
         Value::Object(previous)
     }
 
-    /// Changes fields of an object and emits an event if anything is different.
+    /// Changes fields of an object and emits an event if any value differs.
     pub(crate) fn change_and_emit(&mut self, id: &str, fields: Value, event: &str) -> Result<Value, ApiError> {
         let previous = self.change(id, fields);
         if previous.as_object().is_some_and(|previous| !previous.is_empty()) {
@@ -122,7 +121,7 @@ impl World {
         Ok(self.copy(id))
     }
 
-    /// What the metadata of an object becomes, as a field to change; nothing if the call names none.
+    /// The changed `metadata` field of an object, empty if the call does not name it.
     pub(crate) fn metadata_change(object: &Value, form: &Form) -> Result<Map<String, Value>, ApiError> {
         let mut fields = Map::new();
         if form.has("metadata") {
@@ -132,8 +131,8 @@ impl World {
     }
 }
 
-/// The kind in Stripe's words.
-fn named(kind: &str) -> String {
+/// The kind in Stripe's error messages.
+fn display_name(kind: &str) -> String {
     match kind {
         "payment_method" => "PaymentMethod".to_owned(),
         _ => kind.replace('.', " "),

@@ -1,4 +1,4 @@
-//! What the sandbox's money did, to the cent.
+//! Totals of captured, refunded and disputed money.
 
 use crate::field::Fields;
 use crate::world::World;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Kinds of objects that the state counts.
+/// Kinds of objects whose number the state shows.
 const COUNTED: [&str; 14] = [
     "customer",
     "payment_method",
@@ -24,19 +24,19 @@ const COUNTED: [&str; 14] = [
     "webhook_endpoint",
 ];
 
-/// Money of a customer in minor units, whatever the currency.
+/// A customer's totals in minor units, regardless of the currency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Money {
-    /// Taken by charges.
+    /// Captured by charges.
     pub captured: i64,
-    /// Given back by refunds.
+    /// Refunded.
     pub refunded: i64,
-    /// Taken back by banks and not reinstated.
+    /// Withdrawn by disputes and not reinstated.
     pub disputed: i64,
 }
 
 impl Money {
-    /// What is left.
+    /// Captured minus refunded and disputed.
     pub fn net(&self) -> i64 {
         self.captured - self.refunded - self.disputed
     }
@@ -54,7 +54,7 @@ impl Money {
     }
 }
 
-/// What a customer paid and got back.
+/// The totals of a customer.
 pub(crate) fn of_customer(world: &World, customer: &str) -> Money {
     let mut money = Money::default();
     for kind in ["charge", "refund", "dispute"] {
@@ -63,7 +63,7 @@ pub(crate) fn of_customer(world: &World, customer: &str) -> Money {
     money
 }
 
-/// Everything at a glance.
+/// An overview of the state.
 pub(crate) fn state(world: &World) -> Value {
     let mut customers: BTreeMap<String, Money> = BTreeMap::new();
     let mut total = Money::default();

@@ -1,4 +1,4 @@
-//! Sends what is due, a bounded number at a time.
+//! Sends due deliveries, a limited number in parallel.
 
 use super::Delivery;
 use super::sign::sign;
@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Deliveries under way at one time.
+/// Most deliveries in progress.
 const PARALLEL_MAX: usize = 16;
-/// How often it is looked whether something became due that nobody announced.
+/// How often to look for deliveries that became due without a notification.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long an endpoint may take to answer. Source: Stripe allows 20 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -30,9 +30,9 @@ struct Parcel {
     body: String,
 }
 
-/// The client with which webhooks are sent.
+/// Builds the HTTP client for webhooks.
 pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
-    // Fails only if another part of the process was first, which then serves as well.
+    // Fails only if the process has installed a provider already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .timeout(ANSWER_TIMEOUT)
@@ -41,7 +41,7 @@ pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// Delivers until the task is aborted.
+/// Sends deliveries until the task is aborted.
 pub(crate) async fn run(app: Arc<App>, client: reqwest::Client) {
     let mut sends: JoinSet<(Delivery, bool)> = JoinSet::new();
     let mut in_flight: HashSet<String> = HashSet::new();
@@ -60,11 +60,11 @@ pub(crate) async fn run(app: Arc<App>, client: reqwest::Client) {
         };
         if let Some((delivery, is_taken)) = ended {
             in_flight.remove(&delivery.id);
-            // The journal is flushed to disk in there.
+            // Blocks, because it flushes the journal to disk.
             let noting = app.clone();
             let noted = tokio::task::spawn_blocking(move || noting.note(&delivery.id, is_taken)).await;
             if noted.is_err() {
-                tracing::error!("the end of a delivery could not be noted");
+                tracing::error!("the result of a delivery could not be recorded");
             }
         }
     }
@@ -74,7 +74,7 @@ fn parcels(world: &World, max: usize, in_flight: &HashSet<String>) -> Vec<Parcel
     world.due_deliveries(max, in_flight).into_iter().map(|delivery| parcel(world, delivery)).collect()
 }
 
-/// A delivery whose endpoint is gone has no address, and fails.
+/// Builds a delivery's request. If its endpoint was deleted it has no URL, and fails.
 fn parcel(world: &World, delivery: Delivery) -> Parcel {
     let endpoint = world.copy(&delivery.endpoint);
     let wanted = world.policy.api_version.as_deref().or_else(|| endpoint.opt("api_version"));
@@ -85,7 +85,7 @@ fn parcel(world: &World, delivery: Delivery) -> Parcel {
     Parcel { delivery, url: endpoint.text("url").to_owned(), secret: endpoint.text("secret").to_owned(), body }
 }
 
-/// An event as a reader of that version gets it.
+/// Renders an event in a version.
 pub(crate) fn shape(world: &World, event: &mut Value, version: Version) {
     if event.text("object") == "event" {
         older::fill(world, event, version);

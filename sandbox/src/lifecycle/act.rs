@@ -1,4 +1,4 @@
-//! The transitions themselves.
+//! The transitions.
 
 use super::{Due, TRIAL_WARNING_S};
 use crate::billing::NewInvoice;
@@ -14,7 +14,7 @@ use serde_json::json;
 const UPDATED: &str = "customer.subscription.updated";
 
 impl World {
-    /// Does what is due for an object.
+    /// Carries out an object's transition.
     pub(super) fn act(&mut self, id: &str, due: Due) -> Result<(), ApiError> {
         match due {
             Due::WarnOfTrialEnd => self.warn_of_trial_end(id),
@@ -32,7 +32,7 @@ impl World {
         }
     }
 
-    /// Tells that a trial will end, once it is near.
+    /// Announces the end of a trial when it is near.
     pub(crate) fn warn_of_trial_end(&mut self, id: &str) -> Result<(), ApiError> {
         let subscription = self.copy(id);
         let is_near = subscription.int("trial_end") - TRIAL_WARNING_S <= self.now_s;
@@ -43,7 +43,7 @@ impl World {
         self.emit("customer.subscription.trial_will_end", id)
     }
 
-    /// A trial is over: the first paid period begins now, if somebody can pay for it.
+    /// Ends a trial: the first paid period begins now, if there is a payment method.
     pub(crate) fn end_trial(&mut self, id: &str) -> Result<(), ApiError> {
         let subscription = self.copy(id);
         let asked = json!({ "_subscription": id, "customer": subscription["customer"] });
@@ -69,7 +69,7 @@ impl World {
         self.renew(id)
     }
 
-    /// The next period, and a draft for it.
+    /// Begins the next period and creates its draft.
     fn renew(&mut self, id: &str) -> Result<(), ApiError> {
         let before = self.copy(id);
         let status = if before.text("status") == "trialing" { "active" } else { before.text("status") };
@@ -106,7 +106,7 @@ impl World {
         self.emit_change(UPDATED, id, previous)
     }
 
-    /// Makes a draft final and tries to pay it.
+    /// Finalizes a draft and tries to pay it.
     pub(crate) fn finalize_and_pay(&mut self, id: &str) -> Result<(), ApiError> {
         let invoice = self.copy(id);
         let subscription = self.copy(invoice.text("_subscription"));
@@ -124,7 +124,7 @@ impl World {
         Ok(())
     }
 
-    /// Nobody paid the first invoice in time.
+    /// Expires a subscription whose first invoice was not paid in time.
     fn expire(&mut self, id: &str) -> Result<(), ApiError> {
         let invoice = self.copy(id).text("latest_invoice").to_owned();
         if self.copy(&invoice).text("status") == "open" {
@@ -153,7 +153,7 @@ impl World {
             if is_unpaid_start {
                 self.give_up(&invoice, "void")?;
             } else {
-                // What is open stays open, but nobody tries to collect it any more.
+                // Open invoices stay open, but are no longer collected automatically.
                 let fields =
                     json!({ "auto_advance": false, "next_payment_attempt": null, "automatically_finalizes_at": null });
                 self.change(&invoice, fields);
@@ -168,15 +168,15 @@ impl World {
         self.emit("customer.subscription.deleted", id)
     }
 
-    /// What a paid invoice means for its subscription.
+    /// Updates the subscription of a paid invoice.
     pub(crate) fn subscription_paid(&mut self, invoice: &str) -> Result<(), ApiError> {
         let invoice = self.copy(invoice);
         let Some(id) = invoice.opt("_subscription") else { return Ok(()) };
         let subscription = self.copy(id);
         let is_latest = subscription.text("latest_invoice") == invoice.id();
         match subscription.text("status") {
-            // Told as part of `customer.subscription.created` if that was not told yet.
-            "incomplete" if !self.is_told(id) => {
+            // `customer.subscription.created` reports the status if it is not emitted yet.
+            "incomplete" if !self.is_creation_emitted(id) => {
                 self.change(id, json!({ "status": "active" }));
                 Ok(())
             }
@@ -193,7 +193,7 @@ impl World {
         }
     }
 
-    /// What an invoice that was not paid means for its subscription.
+    /// Updates the subscription of an invoice whose payment failed.
     pub(crate) fn subscription_unpaid(&mut self, invoice: &str) -> Result<(), ApiError> {
         let invoice = self.copy(invoice);
         let Some(id) = invoice.opt("_subscription") else { return Ok(()) };
@@ -211,8 +211,8 @@ impl World {
         self.change_and_emit(id, json!({ "status": status }), UPDATED).map(|_| ())
     }
 
-    /// Whether the subscription's creation was told.
-    fn is_told(&self, id: &str) -> bool {
+    /// Whether the subscription's creation event was emitted.
+    fn is_creation_emitted(&self, id: &str) -> bool {
         self.copy(id).is("_is_told")
     }
 }

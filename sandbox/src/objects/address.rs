@@ -1,15 +1,15 @@
-//! Addresses, as parts of other objects.
+//! Addresses in other objects.
 
 use crate::form::Form;
 use serde_json::{Map, Value, json};
 
-/// An address, each part or null.
+/// An address. Missing parts are null.
 pub(crate) fn address(form: &Form) -> Value {
     let parts = ["city", "country", "line1", "line2", "postal_code", "state"];
     Value::Object(Map::from_iter(parts.map(|part| (part.to_owned(), form.nullable(part)))))
 }
 
-/// Where goods go.
+/// A shipping address.
 pub(crate) fn shipping(form: &Form) -> Value {
     json!({
         "address": address(&form.part("address")), "carrier": form.nullable("carrier"), "name": form.nullable("name"),
@@ -17,7 +17,7 @@ pub(crate) fn shipping(form: &Form) -> Value {
     })
 }
 
-/// Who pays.
+/// The payer's name and address.
 pub(crate) fn billing_details(form: &Form) -> Value {
     json!({
         "address": address(&form.part("address")), "email": form.nullable("email"), "name": form.nullable("name"),

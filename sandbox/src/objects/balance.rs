@@ -1,4 +1,4 @@
-//! Movements of the sandbox's money, and what is left of it.
+//! The account's balance and its transactions.
 
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,13 +8,13 @@ use crate::world::World;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Stripe's price for a card payment in the United States: 2.9 % and 30 cents.
+/// Stripe's fee for a card payment in the United States: 2.9 % and 30 cents.
 const FEE_PER_MILLE: i64 = 29;
 const FEE_FIXED: i64 = 30;
-/// What a dispute costs, in minor units.
+/// The fee for a dispute, in minor units.
 const DISPUTE_FEE: i64 = 1_500;
 
-/// Notes a movement. `amount` is what the account gains, before fees.
+/// Records a transaction. `amount` is the gain of the account before fees.
 pub(crate) fn record(
     world: &mut World,
     kind: &str,

@@ -10,9 +10,9 @@ use crate::page;
 use crate::world::World;
 use serde_json::{Value, json};
 
-/// What is known of a charge before it is made.
+/// The contents of a new charge.
 pub(crate) struct NewCharge<'a> {
-    /// The PaymentIntent, or for a charge without one what would be in it.
+    /// The PaymentIntent, or the same fields for a charge without one.
     pub(crate) intent: &'a Value,
     pub(crate) method: &'a Value,
     pub(crate) is_captured: bool,
@@ -20,7 +20,7 @@ pub(crate) struct NewCharge<'a> {
 }
 
 impl NewCharge<'_> {
-    /// Makes it; nobody is told yet.
+    /// Creates it without emitting an event.
     pub(crate) fn make(&self, world: &mut World) -> Result<Value, ApiError> {
         let (intent, method) = (self.intent, self.method);
         let amount = intent.int("amount");
@@ -55,7 +55,7 @@ impl NewCharge<'_> {
     }
 }
 
-/// What a charge has once the money is taken.
+/// The fields of a charge that captured money.
 pub(crate) fn receipt_fields(world: &mut World, charge: &str, amount: i64, currency: &str) -> Result<Value, ApiError> {
     let transaction = balance::record(world, "charge", charge, amount, currency)?;
     let url = format!("{}/sandbox/receipts/{charge}", world.url);
@@ -125,7 +125,7 @@ fn outcome(decline: Option<Decline>) -> Value {
         Some(decline) => json!({
             "advice_code": decline.advice_code, "network_advice_code": null, "network_decline_code": null,
             "network_status": "declined_by_network", "reason": decline.decline_code, "risk_level": "normal",
-            "risk_score": 20, "seller_message": "The bank did not take it. SANDBOX.", "type": "issuer_declined",
+            "risk_score": 20, "seller_message": "The bank declined the payment. SANDBOX.", "type": "issuer_declined",
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! Checkout sessions: pages of Stripe's on which customers pay. Here a control call completes them.
+//! Checkout sessions: payment pages hosted by Stripe. Here a call to the control API completes them.
 
 use super::payment_method::{attach_to, usable};
 use super::{payment_intent, price, setup_intent, subscription};
@@ -11,7 +11,7 @@ use crate::payment::Attempt;
 use crate::world::World;
 use serde_json::{Value, json};
 
-/// How long a page is open.
+/// How long a session is open.
 const EXPIRES_AFTER_S: i64 = 24 * 3_600;
 
 /// `POST /v1/checkout/sessions`
@@ -57,7 +57,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     world.make_as(&id, "checkout.session", fields)
 }
 
-/// `GET /v1/checkout/sessions/{id}`, and the address that a browser asks.
+/// `GET /v1/checkout/sessions/{id}`, and the same for the browser's address.
 pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     world.find("checkout.session", call.id())
 }
@@ -80,13 +80,13 @@ pub(crate) fn expire(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     Ok(world.copy(session.id()))
 }
 
-/// `POST /v1/payment_pages/{id}/confirm`: what the page does when the customer pays.
+/// `POST /v1/payment_pages/{id}/confirm`: the page's own call when the customer pays.
 pub(crate) fn confirm(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let method = call.form.required("payment_method")?.to_owned();
     complete(world, call.id(), &method)
 }
 
-/// The customer pays on the page.
+/// Completes a session as if the customer had paid on its page.
 pub(crate) fn complete(world: &mut World, id: &str, method: &str) -> Result<Value, ApiError> {
     let session = open_session(world, id)?;
     let method = usable(world, method, Some("payment_method"))?;

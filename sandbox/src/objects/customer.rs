@@ -9,7 +9,7 @@ use crate::page;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
-/// Fields that are set as they are given.
+/// Fields that are copied from the parameters.
 const PLAIN: [&str; 5] = ["email", "name", "phone", "description", "tax_exempt"];
 
 /// `POST /v1/customers`
@@ -20,7 +20,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     fields.insert("invoice_prefix".to_owned(), world.ids.fingerprint()[..8].to_uppercase().into());
     let customer = world.make("cus", "customer", Value::Object(fields))?;
     let id = customer.id().to_owned();
-    // Methods are given to the customer before it is told of, so that the event shows the defaults.
+    // Methods are attached before the event is emitted, so that it shows the defaults.
     let mut attached: Option<(String, String)> = None;
     if let Some(method) = form.text("payment_method") {
         let new = payment_method::attach_to(world, method, &id, "payment_method")?;
@@ -40,7 +40,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     Ok(world.copy(&id))
 }
 
-/// `GET /v1/customers/{id}`. A deleted customer says so.
+/// `GET /v1/customers/{id}`. Returns a deleted customer as such.
 pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let customer = world.get(call.id()).filter(|value| value.text("object") == "customer");
     customer.cloned().ok_or_else(|| ApiError::no_such("customer", call.id(), None))
@@ -72,7 +72,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     world.change_and_emit(before.id(), Value::Object(fields), "customer.updated")
 }
 
-/// `DELETE /v1/customers/{id}`. Its subscriptions end at once.
+/// `DELETE /v1/customers/{id}`. Cancels its subscriptions.
 pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let customer = world.find("customer", call.id())?;
     let id = customer.id().to_owned();

@@ -8,10 +8,10 @@ use crate::page;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
-/// How long there is to answer.
+/// How long evidence can be submitted.
 const DUE_AFTER_S: i64 = 9 * 86_400;
 
-/// Opens a dispute about a charge. An inquiry takes no money yet.
+/// Opens a dispute of a charge. An inquiry withdraws no money yet.
 pub(crate) fn open(
     world: &mut World,
     charge: &str,
@@ -24,7 +24,7 @@ pub(crate) fn open(
         return Err(ApiError::refused_plainly("A charge that was not paid cannot be disputed."));
     }
     if amount < 1 || amount > charge.int("amount") {
-        return Err(ApiError::refused_plainly("The amount of a dispute is at most that of its charge."));
+        return Err(ApiError::refused_plainly("The amount of a dispute must not exceed that of its charge."));
     }
     let currency = charge.text("currency").to_owned();
     let mut fields = json!({
@@ -50,7 +50,7 @@ pub(crate) fn open(
     Ok(world.copy(dispute.id()))
 }
 
-/// Ends a dispute: won, lost, or an inquiry that led to nothing.
+/// Closes a dispute or an inquiry.
 pub(crate) fn close(world: &mut World, id: &str, is_won: bool) -> Result<Value, ApiError> {
     let dispute = world.find("dispute", id)?;
     let status = match (dispute.text("status"), is_won) {
@@ -81,7 +81,7 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     page::list(world, call, "dispute", &["charge", "payment_intent"])
 }
 
-/// `POST /v1/disputes/{id}`. `winning_evidence` and `losing_evidence` as uncategorised text decide.
+/// `POST /v1/disputes/{id}`. The uncategorized texts `winning_evidence` and `losing_evidence` decide it.
 pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let dispute = world.find("dispute", call.id())?;
@@ -122,7 +122,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     }
 }
 
-/// `POST /v1/disputes/{id}/close`: the customer is right, and it is lost.
+/// `POST /v1/disputes/{id}/close`: accepts the dispute, which is then lost.
 pub(crate) fn concede(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let dispute = world.find("dispute", call.id())?;
     expect_open(&dispute)?;

@@ -1,4 +1,4 @@
-//! Events: made with what they tell of, kept for 30 days.
+//! Events, which are stored for 30 days.
 
 use crate::blank::overlay;
 use crate::error::ApiError;
@@ -8,23 +8,23 @@ use crate::page;
 use crate::world::World;
 use serde_json::{Value, json};
 
-/// How long events can be listed. Source: Stripe, "List all events".
+/// How long events are stored. Source: Stripe, "List all events".
 pub(crate) const EVENTS_KEPT_S: i64 = 30 * 86_400;
-/// Most events that are kept.
+/// Most stored events.
 pub(crate) const EVENTS_MAX: usize = 50_000;
 
 impl World {
-    /// Emits an event about an object as it is now.
+    /// Emits an event with an object's current state.
     pub(crate) fn emit(&mut self, kind: &str, id: &str) -> Result<(), ApiError> {
         self.emit_object(kind, self.copy(id), None).map(|_| ())
     }
 
-    /// Emits an event about a changed object, with the fields as they were before.
+    /// Emits an event about a changed object, with the previous values of its fields.
     pub(crate) fn emit_change(&mut self, kind: &str, id: &str, previous: Value) -> Result<(), ApiError> {
         self.emit_object(kind, self.copy(id), Some(previous)).map(|_| ())
     }
 
-    /// Makes an event with an object as it is now, and its deliveries. Gives the event's id.
+    /// Creates an event with an object's current state and plans its deliveries. Returns the event's id.
     pub(crate) fn emit_object(
         &mut self,
         kind: &str,
@@ -46,7 +46,7 @@ impl World {
         Ok(event.id().to_owned())
     }
 
-    /// Makes the thin twin of an event: an address instead of data.
+    /// Emits the thin event of a snapshot event. It names the object instead of containing it.
     pub(crate) fn tell_thin(&mut self, snapshot_event: &str) -> Result<Value, ApiError> {
         let twin = self.find("event", snapshot_event)?;
         let object = &twin["data"]["object"];
@@ -68,7 +68,7 @@ impl World {
         Ok(event)
     }
 
-    /// Forgets events that nobody can list any more.
+    /// Deletes events that are too old or too many.
     pub(crate) fn prune_events(&mut self) {
         for kind in ["event", "v2.core.event"] {
             let excess = self.store.count(kind).saturating_sub(EVENTS_MAX);
@@ -84,7 +84,7 @@ impl World {
     }
 }
 
-/// The word of a kind in addresses.
+/// The plural of a kind, as in paths.
 pub(crate) fn plural(kind: &str) -> String {
     match kind {
         "checkout.session" => "checkout/sessions".to_owned(),
@@ -117,7 +117,7 @@ pub(crate) fn retrieve_thin(world: &mut World, call: &Call) -> Result<Value, Api
     world.find("v2.core.event", call.id())
 }
 
-/// Whether a type of event fits a pattern such as `invoice.*` or `*`.
+/// Whether an event type matches a pattern such as `invoice.*` or `*`.
 pub(crate) fn matches(pattern: &str, kind: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => kind.starts_with(prefix),

@@ -1,4 +1,4 @@
-//! Invoices, as calls see them.
+//! Calls to invoices.
 
 use super::payment_method::usable;
 use super::{invoice_item, payment_intent};
@@ -87,7 +87,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     world.change_and_emit(invoice.id(), Value::Object(fields), "invoice.updated")
 }
 
-/// `DELETE /v1/invoices/{id}`: a draft that is not wanted.
+/// `DELETE /v1/invoices/{id}`: deletes a draft.
 pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let invoice = world.find("invoice", call.id())?;
     if invoice.text("status") != "draft" {

@@ -1,4 +1,4 @@
-//! Invoice items: what waits for the customer's next invoice.
+//! Invoice items: amounts for the customer's next invoice.
 
 use crate::billing::{NewLine, pricing};
 use crate::error::ApiError;
@@ -54,20 +54,20 @@ pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     Ok(json!({ "id": item.id(), "object": "invoiceitem", "deleted": true }))
 }
 
-/// Those of a customer that are on no invoice, oldest first.
+/// A customer's items without an invoice, oldest first.
 pub(crate) fn pending(world: &World, customer: &str) -> Vec<Value> {
     let rows = world.store.of_customer("invoiceitem", customer);
     rows.filter(|row| row["invoice"].is_null()).cloned().collect()
 }
 
-/// Notes that items are on an invoice now.
+/// Records the invoice of items.
 pub(crate) fn take(world: &mut World, items: &[Value], invoice: &str) {
     for item in items {
         world.change(item.id(), json!({ "invoice": invoice }));
     }
 }
 
-/// An item as a line.
+/// The invoice line of an item.
 pub(crate) fn line(item: &Value) -> NewLine {
     NewLine {
         amount: item.int("amount"),

@@ -1,4 +1,4 @@
-//! Which payment paid which invoice.
+//! Links between payments and invoices.
 
 use crate::error::ApiError;
 use crate::field::Fields;

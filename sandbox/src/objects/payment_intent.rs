@@ -12,11 +12,11 @@ use crate::payment::{Attempt, Paid, capture as capture_money, fail, pay};
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
-/// Fields that are set as they are given.
+/// Fields that are copied from the parameters.
 const PLAIN: [&str; 5] =
     ["description", "receipt_email", "setup_future_usage", "statement_descriptor", "statement_descriptor_suffix"];
 
-/// The decline of a customer that failed to authenticate.
+/// The decline after a failed authentication.
 const AUTHENTICATION_FAILED: Decline = Decline {
     code: "payment_intent_authentication_failure",
     decline_code: "authentication_not_handled",
@@ -69,7 +69,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     Ok(world.copy(&id))
 }
 
-/// Makes a PaymentIntent that nobody is told of yet.
+/// Creates a PaymentIntent without emitting an event.
 pub(crate) fn make(world: &mut World, fields: Value) -> Result<Value, ApiError> {
     let id = world.new_id("pi");
     let mut fields = fields;
@@ -143,7 +143,7 @@ pub(crate) fn cancel(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     cancel_now(world, intent.id(), reason)
 }
 
-/// Ends a PaymentIntent; money that was reserved is given free.
+/// Cancels a PaymentIntent and releases money that was reserved.
 pub(crate) fn cancel_now(world: &mut World, id: &str, reason: Value) -> Result<Value, ApiError> {
     let intent = world.copy(id);
     if intent.text("status") == "requires_capture" {
@@ -160,7 +160,7 @@ pub(crate) fn cancel_now(world: &mut World, id: &str, reason: Value) -> Result<V
     Ok(world.copy(id))
 }
 
-/// The customer authenticated, or failed to. Gives the PaymentIntent, whatever came of it.
+/// Passes or fails the customer's authentication. Returns the PaymentIntent in either case.
 pub(crate) fn authenticate(world: &mut World, id: &str, is_passed: bool) -> Result<Value, ApiError> {
     let intent = world.find("payment_intent", id)?;
     let off_session = intent["last_payment_error"].text("code") == "authentication_required";
@@ -170,9 +170,12 @@ pub(crate) fn authenticate(world: &mut World, id: &str, is_passed: bool) -> Resu
         None => Value::Null,
     };
     if method.is_null() || !(off_session || intent.text("status") == "requires_action") {
-        return Err(ApiError::refused("payment_intent_unexpected_state", "Nobody waits for an authentication."));
+        return Err(ApiError::refused(
+            "payment_intent_unexpected_state",
+            "This payment does not wait for authentication.",
+        ));
     }
-    // Source: Stripe, "Detach a PaymentMethod": it can no longer be used for a payment.
+    // Source: Stripe, "Detach a PaymentMethod": a detached method can never be used again.
     if method.is("_is_spent") && method.opt("customer").is_none() {
         let message = "The PaymentMethod was detached from its Customer and may not be used again. SANDBOX.";
         return Err(ApiError::refused("payment_method_unexpected_state", message));
@@ -186,7 +189,7 @@ pub(crate) fn authenticate(world: &mut World, id: &str, is_passed: bool) -> Resu
     Ok(world.copy(id))
 }
 
-/// Confirms with the method that was chosen.
+/// Confirms with the chosen method.
 pub(crate) fn confirm_now(world: &mut World, id: &str, attempt: Attempt) -> Result<Value, ApiError> {
     let intent = world.copy(id);
     let Some(method) = intent.opt("payment_method") else {
@@ -246,7 +249,7 @@ fn expect(intent: &Value, statuses: &[&str], act: &str) -> Result<(), ApiError> 
     Err(ApiError::refused("payment_intent_unexpected_state", &message).with("payment_intent", intent.clone()))
 }
 
-/// `off_session=true`, or one of the named reasons to charge without the customer.
+/// `off_session=true`, or one of the named reasons for an off-session payment.
 pub(crate) fn is_off_session(form: &Form) -> bool {
     form.text("off_session").is_some_and(|text| text != "false")
 }

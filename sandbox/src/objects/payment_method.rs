@@ -1,4 +1,4 @@
-//! Payment methods. Ids such as `pm_card_visa` are not objects but make one when they are used.
+//! Payment methods. An id such as `pm_card_visa` is not an object: each use creates a new one.
 
 use super::address::billing_details;
 use crate::blank::filled;
@@ -10,7 +10,7 @@ use crate::page;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
-/// Cards of the sandbox are good until then.
+/// Month and year in which cards expire.
 const EXPIRES: (i64, i64) = (12, 2034);
 
 /// `POST /v1/payment_methods`
@@ -94,7 +94,7 @@ pub(crate) fn detach(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     detach_from(world, method.id())
 }
 
-/// The payment method of an id; an id such as `pm_card_visa` makes a new one.
+/// The payment method with an id. An id such as `pm_card_visa` creates a new one.
 pub(crate) fn usable(world: &mut World, id: &str, param: Option<&str>) -> Result<Value, ApiError> {
     if let Some(method) = world.get(id)
         && matches!(method.text("object"), "payment_method" | "card")
@@ -107,7 +107,7 @@ pub(crate) fn usable(world: &mut World, id: &str, param: Option<&str>) -> Result
     }
 }
 
-/// Gives a method to a customer.
+/// Attaches a method to a customer.
 pub(crate) fn attach_to(world: &mut World, id: &str, customer: &str, param: &str) -> Result<Value, ApiError> {
     let param = (param != "payment_method").then_some(param);
     let method = usable(world, id, param)?;
@@ -134,7 +134,7 @@ pub(crate) fn attach_to(world: &mut World, id: &str, customer: &str, param: &str
     Ok(world.copy(method.id()))
 }
 
-/// Takes a method away from its customer, for ever.
+/// Detaches a method from its customer. This cannot be undone.
 pub(crate) fn detach_from(world: &mut World, id: &str) -> Result<Value, ApiError> {
     let method = world.copy(id);
     let customer = method.text("customer").to_owned();
@@ -157,22 +157,21 @@ pub(crate) fn detach_from(world: &mut World, id: &str) -> Result<Value, ApiError
     Ok(world.copy(id))
 }
 
-/// The bank sends a new card, and Stripe is told: same fate, later end.
+/// Updates a card as if the bank had replaced it: it behaves alike and expires later.
 pub(crate) fn renew(world: &mut World, id: &str) -> Result<Value, ApiError> {
     let mut card = world.find("payment_method", id)?["card"].clone();
     card["exp_year"] = (card.int("exp_year") + 4).into();
     world.change_and_emit(id, json!({ "card": card }), "payment_method.automatically_updated")
 }
 
-/// The test card behind a payment method or a card.
+/// The test card of a payment method or a card object.
 pub(crate) fn card_of(method: &Value) -> Result<&'static TestCard, ApiError> {
-    TestCard::of_name(method.text("_card"))
-        .ok_or_else(|| ApiError::api(500, "The SANDBOX does not know what card this is."))
+    TestCard::of_name(method.text("_card")).ok_or_else(|| ApiError::api(500, "The SANDBOX does not know this card."))
 }
 
 fn make(world: &mut World, card: &TestCard) -> Result<Value, ApiError> {
     let shape = filled("payment_method_card", shape(card));
-    // The same card has the same fingerprint, whatever it is called.
+    // A card has the same fingerprint under all its names.
     let fields = json!({ "type": "card", "card": shape, "_card": card.name });
     world.make("pm", "payment_method", fields)
 }
@@ -195,13 +194,13 @@ fn shape(card: &TestCard) -> Value {
     Value::Object(fields)
 }
 
-/// The same for the same number, as Stripe's is.
+/// A fingerprint that depends on the card's number only, as at Stripe.
 pub(crate) fn fingerprint(card: &TestCard) -> String {
     use sha2::{Digest, Sha256};
     hex::encode(Sha256::digest(card.number))[..16].to_owned()
 }
 
-/// A card as it stands in a charge.
+/// The details of a card in a charge.
 pub(crate) fn in_charge(method: &Value, amount: i64) -> Value {
     let card = if method.text("object") == "card" { method } else { &method["card"] };
     let brand = card.text("brand").to_lowercase();

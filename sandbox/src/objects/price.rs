@@ -1,4 +1,4 @@
-//! Products and prices, among them one that is there from the start.
+//! Products and prices, including one that always exists.
 
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,10 +8,10 @@ use crate::page;
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
-/// The price that is there from the start.
+/// The price that always exists.
 const PRO: (&str, &str, i64) = ("pro_monthly", "Pro (SANDBOX)", 59_900);
 
-/// Makes the price of Pro, if there is none with its lookup key.
+/// Creates the price of Pro, unless one has its lookup key.
 pub(crate) fn seed(world: &mut World) -> Result<(), ApiError> {
     if world.store.of_kind("price").any(|price| price.text("lookup_key") == PRO.0) {
         return Ok(());
@@ -112,7 +112,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     world.change_and_emit(price.id(), Value::Object(fields), "price.updated")
 }
 
-/// A price from `price_data` or the parameters of a call.
+/// Creates a price from `price_data` or the parameters of a call.
 pub(crate) fn make(world: &mut World, form: &Form) -> Result<Value, ApiError> {
     let currency = form.required("currency")?.to_lowercase();
     let amount = form.int("unit_amount")?.ok_or_else(|| ApiError::missing("unit_amount"))?;

@@ -34,7 +34,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     make(world, charge.id(), amount, reason, metadata)
 }
 
-/// Gives money of a charge back: what is left of it, if no amount is named.
+/// Refunds an amount of a charge, by default all that is left.
 pub(crate) fn make(
     world: &mut World,
     charge: &str,
@@ -43,7 +43,7 @@ pub(crate) fn make(
     metadata: Value,
 ) -> Result<Value, ApiError> {
     let charge = world.find("charge", charge)?;
-    // What was reserved and never captured counts as refunded.
+    // Reserved money that was never captured counts as refunded.
     let left = charge.int("amount") - charge.int("amount_refunded");
     if !charge.is("paid") || !charge.is("captured") {
         return Err(ApiError::refused_plainly("This charge took no money, so there is nothing to refund."));
@@ -101,7 +101,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     Ok(world.copy(refund.id()))
 }
 
-/// The bank could not give the money back, which it then is not.
+/// Fails a refund: the bank could not return the money.
 pub(crate) fn fail(world: &mut World, id: &str) -> Result<Value, ApiError> {
     let refund = world.find("refund", id)?;
     if refund.text("status") != "succeeded" {

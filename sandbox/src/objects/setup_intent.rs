@@ -1,4 +1,4 @@
-//! SetupIntents: a payment method made ready for later, without money.
+//! SetupIntents: set up a payment method for later, without a payment.
 
 use super::payment_method::{attach_to, card_of, usable};
 use crate::card::Outcome;
@@ -61,7 +61,7 @@ pub(crate) fn cancel(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     Ok(world.copy(intent.id()))
 }
 
-/// Sets the method up, if its bank lets it.
+/// Sets up the method, unless its bank declines.
 pub(crate) fn confirm_now(world: &mut World, id: &str, is_authenticated: bool) -> Result<Value, ApiError> {
     let intent = world.copy(id);
     let Some(method) = intent.opt("payment_method").map(str::to_owned) else {

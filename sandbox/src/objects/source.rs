@@ -1,4 +1,4 @@
-//! Cards given to customers the old way, by token.
+//! The older API for cards: sources that are created from tokens.
 
 use super::payment_method::fingerprint;
 use crate::card::TestCard;
@@ -52,7 +52,7 @@ pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     Ok(json!({ "id": card.id(), "object": "card", "deleted": true }))
 }
 
-/// Gives a customer the card of a token; its first one becomes the default.
+/// Adds the card of a token to a customer. The first one becomes the default.
 pub(crate) fn add(world: &mut World, customer: &str, token: &str) -> Result<Value, ApiError> {
     let name = world.get(token).and_then(|token| token.opt("_card"));
     let card = name.map_or_else(|| TestCard::of_id(token), TestCard::of_name);

@@ -1,4 +1,4 @@
-//! Subscriptions, as calls see them. What time does to them is in `lifecycle`.
+//! Calls to subscriptions. `lifecycle` has their changes over time.
 
 mod change;
 mod create;
@@ -15,12 +15,12 @@ use crate::page;
 use crate::world::World;
 use serde_json::{Value, json};
 
-/// Statuses from which nothing comes back.
+/// Whether the status is final.
 pub(crate) fn is_over(subscription: &Value) -> bool {
     matches!(subscription.text("status"), "canceled" | "incomplete_expired")
 }
 
-/// When the period of its first item ends.
+/// The end of its first item's period.
 pub(crate) fn period_end(subscription: &Value) -> i64 {
     subscription["items"]["data"][0].int("current_period_end")
 }
@@ -30,7 +30,7 @@ pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError
     world.find("subscription", call.id())
 }
 
-/// `GET /v1/subscriptions`. Ended ones only if they are asked for.
+/// `GET /v1/subscriptions`. Lists ended ones only on request.
 pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let (customer, price) = (form.text("customer"), form.text("price"));

@@ -1,4 +1,4 @@
-//! Where events are delivered to.
+//! Webhook endpoints.
 
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 /// Most endpoints. Source: Stripe, "Webhook endpoints".
 const ENDPOINTS_MAX: usize = 16;
 
-/// An endpoint before it is one.
+/// The contents of a new endpoint.
 #[derive(Debug, Clone)]
 pub struct NewEndpoint {
-    /// Where events are posted to.
+    /// The URL that events are sent to.
     pub url: String,
-    /// With what they are signed; without one a secret is made up.
+    /// The signing secret. `None` generates one.
     pub secret: Option<String>,
-    /// The version of the API in which they are rendered; without one the sandbox's own.
+    /// The API version of its events. `None` means the account's version.
     pub api_version: Option<String>,
-    /// Types of events, `*` for all; `invoice.*` works too.
+    /// Types of events, such as `invoice.paid`, `invoice.*` or `*`.
     pub enabled_events: Vec<String>,
-    /// Whether it wants thin events instead of whole ones.
+    /// Whether it receives thin events instead of snapshot events.
     pub is_thin: bool,
 }
 
@@ -39,7 +39,7 @@ impl NewEndpoint {
     }
 }
 
-/// Adds an endpoint, or changes the one that has its address.
+/// Adds an endpoint, or changes the one with the same URL.
 pub(crate) fn add(world: &mut World, new: &NewEndpoint) -> Result<Value, ApiError> {
     if !new.url.starts_with("http://") && !new.url.starts_with("https://") {
         let message = format!("Invalid URL: {}", new.url);
@@ -72,8 +72,8 @@ pub(crate) fn add(world: &mut World, new: &NewEndpoint) -> Result<Value, ApiErro
     world.make("we", "webhook_endpoint", fields)
 }
 
-/// Adds the endpoints that the options give, and takes away those that earlier ones gave: a server
-/// may have another address today.
+/// Adds the endpoints of the options, and deletes those of earlier options, because a server's address may have
+/// changed.
 pub(crate) fn set_given(world: &mut World, given: &[NewEndpoint]) -> Result<(), ApiError> {
     let is_old = |row: &&Value| row.is("_is_given") && given.iter().all(|new| new.url != row.text("url"));
     let old: Vec<String> =
@@ -88,7 +88,7 @@ pub(crate) fn set_given(world: &mut World, given: &[NewEndpoint]) -> Result<(), 
     Ok(())
 }
 
-/// Whether the options give this endpoint's secret at every start, so that nobody else has to keep it.
+/// Whether the options give this endpoint's secret, so that it need not be stored.
 pub(crate) fn has_given_secret(row: &Value) -> bool {
     row.is("_is_given") && !row.is("_is_secret_made_up") && row.get("secret").is_some()
 }

@@ -3,7 +3,7 @@
 use super::{Shape, pull};
 use serde_json::{Value, json};
 
-/// The modes of the page were renamed in dahlia.
+/// Dahlia renamed the modes of the page.
 pub(super) fn modes_of_the_page(session: &mut Shape<'_>) {
     let older = match session.get("ui_mode").as_str() {
         Some("hosted_page") => "hosted",
@@ -14,14 +14,14 @@ pub(super) fn modes_of_the_page(session: &mut Shape<'_>) {
     session.put("ui_mode", json!(older));
 }
 
-/// Shipping details stood at the top until basil collected them.
+/// Basil moved the shipping details from the top into the collected information.
 pub(super) fn shipping_details(session: &mut Shape<'_>) {
     let collected = session.fields.get_mut("collected_information").and_then(Value::as_object_mut);
     let details = collected.and_then(|collected| collected.remove("shipping_details"));
     session.put("shipping_details", details);
 }
 
-/// They were called `shipping` until 2022-08-01, and the rate stood beside them.
+/// 2022-08-01 renamed `shipping` and moved the rate out of it.
 pub(super) fn shipping(session: &mut Shape<'_>) {
     let details = session.take("shipping_details");
     session.put("shipping", details);

@@ -1,9 +1,9 @@
-//! Invoices. Until basil they named the one subscription and the one payment they could have.
+//! Invoices. Until basil each named its only subscription and payment.
 
 use super::{Shape, line, pull};
 use serde_json::{Value, json};
 
-/// `parent` says since basil what the invoice comes from.
+/// Since basil `parent` names the invoice's origin.
 pub(super) fn subscription(invoice: &mut Shape<'_>) {
     if !invoice.is_whole && !invoice.fields.contains_key("parent") {
         return;
@@ -18,7 +18,7 @@ pub(super) fn subscription(invoice: &mut Shape<'_>) {
     invoice.put("quote", pull(&mut parent, &["quote_details", "quote"]));
 }
 
-/// Basil lists payments, and has no other word for a paid invoice than its status.
+/// Since basil an invoice lists its payments, and only the status says that it is paid.
 pub(super) fn payment(invoice: &mut Shape<'_>) {
     let mut payments = invoice.take("payments");
     invoice.take("confirmation_secret");
@@ -40,7 +40,7 @@ pub(super) fn payment(invoice: &mut Shape<'_>) {
     }
 }
 
-/// The payment that is marked as the default, else the first: what it asks and what it took.
+/// The payment that is marked as the default, otherwise the first: its amounts requested and paid.
 fn default_payment(payments: &mut Value) -> (Value, Value) {
     let rows = payments.get_mut("data").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
     let at = rows.iter().position(|row| row["is_default"] == true).unwrap_or(0);
@@ -53,7 +53,7 @@ fn latest_charge(intent: &Value) -> Value {
     charge.get("id").unwrap_or(charge).clone()
 }
 
-/// Taxes were amounts with their rates, and summed up.
+/// Taxes were amounts with rates, and a sum.
 pub(super) fn taxes(invoice: &mut Shape<'_>) {
     if !invoice.is_whole && !invoice.fields.contains_key("total_taxes") {
         return;
@@ -68,7 +68,7 @@ pub(super) fn taxes(invoice: &mut Shape<'_>) {
     invoice.put("total_tax_amounts", amounts);
 }
 
-/// One discount had a place of its own.
+/// The only discount had a field of its own.
 pub(super) fn discount(invoice: &mut Shape<'_>) {
     let discount = invoice.own("_discount").or_else(|| only_discount(invoice.get("discounts")));
     invoice.put("discount", discount);
@@ -76,7 +76,7 @@ pub(super) fn discount(invoice: &mut Shape<'_>) {
     invoice.put("transfer_data", Value::Null);
 }
 
-/// The discount of a list of one, if it is there as a whole.
+/// The discount of a list of one, if it is expanded.
 pub(super) fn only_discount(discounts: &Value) -> Option<Value> {
     match discounts.as_array()?.as_slice() {
         [discount] if discount.is_object() => Some(discount.clone()),
@@ -84,7 +84,7 @@ pub(super) fn only_discount(discounts: &Value) -> Option<Value> {
     }
 }
 
-/// `rendering` took over from `rendering_options` in 2024-04-10.
+/// 2024-04-10 replaced `rendering_options` by `rendering`.
 pub(super) fn rendering_options(invoice: &mut Shape<'_>) {
     let display = pull(&mut invoice.take("rendering"), &["amount_tax_display"]);
     let options = (!display.is_null()).then(|| json!({"amount_tax_display": display}));

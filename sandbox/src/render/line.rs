@@ -1,12 +1,12 @@
-//! Lines of invoices.
+//! Invoice lines.
 
 use super::{Shape, price, pull};
 use serde_json::{Value, json};
 
-/// Where a line says its price since basil.
+/// The field of the price since basil.
 const DETAILS: &str = "price_details";
 
-/// Since 2025-12-15.clover the price can stand in a line as a whole; before, its id does.
+/// Since 2025-12-15.clover the price can be expanded. Before, it is an id.
 pub(super) fn price_by_id(line: &mut Shape<'_>) {
     let details = line.fields.get_mut("pricing").and_then(|pricing| pricing.get_mut(DETAILS));
     let Some(price) = details.and_then(|details| details.get_mut("price")) else { return };
@@ -16,7 +16,7 @@ pub(super) fn price_by_id(line: &mut Shape<'_>) {
     }
 }
 
-/// `parent` says since basil what the line bills: a subscription's item, or an item on its own.
+/// Since basil `parent` names the subscription's item or the invoice item that the line bills.
 pub(super) fn what_is_billed(line: &mut Shape<'_>) {
     let mut parent = line.take("parent");
     if parent.is_null() && !line.is_whole {
@@ -39,8 +39,7 @@ pub(super) fn what_is_billed(line: &mut Shape<'_>) {
     }
 }
 
-/// The price stood in a line as a whole, with its plan if it recurs. Where only its id is known that
-/// is all there is: made-up fields would be taken for the price's own.
+/// A line contained its whole price, and the plan if it recurs. A price of which only the id is known stays an id.
 pub(super) fn price_and_plan(line: &mut Shape<'_>) {
     let mut pricing = line.take("pricing");
     if pricing.is_null() && !line.is_whole {
@@ -54,7 +53,7 @@ pub(super) fn price_and_plan(line: &mut Shape<'_>) {
     line.put("amount_excluding_tax", amount);
 }
 
-/// Taxes were amounts with their rates.
+/// Taxes were amounts with rates.
 pub(super) fn taxes(line: &mut Shape<'_>) {
     let taxes = line.take("taxes");
     if taxes.is_null() && !line.is_whole {
@@ -64,7 +63,7 @@ pub(super) fn taxes(line: &mut Shape<'_>) {
     line.put("tax_rates", json!([]));
 }
 
-/// The older form of a list of taxes.
+/// Converts a list of taxes to the older format.
 pub(super) fn tax_amounts(taxes: &Value) -> Value {
     let older = |tax: &Value| {
         json!({

@@ -3,13 +3,13 @@
 use super::{Shape, list};
 use serde_json::{Value, json};
 
-/// Until basil both named the invoice that they pay.
+/// Until basil both named their invoice.
 pub(super) fn invoice(payment: &mut Shape<'_>) {
     let invoice = payment.own("_invoice");
     payment.put("invoice", invoice);
 }
 
-/// Until 2022-11-15 a PaymentIntent carried its charges, latest first, instead of naming the latest.
+/// Until 2022-11-15 a PaymentIntent contained its charges, newest first, instead of naming the latest.
 pub(super) fn charges(intent: &mut Shape<'_>) {
     if !intent.is_whole {
         return;
@@ -20,7 +20,7 @@ pub(super) fn charges(intent: &mut Shape<'_>) {
         _ if latest.is_object() => vec![latest],
         _ => Vec::new(),
     };
-    // An id that nothing else tells is better left where it is.
+    // Keeps an id that no charge shows.
     if !charges.is_empty() || intent.get("latest_charge").is_null() {
         intent.take("latest_charge");
     }
@@ -28,7 +28,7 @@ pub(super) fn charges(intent: &mut Shape<'_>) {
     intent.put("charges", list(charges, url));
 }
 
-/// Until 2022-11-15 a charge carried its refunds, latest first.
+/// Until 2022-11-15 a charge contained its refunds, newest first.
 pub(super) fn refunds(charge: &mut Shape<'_>) {
     if !charge.is_whole || charge.get("refunds").is_object() {
         return;

@@ -1,10 +1,10 @@
-//! Prices, the plans that they once were, products and discounts.
+//! Prices, their predecessors the plans, products and discounts.
 
 use super::{Shape, pull};
 use serde_json::{Value, json};
 
-/// A plan is what a recurring price was called before prices; lines and items carried both until
-/// basil. `None` for a price that does not recur, or that is only an id here.
+/// The plan of a recurring price. Lines and items contained both until basil. `None` if the price does not recur, or
+/// is only an id.
 pub(super) fn plan(price: &Value) -> Option<Value> {
     let recurring = price.get("recurring").filter(|recurring| recurring.is_object())?;
     Some(json!({
@@ -30,20 +30,20 @@ pub(super) fn plan(price: &Value) -> Option<Value> {
     }))
 }
 
-/// How usage adds up, of which nothing but null is made here.
+/// How usage is aggregated, which is always null here.
 pub(super) fn aggregate_usage(price: &mut Shape<'_>) {
     if let Some(recurring) = price.fields.get_mut("recurring").and_then(Value::as_object_mut) {
         recurring.insert("aggregate_usage".to_owned(), Value::Null);
     }
 }
 
-/// The coupon moved to the discount's `source` in clover.
+/// Clover moved the coupon to the discount's `source`.
 pub(super) fn coupon_in_discount(discount: &mut Shape<'_>) {
     let coupon = pull(&mut discount.take("source"), &["coupon"]);
     discount.put("coupon", coupon);
 }
 
-/// What a product is praised for was called `features` until 2024-04-10.
+/// 2024-04-10 renamed `features` to `marketing_features`.
 pub(super) fn features(product: &mut Shape<'_>) {
     if product.fields.contains_key("marketing_features") {
         let features = product.take("marketing_features");

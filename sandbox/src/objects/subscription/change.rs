@@ -1,4 +1,4 @@
-//! Changes to a subscription that a call asks for.
+//! Changes to a subscription by calls.
 
 use super::{is_over, item, period_end};
 use crate::billing::NewInvoice;
@@ -65,7 +65,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     world.change_and_emit(&id, Value::Object(fields), "customer.subscription.updated")?;
     if ends_trial {
         world.end_trial(&id)?;
-        // A trial that a call ends is paid for at once.
+        // A trial that a call ends is paid at once.
         let invoice = world.copy(&id).text("latest_invoice").to_owned();
         if world.copy(&invoice).text("status") == "draft" {
             world.finalize_and_pay(&invoice)?;
@@ -77,7 +77,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     Ok(world.copy(&id))
 }
 
-/// `POST /v1/subscriptions/{id}/resume`: a paused one goes on, with a period that begins now.
+/// `POST /v1/subscriptions/{id}/resume`: resumes a paused subscription with a period that begins now.
 pub(crate) fn resume(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let before = world.find("subscription", call.id())?;
     let id = before.id();
@@ -109,13 +109,13 @@ pub(crate) fn resume(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     world.change(id, json!({ "latest_invoice": invoice.id() }));
     world.finalize(invoice.id())?;
     if world.copy(invoice.id()).text("status") == "open" {
-        // Once it is paid, the subscription goes on.
+        // The payment activates the subscription.
         world.pay_invoice(invoice.id(), None, Attempt::default())?;
     }
     Ok(world.copy(id))
 }
 
-/// When a subscription is to end, as the parameters have it.
+/// The fields that say when a subscription ends.
 pub(super) fn end_fields(world: &World, form: &Form, period_end: i64) -> Result<Map<String, Value>, ApiError> {
     let mut fields = Map::new();
     let mut set = |name: &str, value: Value| {
@@ -156,7 +156,7 @@ pub(super) fn end_fields(world: &World, form: &Form, period_end: i64) -> Result<
     Ok(fields)
 }
 
-/// The items as they shall be; what is used up and what comes instead waits as prorations.
+/// Returns the changed items. The differences become pending invoice items.
 fn change_items(world: &mut World, subscription: &Value, form: &Form) -> Result<Value, ApiError> {
     let prorates = form.text("proration_behavior") != Some("none");
     let mut items = subscription["items"].clone();
@@ -194,7 +194,7 @@ fn change_items(world: &mut World, subscription: &Value, form: &Form) -> Result<
     Ok(items)
 }
 
-/// An invoice item for what is left of an item's period.
+/// Creates an invoice item for the rest of an item's period.
 fn prorate(world: &mut World, subscription: &Value, item: &Value, sign: i64) -> Result<(), ApiError> {
     let (start, end) = (item.int("current_period_start"), item.int("current_period_end"));
     let full = item["price"].int("unit_amount") * item.int("quantity");
@@ -216,7 +216,7 @@ fn prorate(world: &mut World, subscription: &Value, item: &Value, sign: i64) -> 
     world.emit("invoiceitem.created", made.id())
 }
 
-/// An invoice at once for what waits.
+/// Invoices the pending items at once.
 fn invoice_changes(world: &mut World, id: &str, behavior: Option<&str>) -> Result<(), ApiError> {
     let subscription = world.copy(id);
     let waiting = invoice_item::pending(world, subscription.text("customer"));

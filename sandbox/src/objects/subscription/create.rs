@@ -1,4 +1,4 @@
-//! A new subscription: its first period, its first invoice, the first attempt to pay it.
+//! New subscriptions: the first period, the first invoice and its first attempt to pay.
 
 use super::item;
 use crate::billing::{NewInvoice, no_method};
@@ -48,10 +48,10 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     }
 }
 
-/// Tries to pay. Gives what went wrong; the subscription is then incomplete.
+/// Tries to pay. Returns the error after which the subscription is incomplete.
 ///
-/// Also off session: the PaymentIntent of a first invoice waits for the customer to come back, where
-/// one without an invoice would be declined.
+/// Without an invoice, an off-session PaymentIntent that requires authentication is declined. The one of a first
+/// invoice waits for the customer.
 fn first_payment(world: &mut World, invoice: &Value, behavior: &str) -> Result<Option<ApiError>, ApiError> {
     if invoice.text("collection_method") == "send_invoice" {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What a subscription is of, and the periods of that.
+//! A subscription's items and their periods.
 
 use crate::billing::NewLine;
 use crate::blank::filled;
@@ -10,14 +10,14 @@ use crate::objects::price;
 use crate::world::World;
 use serde_json::{Value, json};
 
-/// An item that a call asks for: its price and how many.
+/// The price and quantity of a requested item.
 pub(super) struct NewItem {
     pub(super) price: Value,
     pub(super) quantity: i64,
     pub(super) metadata: Value,
 }
 
-/// Reads one item of a call.
+/// Reads an item from the parameters.
 pub(super) fn read(world: &mut World, form: &Form, param: &str) -> Result<NewItem, ApiError> {
     let price = match (form.text("price").or_else(|| form.text("plan")), form.has("price_data")) {
         (Some(id), _) => world.find_param("price", id, &format!("{param}[price]"))?,
@@ -38,7 +38,7 @@ pub(super) fn read(world: &mut World, form: &Form, param: &str) -> Result<NewIte
     Ok(NewItem { price, quantity, metadata: form.metadata(&json!({}))? })
 }
 
-/// An item as an object.
+/// The object of an item.
 pub(super) fn make(world: &mut World, subscription: &str, new: NewItem, period: (i64, i64)) -> Value {
     let fields = json!({
         "id": world.new_id("si"), "created": world.now_s, "current_period_start": period.0,
@@ -48,13 +48,13 @@ pub(super) fn make(world: &mut World, subscription: &str, new: NewItem, period: 
     filled("subscription_item", fields)
 }
 
-/// The end of the period of a price that holds `now_s`.
+/// The end of a price's period that contains `now_s`.
 pub(super) fn end_of(price: &Value, anchor_s: i64, now_s: i64) -> i64 {
     let recurring = &price["recurring"];
     calendar::period_end(anchor_s, now_s, recurring.text("interval"), recurring.int("interval_count"))
 }
 
-/// The items with the period that follows theirs.
+/// The items with their next periods.
 pub(crate) fn roll(subscription: &Value) -> Value {
     let mut items = subscription["items"].clone();
     let anchor = subscription.int("billing_cycle_anchor");
@@ -66,7 +66,7 @@ pub(crate) fn roll(subscription: &Value) -> Value {
     items
 }
 
-/// A line for an item: its price for its period, or nothing during a trial.
+/// The line of an item: its price for its period, or zero during a trial.
 pub(crate) fn line(subscription: &Value, item: &Value, is_trial: bool) -> NewLine {
     let price = &item["price"];
     let quantity = item.int("quantity").max(1);
@@ -87,7 +87,7 @@ pub(crate) fn line(subscription: &Value, item: &Value, is_trial: bool) -> NewLin
     }
 }
 
-/// What a line belongs to.
+/// The `parent` of a line.
 pub(super) fn parent(subscription: &Value, item: &Value, is_proration: bool) -> Value {
     json!({
         "type": "subscription_item_details", "invoice_item_details": null,

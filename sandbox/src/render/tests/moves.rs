@@ -22,7 +22,7 @@ fn an_invoice_before_basil_names_its_subscription_and_its_payment() {
 }
 
 #[test]
-fn an_invoice_since_basil_has_the_new_places_only() {
+fn an_invoice_since_basil_has_only_the_new_fields() {
     let invoice = at(samples::invoice(), "2025-03-31.basil");
     assert_eq!(invoice["parent"]["subscription_details"]["subscription"], "sub_1");
     for key in ["subscription", "subscription_details", "payment_intent", "charge", "paid", "quote", "tax", "_charge"] {
@@ -31,7 +31,7 @@ fn an_invoice_since_basil_has_the_new_places_only() {
 }
 
 #[test]
-fn an_invoice_that_lists_no_payments_still_names_its_payment_in_older_versions() {
+fn an_older_invoice_without_payments_still_names_its_payment() {
     let mut object = samples::invoice();
     object.as_object_mut().unwrap().remove("payments");
     let invoice = at(object, "2022-11-15");
@@ -39,7 +39,7 @@ fn an_invoice_that_lists_no_payments_still_names_its_payment_in_older_versions()
 }
 
 #[test]
-fn an_expanded_payment_of_an_invoice_is_rendered_where_it_moves() {
+fn an_invoices_expanded_payment_is_rendered_in_its_older_field() {
     let mut object = samples::invoice();
     object["payments"]["data"][0]["payment"]["payment_intent"] = samples::payment_intent();
     let intent = &at(object, "2020-08-27")["payment_intent"];
@@ -61,7 +61,7 @@ fn a_line_before_basil_has_its_whole_price_and_its_plan() {
 }
 
 #[test]
-fn a_price_of_which_only_the_id_is_known_stays_an_id() {
+fn a_price_known_only_by_id_stays_an_id() {
     let mut object = samples::line();
     object.as_object_mut().unwrap().remove("_price");
     let line = at(object, "2024-06-20");
@@ -80,7 +80,7 @@ fn a_price_expanded_in_a_line_is_an_id_until_it_could_be_expanded() {
 }
 
 #[test]
-fn the_period_of_a_subscription_stands_at_its_top_before_basil_and_in_its_items_since() {
+fn basil_moves_the_period_from_subscription_to_items() {
     let old = at(samples::subscription(), "2025-02-24.acacia");
     assert_eq!(old["current_period_end"], 1_751_592_000);
     assert_eq!(old["items"]["data"][0].get("current_period_end"), None);
@@ -120,25 +120,25 @@ fn a_checkout_session_follows_its_renames() {
 }
 
 #[test]
-fn an_event_says_its_version_and_its_previous_attributes_follow_its_object() {
+fn an_event_and_its_previous_attributes_are_rendered() {
     let previous = json!({"status": "open", "parent": samples::invoice()["parent"]});
     let event = at(samples::event("invoice.paid", samples::invoice(), previous), "2020-08-27");
     assert_eq!(event["api_version"], "2020-08-27");
     assert_eq!(event["data"]["object"]["subscription"], "sub_1");
     let previous = &event["data"]["previous_attributes"];
     assert_eq!((&previous["paid"], &previous["subscription"]), (&json!(false), &json!("sub_1")));
-    assert_eq!(previous.get("payment_intent"), None, "what did not change is not made up");
+    assert_eq!(previous.get("payment_intent"), None, "unchanged fields are not added");
 }
 
 #[test]
-fn metadata_is_the_customers_own_whatever_it_looks_like() {
+fn metadata_is_never_changed() {
     let metadata = json!({"object": "invoice", "parent": "x", "_own": "y"});
     let object = json!({"id": "cus_1", "object": "customer", "metadata": metadata});
     assert_eq!(at(object, "2020-08-27")["metadata"], metadata);
 }
 
 #[test]
-fn lists_inside_say_how_long_they_are_before_basil() {
+fn inner_lists_have_a_total_count_before_basil() {
     assert_eq!(at(samples::invoice(), "2024-06-20")["lines"]["total_count"], 1);
     assert_eq!(at(samples::invoice(), "2025-03-31.basil")["lines"].get("total_count"), None);
     let page = json!({"object": "list", "data": [], "has_more": false});

@@ -4,7 +4,7 @@ use crate::version::Version;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Values that stand where something else was expected.
+/// Values of unexpected types.
 fn odd() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
@@ -19,7 +19,7 @@ fn odd() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Every place in a value, as JSON pointers.
+/// Collects the JSON pointers of all places in a value.
 fn places(value: &Value, here: &str, found: &mut Vec<String>) {
     let inside: Vec<(String, &Value)> = match value {
         Value::Array(values) => values.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
@@ -33,7 +33,7 @@ fn places(value: &Value, here: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Any sample, with some of its places filled with what does not belong there.
+/// A sample with unexpected values in some places.
 fn canonical() -> impl Strategy<Value = Value> {
     let changes = prop::collection::vec((any::<prop::sample::Index>(), odd()), 0..6);
     (prop::sample::select(samples::all()), changes).prop_map(|(mut object, changes)| {
@@ -50,7 +50,7 @@ fn canonical() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What an object is called and what it says it is, and the same of an event's object.
+/// The id and kind of an object, and of an event's object.
 fn identity(object: &Value) -> Vec<Option<&str>> {
     let places = ["/id", "/object", "/data/object/id", "/data/object/object"];
     places.iter().map(|place| object.pointer(place).and_then(Value::as_str)).collect()
@@ -62,7 +62,7 @@ fn version() -> impl Strategy<Value = Version> {
 
 proptest! {
     #[test]
-    fn rendering_anything_at_any_version_never_panics_and_keeps_its_identity(object in canonical(), version in version()) {
+    fn rendering_never_panics_and_keeps_ids_and_kinds(object in canonical(), version in version()) {
         let mut rendered = object.clone();
         render(&mut rendered, version);
         prop_assert_eq!(identity(&rendered), identity(&object));
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn fields_of_the_sandboxs_own_are_never_shown(object in prop::sample::select(samples::all()), version in version()) {
+    fn internal_fields_are_never_rendered(object in prop::sample::select(samples::all()), version in version()) {
         let mut rendered = object;
         render(&mut rendered, version);
         prop_assert!(!rendered.to_string().contains("\"_"), "{}", rendered);

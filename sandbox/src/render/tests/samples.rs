@@ -1,4 +1,4 @@
-//! Objects in the newest shape, with what older versions need.
+//! Objects in the newest format, with the internal fields for older versions.
 
 use serde_json::{Value, json};
 
