@@ -223,7 +223,7 @@ impl State {
             return Err(broken());
         }
         let Some(journal) = &mut self.journal else {
-            self.world.store.settle();
+            self.world.store.commit_quietly();
             return Ok(());
         };
         let batch = self.world.store.commit();

@@ -38,8 +38,8 @@ pub(crate) fn answer(app: &App, method: &str, command: &str, query: &str, body: 
 
 fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) -> Outcome {
     match (method, parts) {
-        ("GET", ["state"]) => Ok(app.look(state)),
-        ("GET", ["clock"]) => Ok(app.look(|world| json!({ "now": world.now_s }))),
+        ("GET", ["state"]) => Ok(app.read(state)),
+        ("GET", ["clock"]) => Ok(app.read(|world| json!({ "now": world.now_s }))),
         ("POST", ["clock"]) => clock(app, &read(body)?),
         ("GET", ["faults"]) => Ok(json!({ "faults": app.state().faults.all() })),
         ("POST", ["faults"]) => add_fault(app, read(body)?),
@@ -51,7 +51,7 @@ fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) ->
         ("POST", ["deliveries"]) => set_policy(app, read(body)?),
         ("POST", ["redeliver"]) => redeliver(app, &read(body)?),
         ("GET", ["webhook_endpoints"]) => {
-            Ok(app.look(|world| json!({ "data": world.store.of_kind("webhook_endpoint").collect::<Vec<_>>() })))
+            Ok(app.read(|world| json!({ "data": world.store.of_kind("webhook_endpoint").collect::<Vec<_>>() })))
         }
         ("POST", ["webhook_endpoints"]) => add_endpoint(app, read(body)?),
         ("DELETE", ["webhook_endpoints", id]) => act(app, |world| {
@@ -62,7 +62,7 @@ fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) ->
         ("GET", ["calls"]) => calls(app, query),
         ("POST", ["reset"]) => app.reset().map(|()| json!({ "reset": true })),
         ("GET", ["objects", id]) => {
-            app.look(|world| world.get(id).cloned().ok_or_else(|| ApiError::no_such("object", id, None)))
+            app.read(|world| world.get(id).cloned().ok_or_else(|| ApiError::no_such("object", id, None)))
         }
         ("POST", parts) => act_on_object(app, parts, body),
         (_, parts) => Err(ApiError::no_such_url(method, &format!("/sandbox/v1/{}", parts.join("/")))),
@@ -129,7 +129,7 @@ fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
 }
 
 fn act(app: &App, change: impl FnOnce(&mut World) -> Outcome) -> Outcome {
-    app.act(Cause::default(), change)
+    app.transact(Cause::default(), change)
 }
 
 /// Reads a JSON body. An empty one counts as an empty object.
@@ -148,7 +148,7 @@ struct AdvanceClock {
 }
 
 fn clock(app: &App, asked: &AdvanceClock) -> Outcome {
-    let now_s = app.look(|world| world.now_s);
+    let now_s = app.read(|world| world.now_s);
     let to_s = match (asked.to, asked.advance_s) {
         (Some(to_s), None) => to_s,
         (None, Some(by_s)) => now_s.saturating_add(by_s),
@@ -172,7 +172,7 @@ fn add_fault(app: &App, rule: FaultRule) -> Outcome {
 
 /// The delivery policy, the number of waiting deliveries, and the failed ones.
 fn deliveries(app: &App) -> Value {
-    app.look(|world| {
+    app.read(|world| {
         let failed = world.store.of_kind("_delivery").filter(|row| row.text("state") == "failed").count();
         json!({ "policy": world.policy, "waiting": world.waiting(), "failed": failed })
     })
@@ -183,7 +183,7 @@ fn set_policy(app: &App, policy: Policy) -> Outcome {
         return Err(ApiError::refused_plainly("A probability must be between 0 and 1."));
     }
     app.state().world.policy = policy;
-    app.wake();
+    app.notify_changed();
     Ok(deliveries(app))
 }
 
@@ -195,7 +195,7 @@ struct Redeliver {
 }
 
 fn redeliver(app: &App, asked: &Redeliver) -> Outcome {
-    let count = app.act(Cause::default(), |world| match &asked.event {
+    let count = app.transact(Cause::default(), |world| match &asked.event {
         Some(event) => world.redeliver(event),
         None => world.redeliver_all(),
     })?;
