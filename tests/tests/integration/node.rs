@@ -14,7 +14,7 @@ use bursar_tests::chaos::chronicle::Chronicle;
 use bursar_tests::chaos::node::{Launch, Node};
 use bursar_tests::{Backend, TestApp, TestCustomer, wait};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -204,6 +204,12 @@ async fn jobs_of_a_killed_process_are_rescued_and_done_once() {
     app.stop().await;
 }
 
+/// The sessions that a query of Postgres' list finds.
+async fn pids(psql: &DatabaseConnection, sql: &str) -> BTreeSet<i32> {
+    let found = psql.query_all_raw(Statement::from_string(psql.get_database_backend(), sql)).await.unwrap();
+    found.iter().map(|row| row.try_get("", "pid").unwrap()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_kills_its_process_dies_of_it_and_takes_no_other_along() {
     let (config, folder, customers) = stopped_with(1 + INNOCENT).await;
@@ -223,18 +229,18 @@ async fn a_job_that_kills_its_process_dies_of_it_and_takes_no_other_along() {
         }
     }
     held_up.rollback().await.unwrap();
-    served.start_again().await;
 
-    // From now on the process dies whenever the killer's work is under way: it waits for a lock.
-    let waits = "SELECT 1 AS n FROM pg_stat_activity WHERE application_name = 'bursar' \
+    // From now on the process dies whenever the killer's work is under way: it waits for a lock. Sessions of the
+    // processes before may still wait for it, too.
+    let all = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bursar'";
+    let waits = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bursar' \
                  AND datname = current_database() AND wait_event_type = 'Lock'";
+    let mut dead = pids(&psql, all).await;
+    served.start_again().await;
     let last = loop {
         let job = wait::until("the killer is at work or dead", || async {
             let job = served.event_of(&poison).await;
-            let statement = Statement::from_string(psql.get_database_backend(), waits);
-            let is_at_work = psql.query_one_raw(statement).await.unwrap().is_some();
-            // A session of a dead process waits on for seconds, also while the job is given up.
-            let is_at_work = is_at_work && job.state == JobState::Running && job.rescues <= RESCUES_MAX;
+            let is_at_work = job.state == JobState::Running && !pids(&psql, waits).await.is_subset(&dead);
             (job.state == JobState::Dead || is_at_work).then_some(job)
         })
         .await;
@@ -242,6 +248,7 @@ async fn a_job_that_kills_its_process_dies_of_it_and_takes_no_other_along() {
             break job;
         }
         served.kill().await;
+        dead = pids(&psql, all).await;
         served.start_again().await;
     };
     let died = format!("its node died {} times while it ran", RESCUES_MAX + 1);
