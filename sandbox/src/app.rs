@@ -85,7 +85,7 @@ impl App {
         let endpoints = self.options.endpoints.clone();
         self.transact(Cause::default(), |world| {
             price::seed(world)?;
-            webhook_endpoint::set_given(world, &endpoints)
+            webhook_endpoint::set_configured(world, &endpoints)
         })
     }
 
@@ -223,7 +223,7 @@ impl State {
             return Err(broken());
         }
         let Some(journal) = &mut self.journal else {
-            self.world.store.settle();
+            self.world.store.commit_quietly();
             return Ok(());
         };
         let batch = self.world.store.commit();

@@ -103,7 +103,7 @@ impl App {
             }
         }
         let State { faults, world, .. } = &mut *state;
-        let fault = faults.strike(&call.method, &call.path, &mut world.rng);
+        let fault = faults.select(&call.method, &call.path, &mut world.rng);
         if let Some(key) = &key {
             state.keys.insert(key.clone());
         }
@@ -136,13 +136,13 @@ impl App {
                 (perform(&mut state, call, admitted), (None, None))
             }
         };
-        let answer = settle(&mut state, admitted, result);
+        let answer = finish_call(&mut state, admitted, result);
         if let Some(key) = &admitted.key {
             state.keys.remove(key);
         }
         state.log.push(logged(call, answer.status, false));
         drop(state);
-        self.wake();
+        self.notify_changed();
         let mut reply = Reply::new(admitted.request_id.clone(), admitted.version, answer);
         (reply.retry_after_s, reply.should_retry) = hints;
         reply.is_html = matches!(admitted.fault, Some(Fault::BadGateway));
@@ -212,7 +212,7 @@ fn perform(state: &mut State, call: &Incoming, admitted: &Admitted) -> Result<Va
 }
 
 /// Commits or rolls back the changes, renders the answer and stores it under its key.
-fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError>) -> Answer {
+fn finish_call(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError>) -> Answer {
     let keeps = match &result {
         Ok(_) => true,
         Err(error) => error.keeps_changes,
@@ -230,7 +230,7 @@ fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError
     if let Some(key) = admitted.key.as_ref().filter(|_| is_stored) {
         idempotency::keep(&mut state.world, key, &admitted.fingerprint, &answer);
     }
-    match state.keep() {
+    match state.commit() {
         Ok(()) => answer,
         Err(error) => Answer { status: error.status, body: error.body(), repeats: None },
     }

@@ -38,8 +38,8 @@ pub(crate) fn answer(app: &App, method: &str, command: &str, query: &str, body: 
 
 fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) -> Outcome {
     match (method, parts) {
-        ("GET", ["state"]) => Ok(app.look(state)),
-        ("GET", ["clock"]) => Ok(app.look(|world| json!({ "now": world.now_s }))),
+        ("GET", ["state"]) => Ok(app.read(state)),
+        ("GET", ["clock"]) => Ok(app.read(|world| json!({ "now": world.now_s }))),
         ("POST", ["clock"]) => clock(app, &read(body)?),
         ("GET", ["faults"]) => Ok(json!({ "faults": app.state().faults.all() })),
         ("POST", ["faults"]) => add_fault(app, read(body)?),
@@ -51,7 +51,7 @@ fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) ->
         ("POST", ["deliveries"]) => set_policy(app, read(body)?),
         ("POST", ["redeliver"]) => redeliver(app, &read(body)?),
         ("GET", ["webhook_endpoints"]) => {
-            Ok(app.look(|world| json!({ "data": world.store.of_kind("webhook_endpoint").collect::<Vec<_>>() })))
+            Ok(app.read(|world| json!({ "data": world.store.of_kind("webhook_endpoint").collect::<Vec<_>>() })))
         }
         ("POST", ["webhook_endpoints"]) => add_endpoint(app, read(body)?),
         ("DELETE", ["webhook_endpoints", id]) => act(app, |world| {
@@ -62,7 +62,7 @@ fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) ->
         ("GET", ["calls"]) => calls(app, query),
         ("POST", ["reset"]) => app.reset().map(|()| json!({ "reset": true })),
         ("GET", ["objects", id]) => {
-            app.look(|world| world.get(id).cloned().ok_or_else(|| ApiError::no_such("object", id, None)))
+            app.read(|world| world.get(id).cloned().ok_or_else(|| ApiError::no_such("object", id, None)))
         }
         ("POST", parts) => act_on_object(app, parts, body),
         (_, parts) => Err(ApiError::no_such_url(method, &format!("/sandbox/v1/{}", parts.join("/")))),
@@ -101,7 +101,7 @@ fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
         ["payment_intents", id, "fail"] => act(app, |world| payment_intent::authenticate(world, id, false)),
         ["payment_methods", id, "renew"] => act(app, |world| payment_method::renew(world, id)),
         ["refunds", id, "fail"] => act(app, |world| refund::fail(world, id)),
-        ["events", id, "thin"] => act(app, |world| world.tell_thin(id)),
+        ["events", id, "thin"] => act(app, |world| world.emit_thin(id)),
         ["checkout", id, "complete"] => {
             let asked: CompleteCheckout = read(body)?;
             let method = asked.payment_method.unwrap_or_else(|| "pm_card_visa".to_owned());
@@ -120,7 +120,7 @@ fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
             let is_won = match asked.status.as_str() {
                 "won" => true,
                 "lost" => false,
-                _ => return Err(ApiError::refused_plainly("The status must be won or lost.")),
+                _ => return Err(ApiError::refused_without_code("The status must be won or lost.")),
             };
             act(app, |world| dispute::close(world, id, is_won))
         }
@@ -129,13 +129,14 @@ fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
 }
 
 fn act(app: &App, change: impl FnOnce(&mut World) -> Outcome) -> Outcome {
-    app.act(Cause::default(), change)
+    app.transact(Cause::default(), change)
 }
 
 /// Reads a JSON body. An empty one counts as an empty object.
 fn read<T: DeserializeOwned>(body: &str) -> Result<T, ApiError> {
     let text = if body.trim().is_empty() { "{}" } else { body };
-    serde_json::from_str(text).map_err(|error| ApiError::refused_plainly(&format!("The body cannot be read: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| ApiError::refused_without_code(&format!("The body cannot be read: {error}")))
 }
 
 #[derive(Deserialize)]
@@ -148,14 +149,14 @@ struct AdvanceClock {
 }
 
 fn clock(app: &App, asked: &AdvanceClock) -> Outcome {
-    let now_s = app.look(|world| world.now_s);
+    let now_s = app.read(|world| world.now_s);
     let to_s = match (asked.to, asked.advance_s) {
         (Some(to_s), None) => to_s,
         (None, Some(by_s)) => now_s.saturating_add(by_s),
-        _ => return Err(ApiError::refused_plainly("Give either `to` or `advance_s`.")),
+        _ => return Err(ApiError::refused_without_code("Give either `to` or `advance_s`.")),
     };
     if to_s < now_s {
-        return Err(ApiError::refused_plainly("The clock cannot go back."));
+        return Err(ApiError::refused_without_code("The clock cannot go back."));
     }
     let (now_s, done) = app.advance(to_s)?;
     Ok(json!({ "now": now_s, "transitions": done }))
@@ -166,13 +167,13 @@ fn add_fault(app: &App, rule: FaultRule) -> Outcome {
     if state.faults.add(rule) {
         Ok(json!({ "faults": state.faults.all() }))
     } else {
-        Err(ApiError::refused_plainly("There are too many faults."))
+        Err(ApiError::refused_without_code("There are too many faults."))
     }
 }
 
 /// The delivery policy, the number of waiting deliveries, and the failed ones.
 fn deliveries(app: &App) -> Value {
-    app.look(|world| {
+    app.read(|world| {
         let failed = world.store.of_kind("_delivery").filter(|row| row.text("state") == "failed").count();
         json!({ "policy": world.policy, "waiting": world.waiting(), "failed": failed })
     })
@@ -180,10 +181,10 @@ fn deliveries(app: &App) -> Value {
 
 fn set_policy(app: &App, policy: Policy) -> Outcome {
     if !(0.0..=1.0).contains(&policy.drop_probability) {
-        return Err(ApiError::refused_plainly("A probability must be between 0 and 1."));
+        return Err(ApiError::refused_without_code("A probability must be between 0 and 1."));
     }
     app.state().world.policy = policy;
-    app.wake();
+    app.notify_changed();
     Ok(deliveries(app))
 }
 
@@ -195,7 +196,7 @@ struct Redeliver {
 }
 
 fn redeliver(app: &App, asked: &Redeliver) -> Outcome {
-    let count = app.act(Cause::default(), |world| match &asked.event {
+    let count = app.transact(Cause::default(), |world| match &asked.event {
         Some(event) => world.redeliver(event),
         None => world.redeliver_all(),
     })?;

@@ -55,7 +55,7 @@ impl World {
         let is_thin = event.text("object") == "v2.core.event";
         if !is_thin && (self.policy.thin_twins || self.has_thin_endpoint()) {
             // The deliveries of the thin event do not keep this event pending.
-            self.tell_thin(event.id())?;
+            self.emit_thin(event.id())?;
         }
         Ok(endpoints.len())
     }
@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Records the result of an attempt. `retry_after_s` has the delays before each retry, in sandbox seconds.
-    pub(crate) fn note_delivery(&mut self, id: &str, is_taken: bool, retry_after_s: &[i64]) -> Result<(), ApiError> {
+    pub(crate) fn record_delivery(&mut self, id: &str, is_taken: bool, retry_after_s: &[i64]) -> Result<(), ApiError> {
         let Some(mut delivery) = self.get(id).and_then(read) else { return Ok(()) };
         if delivery.state != DeliveryState::Waiting {
             return Ok(());

@@ -20,13 +20,13 @@ pub(crate) fn page(app: &App, method: &str, path: &str) -> Option<String> {
     }
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
-        [""] => Some(app.look(overview)),
+        [""] => Some(app.read(overview)),
         ["sandbox", "invoices", id] | ["sandbox", "invoices", id, "pdf"] => {
-            app.look(|world| document(world, "invoice", id))
+            app.read(|world| document(world, "invoice", id))
         }
-        ["sandbox", "receipts", id] => app.look(|world| document(world, "charge", id)),
-        ["sandbox", "checkout", id] => app.look(|world| document(world, "checkout.session", id)),
-        ["sandbox", "authenticate", id] => app.look(|world| document(world, "payment_intent", id)),
+        ["sandbox", "receipts", id] => app.read(|world| document(world, "charge", id)),
+        ["sandbox", "checkout", id] => app.read(|world| document(world, "checkout.session", id)),
+        ["sandbox", "authenticate", id] => app.read(|world| document(world, "payment_intent", id)),
         _ => None,
     }
 }

@@ -33,8 +33,8 @@ pub(crate) fn of<'a>(
     let limit = usize::try_from(limit).unwrap_or_default();
     let created = Created::read(form)?;
     let rows: Vec<&Value> = rows.rev().filter(|row| created.admits(made_s(row))).collect();
-    let newer_than = |place: u64| rows.partition_point(|row| store.place_of(row.id()) > Some(place));
-    let place = |param: &str, id: &str| store.place_of(id).ok_or_else(|| ApiError::no_such("object", id, Some(param)));
+    let newer_than = |place: u64| rows.partition_point(|row| store.seq_of(row.id()) > Some(place));
+    let place = |param: &str, id: &str| store.seq_of(id).ok_or_else(|| ApiError::no_such("object", id, Some(param)));
     let (from, to) = match (form.text("starting_after"), form.text("ending_before")) {
         (Some(_), Some(_)) => {
             let message = "You cannot parameterize both starting_after and ending_before.";

@@ -101,7 +101,7 @@ impl Sandbox {
 
     /// The sandbox's time, in seconds.
     pub fn now_s(&self) -> i64 {
-        self.app.look(|world| world.now_s)
+        self.app.read(|world| world.now_s)
     }
 
     /// Adds a webhook endpoint, or changes the one with the same URL. Returns its id.
@@ -116,7 +116,7 @@ impl Sandbox {
     /// Sets the policy of deliveries planned from now on.
     pub fn set_policy(&self, policy: Policy) {
         self.app.state().world.policy = policy;
-        self.app.wake();
+        self.app.notify_changed();
     }
 
     /// Adds a fault. The first matching one applies to a call.
@@ -145,19 +145,19 @@ impl Sandbox {
 
     /// The totals of a customer.
     pub fn money(&self, customer: &str) -> Money {
-        self.app.look(|world| money_of(world, customer))
+        self.app.read(|world| money_of(world, customer))
     }
 
     /// An object's current state in the newest format, null if there is none.
     pub fn object(&self, id: &str) -> Value {
-        let mut object = self.app.look(|world| world.copy(id));
+        let mut object = self.app.read(|world| world.copy(id));
         strip(&mut object);
         object
     }
 
     /// All objects of a kind, such as `payment_intent`, oldest first.
     pub fn list(&self, kind: &str) -> Vec<Value> {
-        let mut rows: Vec<Value> = self.app.look(|world| world.store.of_kind(kind).cloned().collect());
+        let mut rows: Vec<Value> = self.app.read(|world| world.store.of_kind(kind).cloned().collect());
         rows.iter_mut().for_each(strip);
         rows
     }
@@ -241,7 +241,7 @@ impl Sandbox {
 
     /// The number of waiting deliveries.
     pub fn deliveries_waiting(&self) -> usize {
-        self.app.look(World::waiting)
+        self.app.read(World::waiting)
     }
 
     /// Changes fields of an object without emitting an event.

@@ -48,22 +48,22 @@ pub(crate) async fn run(app: Arc<App>, client: reqwest::Client) {
     loop {
         let free = PARALLEL_MAX.saturating_sub(sends.len());
         if free > 0 {
-            for parcel in app.look(|world| parcels(world, free, &in_flight)) {
+            for parcel in app.read(|world| parcels(world, free, &in_flight)) {
                 in_flight.insert(parcel.delivery.id.clone());
                 sends.spawn(send(client.clone(), parcel));
             }
         }
         let ended = tokio::select! {
             Some(ended) = sends.join_next() => ended.ok(),
-            () = app.woken() => None,
+            () = app.changed() => None,
             () = tokio::time::sleep(LOOK_EVERY) => None,
         };
         if let Some((delivery, is_taken)) = ended {
             in_flight.remove(&delivery.id);
             // Blocks, because it flushes the journal to disk.
-            let noting = app.clone();
-            let noted = tokio::task::spawn_blocking(move || noting.note(&delivery.id, is_taken)).await;
-            if noted.is_err() {
+            let app = app.clone();
+            let recorded = tokio::task::spawn_blocking(move || app.record_delivery(&delivery.id, is_taken)).await;
+            if recorded.is_err() {
                 tracing::error!("the result of a delivery could not be recorded");
             }
         }
