@@ -1,8 +1,8 @@
 //! Converts objects from the newest format, in which they are stored, to an older one.
 //!
-//! Each [`BreakingChange`] undoes one of Stripe's breaking changes. They are applied from the newest to the oldest. As at
-//! Stripe, fields that a version only added stay in older versions. A field that moved is removed from its new place.
-//! Stripe sometimes shows both, but one is the harder test for a reader.
+//! Each `BreakingChange` undoes one of Stripe's. They are applied from the newest to the oldest. As at Stripe, fields
+//! that a version only added stay in older versions. A field that moved is removed from its new place. Stripe sometimes
+//! shows both, but one is the harder test for a reader.
 //!
 //! Fields whose names begin with `_` are internal and never rendered. Some contain data that only older versions show:
 //!

@@ -5,7 +5,7 @@ use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::invoice_item;
-use crate::objects::subscription::{is_over, line, roll};
+use crate::objects::subscription::{is_over, line, next_periods};
 use crate::payment::Attempt;
 use crate::rules::AfterRetries;
 use crate::world::World;
