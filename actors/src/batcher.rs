@@ -1,10 +1,10 @@
 //! The batcher: gathers the items of many callers into batches.
 //!
-//! While a batch is under way the next one fills, so batches grow with the load, and an item that comes alone does
-//! not wait. Group commit, the intake of events and claims of work are built on it.
+//! While a batch is under way the next one fills, so batches grow with the load and a lone item does not wait. Group
+//! commit, event intake and claims of work are built on it.
 //!
-//! A batcher is a queue, not an actor: the caller starts the batch if none is under way, so its item crosses no
-//! mailbox on its way to the database.
+//! A batcher is a queue, not an actor: the caller starts the batch if none is under way, so items pass through no
+//! mailbox.
 //!
 //! The items of a batch share one transaction. When the database refuses the batch because of one item, `isolate`
 //! finds that item, and only that one fails.
@@ -22,26 +22,26 @@ use tokio::time::Instant;
 
 /// What a batcher does with a batch.
 pub(crate) trait Work: Send + Sync + 'static {
-    /// What callers hand in.
+    /// What callers submit.
     type Item: Send + Sync + 'static;
     /// What they get back.
     type Answer: Send + 'static;
     /// Name for metrics and errors.
     const NAME: &'static str;
 
-    /// The account or stream whose row the item may have to wait for.
+    /// The account or stream whose row the item locks.
     fn key(item: &Self::Item) -> &str;
 
-    /// Does a whole batch in one transaction: one answer for each item, in order. In haste, it does not wait long
-    /// for a locked row.
+    /// Runs a batch in one transaction and returns one answer per item, in order. If `in_haste`, it waits only briefly
+    /// for locked rows.
     fn run(&self, items: &[Self::Item], in_haste: bool) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
 }
 
-/// The answer for one item. The error may be shared with other items; unless it `is_item_fault`, the item may have
-/// been done nevertheless.
+/// The answer for one item. The error may be shared with other items. Unless it `is_item_fault`, the item may have
+/// been committed.
 pub(crate) type Answered<W> = Result<<W as Work>::Answer, Arc<Error>>;
 
-/// Takes the answer for an item. It is dropped uncalled if the batch panics or takes too long.
+/// Receives the answer for an item. Dropped uncalled if the batch panics or times out.
 type Reply<W> = Box<dyn FnOnce(Answered<W>) + Send>;
 
 /// Bounds of a batcher.
@@ -51,7 +51,7 @@ pub(crate) struct Limits {
     pub(crate) batch_max: usize,
     /// Batches under way at once.
     pub(crate) concurrency: usize,
-    /// Items that must wait before a second batch begins beside the first. Fewer than these wait for its end: two
+    /// Waiting items needed to start a second batch beside the first. Fewer wait for the first to end, because two
     /// small batches cost twice as much as one.
     pub(crate) second_batch_min: usize,
     /// Most items waiting or under way; more are refused.
@@ -88,22 +88,22 @@ impl<W: Work> Batcher<W> {
         Self { shared: Arc::new(Shared { work, limits, suspects: Suspects::default(), queue: Mutex::new(queue) }) }
     }
 
-    /// Hands an item in and waits for its answer.
+    /// Submits an item and waits for its answer.
     ///
     /// # Errors
-    /// The work's; `Busy` if too many items wait (nothing was done); `Timeout` if the batch panicked or took too long
-    /// (it may have been done).
+    /// The work's error; `Busy` if too many items wait (nothing was done); `Timeout` if the batch panicked or timed out
+    /// (it may have been committed).
     pub(crate) async fn submit(&self, item: W::Item) -> Answered<W> {
         let (reply, answer) = oneshot::channel();
         self.submit_then(item, |answered| {
-            // A caller that has stopped waiting needs no answer.
+            // The caller may have stopped waiting.
             let _ = reply.send(answered);
         });
         answer.await.map_err(|_| Error::Timeout(W::NAME))?
     }
 
-    /// Hands an item in; `reply` is called with what [`Batcher::submit`] would answer. If the batch panics or takes
-    /// too long, `reply` is dropped uncalled.
+    /// Submits an item and calls `reply` with the result that [`Batcher::submit`] would return. If the batch panics or
+    /// times out, `reply` is dropped uncalled.
     pub(crate) fn submit_then(&self, item: W::Item, reply: impl FnOnce(Answered<W>) + Send + 'static) {
         let mut queue = self.shared.queue();
         if queue.waiting.len() + queue.items_under_way >= self.shared.limits.waiting_max {
@@ -120,26 +120,26 @@ impl<W: Work> Shared<W> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a batch of the waiting items, if there are enough.
+    /// Starts a batch if enough items wait.
     fn begin(this: &Arc<Self>, mut queue: MutexGuard<'_, Queue<W>>) {
         let needed = if queue.batches_under_way == 0 { 1 } else { this.limits.second_batch_min };
         if queue.batches_under_way >= this.limits.concurrency || queue.waiting.len() < needed {
             return;
         }
-        // While the runtime shuts down nothing can begin any more.
+        // No task can be spawned once the runtime has shut down.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let size = queue.waiting.len().min(this.limits.batch_max);
         let batch: Vec<_> = queue.waiting.drain(..size).collect();
         queue.batches_under_way += 1;
         queue.items_under_way += size;
-        // Unlocked first: a runtime that shuts down drops the task at once, and the end of the batch locks again.
+        // Unlock first: a runtime that shuts down drops the task at once, and dropping `end` takes the lock.
         drop(queue);
         let end = BatchEnd { shared: this.clone(), size };
         runtime.spawn(run_batch(this.clone(), batch, end));
     }
 }
 
-/// Begins the next batch when a batch has ended, even by a panic.
+/// Starts the next batch when dropped, so also after a panic.
 struct BatchEnd<W: Work> {
     shared: Arc<Shared<W>>,
     size: usize,
@@ -158,16 +158,15 @@ async fn run_batch<W: Work>(shared: Arc<Shared<W>>, mut batch: Vec<(W::Item, Rep
     let started = Instant::now();
     #[allow(clippy::cast_precision_loss)]
     metrics::histogram!(metric::BATCH_ITEMS, "batch" => W::NAME).record(batch.len() as f64);
-    let innocent = shared.suspects.put_last(&mut batch, |(item, _)| W::key(item));
+    let unsuspected = shared.suspects.put_last(&mut batch, |(item, _)| W::key(item));
     let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let run_all = isolate::run_all(&shared.work, &shared.suspects, &items, innocent);
+    let run_all = isolate::run_all(&shared.work, &shared.suspects, &items, unsuspected);
     let Ok(answers) = tokio::time::timeout(COMMIT_MAX, run_all).await else {
-        tracing::error!(batch = W::NAME, "a batch took too long and was given up");
+        tracing::error!(batch = W::NAME, "a batch timed out");
         return;
     };
     metrics::histogram!(metric::BATCH_SECONDS, "batch" => W::NAME).record(started.elapsed().as_secs_f64());
-    // The next batch begins before the callers of this one are woken. If the work panics, it begins then, and the
-    // replies are dropped.
+    // Start the next batch before waking the callers of this one.
     drop(end);
     for (reply, answer) in replies.into_iter().zip(answers) {
         reply(answer);

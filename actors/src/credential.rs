@@ -1,4 +1,4 @@
-//! Look-ups of API keys, gathered: one statement finds the owners of many.
+//! Look-ups of API keys in batches: one statement finds the owners of many keys.
 
 use crate::batcher::{Batcher, Limits, Work};
 use crate::customer::AccountCache;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 const BATCH_MAX: usize = 256;
 /// Look-ups under way at once.
 const CONCURRENCY: usize = 2;
-/// Keys that wait before a second look-up begins.
+/// Waiting keys needed to start a second look-up beside the first.
 const SECOND_BATCH_MIN: usize = 32;
 
 struct KeyLookup {
@@ -33,14 +33,14 @@ impl Work for KeyLookup {
 
     async fn run(&self, hashes: &[String], _in_haste: bool) -> Result<Vec<Option<KeyOwner>>> {
         let found = api_key::api_key_owner_many(self.db.ledger(), hashes, self.clock.now_ms()).await?;
-        let known = |Found { hash, owner, account }: Found| {
-            // A request with a key is mostly one to spend credits.
+        let to_owner = |Found { hash, owner, account }: Found| {
+            // Most requests with a key spend credits.
             if let Some(account) = account {
                 self.account_cache.insert(owner.customer_id.clone(), account);
             }
             (hash, owner)
         };
-        let found: HashMap<String, KeyOwner> = found.into_iter().map(known).collect();
+        let found: HashMap<String, KeyOwner> = found.into_iter().map(to_owner).collect();
         Ok(hashes.iter().map(|hash| found.get(hash).cloned()).collect())
     }
 }
@@ -58,10 +58,10 @@ impl Credentials {
         Self { batcher: Batcher::new(KeyLookup { db: db.clone(), clock: clock.clone(), account_cache }, limits) }
     }
 
-    /// The owner of an API key, by the key's hash; `None` if the key is unknown or revoked.
+    /// Finds the owner of an API key by the key's hash. `None` if the key is unknown or revoked.
     ///
     /// # Errors
-    /// Of the database; `Busy` if too many look-ups wait already.
+    /// The database's; `Busy` if too many look-ups are waiting.
     pub async fn owner(&self, hash: String) -> Result<Option<KeyOwner>> {
         self.batcher.submit(hash).await.map_err(Error::from)
     }

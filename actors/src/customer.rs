@@ -1,8 +1,8 @@
 //! Customers: every credit command of a customer goes through that customer's actor.
 //!
 //! The actor decides on its cached account and hands the decision to a ledger writer. While that is being committed,
-//! later commands queue up and are committed as one batch. The account's version guards the cache: when another node
-//! wrote the account, the actor loads it and decides again.
+//! later commands queue up and are committed as one batch. The account's version guards the cache: if another node has
+//! written the account, the actor loads it and decides again.
 
 mod account_cache;
 mod actor;
@@ -34,14 +34,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
-/// A command with what is to commit together with it.
+/// A command and everything to be committed with it.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The command.
     pub command: Command,
-    /// The end of the attempt that it comes from.
+    /// The end of the job attempt that issued it.
     pub finish: Option<JobFinish>,
-    /// Other changes.
+    /// Other changes to commit.
     pub effects: Vec<Effect>,
 }
 
@@ -51,16 +51,16 @@ impl From<Command> for Request {
     }
 }
 
-/// A command that is in the ledger.
+/// The result of a command that was applied.
 #[derive(Debug, Clone)]
 pub struct Applied {
     /// The command's own entry.
     pub entry: Entry,
-    /// Whether it was there before, under the same idempotency key. Nothing was committed then.
+    /// Whether an earlier command with the same idempotency key wrote it. Nothing was committed then.
     pub replayed: bool,
 }
 
-/// What actors of customers work with.
+/// The dependencies of customer actors.
 pub(crate) struct CustomerDeps {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
@@ -70,7 +70,7 @@ pub(crate) struct CustomerDeps {
     pub(crate) account_cache: AccountCache,
     pub(crate) queue_max: usize,
     pub(crate) batch_max: usize,
-    /// At this many credits or fewer, the customer gets a mail.
+    /// The customer gets a mail when the balance falls to this or below.
     pub(crate) warn_at: Credits,
 }
 
@@ -113,18 +113,18 @@ impl Customers {
         (Self { slot, permits, timeout: Duration::from_millis(config.timeout_ms) }, child)
     }
 
-    /// Has a command decided and committed.
+    /// Decides and commits a command.
     ///
     /// # Errors
-    /// `Refused` by the rules; `NotFound` without an account; `Conflict` with code `fenced` if the
-    /// attempt's lease was lost; `Busy` beyond the bounds (nothing was done); `Timeout` and database
-    /// errors, after which a retry with the same idempotency key finds out what happened.
+    /// `Refused` by the rules; `NotFound` without an account; `Conflict` with code `fenced` if the attempt's lease
+    /// was lost; `Busy` beyond the limits (nothing was done); `Timeout` and database errors, after which a retry with
+    /// the same idempotency key returns the actual result.
     pub async fn apply(&self, customer: &CustomerId, request: impl Into<Request>) -> Result<Applied> {
         let _permit = self.permits.try_acquire().map_err(|_| Error::Busy("the ledger"))?;
         let request = request.into();
         match self.send(customer, request.clone()).await {
-            // The actor failed while it had the command, which may be committed. The same key finds that out. A
-            // command without a key only settles what is due, which is harmless twice.
+            // The actor failed, and the command may be committed. The idempotency key makes a second try safe; a
+            // command without a key only settles the account, which is safe to repeat.
             Err(Error::Timeout("the customer's actor")) => self.send(customer, request).await,
             answer => answer,
         }
@@ -140,14 +140,13 @@ impl Customers {
         }
     }
 
-    /// Makes a customer's actor fail, for tests of what happens then.
+    /// Makes a customer's actor panic, for tests.
     #[doc(hidden)]
     pub fn crash(&self, customer: &CustomerId) {
-        // Without a router there is nothing that could fail.
         let _ = self.slot.send("the customers", RouterMsg::Crash(customer.clone()));
     }
 
-    /// Makes the router fail, for tests of what happens then.
+    /// Makes the router fail, for tests.
     #[doc(hidden)]
     pub fn crash_router(&self) {
         let _ = self.slot.send("the customers", RouterMsg::CrashRouter);

@@ -1,4 +1,4 @@
-//! The dispatcher: announces that streams have something to do.
+//! The dispatcher: announces jobs to their streams.
 //!
 //! With a broker it publishes a message to `work.x` or a delay tier. Without one, or while it is down, it wakes the
 //! streams of this process. The sweeper finds jobs that were not announced.
@@ -9,7 +9,7 @@ use bursar_engine::domain::job::Wake;
 use bursar_engine::infra::broker::{Broker, Health};
 use futures_util::future::join_all;
 
-/// Announces work. Cheap to clone.
+/// Announces jobs. Cheap to clone.
 #[derive(Clone)]
 pub struct Dispatcher {
     broker: Option<Broker>,
@@ -27,7 +27,7 @@ impl Dispatcher {
         self.broker.as_ref().is_some_and(|broker| broker.health() == Health::Up)
     }
 
-    /// Announces in the background: the jobs are committed already.
+    /// Announces committed jobs, in the background if through the broker.
     pub fn announce(&self, wakes: Vec<Wake>) {
         if wakes.is_empty() {
             return;
@@ -42,7 +42,7 @@ impl Dispatcher {
         }
     }
 
-    /// Announces and waits for the broker's confirmation: only then may the message that led here be acknowledged.
+    /// Announces jobs and waits for the broker's confirms. Only then may the message that led here be acknowledged.
     pub(crate) async fn announce_all(&self, wakes: &[Wake]) {
         join_all(wakes.iter().map(|wake| self.announce_one(wake))).await;
     }

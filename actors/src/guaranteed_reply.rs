@@ -1,12 +1,12 @@
-//! Replies that an actor gets from a task that it started, whatever becomes of the task.
+//! Replies from tasks to the actors that started them, sent even if the task fails.
 
 use ractor::{ActorRef, Message};
 
-/// A reply that reaches its actor even if the task that is to send it panics or is dropped: the actor gets the
-/// fallback then. So no actor waits for ever for a task.
+/// A reply that always reaches its actor. If the task panics or is dropped, the actor gets the fallback, so it never
+/// waits forever.
 pub(crate) struct GuaranteedReply<M: Message> {
     actor: ActorRef<M>,
-    /// What is sent when this is dropped.
+    /// The message that is sent on drop.
     on_drop: Option<M>,
 }
 
@@ -15,7 +15,7 @@ impl<M: Message> GuaranteedReply<M> {
         Self { actor, on_drop: Some(fallback) }
     }
 
-    /// Sends this in place of the fallback.
+    /// Sends `message` instead of the fallback.
     pub(crate) fn send(mut self, message: M) {
         self.on_drop = Some(message);
     }
@@ -24,7 +24,7 @@ impl<M: Message> GuaranteedReply<M> {
 impl<M: Message> Drop for GuaranteedReply<M> {
     fn drop(&mut self) {
         if let Some(message) = self.on_drop.take() {
-            // An actor that has ended meanwhile waits for no reply.
+            // The actor may have ended.
             let _ = self.actor.send_message(message);
         }
     }
@@ -66,7 +66,7 @@ mod tests {
     async fn a_reply_arrives_once_even_from_a_task_that_panics() {
         let (heard, mut hears) = mpsc::unbounded_channel();
         let (listener, _) = ActorRuntime::spawn(None, Listener, heard).await.unwrap();
-        let reply = || GuaranteedReply::new(listener.clone(), "nobody knows".to_owned());
+        let reply = || GuaranteedReply::new(listener.clone(), "fallback".to_owned());
         let good = reply();
         good.send("done".to_owned());
         assert_eq!(hears.recv().await.as_deref(), Some("done"));
@@ -76,7 +76,7 @@ mod tests {
             panic!("a test asked for this");
         });
         assert!(panics.await.is_err());
-        assert_eq!(hears.recv().await.as_deref(), Some("nobody knows"));
+        assert_eq!(hears.recv().await.as_deref(), Some("fallback"));
         assert!(hears.try_recv().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The intake of events: deliveries are gathered, stored in one transaction, acknowledged, then announced.
+//! The intake of events: stores deliveries in batches, then acknowledges and announces them.
 
 use crate::batcher::{Batcher, Limits, Work};
 use crate::dispatch::Dispatcher;
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 /// Most deliveries in one transaction.
 const BATCH_MAX: usize = 128;
-/// Transactions of intake under way at once (SQLite has one writer anyway).
+/// Transactions under way at once. (SQLite runs one at a time.)
 const CONCURRENCY: usize = 2;
-/// Deliveries that wait before a second transaction begins.
+/// Waiting deliveries needed to start a second transaction beside the first.
 const SECOND_BATCH_MIN: usize = 32;
-/// Most waiting deliveries; senders of further ones are told to try again.
+/// Most waiting deliveries. Further ones are refused and must be sent again.
 const WAITING_MAX: usize = 2_048;
 
 struct EventWriter {
@@ -42,16 +42,16 @@ impl Work for EventWriter {
     }
 }
 
-/// Says that a delivery is stored.
+/// Confirms that a delivery is stored.
 #[derive(Debug, Clone)]
 pub struct Receipt {
-    /// The event's id here, if it is new.
+    /// The id that this delivery's event is stored under, if it is new.
     pub event_id: EventId,
-    /// Whether it was stored now; false for a copy of one stored before.
+    /// False for a duplicate of a stored event.
     pub is_new: bool,
 }
 
-/// Takes deliveries in. Cheap to clone.
+/// Stores deliveries. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
     batcher: Batcher<EventWriter>,
@@ -69,10 +69,10 @@ impl Intake {
         Self { batcher: Batcher::new(writer, limits) }
     }
 
-    /// Stores a delivery. When this returns `Ok`, the event is on the disk and will be processed.
+    /// Stores a delivery. After `Ok` the event is durable and will be processed.
     ///
     /// # Errors
-    /// `Busy`, or the database's; the sender must deliver again.
+    /// `Busy` or the database's; the sender must deliver again.
     pub async fn store(&self, delivery: Delivery) -> Result<Receipt, Arc<Error>> {
         let source = event_source_label(&delivery.event.source);
         let event_type = event_type_label(&delivery.event.event_type);

@@ -1,4 +1,4 @@
-//! The ledger writers: group commit of decisions from many customers and streams.
+//! The ledger writers: group commit for many customers and streams.
 
 use crate::batcher::{Answered, Batcher, Limits, Work};
 use crate::deadline::{COMMIT_MAX, within};
@@ -13,7 +13,7 @@ use bursar_engine::{Error, Result};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Units that wait before a second batch begins beside the first.
+/// Waiting units needed to start a second batch beside the first.
 const SECOND_BATCH_MIN: usize = 64;
 /// Accounts locked at once in this process; each holds a connection.
 const LOCKED_MAX: usize = 4;
@@ -26,9 +26,8 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    /// Announces the jobs that units made. It is done here because the caller may have stopped waiting. The next
-    /// attempt of a unit's own job is left to the job's runner, which announces it before it acknowledges the
-    /// broker's message.
+    /// Announces the jobs that units created, even if the caller has stopped waiting. Not the next attempt of a unit's
+    /// own job: the job's runner announces it before it acknowledges the broker's message.
     fn announce<'a>(&self, done: impl Iterator<Item = (&'a Unit, &'a UnitResult)>) {
         let mut wakes = Vec::new();
         for (unit, result) in done {
@@ -61,7 +60,7 @@ impl Work for Arc<Commit> {
     }
 }
 
-/// A locked account: nobody else can write it until this is committed or dropped.
+/// A locked account. Only its holder can write the account until this is committed or dropped.
 pub(crate) struct AccountLock {
     pub(crate) locked: LockedAccount,
     _permit: OwnedSemaphorePermit,
@@ -71,9 +70,9 @@ pub(crate) struct AccountLock {
 #[derive(Clone)]
 pub struct Ledger {
     commit: Arc<Commit>,
-    /// For units that only write accounts: one statement commits a batch.
+    /// Units that only write accounts: one statement commits a batch.
     plain: Batcher<Arc<Commit>>,
-    /// For all others.
+    /// All other units.
     mixed: Batcher<Arc<Commit>>,
     locks: Arc<Semaphore>,
 }
@@ -100,25 +99,24 @@ impl Ledger {
         if unit.is_plain() { &self.plain } else { &self.mixed }
     }
 
-    /// Commits a unit together with others, and announces the jobs that it makes.
+    /// Commits a unit together with others and announces the jobs that it creates.
     ///
     /// # Errors
-    /// Of the database. Unless it `is_item_fault` or says `Busy`, the unit may have been committed.
+    /// The database's. Unless it `is_item_fault` or says `Busy`, the unit may have been committed.
     pub async fn commit(&self, unit: Unit) -> Result<UnitResult, Arc<Error>> {
         self.batcher(&unit).submit(unit).await
     }
 
-    /// As [`Ledger::commit`], without a task that waits: calls `reply` with the answer, or drops it uncalled if the
-    /// outcome is unknown.
+    /// Like [`Ledger::commit`], but calls `reply` with the result, or drops it uncalled if the outcome is unknown.
     pub(crate) fn commit_then(&self, unit: Unit, reply: impl FnOnce(Answered<Arc<Commit>>) + Send + 'static) {
         self.batcher(&unit).submit_then(unit, reply);
     }
 
-    /// Locks the account of a customer that several nodes write at once; `None` if there is no such account. A
-    /// decision under the lock cannot lose a race against another node.
+    /// Locks a customer's account, so that no other node can write it during a decision. `None` if there is no
+    /// account.
     ///
     /// # Errors
-    /// Of the database, also while another node holds the lock; `Timeout`. Nothing was done.
+    /// `Timeout`; the database's, also if another node holds the lock for too long. Nothing was done.
     pub(crate) async fn lock(&self, customer: &CustomerId) -> Result<Option<AccountLock>> {
         within(COMMIT_MAX, async {
             let permit = self.locks.clone().acquire_owned().await.map_err(|_| Error::Busy("the ledger"))?;
@@ -128,10 +126,10 @@ impl Ledger {
         .await
     }
 
-    /// Commits a unit about a locked account, and unlocks it.
+    /// Commits a unit of a locked account and unlocks it.
     ///
     /// # Errors
-    /// As for [`Ledger::commit`]; `Timeout`, after which the outcome is unknown.
+    /// Those of [`Ledger::commit`]; `Timeout`, after which the outcome is unknown.
     pub(crate) async fn commit_locked(&self, lock: AccountLock, unit: Unit) -> Result<UnitResult> {
         let Commit { node, clock, .. } = &*self.commit;
         let AccountLock { locked, _permit } = lock;

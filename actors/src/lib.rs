@@ -5,16 +5,16 @@
 //! Root (permanent children restart with backoff; past the cap the process ends)
 //! ├─ CustomerRouter → Customer(id)   serialises the credit commands of one customer
 //! ├─ StreamRouter   → Stream(key)    runs the jobs of one stream, one at a time
-//! ├─ Sweeper                         overdue jobs, accounts to be settled, leases, gauges
+//! ├─ Sweeper                         overdue jobs, accounts to settle, leases, gauges
 //! ├─ Timekeeper                      compares the machine's clock with the database's
 //! └─ Scheduler                       recurring jobs
 //! ```
 //!
-//! Between them and the database stand batchers, which are queues and no actors: group commit, intake of
-//! events, claims of work, loads of accounts, look-ups of API keys.
+//! Between actors and database are batchers, which are queues, not actors: for group commit, event intake, claims of
+//! work, loads of accounts and look-ups of API keys.
 //!
-//! Nothing outside this crate sees a message type: every component is a handle with async methods. ractor's mailboxes
-//! are unbounded, so permits bound every entrance.
+//! Message types are private to this crate: every component is a handle with async methods. ractor's mailboxes are
+//! unbounded, so permits limit every entrance.
 
 mod batcher;
 mod credential;

@@ -1,7 +1,7 @@
 //! The root of the supervision tree.
 //!
-//! ractor does not restart actors: the root notices that a permanent child ended and spawns it again after a growing
-//! wait. Callers reach a child through a [`Slot`], which always holds the current one.
+//! ractor does not restart actors: the root spawns a permanent child that ended again, with exponential backoff.
+//! Callers reach a child through a [`Slot`], which always holds its current incarnation.
 
 use bursar_engine::{Error, Result, metric};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Message, SpawnErr, SupervisionEvent};
@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Restarts within [`RESTART_WINDOW`] after which the process gives up.
+/// Most restarts within [`RESTART_WINDOW`]; after more the process ends.
 const RESTARTS_MAX: usize = 10;
 /// The window in which restarts are counted.
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 /// Wait before the first restart; doubles with each restart in the window.
 const RESTART_WAIT: Duration = Duration::from_millis(50);
 
-/// Where callers find the current incarnation of a permanent actor.
+/// Holds the current incarnation of a permanent actor.
 pub(crate) struct Slot<M>(Arc<RwLock<Option<ActorRef<M>>>>);
 
 impl<M> Clone for Slot<M> {
@@ -36,7 +36,7 @@ impl<M: Message> Slot<M> {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
     }
 
-    /// Sends a message; `Busy` with `what` if the actor is down.
+    /// Sends a message. Fails with `Busy(what)` if the actor is down.
     pub(crate) fn send(&self, what: &'static str, message: M) -> Result<()> {
         let slot = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let actor = slot.as_ref().ok_or(Error::Busy(what))?;
@@ -51,7 +51,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// A child that `make` creates; `slot` always holds the current one.
+    /// Describes a child that `make` creates and `slot` holds.
     pub(crate) fn new<A>(
         name: &'static str,
         slot: Slot<A::Msg>,
@@ -87,9 +87,9 @@ pub(crate) struct RootState {
 
 pub(crate) struct RootArguments {
     pub(crate) children: Vec<Child>,
-    /// Set when the process is being stopped: children that end now are not restarted.
+    /// Cancelled when the process stops: children that end then are not restarted.
     pub(crate) stopping: CancellationToken,
-    /// Set by the root when it gives up.
+    /// Cancelled by the root when it gives up.
     pub(crate) fatal: CancellationToken,
 }
 
@@ -153,7 +153,7 @@ impl Actor for Root {
             state.restarts.pop_front();
         }
         if state.restarts.len() > RESTARTS_MAX {
-            tracing::error!("too many restarts; the process gives up so that its supervisor can act");
+            tracing::error!("too many restarts; the process ends so that its supervisor can restart it");
             state.fatal.cancel();
             return Ok(());
         }

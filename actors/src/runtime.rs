@@ -1,4 +1,4 @@
-//! The runtime: starts the tree, hands out handles, stops in good order.
+//! The runtime: starts the actors, provides handles to them, shuts them down.
 
 use crate::credential::Credentials;
 use crate::customer::{AccountCache, Customers};
@@ -28,10 +28,10 @@ use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Claims that may wait at once; more streams than this are never alive.
+/// Most waiting claims; more than the streams that can be alive.
 const CLAIMS_WAITING_MAX: usize = 16_384;
 
-/// How long giving up leases may take when the process stops.
+/// How long the release of leases may take at shutdown.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a process does.
@@ -45,7 +45,7 @@ pub enum Role {
     Worker,
 }
 
-/// What the runtime is made of.
+/// The inputs of [`Runtime::start`].
 pub struct RuntimeOptions {
     /// The configuration.
     pub config: Config,
@@ -53,29 +53,29 @@ pub struct RuntimeOptions {
     pub db: Db,
     /// The clock, compared with the database's.
     pub clock: Clock,
-    /// Name of this process, unique among all that ever were.
+    /// Name of this process, never used by another.
     pub node: String,
-    /// What it does.
+    /// Whether it serves HTTP, runs jobs, or both.
     pub role: Role,
-    /// The way to Stripe.
+    /// The Stripe client.
     pub stripe: Gateway,
 }
 
-/// The running tree.
+/// The running actors and the handles to them.
 pub struct Runtime {
     /// API keys.
     pub credentials: Credentials,
     /// Credit commands.
     pub customers: Customers,
-    /// Commits besides the customers'.
+    /// Commits without a customer's actor.
     pub ledger: Ledger,
     /// Intake of events.
     pub intake: Intake,
-    /// Announces work.
+    /// Announces jobs.
     pub dispatcher: Dispatcher,
     /// The broker, if there is one.
     pub broker: Option<Broker>,
-    /// What handlers work with; a dry run needs it.
+    /// The dependencies of handlers, for dry runs.
     pub handlers: Deps,
     root: ActorRef<RootMsg>,
     tasks: Vec<JoinHandle<()>>,
@@ -89,14 +89,14 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Starts everything. The broker need not be there yet.
+    /// Starts everything. The broker may still be down.
     ///
     /// # Errors
     /// If the database cannot be reached or an actor does not start.
     pub async fn start(options: RuntimeOptions) -> Result<Self> {
         let RuntimeOptions { config, db, clock, node, role, stripe } = options;
         if !db.is_postgres() {
-            // The folder's lock proves that no other process runs: all leases are those of a dead one.
+            // The folder's lock proves that no other process runs, so all leases belong to dead processes.
             work::rescue_all(&db).await?;
         }
         let runs_jobs = role != Role::Api;
@@ -149,17 +149,17 @@ impl Runtime {
         })
     }
 
-    /// Returns when the tree has given up; the process must end then.
+    /// Waits until an actor can no longer be restarted. The process must end then.
     pub async fn failed(&self) {
         self.fatal.cancelled().await;
     }
 
-    /// Stops in good order: begins no further job, waits up to `patience` for running ones, gives up the leases of
-    /// the rest. This uses up no attempt.
+    /// Shuts down: starts no more jobs, waits up to `patience` for running ones, releases the leases of the rest, which
+    /// uses up no attempt.
     pub async fn stop(&self, patience: Duration) {
         self.draining.cancel();
         if tokio::time::timeout(patience, self.workers.acquire_many(self.workers_max)).await.is_err() {
-            tracing::warn!("some jobs did not end in time; another node takes them up again");
+            tracing::warn!("some jobs did not end in time; another node runs them again");
         }
         for task in &self.tasks {
             task.abort();
@@ -171,14 +171,14 @@ impl Runtime {
         match tokio::time::timeout(RELEASE_TIMEOUT, release).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::warn!(error = %error.chain(), "leases could not be given up; they end by themselves");
+                tracing::warn!(error = %error.chain(), "leases could not be released; they will expire");
             }
-            Err(_) => tracing::warn!("leases could not be given up in time; they end by themselves"),
+            Err(_) => tracing::warn!("leases could not be released in time; they will expire"),
         }
     }
 }
 
-/// The parts of a runtime while it is put together.
+/// The parts of a runtime during its construction.
 struct Parts {
     children: Vec<Child>,
     tasks: Vec<JoinHandle<()>>,
@@ -259,7 +259,7 @@ impl Parts {
             db: db.clone(),
             clock: clock.clone(),
             dispatcher: self.dispatcher.clone(),
-            // Without a key there is nothing to compare with.
+            // Without a Stripe key there is nothing to compare with.
             reconcile_hour: Some(config.stripe.reconcile_hour).filter(|hour| *hour >= 0 && config.has_stripe()),
             reconcile_reach: config.stripe.reconcile_reach(),
         };
@@ -267,7 +267,7 @@ impl Parts {
     }
 }
 
-/// Hands the broker's messages to the streams.
+/// Passes the broker's messages to the streams.
 async fn deliver(mut received: mpsc::Receiver<Delivered>, streams: StreamWaker) {
     while let Some(delivered) = received.recv().await {
         if !delivered.is_usable() {
@@ -276,7 +276,7 @@ async fn deliver(mut received: mpsc::Receiver<Delivered>, streams: StreamWaker) 
         match delivered.pointer.clone() {
             Some(pointer) => streams.wake(&pointer.stream, Some(delivered)),
             None => {
-                tracing::warn!("a message that cannot be read was dropped; the database has all jobs");
+                tracing::warn!("an unreadable message was dropped; the sweeper finds its job in the database");
                 delivered.ack().await;
             }
         }

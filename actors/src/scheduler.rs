@@ -1,5 +1,5 @@
-//! The scheduler: makes recurring jobs. Their unique key names the day, so each day has one, however many nodes
-//! there are and however often they start.
+//! The scheduler: creates recurring jobs. Their unique key contains the day, so there is one per day, regardless of the
+//! number of nodes and restarts.
 
 use crate::deadline::{COMMIT_MAX, within};
 use crate::dispatch::Dispatcher;
@@ -53,12 +53,12 @@ impl Actor for Scheduler {
         let deps = self.deps.clone();
         tokio::spawn(async move {
             let now_ms = deps.clock.now_ms();
-            for made in [
+            for created in [
                 within(COMMIT_MAX, begin_retention(&deps, now_ms)).await,
                 within(COMMIT_MAX, begin_reconciliation(&deps, now_ms)).await,
             ] {
-                if let Err(error) = made {
-                    tracing::warn!(error = %error.chain(), "recurring jobs could not be made; tried again later");
+                if let Err(error) = created {
+                    tracing::warn!(error = %error.chain(), "recurring jobs could not be created; the scheduler tries again later");
                 }
             }
         });
@@ -77,7 +77,7 @@ async fn begin_retention(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
 }
 
 async fn begin_reconciliation(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()> {
-    let Some(night) = deps.reconcile_hour.and_then(|hour| due_night(now_ms, hour)) else { return Ok(()) };
+    let Some(night) = deps.reconcile_hour.and_then(|hour| due_nightly_day(now_ms, hour)) else { return Ok(()) };
     let new = NewReconciliation {
         window_ms: None,
         repair: true,
@@ -87,16 +87,16 @@ async fn begin_reconciliation(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()
     };
     match reconcile::begin(&deps.db, new, deps.reconcile_reach, now_ms).await {
         Ok(begun) => deps.dispatcher.announce(begun.wakes),
-        // Staff asked for one that is under way: this night's run comes after it.
+        // A run that staff started is under way; tonight's run is created after it.
         Err(Error::Conflict { code: "reconciliation_running", .. }) => {}
         Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// The number of the day whose nightly run is due; none before the hour. A node that was down at the hour
-/// catches up.
-fn due_night(now_ms: TimeMs, hour: i64) -> Option<i64> {
+/// Returns the number of the day whose nightly run is due. `None` before the hour. A node that was down at that hour
+/// catches up later.
+fn due_nightly_day(now_ms: TimeMs, hour: i64) -> Option<i64> {
     (now_ms % DAY_MS >= hour * HOUR_MS).then_some(now_ms / DAY_MS)
 }
 
@@ -105,10 +105,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_night_is_due_from_its_hour_on_and_is_the_same_for_the_rest_of_the_day() {
-        assert_eq!(due_night(5 * DAY_MS + 3 * HOUR_MS - 1, 3), None);
-        assert_eq!(due_night(5 * DAY_MS + 3 * HOUR_MS, 3), Some(5));
-        assert_eq!(due_night(6 * DAY_MS - 1, 3), Some(5));
-        assert_eq!(due_night(6 * DAY_MS, 0), Some(6));
+    fn a_nightly_run_is_due_from_its_hour_to_the_end_of_the_day() {
+        assert_eq!(due_nightly_day(5 * DAY_MS + 3 * HOUR_MS - 1, 3), None);
+        assert_eq!(due_nightly_day(5 * DAY_MS + 3 * HOUR_MS, 3), Some(5));
+        assert_eq!(due_nightly_day(6 * DAY_MS - 1, 3), Some(5));
+        assert_eq!(due_nightly_day(6 * DAY_MS, 0), Some(6));
     }
 }

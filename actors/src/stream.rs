@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// Leases that this process holds: stream and epoch.
+/// The leases that this process holds: streams and their epochs.
 #[derive(Clone, Default)]
 pub(crate) struct Leases(Arc<Mutex<HashMap<String, i64>>>);
 
@@ -37,7 +37,7 @@ impl Leases {
     }
 }
 
-/// A lease that is renewed for as long as this lives.
+/// A lease that is renewed until this is dropped.
 struct Lease {
     leases: Leases,
     key: String,
@@ -49,7 +49,7 @@ impl Drop for Lease {
     }
 }
 
-/// What actors of streams work with.
+/// The dependencies of stream actors.
 pub(crate) struct StreamDeps {
     pub(crate) handlers: Deps,
     pub(crate) clock: Clock,
@@ -62,11 +62,11 @@ pub(crate) struct StreamDeps {
     /// Read-locked by jobs that run side by side; write-locked by a suspect job, which runs alone.
     pub(crate) isolation: RwLock<()>,
     pub(crate) jobs: JobsConfig,
-    /// Set when the process stops: running jobs end, and no other begins.
+    /// Cancelled when the process stops: running jobs end, and no other starts.
     pub(crate) draining: CancellationToken,
 }
 
-/// The router of streams, as a child of the root. `waker` reaches it.
+/// Describes the stream router as a child of the root. `waker` reaches it.
 pub(crate) fn child(waker: &StreamWaker, deps: Arc<StreamDeps>) -> Child {
     Child::new("stream_router", waker.slot(), move || (Router { deps: deps.clone() }, ()))
 }

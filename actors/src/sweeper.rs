@@ -1,4 +1,4 @@
-//! The sweeper: announces overdue jobs, settles accounts that are due, renews leases, sets the gauges.
+//! The sweeper: announces overdue jobs, settles due accounts, renews leases, sets gauges.
 
 mod settle;
 
@@ -24,10 +24,10 @@ use tokio::time::Instant;
 
 /// Most overdue jobs announced in one sweep.
 const SWEEP_MAX: u64 = 1_000;
-/// With a broker: how long after an announcement a job is announced again. Long enough that a backlog is not announced
-/// over and over; short enough for a job whose stream was still leased to a killed node.
+/// With a broker: how long after an announcement a job is announced again. Long enough not to repeat a whole backlog,
+/// short enough for jobs of streams that were still leased to a killed node.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// How often the gauges are read.
+/// How often the gauges are set.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
 pub(crate) struct SweeperDeps {
@@ -38,7 +38,7 @@ pub(crate) struct SweeperDeps {
     pub(crate) broker: Option<Broker>,
     pub(crate) leases: Leases,
     pub(crate) jobs: JobsConfig,
-    /// Whether this process runs jobs. One that only serves HTTP just sets the gauges.
+    /// Whether this process runs jobs. If not, it only sets the gauges.
     pub(crate) runs_jobs: bool,
 }
 
@@ -61,7 +61,7 @@ enum SweeperMsg {
 }
 
 struct SweeperState {
-    /// Jobs announced lately through the broker. `None` while a sweep is under way.
+    /// Jobs announced recently through the broker. `None` while a sweep is under way.
     announced: Option<HashMap<JobId, Instant>>,
     /// Accounts that could not be settled. `None` while accounts are being settled.
     failed: Option<FailedAccounts>,
@@ -99,7 +99,7 @@ impl Actor for Sweeper {
         let deps = self.deps.clone();
         match message {
             SweeperMsg::Sweep => {
-                // A sweep that takes longer than the interval is not overtaken by the next.
+                // Skip the tick while the previous sweep is under way.
                 let Some(announced) = state.announced.take() else { return Ok(()) };
                 let reply = GuaranteedReply::new(myself, SweeperMsg::Swept(HashMap::new()));
                 tokio::spawn(async move { reply.send(SweeperMsg::Swept(sweep(&deps, announced).await)) });
@@ -129,7 +129,7 @@ impl Actor for Sweeper {
             SweeperMsg::Gauges => {
                 tokio::spawn(async move {
                     if let Err(error) = within(ANSWER_MAX, set_gauges(&deps)).await {
-                        tracing::debug!(error = %error.chain(), "gauges could not be read");
+                        tracing::debug!(error = %error.chain(), "gauges could not be set");
                     }
                 });
             }
@@ -204,8 +204,7 @@ async fn set_gauges(deps: &SweeperDeps) -> Result<()> {
     set_drift_gauges(&deps.db).await
 }
 
-/// Sets the gauges of what the last reconciliation found. It is read from the database, so that a restart does not
-/// reset them.
+/// Sets the gauges for the findings of the last reconciliation, read from the database so that they survive a restart.
 #[allow(clippy::cast_precision_loss)]
 async fn set_drift_gauges(db: &Db) -> Result<()> {
     let Some(run) = reconciliation::reconciliation_last_done(db.read()).await? else { return Ok(()) };

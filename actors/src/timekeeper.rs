@@ -1,4 +1,4 @@
-//! The timekeeper: compares the machine's clock with the database's, at intervals.
+//! The timekeeper: compares the machine's clock with the database's at intervals.
 
 use crate::deadline::{ANSWER_MAX, within};
 use crate::guaranteed_reply::GuaranteedReply;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// How often the clocks are compared.
 const COMPARE_EVERY: Duration = Duration::from_secs(10);
-/// How soon they are compared again after the database did not answer: it may be back.
+/// The wait after a failed comparison.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) struct TimekeeperDeps {
@@ -36,7 +36,7 @@ enum TimekeeperMsg {
 }
 
 struct TimekeeperState {
-    /// The clock's health as it was last logged.
+    /// The clock's health when last logged.
     health: Health,
 }
 
@@ -72,7 +72,7 @@ impl Actor for Timekeeper {
     }
 }
 
-/// Compares the clocks; returns whether that was possible.
+/// Compares the clocks. Returns false if the database did not answer.
 async fn compare(deps: &TimekeeperDeps) -> bool {
     match within(ANSWER_MAX, timekeeping::compare(&deps.db, &deps.clock)).await {
         Ok(()) => true,
@@ -83,21 +83,21 @@ async fn compare(deps: &TimekeeperDeps) -> bool {
     }
 }
 
-/// Sets the gauge and logs a change of the clock's health; returns the health now.
+/// Sets the gauge and logs changes of the clock's health. Returns the current health.
 #[allow(clippy::cast_precision_loss)]
-fn report(deps: &TimekeeperDeps, was: Health) -> Health {
+fn report(deps: &TimekeeperDeps, previous: Health) -> Health {
     let offset_ms = deps.clock.offset_ms().unwrap_or(0);
     metrics::gauge!(metric::CLOCK_OFFSET_SECONDS).set(offset_ms as f64 / 1_000.0);
     let health = deps.clock.health(deps.offset_max_ms).unwrap_or(Health::Right);
-    if health != was {
+    if health != previous {
         match health {
             Health::Right => tracing::info!(offset_ms, "this machine's clock agrees with the database's again"),
             Health::Off => tracing::warn!(
                 offset_ms,
-                "this machine's clock differs from the database's; the node goes by the database's and is not ready"
+                "this machine's clock differs from the database's; the node uses the database's and is not ready"
             ),
             Health::Unknown => tracing::warn!(
-                "this machine's clock could not be compared with the database's for long; the node is not ready"
+                "this machine's clock has not been compared with the database's for too long; the node is not ready"
             ),
         }
     }

@@ -3,16 +3,15 @@
 use crate::root::Slot;
 use bursar_engine::infra::broker::Delivered;
 
-/// To the router of streams.
+/// Messages to the stream router.
 pub(crate) enum StreamRouterMsg {
-    /// A stream has something to do. The broker's message, if one said so, is acknowledged once the stream has
-    /// looked.
+    /// A stream may have a due job. With the broker's message, if one announced it.
     Wake(String, Option<Delivered>),
-    /// A stream's actor can be stopped if this many messages are all that it was ever sent.
+    /// An actor is idle after this many messages. Stop it if none is on its way.
     Idle(String, u64),
 }
 
-/// Tells streams that they have something to do. Cheap to clone.
+/// Wakes streams that may have a due job. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct StreamWaker {
     slot: Slot<StreamRouterMsg>,
@@ -23,14 +22,14 @@ impl StreamWaker {
         Self { slot: Slot::new() }
     }
 
-    /// Where the router of streams puts itself.
+    /// The slot that the stream router occupies.
     pub(crate) fn slot(&self) -> Slot<StreamRouterMsg> {
         self.slot.clone()
     }
 
-    /// Wakes a stream. The message, if one led here, is acknowledged once the stream has looked.
+    /// Wakes a stream. The message, if any, is acknowledged after the stream's next round.
     pub(crate) fn wake(&self, key: &str, message: Option<Delivered>) {
-        // While the router is down, the message is acknowledged as it is dropped; the sweeper finds the job.
+        // If the router is down, dropping the message acknowledges it; the sweeper finds the job.
         let _ = self.slot.send("the streams", StreamRouterMsg::Wake(key.to_owned(), message));
     }
 }

@@ -1,8 +1,7 @@
-//! Finds the item for which a batch is refused, so that only that item fails.
+//! Finds the item because of which the database refused a batch, so that only that item fails.
 //!
-//! A batch that the database refuses because of an item is halved until that item stands alone. This takes a few
-//! short transactions once. The item's key is remembered for a while: items with that key are done last and alone,
-//! so that a row that stays locked does not delay the others each time.
+//! The batch is halved, in a few short transactions, until the faulty item is alone. Its key is remembered for a while:
+//! items with that key run last and alone, so that a row that stays locked does not delay every batch.
 
 use super::{Answered, Work};
 use bursar_engine::Error;
@@ -12,28 +11,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a batch is taken apart. Items that are not done by then fail and can be retried.
+/// How long a batch is split. Items that have not run by then fail and can be retried.
 const ISOLATE_MAX: Duration = Duration::from_secs(3);
-/// How long a key is suspect, unless an item with it succeeds before.
+/// How long a key is suspect, unless an item with it succeeds earlier.
 const SUSPECT_FOR: Duration = Duration::from_secs(60);
-/// Most suspects. Keys beyond that are found again each time.
+/// Most suspects. Further keys are not remembered.
 const SUSPECTS_MAX: usize = 1_000;
 
-/// Keys of accounts and streams for which batches failed lately.
+/// Keys of accounts and streams because of which batches failed recently.
 #[derive(Default)]
 pub(super) struct Suspects(Mutex<HashMap<String, Instant>>);
 
 impl Suspects {
-    /// Moves items with suspect keys to the end, in their order; returns how many are before them.
+    /// Moves items with suspect keys to the end, keeping their order. Returns the number of the other items.
     pub(super) fn put_last<T>(&self, batch: &mut Vec<T>, key: impl Fn(&T) -> &str) -> usize {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_empty() {
             return batch.len();
         }
         let (last, first): (Vec<T>, Vec<T>) = batch.drain(..).partition(|item| known.contains_key(key(item)));
-        let innocent = first.len();
+        let unsuspected = first.len();
         batch.extend(first.into_iter().chain(last));
-        innocent
+        unsuspected
     }
 
     fn add(&self, key: &str) {
@@ -50,17 +49,17 @@ impl Suspects {
     }
 }
 
-/// Does the first `innocent` items together and each of the others alone: one answer for each item, in order.
+/// Runs the first `unsuspected` items together and each of the others alone. Returns one answer per item, in order.
 pub(super) async fn run_all<W: Work>(
     work: &W,
     suspects: &Suspects,
     items: &[W::Item],
-    innocent: usize,
+    unsuspected: usize,
 ) -> Vec<Answered<W>> {
     let mut answers: Vec<Option<Answered<W>>> = items.iter().map(|_| None).collect();
-    // A stack; the flag says whether the group is done in haste.
-    let mut groups: Vec<(Range<usize>, bool)> = (innocent..items.len()).rev().map(|at| (at..at + 1, true)).collect();
-    groups.push((0..innocent, false));
+    // A stack of groups, each with its `in_haste`.
+    let mut groups: Vec<(Range<usize>, bool)> = (unsuspected..items.len()).rev().map(|at| (at..at + 1, true)).collect();
+    groups.push((0..unsuspected, false));
     let mut hurry_until = None;
     while let Some((group, in_haste)) = groups.pop() {
         if group.is_empty() {
@@ -86,11 +85,11 @@ pub(super) async fn run_all<W: Work>(
             }
             Err(error) if in_haste && group.len() == 1 => {
                 let key = W::key(&items[group.start]);
-                tracing::warn!(batch = W::NAME, about = key, error = %error.chain(), "a batch failed for this; it was left out");
+                tracing::warn!(batch = W::NAME, key, error = %error.chain(), "a batch failed because of this item, which was left out");
                 suspects.add(key);
                 answers[group.start] = Some(Err(Arc::new(error)));
             }
-            // Again in haste: in halves, or once more alone if it was alone.
+            // Retry in haste: in halves, or once more if it is a single item.
             Err(_) => {
                 let middle = group.start + group.len() / 2;
                 groups.push((middle..group.end, true));

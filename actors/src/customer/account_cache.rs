@@ -1,23 +1,22 @@
 //! A cache of the accounts of customers that have no actor.
 //!
-//! An actor takes far more memory than the account that it decides on. So an actor that stops leaves its account
-//! here, and the look-up of an API key leaves the account that was read with the key: the customer's next actor
-//! begins with it and need not ask the database. A cached account may be old, here as in an actor: its version
-//! guards both.
+//! An actor takes far more memory than its account. So an actor that stops puts its account here, and the look-up of an
+//! API key puts the account that it read with the key. The customer's next actor starts with it instead of reading the
+//! database. A cached account may be stale, here as in an actor; its version guards both.
 
 use bursar_engine::domain::ledger::Account;
 use bursar_engine::ids::CustomerId;
 use moka::sync::Cache;
 
-/// The size of an entry without its account, in bytes: an estimate of the key and the cache's own records.
+/// The estimated size of an entry without its account, in bytes: the key and the cache's bookkeeping.
 const ENTRY_BYTES: usize = 512;
 
-/// Accounts by customer; the least recently used go first. Cheap to clone.
+/// Accounts by customer, with eviction of the least recently used. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct AccountCache(Cache<CustomerId, Account>);
 
 impl AccountCache {
-    /// A cache of at most so many bytes.
+    /// Makes a cache of at most `bytes_max` bytes.
     pub(crate) fn new(bytes_max: usize) -> Self {
         let weigh = |_: &CustomerId, account: &Account| {
             let bytes = ENTRY_BYTES + size_of::<Account>() + account.heap_bytes();
@@ -26,12 +25,12 @@ impl AccountCache {
         Self(Cache::builder().max_capacity(bytes_max as u64).weigher(weigh).build())
     }
 
-    /// Keeps an account that was read or written.
+    /// Adds an account that was read or written.
     pub(crate) fn insert(&self, customer: CustomerId, account: Account) {
         self.0.insert(customer, account);
     }
 
-    /// Takes a customer's account out: its actor keeps it from now on.
+    /// Removes a customer's account and returns it, for the customer's actor.
     pub(crate) fn take(&self, customer: &CustomerId) -> Option<Account> {
         self.0.remove(customer)
     }
@@ -53,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_cached_than_fits() {
+    fn the_cache_stays_within_its_bytes() {
         let cache = AccountCache::new(1 << 20);
         for _ in 0..10_000 {
             cache.insert(CustomerId::new(), Account::default());

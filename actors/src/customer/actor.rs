@@ -1,4 +1,4 @@
-//! One customer's actor.
+//! The actor of one customer.
 
 use super::CustomerDeps;
 use super::footprint::Share;
@@ -20,39 +20,38 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-/// How often a command is decided, after another node wrote the account or after a commit whose outcome is
-/// unknown.
+/// Most decisions of one command. It is decided again if another node has written the account or the outcome of a
+/// commit is unknown.
 const TRIES_MAX: u8 = 8;
 
 pub(crate) struct CustomerArguments {
     pub(super) id: CustomerId,
     pub(super) deps: Arc<CustomerDeps>,
     pub(super) router: ActorRef<RouterMsg>,
-    /// As it was when it was last seen.
+    /// The cached account, which may be stale.
     pub(super) account: Option<Account>,
 }
 
-/// Commands decided together, on their way to the disk.
+/// Commands decided together and being committed.
 struct Batch {
-    /// Each with the entry that it led to.
+    /// Each with its own ledger entry.
     decided: Vec<(Box<Pending>, Entry)>,
     /// The account once all of them are committed.
     account: Account,
-    /// Refused on top of what was decided before them: true only once that is committed.
+    /// Refused because of the commands decided before them, so final only once those are committed.
     refused: Vec<(Box<Pending>, Refusal)>,
 }
 
-/// What an actor waits for. Commands that arrive meanwhile are queued.
+/// The operation that an actor waits for. Commands that arrive meanwhile are queued.
 #[derive(Default)]
 enum UnderWay {
-    /// Nothing.
     #[default]
     Nothing,
-    /// The account.
+    /// Loading the account.
     Load,
-    /// The account under its lock.
+    /// Locking the account.
     Lock,
-    /// The commit of a batch.
+    /// Committing a batch.
     Commit(Batch),
 }
 
@@ -69,13 +68,12 @@ pub(crate) struct CustomerState {
     account: Option<Account>,
     waiting: VecDeque<Box<Pending>>,
     under_way: UnderWay,
-    /// Whether the account was loaded for the decision that follows.
+    /// Whether the account was loaded just before the next decision.
     is_fresh: bool,
-    /// Refused on a cached account, which another node may have written since: the account is loaded again before
-    /// the callers are told.
+    /// Refused on a cached account, which may be stale: the account is loaded again before the callers are answered.
     unconfirmed: Vec<(Box<Pending>, Refusal)>,
     races: Races,
-    /// The next commands, which are decided one by one because the database refused them as one batch.
+    /// How many of the next commands are decided one by one, because the database refused their batch.
     singles: usize,
     /// Messages that the router has forwarded to this actor.
     received: u64,
@@ -134,7 +132,7 @@ impl Actor for CustomerActor {
             CustomerMsg::Locked(locked) => state.on_locked(locked, &myself),
             CustomerMsg::Committed(result) => state.on_committed(result),
             CustomerMsg::Passivate => {
-                // No command waits then: `advance` would have begun with it.
+                // No command waits either: `advance` would have started it.
                 if state.under_way.is_nothing() {
                     let account = state.account.clone().map(Box::new);
                     let _ = state.router.send_message(RouterMsg::Idle(state.id.clone(), state.received, account));
@@ -152,7 +150,7 @@ impl Actor for CustomerActor {
 }
 
 impl CustomerState {
-    /// Begins what comes next, if nothing is under way.
+    /// Starts the next operation, if none is under way and commands wait.
     fn advance(&mut self, myself: &ActorRef<CustomerMsg>) {
         while self.under_way.is_nothing() && !self.waiting.is_empty() {
             if self.races.needs_lock() {
@@ -168,8 +166,8 @@ impl CustomerState {
                     let reply = Self::commit_reply(myself);
                     self.deps.ledger.commit_then(unit, |result| reply.send(CustomerMsg::Committed(result)));
                 }
-                // A commit proves that the account was current, and with it the refusals of its batch. Refusals
-                // without one are true only if the account was just loaded.
+                // A commit proves that the account was current, so the refusals in its batch are final. Without a
+                // commit, they are final only if the account was just loaded.
                 None if self.is_fresh => self.refuse(batch.refused),
                 None => {
                     self.unconfirmed = batch.refused;
@@ -200,7 +198,7 @@ impl CustomerState {
         });
     }
 
-    /// Decides the waiting commands while no other node can write the account.
+    /// Decides the waiting commands under the account's lock.
     fn on_locked(&mut self, locked: Result<Option<Box<AccountLock>>>, myself: &ActorRef<CustomerMsg>) {
         self.under_way = UnderWay::Nothing;
         let lock = match locked {
@@ -225,11 +223,11 @@ impl CustomerState {
         });
     }
 
-    /// Answers all waiting commands with one error.
-    fn refuse_all(&mut self, why: fn() -> Error) {
+    /// Answers all waiting commands with the same error.
+    fn refuse_all(&mut self, make_error: fn() -> Error) {
         let unconfirmed = std::mem::take(&mut self.unconfirmed).into_iter().map(|(pending, _)| pending);
         for pending in unconfirmed.chain(self.waiting.drain(..)) {
-            pending.answer(Err(why()));
+            pending.answer(Err(make_error()));
         }
     }
 
@@ -248,7 +246,7 @@ impl CustomerState {
                 self.is_fresh = true;
             }
             Ok(None) => self.refuse_all(|| Error::NotFound("account")),
-            // Logged once, for the whole batch.
+            // The batcher has logged the error.
             Err(error) => self.refuse_all(unreadable_account(&error)),
         }
     }
@@ -263,7 +261,7 @@ impl CustomerState {
         let mut keys: HashSet<String> = HashSet::new();
         let batch_max = if self.singles > 0 { 1 } else { self.deps.batch_max };
         while entries.len() < batch_max {
-            // The second use of a key, or of a lease, waits until the first is committed.
+            // A second use of an idempotency key or lease waits until the first is committed.
             let is_second = |pending: &Pending| {
                 let lease = pending.request.finish.as_ref().map(|finish| &finish.stream_key);
                 pending.request.command.keys().any(|key| keys.contains(key))
@@ -299,8 +297,8 @@ impl CustomerState {
         (batch, Some(unit))
     }
 
-    /// Refusals count only against what is committed; and a key that was used before gets its first
-    /// answer, even if the account would refuse the command today.
+    /// Answers refused commands. A command whose idempotency key was used before gets the first result instead, even
+    /// if the account would refuse it today.
     fn refuse(&self, refused: Vec<(Box<Pending>, Refusal)>) {
         for (pending, refusal) in refused {
             let Some(key) = pending.key().map(str::to_owned) else {
@@ -340,7 +338,7 @@ impl CustomerState {
                     match used.filter(|_| pending.key().is_some()) {
                         Some(entry) => pending.answer_replay(entry.clone()),
                         None => {
-                            // What was bought is granted even if the units that it was bought for are paid already.
+                            // The purchase is still granted, even if its units have been paid already.
                             let used = entries.iter().filter_map(|entry| entry.idempotency_key.as_deref());
                             for key in used {
                                 pending.request.command.drop_spend(key);
@@ -365,7 +363,7 @@ impl CustomerState {
                 self.requeue(rest, false);
             }
             Err(error) if error.is_item_fault() => self.on_refused_by_database(batch, &error),
-            // It may have been committed: the account is loaded, and the idempotency keys tell.
+            // It may have been committed: the idempotency keys show it once the account is loaded again.
             Err(_) => {
                 self.account = None;
                 self.requeue(batch, true);
@@ -373,9 +371,9 @@ impl CustomerState {
         }
     }
 
-    /// Nothing of the batch is committed, for a reason that lies in one of its commands. A single command fails with
-    /// the error. Several are decided one by one, so that only the faulty one fails, unless all wait for one locked
-    /// row.
+    /// Handles a batch that was not committed because of one of its commands. A single command fails with the error.
+    /// Several are decided again one by one, so that only the faulty one fails. If the account's row is locked, all
+    /// fail.
     fn on_refused_by_database(&mut self, batch: Batch, error: &Arc<Error>) {
         let mut rest = Batch { decided: Vec::new(), ..batch };
         if !error.is_retryable() && batch.decided.len() > 1 {
@@ -398,7 +396,7 @@ impl CustomerState {
         self.refuse(batch.refused);
     }
 
-    /// Puts commands back to be decided again, in their old order. `uncertain` says that they may be committed.
+    /// Puts commands back into the queue in their old order. `uncertain` means that they may have been committed.
     fn requeue(&mut self, batch: Batch, uncertain: bool) {
         let decided = batch.decided.into_iter().map(|(mut pending, entry)| {
             if uncertain {
@@ -427,7 +425,7 @@ impl CustomerState {
     }
 }
 
-/// The error for commands whose account could not be read: is it the account's fault, or the database's?
+/// The error for commands whose account could not be read: `Stuck` if only this account is affected.
 fn unreadable_account(error: &Error) -> fn() -> Error {
     if error.is_item_fault() { || Error::Stuck("this account") } else { || Error::Unavailable("the database") }
 }

@@ -1,22 +1,22 @@
-//! How much memory the actors of customers take together.
+//! Estimates the memory of all customer actors.
 //!
-//! A few customers with a thousand open grants take as much as thousands with one, so memory is bounded and not the
-//! number of actors.
+//! A few customers with a thousand open grants take as much memory as thousands with one, so memory is limited instead
+//! of the number of actors.
 
 use bursar_engine::domain::ledger::Account;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The size of an actor without its account, in bytes: its task, its mailboxes, its place in the router.
-/// Measured and rounded up: a process with 30,000 more actors was larger by 7.8 KiB for each.
+/// The size of an actor without its account, in bytes: its task, its mailboxes, its router entry. Measured as 7.8 KiB
+/// per actor with 30,000 actors, and rounded up.
 pub(super) const ACTOR_BYTES: usize = 8 * 1_024;
 
-/// The size of all actors of customers, in bytes. Cheap to clone.
+/// The size of all customer actors. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Footprint(Arc<AtomicUsize>);
 
 impl Footprint {
-    /// Bytes at present.
+    /// The current size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -36,7 +36,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Counts this as the actor's account.
+    /// Replaces the counted size of the actor's account.
     pub(crate) fn set_account(&mut self, account: &Account) {
         let bytes = ACTOR_BYTES + account.heap_bytes();
         self.all.0.fetch_add(bytes, Ordering::Relaxed);
@@ -57,7 +57,7 @@ mod tests {
     use bursar_engine::domain::ledger::{GrantKind, OpenGrant};
 
     #[test]
-    fn an_actor_weighs_what_its_account_weighs_and_nothing_once_it_is_gone() {
+    fn the_footprint_follows_accounts_and_dropped_actors() {
         let footprint = Footprint::default();
         let (small, mut large) = (footprint.add_actor(), footprint.add_actor());
         assert_eq!(footprint.bytes(), 2 * ACTOR_BYTES);

@@ -1,4 +1,4 @@
-//! Loads of accounts, gathered: one statement reads many.
+//! Loads accounts in batches: one statement reads many.
 
 use crate::batcher::{Batcher, Limits, Work};
 use bursar_engine::Result;
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 const BATCH_MAX: usize = 256;
 /// Loads under way at once.
 const CONCURRENCY: usize = 2;
-/// Accounts that wait before a second load begins.
+/// Waiting accounts needed to start a second load beside the first.
 const SECOND_BATCH_MIN: usize = 32;
 
 pub(crate) struct Load {
@@ -34,13 +34,13 @@ impl Work for Load {
     }
 }
 
-/// The account of each customer, in order. A customer may come several times in a batch, as when its actor
-/// failed while it loaded and the next one loads again.
+/// Returns the account of each customer, in order. A customer can occur twice in a batch, if its actor failed during a
+/// load and the next actor loads again.
 fn answers(customers: &[CustomerId], found: &HashMap<CustomerId, Account>) -> Vec<Option<Account>> {
     customers.iter().map(|customer| found.get(customer).cloned()).collect()
 }
 
-/// Loads the account of a customer; `None` if it has none.
+/// Loads a customer's account. `None` if there is none.
 pub(crate) type Loads = Batcher<Load>;
 
 pub(crate) fn loads(db: &Db, waiting_max: usize) -> Loads {
@@ -55,7 +55,7 @@ mod tests {
     use bursar_engine::amount::Credits;
 
     #[test]
-    fn a_customer_that_is_loaded_twice_in_a_batch_is_found_twice() {
+    fn a_customer_loaded_twice_in_a_batch_is_found_twice() {
         let (known, unknown) = (CustomerId::new(), CustomerId::new());
         let found = HashMap::from([(known.clone(), Account { balance: Credits(7), ..Account::default() })]);
         let loaded = answers(&[known.clone(), unknown, known], &found);

@@ -1,4 +1,4 @@
-//! What the actors of customers and their router tell each other.
+//! The messages of customer actors and their router.
 
 use super::pending::Pending;
 use crate::ledger::AccountLock;
@@ -8,7 +8,7 @@ use bursar_engine::infra::store::commit::UnitResult;
 use bursar_engine::{Error, Result};
 use std::sync::Arc;
 
-/// To one customer's actor.
+/// Messages to a customer's actor.
 pub(crate) enum CustomerMsg {
     /// Decide and commit a command.
     Apply(Box<Pending>),
@@ -18,19 +18,19 @@ pub(crate) enum CustomerMsg {
     Locked(Result<Option<Box<AccountLock>>>),
     /// The commit under way has ended.
     Committed(Result<UnitResult, Arc<Error>>),
-    /// Offer to stop, if nothing is under way.
+    /// Ask the router to be stopped, if nothing is under way.
     Passivate,
     /// Panic, for a test.
     Crash,
 }
 
-/// To the router of customers.
+/// Messages to the customer router.
 pub(crate) enum RouterMsg {
     /// Forward a command.
     Apply(CustomerId, Box<Pending>),
-    /// An idle actor can be stopped if this many messages are all that it was ever sent. With its account.
+    /// An actor is idle after this many messages. If none is on its way, stop it and cache the account.
     Idle(CustomerId, u64, Option<Box<Account>>),
-    /// Look for idle actors.
+    /// Stop idle actors.
     Tick,
     /// Make a customer's actor fail, for a test.
     Crash(CustomerId),

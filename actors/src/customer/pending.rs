@@ -1,4 +1,4 @@
-//! A command on its way through a customer's actor, and the metrics of one that is committed.
+//! A command in a customer's actor, and the metrics of committed commands.
 
 use super::{Applied, Request};
 use bursar_engine::clock::TimeMs;
@@ -7,7 +7,7 @@ use bursar_engine::error::Refusal;
 use bursar_engine::{Result, metric};
 use tokio::sync::oneshot;
 
-/// A command that waits to be decided or committed, with its caller.
+/// A command that waits to be decided or committed, and the channel to its caller.
 pub(crate) struct Pending {
     pub(super) request: Request,
     reply: oneshot::Sender<Result<Applied>>,
@@ -25,12 +25,12 @@ impl Pending {
         self.request.command.idempotency_key.as_deref()
     }
 
-    /// A caller that has stopped waiting needs no answer.
+    /// Answers the caller, which may have stopped waiting.
     pub(super) fn answer(self, answer: Result<Applied>) {
         let _ = self.reply.send(answer);
     }
 
-    /// Answers a command whose key was used before by `entry`.
+    /// Answers a command whose idempotency key `entry` has used before.
     pub(super) fn answer_replay(self, entry: Entry) {
         if entry.request_hash != self.request.command.request_hash {
             return self.answer(Err(Refusal::KeyReused.into()));
@@ -42,13 +42,13 @@ impl Pending {
         self.answer(Ok(Applied { entry, replayed }));
     }
 
-    /// Answers a command that is in the ledger now, with its entry.
+    /// Answers a command that was committed, with its entry.
     pub(super) fn answer_committed(self, entry: Entry) {
         count_credits(&entry);
         if let Op::Purchase { amount, .. } = self.request.command.op
             && entry.kind != EntryKind::Grant
         {
-            // The entry is the debit that the purchase was made for.
+            // The entry is the debit that the purchase paid for.
             let source = source_label(&self.request.command.source);
             metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.0.unsigned_abs());
         }
@@ -66,7 +66,7 @@ fn count_credits(entry: &Entry) {
     metrics::counter!(name, "source" => source).increment(entry.amount.0.unsigned_abs());
 }
 
-/// Sources that are counted under their own name.
+/// Sources that have a metric label.
 const SOURCES: [&str; 10] = [
     "usage",
     "hold",
@@ -80,7 +80,7 @@ const SOURCES: [&str; 10] = [
     "system",
 ];
 
-/// The label of a source. Only known sources have one of their own, so that the labels stay few.
+/// The metric label of a source. Other sources share one, to limit the number of labels.
 fn source_label(source: &str) -> &'static str {
     SOURCES.into_iter().find(|s| *s == source).unwrap_or("other")
 }

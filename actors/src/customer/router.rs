@@ -1,7 +1,7 @@
-//! The router of customers: spawns their actors on demand, stops idle ones, notices when one fails.
+//! The customer router: spawns customer actors on demand, stops idle ones, forgets failed ones.
 //!
-//! All messages to a customer's actor pass through here, so get-or-spawn has no race, and the number of forwarded
-//! messages tells whether the mailbox of an idle actor is empty.
+//! It forwards all messages to customer actors. So get-or-spawn has no race, and the number of forwarded messages shows
+//! whether an idle actor's mailbox is empty.
 
 use super::CustomerDeps;
 use super::actor::{CustomerActor, CustomerArguments};
@@ -16,19 +16,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often idle actors are looked for.
+/// How often idle actors are stopped.
 const TICK: Duration = Duration::from_secs(5);
-/// Idle time after which an actor is stopped while there are too many, and how often that is tried.
+/// Idle time after which an actor is stopped while memory is short. Also the least time between two sweeps.
 const CROWDED_IDLE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Router {
     pub(super) deps: Arc<CustomerDeps>,
     pub(super) idle: Duration,
-    /// The memory of all actors beyond which idle ones are stopped sooner.
+    /// Memory of all actors above which idle ones are stopped sooner.
     pub(super) bytes_max: usize,
 }
 
-struct Known {
+struct RunningActor {
     actor: ActorRef<CustomerMsg>,
     forwarded: u64,
     last_used: Instant,
@@ -36,7 +36,7 @@ struct Known {
 
 #[derive(Default)]
 pub(crate) struct RouterState {
-    known: HashMap<CustomerId, Known>,
+    actors: HashMap<CustomerId, RunningActor>,
     by_actor: HashMap<ActorId, CustomerId>,
     last_sweep: Option<Instant>,
 }
@@ -49,27 +49,27 @@ impl Router {
         customer: CustomerId,
         message: CustomerMsg,
     ) -> Result<(), ActorProcessingErr> {
-        if self.deps.footprint.bytes() >= self.bytes_max && !state.known.contains_key(&customer) {
-            // A tenth more than the excess, so that this does not happen for every new customer.
+        if self.deps.footprint.bytes() >= self.bytes_max && !state.actors.contains_key(&customer) {
+            // Stop a tenth more than needed, so that not every new customer causes a sweep.
             let excess = self.deps.footprint.bytes().saturating_sub(self.bytes_max) / ACTOR_BYTES;
-            self.sweep(state, CROWDED_IDLE, excess + state.known.len().div_ceil(10));
+            self.sweep(state, CROWDED_IDLE, excess + state.actors.len().div_ceil(10));
         }
-        let known = match state.known.entry(customer) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let (id, deps, router) = (place.key().clone(), self.deps.clone(), myself.clone());
+        let running = match state.actors.entry(customer) {
+            Entry::Occupied(running) => running.into_mut(),
+            Entry::Vacant(vacant) => {
+                let (id, deps, router) = (vacant.key().clone(), self.deps.clone(), myself.clone());
                 let account = deps.account_cache.take(&id);
                 let arguments = CustomerArguments { id: id.clone(), deps, router, account };
                 let (actor, _) = ActorRuntime::spawn_linked_instant(None, CustomerActor, arguments, myself.get_cell())?;
                 metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "customer").increment(1);
                 state.by_actor.insert(actor.get_id(), id);
-                place.insert(Known { actor, forwarded: 0, last_used: Instant::now() })
+                vacant.insert(RunningActor { actor, forwarded: 0, last_used: Instant::now() })
             }
         };
-        known.forwarded += 1;
-        known.last_used = Instant::now();
-        // An actor that has just failed drops the reply, and the caller asks again.
-        let _ = known.actor.send_message(message);
+        running.forwarded += 1;
+        running.last_used = Instant::now();
+        // An actor that has just failed drops the command, and `Customers::apply` sends it again.
+        let _ = running.actor.send_message(message);
         Ok(())
     }
 
@@ -81,15 +81,15 @@ impl Router {
             return;
         }
         state.last_sweep = Some(now);
-        let idle = state.known.values().filter(|known| now.duration_since(known.last_used) >= idle);
-        for known in idle.take(asked_max) {
-            let _ = known.actor.send_message(CustomerMsg::Passivate);
+        let idle = state.actors.values().filter(|running| now.duration_since(running.last_used) >= idle);
+        for running in idle.take(asked_max) {
+            let _ = running.actor.send_message(CustomerMsg::Passivate);
         }
     }
 
     fn set_gauge(state: &RouterState) {
         #[allow(clippy::cast_precision_loss)]
-        metrics::gauge!(metric::ACTORS_ALIVE, "actor" => "customer").set(state.known.len() as f64);
+        metrics::gauge!(metric::ACTORS_ALIVE, "actor" => "customer").set(state.actors.len() as f64);
     }
 }
 
@@ -114,13 +114,13 @@ impl Actor for Router {
                 self.forward(&myself, state, customer, CustomerMsg::Apply(pending))?;
             }
             RouterMsg::Idle(customer, received, account) => {
-                // Only this router sends to it, and it has received all that was sent: its mailbox is empty.
-                if let Entry::Occupied(known) = state.known.entry(customer)
-                    && known.get().forwarded == received
+                // Only this router sends to the actor, so equal counts mean an empty mailbox.
+                if let Entry::Occupied(running) = state.actors.entry(customer)
+                    && running.get().forwarded == received
                 {
-                    let (customer, known) = known.remove_entry();
-                    state.by_actor.remove(&known.actor.get_id());
-                    known.actor.stop(None);
+                    let (customer, running) = running.remove_entry();
+                    state.by_actor.remove(&running.actor.get_id());
+                    running.actor.stop(None);
                     if let Some(account) = account {
                         self.deps.account_cache.insert(customer, *account);
                     }
@@ -144,10 +144,10 @@ impl Actor for Router {
         state: &mut RouterState,
     ) -> Result<(), ActorProcessingErr> {
         if let SupervisionEvent::ActorFailed(cell, error) = &event {
-            tracing::error!(%error, "a customer's actor failed; the next command starts it again");
+            tracing::error!(%error, "a customer's actor failed; the next command starts a new one");
             metrics::counter!(metric::ACTORS_RESTARTED, "actor" => "customer").increment(1);
             if let Some(customer) = state.by_actor.remove(&cell.get_id()) {
-                state.known.remove(&customer);
+                state.actors.remove(&customer);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! One stream's actor: claim the head, run it, commit its end, claim again, until there is nothing.
+//! The actor of one stream: claims the head job, runs it, commits its end, and repeats until no job is due.
 
 use super::StreamDeps;
-use super::claim::Wanted;
+use super::claim::ClaimRequest;
 use super::runner::{self, Round};
 use crate::guaranteed_reply::GuaranteedReply;
 use crate::waker::StreamRouterMsg;
@@ -10,9 +10,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
 
 pub(crate) enum StreamMsg {
-    /// There is something to do, as the broker's message says if one led here.
+    /// A job may be due. With the broker's message, if one announced it.
     Wake(Option<Delivered>),
-    /// One round is over.
+    /// The round has ended.
     RoundOver(Round),
 }
 
@@ -26,14 +26,14 @@ pub(crate) struct StreamState {
     key: String,
     deps: Arc<StreamDeps>,
     router: ActorRef<StreamRouterMsg>,
-    /// Messages that are acknowledged after the next round: it begins after they came.
+    /// Messages that arrived after the round under way began. The next round acknowledges them.
     messages: Vec<Delivered>,
-    /// Messages that led to the round under way.
+    /// Messages that the round under way acknowledges.
     under_way: Vec<Delivered>,
     is_busy: bool,
     /// Whether it was woken since the last round began.
     is_woken: bool,
-    /// Whether the last round ran a job, after which there may be another.
+    /// Whether the last round ran a job: there may be another.
     has_run: bool,
     /// Messages that the router has forwarded to this actor.
     received: u64,
@@ -94,13 +94,13 @@ impl Actor for StreamActor {
 impl StreamState {
     fn begin_round(&mut self, myself: &ActorRef<StreamMsg>) {
         self.is_busy = true;
-        let wanted = Wanted { stream: self.key.clone(), may_be_empty: !self.is_woken };
+        let request = ClaimRequest { stream: self.key.clone(), may_be_empty: !self.is_woken };
         (self.is_woken, self.has_run) = (false, false);
         self.under_way.append(&mut self.messages);
         let deps = self.deps.clone();
         let reply = GuaranteedReply::new(myself.clone(), StreamMsg::RoundOver(Round::Failed));
         tokio::spawn(async move {
-            let round = runner::round(&deps, &wanted).await;
+            let round = runner::run_round(&deps, &request).await;
             reply.send(StreamMsg::RoundOver(round));
         });
     }

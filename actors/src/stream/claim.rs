@@ -1,4 +1,4 @@
-//! Claims of work, gathered: one statement leases many streams.
+//! Claims of jobs in batches: one statement leases many streams.
 
 use crate::batcher::{Batcher, Limits, Work};
 use bursar_engine::Result;
@@ -13,14 +13,14 @@ use std::collections::HashMap;
 const BATCH_MAX: usize = 128;
 /// Claims under way at once.
 const CONCURRENCY: usize = 2;
-/// Streams that wait before a second claim begins.
+/// Waiting streams needed to start a second claim beside the first.
 const SECOND_BATCH_MIN: usize = 32;
 
-/// A stream whose head is wanted.
+/// A request for the head job of a stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct ClaimRequest {
     pub(crate) stream: String,
-    /// Whether it was not woken: its last job has ended, and it may have another.
+    /// False if the stream was woken; true after a job has ended, when there may be no other.
     pub(crate) may_be_empty: bool,
 }
 
@@ -32,34 +32,35 @@ pub(crate) struct Claim {
 }
 
 impl Work for Claim {
-    type Item = Wanted;
+    type Item = ClaimRequest;
     type Answer = Option<Claimed>;
     const NAME: &'static str = "claim";
 
-    fn key(wanted: &Wanted) -> &str {
-        &wanted.stream
+    fn key(request: &ClaimRequest) -> &str {
+        &request.stream
     }
 
-    async fn run(&self, wanted: &[Wanted], in_haste: bool) -> Result<Vec<Option<Claimed>>> {
+    async fn run(&self, requests: &[ClaimRequest], in_haste: bool) -> Result<Vec<Option<Claimed>>> {
         let (db, now_ms) = (self.db.in_haste(in_haste), self.clock.now_ms());
-        let (unsure, woken): (Vec<&Wanted>, Vec<&Wanted>) = wanted.iter().partition(|wanted| wanted.may_be_empty);
-        let mut keys: Vec<String> = woken.iter().map(|wanted| wanted.stream.clone()).collect();
+        let (unsure, woken): (Vec<&ClaimRequest>, Vec<&ClaimRequest>) =
+            requests.iter().partition(|request| request.may_be_empty);
+        let mut keys: Vec<String> = woken.iter().map(|request| request.stream.clone()).collect();
         if !unsure.is_empty() {
-            // Most streams have one job and then none: a look costs less than a transaction that claims nothing.
-            let unsure: Vec<&str> = unsure.iter().map(|wanted| wanted.stream.as_str()).collect();
+            // Most streams have no second job, and a query is cheaper than a transaction that claims nothing.
+            let unsure: Vec<&str> = unsure.iter().map(|request| request.stream.as_str()).collect();
             keys.extend(stream_due_many(db.ledger(), &unsure, now_ms).await?);
         }
         if keys.is_empty() {
-            return Ok(wanted.iter().map(|_| None).collect());
+            return Ok(requests.iter().map(|_| None).collect());
         }
         let claimed = work::claim(&db, &keys, &self.node, now_ms, self.lease_ms).await?;
         let mut by_stream: HashMap<String, Claimed> =
             claimed.into_iter().map(|claimed| (claimed.job.stream_key.clone(), claimed)).collect();
-        Ok(wanted.iter().map(|wanted| by_stream.remove(&wanted.stream)).collect())
+        Ok(requests.iter().map(|request| by_stream.remove(&request.stream)).collect())
     }
 }
 
-/// Claims the head of a stream; `None` if no job is due or another node works on it.
+/// Claims the head job of a stream. `None` if no job is due or another node holds the lease.
 pub(crate) type Claims = Batcher<Claim>;
 
 pub(crate) fn claims(db: &Db, node: &str, clock: &Clock, lease_ms: i64, waiting_max: usize) -> Claims {

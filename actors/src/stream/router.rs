@@ -1,4 +1,4 @@
-//! The router of streams: spawns their actors on demand and stops them as soon as they are idle.
+//! The stream router: spawns stream actors on demand and stops them as soon as they are idle.
 
 use super::StreamDeps;
 use super::actor::{StreamActor, StreamArguments, StreamMsg};
@@ -9,7 +9,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, Supervi
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Streams alive at once; beyond it a wake is left to the sweeper, so memory stays bounded.
+/// Most streams alive at once, to limit memory. The sweeper wakes further streams later.
 const STREAMS_MAX: usize = 10_000;
 
 pub(crate) struct Router {
@@ -18,14 +18,14 @@ pub(crate) struct Router {
 
 #[derive(Default)]
 pub(crate) struct RouterState {
-    known: HashMap<String, (ActorRef<StreamMsg>, u64)>,
+    actors: HashMap<String, (ActorRef<StreamMsg>, u64)>,
     by_actor: HashMap<ActorId, String>,
 }
 
 impl RouterState {
     fn set_gauge(&self) {
         #[allow(clippy::cast_precision_loss)]
-        metrics::gauge!(metric::ACTORS_ALIVE, "actor" => "stream").set(self.known.len() as f64);
+        metrics::gauge!(metric::ACTORS_ALIVE, "actor" => "stream").set(self.actors.len() as f64);
     }
 }
 
@@ -46,12 +46,12 @@ impl Actor for Router {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             StreamRouterMsg::Wake(key, message) => {
-                if !state.known.contains_key(&key) {
+                if !state.actors.contains_key(&key) {
                     if self.deps.draining.is_cancelled() {
                         message.into_iter().for_each(Delivered::leave);
                         return Ok(());
                     }
-                    if state.known.len() >= STREAMS_MAX {
+                    if state.actors.len() >= STREAMS_MAX {
                         return Ok(());
                     }
                     let arguments =
@@ -60,18 +60,18 @@ impl Actor for Router {
                         ActorRuntime::spawn_linked_instant(None, StreamActor, arguments, myself.get_cell())?;
                     metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "stream").increment(1);
                     state.by_actor.insert(actor.get_id(), key.clone());
-                    state.known.insert(key.clone(), (actor, 0));
+                    state.actors.insert(key.clone(), (actor, 0));
                     state.set_gauge();
                 }
-                if let Some((actor, forwarded)) = state.known.get_mut(&key) {
+                if let Some((actor, forwarded)) = state.actors.get_mut(&key) {
                     *forwarded += 1;
-                    // An actor that has just failed loses a wake; the sweeper finds the job.
+                    // An actor that has just failed loses the message; the sweeper finds the job.
                     let _ = actor.send_message(StreamMsg::Wake(message));
                 }
             }
             StreamRouterMsg::Idle(key, received) => {
-                if state.known.get(&key).is_some_and(|(_, forwarded)| *forwarded == received)
-                    && let Some((actor, _)) = state.known.remove(&key)
+                if state.actors.get(&key).is_some_and(|(_, forwarded)| *forwarded == received)
+                    && let Some((actor, _)) = state.actors.remove(&key)
                 {
                     state.by_actor.remove(&actor.get_id());
                     actor.stop(None);
@@ -90,10 +90,10 @@ impl Actor for Router {
         state: &mut RouterState,
     ) -> Result<(), ActorProcessingErr> {
         if let SupervisionEvent::ActorFailed(cell, error) = &event {
-            tracing::error!(%error, "a stream's actor failed; its lease will end and its job be rescued");
+            tracing::error!(%error, "a stream's actor failed; its job is rescued after the lease expires");
             metrics::counter!(metric::ACTORS_RESTARTED, "actor" => "stream").increment(1);
             if let Some(key) = state.by_actor.remove(&cell.get_id()) {
-                state.known.remove(&key);
+                state.actors.remove(&key);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! One round of a stream: claim its head, run the handler, commit the end of the attempt.
+//! One round of a stream: claims the head job, runs its handler, commits the end of the attempt.
 
 use super::StreamDeps;
-use super::claim::Wanted;
+use super::claim::ClaimRequest;
 use crate::customer::Request;
 use crate::deadline::{ANSWER_MAX, COMMIT_MAX, within};
 use bursar_engine::domain::effect::Verdict;
@@ -19,34 +19,35 @@ use std::time::Duration;
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 
-/// Wait between tries to commit the end of an attempt while the database is away.
+/// Wait before another try while the database is unavailable.
 const COMMIT_RETRY: Duration = Duration::from_millis(200);
 
 /// The result of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Round {
-    /// A job was run and its end committed, or it was given back: look for the next.
+    /// A job was run and its end committed, or it was released. There may be another.
     Ran,
     /// No job is due, or another node works on it.
     Nothing,
-    /// The round failed. Messages are acknowledged all the same, or they would use up the prefetch: the database has
-    /// the job, and the sweeper announces it again.
+    /// The round failed. Its messages are acknowledged nevertheless, or they would use up the prefetch. The sweeper
+    /// announces the job again.
     Failed,
-    /// The process is stopping: messages go back to the broker, for another node.
+    /// The process is stopping. The messages return to the broker, for another node.
     Stopping,
 }
 
-/// Held for as long as a job runs: beside others, or alone in this process.
+/// The lock that a job holds while it runs: shared with other jobs, or exclusive.
 type Isolation<'a> = Either<RwLockReadGuard<'a, ()>, RwLockWriteGuard<'a, ()>>;
 
-pub(super) async fn round(deps: &Arc<StreamDeps>, wanted: &Wanted) -> Round {
-    // The permit comes before the lease: a leased job never waits for a worker.
+/// Runs one round.
+pub(super) async fn run_round(deps: &Arc<StreamDeps>, request: &ClaimRequest) -> Round {
+    // Take the permit first, so that a leased job never waits for a worker.
     let Ok(permit) = deps.workers.acquire().await else { return Round::Stopping };
-    let (claimed, isolation) = match claim(deps, wanted).await {
+    let (claimed, isolation) = match claim(deps, request).await {
         Ok(claimed) => claimed,
         Err(round) => return round,
     };
-    let _lease = deps.leases.hold(&wanted.stream, claimed.epoch);
+    let _lease = deps.leases.hold(&request.stream, claimed.epoch);
     let started = Instant::now();
     let kind = claimed.job.kind.clone();
     #[allow(clippy::cast_precision_loss)]
@@ -54,63 +55,63 @@ pub(super) async fn round(deps: &Arc<StreamDeps>, wanted: &Wanted) -> Round {
     metrics::histogram!(metric::JOB_WAIT_SECONDS, "kind" => kind.clone()).record(waited);
 
     let verdict = if claimed.job.rescues > RESCUES_MAX {
-        // It is what its nodes died of: `finish` makes it dead.
+        // Nodes crashed while running it, so it does not run again. `finish` moves it to dead.
         Outcome::Retry { reason: "not run again".to_owned() }.into()
     } else {
         run_handler(deps, &claimed).await
     };
-    let end = commit_or_give_back(deps, &claimed, verdict).await;
+    let end = commit_or_release(deps, &claimed, verdict).await;
     metrics::histogram!(metric::JOB_SECONDS, "kind" => kind).record(started.elapsed().as_secs_f64());
-    // What follows may wait for the broker, and other jobs must not wait with it.
+    // The announcement may wait for the broker; other jobs must not.
     drop((isolation, permit));
     match end {
         Ok(end) => {
             record_metrics(&claimed, &end);
             if let Some(wake) = end.wake() {
-                // Only then may the message that led here be acknowledged.
+                // The message that led here may be acknowledged only afterwards.
                 deps.dispatcher.announce_all(std::slice::from_ref(&wake)).await;
             }
             Round::Ran
         }
         Err(Uncommitted::Fenced) => Round::Failed,
-        Err(Uncommitted::GivenBack) => Round::Ran,
+        Err(Uncommitted::Released) => Round::Ran,
         Err(Uncommitted::Refused) => {
-            give_back_later(deps, &claimed).await;
+            release_later(deps, &claimed).await;
             Round::Failed
         }
     }
 }
 
-/// Claims the head of a stream. A suspect job, one that nodes may have died of, is given back and claimed again once
-/// no other job runs here: one poisonous job must not condemn the jobs beside it.
-async fn claim<'a>(deps: &'a StreamDeps, wanted: &Wanted) -> Result<(Claimed, Isolation<'a>), Round> {
+/// Claims the head job of a stream. A suspect job, which may have crashed nodes, is released and claimed again once no
+/// other job runs in this process, so that a crash affects only that job.
+async fn claim<'a>(deps: &'a StreamDeps, request: &ClaimRequest) -> Result<(Claimed, Isolation<'a>), Round> {
     let shared = deps.isolation.read().await;
-    let claimed = claim_head(deps, wanted).await?;
+    let claimed = claim_head(deps, request).await?;
     if !claimed.job.is_suspect() {
         return Ok((claimed, Either::Left(shared)));
     }
-    give_back(deps, &claimed).await;
+    release(deps, &claimed).await;
     drop(shared);
-    let alone = deps.isolation.write().await;
-    tracing::warn!(job.id = %claimed.job.id, rescues = claimed.job.rescues, "a job that nodes died with runs alone");
-    Ok((claim_head(deps, wanted).await?, Either::Right(alone)))
+    let exclusive = deps.isolation.write().await;
+    tracing::warn!(job.id = %claimed.job.id, rescues = claimed.job.rescues, "a job that may have crashed nodes runs alone");
+    Ok((claim_head(deps, request).await?, Either::Right(exclusive)))
 }
 
-async fn claim_head(deps: &StreamDeps, wanted: &Wanted) -> Result<Claimed, Round> {
+async fn claim_head(deps: &StreamDeps, request: &ClaimRequest) -> Result<Claimed, Round> {
     if deps.draining.is_cancelled() {
         return Err(Round::Stopping);
     }
-    match deps.claims.submit(wanted.clone()).await {
+    match deps.claims.submit(request.clone()).await {
         Ok(Some(claimed)) => Ok(claimed),
         Ok(None) => Err(Round::Nothing),
         Err(error) => {
-            tracing::debug!(stream = wanted.stream, error = %error.chain(), "a claim failed");
+            tracing::debug!(stream = request.stream, error = %error.chain(), "a claim failed");
             Err(Round::Failed)
         }
     }
 }
 
-/// Runs the handler in a task of its own: its panic, or a time that is too long, only fails the attempt.
+/// Runs the handler in its own task, so that a panic or a timeout only fails the attempt.
 async fn run_handler(deps: &Arc<StreamDeps>, claimed: &Claimed) -> Verdict {
     let now_ms = deps.clock.now_ms();
     let (handlers, job) = (deps.handlers.clone(), claimed.clone());
@@ -128,22 +129,22 @@ async fn run_handler(deps: &Arc<StreamDeps>, claimed: &Claimed) -> Verdict {
     Outcome::Retry { reason }.into()
 }
 
-/// Why the end of an attempt is not committed.
+/// Why the end of an attempt was not committed.
 enum Uncommitted {
-    /// Another node has the lease by now.
+    /// This node has lost the lease.
     Fenced,
-    /// The database was away for too long; the job was given back.
-    GivenBack,
-    /// The database refuses any end, even a failure. The job is still leased.
+    /// The database was unavailable for too long, and the job was released.
+    Released,
+    /// The database refuses every end, even a failure. The job is still leased.
     Refused,
 }
 
-/// Commits the end of the attempt. While the database is away, it tries for the time of a lease and then gives the
-/// job back. If the database refuses the end, the attempt ends as failed.
-async fn commit_or_give_back(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> Result<JobFinish, Uncommitted> {
+/// Commits the end of the attempt. While the database is unavailable, retries for the duration of a lease and then
+/// releases the job. If the database refuses the end, the attempt fails.
+async fn commit_or_release(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict) -> Result<JobFinish, Uncommitted> {
     let started = Instant::now();
-    let tried_for = lease_time(deps);
-    let (mut verdict, mut is_bare) = (verdict, false);
+    let retry_for = lease_duration(deps);
+    let (mut verdict, mut was_refused) = (verdict, false);
     let mut tried = Vec::new();
     loop {
         let end = finish(
@@ -164,20 +165,20 @@ async fn commit_or_give_back(deps: &StreamDeps, claimed: &Claimed, verdict: Verd
                 metrics::counter!(metric::JOB_FENCED).increment(1);
                 return Err(Uncommitted::Fenced);
             }
-            Err(error) if error.is_retryable() && started.elapsed() < tried_for => {
+            Err(error) if error.is_retryable() && started.elapsed() < retry_for => {
                 tokio::time::sleep(COMMIT_RETRY).await;
             }
             Err(error) if error.is_retryable() => {
-                give_back(deps, claimed).await;
-                return Err(Uncommitted::GivenBack);
+                release(deps, claimed).await;
+                return Err(Uncommitted::Released);
             }
             Err(error) => {
                 let reason = error.chain();
                 tracing::warn!(job.id = %claimed.job.id, kind = claimed.job.kind, reason, "a result was refused");
-                if is_bare {
+                if was_refused {
                     return Err(Uncommitted::Refused);
                 }
-                is_bare = true;
+                was_refused = true;
                 verdict = match error {
                     Error::Refused(_) | Error::NotFound(_) => Outcome::Dead { reason }.into(),
                     _ => Outcome::Retry { reason }.into(),
@@ -187,38 +188,38 @@ async fn commit_or_give_back(deps: &StreamDeps, claimed: &Claimed, verdict: Verd
     }
 }
 
-/// Gives a job whose end is refused back after the time of a lease. Until then no node tries it again; no backoff
-/// can be stored for it, because the database refuses every end. A stop does not wait.
-async fn give_back_later(deps: &StreamDeps, claimed: &Claimed) {
+/// Releases a job whose end is refused after the duration of a lease. The wait replaces the backoff, which the database
+/// cannot store. Shutdown ends the wait.
+async fn release_later(deps: &StreamDeps, claimed: &Claimed) {
     tokio::select! {
-        () = tokio::time::sleep(lease_time(deps)) => give_back(deps, claimed).await,
+        () = tokio::time::sleep(lease_duration(deps)) => release(deps, claimed).await,
         () = deps.draining.cancelled() => {}
     }
 }
 
-fn lease_time(deps: &StreamDeps) -> Duration {
+fn lease_duration(deps: &StreamDeps) -> Duration {
     Duration::from_millis(deps.jobs.lease_ms.unsigned_abs())
 }
 
-/// Gives a job back, so that the end of its lease is not taken for the death of this node. It tries until the database
-/// is back or the process stops, which gives back all leases of the node.
-async fn give_back(deps: &StreamDeps, claimed: &Claimed) {
+/// Releases a job, so that its lease does not expire as if this node had crashed. Retries until the database is back or
+/// the process stops, which releases all leases of the node.
+async fn release(deps: &StreamDeps, claimed: &Claimed) {
     let db = &deps.handlers.db;
     while !deps.draining.is_cancelled() {
-        let given_back = work::give_back(db, &claimed.job.stream_key, claimed.epoch, deps.clock.now_ms());
-        match within(COMMIT_MAX, given_back).await {
+        let released = work::give_back(db, &claimed.job.stream_key, claimed.epoch, deps.clock.now_ms());
+        match within(COMMIT_MAX, released).await {
             Ok(_) => return,
             Err(error) if error.is_retryable() => tokio::time::sleep(COMMIT_RETRY).await,
             Err(error) => {
                 let error = error.chain();
-                tracing::warn!(job.id = %claimed.job.id, error, "a job could not be given back; its lease ends by itself");
+                tracing::warn!(job.id = %claimed.job.id, error, "a job could not be released; its lease will expire");
                 return;
             }
         }
     }
 }
 
-/// Commits an end of the attempt with its credits and effects; `None` if this node had lost the lease.
+/// Commits an end of the attempt with its credits and effects. `None` if this node has lost the lease.
 async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict, end: JobFinish) -> Result<Option<JobFinish>> {
     let mut effects = verdict.effects;
     if end.state == JobState::Dead {
@@ -228,7 +229,7 @@ async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict, end: Job
         let request = Request { command, finish: Some(end.clone()), effects: effects.clone() };
         match deps.customers.apply(&customer, request).await {
             Ok(applied) if !applied.replayed => return Ok(Some(end)),
-            // The credits were moved before, or there are none to move: the effects are still to be committed.
+            // The credits were moved before, or there are none to move. Only the effects remain to be committed.
             Ok(_) | Err(Error::Refused(Refusal::NothingToDo)) => {}
             Err(Error::Conflict { code: "fenced", .. }) => return Ok(None),
             Err(error) => return Err(error),
@@ -242,8 +243,8 @@ async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict, end: Job
     }
 }
 
-/// The one of these ends that is committed, if one is. A commit gives the lease up, so after one whose answer got
-/// lost, every further try finds the lease gone.
+/// Finds which of the tried ends was committed. A commit releases the lease, so if its answer was lost, every further
+/// try appears fenced.
 async fn find_committed(deps: &StreamDeps, claimed: &Claimed, tried: &[JobFinish]) -> Result<Option<JobFinish>> {
     let stored = attempt::attempt_end(deps.handlers.db.read(), &claimed.job.stream_key, claimed.epoch, &claimed.job.id);
     let Some((finished_at_ms, outcome)) = within(ANSWER_MAX, stored).await? else { return Ok(None) };

@@ -1,9 +1,9 @@
-//! The sweep over accounts: settles those with a hold or a grant that has ended.
+//! The sweep over accounts: settles those with an expired hold or grant.
 //!
-//! Every command settles its account first, so answers to customers never wait for this sweep; it writes the entry
-//! when no command comes. Nodes sweep independently: the second one finds nothing to do. An account that cannot be
-//! settled is tried at growing intervals, and the sweep continues with the others. An overloaded or absent ledger is
-//! no account's fault: the sweep ends, and the next one begins from the start.
+//! Every command settles its account first, so responses to customers never depend on this sweep, which writes the entry
+//! if no command comes. Nodes sweep independently: the second one finds nothing to do. An account that cannot be settled
+//! is retried with backoff while the sweep continues with the others. If the ledger is overloaded or unavailable, the
+//! sweep ends and the next one starts over.
 
 use crate::customer::{Applied, Customers};
 use crate::deadline::{ANSWER_MAX, within};
@@ -17,31 +17,32 @@ use bursar_engine::{Error, Result, metric};
 use futures_util::{StreamExt, future, stream};
 use rand::seq::SliceRandom;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Most accounts read at once.
 const PAGE_MAX: u64 = 500;
-/// Accounts that are being settled at once. Their commits are gathered, so few make large batches.
-const AT_ONCE: usize = 64;
-/// Most accounts whose failures are remembered; further ones are tried in each sweep.
+/// Accounts settled at once. Enough for large batches of commits.
+const CONCURRENCY: usize = 64;
+/// Most accounts with remembered failures. Further ones are retried in every sweep.
 const FAILING_MAX: usize = 10_000;
-/// The wait after a first failure; it doubles with each.
+/// The wait after the first failure. It doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
 const BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
-/// The failure in a row at which a warning is logged, once: by then it will not pass by itself.
+/// The number of failures in a row at which a warning is logged, once.
 const WARN_AT: u32 = 4;
 
-/// What a sweep works with.
+/// The dependencies of a sweep.
 pub(super) struct SettleDeps<'a> {
     pub(super) db: &'a Db,
     pub(super) clock: &'a Clock,
     pub(super) customers: &'a Customers,
 }
 
-/// Accounts that could not be settled lately. An account that is settled is forgotten.
+/// Accounts whose last settlements failed.
 #[derive(Default)]
 pub(super) struct FailedAccounts {
     by_customer: HashMap<CustomerId, Failure>,
@@ -53,12 +54,12 @@ struct Failure {
 }
 
 impl FailedAccounts {
-    /// Whether it is time to try an account (again).
+    /// Whether an account may be tried now.
     fn may_try(&self, customer: &CustomerId, now: Instant) -> bool {
         self.by_customer.get(customer).is_none_or(|failure| failure.retry_at <= now)
     }
 
-    /// Records a failure; returns how many that makes in a row.
+    /// Records a failure. Returns the number of failures in a row.
     fn record_failure(&mut self, customer: &CustomerId, now: Instant) -> u32 {
         if self.by_customer.len() >= FAILING_MAX && !self.by_customer.contains_key(customer) {
             return 1;
@@ -70,7 +71,7 @@ impl FailedAccounts {
         failure.times
     }
 
-    /// Forgets accounts that were not found due for so long that another node must have settled them.
+    /// Removes accounts that have not been due for a while: another node has settled them.
     fn forget_old(&mut self, now: Instant) {
         self.by_customer.retain(|_, failure| now.duration_since(failure.retry_at) < BACKOFF_MAX);
     }
@@ -79,18 +80,17 @@ impl FailedAccounts {
 /// The result of settling an account.
 #[derive(Debug)]
 enum Settled {
-    /// It is settled.
     Done,
-    /// It had nothing to settle.
+    /// There was nothing to settle.
     Idle,
-    /// It cannot be settled, for a reason of its own.
+    /// This account cannot be settled.
     Failed(Error),
-    /// The ledger is overloaded or absent: any account would fail.
+    /// The ledger is overloaded or unavailable: every account would fail.
     Overload(Error),
 }
 
 impl Settled {
-    fn of(answer: Result<Applied>) -> Self {
+    fn from_answer(answer: Result<Applied>) -> Self {
         match answer {
             Ok(_) => Self::Done,
             Err(Error::Refused(Refusal::NothingToDo)) => Self::Idle,
@@ -100,14 +100,7 @@ impl Settled {
     }
 }
 
-/// Whether the sweep goes on with the next page.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    GoOn,
-    End,
-}
-
-/// Settles all accounts that are due, page by page; returns the failed ones for the next sweep.
+/// Settles all due accounts, page by page. Returns the failed ones for the next sweep.
 pub(super) async fn settle(deps: &SettleDeps<'_>, mut failed: FailedAccounts) -> FailedAccounts {
     let mut after: Option<SettleDue> = None;
     loop {
@@ -122,7 +115,7 @@ pub(super) async fn settle(deps: &SettleDeps<'_>, mut failed: FailedAccounts) ->
         };
         after = page.last().cloned();
         let is_last = (page.len() as u64) < PAGE_MAX;
-        if settle_page(deps, page, &mut failed).await == Next::End {
+        if settle_page(deps, page, &mut failed).await.is_break() {
             return failed;
         }
         if is_last {
@@ -132,21 +125,21 @@ pub(super) async fn settle(deps: &SettleDeps<'_>, mut failed: FailedAccounts) ->
     }
 }
 
-async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failed: &mut FailedAccounts) -> Next {
+async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failed: &mut FailedAccounts) -> ControlFlow<()> {
     let now = Instant::now();
     page.retain(|due| failed.may_try(&due.customer_id, now));
-    // So that nodes that sweep at the same moment begin with different accounts.
+    // Nodes that sweep at the same time should start with different accounts.
     page.shuffle(&mut rand::rng());
-    // After an overload those under way are awaited, and no other is begun.
+    // After an overload, wait for those under way and start no others.
     let is_overload = &AtomicBool::new(false);
     let answers: Vec<_> = stream::iter(page)
         .take_while(|_| future::ready(!is_overload.load(Ordering::Relaxed)))
         .map(|due| async move {
-            let settled = Settled::of(deps.customers.apply(&due.customer_id, Command::settle()).await);
+            let settled = Settled::from_answer(deps.customers.apply(&due.customer_id, Command::settle()).await);
             is_overload.fetch_or(matches!(settled, Settled::Overload(_)), Ordering::Relaxed);
             (due, settled)
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
     let mut idle = Vec::new();
@@ -169,26 +162,26 @@ async fn settle_page(deps: &SettleDeps<'_>, mut page: Vec<SettleDue>, failed: &m
                 metrics::counter!(metric::SETTLE_FAILED).increment(1);
                 if failed.record_failure(&due.customer_id, now) == WARN_AT {
                     let error = error.chain();
-                    tracing::warn!(customer.id = %due.customer_id, error, "an account cannot be settled; it is tried ever less often");
+                    tracing::warn!(customer.id = %due.customer_id, error, "an account cannot be settled; it is retried with backoff");
                 }
             }
         }
     }
-    if let Err(error) = mend(deps.db, &idle).await {
-        tracing::debug!(error = %error.chain(), "accounts with nothing to settle could not be looked at");
+    if let Err(error) = correct_due_column(deps.db, &idle).await {
+        tracing::debug!(error = %error.chain(), "accounts with nothing to settle could not be corrected");
     }
-    if is_overload.load(Ordering::Relaxed) { Next::End } else { Next::GoOn }
+    if is_overload.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// Corrects the column by which accounts are found due. Most of these accounts were settled by another node just now;
-/// those written by a node of the previous release, which does not know the column, would be found in every sweep.
-async fn mend(db: &Db, customers: &[String]) -> Result<()> {
+/// Corrects the column by which due accounts are found. Most of these accounts were just settled by another node. But a
+/// node of the previous release does not update the column, so its accounts would be found in every sweep.
+async fn correct_due_column(db: &Db, customers: &[String]) -> Result<()> {
     if customers.is_empty() {
         return Ok(());
     }
-    let mended = within(ANSWER_MAX, account::account_settle_correct(db.write(), customers)).await?;
-    if mended > 0 {
-        tracing::info!(accounts = mended, "accounts of an older node were put in order");
+    let corrected = within(ANSWER_MAX, account::account_settle_correct(db.write(), customers)).await?;
+    if corrected > 0 {
+        tracing::info!(accounts = corrected, "accounts written by a node of the previous release were corrected");
     }
     Ok(())
 }
@@ -198,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_that_fails_is_tried_ever_less_often_and_others_are_not_kept_waiting() {
+    fn a_failing_account_backs_off_without_delaying_others() {
         let (mut failed, customer, other) = (FailedAccounts::default(), CustomerId::new(), CustomerId::new());
         let mut now = Instant::now();
         let mut waits = Vec::new();
@@ -219,22 +212,22 @@ mod tests {
     }
 
     #[test]
-    fn an_overload_is_no_fault_of_the_account_that_met_it() {
+    fn an_overload_is_not_an_account_failure() {
         for error in [Error::Busy("the ledger"), Error::Timeout("the ledger"), Error::Unavailable("the database")] {
-            assert!(matches!(Settled::of(Err(error)), Settled::Overload(_)));
+            assert!(matches!(Settled::from_answer(Err(error)), Settled::Overload(_)));
         }
         for error in [Error::Stuck("this account"), Error::Corrupt("no JSON".to_owned()), Error::NotFound("account")] {
-            assert!(matches!(Settled::of(Err(error)), Settled::Failed(_)));
+            assert!(matches!(Settled::from_answer(Err(error)), Settled::Failed(_)));
         }
-        assert!(matches!(Settled::of(Err(Refusal::NothingToDo.into())), Settled::Idle));
+        assert!(matches!(Settled::from_answer(Err(Refusal::NothingToDo.into())), Settled::Idle));
     }
 
     #[test]
-    fn failures_are_remembered_of_so_many_accounts_and_no_more() {
+    fn the_number_of_remembered_failures_is_limited() {
         let (mut failed, now) = (FailedAccounts::default(), Instant::now());
         let customers: Vec<_> = (0..=FAILING_MAX).map(|n| CustomerId::trusted(format!("cst_{n}"))).collect();
         customers.iter().for_each(|customer| _ = failed.record_failure(customer, now));
         assert_eq!(failed.by_customer.len(), FAILING_MAX);
-        assert!(failed.may_try(customers.last().unwrap(), now), "the one too many is tried each time");
+        assert!(failed.may_try(customers.last().unwrap(), now), "further accounts are retried every time");
     }
 }

@@ -188,7 +188,7 @@ fn entry_rows(writes: &[&AccountWrite]) -> Result<Rows> {
 pub async fn account_update_many(db: &impl ConnectionTrait, writes: &[&AccountWrite]) -> Result<Vec<String>> {
     let sql = format!(
         "UPDATE accounts SET {ACCOUNT_SET} FROM {{rows}} \
-         WHERE accounts.customer_id = r.customer_id AND accounts.version = r.expected \
+         WHERE accounts.customer_id = {{r.customer_id}} AND accounts.version = r.expected \
          RETURNING accounts.customer_id AS customer_id"
     );
     let updated = db.query_all_raw(account_rows(writes)?.statement(db.get_database_backend(), &sql)).await?;
@@ -245,7 +245,7 @@ pub async fn account_settle_correct(db: &impl ConnectionTrait, customers: &[Stri
     if rows.is_empty() {
         return Ok(0);
     }
-    let sql = "UPDATE accounts SET next_settle_at_ms = r.at_ms FROM {rows} WHERE accounts.customer_id = r.customer_id \
+    let sql = "UPDATE accounts SET next_settle_at_ms = r.at_ms FROM {rows} WHERE accounts.customer_id = {r.customer_id} \
                AND accounts.version = r.version AND accounts.next_settle_at_ms IS DISTINCT FROM r.at_ms";
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
 }

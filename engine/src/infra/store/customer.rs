@@ -83,7 +83,7 @@ pub async fn customer_find_many(db: &impl ConnectionTrait, by: By, ids: &[String
         By::StripeId => "stripe_customer_id",
     };
     let columns = COLUMNS.split(", ").map(|column| format!("c.{column} AS {column}")).collect::<Vec<_>>();
-    let sql = format!("SELECT {} FROM {{rows}} JOIN customers c ON c.{column} = r.sought", columns.join(", "));
+    let sql = format!("SELECT {} FROM {{rows}} JOIN customers c ON c.{column} = {{r.sought}}", columns.join(", "));
     query_by(db, &sql, ids).await?.iter().map(read).collect()
 }
 
@@ -149,7 +149,7 @@ pub async fn customer_set_plan_many(
     // already on their plan, which are most, are not written.
     let sql = format!(
         "SELECT r.id AS id, r.plan AS plan, CASE WHEN c.plan = r.plan THEN 1 ELSE 0 END AS is_there FROM {{rows}} \
-         JOIN customers c ON c.id = r.id ORDER BY c.id{}",
+         JOIN customers c ON c.id = {{r.id}} ORDER BY c.id{}",
         lock_clause(db, "c")
     );
     let mut rows_to_move = new_rows();
@@ -162,7 +162,7 @@ pub async fn customer_set_plan_many(
         return Ok(());
     }
     let sql = format!(
-        "UPDATE customers SET plan = r.plan, updated_at_ms = r.now_ms FROM {{rows}} WHERE customers.id = r.id \
+        "UPDATE customers SET plan = r.plan, updated_at_ms = r.now_ms FROM {{rows}} WHERE customers.id = {{r.id}} \
          AND customers.plan <> r.plan AND (r.plan = 'pro' OR customers.plan <> 'pro' OR ({NOTHING_GIVES_PRO}))"
     );
     db.execute_raw(rows_to_move.statement(backend, &sql)).await?;
@@ -175,7 +175,7 @@ pub async fn stripe_customer_former_find_many(
     ids: &[String],
 ) -> Result<Vec<(String, CustomerId)>> {
     let sql = "SELECT f.stripe_customer_id AS stripe_customer_id, f.customer_id AS customer_id \
-               FROM {rows} JOIN stripe_customers_former f ON f.stripe_customer_id = r.sought";
+               FROM {rows} JOIN stripe_customers_former f ON f.stripe_customer_id = {r.sought}";
     let rows = query_by(db, sql, ids).await?;
     rows.iter()
         .map(|row| Ok((get(row, "stripe_customer_id")?, CustomerId::trusted(get(row, "customer_id")?))))
@@ -200,7 +200,7 @@ pub async fn customer_link_stripe_many(
         rows.push([id.as_str().into(), (*stripe_customer_id).into(), now_ms.into()]);
     }
     let sql = "UPDATE customers SET stripe_customer_id = r.stripe_customer_id, updated_at_ms = r.now_ms FROM {rows} \
-               WHERE customers.id = r.id AND customers.stripe_customer_id IS NULL AND NOT EXISTS \
+               WHERE customers.id = {r.id} AND customers.stripe_customer_id IS NULL AND NOT EXISTS \
                (SELECT 1 FROM stripe_customers_former f WHERE f.stripe_customer_id = r.stripe_customer_id)";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())

@@ -102,7 +102,7 @@ pub async fn event_bytes(db: &impl ConnectionTrait, ids: &[&EventId]) -> Result<
     for id in ids {
         rows.push([id.as_str().into()]);
     }
-    let sql = "SELECT e.id AS id, e.type AS type, e.payload AS payload FROM {rows} JOIN events e ON e.id = r.event";
+    let sql = "SELECT e.id AS id, e.type AS type, e.payload AS payload FROM {rows} JOIN events e ON e.id = {r.event}";
     let found = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
     let read = |row| {
         let id = EventId::trusted(get(row, "id")?);

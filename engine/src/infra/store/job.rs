@@ -225,8 +225,8 @@ pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[Leased], now_m
     }
     let take = format!(
         "UPDATE jobs SET state = 'running' \
-         FROM {{rows}} WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
-         AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) AND jobs.run_at_ms <= r.now_ms \
+         FROM {{rows}} WHERE jobs.id = {{(SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
+         AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1)}} AND jobs.run_at_ms <= r.now_ms \
          AND jobs.state = r.was RETURNING {}",
         COLUMNS.split(", ").map(|column| format!("jobs.{column} AS {column}")).collect::<Vec<_>>().join(", ")
     );
@@ -245,8 +245,8 @@ pub async fn job_put_back(db: &impl ConnectionTrait, streams: &[String], is_resc
         rows.push([stream.as_str().into(), is_rescue.into(), JobState::Running.as_str().into()]);
     }
     let sql = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + r.rescue FROM {rows} \
-               WHERE jobs.id = (SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
-               AND h.state IN ('available', 'running') AND h.state = 'running' ORDER BY h.seq LIMIT 1) \
+               WHERE jobs.id = {(SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
+               AND h.state IN ('available', 'running') AND h.state = 'running' ORDER BY h.seq LIMIT 1)} \
                AND jobs.state = r.was";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())
@@ -278,7 +278,7 @@ pub async fn job_finish_many(db: &impl ConnectionTrait, finishes: &[&JobFinish])
     let sql = "UPDATE jobs SET state = r.state, attempt = r.attempt, run_at_ms = r.run_at_ms, rescues = 0, \
                last_error = COALESCE(r.reason, CASE WHEN r.state = 'succeeded' THEN NULL ELSE jobs.last_error END), \
                finished_at_ms = r.finished_at_ms \
-               FROM {rows} WHERE jobs.id = r.id AND jobs.state = r.was RETURNING jobs.id AS id";
+               FROM {rows} WHERE jobs.id = {r.id} AND jobs.state = r.was RETURNING jobs.id AS id";
     let written = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
     written.iter().map(|row| get(row, "id")).collect()
 }
@@ -320,7 +320,7 @@ pub async fn job_set_args_many(db: &impl ConnectionTrait, jobs: &[(&JobId, &str)
     for (id, args) in jobs {
         rows.push([id.as_str().into(), (*args).into()]);
     }
-    let sql = "UPDATE jobs SET args = r.args FROM {rows} WHERE jobs.id = r.id";
+    let sql = "UPDATE jobs SET args = r.args FROM {rows} WHERE jobs.id = {r.id}";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())
 }

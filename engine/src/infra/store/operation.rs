@@ -62,7 +62,7 @@ pub async fn operation_find(db: &impl ConnectionTrait, id: &OperationId) -> Resu
 /// Finds many operations; missing ones are left out.
 pub async fn operation_find_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<Operation>> {
     let columns = COLUMNS.split(", ").map(|column| format!("o.{column} AS {column}")).collect::<Vec<_>>();
-    let sql = format!("SELECT {} FROM {{rows}} JOIN operations o ON o.id = r.sought", columns.join(", "));
+    let sql = format!("SELECT {} FROM {{rows}} JOIN operations o ON o.id = {{r.sought}}", columns.join(", "));
     query_by(db, &sql, ids).await?.iter().map(read).collect()
 }
 
@@ -126,7 +126,7 @@ pub async fn operation_put_many(db: &impl ConnectionTrait, operations: &[&Operat
     }
     let sql = "UPDATE operations SET request = r.request, state = r.state, round = r.round, stripe_id = r.stripe_id, \
                problem = r.problem, round_at_ms = r.round_at_ms, updated_at_ms = r.updated_at_ms FROM {rows} \
-               WHERE operations.id = r.id AND operations.round <= r.round AND (operations.state <> 'succeeded' \
+               WHERE operations.id = {r.id} AND operations.round <= r.round AND (operations.state <> 'succeeded' \
                OR (r.state = 'succeeded' AND operations.stripe_id IS NULL AND r.stripe_id IS NOT NULL))";
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
 }

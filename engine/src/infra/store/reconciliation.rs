@@ -205,7 +205,7 @@ pub async fn reconciliation_waits(db: &impl ConnectionTrait, id: &Reconciliation
 pub async fn events_known(db: &impl ConnectionTrait, source: &str, ids: &[String]) -> Result<HashSet<String>> {
     // The source is one of the engine's constants, never text from outside.
     let sql = format!(
-        "SELECT e.external_id AS id FROM {{rows}} JOIN events e ON e.source = '{source}' AND e.external_id = r.sought"
+        "SELECT e.external_id AS id FROM {{rows}} JOIN events e ON e.source = '{source}' AND e.external_id = {{r.sought}}"
     );
     query_by(db, &sql, ids).await?.iter().map(|row| get(row, "id")).collect()
 }

@@ -107,11 +107,16 @@ impl Rows {
         self.len() == 0
     }
 
-    /// The statement; `{rows}` in the text becomes the table expression `… AS r`.
+    /// The statement; `{rows}` in the text becomes the table expression `… AS r`. Any other `{…}` is the value by which
+    /// a row of a table is looked up, as in `jobs.id = {r.id}`.
+    ///
+    /// On Postgres such a comparison makes the planner go through the list and look up row by row. With a plain `=`
+    /// it compares every row of the table with every row of the list as soon as it believes the table to be empty, and
+    /// it believes that for a minute or two when a table that was emptied and vacuumed fills again.
     pub fn statement(self, backend: DbBackend, sql: &str) -> Statement {
         match backend {
-            DbBackend::Postgres => self.postgres(sql),
-            _ => self.sqlite(sql),
+            DbBackend::Postgres => self.postgres(&mark_values(sql, "ANY(ARRAY[", "])")),
+            _ => self.sqlite(&mark_values(sql, "", "")),
         }
     }
 
@@ -201,6 +206,18 @@ pub fn seek(backend: DbBackend, table: &str, condition: &str) -> String {
         }
         _ => format!("JOIN {table} ON {condition}"),
     }
+}
+
+/// Puts each `{…}` except `{rows}` between two other texts.
+fn mark_values(sql: &str, before: &str, after: &str) -> String {
+    let mut parts = sql.split('{');
+    let mut marked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (value, rest) = part.split_once('}').unwrap_or((part, ""));
+        let value = if value == "rows" { "{rows}".to_owned() } else { format!("{before}{value}{after}") };
+        marked.extend([value.as_str(), rest]);
+    }
+    marked
 }
 
 fn cell_value(cell: Cell) -> Value {

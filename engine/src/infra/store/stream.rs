@@ -1,6 +1,6 @@
 //! Rows of `streams`: order, leases, epochs, pauses.
 
-use super::{Kind, Rows, execute, get, query_all, query_by, query_one, seek};
+use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
 use crate::domain::job::{BLOCKED, Job, JobState};
 use crate::error::Result;
@@ -124,7 +124,7 @@ const UNUSED: &str = "s.owner IS NULL AND s.paused_at_ms IS NULL \
 /// then creates the row again.
 pub(super) async fn stream_drop_unused(db: &impl ConnectionTrait, keys: &[String]) -> Result<u64> {
     if db.get_database_backend() == DbBackend::Postgres {
-        let lock = "SELECT s.key AS key FROM {rows} JOIN streams s ON s.key = r.sought FOR UPDATE OF s SKIP LOCKED";
+        let lock = "SELECT s.key AS key FROM {rows} JOIN streams s ON s.key = {r.sought} FOR UPDATE OF s SKIP LOCKED";
         let locked: Vec<String> =
             query_by(db, lock, keys).await?.iter().map(|row| get(row, "key")).collect::<Result<_>>()?;
         return drop_unused(db, &locked).await;
@@ -177,15 +177,12 @@ pub async fn stream_due_many(db: &impl ConnectionTrait, keys: &[&str], now_ms: T
     for key in keys {
         rows.push([(*key).into(), now_ms.into()]);
     }
-    let backend = db.get_database_backend();
-    let sql = format!(
-        "SELECT s.key AS key FROM {{rows}} {} WHERE s.paused_at_ms IS NULL \
-         AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
-         AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
-         AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms",
-        seek(backend, "streams s", "s.key = r.key")
-    );
-    db.query_all_raw(rows.statement(backend, &sql)).await?.iter().map(|row| get(row, "key")).collect()
+    let sql = "SELECT s.key AS key FROM {rows} JOIN streams s ON s.key = {r.key} WHERE s.paused_at_ms IS NULL \
+               AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
+               AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
+               AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms";
+    let due = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    due.iter().map(|row| get(row, "key")).collect()
 }
 
 /// Leases to a node the streams that are free, not paused, and have a due head, each under its next epoch.
@@ -207,11 +204,11 @@ pub async fn stream_lease_many(
     let sql = format!(
         "UPDATE streams SET previous_owner = streams.owner, owner = f.node, epoch = streams.epoch + 1, lease_until_ms = f.lease_until_ms \
          FROM (SELECT s.key AS key, r.node AS node, r.lease_until_ms AS lease_until_ms \
-         FROM {{rows}} JOIN streams s ON s.key = r.key WHERE s.paused_at_ms IS NULL \
+         FROM {{rows}} JOIN streams s ON s.key = {{r.key}} WHERE s.paused_at_ms IS NULL \
          AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
          AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
          AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms {skip}) AS f \
-         WHERE streams.key = f.key RETURNING streams.key AS key, streams.epoch AS epoch, streams.previous_owner AS previous_owner"
+         WHERE streams.key = {{f.key}} RETURNING streams.key AS key, streams.epoch AS epoch, streams.previous_owner AS previous_owner"
     );
     let leased = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
     let read = |row| {
@@ -244,8 +241,8 @@ pub async fn stream_release_many(
          paused_at_ms = COALESCE(streams.paused_at_ms, CASE WHEN f.pause_reason IS NULL THEN NULL ELSE f.now_ms END), \
          paused_reason = COALESCE(streams.paused_reason, f.pause_reason) \
          FROM (SELECT s.key AS key, r.pause_reason AS pause_reason, r.now_ms AS now_ms FROM {{rows}} \
-         JOIN streams s ON s.key = r.key AND s.epoch = r.epoch AND s.owner IS NOT NULL {order}) AS f \
-         WHERE streams.key = f.key RETURNING streams.key AS key"
+         JOIN streams s ON s.key = {{r.key}} AND s.epoch = r.epoch AND s.owner IS NOT NULL {order}) AS f \
+         WHERE streams.key = {{f.key}} RETURNING streams.key AS key"
     );
     let released = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
     released.iter().map(|row| get(row, "key")).collect()
@@ -261,8 +258,8 @@ pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64
     let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
     let sql = format!(
         "UPDATE streams SET lease_until_ms = f.until_ms FROM (SELECT s.key AS key, r.until_ms AS until_ms \
-         FROM {{rows}} JOIN streams s ON s.key = r.key AND s.epoch = r.epoch AND s.owner IS NOT NULL {skip}) AS f \
-         WHERE streams.key = f.key"
+         FROM {{rows}} JOIN streams s ON s.key = {{r.key}} AND s.epoch = r.epoch AND s.owner IS NOT NULL {skip}) AS f \
+         WHERE streams.key = {{f.key}}"
     );
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?.rows_affected())
 }
@@ -308,7 +305,7 @@ pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Res
 /// The streams of the dead jobs among these, which they may have blocked.
 pub(super) async fn stream_of_dead_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<String>> {
     // The state is not a condition of the statement, to avoid a scan of the index of dead jobs.
-    let sql = "SELECT j.stream_key AS stream_key, j.state AS state FROM {rows} JOIN jobs j ON j.id = r.sought";
+    let sql = "SELECT j.stream_key AS stream_key, j.state AS state FROM {rows} JOIN jobs j ON j.id = {r.sought}";
     let found = query_by(db, sql, ids).await?;
     let mut streams = Vec::new();
     for row in &found {

@@ -42,7 +42,7 @@ pub async fn subscription_find_many(db: &impl ConnectionTrait, by: By, ids: &[St
         By::Customer => "customer_id",
     };
     let columns = COLUMNS.split(", ").map(|column| format!("s.{column} AS {column}")).collect::<Vec<_>>();
-    let sql = format!("SELECT {} FROM {{rows}} JOIN subscriptions s ON s.{column} = r.sought", columns.join(", "));
+    let sql = format!("SELECT {} FROM {{rows}} JOIN subscriptions s ON s.{column} = {{r.sought}}", columns.join(", "));
     query_by(db, &sql, ids).await?.iter().map(read).collect()
 }
 
