@@ -175,7 +175,7 @@ impl World {
         let subscription = self.copy(id);
         let is_latest = subscription.text("latest_invoice") == invoice.id();
         match subscription.text("status") {
-            // `customer.subscription.created` reports the status if it is not emitted yet.
+            // Before `customer.subscription.created` is emitted, no update is: that event contains the status.
             "incomplete" if !self.is_creation_emitted(id) => {
                 self.change(id, json!({ "status": "active" }));
                 Ok(())
