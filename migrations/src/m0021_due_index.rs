@@ -1,5 +1,5 @@
-//! Restricts the index of due jobs to statements that compare `run_at_ms`. Postgres takes an index that was empty at
-//! the last analysis for free to read, so it also searched this one for the head of a stream.
+//! Restricts the index of due jobs to statements that compare `run_at_ms`. If the index was empty when Postgres last
+//! analyzed it, the planner assumed that reading it costs nothing, and also used it to find the head of a stream.
 
 use sea_orm_migration::prelude::*;
 

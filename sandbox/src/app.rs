@@ -85,7 +85,7 @@ impl App {
         let endpoints = self.options.endpoints.clone();
         self.transact(Cause::default(), |world| {
             price::seed(world)?;
-            webhook_endpoint::set_given(world, &endpoints)
+            webhook_endpoint::set_configured(world, &endpoints)
         })
     }
 

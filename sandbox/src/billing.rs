@@ -4,7 +4,7 @@ use crate::blank::{filled, overlay};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::payment_intent;
-use crate::payment::{Attempt, Paid, pay};
+use crate::payment::{Attempt, PaymentResult, pay};
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -120,7 +120,7 @@ impl World {
         }
         self.emit("invoice.finalized", id)?;
         if invoice.int("amount_due") == 0 {
-            self.settle(id, 0)?;
+            self.mark_paid(id, 0)?;
         }
         Ok(self.copy(id))
     }
@@ -169,19 +169,24 @@ impl World {
     }
 
     /// Tries to pay an open invoice.
-    pub(crate) fn pay_invoice(&mut self, id: &str, method: Option<Value>, attempt: Attempt) -> Result<Paid, ApiError> {
+    pub(crate) fn pay_invoice(
+        &mut self,
+        id: &str,
+        method: Option<Value>,
+        attempt: Attempt,
+    ) -> Result<PaymentResult, ApiError> {
         let invoice = self.copy(id);
         let intent = invoice.text("_payment_intent").to_owned();
         let paid = match method.or_else(|| self.payer(&invoice)) {
             Some(method) => pay(self, &intent, &method, attempt)?,
-            None => Paid::No(no_method()),
+            None => PaymentResult::Declined(no_method()),
         };
-        self.invoice_follows(&intent, &paid)?;
+        self.update_invoice_of(&intent, &paid)?;
         Ok(paid)
     }
 
     /// Updates the invoice of a PaymentIntent, if it has one, after an attempt to pay.
-    pub(crate) fn invoice_follows(&mut self, intent: &str, paid: &Paid) -> Result<(), ApiError> {
+    pub(crate) fn update_invoice_of(&mut self, intent: &str, paid: &PaymentResult) -> Result<(), ApiError> {
         let intent = self.copy(intent);
         let Some(id) = intent.opt("_invoice") else { return Ok(()) };
         let invoice = self.copy(id);
@@ -191,23 +196,23 @@ impl World {
         let tries = invoice.int("attempt_count") + 1;
         self.change(id, json!({ "attempted": true, "attempt_count": tries }));
         match paid {
-            Paid::Yes => self.settle(id, intent.int("amount")),
-            Paid::NeedsAction => {
+            PaymentResult::Succeeded => self.mark_paid(id, intent.int("amount")),
+            PaymentResult::RequiresAction => {
                 self.plan_retry(id)?;
                 self.emit("invoice.payment_action_required", id)?;
                 self.emit("invoice.payment_failed", id)?;
-                self.subscription_unpaid(id)
+                self.update_subscription_after_failure(id)
             }
-            Paid::No(_) => {
+            PaymentResult::Declined(_) => {
                 self.plan_retry(id)?;
                 self.emit("invoice.payment_failed", id)?;
-                self.subscription_unpaid(id)
+                self.update_subscription_after_failure(id)
             }
         }
     }
 
     /// Marks an invoice as paid.
-    pub(crate) fn settle(&mut self, id: &str, amount: i64) -> Result<(), ApiError> {
+    pub(crate) fn mark_paid(&mut self, id: &str, amount: i64) -> Result<(), ApiError> {
         let invoice = self.copy(id);
         let mut transitions = invoice["status_transitions"].clone();
         transitions["paid_at"] = self.now_s.into();
@@ -225,11 +230,11 @@ impl World {
         self.emit_change("invoice.updated", id, previous)?;
         self.emit("invoice.paid", id)?;
         self.emit("invoice.payment_succeeded", id)?;
-        self.subscription_paid(id)
+        self.update_subscription_after_payment(id)
     }
 
     /// Closes an unpaid invoice as `void` or `uncollectible`.
-    pub(crate) fn give_up(&mut self, id: &str, status: &str) -> Result<Value, ApiError> {
+    pub(crate) fn close_unpaid(&mut self, id: &str, status: &str) -> Result<Value, ApiError> {
         let invoice = self.copy(id);
         if !matches!(invoice.text("status"), "open" | "uncollectible" | "draft") {
             let message =

@@ -136,7 +136,7 @@ impl App {
                 (perform(&mut state, call, admitted), (None, None))
             }
         };
-        let answer = settle(&mut state, admitted, result);
+        let answer = finish_call(&mut state, admitted, result);
         if let Some(key) = &admitted.key {
             state.keys.remove(key);
         }
@@ -212,7 +212,7 @@ fn perform(state: &mut State, call: &Incoming, admitted: &Admitted) -> Result<Va
 }
 
 /// Commits or rolls back the changes, renders the answer and stores it under its key.
-fn settle(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError>) -> Answer {
+fn finish_call(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError>) -> Answer {
     let keeps = match &result {
         Ok(_) => true,
         Err(error) => error.keeps_changes,

@@ -17,7 +17,7 @@ pub(crate) struct Decline {
 
 /// How a test card behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum CardBehavior {
     Pays,
     /// Is declined when it is attached to a customer.
     DeclinesAlways(Decline),
@@ -44,7 +44,7 @@ pub(crate) struct TestCard {
     pub(crate) number: &'static str,
     pub(crate) brand: &'static str,
     pub(crate) funding: &'static str,
-    pub(crate) fate: Fate,
+    pub(crate) behavior: CardBehavior,
 }
 
 /// The result of one payment.
@@ -100,58 +100,63 @@ const fn decline(
     Decline { code, decline_code, advice_code, message }
 }
 
-const fn card(name: &'static str, number: &'static str, brand: &'static str, fate: Fate) -> TestCard {
-    TestCard { name, number, brand, funding: "credit", fate }
+const fn card(name: &'static str, number: &'static str, brand: &'static str, behavior: CardBehavior) -> TestCard {
+    TestCard { name, number, brand, funding: "credit", behavior }
 }
 
-const FRAUD: Fate = Fate::Disputes { reason: "fraudulent", is_inquiry: false };
+const FRAUD: CardBehavior = CardBehavior::Disputes { reason: "fraudulent", is_inquiry: false };
 
 const CARDS: [TestCard; 30] = [
-    card("visa", "4242424242424242", "visa", Fate::Pays),
-    TestCard { funding: "debit", ..card("visa_debit", "4000056655665556", "visa", Fate::Pays) },
-    card("mastercard", "5555555555554444", "mastercard", Fate::Pays),
-    TestCard { funding: "debit", ..card("mastercard_debit", "5200828282828210", "mastercard", Fate::Pays) },
-    TestCard { funding: "prepaid", ..card("mastercard_prepaid", "5105105105105100", "mastercard", Fate::Pays) },
-    card("amex", "378282246310005", "amex", Fate::Pays),
-    card("discover", "6011111111111117", "discover", Fate::Pays),
-    card("diners", "3056930009020004", "diners", Fate::Pays),
-    card("jcb", "3566002020360505", "jcb", Fate::Pays),
-    card("unionpay", "6200000000000005", "unionpay", Fate::Pays),
-    card("bypassPending", "4000000000000077", "visa", Fate::Pays),
-    card("chargeDeclined", "4000000000000002", "visa", Fate::DeclinesAlways(GENERIC)),
-    card("chargeDeclinedInsufficientFunds", "4000000000009995", "visa", Fate::DeclinesAlways(INSUFFICIENT)),
-    card("chargeDeclinedLostCard", "4000000000009987", "visa", Fate::DeclinesAlways(LOST)),
-    card("chargeDeclinedStolenCard", "4000000000009979", "visa", Fate::DeclinesAlways(STOLEN)),
-    card("chargeDeclinedExpiredCard", "4000000000000069", "visa", Fate::DeclinesAlways(EXPIRED)),
-    card("chargeDeclinedIncorrectCvc", "4000000000000127", "visa", Fate::DeclinesAlways(CVC)),
-    card("chargeDeclinedProcessingError", "4000000000000119", "visa", Fate::DeclinesAlways(PROCESSING)),
-    card("chargeDeclinedFraudulent", "4100000000000019", "visa", Fate::DeclinesAlways(FRAUDULENT)),
-    card("chargeDeclinedVelocityLimitExceeded", "4000000000006975", "visa", Fate::DeclinesAlways(VELOCITY)),
-    card("chargeCustomerFail", "4000000000000341", "visa", Fate::DeclinesWhenCharged(GENERIC)),
-    card("authenticationRequired", "4000002760003184", "visa", Fate::Authenticates { until_set_up: false }),
-    card("authenticationRequiredOnSetup", "4000002500003155", "visa", Fate::Authenticates { until_set_up: true }),
-    card("threeDSecure2Required", "4000000000003220", "visa", Fate::Authenticates { until_set_up: false }),
-    card("threeDSecureRequired", "4000000000003063", "visa", Fate::Authenticates { until_set_up: false }),
+    card("visa", "4242424242424242", "visa", CardBehavior::Pays),
+    TestCard { funding: "debit", ..card("visa_debit", "4000056655665556", "visa", CardBehavior::Pays) },
+    card("mastercard", "5555555555554444", "mastercard", CardBehavior::Pays),
+    TestCard { funding: "debit", ..card("mastercard_debit", "5200828282828210", "mastercard", CardBehavior::Pays) },
+    TestCard { funding: "prepaid", ..card("mastercard_prepaid", "5105105105105100", "mastercard", CardBehavior::Pays) },
+    card("amex", "378282246310005", "amex", CardBehavior::Pays),
+    card("discover", "6011111111111117", "discover", CardBehavior::Pays),
+    card("diners", "3056930009020004", "diners", CardBehavior::Pays),
+    card("jcb", "3566002020360505", "jcb", CardBehavior::Pays),
+    card("unionpay", "6200000000000005", "unionpay", CardBehavior::Pays),
+    card("bypassPending", "4000000000000077", "visa", CardBehavior::Pays),
+    card("chargeDeclined", "4000000000000002", "visa", CardBehavior::DeclinesAlways(GENERIC)),
+    card("chargeDeclinedInsufficientFunds", "4000000000009995", "visa", CardBehavior::DeclinesAlways(INSUFFICIENT)),
+    card("chargeDeclinedLostCard", "4000000000009987", "visa", CardBehavior::DeclinesAlways(LOST)),
+    card("chargeDeclinedStolenCard", "4000000000009979", "visa", CardBehavior::DeclinesAlways(STOLEN)),
+    card("chargeDeclinedExpiredCard", "4000000000000069", "visa", CardBehavior::DeclinesAlways(EXPIRED)),
+    card("chargeDeclinedIncorrectCvc", "4000000000000127", "visa", CardBehavior::DeclinesAlways(CVC)),
+    card("chargeDeclinedProcessingError", "4000000000000119", "visa", CardBehavior::DeclinesAlways(PROCESSING)),
+    card("chargeDeclinedFraudulent", "4100000000000019", "visa", CardBehavior::DeclinesAlways(FRAUDULENT)),
+    card("chargeDeclinedVelocityLimitExceeded", "4000000000006975", "visa", CardBehavior::DeclinesAlways(VELOCITY)),
+    card("chargeCustomerFail", "4000000000000341", "visa", CardBehavior::DeclinesWhenCharged(GENERIC)),
+    card("authenticationRequired", "4000002760003184", "visa", CardBehavior::Authenticates { until_set_up: false }),
+    card(
+        "authenticationRequiredOnSetup",
+        "4000002500003155",
+        "visa",
+        CardBehavior::Authenticates { until_set_up: true },
+    ),
+    card("threeDSecure2Required", "4000000000003220", "visa", CardBehavior::Authenticates { until_set_up: false }),
+    card("threeDSecureRequired", "4000000000003063", "visa", CardBehavior::Authenticates { until_set_up: false }),
     card(
         "authenticationRequiredChargeDeclinedInsufficientFunds",
         "4000008260003178",
         "visa",
-        Fate::AuthenticatesThenDeclines(INSUFFICIENT),
+        CardBehavior::AuthenticatesThenDeclines(INSUFFICIENT),
     ),
     card("createDispute", "4000000000000259", "visa", FRAUD),
     card(
         "createDisputeProductNotReceived",
         "4000000000002685",
         "visa",
-        Fate::Disputes { reason: "product_not_received", is_inquiry: false },
+        CardBehavior::Disputes { reason: "product_not_received", is_inquiry: false },
     ),
     card(
         "createDisputeInquiry",
         "4000000000001976",
         "visa",
-        Fate::Disputes { reason: "product_not_received", is_inquiry: true },
+        CardBehavior::Disputes { reason: "product_not_received", is_inquiry: true },
     ),
-    card("createIssuerFraudRecord", "4000000000005423", "visa", Fate::Pays),
+    card("createIssuerFraudRecord", "4000000000005423", "visa", CardBehavior::Pays),
 ];
 
 impl TestCard {
@@ -179,21 +184,27 @@ impl TestCard {
 
     /// Whether it can be attached to a customer.
     pub(crate) fn attach(&self) -> Result<(), Decline> {
-        match self.fate {
-            Fate::DeclinesAlways(decline) => Err(decline),
+        match self.behavior {
+            CardBehavior::DeclinesAlways(decline) => Err(decline),
             _ => Ok(()),
         }
     }
 
     /// The result of a payment. `is_set_up` means that the customer authenticated once for later payments.
     pub(crate) fn charge(&self, is_set_up: bool, is_authenticated: bool) -> Outcome {
-        match self.fate {
-            Fate::Pays => Outcome::Paid,
-            Fate::DeclinesAlways(decline) | Fate::DeclinesWhenCharged(decline) => Outcome::Declined(decline),
-            Fate::Authenticates { until_set_up } if is_authenticated || (until_set_up && is_set_up) => Outcome::Paid,
-            Fate::AuthenticatesThenDeclines(decline) if is_authenticated => Outcome::Declined(decline),
-            Fate::Authenticates { .. } | Fate::AuthenticatesThenDeclines(_) => Outcome::NeedsAuthentication,
-            Fate::Disputes { reason, is_inquiry } => Outcome::Disputed { reason, is_inquiry },
+        match self.behavior {
+            CardBehavior::Pays => Outcome::Paid,
+            CardBehavior::DeclinesAlways(decline) | CardBehavior::DeclinesWhenCharged(decline) => {
+                Outcome::Declined(decline)
+            }
+            CardBehavior::Authenticates { until_set_up } if is_authenticated || (until_set_up && is_set_up) => {
+                Outcome::Paid
+            }
+            CardBehavior::AuthenticatesThenDeclines(decline) if is_authenticated => Outcome::Declined(decline),
+            CardBehavior::Authenticates { .. } | CardBehavior::AuthenticatesThenDeclines(_) => {
+                Outcome::NeedsAuthentication
+            }
+            CardBehavior::Disputes { reason, is_inquiry } => Outcome::Disputed { reason, is_inquiry },
         }
     }
 }

@@ -101,7 +101,7 @@ fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
         ["payment_intents", id, "fail"] => act(app, |world| payment_intent::authenticate(world, id, false)),
         ["payment_methods", id, "renew"] => act(app, |world| payment_method::renew(world, id)),
         ["refunds", id, "fail"] => act(app, |world| refund::fail(world, id)),
-        ["events", id, "thin"] => act(app, |world| world.tell_thin(id)),
+        ["events", id, "thin"] => act(app, |world| world.emit_thin(id)),
         ["checkout", id, "complete"] => {
             let asked: CompleteCheckout = read(body)?;
             let method = asked.payment_method.unwrap_or_else(|| "pm_card_visa".to_owned());
@@ -120,7 +120,7 @@ fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
             let is_won = match asked.status.as_str() {
                 "won" => true,
                 "lost" => false,
-                _ => return Err(ApiError::refused_plainly("The status must be won or lost.")),
+                _ => return Err(ApiError::refused_without_code("The status must be won or lost.")),
             };
             act(app, |world| dispute::close(world, id, is_won))
         }
@@ -135,7 +135,8 @@ fn act(app: &App, change: impl FnOnce(&mut World) -> Outcome) -> Outcome {
 /// Reads a JSON body. An empty one counts as an empty object.
 fn read<T: DeserializeOwned>(body: &str) -> Result<T, ApiError> {
     let text = if body.trim().is_empty() { "{}" } else { body };
-    serde_json::from_str(text).map_err(|error| ApiError::refused_plainly(&format!("The body cannot be read: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| ApiError::refused_without_code(&format!("The body cannot be read: {error}")))
 }
 
 #[derive(Deserialize)]
@@ -152,10 +153,10 @@ fn clock(app: &App, asked: &AdvanceClock) -> Outcome {
     let to_s = match (asked.to, asked.advance_s) {
         (Some(to_s), None) => to_s,
         (None, Some(by_s)) => now_s.saturating_add(by_s),
-        _ => return Err(ApiError::refused_plainly("Give either `to` or `advance_s`.")),
+        _ => return Err(ApiError::refused_without_code("Give either `to` or `advance_s`.")),
     };
     if to_s < now_s {
-        return Err(ApiError::refused_plainly("The clock cannot go back."));
+        return Err(ApiError::refused_without_code("The clock cannot go back."));
     }
     let (now_s, done) = app.advance(to_s)?;
     Ok(json!({ "now": now_s, "transitions": done }))
@@ -166,7 +167,7 @@ fn add_fault(app: &App, rule: FaultRule) -> Outcome {
     if state.faults.add(rule) {
         Ok(json!({ "faults": state.faults.all() }))
     } else {
-        Err(ApiError::refused_plainly("There are too many faults."))
+        Err(ApiError::refused_without_code("There are too many faults."))
     }
 }
 
@@ -180,7 +181,7 @@ fn deliveries(app: &App) -> Value {
 
 fn set_policy(app: &App, policy: Policy) -> Outcome {
     if !(0.0..=1.0).contains(&policy.drop_probability) {
-        return Err(ApiError::refused_plainly("A probability must be between 0 and 1."));
+        return Err(ApiError::refused_without_code("A probability must be between 0 and 1."));
     }
     app.state().world.policy = policy;
     app.notify_changed();

@@ -55,7 +55,7 @@ impl World {
         let is_thin = event.text("object") == "v2.core.event";
         if !is_thin && (self.policy.thin_twins || self.has_thin_endpoint()) {
             // The deliveries of the thin event do not keep this event pending.
-            self.tell_thin(event.id())?;
+            self.emit_thin(event.id())?;
         }
         Ok(endpoints.len())
     }

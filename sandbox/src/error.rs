@@ -83,7 +83,7 @@ impl ApiError {
     }
 
     /// The same for errors to which Stripe gives no code.
-    pub(crate) fn refused_plainly(message: &str) -> Self {
+    pub(crate) fn refused_without_code(message: &str) -> Self {
         Self::new(400, "invalid_request_error", None, message)
     }
 
@@ -155,13 +155,13 @@ impl ApiError {
     }
 
     /// Replaces the message.
-    pub(crate) fn saying(mut self, message: &str) -> Self {
+    pub(crate) fn with_message(mut self, message: &str) -> Self {
         message.clone_into(&mut self.message);
         self
     }
 
     /// Names the parameter.
-    pub(crate) fn about(mut self, param: &str) -> Self {
+    pub(crate) fn with_param(mut self, param: &str) -> Self {
         self.param = Some(param.to_owned());
         self
     }

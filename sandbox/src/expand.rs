@@ -21,7 +21,7 @@ pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Res
         let message = format!("You cannot expand more than {LEVELS_MAX} levels of a property. Property: {path}");
         return Err(ApiError::invalid("property_expansion_max_depth", Some("expand"), &message));
     }
-    // Parents first, so that their children exist.
+    // Shorter paths first: `a.b` needs the expanded `a`.
     let mut paths: Vec<&String> = paths.iter().collect();
     paths.sort_by_key(|path| levels(path));
     for path in paths {

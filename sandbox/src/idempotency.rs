@@ -47,7 +47,7 @@ pub(crate) fn find(world: &World, key: &str, fingerprint: &str) -> Result<Option
 /// Stores an answer under its key.
 pub(crate) fn keep(world: &mut World, key: &str, fingerprint: &str, answer: &Answer) {
     let id = id(key);
-    // Replacing an old entry would keep its place in the order of age.
+    // Removed first, because a replaced entry would keep its old place in the order of age.
     world.store.remove(&id);
     let kept = json!({
         "id": id, "object": KIND, "created": world.now_s, "fingerprint": fingerprint, "status": answer.status,

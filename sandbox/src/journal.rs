@@ -2,7 +2,7 @@
 //! its owner may read it. It does not contain webhook secrets from the options.
 
 use crate::error::Error;
-use crate::objects::webhook_endpoint::has_given_secret;
+use crate::objects::webhook_endpoint::has_configured_secret;
 use crate::store::{Batch, Entry, Store};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -49,8 +49,8 @@ impl Journal {
 
     /// Appends a call's changes and waits until they are on disk.
     pub(crate) fn append(&mut self, batch: &Batch, store: &Store) -> std::io::Result<()> {
-        let mut line = match batch.puts.iter().any(|entry| has_given_secret(&entry.value)) {
-            true => serde_json::to_vec(&without_given_secrets(batch))?,
+        let mut line = match batch.puts.iter().any(|entry| has_configured_secret(&entry.value)) {
+            true => serde_json::to_vec(&without_configured_secrets(batch))?,
             false => serde_json::to_vec(batch)?,
         };
         line.push(b'\n');
@@ -67,10 +67,10 @@ impl Journal {
 }
 
 /// A copy of a batch without the secrets that the options give.
-fn without_given_secrets(batch: &Batch) -> Batch {
+fn without_configured_secrets(batch: &Batch) -> Batch {
     let kept = |entry: &Entry| {
         let mut kept = entry.clone();
-        if has_given_secret(&entry.value)
+        if has_configured_secret(&entry.value)
             && let Some(row) = kept.value.as_object_mut()
         {
             row.remove("secret");
@@ -110,7 +110,7 @@ fn rewrite(path: &Path, store: &Store) -> std::io::Result<File> {
     // Locked before it gets its name, so that no other process can take it.
     file.try_lock()?;
     let mut writer = BufWriter::new(file);
-    serde_json::to_writer(&mut writer, &without_given_secrets(&store.snapshot()))?;
+    serde_json::to_writer(&mut writer, &without_configured_secrets(&store.snapshot()))?;
     writer.write_all(b"\n")?;
     let file = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.sync_all()?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Rows of a list inside an object. Source: Stripe, "Charges": the ten latest refunds.
 const ROWS_MAX: usize = 10;
 
-/// Adds to all objects in a value what `version` shows and the newest does not.
+/// Adds to all objects in a value the fields that `version` has and the newest version lacks.
 pub(crate) fn fill(world: &World, value: &mut Value, version: Version) {
     if version < Version::BASIL {
         walk(world, value, version);

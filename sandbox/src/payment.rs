@@ -20,33 +20,38 @@ pub(crate) struct Attempt {
 
 /// The result of an attempt.
 #[derive(Debug)]
-pub(crate) enum Paid {
+pub(crate) enum PaymentResult {
     /// The money is captured or reserved.
-    Yes,
+    Succeeded,
     /// The customer must authenticate.
-    NeedsAction,
+    RequiresAction,
     /// Declined, with the error to answer with.
-    No(ApiError),
+    Declined(ApiError),
 }
 
 /// Tries to pay a PaymentIntent with a payment method.
-pub(crate) fn pay(world: &mut World, intent: &str, method: &Value, attempt: Attempt) -> Result<Paid, ApiError> {
+pub(crate) fn pay(
+    world: &mut World,
+    intent: &str,
+    method: &Value,
+    attempt: Attempt,
+) -> Result<PaymentResult, ApiError> {
     let card = card_of(method)?;
     match card.charge(method.is("_is_set_up"), attempt.is_authenticated) {
-        Outcome::Paid => succeed(world, intent, method, attempt).map(|_| Paid::Yes),
+        Outcome::Paid => succeed(world, intent, method, attempt).map(|_| PaymentResult::Succeeded),
         Outcome::Disputed { reason, is_inquiry } => {
             let charge = succeed(world, intent, method, attempt)?;
             let amount = charge.int("amount");
             dispute::open(world, charge.id(), amount, reason, is_inquiry)?;
-            Ok(Paid::Yes)
+            Ok(PaymentResult::Succeeded)
         }
-        Outcome::Declined(decline) => fail(world, intent, method, &decline).map(Paid::No),
+        Outcome::Declined(decline) => fail(world, intent, method, &decline).map(PaymentResult::Declined),
         Outcome::NeedsAuthentication if attempt.is_off_session => {
-            fail(world, intent, method, &AUTHENTICATION_REQUIRED).map(Paid::No)
+            fail(world, intent, method, &AUTHENTICATION_REQUIRED).map(PaymentResult::Declined)
         }
         Outcome::NeedsAuthentication => {
             ask_for_authentication(world, intent, method)?;
-            Ok(Paid::NeedsAction)
+            Ok(PaymentResult::RequiresAction)
         }
     }
 }

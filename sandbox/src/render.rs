@@ -1,8 +1,8 @@
 //! Converts objects from the newest format, in which they are stored, to an older one.
 //!
-//! Each `Move` undoes one of Stripe's breaking changes. They are applied from the newest to the oldest. As at
-//! Stripe, fields that a version only added stay in older versions. A field that moved is removed from its new place.
-//! Stripe sometimes shows both, but one is the harder test for a reader.
+//! Each `BreakingChange` undoes one of Stripe's. They are applied from the newest to the oldest. As at Stripe, fields
+//! that a version only added stay in older versions. A field that moved is removed from its new place. Stripe sometimes
+//! shows both, but one is the harder test for a reader.
 //!
 //! Fields whose names begin with `_` are internal and never rendered. Some contain data that only older versions show:
 //!
@@ -28,21 +28,21 @@ use serde_json::{Map, Value, json};
 const DEPTH_MAX: usize = 64;
 
 /// Undoes one of Stripe's breaking changes to one kind of object.
-struct Move {
+struct BreakingChange {
     /// The first version with the newer format.
     until: Version,
     /// The kind, the object's `object`.
     kind: &'static str,
     /// Converts to the older format.
-    take_back: fn(&mut Shape<'_>),
+    undo: fn(&mut Shape<'_>),
 }
 
-const fn until(until: Version, kind: &'static str, take_back: fn(&mut Shape<'_>)) -> Move {
-    Move { until, kind, take_back }
+const fn until(until: Version, kind: &'static str, undo: fn(&mut Shape<'_>)) -> BreakingChange {
+    BreakingChange { until, kind, undo }
 }
 
-/// All moves, newest first.
-const MOVES: &[Move] = &[
+/// All breaking changes, newest first.
+const BREAKING_CHANGES: &[BreakingChange] = &[
     until(Version::DAHLIA, "checkout.session", checkout::modes_of_the_page),
     until(Version::CLOVER_2025_12_15, "line_item", line::price_by_id),
     until(Version::CLOVER, "discount", price::coupon_in_discount),
@@ -111,12 +111,12 @@ fn walk_object(fields: &mut Map<String, Value>, place: &Place<'_>) {
         }
     }
     let mut own_fields = take_own(fields);
-    let is_whole = !(place.is_part && own.is_none()) && fields.get("deleted") != Some(&Value::Bool(true));
+    let is_complete = !(place.is_part && own.is_none()) && fields.get("deleted") != Some(&Value::Bool(true));
     if kind == Some("list") && place.depth > 0 && place.version < Version::BASIL {
         count(fields);
     }
-    for rule in MOVES.iter().filter(|rule| Some(rule.kind) == kind && place.version < rule.until) {
-        (rule.take_back)(&mut Shape { fields, own_fields: &mut own_fields, is_whole });
+    for rule in BREAKING_CHANGES.iter().filter(|rule| Some(rule.kind) == kind && place.version < rule.until) {
+        (rule.undo)(&mut Shape { fields, own_fields: &mut own_fields, is_complete });
     }
 }
 
@@ -155,7 +155,7 @@ struct Shape<'a> {
     /// The internal fields.
     own_fields: &'a mut Map<String, Value>,
     /// Whether the object is complete. Changed fields and deleted objects are not.
-    is_whole: bool,
+    is_complete: bool,
 }
 
 impl Shape<'_> {
@@ -173,7 +173,7 @@ impl Shape<'_> {
     fn put(&mut self, key: &str, value: impl Into<Option<Value>>) {
         match value.into().filter(|value| !value.is_null()) {
             Some(value) => drop(self.fields.insert(key.to_owned(), value)),
-            None if self.is_whole => drop(self.fields.insert(key.to_owned(), Value::Null)),
+            None if self.is_complete => drop(self.fields.insert(key.to_owned(), Value::Null)),
             None => {}
         }
     }

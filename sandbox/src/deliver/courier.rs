@@ -61,9 +61,9 @@ pub(crate) async fn run(app: Arc<App>, client: reqwest::Client) {
         if let Some((delivery, is_taken)) = ended {
             in_flight.remove(&delivery.id);
             // Blocks, because it flushes the journal to disk.
-            let noting = app.clone();
-            let noted = tokio::task::spawn_blocking(move || noting.record_delivery(&delivery.id, is_taken)).await;
-            if noted.is_err() {
+            let app = app.clone();
+            let recorded = tokio::task::spawn_blocking(move || app.record_delivery(&delivery.id, is_taken)).await;
+            if recorded.is_err() {
                 tracing::error!("the result of a delivery could not be recorded");
             }
         }

@@ -5,7 +5,7 @@ use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::invoice_item;
-use crate::objects::subscription::{is_over, line, roll};
+use crate::objects::subscription::{is_over, line, next_periods};
 use crate::payment::Attempt;
 use crate::rules::AfterRetries;
 use crate::world::World;
@@ -73,7 +73,7 @@ impl World {
     fn renew(&mut self, id: &str) -> Result<(), ApiError> {
         let before = self.copy(id);
         let status = if before.text("status") == "trialing" { "active" } else { before.text("status") };
-        let items = roll(&before);
+        let items = next_periods(&before);
         let previous = self.change(id, json!({ "items": items, "status": status }));
         let subscription = self.copy(id);
         let customer = subscription.text("customer");
@@ -113,8 +113,8 @@ impl World {
         let pause = subscription["pause_collection"].text("behavior").to_owned();
         self.finalize(id)?;
         match pause.as_str() {
-            "void" => return self.give_up(id, "void").map(|_| ()),
-            "mark_uncollectible" => return self.give_up(id, "uncollectible").map(|_| ()),
+            "void" => return self.close_unpaid(id, "void").map(|_| ()),
+            "mark_uncollectible" => return self.close_unpaid(id, "uncollectible").map(|_| ()),
             _ => {}
         }
         let is_open = self.copy(id).text("status") == "open";
@@ -128,7 +128,7 @@ impl World {
     fn expire(&mut self, id: &str) -> Result<(), ApiError> {
         let invoice = self.copy(id).text("latest_invoice").to_owned();
         if self.copy(&invoice).text("status") == "open" {
-            self.give_up(&invoice, "void")?;
+            self.close_unpaid(&invoice, "void")?;
         }
         let fields = json!({ "status": "incomplete_expired", "ended_at": self.now_s });
         self.change_and_emit(id, fields, UPDATED).map(|_| ())
@@ -151,7 +151,7 @@ impl World {
             .collect();
         for invoice in open {
             if is_unpaid_start {
-                self.give_up(&invoice, "void")?;
+                self.close_unpaid(&invoice, "void")?;
             } else {
                 // Open invoices stay open, but are no longer collected automatically.
                 let fields =
@@ -169,13 +169,13 @@ impl World {
     }
 
     /// Updates the subscription of a paid invoice.
-    pub(crate) fn subscription_paid(&mut self, invoice: &str) -> Result<(), ApiError> {
+    pub(crate) fn update_subscription_after_payment(&mut self, invoice: &str) -> Result<(), ApiError> {
         let invoice = self.copy(invoice);
         let Some(id) = invoice.opt("_subscription") else { return Ok(()) };
         let subscription = self.copy(id);
         let is_latest = subscription.text("latest_invoice") == invoice.id();
         match subscription.text("status") {
-            // `customer.subscription.created` reports the status if it is not emitted yet.
+            // Before `customer.subscription.created` is emitted, no update is: that event contains the status.
             "incomplete" if !self.is_creation_emitted(id) => {
                 self.change(id, json!({ "status": "active" }));
                 Ok(())
@@ -194,7 +194,7 @@ impl World {
     }
 
     /// Updates the subscription of an invoice whose payment failed.
-    pub(crate) fn subscription_unpaid(&mut self, invoice: &str) -> Result<(), ApiError> {
+    pub(crate) fn update_subscription_after_failure(&mut self, invoice: &str) -> Result<(), ApiError> {
         let invoice = self.copy(invoice);
         let Some(id) = invoice.opt("_subscription") else { return Ok(()) };
         let subscription = self.copy(id);

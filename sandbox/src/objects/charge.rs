@@ -1,7 +1,7 @@
 //! Charges.
 
 use super::balance;
-use super::payment_method::{in_charge, usable};
+use super::payment_method::{charge_details, usable};
 use crate::card::{Decline, Outcome};
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -32,7 +32,7 @@ impl NewCharge<'_> {
             "captured": self.is_captured, "currency": intent["currency"], "customer": intent["customer"],
             "description": intent["description"], "metadata": intent["metadata"], "paid": is_paid,
             "payment_intent": intent.opt("id"), "payment_method": method.id(),
-            "payment_method_details": in_charge(method, amount),
+            "payment_method_details": charge_details(method, amount),
             "receipt_email": intent["receipt_email"], "shipping": intent["shipping"],
             "statement_descriptor": intent["statement_descriptor"],
             "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
@@ -71,7 +71,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     let default = customer.as_ref().and_then(|customer| customer.opt("default_source"));
     let Some(source) = form.text("source").or(default).map(str::to_owned) else {
         let message = "Cannot charge a customer that has no active card.";
-        return Err(ApiError::refused("missing", message).about("card"));
+        return Err(ApiError::refused("missing", message).with_param("card"));
     };
     let method = usable(world, &source, Some("source"))?;
     let decline = match super::payment_method::card_of(&method)?.charge(false, false) {

@@ -177,7 +177,7 @@ fn open_session(world: &World, id: &str) -> Result<Value, ApiError> {
         return Ok(session);
     }
     let message = format!("This Checkout Session is {}.", session.text("status"));
-    Err(ApiError::refused_plainly(&message))
+    Err(ApiError::refused_without_code(&message))
 }
 
 fn line(world: &mut World, price: &Value, quantity: i64) -> Value {

@@ -10,7 +10,7 @@ use crate::world::World;
 use serde_json::{Map, Value, json};
 
 /// Fields that are copied from the parameters.
-const PLAIN: [&str; 5] = ["email", "name", "phone", "description", "tax_exempt"];
+const COPIED_FIELDS: [&str; 5] = ["email", "name", "phone", "description", "tax_exempt"];
 
 /// `POST /v1/customers`
 pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
@@ -124,14 +124,14 @@ fn owned_method(world: &World, customer: &str, method: &str) -> Result<(), ApiEr
             "The customer does not have a payment method with the ID {method}. The payment method must be attached \
              to the customer."
         );
-        return Err(ApiError::no_such("PaymentMethod", method, Some(param)).saying(&message));
+        return Err(ApiError::no_such("PaymentMethod", method, Some(param)).with_message(&message));
     }
     Ok(())
 }
 
 fn given(form: &Form) -> Result<Map<String, Value>, ApiError> {
     let mut fields = Map::new();
-    for name in PLAIN {
+    for name in COPIED_FIELDS {
         if form.has(name) {
             fields.insert(name.to_owned(), form.nullable(name));
         }

@@ -21,10 +21,10 @@ pub(crate) fn open(
 ) -> Result<Value, ApiError> {
     let charge = world.find("charge", charge)?;
     if !charge.is("paid") {
-        return Err(ApiError::refused_plainly("A charge that was not paid cannot be disputed."));
+        return Err(ApiError::refused_without_code("A charge that was not paid cannot be disputed."));
     }
     if amount < 1 || amount > charge.int("amount") {
-        return Err(ApiError::refused_plainly("The amount of a dispute must not exceed that of its charge."));
+        return Err(ApiError::refused_without_code("The amount of a dispute must not exceed that of its charge."));
     }
     let currency = charge.text("currency").to_owned();
     let mut fields = json!({
@@ -55,7 +55,7 @@ pub(crate) fn close(world: &mut World, id: &str, is_won: bool) -> Result<Value, 
     let dispute = world.find("dispute", id)?;
     let status = match (dispute.text("status"), is_won) {
         ("won" | "lost" | "warning_closed" | "prevented", _) => {
-            return Err(ApiError::refused_plainly("This dispute is already closed."));
+            return Err(ApiError::refused_without_code("This dispute is already closed."));
         }
         (status, _) if status.starts_with("warning") => "warning_closed",
         (_, true) => "won",
@@ -132,7 +132,7 @@ pub(crate) fn concede(world: &mut World, call: &Call) -> Result<Value, ApiError>
 fn expect_open(dispute: &Value) -> Result<(), ApiError> {
     match dispute.text("status") {
         "won" | "lost" | "warning_closed" | "prevented" => {
-            Err(ApiError::refused_plainly("This dispute is already closed."))
+            Err(ApiError::refused_without_code("This dispute is already closed."))
         }
         _ => Ok(()),
     }

@@ -47,7 +47,7 @@ impl World {
     }
 
     /// Emits the thin event of a snapshot event. It names the object instead of containing it.
-    pub(crate) fn tell_thin(&mut self, snapshot_event: &str) -> Result<Value, ApiError> {
+    pub(crate) fn emit_thin(&mut self, snapshot_event: &str) -> Result<Value, ApiError> {
         let twin = self.find("event", snapshot_event)?;
         let object = &twin["data"]["object"];
         let kind = object.text("object").to_owned();

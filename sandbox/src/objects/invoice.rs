@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::payment::{Attempt, Paid};
+use crate::payment::{Attempt, PaymentResult};
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
@@ -121,13 +121,13 @@ pub(crate) fn void(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     if invoice.text("status") == "draft" {
         return Err(ApiError::refused("invoice_not_editable", "You can only void invoices that are finalized."));
     }
-    world.give_up(invoice.id(), "void")
+    world.close_unpaid(invoice.id(), "void")
 }
 
 /// `POST /v1/invoices/{id}/mark_uncollectible`
 pub(crate) fn mark_uncollectible(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let invoice = world.find("invoice", call.id())?;
-    world.give_up(invoice.id(), "uncollectible")
+    world.close_unpaid(invoice.id(), "uncollectible")
 }
 
 /// `POST /v1/invoices/{id}/pay`
@@ -156,7 +156,7 @@ pub(crate) fn pay(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         }
         let fields = json!({ "amount_paid_off_stripe": amount, "_paid_out_of_band": true, "_invoice_payment": null });
         world.change(&id, fields);
-        world.settle(&id, amount)?;
+        world.mark_paid(&id, amount)?;
         return Ok(world.copy(&id));
     }
     let named = form.text("payment_method").or_else(|| form.text("source"));
@@ -166,9 +166,9 @@ pub(crate) fn pay(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     }
     let attempt = Attempt { is_off_session: form.flag("off_session")?.unwrap_or(false), is_authenticated: false };
     match world.pay_invoice(&id, method, attempt)? {
-        Paid::Yes => Ok(world.copy(&id)),
-        Paid::No(error) => Err(error),
-        Paid::NeedsAction => {
+        PaymentResult::Succeeded => Ok(world.copy(&id)),
+        PaymentResult::Declined(error) => Err(error),
+        PaymentResult::RequiresAction => {
             let message = "This payment requires additional user action before it can be completed successfully. \
                            Payment can be completed using the PaymentIntent associated with this invoice.";
             let intent = world.copy(invoice.text("_payment_intent"));

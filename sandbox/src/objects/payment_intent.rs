@@ -8,12 +8,12 @@ use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::page;
-use crate::payment::{Attempt, Paid, capture as capture_money, fail, pay};
+use crate::payment::{Attempt, PaymentResult, capture as capture_money, fail, pay};
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
 /// Fields that are copied from the parameters.
-const PLAIN: [&str; 5] =
+const COPIED_FIELDS: [&str; 5] =
     ["description", "receipt_email", "setup_future_usage", "statement_descriptor", "statement_descriptor_suffix"];
 
 /// The decline after a failed authentication.
@@ -128,7 +128,7 @@ pub(crate) fn capture(world: &mut World, call: &Call) -> Result<Value, ApiError>
     let amount = call.form.amount("amount_to_capture")?.unwrap_or(capturable);
     if amount > capturable {
         let message = "The requested capture amount is greater than the amount you can capture for this charge.";
-        return Err(ApiError::refused("amount_too_large", message).about("amount_to_capture"));
+        return Err(ApiError::refused("amount_too_large", message).with_param("amount_to_capture"));
     }
     capture_money(world, intent.id(), amount)?;
     Ok(world.copy(intent.id()))
@@ -183,9 +183,9 @@ pub(crate) fn authenticate(world: &mut World, id: &str, is_passed: bool) -> Resu
     let paid = if is_passed {
         pay(world, id, &method, Attempt { is_off_session: false, is_authenticated: true })?
     } else {
-        Paid::No(fail(world, id, &method, &AUTHENTICATION_FAILED)?)
+        PaymentResult::Declined(fail(world, id, &method, &AUTHENTICATION_FAILED)?)
     };
-    world.invoice_follows(id, &paid)?;
+    world.update_invoice_of(id, &paid)?;
     Ok(world.copy(id))
 }
 
@@ -201,10 +201,10 @@ pub(crate) fn confirm_now(world: &mut World, id: &str, attempt: Attempt) -> Resu
     };
     let method = world.copy(method);
     let paid = pay(world, id, &method, attempt)?;
-    world.invoice_follows(id, &paid)?;
+    world.update_invoice_of(id, &paid)?;
     match paid {
-        Paid::No(error) => Err(error),
-        Paid::Yes | Paid::NeedsAction => Ok(world.copy(id)),
+        PaymentResult::Declined(error) => Err(error),
+        PaymentResult::Succeeded | PaymentResult::RequiresAction => Ok(world.copy(id)),
     }
 }
 
@@ -217,16 +217,16 @@ fn choose(world: &mut World, id: &str, method: &str) -> Result<(), ApiError> {
         (Some(_), None) => {
             let message = "The PaymentMethod supplied belongs to a Customer. Please include the Customer in the \
                            `customer` parameter on the PaymentIntent.";
-            return Err(ApiError::refused_plainly(message).about("payment_method"));
+            return Err(ApiError::refused_without_code(message).with_param("payment_method"));
         }
         (Some(_), Some(_)) => {
             let message = "The PaymentMethod supplied does not belong to the Customer supplied.";
-            return Err(ApiError::refused_plainly(message).about("payment_method"));
+            return Err(ApiError::refused_without_code(message).with_param("payment_method"));
         }
         (None, _) => {
             let message = "The provided PaymentMethod was previously used without a Customer or was detached from \
                            one, and may not be used again. SANDBOX.";
-            return Err(ApiError::refused("payment_method_unexpected_state", message).about("payment_method"));
+            return Err(ApiError::refused("payment_method_unexpected_state", message).with_param("payment_method"));
         }
     }
     let fields = json!({
@@ -256,7 +256,7 @@ pub(crate) fn is_off_session(form: &Form) -> bool {
 
 fn given(world: &World, form: &Form) -> Result<Map<String, Value>, ApiError> {
     let mut fields = Map::new();
-    for name in PLAIN {
+    for name in COPIED_FIELDS {
         if form.has(name) {
             fields.insert(name.to_owned(), form.nullable(name));
         }

@@ -28,7 +28,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         }
         .ok_or_else(|| ApiError::no_such("token", token, Some("card[token]")))?,
         (None, Some(number)) => TestCard::of_number(number).ok_or_else(|| {
-            let mut error = ApiError::card("incorrect_number", "Your card number is incorrect.").about("number");
+            let mut error = ApiError::card("incorrect_number", "Your card number is incorrect.").with_param("number");
             error.keeps_changes = false;
             error
         })?,
@@ -67,7 +67,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     }
     if method.opt("customer").is_none() {
         let message = "You must save this PaymentMethod to a customer before you can update it.";
-        return Err(ApiError::refused_plainly(message));
+        return Err(ApiError::refused_without_code(message));
     }
     world.change_and_emit(method.id(), Value::Object(fields), "payment_method.updated")
 }
@@ -89,7 +89,7 @@ pub(crate) fn detach(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     let method = world.find("payment_method", call.id())?;
     if method.opt("customer").is_none() {
         let message = "The payment method you provided is not attached to a customer so detachment is impossible.";
-        return Err(ApiError::refused_plainly(message));
+        return Err(ApiError::refused_without_code(message));
     }
     detach_from(world, method.id())
 }
@@ -115,7 +115,7 @@ pub(crate) fn attach_to(world: &mut World, id: &str, customer: &str, param: &str
         Some(owner) if owner == customer => return Ok(method),
         Some(_) => {
             let message = "The payment method you provided has already been attached to a customer.";
-            return Err(ApiError::refused_plainly(message));
+            return Err(ApiError::refused_without_code(message));
         }
         None if method.is("_is_spent") => {
             let message = "This PaymentMethod was previously detached from a Customer or used without one, and may \
@@ -201,7 +201,7 @@ pub(crate) fn fingerprint(card: &TestCard) -> String {
 }
 
 /// The details of a card in a charge.
-pub(crate) fn in_charge(method: &Value, amount: i64) -> Value {
+pub(crate) fn charge_details(method: &Value, amount: i64) -> Value {
     let card = if method.text("object") == "card" { method } else { &method["card"] };
     let brand = card.text("brand").to_lowercase();
     let checks = json!({ "address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass" });

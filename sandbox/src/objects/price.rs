@@ -70,7 +70,7 @@ pub(crate) fn delete_product(world: &mut World, call: &Call) -> Result<Value, Ap
     let product = world.find("product", call.id())?;
     if world.store.of_kind("price").any(|price| price.text("product") == product.id()) {
         let message = "This product cannot be deleted because it has one or more user-created prices.";
-        return Err(ApiError::refused_plainly(message));
+        return Err(ApiError::refused_without_code(message));
     }
     world.emit("product.deleted", product.id())?;
     let gone = json!({ "id": product.id(), "object": "product", "deleted": true });
@@ -126,7 +126,7 @@ pub(crate) fn make(world: &mut World, form: &Form) -> Result<Value, ApiError> {
         && !form.flag("transfer_lookup_key")?.unwrap_or(false)
     {
         let message = format!("A price already uses that lookup key: {key}.");
-        return Err(ApiError::refused_plainly(&message).about("lookup_key"));
+        return Err(ApiError::refused_without_code(&message).with_param("lookup_key"));
     }
     let interval = form.text("recurring.interval");
     let count = form.int("recurring.interval_count")?.unwrap_or(1);

@@ -19,7 +19,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
             if !charge.is("paid") {
                 let message =
                     format!("This PaymentIntent ({}) does not have a successful charge to refund.", intent.id());
-                return Err(ApiError::refused_plainly(&message).about("payment_intent"));
+                return Err(ApiError::refused_without_code(&message).with_param("payment_intent"));
             }
             charge
         }
@@ -46,7 +46,7 @@ pub(crate) fn make(
     // Reserved money that was never captured counts as refunded.
     let left = charge.int("amount") - charge.int("amount_refunded");
     if !charge.is("paid") || !charge.is("captured") {
-        return Err(ApiError::refused_plainly("This charge took no money, so there is nothing to refund."));
+        return Err(ApiError::refused_without_code("This charge took no money, so there is nothing to refund."));
     }
     if charge.is("disputed") && !charge.is("_is_refundable") {
         let message = format!("Charge {} has been charged back; cannot issue a refund.", charge.id());
@@ -63,7 +63,7 @@ pub(crate) fn make(
     }
     if amount > left {
         let message = format!("Refund amount ({amount}) is greater than unrefunded amount on charge ({left}).");
-        return Err(ApiError::refused_plainly(&message).about("amount"));
+        return Err(ApiError::refused_without_code(&message).with_param("amount"));
     }
     let currency = charge.text("currency");
     let id = world.new_id("re");
@@ -105,7 +105,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
 pub(crate) fn fail(world: &mut World, id: &str) -> Result<Value, ApiError> {
     let refund = world.find("refund", id)?;
     if refund.text("status") != "succeeded" {
-        return Err(ApiError::refused_plainly("Only a refund that succeeded can fail."));
+        return Err(ApiError::refused_without_code("Only a refund that succeeded can fail."));
     }
     let amount = refund.int("amount");
     let charge = world.copy(refund.text("charge"));

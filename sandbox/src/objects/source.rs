@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub(crate) fn create_token(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let number = call.form.required("card.number")?;
     let card = TestCard::of_number(number)
-        .ok_or_else(|| ApiError::card("incorrect_number", "Your card number is incorrect.").about("number"))?;
+        .ok_or_else(|| ApiError::card("incorrect_number", "Your card number is incorrect.").with_param("number"))?;
     let shape = shape(card);
     let mut inner = crate::blank::filled("card", shape);
     inner["id"] = world.new_id("card").into();

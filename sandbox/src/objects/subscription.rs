@@ -6,7 +6,7 @@ mod item;
 
 pub(crate) use change::{resume, update};
 pub(crate) use create::create;
-pub(crate) use item::{line, roll};
+pub(crate) use item::{line, next_periods};
 
 use crate::error::ApiError;
 use crate::field::Fields;

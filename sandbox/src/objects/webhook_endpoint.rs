@@ -65,7 +65,7 @@ pub(crate) fn add(world: &mut World, new: &NewEndpoint) -> Result<Value, ApiErro
         return Ok(world.copy(&id));
     }
     if world.store.count("webhook_endpoint") >= ENDPOINTS_MAX {
-        return Err(ApiError::refused_plainly("You have reached the maximum of webhook endpoints."));
+        return Err(ApiError::refused_without_code("You have reached the maximum of webhook endpoints."));
     }
     let secret = new.secret.clone().unwrap_or_else(|| world.ids.id("whsec"));
     fields["secret"] = secret.into();
@@ -74,7 +74,7 @@ pub(crate) fn add(world: &mut World, new: &NewEndpoint) -> Result<Value, ApiErro
 
 /// Adds the endpoints of the options, and deletes those of earlier options, because a server's address may have
 /// changed.
-pub(crate) fn set_given(world: &mut World, given: &[NewEndpoint]) -> Result<(), ApiError> {
+pub(crate) fn set_configured(world: &mut World, given: &[NewEndpoint]) -> Result<(), ApiError> {
     let is_old = |row: &&Value| row.is("_is_given") && given.iter().all(|new| new.url != row.text("url"));
     let old: Vec<String> =
         world.store.of_kind("webhook_endpoint").filter(is_old).map(|row| row.id().to_owned()).collect();
@@ -89,7 +89,7 @@ pub(crate) fn set_given(world: &mut World, given: &[NewEndpoint]) -> Result<(), 
 }
 
 /// Whether the options give this endpoint's secret, so that it need not be stored.
-pub(crate) fn has_given_secret(row: &Value) -> bool {
+pub(crate) fn has_configured_secret(row: &Value) -> bool {
     row.is("_is_given") && !row.is("_is_secret_made_up") && row.get("secret").is_some()
 }
 

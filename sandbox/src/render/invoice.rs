@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// Since basil `parent` names the invoice's origin.
 pub(super) fn subscription(invoice: &mut Shape<'_>) {
-    if !invoice.is_whole && !invoice.fields.contains_key("parent") {
+    if !invoice.is_complete && !invoice.fields.contains_key("parent") {
         return;
     }
     let mut parent = invoice.take("parent");
@@ -55,7 +55,7 @@ fn latest_charge(intent: &Value) -> Value {
 
 /// Taxes were amounts with rates, and a sum.
 pub(super) fn taxes(invoice: &mut Shape<'_>) {
-    if !invoice.is_whole && !invoice.fields.contains_key("total_taxes") {
+    if !invoice.is_complete && !invoice.fields.contains_key("total_taxes") {
         return;
     }
     let taxes = invoice.take("total_taxes");

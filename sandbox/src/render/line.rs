@@ -19,7 +19,7 @@ pub(super) fn price_by_id(line: &mut Shape<'_>) {
 /// Since basil `parent` names the subscription's item or the invoice item that the line bills.
 pub(super) fn what_is_billed(line: &mut Shape<'_>) {
     let mut parent = line.take("parent");
-    if parent.is_null() && !line.is_whole {
+    if parent.is_null() && !line.is_complete {
         return;
     }
     let is_own = parent["type"] == "invoice_item_details";
@@ -42,7 +42,7 @@ pub(super) fn what_is_billed(line: &mut Shape<'_>) {
 /// A line contained its whole price, and the plan if it recurs. A price of which only the id is known stays an id.
 pub(super) fn price_and_plan(line: &mut Shape<'_>) {
     let mut pricing = line.take("pricing");
-    if pricing.is_null() && !line.is_whole {
+    if pricing.is_null() && !line.is_complete {
         return;
     }
     let price = line.own("_price").unwrap_or_else(|| pull(&mut pricing, &[DETAILS, "price"]));
@@ -56,7 +56,7 @@ pub(super) fn price_and_plan(line: &mut Shape<'_>) {
 /// Taxes were amounts with rates.
 pub(super) fn taxes(line: &mut Shape<'_>) {
     let taxes = line.take("taxes");
-    if taxes.is_null() && !line.is_whole {
+    if taxes.is_null() && !line.is_complete {
         return;
     }
     line.put("tax_amounts", tax_amounts(&taxes));

@@ -11,7 +11,7 @@ pub(super) fn invoice(payment: &mut Shape<'_>) {
 
 /// Until 2022-11-15 a PaymentIntent contained its charges, newest first, instead of naming the latest.
 pub(super) fn charges(intent: &mut Shape<'_>) {
-    if !intent.is_whole {
+    if !intent.is_complete {
         return;
     }
     let latest = intent.get("latest_charge").clone();
@@ -30,7 +30,7 @@ pub(super) fn charges(intent: &mut Shape<'_>) {
 
 /// Until 2022-11-15 a charge contained its refunds, newest first.
 pub(super) fn refunds(charge: &mut Shape<'_>) {
-    if !charge.is_whole || charge.get("refunds").is_object() {
+    if !charge.is_complete || charge.get("refunds").is_object() {
         return;
     }
     let refunds = match charge.own_fields.remove("_refunds") {

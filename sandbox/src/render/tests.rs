@@ -1,3 +1,3 @@
-mod moves;
+mod changes;
 mod properties;
 mod samples;

@@ -146,7 +146,7 @@ impl Client {
     }
 
     /// The types of all events about an object, oldest first.
-    pub fn told(&self, id: &str) -> Vec<String> {
+    pub fn event_types(&self, id: &str) -> Vec<String> {
         let events = self.sandbox.list("event");
         let about = events.iter().filter(|event| event["data"]["object"]["id"] == id);
         about.map(|event| text(event, "type")).collect()

@@ -48,7 +48,7 @@ async fn card_0341_attaches_and_then_fails_to_charge() {
     assert_eq!(error["advice_code"], "try_again_later");
     assert_eq!(error["payment_intent"]["status"], "requires_payment_method");
     let intent = text(&error["payment_intent"], "id");
-    assert_eq!(client.told(&intent), ["payment_intent.created", "payment_intent.payment_failed"]);
+    assert_eq!(client.event_types(&intent), ["payment_intent.created", "payment_intent.payment_failed"]);
     assert_eq!(client.sandbox.money(&customer).net(), 0);
 }
 
@@ -106,7 +106,7 @@ async fn a_detached_method_never_comes_back() {
     let path = format!("/v1/payment_methods/{method}/attach");
     assert_eq!(client.post(&path, &[("customer", &customer)]).await.status, 400);
     assert_eq!(client.pay((&customer, &method), &[]).await.status, 400);
-    assert_eq!(client.told(&method), ["payment_method.attached", "payment_method.detached"]);
+    assert_eq!(client.event_types(&method), ["payment_method.attached", "payment_method.detached"]);
 }
 
 #[tokio::test]

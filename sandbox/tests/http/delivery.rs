@@ -16,7 +16,7 @@ async fn start(receiver: &Receiver, options: Options) -> Client {
 }
 
 /// Waits until nothing waits to be delivered.
-async fn quiet(client: &Client) {
+async fn wait_until_delivered(client: &Client) {
     while client.sandbox.deliveries_waiting() > 0 {
         tokio::task::yield_now().await;
     }
@@ -60,7 +60,7 @@ async fn a_failed_delivery_is_tried_again_hours_later_and_counts_as_pending_unti
     }
     client.sandbox.advance(Duration::from_secs(3_600)).unwrap();
     assert_eq!(text(&receiver.next().await.event(), "id"), event);
-    quiet(&client).await;
+    wait_until_delivered(&client).await;
     let pending = client.get("/v1/events", &[("delivery_success", "false")]).await.body;
     assert_eq!(pending["data"], json!([]));
 }
@@ -74,11 +74,11 @@ async fn after_three_tries_an_event_stays_undelivered_until_it_is_ordered_again(
     for _ in 0..3 {
         receiver.next().await;
     }
-    quiet(&client).await;
+    wait_until_delivered(&client).await;
     receiver.answers(200);
     assert_eq!(client.sandbox.redeliver(None).unwrap(), 1);
     receiver.next().await;
-    quiet(&client).await;
+    wait_until_delivered(&client).await;
     assert_eq!(client.get("/v1/events", &[("delivery_success", "false")]).await.body["data"], json!([]));
 }
 
@@ -90,7 +90,7 @@ async fn deliveries_can_be_duplicated_and_dropped() {
     for _ in 0..10 {
         client.post("/v1/customers", &[]).await;
     }
-    quiet(&client).await;
+    wait_until_delivered(&client).await;
     let mut arrived = Vec::new();
     while arrived.len() < 11 {
         arrived.push(text(&receiver.next().await.event(), "id"));

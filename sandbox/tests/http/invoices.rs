@@ -19,7 +19,7 @@ async fn a_draft_is_finalised_and_paid() {
     let (invoice, method) = draft(&client, "pm_card_visa").await;
     let paid = client.post(&format!("/v1/invoices/{invoice}/pay"), &[("payment_method", &method)]).await;
     assert_eq!((paid.status, &paid.body["status"]), (200, &json!("paid")), "{}", paid.body);
-    assert_eq!(client.told(&invoice).last().unwrap(), "invoice.payment_succeeded");
+    assert_eq!(client.event_types(&invoice).last().unwrap(), "invoice.payment_succeeded");
     let intent = text(&client.sandbox.list("payment_intent")[0], "id");
     let query = [("payment[type]", "payment_intent"), ("payment[payment_intent]", intent.as_str())];
     let link = client.get("/v1/invoice_payments", &query).await.body;
@@ -35,7 +35,7 @@ async fn a_declined_invoice_stays_open() {
     let failed = client.post(&format!("/v1/invoices/{invoice}/pay"), &[("payment_method", &method)]).await;
     assert_eq!((failed.status, failed.code()), (402, "card_declined"));
     assert_eq!(client.sandbox.object(&invoice)["status"], "open");
-    assert!(client.told(&invoice).contains(&"invoice.payment_failed".to_owned()));
+    assert!(client.event_types(&invoice).contains(&"invoice.payment_failed".to_owned()));
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn an_invoice_that_needs_authentication_says_so() {
     let (invoice, method) = draft(&client, "pm_card_threeDSecure2Required").await;
     let failed = client.post(&format!("/v1/invoices/{invoice}/pay"), &[("payment_method", &method)]).await;
     assert_eq!((failed.status, failed.code()), (402, "invoice_payment_intent_requires_action"));
-    assert!(client.told(&invoice).contains(&"invoice.payment_action_required".to_owned()));
+    assert!(client.event_types(&invoice).contains(&"invoice.payment_action_required".to_owned()));
     let secret = client.get(&format!("/v1/invoices/{invoice}"), &[("expand[]", "confirmation_secret")]).await.body;
     assert!(secret["confirmation_secret"]["client_secret"].is_string());
 }
@@ -70,6 +70,6 @@ async fn a_checkout_session_ends_in_a_payment_or_a_subscription() {
     let done = client.command("POST", &command, &json!({ "payment_method": "pm_card_visa" })).await;
     assert_eq!((done.status, &done.body["status"]), (200, &json!("complete")), "{}", done.body);
     assert_eq!(client.sandbox.object(&text(&done.body, "subscription"))["status"], "active");
-    assert_eq!(client.told(&session.id()), ["checkout.session.completed"]);
+    assert_eq!(client.event_types(&session.id()), ["checkout.session.completed"]);
     assert_eq!(client.command("POST", &command, &json!({})).await.status, 400);
 }

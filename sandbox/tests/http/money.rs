@@ -21,7 +21,7 @@ async fn refunds_add_up_and_never_exceed_the_charge() {
     }
     let over = client.post("/v1/refunds", &[("charge", &charge)]).await;
     assert_eq!((over.status, over.code()), (400, "charge_already_refunded"));
-    assert_eq!(client.told(&charge), ["charge.succeeded", "charge.refunded", "charge.refunded"]);
+    assert_eq!(client.event_types(&charge), ["charge.succeeded", "charge.refunded", "charge.refunded"]);
     assert_eq!(client.sandbox.money(&customer), Money { captured: 2_900, refunded: 2_900, disputed: 0 });
 }
 
@@ -39,7 +39,7 @@ async fn a_lost_dispute_takes_the_money_and_a_won_one_gives_it_back() {
     assert_eq!(won.body["status"], "won");
     assert_eq!(client.sandbox.money(&customer).disputed, 0);
     assert_eq!(
-        client.told(&opened.id()),
+        client.event_types(&opened.id()),
         [
             "charge.dispute.created",
             "charge.dispute.funds_withdrawn",

@@ -40,8 +40,8 @@ async fn the_first_payment_makes_a_subscription_active() {
     assert_eq!(first_intent(&client, &made)["status"], "succeeded");
     assert_eq!(first["parent"]["subscription_details"]["subscription"], made.body["id"]);
     assert_eq!(first["lines"]["data"][0]["pricing"]["price_details"]["price"], json!(client.pro().await));
-    assert_eq!(client.told(&made.id()), ["customer.subscription.created"]);
-    let told = client.told(&text(first, "id"));
+    assert_eq!(client.event_types(&made.id()), ["customer.subscription.created"]);
+    let told = client.event_types(&text(first, "id"));
     assert_eq!(
         told,
         ["invoice.created", "invoice.finalized", "invoice.updated", "invoice.paid", "invoice.payment_succeeded"]
@@ -102,7 +102,7 @@ async fn a_renewal_that_is_never_paid_ends_the_subscription() {
         (&ended["status"], &ended["cancellation_details"]["reason"]),
         (&json!("canceled"), &json!("payment_failed"))
     );
-    assert_eq!(client.told(&id).last().unwrap(), "customer.subscription.deleted");
+    assert_eq!(client.event_types(&id).last().unwrap(), "customer.subscription.deleted");
     let tries = client.sandbox.list("invoice")[1]["attempt_count"].clone();
     assert_eq!(tries, 4, "one attempt and three retries");
 }
@@ -132,7 +132,7 @@ async fn a_start_that_needs_authentication_becomes_active_with_it() {
     assert_eq!((made.status, &made.body["status"]), (200, &json!("incomplete")));
     let intent = first_intent(&client, &made);
     assert_eq!(intent["status"], "requires_action");
-    let told = client.told(&text(&made.body["latest_invoice"], "id"));
+    let told = client.event_types(&text(&made.body["latest_invoice"], "id"));
     assert!(told.iter().any(|kind| kind == "invoice.payment_action_required"), "{told:?}");
     client.sandbox.authenticate(&text(&intent, "id"), true).unwrap();
     assert_eq!(client.sandbox.object(&made.id())["status"], "active");
@@ -165,7 +165,7 @@ async fn a_trial_costs_nothing_is_announced_and_then_paid() {
     assert_eq!(made.body["status"], "trialing");
     assert_eq!(invoices(&client), [invoice("subscription_create", "paid", 0)]);
     client.sandbox.advance(days(11)).unwrap();
-    assert_eq!(client.told(&made.id()).last().unwrap(), "customer.subscription.trial_will_end");
+    assert_eq!(client.event_types(&made.id()).last().unwrap(), "customer.subscription.trial_will_end");
     client.sandbox.advance(days(4)).unwrap();
     assert_eq!(client.sandbox.object(&made.id())["status"], "active");
     assert_eq!(invoices(&client)[1], invoice("subscription_cycle", "paid", 59_900));
@@ -190,7 +190,7 @@ async fn a_trial_without_a_method_can_pause_and_resume() {
     client.post(&path, &[("default_payment_method", &method)]).await;
     let resumed = client.post(&format!("{path}/resume"), &[]).await;
     assert_eq!((resumed.status, &resumed.body["status"]), (200, &json!("active")), "{}", resumed.body);
-    assert_eq!(client.told(&id).last().unwrap(), "customer.subscription.resumed");
+    assert_eq!(client.event_types(&id).last().unwrap(), "customer.subscription.resumed");
 }
 
 #[tokio::test]

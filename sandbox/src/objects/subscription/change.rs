@@ -7,7 +7,7 @@ use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::objects::invoice_item;
-use crate::payment::{Attempt, Paid};
+use crate::payment::{Attempt, PaymentResult};
 use crate::world::World;
 use serde_json::{Map, Value, json};
 
@@ -20,7 +20,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     if is_over(&before) {
         if form.names().any(|name| !matches!(name, "metadata" | "cancellation_details" | "expand")) {
             let message = "A canceled subscription can only update its cancellation_details and metadata.";
-            return Err(ApiError::refused_plainly(message));
+            return Err(ApiError::refused_without_code(message));
         }
         return world.change_and_emit(&id, Value::Object(fields), "customer.subscription.updated");
     }
@@ -83,7 +83,7 @@ pub(crate) fn resume(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     let id = before.id();
     if before.text("status") != "paused" {
         let message = "Only a subscription with the status paused can be resumed.";
-        return Err(ApiError::refused_plainly(message));
+        return Err(ApiError::refused_without_code(message));
     }
     let mut items = before["items"].clone();
     let now_s = world.now_s;
@@ -240,7 +240,7 @@ fn invoice_changes(world: &mut World, id: &str, behavior: Option<&str>) -> Resul
         return Ok(());
     }
     match world.pay_invoice(invoice.id(), None, Attempt::default())? {
-        Paid::No(mut error) if behavior == Some("error_if_incomplete") => {
+        PaymentResult::Declined(mut error) if behavior == Some("error_if_incomplete") => {
             error.keeps_changes = false;
             Err(error)
         }

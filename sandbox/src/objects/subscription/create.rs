@@ -7,7 +7,7 @@ use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::objects::invoice_item;
-use crate::payment::{Attempt, Paid};
+use crate::payment::{Attempt, PaymentResult};
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         let message = "Invalid payment_behavior.";
         return Err(ApiError::invalid("parameter_invalid_string", Some("payment_behavior"), message));
     }
-    let subscription = draw_up(world, form, &customer)?;
+    let subscription = build(world, form, &customer)?;
     let id = subscription.id().to_owned();
     let is_trial = subscription.text("status") == "trialing";
     let invoice = first_invoice(world, &subscription, is_trial)?;
@@ -68,16 +68,16 @@ fn first_payment(world: &mut World, invoice: &Value, behavior: &str) -> Result<O
         return Err(no_method());
     }
     Ok(match world.pay_invoice(invoice.id(), payer, Attempt::default())? {
-        Paid::Yes => None,
-        Paid::No(error) => Some(error),
-        Paid::NeedsAction => {
+        PaymentResult::Succeeded => None,
+        PaymentResult::Declined(error) => Some(error),
+        PaymentResult::RequiresAction => {
             let message = "Your card was declined. This transaction requires authentication.";
             Some(ApiError::card("subscription_payment_intent_requires_action", message))
         }
     })
 }
 
-fn draw_up(world: &mut World, form: &Form, customer: &str) -> Result<Value, ApiError> {
+fn build(world: &mut World, form: &Form, customer: &str) -> Result<Value, ApiError> {
     let asked = form.list("items");
     if asked.is_empty() {
         return Err(ApiError::missing("items"));
@@ -97,7 +97,7 @@ fn draw_up(world: &mut World, form: &Form, customer: &str) -> Result<Value, ApiE
                  attached to the customer."
             );
             let error = ApiError::no_such("PaymentMethod", method, Some("default_payment_method"));
-            return Err(error.saying(&message));
+            return Err(error.with_message(&message));
         }
     }
     let trial_end = trial_end(world, form)?;

@@ -27,12 +27,12 @@ pub(super) fn read(world: &mut World, form: &Form, param: &str) -> Result<NewIte
     if !price["recurring"].is_object() {
         let message = "The price specified is set to `type=one_time` but this field only accepts prices with \
                        `type=recurring`.";
-        return Err(ApiError::refused_plainly(message).about(&format!("{param}[price]")));
+        return Err(ApiError::refused_without_code(message).with_param(&format!("{param}[price]")));
     }
     if !price.is("active") {
         let message =
             format!("The price specified is inactive. This field only accepts active prices. ({})", price.id());
-        return Err(ApiError::refused_plainly(&message).about(&format!("{param}[price]")));
+        return Err(ApiError::refused_without_code(&message).with_param(&format!("{param}[price]")));
     }
     let quantity = form.int("quantity")?.unwrap_or(1);
     Ok(NewItem { price, quantity, metadata: form.metadata(&json!({}))? })
@@ -55,7 +55,7 @@ pub(super) fn end_of(price: &Value, anchor_s: i64, now_s: i64) -> i64 {
 }
 
 /// The items with their next periods.
-pub(crate) fn roll(subscription: &Value) -> Value {
+pub(crate) fn next_periods(subscription: &Value) -> Value {
     let mut items = subscription["items"].clone();
     let anchor = subscription.int("billing_cycle_anchor");
     for item in items["data"].as_array_mut().into_iter().flatten() {
