@@ -28,6 +28,8 @@ use crate::infra::store::{Db, job, rate_limit, reconciliation, stream};
 use crate::infra::stripe::{Gateway, StripeError};
 use serde::{Deserialize, Serialize};
 use std::sync::Once;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Jobs deleted by one run of the retention.
 const RETENTION_BATCH: u64 = 1_000;
@@ -35,8 +37,13 @@ const RETENTION_BATCH: u64 = 1_000;
 const SWEEP_BATCH: u64 = 1_000;
 /// … and so often in one run of the retention.
 const SWEEP_BATCHES_MAX: usize = 20;
-/// The wait between two runs of the retention while there is more to do.
-const RETENTION_WAIT_MS: i64 = 100;
+/// While there is more to delete, the retention rests between two runs for as many times as long as a run took …
+const DELETING_REST: u32 = 4;
+/// … and while it only looks through streams. Nobody waits for that, and it costs everybody else at most a fiftieth of
+/// a connection's time.
+const SWEEPING_REST: u32 = 50;
+/// The shortest rest.
+const RETENTION_REST_MIN_MS: i64 = 100;
 /// A rate limit is forgotten this long after its last window, so that clocks that differ do no harm.
 const RATE_LIMIT_SLACK_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -201,7 +208,14 @@ pub fn after_death(claimed: &Claimed) -> Vec<Effect> {
     }
 }
 
+/// When a run of the retention that began at `now_ms` and took so long is followed by the next one.
+fn after_rest(took: Duration, times: u32, now_ms: TimeMs) -> Outcome {
+    let both_ms = i64::try_from(took.saturating_mul(times + 1).as_millis()).unwrap_or(i64::MAX);
+    Outcome::Snooze { until_ms: now_ms.saturating_add(both_ms.max(RETENTION_REST_MIN_MS)) }
+}
+
 async fn retention(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
+    let began = Instant::now();
     let before_ms = now_ms - deps.retention_days * DAY_MS;
     let tx = deps.db.begin().await?;
     let deleted = job::job_prune(&tx, before_ms, RETENTION_BATCH).await?;
@@ -210,7 +224,7 @@ async fn retention(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ver
         rate_limit::rate_limit_prune(deps.db.write(), now_ms - RATE_LIMIT_SLACK_MS, RETENTION_BATCH).await?;
     let seen = reconciliation::reconciliation_prune(deps.db.write(), before_ms, RETENTION_BATCH).await?;
     if [deleted, forgotten, seen].contains(&RETENTION_BATCH) {
-        return Ok(Outcome::Snooze { until_ms: now_ms + RETENTION_WAIT_MS }.into());
+        return Ok(after_rest(began.elapsed(), DELETING_REST, now_ms).into());
     }
     sweep_streams(deps, claimed, now_ms).await
 }
@@ -219,6 +233,7 @@ async fn retention(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ver
 /// job's arguments.
 async fn sweep_streams(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let mut args: RetentionArgs = args(claimed)?;
+    let began = Instant::now();
     for _ in 0..SWEEP_BATCHES_MAX {
         let tx = deps.db.begin().await?;
         let swept = stream::stream_sweep(&tx, &args.streams_upto, SWEEP_BATCH).await?;
@@ -227,7 +242,7 @@ async fn sweep_streams(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result
         args.streams_upto = upto;
     }
     let args = serde_json::to_string(&args).map_err(|error| Error::Corrupt(format!("arguments of a job: {error}")))?;
-    let mut verdict: Verdict = Outcome::Snooze { until_ms: now_ms + RETENTION_WAIT_MS }.into();
+    let mut verdict = Verdict::from(after_rest(began.elapsed(), SWEEPING_REST, now_ms));
     verdict.effects.push(Effect::JobArgs { job_id: claimed.job.id.clone(), args });
     Ok(verdict)
 }
@@ -257,6 +272,16 @@ mod tests {
             created_at_ms,
             finished_at_ms: None,
         }
+    }
+
+    #[test]
+    fn the_retention_rests_in_proportion_to_the_work_it_did() {
+        let next = |ms: u64, times: u32| after_rest(Duration::from_millis(ms), times, 1_000);
+        let at = |until_ms: i64| Outcome::Snooze { until_ms };
+        assert_eq!(next(80, SWEEPING_REST), at(1_000 + 80 * 51));
+        assert_eq!(next(60, DELETING_REST), at(1_000 + 60 * 5));
+        assert_eq!(next(0, SWEEPING_REST), at(1_000 + RETENTION_REST_MIN_MS));
+        assert_eq!(after_rest(Duration::MAX, SWEEPING_REST, 1_000), at(i64::MAX));
     }
 
     #[test]
