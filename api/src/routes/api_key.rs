@@ -218,7 +218,7 @@ impl ApiKeyApi {
         let rotated = api_key::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await;
         let (made, ended) = settled(spent, rotated, |(made, _)| made)?;
         if let Some(ended) = ended {
-            app.api_key_forget(&ended.hash, ended.at_ms <= now_ms).await;
+            app.evict_api_key(&ended.hash, ended.at_ms <= now_ms).await;
         }
         Ok(made.into())
     }
@@ -242,7 +242,7 @@ impl ApiKeyApi {
         // Whether it is refused or not: either takes a transaction.
         let _kept = app.write_limits.writes.take(&auth.0, 1, app.clock.now_ms()).await?;
         let ended = api_key::revoke(&app.db, &actor(&auth.0), &auth.0, &id, force, app.clock.now_ms()).await?;
-        app.api_key_forget(&ended.hash, true).await;
+        app.evict_api_key(&ended.hash, true).await;
         Ok(RevokedResponse::Revoked)
     }
 }
