@@ -7,7 +7,7 @@ use super::usage::{TransactionResult, transaction_result};
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
 use crate::write_limit::{HOLD_UNITS, Spent, metadata_units};
@@ -28,8 +28,8 @@ use std::sync::Arc;
 /// Routes of holds.
 pub struct HoldApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
-    Described::new(
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new(
         "create_hold",
         &[
             "busy",
@@ -42,8 +42,8 @@ pub(super) const DESCRIBED: &[Described] = &[
             "too_many_open",
         ],
     ),
-    Described::new("capture_hold", &["busy", "capture_exceeds_hold", "hold_closed", "hold_not_found", "invalid_units"]),
-    Described::new("release_hold", &["busy", "hold_closed", "hold_not_found"]),
+    OperationDoc::new("capture_hold", &["busy", "capture_exceeds_hold", "hold_closed", "hold_not_found", "invalid_units"]),
+    OperationDoc::new("release_hold", &["busy", "hold_closed", "hold_not_found"]),
 ];
 
 /// Credits to reserve.
@@ -52,7 +52,7 @@ pub(super) const DESCRIBED: &[Described] = &[
 struct HoldRequest {
     /// Credits, 1 to 1000000.
     units: i64,
-    /// Seconds after which the hold is released by itself; 15 minutes if not given.
+    /// Seconds after which the hold expires and is released; 15 minutes if not given.
     expires_in_s: Option<i64>,
     /// The caller's own reference, at most 200 characters.
     reference: Option<Text>,
@@ -91,7 +91,7 @@ struct HoldBody {
     units: i64,
     /// Credits of it that were spent.
     captured: i64,
-    /// When it is released by itself.
+    /// When it expires and is released.
     #[oai(skip_serializing_if_is_none)]
     expires_at: Option<String>,
 }
@@ -148,13 +148,13 @@ enum HoldResponse {
     Created(Json<HoldResult>),
 }
 
-/// A hold that is not open was closed before, or never was this customer's.
+/// Tells why a hold is not open: it was closed before, or does not exist.
 async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
     if let Error::Refused(Refusal::HoldNotFound(id)) = &error
         && let Ok(Some(entry)) = account::entry_last_of_hold(app.db.read(), customer, id).await
     {
         let how = match (entry.kind, entry.detail.reason.as_deref()) {
-            // Its end is not in the ledger yet.
+            // Its expiry is not in the ledger yet.
             (EntryKind::Hold, _) if entry.detail.expires_at_ms.is_some_and(|at_ms| at_ms <= app.clock.now_ms()) => {
                 "released because its time ran out"
             }
@@ -172,8 +172,8 @@ async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
 impl HoldApi {
     /// Reserve credits
     ///
-    /// Before the work is done. The credits cannot be spent otherwise until the hold is captured or released,
-    /// or until its time runs out, which releases it.
+    /// Before the work is done. The credits cannot be spent otherwise until the hold is captured, released or
+    /// expires.
     #[oai(path = "/api/v1/holds", method = "post", operation_id = "create_hold", tag = "Tag::Holds")]
     async fn create(
         &self,
@@ -228,7 +228,7 @@ impl HoldApi {
 
     /// Spend a hold
     ///
-    /// Wholly or in part; the rest is released.
+    /// In full or in part; the rest is released.
     #[oai(path = "/api/v1/holds/:id/capture", method = "post", operation_id = "capture_hold", tag = "Tag::Holds")]
     async fn capture(
         &self,
@@ -249,7 +249,7 @@ impl HoldApi {
 
     /// Release a hold
     ///
-    /// For work that was not done: the credits can be spent otherwise again.
+    /// For work that was not done. The credits can be spent again.
     #[oai(path = "/api/v1/holds/:id/release", method = "post", operation_id = "release_hold", tag = "Tag::Holds")]
     async fn release(
         &self,
@@ -267,7 +267,7 @@ impl HoldApi {
     }
 }
 
-/// Takes what a hold costs. A repetition is let through, because it writes nothing.
+/// Takes the units of a hold. A repeated request always passes, because it writes nothing.
 async fn take(app: &App, customer: &CustomerId, units: u32, key: &str) -> EngineResult<Spent> {
     let taken = app.write_limits.writes.take(customer, units, app.clock.now_ms()).await;
     if taken.is_err() && account::entry_find_by_key(app.db.read(), customer, key).await?.is_some() {
@@ -297,7 +297,7 @@ async fn close(
         Err(error) => return Err(explain(app, customer, error).await),
     };
     if applied.entry.kind == EntryKind::Capture && !applied.replayed {
-        // The hold has cost the customer something, and credits bound it.
+        // A capture costs credits, which limit it.
         app.write_limits.writes.give_back(customer, HOLD_UNITS).await;
     }
     let entry = &applied.entry;

@@ -8,12 +8,12 @@ use poem_openapi::registry::MetaSchemaRef;
 use poem_openapi::types::{ParseFromParameter, ParseResult, Type};
 use std::borrow::Cow;
 
-/// An identifier that a path may hold.
+/// An identifier that can occur in a path.
 pub trait Id: Sized + Send + Sync {
-    /// The identifier, if the text has the form of one.
+    /// Parses the identifier. `None` if the text is malformed.
     fn parse(text: &str) -> Option<Self>;
 
-    /// The answer when nothing has this identifier.
+    /// The error for an unknown identifier.
     fn unknown() -> Error;
 }
 
@@ -44,21 +44,21 @@ ids! {
     ReplayId => Error::NotFound("replay"),
 }
 
-/// Parses an identifier from outside. Text of another form is the identifier of nothing.
+/// Parses an identifier from a request. A malformed one counts as unknown.
 pub fn parse_id<I: Id>(text: &str) -> Result<I, ApiError> {
     I::parse(text).ok_or_else(|| I::unknown().into())
 }
 
-/// An identifier in a path. Text of another form is refused by [`PathId::known`] and not before, so that what is
-/// wrong with the rest of the request is answered first.
+/// An identifier in a path. A malformed one is only refused by [`PathId::known`], so that other errors of the request
+/// are reported first.
 #[derive(Debug)]
 pub struct PathId<I>(Option<I>);
 
 impl<I: Id> PathId<I> {
-    /// The identifier.
+    /// Returns the identifier.
     ///
     /// # Errors
-    /// The text is the identifier of nothing.
+    /// It is malformed, which counts as unknown.
     pub fn known(self) -> Result<I, ApiError> {
         self.0.ok_or_else(|| I::unknown().into())
     }
