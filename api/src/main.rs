@@ -89,7 +89,7 @@ async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
     let bar = Progress::bar("verifying", 0);
     let report = verify(&db, |progress| {
         bar.set(progress.done, progress.total);
-        bar.say(&progress.to_string());
+        bar.set_message(&progress.to_string());
     })
     .await?;
     drop(bar);
