@@ -180,8 +180,8 @@ pub struct DownArgs {
     /// How many migrations to revert.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
-    /// The database's name, as a confirmation: its name in Postgres, or the name of SQLite's file. On a terminal you are
-    /// asked for it.
+    /// The database's name, as a confirmation: its name in Postgres, or the name of SQLite's file. On a terminal it can
+    /// be typed instead.
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
     /// Skip the check for running nodes: all of them are stopped or dead.

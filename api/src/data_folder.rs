@@ -30,7 +30,7 @@ pub fn make_private(folder: &Path) -> Result<()> {
     if !folder.is_dir() {
         let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
         made.with_context(|| format!("the folder {} cannot be created", folder.display()))?;
-        // Whatever the umask is.
+        // The umask does not apply here.
         set_mode(folder, FOLDER_MODE);
     }
     restrict(folder, FOLDER_MODE);
@@ -123,7 +123,7 @@ fn set_mode(path: &Path, mode: u32) -> bool {
     match std::fs::set_permissions(path, Permissions::from_mode(mode)) {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(path = %path.display(), error = %error, "other users can open this: its permissions cannot be set");
+            tracing::warn!(path = %path.display(), error = %error, "the permissions cannot be set: others can open this");
             false
         }
     }

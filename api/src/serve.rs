@@ -80,7 +80,7 @@ impl Running {
 /// `bursar serve`: runs until SIGTERM or SIGINT, or until the actors give up.
 pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
     skew_clock(&config)?;
-    // Before the first answer: from then on the process may be asked to stop.
+    // Installed before the first answer, after which a caller may already send SIGTERM.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let running = tokio::select! {
         running = start(config, role, Clock::System) => running?,

@@ -98,7 +98,8 @@ pub struct SecretSource {
 /// The secret of Stripe's webhook.
 pub const STRIPE_SECRET: SecretSource = SecretSource { key: "webhook_secret", variable: "STRIPE_WEBHOOK_SECRET" };
 /// The secret of GitHub's webhook.
-pub const GITHUB_SECRET: SecretSource = SecretSource { key: "github_webhook_secret", variable: "GITHUB_WEBHOOK_SECRET" };
+pub const GITHUB_SECRET: SecretSource =
+    SecretSource { key: "github_webhook_secret", variable: "GITHUB_WEBHOOK_SECRET" };
 
 /// Finds the signing secret of a webhook: the first of the given ones (separated by commas during a rotation), or the
 /// one in the data folder.

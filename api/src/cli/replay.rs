@@ -172,7 +172,7 @@ pub async fn run(session: &Session, command: &ReplayCommand) -> anyhow::Result<E
     }
 }
 
-/// Creates a replay, shows a preview, asks for confirmation unless `yes` is set, starts it and follows it until it ends.
+/// Creates a replay, shows a preview, asks for confirmation unless `yes` is set, starts it and follows it to its end.
 ///
 /// # Errors
 /// See [`super::error::Error`]; a usage error if confirmation is needed but there is no terminal.

@@ -1,4 +1,4 @@
-//! What is logged of an error, and what is not.
+//! Logging of errors, and the list of codes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -42,7 +42,10 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "too_many_open",
         ],
     ),
-    OperationDoc::new("capture_hold", &["busy", "capture_exceeds_hold", "hold_closed", "hold_not_found", "invalid_units"]),
+    OperationDoc::new(
+        "capture_hold",
+        &["busy", "capture_exceeds_hold", "hold_closed", "hold_not_found", "invalid_units"],
+    ),
     OperationDoc::new("release_hold", &["busy", "hold_closed", "hold_not_found"]),
 ];
 

@@ -173,7 +173,7 @@ enum AttachResponse {
     /// The payment method is attached.
     #[oai(status = 201)]
     Created(Json<AttachedBody>),
-    /// Stripe has not answered yet; the operation goes on.
+    /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
@@ -183,7 +183,7 @@ enum ChangeResponse {
     /// The change is made.
     #[oai(status = 200)]
     Done(Json<PaymentMethodBody>),
-    /// Stripe has not answered yet; the operation goes on.
+    /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }

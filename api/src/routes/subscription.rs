@@ -174,7 +174,7 @@ enum SubscribeResponse {
     /// The subscription is active and paid.
     #[oai(status = 201)]
     Created(Json<SubscriptionBody>),
-    /// Stripe has not answered yet; the operation goes on.
+    /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
@@ -184,7 +184,7 @@ enum ChangeResponse {
     /// The change is made.
     #[oai(status = 200)]
     Done(Json<SubscriptionBody>),
-    /// Stripe has not answered yet; the operation goes on.
+    /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }

@@ -201,7 +201,7 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
                 }
                 _ if JobKind::parse(&job.kind).is_none() => {
                     let at = rfc3339(job.run_at_ms);
-                    format!("It waits for a node that knows its kind; {at} is the next look at it.")
+                    format!("It waits for a node that supports its kind. The next check is at {at}.")
                 }
                 _ if job.run_at_ms > now_ms && job.attempt > 0 => {
                     format!("It is tried again at {}: {last}.", rfc3339(job.run_at_ms))

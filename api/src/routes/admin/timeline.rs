@@ -24,7 +24,8 @@ use std::sync::Arc;
 /// Routes of timelines for staff.
 pub struct AdminTimelineApi;
 
-pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[OperationDoc::new("admin_customer_timeline", &["not_found"])];
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] =
+    &[OperationDoc::new("admin_customer_timeline", &["not_found"])];
 
 /// A row of a timeline.
 #[derive(Debug, Object)]
