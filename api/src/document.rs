@@ -156,8 +156,8 @@ fn complete_operation(operation: &mut Value, path: &str, method: &str, docs: &[&
         }
     }
     // Other operations report errors in a format of their own.
-    if answers_problems(operation) {
-        let codes = codes(operation, method, doc.map_or(&[], |doc| doc.codes));
+    if has_problem_responses(operation) {
+        let codes = list_codes(operation, method, doc.map_or(&[], |doc| doc.codes));
         set_problems(operation, &codes);
     }
 }
@@ -203,12 +203,12 @@ fn parameter_example(parameter: &Value, path: &str, schemas: &Value) -> Option<V
     }
 }
 
-fn answers_problems(operation: &Value) -> bool {
+fn has_problem_responses(operation: &Value) -> bool {
     operation["responses"]["500"]["content"]["application/problem+json"].is_object()
 }
 
 /// Lists the codes of an operation: those that follow from its shape, and its own.
-fn codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'static Code> {
+fn list_codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'static Code> {
     let mut names = vec!["internal", "overloaded", "timeout", "unavailable"];
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         names.extend(match (parameter["in"].as_str(), parameter["name"].as_str()) {
@@ -259,7 +259,7 @@ fn set_problems(operation: &mut Value, codes: &[&Code]) {
         let media = json!({ "schema": { "$ref": "#/components/schemas/Problem" }, "examples": examples });
         let listed = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let mut response = json!({
-            "description": format!("{}: {listed}.", meaning(status)),
+            "description": format!("{}: {listed}.", describe_status(status)),
             "content": { "application/problem+json": media },
         });
         if matches!(status, 429 | 503) {
@@ -270,7 +270,7 @@ fn set_problems(operation: &mut Value, codes: &[&Code]) {
 }
 
 /// Describes a status, whatever the code.
-fn meaning(status: u16) -> &'static str {
+fn describe_status(status: u16) -> &'static str {
     match status {
         400 => "The request is invalid",
         401 => "The credentials are missing or wrong",

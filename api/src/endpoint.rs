@@ -31,15 +31,15 @@ pub fn endpoint(app: Arc<App>, role: Role) -> impl Endpoint<Output = Response> {
         route.nest("/", OpenApiService::new(HealthApi, "Bursar worker", env!("CARGO_PKG_VERSION")))
     } else {
         let service = service();
-        let json = fixed("application/json", openapi_document());
-        let docs = Route::new().at("/", fixed("text/html; charset=utf-8", service.swagger_ui_html()));
+        let json = static_text("application/json", openapi_document());
+        let docs = Route::new().at("/", static_text("text/html; charset=utf-8", service.swagger_ui_html()));
         route.at("/openapi.json", json).nest("/docs", docs).nest("/", service)
     };
     Guarded::new(route.data(app.clone()).map_to_response(), app)
 }
 
 /// An endpoint that always answers with `text`. All answers share its bytes.
-fn fixed(content_type: &'static str, text: String) -> impl Endpoint<Output = Response> {
+fn static_text(content_type: &'static str, text: String) -> impl Endpoint<Output = Response> {
     let bytes = Bytes::from(text);
     make_sync(move |_| {
         Response::builder().header(header::CONTENT_TYPE, content_type).extension(SharedBody).body(bytes.clone())

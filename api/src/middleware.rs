@@ -127,7 +127,8 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             return Ok(counted.unwrap_or_else(|| problem::respond(overloaded())));
         }
         let body = request.take_body();
-        let bytes = self.in_time(async { Ok(body.into_bytes_limit(self.app.config.http.body_max_bytes).await?) });
+        let bytes =
+            self.with_body_timeout(async { Ok(body.into_bytes_limit(self.app.config.http.body_max_bytes).await?) });
         request.set_body(Body::from_bytes(bytes.await?));
         // The answer is small and tells the outcome, so it is not limited.
         self.inner.call(request).await
@@ -148,7 +149,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             return Err(ReadBodyError::PayloadTooLarge.into());
         }
         let mut memory = self.webhook_bodies.begin(length);
-        let bytes = self.in_time(self.webhook_body(request.take_body(), &mut memory)).await?;
+        let bytes = self.with_body_timeout(self.webhook_body(request.take_body(), &mut memory)).await?;
         let _in_flight = self.enter(&self.webhooks_in_flight)?;
         request.set_body(bytes);
         self.inner.call(request).await
@@ -177,7 +178,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
     }
 
     /// Reads a body within the time limit for bodies.
-    async fn in_time<T>(&self, body: impl Future<Output = poem::Result<T>>) -> poem::Result<T> {
+    async fn with_body_timeout<T>(&self, body: impl Future<Output = poem::Result<T>>) -> poem::Result<T> {
         let limit = Duration::from_millis(self.app.config.http.body_timeout_ms);
         timeout(limit, body).await.unwrap_or_else(|_| Err(refused(timed_out())))
     }

@@ -84,7 +84,7 @@ pub async fn export(
     let mut range = EntryRange { customer: customer.clone(), after, upto };
     let first = next_page(&db, &mut range, true).await?.unwrap_or_default();
     let (pages, waiting) = mpsc::channel(PAGES_WAITING_MAX);
-    tokio::spawn(produce(db, range, first, pages, permit));
+    tokio::spawn(send_pages(db, range, first, pages, permit));
     Ok(Body::from_bytes_stream(futures_util::stream::unfold(Some(waiting), next_bytes)))
 }
 
@@ -95,7 +95,7 @@ enum Page {
 }
 
 /// Sends pages until the reader is gone. Without [`Page::End`] the export was aborted.
-async fn produce(
+async fn send_pages(
     db: Db,
     mut range: EntryRange,
     first: Vec<u8>,

@@ -66,12 +66,12 @@ impl WriteLimit {
     ///
     /// # Errors
     /// [`Error::RateLimited`].
-    pub async fn take(&self, customer: &CustomerId, units: u32, now_ms: TimeMs) -> Result<Spent> {
-        let Some((rate, buckets)) = &self.limited else { return Ok(Spent(None)) };
+    pub async fn take(&self, customer: &CustomerId, units: u32, now_ms: TimeMs) -> Result<TakenUnits> {
+        let Some((rate, buckets)) = &self.limited else { return Ok(TakenUnits(None)) };
         let new = async { Arc::new(Mutex::new(TokenBucket::new(*rate, now_ms))) };
         let bucket = buckets.entry_by_ref(customer).or_insert_with(new).await.into_value();
         lock(&bucket).take(*rate, units, now_ms).into_result()?;
-        Ok(Spent(Some((*rate, bucket, units))))
+        Ok(TakenUnits(Some((*rate, bucket, units))))
     }
 
     /// Gives units back for an earlier write that turned out to cost credits.
@@ -90,11 +90,11 @@ fn lock(bucket: &Mutex<TokenBucket>) -> std::sync::MutexGuard<'_, TokenBucket> {
 
 /// Units that were taken for one write.
 #[must_use]
-pub struct Spent(Option<(Rate, Bucket, u32)>);
+pub struct TakenUnits(Option<(Rate, Bucket, u32)>);
 
-impl Spent {
+impl TakenUnits {
     /// The units of a write that is not limited.
-    pub fn nothing() -> Self {
+    pub fn none() -> Self {
         Self(None)
     }
 
@@ -130,7 +130,7 @@ mod tests {
         WriteLimit::new(Some(Rate { units: 1, window_ms: 1_000, burst }))
     }
 
-    fn is_denied(taken: &Result<Spent>) -> bool {
+    fn is_denied(taken: &Result<TakenUnits>) -> bool {
         matches!(taken, Err(Error::RateLimited { .. }))
     }
 

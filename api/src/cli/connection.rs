@@ -80,7 +80,7 @@ impl Connection {
         let given = self.token.clone().filter(|token| !token.reveal().trim().is_empty());
         match given {
             Some(token) => Ok(Secret(token.reveal().trim().to_owned())),
-            None => stored("admin_token")?.with_context(|| {
+            None => read_secret("admin_token")?.with_context(|| {
                 let file = secrets_file();
                 format!("no admin token: give --token or BURSAR_ADMIN_TOKEN ({} holds none)", file.display())
             }),
@@ -111,7 +111,7 @@ pub fn webhook_secret(given: Option<&Secret>, source: SecretSource) -> anyhow::R
         given.into_iter().flat_map(|secrets| secrets.reveal().split(',')).map(str::trim).find(|s| !s.is_empty());
     match first {
         Some(secret) => Ok(secret.into()),
-        None => stored(source.key)?.with_context(|| {
+        None => read_secret(source.key)?.with_context(|| {
             let file = secrets_file();
             format!("no signing secret: give --secret or {} ({} holds none)", source.variable, file.display())
         }),
@@ -123,16 +123,16 @@ fn secrets_file() -> PathBuf {
     folder.map_or_else(|| PathBuf::from(DATA_DIR_DEFAULT), PathBuf::from).join(SECRETS_FILE)
 }
 
-fn stored(key: &str) -> anyhow::Result<Option<Secret>> {
+fn read_secret(key: &str) -> anyhow::Result<Option<Secret>> {
     let file = secrets_file();
     match std::fs::read_to_string(&file) {
-        Ok(text) => secret_in(&text, key, &file),
+        Ok(text) => parse_secret(&text, key, &file),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }
 }
 
-fn secret_in(text: &str, key: &str, file: &Path) -> anyhow::Result<Option<Secret>> {
+fn parse_secret(text: &str, key: &str, file: &Path) -> anyhow::Result<Option<Secret>> {
     let secrets: serde_json::Value =
         serde_json::from_str(text).with_context(|| format!("{} is not JSON", file.display()))?;
     Ok(secrets[key].as_str().filter(|secret| !secret.is_empty()).map(Secret::from))
@@ -165,8 +165,8 @@ mod tests {
     #[test]
     fn secrets_are_found_by_their_key() {
         let text = r#"{"admin_token": "t", "webhook_secret": ""}"#;
-        assert_eq!(secret_in(text, "admin_token", Path::new("f")).expect("json"), Some("t".into()));
-        assert_eq!(secret_in(text, "webhook_secret", Path::new("f")).expect("json"), None);
-        assert!(secret_in("nope", "admin_token", Path::new("f")).is_err());
+        assert_eq!(parse_secret(text, "admin_token", Path::new("f")).expect("json"), Some("t".into()));
+        assert_eq!(parse_secret(text, "webhook_secret", Path::new("f")).expect("json"), None);
+        assert!(parse_secret("nope", "admin_token", Path::new("f")).is_err());
     }
 }

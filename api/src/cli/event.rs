@@ -119,18 +119,18 @@ pub async fn run(session: &Session, command: &EventCommand) -> anyhow::Result<Ex
             session.show(&session.client.get(&admin_path(&["events", id])?, &[]).await?, render)
         }
         EventCommand::Replay(args) => match &args.id {
-            Some(id) => one(session, id, &args.reason).await,
-            None => replay::run_now(session, &many(args), args.yes).await,
+            Some(id) => replay_one(session, id, &args.reason).await,
+            None => replay::run_now(session, &bulk_replay(args), args.yes).await,
         },
     }
 }
 
-async fn one(session: &Session, id: &str, reason: &str) -> anyhow::Result<ExitCode> {
+async fn replay_one(session: &Session, id: &str, reason: &str) -> anyhow::Result<ExitCode> {
     let answer = session.client.post(&admin_path(&["events", id, "replay"])?, &json!({ "reason": reason })).await?;
     session.show(&answer, |answer| Listing::of(view::part(answer, "event"), EVENT_KEYS).render(output::width()))
 }
 
-fn many(args: &EventReplayArgs) -> NewReplay {
+fn bulk_replay(args: &EventReplayArgs) -> NewReplay {
     // An event's state is its job's, under another name.
     let state = args.state.as_deref().map(|state| match state {
         "processed" => "succeeded",

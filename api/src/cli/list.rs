@@ -29,7 +29,7 @@ pub struct Paging {
 
 impl Paging {
     /// Asks for all items.
-    pub fn everything() -> Self {
+    pub fn unlimited() -> Self {
         Self { limit: 0, all: true, cursor: None }
     }
 }

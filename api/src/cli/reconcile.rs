@@ -5,6 +5,7 @@ use super::error::Error;
 use super::list::{self, Paging};
 use super::progress::Progress;
 use super::table::{Column, Listing, Table};
+use super::watch::{INTERRUPTED, ctrl_c};
 use super::{Session, output, view};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -19,8 +20,6 @@ const FAILURES_MAX: u32 = 120;
 const SHOWN_MAX: u64 = 20;
 /// How far back Stripe lists events, in hours.
 const HOURS_MAX: i64 = 30 * 24;
-/// The exit code after Ctrl-C, as in shells.
-const INTERRUPTED: u8 = 130;
 
 const RUNS: &[Column] = &[
     Column::keep("id"),
@@ -126,7 +125,7 @@ pub async fn reconcile(session: &Session, args: &ReconcileArgs) -> anyhow::Resul
     let id = answer["reconciliation"]["id"].as_str().unwrap_or_default().to_owned();
     let mut answer = tokio::select! {
         ended = follow(session, &id, answer) => ended?,
-        () = interrupted() => {
+        () = ctrl_c() => {
             let hint = output::hint(&format!("stripe reconciliations show {id}"));
             output::note(&format!("\nThe reconciliation continues on the server. Show it: {hint}"));
             return Ok(ExitCode::from(INTERRUPTED));
@@ -155,13 +154,6 @@ pub async fn run(session: &Session, command: &ReconciliationCommand) -> anyhow::
     }
 }
 
-/// Waits for Ctrl-C. If it cannot be caught, it ends the process as usual.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// Polls a run until it ends, starting with the server's last answer.
 async fn follow(session: &Session, id: &str, mut answer: Value) -> Result<Value, anyhow::Error> {
     let path = admin_path(&["stripe", "reconciliations", id])?;
@@ -186,12 +178,12 @@ async fn follow(session: &Session, id: &str, mut answer: Value) -> Result<Value,
         tokio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
         match session.client.get(&path, &[]).await {
             Ok(next) => (answer, failures) = (next, 0),
-            Err(error) => wait_or_give_up(error, &mut failures, &progress)?,
+            Err(error) => retry_or_fail(error, &mut failures, &progress)?,
         }
     }
 }
 
-fn wait_or_give_up(error: Error, failures: &mut u32, progress: &Progress) -> Result<(), Error> {
+fn retry_or_fail(error: Error, failures: &mut u32, progress: &Progress) -> Result<(), Error> {
     *failures += 1;
     if !error.is_retryable() || *failures > FAILURES_MAX {
         return Err(error);

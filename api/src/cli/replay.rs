@@ -167,7 +167,7 @@ pub async fn run(session: &Session, command: &ReplayCommand) -> anyhow::Result<E
         ReplayCommand::Cancel { id } => session.show(&act(session, id, "cancel").await?, listing),
         ReplayCommand::Watch { id } => {
             let answer = session.client.get(&admin_path(&["replays", id])?, &[]).await?;
-            finish(session, watch::watch(&session.client, id, answer).await?).await
+            show_outcome(session, watch::watch(&session.client, id, answer).await?).await
         }
     }
 }
@@ -195,7 +195,7 @@ pub async fn run_now(session: &Session, new: &NewReplay, yes: bool) -> anyhow::R
         return session.show(&created, |_| "Nothing was replayed.".to_owned());
     }
     let started = act(session, &id, "start").await?;
-    finish(session, watch::watch(&session.client, &id, started).await?).await
+    show_outcome(session, watch::watch(&session.client, &id, started).await?).await
 }
 
 async fn post(session: &Session, new: &NewReplay) -> anyhow::Result<Value> {
@@ -255,7 +255,7 @@ async fn abandon(session: &Session, created: &mut Value, id: &str) {
 }
 
 /// Shows how a followed replay ended. For a dry run, also shows what would have happened.
-async fn finish(session: &Session, watched: Watched) -> anyhow::Result<ExitCode> {
+async fn show_outcome(session: &Session, watched: Watched) -> anyhow::Result<ExitCode> {
     let mut answer = match watched {
         Watched::Ended(answer) => answer,
         Watched::Interrupted => return Ok(ExitCode::from(watch::INTERRUPTED)),
@@ -264,7 +264,7 @@ async fn finish(session: &Session, watched: Watched) -> anyhow::Result<ExitCode>
     let dry_run = answer["replay"]["dry_run"] == true;
     if dry_run {
         let path = admin_path(&["replays", &id_of(&answer)?, "items"])?;
-        let page = list::fetch(&session.client, &path, &[], &Paging::everything()).await?;
+        let page = list::fetch(&session.client, &path, &[], &Paging::unlimited()).await?;
         if session.json {
             answer["items"] = page.to_json();
         } else {

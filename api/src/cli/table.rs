@@ -90,16 +90,16 @@ impl Table {
 
     /// Renders the table. Without a width every row is one line, however long.
     pub fn render(&self, width: Option<u16>) -> String {
-        let natural = self.natural();
+        let natural = self.natural_widths();
         let Some(width) = width else {
             let all: Vec<(usize, u16)> = natural.iter().copied().enumerate().collect();
             return self.draw(&all, None);
         };
-        self.draw(&self.fitted(&natural, width), Some(ROW_LINES_MAX))
+        self.draw(&self.fit_columns(&natural, width), Some(ROW_LINES_MAX))
     }
 
     /// The widths at which nothing is wrapped.
-    fn natural(&self) -> Vec<u16> {
+    fn natural_widths(&self) -> Vec<u16> {
         let mut table = comfy_table::Table::new();
         table.set_header(self.columns.iter().map(Column::title));
         table.add_rows(self.rows.iter().map(|row| row.iter()));
@@ -107,7 +107,7 @@ impl Table {
     }
 
     /// Chooses the columns that fit, and their widths.
-    fn fitted(&self, natural: &[u16], width: u16) -> Vec<(usize, u16)> {
+    fn fit_columns(&self, natural: &[u16], width: u16) -> Vec<(usize, u16)> {
         let width = usize::from(width);
         let mut visible: Vec<usize> = (0..self.columns.len()).collect();
         let room = |visible: &[usize]| width.saturating_sub(usize::from(GAP) * visible.len().saturating_sub(1));
@@ -115,7 +115,7 @@ impl Table {
         if sum(&visible, natural) <= room(&visible) {
             return visible.into_iter().map(|at| (at, natural[at])).collect();
         }
-        let mut widths = self.least(natural);
+        let mut widths = self.least_widths(natural);
         while sum(&visible, &widths) > room(&visible) {
             match visible.iter().rposition(|at| self.columns[*at].is_optional) {
                 Some(place) => drop(visible.remove(place)),
@@ -133,7 +133,7 @@ impl Table {
     }
 
     /// The least widths: columns that are never wrapped need the width of their cells, but their titles may wrap.
-    fn least(&self, natural: &[u16]) -> Vec<u16> {
+    fn least_widths(&self, natural: &[u16]) -> Vec<u16> {
         let least = |(at, column): (usize, &Column)| {
             let cells = || self.rows.iter().map(|row| width_of(&row[at])).max().unwrap_or(0);
             let wanted = if column.is_wrapped { WRAPPED_MIN } else { cells() };

@@ -5,7 +5,7 @@ use serde_json::Value;
 /// Renders a value for a cell: times to the second, objects as `key=value`.
 pub fn short(value: &Value) -> String {
     match value {
-        Value::String(text) => second(text),
+        Value::String(text) => shorten_time(text),
         Value::Object(map) if map.values().all(|value| !value.is_object() && !value.is_array()) => {
             map.iter().map(|(key, value)| format!("{key}={}", short(value))).collect::<Vec<_>>().join(" ")
         }
@@ -37,7 +37,7 @@ pub fn items<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
 
 /// Shortens an RFC 3339 time in UTC to the second, with a space in the middle, where it may wrap. Other text is
 /// unchanged.
-fn second(text: &str) -> String {
+fn shorten_time(text: &str) -> String {
     let shape = b"dddd-dd-ddTdd:dd:dd";
     let fits = text.len() > shape.len()
         && text.ends_with('Z')

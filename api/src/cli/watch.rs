@@ -40,7 +40,7 @@ pub async fn watch(client: &Client, id: &str, answer: Value) -> anyhow::Result<W
 }
 
 /// Waits for Ctrl-C. If it cannot be caught, it ends the process as usual.
-async fn ctrl_c() {
+pub(super) async fn ctrl_c() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -65,12 +65,12 @@ async fn follow(client: &Client, id: &str, mut answer: Value) -> anyhow::Result<
         tokio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
         match client.get(&path, &[]).await {
             Ok(next) => (answer, failures) = (next, 0),
-            Err(error) => give_up_or_wait(error, &mut failures, &progress, &mut message)?,
+            Err(error) => retry_or_fail(error, &mut failures, &progress, &mut message)?,
         }
     }
 }
 
-fn give_up_or_wait(error: Error, failures: &mut u32, progress: &Progress, message: &mut String) -> Result<(), Error> {
+fn retry_or_fail(error: Error, failures: &mut u32, progress: &Progress, message: &mut String) -> Result<(), Error> {
     *failures += 1;
     if !error.is_retryable() || *failures > FAILURES_MAX {
         return Err(error);

@@ -91,8 +91,8 @@ pub const CODES: &[Code] = &[
     code(
         409,
         "credits_spent_meanwhile",
-        "Another request spent the credits that were left. What was charged is in the balance: send the request again \
-         with a new Idempotency-Key.",
+        "Another request spent the remaining credits. The credits that were charged are in the balance: send the \
+         request again with a new Idempotency-Key.",
     ),
     code(409, "customer_exists", "a customer with this e-mail address already exists"),
     code(409, "hold_closed", "The hold was captured already."),

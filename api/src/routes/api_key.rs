@@ -9,7 +9,7 @@ use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
-use crate::write_limit::Spent;
+use crate::write_limit::TakenUnits;
 use bursar_engine::Result as EngineResult;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::api_key::{ApiKey, NewKey};
@@ -184,9 +184,9 @@ impl ApiKeyApi {
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let now_ms = app.clock.now_ms();
         let new = NewKey::generate(&auth.0, check_name(&body.0.name.0)?, now_ms);
-        let spent = take(&app, &auth.0, &idempotency_key).await?;
+        let units = take_units(&app, &auth.0, &idempotency_key).await?;
         let made = api_key::make(&app.db, &actor(&auth.0), new, request, Value::Null, now_ms).await;
-        Ok(settled(spent, made, |made| made)?.into())
+        Ok(settle_units(units, made, |made| made)?.into())
     }
 
     /// Rotate a key
@@ -208,14 +208,14 @@ impl ApiKeyApi {
         body: Json<RotateRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
         let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let hash = input::request_hash(&format!("rotate_api_key {id}"), &body.0);
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let grace_s = body.0.grace_seconds.unwrap_or(0);
         let now_ms = app.clock.now_ms();
-        let spent = take(&app, &auth.0, &idempotency_key).await?;
+        let units = take_units(&app, &auth.0, &idempotency_key).await?;
         let rotated = api_key::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await;
-        let (made, ended) = settled(spent, rotated, |(made, _)| made)?;
+        let (made, ended) = settle_units(units, rotated, |(made, _)| made)?;
         if let Some(ended) = ended {
             app.evict_api_key(&ended.hash, ended.at_ms <= now_ms).await;
         }
@@ -235,7 +235,7 @@ impl ApiKeyApi {
         /// Revoke it even if it is the last working key.
         force: Query<Option<bool>>,
     ) -> Result<RevokedResponse, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let force = force.0.unwrap_or(false);
         // Kept even if the request is refused: both cases take a transaction.
         let _kept = app.write_limits.writes.take(&auth.0, 1, app.clock.now_ms()).await?;
@@ -246,20 +246,20 @@ impl ApiKeyApi {
 }
 
 /// The units of a request for a new key.
-struct Taken {
+struct KeyUnits {
     /// For the key.
-    key: Spent,
+    key: TakenUnits,
     /// For the transaction, kept only if the request fails.
-    write: Spent,
+    write: TakenUnits,
 }
 
 /// Takes the units of a new key. A repeated request always passes, because it writes nothing.
-async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<Taken> {
+async fn take_units(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<KeyUnits> {
     let now_ms = app.clock.now_ms();
     let taken = async {
         let write = app.write_limits.writes.take(customer, 1, now_ms).await?;
         match app.write_limits.keys.take(customer, 1, now_ms).await {
-            Ok(key) => Ok(Taken { key, write }),
+            Ok(key) => Ok(KeyUnits { key, write }),
             Err(error) => {
                 write.give_back();
                 Err(error)
@@ -268,13 +268,13 @@ async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> Engine
     }
     .await;
     if taken.is_err() && rows::api_key_find_by_idempotency(app.db.read(), customer, idempotency_key).await?.is_some() {
-        return Ok(Taken { key: Spent::nothing(), write: Spent::nothing() });
+        return Ok(KeyUnits { key: TakenUnits::none(), write: TakenUnits::none() });
     }
     taken
 }
 
 /// Gives units back: those of the key if none was created, and those of the transaction unless it failed.
-fn settled<T>(taken: Taken, made: EngineResult<T>, key: impl Fn(&T) -> &CreatedKey) -> EngineResult<T> {
+fn settle_units<T>(taken: KeyUnits, made: EngineResult<T>, key: impl Fn(&T) -> &CreatedKey) -> EngineResult<T> {
     match &made {
         Ok(made) => {
             taken.write.give_back();

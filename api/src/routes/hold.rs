@@ -10,7 +10,7 @@ use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
-use crate::write_limit::{HOLD_UNITS, Spent, metadata_units};
+use crate::write_limit::{HOLD_UNITS, TakenUnits, metadata_units};
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::ledger::{Command, EntryKind, Op};
@@ -152,7 +152,7 @@ enum HoldResponse {
 }
 
 /// Tells why a hold is not open: it was closed before, or does not exist.
-async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
+async fn explain_not_open(app: &App, customer: &CustomerId, error: Error) -> ApiError {
     if let Error::Refused(Refusal::HoldNotFound(id)) = &error
         && let Ok(Some(entry)) = account::entry_last_of_hold(app.db.read(), customer, id).await
     {
@@ -197,7 +197,7 @@ impl HoldApi {
             return Err(ApiError::bad_request("invalid_hold_time", detail));
         }
         let (reference, metadata) = (input::reference(reference)?, input::metadata(metadata)?);
-        let spent = take(&app, &auth.0, HOLD_UNITS + metadata_units(metadata.as_deref()), &key).await?;
+        let taken = take_units(&app, &auth.0, HOLD_UNITS + metadata_units(metadata.as_deref()), &key).await?;
         let id = HoldId::new();
         let expires_at_ms = app.clock.now_ms() + lasts_s * 1_000;
         let command = Command {
@@ -211,12 +211,12 @@ impl HoldApi {
         let applied = match app.runtime.customers.apply(&auth.0, command).await {
             Ok(applied) => applied,
             Err(error) => {
-                spent.settle(&error);
+                taken.settle(&error);
                 return Err(error.into());
             }
         };
         if applied.replayed {
-            spent.give_back();
+            taken.give_back();
         }
         let entry = &applied.entry;
         let hold = HoldBody {
@@ -244,7 +244,7 @@ impl HoldApi {
         idempotency_key: Header<String>,
         body: Json<CaptureRequest>,
     ) -> Result<Json<HoldResult>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let hash = input::request_hash(&format!("capture:{id}"), &body.0);
         let op = Op::Capture { id: id.clone(), amount: body.0.units.map(Credits) };
         close(&app, &auth.0, id, op, &idempotency_key.0, hash).await
@@ -264,17 +264,17 @@ impl HoldApi {
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
     ) -> Result<Json<HoldResult>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let hash = input::request_hash(&format!("release:{id}"), &String::new());
         close(&app, &auth.0, id.clone(), Op::Release { id }, &idempotency_key.0, hash).await
     }
 }
 
 /// Takes the units of a hold. A repeated request always passes, because it writes nothing.
-async fn take(app: &App, customer: &CustomerId, units: u32, key: &str) -> EngineResult<Spent> {
+async fn take_units(app: &App, customer: &CustomerId, units: u32, key: &str) -> EngineResult<TakenUnits> {
     let taken = app.write_limits.writes.take(customer, units, app.clock.now_ms()).await;
     if taken.is_err() && account::entry_find_by_key(app.db.read(), customer, key).await?.is_some() {
-        return Ok(Spent::nothing());
+        return Ok(TakenUnits::none());
     }
     taken
 }
@@ -297,7 +297,7 @@ async fn close(
     };
     let applied = match app.runtime.customers.apply(customer, command).await {
         Ok(applied) => applied,
-        Err(error) => return Err(explain(app, customer, error).await),
+        Err(error) => return Err(explain_not_open(app, customer, error).await),
     };
     if applied.entry.kind == EntryKind::Capture && !applied.replayed {
         // A capture costs credits, which limit it.

@@ -9,7 +9,7 @@ use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
-use crate::write_limit::{OPERATION_UNITS, Spent, metadata_units};
+use crate::write_limit::{OPERATION_UNITS, TakenUnits, metadata_units};
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
@@ -42,8 +42,8 @@ pub(super) fn why_not_spent(bought: Option<&Entry>) -> (&'static str, String) {
     if available < Credits::ZERO {
         return ("credits_owed", pricing::credits_owed(available));
     }
-    let message = "Another request spent the credits that were left. What was charged is in the balance: send the \
-                   request again with a new Idempotency-Key.";
+    let message = "Another request spent the remaining credits. The credits that were charged are in the balance: send \
+                   the request again with a new Idempotency-Key.";
     ("credits_spent_meanwhile", message.to_owned())
 }
 
@@ -153,7 +153,7 @@ async fn bodies(
     customer_id: &CustomerId,
     operations: Vec<Operation>,
 ) -> Result<Vec<OperationBody>, ApiError> {
-    let charges = operations.iter().filter(|row| is_charge(row));
+    let charges = operations.iter().filter(|row| is_usage_charge(row));
     let keys = charges.flat_map(|row| [Some(row.idempotency_key.clone()), row.stripe_id.as_deref().map(payment_key)]);
     let keys: Vec<String> = keys.flatten().collect();
     let pairs: Vec<(&CustomerId, &str)> = keys.iter().map(|key| (customer_id, key.as_str())).collect();
@@ -162,21 +162,21 @@ async fn bodies(
     Ok(operations.iter().map(|row| body(customer_id, row, &entries)).collect())
 }
 
-fn is_charge(operation: &Operation) -> bool {
+fn is_usage_charge(operation: &Operation) -> bool {
     matches!(operation.request, Request::UsageCharge(_))
 }
 
 /// Converts one operation. `entries` contains the ledger's entries under its key and its payment's. A charge whose
 /// units are spent has succeeded, even if its payment is still being processed.
 fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> OperationBody {
-    if !is_charge(operation) {
+    if !is_usage_charge(operation) {
         return OperationBody::new(operation, None);
     }
     let under = |key: &str| entries.iter().find(|entry| entry.idempotency_key.as_deref() == Some(key));
     let is_own = |entry: &&Entry| entry.request_hash.as_deref() == Some(operation.request_hash.as_str());
     if let Some(debit) = under(&operation.idempotency_key).filter(is_own) {
-        let spent = operation.succeeded(None, operation.updated_at_ms);
-        return OperationBody::new(&spent, Some(Transaction::new(customer_id, debit)));
+        let succeeded = operation.succeeded(None, operation.updated_at_ms);
+        return OperationBody::new(&succeeded, Some(Transaction::new(customer_id, debit)));
     }
     if operation.state != State::Succeeded {
         return OperationBody::new(operation, None);
@@ -216,24 +216,24 @@ pub(super) async fn request_operation(
         return Err(StripeError::NotConfigured.into());
     }
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
-    let spent = take(app, customer_id, &request, key, hash).await?;
+    let taken = take_units(app, customer_id, &request, key, hash).await?;
     let asked = request::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await;
     let RequestedOperation { operation, wakes } = match asked {
         Ok(asked) => asked,
         Err(error) => {
-            spent.settle(&error);
+            taken.settle(&error);
             return Err(error.into());
         }
     };
     app.runtime.dispatcher.announce(wakes);
     let was_done = operation.state == State::Succeeded;
     let waited_for = operation.state;
-    let operation = wait(app, operation, waited_for).await?;
+    let operation = wait_for_end(app, operation, waited_for).await?;
     match operation.state {
         State::Succeeded => {
-            if is_charge(&operation) {
+            if is_usage_charge(&operation) {
                 // The customer has paid for it.
-                spent.give_back();
+                taken.give_back();
             }
             Ok(Progress::Succeeded { operation, is_new: !was_done })
         }
@@ -243,19 +243,19 @@ pub(super) async fn request_operation(
 }
 
 /// Takes the units of an operation. A repeated request costs nothing unless the operation had failed.
-async fn take(
+async fn take_units(
     app: &App,
     customer_id: &CustomerId,
     request: &Request,
     key: &str,
     hash: &str,
-) -> Result<Spent, ApiError> {
+) -> Result<TakenUnits, ApiError> {
     let metadata = match request {
         Request::UsageCharge(charge) => metadata_units(charge.metadata.as_deref()),
         _ => 0,
     };
     match find_earlier(app, customer_id, key, hash).await? {
-        Some(known) if known.state != State::Failed => Ok(Spent::nothing()),
+        Some(known) if known.state != State::Failed => Ok(TakenUnits::none()),
         _ => Ok(app.write_limits.writes.take(customer_id, OPERATION_UNITS + metadata, app.clock.now_ms()).await?),
     }
 }
@@ -280,7 +280,7 @@ pub(super) async fn find_earlier(
 
 /// Waits until an operation leaves this state, at most `stripe.wait_ms`. A shutdown ends the wait early, because it
 /// would close the connection before the answer.
-async fn wait(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
+async fn wait_for_end(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
     let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
     let mut pause = POLL_FIRST;
     // An operation that requires an action changes soon only if the customer has just acted.
@@ -313,7 +313,7 @@ impl OperationApi {
         let page = PageQuery::parse(cursor.0, limit.0)?;
         let before = page.cursor.as_deref();
         let mut rows = operation::operation_list(app.db.read(), &auth.0, before, page.rows_max()).await?;
-        let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
+        let next_cursor = page.next_cursor(&mut rows, |row| row.id.to_string());
         Ok(Json(OperationPage { data: bodies(&app, &auth.0, rows).await?, next_cursor }))
     }
 
@@ -331,7 +331,7 @@ impl OperationApi {
         /// The operation.
         id: Path<PathId<OperationId>>,
     ) -> Result<Json<OperationBody>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let found = operation::operation_find(app.db.read(), &id).await?;
         let operation = found.filter(|row| row.customer_id == auth.0).ok_or(Error::NotFound("operation"))?;
         let mut bodies = bodies(&app, &auth.0, vec![operation]).await?;

@@ -74,7 +74,7 @@ impl<K> PageQuery<K> {
     }
 
     /// Removes the extra row. If there was one, returns the next page's cursor.
-    pub fn cut<R>(&self, rows: &mut Vec<R>, key: impl Fn(&R) -> String) -> Option<String> {
+    pub fn next_cursor<R>(&self, rows: &mut Vec<R>, key: impl Fn(&R) -> String) -> Option<String> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         if rows.len() <= limit {
             return None;
@@ -90,7 +90,7 @@ impl<K> PageQuery<K> {
         key: impl Fn(&R) -> String,
         body: impl Fn(R) -> P::Row,
     ) -> Json<P> {
-        let next_cursor = self.cut(&mut rows, key);
+        let next_cursor = self.next_cursor(&mut rows, key);
         Json(P::new(rows.into_iter().map(body).collect(), next_cursor))
     }
 }

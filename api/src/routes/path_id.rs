@@ -14,7 +14,7 @@ pub trait Id: Sized + Send + Sync {
     fn parse(text: &str) -> Option<Self>;
 
     /// The error for an unknown identifier.
-    fn unknown() -> Error;
+    fn not_found() -> Error;
 }
 
 macro_rules! ids {
@@ -25,7 +25,7 @@ macro_rules! ids {
                     $id::parse(text).ok()
                 }
 
-                fn unknown() -> Error {
+                fn not_found() -> Error {
                     $unknown
                 }
             }
@@ -46,10 +46,10 @@ ids! {
 
 /// Parses an identifier from a request. A malformed one counts as unknown.
 pub fn parse_id<I: Id>(text: &str) -> Result<I, ApiError> {
-    I::parse(text).ok_or_else(|| I::unknown().into())
+    I::parse(text).ok_or_else(|| I::not_found().into())
 }
 
-/// An identifier in a path. A malformed one is only refused by [`PathId::known`], so that other errors of the request
+/// An identifier in a path. A malformed one is only refused by [`PathId::parsed`], so that other errors of the request
 /// are reported first.
 #[derive(Debug)]
 pub struct PathId<I>(Option<I>);
@@ -59,8 +59,8 @@ impl<I: Id> PathId<I> {
     ///
     /// # Errors
     /// It is malformed, which counts as unknown.
-    pub fn known(self) -> Result<I, ApiError> {
-        self.0.ok_or_else(|| I::unknown().into())
+    pub fn parsed(self) -> Result<I, ApiError> {
+        self.0.ok_or_else(|| I::not_found().into())
     }
 }
 

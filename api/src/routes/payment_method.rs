@@ -198,14 +198,14 @@ fn stripe_id(text: &str) -> Result<String, ApiError> {
     Ok(text.to_owned())
 }
 
-async fn own(app: &App, customer: &CustomerId, id: &str) -> Result<PaymentMethod, ApiError> {
+async fn find_own(app: &App, customer: &CustomerId, id: &str) -> Result<PaymentMethod, ApiError> {
     let found = payment_method::payment_method_find(app.db.read(), customer, id).await?;
     Ok(found.ok_or(Error::NotFound("payment method"))?)
 }
 
 impl PaymentMethodApi {
     /// Makes the request to remove a payment method, if it can be removed.
-    async fn removal(&self, app: &App, customer: &CustomerId, id: &str) -> Result<Request, ApiError> {
+    async fn removal_request(&self, app: &App, customer: &CustomerId, id: &str) -> Result<Request, ApiError> {
         let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
         let removed = methods.iter().find(|method| method.id == id).ok_or(Error::NotFound("payment method"))?;
         let next = methods.iter().find(|method| method.id != id && method.consent_at_ms.is_some());
@@ -254,7 +254,7 @@ impl PaymentMethodApi {
                 Ok(AttachResponse::Accepted(body, address))
             }
             Progress::Succeeded { operation, .. } => {
-                let method = own(&app, &auth.0, operation.stripe_id.as_deref().unwrap_or_default()).await?;
+                let method = find_own(&app, &auth.0, operation.stripe_id.as_deref().unwrap_or_default()).await?;
                 let account = account::account_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("account"))?;
                 let account = account.settled(app.clock.now_ms());
                 Ok(AttachResponse::Created(Json(AttachedBody {
@@ -302,7 +302,7 @@ impl PaymentMethodApi {
         let hash = input::request_hash(&format!("payment_method_detach {}", id.0), &serde_json::Value::Null);
         let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
             Some(known) if known.state != State::Failed => known.request,
-            _ => self.removal(&app, &auth.0, &id.0).await?,
+            _ => self.removal_request(&app, &auth.0, &id.0).await?,
         };
         match request_operation(&app, &auth.0, request, &key, &hash).await? {
             Progress::Pending(operation) => {
@@ -341,7 +341,7 @@ impl PaymentMethodApi {
         let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
             Some(known) if known.state != State::Failed => known.request,
             _ => {
-                let method = own(&app, &auth.0, &id.0).await?;
+                let method = find_own(&app, &auth.0, &id.0).await?;
                 if method.consent_at_ms.is_none() {
                     let detail =
                         "The customer has not agreed to be charged: add the payment method with consent first.";

@@ -190,7 +190,7 @@ enum ChangeResponse {
 }
 
 /// Finds the customer's subscription to Pro: the active one, else one that has not ended, else the latest.
-async fn current(app: &App, customer: &CustomerId) -> Result<Option<Subscription>, ApiError> {
+async fn find_current(app: &App, customer: &CustomerId) -> Result<Option<Subscription>, ApiError> {
     Ok(Subscription::current(subscription::subscription_list(app.db.read(), customer).await?))
 }
 
@@ -227,7 +227,12 @@ async fn change_response(app: &App, customer: &CustomerId, progress: Progress) -
 
 impl SubscriptionApi {
     /// Makes the request to subscribe, if the customer can.
-    async fn request(&self, app: &App, customer: &CustomerId, body: SubscriptionRequest) -> Result<Request, ApiError> {
+    async fn subscribe_request(
+        &self,
+        app: &App,
+        customer: &CustomerId,
+        body: SubscriptionRequest,
+    ) -> Result<Request, ApiError> {
         let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
         let wanted = body.payment_method.map(|text| text.0);
         let method = methods.iter().find(|method| match &wanted {
@@ -240,7 +245,7 @@ impl SubscriptionApi {
             }
             return Err(ApiError::new(402, "payment_method_missing", "Add a payment method to subscribe."));
         };
-        if current(app, customer).await?.is_some_and(|row| row.gives_pro()) {
+        if find_current(app, customer).await?.is_some_and(|row| row.gives_pro()) {
             return Err(ApiError::new(409, "already_subscribed", "There is a subscription to Pro already."));
         }
         Ok(Request::SubscriptionCreate { payment_method_id: method.id.clone() })
@@ -269,7 +274,7 @@ impl SubscriptionApi {
         let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
             // A failed one starts again with the customer's present payment methods.
             Some(known) if known.state != State::Failed => known.request,
-            _ => self.request(&app, &auth.0, body.0).await?,
+            _ => self.subscribe_request(&app, &auth.0, body.0).await?,
         };
         match request_operation(&app, &auth.0, request, &key, &hash).await? {
             Progress::Pending(operation) => {
@@ -290,7 +295,7 @@ impl SubscriptionApi {
     /// The one to Pro that has not ended, else the latest. 404 if there never was one.
     #[oai(path = "/api/v1/subscription", method = "get", operation_id = "get_subscription", tag = "Tag::Billing")]
     async fn get(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<SubscriptionBody>, ApiError> {
-        let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
+        let row = find_current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
         Ok(Json(body(&app, &auth.0, &row).await?))
     }
 
@@ -311,7 +316,7 @@ impl SubscriptionApi {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let at_once = at_once.0.unwrap_or(false);
         let hash = input::request_hash(&format!("subscription_cancel {at_once}"), &serde_json::Value::Null);
-        let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
+        let row = find_current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
         let request = Request::SubscriptionCancel { subscription_id: row.id, at_period_end: !at_once };
         let progress = request_operation(&app, &auth.0, request, &key, &hash).await?;
         change_response(&app, &auth.0, progress).await
@@ -336,7 +341,7 @@ impl SubscriptionApi {
     ) -> Result<ChangeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash("subscription_resume", &serde_json::Value::Null);
-        let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
+        let row = find_current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
         if row.ended_at_ms.is_some() {
             return Err(ApiError::new(409, "subscription_ended", "The subscription has ended. Subscribe again."));
         }

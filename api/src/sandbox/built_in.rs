@@ -30,7 +30,10 @@ pub async fn start(config: &mut Config, server: SocketAddr) -> Result<Option<San
     let sandbox = Sandbox::start(options).await.context("the Stripe sandbox did not start")?;
     SECRET_KEY.clone_into(&mut config.stripe.secret_key);
     sandbox.url().clone_into(&mut config.stripe.api_base);
-    tracing::info!(url = sandbox.url(), "SANDBOX: no Stripe key is set, so a stand-in is used and no real money moves");
+    tracing::info!(
+        url = sandbox.url(),
+        "SANDBOX: no Stripe key is set, so the sandbox replaces Stripe and no real money moves"
+    );
     Ok(Some(sandbox))
 }
 

@@ -68,7 +68,7 @@ impl AdminApiKeyApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ApiKeyPage>, ApiError> {
-        api_key_page(&app, &id.0.known()?, cursor.0, limit.0).await
+        api_key_page(&app, &id.0.parsed()?, cursor.0, limit.0).await
     }
 
     /// Create a key for a customer
@@ -92,7 +92,7 @@ impl AdminApiKeyApi {
         idempotency_key: Header<String>,
         body: Json<AdminApiKeyRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         // The prefix keeps it apart from the customer's own keys.
         let idempotency_key = format!("admin:{}", input::idempotency_key(&idempotency_key.0)?);
         let hash = input::request_hash("admin_create_api_key", &body.0);

@@ -195,7 +195,7 @@ impl AdminCustomerApi {
         /// The customer.
         id: Path<PathId<CustomerId>>,
     ) -> Result<Json<CustomerDetail>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let found = customer::customer_find(app.db.read(), &id).await?.ok_or(Error::NotFound("customer"))?;
         let account = account::account_find(app.db.read(), &id).await?.ok_or(Error::NotFound("account"))?;
         let account = account.settled(app.clock.now_ms());
@@ -239,7 +239,7 @@ impl AdminCustomerApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<TransactionPage>, ApiError> {
-        transaction_page(&app, &id.0.known()?, cursor.0, limit.0).await
+        transaction_page(&app, &id.0.parsed()?, cursor.0, limit.0).await
     }
 
     /// Give or take credits
@@ -263,7 +263,7 @@ impl AdminCustomerApi {
         idempotency_key: Header<String>,
         body: Json<AdjustRequest>,
     ) -> Result<Json<AdjustedBody>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("adjust", &body.0));
         let Json(AdjustRequest { amount, reason, expires_at }) = body;

@@ -125,7 +125,7 @@ impl AdminJobApi {
         /// The job.
         id: Path<PathId<JobId>>,
     ) -> Result<Json<JobDetail>, ApiError> {
-        detail(&app, &id.0.known()?).await
+        detail(&app, &id.0.parsed()?).await
     }
 
     /// Cancel a waiting job
@@ -141,7 +141,7 @@ impl AdminJobApi {
         body: Json<ReasonRequest>,
     ) -> Result<Json<JobDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
-        let found = find(&app, &id.0.known()?).await?;
+        let found = find(&app, &id.0.parsed()?).await?;
         usecase::job::cancel(&app.db, &found.id, &reason, &auth.0.actor, app.clock.now_ms()).await?;
         detail(&app, &found.id).await
     }
@@ -159,7 +159,7 @@ impl AdminJobApi {
         body: Json<ReasonRequest>,
     ) -> Result<Json<JobDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
-        let found = find(&app, &id.0.known()?).await?;
+        let found = find(&app, &id.0.parsed()?).await?;
         replay_job(&app, &found, &auth.0.actor, &reason).await?;
         detail(&app, &found.id).await
     }

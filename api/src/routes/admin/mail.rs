@@ -213,7 +213,7 @@ impl AdminMailApi {
         /// The mail.
         id: Path<PathId<MailId>>,
     ) -> Result<Json<MailDetail>, ApiError> {
-        detail(&app, &find(&app, &id.0.known()?).await?).await
+        detail(&app, &find(&app, &id.0.parsed()?).await?).await
     }
 
     /// Send a mail again
@@ -236,7 +236,7 @@ impl AdminMailApi {
         let key = input::idempotency_key(&key.0)?;
         let hash = input::request_hash("admin_resend_mail", &body.0);
         let reason = check_reason(&body.0.reason)?;
-        let row = find(&app, &id.0.known()?).await?;
+        let row = find(&app, &id.0.parsed()?).await?;
         let request = Resend { key: &key, request_hash: &hash, actor: &auth.0.actor, reason: &reason };
         let (row, wakes) = resend(&app.db, row, request, app.clock.now_ms()).await?;
         app.runtime.dispatcher.announce(wakes);
@@ -263,7 +263,7 @@ impl AdminMailApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<MailPage>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         customer::customer_find(app.db.read(), &id).await?.ok_or(Error::NotFound("customer"))?;
         let filter = MailFilter { customer: Some(id), state: None };
         mail_page(&app, filter, PageQuery::parse(cursor.0, limit.0)?).await

@@ -40,11 +40,11 @@ struct ReconciliationRequest {
     /// How many hours to look back, 1 to 720; to the previous run if not given.
     since_hours: Option<i64>,
     /// Repair what is safe; if false, only report.
-    #[oai(default = "yes")]
+    #[oai(default = "repair_default")]
     repair: bool,
 }
 
-fn yes() -> bool {
+fn repair_default() -> bool {
     true
 }
 
@@ -331,7 +331,7 @@ impl AdminReconciliationApi {
         /// The reconciliation.
         id: Path<PathId<ReconciliationId>>,
     ) -> Result<Json<ReconciliationDetail>, ApiError> {
-        let reconciliation = ReconciliationBody::from(&find(&app, &id.0.known()?).await?);
+        let reconciliation = ReconciliationBody::from(&find(&app, &id.0.parsed()?).await?);
         Ok(Json(ReconciliationDetail { reconciliation }))
     }
 
@@ -356,7 +356,7 @@ impl AdminReconciliationApi {
         limit: Query<Option<u64>>,
     ) -> Result<Json<FindingPage>, ApiError> {
         let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
-        let run = find(&app, &id.0.known()?).await?;
+        let run = find(&app, &id.0.parsed()?).await?;
         let after = page.cursor.unwrap_or(0);
         let found = rows::reconciliation_findings(app.db.read(), &run.id, after, page.rows_max()).await?;
         Ok(page.answer(found, |finding| finding.n.to_string(), FindingBody::from))

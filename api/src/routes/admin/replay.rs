@@ -136,7 +136,7 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        detail(&app, &id.0.known()?).await
+        detail(&app, &id.0.parsed()?).await
     }
 
     /// The jobs of a replay
@@ -160,7 +160,7 @@ impl AdminReplayApi {
         limit: Query<Option<u64>>,
     ) -> Result<Json<ReplayItemPage>, ApiError> {
         let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
-        let (id, after) = (id.0.known()?, page.cursor.unwrap_or(0));
+        let (id, after) = (id.0.parsed()?, page.cursor.unwrap_or(0));
         let found = rows::replay_items(app.db.read(), &id, false, after, page.rows_max()).await?;
         let body = |item: ReplayItem| ReplayItemBody {
             n: item.n,
@@ -187,7 +187,7 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0.known()?, Action::Start).await
+        act(&app, &auth, &id.0.parsed()?, Action::Start).await
     }
 
     /// Pause a replay
@@ -206,7 +206,7 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0.known()?, Action::Pause).await
+        act(&app, &auth, &id.0.parsed()?, Action::Pause).await
     }
 
     /// Resume a paused replay
@@ -225,7 +225,7 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0.known()?, Action::Resume).await
+        act(&app, &auth, &id.0.parsed()?, Action::Resume).await
     }
 
     /// Cancel a replay
@@ -244,6 +244,6 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0.known()?, Action::Cancel).await
+        act(&app, &auth, &id.0.parsed()?, Action::Cancel).await
     }
 }

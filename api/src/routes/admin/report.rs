@@ -42,7 +42,7 @@ impl AdminReportApi {
         /// The customer.
         id: Path<PathId<CustomerId>>,
     ) -> Result<Json<UsageSummary>, ApiError> {
-        usage_summary(&app, &id.0.known()?).await
+        usage_summary(&app, &id.0.parsed()?).await
     }
 
     /// A customer's ledger as CSV
@@ -65,7 +65,7 @@ impl AdminReportApi {
         /// Only transactions before this time (RFC 3339).
         to: Query<Option<String>>,
     ) -> Result<CsvResponse, ApiError> {
-        csv(&app, &id.0.known()?, from.0.as_deref(), to.0.as_deref()).await
+        csv(&app, &id.0.parsed()?, from.0.as_deref(), to.0.as_deref()).await
     }
 
     /// A customer's balance at a past moment
@@ -86,6 +86,6 @@ impl AdminReportApi {
         /// The moment (RFC 3339); now if not given.
         at: Query<Option<String>>,
     ) -> Result<Json<BalanceBody>, ApiError> {
-        balance(&app, &id.0.known()?, at.0.as_deref()).await
+        balance(&app, &id.0.parsed()?, at.0.as_deref()).await
     }
 }

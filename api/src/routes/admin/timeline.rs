@@ -86,7 +86,7 @@ impl AdminTimelineApi {
         let page = PageQuery::parse_by(cursor.0, limit.0, parse_key)?;
         let before = page.cursor.as_ref().map(|(at_ms, sort)| (*at_ms, sort.as_str()));
         let db = app.db.read();
-        let found = customer::customer_find(db, &id.0.known()?).await?.ok_or(Error::NotFound("customer"))?;
+        let found = customer::customer_find(db, &id.0.parsed()?).await?.ok_or(Error::NotFound("customer"))?;
         let rows = timeline_list(db, &found, before, page.rows_max()).await?;
         Ok(page.answer(
             rows,
