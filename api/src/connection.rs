@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-/// Pause after a failed accept, because its cause, such as too few file descriptors, lasts a while.
+/// Pause after a failed accept. Its cause, such as too few file descriptors, usually lasts a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes per second that a slow client must read of its answer.
 const ANSWER_RATE_MIN: u32 = 16 * 1_024;

@@ -1,7 +1,7 @@
 //! The data folder: locks it for one process and restricts it to its owner.
 //!
-//! It holds API keys, tokens and customers' data. Each start removes the permissions of other users, whether a umask,
-//! an older release or a person has set them.
+//! It holds API keys, tokens and customers' data. Each start removes the permissions that a umask, an older release or
+//! a person has left to other users.
 
 use anyhow::{Context, Result, bail};
 use bursar_engine::config::Config;

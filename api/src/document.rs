@@ -119,7 +119,7 @@ fn merge_descriptions(schema: &mut Value) {
     }
 }
 
-/// Marks fields that are not required as nullable, as they are in requests and answers. The framework does not.
+/// Marks optional fields as nullable, because requests and answers may set them to null. The framework omits this.
 fn mark_nullable(schema: &mut Value) {
     let required = schema["required"].as_array().cloned().unwrap_or_default();
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
@@ -155,7 +155,7 @@ fn complete_operation(operation: &mut Value, path: &str, method: &str, docs: &[&
             response["description"] = summary.clone();
         }
     }
-    // Other operations report errors in a format of their own.
+    // The health operations report errors in a format of their own.
     if has_problem_responses(operation) {
         let codes = list_codes(operation, method, doc.map_or(&[], |doc| doc.codes));
         set_problems(operation, &codes);
@@ -274,7 +274,7 @@ fn describe_status(status: u16) -> &'static str {
     match status {
         400 => "The request is invalid",
         401 => "The credentials are missing or wrong",
-        402 => "There are not enough credits, or the payment for them was not made",
+        402 => "There are not enough credits, or the payment for them failed",
         404 => "It does not exist, or belongs to another customer",
         409 => "The current state does not allow it",
         413 => "The body is larger than allowed",

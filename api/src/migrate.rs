@@ -117,7 +117,7 @@ async fn refuse_while_nodes_run(db: &Db, down: &DownArgs) -> Result<()> {
     }
 }
 
-/// Lists the running nodes in a refusal. `None` if no node is running.
+/// Makes the message that lists the running nodes. `None` if there are none.
 fn running_nodes(leases: &[NodeLeases], sessions: &[String]) -> Option<String> {
     if leases.is_empty() && sessions.is_empty() {
         return None;

@@ -171,7 +171,7 @@ api_error! {
     BadRequest = 400,
     /// The credentials are missing or wrong.
     Unauthorized = 401,
-    /// There are not enough credits, or the payment for them was not made.
+    /// There are not enough credits, or the payment for them failed.
     PaymentRequired = 402,
     /// It does not exist, or belongs to another customer.
     NotFound = 404,

@@ -188,10 +188,10 @@ fn respond(body: HealthBody) -> HealthResponse {
 impl HealthApi {
     /// Server health
     ///
-    /// Each dependency with its state and latency. The server is `degraded` without the broker (jobs are found by
-    /// polling the database), without Stripe or a configured SMTP server (the work that needs them is done later),
-    /// and while its clock is off (it uses the database's). It is `down` without the database, while the database is
-    /// read only, and on a schema that this server cannot use. `warnings` do not change the status.
+    /// Each dependency with its state and latency. The server is `degraded` without the broker (work goes through
+    /// the database), without Stripe or a configured SMTP server (the work that needs them is done later), and while
+    /// its clock is off (it uses the database's). It is `down` without the database, while the database is read only,
+    /// and on a schema that this server cannot use. `warnings` do not change the status.
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;
@@ -204,7 +204,7 @@ impl HealthApi {
                 name: "mail".to_owned(),
                 kind: "smtp".to_owned(),
                 state: if latency.is_some() { "up" } else { "down" }.to_owned(),
-                // Measured at intervals, not for each request.
+                // From the last check, which is not repeated for each request.
                 latency_ms: latency.map(milliseconds),
             });
             if latency.is_none() && body.status == "ok" {

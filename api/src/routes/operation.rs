@@ -260,8 +260,8 @@ async fn take_units(
     }
 }
 
-/// Finds the operation that the customer requested with this key earlier. It answers a repeated request, whatever has
-/// changed since.
+/// Finds the customer's earlier operation with this key. A repeated request is answered from it, whatever has changed
+/// since.
 ///
 /// # Errors
 /// `idempotency_key_reused` if the request was another one.

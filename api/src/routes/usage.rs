@@ -29,7 +29,7 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
-/// How often a request is tried again because new credits arrived before it was charged.
+/// Most decisions on one request. It is decided again if credits arrive before it is charged.
 const DECISIONS_MAX: usize = 5;
 
 /// Routes of usage and credits.
