@@ -1,7 +1,7 @@
-//! The memory for answers that their clients have not read yet.
+//! Limits the memory of answers that clients have not read yet.
 //!
-//! A client that reads nothing makes the server keep its answer until the connection is closed. Answers that are made
-//! for one request are bounded here; those that are the same for all are shared.
+//! If a client reads nothing, the server keeps its answer until the connection is closed. Answers made for one request
+//! count against a limit; those that are the same for all clients share one copy.
 
 use bytes::Bytes;
 use hyper::body::Body as _;
@@ -12,11 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Answers up to this size are not counted: a connection's buffers are about as large.
 const SMALL_MAX_BYTES: usize = 16 * 1_024;
 
-/// Marks an answer whose bytes are the same for all clients.
+/// Marks an answer whose body is shared by all clients, so that it does not count.
 #[derive(Debug, Clone, Copy)]
-pub struct Shared;
+pub struct SharedBody;
 
-/// Bytes that count until they are sent or dropped, wherever they wait.
+/// Bytes that hold their permits until they are dropped.
 struct Counted {
     bytes: Bytes,
     _permit: OwnedSemaphorePermit,
@@ -28,22 +28,22 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// A bound for bytes of answers.
+/// The limit on the bytes of unread answers.
 pub struct AnswerBytes {
     bytes_max: usize,
     permits: Arc<Semaphore>,
 }
 
 impl AnswerBytes {
-    /// At most so many bytes at once.
+    /// Allows `bytes_max` bytes at once.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, permits: Arc::new(Semaphore::new(bytes_max)) }
     }
 
-    /// Counts the bytes of an answer until they are sent; `None` if there are too many. Streams are not counted: they
-    /// are made while they are read, and have bounds of their own.
+    /// Counts the bytes of an answer until they are sent. Returns `None` if they exceed the limit. Streams do not
+    /// count: they are produced while they are read, and have limits of their own.
     pub async fn count(&self, response: Response) -> Option<Response> {
-        if response.data::<Shared>().is_some() {
+        if response.data::<SharedBody>().is_some() {
             return Some(response);
         }
         let mut response = hyper::Response::from(response);
@@ -59,28 +59,27 @@ impl AnswerBytes {
     }
 }
 
-/// A page that is made for each request, unless too many copies wait for their clients: then the latest copy is
-/// answered again.
-pub struct Page {
+/// A page rendered for each request. While too many copies wait for their clients, the latest copy is reused.
+pub struct RenderedPage {
     permits: Arc<Semaphore>,
     latest: Mutex<Bytes>,
 }
 
-impl Page {
-    /// At most `kept_max` copies wait at once.
-    pub fn new(kept_max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(kept_max)), latest: Mutex::default() }
+impl RenderedPage {
+    /// Allows `copies_max` copies to wait at once.
+    pub fn new(copies_max: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(copies_max)), latest: Mutex::default() }
     }
 
-    /// The page, made now or before.
-    pub fn get(&self, make: impl FnOnce() -> String) -> Bytes {
-        let made = self.permits.clone().try_acquire_owned().ok().map(|permit| {
-            let bytes = Bytes::from(make());
+    /// Returns a new copy, or the latest one.
+    pub fn get(&self, render: impl FnOnce() -> String) -> Bytes {
+        let rendered = self.permits.clone().try_acquire_owned().ok().map(|permit| {
+            let bytes = Bytes::from(render());
             Bytes::from_owner(Counted { bytes, _permit: permit })
         });
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = made {
-            *latest = made;
+        if let Some(rendered) = rendered {
+            *latest = rendered;
         }
         latest.clone()
     }
@@ -96,32 +95,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_answers_have_so_much_memory_until_they_are_sent() {
-        let bound = AnswerBytes::new(100_000);
-        let first = bound.count(answer(60_000)).await.unwrap();
-        assert!(bound.count(answer(60_000)).await.is_none());
-        assert!(bound.count(answer(40_000)).await.is_some());
-        assert!(bound.count(answer(SMALL_MAX_BYTES)).await.is_some());
+    async fn large_answers_count_until_they_are_sent() {
+        let limit = AnswerBytes::new(100_000);
+        let first = limit.count(answer(60_000)).await.unwrap();
+        assert!(limit.count(answer(60_000)).await.is_none());
+        assert!(limit.count(answer(40_000)).await.is_some());
+        assert!(limit.count(answer(SMALL_MAX_BYTES)).await.is_some());
         let waiting = first.into_body().into_bytes().await.unwrap();
-        assert!(bound.count(answer(60_000)).await.is_none(), "it waits on a connection");
+        assert!(limit.count(answer(60_000)).await.is_none(), "the first answer is not sent yet");
         assert_eq!(waiting.len(), 60_000);
         drop(waiting);
-        assert!(bound.count(answer(100_001)).await.is_some(), "one alone may be larger");
+        assert!(limit.count(answer(100_001)).await.is_some(), "a single answer may exceed the limit");
     }
 
     #[tokio::test]
-    async fn what_is_shared_or_streamed_does_not_count() {
-        let bound = AnswerBytes::new(1);
+    async fn shared_and_streamed_answers_do_not_count() {
+        let limit = AnswerBytes::new(1);
         let mut shared = answer(60_000);
-        shared.set_data(Shared);
-        assert!(bound.count(shared).await.is_some());
+        shared.set_data(SharedBody);
+        assert!(limit.count(shared).await.is_some());
         let chunks = futures_util::stream::iter([Ok::<_, std::io::Error>(vec![0; 60_000])]);
-        assert!(bound.count(Response::builder().body(poem::Body::from_bytes_stream(chunks))).await.is_some());
+        assert!(limit.count(Response::builder().body(poem::Body::from_bytes_stream(chunks))).await.is_some());
     }
 
     #[test]
-    fn a_page_that_many_do_not_take_is_answered_again() {
-        let page = Page::new(2);
+    fn the_latest_copy_is_reused_while_too_many_wait() {
+        let page = RenderedPage::new(2);
         let text = |number: usize| move || number.to_string();
         let [one, two, three] = [1, 2, 3].map(|number| page.get(text(number)));
         assert_eq!([&one[..], &two[..], &three[..]], [b"1", b"2", b"2"]);

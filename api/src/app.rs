@@ -1,5 +1,4 @@
-//! The application: everything that a request needs, put together in one way for the binary and for
-//! the tests.
+//! The application: everything that a request needs, assembled in the same way for the binary and the tests.
 
 use crate::data_folder::FolderLock;
 use crate::database::{connect, connect_node};
@@ -24,14 +23,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// API keys remembered at once.
+/// Most API keys in the cache.
 const API_KEYS_CACHED_MAX: u64 = 100_000;
-/// A revoked key is remembered this much longer than a found one.
+/// How much longer a revoked key is cached than a valid one.
 const API_KEY_REVOKED_FOR: Duration = Duration::from_secs(60);
 
 /// The application.
 pub struct App {
-    /// The configuration, complete.
+    /// The configuration, with generated secrets filled in.
     pub config: Config,
     /// The database.
     pub db: Db,
@@ -39,12 +38,12 @@ pub struct App {
     pub clock: Clock,
     /// The actors.
     pub runtime: Runtime,
-    /// Secrets that were made here.
+    /// Generated secrets.
     pub secrets: Secrets,
     pub(crate) write_limits: WriteLimits,
     metrics: Recorder,
     api_keys: Cache<String, KeyOwner>,
-    /// Keys revoked here lately: a look-up that began before must not bring one back.
+    /// Recently revoked keys: a look-up that began before the revocation must not cache the key again.
     api_keys_revoked: Cache<String, ()>,
     admin_token_hash: String,
     webhook_secrets: Vec<String>,
@@ -56,8 +55,7 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the application: sandbox, database, migrations, actors. `server` is where it will be reached; the
-    /// lock is taken before, so that a second process hears of the folder and not of the port.
+    /// Starts the application: sandbox, database, migrations, actors. `server` is the address that it will serve.
     pub async fn start(
         lock: FolderLock,
         mut config: Config,
@@ -69,11 +67,11 @@ impl App {
         let secrets = Secrets::complete(&mut config)?;
         let sandbox = sandbox::start(&mut config, server).await?;
         let metrics = Recorder::start()?;
-        let unhurried = connect(&config).await?;
-        migrate::up(&unhurried).await?;
-        unhurried.close().await;
+        let migration_db = connect(&config).await?;
+        migrate::up(&migration_db).await?;
+        migration_db.close().await;
         let db = connect_node(&config).await?;
-        // Before anything takes the time, an identifier included.
+        // Before anything reads the time. Making an identifier does.
         timekeeping::compare(&db, &clock).await.context("the database's clock cannot be read")?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
         let stripe = Gateway::new(GatewayOptions::from(&config))?;
@@ -84,7 +82,7 @@ impl App {
             .max_capacity(API_KEYS_CACHED_MAX)
             .time_to_live(Duration::from_millis(config.http.api_key_cache_ms))
             .build();
-        // Far longer than a look-up takes or a found key is remembered.
+        // Far longer than a look-up takes or a valid key is cached.
         let api_keys_revoked = Cache::builder()
             .max_capacity(API_KEYS_CACHED_MAX)
             .time_to_live(Duration::from_millis(config.http.api_key_cache_ms) + API_KEY_REVOKED_FOR)
@@ -93,7 +91,7 @@ impl App {
         let webhook_secrets = config.webhook_secrets();
         let github_secrets = config.marketplace.webhook_secrets();
         let trusted_proxies = config.http.trusted_proxies();
-        let trusted_proxies = trusted_proxies.map_err(|text| anyhow::anyhow!("{text} is no network of a proxy"))?;
+        let trusted_proxies = trusted_proxies.map_err(|text| anyhow::anyhow!("{text} is not a network of proxies"))?;
         let write_limits = WriteLimits::new(&config.limits);
         Ok(Self {
             config,
@@ -115,7 +113,7 @@ impl App {
         })
     }
 
-    /// Whose an API key is, by its hash. Found keys are remembered for a moment.
+    /// Finds the customer of an API key by the key's hash. Valid keys are cached briefly.
     pub async fn api_key_owner(&self, hash: &str) -> bursar_engine::Result<Option<CustomerId>> {
         if self.api_keys_revoked.contains_key(hash) {
             return Ok(None);
@@ -131,15 +129,15 @@ impl App {
         Ok(found.map(|owner| owner.customer_id))
     }
 
-    /// Forgets a key that was revoked, or will be soon.
-    pub async fn api_key_forget(&self, hash: &str, is_revoked: bool) {
+    /// Evicts an API key from the cache. If it is revoked, it is refused from now on.
+    pub async fn evict_api_key(&self, hash: &str, is_revoked: bool) {
         if is_revoked {
             self.api_keys_revoked.insert(hash.to_owned(), ()).await;
         }
         self.api_keys.invalidate(hash).await;
     }
 
-    /// Proxies whose word about where a request comes from is taken.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
     }
@@ -149,37 +147,37 @@ impl App {
         constant_time_eq(secret_hash(token).as_bytes(), self.admin_token_hash.as_bytes())
     }
 
-    /// The secrets under which GitHub's webhooks may be signed; none if it sends none.
+    /// Secrets that verify GitHub's webhooks; empty if GitHub is not configured.
     pub fn github_secrets(&self) -> &[String] {
         &self.github_secrets
     }
 
-    /// The secrets under which Stripe's webhooks may be signed.
+    /// Secrets that verify Stripe's webhooks.
     pub fn webhook_secrets(&self) -> &[String] {
         &self.webhook_secrets
     }
 
-    /// What seals secrets that have to be kept for a while.
+    /// Encrypts secrets until they are mailed.
     pub fn seal(&self) -> &SealBox {
         self.runtime.handlers.mail.seal()
     }
 
-    /// The sandbox that stands in for Stripe, if one does.
+    /// The sandbox that replaces Stripe, if it is in use.
     pub fn sandbox(&self) -> Option<&Sandbox> {
         self.sandbox.as_ref()
     }
 
-    /// Whether the process is on its way out.
+    /// Whether the process is shutting down.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Says that the process is on its way out, so that `/health/ready` tells the load balancer.
+    /// Marks the process as shutting down, so that `/health/ready` tells the load balancer.
     pub fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// All metrics in Prometheus' text format.
+    /// Renders all metrics in Prometheus' text format.
     pub fn render_metrics(&self) -> String {
         self.metrics.render()
     }

@@ -1,4 +1,4 @@
-//! Who is calling: API keys of customers, tokens of staff.
+//! Authentication: customers' API keys and the admin token.
 
 use crate::app::App;
 use crate::problem::ApiError;
@@ -9,7 +9,7 @@ use poem_openapi::SecurityScheme;
 use poem_openapi::auth::{ApiKey, Bearer};
 use std::sync::Arc;
 
-/// The longest credential that is looked at, in bytes.
+/// The longest accepted credential, in bytes.
 const CREDENTIAL_LEN_MAX: usize = 256;
 
 /// A customer's API key in the header `x-api-key`.
@@ -35,10 +35,10 @@ async fn check_api_key(request: &Request, key: ApiKey) -> poem::Result<CustomerI
 #[oai(ty = "bearer", checker = "check_admin_token")]
 pub struct AdminAuth(pub Admin);
 
-/// Who of the staff is calling, as the audit log names them.
+/// The member of staff who is calling.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// `admin:<name>`.
+    /// The name in the audit log, `admin:<name>`.
     pub actor: String,
 }
 

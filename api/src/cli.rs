@@ -1,19 +1,19 @@
 //! The command line.
 //!
-//! Commands are of two sorts. Some work in this process (`serve`, `migrate`, `verify`, `openapi`,
-//! `config`); here are only their arguments. The others are a client: they talk over HTTP to a server
-//! that runs, with an admin token, and never touch the database. [`run`] does those.
+//! Some commands run in this process (`serve`, `migrate`, `verify`, `openapi`, `config`); only their arguments are
+//! defined here. The others are client commands: they send requests with an admin token to a running server and never
+//! touch the database. [`run`] runs those.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`connection`] | which server, which token |
-//! | [`client`], [`error`] | requests, answers and what can go wrong with them |
-//! | [`list`] | lists that come page by page |
-//! | [`report`] | what `customers usage`, `balance` and `transactions --csv` show |
-//! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`] | the commands, one noun each |
-//! | [`stripe`], [`github`], [`send`] | playing a sender of webhooks |
+//! | [`connection`] | the server's URL, the admin token and webhook secrets |
+//! | [`client`], [`error`] | requests, answers and their errors |
+//! | [`list`] | paged lists |
+//! | [`report`] | the output of `customers usage`, `balance` and `transactions --csv` |
+//! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`] | the commands, one file per resource |
+//! | [`stripe`], [`github`], [`send`] | sending test webhooks |
 //! | [`watch`] | follows a replay until it ends |
-//! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | what a person sees |
+//! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | output on the terminal |
 
 pub mod audit;
 pub mod client;
@@ -46,7 +46,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// The name of the program, as completions and hints spell it.
+/// The name of the program in completions and hints.
 pub const PROGRAM: &str = "bursar";
 
 /// Job and webhook processing for companies that sell work by credit.
@@ -61,7 +61,7 @@ pub struct Cli {
     /// Print JSON, one document, instead of tables.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Which server the client commands talk to.
+    /// The server of the client commands.
     #[command(flatten)]
     pub connection: Connection,
     /// What to do.
@@ -69,34 +69,34 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What the program can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server.
     Serve(ServeArgs),
-    /// Move the database's schema.
+    /// Apply or revert migrations of the database.
     Migrate(MigrateArgs),
     /// Prove on the live database that the books balance and nothing was lost.
     Verify(ConfigFile),
     /// Print the OpenAPI document.
     Openapi,
-    /// Look at the configuration.
+    /// Check the configuration.
     Config(ConfigArgs),
     /// Print completions for a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Compare with Stripe, or play Stripe towards a server.
+    /// Compare with Stripe, or send test events as Stripe.
     #[command(subcommand)]
     Stripe(stripe::StripeCommand),
-    /// Play GitHub towards a server.
+    /// Send test events as GitHub.
     #[command(subcommand)]
     Github(github::GithubCommand),
     /// Customers and their credits.
     #[command(subcommand)]
     Customers(customer::CustomerCommand),
-    /// Events that came in.
+    /// Events from Stripe and GitHub.
     #[command(subcommand)]
     Events(event::EventCommand),
     /// Jobs: everything that is deferred, retried or ordered.
@@ -119,21 +119,21 @@ pub enum Command {
     Audit(audit::AuditCommand),
 }
 
-/// Which configuration file is read.
+/// The configuration file.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigFile {
-    /// Configuration file; `bursar.toml` in the current folder if it is there.
+    /// Configuration file; by default `bursar.toml` in the current folder, if it exists.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
-/// How the server runs.
+/// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Which half of the server runs here.
+    /// Which part of the server to run.
     #[arg(long, value_enum, default_value_t = Role::All)]
     pub role: Role,
-    /// Make a customer to try things out with, and print its API key and the admin token.
+    /// Create a demo customer, and print its API key and the admin token.
     #[arg(long)]
     pub demo: bool,
     /// The configuration.
@@ -141,7 +141,7 @@ pub struct ServeArgs {
     pub config: ConfigFile,
 }
 
-/// Which half of the server runs.
+/// A part of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
     /// HTTP and jobs.
@@ -152,43 +152,44 @@ pub enum Role {
     Worker,
 }
 
-/// How the schema moves.
+/// Arguments of `migrate`.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Which way.
+    /// What to do.
     #[command(subcommand)]
     pub command: MigrateCommand,
 }
 
-/// Which way the schema moves.
+/// The commands of `migrate`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum MigrateCommand {
-    /// Apply what is pending.
+    /// Apply pending migrations.
     Up,
-    /// Take back the latest, with the data in it. Stop all nodes first.
+    /// Revert the latest migrations, with the data in them. Stop all nodes first.
     Down(DownArgs),
-    /// Show what is applied and what is pending.
+    /// Show applied and pending migrations.
     Status,
 }
 
-/// What is taken back, and what whoever takes it back knows.
+/// Arguments of `migrate down`.
 #[derive(Debug, Clone, Args)]
 pub struct DownArgs {
-    /// How many migrations to take back.
+    /// How many migrations to revert.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
-    /// The database's name: its name in Postgres, or the name of SQLite's file. It is asked for at a terminal.
+    /// The database's name, as a confirmation: its name in Postgres, or the name of SQLite's file. On a terminal it can
+    /// be typed instead.
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
-    /// Do not look whether nodes are at work: all of them are stopped or dead.
+    /// Skip the check for running nodes: all of them are stopped or dead.
     #[arg(long)]
     pub nodes_are_stopped: bool,
 }
 
-/// What to do with the configuration.
+/// Arguments of `config`.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// The configuration.
@@ -199,21 +200,21 @@ pub struct ConfigArgs {
     pub command: ConfigCommand,
 }
 
-/// What to do with the configuration.
+/// The commands of `config`.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ConfigCommand {
-    /// Say what is wrong with it, one line for each problem.
+    /// Print its problems, one per line.
     Check,
 }
 
-/// What every client command has at hand.
+/// The client and the output format of a command.
 pub struct Session {
     client: Client,
     json: bool,
 }
 
 impl Session {
-    /// Shows an answer: as it is if JSON was asked for, otherwise as `render` puts it.
+    /// Prints an answer, as JSON if requested, otherwise as `render` formats it.
     fn show(&self, answer: &Value, render: impl FnOnce(&Value) -> String) -> anyhow::Result<ExitCode> {
         let text = if self.json { serde_json::to_string_pretty(answer)? } else { render(answer) };
         output::print(&text)?;
@@ -221,10 +222,10 @@ impl Session {
     }
 }
 
-/// Does the client commands, which are all but those that work in this process. The caller has matched the others and installed a rustls provider.
+/// Runs a client command. The caller runs the other commands and has installed a rustls provider.
 ///
 /// # Errors
-/// Whatever [`output::report`] is to say; [`error::Error`] if the server is the cause.
+/// [`error::Error`] if the server is the cause.
 pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let session = || Client::new(&cli.connection).map(|client| Session { client, json: cli.json });
     match &cli.command {
@@ -242,7 +243,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Replays(command) => replay::run(&session()?, command).await,
         Command::Audit(command) => audit::run(&session()?, command).await,
         Command::Serve(_) | Command::Migrate(_) | Command::Verify(_) | Command::Openapi | Command::Config(_) => {
-            anyhow::bail!("this command is not one of the client's")
+            anyhow::bail!("not a client command")
         }
     }
 }
@@ -254,8 +255,7 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A mistake in how the program was called that clap cannot see; [`output::report`] shows it as
-/// clap's own and exits with 2.
+/// Makes a usage error that clap cannot detect. [`output::report`] prints it like clap's own and exits with 2.
 pub(crate) fn usage(message: impl std::fmt::Display) -> anyhow::Error {
     clap::Error::raw(clap::error::ErrorKind::ValueValidation, message).into()
 }
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definitions_contradict_nothing() {
+    fn the_definitions_are_consistent() {
         Cli::command().debug_assert();
     }
 
@@ -276,14 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn global_options_are_taken_behind_the_command_too() {
+    fn global_options_may_follow_the_command() {
         let cli = Cli::try_parse_from(["bursar", "jobs", "list", "--json", "--url", "http://h:1"]).expect("valid");
         assert!(cli.json);
         assert_eq!(cli.connection.url, "http://h:1");
     }
 
     #[test]
-    fn a_replay_of_events_is_of_one_or_of_many_never_both() {
+    fn an_event_replay_takes_one_event_or_a_state() {
         let parse = |words: &[&str]| {
             let base = ["bursar", "events", "replay", "--reason", "r"];
             Cli::try_parse_from(base.iter().chain(words)).is_ok()
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_of_time_is_for_the_file_and_the_file_is_no_page() {
+    fn a_time_range_requires_csv_and_csv_has_no_pages() {
         let parse = |words: &[&str]| {
             let base = ["bursar", "customers", "transactions", "cst_1"];
             Cli::try_parse_from(base.iter().chain(words)).is_ok()

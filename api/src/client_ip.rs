@@ -1,10 +1,9 @@
-//! Where a request comes from, for limits by address.
+//! The client's IP address, for rate limits.
 //!
-//! It is the address of the peer, unless the peer is one of `http.trusted_proxies`. Then it is the last
-//! address in `X-Forwarded-For` that is not itself a trusted proxy's: each proxy appends whom it was
-//! called by, so what stands before that was written by somebody whom nobody vouches for. `Forwarded`
-//! (RFC 7239) and `X-Real-IP` are not read: one header that the proxies are known to set, not three of
-//! which a caller can choose.
+//! It is the address of the peer, unless the peer is one of `http.trusted_proxies`. Then it is the last address in
+//! `X-Forwarded-For` that is not a trusted proxy's. Each proxy appends the address of its caller, so the addresses
+//! before that one may be forged. `Forwarded` (RFC 7239) and `X-Real-IP` are ignored: proxies that do not set them
+//! would pass on a forged value.
 
 use crate::app::App;
 use ipnet::IpNet;
@@ -15,17 +14,17 @@ use std::sync::Arc;
 
 /// The header that proxies append addresses to.
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Addresses of the header that are looked at; nobody has so many proxies of their own.
+/// Most addresses read from the header. Real chains of proxies are far shorter.
 const HOPS_MAX: usize = 32;
 
-/// The address of whoever sent the request.
+/// The address of the client that sent the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientIp(pub IpAddr);
 
 impl<'a> FromRequest<'a> for ClientIp {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         let RemoteAddr(Addr::SocketAddr(peer)) = request.remote_addr() else {
-            // The server listens on TCP only; whatever else calls is counted as one.
+            // The server listens on TCP only. All other peers count as one client.
             return Ok(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
         };
         let values = request.headers().get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
@@ -34,7 +33,7 @@ impl<'a> FromRequest<'a> for ClientIp {
     }
 }
 
-/// The rule itself; `forwarded_for` are the values of the header in their order.
+/// Finds the client's address. `forwarded_for` holds the header's values in order.
 fn client_ip<'a>(peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'a str>, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer.to_canonical();
@@ -43,14 +42,14 @@ fn client_ip<'a>(peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'
         if !is_trusted(&client) {
             break;
         }
-        // What a trusted proxy did not understand itself tells nothing more: it is the proxy's.
+        // If an entry is unreadable, the proxy that appended it counts as the client.
         let Some(address) = address(hop) else { break };
         client = address.to_canonical();
     }
     client
 }
 
-/// An address, perhaps with a port, as some proxies append it.
+/// Parses an address. Some proxies append a port.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -73,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_trusted_proxies_the_last_address_that_is_not_theirs_counts() {
+    fn behind_trusted_proxies_the_last_untrusted_address_counts() {
         let trusted = ["10.0.0.0/8", "fd00::/8"];
         assert_eq!(seen("10.0.0.1", &["198.51.100.1"], &trusted), "198.51.100.1");
         assert_eq!(seen("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.9"], &trusted), "198.51.100.1");
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_without_end_is_looked_at_in_bounds() {
+    fn only_the_last_addresses_of_a_long_header_are_read() {
         let endless = vec!["10.0.0.2"; 10_000].join(",");
         assert_eq!(seen("10.0.0.1", &["198.51.100.1", &endless], &["10.0.0.0/8"]), "10.0.0.2");
     }

@@ -1,9 +1,8 @@
-//! Connections: how many there may be, and how long one may be of no use.
+//! Limits the number of connections and closes idle ones.
 //!
-//! Each holds a file descriptor, of which the database and the broker need some too. So their number
-//! is bounded, what is beyond waits in the system's queue, and one on which nothing is answered for a
-//! while is closed, whether its client is silent, sends a request byte by byte or takes an answer byte
-//! by byte.
+//! Each connection holds a file descriptor, and the database and the broker need some too. So their number is limited,
+//! and further ones wait in the system's queue. A connection is closed if nothing is answered on it for a while,
+//! whether its client is silent, sends a request byte by byte or reads an answer byte by byte.
 
 use crate::throttle::Throttle;
 use bursar_engine::metric;
@@ -19,66 +18,65 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-/// Pause after an attempt to accept that failed: the server tries again at once, and what is missing,
-/// such as a file descriptor, stays away for a while.
+/// Pause after a failed accept. Its cause, such as too few file descriptors, usually lasts a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes a second that a client must take of an answer for which it keeps the server waiting.
+/// Bytes per second that a slow client must read of its answer.
 const ANSWER_RATE_MIN: u32 = 16 * 1_024;
-/// What is still read of a request whose answer is the connection's last. To close with unread bytes
-/// makes the system reset the connection, and the client may lose the answer. Twice the largest body.
+/// Most bytes of a request that are read after the connection's last answer. Closing with unread bytes makes the
+/// system reset the connection, and the client may lose the answer. Twice the largest body.
 const LINGER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
-/// How long the client has for that.
+/// How long those bytes are read.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Descriptors that stay free for the database, the broker, calls and files.
 const DESCRIPTORS_RESERVED: usize = 256;
 
-/// As many connections as are configured, but not more than the process has descriptors for.
-pub fn connections_bound(configured: usize) -> usize {
+/// Returns the configured number of connections, or fewer if the limit of open files requires it.
+pub fn limit_connections(configured: usize) -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let Some(descriptors) = descriptors_max(&limits) else { return configured };
-    let bound = configured.min(descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1));
-    if bound < configured {
+    let limit = configured.min(descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1));
+    if limit < configured {
         tracing::warn!(
             descriptors,
-            connections = bound,
-            "fewer connections than http.connections_max are taken: the limit of open files is too low for it"
+            connections = limit,
+            "the limit of open files is too low for http.connections_max: fewer connections are accepted"
         );
     }
-    bound
+    limit
 }
 
-/// The soft limit of open files in Linux's table of limits (`proc_pid_limits(5)`).
+/// Reads the soft limit of open files from Linux's table of limits (`proc_pid_limits(5)`).
 fn descriptors_max(limits: &str) -> Option<usize> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// How long a connection may be of no use.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// How long nothing may be answered. Longer than a request may take.
-    pub idle_timeout: Duration,
-    /// How long a client may take nothing of its answer.
-    pub answer_timeout: Duration,
+    pub idle: Duration,
+    /// How long a client may read nothing of its answer.
+    pub answer: Duration,
 }
 
-/// Takes connections from another acceptor, within bounds.
-pub struct Bounded<A> {
+/// An acceptor with a limit on the number of open connections.
+pub struct LimitedAcceptor<A> {
     inner: A,
     permits: Arc<Semaphore>,
-    patience: Patience,
+    timeouts: Timeouts,
     failures: Throttle,
 }
 
-impl<A> Bounded<A> {
-    /// Bounds an acceptor.
-    pub fn new(inner: A, connections_max: usize, patience: Patience) -> Self {
+impl<A> LimitedAcceptor<A> {
+    /// Limits the connections of `inner`.
+    pub fn new(inner: A, connections_max: usize, timeouts: Timeouts) -> Self {
         let permits = Arc::new(Semaphore::new(connections_max));
-        Self { inner, permits, patience, failures: Throttle::new(Duration::from_secs(1)) }
+        Self { inner, permits, timeouts, failures: Throttle::new(Duration::from_secs(1)) }
     }
 }
 
-impl<A: Acceptor> Acceptor for Bounded<A> {
+impl<A: Acceptor> Acceptor for LimitedAcceptor<A> {
     type Io = Connection<A::Io>;
 
     fn local_addr(&self) -> Vec<LocalAddr> {
@@ -86,13 +84,13 @@ impl<A: Acceptor> Acceptor for Bounded<A> {
     }
 
     async fn accept(&mut self) -> io::Result<(Self::Io, LocalAddr, RemoteAddr, Scheme)> {
-        // The permit comes first: a connection that is not accepted costs no descriptor.
+        // The permit comes first: a connection that is not accepted yet needs no descriptor.
         let permit = self.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
         match self.inner.accept().await {
-            Ok((io, local, remote, scheme)) => Ok((Connection::new(io, permit, self.patience), local, remote, scheme)),
+            Ok((io, local, remote, scheme)) => Ok((Connection::new(io, permit, self.timeouts), local, remote, scheme)),
             Err(error) => {
-                if let Some(held_back) = self.failures.pass(Instant::now()) {
-                    tracing::warn!(%error, held_back, "a connection could not be accepted");
+                if let Some(suppressed) = self.failures.pass(Instant::now()) {
+                    tracing::warn!(%error, suppressed, "a connection could not be accepted");
                 }
                 sleep(ACCEPT_PAUSE).await;
                 Err(error)
@@ -101,65 +99,70 @@ impl<A: Acceptor> Acceptor for Bounded<A> {
     }
 }
 
-/// A connection that ends by itself.
+/// A connection that fails once its client has been idle or slow for too long.
 ///
-/// An answer gives its client `idle_timeout` to begin the next request, and the beginning of a request
-/// as long again for its answer. Further bytes of the request buy no more time. A client that lets the
-/// server wait with an answer has `answer_timeout`, and more only as it takes more of the answer.
+/// After an answer, the client has the idle timeout to begin its next request. The first byte of that request starts
+/// the idle timeout again; further bytes do not. A client that stops reading its answer has the answer timeout, which
+/// grows with each byte that it reads.
 pub struct Connection<S> {
     io: S,
-    end: Pin<Box<Sleep>>,
-    patience: Patience,
-    /// Whether something was sent since the last answer.
-    is_asked: bool,
-    /// Whether a part of an answer waits for its client.
+    timer: Pin<Box<Sleep>>,
+    timeouts: Timeouts,
+    /// Whether a request has begun since the last answer.
+    has_request: bool,
+    /// Whether part of an answer waits for the client to read it.
     is_stalled: bool,
-    /// How many bytes were read after the last answer; none if the connection goes on.
+    /// Bytes read after the last answer; `None` until the connection is shut down.
     lingered: Option<usize>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl<S> Connection<S> {
-    fn new(io: S, permit: OwnedSemaphorePermit, patience: Patience) -> Self {
+    fn new(io: S, permit: OwnedSemaphorePermit, timeouts: Timeouts) -> Self {
         metrics::gauge!(metric::HTTP_CONNECTIONS).increment(1.0);
-        let end = Box::pin(sleep_until(Instant::now() + patience.idle_timeout));
-        Self { io, end, patience, is_asked: false, is_stalled: false, lingered: None, _permit: permit }
+        let timer = Box::pin(sleep_until(Instant::now() + timeouts.idle));
+        Self { io, timer, timeouts, has_request: false, is_stalled: false, lingered: None, _permit: permit }
     }
 
     fn extend(&mut self) {
-        self.end.as_mut().reset(Instant::now() + self.patience.idle_timeout);
+        self.timer.as_mut().reset(Instant::now() + self.timeouts.idle);
     }
 
-    /// Fails once the time is over; else the task is woken then.
-    fn check_end(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(context) {
+    /// Fails if the timer has expired. Otherwise wakes the task when it does.
+    fn check_timer(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.timer.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(()),
         }
     }
 
-    /// Counts what the client took of the `len` bytes that wait for it.
-    fn written(&mut self, written: &Poll<io::Result<usize>>, len: usize, context: &mut Context<'_>) -> io::Result<()> {
+    /// Sets the timer after an attempt to write `len` bytes.
+    fn record_write(
+        &mut self,
+        written: &Poll<io::Result<usize>>,
+        len: usize,
+        context: &mut Context<'_>,
+    ) -> io::Result<()> {
         match written {
             Poll::Ready(Ok(0) | Err(_)) => {}
             Poll::Ready(Ok(count)) if self.is_stalled && *count < len => {
                 let count = u32::try_from(*count).unwrap_or(u32::MAX);
-                let bought = Duration::from_secs(1) * count / ANSWER_RATE_MIN;
-                let latest = Instant::now() + self.patience.idle_timeout;
-                let end = (self.end.deadline() + bought).min(latest);
-                self.end.as_mut().reset(end);
+                let earned = Duration::from_secs(1) * count / ANSWER_RATE_MIN;
+                let latest = Instant::now() + self.timeouts.idle;
+                let deadline = (self.timer.deadline() + earned).min(latest);
+                self.timer.as_mut().reset(deadline);
             }
             Poll::Ready(Ok(_)) => {
-                self.is_asked = false;
+                self.has_request = false;
                 self.is_stalled = false;
                 self.extend();
             }
             Poll::Pending if !self.is_stalled => {
                 self.is_stalled = true;
-                let end = self.end.deadline().min(Instant::now() + self.patience.answer_timeout);
-                self.end.as_mut().reset(end);
-                // The task is to be woken at the new time.
-                return self.check_end(context);
+                let deadline = self.timer.deadline().min(Instant::now() + self.timeouts.answer);
+                self.timer.as_mut().reset(deadline);
+                // Wakes the task at the new deadline.
+                return self.check_timer(context);
             }
             Poll::Pending => {}
         }
@@ -168,17 +171,17 @@ impl<S> Connection<S> {
 }
 
 impl<S: AsyncRead + Unpin> Connection<S> {
-    /// Reads on for a while after the last answer, so that the client gets to read it.
+    /// Reads and drops further bytes after the last answer, so that the client can read that answer.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [0; 4_096];
-        while self.lingered.unwrap_or_default() < LINGER_BYTES_MAX && self.check_end(context).is_ok() {
+        while self.lingered.unwrap_or_default() < LINGER_BYTES_MAX && self.check_timer(context).is_ok() {
             let mut buffer = ReadBuf::new(&mut bytes);
             match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.lingered = Some(self.lingered.unwrap_or_default() + buffer.filled().len());
                 }
-                // The client has closed it, too.
+                // The client has closed the connection, too.
                 Poll::Ready(_) => break,
             }
         }
@@ -195,11 +198,11 @@ impl<S> Drop for Connection<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check_end(context)?;
+        this.check_timer(context)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.io).poll_read(context, buffer);
-        if buffer.filled().len() > before && !this.is_asked {
-            this.is_asked = true;
+        if buffer.filled().len() > before && !this.has_request {
+            this.has_request = true;
             this.extend();
         }
         read
@@ -209,9 +212,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check_end(context)?;
+        this.check_timer(context)?;
         let written = Pin::new(&mut this.io).poll_write(context, bytes);
-        this.written(&written, bytes.len(), context)?;
+        this.record_write(&written, bytes.len(), context)?;
         written
     }
 
@@ -221,9 +224,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check_end(context)?;
+        this.check_timer(context)?;
         let written = Pin::new(&mut this.io).poll_write_vectored(context, slices);
-        this.written(&written, slices.iter().map(|slice| slice.len()).sum(), context)?;
+        this.record_write(&written, slices.iter().map(|slice| slice.len()).sum(), context)?;
         written
     }
 
@@ -240,8 +243,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         if this.lingered.is_none() {
             ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
             this.lingered = Some(0);
-            let end = this.end.deadline().min(Instant::now() + LINGER_TIMEOUT);
-            this.end.as_mut().reset(end);
+            let deadline = this.timer.deadline().min(Instant::now() + LINGER_TIMEOUT);
+            this.timer.as_mut().reset(deadline);
         }
         this.poll_linger(context)
     }

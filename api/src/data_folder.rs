@@ -1,7 +1,7 @@
-//! The data folder: one process at a time, and nobody but its owner may look inside.
+//! The data folder: locks it for one process and restricts it to its owner.
 //!
-//! It holds API keys, tokens and customers' data. What a umask, an older release or a person left wider
-//! is narrowed at each start.
+//! It holds API keys, tokens and customers' data. Each start removes the permissions that a umask, an older release or
+//! a person has left to other users.
 
 use anyhow::{Context, Result, bail};
 use bursar_engine::config::Config;
@@ -10,34 +10,34 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// The owner may list and enter a folder, and read and write a file; nobody else may do anything.
+/// Full access for the owner, none for others.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
-/// What the group and all others may do.
+/// The permission bits of the group and of all others.
 const OTHERS: u32 = 0o077;
 
-/// Files of ours in the data folder, besides the database's.
+/// Bursar's files in the data folder, without the database.
 const FILES: [&str; 4] = ["secrets.json", "secrets.json.new", "sandbox/sandbox.jsonl", "sandbox/sandbox.new"];
-/// What `SQLite` calls its files, behind the name of the database.
-const SQLITE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+/// Suffixes of `SQLite`'s files, after the name of the database.
+const SQLITE_SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 const LOCK: &str = "bursar.lock";
 
-/// Makes a folder that only its owner can enter, or narrows the one that is there.
+/// Creates a folder that only its owner can enter, or restricts an existing one.
 ///
 /// # Errors
-/// It cannot be made.
+/// It cannot be created.
 pub fn make_private(folder: &Path) -> Result<()> {
     if !folder.is_dir() {
         let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
-        made.with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-        // Whatever the umask is.
+        made.with_context(|| format!("the folder {} cannot be created", folder.display()))?;
+        // The umask does not apply here.
         set_mode(folder, FOLDER_MODE);
     }
-    narrow(folder, FOLDER_MODE);
+    restrict(folder, FOLDER_MODE);
     Ok(())
 }
 
-/// Opens a file for writing that only its owner can read, making it if it is not there.
+/// Opens a file for writing that only its owner can read. Creates it if it is missing.
 ///
 /// # Errors
 /// It cannot be opened.
@@ -50,47 +50,46 @@ pub fn open_private(path: &Path, options: &mut OpenOptions) -> std::io::Result<F
     Ok(file)
 }
 
-/// Makes sure that only their owner can read the files of a `SQLite` database. Its own code makes files that
-/// everybody can read, but gives the others the permissions of the first, which is made here.
+/// Restricts the files of a `SQLite` database to their owner. `SQLite` would create a database that everybody can read,
+/// so it is created here. Its other files get the same permissions.
 ///
 /// # Errors
-/// The database's file cannot be made.
+/// The database's file cannot be created.
 pub fn prepare_sqlite(config: &Config) -> Result<()> {
     let Some(database) = config.sqlite_file() else { return Ok(()) };
     if !database.exists() {
         open_private(&database, File::options().truncate(false))
-            .with_context(|| format!("the database {} cannot be made", database.display()))?;
+            .with_context(|| format!("the database {} cannot be created", database.display()))?;
     }
-    for behind in SQLITE_FILES {
+    for suffix in SQLITE_SUFFIXES {
         let mut file = database.clone().into_os_string();
-        file.push(behind);
-        narrow(Path::new(&file), FILE_MODE);
+        file.push(suffix);
+        restrict(Path::new(&file), FILE_MODE);
     }
     Ok(())
 }
 
-/// Keeps a second process out of the folder of a `SQLite` database, for as long as it lives. Of Postgres
-/// there is nothing to lock.
+/// Keeps other processes out of a `SQLite` database's folder until it is dropped. Holds nothing on Postgres.
 pub struct FolderLock {
     _file: Option<File>,
 }
 
-/// Takes the lock of a `SQLite` database's folder, and closes the folder to everybody but its owner.
+/// Locks a `SQLite` database's folder and restricts the data folder to its owner.
 ///
 /// # Errors
-/// Another process has it, or the folder cannot be used.
+/// Another process holds the lock, or the folder cannot be used.
 pub fn lock_folder(config: &Config) -> Result<FolderLock> {
     let Some(folder) = config.sqlite_folder() else { return Ok(FolderLock { _file: None }) };
     make_private(&config.data_dir)?;
-    narrow(&config.data_dir.join("sandbox"), FOLDER_MODE);
-    FILES.iter().for_each(|file| narrow(&config.data_dir.join(file), FILE_MODE));
-    // A database elsewhere may lie in a folder that others need: that folder stays as it is.
-    std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    restrict(&config.data_dir.join("sandbox"), FOLDER_MODE);
+    FILES.iter().for_each(|file| restrict(&config.data_dir.join(file), FILE_MODE));
+    // A database outside the data folder may be in a folder that others use, so that folder is not restricted.
+    std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be created", folder.display()))?;
     prepare_sqlite(config)?;
     let path = folder.join(LOCK);
     let file = open_private(&path, File::options().truncate(false))
         .with_context(|| format!("{} cannot be opened", path.display()))?;
-    narrow(&path, FILE_MODE);
+    restrict(&path, FILE_MODE);
     match file.try_lock() {
         Ok(()) => Ok(FolderLock { _file: Some(file) }),
         Err(TryLockError::WouldBlock) => bail!(
@@ -102,29 +101,29 @@ pub fn lock_folder(config: &Config) -> Result<FolderLock> {
     }
 }
 
-/// Takes from everybody but the owner what they may do with it, and says so in the log.
-fn narrow(path: &Path, mode: u32) {
+/// Removes the permissions of everybody but the owner, and logs it.
+fn restrict(path: &Path, mode: u32) {
     let found = match std::fs::metadata(path) {
         Ok(metadata) => metadata.permissions().mode(),
         Err(error) => {
             if error.kind() != ErrorKind::NotFound {
-                tracing::warn!(path = %path.display(), error = %error, "it cannot be seen who may read this");
+                tracing::warn!(path = %path.display(), error = %error, "the permissions cannot be read");
             }
             return;
         }
     };
     if found & OTHERS != 0 && set_mode(path, mode) {
         let was = format!("{:04o}", found & 0o7777);
-        tracing::warn!(path = %path.display(), was, "others than its owner could open this; they no longer can");
+        tracing::warn!(path = %path.display(), was, "other users could open this; their permissions were removed");
     }
 }
 
-/// A file system without permissions, or a volume of somebody else's, is no reason not to start.
+/// Sets the permissions. A failure is only logged, so that file systems without permissions can be used.
 fn set_mode(path: &Path, mode: u32) -> bool {
     match std::fs::set_permissions(path, Permissions::from_mode(mode)) {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(path = %path.display(), error = %error, "others than its owner can open this");
+            tracing::warn!(path = %path.display(), error = %error, "the permissions cannot be set: others can open this");
             false
         }
     }

@@ -1,27 +1,27 @@
-//! Connections to the configured database: of a node, and of a command.
+//! Connects nodes and commands to the configured database.
 
 use crate::data_folder::prepare_sqlite;
 use anyhow::{Result, bail};
 use bursar_engine::config::Config;
 use bursar_engine::infra::store::{Db, DbOptions, NODE, explain_unreachable};
 
-/// How long a statement of a running application may take. Everything it does takes far less.
+/// How long a statement of a running node may take. All of them take far less.
 const STATEMENT_TIMEOUT_MS: u64 = 30_000;
 
-/// Connects to the configured database as a node, for work that may take its time.
+/// Connects as a node without a statement timeout, for migrations.
 ///
 /// # Errors
-/// It cannot be reached; the message says why, for whoever runs the program.
+/// The database cannot be reached. The message tells the operator why.
 pub async fn connect(config: &Config) -> Result<Db> {
     connect_within(config, 0, NODE).await
 }
 
-/// The same for the statements of a running node, which end after [`STATEMENT_TIMEOUT_MS`].
+/// Connects as a running node, whose statements fail after [`STATEMENT_TIMEOUT_MS`].
 pub(crate) async fn connect_node(config: &Config) -> Result<Db> {
     connect_within(config, STATEMENT_TIMEOUT_MS, NODE).await
 }
 
-/// The same for a command that Postgres' list of sessions is to tell from a node. It makes no database.
+/// Connects as a command. `name` identifies it in Postgres' list of sessions. A `SQLite` database must exist.
 ///
 /// # Errors
 /// As [`connect`].

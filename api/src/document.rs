@@ -1,9 +1,8 @@
-//! The OpenAPI document: what the framework makes of the routes, and what it cannot know.
+//! Completes the OpenAPI document that the framework generates from the routes.
 //!
-//! The framework gives every operation every status of its error type, and examples to nothing but
-//! schemas. Here each operation gets the statuses that it answers, each with the codes that come with
-//! it: those that follow from its shape (credentials, body, parameters), and those that its file lists
-//! in `DESCRIBED`. Tests hold the answers of the running application to it.
+//! The framework gives every operation every error status, and examples only to schemas. This module lists the error
+//! codes that each operation can answer: those that follow from its credentials, body and parameters, and those in
+//! `OPERATION_DOCS` of its file. Tests compare the document with the answers of the running application.
 
 use crate::problem::Problem;
 use crate::problem::code::{self, Code};
@@ -12,39 +11,39 @@ use poem_openapi::types::ToJSON;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// What an operation's types do not say.
+/// Documentation of an operation that its types do not contain.
 #[derive(Debug)]
-pub struct Described {
+pub struct OperationDoc {
     /// Its `operation_id`.
     pub operation: &'static str,
-    /// Codes that it answers beyond those of its shape, which `codes` adds.
+    /// Its error codes, without those that follow from its credentials, body and parameters.
     pub codes: &'static [&'static str],
-    /// A body that it takes, where that is no JSON of a type with an example.
+    /// An example of the request's body, if its type has none.
     pub request: Option<&'static str>,
-    /// A body that it answers, where that is no JSON of a type with an example.
+    /// An example of the answer's body, if its type has none.
     pub answer: Option<&'static str>,
 }
 
-impl Described {
-    /// An operation with its codes; both bodies are JSON with an example, or there is none.
+impl OperationDoc {
+    /// Documents the codes of an operation.
     pub const fn new(operation: &'static str, codes: &'static [&'static str]) -> Self {
         Self { operation, codes, request: None, answer: None }
     }
 
-    /// With an example of what it takes.
+    /// Adds an example of the request's body.
     #[must_use]
     pub const fn request(self, text: &'static str) -> Self {
         Self { request: Some(text), ..self }
     }
 
-    /// With an example of what it answers.
+    /// Adds an example of the answer's body.
     #[must_use]
     pub const fn answer(self, text: &'static str) -> Self {
         Self { answer: Some(text), ..self }
     }
 }
 
-/// Examples of parameters by name, for all operations. One with an example of its own keeps that.
+/// Examples of parameters by name, for parameters whose types have none.
 const PARAMETERS: &[(&str, &str)] = &[
     ("Idempotency-Key", "deploy-4711"),
     ("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"),
@@ -68,7 +67,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("type", "invoice.paid"),
 ];
 
-/// Examples of `id` in a path, by what stands before it.
+/// Examples of `id` in a path, by the segment before it.
 const PATH_IDS: &[(&str, &str)] = &[
     ("api-keys", sample::API_KEY),
     ("customers", sample::CUSTOMER),
@@ -82,11 +81,11 @@ const PATH_IDS: &[(&str, &str)] = &[
     ("replays", sample::REPLAY),
 ];
 
-/// The framework's document with what these say of its operations, pretty, with a final line break.
-pub fn complete(document: String, described: &[&Described]) -> String {
+/// Adds `docs` and examples to the framework's document. Returns it pretty-printed, with a final line break.
+pub fn complete(document: String, docs: &[&OperationDoc]) -> String {
     // Parsed and written again, so that the order of keys and the layout are always the same.
     let mut value: Value = serde_json::from_str(&document).unwrap_or_default();
-    // Only `get_mut` and `pointer_mut` here: to index what is not there would insert a null.
+    // Only `get_mut` and `pointer_mut` here: indexing a missing key would insert a null.
     let schemas = value.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
     schemas.into_iter().flatten().for_each(|(_, schema)| {
         merge_descriptions(schema);
@@ -96,7 +95,7 @@ pub fn complete(document: String, described: &[&Described]) -> String {
     for (path, methods) in value.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten() {
         for (method, operation) in methods.as_object_mut().into_iter().flatten() {
             if operation.get("operationId").is_some_and(Value::is_string) {
-                complete_operation(operation, path, method, described, &schemas);
+                complete_operation(operation, path, method, docs, &schemas);
             }
         }
     }
@@ -105,23 +104,22 @@ pub fn complete(document: String, described: &[&Described]) -> String {
     serde_json::to_string_pretty(&value).unwrap_or(document) + "\n"
 }
 
-/// The framework describes a field of another type by a second part of its `allOf`. That part says no type,
-/// so generators of clients leave out the whole schema and its operations: the words move beside the reference.
+/// Moves the description of a field with a `$ref` beside the reference. The framework puts it into a second part of
+/// `allOf`, which has no type, so client generators skip the whole schema and its operations.
 fn merge_descriptions(schema: &mut Value) {
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
     for (_, property) in properties.into_iter().flatten() {
         let Some(parts) = property.get_mut("allOf").and_then(Value::as_array_mut) else { continue };
-        let words: Vec<Value> = parts.extract_if(.., |part| part.get("$ref").is_none()).collect();
-        for (name, word) in words.iter().filter_map(Value::as_object).flatten() {
+        let untyped: Vec<Value> = parts.extract_if(.., |part| part.get("$ref").is_none()).collect();
+        for (name, text) in untyped.iter().filter_map(Value::as_object).flatten() {
             if let Some(property) = property.as_object_mut() {
-                property.entry(name.as_str()).or_insert_with(|| word.clone());
+                property.entry(name.as_str()).or_insert_with(|| text.clone());
             }
         }
     }
 }
 
-/// A field that is not required may be null: that is how it is answered and taken. The framework does
-/// not say so in the document.
+/// Marks optional fields as nullable, because requests and answers may set them to null. The framework omits this.
 fn mark_nullable(schema: &mut Value) {
     let required = schema["required"].as_array().cloned().unwrap_or_default();
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
@@ -136,40 +134,40 @@ fn mark_nullable(schema: &mut Value) {
     }
 }
 
-fn complete_operation(operation: &mut Value, path: &str, method: &str, described: &[&Described], schemas: &Value) {
+fn complete_operation(operation: &mut Value, path: &str, method: &str, docs: &[&OperationDoc], schemas: &Value) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-    let described = described.iter().find(|described| described.operation == id);
+    let doc = docs.iter().find(|doc| doc.operation == id);
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(example) = parameter_example(parameter, path, schemas) {
             parameter["example"] = example;
         }
     }
-    let request = described.and_then(|described| described.request);
+    let request = doc.and_then(|doc| doc.request);
     if let Some(body) = operation.get_mut("requestBody") {
-        show(body, request, schemas);
+        set_example(body, request, schemas);
     }
     let summary = operation["summary"].clone();
-    let answer = described.and_then(|described| described.answer);
+    let answer = doc.and_then(|doc| doc.answer);
     let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
     for (_, response) in responses.into_iter().flatten().filter(|(status, _)| status.as_str() < "400") {
-        show(response, answer, schemas);
+        set_example(response, answer, schemas);
         if response.get("description").is_some_and(|text| text == "") {
             response["description"] = summary.clone();
         }
     }
-    // What answers no problem documents says what is wrong in its own way.
-    if answers_problems(operation) {
-        let codes = codes(operation, method, described.map_or(&[], |described| described.codes));
+    // The health operations report errors in a format of their own.
+    if has_problem_responses(operation) {
+        let codes = list_codes(operation, method, doc.map_or(&[], |doc| doc.codes));
         set_problems(operation, &codes);
     }
 }
 
-/// Puts an example beside the schema of each body: this one, or that of its type.
-fn show(body: &mut Value, text: Option<&str>, schemas: &Value) {
+/// Sets the example of a body: `text`, or else the example of its type.
+fn set_example(body: &mut Value, text: Option<&str>, schemas: &Value) {
     for (_, media) in body.get_mut("content").and_then(Value::as_object_mut).into_iter().flatten() {
         let example = match text {
             Some(text) => Value::from(text),
-            None => resolved(&media["schema"], schemas)["example"].clone(),
+            None => resolve(&media["schema"], schemas)["example"].clone(),
         };
         if !example.is_null() {
             media["example"] = example;
@@ -177,14 +175,14 @@ fn show(body: &mut Value, text: Option<&str>, schemas: &Value) {
     }
 }
 
-/// The schema itself, where it is only referred to.
-fn resolved<'a>(schema: &'a Value, schemas: &'a Value) -> &'a Value {
+/// Follows a reference to a schema.
+fn resolve<'a>(schema: &'a Value, schemas: &'a Value) -> &'a Value {
     let name = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/components/schemas/"));
     name.map_or(schema, |name| &schemas[name])
 }
 
 fn parameter_example(parameter: &Value, path: &str, schemas: &Value) -> Option<Value> {
-    let schema = resolved(&parameter["schema"], schemas);
+    let schema = resolve(&parameter["schema"], schemas);
     let name = parameter["name"].as_str()?;
     if !schema["example"].is_null() {
         return Some(schema["example"].clone());
@@ -205,12 +203,12 @@ fn parameter_example(parameter: &Value, path: &str, schemas: &Value) -> Option<V
     }
 }
 
-fn answers_problems(operation: &Value) -> bool {
+fn has_problem_responses(operation: &Value) -> bool {
     operation["responses"]["500"]["content"]["application/problem+json"].is_object()
 }
 
-/// Every code of an operation: those of its shape, then its own.
-fn codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'static Code> {
+/// Lists the codes of an operation: those that follow from its shape, and its own.
+fn list_codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'static Code> {
     let mut names = vec!["internal", "overloaded", "timeout", "unavailable"];
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         names.extend(match (parameter["in"].as_str(), parameter["name"].as_str()) {
@@ -219,7 +217,7 @@ fn codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'static 
             }
             (_, Some("cursor")) => &["invalid_parameter", "invalid_cursor"],
             (_, Some("limit")) => &["invalid_parameter", "invalid_limit"],
-            // Bytes in a path that are no text.
+            // Bytes in a path that are not UTF-8.
             (Some("path"), _) => &["bad_request", "invalid_parameter"],
             (Some("query"), _) => &["invalid_parameter"],
             _ => &[],
@@ -228,7 +226,7 @@ fn codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'static 
     if method != "get" {
         names.push("body_too_large");
     }
-    // Webhooks are bytes: nothing about them is wrong before their signature is.
+    // Webhooks are read as bytes, so their bodies have no such errors.
     let content = operation["requestBody"]["content"].as_object();
     if content.is_some_and(|content| content.keys().any(|kind| kind.starts_with("application/json"))) {
         names.extend(["invalid_body", "unsupported_media_type"]);
@@ -244,7 +242,7 @@ fn codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'static 
     names.into_iter().filter_map(code::find).collect()
 }
 
-/// The framework's error responses are replaced by those of these codes.
+/// Replaces the framework's error responses by those of `codes`.
 fn set_problems(operation: &mut Value, codes: &[&Code]) {
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     let retry_after = responses.get("503").map(|response| response["headers"].clone()).unwrap_or_default();
@@ -261,7 +259,7 @@ fn set_problems(operation: &mut Value, codes: &[&Code]) {
         let media = json!({ "schema": { "$ref": "#/components/schemas/Problem" }, "examples": examples });
         let listed = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let mut response = json!({
-            "description": format!("{}: {listed}.", meaning(status)),
+            "description": format!("{}: {listed}.", describe_status(status)),
             "content": { "application/problem+json": media },
         });
         if matches!(status, 429 | 503) {
@@ -271,24 +269,24 @@ fn set_problems(operation: &mut Value, codes: &[&Code]) {
     }
 }
 
-/// What a status says, whichever code comes with it.
-fn meaning(status: u16) -> &'static str {
+/// Describes a status, whatever the code.
+fn describe_status(status: u16) -> &'static str {
     match status {
-        400 => "The request is wrong",
+        400 => "The request is invalid",
         401 => "The credentials are missing or wrong",
-        402 => "There are not enough credits, or the payment for them was not made",
-        404 => "There is no such thing, or it is not the caller's",
-        409 => "The state does not allow it",
+        402 => "There are not enough credits, or the payment for them failed",
+        404 => "It does not exist, or belongs to another customer",
+        409 => "The current state does not allow it",
         413 => "The body is larger than allowed",
         415 => "The body is not JSON",
-        422 => "Understood but refused",
-        429 => "Too much is waiting, or was asked for lately. Try again after `Retry-After`",
-        500 => "Our fault",
-        _ => "Cannot be done just now. Try again after `Retry-After`, with the same idempotency key",
+        422 => "The request is valid but refused",
+        429 => "Too many requests, or too much work is waiting. Try again after `Retry-After`",
+        500 => "An internal error",
+        _ => "Temporarily unavailable. Try again after `Retry-After`, with the same idempotency key",
     }
 }
 
-/// A problem with this code as it may look.
+/// An example of a problem with this code.
 fn example(code: &Code) -> Value {
     Problem::example(code).to_json().unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! The whole HTTP endpoint: the API, its document, the metrics, behind what every request passes through.
+//! The whole HTTP endpoint: the API, its document and the metrics, behind the middleware.
 
-use crate::answer_bytes::{Page, Shared};
+use crate::answer_bytes::{RenderedPage, SharedBody};
 use crate::app::App;
 use crate::middleware::Guarded;
 use crate::routes::health::HealthApi;
@@ -13,13 +13,13 @@ use poem::{Endpoint, EndpointExt, Response, Route};
 use poem_openapi::OpenApiService;
 use std::sync::Arc;
 
-/// Pages of metrics that are kept for clients that do not take them.
-const METRICS_PAGES_MAX: usize = 16;
+/// Most copies of the metrics that wait for slow clients.
+const METRICS_COPIES_MAX: usize = 16;
 
-/// The endpoint of an application. A worker answers only what operators ask: health and metrics.
+/// Builds the endpoint of an application. A worker serves only health and metrics.
 pub fn endpoint(app: Arc<App>, role: Role) -> impl Endpoint<Output = Response> {
     let metrics = {
-        let (app, page) = (app.clone(), Page::new(METRICS_PAGES_MAX));
+        let (app, page) = (app.clone(), RenderedPage::new(METRICS_COPIES_MAX));
         make_sync(move |_| {
             Response::builder()
                 .header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
@@ -31,17 +31,17 @@ pub fn endpoint(app: Arc<App>, role: Role) -> impl Endpoint<Output = Response> {
         route.nest("/", OpenApiService::new(HealthApi, "Bursar worker", env!("CARGO_PKG_VERSION")))
     } else {
         let service = service();
-        let json = fixed("application/json", openapi_document());
-        let docs = Route::new().at("/", fixed("text/html; charset=utf-8", service.swagger_ui_html()));
+        let json = static_text("application/json", openapi_document());
+        let docs = Route::new().at("/", static_text("text/html; charset=utf-8", service.swagger_ui_html()));
         route.at("/openapi.json", json).nest("/docs", docs).nest("/", service)
     };
     Guarded::new(route.data(app.clone()).map_to_response(), app)
 }
 
-/// An endpoint that always answers this, with the same bytes in memory for all.
-fn fixed(content_type: &'static str, text: String) -> impl Endpoint<Output = Response> {
+/// An endpoint that always answers with `text`. All answers share its bytes.
+fn static_text(content_type: &'static str, text: String) -> impl Endpoint<Output = Response> {
     let bytes = Bytes::from(text);
     make_sync(move |_| {
-        Response::builder().header(header::CONTENT_TYPE, content_type).extension(Shared).body(bytes.clone())
+        Response::builder().header(header::CONTENT_TYPE, content_type).extension(SharedBody).body(bytes.clone())
     })
 }

@@ -2,26 +2,26 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`sandbox`] | the stand-in for Stripe where no key is set |
+//! | [`sandbox`] | the sandbox that replaces Stripe if no key is set |
 //! | [`app`] | the application: configuration, database, actors, credentials |
 //! | [`database`] | connections to the configured database |
-//! | [`data_folder`] | one process at a time, and nobody but its owner |
-//! | [`migrate`] | `bursar migrate`, and whether the schema is ours |
+//! | [`data_folder`] | locks the data folder and restricts it to its owner |
+//! | [`migrate`] | `bursar migrate`, and migrations at start |
 //! | [`serve`] | start, drain, stop |
 //! | [`endpoint`] | the whole HTTP endpoint: API, document, metrics, behind [`middleware`] |
-//! | [`routes`] | the HTTP API, one file a noun |
-//! | [`document`] | completes the OpenAPI document: which operation answers which codes, examples |
-//! | [`recorder`] | where metrics are counted |
-//! | [`problem`] | how every error looks over HTTP |
-//! | [`middleware`] | bounds, timeouts and metrics of every request |
+//! | [`routes`] | the HTTP API, one file per resource |
+//! | [`document`] | completes the OpenAPI document with error codes and examples |
+//! | [`recorder`] | the metrics recorder |
+//! | [`problem`] | HTTP errors: problem documents and their codes |
+//! | [`middleware`] | limits, timeouts and metrics of every request |
 //! | [`auth`] | API keys and admin tokens |
 //! | [`transaction_csv`] | a ledger as CSV, streamed |
-//! | [`connection`] | how many connections there may be, and for how long |
-//! | `server` | HTTP/1.1 with small buffers, on those connections |
-//! | `webhook_bodies` | the memory for webhooks that are being read |
-//! | `answer_bytes` | the memory for answers that are not taken yet |
-//! | `write_limit` | how much a customer may write for nothing |
-//! | [`client_ip`] | where a request comes from |
+//! | [`connection`] | the limit on connections, and their timeouts |
+//! | `server` | the HTTP/1.1 server, with small buffers |
+//! | `webhook_bodies` | the memory limit of webhook bodies being read |
+//! | `answer_bytes` | the memory limit of answers that clients have not read |
+//! | `write_limit` | rate limits on writes that cost no credits |
+//! | [`client_ip`] | the client's IP address |
 //! | [`cli`] | the command line |
 
 mod answer_bytes;

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless `BURSAR_LOG` says otherwise.
+/// The default log filter; `BURSAR_LOG` overrides it.
 const LOG_FILTER: &str = "warn,bursar=info";
 
 #[global_allocator]
@@ -26,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     init_tracing();
-    // Only fails if a provider is installed already, which then serves as well.
+    // Fails only if a provider is already installed, which works as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -67,7 +67,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
     }
 }
 
-/// The configuration; the filter of the log belongs to it.
+/// Loads the configuration and checks the log filter.
 fn load(file: Option<&Path>) -> Result<Config> {
     let config = Config::load(file);
     let Err(problem) = log_filter() else { return Ok(config?) };
@@ -89,7 +89,7 @@ async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
     let bar = Progress::bar("verifying", 0);
     let report = verify(&db, |progress| {
         bar.set(progress.done, progress.total);
-        bar.say(&progress.to_string());
+        bar.set_message(&progress.to_string());
     })
     .await?;
     drop(bar);
@@ -120,10 +120,9 @@ async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What `BURSAR_LOG` says is logged, or what is wrong with it. Set to nothing, it is not set.
+/// Parses `BURSAR_LOG`, or says what is wrong with it. An empty value counts as unset.
 fn log_filter() -> Result<EnvFilter, String> {
-    let wrong =
-        |why: &dyn std::fmt::Display| format!("BURSAR_LOG must be a filter of the log such as {LOG_FILTER}: {why}");
+    let wrong = |why: &dyn std::fmt::Display| format!("BURSAR_LOG must be a log filter such as {LOG_FILTER}: {why}");
     match std::env::var("BURSAR_LOG") {
         Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(text).map_err(|error| wrong(&error)),
         Err(error @ VarError::NotUnicode(_)) => Err(wrong(&error)),

@@ -1,10 +1,10 @@
-//! What every request passes through: limits, a deadline, metrics, problem documents.
+//! The middleware of every request: limits, a deadline, metrics, problem documents.
 
 use crate::answer_bytes::AnswerBytes;
 use crate::app::App;
 use crate::problem::{self, ApiError};
 use crate::routes::webhook::{self, Sender};
-use crate::webhook_bodies::{Place, WebhookBodies};
+use crate::webhook_bodies::{BodyMemory, WebhookBodies};
 use bursar_engine::metric;
 use futures_util::StreamExt;
 use poem::error::ReadBodyError;
@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// The class of a request, by which it is limited.
+/// The class of a request, which decides its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     /// Health and metrics, which are never refused: a busy server must not look like a dead one.
-    Watched,
-    /// A webhook; other requests do not count against it.
+    Monitoring,
+    /// A webhook, which has a limit of its own.
     Webhook(Sender),
     /// All others.
     Ordinary,
@@ -31,9 +31,9 @@ enum Class {
 impl Class {
     fn of(request: &Request) -> Self {
         let path = request.uri().path();
-        let is_watched = path == "/metrics" || path.split('/').nth(1) == Some("health");
+        let is_monitoring = path == "/metrics" || path.split('/').nth(1) == Some("health");
         match (is_read(request), Sender::of_path(path)) {
-            (true, _) if is_watched => Self::Watched,
+            (true, _) if is_monitoring => Self::Monitoring,
             (false, Some(sender)) if *request.method() == Method::POST => Self::Webhook(sender),
             _ => Self::Ordinary,
         }
@@ -60,7 +60,7 @@ impl<E> Guarded<E> {
         Self { inner, app, in_flight, webhooks_in_flight, webhook_bodies, answer_bytes }
     }
 
-    /// Counts a request as under way, or refuses it if there are too many.
+    /// Counts a request as in flight, or refuses it if there are too many.
     fn enter<'a>(&self, in_flight: &'a AtomicUsize) -> poem::Result<InFlight<'a>> {
         let before = in_flight.fetch_add(1, Ordering::Relaxed);
         let entered = InFlight(in_flight);
@@ -83,7 +83,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let started = Instant::now();
         let method = method_label(request.method());
-        let response = self.bounded(request).await;
+        let response = self.handle(request).await;
         let route = response.data::<OperationId>().map_or("other", |id| id.0);
         let status = response.status().as_u16().to_string();
         metrics::counter!(metric::HTTP_REQUESTS, "route" => route, "method" => method, "status" => status).increment(1);
@@ -96,15 +96,15 @@ impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
 }
 
 impl<E: Endpoint<Output = Response>> Guarded<E> {
-    async fn bounded(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request) -> Response {
         if request.uri().path_and_query().is_some_and(|text| text.as_str().contains("%00")) {
-            let detail = "The address contains a NUL character.";
+            let detail = "The URL contains a NUL character.";
             return problem::respond(ApiError::bad_request("invalid_parameter", detail));
         }
         let answer = async {
             match Class::of(&request) {
                 Class::Webhook(sender) => self.webhook(sender, request).await,
-                Class::Watched => self.inner.call(request).await,
+                Class::Monitoring => self.inner.call(request).await,
                 Class::Ordinary => self.ordinary(request).await,
             }
         };
@@ -113,9 +113,9 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
             Ok(Err(error)) => {
                 let response = problem::from_framework(&error);
-                if response.status() == StatusCode::PAYLOAD_TOO_LARGE { closing(response) } else { response }
+                if response.status() == StatusCode::PAYLOAD_TOO_LARGE { close_after(response) } else { response }
             }
-            Err(_) => problem::respond(late()),
+            Err(_) => problem::respond(timed_out()),
         }
     }
 
@@ -127,59 +127,60 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             return Ok(counted.unwrap_or_else(|| problem::respond(overloaded())));
         }
         let body = request.take_body();
-        let bytes = self.in_time(async { Ok(body.into_bytes_limit(self.app.config.http.body_max_bytes).await?) });
+        let bytes =
+            self.with_body_timeout(async { Ok(body.into_bytes_limit(self.app.config.http.body_max_bytes).await?) });
         request.set_body(Body::from_bytes(bytes.await?));
-        // The answer is small and says what was done, so it is never dropped.
+        // The answer is small and tells the outcome, so it is not limited.
         self.inner.call(request).await
     }
 
-    /// A webhook with wrong headers is refused before its body is read, and it counts as under way once the body is
-    /// whole: bodies that strangers withhold take no place.
+    /// Refuses a webhook with wrong headers before its body is read. The others count as in flight only once their
+    /// bodies are complete, so that senders who withhold bodies do not use up the limit.
     async fn webhook(&self, sender: Sender, mut request: Request) -> poem::Result<Response> {
         if let Err(error) = webhook::check_head(sender, &self.app, request.headers()) {
-            let mut response = closing(problem::respond(error));
+            let mut response = close_after(problem::respond(error));
             response.set_data(OperationId(sender.operation()));
             return Ok(response);
         }
-        // The bytes are taken as they are: a signed event is never refused for what it calls itself.
+        // The body is read as bytes: a signed event is never refused for its content type.
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         let length = request.header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()).unwrap_or(0);
         if length > self.app.config.http.webhook_body_max_bytes {
             return Err(ReadBodyError::PayloadTooLarge.into());
         }
-        let mut place = self.webhook_bodies.begin(length);
-        let bytes = self.in_time(self.webhook_body(request.take_body(), &mut place)).await?;
+        let mut memory = self.webhook_bodies.begin(length);
+        let bytes = self.with_body_timeout(self.webhook_body(request.take_body(), &mut memory)).await?;
         let _in_flight = self.enter(&self.webhooks_in_flight)?;
         request.set_body(bytes);
         self.inner.call(request).await
     }
 
-    /// Reads the body of a webhook, until it has to give way.
-    async fn webhook_body(&self, body: Body, place: &mut Place<'_>) -> poem::Result<Vec<u8>> {
+    /// Reads the body of a webhook. Fails if the body is evicted.
+    async fn webhook_body(&self, body: Body, memory: &mut BodyMemory<'_>) -> poem::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut chunks = pin!(body.into_bytes_stream());
         loop {
             let chunk = tokio::select! {
                 chunk = chunks.next() => chunk,
-                () = place.must_end() => return Err(refused(overloaded())),
+                () = memory.evicted() => return Err(refused(overloaded())),
             };
             let Some(chunk) = chunk else { break };
             let chunk = chunk.map_err(ReadBodyError::Io)?;
             if bytes.len() + chunk.len() > self.app.config.http.webhook_body_max_bytes {
                 return Err(ReadBodyError::PayloadTooLarge.into());
             }
-            if !place.grow(chunk.len()) {
+            if !memory.grow(chunk.len()) {
                 return Err(refused(overloaded()));
             }
             bytes.extend_from_slice(&chunk);
         }
-        if place.complete() { Ok(bytes) } else { Err(refused(overloaded())) }
+        if memory.complete() { Ok(bytes) } else { Err(refused(overloaded())) }
     }
 
     /// Reads a body within the time limit for bodies.
-    async fn in_time<T>(&self, body: impl Future<Output = poem::Result<T>>) -> poem::Result<T> {
+    async fn with_body_timeout<T>(&self, body: impl Future<Output = poem::Result<T>>) -> poem::Result<T> {
         let limit = Duration::from_millis(self.app.config.http.body_timeout_ms);
-        timeout(limit, body).await.unwrap_or_else(|_| Err(refused(late())))
+        timeout(limit, body).await.unwrap_or_else(|_| Err(refused(timed_out())))
     }
 }
 
@@ -188,14 +189,14 @@ fn is_read(request: &Request) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
-fn late() -> ApiError {
+fn timed_out() -> ApiError {
     let detail = "There was no answer in time. Try again with the same Idempotency-Key.";
     ApiError::new(503, "timeout", detail)
 }
 
-/// The answer to a request whose body is not read to its end.
+/// Refuses a request whose body is not read to its end.
 fn refused(error: ApiError) -> poem::Error {
-    poem::Error::from_response(closing(problem::respond(error)))
+    poem::Error::from_response(close_after(problem::respond(error)))
 }
 
 fn overloaded() -> ApiError {
@@ -203,12 +204,12 @@ fn overloaded() -> ApiError {
 }
 
 /// Closes the connection after the answer, because the rest of the body is not read.
-fn closing(mut response: Response) -> Response {
+fn close_after(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// The label of a method; unknown ones share one, so that the labels stay few.
+/// The metric label of a method. Unknown methods share one, so that there are only a few labels.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,5 +1,5 @@
-//! `bursar migrate`: moves the schema. Down loses data, so it says what, wants to be told the database's name,
-//! and refuses while nodes are at work.
+//! `bursar migrate`: applies and reverts migrations. Reverting loses data, so it lists the loss, asks for the
+//! database's name, and refuses while nodes are running.
 
 use crate::cli::table::{Column, Table};
 use crate::cli::{DownArgs, MigrateArgs, MigrateCommand, output, usage};
@@ -19,13 +19,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::process::ExitCode;
 
-/// The advisory lock of Postgres under which migrations run; any number that nothing else uses.
+/// The key of the Postgres advisory lock for migrations: an arbitrary number that nothing else uses.
 const MIGRATION_LOCK: i64 = 0x6275_7273_6172;
 
-/// Does what was asked, and shows what is applied then.
+/// Runs the command, then prints the state of all migrations.
 ///
 /// # Errors
-/// The database cannot be used or moved, or taking back was refused.
+/// The database cannot be used, a migration fails, or reverting is refused.
 pub async fn run(config: &Config, json: bool, arguments: &MigrateArgs) -> Result<ExitCode> {
     let _lock = match arguments.command {
         MigrateCommand::Status => None,
@@ -34,23 +34,23 @@ pub async fn run(config: &Config, json: bool, arguments: &MigrateArgs) -> Result
     let db = connect_command(config, "bursar migrate").await?;
     match &arguments.command {
         MigrateCommand::Up => up(&db).await?,
-        MigrateCommand::Down(down) => take_back(config, &db, down).await?,
+        MigrateCommand::Down(down) => revert(config, &db, down).await?,
         MigrateCommand::Status => {}
     }
     show(&db, json).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Applies what is pending.
+/// Applies pending migrations.
 ///
 /// # Errors
-/// The schema is no older one of this release, or the database refuses.
+/// The schema has migrations that this release does not know, or one fails.
 pub async fn up(db: &Db) -> Result<()> {
     refuse_newer(db).await?;
-    in_turn(db, async { Migrator::up(db.write(), None).await.context("the database could not be migrated") }).await
+    with_lock(db, async { Migrator::up(db.write(), None).await.context("the database could not be migrated") }).await
 }
 
-/// Migrations that this release does not know it can neither follow nor take back.
+/// Refuses a schema with migrations that this release does not know.
 async fn refuse_newer(db: &Db) -> Result<()> {
     match schema::schema(db).await? {
         schema @ (Schema::Ahead(_) | Schema::Foreign(_)) => bail!(schema.problem().unwrap_or_default()),
@@ -58,15 +58,15 @@ async fn refuse_newer(db: &Db) -> Result<()> {
     }
 }
 
-/// Takes the latest migrations back, if whoever asks for it knows what that means.
-async fn take_back(config: &Config, db: &Db, down: &DownArgs) -> Result<()> {
+/// Reverts the latest migrations once the operator has confirmed the loss.
+async fn revert(config: &Config, db: &Db, down: &DownArgs) -> Result<()> {
     refuse_newer(db).await?;
-    refuse_while_nodes_work(db, down).await?;
+    refuse_while_nodes_run(db, down).await?;
     let applied = schema_versions(db.read()).await?.unwrap_or_default();
     check_steps(down.steps, applied.len())?;
     let loss = Loss::of(db, &applied, down.steps).await?;
     if loss.migrations.is_empty() {
-        output::note("There is nothing to take back.");
+        output::note("There is nothing to revert.");
         return Ok(());
     }
     let name = database_name(config, db).await?;
@@ -79,16 +79,15 @@ async fn take_back(config: &Config, db: &Db, down: &DownArgs) -> Result<()> {
     if given != name {
         return Err(usage(format!("the database is {name}, not '{given}': nothing was changed")));
     }
-    in_turn(db, async {
-        // Somebody may have taken their time to type.
-        refuse_while_nodes_work(db, down).await?;
-        let taken_back = Migrator::down(db.write(), Some(down.steps)).await;
-        taken_back.context("the database could not be migrated back")
+    with_lock(db, async {
+        // A node may have started before the name was typed.
+        refuse_while_nodes_run(db, down).await?;
+        Migrator::down(db.write(), Some(down.steps)).await.context("the migrations could not be reverted")
     })
     .await
 }
 
-/// More steps than there are migrations are a mistake that would take everything back.
+/// Refuses more steps than there are migrations, which would revert everything by mistake.
 fn check_steps(steps: u32, applied: usize) -> Result<()> {
     if applied > 0 && usize::try_from(steps).is_ok_and(|steps| steps > applied) {
         let migrations = if applied == 1 { "1 migration is" } else { &format!("{applied} migrations are") };
@@ -97,7 +96,7 @@ fn check_steps(steps: u32, applied: usize) -> Result<()> {
     Ok(())
 }
 
-/// What people call the database: its name in Postgres, or its file.
+/// The database's name: its name in Postgres, or the name of its file.
 async fn database_name(config: &Config, db: &Db) -> Result<String> {
     match config.sqlite_file() {
         Some(file) => Ok(file.file_name().unwrap_or_default().to_string_lossy().into_owned()),
@@ -105,27 +104,27 @@ async fn database_name(config: &Config, db: &Db) -> Result<String> {
     }
 }
 
-/// Of a SQLite database the folder's lock is proof enough that no node is at work.
-async fn refuse_while_nodes_work(db: &Db, down: &DownArgs) -> Result<()> {
+/// Refuses while nodes are running. On `SQLite` the folder's lock already ensures that none is.
+async fn refuse_while_nodes_run(db: &Db, down: &DownArgs) -> Result<()> {
     if !db.is_postgres() || down.nodes_are_stopped {
         return Ok(());
     }
     let leases = schema_leases(db.read()).await?;
     let sessions = schema_sessions(db.read(), NODE).await?;
-    match nodes_at_work(&leases, &sessions) {
+    match running_nodes(&leases, &sessions) {
         Some(refusal) => bail!(refusal),
         None => Ok(()),
     }
 }
 
-/// Why nothing is taken back now; nothing if no node is at work.
-fn nodes_at_work(leases: &[NodeLeases], sessions: &[String]) -> Option<String> {
+/// Makes the message that lists the running nodes. `None` if there are none.
+fn running_nodes(leases: &[NodeLeases], sessions: &[String]) -> Option<String> {
     if leases.is_empty() && sessions.is_empty() {
         return None;
     }
-    let mut lines = vec!["nodes work on this database; nothing was changed".to_owned()];
+    let mut lines = vec!["nodes are running on this database; nothing was changed".to_owned()];
     lines.extend(leases.iter().map(|node| {
-        // Rounded up: whoever waits that long has waited enough.
+        // Rounded up, so that waiting this long is enough.
         let end_in_s = node.end_in_ms / 1_000 + 1;
         match node.leases {
             1 => format!("  {} holds 1 lease, which ends in {end_in_s} s", node.node),
@@ -139,14 +138,14 @@ fn nodes_at_work(leases: &[NodeLeases], sessions: &[String]) -> Option<String> {
         lines.push(format!("  {} {noun}, from {}", sessions.len(), places.join(", ")));
     }
     lines.push(
-        "Stop all nodes first. What a dead node left ends by itself; if you know that all are dead and will not wait, \
-         say --nodes-are-stopped."
+        "Stop all nodes first. Leases of a dead node end by themselves. If you know that all nodes are stopped, skip \
+         this check with --nodes-are-stopped."
             .to_owned(),
     );
     Some(lines.join("\n"))
 }
 
-/// What goes when migrations are taken back.
+/// The data that is lost when migrations are reverted.
 struct Loss {
     migrations: Vec<String>,
     tables: Vec<(String, i64)>,
@@ -154,8 +153,8 @@ struct Loss {
 }
 
 impl Loss {
-    /// Takes them back in a transaction that is then rolled back, and compares. So nobody has to write down what
-    /// each migration takes away.
+    /// Finds the loss by reverting the migrations in a transaction that is rolled back, so that no migration has to
+    /// declare it.
     async fn of(db: &Db, applied: &[String], steps: u32) -> Result<Self> {
         let latest = applied.len().saturating_sub(steps.try_into().unwrap_or(usize::MAX));
         let migrations: Vec<String> = applied[latest..].iter().rev().cloned().collect();
@@ -165,7 +164,7 @@ impl Loss {
         }
         let before = schema_columns(db.read()).await?;
         let trial = db.begin().await?;
-        Migrator::down(&trial, Some(steps)).await.context("the database cannot be migrated back")?;
+        Migrator::down(&trial, Some(steps)).await.context("the migrations cannot be reverted")?;
         let after = schema_columns(&trial).await?;
         trial.rollback().await?;
         let kept: BTreeSet<&str> = after.iter().map(|column| column.table.as_str()).collect();
@@ -184,11 +183,11 @@ impl Loss {
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "This takes back {}.", self.migrations.join(", "))?;
+        write!(f, "This reverts {}.", self.migrations.join(", "))?;
         if self.tables.is_empty() && self.columns.is_empty() {
-            return write!(f, " No table and no column goes with it.");
+            return write!(f, " No table and no column is dropped.");
         }
-        write!(f, " What goes with it cannot be brought back without a backup:")?;
+        write!(f, " It drops these, which only a backup can restore:")?;
         for (table, rows) in &self.tables {
             write!(f, "\n  table {table} with {rows} rows")?;
         }
@@ -222,19 +221,18 @@ async fn show(db: &Db, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Processes that migrate at the same time take turns. On SQLite the folder is locked: nobody else is
-/// there.
-async fn in_turn(db: &Db, work: impl Future<Output = Result<()>>) -> Result<()> {
+/// Runs `work` under a lock, so that processes migrate one after another. On `SQLite` the folder's lock ensures that.
+async fn with_lock(db: &Db, work: impl Future<Output = Result<()>>) -> Result<()> {
     if !db.is_postgres() {
         return work.await;
     }
-    let turn = db.begin().await?;
-    turn.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
-    // It idles for as long as the work takes.
-    turn.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
-    turn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+    let lock = db.begin().await?;
+    lock.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
+    // The transaction is idle during the work.
+    lock.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
+    lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
     work.await?;
-    Ok(turn.commit().await?)
+    Ok(lock.commit().await?)
 }
 
 #[cfg(test)]
@@ -242,15 +240,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_at_work_is_named_with_the_end_of_its_leases() {
-        assert_eq!(nodes_at_work(&[], &[]), None);
+    fn a_running_node_is_listed_with_the_end_of_its_leases() {
+        assert_eq!(running_nodes(&[], &[]), None);
         let leases = [NodeLeases { node: "api-1".to_owned(), leases: 3, end_in_ms: 28_400 }];
-        let said = nodes_at_work(&leases, &["10.0.0.5".to_owned(), "10.0.0.5".to_owned()]).unwrap_or_default();
+        let said = running_nodes(&leases, &["10.0.0.5".to_owned(), "10.0.0.5".to_owned()]).unwrap_or_default();
         assert!(said.contains("api-1 holds 3 leases, the last of which ends in 29 s"), "{said}");
         assert!(said.contains("2 connections of nodes, from 10.0.0.5\n"), "{said}");
         assert!(said.contains("--nodes-are-stopped"), "{said}");
         let lease = [NodeLeases { node: "api-1".to_owned(), leases: 1, end_in_ms: 900 }];
-        let said = nodes_at_work(&lease, &["10.0.0.5".to_owned()]).unwrap_or_default();
+        let said = running_nodes(&lease, &["10.0.0.5".to_owned()]).unwrap_or_default();
         assert!(said.contains("api-1 holds 1 lease, which ends in 1 s"), "{said}");
         assert!(said.contains("1 connection of a node, from 10.0.0.5\n"), "{said}");
     }

@@ -1,4 +1,4 @@
-//! How every error looks over HTTP: a problem document (RFC 9457) with a stable `code`.
+//! HTTP errors: problem documents (RFC 9457) with a stable `code`.
 //!
 //! This is the one place that maps errors to statuses and codes.
 
@@ -18,45 +18,44 @@ use poem_openapi::{ApiResponse, Object};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Seconds after which a caller is asked to come again.
+/// The default `Retry-After`, in seconds.
 const RETRY_AFTER_S: u64 = 1;
-/// The same where an operator has to switch something on again.
+/// `Retry-After` for a feature that an operator has switched off.
 const SWITCHED_OFF_RETRY_AFTER_S: u64 = 60;
 
-/// During an outage every request fails: one in a second is logged, with the number of the others.
+/// During an outage every request fails, so only one failure per second is logged, with the number of the others.
 static OUTAGE: Throttle = Throttle::new(Duration::from_secs(1));
 
 /// What went wrong (RFC 9457). `code` is stable; `detail` is for people and may change.
 #[derive(Debug, Clone, Object)]
 pub struct Problem {
-    /// Always `about:blank`: the code says which problem it is.
+    /// Always `about:blank`: the code identifies the problem.
     #[oai(rename = "type")]
     pub kind: String,
     /// The status in words.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// Which problem it is; stable.
+    /// Identifies the problem; stable.
     pub code: String,
     /// What happened and what to do about it.
     pub detail: String,
-    /// Credits that can be spent, where that is the problem.
+    /// Credits that can be spent, if there are not enough.
     #[oai(skip_serializing_if_is_none)]
     pub available: Option<i64>,
-    /// Of a payment: why it was not made, such as `card_declined` or `expired_card`.
+    /// Why a payment failed, such as `card_declined` or `expired_card`.
     #[oai(skip_serializing_if_is_none)]
     pub reason: Option<String>,
-    /// Of a declined payment: the issuer's reason, such as `insufficient_funds`.
+    /// The issuer's reason for declining a payment, such as `insufficient_funds`.
     #[oai(skip_serializing_if_is_none)]
     pub decline_code: Option<String>,
-    /// Of a declined payment: what the network advises: `try_again_later`, `do_not_try_again` or
-    /// `confirm_card_data`.
+    /// The card network's advice after a decline: `try_again_later`, `do_not_try_again` or `confirm_card_data`.
     #[oai(skip_serializing_if_is_none)]
     pub advice_code: Option<String>,
-    /// Of a payment that wants authentication: the PaymentIntent to finish on session.
+    /// The PaymentIntent of a payment that requires authentication.
     #[oai(skip_serializing_if_is_none)]
     pub payment_intent: Option<String>,
-    /// Of a payment that wants authentication: what Stripe.js needs to finish it.
+    /// The client secret with which Stripe.js authenticates that payment.
     #[oai(skip_serializing_if_is_none)]
     pub client_secret: Option<String>,
     /// The operation that the problem belongs to.
@@ -83,7 +82,7 @@ impl Problem {
         }
     }
 
-    /// A problem as it may look.
+    /// An example of a problem with this code.
     pub fn example(code: &code::Code) -> Self {
         let text = |text: &str| Some(text.to_owned());
         let plain = Self::new(code.status, code.name, code.detail);
@@ -121,7 +120,7 @@ macro_rules! api_error {
                 #[oai(status = $status, content_type = "application/problem+json")]
                 $name(
                     Json<Box<Problem>>,
-                    /// Seconds to wait before trying again, where that helps.
+                    /// Seconds to wait before trying again.
                     #[oai(header = "Retry-After")]
                     Option<u64>,
                 ),
@@ -129,18 +128,18 @@ macro_rules! api_error {
         }
 
         impl ApiError {
-            /// The answer for a status, a code and a sentence.
+            /// Creates an error with a status, a code and a detail.
             pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
                 Self::of(Problem::new(status, code, detail))
             }
 
-            /// The answer of a code, with the status that the list of codes has for it.
+            /// Creates an error with a code and its status in [`code::CODES`].
             pub fn with_code(code: &str, detail: impl Into<String>) -> Self {
                 let status = code::find(code).map_or(500, |code| code.status);
                 Self::new(status, code, detail)
             }
 
-            /// The same answer with another time after which to come again.
+            /// Sets `Retry-After`.
             #[must_use]
             fn after(self, seconds: u64) -> Self {
                 match self {
@@ -166,36 +165,36 @@ macro_rules! api_error {
     };
 }
 
-// What each status means and which codes come with it, operation by operation, is in the document.
+// The OpenAPI document lists the statuses and codes of each operation.
 api_error! {
-    /// The request is wrong.
+    /// The request is invalid.
     BadRequest = 400,
     /// The credentials are missing or wrong.
     Unauthorized = 401,
-    /// There are not enough credits, or the payment for them was not made.
+    /// There are not enough credits, or the payment for them failed.
     PaymentRequired = 402,
-    /// There is no such thing, or it is not the caller's.
+    /// It does not exist, or belongs to another customer.
     NotFound = 404,
     /// The route has no such method.
     MethodNotAllowed = 405,
-    /// The state does not allow it.
+    /// The current state does not allow it.
     Conflict = 409,
     /// The body is larger than allowed.
     PayloadTooLarge = 413,
     /// The body is not JSON.
     UnsupportedMediaType = 415,
-    /// Understood but refused.
+    /// The request is valid but refused.
     Unprocessable = 422,
-    /// Too much is waiting, or was asked for lately.
+    /// Too many requests, or too much work is waiting.
     TooManyRequests = 429,
-    /// Our fault.
+    /// An internal error.
     Internal = 500,
-    /// Cannot be done just now.
+    /// Temporarily unavailable.
     Unavailable = 503,
 }
 
 impl ApiError {
-    /// Wrong input.
+    /// Creates an error with status 400.
     pub fn bad_request(code: &str, detail: impl Into<String>) -> Self {
         Self::new(400, code, detail)
     }
@@ -235,14 +234,14 @@ impl From<&Operation> for ApiError {
     }
 }
 
-/// Stripe could not be asked for something that is only read.
+/// A read from Stripe failed.
 impl From<StripeError> for ApiError {
     fn from(error: StripeError) -> Self {
         if error == StripeError::NotConfigured {
             return Self::new(503, "stripe_not_configured", "This server has no Stripe key: it charges nobody.");
         }
-        tracing::warn!(%error, "stripe could not be asked");
-        Self::new(503, "stripe_unavailable", "Stripe cannot be asked just now. Try again shortly.")
+        tracing::warn!(%error, "a read from Stripe failed");
+        Self::new(503, "stripe_unavailable", "Stripe cannot be reached just now. Try again shortly.")
     }
 }
 
@@ -266,12 +265,12 @@ impl From<Error> for ApiError {
                 "timeout",
                 "There was no answer in time. Try again with the same Idempotency-Key: nothing happens twice.",
             ),
-            // All but the first were logged where they happened.
+            // All but the first are logged where they happen.
             Error::DatabaseUnavailable(_) | Error::Unavailable(_) | Error::Stuck(_) | Error::Broker(_) => {
                 if matches!(error, Error::DatabaseUnavailable(_))
-                    && let Some(held_back) = OUTAGE.pass(Instant::now())
+                    && let Some(suppressed) = OUTAGE.pass(Instant::now())
                 {
-                    tracing::warn!(error = %error.chain(), held_back, "a request could not reach the database");
+                    tracing::warn!(error = %error.chain(), suppressed, "a request could not reach the database");
                 }
                 let detail = "The server cannot reach what it needs just now. Try again with the same Idempotency-Key.";
                 Self::new(503, "unavailable", detail)
@@ -307,7 +306,7 @@ fn refused(refusal: &Refusal) -> ApiError {
     }
 }
 
-/// The answer to an error that the framework raised before a route was reached.
+/// Converts an error of the framework, raised before a route was reached.
 pub fn from_framework(error: &poem::Error) -> Response {
     let status = error.status();
     let detail = error.to_string();
@@ -343,7 +342,7 @@ pub fn from_framework(error: &poem::Error) -> Response {
     respond(problem)
 }
 
-/// The HTTP response of an error outside a route.
+/// Converts an error outside a route into a response.
 pub fn respond(error: ApiError) -> Response {
     let mut response = error.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -1,4 +1,4 @@
-//! The recorder of metrics: one for the process, whether somebody reads it or not.
+//! The process's metrics recorder.
 
 use anyhow::{Context, Result};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -11,34 +11,34 @@ const LATENCY_BUCKETS: &[f64] =
     &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 /// Buckets of batch sizes.
 const SIZE_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
-/// How often what histograms were told is put into their buckets. Until then every value is kept.
+/// How often recorded values are moved into the histograms' buckets. Until then each is kept in memory.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// The recorder, as an application holds it.
+/// A handle to the recorder, which does its upkeep until it is dropped.
 pub struct Recorder {
     handle: PrometheusHandle,
     _upkeep: JoinSet<()>,
 }
 
 impl Recorder {
-    /// The recorder of this process, which is looked after for as long as this lives.
+    /// Gets the process's recorder, installing it at first, and starts its upkeep.
     ///
     /// # Errors
-    /// If another one was installed.
+    /// Another recorder is installed.
     pub fn start() -> Result<Self> {
         let handle = handle()?;
         let kept = handle.clone();
         Ok(Self { handle, _upkeep: upkeep(UPKEEP_EVERY, move || kept.run_upkeep()) })
     }
 
-    /// All metrics in Prometheus' text format.
+    /// Renders all metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         metrics_process::Collector::default().collect();
         self.handle.render()
     }
 }
 
-/// The process has one recorder, however many applications tests start in it.
+/// The process has one recorder, even if tests start several applications in it.
 fn handle() -> Result<PrometheusHandle> {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     if let Some(handle) = HANDLE.get() {
@@ -58,14 +58,13 @@ fn handle() -> Result<PrometheusHandle> {
     }
 }
 
-/// Does this again and again, until what is returned is dropped. Rendering does it too, but nobody has to
-/// ask for the metrics.
+/// Repeats `work` until the returned set is dropped. Rendering does the same work, but metrics may never be scraped.
 fn upkeep(every: Duration, work: impl Fn() + Clone + Send + 'static) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         loop {
             tokio::time::sleep(every).await;
-            // Sorting in a million values takes a while, which no request is to wait for.
+            // Sorting a million values takes a while and must not block requests.
             if tokio::task::spawn_blocking(work.clone()).await.is_err() {
                 tracing::warn!("the upkeep of metrics failed");
             }
@@ -80,10 +79,10 @@ mod tests {
     use tokio::sync::mpsc;
 
     #[tokio::test]
-    async fn upkeep_is_done_again_and_again_until_the_application_ends() {
+    async fn upkeep_repeats_until_its_handle_is_dropped() {
         let (done, mut seen) = mpsc::unbounded_channel();
         let tasks = upkeep(Duration::from_millis(1), move || {
-            // Whoever looked may be gone already.
+            // The receiver may be gone.
             let _ = done.send(());
         });
         for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! The HTTP API: one file a noun, each registered once, and the OpenAPI document of all of them.
+//! The HTTP API: one file per resource, each registered once, and the OpenAPI document.
 
 mod admin;
 mod api_key;
@@ -18,32 +18,32 @@ mod transaction;
 mod usage;
 pub(crate) mod webhook;
 
-use crate::document::{self, Described};
+use crate::document::{self, OperationDoc};
 use poem_openapi::{OpenApiService, Tags};
 
 /// Groups of the documentation.
 #[derive(Tags)]
 enum Tag {
-    /// Signing up, and who one is.
+    /// Signing up, and the customer's own record.
     Customers,
     /// Spending credits and looking at them.
     Credits,
-    /// Payment methods, the subscription, invoices, and what Stripe is doing.
+    /// Payment methods, the subscription, invoices, and operations at Stripe.
     Billing,
     /// Reserving credits before work is done.
     Holds,
-    /// Keys of a customer.
+    /// A customer's API keys.
     ApiKeys,
-    /// What other services tell us.
+    /// Events from Stripe and GitHub.
     Webhooks,
-    /// How the server is.
+    /// The server's health.
     Health,
     /// For support staff.
     Admin,
 }
 
-/// Makes one tuple of all APIs, nested because the framework's tuples are short, and one list of what their
-/// types do not say.
+/// Makes one tuple of all APIs, nested because the framework limits the length of tuples, and one list of their
+/// documentation.
 macro_rules! apis {
     ($($($module:ident)::+ => $api:ident,)+) => {
         type Apis = apis!(@nest $($($module)::+::$api,)+);
@@ -52,16 +52,16 @@ macro_rules! apis {
             apis!(@nest $($($module)::+::$api,)+)
         }
 
-        /// What the operations' types do not say.
-        pub fn described() -> Vec<&'static Described> {
-            [$($($module)::+::DESCRIBED),+].into_iter().flatten().collect()
+        /// The documentation of all operations.
+        pub fn operation_docs() -> Vec<&'static OperationDoc> {
+            [$($($module)::+::OPERATION_DOCS),+].into_iter().flatten().collect()
         }
     };
     (@nest) => { () };
     (@nest $first:path, $($rest:path,)*) => { ($first, apis!(@nest $($rest,)*)) };
 }
 
-// Every API, once. Its file has `DESCRIBED` beside it.
+// Every API, once. Its file defines `OPERATION_DOCS`.
 apis! {
     customer => CustomerApi,
     usage => UsageApi,
@@ -88,7 +88,7 @@ apis! {
     admin::audit => AdminAuditApi,
 }
 
-/// The API as a service that knows its own document.
+/// The API as a service, which can generate its document.
 pub(crate) fn service() -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     OpenApiService::new(apis(), "Bursar", env!("CARGO_PKG_VERSION")).description(
         "Credits for companies that sell work by credit: onboarding, usage, holds, webhooks, support.\n\n\
@@ -100,7 +100,7 @@ pub(crate) fn service() -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     )
 }
 
-/// The OpenAPI document, pretty, with a final line break.
+/// The OpenAPI document, pretty-printed, with a final line break.
 pub fn openapi_document() -> String {
-    document::complete(service().spec(), &described())
+    document::complete(service().spec(), &operation_docs())
 }

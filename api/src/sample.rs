@@ -1,4 +1,4 @@
-//! Values that the document's examples are made of, so that they tell one story.
+//! Values shared by the OpenAPI document's examples, so that they are consistent.
 
 pub const API_KEY: &str = "key_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const AUDIT: &str = "aud_06bv1k2m8x0q3d5r7t9w1y3z5b";
@@ -18,14 +18,14 @@ pub const STREAM: &str = "stripe:cus_NffrFeUfNV2Hib";
 pub const STRIPE_EVENT: &str = "evt_1NG8Du2eZvKYlo2CUI79vXWy";
 pub const SUBSCRIPTION: &str = "sub_1Q0PsIJvEtkwdCNYMSaVuRz6";
 
-/// When it happens.
+/// The time of the examples.
 pub const AT: &str = "2026-11-22T08:00:00.000Z";
 /// A month later.
 pub const MONTH_LATER: &str = "2026-12-22T08:00:00.000Z";
-/// Why the job of the examples is dead.
+/// Why the examples' job is dead.
 pub const WHY_DEAD: &str = "customer_unknown: no customer is linked to cus_NffrFeUfNV2Hib";
 
-/// A text of an example.
+/// An example of an optional text.
 pub fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }

@@ -1,6 +1,6 @@
-//! Stripe's stand-in inside this process: what a laptop has instead of a Stripe account. No real money moves.
+//! The sandbox, which replaces Stripe inside this process. No real money moves.
 //!
-//! The cargo feature `sandbox` builds it in. It is on by default; production builds can leave it out.
+//! The cargo feature `sandbox` includes it. It is on by default; production builds can leave it out.
 
 #[cfg(feature = "sandbox")]
 mod built_in;

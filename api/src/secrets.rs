@@ -1,6 +1,5 @@
-//! Secrets that are made on the first start where none are configured, so that a laptop needs no
-//! set-up: the admin token, the webhooks' secrets, the key of sealed secrets, the demo's API key. They live in `secrets.json` in
-//! the data folder, readable by its owner only.
+//! Secrets that are generated on the first start if none are configured: the admin token, the webhooks' secrets, the
+//! encryption key and the demo's API key. They are kept in the data folder's `secrets.json`, readable by its owner only.
 
 use crate::data_folder::{make_private, open_private};
 use anyhow::{Context, Result};
@@ -21,7 +20,7 @@ pub struct Secrets {
     /// Secret that GitHub's webhooks are signed with.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub github_webhook_secret: String,
-    /// Key under which secrets are kept that are still to be mailed.
+    /// Key that encrypts secrets until they are mailed.
     pub secret_key: String,
     /// API key of the demo's customer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +51,7 @@ impl Secrets {
         std::fs::rename(&temporary, path(data_dir)).context("secrets.json cannot be written")
     }
 
-    /// Fills in what the configuration leaves open, making secrets where there are none yet.
+    /// Fills in the secrets that the configuration leaves out, generating those that are missing.
     pub fn complete(config: &mut Config) -> Result<Self> {
         let mut secrets = Self::read(&config.data_dir)?;
         let before = serde_json::to_string(&secrets)?;
@@ -68,7 +67,7 @@ impl Secrets {
             }
             config.stripe.webhook_secrets.clone_from(&secrets.webhook_secret);
         }
-        // In production nobody could tell GitHub a secret that was made here; without one it sends nothing.
+        // On Postgres none is generated: GitHub's webhook must be set up with a secret of the operator's choice.
         if config.marketplace.webhook_secrets().is_empty() && !config.is_postgres() {
             if secrets.github_webhook_secret.is_empty() {
                 secrets.github_webhook_secret = random("ghwh_");
@@ -88,7 +87,7 @@ impl Secrets {
     }
 }
 
-/// A random secret: the same 256 bits that an API key has, under another prefix.
+/// Generates a secret with 256 random bits, as an API key has, and another prefix.
 fn random(prefix: &str) -> String {
     let key = bursar_engine::domain::api_key::RawKey::generate();
     format!("{prefix}{}", key.expose().trim_start_matches(bursar_engine::domain::api_key::PREFIX))

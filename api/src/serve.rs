@@ -1,7 +1,7 @@
-//! Start, drain, stop.
+//! Starts, drains and stops the server.
 
 use crate::app::App;
-use crate::connection::{Bounded, Patience, connections_bound};
+use crate::connection::{LimitedAcceptor, Timeouts, limit_connections};
 use crate::data_folder::lock_folder;
 use crate::{endpoint, sandbox, server};
 use anyhow::{Context, Result};
@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Of the time for draining, what HTTP may take; the rest is for jobs.
+/// HTTP gets the drain timeout divided by this; jobs get the rest.
 const HTTP_DRAIN_SHARE: u32 = 3;
 
-/// For tests of nodes whose clocks differ: by how many milliseconds the machine's clock is to be wrong.
+/// Shifts the machine's clock by this many milliseconds, for tests of nodes whose clocks differ.
 pub const CLOCK_SKEW_VARIABLE: &str = "BURSAR_TEST_CLOCK_SKEW_MS";
 
 /// How long closing the connections to the database may take.
@@ -40,22 +40,22 @@ pub struct Running {
 /// operators watch it too.
 pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> {
     sandbox::check(&config)?;
-    // Before the port: whoever starts a second process in one folder hears what is wrong with that.
+    // Before the port, so that a second process in one folder fails with the message about the folder.
     let lock = lock_folder(&config)?;
     let listener = server::listen(&config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr().context("the address of the listener is not known")?;
     let drain = Duration::from_millis(config.http.drain_timeout_ms);
-    let patience = Patience {
-        idle_timeout: Duration::from_millis(config.http.idle_timeout_ms),
-        answer_timeout: Duration::from_millis(config.http.answer_timeout_ms),
+    let timeouts = Timeouts {
+        idle: Duration::from_millis(config.http.idle_timeout_ms),
+        answer: Duration::from_millis(config.http.answer_timeout_ms),
     };
     let acceptor = TcpAcceptor::from_tokio(listener).context("the listener cannot be used")?;
-    let acceptor = Bounded::new(acceptor, connections_bound(config.http.connections_max), patience);
+    let acceptor = LimitedAcceptor::new(acceptor, limit_connections(config.http.connections_max), timeouts);
     let app = Arc::new(App::start(lock, config, role, clock, address).await?);
     let endpoint = endpoint::endpoint(app.clone(), role);
     let (stop, stopped) = oneshot::channel::<()>();
     let stop_asked = async move {
-        // A dropped sender stops the server just as well.
+        // A dropped sender stops the server too.
         let _ = stopped.await;
     };
     let server = tokio::spawn(server::serve(acceptor, endpoint, stop_asked, drain / HTTP_DRAIN_SHARE));
@@ -63,7 +63,7 @@ pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> 
 }
 
 impl Running {
-    /// Stops in good order: no new requests, what is in flight ends, leases are given up.
+    /// Shuts down: accepts no more connections, waits for requests and jobs, releases the leases.
     pub async fn stop(self) -> Result<()> {
         self.app.set_stopping();
         let _ = self.stop.send(());
@@ -71,7 +71,7 @@ impl Running {
         let drain = Duration::from_millis(self.app.config.http.drain_timeout_ms);
         self.app.runtime.stop(drain - drain / HTTP_DRAIN_SHARE).await;
         if tokio::time::timeout(CLOSE_TIMEOUT, self.app.db.close()).await.is_err() {
-            tracing::warn!("connections to the database were busy to the end");
+            tracing::warn!("connections to the database were still busy at the end");
         }
         Ok(())
     }
@@ -80,7 +80,7 @@ impl Running {
 /// `bursar serve`: runs until SIGTERM or SIGINT, or until the actors give up.
 pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
     skew_clock(&config)?;
-    // Before the first request is answered: whoever got an answer may ask for the end.
+    // Installed before the first answer, after which a caller may already send SIGTERM.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let running = tokio::select! {
         running = start(config, role, Clock::System) => running?,
@@ -101,20 +101,20 @@ pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
     Ok(())
 }
 
-/// Puts the machine's clock wrong if a test asks for it; refused where real money moves.
+/// Shifts the machine's clock if a test asks for it. Refused in live mode.
 fn skew_clock(config: &Config) -> Result<()> {
     let Ok(text) = std::env::var(CLOCK_SKEW_VARIABLE) else { return Ok(()) };
-    let skew_ms = text.parse().with_context(|| format!("{CLOCK_SKEW_VARIABLE} is a number of milliseconds"))?;
+    let skew_ms = text.parse().with_context(|| format!("{CLOCK_SKEW_VARIABLE} must be a number of milliseconds"))?;
     anyhow::ensure!(
         !config.stripe.livemode,
-        "{CLOCK_SKEW_VARIABLE} puts the clock wrong, for tests only; unset it where stripe.livemode is true"
+        "{CLOCK_SKEW_VARIABLE} shifts the clock, for tests only; unset it if stripe.livemode is true"
     );
-    tracing::warn!(skew_ms, "{CLOCK_SKEW_VARIABLE} puts the machine's clock wrong; it is for tests only");
+    tracing::warn!(skew_ms, "{CLOCK_SKEW_VARIABLE} shifts the machine's clock; it is for tests only");
     clock::skew_for_tests(skew_ms);
     Ok(())
 }
 
-/// Prints what somebody needs to try it out; the demo's customer is made on the first start.
+/// Prints URLs, credentials and a first request. Creates the demo's customer on the first start.
 #[allow(clippy::print_stdout, reason = "this is the command's output")]
 async fn print_demo(running: &Running) -> Result<()> {
     let app = &running.app;

@@ -1,8 +1,7 @@
-//! The HTTP server: HTTP/1.1 and nothing else, with small buffers.
+//! The HTTP server: HTTP/1.1 only, without upgrades and with small buffers.
 //!
-//! HTTP/2 would let one connection ask for any number of answers at once, and its frames for control
-//! would pass for use of the connection. A proxy that speaks HTTP/2 to browsers speaks HTTP/1.1 to its
-//! backends, so nothing is lost. There are no upgrades either.
+//! HTTP/2 would let one connection request any number of answers at once, and its control frames would keep idle
+//! connections open. Proxies that speak HTTP/2 to browsers speak HTTP/1.1 to their backends, so nothing is lost.
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,20 +20,19 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Most bytes of a request's head, and of what is read or written ahead on one connection.
+/// Most bytes of a request's head, and of each buffer of a connection.
 pub const BUFFER_MAX_BYTES: usize = 32 * 1_024;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
-/// What the system keeps of an answer that its client does not take. The system takes twice as much, for
-/// what it needs itself; left alone it would take 4 MiB a connection.
+/// The socket's send buffer. The system doubles it for its own overhead. Its default can reach 4 MiB per connection.
 const SEND_BUFFER_BYTES: u32 = 64 * 1_024;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
-/// Opens a listener whose connections have a small send buffer, which they take over from it.
+/// Opens a listener whose connections inherit a small send buffer.
 ///
 /// # Errors
-/// If the text is no address, or the address cannot be had.
+/// The address is invalid or cannot be bound.
 pub fn listen(address: &str) -> io::Result<TcpListener> {
     let address = address.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let socket = match address {
@@ -47,8 +45,7 @@ pub fn listen(address: &str) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until `stop`. Then no connection is accepted any more, what is under way has `drain` to end,
-/// and the rest is broken off.
+/// Serves until `stop`. Then accepts no more connections, gives requests in flight `drain` to end, and aborts the rest.
 pub async fn serve(
     mut acceptor: impl Acceptor,
     endpoint: impl Endpoint<Output = Response> + 'static,
@@ -56,43 +53,43 @@ pub async fn serve(
     drain: Duration,
 ) {
     let endpoint = Arc::new(endpoint);
-    let (connections, stopping, over) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+    let (connections, stopping, aborted) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
             accepted = acceptor.accept() => accepted,
         };
-        // The acceptor has said what is wrong, and has waited.
+        // The acceptor has logged the error and paused.
         let Ok((io, local, remote, scheme)) = accepted else { continue };
-        let from = From { local, remote, scheme };
-        let served = serve_connection(TokioIo::new(io), endpoint.clone(), from, stopping.clone());
-        connections.spawn(over.clone().run_until_cancelled_owned(served));
+        let origin = Origin { local, remote, scheme };
+        let served = serve_connection(TokioIo::new(io), endpoint.clone(), origin, stopping.clone());
+        connections.spawn(aborted.clone().run_until_cancelled_owned(served));
     }
     drop(acceptor);
     stopping.cancel();
     connections.close();
     if tokio::time::timeout(drain, connections.wait()).await.is_err() {
-        over.cancel();
+        aborted.cancel();
         connections.wait().await;
     }
 }
 
-/// Where a connection comes from.
+/// The addresses and the scheme of a connection.
 #[derive(Clone)]
-struct From {
+struct Origin {
     local: LocalAddr,
     remote: RemoteAddr,
     scheme: Scheme,
 }
 
-async fn serve_connection<I, E>(io: I, endpoint: Arc<E>, from: From, stopping: CancellationToken)
+async fn serve_connection<I, E>(io: I, endpoint: Arc<E>, origin: Origin, stopping: CancellationToken)
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
     E: Endpoint<Output = Response> + 'static,
 {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (endpoint, From { local, remote, scheme }) = (endpoint.clone(), from.clone());
+        let (endpoint, Origin { local, remote, scheme }) = (endpoint.clone(), origin.clone());
         async move {
             let response = endpoint.get_response((request, local, remote, scheme).into()).await;
             Ok::<_, Infallible>(hyper::Response::from(response))
@@ -101,7 +98,7 @@ where
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER_MAX_BYTES).max_headers(HEADERS_MAX);
     let mut connection = pin!(builder.serve_connection(io, service));
-    // A connection that broke concerns its client only, who sees it.
+    // Errors are ignored: a broken connection concerns only its client, which notices it.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = stopping.cancelled() => {}

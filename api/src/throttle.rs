@@ -1,10 +1,10 @@
-//! Logging something at most once in an interval, however often it happens.
+//! Limits how often an event is logged.
 
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lets one event through in an interval and counts those that it holds back.
+/// Lets one event per interval pass and counts those that it suppresses.
 #[derive(Debug)]
 pub struct Throttle {
     interval: Duration,
@@ -14,25 +14,25 @@ pub struct Throttle {
 #[derive(Debug)]
 struct State {
     last: Option<Instant>,
-    held_back: u64,
+    suppressed: u64,
 }
 
 impl Throttle {
-    /// At most one in this interval.
+    /// Lets one event pass per `interval`.
     pub const fn new(interval: Duration) -> Self {
-        Self { interval, state: Mutex::new(State { last: None, held_back: 0 }) }
+        Self { interval, state: Mutex::new(State { last: None, suppressed: 0 }) }
     }
 
-    /// Whether an event may pass now; if so, how many were held back since the last one passed.
+    /// Returns how many events were suppressed since the last one passed, or `None` if this one is suppressed.
     pub fn pass(&self, now: Instant) -> Option<u64> {
         // Nothing panics under the lock, and a wrong count would do no harm.
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if state.last.is_some_and(|last| now < last + self.interval) {
-            state.held_back += 1;
+            state.suppressed += 1;
             return None;
         }
         state.last = Some(now);
-        Some(std::mem::take(&mut state.held_back))
+        Some(std::mem::take(&mut state.suppressed))
     }
 }
 
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_passes_in_an_interval_and_the_next_tells_how_many_did_not() {
+    fn one_event_passes_per_interval_with_the_number_suppressed() {
         let throttle = Throttle::new(Duration::from_secs(1));
         let start = Instant::now();
         let after = |ms| throttle.pass(start + Duration::from_millis(ms));

@@ -1,8 +1,7 @@
 //! A customer's ledger as CSV (RFC 4180), streamed page by page, so that memory does not grow with it.
 //!
-//! Text that callers or staff wrote could be a formula to the spreadsheet that opens the file. Where it
-//! begins like one, an apostrophe is put in front: the spreadsheet then takes it for text. Numbers are
-//! left alone. Source: OWASP, "CSV Injection".
+//! A spreadsheet that opens the file could run text by callers or staff as a formula. So text that begins like a
+//! formula gets an apostrophe in front. Numbers are not changed. Source: OWASP, "CSV Injection".
 
 use crate::app::App;
 use crate::problem::ApiError;
@@ -16,13 +15,13 @@ use std::io;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
-/// Rows that are in memory at once.
+/// Rows of a page.
 const PAGE_ROWS: u64 = 500;
-/// Pages that wait for the reader.
+/// Most pages that wait for the reader.
 const PAGES_WAITING_MAX: usize = 1;
-/// Exports under way in this process.
+/// Most exports at once in this process.
 const EXPORTS_MAX: usize = 16;
-/// How long a reader may take for a page, in milliseconds, before the export is broken off.
+/// How long a reader may take for a page, in milliseconds, before the export is aborted.
 const READER_WAIT_MS: u64 = 30_000;
 
 static EXPORTS: Semaphore = Semaphore::const_new(EXPORTS_MAX);
@@ -46,16 +45,16 @@ const COLUMNS: [&str; 15] = [
     "burned",
 ];
 
-/// A part of a ledger that does not change any more: entries are only ever appended.
-struct Part {
+/// A range of a ledger's entries, which never changes because entries are only appended.
+struct EntryRange {
     customer: CustomerId,
     after: i64,
     upto: i64,
 }
 
-/// The entries decided at or after `from_ms` and before `to_ms`, oldest first; those that are there when
-/// the export begins. What fails before the first page is answered; what fails later breaks the body off,
-/// which every HTTP client notices.
+/// Streams the entries decided at or after `from_ms` and before `to_ms`, oldest first, as they are when the export
+/// begins. A failure before the first page is answered as an error. A later one aborts the body, which HTTP clients
+/// notice.
 pub async fn export(
     app: &App,
     customer: &CustomerId,
@@ -82,21 +81,27 @@ pub async fn export(
         Some(to_ms) => before(to_ms).await?,
         None => found.version,
     };
-    let mut part = Part { customer: customer.clone(), after, upto };
-    let first = next_page(&db, &mut part, true).await?.unwrap_or_default();
+    let mut range = EntryRange { customer: customer.clone(), after, upto };
+    let first = next_page(&db, &mut range, true).await?.unwrap_or_default();
     let (pages, waiting) = mpsc::channel(PAGES_WAITING_MAX);
-    tokio::spawn(produce(db, part, first, pages, permit));
+    tokio::spawn(send_pages(db, range, first, pages, permit));
     Ok(Body::from_bytes_stream(futures_util::stream::unfold(Some(waiting), next_bytes)))
 }
 
-/// What the reader gets.
+/// A message to the reader.
 enum Page {
     Rows(Vec<u8>),
     End,
 }
 
-/// Reads pages for as long as somebody takes them. Without [`Page::End`] the export was broken off.
-async fn produce(db: Db, mut part: Part, first: Vec<u8>, pages: mpsc::Sender<Page>, _permit: SemaphorePermit<'static>) {
+/// Sends pages until the reader is gone. Without [`Page::End`] the export was aborted.
+async fn send_pages(
+    db: Db,
+    mut range: EntryRange,
+    first: Vec<u8>,
+    pages: mpsc::Sender<Page>,
+    _permit: SemaphorePermit<'static>,
+) {
     let mut page = Page::Rows(first);
     loop {
         let is_last = matches!(page, Page::End);
@@ -104,11 +109,11 @@ async fn produce(db: Db, mut part: Part, first: Vec<u8>, pages: mpsc::Sender<Pag
         if is_last || sent.is_err() {
             return;
         }
-        page = match next_page(&db, &mut part, false).await {
+        page = match next_page(&db, &mut range, false).await {
             Ok(Some(rows)) => Page::Rows(rows),
             Ok(None) => Page::End,
             Err(error) => {
-                tracing::error!(customer.id = %part.customer, error = %error.chain(), "an export was broken off");
+                tracing::error!(customer.id = %range.customer, error = %error.chain(), "an export was aborted");
                 return;
             }
         };
@@ -122,19 +127,19 @@ async fn next_bytes(waiting: Waiting) -> Option<(io::Result<Vec<u8>>, Waiting)> 
     match pages.recv().await {
         Some(Page::Rows(rows)) => Some((Ok(rows), Some(pages))),
         Some(Page::End) => None,
-        None => Some((Err(io::Error::other("the export was broken off")), None)),
+        None => Some((Err(io::Error::other("the export was aborted")), None)),
     }
 }
 
-/// The next rows as CSV; `None` once there are none left.
-async fn next_page(db: &Db, part: &mut Part, with_header: bool) -> Result<Option<Vec<u8>>, Error> {
-    let entries = account::entry_list_up(db.read(), &part.customer, part.after, part.upto, PAGE_ROWS).await?;
+/// Reads the next rows as CSV. `None` at the end of the range.
+async fn next_page(db: &Db, range: &mut EntryRange, with_header: bool) -> Result<Option<Vec<u8>>, Error> {
+    let entries = account::entry_list_up(db.read(), &range.customer, range.after, range.upto, PAGE_ROWS).await?;
     if let Some(last) = entries.last() {
-        part.after = last.seq;
+        range.after = last.seq;
     } else if !with_header {
         return Ok(None);
     }
-    let bytes = encode(&part.customer, &entries, with_header);
+    let bytes = encode(&range.customer, &entries, with_header);
     bytes.map(Some).map_err(|error| Error::Corrupt(format!("CSV cannot be written: {error}")))
 }
 
@@ -161,21 +166,21 @@ fn row(customer: &CustomerId, entry: &Entry) -> [String; COLUMNS.len()] {
         entry.balance_after.to_string(),
         entry.held_after.to_string(),
         entry.source.clone(),
-        harmless(entry.reference.as_deref()),
+        escape_formula(entry.reference.as_deref()),
         entry.hold_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         detail.grant_kind.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         detail.expires_at_ms.map(rfc3339).unwrap_or_default(),
-        harmless(detail.reason.as_deref()),
-        harmless(entry.metadata.as_deref()),
+        escape_formula(detail.reason.as_deref()),
+        escape_formula(entry.metadata.as_deref()),
         burned.collect::<Vec<_>>().join(" "),
     ]
 }
 
-/// Free text that no spreadsheet takes for a formula. The wide forms are those of East Asian keyboards.
-fn harmless(text: Option<&str>) -> String {
+/// Puts an apostrophe before text that a spreadsheet would run. The full-width forms are those of East Asian keyboards.
+fn escape_formula(text: Option<&str>) -> String {
     let text = text.unwrap_or_default();
-    let begins_like_one = |c: char| matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠');
-    if text.trim_start().starts_with(begins_like_one) || text.starts_with(['\t', '\r', '\n']) {
+    let is_prefix = |c: char| matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠');
+    if text.trim_start().starts_with(is_prefix) || text.starts_with(['\t', '\r', '\n']) {
         return format!("'{text}");
     }
     text.to_owned()
@@ -209,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_reference_holds_it_reads_back_as_it_was() {
+    fn any_reference_survives_the_round_trip() {
         for reference in ["a,b", "say \"so\"", "two\r\nlines", "ünï", ";", "'"] {
             let csv = text(&[entry(reference)], true);
             let mut reader = csv::Reader::from_reader(csv.as_bytes());
@@ -219,12 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn text_that_begins_like_a_formula_is_made_text_and_negative_numbers_stay_numbers() {
+    fn formulas_are_escaped_and_negative_numbers_are_not() {
         for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1"] {
-            assert_eq!(harmless(Some(formula)), format!("'{formula}"));
+            assert_eq!(escape_formula(Some(formula)), format!("'{formula}"));
         }
         for plain in ["deploy-1", "1+1", "a=b", ""] {
-            assert_eq!(harmless(Some(plain)), plain);
+            assert_eq!(escape_formula(Some(plain)), plain);
         }
         let debit = Entry { amount: Credits(-3), ..entry("x") };
         assert!(text(&[debit], false).contains(",-3,"));

@@ -1,34 +1,34 @@
-//! The memory for webhooks that are being read, whose senders are not known yet.
+//! Limits the memory of webhook bodies that are being read, whose signatures cannot be checked yet.
 //!
-//! Bytes count when they arrive, not when they are announced, so a sender that announces much and sends nothing keeps
-//! nobody out. Small bodies have a share of their own, which large ones cannot fill. In a full share the oldest
-//! unfinished body is dropped: an honest sender is done within moments, so the oldest bodies are the withheld ones.
+//! Bytes count when they arrive, not when they are announced, so a sender that announces a large body and sends nothing
+//! blocks nobody. Small bodies have a share of their own, which large ones cannot fill. A full share evicts its oldest
+//! incomplete body: honest senders finish within moments, so the oldest bodies are those that senders withhold.
 
 use bursar_engine::config::WEBHOOK_SMALL_MAX_BYTES;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// The memory for bodies, in two shares.
+/// The memory limit, in two shares.
 pub struct WebhookBodies {
     small: Share,
     large: Share,
 }
 
 impl WebhookBodies {
-    /// `bytes_max` in all, of which `small_bytes` are for small bodies.
+    /// Allows `bytes_max` in total, of which `small_bytes` are for small bodies.
     pub fn new(bytes_max: usize, small_bytes: usize) -> Self {
         Self { small: Share::new(small_bytes), large: Share::new(bytes_max.saturating_sub(small_bytes)) }
     }
 
-    /// Begins a body. One of unknown length begins as a small one.
-    pub fn begin(&self, announced_bytes: usize) -> Place<'_> {
+    /// Begins a body. A body of unknown length begins as a small one.
+    pub fn begin(&self, announced_bytes: usize) -> BodyMemory<'_> {
         let share = if announced_bytes > WEBHOOK_SMALL_MAX_BYTES { &self.large } else { &self.small };
-        Place { bodies: self, share, id: share.begin(), bytes: 0, gives_way: Arc::default(), is_whole: false }
+        BodyMemory { bodies: self, share, id: share.begin(), bytes: 0, eviction: Arc::default(), is_complete: false }
     }
 }
 
-/// Bytes of bodies, up to a bound.
+/// Bytes of bodies, up to a limit.
 struct Share {
     bytes_max: usize,
     state: Mutex<State>,
@@ -38,8 +38,8 @@ struct Share {
 struct State {
     bytes: usize,
     last_id: u64,
-    /// Unfinished bodies, oldest first: their bytes, and how they are told to give way.
-    begun: BTreeMap<u64, (usize, Arc<Notify>)>,
+    /// Incomplete bodies, oldest first: their bytes, and the notification of their eviction.
+    incomplete: BTreeMap<u64, (usize, Arc<Notify>)>,
 }
 
 impl Share {
@@ -58,13 +58,13 @@ impl Share {
         state.last_id
     }
 
-    /// Adds bytes to a body; older bodies give way for it. Returns whether there is room.
-    fn add(&self, id: u64, bytes: usize, gives_way: &Arc<Notify>) -> bool {
+    /// Adds bytes to a body, evicting older ones if needed. Returns whether there is room.
+    fn add(&self, id: u64, bytes: usize, eviction: &Arc<Notify>) -> bool {
         let mut state = self.state();
-        state.begun.entry(id).or_insert_with(|| (0, gives_way.clone())).0 += bytes;
+        state.incomplete.entry(id).or_insert_with(|| (0, eviction.clone())).0 += bytes;
         state.bytes += bytes;
         while state.bytes > self.bytes_max {
-            let Some((oldest, (freed, notify))) = state.begun.pop_first() else { return false };
+            let Some((oldest, (freed, notify))) = state.incomplete.pop_first() else { return false };
             state.bytes -= freed;
             notify.notify_one();
             if oldest == id {
@@ -74,64 +74,64 @@ impl Share {
         true
     }
 
-    /// Removes an unfinished body; returns its bytes unless it gave way.
+    /// Removes an incomplete body. Returns its bytes, or `None` if it was evicted.
     fn end(&self, id: u64) -> Option<usize> {
         let mut state = self.state();
-        let (bytes, _) = state.begun.remove(&id)?;
+        let (bytes, _) = state.incomplete.remove(&id)?;
         state.bytes -= bytes;
         Some(bytes)
     }
 }
 
-/// The memory of one body, until this is dropped.
-pub struct Place<'a> {
+/// The memory of one body, released on drop.
+pub struct BodyMemory<'a> {
     bodies: &'a WebhookBodies,
     share: &'a Share,
     id: u64,
     bytes: usize,
-    gives_way: Arc<Notify>,
-    is_whole: bool,
+    eviction: Arc<Notify>,
+    is_complete: bool,
 }
 
-impl Place<'_> {
-    /// Waits until the body has to give way.
-    pub async fn must_end(&self) {
-        self.gives_way.notified().await;
+impl BodyMemory<'_> {
+    /// Waits until the body is evicted.
+    pub async fn evicted(&self) {
+        self.eviction.notified().await;
     }
 
-    /// Makes room for this many bytes more; returns whether there is any. Without room the body must be dropped.
+    /// Adds `bytes`. Returns whether there is room for them; without it the body must be dropped.
     pub fn grow(&mut self, bytes: usize) -> bool {
-        if self.has_given_way() {
+        if self.is_evicted() {
             return false;
         }
         self.bytes += bytes;
         let mut more = bytes;
         if self.bytes > WEBHOOK_SMALL_MAX_BYTES && !std::ptr::eq(self.share, &raw const self.bodies.large) {
-            // It turned out to be a large one.
+            // It has outgrown the small share.
             self.share.end(self.id);
             self.share = &self.bodies.large;
             self.id = self.share.begin();
             more = self.bytes;
         }
-        self.share.add(self.id, more, &self.gives_way)
+        self.share.add(self.id, more, &self.eviction)
     }
 
-    /// Marks the body as whole, after which it does not give way; returns false if it just did.
+    /// Marks the body as complete, which protects it from eviction. Returns false if it was just evicted.
     pub fn complete(&mut self) -> bool {
         let mut state = self.share.state();
-        self.is_whole = self.bytes == 0 || state.begun.remove(&self.id).is_some();
+        self.is_complete = self.bytes == 0 || state.incomplete.remove(&self.id).is_some();
         drop(state);
-        self.is_whole
+        self.is_complete
     }
 
-    fn has_given_way(&self) -> bool {
-        self.bytes > 0 && !self.share.state().begun.contains_key(&self.id)
+    fn is_evicted(&self) -> bool {
+        self.bytes > 0 && !self.share.state().incomplete.contains_key(&self.id)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for BodyMemory<'_> {
     fn drop(&mut self) {
-        if self.is_whole {
+        if self.is_complete {
             self.share.state().bytes -= self.bytes;
         } else {
             self.share.end(self.id);
@@ -159,7 +159,7 @@ mod tests {
     fn large_bodies_leave_small_ones_their_share() {
         let bodies = bodies();
         let mut large: Vec<_> = (0..100).map(|_| bodies.begin(HALF)).collect();
-        assert!(large.iter_mut().all(|place| place.grow(HALF)));
+        assert!(large.iter_mut().all(|body| body.grow(HALF)));
         assert_eq!(used(&bodies), (0, LARGE));
         let mut small = bodies.begin(WEBHOOK_SMALL_MAX_BYTES);
         assert!(small.grow(WEBHOOK_SMALL_MAX_BYTES) && small.complete());
@@ -169,25 +169,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_body_gives_way_and_a_whole_one_does_not() {
+    async fn the_oldest_incomplete_body_is_evicted() {
         let bodies = bodies();
-        let [mut whole, mut withheld, mut new] = [(); 3].map(|()| bodies.begin(HALF));
-        assert!(whole.grow(HALF) && whole.complete());
+        let [mut complete, mut withheld, mut new] = [(); 3].map(|()| bodies.begin(HALF));
+        assert!(complete.grow(HALF) && complete.complete());
         assert!(withheld.grow(HALF) && new.grow(HALF));
-        withheld.must_end().await;
+        withheld.evicted().await;
         assert!(!withheld.grow(1) && !withheld.complete());
         drop(withheld);
         assert_eq!(used(&bodies), (0, LARGE));
         assert!(new.complete());
-        // All there is belongs to bodies that are whole.
+        // Complete bodies use all of the memory.
         let mut late = bodies.begin(HALF);
         assert!(!late.grow(1));
-        drop((whole, new, late));
+        drop((complete, new, late));
         assert_eq!(used(&bodies), (0, 0));
     }
 
     #[test]
-    fn a_body_that_drips_makes_no_younger_one_give_way() {
+    fn a_slow_body_evicts_no_younger_one() {
         let bodies = bodies();
         let [mut old, mut young] = [(); 2].map(|()| bodies.begin(HALF));
         assert!(old.grow(HALF) && young.grow(HALF));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_unknown_length_begins_small_and_moves_when_it_is_not() {
+    fn a_body_of_unknown_length_begins_small_and_moves_when_it_grows() {
         let bodies = bodies();
         let mut chunked = bodies.begin(0);
         assert!(chunked.grow(WEBHOOK_SMALL_MAX_BYTES));

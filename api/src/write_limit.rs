@@ -1,7 +1,7 @@
 //! Limits on what a customer may write for free: holds that it releases, keys, operations that fail.
 //!
-//! Debits and captures are bounded by credits and are not limited here. Each process counts for itself, which takes no
-//! statement: on `n` nodes a customer may write `n` times as much.
+//! Debits and captures are bounded by credits and are not limited here. Each process counts for itself, without a
+//! query: on `n` nodes a customer may write `n` times as much.
 
 use bursar_engine::clock::TimeMs;
 use bursar_engine::config::LimitsConfig;
@@ -13,14 +13,14 @@ use moka::policy::EvictionPolicy;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The units of a hold: its entry, and the one that ends it.
+/// The units of a hold: its entry and the entry that ends it.
 pub const HOLD_UNITS: u32 = 2;
 /// The units of an operation at Stripe: its row, its jobs and its calls.
 pub const OPERATION_UNITS: u32 = 10;
-/// Most customers that are counted; beyond it, those that wrote longest ago are forgotten.
+/// Most customers that are counted. Beyond it, the least recently used are forgotten.
 const CUSTOMERS_MAX: u64 = 100_000;
 
-/// The units of metadata beyond those of its write: one for each KiB begun.
+/// The extra units of a write's metadata: one for each KiB begun.
 pub fn metadata_units(metadata: Option<&str>) -> u32 {
     let bytes = metadata.map_or(0, str::len);
     u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX)
@@ -35,7 +35,7 @@ pub struct WriteLimits {
 }
 
 impl WriteLimits {
-    /// As configured.
+    /// Creates the configured limits.
     pub fn new(config: &LimitsConfig) -> Self {
         Self { writes: WriteLimit::new(Rate::for_writes(config)), keys: WriteLimit::new(Rate::for_new_keys(config)) }
     }
@@ -45,14 +45,14 @@ type Bucket = Arc<Mutex<TokenBucket>>;
 
 /// One limit, for each customer.
 pub struct WriteLimit {
-    /// Nothing if there is no limit.
+    /// `None` without a limit.
     limited: Option<(Rate, Cache<CustomerId, Bucket>)>,
 }
 
 impl WriteLimit {
     fn new(rate: Option<Rate>) -> Self {
         let buckets = |rate: Rate| {
-            // A bucket that is full again is as good as none.
+            // A full bucket equals a new one, so it can be dropped.
             Cache::builder()
                 .max_capacity(CUSTOMERS_MAX)
                 .eviction_policy(EvictionPolicy::lru())
@@ -66,12 +66,12 @@ impl WriteLimit {
     ///
     /// # Errors
     /// [`Error::RateLimited`].
-    pub async fn take(&self, customer: &CustomerId, units: u32, now_ms: TimeMs) -> Result<Spent> {
-        let Some((rate, buckets)) = &self.limited else { return Ok(Spent(None)) };
+    pub async fn take(&self, customer: &CustomerId, units: u32, now_ms: TimeMs) -> Result<TakenUnits> {
+        let Some((rate, buckets)) = &self.limited else { return Ok(TakenUnits(None)) };
         let new = async { Arc::new(Mutex::new(TokenBucket::new(*rate, now_ms))) };
         let bucket = buckets.entry_by_ref(customer).or_insert_with(new).await.into_value();
         lock(&bucket).take(*rate, units, now_ms).into_result()?;
-        Ok(Spent(Some((*rate, bucket, units))))
+        Ok(TakenUnits(Some((*rate, bucket, units))))
     }
 
     /// Gives units back for an earlier write that turned out to cost credits.
@@ -90,11 +90,11 @@ fn lock(bucket: &Mutex<TokenBucket>) -> std::sync::MutexGuard<'_, TokenBucket> {
 
 /// Units that were taken for one write.
 #[must_use]
-pub struct Spent(Option<(Rate, Bucket, u32)>);
+pub struct TakenUnits(Option<(Rate, Bucket, u32)>);
 
-impl Spent {
+impl TakenUnits {
     /// The units of a write that is not limited.
-    pub fn nothing() -> Self {
+    pub fn none() -> Self {
         Self(None)
     }
 
@@ -130,7 +130,7 @@ mod tests {
         WriteLimit::new(Some(Rate { units: 1, window_ms: 1_000, burst }))
     }
 
-    fn is_denied(taken: &Result<Spent>) -> bool {
+    fn is_denied(taken: &Result<TakenUnits>) -> bool {
         matches!(taken, Err(Error::RateLimited { .. }))
     }
 
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_that_did_not_happen_costs_nothing_and_one_that_may_have_does() {
+    async fn only_a_write_that_may_have_happened_costs_units() {
         let (limit, customer) = (limit(2), CustomerId::new());
         limit.take(&customer, 2, 0).await.unwrap().settle(&Error::NotFound("hold"));
         limit.take(&customer, 2, 0).await.unwrap().settle(&Error::Timeout("the ledger"));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_limit_everything_passes() {
+    async fn without_a_limit_every_write_passes() {
         let limit = WriteLimit::new(None);
         limit.take(&CustomerId::new(), u32::MAX, 0).await.unwrap().give_back();
     }

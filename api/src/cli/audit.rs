@@ -1,4 +1,4 @@
-//! `bursar audit`: who did what.
+//! `bursar audit`: the audit log.
 
 use super::Session;
 use super::client::admin_path;
@@ -18,18 +18,18 @@ const LINES: &[Column] = &[
 /// The audit log.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// List privileged acts, latest first.
+    /// List actions, latest first.
     List {
-        /// What was done to this: a customer, a job, a replay …, or a stream.
+        /// Only actions on this target: a customer, a job, a replay …, or a stream.
         #[arg(long, value_name = "ID")]
         target: Option<String>,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
 }
 
-/// Does one of them.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`super::error::Error`].

@@ -1,4 +1,4 @@
-//! Requests to a server.
+//! The HTTP client of a server.
 
 use super::connection::{Connection, Secret};
 use super::error::Error;
@@ -10,23 +10,23 @@ use std::time::Duration;
 
 /// How long a request may take, in seconds.
 pub const TIMEOUT_S: u64 = 30;
-/// How long a connection may take to come about, in seconds.
+/// How long connecting may take, in seconds.
 const CONNECT_TIMEOUT_S: u64 = 10;
-/// How long a file of any length may take, in seconds.
+/// How long the download of a file may take, in seconds.
 const FILE_TIMEOUT_S: u64 = 15 * 60;
 /// The longest answer that is read, in bytes.
 const ANSWER_LEN_MAX: usize = 32 * 1_024 * 1_024;
 
-/// An answer, whatever it says.
+/// An answer with any status.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The body; what is not UTF-8 is replaced.
+    /// The body, with invalid UTF-8 replaced.
     pub body: String,
 }
 
-/// A server and the right to talk to it.
+/// A client of one server.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -35,7 +35,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with an admin token.
+    /// Creates a client with an admin token.
     ///
     /// # Errors
     /// The URL is wrong, or there is no token.
@@ -43,13 +43,13 @@ impl Client {
         Ok(Self { token: Some(connection.admin_token()?), ..Self::anonymous(connection)? })
     }
 
-    /// A client without a token.
+    /// Creates a client without a token.
     ///
     /// # Errors
     /// The URL is wrong.
     pub fn anonymous(connection: &Connection) -> anyhow::Result<Self> {
         let base = connection.base()?;
-        // A redirect would lose the body of a POST; a token must go nowhere but where it was sent.
+        // A redirect would lose the body of a POST, and would send the token to another server.
         let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_S))
@@ -67,7 +67,7 @@ impl Client {
         &self.base
     }
 
-    /// Reads something.
+    /// Sends a GET request.
     ///
     /// # Errors
     /// See [`Error`].
@@ -76,15 +76,15 @@ impl Client {
         self.document(self.send(request).await?)
     }
 
-    /// Reads something of any length, piece by piece, and hands the pieces on until `take` has had enough.
+    /// Sends a GET request and passes the body to `write` in chunks, until `write` returns false.
     ///
     /// # Errors
-    /// See [`Error`]; or whatever `take` says.
-    pub async fn get_pieces(
+    /// See [`Error`]; or an error of `write`.
+    pub async fn get_chunks(
         &self,
         path: &str,
         query: &[(&str, String)],
-        mut take: impl FnMut(&[u8]) -> io::Result<bool>,
+        mut write: impl FnMut(&[u8]) -> io::Result<bool>,
     ) -> anyhow::Result<()> {
         let failed = |error: reqwest::Error| Error::from_transport(&self.base, FILE_TIMEOUT_S, &error);
         let request = self.request(Method::GET, path).query(query).timeout(Duration::from_secs(FILE_TIMEOUT_S));
@@ -93,15 +93,15 @@ impl Client {
             let answer = self.read(response, FILE_TIMEOUT_S).await?;
             return Err(Error::from_answer(answer.status, &answer.body).into());
         }
-        while let Some(piece) = response.chunk().await.map_err(failed)? {
-            if !take(&piece)? {
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if !write(&chunk)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Does something.
+    /// Sends a POST request.
     ///
     /// # Errors
     /// See [`Error`].
@@ -109,7 +109,7 @@ impl Client {
         self.post_with_key(path, body, None).await
     }
 
-    /// Does something at most once for a key.
+    /// Sends a POST request with an idempotency key.
     ///
     /// # Errors
     /// See [`Error`].
@@ -121,7 +121,7 @@ impl Client {
         self.document(self.send(request).await?)
     }
 
-    /// Posts bytes as they are, with these headers only.
+    /// Posts bytes with these headers only.
     ///
     /// # Errors
     /// See [`Error`]; an answer of any status is no error.
@@ -171,15 +171,15 @@ impl Client {
     }
 }
 
-/// A path of the admin API, each part percent-encoded.
+/// Builds a path of the admin API, percent-encoding each part.
 ///
 /// # Errors
-/// Wrong usage if a part is empty or one of the two that URLs give a meaning of their own.
+/// A usage error if a part is empty, `.` or `..`.
 pub fn admin_path(parts: &[&str]) -> anyhow::Result<String> {
     let mut path = "/admin/v1".to_owned();
     for part in parts {
         if matches!(*part, "" | "." | "..") {
-            return Err(super::usage(format!("'{part}' names nothing")));
+            return Err(super::usage(format!("'{part}' is not an identifier")));
         }
         path.push('/');
         for byte in part.bytes() {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_dots_are_no_names() {
+    fn empty_parts_and_dots_are_refused() {
         for part in ["", ".", ".."] {
             assert!(admin_path(&["customers", part]).is_err(), "{part}");
         }

@@ -1,4 +1,4 @@
-//! Which server the client talks to, and with which token.
+//! The server's URL, and the secrets of the client commands.
 
 use super::usage;
 use anyhow::Context;
@@ -6,28 +6,28 @@ use clap::Args;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where a server listens unless it is told otherwise.
+/// The default URL of a server.
 pub const URL_DEFAULT: &str = "http://127.0.0.1:8080";
-/// The folder of generated secrets unless `BURSAR_DATA_DIR` says otherwise.
+/// The default data folder.
 const DATA_DIR_DEFAULT: &str = "./bursar-data";
-/// The file in it.
+/// The file of generated secrets in it.
 const SECRETS_FILE: &str = "secrets.json";
 
-/// Which server the client commands talk to.
+/// The server of the client commands.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// Server that the client commands talk to.
+    /// URL of the server.
     #[arg(long, global = true, env = "BURSAR_URL", default_value = URL_DEFAULT)]
     pub url: String,
-    /// Admin token; the one in the data folder's `secrets.json` if not given.
+    /// Admin token; by default the one in the data folder's `secrets.json`.
     ///
-    /// The environment is the safer place: other users of the machine can see arguments.
+    /// Prefer the environment variable: other users of the machine can see arguments.
     #[arg(long, global = true, env = "BURSAR_ADMIN_TOKEN", hide_env_values = true)]
     pub token: Option<Secret>,
 }
 
-/// A text that must not get into logs.
+/// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -60,7 +60,7 @@ impl Connection {
     /// The server's URL without a slash at its end.
     ///
     /// # Errors
-    /// Wrong usage if it is not an `http://` or `https://` URL of a server.
+    /// A usage error if it is not an `http://` or `https://` URL of a server.
     pub fn base(&self) -> anyhow::Result<String> {
         let given = Some(self.url.trim()).filter(|url| !url.is_empty()).unwrap_or(URL_DEFAULT);
         let wrong = || usage(format!("--url must be like {URL_DEFAULT}, not '{given}'"));
@@ -72,7 +72,7 @@ impl Connection {
         Ok(url.as_str().trim_end_matches('/').to_owned())
     }
 
-    /// The admin token: the given one, or the one that the server has put into its data folder.
+    /// The admin token: the given one, or the generated one in the data folder.
     ///
     /// # Errors
     /// There is none, or the file cannot be read.
@@ -80,7 +80,7 @@ impl Connection {
         let given = self.token.clone().filter(|token| !token.reveal().trim().is_empty());
         match given {
             Some(token) => Ok(Secret(token.reveal().trim().to_owned())),
-            None => stored("admin_token")?.with_context(|| {
+            None => read_secret("admin_token")?.with_context(|| {
                 let file = secrets_file();
                 format!("no admin token: give --token or BURSAR_ADMIN_TOKEN ({} holds none)", file.display())
             }),
@@ -88,31 +88,32 @@ impl Connection {
     }
 }
 
-/// Where the signing secret of a webhook is found: its key in the data folder's file, its variable.
+/// The sources of a webhook's signing secret: its key in `secrets.json`, and its environment variable.
 #[derive(Debug, Clone, Copy)]
-pub struct SecretPlace {
+pub struct SecretSource {
     key: &'static str,
     variable: &'static str,
 }
 
 /// The secret of Stripe's webhook.
-pub const STRIPE_SECRET: SecretPlace = SecretPlace { key: "webhook_secret", variable: "STRIPE_WEBHOOK_SECRET" };
+pub const STRIPE_SECRET: SecretSource = SecretSource { key: "webhook_secret", variable: "STRIPE_WEBHOOK_SECRET" };
 /// The secret of GitHub's webhook.
-pub const GITHUB_SECRET: SecretPlace = SecretPlace { key: "github_webhook_secret", variable: "GITHUB_WEBHOOK_SECRET" };
+pub const GITHUB_SECRET: SecretSource =
+    SecretSource { key: "github_webhook_secret", variable: "GITHUB_WEBHOOK_SECRET" };
 
-/// The signing secret of a webhook: the first of the given ones (separated by commas while they are being
-/// rotated), or the one in the data folder.
+/// Finds the signing secret of a webhook: the first of the given ones (separated by commas during a rotation), or the
+/// one in the data folder.
 ///
 /// # Errors
 /// There is none, or the file cannot be read.
-pub fn webhook_secret(given: Option<&Secret>, place: SecretPlace) -> anyhow::Result<Secret> {
+pub fn webhook_secret(given: Option<&Secret>, source: SecretSource) -> anyhow::Result<Secret> {
     let first =
         given.into_iter().flat_map(|secrets| secrets.reveal().split(',')).map(str::trim).find(|s| !s.is_empty());
     match first {
         Some(secret) => Ok(secret.into()),
-        None => stored(place.key)?.with_context(|| {
+        None => read_secret(source.key)?.with_context(|| {
             let file = secrets_file();
-            format!("no signing secret: give --secret or {} ({} holds none)", place.variable, file.display())
+            format!("no signing secret: give --secret or {} ({} holds none)", source.variable, file.display())
         }),
     }
 }
@@ -122,16 +123,16 @@ fn secrets_file() -> PathBuf {
     folder.map_or_else(|| PathBuf::from(DATA_DIR_DEFAULT), PathBuf::from).join(SECRETS_FILE)
 }
 
-fn stored(key: &str) -> anyhow::Result<Option<Secret>> {
+fn read_secret(key: &str) -> anyhow::Result<Option<Secret>> {
     let file = secrets_file();
     match std::fs::read_to_string(&file) {
-        Ok(text) => secret_in(&text, key, &file),
+        Ok(text) => parse_secret(&text, key, &file),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }
 }
 
-fn secret_in(text: &str, key: &str, file: &Path) -> anyhow::Result<Option<Secret>> {
+fn parse_secret(text: &str, key: &str, file: &Path) -> anyhow::Result<Option<Secret>> {
     let secrets: serde_json::Value =
         serde_json::from_str(text).with_context(|| format!("{} is not JSON", file.display()))?;
     Ok(secrets[key].as_str().filter(|secret| !secret.is_empty()).map(Secret::from))
@@ -164,8 +165,8 @@ mod tests {
     #[test]
     fn secrets_are_found_by_their_key() {
         let text = r#"{"admin_token": "t", "webhook_secret": ""}"#;
-        assert_eq!(secret_in(text, "admin_token", Path::new("f")).expect("json"), Some("t".into()));
-        assert_eq!(secret_in(text, "webhook_secret", Path::new("f")).expect("json"), None);
-        assert!(secret_in("nope", "admin_token", Path::new("f")).is_err());
+        assert_eq!(parse_secret(text, "admin_token", Path::new("f")).expect("json"), Some("t".into()));
+        assert_eq!(parse_secret(text, "webhook_secret", Path::new("f")).expect("json"), None);
+        assert!(parse_secret("nope", "admin_token", Path::new("f")).is_err());
     }
 }

@@ -58,10 +58,10 @@ const TRANSACTION_KEYS: &[&str] = &["id", "kind", "amount", "balance_after", "so
 pub enum CustomerCommand {
     /// List customers, the latest first.
     List {
-        /// Text in the e-mail address, the name or an identifier.
+        /// Part of the e-mail address or the name, or a whole identifier.
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
@@ -70,12 +70,12 @@ pub enum CustomerCommand {
         /// The customer.
         id: String,
     },
-    /// Show how a customer stands: credits, charges, usage, and what it should know.
+    /// Show a customer's credits, charges, usage and warnings.
     Usage {
         /// The customer.
         id: String,
     },
-    /// Show what a customer had at a moment of the past.
+    /// Show a customer's balance at a past moment.
     Balance {
         /// The customer.
         id: String,
@@ -83,22 +83,22 @@ pub enum CustomerCommand {
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
     },
-    /// List what happened to a customer's credits.
+    /// List a customer's transactions, or export them as CSV.
     Transactions {
         /// The customer.
         id: String,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
-        /// All of it as a file or a part of it, oldest first.
+        /// Options of the CSV export.
         #[command(flatten)]
         file: report::CsvArgs,
     },
-    /// Show everything that happened to a customer, in order.
+    /// Show everything that happened to a customer, latest first.
     Timeline {
         /// The customer.
         id: String,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
@@ -106,13 +106,13 @@ pub enum CustomerCommand {
     Adjust {
         /// The customer.
         id: String,
-        /// Credits; below zero to take some away.
+        /// Credits; negative to take some away.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         amount: i64,
-        /// Why; goes into the audit log.
+        /// Reason, for the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// When credits that are given end, such as 2026-12-22T08:00:00Z; never if not given.
+        /// When given credits expire, such as 2026-12-22T08:00:00Z; by default never.
         #[arg(long, value_name = "TIME")]
         expires_at: Option<String>,
         /// Makes repeating this safe: the same key never adjusts twice.
@@ -123,24 +123,24 @@ pub enum CustomerCommand {
     Keys {
         /// The customer.
         id: String,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
-    /// Make an API key for a customer that has lost all of its own, and show it once.
+    /// Create an API key for a customer that has lost all of its own, and show it once.
     NewKey {
         /// The customer.
         id: String,
-        /// What to call it.
+        /// The key's name.
         #[arg(long, value_name = "NAME", default_value = "recovered")]
         name: String,
-        /// Why; goes into the audit log.
+        /// Reason, for the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
 }
 
-/// Does one of them.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`Error`].
@@ -170,7 +170,7 @@ pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result
             list::show(session, &admin_path(&["customers", id, "timeline"])?, &[], paging, TIMELINE).await
         }
         CustomerCommand::Adjust { id, amount, reason, expires_at, idempotency_key } => {
-            let key = idempotency_key.clone().unwrap_or_else(key_new);
+            let key = idempotency_key.clone().unwrap_or_else(new_idempotency_key);
             let body = json!({ "amount": amount, "reason": reason, "expires_at": expires_at });
             adjust(session, id, &body, &key).await
         }
@@ -180,7 +180,7 @@ pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result
         CustomerCommand::NewKey { id, name, reason } => {
             let body = json!({ "name": name, "reason": reason });
             let path = admin_path(&["customers", id, "api-keys"])?;
-            let answer = session.client.post_with_key(&path, &body, Some(&key_new())).await?;
+            let answer = session.client.post_with_key(&path, &body, Some(&new_idempotency_key())).await?;
             session.show(&answer, |answer| {
                 let mut listing = Listing::of(view::part(answer, "api_key"), KEY_KEYS);
                 listing.line("key", view::full(&answer["key"]));
@@ -202,15 +202,15 @@ async fn adjust(session: &Session, id: &str, body: &Value, key: &str) -> anyhow:
         }),
         Err(error) => {
             if error.may_have_committed() {
-                output::note(&format!("It may have been done. To repeat it safely: --idempotency-key {key}"));
+                output::note(&format!("It may have succeeded. To repeat it safely: --idempotency-key {key}"));
             }
             Err(Error::into(error))
         }
     }
 }
 
-/// A key that nobody has used: the time, and 64 random bits (std seeds its hashers at random).
-pub(super) fn key_new() -> String {
+/// Generates an idempotency key from the time and 64 random bits (std seeds its hashers randomly).
+pub(super) fn new_idempotency_key() -> String {
     format!("cli-{:x}-{:016x}", Clock::System.now_ms(), RandomState::new().hash_one(std::process::id()))
 }
 
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn every_adjustment_gets_a_key_of_its_own() {
-        let keys: std::collections::HashSet<String> = (0..1_000).map(|_| key_new()).collect();
+        let keys: std::collections::HashSet<String> = (0..1_000).map(|_| new_idempotency_key()).collect();
         assert_eq!(keys.len(), 1_000);
     }
 }

@@ -1,16 +1,16 @@
-//! What can go wrong between the client and the server.
+//! Errors of client commands.
 
 use reqwest::StatusCode;
 use serde_json::Value;
 use std::fmt;
 
-/// Most characters of an answer that is no problem document, in a message.
+/// Most characters quoted from an answer that is not a problem document.
 const ANSWER_LEN_MAX: usize = 200;
 
-/// What can go wrong between the client and the server. `Display` is the whole message.
+/// An error of a client command. `Display` is the whole message.
 #[derive(Debug)]
 pub enum Error {
-    /// Nothing listens there.
+    /// No server listens at the URL.
     NoServer {
         /// The server's URL.
         url: String,
@@ -24,26 +24,26 @@ pub enum Error {
         /// Whether the request may have reached the server.
         sent: bool,
     },
-    /// The server says no.
+    /// The server answered with an error.
     Problem {
         /// The HTTP status.
         status: StatusCode,
-        /// What is wrong, for a person.
+        /// A description for people.
         detail: String,
         /// The stable code, or the status.
         code: String,
     },
-    /// The answer is not what a Bursar server says.
+    /// The answer is not one of a Bursar server.
     Unreadable {
         /// The server's URL.
         url: String,
-        /// What is odd about it.
+        /// What is wrong with it.
         reason: String,
     },
 }
 
 impl Error {
-    /// Sorts a failure of the HTTP client.
+    /// Classifies a failure of the HTTP client.
     pub fn from_transport(url: &str, timeout_s: u64, error: &reqwest::Error) -> Self {
         let url = url.to_owned();
         if error.is_connect() && is_refused(error) {
@@ -57,7 +57,7 @@ impl Error {
         Self::Transport { url, reason, sent: !error.is_connect() && !error.is_builder() }
     }
 
-    /// Reads an answer that is no success: an RFC 9457 problem document, or whatever a proxy says.
+    /// Reads an error answer: an RFC 9457 problem document, or any text of a proxy.
     pub fn from_answer(status: StatusCode, body: &str) -> Self {
         let problem: Value = serde_json::from_str(body).unwrap_or_default();
         let field = |name: &str| problem[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -143,13 +143,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_said_with_its_code() {
+    fn a_problem_is_shown_with_its_code() {
         let body = r#"{"type":"about:blank","title":"Conflict","status":409,"code":"replay_state","detail":"it runs"}"#;
         assert_eq!(Error::from_answer(StatusCode::CONFLICT, body).to_string(), "it runs (replay_state)");
     }
 
     #[test]
-    fn what_a_proxy_says_is_quoted_and_cut() {
+    fn the_answer_of_a_proxy_is_quoted_and_truncated() {
         let error = Error::from_answer(StatusCode::BAD_GATEWAY, &"x".repeat(10_000));
         assert!(error.to_string().len() < 300);
         assert!(error.is_retryable() && error.may_have_committed());

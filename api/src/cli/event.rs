@@ -1,4 +1,4 @@
-//! `bursar events`: what came in, and doing it again.
+//! `bursar events`: received events, and replaying them.
 
 use super::client::admin_path;
 use super::job::{attempts, with_why};
@@ -34,7 +34,7 @@ const EVENT_KEYS: &[&str] = &[
     "stream",
     "job_id",
 ];
-/// Who sends events.
+/// The senders of events.
 const SOURCES: [&str; 2] = ["stripe", "github"];
 
 /// Events that came in.
@@ -54,7 +54,7 @@ pub enum EventCommand {
         /// In this stream only, such as `stripe:cus_…`.
         #[arg(long, value_name = "KEY")]
         stream: Option<String>,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
@@ -67,7 +67,7 @@ pub enum EventCommand {
     Replay(EventReplayArgs),
 }
 
-/// Which events are processed again.
+/// Arguments of `events replay`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).args(["id", "state"]))]
 pub struct EventReplayArgs {
@@ -85,22 +85,22 @@ pub struct EventReplayArgs {
     /// In this stream only, such as `stripe:cus_…`.
     #[arg(long, value_name = "KEY", conflicts_with = "id")]
     pub stream: Option<String>,
-    /// Why; goes into the audit log.
+    /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// Change nothing, show what would happen.
+    /// Show what would happen, and change nothing.
     #[arg(long, conflicts_with = "id")]
     pub dry_run: bool,
-    /// Most events in a second.
+    /// Most events per second.
     #[arg(long, value_name = "N", conflicts_with = "id", default_value_t = replay::RATE_DEFAULT)]
     #[arg(value_parser = replay::rate_parser())]
     pub rate: i64,
-    /// Do not ask before it starts.
+    /// Start without asking.
     #[arg(long, conflicts_with = "id")]
     pub yes: bool,
 }
 
-/// Does one of them.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`super::error::Error`].
@@ -119,18 +119,18 @@ pub async fn run(session: &Session, command: &EventCommand) -> anyhow::Result<Ex
             session.show(&session.client.get(&admin_path(&["events", id])?, &[]).await?, render)
         }
         EventCommand::Replay(args) => match &args.id {
-            Some(id) => one(session, id, &args.reason).await,
-            None => replay::run_now(session, &many(args), args.yes).await,
+            Some(id) => replay_one(session, id, &args.reason).await,
+            None => replay::run_now(session, &bulk_replay(args), args.yes).await,
         },
     }
 }
 
-async fn one(session: &Session, id: &str, reason: &str) -> anyhow::Result<ExitCode> {
+async fn replay_one(session: &Session, id: &str, reason: &str) -> anyhow::Result<ExitCode> {
     let answer = session.client.post(&admin_path(&["events", id, "replay"])?, &json!({ "reason": reason })).await?;
     session.show(&answer, |answer| Listing::of(view::part(answer, "event"), EVENT_KEYS).render(output::width()))
 }
 
-fn many(args: &EventReplayArgs) -> NewReplay {
+fn bulk_replay(args: &EventReplayArgs) -> NewReplay {
     // An event's state is its job's, under another name.
     let state = args.state.as_deref().map(|state| match state {
         "processed" => "succeeded",
@@ -139,7 +139,7 @@ fn many(args: &EventReplayArgs) -> NewReplay {
     });
     NewReplay {
         state: state.map(str::to_owned),
-        // Keeps a bulk replay away from jobs that process no event.
+        // Limits a bulk replay to jobs that process events.
         kind: Some(format!("{}.event", args.source)),
         event_type: args.event_type.clone(),
         stream: args.stream.clone(),
@@ -153,8 +153,8 @@ fn many(args: &EventReplayArgs) -> NewReplay {
 fn render(answer: &Value) -> String {
     let payload = match answer.get("payload") {
         None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => format!("\n\nPayload\n{}", output::visible(text)),
-        Some(json) => format!("\n\nPayload\n{}", output::visible(&format!("{json:#}"))),
+        Some(Value::String(text)) => format!("\n\nPayload\n{}", output::sanitize(text)),
+        Some(json) => format!("\n\nPayload\n{}", output::sanitize(&format!("{json:#}"))),
     };
     format!("{}{}{payload}", with_why(answer, "event", EVENT_KEYS), attempts(answer))
 }

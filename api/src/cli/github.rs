@@ -1,42 +1,42 @@
-//! `bursar github`: plays GitHub towards a server.
+//! `bursar github`: sends test events as GitHub.
 
 use super::connection::{Connection, GITHUB_SECRET, Secret, webhook_secret};
-use super::send::Sending;
+use super::send::SendOptions;
 use bursar_engine::domain::github;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 
-/// Where a server takes GitHub's events.
+/// The path that receives GitHub's events.
 const PATH: &str = "/webhooks/github";
-/// What GitHub's user agent begins with. Source: GitHub, "Webhook events and payloads", delivery headers.
+/// GitHub's user agent begins with `GitHub-Hookshot/`. Source: GitHub, "Webhook events and payloads", delivery headers.
 const USER_AGENT: &str = "GitHub-Hookshot/bursar";
 
-/// Plays GitHub towards a server.
+/// Sends test events as GitHub.
 #[derive(Debug, Subcommand)]
 pub enum GithubCommand {
     /// Sign an event and post it as GitHub would.
     Send(SendArgs),
 }
 
-/// What is sent, and how.
+/// Arguments of `github send`.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// What is sent.
+    /// Options of sending.
     #[command(flatten)]
-    pub sending: Sending,
-    /// Secret of the webhook, the first if there are several; the one in the data folder's `secrets.json`
-    /// if there is none.
+    pub options: SendOptions,
+    /// Secret of the webhook. Of several, separated by commas, the first is used. By default the one in the data
+    /// folder's `secrets.json`.
     #[arg(long, env = "GITHUB_WEBHOOK_SECRET", hide_env_values = true)]
     pub secret: Option<Secret>,
     /// Name of the event.
     #[arg(long, value_name = "NAME", default_value = github::PURCHASE_EVENT)]
     pub event: String,
-    /// Id of the delivery, the same each time; a new one if there is none.
+    /// Id of the delivery, the same for each repetition; by default a new one.
     #[arg(long, value_name = "ID")]
     pub delivery: Option<String>,
 }
 
-/// Does it.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`super::error::Error`]; or there is no secret, or the file cannot be read.
@@ -53,5 +53,5 @@ pub async fn run(connection: &Connection, json: bool, command: &GithubCommand) -
             ("X-Hub-Signature-256", github::sign(secret.reveal(), body)),
         ]
     };
-    args.sending.run(connection, json, PATH, sign).await
+    args.options.run(connection, json, PATH, sign).await
 }

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// What is shown of jobs in a list.
+/// Columns of a list of jobs.
 pub const JOBS: &[Column] = &[
     Column::keep("id"),
     Column::wrap("kind"),
@@ -27,7 +27,7 @@ const ATTEMPTS: &[Column] = &[
     Column::wrap("node").optional(),
     Column::number("epoch").optional(),
 ];
-/// What is shown of one job, in this order.
+/// Keys of a job, in the order shown.
 pub const JOB_KEYS: &[&str] = &[
     "id",
     "kind",
@@ -61,34 +61,34 @@ pub enum JobCommand {
         /// In this stream only.
         #[arg(long, value_name = "KEY")]
         stream: Option<String>,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
-    /// Show a job, its attempts, and why it is where it is.
+    /// Show a job, its attempts, and the reason for its state.
     Show {
         /// The job.
         id: String,
     },
-    /// End a job that has not begun.
+    /// Cancel a job that has not started.
     Cancel {
         /// The job.
         id: String,
-        /// Why; goes into the audit log.
+        /// Reason, for the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Run a job again that has ended.
+    /// Run an ended job again.
     Replay {
         /// The job.
         id: String,
-        /// Why; goes into the audit log.
+        /// Reason, for the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
 }
 
-/// Does one of them.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`super::error::Error`].
@@ -113,7 +113,7 @@ fn render(answer: &Value) -> String {
     format!("{}{}", with_why(answer, "job", JOB_KEYS), attempts(answer))
 }
 
-/// The part of an answer under this key, and why it is where it is.
+/// Renders the part of an answer under this key, and the reason for its state.
 pub fn with_why(answer: &Value, key: &str, keys: &[&str]) -> String {
     let mut listing = Listing::of(view::part(answer, key), keys);
     if let Some(why) = answer.get("why").filter(|why| !why.is_null()) {
@@ -122,7 +122,7 @@ pub fn with_why(answer: &Value, key: &str, keys: &[&str]) -> String {
     listing.render(output::width())
 }
 
-/// The attempts in an answer, as a paragraph of their own; empty if there was none.
+/// Renders the attempts in an answer as a paragraph; empty if there are none.
 pub fn attempts(answer: &Value) -> String {
     match view::items(answer, "attempts") {
         [] => String::new(),

@@ -1,4 +1,4 @@
-//! Lists that come page by page.
+//! Paged lists.
 
 use super::client::Client;
 use super::error::Error;
@@ -8,12 +8,12 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// Most items that the server gives in one page.
+/// Most items of a page of the server.
 const PAGE_MAX: u64 = 100;
-/// Most pages that are asked for.
+/// Most pages that are fetched.
 const PAGES_MAX: u64 = 10_000;
 
-/// How much of a list is shown.
+/// Paging options of a list.
 #[derive(Debug, Clone, Args)]
 pub struct Paging {
     /// Most items.
@@ -22,40 +22,40 @@ pub struct Paging {
     /// All items.
     #[arg(long, conflicts_with = "limit")]
     pub all: bool,
-    /// Begin here: the `next_cursor` of an earlier answer.
+    /// Start at this `next_cursor` of an earlier answer.
     #[arg(long)]
     pub cursor: Option<String>,
 }
 
 impl Paging {
-    /// From the first to the last.
-    pub fn everything() -> Self {
+    /// Asks for all items.
+    pub fn unlimited() -> Self {
         Self { limit: 0, all: true, cursor: None }
     }
 }
 
-/// Items, and where the next ones begin.
+/// Items, and the cursor of the next ones.
 #[derive(Debug, Clone)]
 pub struct Page {
     /// The items.
     pub data: Vec<Value>,
-    /// Where the next ones begin, if there are any.
+    /// The cursor of the next items, if there are any.
     pub next_cursor: Option<String>,
 }
 
 impl Page {
-    /// As the server would have answered, had it been asked for as much at once.
+    /// The items in the format of one answer of the server.
     pub fn to_json(&self) -> Value {
         json!({ "data": self.data, "next_cursor": self.next_cursor })
     }
 
-    /// As a table with one line for each item.
+    /// A table with one row for each item.
     pub fn to_table(&self, columns: &[Column]) -> Table {
         Table::of(columns, &self.data)
     }
 }
 
-/// Asks for as many pages as it takes.
+/// Fetches as many pages as needed.
 ///
 /// # Errors
 /// See [`Error`].
@@ -81,7 +81,7 @@ pub async fn fetch(
         };
         let next = answer["next_cursor"].as_str().filter(|cursor| !cursor.is_empty()).map(str::to_owned);
         if next.is_some() && next == page.next_cursor {
-            return Err(unreadable("the list does not come to an end"));
+            return Err(unreadable("the list does not end"));
         }
         page.data.extend(data);
         page.next_cursor = next;
@@ -89,10 +89,10 @@ pub async fn fetch(
             return Ok(page);
         }
     }
-    Err(unreadable("the list does not come to an end"))
+    Err(unreadable("the list does not end"))
 }
 
-/// Fetches a list and shows it.
+/// Fetches a list and prints it.
 ///
 /// # Errors
 /// See [`Error`]; or the output cannot be written.
@@ -111,7 +111,7 @@ pub async fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a page as a table, and says if there is more, or nothing at all.
+/// Prints a page as a table, and notes if it is empty or more items follow.
 ///
 /// # Errors
 /// The output cannot be written.

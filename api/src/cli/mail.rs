@@ -1,7 +1,7 @@
 //! `bursar mail`: mail to customers.
 
 use super::client::admin_path;
-use super::customer::key_new;
+use super::customer::new_idempotency_key;
 use super::list::{self, Paging};
 use super::table::{Column, Listing};
 use super::{ConfigFile, Session, output, view};
@@ -43,7 +43,7 @@ const MAIL_STATES: [&str; 5] = ["queued", "sent", "stored", "failed", "cancelled
 /// Mail to customers.
 #[derive(Debug, Subcommand)]
 pub enum MailCommand {
-    /// List mails, the latest first, those that wait for their time among them.
+    /// List mails, the latest first, including those that are not due yet.
     List {
         /// Of this customer only.
         #[arg(long, value_name = "ID")]
@@ -51,11 +51,11 @@ pub enum MailCommand {
         /// In this state only.
         #[arg(long, value_parser = MAIL_STATES)]
         state: Option<String>,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
-    /// Show a mail and what it said.
+    /// Show a mail and its content.
     Show {
         /// The mail.
         id: String,
@@ -67,18 +67,18 @@ pub enum MailCommand {
     Resend {
         /// The mail.
         id: String,
-        /// Why; goes into the audit log.
+        /// Reason, for the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
         /// Makes repeating this safe: the same key never sends twice.
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
     },
-    /// Print what a mail would say, made up for an invented customer; needs no server.
+    /// Print a mail with example data. Needs no server.
     Preview(PreviewArgs),
 }
 
-/// Which mail is previewed.
+/// Arguments of `mail preview`.
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
     /// The mail.
@@ -87,15 +87,15 @@ pub struct PreviewArgs {
     /// Print the HTML alone, for a browser.
     #[arg(long, conflicts_with = "text")]
     pub html: bool,
-    /// Print subject and text; this is what happens anyway.
+    /// Print subject and text, the default.
     #[arg(long)]
     pub text: bool,
-    /// The configuration: the names of product and unit, the prices.
+    /// The configuration, with the names of product and unit and the prices.
     #[command(flatten)]
     pub config: ConfigFile,
 }
 
-/// Does one of those that ask a server.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`super::error::Error`].
@@ -107,19 +107,19 @@ pub async fn run(session: &Session, command: &MailCommand) -> anyhow::Result<Exi
         }
         MailCommand::Show { id, html } => {
             let answer = session.client.get(&admin_path(&["mails", id])?, &[]).await?;
-            session.show(&answer, |answer| if *html { body(answer, "html") } else { shown(answer) })
+            session.show(&answer, |answer| if *html { body(answer, "html") } else { render_mail(answer) })
         }
         MailCommand::Resend { id, reason, idempotency_key } => {
-            let key = idempotency_key.clone().unwrap_or_else(key_new);
+            let key = idempotency_key.clone().unwrap_or_else(new_idempotency_key);
             let path = admin_path(&["mails", id, "resend"])?;
             let answer = session.client.post_with_key(&path, &json!({ "reason": reason }), Some(&key)).await?;
-            session.show(&answer, shown)
+            session.show(&answer, render_mail)
         }
         MailCommand::Preview(args) => preview(session.json, args),
     }
 }
 
-/// Prints a mail to an invented customer, in the words of the configuration.
+/// Prints a mail with example data and the configured names and prices.
 ///
 /// # Errors
 /// The configuration is wrong, or the output cannot be written.
@@ -139,10 +139,10 @@ pub fn preview(is_json: bool, args: &PreviewArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn body(answer: &Value, key: &str) -> String {
-    output::visible(answer[key].as_str().unwrap_or("It is not sent yet.").trim_end())
+    output::sanitize(answer[key].as_str().unwrap_or("It is not sent yet.").trim_end())
 }
 
-fn shown(answer: &Value) -> String {
+fn render_mail(answer: &Value) -> String {
     let listing = Listing::of(view::part(answer, "mail"), MAIL_KEYS).render(output::width());
     match answer["text"].as_str() {
         None => listing,

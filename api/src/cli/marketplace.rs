@@ -35,18 +35,18 @@ const TOKEN_KEYS: &[&str] = &["token", "expires_at"];
 /// Purchases on GitHub Marketplace.
 #[derive(Debug, Subcommand)]
 pub enum MarketplaceCommand {
-    /// List the GitHub accounts that bought.
+    /// List GitHub accounts and their purchases.
     List {
         /// In this state only.
         #[arg(long, value_parser = ["announced", "purchased", "cancelled"])]
         state: Option<String>,
-        /// Those that are linked to a customer, or those that are not.
+        /// Only accounts that are linked to a customer, or only those that are not.
         #[arg(long, value_parser = ["true", "false"])]
         linked: Option<String>,
-        /// Those whose name at GitHub contains this.
+        /// Only accounts whose name at GitHub contains this.
         #[arg(long, value_name = "TEXT")]
         login: Option<String>,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
@@ -55,42 +55,42 @@ pub enum MarketplaceCommand {
         /// GitHub's id of the account.
         id: i64,
     },
-    /// Link a purchase to a customer, for good.
+    /// Link a purchase to a customer. This cannot be undone.
     Link {
         /// GitHub's id of the account.
         id: i64,
         /// The customer.
         customer: String,
-        /// Why; goes into the audit log.
+        /// Reason, for the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Correct where a purchase stands from a day on: after an event that is dead with order_unclear, or that was lost.
+    /// Correct the state of a purchase from a day on, if an event is dead with order_unclear or was lost.
     Correct {
         /// GitHub's id of the account.
         id: i64,
-        /// Where it stands.
+        /// The correct state.
         #[arg(value_parser = ["purchased", "cancelled"])]
         state: String,
-        /// The day (UTC) from which it stands so, such as 2026-11-05. It may be omitted only if the order of the last
-        /// events is unclear; it then defaults to the day of those events.
+        /// The day (UTC) from which the state applies, such as 2026-11-05. It may be omitted only if the order of the
+        /// last events is unclear; it then defaults to the day of those events.
         #[arg(long, value_name = "DATE")]
         effective: Option<String>,
-        /// The next billing date at GitHub, where it is not the one that was known before.
+        /// The next billing date at GitHub; by default the known one.
         #[arg(long, value_name = "DATE")]
         next_billing: Option<String>,
-        /// Why; goes into the audit log.
+        /// Reason, for the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Make a token with which a buyer can sign up, and show it once.
+    /// Create a token with which a buyer can sign up, and show it once.
     Token {
         /// GitHub's id of the account.
         id: i64,
     },
 }
 
-/// Does one of them.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`super::error::Error`].
@@ -106,10 +106,10 @@ pub async fn run(session: &Session, command: &MarketplaceCommand) -> anyhow::Res
             let query = [("state", state.as_deref()), ("linked", linked.as_deref()), ("login", login.as_deref())];
             list::show(session, &admin_path(&["marketplace", "accounts"])?, &query, paging, ACCOUNTS).await
         }
-        MarketplaceCommand::Show { id } => session.show(&session.client.get(&path(id, &[])?, &[]).await?, shown),
+        MarketplaceCommand::Show { id } => session.show(&session.client.get(&path(id, &[])?, &[]).await?, render),
         MarketplaceCommand::Link { id, customer, reason } => {
             let body = json!({ "customer_id": customer, "reason": reason });
-            session.show(&session.client.post(&path(id, &["link"])?, &body).await?, shown)
+            session.show(&session.client.post(&path(id, &["link"])?, &body).await?, render)
         }
         MarketplaceCommand::Correct { id, state, effective, next_billing, reason } => {
             let body = json!({
@@ -118,7 +118,7 @@ pub async fn run(session: &Session, command: &MarketplaceCommand) -> anyhow::Res
                 "next_billing_date": next_billing,
                 "reason": reason,
             });
-            let code = session.show(&session.client.post(&path(id, &["state"])?, &body).await?, shown)?;
+            let code = session.show(&session.client.post(&path(id, &["state"])?, &body).await?, render)?;
             output::note(&format!(
                 "This is the state before the correction, which follows within seconds: {PROGRAM} marketplace show {id}"
             ));
@@ -131,6 +131,6 @@ pub async fn run(session: &Session, command: &MarketplaceCommand) -> anyhow::Res
     }
 }
 
-fn shown(answer: &Value) -> String {
+fn render(answer: &Value) -> String {
     Listing::of(view::part(answer, "account"), ACCOUNT_KEYS).render(output::width())
 }

@@ -9,12 +9,12 @@ use std::os::fd::AsFd;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 
-/// A terminal is taken to be at least this wide.
+/// Narrower terminals are treated as this wide.
 const WIDTH_MIN: u16 = 40;
-/// The width if a terminal does not tell its own.
+/// The width of a terminal that does not report its own.
 const WIDTH_DEFAULT: u16 = 80;
 
-/// Prints a result. A reader that has seen enough (`| head`) is no error.
+/// Prints a result. A closed pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// The output cannot be written, for instance because the disk is full.
@@ -26,25 +26,25 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Prints a piece of a result as it is. False if the reader has seen enough.
+/// Prints a chunk of a result unchanged. Returns false if the pipe is closed.
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn print_bytes(piece: &[u8]) -> io::Result<bool> {
+pub fn print_bytes(chunk: &[u8]) -> io::Result<bool> {
     let mut out = io::stdout().lock();
-    match out.write_all(piece).and_then(|()| out.flush()) {
+    match out.write_all(chunk).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true),
     }
 }
 
-/// Says something that is not the result.
+/// Prints a note that is not part of the result.
 #[allow(clippy::print_stderr, reason = "this is the one place that may")]
 pub fn note(text: &str) {
     eprintln!("{text}");
 }
 
-/// Says how a command ended and gives the exit code: 0 done, 1 failed, 2 wrong usage.
+/// Prints the error of a command, if any, and returns the exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
@@ -54,25 +54,25 @@ pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
                 ExitCode::from(2)
             }
             None => {
-                note(&format!("error: {}", visible(&format!("{error:#}"))));
+                note(&format!("error: {}", sanitize(&format!("{error:#}"))));
                 ExitCode::FAILURE
             }
         },
     }
 }
 
-/// Asks a question that is answered by yes or no. No is what happens without an answer.
+/// Asks a yes-or-no question. No answer counts as no.
 ///
 /// # Errors
-/// There is nobody to ask, or the answer cannot be read.
+/// The terminal cannot be used.
 pub fn confirm(question: &str) -> anyhow::Result<bool> {
     Ok(matches!(ask(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Asks for a text; empty without an answer.
+/// Asks for a line of text, which is empty without an answer.
 ///
 /// # Errors
-/// There is nobody to ask, or the answer cannot be read.
+/// The terminal cannot be used.
 pub fn ask(question: &str) -> anyhow::Result<String> {
     let mut err = io::stderr().lock();
     write!(err, "{question} ")?;
@@ -84,13 +84,12 @@ pub fn ask(question: &str) -> anyhow::Result<String> {
     Ok(answer.trim().to_owned())
 }
 
-/// Whether there is somebody to ask.
+/// Whether questions can be asked on a terminal.
 pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// The columns of the terminal that results go to; nothing if they go into a pipe or a file, where
-/// lines may have any length.
+/// The width of the terminal that results go to. `None` for a pipe or a file, where lines may have any length.
 pub fn width() -> Option<u16> {
     static WIDTH: OnceLock<Option<u16>> = OnceLock::new();
     *WIDTH.get_or_init(|| {
@@ -98,28 +97,27 @@ pub fn width() -> Option<u16> {
         if !out.is_terminal() {
             return None;
         }
-        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
-        let width = told.or_else(|| stty_columns(&out)).filter(|columns| *columns > 0).unwrap_or(WIDTH_DEFAULT);
+        let configured = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
+        let width = configured.or_else(|| stty_columns(&out)).filter(|columns| *columns > 0).unwrap_or(WIDTH_DEFAULT);
         Some(width.max(WIDTH_MIN))
     })
 }
 
-/// Asks the terminal through `stty`: the system call would need unsafe code or one more dependency.
+/// Reads the width with `stty`: the system call would need unsafe code or another dependency.
 fn stty_columns(out: &io::Stdout) -> Option<u16> {
     let terminal = out.as_fd().try_clone_to_owned().ok()?;
     let asked = Command::new("stty").arg("size").stdin(Stdio::from(terminal)).stderr(Stdio::null()).output().ok()?;
     String::from_utf8(asked.stdout).ok()?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The text without characters that could command the terminal or reorder what is shown: much of
-/// what is printed here was written by strangers.
-pub fn visible(text: &str) -> String {
-    let commands =
+/// Replaces characters that could control the terminal or reorder text: much of the output was written by strangers.
+pub fn sanitize(text: &str) -> String {
+    let is_unsafe =
         |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if commands(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// How a command of this program is spelled in a hint.
+/// Formats a command of this program for a hint.
 pub fn hint(arguments: &str) -> String {
     format!("{PROGRAM} {arguments}")
 }
@@ -129,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_cannot_command_the_terminal() {
-        assert_eq!(visible("a\u{1b}[2Jb\u{202e}c\nd"), "a\u{fffd}[2Jb\u{fffd}c\nd");
+    fn characters_that_control_the_terminal_are_replaced() {
+        assert_eq!(sanitize("a\u{1b}[2Jb\u{202e}c\nd"), "a\u{fffd}[2Jb\u{fffd}c\nd");
     }
 }

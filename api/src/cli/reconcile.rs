@@ -5,22 +5,21 @@ use super::error::Error;
 use super::list::{self, Paging};
 use super::progress::Progress;
 use super::table::{Column, Listing, Table};
+use super::watch::{INTERRUPTED, ctrl_c};
 use super::{Session, output, view};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How often the server is asked how far it is.
+/// How often the server is polled.
 const INTERVAL_MS: u64 = 500;
-/// So many failures in a row are put up with: a server that restarts takes a while.
+/// Most failures in a row, which cover a restart of the server.
 const FAILURES_MAX: u32 = 120;
-/// Findings that are shown after a run; `reconciliations show` has the others.
+/// Most findings that are shown after a run; `reconciliations show` shows the others.
 const SHOWN_MAX: u64 = 20;
 /// How far back Stripe lists events, in hours.
 const HOURS_MAX: i64 = 30 * 24;
-/// The exit code when Ctrl-C ended the watching: what shells use for it.
-const INTERRUPTED: u8 = 130;
 
 const RUNS: &[Column] = &[
     Column::keep("id"),
@@ -67,40 +66,40 @@ const FINDINGS: &[Column] = &[
     Column::keep("repaired"),
 ];
 
-/// How it is compared.
+/// Arguments of `stripe reconcile`.
 #[derive(Debug, Args)]
 pub struct ReconcileArgs {
-    /// Look back this long, such as `7d` or `12h`, at most 30 days; to the run before if not given.
+    /// How far to look back, such as `7d` or `12h`, at most 30 days; by default to the previous run.
     #[arg(long, value_name = "TIME", value_parser = hours)]
     pub since: Option<i64>,
     /// Change nothing, only report.
     #[arg(long)]
     pub no_repair: bool,
-    /// Makes repeating this safe: the same key begins no second run.
+    /// Makes repeating this safe: the same key never starts a second run.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
 }
 
-/// Runs that compared with Stripe.
+/// Earlier reconciliations.
 #[derive(Debug, Subcommand)]
 pub enum ReconciliationCommand {
-    /// List them, the latest first.
+    /// List reconciliations, the latest first.
     List {
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
-    /// Show one, and what it found.
+    /// Show a reconciliation and its findings.
     Show {
         /// The reconciliation.
         id: String,
-        /// How many of its findings.
+        /// Paging options of its findings.
         #[command(flatten)]
         paging: Paging,
     },
 }
 
-/// Reads `7d` or `12h` as hours.
+/// Parses `7d` or `12h` into hours.
 fn hours(text: &str) -> Result<i64, String> {
     let (number, factor) = match (text.strip_suffix('d'), text.strip_suffix('h')) {
         (Some(days), _) => (days, 24),
@@ -111,7 +110,7 @@ fn hours(text: &str) -> Result<i64, String> {
     hours.filter(|hours| (1..=HOURS_MAX).contains(hours)).ok_or_else(|| "give 1h to 30d".to_owned())
 }
 
-/// Starts a run, follows it to its end and shows what it found. Exits with 1 if differences are left.
+/// Starts a run, follows it to its end and shows its findings. The exit code is 1 if differences are left.
 ///
 /// # Errors
 /// See [`Error`].
@@ -120,26 +119,26 @@ pub async fn reconcile(session: &Session, args: &ReconcileArgs) -> anyhow::Resul
     if let Some(hours) = args.since {
         body["since_hours"] = hours.into();
     }
-    let key = args.idempotency_key.clone().unwrap_or_else(super::customer::key_new);
+    let key = args.idempotency_key.clone().unwrap_or_else(super::customer::new_idempotency_key);
     let path = admin_path(&["stripe", "reconciliations"])?;
     let answer = session.client.post_with_key(&path, &body, Some(&key)).await?;
     let id = answer["reconciliation"]["id"].as_str().unwrap_or_default().to_owned();
     let mut answer = tokio::select! {
         ended = follow(session, &id, answer) => ended?,
-        () = interrupted() => {
+        () = ctrl_c() => {
             let hint = output::hint(&format!("stripe reconciliations show {id}"));
-            output::note(&format!("\nThe reconciliation goes on without you. Look at it: {hint}"));
+            output::note(&format!("\nThe reconciliation continues on the server. Show it: {hint}"));
             return Ok(ExitCode::from(INTERRUPTED));
         }
     };
     let paging = Paging { limit: SHOWN_MAX, all: session.json, cursor: None };
-    let code = shown(session, &mut answer, &id, &paging, false).await?;
+    let code = show_run(session, &mut answer, &id, &paging, false).await?;
     let run = &answer["reconciliation"];
     let is_clean = run["state"] == "done" && run["left"] == 0;
     Ok(if is_clean { code } else { ExitCode::FAILURE })
 }
 
-/// Does one of those that only look.
+/// Runs a command on earlier reconciliations.
 ///
 /// # Errors
 /// See [`Error`].
@@ -150,19 +149,12 @@ pub async fn run(session: &Session, command: &ReconciliationCommand) -> anyhow::
         }
         ReconciliationCommand::Show { id, paging } => {
             let mut answer = session.client.get(&admin_path(&["stripe", "reconciliations", id])?, &[]).await?;
-            shown(session, &mut answer, id, paging, true).await
+            show_run(session, &mut answer, id, paging, true).await
         }
     }
 }
 
-/// Without a way to hear of Ctrl-C it keeps its usual meaning.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Follows a run to its end, from this answer of the server on.
+/// Polls a run until it ends, starting with the server's last answer.
 async fn follow(session: &Session, id: &str, mut answer: Value) -> Result<Value, anyhow::Error> {
     let path = admin_path(&["stripe", "reconciliations", id])?;
     let number = |answer: &Value, key: &str| answer["reconciliation"][key].as_u64().unwrap_or(0);
@@ -173,10 +165,10 @@ async fn follow(session: &Session, id: &str, mut answer: Value) -> Result<Value,
         if run["state"] != "running" {
             return Ok(answer);
         }
-        // The phase under way is not yet done.
+        // The current phase is not done yet.
         progress.set(number(&answer, "phase_number").saturating_sub(1), number(&answer, "phases"));
         if failures == 0 {
-            progress.say(&format!(
+            progress.set_message(&format!(
                 "{}, {} checked, {} differ",
                 view::short(&run["phase"]).replace('_', " "),
                 number(&answer, "checked"),
@@ -186,24 +178,23 @@ async fn follow(session: &Session, id: &str, mut answer: Value) -> Result<Value,
         tokio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
         match session.client.get(&path, &[]).await {
             Ok(next) => (answer, failures) = (next, 0),
-            Err(error) => wait_or_give_up(error, &mut failures, &progress)?,
+            Err(error) => retry_or_fail(error, &mut failures, &progress)?,
         }
     }
 }
 
-fn wait_or_give_up(error: Error, failures: &mut u32, progress: &Progress) -> Result<(), Error> {
+fn retry_or_fail(error: Error, failures: &mut u32, progress: &Progress) -> Result<(), Error> {
     *failures += 1;
     if !error.is_retryable() || *failures > FAILURES_MAX {
         return Err(error);
     }
     let reason = error.to_string();
-    progress.say(&format!("{}; trying again", reason.lines().next().unwrap_or_default()));
+    progress.set_message(&format!("{}; trying again", reason.lines().next().unwrap_or_default()));
     Ok(())
 }
 
-/// Shows a run with its classes and findings. Of a run that was watched only classes with something in
-/// them, and no listing of the run unless it went wrong.
-async fn shown(
+/// Prints the classes and findings of a run. The run itself is listed if `in_full` is set or the run is not done.
+async fn show_run(
     session: &Session,
     answer: &mut Value,
     id: &str,
@@ -225,13 +216,13 @@ async fn shown(
         output::print("")?;
         list::print(&page, &page.to_table(FINDINGS))?;
     }
-    let words = match (run["state"].as_str(), run["drift"].as_i64(), run["left"].as_i64()) {
-        (Some("done"), Some(0), _) => "Stripe and we agree.".to_owned(),
-        (Some("done"), Some(drift), Some(0)) => format!("{drift} differed; the repairs are under way."),
+    let result = match (run["state"].as_str(), run["drift"].as_i64(), run["left"].as_i64()) {
+        (Some("done"), Some(0), _) => "There are no differences.".to_owned(),
+        (Some("done"), Some(drift), Some(0)) => format!("{drift} differed; all repairs were started."),
         (Some("done"), Some(drift), Some(left)) => format!("{drift} differed; {left} are left."),
         (state, ..) => format!("The reconciliation is {}.", state.unwrap_or("in an unknown state")),
     };
-    output::note(&format!("\n{words}"));
+    output::note(&format!("\n{result}"));
     Ok(ExitCode::SUCCESS)
 }
 

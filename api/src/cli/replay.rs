@@ -1,10 +1,10 @@
 //! `bursar replays`: ended jobs that run again, at a capped rate.
 
 use super::client::admin_path;
-use super::customer::key_new;
+use super::customer::new_idempotency_key;
 use super::job::JOB_STATES;
 use super::list::{self, Paging};
-use super::replay_view::{items_table, preview, render, tried};
+use super::replay_view::{dry_run_report, items_table, preview, render};
 use super::table::Column;
 use super::watch::{self, Watched};
 use super::{Session, output, usage, view};
@@ -13,9 +13,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// Jobs in a second unless a rate is given.
+/// The default rate, in jobs per second.
 pub const RATE_DEFAULT: i64 = 50;
-/// The highest rate that the server takes.
+/// The highest rate that the server accepts.
 const RATE_MAX: i64 = 1_000;
 
 const REPLAYS: &[Column] = &[
@@ -39,7 +39,7 @@ pub fn rate_parser() -> RangedI64ValueParser<i64> {
 pub enum ReplayCommand {
     /// List replays, the latest first.
     List {
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
@@ -47,31 +47,31 @@ pub enum ReplayCommand {
     Show {
         /// The replay.
         id: String,
-        /// List its jobs, and what came of them.
+        /// List its jobs and their results.
         #[arg(long)]
         items: bool,
-        /// How many of its jobs.
+        /// Paging options of its jobs.
         #[command(flatten)]
         paging: Paging,
     },
-    /// Freeze a set of ended jobs, to be started later.
+    /// Prepare a replay of a fixed set of ended jobs, to be started later.
     Create(CreateArgs),
     /// Start a replay.
     Start {
         /// The replay.
         id: String,
     },
-    /// Stop a replay for now.
+    /// Pause a replay.
     Pause {
         /// The replay.
         id: String,
     },
-    /// Let a paused replay go on.
+    /// Resume a paused replay.
     Resume {
         /// The replay.
         id: String,
     },
-    /// Stop a replay for good; what ran already stays.
+    /// Cancel a replay. Jobs that already ran are not undone.
     Cancel {
         /// The replay.
         id: String,
@@ -83,7 +83,7 @@ pub enum ReplayCommand {
     },
 }
 
-/// What a replay is to run.
+/// Arguments of `replays create`.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     /// Jobs in this state.
@@ -98,16 +98,16 @@ pub struct CreateArgs {
     /// In this stream only.
     #[arg(long, value_name = "KEY")]
     pub stream: Option<String>,
-    /// Whose last error contains this text only.
+    /// Only jobs whose last error contains this text.
     #[arg(long, value_name = "TEXT")]
     pub error: Option<String>,
-    /// Why; goes into the audit log.
+    /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// Change nothing, find out what would happen.
+    /// Show what would happen, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Most jobs in a second.
+    /// Most jobs per second.
     #[arg(long, value_name = "N", default_value_t = RATE_DEFAULT, value_parser = rate_parser())]
     pub rate: i64,
     /// Start it at once.
@@ -115,7 +115,7 @@ pub struct CreateArgs {
     pub start: bool,
 }
 
-/// What the server is asked for. Fields without a value match everything.
+/// A request for a replay. Fields without a value match everything.
 #[derive(Debug, Clone)]
 pub struct NewReplay {
     /// State of the jobs.
@@ -130,9 +130,9 @@ pub struct NewReplay {
     pub error: Option<String>,
     /// Change nothing.
     pub dry_run: bool,
-    /// Jobs in a second.
+    /// Most jobs per second.
     pub rate: i64,
-    /// Why.
+    /// The reason, for the audit log.
     pub reason: String,
 }
 
@@ -151,7 +151,7 @@ impl NewReplay {
     }
 }
 
-/// Does one of them.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`super::error::Error`].
@@ -167,21 +167,20 @@ pub async fn run(session: &Session, command: &ReplayCommand) -> anyhow::Result<E
         ReplayCommand::Cancel { id } => session.show(&act(session, id, "cancel").await?, listing),
         ReplayCommand::Watch { id } => {
             let answer = session.client.get(&admin_path(&["replays", id])?, &[]).await?;
-            finish(session, watch::watch(&session.client, id, answer).await?).await
+            show_outcome(session, watch::watch(&session.client, id, answer).await?).await
         }
     }
 }
 
-/// Creates a replay, shows what it is about to do, asks unless that is not wanted, starts it and
-/// follows it until it ends.
+/// Creates a replay, shows a preview, asks for confirmation unless `yes` is set, starts it and follows it to its end.
 ///
 /// # Errors
-/// See [`super::error::Error`]; wrong usage if there is nobody to ask.
+/// See [`super::error::Error`]; a usage error if confirmation is needed but there is no terminal.
 pub async fn run_now(session: &Session, new: &NewReplay, yes: bool) -> anyhow::Result<ExitCode> {
     // A dry run changes nothing, so there is nothing to ask.
     let ask = !yes && !new.dry_run;
     if ask && !output::can_ask() {
-        return Err(usage("there is no terminal to ask on: look at it with --dry-run, then give --yes"));
+        return Err(usage("there is no terminal to confirm on: check it with --dry-run, then pass --yes"));
     }
     let mut created = post(session, new).await?;
     let id = id_of(&created)?;
@@ -196,11 +195,11 @@ pub async fn run_now(session: &Session, new: &NewReplay, yes: bool) -> anyhow::R
         return session.show(&created, |_| "Nothing was replayed.".to_owned());
     }
     let started = act(session, &id, "start").await?;
-    finish(session, watch::watch(&session.client, &id, started).await?).await
+    show_outcome(session, watch::watch(&session.client, &id, started).await?).await
 }
 
 async fn post(session: &Session, new: &NewReplay) -> anyhow::Result<Value> {
-    Ok(session.client.post_with_key(&admin_path(&["replays"])?, &new.body(), Some(&key_new())).await?)
+    Ok(session.client.post_with_key(&admin_path(&["replays"])?, &new.body(), Some(&new_idempotency_key())).await?)
 }
 
 async fn create(session: &Session, args: &CreateArgs) -> anyhow::Result<ExitCode> {
@@ -247,7 +246,7 @@ async fn act(session: &Session, id: &str, action: &str) -> anyhow::Result<Value>
     Ok(session.client.post(&admin_path(&["replays", id, action])?, &json!({})).await?)
 }
 
-/// Cancels a preview that nobody wants. If that fails it stays a preview, which does nothing.
+/// Cancels a replay that was not confirmed. If that fails it stays a preview, which runs nothing.
 async fn abandon(session: &Session, created: &mut Value, id: &str) {
     match act(session, id, "cancel").await {
         Ok(mut answer) => created["replay"] = answer["replay"].take(),
@@ -255,8 +254,8 @@ async fn abandon(session: &Session, created: &mut Value, id: &str) {
     }
 }
 
-/// Says how a replay ended that was followed; of a dry run, what would have happened.
-async fn finish(session: &Session, watched: Watched) -> anyhow::Result<ExitCode> {
+/// Shows how a followed replay ended. For a dry run, also shows what would have happened.
+async fn show_outcome(session: &Session, watched: Watched) -> anyhow::Result<ExitCode> {
     let mut answer = match watched {
         Watched::Ended(answer) => answer,
         Watched::Interrupted => return Ok(ExitCode::from(watch::INTERRUPTED)),
@@ -265,17 +264,17 @@ async fn finish(session: &Session, watched: Watched) -> anyhow::Result<ExitCode>
     let dry_run = answer["replay"]["dry_run"] == true;
     if dry_run {
         let path = admin_path(&["replays", &id_of(&answer)?, "items"])?;
-        let page = list::fetch(&session.client, &path, &[], &Paging::everything()).await?;
+        let page = list::fetch(&session.client, &path, &[], &Paging::unlimited()).await?;
         if session.json {
             answer["items"] = page.to_json();
         } else {
-            output::print(&tried(&page))?;
+            output::print(&dry_run_report(&page))?;
         }
     }
     let code = session.show(&answer, |answer| render(&answer["replay"]))?;
     if done && !dry_run {
-        let left = output::hint("jobs list --state dead");
-        output::note(&format!("\nThe jobs are back in their streams. What is dead by now: {left}"));
+        let hint = output::hint("jobs list --state dead");
+        output::note(&format!("\nThe jobs are back in their streams. To list those that died again: {hint}"));
     }
     Ok(if done { code } else { ExitCode::FAILURE })
 }

@@ -1,4 +1,4 @@
-//! How replays and what came of them are shown.
+//! Rendering of replays and their results.
 
 use super::job::JOBS;
 use super::list::Page;
@@ -26,15 +26,15 @@ const REPLAY_KEYS: &[&str] = &[
     "created_at",
     "finished_at",
 ];
-/// Items of a dry run that are shown; all are counted.
-const TRIED_SHOWN_MAX: usize = 50;
+/// Most items of a dry run that are shown; all are counted.
+const DRY_RUN_SHOWN_MAX: usize = 50;
 
-/// A replay as a listing.
+/// Renders a replay.
 pub fn render(replay: &Value) -> String {
     Listing::of(replay, REPLAY_KEYS).render(output::width())
 }
 
-/// How much a new replay is about to run, and some of it.
+/// Renders the number of jobs that a new replay would run, and some of them.
 pub fn preview(answer: &Value, total: u64) -> String {
     let sample = view::items(answer, "sample");
     let jobs = if total == 1 { "1 job matches".to_owned() } else { format!("{total} jobs match") };
@@ -45,7 +45,7 @@ pub fn preview(answer: &Value, total: u64) -> String {
     }
 }
 
-/// The jobs of a replay, and what came of them.
+/// A table of a replay's jobs and their results.
 pub fn items_table(items: &[Value]) -> Table {
     let mut table = Table::new(ITEMS);
     for item in items {
@@ -57,7 +57,7 @@ pub fn items_table(items: &[Value]) -> Table {
     table
 }
 
-/// What came of an item. The server may hand over its own JSON as text.
+/// The result of an item, which the server may send as JSON in a string.
 fn result_of(item: &Value) -> Value {
     match &item["result"] {
         Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| item["result"].clone()),
@@ -81,16 +81,16 @@ fn summary(result: &Value) -> String {
     if parts.is_empty() { view::short(result) } else { parts.join(": ") }
 }
 
-/// What a dry run found out.
-pub fn tried(page: &Page) -> String {
+/// Renders the results of a dry run.
+pub fn dry_run_report(page: &Page) -> String {
     let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
     let mut credits = 0_i64;
     for (state, result) in page.data.iter().map(|item| (&item["state"], result_of(item))) {
         let outcome = if state == "waiting" { "not tried" } else { result["outcome"].as_str().unwrap_or("unknown") };
-        *outcomes.entry(output::visible(outcome)).or_default() += 1;
+        *outcomes.entry(output::sanitize(outcome)).or_default() += 1;
         credits = credits.saturating_add(result["ledger"]["amount"].as_i64().unwrap_or(0));
     }
-    let shown = &page.data[..page.data.len().min(TRIED_SHOWN_MAX)];
+    let shown = &page.data[..page.data.len().min(DRY_RUN_SHOWN_MAX)];
     let mut text = items_table(shown).render(output::width());
     if shown.len() < page.data.len() {
         text.push_str(&format!("\n… and {} more", page.data.len() - shown.len()));
@@ -117,7 +117,7 @@ mod tests {
             ],
             next_cursor: None,
         };
-        let text = tried(&page);
+        let text = dry_run_report(&page);
         assert!(text.contains("Outcomes: 2 done, 1 not tried. Credits: +60."), "{text}");
         assert!(text.contains("done: balance of cst_1 would be 65"), "{text}");
         assert!(text.contains("done: 60 credits were booked before"), "{text}");

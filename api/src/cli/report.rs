@@ -1,4 +1,4 @@
-//! What support is shown of a customer's figures, and the ledger as a file.
+//! Rendering of a customer's usage and balance, and the export of the ledger as CSV.
 
 use super::client::admin_path;
 use super::table::{Column, Listing, Table};
@@ -27,16 +27,16 @@ const CHARGED: &[Column] = &[
 ];
 const DAYS: &[Column] = &[Column::keep("date"), Column::number("credits")];
 
-/// The ledger as a file.
+/// Options of the CSV export.
 #[derive(Debug, Clone, Args)]
 pub struct CsvArgs {
     /// Print all transactions as CSV, oldest first.
     #[arg(long, conflicts_with_all = ["limit", "all", "cursor"])]
     pub csv: bool,
-    /// Only those decided at this time or later, such as 2026-12-01T00:00:00Z.
+    /// Only transactions at this time or later, such as 2026-12-01T00:00:00Z.
     #[arg(long, value_name = "TIME", requires = "csv")]
     pub from: Option<String>,
-    /// Only those decided before this time.
+    /// Only transactions before this time.
     #[arg(long, value_name = "TIME", requires = "csv")]
     pub to: Option<String>,
 }
@@ -44,23 +44,23 @@ pub struct CsvArgs {
 /// Copies a customer's ledger to the standard output as CSV.
 ///
 /// # Errors
-/// See [`super::error::Error`]; wrong usage together with `--json`.
+/// See [`super::error::Error`]; a usage error together with `--json`.
 pub async fn copy_csv(session: &Session, id: &str, args: &CsvArgs) -> anyhow::Result<ExitCode> {
     if session.json {
-        return Err(usage("--csv and --json cannot be had at once"));
+        return Err(usage("--csv and --json cannot be combined"));
     }
     let times = [("from", &args.from), ("to", &args.to)];
     let query: Vec<(&str, String)> =
         times.into_iter().filter_map(|(name, time)| time.clone().map(|time| (name, time))).collect();
     let path = admin_path(&["customers", id, "transactions.csv"])?;
-    session.client.get_pieces(&path, &query, output::print_bytes).await?;
+    session.client.get_chunks(&path, &query, output::print_bytes).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A usage summary as a person reads it.
+/// Renders a usage summary.
 pub fn render_usage(answer: &Value) -> String {
     let width = output::width();
-    // What has parts of its own is told below.
+    // Nested values are rendered below.
     let fields = answer.as_object().into_iter().flatten().filter(|(_, value)| !value.is_array() && !value.is_object());
     let plain: Map<String, Value> = fields.map(|(key, value)| (key.clone(), value.clone())).collect();
     let mut listing = Listing::of(&Value::Object(plain), USAGE_KEYS);
@@ -78,10 +78,10 @@ pub fn render_usage(answer: &Value) -> String {
     let mut text = listing.render(width);
     let warnings: Vec<String> = view::items(answer, "warnings")
         .iter()
-        .filter_map(|warning| warning["message"].as_str().map(output::visible))
+        .filter_map(|warning| warning["message"].as_str().map(output::sanitize))
         .collect();
     if !warnings.is_empty() {
-        text.push_str(&format!("\n\nTold to the customer\n{}", warnings.join("\n")));
+        text.push_str(&format!("\n\nWarnings shown to the customer\n{}", warnings.join("\n")));
     }
     let used: Vec<Value> = view::items(answer, "days").iter().filter(|day| day["credits"] != 0).cloned().collect();
     for (title, columns, items) in [
@@ -96,7 +96,7 @@ pub fn render_usage(answer: &Value) -> String {
     text
 }
 
-/// A balance as a person reads it.
+/// Renders a balance.
 pub fn render_balance(answer: &Value) -> String {
     Listing::of(answer, BALANCE_KEYS).render(output::width())
 }

@@ -1,4 +1,4 @@
-//! Playing a sender of webhooks towards a server: what Stripe's and GitHub's commands have in common.
+//! Sending test webhooks, for the Stripe and GitHub commands.
 
 use super::client::Client;
 use super::connection::Connection;
@@ -9,24 +9,24 @@ use serde_json::{Value, json};
 use std::io::Read;
 use std::process::ExitCode;
 
-/// Most times that a file is sent.
+/// Most times that a file can be sent.
 const COUNT_MAX: u64 = 1_000_000;
 
-/// What is sent, and how often.
+/// Options of sending a webhook.
 #[derive(Debug, Args)]
-pub struct Sending {
-    /// File with the event, sent byte for byte; `-` for the standard input.
+pub struct SendOptions {
+    /// File with the event, sent unchanged; `-` for the standard input.
     pub file: String,
-    /// How often it is sent.
+    /// How often to send it.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=COUNT_MAX))]
     pub count: u64,
-    /// Change the body after it was signed, as a forger would.
+    /// Change the body after signing it, as a forger would.
     #[arg(long)]
     pub tamper: bool,
 }
 
-impl Sending {
-    /// Posts the file to a path under the headers that `sign` makes for its bytes, and prints the answers.
+impl SendOptions {
+    /// Posts the file to `path` with the headers that `sign` makes for its bytes, and prints the answers.
     ///
     /// # Errors
     /// See [`super::error::Error`]; or the file cannot be read.
@@ -46,7 +46,7 @@ impl Sending {
             let headers: Vec<(&str, &str)> = signed.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let mut sent = body.clone();
             if self.tamper {
-                // One blank leaves the JSON the same; only the signature can tell.
+                // A trailing space leaves the JSON valid, so only the signature check can fail.
                 sent.push(b' ');
             }
             let answer = session.client.post_bytes(path, sent, &headers).await?;
@@ -55,7 +55,7 @@ impl Sending {
                 let body = serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body));
                 answers.push(json!({ "status": answer.status.as_u16(), "body": body }));
             } else {
-                output::print(format!("{}  {}", answer.status, output::visible(answer.body.trim())).trim_end())?;
+                output::print(format!("{}  {}", answer.status, output::sanitize(answer.body.trim())).trim_end())?;
             }
         }
         if json {

@@ -29,7 +29,7 @@ pub enum StreamCommand {
         /// Paused ones only.
         #[arg(long)]
         paused: bool,
-        /// How much.
+        /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
@@ -38,33 +38,33 @@ pub enum StreamCommand {
         /// The stream, such as `stripe:cus_…`.
         key: String,
     },
-    /// Let no further job of a stream begin.
+    /// Pause a stream: no further job of it starts.
     Pause {
         /// The stream.
         key: String,
-        /// Why; is shown with the stream and goes into the audit log.
+        /// Reason, shown with the stream and kept in the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Let a paused stream go on.
+    /// Resume a paused stream.
     Resume {
         /// The stream.
         key: String,
     },
-    /// Give up the job at the head of a stream and go on with the next.
+    /// Cancel the job at the head of a stream, so that the next one runs.
     Skip {
         /// The stream.
         key: String,
-        /// Why; goes into the audit log.
+        /// Reason, for the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// The job that is to be at the head; nothing is skipped if another one is.
+        /// The job expected at the head; if another one is there, nothing is skipped.
         #[arg(long, value_name = "ID")]
         job: Option<String>,
     },
 }
 
-/// Does one of them.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`super::error::Error`].
@@ -94,7 +94,7 @@ fn render(answer: &Value) -> String {
     let stream = Listing::of(view::part(answer, "stream"), STREAM_KEYS).render(width);
     match answer.get("head") {
         None => stream,
-        Some(Value::Null) => format!("{stream}\n\nNo job waits or runs."),
+        Some(Value::Null) => format!("{stream}\n\nNo job is waiting or running."),
         Some(job) => format!("{stream}\n\nHead\n{}", Listing::of(job, JOB_KEYS).render(width)),
     }
 }

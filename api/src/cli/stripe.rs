@@ -1,60 +1,60 @@
-//! `bursar stripe`: compares with Stripe, and plays Stripe towards a server.
+//! `bursar stripe`: compares with Stripe, and sends test events as Stripe.
 
 use super::Session;
 use super::client::Client;
 use super::connection::{Connection, STRIPE_SECRET, Secret, webhook_secret};
 use super::output;
 use super::reconcile::{self, ReconcileArgs, ReconciliationCommand};
-use super::send::Sending;
+use super::send::SendOptions;
 use bursar_engine::clock::Clock;
 use bursar_engine::domain::webhook::{self, WANTED};
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 
-/// Where a server takes Stripe's events.
+/// The path that receives Stripe's events.
 const PATH: &str = "/webhooks/stripe";
-/// What Stripe says that it is. Source: the headers of its deliveries.
+/// Stripe's user agent. Source: the headers of its deliveries.
 const USER_AGENT: &str = "Stripe/1.0 (+https://stripe.com/docs/webhooks)";
 
-/// Compares with Stripe, and plays Stripe towards a server.
+/// Compares with Stripe, and sends test events as Stripe.
 #[derive(Debug, Subcommand)]
 pub enum StripeCommand {
     /// Sign an event and post it as Stripe would.
     Send(SendArgs),
-    /// Compare what is known here with what Stripe has, and repair what is safe.
+    /// Compare the database with Stripe, and repair the differences that are safe to repair.
     Reconcile(ReconcileArgs),
-    /// Print the types of events that a webhook endpoint has to send, one a line.
+    /// Print the event types that a webhook endpoint must send, one per line.
     Events(EventsArgs),
     /// Earlier reconciliations.
     #[command(subcommand)]
     Reconciliations(ReconciliationCommand),
 }
 
-/// How the types of events are printed.
+/// Arguments of `stripe events`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
-    /// Print the command of Stripe's command line client that makes the endpoint, for this address of yours,
-    /// such as `https://billing.example.com/webhooks/stripe`.
+    /// Print the Stripe CLI command that creates the endpoint for this URL, such as
+    /// `https://billing.example.com/webhooks/stripe`.
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
 }
 
-/// What is sent, and how.
+/// Arguments of `stripe send`.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// What is sent.
+    /// Options of sending.
     #[command(flatten)]
-    pub sending: Sending,
-    /// Signing secret of the endpoint (`whsec_…`), the first if there are several; the one in the data
-    /// folder's `secrets.json` if there is none.
+    pub options: SendOptions,
+    /// Signing secret of the endpoint (`whsec_…`). Of several, separated by commas, the first is used. By default the
+    /// one in the data folder's `secrets.json`.
     #[arg(long, env = "STRIPE_WEBHOOK_SECRET", hide_env_values = true)]
     pub secret: Option<Secret>,
-    /// Time of the signature, in seconds since 1970; now if there is none.
+    /// Time of the signature, in seconds since 1970; by default now.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub timestamp: Option<i64>,
 }
 
-/// Does it.
+/// Runs the command.
 ///
 /// # Errors
 /// See [`super::error::Error`]; or there is no secret, or the file cannot be read.
@@ -74,7 +74,7 @@ pub async fn run(connection: &Connection, json: bool, command: &StripeCommand) -
     }
 }
 
-/// The types of events: for people, programs, or Stripe's client. Source: Stripe, "Create a webhook endpoint".
+/// Lists the event types as text, JSON or a Stripe CLI command. Source: Stripe, "Create a webhook endpoint".
 fn events(json: bool, args: &EventsArgs) -> anyhow::Result<String> {
     if let Some(url) = &args.endpoint {
         let quoted = url.replace('\'', "'\\''");
@@ -94,7 +94,7 @@ async fn send(connection: &Connection, json: bool, args: &SendArgs) -> anyhow::R
             ("Stripe-Signature", webhook::sign(secret.reveal(), body, timestamp_s)),
         ]
     };
-    args.sending.run(connection, json, PATH, sign).await
+    args.options.run(connection, json, PATH, sign).await
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_that_makes_an_endpoint_names_every_type_and_the_address() {
+    fn the_stripe_cli_command_contains_the_url_and_every_type() {
         let endpoint = Some("https://h/webhooks/stripe?it's".to_owned());
         let command = events(false, &EventsArgs { endpoint }).expect("text");
         assert!(

@@ -4,17 +4,16 @@ use super::view;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Width, presets};
 use serde_json::Value;
 
-/// Blanks between two columns.
+/// Spaces between two columns.
 const GAP: u16 = 2;
-/// A column that may be wrapped gets at least this.
+/// The least width of a wrapped column.
 const WRAPPED_MIN: u16 = 10;
 /// Most lines of one row when the table has to fit.
 const ROW_LINES_MAX: usize = 3;
 /// Most characters of one cell.
 const CELL_LEN_MAX: usize = 4_000;
 
-/// A column: the key of what it shows, and how it takes part when there is too little room. Its title
-/// is the key in upper case.
+/// A column: the key of its values, and how it adapts to a narrow terminal. Its title is the key in upper case.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     key: &'static str,
@@ -34,12 +33,12 @@ impl Column {
         Self { is_number: true, ..Self::keep(key) }
     }
 
-    /// A column that is wrapped if it has to be, and cut after three lines.
+    /// A column that is wrapped if necessary, and truncated after three lines.
     pub const fn wrap(key: &'static str) -> Self {
         Self { is_wrapped: true, ..Self::keep(key) }
     }
 
-    /// Left out where there is no room for it, the last such column first.
+    /// Makes the column optional: it is left out if the table is too wide, the last such column first.
     pub const fn optional(self) -> Self {
         Self { is_optional: true, ..self }
     }
@@ -48,13 +47,13 @@ impl Column {
         self.key.to_uppercase().replace('_', " ")
     }
 
-    /// The width below which the title itself would be cut.
+    /// The least width at which the title is not truncated.
     fn title_min(&self) -> u16 {
         self.key.split('_').map(width_of).max().unwrap_or(0)
     }
 }
 
-/// A table in the making.
+/// A table.
 #[derive(Debug, Clone)]
 pub struct Table {
     columns: Vec<Column>,
@@ -84,57 +83,57 @@ impl Table {
         self
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The table as text. Without a width every row is one line, however long.
+    /// Renders the table. Without a width every row is one line, however long.
     pub fn render(&self, width: Option<u16>) -> String {
-        let natural = self.natural();
+        let natural = self.natural_widths();
         let Some(width) = width else {
             let all: Vec<(usize, u16)> = natural.iter().copied().enumerate().collect();
             return self.draw(&all, None);
         };
-        self.draw(&self.fitted(&natural, width), Some(ROW_LINES_MAX))
+        self.draw(&self.fit_columns(&natural, width), Some(ROW_LINES_MAX))
     }
 
-    /// The widths at which nothing has to be wrapped.
-    fn natural(&self) -> Vec<u16> {
+    /// The widths at which nothing is wrapped.
+    fn natural_widths(&self) -> Vec<u16> {
         let mut table = comfy_table::Table::new();
         table.set_header(self.columns.iter().map(Column::title));
         table.add_rows(self.rows.iter().map(|row| row.iter()));
         table.column_max_content_widths()
     }
 
-    /// Which columns are shown, and how wide.
-    fn fitted(&self, natural: &[u16], width: u16) -> Vec<(usize, u16)> {
+    /// Chooses the columns that fit, and their widths.
+    fn fit_columns(&self, natural: &[u16], width: u16) -> Vec<(usize, u16)> {
         let width = usize::from(width);
-        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
-        let room = |shown: &[usize]| width.saturating_sub(usize::from(GAP) * shown.len().saturating_sub(1));
-        let sum = |shown: &[usize], widths: &[u16]| shown.iter().map(|at| usize::from(widths[*at])).sum::<usize>();
-        if sum(&shown, natural) <= room(&shown) {
-            return shown.into_iter().map(|at| (at, natural[at])).collect();
+        let mut visible: Vec<usize> = (0..self.columns.len()).collect();
+        let room = |visible: &[usize]| width.saturating_sub(usize::from(GAP) * visible.len().saturating_sub(1));
+        let sum = |visible: &[usize], widths: &[u16]| visible.iter().map(|at| usize::from(widths[*at])).sum::<usize>();
+        if sum(&visible, natural) <= room(&visible) {
+            return visible.into_iter().map(|at| (at, natural[at])).collect();
         }
-        let mut widths = self.least(natural);
-        while sum(&shown, &widths) > room(&shown) {
-            match shown.iter().rposition(|at| self.columns[*at].is_optional) {
-                Some(place) => drop(shown.remove(place)),
+        let mut widths = self.least_widths(natural);
+        while sum(&visible, &widths) > room(&visible) {
+            match visible.iter().rposition(|at| self.columns[*at].is_optional) {
+                Some(place) => drop(visible.remove(place)),
                 None => break,
             }
         }
-        for _ in sum(&shown, &widths)..room(&shown) {
-            let narrow = shown.iter().copied().filter(|at| widths[*at] < natural[*at]);
-            match narrow.min_by_key(|at| widths[*at]) {
+        for _ in sum(&visible, &widths)..room(&visible) {
+            let wrapped = visible.iter().copied().filter(|at| widths[*at] < natural[*at]);
+            match wrapped.min_by_key(|at| widths[*at]) {
                 Some(at) => widths[at] += 1,
                 None => break,
             }
         }
-        shown.into_iter().map(|at| (at, widths[at])).collect()
+        visible.into_iter().map(|at| (at, widths[at])).collect()
     }
 
-    /// The least widths: columns that are kept need all of their cells, but their titles may wrap.
-    fn least(&self, natural: &[u16]) -> Vec<u16> {
+    /// The least widths: columns that are never wrapped need the width of their cells, but their titles may wrap.
+    fn least_widths(&self, natural: &[u16]) -> Vec<u16> {
         let least = |(at, column): (usize, &Column)| {
             let cells = || self.rows.iter().map(|row| width_of(&row[at])).max().unwrap_or(0);
             let wanted = if column.is_wrapped { WRAPPED_MIN } else { cells() };
@@ -143,19 +142,19 @@ impl Table {
         self.columns.iter().enumerate().map(least).collect()
     }
 
-    fn draw(&self, shown: &[(usize, u16)], lines_max: Option<usize>) -> String {
+    fn draw(&self, visible: &[(usize, u16)], lines_max: Option<usize>) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(shown.iter().map(|(at, _)| self.columns[*at].title()));
+        table.set_header(visible.iter().map(|(at, _)| self.columns[*at].title()));
         for row in &self.rows {
-            let mut cells = Row::from(shown.iter().map(|(at, _)| row[*at].as_str()));
+            let mut cells = Row::from(visible.iter().map(|(at, _)| row[*at].as_str()));
             if let Some(lines_max) = lines_max {
                 cells.max_height(lines_max);
             }
             table.add_row(cells);
         }
-        for (place, (at, width)) in shown.iter().enumerate() {
-            let gap = if place + 1 == shown.len() { 0 } else { GAP };
+        for (place, (at, width)) in visible.iter().enumerate() {
+            let gap = if place + 1 == visible.len() { 0 } else { GAP };
             if let Some(column) = table.column_mut(place) {
                 column.set_padding((0, gap));
                 column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))));
@@ -168,14 +167,14 @@ impl Table {
     }
 }
 
-/// Pairs of a name and a value, one to a line, long values wrapped under themselves.
+/// Names and values, one pair per line. Long values wrap within their column.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     lines: Vec<(String, String)>,
 }
 
 impl Listing {
-    /// What an object holds: first the given keys in their order, then whatever else there is.
+    /// Lists the fields of an object: first the given keys in order, then all others.
     pub fn of(object: &Value, keys: &[&str]) -> Self {
         let mut listing = Self::default();
         let present = keys.iter().copied().filter(|key| object.get(key).is_some());
@@ -188,11 +187,11 @@ impl Listing {
 
     /// Adds a line.
     pub fn line(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
-        self.lines.push((name.to_owned(), super::output::visible(&value.into())));
+        self.lines.push((name.to_owned(), super::output::sanitize(&value.into())));
         self
     }
 
-    /// The listing as text.
+    /// Renders the listing.
     pub fn render(&self, width: Option<u16>) -> String {
         let names = self.lines.iter().map(|(name, _)| width_of(name)).max().unwrap_or(0).saturating_add(GAP);
         let mut table = comfy_table::Table::new();
@@ -218,9 +217,9 @@ fn width_of(text: &str) -> u16 {
     table.column_max_content_widths().first().copied().unwrap_or(0)
 }
 
-/// A cell is one paragraph: line breaks become blanks, what commands a terminal is taken out.
+/// Makes the text of a cell one safe line of limited length.
 fn one_line(text: &str) -> String {
-    let text = super::output::visible(&text.replace(['\n', '\r', '\t'], " "));
+    let text = super::output::sanitize(&text.replace(['\n', '\r', '\t'], " "));
     match text.char_indices().nth(CELL_LEN_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -256,14 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_width_each_row_is_one_line_with_all_of_it() {
+    fn without_a_width_each_row_is_one_full_line() {
         let text = table().render(None);
         assert_eq!(text.lines().count(), 2);
         assert!(text.contains("answered 500 and then it went on for a long time"));
     }
 
     #[test]
-    fn a_table_fits_its_width_and_never_breaks_what_is_kept() {
+    fn a_table_fits_its_width_and_never_wraps_identifiers() {
         for width in [70, 80, 100, 120, 200] {
             let text = table().render(Some(width));
             assert!(widest(&text) <= usize::from(width), "{width}:\n{text}");
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn extra_columns_go_when_there_is_no_room() {
+    fn optional_columns_are_left_out_of_narrow_tables() {
         assert!(!table().render(Some(70)).contains("LAST"));
         assert!(table().render(Some(100)).contains("LAST"));
     }
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_shows_known_keys_first_and_wraps_under_itself() {
+    fn a_listing_shows_given_keys_first_and_wraps_within_the_column() {
         let listing =
             Listing::of(&json!({ "zeta": true, "alpha": "one two three four five six", "id": "x" }), &["id", "gone"]);
         let text = listing.render(Some(20));

@@ -1,11 +1,11 @@
-//! JSON values as people read them.
+//! Rendering of JSON values.
 
 use serde_json::Value;
 
-/// A value for a cell: times to the second, objects as `key=value`.
+/// Renders a value for a cell: times to the second, objects as `key=value`.
 pub fn short(value: &Value) -> String {
     match value {
-        Value::String(text) => second(text),
+        Value::String(text) => shorten_time(text),
         Value::Object(map) if map.values().all(|value| !value.is_object() && !value.is_array()) => {
             map.iter().map(|(key, value)| format!("{key}={}", short(value))).collect::<Vec<_>>().join(" ")
         }
@@ -13,7 +13,7 @@ pub fn short(value: &Value) -> String {
     }
 }
 
-/// A value with all that there is to it.
+/// Renders a value in full.
 pub fn full(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -35,9 +35,9 @@ pub fn items<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
     answer.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// An RFC 3339 time in UTC without fractions of a second and with a blank in the middle, where it may
-/// be wrapped; anything else as it is.
-fn second(text: &str) -> String {
+/// Shortens an RFC 3339 time in UTC to the second, with a space in the middle, where it may wrap. Other text is
+/// unchanged.
+fn shorten_time(text: &str) -> String {
     let shape = b"dddd-dd-ddTdd:dd:dd";
     let fits = text.len() > shape.len()
         && text.ends_with('Z')
@@ -55,7 +55,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn times_lose_their_fractions_and_other_texts_nothing() {
+    fn only_times_are_shortened() {
         assert_eq!(short(&json!("2026-03-01T10:20:30.456Z")), "2026-03-01 10:20:30Z");
         assert_eq!(short(&json!("2026-03-01T10:20:30Z")), "2026-03-01 10:20:30Z");
         for text in ["2026-03-01T10:20:30+02:00", "2026-03-01T10:20:30 for Z", "ü026-03-01T10:20:30Z", "Z", ""] {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn flat_objects_are_read_as_pairs_and_nested_ones_as_json() {
+    fn flat_objects_are_shown_as_pairs_and_nested_ones_as_json() {
         assert_eq!(short(&json!({ "amount": 5, "kind": "grant" })), "amount=5 kind=grant");
         assert_eq!(short(&json!({ "a": { "b": 1 } })), r#"{"a":{"b":1}}"#);
     }

@@ -7,11 +7,11 @@ use super::progress::Progress;
 use serde_json::Value;
 use std::time::Duration;
 
-/// The exit code when Ctrl-C ended the watching: what shells use for it.
+/// The exit code after Ctrl-C, as in shells.
 pub const INTERRUPTED: u8 = 130;
-/// How often the server is asked.
+/// How often the server is polled.
 const INTERVAL_MS: u64 = 1_000;
-/// So many failures in a row are put up with: a server that restarts takes a while.
+/// Most failures in a row, which cover a restart of the server.
 const FAILURES_MAX: u32 = 60;
 
 /// How watching ended.
@@ -19,12 +19,11 @@ const FAILURES_MAX: u32 = 60;
 pub enum Watched {
     /// The replay is done, cancelled or has failed; the server's last answer.
     Ended(Value),
-    /// A person pressed Ctrl-C; the replay goes on.
+    /// Ctrl-C was pressed; the replay continues on the server.
     Interrupted,
 }
 
-/// Follows a replay until it ends, from this answer of the server on. Ctrl-C ends the watching, not
-/// the replay.
+/// Follows a replay until it ends, starting with the server's last answer. Ctrl-C ends the watching, not the replay.
 ///
 /// # Errors
 /// See [`Error`]; or the replay was never started.
@@ -33,15 +32,15 @@ pub async fn watch(client: &Client, id: &str, answer: Value) -> anyhow::Result<W
         ended = follow(client, id, answer) => return Ok(Watched::Ended(ended?)),
         () = ctrl_c() => {}
     }
-    output::note("\nThe replay goes on without you.");
+    output::note("\nThe replay continues on the server.");
     for (what, action) in [("Watch it:", "watch"), ("End it:  ", "cancel")] {
         output::note(&format!("  {what} {}", output::hint(&format!("replays {action} {id}"))));
     }
     Ok(Watched::Interrupted)
 }
 
-/// Without a way to hear of Ctrl-C it keeps its usual meaning.
-async fn ctrl_c() {
+/// Waits for Ctrl-C. If it cannot be caught, it ends the process as usual.
+pub(super) async fn ctrl_c() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -51,7 +50,7 @@ async fn follow(client: &Client, id: &str, mut answer: Value) -> anyhow::Result<
     let path = admin_path(&["replays", id])?;
     let steps = |answer: &Value, key: &str| answer["replay"][key].as_u64().unwrap_or(0);
     let progress = Progress::bar("Replaying", steps(&answer, "total"));
-    let (mut failures, mut said) = (0, String::new());
+    let (mut failures, mut message) = (0, String::new());
     loop {
         progress.set(steps(&answer, "done"), steps(&answer, "total"));
         match answer["replay"]["state"].as_str().unwrap_or_default() {
@@ -60,34 +59,34 @@ async fn follow(client: &Client, id: &str, mut answer: Value) -> anyhow::Result<
                 anyhow::bail!("the replay was not started: {}", output::hint(&format!("replays start {id}")))
             }
             _ if failures > 0 => {}
-            "running" => say(&progress, &mut said, ""),
-            other => say(&progress, &mut said, other),
+            "running" => show_message(&progress, &mut message, ""),
+            other => show_message(&progress, &mut message, other),
         }
         tokio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
         match client.get(&path, &[]).await {
             Ok(next) => (answer, failures) = (next, 0),
-            Err(error) => give_up_or_wait(error, &mut failures, &progress, &mut said)?,
+            Err(error) => retry_or_fail(error, &mut failures, &progress, &mut message)?,
         }
     }
 }
 
-fn give_up_or_wait(error: Error, failures: &mut u32, progress: &Progress, said: &mut String) -> Result<(), Error> {
+fn retry_or_fail(error: Error, failures: &mut u32, progress: &Progress, message: &mut String) -> Result<(), Error> {
     *failures += 1;
     if !error.is_retryable() || *failures > FAILURES_MAX {
         return Err(error);
     }
     let reason = error.to_string();
-    say(progress, said, &format!("{}; trying again", reason.lines().next().unwrap_or_default()));
+    show_message(progress, message, &format!("{}; trying again", reason.lines().next().unwrap_or_default()));
     Ok(())
 }
 
-/// Shows what has changed: beside the bar, or in a line of its own if there is no bar to be seen.
-fn say(progress: &Progress, said: &mut String, what: &str) {
-    if said != what {
-        what.clone_into(said);
-        progress.say(what);
-        if progress.is_hidden() && !what.is_empty() {
-            output::note(&format!("replay: {what}"));
+/// Shows a message if it has changed: beside the bar, or as a line if the bar is hidden.
+fn show_message(progress: &Progress, last: &mut String, message: &str) {
+    if last != message {
+        message.clone_into(last);
+        progress.set_message(message);
+        if progress.is_hidden() && !message.is_empty() {
+            output::note(&format!("replay: {message}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of one connection, with a pipe for a socket.
+//! Limit and timeouts of connections, over in-memory pipes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Waker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-/// Hands out these pipes, one after the other.
+/// An acceptor that yields these pipes in order.
 struct Pipes(VecDeque<DuplexStream>);
 
 impl Acceptor for Pipes {
@@ -24,24 +24,24 @@ impl Acceptor for Pipes {
     }
 }
 
-fn patience(timeout: Duration) -> Patience {
-    Patience { idle_timeout: timeout, answer_timeout: timeout }
+fn timeouts(timeout: Duration) -> Timeouts {
+    Timeouts { idle: timeout, answer: timeout }
 }
 
 fn connection(timeout: Duration) -> (Connection<DuplexStream>, DuplexStream) {
     let (near, far) = duplex(1_024);
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    (Connection::new(near, permit, patience(timeout)), far)
+    (Connection::new(near, permit, timeouts(timeout)), far)
 }
 
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(3_600);
 
 #[tokio::test]
-async fn a_connection_beyond_the_bound_is_accepted_once_another_has_ended() {
+async fn a_connection_beyond_the_limit_is_accepted_once_another_has_ended() {
     let (first, _far) = duplex(1);
     let (second, _other_far) = duplex(1);
-    let mut acceptor = Bounded::new(Pipes([first, second].into()), 1, patience(LONG));
+    let mut acceptor = LimitedAcceptor::new(Pipes([first, second].into()), 1, timeouts(LONG));
     let held = acceptor.accept().await.unwrap();
     {
         let mut next = pin!(acceptor.accept());
@@ -53,13 +53,13 @@ async fn a_connection_beyond_the_bound_is_accepted_once_another_has_ended() {
 }
 
 #[tokio::test]
-async fn a_silent_client_is_let_go() {
+async fn a_silent_client_is_disconnected() {
     let (mut connection, _far) = connection(SHORT);
     assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_let_go() {
+async fn a_client_whose_request_never_ends_is_disconnected() {
     let (mut connection, mut far) = connection(SHORT);
     let drip = tokio::spawn(async move {
         while far.write_u8(b'x').await.is_ok() {
@@ -72,57 +72,56 @@ async fn a_request_that_never_ends_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_answer_is_let_go() {
+async fn a_client_that_reads_no_answer_is_disconnected() {
     let (mut connection, _far) = connection(SHORT);
     assert_eq!(connection.write_all(&[0; 4_096]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
 
 #[tokio::test]
-async fn the_beginning_of_a_request_and_its_answer_give_more_time_and_further_bytes_do_not() {
+async fn the_first_byte_of_a_request_and_its_answer_extend_the_timer() {
     let (mut connection, mut far) = connection(LONG);
-    let accepted = connection.end.deadline();
+    let accepted = connection.timer.deadline();
     far.write_all(b"??").await.unwrap();
     connection.read_u8().await.unwrap();
-    let begun = connection.end.deadline();
+    let begun = connection.timer.deadline();
     assert!(begun > accepted);
     connection.read_u8().await.unwrap();
-    assert_eq!(connection.end.deadline(), begun);
+    assert_eq!(connection.timer.deadline(), begun);
     connection.write_u8(b'!').await.unwrap();
-    let answered = connection.end.deadline();
+    let answered = connection.timer.deadline();
     assert!(answered > begun);
     far.write_u8(b'?').await.unwrap();
     connection.read_u8().await.unwrap();
-    assert!(connection.end.deadline() > answered);
+    assert!(connection.timer.deadline() > answered);
 }
 
 #[tokio::test]
-async fn a_client_that_takes_an_answer_byte_by_byte_gets_no_more_time_than_its_bytes_buy() {
+async fn a_slow_reader_gets_more_time_only_for_the_bytes_it_reads() {
     let (near, mut far) = duplex(1_024);
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    let patience = Patience { idle_timeout: LONG * 2, answer_timeout: LONG };
-    let mut connection = Connection::new(near, permit, patience);
+    let mut connection = Connection::new(near, permit, Timeouts { idle: LONG * 2, answer: LONG });
     let answer = [0; 64 * 1_024];
     let begun = Instant::now();
-    // What is taken at once is no reason for haste; then the client lets the server wait.
+    // A write that succeeds at once leaves the idle timeout; one that stalls starts the answer timeout.
     assert_eq!(connection.write(&answer).await.unwrap(), 1_024);
-    assert!(connection.end.deadline() >= begun + LONG * 2);
+    assert!(connection.timer.deadline() >= begun + LONG * 2);
     assert!(pin!(connection.write(&answer)).poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    let stalled = connection.end.deadline();
+    let stalled = connection.timer.deadline();
     assert!(stalled < begun + LONG * 2);
     for taken in 1..=3 {
         far.read_exact(&mut [0; 512]).await.unwrap();
         assert_eq!(connection.write(&answer).await.unwrap(), 512);
-        let bought = Duration::from_secs(1) * 512 * taken / ANSWER_RATE_MIN;
-        assert_eq!(connection.end.deadline(), stalled + bought);
+        let earned = Duration::from_secs(1) * 512 * taken / ANSWER_RATE_MIN;
+        assert_eq!(connection.timer.deadline(), stalled + earned);
     }
     // The end of an answer gives time for the next request.
     far.read_exact(&mut [0; 1_024]).await.unwrap();
     connection.write_all(&answer[..512]).await.unwrap();
-    assert!(connection.end.deadline() >= begun + LONG * 2);
+    assert!(connection.timer.deadline() >= begun + LONG * 2);
 }
 
 #[tokio::test]
-async fn what_comes_after_the_last_answer_is_read_so_that_the_client_gets_to_read_it() {
+async fn a_client_that_still_sends_can_read_the_last_answer() {
     let (mut connection, mut far) = connection(LONG);
     let sending = tokio::spawn(async move {
         far.write_all(&[0; 100 * 1_024]).await.unwrap();
@@ -137,7 +136,7 @@ async fn what_comes_after_the_last_answer_is_read_so_that_the_client_gets_to_rea
 }
 
 #[tokio::test]
-async fn a_client_that_goes_on_sending_after_the_last_answer_is_cut_off() {
+async fn a_client_that_keeps_sending_after_the_last_answer_is_cut_off() {
     let (mut connection, mut far) = connection(LONG);
     let sending = tokio::spawn(async move { while far.write_all(&[0; 1_024]).await.is_ok() {} });
     connection.shutdown().await.unwrap();
@@ -146,7 +145,7 @@ async fn a_client_that_goes_on_sending_after_the_last_answer_is_cut_off() {
 }
 
 #[test]
-fn the_limit_of_open_files_is_read_from_the_systems_table() {
+fn the_limit_of_open_files_is_read_from_the_table_of_limits() {
     let table = "Limit                     Soft Limit           Hard Limit           Units     \n\
                  Max processes             127000               127000               processes \n\
                  Max open files            1024                 524288               files     \n";

@@ -1,16 +1,15 @@
-//! Every code that an answer can carry, with its status and a sentence as it may read.
+//! Every error code, with its status and an example of its detail.
 //!
-//! docs/errors.md says what each means and what to do about it; the API's document shows them as
-//! examples. Tests compare all three.
+//! docs/errors.md explains the codes, and the OpenAPI document shows them as examples. Tests compare all three.
 
-/// A code.
+/// An error code.
 #[derive(Debug, Clone, Copy)]
 pub struct Code {
     /// Its name; stable.
     pub name: &'static str,
-    /// The status that it comes with.
+    /// Its HTTP status.
     pub status: u16,
-    /// A `detail` that it may come with.
+    /// An example of its `detail`.
     pub detail: &'static str,
 }
 
@@ -18,7 +17,7 @@ const fn code(status: u16, name: &'static str, detail: &'static str) -> Code {
     Code { name, status, detail }
 }
 
-/// The code of this name.
+/// Finds a code by its name.
 pub fn find(name: &str) -> Option<&'static Code> {
     CODES.iter().find(|code| code.name == name)
 }
@@ -26,7 +25,7 @@ pub fn find(name: &str) -> Option<&'static Code> {
 /// All of them, by status.
 pub const CODES: &[Code] = &[
     code(400, "bad_request", "the request cannot be understood"),
-    code(400, "consent_required", "Without the customer's consent to be charged no payment method is added."),
+    code(400, "consent_required", "A payment method needs the customer's consent to be charged."),
     code(
         400,
         "effective_date_required",
@@ -74,7 +73,7 @@ pub const CODES: &[Code] = &[
     code(401, "invalid_api_key", "The API key is unknown or revoked."),
     code(401, "invalid_token", "The admin token is not valid."),
     code(401, "missing_credentials", "This route needs credentials; see the documentation at /docs."),
-    code(402, "authentication_required", "The bank wants to see the customer: finish the payment on session."),
+    code(402, "authentication_required", "The bank requires authentication: finish the payment on session."),
     code(
         402,
         "credits_owed",
@@ -83,7 +82,7 @@ pub const CODES: &[Code] = &[
     code(402, "insufficient_credits", "Credits needed: 3, available: 1. Add billing to continue."),
     code(402, "payment_declined", "Your card was declined. Use another card."),
     code(402, "payment_method_missing", "Add a payment method to subscribe."),
-    code(404, "github_not_configured", "This server takes no events of GitHub: GITHUB_WEBHOOK_SECRET is not set."),
+    code(404, "github_not_configured", "This server accepts no GitHub events: GITHUB_WEBHOOK_SECRET is not set."),
     code(404, "hold_not_found", "There is no such hold."),
     code(404, "not_found", "There is no such thing."),
     code(405, "method_not_allowed", "This route has no such method."),
@@ -92,8 +91,8 @@ pub const CODES: &[Code] = &[
     code(
         409,
         "credits_spent_meanwhile",
-        "Another request spent the credits that were left. What was charged is in the balance: send the request again \
-         with a new Idempotency-Key.",
+        "Another request spent the remaining credits. The credits that were charged are in the balance: send the \
+         request again with a new Idempotency-Key.",
     ),
     code(409, "customer_exists", "a customer with this e-mail address already exists"),
     code(409, "hold_closed", "The hold was captured already."),
@@ -138,7 +137,7 @@ pub const CODES: &[Code] = &[
     code(
         422,
         "charge_too_large",
-        "So many units cost more than one charge may be. Send several requests with fewer units.",
+        "These units cost more than the maximum of one charge. Send several requests with fewer units.",
     ),
     code(422, "email_disposable", "addresses of this domain are not accepted; use a permanent one"),
     code(422, "idempotency_key_reused", "This Idempotency-Key was used before for a different request. Use a new key."),
@@ -152,7 +151,7 @@ pub const CODES: &[Code] = &[
     code(503, "overloaded", "The server is busy. Try again shortly."),
     code(503, "payment_unavailable", "Subscribing is not possible just now."),
     code(503, "stripe_not_configured", "This server has no Stripe key: it charges nobody."),
-    code(503, "stripe_unavailable", "Stripe cannot be asked just now. Try again shortly."),
+    code(503, "stripe_unavailable", "Stripe cannot be reached just now. Try again shortly."),
     code(503, "timeout", "There was no answer in time. Try again with the same Idempotency-Key."),
     code(
         503,

@@ -1,4 +1,4 @@
-//! What is logged of an error, and what is not.
+//! Logging of errors, and the list of codes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// A log that is kept.
+/// A log in memory.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -53,7 +53,7 @@ fn a_request_that_cannot_reach_the_database_is_logged_once_with_the_cause() {
 }
 
 #[test]
-fn every_code_stands_once_and_by_its_status() {
+fn codes_are_unique_and_sorted_by_status() {
     let order: Vec<_> = code::CODES.iter().map(|code| (code.status, code.name)).collect();
     assert!(order.is_sorted());
     let names: std::collections::HashSet<_> = code::CODES.iter().map(|code| code.name).collect();

@@ -1,4 +1,4 @@
-//! Routes for support staff. Every act that changes something is in the audit log.
+//! Routes for support staff. Every change is in the audit log.
 
 pub(super) mod api_key;
 pub(super) mod audit;

@@ -6,10 +6,10 @@ use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
-use crate::write_limit::Spent;
+use crate::write_limit::TakenUnits;
 use bursar_engine::Result as EngineResult;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::api_key::{ApiKey, NewKey};
@@ -28,21 +28,21 @@ use std::sync::Arc;
 /// Routes of API keys.
 pub struct ApiKeyApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
-    Described::new("list_api_keys", &[]),
-    Described::new("create_api_key", &["invalid_name", "rate_limited", "too_many_api_keys"]),
-    Described::new(
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("list_api_keys", &[]),
+    OperationDoc::new("create_api_key", &["invalid_name", "rate_limited", "too_many_api_keys"]),
+    OperationDoc::new(
         "rotate_api_key",
         &["api_key_rotated", "invalid_grace", "not_found", "rate_limited", "too_many_api_keys"],
     ),
-    Described::new("revoke_api_key", &["last_api_key", "not_found", "rate_limited"]),
+    OperationDoc::new("revoke_api_key", &["last_api_key", "not_found", "rate_limited"]),
 ];
 
-/// A key to make.
+/// A key to create.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct ApiKeyRequest {
-    /// What to call it, 1 to 200 characters.
+    /// Its name, 1 to 200 characters.
     name: Text,
 }
 
@@ -58,13 +58,13 @@ impl Example for ApiKeyRequest {
 pub(super) struct ApiKeyBody {
     /// Its identifier.
     id: String,
-    /// What it is called.
+    /// Its name.
     name: String,
     /// Its first characters.
     hint: String,
-    /// When it was made.
+    /// When it was created.
     created_at: String,
-    /// When it was revoked; in the future, when it will be, because it was rotated.
+    /// When it was revoked, or will be if it was rotated.
     revoked_at: Option<String>,
 }
 
@@ -98,7 +98,7 @@ impl From<&ApiKey> for ApiKeyBody {
 pub(super) struct NewApiKeyBody {
     /// The key's record.
     api_key: ApiKeyBody,
-    /// The key itself, shown once. Null when a request is repeated: make another key then.
+    /// The key itself, shown once. Null in the answer to a repeated request: if it is lost, create another key.
     key: Option<String>,
 }
 
@@ -112,7 +112,7 @@ impl Example for NewApiKeyBody {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct RotateRequest {
-    /// For how long the old key goes on working, in seconds, 0 (the default) to 86400.
+    /// How long the old key still works, in seconds, 0 (the default) to 86400.
     grace_seconds: Option<i64>,
 }
 
@@ -129,7 +129,7 @@ page! {
 
 #[derive(ApiResponse)]
 pub(super) enum NewApiKeyResponse {
-    /// The key is made.
+    /// The key is created.
     #[oai(status = 201)]
     Created(Json<NewApiKeyBody>),
 }
@@ -143,7 +143,7 @@ impl From<CreatedKey> for NewApiKeyResponse {
 
 #[derive(ApiResponse)]
 enum RevokedResponse {
-    /// The key is revoked: here at once, on other servers within seconds.
+    /// The key is revoked: on this server at once, on others within seconds.
     #[oai(status = 204)]
     Revoked,
 }
@@ -152,8 +152,7 @@ enum RevokedResponse {
 impl ApiKeyApi {
     /// My keys
     ///
-    /// Oldest first, those that were revoked included. The keys themselves are not kept, only their first
-    /// characters.
+    /// Oldest first, including revoked ones. The keys themselves are not stored, only their first characters.
     #[oai(path = "/api/v1/api-keys", method = "get", operation_id = "list_api_keys", tag = "Tag::ApiKeys")]
     async fn list(
         &self,
@@ -167,9 +166,9 @@ impl ApiKeyApi {
         api_key_page(&app, &auth.0, cursor.0, limit.0).await
     }
 
-    /// Make a key
+    /// Create a key
     ///
-    /// The key is in this answer and nowhere else; repeating the request shows its record without it.
+    /// The key is shown only in this answer. Repeating the request shows its record without it.
     #[oai(path = "/api/v1/api-keys", method = "post", operation_id = "create_api_key", tag = "Tag::ApiKeys")]
     async fn create(
         &self,
@@ -185,9 +184,9 @@ impl ApiKeyApi {
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let now_ms = app.clock.now_ms();
         let new = NewKey::generate(&auth.0, check_name(&body.0.name.0)?, now_ms);
-        let spent = take(&app, &auth.0, &idempotency_key).await?;
+        let units = take_units(&app, &auth.0, &idempotency_key).await?;
         let made = api_key::make(&app.db, &actor(&auth.0), new, request, Value::Null, now_ms).await;
-        Ok(settled(spent, made, |made| made)?.into())
+        Ok(settle_units(units, made, |made| made)?.into())
     }
 
     /// Rotate a key
@@ -209,24 +208,23 @@ impl ApiKeyApi {
         body: Json<RotateRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
         let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let hash = input::request_hash(&format!("rotate_api_key {id}"), &body.0);
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let grace_s = body.0.grace_seconds.unwrap_or(0);
         let now_ms = app.clock.now_ms();
-        let spent = take(&app, &auth.0, &idempotency_key).await?;
+        let units = take_units(&app, &auth.0, &idempotency_key).await?;
         let rotated = api_key::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await;
-        let (made, ended) = settled(spent, rotated, |(made, _)| made)?;
+        let (made, ended) = settle_units(units, rotated, |(made, _)| made)?;
         if let Some(ended) = ended {
-            app.api_key_forget(&ended.hash, ended.at_ms <= now_ms).await;
+            app.evict_api_key(&ended.hash, ended.at_ms <= now_ms).await;
         }
         Ok(made.into())
     }
 
     /// Revoke a key
     ///
-    /// The last key that works is not revoked unless `force` says that this is meant: afterwards only
-    /// support can make a new one.
+    /// The last working key is only revoked with `force`, because afterwards only support can create a new one.
     #[oai(path = "/api/v1/api-keys/:id", method = "delete", operation_id = "revoke_api_key", tag = "Tag::ApiKeys")]
     async fn revoke(
         &self,
@@ -234,34 +232,34 @@ impl ApiKeyApi {
         auth: CustomerAuth,
         /// The key's identifier.
         id: Path<PathId<ApiKeyId>>,
-        /// Revoke it even if it is the last one that works.
+        /// Revoke it even if it is the last working key.
         force: Query<Option<bool>>,
     ) -> Result<RevokedResponse, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let force = force.0.unwrap_or(false);
-        // Whether it is refused or not: either takes a transaction.
+        // Kept even if the request is refused: both cases take a transaction.
         let _kept = app.write_limits.writes.take(&auth.0, 1, app.clock.now_ms()).await?;
         let ended = api_key::revoke(&app.db, &actor(&auth.0), &auth.0, &id, force, app.clock.now_ms()).await?;
-        app.api_key_forget(&ended.hash, true).await;
+        app.evict_api_key(&ended.hash, true).await;
         Ok(RevokedResponse::Revoked)
     }
 }
 
-/// What a request for a new key costs.
-struct Taken {
-    /// The key.
-    key: Spent,
-    /// The transaction, if it comes to nothing.
-    write: Spent,
+/// The units of a request for a new key.
+struct KeyUnits {
+    /// For the key.
+    key: TakenUnits,
+    /// For the transaction, kept only if the request fails.
+    write: TakenUnits,
 }
 
-/// Takes what a new key costs. A repetition is let through, because it writes nothing.
-async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<Taken> {
+/// Takes the units of a new key. A repeated request always passes, because it writes nothing.
+async fn take_units(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<KeyUnits> {
     let now_ms = app.clock.now_ms();
     let taken = async {
         let write = app.write_limits.writes.take(customer, 1, now_ms).await?;
         match app.write_limits.keys.take(customer, 1, now_ms).await {
-            Ok(key) => Ok(Taken { key, write }),
+            Ok(key) => Ok(KeyUnits { key, write }),
             Err(error) => {
                 write.give_back();
                 Err(error)
@@ -270,13 +268,13 @@ async fn take(app: &App, customer: &CustomerId, idempotency_key: &str) -> Engine
     }
     .await;
     if taken.is_err() && rows::api_key_find_by_idempotency(app.db.read(), customer, idempotency_key).await?.is_some() {
-        return Ok(Taken { key: Spent::nothing(), write: Spent::nothing() });
+        return Ok(KeyUnits { key: TakenUnits::none(), write: TakenUnits::none() });
     }
     taken
 }
 
-/// Gives back what was taken: the key if none was made, and the transaction unless it was refused.
-fn settled<T>(taken: Taken, made: EngineResult<T>, key: impl Fn(&T) -> &CreatedKey) -> EngineResult<T> {
+/// Gives units back: those of the key if none was created, and those of the transaction unless it failed.
+fn settle_units<T>(taken: KeyUnits, made: EngineResult<T>, key: impl Fn(&T) -> &CreatedKey) -> EngineResult<T> {
     match &made {
         Ok(made) => {
             taken.write.give_back();

@@ -20,7 +20,7 @@ pub struct CustomerBody {
     pub name: String,
     /// `trial`, `pay_as_you_go` or `pro`.
     pub plan: String,
-    /// Where it came from: `direct`, `marketplace` or `early_access`.
+    /// How it was acquired: `direct`, `marketplace` or `early_access`.
     pub source: String,
     /// Its customer object at Stripe, once there is one.
     pub stripe_customer_id: Option<String>,
@@ -29,7 +29,7 @@ pub struct CustomerBody {
     /// All credits it owns.
     #[oai(skip_serializing_if_is_none)]
     pub credit_balance: Option<i64>,
-    /// When it was onboarded.
+    /// When it signed up.
     pub created_at: String,
 }
 
@@ -88,15 +88,15 @@ pub struct Transaction {
     /// The hold that it opens or closes.
     #[oai(skip_serializing_if_is_none)]
     pub hold_id: Option<String>,
-    /// Of a grant: `promotional`, `adjustment`, `included` or `purchased`.
+    /// The kind of a grant: `promotional`, `adjustment`, `included` or `purchased`.
     #[oai(skip_serializing_if_is_none)]
     pub grant_kind: Option<String>,
-    /// Of a grant or a hold: when it ends.
+    /// When a grant or a hold expires.
     #[oai(skip_serializing_if_is_none)]
     pub expires_at: Option<String>,
-    /// Which grants it took credits from.
+    /// The grants that it took credits from.
     pub burned: Vec<BurnedBody>,
-    /// Why, where somebody gave a reason.
+    /// The reason, if one was given.
     #[oai(skip_serializing_if_is_none)]
     pub reason: Option<String>,
     /// The caller's metadata.

@@ -1,4 +1,4 @@
-//! Customers: signing up, and looking at oneself.
+//! Customers: signing up, and reading one's own record.
 
 use super::Tag;
 use super::bodies::CustomerBody;
@@ -6,7 +6,7 @@ use super::text::Text;
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::client_ip::ClientIp;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::domain::customer::Source;
@@ -21,8 +21,8 @@ use std::sync::Arc;
 /// Routes of customers.
 pub struct CustomerApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
-    Described::new(
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new(
         "onboard",
         &[
             "customer_exists",
@@ -35,7 +35,7 @@ pub(super) const DESCRIBED: &[Described] = &[
             "rate_limited",
         ],
     ),
-    Described::new("get_customer", &[]),
+    OperationDoc::new("get_customer", &[]),
 ];
 
 /// Where a customer comes from.
@@ -60,18 +60,18 @@ impl From<SourceBody> for Source {
     }
 }
 
-/// Who signs up.
+/// A signup.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct OnboardRequest {
-    /// E-mail address; one customer for each.
+    /// E-mail address; unique among customers.
     email: Text,
     /// Name, 1 to 200 characters.
     name: Text,
     /// Where the customer comes from.
     source: Option<SourceBody>,
-    /// A link token of a purchase on GitHub Marketplace, which becomes this customer's. The source is
-    /// `marketplace` then.
+    /// A link token of a purchase on GitHub Marketplace, which is linked to this customer. The source is then
+    /// `marketplace`.
     marketplace_link: Option<Text>,
 }
 
@@ -92,7 +92,7 @@ impl Example for OnboardRequest {
 struct OnboardBody {
     /// The customer.
     customer: CustomerBody,
-    /// Its API key. It is shown here once and kept nowhere.
+    /// Its API key, shown only in this answer.
     api_key: String,
 }
 
@@ -104,7 +104,7 @@ impl Example for OnboardBody {
 
 #[derive(ApiResponse)]
 enum OnboardResponse {
-    /// The customer is made and has its first credits.
+    /// The customer is created and has its first credits.
     #[oai(status = 201)]
     Created(Json<OnboardBody>),
 }
@@ -113,14 +113,13 @@ enum OnboardResponse {
 impl CustomerApi {
     /// Sign up
     ///
-    /// Makes a customer with its first credits and an API key, which is in this answer and nowhere
-    /// else. An address that is known already is answered with 409 `customer_exists`; one of a mailbox
-    /// that had free credits before (another tag behind `+`) gets a customer without. Signups from one
-    /// IP address are limited (429 `rate_limited`).
+    /// Creates a customer with its first credits and an API key, which is shown only in this answer. A known
+    /// address is answered with 409 `customer_exists`. If the same mailbox had free credits before, with another
+    /// tag after `+`, the new customer gets none. Signups from one IP address are limited (429 `rate_limited`).
     ///
-    /// Who bought on GitHub Marketplace is signed up with `marketplace_link`: plan and credits of the
-    /// purchase follow a moment later. A link that is no good is answered with 422
-    /// `marketplace_link_invalid` or `marketplace_link_expired`, and nothing is made.
+    /// Buyers on GitHub Marketplace sign up with `marketplace_link`: plan and credits of the purchase follow a
+    /// moment later. An invalid link is answered with 422 `marketplace_link_invalid` or `marketplace_link_expired`,
+    /// and creates nothing.
     #[oai(path = "/api/v1/customers/onboard", method = "post", operation_id = "onboard", tag = "Tag::Customers")]
     async fn onboard(
         &self,
@@ -161,7 +160,7 @@ impl CustomerApi {
         })))
     }
 
-    /// Who am I
+    /// Get the customer
     ///
     /// The customer that the API key belongs to, with its plan and its credits.
     #[oai(path = "/api/v1/customer", method = "get", operation_id = "get_customer", tag = "Tag::Customers")]

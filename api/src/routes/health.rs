@@ -1,8 +1,8 @@
-//! Health: is the process alive, is it ready, how is each dependency.
+//! Health of the process and its dependencies.
 
 use super::Tag;
 use crate::app::App;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use bursar_engine::clock;
 use bursar_engine::domain::schema::Schema;
 use bursar_engine::infra::broker::Health;
@@ -19,13 +19,13 @@ use tokio::time::Instant;
 /// How long a dependency may take to answer before it counts as down.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The name of the machine's clock among the dependencies.
+/// The name of the dependency on the machine's clock.
 const CLOCK: &str = "clock";
 
 /// Routes of health.
 pub struct HealthApi;
 
-pub(super) const DESCRIBED: &[Described] = &[];
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[];
 
 /// One dependency.
 #[derive(Debug, Object)]
@@ -35,12 +35,11 @@ struct Dependency {
     /// What it is: `postgres`, `sqlite`, `rabbitmq`, `in-process`, `live`, `test`, `sandbox`, `not configured`,
     /// `smtp`, `system`.
     kind: String,
-    /// `up`, `down` or `blocked`; of a database that takes no writes, `read only`, and of one whose schema this
-    /// server does not work on, `wrong schema`; of the clock also `off` (too far from the database's) or `unknown`
-    /// (not compared with it for long).
+    /// `up`, `down` or `blocked`. The database can also be `read only`, or have the `wrong schema` for this server.
+    /// The clock can also be `off` (too far from the database's clock) or `unknown` (not compared with it lately).
     state: String,
-    /// How long it took to answer, in milliseconds: `database` and `broker` now, `stripe` and `mail` when they
-    /// were asked last.
+    /// How long it took to answer, in milliseconds: `database` and `broker` now, `stripe` and `mail` at the last
+    /// call.
     latency_ms: Option<f64>,
 }
 
@@ -50,17 +49,17 @@ impl Dependency {
     }
 }
 
-/// How the server is.
+/// The server's health.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct HealthBody {
-    /// `ok`; `degraded` (it works, more slowly); `down` (requests fail).
+    /// `ok`; `degraded` (it works, but more slowly); `down` (requests fail).
     status: String,
     /// This server's version.
     version: String,
-    /// Everything that it depends on.
+    /// Its dependencies.
     dependencies: Vec<Dependency>,
-    /// What an operator has to know and hardly meant, such as that no Stripe key is set; empty as a rule.
+    /// Likely mistakes of the operator, such as a missing Stripe key. Usually empty.
     warnings: Vec<String>,
 }
 
@@ -102,7 +101,7 @@ fn milliseconds(time: Duration) -> f64 {
 
 async fn check(app: &App) -> HealthBody {
     let started = Instant::now();
-    // Somebody may have migrated the database since the start, which looked too.
+    // The database may have been migrated since the start.
     let schema = tokio::time::timeout(CHECK_TIMEOUT, schema(&app.db)).await.ok().and_then(Result::ok);
     // A pool that is busy says nothing about the database.
     let read_only = tokio::time::timeout(CHECK_TIMEOUT, app.db.is_read_only()).await;
@@ -134,7 +133,7 @@ async fn check(app: &App) -> HealthBody {
             Some(Health::Down) => "down",
         }
         .to_owned(),
-        // How it is, the session knows: it watches the connection all the time.
+        // The state comes from the session, which watches the connection all the time.
         latency_ms: round_trip.map(milliseconds),
     };
     let gateway = &app.runtime.handlers.stripe;
@@ -148,7 +147,7 @@ async fn check(app: &App) -> HealthBody {
         }
         .to_owned(),
         state: if gateway.is_breaker_open() { "down" } else { "up" }.to_owned(),
-        // What calls found lately; asking each time would spend the rate limit.
+        // From recent calls: a request for each health check would use up the rate limit.
         latency_ms: gateway.latency().map(milliseconds),
     };
     let clock = clock(app);
@@ -168,7 +167,7 @@ async fn check(app: &App) -> HealthBody {
     }
 }
 
-/// The machine's clock, where it is compared with the database's.
+/// The machine's clock, if it is compared with the database's.
 fn clock(app: &App) -> Option<Dependency> {
     let offset_max_ms = app.config.database.clock_offset_max_ms;
     let health = app.db.is_postgres().then(|| app.clock.health(offset_max_ms)).flatten()?;
@@ -187,13 +186,12 @@ fn respond(body: HealthBody) -> HealthResponse {
 
 #[OpenApi]
 impl HealthApi {
-    /// How is the server
+    /// Server health
     ///
-    /// Each dependency with its state and latency. Without the broker the server is `degraded`: work
-    /// goes through the database. So it is while Stripe does not answer, and without the SMTP server if one
-    /// is configured: what needs them is done later. A server whose clock is off is `degraded` too: it
-    /// goes by the database's. It is `down` without the database, while that takes no writes, and on a schema that
-    /// this server does not work on. `warnings` change no status.
+    /// Each dependency with its state and latency. The server is `degraded` without the broker (work goes through
+    /// the database), without Stripe or a configured SMTP server (the work that needs them is done later), and while
+    /// its clock is off (it uses the database's). It is `down` without the database, while the database is read only,
+    /// and on a schema that this server cannot use. `warnings` do not change the status.
     #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;
@@ -206,7 +204,7 @@ impl HealthApi {
                 name: "mail".to_owned(),
                 kind: "smtp".to_owned(),
                 state: if latency.is_some() { "up" } else { "down" }.to_owned(),
-                // It is not asked each time.
+                // From the last check, which is not repeated for each request.
                 latency_ms: latency.map(milliseconds),
             });
             if latency.is_none() && body.status == "ok" {
@@ -216,9 +214,9 @@ impl HealthApi {
         respond(body)
     }
 
-    /// Is the process alive
+    /// Liveness
     ///
-    /// Asks nothing of any dependency: a restart would not bring one back.
+    /// Checks no dependency, because a restart would not repair one.
     #[oai(path = "/health/live", method = "get", operation_id = "health_live", tag = "Tag::Health")]
     async fn live(&self) -> HealthResponse {
         respond(HealthBody {
@@ -229,12 +227,12 @@ impl HealthApi {
         })
     }
 
-    /// Can it serve requests
+    /// Readiness
     ///
-    /// 503 while the database is away, takes no writes or has a schema that this server does not work on, while the
-    /// server is stopping, or while its clock is too far from the database's (`clock` is `off`) or was not compared
-    /// with it for ten minutes (`unknown`). A schema that a newer release added to is served, with a warning: so releases are
-    /// rolled out. A server with a wrong clock answers and works, by the database's time.
+    /// 503 while the database is unreachable, is read only or has a schema that this server cannot use, while the
+    /// server is shutting down, or while its clock is too far from the database's (`clock` is `off`) or was not
+    /// compared with it for ten minutes (`unknown`). A schema that a newer release has extended is served, with a
+    /// warning, so that releases can be rolled out. A server with a wrong clock still works, by the database's time.
     #[oai(path = "/health/ready", method = "get", operation_id = "health_ready", tag = "Tag::Health")]
     async fn ready(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;

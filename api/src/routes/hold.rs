@@ -7,10 +7,10 @@ use super::usage::{TransactionResult, transaction_result};
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
-use crate::write_limit::{HOLD_UNITS, Spent, metadata_units};
+use crate::write_limit::{HOLD_UNITS, TakenUnits, metadata_units};
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::ledger::{Command, EntryKind, Op};
@@ -28,8 +28,8 @@ use std::sync::Arc;
 /// Routes of holds.
 pub struct HoldApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
-    Described::new(
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new(
         "create_hold",
         &[
             "busy",
@@ -42,8 +42,11 @@ pub(super) const DESCRIBED: &[Described] = &[
             "too_many_open",
         ],
     ),
-    Described::new("capture_hold", &["busy", "capture_exceeds_hold", "hold_closed", "hold_not_found", "invalid_units"]),
-    Described::new("release_hold", &["busy", "hold_closed", "hold_not_found"]),
+    OperationDoc::new(
+        "capture_hold",
+        &["busy", "capture_exceeds_hold", "hold_closed", "hold_not_found", "invalid_units"],
+    ),
+    OperationDoc::new("release_hold", &["busy", "hold_closed", "hold_not_found"]),
 ];
 
 /// Credits to reserve.
@@ -52,7 +55,7 @@ pub(super) const DESCRIBED: &[Described] = &[
 struct HoldRequest {
     /// Credits, 1 to 1000000.
     units: i64,
-    /// Seconds after which the hold is released by itself; 15 minutes if not given.
+    /// Seconds after which the hold expires and is released; 15 minutes if not given.
     expires_in_s: Option<i64>,
     /// The caller's own reference, at most 200 characters.
     reference: Option<Text>,
@@ -91,7 +94,7 @@ struct HoldBody {
     units: i64,
     /// Credits of it that were spent.
     captured: i64,
-    /// When it is released by itself.
+    /// When it expires and is released.
     #[oai(skip_serializing_if_is_none)]
     expires_at: Option<String>,
 }
@@ -148,13 +151,13 @@ enum HoldResponse {
     Created(Json<HoldResult>),
 }
 
-/// A hold that is not open was closed before, or never was this customer's.
-async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
+/// Tells why a hold is not open: it was closed before, or does not exist.
+async fn explain_not_open(app: &App, customer: &CustomerId, error: Error) -> ApiError {
     if let Error::Refused(Refusal::HoldNotFound(id)) = &error
         && let Ok(Some(entry)) = account::entry_last_of_hold(app.db.read(), customer, id).await
     {
         let how = match (entry.kind, entry.detail.reason.as_deref()) {
-            // Its end is not in the ledger yet.
+            // Its expiry is not in the ledger yet.
             (EntryKind::Hold, _) if entry.detail.expires_at_ms.is_some_and(|at_ms| at_ms <= app.clock.now_ms()) => {
                 "released because its time ran out"
             }
@@ -172,8 +175,8 @@ async fn explain(app: &App, customer: &CustomerId, error: Error) -> ApiError {
 impl HoldApi {
     /// Reserve credits
     ///
-    /// Before the work is done. The credits cannot be spent otherwise until the hold is captured or released,
-    /// or until its time runs out, which releases it.
+    /// Before the work is done. The credits cannot be spent otherwise until the hold is captured, released or
+    /// expires.
     #[oai(path = "/api/v1/holds", method = "post", operation_id = "create_hold", tag = "Tag::Holds")]
     async fn create(
         &self,
@@ -194,7 +197,7 @@ impl HoldApi {
             return Err(ApiError::bad_request("invalid_hold_time", detail));
         }
         let (reference, metadata) = (input::reference(reference)?, input::metadata(metadata)?);
-        let spent = take(&app, &auth.0, HOLD_UNITS + metadata_units(metadata.as_deref()), &key).await?;
+        let taken = take_units(&app, &auth.0, HOLD_UNITS + metadata_units(metadata.as_deref()), &key).await?;
         let id = HoldId::new();
         let expires_at_ms = app.clock.now_ms() + lasts_s * 1_000;
         let command = Command {
@@ -208,12 +211,12 @@ impl HoldApi {
         let applied = match app.runtime.customers.apply(&auth.0, command).await {
             Ok(applied) => applied,
             Err(error) => {
-                spent.settle(&error);
+                taken.settle(&error);
                 return Err(error.into());
             }
         };
         if applied.replayed {
-            spent.give_back();
+            taken.give_back();
         }
         let entry = &applied.entry;
         let hold = HoldBody {
@@ -228,7 +231,7 @@ impl HoldApi {
 
     /// Spend a hold
     ///
-    /// Wholly or in part; the rest is released.
+    /// In full or in part; the rest is released.
     #[oai(path = "/api/v1/holds/:id/capture", method = "post", operation_id = "capture_hold", tag = "Tag::Holds")]
     async fn capture(
         &self,
@@ -241,7 +244,7 @@ impl HoldApi {
         idempotency_key: Header<String>,
         body: Json<CaptureRequest>,
     ) -> Result<Json<HoldResult>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let hash = input::request_hash(&format!("capture:{id}"), &body.0);
         let op = Op::Capture { id: id.clone(), amount: body.0.units.map(Credits) };
         close(&app, &auth.0, id, op, &idempotency_key.0, hash).await
@@ -249,7 +252,7 @@ impl HoldApi {
 
     /// Release a hold
     ///
-    /// For work that was not done: the credits can be spent otherwise again.
+    /// For work that was not done. The credits can be spent again.
     #[oai(path = "/api/v1/holds/:id/release", method = "post", operation_id = "release_hold", tag = "Tag::Holds")]
     async fn release(
         &self,
@@ -261,17 +264,17 @@ impl HoldApi {
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
     ) -> Result<Json<HoldResult>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let hash = input::request_hash(&format!("release:{id}"), &String::new());
         close(&app, &auth.0, id.clone(), Op::Release { id }, &idempotency_key.0, hash).await
     }
 }
 
-/// Takes what a hold costs. A repetition is let through, because it writes nothing.
-async fn take(app: &App, customer: &CustomerId, units: u32, key: &str) -> EngineResult<Spent> {
+/// Takes the units of a hold. A repeated request always passes, because it writes nothing.
+async fn take_units(app: &App, customer: &CustomerId, units: u32, key: &str) -> EngineResult<TakenUnits> {
     let taken = app.write_limits.writes.take(customer, units, app.clock.now_ms()).await;
     if taken.is_err() && account::entry_find_by_key(app.db.read(), customer, key).await?.is_some() {
-        return Ok(Spent::nothing());
+        return Ok(TakenUnits::none());
     }
     taken
 }
@@ -294,10 +297,10 @@ async fn close(
     };
     let applied = match app.runtime.customers.apply(customer, command).await {
         Ok(applied) => applied,
-        Err(error) => return Err(explain(app, customer, error).await),
+        Err(error) => return Err(explain_not_open(app, customer, error).await),
     };
     if applied.entry.kind == EntryKind::Capture && !applied.replayed {
-        // The hold has cost the customer something, and credits bound it.
+        // A capture costs credits, which limit it.
         app.write_limits.writes.give_back(customer, HOLD_UNITS).await;
     }
     let entry = &applied.entry;

@@ -1,4 +1,4 @@
-//! Parsing of what requests have in common: idempotency keys, references, metadata, times.
+//! Parsing of values that many requests contain: idempotency keys, references, metadata, times.
 
 use super::text::Text;
 use crate::problem::ApiError;
@@ -14,8 +14,8 @@ const REFERENCE_LEN_MAX: usize = 200;
 /// Most metadata, in bytes of JSON.
 const METADATA_LEN_MAX: usize = 4_096;
 
-/// A key that a caller must give: 1 to 255 visible ASCII characters. Stored under a prefix, so that
-/// no caller can use a key of the engine's own.
+/// Checks an idempotency key: 1 to 255 visible ASCII characters. Adds a prefix, so that no caller can use one of the
+/// engine's own keys.
 pub fn idempotency_key(key: &str) -> Result<String, ApiError> {
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_LEN_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(ApiError::bad_request(
@@ -26,13 +26,13 @@ pub fn idempotency_key(key: &str) -> Result<String, ApiError> {
     Ok(format!("api:{key}"))
 }
 
-/// What tells a repeated request from another one under the same key.
+/// Hashes a request, to tell its repetition from another request with the same key.
 pub fn request_hash(operation: &str, body: &impl ToJSON) -> String {
     let body = body.to_json().unwrap_or(Value::Null);
     secret_hash(&format!("{operation}\n{body}"))
 }
 
-/// A caller's reference.
+/// Checks a caller's reference.
 pub fn reference(text: Option<Text>) -> Result<Option<String>, ApiError> {
     match text.map(|text| text.0) {
         Some(text) if text.chars().count() > REFERENCE_LEN_MAX => Err(ApiError::bad_request(
@@ -43,7 +43,7 @@ pub fn reference(text: Option<Text>) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// A caller's metadata: a JSON object of bounded size.
+/// Checks a caller's metadata: a JSON object of limited size.
 pub fn metadata(value: Option<Value>) -> Result<Option<String>, ApiError> {
     let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
     let text = value.to_string();
@@ -56,7 +56,7 @@ pub fn metadata(value: Option<Value>) -> Result<Option<String>, ApiError> {
     Ok(Some(text))
 }
 
-/// A time in a query, under the parameter's name.
+/// Parses the time in a query parameter.
 pub fn time(name: &str, text: Option<&str>) -> Result<Option<TimeMs>, ApiError> {
     let Some(text) = text else { return Ok(None) };
     let invalid = || {
@@ -66,7 +66,7 @@ pub fn time(name: &str, text: Option<&str>) -> Result<Option<TimeMs>, ApiError> 
     parse_rfc3339(text).map(Some).ok_or_else(invalid)
 }
 
-/// A day in a body, under the field's name: its first millisecond in UTC.
+/// Parses the day in a body's field into its first millisecond in UTC.
 pub fn day(name: &str, text: Option<Text>) -> Result<Option<TimeMs>, ApiError> {
     let Some(Text(text)) = text else { return Ok(None) };
     let invalid = || ApiError::bad_request("invalid_date", format!("{name} must be a day such as 2026-11-05."));

@@ -1,4 +1,4 @@
-//! Operations: what Stripe does for a customer, to be looked at while it is under way.
+//! Operations: requests to Stripe for a customer, which can be polled while they are in progress.
 
 use super::Tag;
 use super::bodies::Transaction;
@@ -6,10 +6,10 @@ use super::page::{PageQuery, page};
 use super::path_id::PathId;
 use crate::app::App;
 use crate::auth::CustomerAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
-use crate::write_limit::{OPERATION_UNITS, Spent, metadata_units};
+use crate::write_limit::{OPERATION_UNITS, TakenUnits, metadata_units};
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
@@ -35,26 +35,25 @@ const POLL_FIRST: Duration = Duration::from_millis(15);
 /// The longest wait between two polls.
 const POLL_MAX: Duration = Duration::from_millis(400);
 
-/// Why the units of a paid charge are not spent, as code and words: credits were taken back while it was under way,
-/// or another request spent those that were to be used with the bought ones. `bought` is the grant of the bought
-/// credits.
+/// Explains, as a code and a message, why the units of a paid charge are not spent: credits were clawed back
+/// meanwhile, or another request spent the remaining credits. `bought` is the grant of the bought credits.
 pub(super) fn why_not_spent(bought: Option<&Entry>) -> (&'static str, String) {
     let available = bought.map_or(Credits::ZERO, |entry| entry.balance_after - entry.held_after);
     if available < Credits::ZERO {
         return ("credits_owed", pricing::credits_owed(available));
     }
-    let message = "Another request spent the credits that were left. What was charged is in the balance: send the \
-                   request again with a new Idempotency-Key.";
+    let message = "Another request spent the remaining credits. The credits that were charged are in the balance: send \
+                   the request again with a new Idempotency-Key.";
     ("credits_spent_meanwhile", message.to_owned())
 }
 
 /// Routes of operations.
 pub struct OperationApi;
 
-pub(super) const DESCRIBED: &[Described] =
-    &[Described::new("list_operations", &[]), Described::new("get_operation", &["not_found"])];
+pub(super) const OPERATION_DOCS: &[OperationDoc] =
+    &[OperationDoc::new("list_operations", &[]), OperationDoc::new("get_operation", &["not_found"])];
 
-/// Something that Stripe does for a customer.
+/// A request to Stripe for a customer.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(super) struct OperationBody {
@@ -67,10 +66,10 @@ pub(super) struct OperationBody {
     /// Why it failed, or what it waits for.
     #[oai(skip_serializing_if_is_none)]
     problem: Option<OperationProblem>,
-    /// Of a usage charge that succeeded: the debit.
+    /// The debit of a usage charge that succeeded.
     #[oai(skip_serializing_if_is_none)]
     transaction: Option<Transaction>,
-    /// When it was asked for.
+    /// When it was requested.
     created_at: String,
     /// When it last changed.
     updated_at: String,
@@ -95,23 +94,23 @@ impl Example for OperationBody {
 struct OperationProblem {
     /// `card_declined`, `authentication_required` …
     code: String,
-    /// In words.
+    /// A description for people.
     detail: String,
     /// The issuer's reason.
     decline_code: Option<String>,
-    /// What the network advises.
+    /// The card network's advice.
     advice_code: Option<String>,
-    /// The PaymentIntent to finish on session.
+    /// The PaymentIntent of a payment that requires authentication.
     payment_intent: Option<String>,
-    /// What Stripe.js needs for that.
+    /// The client secret with which Stripe.js authenticates that payment.
     client_secret: Option<String>,
 }
 
-/// An operation that is still under way.
+/// An operation that is still in progress.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(super) struct AcceptedOperation {
-    /// The operation; ask for it again at its address.
+    /// The operation, to be polled at its `Location`.
     pub(super) operation: OperationBody,
 }
 
@@ -148,13 +147,13 @@ impl OperationBody {
     }
 }
 
-/// Operations as their customer sees them, in order: a charge for units together with its debit.
+/// Converts operations to bodies, in order. A usage charge includes its debit.
 async fn bodies(
     app: &App,
     customer_id: &CustomerId,
     operations: Vec<Operation>,
 ) -> Result<Vec<OperationBody>, ApiError> {
-    let charges = operations.iter().filter(|row| is_charge(row));
+    let charges = operations.iter().filter(|row| is_usage_charge(row));
     let keys = charges.flat_map(|row| [Some(row.idempotency_key.clone()), row.stripe_id.as_deref().map(payment_key)]);
     let keys: Vec<String> = keys.flatten().collect();
     let pairs: Vec<(&CustomerId, &str)> = keys.iter().map(|key| (customer_id, key.as_str())).collect();
@@ -163,21 +162,21 @@ async fn bodies(
     Ok(operations.iter().map(|row| body(customer_id, row, &entries)).collect())
 }
 
-fn is_charge(operation: &Operation) -> bool {
+fn is_usage_charge(operation: &Operation) -> bool {
     matches!(operation.request, Request::UsageCharge(_))
 }
 
-/// One operation. `entries` holds what the ledger has under the keys of it and its payment. A charge whose
-/// units are spent has succeeded, whatever is still to be done about its payment.
+/// Converts one operation. `entries` contains the ledger's entries under its key and its payment's. A charge whose
+/// units are spent has succeeded, even if its payment is still being processed.
 fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> OperationBody {
-    if !is_charge(operation) {
+    if !is_usage_charge(operation) {
         return OperationBody::new(operation, None);
     }
     let under = |key: &str| entries.iter().find(|entry| entry.idempotency_key.as_deref() == Some(key));
     let is_own = |entry: &&Entry| entry.request_hash.as_deref() == Some(operation.request_hash.as_str());
     if let Some(debit) = under(&operation.idempotency_key).filter(is_own) {
-        let spent = operation.succeeded(None, operation.updated_at_ms);
-        return OperationBody::new(&spent, Some(Transaction::new(customer_id, debit)));
+        let succeeded = operation.succeeded(None, operation.updated_at_ms);
+        return OperationBody::new(&succeeded, Some(Transaction::new(customer_id, debit)));
     }
     if operation.state != State::Succeeded {
         return OperationBody::new(operation, None);
@@ -188,24 +187,24 @@ fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> O
     OperationBody::new(&operation.failed(problem, operation.updated_at_ms), None)
 }
 
-/// How far an operation has come when its caller is answered.
+/// The progress of an operation when its caller is answered.
 pub(super) enum Progress {
-    /// It succeeded; `is_new` unless it had before this request.
+    /// It succeeded. `is_new` is false if it had succeeded before this request.
     Succeeded { operation: Operation, is_new: bool },
-    /// It is still under way.
+    /// It is still in progress.
     Pending(Operation),
 }
 
-/// The answer while an operation is under way, with its address.
+/// Makes the answer for an operation in progress, and its `Location`.
 pub(super) fn accepted(operation: &Operation) -> (Json<Box<AcceptedOperation>>, String) {
     let address = format!("/api/v1/operations/{}", operation.id);
     (Json(Box::new(AcceptedOperation { operation: OperationBody::new(operation, None) })), address)
 }
 
-/// Requests an operation and waits a while for its end.
+/// Requests an operation and waits for its end, up to `stripe.wait_ms`.
 ///
 /// # Errors
-/// The reason of its failure.
+/// The operation failed or requires an action.
 pub(super) async fn request_operation(
     app: &App,
     customer_id: &CustomerId,
@@ -217,24 +216,24 @@ pub(super) async fn request_operation(
         return Err(StripeError::NotConfigured.into());
     }
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
-    let spent = take(app, customer_id, &request, key, hash).await?;
+    let taken = take_units(app, customer_id, &request, key, hash).await?;
     let asked = request::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await;
     let RequestedOperation { operation, wakes } = match asked {
         Ok(asked) => asked,
         Err(error) => {
-            spent.settle(&error);
+            taken.settle(&error);
             return Err(error.into());
         }
     };
     app.runtime.dispatcher.announce(wakes);
     let was_done = operation.state == State::Succeeded;
     let waited_for = operation.state;
-    let operation = wait(app, operation, waited_for).await?;
+    let operation = wait_for_end(app, operation, waited_for).await?;
     match operation.state {
         State::Succeeded => {
-            if is_charge(&operation) {
+            if is_usage_charge(&operation) {
                 // The customer has paid for it.
-                spent.give_back();
+                taken.give_back();
             }
             Ok(Progress::Succeeded { operation, is_new: !was_done })
         }
@@ -243,26 +242,26 @@ pub(super) async fn request_operation(
     }
 }
 
-/// Takes what an operation costs. A repetition is let through unless it begins a new round.
-async fn take(
+/// Takes the units of an operation. A repeated request costs nothing unless the operation had failed.
+async fn take_units(
     app: &App,
     customer_id: &CustomerId,
     request: &Request,
     key: &str,
     hash: &str,
-) -> Result<Spent, ApiError> {
+) -> Result<TakenUnits, ApiError> {
     let metadata = match request {
         Request::UsageCharge(charge) => metadata_units(charge.metadata.as_deref()),
         _ => 0,
     };
     match find_earlier(app, customer_id, key, hash).await? {
-        Some(known) if known.state != State::Failed => Ok(Spent::nothing()),
+        Some(known) if known.state != State::Failed => Ok(TakenUnits::none()),
         _ => Ok(app.write_limits.writes.take(customer_id, OPERATION_UNITS + metadata, app.clock.now_ms()).await?),
     }
 }
 
-/// The operation that the customer requested with this key earlier, if it did: a repeated request is answered from
-/// it, whatever has changed since.
+/// Finds the customer's earlier operation with this key. A repeated request is answered from it, whatever has changed
+/// since.
 ///
 /// # Errors
 /// `idempotency_key_reused` if the request was another one.
@@ -279,14 +278,14 @@ pub(super) async fn find_earlier(
     }
 }
 
-/// Waits until an operation leaves this state, at most for as long as callers wait for Stripe. It stops waiting when
-/// the process stops, which would cut the connection before the answer.
-async fn wait(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
+/// Waits until an operation leaves this state, at most `stripe.wait_ms`. A shutdown ends the wait early, because it
+/// would close the connection before the answer.
+async fn wait_for_end(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
     let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
     let mut pause = POLL_FIRST;
-    // One that waits for its customer changes only if the customer acted just now.
-    let patience = if from == State::RequiresAction { end.min(Instant::now() + POLL_MAX * 5) } else { end };
-    let left = || patience.saturating_duration_since(Instant::now());
+    // An operation that requires an action changes soon only if the customer has just acted.
+    let end = if from == State::RequiresAction { end.min(Instant::now() + POLL_MAX * 5) } else { end };
+    let left = || end.saturating_duration_since(Instant::now());
     while operation.state == from && from != State::Succeeded && !app.is_stopping() && !left().is_zero() {
         tokio::time::sleep(pause.min(left())).await;
         pause = (pause * 3 / 2).min(POLL_MAX);
@@ -298,9 +297,9 @@ async fn wait(app: &App, mut operation: Operation, from: State) -> Result<Operat
 
 #[OpenApi]
 impl OperationApi {
-    /// What Stripe is doing for me
+    /// My operations
     ///
-    /// Charges, payment methods and the subscription: whatever needed Stripe, latest first.
+    /// Charges, and changes of payment methods and of the subscription, latest first.
     #[oai(path = "/api/v1/operations", method = "get", operation_id = "list_operations", tag = "Tag::Billing")]
     async fn list(
         &self,
@@ -314,16 +313,16 @@ impl OperationApi {
         let page = PageQuery::parse(cursor.0, limit.0)?;
         let before = page.cursor.as_deref();
         let mut rows = operation::operation_list(app.db.read(), &auth.0, before, page.rows_max()).await?;
-        let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
+        let next_cursor = page.next_cursor(&mut rows, |row| row.id.to_string());
         Ok(Json(OperationPage { data: bodies(&app, &auth.0, rows).await?, next_cursor }))
     }
 
-    /// How an operation stands
+    /// Get an operation
     ///
-    /// A usage charge has succeeded once its units are spent. If another request spent the credits that were
-    /// to go with the bought ones, it is `failed` with the problem `credits_spent_meanwhile`, and with
-    /// `credits_owed` if credits were taken back meanwhile: what was charged is in the balance. Poll this after
-    /// an answer with status 202, until the state is `succeeded`, `failed` or `requires_action`.
+    /// Poll this after an answer with status 202, until the state is `succeeded`, `failed` or `requires_action`. A
+    /// usage charge has succeeded once its units are spent. If another request spent the remaining credits
+    /// meanwhile, it is `failed` with the problem `credits_spent_meanwhile`; if credits were clawed back, with
+    /// `credits_owed`. In both cases the bought credits are in the balance.
     #[oai(path = "/api/v1/operations/:id", method = "get", operation_id = "get_operation", tag = "Tag::Billing")]
     async fn get(
         &self,
@@ -332,7 +331,7 @@ impl OperationApi {
         /// The operation.
         id: Path<PathId<OperationId>>,
     ) -> Result<Json<OperationBody>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let found = operation::operation_find(app.db.read(), &id).await?;
         let operation = found.filter(|row| row.customer_id == auth.0).ok_or(Error::NotFound("operation"))?;
         let mut bodies = bodies(&app, &auth.0, vec![operation]).await?;

@@ -1,26 +1,26 @@
-//! Pages of lists: which one a request asks for, and how it is answered.
+//! Paging of lists by cursors.
 
 use crate::problem::ApiError;
 use data_encoding::BASE64URL_NOPAD;
 use poem_openapi::payload::Json;
 
-/// Rows of a page if the request does not say.
+/// The default number of rows of a page.
 const LIMIT_DEFAULT: u64 = 50;
 /// Most rows of a page.
 const LIMIT_MAX: u64 = 100;
 /// Longest cursor, in characters.
 const CURSOR_LEN_MAX: usize = 1_024;
 
-/// The page that a request asks for: at most `limit` rows, behind the row whose key the cursor holds.
+/// The page that a request asks for: at most `limit` rows after the row whose key the cursor contains.
 #[derive(Debug)]
 pub struct PageQuery<K = String> {
-    /// The key of the last row of the page before; nothing asks for the first page.
+    /// The key of the last row of the previous page; `None` for the first page.
     pub cursor: Option<K>,
     limit: u64,
 }
 
 impl PageQuery {
-    /// Of a list whose rows have text as key.
+    /// Parses a page of a list whose keys are text.
     ///
     /// # Errors
     /// `invalid_limit` or `invalid_cursor`.
@@ -28,14 +28,14 @@ impl PageQuery {
         Self::parse_by(cursor, limit, |key| Some(key.to_owned()))
     }
 
-    /// Where the page begins for a query that takes an empty key for the first page.
+    /// The key after which the page begins, empty for the first page.
     pub fn cursor_or_empty(&self) -> &str {
         self.cursor.as_deref().unwrap_or_default()
     }
 }
 
 impl PageQuery<i64> {
-    /// Of a list whose rows are numbered.
+    /// Parses a page of a list whose keys are numbers.
     ///
     /// # Errors
     /// As [`PageQuery::parse`].
@@ -45,7 +45,7 @@ impl PageQuery<i64> {
 }
 
 impl<K> PageQuery<K> {
-    /// Of a list with keys of its own.
+    /// Parses a page of a list with keys that `key` parses.
     ///
     /// # Errors
     /// As [`PageQuery::parse`].
@@ -68,13 +68,13 @@ impl<K> PageQuery<K> {
         self.limit
     }
 
-    /// Rows to look up: one more than the page holds tells whether another page follows.
+    /// The number of rows to query: one more than the page has, to see whether another page follows.
     pub fn rows_max(&self) -> u64 {
         self.limit + 1
     }
 
-    /// Cuts the row off that the page does not hold, and gives the next page's cursor.
-    pub fn cut<R>(&self, rows: &mut Vec<R>, key: impl Fn(&R) -> String) -> Option<String> {
+    /// Removes the extra row. If there was one, returns the next page's cursor.
+    pub fn next_cursor<R>(&self, rows: &mut Vec<R>, key: impl Fn(&R) -> String) -> Option<String> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         if rows.len() <= limit {
             return None;
@@ -83,19 +83,19 @@ impl<K> PageQuery<K> {
         rows.last().map(|row| encode_cursor(&key(row)))
     }
 
-    /// The answer with these rows, of which at most [`PageQuery::rows_max`] were looked up.
+    /// Makes the answer from at most [`PageQuery::rows_max`] rows.
     pub fn answer<P: Page, R>(
         &self,
         mut rows: Vec<R>,
         key: impl Fn(&R) -> String,
         body: impl Fn(R) -> P::Row,
     ) -> Json<P> {
-        let next_cursor = self.cut(&mut rows, key);
+        let next_cursor = self.next_cursor(&mut rows, key);
         Json(P::new(rows.into_iter().map(body).collect(), next_cursor))
     }
 }
 
-/// The cursor behind the row with this key: opaque to callers.
+/// Encodes the cursor after the row with this key. It is opaque to callers.
 pub fn encode_cursor(key: &str) -> String {
     BASE64URL_NOPAD.encode(format!("v1:{key}").as_bytes())
 }
@@ -113,21 +113,21 @@ fn decode_cursor(text: &str) -> Result<String, ApiError> {
     }
 }
 
-/// The refusal of another list's cursor.
+/// The error for a cursor of another list.
 pub fn foreign_cursor() -> ApiError {
     ApiError::bad_request("invalid_cursor", "cursor must be a next_cursor of an earlier answer of this list.")
 }
 
-/// A page as it is answered.
+/// A page of an answer.
 pub trait Page {
-    /// One of its rows.
+    /// A row of the page.
     type Row;
 
-    /// A page of these rows.
+    /// Makes a page of these rows.
     fn new(data: Vec<Self::Row>, next_cursor: Option<String>) -> Self;
 }
 
-/// Makes the type of a page of rows that have an example.
+/// Defines the type of a page, with an example made of the row's example.
 macro_rules! page {
     ($(#[$doc:meta])* $visibility:vis $name:ident of $row:ident) => {
         $(#[$doc])*
@@ -136,7 +136,7 @@ macro_rules! page {
         $visibility struct $name {
             /// The rows.
             data: Vec<$row>,
-            /// Where the next page begins; null on the last.
+            /// The cursor of the next page; null on the last page.
             next_cursor: Option<String>,
         }
 

@@ -8,13 +8,13 @@ use poem_openapi::registry::MetaSchemaRef;
 use poem_openapi::types::{ParseFromParameter, ParseResult, Type};
 use std::borrow::Cow;
 
-/// An identifier that a path may hold.
+/// An identifier that can occur in a path.
 pub trait Id: Sized + Send + Sync {
-    /// The identifier, if the text has the form of one.
+    /// Parses the identifier. `None` if the text is malformed.
     fn parse(text: &str) -> Option<Self>;
 
-    /// The answer when nothing has this identifier.
-    fn unknown() -> Error;
+    /// The error for an unknown identifier.
+    fn not_found() -> Error;
 }
 
 macro_rules! ids {
@@ -25,7 +25,7 @@ macro_rules! ids {
                     $id::parse(text).ok()
                 }
 
-                fn unknown() -> Error {
+                fn not_found() -> Error {
                     $unknown
                 }
             }
@@ -44,23 +44,23 @@ ids! {
     ReplayId => Error::NotFound("replay"),
 }
 
-/// Parses an identifier from outside. Text of another form is the identifier of nothing.
+/// Parses an identifier from a request. A malformed one counts as unknown.
 pub fn parse_id<I: Id>(text: &str) -> Result<I, ApiError> {
-    I::parse(text).ok_or_else(|| I::unknown().into())
+    I::parse(text).ok_or_else(|| I::not_found().into())
 }
 
-/// An identifier in a path. Text of another form is refused by [`PathId::known`] and not before, so that what is
-/// wrong with the rest of the request is answered first.
+/// An identifier in a path. A malformed one is only refused by [`PathId::parsed`], so that other errors of the request
+/// are reported first.
 #[derive(Debug)]
 pub struct PathId<I>(Option<I>);
 
 impl<I: Id> PathId<I> {
-    /// The identifier.
+    /// Returns the identifier.
     ///
     /// # Errors
-    /// The text is the identifier of nothing.
-    pub fn known(self) -> Result<I, ApiError> {
-        self.0.ok_or_else(|| I::unknown().into())
+    /// It is malformed, which counts as unknown.
+    pub fn parsed(self) -> Result<I, ApiError> {
+        self.0.ok_or_else(|| I::not_found().into())
     }
 }
 

@@ -5,7 +5,7 @@ use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
@@ -24,8 +24,8 @@ use std::sync::Arc;
 /// Routes of payment methods.
 pub struct PaymentMethodApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
-    Described::new(
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new(
         "add_payment_method",
         &[
             "consent_required",
@@ -36,8 +36,8 @@ pub(super) const DESCRIBED: &[Described] = &[
             "stripe_unavailable",
         ],
     ),
-    Described::new("list_payment_methods", &[]),
-    Described::new(
+    OperationDoc::new("list_payment_methods", &[]),
+    OperationDoc::new(
         "remove_payment_method",
         &[
             "not_found",
@@ -48,7 +48,7 @@ pub(super) const DESCRIBED: &[Described] = &[
             "stripe_unavailable",
         ],
     ),
-    Described::new(
+    OperationDoc::new(
         "make_payment_method_default",
         &[
             "consent_required",
@@ -65,12 +65,12 @@ pub(super) const DESCRIBED: &[Described] = &[
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct PaymentMethodRequest {
-    /// Its id at Stripe, as Stripe.js gives it to the customer's browser.
+    /// Its id at Stripe, which Stripe.js returns to the customer's browser.
     payment_method: Text,
-    /// The customer agrees to be charged at the plan's price once its credits are gone. Without it the
+    /// Whether the customer agrees to be charged at the plan's price once its credits are used up. If false, the
     /// request is refused.
     consent: bool,
-    /// Whether it is to be the one that is charged, if the customer has another. Default: true.
+    /// Whether it becomes the default payment method, if the customer has another. Default: true.
     make_default: Option<bool>,
 }
 
@@ -93,14 +93,14 @@ struct PaymentMethodBody {
     brand: Option<String>,
     /// A card's last four digits.
     last4: Option<String>,
-    /// The month in which a card ends, 1 to 12.
+    /// The month in which a card expires, 1 to 12.
     exp_month: Option<i64>,
-    /// The year in which a card ends.
+    /// The year in which a card expires.
     exp_year: Option<i64>,
-    /// Whether it is the one that is charged.
+    /// Whether it is the default, which is charged.
     is_default: bool,
-    /// When the customer agreed to be charged; null if it came in by another way than this API. It is
-    /// not charged then.
+    /// When the customer agreed to be charged; null if it was not added through this API. Without consent it is
+    /// not charged.
     consent_at: Option<String>,
     /// When it was attached.
     attached_at: String,
@@ -138,13 +138,13 @@ impl From<&PaymentMethod> for PaymentMethodBody {
     }
 }
 
-/// A payment method that was added, with the credits that it may have brought.
+/// A payment method that was added, with the credits afterwards.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct AttachedBody {
     /// The payment method.
     payment_method: PaymentMethodBody,
-    /// All credits afterwards. The first payment method in a customer's life brings some.
+    /// All credits afterwards. A customer's first payment method adds some.
     credit_balance: i64,
 }
 
@@ -158,7 +158,7 @@ impl Example for AttachedBody {
 #[derive(Debug, Object)]
 #[oai(example)]
 struct PaymentMethodList {
-    /// The one that is charged first, then the latest.
+    /// The default first, then the latest.
     data: Vec<PaymentMethodBody>,
 }
 
@@ -173,17 +173,17 @@ enum AttachResponse {
     /// The payment method is attached.
     #[oai(status = 201)]
     Created(Json<AttachedBody>),
-    /// Stripe has not answered yet; the operation goes on.
+    /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
 #[derive(ApiResponse)]
 enum ChangeResponse {
-    /// It is so.
+    /// The change is made.
     #[oai(status = 200)]
     Done(Json<PaymentMethodBody>),
-    /// Stripe has not answered yet; the operation goes on.
+    /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
@@ -198,14 +198,14 @@ fn stripe_id(text: &str) -> Result<String, ApiError> {
     Ok(text.to_owned())
 }
 
-async fn own(app: &App, customer: &CustomerId, id: &str) -> Result<PaymentMethod, ApiError> {
+async fn find_own(app: &App, customer: &CustomerId, id: &str) -> Result<PaymentMethod, ApiError> {
     let found = payment_method::payment_method_find(app.db.read(), customer, id).await?;
     Ok(found.ok_or(Error::NotFound("payment method"))?)
 }
 
 impl PaymentMethodApi {
-    /// The removal that is asked for, if it can be.
-    async fn removal(&self, app: &App, customer: &CustomerId, id: &str) -> Result<Request, ApiError> {
+    /// Makes the request to remove a payment method, if it can be removed.
+    async fn removal_request(&self, app: &App, customer: &CustomerId, id: &str) -> Result<Request, ApiError> {
         let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
         let removed = methods.iter().find(|method| method.id == id).ok_or(Error::NotFound("payment method"))?;
         let next = methods.iter().find(|method| method.id != id && method.consent_at_ms.is_some());
@@ -223,8 +223,8 @@ impl PaymentMethodApi {
 impl PaymentMethodApi {
     /// Add a payment method
     ///
-    /// The customer's browser gives the card to Stripe and gets an id for it, which is sent here with
-    /// the customer's consent. The first payment method in a customer's life brings credits.
+    /// The customer's browser sends the card to Stripe and gets an id for it, which is sent here with the
+    /// customer's consent. A customer's first payment method adds credits.
     #[oai(path = "/api/v1/payment-methods", method = "post", operation_id = "add_payment_method", tag = "Tag::Billing")]
     async fn attach(
         &self,
@@ -240,7 +240,7 @@ impl PaymentMethodApi {
         let Json(PaymentMethodRequest { payment_method, consent, make_default }) = body;
         let payment_method_id = stripe_id(&payment_method.0)?;
         if !consent {
-            let detail = "Without the customer's consent to be charged no payment method is added.";
+            let detail = "A payment method needs the customer's consent to be charged.";
             return Err(ApiError::bad_request("consent_required", detail));
         }
         let request = Request::PaymentMethodAttach {
@@ -254,7 +254,7 @@ impl PaymentMethodApi {
                 Ok(AttachResponse::Accepted(body, address))
             }
             Progress::Succeeded { operation, .. } => {
-                let method = own(&app, &auth.0, operation.stripe_id.as_deref().unwrap_or_default()).await?;
+                let method = find_own(&app, &auth.0, operation.stripe_id.as_deref().unwrap_or_default()).await?;
                 let account = account::account_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("account"))?;
                 let account = account.settled(app.clock.now_ms());
                 Ok(AttachResponse::Created(Json(AttachedBody {
@@ -267,7 +267,7 @@ impl PaymentMethodApi {
 
     /// My payment methods
     ///
-    /// The one that is charged first, then the latest.
+    /// The default first, then the latest.
     #[oai(
         path = "/api/v1/payment-methods",
         method = "get",
@@ -281,7 +281,7 @@ impl PaymentMethodApi {
 
     /// Remove a payment method
     ///
-    /// The last one stays while a subscription needs it: 409 `payment_method_in_use`.
+    /// The last one cannot be removed while a subscription needs it: 409 `payment_method_in_use`.
     #[oai(
         path = "/api/v1/payment-methods/:id",
         method = "delete",
@@ -302,7 +302,7 @@ impl PaymentMethodApi {
         let hash = input::request_hash(&format!("payment_method_detach {}", id.0), &serde_json::Value::Null);
         let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
             Some(known) if known.state != State::Failed => known.request,
-            _ => self.removal(&app, &auth.0, &id.0).await?,
+            _ => self.removal_request(&app, &auth.0, &id.0).await?,
         };
         match request_operation(&app, &auth.0, request, &key, &hash).await? {
             Progress::Pending(operation) => {
@@ -317,9 +317,9 @@ impl PaymentMethodApi {
         }
     }
 
-    /// Charge this payment method from now on
+    /// Make a payment method the default
     ///
-    /// The subscription, if there is one, is paid with it too.
+    /// It is charged from now on. It also pays for the subscription, if there is one.
     #[oai(
         path = "/api/v1/payment-methods/:id/default",
         method = "post",
@@ -341,7 +341,7 @@ impl PaymentMethodApi {
         let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
             Some(known) if known.state != State::Failed => known.request,
             _ => {
-                let method = own(&app, &auth.0, &id.0).await?;
+                let method = find_own(&app, &auth.0, &id.0).await?;
                 if method.consent_at_ms.is_none() {
                     let detail =
                         "The customer has not agreed to be charged: add the payment method with consent first.";

@@ -6,7 +6,7 @@ use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
 use bursar_engine::Error;
@@ -27,8 +27,8 @@ use std::sync::Arc;
 /// Routes of the subscription and of invoices.
 pub struct SubscriptionApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
-    Described::new(
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new(
         "subscribe",
         &[
             "already_subscribed",
@@ -44,8 +44,8 @@ pub(super) const DESCRIBED: &[Described] = &[
             "subscription_paid_meanwhile",
         ],
     ),
-    Described::new("get_subscription", &["not_found"]),
-    Described::new(
+    OperationDoc::new("get_subscription", &["not_found"]),
+    OperationDoc::new(
         "cancel_subscription",
         &[
             "not_found",
@@ -56,7 +56,7 @@ pub(super) const DESCRIBED: &[Described] = &[
             "subscription_ended",
         ],
     ),
-    Described::new(
+    OperationDoc::new(
         "resume_subscription",
         &[
             "not_found",
@@ -67,14 +67,14 @@ pub(super) const DESCRIBED: &[Described] = &[
             "subscription_ended",
         ],
     ),
-    Described::new("list_invoices", &["stripe_not_configured", "stripe_unavailable"]),
+    OperationDoc::new("list_invoices", &["stripe_not_configured", "stripe_unavailable"]),
 ];
 
 /// A subscription to Pro.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct SubscriptionRequest {
-    /// What pays for it; the default payment method if not given.
+    /// The payment method that pays for it; the default one if not given.
     payment_method: Option<Text>,
 }
 
@@ -98,9 +98,9 @@ struct SubscriptionBody {
     cancel_at_period_end: bool,
     /// When the paid period ends.
     current_period_end: Option<String>,
-    /// Since when a payment is missing.
+    /// Since when a payment is overdue.
     past_due_since: Option<String>,
-    /// Why it is missing.
+    /// Why it is overdue.
     past_due_reason: Option<String>,
     /// When it ended.
     ended_at: Option<String>,
@@ -124,7 +124,7 @@ impl Example for SubscriptionBody {
     }
 }
 
-/// An invoice of Stripe's.
+/// An invoice at Stripe.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct InvoiceBody {
@@ -134,13 +134,13 @@ struct InvoiceBody {
     number: Option<String>,
     /// `draft`, `open`, `paid`, `void` or `uncollectible`.
     status: Option<String>,
-    /// What is to be paid, in minor units.
+    /// The amount due, in minor units.
     amount_due_minor: i64,
-    /// What was paid, in minor units.
+    /// The amount paid, in minor units.
     amount_paid_minor: i64,
     /// ISO 4217 code.
     currency: Option<String>,
-    /// When it was made.
+    /// When it was created.
     created_at: Option<String>,
     /// Stripe's page for it.
     hosted_invoice_url: Option<String>,
@@ -174,23 +174,23 @@ enum SubscribeResponse {
     /// The subscription is active and paid.
     #[oai(status = 201)]
     Created(Json<SubscriptionBody>),
-    /// Stripe has not answered yet; the operation goes on.
+    /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
 #[derive(ApiResponse)]
 enum ChangeResponse {
-    /// It is so.
+    /// The change is made.
     #[oai(status = 200)]
     Done(Json<SubscriptionBody>),
-    /// Stripe has not answered yet; the operation goes on.
+    /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
-/// The customer's subscription to Pro: the one that gives it, else one that is not over, else the latest.
-async fn current(app: &App, customer: &CustomerId) -> Result<Option<Subscription>, ApiError> {
+/// Finds the customer's subscription to Pro: the active one, else one that has not ended, else the latest.
+async fn find_current(app: &App, customer: &CustomerId) -> Result<Option<Subscription>, ApiError> {
     Ok(Subscription::current(subscription::subscription_list(app.db.read(), customer).await?))
 }
 
@@ -226,8 +226,13 @@ async fn change_response(app: &App, customer: &CustomerId, progress: Progress) -
 }
 
 impl SubscriptionApi {
-    /// The request to subscribe, if the customer can.
-    async fn request(&self, app: &App, customer: &CustomerId, body: SubscriptionRequest) -> Result<Request, ApiError> {
+    /// Makes the request to subscribe, if the customer can.
+    async fn subscribe_request(
+        &self,
+        app: &App,
+        customer: &CustomerId,
+        body: SubscriptionRequest,
+    ) -> Result<Request, ApiError> {
         let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
         let wanted = body.payment_method.map(|text| text.0);
         let method = methods.iter().find(|method| match &wanted {
@@ -240,7 +245,7 @@ impl SubscriptionApi {
             }
             return Err(ApiError::new(402, "payment_method_missing", "Add a payment method to subscribe."));
         };
-        if current(app, customer).await?.is_some_and(|row| row.gives_pro()) {
+        if find_current(app, customer).await?.is_some_and(|row| row.gives_pro()) {
             return Err(ApiError::new(409, "already_subscribed", "There is a subscription to Pro already."));
         }
         Ok(Request::SubscriptionCreate { payment_method_id: method.id.clone() })
@@ -251,10 +256,9 @@ impl SubscriptionApi {
 impl SubscriptionApi {
     /// Subscribe to Pro
     ///
-    /// Stripe charges the first month at once, and the month's credits are there at once. What pays for it
-    /// is the payment method that is charged from then on. Declined: 402
-    /// `payment_declined`, and there is no subscription. If the bank requires authentication: 402
-    /// `authentication_required` with what Stripe.js needs.
+    /// Stripe charges the first month at once, and the month's credits are granted at once. The payment method
+    /// becomes the default. If the payment is declined: 402 `payment_declined`, and there is no subscription. If the
+    /// bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs.
     #[oai(path = "/api/v1/subscription", method = "post", operation_id = "subscribe", tag = "Tag::Billing")]
     async fn subscribe(
         &self,
@@ -268,9 +272,9 @@ impl SubscriptionApi {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash("subscription_create", &body.0);
         let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
-            // One that failed begins anew, with what the customer has now.
+            // A failed one starts again with the customer's present payment methods.
             Some(known) if known.state != State::Failed => known.request,
-            _ => self.request(&app, &auth.0, body.0).await?,
+            _ => self.subscribe_request(&app, &auth.0, body.0).await?,
         };
         match request_operation(&app, &auth.0, request, &key, &hash).await? {
             Progress::Pending(operation) => {
@@ -288,22 +292,22 @@ impl SubscriptionApi {
 
     /// My subscription
     ///
-    /// The one to Pro that is not over, else the latest: 404 if there never was one.
+    /// The one to Pro that has not ended, else the latest. 404 if there never was one.
     #[oai(path = "/api/v1/subscription", method = "get", operation_id = "get_subscription", tag = "Tag::Billing")]
     async fn get(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<SubscriptionBody>, ApiError> {
-        let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
+        let row = find_current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
         Ok(Json(body(&app, &auth.0, &row).await?))
     }
 
-    /// Cancel
+    /// Cancel the subscription
     ///
-    /// With the period, which stays Pro until then, or at once. Credits that were granted stay.
+    /// At the end of the period, until which the plan stays Pro, or at once. Credits that were granted stay.
     #[oai(path = "/api/v1/subscription", method = "delete", operation_id = "cancel_subscription", tag = "Tag::Billing")]
     async fn cancel(
         &self,
         app: Data<&Arc<App>>,
         auth: CustomerAuth,
-        /// Whether it ends at once rather than with the period.
+        /// Whether it ends at once instead of at the end of the period.
         at_once: Query<Option<bool>>,
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
@@ -312,15 +316,15 @@ impl SubscriptionApi {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let at_once = at_once.0.unwrap_or(false);
         let hash = input::request_hash(&format!("subscription_cancel {at_once}"), &serde_json::Value::Null);
-        let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
+        let row = find_current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
         let request = Request::SubscriptionCancel { subscription_id: row.id, at_period_end: !at_once };
         let progress = request_operation(&app, &auth.0, request, &key, &hash).await?;
         change_response(&app, &auth.0, progress).await
     }
 
-    /// Take a cancellation back
+    /// Undo a cancellation
     ///
-    /// While the period lasts. A subscription that has ended is not resumed: subscribe again.
+    /// Possible until the period ends. A subscription that has ended cannot be resumed: subscribe again.
     #[oai(
         path = "/api/v1/subscription/resume",
         method = "post",
@@ -337,7 +341,7 @@ impl SubscriptionApi {
     ) -> Result<ChangeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash("subscription_resume", &serde_json::Value::Null);
-        let row = current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
+        let row = find_current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
         if row.ended_at_ms.is_some() {
             return Err(ApiError::new(409, "subscription_ended", "The subscription has ended. Subscribe again."));
         }
@@ -348,7 +352,7 @@ impl SubscriptionApi {
 
     /// My invoices
     ///
-    /// As Stripe has them now, latest first.
+    /// Read from Stripe, latest first.
     #[oai(path = "/api/v1/invoices", method = "get", operation_id = "list_invoices", tag = "Tag::Billing")]
     async fn invoices(
         &self,

@@ -1,9 +1,9 @@
-//! The usage summary: what a customer has, has spent and was charged, and what it should know.
+//! The usage summary: a customer's credits, spending, charges and warnings.
 
 use super::Tag;
 use crate::app::App;
 use crate::auth::CustomerAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
 use bursar_engine::clock::{day, rfc3339};
@@ -22,9 +22,9 @@ use std::sync::Arc;
 /// Routes of the usage summary.
 pub struct SummaryApi;
 
-pub(super) const DESCRIBED: &[Described] = &[Described::new("get_usage_summary", &[])];
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[OperationDoc::new("get_usage_summary", &[])];
 
-/// Everything about a customer's credits in figures.
+/// A customer's credits, usage and charges.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(super) struct UsageSummary {
@@ -42,22 +42,22 @@ pub(super) struct UsageSummary {
     available: i64,
     /// Price of the next unit beyond the credits, in minor units; null if the customer cannot be charged.
     next_price_minor: Option<i64>,
-    /// The same in words, such as `$29.00`.
+    /// The same as text, such as `$29.00`.
     next_price: Option<String>,
     /// Currency of the price.
     currency: String,
-    /// What the customer should know, the most urgent first.
+    /// Warnings for the customer, the most urgent first.
     warnings: Vec<WarningBody>,
     /// The subscription to Pro, if there ever was one.
     subscription: Option<SubscriptionState>,
-    /// Credits in all.
+    /// Credits in total.
     totals: TotalsBody,
-    /// Credits in the present period.
+    /// Credits in the current period.
     period: PeriodBody,
-    /// Credits that moved otherwise than by usage, by kind and source.
+    /// Changes of the balance other than usage, by kind and source.
     flows: Vec<FlowBody>,
-    /// What units beyond the credits cost, one row for each currency. Payments of Pro are not here: they
-    /// are invoices. Refunds are not taken off.
+    /// Charges for units beyond the credits, one row for each currency. Payments for Pro are not included: they
+    /// are invoices. Refunds are not subtracted.
     charged: Vec<ChargedBody>,
     /// The last 30 days in UTC, oldest first.
     days: Vec<DayBody>,
@@ -101,17 +101,17 @@ impl Example for UsageSummary {
     }
 }
 
-/// Something that the customer should know.
+/// A warning for the customer.
 #[derive(Debug, Object)]
 struct WarningBody {
     /// Stable: `low_credits`, `no_credits`, `credits_owed`, `payment_past_due`, `payment_method_missing`,
     /// `subscription_ends` or `credits_expiring`.
     code: String,
-    /// In plain words, to show to people.
+    /// A message for people.
     message: String,
 }
 
-/// How the subscription stands.
+/// The state of the subscription.
 #[derive(Debug, Object)]
 struct SubscriptionState {
     /// Its id at Stripe.
@@ -122,53 +122,53 @@ struct SubscriptionState {
     cancel_at_period_end: bool,
     /// When the paid period ends.
     current_period_end: Option<String>,
-    /// Since when a payment is missing.
+    /// Since when a payment is overdue.
     past_due_since: Option<String>,
-    /// In plain words.
+    /// A description for people.
     message: String,
 }
 
-/// Credits that came in and went out. What was granted less all the others is what they left.
+/// Credits granted, and what became of them. The change of the balance is `granted` minus all others.
 #[derive(Debug, Object)]
 struct TotalsBody {
-    /// Came in, in whatever way.
+    /// Granted, whatever the source.
     granted: i64,
-    /// Was spent on work.
+    /// Spent on work.
     spent: i64,
-    /// Ended unspent.
+    /// Expired unspent.
     expired: i64,
-    /// Was taken back with the money that had bought it.
+    /// Taken back because their payment was refunded or disputed.
     clawed_back: i64,
-    /// Was taken by support.
+    /// Removed by support.
     removed: i64,
 }
 
-/// The present period.
+/// The current period.
 #[derive(Debug, Object)]
 struct PeriodBody {
-    /// `subscription`: a month of the subscription to Pro, counted from the end of its paid period; else
+    /// `subscription`: a month of the subscription to Pro, counted back from the end of its paid period; else
     /// `calendar_month`, in UTC.
     kind: String,
     /// When it began.
     start: String,
-    /// When it ends; this moment belongs to the next one.
+    /// When it ends, exclusive.
     end: String,
     /// Credits in it.
     totals: TotalsBody,
 }
 
-/// Transactions of one sort, added up.
+/// The sum of transactions of one kind and source.
 #[derive(Debug, Object)]
 struct FlowBody {
     /// `grant`, `adjust`, `claw_back` or `expire`.
     kind: String,
     /// Who caused them: `signup`, `stripe`, `purchase`, `support`, `system` …
     source: String,
-    /// Of grants: `promotional`, `adjustment`, `included` or `purchased`.
+    /// The kind of grants: `promotional`, `adjustment`, `included` or `purchased`.
     grant_kind: Option<String>,
-    /// Change of the balance in all.
+    /// Change of the balance in total.
     credits: i64,
-    /// Change of the balance in the present period.
+    /// Change of the balance in the current period.
     credits_in_period: i64,
 }
 
@@ -177,21 +177,21 @@ struct FlowBody {
 struct ChargedBody {
     /// ISO 4217 code.
     currency: String,
-    /// In all, in minor units.
+    /// In total, in minor units.
     amount_minor: i64,
-    /// The same in words.
+    /// The same as text.
     amount: String,
-    /// Charges in all.
+    /// Number of charges in total.
     charges: i64,
-    /// In the present period, in minor units.
+    /// In the current period, in minor units.
     amount_in_period_minor: i64,
-    /// The same in words.
+    /// The same as text.
     amount_in_period: String,
-    /// Charges in the present period.
+    /// Number of charges in the current period.
     charges_in_period: i64,
 }
 
-/// Usage of one day.
+/// Usage on one day.
 #[derive(Debug, Object)]
 struct DayBody {
     /// The day in UTC.
@@ -294,7 +294,7 @@ impl UsageSummary {
     }
 }
 
-/// The summary of one customer.
+/// Makes the summary of one customer.
 pub(super) async fn usage_summary(app: &App, customer: &CustomerId) -> Result<Json<UsageSummary>, ApiError> {
     let config = &app.config.credits;
     let found = summary(&app.db, customer, config, app.clock.now_ms()).await?;
@@ -303,10 +303,10 @@ pub(super) async fn usage_summary(app: &App, customer: &CustomerId) -> Result<Js
 
 #[OpenApi]
 impl SummaryApi {
-    /// How do I stand
+    /// My usage summary
     ///
-    /// Credits in all and in the present period, what was charged, usage of the last 30 days, the state of
-    /// the subscription, and warnings in plain words with the next price.
+    /// Credits in total and in the current period, charges, usage of the last 30 days, the state of the
+    /// subscription, warnings, and the price of the next unit.
     #[oai(path = "/api/v1/usage/summary", method = "get", operation_id = "get_usage_summary", tag = "Tag::Credits")]
     async fn summary(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<UsageSummary>, ApiError> {
         usage_summary(&app, &auth.0).await

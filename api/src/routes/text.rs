@@ -1,5 +1,5 @@
-//! Text in a request's body that is text and nothing else. The framework's own parser takes a number
-//! or a truth value for text; a client that sends one has made a mistake and is told so.
+//! Text in a request's body that must be a JSON string. The framework's own parser also accepts numbers and booleans,
+//! which would hide a client's mistake.
 
 use poem_openapi::registry::MetaSchemaRef;
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};

@@ -1,9 +1,9 @@
-//! The ledger as a file, and the balance as of any past moment.
+//! The ledger as CSV, and the balance at a past moment.
 
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::transaction_csv;
 use bursar_engine::clock::rfc3339;
@@ -17,20 +17,20 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
-/// The first lines of a file.
+/// An example of a file.
 pub(super) const CSV: &str = include_str!("transaction/example.csv");
 
-/// Routes of the ledger as a whole.
+/// Routes of the CSV export and the balance.
 pub struct TransactionApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
-    Described::new("export_transactions", &["busy", "invalid_time"]).answer(CSV),
-    Described::new("get_balance", &["invalid_time"]),
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("export_transactions", &["busy", "invalid_time"]).answer(CSV),
+    OperationDoc::new("get_balance", &["invalid_time"]),
 ];
 
 #[derive(ApiResponse)]
 pub(super) enum CsvResponse {
-    /// One line with the names of the columns, then one for each transaction, oldest first.
+    /// A header line, then one line for each transaction, oldest first.
     #[oai(status = 200, content_type = "text/csv; charset=utf-8")]
     Csv(
         Binary<Body>,
@@ -40,7 +40,7 @@ pub(super) enum CsvResponse {
     ),
 }
 
-/// A balance as the ledger had it.
+/// A balance at a moment.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(super) struct BalanceBody {
@@ -68,7 +68,7 @@ impl Example for BalanceBody {
     }
 }
 
-/// The ledger of one customer as a file.
+/// Exports a customer's ledger.
 pub(super) async fn csv(
     app: &App,
     customer: &CustomerId,
@@ -81,7 +81,7 @@ pub(super) async fn csv(
     Ok(CsvResponse::Csv(Binary(body), disposition))
 }
 
-/// The balance of one customer.
+/// Reads a customer's balance.
 pub(super) async fn balance(app: &App, customer: &CustomerId, at: Option<&str>) -> Result<Json<BalanceBody>, ApiError> {
     let now_ms = app.clock.now_ms();
     let at_ms = input::time("at", at)?.unwrap_or(now_ms);
@@ -97,11 +97,10 @@ pub(super) async fn balance(app: &App, customer: &CustomerId, at: Option<&str>) 
 
 #[OpenApi]
 impl TransactionApi {
-    /// What happened to my credits, as CSV
+    /// My transactions as CSV
     ///
-    /// Every line of the ledger, oldest first, streamed. New columns are only ever added at the end. Text
-    /// that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) has an apostrophe
-    /// in front.
+    /// All lines of the ledger, oldest first, streamed. New columns are only added at the end. Text that begins
+    /// with `=`, `+`, `-` or `@` gets an apostrophe in front, so that spreadsheets do not run it as a formula.
     #[oai(
         path = "/api/v1/credits/transactions.csv",
         method = "get",
@@ -112,19 +111,19 @@ impl TransactionApi {
         &self,
         app: Data<&Arc<App>>,
         auth: CustomerAuth,
-        /// Only those decided at this time or later (RFC 3339).
+        /// Only transactions at this time or later (RFC 3339).
         from: Query<Option<String>>,
-        /// Only those decided before this time (RFC 3339).
+        /// Only transactions before this time (RFC 3339).
         to: Query<Option<String>>,
     ) -> Result<CsvResponse, ApiError> {
         csv(&app, &auth.0, from.0.as_deref(), to.0.as_deref()).await
     }
 
-    /// What did I have
+    /// My balance at a past moment
     ///
-    /// The balance as the ledger had it at a moment of the past: after the last transaction by then. Zero
-    /// before the first one. A hold or grant whose time ran out counts until it was settled, which happens
-    /// at its end. The last few seconds may still get transactions that are being written.
+    /// The balance after the last transaction by then; zero before the first one. An expired hold or grant counts
+    /// until its expiry is in the ledger, which is usually moments later. Transactions of the last few seconds may
+    /// still be missing.
     #[oai(path = "/api/v1/credits/balance", method = "get", operation_id = "get_balance", tag = "Tag::Credits")]
     async fn balance(
         &self,

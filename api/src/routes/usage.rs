@@ -1,4 +1,4 @@
-//! Usage: spending credits, and looking at them.
+//! Usage: spending credits, and reading them.
 
 mod example;
 
@@ -9,7 +9,7 @@ use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
@@ -29,14 +29,14 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
-/// How often a request is decided, when credits come in before it is charged.
+/// Most decisions on one request. It is decided again if credits arrive before it is charged.
 const DECISIONS_MAX: usize = 5;
 
 /// Routes of usage and credits.
 pub struct UsageApi;
 
-pub(super) const DESCRIBED: &[Described] = &[
-    Described::new(
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new(
         "create_usage",
         &[
             "authentication_required",
@@ -55,8 +55,8 @@ pub(super) const DESCRIBED: &[Described] = &[
             "stripe_unavailable",
         ],
     ),
-    Described::new("get_credits", &[]),
-    Described::new("list_transactions", &[]),
+    OperationDoc::new("get_credits", &[]),
+    OperationDoc::new("list_transactions", &[]),
 ];
 
 /// Work that was done.
@@ -89,9 +89,9 @@ pub(super) struct TransactionResult {
     pub(super) held: i64,
     /// Credits that can be spent afterwards.
     pub(super) available: i64,
-    /// Whether this is the answer to an earlier request with the same key, so that nothing was done now.
+    /// Whether this is the answer to an earlier request with the same key, so that nothing was done again.
     pub(super) replayed: bool,
-    /// In plain words, when credits run low.
+    /// A message for people, if credits run low.
     #[oai(skip_serializing_if_is_none)]
     pub(super) warning: Option<String>,
 }
@@ -114,12 +114,12 @@ enum UsageResponse {
     /// The credits are spent.
     #[oai(status = 200)]
     Spent(Json<Box<TransactionResult>>),
-    /// The credits are being bought, and Stripe has not answered yet; the operation goes on.
+    /// The credits are being bought, and Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
-/// What a customer has.
+/// A customer's credits.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(crate) struct CreditsBody {
@@ -129,7 +129,7 @@ pub(crate) struct CreditsBody {
     pub(crate) held: i64,
     /// The part that can be spent.
     pub(crate) available: i64,
-    /// Grants of which something is left, in the order in which they will be spent.
+    /// Grants with credits left, in the order in which they will be spent.
     pub(crate) grants: Vec<GrantBody>,
     /// Open holds.
     pub(crate) holds: Vec<OpenHoldBody>,
@@ -137,12 +137,12 @@ pub(crate) struct CreditsBody {
     pub(crate) next_price_minor: Option<i64>,
     /// Currency of the price.
     pub(crate) currency: String,
-    /// In plain words, when credits run low.
+    /// A message for people, if credits run low.
     #[oai(skip_serializing_if_is_none)]
     pub(crate) warning: Option<String>,
 }
 
-/// A grant of which something is left.
+/// A grant with credits left.
 #[derive(Debug, Object)]
 pub(crate) struct GrantBody {
     /// The transaction that granted it.
@@ -151,7 +151,7 @@ pub(crate) struct GrantBody {
     pub(crate) kind: String,
     /// Credits left.
     pub(crate) remaining: i64,
-    /// When what is left ends.
+    /// When the credits left expire.
     pub(crate) expires_at: Option<String>,
 }
 
@@ -162,7 +162,7 @@ pub(crate) struct OpenHoldBody {
     pub(crate) id: String,
     /// Credits that it reserves.
     pub(crate) amount: i64,
-    /// When it is released by itself.
+    /// When it expires and is released.
     pub(crate) expires_at: String,
 }
 
@@ -201,8 +201,8 @@ impl CreditsBody {
     }
 }
 
-/// The answer of a command: what its entry says, so that a repeated request gets the first answer again. The
-/// customer is only looked up when credits run low.
+/// Makes the answer of a command from its entry alone, so that a repeated request gets the first answer again. The
+/// customer is only read if credits run low.
 pub(super) async fn transaction_result(
     app: &App,
     customer_id: &CustomerId,
@@ -226,7 +226,7 @@ pub(super) async fn transaction_result(
     })
 }
 
-/// Charges the customer for the units that its credits do not cover; `None` if they do by now.
+/// Charges the customer for the units that its credits do not cover. `None` if they cover them by now.
 async fn charge_missing(
     app: &App,
     customer_id: &CustomerId,
@@ -250,7 +250,8 @@ async fn charge_missing(
             return Err(ApiError::with_code("credits_owed", pricing::credits_owed(account.available())));
         }
         Err(NotCharged::TooMuch) => {
-            let detail = "So many units cost more than one charge may be. Send several requests with fewer units.";
+            let detail =
+                "These units cost more than the maximum of one charge. Send several requests with fewer units.";
             return Err(ApiError::new(422, "charge_too_large", detail));
         }
     };
@@ -261,7 +262,7 @@ async fn charge_missing(
             Ok(Some(UsageResponse::Accepted(body, address)))
         }
         Progress::Succeeded { operation, is_new } => match account::entry_find_by_key(db, customer_id, &key).await? {
-            // A hold may have taken the key while the charge was under way.
+            // A hold may have used the key during the charge.
             Some(entry) if entry.request_hash.as_deref() != Some(&hash) => {
                 Err(Error::Refused(Refusal::KeyReused).into())
             }
@@ -269,7 +270,7 @@ async fn charge_missing(
                 let applied = bursar_actors::Applied { entry, replayed: !is_new };
                 Ok(Some(UsageResponse::Spent(Json(Box::new(transaction_result(app, customer_id, applied).await?)))))
             }
-            // What was bought is in the balance, and the units are not spent.
+            // The bought credits are in the balance, but the units are not spent.
             None => {
                 let key = operation.stripe_id.as_deref().map(payment_key).unwrap_or_default();
                 let bought = account::entry_find_by_key(db, customer_id, &key).await?;
@@ -284,15 +285,15 @@ async fn charge_missing(
 impl UsageApi {
     /// Spend credits
     ///
-    /// Takes one credit for each unit of work. Repeating the request with the same key and body gives
+    /// Takes one credit for each unit of work. Repeating the request with the same key and body returns
     /// the first answer, marked `replayed`.
     ///
-    /// Without enough credits: a customer without a payment method gets 402 `insufficient_credits`. One
-    /// with a payment method is charged for the missing ones at its plan's price, once for each key. If the
-    /// bank declines: 402 `payment_declined` with the reason; the same request may be sent again, with
-    /// another card. If the bank requires authentication: 402 `authentication_required` with what
-    /// Stripe.js needs; send the same request again afterwards. If Stripe does not answer in time: 202
-    /// with an operation to poll; the usage is settled later, once.
+    /// If there are not enough credits, a customer without a payment method gets 402 `insufficient_credits`. A
+    /// customer with one is charged for the missing credits at its plan's price, once for each key. If the bank
+    /// declines: 402 `payment_declined` with the reason; the same request may be sent again after adding another
+    /// card. If the bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs;
+    /// send the same request again afterwards. If Stripe does not answer in time: 202 with an operation to poll;
+    /// the usage is settled later, once.
     #[oai(path = "/api/v1/usage", method = "post", operation_id = "create_usage", tag = "Tag::Credits")]
     async fn create(
         &self,
@@ -331,10 +332,9 @@ impl UsageApi {
         Err(Error::Busy("this account").into())
     }
 
-    /// What do I have
+    /// My credits
     ///
-    /// The credits with the grants that they come from and the holds that reserve some, and what the next
-    /// unit beyond them costs.
+    /// With their grants, the open holds, and the price of the next unit beyond them.
     #[oai(path = "/api/v1/credits", method = "get", operation_id = "get_credits", tag = "Tag::Credits")]
     async fn credits(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<CreditsBody>, ApiError> {
         let found = customer::customer_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("customer"))?;
@@ -343,9 +343,9 @@ impl UsageApi {
         Ok(Json(CreditsBody::new(&app, &found, &account)))
     }
 
-    /// What happened to my credits
+    /// My transactions
     ///
-    /// Every line of the ledger, latest first.
+    /// All lines of the ledger, latest first.
     #[oai(
         path = "/api/v1/credits/transactions",
         method = "get",

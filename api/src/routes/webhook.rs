@@ -1,8 +1,8 @@
-//! Webhooks: verified, stored, acknowledged. Processing comes later, from the database.
+//! Webhooks: verified, stored, acknowledged. Jobs process them later.
 
 use super::Tag;
 use crate::app::App;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use bursar_engine::domain::github;
 use bursar_engine::domain::github::delivery::{GithubHeaders, read_github_delivery};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Routes of webhooks.
 pub struct WebhookApi;
 
-/// Who sends webhooks.
+/// A sender of webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     /// Stripe.
@@ -30,7 +30,7 @@ pub enum Sender {
 }
 
 impl Sender {
-    /// Whose webhooks a path takes.
+    /// The sender whose webhooks a path receives.
     pub fn of_path(path: &str) -> Option<Self> {
         match path {
             "/webhooks/stripe" => Some(Self::Stripe),
@@ -39,7 +39,7 @@ impl Sender {
         }
     }
 
-    /// The operation of its route.
+    /// The operation id of its route.
     pub fn operation(self) -> &'static str {
         match self {
             Self::Stripe => "stripe_webhook",
@@ -48,12 +48,12 @@ impl Sender {
     }
 }
 
-/// Checks what the headers alone tell, before any of the body is read.
+/// Checks the headers before any of the body is read.
 ///
 /// # Errors
-/// What the route would answer, too.
+/// Those that the route would answer too.
 pub fn check_head(sender: Sender, app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
-    // What is no text is no signature.
+    // A value that is not text becomes an invalid signature.
     let signature = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     match sender {
         Sender::Stripe => {
@@ -70,7 +70,7 @@ pub fn check_head(sender: Sender, app: &App, headers: &HeaderMap) -> Result<(), 
 
 fn check_github_configured(app: &App) -> Result<(), ApiError> {
     if app.github_secrets().is_empty() {
-        let detail = "This server takes no events of GitHub: GITHUB_WEBHOOK_SECRET is not set.";
+        let detail = "This server accepts no GitHub events: GITHUB_WEBHOOK_SECRET is not set.";
         return Err(ApiError::new(404, "github_not_configured", detail));
     }
     Ok(())
@@ -79,8 +79,8 @@ fn check_github_configured(app: &App) -> Result<(), ApiError> {
 const STRIPE_SIGNATURE: &str = "Stripe-Signature";
 const GITHUB_SIGNATURE: &str = "X-Hub-Signature-256";
 
-pub(super) const DESCRIBED: &[Described] = &[
-    Described::new(
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new(
         "stripe_webhook",
         &[
             "busy",
@@ -92,20 +92,20 @@ pub(super) const DESCRIBED: &[Described] = &[
         ],
     )
     .request(include_str!("webhook/stripe_event.json")),
-    Described::new(
+    OperationDoc::new(
         "github_webhook",
         &["busy", "github_not_configured", "signature_malformed", "signature_mismatch", "signature_missing"],
     )
     .request(include_str!("webhook/github_event.json")),
 ];
 
-/// The event is on the disk.
+/// The event is stored.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct ReceivedBody {
     /// Always true.
     received: bool,
-    /// Whether it had been stored before; nothing happens twice.
+    /// Whether it was stored before. It is processed only once.
     duplicate: bool,
 }
 
@@ -119,8 +119,8 @@ impl Example for ReceivedBody {
 impl WebhookApi {
     /// Stripe events
     ///
-    /// The signature is checked over the raw bytes under every current secret. The answer is 200 as
-    /// soon as the event is stored, whatever is in it. A wrong signature: 400 `signature_*`.
+    /// The signature of the raw bytes is checked with every current secret. The answer is 200 as soon as the event
+    /// is stored, whatever it contains. A wrong signature: 400 `signature_*`.
     #[oai(path = "/webhooks/stripe", method = "post", operation_id = "stripe_webhook", tag = "Tag::Webhooks")]
     async fn stripe(
         &self,
@@ -136,14 +136,14 @@ impl WebhookApi {
         if let Err(error) = webhook::verify(signature.0.as_deref(), &body.0, secrets, now_ms, tolerance_s) {
             return Err(refused(SOURCE_STRIPE, error));
         }
-        take_in(&app, delivery(&body.0, app.config.stripe.livemode, now_ms)).await
+        store(&app, delivery(&body.0, app.config.stripe.livemode, now_ms)).await
     }
 
     /// GitHub events
     ///
-    /// The signature is checked over the raw bytes under every current secret. The answer is 200 as
-    /// soon as the event is stored, whatever is in it; purchases on the Marketplace are processed, all
-    /// else is kept. A wrong signature: 400 `signature_*`. Without a secret: 404 `github_not_configured`.
+    /// The signature of the raw bytes is checked with every current secret. The answer is 200 as soon as the event
+    /// is stored, whatever it contains. Only purchases on the Marketplace are processed. A wrong signature: 400
+    /// `signature_*`. Without a configured secret: 404 `github_not_configured`.
     #[oai(path = "/webhooks/github", method = "post", operation_id = "github_webhook", tag = "Tag::Webhooks")]
     async fn github(
         &self,
@@ -151,10 +151,10 @@ impl WebhookApi {
         /// `sha256=…` as GitHub makes it.
         #[oai(name = "X-Hub-Signature-256")]
         signature: Header<Option<String>>,
-        /// What the event is, such as `marketplace_purchase`.
+        /// The name of the event, such as `marketplace_purchase`.
         #[oai(name = "X-GitHub-Event")]
         event: Header<Option<String>>,
-        /// Which delivery it is; the same when it is sent again.
+        /// The id of the delivery, the same when it is sent again.
         #[oai(name = "X-GitHub-Delivery")]
         delivery: Header<Option<String>>,
         body: Binary<Vec<u8>>,
@@ -164,11 +164,11 @@ impl WebhookApi {
             return Err(refused(SOURCE_GITHUB, error));
         }
         let headers = GithubHeaders { event: event.0.as_deref(), delivery: delivery.0.as_deref() };
-        take_in(&app, read_github_delivery(headers, &body.0, app.clock.now_ms())).await
+        store(&app, read_github_delivery(headers, &body.0, app.clock.now_ms())).await
     }
 }
 
-async fn take_in(app: &App, delivery: Delivery) -> Result<Json<ReceivedBody>, ApiError> {
+async fn store(app: &App, delivery: Delivery) -> Result<Json<ReceivedBody>, ApiError> {
     let receipt = app.runtime.intake.store(delivery).await.map_err(bursar_engine::Error::from)?;
     Ok(Json(ReceivedBody { received: true, duplicate: !receipt.is_new }))
 }

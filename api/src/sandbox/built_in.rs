@@ -1,5 +1,5 @@
-//! The sandbox is started where no secret key is set and the database is the embedded one, keeps its state in the data
-//! folder and delivers its events to this very server.
+//! Starts the sandbox if no secret key is set and the database is `SQLite`. It keeps its state in the data folder and
+//! delivers its events to this server.
 
 use anyhow::{Context, Result};
 use bursar_engine::config::Config;
@@ -7,18 +7,18 @@ pub use bursar_sandbox::Sandbox;
 use bursar_sandbox::{NewEndpoint, Options};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// The secret key that the sandbox is asked with.
+/// The secret key for requests to the sandbox.
 const SECRET_KEY: &str = "sk_test_sandbox";
 
-/// Checks that this build has what the configuration asks for.
+/// Checks that this build has the sandbox if the configuration asks for it.
 ///
 /// # Errors
-/// None: it has.
+/// Never: it has.
 pub fn check(_: &Config) -> bursar_engine::Result<()> {
     Ok(())
 }
 
-/// Starts it if the configuration asks for it, and points the configuration there.
+/// Starts the sandbox if the configuration asks for it, and configures its URL and key.
 pub async fn start(config: &mut Config, server: SocketAddr) -> Result<Option<Sandbox>> {
     if !config.wants_sandbox() {
         return Ok(None);
@@ -30,7 +30,10 @@ pub async fn start(config: &mut Config, server: SocketAddr) -> Result<Option<San
     let sandbox = Sandbox::start(options).await.context("the Stripe sandbox did not start")?;
     SECRET_KEY.clone_into(&mut config.stripe.secret_key);
     sandbox.url().clone_into(&mut config.stripe.api_base);
-    tracing::info!(url = sandbox.url(), "SANDBOX: no Stripe key is set, so a stand-in is used and no real money moves");
+    tracing::info!(
+        url = sandbox.url(),
+        "SANDBOX: no Stripe key is set, so the sandbox replaces Stripe and no real money moves"
+    );
     Ok(Some(sandbox))
 }
 

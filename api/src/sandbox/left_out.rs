@@ -4,18 +4,18 @@ use bursar_engine::config::Config;
 use bursar_engine::{Error, Result};
 use std::net::SocketAddr;
 
-/// There is none.
+/// Has no values, because there is no sandbox.
 #[derive(Debug)]
 pub enum Sandbox {}
 
 impl Sandbox {
-    /// Where it would be.
+    /// Never called.
     pub fn url(&self) -> &str {
         match *self {}
     }
 }
 
-/// Checks that the configuration does not ask for it.
+/// Checks that the configuration does not ask for the sandbox.
 ///
 /// # Errors
 /// `Config` if it does.

@@ -99,8 +99,9 @@ both! {
         assert_eq!((waiting.state, waiting.attempt, waiting.rescues), (JobState::Available, 0, 0));
         assert!(waiting.run_at_ms > looked_at.finished_at_ms, "it is looked at later");
         let shown = look(app, &format!("/admin/v1/jobs/{unknown}")).await;
-        let why = format!("It waits for a node that knows its kind; {}", shown["job"]["run_at"].as_str().unwrap());
-        assert_eq!(shown["why"], format!("{why} is the next look at it."));
+        let run_at = shown["job"]["run_at"].as_str().unwrap();
+        let why = format!("It waits for a node that supports its kind. The next check is at {run_at}.");
+        assert_eq!(shown["why"], why);
         assert_eq!(job(app, next).await.attempt, 0, "what follows waits with it");
 
         // Such a node comes by.

@@ -78,7 +78,7 @@ on_both! {
         assert_eq!(unproven.code, Some(1), "{unproven:?}");
         assert_eq!(unproven.err.trim_end(), "error: the database has no schema: run `bursar migrate up`");
         let again = run(&program.launch, &[&down[..], &["--database", &name]].concat()).await;
-        assert!(again.code == Some(0) && again.err.contains("nothing to take back"), "{again:?}");
+        assert!(again.code == Some(0) && again.err.contains("nothing to revert"), "{again:?}");
     }
 
     async fn columns_of_tables_that_stay_are_named_when_they_go(backend: Backend) {

@@ -1,9 +1,9 @@
-//! API keys of customers, for support: a new one when all are lost.
+//! Support: customers' API keys, and a new one if a customer has lost all.
 
 use super::reason::check_reason;
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::api_key::{ApiKeyPage, NewApiKeyResponse, api_key_page};
 use crate::routes::path_id::PathId;
@@ -25,18 +25,18 @@ use std::sync::Arc;
 /// Routes of customers' API keys for staff.
 pub struct AdminApiKeyApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_list_api_keys", &["not_found"]),
-    Described::new("admin_create_api_key", &["invalid_name", "invalid_reason", "not_found", "too_many_api_keys"]),
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_list_api_keys", &["not_found"]),
+    OperationDoc::new("admin_create_api_key", &["invalid_name", "invalid_reason", "not_found", "too_many_api_keys"]),
 ];
 
-/// A key to make for a customer.
+/// A key to create for a customer.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct AdminApiKeyRequest {
-    /// What to call it, 1 to 200 characters.
+    /// Its name, 1 to 200 characters.
     name: Text,
-    /// Why, in words, for the audit log.
+    /// The reason, for the audit log.
     reason: Text,
 }
 
@@ -50,7 +50,7 @@ impl Example for AdminApiKeyRequest {
 impl AdminApiKeyApi {
     /// A customer's keys
     ///
-    /// Oldest first, those that were revoked included. The keys themselves are not kept.
+    /// Oldest first, including revoked ones. The keys themselves are not stored.
     #[oai(
         path = "/admin/v1/customers/:id/api-keys",
         method = "get",
@@ -68,13 +68,13 @@ impl AdminApiKeyApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ApiKeyPage>, ApiError> {
-        api_key_page(&app, &id.0.known()?, cursor.0, limit.0).await
+        api_key_page(&app, &id.0.parsed()?, cursor.0, limit.0).await
     }
 
-    /// Make a key for a customer
+    /// Create a key for a customer
     ///
-    /// For a customer that has lost all of its keys. Make sure who is asking: the key opens the
-    /// customer's account.
+    /// For a customer that has lost all of its keys. Verify the requester's identity first: the key gives access to
+    /// the customer's account.
     #[oai(
         path = "/admin/v1/customers/:id/api-keys",
         method = "post",
@@ -92,8 +92,8 @@ impl AdminApiKeyApi {
         idempotency_key: Header<String>,
         body: Json<AdminApiKeyRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
-        let id = id.0.known()?;
-        // Another space of keys than the customer's own.
+        let id = id.0.parsed()?;
+        // The prefix keeps it apart from the customer's own keys.
         let idempotency_key = format!("admin:{}", input::idempotency_key(&idempotency_key.0)?);
         let hash = input::request_hash("admin_create_api_key", &body.0);
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };

@@ -1,8 +1,8 @@
-//! Support: who did what.
+//! Support: the audit log.
 
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Routes of the audit log for staff.
 pub struct AdminAuditApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[Described::new("admin_list_audit", &[])];
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[OperationDoc::new("admin_list_audit", &[])];
 
 /// A line of the audit log.
 #[derive(Debug, Object)]
@@ -28,13 +28,13 @@ pub(in crate::routes) const DESCRIBED: &[Described] = &[Described::new("admin_li
 struct AuditBody {
     /// Its identifier.
     id: String,
-    /// When.
+    /// When it happened.
     at: String,
-    /// Who: `admin:bootstrap`, `customer:cst_…` …
+    /// Who did it: `admin:bootstrap`, `customer:cst_…` …
     actor: String,
-    /// What: `stream.pause`, `replay.create`, `customer.adjust` …
+    /// What was done: `stream.pause`, `replay.create`, `customer.adjust` …
     action: String,
-    /// To what: the id of a customer, a job, a replay …, or the key of a stream.
+    /// What it was done to: the id of a customer, a job, a replay …, or the key of a stream.
     target: String,
     /// More about it, such as the reason.
     details: Value,
@@ -61,7 +61,7 @@ impl From<AuditRow> for AuditBody {
             actor: row.actor,
             action: row.action,
             target: row.target,
-            // What is no JSON is shown as it is: nobody can correct a line that was written.
+            // Details that are not JSON are shown as text, because the log cannot be corrected.
             details: serde_json::from_str(&row.details).unwrap_or(Value::String(row.details)),
         }
     }
@@ -76,14 +76,13 @@ page! {
 impl AdminAuditApi {
     /// The audit log
     ///
-    /// Every privileged act, latest first: of support, and of customers on their API keys. Nobody can change
-    /// it.
+    /// Actions of support, and of customers on their API keys, latest first. It cannot be changed.
     #[oai(path = "/admin/v1/audit", method = "get", operation_id = "admin_list_audit", tag = "Tag::Admin")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
-        /// Only what was done to this: the id of a customer, a job, a replay …, or the key of a stream.
+        /// Only actions on this target: the id of a customer, a job, a replay …, or the key of a stream.
         target: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,

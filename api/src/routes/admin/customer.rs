@@ -1,9 +1,9 @@
-//! Support: look a customer up, explain a balance, adjust credits.
+//! Support: finding customers, their ledger, and adjusting credits.
 
 use super::reason::check_reason;
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::bodies::{CustomerBody, Transaction, TransactionPage};
 use crate::routes::page::{PageQuery, page};
@@ -31,11 +31,11 @@ use std::sync::Arc;
 /// Routes of customers for staff.
 pub struct AdminCustomerApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_list_customers", &[]),
-    Described::new("admin_get_customer", &["not_found"]),
-    Described::new("admin_list_transactions", &["not_found"]),
-    Described::new(
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_list_customers", &[]),
+    OperationDoc::new("admin_get_customer", &["not_found"]),
+    OperationDoc::new("admin_list_transactions", &["not_found"]),
+    OperationDoc::new(
         "admin_adjust_credits",
         &[
             "busy",
@@ -54,7 +54,7 @@ page! {
     CustomerPage of CustomerBody
 }
 
-/// A subscription as last heard of.
+/// A subscription, as last reported by Stripe.
 #[derive(Debug, Object)]
 struct CustomerSubscription {
     /// Its id at Stripe.
@@ -67,9 +67,9 @@ struct CustomerSubscription {
     cancel_at_period_end: bool,
     /// When the paid period ends.
     current_period_end: Option<String>,
-    /// Since when a payment is missing.
+    /// Since when a payment is overdue.
     past_due_since: Option<String>,
-    /// Why it is missing.
+    /// Why it is overdue.
     past_due_reason: Option<String>,
     /// When it ended.
     ended_at: Option<String>,
@@ -109,9 +109,9 @@ impl Example for CustomerDetail {
 struct AdjustRequest {
     /// Credits, positive to give, negative to take, at most 1000000 either way.
     amount: i64,
-    /// Why, in words; kept with the transaction and in the audit log.
+    /// The reason, kept with the transaction and in the audit log.
     reason: Text,
-    /// When what is given ends; never if not given. Not for credits that are taken.
+    /// When given credits expire; never if omitted. Not allowed if credits are taken.
     #[oai(skip_serializing_if_is_none)]
     expires_at: Option<Text>,
 }
@@ -122,7 +122,7 @@ impl Example for AdjustRequest {
     }
 }
 
-/// The adjustment, and what is left.
+/// The adjustment, and the balance afterwards.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct AdjustedBody {
@@ -150,8 +150,8 @@ impl Example for AdjustedBody {
     }
 }
 
-/// When credits that are given end. That it is in the future is the ledger's to check, so that a repeated
-/// request gets its first answer.
+/// Parses the time when given credits expire. The ledger checks that it is in the future, so that a repeated request
+/// gets its first answer.
 fn check_expiry(text: &str, amount: i64) -> Result<TimeMs, ApiError> {
     let invalid = |detail: &str| ApiError::bad_request("invalid_expiry", detail);
     if amount <= 0 {
@@ -186,7 +186,7 @@ impl AdminCustomerApi {
 
     /// Look at a customer
     ///
-    /// With its credits, what they come from, and its subscriptions.
+    /// With its credits, their grants, and its subscriptions.
     #[oai(path = "/admin/v1/customers/:id", method = "get", operation_id = "admin_get_customer", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -195,7 +195,7 @@ impl AdminCustomerApi {
         /// The customer.
         id: Path<PathId<CustomerId>>,
     ) -> Result<Json<CustomerDetail>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let found = customer::customer_find(app.db.read(), &id).await?.ok_or(Error::NotFound("customer"))?;
         let account = account::account_find(app.db.read(), &id).await?.ok_or(Error::NotFound("account"))?;
         let account = account.settled(app.clock.now_ms());
@@ -221,7 +221,7 @@ impl AdminCustomerApi {
 
     /// A customer's ledger
     ///
-    /// Every line of it, latest first, as the customer sees it.
+    /// All lines, latest first, as the customer sees them.
     #[oai(
         path = "/admin/v1/customers/:id/transactions",
         method = "get",
@@ -239,12 +239,12 @@ impl AdminCustomerApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<TransactionPage>, ApiError> {
-        transaction_page(&app, &id.0.known()?, cursor.0, limit.0).await
+        transaction_page(&app, &id.0.parsed()?, cursor.0, limit.0).await
     }
 
     /// Give or take credits
     ///
-    /// What is given can be spent like any other credit. No more is taken than can be spent. The reason is kept
+    /// Given credits can be spent like all others. Only credits that could be spent can be taken. The reason is kept
     /// with the transaction and in the audit log.
     #[oai(
         path = "/admin/v1/customers/:id/adjustments",
@@ -263,7 +263,7 @@ impl AdminCustomerApi {
         idempotency_key: Header<String>,
         body: Json<AdjustRequest>,
     ) -> Result<Json<AdjustedBody>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         let key = input::idempotency_key(&idempotency_key.0)?;
         let request_hash = Some(input::request_hash("adjust", &body.0));
         let Json(AdjustRequest { amount, reason, expires_at }) = body;
@@ -278,7 +278,7 @@ impl AdminCustomerApi {
             op: Op::Adjust { amount: Credits(amount), reason, expires_at_ms },
             source: "support".to_owned(),
             reference: None,
-            // Another space of keys than the customer's own.
+            // The prefix keeps it apart from the customer's own keys.
             idempotency_key: Some(format!("admin:{key}")),
             request_hash,
             metadata: None,

@@ -1,11 +1,11 @@
-//! Support: find events, see why one failed, replay it.
+//! Support: finding events, the reasons of failures, and replaying events.
 
 use super::job::replay_job;
 use super::job_body::{ATTEMPTS_SHOWN_MAX, AttemptBody, explain, why_example};
 use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
@@ -25,19 +25,19 @@ use std::sync::Arc;
 /// Routes of events for staff.
 pub struct AdminEventApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_list_events", &[]),
-    Described::new("admin_get_event", &["not_found"]),
-    Described::new("admin_replay_event", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_list_events", &[]),
+    OperationDoc::new("admin_get_event", &["not_found"]),
+    OperationDoc::new("admin_replay_event", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
 ];
 
-/// Where an event stands.
+/// The state of an event.
 #[derive(Debug, Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
 enum EventState {
     /// Stored, not processed yet.
     Waiting,
-    /// Processed, or nothing was to be done for its type.
+    /// Processed, or of a type that needs no processing.
     Processed,
     /// Given up; support can replay it.
     Dead,
@@ -46,7 +46,7 @@ enum EventState {
 }
 
 impl EventState {
-    /// The states of its job that it stands for.
+    /// The corresponding filter on the job's state.
     fn filter(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -79,15 +79,15 @@ struct EventBody {
     /// Its type.
     #[oai(rename = "type")]
     event_type: String,
-    /// Where it stands.
+    /// Its state.
     state: EventState,
-    /// Attempts used up.
+    /// Number of attempts so far.
     attempts: i64,
     /// Why the last attempt failed.
     last_error: Option<String>,
-    /// When it came first.
+    /// When it was first received.
     received_at: String,
-    /// When it was done or given up.
+    /// When it was processed or given up.
     processed_at: Option<String>,
     /// How often it was delivered.
     deliveries: i64,
@@ -148,9 +148,9 @@ struct EventDetail {
     event: EventBody,
     /// Its attempts, oldest first.
     attempts: Vec<AttemptBody>,
-    /// Why it stands where it stands.
+    /// The reason for its state.
     why: String,
-    /// What was sent: JSON, or text if it is not JSON.
+    /// The body as received: JSON, or text if it is not JSON.
     payload: serde_json::Value,
 }
 
@@ -188,21 +188,21 @@ async fn find(app: &App, id: &str) -> Result<EventView, Error> {
 impl AdminEventApi {
     /// Find events
     ///
-    /// Newest first. What is dead waits for support: `why` of an event says what for.
+    /// Newest first. Dead events need support: `why` of an event gives the reason.
     #[oai(path = "/admin/v1/events", method = "get", operation_id = "admin_list_events", tag = "Tag::Admin")]
     #[allow(clippy::too_many_arguments)]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
-        /// Where they stand.
+        /// Only events in this state.
         state: Query<Option<EventState>>,
-        /// Who sent them: `stripe` or `github`.
+        /// Only events from this sender: `stripe` or `github`.
         source: Query<Option<String>>,
-        /// Their type, such as `invoice.paid`.
+        /// Only events of this type, such as `invoice.paid`.
         #[oai(name = "type")]
         event_type: Query<Option<String>>,
-        /// Their stream, such as `stripe:cus_…`.
+        /// Only events in this stream, such as `stripe:cus_…`.
         stream: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
@@ -248,7 +248,7 @@ impl AdminEventApi {
 
     /// Replay an event
     ///
-    /// Processes it again with a fresh allowance of attempts. What it did before is not done twice.
+    /// Processes it again with a new set of attempts. Effects that it already had do not happen twice.
     #[oai(
         path = "/admin/v1/events/:id/replay",
         method = "post",

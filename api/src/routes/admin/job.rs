@@ -1,10 +1,10 @@
-//! Support: find jobs, see why one is stuck, cancel or replay it.
+//! Support: finding jobs, the reasons of their states, cancelling and replaying them.
 
 use super::job_body::{ATTEMPTS_SHOWN_MAX, AttemptBody, JobBody, JobStateBody, explain, why_example};
 use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
@@ -23,11 +23,11 @@ use std::sync::Arc;
 /// Routes of jobs for staff.
 pub struct AdminJobApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_list_jobs", &[]),
-    Described::new("admin_get_job", &["not_found"]),
-    Described::new("admin_cancel_job", &["invalid_reason", "job_not_waiting", "not_found"]),
-    Described::new("admin_replay_job", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_list_jobs", &[]),
+    OperationDoc::new("admin_get_job", &["not_found"]),
+    OperationDoc::new("admin_cancel_job", &["invalid_reason", "job_not_waiting", "not_found"]),
+    OperationDoc::new("admin_replay_job", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
 ];
 
 page! {
@@ -43,7 +43,7 @@ struct JobDetail {
     job: JobBody,
     /// Its attempts, oldest first.
     attempts: Vec<AttemptBody>,
-    /// Why it stands where it stands.
+    /// The reason for its state.
     why: String,
 }
 
@@ -67,7 +67,7 @@ async fn detail(app: &App, id: &JobId) -> Result<Json<JobDetail>, ApiError> {
     }))
 }
 
-/// Makes one ended job run again, with a line in the audit log.
+/// Replays an ended job, with a line in the audit log.
 pub(super) async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) -> Result<(), ApiError> {
     let unit = usecase::job::replay(job, actor, reason)?;
     app.runtime.ledger.commit(unit).await.map_err(Error::from)?;
@@ -78,22 +78,22 @@ pub(super) async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) 
 impl AdminJobApi {
     /// Find jobs
     ///
-    /// Newest first: everything that was put off, whatever its kind.
+    /// Jobs of all kinds, newest first.
     #[oai(path = "/admin/v1/jobs", method = "get", operation_id = "admin_list_jobs", tag = "Tag::Admin")]
     #[allow(clippy::too_many_arguments)]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
-        /// Where they stand.
+        /// Only jobs in this state.
         state: Query<Option<JobStateBody>>,
-        /// Their kind, such as `stripe.event`.
+        /// Only jobs of this kind, such as `stripe.event`.
         kind: Query<Option<String>>,
-        /// Their stream.
+        /// Only jobs in this stream.
         stream: Query<Option<String>>,
-        /// The type of the event that they process.
+        /// Only jobs that process an event of this type.
         event_type: Query<Option<String>>,
-        /// Text that their last error contains.
+        /// Only jobs whose last error contains this text.
         error: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
@@ -116,7 +116,7 @@ impl AdminJobApi {
 
     /// Look at a job
     ///
-    /// With its latest attempts, and why it stands where it stands.
+    /// With its latest attempts and the reason for its state.
     #[oai(path = "/admin/v1/jobs/:id", method = "get", operation_id = "admin_get_job", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -125,12 +125,12 @@ impl AdminJobApi {
         /// The job.
         id: Path<PathId<JobId>>,
     ) -> Result<Json<JobDetail>, ApiError> {
-        detail(&app, &id.0.known()?).await
+        detail(&app, &id.0.parsed()?).await
     }
 
-    /// Cancel a job that waits
+    /// Cancel a waiting job
     ///
-    /// It ends without being done, and its stream goes on. It can be replayed.
+    /// It ends without being processed, and its stream continues. It can be replayed.
     #[oai(path = "/admin/v1/jobs/:id/cancel", method = "post", operation_id = "admin_cancel_job", tag = "Tag::Admin")]
     async fn cancel(
         &self,
@@ -141,14 +141,14 @@ impl AdminJobApi {
         body: Json<ReasonRequest>,
     ) -> Result<Json<JobDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
-        let found = find(&app, &id.0.known()?).await?;
+        let found = find(&app, &id.0.parsed()?).await?;
         usecase::job::cancel(&app.db, &found.id, &reason, &auth.0.actor, app.clock.now_ms()).await?;
         detail(&app, &found.id).await
     }
 
     /// Replay a job that has ended
     ///
-    /// It runs again with a fresh allowance of attempts. What it did before is not done twice.
+    /// It runs again with a new set of attempts. Effects that it already had do not happen twice.
     #[oai(path = "/admin/v1/jobs/:id/replay", method = "post", operation_id = "admin_replay_job", tag = "Tag::Admin")]
     async fn replay(
         &self,
@@ -159,7 +159,7 @@ impl AdminJobApi {
         body: Json<ReasonRequest>,
     ) -> Result<Json<JobDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
-        let found = find(&app, &id.0.known()?).await?;
+        let found = find(&app, &id.0.parsed()?).await?;
         replay_job(&app, &found, &auth.0.actor, &reason).await?;
         detail(&app, &found.id).await
     }

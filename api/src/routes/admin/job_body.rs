@@ -1,4 +1,4 @@
-//! A job and its attempts as staff sees them, and why the job stands where it stands.
+//! A job and its attempts for staff, and the reason for the job's state.
 
 use crate::app::App;
 use crate::sample;
@@ -11,22 +11,22 @@ use bursar_engine::infra::store::stream::{Stream, stream_find};
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object};
 
-/// Attempts shown of one job.
+/// Most attempts shown of one job.
 pub(super) const ATTEMPTS_SHOWN_MAX: u64 = 100;
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
 pub(super) enum JobStateBody {
-    /// Waits for its time.
+    /// Not due yet.
     Scheduled,
     /// Due.
     Available,
-    /// Being worked on.
+    /// Being processed.
     Running,
     /// Done.
     Succeeded,
-    /// Ended without being done.
+    /// Ended without being processed.
     Cancelled,
     /// Given up.
     Dead,
@@ -51,21 +51,21 @@ impl JobStateBody {
 pub(super) struct JobBody {
     /// Its identifier.
     id: String,
-    /// What it does.
+    /// Its kind, such as `stripe.event`.
     kind: String,
     /// `scheduled`, `available`, `running`, `succeeded`, `cancelled` or `dead`.
     state: String,
     /// Its stream.
     stream: String,
-    /// Its place in the stream.
+    /// Its sequence number in the stream.
     seq: i64,
-    /// Attempts used up.
+    /// Number of attempts so far.
     attempt: i64,
     /// Attempts after which it is dead.
     attempts_max: i64,
-    /// Not before this.
+    /// When it is due.
     run_at: String,
-    /// No second job with this key is made.
+    /// A key that prevents a second such job.
     unique_key: Option<String>,
     /// The event that it processes.
     event_id: Option<String>,
@@ -73,7 +73,7 @@ pub(super) struct JobBody {
     customer_id: Option<String>,
     /// Why the last attempt failed.
     last_error: Option<String>,
-    /// When it was made.
+    /// When it was created.
     created_at: String,
     /// When it ended.
     finished_at: Option<String>,
@@ -101,7 +101,7 @@ impl Example for JobBody {
 }
 
 impl JobBody {
-    /// The same example before the job ended.
+    /// The example of a job that has not ended.
     pub(super) fn waiting_example() -> Self {
         Self { state: "available".to_owned(), finished_at: None, ..Self::example() }
     }
@@ -134,9 +134,9 @@ impl JobBody {
 pub(super) struct AttemptBody {
     /// Its number.
     attempt: i64,
-    /// The lease under which the work was done.
+    /// The epoch of the lease under which it ran.
     epoch: i64,
-    /// The node that did it.
+    /// The node that ran it.
     node: String,
     /// When it began.
     started_at: String,
@@ -146,7 +146,7 @@ pub(super) struct AttemptBody {
     duration_ms: i64,
     /// `done`, `retry`, `snooze`, `cancel` or `dead`.
     outcome: String,
-    /// Why.
+    /// The reason for the outcome.
     reason: Option<String>,
 }
 
@@ -180,7 +180,7 @@ impl From<&Attempt> for AttemptBody {
     }
 }
 
-/// Why a job stands where it stands, in a sentence.
+/// Explains the state of a job in a sentence.
 fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> String {
     let last = job.last_error.as_deref().unwrap_or("no reason was recorded");
     match job.state {
@@ -201,7 +201,7 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
                 }
                 _ if JobKind::parse(&job.kind).is_none() => {
                     let at = rfc3339(job.run_at_ms);
-                    format!("It waits for a node that knows its kind; {at} is the next look at it.")
+                    format!("It waits for a node that supports its kind. The next check is at {at}.")
                 }
                 _ if job.run_at_ms > now_ms && job.attempt > 0 => {
                     format!("It is tried again at {}: {last}.", rfc3339(job.run_at_ms))
@@ -213,12 +213,12 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
     }
 }
 
-/// What [`why`] says of the job of the examples.
+/// The result of [`why`] for the examples' job.
 pub(super) fn why_example() -> String {
     format!("It was given up after 8 attempts: {}. Replay it to try again.", sample::WHY_DEAD)
 }
 
-/// The sentence for a job that was found.
+/// Explains the state of a job, reading its stream and the job at the stream's head.
 pub(super) async fn explain(app: &App, job: &Job) -> Result<String> {
     let stream = stream_find(app.db.read(), &job.stream_key).await?;
     let head = job_head(app.db.read(), &job.stream_key).await?;

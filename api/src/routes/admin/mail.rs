@@ -1,9 +1,9 @@
-//! Support: what mail a customer got or will get, and sending one again.
+//! Support: customers' mails, sent and scheduled, and sending one again.
 
 use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::page::{PageQuery, page};
 use crate::routes::path_id::{PathId, parse_id};
@@ -26,29 +26,29 @@ use std::sync::Arc;
 /// Routes of mail for staff.
 pub struct AdminMailApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_list_mails", &["not_found"]),
-    Described::new("admin_get_mail", &["not_found"]),
-    Described::new(
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_list_mails", &["not_found"]),
+    OperationDoc::new("admin_get_mail", &["not_found"]),
+    OperationDoc::new(
         "admin_resend_mail",
         &["busy", "invalid_reason", "job_not_ended", "mail_holds_key", "mail_not_sent", "not_found"],
     ),
-    Described::new("admin_list_customer_emails", &["not_found"]),
+    OperationDoc::new("admin_list_customer_emails", &["not_found"]),
 ];
 
-/// Where a mail stands.
+/// The state of a mail.
 #[derive(Debug, Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
 enum MailStateBody {
-    /// Waits for its time, its turn or its next attempt.
+    /// Not due yet, or waiting for its turn or its next attempt.
     Queued,
-    /// The SMTP server took it.
+    /// The SMTP server accepted it.
     Sent,
     /// No SMTP server is configured; it can be read here.
     Stored,
     /// Given up.
     Failed,
-    /// Made no sense any more, or was cancelled by support.
+    /// Not relevant any more, or cancelled by support.
     Cancelled,
 }
 
@@ -72,15 +72,15 @@ struct MailBody {
     id: String,
     /// The customer.
     customer_id: String,
-    /// Which mail: `welcome`, `followup_day_1`, `low_credit` …
+    /// Its template: `welcome`, `followup_day_1`, `low_credit` …
     template: String,
     /// `queued`, `sent`, `stored`, `failed` or `cancelled`.
     state: String,
-    /// Attempts at sending it.
+    /// Number of attempts to send it.
     attempts: i64,
     /// Why it was not sent.
     last_error: Option<String>,
-    /// Not sent before this.
+    /// When it is due.
     due_at: String,
     /// The mail that it repeats.
     copy_of: Option<String>,
@@ -88,11 +88,11 @@ struct MailBody {
     recipient: Option<String>,
     /// Its subject, once it is sent or stored.
     subject: Option<String>,
-    /// Its Message-ID, the same for each attempt at sending it.
+    /// Its Message-ID, the same for each attempt to send it.
     message_id: Option<String>,
     /// The job that sends it.
     job_id: String,
-    /// When it was asked for.
+    /// When it was created.
     created_at: String,
     /// When it was sent or stored.
     sent_at: Option<String>,
@@ -145,7 +145,7 @@ page! {
     MailPage of MailBody
 }
 
-/// A mail with what it said.
+/// A mail with its content.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct MailDetail {
@@ -182,15 +182,15 @@ async fn mail_page(app: &App, filter: MailFilter, page: PageQuery) -> Result<Jso
 impl AdminMailApi {
     /// Find mails
     ///
-    /// Those that wait for their time are among them, such as the follow-ups of a new customer.
+    /// Including mails that are not due yet, such as the follow-ups of a new customer.
     #[oai(path = "/admin/v1/mails", method = "get", operation_id = "admin_list_mails", tag = "Tag::Admin")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
-        /// Of this customer.
+        /// Only mails of this customer.
         customer: Query<Option<String>>,
-        /// Where they stand.
+        /// Only mails in this state.
         state: Query<Option<MailStateBody>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
@@ -204,7 +204,7 @@ impl AdminMailApi {
 
     /// Look at a mail
     ///
-    /// With what it said, once it was sent or stored.
+    /// With its content, once it was sent or stored.
     #[oai(path = "/admin/v1/mails/:id", method = "get", operation_id = "admin_get_mail", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -213,14 +213,14 @@ impl AdminMailApi {
         /// The mail.
         id: Path<PathId<MailId>>,
     ) -> Result<Json<MailDetail>, ApiError> {
-        detail(&app, &find(&app, &id.0.known()?).await?).await
+        detail(&app, &find(&app, &id.0.parsed()?).await?).await
     }
 
     /// Send a mail again
     ///
-    /// One that was sent or stored goes out once more as it was, as a mail of its own, which is the
-    /// answer. One that was given up is tried again. The welcome cannot be repeated once it was sent or
-    /// stored: its API key is forgotten.
+    /// A mail that was sent or stored is sent again unchanged, as a new mail, which is the answer. A mail that
+    /// failed is tried again. The welcome mail cannot be sent again once it was sent or stored, because its API key
+    /// is not kept.
     #[oai(path = "/admin/v1/mails/:id/resend", method = "post", operation_id = "admin_resend_mail", tag = "Tag::Admin")]
     async fn resend(
         &self,
@@ -236,7 +236,7 @@ impl AdminMailApi {
         let key = input::idempotency_key(&key.0)?;
         let hash = input::request_hash("admin_resend_mail", &body.0);
         let reason = check_reason(&body.0.reason)?;
-        let row = find(&app, &id.0.known()?).await?;
+        let row = find(&app, &id.0.parsed()?).await?;
         let request = Resend { key: &key, request_hash: &hash, actor: &auth.0.actor, reason: &reason };
         let (row, wakes) = resend(&app.db, row, request, app.clock.now_ms()).await?;
         app.runtime.dispatcher.announce(wakes);
@@ -245,7 +245,7 @@ impl AdminMailApi {
 
     /// A customer's mails
     ///
-    /// The latest first, those that wait for their time included.
+    /// The latest first, including mails that are not due yet.
     #[oai(
         path = "/admin/v1/customers/:id/emails",
         method = "get",
@@ -263,7 +263,7 @@ impl AdminMailApi {
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<MailPage>, ApiError> {
-        let id = id.0.known()?;
+        let id = id.0.parsed()?;
         customer::customer_find(app.db.read(), &id).await?.ok_or(Error::NotFound("customer"))?;
         let filter = MailFilter { customer: Some(id), state: None };
         mail_page(&app, filter, PageQuery::parse(cursor.0, limit.0)?).await

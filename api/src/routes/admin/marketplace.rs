@@ -1,10 +1,9 @@
-//! Purchases on GitHub Marketplace, for staff and for the company's own site: who bought what, and which
-//! customer that is.
+//! Purchases on GitHub Marketplace and their customers, for staff and for the company's own site.
 
 use super::reason::check_reason;
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::page::{PageQuery, page};
 use crate::routes::path_id::parse_id;
@@ -27,27 +26,27 @@ use std::sync::Arc;
 /// Routes of purchases on GitHub Marketplace.
 pub struct AdminMarketplaceApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_list_marketplace_accounts", &[]),
-    Described::new("admin_get_marketplace_account", &["not_found"]),
-    Described::new(
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_list_marketplace_accounts", &[]),
+    OperationDoc::new("admin_get_marketplace_account", &["not_found"]),
+    OperationDoc::new(
         "admin_link_marketplace_account",
         &["invalid_reason", "marketplace_account_linked", "marketplace_customer_linked", "not_found"],
     ),
-    Described::new(
+    OperationDoc::new(
         "admin_correct_marketplace_account",
         &["effective_date_required", "invalid_date", "invalid_reason", "marketplace_not_purchased", "not_found"],
     ),
-    Described::new("admin_create_marketplace_link_token", &["marketplace_account_linked", "not_found"]),
+    OperationDoc::new("admin_create_marketplace_link_token", &["marketplace_account_linked", "not_found"]),
 ];
 
-/// Where a purchase stands.
+/// The state of a purchase.
 #[derive(Debug, Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
 enum MarketplaceState {
-    /// Only what is to come was told of it so far.
+    /// Only a future change was reported so far.
     Announced,
-    /// It is in force.
+    /// It is active.
     Purchased,
     /// It has ended.
     Cancelled,
@@ -76,11 +75,11 @@ impl From<MarketplaceState> for PurchaseState {
 /// A plan of the listing.
 #[derive(Debug, Object)]
 struct MarketplacePlanBody {
-    /// GitHub's id of it.
+    /// GitHub's id of the plan.
     id: i64,
-    /// What the listing calls it.
+    /// Its name in the listing.
     name: String,
-    /// Which of our plans it is; null if the configuration does not say.
+    /// The Bursar plan that it stands for; null if it is not configured.
     plan: Option<String>,
 }
 
@@ -90,10 +89,10 @@ impl From<&ListingPlan> for MarketplacePlanBody {
     }
 }
 
-/// What is to come.
+/// An announced change.
 #[derive(Debug, Object)]
 struct MarketplacePendingBody {
-    /// When.
+    /// When it takes effect.
     at: String,
     /// The plan from then on; null if the purchase ends.
     plan: Option<MarketplacePlanBody>,
@@ -105,40 +104,40 @@ struct MarketplacePendingBody {
 struct MarketplaceAccountBody {
     /// GitHub's id of the account.
     github_account_id: i64,
-    /// Its name at GitHub when it was last told of.
+    /// Its name at GitHub, as last reported.
     login: String,
     /// `User` or `Organization`.
     account_type: String,
-    /// Where an organisation is billed.
+    /// An organisation's billing address.
     email: Option<String>,
-    /// Where the purchase stands.
+    /// The state of the purchase.
     state: MarketplaceState,
-    /// The plan in force, or the last one.
+    /// The active plan, or the last one.
     plan: MarketplacePlanBody,
     /// `monthly` or `yearly`; null for a free plan.
     billing_cycle: Option<String>,
-    /// Units bought, of a plan that is sold by the unit.
+    /// Units bought, if the plan is sold by the unit.
     unit_count: i64,
-    /// Nothing is paid yet.
+    /// Whether it is a free trial.
     on_free_trial: bool,
     /// When the free trial ends.
     free_trial_ends_at: Option<String>,
-    /// When it is billed next, as GitHub last told.
+    /// The next billing date, as GitHub last reported.
     next_billing_at: Option<String>,
-    /// Since when it has stood so; null while it is only announced.
+    /// Since when it has this state; null while it is only announced.
     effective_at: Option<String>,
-    /// What is to come.
+    /// The announced change.
     pending: Option<MarketplacePendingBody>,
     /// When the next credits are granted: those of a purchase at once, those of each billing date
     /// `marketplace.renewal_grace_hours` later, unless the purchase has ended by then.
     next_credits_at: Option<String>,
-    /// When the last period ends whose credits were granted.
+    /// The end of the last period whose credits were granted.
     credits_until: Option<String>,
     /// The customer that it is linked to.
     customer_id: Option<String>,
-    /// Since when.
+    /// When it was linked.
     linked_at: Option<String>,
-    /// When it was first told of.
+    /// When it was first reported.
     created_at: String,
     /// When it last changed.
     updated_at: String,
@@ -226,13 +225,13 @@ impl Example for MarketplaceAccountDetail {
     }
 }
 
-/// Which customer a purchase belongs to.
+/// The customer to link a purchase to.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct MarketplaceLinkRequest {
     /// The customer.
     customer_id: Text,
-    /// Why, in words, for the audit log.
+    /// The reason, for the audit log.
     reason: Text,
 }
 
@@ -242,11 +241,11 @@ impl Example for MarketplaceLinkRequest {
     }
 }
 
-/// Where a purchase stands, as a person knows it.
+/// The corrected state of a purchase.
 #[derive(Debug, Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
 enum MarketplaceCorrection {
-    /// It is in force.
+    /// It is active.
     Purchased,
     /// It has ended.
     Cancelled,
@@ -265,14 +264,14 @@ impl From<MarketplaceCorrection> for PurchaseState {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct MarketplaceCorrectionRequest {
-    /// Where the purchase stands.
+    /// The correct state.
     state: MarketplaceCorrection,
-    /// The day (UTC) from which it stands so, such as `2026-11-05`, not in the future. It may be omitted only if the
-    /// order of the last events is unclear; it then defaults to the day of those events.
+    /// The day (UTC) from which the state applies, such as `2026-11-05`, not in the future. It may be omitted only if
+    /// the order of the last events is unclear; it then defaults to the day of those events.
     effective_date: Option<Text>,
-    /// The next billing date at GitHub. Without it, periods are counted by the billing date that was known before.
+    /// The next billing date at GitHub; the known one if not given.
     next_billing_date: Option<Text>,
-    /// Why, in words, for the audit log.
+    /// The reason, for the audit log.
     reason: Text,
 }
 
@@ -291,9 +290,9 @@ impl Example for MarketplaceCorrectionRequest {
 #[derive(Debug, Object)]
 #[oai(example)]
 struct MarketplaceLinkTokenBody {
-    /// The token. It is shown here once and works once, as `marketplace_link` of a signup.
+    /// The token, shown only in this answer. It works once, as `marketplace_link` of a signup.
     token: String,
-    /// Until when.
+    /// When it expires.
     expires_at: String,
 }
 
@@ -307,7 +306,7 @@ impl Example for MarketplaceLinkTokenBody {
 impl AdminMarketplaceApi {
     /// Find purchases on GitHub Marketplace
     ///
-    /// By GitHub's id of the account. What is not linked to a customer waits for its buyer to sign up.
+    /// By GitHub's id of the account. A purchase without a customer waits for its buyer to sign up.
     #[oai(
         path = "/admin/v1/marketplace/accounts",
         method = "get",
@@ -319,9 +318,9 @@ impl AdminMarketplaceApi {
         &self,
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
-        /// Where they stand.
+        /// Only purchases in this state.
         state: Query<Option<MarketplaceState>>,
-        /// Whether they are linked to a customer.
+        /// Only purchases that are linked to a customer, or only those that are not.
         linked: Query<Option<bool>>,
         /// Part of the account's name at GitHub.
         login: Query<Option<String>>,
@@ -340,7 +339,7 @@ impl AdminMarketplaceApi {
 
     /// Look at a purchase on GitHub Marketplace
     ///
-    /// What is in force, what is to come, and which customer it is linked to.
+    /// Its state, its announced change, and the customer that it is linked to.
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id",
         method = "get",
@@ -361,8 +360,8 @@ impl AdminMarketplaceApi {
 
     /// Link a purchase to a customer
     ///
-    /// For buyers that were customers before. Make sure that both are the same: the customer gets the
-    /// plan and the credits. Plan and credits follow a moment later. A link is for good.
+    /// For buyers that were customers before. Verify that the customer is the buyer: it gets the plan and the
+    /// credits, which follow a moment later. A link cannot be undone.
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id/link",
         method = "post",
@@ -385,12 +384,12 @@ impl AdminMarketplaceApi {
         Ok(MarketplaceAccountDetail::of(&account, &app))
     }
 
-    /// Correct where a purchase stands
+    /// Correct the state of a purchase
     ///
     /// For events that are dead with `order_unclear`, and for an event that GitHub never delivered. Look at the
-    /// purchase at GitHub first. It counts as GitHub's event of that day would, and against all events of that day
-    /// that arrived before; events of a later day count as ever. The answer shows the account before the correction,
-    /// which follows a moment later with plan and credits; credits that were granted stay.
+    /// purchase at GitHub first. The correction counts like GitHub's event of that day, and overrides all events of
+    /// that day that arrived before; events of later days still apply. The answer shows the account before the
+    /// correction, which follows a moment later with plan and credits. Credits that were granted stay.
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id/state",
         method = "post",
@@ -417,11 +416,11 @@ impl AdminMarketplaceApi {
         Ok(MarketplaceAccountDetail::of(&account, &app))
     }
 
-    /// Make a link token for a purchase
+    /// Create a link token for a purchase
     ///
-    /// For the company's own site, once it knows by OAuth that the visitor is, or acts for, this GitHub
-    /// account. It signs the visitor up with the token as `marketplace_link`. A new token replaces the one
-    /// before.
+    /// For the company's own site, once it has verified by OAuth that the visitor is, or acts for, this GitHub
+    /// account. It signs the visitor up with the token as `marketplace_link`. A new token replaces the previous
+    /// one.
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id/link-token",
         method = "post",

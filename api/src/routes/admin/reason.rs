@@ -1,4 +1,4 @@
-//! The reason that staff gives for what it does, for the audit log.
+//! The reason for an action of staff, for the audit log.
 
 use crate::problem::ApiError;
 use crate::routes::text::Text;
@@ -8,11 +8,11 @@ use poem_openapi::types::Example;
 /// Longest reason, in bytes.
 const REASON_LEN_MAX: usize = 500;
 
-/// Why something is done.
+/// The reason for an action.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 pub(super) struct ReasonRequest {
-    /// In words, for the audit log.
+    /// The reason, for the audit log.
     pub(super) reason: Text,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::page::{PageQuery, page};
 use crate::routes::path_id::PathId;
@@ -26,25 +26,25 @@ const HOUR_MS: i64 = 60 * 60 * 1_000;
 /// Routes of reconciliations.
 pub struct AdminReconciliationApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_create_reconciliation", &["invalid_window", "reconciliation_running"]),
-    Described::new("admin_list_reconciliations", &[]),
-    Described::new("admin_get_reconciliation", &["not_found"]),
-    Described::new("admin_list_reconciliation_findings", &["not_found"]),
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_create_reconciliation", &["invalid_window", "reconciliation_running"]),
+    OperationDoc::new("admin_list_reconciliations", &[]),
+    OperationDoc::new("admin_get_reconciliation", &["not_found"]),
+    OperationDoc::new("admin_list_reconciliation_findings", &["not_found"]),
 ];
 
-/// A reconciliation to begin.
+/// A reconciliation to start.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct ReconciliationRequest {
-    /// Look back this many hours, 1 to 720; to the run before if not given.
+    /// How many hours to look back, 1 to 720; to the previous run if not given.
     since_hours: Option<i64>,
     /// Repair what is safe; if false, only report.
-    #[oai(default = "yes")]
+    #[oai(default = "repair_default")]
     repair: bool,
 }
 
-fn yes() -> bool {
+fn repair_default() -> bool {
     true
 }
 
@@ -54,18 +54,18 @@ impl Example for ReconciliationRequest {
     }
 }
 
-/// What a reconciliation found of one class of differences.
+/// The results of a reconciliation for one class of differences.
 #[derive(Debug, Object)]
 struct ReconciliationClassBody {
     /// The class: `event_missing`, `subscription_differs`, `payment_unsettled` …
     class: String,
-    /// Objects looked at for it.
+    /// Objects compared.
     checked: i64,
-    /// Differences.
+    /// Differences found.
     drift: i64,
-    /// Of these, those whose repair was begun.
+    /// Differences whose repair was started.
     repaired: i64,
-    /// The others.
+    /// Differences that remain.
     left: i64,
 }
 
@@ -79,33 +79,33 @@ struct ReconciliationBody {
     state: String,
     /// Whether it repairs what is safe, or only reports.
     repair: bool,
-    /// It compares what Stripe made since then …
+    /// It compares objects that were created at Stripe since then …
     since: String,
-    /// … and until then. What is younger is left to its webhook.
+    /// … and until then. Newer ones are left to their webhooks.
     until: String,
-    /// What it compares, or compared last.
+    /// The current phase, or the last one.
     phase: String,
     /// The number of that phase, from 1.
     phase_number: u64,
-    /// How many phases there are.
+    /// The number of phases.
     phases: u64,
-    /// Objects looked at so far.
+    /// Objects compared so far.
     checked: i64,
     /// Differences found so far.
     drift: i64,
-    /// Of these, those whose repair was begun.
+    /// Differences whose repair was started.
     repaired: i64,
-    /// The others.
+    /// Differences that remain.
     left: i64,
-    /// The same for each class.
+    /// The same numbers for each class.
     classes: Vec<ReconciliationClassBody>,
     /// Why it failed or was cancelled.
     reason: Option<String>,
-    /// The job that carries it out.
+    /// The job that runs it.
     job_id: String,
-    /// Who asked for it.
+    /// Who requested it.
     requested_by: String,
-    /// When.
+    /// When it was requested.
     created_at: String,
     /// When it ended.
     finished_at: Option<String>,
@@ -175,7 +175,7 @@ fn class_body(run: &Reconciliation, class: Class) -> ReconciliationClassBody {
     }
 }
 
-/// A reconciliation alone.
+/// One reconciliation.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct ReconciliationDetail {
@@ -194,7 +194,7 @@ page! {
     ReconciliationPage of ReconciliationBody
 }
 
-/// Something of which Stripe and we know different things.
+/// A difference between Stripe and Bursar.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct FindingBody {
@@ -202,15 +202,15 @@ struct FindingBody {
     n: i64,
     /// Its class.
     class: String,
-    /// The object at Stripe; ours, if it is Stripe that has none.
+    /// The object's id at Stripe, or Bursar's if Stripe has none.
     object_id: String,
-    /// Whose it is, as far as known.
+    /// Its customer, if known.
     customer_id: Option<String>,
-    /// What is here, in words.
+    /// What Bursar has, as a description.
     ours: String,
-    /// What Stripe has, in words.
+    /// What Stripe has, as a description.
     theirs: String,
-    /// Whether its repair was begun.
+    /// Whether its repair was started.
     repaired: bool,
 }
 
@@ -243,13 +243,13 @@ impl From<Finding> for FindingBody {
 }
 
 page! {
-    /// A page of what a reconciliation found, in order.
+    /// A page of a reconciliation's findings, in order.
     FindingPage of FindingBody
 }
 
 #[derive(ApiResponse)]
 enum ReconciliationBegun {
-    /// It is under way, or was asked for under this key before.
+    /// It is running, or was requested with this key before.
     #[oai(status = 202)]
     Accepted(Json<ReconciliationDetail>),
 }
@@ -262,8 +262,7 @@ async fn find(app: &App, id: &ReconciliationId) -> Result<Reconciliation, ApiErr
 impl AdminReconciliationApi {
     /// Compare with Stripe
     ///
-    /// One reconciliation at a time is under way; another one is refused with 409
-    /// `reconciliation_running`.
+    /// Only one reconciliation runs at a time: another one is refused with 409 `reconciliation_running`.
     #[oai(
         path = "/admin/v1/stripe/reconciliations",
         method = "post",
@@ -295,7 +294,7 @@ impl AdminReconciliationApi {
 
     /// Reconciliations
     ///
-    /// Newest first: those of every night, and those that somebody asked for.
+    /// Newest first: the nightly ones and the requested ones.
     #[oai(
         path = "/admin/v1/stripe/reconciliations",
         method = "get",
@@ -318,7 +317,7 @@ impl AdminReconciliationApi {
 
     /// Look at a reconciliation
     ///
-    /// How far it has come, and how many differences it found and repaired.
+    /// Its progress, and the differences that it found and repaired.
     #[oai(
         path = "/admin/v1/stripe/reconciliations/:id",
         method = "get",
@@ -332,13 +331,13 @@ impl AdminReconciliationApi {
         /// The reconciliation.
         id: Path<PathId<ReconciliationId>>,
     ) -> Result<Json<ReconciliationDetail>, ApiError> {
-        let reconciliation = ReconciliationBody::from(&find(&app, &id.0.known()?).await?);
+        let reconciliation = ReconciliationBody::from(&find(&app, &id.0.parsed()?).await?);
         Ok(Json(ReconciliationDetail { reconciliation }))
     }
 
-    /// What a reconciliation found
+    /// A reconciliation's findings
     ///
-    /// Of each class the first 200 differences are kept; all are counted.
+    /// The first 200 differences of each class are kept; all are counted.
     #[oai(
         path = "/admin/v1/stripe/reconciliations/:id/findings",
         method = "get",
@@ -357,7 +356,7 @@ impl AdminReconciliationApi {
         limit: Query<Option<u64>>,
     ) -> Result<Json<FindingPage>, ApiError> {
         let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
-        let run = find(&app, &id.0.known()?).await?;
+        let run = find(&app, &id.0.parsed()?).await?;
         let after = page.cursor.unwrap_or(0);
         let found = rows::reconciliation_findings(app.db.read(), &run.id, after, page.rows_max()).await?;
         Ok(page.answer(found, |finding| finding.n.to_string(), FindingBody::from))

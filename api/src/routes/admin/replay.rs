@@ -5,7 +5,7 @@ mod body;
 use super::job_body::JobBody;
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::page::PageQuery;
 use crate::routes::path_id::PathId;
@@ -24,26 +24,26 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
 use std::sync::Arc;
 
-/// Rate if the request does not say.
+/// The default rate.
 const RATE_DEFAULT: i64 = 50;
 
 /// Routes of replays.
 pub struct AdminReplayApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_create_replay", &["busy", "invalid_rate", "invalid_reason", "replay_too_large"]),
-    Described::new("admin_list_replays", &[]),
-    Described::new("admin_get_replay", &["not_found"]),
-    Described::new("admin_list_replay_items", &["not_found"]),
-    Described::new("admin_start_replay", &["not_found", "replay_state"]),
-    Described::new("admin_pause_replay", &["not_found", "replay_state"]),
-    Described::new("admin_resume_replay", &["not_found", "replay_state"]),
-    Described::new("admin_cancel_replay", &["not_found", "replay_state"]),
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_create_replay", &["busy", "invalid_rate", "invalid_reason", "replay_too_large"]),
+    OperationDoc::new("admin_list_replays", &[]),
+    OperationDoc::new("admin_get_replay", &["not_found"]),
+    OperationDoc::new("admin_list_replay_items", &["not_found"]),
+    OperationDoc::new("admin_start_replay", &["not_found", "replay_state"]),
+    OperationDoc::new("admin_pause_replay", &["not_found", "replay_state"]),
+    OperationDoc::new("admin_resume_replay", &["not_found", "replay_state"]),
+    OperationDoc::new("admin_cancel_replay", &["not_found", "replay_state"]),
 ];
 
 #[derive(ApiResponse)]
 enum ReplayCreated {
-    /// The set is frozen. Nothing runs until the replay is started.
+    /// The set of jobs is fixed. Nothing runs until the replay is started.
     #[oai(status = 201)]
     Created(Json<ReplayPreview>),
 }
@@ -63,7 +63,7 @@ async fn act(app: &App, auth: &AdminAuth, id: &ReplayId, action: Action) -> Resu
 impl AdminReplayApi {
     /// Prepare a replay
     ///
-    /// Freezes the set of jobs and shows how many there are and the first of them.
+    /// Fixes the set of jobs, and shows their number and the first of them.
     #[oai(path = "/admin/v1/replays", method = "post", operation_id = "admin_create_replay", tag = "Tag::Admin")]
     async fn create(
         &self,
@@ -109,7 +109,7 @@ impl AdminReplayApi {
 
     /// Replays
     ///
-    /// Newest first, those that are done or cancelled included.
+    /// Newest first, including those that are done or cancelled.
     #[oai(path = "/admin/v1/replays", method = "get", operation_id = "admin_list_replays", tag = "Tag::Admin")]
     async fn list(
         &self,
@@ -127,7 +127,7 @@ impl AdminReplayApi {
 
     /// Look at a replay
     ///
-    /// Where it stands, and how many of its jobs are worked off.
+    /// Its state, and how many of its jobs are processed.
     #[oai(path = "/admin/v1/replays/:id", method = "get", operation_id = "admin_get_replay", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -136,12 +136,12 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        detail(&app, &id.0.known()?).await
+        detail(&app, &id.0.parsed()?).await
     }
 
     /// The jobs of a replay
     ///
-    /// In the order in which they run; of a dry run with what would have happened.
+    /// In the order in which they run. A dry run also shows what would have happened.
     #[oai(
         path = "/admin/v1/replays/:id/items",
         method = "get",
@@ -160,7 +160,7 @@ impl AdminReplayApi {
         limit: Query<Option<u64>>,
     ) -> Result<Json<ReplayItemPage>, ApiError> {
         let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
-        let (id, after) = (id.0.known()?, page.cursor.unwrap_or(0));
+        let (id, after) = (id.0.parsed()?, page.cursor.unwrap_or(0));
         let found = rows::replay_items(app.db.read(), &id, false, after, page.rows_max()).await?;
         let body = |item: ReplayItem| ReplayItemBody {
             n: item.n,
@@ -173,7 +173,7 @@ impl AdminReplayApi {
 
     /// Start a replay
     ///
-    /// Its jobs run again, no more in a second than its rate says. Of a dry run they are only tried.
+    /// Its jobs run again at its rate. A dry run changes nothing.
     #[oai(
         path = "/admin/v1/replays/:id/start",
         method = "post",
@@ -187,7 +187,7 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0.known()?, Action::Start).await
+        act(&app, &auth, &id.0.parsed()?, Action::Start).await
     }
 
     /// Pause a replay
@@ -206,12 +206,12 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0.known()?, Action::Pause).await
+        act(&app, &auth, &id.0.parsed()?, Action::Pause).await
     }
 
-    /// Let a paused replay go on
+    /// Resume a paused replay
     ///
-    /// From where it was paused: no job of it is replayed twice.
+    /// It continues where it was paused: no job is replayed twice.
     #[oai(
         path = "/admin/v1/replays/:id/resume",
         method = "post",
@@ -225,12 +225,12 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0.known()?, Action::Resume).await
+        act(&app, &auth, &id.0.parsed()?, Action::Resume).await
     }
 
     /// Cancel a replay
     ///
-    /// What ran already stays.
+    /// Jobs that already ran are not undone.
     #[oai(
         path = "/admin/v1/replays/:id/cancel",
         method = "post",
@@ -244,6 +244,6 @@ impl AdminReplayApi {
         /// The replay.
         id: Path<PathId<ReplayId>>,
     ) -> Result<Json<ReplayDetail>, ApiError> {
-        act(&app, &auth, &id.0.known()?, Action::Cancel).await
+        act(&app, &auth, &id.0.parsed()?, Action::Cancel).await
     }
 }

@@ -1,8 +1,8 @@
-//! Support: what a customer sees of its own account, the same for staff.
+//! Support: a customer's own reports, for staff.
 
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::Tag;
 use crate::routes::path_id::PathId;
@@ -18,17 +18,17 @@ use std::sync::Arc;
 /// Routes of reports for staff.
 pub struct AdminReportApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_usage_summary", &["not_found"]),
-    Described::new("admin_export_transactions", &["busy", "invalid_time", "not_found"]).answer(CSV),
-    Described::new("admin_get_balance", &["invalid_time", "not_found"]),
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_usage_summary", &["not_found"]),
+    OperationDoc::new("admin_export_transactions", &["busy", "invalid_time", "not_found"]).answer(CSV),
+    OperationDoc::new("admin_get_balance", &["invalid_time", "not_found"]),
 ];
 
 #[OpenApi]
 impl AdminReportApi {
-    /// How a customer stands
+    /// A customer's usage summary
     ///
-    /// The same as the customer sees: credits in all and in the present period, charges, usage by day, warnings.
+    /// As the customer sees it: credits in total and in the current period, charges, usage by day, warnings.
     #[oai(
         path = "/admin/v1/customers/:id/usage-summary",
         method = "get",
@@ -42,12 +42,12 @@ impl AdminReportApi {
         /// The customer.
         id: Path<PathId<CustomerId>>,
     ) -> Result<Json<UsageSummary>, ApiError> {
-        usage_summary(&app, &id.0.known()?).await
+        usage_summary(&app, &id.0.parsed()?).await
     }
 
     /// A customer's ledger as CSV
     ///
-    /// Oldest first, streamed. Text that a spreadsheet would take for a formula has an apostrophe in front.
+    /// Oldest first, streamed. Text that a spreadsheet would run as a formula gets an apostrophe in front.
     #[oai(
         path = "/admin/v1/customers/:id/transactions.csv",
         method = "get",
@@ -60,15 +60,15 @@ impl AdminReportApi {
         _auth: AdminAuth,
         /// The customer.
         id: Path<PathId<CustomerId>>,
-        /// Only those decided at this time or later (RFC 3339).
+        /// Only transactions at this time or later (RFC 3339).
         from: Query<Option<String>>,
-        /// Only those decided before this time (RFC 3339).
+        /// Only transactions before this time (RFC 3339).
         to: Query<Option<String>>,
     ) -> Result<CsvResponse, ApiError> {
-        csv(&app, &id.0.known()?, from.0.as_deref(), to.0.as_deref()).await
+        csv(&app, &id.0.parsed()?, from.0.as_deref(), to.0.as_deref()).await
     }
 
-    /// A customer's balance at a moment of the past
+    /// A customer's balance at a past moment
     ///
     /// After the last transaction by then, as the customer sees it.
     #[oai(
@@ -86,6 +86,6 @@ impl AdminReportApi {
         /// The moment (RFC 3339); now if not given.
         at: Query<Option<String>>,
     ) -> Result<Json<BalanceBody>, ApiError> {
-        balance(&app, &id.0.known()?, at.0.as_deref()).await
+        balance(&app, &id.0.parsed()?, at.0.as_deref()).await
     }
 }

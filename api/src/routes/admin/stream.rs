@@ -1,10 +1,10 @@
-//! Support: look at streams; pause one, let it go on, skip the job at its head.
+//! Support: streams; pausing and resuming them, and skipping the job at the head.
 
 use super::job_body::JobBody;
 use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
@@ -25,12 +25,12 @@ use std::sync::Arc;
 /// Routes of streams for staff.
 pub struct AdminStreamApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[
-    Described::new("admin_list_streams", &[]),
-    Described::new("admin_get_stream", &["not_found"]),
-    Described::new("admin_pause_stream", &["invalid_reason", "not_found", "stream_paused"]),
-    Described::new("admin_resume_stream", &["not_found", "stream_not_paused"]),
-    Described::new(
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_list_streams", &[]),
+    OperationDoc::new("admin_get_stream", &["not_found"]),
+    OperationDoc::new("admin_pause_stream", &["invalid_reason", "not_found", "stream_paused"]),
+    OperationDoc::new("admin_resume_stream", &["not_found", "stream_not_paused"]),
+    OperationDoc::new(
         "admin_skip_stream",
         &["invalid_reason", "job_not_waiting", "not_found", "stream_empty", "stream_moved"],
     ),
@@ -44,9 +44,9 @@ struct StreamBody {
     key: String,
     /// Sequence number of its latest job.
     last_seq: i64,
-    /// The node that works on it.
+    /// The node that has leased it.
     owner: Option<String>,
-    /// The number of its latest lease: it only ever grows.
+    /// The epoch of its latest lease, which only grows.
     epoch: i64,
     /// When the lease ends.
     lease_until: Option<String>,
@@ -54,7 +54,7 @@ struct StreamBody {
     paused_at: Option<String>,
     /// Why it is paused.
     paused_reason: Option<String>,
-    /// Jobs that wait or run.
+    /// Jobs that are waiting or running.
     unfinished: i64,
 }
 
@@ -99,7 +99,7 @@ page! {
 struct StreamDetail {
     /// The stream.
     stream: StreamBody,
-    /// The lowest job that is not finished.
+    /// The first job that has not ended.
     head: Option<JobBody>,
 }
 
@@ -113,9 +113,9 @@ impl Example for StreamDetail {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct SkipRequest {
-    /// In words, for the audit log.
+    /// The reason, for the audit log.
     reason: Text,
-    /// The job that is to be at the head; whichever is there if not given.
+    /// The job expected at the head; any job if not given.
     job_id: Option<Text>,
 }
 
@@ -134,10 +134,9 @@ async fn detail(app: &App, key: &str) -> Result<Json<StreamDetail>, ApiError> {
 
 #[OpenApi]
 impl AdminStreamApi {
-    /// Streams that are paused or have something to do
+    /// Streams that are paused or have jobs
     ///
-    /// By key. A stream is the order in which the jobs of one thing run, such as the events of one Stripe
-    /// customer.
+    /// By key. The jobs of a stream run one at a time, in order, such as the events of one Stripe customer.
     #[oai(path = "/admin/v1/streams", method = "get", operation_id = "admin_list_streams", tag = "Tag::Admin")]
     async fn list(
         &self,
@@ -172,7 +171,7 @@ impl AdminStreamApi {
 
     /// Pause a stream
     ///
-    /// What runs ends; nothing new begins until it is resumed.
+    /// A running job ends; no other starts until the stream is resumed.
     #[oai(
         path = "/admin/v1/streams/:key/pause",
         method = "post",
@@ -192,9 +191,9 @@ impl AdminStreamApi {
         detail(&app, &key.0).await
     }
 
-    /// Let a paused stream go on
+    /// Resume a paused stream
     ///
-    /// What has piled up meanwhile runs in order.
+    /// The jobs that have accumulated run in order.
     #[oai(
         path = "/admin/v1/streams/:key/resume",
         method = "post",
@@ -215,8 +214,8 @@ impl AdminStreamApi {
 
     /// Skip the job at the head of a stream
     ///
-    /// The job is cancelled; support can replay it later. A job that is being worked on cannot be
-    /// skipped. With `job_id`, only that job is skipped, so that repeating the request skips no second one.
+    /// The job is cancelled; support can replay it later. A running job cannot be skipped. With `job_id`, only that
+    /// job is skipped, so that repeating the request does not skip a second one.
     #[oai(
         path = "/admin/v1/streams/:key/skip",
         method = "post",

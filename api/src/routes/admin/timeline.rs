@@ -1,8 +1,8 @@
-//! Support: what happened to a customer.
+//! Support: the timeline of a customer.
 
 use crate::app::App;
 use crate::auth::AdminAuth;
-use crate::document::Described;
+use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
@@ -24,15 +24,16 @@ use std::sync::Arc;
 /// Routes of timelines for staff.
 pub struct AdminTimelineApi;
 
-pub(in crate::routes) const DESCRIBED: &[Described] = &[Described::new("admin_customer_timeline", &["not_found"])];
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] =
+    &[OperationDoc::new("admin_customer_timeline", &["not_found"])];
 
-/// One thing that happened.
+/// A row of a timeline.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct TimelineRow {
-    /// When.
+    /// When it happened.
     at: String,
-    /// What: `ledger.debit`, `event.invoice.paid`, `mail.welcome`, `operation.usage_charge`,
+    /// What happened: `ledger.debit`, `event.invoice.paid`, `mail.welcome`, `operation.usage_charge`,
     /// `job.account.settle`, `audit.customer.onboard` …
     what: String,
     /// More about it.
@@ -49,11 +50,11 @@ impl Example for TimelineRow {
 }
 
 page! {
-    /// A page of what happened, latest first.
+    /// A page of a timeline, latest first.
     Timeline of TimelineRow
 }
 
-/// A cursor holds the time of a row and what tells it from others of that time.
+/// Parses a cursor: the time of a row, and the key that orders rows of the same time.
 fn parse_key(key: &str) -> Option<(TimeMs, String)> {
     let (at_ms, sort) = key.split_once(' ')?;
     Some((at_ms.parse().ok()?, sort.to_owned()))
@@ -61,10 +62,10 @@ fn parse_key(key: &str) -> Option<(TimeMs, String)> {
 
 #[OpenApi]
 impl AdminTimelineApi {
-    /// What happened to a customer
+    /// A customer's timeline
     ///
-    /// Ledger, Stripe events, mails, operations, jobs and privileged acts in one list, latest first. A mail and
-    /// a job stand where they were made; their details say when they are due and what became of them.
+    /// Ledger, Stripe events, mails, operations, jobs and audit log in one list, latest first. Mails and jobs are
+    /// listed at the time of their creation; their details contain their due time and their outcome.
     #[oai(
         path = "/admin/v1/customers/:id/timeline",
         method = "get",
@@ -85,7 +86,7 @@ impl AdminTimelineApi {
         let page = PageQuery::parse_by(cursor.0, limit.0, parse_key)?;
         let before = page.cursor.as_ref().map(|(at_ms, sort)| (*at_ms, sort.as_str()));
         let db = app.db.read();
-        let found = customer::customer_find(db, &id.0.known()?).await?.ok_or(Error::NotFound("customer"))?;
+        let found = customer::customer_find(db, &id.0.parsed()?).await?.ok_or(Error::NotFound("customer"))?;
         let rows = timeline_list(db, &found, before, page.rows_max()).await?;
         Ok(page.answer(
             rows,

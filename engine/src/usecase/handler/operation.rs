@@ -244,7 +244,7 @@ fn declined(decline: &Decline) -> Problem {
 fn authentication(intent: &PaymentIntentShape) -> Problem {
     Problem {
         code: "authentication_required".to_owned(),
-        message: "The bank wants to see the customer: finish the payment on session with the client secret.".to_owned(),
+        message: "The bank requires authentication: finish the payment on session with the client secret.".to_owned(),
         decline_code: intent.decline_code.clone(),
         advice_code: intent.advice_code.clone(),
         payment_intent_id: intent.id.clone(),

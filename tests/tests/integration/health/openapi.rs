@@ -216,10 +216,9 @@ fn every_operation_documents_the_error_statuses_of_its_shape_and_no_others_but_i
         due.extend(has("path").then_some("404"));
         due.extend(parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key").then_some("422"));
         let id = operation["operationId"].as_str().unwrap();
-        let described: Vec<_> =
-            bursar::routes::described().into_iter().filter(|described| described.operation == id).collect();
-        assert_eq!(described.len(), 1, "{id} is to be in DESCRIBED of its file, once");
-        let own: Vec<String> = described[0].codes.iter().map(|code| known(code).status.to_string()).collect();
+        let docs: Vec<_> = bursar::routes::operation_docs().into_iter().filter(|doc| doc.operation == id).collect();
+        assert_eq!(docs.len(), 1, "{id} is to be in OPERATION_DOCS of its file, once");
+        let own: Vec<String> = docs[0].codes.iter().map(|code| known(code).status.to_string()).collect();
         due.extend(own.iter().map(String::as_str));
         assert_eq!(found, due, "{name}");
     }
@@ -230,11 +229,11 @@ fn known(name: &str) -> &'static Code {
 }
 
 #[test]
-fn what_is_described_is_an_operation() {
+fn every_operation_doc_names_an_operation() {
     let document = document();
     let ids: HashSet<_> = operations(&document).into_iter().map(|(_, operation)| &operation["operationId"]).collect();
-    for described in bursar::routes::described() {
-        assert!(ids.contains(&json!(described.operation)), "{} is no operation", described.operation);
+    for doc in bursar::routes::operation_docs() {
+        assert!(ids.contains(&json!(doc.operation)), "{} is no operation", doc.operation);
     }
 }
 

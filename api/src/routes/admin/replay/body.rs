@@ -1,4 +1,4 @@
-//! What replays are asked for and how they are shown.
+//! Requests for replays, and the bodies of answers.
 
 use crate::routes::admin::job_body::{JobBody, JobStateBody};
 use crate::routes::page::page;
@@ -9,19 +9,19 @@ use bursar_engine::domain::replay::Replay;
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 
-/// Which jobs to replay. Empty fields match everything that has ended.
+/// The jobs to replay. Empty fields match all ended jobs.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
 pub(super) struct FilterBody {
     /// `dead`, `cancelled` or `succeeded`.
     pub(super) state: Option<JobStateBody>,
-    /// A kind, such as `stripe.event`.
+    /// Their kind, such as `stripe.event`.
     pub(super) kind: Option<Text>,
-    /// A stream.
+    /// Their stream.
     pub(super) stream: Option<Text>,
-    /// A type of event.
+    /// The type of the events that they process.
     pub(super) event_type: Option<Text>,
-    /// Text that the last error contains.
+    /// Text that their last error contains.
     pub(super) error: Option<Text>,
 }
 
@@ -29,14 +29,14 @@ pub(super) struct FilterBody {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 pub(super) struct ReplayRequest {
-    /// Which jobs.
+    /// The jobs to replay.
     pub(super) filter: FilterBody,
-    /// Only try what would happen; nothing is changed.
+    /// Report what would happen, and change nothing.
     #[oai(default)]
     pub(super) dry_run: bool,
-    /// Jobs started in a second at the most, 1 to 1000; 50 if not given.
+    /// Most jobs started per second, 1 to 1000; 50 if not given.
     pub(super) rate_per_second: Option<i64>,
-    /// Why, in words.
+    /// The reason, for the audit log.
     pub(super) reason: Text,
 }
 
@@ -59,24 +59,23 @@ impl Example for ReplayRequest {
 pub(super) struct ReplayBody {
     /// Its identifier.
     pub(super) id: String,
-    /// `preview`, `running`, `paused`, `done`, `cancelled`, or `failed` if it could not go on: then it can be
-    /// resumed.
+    /// `preview`, `running`, `paused`, `done`, `cancelled`, or `failed`. A failed replay can be resumed.
     pub(super) state: String,
-    /// Whether it only tries.
+    /// Whether it only reports what would happen.
     pub(super) dry_run: bool,
-    /// Jobs started in a second at the most.
+    /// Most jobs started per second.
     pub(super) rate_per_second: i64,
-    /// Why.
+    /// The reason that was given.
     pub(super) reason: String,
-    /// Jobs in its frozen set.
+    /// Jobs in its fixed set.
     pub(super) total: i64,
-    /// Jobs worked off.
+    /// Jobs processed so far.
     pub(super) done: i64,
-    /// Who asked for it.
+    /// Who created it.
     pub(super) created_by: String,
-    /// When.
+    /// When it was created.
     pub(super) created_at: String,
-    /// When it was done or cancelled, or failed.
+    /// When it was done, was cancelled or failed.
     pub(super) finished_at: Option<String>,
 }
 
@@ -130,7 +129,7 @@ impl Example for ReplayPreview {
     }
 }
 
-/// A replay alone.
+/// One replay.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(super) struct ReplayDetail {
@@ -157,9 +156,9 @@ pub(super) struct ReplayItemBody {
     pub(super) n: i64,
     /// The job.
     pub(super) job_id: String,
-    /// `waiting`, `replayed`, `skipped` (when its turn came, it was gone or had not ended) or `tried`.
+    /// `waiting`, `replayed`, `skipped` (deleted, or not ended when its turn came) or `tried` (in a dry run).
     pub(super) state: String,
-    /// Of a dry run: what would have happened.
+    /// What would have happened, in a dry run.
     pub(super) result: Option<serde_json::Value>,
 }
 
