@@ -1,19 +1,19 @@
-//! The chaos run: mixed load on real processes while they, Postgres and RabbitMQ are killed, and
-//! then a comparison of what was acknowledged with what is there.
+//! The chaos run: mixed load on real processes while they, Postgres and RabbitMQ are killed, followed by a comparison
+//! of the acknowledged requests with the stored state.
 //!
-//! A run goes through these steps, each in a module of its own:
+//! A run consists of these steps, each in its own module:
 //!
 //! | step | module |
 //! |---|---|
 //! | start the services and the nodes | [`site`], [`services`], [`node`], [`process`] |
-//! | work the schedule of faults off | [`plan`], [`fault`] |
-//! | meanwhile, ask for things until there is an answer | [`load`], [`story`], [`caller`], [`record`] |
-//! | wait until nothing is left to do | [`settle`] |
+//! | carry out the schedule of faults | [`plan`], [`fault`] |
+//! | meanwhile, make requests until each has an answer | [`load`], [`story`], [`caller`], [`record`] |
+//! | wait until no job is left | [`settle`] |
 //! | compare, run `bursar verify`, stop in good order | [`check`] |
-//! | say what came of it | [`report`], [`tally`], [`chronicle`] |
+//! | report | [`report`], [`tally`], [`chronicle`] |
 //!
-//! The seed decides the schedule and what the load chooses; when an answer comes is up to the
-//! machine, so a run with the same seed is alike, not the same.
+//! The seed decides the schedule and what the load does. The timing of answers is not reproducible, so two runs with
+//! the same seed are similar, not identical.
 
 pub mod caller;
 pub mod check;
@@ -48,34 +48,34 @@ use tokio::task::JoinSet;
 
 /// How long requests are tried again once the load has ended and everything is up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long starting may take before a request gives up.
+/// How long requests are retried before the servers have started.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
-/// By how much the clocks of nodes are wrong, one node after the other, where they are to be.
+/// Clock skew of the nodes, in turn, if the run has skewed clocks.
 const SKEWS_MS: [i64; 4] = [0, 20 * 60_000, -7 * 60_000, 3 * 60_000];
 
-/// What a run is made of.
+/// The options of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// How long the load lasts.
     pub seconds: u64,
     /// How many nodes there are.
     pub nodes: usize,
-    /// Whether their clocks differ by minutes. Only a Postgres can put them right.
+    /// Whether their clocks differ by minutes. This needs Postgres, whose time corrects theirs.
     pub is_skewed: bool,
-    /// What the schedule and the load are made from.
+    /// The seed of the schedule and the load.
     pub seed: u64,
-    /// Acts begun each second; one act is a request or a few.
+    /// Actions started each second; one action is one request or a few.
     pub rate: u32,
-    /// Which backends.
+    /// The backends.
     pub backend: Backend,
 }
 
-/// Runs once.
+/// Runs the load and the faults once.
 ///
 /// # Errors
-/// If something fails that is not under test, such as the start of Postgres. What is wrong with the
-/// product is in the report.
+/// If something that is not under test fails, such as the start of Postgres. Problems of the application are in the
+/// report.
 pub async fn run(options: Options) -> Result<Report> {
     let label = match options.backend {
         Backend::Embedded => "embedded",
@@ -122,7 +122,7 @@ pub async fn run(options: Options) -> Result<Report> {
 }
 
 impl Options {
-    /// By how much the clock of each node is wrong.
+    /// The clock skew of each node.
     fn skews_ms(self) -> Vec<i64> {
         (0..self.nodes).map(|n| if self.is_skewed { SKEWS_MS[n % SKEWS_MS.len()] } else { 0 }).collect()
     }
@@ -164,7 +164,7 @@ async fn carry_out(options: Options, site: &Arc<Site>, chronicle: &Arc<Chronicle
     Ok(Outcome { tally, customers: known.customers.len(), events, discrepancies })
 }
 
-/// Load and faults at the same time, until both are over and everything is up again.
+/// Runs load and faults concurrently until both have ended and all servers are up again.
 async fn under_fire(
     options: Options,
     site: &Arc<Site>,
@@ -177,7 +177,7 @@ async fn under_fire(
     let plan = plan::schedule(seed, seconds, nodes, backend);
     chronicle.load_begins();
     chronicle.note(&format!("the load begins; {} faults are planned", plan.len()));
-    // Everything that waits has to end: the load's time, then what the last faults take, then a while.
+    // Retries must end some time after the load and the last faults.
     let lasts = Duration::from_secs(seconds);
     caller.patience(lasts + START_PATIENCE);
     let mut tasks = JoinSet::new();

@@ -1,22 +1,20 @@
-//! The journeys run: random customers with random cards, in bad weather, for days of Stripe's time;
-//! after each day the ledger, the sandbox's money and Stripe's objects have to agree to the cent and
-//! the credit.
+//! The journeys run: random customers with random cards and random faults, for days of Stripe's time. After each day
+//! the ledger, the sandbox's money and Stripe's objects must agree to the cent and the credit.
 //!
-//! A run goes through these steps, each in a module of its own:
+//! A run consists of these steps, each in its own module:
 //!
 //! | step | module |
 //! |---|---|
-//! | work out what happens from the seed | [`plan`], [`weather`] |
-//! | start Stripe's stand-in and the application | [`venue`] |
-//! | by day: customers act while things go wrong | [`customer`] |
-//! | in the evening: wait until nothing is left to do, make up for lost webhooks | [`settle`] |
+//! | plan the days from the seed | [`plan`], [`weather`] |
+//! | start the sandbox and the application | [`venue`] |
+//! | during the day, customers act while faults strike | [`customer`] |
+//! | at its end, wait until no job is left and recover lost webhooks | [`settle`] |
 //! | compare | [`audit`] |
-//! | by night: the clock moves, and the next day begins | |
-//! | say what came of it | [`report`] |
+//! | advance the clock, and begin the next day | |
+//! | report | [`report`] |
 //!
-//! The sandbox lives in this process and survives the application's crashes. The seed decides what
-//! happens; when an answer comes is up to the machine, so a run with the same seed is alike, not the
-//! same.
+//! The sandbox runs in this process and survives the application's crashes. The seed decides what happens. The timing
+//! of answers is not reproducible, so two runs with the same seed are similar, not identical.
 
 pub mod audit;
 pub mod customer;
@@ -48,15 +46,13 @@ use tokio::time::Instant;
 use venue::{Place, Venue};
 use weather::{Squall, Weather};
 
-/// How long requests of a day are tried again.
+/// How long the requests of a day are retried.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Seconds of the sandbox between tries to deliver an event: long enough for the application to come
-/// back.
+/// Seconds between the sandbox's tries to deliver an event: long enough for the application to start again.
 const WEBHOOK_TRIES_AFTER_S: [i64; 5] = [1, 1, 2, 4, 8];
-/// How much of Stripe's time may pass until lost webhooks are made up for: Stripe lists events for 30
-/// days.
+/// How much of Stripe's time may pass until lost webhooks are recovered: Stripe lists events for 30 days.
 const MADE_UP_WITHIN_S: i64 = 25 * 86_400;
-/// Stripe's objects that are kept of a run that failed, to be looked into.
+/// Kinds of Stripe's objects that are saved after a failed run.
 const KEPT: [&str; 10] = [
     "customer",
     "payment_method",
@@ -69,27 +65,27 @@ const KEPT: [&str; 10] = [
     "invoice_payment",
     "event",
 ];
-/// Most days of a run.
+/// Maximum of days of a run.
 const DAYS_MAX: usize = 10_000;
 
-/// What a run is made of.
+/// The options of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// What the plan is made from.
+    /// The seed of the plan.
     pub seed: u64,
-    /// How many customers there are.
+    /// Number of customers.
     pub customers: usize,
-    /// No day begins after this time, in seconds.
+    /// No day starts after this many seconds.
     pub seconds: Option<u64>,
-    /// Most days.
+    /// Maximum of days.
     pub days: Option<usize>,
-    /// Which backends.
+    /// The backends.
     pub backend: Backend,
     /// Where the application runs.
     pub place: Place,
 }
 
-/// A run under way.
+/// A running run.
 struct Run {
     options: Options,
     venue: Venue,
@@ -101,10 +97,10 @@ struct Run {
     metrics: Restarting,
 }
 
-/// Runs once.
+/// Runs the customers and the faults once.
 ///
 /// # Errors
-/// If something fails that is not under test. What is wrong with the product is in the report.
+/// If something that is not under test fails. Problems of the application are in the report.
 pub async fn run(options: Options) -> Result<Report> {
     let label = match options.backend {
         Backend::Embedded => "embedded",
@@ -151,7 +147,7 @@ pub async fn run(options: Options) -> Result<Report> {
     })
 }
 
-/// The account's settings for failed payments differ from run to run, as they do from account to account.
+/// What Stripe does after the last retry of a payment differs from account to account, so it depends on the seed.
 fn stripe_options(seed: u64, calls: PathBuf) -> StripeOptions {
     let endings = [AfterRetries::Cancel, AfterRetries::Unpaid, AfterRetries::PastDue];
     let after_retries = endings[usize::try_from(seed % 3).unwrap_or(0)];
@@ -165,7 +161,7 @@ fn stripe_options(seed: u64, calls: PathBuf) -> StripeOptions {
 }
 
 impl Run {
-    /// Day after day; gives how many, and all that is wrong. It ends with the first day that is.
+    /// Runs day after day until one has problems; returns the number of days, and the problems.
     async fn carry_out(&self) -> Result<(usize, Vec<String>)> {
         self.log.load_begins();
         let until = self.options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -210,7 +206,7 @@ impl Run {
         Ok(())
     }
 
-    /// What goes wrong, until the day is over: weather that outlasts it does no harm any more.
+    /// Injects the day's faults until its customers are done; the rest of them is dropped.
     async fn storm(&self, weather: &Weather, is_over: &AtomicBool) -> Result<()> {
         for (pause_ms, squall) in &weather.squalls {
             tokio::time::sleep(Duration::from_millis(*pause_ms)).await;
@@ -232,7 +228,7 @@ impl Run {
         Ok(())
     }
 
-    /// Gives what is wrong.
+    /// Settles, compares and verifies; returns the problems.
     async fn evening(&self, makes_up: bool) -> Result<Vec<String>> {
         let (venue, caller, stripe) = (&self.venue, &self.caller, &*self.stripe);
         let evening = Evening { venue, caller, stripe, counts: &self.counts, log: &self.log };
@@ -253,7 +249,7 @@ impl Run {
         Ok(problems)
     }
 
-    /// Webhooks by the application's own count.
+    /// Counts webhooks by the application's own metrics.
     async fn count_webhooks(&self) -> Result<()> {
         let text = self.caller.client().get(format!("{}/metrics", self.venue.base())).send().await?.text().await?;
         for (name, end) in
@@ -266,7 +262,7 @@ impl Run {
         Ok(())
     }
 
-    /// The clock moves; what becomes due at Stripe is announced in this day's weather.
+    /// Advances the clock. Events about what becomes due at Stripe are delivered under this day's policy.
     fn night(&self, day: &Day) -> Result<()> {
         self.stripe.set_policy(day.weather.webhooks.clone());
         let due = self.venue.pass(&self.stripe, Duration::from_secs(day.night.passes_s.unsigned_abs()))?;

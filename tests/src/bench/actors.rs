@@ -1,4 +1,4 @@
-//! Bursar's way: customer actors and group commit, called inside the process.
+//! Debits through customer actors and group commit, called inside the process.
 
 use super::plan::Scenario;
 use super::report::Measured;
@@ -38,7 +38,7 @@ async fn start(scenario: &Scenario) -> Result<Arc<Runtime>> {
     Ok(Arc::new(Runtime::start(options).await?))
 }
 
-/// Measures callers that make one debit after the other.
+/// Measures debits, one after another for each caller.
 pub async fn run(scenario: &Scenario) -> Result<Measured> {
     let runtime = start(scenario).await?;
     let customers = scenario.customers;
@@ -57,7 +57,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     Ok(Measured::new(scenario, &latencies, seconds, memory_mib(None)?))
 }
 
-/// Touches each customer once.
+/// Makes one debit for each customer.
 pub async fn touch(scenario: &Scenario) -> Result<Measured> {
     let runtime = start(scenario).await?;
     let next = Arc::new(AtomicU64::new(0));

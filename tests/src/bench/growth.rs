@@ -1,5 +1,5 @@
-//! The growth run: what everyday work costs on a database that has grown, beside the same work on an
-//! empty one. Both databases are measured one after the other for each figure.
+//! The growth run: measures everyday work on a full database and on an empty one, one after the other for each
+//! figure.
 
 mod figure;
 pub mod fill;
@@ -14,53 +14,53 @@ use bursar_engine::infra::store::Db;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Where the run takes place.
+/// The servers and the folder that a run uses.
 pub struct Site {
-    /// A database that exists, on a server that has room for two more.
+    /// The URL of an existing database on a server that has room for two more.
     pub maintenance_url: String,
     /// A broker.
     pub amqp_url: String,
     /// A folder for the servers' files.
     pub folder: PathBuf,
-    /// Tells the run's databases and queues from those of others.
+    /// Part of the names of the run's databases and queues; no other run uses it.
     pub unique: String,
 }
 
-/// One thing that was measured.
+/// One measured quantity.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figure {
-    /// What.
+    /// Its name.
     pub name: String,
     /// `per second` or `ms`.
     pub unit: String,
-    /// On the database without a past.
+    /// The value on the empty database.
     pub empty: f64,
-    /// On the database that has grown.
+    /// The value on the full database.
     pub full: f64,
     /// `full` divided by `empty`.
     pub ratio: f64,
 }
 
-/// What a run found.
+/// The result of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// Scheduled jobs in the full database before the measurements.
     pub jobs: i64,
     /// Ledger entries in it.
     pub entries: i64,
-    /// Seconds that filling it took.
+    /// Seconds it took to fill the database.
     pub filled_in_seconds: f64,
-    /// The figures, in the order in which they were measured.
+    /// The figures, in the order of measurement.
     pub figures: Vec<Figure>,
 }
 
-/// A database under measurement.
+/// A database being measured.
 struct Subject {
     scenario: Scenario,
     db: Db,
 }
 
-/// Fills a database, measures everything on it and on an empty one, and calls `progress` before each step.
+/// Fills a database, measures it and an empty one, and calls `progress` before each step.
 ///
 /// # Errors
 /// When a server does not start or an operation fails.

@@ -1,4 +1,4 @@
-//! Holds and their captures through HTTP: two requests make one operation.
+//! Holds and captures through HTTP: one operation is a hold and its capture.
 
 use super::plan::Scenario;
 use super::report::Measured;
@@ -6,7 +6,7 @@ use super::server::Server;
 use super::{Attempt, drive, http, seed};
 use anyhow::{Context, Result};
 
-/// Measures callers that reserve a credit and spend it.
+/// Measures callers that hold a credit and capture it.
 ///
 /// # Errors
 /// When the server refuses a hold or a capture.

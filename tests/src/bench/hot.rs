@@ -1,4 +1,4 @@
-//! One hot customer on several nodes, beside the traffic of other customers.
+//! One hot customer on several nodes, alongside the traffic of other customers.
 
 use super::plan::{HOT_OTHERS, Scenario};
 use super::report::{Measured, Others};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Callers for the other customers at each node.
 const OTHER_CALLERS: usize = 4;
 
-/// Callers that are spread over the nodes.
+/// Callers spread over the nodes.
 #[derive(Clone)]
 struct Traffic {
     client: Client,
@@ -23,11 +23,11 @@ struct Traffic {
     refused: Arc<AtomicU64>,
 }
 
-/// Measures how many debits of one customer several nodes accept and refuse, and how long other
-/// customers wait meanwhile.
+/// Measures how many debits of one customer several nodes accept and refuse, and the latency of other customers'
+/// debits meanwhile.
 ///
 /// # Errors
-/// When an answer is neither a debit nor 429, or the balance is not what the accepted debits leave.
+/// When an answer is neither a debit nor 429, or the balance does not match the accepted debits.
 pub async fn run(scenario: &Scenario) -> Result<Measured> {
     let db = seed::open(scenario, 4, HOT_OTHERS + 1).await?;
     let mut nodes = Vec::new();
@@ -63,7 +63,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
 }
 
 impl Traffic {
-    /// Debits one credit at the caller's node. A refusal is counted.
+    /// Debits one credit at the caller's node and counts a refusal.
     async fn debit(self, customer: u64, caller: usize, n: u64) -> Result<Attempt> {
         let url = &self.urls[caller % self.urls.len()];
         let response = http::debit(&self.client, url, customer, &format!("{caller}-{n}")).send().await?;
@@ -77,7 +77,7 @@ impl Traffic {
     }
 }
 
-/// The hot customer's balance is exactly what the accepted debits leave, and so is its latest entry.
+/// Checks the hot customer's balance and latest entry against the number of accepted debits.
 async fn check_balance(db: &Db, accepted: u64) -> Result<()> {
     let hot = seed::customer_id(0);
     let account = account_find(db.read(), &hot).await?.context("the hot customer has an account")?;

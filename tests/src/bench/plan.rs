@@ -1,4 +1,4 @@
-//! Which scenarios there are, what each is held against, and its goal.
+//! The scenarios, what each is compared with, and its goal.
 
 use super::goal::Goal;
 use anyhow::Result;
@@ -6,18 +6,18 @@ use bursar_services::Postgres;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Customers of the scenarios with many.
+/// Customers of the scenarios with many customers.
 const MANY: u64 = 10_000;
-/// Callers of the scenarios with debits.
+/// Numbers of callers in the debit scenarios.
 const CALLERS: [usize; 3] = [1, 20, 256];
-/// Nodes, and callers for the hot customer at each.
+/// Pairs of nodes and callers for the hot customer at each node.
 const HOT: [(usize, usize); 3] = [(2, 16), (4, 8), (4, 64)];
-/// Customers beside the hot one.
+/// Customers besides the hot one.
 pub const HOT_OTHERS: u64 = 1_000;
-/// How many times longer than debits signups last.
+/// How many times longer the signups run than debits.
 const SIGNUPS_LAST: u64 = 3;
 
-/// How something is done.
+/// The operation that a scenario measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Way {
     /// BEGIN; SELECT … FOR UPDATE; INSERT; UPDATE; COMMIT, called in the process.
@@ -36,7 +36,7 @@ pub enum Way {
     Holds,
     /// One hot customer on several nodes.
     Hot,
-    /// Each of many customers once, for the memory that stays.
+    /// One debit for each of many customers; measures the resident memory.
     Touch,
 }
 
@@ -57,40 +57,40 @@ impl Way {
     }
 }
 
-/// One thing to measure.
+/// One measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Scenario {
     /// Its name in the table.
     pub name: String,
-    /// How it is done.
+    /// The operation.
     pub way: Way,
     /// `postgres` or `sqlite`.
     pub database: String,
-    /// Callers at once.
+    /// Concurrent callers.
     pub callers: usize,
     /// Customers.
     pub customers: u64,
-    /// Nodes; one, unless the scenario is about several.
+    /// Nodes; more than one only for the hot customer.
     pub nodes: usize,
-    /// How long debits are made.
+    /// How long the load lasts.
     pub seconds: u64,
     /// How many webhooks are delivered.
     pub webhooks: u64,
-    /// The scenario that this one's rate is divided by.
+    /// The scenario whose rate this one's is divided by.
     pub against: Option<String>,
-    /// What is to be reached.
+    /// The goal, if it has one.
     pub goal: Option<Goal>,
-    /// Whether the database has its customers already.
+    /// Whether the database already has its customers.
     pub is_seeded: bool,
-    /// Where the database is; filled in by [`Services::prepare`].
+    /// The database's URL; filled in by [`Services::prepare`].
     pub database_url: String,
-    /// Where the broker is; empty for the in-process queue.
+    /// The broker's URL; empty for the in-process queue.
     pub amqp_url: String,
     /// A folder for the scenario's own files.
     pub folder: PathBuf,
 }
 
-/// How much is measured.
+/// How long the scenarios run.
 #[derive(Debug, Clone, Copy)]
 pub struct Length {
     /// Seconds that debits and signups last.
@@ -100,7 +100,7 @@ pub struct Length {
 }
 
 impl Scenario {
-    /// A scenario on one node that has no goal and no database yet.
+    /// Creates a scenario on one node, without a goal and without a database.
     pub fn new(way: Way, database: &str, callers: usize, customers: u64, length: Length) -> Self {
         Self {
             name: format!("{} {database} {callers}x{customers}", way.as_str()),
@@ -120,7 +120,7 @@ impl Scenario {
         }
     }
 
-    /// What its queues' names begin with: nobody else's do.
+    /// The prefix of its queues' names, unique to this scenario.
     pub fn queue_prefix(&self) -> String {
         let name = self.folder.file_name().unwrap_or_default();
         format!("bench.{}", name.to_string_lossy())
@@ -136,7 +136,7 @@ impl Scenario {
         self
     }
 
-    /// Whether a filter chooses it: its name contains each word.
+    /// Whether its name contains each word of the filter.
     pub fn matches(&self, filter: &str) -> bool {
         filter.split_whitespace().all(|word| self.name.contains(word))
     }
@@ -148,12 +148,12 @@ pub struct Services<'a> {
     pub postgres: &'a Postgres,
     /// RabbitMQ.
     pub amqp_url: String,
-    /// Where files go.
+    /// The folder for files.
     pub folder: PathBuf,
 }
 
 impl Services<'_> {
-    /// Gives a scenario a database of its own, another one in each round.
+    /// Creates a database for this scenario and round.
     pub fn prepare(&self, scenario: &mut Scenario, round: usize) -> Result<()> {
         let name: String = scenario.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let name = format!("{name}_{round}");
@@ -171,7 +171,7 @@ impl Services<'_> {
     }
 }
 
-/// All scenarios in the order in which they run.
+/// Returns all scenarios in the order they run.
 pub fn plan(length: Length) -> Vec<Scenario> {
     let scenario = |way: Way, database: &str, callers: usize, customers: u64| {
         Scenario::new(way, database, callers, customers, length)
@@ -187,7 +187,7 @@ pub fn plan(length: Length) -> Vec<Scenario> {
     }
     for customers in [1, MANY] {
         for callers in CALLERS {
-            // A ratio means something only while the machine stays as it is: the two run one after the other.
+            // The two run back to back, so that the ratio is taken under the same machine load.
             let baseline = scenario(Way::Baseline, "postgres", callers, customers);
             let goal = http_goal(callers, customers);
             let bursar = scenario(Way::Http, "postgres", callers, customers).against(&baseline).goal(goal);
@@ -208,15 +208,15 @@ pub fn plan(length: Length) -> Vec<Scenario> {
     all
 }
 
-/// One hot customer on several nodes, with so many callers for it at each.
+/// One hot customer on several nodes, with this many callers for it at each.
 fn hot(nodes: usize, callers: usize, length: Length) -> Scenario {
-    // The customers beside the hot one are the scenario's too.
+    // The other customers count as the scenario's customers, too.
     let scenario = Scenario::new(Way::Hot, "postgres", nodes * callers, 1 + HOT_OTHERS, length);
     let name = format!("hot customer postgres, {nodes} nodes x {callers}");
     Scenario { name, nodes, goal: Some(Goal::NoneRefused), ..scenario }
 }
 
-/// Signups; longer than other scenarios, since plans that were made for empty tables go wrong with time.
+/// Signups run longer, since query plans made for empty tables degrade over time.
 fn signups(length: Length) -> Scenario {
     let length = Length { seconds: length.seconds * SIGNUPS_LAST, ..length };
     let scenario = Scenario::new(Way::Signups, "postgres", 0, 0, length);

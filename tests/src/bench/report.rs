@@ -1,4 +1,4 @@
-//! Figures, and the table that they make.
+//! Measurements, and the table made from them.
 
 use super::goal::Goal;
 use super::plan::Scenario;
@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// What one scenario gave.
+/// The measurement of one scenario.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     /// The scenario.
@@ -19,7 +19,7 @@ pub struct Measured {
     pub seconds: f64,
     /// Operations in a second.
     pub per_second: f64,
-    /// `per_second` divided by that of the scenario it is held against; filled in by [`compare`].
+    /// `per_second` divided by that of the scenario it is compared with; filled in by [`compare`].
     pub ratio: Option<f64>,
     /// Whether the scenario's goal is reached; filled in by [`compare`].
     pub reached: Option<bool>,
@@ -29,11 +29,11 @@ pub struct Measured {
     pub p95_ms: f64,
     /// 99th percentile.
     pub p99_ms: f64,
-    /// Of webhooks: from accepted to processed, median, 95th and 99th percentile.
+    /// For webhooks: median, 95th and 99th percentile from accepted to processed.
     pub processed_ms: Option<[f64; 3]>,
-    /// Of several nodes: operations that were refused with 429 and are not in `operations`.
+    /// For the hot customer: operations refused with 429, which are not in `operations`.
     pub refused: Option<u64>,
-    /// Of several nodes: how the customers beside the hot one fared.
+    /// For the hot customer: the traffic of the other customers.
     pub others: Option<Others>,
     /// Peak resident memory of the process that does the work.
     pub peak_mib: f64,
@@ -41,7 +41,7 @@ pub struct Measured {
     pub end_mib: f64,
 }
 
-/// Traffic beside the one that is measured.
+/// Traffic alongside the measured one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Others {
     /// Operations in a second.
@@ -53,7 +53,7 @@ pub struct Others {
 }
 
 impl Measured {
-    /// What the columns of the table do not say.
+    /// Values that have no column in the table.
     fn notes(&self) -> String {
         let mut notes = Vec::new();
         if let Some([p50, p95, p99]) = self.processed_ms {
@@ -68,7 +68,7 @@ impl Measured {
         notes.join(", ")
     }
 
-    /// Whether a goal is reached; unknown without the figure that it is about.
+    /// Whether a goal is reached; `None` if its figure is missing.
     fn reaches(&self, goal: Goal) -> Option<bool> {
         match goal {
             Goal::Ratio(least) => self.ratio.map(|ratio| ratio >= least),
@@ -81,7 +81,7 @@ impl Measured {
         }
     }
 
-    /// Puts a scenario's figures together.
+    /// Creates a measurement from the latencies and the memory.
     pub fn new(scenario: &Scenario, latencies: &Histogram<u64>, seconds: f64, memory: (f64, f64)) -> Self {
         let operations = latencies.len();
         #[allow(clippy::cast_precision_loss)]
@@ -105,7 +105,7 @@ impl Measured {
     }
 }
 
-/// Divides each rate by the one that it is held against, and judges the goals.
+/// Computes the ratios and judges the goals.
 pub fn compare(measured: &mut [Measured]) {
     let rates: HashMap<String, f64> = measured.iter().map(|row| (row.scenario.name.clone(), row.per_second)).collect();
     for row in measured {
@@ -115,7 +115,7 @@ pub fn compare(measured: &mut [Measured]) {
     }
 }
 
-/// The table of what [`compare`] has compared.
+/// Formats the measurements as a table, after [`compare`].
 pub fn report(measured: &[Measured]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -148,15 +148,15 @@ pub fn report(measured: &[Measured]) -> String {
             row.notes(),
         ]);
     }
-    // The first column is a name, the last one is text.
+    // The first column is a name, the last one a text.
     for column in table.column_iter_mut().skip(1).take(9) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
 }
 
-/// Of several rounds, the middle one for each scenario: by its ratio, since rates of different rounds are
-/// those of a machine in different moods, or by its rate if it has none.
+/// Picks the median of several rounds for each scenario: by its ratio if it has one, since the machine's speed
+/// differs between rounds, otherwise by its rate.
 pub fn medians(rounds: Vec<Vec<Measured>>) -> Vec<Measured> {
     let mut by_name: Vec<Vec<Measured>> = Vec::new();
     for measured in rounds.into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! The row-lock way: each debit is a transaction of its own that locks the account's row.
+//! Row locks inside the process: each debit is a transaction of its own that locks the account's row.
 
 use super::plan::Scenario;
 use super::report::Measured;
@@ -6,7 +6,7 @@ use super::{Attempt, drive, memory_mib, seed};
 use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
-/// Measures it. As durable and as idempotent as Bursar's: the same tables, the same unique key.
+/// Measures it with the same tables, unique key and durability as Bursar.
 pub async fn run(scenario: &Scenario) -> Result<Measured> {
     let connections = u32::try_from(scenario.callers)?;
     let db = seed::open(scenario, connections, 0).await?;

@@ -1,4 +1,4 @@
-//! Signups that arrive at a constant rate, however long each takes, on a database that nobody has analysed.
+//! Signups that arrive at a constant rate, however long each takes, on a database without planner statistics.
 
 use super::plan::Scenario;
 use super::report::Measured;
@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep_until};
 /// Time between two arrivals: 100 signups a second.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Measures signups over HTTP. A latency begins when the signup is due, so that a server that falls
-/// behind cannot hide it.
+/// Measures signups over HTTP. Latency counts from the time a signup is due, so that a server that falls behind
+/// cannot hide it.
 ///
 /// # Errors
 /// When a signup fails.

@@ -1,7 +1,7 @@
-//! The benchmark: Bursar against the row-lock way, in one run, on the same machine and the same
-//! Postgres. Prints a table, writes JSON, shows progress.
+//! The benchmark: Bursar against row locks, in one run on the same machine and the same Postgres. Prints a table,
+//! writes JSON and shows progress.
 //!
-//! Each scenario runs in a process of its own, so that its peak memory is its own.
+//! Each scenario runs in its own process, so that its peak memory is measured alone.
 
 use anyhow::{Context, Result};
 use bursar_services::ScratchDir;
@@ -13,35 +13,35 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The server's allocator, so that memory is the server's too.
+/// The server's allocator, so that memory figures are comparable.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures debits and webhooks, and prints how they compare with row locks.
+/// Measures debits and webhooks and compares them with row locks.
 #[derive(Parser)]
 struct Args {
-    /// Seconds that each scenario of debits lasts.
+    /// Seconds for each debit scenario.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
-    /// Webhooks that each scenario of webhooks delivers.
+    /// Webhooks for each webhook scenario.
     #[arg(long, default_value_t = 20_000)]
     webhooks: u64,
-    /// Only scenarios whose name contains each of these words, such as `http 20x10000`; may be repeated.
+    /// Run only scenarios whose name contains each of these words, such as `http 20x10000`; may be repeated.
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
-    /// How often everything is measured; the table has the middle ratio of each pair, the middle rate of others.
+    /// How often everything is measured; the table shows the median ratio, or the median rate where there is none.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// Prints the names of the scenarios and measures nothing.
+    /// Print the names of the scenarios and measure nothing.
     #[arg(long)]
     list: bool,
-    /// Where the figures go as JSON.
+    /// File for the figures as JSON.
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
-    /// Runs one scenario in this process; the benchmark calls itself with this.
+    /// Run one scenario in this process; used by the benchmark itself.
     #[arg(long, hide = true)]
     scenario: Option<String>,
-    /// Serves the baseline at this address; a scenario calls the benchmark with this.
+    /// Serve the baseline at this address; used by the benchmark itself.
     #[arg(long, hide = true)]
     baseline: Option<String>,
 }

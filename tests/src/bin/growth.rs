@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Fills a database with years of work, and prints what everyday work costs there and on an empty one.
+/// Fills a database with years of work, and measures everyday work there and on an empty one.
 #[derive(Parser)]
 #[command(name = "growth")]
 struct Args {
@@ -29,14 +29,13 @@ struct Args {
     /// Webhooks that are delivered.
     #[arg(long, default_value_t = 20_000)]
     webhooks: u64,
-    /// Where the figures go as JSON.
+    /// File for the figures as JSON.
     #[arg(long, default_value = "target/growth.json")]
     json: PathBuf,
-    /// Uses this server instead of one of its own; the two databases stay there. Its user must be a
-    /// superuser.
+    /// Use this server instead of starting one; the two databases are not dropped. The user must be a superuser.
     #[arg(long, value_name = "URL", requires = "amqp_url")]
     database_url: Option<String>,
-    /// Uses this broker instead of one of its own.
+    /// Use this broker instead of starting one.
     #[arg(long, value_name = "URL", requires = "database_url")]
     amqp_url: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The comparison: what was acknowledged against what is there.
+//! Compares the acknowledged requests with the stored state.
 
 pub mod events;
 pub mod ledger;
@@ -12,11 +12,10 @@ use ledger::{Books, Line, Span};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// Customers and events that are looked at at the same time.
+/// Customers and events read concurrently.
 const LOOKS_MAX: usize = 8;
 
-/// Compares everything that was done since `began_ms`, over HTTP. Gives what does not fit, and how the events
-/// ended.
+/// Compares everything done since `began_ms`, over HTTP. Returns the discrepancies, and the outcome of the events.
 pub async fn everything(caller: &Caller, known: &Known, began_ms: TimeMs) -> Result<(Vec<Discrepancy>, events::Ends)> {
     let mut discrepancies = customers(caller, known).await?;
     let ledgers = stream::iter(known.customers.iter().map(|customer| books(caller, customer)));
@@ -30,7 +29,7 @@ pub async fn everything(caller: &Caller, known: &Known, began_ms: TimeMs) -> Res
     Ok((discrepancies, ends))
 }
 
-/// Every customer that was acknowledged is there once, and nobody else.
+/// Checks that exactly the acknowledged customers exist, each once.
 async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
     let mut by_email: HashMap<String, Vec<Value>> = HashMap::new();
     for customer in caller.look_at_all("/admin/v1/customers", &[]).await? {
@@ -66,7 +65,7 @@ async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
     Ok(discrepancies)
 }
 
-/// A customer whose onboarding was never answered has its first credits and nothing else.
+/// A customer whose signup was not answered has its signup credits and nothing else.
 async fn stray_books(caller: &Caller, found: &Value) -> Result<Option<Discrepancy>> {
     let id = found["id"].as_str().context("a customer has an id")?;
     let lines = caller.look_at_all(&format!("/admin/v1/customers/{id}/transactions"), &[]).await?;

@@ -1,4 +1,4 @@
-//! Faults: does what the plan says, each at its time.
+//! Carries out the schedule of faults.
 
 use super::chronicle::Chronicle;
 use super::plan::{Fault, Planned};
@@ -10,24 +10,23 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-/// What faults work with.
+/// The targets of the faults, and where they are logged and counted.
 pub struct Faults {
-    /// What they are done to.
+    /// The servers.
     pub site: Arc<Site>,
-    /// Where they are written down.
+    /// The log.
     pub chronicle: Arc<Chronicle>,
-    /// Where they are counted.
+    /// The counters.
     pub tally: Arc<Tally>,
-    /// Stops that were not in good order.
+    /// Orderly stops that failed.
     pub bad_stops: Mutex<Vec<String>>,
-    /// One fault of the broker at a time.
+    /// Held during a fault of the broker.
     broker: tokio::sync::Mutex<()>,
-    /// One fault of the database at a time.
+    /// Held during a fault of the database.
     postgres: tokio::sync::Mutex<()>,
 }
 
 impl Faults {
-    /// Nothing has been done yet.
     pub fn new(site: Arc<Site>, chronicle: Arc<Chronicle>, tally: Arc<Tally>) -> Self {
         Self {
             site,
@@ -39,11 +38,11 @@ impl Faults {
         }
     }
 
-    /// Works the plan off; returns when the last fault is over and everything was started again. A
-    /// fault that has to wait for an earlier one is left out if that takes until the load ends.
+    /// Carries out the plan; returns when the last fault is over and all servers were started again. A fault that
+    /// waits for an earlier one until the load ends is skipped.
     ///
     /// # Errors
-    /// Of the servers that are not under test: then the run says nothing.
+    /// If a server that is not under test fails; the run has no result then.
     pub async fn run(self: Arc<Self>, plan: Vec<Planned>, until: Instant) -> Result<()> {
         let began = self.chronicle.began();
         let mut under_way = JoinSet::new();
@@ -102,7 +101,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Ends a node, or the next one if another fault has it, and starts it again.
+    /// Ends a node, or the next one if it is held by another fault, and starts it again.
     async fn end_node(&self, fault: Fault, wanted: usize, down_ms: u64, politely: bool) -> Result<()> {
         let nodes = &self.site.nodes;
         let free = (0..nodes.len()).map(|n| &nodes[(wanted + n) % nodes.len()]);

@@ -1,7 +1,7 @@
-//! The load: what customers, support and Stripe do, at a bounded rate, chosen by the seed.
+//! The load: what customers, support and Stripe do, at a limited rate, chosen by the seed.
 //!
-//! Every request is made until there is a definite answer, every delivery until it is answered with
-//! 2xx, as a careful client and Stripe would.
+//! Every request is retried until it has a definite answer, and every delivery until it is answered with 2xx, as a
+//! careful client and Stripe do.
 
 mod credits;
 mod delivery;
@@ -23,41 +23,40 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// Customers that half of the load is about.
+/// Customers that get half of the load.
 const HOT: usize = 3;
-/// What a hot customer has to spend at first, besides its signup credits.
+/// Credits of a hot customer at the start, besides its signup credits.
 const HOT_CREDITS: i64 = 500;
-/// Acts under way at once; beyond that the load waits, so an outage does not pile work up.
+/// Maximum of concurrent actions; the load waits beyond that, so that an outage does not pile up work.
 const ACTS_MAX: usize = 384;
-/// Deliveries under way or waiting for their time at once.
+/// Maximum of concurrent deliveries, including those waiting for their time.
 const DELIVERIES_MAX: usize = 512;
-/// How often the progress is shown.
+/// How often the progress bar is updated.
 const SAY_EVERY: Duration = Duration::from_millis(500);
 
-/// What the load works with.
+/// The load, and what it has done.
 pub struct Load {
     /// Makes the requests.
     pub caller: Caller,
-    /// Where everything is written down.
+    /// What was requested and answered.
     pub record: Record,
-    /// Where everything is counted.
+    /// The counters.
     pub tally: Arc<Tally>,
     /// The log of the run.
     pub chronicle: Arc<Chronicle>,
-    /// Customers that anything may happen to; the hot ones come first.
+    /// Customers to choose from; the hot ones come first.
     crowd: Mutex<Vec<Arc<Customer>>>,
     acts: Arc<Semaphore>,
     deliveries: Arc<Semaphore>,
 }
 
 impl Load {
-    /// Nothing has been asked for yet.
     pub fn new(caller: Caller, tally: Arc<Tally>, chronicle: Arc<Chronicle>) -> Self {
         let (acts, deliveries) = (Arc::new(Semaphore::new(ACTS_MAX)), Arc::new(Semaphore::new(DELIVERIES_MAX)));
         Self { caller, record: Record::default(), tally, chronicle, crowd: Mutex::default(), acts, deliveries }
     }
 
-    /// Onboards the hot customers and gives them something to spend.
+    /// Onboards the hot customers and gives them credits.
     pub async fn prepare(&self) -> Result<()> {
         for _ in 0..HOT {
             let customer = self.onboard().await.context("a customer could not be onboarded before the load")?;
@@ -67,8 +66,8 @@ impl Load {
         Ok(())
     }
 
-    /// Begins `rate` acts a second until the time has come; returns when all of them have ended,
-    /// which the caller's deadline sees to.
+    /// Starts `rate` actions a second until `until`; returns when all have ended, which the caller's deadline
+    /// ensures.
     pub async fn run(self: Arc<Self>, seed: u64, rate: u32, until: Instant) -> Result<()> {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
@@ -125,15 +124,14 @@ impl Load {
         self.crowd.lock().unwrap_or_else(PoisonError::into_inner).push(customer);
     }
 
-    /// One of the hot customers, or any of the others.
+    /// Picks one of the hot customers, or any customer.
     fn anybody(&self, rng: &mut StdRng) -> Arc<Customer> {
         let crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
         let n = if rng.random_bool(0.5) { rng.random_range(0..HOT) } else { rng.random_range(0..crowd.len()) };
         crowd[n].clone()
     }
 
-    /// Signs a new customer up. Its key is in the answer and nowhere else, so without an answer there
-    /// is a customer that nobody can use; that is known of the interface.
+    /// Signs a new customer up. Only the answer has its API key, so a customer without an answer cannot be used.
     async fn onboard(&self) -> Option<Arc<Customer>> {
         let email = format!("{}@example.com", unique());
         let body = json!({ "email": email, "name": "Chaos", "source": "direct" });
@@ -169,7 +167,7 @@ impl Load {
         None
     }
 
-    /// Everything has been up for a while by then, so this is no excuse of the server.
+    /// Records a missing answer as a discrepancy: all servers have been up for a while by then.
     fn unanswered(&self, what: &str) {
         self.tally.unanswered.up();
         self.record.discrepancy(Discrepancy::wrong(format!("there was no definite answer to the end: {what}")));

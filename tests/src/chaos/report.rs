@@ -1,4 +1,4 @@
-//! What came of a run, for people and for programs.
+//! The report of a run, for people and programs.
 
 use super::check::events::Ends;
 use super::chronicle::Line;
@@ -9,38 +9,38 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Discrepancies that are printed in full; the JSON report has all of them.
+/// Discrepancies printed in full; the JSON report has all of them.
 const SHOWN_MAX: usize = 40;
 
-/// What came of a run on one pair of backends.
+/// The report of a run on one pair of backends.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// `embedded` or `production`.
     pub backend: &'static str,
-    /// What the schedule and the load were made from.
+    /// The seed of the schedule and the load.
     pub seed: u64,
     /// How long the load lasted.
     pub seconds: u64,
-    /// How many nodes there were.
+    /// Number of nodes.
     pub nodes: usize,
-    /// By how many milliseconds the clock of each was wrong.
+    /// Clock skew of each node.
     pub skews_ms: Vec<i64>,
-    /// Everything that was counted.
+    /// The counters.
     pub tally: Arc<Tally>,
-    /// Customers that were onboarded.
+    /// Number of customers onboarded.
     pub customers: usize,
-    /// How the events ended.
+    /// How many events had each outcome.
     pub events: Ends,
-    /// Everything that must not be.
+    /// All discrepancies.
     pub discrepancies: Vec<Discrepancy>,
-    /// What happened when.
+    /// The log.
     pub log: Vec<Line>,
-    /// Where logs and data are kept, if there is something to look into.
+    /// The folder of logs and data, if the run failed.
     pub kept: Option<PathBuf>,
 }
 
 impl Report {
-    /// Whether everything acknowledged is there exactly once.
+    /// Whether there is no discrepancy.
     pub fn holds(&self) -> bool {
         self.discrepancies.is_empty()
     }
@@ -96,7 +96,7 @@ impl Report {
         format!("{}, seed {}\n{}", self.backend, self.seed, table.trim_fmt())
     }
 
-    /// Everything that must not be, one after the other, and where to look.
+    /// The discrepancies, the folder of logs, and the command to repeat the run.
     pub fn problems(&self) -> Vec<String> {
         let shown = self.discrepancies.iter().take(SHOWN_MAX).map(ToString::to_string);
         let more = self.discrepancies.len().saturating_sub(SHOWN_MAX);

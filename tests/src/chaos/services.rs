@@ -1,4 +1,4 @@
-//! The private Postgres and RabbitMQ of a run, and when Postgres was away.
+//! The private Postgres and RabbitMQ of a run, and the times when Postgres was down.
 
 use anyhow::{Context, Result};
 use bursar_services::{Postgres, RabbitMq, ScratchDir};
@@ -13,16 +13,16 @@ const DATABASE: &str = "chaos";
 /// How long a dump of the database may take.
 const DUMP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Both servers. They end, and their files go, when this is dropped.
+/// Both servers. They are stopped and their files deleted when this is dropped.
 pub struct Services {
     postgres: Arc<Mutex<Postgres>>,
     rabbitmq: Arc<Mutex<RabbitMq>>,
-    /// Of the database.
+    /// URL of the database.
     pub database_url: String,
-    /// Of the broker.
+    /// URL of the broker.
     pub amqp_url: String,
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
-    /// Dropped last: the files go after the servers.
+    /// Dropped last, so that the files go after the servers.
     _scratch: ScratchDir,
 }
 
@@ -74,12 +74,12 @@ impl Services {
         on(&self.rabbitmq, RabbitMq::wipe).await
     }
 
-    /// Whether Postgres was away at some time between these two.
+    /// Whether Postgres was down at some time between these two.
     pub fn postgres_was_away(&self, from: Instant, to: Instant) -> bool {
         self.outages().iter().any(|(began, ended)| *began <= to && ended.is_none_or(|ended| ended >= from))
     }
 
-    /// Keeps the servers' logs and the database as SQL, to be looked at after a run that failed.
+    /// Copies the servers' logs and a dump of the database into a folder, to investigate a failed run.
     pub async fn keep(&self, folder: &Path) -> Result<()> {
         let postgres = self.postgres.lock().unwrap_or_else(PoisonError::into_inner).log();
         let rabbitmq = self.rabbitmq.lock().unwrap_or_else(PoisonError::into_inner).log();
@@ -97,7 +97,7 @@ impl Services {
     }
 }
 
-/// Does something that blocks to a server.
+/// Runs a blocking operation on a server.
 async fn on<S: Send + 'static>(
     server: &Arc<Mutex<S>>,
     deed: impl FnOnce(&mut S) -> Result<(), bursar_services::Error> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Waiting until nothing is left to do.
+//! Waits until no job is left.
 
 use super::caller::Caller;
 use super::chronicle::Chronicle;
@@ -11,20 +11,20 @@ use tokio::time::Instant;
 
 /// How long the jobs may take to end.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How often they are looked at.
+/// How often they are read.
 const POLL: Duration = Duration::from_millis(300);
-/// Jobs that are named when they do not end.
+/// Jobs listed in the report if they do not end.
 const NAMED_MAX: usize = 20;
-/// What is not done, as filters of the list of jobs. Scheduled jobs of other kinds are for later:
-/// holds that run out in an hour, tomorrow's retention.
+/// Unfinished jobs, as filters of the list of jobs. Scheduled jobs of other kinds are due later: holds that expire in
+/// an hour, tomorrow's retention.
 const UNDONE: [&[(&str, &str)]; 3] =
     [&[("state", "available")], &[("state", "running")], &[("state", "scheduled"), ("kind", "stripe.event")]];
-/// Kinds whose jobs must never die here.
+/// Kinds whose jobs must never be dead in this run.
 const NEVER_DEAD: [&str; 4] = ["account.settle", "replay.run", "retention", "mail.send"];
 
-/// Waits until no job is due, running or waiting for its next attempt; gives those that never end.
+/// Waits until no job is due, running or waiting for a retry; returns a discrepancy for each that does not end.
 pub async fn settle(caller: &Caller, chronicle: &Chronicle) -> Result<Vec<Discrepancy>> {
-    // The last of the short holds was made a moment ago; it has to be given back as well.
+    // The last short hold was opened a moment ago and must expire as well.
     tokio::time::sleep(Duration::from_secs(HOLD_S.0.unsigned_abs() + 1)).await;
     let deadline = Instant::now() + LIMIT;
     let mut calm = 0;
@@ -38,7 +38,7 @@ pub async fn settle(caller: &Caller, chronicle: &Chronicle) -> Result<Vec<Discre
                 break;
             }
         }
-        // Twice, because a job can move from one list to another between two looks.
+        // Twice, because a job can move from one list to another between two reads.
         calm = if undone.is_none() { calm + 1 } else { 0 };
         if calm == 2 {
             return dead(caller).await;

@@ -1,7 +1,7 @@
-//! Stories: what happens at Stripe, told in events.
+//! Scenarios at Stripe, as events.
 //!
-//! Each story is a few events about one customer. The load delivers every event two to four times,
-//! in an order that has nothing to do with the order here.
+//! Each scenario is a few events about one customer. The load delivers every event two to four times, in an order
+//! independent of the order here.
 
 use super::record::{Customer, Expected, Invoice, Record};
 use crate::stripe::{event, id, pro_invoice, pro_subscription};
@@ -12,22 +12,22 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-/// Of an event whose customer does not exist. The database may have been away at the last attempt,
-/// which is then what the last attempt says.
+/// The end of an event whose customer does not exist. If the database was down at the last attempt, the last error
+/// says so instead.
 const NO_CUSTOMER: Expected = Expected::Dead(&["customer_unknown", "the database is unavailable"]);
 
-/// An event, ready to be delivered.
+/// An event to deliver.
 #[derive(Debug, Clone)]
 pub struct Parcel {
     /// Its number in the record.
     pub event: usize,
     /// Its bytes.
     pub body: Vec<u8>,
-    /// Whether it is signed by somebody else.
+    /// Whether it is signed with a wrong secret.
     pub is_forged: bool,
 }
 
-/// Makes one story up, about this customer where it is about one that exists.
+/// Generates one scenario, for this customer unless it is about an unknown one.
 pub fn tell(record: &Record, customer: &Customer, rng: &mut StdRng) -> Vec<Parcel> {
     let mut teller = Teller { record, customer, parcels: Vec::new() };
     match rng.random_range(0..100) {
@@ -75,14 +75,14 @@ impl Teller<'_> {
         self.record.known().invoices.push(noted);
     }
 
-    /// One payment, announced by two types of events.
+    /// One payment, announced by two event types.
     fn payment(&mut self) {
         let invoice = self.invoice(true);
         self.happen("invoice.paid", &invoice);
         self.happen("invoice.payment_succeeded", &invoice);
     }
 
-    /// A payment that fails at first.
+    /// A payment that fails first and succeeds later.
     fn late_payment(&mut self) {
         let invoice = self.invoice(true);
         self.happen("invoice.payment_failed", &unpaid(&invoice));
@@ -90,13 +90,13 @@ impl Teller<'_> {
         self.happen("invoice.payment_succeeded", &invoice);
     }
 
-    /// A payment that fails for good.
+    /// A payment that fails permanently.
     fn failed_payment(&mut self) {
         let invoice = self.invoice(false);
         self.happen("invoice.payment_failed", &unpaid(&invoice));
     }
 
-    /// A subscription from its first payment on, with or without its end.
+    /// A subscription from its first payment on, optionally to its end.
     fn life(&mut self, ends: bool) {
         let Customer { stripe_id, id, .. } = self.customer;
         self.happen("customer.subscription.created", &pro_subscription(stripe_id, Some(id), "incomplete"));
@@ -109,7 +109,7 @@ impl Teller<'_> {
         }
     }
 
-    /// Types of events that nobody here waits for.
+    /// Event types that the application ignores.
     fn other_business(&mut self, rng: &mut StdRng) {
         const TYPES: [&str; 4] = ["charge.succeeded", "payout.paid", "customer.updated", "made.up"];
         for _ in 0..rng.random_range(1..=3) {
@@ -118,7 +118,7 @@ impl Teller<'_> {
         }
     }
 
-    /// Invoices that bring nothing.
+    /// Invoices that grant no credits.
     fn other_invoice(&mut self, rng: &mut StdRng) {
         let mut invoice = self.invoice(false);
         match rng.random_range(0..3) {
@@ -133,7 +133,7 @@ impl Teller<'_> {
         self.happen("invoice.payment_succeeded", &invoice);
     }
 
-    /// Customers that do not exist here.
+    /// Events about customers that do not exist.
     fn stranger(&mut self, rng: &mut StdRng) {
         let named = rng.random_bool(0.5).then(|| CustomerId::new().to_string());
         let stripe_id = format!("cus_{}", unique());
@@ -145,7 +145,7 @@ impl Teller<'_> {
         }
     }
 
-    /// What is signed but cannot be processed.
+    /// Events that are signed but cannot be processed.
     fn unreadable(&mut self, rng: &mut StdRng) {
         let garbage = |teller: &mut Self, bytes: Vec<u8>| {
             let external_id = fallback_external_id(&bytes);
@@ -180,7 +180,7 @@ impl Teller<'_> {
         }
     }
 
-    /// A payment that Stripe never sent.
+    /// A payment that Stripe did not sign.
     fn forged(&mut self) {
         let invoice = self.invoice(false);
         self.send(&event("invoice.paid", &invoice), Expected::Absent);

@@ -1,7 +1,7 @@
-//! Pro: subscribe, use the month up, pay for more, renew, cancel.
+//! Pro: subscribe, use the month's credits up, pay for more, renew, cancel.
 //!
-//! Needs a server whose Stripe takes test cards; the renewal needs a sandbox whose clock can be moved, so
-//! with Stripe's own test mode it is skipped. Not safe in production: it charges.
+//! Needs a server whose Stripe takes test cards. The renewal needs a sandbox with a clock that can be moved, so it is
+//! skipped in Stripe's test mode. Not safe in production: it charges.
 
 use super::answer::Expected;
 use super::customer::Customer;
@@ -14,7 +14,7 @@ const SUBSCRIPTION: &str = "/api/v1/subscription";
 /// Longer than any month, shorter than any two.
 const MONTH_AND_A_BIT_S: i64 = 32 * 86_400;
 
-/// Walks the journey.
+/// Runs the journey.
 pub async fn run(walk: &mut Walk<'_>) -> Expected {
     if let Some(reason) = walk.why_not_charge() {
         walk.skip("a customer subscribes to Pro", reason);
@@ -60,10 +60,10 @@ async fn subscribed(walk: &mut Walk<'_>) -> Expected<Customer> {
     Ok(customer)
 }
 
-/// The month's credits, and one unit more.
+/// Uses the month's credits up, and one unit more.
 async fn month(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
     let numbers = walk.setting.target.numbers;
-    walk.step("the month is used up, and the warning tells Pro's price");
+    walk.step("the month's credits are used up, and the warning has Pro's price");
     let all = numbers.signup_credits + numbers.bonus_credits + numbers.pro_credits;
     let spent = customer.spend(all, "month").await?.status(200)?;
     spent.has("/credit_balance", 0)?.says("/warning", &in_words(numbers.pro_unit_price_minor))?;
@@ -74,7 +74,7 @@ async fn month(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
     customer.was_granted("stripe", 1, numbers.pro_credits).await
 }
 
-/// The next month; gives the credits that it leaves.
+/// Renews the subscription; returns the credits after it.
 async fn renewal(walk: &mut Walk<'_>, customer: &Customer, sandbox: &SandboxControl) -> Expected<i64> {
     let numbers = walk.setting.target.numbers;
     walk.step("the renewal brings the next month's credits");
@@ -88,9 +88,9 @@ async fn renewal(walk: &mut Walk<'_>, customer: &Customer, sandbox: &SandboxCont
     Ok(numbers.pro_credits)
 }
 
-/// Cancelled, taken back, cancelled at once.
+/// Cancels at the period's end, resumes, and cancels at once.
 async fn end(walk: &mut Walk<'_>, customer: &Customer, left: i64) -> Expected {
-    walk.step("cancelled with the period it is Pro until then");
+    walk.step("cancelled at the period's end it is Pro until then");
     let ending = customer.settled("DELETE", SUBSCRIPTION, "cancel", None).await?.status(200)?;
     ending.has("/cancel_at_period_end", true)?.has("/plan", "pro")?;
 

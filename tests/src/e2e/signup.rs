@@ -1,7 +1,7 @@
-//! From signing up to the first unit of work, and to the last free one.
+//! Signup, the first unit of work and the last free one.
 //!
-//! Safe in production: the checks that make nobody; and the rest, if a domain for throw-away customers is
-//! given. Nothing is charged; a customer is made at Stripe, too, if the server has Stripe.
+//! Safe in production: the checks that create no customer, and the rest if a domain for test customers is given.
+//! Nothing is charged; a Stripe customer is created if the server has Stripe.
 
 use super::answer::{Expected, same};
 use super::client::Call;
@@ -9,10 +9,10 @@ use super::customer::ONBOARD;
 use super::walk::Walk;
 use serde_json::json;
 
-/// A domain of throw-away addresses that every list knows.
+/// A disposable email domain that every list has.
 const DISPOSABLE: &str = "mailinator.com";
 
-/// Walks the journey.
+/// Runs the journey.
 pub async fn run(walk: &mut Walk<'_>) -> Expected {
     door(walk).await?;
     let target = &walk.setting.target;
@@ -23,19 +23,19 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
     life(walk).await
 }
 
-/// What the server says to those who are nobody.
+/// Requests without an account.
 async fn door(walk: &mut Walk<'_>) -> Expected {
-    walk.step("a stranger without a good key sees nothing");
+    walk.step("without a valid key nothing is readable");
     let client = walk.client.clone();
     let path = "/api/v1/customer";
     client.get(path).await?.problem(401, "missing_credentials")?;
     let call = Call::default().header("x-api-key", "bsk_this-is-no-key");
     client.send("GET", path, call).await?.problem(401, "invalid_api_key")?;
-    // A proxy may keep staff's routes to itself, which is just as well.
+    // A proxy may block the admin API altogether.
     let staff = client.get("/admin/v1/customers").await?;
-    same("whether a stranger sees customers", &(staff.status < 400), &false)?;
+    same("whether customers are readable without a token", &(staff.status < 400), &false)?;
 
-    walk.step("who gives a throwaway address, or none, is not signed up");
+    walk.step("a disposable address, or none, is refused");
     let disposable = format!("e2e-{}@{DISPOSABLE}", walk.unique());
     walk.onboard(&disposable, None).await?.problem(422, "email_disposable")?;
     walk.onboard("this is no address", None).await?.problem(400, "invalid_email")?;
@@ -44,7 +44,7 @@ async fn door(walk: &mut Walk<'_>) -> Expected {
     Ok(())
 }
 
-/// What a customer does with its free credits.
+/// A customer uses its free credits.
 async fn life(walk: &mut Walk<'_>) -> Expected {
     let free = walk.setting.target.numbers.signup_credits;
     walk.step("a customer signs up and gets a key and free credits");
@@ -61,14 +61,14 @@ async fn life(walk: &mut Walk<'_>) -> Expected {
     let spent = customer.call("POST", usage, "first", Some(&body)).await?.status(200)?;
     let spent = spent.has("/credit_balance", free - 1)?.has("/transaction/amount", -1)?.has("/replayed", false)?;
 
-    walk.step("the same request again moves nothing, another under its key is refused");
+    walk.step("the same request again spends nothing, another under its key is refused");
     let again = customer.call("POST", usage, "first", Some(&body)).await?.status(200)?;
     again.has("/transaction", spent.at("/transaction").clone())?.has("/replayed", true)?;
     let other = json!({ "units": 2, "reference": "first" });
     customer.call("POST", usage, "first", Some(&other)).await?.problem(422, "idempotency_key_reused")?;
     customer.has_credits(free - 1).await?;
 
-    walk.step("the ledger tells both");
+    walk.step("the ledger has both entries");
     let expected = vec![("usage".to_owned(), -1), ("signup".to_owned(), free)];
     same("the ledger, latest first", &customer.ledger().await?, &expected)?;
 
@@ -76,7 +76,7 @@ async fn life(walk: &mut Walk<'_>) -> Expected {
     let last = customer.spend(free - 2, "all-but-one").await?.status(200)?;
     last.has("/credit_balance", 1)?.says("/warning", "Add billing")?;
 
-    walk.step("without credits and card work is refused, and nothing moves");
+    walk.step("without credits and card work is refused, and nothing is spent");
     let refused = customer.spend(2, "too-much").await?.problem(402, "insufficient_credits")?;
     refused.has("/available", 1)?.says("/detail", "Add billing")?;
     customer.has_credits(1).await

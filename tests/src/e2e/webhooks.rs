@@ -1,11 +1,11 @@
-//! Events of Stripe: payments that succeed and fail, subscriptions that begin and end.
+//! Stripe's events: payments that succeed and fail, subscriptions that begin and end.
 //!
-//! The journey signs them itself. They are about a subscription that Stripe does not have; a server that
-//! asks Stripe takes such an event at its word. Every effect shows to the customer, and events of one
-//! Stripe customer are worked off in order, so once a later one shows, what came before it is done.
+//! The journey signs the events itself. Their subscription does not exist at Stripe; a server that asks Stripe
+//! believes such an event. Every effect is visible to the customer, and events of one Stripe customer are processed
+//! in order, so once an effect shows, all earlier events are done.
 //!
-//! Needs the secret of Stripe's webhook; with an admin token it looks at the stored events too. Safe in
-//! production: only that what Stripe did not sign is refused.
+//! Needs the secret of Stripe's webhook; with an admin token it reads the stored events, too. In production only the
+//! refusal of unsigned events is safe to test.
 
 mod events;
 
@@ -21,13 +21,13 @@ const SUBSCRIPTION: &str = "/api/v1/subscription";
 /// Older than any server's tolerance.
 const STALE_S: i64 = 86_400;
 
-/// Walks the journey.
+/// Runs the journey.
 pub async fn run(walk: &mut Walk<'_>) -> Expected {
     let unique = walk.unique();
     let target = &walk.setting.target;
     let secret = match target.stripe_webhook_secret.as_deref() {
         _ if target.is_safe => Err("makes a subscription: not with --safe"),
-        _ if walk.setting.stripe == StripeMode::Unknown => Err("GET /health does not tell whether Stripe is live"),
+        _ if walk.setting.stripe == StripeMode::Unknown => Err("GET /health does not say whether Stripe is live"),
         None => Err("signs as Stripe: needs --stripe-webhook-secret"),
         Some(secret) => Ok(secret),
     };
@@ -47,14 +47,14 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
     seen_by_support(walk, &customer, &told).await
 }
 
-/// The events that were delivered, and the secret to sign more with.
+/// The events delivered so far, and the secret to sign more.
 struct Told<'a> {
     secret: &'a str,
     events: Vec<(String, usize)>,
 }
 
 impl Told<'_> {
-    /// Delivers an event so many times.
+    /// Delivers an event `times` times.
     async fn tell(&mut self, walk: &Walk<'_>, event: &Value, times: usize) -> Expected {
         for n in 0..times {
             let taken = tell_stripe(&walk.client, self.secret, event).await?;
@@ -65,9 +65,9 @@ impl Told<'_> {
     }
 }
 
-/// What Stripe did not sign is refused, and not kept.
+/// Unsigned events are refused and not stored.
 async fn door(walk: &mut Walk<'_>, unique: &str, secret: Option<&str>) -> Expected {
-    walk.step("what Stripe did not sign is refused");
+    walk.step("an event without Stripe's signature is refused");
     let client = walk.client.clone();
     let body = events::ping(unique).to_string();
     post_stripe(&client, &body, None).await?.problem(400, "signature_missing")?;
@@ -75,7 +75,7 @@ async fn door(walk: &mut Walk<'_>, unique: &str, secret: Option<&str>) -> Expect
     let forged = stripe_signature("whsec_this-is-not-the-secret", &body, now_s());
     post_stripe(&client, &body, Some(&forged)).await?.problem(400, "signature_mismatch")?;
 
-    let name = "what was changed on its way, or is a day old, is refused";
+    let name = "an event that was altered, or signed a day ago, is refused";
     let Some(secret) = secret else {
         walk.skip(name, "signs as Stripe: needs --stripe-webhook-secret");
         return Ok(());
@@ -91,7 +91,7 @@ async fn door(walk: &mut Walk<'_>, unique: &str, secret: Option<&str>) -> Expect
 async fn begins(walk: &mut Walk<'_>, unique: &str) -> Expected<(Customer, Story)> {
     walk.step("a customer signs up");
     let customer = walk.sign_up(None).await?;
-    // An event must name the customer's own customer at Stripe, once there is one.
+    // If the customer has a Stripe customer, its events must name it.
     let stripe_customer = match walk.setting.stripe {
         StripeMode::NotConfigured => format!("cus_e2e{}", unique.replace('-', "")),
         _ => customer.stripe_customer().await?,
@@ -100,7 +100,7 @@ async fn begins(walk: &mut Walk<'_>, unique: &str) -> Expected<(Customer, Story)
     Ok((customer, story))
 }
 
-/// Subscription created; invoice succeeded, told by two types of events and several times.
+/// The subscription is created, and its invoice paid, in several event types and deliveries.
 async fn subscribed(walk: &mut Walk<'_>, customer: &Customer, story: &Story, told: &mut Told<'_>) -> Expected {
     let numbers = walk.setting.target.numbers;
     walk.step("subscription created: the customer is on Pro, without credits until it has paid");
@@ -111,7 +111,7 @@ async fn subscribed(walk: &mut Walk<'_>, customer: &Customer, story: &Story, tol
     told.tell(walk, &story.paid("invoice.paid"), 3).await?;
     customer.stands("pro", numbers.signup_credits + numbers.pro_credits).await?;
 
-    walk.step("the same payment told again, and by other types of events, grants nothing");
+    walk.step("the same payment in repeated events, and in other event types, grants nothing");
     told.tell(walk, &story.paid("invoice.payment_succeeded"), 2).await?;
     told.tell(walk, &story.payment("payment_intent.succeeded"), 2).await?;
     let mut ending = story.subscription("updated", "active");
@@ -143,7 +143,7 @@ async fn failed(walk: &mut Walk<'_>, customer: &Customer, story: &mut Story, tol
     Ok(())
 }
 
-/// Subscription cancelled; late news of before.
+/// The subscription is cancelled; an older event arrives late.
 async fn ended(walk: &mut Walk<'_>, customer: &Customer, story: &Story, told: &mut Told<'_>) -> Expected {
     let numbers = walk.setting.target.numbers;
     let all = numbers.signup_credits + 2 * numbers.pro_credits;
@@ -154,7 +154,7 @@ async fn ended(walk: &mut Walk<'_>, customer: &Customer, story: &Story, told: &m
     told.tell(walk, &story.subscription("updated", "active"), 1).await
 }
 
-/// What support sees of all that; once the late news is worked off, it has revived nothing.
+/// Support sees all events. The late one has not revived the subscription.
 async fn seen_by_support(walk: &mut Walk<'_>, customer: &Customer, told: &Told<'_>) -> Expected {
     let name = "support sees every event processed once, however often it was delivered";
     let token = match walk.admin_token() {
@@ -180,7 +180,7 @@ async fn seen_by_support(walk: &mut Walk<'_>, customer: &Customer, told: &Told<'
     customer.stands("pay_as_you_go", numbers.signup_credits + 2 * numbers.pro_credits).await
 }
 
-/// Waits until the customer's subscription shows something; gives the subscription.
+/// Waits until a field of the customer's subscription has this value; returns the subscription.
 async fn shows(walk: &Walk<'_>, customer: &Customer, what: &str, at: &str, expected: Value) -> Expected<Answer> {
     walk.client
         .until(&format!("the subscription shows {what}"), async || {

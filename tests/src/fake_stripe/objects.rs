@@ -1,14 +1,14 @@
-//! The fake's objects and what calls do to them.
+//! The fake's objects, and what calls do to them.
 
 use super::Reply;
 use poem::http::Method;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
-/// The seconds of a period.
+/// Seconds of a period.
 const PERIOD_S: i64 = 2_592_000;
 
-/// Form parameters by their whole name, such as `metadata[key]`.
+/// Form parameters by their full name, such as `metadata[key]`.
 pub(super) struct Form(HashMap<String, String>);
 
 impl Form {
@@ -47,7 +47,7 @@ fn now_s() -> i64 {
     bursar_engine::clock::Clock::System.now_ms() / 1_000
 }
 
-/// The page of rows that a form asks for. The rows are the latest first.
+/// Returns the page of rows that a form asks for. `rows` are latest first.
 fn page(mut rows: Vec<Value>, form: &Form) -> Reply {
     let bound = |name: &str| form.get(name).and_then(|text| text.parse::<i64>().ok());
     let (from, to) = (bound("created[gte]").unwrap_or(i64::MIN), bound("created[lte]").unwrap_or(i64::MAX));
@@ -89,7 +89,7 @@ impl Objects {
         }
     }
 
-    /// An object that somebody else made.
+    /// Adds an object.
     pub(super) fn put(&mut self, object: Value) {
         self.rows.push(object);
     }
@@ -167,7 +167,7 @@ impl Objects {
         (200, self.add("cus", "customer", fields))
     }
 
-    /// Made-up ids become methods of their own; what the id contains is their fate.
+    /// An unknown id becomes a new payment method, whose outcome is in the id.
     fn attach(&mut self, id: &str, form: &Form) -> Reply {
         if id.contains("unknown") {
             return missing(id);

@@ -1,8 +1,7 @@
-//! The comparison at the end of a day: what customers were told, what the ledger says and what Stripe
-//! has, to the cent and the credit.
+//! The comparison at the end of a day: the customers' answers, the ledger and Stripe's objects, to the cent and the
+//! credit.
 //!
-//! What should be is worked out here from Stripe's objects alone, by rules of its own, not by those of
-//! the engine that is under test.
+//! The expected state is derived from Stripe's objects alone, by rules that are independent of the engine's.
 
 mod books;
 mod money;
@@ -17,15 +16,15 @@ use anyhow::Result;
 use bursar_sandbox::Sandbox;
 use serde_json::Value;
 
-/// What there is to know of one customer here.
+/// One customer's state in Bursar.
 pub struct Subject {
-    /// Who it is.
+    /// Its id and key.
     pub me: Identity,
     /// Its ledger, oldest first.
     pub entries: Vec<Value>,
     /// Its operations.
     pub operations: Vec<Value>,
-    /// Itself.
+    /// The customer.
     pub customer: Value,
     /// Its credits.
     pub credits: Value,
@@ -33,7 +32,7 @@ pub struct Subject {
     pub subscription: Value,
     /// Its payment methods.
     pub methods: Vec<Value>,
-    /// What it is told about its usage and charges.
+    /// The summary of its usage and charges.
     pub summary: Value,
 }
 
@@ -64,7 +63,7 @@ impl Subject {
     }
 }
 
-/// Compares everything; gives all that does not agree.
+/// Compares all customers; returns everything that does not agree.
 ///
 /// # Errors
 /// If the application does not answer.

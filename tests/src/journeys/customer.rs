@@ -1,4 +1,4 @@
-//! One random customer: what it does over HTTP, what its bank and support do, and what it was told.
+//! One random customer: its requests, its bank, support, and the answers it got.
 
 mod bank;
 mod record;
@@ -15,23 +15,23 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How long a hold lasts that nobody ends, in seconds.
+/// How long a hold lasts that is left to expire, in seconds.
 const HOLD_S: i64 = 2;
 
-/// What customers act on.
+/// What a customer needs to act.
 #[derive(Clone)]
 pub struct Stage {
-    /// The way to the application.
+    /// Makes requests to the application.
     pub caller: Caller,
-    /// Its Stripe.
+    /// The sandbox.
     pub stripe: Arc<Sandbox>,
-    /// What happened how often.
+    /// Counts the actions and their results.
     pub counts: Arc<Counts>,
 }
 
 /// A customer.
 pub struct Customer {
-    /// What it is called in this run.
+    /// Its name in this run.
     pub name: String,
     stage: Stage,
     identity: Mutex<Option<Identity>>,
@@ -39,7 +39,7 @@ pub struct Customer {
     serial: AtomicU64,
 }
 
-/// Who a customer is, once it has signed up.
+/// The id and the key of a customer that has signed up.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its id.
@@ -49,22 +49,22 @@ pub struct Identity {
 }
 
 impl Customer {
-    /// A customer that has not signed up. Its name is the same in every run with the same seed.
+    /// Creates a customer that has not signed up. Its name is the same in every run with the same seed.
     pub fn new(name: String, stage: Stage) -> Self {
         Self { name, stage, identity: Mutex::default(), record: Mutex::default(), serial: AtomicU64::new(0) }
     }
 
-    /// Who it is, once it has signed up.
+    /// Its id and key, once it has signed up.
     pub fn identity(&self) -> Option<Identity> {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What it was told so far.
+    /// The answers it got so far.
     pub fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something, and counts how it ended. What needs an account is left out without one.
+    /// Carries out an action and counts its result. Without an account, only a signup has an effect.
     pub async fn act(&self, what: Move) {
         let end = match (what, self.identity()) {
             (Move::SignUp, None) => self.sign_up().await,
@@ -116,12 +116,12 @@ impl Customer {
         end_of(answer.as_ref())
     }
 
-    /// A key that no request had before.
+    /// A new idempotency key.
     fn key(&self) -> String {
         format!("{}-{}", self.name, self.serial.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A request under a new key.
+    /// Makes a request under a new key.
     async fn ask(&self, me: &Identity, method: Method, path: &str, body: Option<&Value>) -> Option<Definite> {
         self.ask_under(me, &self.key(), method, path, body).await
     }
@@ -220,7 +220,7 @@ impl Customer {
         end_of(answer.as_ref())
     }
 
-    /// A look at something of its own, to its end.
+    /// Reads all pages of one of its lists.
     ///
     /// # Errors
     /// If there is no answer.
@@ -239,18 +239,18 @@ impl Customer {
         anyhow::bail!("{}: {path} does not end", self.name)
     }
 
-    /// A look at something of its own; null if there is none.
+    /// Reads one of its resources; null if there is none.
     pub async fn look_at(&self, me: &Identity, path: &str) -> Value {
         self.look(me, path).await
     }
 }
 
-/// One of a list, any; none of an empty one.
+/// Picks one row of a list; `None` if it is empty.
 fn pick(rows: &[Value], nth: usize) -> Option<&Value> {
     rows.get(nth % rows.len().max(1))
 }
 
-/// How a request ended, in one or two words.
+/// The result of a request, as a label.
 fn end_of(answer: Option<&Definite>) -> String {
     match answer {
         None => "no answer".to_owned(),

@@ -1,5 +1,5 @@
-//! What a run does, worked out from its seed before it is done: day after day what each customer
-//! does, what goes wrong meanwhile, and how long the night is.
+//! The plan of a run, computed from its seed: for each day the customers' actions, the faults, and by how much the
+//! clock advances afterwards.
 
 use super::weather::Weather;
 use rand::rngs::StdRng;
@@ -8,17 +8,17 @@ use serde::Serialize;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// What a customer does on one day, one beat after the other.
+/// Rounds of actions of a customer on one day.
 const BEATS: RangeInclusive<usize> = 3..=6;
 /// Units of one request.
 const UNITS: RangeInclusive<i64> = 1..=4;
-/// Customers sign up on the first days.
+/// Days at the beginning on which customers sign up.
 const SIGNUP_DAYS: usize = 2;
 /// How far the clock moves in a night, in seconds: a renewal comes every month, retries of a failed
 /// one after days, and an unpaid beginning ends after 23 hours. Less than 30 days: what happens in the
 /// night is told of at its end, and Stripe forgets events after 30 days.
 const NIGHTS_S: [i64; 7] = [3_600, 7_200, 86_400, 3 * 86_400, 8 * 86_400, 16 * 86_400, 28 * 86_400];
-/// Cards and how often they are taken. What becomes of payments with them: `sandbox/src/card.rs`.
+/// Cards and their weights. For what payments with them do, see `sandbox/src/card.rs`.
 const CARDS: [(&str, u32); 9] = [
     ("pm_card_visa", 10),
     ("pm_card_mastercard", 4),
@@ -35,17 +35,17 @@ const CARDS: [(&str, u32); 9] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldEnd {
-    /// All of it is spent.
+    /// All units are captured.
     Capture,
-    /// One unit of it is spent.
+    /// One unit is captured.
     CaptureOne,
-    /// It is given back.
+    /// It is released.
     Release,
-    /// Nobody ends it: its time runs out.
+    /// It expires.
     Forget,
 }
 
-/// One thing that a customer, its bank or support does.
+/// An action of a customer, its bank or support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "move", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "fields say what they are")]
@@ -64,14 +64,14 @@ pub enum Move {
     Use {
         units: i64,
     },
-    /// The latest request for units once more, under its key.
+    /// Repeats the latest request for units under its key.
     UseAgain,
-    /// The same request several times at once, under one key.
+    /// Makes the same request several times concurrently, under one key.
     UseAtOnce {
         units: i64,
         times: usize,
     },
-    /// All credits that are left.
+    /// Spends all available credits.
     Drain,
     Hold {
         units: i64,
@@ -82,11 +82,11 @@ pub enum Move {
         at_once: bool,
     },
     Resume,
-    /// The customer shows itself to its bank, which is satisfied or not.
+    /// The customer authenticates with its bank, which accepts or refuses.
     Authenticate {
         passes: bool,
     },
-    /// A part of a payment is given back, in percent.
+    /// Refunds a part of a payment, in percent.
     Refund {
         nth: usize,
         percent: i64,
@@ -119,15 +119,15 @@ impl fmt::Display for Move {
     }
 }
 
-/// Things done at the same time.
+/// Actions that run concurrently.
 pub type Beat = Vec<Move>;
 
-/// What comes after a day.
+/// What happens after a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Night {
-    /// How far the clock moves.
+    /// By how many seconds the clock advances.
     pub passes_s: i64,
-    /// Whether lost events are made up for even if they could wait.
+    /// Whether lost webhooks are recovered even if they could wait.
     pub makes_up: bool,
 }
 
@@ -136,15 +136,15 @@ pub struct Night {
 pub struct Day {
     /// Its number, from 1.
     pub number: usize,
-    /// What goes wrong.
+    /// The faults.
     pub weather: Weather,
-    /// What each customer does.
+    /// The actions of each customer.
     pub customers: Vec<Vec<Beat>>,
-    /// What comes after it.
+    /// What happens after it.
     pub night: Night,
 }
 
-/// The plan of one day. It depends on nothing but its arguments.
+/// Returns the plan of one day, which depends only on the arguments.
 pub fn day(seed: u64, number: usize, customers: usize) -> Day {
     let mut rng = dice(seed, number as u64, 0);
     let weather = Weather::roll(&mut rng, number);
@@ -153,7 +153,7 @@ pub fn day(seed: u64, number: usize, customers: usize) -> Day {
     Day { number, weather, customers, night }
 }
 
-/// Dice that no other day or customer has.
+/// A random number generator for one customer on one day.
 fn dice(seed: u64, day: u64, customer: u64) -> StdRng {
     const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
     StdRng::seed_from_u64(seed.wrapping_add(day.wrapping_mul(SPREAD)).wrapping_add(customer.wrapping_mul(SPREAD >> 7)))

@@ -1,4 +1,4 @@
-//! Waiting until nothing is left to do, and making up for webhooks that were lost.
+//! Waits until no job is left, and recovers lost webhooks.
 
 use super::report::Counts;
 use super::venue::Venue;
@@ -12,40 +12,39 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long it may take.
+/// How long settling may take.
 const LIMIT: Duration = Duration::from_secs(180);
-/// How often it is looked.
+/// How often the jobs are read.
 const POLL: Duration = Duration::from_millis(150);
-/// What runs within this time is waited for. An operation's new round waits for a minute after several
-/// failures; what waits for its customer looks again after five.
+/// Jobs due within this time are waited for: an operation is retried after a minute at most. A job blocked by its
+/// customer is due again after five minutes and is not waited for.
 const SOON_MS: i64 = 90 * 1_000;
-/// By how much clocks that can be moved are moved on while nothing but time is missing.
+/// By how much clocks that can be moved advance while all jobs are only scheduled.
 const SKIP: Duration = Duration::from_secs(5);
-/// Jobs that are named when they do not end.
+/// Jobs listed in the report if they do not end.
 const NAMED_MAX: usize = 10;
-/// What a dead letter's reason may say: what it needed was lost or could not be asked for, and
-/// support replays it once that is made up for.
+/// Reasons of dead letters that lost webhooks or faults explain; support replays these once the webhooks are
+/// recovered.
 const EXPLAINED: [&str; 4] = ["grant_missing", "stripe_unavailable", "customer_unknown", "customer_missing"];
-/// How far back a reconciliation looks, in hours: as far as Stripe keeps events.
+/// The window of a reconciliation in hours: as long as Stripe keeps events.
 const RECONCILED_HOURS: i64 = 720;
 
-/// What settling works with.
+/// The end of a day.
 pub struct Evening<'a> {
-    /// Where the run takes place.
+    /// Where the application runs.
     pub venue: &'a Venue,
-    /// The way there.
+    /// Makes requests to the application.
     pub caller: &'a Caller,
-    /// Its Stripe.
+    /// The sandbox.
     pub stripe: &'a Sandbox,
-    /// What happened how often.
+    /// Counts actions and their results.
     pub counts: &'a Counts,
-    /// What happened when.
+    /// The log.
     pub log: &'a Chronicle,
 }
 
 impl Evening<'_> {
-    /// Calm weather: nothing more goes wrong from now on. Faults that never struck are taken back; how
-    /// many those were is counted.
+    /// Stops all faults. Faults that never struck are removed and counted.
     ///
     /// # Errors
     /// If the sandbox does not answer.
@@ -59,7 +58,7 @@ impl Evening<'_> {
         Ok(())
     }
 
-    /// How many webhooks Stripe has given up on.
+    /// The number of webhooks that Stripe gave up on.
     ///
     /// # Errors
     /// If the sandbox does not answer.
@@ -69,7 +68,8 @@ impl Evening<'_> {
         Ok(known["failed"].as_u64().unwrap_or(0))
     }
 
-    /// Waits until no webhook is on its way and no job is due soon; gives jobs that never end.
+    /// Waits until no webhook is being delivered and no job is due soon; returns the jobs and webhooks left after the
+    /// limit.
     ///
     /// # Errors
     /// If the application does not answer.
@@ -79,7 +79,7 @@ impl Evening<'_> {
         loop {
             let undone = self.undone().await?;
             let waiting = self.stripe.deliveries_waiting();
-            // Twice, because a job can move from one list to another between two looks.
+            // Twice, because a job can move from one list to another between two reads.
             calm = if undone.is_empty() && waiting == 0 { calm + 1 } else { 0 };
             if calm == 2 {
                 return Ok(Vec::new());
@@ -92,7 +92,7 @@ impl Evening<'_> {
                 }
                 return Ok(problems);
             }
-            self.log.say(format!("{} jobs and {waiting} webhooks are to be waited for", undone.len()));
+            self.log.say(format!("waiting for {} jobs and {waiting} webhooks", undone.len()));
             let only_time = waiting == 0 && !undone.is_empty() && undone.iter().all(|job| job["state"] == "scheduled");
             if only_time && self.venue.moves_with_stripe() {
                 self.venue.pass(self.stripe, SKIP)?;
@@ -114,8 +114,8 @@ impl Evening<'_> {
         Ok(undone)
     }
 
-    /// Makes up for webhooks that were lost: by a reconciliation where the application's clock goes with
-    /// Stripe's, else by having them sent again. Gives what should not be.
+    /// Recovers lost webhooks: by a reconciliation if the application's clock moves with Stripe's, otherwise by
+    /// delivering them again. Returns the problems.
     ///
     /// # Errors
     /// If the application does not answer.
@@ -133,7 +133,7 @@ impl Evening<'_> {
         }
         self.replay_dead().await?;
         problems.extend(self.settle().await?);
-        problems.extend(self.dead().await?.iter().map(|job| format!("dead for good: {job}")));
+        problems.extend(self.dead().await?.iter().map(|job| format!("still dead after the replay: {job}")));
         if self.venue.moves_with_stripe() {
             let found = self.reconcile().await?;
             if found["drift"] != 0 {
@@ -146,7 +146,7 @@ impl Evening<'_> {
         Ok(problems)
     }
 
-    /// One reconciliation, to its end.
+    /// Runs one reconciliation to its end.
     async fn reconcile(&self) -> Result<Value> {
         let body = json!({ "since_hours": RECONCILED_HOURS, "repair": true });
         let begun = self.caller.staff("/admin/v1/stripe/reconciliations", &unique(), &body).await;
@@ -169,7 +169,7 @@ impl Evening<'_> {
         self.caller.look_at_all("/admin/v1/jobs", &[("state", "dead")]).await
     }
 
-    /// Support replays dead letters whose reason has passed.
+    /// Replays dead letters with an expected reason, as support.
     async fn replay_dead(&self) -> Result<()> {
         for job in self.dead().await? {
             let reason = job["last_error"].as_str().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Where a run takes place: on the real `bursar` in a process of its own, which can be killed, or on
-//! the application inside this process, whose clock can be moved with Stripe's.
+//! Where the application of a run runs: as the real `bursar` in its own process, which can be killed, or inside this
+//! process, where its clock moves with Stripe's.
 
 use crate::app::{Backend, TestApp, WEBHOOK_SECRETS, config};
 use crate::chaos::chronicle::Chronicle;
@@ -15,31 +15,31 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// The key with which the sandbox is asked.
+/// The API key of the sandbox.
 pub const STRIPE_KEY: &str = "sk_test_journeys";
-/// How long a try of a call may take: longer than the sandbox needs, shorter than most late answers.
+/// Timeout of one try of a call to Stripe: longer than the sandbox needs, shorter than most delayed answers.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 /// How long the outcome of a stored failure is in doubt.
 const STRIPE_DOUBT_MS: i64 = 1_000;
-/// How long a request waits for Stripe: shorter than some calls, so that some are settled later.
+/// How long a request waits for Stripe: shorter than some calls, so that some operations end later.
 const WAIT_MS: u64 = 1_500;
-/// Waits between attempts of a job.
+/// The first and the longest wait between attempts of a job.
 const BACKOFF_MS: (i64, i64) = (200, 2_000);
-/// How old signatures may be: the sandbox signs by the machine's clock, whatever its own says.
+/// The allowed age of signatures: the sandbox signs by the machine's clock, whatever its own clock shows.
 const TOLERANCE_S: i64 = 100 * 365 * 86_400;
-/// How often the application's clock inside this process is moved on.
+/// How often the clock of an application inside this process advances.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Which of the two.
+/// Where the application runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In processes of their own.
+    /// In its own process.
     Outside,
     /// In this process.
     Inside,
 }
 
-/// Where a run takes place.
+/// The running application.
 pub enum Venue {
     /// In a process of its own.
     Outside(Box<Site>),
@@ -62,10 +62,10 @@ impl Drop for Inside {
 }
 
 impl Venue {
-    /// Opens it, with this Stripe, to which it is made known.
+    /// Starts the application with this sandbox and registers its webhook endpoint there.
     ///
     /// # Errors
-    /// If something does not start.
+    /// If a server does not start.
     pub async fn open(place: Place, backend: Backend, stripe: &Sandbox, log: &Arc<Chronicle>) -> Result<Self> {
         let venue = match place {
             Place::Outside => {
@@ -88,7 +88,7 @@ impl Venue {
         }
     }
 
-    /// The application's time.
+    /// The application's current time.
     pub fn now_ms(&self) -> i64 {
         match self {
             Self::Outside(_) => Clock::System.now_ms(),
@@ -96,12 +96,13 @@ impl Venue {
         }
     }
 
-    /// Whether its clock moves with Stripe's.
+    /// Whether the application's clock moves with Stripe's.
     pub fn moves_with_stripe(&self) -> bool {
         matches!(self, Self::Inside(_))
     }
 
-    /// Time passes, for Stripe and if possible for the application. Gives how much became due at Stripe.
+    /// Advances Stripe's clock, and the application's if it moves with it. Returns how many things became due at
+    /// Stripe.
     ///
     /// # Errors
     /// If the sandbox refuses.
@@ -112,8 +113,7 @@ impl Venue {
         Ok(stripe.advance(by)?)
     }
 
-    /// The application ends and is started again: by `kill -9` in its own process, in good order in
-    /// this one.
+    /// Ends the application and starts it again: with `kill -9` in its own process, in order inside this process.
     ///
     /// # Errors
     /// If it cannot be ended or started.
@@ -137,7 +137,7 @@ impl Venue {
         }
     }
 
-    /// Starts the application again whenever it ends by itself, for as long as this is polled.
+    /// Restarts the application whenever it ends by itself, while this is polled.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -148,10 +148,10 @@ impl Venue {
         }
     }
 
-    /// Proves the obligations on the database as it is now; gives what does not hold.
+    /// Runs the checks of `bursar verify`; returns the violations.
     ///
     /// # Errors
-    /// If the proof cannot be carried out.
+    /// If the checks cannot be run.
     pub async fn verify(&self) -> Result<Vec<String>> {
         match self {
             Self::Outside(site) => Ok(site.verify().await?.err().into_iter().collect()),
@@ -169,7 +169,7 @@ impl Venue {
         }
     }
 
-    /// Stops it in good order; gives what went wrong, and all the times it ended by itself.
+    /// Stops it; returns what went wrong, and every time it ended by itself.
     ///
     /// # Errors
     /// If it cannot be stopped.
@@ -190,7 +190,7 @@ impl Venue {
         }
     }
 
-    /// Keeps logs and data of another process for a person to look at.
+    /// Keeps logs and data of another process for investigation.
     pub async fn keep(&self) -> Option<PathBuf> {
         match self {
             Self::Outside(site) => Some(site.keep().await),
@@ -217,7 +217,7 @@ impl Inside {
         config.jobs.backoff_factor = 2;
         config.jobs.backoff_max_ms = BACKOFF_MS.1;
         let clock = Clock::manual();
-        // A port that is free now, and the application's from then on.
+        // The port must stay the same after a restart.
         config.listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let app = TestApp::start_at(config, Some(folder), clock.clone()).await;
         let base = app.base.clone();
@@ -226,7 +226,7 @@ impl Inside {
     }
 }
 
-/// Moves a clock on as the machine's moves.
+/// Advances a clock with the machine's.
 async fn tick(clock: Clock) {
     let mut last = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What the growth run measures on each database.
+//! The figures that the growth run measures on each database.
 
 use super::super::plan::{Scenario, Way};
 use super::super::report::Measured;
@@ -11,11 +11,11 @@ use bursar_engine::clock::Clock;
 use bursar_engine::infra::store::{job, stream};
 use tokio::time::Instant;
 
-/// Jobs that one run of the retention deletes.
+/// Jobs deleted by one run of the retention.
 const PRUNED_AT_ONCE: u64 = 1_000;
-/// How often something is measured that takes milliseconds; the median counts.
+/// Repetitions of measurements that take milliseconds; the median counts.
 const TIMES: usize = 3;
-/// Timelines that are read.
+/// Timelines read.
 const TIMELINES: u64 = 200;
 /// Callers that deliver webhooks.
 const DELIVERING: usize = 64;
@@ -23,12 +23,12 @@ const DELIVERING: usize = 64;
 /// A name, a unit and a value.
 pub type Value = (&'static str, &'static str, f64);
 
-/// A way to get one or several figures.
+/// A measurement that gives one or more figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
-    /// What the gauges of queues cost every few seconds.
+    /// The queries behind the queue gauges.
     Gauges,
-    /// What deleting old jobs costs.
+    /// Deleting old jobs.
     Retention,
     /// The first page of a customer's timeline.
     Timeline,
@@ -41,12 +41,12 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// All, in the order in which they run. A server deletes old jobs when it starts, so those that need
-    /// none come first.
+    /// All measurements in order. Those that start no server come first, because a server deletes old jobs when it
+    /// starts.
     pub const ALL: [Self; 6] =
         [Self::Gauges, Self::Retention, Self::Timeline, Self::Debits, Self::Webhooks, Self::Signups];
 
-    /// Its name while it runs.
+    /// Its name in the progress bar.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gauges => "gauges",
@@ -58,7 +58,7 @@ impl Measure {
         }
     }
 
-    /// Measures one database.
+    /// Runs the measurement on one database.
     pub async fn run(self, subject: &Subject) -> Result<Vec<Value>> {
         match self {
             Self::Gauges => gauges(subject).await,

@@ -1,4 +1,4 @@
-//! Events: each is where it has to be, or dead for a reason that explains it.
+//! Checks that each event has the expected state, or is dead for an expected reason.
 
 use super::LOOKS_MAX;
 use crate::chaos::caller::Caller;
@@ -9,16 +9,16 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
-/// How the events ended.
+/// How many events had each outcome.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Ends {
-    /// Processed, or nothing was to be done.
+    /// Processed, including those that needed no action.
     pub processed: u64,
-    /// Dead, by the word that their last error begins with.
+    /// Dead, by the code that their last error begins with.
     pub dead: BTreeMap<String, u64>,
 }
 
-/// Looks every event up, and whether there are others.
+/// Reads every event that was sent, and looks for others.
 pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepancy>, Ends)> {
     let looks = stream::iter(known.events.iter().map(|event| async move {
         let detail = caller.look(&format!("/admin/v1/events/{}", event.external_id), &[]).await?;
@@ -48,7 +48,7 @@ pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepa
     Ok((discrepancies, ends))
 }
 
-/// What is wrong with one event; `detail` is null if it was not found.
+/// Returns what is wrong with one event; `detail` is null if it was not found.
 pub fn compare(event: &Event, detail: &Value) -> Vec<Discrepancy> {
     let name = format!("event {} ({})", event.external_id, event.what);
     let view = &detail["event"];
@@ -94,7 +94,7 @@ pub fn compare(event: &Event, detail: &Value) -> Vec<Discrepancy> {
     discrepancies
 }
 
-/// The stable word that a reason begins with, without what the machinery puts before it.
+/// The stable code at the beginning of a reason, without the prefix about attempts.
 fn reason_word(reason: &str) -> String {
     let own = match reason.strip_prefix("gave up after ") {
         Some(rest) => rest.split_once(": ").map_or(rest, |(_, own)| own),

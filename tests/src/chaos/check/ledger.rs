@@ -1,4 +1,4 @@
-//! Ledgers: every acknowledged request is there exactly once, and nothing that nobody asked for.
+//! Checks that the ledger has every acknowledged request exactly once, and nothing else.
 
 use crate::chaos::record::{Act, Customer, Discrepancy, Fate, Invoice, Known, Operation};
 use bursar_engine::clock::{Clock, TimeMs, rfc3339};
@@ -10,10 +10,10 @@ pub const SIGNUP: i64 = 5;
 /// Credits of a paid period of Pro, as configured by default.
 pub const PRO_PERIOD: i64 = 60;
 
-/// How far a date may be outside of a run: a node's clock may be off by as much.
+/// How far a date may lie outside the run: a node's clock may be off by this much.
 const DATE_TOLERANCE_MS: i64 = 1_000;
 
-/// One line of a customer's ledger, as it is shown.
+/// One entry of a customer's ledger, as the API shows it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Line {
     /// Its id.
@@ -22,27 +22,27 @@ pub struct Line {
     pub kind: String,
     /// Change of the balance.
     pub amount: i64,
-    /// Change of what is reserved.
+    /// Change of the held credits.
     pub held_change: i64,
     /// Balance after it.
     pub balance_after: i64,
-    /// What is reserved after it.
+    /// Held credits after it.
     pub held_after: i64,
-    /// Who caused it.
+    /// What caused it.
     pub source: String,
-    /// The key that the request carried as its reference, or the invoice.
+    /// The request's reference, which is its key, or the invoice.
     pub reference: Option<String>,
     /// The hold that it opens or closes.
     pub hold_id: Option<String>,
-    /// The key that the request carried as its reason.
+    /// The request's reason, which is its key.
     pub reason: Option<String>,
-    /// When the hold ends.
+    /// When the hold expires.
     pub expires_at: Option<String>,
     /// When it was written.
     pub created_at: String,
 }
 
-/// The time of a run, as texts that compare like the times in lines.
+/// The time of a run, as texts that compare like the entries' times.
 #[derive(Debug, Clone)]
 pub struct Span {
     /// Nothing is dated before this.
@@ -59,27 +59,27 @@ impl Span {
     }
 }
 
-/// What is there of a customer.
+/// The stored state of a customer.
 #[derive(Debug, Clone)]
 pub struct Books {
     /// Its plan.
     pub plan: String,
     /// Its balance.
     pub balance: i64,
-    /// What is reserved of it.
+    /// Its held credits.
     pub held: i64,
-    /// Its ledger, latest first.
+    /// Its ledger, latest entry first.
     pub lines: Vec<Line>,
 }
 
-/// What a line was made for.
+/// The request or event that an entry belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Cause {
     Signup,
     Request(String),
     EndOfHold(String),
     Invoice(String),
-    /// Nothing that anybody here did.
+    /// None that this run knows of.
     Unexplained(String),
 }
 
@@ -97,18 +97,18 @@ impl Line {
     }
 }
 
-/// What was asked for about one customer.
+/// The requests and events of one customer.
 #[derive(Debug, Clone, Default)]
 pub struct Asked<'a> {
     /// Requests.
     pub operations: Vec<&'a Operation>,
     /// Invoices.
     pub invoices: Vec<&'a Invoice>,
-    /// Whether its subscription was said to have ended.
+    /// Whether an event said that its subscription has ended.
     pub has_ended: bool,
 }
 
-/// What was asked for about each customer, by its number.
+/// The requests and events of each customer, by its number.
 pub fn by_customer(known: &Known) -> Vec<Asked<'_>> {
     let mut all: Vec<Asked<'_>> = known.customers.iter().map(|_| Asked::default()).collect();
     for operation in &known.operations {
@@ -123,7 +123,7 @@ pub fn by_customer(known: &Known) -> Vec<Asked<'_>> {
     all
 }
 
-/// What is wrong with one customer's books.
+/// Returns what is wrong with one customer's ledger.
 pub fn compare(customer: &Customer, asked: &Asked<'_>, books: &Books, span: &Span) -> Vec<Discrepancy> {
     let mut check = Check { customer, lines: HashMap::new(), balance: SIGNUP, found: Vec::new() };
     for line in &books.lines {
@@ -142,9 +142,9 @@ pub fn compare(customer: &Customer, asked: &Asked<'_>, books: &Books, span: &Spa
 
 struct Check<'a> {
     customer: &'a Customer,
-    /// Lines that are not explained yet.
+    /// Entries that no request or event explains yet.
     lines: HashMap<Cause, Vec<&'a Line>>,
-    /// What the balance has to be.
+    /// The expected balance.
     balance: i64,
     found: Vec<Discrepancy>,
 }
@@ -166,7 +166,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Debits, holds and adjustments: each has a key of its own.
+    /// Debits, holds and adjustments: each has its own key.
     fn requests(&mut self, operations: &[&Operation]) {
         for operation in operations {
             if matches!(operation.act, Act::Capture { .. } | Act::Release { .. }) {
@@ -206,7 +206,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Ends of holds carry no key, so they are told apart by their hold, which ends once.
+    /// Captures and releases have no reference, so they are found by their hold, which ends once.
     fn holds(&mut self, operations: &[&Operation], books: &Books) {
         let mut ends: HashMap<&str, Vec<&Operation>> = HashMap::new();
         for operation in operations {
@@ -248,7 +248,7 @@ impl<'a> Check<'a> {
         if let Some(done) = done.first() {
             return self.compare_lines(done, lines);
         }
-        // Nobody was told that it ended: by its time, or by a request whose answer was lost.
+        // No request was acknowledged: the hold expired, or the answer to its end was lost.
         let Some(line) = lines.first() else { return };
         self.balance += line.amount;
         let may_be = |operation: &&Operation| {
@@ -307,7 +307,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whatever the clocks of the nodes: dates are those of the run, and never go back.
+    /// Dates lie within the run and never decrease, whatever the clocks of the nodes.
     fn dates(&mut self, books: &Books, span: &Span) {
         for line in &books.lines {
             if line.created_at < span.began || line.created_at > span.ended {
@@ -322,7 +322,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whatever the order of the events: Pro for who has paid and has not ended.
+    /// The plan follows from payments and the end of the subscription, whatever the order of the events.
     fn plan(&mut self, asked: &Asked<'_>, plan: &str) {
         let has_paid = asked.invoices.iter().any(|invoice| invoice.brings_credits);
         let expected = match (has_paid, asked.has_ended) {

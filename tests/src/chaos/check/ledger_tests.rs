@@ -1,4 +1,4 @@
-//! A comparison that finds nothing proves nothing: each kind of damage has to be seen.
+//! Tests that the comparison detects each kind of damage.
 
 use super::*;
 use crate::chaos::record::Kind;
@@ -76,7 +76,7 @@ fn add_up(lines: &mut [Line]) {
     }
 }
 
-/// The kinds of what is found once the lines are damaged and add up again.
+/// The kinds of discrepancies found after the damaged entries were summed up again.
 fn kinds(known: &Known, lines: &[Line]) -> Vec<Kind> {
     let mut lines = lines.to_vec();
     add_up(&mut lines);
@@ -128,7 +128,7 @@ fn any_line_that_is_missing_is_seen() {
         let mut damaged = lines.clone();
         let gone = damaged.remove(at);
         let found = kinds(&known, &damaged);
-        // Without its capture the balance is wrong as well; without the signup nothing was promised.
+        // Without the capture the balance is wrong as well; the signup entry has no acknowledged request.
         let expected = if gone.source == "signup" { Kind::Wrong } else { Kind::Lost };
         assert!(found.contains(&expected), "{gone:?}: {found:?}");
     }

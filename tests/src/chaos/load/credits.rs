@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// How likely an answered request is repeated later.
+/// Probability that an answered request is repeated later.
 const ECHO: f64 = 0.1;
-/// When it is repeated.
+/// The wait before it is repeated.
 const ECHO_AFTER_MS: RangeInclusive<u64> = 0..=3_000;
-/// How long work takes between a hold and its end.
+/// Time between a hold and its end.
 const WORK_MS: RangeInclusive<u64> = 0..=2_000;
-/// How long a hold lasts that is to run out by itself, and one that is not.
+/// Lifetimes of a hold that is to expire, and of one that is not.
 pub(in crate::chaos) const HOLD_S: (i64, i64) = (3, 3_600);
 
-/// Who makes a request, and which.
+/// A request that changes credits.
 struct Errand<'a> {
     customer: &'a Customer,
     act: Act,
     path: String,
     body: Option<Value>,
     by_staff: bool,
-    /// Refusals that are nobody's mistake.
+    /// Codes of refusals that are not discrepancies.
     refusals: &'static [&'static str],
     key: String,
 }
@@ -43,28 +43,27 @@ impl Load {
         self.run_and_echo(&errand, &mut rng).await;
     }
 
-    /// A customer that nobody else knows yet spends all it has and gets more, again and again, each
-    /// request on any node: what was acknowledged can be spent at once, wherever that is.
+    /// A customer without other requests spends all its credits and gets more, several times, each request on any
+    /// node: acknowledged credits can be spent at once on every node.
     pub(super) async fn spend_to_the_last(&self, customer: &Customer, rng: &mut StdRng) {
         let mut left = SIGNUP;
         for _ in 0..rng.random_range(1..=4) {
             let spent = self.run_errand(&debit(customer, left, &[])).await.filter(Definite::is_success);
             left = rng.random_range(1..=20);
             let given = self.run_errand(&adjust(customer, left, &[])).await.filter(Definite::is_success);
-            // Without an answer nobody knows what there is to spend.
+            // Without an answer the balance is unknown.
             if spent.is_none() || given.is_none() {
                 return;
             }
         }
     }
 
-    /// Support gives or takes credits.
+    /// Adjusts the balance as support.
     pub(super) async fn adjust(&self, customer: &Customer, amount: i64) {
         self.run_errand(&adjust(customer, amount, &["insufficient_credits", "too_many_open"])).await;
     }
 
-    /// Reserves credits, works for a while, and spends them, gives them back, does both at once from
-    /// two places, or forgets about them.
+    /// Opens a hold, waits, then captures it, releases it, does both concurrently, or leaves it to expire.
     pub(super) async fn hold(&self, customer: &Customer, mut rng: StdRng) {
         let units = rng.random_range(1..=4);
         let end = rng.random_range(0..100);
@@ -76,7 +75,7 @@ impl Load {
             path: "/api/v1/holds".to_owned(),
             body: Some(json!({ "units": units, "expires_in_s": lasts_s, "reference": key })),
             by_staff: false,
-            // A hold that runs out while the server waits for its database is refused as over.
+            // A hold that expires while the server waits for its database is refused as expired.
             refusals: &["insufficient_credits", "too_many_open", "invalid_hold_time"],
             key,
         };
@@ -93,7 +92,7 @@ impl Load {
             30..45 => capture(customer, hold, part, Some(part), &[]),
             45..65 => release(customer, hold, &[]),
             65..75 => {
-                // One of them comes too late, whichever it is.
+                // Either of them may be refused.
                 let capture = capture(customer, hold, part, Some(part), &["hold_closed"]);
                 let release = release(customer, hold, &["hold_closed"]);
                 tokio::join!(self.run_errand(&capture), self.run_errand(&release));
@@ -104,7 +103,7 @@ impl Load {
         self.run_and_echo(&errand, &mut rng).await;
     }
 
-    /// Makes a request, and now and then the same again once it is answered.
+    /// Makes a request and sometimes repeats it after its answer.
     async fn run_and_echo(&self, errand: &Errand<'_>, rng: &mut StdRng) -> Option<Definite> {
         let answer = self.run_errand(errand).await?;
         if answer.is_success() && rng.random_bool(ECHO) {
@@ -114,7 +113,7 @@ impl Load {
         Some(answer)
     }
 
-    /// Makes a request and writes down what came of it.
+    /// Makes a request and records its outcome.
     async fn run_errand(&self, errand: &Errand<'_>) -> Option<Definite> {
         let operation = self.record.begin(errand.customer.n, &errand.key, errand.act.clone());
         let Some(answer) = self.ask(errand).await else {
@@ -150,7 +149,7 @@ impl Load {
         }
     }
 
-    /// Makes an answered request once more: it has to get the same answer.
+    /// Repeats an answered request, which must get the same answer.
     async fn echo(&self, errand: &Errand<'_>, first: &str) {
         let Some(again) = self.ask(errand).await else { return };
         self.tally.echoes.up();
@@ -167,7 +166,7 @@ impl Load {
     }
 }
 
-/// The id of what was done; empty if the answer has none.
+/// The id of the transaction; empty if the answer has none.
 fn transaction(answer: &Definite) -> &str {
     answer.body["transaction"]["id"].as_str().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Deliveries of events: each event several times, in any order, to any node, until it is taken.
+//! Delivers each event several times, in any order, to any node, until it is accepted.
 
 use super::Load;
 use crate::app::WEBHOOK_SECRETS;
@@ -13,15 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// How often an event is delivered.
+/// Deliveries of each event.
 const COPIES: RangeInclusive<usize> = 2..=4;
-/// The time over which the deliveries of a story are spread, which is what shuffles them.
+/// The time over which the deliveries are spread, which shuffles them.
 const SPREAD_MS: RangeInclusive<u64> = 0..=3_000;
-/// A secret that is not ours.
+/// A secret that the application does not have.
 const FORGED_SECRET: &str = "whsec_somebody_else";
 
 impl Load {
-    /// Makes a story up and delivers its events.
+    /// Generates a scenario and delivers its events.
     pub(super) async fn story(self: &Arc<Self>, customer: &Customer, mut rng: StdRng) {
         let parcels = story::tell(&self.record, customer, &mut rng);
         let mut under_way = JoinSet::new();
@@ -51,7 +51,7 @@ impl Load {
         let answer = self
             .caller
             .until_definite(|client, base| {
-                // Signed anew at each try, as Stripe does.
+                // Signed anew for each try, as Stripe does.
                 let signature = signature(&parcel.body, secret);
                 let request = client.post(format!("{base}/webhooks/stripe")).header("Stripe-Signature", signature);
                 request.body(parcel.body.clone())

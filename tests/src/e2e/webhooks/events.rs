@@ -1,16 +1,16 @@
-//! Events as Stripe makes them, about a subscription that there is only in this journey. The shapes are
-//! those of the API version 2025-12-15.clover.
+//! Stripe's events about a subscription that exists only in this journey, in the shapes of API version
+//! 2025-12-15.clover.
 
 use crate::e2e::sender::now_s;
 use serde_json::{Value, json};
 
-/// Why the payment fails.
+/// The reason of the failed payment.
 pub(super) const DECLINE: &str = "Your card was declined.";
 
 const API_VERSION: &str = "2025-12-15.clover";
 const MONTH_S: i64 = 30 * 86_400;
 
-/// An event about nothing that anybody waits for.
+/// An event that the application ignores.
 pub(super) fn ping(unique: &str) -> Value {
     event(unique, "ping", "product.updated", &json!({ "id": "prod_e2e", "object": "product" }))
 }
@@ -34,7 +34,7 @@ pub(super) struct Story {
     unique: String,
     stripe_customer: String,
     subscription: String,
-    /// Our customer.
+    /// The id of the customer in Bursar.
     customer: String,
     price_minor: i64,
     began_s: i64,
@@ -54,7 +54,7 @@ impl Story {
         }
     }
 
-    /// The next month begins.
+    /// Begins the next month.
     pub(super) fn next_month(&mut self) {
         self.month += 1;
     }

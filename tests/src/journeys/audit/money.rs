@@ -1,4 +1,4 @@
-//! Credits against the money that bought them.
+//! Compares credits with the money that paid for them.
 
 use super::books::operation_of;
 use super::{Books, Subject, number, text};
@@ -8,13 +8,13 @@ use serde_json::Value;
 const PRICES: [i64; 2] = [2_900, 1_500];
 /// Credits of a paid period of Pro.
 const PERIOD: i64 = 60;
-/// Why credits were bought and their units not spent: another request spent those that were to go with them, or
-/// credits were taken back meanwhile.
+/// Problems of an operation whose credits were bought but not spent: another request spent the customer's own
+/// credits, or credits were clawed back meanwhile.
 const BOUGHT_IN_VAIN: [&str; 2] = ["credits_spent_meanwhile", "credits_owed"];
-/// What a payment pays for.
+/// Kinds of grants that a payment pays for.
 const KINDS: (&str, &str) = ("purchased", "included");
 
-/// Everything about credits and money that does not agree.
+/// Returns all differences between credits and money.
 pub(super) fn agrees(subject: &Subject, books: &Books) -> Vec<String> {
     let mut problems = operations(subject, books);
     problems.extend(charged(subject, books));
@@ -36,13 +36,13 @@ pub(super) fn agrees(subject: &Subject, books: &Books) -> Vec<String> {
     problems
 }
 
-/// Grants of a kind that a payment brought; a reinstatement is none.
+/// Grants of this kind that a payment brought; a reinstatement is not one.
 fn grants<'a>(subject: &'a Subject, kind: &'a str) -> impl Iterator<Item = &'a Value> {
     let is_it = move |entry: &&Value| entry["grant_kind"] == kind && entry["source"] != "reinstatement";
     subject.entries.iter().filter(is_it)
 }
 
-/// Each operation took money at most once, and ended well if it did; none that failed can take any later.
+/// Each operation took money at most once, and succeeded if it did; a failed one cannot take money later.
 fn operations(subject: &Subject, books: &Books) -> Vec<String> {
     let mut problems = Vec::new();
     let payments = books.unit_payments_of(&subject.me.id);
@@ -55,7 +55,7 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
         }
         let is_debited = is_debited(subject, operation);
         let is_right = match state {
-            // With the customer's own credits, if they came before any money was taken.
+            // Without a payment if the customer's own credits arrived first.
             "succeeded" => is_debited,
             "failed" if BOUGHT_IN_VAIN.iter().any(|code| operation["problem"]["code"] == *code) => {
                 paid == 1 && !is_debited
@@ -81,14 +81,14 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
     problems
 }
 
-/// Whether the units of a charge are spent, by the debit that it names.
+/// Whether the units of an operation were debited by the entry it names.
 fn is_debited(subject: &Subject, operation: &Value) -> bool {
     let debit = &operation["transaction"];
     let is_it = |entry: &Value| entry["id"] == debit["id"] && entry["kind"] == "debit";
     !debit.is_null() && subject.entries.iter().any(is_it)
 }
 
-/// The customer is told that it was charged what Stripe took for its units.
+/// The usage summary shows what Stripe took for the customer's units.
 fn charged(subject: &Subject, books: &Books) -> Vec<String> {
     let payments = books.unit_payments_of(&subject.me.id);
     let taken = payments.iter().filter(|intent| intent["status"] == "succeeded");
@@ -98,10 +98,10 @@ fn charged(subject: &Subject, books: &Books) -> Vec<String> {
     if told == taken {
         return Vec::new();
     }
-    vec![format!("{} is told that it was charged {told}, Stripe took {taken} for units", subject.me.id)]
+    vec![format!("the summary of {} shows charges of {told}, Stripe took {taken} for units", subject.me.id)]
 }
 
-/// A payment for units brought its credits once, and those whose money is gone are gone.
+/// A payment for units granted its credits once, less those clawed back.
 fn unit_payment(subject: &Subject, books: &Books, intent: &Value) -> Vec<String> {
     let id = text(intent, "id");
     let granted: Vec<i64> = grants(subject, KINDS.0)
@@ -110,15 +110,15 @@ fn unit_payment(subject: &Subject, books: &Books, intent: &Value) -> Vec<String>
         .collect();
     let amount = number(intent, "amount_received");
     let [credits] = granted[..] else {
-        return vec![format!("payment {id} of {amount} brought {granted:?} credits")];
+        return vec![format!("payment {id} of {amount} granted {granted:?} credits")];
     };
     if !PRICES.iter().any(|price| price * credits == amount) {
-        return vec![format!("payment {id} of {amount} brought {credits} credits")];
+        return vec![format!("payment {id} of {amount} granted {credits} credits")];
     }
     gone(subject, books, &books.charges_of_intent(id), credits, id)
 }
 
-/// A paid period brought its credits once, and those whose money is gone are gone.
+/// A paid period granted its credits once, less those clawed back.
 fn period(subject: &Subject, books: &Books, invoice: &Value) -> Vec<String> {
     let id = text(invoice, "id");
     let granted: Vec<i64> = grants(subject, KINDS.1)
@@ -126,12 +126,12 @@ fn period(subject: &Subject, books: &Books, invoice: &Value) -> Vec<String> {
         .map(|entry| number(entry, "amount"))
         .collect();
     if granted != [PERIOD] {
-        return vec![format!("invoice {id} brought {granted:?} credits")];
+        return vec![format!("invoice {id} granted {granted:?} credits")];
     }
     gone(subject, books, &books.charges_of_invoice(id), PERIOD, id)
 }
 
-/// Of credits whose money is gone as many are taken back as it bought in full.
+/// The credits clawed back are those that the lost money had paid for in full.
 fn gone(subject: &Subject, books: &Books, charges: &[&Value], granted: i64, what: &str) -> Vec<String> {
     let paid: i64 = charges.iter().map(|charge| number(charge, "amount")).sum();
     let gone: i64 = charges.iter().map(|charge| books.gone(text(charge, "id"))).sum();
@@ -143,16 +143,16 @@ fn gone(subject: &Subject, books: &Books, charges: &[&Value], granted: i64, what
     }
     let ids: Vec<&str> = charges.iter().map(|charge| text(charge, "id")).collect();
     vec![format!(
-        "{what}: {gone} of {paid} is gone, so {expected} of {granted} credits should be, but {taken} are ({ids:?})"
+        "{what}: {gone} of {paid} was lost, so {expected} of {granted} credits should be clawed back, but {taken} are ({ids:?})"
     )]
 }
 
-/// Adding a payment method brought credits once, if it ever came about.
+/// The first payment method granted credits once.
 fn bonus(subject: &Subject) -> Vec<String> {
     let times = subject.entries_of("payment_method").count();
     let added = subject.operations_of("payment_method_attach", "succeeded").count();
     if times == added.min(1) {
         return Vec::new();
     }
-    vec![format!("{added} payment methods were added, and {times} times there were credits for one")]
+    vec![format!("{added} payment methods were added, and credits for one were granted {times} times")]
 }

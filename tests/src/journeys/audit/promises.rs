@@ -1,4 +1,4 @@
-//! What a customer was told against its ledger.
+//! Compares the answers to a customer with its ledger.
 
 use super::{Subject, number, text};
 use crate::journeys::customer::Record;
@@ -8,29 +8,29 @@ use std::collections::HashMap;
 /// Credits on signup.
 const SIGNUP: i64 = 5;
 
-/// Everything that was promised and is not so.
+/// Returns all answers that the ledger contradicts.
 pub(super) fn kept(subject: &Subject, record: &Record) -> Vec<String> {
     let mut problems = record.contradictions.clone();
     problems.extend(transactions(subject, record));
     problems.extend(usage(subject, record));
     problems.extend(folds(subject));
     for operation in subject.operations.iter().filter(|operation| operation["state"] == "processing") {
-        problems.push(format!("an operation has no end: {operation}"));
+        problems.push(format!("an operation did not end: {operation}"));
     }
     problems
 }
 
-/// Every transaction that was answered is there, as it was said to be.
+/// Every transaction in an answer is in the ledger, with the same amount.
 fn transactions(subject: &Subject, record: &Record) -> Vec<String> {
     let by_id: HashMap<&str, i64> =
         subject.entries.iter().map(|entry| (text(entry, "id"), number(entry, "amount"))).collect();
     let wrong = record.transactions.iter().filter(|(id, amount)| by_id.get(id.as_str()) != Some(*amount));
     wrong
-        .map(|(id, amount)| format!("was told of {id} with {amount}, the ledger has {:?}", by_id.get(id.as_str())))
+        .map(|(id, amount)| format!("an answer had {id} with {amount}, the ledger has {:?}", by_id.get(id.as_str())))
         .collect()
 }
 
-/// Units are spent once for each key, and certainly if the customer was told so.
+/// Units are debited at most once for each key, and exactly once if the customer got an answer.
 fn usage(subject: &Subject, record: &Record) -> Vec<String> {
     let mut problems = Vec::new();
     for (key, asked) in &record.usage {
@@ -52,7 +52,7 @@ fn usage(subject: &Subject, record: &Record) -> Vec<String> {
     problems
 }
 
-/// The balance is the sum of the entries, and signing up brought its credits once.
+/// The balance is the sum of the entries, and signup granted its credits once.
 fn folds(subject: &Subject) -> Vec<String> {
     let mut problems = Vec::new();
     let sum: i64 = subject.entries.iter().map(|entry| number(entry, "amount")).sum();
@@ -63,7 +63,7 @@ fn folds(subject: &Subject) -> Vec<String> {
     }
     let signups: Vec<i64> = subject.entries_of("signup").map(|entry| number(entry, "amount")).collect();
     if signups != [SIGNUP] {
-        problems.push(format!("signing up brought {signups:?}"));
+        problems.push(format!("signup granted {signups:?}"));
     }
     problems
 }

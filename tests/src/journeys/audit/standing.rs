@@ -1,11 +1,11 @@
-//! How a customer stands, here and at Stripe: plan, subscription, payment methods.
+//! Compares a customer's plan, subscription and payment methods with Stripe's.
 
 use super::{Books, Subject, number, text};
 use bursar_engine::clock::parse_rfc3339;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Everything that is different.
+/// Returns all differences.
 pub(super) fn agrees(subject: &Subject, books: &Books) -> Vec<String> {
     let mut problems = plan(subject, books);
     problems.extend(subscription(subject, books));
@@ -21,7 +21,7 @@ fn is_over(subscription: &Value) -> bool {
     matches!(text(subscription, "status"), "canceled" | "incomplete_expired")
 }
 
-/// Pro is who has a subscription that is not given up, and nobody has two.
+/// The plan is Pro while a subscription gives it, and at most one subscription is open.
 fn plan(subject: &Subject, books: &Books) -> Vec<String> {
     let own = books.subscriptions_of(&subject.me.id);
     let mut problems = Vec::new();
@@ -43,7 +43,7 @@ fn plan(subject: &Subject, books: &Books) -> Vec<String> {
     problems
 }
 
-/// What is shown of the subscription is what Stripe has of it.
+/// The subscription shown is the one at Stripe, with the same state.
 fn subscription(subject: &Subject, books: &Books) -> Vec<String> {
     let own = books.subscriptions_of(&subject.me.id);
     let shown = &subject.subscription;
@@ -76,7 +76,7 @@ fn subscription(subject: &Subject, books: &Books) -> Vec<String> {
     problems
 }
 
-/// What can be charged is what is attached, and the default is the same.
+/// The payment methods are those attached at Stripe, with the same default.
 fn methods(subject: &Subject, books: &Books) -> Vec<String> {
     let customers = books.customers_of(&subject.me.id);
     let linked = customers.iter().find(|row| row["id"] == subject.customer["stripe_customer_id"]);
@@ -97,7 +97,7 @@ fn methods(subject: &Subject, books: &Books) -> Vec<String> {
     }
     let can_be_charged = subject.methods.iter().any(|row| !row["consent_at"].is_null());
     if subject.customer["has_payment_method"] != can_be_charged {
-        problems.push(format!("it has a payment method: {}, of {known:?}", subject.customer["has_payment_method"]));
+        problems.push(format!("has_payment_method is {}, with the payment methods {known:?}", subject.customer["has_payment_method"]));
     }
     problems
 }

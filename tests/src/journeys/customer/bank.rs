@@ -1,4 +1,4 @@
-//! What happens at Stripe without the application: the customer's bank, refunds, disputes.
+//! Actions at Stripe without the application: authentication, refunds, disputes.
 
 use super::{Customer, Identity, pick};
 use crate::journeys::plan::Move;
@@ -16,7 +16,7 @@ impl Customer {
                 let charges = self.of(me, "charge", |charge| charge["paid"] == true);
                 let Some(charge) = pick(&charges, nth) else { return "no charge".to_owned() };
                 let amount = charge["amount"].as_i64().unwrap_or(0) * percent / 100;
-                // All of it is what is left of it.
+                // Without an amount, the rest of the charge is refunded.
                 let amount = (percent < 100).then_some(amount.max(1));
                 end_of(stripe.refund(id(charge), amount))
             }
@@ -56,7 +56,7 @@ impl Customer {
         }
     }
 
-    /// Somebody deletes something at Stripe. It is asked once: its outcome does not matter.
+    /// Deletes an object at Stripe. There is no retry: either outcome is allowed.
     async fn stripe_delete(&self, path: &str) -> String {
         let url = format!("{}{path}", self.stage.stripe.url());
         match self.stage.caller.client().delete(url).bearer_auth(STRIPE_KEY).send().await {
@@ -65,7 +65,7 @@ impl Customer {
         }
     }
 
-    /// All payments of the customer that wait for it.
+    /// Authenticates all payments of the customer that wait for it.
     fn authenticate(&self, me: &Identity, passes: bool) -> String {
         let waits = |intent: &Value| {
             intent["status"] == "requires_action"
@@ -77,14 +77,14 @@ impl Customer {
         ends.last().unwrap_or_else(|| "nobody waits".to_owned())
     }
 
-    /// The customer's Stripe customers that are still there.
+    /// The customer's Stripe customers that are not deleted.
     fn stripe_customers(&self, me: &Identity) -> Vec<String> {
         let all = self.stage.stripe.list("customer");
         let own = all.iter().filter(|row| row["metadata"][CUSTOMER_METADATA_KEY] == *me.id && row["deleted"] != true);
         own.map(|row| id(row).to_owned()).collect()
     }
 
-    /// Objects of the customer that are like this, oldest first.
+    /// The customer's objects of a kind that fulfil a condition, oldest first.
     fn of(&self, me: &Identity, kind: &str, is_it: impl Fn(&Value) -> bool) -> Vec<Value> {
         let owners = self.stripe_customers(me);
         let mut rows = self.stage.stripe.list(kind);

@@ -1,4 +1,4 @@
-//! What a customer was told: the promises that the ledger has to keep.
+//! The answers to a customer, which its ledger must match.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -6,18 +6,18 @@ use std::collections::BTreeMap;
 /// A request for units.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageAsked {
-    /// How many.
+    /// The number of units.
     pub units: i64,
-    /// The transaction that was answered, once one was.
+    /// The transaction in the answer, once there is one.
     pub transaction: Option<String>,
 }
 
-/// What a customer was told.
+/// The answers to a customer.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
-    /// Requests for units by their key, which is their reference too.
+    /// Requests for units by their key, which is also their reference.
     pub usage: BTreeMap<String, UsageAsked>,
-    /// Every transaction that was answered, and the change of the balance that it was said to be.
+    /// The amounts of all transactions in answers, by id.
     pub transactions: BTreeMap<String, i64>,
     /// Answers that contradict each other.
     pub contradictions: Vec<String>,
@@ -25,20 +25,20 @@ pub struct Record {
 }
 
 impl Record {
-    /// Units are asked for.
+    /// Records a request for units.
     pub fn usage(&mut self, key: &str, units: i64) {
         self.usage.entry(key.to_owned()).or_insert(UsageAsked { units, transaction: None });
         self.latest = Some(key.to_owned());
     }
 
-    /// The latest request for units: its key, and how many.
+    /// The key and the units of the latest request for units.
     pub fn latest_usage(&self) -> Option<(String, i64)> {
         let key = self.latest.clone()?;
         let units = self.usage.get(&key)?.units;
         Some((key, units))
     }
 
-    /// Units were spent. One key has one transaction, however often it is asked for.
+    /// Records the transaction of a request for units. A key must have the same transaction in every answer.
     pub fn spent(&mut self, key: &str, transaction: &Value) {
         let id = transaction["id"].as_str().unwrap_or_default().to_owned();
         let Some(asked) = self.usage.get_mut(key) else { return };
@@ -50,7 +50,7 @@ impl Record {
         }
     }
 
-    /// Credits moved, says an answer.
+    /// Records the transaction of an answer.
     pub fn moved(&mut self, transaction: &Value) {
         if let (Some(id), Some(amount)) = (transaction["id"].as_str(), transaction["amount"].as_i64()) {
             self.transactions.insert(id.to_owned(), amount);
