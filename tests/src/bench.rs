@@ -17,8 +17,8 @@ pub mod webhooks;
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
-use plan::{Scenario, Way};
-use report::Measured;
+use plan::{Scenario, Workload};
+use report::Measurement;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,16 +26,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Runs one scenario in this process.
-pub async fn run_scenario(scenario: &Scenario) -> Result<Measured> {
-    match scenario.way {
-        Way::RowLock => rowlock::run(scenario).await,
-        Way::Actors => actors::run(scenario).await,
-        Way::Touch => actors::touch(scenario).await,
-        Way::Baseline | Way::Http => http::run(scenario).await,
-        Way::Webhooks => webhooks::run(scenario).await,
-        Way::Signups => signups::run(scenario).await,
-        Way::Holds => holds::run(scenario).await,
-        Way::Hot => hot::run(scenario).await,
+pub async fn run_scenario(scenario: &Scenario) -> Result<Measurement> {
+    match scenario.workload {
+        Workload::RowLock => rowlock::run(scenario).await,
+        Workload::Actors => actors::run(scenario).await,
+        Workload::Touch => actors::touch(scenario).await,
+        Workload::Baseline | Workload::Http => http::run(scenario).await,
+        Workload::Webhooks => webhooks::run(scenario).await,
+        Workload::Signups => signups::run(scenario).await,
+        Workload::Holds => holds::run(scenario).await,
+        Workload::Hot => hot::run(scenario).await,
     }
 }
 
@@ -80,7 +80,7 @@ pub enum Attempt {
 
 /// Runs callers that each make one operation after another until the time is up. `operation` gets the caller's number
 /// and a running number. Returns the latencies and the elapsed seconds.
-pub async fn drive<F, Fut>(callers: usize, seconds: u64, operation: F) -> Result<(Histogram<u64>, f64)>
+pub async fn run_callers<F, Fut>(callers: usize, seconds: u64, operation: F) -> Result<(Histogram<u64>, f64)>
 where
     F: Fn(usize, u64) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Attempt>> + Send,

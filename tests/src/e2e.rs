@@ -37,7 +37,7 @@ use futures_util::StreamExt;
 use report::{Outcome, Report};
 use target::{StripeMode, Target};
 use tokio::time::Instant;
-use walk::{Setting, Walk};
+use walk::{RunSettings, Walk};
 
 /// A journey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -85,17 +85,17 @@ pub async fn run(target: Target, journeys: &[Journey], jobs_max: usize, observer
     if stripe == StripeMode::Live && !target.is_safe {
         bail!("Stripe is in live mode there, and real cards would be charged: add --safe");
     }
-    let setting = Setting::new(target, stripe);
-    let walks = journeys.iter().map(|journey| walk(*journey, &setting, observer));
+    let settings = RunSettings::new(target, stripe);
+    let walks = journeys.iter().map(|journey| walk(*journey, &settings, observer));
     let mut outcomes: Vec<Outcome> =
         futures_util::stream::iter(walks).buffer_unordered(jobs_max.max(1)).collect().await;
     outcomes.sort_by_key(|outcome| outcome.journey);
-    let url = setting.mask.hide(&setting.target.url);
-    Ok(Report { url, run: setting.run, is_safe: setting.target.is_safe, stripe, outcomes, took: began.elapsed() })
+    let url = settings.mask.hide(&settings.target.url);
+    Ok(Report { url, run: settings.run, is_safe: settings.target.is_safe, stripe, outcomes, took: began.elapsed() })
 }
 
-async fn walk(journey: Journey, setting: &Setting, observer: Observer<'_>) -> Outcome {
-    let mut walk = Walk::new(journey, setting, observer);
+async fn walk(journey: Journey, settings: &RunSettings, observer: Observer<'_>) -> Outcome {
+    let mut walk = Walk::new(journey, settings, observer);
     let result = match journey {
         Journey::Signup => signup::run(&mut walk).await,
         Journey::PayAsYouGo => pay_as_you_go::run(&mut walk).await,

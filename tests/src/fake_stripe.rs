@@ -83,8 +83,8 @@ impl FakeStripe {
     }
 
     /// Money paid by a Stripe customer less its refunds, in minor units.
-    pub fn money(&self, stripe_customer: &str) -> i64 {
-        self.state().objects.money(stripe_customer)
+    pub fn net_paid(&self, stripe_customer: &str) -> i64 {
+        self.state().objects.net_paid(stripe_customer)
     }
 
     /// Returns an object.
@@ -120,7 +120,7 @@ impl FakeStripe {
     /// Adds an event to the list of events, as delivered or as lost.
     pub fn list_event(&self, event: &Value, is_lost: bool) {
         let mut event = event.clone();
-        event["fate"] = if is_lost { "lost" } else { "delivered" }.into();
+        event["outcome"] = if is_lost { "lost" } else { "delivered" }.into();
         self.put(&event);
     }
 
@@ -170,16 +170,16 @@ fn decide(
     form: &Form,
 ) -> (Reply, bool, bool) {
     state.calls.push(format!("{method} {path}"));
-    let asked = format!("{path}\n{body}");
+    let request_text = format!("{path}\n{body}");
     if let Some((before, reply)) = key.as_ref().and_then(|key| state.answers.get(key)) {
-        if *before != asked {
+        if *before != request_text {
             let error = json!({"error": {"type": "idempotency_error", "message": "other parameters"}});
             return ((400, error), false, false);
         }
         return (reply.clone(), true, false);
     }
-    let strikes = |(on, prefix, _): &(Method, String, Fault)| on == method && path.starts_with(prefix.as_str());
-    let fault = state.faults.iter().position(strikes).and_then(|at| state.faults.remove(at)).map(|(.., fault)| fault);
+    let matches = |(on, prefix, _): &(Method, String, Fault)| on == method && path.starts_with(prefix.as_str());
+    let fault = state.faults.iter().position(matches).and_then(|at| state.faults.remove(at)).map(|(.., fault)| fault);
     let failure = |status: u16| (status, json!({"error": {"type": "api_error", "message": "told to fail"}}));
     let (reply, is_lost) = match fault {
         Some(Fault::Refuse(status)) => return (failure(status), false, false),
@@ -188,7 +188,7 @@ fn decide(
         None => (state.objects.call(method, path, form), false),
     };
     if let Some(key) = key {
-        state.answers.insert(key, (asked, reply.clone()));
+        state.answers.insert(key, (request_text, reply.clone()));
     }
     (reply, false, is_lost)
 }

@@ -5,8 +5,8 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | plan the days from the seed | [`plan`], [`weather`] |
-//! | start the sandbox and the application | [`venue`] |
+//! | plan the days from the seed | [`plan`], [`faults`] |
+//! | start the sandbox and the application | [`deployment`] |
 //! | during the day, customers act while faults strike | [`customer`] |
 //! | at its end, wait until no job is left and recover lost webhooks | [`settle`] |
 //! | compare | [`audit`] |
@@ -21,39 +21,39 @@ pub mod customer;
 pub mod plan;
 pub mod report;
 pub mod settle;
-pub mod venue;
-pub mod weather;
+pub mod deployment;
+pub mod faults;
 
 use crate::Backend;
 use crate::chaos::caller::Caller;
-use crate::chaos::chronicle::Chronicle;
+use crate::chaos::run_log::RunLog;
 use crate::chaos::tally::Tally;
 use anyhow::Result;
 use bursar_engine::metric;
 use bursar_sandbox::{AfterRetries, Options as StripeOptions, Rules, Sandbox};
-use customer::{Customer, Stage};
+use customer::{Customer, CustomerDeps};
 use futures_util::future::join_all;
 use plan::Day;
-use report::{Counts, Report, Restarting};
+use report::{Counts, Report, CounterGrowth};
 use serde_json::Value;
-use settle::Evening;
+use settle::EndOfDay;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
-use venue::{Place, Venue};
-use weather::{Squall, Weather};
+use deployment::{Placement, Deployment};
+use faults::{DayFault, DayFaults};
 
 /// How long the requests of a day are retried.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Seconds between the sandbox's tries to deliver an event: long enough for the application to start again.
 const WEBHOOK_TRIES_AFTER_S: [i64; 5] = [1, 1, 2, 4, 8];
 /// How much of Stripe's time may pass until lost webhooks are recovered: Stripe lists events for 30 days.
-const MADE_UP_WITHIN_S: i64 = 25 * 86_400;
+const RECOVERED_WITHIN_S: i64 = 25 * 86_400;
 /// Kinds of Stripe's objects that are saved after a failed run.
-const KEPT: [&str; 10] = [
+const SAVED_KINDS: [&str; 10] = [
     "customer",
     "payment_method",
     "payment_intent",
@@ -82,19 +82,19 @@ pub struct Options {
     /// The backends.
     pub backend: Backend,
     /// Where the application runs.
-    pub place: Place,
+    pub placement: Placement,
 }
 
 /// A running run.
 struct Run {
     options: Options,
-    venue: Venue,
+    deployment: Deployment,
     stripe: Arc<Sandbox>,
     caller: Caller,
     counts: Arc<Counts>,
-    log: Arc<Chronicle>,
-    people: Vec<Customer>,
-    metrics: Restarting,
+    log: Arc<RunLog>,
+    customers: Vec<Customer>,
+    metrics: CounterGrowth,
 }
 
 /// Runs the customers and the faults once.
@@ -106,37 +106,37 @@ pub async fn run(options: Options) -> Result<Report> {
         Backend::Embedded => "embedded",
         Backend::Production => "production",
     };
-    let log = Arc::new(Chronicle::new(label));
+    let log = Arc::new(RunLog::new(label));
     log.note(&format!("seed {}: starting", options.seed));
     let mut folder = tempfile::Builder::new().prefix("bursar-journeys-").tempdir()?;
     let calls = folder.path().join("calls.jsonl");
     let stripe = Arc::new(Sandbox::start(stripe_options(options.seed, calls)).await?);
-    let venue = Venue::open(options.place, options.backend, &stripe, &log).await?;
-    let caller = Caller::new(vec![venue.base().to_owned()], Arc::new(Tally::default()), PATIENCE)?;
+    let deployment = Deployment::start(options.placement, options.backend, &stripe, &log).await?;
+    let caller = Caller::new(vec![deployment.base().to_owned()], Arc::new(Tally::default()), PATIENCE)?;
     let counts = Arc::new(Counts::default());
-    let stage = Stage { caller: caller.clone(), stripe: stripe.clone(), counts: counts.clone() };
-    let people = (0..options.customers).map(|n| Customer::new(format!("customer-{n}"), stage.clone())).collect();
-    let run = Run { options, venue, stripe, caller, counts, log: log.clone(), people, metrics: Restarting::default() };
+    let deps = CustomerDeps { caller: caller.clone(), stripe: stripe.clone(), counts: counts.clone() };
+    let customers = (0..options.customers).map(|n| Customer::new(format!("customer-{n}"), deps.clone())).collect();
+    let run = Run { options, deployment, stripe, caller, counts, log: log.clone(), customers, metrics: CounterGrowth::default() };
     let done = tokio::select! {
-        done = run.carry_out() => done,
-        Err(error) = run.venue.watch() => Err(error),
+        done = run.run_days() => done,
+        Err(error) = run.deployment.watch() => Err(error),
     };
     let (days, mut problems) = match done {
         Ok(done) => done,
         Err(error) => (0, vec![format!("the run could not be carried out: {error:#}")]),
     };
-    problems.extend(run.venue.close().await?);
+    problems.extend(run.deployment.close().await?);
     let mut kept = Vec::new();
     if !problems.is_empty() {
         folder.disable_cleanup(true);
-        let objects: BTreeMap<&str, Vec<Value>> = KEPT.iter().map(|kind| (*kind, run.stripe.list(kind))).collect();
+        let objects: BTreeMap<&str, Vec<Value>> = SAVED_KINDS.iter().map(|kind| (*kind, run.stripe.list(kind))).collect();
         std::fs::write(folder.path().join("objects.json"), serde_json::to_string_pretty(&objects)?)?;
         kept.push(folder.path().to_path_buf());
-        kept.extend(run.venue.keep().await);
+        kept.extend(run.deployment.keep().await);
     }
     Ok(Report {
         backend: label,
-        is_inside: options.place == Place::Inside,
+        is_inside: options.placement == Placement::InProcess,
         seed: options.seed,
         customers: options.customers,
         days,
@@ -162,66 +162,66 @@ fn stripe_options(seed: u64, calls: PathBuf) -> StripeOptions {
 
 impl Run {
     /// Runs day after day until one has problems; returns the number of days, and the problems.
-    async fn carry_out(&self) -> Result<(usize, Vec<String>)> {
+    async fn run_days(&self) -> Result<(usize, Vec<String>)> {
         self.log.load_begins();
         let until = self.options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         let is_over = |days| {
             let is_late = until.is_some_and(|until| Instant::now() >= until);
             is_late || days >= self.options.days.unwrap_or(DAYS_MAX)
         };
-        let (mut days, mut since_made_up_s) = (0, 0);
+        let (mut days, mut since_recovery_s) = (0, 0);
         loop {
             days += 1;
-            let day = plan::day(self.options.seed, days, self.people.len());
-            self.by_day(&day).await?;
+            let day = plan::day(self.options.seed, days, self.customers.len());
+            self.run_day(&day).await?;
             let is_last = is_over(days);
-            let must_make_up = since_made_up_s + day.night.passes_s > MADE_UP_WITHIN_S;
-            let makes_up = is_last || must_make_up || day.night.makes_up;
-            let problems = self.evening(makes_up).await?;
+            let must_recover = since_recovery_s + day.after.advance_s > RECOVERED_WITHIN_S;
+            let recovers = is_last || must_recover || day.after.recovers_webhooks;
+            let problems = self.end_day(recovers).await?;
             if is_last || !problems.is_empty() {
                 return Ok((days, problems));
             }
-            since_made_up_s = if makes_up { 0 } else { since_made_up_s } + day.night.passes_s;
-            self.night(&day)?;
+            since_recovery_s = if recovers { 0 } else { since_recovery_s } + day.after.advance_s;
+            self.advance_clock(&day)?;
         }
     }
 
-    async fn by_day(&self, day: &Day) -> Result<()> {
+    async fn run_day(&self, day: &Day) -> Result<()> {
         self.log.note(&format!("day {}", day.number));
-        self.caller.patience(PATIENCE);
-        self.stripe.set_policy(day.weather.webhooks.clone());
+        self.caller.set_patience(PATIENCE);
+        self.stripe.set_policy(day.faults.webhooks.clone());
         let is_over = AtomicBool::new(false);
         let customers = async {
-            join_all(self.people.iter().zip(&day.customers).map(|(customer, beats)| async move {
-                for beat in beats {
-                    join_all(beat.iter().map(|what| customer.act(*what))).await;
+            join_all(self.customers.iter().zip(&day.customers).map(|(customer, rounds)| async move {
+                for round in rounds {
+                    join_all(round.iter().map(|action| customer.act(*action))).await;
                 }
             }))
             .await;
             is_over.store(true, Ordering::Relaxed);
         };
-        let ((), storm) = tokio::join!(customers, self.storm(&day.weather, &is_over));
-        storm?;
+        let ((), injected) = tokio::join!(customers, self.inject_faults(&day.faults, &is_over));
+        injected?;
         self.caller.until_definite(|client, base| client.get(format!("{base}/health/ready"))).await;
         Ok(())
     }
 
     /// Injects the day's faults until its customers are done; the rest of them is dropped.
-    async fn storm(&self, weather: &Weather, is_over: &AtomicBool) -> Result<()> {
-        for (pause_ms, squall) in &weather.squalls {
+    async fn inject_faults(&self, faults: &DayFaults, is_over: &AtomicBool) -> Result<()> {
+        for (pause_ms, fault) in &faults.sequence {
             tokio::time::sleep(Duration::from_millis(*pause_ms)).await;
             if is_over.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            match squall {
-                Squall::Fault(rule) => {
+            match fault {
+                DayFault::StripeFault(rule) => {
                     self.stripe.fault(rule.clone())?;
-                    self.counts.up("faults", weather::name(&rule.fault));
+                    self.counts.up("faults", faults::name(&rule.fault));
                 }
-                Squall::Crash { away_ms } => {
-                    self.log.note(&format!("a crash, away for {away_ms} ms"));
-                    self.venue.crash(Duration::from_millis(*away_ms)).await?;
-                    self.counts.up("crashes", if self.venue.moves_with_stripe() { "restart" } else { "kill -9" });
+                DayFault::Crash { down_ms } => {
+                    self.log.note(&format!("a crash, down for {down_ms} ms"));
+                    self.deployment.crash(Duration::from_millis(*down_ms)).await?;
+                    self.counts.up("crashes", if self.deployment.moves_with_stripe() { "restart" } else { "kill -9" });
                 }
             }
         }
@@ -229,19 +229,19 @@ impl Run {
     }
 
     /// Settles, compares and verifies; returns the problems.
-    async fn evening(&self, makes_up: bool) -> Result<Vec<String>> {
-        let (venue, caller, stripe) = (&self.venue, &self.caller, &*self.stripe);
-        let evening = Evening { venue, caller, stripe, counts: &self.counts, log: &self.log };
-        caller.patience(PATIENCE * 3);
-        evening.calm().await?;
-        let mut problems = evening.settle().await?;
-        self.counts.add("webhooks", "lost", self.metrics.grown("lost", evening.lost().await?));
-        if makes_up {
-            problems.extend(evening.make_up().await?);
-            problems.extend(audit::audit(caller, stripe, &self.people).await?);
+    async fn end_day(&self, recovers: bool) -> Result<Vec<String>> {
+        let (deployment, caller, stripe) = (&self.deployment, &self.caller, &*self.stripe);
+        let end_of_day = EndOfDay { deployment, caller, stripe, counts: &self.counts, log: &self.log };
+        caller.set_patience(PATIENCE * 3);
+        end_of_day.stop_faults().await?;
+        let mut problems = end_of_day.settle().await?;
+        self.counts.add("webhooks", "lost", self.metrics.since_last("lost", end_of_day.lost_webhooks().await?));
+        if recovers {
+            problems.extend(end_of_day.recover_webhooks().await?);
+            problems.extend(audit::audit(caller, stripe, &self.customers).await?);
             self.counts.up("comparisons", if problems.is_empty() { "all agrees" } else { "something differs" });
         }
-        problems.extend(venue.verify().await?);
+        problems.extend(deployment.verify().await?);
         self.count_webhooks().await?;
         if !problems.is_empty() {
             self.log.note(&format!("{} things are wrong", problems.len()));
@@ -251,24 +251,24 @@ impl Run {
 
     /// Counts webhooks by the application's own metrics.
     async fn count_webhooks(&self) -> Result<()> {
-        let text = self.caller.client().get(format!("{}/metrics", self.venue.base())).send().await?.text().await?;
+        let text = self.caller.client().get(format!("{}/metrics", self.deployment.base())).send().await?.text().await?;
         for (name, end) in
             [(metric::WEBHOOKS_RECEIVED, "received"), (metric::WEBHOOKS_DUPLICATE, "of these, duplicates")]
         {
             let lines = text.lines().filter(|line| line.starts_with(name));
             let now: u64 = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum();
-            self.counts.add("webhooks", end, self.metrics.grown(name, now));
+            self.counts.add("webhooks", end, self.metrics.since_last(name, now));
         }
         Ok(())
     }
 
     /// Advances the clock. Events about what becomes due at Stripe are delivered under this day's policy.
-    fn night(&self, day: &Day) -> Result<()> {
-        self.stripe.set_policy(day.weather.webhooks.clone());
-        let due = self.venue.pass(&self.stripe, Duration::from_secs(day.night.passes_s.unsigned_abs()))?;
-        self.counts.up("clock jumps", &format!("{} h", day.night.passes_s / 3_600));
+    fn advance_clock(&self, day: &Day) -> Result<()> {
+        self.stripe.set_policy(day.faults.webhooks.clone());
+        let due = self.deployment.advance(&self.stripe, Duration::from_secs(day.after.advance_s.unsigned_abs()))?;
+        self.counts.up("clock jumps", &format!("{} h", day.after.advance_s / 3_600));
         self.counts.add("due at stripe", "renewals, retries, ends", due as u64);
-        self.log.note(&format!("{} h pass", day.night.passes_s / 3_600));
+        self.log.note(&format!("{} h pass", day.after.advance_s / 3_600));
         Ok(())
     }
 }

@@ -8,14 +8,14 @@ mod report;
 pub use fill::Size;
 pub use report::report;
 
-use super::plan::{Length, Scenario, Way};
+use super::plan::{Length, Scenario, Workload};
 use anyhow::Result;
 use bursar_engine::infra::store::Db;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The servers and the folder that a run uses.
-pub struct Site {
+pub struct Environment {
     /// The URL of an existing database on a server that has room for two more.
     pub maintenance_url: String,
     /// A broker.
@@ -55,7 +55,7 @@ pub struct Report {
 }
 
 /// A database being measured.
-struct Subject {
+struct MeasuredDatabase {
     scenario: Scenario,
     db: Db,
 }
@@ -64,12 +64,12 @@ struct Subject {
 ///
 /// # Errors
 /// When a server does not start or an operation fails.
-pub async fn run(site: &Site, size: Size, length: Length, progress: impl Fn(&str)) -> Result<Report> {
+pub async fn run(environment: &Environment, size: Size, length: Length, progress: impl Fn(&str)) -> Result<Report> {
     progress("an empty database");
-    let empty = Subject::create(site, "empty", Size { jobs: 0, entries: 0, ..size }, length).await?;
+    let empty = MeasuredDatabase::create(environment, "empty", Size { jobs: 0, entries: 0, ..size }, length).await?;
     progress("a full database");
     let started = tokio::time::Instant::now();
-    let full = Subject::create(site, "full", size, length).await?;
+    let full = MeasuredDatabase::create(environment, "full", size, length).await?;
     let filled_in_seconds = started.elapsed().as_secs_f64();
     let (jobs, entries) = fill::count(&full.db).await?;
     let mut figures = Vec::new();
@@ -90,13 +90,13 @@ pub async fn run(site: &Site, size: Size, length: Length, progress: impl Fn(&str
     Ok(Report { jobs, entries, filled_in_seconds, figures })
 }
 
-impl Subject {
-    async fn create(site: &Site, name: &str, size: Size, length: Length) -> Result<Self> {
-        let database = format!("growth_{name}_{}", site.unique);
-        let mut scenario = Scenario::new(Way::Http, "postgres", 20, size.customers, length);
-        scenario.database_url = crate::app::create_database(&site.maintenance_url, &database).await;
-        scenario.amqp_url.clone_from(&site.amqp_url);
-        scenario.folder = site.folder.join(&database);
+impl MeasuredDatabase {
+    async fn create(environment: &Environment, name: &str, size: Size, length: Length) -> Result<Self> {
+        let name = format!("growth_{name}_{}", environment.unique);
+        let mut scenario = Scenario::new(Workload::Http, "postgres", 20, size.customers, length);
+        scenario.database_url = crate::app::create_database(&environment.maintenance_url, &name).await;
+        scenario.amqp_url.clone_from(&environment.amqp_url);
+        scenario.folder = environment.folder.join(&name);
         std::fs::create_dir_all(&scenario.folder)?;
         let db = super::seed::open(&scenario, 4, size.customers).await?;
         fill::fill(&db, size).await?;

@@ -1,9 +1,9 @@
 //! Debits through HTTP, with the same client for Bursar and the baseline.
 
-use super::plan::{Scenario, Way};
-use super::report::Measured;
+use super::plan::{Scenario, Workload};
+use super::report::Measurement;
 use super::server::Server;
-use super::{Attempt, drive, seed};
+use super::{Attempt, run_callers, seed};
 use anyhow::Result;
 use reqwest::{Client, RequestBuilder, Response};
 
@@ -14,10 +14,10 @@ pub const KEYS_MAX: u64 = 10_000;
 ///
 /// # Errors
 /// When the server does not start or refuses a debit.
-pub async fn run(scenario: &Scenario) -> Result<Measured> {
+pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     seed::open(scenario, 4, KEYS_MAX).await?.close().await;
-    let server = match scenario.way {
-        Way::Baseline => Server::start_baseline(scenario).await?,
+    let server = match scenario.workload {
+        Workload::Baseline => Server::start_baseline(scenario).await?,
         _ => Server::start(scenario).await?,
     };
     let client = reqwest::Client::new();
@@ -31,8 +31,8 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
             Ok(Attempt::Done)
         }
     };
-    let (latencies, seconds) = drive(scenario.callers, scenario.seconds, operation).await?;
-    Ok(Measured::new(scenario, &latencies, seconds, server.memory_mib()?))
+    let (latencies, seconds) = run_callers(scenario.callers, scenario.seconds, operation).await?;
+    Ok(Measurement::new(scenario, &latencies, seconds, server.memory_mib()?))
 }
 
 /// Builds a debit of one credit for customer number `customer`.

@@ -13,13 +13,13 @@ const CALLERS: [usize; 3] = [1, 20, 256];
 /// Pairs of nodes and callers for the hot customer at each node.
 const HOT: [(usize, usize); 3] = [(2, 16), (4, 8), (4, 64)];
 /// Customers besides the hot one.
-pub const HOT_OTHERS: u64 = 1_000;
+pub const OTHER_CUSTOMERS: u64 = 1_000;
 /// How many times longer the signups run than debits.
 const SIGNUPS_LAST: u64 = 3;
 
 /// The operation that a scenario measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Way {
+pub enum Workload {
     /// BEGIN; SELECT … FOR UPDATE; INSERT; UPDATE; COMMIT, called in the process.
     RowLock,
     /// Customer actors and group commit, called in the process.
@@ -40,7 +40,7 @@ pub enum Way {
     Touch,
 }
 
-impl Way {
+impl Workload {
     /// Its name in the table.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,7 +63,7 @@ pub struct Scenario {
     /// Its name in the table.
     pub name: String,
     /// The operation.
-    pub way: Way,
+    pub workload: Workload,
     /// `postgres` or `sqlite`.
     pub database: String,
     /// Concurrent callers.
@@ -77,7 +77,7 @@ pub struct Scenario {
     /// How many webhooks are delivered.
     pub webhooks: u64,
     /// The scenario whose rate this one's is divided by.
-    pub against: Option<String>,
+    pub compared_with: Option<String>,
     /// The goal, if it has one.
     pub goal: Option<Goal>,
     /// Whether the database already has its customers.
@@ -101,17 +101,17 @@ pub struct Length {
 
 impl Scenario {
     /// Creates a scenario on one node, without a goal and without a database.
-    pub fn new(way: Way, database: &str, callers: usize, customers: u64, length: Length) -> Self {
+    pub fn new(workload: Workload, database: &str, callers: usize, customers: u64, length: Length) -> Self {
         Self {
-            name: format!("{} {database} {callers}x{customers}", way.as_str()),
-            way,
+            name: format!("{} {database} {callers}x{customers}", workload.as_str()),
+            workload,
             database: database.to_owned(),
             callers,
             customers,
             nodes: 1,
             seconds: length.seconds,
             webhooks: length.webhooks,
-            against: None,
+            compared_with: None,
             goal: None,
             is_seeded: false,
             database_url: String::new(),
@@ -126,8 +126,8 @@ impl Scenario {
         format!("bench.{}", name.to_string_lossy())
     }
 
-    fn against(mut self, other: &Self) -> Self {
-        self.against = Some(other.name.clone());
+    fn compared_with(mut self, other: &Self) -> Self {
+        self.compared_with = Some(other.name.clone());
         self
     }
 
@@ -161,7 +161,7 @@ impl Services<'_> {
         std::fs::create_dir_all(&scenario.folder)?;
         if scenario.database == "postgres" {
             scenario.database_url = self.postgres.create_database(&format!("bench_{name}").to_lowercase())?;
-            if matches!(scenario.way, Way::Webhooks | Way::Signups | Way::Holds | Way::Hot) {
+            if matches!(scenario.workload, Workload::Webhooks | Workload::Signups | Workload::Holds | Workload::Hot) {
                 scenario.amqp_url.clone_from(&self.amqp_url);
             }
         } else {
@@ -173,45 +173,45 @@ impl Services<'_> {
 
 /// Returns all scenarios in the order they run.
 pub fn plan(length: Length) -> Vec<Scenario> {
-    let scenario = |way: Way, database: &str, callers: usize, customers: u64| {
-        Scenario::new(way, database, callers, customers, length)
+    let scenario = |workload: Workload, database: &str, callers: usize, customers: u64| {
+        Scenario::new(workload, database, callers, customers, length)
     };
     let mut all = Vec::new();
     for customers in [1, MANY] {
-        let row_lock = scenario(Way::RowLock, "postgres", 20, customers);
+        let row_lock = scenario(Workload::RowLock, "postgres", 20, customers);
         all.push(row_lock.clone());
         for callers in CALLERS {
             let goal = (callers == 256 && customers == MANY).then_some(Goal::Ratio(8.0));
-            all.push(scenario(Way::Actors, "postgres", callers, customers).against(&row_lock).goal(goal));
+            all.push(scenario(Workload::Actors, "postgres", callers, customers).compared_with(&row_lock).goal(goal));
         }
     }
     for customers in [1, MANY] {
         for callers in CALLERS {
             // The two run back to back, so that the ratio is taken under the same machine load.
-            let baseline = scenario(Way::Baseline, "postgres", callers, customers);
+            let baseline = scenario(Workload::Baseline, "postgres", callers, customers);
             let goal = http_goal(callers, customers);
-            let bursar = scenario(Way::Http, "postgres", callers, customers).against(&baseline).goal(goal);
+            let bursar = scenario(Workload::Http, "postgres", callers, customers).compared_with(&baseline).goal(goal);
             all.extend([baseline, bursar]);
         }
     }
-    all.extend([20, 256].map(|callers| scenario(Way::Holds, "postgres", callers, MANY)));
+    all.extend([20, 256].map(|callers| scenario(Workload::Holds, "postgres", callers, MANY)));
     all.extend(HOT.map(|(nodes, callers)| hot(nodes, callers, length)));
     all.push(signups(length));
-    all.push(scenario(Way::Webhooks, "postgres", 64, 2_000));
+    all.push(scenario(Workload::Webhooks, "postgres", 64, 2_000));
     for customers in [1, MANY] {
         for callers in CALLERS {
-            all.push(scenario(Way::Actors, "sqlite", callers, customers));
+            all.push(scenario(Workload::Actors, "sqlite", callers, customers));
         }
     }
-    all.push(scenario(Way::Webhooks, "sqlite", 64, 2_000));
-    all.push(scenario(Way::Touch, "postgres", 256, 100_000).goal(Some(Goal::PeakMib(150.0))));
+    all.push(scenario(Workload::Webhooks, "sqlite", 64, 2_000));
+    all.push(scenario(Workload::Touch, "postgres", 256, 100_000).goal(Some(Goal::PeakMib(150.0))));
     all
 }
 
 /// One hot customer on several nodes, with this many callers for it at each.
 fn hot(nodes: usize, callers: usize, length: Length) -> Scenario {
     // The other customers count as the scenario's customers, too.
-    let scenario = Scenario::new(Way::Hot, "postgres", nodes * callers, 1 + HOT_OTHERS, length);
+    let scenario = Scenario::new(Workload::Hot, "postgres", nodes * callers, 1 + OTHER_CUSTOMERS, length);
     let name = format!("hot customer postgres, {nodes} nodes x {callers}");
     Scenario { name, nodes, goal: Some(Goal::NoneRefused), ..scenario }
 }
@@ -219,7 +219,7 @@ fn hot(nodes: usize, callers: usize, length: Length) -> Scenario {
 /// Signups run longer, since query plans made for empty tables degrade over time.
 fn signups(length: Length) -> Scenario {
     let length = Length { seconds: length.seconds * SIGNUPS_LAST, ..length };
-    let scenario = Scenario::new(Way::Signups, "postgres", 0, 0, length);
+    let scenario = Scenario::new(Workload::Signups, "postgres", 0, 0, length);
     Scenario { name: "signups postgres, 100 a second".to_owned(), goal: Some(Goal::P95Ms(8.0)), ..scenario }
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 /// The measurement of one scenario.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Measurement {
     /// The scenario.
     pub scenario: Scenario,
     /// Operations that were completed.
@@ -34,7 +34,7 @@ pub struct Measured {
     /// For the hot customer: operations refused with 429, which are not in `operations`.
     pub refused: Option<u64>,
     /// For the hot customer: the traffic of the other customers.
-    pub others: Option<Others>,
+    pub others: Option<OtherTraffic>,
     /// Peak resident memory of the process that does the work.
     pub peak_mib: f64,
     /// Resident memory at the end.
@@ -43,7 +43,7 @@ pub struct Measured {
 
 /// Traffic alongside the measured one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Others {
+pub struct OtherTraffic {
     /// Operations in a second.
     pub per_second: f64,
     /// 95th percentile of their latencies.
@@ -52,7 +52,7 @@ pub struct Others {
     pub refused: u64,
 }
 
-impl Measured {
+impl Measurement {
     /// Values that have no column in the table.
     fn notes(&self) -> String {
         let mut notes = Vec::new();
@@ -62,7 +62,7 @@ impl Measured {
         if let Some(refused) = self.refused {
             notes.push(format!("{refused} refused"));
         }
-        if let Some(Others { per_second, p95_ms, refused }) = &self.others {
+        if let Some(OtherTraffic { per_second, p95_ms, refused }) = &self.others {
             notes.push(format!("others {per_second:.0}/s, p95 {p95_ms:.1} ms, {refused} refused"));
         }
         notes.join(", ")
@@ -106,17 +106,17 @@ impl Measured {
 }
 
 /// Computes the ratios and judges the goals.
-pub fn compare(measured: &mut [Measured]) {
+pub fn compare(measured: &mut [Measurement]) {
     let rates: HashMap<String, f64> = measured.iter().map(|row| (row.scenario.name.clone(), row.per_second)).collect();
     for row in measured {
-        let against = row.scenario.against.as_ref().and_then(|name| rates.get(name));
-        row.ratio = against.map(|rate| row.per_second / rate);
+        let baseline = row.scenario.compared_with.as_ref().and_then(|name| rates.get(name));
+        row.ratio = baseline.map(|rate| row.per_second / rate);
         row.reached = row.scenario.goal.and_then(|goal| row.reaches(goal));
     }
 }
 
 /// Formats the measurements as a table, after [`compare`].
-pub fn report(measured: &[Measured]) -> String {
+pub fn report(measured: &[Measurement]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header([
@@ -157,33 +157,33 @@ pub fn report(measured: &[Measured]) -> String {
 
 /// Picks the median of several rounds for each scenario: by its ratio if it has one, since the machine's speed
 /// differs between rounds, otherwise by its rate.
-pub fn medians(rounds: Vec<Vec<Measured>>) -> Vec<Measured> {
-    let mut by_name: Vec<Vec<Measured>> = Vec::new();
+pub fn medians(rounds: Vec<Vec<Measurement>>) -> Vec<Measurement> {
+    let mut by_name: Vec<Vec<Measurement>> = Vec::new();
     for measured in rounds.into_iter().flatten() {
         match by_name.iter_mut().find(|rows| rows[0].scenario.name == measured.scenario.name) {
             Some(rows) => rows.push(measured),
             None => by_name.push(vec![measured]),
         }
     }
-    let middle = |mut rows: Vec<Measured>| {
-        let order = |row: &Measured| row.ratio.unwrap_or(row.per_second);
+    let median = |mut rows: Vec<Measurement>| {
+        let order = |row: &Measurement| row.ratio.unwrap_or(row.per_second);
         rows.sort_by(|a, b| order(a).total_cmp(&order(b)));
         rows.swap_remove(rows.len() / 2)
     };
-    by_name.into_iter().map(middle).collect()
+    by_name.into_iter().map(median).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::goal::Goal;
-    use super::super::plan::{Length, Way, plan};
+    use super::super::plan::{Length, Workload, plan};
     use super::*;
 
-    fn measured(name: &str, per_second: f64) -> Measured {
+    fn measured(name: &str, per_second: f64) -> Measurement {
         let all = plan(Length { seconds: 1, webhooks: 1 });
         let scenario = all.into_iter().find(|scenario| scenario.name == name).expect("a scenario of this name");
         let latencies = Histogram::new(3).expect("a histogram");
-        Measured { per_second, ..Measured::new(&scenario, &latencies, 1.0, (0.0, 0.0)) }
+        Measurement { per_second, ..Measurement::new(&scenario, &latencies, 1.0, (0.0, 0.0)) }
     }
 
     const BASELINE: &str = "http baseline postgres 20x10000";
@@ -206,22 +206,22 @@ mod tests {
     }
 
     #[test]
-    fn of_several_rounds_the_middle_ratio_counts() {
+    fn the_median_ratio_of_several_rounds_counts() {
         let rounds = [(100.0, 300.0), (200.0, 400.0), (50.0, 50.0)].map(|(baseline, bursar)| {
             let mut rows = vec![measured(BASELINE, baseline), measured(BURSAR, bursar)];
             compare(&mut rows);
             rows
         });
-        let middle = medians(rounds.into());
-        assert_eq!(middle.iter().map(|row| row.per_second).collect::<Vec<_>>(), [100.0, 400.0]);
-        assert_eq!(middle[1].ratio, Some(2.0));
+        let median = medians(rounds.into());
+        assert_eq!(median.iter().map(|row| row.per_second).collect::<Vec<_>>(), [100.0, 400.0]);
+        assert_eq!(median[1].ratio, Some(2.0));
     }
 
     #[test]
-    fn each_baseline_runs_directly_before_what_is_held_against_it() {
+    fn each_baseline_runs_directly_before_its_comparison() {
         let all = plan(Length { seconds: 1, webhooks: 1 });
-        let pairs = all.windows(2).filter(|pair| pair[1].way == Way::Http);
-        assert!(pairs.clone().all(|pair| pair[1].against.as_ref() == Some(&pair[0].name)));
+        let pairs = all.windows(2).filter(|pair| pair[1].workload == Workload::Http);
+        assert!(pairs.clone().all(|pair| pair[1].compared_with.as_ref() == Some(&pair[0].name)));
         assert_eq!(pairs.count(), 6);
     }
 }

@@ -1,7 +1,7 @@
 //! Webhooks from delivery to processed: paid invoices, each of which grants credits.
 
 use super::plan::Scenario;
-use super::report::Measured;
+use super::report::Measurement;
 use super::server::Server;
 use super::{micros, new_histogram, seed};
 use crate::app::WEBHOOK_SECRETS;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Measures how many webhooks a second are accepted and processed.
-pub async fn run(scenario: &Scenario) -> Result<Measured> {
+pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let db = seed::open(scenario, 4, 0).await?;
     if !db.is_postgres() {
         db.close().await;
@@ -58,7 +58,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     wait_until_done(&db).await?;
     let seconds = started.elapsed().as_secs_f64();
     check_results(&db, scenario.webhooks).await?;
-    let mut measured = Measured::new(scenario, &all, seconds, server.memory_mib()?);
+    let mut measured = Measurement::new(scenario, &all, seconds, server.memory_mib()?);
     measured.processed_ms = Some(processed_ms(&db).await?);
     Ok(measured)
 }

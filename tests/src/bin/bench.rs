@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 use bursar_services::ScratchDir;
 use bursar_tests::bench::plan::{Length, Scenario, Services, plan};
-use bursar_tests::bench::report::{Measured, compare, medians, report};
+use bursar_tests::bench::report::{Measurement, compare, medians, report};
 use bursar_tests::bench::{baseline, run_scenario};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -89,13 +89,13 @@ fn parent(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn measure(scenarios: &[Scenario], rounds: usize) -> Result<Vec<Measured>> {
+fn measure(scenarios: &[Scenario], rounds: usize) -> Result<Vec<Measurement>> {
     let scratch = ScratchDir::new("bursar-bench")?;
     let (postgres, rabbitmq) = bursar_services::start_both(scratch.path())?;
     let services = Services { postgres: &postgres, amqp_url: rabbitmq.url(), folder: scratch.path().to_path_buf() };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
     let bar = ProgressBar::new((scenarios.len() * rounds) as u64).with_style(style);
-    let mut all: Vec<Vec<Measured>> = Vec::new();
+    let mut all: Vec<Vec<Measurement>> = Vec::new();
     for round in 0..rounds {
         let mut measured = Vec::new();
         for scenario in scenarios {
@@ -112,7 +112,7 @@ fn measure(scenarios: &[Scenario], rounds: usize) -> Result<Vec<Measured>> {
     Ok(medians(all))
 }
 
-fn run_in_process(scenario: &Scenario) -> Result<Measured> {
+fn run_in_process(scenario: &Scenario) -> Result<Measurement> {
     let output = Command::new(std::env::current_exe()?)
         .arg("--scenario")
         .arg(serde_json::to_string(&scenario)?)

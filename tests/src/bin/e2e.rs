@@ -80,12 +80,12 @@ impl Arguments {
             stripe_webhook_secret: first(&self.stripe_webhook_secret),
             github_secret: first(&self.github_secret),
             sandbox_url: self.sandbox_url.clone(),
-            ..self.wishes(Target::new(url))
+            ..self.with_options(Target::new(url))
         }
     }
 
     /// The options that apply to any server.
-    fn wishes(&self, target: Target) -> Target {
+    fn with_options(&self, target: Target) -> Target {
         Target {
             is_safe: self.safe,
             email_domain: self.email_domain.clone(),
@@ -113,11 +113,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         if let Some(url) = &arguments.url {
-            return tell(arguments, &walk(arguments, arguments.target(url)).await?);
+            return print_report(arguments, &walk(arguments, arguments.target(url)).await?);
         }
         let mut server = LocalServer::start().await?;
-        let is_good = match walk(arguments, arguments.wishes(server.target())).await {
-            Ok(report) => tell(arguments, &report)?,
+        let is_good = match walk(arguments, arguments.with_options(server.target())).await {
+            Ok(report) => print_report(arguments, &report)?,
             Err(error) => return Err(error),
         };
         if !is_good {
@@ -145,7 +145,7 @@ async fn walk(arguments: &Arguments, target: Target) -> Result<Report> {
 }
 
 /// Prints the report; returns whether the run is good.
-fn tell(arguments: &Arguments, report: &Report) -> Result<bool> {
+fn print_report(arguments: &Arguments, report: &Report) -> Result<bool> {
     say(&report.table());
     report.skips().iter().for_each(|line| say(line));
     report.failures().iter().for_each(|text| say(&format!("\n{text}")));

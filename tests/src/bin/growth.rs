@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bursar_services::ScratchDir;
-use bursar_tests::bench::growth::{self, Report, Site, Size};
+use bursar_tests::bench::growth::{self, Report, Environment, Size};
 use bursar_tests::bench::plan::Length;
 use bursar_tests::unique::unique;
 use clap::Parser;
@@ -62,13 +62,13 @@ fn main() -> Result<()> {
 }
 
 fn measure(args: &Args, folder: &Path, maintenance_url: String, amqp_url: String) -> Result<Report> {
-    let site = Site { maintenance_url, amqp_url, folder: folder.to_path_buf(), unique: unique() };
+    let environment = Environment { maintenance_url, amqp_url, folder: folder.to_path_buf(), unique: unique() };
     let size = Size { customers: args.customers, jobs: args.jobs, entries: args.entries };
     let length = Length { seconds: args.seconds, webhooks: args.webhooks };
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(200));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(growth::run(&site, size, length, |step| bar.set_message(step.to_owned())));
+    let report = runtime.block_on(growth::run(&environment, size, length, |step| bar.set_message(step.to_owned())));
     bar.finish_and_clear();
     report
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use bursar_tests::Backend;
-use bursar_tests::journeys::venue::Place;
+use bursar_tests::journeys::deployment::Placement;
 use bursar_tests::journeys::{self, Options, report::Report};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
@@ -92,7 +92,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             seconds: arguments.seconds.or(arguments.days.is_none().then_some(SECONDS)),
             days: arguments.days.map(usize::from),
             backend,
-            place: if arguments.inside { Place::Inside } else { Place::Outside },
+            placement: if arguments.inside { Placement::InProcess } else { Placement::OwnProcess },
         };
         let report = runtime.block_on(journeys::run(options))?;
         say(&format!("\n{}\n", report.table()));

@@ -30,16 +30,16 @@ pub struct Caller {
 
 /// A definite answer.
 #[derive(Debug, Clone)]
-pub struct Definite {
+pub struct DefiniteAnswer {
     /// The status: 2xx, or 4xx other than 429.
     pub status: u16,
     /// The body; null if it is no JSON.
     pub body: Value,
     /// Whether an earlier try of this request may have been executed.
-    pub doubt: bool,
+    pub in_doubt: bool,
 }
 
-impl Definite {
+impl DefiniteAnswer {
     /// Whether the server executed the request.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -66,12 +66,12 @@ impl Caller {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(REQUEST_LIMIT).no_proxy().build().context("no HTTP client")?;
         let caller = Self { client, bases: bases.into(), tally, deadline_ms: Arc::default(), created: Instant::now() };
-        caller.patience(patience);
+        caller.set_patience(patience);
         Ok(caller)
     }
 
     /// Stops retrying when this much time has passed from now.
-    pub fn patience(&self, patience: Duration) {
+    pub fn set_patience(&self, patience: Duration) {
         let deadline = self.created.elapsed() + patience;
         self.deadline_ms.store(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -83,15 +83,15 @@ impl Caller {
 
     /// Makes a request until it has a definite answer; `make` gets the address of a node. Returns `None` if it has
     /// none in time; the request may have been executed then.
-    pub async fn until_definite(&self, make: impl Fn(&Client, &str) -> RequestBuilder) -> Option<Definite> {
+    pub async fn until_definite(&self, make: impl Fn(&Client, &str) -> RequestBuilder) -> Option<DefiniteAnswer> {
         let mut wait_ms = RETRY_MS.0;
-        let mut doubt = false;
+        let mut in_doubt = false;
         let mut at = rand::random_range(0..self.bases.len().max(1));
         loop {
             match self.once(make(&self.client, &self.bases[at % self.bases.len()])).await {
-                Try::Answered(status, body) => return Some(Definite { status, body, doubt }),
+                Try::Answered(status, body) => return Some(DefiniteAnswer { status, body, in_doubt }),
                 Try::Refused => {}
-                Try::Lost => doubt = true,
+                Try::Lost => in_doubt = true,
             }
             let now_ms = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX);
             if now_ms >= self.deadline_ms.load(Ordering::Relaxed) {
@@ -122,7 +122,7 @@ impl Caller {
     }
 
     /// Makes a request as a customer under an idempotency key.
-    pub async fn customer(&self, api_key: &str, path: &str, key: &str, body: Option<&Value>) -> Option<Definite> {
+    pub async fn customer(&self, api_key: &str, path: &str, key: &str, body: Option<&Value>) -> Option<DefiniteAnswer> {
         self.until_definite(|client, base| {
             let request = client.post(format!("{base}{path}")).header("x-api-key", api_key);
             let request = request.header("Idempotency-Key", key);
@@ -132,7 +132,7 @@ impl Caller {
     }
 
     /// Makes a request as staff under an idempotency key.
-    pub async fn staff(&self, path: &str, key: &str, body: &Value) -> Option<Definite> {
+    pub async fn staff(&self, path: &str, key: &str, body: &Value) -> Option<DefiniteAnswer> {
         self.until_definite(|client, base| {
             let request = client.post(format!("{base}{path}")).bearer_auth(ADMIN_TOKEN);
             request.header("Idempotency-Key", key).json(body)

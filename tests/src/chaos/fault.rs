@@ -1,8 +1,8 @@
 //! Carries out the schedule of faults.
 
-use super::chronicle::Chronicle;
+use super::run_log::RunLog;
 use super::plan::{Fault, Planned};
-use super::site::Site;
+use super::cluster::Cluster;
 use super::tally::Tally;
 use anyhow::{Context, Result};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout_at};
 /// The targets of the faults, and where they are logged and counted.
 pub struct Faults {
     /// The servers.
-    pub site: Arc<Site>,
+    pub cluster: Arc<Cluster>,
     /// The log.
-    pub chronicle: Arc<Chronicle>,
+    pub run_log: Arc<RunLog>,
     /// The counters.
     pub tally: Arc<Tally>,
     /// Orderly stops that failed.
@@ -27,10 +27,10 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn new(site: Arc<Site>, chronicle: Arc<Chronicle>, tally: Arc<Tally>) -> Self {
+    pub fn new(cluster: Arc<Cluster>, run_log: Arc<RunLog>, tally: Arc<Tally>) -> Self {
         Self {
-            site,
-            chronicle,
+            cluster,
+            run_log,
             tally,
             bad_stops: Mutex::default(),
             broker: tokio::sync::Mutex::default(),
@@ -44,45 +44,45 @@ impl Faults {
     /// # Errors
     /// If a server that is not under test fails; the run has no result then.
     pub async fn run(self: Arc<Self>, plan: Vec<Planned>, until: Instant) -> Result<()> {
-        let began = self.chronicle.began();
-        let mut under_way = JoinSet::new();
+        let began = self.run_log.began();
+        let mut running = JoinSet::new();
         for Planned { at_ms, fault } in plan {
             tokio::time::sleep_until(began + Duration::from_millis(at_ms)).await;
             let faults = self.clone();
-            under_way.spawn(async move {
-                let done = faults.strike(fault, until).await;
+            running.spawn(async move {
+                let done = faults.inject(fault, until).await;
                 done.with_context(|| format!("while doing this: {fault}"))
             });
         }
-        while let Some(done) = under_way.join_next().await {
+        while let Some(done) = running.join_next().await {
             done??;
         }
         Ok(())
     }
 
-    async fn strike(&self, fault: Fault, until: Instant) -> Result<()> {
+    async fn inject(&self, fault: Fault, until: Instant) -> Result<()> {
         match fault {
             Fault::Kill { node, down_ms } => self.end_node(fault, node, down_ms, false).await,
             Fault::Terminate { node, down_ms } => self.end_node(fault, node, down_ms, true).await,
             Fault::PostgresRestart { down_ms } => {
-                let Some(services) = &self.site.services else { return Ok(()) };
+                let Some(services) = &self.cluster.services else { return Ok(()) };
                 let Ok(_turn) = timeout_at(until, self.postgres.lock()).await else { return self.skip(fault) };
-                self.chronicle.note(&fault.to_string());
+                self.run_log.note(&fault.to_string());
                 self.tally.postgres_restarts.up();
                 services.postgres_restart(Duration::from_millis(down_ms)).await?;
-                self.chronicle.note("Postgres is back");
+                self.run_log.note("Postgres is back");
                 Ok(())
             }
             Fault::RabbitRestart | Fault::RabbitKill { .. } | Fault::RabbitWipe => {
-                self.strike_broker(fault, until).await
+                self.inject_broker_fault(fault, until).await
             }
         }
     }
 
-    async fn strike_broker(&self, fault: Fault, until: Instant) -> Result<()> {
-        let Some(services) = &self.site.services else { return Ok(()) };
+    async fn inject_broker_fault(&self, fault: Fault, until: Instant) -> Result<()> {
+        let Some(services) = &self.cluster.services else { return Ok(()) };
         let Ok(_turn) = timeout_at(until, self.broker.lock()).await else { return self.skip(fault) };
-        self.chronicle.note(&fault.to_string());
+        self.run_log.note(&fault.to_string());
         match fault {
             Fault::RabbitKill { down_ms } => {
                 self.tally.rabbitmq_kills.up();
@@ -97,27 +97,27 @@ impl Faults {
                 services.rabbitmq_restart().await?;
             }
         }
-        self.chronicle.note("RabbitMQ is back");
+        self.run_log.note("RabbitMQ is back");
         Ok(())
     }
 
     /// Ends a node, or the next one if it is held by another fault, and starts it again.
-    async fn end_node(&self, fault: Fault, wanted: usize, down_ms: u64, politely: bool) -> Result<()> {
-        let nodes = &self.site.nodes;
+    async fn end_node(&self, fault: Fault, wanted: usize, down_ms: u64, gracefully: bool) -> Result<()> {
+        let nodes = &self.cluster.nodes;
         let free = (0..nodes.len()).map(|n| &nodes[(wanted + n) % nodes.len()]);
-        let Some((node, mut slot)) = free.into_iter().find_map(|node| Some((node, node.take()?))) else {
+        let Some((node, mut slot)) = free.into_iter().find_map(|node| Some((node, node.try_lock()?))) else {
             return self.skip(fault);
         };
-        let what = if politely { "SIGTERM" } else { "kill -9" };
-        self.chronicle.note(&format!("{what} of {}, away for {down_ms} ms", node.name));
-        if politely {
+        let what = if gracefully { "SIGTERM" } else { "kill -9" };
+        self.run_log.note(&format!("{what} of {}, away for {down_ms} ms", node.name));
+        if gracefully {
             match node.terminate(&mut slot).await? {
                 Ok(took) => {
                     self.tally.graceful_stops.up();
-                    self.chronicle.note(&format!("{} ended in good order after {} ms", node.name, took.as_millis()));
+                    self.run_log.note(&format!("{} ended in good order after {} ms", node.name, took.as_millis()));
                 }
                 Err(problem) => {
-                    self.chronicle.note(&format!("{} did not end in good order", node.name));
+                    self.run_log.note(&format!("{} did not end in good order", node.name));
                     self.bad_stops.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
                 }
             }
@@ -131,7 +131,7 @@ impl Faults {
 
     fn skip(&self, fault: Fault) -> Result<()> {
         self.tally.faults_skipped.up();
-        self.chronicle.note(&format!("left out, as an earlier fault is not over: {fault}"));
+        self.run_log.note(&format!("left out, as an earlier fault is not over: {fault}"));
         Ok(())
     }
 }

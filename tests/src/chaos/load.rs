@@ -9,8 +9,8 @@ mod delivery;
 pub(super) use credits::HOLD_S;
 
 use super::caller::Caller;
-use super::chronicle::Chronicle;
-use super::record::{Customer, Discrepancy, Record, Stray};
+use super::run_log::RunLog;
+use super::record::{Customer, Discrepancy, Record, UnconfirmedSignup};
 use super::tally::Tally;
 use crate::unique::unique;
 use anyhow::{Context, Result};
@@ -28,11 +28,11 @@ const HOT: usize = 3;
 /// Credits of a hot customer at the start, besides its signup credits.
 const HOT_CREDITS: i64 = 500;
 /// Maximum of concurrent actions; the load waits beyond that, so that an outage does not pile up work.
-const ACTS_MAX: usize = 384;
+const ACTIONS_MAX: usize = 384;
 /// Maximum of concurrent deliveries, including those waiting for their time.
 const DELIVERIES_MAX: usize = 512;
 /// How often the progress bar is updated.
-const SAY_EVERY: Duration = Duration::from_millis(500);
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// The load, and what it has done.
 pub struct Load {
@@ -43,17 +43,17 @@ pub struct Load {
     /// The counters.
     pub tally: Arc<Tally>,
     /// The log of the run.
-    pub chronicle: Arc<Chronicle>,
+    pub run_log: Arc<RunLog>,
     /// Customers to choose from; the hot ones come first.
-    crowd: Mutex<Vec<Arc<Customer>>>,
-    acts: Arc<Semaphore>,
+    customers: Mutex<Vec<Arc<Customer>>>,
+    actions: Arc<Semaphore>,
     deliveries: Arc<Semaphore>,
 }
 
 impl Load {
-    pub fn new(caller: Caller, tally: Arc<Tally>, chronicle: Arc<Chronicle>) -> Self {
-        let (acts, deliveries) = (Arc::new(Semaphore::new(ACTS_MAX)), Arc::new(Semaphore::new(DELIVERIES_MAX)));
-        Self { caller, record: Record::default(), tally, chronicle, crowd: Mutex::default(), acts, deliveries }
+    pub fn new(caller: Caller, tally: Arc<Tally>, run_log: Arc<RunLog>) -> Self {
+        let (actions, deliveries) = (Arc::new(Semaphore::new(ACTIONS_MAX)), Arc::new(Semaphore::new(DELIVERIES_MAX)));
+        Self { caller, record: Record::default(), tally, run_log, customers: Mutex::default(), actions, deliveries }
     }
 
     /// Onboards the hot customers and gives them credits.
@@ -61,7 +61,7 @@ impl Load {
         for _ in 0..HOT {
             let customer = self.onboard().await.context("a customer could not be onboarded before the load")?;
             self.adjust(&customer, HOT_CREDITS).await;
-            self.join_crowd(customer);
+            self.add_customer(customer);
         }
         Ok(())
     }
@@ -73,62 +73,62 @@ impl Load {
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut under_way = JoinSet::new();
-        let mut said = Instant::now();
+        let mut shown = Instant::now();
         while Instant::now() < until {
             tick.tick().await;
-            let Ok(Ok(permit)) = tokio::time::timeout_at(until, self.acts.clone().acquire_owned()).await else { break };
+            let Ok(Ok(permit)) = tokio::time::timeout_at(until, self.actions.clone().acquire_owned()).await else { break };
             let (load, rng) = (self.clone(), StdRng::seed_from_u64(rng.random()));
             under_way.spawn(async move {
-                load.act(rng).await;
+                load.run_action(rng).await;
                 drop(permit);
             });
             while let Some(ended) = under_way.try_join_next() {
                 ended?;
             }
-            if said.elapsed() >= SAY_EVERY {
-                said = Instant::now();
-                self.say(until);
+            if shown.elapsed() >= PROGRESS_EVERY {
+                shown = Instant::now();
+                self.show_progress(until);
             }
         }
-        self.chronicle.note(&format!("the load ends; {} acts are under way", under_way.len()));
+        self.run_log.note(&format!("the load ends; {} actions are under way", under_way.len()));
         while let Some(ended) = under_way.join_next().await {
             ended?;
         }
         Ok(())
     }
 
-    async fn act(self: Arc<Self>, mut rng: StdRng) {
+    async fn run_action(self: Arc<Self>, mut rng: StdRng) {
         match rng.random_range(0..100) {
             0..8 => {
                 let Some(customer) = self.onboard().await else { return };
                 if rng.random_bool(0.5) {
-                    self.spend_to_the_last(&customer, &mut rng).await;
+                    self.spend_everything(&customer, &mut rng).await;
                 }
-                self.join_crowd(customer);
+                self.add_customer(customer);
             }
-            8..64 => self.debit(&self.anybody(&mut rng), rng).await,
-            64..80 => self.hold(&self.anybody(&mut rng), rng).await,
+            8..64 => self.debit(&self.any_customer(&mut rng), rng).await,
+            64..80 => self.hold(&self.any_customer(&mut rng), rng).await,
             80..88 => {
-                let customer = self.anybody(&mut rng);
+                let customer = self.any_customer(&mut rng);
                 let amount = if rng.random_bool(0.7) { rng.random_range(1..=40) } else { -rng.random_range(1..=20) };
                 self.adjust(&customer, amount).await;
             }
             _ => {
-                let customer = self.anybody(&mut rng);
-                self.story(&customer, rng).await;
+                let customer = self.any_customer(&mut rng);
+                self.run_scenario(&customer, rng).await;
             }
         }
     }
 
-    fn join_crowd(&self, customer: Arc<Customer>) {
-        self.crowd.lock().unwrap_or_else(PoisonError::into_inner).push(customer);
+    fn add_customer(&self, customer: Arc<Customer>) {
+        self.customers.lock().unwrap_or_else(PoisonError::into_inner).push(customer);
     }
 
     /// Picks one of the hot customers, or any customer.
-    fn anybody(&self, rng: &mut StdRng) -> Arc<Customer> {
-        let crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
-        let n = if rng.random_bool(0.5) { rng.random_range(0..HOT) } else { rng.random_range(0..crowd.len()) };
-        crowd[n].clone()
+    fn any_customer(&self, rng: &mut StdRng) -> Arc<Customer> {
+        let customers = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = if rng.random_bool(0.5) { rng.random_range(0..HOT) } else { rng.random_range(0..customers.len()) };
+        customers[n].clone()
     }
 
     /// Signs a new customer up. Only the answer has its API key, so a customer without an answer cannot be used.
@@ -141,7 +141,7 @@ impl Load {
             .await;
         let Some(answer) = answer else {
             self.unanswered(&format!("onboarding {email}"));
-            self.record.known().strays.push(Stray { email, exists: false });
+            self.record.known().unconfirmed_signups.push(UnconfirmedSignup { email, exists: false });
             return None;
         };
         if answer.status == 201 {
@@ -159,11 +159,11 @@ impl Load {
             return Some(customer);
         }
         self.tally.refused.up();
-        if answer.code() != "customer_exists" || !answer.doubt {
+        if answer.code() != "customer_exists" || !answer.in_doubt {
             let text = format!("onboarding {email} was answered with {} {}", answer.status, answer.body);
             self.record.discrepancy(Discrepancy::wrong(text));
         }
-        self.record.known().strays.push(Stray { email, exists: answer.code() == "customer_exists" });
+        self.record.known().unconfirmed_signups.push(UnconfirmedSignup { email, exists: answer.code() == "customer_exists" });
         None
     }
 
@@ -173,16 +173,16 @@ impl Load {
         self.record.discrepancy(Discrepancy::wrong(format!("there was no definite answer to the end: {what}")));
     }
 
-    fn say(&self, until: Instant) {
+    fn show_progress(&self, until: Instant) {
         let left_s = until.saturating_duration_since(Instant::now()).as_secs();
         let tally = &self.tally;
-        self.chronicle.say(format!(
+        self.run_log.show(format!(
             "{left_s} s left; {} requests done, {} refused, {} deliveries, {} tried again, {} under way",
             tally.acknowledged.get(),
             tally.refused.get(),
             tally.deliveries.get(),
             tally.retried.get(),
-            ACTS_MAX - self.acts.available_permits(),
+            ACTIONS_MAX - self.actions.available_permits(),
         ));
     }
 }

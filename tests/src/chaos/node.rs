@@ -1,6 +1,6 @@
 //! One node: the real `bursar serve` in its own process, which is started, killed and watched.
 
-use super::chronicle::Chronicle;
+use super::run_log::RunLog;
 use super::process::{self, Child};
 use anyhow::{Context, Result, bail};
 use bursar::serve::CLOCK_SKEW_VARIABLE;
@@ -57,7 +57,7 @@ impl Launch {
 
 /// The end of a node that nobody ended.
 #[derive(Debug, Clone)]
-pub struct SelfEnd {
+pub struct UnexpectedExit {
     /// Which node.
     pub node: String,
     /// When it was started.
@@ -77,7 +77,7 @@ pub struct Node {
     /// `http://127.0.0.1:…`, the same for as long as the run lasts.
     pub base: String,
     launch: Launch,
-    chronicle: Arc<Chronicle>,
+    run_log: Arc<RunLog>,
     slot: Mutex<Slot>,
 }
 
@@ -85,7 +85,7 @@ pub struct Node {
 #[derive(Default)]
 pub struct Slot {
     running: Option<Running>,
-    self_ends: Vec<SelfEnd>,
+    unexpected_exits: Vec<UnexpectedExit>,
 }
 
 struct Running {
@@ -96,11 +96,11 @@ struct Running {
 
 impl Node {
     /// Creates a node that is not started yet, on its own port.
-    pub fn new(name: String, mut launch: Launch, chronicle: Arc<Chronicle>) -> Result<Self> {
+    pub fn new(name: String, mut launch: Launch, run_log: Arc<RunLog>) -> Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         launch.environment.insert("BURSAR_LISTEN".to_owned(), address.clone());
         let base = format!("http://{address}");
-        Ok(Self { name, base, launch, chronicle, slot: Mutex::new(Slot::default()) })
+        Ok(Self { name, base, launch, run_log, slot: Mutex::new(Slot::default()) })
     }
 
     pub fn launch(&self) -> &Launch {
@@ -128,12 +128,12 @@ impl Node {
     }
 
     /// Locks the node for a fault; `None` if another fault holds it.
-    pub fn take(&self) -> Option<MutexGuard<'_, Slot>> {
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, Slot>> {
         self.slot.try_lock().ok()
     }
 
     /// Locks the node, after waiting for a fault to end.
-    pub async fn take_in_turn(&self) -> MutexGuard<'_, Slot> {
+    pub async fn lock(&self) -> MutexGuard<'_, Slot> {
         self.slot.lock().await
     }
 
@@ -191,9 +191,9 @@ impl Node {
             let mut slot = self.slot.lock().await;
             let Some(running) = &mut slot.running else { continue };
             let Some(status) = running.child.ended().await? else { continue };
-            let ended = self.self_end(running, status);
-            self.chronicle.note(&format!("{} ended by itself ({status}) and is started again", self.name));
-            slot.self_ends.push(ended);
+            let ended = self.unexpected_exit(running, status);
+            self.run_log.note(&format!("{} ended by itself ({status}) and is started again", self.name));
+            slot.unexpected_exits.push(ended);
             slot.running = None;
             tokio::time::sleep(RESTART_WAIT).await;
             self.start(&mut slot)?;
@@ -201,13 +201,13 @@ impl Node {
     }
 
     /// Its unexpected ends.
-    pub async fn self_ends(&self) -> Vec<SelfEnd> {
-        self.slot.lock().await.self_ends.clone()
+    pub async fn unexpected_exits(&self) -> Vec<UnexpectedExit> {
+        self.slot.lock().await.unexpected_exits.clone()
     }
 
-    fn self_end(&self, running: &Running, status: ExitStatus) -> SelfEnd {
+    fn unexpected_exit(&self, running: &Running, status: ExitStatus) -> UnexpectedExit {
         let log = read_from(&self.log(), running.log_from);
-        SelfEnd {
+        UnexpectedExit {
             node: self.name.clone(),
             started: running.started,
             ended: Instant::now(),

@@ -22,7 +22,7 @@ pub struct Customer {
 
 /// A change of a customer's credits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
+pub enum CreditChange {
     /// Spend.
     Debit {
         /// How many.
@@ -52,7 +52,7 @@ pub enum Act {
     },
 }
 
-impl Act {
+impl CreditChange {
     /// The change of the balance.
     pub fn amount(&self) -> i64 {
         match self {
@@ -65,7 +65,7 @@ impl Act {
 
 /// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum Outcome {
     /// It was executed, with this ledger entry.
     Acknowledged {
         /// The transaction.
@@ -74,7 +74,7 @@ pub enum Fate {
     /// It was refused.
     Refused {
         /// Whether an earlier try may have been executed all the same.
-        doubt: bool,
+        in_doubt: bool,
     },
     /// There was no definite answer.
     Unknown,
@@ -88,14 +88,14 @@ pub struct Operation {
     /// Its idempotency key, which is its reference or reason as well.
     pub key: String,
     /// The requested change.
-    pub act: Act,
+    pub change: CreditChange,
     /// Its outcome.
-    pub fate: Fate,
+    pub outcome: Outcome,
 }
 
 /// A signup without an acknowledgement.
 #[derive(Debug, Clone)]
-pub struct Stray {
+pub struct UnconfirmedSignup {
     /// The address.
     pub email: String,
     /// Whether the server says that the customer exists: there must be exactly one then.
@@ -196,7 +196,7 @@ pub struct Known {
     /// Customers, by number.
     pub customers: Vec<Arc<Customer>>,
     /// Signups without an acknowledgement.
-    pub strays: Vec<Stray>,
+    pub unconfirmed_signups: Vec<UnconfirmedSignup>,
     /// Requests to change credits.
     pub operations: Vec<Operation>,
     /// Invoices of known customers.
@@ -220,16 +220,16 @@ impl Record {
     }
 
     /// Records a request before it is made; returns its number.
-    pub fn begin(&self, customer: usize, key: &str, act: Act) -> usize {
+    pub fn begin(&self, customer: usize, key: &str, change: CreditChange) -> usize {
         let mut known = self.known();
-        known.operations.push(Operation { customer, key: key.to_owned(), act, fate: Fate::Unknown });
+        known.operations.push(Operation { customer, key: key.to_owned(), change, outcome: Outcome::Unknown });
         known.operations.len() - 1
     }
 
     /// Records the outcome of a request.
-    pub fn end(&self, operation: usize, fate: Fate) {
+    pub fn end(&self, operation: usize, outcome: Outcome) {
         if let Some(operation) = self.known().operations.get_mut(operation) {
-            operation.fate = fate;
+            operation.outcome = outcome;
         }
     }
 

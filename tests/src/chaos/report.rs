@@ -1,7 +1,7 @@
 //! The report of a run, for people and programs.
 
-use super::check::events::Ends;
-use super::chronicle::Line;
+use super::check::events::EventOutcomes;
+use super::run_log::Line;
 use super::record::{Discrepancy, Kind};
 use super::tally::Tally;
 use comfy_table::{CellAlignment, Table, presets};
@@ -30,7 +30,7 @@ pub struct Report {
     /// Number of customers onboarded.
     pub customers: usize,
     /// How many events had each outcome.
-    pub events: Ends,
+    pub events: EventOutcomes,
     /// All discrepancies.
     pub discrepancies: Vec<Discrepancy>,
     /// The log.
@@ -67,7 +67,7 @@ impl Report {
         row("requests refused", &tally.refused.get());
         row("requests without an answer", &tally.unanswered.get());
         row("requests and deliveries retried", &tally.retried.get());
-        row("requests repeated after their answer", &tally.echoes.get());
+        row("requests repeated after their answer", &tally.repeats.get());
         row("kills of a node", &tally.kills.get());
         row("graceful stops of a node", &tally.graceful_stops.get());
         row("crashes of Postgres", &tally.postgres_restarts.get());

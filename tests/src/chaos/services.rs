@@ -48,9 +48,9 @@ impl Services {
     /// Crashes Postgres and starts it again after a while.
     pub async fn postgres_restart(&self, down: Duration) -> Result<()> {
         self.outages().push((Instant::now(), None));
-        on(&self.postgres, Postgres::kill).await?;
+        run_blocking(&self.postgres, Postgres::kill).await?;
         tokio::time::sleep(down).await;
-        on(&self.postgres, Postgres::start_again).await?;
+        run_blocking(&self.postgres, Postgres::start_again).await?;
         if let Some((_, end)) = self.outages().last_mut() {
             *end = Some(Instant::now());
         }
@@ -59,23 +59,23 @@ impl Services {
 
     /// Stops RabbitMQ in order and starts it again.
     pub async fn rabbitmq_restart(&self) -> Result<()> {
-        on(&self.rabbitmq, RabbitMq::restart).await
+        run_blocking(&self.rabbitmq, RabbitMq::restart).await
     }
 
     /// Kills RabbitMQ and starts it again after a while.
     pub async fn rabbitmq_kill(&self, down: Duration) -> Result<()> {
-        on(&self.rabbitmq, RabbitMq::kill).await?;
+        run_blocking(&self.rabbitmq, RabbitMq::kill).await?;
         tokio::time::sleep(down).await;
-        on(&self.rabbitmq, RabbitMq::start_again).await
+        run_blocking(&self.rabbitmq, RabbitMq::start_again).await
     }
 
     /// Replaces RabbitMQ by an empty one.
     pub async fn rabbitmq_wipe(&self) -> Result<()> {
-        on(&self.rabbitmq, RabbitMq::wipe).await
+        run_blocking(&self.rabbitmq, RabbitMq::wipe).await
     }
 
     /// Whether Postgres was down at some time between these two.
-    pub fn postgres_was_away(&self, from: Instant, to: Instant) -> bool {
+    pub fn postgres_was_down(&self, from: Instant, to: Instant) -> bool {
         self.outages().iter().any(|(began, ended)| *began <= to && ended.is_none_or(|ended| ended >= from))
     }
 
@@ -98,11 +98,11 @@ impl Services {
 }
 
 /// Runs a blocking operation on a server.
-async fn on<S: Send + 'static>(
+async fn run_blocking<S: Send + 'static>(
     server: &Arc<Mutex<S>>,
-    deed: impl FnOnce(&mut S) -> Result<(), bursar_services::Error> + Send + 'static,
+    operation: impl FnOnce(&mut S) -> Result<(), bursar_services::Error> + Send + 'static,
 ) -> Result<()> {
     let server = server.clone();
-    let done = tokio::task::spawn_blocking(move || deed(&mut server.lock().unwrap_or_else(PoisonError::into_inner)));
+    let done = tokio::task::spawn_blocking(move || operation(&mut server.lock().unwrap_or_else(PoisonError::into_inner)));
     Ok(done.await??)
 }

@@ -37,7 +37,7 @@ pub struct Tally {
     /// Requests that never had a definite answer.
     pub unanswered: Count,
     /// Requests repeated after their answer, to check that the answer stays the same.
-    pub echoes: Count,
+    pub repeats: Count,
     /// Events sent.
     pub events: Count,
     /// Deliveries answered with 2xx.

@@ -40,7 +40,7 @@ impl Answer {
         if self.status == status {
             return Ok(self);
         }
-        Err(Failure::new(format!("{}: status {status}", self.request), self.in_short()))
+        Err(Failure::new(format!("{}: status {status}", self.request), self.summary()))
     }
 
     /// Expects a problem document with this status and code.
@@ -48,7 +48,7 @@ impl Answer {
         if self.status == status && self.body["code"] == code {
             return Ok(self);
         }
-        Err(Failure::new(format!("{}: status {status} with the code {code}", self.request), self.in_short()))
+        Err(Failure::new(format!("{}: status {status} with the code {code}", self.request), self.summary()))
     }
 
     /// Expects this value at a JSON pointer, such as `/customer/plan`.
@@ -62,12 +62,12 @@ impl Answer {
     }
 
     /// Expects a text that contains `part` at a JSON pointer.
-    pub fn says(self, pointer: &str, part: &str) -> Expected<Self> {
+    pub fn contains_text(self, pointer: &str, part: &str) -> Expected<Self> {
         let got = self.at(pointer);
         if got.as_str().is_some_and(|text| text.contains(part)) {
             return Ok(self);
         }
-        Err(Failure::new(format!("{}: {pointer} says {part:?}", self.request), got.to_string()))
+        Err(Failure::new(format!("{}: {pointer} contains {part:?}", self.request), got.to_string()))
     }
 
     /// The text at a JSON pointer.
@@ -94,7 +94,7 @@ impl Answer {
         self.body.pointer(pointer).unwrap_or(&Value::Null)
     }
 
-    fn in_short(&self) -> String {
+    fn summary(&self) -> String {
         match self.body["code"].as_str() {
             Some(code) => format!("status {} with the code {code}", self.status),
             None => format!("status {}", self.status),

@@ -35,7 +35,7 @@ pub struct Exchange {
     /// The status; `None` without an answer.
     pub status: Option<u16>,
     /// The body of the answer, or the error.
-    pub came: String,
+    pub received: String,
     /// How long it took.
     pub took: Duration,
     /// How often it was repeated while waiting for a condition; the last answer is kept.
@@ -86,7 +86,7 @@ impl Client {
     }
 
     /// Returns a client for another server that shares this one's record.
-    pub fn beside(&self, base: &str) -> Self {
+    pub fn with_base(&self, base: &str) -> Self {
         Self { base: base.trim_end_matches('/').into(), ..self.clone() }
     }
 
@@ -127,15 +127,15 @@ impl Client {
             builder = builder.body(body.clone());
         }
         let began = Instant::now();
-        let came = exchange(builder).await;
+        let received = exchange(builder).await;
         let took = began.elapsed();
-        let (status, text) = match &came {
+        let (status, text) = match &received {
             Ok((status, _, text)) => (Some(*status), text.clone()),
             Err(error) => (None, error.clone()),
         };
         let sent = call.body.clone();
-        self.note(Exchange { request: request.clone(), sent, status, came: text, took, times: 1 });
-        match came {
+        self.note(Exchange { request: request.clone(), sent, status, received: text, took, times: 1 });
+        match received {
             Ok((status, retry_after_s, text)) => {
                 let body = serde_json::from_str(&text).unwrap_or(Value::Null);
                 Ok(Answer { request, status, body, retry_after_s })
@@ -196,22 +196,22 @@ impl Client {
         rows.map(|row| Exchange {
             request: mask.hide(&row.request),
             sent: row.sent.as_deref().map(shown),
-            came: shown(&row.came),
+            received: shown(&row.received),
             ..row
         })
         .collect()
     }
 }
 
-type Came = (u16, Option<u64>, String);
+type Received = (u16, Option<u64>, String);
 
-async fn exchange(builder: RequestBuilder) -> std::result::Result<Came, String> {
-    let mut response = builder.send().await.map_err(|error| in_full(&error))?;
+async fn exchange(builder: RequestBuilder) -> std::result::Result<Received, String> {
+    let mut response = builder.send().await.map_err(|error| error_chain(&error))?;
     let status = response.status().as_u16();
     let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let retry_after_s = retry_after.and_then(|text| text.parse().ok());
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| in_full(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| error_chain(&error))? {
         if bytes.len() + chunk.len() > BODY_MAX_BYTES {
             return Err(format!("the answer is longer than {BODY_MAX_BYTES} bytes"));
         }
@@ -221,7 +221,7 @@ async fn exchange(builder: RequestBuilder) -> std::result::Result<Came, String> 
 }
 
 /// An error with its causes, but without its address, which may contain a password.
-fn in_full(error: &reqwest::Error) -> String {
+fn error_chain(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {

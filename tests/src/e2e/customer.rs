@@ -23,7 +23,7 @@ pub struct Customer {
 impl Walk<'_> {
     /// An email address for a new customer.
     pub fn email(&mut self) -> String {
-        let domain = self.setting.target.email_domain.clone();
+        let domain = self.settings.target.email_domain.clone();
         format!("e2e-{}@{}", self.unique(), domain.as_deref().unwrap_or(EMAIL_DOMAIN))
     }
 
@@ -40,21 +40,21 @@ impl Walk<'_> {
     pub async fn sign_up(&mut self, link: Option<&str>) -> Expected<Customer> {
         let email = self.email();
         let made = self.onboard(&email, link).await?.status(201)?;
-        let credits = self.setting.target.numbers.signup_credits;
+        let credits = self.settings.target.numbers.signup_credits;
         let source = if link.is_some() { "marketplace" } else { "direct" };
         let made = made
             .has("/customer/email", email.as_str())?
             .has("/customer/plan", "trial")?
             .has("/customer/source", source)?
             .has("/customer/credit_balance", credits)?;
-        Customer::of(&made, self.client.clone(), &self.setting.mask)
+        Customer::of(&made, self.client.clone(), &self.settings.mask)
     }
 }
 
 impl Customer {
     fn of(made: &Answer, client: Client, mask: &Mask) -> Expected<Self> {
         let api_key = made.text("/api_key")?;
-        mask.learn(&api_key);
+        mask.add(&api_key);
         Ok(Self { id: made.text("/customer/id")?, email: made.text("/customer/email")?, api_key, client })
     }
 
@@ -71,7 +71,7 @@ impl Customer {
     }
 
     /// Like [`Customer::call`], but repeats the request under the same key until it is not answered with 202.
-    pub async fn settled(&self, method: &str, path: &str, key: &str, body: Option<&Value>) -> Expected<Answer> {
+    pub async fn call_until_done(&self, method: &str, path: &str, key: &str, body: Option<&Value>) -> Expected<Answer> {
         self.client
             .until(&format!("{method} {path} is done"), async || {
                 let answer = self.call(method, path, key, body).await?;
@@ -82,13 +82,13 @@ impl Customer {
 
     /// Uses units, with credits or for a charge.
     pub async fn spend(&self, units: i64, key: &str) -> Expected<Answer> {
-        self.settled("POST", "/api/v1/usage", key, Some(&json!({ "units": units, "reference": key }))).await
+        self.call_until_done("POST", "/api/v1/usage", key, Some(&json!({ "units": units, "reference": key }))).await
     }
 
     /// Adds a payment method with consent.
     pub async fn add_card(&self, payment_method: &str, key: &str) -> Expected<Answer> {
         let body = json!({ "payment_method": payment_method, "consent": true });
-        self.settled("POST", "/api/v1/payment-methods", key, Some(&body)).await
+        self.call_until_done("POST", "/api/v1/payment-methods", key, Some(&body)).await
     }
 
     /// Expects this balance now.
@@ -98,7 +98,7 @@ impl Customer {
     }
 
     /// Waits until it is on this plan with this balance.
-    pub async fn stands(&self, plan: &str, credits: i64) -> Expected {
+    pub async fn wait_until_on(&self, plan: &str, credits: i64) -> Expected {
         let what = format!("the customer is on the plan {plan} with {credits} credits");
         self.client
             .until(&what, async || {

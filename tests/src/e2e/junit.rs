@@ -70,7 +70,7 @@ mod tests {
             got       status 402
             POST /api/v1/usage  -&gt;  402 (12 ms)
               sent  {&quot;units&quot;:1}
-              came  {&quot;code&quot;:&quot;payment_declined&quot;}
+              received  {&quot;code&quot;:&quot;payment_declined&quot;}
         </failure>
                 </testcase>
             </testsuite>

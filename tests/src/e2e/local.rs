@@ -56,21 +56,21 @@ impl LocalServer {
             .env("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET)
             // All customers sign up from one address.
             .env("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", "0")
-            .stdout(File::create(folder.path().join("said.txt"))?)
+            .stdout(File::create(folder.path().join("stdout.txt"))?)
             .stderr(File::create(folder.path().join("log.txt"))?);
         let child = Child::spawn(command).context("the server cannot be started")?;
         let mut server = Self { child, program, folder, url: String::new(), sandbox_url: String::new() };
-        server.wait_until_it_serves().await?;
+        server.wait_until_ready().await?;
         Ok(server)
     }
 
     /// Reads its address and the sandbox's from its output.
-    async fn wait_until_it_serves(&mut self) -> Result<()> {
+    async fn wait_until_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
         loop {
-            let said = std::fs::read_to_string(self.folder.path().join("said.txt")).unwrap_or_default();
-            let url = word_after(&said, "address ");
-            if let (Some(url), Some(sandbox_url)) = (url, word_after(&said, "SANDBOX at ")) {
+            let output = std::fs::read_to_string(self.folder.path().join("stdout.txt")).unwrap_or_default();
+            let url = word_after(&output, "address ");
+            if let (Some(url), Some(sandbox_url)) = (url, word_after(&output, "SANDBOX at ")) {
                 self.url = url;
                 sandbox_url.trim_end_matches(':').clone_into(&mut self.sandbox_url);
                 return Ok(());
@@ -151,9 +151,9 @@ mod tests {
 
     #[test]
     fn a_word_is_read_once_its_line_is_complete() {
-        let said = "\n  address      http://127.0.0.1:4711\n  Stripe       SANDBOX at http://127.0.0.1:1: no real";
-        assert_eq!(word_after(said, "address ").as_deref(), Some("http://127.0.0.1:4711"));
-        assert_eq!(word_after(said, "SANDBOX at "), None);
-        assert_eq!(word_after(&format!("{said}\n"), "SANDBOX at ").as_deref(), Some("http://127.0.0.1:1:"));
+        let output = "\n  address      http://127.0.0.1:4711\n  Stripe       SANDBOX at http://127.0.0.1:1: no real";
+        assert_eq!(word_after(output, "address ").as_deref(), Some("http://127.0.0.1:4711"));
+        assert_eq!(word_after(output, "SANDBOX at "), None);
+        assert_eq!(word_after(&format!("{output}\n"), "SANDBOX at ").as_deref(), Some("http://127.0.0.1:1:"));
     }
 }

@@ -18,7 +18,7 @@ pub struct Mask {
 
 impl Mask {
     /// Masks this text from now on.
-    pub fn learn(&self, secret: &str) {
+    pub fn add(&self, secret: &str) {
         if secret.len() >= SECRET_LEN_MIN {
             self.secrets.borrow_mut().push(secret.to_owned());
         }
@@ -60,8 +60,8 @@ mod tests {
     #[test]
     fn secrets_are_masked_by_field_name_and_by_known_value() {
         let mask = Mask::default();
-        mask.learn("whsec_known");
-        mask.learn("");
+        mask.add("whsec_known");
+        mask.add("");
         let shown = mask.hide(r#"{"rows":[{"api_key":"bsk_1","name":"Ada"}],"said":"it is whsec_known"}"#);
         assert_eq!(shown, r#"{"rows":[{"api_key":"***","name":"Ada"}],"said":"it is ***"}"#);
         assert_eq!(mask.hide("plain whsec_known"), "plain ***");

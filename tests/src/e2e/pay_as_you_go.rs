@@ -19,29 +19,29 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
         walk.skip("a customer adds a card and pays", reason);
         return Ok(());
     }
-    let customer = with_card(walk).await?;
-    paid_units(walk, &customer).await?;
-    declined(walk).await
+    let customer = add_cards(walk).await?;
+    buy_units(walk, &customer).await?;
+    try_declined_card(walk).await
 }
 
 impl Walk<'_> {
     /// Why test cards cannot be charged; `None` if they can.
     pub fn why_not_charge(&self) -> Option<String> {
-        if self.setting.target.is_safe {
+        if self.settings.target.is_safe {
             return Some("charges a card: not with --safe".to_owned());
         }
-        self.setting.stripe.cannot_charge().map(|reason| format!("charges a test card: {reason}"))
+        self.settings.stripe.why_not_charge().map(|reason| format!("charges a test card: {reason}"))
     }
 }
 
 /// A price as in warnings, without the currency.
-pub(super) fn in_words(minor: i64) -> String {
+pub(super) fn price_text(minor: i64) -> String {
     format!("{}.{:02}", minor / 100, minor % 100)
 }
 
 /// A trial customer that adds a card.
-async fn with_card(walk: &mut Walk<'_>) -> Expected<Customer> {
-    let numbers = walk.setting.target.numbers;
+async fn add_cards(walk: &mut Walk<'_>) -> Expected<Customer> {
+    let numbers = walk.settings.target.numbers;
     let all = numbers.signup_credits + numbers.bonus_credits;
     walk.step("a customer signs up");
     let customer = walk.sign_up(None).await?;
@@ -62,12 +62,12 @@ async fn with_card(walk: &mut Walk<'_>) -> Expected<Customer> {
 }
 
 /// Units beyond the credits.
-async fn paid_units(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
-    let numbers = walk.setting.target.numbers;
+async fn buy_units(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
+    let numbers = walk.settings.target.numbers;
     let (all, price) = (numbers.signup_credits + numbers.bonus_credits, numbers.unit_price_minor);
     walk.step("the last credit comes with the price of the next unit");
     let spent = customer.spend(all - 1, "all-but-one").await?.status(200)?;
-    spent.has("/credit_balance", 1)?.says("/warning", &in_words(price))?;
+    spent.has("/credit_balance", 1)?.contains_text("/warning", &price_text(price))?;
     customer.spend(1, "last").await?.status(200)?.has("/credit_balance", 0)?;
 
     walk.step("the next unit is charged, granted and spent");
@@ -97,8 +97,8 @@ async fn paid_units(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
 }
 
 /// A card that the bank declines, and one that it does not.
-async fn declined(walk: &mut Walk<'_>) -> Expected {
-    let numbers = walk.setting.target.numbers;
+async fn try_declined_card(walk: &mut Walk<'_>) -> Expected {
+    let numbers = walk.settings.target.numbers;
     walk.step("a declined card buys nothing, and the answer says why");
     let customer = walk.sign_up(None).await?;
     customer.add_card(DECLINED, "card").await?.status(201)?;

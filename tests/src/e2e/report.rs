@@ -157,8 +157,8 @@ fn failure(outcome: &Outcome) -> Option<String> {
             Ended::Passed => writeln!(text, "  passed   {}", step.name),
             Ended::Skipped(_) => writeln!(text, "  skipped  {}", step.name),
             Ended::Failed { failure, exchanges } => {
-                let told = details(failure, exchanges);
-                writeln!(text, "  FAILED   {}\n{told}", step.name)
+                let details = details(failure, exchanges);
+                writeln!(text, "  FAILED   {}\n{details}", step.name)
             }
         };
     }
@@ -176,7 +176,7 @@ pub fn details(failure: &Failure, exchanges: &[Exchange]) -> String {
         if let Some(sent) = &exchange.sent {
             let _ = writeln!(text, "      sent  {sent}");
         }
-        let _ = writeln!(text, "      came  {}", exchange.came);
+        let _ = writeln!(text, "      received  {}", exchange.received);
     }
     text
 }
@@ -191,7 +191,7 @@ pub(super) mod tests {
             request: "POST /api/v1/usage".to_owned(),
             sent: Some(r#"{"units":1}"#.to_owned()),
             status: Some(402),
-            came: r#"{"code":"payment_declined"}"#.to_owned(),
+            received: r#"{"code":"payment_declined"}"#.to_owned(),
             took: Duration::from_millis(12),
             times: 1,
         };
@@ -226,7 +226,7 @@ pub(super) mod tests {
             got       status 402
             POST /api/v1/usage  ->  402 (12 ms)
               sent  {"units":1}
-              came  {"code":"payment_declined"}
+              received  {"code":"payment_declined"}
         "#);
         assert_eq!(report.skips(), ["skipped: pro: looks: needs --sandbox-url"]);
     }

@@ -60,7 +60,7 @@ pub async fn post_stripe(client: &Client, body: &str, signature: Option<&str>) -
 }
 
 /// Delivers an event as Stripe does; expects that it is accepted.
-pub async fn tell_stripe(client: &Client, secret: &str, event: &Value) -> Expected<Answer> {
+pub async fn deliver_to_stripe(client: &Client, secret: &str, event: &Value) -> Expected<Answer> {
     // Stripe's bodies are pretty-printed.
     let body = format!("{event:#}");
     let signature = stripe_signature(secret, &body, now_s());
@@ -79,7 +79,7 @@ pub async fn post_github(client: &Client, delivery: &str, body: &str, signature:
 }
 
 /// Delivers an event as GitHub does; expects that it is accepted.
-pub async fn tell_github(client: &Client, secret: &str, delivery: &str, event: &Value) -> Expected<Answer> {
+pub async fn deliver_to_github(client: &Client, secret: &str, delivery: &str, event: &Value) -> Expected<Answer> {
     let body = event.to_string();
     let signature = github_signature(secret, &body);
     post_github(client, delivery, &body, Some(&signature)).await?.status(200)?.has("/received", true)

@@ -14,17 +14,17 @@ const DISPOSABLE: &str = "mailinator.com";
 
 /// Runs the journey.
 pub async fn run(walk: &mut Walk<'_>) -> Expected {
-    door(walk).await?;
-    let target = &walk.setting.target;
+    refused_requests(walk).await?;
+    let target = &walk.settings.target;
     if target.is_safe && target.email_domain.is_none() {
         walk.skip("a customer signs up", "makes a throw-away customer: needs --email-domain with --safe");
         return Ok(());
     }
-    life(walk).await
+    use_free_credits(walk).await
 }
 
 /// Requests without an account.
-async fn door(walk: &mut Walk<'_>) -> Expected {
+async fn refused_requests(walk: &mut Walk<'_>) -> Expected {
     walk.step("without a valid key nothing is readable");
     let client = walk.client.clone();
     let path = "/api/v1/customer";
@@ -45,15 +45,15 @@ async fn door(walk: &mut Walk<'_>) -> Expected {
 }
 
 /// A customer uses its free credits.
-async fn life(walk: &mut Walk<'_>) -> Expected {
-    let free = walk.setting.target.numbers.signup_credits;
+async fn use_free_credits(walk: &mut Walk<'_>) -> Expected {
+    let free = walk.settings.target.numbers.signup_credits;
     walk.step("a customer signs up and gets a key and free credits");
     let customer = walk.sign_up(None).await?;
     customer.get("/api/v1/customer").await?.has("/id", customer.id.as_str())?.has("/credit_balance", free)?;
 
     walk.step("signing up again makes no second customer");
-    let shouted = customer.email.to_uppercase();
-    walk.onboard(&shouted, None).await?.problem(409, "customer_exists")?;
+    let uppercase = customer.email.to_uppercase();
+    walk.onboard(&uppercase, None).await?.problem(409, "customer_exists")?;
 
     walk.step("the first unit costs one credit");
     let body = json!({ "units": 1, "reference": "first" });
@@ -74,10 +74,10 @@ async fn life(walk: &mut Walk<'_>) -> Expected {
 
     walk.step("the last credit comes with a warning");
     let last = customer.spend(free - 2, "all-but-one").await?.status(200)?;
-    last.has("/credit_balance", 1)?.says("/warning", "Add billing")?;
+    last.has("/credit_balance", 1)?.contains_text("/warning", "Add billing")?;
 
     walk.step("without credits and card work is refused, and nothing is spent");
     let refused = customer.spend(2, "too-much").await?.problem(402, "insufficient_credits")?;
-    refused.has("/available", 1)?.says("/detail", "Add billing")?;
+    refused.has("/available", 1)?.contains_text("/detail", "Add billing")?;
     customer.has_credits(1).await
 }

@@ -51,12 +51,12 @@ impl Target {
     pub fn mask(&self) -> Mask {
         let mask = Mask::default();
         for secret in [&self.admin_token, &self.stripe_webhook_secret, &self.github_secret].into_iter().flatten() {
-            mask.learn(secret);
+            mask.add(secret);
         }
         // The user name and password in front of the host.
         let login = self.url.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
         if let Some((login, _)) = login {
-            mask.learn(login);
+            mask.add(login);
         }
         mask
     }
@@ -138,7 +138,7 @@ impl StripeMode {
     }
 
     /// Why test cards cannot be charged; `None` if they can.
-    pub fn cannot_charge(self) -> Option<&'static str> {
+    pub fn why_not_charge(self) -> Option<&'static str> {
         match self {
             Self::Sandbox | Self::Test => None,
             Self::Live => Some("Stripe is in live mode"),

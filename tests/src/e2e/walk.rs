@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 /// What all journeys of a run share.
-pub struct Setting {
+pub struct RunSettings {
     /// The server and the options for it.
     pub target: Target,
     /// Which Stripe it uses.
@@ -22,8 +22,8 @@ pub struct Setting {
     pub mask: Mask,
 }
 
-impl Setting {
-    /// Creates the setting of a new run.
+impl RunSettings {
+    /// Creates the settings of a new run.
     pub fn new(target: Target, stripe: StripeMode) -> Self {
         let mask = target.mask();
         Self { target, stripe, run: format!("{:08x}", rand::random::<u32>()), mask }
@@ -33,7 +33,7 @@ impl Setting {
 /// A running journey: steps, one after another, until one fails.
 pub struct Walk<'a> {
     /// What all journeys share.
-    pub setting: &'a Setting,
+    pub settings: &'a RunSettings,
     /// Makes this journey's requests.
     pub client: Client,
     journey: Journey,
@@ -46,10 +46,10 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Starts a journey.
-    pub fn new(journey: Journey, setting: &'a Setting, observer: Observer<'a>) -> Self {
-        let client = Client::new(&setting.target);
+    pub fn new(journey: Journey, settings: &'a RunSettings, observer: Observer<'a>) -> Self {
+        let client = Client::new(&settings.target);
         let (open, steps) = (None, Vec::new());
-        Self { setting, client, journey, observer, began: Instant::now(), open, steps, customers: 0 }
+        Self { settings, client, journey, observer, began: Instant::now(), open, steps, customers: 0 }
     }
 
     /// Begins the next step; the one before has passed.
@@ -77,7 +77,7 @@ impl<'a> Walk<'a> {
     pub fn end(mut self, result: Expected) -> Outcome {
         if let Err(failure) = result {
             let (name, began) = self.open.take().unwrap_or_else(|| ("the beginning".to_owned(), self.began));
-            let mask = &self.setting.mask;
+            let mask = &self.settings.mask;
             let failure = Failure::new(mask.hide(&failure.expected), mask.hide(&failure.got));
             let ended = Ended::Failed { failure, exchanges: self.client.exchanges(mask) };
             self.steps.push(Step { name, took: began.elapsed(), ended });
@@ -90,7 +90,7 @@ impl<'a> Walk<'a> {
     /// A text that no other customer or run uses.
     pub fn unique(&mut self) -> String {
         self.customers += 1;
-        format!("{}-{}-{}", self.setting.run, self.journey.name(), self.customers)
+        format!("{}-{}-{}", self.settings.run, self.journey.name(), self.customers)
     }
 
     /// Makes a request as staff.
@@ -102,13 +102,13 @@ impl<'a> Walk<'a> {
 
     /// The control of the server's Stripe sandbox, if its address is given.
     pub fn sandbox(&self) -> Option<SandboxControl> {
-        let url = self.setting.target.sandbox_url.as_deref()?;
-        Some(SandboxControl::new(self.client.beside(url)))
+        let url = self.settings.target.sandbox_url.as_deref()?;
+        Some(SandboxControl::new(self.client.with_base(url)))
     }
 
     /// The admin token, or why staff requests are skipped.
     pub fn admin_token(&self) -> Result<&'a str, &'static str> {
-        let token = self.setting.target.admin_token.as_deref();
-        token.filter(|_| !self.setting.target.is_safe).ok_or("needs --admin-token")
+        let token = self.settings.target.admin_token.as_deref();
+        token.filter(|_| !self.settings.target.is_safe).ok_or("needs --admin-token")
     }
 }

@@ -11,10 +11,10 @@ mod events;
 
 use super::answer::{Answer, Expected};
 use super::customer::Customer;
-use super::sender::{now_s, post_stripe, stripe_signature, tell_stripe};
+use super::sender::{now_s, post_stripe, stripe_signature, deliver_to_stripe};
 use super::target::StripeMode;
 use super::walk::Walk;
-use events::Story;
+use events::Subscription;
 use serde_json::Value;
 
 const SUBSCRIPTION: &str = "/api/v1/subscription";
@@ -24,14 +24,14 @@ const STALE_S: i64 = 86_400;
 /// Runs the journey.
 pub async fn run(walk: &mut Walk<'_>) -> Expected {
     let unique = walk.unique();
-    let target = &walk.setting.target;
+    let target = &walk.settings.target;
     let secret = match target.stripe_webhook_secret.as_deref() {
         _ if target.is_safe => Err("makes a subscription: not with --safe"),
-        _ if walk.setting.stripe == StripeMode::Unknown => Err("GET /health does not say whether Stripe is live"),
+        _ if walk.settings.stripe == StripeMode::Unknown => Err("GET /health does not say whether Stripe is live"),
         None => Err("signs as Stripe: needs --stripe-webhook-secret"),
         Some(secret) => Ok(secret),
     };
-    door(walk, &unique, target.stripe_webhook_secret.as_deref()).await?;
+    unsigned_events(walk, &unique, target.stripe_webhook_secret.as_deref()).await?;
     let secret = match secret {
         Ok(secret) => secret,
         Err(reason) => {
@@ -39,25 +39,25 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
             return Ok(());
         }
     };
-    let mut told = Told { secret, events: Vec::new() };
-    let (customer, mut story) = begins(walk, &unique).await?;
-    subscribed(walk, &customer, &story, &mut told).await?;
-    failed(walk, &customer, &mut story, &mut told).await?;
-    ended(walk, &customer, &story, &mut told).await?;
-    seen_by_support(walk, &customer, &told).await
+    let mut sent = SentEvents { secret, events: Vec::new() };
+    let (customer, mut subscription) = prepare(walk, &unique).await?;
+    subscription_starts(walk, &customer, &subscription, &mut sent).await?;
+    renewal_fails_first(walk, &customer, &mut subscription, &mut sent).await?;
+    subscription_ends(walk, &customer, &subscription, &mut sent).await?;
+    seen_by_support(walk, &customer, &sent).await
 }
 
 /// The events delivered so far, and the secret to sign more.
-struct Told<'a> {
+struct SentEvents<'a> {
     secret: &'a str,
     events: Vec<(String, usize)>,
 }
 
-impl Told<'_> {
+impl SentEvents<'_> {
     /// Delivers an event `times` times.
-    async fn tell(&mut self, walk: &Walk<'_>, event: &Value, times: usize) -> Expected {
+    async fn deliver(&mut self, walk: &Walk<'_>, event: &Value, times: usize) -> Expected {
         for n in 0..times {
-            let taken = tell_stripe(&walk.client, self.secret, event).await?;
+            let taken = deliver_to_stripe(&walk.client, self.secret, event).await?;
             taken.has("/duplicate", n > 0)?;
         }
         self.events.push((event["id"].as_str().unwrap_or_default().to_owned(), times));
@@ -66,7 +66,7 @@ impl Told<'_> {
 }
 
 /// Unsigned events are refused and not stored.
-async fn door(walk: &mut Walk<'_>, unique: &str, secret: Option<&str>) -> Expected {
+async fn unsigned_events(walk: &mut Walk<'_>, unique: &str, secret: Option<&str>) -> Expected {
     walk.step("an event without Stripe's signature is refused");
     let client = walk.client.clone();
     let body = events::ping(unique).to_string();
@@ -88,74 +88,74 @@ async fn door(walk: &mut Walk<'_>, unique: &str, secret: Option<&str>) -> Expect
     Ok(())
 }
 
-async fn begins(walk: &mut Walk<'_>, unique: &str) -> Expected<(Customer, Story)> {
+async fn prepare(walk: &mut Walk<'_>, unique: &str) -> Expected<(Customer, Subscription)> {
     walk.step("a customer signs up");
     let customer = walk.sign_up(None).await?;
     // If the customer has a Stripe customer, its events must name it.
-    let stripe_customer = match walk.setting.stripe {
+    let stripe_customer = match walk.settings.stripe {
         StripeMode::NotConfigured => format!("cus_e2e{}", unique.replace('-', "")),
         _ => customer.stripe_customer().await?,
     };
-    let story = Story::new(unique, &stripe_customer, &customer.id, walk.setting.target.numbers.pro_price_minor);
-    Ok((customer, story))
+    let subscription = Subscription::new(unique, &stripe_customer, &customer.id, walk.settings.target.numbers.pro_price_minor);
+    Ok((customer, subscription))
 }
 
 /// The subscription is created, and its invoice paid, in several event types and deliveries.
-async fn subscribed(walk: &mut Walk<'_>, customer: &Customer, story: &Story, told: &mut Told<'_>) -> Expected {
-    let numbers = walk.setting.target.numbers;
+async fn subscription_starts(walk: &mut Walk<'_>, customer: &Customer, subscription: &Subscription, sent: &mut SentEvents<'_>) -> Expected {
+    let numbers = walk.settings.target.numbers;
     walk.step("subscription created: the customer is on Pro, without credits until it has paid");
-    told.tell(walk, &story.subscription("created", "active"), 1).await?;
-    customer.stands("pro", numbers.signup_credits).await?;
+    sent.deliver(walk, &subscription.changed("created", "active"), 1).await?;
+    customer.wait_until_on("pro", numbers.signup_credits).await?;
 
     walk.step("invoice succeeded: the month's credits are granted");
-    told.tell(walk, &story.paid("invoice.paid"), 3).await?;
-    customer.stands("pro", numbers.signup_credits + numbers.pro_credits).await?;
+    sent.deliver(walk, &subscription.paid("invoice.paid"), 3).await?;
+    customer.wait_until_on("pro", numbers.signup_credits + numbers.pro_credits).await?;
 
     walk.step("the same payment in repeated events, and in other event types, grants nothing");
-    told.tell(walk, &story.paid("invoice.payment_succeeded"), 2).await?;
-    told.tell(walk, &story.payment("payment_intent.succeeded"), 2).await?;
-    let mut ending = story.subscription("updated", "active");
+    sent.deliver(walk, &subscription.paid("invoice.payment_succeeded"), 2).await?;
+    sent.deliver(walk, &subscription.payment("payment_intent.succeeded"), 2).await?;
+    let mut ending = subscription.changed("updated", "active");
     ending["data"]["object"]["cancel_at_period_end"] = true.into();
-    told.tell(walk, &ending, 1).await?;
-    shows(walk, customer, "that it ends with the period", "/cancel_at_period_end", true.into()).await?;
+    sent.deliver(walk, &ending, 1).await?;
+    wait_for_field(walk, customer, "that it ends with the period", "/cancel_at_period_end", true.into()).await?;
     customer.was_granted("stripe", 1, numbers.pro_credits).await?;
     customer.has_credits(numbers.signup_credits + numbers.pro_credits).await
 }
 
 /// A renewal whose payment fails, and then succeeds.
-async fn failed(walk: &mut Walk<'_>, customer: &Customer, story: &mut Story, told: &mut Told<'_>) -> Expected {
-    let numbers = walk.setting.target.numbers;
+async fn renewal_fails_first(walk: &mut Walk<'_>, customer: &Customer, subscription: &mut Subscription, sent: &mut SentEvents<'_>) -> Expected {
+    let numbers = walk.settings.target.numbers;
     let before = numbers.signup_credits + numbers.pro_credits;
     walk.step("payment failed: the subscription is past due and says why, the credits stay");
-    story.next_month();
-    told.tell(walk, &story.payment("payment_intent.payment_failed"), 1).await?;
-    let failure = story.failed();
-    told.tell(walk, &failure, 2).await?;
-    let late = shows(walk, customer, "that it is past due", "/status", "past_due".into()).await?;
-    late.has("/plan", "pro")?.has("/credit_balance", before)?.says("/past_due_reason", events::DECLINE)?;
+    subscription.next_month();
+    sent.deliver(walk, &subscription.payment("payment_intent.payment_failed"), 1).await?;
+    let failure = subscription.failed();
+    sent.deliver(walk, &failure, 2).await?;
+    let late = wait_for_field(walk, customer, "that it is past due", "/status", "past_due".into()).await?;
+    late.has("/plan", "pro")?.has("/credit_balance", before)?.contains_text("/past_due_reason", events::DECLINE)?;
 
     walk.step("payment succeeded after all: it is active again, with the month's credits");
-    told.tell(walk, &story.paid("invoice.payment_succeeded"), 2).await?;
-    customer.stands("pro", before + numbers.pro_credits).await?;
-    shows(walk, customer, "that it is active", "/status", "active".into())
+    sent.deliver(walk, &subscription.paid("invoice.payment_succeeded"), 2).await?;
+    customer.wait_until_on("pro", before + numbers.pro_credits).await?;
+    wait_for_field(walk, customer, "that it is active", "/status", "active".into())
         .await?
         .has("/past_due_since", Value::Null)?;
     Ok(())
 }
 
 /// The subscription is cancelled; an older event arrives late.
-async fn ended(walk: &mut Walk<'_>, customer: &Customer, story: &Story, told: &mut Told<'_>) -> Expected {
-    let numbers = walk.setting.target.numbers;
+async fn subscription_ends(walk: &mut Walk<'_>, customer: &Customer, subscription: &Subscription, sent: &mut SentEvents<'_>) -> Expected {
+    let numbers = walk.settings.target.numbers;
     let all = numbers.signup_credits + 2 * numbers.pro_credits;
     walk.step("subscription cancelled: pay as you go, and the credits stay");
-    told.tell(walk, &story.subscription("deleted", "canceled"), 2).await?;
-    customer.stands("pay_as_you_go", all).await?;
-    shows(walk, customer, "that it has ended", "/status", "canceled".into()).await?.text("/ended_at")?;
-    told.tell(walk, &story.subscription("updated", "active"), 1).await
+    sent.deliver(walk, &subscription.changed("deleted", "canceled"), 2).await?;
+    customer.wait_until_on("pay_as_you_go", all).await?;
+    wait_for_field(walk, customer, "that it has ended", "/status", "canceled".into()).await?.text("/ended_at")?;
+    sent.deliver(walk, &subscription.changed("updated", "active"), 1).await
 }
 
 /// Support sees all events. The late one has not revived the subscription.
-async fn seen_by_support(walk: &mut Walk<'_>, customer: &Customer, told: &Told<'_>) -> Expected {
+async fn seen_by_support(walk: &mut Walk<'_>, customer: &Customer, sent: &SentEvents<'_>) -> Expected {
     let name = "support sees every event processed once, however often it was delivered";
     let token = match walk.admin_token() {
         Ok(token) => token,
@@ -165,7 +165,7 @@ async fn seen_by_support(walk: &mut Walk<'_>, customer: &Customer, told: &Told<'
         }
     };
     walk.step(name);
-    for (id, times) in &told.events {
+    for (id, times) in &sent.events {
         let path = format!("/admin/v1/events/{id}");
         let event = walk
             .client
@@ -176,12 +176,12 @@ async fn seen_by_support(walk: &mut Walk<'_>, customer: &Customer, told: &Told<'
             .await?;
         event.has("/event/deliveries", *times)?;
     }
-    let numbers = walk.setting.target.numbers;
-    customer.stands("pay_as_you_go", numbers.signup_credits + 2 * numbers.pro_credits).await
+    let numbers = walk.settings.target.numbers;
+    customer.wait_until_on("pay_as_you_go", numbers.signup_credits + 2 * numbers.pro_credits).await
 }
 
 /// Waits until a field of the customer's subscription has this value; returns the subscription.
-async fn shows(walk: &Walk<'_>, customer: &Customer, what: &str, at: &str, expected: Value) -> Expected<Answer> {
+async fn wait_for_field(walk: &Walk<'_>, customer: &Customer, what: &str, at: &str, expected: Value) -> Expected<Answer> {
     walk.client
         .until(&format!("the subscription shows {what}"), async || {
             let shown = customer.get(SUBSCRIPTION).await?;

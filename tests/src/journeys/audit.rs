@@ -3,12 +3,12 @@
 //!
 //! The expected state is derived from Stripe's objects alone, by rules that are independent of the engine's.
 
-mod books;
+mod stripe_objects;
 mod money;
-mod promises;
-mod standing;
+mod answers;
+mod subscription;
 
-pub use books::Books;
+pub use stripe_objects::StripeObjects;
 
 use super::customer::{Customer, Identity};
 use crate::chaos::caller::Caller;
@@ -37,7 +37,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    async fn look(caller: &Caller, customer: &Customer, me: Identity) -> Result<Self> {
+    async fn read(caller: &Caller, customer: &Customer, me: Identity) -> Result<Self> {
         let mut entries = caller.look_at_all(&format!("/admin/v1/customers/{}/transactions", me.id), &[]).await?;
         entries.reverse();
         Ok(Self {
@@ -68,14 +68,14 @@ impl Subject {
 /// # Errors
 /// If the application does not answer.
 pub async fn audit(caller: &Caller, stripe: &Sandbox, customers: &[Customer]) -> Result<Vec<String>> {
-    let books = Books::open(stripe);
-    let mut problems = books.strangers();
+    let objects = StripeObjects::read(stripe);
+    let mut problems = objects.unexplained_charges();
     for customer in customers {
         let Some(me) = customer.identity() else { continue };
-        let subject = Subject::look(caller, customer, me).await?;
-        let mut found = promises::kept(&subject, &customer.record());
-        found.extend(money::agrees(&subject, &books));
-        found.extend(standing::agrees(&subject, &books));
+        let subject = Subject::read(caller, customer, me).await?;
+        let mut found = answers::differences(&subject, &customer.answers());
+        found.extend(money::differences(&subject, &objects));
+        found.extend(subscription::differences(&subject, &objects));
         problems.extend(found.into_iter().map(|problem| format!("{} ({}): {problem}", customer.name, subject.me.id)));
     }
     Ok(problems)

@@ -1,6 +1,6 @@
 //! The report of a run, for people and programs.
 
-use crate::chaos::chronicle::Line;
+use crate::chaos::run_log::Line;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -10,17 +10,17 @@ use std::sync::{Mutex, PoisonError};
 /// Problems printed in full; the JSON report has all of them.
 const SHOWN_MAX: usize = 40;
 
-/// How often what happened, and how it ended.
+/// Counts of actions by name and result.
 #[derive(Debug, Default)]
 pub struct Counts(Mutex<BTreeMap<(String, String), u64>>);
 
 /// Growth of the counters of a process that start at zero after a restart.
 #[derive(Debug, Default)]
-pub struct Restarting(Mutex<BTreeMap<String, u64>>);
+pub struct CounterGrowth(Mutex<BTreeMap<String, u64>>);
 
-impl Restarting {
+impl CounterGrowth {
     /// By how much a counter grew since the previous call. Counts between that call and a crash are lost.
-    pub fn grown(&self, name: &str, now: u64) -> u64 {
+    pub fn since_last(&self, name: &str, now: u64) -> u64 {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = seen.insert(name.to_owned(), now).unwrap_or(0);
         if now < before { now } else { now - before }
@@ -64,7 +64,7 @@ pub struct Report {
     pub customers: usize,
     /// Number of days.
     pub days: usize,
-    /// How often what happened, and how it ended.
+    /// Counts of actions by name and result.
     pub counts: BTreeMap<String, BTreeMap<String, u64>>,
     /// All problems.
     pub problems: Vec<String>,
@@ -131,9 +131,9 @@ mod tests {
 
     #[test]
     fn after_a_restart_a_counter_has_grown_by_its_value() {
-        let counter = Restarting::default();
-        let grown = [5, 7, 7, 3].map(|now| counter.grown("a", now));
+        let counter = CounterGrowth::default();
+        let grown = [5, 7, 7, 3].map(|now| counter.since_last("a", now));
         assert_eq!(grown, [5, 2, 0, 3]);
-        assert_eq!(counter.grown("b", 4), 4);
+        assert_eq!(counter.since_last("b", 4), 4);
     }
 }

@@ -1,9 +1,9 @@
 //! Waits until no job is left, and recovers lost webhooks.
 
 use super::report::Counts;
-use super::venue::Venue;
+use super::deployment::Deployment;
 use crate::chaos::caller::Caller;
-use crate::chaos::chronicle::Chronicle;
+use crate::chaos::run_log::RunLog;
 use crate::unique::unique;
 use anyhow::{Context, Result};
 use bursar_engine::clock::parse_rfc3339;
@@ -22,17 +22,17 @@ const SOON_MS: i64 = 90 * 1_000;
 /// By how much clocks that can be moved advance while all jobs are only scheduled.
 const SKIP: Duration = Duration::from_secs(5);
 /// Jobs listed in the report if they do not end.
-const NAMED_MAX: usize = 10;
+const LISTED_MAX: usize = 10;
 /// Reasons of dead letters that lost webhooks or faults explain; support replays these once the webhooks are
 /// recovered.
-const EXPLAINED: [&str; 4] = ["grant_missing", "stripe_unavailable", "customer_unknown", "customer_missing"];
+const EXPECTED_REASONS: [&str; 4] = ["grant_missing", "stripe_unavailable", "customer_unknown", "customer_missing"];
 /// The window of a reconciliation in hours: as long as Stripe keeps events.
 const RECONCILED_HOURS: i64 = 720;
 
 /// The end of a day.
-pub struct Evening<'a> {
+pub struct EndOfDay<'a> {
     /// Where the application runs.
-    pub venue: &'a Venue,
+    pub deployment: &'a Deployment,
     /// Makes requests to the application.
     pub caller: &'a Caller,
     /// The sandbox.
@@ -40,19 +40,19 @@ pub struct Evening<'a> {
     /// Counts actions and their results.
     pub counts: &'a Counts,
     /// The log.
-    pub log: &'a Chronicle,
+    pub log: &'a RunLog,
 }
 
-impl Evening<'_> {
+impl EndOfDay<'_> {
     /// Stops all faults. Faults that never struck are removed and counted.
     ///
     /// # Errors
     /// If the sandbox does not answer.
-    pub async fn calm(&self) -> Result<()> {
+    pub async fn stop_faults(&self) -> Result<()> {
         let url = format!("{}/sandbox/v1/faults", self.stripe.url());
-        let left: Value = self.caller.client().get(url).send().await?.json().await?;
-        let left = left["faults"].as_array().map_or(0, Vec::len);
-        self.counts.add("faults", "never struck", left as u64);
+        let pending: Value = self.caller.client().get(url).send().await?.json().await?;
+        let pending = pending["faults"].as_array().map_or(0, Vec::len);
+        self.counts.add("faults", "never struck", pending as u64);
         self.stripe.clear_faults();
         self.stripe.set_policy(Policy::default());
         Ok(())
@@ -62,7 +62,7 @@ impl Evening<'_> {
     ///
     /// # Errors
     /// If the sandbox does not answer.
-    pub async fn lost(&self) -> Result<u64> {
+    pub async fn lost_webhooks(&self) -> Result<u64> {
         let url = format!("{}/sandbox/v1/deliveries", self.stripe.url());
         let known: Value = self.caller.client().get(url).send().await?.json().await?;
         Ok(known["failed"].as_u64().unwrap_or(0))
@@ -75,43 +75,43 @@ impl Evening<'_> {
     /// If the application does not answer.
     pub async fn settle(&self) -> Result<Vec<String>> {
         let deadline = Instant::now() + LIMIT;
-        let mut calm = 0;
+        let mut idle_reads = 0;
         loop {
-            let undone = self.undone().await?;
+            let unfinished = self.unfinished().await?;
             let waiting = self.stripe.deliveries_waiting();
             // Twice, because a job can move from one list to another between two reads.
-            calm = if undone.is_empty() && waiting == 0 { calm + 1 } else { 0 };
-            if calm == 2 {
+            idle_reads = if unfinished.is_empty() && waiting == 0 { idle_reads + 1 } else { 0 };
+            if idle_reads == 2 {
                 return Ok(Vec::new());
             }
             if Instant::now() >= deadline {
-                let named = undone.iter().take(NAMED_MAX);
+                let named = unfinished.iter().take(LISTED_MAX);
                 let mut problems: Vec<String> = named.map(|job| format!("a job is not done: {job}")).collect();
                 if waiting > 0 {
                     problems.push(format!("{waiting} webhooks are not delivered"));
                 }
                 return Ok(problems);
             }
-            self.log.say(format!("waiting for {} jobs and {waiting} webhooks", undone.len()));
-            let only_time = waiting == 0 && !undone.is_empty() && undone.iter().all(|job| job["state"] == "scheduled");
-            if only_time && self.venue.moves_with_stripe() {
-                self.venue.pass(self.stripe, SKIP)?;
+            self.log.show(format!("waiting for {} jobs and {waiting} webhooks", unfinished.len()));
+            let only_time = waiting == 0 && !unfinished.is_empty() && unfinished.iter().all(|job| job["state"] == "scheduled");
+            if only_time && self.deployment.moves_with_stripe() {
+                self.deployment.advance(self.stripe, SKIP)?;
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    async fn undone(&self) -> Result<Vec<Value>> {
-        let mut undone = Vec::new();
+    async fn unfinished(&self) -> Result<Vec<Value>> {
+        let mut unfinished = Vec::new();
         for state in ["available", "running"] {
-            undone.extend(self.caller.look_at_all("/admin/v1/jobs", &[("state", state)]).await?);
+            unfinished.extend(self.caller.look_at_all("/admin/v1/jobs", &[("state", state)]).await?);
         }
-        let until_ms = self.venue.now_ms() + SOON_MS;
+        let until_ms = self.deployment.now_ms() + SOON_MS;
         let scheduled = self.caller.look_at_all("/admin/v1/jobs", &[("state", "scheduled")]).await?;
-        undone.extend(
+        unfinished.extend(
             scheduled.into_iter().filter(|job| job["run_at"].as_str().and_then(parse_rfc3339).unwrap_or(0) <= until_ms),
         );
-        Ok(undone)
+        Ok(unfinished)
     }
 
     /// Recovers lost webhooks: by a reconciliation if the application's clock moves with Stripe's, otherwise by
@@ -119,9 +119,9 @@ impl Evening<'_> {
     ///
     /// # Errors
     /// If the application does not answer.
-    pub async fn make_up(&self) -> Result<Vec<String>> {
+    pub async fn recover_webhooks(&self) -> Result<Vec<String>> {
         let mut problems = Vec::new();
-        if self.venue.moves_with_stripe() {
+        if self.deployment.moves_with_stripe() {
             let found = self.reconcile().await?;
             self.counts.add("reconciliation", "differences repaired", found["repaired"].as_u64().unwrap_or(0));
             self.counts.add("reconciliation", "differences found", found["drift"].as_u64().unwrap_or(0));
@@ -131,10 +131,10 @@ impl Evening<'_> {
             self.counts.add("webhooks", "lost, sent again", again as u64);
             problems.extend(self.settle().await?);
         }
-        self.replay_dead().await?;
+        self.replay_dead_jobs().await?;
         problems.extend(self.settle().await?);
-        problems.extend(self.dead().await?.iter().map(|job| format!("still dead after the replay: {job}")));
-        if self.venue.moves_with_stripe() {
+        problems.extend(self.dead_jobs().await?.iter().map(|job| format!("still dead after the replay: {job}")));
+        if self.deployment.moves_with_stripe() {
             let found = self.reconcile().await?;
             if found["drift"] != 0 {
                 let path = format!("/admin/v1/stripe/reconciliations/{}/findings", found["id"].as_str().unwrap_or(""));
@@ -165,15 +165,15 @@ impl Evening<'_> {
         }
     }
 
-    async fn dead(&self) -> Result<Vec<Value>> {
+    async fn dead_jobs(&self) -> Result<Vec<Value>> {
         self.caller.look_at_all("/admin/v1/jobs", &[("state", "dead")]).await
     }
 
     /// Replays dead letters with an expected reason, as support.
-    async fn replay_dead(&self) -> Result<()> {
-        for job in self.dead().await? {
+    async fn replay_dead_jobs(&self) -> Result<()> {
+        for job in self.dead_jobs().await? {
             let reason = job["last_error"].as_str().unwrap_or_default();
-            let word = EXPLAINED.iter().find(|word| reason.contains(**word));
+            let word = EXPECTED_REASONS.iter().find(|word| reason.contains(**word));
             let (Some(word), Some(id)) = (word, job["id"].as_str()) else { continue };
             self.counts.up("dead letters replayed", word);
             let body = json!({ "reason": "what it needed is there now" });

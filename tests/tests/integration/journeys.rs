@@ -1,10 +1,10 @@
-//! Random customers in bad weather, a few days each: see [`bursar_tests::journeys`]. Longer runs, and
+//! Random customers in bad faults, a few days each: see [`bursar_tests::journeys`]. Longer runs, and
 //! runs in which the application is killed: `./dev journeys`. `BURSAR_JOURNEYS_SEED` fixes the seed that
 //! is random otherwise, so that a change is judged by what it changes.
 
 use crate::scene::on_both;
 use bursar_tests::Backend;
-use bursar_tests::journeys::venue::Place;
+use bursar_tests::journeys::deployment::Placement;
 use bursar_tests::journeys::{Options, run};
 
 /// Enough for every kind of move, few enough for half a minute.
@@ -15,7 +15,7 @@ const SECONDS: u64 = 20;
 
 async fn everything_agrees(backend: Backend, seed: u64) {
     let options =
-        Options { seed, customers: CUSTOMERS, seconds: Some(SECONDS), days: Some(DAYS), backend, place: Place::Inside };
+        Options { seed, customers: CUSTOMERS, seconds: Some(SECONDS), days: Some(DAYS), backend, placement: Placement::InProcess };
     let report = run(options).await.unwrap();
     assert!(report.holds(), "{}\n{}", report.table(), report.problems().join("\n"));
 }

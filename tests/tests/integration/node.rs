@@ -10,7 +10,7 @@ use bursar_engine::infra::store::job::job_list;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_engine::usecase::intake::take_in;
 use bursar_services::Postgres;
-use bursar_tests::chaos::chronicle::Chronicle;
+use bursar_tests::chaos::run_log::RunLog;
 use bursar_tests::chaos::node::{Launch, Node};
 use bursar_tests::{Backend, TestApp, TestCustomer, wait};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait};
@@ -45,7 +45,7 @@ impl Served {
             environment.insert(CLOCK_SKEW_VARIABLE.to_owned(), skew_ms.to_string());
         }
         let launch = Launch { program: program(), environment, folder: folder.path().to_path_buf() };
-        let node = Node::new("node".to_owned(), launch, Arc::new(Chronicle::new("test"))).unwrap();
+        let node = Node::new("node".to_owned(), launch, Arc::new(RunLog::new("test"))).unwrap();
         let db = connect(config).await;
         let served = Self { node, db, client: reqwest::Client::new(), _folder: folder };
         served.start_again().await;
@@ -53,7 +53,7 @@ impl Served {
     }
 
     pub(crate) async fn start_again(&self) {
-        self.node.start(&mut *self.node.take_in_turn().await).unwrap();
+        self.node.start(&mut *self.node.lock().await).unwrap();
         wait::until("the node is up", || async { self.node.is_up(&self.client).await.then_some(()) }).await;
     }
 
@@ -63,12 +63,12 @@ impl Served {
     }
 
     pub(crate) async fn kill(&self) {
-        self.node.kill(&mut *self.node.take_in_turn().await).await.unwrap();
+        self.node.kill(&mut *self.node.lock().await).await.unwrap();
     }
 
     /// SIGTERM; it has to end with success within the time that is promised.
     pub(crate) async fn terminate(&self) {
-        let ended = self.node.terminate(&mut *self.node.take_in_turn().await).await.unwrap();
+        let ended = self.node.terminate(&mut *self.node.lock().await).await.unwrap();
         ended.unwrap();
     }
 

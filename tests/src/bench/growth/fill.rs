@@ -17,7 +17,7 @@ const DUE_EVERY_MS: i64 = 700;
 /// How far ahead the first scheduled job is due: longer than any run.
 const DUE_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Jobs in every database that ended long ago, for the retention to delete.
-pub const ENDED: u64 = 3_000;
+pub const ENDED_JOBS: u64 = 3_000;
 
 /// The size of a database.
 #[derive(Debug, Clone, Copy)]
@@ -99,10 +99,10 @@ fn ended_jobs() -> String {
     let id = "'job_0' || lpad(n::text, 25, '0')";
     format!(
         "WITH made AS (INSERT INTO streams (key, last_seq) \
-         SELECT 'job:' || {id}, 1 FROM generate_series(1, {ENDED}) AS n) \
+         SELECT 'job:' || {id}, 1 FROM generate_series(1, {ENDED_JOBS}) AS n) \
          INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempt, attempts_max, run_at_ms, created_at_ms, \
          finished_at_ms) SELECT {id}, 'account.settle', '{{}}', 'job:' || {id}, 1, 'succeeded', 1, 20, 0, 0, n \
-         FROM generate_series(1, {ENDED}) AS n"
+         FROM generate_series(1, {ENDED_JOBS}) AS n"
     )
 }
 
@@ -120,10 +120,10 @@ fn debits(from: u64, upto: u64, customers: u64) -> String {
 /// Sets each account to its balance after the debits.
 fn accounts(each: u64) -> String {
     let each = each.cast_signed();
-    let left = CREDITS - each;
+    let balance = CREDITS - each;
     format!(
-        "UPDATE accounts SET balance = {left}, version = {}, updated_at_ms = {}, \
-         open = '{{\"grants\":[{{\"seq\":1,\"kind\":\"promotional\",\"remaining\":{left}}}]}}'",
+        "UPDATE accounts SET balance = {balance}, version = {}, updated_at_ms = {}, \
+         open = '{{\"grants\":[{{\"seq\":1,\"kind\":\"promotional\",\"remaining\":{balance}}}]}}'",
         each + 1,
         (each - 1).max(0)
     )

@@ -1,6 +1,6 @@
 //! Checks that each event has the expected state, or is dead for an expected reason.
 
-use super::LOOKS_MAX;
+use super::READS_MAX;
 use crate::chaos::caller::Caller;
 use crate::chaos::record::{Discrepancy, Event, Expected, Known};
 use anyhow::Result;
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 
 /// How many events had each outcome.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Ends {
+pub struct EventOutcomes {
     /// Processed, including those that needed no action.
     pub processed: u64,
     /// Dead, by the code that their last error begins with.
@@ -19,21 +19,21 @@ pub struct Ends {
 }
 
 /// Reads every event that was sent, and looks for others.
-pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepancy>, Ends)> {
-    let looks = stream::iter(known.events.iter().map(|event| async move {
+pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepancy>, EventOutcomes)> {
+    let reads = stream::iter(known.events.iter().map(|event| async move {
         let detail = caller.look(&format!("/admin/v1/events/{}", event.external_id), &[]).await?;
         anyhow::Ok((event, detail))
     }));
-    let found: Vec<(&Event, Value)> = looks.buffered(LOOKS_MAX).try_collect().await?;
-    let mut ends = Ends::default();
+    let found: Vec<(&Event, Value)> = reads.buffered(READS_MAX).try_collect().await?;
+    let mut outcomes = EventOutcomes::default();
     let mut discrepancies = Vec::new();
     for (event, detail) in &found {
         let view = &detail["event"];
         match view["state"].as_str() {
-            Some("processed") => ends.processed += 1,
+            Some("processed") => outcomes.processed += 1,
             Some("dead") => {
-                let reason = reason_word(view["last_error"].as_str().unwrap_or_default());
-                *ends.dead.entry(reason).or_default() += 1;
+                let reason = reason_code(view["last_error"].as_str().unwrap_or_default());
+                *outcomes.dead.entry(reason).or_default() += 1;
             }
             _ => {}
         }
@@ -45,7 +45,7 @@ pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepa
             discrepancies.push(Discrepancy::doubled(format!("nobody sent this event: {event}")));
         }
     }
-    Ok((discrepancies, ends))
+    Ok((discrepancies, outcomes))
 }
 
 /// Returns what is wrong with one event; `detail` is null if it was not found.
@@ -95,7 +95,7 @@ pub fn compare(event: &Event, detail: &Value) -> Vec<Discrepancy> {
 }
 
 /// The stable code at the beginning of a reason, without the prefix about attempts.
-fn reason_word(reason: &str) -> String {
+fn reason_code(reason: &str) -> String {
     let own = match reason.strip_prefix("gave up after ") {
         Some(rest) => rest.split_once(": ").map_or(rest, |(_, own)| own),
         None => reason,
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn reasons_are_counted_by_their_word() {
-        assert_eq!(reason_word("gave up after 8 attempts: customer_unknown: no customer for x"), "customer_unknown");
-        assert_eq!(reason_word("unreadable: not JSON"), "unreadable");
+        assert_eq!(reason_code("gave up after 8 attempts: customer_unknown: no customer for x"), "customer_unknown");
+        assert_eq!(reason_code("unreadable: not JSON"), "unreadable");
     }
 }

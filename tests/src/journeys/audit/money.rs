@@ -1,7 +1,7 @@
 //! Compares credits with the money that paid for them.
 
-use super::books::operation_of;
-use super::{Books, Subject, number, text};
+use super::stripe_objects::operation_of;
+use super::{StripeObjects, Subject, number, text};
 use serde_json::Value;
 
 /// Prices of a unit: pay as you go, and on Pro.
@@ -10,24 +10,24 @@ const PRICES: [i64; 2] = [2_900, 1_500];
 const PERIOD: i64 = 60;
 /// Problems of an operation whose credits were bought but not spent: another request spent the customer's own
 /// credits, or credits were clawed back meanwhile.
-const BOUGHT_IN_VAIN: [&str; 2] = ["credits_spent_meanwhile", "credits_owed"];
+const BOUGHT_WITHOUT_DEBIT: [&str; 2] = ["credits_spent_meanwhile", "credits_owed"];
 /// Kinds of grants that a payment pays for.
 const KINDS: (&str, &str) = ("purchased", "included");
 
 /// Returns all differences between credits and money.
-pub(super) fn agrees(subject: &Subject, books: &Books) -> Vec<String> {
-    let mut problems = operations(subject, books);
-    problems.extend(charged(subject, books));
+pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let mut problems = operations(subject, objects);
+    problems.extend(charged(subject, objects));
     let mut known: Vec<&str> = Vec::new();
-    for intent in books.unit_payments_of(&subject.me.id) {
+    for intent in objects.unit_payments_of(&subject.me.id) {
         if intent["status"] == "succeeded" {
             known.push(text(intent, "id"));
-            problems.extend(unit_payment(subject, books, intent));
+            problems.extend(unit_payment(subject, objects, intent));
         }
     }
-    for invoice in books.paid_periods_of(&subject.me.id) {
+    for invoice in objects.paid_periods_of(&subject.me.id) {
         known.push(text(invoice, "id"));
-        problems.extend(period(subject, books, invoice));
+        problems.extend(period(subject, objects, invoice));
     }
     let is_paid_for = |entry: &&Value| known.contains(&text(entry, "reference"));
     let grants = grants(subject, KINDS.0).chain(grants(subject, KINDS.1));
@@ -43,9 +43,9 @@ fn grants<'a>(subject: &'a Subject, kind: &'a str) -> impl Iterator<Item = &'a V
 }
 
 /// Each operation took money at most once, and succeeded if it did; a failed one cannot take money later.
-fn operations(subject: &Subject, books: &Books) -> Vec<String> {
+fn operations(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
     let mut problems = Vec::new();
-    let payments = books.unit_payments_of(&subject.me.id);
+    let payments = objects.unit_payments_of(&subject.me.id);
     for operation in subject.operations.iter().filter(|operation| operation["kind"] == "usage_charge") {
         let (id, state) = (text(operation, "id"), text(operation, "state"));
         let own: Vec<&&Value> = payments.iter().filter(|intent| operation_of(intent) == id).collect();
@@ -57,7 +57,7 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
         let is_right = match state {
             // Without a payment if the customer's own credits arrived first.
             "succeeded" => is_debited,
-            "failed" if BOUGHT_IN_VAIN.iter().any(|code| operation["problem"]["code"] == *code) => {
+            "failed" if BOUGHT_WITHOUT_DEBIT.iter().any(|code| operation["problem"]["code"] == *code) => {
                 paid == 1 && !is_debited
             }
             _ => paid == 0 && !is_debited,
@@ -89,8 +89,8 @@ fn is_debited(subject: &Subject, operation: &Value) -> bool {
 }
 
 /// The usage summary shows what Stripe took for the customer's units.
-fn charged(subject: &Subject, books: &Books) -> Vec<String> {
-    let payments = books.unit_payments_of(&subject.me.id);
+fn charged(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let payments = objects.unit_payments_of(&subject.me.id);
     let taken = payments.iter().filter(|intent| intent["status"] == "succeeded");
     let taken: i64 = taken.map(|intent| number(intent, "amount_received")).sum();
     let told = subject.summary["charged"].as_array().map_or(&[][..], Vec::as_slice);
@@ -102,7 +102,7 @@ fn charged(subject: &Subject, books: &Books) -> Vec<String> {
 }
 
 /// A payment for units granted its credits once, less those clawed back.
-fn unit_payment(subject: &Subject, books: &Books, intent: &Value) -> Vec<String> {
+fn unit_payment(subject: &Subject, objects: &StripeObjects, intent: &Value) -> Vec<String> {
     let id = text(intent, "id");
     let granted: Vec<i64> = grants(subject, KINDS.0)
         .filter(|entry| text(entry, "reference") == id)
@@ -115,11 +115,11 @@ fn unit_payment(subject: &Subject, books: &Books, intent: &Value) -> Vec<String>
     if !PRICES.iter().any(|price| price * credits == amount) {
         return vec![format!("payment {id} of {amount} granted {credits} credits")];
     }
-    gone(subject, books, &books.charges_of_intent(id), credits, id)
+    clawback(subject, objects, &objects.charges_of_intent(id), credits, id)
 }
 
 /// A paid period granted its credits once, less those clawed back.
-fn period(subject: &Subject, books: &Books, invoice: &Value) -> Vec<String> {
+fn period(subject: &Subject, objects: &StripeObjects, invoice: &Value) -> Vec<String> {
     let id = text(invoice, "id");
     let granted: Vec<i64> = grants(subject, KINDS.1)
         .filter(|entry| text(entry, "reference") == id)
@@ -128,13 +128,13 @@ fn period(subject: &Subject, books: &Books, invoice: &Value) -> Vec<String> {
     if granted != [PERIOD] {
         return vec![format!("invoice {id} granted {granted:?} credits")];
     }
-    gone(subject, books, &books.charges_of_invoice(id), PERIOD, id)
+    clawback(subject, objects, &objects.charges_of_invoice(id), PERIOD, id)
 }
 
 /// The credits clawed back are those that the lost money had paid for in full.
-fn gone(subject: &Subject, books: &Books, charges: &[&Value], granted: i64, what: &str) -> Vec<String> {
+fn clawback(subject: &Subject, objects: &StripeObjects, charges: &[&Value], granted: i64, what: &str) -> Vec<String> {
     let paid: i64 = charges.iter().map(|charge| number(charge, "amount")).sum();
-    let gone: i64 = charges.iter().map(|charge| books.gone(text(charge, "id"))).sum();
+    let gone: i64 = charges.iter().map(|charge| objects.lost_money(text(charge, "id"))).sum();
     let expected = granted * gone.clamp(0, paid) / paid.max(1);
     let is_about = |entry: &&Value| charges.iter().any(|charge| entry["reference"] == charge["id"]);
     let taken: i64 = -subject.entries.iter().filter(is_about).map(|entry| number(entry, "amount")).sum::<i64>();

@@ -1,7 +1,7 @@
 //! The servers of a run: the nodes, and on the production backend Postgres and RabbitMQ.
 
-use super::chronicle::Chronicle;
-use super::node::{Launch, Node, SelfEnd};
+use super::run_log::RunLog;
+use super::node::{Launch, Node, UnexpectedExit};
 use super::services::Services;
 use crate::Backend;
 use crate::app::{ADMIN_TOKEN, SECRET_KEY, WEBHOOK_SECRETS};
@@ -41,7 +41,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// The servers of a run.
-pub struct Site {
+pub struct Cluster {
     /// The nodes, which share one database and one broker.
     pub nodes: Vec<Arc<Node>>,
     /// Postgres and RabbitMQ; `None` on the embedded backend.
@@ -49,14 +49,14 @@ pub struct Site {
     folder: Mutex<TempDir>,
 }
 
-impl Site {
+impl Cluster {
     /// Starts the services and all nodes on an empty database: one node for each of `skews_ms`, the skew of its
     /// clock. `more` is added to the nodes' environment.
     pub async fn start(
         backend: Backend,
         skews_ms: &[i64],
         more: &[(String, String)],
-        chronicle: &Arc<Chronicle>,
+        run_log: &Arc<RunLog>,
     ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("bursar-chaos-logs-").tempdir()?;
         let services = match backend {
@@ -71,18 +71,18 @@ impl Site {
             if *skew_ms != 0 {
                 launch.environment.insert(CLOCK_SKEW_VARIABLE.to_owned(), skew_ms.to_string());
             }
-            Node::new(format!("node-{n}"), launch, chronicle.clone()).map(Arc::new)
+            Node::new(format!("node-{n}"), launch, run_log.clone()).map(Arc::new)
         };
         let nodes: Result<Vec<_>> = skews_ms.iter().enumerate().map(node).collect();
-        let site = Self { nodes: nodes?, services, folder: Mutex::new(folder) };
-        for node in &site.nodes {
-            node.start(&mut *node.take_in_turn().await)?;
+        let cluster = Self { nodes: nodes?, services, folder: Mutex::new(folder) };
+        for node in &cluster.nodes {
+            node.start(&mut *node.lock().await)?;
         }
-        Ok(site)
+        Ok(cluster)
     }
 
     /// Waits until every node is up. A node with a skewed clock must report that it is not ready.
-    pub async fn ready(&self, client: &reqwest::Client) -> Result<()> {
+    pub async fn wait_until_ready(&self, client: &reqwest::Client) -> Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
         for node in &self.nodes {
             while !node.is_up(client).await {
@@ -114,21 +114,21 @@ impl Site {
 
     /// Stops all nodes concurrently, in order; returns what went wrong.
     pub async fn stop(&self) -> Result<Vec<String>> {
-        let ends = self.nodes.iter().map(|node| async { node.terminate(&mut *node.take_in_turn().await).await });
+        let ends = self.nodes.iter().map(|node| async { node.terminate(&mut *node.lock().await).await });
         let ends: Result<Vec<_>> = join_all(ends).await.into_iter().collect();
         Ok(ends?.into_iter().filter_map(Result::err).collect())
     }
 
     /// Unexpected ends of nodes. A node that cannot start while the database is down is excused: its supervisor
     /// starts it again.
-    pub async fn self_ends(&self) -> Vec<SelfEnd> {
+    pub async fn unexpected_exits(&self) -> Vec<UnexpectedExit> {
         let mut ends = Vec::new();
         for node in &self.nodes {
-            ends.extend(node.self_ends().await);
+            ends.extend(node.unexpected_exits().await);
         }
         ends.retain(|end| {
-            let away = |services: &Arc<Services>| services.postgres_was_away(end.started, end.ended);
-            end.had_served || !self.services.as_ref().is_some_and(away)
+            let was_down = |services: &Arc<Services>| services.postgres_was_down(end.started, end.ended);
+            end.had_served || !self.services.as_ref().is_some_and(was_down)
         });
         ends
     }

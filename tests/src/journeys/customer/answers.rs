@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// A request for units.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UsageAsked {
+pub struct UsageRequest {
     /// The number of units.
     pub units: i64,
     /// The transaction in the answer, once there is one.
@@ -14,9 +14,9 @@ pub struct UsageAsked {
 
 /// The answers to a customer.
 #[derive(Debug, Clone, Default)]
-pub struct Record {
+pub struct Answers {
     /// Requests for units by their key, which is also their reference.
-    pub usage: BTreeMap<String, UsageAsked>,
+    pub usage: BTreeMap<String, UsageRequest>,
     /// The amounts of all transactions in answers, by id.
     pub transactions: BTreeMap<String, i64>,
     /// Answers that contradict each other.
@@ -24,10 +24,10 @@ pub struct Record {
     latest: Option<String>,
 }
 
-impl Record {
+impl Answers {
     /// Records a request for units.
-    pub fn usage(&mut self, key: &str, units: i64) {
-        self.usage.entry(key.to_owned()).or_insert(UsageAsked { units, transaction: None });
+    pub fn add_usage(&mut self, key: &str, units: i64) {
+        self.usage.entry(key.to_owned()).or_insert(UsageRequest { units, transaction: None });
         self.latest = Some(key.to_owned());
     }
 
@@ -39,19 +39,19 @@ impl Record {
     }
 
     /// Records the transaction of a request for units. A key must have the same transaction in every answer.
-    pub fn spent(&mut self, key: &str, transaction: &Value) {
+    pub fn add_spent(&mut self, key: &str, transaction: &Value) {
         let id = transaction["id"].as_str().unwrap_or_default().to_owned();
-        let Some(asked) = self.usage.get_mut(key) else { return };
-        match &asked.transaction {
+        let Some(request) = self.usage.get_mut(key) else { return };
+        match &request.transaction {
             Some(before) if *before != id => {
                 self.contradictions.push(format!("usage {key} was answered with {before}, then with {id}"));
             }
-            _ => asked.transaction = Some(id),
+            _ => request.transaction = Some(id),
         }
     }
 
     /// Records the transaction of an answer.
-    pub fn moved(&mut self, transaction: &Value) {
+    pub fn add_transaction(&mut self, transaction: &Value) {
         if let (Some(id), Some(amount)) = (transaction["id"].as_str(), transaction["amount"].as_i64()) {
             self.transactions.insert(id.to_owned(), amount);
         }

@@ -6,7 +6,7 @@ use bursar_sandbox::Sandbox;
 use serde_json::Value;
 
 /// All objects that the comparison needs.
-pub struct Books {
+pub struct StripeObjects {
     pub(super) customers: Vec<Value>,
     pub(super) methods: Vec<Value>,
     pub(super) intents: Vec<Value>,
@@ -18,9 +18,9 @@ pub struct Books {
     invoice_payments: Vec<Value>,
 }
 
-impl Books {
+impl StripeObjects {
     /// Reads the objects as they are now.
-    pub fn open(stripe: &Sandbox) -> Self {
+    pub fn read(stripe: &Sandbox) -> Self {
         Self {
             customers: stripe.list("customer"),
             methods: stripe.list("payment_method"),
@@ -75,7 +75,7 @@ impl Books {
     }
 
     /// Money of a charge that was refunded, or withdrawn by a dispute and not returned.
-    pub(super) fn gone(&self, charge: &str) -> i64 {
+    pub(super) fn lost_money(&self, charge: &str) -> i64 {
         let of = |row: &&Value| row["charge"] == charge;
         let refunded = self.refunds.iter().filter(of).filter(|row| row["status"] == "succeeded");
         let moved = self.disputes.iter().filter(of).flat_map(|row| row["balance_transactions"].as_array());
@@ -84,7 +84,7 @@ impl Books {
     }
 
     /// Charges for neither units nor an invoice.
-    pub(super) fn strangers(&self) -> Vec<String> {
+    pub(super) fn unexplained_charges(&self) -> Vec<String> {
         let is_known = |charge: &Value| {
             let intent = text(charge, "payment_intent");
             let of_units = self.intents.iter().any(|row| text(row, "id") == intent && !operation_of(row).is_empty());

@@ -1,15 +1,15 @@
 //! Compares a customer's plan, subscription and payment methods with Stripe's.
 
-use super::{Books, Subject, number, text};
+use super::{StripeObjects, Subject, number, text};
 use bursar_engine::clock::parse_rfc3339;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Returns all differences.
-pub(super) fn agrees(subject: &Subject, books: &Books) -> Vec<String> {
-    let mut problems = plan(subject, books);
-    problems.extend(subscription(subject, books));
-    problems.extend(methods(subject, books));
+pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let mut problems = plan(subject, objects);
+    problems.extend(subscription(subject, objects));
+    problems.extend(methods(subject, objects));
     problems
 }
 
@@ -22,14 +22,14 @@ fn is_over(subscription: &Value) -> bool {
 }
 
 /// The plan is Pro while a subscription gives it, and at most one subscription is open.
-fn plan(subject: &Subject, books: &Books) -> Vec<String> {
-    let own = books.subscriptions_of(&subject.me.id);
+fn plan(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let own = objects.subscriptions_of(&subject.me.id);
     let mut problems = Vec::new();
     let open = own.iter().filter(|row| !is_over(row)).count();
     if open > 1 {
         problems.push(format!("{open} subscriptions are open at Stripe"));
     }
-    let had_pro = !books.paid_periods_of(&subject.me.id).is_empty();
+    let had_pro = !objects.paid_periods_of(&subject.me.id).is_empty();
     let (is_pro, plan) = (own.iter().any(|row| gives_pro(row)), text(&subject.customer, "plan"));
     let expected = match (is_pro, had_pro) {
         (true, _) => "pro",
@@ -44,8 +44,8 @@ fn plan(subject: &Subject, books: &Books) -> Vec<String> {
 }
 
 /// The subscription shown is the one at Stripe, with the same state.
-fn subscription(subject: &Subject, books: &Books) -> Vec<String> {
-    let own = books.subscriptions_of(&subject.me.id);
+fn subscription(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let own = objects.subscriptions_of(&subject.me.id);
     let shown = &subject.subscription;
     if shown.is_null() {
         let open = own.iter().filter(|row| !is_over(row));
@@ -77,14 +77,14 @@ fn subscription(subject: &Subject, books: &Books) -> Vec<String> {
 }
 
 /// The payment methods are those attached at Stripe, with the same default.
-fn methods(subject: &Subject, books: &Books) -> Vec<String> {
-    let customers = books.customers_of(&subject.me.id);
+fn methods(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let customers = objects.customers_of(&subject.me.id);
     let linked = customers.iter().find(|row| row["id"] == subject.customer["stripe_customer_id"]);
     let Some(linked) = linked else {
         return vec![format!("the Stripe customer {} is not there", subject.customer["stripe_customer_id"])];
     };
     let attached: BTreeSet<&str> =
-        books.methods.iter().filter(|row| row["customer"] == linked["id"]).map(|row| text(row, "id")).collect();
+        objects.methods.iter().filter(|row| row["customer"] == linked["id"]).map(|row| text(row, "id")).collect();
     let known: BTreeSet<&str> = subject.methods.iter().map(|row| text(row, "id")).collect();
     let mut problems = Vec::new();
     if attached != known {

@@ -21,7 +21,7 @@ const FAULTS: RangeInclusive<usize> = 3..=12;
 /// The time between two faults.
 const PAUSE_MS: RangeInclusive<u64> = 20..=400;
 /// How long the application stays down.
-const AWAY_MS: RangeInclusive<u64> = 0..=800;
+const DOWN_MS: RangeInclusive<u64> = 0..=800;
 /// Calls that fail. A fault strikes the next call that matches.
 const CALLS: [(Option<&str>, &str); 10] = [
     (Some("POST"), "/v1/payment_intents"),
@@ -39,29 +39,29 @@ const CALLS: [(Option<&str>, &str); 10] = [
 /// A fault during a day.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Squall {
+pub enum DayFault {
     /// A call to Stripe fails.
-    Fault(FaultRule),
+    StripeFault(FaultRule),
     /// The application is killed and started again.
     Crash {
         /// How long it stays down.
-        away_ms: u64,
+        down_ms: u64,
     },
 }
 
 /// The faults of a day and of the time after it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Weather {
+pub struct DayFaults {
     /// How webhooks are delivered.
     pub webhooks: Policy,
     /// Faults, each after a pause in milliseconds.
-    pub squalls: Vec<(u64, Squall)>,
+    pub sequence: Vec<(u64, DayFault)>,
 }
 
-impl Weather {
+impl DayFaults {
     /// Chooses random faults. On the first day all webhooks are delivered, so that every run has some undisturbed
     /// journeys.
-    pub fn roll(rng: &mut StdRng, day: usize) -> Self {
+    pub fn random(rng: &mut StdRng, day: usize) -> Self {
         let delay_max_ms = [0, 200, 1_500][rng.random_range(0..3)];
         let webhooks = Policy {
             duplicates_max: rng.random_range(1..=4),
@@ -71,14 +71,14 @@ impl Weather {
             thin_twins: rng.random_bool(0.15),
             ..Policy::default()
         };
-        let mut squalls: Vec<(u64, Squall)> =
-            (0..rng.random_range(FAULTS)).map(|_| (rng.random_range(PAUSE_MS), Squall::Fault(rule(rng)))).collect();
+        let mut sequence: Vec<(u64, DayFault)> =
+            (0..rng.random_range(FAULTS)).map(|_| (rng.random_range(PAUSE_MS), DayFault::StripeFault(rule(rng)))).collect();
         if rng.random_bool(0.6) {
-            let at = rng.random_range(0..=squalls.len());
-            let crash = Squall::Crash { away_ms: rng.random_range(AWAY_MS) };
-            squalls.insert(at, (rng.random_range(PAUSE_MS), crash));
+            let at = rng.random_range(0..=sequence.len());
+            let crash = DayFault::Crash { down_ms: rng.random_range(DOWN_MS) };
+            sequence.insert(at, (rng.random_range(PAUSE_MS), crash));
         }
-        Self { webhooks, squalls }
+        Self { webhooks, sequence }
     }
 }
 
@@ -91,7 +91,7 @@ fn rule(rng: &mut StdRng) -> FaultRule {
         3 => Fault::RateLimit { retry_after_s: None },
         4 => Fault::Store { status: 500 },
         5 | 6 => Fault::LoseAnswer { hang_ms: rng.random_range(0..=300) },
-        // Partly longer than the client's timeout in `venue`.
+        // Partly longer than the client's timeout in `deployment`.
         7 | 8 => Fault::Delay { ms: rng.random_range(500..=2_500) },
         _ => Fault::BadGateway,
     };

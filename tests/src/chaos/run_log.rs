@@ -19,7 +19,7 @@ pub struct Line {
 }
 
 /// The log of a run.
-pub struct Chronicle {
+pub struct RunLog {
     label: String,
     created: Instant,
     state: Mutex<State>,
@@ -32,7 +32,7 @@ struct State {
     lines: Vec<(Instant, String)>,
 }
 
-impl Chronicle {
+impl RunLog {
     /// An empty log; `label` comes before each line.
     pub fn new(label: &str) -> Self {
         let bar = ProgressBar::no_length();
@@ -66,7 +66,7 @@ impl Chronicle {
     }
 
     /// Shows a message in the progress bar.
-    pub fn say(&self, message: String) {
+    pub fn show(&self, message: String) {
         self.bar.set_message(message);
     }
 
@@ -82,7 +82,7 @@ impl Chronicle {
     }
 }
 
-impl Drop for Chronicle {
+impl Drop for RunLog {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
