@@ -2,7 +2,7 @@
 
 use crate::error::ApiError;
 use crate::form::Form;
-use crate::world::World;
+use crate::account::Account;
 use serde_json::Value;
 
 /// A call with its route.
@@ -26,4 +26,4 @@ impl Call {
 }
 
 /// Answers a call from the state.
-pub(crate) type Handler = fn(&mut World, &Call) -> Result<Value, ApiError>;
+pub(crate) type Handler = fn(&mut Account, &Call) -> Result<Value, ApiError>;

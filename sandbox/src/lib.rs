@@ -8,11 +8,11 @@
 //! | `objects/` | Stripe's kinds of objects, one file each, and the calls to them |
 //! | `billing`, `payment`, `lifecycle` | invoices, payments, and changes over time |
 //! | `card`, `calendar`, `form`, `page`, `expand`, `idempotency` | rules without state |
-//! | `world`, `store`, `journal` | the state, its transactions, its file |
+//! | `account`, `store`, `journal` | the account's state, its transactions, its file |
 //! | `policy`, `rules` | settings: failures of deliveries, handling of failed payments |
 //! | `call`, `routes`, `handler`, `parameters` | a call from the request's bytes to the answer |
 //! | `deliver/` | webhooks: planned in the state, sent by a courier |
-//! | `version`, `render`, `older` | objects in the formats of older API versions |
+//! | `version`, `render`, `legacy_fields` | objects in the formats of older API versions |
 //! | `control`, `fault`, `html` | the control API, requested faults, pages for people |
 //! | `app`, `http`, `cut`, `sandbox` | the running sandbox |
 //!
@@ -21,7 +21,7 @@
 
 mod app;
 mod billing;
-mod blank;
+mod template;
 mod calendar;
 mod call;
 mod card;
@@ -43,7 +43,7 @@ mod journal;
 mod lifecycle;
 mod log;
 mod objects;
-mod older;
+mod legacy_fields;
 mod options;
 mod page;
 mod parameters;
@@ -56,7 +56,7 @@ mod rules;
 mod sandbox;
 mod store;
 pub mod version;
-mod world;
+mod account;
 
 pub use control::Money;
 pub use error::Error;
