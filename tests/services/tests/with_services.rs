@@ -67,7 +67,7 @@ fn given_servers_are_passed_on_and_none_is_started() {
 }
 
 #[test]
-fn a_killed_program_takes_its_servers_and_their_files_along() {
+fn a_killed_program_leaves_no_servers_or_files() {
     let scratch = ScratchDir::new("with-services-test").unwrap();
     let mut program = with_services(scratch.path())
         // One server is enough here, and this one is quick to start.

@@ -82,7 +82,7 @@ both! {
         assert_eq!(list(app, &customer).await.len(), 2);
     }
 
-    async fn one_request_sent_ten_times_at_once_makes_one_key(app: &TestApp) {
+    async fn one_request_sent_ten_times_concurrently_makes_one_key(app: &TestApp) {
         let customer = app.onboard().await;
         let answers = join_all((0..10).map(|_| make(app, &customer, "key", "ci"))).await;
         assert_eq!(answers.iter().filter(|answer| answer.body["key"].is_string()).count(), 1);
@@ -151,7 +151,7 @@ both! {
         assert_eq!(list(app, &customer).await[0]["revoked_at"], Value::Null);
     }
 
-    async fn of_two_last_keys_revoked_at_once_one_survives(app: &TestApp) {
+    async fn two_last_keys_revoked_concurrently_leave_one(app: &TestApp) {
         for round in 0..5 {
             let customer = app.onboard().await;
             let first = list(app, &customer).await[0]["id"].as_str().unwrap().to_owned();
@@ -165,7 +165,7 @@ both! {
         }
     }
 
-    async fn each_of_two_keys_revoking_itself_at_once_leaves_one(app: &TestApp) {
+    async fn two_keys_revoking_themselves_concurrently_leave_one(app: &TestApp) {
         for round in 0..5 {
             let customer = app.onboard().await;
             let first = list(app, &customer).await[0]["id"].as_str().unwrap().to_owned();
@@ -178,7 +178,7 @@ both! {
         }
     }
 
-    async fn another_customers_key_is_not_found_and_goes_on_working(app: &TestApp) {
+    async fn another_customers_key_is_not_found_and_keeps_working(app: &TestApp) {
         let (owner, stranger) = (app.onboard().await, app.onboard().await);
         let (id, second) = made(app, &owner).await;
         made(app, &stranger).await;

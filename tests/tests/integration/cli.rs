@@ -130,7 +130,7 @@ both! {
         program.both(&["stripe", "reconciliations", "list"]).await;
     }
 
-    async fn a_replay_is_made_started_and_watched_by_commands(app: &TestApp) {
+    async fn commands_create_start_and_watch_a_replay(app: &TestApp) {
         with_payment(app).await;
         let program = Program::of(&app.config, &app.base);
         let filter = ["--state", "succeeded", "--kind", "stripe.event", "--reason", "test"];
@@ -144,7 +144,7 @@ both! {
         assert_eq!(shown["items"]["data"].as_array().unwrap().len(), 1);
     }
 
-    async fn an_event_that_is_sent_by_command_is_taken_in_unless_it_was_changed(app: &TestApp) {
+    async fn an_event_sent_by_command_is_accepted_unless_it_was_altered(app: &TestApp) {
         let program = Program::of(&app.config, &app.base);
         let sent = program.json(&["stripe", "send", EVENT]).await;
         assert_eq!(sent["answers"][0]["status"], 200, "{sent}");
@@ -152,7 +152,7 @@ both! {
         assert!(changed.code == Some(1) && changed.out.contains("signature_mismatch"), "{changed:?}");
     }
 
-    async fn commands_that_need_no_server_say_how_things_are(app: &TestApp) {
+    async fn commands_that_need_no_server_print_what_they_find(app: &TestApp) {
         let program = Program::of(&app.config, "http://127.0.0.1:1");
         let migrations = program.both(&["migrate", "status"]).await;
         assert!(migrations.as_array().unwrap().iter().all(|row| row["state"] == "applied"), "{migrations}");
@@ -182,7 +182,7 @@ both! {
         }
     }
 
-    async fn what_a_command_cannot_do_is_said_and_seen_in_the_exit_code(app: &TestApp) {
+    async fn a_failed_command_prints_the_reason_and_sets_the_exit_code(app: &TestApp) {
         let program = Program::of(&app.config, &app.base);
         let nobody = run(&program.launch, &["customers", "show", "cst_00000000000000000000000000"]).await;
         assert!(nobody.code == Some(1) && nobody.out.is_empty() && nobody.err.contains("not_found"), "{nobody:?}");
@@ -195,7 +195,7 @@ both! {
 }
 
 on_both! {
-    async fn a_ledger_that_was_tampered_with_is_found_by_verify_with_the_row(backend: Backend) {
+    async fn verify_names_the_tampered_row_of_a_ledger(backend: Backend) {
         let app = TestApp::start(backend).await;
         let customer = app.onboard().await;
         app.spend(&customer, 1, "unit").await.expect(200);

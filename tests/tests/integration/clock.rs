@@ -45,7 +45,7 @@ fn since(began_ms: i64) -> RangeInclusive<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hold_outlives_what_a_node_with_a_wrong_clock_does() {
+async fn a_hold_survives_a_node_with_a_wrong_clock() {
     let app = TestApp::start(Backend::Production).await;
     let customer = app.onboard_with(20).await;
     let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
@@ -75,7 +75,7 @@ async fn a_hold_outlives_what_a_node_with_a_wrong_clock_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_signatures_and_identifiers_go_by_the_databases_clock() {
+async fn limits_signatures_and_identifiers_use_the_databases_clock() {
     let app = TestApp::start_with(Backend::Production, |config| config.onboarding.per_ip_per_minute = 2).await;
     let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
     // As many as may sign up in a minute.
@@ -102,7 +102,7 @@ async fn limits_signatures_and_identifiers_go_by_the_databases_clock() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_clock_is_wrong_is_not_ready_and_says_why() {
+async fn a_node_with_a_wrong_clock_is_not_ready_and_says_why() {
     let app = TestApp::start(Backend::Production).await;
     let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
     let get = |path: &str| reqwest::Client::new().get(format!("{}{path}", wrong.base()));
@@ -148,7 +148,7 @@ async fn a_node_whose_clock_is_ahead_takes_over_no_lease() {
 }
 
 #[test]
-fn a_clock_cannot_be_put_wrong_where_money_is_real() {
+fn the_clock_cannot_be_skewed_in_live_mode() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config { data_dir: folder.path().to_path_buf(), ..Config::default() };
     let output = Command::new(program())

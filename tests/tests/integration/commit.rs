@@ -32,7 +32,7 @@ async fn commit(app: &TestApp, units: &[Unit]) -> Vec<UnitResult> {
 }
 
 both! {
-    async fn a_unit_that_another_node_overtook_leaves_the_others_of_its_batch_alone(app: &TestApp) {
+    async fn an_overtaken_unit_does_not_affect_its_batch(app: &TestApp) {
         let (overtaken, other) = (app.onboard().await, app.onboard().await);
         let stale = debit(app, &overtaken, "late").await;
         assert!(matches!(commit(app, &[debit(app, &overtaken, "early").await]).await[..], [UnitResult::Committed(_)]));
@@ -43,7 +43,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_key_that_was_used_before_is_answered_and_leaves_the_others_alone(app: &TestApp) {
+    async fn a_replayed_key_does_not_affect_its_batch(app: &TestApp) {
         let (again, other) = (app.onboard().await, app.onboard().await);
         commit(app, &[debit(app, &again, "key").await]).await;
         let results = commit(app, &[debit(app, &again, "key").await, debit(app, &other, "other").await]).await;
@@ -54,7 +54,7 @@ both! {
         app.verify().await;
     }
 
-    async fn of_two_units_about_one_account_in_a_batch_only_the_first_counts(app: &TestApp) {
+    async fn only_the_first_of_two_units_for_one_account_counts_in_a_batch(app: &TestApp) {
         let customer = app.onboard().await;
         let units = [debit(app, &customer, "first").await, debit(app, &customer, "second").await];
         let results = commit(app, &units).await;
@@ -78,7 +78,7 @@ async fn stale_debit(app: &TestApp, customer: &TestCustomer) -> Unit {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_overtaken_unit_costs_the_others_of_its_batch_no_second_transaction() {
+async fn an_overtaken_unit_causes_no_second_transaction() {
     let app = TestApp::start(Backend::Production).await;
     let (overtaken, again, other) = (app.onboard().await, app.onboard().await, app.onboard().await);
     commit(&app, &[debit(&app, &again, "key").await]).await;
@@ -107,7 +107,7 @@ async fn an_overtaken_unit_costs_the_others_of_its_batch_no_second_transaction()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_committed_is_answered_so_even_if_the_look_at_the_rest_fails() {
+async fn committed_units_succeed_even_if_the_check_of_the_others_fails() {
     let app = TestApp::start(Backend::Production).await;
     let (again, other) = (app.onboard().await, app.onboard().await);
     commit(&app, &[debit(&app, &again, "key").await]).await;

@@ -61,7 +61,7 @@ async fn serve(data: &Path, log: &Path) -> Child {
 }
 
 #[tokio::test]
-async fn a_new_data_folder_is_its_owners_alone_whatever_the_umask_is() {
+async fn a_new_data_folder_is_private_whatever_the_umask() {
     let folder = tempfile::tempdir().unwrap();
     let (data, log) = (folder.path().join("data"), folder.path().join("log"));
     let mut server = serve(&data, &log).await;
@@ -76,7 +76,7 @@ async fn a_new_data_folder_is_its_owners_alone_whatever_the_umask_is() {
 }
 
 #[tokio::test]
-async fn a_data_folder_that_others_can_open_is_closed_at_start_and_the_log_says_so() {
+async fn an_open_data_folder_is_made_private_at_start_and_logged() {
     let folder = tempfile::tempdir().unwrap();
     let (data, log) = (folder.path().join("data"), folder.path().join("log"));
     serve(&data, &log).await.kill().await.unwrap();

@@ -57,7 +57,7 @@ fn looks_like_an_event(word: &str) -> bool {
 }
 
 #[test]
-fn every_event_type_that_a_document_names_is_one_that_is_processed() {
+fn every_event_type_named_in_a_document_is_processed() {
     for (name, text) in documents() {
         let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_' || c == '.'));
         let words = words.map(|word| word.trim_matches('.')).filter(|word| looks_like_an_event(word));
@@ -68,7 +68,7 @@ fn every_event_type_that_a_document_names_is_one_that_is_processed() {
 }
 
 #[test]
-fn the_guide_lists_the_event_types_that_are_processed_and_no_others() {
+fn the_guide_lists_exactly_the_processed_event_types() {
     let lists = |text: &str| {
         let blocks: Vec<Vec<String>> = text
             .split("```")
@@ -145,7 +145,7 @@ fn every_variable_that_is_read_or_documented_is_known() {
 }
 
 #[test]
-fn every_moment_whose_balance_a_document_asks_for_is_past() {
+fn every_documented_balance_query_is_for_a_past_time() {
     let mut moments = 0;
     for (name, text) in documents() {
         for rest in text.split("--at ").chain(text.split("?at=")).filter(|rest| rest.starts_with("20")) {
@@ -171,7 +171,7 @@ fn assignments(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_placeholder_of_a_document_passes_for_a_secret() {
+fn no_documented_placeholder_is_accepted_as_a_secret() {
     let mut tried = BTreeSet::new();
     for (document, text) in documents() {
         for (name, value) in assignments(&text).into_iter().filter(|(name, _)| SECRETS.contains(&name.as_str())) {
@@ -231,7 +231,7 @@ fn compose_passes_every_variable_that_production_needs() {
 }
 
 #[test]
-fn the_comments_of_compose_name_every_variable_that_env_may_hold() {
+fn composes_comments_name_every_variable_of_the_env_file() {
     let text = read("deploy/compose.yaml");
     let comments: String = text.lines().take_while(|line| line.is_empty() || line.starts_with('#')).collect();
     let compose: Value = serde_yaml::from_str(&text).unwrap();

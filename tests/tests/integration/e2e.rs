@@ -49,27 +49,27 @@ async fn goes_well(backend: Backend, journey: Journey) {
 }
 
 on_both! {
-    async fn signup_to_the_first_unit(backend: Backend) {
+    async fn the_signup_journey_passes(backend: Backend) {
         goes_well(backend, Journey::Signup).await;
     }
 
-    async fn trial_to_pay_as_you_go(backend: Backend) {
+    async fn the_pay_as_you_go_journey_passes(backend: Backend) {
         goes_well(backend, Journey::PayAsYouGo).await;
     }
 
-    async fn pro_from_subscribing_over_a_renewal_to_the_end(backend: Backend) {
+    async fn the_pro_journey_passes(backend: Backend) {
         goes_well(backend, Journey::Pro).await;
     }
 
-    async fn a_purchase_on_the_marketplace(backend: Backend) {
+    async fn the_marketplace_journey_passes(backend: Backend) {
         goes_well(backend, Journey::Marketplace).await;
     }
 
-    async fn webhooks_of_payments_subscriptions_and_invoices(backend: Backend) {
+    async fn the_webhooks_journey_passes(backend: Backend) {
         goes_well(backend, Journey::Webhooks).await;
     }
 
-    async fn all_journeys_at_one_time(backend: Backend) {
+    async fn all_journeys_pass_concurrently(backend: Backend) {
         let (app, stripe) = shop(backend).await;
         let report = walk(target(&app, &stripe), &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -78,7 +78,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn the_safe_subset_makes_nobody_and_tells_what_it_leaves_out(backend: Backend) {
+    async fn the_safe_subset_creates_no_customer_and_reports_what_it_skips(backend: Backend) {
         let (app, stripe) = shop(backend).await;
         let report = walk(Target { is_safe: true, ..target(&app, &stripe) }, &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -106,7 +106,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn without_the_sandboxs_control_only_the_renewal_and_the_look_at_stripes_money_are_skipped(backend: Backend) {
+    async fn without_the_sandbox_only_the_renewal_and_the_money_check_are_skipped(backend: Backend) {
         let (app, stripe) = shop(backend).await;
         let report = walk(Target { sandbox_url: None, ..target(&app, &stripe) }, &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -116,7 +116,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn without_stripe_and_secrets_what_needs_them_is_skipped_with_the_reason(backend: Backend) {
+    async fn without_stripe_and_secrets_steps_are_skipped_with_the_reason(backend: Backend) {
         let app = TestApp::start(backend).await;
         let report = walk(Target::new(&app.base), &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -127,7 +127,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn a_journey_that_fails_says_what_it_expected_and_shows_no_secret(backend: Backend) {
+    async fn a_failed_journey_shows_the_expectation_and_no_secret(backend: Backend) {
         let (app, stripe) = shop(backend).await;
         let mut wrong = target(&app, &stripe);
         wrong.numbers.unit_price_minor = 1;

@@ -84,7 +84,7 @@ both! {
         app.request("GET", "/health/live", &[], None).await.expect(200);
     }
 
-    async fn every_documented_metric_is_there_after_some_traffic_and_none_names_a_customer(app: &TestApp) {
+    async fn every_documented_metric_appears_after_traffic_and_none_names_a_customer(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 1, "key").await.expect(200);
         app.spend(&customer, 1, "key").await.expect(200);
@@ -148,7 +148,7 @@ both! {
 }
 
 #[test]
-fn every_metric_is_explained_to_operators_and_no_other() {
+fn the_operators_guide_explains_exactly_the_existing_metrics() {
     const DOCS: &str = include_str!("../../../docs/operations.md");
     let (_, section) = DOCS.split_once("\n## Metrics\n").expect("a section on metrics");
     let (table, _) = section.split_once("\n### ").expect("the table ends");

@@ -109,7 +109,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_repeated_request_gets_the_first_answer_and_moves_nothing(app: &TestApp) {
+    async fn a_repeated_request_gets_the_first_answer_and_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "units": 2, "expires_in_s": 600 });
         let first = reserve(app, &customer, "hold", &body).await.expect(201);
@@ -131,7 +131,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_reused_key_for_another_amount_hold_or_act_is_refused(app: &TestApp) {
+    async fn a_reused_key_for_another_request_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         let (one, two) = (hold(app, &customer, 2).await, hold(app, &customer, 2).await);
         capture(app, &customer, &one, "key", &json!({ "units": 1 })).await.expect(200);
@@ -184,7 +184,7 @@ both! {
         assert_eq!(credits(app, &customer).await, [4, 0, 4]);
     }
 
-    async fn a_capture_of_more_than_the_hold_or_of_nothing_is_refused_and_the_hold_stays_open(app: &TestApp) {
+    async fn an_invalid_capture_is_refused_and_the_hold_stays_open(app: &TestApp) {
         let customer = app.onboard().await;
         let id = hold(app, &customer, 2).await;
         let answer = capture(app, &customer, &id, "a", &json!({ "units": 3 })).await;
@@ -217,7 +217,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_hold_that_asks_for_nothing_or_for_a_time_that_is_none_is_refused(app: &TestApp) {
+    async fn a_hold_with_invalid_units_or_expiry_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         let cases = [
             (json!({ "units": 0 }), "invalid_units"),
@@ -240,7 +240,7 @@ both! {
         assert_eq!(credits(app, &customer).await, [5, 0, 5]);
     }
 
-    async fn a_hold_whose_time_runs_out_is_released_by_itself(app: &TestApp) {
+    async fn an_expired_hold_is_released_automatically(app: &TestApp) {
         let customer = app.onboard().await;
         let made = reserve(app, &customer, "hold", &json!({ "units": 3, "expires_in_s": 1 })).await.expect(201);
         let id = made["hold"]["id"].as_str().unwrap();
@@ -259,7 +259,7 @@ both! {
         app.verify().await;
     }
 
-    async fn of_a_capture_and_a_release_at_once_exactly_one_wins(app: &TestApp) {
+    async fn a_concurrent_capture_and_release_have_exactly_one_winner(app: &TestApp) {
         let customer = app.onboard_with(15).await;
         for round in 0..10 {
             let id = hold(app, &customer, 2).await;
@@ -276,7 +276,7 @@ both! {
         app.verify().await;
     }
 
-    async fn holds_at_once_never_reserve_more_than_there_is(app: &TestApp) {
+    async fn concurrent_holds_never_exceed_the_balance(app: &TestApp) {
         let customer = app.onboard_with(15).await;
         let keys: Vec<String> = (0..30).map(|n| format!("key-{n}")).collect();
         let body = json!({ "units": 2 });

@@ -35,7 +35,7 @@ async fn insert(app: &TestApp, jobs: &[NewJob]) -> Vec<JobId> {
 }
 
 both! {
-    async fn a_unique_key_makes_one_job_however_often_and_by_whomever_it_is_asked_for(app: &TestApp) {
+    async fn a_unique_key_creates_one_job_under_concurrent_requests(app: &TestApp) {
         let customer = app.onboard().await;
         let asked = |key: &str| {
             let job = settle(&customer, Some("a stream of settlements"), now_ms() + HOUR_MS);
@@ -55,7 +55,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_job_that_support_took_away_may_be_asked_for_again_and_come_late(app: &TestApp) {
+    async fn a_job_removed_by_support_can_be_requested_again(app: &TestApp) {
         let customer = app.onboard().await;
         for action in ["job.skip", "job.cancel"] {
             let (stream, key) = (format!("stream:{action}"), format!("first:{action}"));
@@ -81,7 +81,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_job_of_a_kind_of_another_version_waits_for_a_node_that_knows_it(app: &TestApp) {
+    async fn a_job_of_an_unknown_kind_waits_for_a_node_that_knows_it(app: &TestApp) {
         let customer = app.onboard().await;
         let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
         let [unknown, next] = [&jobs[0].id, &jobs[1].id];
@@ -114,7 +114,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_job_of_a_kind_that_nobody_knows_is_dead_after_a_week_and_its_stream_waits_for_a_person(app: &TestApp) {
+    async fn a_job_of_an_unknown_kind_is_dead_after_a_week_and_blocks_its_stream(app: &TestApp) {
         let customer = app.onboard().await;
         let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
         let [unknown, next] = [&jobs[0].id, &jobs[1].id];
@@ -141,7 +141,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_job_that_cannot_read_its_arguments_is_tried_again_and_tells_why(app: &TestApp) {
+    async fn a_job_with_unreadable_arguments_is_retried_and_says_why(app: &TestApp) {
         let mut unreadable = NewJob::new(JobKind::AccountSettle, "[]".to_owned(), now_ms() - DAY_MS);
         unreadable.stream_key = Some("unreadable".to_owned());
         insert(app, std::slice::from_ref(&unreadable)).await;
@@ -151,7 +151,7 @@ both! {
         assert_eq!(attempts(app, &unreadable.id).await.len(), 20);
     }
 
-    async fn retention_deletes_what_ended_long_ago_and_keeps_what_is_dead_or_young(app: &TestApp) {
+    async fn retention_deletes_old_ended_jobs_and_keeps_dead_or_recent_ones(app: &TestApp) {
         let customer = app.onboard().await;
         let stripe_customer = stripe_customer();
         let stream = stream_of(&stripe_customer);
@@ -199,7 +199,7 @@ both! {
 }
 
 on_both! {
-    async fn a_stop_in_good_order_uses_up_no_attempt_of_what_waits_or_runs(backend: Backend) {
+    async fn an_orderly_stop_uses_up_no_attempt(backend: Backend) {
         let app = TestApp::start_with(backend, |config| {
             config.jobs.workers_max = 2;
             config.jobs.backoff_base_ms = HOUR_MS;
@@ -234,7 +234,7 @@ on_both! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_hangs_does_not_keep_the_application_from_stopping() {
+async fn a_hanging_job_does_not_prevent_a_stop() {
     let app = TestApp::start(Backend::Production).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     // Somebody else's transaction has the account's row and does not end.

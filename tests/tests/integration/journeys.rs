@@ -21,11 +21,11 @@ async fn everything_agrees(backend: Backend, seed: u64) {
 }
 
 on_both! {
-    async fn a_known_seed_ends_with_books_that_agree(backend: Backend) {
+    async fn the_ledger_agrees_with_stripe_for_a_known_seed(backend: Backend) {
         everything_agrees(backend, 1).await;
     }
 
-    async fn a_random_seed_ends_with_books_that_agree(backend: Backend) {
+    async fn the_ledger_agrees_with_stripe_for_a_random_seed(backend: Backend) {
         let given = std::env::var("BURSAR_JOURNEYS_SEED").ok().map(|seed| seed.parse().expect("a number"));
         everything_agrees(backend, given.unwrap_or_else(|| rand::random::<u64>() >> 11)).await;
     }

@@ -48,7 +48,7 @@ async fn resend(app: &TestApp, mail: &Value, reason: &str) -> bursar_tests::answ
 }
 
 both! {
-    async fn signing_up_makes_six_mails_and_without_smtp_the_welcome_is_stored_with_its_key_masked(app: &TestApp) {
+    async fn signup_creates_six_mails_and_stores_the_welcome_with_a_masked_key(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
         let mut seen = Vec::new();
@@ -112,7 +112,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM mails", []).await, 1);
     }
 
-    async fn a_follow_up_that_is_due_is_sent_and_one_that_makes_no_sense_is_cancelled_with_the_reason(app: &TestApp) {
+    async fn a_due_follow_up_is_sent_and_an_irrelevant_one_is_cancelled(app: &TestApp) {
         let (new, user, pro) = (app.onboard().await, app.onboard().await, app.onboard().await);
         app.spend(&user, 1, "one").await.expect(200);
         deliver_until(app, &invoice_paid(&stripe_customer(), Some(&pro)), "processed").await;
@@ -130,7 +130,7 @@ both! {
         app.verify().await;
     }
 
-    async fn credits_that_run_low_are_told_once_for_a_refill(app: &TestApp) {
+    async fn low_credit_is_mailed_once_for_each_refill(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 3, "a").await.expect(200);
         app.spend(&customer, 1, "b").await.expect(200);
@@ -149,7 +149,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_stored_mail_is_sent_again_as_it_was_once_for_a_key(app: &TestApp) {
+    async fn a_stored_mail_is_resent_unchanged_once_for_each_key(app: &TestApp) {
         let customer = app.onboard().await;
         hasten(app, &customer, "followup_day_3").await;
         let first = mail_in_state(app, &customer, "followup_day_3", "stored").await;
@@ -180,7 +180,7 @@ both! {
         no_key.expect_problem(400, "missing_idempotency_key");
     }
 
-    async fn a_mail_that_held_a_key_or_was_not_sent_is_not_sent_again(app: &TestApp) {
+    async fn a_mail_with_a_key_or_never_sent_cannot_be_resent(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
         let answer = resend(app, &welcome, "lost").await;
@@ -196,7 +196,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM mails", []).await, 1);
     }
 
-    async fn a_mail_whose_customer_first_copy_or_key_is_gone_is_cancelled_with_the_reason(app: &TestApp) {
+    async fn a_mail_without_its_customer_original_or_key_is_cancelled(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
         let nobody = format!("args = REPLACE(args, '{}', 'cst_gone')", customer.id);

@@ -94,7 +94,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_purchase_that_is_told_again_grants_once(app: &TestApp) {
+    async fn a_repeated_purchase_event_grants_once(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         let event = purchase("purchased", account, "Pro", &in_days(0));
         // The same delivery twice, and the same news as another delivery.
@@ -106,7 +106,7 @@ both! {
         app.verify().await;
     }
 
-    async fn every_period_that_was_paid_before_the_signup_brings_its_credits(app: &TestApp) {
+    async fn every_period_paid_before_signup_grants_its_credits(app: &TestApp) {
         let account = account();
         let mut event = purchase("purchased", account, "Pro", &in_days(-40));
         event["marketplace_purchase"]["next_billing_date"] = json!(in_days(-20));
@@ -116,7 +116,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_purchase_that_ended_before_the_signup_brings_what_was_paid_and_no_pro(app: &TestApp) {
+    async fn a_purchase_ended_before_signup_grants_its_credits_but_no_pro(app: &TestApp) {
         let account = account();
         let mut event = purchase("purchased", account, "Pro", &in_days(-80));
         event["marketplace_purchase"]["next_billing_date"] = json!(in_days(-70));
@@ -130,7 +130,7 @@ both! {
         app.verify().await;
     }
 
-    async fn months_between_two_purchases_that_nobody_had_signed_up_for_bring_nothing(app: &TestApp) {
+    async fn months_between_two_unlinked_purchases_grant_nothing(app: &TestApp) {
         let account = account();
         for (action, begins, billed) in [("purchased", -150, -125), ("cancelled", -140, -125), ("purchased", -3, 20)] {
             let mut event = purchase(action, account, "Pro", &in_days(begins));
@@ -148,7 +148,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_timer_that_fired_before_the_signup_keeps_no_period_from_being_granted(app: &TestApp) {
+    async fn a_timer_that_fired_before_signup_prevents_no_grant(app: &TestApp) {
         let account = account();
         let mut event = purchase("purchased", account, "Pro", &in_days(-40));
         event["marketplace_purchase"]["next_billing_date"] = json!(in_days(-20));
@@ -164,7 +164,7 @@ both! {
         stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
     }
 
-    async fn an_upgrade_counts_at_once(app: &TestApp) {
+    async fn an_upgrade_takes_effect_at_once(app: &TestApp) {
         let account = account();
         tell(app, &purchase("purchased", account, "Trial", &in_days(-1))).await;
         let customer = sign_up(app, &link_token(app, account).await).await;
@@ -174,7 +174,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_downgrade_is_announced_and_counts_on_its_day(app: &TestApp) {
+    async fn a_downgrade_takes_effect_on_its_date(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         tell(app, &purchase("pending_change", account, "Pay as you go", &in_days(20))).await;
         let pending = bought(app, account).await["pending"].take();
@@ -197,7 +197,7 @@ both! {
         app.verify().await;
     }
 
-    async fn what_is_only_announced_has_no_effective_date(app: &TestApp) {
+    async fn an_announced_purchase_has_no_effective_date(app: &TestApp) {
         let account = account();
         tell(app, &purchase("pending_change", account, "Pro", &in_days(20))).await;
         let announced = bought(app, account).await;
@@ -205,7 +205,7 @@ both! {
         assert_eq!(announced["pending"]["at"], day(20));
     }
 
-    async fn a_change_that_is_taken_back_is_no_longer_to_come(app: &TestApp) {
+    async fn a_withdrawn_change_is_no_longer_pending(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         tell(app, &purchase("pending_change", account, "Trial", &in_days(20))).await;
         tell(app, &purchase("pending_change_cancelled", account, "Pro", &in_days(20))).await;
@@ -224,7 +224,7 @@ both! {
         app.verify().await;
     }
 
-    async fn whichever_gives_pro_keeps_it(app: &TestApp) {
+    async fn pro_lasts_while_a_purchase_or_a_subscription_gives_it(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         let stripe_customer = stripe_customer();
         deliver_until(app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
@@ -237,7 +237,7 @@ both! {
         stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
     }
 
-    async fn a_subscription_that_ends_leaves_pro_to_the_marketplace(app: &TestApp) {
+    async fn a_purchase_keeps_pro_after_a_subscription_ends(app: &TestApp) {
         let (_, customer) = on_pro(app).await;
         let stripe_customer = stripe_customer();
         deliver_until(app, &subscription_told(&stripe_customer, &customer), "processed").await;
@@ -246,7 +246,7 @@ both! {
         stands(app, &customer, "pro", SIGNUP + PERIOD).await;
     }
 
-    async fn a_plan_that_the_configuration_does_not_know_is_kept_and_dead_until_it_does(app: &TestApp) {
+    async fn an_unknown_plan_is_dead_until_it_is_configured(app: &TestApp) {
         let (account, delivery) = (account(), delivery());
         app.deliver_github(&delivery, &purchase("purchased", account, "Gold", &in_days(0))).await.expect(200);
         let found = app.event_in_state(&delivery, "dead").await;
@@ -258,7 +258,7 @@ both! {
         assert_eq!(bought(app, account).await["state"], "cancelled");
     }
 
-    async fn a_change_to_a_plan_that_the_configuration_does_not_know_leaves_pro(app: &TestApp) {
+    async fn a_change_to_an_unknown_plan_does_not_end_pro(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         let delivery = delivery();
         let mut event = purchase("changed", account, "Gold", &in_days(0));
@@ -271,7 +271,7 @@ both! {
         app.verify().await;
     }
 
-    async fn an_event_that_says_nothing_to_us_or_cannot_be_read_stays_what_it_was_when_it_is_replayed(app: &TestApp) {
+    async fn an_ignored_or_unreadable_event_ends_the_same_when_replayed(app: &TestApp) {
         let ping: &[u8] = br#"{"zen":"Keep it logically awesome.","hook_id":1}"#;
         for (event, body, state) in [("ping", ping, "processed"), ("marketplace_purchase", b"{", "dead")] {
             let (delivery, signature) = (delivery(), signature(body, GITHUB_SECRETS[0]));
@@ -281,7 +281,7 @@ both! {
         }
     }
 
-    async fn a_job_whose_event_or_account_is_gone_ends_with_that_reason(app: &TestApp) {
+    async fn a_job_without_its_event_or_account_ends_with_that_reason(app: &TestApp) {
         let account = account();
         tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
         let stream = format!("/admin/v1/streams/github:{account}");

@@ -60,7 +60,7 @@ async fn works(app: &TestApp) {
 }
 
 on_both! {
-    async fn every_step_up_can_be_taken_back_and_taken_again(backend: Backend) {
+    async fn every_migration_can_be_reverted_and_reapplied(backend: Backend) {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();
         let steps: Vec<String> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
@@ -84,7 +84,7 @@ on_both! {
         db.close().await;
     }
 
-    async fn a_database_with_data_goes_down_to_nothing_and_up_to_a_working_application(backend: Backend) {
+    async fn a_database_with_data_migrates_down_and_up_to_a_working_application(backend: Backend) {
         let app = TestApp::start(backend).await;
         works(&app).await;
         let (config, folder) = app.halt().await;
@@ -115,7 +115,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn the_sweep_takes_over_from_the_jobs_that_settled_accounts_and_gives_back(backend: Backend) {
+    async fn settlement_jobs_migrate_to_the_sweep_and_back(backend: Backend) {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();
         let migrations = Migrator::migrations();

@@ -211,7 +211,7 @@ async fn pids(psql: &DatabaseConnection, sql: &str) -> BTreeSet<i32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_kills_its_process_dies_of_it_and_takes_no_other_along() {
+async fn a_job_that_kills_its_process_dies_without_its_neighbours() {
     let (config, folder, customers) = stopped_with(1 + INNOCENT).await;
     let psql = Database::connect(&config.database_url).await.unwrap();
     let (killer, innocent) = customers.split_at(1);
@@ -271,7 +271,7 @@ async fn a_job_that_kills_its_process_dies_of_it_and_takes_no_other_along() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_told_to_stop_while_its_database_is_away_ends_in_time() {
+async fn a_process_stops_in_time_while_its_database_is_down() {
     let postgres = Private::start(Postgres::start).await;
     let url = postgres.run(|postgres| postgres.create_database("bursar")).await;
     let app = TestApp::start_with(Backend::Production, |config| config.database_url = url).await;
@@ -290,7 +290,7 @@ async fn a_process_that_is_told_to_stop_while_its_database_is_away_ends_in_time(
 }
 
 on_both! {
-    async fn whoever_was_at_work_when_the_process_was_killed_is_counted(backend: Backend) {
+    async fn the_job_running_when_its_process_was_killed_is_counted(backend: Backend) {
         let app = TestApp::start_with(backend, |config| config.jobs.lease_ms = LEASE_MS).await;
         let customer = app.onboard().await;
         let (config, folder) = app.halt().await;

@@ -51,7 +51,7 @@ both! {
         app.verify().await;
     }
 
-    async fn what_is_given_is_trimmed_and_kept_and_the_source_is_direct_if_not_given(app: &TestApp) {
+    async fn fields_are_trimmed_and_the_source_defaults_to_direct(app: &TestApp) {
         for source in ["direct", "marketplace", "early_access"] {
             let body = json!({ "email": format!("{source}@example.com"), "name": "Ada", "source": source });
             assert_eq!(sign_up(app, &body).await.expect(201)["customer"]["source"], source);
@@ -112,7 +112,7 @@ both! {
         app.verify().await;
     }
 
-    async fn signing_up_leaves_a_line_for_the_customer_and_one_for_its_key(app: &TestApp) {
+    async fn signup_audits_the_customer_and_its_key(app: &TestApp) {
         let body = json!({ "email": "ada@example.com", "name": "Ada", "source": "early_access" });
         let made = sign_up(app, &body).await.expect(201);
         let id = made["customer"]["id"].as_str().unwrap();
@@ -140,7 +140,7 @@ both! {
         app.verify().await;
     }
 
-    async fn what_is_no_person_is_refused_and_makes_no_customer(app: &TestApp) {
+    async fn an_invalid_signup_is_refused_and_creates_no_customer(app: &TestApp) {
         let good = "ada@example.com";
         let emails = [
             "", " ", "ada", "ada@", "@example.com", "ada@example", "Ada <ada@example.com>", "a b@example.com",

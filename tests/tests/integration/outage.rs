@@ -126,7 +126,7 @@ async fn app_has(app: &TestApp, event: &serde_json::Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_killed_twice_under_load_costs_nothing_but_time() {
+async fn two_kills_of_the_database_under_load_lose_nothing() {
     let (postgres, app) = on_private_postgres(|_| {}).await;
     let (spender, payer, stripe_customer) = (app.onboard_with(100_000).await, app.onboard().await, stripe_customer());
     let load = Load::default();
@@ -159,7 +159,7 @@ async fn a_database_that_is_killed_twice_under_load_costs_nothing_but_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_come_while_the_database_is_away_do_not_stop_consumption() {
+async fn messages_during_a_database_outage_do_not_stop_consumption() {
     const PREFETCH: u16 = 4;
     let (postgres, app) = on_private_postgres(|config| config.amqp.prefetch = PREFETCH).await;
     let behind = Behind::of(&app).await;
@@ -190,7 +190,7 @@ async fn messages_that_come_while_the_database_is_away_do_not_stop_consumption()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_somebody_keeps_locked_holds_up_nobody_else() {
+async fn a_locked_row_delays_no_other_customer() {
     const LEASE_MS: i64 = 1_000;
     let app = TestApp::start_with(Backend::Production, |config| config.jobs.lease_ms = LEASE_MS).await;
     let (slow, other, stripe_customer) = (app.onboard().await, app.onboard_with(100_000).await, stripe_customer());
@@ -226,7 +226,7 @@ async fn a_row_that_somebody_keeps_locked_holds_up_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_result_that_the_database_does_not_take_costs_only_its_own_job_an_attempt() {
+async fn a_rejected_result_costs_only_its_own_job_an_attempt() {
     let app = TestApp::start(Backend::Production).await;
     let (poisoned, mut innocent) = (app.onboard().await, Vec::new());
     for _ in 0..10 {
@@ -259,7 +259,7 @@ async fn a_result_that_the_database_does_not_take_costs_only_its_own_job_an_atte
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_whose_failure_cannot_be_written_either_is_given_back_and_uses_up_no_attempt() {
+async fn a_job_whose_failure_cannot_be_stored_uses_up_no_attempt() {
     let app = TestApp::start(Backend::Production).await;
     let (customer, innocent, stripe_customer) = (app.onboard().await, app.onboard().await, stripe_customer());
     let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
@@ -293,7 +293,7 @@ async fn a_job_whose_failure_cannot_be_written_either_is_given_back_and_uses_up_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_for_the_next() {
+async fn a_statement_times_out_and_its_connection_stays_usable() {
     let app = TestApp::start(Backend::Production).await;
     let url = app.config.database_url();
     let options = DbOptions { connections_max: 1, statement_timeout_ms: 50, ..DbOptions::new(url) };
@@ -316,7 +316,7 @@ async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_on_the_same_sqlite_folder_is_refused_in_clear_words() {
+async fn a_second_process_on_the_same_sqlite_folder_is_refused_with_a_clear_message() {
     let app = TestApp::start(Backend::Embedded).await;
     let customer = app.onboard().await;
     // With the same settings, as one who starts it twice by mistake: the port is taken, too.
@@ -347,7 +347,7 @@ async fn cut_off(psql: &DatabaseConnection, condition: &str) -> Option<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_debit_whose_commit_was_not_heard_of_is_answered_as_the_first_one_and_made_once() {
+async fn a_debit_with_an_uncertain_commit_is_made_once() {
     let (postgres, app) = on_private_postgres(|config| config.ledger.timeout_ms = 30_000).await;
     let customer = app.onboard().await;
     let url = postgres.run(|postgres| Ok(postgres.url("bursar"))).await;

@@ -24,7 +24,7 @@ async fn answered(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_all_places_taken_requests_are_refused_but_health_and_metrics_answer() {
+async fn at_capacity_requests_are_refused_but_health_and_metrics_answer() {
     let app = TestApp::start_with(Backend::Embedded, |config| config.http.requests_max = 1).await;
     let customer = app.onboard().await;
     // A request whose body does not come keeps the only place. It is sent again each time: the one that
@@ -50,7 +50,7 @@ async fn with_all_places_taken_requests_are_refused_but_health_and_metrics_answe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_sends_no_whole_request_is_closed_and_makes_room() {
+async fn a_connection_without_a_whole_request_is_closed() {
     let app = TestApp::start_with(Backend::Embedded, |config| {
         config.http.connections_max = 2;
         config.http.idle_timeout_ms = 300;
@@ -68,7 +68,7 @@ async fn a_connection_that_sends_no_whole_request_is_closed_and_makes_room() {
 }
 
 both! {
-    async fn nothing_but_http_1_is_spoken(app: &TestApp) {
+    async fn only_http_1_is_spoken(app: &TestApp) {
         let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
         let answer = answered(sent(app, preface).await).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:?}");

@@ -165,7 +165,7 @@ pub(crate) fn found(run: &Value) -> Vec<(&str, i64, i64)> {
 }
 
 shops! {
-    async fn a_paid_period_that_no_webhook_told_of_is_credited_once_and_then_both_sides_agree(shop: &Shop) {
+    async fn a_paid_period_without_a_webhook_is_granted_once(shop: &Shop) {
         let (customer, _) = shop.renewed().await;
         shop.reconcile_finds(&[("invoice_not_granted", 1, 1)]).await;
         shop.balance_becomes(&customer, 120).await;
@@ -173,7 +173,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 120);
     }
 
-    async fn a_lost_event_is_taken_in_like_a_delivery_and_what_follows_from_it_is_not_found_again(shop: &Shop) {
+    async fn a_lost_event_is_processed_and_its_effects_are_not_found_again(shop: &Shop) {
         let (customer, renewal) = shop.renewed().await;
         let (lost, older) = (stripe::event("invoice.paid", &renewal), stripe::event("product.created", &json!({})));
         shop.stripe.list_event(&lost, true);
@@ -187,21 +187,21 @@ shops! {
         shop.reconcile_finds(&[]).await;
     }
 
-    async fn an_event_that_stripe_believes_delivered_and_that_is_not_here_is_taken_in(shop: &Shop) {
+    async fn a_missing_event_that_stripe_calls_delivered_is_recovered(shop: &Shop) {
         let (customer, renewal) = shop.renewed().await;
         shop.stripe.list_event(&stripe::event("invoice.paid", &renewal), false);
         shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
         shop.balance_becomes(&customer, 120).await;
     }
 
-    async fn a_refund_that_no_webhook_told_of_takes_its_credit_back(shop: &Shop) {
+    async fn a_refund_without_a_webhook_claws_its_credit_back(shop: &Shop) {
         let customer = shop.refunded().await;
         shop.reconcile_finds(&[("refund_not_applied", 1, 1)]).await;
         shop.balance_becomes(&customer, 2).await;
         shop.reconcile_finds(&[]).await;
     }
 
-    async fn a_dispute_that_no_webhook_told_of_takes_its_credit_back(shop: &Shop) {
+    async fn a_dispute_without_a_webhook_claws_its_credit_back(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let charge = shop.stripe.all("charge").remove(0);
@@ -210,7 +210,7 @@ shops! {
         shop.balance_becomes(&customer, -1).await;
     }
 
-    async fn a_subscription_whose_end_got_lost_ends(shop: &Shop) {
+    async fn a_subscription_with_a_lost_end_event_ends(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
@@ -220,7 +220,7 @@ shops! {
         shop.reconcile_finds(&[]).await;
     }
 
-    async fn a_payment_that_its_operation_never_heard_of_is_settled_once(shop: &Shop) {
+    async fn a_payment_unknown_to_its_operation_is_settled_once(shop: &Shop) {
         let customer = shop.broke("pm_auth").await;
         let refused = shop.app.spend(&customer, 1, "unit").await;
         refused.expect_problem(402, "authentication_required");
@@ -234,7 +234,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, 2_900);
     }
 
-    async fn a_deleted_stripe_customer_is_given_up_for_a_new_one(shop: &Shop) {
+    async fn a_deleted_stripe_customer_is_replaced(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let before = shop.stripe_customer(&customer).await;
         shop.stripe.set(&before, &json!({ "deleted": true }));
@@ -247,7 +247,7 @@ shops! {
         .await;
     }
 
-    async fn where_everything_arrived_nothing_differs(shop: &Shop) {
+    async fn without_lost_webhooks_nothing_differs(shop: &Shop) {
         let customer = shop.refunded().await;
         let charge = shop.stripe.all("charge").remove(0);
         shop.announce("charge.refunded", &charge).await;

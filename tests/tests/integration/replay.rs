@@ -152,7 +152,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_skips_what_is_gone_or_waits_already(app: &TestApp) {
+    async fn a_replay_skips_deleted_and_waiting_jobs(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;
         let by_hand = |event: &Value| format!("/admin/v1/events/{}/replay", stripe::id(event));
@@ -192,7 +192,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_at_one_a_second_works_off_one_job_between_two_snoozes(app: &TestApp) {
+    async fn a_replay_at_one_a_second_runs_one_job_between_two_snoozes(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;
         let id = prepare_dead(app, 1, false).await;
@@ -213,7 +213,7 @@ both! {
         assert_eq!(app.balance(&dead.customer).await, SIGNUP + 3 * PERIOD);
     }
 
-    async fn a_paused_replay_goes_on_where_it_stopped_and_a_cancelled_one_never(app: &TestApp) {
+    async fn a_paused_replay_resumes_where_it_stopped_and_a_cancelled_one_never(app: &TestApp) {
         let dead = dead_payments(app, 6).await;
         dead.cause_is_removed(app).await;
         let id = prepare_dead(app, 1, false).await;
@@ -269,7 +269,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_that_is_paused_and_resumed_at_once_runs_each_job_once(app: &TestApp) {
+    async fn a_replay_paused_and_resumed_at_once_runs_each_job_once(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;
         let id = prepare_dead(app, 1, false).await;
@@ -287,7 +287,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_that_cannot_go_on_says_so_and_can_be_resumed(app: &TestApp) {
+    async fn a_failed_replay_says_why_and_can_be_resumed(app: &TestApp) {
         let dead = dead_payments(app, 2).await;
         dead.cause_is_removed(app).await;
         let id = prepare_dead(app, 50, false).await;
@@ -314,7 +314,7 @@ both! {
         app.verify().await;
     }
 
-    async fn what_a_replay_was_about_to_do_when_it_was_paused_it_does_not_do(app: &TestApp) {
+    async fn a_step_decided_before_a_pause_is_not_carried_out(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         let id = prepare_dead(app, 50, false).await;
         let replay_id = ReplayId::trusted(id.clone());
@@ -333,7 +333,7 @@ both! {
         assert!(all_are(&items(app, &id).await, "replayed"));
     }
 
-    async fn a_replay_that_asks_for_nonsense_is_refused(app: &TestApp) {
+    async fn an_invalid_replay_is_refused(app: &TestApp) {
         let request = |rate: i64, reason: &str| {
             json!({ "filter": { "state": "dead" }, "rate_per_second": rate, "reason": reason })
         };
@@ -379,7 +379,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn a_running_replay_goes_on_after_its_process_was_killed(backend: Backend) {
+    async fn a_running_replay_continues_after_its_process_was_killed(backend: Backend) {
         let app = TestApp::start(backend).await;
         let dead = dead_payments(&app, 6).await;
         dead.cause_is_removed(&app).await;

@@ -39,7 +39,7 @@ async fn lines(app: &TestApp, customer: &TestCustomer, path: &str) -> Vec<String
 }
 
 both! {
-    async fn the_summary_says_where_credits_came_from_where_they_went_and_what_comes_next(app: &TestApp) {
+    async fn the_summary_shows_grants_usage_and_what_comes_next(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 2, "one").await.expect(200);
         app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&json!({ "units": 2 }))).await.expect(201);
@@ -101,7 +101,7 @@ both! {
         "#);
     }
 
-    async fn warnings_are_the_words_of_every_other_answer(app: &TestApp) {
+    async fn the_summarys_warning_is_that_of_other_answers(app: &TestApp) {
         let customer = app.onboard().await;
         assert_eq!(get(app, &customer, SUMMARY).await["warnings"], json!([]));
         for (units, code) in [(4, "low_credits"), (1, "no_credits")] {
@@ -112,7 +112,7 @@ both! {
         }
     }
 
-    async fn the_balance_as_of_every_transaction_is_what_it_left_and_before_signup_nothing(app: &TestApp) {
+    async fn the_balance_as_of_a_transaction_is_its_balance_after(app: &TestApp) {
         let customer = app.onboard().await;
         let at = async |time: &str| get(app, &customer, &format!("/api/v1/credits/balance?at={time}")).await;
         for n in 0..3 {
@@ -161,7 +161,7 @@ both! {
         assert!(rows[0].starts_with("id,created_at,kind,amount,"), "{}", rows[0]);
     }
 
-    async fn a_part_of_the_ledger_begins_with_its_first_moment_and_ends_before_its_last(app: &TestApp) {
+    async fn a_range_of_the_ledger_includes_its_start_and_excludes_its_end(app: &TestApp) {
         let customer = app.onboard().await;
         for n in 0..4 {
             app.spend(&customer, 1, &format!("key-{n}")).await.expect(200);
@@ -181,7 +181,7 @@ both! {
         }
     }
 
-    async fn a_reference_that_is_a_formula_reaches_no_spreadsheet_as_one(app: &TestApp) {
+    async fn a_formula_in_a_reference_is_escaped_in_the_file(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "units": 1, "reference": "=cmd(\"x\"),1", "metadata": { "a": "b,c" } });
         app.call(&customer, "POST", "/api/v1/usage", "key", Some(&body)).await.expect(200);
@@ -212,7 +212,7 @@ both! {
         }
     }
 
-    async fn credits_that_end_are_told_before_and_ended_at_their_end_though_nobody_asks(app: &TestApp) {
+    async fn expiring_credits_are_announced_and_expire_by_themselves(app: &TestApp) {
         let customer = app.onboard().await;
         let ends_ms = app.app.clock.now_ms() + 1_000;
         let grant = Op::Grant { kind: GrantKind::Promotional, amount: Credits(7), expires_at_ms: Some(ends_ms) };

@@ -57,7 +57,7 @@ both! {
         app.verify().await;
     }
 
-    async fn credits_that_were_given_for_a_while_end_in_the_ledger_by_themselves(app: &TestApp) {
+    async fn expiring_credits_end_in_the_ledger_by_themselves(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "amount": 3, "reason": "a trial of more", "expires_at": rfc3339(now_ms() + 1_000) });
         let path = format!("/admin/v1/customers/{}/adjustments", customer.id);
@@ -68,7 +68,7 @@ both! {
         app.verify().await;
     }
 
-    async fn an_account_that_cannot_be_settled_keeps_no_other_waiting_and_is_tried_again(app: &TestApp) {
+    async fn a_failing_settlement_delays_no_other_account_and_is_retried(app: &TestApp) {
         let (broken, customer) = (app.onboard().await, app.onboard().await);
         hold(app, &broken, 2).await;
         // Its actor knows the account until it has to load it, as it does after another node's write.
@@ -85,7 +85,7 @@ both! {
         app.verify().await;
     }
 
-    async fn what_a_node_of_the_release_before_wrote_is_put_in_order_once_it_is_looked_at(app: &TestApp) {
+    async fn the_sweep_corrects_rows_of_the_previous_release(app: &TestApp) {
         let (closed, open) = (app.onboard().await, app.onboard().await);
         hold(app, &open, 600).await;
         let right = next_settle(app, &open).await;
@@ -100,7 +100,7 @@ both! {
 
 // Production only: SQLite has one connection for writing, so its sweep would wait with all else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_account_is_blamed_for_a_ledger_that_is_overloaded() {
+async fn an_overloaded_ledger_does_not_count_as_a_failed_settlement() {
     let app = TestApp::start_with(Backend::Production, |config| config.ledger.commands_max = 1).await;
     let (slow, customer) = (app.onboard().await, app.onboard().await);
     hold(&app, &customer, 600).await;

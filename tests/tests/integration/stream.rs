@@ -70,7 +70,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_paused_stream_keeps_what_comes_and_works_it_off_in_order_once_resumed(app: &TestApp) {
+    async fn a_paused_stream_keeps_its_events_and_runs_them_in_order_once_resumed(app: &TestApp) {
         let customer = app.onboard().await;
         let stripe_customer = stripe_customer();
         let stream = stream_of(&stripe_customer);
@@ -222,7 +222,7 @@ async fn two_nodes_keep_the_order_of_streams_that_both_work_on() {
 
 // Production only: on SQLite nothing can be claimed while somebody else writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_that_commits_after_its_runner_gave_up_waiting_counts_as_committed() {
+async fn a_result_committed_after_its_runner_timed_out_counts() {
     let app = TestApp::start_with(Backend::Production, |config| config.ledger.timeout_ms = 100).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     let block = app.app.db.begin().await.unwrap();

@@ -95,7 +95,7 @@ both! {
         app.verify().await;
     }
 
-    async fn at_one_credit_left_and_below_the_answer_warns_in_plain_words(app: &TestApp) {
+    async fn with_one_credit_or_fewer_left_the_answer_warns(app: &TestApp) {
         let customer = app.onboard().await;
         let warning = async |units: i64| {
             let answer = app.spend(&customer, units, &unique()).await.expect(200);
@@ -125,7 +125,7 @@ both! {
         assert_eq!((&taken["credit_balance"], &taken["replayed"]), (&json!(0), &json!(false)));
     }
 
-    async fn a_repeated_request_gets_the_first_answer_and_moves_nothing_even_at_zero(app: &TestApp) {
+    async fn a_repeated_request_gets_the_first_answer_and_changes_nothing_even_at_zero(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "units": 1, "reference": "a", "metadata": { "n": 1 } });
         let first = spend_body(app, &customer, "first", &body).await.expect(200);
@@ -184,7 +184,7 @@ both! {
         assert_eq!((app.balance(&one).await, app.balance(&two).await), (4, 4));
     }
 
-    async fn a_hundred_debits_at_once_of_fifty_credits_succeed_exactly_fifty_times(app: &TestApp) {
+    async fn fifty_credits_allow_exactly_fifty_of_a_hundred_concurrent_debits(app: &TestApp) {
         let customer = app.onboard_with(45).await;
         let keys: Vec<String> = (0..100).map(|n| format!("key-{n}")).collect();
         let answers = join_all(keys.iter().map(|key| app.spend(&customer, 1, key))).await;
@@ -224,7 +224,7 @@ both! {
         assert_eq!(balances, [14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 5]);
     }
 
-    async fn a_transaction_that_comes_between_two_pages_moves_no_row(app: &TestApp) {
+    async fn a_transaction_between_two_pages_shifts_no_row(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 1, "one").await.expect(200);
         app.spend(&customer, 1, "two").await.expect(200);

@@ -45,7 +45,7 @@ async fn count(app: &TestApp, sql: &str, customer: &TestCustomer) -> i64 {
 }
 
 on_both! {
-    async fn holds_that_are_let_go_are_limited_and_what_spends_credits_is_not(backend: Backend) {
+    async fn released_holds_are_limited_and_spending_is_not(backend: Backend) {
         let app = start(backend).await;
         let customer = app.onboard_with(100).await;
         let one = json!({ "units": 1 });
@@ -122,7 +122,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn requests_about_keys_that_are_refused_are_limited(backend: Backend) {
+    async fn refused_key_requests_are_limited(backend: Backend) {
         let app = start(backend).await;
         let (revoking, rotating, other) = (app.onboard().await, app.onboard().await, app.onboard().await);
         let keys = app.call(&revoking, "GET", "/api/v1/api-keys", "", None).await.expect(200);

@@ -48,7 +48,7 @@ async fn waiting_job(app: &TestApp) -> Value {
 }
 
 both! {
-    async fn customers_are_found_by_parts_of_address_and_name_and_by_whole_ids(app: &TestApp) {
+    async fn customers_are_found_by_part_of_email_or_name_and_by_full_id(app: &TestApp) {
         let ada = sign_up(app, "Ada@Example.com", "Ada Lovelace").await;
         let grace = sign_up(app, "grace_h@navy.example", "Grace Hopper 100%").await;
         let stripe_customer = format!("cus_{}", unique());
@@ -158,7 +158,7 @@ both! {
         app.admin("GET", "/admin/v1/jobs?state=lost", None).await.expect_problem(400, "invalid_parameter");
     }
 
-    async fn a_job_that_waits_can_be_cancelled_once_with_a_reason_on_record(app: &TestApp) {
+    async fn a_waiting_job_can_be_cancelled_once_and_the_reason_is_recorded(app: &TestApp) {
         let job = waiting_job(app).await;
         let path = format!("/admin/v1/jobs/{}", job["id"].as_str().unwrap());
         let seen = app.admin("GET", &path, None).await.expect(200);
@@ -233,7 +233,7 @@ both! {
         app.admin("GET", "/admin/v1/streams/nothing", None).await.expect_problem(404, "not_found");
     }
 
-    async fn text_that_is_none_is_a_callers_mistake_or_finds_nothing_but_is_no_failure_of_ours(app: &TestApp) {
+    async fn invalid_text_is_refused_or_finds_nothing_but_is_never_an_internal_error(app: &TestApp) {
         let reason = json!({ "reason": "x" });
         let replay = json!({ "filter": { "kind": "a\u{0}" }, "dry_run": true, "reason": "a\u{0}" });
         let mut requests: Vec<(&str, &str, Option<&Value>)> = vec![

@@ -10,7 +10,7 @@ async fn without_jobs_on_time() -> TestApp {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credits_are_shown_without_holds_whose_time_is_over_although_nothing_was_decided_since() {
+async fn shown_credits_exclude_expired_holds_before_they_are_released() {
     let app = without_jobs_on_time().await;
     let customer = app.onboard().await;
     let hold = json!({ "units": 2, "expires_in_s": 1 });
@@ -28,7 +28,7 @@ async fn credits_are_shown_without_holds_whose_time_is_over_although_nothing_was
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credits_that_were_given_for_a_while_are_gone_from_every_view_once_it_is_over() {
+async fn expired_credits_disappear_from_every_view() {
     let app = without_jobs_on_time().await;
     let customer = app.onboard().await;
     let end = bursar_engine::clock::rfc3339(app.app.clock.now_ms() + 1_000);
@@ -46,7 +46,7 @@ async fn credits_that_were_given_for_a_while_are_gone_from_every_view_once_it_is
 }
 
 both! {
-    async fn an_end_of_given_credits_is_a_time_in_the_future(app: &TestApp) {
+    async fn granted_credits_must_expire_in_the_future(app: &TestApp) {
         let customer = app.onboard().await;
         for (amount, expires_at) in [(1, "tomorrow"), (1, "2020-01-01T00:00:00Z"), (-1, "2099-01-01T00:00:00Z")] {
             let body = json!({ "amount": amount, "reason": "test", "expires_at": expires_at });
@@ -55,7 +55,7 @@ both! {
         assert_eq!(app.balance(&customer).await, 5);
     }
 
-    async fn a_timeline_is_paged_and_tells_mails_and_jobs_too(app: &TestApp) {
+    async fn a_timeline_is_paged_and_includes_mails_and_jobs(app: &TestApp) {
         let customer = app.onboard().await;
         for number in 0..4 {
             app.spend(&customer, 1, &format!("key-{number}")).await.expect(200);
@@ -85,7 +85,7 @@ both! {
         }
     }
 
-    async fn a_replay_that_is_asked_for_twice_under_one_key_is_made_once(app: &TestApp) {
+    async fn a_replay_requested_twice_under_one_key_is_created_once(app: &TestApp) {
         let bearer = format!("Bearer {ADMIN_TOKEN}");
         let create = async |key: &str, body: &Value| {
             let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", key)];
@@ -129,7 +129,7 @@ both! {
         app.admin("GET", "/admin/v1/audit?cursor=!", None).await.expect_problem(400, "invalid_cursor");
     }
 
-    async fn a_job_that_is_named_is_skipped_once(app: &TestApp) {
+    async fn a_named_job_is_skipped_once(app: &TestApp) {
         let customer = app.onboard().await;
         let stripe_customer = format!("cus_{}", unique());
         let payment = || stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, Some(&customer.id)));

@@ -57,7 +57,7 @@ both! {
         assert!(works(app, &with(&customer, &body)).await);
     }
 
-    async fn within_the_grace_both_keys_work_and_afterwards_the_new_one(app: &TestApp) {
+    async fn both_keys_work_during_the_grace_period_and_then_only_the_new_one(app: &TestApp) {
         let customer = app.onboard().await;
         assert!(works(app, &customer).await, "so that it is remembered");
         let id = first_key(app, &customer).await;
@@ -79,7 +79,7 @@ both! {
         assert!(works(app, &successor).await);
     }
 
-    async fn a_remembered_key_ends_with_its_grace(app: &TestApp) {
+    async fn a_cached_key_ends_with_its_grace_period(app: &TestApp) {
         let customer = app.onboard().await;
         let id = first_key(app, &customer).await;
         let body = rotate(app, &customer, &id, "rotate", &json!({ "grace_seconds": 1 })).await.expect(201);
@@ -107,7 +107,7 @@ both! {
         assert!(rotate(app, &customer, lost, "lost", &json!({})).await.expect(201)["key"].is_string());
     }
 
-    async fn what_cannot_be_rotated_is_refused_and_changes_nothing(app: &TestApp) {
+    async fn an_impossible_rotation_is_refused_and_changes_nothing(app: &TestApp) {
         let (customer, stranger) = (app.onboard().await, app.onboard().await);
         let id = first_key(app, &customer).await;
         for grace in [-1, 86_401, i64::MAX] {
@@ -124,7 +124,7 @@ both! {
         assert!(works(app, &customer).await);
     }
 
-    async fn one_key_rotated_twice_at_once_has_one_successor(app: &TestApp) {
+    async fn one_key_rotated_twice_concurrently_has_one_successor(app: &TestApp) {
         for round in 0..5 {
             let customer = app.onboard().await;
             let (id, _) = made(app, &customer).await;
@@ -139,7 +139,7 @@ both! {
         }
     }
 
-    async fn a_rotation_and_a_revocation_at_once_leave_a_key(app: &TestApp) {
+    async fn a_concurrent_rotation_and_revocation_leave_a_working_key(app: &TestApp) {
         for round in 0..5 {
             let customer = app.onboard().await;
             let first = first_key(app, &customer).await;
@@ -163,7 +163,7 @@ both! {
         assert_eq!(active(app, &customer).await, 20);
     }
 
-    async fn every_act_on_a_key_is_audited(app: &TestApp) {
+    async fn every_change_of_a_key_is_audited(app: &TestApp) {
         let customer = app.onboard().await;
         let (id, _) = made(app, &customer).await;
         let body = rotate(app, &customer, &id, &unique(), &json!({ "grace_seconds": 9 })).await.expect(201);

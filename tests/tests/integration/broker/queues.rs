@@ -71,7 +71,7 @@ async fn consumption_resumes_after_its_queue_was_deleted_and_after_a_channel_was
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_and_copies_do_nothing_and_parked_messages_are_redriven() {
+async fn malformed_and_duplicate_messages_do_nothing_and_parked_ones_are_redriven() {
     let app = without_sweeper().await;
     let behind = Behind::of(&app).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());

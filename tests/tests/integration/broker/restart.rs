@@ -75,7 +75,7 @@ async fn events_before_during_and_after_an_outage_of_the_broker_are_processed() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_hangs_is_done_without_until_it_answers_again() {
+async fn the_application_works_without_a_hanging_broker_until_it_answers() {
     let broker = Private::start(RabbitMq::start).await;
     let (url, pid) = broker.run(|broker| Ok((broker.url(), broker.pid().unwrap()))).await;
     let app = TestApp::start_with(Backend::Production, |config| {
@@ -118,7 +118,7 @@ async fn a_broker_that_hangs_is_done_without_until_it_answers_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_takes_nothing_for_want_of_memory_is_done_without_until_it_does() {
+async fn the_application_works_without_a_broker_that_is_out_of_memory() {
     let broker = Private::start(RabbitMq::start).await;
     let url = broker.run(|broker| Ok(broker.url())).await;
     let app = TestApp::start_with(Backend::Production, |config| config.amqp_url = url).await;
@@ -145,7 +145,7 @@ async fn a_broker_that_takes_nothing_for_want_of_memory_is_done_without_until_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_lost_everything_loses_no_job_that_waited_in_it() {
+async fn a_wiped_broker_loses_no_waiting_job() {
     const RETRY_MS: i64 = 20_000;
     let broker = Private::start(RabbitMq::start).await;
     let url = broker.run(|broker| Ok(broker.url())).await;

@@ -50,7 +50,7 @@ fn unlink(customer: &CustomerId, stripe_customer: &str) -> Effect {
 }
 
 both! {
-    async fn a_subscription_that_ends_and_is_told_of_again_in_one_transaction_stays_ended(app: &TestApp) {
+    async fn a_subscription_updated_after_its_end_in_one_transaction_stays_ended(app: &TestApp) {
         let customers = [app.onboard().await, app.onboard().await, app.onboard().await];
         let [ended, moved, other] = customers.each_ref().map(customer_id);
         commit(app, vec![
@@ -80,7 +80,7 @@ both! {
         assert_eq!(customer_find(db, &moved).await.unwrap().unwrap().plan, Plan::Pro);
     }
 
-    async fn links_to_stripe_are_made_and_taken_away_in_the_order_of_the_units(app: &TestApp) {
+    async fn links_to_stripe_follow_the_order_of_the_units(app: &TestApp) {
         let customers = [app.onboard().await, app.onboard().await];
         let [one, two] = customers.each_ref().map(customer_id);
         commit(app, vec![
@@ -97,7 +97,7 @@ both! {
         assert_eq!(linked(&two).await.as_deref(), Some("cus_2"));
     }
 
-    async fn each_unit_is_told_which_jobs_it_made(app: &TestApp) {
+    async fn each_unit_gets_the_ids_of_its_own_jobs(app: &TestApp) {
         let customer = app.onboard().await;
         let new = |key: &str| {
             let args = json!({ "customer": customer.id }).to_string();

@@ -63,7 +63,7 @@ async fn commit_beside_intake(stream: &str, effect: impl AsyncFn(&TestApp) -> Ef
 
 // Production only, as all of these: SQLite has no locks on rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_and_a_job_in_another_stream_lock_streams_in_the_order_of_intake() {
+async fn a_jobs_end_and_a_new_job_elsewhere_lock_streams_in_intakes_order() {
     commit_beside_intake("a", async |app| {
         insert(app, &[tomorrow("a")]).await.commit().await.unwrap();
         Effect::JobInsert(tomorrow("a"))
@@ -72,12 +72,12 @@ async fn an_end_and_a_job_in_another_stream_lock_streams_in_the_order_of_intake(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_and_the_first_job_of_a_stream_lock_streams_in_the_order_of_intake() {
+async fn a_jobs_end_and_the_first_job_of_a_stream_lock_in_intakes_order() {
     commit_beside_intake("a", async |_| Effect::JobInsert(tomorrow("a"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_and_a_dead_job_that_runs_again_lock_streams_in_the_order_of_intake() {
+async fn a_jobs_end_and_a_replayed_dead_job_lock_streams_in_intakes_order() {
     commit_beside_intake("a", async |app| {
         let dead = NewJob { state: JobState::Dead, ..tomorrow("a") };
         insert(app, std::slice::from_ref(&dead)).await.commit().await.unwrap();
@@ -89,7 +89,7 @@ async fn an_end_and_a_dead_job_that_runs_again_lock_streams_in_the_order_of_inta
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn starting_a_replay_locks_its_stream_before_itself() {
+async fn starting_a_replay_locks_its_stream_before_its_row() {
     let app = TestApp::start(Backend::Production).await;
     let request = json!({ "filter": {}, "rate_per_second": 1, "dry_run": false, "reason": "none" });
     let made = app.admin("POST", "/admin/v1/replays", Some(&request)).await.expect(201);
@@ -107,7 +107,7 @@ async fn starting_a_replay_locks_its_stream_before_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_round_of_an_operation_locks_its_stream_before_itself() {
+async fn a_new_round_of_an_operation_locks_its_stream_before_its_row() {
     let app = TestApp::start(Backend::Production).await;
     let id = customer_id(&app.onboard().await);
     let customer = customer_find(app.app.db.read(), &id).await.unwrap().unwrap();

@@ -45,7 +45,7 @@ fn typed(line: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newcomer_can_type_what_the_readme_and_the_guide_say() {
+async fn the_commands_of_the_readme_and_the_guide_work() {
     let lines: Vec<String> =
         WALK.iter().flat_map(|(document, section)| shell(document, section)).map(|line| typed(&line)).collect();
     let unknown: Vec<_> = lines.iter().filter(|line| line.contains('…')).collect();

@@ -22,7 +22,7 @@ pub(super) fn document() -> Value {
 }
 
 both! {
-    async fn the_document_that_is_served_is_the_one_that_is_committed(app: &TestApp) {
+    async fn the_served_document_is_the_committed_one(app: &TestApp) {
         let (content_type, served) = text(app, "/openapi.json").await;
         assert_eq!(content_type, "application/json");
         assert_eq!(served, bursar::routes::openapi_document());
@@ -163,7 +163,7 @@ fn assert_fits(document: &Value, name: &str, described: &Value) {
 }
 
 #[test]
-fn every_operation_shows_a_problem_for_each_code_that_it_answers() {
+fn every_operation_has_an_example_for_each_of_its_codes() {
     let document = document();
     let problem = json!({ "$ref": "#/components/schemas/Problem" });
     for (name, operation) in operations(&document) {
@@ -196,7 +196,7 @@ fn is_health(name: &str) -> bool {
 /// Which statuses an operation can answer is a matter of its shape and of what is listed for it. Beyond
 /// that, answers of the running application are held to the document in every test.
 #[test]
-fn every_operation_documents_the_error_statuses_of_its_shape_and_no_others_but_its_own() {
+fn every_operation_documents_exactly_its_error_statuses() {
     let document = document();
     for (name, operation) in operations(&document) {
         let responses = operation["responses"].as_object().unwrap();
@@ -230,7 +230,7 @@ fn known(name: &str) -> &'static Code {
 }
 
 #[test]
-fn what_is_described_is_an_operation() {
+fn every_description_belongs_to_an_operation() {
     let document = document();
     let ids: HashSet<_> = operations(&document).into_iter().map(|(_, operation)| &operation["operationId"]).collect();
     for described in bursar::routes::described() {
@@ -251,7 +251,7 @@ fn every_code_is_explained_in_the_docs_with_its_status() {
 }
 
 #[test]
-fn the_docs_show_the_problem_that_the_server_answers() {
+fn the_documented_problem_is_the_servers_answer() {
     let block = between(DOCS, "```json\n", "```")[0];
     let shown: Value = serde_json::from_str(block).unwrap();
     let code = known(shown["code"].as_str().unwrap());
@@ -261,7 +261,7 @@ fn the_docs_show_the_problem_that_the_server_answers() {
 
 /// The description of the document says the same in words.
 #[test]
-fn mutations_without_an_idempotency_key_are_known() {
+fn mutations_without_an_idempotency_key_are_listed() {
     let document = document();
     let mut without = BTreeSet::new();
     for (name, operation) in operations(&document) {
@@ -290,7 +290,7 @@ fn mutations_without_an_idempotency_key_are_known() {
 }
 
 #[test]
-fn an_idempotency_key_without_which_a_request_is_refused_is_documented_as_required() {
+fn a_required_idempotency_key_is_documented_as_required() {
     let document = document();
     let mut optional = Vec::new();
     for (name, operation) in operations(&document) {
@@ -305,7 +305,7 @@ fn an_idempotency_key_without_which_a_request_is_refused_is_documented_as_requir
 }
 
 #[test]
-fn every_operation_but_those_for_everybody_asks_for_credentials() {
+fn every_operation_except_public_ones_documents_credentials() {
     let document = document();
     let open = [
         "post /api/v1/customers/onboard",
@@ -327,7 +327,7 @@ fn every_operation_but_those_for_everybody_asks_for_credentials() {
 }
 
 #[test]
-fn every_schema_that_is_referred_to_exists_and_every_field_is_described() {
+fn every_referenced_schema_exists_and_every_field_is_described() {
     let document = document();
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let text = document.to_string();

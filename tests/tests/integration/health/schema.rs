@@ -249,7 +249,7 @@ async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, rea
 }
 
 both! {
-    async fn every_operation_answers_what_the_document_says(app: &TestApp) {
+    async fn every_answer_matches_the_document(app: &TestApp) {
         let backend = if app.app.db.is_postgres() { Backend::Production } else { Backend::Embedded };
         let shop = Shop::open(backend).await;
         let mut checker =

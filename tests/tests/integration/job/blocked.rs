@@ -55,7 +55,7 @@ async fn replay_all_dead_of(app: &TestApp, stream: &str) {
 }
 
 both! {
-    async fn a_replay_of_the_job_that_blocks_its_stream_lets_the_stream_go_on(app: &TestApp) {
+    async fn replaying_the_blocking_job_unblocks_its_stream(app: &TestApp) {
         let customer = app.onboard().await;
         for in_bulk in [false, true] {
             let blocked = Blocked::before_one_of(app, &customer).await;
@@ -73,7 +73,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_leaves_a_stream_paused_that_a_person_paused(app: &TestApp) {
+    async fn a_replay_does_not_resume_a_stream_paused_by_staff(app: &TestApp) {
         let customer = app.onboard().await;
         let blocked = Blocked::before_one_of(app, &customer).await;
         blocked.resume(app).await;
@@ -89,7 +89,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_of_one_dead_job_leaves_a_stream_blocked_by_one_that_died_after_it(app: &TestApp) {
+    async fn replaying_one_dead_job_leaves_a_stream_blocked_by_a_later_one(app: &TestApp) {
         let customer = app.onboard().await;
         let blocked = Blocked::before_one_of(app, &customer).await;
         settles(app, &blocked.next, CustomerId::new().as_str()).await;

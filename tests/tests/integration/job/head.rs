@@ -34,7 +34,7 @@ async fn entries_read(tx: &DatabaseTransaction) -> BTreeMap<String, i64> {
 
 // Production only: SQLite believes nothing about the sizes of tables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_of_other_streams_are_not_read_even_if_postgres_believes_that_there_are_none() {
+async fn jobs_of_other_streams_are_not_read_even_with_wrong_statistics() {
     let app = TestApp::start(Backend::Production).await;
     let customer = app.onboard().await;
     let streams: Vec<String> = (0..WAITING).map(|n| format!("stream:{n}")).collect();

@@ -63,7 +63,7 @@ async fn grant(app: &TestApp, customer: &TestCustomer, key: &str, finishes: Vec<
 }
 
 both! {
-    async fn a_lease_of_a_dead_node_is_taken_over_when_it_ends_and_not_before(app: &TestApp) {
+    async fn a_dead_nodes_lease_is_taken_over_only_after_it_expires(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         // A node took the job a minute ago and died. Its lease lasts for another hour.
@@ -87,7 +87,7 @@ both! {
         app.verify().await;
     }
 
-    async fn of_two_decisions_about_one_account_in_a_batch_one_counts(app: &TestApp) {
+    async fn one_of_two_decisions_for_one_account_counts_in_a_batch(app: &TestApp) {
         let (customer, bystander) = (app.onboard().await, app.onboard().await);
         // An actor died with the first in hand, and the next one decided again.
         let units = [
@@ -104,7 +104,7 @@ both! {
         app.verify().await;
     }
 
-    async fn of_two_ends_of_one_attempt_in_a_batch_one_counts(app: &TestApp) {
+    async fn one_of_two_ends_of_one_attempt_counts_in_a_batch(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         let claimed = claim(app, &stream, "a-node", now_ms() + DAY_MS + HOUR_MS).await.unwrap();
@@ -114,7 +114,7 @@ both! {
         assert_eq!((job(app, &id).await.state, attempts(app, &id).await.len()), (JobState::Succeeded, 1));
     }
 
-    async fn a_unit_that_is_impossible_says_so_to_whoever_writes_it_in_a_transaction_of_its_own(app: &TestApp) {
+    async fn an_impossible_unit_is_an_error_in_a_transaction_of_its_own(app: &TestApp) {
         let customer = app.onboard().await;
         let unit = grant(app, &customer, "first", Vec::new()).await;
         let stale = unit.clone();
@@ -126,7 +126,7 @@ both! {
         assert_eq!(account(app, &customer).await, before);
     }
 
-    async fn a_lost_lease_refuses_its_own_command_and_none_that_commits_with_it(app: &TestApp) {
+    async fn a_lost_lease_refuses_only_its_own_command(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, _) = job_for_tomorrow(app, &customer).await;
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;
@@ -162,7 +162,7 @@ both! {
         assert_eq!(account(app, &customer).await, before);
     }
 
-    async fn a_job_that_is_given_back_has_neither_an_attempt_nor_a_death_behind_it(app: &TestApp) {
+    async fn giving_a_job_back_counts_neither_an_attempt_nor_a_rescue(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;
@@ -179,7 +179,7 @@ both! {
         assert_eq!(job(app, &id).await.state, JobState::Running);
     }
 
-    async fn the_leases_of_a_node_that_stops_are_given_up_and_its_late_results_do_not_count(app: &TestApp) {
+    async fn a_stopping_node_gives_up_its_leases_and_late_results_are_ignored(app: &TestApp) {
         let customer = app.onboard().await;
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;
         let ((own, id), (others, others_id)) =
@@ -196,7 +196,7 @@ both! {
         assert_eq!(job(app, &others_id).await.state, JobState::Running);
     }
 
-    async fn a_result_of_a_job_that_does_not_run_changes_nothing(app: &TestApp) {
+    async fn a_result_for_a_job_that_is_not_running_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         let claimed = claim(app, &stream, "a-node", now_ms() + DAY_MS + HOUR_MS).await.unwrap();
@@ -253,7 +253,7 @@ both! {
         app.verify().await;
     }
 
-    async fn claims_at_the_same_time_never_both_get_a_stream(app: &TestApp) {
+    async fn concurrent_claims_never_share_a_stream(app: &TestApp) {
         let customer = app.onboard().await;
         for round in 1..=5 {
             let mut streams = Vec::new();

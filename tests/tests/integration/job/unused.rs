@@ -15,7 +15,7 @@ const WITHOUT_JOBS: &str =
     "SELECT s.key FROM streams s WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key) ORDER BY s.key";
 
 both! {
-    async fn a_job_that_its_unique_key_refuses_leaves_no_stream(app: &TestApp) {
+    async fn a_duplicate_job_leaves_no_stream(app: &TestApp) {
         let customer = app.onboard().await;
         let asked = |key: &str, stream: Option<&str>| {
             let unique_key = Some(key.to_owned());
@@ -35,7 +35,7 @@ both! {
         app.verify().await;
     }
 
-    async fn retention_drops_streams_that_nothing_uses_and_no_others(app: &TestApp) {
+    async fn retention_drops_exactly_the_unused_streams(app: &TestApp) {
         let customer = app.onboard().await;
         let waiting = settle(&customer, Some("with a job"), now_ms() + HOUR_MS);
         insert(app, std::slice::from_ref(&waiting)).await;
@@ -53,7 +53,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_sweep_looks_through_all_streams_a_part_at_a_time(app: &TestApp) {
+    async fn a_sweep_visits_all_streams_in_parts(app: &TestApp) {
         // The retention with which a node begins sweeps as well.
         wait::until("nothing else sweeps", || async {
             (number(app, "SELECT COUNT(*) FROM jobs WHERE kind = 'retention' AND state <> 'succeeded'", []).await == 0
@@ -77,7 +77,7 @@ both! {
         assert!(parts >= 4, "{parts}");
     }
 
-    async fn a_stream_that_is_made_anew_takes_no_result_of_a_lease_before(app: &TestApp) {
+    async fn a_recreated_stream_rejects_results_under_an_old_lease(app: &TestApp) {
         let customer = app.onboard().await;
         let new = || settle(&customer, Some("again"), now_ms() + DAY_MS);
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;

@@ -115,7 +115,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn a_key_that_was_sealed_under_another_secret_is_kept_until_the_secret_is_back(backend: Backend) {
+    async fn a_key_sealed_under_another_secret_is_kept_until_the_secret_is_back(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let url = url(&server).await;
         server.run(Exim::stop).await;
@@ -137,7 +137,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn an_address_that_the_server_refuses_for_ever_is_given_up_at_once_with_its_words(backend: Backend) {
+    async fn a_permanently_refused_address_fails_at_once_with_the_servers_reason(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let app = TestApp::start_with(backend, through(url(&server).await)).await;
         let customer = sign_up(&app, "unknown@example.com").await;
@@ -157,7 +157,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn a_mail_that_was_given_up_is_tried_again_once_for_a_key(backend: Backend) {
+    async fn a_failed_mail_is_retried_once_for_each_key(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let app = TestApp::start_with(backend, through(url(&server).await)).await;
         let customer = sign_up(&app, "unknown@example.com").await;
@@ -195,7 +195,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn an_address_that_is_refused_for_now_is_tried_again(backend: Backend) {
+    async fn a_temporarily_refused_address_is_retried(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let app = TestApp::start_with(backend, through(url(&server).await)).await;
         let customer = sign_up(&app, "busy@example.com").await;
@@ -205,7 +205,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn the_server_is_logged_into_and_wrong_credentials_kill_no_mail(backend: Backend) {
+    async fn mail_is_sent_with_a_login_and_wrong_credentials_lose_none(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let (right, wrong) = server.run(|exim| Ok((exim.url_with("s3cret%2Fpass%20word"), exim.url_with("no")))).await;
         let app = TestApp::start_with(backend, through(wrong)).await;

@@ -8,7 +8,7 @@ use bursar_tests::app::GITHUB_SECRETS;
 use bursar_tests::github::{headers, signature};
 
 both! {
-    async fn a_delivery_that_github_did_not_sign_is_refused_and_not_kept(app: &TestApp) {
+    async fn an_unsigned_github_delivery_is_refused_and_not_stored(app: &TestApp) {
         let body = purchase("purchased", account(), "Pro", &in_days(0)).to_string();
         let bytes = body.as_bytes();
         let good = signature(bytes, GITHUB_SECRETS[0]);
@@ -32,7 +32,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM events", []).await, 0);
     }
 
-    async fn while_a_secret_is_rotated_both_are_good(app: &TestApp) {
+    async fn both_secrets_are_accepted_during_a_rotation(app: &TestApp) {
         let body = purchase("purchased", account(), "Pro", &in_days(0)).to_string();
         for secret in GITHUB_SECRETS {
             let (delivery, signature) = (delivery(), signature(body.as_bytes(), secret));
@@ -41,7 +41,7 @@ both! {
         }
     }
 
-    async fn what_is_signed_is_never_refused(app: &TestApp) {
+    async fn a_signed_delivery_is_never_refused(app: &TestApp) {
         let cases: [(&str, &[u8], &str); 6] = [
             ("ping", br#"{"zen":"Keep it logically awesome.","hook_id":1}"#, "processed"),
             ("installation", br#"{"action":"created"}"#, "processed"),
@@ -58,7 +58,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_form_is_read_as_json_is(app: &TestApp) {
+    async fn a_form_body_is_read_like_json(app: &TestApp) {
         let account = account();
         let event = purchase("purchased", account, "Pro", &in_days(0)).to_string();
         let body = form_urlencoded::Serializer::new(String::new()).append_pair("payload", &event).finish();
@@ -69,7 +69,7 @@ both! {
         assert_eq!(bought(app, account).await["state"], "purchased");
     }
 
-    async fn events_are_found_by_who_sent_them(app: &TestApp) {
+    async fn events_are_filtered_by_sender(app: &TestApp) {
         let delivery = tell(app, &purchase("purchased", account(), "Pro", &in_days(0))).await;
         let list = async |source: &str| {
             let page = app.admin("GET", &format!("/admin/v1/events?source={source}"), None).await.expect(200);
@@ -84,7 +84,7 @@ both! {
 }
 
 on_both! {
-    async fn without_a_secret_production_takes_nothing_of_github(backend: Backend) {
+    async fn without_a_secret_production_refuses_github_events(backend: Backend) {
         let app = TestApp::start_with(backend, |config| config.marketplace.webhook_secrets.clear()).await;
         let body = b"{}";
         let signature = signature(body, "");

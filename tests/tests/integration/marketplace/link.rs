@@ -45,7 +45,7 @@ async fn end_a_job_while<T>(app: &TestApp, account: i64, customer: &str, other: 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn linking_and_the_end_of_a_job_of_that_account_never_wait_for_each_other() {
+async fn linking_and_ending_a_job_of_the_account_never_deadlock() {
     let app = TestApp::start(Backend::Production).await;
     let customer = app.onboard().await;
     let account = buyer_of_pro(&app).await;
@@ -59,7 +59,7 @@ async fn linking_and_the_end_of_a_job_of_that_account_never_wait_for_each_other(
 }
 
 both! {
-    async fn a_wrong_used_replaced_or_expired_token_links_nothing_and_makes_nobody(app: &TestApp) {
+    async fn an_invalid_token_links_nothing_and_creates_no_customer(app: &TestApp) {
         let account = buyer_of_pro(app).await;
         let replaced = link_token(app, account).await;
         let token = link_token(app, account).await;
@@ -76,7 +76,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM customers", []).await, 1);
     }
 
-    async fn a_token_is_used_once_even_if_many_sign_up_with_it_at_one_moment(app: &TestApp) {
+    async fn a_token_is_used_once_under_concurrent_signups(app: &TestApp) {
         let account = buyer_of_pro(app).await;
         let token = link_token(app, account).await;
         let answers = join_all((0..8).map(|_| try_to_sign_up(app, &token))).await;
@@ -87,7 +87,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_signup_that_fails_leaves_the_token_good(app: &TestApp) {
+    async fn a_failed_signup_leaves_the_token_valid(app: &TestApp) {
         let account = buyer_of_pro(app).await;
         let token = link_token(app, account).await;
         let mut known = buyer(&token);
@@ -107,7 +107,7 @@ both! {
         assert_eq!(audited(app, &format!("github:{account}")).await, ["marketplace.link_token"]);
     }
 
-    async fn a_customer_that_was_there_before_is_linked_by_hand(app: &TestApp) {
+    async fn an_existing_customer_is_linked_by_support(app: &TestApp) {
         let (account, customer) = (buyer_of_pro(app).await, app.onboard().await);
         let linked = link(app, account, &customer).await.expect(200);
         assert_eq!(linked["account"]["customer_id"], customer.id.as_str());
@@ -128,7 +128,7 @@ both! {
         app.verify().await;
     }
 
-    async fn purchases_are_listed_page_by_page_and_by_what_they_are(app: &TestApp) {
+    async fn purchases_are_paged_and_filtered(app: &TestApp) {
         let mut accounts = [buyer_of_pro(app).await, buyer_of_pro(app).await, buyer_of_pro(app).await];
         accounts.sort_unstable();
         let list = async |query: &str| {

@@ -33,7 +33,7 @@ fn today() -> String {
 }
 
 both! {
-    async fn a_purchase_on_the_day_on_which_the_old_one_ends_is_in_force(app: &TestApp) {
+    async fn a_purchase_on_the_end_date_of_the_old_one_is_active(app: &TestApp) {
         let (account, customer) = on_pro_for_a_month(app).await;
         assert_eq!(bought(app, account).await["next_credits_at"], day(1));
         tell(app, &event("cancelled", account, 0, Some(0))).await;
@@ -61,7 +61,7 @@ both! {
         app.verify().await;
     }
 
-    async fn who_buys_cancels_and_buys_again_on_one_day_has_bought(app: &TestApp) {
+    async fn buying_cancelling_and_buying_again_on_one_day_is_a_purchase(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         tell(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
         stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
@@ -70,7 +70,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_purchase_that_another_delivery_repeats_is_ended_by_one_end(app: &TestApp) {
+    async fn a_repeated_purchase_event_needs_one_cancellation(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
         tell(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
@@ -78,7 +78,7 @@ both! {
         app.verify().await;
     }
 
-    async fn an_older_purchase_that_is_heard_of_last_tells_the_order(app: &TestApp) {
+    async fn a_late_event_about_an_older_purchase_resolves_the_order(app: &TestApp) {
         let account = account();
         tell(app, &event("purchased", account, 0, Some(30))).await;
         tell(app, &event("cancelled", account, 0, Some(30))).await;
@@ -90,7 +90,7 @@ both! {
         app.verify().await;
     }
 
-    async fn an_order_that_nobody_can_tell_is_a_dead_event_until_support_corrects_it(app: &TestApp) {
+    async fn an_ambiguous_order_is_dead_until_support_corrects_it(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         let delivery = delivery();
         app.deliver_github(&delivery, &event("cancelled", account, 0, None)).await.expect(200);
@@ -108,7 +108,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_purchase_that_was_lost_is_corrected_from_its_day_on(app: &TestApp) {
+    async fn support_corrects_a_lost_purchase_from_its_date(app: &TestApp) {
         let account = account();
         tell(app, &event("purchased", account, -200, Some(-180))).await;
         tell(app, &event("cancelled", account, -180, Some(-180))).await;
@@ -126,7 +126,7 @@ both! {
         app.verify().await;
     }
 
-    async fn what_arrives_after_retention_dropped_the_stream_is_later_than_what_is_known(app: &TestApp) {
+    async fn an_event_after_the_stream_was_dropped_counts_as_later(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         for (state, plan) in [("cancelled", "pay_as_you_go"), ("purchased", "pro"), ("cancelled", "pay_as_you_go")] {
             correct(app, account, state, Some(&today())).await.expect(200);
@@ -139,7 +139,7 @@ both! {
         app.verify().await;
     }
 
-    async fn only_what_was_bought_is_corrected_and_with_a_reason(app: &TestApp) {
+    async fn a_correction_needs_a_purchase_and_a_reason(app: &TestApp) {
         let account = account();
         correct(app, account, "cancelled", None).await.expect_problem(404, "not_found");
         tell(app, &purchase("pending_change", account, "Pro", &in_days(20))).await;
@@ -161,7 +161,7 @@ both! {
         assert_eq!(crate::scene::audited(app, &target).await, ["marketplace.correct"]);
     }
 
-    async fn a_row_of_the_release_before_keeps_its_plan_and_its_credits(app: &TestApp) {
+    async fn a_row_of_the_previous_release_keeps_its_plan_and_its_credits(app: &TestApp) {
         let account = account();
         tell(app, &event("purchased", account, -40, Some(-20))).await;
         sql(app, "UPDATE marketplace_accounts SET news = '[]'").await;

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 const PAY: &str = "/v1/payment_intents";
 
 shops! {
-    async fn a_payment_method_needs_consent_and_brings_credits_once_in_a_life(shop: &Shop) {
+    async fn a_payment_method_needs_consent_and_grants_credits_once_per_customer(shop: &Shop) {
         let customer = shop.app.onboard().await;
         let refused = json!({ "payment_method": "pm_card_visa", "consent": false });
         let path = "/api/v1/payment-methods";
@@ -27,7 +27,7 @@ shops! {
         assert_eq!(again["credit_balance"], 10);
     }
 
-    async fn every_metric_of_stripe_and_its_latency_are_there_after_a_charge(shop: &Shop) {
+    async fn every_stripe_metric_appears_after_a_charge(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let health = shop.app.request("GET", "/health", &[], None).await.expect(200);
@@ -67,7 +67,7 @@ shops! {
         shop.app.spend(&customer, 3, "two").await.expect_problem(422, "idempotency_key_reused");
     }
 
-    async fn calls_at_once_without_credits_are_charged_once_each_and_copies_of_one_call_once(shop: &Shop) {
+    async fn concurrent_requests_are_charged_once_each_and_repeated_ones_once(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let keys: Vec<String> = (0..20).map(|n| format!("key-{}", n % 5)).collect();
         let answers = join_all(keys.iter().map(|key| shop.app.spend(&customer, 1, key))).await;
@@ -76,7 +76,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn a_failure_that_stripe_stores_is_followed_by_a_new_key_once_nothing_was_charged(shop: &Shop) {
+    async fn after_a_stored_failure_a_new_key_is_used_if_nothing_was_charged(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.fail_next("POST", PAY, Fault::Store { status: 500 });
         wait::until("the unit is settled", || async {
@@ -103,7 +103,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn who_has_some_credits_left_is_charged_for_the_missing_ones_only(shop: &Shop) {
+    async fn only_missing_credits_are_charged(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.adjust(&customer, 3).await.expect(200);
         let spent = shop.app.spend(&customer, 5, "five").await.expect(200);
@@ -111,7 +111,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, 2 * UNIT);
     }
 
-    async fn credits_that_arrive_while_stripe_takes_no_calls_pay_for_the_same_key_and_nothing_is_charged(shop: &Shop) {
+    async fn credits_arriving_while_stripe_is_down_pay_for_the_request(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let fault = Fault::RateLimit { retry_after_s: None };
         let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
@@ -138,7 +138,7 @@ shops! {
         assert_eq!(summary["charged"], json!([]));
     }
 
-    async fn a_charge_whose_other_credits_were_spent_meanwhile_failed_for_whoever_polls_it(shop: &Shop) {
+    async fn a_charge_whose_other_credits_were_spent_meanwhile_has_failed(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.adjust(&customer, 3).await.expect(200);
         let fault = Fault::RateLimit { retry_after_s: None };
@@ -170,7 +170,7 @@ shops! {
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
     }
 
-    async fn credits_that_come_back_while_a_request_is_refused_pay_for_it(shop: &Shop) {
+    async fn credits_returned_while_a_request_is_refused_pay_for_it(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.adjust(&customer, 1).await.expect(200);
         for round in 0..20 {
@@ -191,7 +191,7 @@ shops! {
         }
     }
 
-    async fn an_operation_whose_job_ended_without_it_is_taken_up_when_its_request_comes_again(shop: &Shop) {
+    async fn an_operation_without_its_job_resumes_when_its_request_is_repeated(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let job = "kind = 'operation.run' AND state <> 'succeeded'";
         for (charged, (way, ends)) in (1..).zip([
@@ -234,7 +234,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn a_key_that_began_something_else_is_refused(shop: &Shop) {
+    async fn a_key_of_another_operation_is_refused(shop: &Shop) {
         let customer = shop.app.onboard().await;
         shop.attach(&customer, "pm_card_visa", "key").await.expect(201);
         let other = shop.attach(&customer, "pm_card_mastercard", "key").await;
@@ -243,7 +243,7 @@ shops! {
         assert_eq!((shop.stripe.list("payment_method").len(), shop.stripe.list("subscription").len()), (1, 0));
     }
 
-    async fn requests_at_once_that_try_again_what_failed_make_one_subscription(shop: &Shop) {
+    async fn concurrent_retries_of_a_failed_request_make_one_subscription(shop: &Shop) {
         let customer = shop.broke("pm_card_chargeCustomerFail").await;
         for key in ["a", "b"] {
             shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
@@ -261,7 +261,7 @@ shops! {
         assert_eq!(active.count(), 1);
     }
 
-    async fn a_failure_that_stripe_keeps_delays_the_stripe_customer_by_an_attempt_and_not_by_hours(shop: &Shop) {
+    async fn a_stored_failure_delays_the_stripe_customer_by_one_attempt(shop: &Shop) {
         shop.fail_next("POST", "/v1/customers", Fault::Store { status: 500 });
         let customer = shop.app.onboard().await;
         shop.attach(&customer, "pm_card_visa", "card").await.expect(201);
@@ -270,7 +270,7 @@ shops! {
 }
 
 on_both! {
-    async fn while_stripe_is_down_the_answer_is_202_and_its_operation_tells_when_it_is_settled(backend: Backend) {
+    async fn while_stripe_is_down_the_answer_is_202_with_an_operation_to_poll(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.wait_ms = 100).await;
         let customer = shop.app.onboard().await;
         shop.attach_until_done(&customer, "pm_card_visa").await;
@@ -293,7 +293,7 @@ on_both! {
 
 /// On Postgres only: SQLite has one writer, so that two rounds never begin at one moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_tries_again_at_the_moment_at_which_another_subscription_begins_is_told_so() {
+async fn a_retry_while_another_subscription_begins_is_a_conflict() {
     let shop = Shop::open(Backend::Production).await;
     let customer = shop.broke("pm_card_chargeCustomerFail").await;
     for key in ["a", "b"] {

@@ -8,7 +8,7 @@ use bursar_engine::infra::store::payment_method::{payment_method_detach, payment
 use bursar_engine::usecase::handler::replay::dry_run;
 
 shops! {
-    async fn a_payment_method_that_was_detached_at_stripe_is_missed_and_another_one_pays(shop: &Shop) {
+    async fn a_payment_method_detached_at_stripe_is_missing_and_another_one_pays(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let path = "/api/v1/payment-methods";
         let known = shop.app.call(&customer, "GET", path, "", None).await.expect(200);
@@ -23,7 +23,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, UNIT);
     }
 
-    async fn a_dry_run_of_a_payment_method_that_is_gone_changes_nothing_at_stripe(shop: &Shop) {
+    async fn a_dry_run_about_a_missing_payment_method_changes_nothing_at_stripe(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         let stripe_customer = shop.stripe_customer(&customer).await;
@@ -49,7 +49,7 @@ shops! {
         assert_eq!(calls(), before + 1);
     }
 
-    async fn a_subscription_paid_just_before_its_customer_was_deleted_is_called_what_it_was(shop: &Shop) {
+    async fn a_subscription_paid_before_its_customer_was_deleted_is_canceled(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let refused = shop.subscribe(&customer, "pro").await;
         refused.expect_problem(402, "authentication_required");
@@ -67,7 +67,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn consent_ends_with_a_payment_method_and_is_not_there_again_when_it_comes_back(shop: &Shop) {
+    async fn consent_ends_with_a_detached_payment_method_and_does_not_return(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let (id, db) = (CustomerId::trusted(customer.id.clone()), shop.app.app.db.write());
         let method = payment_method_list(db, &id).await.expect("payment methods").remove(0);
@@ -83,7 +83,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, 2 * UNIT);
     }
 
-    async fn a_customer_deleted_at_stripe_loses_pro_gets_a_new_one_and_refunds_of_old_charges_still_count(shop: &Shop) {
+    async fn a_customer_deleted_at_stripe_loses_pro_and_old_refunds_still_count(shop: &Shop) {
         let (customer, charge) = shop.bought().await;
         shop.subscribe(&customer, "pro").await.expect(201);
         let first = shop.stripe_customer(&customer).await;

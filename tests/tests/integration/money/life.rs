@@ -29,7 +29,7 @@ impl Shop {
 }
 
 shops! {
-    async fn requests_at_once_to_subscribe_make_one_subscription_and_one_charge(shop: &Shop) {
+    async fn concurrent_requests_to_subscribe_make_one_subscription_and_one_charge(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let answers = join_all(["a", "b", "c", "a", "b", "c"].map(|key| shop.subscribe(&customer, key))).await;
         let made = answers.iter().filter(|answer| answer.status == 201).count();
@@ -58,7 +58,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn an_end_that_is_scheduled_by_its_date_is_seen_and_taken_back(shop: &Shop) {
+    async fn an_end_scheduled_by_date_is_shown_and_can_be_withdrawn(shop: &Shop) {
         let customer = shop.pro().await;
         let end = shop.subscription()["items"]["data"][0]["current_period_end"].to_string();
         let ending = shop.change_at_stripe(&[("cancel_at", &end)]).await;
@@ -84,7 +84,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD, "what resuming costs is no month");
     }
 
-    async fn a_late_subscription_is_paid_at_once_by_a_new_card_and_its_month_is_granted_once(shop: &Shop) {
+    async fn a_new_card_pays_a_past_due_subscription_at_once_and_grants_its_month(shop: &Shop) {
         let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
         shop.announce("invoice.payment_failed", &invoice).await;
         shop.announce("customer.subscription.updated", &shop.subscription()).await;
@@ -104,7 +104,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, 2 * MONTH);
     }
 
-    async fn a_late_subscription_that_stripe_gives_up_ends_pro_and_keeps_the_credits(shop: &Shop) {
+    async fn a_past_due_subscription_cancelled_by_stripe_ends_pro_not_the_credits(shop: &Shop) {
         let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
         shop.announce("invoice.payment_failed", &invoice).await;
         shop.stripe.advance(20 * DAY).expect("time passes");

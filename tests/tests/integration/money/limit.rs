@@ -8,7 +8,7 @@ use bursar_tests::unique::unique;
 const OPERATIONS: &str = "SELECT COUNT(*) FROM operations WHERE customer_id = $1";
 
 on_both! {
-    async fn operations_that_bring_nothing_are_limited_and_paid_charges_are_not(backend: Backend) {
+    async fn unsuccessful_operations_are_limited_and_paid_charges_are_not(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
             (config.limits.writes_per_second, config.limits.writes_burst) = (1, 30);
         })

@@ -5,7 +5,7 @@ use crate::reconcile::{found, reconcile};
 use crate::scene::on_both;
 
 on_both! {
-    async fn what_no_webhook_told_of_is_made_up_for_and_then_both_sides_agree(backend: Backend) {
+    async fn a_reconciliation_recovers_all_lost_webhooks(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         shop.stripe.set_policy(Policy { drop_probability: 1.0, ..Policy::default() });
         let customer = shop.broke("pm_card_visa").await;

@@ -13,7 +13,7 @@ impl Shop {
 }
 
 shops! {
-    async fn a_renewal_that_is_declined_is_told_once(shop: &Shop) {
+    async fn a_declined_renewal_is_mailed_once(shop: &Shop) {
         let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
         for _ in 0..2 {
             shop.announce("invoice.payment_failed", &invoice).await;
@@ -23,7 +23,7 @@ shops! {
         assert_eq!(shop.mails(&customer, "action_required").await, 0);
     }
 
-    async fn a_renewal_that_wants_authentication_is_told_once_and_not_as_a_failure(shop: &Shop) {
+    async fn a_renewal_requiring_authentication_is_mailed_once_and_not_as_a_failure(shop: &Shop) {
         let (customer, invoice) = shop.late("pm_card_authenticationRequired").await;
         for _ in 0..2 {
             shop.announce("invoice.payment_action_required", &invoice).await;
@@ -33,7 +33,7 @@ shops! {
         assert_eq!(shop.mails(&customer, "payment_failed").await, 0);
     }
 
-    async fn an_end_that_the_customer_asked_for_is_told_once(shop: &Shop) {
+    async fn a_requested_cancellation_is_mailed_once(shop: &Shop) {
         let customer = shop.pro().await;
         let path = format!("{SUBSCRIPTION}?at_once=true");
         shop.app.call(&customer, "DELETE", &path, "end", None).await.expect(200);

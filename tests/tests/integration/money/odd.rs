@@ -55,7 +55,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn a_customer_that_is_none_of_ours_is_let_be_and_one_that_says_it_is_ours_is_waited_for(shop: &Shop) {
+    async fn a_foreign_customers_event_is_ignored_and_one_naming_ours_is_retried(shop: &Shop) {
         let stranger = json!({ "id": "cus_else", "object": "customer", "metadata": {} });
         shop.announce("customer.updated", &stranger).await;
         let nobody = CustomerId::new();
@@ -66,7 +66,7 @@ shops! {
         assert!(reason.contains("customer_unknown") && reason.contains(nobody.as_str()), "{reason}");
     }
 
-    async fn events_about_people_and_cards_of_nobody_change_nothing(shop: &Shop) {
+    async fn events_about_unknown_customers_and_cards_change_nothing(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let ours = json!({ "bursar_customer_id": customer.id });
         for (event_type, object) in [
@@ -85,7 +85,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, UNIT);
     }
 
-    async fn an_event_without_an_object_is_given_up_as_unreadable(shop: &Shop) {
+    async fn an_event_without_an_object_is_dead_as_unreadable(shop: &Shop) {
         let mut event = stripe::event("invoice.paid", &Value::Null);
         event["data"] = json!({});
         shop.app.deliver(&event).await.expect(200);
@@ -93,7 +93,7 @@ shops! {
         assert!(dead["event"]["last_error"].as_str().expect("a reason").contains("unreadable"), "{dead}");
     }
 
-    async fn an_event_that_cannot_be_read_or_says_nothing_to_us_stays_what_it_was_when_it_is_replayed(shop: &Shop) {
+    async fn an_unreadable_or_ignored_event_ends_the_same_when_replayed(shop: &Shop) {
         shop.app.deliver_bytes(b"{").await.expect(200);
         let kept = wait::until("it is kept", || async { events(&shop.app, "type=unreadable").await.pop() }).await;
         let dead = processed_again(&shop.app, kept["external_id"].as_str().expect("an id"), "dead").await;
@@ -104,7 +104,7 @@ shops! {
         processed_again(&shop.app, stripe::id(&other), "processed").await;
     }
 
-    async fn a_job_whose_event_is_gone_ends_with_that_reason(shop: &Shop) {
+    async fn a_job_without_its_event_ends_with_that_reason(shop: &Shop) {
         let customer = shop.pro().await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
@@ -124,7 +124,7 @@ shops! {
         sql(&shop.app, &format!("UPDATE jobs SET event_id = '{event_id}' WHERE id = '{job}'")).await;
     }
 
-    async fn other_business_at_stripe_is_let_be_and_pro_of_nobody_known_is_shown_to_support(shop: &Shop) {
+    async fn other_business_is_ignored_and_pro_of_an_unknown_customer_is_reported(shop: &Shop) {
         let stranger = shop.ask_stripe("POST", "/v1/customers", &[("email", "else@example.com")]).await;
         let stranger = stripe::id(&stranger).to_owned();
         let attach = [("customer", stranger.as_str())];
@@ -152,7 +152,7 @@ shops! {
         }
     }
 
-    async fn payments_that_name_no_operation_or_one_that_charges_nobody_change_nothing(shop: &Shop) {
+    async fn payments_without_a_charging_operation_change_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
         let mut rows = operations["data"].as_array().expect("rows").iter();
@@ -169,7 +169,7 @@ shops! {
 }
 
 on_both! {
-    async fn a_database_that_fails_in_the_middle_of_an_event_delays_it(backend: Backend) {
+    async fn a_database_failure_during_an_event_delays_it(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);

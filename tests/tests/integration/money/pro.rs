@@ -4,7 +4,7 @@ use super::*;
 use sea_orm::ConnectionTrait;
 
 shops! {
-    async fn subscribing_brings_the_months_credits_at_once_and_once(shop: &Shop) {
+    async fn subscribing_grants_the_months_credits_at_once_and_only_once(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let made = shop.subscribe(&customer, "pro").await.expect(201);
         assert_eq!((&made["status"], &made["plan"]), (&json!("active"), &json!("pro")));
@@ -28,7 +28,7 @@ shops! {
         assert_eq!(invoices["data"][0]["amount_paid_minor"], 59_900);
     }
 
-    async fn a_cancellation_is_taken_back_and_at_once_it_ends_pro_and_keeps_the_credits(shop: &Shop) {
+    async fn a_cancellation_can_be_withdrawn_and_an_immediate_one_keeps_the_credits(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.subscribe(&customer, "pro").await.expect(201);
         let ending = shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
@@ -42,7 +42,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 60);
     }
 
-    async fn a_failing_event_is_healed_by_what_stripe_says_now(shop: &Shop) {
+    async fn a_replayed_event_uses_stripes_current_state(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let id = shop.stripe_customer(&customer).await;
         // Stripe knows whose its customer is; here that is not known, and the event does not say it.
@@ -65,7 +65,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 120);
     }
 
-    async fn an_attempt_after_a_lost_answer_learns_what_the_first_one_did_and_says_why_it_failed(shop: &Shop) {
+    async fn an_attempt_after_a_lost_answer_finds_the_first_result_and_its_failure(shop: &Shop) {
         let customer = shop.broke("pm_card_chargeCustomerFail").await;
         // The first attempt ends the subscription that is not paid, and does not hear of it. The second
         // one is told again, under the same key, that the subscription was made.
@@ -76,7 +76,7 @@ shops! {
         assert_eq!(shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200)["status"], "incomplete_expired");
     }
 
-    async fn a_beginning_that_was_never_paid_expires_with_its_stripe_customer(shop: &Shop) {
+    async fn an_unpaid_subscription_expires_with_its_stripe_customer(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         shop.subscribe(&customer, "pro").await.expect_problem(402, "authentication_required");
         let id = shop.stripe_customer(&customer).await;

@@ -21,7 +21,7 @@ impl Shop {
 }
 
 shops! {
-    async fn who_owes_credits_is_told_so_and_not_charged(shop: &Shop) {
+    async fn a_customer_that_owes_credits_is_told_so_and_not_charged(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let charge = shop.stripe.list("charge").remove(0)["id"].as_str().expect("an id").to_owned();
@@ -32,7 +32,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, 0);
     }
 
-    async fn who_owes_only_what_is_held_is_told_that_it_owes_and_not_that_it_was_charged(shop: &Shop) {
+    async fn a_customer_that_owes_held_credits_is_told_so_and_not_charged(shop: &Shop) {
         let (customer, charge) = shop.bought().await;
         shop.app.adjust(&customer, -2).await.expect(200);
         shop.app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&json!({ "units": 1 }))).await.expect(201);

@@ -13,7 +13,7 @@ impl Shop {
 }
 
 shops! {
-    async fn what_was_charged_is_what_stripe_took_for_units(shop: &Shop) {
+    async fn the_summarys_charges_are_what_stripe_took_for_units(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let before = shop.summary(&customer).await;
         assert_eq!((&before["charged"], &before["next_price"]), (&json!([]), &json!("$29.00")));
@@ -38,7 +38,7 @@ shops! {
         assert_eq!(shop.summary(&customer).await["charged"], json!([]));
     }
 
-    async fn pro_has_the_period_of_its_subscription_and_is_told_how_it_stands(shop: &Shop) {
+    async fn the_summary_of_pro_has_its_period_and_status(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         assert_eq!(shop.summary(&customer).await["period"]["kind"], "calendar_month");
         let path = "/api/v1/subscription";

@@ -77,15 +77,15 @@ impl Shop {
 }
 
 on_both! {
-    async fn a_charge_whose_process_is_killed_before_stripe_hears_of_it_is_made_once(backend: Backend) {
+    async fn a_charge_whose_process_is_killed_before_the_call_is_made_once(backend: Backend) {
         killed_while_stripe_is(backend, Instead::Deaf, false).await;
     }
 
-    async fn a_charge_whose_process_is_killed_after_stripe_made_it_is_settled_once(backend: Backend) {
+    async fn a_charge_whose_process_is_killed_after_the_call_is_settled_once(backend: Backend) {
         killed_while_stripe_is(backend, Instead::Silence, true).await;
     }
 
-    async fn a_charge_whose_server_stops_before_it_hears_of_it_is_settled_once_by_the_next(backend: Backend) {
+    async fn a_charge_without_an_answer_at_shutdown_is_settled_once_after_restart(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", PAY, Instead::Silence);
@@ -102,7 +102,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn who_waits_for_stripe_when_the_server_stops_is_told_so_and_not_cut_off(backend: Backend) {
+    async fn a_request_waiting_for_stripe_at_shutdown_gets_an_answer(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         // For longer than requests have when the server stops.
@@ -117,7 +117,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn what_was_bought_for_a_request_that_credits_paid_meanwhile_stays_with_the_customer(backend: Backend) {
+    async fn credits_bought_for_a_request_paid_meanwhile_stay_with_the_customer(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", PAY, Instead::Silence);
@@ -133,7 +133,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_month_of_pro_whose_server_stops_before_it_hears_of_it_is_settled_once_by_the_next(backend: Backend) {
+    async fn a_month_of_pro_without_an_answer_at_shutdown_is_settled_once(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", "/v1/subscriptions", Instead::Silence);
@@ -150,7 +150,7 @@ on_both! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_charge_whose_process_is_killed_before_it_can_write_the_answer_down_is_settled_once() {
+async fn a_charge_whose_process_is_killed_before_storing_it_is_settled_once() {
     let (shop, _between) = Shop::behind_with(Backend::Production, short_lease).await;
     let customer = shop.broke("pm_card_visa").await;
     let stripe_customer = shop.stripe_customer(&customer).await;

@@ -71,7 +71,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn with_onboarding_switched_off_nobody_signs_up_and_customers_go_on(backend: Backend) {
+    async fn with_signup_disabled_existing_customers_keep_working(backend: Backend) {
         let app = TestApp::start(backend).await;
         let customer = app.onboard().await;
         let (mut config, folder) = app.halt().await;
@@ -87,7 +87,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn ten_attempts_a_minute_from_one_address_are_let_through_whatever_became_of_them(backend: Backend) {
+    async fn ten_attempts_a_minute_from_one_address_pass_whatever_their_outcome(backend: Backend) {
         let app = TestApp::start_with(backend, limited).await;
         let ada = person("ada@example.com");
         sign_up(&app, &ada).await.expect(201);
@@ -104,7 +104,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn of_forty_attempts_at_once_ten_are_let_through(backend: Backend) {
+    async fn ten_of_forty_concurrent_attempts_pass(backend: Backend) {
         let app = TestApp::start_with(backend, limited).await;
         let answers = join_all((0..40).map(|_| attempt(&app, ""))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 10);
@@ -113,7 +113,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn an_address_that_a_caller_invents_does_not_help_it(backend: Backend) {
+    async fn a_forged_forwarded_address_does_not_help(backend: Backend) {
         let app = TestApp::start_with(backend, limited).await;
         for n in 0..10 {
             attempt(&app, &format!("198.51.100.{n}")).await.expect(201);
@@ -141,7 +141,7 @@ on_both! {
 
 // Production only: SQLite serves one process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_nodes_let_ten_attempts_through_together() {
+async fn two_nodes_share_the_limit_of_ten_attempts() {
     let one = TestApp::start_with(Backend::Production, limited).await;
     let two = TestApp::start_on(one.config.clone(), None).await;
     let nodes = [&one, &two];

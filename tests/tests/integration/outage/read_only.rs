@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// After a failover the address leads to another server, while sessions that are open stay with the old one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_that_are_left_on_a_server_without_writes_are_given_up() {
+async fn sessions_on_a_read_only_server_are_dropped() {
     let (_postgres, app) = on_private_postgres(|_| {}).await;
     let spender = app.onboard_with(1_000).await;
     let psql = Database::connect(&app.config.database_url).await.unwrap();
@@ -46,7 +46,7 @@ async fn sessions_that_are_left_on_a_server_without_writes_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lookup_does_not_keep_a_session_older_than_a_refused_write() {
+async fn a_lookup_does_not_reuse_a_session_from_before_a_refused_write() {
     let (_postgres, app) = on_private_postgres(|_| {}).await;
     let options = DbOptions { connections_max: 3, ..DbOptions::new(app.config.database_url()) };
     let db = Db::connect(&options).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_lookup_does_not_keep_a_session_older_than_a_refused_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_takes_no_writes_costs_nothing_but_time() {
+async fn a_read_only_database_loses_nothing() {
     let (_postgres, app) = on_private_postgres(|_| {}).await;
     let (spender, payer, stripe_customer) = (app.onboard_with(1_000).await, app.onboard().await, stripe_customer());
     // A job that is under way when it begins: somebody's transaction has the row that its commit needs.

@@ -31,7 +31,7 @@ async fn has_limits(db: &impl ConnectionTrait) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_of_a_host_that_vanished_does_not_keep_its_rows() {
+async fn a_vanished_hosts_transaction_releases_its_rows() {
     let app = TestApp::start(Backend::Production).await;
     let customer = app.onboard().await;
     let url = app.config.database_url();
@@ -69,7 +69,7 @@ async fn decides_under_lock(app: &TestApp, customer: &TestCustomer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_connections_went_silent_works_again_through_new_ones() {
+async fn a_node_replaces_silent_connections() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(Backend::Production, &folder).await;
     let psql = Database::connect(&config.database_url).await.unwrap();

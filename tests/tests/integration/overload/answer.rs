@@ -68,7 +68,7 @@ async fn two_hundred_clients_that_read_no_document_cost_less_than_50_mib() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_answers_that_wait_for_their_clients_have_so_much_memory_together() {
+async fn unread_large_answers_share_a_memory_limit() {
     let app = TestApp::start_with(Backend::Embedded, |config| config.http.answers_max_bytes = 400_000).await;
     let customer = app.onboard_with(200).await;
     for _ in 0..100 {
@@ -97,7 +97,7 @@ async fn large_answers_that_wait_for_their_clients_have_so_much_memory_together(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_nobody_reads_is_given_up() {
+async fn an_unread_answer_is_dropped() {
     let app = TestApp::start_with(Backend::Embedded, |config| {
         config.http.connections_max = 1;
         config.http.answer_timeout_ms = 300;

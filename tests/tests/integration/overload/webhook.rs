@@ -34,7 +34,7 @@ fn event(bytes: usize) -> serde_json::Value {
 }
 
 both! {
-    async fn a_webhook_is_refused_for_its_head_before_its_body_is_sent(app: &TestApp) {
+    async fn an_invalid_webhook_header_is_refused_before_the_body_arrives(app: &TestApp) {
         let now_s = Clock::System.now_ms() / 1_000;
         let stripe = |value: String| format!("Stripe-Signature: {value}\r\n");
         let mac = "00".repeat(32);
@@ -62,7 +62,7 @@ both! {
         app.deliver_github_bytes(body.as_bytes(), &[]).await.expect_problem(400, "signature_missing");
     }
 
-    async fn withheld_bodies_keep_no_signed_webhook_out(app: &TestApp) {
+    async fn withheld_bodies_do_not_block_signed_webhooks(app: &TestApp) {
         for (clients, len) in [(16, LARGE), (200, LARGE), (200, SMALL)] {
             for header in [forged(), String::new()] {
                 let withheld = join_all((0..clients).map(|_| withheld(app, &header, len))).await;
@@ -78,7 +78,7 @@ both! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_does_not_come_is_given_up() {
+async fn a_missing_body_times_out() {
     let app = TestApp::start_with(Backend::Embedded, |config| config.http.body_timeout_ms = 300).await;
     let github = format!("X-Hub-Signature-256: {}\r\n", github::signature(b"", GITHUB_SECRETS[0]));
     for (path, header) in [
@@ -93,7 +93,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_are_not_webhooks_keep_none_out() {
+async fn other_requests_do_not_block_webhooks() {
     let app = TestApp::start_with(Backend::Embedded, |config| config.http.requests_max = 1).await;
     let customer = app.onboard().await;
     let waiting = tokio::sync::Mutex::new(Vec::new());

@@ -21,7 +21,7 @@ impl Shop {
 }
 
 shops! {
-    async fn what_belongs_to_nobody_known_is_reported_and_not_touched(shop: &Shop) {
+    async fn objects_of_unknown_customers_are_reported_and_unchanged(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let now_s = crate::scene::now_ms() / 1_000;
         let stranger = json!({ "bursar_customer_id": CustomerId::new().as_str() });
@@ -55,7 +55,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn credits_whose_payment_stripe_does_not_have_are_reported_and_never_taken_away(shop: &Shop) {
+    async fn credits_without_a_payment_at_stripe_are_reported_and_kept(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let (charge, intent) = (shop.stripe.all("charge").remove(0), shop.stripe.all("payment_intent").remove(0));
@@ -69,7 +69,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn what_stripe_has_no_more_is_reported_and_not_ended_from_here(shop: &Shop) {
+    async fn a_subscription_missing_at_stripe_is_reported_and_kept(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
@@ -99,7 +99,7 @@ shops! {
 }
 
 on_both! {
-    async fn what_stripe_told_of_a_moment_ago_is_left_to_its_webhook(backend: Backend) {
+    async fn a_recent_change_is_left_to_its_webhook(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 600).await;
         let customer = shop.broke("pm_card_visa").await;
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);

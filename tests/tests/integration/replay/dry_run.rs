@@ -36,7 +36,7 @@ async fn tried(app: &TestApp) -> Vec<Value> {
 }
 
 both! {
-    async fn what_goes_wrong_with_one_job_is_its_result_and_keeps_no_other_waiting(app: &TestApp) {
+    async fn a_failing_job_is_its_own_result_and_does_not_stop_the_dry_run(app: &TestApp) {
         let dead = dead_payments(app, 2).await;
         dead.cause_is_removed(app).await;
         let unreadable = NewJob::new(JobKind::AccountSettle, "[]".to_owned(), now_ms());
@@ -49,7 +49,7 @@ both! {
         assert!(of("failed")[0]["reason"].as_str().unwrap().contains("arguments of a job"), "{results:?}");
     }
 
-    async fn a_dry_run_tells_what_the_ledger_would_gain_and_changes_nothing(app: &TestApp) {
+    async fn a_dry_run_reports_ledger_changes_and_makes_none(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;
         let jobs: Vec<Job> = dead.jobs(app).await;
@@ -80,7 +80,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_dry_run_tells_what_would_fail_again_and_what_was_granted_before(app: &TestApp) {
+    async fn a_dry_run_reports_repeated_failures_and_earlier_grants(app: &TestApp) {
         // The one is dead for as long as its subscription is unknown.
         let hopeless = dead_payments(app, 1).await;
         // The other's payment was announced by a second event, which brought the credits meanwhile.
@@ -103,7 +103,7 @@ both! {
         assert_eq!(job_of(app, &hopeless.events[0]).await.attempt, 1);
     }
 
-    async fn a_dry_run_tells_of_changes_besides_the_ledger_and_makes_none(app: &TestApp) {
+    async fn a_dry_run_reports_other_changes_and_makes_none(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
         // Skipped, so that it is an ended job that would link, subscribe, upgrade and grant.
         let stream = format!("stripe:{stripe_customer}");

@@ -205,7 +205,7 @@ async fn resume(stripe: &Stripe, gateway: &Gateway, done: &mut BTreeSet<&'static
 }
 
 #[tokio::test]
-async fn where_nobody_listens_nothing_was_done_and_after_several_failures_nobody_is_asked() {
+async fn refused_connections_did_nothing_and_open_the_circuit_breaker() {
     let gateway = gateway_with("http://127.0.0.1:1", |options| {
         options.retry.tries_max = 1;
         (options.breaker.failures_max, options.breaker.open_ms) = (3, 60_000);
@@ -218,14 +218,14 @@ async fn where_nobody_listens_nothing_was_done_and_after_several_failures_nobody
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_an_error_and_nothing_was_done() {
+async fn an_invalid_base_url_is_an_error_and_nothing_was_done() {
     let gateway = gateway_with("http://[nowhere", |options| options.retry.tries_max = 1);
     let answer = gateway.price_list("pro").await;
     assert!(matches!(answer, Err(StripeError::NotDone { .. })), "{answer:?}");
 }
 
 #[tokio::test]
-async fn a_call_that_does_not_get_its_turn_in_time_was_not_made() {
+async fn a_call_that_waits_too_long_for_the_rate_limit_was_not_made() {
     let stand_in = StandIn::start(200, b"{}").await;
     let gateway = gateway_with(&stand_in.url, |options| {
         (options.rate_per_s, options.endpoint_rate_per_s, options.total_timeout_ms) = (1, 1, 500);
@@ -238,7 +238,7 @@ async fn a_call_that_does_not_get_its_turn_in_time_was_not_made() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_json_or_too_large_leaves_the_outcome_unknown() {
+async fn a_malformed_or_oversized_answer_leaves_the_outcome_unknown() {
     static HUGE: &[u8] = &[b' '; 17 * 1_024 * 1_024];
     for (body, expected) in [(b"<html>".as_slice(), "not JSON"), (HUGE, "larger than")] {
         let stand_in = StandIn::start(200, body).await;
@@ -251,7 +251,7 @@ async fn an_answer_that_is_no_json_or_too_large_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn a_try_that_would_come_too_late_is_not_made() {
+async fn a_retry_beyond_the_deadline_is_not_made() {
     let stand_in = StandIn::start(503, br#"{"error":{"message":"later"}}"#).await;
     let gateway = gateway_with(&stand_in.url, |options| {
         (options.retry.tries_max, options.retry.base_ms, options.retry.wait_max_ms) = (9, 60_000, 60_000);
@@ -262,7 +262,7 @@ async fn a_try_that_would_come_too_late_is_not_made() {
 }
 
 #[tokio::test]
-async fn what_a_thin_event_names_is_asked_for_only_if_it_is_an_address_of_the_api() {
+async fn a_thin_events_url_is_fetched_only_if_it_is_an_api_path() {
     let stripe = Stripe::start(Options::default()).await;
     let gateway = gateway(&stripe.url());
     for url in ["", "/v2/a", "/v1", "/v1customers", "/v1/a?b=c", "/v1/a#b", "/v1/%2e", "/v1/a\\b", "/v1/../b"] {
@@ -273,7 +273,7 @@ async fn what_a_thin_event_names_is_asked_for_only_if_it_is_an_address_of_the_ap
 }
 
 #[tokio::test]
-async fn a_gateway_does_not_show_its_key_to_whoever_prints_it() {
+async fn a_printed_gateway_does_not_show_its_key() {
     let printed = format!("{:?}", gateway("http://127.0.0.1:1"));
     assert!(printed.contains("127.0.0.1") && !printed.contains("sk_test"), "{printed}");
 }

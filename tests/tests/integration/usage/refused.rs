@@ -32,7 +32,7 @@ async fn post_json(app: &TestApp, customer: &TestCustomer, body: impl Into<reqwe
 }
 
 both! {
-    async fn a_body_that_is_no_usage_is_refused_and_changes_nothing(app: &TestApp) {
+    async fn an_invalid_body_is_refused_and_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
         let before = state(app, &customer).await;
         let with = |field: &str, value: Value| {
@@ -89,7 +89,7 @@ both! {
         assert_eq!(state(app, &customer).await, before);
     }
 
-    async fn a_number_or_a_truth_value_where_the_document_says_text_is_refused(app: &TestApp) {
+    async fn a_number_or_boolean_instead_of_text_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         for reference in [json!(7), json!(true), json!(1.50)] {
             let answer = post_json(app, &customer, json!({ "units": 1, "reference": reference }).to_string()).await;
@@ -185,7 +185,7 @@ both! {
         assert_eq!(state(app, &customer).await, before);
     }
 
-    async fn a_cursor_or_limit_that_is_none_is_refused(app: &TestApp) {
+    async fn an_invalid_cursor_or_limit_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         // "v1:" alone, "v2:1", "v1:abc", "v1:" with a NUL, and what is not base64 at all.
         for cursor in ["djE6", "djI6MQ", "djE6YWJj", "djE6AA", "!", "zzz", "djE6MQ%3D%3D", "", "1"] {

@@ -41,7 +41,7 @@ mod a_repeated_request_after_a_restart_gets_the_first_answer {
 
 // Production only: SQLite serves one process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_refused_when_four_nodes_write_one_customer_at_once() {
+async fn four_nodes_writing_one_customer_concurrently_refuse_nothing() {
     const CALLERS: usize = 64;
     const EACH: usize = 3;
     let one = TestApp::start(Backend::Production).await;

@@ -25,7 +25,7 @@ fn subscription(event_type: &str, stripe_customer: &str, customer: &TestCustomer
 }
 
 both! {
-    async fn one_payment_grants_once_whichever_events_announce_it_in_whatever_order(app: &TestApp) {
+    async fn one_payment_grants_once_for_any_of_its_events_in_any_order(app: &TestApp) {
         let types = ["invoice.paid", "invoice.payment_succeeded"];
         for order in [[types[0], types[1]], [types[1], types[0]]] {
             let customer = app.onboard().await;
@@ -167,7 +167,7 @@ both! {
         assert_eq!(plan(app, &customer).await, "pay_as_you_go");
     }
 
-    async fn a_failed_payment_marks_the_subscription_late_and_keeps_the_credits_until_it_is_paid(app: &TestApp) {
+    async fn a_failed_payment_makes_the_subscription_past_due_and_keeps_the_credits(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, cus());
         deliver_and_wait(app, &subscription("created", &stripe_customer, &customer, "active")).await;
         let first = stripe::pro_invoice(&stripe_customer, None);
@@ -214,7 +214,7 @@ both! {
         app.verify().await;
     }
 
-    async fn somebody_elses_payment_gives_an_account_nothing(app: &TestApp) {
+    async fn another_customers_payment_grants_nothing(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, cus());
         let invoice = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
         deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;

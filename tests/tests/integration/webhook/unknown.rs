@@ -3,7 +3,7 @@
 use super::*;
 
 both! {
-    async fn an_event_of_an_unknown_customer_is_tried_again_then_dead_and_replayed_once_it_is_known(app: &TestApp) {
+    async fn an_event_of_an_unknown_customer_is_retried_then_dead_then_replayed(app: &TestApp) {
         let stripe_customer = cus();
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, None));
         let id = stripe::id(&event);
@@ -74,7 +74,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replayed_event_that_fails_again_gets_eight_attempts_more(app: &TestApp) {
+    async fn a_replayed_event_that_fails_again_gets_eight_more_attempts(app: &TestApp) {
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&cus(), None));
         app.deliver(&event).await.expect(200);
         app.event_in_state(stripe::id(&event), "dead").await;
@@ -89,7 +89,7 @@ both! {
         app.verify().await;
     }
 
-    async fn an_event_that_waits_cannot_be_replayed_and_one_that_is_not_there_is_not_found(app: &TestApp) {
+    async fn a_waiting_event_cannot_be_replayed_and_a_missing_one_is_not_found(app: &TestApp) {
         replay(app, "evt_nothing").await.expect_problem(404, "not_found");
         app.admin("GET", "/admin/v1/events/evt_nothing", None).await.expect_problem(404, "not_found");
         let stripe_customer = cus();
@@ -111,7 +111,7 @@ both! {
         app.event_in_state(stripe::id(&event), "dead").await;
     }
 
-    async fn a_shape_that_does_not_tell_enough_is_dead_with_a_reason_and_never_skipped(app: &TestApp) {
+    async fn an_incomplete_event_is_dead_with_a_reason(app: &TestApp) {
         let customer = app.onboard().await;
         type Case = (&'static str, fn(&mut Value));
         let cases: [Case; 4] = [

@@ -3,7 +3,7 @@
 use super::*;
 
 on_both! {
-    async fn a_stripe_customer_whose_making_nobody_heard_of_is_found_by_the_next_attempt(backend: Backend) {
+    async fn a_stripe_customer_created_without_an_answer_is_found_by_the_next_attempt(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         between.next(1, "POST", "/v1/customers", Instead::Silence);
         let customer = shop.app.onboard().await;
@@ -13,7 +13,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_stripe_customer_is_made_after_whatever_stripe_said_at_first(backend: Backend) {
+    async fn a_stripe_customer_is_created_after_any_first_error(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         between.next(1, "POST", "/v1/customers", Instead::Stored(500, error("api_error", "api_error")));
         let wrong_key = error("invalid_request_error", "invalid_api_key");
@@ -35,7 +35,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_job_for_a_stripe_customer_of_nobody_ends_with_that_reason(backend: Backend) {
+    async fn a_stripe_customer_job_without_a_customer_ends_with_that_reason(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         between.next(usize::MAX, "POST", "/v1/customers", busy());
         let customer = shop.app.onboard().await;

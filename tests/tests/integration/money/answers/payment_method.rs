@@ -4,7 +4,7 @@ use super::*;
 use bursar_engine::amount::Credits;
 
 on_both! {
-    async fn a_payment_method_that_stripe_fails_to_attach_is_attached_under_another_key(backend: Backend) {
+    async fn a_failed_attachment_succeeds_under_a_new_key(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.app.onboard().await;
         let attach = "/v1/payment_methods/pm_card_visa/attach";
@@ -17,7 +17,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn an_operation_that_fails_round_after_round_ends_and_support_sees_it(backend: Backend) {
+    async fn an_operation_that_fails_every_round_ends_and_is_shown_to_support(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.app.onboard().await;
         shop.stripe_customer(&customer).await;
@@ -38,7 +38,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_card_that_is_declined_or_gone_when_it_is_to_be_the_default_is_not_made_it(backend: Backend) {
+    async fn a_declined_or_missing_card_does_not_become_the_default(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         let first = shop.default_method(&customer).await;
@@ -60,7 +60,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn the_default_that_is_attached_again_stays_the_default_and_a_busy_stripe_delays_its_end(backend: Backend) {
+    async fn reattaching_the_default_keeps_it_and_a_busy_stripe_delays_detaching(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         let id = shop.default_method(&customer).await;
@@ -74,7 +74,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn what_a_subscription_names_to_pay_for_it_follows_the_default_unless_stripe_will_not(backend: Backend) {
+    async fn a_subscriptions_payment_method_follows_the_default_unless_refused(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.pro().await;
         let first = shop.default_method(&customer).await;
@@ -105,7 +105,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn where_the_configuration_gives_no_credits_none_are_given_or_taken_back(backend: Backend) {
+    async fn without_configured_credits_none_are_granted_or_clawed_back(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
             (config.credits.payment_method_bonus, config.credits.pro_period) = (Credits::ZERO, Credits::ZERO);
         })
@@ -121,7 +121,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_database_that_fails_in_the_middle_of_an_operation_delays_it(backend: Backend) {
+    async fn a_database_failure_during_an_operation_delays_it(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.app.onboard().await;
         shop.stripe_customer(&customer).await;

@@ -20,7 +20,7 @@ async fn made_in_silence(shop: &Shop, between: &Between, customer: &TestCustomer
 }
 
 on_both! {
-    async fn a_subscription_that_was_never_made_gets_another_key_when_its_own_is_forgotten(backend: Backend) {
+    async fn a_subscription_never_created_gets_a_new_key_once_its_own_expires(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(usize::MAX, "POST", SUBSCRIPTIONS, busy());
@@ -32,7 +32,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn without_an_active_price_nobody_can_subscribe_until_there_is_one_or_its_id_is_configured(backend: Backend) {
+    async fn subscribing_needs_an_active_or_a_configured_price(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "GET", "/v1/prices", Instead::Unheard(200, list(&[])));
@@ -48,7 +48,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_subscription_behind_a_stored_failure_is_found_and_not_made_again(backend: Backend) {
+    async fn a_subscription_behind_a_stored_failure_is_found_and_not_created_again(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", SUBSCRIPTIONS, Instead::AfterAll(500, error("api_error", "api_error")));
@@ -61,7 +61,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn only_what_is_or_may_be_pro_keeps_a_subscription_from_being_made(backend: Backend) {
+    async fn only_a_possible_pro_subscription_prevents_a_new_one(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         let unknown = json!({ "id": "sub_1", "object": "subscription", "status": "incomplete", "metadata": {} });
@@ -76,7 +76,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_subscription_that_waits_for_its_bank_makes_room_for_another_request(backend: Backend) {
+    async fn a_subscription_awaiting_authentication_yields_to_another_request(backend: Backend) {
         let shop = Shop::open(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         shop.subscribe(&customer, "first").await.expect_problem(402, "authentication_required");
@@ -88,7 +88,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_subscription_without_an_id_is_shown_to_support_and_found_when_it_is_asked_for_again(backend: Backend) {
+    async fn a_subscription_without_an_id_is_shown_to_support_and_found_on_retry(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", SUBSCRIPTIONS, Instead::AfterAll(200, json!({ "object": "subscription" })));
@@ -99,7 +99,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_customer_that_fails_at_its_bank_may_try_again_until_its_time_is_over(backend: Backend) {
+    async fn a_failed_authentication_can_be_retried_until_it_expires(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
@@ -122,7 +122,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_first_payment_made_just_when_its_subscription_is_ended_for_a_decline_brings_its_month(backend: Backend) {
+    async fn a_first_payment_during_the_end_of_a_declined_subscription_counts(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_chargeCustomerFail").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
@@ -134,7 +134,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_declined_subscription_whose_end_stripe_refuses_is_looked_at_again(backend: Backend) {
+    async fn a_declined_subscription_is_checked_again_if_stripe_refuses_to_end_it(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_chargeCustomerFail").await;
         let gone = error("invalid_request_error", "resource_missing");
@@ -145,7 +145,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_first_payment_that_its_bank_works_on_is_looked_at_until_it_is_decided(backend: Backend) {
+    async fn a_processing_first_payment_is_polled_until_it_is_decided(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let made = made_in_silence(&shop, &between, &customer).await;
@@ -168,7 +168,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn an_end_that_stripe_refuses_is_an_end_if_there_is_one_and_else_the_reason_is_told(backend: Backend) {
+    async fn a_refused_cancellation_succeeds_if_already_ended_else_gives_the_reason(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.pro().await;
         let path = format!("{SUBSCRIPTIONS}/{}", stripe::id(&shop.subscription()));
@@ -212,7 +212,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn one_that_has_no_period_yet_ends_at_once_instead_of_with_it(backend: Backend) {
+    async fn a_subscription_without_a_period_ends_at_once(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.pro().await;
         let id = stripe::id(&shop.subscription()).to_owned();
@@ -226,7 +226,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_subscription_that_ended_at_stripe_cannot_be_resumed_and_that_is_learned(backend: Backend) {
+    async fn a_subscription_ended_at_stripe_cannot_be_resumed_and_is_updated(backend: Backend) {
         let shop = Shop::open(backend).await;
         let customer = shop.pro().await;
         shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
@@ -241,7 +241,7 @@ on_both! {
 }
 
 shops! {
-    async fn who_has_pro_at_stripe_without_our_knowing_does_not_get_a_second_subscription(shop: &Shop) {
+    async fn an_unknown_subscription_at_stripe_prevents_a_second_one(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let prices = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_monthly", &[]).await;
@@ -252,7 +252,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, MONTH);
     }
 
-    async fn a_failure_that_stripe_keeps_for_a_subscription_delays_it_and_makes_one(shop: &Shop) {
+    async fn a_stored_failure_delays_a_subscription_and_one_is_created(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.fail_next("POST", "/v1/subscriptions", Fault::Store { status: 500 });
         shop.subscribe_until_done(&customer, "pro").await;

@@ -3,7 +3,7 @@
 use super::*;
 
 on_both! {
-    async fn a_payment_without_an_id_is_shown_to_support_and_settled_when_it_is_asked_for_again(backend: Backend) {
+    async fn a_payment_without_an_id_is_shown_to_support_and_settled_on_retry(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_visa").await;
         let nameless = json!({ "object": "payment_intent", "status": "succeeded" });
@@ -15,7 +15,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_kept_payment_answered_without_its_id_is_shown_to_support_and_finished_all_the_same(backend: Backend) {
+    async fn a_pending_payment_without_an_id_is_shown_to_support_and_completed(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
@@ -30,7 +30,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn an_authentication_that_names_no_payment_to_finish_is_a_decline(backend: Backend) {
+    async fn an_authentication_without_a_payment_is_a_decline(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", PAY, Instead::Unheard(402, error("card_error", "authentication_required")));
@@ -42,7 +42,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_payment_that_stripe_refuses_is_told_apart_from_a_payment_method_that_is_gone(backend: Backend) {
+    async fn a_refused_payment_differs_from_a_missing_payment_method(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         let method = format!("/v1/payment_methods/{}", shop.default_method(&customer).await);
@@ -60,7 +60,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_payment_whose_end_stripe_refuses_goes_on_waiting_until_it_ends(backend: Backend) {
+    async fn a_payment_stripe_refuses_to_cancel_waits_until_it_ends(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
@@ -75,7 +75,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_payment_that_somebody_else_cancelled_has_failed(backend: Backend) {
+    async fn a_payment_cancelled_elsewhere_has_failed(backend: Backend) {
         let shop = Shop::open(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
@@ -86,7 +86,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_payment_is_looked_for_on_page_after_page_and_not_made_again(backend: Backend) {
+    async fn a_payment_is_searched_on_all_pages_and_not_made_again(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(usize::MAX, "POST", PAY, Instead::Silence);
@@ -101,7 +101,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_payment_behind_a_stored_failure_that_wants_authentication_is_found_and_finished(backend: Backend) {
+    async fn a_payment_behind_a_stored_failure_is_found_and_authenticated(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
@@ -114,7 +114,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_charge_that_was_never_made_gets_another_key_when_its_own_is_forgotten(backend: Backend) {
+    async fn a_charge_never_made_gets_a_new_key_once_its_own_expires(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, |config| {
             impatient(config);
             config.stripe.doubt_ms = 60_000;
@@ -161,7 +161,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_charge_whose_credits_are_owed_by_the_time_that_it_is_settled_says_so_to_whoever_polls(backend: Backend) {
+    async fn a_charge_settled_into_owed_credits_says_so_when_polled(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_visa").await;
         shop.spend_until_done(&customer, 2, "first").await;
@@ -184,7 +184,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_charge_that_fails_or_waits_after_the_answer_is_told_by_mail_and_one_before_it_is_not(backend: Backend) {
+    async fn only_a_charge_that_fails_or_waits_after_the_answer_is_mailed(backend: Backend) {
         let wait_ms = |config: &mut Config| config.stripe.wait_ms = 3_000;
         for (card, mail, state) in [
             ("pm_card_chargeCustomerFail", "payment_failed", "failed"),
@@ -210,7 +210,7 @@ on_both! {
         }
     }
 
-    async fn a_mail_about_a_charge_that_went_on_before_it_could_be_sent_is_cancelled(backend: Backend) {
+    async fn a_mail_about_a_charge_that_proceeded_meanwhile_is_cancelled(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, |config| {
             impatient(config);
             config.mail.smtp_url = "smtp://127.0.0.1:1?tls=none".to_owned();
@@ -238,7 +238,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_charge_that_credits_paid_meanwhile_has_succeeded_and_its_payment_is_cancelled(backend: Backend) {
+    async fn a_charge_paid_by_credits_meanwhile_succeeds_and_cancels_its_payment(backend: Backend) {
         for (card, is_second_round) in [
             ("pm_card_chargeCustomerFail", false),
             ("pm_card_chargeCustomerFail", true),
@@ -274,7 +274,7 @@ on_both! {
         }
     }
 
-    async fn a_kept_payment_whose_request_credits_paid_is_cancelled_before_anybody_finishes_it(backend: Backend) {
+    async fn a_pending_payment_is_cancelled_once_credits_paid_its_request(backend: Backend) {
         let shop = Shop::open(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
@@ -296,7 +296,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_failure_that_stripe_keeps_of_a_cancellation_begins_no_other_payment(backend: Backend) {
+    async fn a_stored_failure_of_a_cancellation_begins_no_other_payment(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
@@ -312,7 +312,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_payment_whose_cancellation_was_not_written_down_ends_with_the_reason_all_the_same(backend: Backend) {
+    async fn a_payment_with_an_unrecorded_cancellation_ends_with_the_reason(backend: Backend) {
         let of_bank = "payment_intent_authentication_failure";
         for (is_failed, expected) in [(false, "authentication_expired"), (true, of_bank)] {
             let shop = Shop::open(backend).await;
@@ -330,7 +330,7 @@ on_both! {
         }
     }
 
-    async fn a_payment_that_wants_its_customer_after_its_time_is_over_is_ended_and_told_as_failed(backend: Backend) {
+    async fn a_payment_still_awaiting_authentication_after_its_deadline_fails(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
@@ -347,7 +347,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_hold_under_the_key_of_a_charge_is_not_taken_for_its_payment(backend: Backend) {
+    async fn a_hold_under_a_charges_key_is_not_mistaken_for_its_payment(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(usize::MAX, "POST", PAY, busy());
@@ -365,7 +365,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_job_whose_operation_is_not_there_ends_with_that_reason(backend: Backend) {
+    async fn a_job_without_its_operation_ends_with_that_reason(backend: Backend) {
         let (shop, between) = Shop::behind_with(backend, impatient).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(usize::MAX, "POST", PAY, busy());

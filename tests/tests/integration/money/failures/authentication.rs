@@ -4,7 +4,7 @@ use super::*;
 use crate::scene::metric;
 
 shops! {
-    async fn failure_8_a_payment_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
+    async fn failure_8_a_payment_requiring_authentication_is_kept_and_completed(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         assert_eq!(asked_to_finish(&shop.app.spend(&customer, 1, "unit").await), intent);
@@ -19,7 +19,7 @@ shops! {
         assert!(metric(&shop.app, "bursar_operations_total", label) > 0.0, "what an event settles is counted, too");
     }
 
-    async fn failure_8_an_authenticated_payment_is_found_by_the_repeated_request_if_its_event_is_lost(shop: &Shop) {
+    async fn failure_8_an_authenticated_payment_is_found_by_the_repeated_request(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         shop.stripe.authenticate(&intent, true).expect("it waits");
@@ -27,7 +27,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, UNIT);
     }
 
-    async fn failure_8_a_subscription_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
+    async fn failure_8_a_subscription_requiring_authentication_is_kept_and_completed(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
         assert_eq!(asked_to_finish(&shop.subscribe(&customer, "pro").await), intent);
@@ -40,7 +40,7 @@ shops! {
         assert_eq!(shop.stripe.list("subscription").len(), 1);
     }
 
-    async fn failure_8_an_authenticated_subscription_is_found_by_the_repeated_request_if_no_event_tells(shop: &Shop) {
+    async fn failure_8_an_authenticated_subscription_is_found_by_the_repeated_request(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
         shop.stripe.authenticate(&intent, true).expect("it waits");
@@ -49,7 +49,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, MONTH);
     }
 
-    async fn failure_8_a_payment_that_nobody_authenticates_is_cancelled_so_that_nobody_can_pay_it_later(shop: &Shop) {
+    async fn failure_8_an_unauthenticated_payment_is_cancelled_in_the_end(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let first = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
         shop.a_day_passes().await;
@@ -69,7 +69,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, UNIT);
     }
 
-    async fn failure_8_a_subscription_that_nobody_authenticates_ends_and_can_be_asked_for_again(shop: &Shop) {
+    async fn failure_8_an_unauthenticated_subscription_ends_and_can_be_requested_again(shop: &Shop) {
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let first = asked_to_finish(&shop.subscribe(&customer, "pro").await);
         shop.a_day_passes().await;
@@ -85,7 +85,7 @@ shops! {
 }
 
 on_both! {
-    async fn failure_8_a_first_payment_made_just_when_it_is_to_make_room_is_the_only_one(backend: Backend) {
+    async fn failure_8_a_first_payment_during_its_replacement_is_the_only_one(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_authenticationRequired").await;
         let intent = asked_to_finish(&shop.subscribe(&customer, "first").await);

@@ -34,7 +34,7 @@ shops! {
         assert_eq!(shop.stripe.object(&first)["status"], "canceled", "nobody can pay it any more");
     }
 
-    async fn failure_6_a_declined_first_payment_leaves_no_subscription_behind_and_another_card_pays_one(shop: &Shop) {
+    async fn failure_6_a_declined_first_payment_leaves_no_subscription(shop: &Shop) {
         let customer = shop.broke("pm_card_chargeCustomerFail").await;
         shop.subscribe(&customer, "pro").await.expect_problem(402, "payment_declined");
         assert_eq!(shop.plan(&customer).await, "trial");
@@ -48,7 +48,7 @@ shops! {
 }
 
 on_both! {
-    async fn failure_6_a_decline_that_came_after_a_while_is_not_replayed_for_another_card(backend: Backend) {
+    async fn failure_6_a_late_decline_is_not_replayed_for_another_card(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", PAY, Instead::Unheard(200, intent("processing", Value::Null)));

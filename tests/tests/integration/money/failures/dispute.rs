@@ -72,7 +72,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2);
     }
 
-    async fn failure_10_events_of_a_dispute_in_the_wrong_order_end_where_stripe_is(shop: &Shop) {
+    async fn failure_10_dispute_events_in_any_order_end_in_stripes_state(shop: &Shop) {
         let (customer, charge) = shop.bought().await;
         let early = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
         shop.close_dispute(&early, true).await;

@@ -47,7 +47,7 @@ impl Shop {
 }
 
 shops! {
-    async fn failure_1_deliveries_at_once_of_one_paid_invoice_grant_once(shop: &Shop) {
+    async fn failure_1_concurrent_deliveries_of_one_paid_invoice_grant_once(shop: &Shop) {
         let customer = shop.pro().await;
         let renewal = shop.next_month();
         assert_eq!((&renewal["status"], &renewal["billing_reason"]), (&json!("paid"), &json!("subscription_cycle")));
@@ -60,7 +60,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_2_the_five_events_of_one_payment_grant_once_in_whatever_order_they_come(shop: &Shop) {
+    async fn failure_2_the_five_events_of_one_payment_grant_once_in_any_order(shop: &Shop) {
         for first in 0..ANNOUNCED_BY.len() {
             let (customer, mut events) = shop.buys_pro_on_stripes_page().await;
             events.rotate_left(first);
@@ -72,7 +72,7 @@ shops! {
         }
     }
 
-    async fn failure_2_the_five_events_of_one_payment_grant_once_when_they_come_at_once(shop: &Shop) {
+    async fn failure_2_the_five_events_of_one_payment_grant_once_concurrently(shop: &Shop) {
         let (customer, mut events) = shop.buys_pro_on_stripes_page().await;
         events.reverse();
         let deliveries = join_all(events.iter().chain(&events).map(|event| shop.app.deliver(event))).await;
@@ -81,7 +81,7 @@ shops! {
         shop.is_on_pro_for_a_month(&customer).await;
     }
 
-    async fn failure_2_a_payment_that_is_announced_as_well_grants_once(shop: &Shop) {
+    async fn failure_2_a_settled_payment_that_is_also_announced_grants_once(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let intent = shop.stripe.list("payment_intent").remove(0);

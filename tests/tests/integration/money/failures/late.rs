@@ -19,7 +19,7 @@ shops! {
         assert_eq!(shop.status(&customer).await, "canceled");
     }
 
-    async fn failure_3_a_late_update_that_stripe_no_longer_knows_of_does_not_revive_pro(shop: &Shop) {
+    async fn failure_3_a_late_update_unknown_to_stripe_does_not_revive_pro(shop: &Shop) {
         let customer = shop.pro().await;
         let early = shop.subscription();
         let path = format!("/v1/subscriptions/{}", stripe::id(&early));
@@ -30,7 +30,7 @@ shops! {
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
     }
 
-    async fn failure_3_a_late_update_does_not_revive_pro_once_the_stripe_customer_is_another_one(shop: &Shop) {
+    async fn failure_3_a_late_update_of_a_replaced_stripe_customer_does_not_revive_pro(shop: &Shop) {
         let customer = shop.pro().await;
         let (early, first) = (shop.subscription(), shop.stripe_customer(&customer).await);
         let gone = shop.ask_stripe("DELETE", &format!("/v1/customers/{first}"), &[]).await;

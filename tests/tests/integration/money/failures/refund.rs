@@ -44,7 +44,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 30);
     }
 
-    async fn failure_9_a_refund_that_the_bank_could_not_make_gives_the_credit_back(shop: &Shop) {
+    async fn failure_9_a_failed_refund_gives_the_credit_back(shop: &Shop) {
         let (customer, charge) = shop.bought().await;
         let refund = shop.stripe.refund(&charge, None).expect("a refund");
         shop.announce_refund(&charge).await;

@@ -59,7 +59,7 @@ fn of_the_future(invoice: &Value) -> Value {
 }
 
 shops! {
-    async fn failure_7_a_renewal_that_names_its_price_by_id_only_is_learned_from_its_subscription(shop: &Shop) {
+    async fn failure_7_a_renewal_with_only_a_price_id_is_known_by_its_subscription(shop: &Shop) {
         let customer = shop.pro().await;
         let mut renewal = shop.stripe.list("invoice").remove(0);
         renewal["id"] = "in_renewal".into();
@@ -68,7 +68,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_7_a_renewal_grants_wherever_its_fields_stand(shop: &Shop) {
+    async fn failure_7_a_renewal_grants_in_every_invoice_format(shop: &Shop) {
         let customer = shop.pro().await;
         let shapes = [before_basil, before_basil_and_flexible, with_its_price, of_the_future];
         for (month, shape) in (2..).zip(shapes) {
@@ -78,7 +78,7 @@ shops! {
         }
     }
 
-    async fn failure_7_a_renewal_of_a_subscription_unknown_here_grants_though_a_later_one_is_the_latest(shop: &Shop) {
+    async fn failure_7_a_renewal_of_an_unknown_older_subscription_grants(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let (stripe_customer, price) = (shop.stripe_customer(&customer).await, shop.stripe.list("price").remove(0));
         let form = [("customer", stripe_customer.as_str()), ("items[0][price]", stripe::id(&price))];
@@ -109,7 +109,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn failure_11_a_renewal_of_nothing_grants_nothing_and_the_next_one_does(shop: &Shop) {
+    async fn failure_11_a_zero_amount_renewal_grants_nothing_and_the_next_one_does(shop: &Shop) {
         let customer = shop.pro().await;
         let path = format!("/v1/customers/{}", shop.stripe_customer(&customer).await);
         shop.ask_stripe("POST", &path, &[("balance", "-59900")]).await;
@@ -123,7 +123,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_11_an_invoice_made_by_hand_grants_nothing_although_it_bills_the_price_of_pro(shop: &Shop) {
+    async fn failure_11_a_manual_invoice_for_the_price_of_pro_grants_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let (stripe_customer, price) = (shop.stripe_customer(&customer).await, shop.stripe.list("price").remove(0));
         let form = [("customer", stripe_customer.as_str()), ("pricing[price]", stripe::id(&price))];

@@ -24,7 +24,7 @@ shops! {
         assert!(shop.stripe.calls("POST /v1/payment_intents") >= 2);
     }
 
-    async fn failure_5_a_success_that_is_slower_than_anybody_waits_is_charged_once(shop: &Shop) {
+    async fn failure_5_a_success_slower_than_the_timeout_is_charged_once(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         // Until it has succeeded, Stripe says of its key that it is in use.
         shop.fail_next("POST", PAY, Fault::Delay { ms: 2 * STRIPE_TIMEOUT_MS });
@@ -53,7 +53,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn failure_5_a_lost_success_whose_key_stripe_then_calls_misused_is_found_and_charged_once(backend: Backend) {
+    async fn failure_5_a_lost_success_with_a_misused_key_is_found_and_charged_once(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(1, "POST", PAY, Instead::Silence);
@@ -73,7 +73,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn failure_5_a_charge_whose_key_is_forgotten_is_found_and_not_made_again(backend: Backend) {
+    async fn failure_5_a_charge_whose_key_expired_is_found_and_not_made_again(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.broke("pm_card_visa").await;
         between.next(usize::MAX, "POST", PAY, Instead::Silence);

@@ -3,7 +3,7 @@
 use super::*;
 
 shops! {
-    async fn a_failed_payment_of_an_invoice_that_is_paid_by_now_is_old_news(shop: &Shop) {
+    async fn a_failed_payment_of_a_paid_invoice_changes_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
         shop.announce("invoice.payment_failed", &invoice).await;
@@ -11,7 +11,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn a_failed_payment_that_was_made_up_for_since_brings_its_month(shop: &Shop) {
+    async fn a_failed_payment_that_succeeded_since_grants_its_month(shop: &Shop) {
         let customer = shop.pro().await;
         let renewal = shop.next_month();
         shop.announce("invoice.payment_failed", &renewal).await;
@@ -20,7 +20,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn a_checkout_without_a_subscription_of_ours_brings_nothing(shop: &Shop) {
+    async fn a_checkout_without_a_subscription_of_ours_grants_nothing(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let mut session = json!({
@@ -33,7 +33,7 @@ shops! {
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("trial".to_owned(), 0));
     }
 
-    async fn a_checkout_of_an_unknown_person_whose_subscription_is_ours_teaches_it(shop: &Shop) {
+    async fn a_checkout_with_a_subscription_of_ours_links_an_unknown_customer(shop: &Shop) {
         let customer = shop.pro().await;
         let session = json!({
             "id": "cs_2", "object": "checkout.session", "mode": "subscription", "customer": "cus_unknown",
@@ -44,14 +44,14 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn a_payment_of_an_invoice_that_nobody_knows_is_done(shop: &Shop) {
+    async fn a_payment_of_an_unknown_invoice_is_processed(shop: &Shop) {
         for invoice in [Value::Null, json!("in_unknown")] {
             let payment = json!({ "id": "inpay_1", "object": "invoice_payment", "invoice": invoice });
             shop.announce("invoice_payment.paid", &payment).await;
         }
     }
 
-    async fn a_thin_event_about_an_object_that_stripe_does_not_have_or_that_is_no_address_is_done(shop: &Shop) {
+    async fn a_thin_event_about_a_missing_object_or_an_invalid_url_is_processed(shop: &Shop) {
         let urls = ["/v1/invoices/in_unknown", "/v2/core/accounts/acct_1", "/v1invoices", "/v1/invoices/../customers"];
         for url in urls {
             let id = format!("evt_{}", bursar_tests::unique::unique());
@@ -65,7 +65,7 @@ shops! {
         }
     }
 
-    async fn a_failed_payment_of_another_subscription_of_a_customer_is_no_news_about_pro(shop: &Shop) {
+    async fn a_failed_payment_of_another_subscription_does_not_affect_pro(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let mut other = stripe::pro_subscription(&stripe_customer, Some(&customer.id), "active");
@@ -81,7 +81,7 @@ shops! {
 }
 
 on_both! {
-    async fn a_paid_invoice_that_tells_nothing_and_whose_subscription_is_gone_is_shown_to_support(backend: Backend) {
+    async fn a_paid_invoice_without_details_or_subscription_is_shown_to_support(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.pro().await;
         let renewal = shop.next_month();
@@ -102,7 +102,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_failed_payment_is_noted_even_if_stripe_names_no_subscription_or_one_that_is_gone(backend: Backend) {
+    async fn a_failed_payment_is_recorded_even_without_its_subscription(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
         let path = format!("/v1/invoices/{}", stripe::id(&invoice));
@@ -120,7 +120,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_subscription_is_learned_without_an_invoice_or_with_one_that_does_not_tell_enough(backend: Backend) {
+    async fn a_subscription_is_recorded_without_a_complete_invoice(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.pro().await;
         let subscription = shop.subscription();

@@ -3,7 +3,7 @@
 use super::*;
 
 shops! {
-    async fn a_refund_of_a_payment_that_brought_nothing_here_is_tried_again_and_then_shown_to_support(shop: &Shop) {
+    async fn a_refund_of_a_payment_without_a_grant_is_retried_then_reported(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let operation = OperationId::new().to_string();
@@ -15,7 +15,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn a_dispute_that_takes_no_money_of_a_payment_that_brought_nothing_is_done(shop: &Shop) {
+    async fn a_dispute_without_a_withdrawal_or_a_grant_is_processed(shop: &Shop) {
         let customer = shop.broke("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let operation = OperationId::new().to_string();
@@ -25,7 +25,7 @@ shops! {
         shop.announce("charge.dispute.closed", &dispute).await;
     }
 
-    async fn a_refund_of_other_business_is_done_and_one_that_says_it_is_ours_is_shown_to_support(shop: &Shop) {
+    async fn a_foreign_refund_is_ignored_and_one_naming_ours_is_shown_to_support(shop: &Shop) {
         let stranger = shop.ask_stripe("POST", "/v1/customers", &[("email", "else@example.com")]).await;
         let other = shop.paid_elsewhere(stripe::id(&stranger), "500", &[]).await;
         shop.stripe.refund(&other, None).expect("a refund");
@@ -38,7 +38,7 @@ shops! {
         assert!(reason.contains("customer_unknown"), "{reason}");
     }
 
-    async fn a_refund_that_names_only_its_payment_finds_its_charge_and_one_that_names_nothing_is_done(shop: &Shop) {
+    async fn a_refund_finds_its_charge_by_its_payment_and_is_ignored_without_one(shop: &Shop) {
         let (customer, charge) = shop.bought().await;
         let intent = shop.stripe.object(&charge)["payment_intent"].clone();
         shop.stripe.refund(&charge, None).expect("a refund");
@@ -76,7 +76,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_charge_that_lacks_what_every_charge_has_or_bought_nothing_takes_no_credits_back(backend: Backend) {
+    async fn an_incomplete_charge_or_one_without_a_grant_claws_nothing_back(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let (customer, charge) = shop.bought().await;
         shop.stripe.refund(&charge, None).expect("a refund");
@@ -100,7 +100,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_refund_of_a_month_takes_its_credits_back_only_if_its_invoice_brought_some(backend: Backend) {
+    async fn a_refund_of_a_month_claws_back_only_what_its_invoice_granted(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.pro().await;
         let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
@@ -134,7 +134,7 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_charge_beside_which_another_one_is_gone_stands_for_the_whole_month(backend: Backend) {
+    async fn a_charge_whose_sibling_is_missing_stands_for_the_whole_month(backend: Backend) {
         let (shop, between) = Shop::behind(backend).await;
         let customer = shop.pro().await;
         let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
