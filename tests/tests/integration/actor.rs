@@ -1,4 +1,4 @@
-//! Actors of customers: they may fail, be too busy, be let go or be too many; the ledger is right.
+//! Customer actors under failures, overload and eviction: the ledger stays right.
 
 use crate::scene::{SIGNUP, customer_id, metric, on_both, sql};
 use bursar_actors::Request;
@@ -18,7 +18,7 @@ use sea_orm::ConnectionTrait;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Spends one credit; only an answer that asks to come again may keep it from being spent at once.
+/// Spends one credit, and repeats the request while it is asked to retry.
 async fn spend(app: &TestApp, customer: &TestCustomer, key: &str) -> String {
     wait::until("a debit is answered", || async {
         let answer = app.spend(customer, 1, key).await;
@@ -31,7 +31,7 @@ async fn spend(app: &TestApp, customer: &TestCustomer, key: &str) -> String {
     .await
 }
 
-/// Asserts that the ledger has these transactions as its debits, each once, and no other.
+/// Asserts that the ledger's debits are exactly these transactions, each once.
 async fn debits_are(app: &TestApp, customer: &TestCustomer, answered: &[String]) {
     let id = customer_id(customer);
     let entries = entry_list(app.app.db.read(), &id, None, 10_000).await.unwrap();
@@ -41,7 +41,7 @@ async fn debits_are(app: &TestApp, customer: &TestCustomer, answered: &[String])
     assert_eq!(answered.len(), stored.len(), "two keys were answered with one debit");
 }
 
-/// Spends with many at once while something fails after every few answers.
+/// Spends concurrently while something fails after every few answers.
 async fn spend_while_failing(app: &TestApp, customers: &[TestCustomer], fail: impl Fn(usize)) -> Vec<Vec<String>> {
     const EACH: usize = 60;
     let answers = AtomicUsize::new(0);
@@ -63,16 +63,16 @@ async fn spend_while_failing(app: &TestApp, customers: &[TestCustomer], fail: im
     all.chunks(4).map(<[_]>::concat).collect()
 }
 
-/// Makes every commit of this customer wait until what is given back is rolled back.
+/// Blocks every commit of this customer until the returned transaction is rolled back.
 async fn block_commits(app: &TestApp, customer: &TestCustomer) -> sea_orm::DatabaseTransaction {
-    // SQLite has one connection for writing; Postgres has locks on rows.
+    // SQLite has one connection for writing, Postgres has row locks.
     let tx = app.app.db.begin().await.unwrap();
     let sql = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", customer.id);
     tx.execute_unprepared(&sql).await.unwrap();
     tx
 }
 
-/// Asks for many debits at once; gives the transactions of those that were not refused.
+/// Makes many debits concurrently; returns the transactions of those that were not refused.
 async fn ask(app: &TestApp, customer: &TestCustomer, count: usize, refused: &AtomicUsize) -> Vec<String> {
     let asked = join_all((0..count).map(|number| async move {
         let answer = app.spend(customer, 1, &format!("ask-{number}")).await;
@@ -101,7 +101,7 @@ both! {
 
     async fn a_failing_customer_router_loses_and_duplicates_nothing(app: &TestApp) {
         let customers = [app.onboard_with(10_000).await, app.onboard_with(10_000).await];
-        // A few times only: whoever fails more than ten times a minute ends the process.
+        // Only a few times: more than ten failures a minute end the process.
         let crashes = AtomicUsize::new(0);
         let crash = |_| {
             if crashes.fetch_add(1, Ordering::SeqCst) < 5 {
@@ -135,7 +135,7 @@ both! {
     async fn a_command_refused_by_the_database_fails_alone_in_its_batch(app: &TestApp) {
         let customer = app.onboard().await;
         let id = customer_id(&customer);
-        // It belongs to a customer that is not there.
+        // Its customer does not exist.
         let strange = PaymentMethod {
             id: "pm_1".to_owned(),
             customer_id: CustomerId::new(),
@@ -167,7 +167,7 @@ both! {
 
     async fn a_contended_account_is_busy_and_its_request_can_be_repeated(app: &TestApp) {
         let customer = app.onboard().await;
-        // Whatever is written of the account is as if another had been first.
+        // Every write of the account fails as if another writer had been first.
         let (make, forget) = if app.app.db.is_postgres() {
             (
                 "CREATE FUNCTION nobody() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
@@ -201,7 +201,7 @@ both! {
     }
 }
 
-/// An application with changed settings of the ledger.
+/// An application with changed ledger settings.
 async fn with_ledger(backend: Backend, change: impl FnOnce(&mut Config)) -> TestApp {
     TestApp::start_with(backend, change).await
 }
@@ -213,7 +213,7 @@ on_both! {
         let app = with_ledger(backend, |config| config.ledger.customer_queue_max = WAITING_MAX).await;
         let (crowded, other) = (app.onboard_with(1_000).await, app.onboard().await);
         let (block, refused) = (block_commits(&app, &crowded).await, AtomicUsize::new(0));
-        // One batch may be on its way, and as many may wait behind it; all others are refused at once.
+        // One batch may be in flight and as many commands may wait behind it; all others are refused at once.
         let room = 2 * WAITING_MAX;
         let unblock = async {
             wait::until("the others are refused", || async {
@@ -225,7 +225,7 @@ on_both! {
         let (answered, ()) = tokio::join!(ask(&app, &crowded, ASKED, &refused), unblock);
         assert!((1..=room).contains(&answered.len()), "{answered:?}");
         debits_are(&app, &crowded, &answered).await;
-        // Nothing of what was refused was done, and there is room again.
+        // No refused command was executed, and there is room again.
         assert_eq!(app.balance(&crowded).await, SIGNUP + 1_000 - i64::try_from(answered.len()).unwrap());
         app.spend(&crowded, 1, "afterwards").await.expect(200);
         app.spend(&other, 1, "another-customer").await.expect(200);
@@ -301,7 +301,7 @@ on_both! {
         let app = with_ledger(backend, |config| config.ledger.idle_ms = 20).await;
         let customers = [app.onboard_with(1_000).await, app.onboard_with(1_000).await, app.onboard_with(1_000).await];
         let rounds = AtomicUsize::new(0);
-        // Used again and again while they are being let go, some used by nobody for a while.
+        // Used repeatedly while they are evicted, with idle times in between.
         wait::until("actors were let go many times", || async {
             let round = rounds.fetch_add(1, Ordering::SeqCst);
             for (number, customer) in customers.iter().enumerate() {

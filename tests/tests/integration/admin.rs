@@ -1,4 +1,4 @@
-//! Support: who may act, what it sees of a customer, credits given and taken, and the record of it all.
+//! Support: authorization, what it sees of a customer, adjustments of credits, and the audit log.
 
 mod list;
 mod support;
@@ -15,7 +15,7 @@ async fn data(app: &TestApp, path: &str) -> Vec<Value> {
     app.admin("GET", path, None).await.expect(200)["data"].as_array().unwrap().clone()
 }
 
-/// An adjustment under a key of the test's choosing.
+/// Makes an adjustment under this key.
 async fn adjust(app: &TestApp, customer: &str, key: &str, body: &Value) -> Answer {
     let bearer = format!("Bearer {ADMIN_TOKEN}");
     let mut headers = vec![("Authorization", bearer.as_str())];
@@ -200,7 +200,7 @@ both! {
         for other in [json!({ "amount": 4, "reason": "goodwill" }), json!({ "amount": 3, "reason": "another" })] {
             adjust(app, &customer.id, "key", &other).await.expect_problem(422, "idempotency_key_reused");
         }
-        // The customer's own keys are another space.
+        // The customer's own idempotency keys are separate.
         app.spend(&customer, 1, "key").await.expect(200);
         app.spend(&customer, 1, "admin:key").await.expect(200);
         assert_eq!(app.balance(&customer).await, 6);
@@ -256,8 +256,8 @@ both! {
     }
 }
 
-// SQLite only: Postgres has no REPLACE. SQLite deletes the row that it replaces, without asking a
-// trigger of DELETE unless `recursive_triggers` is on.
+// SQLite only: Postgres has no REPLACE. SQLite deletes the replaced row without running a DELETE trigger, unless
+// `recursive_triggers` is on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_refuses_to_replace_a_row_of_the_ledger_or_the_audit_log() {
     let app = TestApp::start(Backend::Embedded).await;

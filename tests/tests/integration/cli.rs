@@ -1,4 +1,4 @@
-//! The commands of the real program: what they print, and the exit codes.
+//! The real program's commands: output and exit codes.
 
 use crate::node::{environment, program};
 use crate::scene::{invoice_paid, on_both, stream_of, stripe_customer};
@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use tempfile::TempDir;
 
-/// An event of Stripe's in a file.
+/// A file with a Stripe event.
 const EVENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/invoice.paid.json");
 
-/// What a command printed, and how it ended.
+/// The output and the exit code of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -24,7 +24,7 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// The program with the settings of an application, in a folder of its own.
+/// The program with the settings of an application, in its own folder.
 pub(crate) struct Program {
     pub(crate) launch: Launch,
     _folder: TempDir,
@@ -39,14 +39,14 @@ impl Program {
         Self { launch, _folder: folder }
     }
 
-    /// The same with some variables changed.
+    /// The same program with changed variables.
     pub(crate) fn with(&self, changed: &[(&str, &str)]) -> Launch {
         let changed = changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment: BTreeMap<_, _> = self.launch.environment.clone().into_iter().chain(changed).collect();
         Launch { environment, ..self.launch.clone() }
     }
 
-    /// It succeeds and prints something, or says that there is nothing; gives what it printed.
+    /// Runs a command that succeeds; returns its output, which is empty only if it says "Nothing found."
     async fn well(&self, words: &[&str]) -> String {
         let ran = run(&self.launch, words).await;
         assert_eq!(ran.code, Some(0), "{words:?}: {ran:?}");
@@ -54,13 +54,13 @@ impl Program {
         ran.out
     }
 
-    /// It succeeds and prints JSON, and nothing else; gives that.
+    /// Runs a command that succeeds and prints only JSON; returns it.
     pub(crate) async fn json(&self, words: &[&str]) -> Value {
         let out = self.well(&[words, &["--json"]].concat()).await;
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{words:?}: {error} in {out}"))
     }
 
-    /// Both, for commands that change nothing.
+    /// Runs a read-only command both ways; returns the JSON.
     async fn both(&self, words: &[&str]) -> Value {
         self.well(words).await;
         self.json(words).await
@@ -74,7 +74,7 @@ pub(crate) async fn run(launch: &Launch, words: &[&str]) -> Ran {
     Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
-/// A customer whose payment is processed; gives the event and its stream.
+/// A customer with a processed payment; returns the event and its stream as well.
 async fn with_payment(app: &TestApp) -> (TestCustomer, Value, String) {
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     let event = invoice_paid(&stripe_customer, Some(&customer));
@@ -204,7 +204,7 @@ on_both! {
         program.well(&["verify"]).await;
         let options = DbOptions { connections_max: 1, ..DbOptions::new(config.database_url()) };
         let db = Db::connect(&options).await.unwrap();
-        // Whoever can do this can take the guard away first.
+        // Anybody who can do this can also disable the trigger.
         let unguarded = if db.is_postgres() {
             "DROP TRIGGER ledger_entries_append_only ON ledger_entries"
         } else {

@@ -1,4 +1,4 @@
-//! The end-to-end journeys, as the command `e2e` walks them, on both pairs of backends.
+//! The end-to-end journeys of the command `e2e`, on both pairs of backends.
 
 use bursar_sandbox::{NewEndpoint, Options, Sandbox};
 use bursar_tests::app::{ADMIN_TOKEN, GITHUB_SECRETS, WEBHOOK_SECRETS};
@@ -9,7 +9,7 @@ use bursar_tests::{Backend, TestApp};
 
 use crate::scene::on_both;
 
-/// An application with a Stripe of its own that delivers its events.
+/// An application with its own sandbox, which delivers its events.
 async fn shop(backend: Backend) -> (TestApp, Sandbox) {
     let stripe = Sandbox::start(Options { seed: Some(1), ..Options::default() }).await.expect("the sandbox starts");
     let url = stripe.url().to_owned();
@@ -23,7 +23,7 @@ async fn shop(backend: Backend) -> (TestApp, Sandbox) {
     (app, stripe)
 }
 
-/// All that can be given.
+/// A target with all options.
 fn target(app: &TestApp, stripe: &Sandbox) -> Target {
     Target {
         admin_token: Some(ADMIN_TOKEN.to_owned()),
@@ -38,8 +38,8 @@ async fn walk(target: Target, journeys: &[Journey]) -> Report {
     e2e::run(target, journeys, journeys.len(), &|_, _| {}).await.expect("the server answers")
 }
 
-/// Walks one journey on a new application with all that can be given; nothing fails, nothing is skipped.
-async fn goes_well(backend: Backend, journey: Journey) {
+/// Runs one journey on a new application with all options and asserts that every step passed.
+async fn assert_passes(backend: Backend, journey: Journey) {
     let (app, stripe) = shop(backend).await;
     let report = walk(target(&app, &stripe), &[journey]).await;
     assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -50,23 +50,23 @@ async fn goes_well(backend: Backend, journey: Journey) {
 
 on_both! {
     async fn the_signup_journey_passes(backend: Backend) {
-        goes_well(backend, Journey::Signup).await;
+        assert_passes(backend, Journey::Signup).await;
     }
 
     async fn the_pay_as_you_go_journey_passes(backend: Backend) {
-        goes_well(backend, Journey::PayAsYouGo).await;
+        assert_passes(backend, Journey::PayAsYouGo).await;
     }
 
     async fn the_pro_journey_passes(backend: Backend) {
-        goes_well(backend, Journey::Pro).await;
+        assert_passes(backend, Journey::Pro).await;
     }
 
     async fn the_marketplace_journey_passes(backend: Backend) {
-        goes_well(backend, Journey::Marketplace).await;
+        assert_passes(backend, Journey::Marketplace).await;
     }
 
     async fn the_webhooks_journey_passes(backend: Backend) {
-        goes_well(backend, Journey::Webhooks).await;
+        assert_passes(backend, Journey::Webhooks).await;
     }
 
     async fn all_journeys_pass_concurrently(backend: Backend) {

@@ -1,4 +1,4 @@
-//! Holds: credits are reserved, then spent, released, or given back by the clock; one end for each.
+//! Holds: credits are reserved, then captured, released or expired; each hold ends once.
 
 use crate::snapshot::assert_body;
 use bursar_tests::answer::Answer;
@@ -11,7 +11,7 @@ async fn reserve(app: &TestApp, customer: &TestCustomer, key: &str, body: &Value
     app.call(customer, "POST", "/api/v1/holds", key, Some(body)).await
 }
 
-/// A new hold of this many credits; its id.
+/// Creates a hold of this many credits; returns its id.
 async fn hold(app: &TestApp, customer: &TestCustomer, units: i64) -> String {
     let made = reserve(app, customer, &unique(), &json!({ "units": units })).await.expect(201);
     made["hold"]["id"].as_str().unwrap().to_owned()
@@ -117,7 +117,7 @@ both! {
         let id = first["hold"]["id"].as_str().unwrap();
         let spent = capture(app, &customer, id, "capture", &json!({ "units": 1 })).await.expect(200);
         assert_replay_of(&spent, &capture(app, &customer, id, "capture", &json!({ "units": 1 })).await.expect(200));
-        // Also once the hold is closed and no credits are left.
+        // The same once the hold is closed and no credits are left.
         app.spend(&customer, 4, "rest").await.expect(200);
         assert_replay_of(&first, &reserve(app, &customer, "hold", &body).await.expect(201));
         assert_replay_of(&spent, &capture(app, &customer, id, "capture", &json!({ "units": 1 })).await.expect(200));
@@ -162,7 +162,7 @@ both! {
         }
         assert_eq!(credits(app, &owner).await, [5, 2, 3]);
         capture(app, &owner, &id, "e", &json!({})).await.expect(200);
-        // Nor is a closed one, which its owner is told about.
+        // The same for a closed hold, whose owner gets another answer.
         release(app, &stranger, &id, "f").await.expect_problem(404, "hold_not_found");
         assert_eq!(credits(app, &stranger).await, [5, 0, 5]);
     }
@@ -244,7 +244,7 @@ both! {
         let customer = app.onboard().await;
         let made = reserve(app, &customer, "hold", &json!({ "units": 3, "expires_in_s": 1 })).await.expect(201);
         let id = made["hold"]["id"].as_str().unwrap();
-        // What is shown is settled at once; the line in the ledger is the sweep's.
+        // Reads settle at once; the ledger entry is the sweep's.
         let last = wait::until("the hold is released", || async {
             let last = transactions(app, &customer).await.swap_remove(0);
             (last["kind"] != "hold").then_some(last)

@@ -1,4 +1,4 @@
-//! Jobs: made once, kept over a stop, given up with a reason, deleted in the end.
+//! Jobs: created once, kept over a stop, dead with a reason, deleted in the end.
 
 mod blocked;
 mod head;
@@ -6,8 +6,8 @@ mod lease;
 mod unused;
 
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
-    jobs_of_stream, look, now_ms, on_both, retain, sql, stream_of, stripe_customer, undecidable_invoice,
+    PERIOD, SIGNUP, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
+    jobs_of_stream, admin_get, now_ms, on_both, run_retention, sql, stream_of, stripe_customer, undecidable_invoice,
 };
 use bursar_engine::domain::job::{BLOCKED, Job, JobKind, JobState, NewJob};
 use bursar_engine::ids::JobId;
@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// A job that settles a customer's account, in a stream of its own if none is given.
+/// A job that settles a customer's account, in its own stream by default.
 fn settle(customer: &TestCustomer, stream: Option<&str>, run_at_ms: i64) -> NewJob {
     let args = json!({ "customer": customer.id }).to_string();
     NewJob { stream_key: stream.map(str::to_owned), ..NewJob::new(JobKind::AccountSettle, args, run_at_ms) }
 }
 
-/// Inserts jobs in one transaction and tells nobody. Gives those that were new and are not ended.
+/// Inserts jobs in one transaction without announcing them. Returns those that are new and not ended.
 async fn insert(app: &TestApp, jobs: &[NewJob]) -> Vec<JobId> {
     let tx = app.app.db.begin().await.unwrap();
     let wakes = job_insert_many(&tx, jobs, now_ms()).await.unwrap();
@@ -41,7 +41,7 @@ both! {
             let job = settle(&customer, Some("a stream of settlements"), now_ms() + HOUR_MS);
             NewJob { unique_key: Some(key.to_owned()), ..job }
         };
-        // Twice in one statement, by many at once, and once more afterwards.
+        // Twice in one statement, concurrently, and once more afterwards.
         let twice = insert(app, &[asked("first"), asked("first"), asked("second")]).await;
         assert_eq!(twice.len(), 2);
         let asked_at_once = (0..8).map(|_| [asked("third"), asked("first")]).collect::<Vec<_>>();
@@ -68,11 +68,11 @@ both! {
                 "job.skip" => format!("streams/{stream}/skip"),
                 _ => format!("jobs/{first}/cancel"),
             };
-            act(app, &format!("/admin/v1/{path}"), "not wanted").await.expect(200);
+            admin_post(app, &format!("/admin/v1/{path}"), "not wanted").await.expect(200);
             job_in_state(app, next, JobState::Succeeded).await;
             assert_eq!(audited(app, first.as_str()).await, [action]);
 
-            // As when a customer repeats the request for an operation whose job was skipped.
+            // As if a customer repeats the request of an operation whose job was skipped.
             let wake = job_hasten(app.app.db.write(), &key, now_ms()).await.unwrap();
             assert_eq!(&wake.unwrap().job_id, first);
             job_in_state(app, first, JobState::Succeeded).await;
@@ -86,7 +86,7 @@ both! {
         let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
         let [unknown, next] = [&jobs[0].id, &jobs[1].id];
         insert(app, &jobs).await;
-        // A node of the next version stored it, and it is due.
+        // A node of a newer version stored it, and it is due.
         let due = now_ms() - DAY_MS;
         sql(app, &format!("UPDATE jobs SET kind = 'moon.landing', run_at_ms = {due} WHERE id = '{unknown}'")).await;
 
@@ -98,13 +98,13 @@ both! {
         let waiting = job(app, unknown).await;
         assert_eq!((waiting.state, waiting.attempt, waiting.rescues), (JobState::Available, 0, 0));
         assert!(waiting.run_at_ms > looked_at.finished_at_ms, "it is looked at later");
-        let shown = look(app, &format!("/admin/v1/jobs/{unknown}")).await;
+        let shown = admin_get(app, &format!("/admin/v1/jobs/{unknown}")).await;
         let why = format!("It waits for a node that knows its kind; {}", shown["job"]["run_at"].as_str().unwrap());
         assert_eq!(shown["why"], format!("{why} is the next look at it."));
         assert_eq!(job(app, next).await.attempt, 0, "what follows waits with it");
 
-        // Such a node comes by.
-        act(app, "/admin/v1/streams/mixed/pause", "to let nobody else look").await.expect(200);
+        // A newer node claims it.
+        admin_post(app, "/admin/v1/streams/mixed/pause", "to let nobody else look").await.expect(200);
         let known = JobKind::AccountSettle.as_str();
         sql(app, &format!("UPDATE jobs SET kind = '{known}', run_at_ms = {due} WHERE id = '{unknown}'")).await;
         app.admin("POST", "/admin/v1/streams/mixed/resume", None).await.expect(200);
@@ -119,7 +119,7 @@ both! {
         let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
         let [unknown, next] = [&jobs[0].id, &jobs[1].id];
         insert(app, &jobs).await;
-        // A node of another version stored it, which never came back.
+        // A node of another version stored it and never came back.
         let due = now_ms() - 7 * DAY_MS;
         let forgotten = format!("kind = 'moon.landing', run_at_ms = {due}, created_at_ms = {due}");
         sql(app, &format!("UPDATE jobs SET {forgotten} WHERE id = '{unknown}'")).await;
@@ -127,14 +127,14 @@ both! {
         let dead = job_in_state(app, unknown, JobState::Dead).await;
         assert_eq!((dead.attempt, dead.rescues), (1, 0));
         assert_eq!(dead.last_error.unwrap(), "this version knows no job of kind moon.landing");
-        let stream = look(app, "/admin/v1/streams/mixed").await;
+        let stream = admin_get(app, "/admin/v1/streams/mixed").await;
         assert_eq!(stream["stream"]["paused_reason"], BLOCKED);
         assert_eq!(stream["head"]["id"], next.as_str());
-        let shown = look(app, &format!("/admin/v1/jobs/{next}")).await;
+        let shown = admin_get(app, &format!("/admin/v1/jobs/{next}")).await;
         assert_eq!(shown["why"], format!("Its stream is paused: {BLOCKED}."));
         assert_eq!(job(app, next).await.attempt, 0);
 
-        // The person decides to go on without it.
+        // Support continues without it.
         app.admin("POST", "/admin/v1/streams/mixed/resume", None).await.expect(200);
         job_in_state(app, next, JobState::Succeeded).await;
         assert_eq!(job(app, unknown).await.state, JobState::Dead);
@@ -162,10 +162,10 @@ both! {
             deliver_until(app, event, "processed").await;
         }
         deliver_until(app, &dead, "dead").await;
-        act(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
+        admin_post(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
         let skipped = invoice_paid(&stripe_customer, Some(&customer));
         app.deliver(&skipped).await.expect(200);
-        act(app, &format!("/admin/v1/streams/{stream}/skip"), "not wanted").await.expect(200);
+        admin_post(app, &format!("/admin/v1/streams/{stream}/skip"), "not wanted").await.expect(200);
         app.admin("POST", &format!("/admin/v1/streams/{stream}/resume"), None).await.expect(200);
 
         let mut old = Vec::new();
@@ -175,7 +175,7 @@ both! {
         let ids = old.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",");
         let ended = now_ms() - 91 * DAY_MS;
         sql(app, &format!("UPDATE jobs SET finished_at_ms = {ended} WHERE id IN ({ids})")).await;
-        retain(app).await;
+        run_retention(app).await;
 
         let shown = async |event: &Value| {
             app.admin("GET", &format!("/admin/v1/events/{}", stripe::id(event)), None).await
@@ -190,7 +190,7 @@ both! {
         assert_eq!(shown(&dead).await.expect(200)["attempts"].as_array().unwrap().len(), 1);
         assert_eq!(shown(&young).await.expect(200)["event"]["state"], "processed");
 
-        // What it brought stays, and stays brought once, even if Stripe sends it after all that time.
+        // Its effects stay, and happen once, even if Stripe sends it again much later.
         assert_eq!(app.deliver(&granted).await.expect(200)["duplicate"], false);
         app.event_in_state(stripe::id(&granted), "processed").await;
         assert_eq!(app.balance(&customer).await, SIGNUP + 2 * PERIOD);
@@ -217,7 +217,7 @@ on_both! {
             answer.expect(200);
         }
 
-        // Two at a time are worked on; the others wait for a worker or for their turn.
+        // Two run at a time; the others wait for a worker or for their turn.
         let (config, folder) = app.halt().await;
         let app = TestApp::start_on(config, folder).await;
         for event in &events {
@@ -237,7 +237,7 @@ on_both! {
 async fn a_hanging_job_does_not_prevent_a_stop() {
     let app = TestApp::start(Backend::Production).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
-    // Somebody else's transaction has the account's row and does not end.
+    // Another transaction holds the account's row and does not end.
     let other = Database::connect(&app.config.database_url).await.unwrap();
     let hanging = other.begin().await.unwrap();
     let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", customer.id);

@@ -1,16 +1,15 @@
-//! Random customers in bad faults, a few days each: see [`bursar_tests::journeys`]. Longer runs, and
-//! runs in which the application is killed: `./dev journeys`. `BURSAR_JOURNEYS_SEED` fixes the seed that
-//! is random otherwise, so that a change is judged by what it changes.
+//! Short journeys runs; see [`bursar_tests::journeys`]. `./dev journeys` runs longer ones, and ones in which the
+//! application is killed. `BURSAR_JOURNEYS_SEED` fixes the random seed, so that two versions can be compared.
 
 use crate::scene::on_both;
 use bursar_tests::Backend;
 use bursar_tests::journeys::deployment::Placement;
 use bursar_tests::journeys::{Options, run};
 
-/// Enough for every kind of move, few enough for half a minute.
+/// Enough for every kind of action, within half a minute.
 const CUSTOMERS: usize = 6;
 const DAYS: usize = 4;
-/// No day begins later than this, however slow the machine is.
+/// No day starts later than this, however slow the machine is.
 const SECONDS: u64 = 20;
 
 async fn everything_agrees(backend: Backend, seed: u64) {

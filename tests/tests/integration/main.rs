@@ -1,4 +1,4 @@
-//! The one integration binary: the whole application over HTTP, on both pairs of backends.
+//! The integration tests: the whole application over HTTP, on both pairs of backends, in one binary.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod actor;
@@ -38,5 +38,5 @@ mod snapshot;
 mod stream;
 mod usage;
 mod webhook;
-mod wire;
+mod database_proxy;
 mod write_limit;

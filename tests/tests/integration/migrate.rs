@@ -1,4 +1,4 @@
-//! `bursar migrate down`, and what a server says of a schema that is not its own.
+//! `bursar migrate down`, and servers on an incompatible schema.
 
 use crate::cli::{Program, Ran, run};
 use crate::scene::on_both;
@@ -12,18 +12,18 @@ use std::net::TcpListener;
 
 const NO_SERVER: &str = "http://127.0.0.1:1";
 
-/// The last line of what a command said, which is why it failed.
+/// The last line of a command's output: the reason of its failure.
 fn reason(ran: &Ran) -> &str {
     ran.err.trim_end().lines().last().unwrap_or_default()
 }
 
-/// A connection that no command takes for a node's.
+/// A connection that does not look like a node's.
 async fn aside(config: &Config) -> Db {
     let options = DbOptions { connections_max: 1, ..DbOptions::new(config.database_url()) };
     Db::connect_as(&options, "bursar test").await.unwrap()
 }
 
-/// Waits until Postgres has noticed that a node is gone.
+/// Waits until Postgres has noticed that a node's connections are closed.
 async fn until_alone(db: &Db) {
     if db.is_postgres() {
         wait::until("no node is connected", || async {
@@ -117,7 +117,7 @@ async fn migrating_down_is_refused_while_a_node_is_connected_or_holds_a_lease() 
     let refused = run(&program.launch, &down).await;
     assert!(refused.code == Some(1) && refused.err.contains("dead-node holds 1 lease, which"), "{refused:?}");
     assert!(refused.err.contains("ends in") && refused.err.contains("--nodes-are-stopped"), "{refused:?}");
-    // Whoever knows that it is dead need not wait.
+    // An operator who knows that it is dead need not wait.
     let done = run(&program.launch, &[&down[..], &["--nodes-are-stopped"]].concat()).await;
     assert!(done.code == Some(0) && done.out.contains("pending"), "{done:?}");
     db.close().await;
@@ -174,7 +174,7 @@ async fn a_missing_database_is_reported_in_one_sentence_without_its_password() {
     let sentence = format!(
         "error: the database at 127.0.0.1:{port} refuses connections: check that it is running, and DATABASE_URL"
     );
-    // None of these makes a database where there is none.
+    // No command creates a missing database.
     let nowhere = config.data_dir.join("bursar.db");
     let sentence_of_none = format!("error: there is no database {}: run `bursar migrate up`", nowhere.display());
     for words in [&["verify"][..], &["migrate", "status"]] {

@@ -1,4 +1,4 @@
-//! Migrations: every step of the schema can be taken and taken back.
+//! Migrations: every one can be applied and reverted.
 
 use crate::scene::{PERIOD, SIGNUP, deliver_until, invoice_paid, on_both, stripe_customer};
 use bursar::database::connect;
@@ -8,8 +8,7 @@ use bursar_tests::TestApp;
 use bursar_tests::app::config;
 use sea_orm::{ConnectionTrait, Statement};
 
-/// Everything that a schema is made of: tables, columns, indexes, constraints, triggers, functions;
-/// without the migrations' own table.
+/// A schema: tables, columns, indexes, constraints, triggers and functions, without the table of migrations.
 async fn schema(db: &Db) -> Vec<String> {
     let sql = if db.is_postgres() {
         "SELECT 'column ' || table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' \
@@ -33,7 +32,7 @@ async fn lines(db: &Db, sql: &str) -> Vec<String> {
     rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
 }
 
-/// Takes a step up while nobody else gets at some tables, where the database has such locks.
+/// Applies a migration while these tables are locked, if the database has such locks.
 async fn step_up_without(db: &Db, tables: &str) {
     let mut locked = None;
     if db.is_postgres() {
@@ -47,7 +46,7 @@ async fn step_up_without(db: &Db, tables: &str) {
     }
 }
 
-/// Steps that change rows and leave the schema as it is.
+/// Migrations that change rows only.
 const OF_ROWS_ONLY: [&str; 1] = ["m0020_settle_jobs"];
 
 /// Asserts that an application works.
@@ -78,7 +77,7 @@ on_both! {
             schemas.push(up);
         }
         assert!(Migrator::get_pending_migrations(db.write()).await.unwrap().is_empty());
-        // Up when there is nothing to do does nothing.
+        // Migrating up again does nothing.
         Migrator::up(db.write(), None).await.unwrap();
         assert_eq!(Some(&schema(&db).await), schemas.last());
         db.close().await;
@@ -138,7 +137,7 @@ on_both! {
         Migrator::up(db.write(), Some(1)).await.unwrap();
         step_up_without(&db, "accounts").await;
         Migrator::up(db.write(), None).await.unwrap();
-        // Of the jobs that waited nothing is left; one that runs and one that is dead stay with their streams.
+        // Waiting jobs are deleted; a running and a dead one stay with their streams.
         let jobs = "SELECT id || ' ' || state || ' ' || stream_key FROM jobs ORDER BY 1";
         let stay = ["job_dead dead job:job_dead", "job_mail available job:job_mail", "job_runs running job:job_runs"];
         assert_eq!(lines(&db, jobs).await, stay);
@@ -166,8 +165,8 @@ on_both! {
     }
 }
 
-/// Accounts with two holds, with a grant that ends, with an ended grant that a hold needs, with nothing that ends;
-/// and jobs that are to settle them.
+/// Accounts with two holds, with an expiring grant, with an expired grant that a hold needs, with nothing that
+/// expires; and the jobs that settle them.
 const OLD_SETTLEMENTS: [&str; 6] = [
     "INSERT INTO customers (id, email, email_normalized, name, source, plan, created_at_ms, updated_at_ms) \
      SELECT 'cst_aaaaaaaaaaaaaaaaaaaaaaaaaa', 'a', 'a', 'n', 'direct', 'trial', 1, 1 \

@@ -1,20 +1,20 @@
 //! Money: payment methods, usage without credits, refunds, disputes, Pro. Against the sandbox, which keeps
 //! idempotency keys as Stripe does, delivers events and fails on demand.
 
-mod answers;
-mod between;
+mod unusual_answer;
+mod interceptor;
 mod charge;
 mod deleted;
 mod failures;
-mod life;
+mod lifecycle;
 mod limit;
-mod lost;
+mod lost_webhook;
 mod mail;
-mod odd;
+mod unusual_event;
 mod pro;
 mod refund;
 mod report;
-mod stop;
+mod shutdown;
 
 use crate::scene::sql;
 use bursar_engine::config::Config;
@@ -93,7 +93,7 @@ impl Shop {
     }
 
     /// A customer with a payment method of this fate and no credits.
-    async fn broke(&self, payment_method: &str) -> TestCustomer {
+    async fn without_credits(&self, payment_method: &str) -> TestCustomer {
         let customer = self.app.onboard().await;
         self.attach_until_done(&customer, payment_method).await;
         let balance = self.app.balance(&customer).await;
@@ -120,7 +120,7 @@ impl Shop {
 
     /// A customer on Pro with the credits of its first month and no others.
     async fn pro(&self) -> TestCustomer {
-        let customer = self.broke("pm_card_visa").await;
+        let customer = self.without_credits("pm_card_visa").await;
         self.subscribe(&customer, "pro").await.expect(201);
         customer
     }
@@ -135,7 +135,7 @@ impl Shop {
     }
 
     /// The status of its subscription, and its plan.
-    async fn standing(&self, customer: &TestCustomer) -> (String, String) {
+    async fn status_and_plan(&self, customer: &TestCustomer) -> (String, String) {
         (self.status(customer).await, self.plan(customer).await)
     }
 
@@ -232,7 +232,7 @@ impl Shop {
 }
 
 /// The payment that a customer whose bank wants to see it is asked to finish.
-fn asked_to_finish(answer: &Answer) -> String {
+fn payment_to_authenticate(answer: &Answer) -> String {
     answer.expect_problem(402, "authentication_required");
     assert!(answer.body["client_secret"].is_string(), "{}", answer.body);
     answer.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned()

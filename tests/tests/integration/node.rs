@@ -24,14 +24,14 @@ const LEASE_MS: i64 = 1_500;
 const INNOCENT: usize = 10;
 
 /// A `bursar serve` on what an application under test used before.
-pub(crate) struct Served {
+pub(crate) struct NodeProcess {
     node: Node,
     pub(crate) db: Db,
     client: reqwest::Client,
     _folder: TempDir,
 }
 
-impl Served {
+impl NodeProcess {
     /// Starts it with the settings of a test that matter here.
     pub(crate) async fn start(config: &Config) -> Self {
         Self::start_skewed(config, 0).await
@@ -147,7 +147,7 @@ pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
 }
 
 /// Events of payments that nobody was told of, each in a stream of its own; gives the streams.
-pub(crate) async fn take_payments(db: &Db, customers: &[TestCustomer]) -> Vec<String> {
+pub(crate) async fn insert_payment_events(db: &Db, customers: &[TestCustomer]) -> Vec<String> {
     let now_ms = now_ms();
     let event = |customer| invoice_paid(&stripe_customer(), Some(customer)).to_string();
     let deliveries: Vec<_> =
@@ -157,7 +157,7 @@ pub(crate) async fn take_payments(db: &Db, customers: &[TestCustomer]) -> Vec<St
 }
 
 /// A transaction that somebody forgot, on the accounts of customers.
-pub(crate) async fn forgotten(psql: &DatabaseConnection, customers: &[TestCustomer]) -> DatabaseTransaction {
+pub(crate) async fn open_transaction(psql: &DatabaseConnection, customers: &[TestCustomer]) -> DatabaseTransaction {
     let ids = customers.iter().map(|customer| format!("'{}'", customer.id)).collect::<Vec<_>>().join(",");
     let tx = psql.begin().await.unwrap();
     let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id IN ({ids})");
@@ -184,9 +184,9 @@ pub(crate) async fn stopped_with(customers: usize) -> (Config, Option<TempDir>, 
 async fn jobs_of_a_killed_process_are_rescued_and_done_once() {
     let (config, folder, customers) = stopped_with(5).await;
     let psql = Database::connect(&config.database_url).await.unwrap();
-    let locked = forgotten(&psql, &customers).await;
-    let served = Served::start(&config).await;
-    take_payments(&served.db, &customers).await;
+    let locked = open_transaction(&psql, &customers).await;
+    let served = NodeProcess::start(&config).await;
+    insert_payment_events(&served.db, &customers).await;
     served.events_until("all are running", |jobs| jobs.iter().all(|job| job.state == JobState::Running)).await;
     served.kill().await;
     locked.rollback().await.unwrap();
@@ -215,9 +215,9 @@ async fn a_job_that_kills_its_process_dies_without_its_neighbours() {
     let (config, folder, customers) = stopped_with(1 + INNOCENT).await;
     let psql = Database::connect(&config.database_url).await.unwrap();
     let (killer, innocent) = customers.split_at(1);
-    let (killing, held_up) = (forgotten(&psql, killer).await, forgotten(&psql, innocent).await);
-    let served = Served::start(&config).await;
-    let poison = take_payments(&served.db, &customers).await.remove(0);
+    let (killing, held_up) = (open_transaction(&psql, killer).await, open_transaction(&psql, innocent).await);
+    let served = NodeProcess::start(&config).await;
+    let poison = insert_payment_events(&served.db, &customers).await.remove(0);
 
     // Twice all of them run when the process dies. Nobody can know which of them it was.
     for deaths in 0..2 {
@@ -278,9 +278,9 @@ async fn a_process_stops_in_time_while_its_database_is_down() {
     let customers = [app.onboard().await];
     let (config, _folder) = app.halt().await;
     let psql = Database::connect(&config.database_url).await.unwrap();
-    let locked = forgotten(&psql, &customers).await;
-    let served = Served::start(&config).await;
-    take_payments(&served.db, &customers).await;
+    let locked = open_transaction(&psql, &customers).await;
+    let served = NodeProcess::start(&config).await;
+    insert_payment_events(&served.db, &customers).await;
     served.events_until("it runs", |jobs| jobs.iter().all(|job| job.state == JobState::Running)).await;
 
     postgres.run(Postgres::kill).await;
@@ -294,10 +294,10 @@ on_both! {
         let app = TestApp::start_with(backend, |config| config.jobs.lease_ms = LEASE_MS).await;
         let customer = app.onboard().await;
         let (config, folder) = app.halt().await;
-        let served = Served::start(&config).await;
+        let served = NodeProcess::start(&config).await;
         served.kill().await;
         // It was killed in the middle of this.
-        take_payments(&served.db, &[customer]).await;
+        insert_payment_events(&served.db, &[customer]).await;
         for text in [
             "UPDATE jobs SET state = 'running' WHERE kind = 'stripe.event'",
             "UPDATE streams SET owner = 'killed', lease_until_ms = 1 WHERE key LIKE 'stripe:%'",

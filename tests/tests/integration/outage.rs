@@ -3,7 +3,7 @@
 mod read_only;
 mod silent;
 
-use crate::broker::Behind;
+use crate::broker::BrokerView;
 use crate::private::Private;
 use crate::scene::{
     PERIOD, SIGNUP, customer_id, deliver_until, invoice_paid, job_in_state, job_of, now_ms, sql, stream_of,
@@ -162,7 +162,7 @@ async fn two_kills_of_the_database_under_load_lose_nothing() {
 async fn messages_during_a_database_outage_do_not_stop_consumption() {
     const PREFETCH: u16 = 4;
     let (postgres, app) = on_private_postgres(|config| config.amqp.prefetch = PREFETCH).await;
-    let behind = Behind::of(&app).await;
+    let behind = BrokerView::of(&app).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     deliver_until(&app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
 

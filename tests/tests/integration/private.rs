@@ -27,9 +27,9 @@ impl<T: Send + 'static> Private<T> {
     }
 
     /// Has something done to the server, or asks it something.
-    pub async fn run<R: Send + 'static>(&self, act: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static) -> R {
+    pub async fn run<R: Send + 'static>(&self, operation: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static) -> R {
         let server = self.server.clone();
-        tokio::task::spawn_blocking(move || act(&mut server.lock().unwrap()).unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || admin_post(&mut server.lock().unwrap()).unwrap()).await.unwrap()
     }
 }
 

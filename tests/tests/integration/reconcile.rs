@@ -46,7 +46,7 @@ impl Shop {
     }
 
     /// A customer with a payment method of this fate and no credits.
-    async fn broke(&self, payment_method: &str) -> TestCustomer {
+    async fn without_credits(&self, payment_method: &str) -> TestCustomer {
         let customer = self.app.onboard().await;
         self.attach(&customer, payment_method, "card").await.expect(201);
         let balance = self.app.balance(&customer).await;
@@ -117,7 +117,7 @@ impl Shop {
 
     /// A customer on Pro with a renewal that Stripe has and nobody told us of; the invoice.
     async fn renewed(&self) -> (TestCustomer, Value) {
-        let customer = self.broke("pm_card_visa").await;
+        let customer = self.without_credits("pm_card_visa").await;
         self.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let mut renewal = self.stripe.all("invoice").remove(0);
         renewal["id"] = format!("in_{}", unique()).into();
@@ -128,7 +128,7 @@ impl Shop {
 
     /// A customer that bought a unit, has 3 credits and was refunded without our hearing of it.
     async fn refunded(&self) -> TestCustomer {
-        let customer = self.broke("pm_card_visa").await;
+        let customer = self.without_credits("pm_card_visa").await;
         self.app.spend(&customer, 1, "unit").await.expect(200);
         self.app.adjust(&customer, 3).await.expect(200);
         let charge = self.stripe.all("charge").remove(0);
@@ -202,7 +202,7 @@ shops! {
     }
 
     async fn a_dispute_without_a_webhook_claws_its_credit_back(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let charge = shop.stripe.all("charge").remove(0);
         shop.stripe.dispute(charge["id"].as_str().expect("an id"), "lost");
@@ -211,7 +211,7 @@ shops! {
     }
 
     async fn a_subscription_with_a_lost_end_event_ends(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
         shop.stripe.set(&id, &json!({ "status": "canceled", "ended_at": 1_900_000_000 }));
@@ -221,7 +221,7 @@ shops! {
     }
 
     async fn a_payment_unknown_to_its_operation_is_settled_once(shop: &Shop) {
-        let customer = shop.broke("pm_auth").await;
+        let customer = shop.without_credits("pm_auth").await;
         let refused = shop.app.spend(&customer, 1, "unit").await;
         refused.expect_problem(402, "authentication_required");
         let operation = refused.body["operation_id"].as_str().expect("an operation").to_owned();
@@ -235,7 +235,7 @@ shops! {
     }
 
     async fn a_deleted_stripe_customer_is_replaced(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let before = shop.stripe_customer(&customer).await;
         shop.stripe.set(&before, &json!({ "deleted": true }));
         shop.reconcile_finds(&[("customer_deleted", 1, 1)]).await;

@@ -2,10 +2,10 @@
 
 mod dry_run;
 
-use crate::node::Served;
+use crate::node::NodeProcess;
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream, look, now_ms, on_both,
-    others_go_on, sql, stripe_customer, subscription_told, undecidable_invoice,
+    PERIOD, SIGNUP, admin_post, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream, admin_get, now_ms, on_both,
+    other_streams_proceed, sql, stripe_customer, subscription_event, undecidable_invoice,
 };
 use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::domain::replay::Action;
@@ -38,7 +38,7 @@ async fn dead_payments(app: &TestApp, count: usize) -> Dead {
 impl Dead {
     /// From now on a replay brings the credits.
     async fn cause_is_removed(&self, app: &TestApp) {
-        deliver_until(app, &subscription_told(&self.stripe_customer, &self.customer), "processed").await;
+        deliver_until(app, &subscription_event(&self.stripe_customer, &self.customer), "processed").await;
     }
 
     async fn jobs(&self, app: &TestApp) -> Vec<Job> {
@@ -66,7 +66,7 @@ async fn step(app: &TestApp, id: &str, step: &str) -> Answer {
 }
 
 async fn replay(app: &TestApp, id: &str) -> Value {
-    look(app, &format!("/admin/v1/replays/{id}")).await["replay"].clone()
+    admin_get(app, &format!("/admin/v1/replays/{id}")).await["replay"].clone()
 }
 
 /// Waits until a condition holds for a replay; gives it.
@@ -79,7 +79,7 @@ async fn replay_until(app: &TestApp, id: &str, what: &str, holds: impl Fn(&Value
 }
 
 async fn items(app: &TestApp, id: &str) -> Vec<Value> {
-    look(app, &format!("/admin/v1/replays/{id}/items?limit=100")).await["data"].as_array().unwrap().clone()
+    admin_get(app, &format!("/admin/v1/replays/{id}/items?limit=100")).await["data"].as_array().unwrap().clone()
 }
 
 fn all_are(items: &[Value], state: &str) -> bool {
@@ -102,7 +102,7 @@ both! {
         let sample: Vec<_> = made["sample"].as_array().unwrap().iter().map(|job| &job["id"]).collect();
         assert_eq!(sample, before[..10].iter().map(|job| job.id.as_str()).collect::<Vec<_>>());
 
-        others_go_on(app).await;
+        other_streams_proceed(app).await;
         let id = shown["id"].as_str().unwrap();
         assert_eq!(replay(app, id).await["state"], "preview");
         let items = items(app, id).await;
@@ -123,7 +123,7 @@ both! {
         dead.cause_is_removed(app).await;
         later.cause_is_removed(app).await;
         let by_hand = format!("/admin/v1/events/{}/replay", stripe::id(&dead.events[0]));
-        act(app, &by_hand, "one first").await.expect(200);
+        admin_post(app, &by_hand, "one first").await.expect(200);
         app.event_in_state(stripe::id(&dead.events[0]), "processed").await;
         assert_eq!(app.balance(&dead.customer).await, SIGNUP + PERIOD);
 
@@ -156,7 +156,7 @@ both! {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;
         let by_hand = |event: &Value| format!("/admin/v1/events/{}/replay", stripe::id(event));
-        act(app, &by_hand(&dead.events[0]), "one first").await.expect(200);
+        admin_post(app, &by_hand(&dead.events[0]), "one first").await.expect(200);
         app.event_in_state(stripe::id(&dead.events[0]), "processed").await;
         let filter = json!({ "event_type": "invoice.paid" });
         let made = prepare(app, &json!({ "filter": filter, "reason": "ticket 4711" })).await.expect(201);
@@ -173,8 +173,8 @@ both! {
         tx.commit().await.unwrap();
         job_in_state(app, &retention.id, JobState::Succeeded).await;
         let stream = format!("/admin/v1/streams/stripe:{}", dead.stripe_customer);
-        act(app, &format!("{stream}/pause"), "to see it wait").await.expect(200);
-        act(app, &by_hand(&dead.events[1]), "one more").await.expect(200);
+        admin_post(app, &format!("{stream}/pause"), "to see it wait").await.expect(200);
+        admin_post(app, &by_hand(&dead.events[1]), "one more").await.expect(200);
 
         step(app, id, "start").await.expect(200);
         let done = replay_until(app, id, "is done", |found| found["state"] == "done").await;
@@ -234,7 +234,7 @@ both! {
         let ended = job_in_state(app, &run.id, JobState::Cancelled).await;
         assert_eq!(ended.last_error.unwrap(), "the replay is paused");
         let paused_at = replay(app, &id).await["done"].as_i64().unwrap();
-        others_go_on(app).await;
+        other_streams_proceed(app).await;
         assert_eq!(replay(app, &id).await["done"], paused_at);
         assert!(paused_at < 6, "there was nothing left to pause");
 
@@ -347,7 +347,7 @@ both! {
         prepare(app, &unknown_state).await.expect_problem(400, "invalid_body");
         let unknown_field = json!({ "filter": { "customer": "x" }, "reason": "ticket 4711" });
         prepare(app, &unknown_field).await.expect_problem(400, "invalid_body");
-        let listed = look(app, "/admin/v1/replays").await;
+        let listed = admin_get(app, "/admin/v1/replays").await;
         assert_eq!(listed["data"], json!([]), "a refused replay is not stored");
         for id in ["rpl_00000000000000000000000000", "nonsense"] {
             step(app, id, "start").await.expect_problem(404, "not_found");
@@ -385,7 +385,7 @@ on_both! {
         dead.cause_is_removed(&app).await;
         let id = prepare_dead(&app, 2, false).await;
         let (config, folder) = app.halt().await;
-        let served = Served::start(&config).await;
+        let served = NodeProcess::start(&config).await;
         let replay_id = ReplayId::trusted(id.clone());
         act_on(&served.db, &replay_id, Action::Start, "admin:test", now_ms()).await.unwrap();
         let done = async || replay_find(served.db.read(), &replay_id).await.unwrap().unwrap().done;

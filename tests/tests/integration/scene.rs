@@ -71,7 +71,7 @@ pub fn invoice_paid(stripe_customer: &str, customer: Option<&TestCustomer>) -> V
 }
 
 /// A payment that is dead at the first attempt, because only the subscription tells that it is one of
-/// Pro, and that is not known yet. A replay after [`subscription_told`] brings [`PERIOD`] credits.
+/// Pro, and that is not known yet. A replay after [`subscription_event`] brings [`PERIOD`] credits.
 pub fn undecidable_invoice(stripe_customer: &str, customer: &TestCustomer) -> Value {
     let mut invoice = stripe::pro_invoice(stripe_customer, Some(&customer.id));
     invoice["lines"]["data"][0]["pricing"]["price_details"]["price"] = json!("price_bare");
@@ -79,7 +79,7 @@ pub fn undecidable_invoice(stripe_customer: &str, customer: &TestCustomer) -> Va
 }
 
 /// Tells of the subscription that the customer's invoices belong to.
-pub fn subscription_told(stripe_customer: &str, customer: &TestCustomer) -> Value {
+pub fn subscription_event(stripe_customer: &str, customer: &TestCustomer) -> Value {
     let subscription = stripe::pro_subscription(stripe_customer, Some(&customer.id), "active");
     stripe::event("customer.subscription.updated", &subscription)
 }
@@ -106,7 +106,7 @@ pub async fn failed_times(app: &TestApp, event: &Value, attempts: i64) {
 }
 
 /// Lets another stream have an event processed: what was due before has had its turn by then.
-pub async fn others_go_on(app: &TestApp) {
+pub async fn other_streams_proceed(app: &TestApp) {
     for _ in 0..3 {
         let customer = app.onboard().await;
         deliver_until(app, &invoice_paid(&stripe_customer(), Some(&customer)), "processed").await;
@@ -114,12 +114,12 @@ pub async fn others_go_on(app: &TestApp) {
 }
 
 /// Something of the admin interface that is there.
-pub async fn look(app: &TestApp, path: &str) -> Value {
+pub async fn admin_get(app: &TestApp, path: &str) -> Value {
     app.admin("GET", path, None).await.expect(200)
 }
 
 /// Does something to a thing of the admin interface, with a reason.
-pub async fn act(app: &TestApp, path: &str, reason: &str) -> bursar_tests::answer::Answer {
+pub async fn admin_post(app: &TestApp, path: &str, reason: &str) -> bursar_tests::answer::Answer {
     app.admin("POST", path, Some(&json!({ "reason": reason }))).await
 }
 
@@ -198,7 +198,7 @@ pub fn metric(app: &TestApp, name: &str, label: &str) -> f64 {
 
 /// Holds a job back that waits for its next attempt, so that nobody runs it while a test changes something;
 /// gives its id.
-pub async fn held_back(app: &TestApp, kind: &str) -> String {
+pub async fn delay_job(app: &TestApp, kind: &str) -> String {
     let later = now_ms() + 60 * 60 * 1_000;
     let sql = format!(
         "UPDATE jobs SET run_at_ms = {later} WHERE kind = '{kind}' AND state = 'available' AND attempt > 0 RETURNING id"
@@ -214,16 +214,16 @@ pub async fn held_back(app: &TestApp, kind: &str) -> String {
 }
 
 /// Lets a job go on that was held back.
-pub async fn let_go(app: &TestApp, job: &str) {
+pub async fn resume_job(app: &TestApp, job: &str) {
     sql(app, &format!("UPDATE jobs SET run_at_ms = {} WHERE id = '{job}'", now_ms())).await;
 }
 
 /// Lets a job that was held back go on while the database lacks a table, until an attempt has failed for that.
-pub async fn let_go_without(app: &TestApp, job: &str, table: &str) {
+pub async fn resume_job_without(app: &TestApp, job: &str, table: &str) {
     let id = JobId::parse(job).unwrap();
     let before = attempts(app, &id).await.len();
     sql(app, &format!("ALTER TABLE {table} RENAME TO {table}_away")).await;
-    let_go(app, job).await;
+    resume_job(app, job).await;
     wait::until("an attempt met the database's failure", || async {
         let failed = |attempt: &Attempt| attempt.reason.as_deref().is_some_and(|reason| reason.contains(table));
         attempts(app, &id).await.iter().skip(before).any(failed).then_some(())
@@ -233,7 +233,7 @@ pub async fn let_go_without(app: &TestApp, job: &str, table: &str) {
 }
 
 /// Runs the retention and waits for its end.
-pub async fn retain(app: &TestApp) {
+pub async fn run_retention(app: &TestApp) {
     let retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms() - DAY_MS);
     let tx = app.app.db.begin().await.unwrap();
     job_insert_many(&tx, std::slice::from_ref(&retention), now_ms()).await.unwrap();
@@ -242,9 +242,9 @@ pub async fn retain(app: &TestApp) {
 }
 
 /// Has an event that was worked off processed once more, and waits until that is over; gives it.
-pub async fn processed_again(app: &TestApp, external_id: &str, state: &str) -> Value {
+pub async fn replay_event(app: &TestApp, external_id: &str, state: &str) -> Value {
     let before = app.event(external_id).await["event"]["attempts"].clone();
-    act(app, &format!("/admin/v1/events/{external_id}/replay"), "once more").await.expect(200);
+    admin_post(app, &format!("/admin/v1/events/{external_id}/replay"), "once more").await.expect(200);
     wait::until("it was processed once more", || async {
         let found = app.event(external_id).await;
         (found["event"]["state"] == state && found["event"]["attempts"] != before).then_some(found)

@@ -1,10 +1,10 @@
-//! What support sees of a customer over time; what it gives for a while; and what it may repeat.
+//! What support sees of a customer over time, expiring credits, and idempotent requests of support.
 
 use super::list::paged;
 use super::*;
 use bursar_tests::wait;
 
-/// An application whose jobs wait for good, so that only decisions and views settle an account.
+/// An application whose jobs never run, so that only decisions and reads settle an account.
 async fn without_jobs_on_time() -> TestApp {
     TestApp::start_with(Backend::Embedded, |config| config.jobs.sweep_interval_ms = 3_600_000).await
 }
@@ -23,7 +23,7 @@ async fn shown_credits_exclude_expired_holds_before_they_are_released() {
     .await;
     assert_eq!((&credits["held"], &credits["holds"]), (&json!(0), &json!([])));
     let lines = app.call(&customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
-    assert_eq!(lines["data"][0]["kind"], "hold", "looking writes nothing");
+    assert_eq!(lines["data"][0]["kind"], "hold", "reading writes nothing");
     app.stop().await;
 }
 
@@ -35,11 +35,11 @@ async fn expired_credits_disappear_from_every_view() {
     let body = json!({ "amount": 3, "reason": "a trial of more", "expires_at": end });
     let given = adjust(&app, &customer.id, "while", &body).await.expect(200);
     assert_eq!(given["transaction"]["expires_at"], end.as_str());
-    wait::until("they are gone", || async { (app.balance(&customer).await == 5).then_some(()) }).await;
+    wait::until("the credits have expired", || async { (app.balance(&customer).await == 5).then_some(()) }).await;
     let me = app.call(&customer, "GET", "/api/v1/customer", "", None).await.expect(200);
     let seen = app.admin("GET", &format!("/admin/v1/customers/{}", customer.id), None).await.expect(200);
     assert_eq!((&me["credit_balance"], &seen["credits"]["available"]), (&json!(5), &json!(5)));
-    // The first answer comes again, although by now the end is in the past.
+    // The repeated request gets the first answer, although the expiry is in the past by now.
     let again = adjust(&app, &customer.id, "while", &body).await.expect(200);
     assert_eq!((&again["replayed"], &again["transaction"]), (&json!(true), &given["transaction"]));
     app.stop().await;
@@ -72,7 +72,7 @@ both! {
         assert_eq!([seen("mail.welcome"), seen("mail.followup_day_3"), seen("job.account.settle")], [1, 1, 0]);
         let balances: Vec<_> = whole.iter().filter(|row| row["what"] == "ledger.debit").collect();
         let balances: Vec<_> = balances.iter().map(|row| row["details"]["balance_after"].as_i64().unwrap()).collect();
-        assert_eq!(balances, [1, 2, 3, 4], "lines of one moment are in order");
+        assert_eq!(balances, [1, 2, 3, 4], "entries of the same time are in order");
         for limit in [1, 3] {
             let order = |rows: &[Value]| -> Vec<(Value, Value)> {
                 rows.iter().map(|row| (row["at"].clone(), row["what"].clone())).collect()

@@ -1,4 +1,4 @@
-//! The last key revoked on purpose, and support that makes a new one.
+//! Forced revocation of the last key, and a new key created by support.
 
 use super::{KEYS, active, list, made, revoke, works};
 use crate::database::number;

@@ -1,4 +1,4 @@
-//! Rotating a key: a new one takes its place, at once or after a while.
+//! Rotation of a key, at once or with a grace period.
 
 use super::{KEYS, active, list, made, make, revoke, works};
 use crate::scene::{customer_id, now_ms};
@@ -22,12 +22,12 @@ async fn first_key(app: &TestApp, customer: &TestCustomer) -> String {
     list(app, customer).await[0]["id"].as_str().unwrap().to_owned()
 }
 
-/// The customer as the one who uses another key.
+/// The customer with the new key of an answer.
 fn with(customer: &TestCustomer, body: &Value) -> TestCustomer {
     TestCustomer { id: customer.id.clone(), api_key: body["key"].as_str().unwrap().to_owned() }
 }
 
-/// Whether a key will work at a time, as far as the database knows.
+/// Whether a key will work at this time, according to the database.
 async fn works_at(app: &TestApp, customer: &TestCustomer, at_ms: i64) -> bool {
     let hashes = [secret_hash(&customer.api_key)];
     let owners = api_key_owner_many(app.app.db.read(), &hashes, at_ms).await.unwrap();
@@ -38,7 +38,7 @@ both! {
     async fn without_grace_the_old_key_ends_at_once_and_the_new_one_has_its_name(app: &TestApp) {
         let customer = app.onboard().await;
         let (id, second) = made(app, &customer).await;
-        assert!(works(app, &second).await, "so that it is remembered");
+        assert!(works(app, &second).await, "so that it is cached");
         let body = rotate(app, &customer, &id, "rotate", &json!({})).await.expect(201);
         assert_eq!(body["api_key"]["name"], "ci");
         assert_ne!(body["api_key"]["id"], id.as_str());
@@ -59,7 +59,7 @@ both! {
 
     async fn both_keys_work_during_the_grace_period_and_then_only_the_new_one(app: &TestApp) {
         let customer = app.onboard().await;
-        assert!(works(app, &customer).await, "so that it is remembered");
+        assert!(works(app, &customer).await, "so that it is cached");
         let id = first_key(app, &customer).await;
         let before_ms = now_ms();
         let body = rotate(app, &customer, &id, "rotate", &json!({ "grace_seconds": 3_600 })).await.expect(201);
@@ -71,7 +71,7 @@ both! {
         let keys = list(app, &successor).await;
         assert!(keys[0]["revoked_at"].is_string() && keys[1]["revoked_at"].is_null(), "{keys:?}");
         rotate(app, &customer, &id, "again", &json!({})).await.expect_problem(409, "api_key_rotated");
-        // The one that ends soon is not what keeps the door open; it may itself be ended sooner.
+        // An expiring key does not count as the last one, and may be revoked earlier.
         let new_id = body["api_key"]["id"].as_str().unwrap();
         revoke(app, &customer, new_id).await.expect_problem(409, "last_api_key");
         revoke(app, &successor, &id).await.expect(204);
@@ -102,7 +102,7 @@ both! {
         rotate(app, &customer, &other, "rotate", &grace).await.expect_problem(422, "idempotency_key_reused");
         make(app, &customer, "rotate", "default").await.expect_problem(422, "idempotency_key_reused");
         assert_eq!(list(app, &customer).await.len(), 3);
-        // Whose answer got lost rotates the successor whose key nobody has.
+        // A caller that lost the answer rotates the successor, whose key nobody has.
         let lost = again["api_key"]["id"].as_str().unwrap();
         assert!(rotate(app, &customer, lost, "lost", &json!({})).await.expect(201)["key"].is_string());
     }
@@ -133,7 +133,7 @@ both! {
             let (one, two) = join(turns.0, turns.1).await;
             let mut statuses = [one.status, two.status];
             statuses.sort_unstable();
-            // The loser is told that the key is revoked or, if it came in a moment earlier, that it will be.
+            // The loser's key is revoked or, if its request came a moment earlier, about to be.
             assert!(matches!(statuses, [201, 404 | 409]), "in round {round}: {} {}", one.body, two.body);
             assert_eq!(active(app, &customer).await, 2, "in round {round}");
         }

@@ -1,4 +1,4 @@
-//! Effects of many units in one transaction: by set, and yet as if one came after the other.
+//! Effects of many units in one transaction: applied by set, with the same result as one after another.
 
 use crate::scene::{customer_id, now_ms};
 use bursar_engine::domain::effect::Effect;
@@ -12,7 +12,7 @@ use bursar_engine::plan::Plan;
 use bursar_tests::{TestApp, both};
 use serde_json::json;
 
-/// Commits units of effects in one transaction; the ids of the jobs that each made.
+/// Commits units in one transaction; returns the ids of the jobs that each created.
 async fn commit(app: &TestApp, units: Vec<Vec<Effect>>) -> Vec<Vec<String>> {
     let units: Vec<Unit> = units.into_iter().map(|effects| Unit { effects, ..Unit::default() }).collect();
     let results = commit_units(&app.app.db, &units, "a-node", now_ms()).await.unwrap();
@@ -70,7 +70,7 @@ both! {
         let rows = subscription_list(db, &ended).await.unwrap();
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].status.as_str(), rows[0].ended_at_ms), ("canceled", Some(5)));
-        // One of two that give Pro ends: the customer stays.
+        // If one of two subscriptions ends, the customer stays on Pro.
         commit(app, vec![vec![
             subscription(&moved, "sub_4", "active", None),
             subscription(&moved, "sub_3", "canceled", Some(6)),
@@ -92,7 +92,7 @@ both! {
         .await;
         let db = app.app.db.read();
         let linked = async |id: &CustomerId| customer_find(db, id).await.unwrap().unwrap().stripe_customer_id;
-        // One that is linked keeps its Stripe customer; one that is gone does not come back.
+        // A linked customer keeps its Stripe customer, and an unlinked one does not get it back.
         assert_eq!(linked(&one).await.as_deref(), Some("cus_4"));
         assert_eq!(linked(&two).await.as_deref(), Some("cus_2"));
     }

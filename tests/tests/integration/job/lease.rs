@@ -1,10 +1,10 @@
-//! Leases and epochs: who may work on a stream, and whose results count.
+//! Leases and epochs: which node may work on a stream, and which results count.
 //!
-//! Nodes that the application does not know of are played by calling the engine with a time at which
-//! a job is due that the application finds due only in a day.
+//! Other nodes are simulated by calling the engine with a time at which a job is due that for the application is due
+//! in a day.
 
 use super::{DAY_MS, HOUR_MS, insert, settle};
-use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, others_go_on, sql};
+use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, other_streams_proceed, sql};
 use bursar_actors::Request;
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
@@ -22,14 +22,14 @@ use std::collections::BTreeSet;
 
 const LEASE_MS: i64 = 30_000;
 
-/// A job that is due in a day, in a stream of its own.
+/// A job that is due in a day, in its own stream.
 async fn job_for_tomorrow(app: &TestApp, customer: &TestCustomer) -> (String, JobId) {
     let new = settle(customer, None, now_ms() + DAY_MS);
     insert(app, std::slice::from_ref(&new)).await;
     (new.stream(), new.id)
 }
 
-/// Claims as a node at a time at which the job is due.
+/// Claims as a node at this time.
 async fn claim(app: &TestApp, stream: &str, node: &str, now_ms: i64) -> Option<Claimed> {
     work::claim(&app.app.db, &[stream.to_owned()], node, now_ms, LEASE_MS).await.unwrap().pop()
 }
@@ -48,7 +48,7 @@ async fn account(app: &TestApp, customer: &TestCustomer) -> (Account, usize) {
     (account_find(app.app.db.read(), &id).await.unwrap().unwrap(), entries.len())
 }
 
-/// Seven credits for a customer, and the ends of attempts that bring them.
+/// A grant of seven credits, together with the ends of attempts.
 async fn grant(app: &TestApp, customer: &TestCustomer, key: &str, finishes: Vec<JobFinish>) -> Unit {
     let current = account(app, customer).await.0;
     let op = Op::Grant { kind: GrantKind::Promotional, amount: Credits(7), expires_at_ms: None };
@@ -66,12 +66,12 @@ both! {
     async fn a_dead_nodes_lease_is_taken_over_only_after_it_expires(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;
-        // A node took the job a minute ago and died. Its lease lasts for another hour.
+        // A node claimed the job a minute ago and died. Its lease lasts for another hour.
         let (due, until) = (now_ms() - 60_000, now_ms() + HOUR_MS);
         let taken = format!("owner = 'a-dead-node', epoch = 41, lease_until_ms = {until}");
         sql(app, &format!("UPDATE streams SET {taken} WHERE key = '{stream}'")).await;
         sql(app, &format!("UPDATE jobs SET state = 'running', run_at_ms = {due} WHERE id = '{id}'")).await;
-        others_go_on(app).await;
+        other_streams_proceed(app).await;
         let leased = stream_find(app.app.db.read(), &stream).await.unwrap().unwrap();
         assert_eq!((leased.owner.as_deref(), leased.epoch), (Some("a-dead-node"), 41));
         let why = app.admin("GET", &format!("/admin/v1/jobs/{id}"), None).await.expect(200)["why"].clone();
@@ -79,7 +79,7 @@ both! {
 
         sql(app, &format!("UPDATE streams SET lease_until_ms = {} WHERE key = '{stream}'", now_ms() - 1)).await;
         let done = job_in_state(app, &id, JobState::Succeeded).await;
-        assert_eq!((done.attempt, done.rescues), (1, 0), "a death is no attempt, and forgotten once one ended");
+        assert_eq!((done.attempt, done.rescues), (1, 0), "a rescue is no attempt, and is reset once an attempt ended");
         let attempts = attempts(app, &id).await;
         assert_eq!(attempts.len(), 1, "{attempts:#?}");
         assert_eq!((attempts[0].epoch, attempts[0].attempt, attempts[0].outcome.as_str()), (42, 1, "done"));
@@ -89,7 +89,7 @@ both! {
 
     async fn one_of_two_decisions_for_one_account_counts_in_a_batch(app: &TestApp) {
         let (customer, bystander) = (app.onboard().await, app.onboard().await);
-        // An actor died with the first in hand, and the next one decided again.
+        // An actor died with the first decision uncommitted, and the next actor decided again.
         let units = [
             grant(app, &customer, "first", Vec::new()).await,
             grant(app, &bystander, "harmless", Vec::new()).await,
@@ -169,7 +169,7 @@ both! {
         let first = claim(app, &stream, "a-node", tomorrow).await.unwrap();
         assert!(work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap());
         assert_eq!(job(app, &id).await.state, JobState::Available);
-        assert!(!work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap(), "it has it no more");
+        assert!(!work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap(), "it no longer holds the lease");
 
         let second = claim(app, &stream, "another-node", tomorrow).await.unwrap();
         assert_eq!((second.job.attempt, second.job.rescues), (0, 0));
@@ -211,7 +211,7 @@ both! {
     async fn a_result_under_an_old_epoch_is_fenced_and_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
         let bystander = app.onboard().await;
-        // The customer's actor knows the account by now.
+        // The customer's actor has loaded the account.
         app.spend(&customer, 1, "before").await.expect(200);
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;
@@ -235,19 +235,19 @@ both! {
 
         let valid = grant(app, &customer, "valid", vec![end(&new, Outcome::Done)]).await;
         assert!(matches!(commit(app, std::slice::from_ref(&valid)).await[0], UnitResult::Committed(_)));
-        // Its own epoch is over as well once the result is in.
+        // Its own epoch also ends with the result.
         for again in [&new, &old] {
             let again = Unit { finishes: vec![end(again, Outcome::Done)], ..Unit::default() };
             assert!(matches!(commit(app, &[again]).await[0], UnitResult::Fenced(_)));
         }
         for again in [valid, late] {
-            // Its account is looked at first, which is not as it was either.
+            // Its account is checked first, and has also changed.
             assert!(matches!(commit(app, &[again]).await[0], UnitResult::Stale | UnitResult::KeysUsed(_)));
         }
         assert_eq!(account(app, &customer).await.1, before.1 + 1);
         assert_eq!(job(app, &id).await.state, JobState::Succeeded);
         assert_eq!(attempts(app, &id).await.len(), 1);
-        // The actor's idea of the account is out of date; it finds out.
+        // The actor's cached account is out of date, which it notices.
         app.spend(&customer, 1, "after").await.expect(200);
         assert_eq!(app.balance(&customer).await, SIGNUP - 1 + 7 - 1);
         app.verify().await;
@@ -272,7 +272,7 @@ both! {
                     got.push(claimed.job.stream_key);
                 }
             }
-            assert_eq!(got.len(), streams.len(), "each stream was got once");
+            assert_eq!(got.len(), streams.len(), "each stream was claimed once");
             assert_eq!(got.into_iter().collect::<BTreeSet<_>>(), streams.into_iter().collect());
         }
     }
@@ -292,7 +292,7 @@ both! {
             assert_eq!((wakes[0].attempt, wakes[0].run_at_ms), (0, until_ms));
             let snoozed = job(app, &id).await;
             assert_eq!((snoozed.state, snoozed.attempt, snoozed.run_at_ms), (JobState::Available, 0, until_ms));
-            assert!(claim(app, &stream, "a-node", until_ms - 1).await.is_none(), "it is not yet time");
+            assert!(claim(app, &stream, "a-node", until_ms - 1).await.is_none(), "it is not due yet");
             assert_eq!(attempts(app, &id).await.len() as i64, snoozes);
         }
         let claimed = claim(app, &stream, "a-node", at + HOUR_MS).await.unwrap();

@@ -1,4 +1,4 @@
-//! Whose a purchase is: link tokens, and linking by hand.
+//! Linking a purchase to a customer, by link token or by support.
 
 use super::*;
 use crate::database::{number, tables_with};
@@ -18,15 +18,15 @@ async fn link(app: &TestApp, account: i64, customer: &TestCustomer) -> Answer {
     app.admin("POST", &format!("/admin/v1/marketplace/accounts/{account}/link"), Some(&body)).await
 }
 
-/// An account that bought Pro today.
+/// A GitHub account that bought Pro today.
 async fn buyer_of_pro(app: &TestApp) -> i64 {
     let account = account();
-    tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+    deliver(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
     account
 }
 
-/// Does what the end of a job of an account's stream does, while something else is about to link the account:
-/// holds the stream, and writes account and customer when the other one waits.
+/// Simulates the end of a job in an account's stream while another transaction is about to link the account: holds
+/// the stream, and writes account and customer once the other one waits.
 async fn end_a_job_while<T>(app: &TestApp, account: i64, customer: &str, other: impl Future<Output = T>) -> T {
     let tx = app.app.db.begin().await.unwrap();
     let hold = format!("UPDATE streams SET last_seq = last_seq WHERE key = 'github:{account}'");
@@ -53,7 +53,7 @@ async fn linking_and_ending_a_job_of_the_account_never_deadlock() {
     end_a_job_while(&app, account, "", try_to_sign_up(&app, &token)).await.expect(201);
     let account = buyer_of_pro(&app).await;
     end_a_job_while(&app, account, &customer.id, link(&app, account, &customer)).await.expect(200);
-    stands(&app, &customer, "pro", SIGNUP + PERIOD).await;
+    wait_until_on(&app, &customer, "pro", SIGNUP + PERIOD).await;
     app.verify().await;
     app.stop().await;
 }
@@ -111,7 +111,7 @@ both! {
         let (account, customer) = (buyer_of_pro(app).await, app.onboard().await);
         let linked = link(app, account, &customer).await.expect(200);
         assert_eq!(linked["account"]["customer_id"], customer.id.as_str());
-        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        wait_until_on(app, &customer, "pro", SIGNUP + PERIOD).await;
         link(app, account, &customer).await.expect(200);
         link(app, account, &app.onboard().await).await.expect_problem(409, "marketplace_account_linked");
         link(app, buyer_of_pro(app).await, &customer).await.expect_problem(409, "marketplace_customer_linked");
@@ -144,7 +144,7 @@ both! {
         assert_eq!([ids(&first), ids(&second)].concat(), accounts);
         assert_eq!(second["next_cursor"], Value::Null);
         sign_up(app, &link_token(app, accounts[1]).await).await;
-        tell(app, &purchase("cancelled", accounts[2], "Pro", &in_days(0))).await;
+        deliver(app, &purchase("cancelled", accounts[2], "Pro", &in_days(0))).await;
         assert_eq!(ids(&list("linked=true").await), [accounts[1]]);
         assert_eq!(ids(&list("state=cancelled").await), [accounts[2]]);
         assert_eq!(ids(&list(&format!("login=ACME-{}", accounts[0])).await), [accounts[0]]);

@@ -28,7 +28,7 @@ shops! {
     }
 
     async fn every_stripe_metric_appears_after_a_charge(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let health = shop.app.request("GET", "/health", &[], None).await.expect(200);
         let stripe = &health["dependencies"][2];
@@ -55,7 +55,7 @@ shops! {
     }
 
     async fn a_unit_without_credits_is_charged_granted_and_debited_once_for_each_key(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!((&spent["credit_balance"], &spent["replayed"]), (&json!(0), &json!(false)));
         let again = shop.app.spend(&customer, 1, "unit").await.expect(200);
@@ -68,7 +68,7 @@ shops! {
     }
 
     async fn concurrent_requests_are_charged_once_each_and_repeated_ones_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let keys: Vec<String> = (0..20).map(|n| format!("key-{}", n % 5)).collect();
         let answers = join_all(keys.iter().map(|key| shop.app.spend(&customer, 1, key))).await;
         answers.into_iter().for_each(|answer| drop(answer.expect(200)));
@@ -77,7 +77,7 @@ shops! {
     }
 
     async fn after_a_stored_failure_a_new_key_is_used_if_nothing_was_charged(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.fail_next("POST", PAY, Fault::Store { status: 500 });
         wait::until("the unit is settled", || async {
             let answer = shop.app.spend(&customer, 1, "unit").await;
@@ -88,7 +88,7 @@ shops! {
     }
 
     async fn while_stripe_is_down_a_unit_is_accepted_and_settled_later_exactly_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         for _ in 0..3 {
             shop.fail_next("POST", PAY, Fault::Refuse { status: 503, should_retry: None });
         }
@@ -104,7 +104,7 @@ shops! {
     }
 
     async fn only_missing_credits_are_charged(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.adjust(&customer, 3).await.expect(200);
         let spent = shop.app.spend(&customer, 5, "five").await.expect(200);
         assert_eq!((&spent["transaction"]["amount"], &spent["credit_balance"]), (&json!(-5), &json!(0)));
@@ -112,7 +112,7 @@ shops! {
     }
 
     async fn credits_arriving_while_stripe_is_down_pay_for_the_request(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let fault = Fault::RateLimit { retry_after_s: None };
         let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
         shop.stripe.fault(rule).expect("there is room for a fault");
@@ -139,7 +139,7 @@ shops! {
     }
 
     async fn a_charge_whose_other_credits_were_spent_meanwhile_has_failed(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.adjust(&customer, 3).await.expect(200);
         let fault = Fault::RateLimit { retry_after_s: None };
         let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
@@ -156,7 +156,7 @@ shops! {
         let (asked, ()) = tokio::join!(asked, meanwhile);
         asked.expect_problem(409, "credits_spent_meanwhile");
         let look = async || shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
-        let operation = look().await["data"][0].clone();
+        let operation = admin_get().await["data"][0].clone();
         assert_eq!(operation["state"], "failed");
         assert_eq!(operation["problem"]["code"], "credits_spent_meanwhile");
         let path = format!("/api/v1/operations/{}", operation["id"].as_str().expect("an id"));
@@ -165,13 +165,13 @@ shops! {
         // Once there are credits the same request spends them, and nothing is charged again.
         shop.app.adjust(&customer, 3).await.expect(200);
         shop.app.spend(&customer, 5, "five").await.expect(200);
-        let operation = look().await["data"][0].clone();
+        let operation = admin_get().await["data"][0].clone();
         assert_eq!((&operation["state"], &operation["transaction"]["amount"]), (&json!("succeeded"), &json!(-5)));
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
     }
 
     async fn credits_returned_while_a_request_is_refused_pay_for_it(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.adjust(&customer, 1).await.expect(200);
         for round in 0..20 {
             let hold = json!({ "units": 1 });
@@ -192,7 +192,7 @@ shops! {
     }
 
     async fn an_operation_without_its_job_resumes_when_its_request_is_repeated(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let job = "kind = 'operation.run' AND state <> 'succeeded'";
         for (charged, (way, ends)) in (1..).zip([
             ("cancelled", vec![]),
@@ -244,7 +244,7 @@ shops! {
     }
 
     async fn concurrent_retries_of_a_failed_request_make_one_subscription(shop: &Shop) {
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         for key in ["a", "b"] {
             shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
         }
@@ -295,7 +295,7 @@ on_both! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_while_another_subscription_begins_is_a_conflict() {
     let shop = Shop::open(Backend::Production).await;
-    let customer = shop.broke("pm_card_chargeCustomerFail").await;
+    let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
     for key in ["a", "b"] {
         shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
     }

@@ -1,7 +1,7 @@
 //! Payment methods and Stripe customers that go away at Stripe.
 
 use super::*;
-use crate::scene::{PERIOD, act, job_of, now_ms};
+use crate::scene::{PERIOD, admin_post, job_of, now_ms};
 use bursar_engine::domain::payment_method::PaymentMethod;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::payment_method::{payment_method_detach, payment_method_list, payment_method_put};
@@ -9,7 +9,7 @@ use bursar_engine::usecase::handler::replay::dry_run;
 
 shops! {
     async fn a_payment_method_detached_at_stripe_is_missing_and_another_one_pays(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let path = "/api/v1/payment-methods";
         let known = shop.app.call(&customer, "GET", path, "", None).await.expect(200);
         let id = known["data"][0]["id"].as_str().expect("an id").to_owned();
@@ -24,7 +24,7 @@ shops! {
     }
 
     async fn a_dry_run_about_a_missing_payment_method_changes_nothing_at_stripe(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         let stripe_customer = shop.stripe_customer(&customer).await;
         let db = shop.app.app.db.read();
@@ -33,7 +33,7 @@ shops! {
         // The stream is there, and waits.
         shop.announce("customer.updated", &shop.stripe.object(&stripe_customer)).await;
         let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
-        act(&shop.app, &format!("{stream}/pause"), "to try first").await.expect(200);
+        admin_post(&shop.app, &format!("{stream}/pause"), "to try first").await.expect(200);
         let event = stripe::event("payment_method.detached", &shop.stripe.object(&gone));
         shop.ask_stripe("POST", &format!("/v1/payment_methods/{gone}/detach"), &[]).await;
         shop.app.deliver(&event).await.expect(200);
@@ -44,13 +44,13 @@ shops! {
         let report = dry_run(&shop.app.app.runtime.handlers, &job.id, now_ms()).await.expect("a report");
         assert_eq!((&report["outcome"], &report["changes"]), (&json!("done"), &json!(1)), "{report}");
         assert_eq!(calls(), before);
-        act(&shop.app, &format!("{stream}/resume"), "tried").await.expect(200);
+        admin_post(&shop.app, &format!("{stream}/resume"), "tried").await.expect(200);
         shop.app.event_in_state(stripe::id(&event), "processed").await;
         assert_eq!(calls(), before + 1);
     }
 
     async fn a_subscription_paid_before_its_customer_was_deleted_is_canceled(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let refused = shop.subscribe(&customer, "pro").await;
         refused.expect_problem(402, "authentication_required");
         shop.stripe.authenticate(refused.body["payment_intent"].as_str().expect("a payment"), true).expect("it waits");
@@ -60,7 +60,7 @@ shops! {
         shop.announce("customer.deleted", &deleted).await;
         assert_eq!(shop.status(&customer).await, "incomplete_expired");
         shop.announce("customer.subscription.deleted", &shop.subscription()).await;
-        assert_eq!(shop.standing(&customer).await, ("canceled".to_owned(), "trial".to_owned()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("canceled".to_owned(), "trial".to_owned()));
         // What was paid for is there, all the same.
         let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
         shop.announce("invoice.paid", &invoice).await;
@@ -68,7 +68,7 @@ shops! {
     }
 
     async fn consent_ends_with_a_detached_payment_method_and_does_not_return(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let (id, db) = (CustomerId::trusted(customer.id.clone()), shop.app.app.db.write());
         let method = payment_method_list(db, &id).await.expect("payment methods").remove(0);
         let without = PaymentMethod { consent_at_ms: None, ..method.clone() };

@@ -16,7 +16,7 @@
 //! | 11 | prorations, invoices of nothing and manual ones grant a month's credits | `renewal` |
 //! | 12 | an unknown version, the wrong mode, a thin event or a rotated secret is answered 400 | `intake` |
 
-use super::between::Instead;
+use super::interceptor::Interception;
 use super::*;
 use crate::scene::{PERIOD, invoice_paid, on_both};
 

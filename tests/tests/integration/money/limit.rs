@@ -13,7 +13,7 @@ on_both! {
             (config.limits.writes_per_second, config.limits.writes_burst) = (1, 30);
         })
         .await;
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         for _ in 0..10 {
             shop.app.spend(&customer, 1, &unique()).await.expect(200);
         }

@@ -14,7 +14,7 @@ impl Shop {
 
 shops! {
     async fn a_declined_renewal_is_mailed_once(shop: &Shop) {
-        let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         for _ in 0..2 {
             shop.announce("invoice.payment_failed", &invoice).await;
             shop.announce("customer.subscription.updated", &shop.subscription()).await;
@@ -24,7 +24,7 @@ shops! {
     }
 
     async fn a_renewal_requiring_authentication_is_mailed_once_and_not_as_a_failure(shop: &Shop) {
-        let (customer, invoice) = shop.late("pm_card_authenticationRequired").await;
+        let (customer, invoice) = shop.past_due("pm_card_authenticationRequired").await;
         for _ in 0..2 {
             shop.announce("invoice.payment_action_required", &invoice).await;
             shop.announce("invoice.payment_failed", &invoice).await;

@@ -5,7 +5,7 @@ use sea_orm::ConnectionTrait;
 
 shops! {
     async fn subscribing_grants_the_months_credits_at_once_and_only_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let made = shop.subscribe(&customer, "pro").await.expect(201);
         assert_eq!((&made["status"], &made["plan"]), (&json!("active"), &json!("pro")));
         assert_eq!(made["credit_balance"], 60);
@@ -29,7 +29,7 @@ shops! {
     }
 
     async fn a_cancellation_can_be_withdrawn_and_an_immediate_one_keeps_the_credits(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.subscribe(&customer, "pro").await.expect(201);
         let ending = shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
         assert_eq!((&ending["cancel_at_period_end"], &ending["plan"]), (&json!(true), &json!("pro")));
@@ -43,7 +43,7 @@ shops! {
     }
 
     async fn a_replayed_event_uses_stripes_current_state(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let id = shop.stripe_customer(&customer).await;
         // Stripe knows whose its customer is; here that is not known, and the event does not say it.
         let forget = format!("UPDATE customers SET stripe_customer_id = NULL WHERE id = '{}'", customer.id);
@@ -66,7 +66,7 @@ shops! {
     }
 
     async fn an_attempt_after_a_lost_answer_finds_the_first_result_and_its_failure(shop: &Shop) {
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         // The first attempt ends the subscription that is not paid, and does not hear of it. The second
         // one is told again, under the same key, that the subscription was made.
         shop.fail_next("DELETE", "/v1/subscriptions", Fault::LoseAnswer { hang_ms: 0 });
@@ -77,7 +77,7 @@ shops! {
     }
 
     async fn an_unpaid_subscription_expires_with_its_stripe_customer(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
         shop.subscribe(&customer, "pro").await.expect_problem(402, "authentication_required");
         let id = shop.stripe_customer(&customer).await;
         let url = format!("{}/v1/customers/{id}", shop.stripe.url());

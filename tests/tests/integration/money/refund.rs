@@ -6,7 +6,7 @@ impl Shop {
     /// A customer that bought a unit and was given one more, so that a credit can be seen to go; and the
     /// charge.
     pub(super) async fn bought(&self) -> (TestCustomer, String) {
-        let customer = self.broke("pm_card_visa").await;
+        let customer = self.without_credits("pm_card_visa").await;
         self.app.spend(&customer, 1, "unit").await.expect(200);
         self.app.adjust(&customer, 3).await.expect(200);
         let charge = self.stripe.list("charge").remove(0);
@@ -22,7 +22,7 @@ impl Shop {
 
 shops! {
     async fn a_customer_that_owes_credits_is_told_so_and_not_charged(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let charge = shop.stripe.list("charge").remove(0)["id"].as_str().expect("an id").to_owned();
         shop.stripe.refund(&charge, Some(2_900)).expect("a refund");

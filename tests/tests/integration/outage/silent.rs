@@ -2,7 +2,7 @@
 
 use crate::database::until_waiting;
 use crate::scene::{SIGNUP, sql};
-use crate::wire::Wire;
+use crate::database_proxy::DatabaseProxy;
 use bursar_engine::Error;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::app::config;
@@ -73,8 +73,8 @@ async fn a_node_replaces_silent_connections() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(Backend::Production, &folder).await;
     let psql = Database::connect(&config.database_url).await.unwrap();
-    let wire = Wire::lay(&config.database_url).await;
-    config.database_url.clone_from(&wire.url);
+    let proxy = DatabaseProxy::start(&config.database_url).await;
+    config.database_url.clone_from(&proxy.url);
     config.ledger.timeout_ms = 1_000;
     let app = TestApp::start_on(config, Some(folder)).await;
     // As many customers as may be locked at once.
@@ -91,7 +91,7 @@ async fn a_node_replaces_silent_connections() {
     }
     let go_silent = async {
         until_waiting(&app, 4).await;
-        wire.go_silent();
+        proxy.go_silent();
         holder.rollback().await.unwrap();
     };
     let (answers, ()) =

@@ -22,7 +22,7 @@ impl Shop {
 
 shops! {
     async fn objects_of_unknown_customers_are_reported_and_unchanged(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let now_s = crate::scene::now_ms() / 1_000;
         let stranger = json!({ "bursar_customer_id": CustomerId::new().as_str() });
         shop.stripe.put(&json!({ "id": "cus_lost", "object": "customer", "created": now_s, "metadata": stranger }));
@@ -56,7 +56,7 @@ shops! {
     }
 
     async fn credits_without_a_payment_at_stripe_are_reported_and_kept(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let (charge, intent) = (shop.stripe.all("charge").remove(0), shop.stripe.all("payment_intent").remove(0));
         shop.stripe.set(charge["id"].as_str().expect("an id"), &json!({ "paid": false }));
@@ -70,7 +70,7 @@ shops! {
     }
 
     async fn a_subscription_missing_at_stripe_is_reported_and_kept(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
         let stripe_customer = shop.stripe_customer(&customer).await;
@@ -101,7 +101,7 @@ shops! {
 on_both! {
     async fn a_recent_change_is_left_to_its_webhook(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 600).await;
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
         let earlier = json!({ "status": "canceled", "ended_at": 1_900_000_000, "created": 1_700_000_000 });

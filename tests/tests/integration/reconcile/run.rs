@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::database::texts;
-use crate::scene::{held_back, let_go, let_go_without, sql};
+use crate::scene::{delay_job, resume_job, resume_job_without, sql};
 use bursar_engine::infra::store::audit::audit_list;
 use bursar_tests::fake_stripe::Fault;
 use futures_util::future::join_all;
@@ -166,7 +166,7 @@ shops! {
     }
 
     async fn many_lost_events_are_recovered_in_several_commits(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let events: Vec<Value> =
             (0..120).map(|_| stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, None))).collect();
@@ -207,9 +207,9 @@ shops! {
         // One that has no attempt left ends likewise.
         keep_busy(&shop.stripe, "/v1/events");
         let begun = post(&shop.app, "last", &json!({})).await.expect(202);
-        let job = held_back(&shop.app, "stripe.reconcile").await;
+        let job = delay_job(&shop.app, "stripe.reconcile").await;
         sql(&shop.app, &format!("UPDATE jobs SET attempts_max = attempt + 1 WHERE id = '{job}'")).await;
-        let_go(&shop.app, &job).await;
+        resume_job(&shop.app, &job).await;
         let run = ended(&shop.app, begun["reconciliation"]["id"].as_str().expect("an id")).await;
         assert_eq!(run["state"], "failed", "{run:#}");
         assert!(run["reason"].as_str().is_some_and(|reason| reason.contains("told to fail")), "{run:#}");
@@ -221,9 +221,9 @@ shops! {
         for (change, expected) in [(over, "the reconciliation is failed"), (gone, "the reconciliation is gone")] {
             keep_busy(&shop.stripe, "/v1/charges");
             post(&shop.app, expected.rsplit_once(' ').expect("words").1, &json!({})).await.expect(202);
-            let job = held_back(&shop.app, "stripe.reconcile").await;
+            let job = delay_job(&shop.app, "stripe.reconcile").await;
             sql(&shop.app, change).await;
-            let_go(&shop.app, &job).await;
+            resume_job(&shop.app, &job).await;
             let reason = wait::until("the job is cancelled", || async {
                 let cancelled = format!("SELECT last_error FROM jobs WHERE id = '{job}' AND state = 'cancelled'");
                 texts(&shop.app, &cancelled).await.pop()
@@ -239,9 +239,9 @@ shops! {
         let (customer, _) = shop.renewed().await;
         keep_busy(&shop.stripe, "/v1/charges");
         let begun = post(&shop.app, "run", &json!({})).await.expect(202);
-        let job = held_back(&shop.app, "stripe.reconcile").await;
+        let job = delay_job(&shop.app, "stripe.reconcile").await;
         shop.stripe.heal();
-        let_go_without(&shop.app, &job, "operations").await;
+        resume_job_without(&shop.app, &job, "operations").await;
         let run = ended(&shop.app, begun["reconciliation"]["id"].as_str().expect("an id")).await;
         assert_eq!(run["state"], "done", "{run:#}");
         shop.balance_becomes(&customer, 120).await;

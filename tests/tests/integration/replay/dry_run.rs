@@ -2,7 +2,7 @@
 
 use super::{all_are, dead_payments, items, prepare, prepare_dead, replay_until, step};
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream, look, now_ms,
+    PERIOD, SIGNUP, admin_post, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream, admin_get, now_ms,
     stripe_customer,
 };
 use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
@@ -109,10 +109,10 @@ both! {
         let stream = format!("stripe:{stripe_customer}");
         let ignored = stripe::event("customer.created", &json!({ "id": stripe_customer, "object": "customer" }));
         deliver_until(app, &ignored, "processed").await;
-        act(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
+        admin_post(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
         let payment = crate::scene::invoice_paid(&stripe_customer, Some(&customer));
         app.deliver(&payment).await.expect(200);
-        act(app, &format!("/admin/v1/streams/{stream}/skip"), "not now").await.expect(200);
+        admin_post(app, &format!("/admin/v1/streams/{stream}/skip"), "not now").await.expect(200);
         let before = (stored(app, &customer).await, job_of(app, &payment).await);
 
         // Signing up left a cancelled job too: there is no Stripe to make a Stripe customer at.
@@ -127,7 +127,7 @@ both! {
         assert_eq!(result["ledger"]["amount"], PERIOD);
         assert_eq!((stored(app, &customer).await, job_of(app, &payment).await), before);
         assert_eq!(jobs_of_stream(app, &stream).await.len(), 2);
-        let shown = look(app, &format!("/admin/v1/streams/{stream}")).await;
+        let shown = admin_get(app, &format!("/admin/v1/streams/{stream}")).await;
         assert_eq!(shown["stream"]["paused_reason"], "to skip one");
     }
 }

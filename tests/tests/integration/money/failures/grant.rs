@@ -82,7 +82,7 @@ shops! {
     }
 
     async fn failure_2_a_settled_payment_that_is_also_announced_grants_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let intent = shop.stripe.list("payment_intent").remove(0);
         for _ in 0..3 {

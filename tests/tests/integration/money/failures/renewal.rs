@@ -79,7 +79,7 @@ shops! {
     }
 
     async fn failure_7_a_renewal_of_an_unknown_older_subscription_grants(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let (stripe_customer, price) = (shop.stripe_customer(&customer).await, shop.stripe.list("price").remove(0));
         let form = [("customer", stripe_customer.as_str()), ("items[0][price]", stripe::id(&price))];
         shop.ask_stripe("POST", "/v1/subscriptions", &form).await;

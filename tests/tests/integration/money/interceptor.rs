@@ -11,17 +11,17 @@ use tokio::task::JoinHandle;
 
 /// What a caller hears in place of Stripe's answer.
 #[derive(Debug, Clone)]
-pub(super) enum Instead {
+pub(super) enum Interception {
     /// Stripe does what is asked; this is the answer.
-    AfterAll(u16, Value),
+    Replaced(u16, Value),
     /// Stripe hears nothing of it; this is the answer.
-    Unheard(u16, Value),
+    Blocked(u16, Value),
     /// The same, said to be the answer stored under the key.
-    Stored(u16, Value),
+    BlockedAsStored(u16, Value),
     /// Stripe does what is asked, and nobody answers until everything is as usual again.
-    Silence,
+    AnswerLost,
     /// Stripe hears nothing of it, and nobody answers.
-    Deaf,
+    RequestLost,
 }
 
 /// For which calls: the method, the whole path or what it begins with before a `*`, and how many of them.
@@ -31,17 +31,17 @@ struct Rule {
     path: String,
     left: usize,
     used: usize,
-    instead: Instead,
+    interception: Interception,
 }
 
 /// It, running.
-pub(super) struct Between {
+pub(super) struct Interceptor {
     url: String,
     rules: Arc<Mutex<VecDeque<Rule>>>,
     server: JoinHandle<()>,
 }
 
-impl Drop for Between {
+impl Drop for Interceptor {
     fn drop(&mut self) {
         self.server.abort();
     }
@@ -62,8 +62,8 @@ pub(super) fn error(kind: &str, code: &str) -> Value {
     json!({ "error": { "type": kind, "code": code, "message": "in Stripe's place" } })
 }
 
-impl Between {
-    async fn before(stripe: &Sandbox) -> Self {
+impl Interceptor {
+    async fn start(stripe: &Sandbox) -> Self {
         let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.expect("a free port");
         let address = acceptor.local_addr().first().and_then(|a| a.as_socket_addr().copied()).expect("an address");
         let rules = Arc::new(Mutex::new(VecDeque::new()));
@@ -80,25 +80,25 @@ impl Between {
 
     /// The next `count` calls of this method to this path are answered so; one that ends with `*` stands for
     /// all that begin so.
-    pub(super) fn next(&self, count: usize, method: &'static str, path: &str, instead: Instead) {
-        let rule = Rule { method, path: path.to_owned(), left: count, used: 0, instead };
+    pub(super) fn intercept(&self, count: usize, method: &'static str, path: &str, interception: Interception) {
+        let rule = Rule { method, path: path.to_owned(), left: count, used: 0, interception };
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).push_back(rule);
     }
 
     /// Waits until a call was answered otherwise as often as it was to be.
-    pub(super) async fn used(&self) {
+    pub(super) async fn until_used_up(&self) {
         let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|rule| rule.left == 0);
         wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
     }
 
     /// Waits until a call was answered otherwise.
-    pub(super) async fn used_at_all(&self) {
+    pub(super) async fn until_used(&self) {
         let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used > 0);
         wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
     }
 
     /// Whether some call was not made that is to be answered otherwise.
-    pub(super) fn is_unused(&self) -> bool {
+    pub(super) fn has_unused(&self) -> bool {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used == 0)
     }
 
@@ -108,12 +108,12 @@ impl Between {
     }
 }
 
-fn instead(rules: &Mutex<VecDeque<Rule>>, method: &str, path: &str) -> Option<Instead> {
+fn interception(rules: &Mutex<VecDeque<Rule>>, method: &str, path: &str) -> Option<Interception> {
     let mut rules = rules.lock().unwrap_or_else(PoisonError::into_inner);
     let rule = rules.iter_mut().find(|rule| rule.is_for(method, path))?;
     rule.left -= 1;
     rule.used += 1;
-    Some(rule.instead.clone())
+    Some(rule.interception.clone())
 }
 
 async fn answer(
@@ -122,14 +122,14 @@ async fn answer(
     client: &reqwest::Client,
     mut request: Request,
 ) -> poem::Result<Response> {
-    let instead = instead(rules, request.method().as_str(), request.uri().path());
-    if let Some(Instead::Unheard(status, body)) = &instead {
+    let interception = interception(rules, request.method().as_str(), request.uri().path());
+    if let Some(Interception::Blocked(status, body)) = &interception {
         return Ok(reply(*status, body, false));
     }
-    if let Some(Instead::Stored(status, body)) = &instead {
+    if let Some(Interception::BlockedAsStored(status, body)) = &interception {
         return Ok(reply(*status, body, true));
     }
-    if let Some(Instead::Deaf) = &instead {
+    if let Some(Interception::RequestLost) = &interception {
         return std::future::pending().await;
     }
     let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
@@ -141,8 +141,8 @@ async fn answer(
         }
     }
     let heard = call.send().await;
-    match (heard, instead) {
-        (_, Some(Instead::AfterAll(status, body))) => Ok(reply(status, &body, false)),
+    match (heard, interception) {
+        (_, Some(Interception::Replaced(status, body))) => Ok(reply(status, &body, false)),
         (Ok(heard), None) => {
             let (status, headers) = (heard.status(), heard.headers().clone());
             let body = heard.bytes().await.map_err(poem::error::BadGateway)?;
@@ -172,15 +172,15 @@ fn forwarded(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Response
 
 impl Shop {
     /// A shop with something between it and its Stripe, which keeps its events to itself.
-    pub(super) async fn behind(backend: Backend) -> (Self, Between) {
-        Self::behind_with(backend, |_| {}).await
+    pub(super) async fn intercepted(backend: Backend) -> (Self, Interceptor) {
+        Self::intercepted_with(backend, |_| {}).await
     }
 
     /// The same with changed settings.
-    pub(super) async fn behind_with(backend: Backend, change: impl FnOnce(&mut Config)) -> (Self, Between) {
+    pub(super) async fn intercepted_with(backend: Backend, change: impl FnOnce(&mut Config)) -> (Self, Interceptor) {
         let stripe = Sandbox::start(Options { seed: Some(1), ..Options::default() }).await.expect("the sandbox starts");
-        let between = Between::before(&stripe).await;
-        let app = Self::app(backend, between.url.clone(), change).await;
-        (Self { app, stripe }, between)
+        let interceptor = Interceptor::start(&stripe).await;
+        let app = Self::app(backend, interceptor.url.clone(), change).await;
+        (Self { app, stripe }, interceptor)
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// A way to a database that counts the statements sent through it.
-pub struct Wire {
+pub struct DatabaseProxy {
     /// Where it begins.
     pub url: String,
     sent: Arc<AtomicUsize>,
@@ -16,9 +16,9 @@ pub struct Wire {
     cuts: watch::Sender<usize>,
 }
 
-impl Wire {
+impl DatabaseProxy {
     /// Lays a way to the database at `url`.
-    pub async fn lay(url: &str) -> Self {
+    pub async fn start(url: &str) -> Self {
         let (before, rest) = url.rsplit_once('@').unwrap();
         let (target, path) = rest.split_once('/').unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -43,7 +43,7 @@ impl Wire {
     }
 
     /// How many statements were sent so far, BEGIN and COMMIT among them.
-    pub fn sent(&self) -> usize {
+    pub fn statements(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
     }
 }

@@ -8,7 +8,7 @@ on_both! {
     async fn a_reconciliation_recovers_all_lost_webhooks(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         shop.stripe.set_policy(Policy { drop_probability: 1.0, ..Policy::default() });
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let charge = shop.stripe.list("charge").remove(0);
         shop.stripe.refund(stripe::id(&charge), None).expect("a refund");

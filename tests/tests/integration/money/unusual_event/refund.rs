@@ -4,7 +4,7 @@ use super::*;
 
 shops! {
     async fn a_refund_of_a_payment_without_a_grant_is_retried_then_reported(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let operation = OperationId::new().to_string();
         let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
@@ -16,7 +16,7 @@ shops! {
     }
 
     async fn a_dispute_without_a_withdrawal_or_a_grant_is_processed(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let operation = OperationId::new().to_string();
         let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
@@ -55,7 +55,7 @@ shops! {
 
 on_both! {
     async fn a_refund_of_one_of_two_charges_of_a_month_takes_its_share(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let first = shop.stripe.list("charge").remove(0);
@@ -69,7 +69,7 @@ on_both! {
         let mut other = payments[0].clone();
         other["payment"]["charge"] = json!(second);
         payments.push(other);
-        between.next(4, "GET", &path, Instead::AfterAll(200, invoice));
+        interceptor.intercept(4, "GET", &path, Interception::Replaced(200, invoice));
         shop.stripe.refund(stripe::id(&first), None).expect("a refund");
         shop.announce("charge.refunded", &shop.stripe.object(stripe::id(&first))).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD / 2);
@@ -77,7 +77,7 @@ on_both! {
     }
 
     async fn an_incomplete_charge_or_one_without_a_grant_claws_nothing_back(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let (customer, charge) = shop.bought().await;
         shop.stripe.refund(&charge, None).expect("a refund");
         let refunded = shop.stripe.object(&charge);
@@ -90,9 +90,9 @@ on_both! {
         let mut bought_nothing = without("payment_intent");
         bought_nothing["metadata"] = json!({});
         for odd in [without("id"), without("amount"), bought_nothing] {
-            between.next(1, "GET", &path, Instead::AfterAll(200, odd));
+            interceptor.intercept(1, "GET", &path, Interception::Replaced(200, odd));
             shop.announce("charge.refunded", &refunded).await;
-            between.used().await;
+            interceptor.until_used_up().await;
             assert_eq!(shop.app.balance(&customer).await, 3);
         }
         shop.announce("charge.refunded", &refunded).await;
@@ -101,7 +101,7 @@ on_both! {
     }
 
     async fn a_refund_of_a_month_claws_back_only_what_its_invoice_granted(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
         shop.stripe.refund(&charge, None).expect("a refund");
@@ -118,24 +118,24 @@ on_both! {
         }
         other["metadata"] = json!({});
         other["parent"]["subscription_details"]["metadata"] = json!({});
-        for instead in [missing(), Instead::AfterAll(200, manual), Instead::AfterAll(200, other)] {
-            between.next(1, "GET", &path, instead);
+        for instead in [missing(), Interception::Replaced(200, manual), Interception::Replaced(200, other)] {
+            interceptor.intercept(1, "GET", &path, instead);
             shop.announce("charge.refunded", &refunded).await;
-            between.used().await;
+            interceptor.until_used_up().await;
             assert_eq!(shop.app.balance(&customer).await, PERIOD);
         }
         // Before 2025 the charge itself named its invoice.
         let mut old = refunded.clone();
         old["invoice"] = json!(id);
-        between.next(1, "GET", &format!("/v1/charges/{charge}"), Instead::AfterAll(200, old));
+        interceptor.intercept(1, "GET", &format!("/v1/charges/{charge}"), Interception::Replaced(200, old));
         shop.announce("charge.refunded", &refunded).await;
-        between.used().await;
+        interceptor.until_used_up().await;
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.close().await;
     }
 
     async fn a_charge_whose_sibling_is_missing_stands_for_the_whole_month(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
         let id = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
@@ -145,10 +145,10 @@ on_both! {
         let mut other = payments[0].clone();
         other["payment"] = json!({ "type": "charge", "charge": "ch_unknown" });
         payments.push(other);
-        between.next(1, "GET", &path, Instead::AfterAll(200, invoice));
+        interceptor.intercept(1, "GET", &path, Interception::Replaced(200, invoice));
         shop.stripe.refund(&charge, None).expect("a refund");
         shop.announce("charge.refunded", &shop.stripe.object(&charge)).await;
-        between.used().await;
+        interceptor.until_used_up().await;
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.close().await;
     }

@@ -1,4 +1,4 @@
-//! GitHub's webhook at the door: who is let in, and that whatever is let in is kept.
+//! GitHub's webhook: which deliveries are accepted, and that accepted ones are stored.
 
 use super::*;
 use crate::database::number;
@@ -66,11 +66,11 @@ both! {
         let headers = headers("marketplace_purchase", &delivery, Some(&signature));
         app.deliver_github_bytes(body.as_bytes(), &headers).await.expect(200);
         app.event_in_state(&delivery, "processed").await;
-        assert_eq!(bought(app, account).await["state"], "purchased");
+        assert_eq!(purchase_of(app, account).await["state"], "purchased");
     }
 
     async fn events_are_filtered_by_sender(app: &TestApp) {
-        let delivery = tell(app, &purchase("purchased", account(), "Pro", &in_days(0))).await;
+        let delivery = deliver(app, &purchase("purchased", account(), "Pro", &in_days(0))).await;
         let list = async |source: &str| {
             let page = app.admin("GET", &format!("/admin/v1/events?source={source}"), None).await.expect(200);
             page["data"].as_array().unwrap().clone()
@@ -92,7 +92,7 @@ on_both! {
         let answer = app.deliver_github_bytes(body, &headers("ping", &delivery, Some(&signature))).await;
         match backend {
             Backend::Production => answer.expect_problem(404, "github_not_configured"),
-            // On a laptop a secret was made.
+            // The embedded backend has generated a secret.
             Backend::Embedded => answer.expect_problem(400, "signature_mismatch"),
         }
         app.stop().await;

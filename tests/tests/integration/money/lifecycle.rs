@@ -8,7 +8,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Shop {
     /// A customer on Pro whose second month its new card does not pay; and that month's invoice.
-    pub(super) async fn late(&self, card: &str) -> (TestCustomer, Value) {
+    pub(super) async fn past_due(&self, card: &str) -> (TestCustomer, Value) {
         let customer = self.pro().await;
         self.attach(&customer, card, "bad").await.expect(201);
         let invoice = self.next_month();
@@ -30,7 +30,7 @@ impl Shop {
 
 shops! {
     async fn concurrent_requests_to_subscribe_make_one_subscription_and_one_charge(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let answers = join_all(["a", "b", "c", "a", "b", "c"].map(|key| shop.subscribe(&customer, key))).await;
         let made = answers.iter().filter(|answer| answer.status == 201).count();
         assert!(made >= 1, "{answers:?}");
@@ -43,7 +43,7 @@ shops! {
     }
 
     async fn a_subscription_cancelled_before_its_first_payment_costs_nothing_and_another_can_follow(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let asked = shop.subscribe(&customer, "pro").await;
         asked.expect_problem(402, "authentication_required");
         let path = format!("{SUBSCRIPTION}?at_once=true");
@@ -77,7 +77,7 @@ shops! {
         let subscription = shop.subscription();
         let paused = shop.stripe.set(stripe::id(&subscription), json!({ "status": "paused" })).expect("it is there");
         shop.announce("customer.subscription.paused", &paused).await;
-        assert_eq!(shop.standing(&customer).await, ("paused".into(), "pay_as_you_go".into()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("paused".into(), "pay_as_you_go".into()));
         let resumed = shop.resume(&customer).await;
         assert_eq!((&resumed["status"], &resumed["plan"]), (&json!("active"), &json!("pro")));
         shop.announce("customer.subscription.updated", &subscription).await;
@@ -85,10 +85,10 @@ shops! {
     }
 
     async fn a_new_card_pays_a_past_due_subscription_at_once_and_grants_its_month(shop: &Shop) {
-        let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         shop.announce("invoice.payment_failed", &invoice).await;
         shop.announce("customer.subscription.updated", &shop.subscription()).await;
-        assert_eq!(shop.standing(&customer).await, ("past_due".into(), "pro".into()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("past_due".into(), "pro".into()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         shop.attach(&customer, "pm_card_visa", "good").await.expect(201);
         let paid = shop.stripe.object(stripe::id(&invoice));
@@ -99,13 +99,13 @@ shops! {
             // Old news by now.
             shop.announce("invoice.payment_failed", &invoice).await;
         }
-        assert_eq!(shop.standing(&customer).await, ("active".into(), "pro".into()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("active".into(), "pro".into()));
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
         assert_eq!(shop.money(&customer).await, 2 * MONTH);
     }
 
     async fn a_past_due_subscription_cancelled_by_stripe_ends_pro_not_the_credits(shop: &Shop) {
-        let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         shop.announce("invoice.payment_failed", &invoice).await;
         shop.stripe.advance(20 * DAY).expect("time passes");
         let ended = shop.subscription();
@@ -113,7 +113,7 @@ shops! {
         for _ in 0..2 {
             shop.announce("customer.subscription.deleted", &ended).await;
         }
-        assert_eq!(shop.standing(&customer).await, ("canceled".into(), "pay_as_you_go".into()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("canceled".into(), "pay_as_you_go".into()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         assert_eq!(shop.mails(&customer, "subscription_ended").await, 1);
     }

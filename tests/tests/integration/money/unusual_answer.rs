@@ -6,34 +6,34 @@ mod payment_method;
 mod pro;
 mod usage;
 
-use super::between::{Between, Instead, error};
+use super::interceptor::{Interceptor, Interception, error};
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, SIGNUP, held_back, let_go, let_go_without, now_ms, on_both};
+use crate::scene::{PERIOD, SIGNUP, delay_job, resume_job, resume_job_without, now_ms, on_both};
 
 const PAY: &str = "/v1/payment_intents";
 const METHODS: &str = "/api/v1/payment-methods";
 const SUBSCRIPTIONS: &str = "/v1/subscriptions";
 
 /// Too many requests: nothing was done.
-fn busy() -> Instead {
-    Instead::Unheard(429, error("invalid_request_error", "rate_limit"))
+fn busy() -> Interception {
+    Interception::Blocked(429, error("invalid_request_error", "rate_limit"))
 }
 
 /// Something is wrong with the request.
-fn refused() -> Instead {
-    Instead::Unheard(400, error("invalid_request_error", "parameter_invalid"))
+fn refused() -> Interception {
+    Interception::Blocked(400, error("invalid_request_error", "parameter_invalid"))
 }
 
 /// There is no such thing.
-pub(super) fn missing() -> Instead {
-    Instead::Unheard(404, error("invalid_request_error", "resource_missing"))
+pub(super) fn missing() -> Interception {
+    Interception::Blocked(404, error("invalid_request_error", "resource_missing"))
 }
 
 /// A list without an end: more follows one object that is nobody's.
-fn endless(object: &str) -> Instead {
+fn endless(object: &str) -> Interception {
     let row = json!({ "id": format!("{object}_other"), "object": object });
-    Instead::Unheard(200, json!({ "object": "list", "has_more": true, "data": [row] }))
+    Interception::Blocked(200, json!({ "object": "list", "has_more": true, "data": [row] }))
 }
 
 fn list(rows: &[Value]) -> Value {
@@ -68,7 +68,7 @@ impl Shop {
     /// What was asked for takes long, and its job is held back after an attempt that failed; gives the job.
     async fn fails_at_first(&self, answer: Answer) -> String {
         assert_eq!(answer.status, 202, "{}", answer.body);
-        held_back(&self.app, "operation.run").await
+        delay_job(&self.app, "operation.run").await
     }
 
     /// The customer's latest operation.

@@ -7,7 +7,7 @@ shops! {
         let customer = shop.pro().await;
         let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
         shop.announce("invoice.payment_failed", &invoice).await;
-        assert_eq!(shop.standing(&customer).await, ("active".to_owned(), "pro".to_owned()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("active".to_owned(), "pro".to_owned()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
@@ -21,7 +21,7 @@ shops! {
     }
 
     async fn a_checkout_without_a_subscription_of_ours_grants_nothing(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let mut session = json!({
             "id": "cs_1", "object": "checkout.session", "mode": "payment", "customer": stripe_customer,
@@ -40,7 +40,7 @@ shops! {
             "payment_status": "paid", "subscription": shop.subscription()["id"], "metadata": {},
         });
         shop.announce("checkout.session.completed", &session).await;
-        assert_eq!(shop.standing(&customer).await, ("active".to_owned(), "pro".to_owned()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("active".to_owned(), "pro".to_owned()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
@@ -66,7 +66,7 @@ shops! {
     }
 
     async fn a_failed_payment_of_another_subscription_does_not_affect_pro(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let mut other = stripe::pro_subscription(&stripe_customer, Some(&customer.id), "active");
         other["items"]["data"][0]["price"] = json!({ "id": "price_else", "object": "price", "lookup_key": "else" });
@@ -82,7 +82,7 @@ shops! {
 
 on_both! {
     async fn a_paid_invoice_without_details_or_subscription_is_shown_to_support(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let renewal = shop.next_month();
         let id = stripe::id(&renewal).to_owned();
@@ -91,11 +91,11 @@ on_both! {
         untold["parent"]["subscription_details"]["metadata"] = json!({});
         let subscription = stripe::id(&shop.subscription()).to_owned();
         sql(&shop.app, "DELETE FROM subscriptions").await;
-        between.next(1, "GET", &format!("/v1/invoices/{id}"), Instead::AfterAll(200, untold.clone()));
-        between.next(1, "GET", &format!("/v1/subscriptions/{subscription}"), missing());
+        interceptor.intercept(1, "GET", &format!("/v1/invoices/{id}"), Interception::Replaced(200, untold.clone()));
+        interceptor.intercept(1, "GET", &format!("/v1/subscriptions/{subscription}"), missing());
         let reason = shop.announce_in_vain("invoice.paid", &untold).await;
         assert!(reason.contains("shape_incomplete"), "{reason}");
-        between.used().await;
+        interceptor.until_used_up().await;
         // With what Stripe says of it now it brings its month.
         shop.announce("invoice.paid", &untold).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
@@ -103,25 +103,25 @@ on_both! {
     }
 
     async fn a_failed_payment_is_recorded_even_without_its_subscription(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         let path = format!("/v1/invoices/{}", stripe::id(&invoice));
         let mut nobodys = invoice.clone();
         for place in ["parent", "subscription", "subscription_details", "lines"] {
             nobodys[place] = Value::Null;
         }
-        between.next(1, "GET", &path, Instead::AfterAll(200, nobodys));
+        interceptor.intercept(1, "GET", &path, Interception::Replaced(200, nobodys));
         let reason = shop.announce_in_vain("invoice.payment_failed", &invoice).await;
         assert!(reason.contains("subscription"), "{reason}");
-        between.next(1, "GET", &format!("/v1/subscriptions/{}", stripe::id(&shop.subscription())), missing());
+        interceptor.intercept(1, "GET", &format!("/v1/subscriptions/{}", stripe::id(&shop.subscription())), missing());
         shop.announce("invoice.payment_failed", &invoice).await;
-        between.used().await;
-        assert_eq!(shop.standing(&customer).await, ("past_due".to_owned(), "pro".to_owned()));
+        interceptor.until_used_up().await;
+        assert_eq!(shop.status_and_plan(&customer).await, ("past_due".to_owned(), "pro".to_owned()));
         shop.close().await;
     }
 
     async fn a_subscription_is_recorded_without_a_complete_invoice(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let subscription = shop.subscription();
         let path = format!("/v1/subscriptions/{}", stripe::id(&subscription));
@@ -130,19 +130,19 @@ on_both! {
         (told["latest_invoice"], told["status"]) = (json!("in_1"), json!("past_due"));
         untold["latest_invoice"] = json!({ "id": "in_2", "object": "invoice", "status": "paid", "amount_paid": 1 });
         for (object, status) in [(told, "past_due"), (untold, "active")] {
-            between.next(1, "GET", &path, Instead::AfterAll(200, object));
+            interceptor.intercept(1, "GET", &path, Interception::Replaced(200, object));
             shop.announce("customer.subscription.updated", &subscription).await;
-            between.used().await;
-            assert_eq!(shop.standing(&customer).await, (status.to_owned(), "pro".to_owned()));
+            interceptor.until_used_up().await;
+            assert_eq!(shop.status_and_plan(&customer).await, (status.to_owned(), "pro".to_owned()));
         }
         // An operation of somebody else's has nothing to do with it.
-        let other = shop.broke("pm_card_authenticationRequired").await;
+        let other = shop.without_credits("pm_card_authenticationRequired").await;
         shop.subscribe(&other, "pro").await.expect_problem(402, "authentication_required");
         let operations = shop.app.call(&other, "GET", "/api/v1/operations", "", None).await.expect(200);
         let open = operations["data"][0]["id"].clone();
         let mut strange = shop.ask_stripe("GET", &format!("{path}?expand[]=latest_invoice"), &[]).await;
         strange["metadata"]["bursar_operation_id"] = open;
-        between.next(1, "GET", &path, Instead::AfterAll(200, strange));
+        interceptor.intercept(1, "GET", &path, Interception::Replaced(200, strange));
         shop.announce("customer.subscription.updated", &subscription).await;
         shop.subscribe(&other, "pro").await.expect_problem(402, "authentication_required");
         assert_eq!(shop.app.balance(&customer).await, PERIOD);

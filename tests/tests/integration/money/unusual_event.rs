@@ -3,11 +3,11 @@
 mod invoice;
 mod refund;
 
-use super::answers::missing;
-use super::between::{Instead, error};
+use super::unusual_answer::missing;
+use super::interceptor::{Interception, error};
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, act, events, held_back, let_go_without, on_both, processed_again};
+use crate::scene::{PERIOD, admin_post, events, delay_job, resume_job_without, on_both, replay_event};
 use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {
@@ -67,7 +67,7 @@ shops! {
     }
 
     async fn events_about_unknown_customers_and_cards_change_nothing(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let ours = json!({ "bursar_customer_id": customer.id });
         for (event_type, object) in [
             ("payment_method.attached", json!({ "id": null, "object": "payment_method" })),
@@ -96,26 +96,26 @@ shops! {
     async fn an_unreadable_or_ignored_event_ends_the_same_when_replayed(shop: &Shop) {
         shop.app.deliver_bytes(b"{").await.expect(200);
         let kept = wait::until("it is kept", || async { events(&shop.app, "type=unreadable").await.pop() }).await;
-        let dead = processed_again(&shop.app, kept["external_id"].as_str().expect("an id"), "dead").await;
+        let dead = replay_event(&shop.app, kept["external_id"].as_str().expect("an id"), "dead").await;
         assert!(dead["event"]["last_error"].as_str().expect("a reason").contains("unreadable"), "{dead}");
         let other = stripe::event("product.created", &json!({ "id": "prod_1", "object": "product" }));
         shop.app.deliver(&other).await.expect(200);
         shop.app.event_in_state(stripe::id(&other), "processed").await;
-        processed_again(&shop.app, stripe::id(&other), "processed").await;
+        replay_event(&shop.app, stripe::id(&other), "processed").await;
     }
 
     async fn a_job_without_its_event_ends_with_that_reason(shop: &Shop) {
         let customer = shop.pro().await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
-        act(&shop.app, &format!("{stream}/pause"), "test").await.expect(200);
+        admin_post(&shop.app, &format!("{stream}/pause"), "test").await.expect(200);
         let event = stripe::event("customer.subscription.updated", &shop.subscription());
         shop.app.deliver(&event).await.expect(200);
         let waiting = "SELECT id FROM jobs WHERE kind = 'stripe.event' AND state = 'available'";
         let job = texts(&shop.app, waiting).await.pop().expect("a job");
         let event_id = texts(&shop.app, &format!("SELECT event_id FROM jobs WHERE id = '{job}'")).await.remove(0);
         sql(&shop.app, &format!("UPDATE jobs SET event_id = NULL WHERE id = '{job}'")).await;
-        act(&shop.app, &format!("{stream}/resume"), "test").await.expect(200);
+        admin_post(&shop.app, &format!("{stream}/resume"), "test").await.expect(200);
         let reason = wait::until("the job is dead", || async {
             texts(&shop.app, &format!("SELECT last_error FROM jobs WHERE id = '{job}' AND state = 'dead'")).await.pop()
         })
@@ -170,18 +170,18 @@ shops! {
 
 on_both! {
     async fn a_database_failure_during_an_event_delays_it(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
         let id = methods["data"][0]["id"].as_str().expect("an id").to_owned();
         let path = format!("/v1/payment_methods/{id}");
         shop.ask_stripe("POST", &format!("{path}/detach"), &[]).await;
         // Stripe cannot be asked at first, so that there is an attempt to wait for.
-        between.next(1, "GET", &path, Instead::Unheard(429, error("invalid_request_error", "rate_limit")));
+        interceptor.intercept(1, "GET", &path, Interception::Blocked(429, error("invalid_request_error", "rate_limit")));
         let event = stripe::event("payment_method.detached", &shop.stripe.object(&id));
         shop.app.deliver(&event).await.expect(200);
-        let job = held_back(&shop.app, "stripe.event").await;
-        let_go_without(&shop.app, &job, "payment_methods").await;
+        let job = delay_job(&shop.app, "stripe.event").await;
+        resume_job_without(&shop.app, &job, "payment_methods").await;
         shop.app.event_in_state(stripe::id(&event), "processed").await;
         let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
         assert_eq!(methods["data"], json!([]));
