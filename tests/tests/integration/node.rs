@@ -1,4 +1,4 @@
-//! Real processes: what is left when one is killed, and how one stops while its services are away.
+//! Real processes: killed, and stopped while their services are down.
 
 use crate::private::Private;
 use crate::scene::{PERIOD, SIGNUP, invoice_paid, now_ms, on_both, stripe_customer};
@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Long enough that it does not end while its node lives, and short enough to wait for its end.
+/// Longer than a node needs to renew it, and short enough to wait for its end.
 const LEASE_MS: i64 = 1_500;
 const INNOCENT: usize = 10;
 
-/// A `bursar serve` on what an application under test used before.
+/// A `bursar serve` process on the database and broker of an earlier application under test.
 pub(crate) struct NodeProcess {
     node: Node,
     pub(crate) db: Db,
@@ -32,12 +32,12 @@ pub(crate) struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts it with the settings of a test that matter here.
+    /// Starts it with a test's settings.
     pub(crate) async fn start(config: &Config) -> Self {
         Self::start_skewed(config, 0).await
     }
 
-    /// The same with a clock that is wrong by so much.
+    /// Like [`NodeProcess::start`], with a skewed clock.
     pub(crate) async fn start_skewed(config: &Config, skew_ms: i64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut environment = environment(config);
@@ -66,24 +66,24 @@ impl NodeProcess {
         self.node.kill(&mut *self.node.lock().await).await.unwrap();
     }
 
-    /// SIGTERM; it has to end with success within the time that is promised.
+    /// Sends SIGTERM; the process must exit successfully within the limit.
     pub(crate) async fn terminate(&self) {
         let ended = self.node.terminate(&mut *self.node.lock().await).await.unwrap();
         ended.unwrap();
     }
 
-    /// The jobs of events.
+    /// The jobs that process events.
     async fn events(&self) -> Vec<Job> {
         let filter = JobFilter { kind: Some("stripe.event".to_owned()), ..JobFilter::default() };
         job_list(self.db.read(), &filter, "", 1_000, 0).await.unwrap()
     }
 
-    /// The job of a stream with only one.
+    /// The only job of a stream.
     async fn event_of(&self, stream: &str) -> Job {
         self.events().await.into_iter().find(|job| job.stream_key == stream).unwrap()
     }
 
-    /// Waits until a condition holds for the jobs of events; gives them.
+    /// Waits until a condition holds for the jobs of events; returns them.
     pub(crate) async fn events_until(&self, what: &str, holds: impl Fn(&[Job]) -> bool) -> Vec<Job> {
         wait::until(what, || async {
             let jobs = self.events().await;
@@ -99,7 +99,7 @@ pub(crate) async fn connect(config: &Config) -> Db {
     Db::connect(&options).await.unwrap()
 }
 
-/// The program beside this one's folder; `./dev test` builds both.
+/// The program, in the folder above this one's; `./dev test` builds both.
 pub(crate) fn program() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let program = own.ancestors().nth(2).map(|folder: &Path| folder.join("bursar")).unwrap();
@@ -107,7 +107,7 @@ pub(crate) fn program() -> PathBuf {
     program
 }
 
-/// The settings of a test that matter here, for a process of its own.
+/// A test's settings as environment variables of a process.
 pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
     let jobs = &config.jobs;
     let mut variables = vec![
@@ -146,7 +146,7 @@ pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Events of payments that nobody was told of, each in a stream of its own; gives the streams.
+/// Stores payment events without announcing them, each in its own stream; returns the streams.
 pub(crate) async fn insert_payment_events(db: &Db, customers: &[TestCustomer]) -> Vec<String> {
     let now_ms = now_ms();
     let event = |customer| invoice_paid(&stripe_customer(), Some(customer)).to_string();
@@ -156,7 +156,7 @@ pub(crate) async fn insert_payment_events(db: &Db, customers: &[TestCustomer]) -
     deliveries.into_iter().map(|delivery| delivery.event.stream_key).collect()
 }
 
-/// A transaction that somebody forgot, on the accounts of customers.
+/// Opens a transaction that locks the accounts of customers.
 pub(crate) async fn open_transaction(psql: &DatabaseConnection, customers: &[TestCustomer]) -> DatabaseTransaction {
     let ids = customers.iter().map(|customer| format!("'{}'", customer.id)).collect::<Vec<_>>().join(",");
     let tx = psql.begin().await.unwrap();
@@ -165,7 +165,7 @@ pub(crate) async fn open_transaction(psql: &DatabaseConnection, customers: &[Tes
     tx
 }
 
-/// Customers on an application that has stopped; gives what it was started with.
+/// Starts an application, adds customers and stops it; returns its configuration.
 pub(crate) async fn stopped_with(customers: usize) -> (Config, Option<TempDir>, Vec<TestCustomer>) {
     let app = TestApp::start_with(Backend::Production, |config| {
         config.jobs.lease_ms = LEASE_MS;
@@ -204,7 +204,7 @@ async fn jobs_of_a_killed_process_are_rescued_and_done_once() {
     app.stop().await;
 }
 
-/// The sessions that a query of Postgres' list finds.
+/// The sessions that a query on `pg_stat_activity` finds.
 async fn pids(psql: &DatabaseConnection, sql: &str) -> BTreeSet<i32> {
     let found = psql.query_all_raw(Statement::from_string(psql.get_database_backend(), sql)).await.unwrap();
     found.iter().map(|row| row.try_get("", "pid").unwrap()).collect()
@@ -219,7 +219,7 @@ async fn a_job_that_kills_its_process_dies_without_its_neighbours() {
     let served = NodeProcess::start(&config).await;
     let poison = insert_payment_events(&served.db, &customers).await.remove(0);
 
-    // Twice all of them run when the process dies. Nobody can know which of them it was.
+    // Twice the process dies while all of them run. Nobody can know which one was the cause.
     for deaths in 0..2 {
         let all_run = |jobs: &[Job]| jobs.iter().all(|job| job.state == JobState::Running && job.rescues == deaths);
         served.events_until("all are running", all_run).await;
@@ -230,8 +230,8 @@ async fn a_job_that_kills_its_process_dies_without_its_neighbours() {
     }
     held_up.rollback().await.unwrap();
 
-    // From now on the process dies whenever the killer's work is under way: it waits for a lock. Sessions of the
-    // processes before may still wait for it, too.
+    // From here on the process dies whenever the killer's job runs: it waits for a lock. Sessions of earlier
+    // processes may still wait for it, too.
     let all = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bursar'";
     let waits = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bursar' \
                  AND datname = current_database() AND wait_event_type = 'Lock'";
@@ -296,7 +296,7 @@ on_both! {
         let (config, folder) = app.halt().await;
         let served = NodeProcess::start(&config).await;
         served.kill().await;
-        // It was killed in the middle of this.
+        // It was killed while this ran.
         insert_payment_events(&served.db, &[customer]).await;
         for text in [
             "UPDATE jobs SET state = 'running' WHERE kind = 'stripe.event'",

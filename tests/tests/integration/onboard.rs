@@ -1,4 +1,4 @@
-//! Signing up.
+//! Signup.
 
 mod gate;
 mod limit;
@@ -183,7 +183,7 @@ both! {
         let second = app.call(&customer, "POST", "/api/v1/api-keys", &unique(), Some(&json!({ "name": "ci" }))).await;
         let second = second.expect(201)["key"].as_str().unwrap().to_owned();
         for key in [&customer.api_key, &second] {
-            // The search itself works: what is kept of a key is found where it belongs.
+            // The search works: it finds the stored hash of a key.
             assert_eq!(tables_with(app, &secret_hash(key)).await, ["api_keys"]);
             assert_eq!(tables_with(app, key).await, Vec::<String>::new());
             assert_eq!(tables_with(app, &key[12..]).await, Vec::<String>::new(), "a key without its first characters");

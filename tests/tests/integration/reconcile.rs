@@ -1,5 +1,5 @@
-//! Reconciliation: what webhooks did not tell is found, and mended where that is safe. Against a fake of
-//! Stripe that tells nothing by itself and has only what a test put there.
+//! Reconciliation: differences without a webhook are found, and repaired where that is safe. Against a fake Stripe
+//! that sends no events and has only the objects of the test.
 
 mod report;
 mod run;
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 const RUNS: &str = "/admin/v1/stripe/reconciliations";
 
-/// How long a try of a call may take here: a lost answer is noticed after this.
+/// The timeout of a try of a call in these tests, after which a lost answer is noticed.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 
-/// An application with a Stripe of its own.
+/// An application with its own fake Stripe.
 struct Shop {
     app: TestApp,
     stripe: FakeStripe,
@@ -29,7 +29,7 @@ impl Shop {
         Self::open_with(backend, |_| {}).await
     }
 
-    /// The same with changed settings.
+    /// Like [`Shop::open`], with changed settings.
     async fn open_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
         let stripe = FakeStripe::start().await;
         let url = stripe.url.clone();
@@ -45,7 +45,7 @@ impl Shop {
         Self { app, stripe }
     }
 
-    /// A customer with a payment method of this fate and no credits.
+    /// A customer with this payment method and no credits.
     async fn without_credits(&self, payment_method: &str) -> TestCustomer {
         let customer = self.app.onboard().await;
         self.attach(&customer, payment_method, "card").await.expect(201);
@@ -68,14 +68,14 @@ impl Shop {
         self.stripe.money(&self.stripe_customer(customer).await)
     }
 
-    /// Announces an object as it is now, and waits until that is processed.
+    /// Delivers an event with an object's current state, and waits until it is processed.
     async fn announce(&self, event_type: &str, object: &Value) {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         self.app.event_in_state(stripe::id(&event), "processed").await;
     }
 
-    /// Waits until an operation is in a state; gives it.
+    /// Waits until an operation is in this state; returns it.
     async fn operation(&self, customer: &TestCustomer, id: &str, state: &str) -> Value {
         wait::until(&format!("operation {id} is {state}"), || async {
             let path = format!("/api/v1/operations/{id}");
@@ -92,14 +92,14 @@ impl Shop {
 }
 
 impl Shop {
-    /// Runs, and asserts what was found, as class, found, repaired. Classes that are not named agree.
+    /// Runs a reconciliation and asserts the classes with differences: class, found, repaired.
     async fn reconcile_finds(&self, expected: &[(&str, i64, i64)]) -> Value {
         let run = reconcile(&self.app, true).await;
         assert_eq!(found(&run), expected, "{run:#}");
         run
     }
 
-    /// Waits until a customer's balance is this.
+    /// Waits until a customer has this balance.
     async fn balance_becomes(&self, customer: &TestCustomer, balance: i64) {
         wait::until(&format!("the balance is {balance}"), || async {
             (self.app.balance(customer).await == balance).then_some(())
@@ -115,7 +115,7 @@ impl Shop {
         .await;
     }
 
-    /// A customer on Pro with a renewal that Stripe has and nobody told us of; the invoice.
+    /// A customer on Pro with a renewal at Stripe that no event announced; returns its invoice.
     async fn renewed(&self) -> (TestCustomer, Value) {
         let customer = self.without_credits("pm_card_visa").await;
         self.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
@@ -126,7 +126,7 @@ impl Shop {
         (customer, renewal)
     }
 
-    /// A customer that bought a unit, has 3 credits and was refunded without our hearing of it.
+    /// A customer that bought a unit, has 3 credits and got a refund that no event announced.
     async fn refunded(&self) -> TestCustomer {
         let customer = self.without_credits("pm_card_visa").await;
         self.app.spend(&customer, 1, "unit").await.expect(200);
@@ -137,13 +137,13 @@ impl Shop {
     }
 }
 
-/// Begins a run and waits until it has ended.
+/// Starts a run and waits until it has ended.
 pub(crate) async fn reconcile(app: &TestApp, repair: bool) -> Value {
     let begun = app.admin("POST", RUNS, Some(&json!({ "repair": repair }))).await.expect(202);
     ended(app, begun["reconciliation"]["id"].as_str().expect("an id")).await
 }
 
-/// Waits until a run has ended; gives it.
+/// Waits until a run has ended; returns it.
 async fn ended(app: &TestApp, id: &str) -> Value {
     wait::until(&format!("reconciliation {id} has ended"), || async {
         let found = app.admin("GET", &format!("{RUNS}/{id}"), None).await.expect(200);
@@ -153,7 +153,7 @@ async fn ended(app: &TestApp, id: &str) -> Value {
     .await
 }
 
-/// The classes in which a run found something: found, repaired.
+/// The classes in which a run found differences: class, found, repaired.
 pub(crate) fn found(run: &Value) -> Vec<(&str, i64, i64)> {
     assert_eq!(run["state"], "done", "{run:#}");
     let classes = run["classes"].as_array().expect("classes").iter();
@@ -181,7 +181,7 @@ shops! {
         shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
         shop.app.event_in_state(stripe::id(&lost), "processed").await;
         assert_eq!(shop.app.balance(&customer).await, 120);
-        // Stripe delivers it after all.
+        // Stripe delivers it later.
         let late = shop.app.deliver(&lost).await.expect(200);
         assert_eq!(late["duplicate"], true);
         shop.reconcile_finds(&[]).await;
@@ -225,7 +225,7 @@ shops! {
         let refused = shop.app.spend(&customer, 1, "unit").await;
         refused.expect_problem(402, "authentication_required");
         let operation = refused.body["operation_id"].as_str().expect("an operation").to_owned();
-        // The customer authenticates, and the webhook that says so gets lost.
+        // The customer authenticates, and the webhook about it is lost.
         shop.stripe.authenticate(refused.body["payment_intent"].as_str().expect("a payment"));
         shop.reconcile_finds(&[("payment_unsettled", 1, 1)]).await;
         shop.operation(&customer, &operation, "succeeded").await;

@@ -1,4 +1,4 @@
-//! Replays: a frozen set, previewed, run at a capped rate, paused, resumed, cancelled.
+//! Replays: a frozen set of jobs, previewed, run at a limited rate, paused, resumed, cancelled.
 
 mod dry_run;
 
@@ -19,7 +19,7 @@ use bursar_tests::answer::Answer;
 use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
 use serde_json::{Value, json};
 
-/// A customer with payments that are dead until its subscription is told of.
+/// A customer with payments that are dead until its subscription is known.
 struct Dead {
     customer: TestCustomer,
     stripe_customer: String,
@@ -36,7 +36,7 @@ async fn dead_payments(app: &TestApp, count: usize) -> Dead {
 }
 
 impl Dead {
-    /// From now on a replay brings the credits.
+    /// Makes a replay grant the credits from now on.
     async fn cause_is_removed(&self, app: &TestApp) {
         deliver_until(app, &subscription_event(&self.stripe_customer, &self.customer), "processed").await;
     }
@@ -54,7 +54,7 @@ async fn prepare(app: &TestApp, request: &Value) -> Answer {
     app.admin("POST", "/admin/v1/replays", Some(request)).await
 }
 
-/// Prepares a replay of everything that is dead; gives its id.
+/// Prepares a replay of all dead jobs; returns its id.
 async fn prepare_dead(app: &TestApp, rate: i64, dry_run: bool) -> String {
     let filter = json!({ "state": "dead" });
     let request = json!({ "filter": filter, "rate_per_second": rate, "dry_run": dry_run, "reason": "ticket 4711" });
@@ -69,7 +69,7 @@ async fn replay(app: &TestApp, id: &str) -> Value {
     admin_get(app, &format!("/admin/v1/replays/{id}")).await["replay"].clone()
 }
 
-/// Waits until a condition holds for a replay; gives it.
+/// Waits until a condition holds for a replay; returns it.
 async fn replay_until(app: &TestApp, id: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     wait::until(&format!("the replay {what}"), || async {
         let found = replay(app, id).await;
@@ -110,7 +110,7 @@ both! {
         assert_eq!(dead.jobs(app).await, before);
         assert_eq!(app.balance(&dead.customer).await, SIGNUP);
 
-        // A filter that matches nothing is no mistake: the preview says so.
+        // A filter that matches nothing is allowed: the preview shows it.
         let none = json!({ "filter": { "state": "dead", "error": "no such error" }, "reason": "ticket 4711" });
         assert_eq!(prepare(app, &none).await.expect(201)["replay"]["total"], 0);
     }
@@ -118,7 +118,7 @@ both! {
     async fn a_replay_runs_the_frozen_set_and_grants_each_payment_once(app: &TestApp) {
         let dead = dead_payments(app, 4).await;
         let id = prepare_dead(app, 1_000, false).await;
-        // What dies later is not in the set, and what is replayed by hand meanwhile is not done twice.
+        // Jobs that die later are not in the set, and jobs replayed by hand meanwhile are not run twice.
         let later = dead_payments(app, 1).await;
         dead.cause_is_removed(app).await;
         later.cause_is_removed(app).await;
@@ -140,7 +140,7 @@ both! {
         assert_eq!((left.state, left.attempt), (JobState::Dead, 1));
         assert_eq!(app.balance(&later.customer).await, SIGNUP);
 
-        // All of it once more: nothing happens twice.
+        // The same replay again has no effect.
         let everything = json!({ "filter": { "event_type": "invoice.paid", "state": "succeeded" }, "reason": "again" });
         let again = prepare(app, &everything).await.expect(201)["replay"]["id"].as_str().unwrap().to_owned();
         step(app, &again, "start").await.expect(200);
@@ -163,7 +163,7 @@ both! {
         let id = made["replay"]["id"].as_str().unwrap();
         assert_eq!(made["replay"]["total"], 3);
 
-        // Then the first is deleted, as old as it is, and the second is replayed by hand and waits.
+        // Then retention deletes the first, and the second is replayed by hand and waits.
         let jobs = dead.jobs(app).await;
         let long_ago = now_ms() - 91 * 24 * 60 * 60 * 1_000;
         sql(app, &format!("UPDATE jobs SET finished_at_ms = {long_ago} WHERE id = '{}'", jobs[0].id)).await;
@@ -203,7 +203,7 @@ both! {
         let outcomes: Vec<_> = rounds.iter().map(|round| round.outcome.as_str()).collect();
         assert_eq!(outcomes, ["snooze", "snooze", "snooze", "done"]);
         assert_eq!((run.state, run.attempt), (JobState::Succeeded, 1));
-        // None was let go before its round.
+        // No job was released before its round.
         for (event, round) in dead.events.iter().zip(&rounds) {
             app.event_in_state(stripe::id(event), "processed").await;
             let again = attempts(app, &job_of(app, event).await.id).await;
@@ -246,7 +246,7 @@ both! {
         conflict(&["start", "pause", "resume", "cancel"]).await;
         job_in_state(app, &jobs_of_stream(app, &stream).await[1].id, JobState::Cancelled).await;
 
-        // What ran stays; the rest is as dead as it was.
+        // Finished jobs stay finished; the rest stays dead.
         let items = items(app, &id).await;
         let (mut replayed, mut waiting) = (0, 0);
         for (item, event) in items.iter().zip(&dead.events) {
@@ -291,7 +291,7 @@ both! {
         let dead = dead_payments(app, 2).await;
         dead.cause_is_removed(app).await;
         let id = prepare_dead(app, 50, false).await;
-        // Its filter cannot be read: every attempt fails.
+        // Its filter is unreadable, so every attempt fails.
         sql(app, &format!("UPDATE replays SET filter = 'not JSON', state = 'running' WHERE id = '{id}'")).await;
         let run = NewJob {
             stream_key: Some(format!("replay:{id}")),

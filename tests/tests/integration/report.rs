@@ -1,5 +1,4 @@
-//! What a customer can look back at: the usage summary, the balance as of a past moment, the ledger as a
-//! file; and what support sees of them.
+//! Reports: the usage summary, the balance at a past time, the ledger as a file, and support's view of them.
 
 use crate::scene::customer_id;
 use crate::snapshot::assert_body;
@@ -23,7 +22,7 @@ async fn transactions(app: &TestApp, customer: &TestCustomer) -> Vec<Value> {
     page["data"].as_array().unwrap().clone()
 }
 
-/// A file: content type, name and text.
+/// Downloads a file: content type, name and text.
 async fn file(app: &TestApp, path: &str, header: (&str, &str)) -> (String, String, String) {
     let request = app.client.get(format!("{}{path}", app.base)).header(header.0, header.1);
     let response = request.send().await.unwrap();
@@ -123,7 +122,7 @@ both! {
         for row in &all {
             let time = row["created_at"].as_str().unwrap();
             let found = at(time).await;
-            // Several may be of one millisecond: the last of them counts.
+            // Several may have the same millisecond: the last one counts.
             let last = all.iter().find(|other| other["created_at"] == row["created_at"]).unwrap();
             assert_eq!(found["transaction_id"], last["id"]);
             assert_eq!((&found["balance"], &found["held"]), (&last["balance_after"], &last["held_after"]));

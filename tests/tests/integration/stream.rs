@@ -1,4 +1,4 @@
-//! Streams: order, blocking, pausing, skipping, and what support is told about them.
+//! Streams: order, blocking, pausing, skipping, and what support sees of them.
 
 use crate::database::until_waiting;
 use crate::scene::{
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// Delivers events of one new customer, one after the other; gives its stream and the events.
+/// Delivers events of one new customer, one after another; returns its stream and the events.
 async fn deliver_in_turn(app: &TestApp, count: usize) -> (String, Vec<Value>) {
     let customer = app.onboard().await;
     let stripe_customer = stripe_customer();
@@ -147,7 +147,7 @@ both! {
 
 on_both! {
     async fn support_is_told_what_every_job_of_a_stream_waits_for(backend: Backend) {
-        // The first failure is followed by an hour in which nothing moves.
+        // After the first failure there is no attempt for an hour.
         let app = TestApp::start_with(backend, |config| config.jobs.backoff_base_ms = HOUR_MS).await;
         let customer = app.onboard().await;
         let stripe_customer = stripe_customer();
@@ -206,7 +206,7 @@ async fn two_nodes_keep_the_order_of_streams_that_both_work_on() {
         for event in events {
             app.event_in_state(stripe::id(event), "processed").await;
         }
-        // Epochs are the order in which work was done; the nodes' clocks need not agree.
+        // Epochs show the order of execution; the nodes' clocks may differ.
         let mut epochs = Vec::new();
         for job in jobs_of_stream(&app, stream).await {
             assert_eq!((job.attempt, job.rescues), (1, 0), "{job:#?}");
@@ -220,7 +220,7 @@ async fn two_nodes_keep_the_order_of_streams_that_both_work_on() {
     app.stop().await;
 }
 
-// Production only: on SQLite nothing can be claimed while somebody else writes.
+// Production only: on SQLite no job can be claimed during another write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_committed_after_its_runner_timed_out_counts() {
     let app = TestApp::start_with(Backend::Production, |config| config.ledger.timeout_ms = 100).await;

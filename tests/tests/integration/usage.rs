@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// The whole list of transactions, page by page.
+/// Reads all transactions, page by page.
 async fn transactions(app: &TestApp, customer: &TestCustomer, limit: usize) -> Vec<Value> {
     let mut all = Vec::new();
     let mut path = format!("/api/v1/credits/transactions?limit={limit}");
@@ -33,7 +33,7 @@ async fn spend_body(app: &TestApp, customer: &TestCustomer, key: &str, body: &Va
     app.call(customer, "POST", "/api/v1/usage", key, Some(body)).await
 }
 
-/// A repeated answer is the first one but for saying so.
+/// A repeated answer equals the first one but for `replayed`.
 fn assert_replay_of(first: &Value, again: &Value) {
     let mut expected = first.clone();
     expected["replayed"] = json!(true);
@@ -151,7 +151,7 @@ both! {
             json!({ "units": 1, "reference": "a", "metadata": { "n": 2 } }),
             json!({ "units": 1, "reference": "a" }),
             json!({ "units": 1 }),
-            // More than there is: what the key was used for outweighs what the account allows.
+            // More than the balance: the reused key takes precedence over the missing credits.
             json!({ "units": 100 }),
         ] {
             spend_body(app, &customer, "key", &other).await.expect_problem(422, "idempotency_key_reused");

@@ -1,4 +1,4 @@
-//! Stripe's webhooks at the door: who is let in, and that whatever is let in is kept.
+//! Stripe's webhook: which deliveries are accepted, and that accepted ones are stored.
 
 mod effect;
 mod unknown;
@@ -25,7 +25,7 @@ fn cus() -> String {
     format!("cus_{}", unique())
 }
 
-/// An event of a type that nothing is done for.
+/// An event of a type that the application ignores.
 fn product_created() -> Value {
     stripe::event("product.created", &json!({ "id": format!("prod_{}", unique()), "object": "product" }))
 }
@@ -89,7 +89,7 @@ both! {
         let old = sign(WEBHOOK_SECRETS[1], &event, now_s());
         let answer = app.deliver_signed(&event, Some(&old)).await.expect(200);
         assert_eq!(answer, json!({ "received": true, "duplicate": false }));
-        // While a secret is rolled Stripe signs with both; ours need not be the first.
+        // During a rotation Stripe signs with both secrets; ours need not be the first.
         let event = body(&product_created());
         let ours = sign(WEBHOOK_SECRETS[0], &event, now_s());
         let (time, mac) = ours.split_once(",v1=").unwrap();
@@ -123,7 +123,7 @@ both! {
             assert_eq!(dead.len(), n + 1);
             assert!(dead[0]["last_error"].as_str().unwrap().starts_with("unreadable: "), "{}", dead[0]);
             assert_eq!(dead[0]["deliveries"], 2);
-            // What was sent can be looked at.
+            // The bytes are shown to support.
             let shown = app.event(dead[0]["external_id"].as_str().unwrap()).await;
             assert!(shown["why"].as_str().unwrap().contains("unreadable"), "{shown}");
         }
@@ -172,7 +172,7 @@ both! {
             "related_object": { "id": "cus_thin", "type": "customer", "url": "/v1/customers/cus_thin" },
         });
         app.deliver(&event).await.expect(200);
-        // Its twin would be fetched, but there is no key to ask Stripe with: nothing else is to be done.
+        // Its twin would be fetched, but there is no Stripe key, so nothing else is done.
         let found = app.event_in_state(stripe::id(&event), "processed").await;
         assert_eq!(found["event"]["stream"], "stripe:cus_thin");
     }
@@ -206,7 +206,7 @@ both! {
             })
             .await;
             assert_eq!(found["payload"], event, "what is shown is what was sent");
-            // An id that is none, and one that differs from it in such a sign only, are two events.
+            // An invalid id, and one that differs from it only in such a character, are two events.
             for odd in [format!("{id}{nul}"), format!("{id}{nul}\u{1}")] {
                 event["id"] = json!(odd);
                 assert_eq!(app.deliver(&event).await.expect(200)["duplicate"], false);

@@ -162,7 +162,7 @@ shops! {
         let path = format!("/api/v1/operations/{}", operation["id"].as_str().expect("an id"));
         assert_eq!(shop.app.call(&customer, "GET", &path, "", None).await.expect(200), operation);
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 2));
-        // Once there are credits the same request spends them, and nothing is charged again.
+        // Once there are credits, the same request spends them, and nothing is charged.
         shop.app.adjust(&customer, 3).await.expect(200);
         shop.app.spend(&customer, 5, "five").await.expect(200);
         let operation = admin_get().await["data"][0].clone();
@@ -291,7 +291,7 @@ on_both! {
     }
 }
 
-/// On Postgres only: SQLite has one writer, so that two rounds never begin at one moment.
+/// Postgres only: SQLite has one writer, so two rounds cannot begin at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_while_another_subscription_begins_is_a_conflict() {
     let shop = Shop::open(Backend::Production).await;
@@ -304,7 +304,7 @@ async fn a_retry_while_another_subscription_begins_is_a_conflict() {
     let id = OperationId::parse(&texts(&shop.app, first).await[0]).expect("an id");
     let known = operation_find(db.read(), &id).await.expect("it is read").expect("it is there");
     let next = known.next_round(known.request.clone(), now_ms());
-    // Another node is about to begin a round; whoever comes now waits for what it does.
+    // Another node is beginning a round, for which a concurrent request waits.
     let other = db.begin().await.expect("a transaction");
     assert!(operation_begin_round(&other, &next).await.expect("a round"));
     let (refused, ()) = tokio::join!(shop.subscribe(&customer, "b"), async {
@@ -317,7 +317,7 @@ async fn a_retry_while_another_subscription_begins_is_a_conflict() {
         other.commit().await.expect("a commit");
     });
     refused.expect_problem(409, "subscribing");
-    // The other node stopped before it made the round's job.
+    // The other node stopped before it created the round's job.
     shop.subscribe(&customer, "a").await.expect_problem(402, "payment_declined");
     shop.close().await;
 }

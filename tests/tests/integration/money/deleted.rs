@@ -1,4 +1,4 @@
-//! Payment methods and Stripe customers that go away at Stripe.
+//! Payment methods and Stripe customers that are deleted at Stripe.
 
 use super::*;
 use crate::scene::{PERIOD, admin_post, job_of, now_ms};
@@ -30,7 +30,7 @@ shops! {
         let db = shop.app.app.db.read();
         let known = payment_method_list(db, &CustomerId::trusted(customer.id.clone())).await.expect("payment methods");
         let gone = known.iter().find(|method| method.is_default).expect("one is charged").id.clone();
-        // The stream is there, and waits.
+        // The stream exists, and is paused.
         shop.announce("customer.updated", &shop.stripe.object(&stripe_customer)).await;
         let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
         admin_post(&shop.app, &format!("{stream}/pause"), "to try first").await.expect(200);
@@ -56,12 +56,12 @@ shops! {
         shop.stripe.authenticate(refused.body["payment_intent"].as_str().expect("a payment"), true).expect("it waits");
         let gone = shop.stripe_customer(&customer).await;
         let deleted = shop.ask_stripe("DELETE", &format!("/v1/customers/{gone}"), &[]).await;
-        // The end of the customer comes first; nobody has heard of the payment.
+        // The customer's deletion arrives first, and the payment is unknown.
         shop.announce("customer.deleted", &deleted).await;
         assert_eq!(shop.status(&customer).await, "incomplete_expired");
         shop.announce("customer.subscription.deleted", &shop.subscription()).await;
         assert_eq!(shop.status_and_plan(&customer).await, ("canceled".to_owned(), "trial".to_owned()));
-        // What was paid for is there, all the same.
+        // The paid month is granted all the same.
         let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
         shop.announce("invoice.paid", &invoice).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
@@ -72,7 +72,7 @@ shops! {
         let (id, db) = (CustomerId::trusted(customer.id.clone()), shop.app.app.db.write());
         let method = payment_method_list(db, &id).await.expect("payment methods").remove(0);
         let without = PaymentMethod { consent_at_ms: None, ..method.clone() };
-        // Seen again while it is attached, such as by a webhook: the consent stays.
+        // Stored again while it is attached, for example by a webhook: the consent stays.
         payment_method_put(db, &without).await.expect("a write");
         shop.app.spend(&customer, 1, "agreed").await.expect(200);
         payment_method_detach(db, &id, &method.id, 1).await.expect("a write");
@@ -98,7 +98,7 @@ shops! {
         shop.stripe.refund(&charge, None).expect("a refund");
         shop.announce_refund(&charge).await;
         assert_eq!(shop.app.balance(&customer).await, 2 + PERIOD);
-        // What it buys from now on, the new one pays.
+        // The new Stripe customer pays for later purchases.
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.app.spend(&customer, 3 + PERIOD, "all-and-one-more").await.expect(200);
         assert_eq!(shop.stripe.money(&second).net(), UNIT);

@@ -1,5 +1,4 @@
-//! Something between the application and the sandbox, which answers in Stripe's place: what Stripe itself
-//! says only once in a blue moon.
+//! A proxy between the application and the sandbox that replaces answers, to simulate rare ones of Stripe.
 
 use super::*;
 use poem::http::{HeaderMap, HeaderName, StatusCode};
@@ -9,22 +8,22 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 
-/// What a caller hears in place of Stripe's answer.
+/// What happens to a call.
 #[derive(Debug, Clone)]
 pub(super) enum Interception {
-    /// Stripe does what is asked; this is the answer.
+    /// Stripe executes it, and the caller gets this answer.
     Replaced(u16, Value),
-    /// Stripe hears nothing of it; this is the answer.
+    /// Stripe does not get it, and the caller gets this answer.
     Blocked(u16, Value),
-    /// The same, said to be the answer stored under the key.
+    /// Like `Blocked`, marked as the answer stored under the idempotency key.
     BlockedAsStored(u16, Value),
-    /// Stripe does what is asked, and nobody answers until everything is as usual again.
+    /// Stripe executes it, and the caller gets no answer.
     AnswerLost,
-    /// Stripe hears nothing of it, and nobody answers.
+    /// Stripe does not get it, and the caller gets no answer.
     RequestLost,
 }
 
-/// For which calls: the method, the whole path or what it begins with before a `*`, and how many of them.
+/// The calls to intercept: the method, the path or its prefix before a `*`, and their number.
 #[derive(Debug, Clone)]
 struct Rule {
     method: &'static str,
@@ -34,7 +33,7 @@ struct Rule {
     interception: Interception,
 }
 
-/// It, running.
+/// A running interceptor.
 pub(super) struct Interceptor {
     url: String,
     rules: Arc<Mutex<VecDeque<Rule>>>,
@@ -57,9 +56,9 @@ impl Rule {
     }
 }
 
-/// The body of an error of Stripe's.
+/// The body of a Stripe error.
 pub(super) fn error(kind: &str, code: &str) -> Value {
-    json!({ "error": { "type": kind, "code": code, "message": "in Stripe's place" } })
+    json!({ "error": { "type": kind, "code": code, "message": "intercepted" } })
 }
 
 impl Interceptor {
@@ -78,31 +77,30 @@ impl Interceptor {
         Self { url: format!("http://{address}"), rules, server }
     }
 
-    /// The next `count` calls of this method to this path are answered so; one that ends with `*` stands for
-    /// all that begin so.
+    /// Intercepts the next `count` calls of this method to this path, or with this prefix if it ends with `*`.
     pub(super) fn intercept(&self, count: usize, method: &'static str, path: &str, interception: Interception) {
         let rule = Rule { method, path: path.to_owned(), left: count, used: 0, interception };
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).push_back(rule);
     }
 
-    /// Waits until a call was answered otherwise as often as it was to be.
+    /// Waits until all requested calls were intercepted.
     pub(super) async fn until_used_up(&self) {
         let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|rule| rule.left == 0);
         wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
     }
 
-    /// Waits until a call was answered otherwise.
+    /// Waits until a call was intercepted.
     pub(super) async fn until_used(&self) {
         let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used > 0);
         wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
     }
 
-    /// Whether some call was not made that is to be answered otherwise.
+    /// Whether an interception was never used.
     pub(super) fn has_unused(&self) -> bool {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used == 0)
     }
 
-    /// Everything is as usual again.
+    /// Removes all interceptions.
     pub(super) fn clear(&self) {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -148,7 +146,7 @@ async fn answer(
             let body = heard.bytes().await.map_err(poem::error::BadGateway)?;
             Ok(forwarded(status, &headers, body.to_vec()))
         }
-        // The caller gives up sooner or later.
+        // The caller's timeout ends this.
         _ => std::future::pending().await,
     }
 }
@@ -171,12 +169,12 @@ fn forwarded(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Response
 }
 
 impl Shop {
-    /// A shop with something between it and its Stripe, which keeps its events to itself.
+    /// A shop with an interceptor before its sandbox, which delivers no events.
     pub(super) async fn intercepted(backend: Backend) -> (Self, Interceptor) {
         Self::intercepted_with(backend, |_| {}).await
     }
 
-    /// The same with changed settings.
+    /// Like [`Shop::intercepted`], with changed settings.
     pub(super) async fn intercepted_with(backend: Backend, change: impl FnOnce(&mut Config)) -> (Self, Interceptor) {
         let stripe = Sandbox::start(Options { seed: Some(1), ..Options::default() }).await.expect("the sandbox starts");
         let interceptor = Interceptor::start(&stripe).await;

@@ -1,4 +1,4 @@
-//! How subscriptions live: begun twice, cancelled early, paused, late, recovered and ended.
+//! The life of subscriptions: started twice, cancelled early, paused, past due, recovered and ended.
 
 use super::*;
 use crate::scene::PERIOD;
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Shop {
-    /// A customer on Pro whose second month its new card does not pay; and that month's invoice.
+    /// A customer on Pro whose new card does not pay the second month; returns that month's invoice.
     pub(super) async fn past_due(&self, card: &str) -> (TestCustomer, Value) {
         let customer = self.pro().await;
         self.attach(&customer, card, "bad").await.expect(201);
@@ -16,7 +16,7 @@ impl Shop {
         (customer, invoice)
     }
 
-    /// The subscription changes at Stripe, without our doing; gives what it is then.
+    /// Changes the subscription at Stripe, without the application; returns it.
     async fn change_at_stripe(&self, form: &[(&str, &str)]) -> Value {
         let path = format!("/v1/subscriptions/{}", stripe::id(&self.subscription()));
         self.ask_stripe("POST", &path, form).await;
@@ -51,7 +51,7 @@ shops! {
         assert_eq!((&ended["status"], &ended["plan"]), (&json!("incomplete_expired"), &json!("trial")));
         let intent = asked.body["payment_intent"].as_str().expect("the PaymentIntent");
         assert!(shop.stripe.authenticate(intent, true).is_err(), "nobody can pay it any more");
-        // The request to subscribe has come to nothing, and may be sent again.
+        // The request to subscribe has failed, and may be repeated.
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.subscribe_until_done(&customer, "pro").await;
         assert_eq!(shop.money(&customer).await, MONTH);
@@ -96,7 +96,7 @@ shops! {
         for _ in 0..2 {
             shop.announce("invoice.paid", &paid).await;
             shop.announce("customer.subscription.updated", &shop.subscription()).await;
-            // Old news by now.
+            // An outdated event.
             shop.announce("invoice.payment_failed", &invoice).await;
         }
         assert_eq!(shop.status_and_plan(&customer).await, ("active".into(), "pro".into()));

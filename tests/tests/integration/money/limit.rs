@@ -1,4 +1,4 @@
-//! Operations that bring nothing are limited, charges that are paid are not.
+//! Unsuccessful operations are limited, paid charges are not.
 
 use super::*;
 use crate::database::number;
@@ -27,7 +27,7 @@ on_both! {
         let before = count().await;
         shop.attach(&customer, "pm_unknown", "refused").await.expect_problem(429, "rate_limited");
         assert_eq!(count().await, before, "a refused request wrote something");
-        // What was asked before is answered as before.
+        // Earlier requests get their answers as before.
         shop.attach(&customer, "pm_card_visa", "card").await.expect(201);
         shop.close().await;
     }

@@ -1,4 +1,4 @@
-//! Webhooks that never arrive: the sandbox drops them all, and a comparison with it makes up for that.
+//! Webhooks that never arrive: the sandbox drops them all, and a reconciliation recovers them.
 
 use super::*;
 use crate::reconcile::{found, reconcile};

@@ -1,9 +1,9 @@
-//! What customers are told about money, once each.
+//! Mails about money, once each.
 
 use super::*;
 
 impl Shop {
-    /// How many mails of a kind a customer was made.
+    /// The number of a customer's mails of this kind.
     pub(super) async fn mails(&self, customer: &TestCustomer, template: &str) -> usize {
         let path = format!("/admin/v1/customers/{}/emails?limit=100", customer.id);
         let page = self.app.admin("GET", &path, None).await.expect(200);

@@ -45,7 +45,7 @@ shops! {
     async fn a_replayed_event_uses_stripes_current_state(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let id = shop.stripe_customer(&customer).await;
-        // Stripe knows whose its customer is; here that is not known, and the event does not say it.
+        // Stripe knows the customer of its Stripe customer; Bursar does not, and the event does not name it.
         let forget = format!("UPDATE customers SET stripe_customer_id = NULL WHERE id = '{}'", customer.id);
         shop.app.app.db.write().execute_unprepared(&forget).await.expect("the link is forgotten");
         let failing = stripe::event("invoice.paid", &stripe::pro_invoice(&id, None));
@@ -58,7 +58,7 @@ shops! {
         let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt["outcome"].as_str()).collect();
         assert_eq!(outcomes, [Some("retry"), Some("done")]);
         assert!(attempts[0]["reason"].as_str().is_some_and(|reason| reason.contains("customer_unknown")), "{healed}");
-        // The stream went on, and now the customer is known.
+        // The stream continued, and now the customer is known.
         let second = shop.app.event_in_state(stripe::id(&next), "processed").await;
         assert_eq!(second["event"]["attempts"], 1);
         assert_eq!(shop.stripe_customer(&customer).await, id);
@@ -67,8 +67,8 @@ shops! {
 
     async fn an_attempt_after_a_lost_answer_finds_the_first_result_and_its_failure(shop: &Shop) {
         let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
-        // The first attempt ends the subscription that is not paid, and does not hear of it. The second
-        // one is told again, under the same key, that the subscription was made.
+        // The first attempt ends the unpaid subscription and loses the answer. The second one gets, under the same
+        // key, the answer that the subscription was created.
         shop.fail_next("DELETE", "/v1/subscriptions", Fault::LoseAnswer { hang_ms: 0 });
         let answer = shop.subscribe(&customer, "pro").await;
         answer.expect_problem(402, "payment_declined");

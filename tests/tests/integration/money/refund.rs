@@ -1,10 +1,9 @@
-//! Money that goes back: refunds and disputes.
+//! Refunds and disputes.
 
 use super::*;
 
 impl Shop {
-    /// A customer that bought a unit and was given one more, so that a credit can be seen to go; and the
-    /// charge.
+    /// A customer that bought a unit and was given one more credit, so that a clawback is visible; and the charge.
     pub(super) async fn bought(&self) -> (TestCustomer, String) {
         let customer = self.without_credits("pm_card_visa").await;
         self.app.spend(&customer, 1, "unit").await.expect(200);

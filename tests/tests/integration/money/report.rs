@@ -1,4 +1,4 @@
-//! Money in the usage summary, and the invoices.
+//! Money in the usage summary, and invoices.
 
 use super::*;
 use crate::scene::on_both;

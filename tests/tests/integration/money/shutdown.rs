@@ -1,4 +1,4 @@
-//! A server that stops in the middle of a charge.
+//! Servers that stop or are killed during a charge.
 
 use super::interceptor::Interception;
 use super::*;
@@ -7,21 +7,20 @@ use crate::scene::{PERIOD, on_both};
 
 const PAY: &str = "/v1/payment_intents";
 
-/// A short lease, so that what a killed process had under way is soon taken up.
+/// A short lease, so that the jobs of a killed process are soon claimed again.
 fn short_lease(config: &mut Config) {
     config.jobs.lease_ms = 1_500;
     config.jobs.sweep_grace_ms = 100;
 }
 
-/// Asks a process for a unit. Nobody waits for the answer: it will not come.
+/// Requests a unit from a process, without waiting for the answer, which will not come.
 fn ask(client: &reqwest::Client, served: &NodeProcess, customer: &TestCustomer) -> tokio::task::JoinHandle<()> {
     let request = client.post(format!("{}/api/v1/usage", served.base())).json(&json!({ "units": 1 }));
     let request = request.header("x-api-key", &customer.api_key).header("Idempotency-Key", "key");
     tokio::spawn(async move { drop(request.send().await) })
 }
 
-/// A process is killed while Stripe does not answer a charge, whether it heard of it or not; the next one
-/// settles it.
+/// Kills a process while Stripe does not answer a charge, whether it got it or not; the next process settles it.
 async fn killed_while_stripe_is(backend: Backend, silent: Interception, has_charged: bool) {
     let (shop, interceptor) = Shop::intercepted_with(backend, short_lease).await;
     let customer = shop.without_credits("pm_card_visa").await;
@@ -52,21 +51,21 @@ async fn killed_while_stripe_is(backend: Backend, silent: Interception, has_char
 }
 
 impl Shop {
-    /// Sends a request in the background; gives the status that it is answered with, if it is.
+    /// Sends a request in the background; returns the status of its answer, if it gets one.
     fn send(&self, customer: &TestCustomer, path: &str, body: &Value) -> tokio::task::JoinHandle<Option<u16>> {
         let request = self.app.client.post(format!("{}{path}", self.app.base)).json(body);
         let request = request.header("x-api-key", &customer.api_key).header("Idempotency-Key", "key");
         tokio::spawn(async move { request.send().await.ok().map(|answer| answer.status().as_u16()) })
     }
 
-    /// The server stops, and starts again.
+    /// Restarts the server.
     async fn restart(self) -> Self {
         let Self { app, stripe } = self;
         let (config, folder) = app.halt().await;
         Self { app: TestApp::start_on(config, folder).await, stripe }
     }
 
-    /// Waits until the customer's last operation has succeeded, without its being asked for again.
+    /// Waits until the customer's last operation has succeeded, without repeating the request.
     async fn settles(&self, customer: &TestCustomer) {
         wait::until("the operation has succeeded", || async {
             let page = self.app.call(customer, "GET", "/api/v1/operations", "", None).await.expect(200);
@@ -105,7 +104,7 @@ on_both! {
     async fn a_request_waiting_for_stripe_at_shutdown_gets_an_answer(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_visa").await;
-        // For longer than requests have when the server stops.
+        // Longer than the time that requests get at a shutdown.
         interceptor.intercept(usize::MAX, "POST", PAY, Interception::AnswerLost);
         let asked = shop.send(&customer, "/api/v1/usage", &json!({ "units": 1 }));
         wait::until("Stripe has charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;

@@ -1,4 +1,4 @@
-//! Events that name something of ours in an odd way, or nothing of ours at all.
+//! Events that refer to Bursar's objects in unusual ways, or to none of them.
 
 mod invoice;
 mod refund;
@@ -11,7 +11,7 @@ use crate::scene::{PERIOD, admin_post, events, delay_job, resume_job_without, on
 use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {
-    /// Announces an object and waits until that was given up; the reason.
+    /// Delivers an event about an object and waits until it is dead; returns the reason.
     async fn announce_in_vain(&self, event_type: &str, object: &Value) -> String {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
@@ -19,7 +19,7 @@ impl Shop {
         dead["event"]["last_error"].as_str().expect("a reason").to_owned()
     }
 
-    /// A payment of a Stripe customer that was made past us; its charge.
+    /// Makes a payment of a Stripe customer outside of Bursar; returns its charge.
     async fn paid_elsewhere(&self, stripe_customer: &str, amount: &str, metadata: &[(&str, &str)]) -> String {
         let method =
             self.ask_stripe("POST", "/v1/payment_methods/pm_card_visa/attach", &[("customer", stripe_customer)]).await;
@@ -74,7 +74,7 @@ shops! {
             ("payment_method.attached", json!({ "id": "pm_else", "object": "payment_method", "customer": "cus_else" })),
             ("payment_method.detached", json!({ "id": "pm_else", "object": "payment_method", "customer": null })),
             ("customer.updated", json!({ "id": null, "object": "customer", "metadata": ours })),
-            // Another one that says it is ours, which it is not: ours is linked to its own.
+            // Another Stripe customer that claims to be ours, which is linked to its own.
             ("customer.deleted", json!({ "id": "cus_else", "object": "customer", "metadata": ours })),
         ] {
             shop.announce(event_type, &object).await;
@@ -176,7 +176,7 @@ on_both! {
         let id = methods["data"][0]["id"].as_str().expect("an id").to_owned();
         let path = format!("/v1/payment_methods/{id}");
         shop.ask_stripe("POST", &format!("{path}/detach"), &[]).await;
-        // Stripe cannot be asked at first, so that there is an attempt to wait for.
+        // Stripe cannot be asked at first, so that there is a waiting attempt.
         interceptor.intercept(1, "GET", &path, Interception::Blocked(429, error("invalid_request_error", "rate_limit")));
         let event = stripe::event("payment_method.detached", &shop.stripe.object(&id));
         shop.app.deliver(&event).await.expect(200);

@@ -1,4 +1,4 @@
-//! Who may sign up: the switch, disposable domains, so many a minute from one address.
+//! Limits on signup: the switch, disposable domains, attempts per minute from one address.
 
 use super::{CUSTOMERS, person, sign_up};
 use crate::database::number;
@@ -21,7 +21,7 @@ fn proxied(config: &mut Config) {
     config.http.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
 }
 
-/// An attempt with a new address, and with this header if it is not empty.
+/// Makes a signup attempt with a new email address, and with this header if it is not empty.
 async fn attempt(app: &TestApp, forwarded_for: &str) -> Answer {
     let headers = [("X-Forwarded-For", forwarded_for)];
     let headers = if forwarded_for.is_empty() { &headers[..0] } else { &headers[..] };
@@ -29,7 +29,7 @@ async fn attempt(app: &TestApp, forwarded_for: &str) -> Answer {
     app.request("POST", "/api/v1/customers/onboard", headers, Some(&body)).await
 }
 
-/// Asserts that an attempt came too early.
+/// Asserts that an attempt was rate limited.
 fn assert_limited(answer: &Answer) {
     answer.expect_problem(429, "rate_limited");
     let seconds: u64 = answer.retry_after.as_deref().unwrap().parse().unwrap();
@@ -125,7 +125,7 @@ on_both! {
     async fn behind_a_trusted_proxy_each_of_its_callers_has_its_own_limit(backend: Backend) {
         let app = TestApp::start_with(backend, proxied).await;
         for n in 0..10 {
-            // What the caller wrote itself stands before what the proxy appended.
+            // The caller's own entries precede the one that the proxy appended.
             attempt(&app, &format!("192.0.2.{n}, 198.51.100.1")).await.expect(201);
         }
         assert_limited(&attempt(&app, "192.0.2.99, 198.51.100.1").await);

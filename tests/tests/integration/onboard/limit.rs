@@ -1,4 +1,4 @@
-//! Rate limits: the bound holds exactly in any window, at chosen times.
+//! Rate limits: the limit holds exactly in any window, at chosen times.
 
 use crate::database::number;
 use bursar_engine::domain::rate_limit::Admission;
@@ -8,14 +8,14 @@ use bursar_tests::{TestApp, both};
 use futures_util::future::join_all;
 
 const WINDOW_MS: i64 = 60_000;
-/// Far in the future, so that the application's own retention does not forget what is counted here.
+/// Far in the future, so that the application's retention does not delete the counts.
 const START_MS: i64 = 4_000_000_000_000;
 
 async fn try_at(app: &TestApp, key: &str, limit: u32, now_ms: i64) -> Admission {
     take(&app.app.db, key, limit, WINDOW_MS, now_ms).await.unwrap()
 }
 
-/// Numbers that look random but are the same each time (an LCG of Knuth's).
+/// Reproducible pseudo-random numbers (an LCG of Knuth's).
 struct Numbers(u64);
 
 impl Numbers {
@@ -30,7 +30,7 @@ both! {
         let (mut numbers, mut now_ms, mut let_through) = (Numbers(7), START_MS, Vec::new());
         for _ in 0..400 {
             now_ms += numbers.below(8_000);
-            // Requests do not come in the order of their times.
+            // Requests do not arrive in the order of their times.
             let at_ms = now_ms - numbers.below(3_000);
             if try_at(app, "key", 5, at_ms).await == Admission::Allowed {
                 let_through.push(at_ms);

@@ -1,4 +1,4 @@
-//! How many statements a signup takes, counted on the wire to Postgres.
+//! The number of SQL statements of a signup, counted by a proxy.
 
 use crate::database_proxy::DatabaseProxy;
 use bursar_engine::amount::Credits;
@@ -8,7 +8,7 @@ use bursar_engine::usecase::onboard::{self, Signup};
 use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp};
 
-/// Statements of a signup, with BEGIN and COMMIT and with what counts the attempts of its address.
+/// Statements of a signup, including BEGIN, COMMIT and the rate limit.
 const STATEMENTS: usize = 11;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! Webhooks that strangers begin: refused for their head, or given up for those that are signed.
+//! Unsigned webhooks: refused by their headers, or dropped in favour of signed ones.
 
 use super::{answered, sent};
 use bursar_engine::clock::Clock;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 const LARGE: usize = 4 * 1_024 * 1_024;
 const SMALL: usize = 256 * 1_024;
 
-/// A header as a stranger can make it.
+/// A signature header that anybody can make.
 fn forged() -> String {
     format!("Stripe-Signature: t={},v1={}\r\n", Clock::System.now_ms() / 1_000, "00".repeat(32))
 }
@@ -21,14 +21,14 @@ fn head(path: &str, header: &str, len: usize) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: bursar\r\n{header}Content-Length: {len}\r\n\r\n")
 }
 
-/// A connection on which all of a body but its last byte was sent, or as much as the server took.
+/// Sends all of a body but its last byte, or as much as the server accepts.
 async fn withheld(app: &TestApp, header: &str, len: usize) -> TcpStream {
     let mut stream = sent(app, &head("/webhooks/stripe", header, len)).await;
     let _ = stream.write_all(&vec![b'x'; len - 1]).await;
     stream
 }
 
-/// An event of about so many bytes.
+/// An event of about this size.
 fn event(bytes: usize) -> serde_json::Value {
     stripe::event("product.created", &json!({ "id": "prod_1", "object": "product", "text": "x".repeat(bytes) }))
 }
@@ -47,7 +47,7 @@ both! {
             ("/webhooks/github", String::new(), "signature_missing"),
             ("/webhooks/github", "X-Hub-Signature-256: sha256=00\r\n".to_owned(), "signature_malformed"),
         ] {
-            // Nothing of the body comes, and still it is answered and the connection closed.
+            // Without any body it is answered and the connection closed.
             let answer = answered(sent(app, &head(path, &header, LARGE)).await).await;
             assert!(answer.starts_with("HTTP/1.1 400"), "{path} {header}: {answer}");
             assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{path} {header}: {answer}");
@@ -97,7 +97,7 @@ async fn other_requests_do_not_block_webhooks() {
     let app = TestApp::start_with(Backend::Embedded, |config| config.http.requests_max = 1).await;
     let customer = app.onboard().await;
     let waiting = tokio::sync::Mutex::new(Vec::new());
-    // Each is sent again: the one that asks may have the only place just when it arrives.
+    // Sent again each time, because the probe itself may take the only slot first.
     wait::until("all places are taken", || async {
         waiting.lock().await.push(sent(&app, &head("/api/v1/usage", "", 100)).await);
         (app.call(&customer, "GET", "/api/v1/customer", "", None).await.status == 503).then_some(())

@@ -1,10 +1,10 @@
-//! What is only reported, and what is no difference at all.
+//! Differences that are only reported, and states that are no difference.
 
 use super::*;
 use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {
-    /// What a run found, in words.
+    /// The findings of a run.
     async fn findings(&self, run: &Value) -> Vec<Value> {
         let path = format!("{RUNS}/{}/findings", run["id"].as_str().expect("an id"));
         let mut found = Vec::new();
@@ -36,7 +36,7 @@ shops! {
             "id": "ch_lost", "object": "charge", "created": now_s, "paid": true, "amount": 2_900, "currency": "usd",
             "payment_intent": "pi_lost", "metadata": { "bursar_operation_id": OperationId::new().as_str() },
         }));
-        // Other business in the same account.
+        // Other business in the same Stripe account.
         shop.stripe.put(&json!({ "id": "cus_else", "object": "customer", "created": now_s, "metadata": {} }));
         shop.stripe.put(&json!({ "id": "ch_else", "object": "charge", "created": now_s, "paid": true, "amount": 1 }));
         let expected = [
@@ -75,7 +75,7 @@ shops! {
         let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
         let stripe_customer = shop.stripe_customer(&customer).await;
         for id in [&id, &stripe_customer] {
-            // Another account, as it were: nothing of ours is in it.
+            // As if it were another account, without any of Bursar's objects.
             shop.stripe.set(id, &json!({ "object": "hidden", "id": format!("hidden_{id}") }));
         }
         shop.reconcile_finds(&[("customer_gone", 1, 0), ("subscription_gone", 1, 0)]).await;

@@ -1,4 +1,4 @@
-//! Runs as stored objects: asked for once, one at a time, resumed after a stop.
+//! Runs of reconciliations: idempotent, one at a time, resumed after a stop.
 
 use super::*;
 use crate::database::texts;
@@ -9,18 +9,17 @@ use futures_util::future::join_all;
 use poem::http::Method;
 use std::collections::BTreeSet;
 
-/// Answers that get lost in a row: fewer than open the circuit breaker, and each holds a run up for as
-/// long as a try may take.
+/// Lost answers in a row: too few to open the circuit breaker, and each delays a run by the timeout of a try.
 const LOST: usize = 4;
 
-/// Runs get no further than the charges until Stripe is healed.
+/// Stops runs at the charges until the fake is healed.
 fn break_charges(stripe: &FakeStripe) {
     for _ in 0..LOST {
         stripe.fail_next(Method::GET, "/v1/charges", Fault::LoseAnswer);
     }
 }
 
-/// Stripe is too busy for calls to a path until it is healed.
+/// Rate limits calls to a path until the fake is healed.
 fn keep_busy(stripe: &FakeStripe, path: &str) {
     for _ in 0..10_000 {
         stripe.fail_next(Method::GET, path, Fault::Refuse(429));
@@ -139,7 +138,7 @@ on_both! {
         let Shop { app, stripe } = shop;
         let (_, folder) = app.halt().await;
         let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
-        // One that support asks for comes after whatever the start made.
+        // A run by support comes after the automatic ones.
         reconcile(&shop.app, true).await;
         let runs = shop.app.admin("GET", RUNS, None).await.expect(200)["data"].clone();
         let nightly = runs.as_array().expect("runs").iter().filter(|run| run["requested_by"] == "system");
@@ -159,7 +158,7 @@ shops! {
                 }));
             }
         }
-        // One that names no charge.
+        // A dispute without a charge.
         shop.stripe.put(&json!({ "id": "re_101", "object": "refund", "created": now_s, "charge": null }));
         let run = shop.reconcile_finds(&[]).await;
         assert_eq!(run["checked"], 4 * 101 + 1, "{run:#}");
@@ -204,7 +203,7 @@ shops! {
         let run = reconcile(&shop.app, true).await;
         assert_eq!(run["state"], "failed", "{run:#}");
         assert!(run["reason"].as_str().is_some_and(|reason| reason.contains("told to fail")), "{run:#}");
-        // One that has no attempt left ends likewise.
+        // A run without attempts left ends likewise.
         keep_busy(&shop.stripe, "/v1/events");
         let begun = post(&shop.app, "last", &json!({})).await.expect(202);
         let job = delay_job(&shop.app, "stripe.reconcile").await;
@@ -252,7 +251,8 @@ on_both! {
     async fn recent_changes_are_searched_on_every_page(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 3_600).await;
         let (customer, told) = shop.renewed().await;
-        // Both were made before, and one of them was paid just now, which Stripe tells beneath other news.
+        // Both were created earlier, and one of them was paid just now, which is further back in Stripe's list of
+        // events.
         let earlier = json!({ "created": crate::scene::now_ms() / 1_000 - 7_200 });
         let mut untold = told.clone();
         untold["id"] = json!("in_untold");

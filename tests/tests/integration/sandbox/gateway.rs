@@ -1,5 +1,5 @@
-//! Every call that the gateway makes, against the sandbox. With `BURSAR_SANDBOX_RECORDING` set to a
-//! path, the sandbox records them there, to be validated against Stripe's own document.
+//! Every call of the gateway, against the sandbox. With `BURSAR_SANDBOX_RECORDING` set to a path, the sandbox records
+//! the calls there, to be validated against Stripe's OpenAPI document.
 
 use super::scene::{Stripe, id};
 use bursar_engine::amount::MoneyMinor;
@@ -17,13 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
-/// The gateway's own source, whose calls are counted.
+/// The gateway's source, from which its calls are counted.
 const SOURCE: &str = include_str!("../../../../engine/src/infra/stripe/requests.rs");
 
-/// A time to come, in seconds.
+/// A future time, in seconds.
 const FAR_S: i64 = 4_102_444_800;
 
-/// Makes a call, notes its name, and wants an answer.
+/// Makes a call that must succeed, and records its name.
 macro_rules! call {
     ($done:ident, $gateway:ident . $name:ident ( $($argument:expr),* $(,)? )) => {{
         $done.insert(stringify!($name));
@@ -44,7 +44,7 @@ fn gateway_with(url: &str, change: impl FnOnce(&mut GatewayOptions)) -> Gateway 
     Gateway::new(options).unwrap()
 }
 
-/// Something that is not Stripe: it answers every call with a status and a body.
+/// A server that answers every call with the same status and body.
 struct StandIn {
     url: String,
     calls: Arc<AtomicUsize>,
@@ -176,7 +176,7 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     assert_eq!(call!(done, gateway.subscription_cancel(&subscription, "k11"))["status"], "canceled");
 }
 
-/// An open invoice is paid with what the customer's invoices are paid with.
+/// An open invoice is paid with the customer's default payment method for invoices.
 async fn settle(stripe: &Stripe, gateway: &Gateway, customer: &str, done: &mut BTreeSet<&'static str>) {
     let item = [("customer", customer), ("amount", "700"), ("currency", "usd")];
     stripe.post("/v1/invoiceitems", &item).await;
@@ -186,7 +186,7 @@ async fn settle(stripe: &Stripe, gateway: &Gateway, customer: &str, done: &mut B
     assert_eq!(call!(done, gateway.invoice_pay(&invoice, "k15"))["status"], "paid");
 }
 
-/// A trial that ended without a payment method pauses its subscription, until there is one.
+/// A trial that ended without a payment method pauses its subscription until there is one.
 async fn resume(stripe: &Stripe, gateway: &Gateway, done: &mut BTreeSet<&'static str>) {
     let customer = id(&call!(done, gateway.customer_create("cst_2", "bob@example.com", "Bob", "k16")));
     let price = id(&call!(done, gateway.price_list("pro_monthly"))["data"][0]);

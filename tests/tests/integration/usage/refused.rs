@@ -1,14 +1,14 @@
-//! Requests that are refused, and leave everything as it was.
+//! Refused requests, which change nothing.
 
 use super::*;
 
-/// A balance and the transactions that led to it.
+/// A balance and its transactions.
 async fn state(app: &TestApp, customer: &TestCustomer) -> (Value, Vec<Value>) {
     let credits = app.call(customer, "GET", "/api/v1/credits", "", None).await.expect(200);
     (credits, transactions(app, customer, 100).await)
 }
 
-/// A request of any shape.
+/// Makes a request with any headers and body.
 async fn post(app: &TestApp, headers: &[(&str, &[u8])], body: impl Into<reqwest::Body>) -> Answer {
     let mut request = app.client.post(format!("{}/api/v1/usage", app.base)).body(body);
     for (name, value) in headers {
@@ -174,7 +174,7 @@ both! {
             let answer = app.request("POST", "/api/v1/usage", &headers, Some(&body)).await;
             answer.expect_problem(401, "invalid_api_key");
         }
-        // A key counts in its header only.
+        // A key is accepted only in its header.
         let bearer = format!("Bearer {}", customer.api_key);
         let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", "key")];
         let answer = app.request("POST", "/api/v1/usage", &headers, Some(&body)).await;
@@ -187,7 +187,7 @@ both! {
 
     async fn an_invalid_cursor_or_limit_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
-        // "v1:" alone, "v2:1", "v1:abc", "v1:" with a NUL, and what is not base64 at all.
+        // "v1:" alone, "v2:1", "v1:abc", "v1:" with a NUL, and invalid base64.
         for cursor in ["djE6", "djI6MQ", "djE6YWJj", "djE6AA", "!", "zzz", "djE6MQ%3D%3D", "", "1"] {
             let path = format!("/api/v1/credits/transactions?cursor={cursor}");
             let answer = app.call(&customer, "GET", &path, "", None).await;

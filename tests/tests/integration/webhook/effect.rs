@@ -1,4 +1,4 @@
-//! What events do to credits, plans and subscriptions.
+//! Effects of events on credits, plans and subscriptions.
 
 use super::*;
 use bursar_tests::Backend;
@@ -46,7 +46,7 @@ both! {
     async fn each_paid_period_grants_and_the_ledger_says_for_which_invoice(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, cus());
         let first = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
-        // The second names no customer of ours: by then the Stripe customer is known.
+        // The second names only the Stripe customer, which is known by then.
         let second = stripe::pro_invoice(&stripe_customer, None);
         for invoice in [&first, &second] {
             deliver_and_wait(app, &stripe::event("invoice.paid", invoice)).await;
@@ -150,7 +150,7 @@ both! {
         deliver_and_wait(app, &end_again).await;
         assert_eq!(shown(app, &customer).await, before);
         assert_eq!(before["customer"]["plan"], "pay_as_you_go");
-        // Nor if the end was the first that was heard of it.
+        // The same if the end was the first known event.
         let (other, stripe_other) = (app.onboard().await, cus());
         deliver_and_wait(app, &subscription("deleted", &stripe_other, &other, "canceled")).await;
         deliver_and_wait(app, &subscription("updated", &stripe_other, &other, "active")).await;
@@ -188,7 +188,7 @@ both! {
         assert!(late["past_due_since"].is_string());
         assert_eq!((&seen["customer"]["plan"], &seen["credits"]["balance"]), (&json!("pro"), &json!(65)));
 
-        // Stripe says so too, and since when does not change.
+        // Stripe's own event agrees, and the date does not change.
         let mut said = subscription("updated", &stripe_customer, &customer, "past_due");
         let period_end = unpaid["lines"]["data"][0]["period"]["end"].clone();
         said["data"]["object"]["items"]["data"][0]["current_period_end"] = period_end;
@@ -207,7 +207,7 @@ both! {
         assert_eq!([&paid["past_due_since"], &paid["past_due_reason"]], [&Value::Null, &Value::Null]);
         assert_eq!(seen["credits"]["balance"], 125);
 
-        // The news of the failure, once more and late: it is older than the payment.
+        // A late repetition of the failure, older than the payment.
         unpaid["status"] = json!("open");
         deliver_and_wait(app, &stripe::event("invoice.payment_failed", &unpaid)).await;
         assert_eq!(shown(app, &customer).await["subscriptions"][0], *paid);
@@ -218,7 +218,7 @@ both! {
         let (customer, stripe_customer) = (app.onboard().await, cus());
         let invoice = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
         deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;
-        // Metadata names our customer, but the money came from another Stripe customer.
+        // The metadata names our customer, but the money came from another Stripe customer.
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&cus(), Some(&customer.id)));
         app.deliver(&event).await.expect(200);
         let dead = app.event_in_state(stripe::id(&event), "dead").await;

@@ -1,4 +1,4 @@
-//! Events whose customer is not known (yet): tried again, given up in sight of support, replayed.
+//! Events with an unknown customer: retried, dead in sight of support, replayed.
 
 use super::*;
 
@@ -10,7 +10,7 @@ both! {
         app.deliver(&event).await.expect(200);
         let dead = app.event_in_state(id, "dead").await;
 
-        // Every attempt is on record with its reason.
+        // Every attempt is recorded with its reason.
         let attempts = dead["attempts"].as_array().unwrap();
         let numbers: Vec<i64> = attempts.iter().map(|attempt| attempt["attempt"].as_i64().unwrap()).collect();
         assert_eq!(numbers, (1..=8).collect::<Vec<_>>());
@@ -62,7 +62,7 @@ both! {
         app.event_in_state(id, "processed").await;
         assert_eq!(app.balance(&customer).await, 65);
 
-        // Once more does nothing more.
+        // Another replay has no effect.
         replay(app, id).await.expect(200);
         let done = bursar_tests::wait::until("the second replay is done", || async {
             let found = app.event(id).await;
@@ -106,7 +106,7 @@ both! {
             let path = format!("/admin/v1/events/{}/replay", stripe::id(&done));
             app.admin("POST", &path, Some(&json!({ "reason": reason }))).await.expect_problem(400, "invalid_reason");
         }
-        // It is not lost: the stream goes on where it was.
+        // It is not lost: the stream continues.
         app.admin("POST", &format!("{stream}/resume"), None).await.expect(200);
         app.event_in_state(stripe::id(&event), "dead").await;
     }

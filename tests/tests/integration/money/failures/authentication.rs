@@ -1,4 +1,4 @@
-//! 8: a payment that wants its customer is kept until that comes back, or until it is too late.
+//! 8: a payment that requires authentication is kept until the customer authenticates, or until it expires.
 
 use super::*;
 use crate::scene::metric;
@@ -61,7 +61,7 @@ shops! {
         assert_eq!(expired["reason"], "authentication_expired");
         assert_eq!(shop.stripe.object(&first)["status"], "canceled");
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
-        // The same request begins anew, with a payment of its own.
+        // The same request starts again with a new payment.
         let second = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         assert_ne!(first, second);
         shop.stripe.authenticate(&second, true).expect("it waits");
@@ -90,7 +90,7 @@ on_both! {
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let intent = payment_to_authenticate(&shop.subscribe(&customer, "first").await);
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
-        // The customer finishes the payment after Stripe has said that it waits for it.
+        // The customer completes the payment after Stripe said that it waits.
         let stripe_customer = shop.stripe_customer(&customer).await;
         let before = shop.ask_stripe("GET", &format!("/v1/subscriptions?customer={stripe_customer}"), &[]).await;
         assert_eq!(before["data"][0]["status"], "incomplete");

@@ -1,4 +1,4 @@
-//! 6: after a decline the same request is tried anew, with whatever card there is now.
+//! 6: after a decline the same request makes a new attempt, with the current card.
 
 use super::*;
 

@@ -1,9 +1,9 @@
-//! 10: after disputes and refunds of the same money as many credits are gone as it bought.
+//! 10: after disputes and refunds of the same money, exactly the credits that it bought are clawed back.
 
 use super::*;
 
 impl Shop {
-    /// Opens a dispute, and announces it.
+    /// Opens a dispute and delivers its event.
     async fn dispute(&self, charge: &str, amount: Option<i64>) -> Value {
         let dispute = self.stripe.open_dispute(charge, amount, "fraudulent").expect("a dispute");
         self.announce("charge.dispute.created", &dispute).await;
@@ -11,7 +11,7 @@ impl Shop {
         dispute
     }
 
-    /// Closes it, and announces that.
+    /// Closes a dispute and delivers its event.
     async fn close_dispute(&self, dispute: &Value, is_won: bool) {
         let closed = self.stripe.close_dispute(stripe::id(dispute), is_won).expect("it is open");
         self.announce("charge.dispute.closed", &closed).await;
@@ -56,7 +56,7 @@ shops! {
         shop.announce_refund(&charge).await;
         let dispute = shop.dispute(&charge, None).await;
         assert_eq!(shop.app.balance(&customer).await, 2);
-        // The bank gives back what it took; the refund stays.
+        // The bank returns the money; the refund stays.
         shop.close_dispute(&dispute, true).await;
         assert_eq!(shop.app.balance(&customer).await, 2);
     }

@@ -1,9 +1,9 @@
-//! 1 and 2: one payment, however often and in however many words it is announced.
+//! 1 and 2: one payment grants once, however many events and deliveries announce it.
 
 use super::*;
 use futures_util::future::join_all;
 
-/// The types of events that announce the payment of a subscription that was bought on Stripe's own page.
+/// Event types that announce the payment of a subscription bought in Stripe Checkout.
 const ANNOUNCED_BY: [&str; 5] = [
     "invoice.paid",
     "invoice.payment_succeeded",
@@ -13,8 +13,8 @@ const ANNOUNCED_BY: [&str; 5] = [
 ];
 
 impl Shop {
-    /// A new customer buys Pro on Stripe's own page. Gives the events that announce the payment.
-    async fn buys_pro_on_stripes_page(&self) -> (TestCustomer, Vec<Value>) {
+    /// A new customer buys Pro in Stripe Checkout. Returns the events that announce the payment.
+    async fn buy_pro_in_checkout(&self) -> (TestCustomer, Vec<Value>) {
         let customer = self.app.onboard().await;
         let stripe_customer = self.stripe_customer(&customer).await;
         let before = self.stripe.list("event").len();
@@ -62,7 +62,7 @@ shops! {
 
     async fn failure_2_the_five_events_of_one_payment_grant_once_in_any_order(shop: &Shop) {
         for first in 0..ANNOUNCED_BY.len() {
-            let (customer, mut events) = shop.buys_pro_on_stripes_page().await;
+            let (customer, mut events) = shop.buy_pro_in_checkout().await;
             events.rotate_left(first);
             for event in &events {
                 shop.app.deliver(event).await.expect(200);
@@ -73,7 +73,7 @@ shops! {
     }
 
     async fn failure_2_the_five_events_of_one_payment_grant_once_concurrently(shop: &Shop) {
-        let (customer, mut events) = shop.buys_pro_on_stripes_page().await;
+        let (customer, mut events) = shop.buy_pro_in_checkout().await;
         events.reverse();
         let deliveries = join_all(events.iter().chain(&events).map(|event| shop.app.deliver(event))).await;
         deliveries.into_iter().for_each(|answer| drop(answer.expect(200)));

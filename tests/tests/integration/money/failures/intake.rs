@@ -1,4 +1,4 @@
-//! 4 and 12: what Stripe signed is taken in as soon as it can be stored, whatever it is, and is found again.
+//! 4 and 12: every event that Stripe signed is accepted once it can be stored, and can be found.
 
 use super::*;
 use crate::private::Private;
@@ -7,8 +7,8 @@ use bursar_services::Postgres;
 use bursar_tests::unique::unique;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 
-/// 503 while the database is away; the same event once more when it is back.
-async fn is_refused_then_taken(app: &TestApp, away: impl AsyncFnOnce(), back: impl AsyncFnOnce()) {
+/// Asserts a 503 while the database is down, and that the same event is accepted when it is back.
+async fn is_refused_then_accepted(app: &TestApp, away: impl AsyncFnOnce(), back: impl AsyncFnOnce()) {
     let customer = app.onboard().await;
     let event = invoice_paid(&stripe_customer(), Some(&customer));
     away().await;
@@ -32,14 +32,14 @@ mod failure_4_an_event_refused_while_the_database_is_away_is_taken_and_processed
         let mut options = ConnectOptions::new(app.config.database_url());
         options.max_connections(1);
         let other: DatabaseConnection = Database::connect(options).await.unwrap();
-        // Somebody writes to the file and does not come to an end.
+        // Another transaction writes to the file and does not end.
         let away = async || {
             other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
         };
         let back = async || {
             other.execute_unprepared("ROLLBACK").await.unwrap();
         };
-        is_refused_then_taken(&app, away, back).await;
+        is_refused_then_accepted(&app, away, back).await;
         app.stop().await;
     }
 
@@ -54,7 +54,7 @@ mod failure_4_an_event_refused_while_the_database_is_away_is_taken_and_processed
         .await;
         let away = async || postgres.run(Postgres::kill).await;
         let back = async || postgres.run(Postgres::start_again).await;
-        is_refused_then_taken(&app, away, back).await;
+        is_refused_then_accepted(&app, away, back).await;
         app.stop().await;
     }
 }

@@ -1,4 +1,4 @@
-//! 3: what comes late does not bring back what has ended.
+//! 3: a late event does not revive an ended subscription.
 
 use super::*;
 
@@ -8,7 +8,7 @@ shops! {
         let early = shop.subscription();
         let path = format!("/v1/subscriptions/{}", stripe::id(&early));
         let ended = shop.ask_stripe("DELETE", &path, &[]).await;
-        // The late update comes before the end is known here, and again after it.
+        // The late update arrives before the end is known here, and again after it.
         shop.announce("customer.subscription.updated", &early).await;
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
         shop.announce("customer.subscription.deleted", &ended).await;

@@ -1,4 +1,4 @@
-//! 9: of what a payment bought, as much goes as of its money, however many refunds that takes.
+//! 9: refunds claw back credits in proportion to the refunded money, however many refunds there are.
 
 use super::*;
 

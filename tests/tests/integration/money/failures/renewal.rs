@@ -1,8 +1,8 @@
-//! 7 and 11: every paid month of Pro brings its credits, whatever it looks like, and nothing else does.
+//! 7 and 11: every paid month of Pro grants its credits in any format, and nothing else does.
 
 use super::*;
 
-/// Versions of Stripe's API between which the fields of invoices moved, and the newest.
+/// Stripe API versions between which fields of invoices moved, and the newest.
 const VERSIONS: [&str; 9] = [
     "2020-08-27",
     "2022-11-15",
@@ -15,7 +15,7 @@ const VERSIONS: [&str; 9] = [
     "2026-10-28.endive",
 ];
 
-/// The invoice in the shape that it had before 2025-03-31.basil.
+/// The invoice in the format before 2025-03-31.basil.
 fn before_basil(invoice: &Value) -> Value {
     let mut old = invoice.clone();
     let subscription = invoice["parent"]["subscription_details"]["subscription"].clone();
@@ -34,14 +34,14 @@ fn before_basil(invoice: &Value) -> Value {
     old
 }
 
-/// The same of a subscription that is billed flexibly.
+/// The same for a subscription with flexible billing.
 fn before_basil_and_flexible(invoice: &Value) -> Value {
     let mut old = before_basil(invoice);
     old["subscription"] = Value::Null;
     old
 }
 
-/// With the whole price inside, as since 2025-12-15.clover.
+/// The invoice with its whole price, as since 2025-12-15.clover.
 fn with_its_price(invoice: &Value) -> Value {
     let mut new = invoice.clone();
     for line in new["lines"]["data"].as_array_mut().expect("lines") {
@@ -51,7 +51,7 @@ fn with_its_price(invoice: &Value) -> Value {
     new
 }
 
-/// In a shape of which nobody has heard yet: only Stripe can tell what it bills.
+/// The invoice in an unknown future format, which only Stripe can explain.
 fn of_the_future(invoice: &Value) -> Value {
     let mut new = invoice.clone();
     take_away(&mut new, &["parent", "payments", "lines", "amount_paid", "billing_reason"]);
@@ -142,7 +142,7 @@ on_both! {
         let shop = Shop::open_with_events(backend).await;
         let customer = shop.pro().await;
         wait::until("all is told", || async { (shop.stripe.deliveries_waiting() == 0).then_some(()) }).await;
-        // From now on nothing else tells of the payment.
+        // From here on no other event announces the payment.
         let mut endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", shop.app.base), WEBHOOK_SECRETS[0]);
         endpoint.enabled_events = vec!["invoice.paid".to_owned()];
         shop.stripe.add_endpoint(&endpoint).expect("an endpoint");

@@ -1,10 +1,10 @@
-//! 5: a charge whose answer is lost, late or wrong is not made a second time.
+//! 5: a charge with a lost, late or wrong answer is not made again.
 
 use super::*;
 use crate::money::interceptor::error;
 
 impl Shop {
-    /// One payment was begun at Stripe, and it was taken and settled once.
+    /// Asserts that one payment was created at Stripe, paid and settled once.
     async fn charged_once(&self, customer: &TestCustomer) {
         assert_eq!(self.money(customer).await, UNIT);
         assert_eq!(self.stripe.list("payment_intent").len(), 1);
@@ -16,7 +16,7 @@ shops! {
     async fn failure_5_a_success_whose_answer_is_lost_is_charged_once_and_settled_later(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.fail_next("POST", PAY, Fault::LoseAnswer { hang_ms: 2 * STRIPE_TIMEOUT_MS });
-        // Stripe's answer is lost for longer than a caller here waits at first; its repetition finds it.
+        // The answer is lost for longer than the first timeout; the retry finds the payment.
         let spent = shop.app.spend(&customer, 1, "unit").await;
         assert!(matches!(spent.status, 200 | 202), "{}", spent.body);
         shop.spend_until_done(&customer, 1, "unit").await;
@@ -26,7 +26,7 @@ shops! {
 
     async fn failure_5_a_success_slower_than_the_timeout_is_charged_once(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
-        // Until it has succeeded, Stripe says of its key that it is in use.
+        // Until it has succeeded, Stripe answers that its key is in use.
         shop.fail_next("POST", PAY, Fault::Delay { ms: 2 * STRIPE_TIMEOUT_MS });
         shop.spend_until_done(&customer, 1, "unit").await;
         shop.charged_once(&customer).await;

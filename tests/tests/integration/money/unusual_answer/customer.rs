@@ -1,4 +1,4 @@
-//! The Stripe customer itself.
+//! Stripe customers.
 
 use super::*;
 
@@ -21,7 +21,7 @@ on_both! {
         let customer = shop.app.onboard().await;
         shop.stripe_customer(&customer).await;
         interceptor.until_used_up().await;
-        // What no attempt would mend waits until the customer needs one.
+        // A permanent error waits until the customer needs a Stripe customer.
         for (answer, dead) in [(refused(), 1), (Interception::Replaced(200, json!({ "object": "customer" })), 2)] {
             interceptor.intercept(1, "POST", "/v1/customers", answer);
             let customer = shop.app.onboard().await;

@@ -1,4 +1,4 @@
-//! Payment methods: attach, detach, which one is the default.
+//! Payment methods: attaching, detaching, the default.
 
 use super::*;
 use bursar_engine::amount::Credits;
@@ -85,7 +85,7 @@ on_both! {
         let second = shop.default_method(&customer).await;
         assert_ne!(first, second);
         assert_eq!(shop.subscription()["default_payment_method"], json!(second));
-        // A limit and a wrong key are tried again; a subscription that is gone is left alone.
+        // A rate limit and an invalid key are retried; a missing subscription is ignored.
         interceptor.intercept(1, "GET", &path, busy());
         interceptor.intercept(1, "GET", &path, Interception::Blocked(401, error("invalid_request_error", "invalid_api_key")));
         interceptor.intercept(1, "GET", &path, missing());
@@ -94,7 +94,7 @@ on_both! {
         interceptor.until_used_up().await;
         assert_eq!(shop.default_method(&customer).await, first);
         assert_eq!(shop.subscription()["default_payment_method"], json!(second));
-        // One that has ended here is not even asked for.
+        // An ended subscription is not changed.
         let end = format!("{SUBSCRIPTION}?at_once=true");
         shop.app.call(&customer, "DELETE", &end, "end", None).await.expect(200);
         interceptor.intercept(1, "GET", &path, refused());

@@ -2,14 +2,14 @@
 
 use super::*;
 
-/// A subscription to Pro as Stripe might tell of it.
+/// A subscription to Pro in Stripe's format.
 fn subscription_of(stripe_customer: &str, id: &str, status: &str) -> Value {
     let mut subscription = stripe::pro_subscription(stripe_customer, None, status);
     subscription["id"] = json!(id);
     subscription
 }
 
-/// Stripe makes a subscription and says nothing; the application has an operation for it under way.
+/// Creates a subscription at Stripe whose answer is lost, while the application has an open operation for it.
 async fn made_in_silence(shop: &Shop, interceptor: &Interceptor, customer: &TestCustomer) -> Value {
     interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::AnswerLost);
     interceptor.intercept(1, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
@@ -53,7 +53,7 @@ on_both! {
         let customer = shop.without_credits("pm_card_visa").await;
         interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::Replaced(500, error("api_error", "api_error")));
         interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::BlockedAsStored(500, error("api_error", "api_error")));
-        // Stripe's list shows it only after the failure was repeated.
+        // Stripe's list has it only after the failure was repeated.
         interceptor.intercept(2, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
         shop.subscribe_until_done(&customer, "pro").await;
         interceptor.until_used_up().await;
@@ -105,7 +105,7 @@ on_both! {
         let intent = payment_to_authenticate(&shop.subscribe(&customer, "pro").await);
         shop.stripe.authenticate(&intent, false).expect("it waits");
         let id = stripe::id(&shop.subscription()).to_owned();
-        // For a moment it looks as if it were paid.
+        // For a moment it seems paid.
         let paid = subscription_of(&shop.stripe_customer(&customer).await, &id, "active");
         interceptor.intercept(1, "GET", &format!("{SUBSCRIPTIONS}/{id}"), Interception::Replaced(200, paid));
         shop.subscribe(&customer, "pro").await.expect_problem(402, "authentication_required");
@@ -150,7 +150,7 @@ on_both! {
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let made = made_in_silence(&shop, &interceptor, &customer).await;
         let path = format!("{SUBSCRIPTIONS}/{}", stripe::id(&made));
-        // At first Stripe names no payment; then one under way, expanded as old versions have it.
+        // At first Stripe names no payment, then a processing one, expanded as in old versions.
         let mut nameless = made.clone();
         nameless["latest_invoice"] = json!({ "id": made["latest_invoice"]["id"], "object": "invoice" });
         let mut under_way = nameless.clone();

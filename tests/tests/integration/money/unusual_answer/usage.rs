@@ -1,4 +1,4 @@
-//! Units: the PaymentIntent that pays for them.
+//! Units: their PaymentIntents.
 
 use super::*;
 
@@ -48,7 +48,7 @@ on_both! {
         let method = format!("/v1/payment_methods/{}", shop.default_method(&customer).await);
         interceptor.intercept(1, "POST", PAY, refused());
         shop.app.spend(&customer, 1, "unit").await.expect_problem(422, "refused_by_stripe");
-        // Stripe cannot say whose it is at first.
+        // At first Stripe cannot say to whom the payment method belongs.
         interceptor.intercept(2, "POST", PAY, refused());
         interceptor.intercept(1, "GET", &method, busy());
         interceptor.intercept(1, "GET", &method, missing());
@@ -92,7 +92,7 @@ on_both! {
         interceptor.intercept(usize::MAX, "POST", PAY, Interception::AnswerLost);
         shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
         assert_eq!(shop.money(&customer).await, UNIT);
-        // The first look comes to no end, the second one needs two pages.
+        // The first search does not end, the second one needs two pages.
         interceptor.intercept(51, "GET", PAY, endless("payment_intent"));
         shop.a_day_passes().await;
         shop.spend_until_done(&customer, 1, "unit").await;
@@ -123,7 +123,7 @@ on_both! {
         let customer = shop.without_credits("pm_card_visa").await;
         interceptor.intercept(usize::MAX, "POST", PAY, busy());
         shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
-        // Half a minute before its key may be forgotten nothing is begun under it any more.
+        // Within half a minute of its key's expiry no call is made under it.
         const ALMOST_A_DAY_MS: i64 = 23 * 60 * 60 * 1_000 - 30_000;
         sql(&shop.app, &format!("UPDATE operations SET round_at_ms = round_at_ms - {ALMOST_A_DAY_MS}")).await;
         wait::until("it waits for the end of its key", || async {
@@ -178,7 +178,7 @@ on_both! {
         assert_eq!(polled["problem"]["code"], "credits_owed");
         shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "credits_owed");
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, -1));
-        // What became of it stays so, whatever the account is later.
+        // Its outcome stays the same, whatever happens to the account later.
         shop.app.adjust(&customer, 5).await.expect(200);
         assert_eq!(shop.operation(&customer, &id, "failed").await, polled);
         shop.close().await;
@@ -202,7 +202,7 @@ on_both! {
             let told = "SELECT m.body_text FROM mails m JOIN jobs j ON j.id = m.job_id WHERE j.args LIKE '%purchase%'";
             let told = wait::until("the mail is kept", || async { texts(&shop.app, told).await.pop() }).await;
             assert!(told.contains("for 1 fix credit"), "{told}");
-            // Asked for again it is answered at once, so that nobody needs another mail.
+            // A repeated request is answered at once, so there is no other mail.
             let again = shop.app.spend(&customer, 1, "unit").await;
             assert_eq!(again.status, 402, "{}", again.body);
             assert_eq!(shop.mails(&customer, mail).await, 1);
@@ -267,7 +267,7 @@ on_both! {
             let settled = shop.operation(&customer, &id, "succeeded").await;
             assert_eq!(settled["transaction"]["amount"], -1);
             assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
-            // Of the first round at the most.
+            // At most that of the first round.
             assert_eq!(shop.mails(&customer, "payment_failed").await, usize::from(is_second_round));
             assert_eq!(shop.mails(&customer, "action_required").await, 0);
             shop.close().await;
@@ -280,7 +280,7 @@ on_both! {
         payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         shop.app.adjust(&customer, 1).await.expect(200);
         shop.app.spend(&customer, 1, "unit").await.expect(200);
-        // Nobody is asked to finish it any more.
+        // It no longer asks for authentication.
         let id = shop.last_operation(&customer).await;
         let shown = shop.operation(&customer, &id, "succeeded").await;
         assert_eq!((&shown["problem"], &shown["transaction"]["amount"]), (&Value::Null, &json!(-1)));
@@ -321,7 +321,7 @@ on_both! {
             if is_failed {
                 shop.stripe.authenticate(&intent, false).expect("it waits");
             }
-            // An attempt that did not live to say so.
+            // An attempt that died before recording it.
             shop.ask_stripe("POST", &format!("{PAY}/{intent}/cancel"), &[]).await;
             sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 86400000").await;
             let ended = shop.spend_until(&customer, "payment_declined").await;

@@ -1,4 +1,4 @@
-//! Invoices, subscriptions and checkouts that do not tell whose they are, or what for.
+//! Invoices, subscriptions and checkouts without their customer or purpose.
 
 use super::*;
 
@@ -96,7 +96,7 @@ on_both! {
         let reason = shop.announce_in_vain("invoice.paid", &untold).await;
         assert!(reason.contains("shape_incomplete"), "{reason}");
         interceptor.until_used_up().await;
-        // With what Stripe says of it now it brings its month.
+        // With Stripe's current version of it, it grants its month.
         shop.announce("invoice.paid", &untold).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
         shop.close().await;
@@ -135,7 +135,7 @@ on_both! {
             interceptor.until_used_up().await;
             assert_eq!(shop.status_and_plan(&customer).await, (status.to_owned(), "pro".to_owned()));
         }
-        // An operation of somebody else's has nothing to do with it.
+        // Another customer's operation is not affected.
         let other = shop.without_credits("pm_card_authenticationRequired").await;
         shop.subscribe(&other, "pro").await.expect_problem(402, "authentication_required");
         let operations = shop.app.call(&other, "GET", "/api/v1/operations", "", None).await.expect(200);

@@ -1,4 +1,4 @@
-//! Refunds and disputes of charges that bought nothing, or that do not say what they bought.
+//! Refunds and disputes of charges that granted nothing, or that do not say what they paid for.
 
 use super::*;
 
@@ -60,7 +60,7 @@ on_both! {
         let stripe_customer = shop.stripe_customer(&customer).await;
         let first = shop.stripe.list("charge").remove(0);
         let second = shop.paid_elsewhere(&stripe_customer, "59900", &[]).await;
-        // Stripe takes several payments for one invoice only in previews of its API.
+        // Only previews of Stripe's API allow several payments for one invoice.
         let id = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
         let path = format!("/v1/invoices/{id}");
         let mut invoice = shop.ask_stripe("GET", &format!("{path}?expand[]=payments"), &[]).await;
@@ -124,7 +124,7 @@ on_both! {
             interceptor.until_used_up().await;
             assert_eq!(shop.app.balance(&customer).await, PERIOD);
         }
-        // Before 2025 the charge itself named its invoice.
+        // Before 2025 a charge named its invoice.
         let mut old = refunded.clone();
         old["invoice"] = json!(id);
         interceptor.intercept(1, "GET", &format!("/v1/charges/{charge}"), Interception::Replaced(200, old));
