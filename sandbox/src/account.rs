@@ -1,6 +1,5 @@
 //! The state of the imitated account, and the functions that change it. Nothing here waits or reads the time.
 
-use crate::template::{from_template, overlay};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
@@ -8,6 +7,7 @@ use crate::ids::Ids;
 use crate::policy::Policy;
 use crate::rules::Rules;
 use crate::store::{ENTRIES_MAX, Store};
+use crate::template::{from_template, overlay};
 use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
 

@@ -1,5 +1,6 @@
 //! The running sandbox: the state behind its lock, and the operations on it.
 
+use crate::account::{Account, Cause};
 use crate::clock::{Clock, real_ms};
 use crate::error::{ApiError, Error};
 use crate::fault::Faults;
@@ -11,7 +12,6 @@ use crate::objects::{price, webhook_endpoint};
 use crate::options::Options;
 use crate::store::Store;
 use crate::version::Version;
-use crate::account::{Cause, Account};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::json;

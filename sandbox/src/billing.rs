@@ -1,11 +1,11 @@
 //! What the invoices of subscriptions and of calls have in common: creation, finalization and payment.
 
-use crate::template::{from_template, overlay};
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::payment_intent;
 use crate::payment::{Attempt, PaymentResult, pay};
-use crate::account::Account;
+use crate::template::{from_template, overlay};
 use serde_json::{Value, json};
 
 /// The contents of a new invoice line.

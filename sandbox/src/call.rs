@@ -1,5 +1,6 @@
 //! One call to the imitated API, from the request's bytes to the answer.
 
+use crate::account::{Account, Cause};
 use crate::app::{App, State};
 use crate::clock::real_ms;
 use crate::deliver::courier::shape;
@@ -10,13 +11,12 @@ use crate::field::{Fields, strip};
 use crate::form::Form;
 use crate::handler::Call;
 use crate::idempotency::{self, Answer};
-use crate::log::LoggedCall;
 use crate::legacy_fields;
+use crate::log::LoggedCall;
 use crate::parameters;
 use crate::render::render;
 use crate::routes;
 use crate::version::Version;
-use crate::account::{Cause, Account};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 

@@ -6,6 +6,7 @@ pub use money::Money;
 pub(crate) use money::of_customer as money_of;
 pub(crate) use money::state;
 
+use crate::account::{Account, Cause};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fault::FaultRule;
@@ -14,7 +15,6 @@ use crate::form::Form;
 use crate::objects::webhook_endpoint::{self, NewEndpoint};
 use crate::objects::{checkout, dispute, payment_intent, payment_method, refund};
 use crate::policy::Policy;
-use crate::account::{Cause, Account};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

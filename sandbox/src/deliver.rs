@@ -3,10 +3,10 @@
 pub(crate) mod courier;
 pub(crate) mod sign;
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::event::matches;
-use crate::account::Account;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! `expand[]`: replaces ids by the objects that they name. Source: Stripe, "Expanding Responses".
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// Maximum number of paths of one call.

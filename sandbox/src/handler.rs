@@ -1,8 +1,8 @@
 //! The signature of handlers.
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::form::Form;
-use crate::account::Account;
 use serde_json::Value;
 
 /// A call with its route.

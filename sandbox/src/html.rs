@@ -1,9 +1,9 @@
 //! Pages for people. Each says that this is a sandbox, and escapes foreign text.
 
+use crate::account::Account;
 use crate::app::App;
 use crate::control::state;
 use crate::field::Fields;
-use crate::account::Account;
 use serde_json::Value;
 
 /// Rows of a table on the overview page.

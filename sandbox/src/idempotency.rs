@@ -1,8 +1,8 @@
 //! Answers stored under idempotency keys. Source: Stripe, "Idempotent requests".
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
-use crate::account::Account;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

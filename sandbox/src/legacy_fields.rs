@@ -1,9 +1,9 @@
 //! Adds data that only older versions show and that must be looked up. [`crate::render`] takes it from the object's
 //! own fields.
 
+use crate::account::Account;
 use crate::field::Fields;
 use crate::version::Version;
-use crate::account::Account;
 use serde_json::Value;
 
 /// Rows of a list inside an object. Source: Stripe, "Charges": the ten latest refunds.

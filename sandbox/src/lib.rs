@@ -19,9 +19,9 @@
 //! Only synchronous functions that do not read the time change the state. Objects are stored in the newest format.
 //! Fields whose names begin with `_` are internal and never sent.
 
+mod account;
 mod app;
 mod billing;
-mod template;
 mod calendar;
 mod call;
 mod card;
@@ -40,10 +40,10 @@ mod http;
 mod idempotency;
 mod ids;
 mod journal;
+mod legacy_fields;
 mod lifecycle;
 mod log;
 mod objects;
-mod legacy_fields;
 mod options;
 mod page;
 mod parameters;
@@ -55,8 +55,8 @@ mod routes;
 mod rules;
 mod sandbox;
 mod store;
+mod template;
 pub mod version;
-mod account;
 
 pub use control::Money;
 pub use error::Error;

@@ -3,11 +3,11 @@
 
 mod transition;
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::idempotency;
 use crate::objects::subscription::{is_over, period_end};
-use crate::account::Account;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

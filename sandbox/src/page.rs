@@ -1,11 +1,11 @@
 //! Lists in pages, newest first. Source: Stripe, "Pagination".
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::store::Store;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// Rows of a page by default.

@@ -1,12 +1,12 @@
 //! One attempt to pay a PaymentIntent: the card's result, the charge, and the PaymentIntent's new state.
 
+use crate::account::Account;
 use crate::card::{AUTHENTICATION_REQUIRED, Decline, Outcome};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::charge::{NewCharge, receipt_fields};
 use crate::objects::dispute;
 use crate::objects::payment_method::card_of;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// The circumstances of an attempt.
@@ -116,7 +116,12 @@ fn save_method(account: &mut Account, intent: &Value, method: &Value, attempt: A
 }
 
 /// Records a declined payment. Returns the error, which contains the PaymentIntent.
-pub(crate) fn fail(account: &mut Account, intent: &str, method: &Value, decline: &Decline) -> Result<ApiError, ApiError> {
+pub(crate) fn fail(
+    account: &mut Account,
+    intent: &str,
+    method: &Value,
+    decline: &Decline,
+) -> Result<ApiError, ApiError> {
     let before = account.copy(intent);
     let charge = NewCharge { intent: &before, method, is_captured: false, decline: Some(*decline) }.make(account)?;
     let error = decline.error().with("charge", charge.id());

@@ -1,5 +1,6 @@
 //! The sandbox as a part of another process, such as a test or `bursar serve`.
 
+use crate::account::{Account, Cause};
 use crate::app::App;
 use crate::control::{Money, money_of};
 use crate::cut::{ConnectionCutter, Listener};
@@ -13,7 +14,6 @@ use crate::objects::{checkout, dispute, payment_intent, payment_method, refund};
 use crate::options::Options;
 use crate::policy::Policy;
 use crate::record::Recorder;
-use crate::account::{Cause, Account};
 use poem::Request;
 use serde_json::Value;
 use std::sync::Arc;

@@ -17,7 +17,7 @@
 
 pub mod caller;
 pub mod check;
-pub mod run_log;
+pub mod cluster;
 pub mod fault;
 pub mod load;
 pub mod node;
@@ -25,22 +25,22 @@ pub mod plan;
 pub mod process;
 pub mod record;
 pub mod report;
+pub mod run_log;
+pub mod scenario;
 pub mod services;
 pub mod settle;
-pub mod cluster;
-pub mod scenario;
 pub mod tally;
 
 use crate::Backend;
 use anyhow::{Context, Result};
 use bursar_engine::clock::Clock;
 use caller::Caller;
-use run_log::RunLog;
+use cluster::Cluster;
 use fault::Faults;
 use load::Load;
 use record::{Discrepancy, Known};
 use report::Report;
-use cluster::Cluster;
+use run_log::RunLog;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tally::Tally;
@@ -183,13 +183,13 @@ async fn run_load_and_faults(
     let mut tasks = JoinSet::new();
     let until = run_log.began() + duration;
     tasks.spawn(load.clone().run(seed, rate, until));
-    let (faults, cluster, caller, run_log) = (faults.clone(), cluster.clone(), caller.clone(), run_log.clone());
+    let (faults, cluster, caller, log) = (faults.clone(), cluster.clone(), caller.clone(), run_log.clone());
     tasks.spawn(async move {
         faults.run(plan, until).await?;
         tokio::time::sleep_until(until).await;
-        run_log.note("no more faults");
+        log.note("no more faults");
         cluster.wait_until_ready(caller.client()).await?;
-        run_log.note("everything is up");
+        log.note("everything is up");
         caller.set_patience(PATIENCE);
         Ok(())
     });

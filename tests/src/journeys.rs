@@ -18,11 +18,11 @@
 
 pub mod audit;
 pub mod customer;
+pub mod deployment;
+pub mod faults;
 pub mod plan;
 pub mod report;
 pub mod settle;
-pub mod deployment;
-pub mod faults;
 
 use crate::Backend;
 use crate::chaos::caller::Caller;
@@ -32,9 +32,11 @@ use anyhow::Result;
 use bursar_engine::metric;
 use bursar_sandbox::{AfterRetries, Options as StripeOptions, Rules, Sandbox};
 use customer::{Customer, CustomerDeps};
+use deployment::{Deployment, Placement};
+use faults::{DayFault, DayFaults};
 use futures_util::future::join_all;
 use plan::Day;
-use report::{Counts, Report, CounterGrowth};
+use report::{CounterGrowth, Counts, Report};
 use serde_json::Value;
 use settle::EndOfDay;
 use std::collections::BTreeMap;
@@ -43,8 +45,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
-use deployment::{Placement, Deployment};
-use faults::{DayFault, DayFaults};
 
 /// How long the requests of a day are retried.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -116,7 +116,16 @@ pub async fn run(options: Options) -> Result<Report> {
     let counts = Arc::new(Counts::default());
     let deps = CustomerDeps { caller: caller.clone(), stripe: stripe.clone(), counts: counts.clone() };
     let customers = (0..options.customers).map(|n| Customer::new(format!("customer-{n}"), deps.clone())).collect();
-    let run = Run { options, deployment, stripe, caller, counts, log: log.clone(), customers, metrics: CounterGrowth::default() };
+    let run = Run {
+        options,
+        deployment,
+        stripe,
+        caller,
+        counts,
+        log: log.clone(),
+        customers,
+        metrics: CounterGrowth::default(),
+    };
     let done = tokio::select! {
         done = run.run_days() => done,
         Err(error) = run.deployment.watch() => Err(error),
@@ -129,7 +138,8 @@ pub async fn run(options: Options) -> Result<Report> {
     let mut kept = Vec::new();
     if !problems.is_empty() {
         folder.disable_cleanup(true);
-        let objects: BTreeMap<&str, Vec<Value>> = SAVED_KINDS.iter().map(|kind| (*kind, run.stripe.list(kind))).collect();
+        let objects: BTreeMap<&str, Vec<Value>> =
+            SAVED_KINDS.iter().map(|kind| (*kind, run.stripe.list(kind))).collect();
         std::fs::write(folder.path().join("objects.json"), serde_json::to_string_pretty(&objects)?)?;
         kept.push(folder.path().to_path_buf());
         kept.extend(run.deployment.keep().await);

@@ -1,7 +1,7 @@
 //! Totals of captured, refunded and disputed money.
 
-use crate::field::Fields;
 use crate::account::Account;
+use crate::field::Fields;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -2,13 +2,13 @@
 
 use super::Delivery;
 use super::sign::sign;
+use crate::account::Account;
 use crate::app::App;
 use crate::clock;
 use crate::field::{Fields, strip};
 use crate::legacy_fields;
 use crate::render::render;
 use crate::version::Version;
-use crate::account::Account;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The transitions.
 
-use super::{Transition, TRIAL_WARNING_S};
+use super::{TRIAL_WARNING_S, Transition};
+use crate::account::Account;
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,7 +9,6 @@ use crate::objects::invoice_item;
 use crate::objects::subscription::{is_over, line, next_periods};
 use crate::payment::Attempt;
 use crate::rules::AfterRetries;
-use crate::account::Account;
 use serde_json::json;
 
 const UPDATED: &str = "customer.subscription.updated";
@@ -22,7 +22,9 @@ impl Account {
             Transition::Renew => self.renew(id),
             Transition::End => self.end_subscription(id, "cancellation_requested"),
             Transition::Expire => self.expire(id),
-            Transition::ResumeCollection => self.change_and_emit(id, json!({ "pause_collection": null }), UPDATED).map(|_| ()),
+            Transition::ResumeCollection => {
+                self.change_and_emit(id, json!({ "pause_collection": null }), UPDATED).map(|_| ())
+            }
             Transition::Finalize => self.finalize_and_pay(id),
             Transition::Retry => {
                 let retries = self.copy(id).int("_retries") + 1;

@@ -1,10 +1,10 @@
 //! The account's balance and its transactions.
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

@@ -2,12 +2,12 @@
 
 use super::balance;
 use super::payment_method::{charge_details, usable};
+use crate::account::Account;
 use crate::card::{Decline, Outcome};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// The contents of a new charge.
@@ -56,7 +56,12 @@ impl NewCharge<'_> {
 }
 
 /// The fields of a charge that captured money.
-pub(crate) fn receipt_fields(account: &mut Account, charge: &str, amount: i64, currency: &str) -> Result<Value, ApiError> {
+pub(crate) fn receipt_fields(
+    account: &mut Account,
+    charge: &str,
+    amount: i64,
+    currency: &str,
+) -> Result<Value, ApiError> {
     let transaction = balance::record(account, "charge", charge, amount, currency)?;
     let url = format!("{}/sandbox/receipts/{charge}", account.url);
     Ok(json!({ "balance_transaction": transaction.id(), "receipt_url": url }))

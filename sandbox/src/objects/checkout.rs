@@ -2,13 +2,13 @@
 
 use super::payment_method::{attach_to, usable};
 use super::{payment_intent, price, setup_intent, subscription};
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::page;
 use crate::payment::Attempt;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// How long a session is open.

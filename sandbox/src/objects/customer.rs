@@ -1,12 +1,12 @@
 //! Customers.
 
 use super::{address, payment_method, source};
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Map, Value, json};
 
 /// Fields that are copied from the parameters.
@@ -85,7 +85,8 @@ pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiErr
     for subscription in open {
         account.end_subscription(&subscription, "cancellation_requested")?;
     }
-    let methods: Vec<String> = account.store.of_customer("payment_method", &id).map(|row| row.id().to_owned()).collect();
+    let methods: Vec<String> =
+        account.store.of_customer("payment_method", &id).map(|row| row.id().to_owned()).collect();
     for method in methods {
         payment_method::detach_from(account, &method)?;
     }
@@ -105,7 +106,12 @@ pub(crate) fn payment_methods(account: &mut Account, call: &Call) -> Result<Valu
     account.find("customer", call.id())?;
     let kind = call.form.text("type");
     let rows = account.store.of_customer("payment_method", call.id());
-    page::of(&account.store, rows.filter(|row| kind.is_none_or(|kind| row.text("type") == kind)), &call.form, &call.path)
+    page::of(
+        &account.store,
+        rows.filter(|row| kind.is_none_or(|kind| row.text("type") == kind)),
+        &call.form,
+        &call.path,
+    )
 }
 
 fn set_default(account: &mut Account, customer: &str, method: &str) -> Result<(), ApiError> {

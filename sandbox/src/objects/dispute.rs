@@ -1,11 +1,11 @@
 //! Disputes. Source: Stripe, "How disputes work" and "Test evidence".
 
 use super::balance;
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Map, Value, json};
 
 /// How long evidence can be submitted.

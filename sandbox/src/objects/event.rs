@@ -1,11 +1,11 @@
 //! Events, which are stored for 30 days.
 
-use crate::template::overlay;
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
+use crate::template::overlay;
 use serde_json::{Value, json};
 
 /// How long events are stored. Source: Stripe, "List all events".

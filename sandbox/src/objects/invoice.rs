@@ -2,13 +2,13 @@
 
 use super::payment_method::usable;
 use super::{invoice_item, payment_intent};
+use crate::account::Account;
 use crate::billing::{NewInvoice, no_method};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
 use crate::payment::{Attempt, PaymentResult};
-use crate::account::Account;
 use serde_json::{Map, Value, json};
 
 /// `POST /v1/invoices`

@@ -1,11 +1,11 @@
 //! Invoice items: amounts for the customer's next invoice.
 
+use crate::account::Account;
 use crate::billing::{NewLine, pricing};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// `POST /v1/invoiceitems`

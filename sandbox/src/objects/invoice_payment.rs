@@ -1,10 +1,10 @@
 //! Links between payments and invoices.
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::Value;
 
 /// `GET /v1/invoice_payments`

@@ -2,6 +2,7 @@
 
 use super::address;
 use super::payment_method::usable;
+use crate::account::Account;
 use crate::card::Decline;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -9,7 +10,6 @@ use crate::form::Form;
 use crate::handler::Call;
 use crate::page;
 use crate::payment::{Attempt, PaymentResult, capture as capture_money, fail, pay};
-use crate::account::Account;
 use serde_json::{Map, Value, json};
 
 /// Fields that are copied from the parameters.

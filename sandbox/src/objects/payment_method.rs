@@ -1,13 +1,13 @@
 //! Payment methods. An id such as `pm_card_visa` is not an object: each use creates a new one.
 
 use super::address::billing_details;
-use crate::template::from_template;
+use crate::account::Account;
 use crate::card::TestCard;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
+use crate::template::from_template;
 use serde_json::{Map, Value, json};
 
 /// Month and year in which cards expire.

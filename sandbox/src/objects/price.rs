@@ -1,11 +1,11 @@
 //! Products and prices, including one that always exists.
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Map, Value, json};
 
 /// The price that always exists.

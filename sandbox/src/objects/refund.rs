@@ -1,11 +1,11 @@
 //! Refunds.
 
 use super::balance;
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// `POST /v1/refunds`

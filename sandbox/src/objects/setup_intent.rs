@@ -1,12 +1,12 @@
 //! SetupIntents: set up a payment method for later, without a payment.
 
 use super::payment_method::{attach_to, card_of, usable};
+use crate::account::Account;
 use crate::card::Outcome;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// `POST /v1/setup_intents`

@@ -1,12 +1,12 @@
 //! The older API for cards: sources that are created from tokens.
 
 use super::payment_method::fingerprint;
+use crate::account::Account;
 use crate::card::TestCard;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// `POST /v1/tokens`

@@ -8,11 +8,11 @@ pub(crate) use change::{resume, update};
 pub(crate) use create::create;
 pub(crate) use item::{line, next_periods};
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// Whether the status is final.

@@ -1,11 +1,11 @@
 //! Webhook endpoints.
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
 use crate::version::Version;
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// Maximum number of endpoints. Source: Stripe, "Webhook endpoints".

@@ -57,7 +57,8 @@ impl Postgres {
         let account = find::unprivileged("postgres")?;
         let dir = make_dir(dir, 0o700)?;
         if let Some(Account { uid, gid }) = account {
-            chown(&dir, Some(uid), Some(gid)).map_err(Error::io(format!("cannot change the owner of {}", dir.display())))?;
+            chown(&dir, Some(uid), Some(gid))
+                .map_err(Error::io(format!("cannot change the owner of {}", dir.display())))?;
         }
         let mut postgres = Postgres { programs, account, dir, port: 0, server: None };
         if !postgres.data().join("PG_VERSION").exists() {

@@ -2,7 +2,7 @@
 
 use super::plan::Scenario;
 use super::report::Measurement;
-use super::{Attempt, Latencies, run_callers, memory_mib, seed};
+use super::{Attempt, Latencies, memory_mib, run_callers, seed};
 use crate::app::SECRET_KEY;
 use anyhow::Result;
 use bursar_actors::{Role, Runtime, RuntimeOptions};

@@ -3,7 +3,7 @@
 use super::plan::Scenario;
 use super::report::Measurement;
 use super::server::Server;
-use super::{Attempt, run_callers, http, seed};
+use super::{Attempt, http, run_callers, seed};
 use anyhow::{Context, Result};
 
 /// Measures callers that hold a credit and capture it.

@@ -3,7 +3,7 @@
 use super::plan::{OTHER_CUSTOMERS, Scenario};
 use super::report::{Measurement, OtherTraffic};
 use super::server::Server;
-use super::{Attempt, run_callers, http, quantile_ms, seed};
+use super::{Attempt, http, quantile_ms, run_callers, seed};
 use anyhow::{Context, Result};
 use bursar_engine::amount::Credits;
 use bursar_engine::infra::store::Db;

@@ -2,7 +2,7 @@
 
 use super::plan::Scenario;
 use super::report::Measurement;
-use super::{Attempt, run_callers, memory_mib, seed};
+use super::{Attempt, memory_mib, run_callers, seed};
 use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 

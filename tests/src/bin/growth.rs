@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bursar_services::ScratchDir;
-use bursar_tests::bench::growth::{self, Report, Environment, Size};
+use bursar_tests::bench::growth::{self, Environment, Report, Size};
 use bursar_tests::bench::plan::Length;
 use bursar_tests::unique::unique;
 use clap::Parser;

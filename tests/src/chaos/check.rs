@@ -8,7 +8,7 @@ use super::record::{Customer, Discrepancy, Known};
 use anyhow::{Context, Result};
 use bursar_engine::clock::TimeMs;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ledger::{StoredAccount, Entry, Span};
+use ledger::{Entry, Span, StoredAccount};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,11 @@ use std::collections::{HashMap, HashSet};
 const READS_MAX: usize = 8;
 
 /// Compares everything done since `began_ms`, over HTTP. Returns the discrepancies, and the outcome of the events.
-pub async fn everything(caller: &Caller, known: &Known, began_ms: TimeMs) -> Result<(Vec<Discrepancy>, events::EventOutcomes)> {
+pub async fn everything(
+    caller: &Caller,
+    known: &Known,
+    began_ms: TimeMs,
+) -> Result<(Vec<Discrepancy>, events::EventOutcomes)> {
     let mut discrepancies = customers(caller, known).await?;
     let reads = stream::iter(known.customers.iter().map(|customer| read_account(caller, customer)));
     let accounts: Vec<StoredAccount> = reads.buffered(READS_MAX).try_collect().await?;
@@ -69,7 +73,8 @@ async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
 async fn check_unconfirmed_signup(caller: &Caller, found: &Value) -> Result<Option<Discrepancy>> {
     let id = found["id"].as_str().context("a customer has an id")?;
     let entries = caller.look_at_all(&format!("/admin/v1/customers/{id}/transactions"), &[]).await?;
-    let is_whole = entries.len() == 1 && entries[0]["source"] == "signup" && entries[0]["balance_after"] == ledger::SIGNUP;
+    let is_whole =
+        entries.len() == 1 && entries[0]["source"] == "signup" && entries[0]["balance_after"] == ledger::SIGNUP;
     let text = || format!("customer {id} was onboarded in part: {entries:?}");
     Ok((!is_whole).then(|| Discrepancy::wrong(text())))
 }

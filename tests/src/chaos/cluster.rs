@@ -1,7 +1,7 @@
 //! The servers of a run: the nodes, and on the production backend Postgres and RabbitMQ.
 
-use super::run_log::RunLog;
 use super::node::{Launch, Node, UnexpectedExit};
+use super::run_log::RunLog;
 use super::services::Services;
 use crate::Backend;
 use crate::app::{ADMIN_TOKEN, SECRET_KEY, WEBHOOK_SECRETS};

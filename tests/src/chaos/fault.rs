@@ -1,8 +1,8 @@
 //! Carries out the schedule of faults.
 
-use super::run_log::RunLog;
-use super::plan::{Fault, Planned};
 use super::cluster::Cluster;
+use super::plan::{Fault, Planned};
+use super::run_log::RunLog;
 use super::tally::Tally;
 use anyhow::{Context, Result};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -9,8 +9,8 @@ mod delivery;
 pub(super) use credits::HOLD_S;
 
 use super::caller::Caller;
-use super::run_log::RunLog;
 use super::record::{Customer, Discrepancy, Record, UnconfirmedSignup};
+use super::run_log::RunLog;
 use super::tally::Tally;
 use crate::unique::unique;
 use anyhow::{Context, Result};
@@ -76,7 +76,9 @@ impl Load {
         let mut shown = Instant::now();
         while Instant::now() < until {
             tick.tick().await;
-            let Ok(Ok(permit)) = tokio::time::timeout_at(until, self.actions.clone().acquire_owned()).await else { break };
+            let Ok(Ok(permit)) = tokio::time::timeout_at(until, self.actions.clone().acquire_owned()).await else {
+                break;
+            };
             let (load, rng) = (self.clone(), StdRng::seed_from_u64(rng.random()));
             under_way.spawn(async move {
                 load.run_action(rng).await;
@@ -163,7 +165,10 @@ impl Load {
             let text = format!("onboarding {email} was answered with {} {}", answer.status, answer.body);
             self.record.discrepancy(Discrepancy::wrong(text));
         }
-        self.record.known().unconfirmed_signups.push(UnconfirmedSignup { email, exists: answer.code() == "customer_exists" });
+        self.record
+            .known()
+            .unconfirmed_signups
+            .push(UnconfirmedSignup { email, exists: answer.code() == "customer_exists" });
         None
     }
 

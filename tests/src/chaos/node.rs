@@ -1,7 +1,7 @@
 //! One node: the real `bursar serve` in its own process, which is started, killed and watched.
 
-use super::run_log::RunLog;
 use super::process::{self, Child};
+use super::run_log::RunLog;
 use anyhow::{Context, Result, bail};
 use bursar::serve::CLOCK_SKEW_VARIABLE;
 use reqwest::StatusCode;

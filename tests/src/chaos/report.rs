@@ -1,8 +1,8 @@
 //! The report of a run, for people and programs.
 
 use super::check::events::EventOutcomes;
-use super::run_log::Line;
 use super::record::{Discrepancy, Kind};
+use super::run_log::Line;
 use super::tally::Tally;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;

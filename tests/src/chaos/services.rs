@@ -103,6 +103,7 @@ async fn run_blocking<S: Send + 'static>(
     operation: impl FnOnce(&mut S) -> Result<(), bursar_services::Error> + Send + 'static,
 ) -> Result<()> {
     let server = server.clone();
-    let done = tokio::task::spawn_blocking(move || operation(&mut server.lock().unwrap_or_else(PoisonError::into_inner)));
+    let done =
+        tokio::task::spawn_blocking(move || operation(&mut server.lock().unwrap_or_else(PoisonError::into_inner)));
     Ok(done.await??)
 }

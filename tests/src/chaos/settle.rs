@@ -1,9 +1,9 @@
 //! Waits until no job is left.
 
 use super::caller::Caller;
-use super::run_log::RunLog;
 use super::load::HOLD_S;
 use super::record::Discrepancy;
+use super::run_log::RunLog;
 use anyhow::Result;
 use serde_json::Value;
 use std::time::Duration;

@@ -5,7 +5,7 @@
 
 use super::answer::{Expected, same};
 use super::customer::Customer;
-use super::sender::{day_in, github_signature, post_github, deliver_to_github};
+use super::sender::{day_in, deliver_to_github, github_signature, post_github};
 use super::walk::Walk;
 use serde_json::{Value, json};
 

@@ -95,7 +95,8 @@ async fn cancel(walk: &mut Walk<'_>, customer: &Customer, left: i64) -> Expected
     ending.has("/cancel_at_period_end", true)?.has("/plan", "pro")?;
 
     walk.step("a cancellation is taken back");
-    let resumed = customer.call_until_done("POST", &format!("{SUBSCRIPTION}/resume"), "resume", None).await?.status(200)?;
+    let resumed =
+        customer.call_until_done("POST", &format!("{SUBSCRIPTION}/resume"), "resume", None).await?.status(200)?;
     resumed.has("/cancel_at_period_end", false)?.has("/status", "active")?;
 
     walk.step("cancelled at once it is pay as you go, and the credits stay");

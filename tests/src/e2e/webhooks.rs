@@ -11,7 +11,7 @@ mod events;
 
 use super::answer::{Answer, Expected};
 use super::customer::Customer;
-use super::sender::{now_s, post_stripe, stripe_signature, deliver_to_stripe};
+use super::sender::{deliver_to_stripe, now_s, post_stripe, stripe_signature};
 use super::target::StripeMode;
 use super::walk::Walk;
 use events::Subscription;
@@ -96,12 +96,18 @@ async fn prepare(walk: &mut Walk<'_>, unique: &str) -> Expected<(Customer, Subsc
         StripeMode::NotConfigured => format!("cus_e2e{}", unique.replace('-', "")),
         _ => customer.stripe_customer().await?,
     };
-    let subscription = Subscription::new(unique, &stripe_customer, &customer.id, walk.settings.target.numbers.pro_price_minor);
+    let subscription =
+        Subscription::new(unique, &stripe_customer, &customer.id, walk.settings.target.numbers.pro_price_minor);
     Ok((customer, subscription))
 }
 
 /// The subscription is created, and its invoice paid, in several event types and deliveries.
-async fn subscription_starts(walk: &mut Walk<'_>, customer: &Customer, subscription: &Subscription, sent: &mut SentEvents<'_>) -> Expected {
+async fn subscription_starts(
+    walk: &mut Walk<'_>,
+    customer: &Customer,
+    subscription: &Subscription,
+    sent: &mut SentEvents<'_>,
+) -> Expected {
     let numbers = walk.settings.target.numbers;
     walk.step("subscription created: the customer is on Pro, without credits until it has paid");
     sent.deliver(walk, &subscription.changed("created", "active"), 1).await?;
@@ -123,7 +129,12 @@ async fn subscription_starts(walk: &mut Walk<'_>, customer: &Customer, subscript
 }
 
 /// A renewal whose payment fails, and then succeeds.
-async fn renewal_fails_first(walk: &mut Walk<'_>, customer: &Customer, subscription: &mut Subscription, sent: &mut SentEvents<'_>) -> Expected {
+async fn renewal_fails_first(
+    walk: &mut Walk<'_>,
+    customer: &Customer,
+    subscription: &mut Subscription,
+    sent: &mut SentEvents<'_>,
+) -> Expected {
     let numbers = walk.settings.target.numbers;
     let before = numbers.signup_credits + numbers.pro_credits;
     walk.step("payment failed: the subscription is past due and says why, the credits stay");
@@ -144,7 +155,12 @@ async fn renewal_fails_first(walk: &mut Walk<'_>, customer: &Customer, subscript
 }
 
 /// The subscription is cancelled; an older event arrives late.
-async fn subscription_ends(walk: &mut Walk<'_>, customer: &Customer, subscription: &Subscription, sent: &mut SentEvents<'_>) -> Expected {
+async fn subscription_ends(
+    walk: &mut Walk<'_>,
+    customer: &Customer,
+    subscription: &Subscription,
+    sent: &mut SentEvents<'_>,
+) -> Expected {
     let numbers = walk.settings.target.numbers;
     let all = numbers.signup_credits + 2 * numbers.pro_credits;
     walk.step("subscription cancelled: pay as you go, and the credits stay");
@@ -181,7 +197,13 @@ async fn seen_by_support(walk: &mut Walk<'_>, customer: &Customer, sent: &SentEv
 }
 
 /// Waits until a field of the customer's subscription has this value; returns the subscription.
-async fn wait_for_field(walk: &Walk<'_>, customer: &Customer, what: &str, at: &str, expected: Value) -> Expected<Answer> {
+async fn wait_for_field(
+    walk: &Walk<'_>,
+    customer: &Customer,
+    what: &str,
+    at: &str,
+    expected: Value,
+) -> Expected<Answer> {
     walk.client
         .until(&format!("the subscription shows {what}"), async || {
             let shown = customer.get(SUBSCRIPTION).await?;

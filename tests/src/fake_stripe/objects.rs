@@ -178,7 +178,14 @@ impl Objects {
             return (200, self.get(id));
         }
         let card = json!({"brand": "visa", "last4": "4242", "exp_month": 12, "exp_year": 2031});
-        (200, self.add("pm", "payment_method", json!({"type": "card", "card": card, "customer": customer, "outcome": id})))
+        (
+            200,
+            self.add(
+                "pm",
+                "payment_method",
+                json!({"type": "card", "card": card, "customer": customer, "outcome": id}),
+            ),
+        )
     }
 
     fn pay(&mut self, form: &Form, invoice: Option<&str>) -> Reply {

@@ -3,9 +3,9 @@
 //!
 //! The expected state is derived from Stripe's objects alone, by rules that are independent of the engine's.
 
-mod stripe_objects;
-mod money;
 mod answers;
+mod money;
+mod stripe_objects;
 mod subscription;
 
 pub use stripe_objects::StripeObjects;

@@ -1,11 +1,11 @@
 //! One random customer: its requests, its bank, support, and the answers it got.
 
-mod bank;
 mod answers;
+mod bank;
 
 pub use answers::{Answers, UsageRequest};
 
-use super::plan::{HoldEnd, Action};
+use super::plan::{Action, HoldEnd};
 use super::report::Counts;
 use crate::chaos::caller::{Caller, DefiniteAnswer};
 use bursar_sandbox::Sandbox;

@@ -2,8 +2,8 @@
 //! process, where its clock moves with Stripe's.
 
 use crate::app::{Backend, TestApp, WEBHOOK_SECRETS, config};
-use crate::chaos::run_log::RunLog;
 use crate::chaos::cluster::Cluster;
+use crate::chaos::run_log::RunLog;
 use anyhow::{Context, Result};
 use bursar_engine::clock::Clock;
 use bursar_engine::usecase::verify::verify;

@@ -71,8 +71,9 @@ impl DayFaults {
             thin_twins: rng.random_bool(0.15),
             ..Policy::default()
         };
-        let mut sequence: Vec<(u64, DayFault)> =
-            (0..rng.random_range(FAULTS)).map(|_| (rng.random_range(PAUSE_MS), DayFault::StripeFault(rule(rng)))).collect();
+        let mut sequence: Vec<(u64, DayFault)> = (0..rng.random_range(FAULTS))
+            .map(|_| (rng.random_range(PAUSE_MS), DayFault::StripeFault(rule(rng))))
+            .collect();
         if rng.random_bool(0.6) {
             let at = rng.random_range(0..=sequence.len());
             let crash = DayFault::Crash { down_ms: rng.random_range(DOWN_MS) };

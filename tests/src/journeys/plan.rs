@@ -148,8 +148,12 @@ pub struct Day {
 pub fn day(seed: u64, number: usize, customers: usize) -> Day {
     let mut rng = new_rng(seed, number as u64, 0);
     let faults = DayFaults::random(&mut rng, number);
-    let after = AfterDay { advance_s: ADVANCES_S[rng.random_range(0..ADVANCES_S.len())], recovers_webhooks: rng.random_bool(0.5) };
-    let customers = (0..customers).map(|n| rounds(&mut new_rng(seed, number as u64, n as u64 + 1), n, number)).collect();
+    let after = AfterDay {
+        advance_s: ADVANCES_S[rng.random_range(0..ADVANCES_S.len())],
+        recovers_webhooks: rng.random_bool(0.5),
+    };
+    let customers =
+        (0..customers).map(|n| rounds(&mut new_rng(seed, number as u64, n as u64 + 1), n, number)).collect();
     Day { number, faults, customers, after }
 }
 

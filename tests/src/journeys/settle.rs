@@ -1,7 +1,7 @@
 //! Waits until no job is left, and recovers lost webhooks.
 
-use super::report::Counts;
 use super::deployment::Deployment;
+use super::report::Counts;
 use crate::chaos::caller::Caller;
 use crate::chaos::run_log::RunLog;
 use crate::unique::unique;
@@ -93,7 +93,8 @@ impl EndOfDay<'_> {
                 return Ok(problems);
             }
             self.log.show(format!("waiting for {} jobs and {waiting} webhooks", unfinished.len()));
-            let only_time = waiting == 0 && !unfinished.is_empty() && unfinished.iter().all(|job| job["state"] == "scheduled");
+            let only_time =
+                waiting == 0 && !unfinished.is_empty() && unfinished.iter().all(|job| job["state"] == "scheduled");
             if only_time && self.deployment.moves_with_stripe() {
                 self.deployment.advance(self.stripe, SKIP)?;
             }

@@ -1,6 +1,6 @@
 //! Nodes with different clocks: no node ends another one's promise early, and dates come from the database.
 
-use crate::node::{NodeProcess, connect, environment, program, stopped_with, insert_payment_events};
+use crate::node::{NodeProcess, connect, environment, insert_payment_events, program, stopped_with};
 use crate::scene::now_ms;
 use bursar::serve::CLOCK_SKEW_VARIABLE;
 use bursar_engine::clock::parse_rfc3339;

@@ -3,8 +3,8 @@
 mod effects;
 mod order;
 
-use crate::scene::{SIGNUP, customer_id, now_ms};
 use crate::database_proxy::DatabaseProxy;
+use crate::scene::{SIGNUP, customer_id, now_ms};
 use bursar_engine::amount::Credits;
 use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::effect::Effect;

@@ -6,8 +6,9 @@ mod lease;
 mod unused;
 
 use crate::scene::{
-    PERIOD, SIGNUP, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
-    jobs_of_stream, admin_get, now_ms, on_both, run_retention, sql, stream_of, stripe_customer, undecidable_invoice,
+    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job,
+    job_in_state, job_of, jobs_of_stream, now_ms, on_both, run_retention, sql, stream_of, stripe_customer,
+    undecidable_invoice,
 };
 use bursar_engine::domain::job::{BLOCKED, Job, JobKind, JobState, NewJob};
 use bursar_engine::ids::JobId;

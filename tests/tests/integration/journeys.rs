@@ -13,8 +13,14 @@ const DAYS: usize = 4;
 const SECONDS: u64 = 20;
 
 async fn everything_agrees(backend: Backend, seed: u64) {
-    let options =
-        Options { seed, customers: CUSTOMERS, seconds: Some(SECONDS), days: Some(DAYS), backend, placement: Placement::InProcess };
+    let options = Options {
+        seed,
+        customers: CUSTOMERS,
+        seconds: Some(SECONDS),
+        days: Some(DAYS),
+        backend,
+        placement: Placement::InProcess,
+    };
     let report = run(options).await.unwrap();
     assert!(report.holds(), "{}\n{}", report.table(), report.problems().join("\n"));
 }

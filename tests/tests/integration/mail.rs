@@ -3,7 +3,9 @@
 mod smtp;
 
 use crate::database::{number, tables_with};
-use crate::scene::{admin_post, attempts, audited, deliver_until, invoice_paid, job, admin_get, now_ms, sql, stripe_customer};
+use crate::scene::{
+    admin_get, admin_post, attempts, audited, deliver_until, invoice_paid, job, now_ms, sql, stripe_customer,
+};
 use crate::snapshot::assert_body;
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::job::job_hasten;

@@ -1,20 +1,20 @@
 //! Money: payment methods, usage without credits, refunds, disputes, Pro. Against the sandbox, which has Stripe's
 //! idempotency keys, delivers events and fails on demand.
 
-mod unusual_answer;
-mod interceptor;
 mod charge;
 mod deleted;
 mod failures;
+mod interceptor;
 mod lifecycle;
 mod limit;
 mod lost_webhook;
 mod mail;
-mod unusual_event;
 mod pro;
 mod refund;
 mod report;
 mod shutdown;
+mod unusual_answer;
+mod unusual_event;
 
 use crate::scene::sql;
 use bursar_engine::config::Config;

@@ -27,7 +27,10 @@ impl<T: Send + 'static> Private<T> {
     }
 
     /// Runs a blocking operation on the server.
-    pub async fn run<R: Send + 'static>(&self, operation: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static) -> R {
+    pub async fn run<R: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
+    ) -> R {
         let server = self.server.clone();
         tokio::task::spawn_blocking(move || admin_post(&mut server.lock().unwrap()).unwrap()).await.unwrap()
     }

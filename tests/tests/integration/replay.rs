@@ -4,8 +4,8 @@ mod dry_run;
 
 use crate::node::NodeProcess;
 use crate::scene::{
-    PERIOD, SIGNUP, admin_post, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream, admin_get, now_ms, on_both,
-    other_streams_proceed, sql, stripe_customer, subscription_event, undecidable_invoice,
+    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream,
+    now_ms, on_both, other_streams_proceed, sql, stripe_customer, subscription_event, undecidable_invoice,
 };
 use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::domain::replay::Action;

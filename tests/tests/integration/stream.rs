@@ -2,8 +2,8 @@
 
 use crate::database::until_waiting;
 use crate::scene::{
-    PERIOD, SIGNUP, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job_of, jobs_of_stream, admin_get,
-    metric, now_ms, on_both, other_streams_proceed, ran_in_order, stream_of, stripe_customer,
+    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job_of,
+    jobs_of_stream, metric, now_ms, on_both, other_streams_proceed, ran_in_order, stream_of, stripe_customer,
 };
 use bursar_engine::domain::job::{JobKind, JobState};
 use bursar_engine::metric::{JOB_ATTEMPTS, JOB_FENCED};

@@ -1,6 +1,7 @@
 //! Changes to a subscription by calls.
 
 use super::{is_over, item, period_end};
+use crate::account::Account;
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,7 +9,6 @@ use crate::form::Form;
 use crate::handler::Call;
 use crate::objects::invoice_item;
 use crate::payment::{Attempt, PaymentResult};
-use crate::account::Account;
 use serde_json::{Map, Value, json};
 
 /// `POST /v1/subscriptions/{id}`

@@ -1,6 +1,7 @@
 //! New subscriptions: the first period, the first invoice and its first attempt to pay.
 
 use super::item;
+use crate::account::Account;
 use crate::billing::{NewInvoice, no_method};
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,7 +9,6 @@ use crate::form::Form;
 use crate::handler::Call;
 use crate::objects::invoice_item;
 use crate::payment::{Attempt, PaymentResult};
-use crate::account::Account;
 use serde_json::{Value, json};
 
 /// Maximum number of items of a subscription. Source: Stripe, "Create a subscription".

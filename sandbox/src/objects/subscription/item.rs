@@ -1,13 +1,13 @@
 //! A subscription's items and their periods.
 
+use crate::account::Account;
 use crate::billing::NewLine;
-use crate::template::from_template;
 use crate::calendar;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::objects::price;
-use crate::account::Account;
+use crate::template::from_template;
 use serde_json::{Value, json};
 
 /// The price and quantity of a requested item.

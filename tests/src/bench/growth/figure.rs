@@ -69,7 +69,8 @@ impl Measure {
                 Ok(vec![("debits", "per second", measured.per_second), ("debits, p95", "ms", measured.p95_ms)])
             }
             Self::Webhooks => {
-                let scenario = Scenario { workload: Workload::Webhooks, callers: WEBHOOK_CALLERS, ..database.scenario.clone() };
+                let scenario =
+                    Scenario { workload: Workload::Webhooks, callers: WEBHOOK_CALLERS, ..database.scenario.clone() };
                 let measured = webhooks::run(&scenario).await?;
                 Ok(vec![("webhooks to processed", "per second", measured.per_second)])
             }

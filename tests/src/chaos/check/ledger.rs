@@ -1,6 +1,6 @@
 //! Checks that the ledger has every acknowledged request exactly once, and nothing else.
 
-use crate::chaos::record::{CreditChange, Customer, Discrepancy, Outcome, Invoice, Known, Operation};
+use crate::chaos::record::{CreditChange, Customer, Discrepancy, Invoice, Known, Operation, Outcome};
 use bursar_engine::clock::{Clock, TimeMs, rfc3339};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -124,7 +124,12 @@ pub fn by_customer(known: &Known) -> Vec<CustomerRequests<'_>> {
 }
 
 /// Returns what is wrong with one customer's ledger.
-pub fn compare(customer: &Customer, requests: &CustomerRequests<'_>, account: &StoredAccount, span: &Span) -> Vec<Discrepancy> {
+pub fn compare(
+    customer: &Customer,
+    requests: &CustomerRequests<'_>,
+    account: &StoredAccount,
+    span: &Span,
+) -> Vec<Discrepancy> {
     let mut check = Check { customer, entries: HashMap::new(), balance: SIGNUP, found: Vec::new() };
     for entry in &account.entries {
         check.entries.entry(entry.cause()).or_default().push(entry);
@@ -155,7 +160,10 @@ impl<'a> Check<'a> {
     }
 
     fn name(&self, operation: &Operation) -> String {
-        format!("customer {}: {:?} under key {}, {:?}", self.customer.id, operation.change, operation.key, operation.outcome)
+        format!(
+            "customer {}: {:?} under key {}, {:?}",
+            self.customer.id, operation.change, operation.key, operation.outcome
+        )
     }
 
     fn signup(&mut self) {
@@ -253,7 +261,9 @@ impl<'a> Check<'a> {
         self.balance += entry.amount;
         let may_be = |operation: &&Operation| {
             let is_kind = matches!(operation.change, CreditChange::Capture { .. }) == (entry.kind == "capture");
-            is_kind && operation.outcome != Outcome::Refused { in_doubt: false } && entry.amount == operation.change.amount()
+            is_kind
+                && operation.outcome != Outcome::Refused { in_doubt: false }
+                && entry.amount == operation.change.amount()
         };
         if entry.source != "system" && !operations.iter().any(may_be) {
             let text = format!("customer {}: nobody ended hold {hold} like this: {entry:?}", self.customer.id);

@@ -97,7 +97,10 @@ fn methods(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
     }
     let can_be_charged = subject.methods.iter().any(|row| !row["consent_at"].is_null());
     if subject.customer["has_payment_method"] != can_be_charged {
-        problems.push(format!("has_payment_method is {}, with the payment methods {known:?}", subject.customer["has_payment_method"]));
+        problems.push(format!(
+            "has_payment_method is {}, with the payment methods {known:?}",
+            subject.customer["has_payment_method"]
+        ));
     }
     problems
 }

@@ -1,8 +1,8 @@
 //! Actions at Stripe without the application: authentication, refunds, disputes.
 
 use super::{Customer, Identity, pick};
-use crate::journeys::plan::Action;
 use crate::journeys::deployment::STRIPE_KEY;
+use crate::journeys::plan::Action;
 use bursar_engine::domain::webhook::shape::CUSTOMER_METADATA_KEY;
 use bursar_sandbox::Error;
 use serde_json::Value;
@@ -27,7 +27,9 @@ impl Customer {
                 refunds.retain(|row| {
                     charges.iter().any(|charge| row["charge"] == **charge) && row["status"] == "succeeded"
                 });
-                refunds.last().map_or_else(|| "no refund".to_owned(), |refund| result_of(stripe.fail_refund(id(refund))))
+                refunds
+                    .last()
+                    .map_or_else(|| "no refund".to_owned(), |refund| result_of(stripe.fail_refund(id(refund))))
             }
             Action::Dispute { nth } => {
                 let charges = self.of(me, "charge", |charge| charge["paid"] == true && charge["disputed"] == false);

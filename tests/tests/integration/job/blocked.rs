@@ -1,7 +1,7 @@
 //! A dead job that blocks its stream, and the effects of its replay.
 
 use super::{insert, settle};
-use crate::scene::{admin_post, job, job_in_state, admin_get, now_ms, sql};
+use crate::scene::{admin_get, admin_post, job, job_in_state, now_ms, sql};
 use bursar_engine::domain::job::{BLOCKED, JobState};
 use bursar_engine::ids::{CustomerId, JobId};
 use bursar_tests::unique::unique;

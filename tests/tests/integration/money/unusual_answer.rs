@@ -5,10 +5,10 @@ mod payment_method;
 mod pro;
 mod usage;
 
-use super::interceptor::{Interceptor, Interception, error};
+use super::interceptor::{Interception, Interceptor, error};
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, SIGNUP, delay_job, resume_job, resume_job_without, now_ms, on_both};
+use crate::scene::{PERIOD, SIGNUP, delay_job, now_ms, on_both, resume_job, resume_job_without};
 
 const PAY: &str = "/v1/payment_intents";
 const METHODS: &str = "/api/v1/payment-methods";

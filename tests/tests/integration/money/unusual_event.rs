@@ -3,11 +3,11 @@
 mod invoice;
 mod refund;
 
-use super::unusual_answer::missing;
 use super::interceptor::{Interception, error};
+use super::unusual_answer::missing;
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, admin_post, events, delay_job, resume_job_without, on_both, replay_event};
+use crate::scene::{PERIOD, admin_post, delay_job, events, on_both, replay_event, resume_job_without};
 use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {

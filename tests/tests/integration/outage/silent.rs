@@ -1,8 +1,8 @@
 //! Connections whose other end vanishes silently: a host without power, a network that drops packets.
 
 use crate::database::until_waiting;
-use crate::scene::{SIGNUP, sql};
 use crate::database_proxy::DatabaseProxy;
+use crate::scene::{SIGNUP, sql};
 use bursar_engine::Error;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::app::config;

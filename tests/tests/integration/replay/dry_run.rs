@@ -2,8 +2,8 @@
 
 use super::{all_are, dead_payments, items, prepare, prepare_dead, replay_until, step};
 use crate::scene::{
-    PERIOD, SIGNUP, admin_post, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream, admin_get, now_ms,
-    stripe_customer,
+    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream,
+    now_ms, stripe_customer,
 };
 use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::infra::store::account::{account_find, entry_list};
