@@ -147,7 +147,7 @@ async fn run_and_check(options: Options, cluster: &Arc<Cluster>, run_log: &Arc<R
     run_load_and_faults(options, cluster, &caller, &load, &faults).await?;
 
     let mut discrepancies = settle::settle(&caller, run_log).await?;
-    run_log.note("nothing is left to do; comparing");
+    run_log.note("no job is left; comparing");
     let known: Known = load.record.known().clone();
     discrepancies.extend(known.discrepancies.iter().cloned());
     let (found, events) = check::everything(&caller, &known, began_ms).await?;
@@ -158,7 +158,7 @@ async fn run_and_check(options: Options, cluster: &Arc<Cluster>, run_log: &Arc<R
     bad_stops.extend(cluster.stop().await?);
     discrepancies.extend(bad_stops.into_iter().map(Discrepancy::wrong));
     for end in cluster.unexpected_exits().await {
-        let text = format!("{} ended by itself (had served: {}): {}", end.node, end.had_served, end.how);
+        let text = format!("{} ended by itself (was serving: {}): {}", end.node, end.had_served, end.how);
         discrepancies.push(Discrepancy::wrong(text));
     }
     Ok(RunOutcome { tally, customers: known.customers.len(), events, discrepancies })
@@ -189,13 +189,13 @@ async fn run_load_and_faults(
         tokio::time::sleep_until(until).await;
         log.note("no more faults");
         cluster.wait_until_ready(caller.client()).await?;
-        log.note("everything is up");
+        log.note("all servers are up");
         caller.set_patience(PATIENCE);
         Ok(())
     });
     while let Some(ended) = tasks.join_next().await {
         ended.context("a task of the run failed")??;
     }
-    run_log.note("everything is answered");
+    run_log.note("every request is answered");
     Ok(())
 }

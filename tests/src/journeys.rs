@@ -249,7 +249,7 @@ impl Run {
         if recovers {
             problems.extend(end_of_day.recover_webhooks().await?);
             problems.extend(audit::audit(caller, stripe, &self.customers).await?);
-            self.counts.up("comparisons", if problems.is_empty() { "all agrees" } else { "something differs" });
+            self.counts.up("comparisons", if problems.is_empty() { "no difference" } else { "differences" });
         }
         problems.extend(deployment.verify().await?);
         self.count_webhooks().await?;

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_without_its_baseline_is_neither_reached_nor_missed() {
+    fn without_its_baseline_a_goal_is_not_judged() {
         let mut rows = [measured(BURSAR, 1_000.0)];
         compare(&mut rows);
         assert_eq!((rows[0].scenario.goal, rows[0].reached), (Some(Goal::Ratio(2.0)), None));

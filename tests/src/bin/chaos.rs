@@ -55,11 +55,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(true) => {
-            say("chaos: everything acknowledged is there exactly once");
+            say("chaos: every acknowledged request took effect exactly once");
             ExitCode::SUCCESS
         }
         Ok(false) => {
-            say("chaos: NOT everything is as it has to be");
+            say("chaos: FAILED, see the discrepancies");
             ExitCode::from(NOT_EVERYTHING)
         }
         Err(error) => {

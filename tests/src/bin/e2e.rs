@@ -157,7 +157,7 @@ fn print_report(arguments: &Arguments, report: &Report) -> Result<bool> {
         let domain = arguments.email_domain.as_deref().unwrap_or(EMAIL_DOMAIN);
         say(&format!("customers of this run: e2e-{}-…@{domain}", report.run));
     }
-    say(if report.is_good() { "e2e: nothing failed" } else { "e2e: FAILED, or nothing could be checked" });
+    say(if report.is_good() { "e2e: nothing failed" } else { "e2e: FAILED, or every step was skipped" });
     Ok(report.is_good())
 }
 

@@ -58,11 +58,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(true) => {
-            say("journeys: everything agrees to the cent and the credit");
+            say("journeys: the ledger agrees with Stripe, to the cent and the credit");
             ExitCode::SUCCESS
         }
         Ok(false) => {
-            say("journeys: NOT everything agrees");
+            say("journeys: FAILED, the ledger and Stripe differ");
             ExitCode::from(DISAGREES)
         }
         Err(error) => {

@@ -44,11 +44,11 @@ async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
         match by_email.remove(&customer.email).as_deref() {
             Some([found]) if found["id"] == customer.id.as_str() => {}
             Some([found]) => {
-                let text = format!("customer {} was acknowledged, but {found} is there", customer.id);
+                let text = format!("customer {} was acknowledged, but {found} exists", customer.id);
                 discrepancies.push(Discrepancy::lost(text));
             }
             None | Some([]) => {
-                discrepancies.push(Discrepancy::lost(format!("customer {} is not there", customer.id)));
+                discrepancies.push(Discrepancy::lost(format!("customer {} does not exist", customer.id)));
             }
             Some(all) => discrepancies.push(Discrepancy::doubled(format!("one address, many customers: {all:?}"))),
         }
@@ -58,14 +58,14 @@ async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
             [] if !signup.exists => {}
             [found] => discrepancies.extend(check_unconfirmed_signup(caller, found).await?),
             found => {
-                let text = format!("{} was said to exist, but there are these: {found:?}", signup.email);
+                let text = format!("{} was said to exist, but the customers are {found:?}", signup.email);
                 discrepancies.push(Discrepancy::wrong(text));
             }
         }
     }
     let unknown: HashSet<_> = by_email.into_keys().collect();
     discrepancies
-        .extend(unknown.iter().map(|email| Discrepancy::doubled(format!("nobody asked for customer {email}"))));
+        .extend(unknown.iter().map(|email| Discrepancy::doubled(format!("no request created customer {email}"))));
     Ok(discrepancies)
 }
 

@@ -51,7 +51,7 @@ impl Faults {
             let faults = self.clone();
             running.spawn(async move {
                 let done = faults.inject(fault, until).await;
-                done.with_context(|| format!("while doing this: {fault}"))
+                done.with_context(|| format!("during the fault: {fault}"))
             });
         }
         while let Some(done) = running.join_next().await {
@@ -109,15 +109,15 @@ impl Faults {
             return self.skip(fault);
         };
         let what = if gracefully { "SIGTERM" } else { "kill -9" };
-        self.run_log.note(&format!("{what} of {}, away for {down_ms} ms", node.name));
+        self.run_log.note(&format!("{what} of {}, down for {down_ms} ms", node.name));
         if gracefully {
             match node.terminate(&mut slot).await? {
                 Ok(took) => {
                     self.tally.graceful_stops.up();
-                    self.run_log.note(&format!("{} ended in good order after {} ms", node.name, took.as_millis()));
+                    self.run_log.note(&format!("{} stopped in order after {} ms", node.name, took.as_millis()));
                 }
                 Err(problem) => {
-                    self.run_log.note(&format!("{} did not end in good order", node.name));
+                    self.run_log.note(&format!("{} did not stop in order", node.name));
                     self.bad_stops.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
                 }
             }
@@ -131,7 +131,7 @@ impl Faults {
 
     fn skip(&self, fault: Fault) -> Result<()> {
         self.tally.faults_skipped.up();
-        self.run_log.note(&format!("left out, as an earlier fault is not over: {fault}"));
+        self.run_log.note(&format!("skipped, because an earlier fault is not over: {fault}"));
         Ok(())
     }
 }

@@ -175,7 +175,7 @@ impl Load {
     /// Records a missing answer as a discrepancy: all servers have been up for a while by then.
     fn unanswered(&self, what: &str) {
         self.tally.unanswered.up();
-        self.record.discrepancy(Discrepancy::wrong(format!("there was no definite answer to the end: {what}")));
+        self.record.discrepancy(Discrepancy::wrong(format!("there was never a definite answer: {what}")));
     }
 
     fn show_progress(&self, until: Instant) {

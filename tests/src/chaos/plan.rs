@@ -57,11 +57,11 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kill { node, down_ms } => write!(f, "kill -9 of node {node}, away for {down_ms} ms"),
-            Self::Terminate { node, down_ms } => write!(f, "SIGTERM to node {node}, away for {down_ms} ms"),
-            Self::PostgresRestart { down_ms } => write!(f, "crash of Postgres, away for {down_ms} ms"),
+            Self::Kill { node, down_ms } => write!(f, "kill -9 of node {node}, down for {down_ms} ms"),
+            Self::Terminate { node, down_ms } => write!(f, "SIGTERM to node {node}, down for {down_ms} ms"),
+            Self::PostgresRestart { down_ms } => write!(f, "crash of Postgres, down for {down_ms} ms"),
             Self::RabbitRestart => f.write_str("restart of RabbitMQ"),
-            Self::RabbitKill { down_ms } => write!(f, "kill -9 of RabbitMQ, away for {down_ms} ms"),
+            Self::RabbitKill { down_ms } => write!(f, "kill -9 of RabbitMQ, down for {down_ms} ms"),
             Self::RabbitWipe => f.write_str("RabbitMQ loses all its data"),
         }
     }
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_seed_gives_one_schedule_and_another_seed_another() {
+    fn the_seed_determines_the_schedule() {
         let first = schedule(7, 120, 2, Backend::Production);
         assert_eq!(first, schedule(7, 120, 2, Backend::Production));
         assert_ne!(first, schedule(8, 120, 2, Backend::Production));
@@ -180,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_backend_is_only_killed() {
+    fn the_embedded_backend_only_gets_kills() {
         let planned = schedule(1, 60, 1, Backend::Embedded);
         assert!(planned.len() >= 10);
         assert!(planned.iter().all(|planned| matches!(planned.fault, Fault::Kill { node: 0, .. })));
     }
 
     #[test]
-    fn the_broker_is_given_time_to_come_back() {
+    fn faults_of_the_broker_leave_it_time_to_recover() {
         for seed in 0..200 {
             let planned = schedule(seed, 300, 2, Backend::Production);
             let times: Vec<u64> = planned

@@ -61,7 +61,7 @@ impl Report {
         let mut row = |name: &str, value: &dyn ToString| rows.push((name.to_owned(), value.to_string()));
         row("seconds of load", &self.seconds);
         row("nodes", &self.nodes);
-        row("of these, with a clock that is minutes off", &self.nodes_skewed());
+        row("of these, with a skewed clock", &self.nodes_skewed());
         row("customers", &self.customers);
         row("requests acknowledged", &tally.acknowledged.get());
         row("requests refused", &tally.refused.get());
@@ -74,10 +74,10 @@ impl Report {
         row("restarts of RabbitMQ", &tally.rabbitmq_restarts.get());
         row("kills of RabbitMQ", &tally.rabbitmq_kills.get());
         row("wipes of RabbitMQ", &tally.rabbitmq_wipes.get());
-        row("faults left out", &tally.faults_skipped.get());
+        row("faults skipped", &tally.faults_skipped.get());
         row("events sent", &tally.events.get());
         row("deliveries acknowledged", &tally.deliveries.get());
-        row("of these, as duplicates", &tally.duplicates.get());
+        row("of these, duplicates", &tally.duplicates.get());
         row("forged deliveries refused", &tally.forgeries.get());
         row("events processed", &self.events.processed);
         row("events dead", &dead);

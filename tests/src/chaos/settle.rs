@@ -73,7 +73,7 @@ async fn dead_jobs(caller: &Caller) -> Result<Vec<Discrepancy>> {
     let mut discrepancies = Vec::new();
     for kind in NEVER_DEAD {
         let jobs: Vec<Value> = caller.look_at_all("/admin/v1/jobs", &[("state", "dead"), ("kind", kind)]).await?;
-        discrepancies.extend(jobs.iter().map(|job| Discrepancy::wrong(format!("a job must never die, but: {job}"))));
+        discrepancies.extend(jobs.iter().map(|job| Discrepancy::wrong(format!("this job must not be dead: {job}"))));
     }
     Ok(discrepancies)
 }

@@ -17,7 +17,7 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
     refused_requests(walk).await?;
     let target = &walk.settings.target;
     if target.is_safe && target.email_domain.is_none() {
-        walk.skip("a customer signs up", "makes a throw-away customer: needs --email-domain with --safe");
+        walk.skip("a customer signs up", "creates a customer: needs --email-domain with --safe");
         return Ok(());
     }
     use_free_credits(walk).await

@@ -233,7 +233,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn one_seed_gives_one_plan_and_another_seed_another() {
+    fn the_seed_determines_the_plan() {
         assert_eq!(day(7, 3, 5), day(7, 3, 5));
         assert_ne!(day(7, 3, 5), day(8, 3, 5));
         assert_ne!(day(7, 3, 5).customers[0], day(7, 3, 5).customers[1]);

@@ -133,10 +133,10 @@ on_both! {
         wrong.numbers.unit_price_minor = 1;
         let report = walk(wrong, &[Journey::PayAsYouGo]).await;
         assert!(!report.is_good());
-        let told = report.failures().join("\n");
-        assert!(told.contains("/warning says \"0.01\""), "{told}");
-        assert!(told.contains("POST /api/v1/usage") && told.contains("sent  {"), "{told}");
-        assert!(!told.contains("bsk_") && !told.contains(ADMIN_TOKEN), "{told}");
+        let text = report.failures().join("\n");
+        assert!(text.contains("/warning contains \"0.01\""), "{text}");
+        assert!(text.contains("POST /api/v1/usage") && text.contains("sent  {"), "{text}");
+        assert!(!text.contains("bsk_") && !text.contains(ADMIN_TOKEN), "{text}");
         app.stop().await;
     }
 }

@@ -52,17 +52,17 @@ impl Shop {
 
     /// Like [`Shop::open`], with changed settings.
     async fn open_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
-        let shop = Self::tell(backend, change).await;
+        let shop = Self::start(backend, change).await;
         shop.stripe.set_policy(Policy { is_paused: true, ..Policy::default() });
         shop
     }
 
     /// A shop whose sandbox delivers its events.
     async fn open_with_events(backend: Backend) -> Self {
-        Self::tell(backend, |_| {}).await
+        Self::start(backend, |_| {}).await
     }
 
-    async fn tell(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
+    async fn start(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
         // Refused events are delivered again after a moment instead of hours.
         let options = Options { seed: Some(1), retry_scale: 0.0, ..Options::default() };
         let stripe = Sandbox::start(options).await.expect("the sandbox starts");

@@ -65,7 +65,7 @@ impl Shop {
     }
 
     async fn money(&self, customer: &TestCustomer) -> i64 {
-        self.stripe.money(&self.stripe_customer(customer).await)
+        self.stripe.net_paid(&self.stripe_customer(customer).await)
     }
 
     /// Delivers an event with an object's current state, and waits until it is processed.

@@ -42,7 +42,7 @@ pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepa
     let sent: HashSet<&str> = known.events.iter().map(|event| event.external_id.as_str()).collect();
     for event in caller.look_at_all("/admin/v1/events", &[]).await? {
         if !event["external_id"].as_str().is_some_and(|id| sent.contains(id)) {
-            discrepancies.push(Discrepancy::doubled(format!("nobody sent this event: {event}")));
+            discrepancies.push(Discrepancy::doubled(format!("this event was never sent: {event}")));
         }
     }
     Ok((discrepancies, outcomes))
@@ -55,12 +55,12 @@ pub fn compare(event: &Event, detail: &Value) -> Vec<Discrepancy> {
     let mut discrepancies = Vec::new();
     if event.expected == Expected::Absent {
         if !detail.is_null() {
-            discrepancies.push(Discrepancy::doubled(format!("{name} was forged and taken in: {view}")));
+            discrepancies.push(Discrepancy::doubled(format!("{name} was forged and accepted: {view}")));
         }
         return discrepancies;
     }
     if event.unanswered > 0 {
-        let text = format!("{name}: {} deliveries were not answered to the end", event.unanswered);
+        let text = format!("{name}: {} deliveries never had a definite answer", event.unanswered);
         discrepancies.push(Discrepancy::wrong(text));
     }
     if event.acknowledged == 0 {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_where_it_has_to_be_is_fine() {
+    fn an_event_in_its_expected_state_has_no_discrepancies() {
         assert!(compare(&event(Expected::Processed), &found("processed", "")).is_empty());
         let dead = found("dead", "gave up after 8 attempts: customer_unknown: no customer");
         assert!(compare(&event(Expected::Dead(&["customer_unknown"])), &dead).is_empty());
@@ -127,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_was_acknowledged_and_is_not_there_is_lost() {
+    fn a_missing_acknowledged_event_is_lost() {
         let found = compare(&event(Expected::Processed), &Value::Null);
         assert_eq!(found.iter().map(|found| found.kind).collect::<Vec<_>>(), [Kind::Lost]);
     }
 
     #[test]
-    fn a_death_that_nothing_explains_is_lost() {
+    fn an_event_dead_for_an_unexpected_reason_is_lost() {
         let dead = found("dead", "gave up after 8 attempts: the database is unavailable");
         assert_eq!(compare(&event(Expected::Processed), &dead)[0].kind, Kind::Lost);
         assert_eq!(compare(&event(Expected::Dead(&["unreadable"])), &dead)[0].kind, Kind::Lost);
@@ -141,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn a_forgery_that_was_taken_in_and_an_event_that_was_new_twice_are_seen() {
+    fn an_accepted_forgery_and_an_event_that_was_new_twice_are_detected() {
         assert_eq!(compare(&event(Expected::Absent), &found("processed", ""))[0].kind, Kind::Doubled);
         let twice = Event { fresh: 2, ..event(Expected::Processed) };
         assert_eq!(compare(&twice, &found("processed", ""))[0].kind, Kind::Doubled);
     }
 
     #[test]
-    fn reasons_are_counted_by_their_word() {
+    fn reasons_are_counted_by_their_code() {
         assert_eq!(reason_code("gave up after 8 attempts: customer_unknown: no customer for x"), "customer_unknown");
         assert_eq!(reason_code("unreadable: not JSON"), "unreadable");
     }

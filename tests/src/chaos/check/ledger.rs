@@ -138,7 +138,7 @@ pub fn compare(
     check.requests(&requests.operations);
     check.holds(&requests.operations, account);
     check.invoices(&requests.invoices);
-    check.rest();
+    check.unexplained();
     check.sums(account);
     check.dates(account, span);
     check.plan(requests, &account.plan);
@@ -189,26 +189,26 @@ impl<'a> Check<'a> {
         let amount = operation.change.amount();
         let name = self.name(operation);
         if entries.len() > 1 {
-            self.found.push(Discrepancy::doubled(format!("{name}: it is there as {entries:?}")));
+            self.found.push(Discrepancy::doubled(format!("{name}: its ledger entries are {entries:?}")));
         }
         match &operation.outcome {
             Outcome::Acknowledged { transaction } => {
                 self.balance += amount;
                 match entries.first() {
-                    None => self.found.push(Discrepancy::lost(format!("{name}: it is not there"))),
+                    None => self.found.push(Discrepancy::lost(format!("{name}: it has no ledger entry"))),
                     Some(entry) if entry.id != *transaction || entry.amount != amount => {
-                        self.found.push(Discrepancy::wrong(format!("{name}: it is there as {entry:?}")));
+                        self.found.push(Discrepancy::wrong(format!("{name}: its ledger entry is {entry:?}")));
                     }
                     Some(_) => {}
                 }
             }
             Outcome::Refused { in_doubt: false } if !entries.is_empty() => {
-                self.found.push(Discrepancy::doubled(format!("{name}: it is there all the same: {entries:?}")));
+                self.found.push(Discrepancy::doubled(format!("{name}: it was refused but has ledger entries: {entries:?}")));
             }
             Outcome::Refused { .. } | Outcome::Unknown => {
                 self.balance += entries.first().map_or(0, |entry| entry.amount);
                 if entries.first().is_some_and(|entry| entry.amount != amount) {
-                    self.found.push(Discrepancy::wrong(format!("{name}: it is there as {entries:?}")));
+                    self.found.push(Discrepancy::wrong(format!("{name}: its ledger entries are {entries:?}")));
                 }
             }
         }
@@ -228,20 +228,20 @@ impl<'a> Check<'a> {
             let entries = self.take(Cause::EndOfHold(hold.to_owned()));
             let is_over = opened.expires_at.as_deref().is_none_or(|at| at < now.as_str());
             if is_over && entries.is_empty() {
-                let text = format!("customer {}: the time of this hold ran out: {opened:?}", self.customer.id);
+                let text = format!("customer {}: this hold has expired but is open: {opened:?}", self.customer.id);
                 self.found.push(Discrepancy::wrong(text));
             }
             let is_early = |end: &&&Entry| {
                 end.source == "system" && opened.expires_at.as_ref().is_some_and(|at| end.created_at < *at)
             };
             if let Some(end) = entries.iter().find(is_early) {
-                let text = format!("customer {}: {end:?} came before the time of {opened:?}", self.customer.id);
+                let text = format!("customer {}: {end:?} is earlier than the expiry of {opened:?}", self.customer.id);
                 self.found.push(Discrepancy::wrong(text));
             }
             self.end_of_hold(hold, &ends.remove(hold).unwrap_or_default(), &entries);
         }
         for (hold, operations) in ends {
-            let text = format!("customer {}: hold {hold} is not there: {operations:?}", self.customer.id);
+            let text = format!("customer {}: hold {hold} is missing: {operations:?}", self.customer.id);
             self.found.push(Discrepancy::lost(text));
         }
     }
@@ -266,7 +266,7 @@ impl<'a> Check<'a> {
                 && entry.amount == operation.change.amount()
         };
         if entry.source != "system" && !operations.iter().any(may_be) {
-            let text = format!("customer {}: nobody ended hold {hold} like this: {entry:?}", self.customer.id);
+            let text = format!("customer {}: no request ended hold {hold} like this: {entry:?}", self.customer.id);
             self.found.push(Discrepancy::doubled(text));
         }
     }
@@ -280,18 +280,18 @@ impl<'a> Check<'a> {
                 self.balance += PRO_PERIOD;
             }
             if entries.len() > expected {
-                self.found.push(Discrepancy::doubled(format!("{name} brought {entries:?}")));
+                self.found.push(Discrepancy::doubled(format!("{name} granted {entries:?}")));
             } else if entries.len() < expected {
-                self.found.push(Discrepancy::lost(format!("{name} was paid and brought nothing")));
+                self.found.push(Discrepancy::lost(format!("{name} was paid and granted nothing")));
             } else if entries.iter().any(|entry| entry.amount != PRO_PERIOD) {
-                self.found.push(Discrepancy::wrong(format!("{name} brought {entries:?}")));
+                self.found.push(Discrepancy::wrong(format!("{name} granted {entries:?}")));
             }
         }
     }
 
-    fn rest(&mut self) {
+    fn unexplained(&mut self) {
         for (_, entries) in self.entries.drain() {
-            let text = format!("customer {}: nobody asked for this: {entries:?}", self.customer.id);
+            let text = format!("customer {}: no request explains these entries: {entries:?}", self.customer.id);
             self.found.push(Discrepancy::doubled(text));
         }
     }
@@ -302,7 +302,7 @@ impl<'a> Check<'a> {
             balance += entry.amount;
             held += entry.held_change;
             if (entry.balance_after, entry.held_after) != (balance, held) {
-                let text = format!("customer {}: up to here it is {balance} and {held}: {entry:?}", self.customer.id);
+                let text = format!("customer {}: the sums up to this entry are {balance} and {held}: {entry:?}", self.customer.id);
                 self.found.push(Discrepancy::wrong(text));
                 break;
             }
@@ -321,13 +321,13 @@ impl<'a> Check<'a> {
     fn dates(&mut self, account: &StoredAccount, span: &Span) {
         for entry in &account.entries {
             if entry.created_at < span.began || entry.created_at > span.ended {
-                let text = format!("customer {}: it is dated outside of the run: {entry:?}", self.customer.id);
+                let text = format!("customer {}: the date lies outside the run: {entry:?}", self.customer.id);
                 self.found.push(Discrepancy::wrong(text));
             }
         }
         // The latest comes first.
         for pair in account.entries.windows(2).filter(|pair| pair[0].created_at < pair[1].created_at) {
-            let text = format!("customer {}: the dates go back: {pair:?}", self.customer.id);
+            let text = format!("customer {}: the dates decrease: {pair:?}", self.customer.id);
             self.found.push(Discrepancy::wrong(text));
         }
     }

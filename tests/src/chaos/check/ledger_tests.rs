@@ -87,13 +87,13 @@ fn kinds(known: &Known, entries: &[Entry]) -> Vec<Kind> {
 }
 
 #[test]
-fn books_that_fit_are_fine() {
+fn a_matching_ledger_has_no_discrepancies() {
     let (known, entries) = whole();
     assert_eq!(kinds(&known, &entries), []);
 }
 
 #[test]
-fn any_line_that_is_dated_outside_of_the_run_is_seen() {
+fn any_entry_dated_outside_the_run_is_detected() {
     let (known, entries) = whole();
     for at in 0..entries.len() {
         for date in ["2025-12-31T23:59:59.999Z", "2026-01-02T00:00:00.001Z"] {
@@ -105,14 +105,14 @@ fn any_line_that_is_dated_outside_of_the_run_is_seen() {
 }
 
 #[test]
-fn dates_that_go_back_are_seen() {
+fn decreasing_dates_are_detected() {
     let (known, mut entries) = whole();
     "2026-01-01T12:00:00.001Z".clone_into(&mut entries[2].created_at);
     assert_eq!(kinds(&known, &entries), [Kind::Wrong]);
 }
 
 #[test]
-fn a_hold_that_ran_out_before_its_time_is_seen() {
+fn a_hold_that_expired_too_early_is_detected() {
     let (mut known, mut entries) = whole();
     known.operations.remove(2);
     entries[3] = Entry { hold_id: Some("hld_1".to_owned()), ..entry("t4", "system", "release", 0, -3) };
@@ -122,7 +122,7 @@ fn a_hold_that_ran_out_before_its_time_is_seen() {
 }
 
 #[test]
-fn any_line_that_is_missing_is_seen() {
+fn any_missing_entry_is_detected() {
     let (known, entries) = whole();
     for at in 0..entries.len() {
         let mut damaged = entries.clone();
@@ -135,7 +135,7 @@ fn any_line_that_is_missing_is_seen() {
 }
 
 #[test]
-fn any_line_that_is_there_twice_is_seen() {
+fn any_duplicate_entry_is_detected() {
     let (known, entries) = whole();
     for twice in &entries {
         let mut damaged = entries.clone();
@@ -147,14 +147,14 @@ fn any_line_that_is_there_twice_is_seen() {
 }
 
 #[test]
-fn a_line_that_nobody_asked_for_is_seen() {
+fn an_entry_without_a_request_is_detected() {
     let (known, mut entries) = whole();
     entries.push(Entry { reference: Some("x".to_owned()), ..entry("t9", "usage", "debit", -1, 0) });
     assert!(kinds(&known, &entries).contains(&Kind::Doubled));
 }
 
 #[test]
-fn what_was_refused_must_not_be_there_unless_an_earlier_try_is_in_doubt() {
+fn a_refused_request_has_no_entry_unless_an_earlier_try_is_in_doubt() {
     let (mut known, entries) = whole();
     known.operations[0].outcome = Outcome::Refused { in_doubt: false };
     assert!(kinds(&known, &entries).contains(&Kind::Doubled));
@@ -165,7 +165,7 @@ fn what_was_refused_must_not_be_there_unless_an_earlier_try_is_in_doubt() {
 }
 
 #[test]
-fn another_amount_another_id_and_an_unpaid_invoice_that_brought_credits_are_seen() {
+fn a_wrong_amount_a_wrong_id_and_a_grant_for_an_unpaid_invoice_are_detected() {
     let (mut known, entries) = whole();
     let mut damaged = entries.clone();
     damaged[1].amount = -3;
@@ -178,7 +178,7 @@ fn another_amount_another_id_and_an_unpaid_invoice_that_brought_credits_are_seen
 }
 
 #[test]
-fn a_hold_that_ended_twice_or_outlived_its_time_is_seen() {
+fn a_hold_that_ended_twice_or_too_late_is_detected() {
     let (mut known, entries) = whole();
     let mut damaged = entries.clone();
     damaged.push(Entry { hold_id: Some("hld_1".to_owned()), ..entry("t9", "hold", "release", 0, 0) });
@@ -191,7 +191,7 @@ fn a_hold_that_ended_twice_or_outlived_its_time_is_seen() {
 }
 
 #[test]
-fn a_wrong_plan_and_a_balance_that_does_not_follow_are_seen() {
+fn a_wrong_plan_and_a_wrong_balance_are_detected() {
     let (known, mut entries) = whole();
     entries.reverse();
     let requests = by_customer(&known);

@@ -48,7 +48,7 @@ fn usage(subject: &Subject, answers: &Answers) -> Vec<String> {
     }
     let is_known = |entry: &&Value| answers.usage.contains_key(text(entry, "reference"));
     let unknown = subject.entries_of("usage").filter(|entry| !is_known(entry));
-    problems.extend(unknown.map(|entry| format!("nobody asked for this usage: {entry}")));
+    problems.extend(unknown.map(|entry| format!("no request explains this usage: {entry}")));
     problems
 }
 

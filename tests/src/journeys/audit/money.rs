@@ -31,7 +31,7 @@ pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<Str
     }
     let is_paid_for = |entry: &&Value| known.contains(&text(entry, "reference"));
     let grants = grants(subject, KINDS.0).chain(grants(subject, KINDS.1));
-    problems.extend(grants.filter(|entry| !is_paid_for(entry)).map(|entry| format!("nobody paid for this: {entry}")));
+    problems.extend(grants.filter(|entry| !is_paid_for(entry)).map(|entry| format!("no payment explains this grant: {entry}")));
     problems.extend(bonus(subject));
     problems
 }
@@ -72,7 +72,7 @@ fn operations(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
             )
         };
         if matches!(state, "failed" | "succeeded") && own.iter().any(is_open) {
-            problems.push(format!("operation {id} is {state} and leaves an open payment: {own:?}"));
+            problems.push(format!("operation {id} is {state} and has an open payment: {own:?}"));
         }
     }
     let is_known = |intent: &&&Value| subject.operations.iter().any(|row| text(row, "id") == operation_of(intent));

@@ -91,7 +91,7 @@ impl StripeObjects {
             of_units || self.invoice_payments.iter().any(|row| text(&row["payment"], "payment_intent") == intent)
         };
         let unknown = self.charges.iter().filter(|charge| charge["paid"] == true && !is_known(charge));
-        unknown.map(|charge| format!("nobody asked for this charge: {charge}")).collect()
+        unknown.map(|charge| format!("nothing explains this charge: {charge}")).collect()
     }
 }
 

@@ -84,7 +84,7 @@ shops! {
     }
 
     async fn a_customer_deleted_at_stripe_loses_pro_and_old_refunds_still_count(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         shop.subscribe(&customer, "pro").await.expect(201);
         let first = shop.stripe_customer(&customer).await;
         let gone = shop.ask_stripe("DELETE", &format!("/v1/customers/{first}"), &[]).await;

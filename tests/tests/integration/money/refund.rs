@@ -4,7 +4,7 @@ use super::*;
 
 impl Shop {
     /// A customer that bought a unit and was given one more credit, so that a clawback is visible; and the charge.
-    pub(super) async fn bought(&self) -> (TestCustomer, String) {
+    pub(super) async fn customer_with_purchase(&self) -> (TestCustomer, String) {
         let customer = self.without_credits("pm_card_visa").await;
         self.app.spend(&customer, 1, "unit").await.expect(200);
         self.app.adjust(&customer, 3).await.expect(200);
@@ -32,7 +32,7 @@ shops! {
     }
 
     async fn a_customer_that_owes_held_credits_is_told_so_and_not_charged(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         shop.app.adjust(&customer, -2).await.expect(200);
         shop.app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&json!({ "units": 1 }))).await.expect(201);
         shop.stripe.refund(&charge, None).expect("a refund");

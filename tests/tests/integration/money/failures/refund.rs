@@ -4,7 +4,7 @@ use super::*;
 
 shops! {
     async fn failure_9_two_partial_refunds_take_the_credit_once_and_only_when_all_is_refunded(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         shop.stripe.refund(&charge, Some(1_000)).expect("a refund");
         shop.announce_refund(&charge).await;
         assert_eq!(shop.app.balance(&customer).await, 3);
@@ -45,7 +45,7 @@ shops! {
     }
 
     async fn failure_9_a_failed_refund_gives_the_credit_back(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         let refund = shop.stripe.refund(&charge, None).expect("a refund");
         shop.announce_refund(&charge).await;
         assert_eq!(shop.app.balance(&customer).await, 2);

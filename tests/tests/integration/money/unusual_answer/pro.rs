@@ -10,7 +10,7 @@ fn subscription_of(stripe_customer: &str, id: &str, status: &str) -> Value {
 }
 
 /// Creates a subscription at Stripe whose answer is lost, while the application has an open operation for it.
-async fn made_in_silence(shop: &Shop, interceptor: &Interceptor, customer: &TestCustomer) -> Value {
+async fn create_subscription_silently(shop: &Shop, interceptor: &Interceptor, customer: &TestCustomer) -> Value {
     interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::AnswerLost);
     interceptor.intercept(1, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
     interceptor.intercept(usize::MAX, "GET", SUBSCRIPTIONS, busy());
@@ -148,7 +148,7 @@ on_both! {
     async fn a_processing_first_payment_is_polled_until_it_is_decided(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
-        let made = made_in_silence(&shop, &interceptor, &customer).await;
+        let made = create_subscription_silently(&shop, &interceptor, &customer).await;
         let path = format!("{SUBSCRIPTIONS}/{}", stripe::id(&made));
         // At first Stripe names no payment, then a processing one, expanded as in old versions.
         let mut nameless = made.clone();

@@ -39,7 +39,7 @@ shops! {
     }
 
     async fn a_refund_finds_its_charge_by_its_payment_and_is_ignored_without_one(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         let intent = shop.stripe.object(&charge)["payment_intent"].clone();
         shop.stripe.refund(&charge, None).expect("a refund");
         for (id, intent) in [("re_nothing", Value::Null), ("re_unknown", json!("pi_unknown"))] {
@@ -78,7 +78,7 @@ on_both! {
 
     async fn an_incomplete_charge_or_one_without_a_grant_claws_nothing_back(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         shop.stripe.refund(&charge, None).expect("a refund");
         let refunded = shop.stripe.object(&charge);
         let path = format!("/v1/charges/{charge}");
