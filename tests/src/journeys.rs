@@ -1,5 +1,5 @@
-//! The journeys run: random customers with random cards and random faults, for days of Stripe's time. After each day
-//! the ledger, the sandbox's money and Stripe's objects must agree to the cent and the credit.
+//! The journeys run: random customers with random cards and random faults, over simulated days. After each day the
+//! ledger, the sandbox's money and Stripe's objects must agree to the cent and the credit.
 //!
 //! A run consists of these steps, each in its own module:
 //!
@@ -85,7 +85,7 @@ pub struct Options {
     pub placement: Placement,
 }
 
-/// A running run.
+/// A run in progress.
 struct Run {
     options: Options,
     deployment: Deployment,
@@ -254,7 +254,7 @@ impl Run {
         problems.extend(deployment.verify().await?);
         self.count_webhooks().await?;
         if !problems.is_empty() {
-            self.log.note(&format!("{} things are wrong", problems.len()));
+            self.log.note(&format!("{} problems", problems.len()));
         }
         Ok(problems)
     }

@@ -1,4 +1,4 @@
-//! The transitions.
+//! The transitions of subscriptions and invoices.
 
 use super::{TRIAL_WARNING_S, Transition};
 use crate::account::Account;

@@ -32,7 +32,7 @@ const MONTH: i64 = 59_900;
 /// The endpoint of a customer's subscription.
 const SUBSCRIPTION: &str = "/api/v1/subscription";
 
-/// The timeout of a try of a call in these tests, after which a lost answer is noticed.
+/// Timeout of each attempt of a call to Stripe, after which a lost answer is noticed.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 
 /// How long the outcome of a stored failure is in doubt in these tests.

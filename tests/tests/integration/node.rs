@@ -219,7 +219,7 @@ async fn a_job_that_kills_its_process_dies_without_its_neighbours() {
     let served = NodeProcess::start(&config).await;
     let poison = insert_payment_events(&served.db, &customers).await.remove(0);
 
-    // Twice the process dies while all of them run. Nobody can know which one was the cause.
+    // The process dies twice while all of them run, so nobody can know which one was the cause.
     for deaths in 0..2 {
         let all_run = |jobs: &[Job]| jobs.iter().all(|job| job.state == JobState::Running && job.rescues == deaths);
         served.events_until("all are running", all_run).await;
@@ -230,8 +230,8 @@ async fn a_job_that_kills_its_process_dies_without_its_neighbours() {
     }
     held_up.rollback().await.unwrap();
 
-    // From here on the process dies whenever the killer's job runs: it waits for a lock. Sessions of earlier
-    // processes may still wait for it, too.
+    // From here on the process dies whenever the killer's job runs, which shows by its waiting for a lock. Sessions
+    // of earlier processes may still wait for it, too.
     let all = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bursar'";
     let waits = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bursar' \
                  AND datname = current_database() AND wait_event_type = 'Lock'";

@@ -162,17 +162,17 @@ async fn two_kills_of_the_database_under_load_lose_nothing() {
 async fn messages_during_a_database_outage_do_not_stop_consumption() {
     const PREFETCH: u16 = 4;
     let (postgres, app) = on_private_postgres(|config| config.amqp.prefetch = PREFETCH).await;
-    let behind = BrokerView::of(&app).await;
+    let view = BrokerView::of(&app).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     deliver_until(&app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
 
     // More than the broker delivers before the first acknowledgement, each of another stream.
     postgres.run(Postgres::kill).await;
     for stream in 0..3 * PREFETCH {
-        behind.announce(&format!("stripe:cus_{stream}"), "job_whatever", 0).await;
+        view.announce(&format!("stripe:cus_{stream}"), "job_whatever", 0).await;
     }
     wait::until("the application has taken what it may", || async {
-        behind.queue(&behind.work_queue()).await.filter(|(messages, _)| *messages <= u32::from(2 * PREFETCH))
+        view.queue(&view.work_queue()).await.filter(|(messages, _)| *messages <= u32::from(2 * PREFETCH))
     })
     .await;
     // A request that waits for the database takes as long as the effects of the messages.
@@ -184,7 +184,7 @@ async fn messages_during_a_database_outage_do_not_stop_consumption() {
     let event = invoice_paid(&stripe_customer, Some(&customer));
     wait::until("an event is taken", || async { is_good(&app.deliver(&event).await).then_some(()) }).await;
     app_has(&app, &event).await;
-    behind.until_consumed(&behind.work_queue()).await;
+    view.until_consumed(&view.work_queue()).await;
     app.verify().await;
     app.stop().await;
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const RUNS: &str = "/admin/v1/stripe/reconciliations";
 
-/// The timeout of a try of a call in these tests, after which a lost answer is noticed.
+/// Timeout of each attempt of a call to Stripe, after which a lost answer is noticed.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 
 /// An application with its own fake Stripe.

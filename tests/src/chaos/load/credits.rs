@@ -154,13 +154,13 @@ impl Load {
         let Some(again) = self.send(request).await else { return };
         self.tally.repeats.up();
         if !again.is_success() {
-            let text = format!("{} was done as {first}, then refused: {}", request.describe(), again.body);
+            let text = format!("{} was executed as {first}, then refused: {}", request.describe(), again.body);
             self.record.discrepancy(Discrepancy::lost(text));
         } else if transaction(&again) != first {
-            let text = format!("{} was done as {first}, then again: {}", request.describe(), again.body);
+            let text = format!("{} was executed as {first}, then again: {}", request.describe(), again.body);
             self.record.discrepancy(Discrepancy::doubled(text));
         } else if again.body["replayed"] != json!(true) {
-            let text = format!("{} was done, then answered as if it were new: {}", request.describe(), again.body);
+            let text = format!("{} was executed, then answered as if it were new: {}", request.describe(), again.body);
             self.record.discrepancy(Discrepancy::wrong(text));
         }
     }
@@ -207,14 +207,14 @@ fn capture<'a>(
     customer: &'a Customer,
     hold: &str,
     units: i64,
-    shown: Option<i64>,
+    units_sent: Option<i64>,
     refusals: &'static [&'static str],
 ) -> CreditRequest<'a> {
     CreditRequest {
         customer,
         change: CreditChange::Capture { hold: hold.to_owned(), units },
         path: format!("/api/v1/holds/{hold}/capture"),
-        body: Some(shown.map_or_else(|| json!({}), |units| json!({ "units": units }))),
+        body: Some(units_sent.map_or_else(|| json!({}), |units| json!({ "units": units }))),
         by_staff: false,
         refusals,
         key: unique(),

@@ -35,19 +35,19 @@ async fn reconnected(app: &TestApp, before: f64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumption_resumes_after_its_queue_was_deleted_and_after_a_channel_was_closed() {
     let app = without_sweeper().await;
-    let behind = BrokerView::of(&app).await;
+    let view = BrokerView::of(&app).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     let payment = || invoice_paid(&stripe_customer, Some(&customer));
     deliver_until(&app, &payment(), "processed").await;
-    let (queue, parked) = (behind.work_queue(), behind.topology.parked_queue());
+    let (queue, parked) = (view.work_queue(), view.topology.parked_queue());
 
     // The broker cancels the consumer of a queue that is deleted.
     for name in [&queue, &parked] {
         let before = metric(&app, BROKER_RECONNECTS, "");
-        behind.channel().await.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        view.channel().await.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
         reconnected(&app, before).await;
-        behind.until_consumed(&queue).await;
-        behind.until_consumed(&parked).await;
+        view.until_consumed(&queue).await;
+        view.until_consumed(&parked).await;
         let confirmed = metric(&app, BROKER_PUBLISHED, "confirmed");
         deliver_until(&app, &payment(), "processed").await;
         assert!(metric(&app, BROKER_PUBLISHED, "confirmed") > confirmed);
@@ -55,11 +55,11 @@ async fn consumption_resumes_after_its_queue_was_deleted_and_after_a_channel_was
 
     // The broker closes a channel that publishes to an exchange that does not exist.
     let before = metric(&app, BROKER_RECONNECTS, "");
-    let exchange = behind.topology.work_exchange();
-    behind.channel().await.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    let exchange = view.topology.work_exchange();
+    view.channel().await.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
     deliver_until(&app, &payment(), "processed").await;
     reconnected(&app, before).await;
-    behind.until_consumed(&queue).await;
+    view.until_consumed(&queue).await;
     let confirmed = metric(&app, BROKER_PUBLISHED, "confirmed");
     deliver_until(&app, &payment(), "processed").await;
     assert!(metric(&app, BROKER_PUBLISHED, "confirmed") > confirmed);
@@ -73,24 +73,24 @@ async fn consumption_resumes_after_its_queue_was_deleted_and_after_a_channel_was
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_and_duplicate_messages_do_nothing_and_parked_ones_are_redriven() {
     let app = without_sweeper().await;
-    let behind = BrokerView::of(&app).await;
+    let view = BrokerView::of(&app).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     let stream = stream_of(&stripe_customer);
-    let (queue, parked) = (behind.work_queue(), behind.topology.parked_queue());
+    let (queue, parked) = (view.work_queue(), view.topology.parked_queue());
 
     for garbage in ["", "garbage", "{}", "{\"stream\":7}", "[\"\\u0000\"]"] {
-        behind.publish("", &queue, garbage.as_bytes()).await;
-        behind.publish("", &parked, garbage.as_bytes()).await;
+        view.publish("", &queue, garbage.as_bytes()).await;
+        view.publish("", &parked, garbage.as_bytes()).await;
     }
-    behind.publish("", &queue, &[0xff, 0xfe, 0x00]).await;
-    behind.announce("an unknown stream", "job_nobody", 0).await;
+    view.publish("", &queue, &[0xff, 0xfe, 0x00]).await;
+    view.announce("an unknown stream", "job_nobody", 0).await;
 
     // Duplicate pointers to a finished job.
     let done = invoice_paid(&stripe_customer, Some(&customer));
     deliver_until(&app, &done, "processed").await;
     let id = job_of(&app, &done).await.id;
     for attempt in [0, 0, 1, 7] {
-        behind.announce(&stream, id.as_str(), attempt).await;
+        view.announce(&stream, id.as_str(), attempt).await;
     }
     // Duplicate pointers to a job that is scheduled in an hour.
     let waiting = invoice_paid(&crate::scene::stripe_customer(), None);
@@ -98,11 +98,11 @@ async fn malformed_and_duplicate_messages_do_nothing_and_parked_ones_are_redrive
     failed_times(&app, &waiting, 1).await;
     let waiting = job_of(&app, &waiting).await;
     for attempt in [0, 1, 2] {
-        behind.announce(&waiting.stream_key, waiting.id.as_str(), attempt).await;
+        view.announce(&waiting.stream_key, waiting.id.as_str(), attempt).await;
     }
     other_streams_proceed(&app).await;
-    behind.until_waiting(&queue, 0).await;
-    behind.until_waiting(&parked, 0).await;
+    view.until_waiting(&queue, 0).await;
+    view.until_waiting(&parked, 0).await;
     assert_eq!(job(&app, &waiting.id).await, waiting);
     assert_eq!((job(&app, &id).await.attempt, attempts(&app, &id).await.len()), (1, 1));
     assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD);
@@ -115,7 +115,7 @@ async fn malformed_and_duplicate_messages_do_nothing_and_parked_ones_are_redrive
     tx.commit().await.unwrap();
     other_streams_proceed(&app).await;
     assert_eq!(job(&app, &forgotten.id).await.state, JobState::Available, "it was not announced");
-    behind.publish("", &parked, &pointer(&forgotten.stream(), forgotten.id.as_str(), 0)).await;
+    view.publish("", &parked, &pointer(&forgotten.stream(), forgotten.id.as_str(), 0)).await;
     crate::scene::job_in_state(&app, &forgotten.id, JobState::Succeeded).await;
 
     // Unacknowledged messages would return to their queue once the application has stopped.
@@ -123,7 +123,7 @@ async fn malformed_and_duplicate_messages_do_nothing_and_parked_ones_are_redrive
     app.stop().await;
     for name in [&queue, &parked] {
         let messages = wait::until("the application has released its queues", || async {
-            behind.queue(name).await.filter(|(_, consumers)| *consumers == 0).map(|(messages, _)| messages)
+            view.queue(name).await.filter(|(_, consumers)| *consumers == 0).map(|(messages, _)| messages)
         })
         .await;
         assert_eq!(messages, 0, "{name}");

@@ -171,8 +171,8 @@ async fn a_wiped_broker_loses_no_waiting_job() {
     }
     broker.run(RabbitMq::wipe).await;
     health(&app, "ok").await;
-    let behind = BrokerView::of(&app).await;
-    assert_eq!(behind.queue(&tier).await, Some((0, 0)), "the queues exist again, and are empty");
+    let view = BrokerView::of(&app).await;
+    assert_eq!(view.queue(&tier).await, Some((0, 0)), "the queues exist again, and are empty");
     for (customer, _, event) in &waiting {
         app.event_in_state(stripe::id(event), "processed").await;
         let job = job_of(&app, event).await;

@@ -1,7 +1,7 @@
 //! Leases and epochs: which node may work on a stream, and which results count.
 //!
-//! Other nodes are simulated by calling the engine with a time at which a job is due that for the application is due
-//! in a day.
+//! Jobs are due in a day, so the application leaves them alone. Other nodes are simulated by calling the engine with
+//! a time at which the jobs are due.
 
 use super::{DAY_MS, HOUR_MS, insert, settle};
 use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, other_streams_proceed, sql};
