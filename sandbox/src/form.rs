@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_merges_and_an_empty_value_takes_a_key_away() {
+    fn metadata_is_merged_and_an_empty_value_removes_a_key() {
         let before = json!({"a": "1", "b": "2"});
         assert_eq!(form("metadata[a]=&metadata[c]=3").metadata(&before).unwrap(), json!({"b": "2", "c": "3"}));
         assert_eq!(form("metadata=").metadata(&before).unwrap(), json!({}));

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_from_outside_becomes_markup() {
+    fn foreign_text_never_becomes_markup() {
         let row = vec!["<script>alert('x')</script>".to_owned()];
         let page = frame("<b>", &table(&["a"], std::iter::once(row)));
         assert!(!page.contains("<script>") && !page.contains("<b>"));
