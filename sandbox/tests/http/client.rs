@@ -3,14 +3,12 @@
 use bursar_sandbox::{Options, Sandbox};
 use serde_json::Value;
 
-/// A sandbox and an HTTP client for it.
 pub struct Client {
     pub sandbox: Sandbox,
     http: reqwest::Client,
     url: String,
 }
 
-/// An answer with its headers.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -27,13 +25,11 @@ impl Answer {
         text(&self.body, "id")
     }
 
-    /// The code of the error.
     pub fn code(&self) -> &str {
         self.body["error"]["code"].as_str().unwrap_or_default()
     }
 }
 
-/// The text of a field.
 pub fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_else(|| panic!("{name} is a text in {value}")).to_owned()
 }
@@ -49,7 +45,6 @@ impl Client {
         Self { sandbox, http: reqwest::Client::new(), url }
     }
 
-    /// Makes a call with headers.
     pub async fn send(
         &self,
         method: &str,

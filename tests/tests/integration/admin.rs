@@ -15,7 +15,6 @@ async fn data(app: &TestApp, path: &str) -> Vec<Value> {
     app.admin("GET", path, None).await.expect(200)["data"].as_array().unwrap().clone()
 }
 
-/// Makes an adjustment under this key.
 async fn adjust(app: &TestApp, customer: &str, key: &str, body: &Value) -> Answer {
     let bearer = format!("Bearer {ADMIN_TOKEN}");
     let mut headers = vec![("Authorization", bearer.as_str())];

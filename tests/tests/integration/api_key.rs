@@ -32,7 +32,6 @@ async fn list(app: &TestApp, customer: &TestCustomer) -> Vec<Value> {
     app.call(customer, "GET", KEYS, "", None).await.expect(200)["data"].as_array().unwrap().clone()
 }
 
-/// Whether a key is accepted.
 async fn works(app: &TestApp, customer: &TestCustomer) -> bool {
     let answer = app.call(customer, "GET", "/api/v1/customer", "", None).await;
     if answer.status != 200 {

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::process::Command;
 
-/// Starts the baseline on the database of an application.
 async fn start_baseline(app: &TestApp) -> String {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     let (listen, database_url) = (address.to_string(), app.config.database_url.clone());

@@ -67,7 +67,6 @@ impl BrokerView {
         assert!(matches!(published.await.unwrap(), lapin::Confirmation::Ack(None)), "the broker did not accept it");
     }
 
-    /// Publishes a pointer to a job as the application does.
     pub(crate) async fn announce(&self, stream: &str, job: &str, attempt: i64) {
         let key = self.topology.routing_key(stream);
         self.publish(&self.topology.work_exchange(), &key, &pointer(stream, job, attempt)).await;

@@ -13,10 +13,8 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use tempfile::TempDir;
 
-/// A file with a Stripe event.
 const EVENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/invoice.paid.json");
 
-/// The output and the exit code of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,

@@ -64,7 +64,6 @@ both! {
     }
 }
 
-/// A debit with an entry in the audit log.
 async fn audited_debit(app: &TestApp, customer: &TestCustomer, key: &str) -> Unit {
     let line = Audit::new("test", "test", key, &serde_json::json!({}));
     Unit { effects: vec![Effect::Audit(line)], ..debit(app, customer, key).await }

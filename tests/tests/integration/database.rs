@@ -3,7 +3,6 @@
 use bursar_tests::{TestApp, wait};
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 
-/// The rows of a query.
 pub async fn rows(app: &TestApp, sql: &str, values: impl IntoIterator<Item = Value>) -> Vec<QueryResult> {
     let db = app.app.db.read();
     db.query_all_raw(Statement::from_sql_and_values(db.get_database_backend(), sql, values)).await.unwrap()
@@ -14,7 +13,6 @@ pub async fn number(app: &TestApp, sql: &str, values: impl IntoIterator<Item = V
     rows(app, sql, values).await[0].try_get_by_index(0).unwrap()
 }
 
-/// The first column of a query.
 pub async fn texts(app: &TestApp, sql: &str) -> Vec<String> {
     rows(app, sql, []).await.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
 }

@@ -32,7 +32,6 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Every document, with its name.
 fn documents() -> Vec<(String, String)> {
     let mut names: Vec<String> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
         .into_iter()
@@ -117,7 +116,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Words with the prefix of Bursar's variables.
 fn variables(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
     words.filter(|word| word.starts_with("BURSAR_") && !word.ends_with('_'))

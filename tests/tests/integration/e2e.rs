@@ -23,7 +23,6 @@ async fn shop(backend: Backend) -> (TestApp, Sandbox) {
     (app, stripe)
 }
 
-/// A target with all options.
 fn target(app: &TestApp, stripe: &Sandbox) -> Target {
     Target {
         admin_token: Some(ADMIN_TOKEN.to_owned()),

@@ -28,7 +28,6 @@ pub(crate) const OF_STRIPE: [&str; 6] = [
     metric::MONEY_CHARGED,
 ];
 
-/// Metrics of reconciliations, which do not run here.
 const OF_RECONCILIATION: [&str; 5] = [
     metric::STRIPE_DRIFT,
     metric::STRIPE_DRIFT_FOUND,

@@ -31,7 +31,6 @@ async fn credits(app: &TestApp, customer: &TestCustomer) -> [i64; 3] {
     ["balance", "held", "available"].map(|field| body[field].as_i64().unwrap())
 }
 
-/// The transactions, latest first.
 async fn transactions(app: &TestApp, customer: &TestCustomer) -> Vec<Value> {
     let page = app.call(customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
     page["data"].as_array().unwrap().clone()

@@ -19,7 +19,6 @@ use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
 use serde_json::{Value, json};
 
-/// Credits of a period of Pro.
 const PERIOD: i64 = 60;
 
 /// Delivers an event and waits until it is processed; returns the delivery's id.
@@ -40,18 +39,15 @@ fn day(days: i64) -> String {
     rfc3339(day_ms(days))
 }
 
-/// Creates a link token.
 async fn link_token(app: &TestApp, account: i64) -> String {
     let path = format!("/admin/v1/marketplace/accounts/{account}/link-token");
     app.admin("POST", &path, None).await.expect(200)["token"].as_str().unwrap().to_owned()
 }
 
-/// A buyer's signup request.
 fn buyer(token: &str) -> Value {
     json!({ "email": format!("{}@example.com", unique()), "name": "Ada", "marketplace_link": token })
 }
 
-/// Signs a buyer up.
 async fn sign_up(app: &TestApp, token: &str) -> TestCustomer {
     let made = app.request("POST", "/api/v1/customers/onboard", &[], Some(&buyer(token))).await.expect(201);
     assert_eq!(made["customer"]["source"], "marketplace");

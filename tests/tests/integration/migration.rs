@@ -26,7 +26,6 @@ async fn schema(db: &Db) -> Vec<String> {
     lines.filter(|line| !line.contains("seaql_migrations")).collect()
 }
 
-/// The rows of a query with one column of text.
 async fn lines(db: &Db, sql: &str) -> Vec<String> {
     let rows = db.write().query_all_raw(Statement::from_string(db.backend(), sql)).await.unwrap();
     rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
@@ -49,7 +48,6 @@ async fn step_up_without(db: &Db, tables: &str) {
 /// Migrations that change rows only.
 const OF_ROWS_ONLY: [&str; 1] = ["m0020_settle_jobs"];
 
-/// Asserts that an application works.
 async fn works(app: &TestApp) {
     let customer = app.onboard().await;
     app.spend(&customer, 1, "one").await.expect(200);

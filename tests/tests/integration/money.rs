@@ -29,7 +29,6 @@ use std::time::Duration;
 const UNIT: i64 = 2_900;
 /// The price of a month of Pro, in minor units.
 const MONTH: i64 = 59_900;
-/// The endpoint of a customer's subscription.
 const SUBSCRIPTION: &str = "/api/v1/subscription";
 
 /// Timeout of each attempt of a call to Stripe, after which a lost answer is noticed.
@@ -134,12 +133,10 @@ impl Shop {
         self.customer(customer).await["plan"].as_str().expect("a plan").to_owned()
     }
 
-    /// The status of the customer's subscription, and its plan.
     async fn status_and_plan(&self, customer: &TestCustomer) -> (String, String) {
         (self.status(customer).await, self.plan(customer).await)
     }
 
-    /// The status of the customer's subscription.
     async fn status(&self, customer: &TestCustomer) -> String {
         let found = self.app.call(customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
         found["status"].as_str().expect("a status").to_owned()

@@ -72,13 +72,11 @@ impl NodeProcess {
         ended.unwrap();
     }
 
-    /// The jobs that process events.
     async fn events(&self) -> Vec<Job> {
         let filter = JobFilter { kind: Some("stripe.event".to_owned()), ..JobFilter::default() };
         job_list(self.db.read(), &filter, "", 1_000, 0).await.unwrap()
     }
 
-    /// The only job of a stream.
     async fn event_of(&self, stream: &str) -> Job {
         self.events().await.into_iter().find(|job| job.stream_key == stream).unwrap()
     }
@@ -93,7 +91,6 @@ impl NodeProcess {
     }
 }
 
-/// The database of an application.
 pub(crate) async fn connect(config: &Config) -> Db {
     let options = DbOptions { connections_max: 2, ..DbOptions::new(config.database_url()) };
     Db::connect(&options).await.unwrap()

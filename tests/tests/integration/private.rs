@@ -15,7 +15,6 @@ pub struct Private<T> {
 }
 
 impl<T: Send + 'static> Private<T> {
-    /// Starts a server in its own folder.
     pub async fn start(start: fn(&Path) -> Result<T, Error>) -> Self {
         tokio::task::spawn_blocking(move || {
             let scratch = ScratchDir::new("private").unwrap();
@@ -26,7 +25,6 @@ impl<T: Send + 'static> Private<T> {
         .unwrap()
     }
 
-    /// Runs a blocking operation on the server.
     pub async fn run<R: Send + 'static>(
         &self,
         operation: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
@@ -62,7 +60,6 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 1 + *cuts % 2);
     }
 
-    /// Accepts connections again.
     pub fn open(&self) {
         self.cuts.send_modify(|cuts| *cuts += *cuts % 2);
     }
@@ -72,7 +69,6 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 2);
     }
 
-    /// The number of connections accepted so far.
     pub fn carried(&self) -> usize {
         self.carried.load(Ordering::SeqCst)
     }

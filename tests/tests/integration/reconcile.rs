@@ -18,7 +18,6 @@ const RUNS: &str = "/admin/v1/stripe/reconciliations";
 /// Timeout of each attempt of a call to Stripe, after which a lost answer is noticed.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 
-/// An application with its own fake Stripe.
 struct Shop {
     app: TestApp,
     stripe: FakeStripe,
@@ -99,7 +98,6 @@ impl Shop {
         run
     }
 
-    /// Waits until a customer has this balance.
     async fn balance_becomes(&self, customer: &TestCustomer, balance: i64) {
         wait::until(&format!("the balance is {balance}"), || async {
             (self.app.balance(customer).await == balance).then_some(())

@@ -22,7 +22,6 @@ async fn transactions(app: &TestApp, customer: &TestCustomer) -> Vec<Value> {
     page["data"].as_array().unwrap().clone()
 }
 
-/// Downloads a file: content type, name and text.
 async fn file(app: &TestApp, path: &str, header: (&str, &str)) -> (String, String, String) {
     let request = app.client.get(format!("{}{path}", app.base)).header(header.0, header.1);
     let response = request.send().await.unwrap();

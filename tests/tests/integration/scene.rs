@@ -12,7 +12,6 @@ use bursar_tests::{TestApp, TestCustomer, stripe, wait};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
-/// Credits of a new customer.
 pub const SIGNUP: i64 = 5;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Credits of one paid invoice of Pro.
@@ -53,12 +52,10 @@ pub fn stream_of(stripe_customer: &str) -> String {
     format!("stripe:{stripe_customer}")
 }
 
-/// The machine's time.
 pub fn now_ms() -> i64 {
     Clock::System.now_ms()
 }
 
-/// A customer's id as the engine's type.
 pub fn customer_id(customer: &TestCustomer) -> CustomerId {
     CustomerId::parse(&customer.id).unwrap()
 }
@@ -135,7 +132,6 @@ pub async fn job_of(app: &TestApp, event: &Value) -> Job {
     job(app, &JobId::parse(found["event"]["job_id"].as_str().unwrap()).unwrap()).await
 }
 
-/// Reads a job.
 pub async fn job(app: &TestApp, id: &JobId) -> Job {
     job_find(app.app.db.read(), id).await.unwrap().unwrap()
 }

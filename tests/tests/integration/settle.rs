@@ -28,7 +28,6 @@ async fn hold(app: &TestApp, customer: &TestCustomer, expires_in_s: i64) -> Stri
     made["hold"]["id"].as_str().unwrap().to_owned()
 }
 
-/// Waits for a ledger entry of a kind; returns it.
 async fn line(app: &TestApp, customer: &TestCustomer, kind: &str) -> Value {
     wait::until(&format!("there is a line of kind {kind}"), || async {
         let page = app.call(customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);

@@ -12,7 +12,6 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// Reads all transactions, page by page.
 async fn transactions(app: &TestApp, customer: &TestCustomer, limit: usize) -> Vec<Value> {
     let mut all = Vec::new();
     let mut path = format!("/api/v1/credits/transactions?limit={limit}");

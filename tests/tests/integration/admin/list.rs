@@ -8,7 +8,6 @@ use bursar_engine::infra::store::job::job_insert_many;
 /// Follow-up mails scheduled by a signup.
 const FOLLOW_UPS: usize = 5;
 
-/// Reads a whole list, page by page.
 pub(super) async fn paged(app: &TestApp, path: &str, limit: usize) -> Vec<Value> {
     let joint = if path.contains('?') { '&' } else { '?' };
     let (mut all, mut next) = (Vec::new(), format!("{path}{joint}limit={limit}"));

@@ -17,7 +17,6 @@ async fn rotate(app: &TestApp, customer: &TestCustomer, id: &str, key: &str, bod
     app.call(customer, "POST", &format!("{KEYS}/{id}/rotate"), key, Some(body)).await
 }
 
-/// The id of the key that a customer signed up with.
 async fn first_key(app: &TestApp, customer: &TestCustomer) -> String {
     list(app, customer).await[0]["id"].as_str().unwrap().to_owned()
 }

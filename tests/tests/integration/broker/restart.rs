@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 /// Longer than any test, so that everything processed was announced by the broker.
 const NO_SWEEPER_MS: i64 = 60 * 60 * 1_000;
 
-/// Delivers payments of a customer, all in the same stream.
 async fn deliver(app: &TestApp, customer: &TestCustomer, stripe_customer: &str, count: usize) -> Vec<Value> {
     let mut events = Vec::new();
     for _ in 0..count {

@@ -7,7 +7,6 @@ use std::collections::{BTreeSet, HashSet};
 const DOCS: &str = include_str!("../../../../docs/errors.md");
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// Every operation with its name.
 pub(super) fn operations(document: &Value) -> Vec<(String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     let all = paths.iter().flat_map(|(path, methods)| {

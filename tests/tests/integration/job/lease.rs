@@ -29,7 +29,6 @@ async fn job_for_tomorrow(app: &TestApp, customer: &TestCustomer) -> (String, Jo
     (new.stream(), new.id)
 }
 
-/// Claims as a node at this time.
 async fn claim(app: &TestApp, stream: &str, node: &str, now_ms: i64) -> Option<Claimed> {
     work::claim(&app.app.db, &[stream.to_owned()], node, now_ms, LEASE_MS).await.unwrap().pop()
 }

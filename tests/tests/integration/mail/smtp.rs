@@ -24,7 +24,6 @@ async fn url(server: &Private<Exim>) -> String {
     server.run(|exim| Ok(exim.url())).await
 }
 
-/// Signs a customer up with this address.
 async fn sign_up(app: &TestApp, email: &str) -> TestCustomer {
     let body = json!({ "email": email, "name": "Ada <Lovelace>" });
     let made = app.request("POST", "/api/v1/customers/onboard", &[], Some(&body)).await.expect(201);

@@ -27,7 +27,6 @@ async fn on_pro_for_a_month(app: &TestApp) -> (i64, TestCustomer) {
     (account, customer)
 }
 
-/// Today in the format of a correction.
 fn today() -> String {
     day(0)[..10].to_owned()
 }

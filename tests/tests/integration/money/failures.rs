@@ -30,7 +30,6 @@ mod refund;
 mod renewal;
 mod slow;
 
-/// The endpoint of PaymentIntents.
 const PAY: &str = "/v1/payment_intents";
 
 impl Shop {
@@ -67,7 +66,6 @@ impl Shop {
     }
 }
 
-/// Removes fields from an object.
 fn take_away(object: &mut Value, names: &[&str]) {
     let fields = object.as_object_mut().expect("an object");
     names.iter().for_each(|name| drop(fields.remove(*name)));

@@ -33,7 +33,6 @@ struct Rule {
     interception: Interception,
 }
 
-/// A running interceptor.
 pub(super) struct Interceptor {
     url: String,
     rules: Arc<Mutex<VecDeque<Rule>>>,
@@ -56,7 +55,6 @@ impl Rule {
     }
 }
 
-/// The body of a Stripe error.
 pub(super) fn error(kind: &str, code: &str) -> Value {
     json!({ "error": { "type": kind, "code": code, "message": "intercepted" } })
 }
@@ -100,7 +98,6 @@ impl Interceptor {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used == 0)
     }
 
-    /// Removes all interceptions.
     pub(super) fn clear(&self) {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

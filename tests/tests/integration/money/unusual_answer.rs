@@ -19,12 +19,10 @@ fn busy() -> Interception {
     Interception::Blocked(429, error("invalid_request_error", "rate_limit"))
 }
 
-/// An invalid request.
 fn refused() -> Interception {
     Interception::Blocked(400, error("invalid_request_error", "parameter_invalid"))
 }
 
-/// A missing object.
 pub(super) fn missing() -> Interception {
     Interception::Blocked(404, error("invalid_request_error", "resource_missing"))
 }

@@ -29,7 +29,6 @@ async fn attempt(app: &TestApp, forwarded_for: &str) -> Answer {
     app.request("POST", "/api/v1/customers/onboard", headers, Some(&body)).await
 }
 
-/// Asserts that an attempt was rate limited.
 fn assert_limited(answer: &Answer) {
     answer.expect_problem(429, "rate_limited");
     let seconds: u64 = answer.retry_after.as_deref().unwrap().parse().unwrap();

@@ -15,7 +15,6 @@ fn lock_row(customer: &TestCustomer) -> String {
     format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", customer.id)
 }
 
-/// The value of a session's setting.
 async fn setting(db: &impl ConnectionTrait, name: &str) -> String {
     let shown = db.query_one_raw(Statement::from_string(db.get_database_backend(), format!("SHOW {name}"))).await;
     shown.unwrap().unwrap().try_get_by_index(0).unwrap()

@@ -28,7 +28,6 @@ async fn withheld(app: &TestApp, header: &str, len: usize) -> TcpStream {
     stream
 }
 
-/// An event of about this size.
 fn event(bytes: usize) -> serde_json::Value {
     stripe::event("product.created", &json!({ "id": "prod_1", "object": "product", "text": "x".repeat(bytes) }))
 }

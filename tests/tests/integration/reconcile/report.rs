@@ -4,7 +4,6 @@ use super::*;
 use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {
-    /// The findings of a run.
     async fn findings(&self, run: &Value) -> Vec<Value> {
         let path = format!("{RUNS}/{}/findings", run["id"].as_str().expect("an id"));
         let mut found = Vec::new();

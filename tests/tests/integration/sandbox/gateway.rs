@@ -20,7 +20,6 @@ use tokio::task::JoinHandle;
 /// The gateway's source, from which its calls are counted.
 const SOURCE: &str = include_str!("../../../../engine/src/infra/stripe/requests.rs");
 
-/// A future time, in seconds.
 const FAR_S: i64 = 4_102_444_800;
 
 /// Makes a call that must succeed, and records its name.

@@ -4,7 +4,6 @@ use bursar_sandbox::version::Version;
 use bursar_sandbox::{Options, Sandbox};
 use serde_json::Value;
 
-/// A sandbox and a client for it.
 pub(super) struct Stripe {
     sandbox: Sandbox,
     http: reqwest::Client,

@@ -2,13 +2,11 @@
 
 use super::*;
 
-/// A balance and its transactions.
 async fn state(app: &TestApp, customer: &TestCustomer) -> (Value, Vec<Value>) {
     let credits = app.call(customer, "GET", "/api/v1/credits", "", None).await.expect(200);
     (credits, transactions(app, customer, 100).await)
 }
 
-/// Makes a request with any headers and body.
 async fn post(app: &TestApp, headers: &[(&str, &[u8])], body: impl Into<reqwest::Body>) -> Answer {
     let mut request = app.client.post(format!("{}/api/v1/usage", app.base)).body(body);
     for (name, value) in headers {

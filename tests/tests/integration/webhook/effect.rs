@@ -18,7 +18,6 @@ async fn plan(app: &TestApp, customer: &TestCustomer) -> String {
     me["plan"].as_str().unwrap().to_owned()
 }
 
-/// An event about the customer's subscription.
 fn subscription(event_type: &str, stripe_customer: &str, customer: &TestCustomer, status: &str) -> Value {
     let object = stripe::pro_subscription(stripe_customer, Some(&customer.id), status);
     stripe::event(&format!("customer.subscription.{event_type}"), &object)
