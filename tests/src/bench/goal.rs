@@ -1,3 +1,5 @@
+//! The goals of scenarios.
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -27,6 +27,7 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Creates the faults of a run on these servers.
     pub fn new(cluster: Arc<Cluster>, run_log: Arc<RunLog>, tally: Arc<Tally>) -> Self {
         Self {
             cluster,

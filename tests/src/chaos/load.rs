@@ -51,6 +51,7 @@ pub struct Load {
 }
 
 impl Load {
+    /// Creates a load without customers.
     pub fn new(caller: Caller, tally: Arc<Tally>, run_log: Arc<RunLog>) -> Self {
         let (actions, deliveries) = (Arc::new(Semaphore::new(ACTIONS_MAX)), Arc::new(Semaphore::new(DELIVERIES_MAX)));
         Self { caller, record: Record::default(), tally, run_log, customers: Mutex::default(), actions, deliveries }

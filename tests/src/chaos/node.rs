@@ -103,6 +103,7 @@ impl Node {
         Ok(Self { name, base, launch, run_log, slot: Mutex::new(Slot::default()) })
     }
 
+    /// How it is started.
     pub fn launch(&self) -> &Launch {
         &self.launch
     }

@@ -30,7 +30,7 @@ impl<T: Send + 'static> Private<T> {
         operation: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
     ) -> R {
         let server = self.server.clone();
-        tokio::task::spawn_blocking(move || admin_post(&mut server.lock().unwrap()).unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || operation(&mut server.lock().unwrap()).unwrap()).await.unwrap()
     }
 }
 

@@ -203,7 +203,8 @@ impl<'a> Check<'a> {
                 }
             }
             Outcome::Refused { in_doubt: false } if !entries.is_empty() => {
-                self.found.push(Discrepancy::doubled(format!("{name}: it was refused but has ledger entries: {entries:?}")));
+                self.found
+                    .push(Discrepancy::doubled(format!("{name}: it was refused but has ledger entries: {entries:?}")));
             }
             Outcome::Refused { .. } | Outcome::Unknown => {
                 self.balance += entries.first().map_or(0, |entry| entry.amount);
@@ -302,7 +303,10 @@ impl<'a> Check<'a> {
             balance += entry.amount;
             held += entry.held_change;
             if (entry.balance_after, entry.held_after) != (balance, held) {
-                let text = format!("customer {}: the sums up to this entry are {balance} and {held}: {entry:?}", self.customer.id);
+                let text = format!(
+                    "customer {}: the sums up to this entry are {balance} and {held}: {entry:?}",
+                    self.customer.id
+                );
                 self.found.push(Discrepancy::wrong(text));
                 break;
             }

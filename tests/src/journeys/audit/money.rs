@@ -31,7 +31,9 @@ pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<Str
     }
     let is_paid_for = |entry: &&Value| known.contains(&text(entry, "reference"));
     let grants = grants(subject, KINDS.0).chain(grants(subject, KINDS.1));
-    problems.extend(grants.filter(|entry| !is_paid_for(entry)).map(|entry| format!("no payment explains this grant: {entry}")));
+    problems.extend(
+        grants.filter(|entry| !is_paid_for(entry)).map(|entry| format!("no payment explains this grant: {entry}")),
+    );
     problems.extend(bonus(subject));
     problems
 }

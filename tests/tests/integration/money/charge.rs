@@ -155,8 +155,8 @@ shops! {
         };
         let (asked, ()) = tokio::join!(asked, meanwhile);
         asked.expect_problem(409, "credits_spent_meanwhile");
-        let look = async || shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
-        let operation = admin_get().await["data"][0].clone();
+        let operations = async || shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+        let operation = operations().await["data"][0].clone();
         assert_eq!(operation["state"], "failed");
         assert_eq!(operation["problem"]["code"], "credits_spent_meanwhile");
         let path = format!("/api/v1/operations/{}", operation["id"].as_str().expect("an id"));
@@ -165,7 +165,7 @@ shops! {
         // Once there are credits, the same request spends them, and nothing is charged.
         shop.app.adjust(&customer, 3).await.expect(200);
         shop.app.spend(&customer, 5, "five").await.expect(200);
-        let operation = admin_get().await["data"][0].clone();
+        let operation = operations().await["data"][0].clone();
         assert_eq!((&operation["state"], &operation["transaction"]["amount"]), (&json!("succeeded"), &json!(-5)));
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
     }
