@@ -1,5 +1,6 @@
 //! The running sandbox: the state behind its lock, and the operations on it.
 
+use crate::account::{Account, Cause};
 use crate::clock::{Clock, real_ms};
 use crate::error::{ApiError, Error};
 use crate::fault::Faults;
@@ -11,7 +12,6 @@ use crate::objects::{price, webhook_endpoint};
 use crate::options::Options;
 use crate::store::Store;
 use crate::version::Version;
-use crate::world::{Cause, World};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::json;
@@ -27,7 +27,7 @@ const CLOCK_ID: &str = "_clock";
 
 /// Everything behind the lock.
 pub(crate) struct State {
-    pub(crate) world: World,
+    pub(crate) account: Account,
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) log: CallLog,
@@ -65,9 +65,9 @@ impl App {
         // A clock that ran faster than real time must not go back after a restart.
         let newest_s = store.of_kind("event").next_back().map_or(0, |event| event.int("created"));
         clock.advance(newest_s, real_ms);
-        let world = world(&options, store, url);
+        let account = account(&options, store, url);
         let state = State {
-            world,
+            account,
             clock,
             faults: Faults::default(),
             log: CallLog::default(),
@@ -83,9 +83,9 @@ impl App {
 
     fn set_up(&self) -> Result<(), ApiError> {
         let endpoints = self.options.endpoints.clone();
-        self.transact(Cause::default(), |world| {
-            price::seed(world)?;
-            webhook_endpoint::set_configured(world, &endpoints)
+        self.transact(Cause::default(), |account| {
+            price::seed(account)?;
+            webhook_endpoint::set_configured(account, &endpoints)
         })
     }
 
@@ -94,21 +94,21 @@ impl App {
     }
 
     /// Reads the current state.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&World) -> T) -> T {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Account) -> T) -> T {
         let mut state = self.state();
         state.set_time(Cause::default());
-        read(&state.world)
+        read(&state.account)
     }
 
     /// Changes the state in one transaction: on an error nothing is changed or written to the journal.
     pub(crate) fn transact<T>(
         &self,
         cause: Cause,
-        change: impl FnOnce(&mut World) -> Result<T, ApiError>,
+        change: impl FnOnce(&mut Account) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let mut state = self.state();
         state.set_time(cause);
-        let result = change(&mut state.world);
+        let result = change(&mut state.account);
         let result = state.finish(result);
         drop(state);
         self.wake.notify_one();
@@ -119,13 +119,13 @@ impl App {
     pub(crate) fn advance(&self, to_s: i64) -> Result<(i64, usize), ApiError> {
         let mut state = self.state();
         state.set_time(Cause::default());
-        let to_s = to_s.max(state.world.now_s);
-        let done = state.world.run_due(to_s);
-        let real_ms = state.world.real_ms;
+        let to_s = to_s.max(state.account.now_s);
+        let done = state.account.run_due(to_s);
+        let real_ms = state.account.real_ms;
         let before = state.clock;
         state.clock.advance(to_s, real_ms);
         let entry = json!({ "id": CLOCK_ID, "object": CLOCK_ID, "offset_ms": state.clock.offset_ms });
-        state.world.store.put(CLOCK_ID, entry);
+        state.account.store.put(CLOCK_ID, entry);
         let result = state.finish(done);
         if result.is_err() {
             state.clock = before;
@@ -140,13 +140,13 @@ impl App {
         {
             let mut state = self.state();
             state.set_time(Cause::default());
-            let ids: Vec<String> = state.world.store.snapshot().puts.into_iter().map(|entry| entry.id).collect();
+            let ids: Vec<String> = state.account.store.snapshot().puts.into_iter().map(|entry| entry.id).collect();
             for id in ids.iter().filter(|id| *id != CLOCK_ID) {
-                state.world.store.remove(id);
+                state.account.store.remove(id);
             }
             state.faults.clear();
             state.log = CallLog::default();
-            state.world.policy = self.options.policy.clone();
+            state.account.policy = self.options.policy.clone();
             state.finish(Ok(()))?;
         }
         self.set_up()
@@ -156,7 +156,7 @@ impl App {
     pub(crate) fn record_delivery(&self, delivery: &str, is_taken: bool) {
         let scaled = |after_s: &i64| (*after_s as f64 * self.options.retry_scale) as i64;
         let retries: Vec<i64> = self.options.retry_after_s.iter().map(scaled).collect();
-        let result = self.transact(Cause::default(), |world| world.record_delivery(delivery, is_taken, &retries));
+        let result = self.transact(Cause::default(), |account| account.record_delivery(delivery, is_taken, &retries));
         if let Err(error) = result {
             tracing::error!(error = %error.message, "the result of a delivery could not be stored");
         }
@@ -186,9 +186,9 @@ impl App {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let done = self.transact(Cause::default(), |world| {
-                let now_s = world.now_s;
-                world.run_due(now_s)
+            let done = self.transact(Cause::default(), |account| {
+                let now_s = account.now_s;
+                account.run_due(now_s)
             });
             if let Err(error) = done {
                 tracing::error!(error = %error.message, "due transitions failed");
@@ -200,15 +200,15 @@ impl App {
 impl State {
     /// Sets the time and the cause of the changes that follow.
     pub(crate) fn set_time(&mut self, cause: Cause) {
-        self.world.real_ms = real_ms();
-        self.world.now_s = self.clock.now_s(self.world.real_ms);
-        self.world.cause = cause;
+        self.account.real_ms = real_ms();
+        self.account.now_s = self.clock.now_s(self.account.real_ms);
+        self.account.cause = cause;
     }
 
     /// Ends a transaction: commits its changes, or rolls them back.
     pub(crate) fn finish<T>(&mut self, result: Result<T, ApiError>) -> Result<T, ApiError> {
         if matches!(&result, Err(error) if !error.keeps_changes) {
-            self.world.store.rollback();
+            self.account.store.rollback();
             return result;
         }
         self.commit()?;
@@ -219,16 +219,16 @@ impl State {
     pub(crate) fn commit(&mut self) -> Result<(), ApiError> {
         let broken = || ApiError::api(500, "The SANDBOX cannot write its journal.");
         if self.is_broken {
-            self.world.store.rollback();
+            self.account.store.rollback();
             return Err(broken());
         }
         let Some(journal) = &mut self.journal else {
-            self.world.store.commit_quietly();
+            self.account.store.commit_quietly();
             return Ok(());
         };
-        let batch = self.world.store.commit();
+        let batch = self.account.store.commit();
         if !batch.is_empty()
-            && let Err(error) = journal.append(&batch, &self.world.store)
+            && let Err(error) = journal.append(&batch, &self.account.store)
         {
             tracing::error!(error = %error, "the journal cannot be written; further changes are refused");
             self.is_broken = true;
@@ -238,10 +238,10 @@ impl State {
     }
 }
 
-fn world(options: &Options, store: Store, url: &str) -> World {
+fn account(options: &Options, store: Store, url: &str) -> Account {
     // The same seed must not produce the same ids again after a restart.
     let seed = options.seed.unwrap_or_else(rand::random) ^ store.seq().rotate_left(32);
-    World {
+    Account {
         store,
         ids: Ids::new(seed),
         now_s: 0,

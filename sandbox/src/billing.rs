@@ -1,11 +1,11 @@
 //! What the invoices of subscriptions and of calls have in common: creation, finalization and payment.
 
-use crate::blank::{filled, overlay};
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::payment_intent;
 use crate::payment::{Attempt, PaymentResult, pay};
-use crate::world::World;
+use crate::template::{from_template, overlay};
 use serde_json::{Value, json};
 
 /// The contents of a new invoice line.
@@ -47,7 +47,7 @@ pub(crate) fn pricing(price: &Value) -> Value {
     })
 }
 
-impl World {
+impl Account {
     /// Creates a draft and emits its event. The caller passes the pending invoice items.
     pub(crate) fn draft(&mut self, new: NewInvoice<'_>) -> Result<Value, ApiError> {
         let id = self.new_id("in");
@@ -89,7 +89,7 @@ impl World {
             "parent": line.parent, "quantity": line.quantity, "quantity_decimal": line.quantity.to_string(),
             "subscription": line.subscription,
         });
-        filled("line_item", fields)
+        from_template("line_item", fields)
     }
 
     /// Finalizes a draft, so that it can be paid. An invoice of zero is paid at once.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Days, Months, Utc};
 
-/// Most periods to skip at once.
+/// Maximum number of periods to skip at once.
 const STEPS_MAX: u32 = 10_000;
 
 /// The end of the period that contains `now_s`: the first later time that is `anchor_s` plus whole intervals. Counting

@@ -1,5 +1,6 @@
 //! One call to the imitated API, from the request's bytes to the answer.
 
+use crate::account::{Account, Cause};
 use crate::app::{App, State};
 use crate::clock::real_ms;
 use crate::deliver::courier::shape;
@@ -10,13 +11,12 @@ use crate::field::{Fields, strip};
 use crate::form::Form;
 use crate::handler::Call;
 use crate::idempotency::{self, Answer};
+use crate::legacy_fields;
 use crate::log::LoggedCall;
-use crate::older;
 use crate::parameters;
 use crate::render::render;
 use crate::routes;
 use crate::version::Version;
-use crate::world::{Cause, World};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ impl App {
     /// Admits a call: checks its credentials, finds an earlier answer under its key and selects its fault.
     pub(crate) fn admit(&self, call: &Incoming) -> Admission {
         let mut state = self.state();
-        let request_id = state.world.ids.id("req");
+        let request_id = state.account.ids.id("req");
         let cause = Cause { request_id: Some(request_id.clone()), idempotency_key: call.idempotency_key.clone() };
         state.set_time(cause);
         let version = match &call.version {
@@ -92,7 +92,7 @@ impl App {
         let fingerprint = idempotency::fingerprint(&call.method, &call.path, &form.to_json());
         let key = call.idempotency_key.clone().filter(|_| call.method == "POST");
         if let Some(key) = &key {
-            match idempotency::find(&state.world, key, &fingerprint) {
+            match idempotency::find(&state.account, key, &fingerprint) {
                 Ok(None) if state.keys.contains(key) => return refuse(&mut state, ApiError::key_in_use(key)),
                 Ok(None) => {}
                 Ok(Some(answer)) => {
@@ -102,8 +102,8 @@ impl App {
                 Err(error) => return refuse(&mut state, error),
             }
         }
-        let State { faults, world, .. } = &mut *state;
-        let fault = faults.select(&call.method, &call.path, &mut world.rng);
+        let State { faults, account, .. } = &mut *state;
+        let fault = faults.select(&call.method, &call.path, &mut account.rng);
         if let Some(key) = &key {
             state.keys.insert(key.clone());
         }
@@ -206,8 +206,8 @@ fn perform(state: &mut State, call: &Incoming, admitted: &Admitted) -> Result<Va
         parameters::check(&call.method, pattern, &admitted.form)?;
     }
     let routed = Call { path: call.path.clone(), ids, form: admitted.form.clone() };
-    let mut answer = handler(&mut state.world, &routed)?;
-    expand(&state.world, &mut answer, &admitted.form.texts("expand"))?;
+    let mut answer = handler(&mut state.account, &routed)?;
+    expand(&state.account, &mut answer, &admitted.form.texts("expand"))?;
     Ok(answer)
 }
 
@@ -218,17 +218,17 @@ fn finish_call(state: &mut State, admitted: &Admitted, result: Result<Value, Api
         Err(error) => error.keeps_changes,
     };
     if !keeps {
-        state.world.store.rollback();
+        state.account.store.rollback();
     }
     let is_stored = result.as_ref().map_or_else(|error| error.is_stored, |_| true);
     let (status, mut body) = match result {
         Ok(body) => (200, body),
         Err(error) => (error.status, error.body()),
     };
-    shape_answer(&state.world, &mut body, admitted.version);
+    shape_answer(&state.account, &mut body, admitted.version);
     let answer = Answer { status, body, repeats: None };
     if let Some(key) = admitted.key.as_ref().filter(|_| is_stored) {
-        idempotency::keep(&mut state.world, key, &admitted.fingerprint, &answer);
+        idempotency::keep(&mut state.account, key, &admitted.fingerprint, &answer);
     }
     match state.commit() {
         Ok(()) => answer,
@@ -237,15 +237,15 @@ fn finish_call(state: &mut State, admitted: &Admitted, result: Result<Value, Api
 }
 
 /// Renders an answer in the caller's version. Events keep the account's version.
-fn shape_answer(world: &World, body: &mut Value, version: Version) {
-    let account = Version::parse(&world.api_version).unwrap_or_default();
+fn shape_answer(account: &Account, body: &mut Value, version: Version) {
+    let account_version = Version::parse(&account.api_version).unwrap_or_default();
     let is_list = body.text("object") == "list";
     if body.text("object") == "event" {
-        shape(world, body, account);
+        shape(account, body, account_version);
     } else if is_list && body["data"][0].text("object") == "event" {
-        body["data"].as_array_mut().into_iter().flatten().for_each(|event| shape(world, event, account));
+        body["data"].as_array_mut().into_iter().flatten().for_each(|event| shape(account, event, account_version));
     } else {
-        older::fill(world, body, version);
+        legacy_fields::add(account, body, version);
         render(body, version);
     }
     strip(body);

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_advances_and_never_goes_back() {
+    fn the_clock_advances_and_never_goes_back() {
         let mut clock = Clock::new(1.0, 5_000);
         clock.advance(100, 5_000);
         assert_eq!(clock.now_s(5_000), 100);
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_run_faster_than_real_time() {
+    fn the_clock_can_run_faster_than_real_time() {
         let clock = Clock::new(3_600.0, 1_000_000);
         assert_eq!(clock.now_s(1_001_000), 1_000 + 3_600);
     }

@@ -6,6 +6,7 @@ pub use money::Money;
 pub(crate) use money::of_customer as money_of;
 pub(crate) use money::state;
 
+use crate::account::{Account, Cause};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fault::FaultRule;
@@ -14,12 +15,11 @@ use crate::form::Form;
 use crate::objects::webhook_endpoint::{self, NewEndpoint};
 use crate::objects::{checkout, dispute, payment_intent, payment_method, refund};
 use crate::policy::Policy;
-use crate::world::{Cause, World};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// Most calls in one answer.
+/// Maximum number of calls in one answer.
 const CALLS_LISTED_MAX: usize = 100;
 
 type Outcome = Result<Value, ApiError>;
@@ -39,7 +39,7 @@ pub(crate) fn answer(app: &App, method: &str, command: &str, query: &str, body: 
 fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) -> Outcome {
     match (method, parts) {
         ("GET", ["state"]) => Ok(app.read(state)),
-        ("GET", ["clock"]) => Ok(app.read(|world| json!({ "now": world.now_s }))),
+        ("GET", ["clock"]) => Ok(app.read(|account| json!({ "now": account.now_s }))),
         ("POST", ["clock"]) => clock(app, &read(body)?),
         ("GET", ["faults"]) => Ok(json!({ "faults": app.state().faults.all() })),
         ("POST", ["faults"]) => add_fault(app, read(body)?),
@@ -51,18 +51,18 @@ fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) ->
         ("POST", ["deliveries"]) => set_policy(app, read(body)?),
         ("POST", ["redeliver"]) => redeliver(app, &read(body)?),
         ("GET", ["webhook_endpoints"]) => {
-            Ok(app.read(|world| json!({ "data": world.store.of_kind("webhook_endpoint").collect::<Vec<_>>() })))
+            Ok(app.read(|account| json!({ "data": account.store.of_kind("webhook_endpoint").collect::<Vec<_>>() })))
         }
         ("POST", ["webhook_endpoints"]) => add_endpoint(app, read(body)?),
-        ("DELETE", ["webhook_endpoints", id]) => act(app, |world| {
-            world.find("webhook_endpoint", id)?;
-            world.store.remove(id);
+        ("DELETE", ["webhook_endpoints", id]) => act(app, |account| {
+            account.find("webhook_endpoint", id)?;
+            account.store.remove(id);
             Ok(json!({ "id": id, "deleted": true }))
         }),
         ("GET", ["calls"]) => calls(app, query),
         ("POST", ["reset"]) => app.reset().map(|()| json!({ "reset": true })),
         ("GET", ["objects", id]) => {
-            app.read(|world| world.get(id).cloned().ok_or_else(|| ApiError::no_such("object", id, None)))
+            app.read(|account| account.get(id).cloned().ok_or_else(|| ApiError::no_such("object", id, None)))
         }
         ("POST", parts) => act_on_object(app, parts, body),
         (_, parts) => Err(ApiError::no_such_url(method, &format!("/sandbox/v1/{}", parts.join("/")))),
@@ -97,22 +97,22 @@ struct CloseDispute {
 /// Actions of customers and of their banks.
 fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
     match parts {
-        ["payment_intents", id, "authenticate"] => act(app, |world| payment_intent::authenticate(world, id, true)),
-        ["payment_intents", id, "fail"] => act(app, |world| payment_intent::authenticate(world, id, false)),
-        ["payment_methods", id, "renew"] => act(app, |world| payment_method::renew(world, id)),
-        ["refunds", id, "fail"] => act(app, |world| refund::fail(world, id)),
-        ["events", id, "thin"] => act(app, |world| world.emit_thin(id)),
+        ["payment_intents", id, "authenticate"] => act(app, |account| payment_intent::authenticate(account, id, true)),
+        ["payment_intents", id, "fail"] => act(app, |account| payment_intent::authenticate(account, id, false)),
+        ["payment_methods", id, "renew"] => act(app, |account| payment_method::renew(account, id)),
+        ["refunds", id, "fail"] => act(app, |account| refund::fail(account, id)),
+        ["events", id, "thin"] => act(app, |account| account.emit_thin(id)),
         ["checkout", id, "complete"] => {
             let asked: CompleteCheckout = read(body)?;
             let method = asked.payment_method.unwrap_or_else(|| "pm_card_visa".to_owned());
-            act(app, |world| checkout::complete(world, id, &method))
+            act(app, |account| checkout::complete(account, id, &method))
         }
         ["disputes"] => {
             let asked: OpenDispute = read(body)?;
-            act(app, |world| {
-                let amount = asked.amount.unwrap_or_else(|| world.copy(&asked.charge).int("amount"));
+            act(app, |account| {
+                let amount = asked.amount.unwrap_or_else(|| account.copy(&asked.charge).int("amount"));
                 let reason = asked.reason.as_deref().unwrap_or("fraudulent");
-                dispute::open(world, &asked.charge, amount, reason, asked.is_inquiry)
+                dispute::open(account, &asked.charge, amount, reason, asked.is_inquiry)
             })
         }
         ["disputes", id, "close"] => {
@@ -122,13 +122,13 @@ fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
                 "lost" => false,
                 _ => return Err(ApiError::refused_without_code("The status must be won or lost.")),
             };
-            act(app, |world| dispute::close(world, id, is_won))
+            act(app, |account| dispute::close(account, id, is_won))
         }
         parts => Err(ApiError::no_such_url("POST", &format!("/sandbox/v1/{}", parts.join("/")))),
     }
 }
 
-fn act(app: &App, change: impl FnOnce(&mut World) -> Outcome) -> Outcome {
+fn act(app: &App, change: impl FnOnce(&mut Account) -> Outcome) -> Outcome {
     app.transact(Cause::default(), change)
 }
 
@@ -149,7 +149,7 @@ struct AdvanceClock {
 }
 
 fn clock(app: &App, asked: &AdvanceClock) -> Outcome {
-    let now_s = app.read(|world| world.now_s);
+    let now_s = app.read(|account| account.now_s);
     let to_s = match (asked.to, asked.advance_s) {
         (Some(to_s), None) => to_s,
         (None, Some(by_s)) => now_s.saturating_add(by_s),
@@ -173,9 +173,9 @@ fn add_fault(app: &App, rule: FaultRule) -> Outcome {
 
 /// The delivery policy, the number of waiting deliveries, and the failed ones.
 fn deliveries(app: &App) -> Value {
-    app.read(|world| {
-        let failed = world.store.of_kind("_delivery").filter(|row| row.text("state") == "failed").count();
-        json!({ "policy": world.policy, "waiting": world.waiting(), "failed": failed })
+    app.read(|account| {
+        let failed = account.store.of_kind("_delivery").filter(|row| row.text("state") == "failed").count();
+        json!({ "policy": account.policy, "waiting": account.waiting(), "failed": failed })
     })
 }
 
@@ -183,7 +183,7 @@ fn set_policy(app: &App, policy: Policy) -> Outcome {
     if !(0.0..=1.0).contains(&policy.drop_probability) {
         return Err(ApiError::refused_without_code("A probability must be between 0 and 1."));
     }
-    app.state().world.policy = policy;
+    app.state().account.policy = policy;
     app.notify_changed();
     Ok(deliveries(app))
 }
@@ -196,9 +196,9 @@ struct Redeliver {
 }
 
 fn redeliver(app: &App, asked: &Redeliver) -> Outcome {
-    let count = app.transact(Cause::default(), |world| match &asked.event {
-        Some(event) => world.redeliver(event),
-        None => world.redeliver_all(),
+    let count = app.transact(Cause::default(), |account| match &asked.event {
+        Some(event) => account.redeliver(event),
+        None => account.redeliver_all(),
     })?;
     Ok(json!({ "deliveries": count }))
 }
@@ -225,7 +225,7 @@ fn add_endpoint(app: &App, asked: AddEndpoint) -> Outcome {
         enabled_events: asked.enabled_events.unwrap_or_else(|| vec!["*".to_owned()]),
         is_thin: asked.is_thin,
     };
-    act(app, |world| webhook_endpoint::add(world, &new))
+    act(app, |account| webhook_endpoint::add(account, &new))
 }
 
 fn calls(app: &App, query: &str) -> Outcome {

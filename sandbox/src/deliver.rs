@@ -3,16 +3,16 @@
 pub(crate) mod courier;
 pub(crate) mod sign;
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::event::matches;
-use crate::world::World;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// Most deliveries that wait or have failed. Further ones fail at once and can be redelivered.
+/// Maximum number of deliveries that wait or have failed. Further ones fail at once and can be redelivered.
 pub(crate) const WAITING_MAX: usize = 100_000;
 /// The kind of the store's entries for deliveries.
 const KIND: &str = "_delivery";
@@ -45,7 +45,7 @@ pub(crate) enum DeliveryState {
     Failed,
 }
 
-impl World {
+impl Account {
     /// Plans the deliveries of a new event and returns their number.
     pub(crate) fn plan_deliveries(&mut self, event: &Value) -> Result<usize, ApiError> {
         let endpoints = self.endpoints_for(event);

@@ -1,18 +1,18 @@
 //! `expand[]`: replaces ids by the objects that they name. Source: Stripe, "Expanding Responses".
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::page;
-use crate::world::World;
 use serde_json::{Value, json};
 
-/// Most paths of one call.
+/// Maximum number of paths of one call.
 const PATHS_MAX: usize = 50;
-/// Most levels of one path. Source: Stripe, "Expanding Responses": four, including the `data` of a list.
+/// Maximum number of levels of one path. Source: Stripe, "Expanding Responses": four, including the `data` of a list.
 const LEVELS_MAX: usize = 4;
 
 /// Expands an answer along paths such as `data.customer` or `latest_invoice.payments`.
-pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Result<(), ApiError> {
+pub(crate) fn expand(account: &Account, answer: &mut Value, paths: &[String]) -> Result<(), ApiError> {
     if paths.len() > PATHS_MAX {
         return Err(ApiError::invalid("parameter_invalid_string", Some("expand"), "Too many paths to expand."));
     }
@@ -26,7 +26,7 @@ pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Res
     paths.sort_by_key(|path| levels(path));
     for path in paths {
         let parts: Vec<&str> = path.split('.').collect();
-        if !walk(world, answer, &parts) {
+        if !walk(account, answer, &parts) {
             let message = format!("This property cannot be expanded ({path}).");
             return Err(ApiError::invalid("property_cannot_be_expanded", Some("expand"), &message));
         }
@@ -35,13 +35,13 @@ pub(crate) fn expand(world: &World, answer: &mut Value, paths: &[String]) -> Res
 }
 
 /// Whether the path leads to something that can be expanded.
-fn walk(world: &World, value: &mut Value, parts: &[&str]) -> bool {
+fn walk(account: &Account, value: &mut Value, parts: &[&str]) -> bool {
     let Some((first, rest)) = parts.split_first() else { return true };
     if let Value::Array(items) = value {
         // Any path is valid in an empty list.
-        return items.iter_mut().all(|item| walk(world, item, parts));
+        return items.iter_mut().all(|item| walk(account, item, parts));
     }
-    if let Some(included) = include(world, value, first)
+    if let Some(included) = include(account, value, first)
         && !value[*first].is_object()
     {
         value[*first] = included;
@@ -50,10 +50,10 @@ fn walk(world: &World, value: &mut Value, parts: &[&str]) -> bool {
         None => false,
         // Any path is valid below a field that is null.
         Some(Value::Null) => true,
-        Some(Value::String(id)) => match world.get(id) {
+        Some(Value::String(id)) => match account.get(id) {
             Some(object) => {
                 let mut object = object.clone();
-                let fine = walk(world, &mut object, rest);
+                let fine = walk(account, &mut object, rest);
                 value[*first] = object;
                 fine
             }
@@ -61,21 +61,21 @@ fn walk(world: &World, value: &mut Value, parts: &[&str]) -> bool {
         },
         Some(Value::Array(items)) if rest.is_empty() => {
             for item in items {
-                if let Some(object) = item.as_str().and_then(|id| world.get(id)) {
+                if let Some(object) = item.as_str().and_then(|id| account.get(id)) {
                     *item = object.clone();
                 }
             }
             true
         }
-        Some(below) => walk(world, below, rest),
+        Some(below) => walk(account, below, rest),
     }
 }
 
 /// Fields that an object has only when they are expanded.
-fn include(world: &World, object: &Value, field: &str) -> Option<Value> {
+fn include(account: &Account, object: &Value, field: &str) -> Option<Value> {
     let id = object.id();
     let of_this = |kind: &str, by: &str, url: String| {
-        let rows = world.store.of_customer(kind, object.text("customer")).rev();
+        let rows = account.store.of_customer(kind, object.text("customer")).rev();
         let rows = rows.filter(|row| row.text(by) == id).take(10);
         page::object(rows.cloned().collect(), &url)
     };
@@ -84,7 +84,7 @@ fn include(world: &World, object: &Value, field: &str) -> Option<Value> {
             Some(of_this("invoice_payment", "invoice", format!("/v1/invoice_payments?invoice={id}")))
         }
         ("invoice", "confirmation_secret") => {
-            let intent = object.opt("_payment_intent").and_then(|id| world.get(id));
+            let intent = object.opt("_payment_intent").and_then(|id| account.get(id));
             let intent = intent.filter(|_| object.text("status") == "open");
             Some(intent.map_or(
                 Value::Null,
@@ -92,16 +92,16 @@ fn include(world: &World, object: &Value, field: &str) -> Option<Value> {
             ))
         }
         ("charge", "refunds") => {
-            let rows = world.store.of_kind("refund").rev().filter(|row| row.text("charge") == id).take(10);
+            let rows = account.store.of_kind("refund").rev().filter(|row| row.text("charge") == id).take(10);
             Some(page::object(rows.cloned().collect(), &format!("/v1/charges/{id}/refunds")))
         }
         ("customer", "subscriptions") => {
-            let rows = world.store.of_customer("subscription", id).rev();
+            let rows = account.store.of_customer("subscription", id).rev();
             let rows = rows.filter(|row| !matches!(row.text("status"), "canceled" | "incomplete_expired")).take(10);
             Some(page::object(rows.cloned().collect(), &format!("/v1/customers/{id}/subscriptions")))
         }
         ("customer", "sources") => {
-            let rows = world.store.of_customer("card", id).rev().take(10);
+            let rows = account.store.of_customer("card", id).rev().take(10);
             Some(page::object(rows.cloned().collect(), &format!("/v1/customers/{id}/sources")))
         }
         ("invoice", "discounts") | ("checkout.session", "line_items") => object.get(field).cloned(),

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-/// Most pending faults.
+/// Maximum number of pending faults.
 pub(crate) const FAULTS_MAX: usize = 1_000;
 
 /// How a call fails.

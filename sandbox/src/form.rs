@@ -3,13 +3,13 @@
 use crate::error::ApiError;
 use serde_json::{Map, Value};
 
-/// Most parameters of one call.
+/// Maximum number of parameters of one call.
 const PARAMETERS_MAX: usize = 1_000;
 /// Deepest nesting of a parameter.
 const DEPTH_MAX: usize = 8;
 /// The longest name or value of metadata. Source: Stripe, "Metadata".
 const METADATA_LEN_MAX: usize = 500;
-/// Most keys of metadata. Source: Stripe, "Metadata".
+/// Maximum number of keys of metadata. Source: Stripe, "Metadata".
 const METADATA_KEYS_MAX: usize = 50;
 /// Bounds of an amount in minor units. Source: Stripe, "Minimum and maximum charge amounts".
 const AMOUNT_MIN: i64 = 50;
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_merges_and_an_empty_value_takes_a_key_away() {
+    fn metadata_is_merged_and_an_empty_value_removes_a_key() {
         let before = json!({"a": "1", "b": "2"});
         assert_eq!(form("metadata[a]=&metadata[c]=3").metadata(&before).unwrap(), json!({"b": "2", "c": "3"}));
         assert_eq!(form("metadata=").metadata(&before).unwrap(), json!({}));

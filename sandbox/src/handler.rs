@@ -1,8 +1,8 @@
 //! The signature of handlers.
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::form::Form;
-use crate::world::World;
 use serde_json::Value;
 
 /// A call with its route.
@@ -26,4 +26,4 @@ impl Call {
 }
 
 /// Answers a call from the state.
-pub(crate) type Handler = fn(&mut World, &Call) -> Result<Value, ApiError>;
+pub(crate) type Handler = fn(&mut Account, &Call) -> Result<Value, ApiError>;

@@ -1,9 +1,9 @@
 //! Pages for people. Each says that this is a sandbox, and escapes foreign text.
 
+use crate::account::Account;
 use crate::app::App;
 use crate::control::state;
 use crate::field::Fields;
-use crate::world::World;
 use serde_json::Value;
 
 /// Rows of a table on the overview page.
@@ -22,18 +22,18 @@ pub(crate) fn page(app: &App, method: &str, path: &str) -> Option<String> {
     match parts.as_slice() {
         [""] => Some(app.read(overview)),
         ["sandbox", "invoices", id] | ["sandbox", "invoices", id, "pdf"] => {
-            app.read(|world| document(world, "invoice", id))
+            app.read(|account| document(account, "invoice", id))
         }
-        ["sandbox", "receipts", id] => app.read(|world| document(world, "charge", id)),
-        ["sandbox", "checkout", id] => app.read(|world| document(world, "checkout.session", id)),
-        ["sandbox", "authenticate", id] => app.read(|world| document(world, "payment_intent", id)),
+        ["sandbox", "receipts", id] => app.read(|account| document(account, "charge", id)),
+        ["sandbox", "checkout", id] => app.read(|account| document(account, "checkout.session", id)),
+        ["sandbox", "authenticate", id] => app.read(|account| document(account, "payment_intent", id)),
         _ => None,
     }
 }
 
-fn overview(world: &World) -> String {
-    let state = state(world);
-    let mut body = format!("<p>The sandbox's time is {}.</p>", escape(&time(world.now_s)));
+fn overview(account: &Account) -> String {
+    let state = state(account);
+    let mut body = format!("<p>The sandbox's time is {}.</p>", escape(&time(account.now_s)));
     body.push_str("<h2>Money by customer</h2>");
     let money = state["money"].as_object().into_iter().flatten().take(ROWS_MAX);
     let rows = money.map(|(customer, money)| {
@@ -45,7 +45,7 @@ fn overview(world: &World) -> String {
     let counts = state["counts"].as_object().into_iter().flatten();
     body.push_str(&table(&["kind", "count"], counts.map(|(kind, count)| vec![kind.clone(), count.to_string()])));
     body.push_str("<h2>Latest events</h2>");
-    let events = world.store.of_kind("event").rev().take(ROWS_MAX);
+    let events = account.store.of_kind("event").rev().take(ROWS_MAX);
     let rows = events.map(|event| {
         vec![
             time(event.int("created")),
@@ -59,8 +59,8 @@ fn overview(world: &World) -> String {
     frame("Stripe stand-in", &body)
 }
 
-fn document(world: &World, kind: &str, id: &str) -> Option<String> {
-    let object = world.get(id).filter(|object| object.text("object") == kind)?;
+fn document(account: &Account, kind: &str, id: &str) -> Option<String> {
+    let object = account.get(id).filter(|object| object.text("object") == kind)?;
     let fields = [
         "number",
         "status",
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_from_outside_becomes_markup() {
+    fn foreign_text_never_becomes_markup() {
         let row = vec!["<script>alert('x')</script>".to_owned()];
         let page = frame("<b>", &table(&["a"], std::iter::once(row)));
         assert!(!page.contains("<script>") && !page.contains("<b>"));

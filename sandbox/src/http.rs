@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// The longest request body.
 const BODY_MAX_BYTES: usize = 1_024 * 1_024;
-/// Most requests in progress.
+/// Maximum number of requests in progress.
 const REQUESTS_MAX: usize = 2_048;
 /// The `Sandbox` header of every answer.
 const BANNER: HeaderValue = HeaderValue::from_static("SANDBOX - no real money moves");

@@ -1,14 +1,14 @@
 //! Answers stored under idempotency keys. Source: Stripe, "Idempotent requests".
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
-use crate::world::World;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// How long an answer is stored.
 pub(crate) const KEPT_S: i64 = 24 * 3_600;
-/// Most stored answers. Beyond this the oldest are deleted.
+/// Maximum number of stored answers. Beyond this the oldest are deleted.
 const ANSWERS_MAX: usize = 100_000;
 /// The longest key.
 const KEY_LEN_MAX: usize = 255;
@@ -29,12 +29,12 @@ pub(crate) fn fingerprint(method: &str, path: &str, parameters: &Value) -> Strin
 }
 
 /// The answer stored under a key, if there is one.
-pub(crate) fn find(world: &World, key: &str, fingerprint: &str) -> Result<Option<Answer>, ApiError> {
+pub(crate) fn find(account: &Account, key: &str, fingerprint: &str) -> Result<Option<Answer>, ApiError> {
     if key.len() > KEY_LEN_MAX {
         let message = format!("Idempotency keys can have up to {KEY_LEN_MAX} characters.");
         return Err(ApiError::invalid("idempotency_key_too_long", None, &message));
     }
-    let Some(kept) = world.get(&id(key)).filter(|kept| kept.int("created") + KEPT_S > world.now_s) else {
+    let Some(kept) = account.get(&id(key)).filter(|kept| kept.int("created") + KEPT_S > account.now_s) else {
         return Ok(None);
     };
     if kept.text("fingerprint") != fingerprint {
@@ -45,26 +45,26 @@ pub(crate) fn find(world: &World, key: &str, fingerprint: &str) -> Result<Option
 }
 
 /// Stores an answer under its key.
-pub(crate) fn keep(world: &mut World, key: &str, fingerprint: &str, answer: &Answer) {
+pub(crate) fn keep(account: &mut Account, key: &str, fingerprint: &str, answer: &Answer) {
     let id = id(key);
     // Removed first, because a replaced entry would keep its old place in the order of age.
-    world.store.remove(&id);
+    account.store.remove(&id);
     let kept = json!({
-        "id": id, "object": KIND, "created": world.now_s, "fingerprint": fingerprint, "status": answer.status,
-        "body": answer.body, "request": world.cause.request_id,
+        "id": id, "object": KIND, "created": account.now_s, "fingerprint": fingerprint, "status": answer.status,
+        "body": answer.body, "request": account.cause.request_id,
     });
-    world.store.put(&id, kept);
+    account.store.put(&id, kept);
 }
 
 /// Deletes answers that are too old or too many.
-pub(crate) fn prune(world: &mut World) {
-    let excess = world.store.count(KIND).saturating_sub(ANSWERS_MAX);
-    let until_s = world.now_s - KEPT_S;
-    let rows = world.store.of_kind(KIND).enumerate();
+pub(crate) fn prune(account: &mut Account) {
+    let excess = account.store.count(KIND).saturating_sub(ANSWERS_MAX);
+    let until_s = account.now_s - KEPT_S;
+    let rows = account.store.of_kind(KIND).enumerate();
     let rows = rows.take_while(|(at, row)| *at < excess || row.int("created") <= until_s);
     let old: Vec<String> = rows.map(|(_, row)| row.id().to_owned()).collect();
     for id in old {
-        world.store.remove(&id);
+        account.store.remove(&id);
     }
 }
 

@@ -8,20 +8,20 @@
 //! | `objects/` | Stripe's kinds of objects, one file each, and the calls to them |
 //! | `billing`, `payment`, `lifecycle` | invoices, payments, and changes over time |
 //! | `card`, `calendar`, `form`, `page`, `expand`, `idempotency` | rules without state |
-//! | `world`, `store`, `journal` | the state, its transactions, its file |
+//! | `account`, `store`, `journal` | the account's state, its transactions, its file |
 //! | `policy`, `rules` | settings: failures of deliveries, handling of failed payments |
 //! | `call`, `routes`, `handler`, `parameters` | a call from the request's bytes to the answer |
 //! | `deliver/` | webhooks: planned in the state, sent by a courier |
-//! | `version`, `render`, `older` | objects in the formats of older API versions |
+//! | `version`, `render`, `legacy_fields` | objects in the formats of older API versions |
 //! | `control`, `fault`, `html` | the control API, requested faults, pages for people |
 //! | `app`, `http`, `cut`, `sandbox` | the running sandbox |
 //!
 //! Only synchronous functions that do not read the time change the state. Objects are stored in the newest format.
 //! Fields whose names begin with `_` are internal and never sent.
 
+mod account;
 mod app;
 mod billing;
-mod blank;
 mod calendar;
 mod call;
 mod card;
@@ -40,10 +40,10 @@ mod http;
 mod idempotency;
 mod ids;
 mod journal;
+mod legacy_fields;
 mod lifecycle;
 mod log;
 mod objects;
-mod older;
 mod options;
 mod page;
 mod parameters;
@@ -55,8 +55,8 @@ mod routes;
 mod rules;
 mod sandbox;
 mod store;
+mod template;
 pub mod version;
-mod world;
 
 pub use control::Money;
 pub use error::Error;

@@ -1,13 +1,13 @@
 //! Changes over time: trials end, subscriptions renew, drafts are finalized, payments are retried, unpaid new
 //! subscriptions expire.
 
-mod act;
+mod transition;
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::idempotency;
 use crate::objects::subscription::{is_over, period_end};
-use crate::world::World;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,12 +16,12 @@ use std::collections::BinaryHeap;
 pub(crate) const INCOMPLETE_EXPIRES_S: i64 = 23 * 3_600;
 /// How long before its end a trial is announced. Source: Stripe, "Using trial periods".
 pub(crate) const TRIAL_WARNING_S: i64 = 3 * 86_400;
-/// Most transitions of one advance of the clock. Further ones wait for the next.
+/// Maximum number of transitions of one advance of the clock. Further ones wait for the next.
 const TRANSITIONS_MAX: usize = 100_000;
 
 /// The next transition of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Due {
+pub(crate) enum Transition {
     WarnOfTrialEnd,
     EndTrial,
     Renew,
@@ -33,56 +33,56 @@ pub(crate) enum Due {
 }
 
 /// The next transition of an object and its time, from the object's fields.
-pub(crate) fn next_due(object: &Value) -> Option<(i64, Due)> {
+pub(crate) fn next_transition(object: &Value) -> Option<(i64, Transition)> {
     match object.text("object") {
-        "subscription" => subscription_due(object),
-        "invoice" => invoice_due(object),
+        "subscription" => subscription_transition(object),
+        "invoice" => invoice_transition(object),
         _ => None,
     }
 }
 
-fn subscription_due(subscription: &Value) -> Option<(i64, Due)> {
+fn subscription_transition(subscription: &Value) -> Option<(i64, Transition)> {
     if is_over(subscription) {
         return None;
     }
-    let mut dues: Vec<(i64, Due)> = Vec::new();
+    let mut transitions: Vec<(i64, Transition)> = Vec::new();
     match subscription.text("status") {
-        "incomplete" => dues.push((subscription.int("created") + INCOMPLETE_EXPIRES_S, Due::Expire)),
+        "incomplete" => transitions.push((subscription.int("created") + INCOMPLETE_EXPIRES_S, Transition::Expire)),
         "trialing" => {
             let end = subscription.int("trial_end");
             if !subscription.is("_is_warned") {
-                dues.push((end - TRIAL_WARNING_S, Due::WarnOfTrialEnd));
+                transitions.push((end - TRIAL_WARNING_S, Transition::WarnOfTrialEnd));
             }
-            dues.push((end, Due::EndTrial));
+            transitions.push((end, Transition::EndTrial));
         }
         "paused" => {}
-        _ => dues.push((period_end(subscription), Due::Renew)),
+        _ => transitions.push((period_end(subscription), Transition::Renew)),
     }
     if let Some(at) = subscription.opt_int("cancel_at") {
-        dues.push((at, Due::End));
+        transitions.push((at, Transition::End));
     }
     if let Some(at) = subscription["pause_collection"].opt_int("resumes_at") {
-        dues.push((at, Due::ResumeCollection));
+        transitions.push((at, Transition::ResumeCollection));
     }
     // At the same time, an end precedes a renewal.
-    dues.into_iter().min_by_key(|(at, due)| (*at, *due != Due::End))
+    transitions.into_iter().min_by_key(|(at, transition)| (*at, *transition != Transition::End))
 }
 
-fn invoice_due(invoice: &Value) -> Option<(i64, Due)> {
+fn invoice_transition(invoice: &Value) -> Option<(i64, Transition)> {
     match invoice.text("status") {
-        "draft" => Some((invoice.opt_int("automatically_finalizes_at")?, Due::Finalize)),
-        "open" => Some((invoice.opt_int("next_payment_attempt")?, Due::Retry)),
+        "draft" => Some((invoice.opt_int("automatically_finalizes_at")?, Transition::Finalize)),
+        "open" => Some((invoice.opt_int("next_payment_attempt")?, Transition::Retry)),
         _ => None,
     }
 }
 
-impl World {
+impl Account {
     /// Carries out what is due until `until_s`, in order, each at its own time. Returns the number of transitions.
     pub(crate) fn run_due(&mut self, until_s: i64) -> Result<usize, ApiError> {
         let kinds = ["subscription", "invoice"];
         let objects = kinds.into_iter().flat_map(|kind| self.store.of_kind(kind));
         let mut heap: BinaryHeap<Reverse<(i64, String)>> = objects
-            .filter_map(|object| Some(Reverse((next_due(object)?.0, object.id().to_owned()))))
+            .filter_map(|object| Some(Reverse((next_transition(object)?.0, object.id().to_owned()))))
             .filter(|Reverse((at, _))| *at <= until_s)
             .collect();
         let from_s = self.now_s;
@@ -90,7 +90,7 @@ impl World {
         while done < TRANSITIONS_MAX
             && let Some(Reverse((at, id))) = heap.pop()
         {
-            let Some((due_at, due)) = self.get(&id).and_then(next_due) else { continue };
+            let Some((due_at, transition)) = self.get(&id).and_then(next_transition) else { continue };
             if due_at > at {
                 heap.push(Reverse((due_at, id)));
                 continue;
@@ -99,12 +99,12 @@ impl World {
                 continue;
             }
             self.now_s = due_at.max(from_s.min(until_s));
-            self.act(&id, due)?;
+            self.apply_transition(&id, transition)?;
             done += 1;
             let invoice = self.copy(&id).text("latest_invoice").to_owned();
             let subscription = self.copy(&id).text("_subscription").to_owned();
             for id in [id, invoice, subscription] {
-                if let Some((at, _)) = self.get(&id).and_then(next_due).filter(|(at, _)| *at <= until_s) {
+                if let Some((at, _)) = self.get(&id).and_then(next_transition).filter(|(at, _)| *at <= until_s) {
                     heap.push(Reverse((at, id)));
                 }
             }
@@ -142,35 +142,35 @@ mod tests {
             "object": "subscription", "status": "active", "created": 1_000,
             "items": { "data": [{ "current_period_end": 5_000 }] },
         });
-        crate::blank::overlay(&mut subscription, fields);
+        crate::template::overlay(&mut subscription, fields);
         subscription
     }
 
     #[test]
     fn an_incomplete_subscription_expires_after_23_hours() {
-        let due = next_due(&subscription(json!({ "status": "incomplete" })));
-        assert_eq!(due, Some((1_000 + 23 * 3_600, Due::Expire)));
+        let transition = next_transition(&subscription(json!({ "status": "incomplete" })));
+        assert_eq!(transition, Some((1_000 + 23 * 3_600, Transition::Expire)));
     }
 
     #[test]
     fn a_subscription_that_ends_with_its_period_does_not_renew() {
-        assert_eq!(next_due(&subscription(json!({ "cancel_at": 5_000 }))), Some((5_000, Due::End)));
-        assert_eq!(next_due(&subscription(json!({ "cancel_at": 6_000 }))), Some((5_000, Due::Renew)));
+        assert_eq!(next_transition(&subscription(json!({ "cancel_at": 5_000 }))), Some((5_000, Transition::End)));
+        assert_eq!(next_transition(&subscription(json!({ "cancel_at": 6_000 }))), Some((5_000, Transition::Renew)));
     }
 
     #[test]
     fn a_trial_is_announced_three_days_before_its_end_and_once() {
         let end = 2_000_000;
         let trial = json!({ "status": "trialing", "trial_end": end });
-        assert_eq!(next_due(&subscription(trial)), Some((end - TRIAL_WARNING_S, Due::WarnOfTrialEnd)));
+        assert_eq!(next_transition(&subscription(trial)), Some((end - TRIAL_WARNING_S, Transition::WarnOfTrialEnd)));
         let warned = json!({ "status": "trialing", "trial_end": end, "_is_warned": true });
-        assert_eq!(next_due(&subscription(warned)), Some((end, Due::EndTrial)));
+        assert_eq!(next_transition(&subscription(warned)), Some((end, Transition::EndTrial)));
     }
 
     #[test]
     fn an_ended_subscription_has_nothing_due() {
         for status in ["canceled", "incomplete_expired"] {
-            assert_eq!(next_due(&subscription(json!({ "status": status, "cancel_at": 1 }))), None);
+            assert_eq!(next_transition(&subscription(json!({ "status": status, "cancel_at": 1 }))), None);
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::collections::VecDeque;
 
-/// Most calls in the log.
+/// Maximum number of calls in the log.
 const CALLS_MAX: usize = 100_000;
 
 /// A call in the log.

@@ -67,7 +67,7 @@ struct Cli {
     /// What happens to a subscription after the last attempt.
     #[arg(long, value_enum, default_value_t = After::Cancel)]
     after_retries: After,
-    /// Most calls per second. Stripe's own sandboxes allow 25.
+    /// Maximum number of calls per second. Stripe's own sandboxes allow 25.
     #[arg(long, value_name = "NUMBER")]
     rate_limit: Option<u32>,
 }

@@ -35,7 +35,7 @@ pub struct Options {
     pub policy: Policy,
     /// The account's settings for failed payments.
     pub rules: Rules,
-    /// Most calls per second, unlimited by default. Stripe's own sandboxes allow 25.
+    /// Maximum number of calls per second, unlimited by default. Stripe's own sandboxes allow 25.
     pub rate_per_s: Option<u32>,
 }
 

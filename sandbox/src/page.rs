@@ -1,16 +1,16 @@
 //! Lists in pages, newest first. Source: Stripe, "Pagination".
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::store::Store;
-use crate::world::World;
 use serde_json::{Value, json};
 
 /// Rows of a page by default.
 const LIMIT: i64 = 10;
-/// Most rows of a page.
+/// Maximum number of rows of a page.
 const LIMIT_MAX: i64 = 100;
 
 /// A list object.
@@ -56,7 +56,7 @@ pub(crate) fn of<'a>(
 }
 
 /// A list of a kind. `filters` names parameters that must equal fields of the same name.
-pub(crate) fn list(world: &World, call: &Call, kind: &str, filters: &[&str]) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &Account, call: &Call, kind: &str, filters: &[&str]) -> Result<Value, ApiError> {
     let form = &call.form;
     let wanted = |row: &&Value| {
         filters.iter().all(|filter| form.text(filter).is_none_or(|value| field(row, filter) == value))
@@ -64,8 +64,8 @@ pub(crate) fn list(world: &World, call: &Call, kind: &str, filters: &[&str]) -> 
     };
     let url = format!("/v1/{}", call.path.trim_start_matches("/v1/"));
     match form.text("customer").filter(|_| filters.contains(&"customer")) {
-        Some(customer) => of(&world.store, world.store.of_customer(kind, customer).filter(wanted), form, &url),
-        None => of(&world.store, world.store.of_kind(kind).filter(wanted), form, &url),
+        Some(customer) => of(&account.store, account.store.of_customer(kind, customer).filter(wanted), form, &url),
+        None => of(&account.store, account.store.of_kind(kind).filter(wanted), form, &url),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sandbox as a part of another process, such as a test or `bursar serve`.
 
+use crate::account::{Account, Cause};
 use crate::app::App;
 use crate::control::{Money, money_of};
 use crate::cut::{ConnectionCutter, Listener};
@@ -13,7 +14,6 @@ use crate::objects::{checkout, dispute, payment_intent, payment_method, refund};
 use crate::options::Options;
 use crate::policy::Policy;
 use crate::record::Recorder;
-use crate::world::{Cause, World};
 use poem::Request;
 use serde_json::Value;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ impl Sandbox {
 
     /// The sandbox's time, in seconds.
     pub fn now_s(&self) -> i64 {
-        self.app.read(|world| world.now_s)
+        self.app.read(|account| account.now_s)
     }
 
     /// Adds a webhook endpoint, or changes the one with the same URL. Returns its id.
@@ -109,13 +109,13 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if it is invalid, or if there are too many.
     pub fn add_endpoint(&self, endpoint: &NewEndpoint) -> Result<String, Error> {
-        let made = self.transact(|world| webhook_endpoint::add(world, endpoint))?;
+        let made = self.transact(|account| webhook_endpoint::add(account, endpoint))?;
         Ok(made["id"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Sets the policy of deliveries planned from now on.
     pub fn set_policy(&self, policy: Policy) {
-        self.app.state().world.policy = policy;
+        self.app.state().account.policy = policy;
         self.app.notify_changed();
     }
 
@@ -145,19 +145,19 @@ impl Sandbox {
 
     /// The totals of a customer.
     pub fn money(&self, customer: &str) -> Money {
-        self.app.read(|world| money_of(world, customer))
+        self.app.read(|account| money_of(account, customer))
     }
 
     /// An object's current state in the newest format, null if there is none.
     pub fn object(&self, id: &str) -> Value {
-        let mut object = self.app.read(|world| world.copy(id));
+        let mut object = self.app.read(|account| account.copy(id));
         strip(&mut object);
         object
     }
 
     /// All objects of a kind, such as `payment_intent`, oldest first.
     pub fn list(&self, kind: &str) -> Vec<Value> {
-        let mut rows: Vec<Value> = self.app.read(|world| world.store.of_kind(kind).cloned().collect());
+        let mut rows: Vec<Value> = self.app.read(|account| account.store.of_kind(kind).cloned().collect());
         rows.iter_mut().for_each(strip);
         rows
     }
@@ -173,7 +173,7 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if the payment does not wait for authentication.
     pub fn authenticate(&self, payment_intent: &str, is_passed: bool) -> Result<Value, Error> {
-        self.transact(|world| payment_intent::authenticate(world, payment_intent, is_passed))
+        self.transact(|account| payment_intent::authenticate(account, payment_intent, is_passed))
     }
 
     /// Refunds an amount of a charge, by default all that is left. Returns the refund.
@@ -181,7 +181,7 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if the amount is too high.
     pub fn refund(&self, charge: &str, amount: Option<i64>) -> Result<Value, Error> {
-        self.transact(|world| refund::make(world, charge, amount, Value::Null, serde_json::json!({})))
+        self.transact(|account| refund::make(account, charge, amount, Value::Null, serde_json::json!({})))
     }
 
     /// Fails a refund: the bank could not return the money. Returns the refund.
@@ -189,7 +189,7 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if the refund did not succeed before.
     pub fn fail_refund(&self, refund: &str) -> Result<Value, Error> {
-        self.transact(|world| refund::fail(world, refund))
+        self.transact(|account| refund::fail(account, refund))
     }
 
     /// Opens a dispute of a charge, by default of the whole amount. Returns the dispute.
@@ -197,9 +197,9 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if the charge captured no money.
     pub fn open_dispute(&self, charge: &str, amount: Option<i64>, reason: &str) -> Result<Value, Error> {
-        self.transact(|world| {
-            let amount = amount.unwrap_or_else(|| world.copy(charge)["amount"].as_i64().unwrap_or(0));
-            dispute::open(world, charge, amount, reason, false)
+        self.transact(|account| {
+            let amount = amount.unwrap_or_else(|| account.copy(charge)["amount"].as_i64().unwrap_or(0));
+            dispute::open(account, charge, amount, reason, false)
         })
     }
 
@@ -208,7 +208,7 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if it is already closed.
     pub fn close_dispute(&self, dispute: &str, is_won: bool) -> Result<Value, Error> {
-        self.transact(|world| dispute::close(world, dispute, is_won))
+        self.transact(|account| dispute::close(account, dispute, is_won))
     }
 
     /// Completes a checkout session as if the customer had paid on its page. Returns the session.
@@ -216,7 +216,7 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if the session is not open, or the payment is declined.
     pub fn complete_checkout(&self, session: &str, payment_method: &str) -> Result<Value, Error> {
-        self.transact(|world| checkout::complete(world, session, payment_method))
+        self.transact(|account| checkout::complete(account, session, payment_method))
     }
 
     /// Updates a card as if the bank had replaced it. Returns the payment method.
@@ -224,7 +224,7 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if there is no such method.
     pub fn renew_payment_method(&self, payment_method: &str) -> Result<Value, Error> {
-        self.transact(|world| payment_method::renew(world, payment_method))
+        self.transact(|account| payment_method::renew(account, payment_method))
     }
 
     /// Redelivers an event, or with `None` all undelivered ones. Returns the number of deliveries.
@@ -232,16 +232,16 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if there is no such event.
     pub fn redeliver(&self, event: Option<&str>) -> Result<usize, Error> {
-        let ordered = self.app.transact(Cause::default(), |world| match event {
-            Some(event) => world.redeliver(event),
-            None => world.redeliver_all(),
+        let ordered = self.app.transact(Cause::default(), |account| match event {
+            Some(event) => account.redeliver(event),
+            None => account.redeliver_all(),
         });
         ordered.map_err(refused)
     }
 
     /// The number of waiting deliveries.
     pub fn deliveries_waiting(&self) -> usize {
-        self.app.read(World::waiting)
+        self.app.read(Account::waiting)
     }
 
     /// Changes fields of an object without emitting an event.
@@ -249,16 +249,16 @@ impl Sandbox {
     /// # Errors
     /// `Refused` if there is no such object.
     pub fn set(&self, id: &str, fields: Value) -> Result<Value, Error> {
-        self.transact(|world| {
-            if world.get(id).is_none() {
+        self.transact(|account| {
+            if account.get(id).is_none() {
                 return Err(ApiError::no_such("object", id, None));
             }
-            world.change(id, fields);
-            Ok(world.copy(id))
+            account.change(id, fields);
+            Ok(account.copy(id))
         })
     }
 
-    fn transact(&self, change: impl FnOnce(&mut World) -> Result<Value, ApiError>) -> Result<Value, Error> {
+    fn transact(&self, change: impl FnOnce(&mut Account) -> Result<Value, ApiError>) -> Result<Value, Error> {
         let mut value = self.app.transact(Cause::default(), change).map_err(refused)?;
         strip(&mut value);
         Ok(value)

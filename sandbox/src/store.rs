@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Most entries of all kinds together. Beyond this none can be added.
+/// Maximum number of entries of all kinds together. Beyond this none can be added.
 pub(crate) const ENTRIES_MAX: usize = 500_000;
 
 /// An object and its sequence number in the order of creation.

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-/// An HTTP answer, read.
+/// An HTTP answer whose body has been read.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The body as JSON; null if it is none.
+    /// The body as JSON; null if it is not JSON.
     pub body: Value,
     /// The content type.
     pub content_type: String,
@@ -30,7 +30,7 @@ impl Answer {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    /// Asserts the status and gives the body.
+    /// Asserts the status and returns the body.
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
         self.body

@@ -18,13 +18,13 @@ use tempfile::TempDir;
 pub const ADMIN_TOKEN: &str = "bat_0123456789abcdef0123456789abcdef";
 /// The key under which every application under test seals secrets.
 pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-/// The secrets of every application under test: the second is the one being rotated out.
+/// Stripe's webhook secrets; the second is the one being rotated out.
 pub const WEBHOOK_SECRETS: [&str; 2] = ["whsec_wNq3Vb7xK2mYtR9cLz4sHd8e", "whsec_oA5rT2kDn8Wq6Xs1ZbE4yMv7"];
 
-/// The secrets of GitHub's webhook, in the same way.
+/// GitHub's webhook secrets; the second is the one being rotated out.
 pub const GITHUB_SECRETS: [&str; 2] = ["github-secret-new", "github-secret-old"];
 
-/// Which pair of backends.
+/// The database and the queue that an application runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     /// SQLite and the in-process queue.
@@ -35,13 +35,14 @@ pub enum Backend {
 
 /// One application, with a database of its own.
 pub struct TestApp {
-    /// The application itself, for looking behind the HTTP interface.
+    /// The application itself, for assertions that HTTP cannot make.
     pub app: Arc<App>,
     /// `http://127.0.0.1:…`.
     pub base: String,
     /// An HTTP client.
     pub client: reqwest::Client,
-    /// The configuration that it was started with; starting another node with it shares everything.
+    /// The configuration it was started with; a second node with the same configuration shares the database and the
+    /// broker.
     pub config: Config,
     running: Running,
     folder: Option<TempDir>,
@@ -56,8 +57,7 @@ pub struct TestCustomer {
     pub api_key: String,
 }
 
-/// The configuration of tests: everything is quick, signing up and new API keys have no limit, nothing else
-/// differs from the defaults.
+/// The defaults, but with short intervals and no limits on signups and new API keys.
 pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     let mut config = Config {
         listen: "127.0.0.1:0".to_owned(),
@@ -74,7 +74,7 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     config.jobs.sweep_grace_ms = 1_000;
     config.jobs.lease_ms = 3_000;
     config.http.drain_timeout_ms = 6_000;
-    // Tests compare with Stripe when they mean to, and at once.
+    // Reconciliations run only when a test asks for one, and without a grace period.
     config.stripe.reconcile_hour = -1;
     config.stripe.reconcile_grace_s = 0;
     // Tests that need Stripe start a sandbox of their own.
@@ -101,10 +101,10 @@ fn required(variable: &str) -> String {
         .unwrap_or_else(|_| panic!("{variable} is not set: run the tests with ./dev test, which starts the services"))
 }
 
-/// Creates a database beside the maintenance database; gives its URL.
+/// Creates a database on the server of the maintenance database and returns its URL.
 ///
 /// # Panics
-/// If the server does not let it.
+/// If the server refuses.
 pub async fn create_database(maintenance: &str, name: &str) -> String {
     let connection = Database::connect(maintenance).await.expect("the maintenance database answers");
     connection.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database can be created");
@@ -119,7 +119,7 @@ impl TestApp {
         Self::start_with(backend, |_| {}).await
     }
 
-    /// The same with changed settings.
+    /// Like [`TestApp::start`], with changed settings.
     pub async fn start_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = config(backend, &folder).await;
@@ -133,7 +133,7 @@ impl TestApp {
         Self::start_at(config, folder, Clock::System).await
     }
 
-    /// The same by another clock than the machine's.
+    /// Like [`TestApp::start_on`], with this clock.
     pub async fn start_at(config: Config, folder: Option<TempDir>, clock: Clock) -> Self {
         let _ = rustls_provider();
         let running = serve::start(config.clone(), Role::All, clock).await.expect("the application starts");
@@ -144,12 +144,12 @@ impl TestApp {
         Self { app: running.app.clone(), base, client: reqwest::Client::new(), config, running, folder }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> std::net::SocketAddr {
         self.running.address
     }
 
-    /// Stops the application and leaves its data; gives what starts it again.
+    /// Stops the application, keeps its data, and returns what [`TestApp::start_on`] needs to start it again.
     pub async fn halt(self) -> (Config, Option<TempDir>) {
         let Self { running, app, config, folder, .. } = self;
         drop(app);
@@ -162,7 +162,7 @@ impl TestApp {
         self.halt().await;
     }
 
-    /// A request; the body is JSON if given.
+    /// Makes a request; the body is sent as JSON.
     pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
         let method: reqwest::Method = method.parse().expect("a method");
         let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
@@ -177,7 +177,7 @@ impl TestApp {
         answer
     }
 
-    /// A request of a customer, with an idempotency key if not empty.
+    /// Makes a request as this customer, with an idempotency key unless it is empty.
     pub async fn call(
         &self,
         customer: &TestCustomer,
@@ -193,7 +193,7 @@ impl TestApp {
         self.request(method, path, &headers, body).await
     }
 
-    /// A request of staff, under a new idempotency key.
+    /// Makes a request as staff, under a new idempotency key.
     pub async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let key = unique();
         let bearer = format!("Bearer {ADMIN_TOKEN}");
@@ -208,14 +208,14 @@ impl TestApp {
         TestCustomer { id: text(&made["customer"]["id"]), api_key: text(&made["api_key"]) }
     }
 
-    /// Signs a new customer up and gives it this many credits more, through support.
+    /// Signs a new customer up and adds this many credits as support.
     pub async fn onboard_with(&self, credits: i64) -> TestCustomer {
         let customer = self.onboard().await;
         self.adjust(&customer, credits).await.expect(200);
         customer
     }
 
-    /// Support gives or takes credits.
+    /// Adds credits, or takes them if the amount is negative, as support.
     pub async fn adjust(&self, customer: &TestCustomer, amount: i64) -> Answer {
         let body = json!({ "amount": amount, "reason": "test" });
         self.admin("POST", &format!("/admin/v1/customers/{}/adjustments", customer.id), Some(&body)).await
@@ -254,7 +254,7 @@ impl TestApp {
         answer
     }
 
-    /// Delivers an event of the Marketplace as GitHub does.
+    /// Delivers a Marketplace event as GitHub does.
     pub async fn deliver_github(&self, delivery: &str, event: &Value) -> Answer {
         let body = event.to_string();
         let signature = github::signature(body.as_bytes(), GITHUB_SECRETS[0]);
@@ -273,12 +273,12 @@ impl TestApp {
         answer
     }
 
-    /// An event as support sees it, by its id at Stripe.
+    /// Returns an event as support sees it, by its id at Stripe.
     pub async fn event(&self, external_id: &str) -> Value {
         self.admin("GET", &format!("/admin/v1/events/{external_id}"), None).await.body
     }
 
-    /// Waits until an event is `processed`, `dead` or whatever is asked for; gives it.
+    /// Waits until an event is in this state, such as `processed` or `dead`, and returns it.
     pub async fn event_in_state(&self, external_id: &str, state: &str) -> Value {
         crate::wait::until(&format!("event {external_id} is {state}"), || async {
             let found = self.event(external_id).await;
@@ -287,7 +287,7 @@ impl TestApp {
         .await
     }
 
-    /// Proves the obligations on the database as it is now.
+    /// Runs the checks of `bursar verify` on the database and asserts that all hold.
     pub async fn verify(&self) {
         let report = bursar_engine::usecase::verify::verify(&self.app.db, |_| {}).await.expect("verify runs");
         let violations: Vec<_> = report.checks.iter().flat_map(|check| &check.violations).collect();

@@ -1,4 +1,4 @@
-//! What the benchmark measures, one way of doing things in each file.
+//! The benchmark: one module for each workload.
 
 pub mod actors;
 pub mod baseline;
@@ -17,8 +17,8 @@ pub mod webhooks;
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
-use plan::{Scenario, Way};
-use report::Measured;
+use plan::{Scenario, Workload};
+use report::Measurement;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,20 +26,20 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Runs one scenario in this process.
-pub async fn run_scenario(scenario: &Scenario) -> Result<Measured> {
-    match scenario.way {
-        Way::RowLock => rowlock::run(scenario).await,
-        Way::Actors => actors::run(scenario).await,
-        Way::Touch => actors::touch(scenario).await,
-        Way::Baseline | Way::Http => http::run(scenario).await,
-        Way::Webhooks => webhooks::run(scenario).await,
-        Way::Signups => signups::run(scenario).await,
-        Way::Holds => holds::run(scenario).await,
-        Way::Hot => hot::run(scenario).await,
+pub async fn run_scenario(scenario: &Scenario) -> Result<Measurement> {
+    match scenario.workload {
+        Workload::RowLock => rowlock::run(scenario).await,
+        Workload::Actors => actors::run(scenario).await,
+        Workload::Touch => actors::touch(scenario).await,
+        Workload::Baseline | Workload::Http => http::run(scenario).await,
+        Workload::Webhooks => webhooks::run(scenario).await,
+        Workload::Signups => signups::run(scenario).await,
+        Workload::Holds => holds::run(scenario).await,
+        Workload::Hot => hot::run(scenario).await,
     }
 }
 
-/// Histograms that callers share: one for each would be most of the memory that is measured.
+/// Histograms that the callers share; one for each caller would dominate the measured memory.
 const SHARDS: usize = 8;
 
 /// Latencies of many callers. Cheap to clone.
@@ -47,19 +47,19 @@ const SHARDS: usize = 8;
 pub struct Latencies(Arc<Vec<Mutex<Histogram<u64>>>>);
 
 impl Latencies {
-    /// None yet.
+    /// Creates empty histograms.
     pub fn new() -> Result<Self> {
         let shards = (0..SHARDS).map(|_| Ok(Mutex::new(new_histogram()?))).collect::<Result<_>>()?;
         Ok(Self(Arc::new(shards)))
     }
 
-    /// Records that something of this caller's, which began then, has ended.
+    /// Records the latency of an operation that began at this time.
     pub fn record(&self, caller: usize, begun: Instant) {
         let shard = &self.0[caller % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros(begun));
     }
 
-    /// All of them.
+    /// Merges all histograms.
     pub fn all(&self) -> Result<Histogram<u64>> {
         let mut all = new_histogram()?;
         for shard in self.0.iter() {
@@ -69,18 +69,18 @@ impl Latencies {
     }
 }
 
-/// What became of one operation.
+/// The outcome of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// It counts, and so does its latency.
+    /// It succeeded; its latency counts.
     Done,
-    /// The server refused it; whoever drives it counts that.
+    /// The server refused it; the workload counts refusals itself.
     Refused,
 }
 
-/// Callers that each do one operation after the other until the time is up. `operation` gets the
-/// caller's number and a running number. Gives the latencies and the seconds that it took.
-pub async fn drive<F, Fut>(callers: usize, seconds: u64, operation: F) -> Result<(Histogram<u64>, f64)>
+/// Runs callers that each make one operation after another until the time is up. `operation` gets the caller's number
+/// and a running number. Returns the latencies and the elapsed seconds.
+pub async fn run_callers<F, Fut>(callers: usize, seconds: u64, operation: F) -> Result<(Histogram<u64>, f64)>
 where
     F: Fn(usize, u64) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Attempt>> + Send,
@@ -109,23 +109,23 @@ where
     Ok((latencies.all()?, started.elapsed().as_secs_f64()))
 }
 
-/// A histogram of microseconds.
+/// Creates a histogram of microseconds.
 pub fn new_histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 600_000_000, 3)?)
 }
 
-/// Microseconds since a moment.
+/// Microseconds since `since`.
 pub fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A quantile of a histogram of microseconds, in milliseconds.
+/// A quantile in milliseconds of a histogram of microseconds.
 #[allow(clippy::cast_precision_loss)]
 pub fn quantile_ms(latencies: &Histogram<u64>, quantile: f64) -> f64 {
     latencies.value_at_quantile(quantile) as f64 / 1_000.0
 }
 
-/// The peak and the present resident memory of a process, in MiB.
+/// The peak and the current resident memory of a process, in MiB.
 pub fn memory_mib(pid: Option<u32>) -> Result<(f64, f64)> {
     let who = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
     let status = std::fs::read_to_string(format!("/proc/{who}/status"))?;

@@ -1,23 +1,23 @@
-//! The chaos run: mixed load on real processes while they, Postgres and RabbitMQ are killed, and
-//! then a comparison of what was acknowledged with what is there.
+//! The chaos run: mixed load on real processes while they, Postgres and RabbitMQ are killed, followed by a comparison
+//! of the acknowledged requests with the stored state.
 //!
-//! A run goes through these steps, each in a module of its own:
+//! A run consists of these steps, each in its own module:
 //!
 //! | step | module |
 //! |---|---|
-//! | start the services and the nodes | [`site`], [`services`], [`node`], [`process`] |
-//! | work the schedule of faults off | [`plan`], [`fault`] |
-//! | meanwhile, ask for things until there is an answer | [`load`], [`story`], [`caller`], [`record`] |
-//! | wait until nothing is left to do | [`settle`] |
+//! | start the services and the nodes | [`cluster`], [`services`], [`node`], [`process`] |
+//! | carry out the schedule of faults | [`plan`], [`fault`] |
+//! | meanwhile, make requests until each has an answer | [`load`], [`scenario`], [`caller`], [`record`] |
+//! | wait until no job is left | [`settle`] |
 //! | compare, run `bursar verify`, stop in good order | [`check`] |
-//! | say what came of it | [`report`], [`tally`], [`chronicle`] |
+//! | report | [`report`], [`tally`], [`run_log`] |
 //!
-//! The seed decides the schedule and what the load chooses; when an answer comes is up to the
-//! machine, so a run with the same seed is alike, not the same.
+//! The seed decides the schedule and what the load does. The timing of answers is not reproducible, so two runs with
+//! the same seed are similar, not identical.
 
 pub mod caller;
 pub mod check;
-pub mod chronicle;
+pub mod cluster;
 pub mod fault;
 pub mod load;
 pub mod node;
@@ -25,22 +25,22 @@ pub mod plan;
 pub mod process;
 pub mod record;
 pub mod report;
+pub mod run_log;
+pub mod scenario;
 pub mod services;
 pub mod settle;
-pub mod site;
-pub mod story;
 pub mod tally;
 
 use crate::Backend;
 use anyhow::{Context, Result};
 use bursar_engine::clock::Clock;
 use caller::Caller;
-use chronicle::Chronicle;
+use cluster::Cluster;
 use fault::Faults;
 use load::Load;
 use record::{Discrepancy, Known};
 use report::Report;
-use site::Site;
+use run_log::RunLog;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tally::Tally;
@@ -48,49 +48,49 @@ use tokio::task::JoinSet;
 
 /// How long requests are tried again once the load has ended and everything is up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long starting may take before a request gives up.
+/// How long requests are retried before the servers have started.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
-/// By how much the clocks of nodes are wrong, one node after the other, where they are to be.
+/// Clock skew of the nodes, in turn, if the run has skewed clocks.
 const SKEWS_MS: [i64; 4] = [0, 20 * 60_000, -7 * 60_000, 3 * 60_000];
 
-/// What a run is made of.
+/// The options of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// How long the load lasts.
+    /// How long the load duration.
     pub seconds: u64,
     /// How many nodes there are.
     pub nodes: usize,
-    /// Whether their clocks differ by minutes. Only a Postgres can put them right.
+    /// Whether their clocks differ by minutes. This needs Postgres, whose time corrects theirs.
     pub is_skewed: bool,
-    /// What the schedule and the load are made from.
+    /// The seed of the schedule and the load.
     pub seed: u64,
-    /// Acts begun each second; one act is a request or a few.
+    /// Actions started each second; one action is one request or a few.
     pub rate: u32,
-    /// Which backends.
+    /// The backends.
     pub backend: Backend,
 }
 
-/// Runs once.
+/// Runs the load and the faults once.
 ///
 /// # Errors
-/// If something fails that is not under test, such as the start of Postgres. What is wrong with the
-/// product is in the report.
+/// If something that is not under test fails, such as the start of Postgres. Problems of the application are in the
+/// report.
 pub async fn run(options: Options) -> Result<Report> {
     let label = match options.backend {
         Backend::Embedded => "embedded",
         Backend::Production => "production",
     };
-    let chronicle = Arc::new(Chronicle::new(label));
-    chronicle.note("starting");
-    let site = Arc::new(Site::start(options.backend, &options.skews_ms(), &[], &chronicle).await?);
+    let run_log = Arc::new(RunLog::new(label));
+    run_log.note("starting");
+    let cluster = Arc::new(Cluster::start(options.backend, &options.skews_ms(), &[], &run_log).await?);
     let mut watchers = JoinSet::new();
-    for node in &site.nodes {
+    for node in &cluster.nodes {
         let node = node.clone();
         watchers.spawn(async move { node.watch().await });
     }
     let done = tokio::select! {
-        done = carry_out(options, &site, &chronicle) => done,
+        done = run_and_check(options, &cluster, &run_log) => done,
         Some(ended) = watchers.join_next() => Err(ended.map_or_else(Into::into, |watched| {
             watched.err().unwrap_or_else(|| anyhow::anyhow!("a watcher ended"))
         })),
@@ -99,13 +99,13 @@ pub async fn run(options: Options) -> Result<Report> {
     let outcome = match done {
         Ok(outcome) => outcome,
         Err(error) => {
-            let kept = site.keep().await;
+            let kept = cluster.keep().await;
             return Err(
                 error.context(format!("the {label} run could not be carried out; logs are in {}", kept.display()))
             );
         }
     };
-    let kept = if outcome.discrepancies.is_empty() { None } else { Some(site.keep().await) };
+    let kept = if outcome.discrepancies.is_empty() { None } else { Some(cluster.keep().await) };
     Ok(Report {
         backend: label,
         seed: options.seed,
@@ -116,86 +116,86 @@ pub async fn run(options: Options) -> Result<Report> {
         customers: outcome.customers,
         events: outcome.events,
         discrepancies: outcome.discrepancies,
-        log: chronicle.lines(),
+        log: run_log.lines(),
         kept,
     })
 }
 
 impl Options {
-    /// By how much the clock of each node is wrong.
+    /// The clock skew of each node.
     fn skews_ms(self) -> Vec<i64> {
         (0..self.nodes).map(|n| if self.is_skewed { SKEWS_MS[n % SKEWS_MS.len()] } else { 0 }).collect()
     }
 }
 
-struct Outcome {
+struct RunOutcome {
     tally: Arc<Tally>,
     customers: usize,
-    events: check::events::Ends,
+    events: check::events::EventOutcomes,
     discrepancies: Vec<Discrepancy>,
 }
 
-async fn carry_out(options: Options, site: &Arc<Site>, chronicle: &Arc<Chronicle>) -> Result<Outcome> {
+async fn run_and_check(options: Options, cluster: &Arc<Cluster>, run_log: &Arc<RunLog>) -> Result<RunOutcome> {
     let began_ms = Clock::System.now_ms();
     let tally = Arc::new(Tally::default());
-    let bases = site.nodes.iter().map(|node| node.base.clone()).collect();
+    let bases = cluster.nodes.iter().map(|node| node.base.clone()).collect();
     let caller = Caller::new(bases, tally.clone(), START_PATIENCE)?;
-    site.ready(caller.client()).await?;
-    let load = Arc::new(Load::new(caller.clone(), tally.clone(), chronicle.clone()));
+    cluster.wait_until_ready(caller.client()).await?;
+    let load = Arc::new(Load::new(caller.clone(), tally.clone(), run_log.clone()));
     load.prepare().await?;
-    let faults = Arc::new(Faults::new(site.clone(), chronicle.clone(), tally.clone()));
-    under_fire(options, site, &caller, &load, &faults).await?;
+    let faults = Arc::new(Faults::new(cluster.clone(), run_log.clone(), tally.clone()));
+    run_load_and_faults(options, cluster, &caller, &load, &faults).await?;
 
-    let mut discrepancies = settle::settle(&caller, chronicle).await?;
-    chronicle.note("nothing is left to do; comparing");
+    let mut discrepancies = settle::settle(&caller, run_log).await?;
+    run_log.note("no job is left; comparing");
     let known: Known = load.record.known().clone();
     discrepancies.extend(known.discrepancies.iter().cloned());
     let (found, events) = check::everything(&caller, &known, began_ms).await?;
     discrepancies.extend(found);
-    chronicle.note("bursar verify");
-    discrepancies.extend(site.verify().await?.err().map(Discrepancy::wrong));
+    run_log.note("bursar verify");
+    discrepancies.extend(cluster.verify().await?.err().map(Discrepancy::wrong));
     let mut bad_stops = std::mem::take(&mut *faults.bad_stops.lock().unwrap_or_else(PoisonError::into_inner));
-    bad_stops.extend(site.stop().await?);
+    bad_stops.extend(cluster.stop().await?);
     discrepancies.extend(bad_stops.into_iter().map(Discrepancy::wrong));
-    for end in site.self_ends().await {
-        let text = format!("{} ended by itself (had served: {}): {}", end.node, end.had_served, end.how);
+    for end in cluster.unexpected_exits().await {
+        let text = format!("{} ended by itself (was serving: {}): {}", end.node, end.had_served, end.how);
         discrepancies.push(Discrepancy::wrong(text));
     }
-    Ok(Outcome { tally, customers: known.customers.len(), events, discrepancies })
+    Ok(RunOutcome { tally, customers: known.customers.len(), events, discrepancies })
 }
 
-/// Load and faults at the same time, until both are over and everything is up again.
-async fn under_fire(
+/// Runs load and faults concurrently until both have ended and all servers are up again.
+async fn run_load_and_faults(
     options: Options,
-    site: &Arc<Site>,
+    cluster: &Arc<Cluster>,
     caller: &Caller,
     load: &Arc<Load>,
     faults: &Arc<Faults>,
 ) -> Result<()> {
     let Options { seconds, nodes, seed, rate, backend, .. } = options;
-    let chronicle = &load.chronicle;
+    let run_log = &load.run_log;
     let plan = plan::schedule(seed, seconds, nodes, backend);
-    chronicle.load_begins();
-    chronicle.note(&format!("the load begins; {} faults are planned", plan.len()));
-    // Everything that waits has to end: the load's time, then what the last faults take, then a while.
-    let lasts = Duration::from_secs(seconds);
-    caller.patience(lasts + START_PATIENCE);
+    run_log.load_begins();
+    run_log.note(&format!("the load begins; {} faults are planned", plan.len()));
+    // Retries must end some time after the load and the last faults.
+    let duration = Duration::from_secs(seconds);
+    caller.set_patience(duration + START_PATIENCE);
     let mut tasks = JoinSet::new();
-    let until = chronicle.began() + lasts;
+    let until = run_log.began() + duration;
     tasks.spawn(load.clone().run(seed, rate, until));
-    let (faults, site, caller, log) = (faults.clone(), site.clone(), caller.clone(), chronicle.clone());
+    let (faults, cluster, caller, log) = (faults.clone(), cluster.clone(), caller.clone(), run_log.clone());
     tasks.spawn(async move {
         faults.run(plan, until).await?;
         tokio::time::sleep_until(until).await;
         log.note("no more faults");
-        site.ready(caller.client()).await?;
-        log.note("everything is up");
-        caller.patience(PATIENCE);
+        cluster.wait_until_ready(caller.client()).await?;
+        log.note("all servers are up");
+        caller.set_patience(PATIENCE);
         Ok(())
     });
     while let Some(ended) = tasks.join_next().await {
         ended.context("a task of the run failed")??;
     }
-    chronicle.note("everything is answered");
+    run_log.note("every request is answered");
     Ok(())
 }

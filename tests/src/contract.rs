@@ -1,6 +1,5 @@
-//! Whether an answer is one that the API's document promises. Every answer that a test gets through
-//! [`crate::TestApp`] is held to it, so that a code which is not listed for its operation fails whatever
-//! test meets it.
+//! Checks answers against the OpenAPI document. Every answer that a test gets through [`crate::TestApp`] is checked,
+//! so a code that its operation does not list fails the test that gets it.
 
 use crate::answer::Answer;
 use serde_json::Value;
@@ -9,7 +8,7 @@ use std::sync::LazyLock;
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(&bursar::routes::openapi_document()).expect("the document is JSON"));
 
-/// Panics if the operation that this request went to does not answer like that.
+/// Panics if the document does not list this answer for the request's operation.
 pub(crate) fn check(method: &str, address: &str, answer: &Answer) {
     let path = address.split('?').next().unwrap_or_default();
     let Some(operation) = operation(method, path) else { return };
@@ -20,7 +19,7 @@ pub(crate) fn check(method: &str, address: &str, answer: &Answer) {
     assert!(is_listed, "{method} {path} does not document {} {}: list it", answer.status, answer.code());
 }
 
-/// The operation at a path; one without parameters in it comes before one with.
+/// Finds the operation at a path; a path without parameters precedes one with parameters.
 fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let paths = DOCUMENT["paths"].as_object().expect("the document has paths");
     let fitting = paths.iter().filter(|(template, _)| fits(template, path));

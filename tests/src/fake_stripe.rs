@@ -1,9 +1,7 @@
-//! A fake of Stripe for tests of reconciliation: the few paths that Bursar calls, with idempotency keys as
-//! Stripe keeps them, payment methods whose fate their id says, and faults on demand. The sandbox would
-//! tell of everything that it does; here objects are as a test puts them, and nobody hears of it.
+//! A fake Stripe for tests of reconciliation: the few paths that Bursar calls, with Stripe's idempotency keys,
+//! payment methods whose ids decide their outcome, and faults on demand. Unlike the sandbox it sends no events.
 //!
-//! It keeps objects as JSON and makes no events: tests send those themselves, in whatever order, or have
-//! it list them.
+//! It keeps objects as JSON. Tests send events themselves, or put them on its list of events.
 
 mod objects;
 
@@ -16,14 +14,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinHandle;
 
-/// What goes wrong with a call.
+/// A fault of one call.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// It is not executed and answered with this status.
+    /// It is not executed, and answered with this status.
     Refuse(u16),
     /// It is not executed, and this status is stored under its key, as Stripe does with a 500.
     Store(u16),
-    /// It is executed, and nobody hears of it.
+    /// It is executed, and its answer is lost.
     LoseAnswer,
 }
 
@@ -33,7 +31,7 @@ pub(crate) type Reply = (u16, Value);
 #[derive(Default)]
 struct State {
     objects: Objects,
-    /// By idempotency key: what was asked and what was answered.
+    /// The request and the answer of each idempotency key.
     answers: HashMap<String, (String, Reply)>,
     faults: VecDeque<(Method, String, Fault)>,
     calls: Vec<String>,
@@ -54,7 +52,7 @@ impl Drop for FakeStripe {
 }
 
 impl FakeStripe {
-    /// Starts one on a free port.
+    /// Starts a fake on a free port.
     pub async fn start() -> Self {
         let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.expect("a free port");
         let address = acceptor.local_addr().first().and_then(|a| a.as_socket_addr().copied()).expect("an address");
@@ -74,59 +72,59 @@ impl FakeStripe {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next call of this method to a path that begins so goes wrong.
+    /// Makes the next call of this method to a path with this prefix fail.
     pub fn fail_next(&self, method: Method, path: &str, fault: Fault) {
         self.state().faults.push_back((method, path.to_owned(), fault));
     }
 
-    /// How often a call was executed or refused, such as `POST /v1/payment_intents`.
+    /// How often a call was made, such as `POST /v1/payment_intents`.
     pub fn calls(&self, call: &str) -> usize {
         self.state().calls.iter().filter(|made| *made == call).count()
     }
 
-    /// Money that was taken from a Stripe customer, less what was given back, in minor units.
-    pub fn money(&self, stripe_customer: &str) -> i64 {
-        self.state().objects.money(stripe_customer)
+    /// Money paid by a Stripe customer less its refunds, in minor units.
+    pub fn net_paid(&self, stripe_customer: &str) -> i64 {
+        self.state().objects.net_paid(stripe_customer)
     }
 
-    /// An object as it is now.
+    /// Returns an object.
     pub fn object(&self, id: &str) -> Value {
         self.state().objects.get(id)
     }
 
-    /// All objects of a kind, oldest first.
+    /// Returns all objects of a kind, oldest first.
     pub fn all(&self, kind: &str) -> Vec<Value> {
         self.state().objects.all(kind)
     }
 
-    /// The customer's bank lets a payment pass that it wanted to authenticate. Gives the PaymentIntent.
+    /// Completes a payment that waited for authentication; returns the PaymentIntent.
     pub fn authenticate(&self, payment_intent: &str) -> Value {
         self.state().objects.succeed(payment_intent)
     }
 
-    /// Gives money back. Gives the charge.
+    /// Refunds a part of a charge; returns the charge.
     pub fn refund(&self, charge: &str, amount: i64) -> Value {
         self.state().objects.refund(charge, amount)
     }
 
-    /// Opens a dispute about a whole charge, or changes the one there is. Gives the dispute.
+    /// Opens a dispute of the whole charge, or sets the status of its dispute; returns the dispute.
     pub fn dispute(&self, charge: &str, status: &str) -> Value {
         self.state().objects.dispute(charge, status)
     }
 
-    /// An object that somebody else made, or that Stripe made without being asked.
+    /// Adds an object that Bursar did not create.
     pub fn put(&self, object: &Value) {
         self.state().objects.put(object.clone());
     }
 
-    /// Lists an event, as one that was delivered or as one that got lost.
+    /// Adds an event to the list of events, as delivered or as lost.
     pub fn list_event(&self, event: &Value, is_lost: bool) {
         let mut event = event.clone();
-        event["fate"] = if is_lost { "lost" } else { "delivered" }.into();
+        event["outcome"] = if is_lost { "lost" } else { "delivered" }.into();
         self.put(&event);
     }
 
-    /// Nothing goes wrong any more.
+    /// Removes all faults that have not struck.
     pub fn heal(&self) {
         self.state().faults.clear();
     }
@@ -149,7 +147,7 @@ async fn answer(state: &Mutex<State>, mut request: Request) -> Response {
         decide(&mut state, &method, &path, key, &body, &form)
     };
     if is_lost {
-        // The caller's own time-out ends this.
+        // The caller's timeout ends this.
         std::future::pending::<()>().await;
     }
     let (status, body) = reply;
@@ -172,16 +170,16 @@ fn decide(
     form: &Form,
 ) -> (Reply, bool, bool) {
     state.calls.push(format!("{method} {path}"));
-    let asked = format!("{path}\n{body}");
+    let request_text = format!("{path}\n{body}");
     if let Some((before, reply)) = key.as_ref().and_then(|key| state.answers.get(key)) {
-        if *before != asked {
+        if *before != request_text {
             let error = json!({"error": {"type": "idempotency_error", "message": "other parameters"}});
             return ((400, error), false, false);
         }
         return (reply.clone(), true, false);
     }
-    let strikes = |(on, prefix, _): &(Method, String, Fault)| on == method && path.starts_with(prefix.as_str());
-    let fault = state.faults.iter().position(strikes).and_then(|at| state.faults.remove(at)).map(|(.., fault)| fault);
+    let matches = |(on, prefix, _): &(Method, String, Fault)| on == method && path.starts_with(prefix.as_str());
+    let fault = state.faults.iter().position(matches).and_then(|at| state.faults.remove(at)).map(|(.., fault)| fault);
     let failure = |status: u16| (status, json!({"error": {"type": "api_error", "message": "told to fail"}}));
     let (reply, is_lost) = match fault {
         Some(Fault::Refuse(status)) => return (failure(status), false, false),
@@ -190,7 +188,7 @@ fn decide(
         None => (state.objects.call(method, path, form), false),
     };
     if let Some(key) = key {
-        state.answers.insert(key, (asked, reply.clone()));
+        state.answers.insert(key, (request_text, reply.clone()));
     }
     (reply, false, is_lost)
 }

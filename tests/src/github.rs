@@ -1,4 +1,4 @@
-//! Events of the Marketplace as GitHub sends them, and how it signs them.
+//! Marketplace events as GitHub sends and signs them.
 
 use crate::unique::unique;
 use bursar_engine::clock::{Clock, rfc3339};
@@ -26,28 +26,28 @@ pub fn headers<'a>(event: &'a str, delivery: &'a str, signature: Option<&'a str>
     headers
 }
 
-/// An id of a delivery that no other has.
+/// A unique delivery id.
 pub fn delivery() -> String {
     format!("72d3162e-{}", unique())
 }
 
-/// A GitHub account that no other test has.
+/// A unique GitHub account id.
 pub fn account() -> i64 {
     i64::from(rand::random::<u32>()) + 1
 }
 
-/// The beginning of the day that is so many days from now.
+/// The beginning of the day `days` days from now.
 pub fn day_ms(days: i64) -> i64 {
     let at_ms = Clock::System.now_ms() + days * DAY_MS;
     at_ms - at_ms.rem_euclid(DAY_MS)
 }
 
-/// The same as GitHub writes it.
+/// The same in GitHub's format.
 pub fn in_days(days: i64) -> String {
     rfc3339(day_ms(days)).replace(".000Z", "+00:00")
 }
 
-/// An event about an account's purchase of a monthly plan that is billed in 20 days.
+/// A purchase event for a monthly plan that is billed in 20 days.
 pub fn purchase(action: &str, account: i64, plan: &str, effective_date: &str) -> Value {
     json!({
         "action": action,

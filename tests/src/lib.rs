@@ -1,5 +1,5 @@
-//! The test harness: one way to start the application as `main` does, on either pair of backends,
-//! and the vocabulary that tests are written in.
+//! The test harness: starts the application as `main` does, on either pair of backends, and makes requests and events
+//! for it.
 
 pub mod answer;
 pub mod app;

@@ -1,4 +1,4 @@
-//! Events as Stripe sends them, and how it signs them.
+//! Stripe's events, and their signatures.
 
 use crate::unique::unique;
 use bursar_engine::clock::Clock;
@@ -30,7 +30,7 @@ pub fn id(event: &Value) -> &str {
     event["id"].as_str().expect("an id")
 }
 
-/// A paid invoice for one period of Pro. The customer here is named by the subscription's metadata.
+/// A paid invoice for one period of Pro. The subscription's metadata names the customer in Bursar.
 pub fn pro_invoice(stripe_customer: &str, customer: Option<&str>) -> Value {
     let metadata = customer.map_or_else(|| json!({}), |id| json!({ "bursar_customer_id": id }));
     let now_s = Clock::System.now_ms() / 1_000;
@@ -69,7 +69,7 @@ pub fn pro_invoice(stripe_customer: &str, customer: Option<&str>) -> Value {
     })
 }
 
-/// The subscription that the invoices of [`pro_invoice`] belong to.
+/// The subscription of the invoices of [`pro_invoice`].
 pub fn pro_subscription(stripe_customer: &str, customer: Option<&str>, status: &str) -> Value {
     let metadata = customer.map_or_else(|| json!({}), |id| json!({ "bursar_customer_id": id }));
     let now_s = Clock::System.now_ms() / 1_000;

@@ -1,15 +1,15 @@
-//! Waiting for a condition, never for a time.
+//! Waits for conditions, never for a fixed time.
 
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Far longer than anything takes; reaching it is a failure.
+/// Far longer than any condition takes.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often the condition is looked at.
+/// How often the condition is checked.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Waits until the condition gives something.
+/// Waits until the condition returns a value.
 ///
 /// # Panics
 /// If it does not within a minute.

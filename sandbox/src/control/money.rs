@@ -1,7 +1,7 @@
 //! Totals of captured, refunded and disputed money.
 
+use crate::account::Account;
 use crate::field::Fields;
-use crate::world::World;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -55,28 +55,28 @@ impl Money {
 }
 
 /// The totals of a customer.
-pub(crate) fn of_customer(world: &World, customer: &str) -> Money {
+pub(crate) fn of_customer(account: &Account, customer: &str) -> Money {
     let mut money = Money::default();
     for kind in ["charge", "refund", "dispute"] {
-        world.store.of_customer(kind, customer).for_each(|row| money.add(row));
+        account.store.of_customer(kind, customer).for_each(|row| money.add(row));
     }
     money
 }
 
 /// An overview of the state.
-pub(crate) fn state(world: &World) -> Value {
+pub(crate) fn state(account: &Account) -> Value {
     let mut customers: BTreeMap<String, Money> = BTreeMap::new();
     let mut total = Money::default();
     for kind in ["charge", "refund", "dispute"] {
-        for row in world.store.of_kind(kind) {
+        for row in account.store.of_kind(kind) {
             total.add(row);
             let owner = row.opt("customer").or_else(|| row.opt("_customer")).unwrap_or("nobody");
             customers.entry(owner.to_owned()).or_default().add(row);
         }
     }
-    let counts: BTreeMap<&str, usize> = COUNTED.iter().map(|kind| (*kind, world.store.count(kind))).collect();
+    let counts: BTreeMap<&str, usize> = COUNTED.iter().map(|kind| (*kind, account.store.count(kind))).collect();
     json!({
-        "sandbox": "SANDBOX - no real money moves", "now": world.now_s, "money": customers, "total": total,
-        "counts": counts, "deliveries_waiting": world.waiting(),
+        "sandbox": "SANDBOX - no real money moves", "now": account.now_s, "money": customers, "total": total,
+        "counts": counts, "deliveries_waiting": account.waiting(),
     })
 }

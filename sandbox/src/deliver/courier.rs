@@ -2,20 +2,20 @@
 
 use super::Delivery;
 use super::sign::sign;
+use crate::account::Account;
 use crate::app::App;
 use crate::clock;
 use crate::field::{Fields, strip};
-use crate::older;
+use crate::legacy_fields;
 use crate::render::render;
 use crate::version::Version;
-use crate::world::World;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Most deliveries in progress.
+/// Maximum number of deliveries in progress.
 const PARALLEL_MAX: usize = 16;
 /// How often to look for deliveries that became due without a notification.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A request that is ready to be sent.
-struct Parcel {
+struct WebhookRequest {
     delivery: Delivery,
     url: String,
     secret: String,
@@ -48,9 +48,9 @@ pub(crate) async fn run(app: Arc<App>, client: reqwest::Client) {
     loop {
         let free = PARALLEL_MAX.saturating_sub(sends.len());
         if free > 0 {
-            for parcel in app.read(|world| parcels(world, free, &in_flight)) {
-                in_flight.insert(parcel.delivery.id.clone());
-                sends.spawn(send(client.clone(), parcel));
+            for webhook in app.read(|account| webhooks(account, free, &in_flight)) {
+                in_flight.insert(webhook.delivery.id.clone());
+                sends.spawn(send(client.clone(), webhook));
             }
         }
         let ended = tokio::select! {
@@ -70,37 +70,37 @@ pub(crate) async fn run(app: Arc<App>, client: reqwest::Client) {
     }
 }
 
-fn parcels(world: &World, max: usize, in_flight: &HashSet<String>) -> Vec<Parcel> {
-    world.due_deliveries(max, in_flight).into_iter().map(|delivery| parcel(world, delivery)).collect()
+fn webhooks(account: &Account, max: usize, in_flight: &HashSet<String>) -> Vec<WebhookRequest> {
+    account.due_deliveries(max, in_flight).into_iter().map(|delivery| webhook(account, delivery)).collect()
 }
 
 /// Builds a delivery's request. If its endpoint was deleted it has no URL, and fails.
-fn parcel(world: &World, delivery: Delivery) -> Parcel {
-    let endpoint = world.copy(&delivery.endpoint);
-    let wanted = world.policy.api_version.as_deref().or_else(|| endpoint.opt("api_version"));
-    let version = Version::parse(wanted.unwrap_or(&world.api_version)).unwrap_or_default();
-    let mut event = world.copy(&delivery.event);
-    shape(world, &mut event, version);
+fn webhook(account: &Account, delivery: Delivery) -> WebhookRequest {
+    let endpoint = account.copy(&delivery.endpoint);
+    let wanted = account.policy.api_version.as_deref().or_else(|| endpoint.opt("api_version"));
+    let version = Version::parse(wanted.unwrap_or(&account.api_version)).unwrap_or_default();
+    let mut event = account.copy(&delivery.event);
+    shape(account, &mut event, version);
     let body = serde_json::to_string_pretty(&event).unwrap_or_default();
-    Parcel { delivery, url: endpoint.text("url").to_owned(), secret: endpoint.text("secret").to_owned(), body }
+    WebhookRequest { delivery, url: endpoint.text("url").to_owned(), secret: endpoint.text("secret").to_owned(), body }
 }
 
 /// Renders an event in a version.
-pub(crate) fn shape(world: &World, event: &mut Value, version: Version) {
+pub(crate) fn shape(account: &Account, event: &mut Value, version: Version) {
     if event.text("object") == "event" {
-        older::fill(world, event, version);
+        legacy_fields::add(account, event, version);
         render(event, version);
     }
     strip(event);
 }
 
-async fn send(client: reqwest::Client, parcel: Parcel) -> (Delivery, bool) {
-    let signature = sign(&parcel.secret, clock::real_ms() / 1_000, &parcel.body);
+async fn send(client: reqwest::Client, webhook: WebhookRequest) -> (Delivery, bool) {
+    let signature = sign(&webhook.secret, clock::real_ms() / 1_000, &webhook.body);
     let request = client
-        .post(&parcel.url)
+        .post(&webhook.url)
         .header("Content-Type", "application/json; charset=utf-8")
         .header("Stripe-Signature", signature)
-        .body(parcel.body);
+        .body(webhook.body);
     let is_taken = match request.send().await {
         Ok(answer) => answer.status().is_success(),
         Err(error) => {
@@ -108,5 +108,5 @@ async fn send(client: reqwest::Client, parcel: Parcel) -> (Delivery, bool) {
             false
         }
     };
-    (parcel.delivery, is_taken)
+    (webhook.delivery, is_taken)
 }

@@ -1,10 +1,10 @@
 //! The account's balance and its transactions.
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const DISPUTE_FEE: i64 = 1_500;
 
 /// Records a transaction. `amount` is the gain of the account before fees.
 pub(crate) fn record(
-    world: &mut World,
+    account: &mut Account,
     kind: &str,
     source: &str,
     amount: i64,
@@ -35,17 +35,17 @@ pub(crate) fn record(
     };
     let kind = if kind.starts_with("dispute") { ("adjustment", kind) } else { (kind, kind) };
     let fields = json!({
-        "amount": amount, "available_on": world.now_s, "currency": currency, "fee": fee, "fee_details": details,
+        "amount": amount, "available_on": account.now_s, "currency": currency, "fee": fee, "fee_details": details,
         "net": amount - fee, "reporting_category": kind.1, "source": source, "type": kind.0,
         "description": "SANDBOX - no real money moves",
     });
-    world.make("txn", "balance_transaction", fields)
+    account.make("txn", "balance_transaction", fields)
 }
 
 /// `GET /v1/balance`
-pub(crate) fn retrieve(world: &mut World, _call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut Account, _call: &Call) -> Result<Value, ApiError> {
     let mut totals = BTreeMap::from([("usd".to_owned(), 0)]);
-    for row in world.store.of_kind("balance_transaction") {
+    for row in account.store.of_kind("balance_transaction") {
         *totals.entry(row.text("currency").to_owned()).or_insert(0) += row.int("net");
     }
     let of = |amount: i64, currency: &str| json!({ "amount": amount, "currency": currency, "source_types": { "card": amount } });
@@ -55,11 +55,11 @@ pub(crate) fn retrieve(world: &mut World, _call: &Call) -> Result<Value, ApiErro
 }
 
 /// `GET /v1/balance_transactions/{id}`
-pub(crate) fn transaction(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("balance_transaction", call.id())
+pub(crate) fn transaction(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("balance_transaction", call.id())
 }
 
 /// `GET /v1/balance_transactions`
-pub(crate) fn transactions(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    page::list(world, call, "balance_transaction", &["source", "type", "currency"])
+pub(crate) fn transactions(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "balance_transaction", &["source", "type", "currency"])
 }

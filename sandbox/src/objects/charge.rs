@@ -2,12 +2,12 @@
 
 use super::balance;
 use super::payment_method::{charge_details, usable};
+use crate::account::Account;
 use crate::card::{Decline, Outcome};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
 use serde_json::{Value, json};
 
 /// The contents of a new charge.
@@ -21,12 +21,12 @@ pub(crate) struct NewCharge<'a> {
 
 impl NewCharge<'_> {
     /// Creates it without emitting an event.
-    pub(crate) fn make(&self, world: &mut World) -> Result<Value, ApiError> {
+    pub(crate) fn make(&self, account: &mut Account) -> Result<Value, ApiError> {
         let (intent, method) = (self.intent, self.method);
         let amount = intent.int("amount");
         let is_paid = self.decline.is_none();
         let details = &method["billing_details"];
-        let id = world.new_id("ch");
+        let id = account.new_id("ch");
         let mut fields = json!({
             "amount": amount, "amount_captured": if self.is_captured { amount } else { 0 },
             "captured": self.is_captured, "currency": intent["currency"], "customer": intent["customer"],
@@ -46,34 +46,39 @@ impl NewCharge<'_> {
             fields["failure_code"] = decline.code.into();
             fields["failure_message"] = decline.message.into();
         }
-        world.make_as(&id, "charge", fields)?;
+        account.make_as(&id, "charge", fields)?;
         if self.is_captured {
-            let fields = receipt_fields(world, &id, amount, intent.text("currency"))?;
-            world.change(&id, fields);
+            let fields = receipt_fields(account, &id, amount, intent.text("currency"))?;
+            account.change(&id, fields);
         }
-        Ok(world.copy(&id))
+        Ok(account.copy(&id))
     }
 }
 
 /// The fields of a charge that captured money.
-pub(crate) fn receipt_fields(world: &mut World, charge: &str, amount: i64, currency: &str) -> Result<Value, ApiError> {
-    let transaction = balance::record(world, "charge", charge, amount, currency)?;
-    let url = format!("{}/sandbox/receipts/{charge}", world.url);
+pub(crate) fn receipt_fields(
+    account: &mut Account,
+    charge: &str,
+    amount: i64,
+    currency: &str,
+) -> Result<Value, ApiError> {
+    let transaction = balance::record(account, "charge", charge, amount, currency)?;
+    let url = format!("{}/sandbox/receipts/{charge}", account.url);
     Ok(json!({ "balance_transaction": transaction.id(), "receipt_url": url }))
 }
 
 /// `POST /v1/charges`: a charge without a PaymentIntent.
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let amount = form.amount("amount")?.ok_or_else(|| ApiError::missing("amount"))?;
     let currency = form.required("currency")?.to_lowercase();
-    let customer = form.text("customer").map(|id| world.find_param("customer", id, "customer")).transpose()?;
+    let customer = form.text("customer").map(|id| account.find_param("customer", id, "customer")).transpose()?;
     let default = customer.as_ref().and_then(|customer| customer.opt("default_source"));
     let Some(source) = form.text("source").or(default).map(str::to_owned) else {
         let message = "Cannot charge a customer that has no active card.";
         return Err(ApiError::refused("missing", message).with_param("card"));
     };
-    let method = usable(world, &source, Some("source"))?;
+    let method = usable(account, &source, Some("source"))?;
     let decline = match super::payment_method::card_of(&method)?.charge(false, false) {
         Outcome::Declined(decline) => Some(decline),
         _ => None,
@@ -84,35 +89,35 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         "receipt_email": form.nullable("receipt_email"),
     });
     let is_captured = form.flag("capture")?.unwrap_or(true) && decline.is_none();
-    let charge = NewCharge { intent: &intent, method: &method, is_captured, decline }.make(world)?;
+    let charge = NewCharge { intent: &intent, method: &method, is_captured, decline }.make(account)?;
     if let Some(decline) = decline {
-        world.emit("charge.failed", charge.id())?;
+        account.emit("charge.failed", charge.id())?;
         return Err(decline.error().with("charge", charge.id()));
     }
-    world.emit("charge.succeeded", charge.id())?;
-    Ok(world.copy(charge.id()))
+    account.emit("charge.succeeded", charge.id())?;
+    Ok(account.copy(charge.id()))
 }
 
 /// `GET /v1/charges/{id}`
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("charge", call.id())
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("charge", call.id())
 }
 
 /// `GET /v1/charges`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    page::list(world, call, "charge", &["customer", "payment_intent"])
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "charge", &["customer", "payment_intent"])
 }
 
 /// `POST /v1/charges/{id}`
-pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let charge = world.find("charge", call.id())?;
-    let mut fields = World::metadata_change(&charge, &call.form)?;
+pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let charge = account.find("charge", call.id())?;
+    let mut fields = Account::metadata_change(&charge, &call.form)?;
     for name in ["description", "receipt_email"] {
         if call.form.has(name) {
             fields.insert(name.to_owned(), call.form.nullable(name));
         }
     }
-    world.change_and_emit(charge.id(), Value::Object(fields), "charge.updated")
+    account.change_and_emit(charge.id(), Value::Object(fields), "charge.updated")
 }
 
 fn outcome(decline: Option<Decline>) -> Value {

@@ -2,32 +2,32 @@
 
 use super::payment_method::{attach_to, usable};
 use super::{payment_intent, price, setup_intent, subscription};
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::page;
 use crate::payment::Attempt;
-use crate::world::World;
 use serde_json::{Value, json};
 
 /// How long a session is open.
 const EXPIRES_AFTER_S: i64 = 24 * 3_600;
 
 /// `POST /v1/checkout/sessions`
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let mode = form.required("mode")?;
     if let Some(customer) = form.text("customer") {
-        world.find_param("customer", customer, "customer")?;
+        account.find_param("customer", customer, "customer")?;
     }
     let mut total = 0;
     let mut items = Vec::new();
     for (at, part) in form.list("line_items").iter().enumerate() {
         let param = format!("line_items[{at}][price]");
         let price = match part.text("price") {
-            Some(id) => world.find_param("price", id, &param)?,
-            None => price::make(world, &part.part("price_data"))?,
+            Some(id) => account.find_param("price", id, &param)?,
+            None => price::make(account, &part.part("price_data"))?,
         };
         let quantity = part.int("quantity")?.unwrap_or(1);
         total += price.int("unit_amount") * quantity;
@@ -37,14 +37,14 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         return Err(ApiError::missing("line_items"));
     }
     let currency = items.first().map_or("usd", |(price, _)| price.text("currency")).to_owned();
-    let id = world.new_id("cs_test");
-    let lines: Vec<Value> = items.iter().map(|(price, quantity)| line(world, price, *quantity)).collect();
+    let id = account.new_id("cs_test");
+    let lines: Vec<Value> = items.iter().map(|(price, quantity)| line(account, price, *quantity)).collect();
     let fields = json!({
         "amount_subtotal": total, "amount_total": total, "currency": currency, "mode": mode,
         "cancel_url": form.nullable("cancel_url"), "success_url": form.nullable("success_url"),
         "client_reference_id": form.nullable("client_reference_id"), "customer": form.nullable("customer"),
-        "customer_email": form.nullable("customer_email"), "expires_at": world.now_s + EXPIRES_AFTER_S,
-        "metadata": form.metadata(&json!({}))?, "url": format!("{}/sandbox/checkout/{id}", world.url),
+        "customer_email": form.nullable("customer_email"), "expires_at": account.now_s + EXPIRES_AFTER_S,
+        "metadata": form.metadata(&json!({}))?, "url": format!("{}/sandbox/checkout/{id}", account.url),
         "payment_status": if mode == "setup" { "no_payment_required" } else { "unpaid" },
         "payment_method_collection": if mode == "payment" { "if_required" } else { "always" },
         "total_details": { "amount_discount": 0, "amount_shipping": 0, "amount_tax": 0 },
@@ -54,42 +54,42 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         "_payment_intent_data": form.part("payment_intent_data").to_json(),
         "_subscription_data": form.part("subscription_data").to_json(),
     });
-    world.make_as(&id, "checkout.session", fields)
+    account.make_as(&id, "checkout.session", fields)
 }
 
 /// `GET /v1/checkout/sessions/{id}`, and the same for the browser's address.
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("checkout.session", call.id())
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("checkout.session", call.id())
 }
 
 /// `GET /v1/checkout/sessions`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    page::list(world, call, "checkout.session", &["customer", "payment_intent", "subscription", "status"])
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "checkout.session", &["customer", "payment_intent", "subscription", "status"])
 }
 
 /// `GET /v1/checkout/sessions/{id}/line_items`
-pub(crate) fn line_items(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    Ok(world.find("checkout.session", call.id())?["_lines"].clone())
+pub(crate) fn line_items(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    Ok(account.find("checkout.session", call.id())?["_lines"].clone())
 }
 
 /// `POST /v1/checkout/sessions/{id}/expire`
-pub(crate) fn expire(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let session = open_session(world, call.id())?;
-    world.change(session.id(), json!({ "status": "expired", "url": null }));
-    world.emit("checkout.session.expired", session.id())?;
-    Ok(world.copy(session.id()))
+pub(crate) fn expire(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let session = open_session(account, call.id())?;
+    account.change(session.id(), json!({ "status": "expired", "url": null }));
+    account.emit("checkout.session.expired", session.id())?;
+    Ok(account.copy(session.id()))
 }
 
 /// `POST /v1/payment_pages/{id}/confirm`: the page's own call when the customer pays.
-pub(crate) fn confirm(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn confirm(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let method = call.form.required("payment_method")?.to_owned();
-    complete(world, call.id(), &method)
+    complete(account, call.id(), &method)
 }
 
 /// Completes a session as if the customer had paid on its page.
-pub(crate) fn complete(world: &mut World, id: &str, method: &str) -> Result<Value, ApiError> {
-    let session = open_session(world, id)?;
-    let method = usable(world, method, Some("payment_method"))?;
+pub(crate) fn complete(account: &mut Account, id: &str, method: &str) -> Result<Value, ApiError> {
+    let session = open_session(account, id)?;
+    let method = usable(account, method, Some("payment_method"))?;
     let details = &method["billing_details"];
     let email = session.opt("customer_email").or_else(|| details.opt("email")).unwrap_or("sandbox@example.com");
     let email = email.to_owned();
@@ -98,15 +98,15 @@ pub(crate) fn complete(world: &mut World, id: &str, method: &str) -> Result<Valu
         Some(customer) => Some(customer.to_owned()),
         None if mode == "payment" => None,
         None => {
-            let made = world.make("cus", "customer", json!({ "email": email, "name": details["name"] }))?;
-            world.emit("customer.created", made.id())?;
+            let made = account.make("cus", "customer", json!({ "email": email, "name": details["name"] }))?;
+            account.emit("customer.created", made.id())?;
             Some(made.id().to_owned())
         }
     };
     let mut fields = match (mode.as_str(), customer.as_deref()) {
-        ("subscription", Some(customer)) => subscribe(world, &session, customer, &method)?,
-        ("setup", Some(customer)) => set_up(world, customer, &method)?,
-        _ => pay(world, &session, customer.as_deref(), &method)?,
+        ("subscription", Some(customer)) => subscribe(account, &session, customer, &method)?,
+        ("setup", Some(customer)) => set_up(account, customer, &method)?,
+        _ => pay(account, &session, customer.as_deref(), &method)?,
     };
     fields["customer"] = customer.into();
     fields["status"] = "complete".into();
@@ -115,12 +115,12 @@ pub(crate) fn complete(world: &mut World, id: &str, method: &str) -> Result<Valu
         "address": details["address"], "business_name": null, "email": email, "individual_name": null,
         "name": details["name"], "phone": details["phone"], "tax_exempt": "none", "tax_ids": [],
     });
-    world.change(id, fields);
-    world.emit("checkout.session.completed", id)?;
-    Ok(world.copy(id))
+    account.change(id, fields);
+    account.emit("checkout.session.completed", id)?;
+    Ok(account.copy(id))
 }
 
-fn pay(world: &mut World, session: &Value, customer: Option<&str>, method: &Value) -> Result<Value, ApiError> {
+fn pay(account: &mut Account, session: &Value, customer: Option<&str>, method: &Value) -> Result<Value, ApiError> {
     let data = &session["_payment_intent_data"];
     let fields = json!({
         "amount": session["amount_total"], "currency": session["currency"], "customer": customer,
@@ -128,25 +128,25 @@ fn pay(world: &mut World, session: &Value, customer: Option<&str>, method: &Valu
         "metadata": data.get("metadata").cloned().unwrap_or_else(|| json!({})),
         "setup_future_usage": data["setup_future_usage"],
     });
-    let intent = payment_intent::make(world, fields)?;
-    world.emit("payment_intent.created", intent.id())?;
-    payment_intent::confirm_now(world, intent.id(), Attempt { is_off_session: false, is_authenticated: true })?;
+    let intent = payment_intent::make(account, fields)?;
+    account.emit("payment_intent.created", intent.id())?;
+    payment_intent::confirm_now(account, intent.id(), Attempt { is_off_session: false, is_authenticated: true })?;
     Ok(json!({ "payment_intent": intent.id(), "payment_status": "paid" }))
 }
 
-fn set_up(world: &mut World, customer: &str, method: &Value) -> Result<Value, ApiError> {
-    let id = world.new_id("seti");
+fn set_up(account: &mut Account, customer: &str, method: &Value) -> Result<Value, ApiError> {
+    let id = account.new_id("seti");
     let fields = json!({
-        "customer": customer, "payment_method": method.id(), "client_secret": world.ids.client_secret(&id),
+        "customer": customer, "payment_method": method.id(), "client_secret": account.ids.client_secret(&id),
     });
-    world.make_as(&id, "setup_intent", fields)?;
-    world.emit("setup_intent.created", &id)?;
-    setup_intent::confirm_now(world, &id, true)?;
+    account.make_as(&id, "setup_intent", fields)?;
+    account.emit("setup_intent.created", &id)?;
+    setup_intent::confirm_now(account, &id, true)?;
     Ok(json!({ "setup_intent": id }))
 }
 
-fn subscribe(world: &mut World, session: &Value, customer: &str, method: &Value) -> Result<Value, ApiError> {
-    let method = attach_to(world, method.id(), customer, "payment_method")?;
+fn subscribe(account: &mut Account, session: &Value, customer: &str, method: &Value) -> Result<Value, ApiError> {
+    let method = attach_to(account, method.id(), customer, "payment_method")?;
     let mut parameters = vec![
         ("customer".to_owned(), customer.to_owned()),
         ("default_payment_method".to_owned(), method.id().to_owned()),
@@ -165,14 +165,14 @@ fn subscribe(world: &mut World, session: &Value, customer: &str, method: &Value)
     }
     let text: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
     let call = Call { path: "/v1/subscriptions".to_owned(), ids: Vec::new(), form: Form::decode(&text)? };
-    let made = subscription::create(world, &call)?;
-    let is_paid = world.copy(made.text("latest_invoice")).int("amount_paid") > 0;
+    let made = subscription::create(account, &call)?;
+    let is_paid = account.copy(made.text("latest_invoice")).int("amount_paid") > 0;
     let payment_status = if is_paid { "paid" } else { "no_payment_required" };
     Ok(json!({ "subscription": made.id(), "invoice": made["latest_invoice"], "payment_status": payment_status }))
 }
 
-fn open_session(world: &World, id: &str) -> Result<Value, ApiError> {
-    let session = world.find("checkout.session", id)?;
+fn open_session(account: &Account, id: &str) -> Result<Value, ApiError> {
+    let session = account.find("checkout.session", id)?;
     if session.text("status") == "open" {
         return Ok(session);
     }
@@ -180,10 +180,10 @@ fn open_session(world: &World, id: &str) -> Result<Value, ApiError> {
     Err(ApiError::refused_without_code(&message))
 }
 
-fn line(world: &mut World, price: &Value, quantity: i64) -> Value {
+fn line(account: &mut Account, price: &Value, quantity: i64) -> Value {
     let amount = price.int("unit_amount") * quantity;
     json!({
-        "id": world.ids.id("li"), "object": "item", "adjustable_quantity": null, "amount_discount": 0,
+        "id": account.ids.id("li"), "object": "item", "adjustable_quantity": null, "amount_discount": 0,
         "amount_subtotal": amount, "amount_tax": 0, "amount_total": amount, "currency": price["currency"],
         "description": "SANDBOX", "metadata": {}, "price": price, "quantity": quantity,
     })

@@ -1,11 +1,11 @@
 //! Disputes. Source: Stripe, "How disputes work" and "Test evidence".
 
 use super::balance;
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
 use serde_json::{Map, Value, json};
 
 /// How long evidence can be submitted.
@@ -13,13 +13,13 @@ const DUE_AFTER_S: i64 = 9 * 86_400;
 
 /// Opens a dispute of a charge. An inquiry withdraws no money yet.
 pub(crate) fn open(
-    world: &mut World,
+    account: &mut Account,
     charge: &str,
     amount: i64,
     reason: &str,
     is_inquiry: bool,
 ) -> Result<Value, ApiError> {
-    let charge = world.find("charge", charge)?;
+    let charge = account.find("charge", charge)?;
     if !charge.is("paid") {
         return Err(ApiError::refused_without_code("A charge that was not paid cannot be disputed."));
     }
@@ -37,22 +37,22 @@ pub(crate) fn open(
         } },
     });
     fields["evidence_details"] = json!({
-        "due_by": world.now_s + DUE_AFTER_S, "enhanced_eligibility": {}, "has_evidence": false, "past_due": false,
+        "due_by": account.now_s + DUE_AFTER_S, "enhanced_eligibility": {}, "has_evidence": false, "past_due": false,
         "submission_count": 0,
     });
-    let dispute = world.make("du", "dispute", fields)?;
-    world.change(charge.id(), json!({ "disputed": true, "_is_refundable": is_inquiry }));
-    world.emit("charge.dispute.created", dispute.id())?;
+    let dispute = account.make("du", "dispute", fields)?;
+    account.change(charge.id(), json!({ "disputed": true, "_is_refundable": is_inquiry }));
+    account.emit("charge.dispute.created", dispute.id())?;
     if !is_inquiry {
-        move_money(world, dispute.id(), "dispute", -amount)?;
-        world.emit("charge.dispute.funds_withdrawn", dispute.id())?;
+        move_money(account, dispute.id(), "dispute", -amount)?;
+        account.emit("charge.dispute.funds_withdrawn", dispute.id())?;
     }
-    Ok(world.copy(dispute.id()))
+    Ok(account.copy(dispute.id()))
 }
 
 /// Closes a dispute or an inquiry.
-pub(crate) fn close(world: &mut World, id: &str, is_won: bool) -> Result<Value, ApiError> {
-    let dispute = world.find("dispute", id)?;
+pub(crate) fn close(account: &mut Account, id: &str, is_won: bool) -> Result<Value, ApiError> {
+    let dispute = account.find("dispute", id)?;
     let status = match (dispute.text("status"), is_won) {
         ("won" | "lost" | "warning_closed" | "prevented", _) => {
             return Err(ApiError::refused_without_code("This dispute is already closed."));
@@ -61,31 +61,31 @@ pub(crate) fn close(world: &mut World, id: &str, is_won: bool) -> Result<Value, 
         (_, true) => "won",
         (_, false) => "lost",
     };
-    let previous = world.change(id, json!({ "status": status, "is_charge_refundable": status == "warning_closed" }));
+    let previous = account.change(id, json!({ "status": status, "is_charge_refundable": status == "warning_closed" }));
     if status == "won" {
-        move_money(world, id, "dispute_reversal", dispute.int("amount"))?;
-        world.change(dispute.text("charge"), json!({ "_is_refundable": true }));
-        world.emit("charge.dispute.funds_reinstated", id)?;
+        move_money(account, id, "dispute_reversal", dispute.int("amount"))?;
+        account.change(dispute.text("charge"), json!({ "_is_refundable": true }));
+        account.emit("charge.dispute.funds_reinstated", id)?;
     }
-    world.emit_change("charge.dispute.closed", id, previous)?;
-    Ok(world.copy(id))
+    account.emit_change("charge.dispute.closed", id, previous)?;
+    Ok(account.copy(id))
 }
 
 /// `GET /v1/disputes/{id}`
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("dispute", call.id())
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("dispute", call.id())
 }
 
 /// `GET /v1/disputes`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    page::list(world, call, "dispute", &["charge", "payment_intent"])
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "dispute", &["charge", "payment_intent"])
 }
 
 /// `POST /v1/disputes/{id}`. The uncategorized texts `winning_evidence` and `losing_evidence` decide it.
-pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
-    let dispute = world.find("dispute", call.id())?;
-    let mut fields: Map<String, Value> = World::metadata_change(&dispute, form)?;
+    let dispute = account.find("dispute", call.id())?;
+    let mut fields: Map<String, Value> = Account::metadata_change(&dispute, form)?;
     let given = form.part("evidence");
     let mut verdict = None;
     if form.has("evidence") {
@@ -115,18 +115,18 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         fields.insert("evidence".to_owned(), evidence);
         fields.insert("evidence_details".to_owned(), details);
     }
-    world.change_and_emit(dispute.id(), Value::Object(fields), "charge.dispute.updated")?;
+    account.change_and_emit(dispute.id(), Value::Object(fields), "charge.dispute.updated")?;
     match verdict {
-        Some(is_won) => close(world, dispute.id(), is_won),
-        None => Ok(world.copy(dispute.id())),
+        Some(is_won) => close(account, dispute.id(), is_won),
+        None => Ok(account.copy(dispute.id())),
     }
 }
 
 /// `POST /v1/disputes/{id}/close`: accepts the dispute, which is then lost.
-pub(crate) fn concede(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let dispute = world.find("dispute", call.id())?;
+pub(crate) fn concede(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let dispute = account.find("dispute", call.id())?;
     expect_open(&dispute)?;
-    close(world, dispute.id(), false)
+    close(account, dispute.id(), false)
 }
 
 fn expect_open(dispute: &Value) -> Result<(), ApiError> {
@@ -138,11 +138,11 @@ fn expect_open(dispute: &Value) -> Result<(), ApiError> {
     }
 }
 
-fn move_money(world: &mut World, id: &str, kind: &str, amount: i64) -> Result<(), ApiError> {
-    let dispute = world.copy(id);
-    let transaction = balance::record(world, kind, id, amount, dispute.text("currency"))?;
+fn move_money(account: &mut Account, id: &str, kind: &str, amount: i64) -> Result<(), ApiError> {
+    let dispute = account.copy(id);
+    let transaction = balance::record(account, kind, id, amount, dispute.text("currency"))?;
     let mut transactions = dispute["balance_transactions"].as_array().cloned().unwrap_or_default();
     transactions.push(transaction);
-    world.change(id, json!({ "balance_transactions": transactions }));
+    account.change(id, json!({ "balance_transactions": transactions }));
     Ok(())
 }

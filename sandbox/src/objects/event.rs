@@ -1,19 +1,19 @@
 //! Events, which are stored for 30 days.
 
-use crate::blank::overlay;
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
+use crate::template::overlay;
 use serde_json::{Value, json};
 
 /// How long events are stored. Source: Stripe, "List all events".
 pub(crate) const EVENTS_KEPT_S: i64 = 30 * 86_400;
-/// Most stored events.
+/// Maximum number of stored events.
 pub(crate) const EVENTS_MAX: usize = 50_000;
 
-impl World {
+impl Account {
     /// Emits an event with an object's current state.
     pub(crate) fn emit(&mut self, kind: &str, id: &str) -> Result<(), ApiError> {
         self.emit_object(kind, self.copy(id), None).map(|_| ())
@@ -95,7 +95,7 @@ pub(crate) fn plural(kind: &str) -> String {
 }
 
 /// `GET /v1/events`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let success = call.form.flag("delivery_success")?;
     let mut types = call.form.texts("types");
     types.extend(call.form.text("type").map(str::to_owned));
@@ -104,17 +104,17 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         success.is_none_or(|success| success == is_delivered)
             && (types.is_empty() || types.iter().any(|pattern| matches(pattern, event.text("type"))))
     };
-    page::of(&world.store, world.store.of_kind("event").filter(wanted), &call.form, "/v1/events")
+    page::of(&account.store, account.store.of_kind("event").filter(wanted), &call.form, "/v1/events")
 }
 
 /// `GET /v1/events/{id}`
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("event", call.id())
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("event", call.id())
 }
 
 /// `GET /v2/core/events/{id}`
-pub(crate) fn retrieve_thin(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("v2.core.event", call.id())
+pub(crate) fn retrieve_thin(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("v2.core.event", call.id())
 }
 
 /// Whether an event type matches a pattern such as `invoice.*` or `*`.

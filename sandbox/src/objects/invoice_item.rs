@@ -1,21 +1,21 @@
 //! Invoice items: amounts for the customer's next invoice.
 
+use crate::account::Account;
 use crate::billing::{NewLine, pricing};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
 use serde_json::{Value, json};
 
 /// `POST /v1/invoiceitems`
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let customer = form.required("customer")?;
-    world.find_param("customer", customer, "customer")?;
+    account.find_param("customer", customer, "customer")?;
     let quantity = form.int("quantity")?.unwrap_or(1);
     let named = form.text("price").or_else(|| form.text("pricing.price"));
-    let price = named.map(|id| world.find_param("price", id, "price")).transpose()?.unwrap_or_default();
+    let price = named.map(|id| account.find_param("price", id, "price")).transpose()?.unwrap_or_default();
     let amount = match form.int("amount")? {
         Some(amount) => amount,
         None if price.is_object() => price.int("unit_amount") * quantity,
@@ -23,47 +23,47 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     };
     let currency = form.text("currency").or_else(|| price.opt("currency")).unwrap_or("usd").to_lowercase();
     let fields = json!({
-        "amount": amount, "currency": currency, "customer": customer, "date": world.now_s, "quantity": quantity,
+        "amount": amount, "currency": currency, "customer": customer, "date": account.now_s, "quantity": quantity,
         "quantity_decimal": quantity.to_string(), "description": form.nullable("description"),
-        "metadata": form.metadata(&json!({}))?, "period": { "start": world.now_s, "end": world.now_s },
+        "metadata": form.metadata(&json!({}))?, "period": { "start": account.now_s, "end": account.now_s },
         "pricing": pricing(&price), "_price": price, "net_amount": amount,
     });
-    let item = world.make("ii", "invoiceitem", fields)?;
-    world.emit("invoiceitem.created", item.id())?;
+    let item = account.make("ii", "invoiceitem", fields)?;
+    account.emit("invoiceitem.created", item.id())?;
     if let Some(invoice) = form.text("invoice") {
-        add_to_draft(world, invoice, &item)?;
+        add_to_draft(account, invoice, &item)?;
     }
-    Ok(world.copy(item.id()))
+    Ok(account.copy(item.id()))
 }
 
 /// `GET /v1/invoiceitems/{id}`
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("invoiceitem", call.id())
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("invoiceitem", call.id())
 }
 
 /// `GET /v1/invoiceitems`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    page::list(world, call, "invoiceitem", &["customer", "invoice"])
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "invoiceitem", &["customer", "invoice"])
 }
 
 /// `DELETE /v1/invoiceitems/{id}`
-pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let item = world.find("invoiceitem", call.id())?;
-    world.store.remove(item.id());
-    world.emit_object("invoiceitem.deleted", item.clone(), None)?;
+pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let item = account.find("invoiceitem", call.id())?;
+    account.store.remove(item.id());
+    account.emit_object("invoiceitem.deleted", item.clone(), None)?;
     Ok(json!({ "id": item.id(), "object": "invoiceitem", "deleted": true }))
 }
 
 /// A customer's items without an invoice, oldest first.
-pub(crate) fn pending(world: &World, customer: &str) -> Vec<Value> {
-    let rows = world.store.of_customer("invoiceitem", customer);
+pub(crate) fn pending(account: &Account, customer: &str) -> Vec<Value> {
+    let rows = account.store.of_customer("invoiceitem", customer);
     rows.filter(|row| row["invoice"].is_null()).cloned().collect()
 }
 
 /// Records the invoice of items.
-pub(crate) fn take(world: &mut World, items: &[Value], invoice: &str) {
+pub(crate) fn take(account: &mut Account, items: &[Value], invoice: &str) {
     for item in items {
-        world.change(item.id(), json!({ "invoice": invoice }));
+        account.change(item.id(), json!({ "invoice": invoice }));
     }
 }
 
@@ -87,14 +87,14 @@ pub(crate) fn line(item: &Value) -> NewLine {
     }
 }
 
-fn add_to_draft(world: &mut World, invoice: &str, item: &Value) -> Result<(), ApiError> {
-    let draft = world.find_param("invoice", invoice, "invoice")?;
+fn add_to_draft(account: &mut Account, invoice: &str, item: &Value) -> Result<(), ApiError> {
+    let draft = account.find_param("invoice", invoice, "invoice")?;
     if draft.text("status") != "draft" {
         let message = "You can only add items to a draft invoice.";
         return Err(ApiError::refused("invoice_not_editable", message));
     }
     let mut lines = draft["lines"].clone();
-    let line = world.line_of(invoice, draft.text("currency"), &line(item));
+    let line = account.line_of(invoice, draft.text("currency"), &line(item));
     let total = draft.int("total") + item.int("amount");
     if let Some(data) = lines["data"].as_array_mut() {
         data.push(line);
@@ -103,7 +103,7 @@ fn add_to_draft(world: &mut World, invoice: &str, item: &Value) -> Result<(), Ap
         "lines": lines, "subtotal": total, "subtotal_excluding_tax": total, "total": total,
         "total_excluding_tax": total, "amount_due": total.max(0), "amount_remaining": total.max(0),
     });
-    world.change(invoice, fields);
-    take(world, std::slice::from_ref(item), invoice);
+    account.change(invoice, fields);
+    take(account, std::slice::from_ref(item), invoice);
     Ok(())
 }

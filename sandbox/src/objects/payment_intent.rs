@@ -2,6 +2,7 @@
 
 use super::address;
 use super::payment_method::usable;
+use crate::account::Account;
 use crate::card::Decline;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -9,7 +10,6 @@ use crate::form::Form;
 use crate::handler::Call;
 use crate::page;
 use crate::payment::{Attempt, PaymentResult, capture as capture_money, fail, pay};
-use crate::world::World;
 use serde_json::{Map, Value, json};
 
 /// Fields that are copied from the parameters.
@@ -26,7 +26,7 @@ const AUTHENTICATION_FAILED: Decline = Decline {
 };
 
 /// `POST /v1/payment_intents`
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let amount = form.amount("amount")?.ok_or_else(|| ApiError::missing("amount"))?;
     let currency = form.required("currency")?.to_lowercase();
@@ -39,7 +39,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         let message = "You cannot set `off_session` unless `confirm` is set to `true`.";
         return Err(ApiError::invalid("parameter_invalid_empty", Some("off_session"), message));
     }
-    let mut fields = given(world, form)?;
+    let mut fields = given(account, form)?;
     fields.insert("amount".to_owned(), amount.into());
     fields.insert("currency".to_owned(), currency.into());
     fields.insert("metadata".to_owned(), form.metadata(&json!({}))?);
@@ -54,75 +54,75 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     } else {
         fields.insert("payment_method_types".to_owned(), types.into());
     }
-    let intent = make(world, Value::Object(fields))?;
+    let intent = make(account, Value::Object(fields))?;
     let id = intent.id().to_owned();
     if let Some(method) = form.text("payment_method") {
-        choose(world, &id, method)?;
+        choose(account, &id, method)?;
     }
     if let Some(url) = form.text("return_url") {
-        world.change(&id, json!({ "_return_url": url }));
+        account.change(&id, json!({ "_return_url": url }));
     }
-    world.emit("payment_intent.created", &id)?;
+    account.emit("payment_intent.created", &id)?;
     if is_confirmed {
-        return confirm_now(world, &id, Attempt { is_off_session, is_authenticated: false });
+        return confirm_now(account, &id, Attempt { is_off_session, is_authenticated: false });
     }
-    Ok(world.copy(&id))
+    Ok(account.copy(&id))
 }
 
 /// Creates a PaymentIntent without emitting an event.
-pub(crate) fn make(world: &mut World, fields: Value) -> Result<Value, ApiError> {
-    let id = world.new_id("pi");
+pub(crate) fn make(account: &mut Account, fields: Value) -> Result<Value, ApiError> {
+    let id = account.new_id("pi");
     let mut fields = fields;
-    fields["client_secret"] = world.ids.client_secret(&id).into();
-    world.make_as(&id, "payment_intent", fields)
+    fields["client_secret"] = account.ids.client_secret(&id).into();
+    account.make_as(&id, "payment_intent", fields)
 }
 
 /// `GET /v1/payment_intents/{id}`
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("payment_intent", call.id())
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("payment_intent", call.id())
 }
 
 /// `GET /v1/payment_intents`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    page::list(world, call, "payment_intent", &["customer"])
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "payment_intent", &["customer"])
 }
 
 /// `POST /v1/payment_intents/{id}`
-pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
-    let intent = world.find("payment_intent", call.id())?;
-    let mut fields = given(world, form)?;
-    fields.extend(World::metadata_change(&intent, form)?);
+    let intent = account.find("payment_intent", call.id())?;
+    let mut fields = given(account, form)?;
+    fields.extend(Account::metadata_change(&intent, form)?);
     if let Some(amount) = form.amount("amount")? {
         expect(&intent, &["requires_payment_method", "requires_confirmation", "requires_action"], "updated")?;
         fields.insert("amount".to_owned(), amount.into());
     }
-    world.change(intent.id(), Value::Object(fields));
+    account.change(intent.id(), Value::Object(fields));
     if let Some(method) = form.text("payment_method") {
         expect(&intent, &["requires_payment_method", "requires_confirmation", "requires_action"], "updated")?;
-        choose(world, intent.id(), method)?;
+        choose(account, intent.id(), method)?;
     }
-    Ok(world.copy(intent.id()))
+    Ok(account.copy(intent.id()))
 }
 
 /// `POST /v1/payment_intents/{id}/confirm`
-pub(crate) fn confirm(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn confirm(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
-    let intent = world.find("payment_intent", call.id())?;
+    let intent = account.find("payment_intent", call.id())?;
     expect(&intent, &["requires_payment_method", "requires_confirmation", "requires_action"], "confirmed")?;
     if let Some(method) = form.text("payment_method") {
-        choose(world, intent.id(), method)?;
+        choose(account, intent.id(), method)?;
     }
     if let Some(url) = form.text("return_url") {
-        world.change(intent.id(), json!({ "_return_url": url }));
+        account.change(intent.id(), json!({ "_return_url": url }));
     }
     let attempt = Attempt { is_off_session: is_off_session(form), is_authenticated: false };
-    confirm_now(world, intent.id(), attempt)
+    confirm_now(account, intent.id(), attempt)
 }
 
 /// `POST /v1/payment_intents/{id}/capture`
-pub(crate) fn capture(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let intent = world.find("payment_intent", call.id())?;
+pub(crate) fn capture(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let intent = account.find("payment_intent", call.id())?;
     expect(&intent, &["requires_capture"], "captured")?;
     let capturable = intent.int("amount_capturable");
     let amount = call.form.amount("amount_to_capture")?.unwrap_or(capturable);
@@ -130,43 +130,43 @@ pub(crate) fn capture(world: &mut World, call: &Call) -> Result<Value, ApiError>
         let message = "The requested capture amount is greater than the amount you can capture for this charge.";
         return Err(ApiError::refused("amount_too_large", message).with_param("amount_to_capture"));
     }
-    capture_money(world, intent.id(), amount)?;
-    Ok(world.copy(intent.id()))
+    capture_money(account, intent.id(), amount)?;
+    Ok(account.copy(intent.id()))
 }
 
 /// `POST /v1/payment_intents/{id}/cancel`
-pub(crate) fn cancel(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let intent = world.find("payment_intent", call.id())?;
+pub(crate) fn cancel(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let intent = account.find("payment_intent", call.id())?;
     let cancelable = ["requires_payment_method", "requires_confirmation", "requires_action", "requires_capture"];
     expect(&intent, &cancelable, "canceled")?;
     let reason = call.form.nullable("cancellation_reason");
-    cancel_now(world, intent.id(), reason)
+    cancel_now(account, intent.id(), reason)
 }
 
 /// Cancels a PaymentIntent and releases money that was reserved.
-pub(crate) fn cancel_now(world: &mut World, id: &str, reason: Value) -> Result<Value, ApiError> {
-    let intent = world.copy(id);
+pub(crate) fn cancel_now(account: &mut Account, id: &str, reason: Value) -> Result<Value, ApiError> {
+    let intent = account.copy(id);
     if intent.text("status") == "requires_capture" {
         let charge = intent.text("latest_charge").to_owned();
         let amount = intent["amount"].clone();
-        world.change_and_emit(&charge, json!({ "refunded": true, "amount_refunded": amount }), "charge.refunded")?;
+        account.change_and_emit(&charge, json!({ "refunded": true, "amount_refunded": amount }), "charge.refunded")?;
     }
     let fields = json!({
-        "status": "canceled", "canceled_at": world.now_s, "cancellation_reason": reason, "amount_capturable": 0,
+        "status": "canceled", "canceled_at": account.now_s, "cancellation_reason": reason, "amount_capturable": 0,
         "next_action": null,
     });
-    world.change(id, fields);
-    world.emit("payment_intent.canceled", id)?;
-    Ok(world.copy(id))
+    account.change(id, fields);
+    account.emit("payment_intent.canceled", id)?;
+    Ok(account.copy(id))
 }
 
 /// Passes or fails the customer's authentication. Returns the PaymentIntent in either case.
-pub(crate) fn authenticate(world: &mut World, id: &str, is_passed: bool) -> Result<Value, ApiError> {
-    let intent = world.find("payment_intent", id)?;
+pub(crate) fn authenticate(account: &mut Account, id: &str, is_passed: bool) -> Result<Value, ApiError> {
+    let intent = account.find("payment_intent", id)?;
     let off_session = intent["last_payment_error"].text("code") == "authentication_required";
     let method = match intent.opt("payment_method") {
-        Some(method) => world.copy(method),
-        None if off_session => world.copy(intent["last_payment_error"]["payment_method"].id()),
+        Some(method) => account.copy(method),
+        None if off_session => account.copy(intent["last_payment_error"]["payment_method"].id()),
         None => Value::Null,
     };
     if method.is_null() || !(off_session || intent.text("status") == "requires_action") {
@@ -181,17 +181,17 @@ pub(crate) fn authenticate(world: &mut World, id: &str, is_passed: bool) -> Resu
         return Err(ApiError::refused("payment_method_unexpected_state", message));
     }
     let paid = if is_passed {
-        pay(world, id, &method, Attempt { is_off_session: false, is_authenticated: true })?
+        pay(account, id, &method, Attempt { is_off_session: false, is_authenticated: true })?
     } else {
-        PaymentResult::Declined(fail(world, id, &method, &AUTHENTICATION_FAILED)?)
+        PaymentResult::Declined(fail(account, id, &method, &AUTHENTICATION_FAILED)?)
     };
-    world.update_invoice_of(id, &paid)?;
-    Ok(world.copy(id))
+    account.update_invoice_of(id, &paid)?;
+    Ok(account.copy(id))
 }
 
 /// Confirms with the chosen method.
-pub(crate) fn confirm_now(world: &mut World, id: &str, attempt: Attempt) -> Result<Value, ApiError> {
-    let intent = world.copy(id);
+pub(crate) fn confirm_now(account: &mut Account, id: &str, attempt: Attempt) -> Result<Value, ApiError> {
+    let intent = account.copy(id);
     let Some(method) = intent.opt("payment_method") else {
         let message = "You cannot confirm this PaymentIntent because it's missing a payment method. Update the \
                        PaymentIntent with a payment method and then confirm it again.";
@@ -199,18 +199,18 @@ pub(crate) fn confirm_now(world: &mut World, id: &str, attempt: Attempt) -> Resu
             ApiError::refused("payment_intent_unexpected_state", message).with("payment_intent", intent.clone())
         );
     };
-    let method = world.copy(method);
-    let paid = pay(world, id, &method, attempt)?;
-    world.update_invoice_of(id, &paid)?;
+    let method = account.copy(method);
+    let paid = pay(account, id, &method, attempt)?;
+    account.update_invoice_of(id, &paid)?;
     match paid {
         PaymentResult::Declined(error) => Err(error),
-        PaymentResult::Succeeded | PaymentResult::RequiresAction => Ok(world.copy(id)),
+        PaymentResult::Succeeded | PaymentResult::RequiresAction => Ok(account.copy(id)),
     }
 }
 
-fn choose(world: &mut World, id: &str, method: &str) -> Result<(), ApiError> {
-    let method = usable(world, method, Some("payment_method"))?;
-    let intent = world.copy(id);
+fn choose(account: &mut Account, id: &str, method: &str) -> Result<(), ApiError> {
+    let method = usable(account, method, Some("payment_method"))?;
+    let intent = account.copy(id);
     match (method.opt("customer"), intent.opt("customer")) {
         (Some(owner), Some(customer)) if owner == customer => {}
         (None, _) if !method.is("_is_spent") => {}
@@ -232,7 +232,7 @@ fn choose(world: &mut World, id: &str, method: &str) -> Result<(), ApiError> {
     let fields = json!({
         "payment_method": method.id(), "status": "requires_confirmation", "next_action": null,
     });
-    world.change(id, fields);
+    account.change(id, fields);
     Ok(())
 }
 
@@ -254,7 +254,7 @@ pub(crate) fn is_off_session(form: &Form) -> bool {
     form.text("off_session").is_some_and(|text| text != "false")
 }
 
-fn given(world: &World, form: &Form) -> Result<Map<String, Value>, ApiError> {
+fn given(account: &Account, form: &Form) -> Result<Map<String, Value>, ApiError> {
     let mut fields = Map::new();
     for name in COPIED_FIELDS {
         if form.has(name) {
@@ -262,7 +262,7 @@ fn given(world: &World, form: &Form) -> Result<Map<String, Value>, ApiError> {
         }
     }
     if let Some(customer) = form.text("customer") {
-        world.find_param("customer", customer, "customer")?;
+        account.find_param("customer", customer, "customer")?;
         fields.insert("customer".to_owned(), customer.into());
     }
     if form.has("shipping") {

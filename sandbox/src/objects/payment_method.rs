@@ -1,20 +1,20 @@
 //! Payment methods. An id such as `pm_card_visa` is not an object: each use creates a new one.
 
 use super::address::billing_details;
-use crate::blank::filled;
+use crate::account::Account;
 use crate::card::TestCard;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
+use crate::template::from_template;
 use serde_json::{Map, Value, json};
 
 /// Month and year in which cards expire.
 const EXPIRES: (i64, i64) = (12, 2034);
 
 /// `POST /v1/payment_methods`
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let kind = form.required("type")?;
     if kind != "card" {
@@ -22,7 +22,7 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         return Err(ApiError::invalid("parameter_invalid_string", Some("type"), &message));
     }
     let card = match (form.text("card.token"), form.text("card.number")) {
-        (Some(token), _) => match world.get(token).and_then(|token| token.opt("_card")) {
+        (Some(token), _) => match account.get(token).and_then(|token| token.opt("_card")) {
             Some(name) => TestCard::of_name(name),
             None => TestCard::of_id(token),
         }
@@ -34,25 +34,25 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         })?,
         (None, None) => return Err(ApiError::missing("card")),
     };
-    let method = make(world, card)?;
+    let method = make(account, card)?;
     let fields = json!({
         "metadata": form.metadata(&json!({}))?,
         "billing_details": billing_details(&form.part("billing_details")),
     });
-    world.change(method.id(), fields);
-    Ok(world.copy(method.id()))
+    account.change(method.id(), fields);
+    Ok(account.copy(method.id()))
 }
 
 /// `GET /v1/payment_methods/{id}`
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    usable(world, call.id(), None)
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    usable(account, call.id(), None)
 }
 
 /// `POST /v1/payment_methods/{id}`
-pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
-    let method = world.find("payment_method", call.id())?;
-    let mut fields = World::metadata_change(&method, form)?;
+    let method = account.find("payment_method", call.id())?;
+    let mut fields = Account::metadata_change(&method, form)?;
     if form.has("billing_details") {
         fields.insert("billing_details".to_owned(), billing_details(&form.part("billing_details")));
     }
@@ -69,48 +69,48 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         let message = "You must save this PaymentMethod to a customer before you can update it.";
         return Err(ApiError::refused_without_code(message));
     }
-    world.change_and_emit(method.id(), Value::Object(fields), "payment_method.updated")
+    account.change_and_emit(method.id(), Value::Object(fields), "payment_method.updated")
 }
 
 /// `GET /v1/payment_methods`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    page::list(world, call, "payment_method", &["customer", "type"])
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "payment_method", &["customer", "type"])
 }
 
 /// `POST /v1/payment_methods/{id}/attach`
-pub(crate) fn attach(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn attach(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let customer = call.form.required("customer")?;
-    world.find_param("customer", customer, "customer")?;
-    attach_to(world, call.id(), customer, "payment_method")
+    account.find_param("customer", customer, "customer")?;
+    attach_to(account, call.id(), customer, "payment_method")
 }
 
 /// `POST /v1/payment_methods/{id}/detach`
-pub(crate) fn detach(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let method = world.find("payment_method", call.id())?;
+pub(crate) fn detach(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let method = account.find("payment_method", call.id())?;
     if method.opt("customer").is_none() {
         let message = "The payment method you provided is not attached to a customer so detachment is impossible.";
         return Err(ApiError::refused_without_code(message));
     }
-    detach_from(world, method.id())
+    detach_from(account, method.id())
 }
 
 /// The payment method with an id. An id such as `pm_card_visa` creates a new one.
-pub(crate) fn usable(world: &mut World, id: &str, param: Option<&str>) -> Result<Value, ApiError> {
-    if let Some(method) = world.get(id)
+pub(crate) fn usable(account: &mut Account, id: &str, param: Option<&str>) -> Result<Value, ApiError> {
+    if let Some(method) = account.get(id)
         && matches!(method.text("object"), "payment_method" | "card")
     {
         return Ok(method.clone());
     }
     match TestCard::of_id(id) {
-        Some(card) => make(world, card),
+        Some(card) => make(account, card),
         None => Err(ApiError::no_such("PaymentMethod", id, param)),
     }
 }
 
 /// Attaches a method to a customer.
-pub(crate) fn attach_to(world: &mut World, id: &str, customer: &str, param: &str) -> Result<Value, ApiError> {
+pub(crate) fn attach_to(account: &mut Account, id: &str, customer: &str, param: &str) -> Result<Value, ApiError> {
     let param = (param != "payment_method").then_some(param);
-    let method = usable(world, id, param)?;
+    let method = usable(account, id, param)?;
     match method.opt("customer") {
         Some(owner) if owner == customer => return Ok(method),
         Some(_) => {
@@ -129,39 +129,39 @@ pub(crate) fn attach_to(world: &mut World, id: &str, customer: &str, param: &str
         error.keeps_changes = false;
         error
     })?;
-    world.change(method.id(), json!({ "customer": customer }));
-    world.emit("payment_method.attached", method.id())?;
-    Ok(world.copy(method.id()))
+    account.change(method.id(), json!({ "customer": customer }));
+    account.emit("payment_method.attached", method.id())?;
+    Ok(account.copy(method.id()))
 }
 
 /// Detaches a method from its customer. This cannot be undone.
-pub(crate) fn detach_from(world: &mut World, id: &str) -> Result<Value, ApiError> {
-    let method = world.copy(id);
+pub(crate) fn detach_from(account: &mut Account, id: &str) -> Result<Value, ApiError> {
+    let method = account.copy(id);
     let customer = method.text("customer").to_owned();
-    let previous = world.change(id, json!({ "customer": null, "_is_spent": true }));
-    world.emit_change("payment_method.detached", id, previous)?;
-    let mut settings = world.copy(&customer)["invoice_settings"].clone();
+    let previous = account.change(id, json!({ "customer": null, "_is_spent": true }));
+    account.emit_change("payment_method.detached", id, previous)?;
+    let mut settings = account.copy(&customer)["invoice_settings"].clone();
     if settings.text("default_payment_method") == id {
         settings["default_payment_method"] = Value::Null;
-        world.change_and_emit(&customer, json!({ "invoice_settings": settings }), "customer.updated")?;
+        account.change_and_emit(&customer, json!({ "invoice_settings": settings }), "customer.updated")?;
     }
-    let subscriptions: Vec<String> = world
+    let subscriptions: Vec<String> = account
         .store
         .of_customer("subscription", &customer)
         .filter(|row| row.text("default_payment_method") == id)
         .map(|row| row.id().to_owned())
         .collect();
     for subscription in subscriptions {
-        world.change(&subscription, json!({ "default_payment_method": null }));
+        account.change(&subscription, json!({ "default_payment_method": null }));
     }
-    Ok(world.copy(id))
+    Ok(account.copy(id))
 }
 
 /// Updates a card as if the bank had replaced it: it behaves alike and expires later.
-pub(crate) fn renew(world: &mut World, id: &str) -> Result<Value, ApiError> {
-    let mut card = world.find("payment_method", id)?["card"].clone();
+pub(crate) fn renew(account: &mut Account, id: &str) -> Result<Value, ApiError> {
+    let mut card = account.find("payment_method", id)?["card"].clone();
     card["exp_year"] = (card.int("exp_year") + 4).into();
-    world.change_and_emit(id, json!({ "card": card }), "payment_method.automatically_updated")
+    account.change_and_emit(id, json!({ "card": card }), "payment_method.automatically_updated")
 }
 
 /// The test card of a payment method or a card object.
@@ -169,11 +169,11 @@ pub(crate) fn card_of(method: &Value) -> Result<&'static TestCard, ApiError> {
     TestCard::of_name(method.text("_card")).ok_or_else(|| ApiError::api(500, "The SANDBOX does not know this card."))
 }
 
-fn make(world: &mut World, card: &TestCard) -> Result<Value, ApiError> {
-    let shape = filled("payment_method_card", shape(card));
+fn make(account: &mut Account, card: &TestCard) -> Result<Value, ApiError> {
+    let shape = from_template("payment_method_card", shape(card));
     // A card has the same fingerprint under all its names.
     let fields = json!({ "type": "card", "card": shape, "_card": card.name });
-    world.make("pm", "payment_method", fields)
+    account.make("pm", "payment_method", fields)
 }
 
 fn shape(card: &TestCard) -> Value {
@@ -214,5 +214,5 @@ pub(crate) fn charge_details(method: &Value, amount: i64) -> Value {
         "overcapture": { "maximum_amount_capturable": amount, "status": "unavailable" },
         "regulated_status": "unregulated",
     });
-    json!({ "card": filled("charge_card", fields), "type": "card" })
+    json!({ "card": from_template("charge_card", fields), "type": "card" })
 }

@@ -1,97 +1,97 @@
 //! Products and prices, including one that always exists.
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
 use serde_json::{Map, Value, json};
 
 /// The price that always exists.
 const PRO: (&str, &str, i64) = ("pro_monthly", "Pro (SANDBOX)", 59_900);
 
 /// Creates the price of Pro, unless one has its lookup key.
-pub(crate) fn seed(world: &mut World) -> Result<(), ApiError> {
-    if world.store.of_kind("price").any(|price| price.text("lookup_key") == PRO.0) {
+pub(crate) fn seed(account: &mut Account) -> Result<(), ApiError> {
+    if account.store.of_kind("price").any(|price| price.text("lookup_key") == PRO.0) {
         return Ok(());
     }
-    let fields = json!({ "name": PRO.1, "updated": world.now_s, "statement_descriptor": "SANDBOX PRO" });
-    let product = world.make("prod", "product", fields)?;
+    let fields = json!({ "name": PRO.1, "updated": account.now_s, "statement_descriptor": "SANDBOX PRO" });
+    let product = account.make("prod", "product", fields)?;
     let fields = json!({
         "currency": "usd", "lookup_key": PRO.0, "metadata": { "plan": "pro" }, "nickname": PRO.1,
         "product": product.id(), "recurring": recurring("month", 1), "type": "recurring", "unit_amount": PRO.2,
         "unit_amount_decimal": PRO.2.to_string(),
     });
-    world.make("price", "price", fields)?;
+    account.make("price", "price", fields)?;
     Ok(())
 }
 
 /// `POST /v1/products`
-pub(crate) fn create_product(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create_product(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let name = form.required("name")?;
     let fields = json!({
         "name": name, "description": form.nullable("description"), "metadata": form.metadata(&json!({}))?,
-        "active": form.flag("active")?.unwrap_or(true), "updated": world.now_s,
+        "active": form.flag("active")?.unwrap_or(true), "updated": account.now_s,
         "statement_descriptor": form.nullable("statement_descriptor"),
     });
     let product = match form.text("id") {
-        Some(id) if world.get(id).is_some() => {
+        Some(id) if account.get(id).is_some() => {
             return Err(ApiError::refused("resource_already_exists", "Product already exists."));
         }
-        Some(id) => world.make_as(id, "product", fields)?,
-        None => world.make("prod", "product", fields)?,
+        Some(id) => account.make_as(id, "product", fields)?,
+        None => account.make("prod", "product", fields)?,
     };
-    world.emit("product.created", product.id())?;
+    account.emit("product.created", product.id())?;
     Ok(product)
 }
 
 /// `GET /v1/products/{id}`
-pub(crate) fn retrieve_product(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("product", call.id())
+pub(crate) fn retrieve_product(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("product", call.id())
 }
 
 /// `GET /v1/products`
-pub(crate) fn list_products(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    page::list(world, call, "product", &["active"])
+pub(crate) fn list_products(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "product", &["active"])
 }
 
 /// `POST /v1/products/{id}`
-pub(crate) fn update_product(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let product = world.find("product", call.id())?;
+pub(crate) fn update_product(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let product = account.find("product", call.id())?;
     let mut fields = plain(&product, &call.form, &["name", "description", "statement_descriptor"])?;
-    fields.insert("updated".to_owned(), world.now_s.into());
-    world.change_and_emit(product.id(), Value::Object(fields), "product.updated")
+    fields.insert("updated".to_owned(), account.now_s.into());
+    account.change_and_emit(product.id(), Value::Object(fields), "product.updated")
 }
 
 /// `DELETE /v1/products/{id}`
-pub(crate) fn delete_product(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let product = world.find("product", call.id())?;
-    if world.store.of_kind("price").any(|price| price.text("product") == product.id()) {
+pub(crate) fn delete_product(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let product = account.find("product", call.id())?;
+    if account.store.of_kind("price").any(|price| price.text("product") == product.id()) {
         let message = "This product cannot be deleted because it has one or more user-created prices.";
         return Err(ApiError::refused_without_code(message));
     }
-    world.emit("product.deleted", product.id())?;
+    account.emit("product.deleted", product.id())?;
     let gone = json!({ "id": product.id(), "object": "product", "deleted": true });
-    world.store.put(product.id(), gone.clone());
+    account.store.put(product.id(), gone.clone());
     Ok(gone)
 }
 
 /// `POST /v1/prices`
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let price = make(world, &call.form)?;
-    world.emit("price.created", price.id())?;
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let price = make(account, &call.form)?;
+    account.emit("price.created", price.id())?;
     Ok(price)
 }
 
 /// `GET /v1/prices/{id}`
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("price", call.id())
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("price", call.id())
 }
 
 /// `GET /v1/prices`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let keys = form.texts("lookup_keys");
     let active = form.flag("active")?;
@@ -102,27 +102,27 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
             && form.text("currency").is_none_or(|currency| row.text("currency") == currency)
             && form.text("type").is_none_or(|kind| row.text("type") == kind)
     };
-    page::of(&world.store, world.store.of_kind("price").filter(wanted), form, "/v1/prices")
+    page::of(&account.store, account.store.of_kind("price").filter(wanted), form, "/v1/prices")
 }
 
 /// `POST /v1/prices/{id}`
-pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let price = world.find("price", call.id())?;
+pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let price = account.find("price", call.id())?;
     let fields = plain(&price, &call.form, &["nickname", "lookup_key"])?;
-    world.change_and_emit(price.id(), Value::Object(fields), "price.updated")
+    account.change_and_emit(price.id(), Value::Object(fields), "price.updated")
 }
 
 /// Creates a price from `price_data` or the parameters of a call.
-pub(crate) fn make(world: &mut World, form: &Form) -> Result<Value, ApiError> {
+pub(crate) fn make(account: &mut Account, form: &Form) -> Result<Value, ApiError> {
     let currency = form.required("currency")?.to_lowercase();
     let amount = form.int("unit_amount")?.ok_or_else(|| ApiError::missing("unit_amount"))?;
     let product = match (form.text("product"), form.text("product_data.name")) {
-        (Some(id), _) => world.find_param("product", id, "product")?,
-        (None, Some(name)) => world.make("prod", "product", json!({ "name": name, "updated": world.now_s }))?,
+        (Some(id), _) => account.find_param("product", id, "product")?,
+        (None, Some(name)) => account.make("prod", "product", json!({ "name": name, "updated": account.now_s }))?,
         (None, None) => return Err(ApiError::missing("product")),
     };
     if let Some(key) = form.text("lookup_key")
-        && world.store.of_kind("price").any(|price| price.text("lookup_key") == key)
+        && account.store.of_kind("price").any(|price| price.text("lookup_key") == key)
         && !form.flag("transfer_lookup_key")?.unwrap_or(false)
     {
         let message = format!("A price already uses that lookup key: {key}.");
@@ -142,7 +142,7 @@ pub(crate) fn make(world: &mut World, form: &Form) -> Result<Value, ApiError> {
         "metadata": form.metadata(&json!({}))?, "type": if interval.is_some() { "recurring" } else { "one_time" },
         "recurring": interval.map_or(Value::Null, |interval| recurring(interval, count)),
     });
-    world.make("price", "price", fields)
+    account.make("price", "price", fields)
 }
 
 fn recurring(interval: &str, count: i64) -> Value {
@@ -151,7 +151,7 @@ fn recurring(interval: &str, count: i64) -> Value {
 }
 
 fn plain(object: &Value, form: &Form, names: &[&str]) -> Result<Map<String, Value>, ApiError> {
-    let mut fields = World::metadata_change(object, form)?;
+    let mut fields = Account::metadata_change(object, form)?;
     for name in names {
         if form.has(name) {
             fields.insert((*name).to_owned(), form.nullable(name));

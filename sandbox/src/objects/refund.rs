@@ -1,21 +1,21 @@
 //! Refunds.
 
 use super::balance;
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
 use serde_json::{Value, json};
 
 /// `POST /v1/refunds`
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let charge = match (form.text("charge"), form.text("payment_intent")) {
-        (Some(charge), _) => world.find_param("charge", charge, "charge")?,
+        (Some(charge), _) => account.find_param("charge", charge, "charge")?,
         (None, Some(intent)) => {
-            let intent = world.find_param("payment_intent", intent, "payment_intent")?;
-            let charge = world.copy(intent.text("latest_charge"));
+            let intent = account.find_param("payment_intent", intent, "payment_intent")?;
+            let charge = account.copy(intent.text("latest_charge"));
             if !charge.is("paid") {
                 let message =
                     format!("This PaymentIntent ({}) does not have a successful charge to refund.", intent.id());
@@ -31,18 +31,18 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     let amount = form.int("amount")?;
     let reason = form.nullable("reason");
     let metadata = form.metadata(&json!({}))?;
-    make(world, charge.id(), amount, reason, metadata)
+    make(account, charge.id(), amount, reason, metadata)
 }
 
 /// Refunds an amount of a charge, by default all that is left.
 pub(crate) fn make(
-    world: &mut World,
+    account: &mut Account,
     charge: &str,
     amount: Option<i64>,
     reason: Value,
     metadata: Value,
 ) -> Result<Value, ApiError> {
-    let charge = world.find("charge", charge)?;
+    let charge = account.find("charge", charge)?;
     // Reserved money that was never captured counts as refunded.
     let left = charge.int("amount") - charge.int("amount_refunded");
     if !charge.is("paid") || !charge.is("captured") {
@@ -66,58 +66,58 @@ pub(crate) fn make(
         return Err(ApiError::refused_without_code(&message).with_param("amount"));
     }
     let currency = charge.text("currency");
-    let id = world.new_id("re");
-    let transaction = balance::record(world, "refund", &id, -amount, currency)?;
+    let id = account.new_id("re");
+    let transaction = balance::record(account, "refund", &id, -amount, currency)?;
     let fields = json!({
         "amount": amount, "balance_transaction": transaction.id(), "charge": charge.id(), "currency": currency,
         "payment_intent": charge["payment_intent"], "reason": reason, "metadata": metadata,
         "_customer": charge["customer"],
     });
-    world.make_as(&id, "refund", fields)?;
-    world.emit("refund.created", &id)?;
+    account.make_as(&id, "refund", fields)?;
+    account.emit("refund.created", &id)?;
     let refunded = charge.int("amount_refunded") + amount;
     let fields = json!({ "amount_refunded": refunded, "refunded": refunded == charge.int("amount") });
-    world.change_and_emit(charge.id(), fields, "charge.refunded")?;
-    Ok(world.copy(&id))
+    account.change_and_emit(charge.id(), fields, "charge.refunded")?;
+    Ok(account.copy(&id))
 }
 
 /// `GET /v1/refunds/{id}`
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("refund", call.id())
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("refund", call.id())
 }
 
 /// `GET /v1/refunds`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    page::list(world, call, "refund", &["charge", "payment_intent"])
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "refund", &["charge", "payment_intent"])
 }
 
 /// `POST /v1/refunds/{id}`
-pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let refund = world.find("refund", call.id())?;
-    let fields = World::metadata_change(&refund, &call.form)?;
-    let previous = world.change(refund.id(), Value::Object(fields));
-    world.emit_change("refund.updated", refund.id(), previous.clone())?;
-    world.emit_change("charge.refund.updated", refund.id(), previous)?;
-    Ok(world.copy(refund.id()))
+pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let refund = account.find("refund", call.id())?;
+    let fields = Account::metadata_change(&refund, &call.form)?;
+    let previous = account.change(refund.id(), Value::Object(fields));
+    account.emit_change("refund.updated", refund.id(), previous.clone())?;
+    account.emit_change("charge.refund.updated", refund.id(), previous)?;
+    Ok(account.copy(refund.id()))
 }
 
 /// Fails a refund: the bank could not return the money.
-pub(crate) fn fail(world: &mut World, id: &str) -> Result<Value, ApiError> {
-    let refund = world.find("refund", id)?;
+pub(crate) fn fail(account: &mut Account, id: &str) -> Result<Value, ApiError> {
+    let refund = account.find("refund", id)?;
     if refund.text("status") != "succeeded" {
         return Err(ApiError::refused_without_code("Only a refund that succeeded can fail."));
     }
     let amount = refund.int("amount");
-    let charge = world.copy(refund.text("charge"));
-    let returned = balance::record(world, "refund_failure", id, amount, refund.text("currency"))?;
+    let charge = account.copy(refund.text("charge"));
+    let returned = balance::record(account, "refund_failure", id, amount, refund.text("currency"))?;
     let fields = json!({
         "status": "failed", "failure_reason": "expired_or_canceled_card",
         "failure_balance_transaction": returned.id(),
     });
-    let previous = world.change(id, fields);
-    world.emit_change("refund.updated", id, previous)?;
-    world.emit("refund.failed", id)?;
+    let previous = account.change(id, fields);
+    account.emit_change("refund.updated", id, previous)?;
+    account.emit("refund.failed", id)?;
     let fields = json!({ "amount_refunded": charge.int("amount_refunded") - amount, "refunded": false });
-    world.change_and_emit(charge.id(), fields, "charge.updated")?;
-    Ok(world.copy(id))
+    account.change_and_emit(charge.id(), fields, "charge.updated")?;
+    Ok(account.copy(id))
 }

@@ -1,60 +1,60 @@
 //! The older API for cards: sources that are created from tokens.
 
 use super::payment_method::fingerprint;
+use crate::account::Account;
 use crate::card::TestCard;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
 use serde_json::{Value, json};
 
 /// `POST /v1/tokens`
-pub(crate) fn create_token(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create_token(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let number = call.form.required("card.number")?;
     let card = TestCard::of_number(number)
         .ok_or_else(|| ApiError::card("incorrect_number", "Your card number is incorrect.").with_param("number"))?;
     let shape = shape(card);
-    let mut inner = crate::blank::filled("card", shape);
-    inner["id"] = world.new_id("card").into();
+    let mut inner = crate::template::from_template("card", shape);
+    inner["id"] = account.new_id("card").into();
     let fields = json!({ "card": inner, "client_ip": null, "type": "card", "used": false, "_card": card.name });
-    world.make("tok", "token", fields)
+    account.make("tok", "token", fields)
 }
 
 /// `POST /v1/customers/{id}/sources`
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("customer", call.id())?;
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("customer", call.id())?;
     let token = call.form.required("source")?.to_owned();
-    add(world, call.id(), &token)
+    add(account, call.id(), &token)
 }
 
 /// `GET /v1/customers/{id}/sources`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("customer", call.id())?;
-    page::of(&world.store, world.store.of_customer("card", call.id()), &call.form, &call.path)
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("customer", call.id())?;
+    page::of(&account.store, account.store.of_customer("card", call.id()), &call.form, &call.path)
 }
 
 /// `POST /v1/customers/{id}/sources/{card}`
-pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let card = owned(world, call)?;
-    let fields = World::metadata_change(&card, &call.form)?;
-    world.change_and_emit(card.id(), Value::Object(fields), "customer.source.updated")
+pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let card = owned(account, call)?;
+    let fields = Account::metadata_change(&card, &call.form)?;
+    account.change_and_emit(card.id(), Value::Object(fields), "customer.source.updated")
 }
 
 /// `DELETE /v1/customers/{id}/sources/{card}`
-pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let card = owned(world, call)?;
-    world.store.remove(card.id());
-    world.emit_object("customer.source.deleted", card.clone(), None)?;
-    if world.copy(call.id()).text("default_source") == card.id() {
-        world.change_and_emit(call.id(), json!({ "default_source": null }), "customer.updated")?;
+pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let card = owned(account, call)?;
+    account.store.remove(card.id());
+    account.emit_object("customer.source.deleted", card.clone(), None)?;
+    if account.copy(call.id()).text("default_source") == card.id() {
+        account.change_and_emit(call.id(), json!({ "default_source": null }), "customer.updated")?;
     }
     Ok(json!({ "id": card.id(), "object": "card", "deleted": true }))
 }
 
 /// Adds the card of a token to a customer. The first one becomes the default.
-pub(crate) fn add(world: &mut World, customer: &str, token: &str) -> Result<Value, ApiError> {
-    let name = world.get(token).and_then(|token| token.opt("_card"));
+pub(crate) fn add(account: &mut Account, customer: &str, token: &str) -> Result<Value, ApiError> {
+    let name = account.get(token).and_then(|token| token.opt("_card"));
     let card = name.map_or_else(|| TestCard::of_id(token), TestCard::of_name);
     let card = card.ok_or_else(|| ApiError::no_such("token", token, Some("source")))?;
     card.attach().map_err(|decline| {
@@ -64,16 +64,16 @@ pub(crate) fn add(world: &mut World, customer: &str, token: &str) -> Result<Valu
     })?;
     let mut fields = shape(card);
     fields["customer"] = customer.into();
-    let source = world.make("card", "card", fields)?;
-    world.emit("customer.source.created", source.id())?;
-    if world.copy(customer).opt("default_source").is_none() {
-        world.change(customer, json!({ "default_source": source.id() }));
+    let source = account.make("card", "card", fields)?;
+    account.emit("customer.source.created", source.id())?;
+    if account.copy(customer).opt("default_source").is_none() {
+        account.change(customer, json!({ "default_source": source.id() }));
     }
     Ok(source)
 }
 
-fn owned(world: &World, call: &Call) -> Result<Value, ApiError> {
-    let card = world.find("card", call.second_id())?;
+fn owned(account: &Account, call: &Call) -> Result<Value, ApiError> {
+    let card = account.find("card", call.second_id())?;
     if card.text("customer") == call.id() { Ok(card) } else { Err(ApiError::no_such("source", card.id(), None)) }
 }
 

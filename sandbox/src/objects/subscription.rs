@@ -8,11 +8,11 @@ pub(crate) use change::{resume, update};
 pub(crate) use create::create;
 pub(crate) use item::{line, next_periods};
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
-use crate::world::World;
 use serde_json::{Value, json};
 
 /// Whether the status is final.
@@ -26,12 +26,12 @@ pub(crate) fn period_end(subscription: &Value) -> i64 {
 }
 
 /// `GET /v1/subscriptions/{id}`
-pub(crate) fn retrieve(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    world.find("subscription", call.id())
+pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    account.find("subscription", call.id())
 }
 
 /// `GET /v1/subscriptions`. Lists ended ones only on request.
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let (customer, price) = (form.text("customer"), form.text("price"));
     let wanted = |row: &&Value| {
@@ -47,12 +47,12 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         };
         is_in_status && customer.is_none_or(|id| row.text("customer") == id) && price.is_none_or(has_price)
     };
-    page::of(&world.store, world.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
+    page::of(&account.store, account.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
 }
 
 /// `DELETE /v1/subscriptions/{id}`
-pub(crate) fn cancel(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let subscription = world.find("subscription", call.id())?;
+pub(crate) fn cancel(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let subscription = account.find("subscription", call.id())?;
     if is_over(&subscription) {
         return Err(ApiError::no_such("subscription", call.id(), None));
     }
@@ -60,11 +60,11 @@ pub(crate) fn cancel(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     for name in ["comment", "feedback"] {
         let path = format!("cancellation_details.{name}");
         if details.has(&path) {
-            let mut before = world.copy(call.id())["cancellation_details"].clone();
+            let mut before = account.copy(call.id())["cancellation_details"].clone();
             before[name] = details.nullable(&path);
-            world.change(call.id(), json!({ "cancellation_details": before }));
+            account.change(call.id(), json!({ "cancellation_details": before }));
         }
     }
-    world.end_subscription(call.id(), "cancellation_requested")?;
-    Ok(world.copy(call.id()))
+    account.end_subscription(call.id(), "cancellation_requested")?;
+    Ok(account.copy(call.id()))
 }

@@ -1,14 +1,14 @@
 //! Webhook endpoints.
 
+use crate::account::Account;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
 use crate::version::Version;
-use crate::world::World;
 use serde_json::{Value, json};
 
-/// Most endpoints. Source: Stripe, "Webhook endpoints".
+/// Maximum number of endpoints. Source: Stripe, "Webhook endpoints".
 const ENDPOINTS_MAX: usize = 16;
 
 /// The contents of a new endpoint.
@@ -40,7 +40,7 @@ impl NewEndpoint {
 }
 
 /// Adds an endpoint, or changes the one with the same URL.
-pub(crate) fn add(world: &mut World, new: &NewEndpoint) -> Result<Value, ApiError> {
+pub(crate) fn add(account: &mut Account, new: &NewEndpoint) -> Result<Value, ApiError> {
     if !new.url.starts_with("http://") && !new.url.starts_with("https://") {
         let message = format!("Invalid URL: {}", new.url);
         return Err(ApiError::invalid("url_invalid", Some("url"), &message));
@@ -56,34 +56,34 @@ pub(crate) fn add(world: &mut World, new: &NewEndpoint) -> Result<Value, ApiErro
         "application": null, "description": "SANDBOX", "metadata": {}, "_is_thin": new.is_thin,
     });
     let is_it = |row: &&Value| row.text("url") == new.url && row.is("_is_thin") == new.is_thin;
-    let known = world.store.of_kind("webhook_endpoint").find(is_it).map(|row| row.id().to_owned());
+    let known = account.store.of_kind("webhook_endpoint").find(is_it).map(|row| row.id().to_owned());
     if let Some(id) = known {
         if let Some(secret) = &new.secret {
             fields["secret"] = secret.as_str().into();
         }
-        world.change(&id, fields);
-        return Ok(world.copy(&id));
+        account.change(&id, fields);
+        return Ok(account.copy(&id));
     }
-    if world.store.count("webhook_endpoint") >= ENDPOINTS_MAX {
+    if account.store.count("webhook_endpoint") >= ENDPOINTS_MAX {
         return Err(ApiError::refused_without_code("You have reached the maximum of webhook endpoints."));
     }
-    let secret = new.secret.clone().unwrap_or_else(|| world.ids.id("whsec"));
+    let secret = new.secret.clone().unwrap_or_else(|| account.ids.id("whsec"));
     fields["secret"] = secret.into();
-    world.make("we", "webhook_endpoint", fields)
+    account.make("we", "webhook_endpoint", fields)
 }
 
 /// Adds the endpoints of the options, and deletes those of earlier options, because a server's address may have
 /// changed.
-pub(crate) fn set_configured(world: &mut World, given: &[NewEndpoint]) -> Result<(), ApiError> {
+pub(crate) fn set_configured(account: &mut Account, given: &[NewEndpoint]) -> Result<(), ApiError> {
     let is_old = |row: &&Value| row.is("_is_given") && given.iter().all(|new| new.url != row.text("url"));
     let old: Vec<String> =
-        world.store.of_kind("webhook_endpoint").filter(is_old).map(|row| row.id().to_owned()).collect();
+        account.store.of_kind("webhook_endpoint").filter(is_old).map(|row| row.id().to_owned()).collect();
     for id in old {
-        world.store.remove(&id);
+        account.store.remove(&id);
     }
     for new in given {
-        let endpoint = add(world, new)?;
-        world.change(endpoint.id(), json!({ "_is_given": true, "_is_secret_made_up": new.secret.is_none() }));
+        let endpoint = add(account, new)?;
+        account.change(endpoint.id(), json!({ "_is_given": true, "_is_secret_made_up": new.secret.is_none() }));
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ pub(crate) fn has_configured_secret(row: &Value) -> bool {
 }
 
 /// `POST /v1/webhook_endpoints`
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let new = NewEndpoint {
         url: form.required("url")?.to_owned(),
@@ -106,12 +106,12 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     if new.enabled_events.is_empty() {
         return Err(ApiError::missing("enabled_events"));
     }
-    add(world, &new)
+    add(account, &new)
 }
 
 /// `GET /v1/webhook_endpoints`
-pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let mut page = page::list(world, call, "webhook_endpoint", &[])?;
+pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let mut page = page::list(account, call, "webhook_endpoint", &[])?;
     for row in page["data"].as_array_mut().into_iter().flatten() {
         if let Some(row) = row.as_object_mut() {
             row.remove("secret");
@@ -121,8 +121,8 @@ pub(crate) fn list(world: &mut World, call: &Call) -> Result<Value, ApiError> {
 }
 
 /// `DELETE /v1/webhook_endpoints/{id}`
-pub(crate) fn delete(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let endpoint = world.find("webhook_endpoint", call.id())?;
-    world.store.remove(endpoint.id());
+pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let endpoint = account.find("webhook_endpoint", call.id())?;
+    account.store.remove(endpoint.id());
     Ok(json!({ "id": endpoint.id(), "object": "webhook_endpoint", "deleted": true }))
 }

@@ -3,14 +3,12 @@
 use bursar_sandbox::{Options, Sandbox};
 use serde_json::Value;
 
-/// A sandbox and a way to talk to it.
 pub struct Client {
     pub sandbox: Sandbox,
     http: reqwest::Client,
     url: String,
 }
 
-/// An answer with its headers.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -27,13 +25,11 @@ impl Answer {
         text(&self.body, "id")
     }
 
-    /// The code of the error.
     pub fn code(&self) -> &str {
         self.body["error"]["code"].as_str().unwrap_or_default()
     }
 }
 
-/// A field that is a text.
 pub fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_else(|| panic!("{name} is a text in {value}")).to_owned()
 }
@@ -49,7 +45,6 @@ impl Client {
         Self { sandbox, http: reqwest::Client::new(), url }
     }
 
-    /// A call of any kind, with headers.
     pub async fn send(
         &self,
         method: &str,
@@ -93,7 +88,7 @@ impl Client {
         self.send("POST", path, form, &[("Idempotency-Key", key)]).await.expect("an answer")
     }
 
-    /// A command to the control API.
+    /// Makes a call to the control API.
     pub async fn command(&self, method: &str, command: &str, body: &Value) -> Answer {
         let url = format!("{}/sandbox/v1/{command}", self.url);
         let method: reqwest::Method = method.parse().expect("a method");
@@ -103,7 +98,7 @@ impl Client {
         Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default() }
     }
 
-    /// A customer with a payment method. Gives both ids.
+    /// Creates a customer with a payment method. Returns both ids.
     pub async fn customer_with(&self, method: &str) -> (String, String) {
         let customer = self.post("/v1/customers", &[("email", "ada@example.com")]).await.id();
         let path = format!("/v1/payment_methods/{method}/attach");
@@ -125,13 +120,13 @@ impl Client {
         self.post("/v1/payment_intents", &form).await
     }
 
-    /// The id of the price that is there from the start.
+    /// The id of the permanent price.
     pub async fn pro(&self) -> String {
         let found = self.get("/v1/prices", &[("lookup_keys[0]", "pro_monthly"), ("active", "true")]).await;
         text(&found.body["data"][0], "id")
     }
 
-    /// A subscription to Pro of a new customer with a payment method.
+    /// Subscribes a new customer with a payment method to Pro.
     pub async fn subscribe(&self, method: &str, more: &[(&str, &str)]) -> Answer {
         let (customer, method) = self.customer_with(method).await;
         let price = self.pro().await;

@@ -4,7 +4,7 @@ use crate::client::Client;
 use serde_json::json;
 
 #[tokio::test]
-async fn the_state_tells_all_money_and_counts() {
+async fn the_state_shows_all_totals_and_counts() {
     let client = Client::start().await;
     let (customer, method) = client.customer_with("pm_card_visa").await;
     client.pay((&customer, &method), &[]).await;
@@ -16,7 +16,7 @@ async fn the_state_tells_all_money_and_counts() {
 }
 
 #[tokio::test]
-async fn the_clock_is_read_and_moved_and_never_goes_back() {
+async fn the_clock_can_be_read_and_advanced_but_never_goes_back() {
     let client = Client::start().await;
     let before = client.command("GET", "clock", &json!({})).await.body["now"].as_i64().unwrap();
     let moved = client.command("POST", "clock", &json!({ "advance_s": 1_000 })).await;
@@ -26,7 +26,7 @@ async fn the_clock_is_read_and_moved_and_never_goes_back() {
 }
 
 #[tokio::test]
-async fn a_reset_forgets_everything_but_the_price_that_is_always_there() {
+async fn a_reset_deletes_everything_but_the_permanent_price() {
     let client = Client::start().await;
     client.subscribe("pm_card_visa", &[]).await;
     assert_eq!(client.command("POST", "reset", &json!({})).await.status, 200);
@@ -35,7 +35,7 @@ async fn a_reset_forgets_everything_but_the_price_that_is_always_there() {
 }
 
 #[tokio::test]
-async fn web_pages_cannot_give_orders() {
+async fn web_pages_cannot_send_commands() {
     let client = Client::start().await;
     let url = format!("{}/sandbox/v1/reset", client.sandbox.url());
     let refused = reqwest::Client::new().post(url).header("Origin", "https://example.com").send().await.unwrap();
@@ -43,7 +43,7 @@ async fn web_pages_cannot_give_orders() {
 }
 
 #[tokio::test]
-async fn pages_for_people_say_sandbox_and_escape_what_customers_wrote() {
+async fn html_pages_say_sandbox_and_escape_customers_text() {
     let client = Client::start().await;
     client.post("/v1/customers", &[("name", "<script>alert(1)</script>")]).await;
     let made = client.subscribe("pm_card_visa", &[]).await;

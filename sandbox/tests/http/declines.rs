@@ -1,10 +1,10 @@
-//! Cards that do not pay, and what Stripe says then.
+//! Cards that do not pay, and Stripe's errors.
 
 use crate::client::{Client, text};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_made_up_id_makes_a_new_payment_method() {
+async fn a_predefined_id_creates_a_new_payment_method() {
     let client = Client::start().await;
     let (customer, method) = client.customer_with("pm_card_visa").await;
     assert_ne!(method, "pm_card_visa");
@@ -53,7 +53,7 @@ async fn card_0341_attaches_and_then_fails_to_charge() {
 }
 
 #[tokio::test]
-async fn an_off_session_payment_that_needs_authentication_is_a_402_with_the_payment_intent() {
+async fn an_off_session_payment_needing_authentication_is_a_402_with_its_intent() {
     let client = Client::start().await;
     let (customer, method) = client.customer_with("pm_card_authenticationRequired").await;
     let refused = client.pay((&customer, &method), &[("off_session", "true")]).await;
@@ -72,7 +72,7 @@ async fn an_off_session_payment_that_needs_authentication_is_a_402_with_the_paym
 }
 
 #[tokio::test]
-async fn an_on_session_payment_waits_for_authentication_which_can_pass_or_fail() {
+async fn an_on_session_payment_waits_for_authentication_that_can_pass_or_fail() {
     let client = Client::start().await;
     let (customer, method) = client.customer_with("pm_card_authenticationRequired").await;
     let waiting = client.pay((&customer, &method), &[]).await;
@@ -99,7 +99,7 @@ async fn card_3155_pays_off_session_once_it_was_set_up() {
 }
 
 #[tokio::test]
-async fn a_detached_method_never_comes_back() {
+async fn a_detached_method_cannot_be_used_again() {
     let client = Client::start().await;
     let (customer, method) = client.customer_with("pm_card_visa").await;
     assert_eq!(client.post(&format!("/v1/payment_methods/{method}/detach"), &[]).await.status, 200);
@@ -110,7 +110,7 @@ async fn a_detached_method_never_comes_back() {
 }
 
 #[tokio::test]
-async fn somebody_elses_method_does_not_pay() {
+async fn another_customers_method_does_not_pay() {
     let client = Client::start().await;
     let (_, method) = client.customer_with("pm_card_visa").await;
     let other = client.post("/v1/customers", &[]).await.id();

@@ -15,7 +15,7 @@ async fn start(receiver: &Receiver, options: Options) -> Client {
     Client::with(Options { endpoints, seed: Some(3), ..options }).await
 }
 
-/// Waits until nothing waits to be delivered.
+/// Waits until no delivery is waiting.
 async fn wait_until_delivered(client: &Client) {
     while client.sandbox.deliveries_waiting() > 0 {
         tokio::task::yield_now().await;
@@ -45,7 +45,7 @@ async fn an_event_arrives_signed_and_pretty_printed_at_the_real_time() {
 }
 
 #[tokio::test]
-async fn a_failed_delivery_is_tried_again_hours_later_and_counts_as_pending_until_then() {
+async fn a_failed_delivery_is_retried_hours_later_and_is_pending_until_then() {
     let mut receiver = Receiver::start().await;
     receiver.answers(500);
     let client = start(&receiver, Options::default()).await;
@@ -54,7 +54,7 @@ async fn a_failed_delivery_is_tried_again_hours_later_and_counts_as_pending_unti
     receiver.answers(200);
     let pending = client.get("/v1/events", &[("delivery_success", "false")]).await.body;
     assert_eq!((text(&pending["data"][0], "id"), &pending["data"][0]["pending_webhooks"]), (event.clone(), &json!(1)));
-    // The end of the first try is noted before the clock moves.
+    // The first try is recorded before the clock advances.
     while client.sandbox.list("_delivery").iter().any(|row| row["tries"] == 0) {
         tokio::task::yield_now().await;
     }
@@ -66,7 +66,7 @@ async fn a_failed_delivery_is_tried_again_hours_later_and_counts_as_pending_unti
 }
 
 #[tokio::test]
-async fn after_three_tries_an_event_stays_undelivered_until_it_is_ordered_again() {
+async fn after_three_tries_an_event_stays_undelivered_until_it_is_redelivered() {
     let mut receiver = Receiver::start().await;
     receiver.answers(500);
     let client = start(&receiver, Options { retry_scale: 0.0, ..Options::default() }).await;
@@ -103,7 +103,7 @@ async fn deliveries_can_be_duplicated_and_dropped() {
 }
 
 #[tokio::test]
-async fn an_endpoint_gets_only_what_it_wants_in_its_version() {
+async fn an_endpoint_gets_only_its_event_types_in_its_version() {
     let mut receiver = Receiver::start().await;
     let client = Client::start().await;
     let endpoint = NewEndpoint {

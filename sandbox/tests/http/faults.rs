@@ -1,4 +1,4 @@
-//! Faults on order.
+//! Requested faults.
 
 use crate::client::Client;
 use bursar_sandbox::{Fault, FaultRule};
@@ -17,7 +17,7 @@ async fn a_refused_call_is_not_executed_and_the_next_one_is() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_was_executed_and_the_connection_is_cut() {
+async fn a_call_with_a_lost_answer_is_executed_and_its_connection_cut() {
     let client = Client::start().await;
     client.sandbox.fault(FaultRule::once("POST", "/v1/customers", Fault::LoseAnswer { hang_ms: 0 })).unwrap();
     let lost = client.send("POST", "/v1/customers", &[], &[("Idempotency-Key", "k")]).await;
@@ -29,7 +29,7 @@ async fn a_lost_answer_was_executed_and_the_connection_is_cut() {
 }
 
 #[tokio::test]
-async fn a_bad_gateway_answers_with_a_page() {
+async fn a_bad_gateway_answers_with_html() {
     let client = Client::start().await;
     client.sandbox.fault(FaultRule::once("GET", "/v1/", Fault::BadGateway)).unwrap();
     let answer = client.get("/v1/balance", &[]).await;
@@ -37,7 +37,7 @@ async fn a_bad_gateway_answers_with_a_page() {
 }
 
 #[tokio::test]
-async fn faults_are_ordered_and_taken_back_over_http() {
+async fn faults_are_added_and_removed_over_http() {
     let client = Client::start().await;
     let rule = json!({ "method": "GET", "path": "/v1/balance", "fault": "refuse", "status": 500 });
     assert_eq!(client.command("POST", "faults", &rule).await.status, 200);

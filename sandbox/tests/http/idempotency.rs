@@ -1,4 +1,4 @@
-//! Idempotency keys, as STRIPE's documentation describes them.
+//! Idempotency keys, as in Stripe's documentation.
 
 use crate::client::Client;
 use bursar_sandbox::{Fault, FaultRule};
@@ -8,7 +8,7 @@ use std::time::Duration;
 const CUSTOMER: &[(&str, &str)] = &[("email", "ada@example.com")];
 
 #[tokio::test]
-async fn the_same_key_repeats_the_first_answer_and_makes_nothing_twice() {
+async fn the_same_key_repeats_the_first_answer_and_creates_nothing_twice() {
     let client = Client::start().await;
     let first = client.keyed("k", "/v1/customers", CUSTOMER).await;
     let second = client.keyed("k", "/v1/customers", CUSTOMER).await;
@@ -61,7 +61,7 @@ async fn a_500_is_stored_under_its_key() {
 }
 
 #[tokio::test]
-async fn what_was_refused_before_execution_is_not_stored() {
+async fn a_call_refused_before_execution_is_not_stored() {
     let client = Client::start().await;
     let bad = client.keyed("k", "/v1/payment_intents", &[("amount", "many"), ("currency", "usd")]).await;
     assert_eq!((bad.status, bad.code()), (400, "parameter_invalid_integer"));
@@ -80,7 +80,7 @@ async fn a_429_is_not_stored() {
 }
 
 #[tokio::test]
-async fn two_uses_of_a_key_at_once_are_a_conflict() {
+async fn concurrent_uses_of_a_key_are_a_conflict() {
     let client = Client::start().await;
     client.sandbox.fault(FaultRule::once("POST", "/v1/customers", Fault::Delay { ms: 1_000 })).unwrap();
     let use_it = || client.keyed("k", "/v1/customers", CUSTOMER);
@@ -92,7 +92,7 @@ async fn two_uses_of_a_key_at_once_are_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_after_24_hours() {
+async fn a_key_is_deleted_after_24_hours() {
     let client = Client::start().await;
     let first = client.keyed("k", "/v1/customers", CUSTOMER).await;
     client.sandbox.advance(Duration::from_secs(23 * 3_600)).unwrap();
@@ -102,7 +102,7 @@ async fn a_key_is_forgotten_after_24_hours() {
 }
 
 #[tokio::test]
-async fn keys_mean_nothing_to_gets() {
+async fn get_requests_ignore_keys() {
     let client = Client::start().await;
     let id = client.post("/v1/customers", CUSTOMER).await.id();
     let headers = [("Idempotency-Key", "k")];

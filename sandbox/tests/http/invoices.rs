@@ -1,4 +1,4 @@
-//! Invoices that calls make.
+//! Invoices created by calls.
 
 use crate::client::{Client, text};
 use serde_json::json;

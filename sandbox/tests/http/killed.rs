@@ -1,4 +1,4 @@
-//! The command itself, killed in the middle of its work.
+//! The command, killed while it works.
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ impl Drop for Process {
 
 impl Process {
     fn start(folder: &Path) -> Self {
-        // Clients need it; whoever is first sets it.
+        // Clients need it; a second call fails, which is harmless.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = Command::new(env!("CARGO_BIN_EXE_bursar-sandbox"))
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
@@ -37,7 +37,7 @@ impl Process {
     }
 }
 
-/// Makes customers until the sandbox is gone. Gives the ids of those that were answered.
+/// Creates customers until the sandbox is killed. Returns the ids of the answered ones.
 async fn customers(url: String) -> Vec<String> {
     let http = reqwest::Client::new();
     let mut answered = Vec::new();
@@ -50,7 +50,7 @@ async fn customers(url: String) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn whatever_was_answered_is_there_after_a_kill_in_the_middle() {
+async fn every_answered_call_survives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(folder.path());
     let makers: Vec<_> = (0..4).map(|_| tokio::spawn(customers(process.url.clone()))).collect();

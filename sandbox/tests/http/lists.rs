@@ -30,7 +30,7 @@ async fn customers_are_found_by_address_in_pages() {
 }
 
 #[tokio::test]
-async fn a_deleted_customer_says_so_and_its_subscriptions_end() {
+async fn a_deleted_customer_is_marked_deleted_and_its_subscriptions_end() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_visa", &[]).await;
     let path = format!("/v1/customers/{}", text(&made.body, "customer"));
@@ -41,7 +41,7 @@ async fn a_deleted_customer_says_so_and_its_subscriptions_end() {
 }
 
 #[tokio::test]
-async fn expansion_reaches_through_lists_and_refuses_what_is_not_there() {
+async fn expansion_reaches_into_lists_and_refuses_unknown_paths() {
     let client = Client::start().await;
     let (customer, method) = client.customer_with("pm_card_visa").await;
     client.pay((&customer, &method), &[("off_session", "true")]).await;
@@ -60,7 +60,7 @@ async fn expansion_reaches_through_lists_and_refuses_what_is_not_there() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_a_404_in_the_path_and_a_400_as_a_parameter() {
+async fn an_unknown_id_is_a_404_in_the_path_and_a_400_as_a_parameter() {
     let client = Client::start().await;
     let missing = client.get("/v1/customers/cus_nobody", &[]).await;
     assert_eq!(
@@ -75,7 +75,7 @@ async fn what_is_not_there_is_a_404_in_the_path_and_a_400_as_a_parameter() {
 }
 
 #[tokio::test]
-async fn no_key_and_a_live_key_are_refused() {
+async fn a_missing_key_and_a_live_key_are_refused() {
     let client = Client::start().await;
     for key in ["", "Bearer sk_live_1", "Bearer nonsense"] {
         let refused = client.send("GET", "/v1/balance", &[], &[("Authorization", key)]).await.unwrap();

@@ -1,4 +1,4 @@
-//! The sandbox as a client sees it: over HTTP.
+//! The sandbox over HTTP, as a client sees it.
 
 mod client;
 mod control;

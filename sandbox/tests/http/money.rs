@@ -26,7 +26,7 @@ async fn refunds_add_up_and_never_exceed_the_charge() {
 }
 
 #[tokio::test]
-async fn a_lost_dispute_takes_the_money_and_a_won_one_gives_it_back() {
+async fn a_lost_dispute_withdraws_the_money_and_a_won_one_reinstates_it() {
     let client = Client::start().await;
     let (customer, charge) = charge(&client, "pm_card_visa").await;
     let opened = client.command("POST", "disputes", &json!({ "charge": charge })).await;
@@ -51,7 +51,7 @@ async fn a_lost_dispute_takes_the_money_and_a_won_one_gives_it_back() {
 }
 
 #[tokio::test]
-async fn losing_evidence_loses() {
+async fn losing_evidence_loses_the_dispute() {
     let client = Client::start().await;
     let (customer, _) = charge(&client, "pm_card_createDispute").await;
     let dispute = text(&client.sandbox.list("dispute")[0], "id");
@@ -71,7 +71,7 @@ async fn an_inquiry_moves_no_money() {
 }
 
 #[tokio::test]
-async fn reserved_money_is_captured_in_part_or_given_free() {
+async fn reserved_money_is_captured_in_part_or_released() {
     let client = Client::start().await;
     let (customer, method) = client.customer_with("pm_card_visa").await;
     let reserved = client.pay((&customer, &method), &[("capture_method", "manual")]).await;

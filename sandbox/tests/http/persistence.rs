@@ -1,4 +1,4 @@
-//! What survives a restart.
+//! State that survives a restart.
 
 use crate::client::Client;
 use bursar_sandbox::{Error, NewEndpoint, Options, Sandbox};
@@ -26,7 +26,7 @@ async fn objects_answers_and_the_clock_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn an_endpoint_of_earlier_options_is_gone_after_a_restart_and_one_of_a_call_is_not() {
+async fn only_endpoints_of_earlier_options_are_deleted_by_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = Options { data_dir: Some(folder.path().to_owned()), ..Options::default() };
     options.endpoints = vec![NewEndpoint::new("http://127.0.0.1:9/first", "whsec_1")];
@@ -41,7 +41,7 @@ async fn an_endpoint_of_earlier_options_is_gone_after_a_restart_and_one_of_a_cal
 }
 
 #[tokio::test]
-async fn a_secret_that_the_options_give_is_not_kept_and_signs_after_a_restart() {
+async fn a_secret_of_the_options_is_not_stored_and_signs_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let given = NewEndpoint::new("http://127.0.0.1:9/given", "whsec_given_by_the_options");
     let made_up = NewEndpoint { secret: None, ..NewEndpoint::new("http://127.0.0.1:9/made-up", "") };
@@ -62,7 +62,7 @@ async fn a_secret_that_the_options_give_is_not_kept_and_signs_after_a_restart() 
 }
 
 #[tokio::test]
-async fn an_address_that_others_reach_needs_permission() {
+async fn a_public_listen_address_needs_permission() {
     let listen = "0.0.0.0:0".parse().unwrap();
     let refused = Sandbox::start(Options { listen, ..Options::default() }).await;
     assert!(matches!(refused, Err(Error::Options(_))));

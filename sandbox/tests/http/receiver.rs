@@ -1,4 +1,4 @@
-//! An endpoint for webhooks that answers as a test wants it to.
+//! A webhook endpoint with a configurable answer.
 
 use poem::http::StatusCode;
 use poem::listener::{Acceptor, Listener, TcpListener};
@@ -63,7 +63,7 @@ impl Receiver {
         Self { url: format!("http://{address}/webhooks"), status, arrived, server }
     }
 
-    /// What it answers from now on.
+    /// Sets the status of its answers.
     pub fn answers(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }

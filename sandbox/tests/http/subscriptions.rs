@@ -1,4 +1,4 @@
-//! The life of subscriptions, with a clock that is moved.
+//! Subscriptions over time, with an advanced clock.
 
 use crate::client::{Answer, Client, text};
 use bursar_sandbox::{AfterRetries, Options, Rules};
@@ -20,7 +20,7 @@ fn invoices(client: &Client) -> Vec<(String, String, i64)> {
         .collect()
 }
 
-/// What pays the first invoice of a subscription that was just made.
+/// The PaymentIntent of a new subscription's first invoice.
 fn first_intent(client: &Client, made: &Answer) -> Value {
     let payment = &made.body["latest_invoice"]["payments"]["data"][0]["payment"];
     client.sandbox.object(&text(payment, "payment_intent"))
@@ -31,7 +31,7 @@ fn invoice(reason: &str, status: &str, paid: i64) -> (String, String, i64) {
 }
 
 #[tokio::test]
-async fn the_first_payment_makes_a_subscription_active() {
+async fn the_first_payment_activates_a_subscription() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_visa", &[]).await;
     assert_eq!((made.status, &made.body["status"]), (200, &json!("active")), "{}", made.body);
@@ -49,7 +49,7 @@ async fn the_first_payment_makes_a_subscription_active() {
 }
 
 #[tokio::test]
-async fn a_period_later_it_renews_and_is_paid_after_an_hour() {
+async fn a_renewal_after_a_period_is_paid_an_hour_later() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_visa", &[]).await;
     client.sandbox.advance(days(31)).unwrap();
@@ -108,13 +108,13 @@ async fn a_renewal_that_is_never_paid_ends_the_subscription() {
 }
 
 #[tokio::test]
-async fn or_it_is_unpaid_if_the_account_wants_that() {
+async fn a_renewal_that_is_never_paid_makes_it_unpaid_if_configured() {
     let (client, id) = never_paid(AfterRetries::Unpaid).await;
     assert_eq!(client.sandbox.object(&id)["status"], "unpaid");
 }
 
 #[tokio::test]
-async fn an_unpaid_start_is_incomplete_and_expires_after_23_hours() {
+async fn an_unpaid_subscription_is_incomplete_and_expires_after_23_hours() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_chargeCustomerFail", &[]).await;
     assert_eq!((made.status, &made.body["status"]), (200, &json!("incomplete")));
@@ -126,7 +126,7 @@ async fn an_unpaid_start_is_incomplete_and_expires_after_23_hours() {
 }
 
 #[tokio::test]
-async fn a_start_that_needs_authentication_becomes_active_with_it() {
+async fn authentication_activates_an_incomplete_subscription() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_authenticationRequired", &[("off_session", "true")]).await;
     assert_eq!((made.status, &made.body["status"]), (200, &json!("incomplete")));
@@ -159,7 +159,7 @@ async fn default_incomplete_waits_for_the_client_to_pay() {
 }
 
 #[tokio::test]
-async fn a_trial_costs_nothing_is_announced_and_then_paid() {
+async fn a_trial_is_free_and_its_announced_end_is_paid() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_visa", &[("trial_period_days", "14")]).await;
     assert_eq!(made.body["status"], "trialing");
@@ -194,7 +194,7 @@ async fn a_trial_without_a_method_can_pause_and_resume() {
 }
 
 #[tokio::test]
-async fn an_end_with_the_period_can_be_taken_back_or_comes() {
+async fn an_end_at_the_period_can_be_withdrawn_or_happens() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_visa", &[]).await;
     let path = format!("/v1/subscriptions/{}", made.id());
@@ -210,7 +210,7 @@ async fn an_end_with_the_period_can_be_taken_back_or_comes() {
 }
 
 #[tokio::test]
-async fn a_cancelled_subscription_ends_at_once_and_for_ever() {
+async fn a_cancelled_subscription_ends_at_once_and_permanently() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_visa", &[]).await;
     let path = format!("/v1/subscriptions/{}", made.id());
@@ -253,7 +253,7 @@ async fn a_change_of_price_is_prorated_on_an_invoice_of_its_own() {
 }
 
 #[tokio::test]
-async fn paused_collection_voids_what_comes() {
+async fn paused_collection_voids_new_invoices() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_visa", &[]).await;
     let path = format!("/v1/subscriptions/{}", made.id());

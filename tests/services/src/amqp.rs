@@ -1,4 +1,4 @@
-//! Just enough of AMQP 0-9-1 to know that a node takes clients, and which node it is.
+//! A minimal AMQP 0-9-1 client that checks whether a node accepts clients, and which node it is.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -7,13 +7,13 @@ use std::time::Duration;
 /// How long one answer may take before the node counts as not ready.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The largest frame a node sends to this client: it asks for no more.
+/// The largest frame that this client accepts.
 const FRAME_MAX: u32 = 131_072;
 
-/// The highest channel this client asks for; the node allows no "unlimited".
+/// The highest channel number of this client; the node does not allow "unlimited".
 const CHANNEL_MAX: u16 = 16;
 
-/// A method: the number of its class and its own.
+/// A method: the number of its class, and its own.
 pub(crate) type Method = (u16, u16);
 
 const START: Method = (10, 10);
@@ -25,8 +25,8 @@ const OPEN_OK: Method = (10, 41);
 const CLOSE: Method = (10, 50);
 const CLOSE_OK: Method = (10, 51);
 
-/// Logs in as `guest`, opens the default virtual host and leaves. True when all of this
-/// works and the node calls itself `node`, so that no other broker is taken for it.
+/// Logs in as `guest`, opens the default virtual host and leaves. Returns true if all of this works and the node's
+/// name is `node`, so that no other broker is mistaken for it.
 pub(crate) fn takes_clients(port: u16, node: &str) -> bool {
     Connection::open(port, node).and_then(Connection::close).is_ok()
 }
@@ -46,7 +46,7 @@ impl Connection {
         let mut connection = Connection { stream };
 
         connection.stream.write_all(b"AMQP\0\0\x09\x01")?;
-        // The node's name is a part of the cluster's, one of the server's properties.
+        // The node's name is part of the cluster's, one of the server's properties.
         let properties = connection.expect(START)?;
         let name = format!("{node}@");
         if !properties.windows(name.len()).any(|part| part == name.as_bytes()) {
@@ -63,7 +63,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Says goodbye, so that the node's log has no complaint.
+    /// Closes the connection in order, so that the node logs no error.
     pub(crate) fn close(mut self) -> io::Result<()> {
         let reason = [&200_u16.to_be_bytes()[..], &short_text("bye"), &[0; 4]];
         self.send(0, CLOSE, &reason.concat())?;
@@ -88,7 +88,7 @@ impl Connection {
         self.stream.write_all(&frame.concat())
     }
 
-    /// Reads one frame, which must be the method `wanted`, and gives its arguments.
+    /// Reads one frame, which must be the method `wanted`, and returns its arguments.
     pub(crate) fn expect(&mut self, wanted: Method) -> io::Result<Vec<u8>> {
         let mut head = [0; 11];
         self.stream.read_exact(&mut head)?;
@@ -113,7 +113,7 @@ pub(crate) fn short_text(text: &str) -> Vec<u8> {
     [&[length], text.as_bytes()].concat()
 }
 
-/// Bytes with four bytes for their length; with none, it is an empty table as well.
+/// Bytes with four bytes for their length; without bytes it is also an empty table.
 pub(crate) fn long_text(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).expect("our values are short");
     [&length.to_be_bytes(), bytes].concat()

@@ -1,40 +1,40 @@
-//! What can go wrong when a server is started, stopped or asked.
+//! Errors of starting, stopping and querying servers.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A failure of this crate, worded for the person who runs the tests.
+/// An error, worded for the person who runs the tests.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A program is on this machine in none of the places it is looked for.
+    /// A program was not found in any of the searched places.
     MissingProgram {
         /// The program's name.
         name: String,
-        /// How to get it.
+        /// How to install it.
         hint: &'static str,
     },
     /// The operating system refused something.
     Io {
-        /// What was being done.
+        /// The attempted operation.
         what: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A program ended with a failure, or ended when it should have kept running.
     Failed {
-        /// What failed.
+        /// The failed operation.
         what: String,
         /// The end of what the program wrote.
         output: String,
     },
     /// A server did not reach the wanted state in time.
     TimedOut {
-        /// What was waited for.
+        /// The awaited condition.
         what: String,
-        /// How long.
+        /// The time limit.
         waited: Duration,
         /// The end of what the program wrote.
         output: String,
@@ -42,7 +42,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Turns an [`io::Error`] into this type, with the words that name the deed.
+    /// Converts an [`io::Error`], with a description of the operation.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }
@@ -80,7 +80,7 @@ impl fmt::Display for Tail<'_> {
     }
 }
 
-/// The last lines of a log file; empty when it cannot be read, as it only adds detail.
+/// The last lines of a log file; empty if it cannot be read, since it only adds detail.
 pub(crate) fn tail(log: &Path) -> String {
     const LINES: usize = 20;
     let bytes = std::fs::read(log).unwrap_or_default();
@@ -96,6 +96,6 @@ pub(crate) fn make_dir(dir: &Path, mode: u32) -> Result<PathBuf, Error> {
     let what = || format!("cannot create the directory {}", dir.display());
     std::fs::create_dir_all(dir).map_err(Error::io(what()))?;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode)).map_err(Error::io(what()))?;
-    // Servers change their working directory, so every path they get must be absolute.
+    // Servers change their working directory, so their paths must be absolute.
     dir.canonicalize().map_err(Error::io(what()))
 }

@@ -1,4 +1,4 @@
-//! A private SMTP server: Exim, which puts whatever it takes into files.
+//! A private SMTP server: Exim, which stores accepted mail in files.
 
 use crate::Error;
 use crate::error::make_dir;
@@ -14,24 +14,23 @@ use std::time::Duration;
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long an orderly stop may take before the server is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// How many ports are tried; between finding a free one and using it, others may take it.
+/// Attempts to start on a free port, which another process may take first.
 const START_TRIES: u32 = 3;
 
-/// The user that [`Exim`] knows.
+/// The user of [`Exim`].
 pub const SMTP_USER: &str = "bursar";
-/// That user's password.
+/// The user's password.
 pub const SMTP_PASSWORD: &str = "s3cret/pass word";
 
-/// An SMTP server that belongs to this value.
+/// An SMTP server that is stopped when this is dropped.
 ///
-/// It takes mail for everybody and delivers it into a Maildir, but refuses the local part `unknown`
-/// for ever (550) and `busy` for now (450). Its user may log in, and needs not. It keeps its port for
-/// as long as the value lives.
+/// It delivers mail for any address into a Maildir, but refuses the local part `unknown` permanently (550) and `busy`
+/// temporarily (450). A login is optional. Its port stays the same.
 #[derive(Debug)]
 pub struct Exim {
     program: PathBuf,
     account: Account,
-    /// Whether the server has to be given its account, since we are root.
+    /// Whether the server needs another account, because the caller is root.
     drops: bool,
     dir: PathBuf,
     port: u16,
@@ -39,11 +38,11 @@ pub struct Exim {
 }
 
 impl Exim {
-    /// Starts a server that keeps all it has in `dir`. As root, it runs as the user `Debian-exim`, who
-    /// gets `dir` and must be able to reach it.
+    /// Starts a server with all its files in `dir`. As root, it runs as the user `Debian-exim`, who becomes the owner
+    /// of `dir` and must be able to reach it.
     ///
     /// # Errors
-    /// When the program is missing or the server does not take clients in time.
+    /// When the program is missing or the server does not accept clients in time.
     pub fn start(dir: &Path) -> Result<Exim, Error> {
         let program = find::exim()?;
         let unprivileged = find::unprivileged("Debian-exim")?;
@@ -78,18 +77,18 @@ impl Exim {
         format!("smtp://{SMTP_USER}:{password}@127.0.0.1:{}", self.port)
     }
 
-    /// Where the server's messages go.
+    /// The server's log file.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.dir.join("exim.log")
     }
 
-    /// Every mail that was delivered so far, as it arrived, in no particular order.
+    /// Every delivered mail, in no particular order.
     ///
     /// # Errors
     /// When one cannot be read.
     pub fn delivered(&self) -> Result<Vec<String>, Error> {
-        // What is being written is in the folder `tmp` until it is whole.
+        // Incomplete mails are in the folder `tmp`.
         let Ok(entries) = std::fs::read_dir(self.dir.join("mail/new")) else { return Ok(Vec::new()) };
         let read = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read(entry?.path());
         let mails: Result<Vec<_>, _> = entries.map(read).collect();
@@ -111,7 +110,7 @@ impl Exim {
     /// Starts the stopped server on the same port with the same data. No error when it runs already.
     ///
     /// # Errors
-    /// When the server does not take clients in time.
+    /// When the server does not accept clients in time.
     pub fn start_again(&mut self) -> Result<(), Error> {
         if let Some(server) = &mut self.server
             && server.ended()?.is_none()
@@ -120,7 +119,7 @@ impl Exim {
         }
         let settings = self.write_settings()?;
         let mut command = find::gated(&self.program);
-        // In the foreground, without a queue runner: mail is delivered when it comes.
+        // In the foreground, without a queue runner: mail is delivered when it arrives.
         command.current_dir(&self.dir).arg("-C").arg(settings).arg("-bdf");
         if self.drops {
             command.uid(self.account.uid).gid(self.account.gid);
@@ -195,6 +194,6 @@ impl Exim {
             return Ok(());
         }
         let Account { uid, gid } = self.account;
-        chown(path, Some(uid), Some(gid)).map_err(Error::io(format!("cannot give {} away", path.display())))
+        chown(path, Some(uid), Some(gid)).map_err(Error::io(format!("cannot change the owner of {}", path.display())))
     }
 }

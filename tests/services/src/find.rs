@@ -1,4 +1,4 @@
-//! Where programs are, who we are, and which ports are free.
+//! Programs, accounts and free ports of this machine.
 
 use crate::Error;
 use std::collections::hash_map::RandomState;
@@ -7,16 +7,16 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The environment every server and helper program gets: the caller's `PATH` and nothing
-/// else, so that no `PGPORT` or `RABBITMQ_…` of the machine reaches it.
+/// A command whose environment has only the caller's `PATH`, so that no `PGPORT` or `RABBITMQ_…` of the machine
+/// reaches it.
 pub(crate) fn hermetic(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", search_path()).env("LC_ALL", "C").stdin(Stdio::null());
     command
 }
 
-/// A server in the same environment, which a shell starts once it is told to on its
-/// standard input. It never starts when it is not told, as the teller has died.
+/// A server in the same environment, started by a shell once it reads a line from standard input. If its owner dies
+/// before, it never starts.
 pub(crate) fn gated(program: &Path) -> Command {
     let script = r#"read -r _ && exec "$@" </dev/null"#;
     let mut command = hermetic(Path::new("sh"));
@@ -25,7 +25,7 @@ pub(crate) fn gated(program: &Path) -> Command {
     command
 }
 
-/// `PATH`, with the directories of system programs that a plain user's may lack.
+/// `PATH` with the directories of system programs, which a plain user's may lack.
 fn search_path() -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     format!("{path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -40,8 +40,8 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The directory with the newest installed Postgres server: Debian keeps one directory a
-/// major version; elsewhere the programs are on the search path.
+/// The directory of the newest installed Postgres server: Debian has one directory for each major version; elsewhere
+/// the programs are on the search path.
 pub(crate) fn postgres_programs() -> Result<PathBuf, Error> {
     let complete = |dir: &PathBuf| ["initdb", "postgres", "createdb"].iter().all(|name| dir.join(name).is_file());
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
@@ -60,8 +60,8 @@ pub(crate) fn postgres_programs() -> Result<PathBuf, Error> {
     })
 }
 
-/// The script that starts a RabbitMQ node in the foreground. Debian's own on the search
-/// path changes the user and the environment, so the packaged original comes first.
+/// The script that starts a RabbitMQ node in the foreground. Debian's wrapper on the search path changes the user and
+/// the environment, so the original script is preferred.
 pub(crate) fn rabbitmq_server() -> Result<PathBuf, Error> {
     let packaged = PathBuf::from("/usr/lib/rabbitmq/bin/rabbitmq-server");
     Some(packaged).filter(|path| path.is_file()).or_else(|| on_path("rabbitmq-server")).ok_or(Error::MissingProgram {
@@ -70,7 +70,7 @@ pub(crate) fn rabbitmq_server() -> Result<PathBuf, Error> {
     })
 }
 
-/// Exim, an SMTP server.
+/// Exim, the SMTP server.
 pub(crate) fn exim() -> Result<PathBuf, Error> {
     on_path("exim4").or_else(|| on_path("exim")).ok_or(Error::MissingProgram {
         name: "exim4".to_owned(),
@@ -78,7 +78,7 @@ pub(crate) fn exim() -> Result<PathBuf, Error> {
     })
 }
 
-/// Erlang's port mapper, which some installations keep out of the search path.
+/// Erlang's port mapper, which some installations have outside of the search path.
 pub(crate) fn epmd() -> Result<PathBuf, Error> {
     let in_erlang = || {
         std::fs::read_dir("/usr/lib/erlang")
@@ -96,13 +96,13 @@ pub(crate) fn epmd() -> Result<PathBuf, Error> {
 /// A user and group of this machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Account {
-    /// The user's number.
+    /// The user id.
     pub(crate) uid: u32,
-    /// The number of the user's first group.
+    /// The user's primary group id.
     pub(crate) gid: u32,
 }
 
-/// The account a server must run as when it refuses root: `None` when we are not root.
+/// The account for a server that refuses root: `None` if we are not root.
 pub(crate) fn unprivileged(name: &str) -> Result<Option<Account>, Error> {
     if id(&["-u"])? != 0 {
         return Ok(None);
@@ -110,7 +110,7 @@ pub(crate) fn unprivileged(name: &str) -> Result<Option<Account>, Error> {
     Ok(Some(Account { uid: id(&["-u", name])?, gid: id(&["-g", name])? }))
 }
 
-/// Who we are.
+/// The account of this process.
 pub(crate) fn own_account() -> Result<Account, Error> {
     Ok(Account { uid: id(&["-u"])?, gid: id(&["-g"])? })
 }
@@ -125,11 +125,10 @@ fn id(arguments: &[&str]) -> Result<u32, Error> {
     })
 }
 
-/// A port of 127.0.0.1 that nothing listens on.
+/// A free port of 127.0.0.1.
 ///
-/// It lies below the range from which the kernel gives ports to outgoing connections.
-/// Inside that range, a client that keeps trying to reach a stopped server can be given
-/// the server's own port, connect to itself, and keep the server from coming back.
+/// It lies below the kernel's ephemeral ports. A client that keeps trying to reach a stopped server could otherwise
+/// be given the server's own port, connect to itself, and block the server's restart.
 pub(crate) fn free_port() -> Result<u16, Error> {
     const LOWEST: u16 = 10_000;
     const TRIES: u64 = 200;
@@ -149,7 +148,7 @@ pub(crate) fn free_port() -> Result<u16, Error> {
     Ok(address.port())
 }
 
-/// The first port the kernel hands to outgoing connections; Linux's default when unknown.
+/// The first ephemeral port; Linux's default if unknown.
 fn first_outgoing_port() -> u16 {
     std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()

@@ -1,4 +1,4 @@
-//! A helper process that outlives its owner just long enough to clean up after it.
+//! A helper process that cleans up after its owner has died.
 
 use crate::{Error, find};
 use std::ffi::OsStr;
@@ -7,21 +7,20 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-/// Does one deed when the process that holds it dies without saying so.
+/// Runs one cleanup action when its owner dies without dropping it.
 ///
-/// The guard is a shell that reads from a pipe whose other end only the owner has. A word
-/// on the pipe means "all is well" and ends it; the end of the pipe means that the owner
-/// is gone, however that came about, `SIGKILL` included. It has a process group of its
-/// own, so that a signal meant for the owner's group does not reach it.
+/// The guard is a shell that reads from a pipe whose other end only the owner has. A line on the pipe dismisses it;
+/// the end of the pipe means that the owner has died, even by `SIGKILL`. It has its own process group, so that
+/// signals for the owner's group do not reach it.
 #[derive(Debug)]
 pub(crate) struct Guard {
     shell: Child,
 }
 
-/// Sends a signal; that the target is gone already is nothing to report.
+/// Sends a signal; a target that has already ended is not an error.
 const SIGNAL: &str = r#"read -r _ || kill -s "$1" -- "$2""#;
 
-/// Removes a directory. Servers that are just ending may write once more, hence the loop.
+/// Removes a directory, in a loop, because ending servers may still write to it.
 const REMOVE: &str = r#"read -r _ && exit 0
 tries=0
 while [ -e "$1" ] && [ "$tries" -lt 40 ]; do
@@ -36,7 +35,7 @@ impl Guard {
         Guard::start(SIGNAL, &[signal.as_ref(), format!("-{pgid}").as_ref()])
     }
 
-    /// Removes `dir` and all that is in it when the owner dies.
+    /// Removes `dir` and its contents when the owner dies.
     pub(crate) fn directory(dir: &Path) -> Result<Guard, Error> {
         Guard::start(REMOVE, &[dir.as_os_str()])
     }
@@ -45,7 +44,7 @@ impl Guard {
         let shell = find::hermetic(Path::new("sh"))
             .args(["-c", script, "guard"])
             .args(arguments)
-            // The owner's own may be a directory that is removed, or unreadable for us.
+            // The owner's working directory may be removed, or unreadable for us.
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -60,7 +59,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(mut pipe) = self.shell.stdin.take() {
-            // A guard that is gone has nothing left to be told.
+            // A guard that has ended cannot be told.
             let _ = pipe.write_all(b"well\n");
         }
         let _ = self.shell.wait();

@@ -1,13 +1,11 @@
 //! Private Postgres clusters, RabbitMQ nodes and SMTP servers for tests, chaos runs and benchmarks.
 //!
-//! Everything here starts servers of its own, in a directory the caller names, on ports
-//! that were free a moment ago, listening on the loopback address only. No server that
-//! was already running is ever looked at, asked or stopped. The calls block; an async
-//! caller wraps them in its runtime's blocking pool.
+//! All servers run in a directory that the caller names, on free ports, and listen on the loopback address only.
+//! Servers that were already running are never touched. The calls block; an async caller wraps them in its runtime's
+//! blocking pool.
 //!
-//! A server ends with its owner in every case: dropping the value stops it, and a small
-//! guard process ends it when the owner dies without dropping anything (a signal, a
-//! panic that aborts, a test runner's time limit).
+//! A server always ends with its owner: dropping the value stops it, and a small guard process ends it if the owner
+//! dies without dropping it (a signal, an aborting panic, a test runner's time limit).
 //!
 //! ```no_run
 //! # fn main() -> Result<(), bursar_services::Error> {
@@ -41,7 +39,7 @@ pub use scratch::ScratchDir;
 
 use std::path::Path;
 
-/// Starts both servers at the same time, in `dir/postgres` and `dir/rabbitmq`.
+/// Starts both servers concurrently, in `dir/postgres` and `dir/rabbitmq`.
 ///
 /// # Errors
 /// The first failure of either; the other server is stopped again.

@@ -1,4 +1,4 @@
-//! Just enough of Postgres's protocol to know that a server takes queries.
+//! A minimal Postgres client that checks whether a server accepts queries.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -7,8 +7,8 @@ use std::time::Duration;
 /// How long one answer may take before the server counts as not ready.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Logs in as `postgres` and waits until the server says it is ready for a query. A
-/// server that still recovers accepts the connection but answers with an error.
+/// Logs in as `postgres` and waits until the server is ready for a query. A recovering server accepts the connection
+/// but answers with an error.
 pub(crate) fn takes_queries(port: u16) -> bool {
     login(port).unwrap_or(false)
 }
@@ -39,7 +39,7 @@ fn login(port: u16) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Puts the length in front, which counts itself.
+/// Prepends the length, which includes itself.
 fn with_length(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).expect("a startup message is short");
     [&length.to_be_bytes(), body].concat()

@@ -14,13 +14,12 @@ use std::time::Duration;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long an orderly stop may take before the server is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-/// How many ports are tried; between finding a free one and using it, others may take it.
+/// Attempts to start on a free port, which another process may take first.
 const START_TRIES: u32 = 3;
 /// The longest path of a Unix socket, less the name Postgres gives it.
 const SOCKET_DIR_MAX: usize = 85;
 
-/// Settings every cluster runs with. Durability is on as in production: the tests are
-/// there to find what a crash loses.
+/// Settings of every cluster. Durability is on as in production, because tests look for losses in crashes.
 const SETTINGS: [&str; 9] = [
     "listen_addresses=127.0.0.1",
     "fsync=on",
@@ -33,14 +32,14 @@ const SETTINGS: [&str; 9] = [
     "log_timezone=UTC",
 ];
 
-/// A Postgres cluster with a server process that belongs to this value.
+/// A Postgres cluster whose server is stopped when this is dropped.
 ///
-/// It listens on 127.0.0.1 and on a Unix socket in its own directory, trusts every
-/// local client, and keeps its port for as long as the value lives.
+/// It listens on 127.0.0.1 and on a Unix socket in its directory, trusts every local client, and its port stays the
+/// same.
 #[derive(Debug)]
 pub struct Postgres {
     programs: PathBuf,
-    /// Whom the server runs as, when that is not the caller.
+    /// The account of the server, if it is not the caller's.
     account: Option<Account>,
     dir: PathBuf,
     port: u16,
@@ -48,18 +47,18 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Creates a cluster in `dir` and starts it. A cluster that is there from an earlier
-    /// start is used as it is. As root, the server runs as the user `postgres`, who gets
-    /// `dir` and must be able to reach it.
+    /// Creates a cluster in `dir` and starts it. An existing cluster is reused. As root, the server runs as the user
+    /// `postgres`, who becomes the owner of `dir` and must be able to reach it.
     ///
     /// # Errors
-    /// When the programs are missing or the server does not take queries in time.
+    /// When the programs are missing or the server does not accept queries in time.
     pub fn start(dir: &Path) -> Result<Postgres, Error> {
         let programs = find::postgres_programs()?;
         let account = find::unprivileged("postgres")?;
         let dir = make_dir(dir, 0o700)?;
         if let Some(Account { uid, gid }) = account {
-            chown(&dir, Some(uid), Some(gid)).map_err(Error::io(format!("cannot give {} away", dir.display())))?;
+            chown(&dir, Some(uid), Some(gid))
+                .map_err(Error::io(format!("cannot change the owner of {}", dir.display())))?;
         }
         let mut postgres = Postgres { programs, account, dir, port: 0, server: None };
         if !postgres.data().join("PG_VERSION").exists() {
@@ -81,26 +80,26 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The TCP port, the same for as long as this value lives.
+    /// The TCP port, which stays the same.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The number of the server's main process, or `None` when it was stopped.
+    /// The id of the server's main process, or `None` if it is stopped.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.server.as_ref().map(Process::pid)
     }
 
-    /// Where the server's messages go.
+    /// The server's log file.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.dir.join("postgres.log")
     }
 
-    /// Creates an empty database and gives its URL. The name is used in a URL as it is,
-    /// so it should have letters, digits and underscores only.
+    /// Creates an empty database and returns its URL. The name must have only letters, digits and underscores, since
+    /// it is not escaped.
     ///
     /// # Errors
     /// When the server is stopped or the database exists.
@@ -115,8 +114,8 @@ impl Postgres {
         Ok(self.url(name))
     }
 
-    /// Stops the server in order: clients are cut off, and what they committed is
-    /// written out. No error when it is stopped already.
+    /// Stops the server in order: clients are disconnected, and committed data is flushed. No error if it is already
+    /// stopped.
     ///
     /// # Errors
     /// When the process cannot be signalled or waited for.
@@ -124,21 +123,20 @@ impl Postgres {
         self.end("INT", STOP_LIMIT)
     }
 
-    /// Stops the server at once, as a crash would; the next start recovers from the log.
+    /// Stops the server at once, as in a crash; the next start recovers from the log.
     ///
     /// # Errors
     /// When the process cannot be signalled or waited for.
     pub fn kill(&mut self) -> Result<(), Error> {
-        // Immediate mode rather than SIGKILL: the server takes its children along, and
-        // the next one finds no shared memory in use. The data is in the same state.
+        // Immediate mode rather than SIGKILL: the server also ends its children, so the next one finds no shared
+        // memory in use. The data is in the same state.
         self.end("QUIT", STOP_LIMIT)
     }
 
-    /// Starts the stopped server on the same port with the same data. No error when it
-    /// runs already.
+    /// Starts the stopped server on the same port with the same data. No error if it already runs.
     ///
     /// # Errors
-    /// When the server does not take queries in time.
+    /// When the server does not accept queries in time.
     pub fn start_again(&mut self) -> Result<(), Error> {
         if let Some(server) = &mut self.server
             && server.ended()?.is_none()
@@ -178,7 +176,7 @@ impl Postgres {
         self.dir.join("data")
     }
 
-    /// Where the Unix socket goes; nowhere when its path would be too long to bind.
+    /// The directory of the Unix socket; empty if its path would be too long.
     fn sockets(&self) -> String {
         match self.dir.to_str() {
             Some(dir) if dir.len() <= SOCKET_DIR_MAX && !dir.contains(',') => dir.to_owned(),
@@ -191,9 +189,8 @@ impl Postgres {
         initdb
             .arg("--pgdata")
             .arg(self.data())
-            // The same everywhere: no sorting rules of the machine's language, and no
-            // account name of whoever runs the tests. The cluster itself need not
-            // survive a power cut, so its creation does not wait for the disk.
+            // The same on every machine: no local sorting rules, and no account name of the caller. The new cluster
+            // need not survive a power cut, so it is not synced to disk.
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
             .args(["--locale=C", "--no-sync", "--no-instructions"]);
         finish(initdb, &self.cannot_init())
@@ -208,11 +205,11 @@ impl Postgres {
         format!("cannot create a Postgres cluster in {dir}{who}")
     }
 
-    /// Has a command run under the right account and where that account can be.
+    /// Sets a command's account, and a working directory that the account can reach.
     fn prepare(&self, mut command: Command) -> Command {
         command.current_dir(&self.dir);
         if let Some(Account { uid, gid }) = self.account {
-            // The standard library drops root's other groups with this.
+            // This also drops root's supplementary groups.
             command.uid(uid).gid(gid);
         }
         command

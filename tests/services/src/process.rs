@@ -1,4 +1,4 @@
-//! One server process in a process group of its own.
+//! A server process in its own process group.
 
 use crate::error::tail;
 use crate::guard::Guard;
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at again.
+/// How often a condition is checked.
 const POLL: Duration = Duration::from_millis(20);
-/// How long a process may take to end when its value is dropped.
+/// How long a process may take to end when it is dropped.
 const DROP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running child that leads a process group.
@@ -21,9 +21,9 @@ pub(crate) struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
-    /// What ends it when nobody asked for an end.
+    /// The signal that ends it when it is dropped.
     last_signal: &'static str,
-    /// Held for what its end does.
+    /// Held because dropping it dismisses the guard.
     _guard: Guard,
 }
 
@@ -41,29 +41,28 @@ impl Process {
         let errors = output.try_clone().map_err(Error::io(cannot()))?;
         let mut child = command.stdout(output).stderr(errors).process_group(0).spawn().map_err(Error::io(cannot()))?;
         let gate = child.stdin.take();
-        // Only once its end is seen to may the server start. On a failure before that,
-        // the gate closes and nothing ever runs.
+        // The server starts only once its guard runs. After an earlier failure, the gate closes and nothing starts.
         let guard = Guard::group(last_signal, child.id())?;
         gate.expect("a gated command has a pipe for its input").write_all(b"go\n").map_err(Error::io(cannot()))?;
         Ok(Process { name, child, log: log.to_owned(), last_signal, _guard: guard })
     }
 
-    /// The process's number, which is its group's as well.
+    /// The process id, which is also its group's.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// How the process ended, or `None` while it runs.
+    /// The exit status, or `None` while it runs.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
         self.child.try_wait().map_err(Error::io(format!("cannot look after {}", self.name)))
     }
 
-    /// Waits until `ready` says so, and fails as soon as the process has ended.
+    /// Waits until `ready` returns true; fails as soon as the process has ended.
     pub(crate) fn wait_ready(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<(), Error> {
         let started = Instant::now();
         loop {
-            // In this order, an answer on the port cannot come from another program
-            // that took the port from a server which then gave up.
+            // Checked first, so that an answer on the port cannot come from another program that took the port before
+            // the server gave up.
             let answers = ready();
             if let Some(status) = self.ended()? {
                 return Err(Error::Failed {
@@ -85,12 +84,12 @@ impl Process {
         }
     }
 
-    /// Asks the process to end with `signal` and waits until it has.
+    /// Sends `signal` to the process and waits until it has ended.
     pub(crate) fn end(mut self, signal: &str, limit: Duration) -> Result<(), Error> {
         self.signal_and_wait(signal, limit)
     }
 
-    /// Ends the whole group with `SIGKILL` and waits until the process is gone.
+    /// Kills the whole group with `SIGKILL` and waits until the process has ended.
     pub(crate) fn kill(mut self) -> Result<(), Error> {
         self.kill_and_wait()
     }
@@ -124,14 +123,13 @@ impl Drop for Process {
             "KILL" => self.kill_and_wait(),
             signal => self.signal_and_wait(signal, DROP_LIMIT),
         };
-        // A value that goes away has nobody to tell; the guard is still there.
+        // A drop cannot report errors; the guard is still there.
         let _ = end;
     }
 }
 
-/// Sends a signal to a process (`"12"`) or a group (`"-12"`) through the shell's own
-/// `kill`, as a small image may lack the program. That the target has just ended by
-/// itself is what the caller wants, so the answer is not looked at.
+/// Sends a signal to a process (`"12"`) or a group (`"-12"`) with the shell's `kill`, since a small image may lack
+/// the program. The result is ignored, because a target that has just ended is what the caller wants.
 fn send(signal: &str, target: &str) -> Result<(), Error> {
     let script = r#"kill -s "$1" -- "$2" 2>/dev/null"#;
     find::hermetic(Path::new("sh"))

@@ -14,19 +14,19 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How long the port mapper may take.
 const MAPPER_LIMIT: Duration = Duration::from_secs(10);
-/// How many sets of ports are tried; others may take one between finding and using it.
+/// Attempts to start on free ports, which another process may take first.
 const START_TRIES: u32 = 3;
 
-/// A RabbitMQ node with processes that belong to this value.
+/// A RabbitMQ node that is stopped when this is dropped.
 ///
-/// It has a port mapper (`epmd`) of its own, no plugins, and the user `guest`, and listens
-/// on the loopback address only. Its ports stay the same for as long as the value lives.
+/// It has its own port mapper (`epmd`), no plugins, and the user `guest`, and listens on the loopback address only.
+/// Its ports stay the same.
 #[derive(Debug)]
 pub struct RabbitMq {
     program: PathBuf,
     dir: PathBuf,
     ports: Ports,
-    // In this order the node ends before the mapper it is registered with.
+    // In this order, the node is dropped before its port mapper.
     node: Option<Process>,
     mapper: Option<Process>,
 }
@@ -45,11 +45,10 @@ impl Ports {
 }
 
 impl RabbitMq {
-    /// Starts a node that keeps all it has in `dir`, and waits until a client can open
-    /// the default virtual host.
+    /// Starts a node with all its files in `dir`, and waits until a client can open the default virtual host.
     ///
     /// # Errors
-    /// When the programs are missing or the node does not take clients in time.
+    /// When the programs are missing or the node does not accept clients in time.
     pub fn start(dir: &Path) -> Result<RabbitMq, Error> {
         let mut rabbitmq = RabbitMq {
             program: find::rabbitmq_server()?,
@@ -77,25 +76,25 @@ impl RabbitMq {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports.amqp)
     }
 
-    /// The AMQP port, the same for as long as this value lives.
+    /// The AMQP port, which stays the same.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports.amqp
     }
 
-    /// The number of the node's process, or `None` when it was stopped.
+    /// The id of the node's process, or `None` if it is stopped.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.node.as_ref().map(Process::pid)
     }
 
-    /// Where the node's messages go.
+    /// The node's log file.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.dir.join("rabbitmq.log")
     }
 
-    /// Stops the node in order. No error when it is stopped already.
+    /// Stops the node in order. No error if it is already stopped.
     ///
     /// # Errors
     /// When the process cannot be signalled or waited for.
@@ -106,10 +105,10 @@ impl RabbitMq {
         }
     }
 
-    /// Ends the node with `SIGKILL`, as a crash would.
+    /// Kills the node with `SIGKILL`, as in a crash.
     ///
-    /// A queue, exchange or binding that was declared durable a moment before can be gone
-    /// afterwards: the broker writes it down shortly after it has said yes.
+    /// A durable queue, exchange or binding declared just before can be lost: the broker stores it shortly after
+    /// confirming it.
     ///
     /// # Errors
     /// When the process cannot be signalled or waited for.
@@ -120,11 +119,10 @@ impl RabbitMq {
         }
     }
 
-    /// Starts the stopped node on the same ports with the same data. No error when it
-    /// runs already.
+    /// Starts the stopped node on the same ports with the same data. No error if it already runs.
     ///
     /// # Errors
-    /// When the node does not take clients in time.
+    /// When the node does not accept clients in time.
     pub fn start_again(&mut self) -> Result<(), Error> {
         if let Some(node) = &mut self.node
             && node.ended()?.is_none()
@@ -151,11 +149,10 @@ impl RabbitMq {
         self.start_again()
     }
 
-    /// Lets the node take itself for one that is out of memory, so that it takes nothing from clients,
-    /// or for a healthy one again.
+    /// Sets or clears the node's memory alarm, during which it accepts nothing from clients.
     ///
     /// # Errors
-    /// When the node's own tool is missing or does not reach it.
+    /// When the node's tool is missing or does not reach it.
     pub fn set_memory_alarm(&self, is_on: bool) -> Result<(), Error> {
         let watermark = if is_on { "0.0000001" } else { "0.9" };
         let mut command = find::hermetic(&self.program.with_file_name("rabbitmqctl"));
@@ -172,11 +169,11 @@ impl RabbitMq {
         })
     }
 
-    /// Replaces the node by an empty one on the same ports, as when a broker's disk is
-    /// lost: every queue, exchange and message is gone.
+    /// Replaces the node by an empty one on the same ports, as after the loss of a disk: every queue, exchange and
+    /// message is gone.
     ///
     /// # Errors
-    /// When the node does not end, its data cannot be removed, or it does not come back.
+    /// When the node does not end, its data cannot be removed, or it does not start again.
     pub fn wipe(&mut self) -> Result<(), Error> {
         self.kill()?;
         let data = self.data();
@@ -188,13 +185,12 @@ impl RabbitMq {
         self.dir.join("data")
     }
 
-    /// The node's name, less the host. The port makes it unique on this machine.
+    /// The node's name without the host. The port makes it unique on this machine.
     fn name(&self) -> String {
         format!("bursar-{}", self.ports.amqp)
     }
 
-    /// Starts the port mapper in the foreground. Left to itself, Erlang would start one
-    /// as a daemon that nobody stops.
+    /// Starts the port mapper in the foreground. Otherwise Erlang would start it as a daemon that nobody stops.
     fn start_mapper(&mut self) -> Result<(), Error> {
         if let Some(mapper) = &mut self.mapper
             && mapper.ended()?.is_none()
@@ -226,7 +222,7 @@ impl RabbitMq {
         Ok(())
     }
 
-    /// A command that sees this node's settings and nothing of the machine's.
+    /// A command with this node's settings and none of the machine's.
     fn command(&self, program: &Path) -> Command {
         let mut command = find::gated(program);
         self.configure(&mut command);
@@ -242,8 +238,8 @@ impl RabbitMq {
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("ERL_EPMD_PORT", self.ports.mapper.to_string())
             .env("ERL_CRASH_DUMP_SECONDS", "0")
-            // Makes the script replace itself by the Erlang system, which is then our
-            // child. It only turns this off: nobody is notified without NOTIFY_SOCKET.
+            // Makes the script replace itself by the Erlang system, which is then our child. It has no other effect
+            // without NOTIFY_SOCKET.
             .env("RUNNING_UNDER_SYSTEMD", "true")
             .env("RABBITMQ_NODENAME", format!("{}@localhost", self.name()))
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")

@@ -1,4 +1,4 @@
-//! What a private SMTP server promises, on a real one.
+//! Tests of the private SMTP server.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// Speaks SMTP line by line; gives the codes of the answers.
+/// Sends SMTP commands line by line; returns the codes of the answers.
 fn speak(exim: &Exim, lines: &[&str]) -> Vec<String> {
     let url = exim.url();
     let mut stream = TcpStream::connect(url.strip_prefix("smtp://").unwrap()).unwrap();

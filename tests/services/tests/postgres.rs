@@ -1,4 +1,4 @@
-//! What a private Postgres cluster promises, on a real one.
+//! Tests of the private Postgres cluster.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 

@@ -1,4 +1,4 @@
-//! What the program `with-services` promises to those who run it.
+//! Tests of the program `with-services`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
@@ -9,11 +9,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Prints both URLs, one a line.
+/// Prints both URLs, one on each line.
 const SHOW: &str = r#"printf '%s\n' "$BURSAR_TEST_DATABASE_URL" "$BURSAR_TEST_AMQP_URL""#;
 
-/// The program, with none of the variables that the test run itself may have, and with
-/// `dir` for its temporary files.
+/// The program without the variables that the test run may have, and with `dir` for its temporary files.
 fn with_services(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_with-services"));
     command.env_remove("BURSAR_TEST_DATABASE_URL").env_remove("BURSAR_TEST_AMQP_URL").env("TMPDIR", dir);
@@ -67,12 +66,12 @@ fn given_servers_are_passed_on_and_none_is_started() {
 }
 
 #[test]
-fn a_killed_program_takes_its_servers_and_their_files_along() {
+fn a_killed_program_leaves_no_servers_or_files() {
     let scratch = ScratchDir::new("with-services-test").unwrap();
     let mut program = with_services(scratch.path())
-        // One server is enough here, and this one is quick to start.
+        // One server suffices, and this one starts quickly.
         .env("BURSAR_TEST_AMQP_URL", "amqp://broker/%2f")
-        // The command lasts until its input ends, at the latest with this test.
+        // The command runs until its input ends, at the latest with this test.
         .args(["sh", "-c", &format!("{SHOW}; cat")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

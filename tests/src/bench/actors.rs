@@ -1,8 +1,8 @@
-//! Bursar's way: customer actors and group commit, called inside the process.
+//! Debits through customer actors and group commit, called inside the process.
 
 use super::plan::Scenario;
-use super::report::Measured;
-use super::{Attempt, Latencies, drive, memory_mib, seed};
+use super::report::Measurement;
+use super::{Attempt, Latencies, memory_mib, run_callers, seed};
 use crate::app::SECRET_KEY;
 use anyhow::Result;
 use bursar_actors::{Role, Runtime, RuntimeOptions};
@@ -38,8 +38,8 @@ async fn start(scenario: &Scenario) -> Result<Arc<Runtime>> {
     Ok(Arc::new(Runtime::start(options).await?))
 }
 
-/// Measures callers that make one debit after the other.
-pub async fn run(scenario: &Scenario) -> Result<Measured> {
+/// Measures debits, one after another for each caller.
+pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let runtime = start(scenario).await?;
     let customers = scenario.customers;
     let operation = {
@@ -53,12 +53,12 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
             }
         }
     };
-    let (latencies, seconds) = drive(scenario.callers, scenario.seconds, operation).await?;
-    Ok(Measured::new(scenario, &latencies, seconds, memory_mib(None)?))
+    let (latencies, seconds) = run_callers(scenario.callers, scenario.seconds, operation).await?;
+    Ok(Measurement::new(scenario, &latencies, seconds, memory_mib(None)?))
 }
 
-/// Touches each customer once.
-pub async fn touch(scenario: &Scenario) -> Result<Measured> {
+/// Makes one debit for each customer.
+pub async fn touch(scenario: &Scenario) -> Result<Measurement> {
     let runtime = start(scenario).await?;
     let next = Arc::new(AtomicU64::new(0));
     let latencies = Latencies::new()?;
@@ -82,5 +82,5 @@ pub async fn touch(scenario: &Scenario) -> Result<Measured> {
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    Ok(Measured::new(scenario, &latencies.all()?, started.elapsed().as_secs_f64(), memory_mib(None)?))
+    Ok(Measurement::new(scenario, &latencies.all()?, started.elapsed().as_secs_f64(), memory_mib(None)?))
 }

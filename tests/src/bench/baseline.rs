@@ -1,7 +1,7 @@
-//! The service that Bursar is held against: `POST /api/v1/usage` on row locks.
+//! The baseline that Bursar is compared with: `POST /api/v1/usage` on row locks.
 //!
-//! It shares HTTP server, tables, ledger rules, answers, pool size and durability with Bursar. It
-//! differs in one thing: each request is a transaction of its own that locks the account's row.
+//! It shares the HTTP server, tables, ledger rules, answers, pool size and durability with Bursar. The only
+//! difference is that each request is a transaction of its own that locks the account's row.
 
 mod answer;
 mod debit;
@@ -27,9 +27,9 @@ use tokio_postgres::NoTls;
 
 /// Connections to Postgres, as many as Bursar's pool has by default.
 const CONNECTIONS_MAX: usize = 20;
-/// How long a found API key is remembered.
+/// How long an API key is cached.
 const KEY_TTL: Duration = Duration::from_secs(5);
-/// The most API keys that are remembered.
+/// How many API keys are cached.
 const KEYS_MAX: u64 = 100_000;
 /// The largest body, in bytes.
 const BODY_MAX_BYTES: usize = 64 * 1_024;
@@ -57,14 +57,14 @@ pub async fn serve(listen: &str, database_url: &str) -> Result<()> {
     Ok(())
 }
 
-/// What requests share.
+/// State shared by all requests.
 struct Service {
     pool: Pool,
     keys: Cache<String, CustomerId>,
     clock: Clock,
 }
 
-/// The body of a request; the same fields as Bursar's.
+/// The body of a request; the fields are Bursar's.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UsageRequest {
@@ -116,7 +116,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Checks a request as Bursar does and turns it into a command.
+/// Validates a request as Bursar does and turns it into a command.
 fn read_command(headers: &HeaderMap, body: &[u8]) -> Result<Command, Failure> {
     let key = header(headers, "idempotency-key").unwrap_or_default();
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_LEN_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic()) {

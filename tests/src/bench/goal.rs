@@ -1,17 +1,17 @@
-//! Goals: what a scenario must reach.
+//! The goals of scenarios.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What a scenario is to reach.
+/// The goal of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// At least this many times the rate of the scenario that it is held against.
+    /// At least this many times the rate of the scenario it is compared with.
     Ratio(f64),
     /// A 95th percentile of latencies below this many milliseconds.
     P95Ms(f64),
-    /// Nothing is refused, neither to the customer under measurement nor to others.
+    /// No request is refused, neither for the hot customer nor for others.
     NoneRefused,
     /// A peak of resident memory below this many MiB.
     PeakMib(f64),

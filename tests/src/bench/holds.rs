@@ -1,16 +1,16 @@
-//! Holds and their captures through HTTP: two requests make one operation.
+//! Holds and captures through HTTP: one operation is a hold and its capture.
 
 use super::plan::Scenario;
-use super::report::Measured;
+use super::report::Measurement;
 use super::server::Server;
-use super::{Attempt, drive, http, seed};
+use super::{Attempt, http, run_callers, seed};
 use anyhow::{Context, Result};
 
-/// Measures callers that reserve a credit and spend it.
+/// Measures callers that hold a credit and capture it.
 ///
 /// # Errors
 /// When the server refuses a hold or a capture.
-pub async fn run(scenario: &Scenario) -> Result<Measured> {
+pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     seed::open(scenario, 4, http::KEYS_MAX).await?.close().await;
     let server = Server::start(scenario).await?;
     let (client, url) = (reqwest::Client::new(), format!("{}/api/v1/holds", server.base));
@@ -31,6 +31,6 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
             Ok(Attempt::Done)
         }
     };
-    let (latencies, seconds) = drive(scenario.callers, scenario.seconds, operation).await?;
-    Ok(Measured::new(scenario, &latencies, seconds, server.memory_mib()?))
+    let (latencies, seconds) = run_callers(scenario.callers, scenario.seconds, operation).await?;
+    Ok(Measurement::new(scenario, &latencies, seconds, server.memory_mib()?))
 }

@@ -1,9 +1,9 @@
-//! One hot customer on several nodes, beside the traffic of other customers.
+//! One hot customer on several nodes, alongside the traffic of other customers.
 
-use super::plan::{HOT_OTHERS, Scenario};
-use super::report::{Measured, Others};
+use super::plan::{OTHER_CUSTOMERS, Scenario};
+use super::report::{Measurement, OtherTraffic};
 use super::server::Server;
-use super::{Attempt, drive, http, quantile_ms, seed};
+use super::{Attempt, http, quantile_ms, run_callers, seed};
 use anyhow::{Context, Result};
 use bursar_engine::amount::Credits;
 use bursar_engine::infra::store::Db;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Callers for the other customers at each node.
 const OTHER_CALLERS: usize = 4;
 
-/// Callers that are spread over the nodes.
+/// Callers spread over the nodes.
 #[derive(Clone)]
 struct Traffic {
     client: Client,
@@ -23,13 +23,13 @@ struct Traffic {
     refused: Arc<AtomicU64>,
 }
 
-/// Measures how many debits of one customer several nodes accept and refuse, and how long other
-/// customers wait meanwhile.
+/// Measures how many debits of one customer several nodes accept and refuse, and the latency of other customers'
+/// debits meanwhile.
 ///
 /// # Errors
-/// When an answer is neither a debit nor 429, or the balance is not what the accepted debits leave.
-pub async fn run(scenario: &Scenario) -> Result<Measured> {
-    let db = seed::open(scenario, 4, HOT_OTHERS + 1).await?;
+/// When an answer is neither a debit nor 429, or the balance does not match the accepted debits.
+pub async fn run(scenario: &Scenario) -> Result<Measurement> {
+    let db = seed::open(scenario, 4, OTHER_CUSTOMERS + 1).await?;
     let mut nodes = Vec::new();
     for node in 0..scenario.nodes {
         nodes.push(Server::start_node(scenario, node).await?);
@@ -44,26 +44,26 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     let debit_others = {
         let others = others.clone();
         move |caller: usize, n: u64| {
-            let customer = 1 + (n * 7_919 + caller as u64 * 104_729) % HOT_OTHERS;
+            let customer = 1 + (n * 7_919 + caller as u64 * 104_729) % OTHER_CUSTOMERS;
             others.clone().debit(customer, caller, n)
         }
     };
     let ((latencies, seconds), (other_latencies, other_seconds)) = tokio::try_join!(
-        drive(scenario.callers, scenario.seconds, debit_hot),
-        drive(OTHER_CALLERS * scenario.nodes, scenario.seconds, debit_others)
+        run_callers(scenario.callers, scenario.seconds, debit_hot),
+        run_callers(OTHER_CALLERS * scenario.nodes, scenario.seconds, debit_others)
     )?;
     check_balance(&db, latencies.len()).await?;
-    let mut measured = Measured::new(scenario, &latencies, seconds, nodes[0].memory_mib()?);
+    let mut measured = Measurement::new(scenario, &latencies, seconds, nodes[0].memory_mib()?);
     measured.refused = Some(hot.refused.load(Ordering::Relaxed));
     #[allow(clippy::cast_precision_loss)]
     let per_second = other_latencies.len() as f64 / other_seconds;
     let refused = others.refused.load(Ordering::Relaxed);
-    measured.others = Some(Others { per_second, p95_ms: quantile_ms(&other_latencies, 0.95), refused });
+    measured.others = Some(OtherTraffic { per_second, p95_ms: quantile_ms(&other_latencies, 0.95), refused });
     Ok(measured)
 }
 
 impl Traffic {
-    /// Debits one credit at the caller's node. A refusal is counted.
+    /// Debits one credit at the caller's node and counts a refusal.
     async fn debit(self, customer: u64, caller: usize, n: u64) -> Result<Attempt> {
         let url = &self.urls[caller % self.urls.len()];
         let response = http::debit(&self.client, url, customer, &format!("{caller}-{n}")).send().await?;
@@ -77,7 +77,7 @@ impl Traffic {
     }
 }
 
-/// The hot customer's balance is exactly what the accepted debits leave, and so is its latest entry.
+/// Checks the hot customer's balance and latest entry against the number of accepted debits.
 async fn check_balance(db: &Db, accepted: u64) -> Result<()> {
     let hot = seed::customer_id(0);
     let account = account_find(db.read(), &hot).await?.context("the hot customer has an account")?;

@@ -1,23 +1,23 @@
-//! Debits through HTTP, against Bursar or the baseline; both meet the same client.
+//! Debits through HTTP, with the same client for Bursar and the baseline.
 
-use super::plan::{Scenario, Way};
-use super::report::Measured;
+use super::plan::{Scenario, Workload};
+use super::report::Measurement;
 use super::server::Server;
-use super::{Attempt, drive, seed};
+use super::{Attempt, run_callers, seed};
 use anyhow::Result;
 use reqwest::{Client, RequestBuilder, Response};
 
-/// API keys that the callers of a scenario with many customers use.
+/// API keys in use where a scenario has many customers.
 pub const KEYS_MAX: u64 = 10_000;
 
-/// Measures callers that make one debit after the other.
+/// Measures debits, one after another for each caller.
 ///
 /// # Errors
 /// When the server does not start or refuses a debit.
-pub async fn run(scenario: &Scenario) -> Result<Measured> {
+pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     seed::open(scenario, 4, KEYS_MAX).await?.close().await;
-    let server = match scenario.way {
-        Way::Baseline => Server::start_baseline(scenario).await?,
+    let server = match scenario.workload {
+        Workload::Baseline => Server::start_baseline(scenario).await?,
         _ => Server::start(scenario).await?,
     };
     let client = reqwest::Client::new();
@@ -31,20 +31,20 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
             Ok(Attempt::Done)
         }
     };
-    let (latencies, seconds) = drive(scenario.callers, scenario.seconds, operation).await?;
-    Ok(Measured::new(scenario, &latencies, seconds, server.memory_mib()?))
+    let (latencies, seconds) = run_callers(scenario.callers, scenario.seconds, operation).await?;
+    Ok(Measurement::new(scenario, &latencies, seconds, server.memory_mib()?))
 }
 
-/// A debit of one credit of customer number `customer`.
+/// Builds a debit of one credit for customer number `customer`.
 pub fn debit(client: &Client, url: &str, customer: u64, key: &str) -> RequestBuilder {
     let request = client.post(url).header("x-api-key", seed::api_key(customer)).header("Idempotency-Key", key);
     request.header("Content-Type", "application/json").body(r#"{"units":1}"#)
 }
 
-/// Reads the body of a success.
+/// Reads the body of a successful answer.
 ///
 /// # Errors
-/// With the body, when the answer is none.
+/// With the body, if the answer is not a success.
 pub async fn expect_success(response: Response) -> Result<Vec<u8>> {
     let status = response.status();
     let body = response.bytes().await?;

@@ -1,4 +1,4 @@
-//! Which scenarios there are, what each is held against, and its goal.
+//! The scenarios, what each is compared with, and its goal.
 
 use super::goal::Goal;
 use anyhow::Result;
@@ -6,20 +6,20 @@ use bursar_services::Postgres;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Customers of the scenarios with many.
+/// Customers of the scenarios with many customers.
 const MANY: u64 = 10_000;
-/// Callers of the scenarios with debits.
+/// Numbers of callers in the debit scenarios.
 const CALLERS: [usize; 3] = [1, 20, 256];
-/// Nodes, and callers for the hot customer at each.
+/// Pairs of nodes and callers for the hot customer at each node.
 const HOT: [(usize, usize); 3] = [(2, 16), (4, 8), (4, 64)];
-/// Customers beside the hot one.
-pub const HOT_OTHERS: u64 = 1_000;
-/// How many times longer than debits signups last.
+/// Customers besides the hot one.
+pub const OTHER_CUSTOMERS: u64 = 1_000;
+/// How many times longer the signups run than debits.
 const SIGNUPS_LAST: u64 = 3;
 
-/// How something is done.
+/// The operation that a scenario measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Way {
+pub enum Workload {
     /// BEGIN; SELECT … FOR UPDATE; INSERT; UPDATE; COMMIT, called in the process.
     RowLock,
     /// Customer actors and group commit, called in the process.
@@ -36,11 +36,11 @@ pub enum Way {
     Holds,
     /// One hot customer on several nodes.
     Hot,
-    /// Each of many customers once, for the memory that stays.
+    /// One debit for each of many customers; measures the resident memory.
     Touch,
 }
 
-impl Way {
+impl Workload {
     /// Its name in the table.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,40 +57,40 @@ impl Way {
     }
 }
 
-/// One thing to measure.
+/// One measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Scenario {
     /// Its name in the table.
     pub name: String,
-    /// How it is done.
-    pub way: Way,
+    /// The operation.
+    pub workload: Workload,
     /// `postgres` or `sqlite`.
     pub database: String,
-    /// Callers at once.
+    /// Concurrent callers.
     pub callers: usize,
     /// Customers.
     pub customers: u64,
-    /// Nodes; one, unless the scenario is about several.
+    /// Nodes; more than one only for the hot customer.
     pub nodes: usize,
-    /// How long debits are made.
+    /// How long the load lasts.
     pub seconds: u64,
     /// How many webhooks are delivered.
     pub webhooks: u64,
-    /// The scenario that this one's rate is divided by.
-    pub against: Option<String>,
-    /// What is to be reached.
+    /// The scenario whose rate this one's is divided by.
+    pub compared_with: Option<String>,
+    /// The goal, if it has one.
     pub goal: Option<Goal>,
-    /// Whether the database has its customers already.
+    /// Whether the database already has its customers.
     pub is_seeded: bool,
-    /// Where the database is; filled in by [`Services::prepare`].
+    /// The database's URL; filled in by [`Services::prepare`].
     pub database_url: String,
-    /// Where the broker is; empty for the in-process queue.
+    /// The broker's URL; empty for the in-process queue.
     pub amqp_url: String,
     /// A folder for the scenario's own files.
     pub folder: PathBuf,
 }
 
-/// How much is measured.
+/// How long the scenarios run.
 #[derive(Debug, Clone, Copy)]
 pub struct Length {
     /// Seconds that debits and signups last.
@@ -100,18 +100,18 @@ pub struct Length {
 }
 
 impl Scenario {
-    /// A scenario on one node that has no goal and no database yet.
-    pub fn new(way: Way, database: &str, callers: usize, customers: u64, length: Length) -> Self {
+    /// Creates a scenario on one node, without a goal and without a database.
+    pub fn new(workload: Workload, database: &str, callers: usize, customers: u64, length: Length) -> Self {
         Self {
-            name: format!("{} {database} {callers}x{customers}", way.as_str()),
-            way,
+            name: format!("{} {database} {callers}x{customers}", workload.as_str()),
+            workload,
             database: database.to_owned(),
             callers,
             customers,
             nodes: 1,
             seconds: length.seconds,
             webhooks: length.webhooks,
-            against: None,
+            compared_with: None,
             goal: None,
             is_seeded: false,
             database_url: String::new(),
@@ -120,14 +120,14 @@ impl Scenario {
         }
     }
 
-    /// What its queues' names begin with: nobody else's do.
+    /// The prefix of its queues' names, unique to this scenario.
     pub fn queue_prefix(&self) -> String {
         let name = self.folder.file_name().unwrap_or_default();
         format!("bench.{}", name.to_string_lossy())
     }
 
-    fn against(mut self, other: &Self) -> Self {
-        self.against = Some(other.name.clone());
+    fn compared_with(mut self, other: &Self) -> Self {
+        self.compared_with = Some(other.name.clone());
         self
     }
 
@@ -136,7 +136,7 @@ impl Scenario {
         self
     }
 
-    /// Whether a filter chooses it: its name contains each word.
+    /// Whether its name contains each word of the filter.
     pub fn matches(&self, filter: &str) -> bool {
         filter.split_whitespace().all(|word| self.name.contains(word))
     }
@@ -148,12 +148,12 @@ pub struct Services<'a> {
     pub postgres: &'a Postgres,
     /// RabbitMQ.
     pub amqp_url: String,
-    /// Where files go.
+    /// The folder for files.
     pub folder: PathBuf,
 }
 
 impl Services<'_> {
-    /// Gives a scenario a database of its own, another one in each round.
+    /// Creates a database for this scenario and round.
     pub fn prepare(&self, scenario: &mut Scenario, round: usize) -> Result<()> {
         let name: String = scenario.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let name = format!("{name}_{round}");
@@ -161,7 +161,7 @@ impl Services<'_> {
         std::fs::create_dir_all(&scenario.folder)?;
         if scenario.database == "postgres" {
             scenario.database_url = self.postgres.create_database(&format!("bench_{name}").to_lowercase())?;
-            if matches!(scenario.way, Way::Webhooks | Way::Signups | Way::Holds | Way::Hot) {
+            if matches!(scenario.workload, Workload::Webhooks | Workload::Signups | Workload::Holds | Workload::Hot) {
                 scenario.amqp_url.clone_from(&self.amqp_url);
             }
         } else {
@@ -171,55 +171,55 @@ impl Services<'_> {
     }
 }
 
-/// All scenarios in the order in which they run.
+/// Returns all scenarios in the order they run.
 pub fn plan(length: Length) -> Vec<Scenario> {
-    let scenario = |way: Way, database: &str, callers: usize, customers: u64| {
-        Scenario::new(way, database, callers, customers, length)
+    let scenario = |workload: Workload, database: &str, callers: usize, customers: u64| {
+        Scenario::new(workload, database, callers, customers, length)
     };
     let mut all = Vec::new();
     for customers in [1, MANY] {
-        let row_lock = scenario(Way::RowLock, "postgres", 20, customers);
+        let row_lock = scenario(Workload::RowLock, "postgres", 20, customers);
         all.push(row_lock.clone());
         for callers in CALLERS {
             let goal = (callers == 256 && customers == MANY).then_some(Goal::Ratio(8.0));
-            all.push(scenario(Way::Actors, "postgres", callers, customers).against(&row_lock).goal(goal));
+            all.push(scenario(Workload::Actors, "postgres", callers, customers).compared_with(&row_lock).goal(goal));
         }
     }
     for customers in [1, MANY] {
         for callers in CALLERS {
-            // A ratio means something only while the machine stays as it is: the two run one after the other.
-            let baseline = scenario(Way::Baseline, "postgres", callers, customers);
+            // The two run back to back, so that the ratio is taken under the same machine load.
+            let baseline = scenario(Workload::Baseline, "postgres", callers, customers);
             let goal = http_goal(callers, customers);
-            let bursar = scenario(Way::Http, "postgres", callers, customers).against(&baseline).goal(goal);
+            let bursar = scenario(Workload::Http, "postgres", callers, customers).compared_with(&baseline).goal(goal);
             all.extend([baseline, bursar]);
         }
     }
-    all.extend([20, 256].map(|callers| scenario(Way::Holds, "postgres", callers, MANY)));
+    all.extend([20, 256].map(|callers| scenario(Workload::Holds, "postgres", callers, MANY)));
     all.extend(HOT.map(|(nodes, callers)| hot(nodes, callers, length)));
     all.push(signups(length));
-    all.push(scenario(Way::Webhooks, "postgres", 64, 2_000));
+    all.push(scenario(Workload::Webhooks, "postgres", 64, 2_000));
     for customers in [1, MANY] {
         for callers in CALLERS {
-            all.push(scenario(Way::Actors, "sqlite", callers, customers));
+            all.push(scenario(Workload::Actors, "sqlite", callers, customers));
         }
     }
-    all.push(scenario(Way::Webhooks, "sqlite", 64, 2_000));
-    all.push(scenario(Way::Touch, "postgres", 256, 100_000).goal(Some(Goal::PeakMib(150.0))));
+    all.push(scenario(Workload::Webhooks, "sqlite", 64, 2_000));
+    all.push(scenario(Workload::Touch, "postgres", 256, 100_000).goal(Some(Goal::PeakMib(150.0))));
     all
 }
 
-/// One hot customer on several nodes, with so many callers for it at each.
+/// One hot customer on several nodes, with this many callers for it at each.
 fn hot(nodes: usize, callers: usize, length: Length) -> Scenario {
-    // The customers beside the hot one are the scenario's too.
-    let scenario = Scenario::new(Way::Hot, "postgres", nodes * callers, 1 + HOT_OTHERS, length);
+    // The other customers count as the scenario's customers, too.
+    let scenario = Scenario::new(Workload::Hot, "postgres", nodes * callers, 1 + OTHER_CUSTOMERS, length);
     let name = format!("hot customer postgres, {nodes} nodes x {callers}");
     Scenario { name, nodes, goal: Some(Goal::NoneRefused), ..scenario }
 }
 
-/// Signups; longer than other scenarios, since plans that were made for empty tables go wrong with time.
+/// Signups run longer, since query plans made for empty tables degrade over time.
 fn signups(length: Length) -> Scenario {
     let length = Length { seconds: length.seconds * SIGNUPS_LAST, ..length };
-    let scenario = Scenario::new(Way::Signups, "postgres", 0, 0, length);
+    let scenario = Scenario::new(Workload::Signups, "postgres", 0, 0, length);
     Scenario { name: "signups postgres, 100 a second".to_owned(), goal: Some(Goal::P95Ms(8.0)), ..scenario }
 }
 

@@ -1,4 +1,4 @@
-//! Figures, and the table that they make.
+//! Measurements, and the table made from them.
 
 use super::goal::Goal;
 use super::plan::Scenario;
@@ -8,9 +8,9 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// What one scenario gave.
+/// The measurement of one scenario.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Measurement {
     /// The scenario.
     pub scenario: Scenario,
     /// Operations that were completed.
@@ -19,7 +19,7 @@ pub struct Measured {
     pub seconds: f64,
     /// Operations in a second.
     pub per_second: f64,
-    /// `per_second` divided by that of the scenario it is held against; filled in by [`compare`].
+    /// `per_second` divided by that of the scenario it is compared with; filled in by [`compare`].
     pub ratio: Option<f64>,
     /// Whether the scenario's goal is reached; filled in by [`compare`].
     pub reached: Option<bool>,
@@ -29,21 +29,21 @@ pub struct Measured {
     pub p95_ms: f64,
     /// 99th percentile.
     pub p99_ms: f64,
-    /// Of webhooks: from accepted to processed, median, 95th and 99th percentile.
+    /// For webhooks: median, 95th and 99th percentile from accepted to processed.
     pub processed_ms: Option<[f64; 3]>,
-    /// Of several nodes: operations that were refused with 429 and are not in `operations`.
+    /// For the hot customer: operations refused with 429, which are not in `operations`.
     pub refused: Option<u64>,
-    /// Of several nodes: how the customers beside the hot one fared.
-    pub others: Option<Others>,
+    /// For the hot customer: the traffic of the other customers.
+    pub others: Option<OtherTraffic>,
     /// Peak resident memory of the process that does the work.
     pub peak_mib: f64,
     /// Resident memory at the end.
     pub end_mib: f64,
 }
 
-/// Traffic beside the one that is measured.
+/// Traffic alongside the measured one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Others {
+pub struct OtherTraffic {
     /// Operations in a second.
     pub per_second: f64,
     /// 95th percentile of their latencies.
@@ -52,8 +52,8 @@ pub struct Others {
     pub refused: u64,
 }
 
-impl Measured {
-    /// What the columns of the table do not say.
+impl Measurement {
+    /// Values that have no column in the table.
     fn notes(&self) -> String {
         let mut notes = Vec::new();
         if let Some([p50, p95, p99]) = self.processed_ms {
@@ -62,13 +62,13 @@ impl Measured {
         if let Some(refused) = self.refused {
             notes.push(format!("{refused} refused"));
         }
-        if let Some(Others { per_second, p95_ms, refused }) = &self.others {
+        if let Some(OtherTraffic { per_second, p95_ms, refused }) = &self.others {
             notes.push(format!("others {per_second:.0}/s, p95 {p95_ms:.1} ms, {refused} refused"));
         }
         notes.join(", ")
     }
 
-    /// Whether a goal is reached; unknown without the figure that it is about.
+    /// Whether a goal is reached; `None` if its figure is missing.
     fn reaches(&self, goal: Goal) -> Option<bool> {
         match goal {
             Goal::Ratio(least) => self.ratio.map(|ratio| ratio >= least),
@@ -81,7 +81,7 @@ impl Measured {
         }
     }
 
-    /// Puts a scenario's figures together.
+    /// Creates a measurement from the latencies and the memory.
     pub fn new(scenario: &Scenario, latencies: &Histogram<u64>, seconds: f64, memory: (f64, f64)) -> Self {
         let operations = latencies.len();
         #[allow(clippy::cast_precision_loss)]
@@ -105,18 +105,18 @@ impl Measured {
     }
 }
 
-/// Divides each rate by the one that it is held against, and judges the goals.
-pub fn compare(measured: &mut [Measured]) {
+/// Computes the ratios and judges the goals.
+pub fn compare(measured: &mut [Measurement]) {
     let rates: HashMap<String, f64> = measured.iter().map(|row| (row.scenario.name.clone(), row.per_second)).collect();
     for row in measured {
-        let against = row.scenario.against.as_ref().and_then(|name| rates.get(name));
-        row.ratio = against.map(|rate| row.per_second / rate);
+        let baseline = row.scenario.compared_with.as_ref().and_then(|name| rates.get(name));
+        row.ratio = baseline.map(|rate| row.per_second / rate);
         row.reached = row.scenario.goal.and_then(|goal| row.reaches(goal));
     }
 }
 
-/// The table of what [`compare`] has compared.
-pub fn report(measured: &[Measured]) -> String {
+/// Formats the measurements as a table, after [`compare`].
+pub fn report(measured: &[Measurement]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header([
@@ -148,42 +148,42 @@ pub fn report(measured: &[Measured]) -> String {
             row.notes(),
         ]);
     }
-    // The first column is a name, the last one is text.
+    // The first column is a name, the last one a text.
     for column in table.column_iter_mut().skip(1).take(9) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
 }
 
-/// Of several rounds, the middle one for each scenario: by its ratio, since rates of different rounds are
-/// those of a machine in different moods, or by its rate if it has none.
-pub fn medians(rounds: Vec<Vec<Measured>>) -> Vec<Measured> {
-    let mut by_name: Vec<Vec<Measured>> = Vec::new();
+/// Picks the median of several rounds for each scenario: by its ratio if it has one, since the machine's speed
+/// differs between rounds, otherwise by its rate.
+pub fn medians(rounds: Vec<Vec<Measurement>>) -> Vec<Measurement> {
+    let mut by_name: Vec<Vec<Measurement>> = Vec::new();
     for measured in rounds.into_iter().flatten() {
         match by_name.iter_mut().find(|rows| rows[0].scenario.name == measured.scenario.name) {
             Some(rows) => rows.push(measured),
             None => by_name.push(vec![measured]),
         }
     }
-    let middle = |mut rows: Vec<Measured>| {
-        let order = |row: &Measured| row.ratio.unwrap_or(row.per_second);
+    let median = |mut rows: Vec<Measurement>| {
+        let order = |row: &Measurement| row.ratio.unwrap_or(row.per_second);
         rows.sort_by(|a, b| order(a).total_cmp(&order(b)));
         rows.swap_remove(rows.len() / 2)
     };
-    by_name.into_iter().map(middle).collect()
+    by_name.into_iter().map(median).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::goal::Goal;
-    use super::super::plan::{Length, Way, plan};
+    use super::super::plan::{Length, Workload, plan};
     use super::*;
 
-    fn measured(name: &str, per_second: f64) -> Measured {
+    fn measured(name: &str, per_second: f64) -> Measurement {
         let all = plan(Length { seconds: 1, webhooks: 1 });
         let scenario = all.into_iter().find(|scenario| scenario.name == name).expect("a scenario of this name");
         let latencies = Histogram::new(3).expect("a histogram");
-        Measured { per_second, ..Measured::new(&scenario, &latencies, 1.0, (0.0, 0.0)) }
+        Measurement { per_second, ..Measurement::new(&scenario, &latencies, 1.0, (0.0, 0.0)) }
     }
 
     const BASELINE: &str = "http baseline postgres 20x10000";
@@ -199,29 +199,29 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_without_its_baseline_is_neither_reached_nor_missed() {
+    fn without_its_baseline_a_goal_is_not_judged() {
         let mut rows = [measured(BURSAR, 1_000.0)];
         compare(&mut rows);
         assert_eq!((rows[0].scenario.goal, rows[0].reached), (Some(Goal::Ratio(2.0)), None));
     }
 
     #[test]
-    fn of_several_rounds_the_middle_ratio_counts() {
+    fn the_median_ratio_of_several_rounds_counts() {
         let rounds = [(100.0, 300.0), (200.0, 400.0), (50.0, 50.0)].map(|(baseline, bursar)| {
             let mut rows = vec![measured(BASELINE, baseline), measured(BURSAR, bursar)];
             compare(&mut rows);
             rows
         });
-        let middle = medians(rounds.into());
-        assert_eq!(middle.iter().map(|row| row.per_second).collect::<Vec<_>>(), [100.0, 400.0]);
-        assert_eq!(middle[1].ratio, Some(2.0));
+        let median = medians(rounds.into());
+        assert_eq!(median.iter().map(|row| row.per_second).collect::<Vec<_>>(), [100.0, 400.0]);
+        assert_eq!(median[1].ratio, Some(2.0));
     }
 
     #[test]
-    fn each_baseline_runs_directly_before_what_is_held_against_it() {
+    fn each_baseline_runs_directly_before_its_comparison() {
         let all = plan(Length { seconds: 1, webhooks: 1 });
-        let pairs = all.windows(2).filter(|pair| pair[1].way == Way::Http);
-        assert!(pairs.clone().all(|pair| pair[1].against.as_ref() == Some(&pair[0].name)));
+        let pairs = all.windows(2).filter(|pair| pair[1].workload == Workload::Http);
+        assert!(pairs.clone().all(|pair| pair[1].compared_with.as_ref() == Some(&pair[0].name)));
         assert_eq!(pairs.count(), 6);
     }
 }

@@ -1,13 +1,13 @@
-//! The row-lock way: each debit is a transaction of its own that locks the account's row.
+//! Row locks inside the process: each debit is a transaction of its own that locks the account's row.
 
 use super::plan::Scenario;
-use super::report::Measured;
-use super::{Attempt, drive, memory_mib, seed};
+use super::report::Measurement;
+use super::{Attempt, memory_mib, run_callers, seed};
 use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
-/// Measures it. As durable and as idempotent as Bursar's: the same tables, the same unique key.
-pub async fn run(scenario: &Scenario) -> Result<Measured> {
+/// Measures it with the same tables, unique key and durability as Bursar.
+pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let connections = u32::try_from(scenario.callers)?;
     let db = seed::open(scenario, connections, 0).await?;
     let customers = scenario.customers;
@@ -22,8 +22,8 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
             }
         }
     };
-    let (latencies, seconds) = drive(scenario.callers, scenario.seconds, operation).await?;
-    Ok(Measured::new(scenario, &latencies, seconds, memory_mib(None)?))
+    let (latencies, seconds) = run_callers(scenario.callers, scenario.seconds, operation).await?;
+    Ok(Measurement::new(scenario, &latencies, seconds, memory_mib(None)?))
 }
 
 async fn debit(db: &bursar_engine::infra::store::Db, customer: &str, key: &str) -> Result<()> {

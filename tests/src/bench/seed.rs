@@ -1,5 +1,5 @@
-//! Customers for a benchmark, made by SQL alone but exactly as onboarding would leave them, so that
-//! `bursar verify` holds on a benchmarked database too.
+//! Customers for a benchmark, made by SQL alone but with exactly the rows that onboarding would leave, so that
+//! `bursar verify` holds on a benchmarked database, too.
 
 use super::plan::Scenario;
 use anyhow::Result;
@@ -9,9 +9,9 @@ use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_engine::migrations::{Migrator, MigratorTrait};
 use sea_orm::ConnectionTrait;
 
-/// Credits of each customer: more than a benchmark can spend.
+/// Credits of each customer: more than a benchmark spends.
 pub const CREDITS: i64 = 1_000_000;
-/// API keys that one statement inserts.
+/// API keys inserted by one statement.
 const KEYS_AT_ONCE: usize = 1_000;
 
 /// The id of customer number `n`.
@@ -19,18 +19,18 @@ pub fn customer_id(n: u64) -> CustomerId {
     CustomerId::trusted(format!("cst_{n:026}"))
 }
 
-/// Its Stripe customer.
+/// The Stripe customer of customer number `n`.
 pub fn stripe_customer_id(n: u64) -> String {
     format!("cus_bench{n}")
 }
 
-/// Its API key.
+/// The API key of customer number `n`.
 pub fn api_key(n: u64) -> String {
     format!("bsk_bench_{n}")
 }
 
-/// Connects to a scenario's database. Unless it is seeded already: migrates it and makes customers 0 to
-/// `customers` - 1, with API keys for the first `with_keys`.
+/// Connects to a scenario's database. Unless it is seeded, migrates it and creates `scenario.customers` customers,
+/// the first `with_keys` of them with API keys.
 pub async fn open(scenario: &Scenario, connections_max: u32, with_keys: u64) -> Result<Db> {
     let options = DbOptions { connections_max, ..DbOptions::new(scenario.database_url.as_str()) };
     let db = Db::connect(&options).await?;

@@ -1,4 +1,4 @@
-//! Servers under measurement, each in a process of its own.
+//! Measured servers, each in its own process.
 
 use super::memory_mib;
 use super::plan::Scenario;
@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use tokio::process::{Child, Command};
 
-/// A server that ends with this value.
+/// A server process that is killed when this is dropped.
 pub struct Server {
     /// `http://127.0.0.1:…`.
     pub base: String,
@@ -24,7 +24,7 @@ impl Server {
         Self::start_node(scenario, 0).await
     }
 
-    /// Starts one of several nodes on the scenario's database; each has a folder of its own.
+    /// Starts one of several nodes on the scenario's database, each with its own folder.
     ///
     /// # Errors
     /// When the program is missing.
@@ -50,7 +50,7 @@ impl Server {
         Self::spawn(command, &address).await
     }
 
-    /// Starts the baseline, which is this program, on the scenario's database and waits until it is ready.
+    /// Starts the baseline, a mode of this program, on the scenario's database and waits until it is ready.
     ///
     /// # Errors
     /// When the process cannot be started.
@@ -78,10 +78,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Peak and present memory of the server.
+    /// Peak and current memory of the server.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// When the process has ended.
     pub fn memory_mib(&self) -> Result<(f64, f64)> {
         memory_mib(self.child.id())
     }

@@ -1,7 +1,7 @@
-//! Signups that arrive at a constant rate, however long each takes, on a database that nobody has analysed.
+//! Signups that arrive at a constant rate, however long each takes, on a database without planner statistics.
 
 use super::plan::Scenario;
-use super::report::Measured;
+use super::report::Measurement;
 use super::server::Server;
 use super::{http, micros, new_histogram};
 use anyhow::Result;
@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep_until};
 /// Time between two arrivals: 100 signups a second.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Measures signups over HTTP. A latency begins when the signup is due, so that a server that falls
-/// behind cannot hide it.
+/// Measures signups over HTTP. Latency counts from the time a signup is due, so that a server that falls behind
+/// cannot hide it.
 ///
 /// # Errors
 /// When a signup fails.
-pub async fn run(scenario: &Scenario) -> Result<Measured> {
+pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let server = Server::start(scenario).await?;
     let (client, url) = (reqwest::Client::new(), format!("{}/api/v1/customers/onboard", server.base));
     let started = Instant::now();
@@ -37,5 +37,5 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     while let Some(latency) = tasks.join_next().await {
         latencies.saturating_record(latency??);
     }
-    Ok(Measured::new(scenario, &latencies, started.elapsed().as_secs_f64(), server.memory_mib()?))
+    Ok(Measurement::new(scenario, &latencies, started.elapsed().as_secs_f64(), server.memory_mib()?))
 }

@@ -1,7 +1,7 @@
 //! Webhooks from delivery to processed: paid invoices, each of which grants credits.
 
 use super::plan::Scenario;
-use super::report::Measured;
+use super::report::Measurement;
 use super::server::Server;
 use super::{micros, new_histogram, seed};
 use crate::app::WEBHOOK_SECRETS;
@@ -14,14 +14,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Measures how many webhooks in a second are accepted and processed to completion.
-pub async fn run(scenario: &Scenario) -> Result<Measured> {
+/// Measures how many webhooks a second are accepted and processed.
+pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let db = seed::open(scenario, 4, 0).await?;
     if !db.is_postgres() {
         db.close().await;
     }
     let server = Server::start(scenario).await?;
-    // Bodies and signatures are made beforehand: Stripe does that, not this machine.
+    // Bodies and signatures are made in advance, because Stripe makes them in production.
     let deliveries: Vec<(Vec<u8>, String)> = (0..scenario.webhooks)
         .map(|n| {
             let invoice = stripe::pro_invoice(&seed::stripe_customer_id(n % scenario.customers), None);
@@ -58,7 +58,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measured> {
     wait_until_done(&db).await?;
     let seconds = started.elapsed().as_secs_f64();
     check_results(&db, scenario.webhooks).await?;
-    let mut measured = Measured::new(scenario, &all, seconds, server.memory_mib()?);
+    let mut measured = Measurement::new(scenario, &all, seconds, server.memory_mib()?);
     measured.processed_ms = Some(processed_ms(&db).await?);
     Ok(measured)
 }
@@ -68,7 +68,7 @@ async fn number(db: &bursar_engine::infra::store::Db, sql: &str) -> Result<i64> 
     Ok(row.try_get_by_index(0)?)
 }
 
-/// The latest event without an end is looked for, which an index finds however many other jobs there are.
+/// Looks for the latest unprocessed event; an index finds it however many other jobs there are.
 async fn wait_until_done(db: &bursar_engine::infra::store::Db) -> Result<()> {
     let sql = "SELECT e.id FROM events e JOIN jobs j ON j.event_id = e.id WHERE j.state IN ('available', 'running') \
                ORDER BY e.id DESC LIMIT 1";
@@ -86,7 +86,7 @@ async fn check_results(db: &bursar_engine::infra::store::Db, webhooks: u64) -> R
     Ok(())
 }
 
-/// Median, 95th and 99th percentile from received to processed, by the server's own clock.
+/// Median, 95th and 99th percentile from received to processed, by the server's clock.
 async fn processed_ms(db: &bursar_engine::infra::store::Db) -> Result<[f64; 3]> {
     let sql = "SELECT j.finished_at_ms - e.received_at_ms FROM events e JOIN jobs j ON j.event_id = e.id ORDER BY 1";
     let rows = db.read().query_all_raw(Statement::from_string(db.backend(), sql)).await?;

@@ -1,47 +1,47 @@
-//! The benchmark: Bursar against the row-lock way, in one run, on the same machine and the same
-//! Postgres. Prints a table, writes JSON, shows progress.
+//! The benchmark: Bursar against row locks, in one run on the same machine and the same Postgres. Prints a table,
+//! writes JSON and shows progress.
 //!
-//! Each scenario runs in a process of its own, so that its peak memory is its own.
+//! Each scenario runs in its own process, so that its peak memory is measured alone.
 
 use anyhow::{Context, Result};
 use bursar_services::ScratchDir;
 use bursar_tests::bench::plan::{Length, Scenario, Services, plan};
-use bursar_tests::bench::report::{Measured, compare, medians, report};
+use bursar_tests::bench::report::{Measurement, compare, medians, report};
 use bursar_tests::bench::{baseline, run_scenario};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The server's allocator, so that memory is the server's too.
+/// The server's allocator, so that memory figures are comparable.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures debits and webhooks, and prints how they compare with row locks.
+/// Measures debits and webhooks and compares them with row locks.
 #[derive(Parser)]
 struct Args {
-    /// Seconds that each scenario of debits lasts.
+    /// Seconds for each debit scenario.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
-    /// Webhooks that each scenario of webhooks delivers.
+    /// Webhooks for each webhook scenario.
     #[arg(long, default_value_t = 20_000)]
     webhooks: u64,
-    /// Only scenarios whose name contains each of these words, such as `http 20x10000`; may be repeated.
+    /// Run only scenarios whose name contains each of these words, such as `http 20x10000`; may be repeated.
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
-    /// How often everything is measured; the table has the middle ratio of each pair, the middle rate of others.
+    /// How often everything is measured; the table shows the median ratio, or the median rate where there is none.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// Prints the names of the scenarios and measures nothing.
+    /// Print the names of the scenarios and measure nothing.
     #[arg(long)]
     list: bool,
-    /// Where the figures go as JSON.
+    /// File for the figures as JSON.
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
-    /// Runs one scenario in this process; the benchmark calls itself with this.
+    /// Run one scenario in this process; used by the benchmark itself.
     #[arg(long, hide = true)]
     scenario: Option<String>,
-    /// Serves the baseline at this address; a scenario calls the benchmark with this.
+    /// Serve the baseline at this address; used by the benchmark itself.
     #[arg(long, hide = true)]
     baseline: Option<String>,
 }
@@ -89,13 +89,13 @@ fn parent(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn measure(scenarios: &[Scenario], rounds: usize) -> Result<Vec<Measured>> {
+fn measure(scenarios: &[Scenario], rounds: usize) -> Result<Vec<Measurement>> {
     let scratch = ScratchDir::new("bursar-bench")?;
     let (postgres, rabbitmq) = bursar_services::start_both(scratch.path())?;
     let services = Services { postgres: &postgres, amqp_url: rabbitmq.url(), folder: scratch.path().to_path_buf() };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
     let bar = ProgressBar::new((scenarios.len() * rounds) as u64).with_style(style);
-    let mut all: Vec<Vec<Measured>> = Vec::new();
+    let mut all: Vec<Vec<Measurement>> = Vec::new();
     for round in 0..rounds {
         let mut measured = Vec::new();
         for scenario in scenarios {
@@ -112,7 +112,7 @@ fn measure(scenarios: &[Scenario], rounds: usize) -> Result<Vec<Measured>> {
     Ok(medians(all))
 }
 
-fn run_in_process(scenario: &Scenario) -> Result<Measured> {
+fn run_in_process(scenario: &Scenario) -> Result<Measurement> {
     let output = Command::new(std::env::current_exe()?)
         .arg("--scenario")
         .arg(serde_json::to_string(&scenario)?)

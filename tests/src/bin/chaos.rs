@@ -1,5 +1,5 @@
-//! The chaos run as a command: kills whatever can be killed under load, then proves that everything
-//! acknowledged is there exactly once. See [`bursar_tests::chaos`].
+//! The chaos run as a command: kills servers under load, then checks that every acknowledged request took effect
+//! exactly once. See [`bursar_tests::chaos`].
 
 use anyhow::{Context, Result};
 use bursar_tests::Backend;
@@ -8,13 +8,13 @@ use clap::{ArgAction, Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What a run that found something exits with.
+/// Exit code if a check failed.
 const NOT_EVERYTHING: u8 = 1;
-/// What a run exits with that could not be carried out.
+/// Exit code if the run could not be carried out.
 const CANNOT_RUN: u8 = 2;
 
-/// Drives mixed load while it kills nodes, Postgres and RabbitMQ, then compares what was
-/// acknowledged with what is there.
+/// Drives mixed load while it kills nodes, Postgres and RabbitMQ, then checks that every acknowledged request took
+/// effect exactly once.
 #[derive(Debug, Parser)]
 #[command(name = "chaos")]
 struct Arguments {
@@ -24,16 +24,16 @@ struct Arguments {
     /// Nodes on one Postgres and one RabbitMQ (the embedded backend has one).
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     nodes: u8,
-    /// Whether their clocks differ by minutes, all but the first's being wrong.
+    /// Whether the clocks of all nodes but the first are off by minutes.
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, default_value_t = true, default_missing_value = "true")]
     skewed: bool,
-    /// Decides the faults and what the load chooses; random if not given.
+    /// Seed of the faults and the load; random by default.
     #[arg(long)]
     seed: Option<u64>,
-    /// Which backends.
+    /// The backends.
     #[arg(long, value_enum, default_value_t = Choice::Both)]
     backend: Choice,
-    /// Acts begun each second; one act is a request or a few.
+    /// Actions started each second; one action is one request or a few.
     #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
     /// Write a report as JSON.
@@ -47,7 +47,7 @@ enum Choice {
     Production,
     /// SQLite and the in-process queue.
     Embedded,
-    /// One after the other.
+    /// Production, then embedded.
     Both,
 }
 
@@ -55,11 +55,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(true) => {
-            say("chaos: everything acknowledged is there exactly once");
+            say("chaos: every acknowledged request took effect exactly once");
             ExitCode::SUCCESS
         }
         Ok(false) => {
-            say("chaos: NOT everything is as it has to be");
+            say("chaos: FAILED, see the discrepancies");
             ExitCode::from(NOT_EVERYTHING)
         }
         Err(error) => {
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    // Whole numbers of any program that reads the report: 53 bits.
+    // At most 53 bits, so that every JSON parser reads the seed exactly.
     let seed = arguments.seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
     say(&format!("chaos: seed {seed}"));
     let backends: &[Backend] = match arguments.backend {

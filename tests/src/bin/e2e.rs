@@ -11,57 +11,57 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What a run exits with in which something failed.
+/// Exit code if a step failed.
 const FAILED: u8 = 1;
-/// What a run exits with that could not be carried out.
+/// Exit code if the run could not be carried out.
 const CANNOT_RUN: u8 = 2;
-/// How often the time that has passed is drawn.
+/// How often the elapsed time is redrawn.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Walks the five journeys of customers, end to end over HTTP, against any server.
+/// Runs the five customer journeys end to end over HTTP, against any server.
 ///
-/// Without --url it starts a server of its own, with a Stripe sandbox inside, and gives all that is
-/// needed. A step for which something is not given is skipped, and says so. Test cards are used, so a
-/// server in Stripe's live mode is refused without --safe.
+/// Without --url it starts its own server with a Stripe sandbox and needs no other options. A step that lacks an
+/// option is skipped and reported. The journeys use test cards, so a server in Stripe's live mode is refused without
+/// --safe.
 #[derive(Debug, Parser)]
 #[command(name = "e2e", after_help = "Exit codes: 0 nothing failed, 1 something failed, 2 it could not run.")]
 struct Arguments {
-    /// The server; without it one is started on a scratch folder.
+    /// The server's address; without it a server is started on a temporary folder.
     #[arg(long, env = "BURSAR_E2E_URL", hide_env_values = true)]
     url: Option<String>,
-    /// Token of staff: for link tokens of the marketplace, and to look at events.
+    /// Admin token, for Marketplace link tokens and to look at events.
     #[arg(long, env = "BURSAR_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     admin_token: Option<String>,
-    /// Secret of Stripe's webhook, the first if there are several: to sign events.
+    /// Secret of Stripe's webhook, or the first of several, to sign events.
     #[arg(long, env = "STRIPE_WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
     stripe_webhook_secret: Option<String>,
-    /// Secret of GitHub's webhook, the first if there are several: to sign events.
+    /// Secret of GitHub's webhook, or the first of several, to sign events.
     #[arg(long, env = "GITHUB_WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
     github_secret: Option<String>,
-    /// The server's Stripe sandbox: to move its clock for a renewal, and to count its money.
+    /// The server's Stripe sandbox, to advance its clock for a renewal and to read its money.
     #[arg(long, env = "BURSAR_E2E_SANDBOX_URL", value_name = "URL")]
     sandbox_url: Option<String>,
-    /// Only this journey; can be given several times.
+    /// Run only this journey; may be repeated.
     #[arg(long, value_enum, value_name = "JOURNEY")]
     only: Vec<Journey>,
-    /// Only what is safe in production: nothing is charged, staff does nothing. Customers are made only
-    /// with --email-domain.
+    /// Run only what is safe in production: no charges and no staff requests. Customers are created only with
+    /// --email-domain.
     #[arg(long)]
     safe: bool,
-    /// Domain of the addresses of throw-away customers; they get mail. Without it, and without --safe,
-    /// nobody gets it.
+    /// Domain for the addresses of test customers; mail is sent there. Without it, and without --safe, a domain is
+    /// used that receives no mail.
     #[arg(long, env = "BURSAR_E2E_EMAIL_DOMAIN", value_name = "DOMAIN")]
     email_domain: Option<String>,
-    /// The plan of the listing on GitHub Marketplace that is Pro.
+    /// Name of the GitHub Marketplace plan that is Pro.
     #[arg(long, default_value = "Pro", value_name = "NAME")]
     marketplace_plan: String,
-    /// Journeys that run at one time.
+    /// Maximum of journeys that run concurrently.
     #[arg(long, default_value_t = Journey::ALL.len(), value_name = "NUMBER")]
     jobs: usize,
-    /// Write JUnit's XML.
+    /// Write a JUnit XML report.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// How long a request, and waiting for what follows from one, may take, in seconds.
+    /// Time limit in seconds for a request, and for waiting for its effects.
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     timeout_s: u64,
     #[command(flatten)]
@@ -69,7 +69,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    /// What is given fills what a server of its own does not know, or everything.
+    /// The server with all secrets given as options.
     fn target(&self, url: &str) -> Target {
         let first = |secrets: &Option<String>| {
             let secret = secrets.as_deref().and_then(|secrets| secrets.split(',').next()).map(str::trim);
@@ -80,12 +80,12 @@ impl Arguments {
             stripe_webhook_secret: first(&self.stripe_webhook_secret),
             github_secret: first(&self.github_secret),
             sandbox_url: self.sandbox_url.clone(),
-            ..self.wishes(Target::new(url))
+            ..self.with_options(Target::new(url))
         }
     }
 
-    /// How it is to be run, whichever server it is.
-    fn wishes(&self, target: Target) -> Target {
+    /// The options that apply to any server.
+    fn with_options(&self, target: Target) -> Target {
         Target {
             is_safe: self.safe,
             email_domain: self.email_domain.clone(),
@@ -113,11 +113,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         if let Some(url) = &arguments.url {
-            return tell(arguments, &walk(arguments, arguments.target(url)).await?);
+            return print_report(arguments, &walk(arguments, arguments.target(url)).await?);
         }
         let mut server = LocalServer::start().await?;
-        let is_good = match walk(arguments, arguments.wishes(server.target())).await {
-            Ok(report) => tell(arguments, &report)?,
+        let is_good = match walk(arguments, arguments.with_options(server.target())).await {
+            Ok(report) => print_report(arguments, &report)?,
             Err(error) => return Err(error),
         };
         if !is_good {
@@ -144,8 +144,8 @@ async fn walk(arguments: &Arguments, target: Target) -> Result<Report> {
     report
 }
 
-/// Says what came of it; gives whether it is good.
-fn tell(arguments: &Arguments, report: &Report) -> Result<bool> {
+/// Prints the report; returns whether the run is good.
+fn print_report(arguments: &Arguments, report: &Report) -> Result<bool> {
     say(&report.table());
     report.skips().iter().for_each(|line| say(line));
     report.failures().iter().for_each(|text| say(&format!("\n{text}")));
@@ -157,7 +157,7 @@ fn tell(arguments: &Arguments, report: &Report) -> Result<bool> {
         let domain = arguments.email_domain.as_deref().unwrap_or(EMAIL_DOMAIN);
         say(&format!("customers of this run: e2e-{}-…@{domain}", report.run));
     }
-    say(if report.is_good() { "e2e: nothing failed" } else { "e2e: FAILED, or nothing could be checked" });
+    say(if report.is_good() { "e2e: nothing failed" } else { "e2e: FAILED, or every step was skipped" });
     Ok(report.is_good())
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bursar_services::ScratchDir;
-use bursar_tests::bench::growth::{self, Report, Site, Size};
+use bursar_tests::bench::growth::{self, Environment, Report, Size};
 use bursar_tests::bench::plan::Length;
 use bursar_tests::unique::unique;
 use clap::Parser;
@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Fills a database with years of work, and prints what everyday work costs there and on an empty one.
+/// Fills a database with years of work, and measures everyday work there and on an empty one.
 #[derive(Parser)]
 #[command(name = "growth")]
 struct Args {
@@ -29,14 +29,13 @@ struct Args {
     /// Webhooks that are delivered.
     #[arg(long, default_value_t = 20_000)]
     webhooks: u64,
-    /// Where the figures go as JSON.
+    /// File for the figures as JSON.
     #[arg(long, default_value = "target/growth.json")]
     json: PathBuf,
-    /// Uses this server instead of one of its own; the two databases stay there. Its user must be a
-    /// superuser.
+    /// Use this server instead of starting one; the two databases are not dropped. The user must be a superuser.
     #[arg(long, value_name = "URL", requires = "amqp_url")]
     database_url: Option<String>,
-    /// Uses this broker instead of one of its own.
+    /// Use this broker instead of starting one.
     #[arg(long, value_name = "URL", requires = "database_url")]
     amqp_url: Option<String>,
 }
@@ -63,13 +62,13 @@ fn main() -> Result<()> {
 }
 
 fn measure(args: &Args, folder: &Path, maintenance_url: String, amqp_url: String) -> Result<Report> {
-    let site = Site { maintenance_url, amqp_url, folder: folder.to_path_buf(), unique: unique() };
+    let environment = Environment { maintenance_url, amqp_url, folder: folder.to_path_buf(), unique: unique() };
     let size = Size { customers: args.customers, jobs: args.jobs, entries: args.entries };
     let length = Length { seconds: args.seconds, webhooks: args.webhooks };
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(200));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(growth::run(&site, size, length, |step| bar.set_message(step.to_owned())));
+    let report = runtime.block_on(growth::run(&environment, size, length, |step| bar.set_message(step.to_owned())));
     bar.finish_and_clear();
     report
 }

@@ -1,42 +1,42 @@
-//! The journeys run as a command: random customers in bad weather, and at the end everything has to
-//! agree to the cent and the credit. See [`bursar_tests::journeys`].
+//! The journeys run as a command: random customers and faults, then a comparison of the ledger with Stripe, to the
+//! cent and the credit. See [`bursar_tests::journeys`].
 
 use anyhow::{Context, Result};
 use bursar_tests::Backend;
-use bursar_tests::journeys::venue::Place;
+use bursar_tests::journeys::deployment::Placement;
 use bursar_tests::journeys::{self, Options, report::Report};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What a run exits with that found something.
+/// Exit code if something differs.
 const DISAGREES: u8 = 1;
-/// What a run exits with that could not be carried out.
+/// Exit code if the run could not be carried out.
 const CANNOT_RUN: u8 = 2;
 
-/// Lets random customers sign up, pay, subscribe and cancel, with cards that decline, webhooks that get
-/// lost, a Stripe that fails and an application that is killed, then compares the ledger with Stripe.
+/// Lets random customers sign up, pay, subscribe and cancel, with declined cards, lost webhooks, failing calls to
+/// Stripe and crashes of the application, then compares the ledger with Stripe.
 #[derive(Debug, Parser)]
 #[command(name = "journeys")]
 struct Arguments {
-    /// Decides what happens; random if not given.
+    /// Seed of the run; random by default.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many customers there are.
+    /// Number of customers.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     customers: u16,
-    /// No day of a run begins after this time; 30 s if neither this nor a number of days is given.
+    /// No day starts after this many seconds; 30 if neither this nor --days is given.
     #[arg(long)]
     seconds: Option<u64>,
-    /// Most days of a run.
+    /// Maximum of days.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     days: Option<u16>,
-    /// Which backends.
+    /// The backends.
     #[arg(long, value_enum, default_value_t = Choice::Both)]
     backend: Choice,
-    /// Runs the application inside this process: its clock moves with Stripe's, it is restarted instead
-    /// of killed, and lost webhooks are made up for by reconciliations. On production this needs
-    /// BURSAR_TEST_DATABASE_URL and BURSAR_TEST_AMQP_URL.
+    /// Run the application inside this process: its clock advances with Stripe's, it is restarted instead of killed,
+    /// and reconciliations recover lost webhooks. The production backend then needs BURSAR_TEST_DATABASE_URL and
+    /// BURSAR_TEST_AMQP_URL.
     #[arg(long)]
     inside: bool,
     /// Write a report as JSON.
@@ -50,7 +50,7 @@ enum Choice {
     Production,
     /// SQLite and the in-process queue.
     Embedded,
-    /// One after the other.
+    /// Production, then embedded.
     Both,
 }
 
@@ -58,11 +58,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(true) => {
-            say("journeys: everything agrees to the cent and the credit");
+            say("journeys: the ledger agrees with Stripe, to the cent and the credit");
             ExitCode::SUCCESS
         }
         Ok(false) => {
-            say("journeys: NOT everything agrees");
+            say("journeys: FAILED, the ledger and Stripe differ");
             ExitCode::from(DISAGREES)
         }
         Err(error) => {
@@ -73,10 +73,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool> {
-    /// How long a run takes if nothing is said about it.
+    /// Seconds of a run if no limit is given.
     const SECONDS: u64 = 30;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    // Whole numbers of any program that reads the report: 53 bits.
+    // At most 53 bits, so that every JSON parser reads the seed exactly.
     let seed = arguments.seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
     say(&format!("journeys: seed {seed}"));
     let backends: &[Backend] = match arguments.backend {
@@ -92,7 +92,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             seconds: arguments.seconds.or(arguments.days.is_none().then_some(SECONDS)),
             days: arguments.days.map(usize::from),
             backend,
-            place: if arguments.inside { Place::Inside } else { Place::Outside },
+            placement: if arguments.inside { Placement::InProcess } else { Placement::OwnProcess },
         };
         let report = runtime.block_on(journeys::run(options))?;
         say(&format!("\n{}\n", report.table()));

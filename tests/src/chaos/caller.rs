@@ -1,5 +1,4 @@
-//! Requests as a careful client makes them: the same one again, on any node, until there is a
-//! definite answer.
+//! A client that retries each request, on any node, until it has a definite answer.
 
 use super::tally::Tally;
 use crate::app::ADMIN_TOKEN;
@@ -11,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long one request may take: longer than the server's own limit for a command.
+/// Timeout of a request: longer than the server's own limit for a command.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
-/// Wait before the second try, and the longest wait; the wait doubles in between.
+/// The first and the longest wait between tries; it doubles in between.
 const RETRY_MS: (u64, u64) = (50, 1_000);
-/// Tries of a request that looks at results. All servers are up by then.
+/// Tries of a read of the results. All servers are up by then.
 const LOOK_TRIES_MAX: usize = 10;
 
 /// Makes requests. Cheap to clone.
@@ -24,29 +23,29 @@ pub struct Caller {
     client: Client,
     bases: Arc<[String]>,
     tally: Arc<Tally>,
-    /// Milliseconds from `created` after which nothing is tried again.
+    /// Milliseconds from `created` after which no request is retried.
     deadline_ms: Arc<AtomicU64>,
     created: Instant,
 }
 
 /// A definite answer.
 #[derive(Debug, Clone)]
-pub struct Definite {
+pub struct DefiniteAnswer {
     /// The status: 2xx, or 4xx other than 429.
     pub status: u16,
     /// The body; null if it is no JSON.
     pub body: Value,
-    /// An earlier try of this request may have done something without our knowing.
-    pub doubt: bool,
+    /// Whether an earlier try of this request may have been executed.
+    pub in_doubt: bool,
 }
 
-impl Definite {
-    /// Whether the server did it.
+impl DefiniteAnswer {
+    /// Whether the server executed the request.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The stable code of a refusal.
+    /// The problem's stable code.
     pub fn code(&self) -> String {
         self.body["code"].as_str().map_or_else(|| format!("status {}", self.status), str::to_owned)
     }
@@ -54,45 +53,45 @@ impl Definite {
 
 enum Try {
     Answered(u16, Value),
-    /// Nothing was done.
+    /// The request was not executed.
     Refused,
-    /// It may have been done.
+    /// The request may have been executed.
     Lost,
 }
 
 impl Caller {
-    /// A caller of these nodes, which gives up after `patience`.
+    /// Creates a caller of these nodes, which gives up after `patience`.
     pub fn new(bases: Vec<String>, tally: Arc<Tally>, patience: Duration) -> Result<Self> {
-        // Only fails if a provider is installed already, which then serves as well.
+        // Fails only if another provider is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(REQUEST_LIMIT).no_proxy().build().context("no HTTP client")?;
         let caller = Self { client, bases: bases.into(), tally, deadline_ms: Arc::default(), created: Instant::now() };
-        caller.patience(patience);
+        caller.set_patience(patience);
         Ok(caller)
     }
 
-    /// From now on, nothing is tried again after this time from now.
-    pub fn patience(&self, patience: Duration) {
+    /// Stops retrying when this much time has passed from now.
+    pub fn set_patience(&self, patience: Duration) {
         let deadline = self.created.elapsed() + patience;
         self.deadline_ms.store(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The HTTP client, for requests that are not repeated.
+    /// The HTTP client, for requests that are not retried.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Makes a request until there is a definite answer; `make` is given the address of a node.
-    /// Nothing if there is none in time; then nobody knows whether it was done.
-    pub async fn until_definite(&self, make: impl Fn(&Client, &str) -> RequestBuilder) -> Option<Definite> {
+    /// Makes a request until it has a definite answer; `make` gets the address of a node. Returns `None` if it has
+    /// none in time; the request may have been executed then.
+    pub async fn until_definite(&self, make: impl Fn(&Client, &str) -> RequestBuilder) -> Option<DefiniteAnswer> {
         let mut wait_ms = RETRY_MS.0;
-        let mut doubt = false;
+        let mut in_doubt = false;
         let mut at = rand::random_range(0..self.bases.len().max(1));
         loop {
             match self.once(make(&self.client, &self.bases[at % self.bases.len()])).await {
-                Try::Answered(status, body) => return Some(Definite { status, body, doubt }),
+                Try::Answered(status, body) => return Some(DefiniteAnswer { status, body, in_doubt }),
                 Try::Refused => {}
-                Try::Lost => doubt = true,
+                Try::Lost => in_doubt = true,
             }
             let now_ms = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX);
             if now_ms >= self.deadline_ms.load(Ordering::Relaxed) {
@@ -114,7 +113,7 @@ impl Caller {
         match response.status().as_u16() {
             429 => Try::Refused,
             500.. => Try::Lost,
-            // An answer that breaks off was sent by a node that is no more.
+            // A truncated answer comes from a node that was killed.
             status => match response.bytes().await {
                 Ok(bytes) => Try::Answered(status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)),
                 Err(_) => Try::Lost,
@@ -122,8 +121,8 @@ impl Caller {
         }
     }
 
-    /// A request of a customer under an idempotency key.
-    pub async fn customer(&self, api_key: &str, path: &str, key: &str, body: Option<&Value>) -> Option<Definite> {
+    /// Makes a request as a customer under an idempotency key.
+    pub async fn customer(&self, api_key: &str, path: &str, key: &str, body: Option<&Value>) -> Option<DefiniteAnswer> {
         self.until_definite(|client, base| {
             let request = client.post(format!("{base}{path}")).header("x-api-key", api_key);
             let request = request.header("Idempotency-Key", key);
@@ -132,8 +131,8 @@ impl Caller {
         .await
     }
 
-    /// A request of staff under an idempotency key.
-    pub async fn staff(&self, path: &str, key: &str, body: &Value) -> Option<Definite> {
+    /// Makes a request as staff under an idempotency key.
+    pub async fn staff(&self, path: &str, key: &str, body: &Value) -> Option<DefiniteAnswer> {
         self.until_definite(|client, base| {
             let request = client.post(format!("{base}{path}")).bearer_auth(ADMIN_TOKEN);
             request.header("Idempotency-Key", key).json(body)
@@ -141,10 +140,10 @@ impl Caller {
         .await
     }
 
-    /// Looks at something as staff; null if there is no such thing.
+    /// Reads a resource as staff; null if there is none.
     ///
     /// # Errors
-    /// If no node gives an answer, or not this kind of answer.
+    /// If no node answers, or with another status than 200 and 404.
     pub async fn look(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
         let mut last = String::new();
         for at in 0..LOOK_TRIES_MAX {
@@ -161,10 +160,10 @@ impl Caller {
         bail!("GET {path} {query:?}: {last}")
     }
 
-    /// Looks at a list to its end.
+    /// Reads all pages of a list as staff.
     ///
     /// # Errors
-    /// Those of [`Caller::look`]; a list that does not end.
+    /// Those of [`Caller::look`], and if the list has too many pages.
     pub async fn look_at_all(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<Value>> {
         const PAGES_MAX: usize = 20_000;
         let mut rows = Vec::new();

@@ -1,4 +1,4 @@
-//! The comparison: what was acknowledged against what is there.
+//! Compares the acknowledged requests with the stored state.
 
 pub mod events;
 pub mod ledger;
@@ -8,29 +8,32 @@ use super::record::{Customer, Discrepancy, Known};
 use anyhow::{Context, Result};
 use bursar_engine::clock::TimeMs;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ledger::{Books, Line, Span};
+use ledger::{Entry, Span, StoredAccount};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// Customers and events that are looked at at the same time.
-const LOOKS_MAX: usize = 8;
+/// Customers and events read concurrently.
+const READS_MAX: usize = 8;
 
-/// Compares everything that was done since `began_ms`, over HTTP. Gives what does not fit, and how the events
-/// ended.
-pub async fn everything(caller: &Caller, known: &Known, began_ms: TimeMs) -> Result<(Vec<Discrepancy>, events::Ends)> {
+/// Compares everything done since `began_ms`, over HTTP. Returns the discrepancies, and the outcome of the events.
+pub async fn everything(
+    caller: &Caller,
+    known: &Known,
+    began_ms: TimeMs,
+) -> Result<(Vec<Discrepancy>, events::EventOutcomes)> {
     let mut discrepancies = customers(caller, known).await?;
-    let ledgers = stream::iter(known.customers.iter().map(|customer| books(caller, customer)));
-    let books: Vec<Books> = ledgers.buffered(LOOKS_MAX).try_collect().await?;
-    let (asked, span) = (ledger::by_customer(known), Span::until_now(began_ms));
-    for ((customer, asked), books) in known.customers.iter().zip(&asked).zip(&books) {
-        discrepancies.extend(ledger::compare(customer, asked, books, &span));
+    let reads = stream::iter(known.customers.iter().map(|customer| read_account(caller, customer)));
+    let accounts: Vec<StoredAccount> = reads.buffered(READS_MAX).try_collect().await?;
+    let (requests, span) = (ledger::by_customer(known), Span::until_now(began_ms));
+    for ((customer, requests), account) in known.customers.iter().zip(&requests).zip(&accounts) {
+        discrepancies.extend(ledger::compare(customer, requests, account, &span));
     }
-    let (found, ends) = events::compare_all(caller, known).await?;
+    let (found, outcomes) = events::compare_all(caller, known).await?;
     discrepancies.extend(found);
-    Ok((discrepancies, ends))
+    Ok((discrepancies, outcomes))
 }
 
-/// Every customer that was acknowledged is there once, and nobody else.
+/// Checks that exactly the acknowledged customers exist, each once.
 async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
     let mut by_email: HashMap<String, Vec<Value>> = HashMap::new();
     for customer in caller.look_at_all("/admin/v1/customers", &[]).await? {
@@ -41,49 +44,50 @@ async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
         match by_email.remove(&customer.email).as_deref() {
             Some([found]) if found["id"] == customer.id.as_str() => {}
             Some([found]) => {
-                let text = format!("customer {} was acknowledged, but {found} is there", customer.id);
+                let text = format!("customer {} was acknowledged, but {found} exists", customer.id);
                 discrepancies.push(Discrepancy::lost(text));
             }
             None | Some([]) => {
-                discrepancies.push(Discrepancy::lost(format!("customer {} is not there", customer.id)));
+                discrepancies.push(Discrepancy::lost(format!("customer {} does not exist", customer.id)));
             }
             Some(all) => discrepancies.push(Discrepancy::doubled(format!("one address, many customers: {all:?}"))),
         }
     }
-    for stray in &known.strays {
-        match by_email.remove(&stray.email).unwrap_or_default().as_slice() {
-            [] if !stray.exists => {}
-            [found] => discrepancies.extend(stray_books(caller, found).await?),
+    for signup in &known.unconfirmed_signups {
+        match by_email.remove(&signup.email).unwrap_or_default().as_slice() {
+            [] if !signup.exists => {}
+            [found] => discrepancies.extend(check_unconfirmed_signup(caller, found).await?),
             found => {
-                let text = format!("{} was said to exist, but there are these: {found:?}", stray.email);
+                let text = format!("{} was said to exist, but the customers are {found:?}", signup.email);
                 discrepancies.push(Discrepancy::wrong(text));
             }
         }
     }
-    let nobodys: HashSet<_> = by_email.into_keys().collect();
+    let unknown: HashSet<_> = by_email.into_keys().collect();
     discrepancies
-        .extend(nobodys.iter().map(|email| Discrepancy::doubled(format!("nobody asked for customer {email}"))));
+        .extend(unknown.iter().map(|email| Discrepancy::doubled(format!("no request created customer {email}"))));
     Ok(discrepancies)
 }
 
-/// A customer whose onboarding was never answered has its first credits and nothing else.
-async fn stray_books(caller: &Caller, found: &Value) -> Result<Option<Discrepancy>> {
+/// A customer whose signup was not answered has its signup credits and nothing else.
+async fn check_unconfirmed_signup(caller: &Caller, found: &Value) -> Result<Option<Discrepancy>> {
     let id = found["id"].as_str().context("a customer has an id")?;
-    let lines = caller.look_at_all(&format!("/admin/v1/customers/{id}/transactions"), &[]).await?;
-    let is_whole = lines.len() == 1 && lines[0]["source"] == "signup" && lines[0]["balance_after"] == ledger::SIGNUP;
-    let text = || format!("customer {id} was onboarded in part: {lines:?}");
+    let entries = caller.look_at_all(&format!("/admin/v1/customers/{id}/transactions"), &[]).await?;
+    let is_whole =
+        entries.len() == 1 && entries[0]["source"] == "signup" && entries[0]["balance_after"] == ledger::SIGNUP;
+    let text = || format!("customer {id} was onboarded in part: {entries:?}");
     Ok((!is_whole).then(|| Discrepancy::wrong(text())))
 }
 
-async fn books(caller: &Caller, customer: &Customer) -> Result<Books> {
+async fn read_account(caller: &Caller, customer: &Customer) -> Result<StoredAccount> {
     let path = format!("/admin/v1/customers/{}", customer.id);
     let detail = caller.look(&path, &[]).await?;
-    let lines = caller.look_at_all(&format!("{path}/transactions"), &[]).await?;
-    let lines: Result<Vec<Line>, _> = lines.into_iter().map(serde_json::from_value).collect();
-    Ok(Books {
+    let entries = caller.look_at_all(&format!("{path}/transactions"), &[]).await?;
+    let entries: Result<Vec<Entry>, _> = entries.into_iter().map(serde_json::from_value).collect();
+    Ok(StoredAccount {
         plan: detail["customer"]["plan"].as_str().unwrap_or_default().to_owned(),
         balance: detail["credits"]["balance"].as_i64().unwrap_or(i64::MIN),
         held: detail["credits"]["held"].as_i64().unwrap_or(i64::MIN),
-        lines: lines.context("a transaction cannot be read")?,
+        entries: entries.context("a transaction cannot be read")?,
     })
 }

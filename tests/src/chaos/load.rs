@@ -1,7 +1,7 @@
-//! The load: what customers, support and Stripe do, at a bounded rate, chosen by the seed.
+//! The load: what customers, support and Stripe do, at a limited rate, chosen by the seed.
 //!
-//! Every request is made until there is a definite answer, every delivery until it is answered with
-//! 2xx, as a careful client and Stripe would.
+//! Every request is retried until it has a definite answer, and every delivery until it is answered with 2xx, as a
+//! careful client and Stripe do.
 
 mod credits;
 mod delivery;
@@ -9,8 +9,8 @@ mod delivery;
 pub(super) use credits::HOLD_S;
 
 use super::caller::Caller;
-use super::chronicle::Chronicle;
-use super::record::{Customer, Discrepancy, Record, Stray};
+use super::record::{Customer, Discrepancy, Record, UnconfirmedSignup};
+use super::run_log::RunLog;
 use super::tally::Tally;
 use crate::unique::unique;
 use anyhow::{Context, Result};
@@ -23,117 +23,118 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// Customers that half of the load is about.
+/// Customers that get half of the load.
 const HOT: usize = 3;
-/// What a hot customer has to spend at first, besides its signup credits.
+/// Credits of a hot customer at the start, besides its signup credits.
 const HOT_CREDITS: i64 = 500;
-/// Acts under way at once; beyond that the load waits, so an outage does not pile work up.
-const ACTS_MAX: usize = 384;
-/// Deliveries under way or waiting for their time at once.
+/// Maximum of concurrent actions; the load waits beyond that, so that an outage does not pile up work.
+const ACTIONS_MAX: usize = 384;
+/// Maximum of concurrent deliveries, including those waiting for their time.
 const DELIVERIES_MAX: usize = 512;
-/// How often the progress is shown.
-const SAY_EVERY: Duration = Duration::from_millis(500);
+/// How often the progress bar is updated.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
-/// What the load works with.
+/// The load, and what it has done.
 pub struct Load {
     /// Makes the requests.
     pub caller: Caller,
-    /// Where everything is written down.
+    /// What was requested and answered.
     pub record: Record,
-    /// Where everything is counted.
+    /// The counters.
     pub tally: Arc<Tally>,
     /// The log of the run.
-    pub chronicle: Arc<Chronicle>,
-    /// Customers that anything may happen to; the hot ones come first.
-    crowd: Mutex<Vec<Arc<Customer>>>,
-    acts: Arc<Semaphore>,
+    pub run_log: Arc<RunLog>,
+    /// Customers to choose from; the hot ones come first.
+    customers: Mutex<Vec<Arc<Customer>>>,
+    actions: Arc<Semaphore>,
     deliveries: Arc<Semaphore>,
 }
 
 impl Load {
-    /// Nothing has been asked for yet.
-    pub fn new(caller: Caller, tally: Arc<Tally>, chronicle: Arc<Chronicle>) -> Self {
-        let (acts, deliveries) = (Arc::new(Semaphore::new(ACTS_MAX)), Arc::new(Semaphore::new(DELIVERIES_MAX)));
-        Self { caller, record: Record::default(), tally, chronicle, crowd: Mutex::default(), acts, deliveries }
+    /// Creates a load without customers.
+    pub fn new(caller: Caller, tally: Arc<Tally>, run_log: Arc<RunLog>) -> Self {
+        let (actions, deliveries) = (Arc::new(Semaphore::new(ACTIONS_MAX)), Arc::new(Semaphore::new(DELIVERIES_MAX)));
+        Self { caller, record: Record::default(), tally, run_log, customers: Mutex::default(), actions, deliveries }
     }
 
-    /// Onboards the hot customers and gives them something to spend.
+    /// Onboards the hot customers and gives them credits.
     pub async fn prepare(&self) -> Result<()> {
         for _ in 0..HOT {
             let customer = self.onboard().await.context("a customer could not be onboarded before the load")?;
             self.adjust(&customer, HOT_CREDITS).await;
-            self.join_crowd(customer);
+            self.add_customer(customer);
         }
         Ok(())
     }
 
-    /// Begins `rate` acts a second until the time has come; returns when all of them have ended,
-    /// which the caller's deadline sees to.
+    /// Starts `rate` actions a second until `until`; returns when all have ended, which the caller's deadline
+    /// ensures.
     pub async fn run(self: Arc<Self>, seed: u64, rate: u32, until: Instant) -> Result<()> {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut under_way = JoinSet::new();
-        let mut said = Instant::now();
+        let mut shown = Instant::now();
         while Instant::now() < until {
             tick.tick().await;
-            let Ok(Ok(permit)) = tokio::time::timeout_at(until, self.acts.clone().acquire_owned()).await else { break };
+            let Ok(Ok(permit)) = tokio::time::timeout_at(until, self.actions.clone().acquire_owned()).await else {
+                break;
+            };
             let (load, rng) = (self.clone(), StdRng::seed_from_u64(rng.random()));
             under_way.spawn(async move {
-                load.act(rng).await;
+                load.run_action(rng).await;
                 drop(permit);
             });
             while let Some(ended) = under_way.try_join_next() {
                 ended?;
             }
-            if said.elapsed() >= SAY_EVERY {
-                said = Instant::now();
-                self.say(until);
+            if shown.elapsed() >= PROGRESS_EVERY {
+                shown = Instant::now();
+                self.show_progress(until);
             }
         }
-        self.chronicle.note(&format!("the load ends; {} acts are under way", under_way.len()));
+        self.run_log.note(&format!("the load ends; {} actions are under way", under_way.len()));
         while let Some(ended) = under_way.join_next().await {
             ended?;
         }
         Ok(())
     }
 
-    async fn act(self: Arc<Self>, mut rng: StdRng) {
+    async fn run_action(self: Arc<Self>, mut rng: StdRng) {
         match rng.random_range(0..100) {
             0..8 => {
                 let Some(customer) = self.onboard().await else { return };
                 if rng.random_bool(0.5) {
-                    self.spend_to_the_last(&customer, &mut rng).await;
+                    self.spend_everything(&customer, &mut rng).await;
                 }
-                self.join_crowd(customer);
+                self.add_customer(customer);
             }
-            8..64 => self.debit(&self.anybody(&mut rng), rng).await,
-            64..80 => self.hold(&self.anybody(&mut rng), rng).await,
+            8..64 => self.debit(&self.any_customer(&mut rng), rng).await,
+            64..80 => self.hold(&self.any_customer(&mut rng), rng).await,
             80..88 => {
-                let customer = self.anybody(&mut rng);
+                let customer = self.any_customer(&mut rng);
                 let amount = if rng.random_bool(0.7) { rng.random_range(1..=40) } else { -rng.random_range(1..=20) };
                 self.adjust(&customer, amount).await;
             }
             _ => {
-                let customer = self.anybody(&mut rng);
-                self.story(&customer, rng).await;
+                let customer = self.any_customer(&mut rng);
+                self.run_scenario(&customer, rng).await;
             }
         }
     }
 
-    fn join_crowd(&self, customer: Arc<Customer>) {
-        self.crowd.lock().unwrap_or_else(PoisonError::into_inner).push(customer);
+    fn add_customer(&self, customer: Arc<Customer>) {
+        self.customers.lock().unwrap_or_else(PoisonError::into_inner).push(customer);
     }
 
-    /// One of the hot customers, or any of the others.
-    fn anybody(&self, rng: &mut StdRng) -> Arc<Customer> {
-        let crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
-        let n = if rng.random_bool(0.5) { rng.random_range(0..HOT) } else { rng.random_range(0..crowd.len()) };
-        crowd[n].clone()
+    /// Picks one of the hot customers, or any customer.
+    fn any_customer(&self, rng: &mut StdRng) -> Arc<Customer> {
+        let customers = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = if rng.random_bool(0.5) { rng.random_range(0..HOT) } else { rng.random_range(0..customers.len()) };
+        customers[n].clone()
     }
 
-    /// Signs a new customer up. Its key is in the answer and nowhere else, so without an answer there
-    /// is a customer that nobody can use; that is known of the interface.
+    /// Signs a new customer up. Only the answer has its API key, so a customer without an answer cannot be used.
     async fn onboard(&self) -> Option<Arc<Customer>> {
         let email = format!("{}@example.com", unique());
         let body = json!({ "email": email, "name": "Chaos", "source": "direct" });
@@ -143,7 +144,7 @@ impl Load {
             .await;
         let Some(answer) = answer else {
             self.unanswered(&format!("onboarding {email}"));
-            self.record.known().strays.push(Stray { email, exists: false });
+            self.record.known().unconfirmed_signups.push(UnconfirmedSignup { email, exists: false });
             return None;
         };
         if answer.status == 201 {
@@ -161,30 +162,33 @@ impl Load {
             return Some(customer);
         }
         self.tally.refused.up();
-        if answer.code() != "customer_exists" || !answer.doubt {
+        if answer.code() != "customer_exists" || !answer.in_doubt {
             let text = format!("onboarding {email} was answered with {} {}", answer.status, answer.body);
             self.record.discrepancy(Discrepancy::wrong(text));
         }
-        self.record.known().strays.push(Stray { email, exists: answer.code() == "customer_exists" });
+        self.record
+            .known()
+            .unconfirmed_signups
+            .push(UnconfirmedSignup { email, exists: answer.code() == "customer_exists" });
         None
     }
 
-    /// Everything has been up for a while by then, so this is no excuse of the server.
+    /// Records a missing answer as a discrepancy: all servers have been up for a while by then.
     fn unanswered(&self, what: &str) {
         self.tally.unanswered.up();
-        self.record.discrepancy(Discrepancy::wrong(format!("there was no definite answer to the end: {what}")));
+        self.record.discrepancy(Discrepancy::wrong(format!("there was never a definite answer: {what}")));
     }
 
-    fn say(&self, until: Instant) {
+    fn show_progress(&self, until: Instant) {
         let left_s = until.saturating_duration_since(Instant::now()).as_secs();
         let tally = &self.tally;
-        self.chronicle.say(format!(
+        self.run_log.show(format!(
             "{left_s} s left; {} requests done, {} refused, {} deliveries, {} tried again, {} under way",
             tally.acknowledged.get(),
             tally.refused.get(),
             tally.deliveries.get(),
             tally.retried.get(),
-            ACTS_MAX - self.acts.available_permits(),
+            ACTIONS_MAX - self.actions.available_permits(),
         ));
     }
 }

@@ -1,7 +1,7 @@
-//! One node: the real `bursar serve` in a process of its own, which is started, ended and watched.
+//! One node: the real `bursar serve` in its own process, which is started, killed and watched.
 
-use super::chronicle::Chronicle;
 use super::process::{self, Child};
+use super::run_log::RunLog;
 use anyhow::{Context, Result, bail};
 use bursar::serve::CLOCK_SKEW_VARIABLE;
 use reqwest::StatusCode;
@@ -20,31 +20,31 @@ use tokio::time::Instant;
 
 /// How long an orderly stop may take: what the product promises.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-/// How often it is looked whether a node has ended by itself.
+/// How often a node is checked for having ended by itself.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
-/// How long a supervisor waits before it starts a node again that ended by itself.
+/// Wait before a node that ended by itself is started again.
 const RESTART_WAIT: Duration = Duration::from_millis(500);
-/// What a node says in its log once it serves.
+/// Logged by a node when it serves.
 const LISTENS: &str = "bursar is listening";
 /// How much of a log is shown with a failure, in bytes.
 const TAIL_LEN_MAX: u64 = 2_000;
-/// Ports that are tried. They lie below those that the kernel gives to outgoing connections: one of
-/// ours that tries to reach a node which is down must not be given the node's own port.
+/// Ports to choose from. They lie below the kernel's ephemeral ports: an outgoing connection to a node that is down
+/// must not be given the node's own port.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 
-/// How a node is started: the same way each time.
+/// How a node is started, each time.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// The `bursar` program.
     pub program: PathBuf,
     /// The whole environment, apart from `PATH`.
     pub environment: BTreeMap<String, String>,
-    /// Where it runs; its log is kept there as well.
+    /// Its working folder, which also has its log.
     pub folder: PathBuf,
 }
 
 impl Launch {
-    /// A command of the program in the node's environment.
+    /// Builds a command of the program in the node's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).env_clear().envs(&self.environment).current_dir(&self.folder);
@@ -55,18 +55,18 @@ impl Launch {
     }
 }
 
-/// A node that ended without having been told to.
+/// The end of a node that nobody ended.
 #[derive(Debug, Clone)]
-pub struct SelfEnd {
+pub struct UnexpectedExit {
     /// Which node.
     pub node: String,
     /// When it was started.
     pub started: Instant,
     /// When its end was noticed.
     pub ended: Instant,
-    /// Whether it had begun to serve.
+    /// Whether it was serving.
     pub had_served: bool,
-    /// How it ended, and the end of its log.
+    /// Its exit status and the end of its log.
     pub how: String,
 }
 
@@ -77,15 +77,15 @@ pub struct Node {
     /// `http://127.0.0.1:…`, the same for as long as the run lasts.
     pub base: String,
     launch: Launch,
-    chronicle: Arc<Chronicle>,
+    run_log: Arc<RunLog>,
     slot: Mutex<Slot>,
 }
 
-/// The process, and what became of those before it.
+/// The process, and the unexpected ends of earlier ones.
 #[derive(Default)]
 pub struct Slot {
     running: Option<Running>,
-    self_ends: Vec<SelfEnd>,
+    unexpected_exits: Vec<UnexpectedExit>,
 }
 
 struct Running {
@@ -95,12 +95,12 @@ struct Running {
 }
 
 impl Node {
-    /// A node that is not started yet, on a port of its own.
-    pub fn new(name: String, mut launch: Launch, chronicle: Arc<Chronicle>) -> Result<Self> {
+    /// Creates a node that is not started yet, on its own port.
+    pub fn new(name: String, mut launch: Launch, run_log: Arc<RunLog>) -> Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         launch.environment.insert("BURSAR_LISTEN".to_owned(), address.clone());
         let base = format!("http://{address}");
-        Ok(Self { name, base, launch, chronicle, slot: Mutex::new(Slot::default()) })
+        Ok(Self { name, base, launch, run_log, slot: Mutex::new(Slot::default()) })
     }
 
     /// How it is started.
@@ -113,7 +113,7 @@ impl Node {
         self.launch.folder.join(format!("{}.log", self.name))
     }
 
-    /// Whether it does what it can: it is ready or, if its clock was put wrong, not ready for that.
+    /// Whether it serves: it is ready or, if its clock is skewed, not ready for that reason alone.
     pub async fn is_up(&self, client: &reqwest::Client) -> bool {
         let Ok(answer) = client.get(format!("{}/health/ready", self.base)).send().await else { return false };
         if !self.launch.environment.contains_key(CLOCK_SKEW_VARIABLE) {
@@ -128,17 +128,17 @@ impl Node {
         is_refused && is_in("database", "up") && is_in("clock", "off")
     }
 
-    /// Takes the node for a fault; nothing if another fault has it.
-    pub fn take(&self) -> Option<MutexGuard<'_, Slot>> {
+    /// Locks the node for a fault; `None` if another fault holds it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, Slot>> {
         self.slot.try_lock().ok()
     }
 
-    /// Takes the node, waiting for a fault to be over.
-    pub async fn take_in_turn(&self) -> MutexGuard<'_, Slot> {
+    /// Locks the node, after waiting for a fault to end.
+    pub async fn lock(&self) -> MutexGuard<'_, Slot> {
         self.slot.lock().await
     }
 
-    /// Starts the process if it does not run.
+    /// Starts the process unless it runs.
     pub fn start(&self, slot: &mut Slot) -> Result<()> {
         if slot.running.is_some() {
             return Ok(());
@@ -162,7 +162,7 @@ impl Node {
         Ok(())
     }
 
-    /// SIGTERM. The process has to end with success in time; gives how long it took.
+    /// Sends SIGTERM. The process must exit successfully within the limit; returns how long it took.
     pub async fn terminate(&self, slot: &mut Slot) -> Result<Result<Duration, String>> {
         let Some(mut running) = slot.running.take() else { return Ok(Ok(Duration::ZERO)) };
         let asked = Instant::now();
@@ -185,31 +185,30 @@ impl Node {
         }
     }
 
-    /// Plays the supervisor for as long as it is polled: a node that ends by itself is noted and
-    /// started again.
+    /// Acts as the supervisor while it is polled: a node that ends by itself is logged and started again.
     pub async fn watch(&self) -> Result<()> {
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
             let mut slot = self.slot.lock().await;
             let Some(running) = &mut slot.running else { continue };
             let Some(status) = running.child.ended().await? else { continue };
-            let ended = self.self_end(running, status);
-            self.chronicle.note(&format!("{} ended by itself ({status}) and is started again", self.name));
-            slot.self_ends.push(ended);
+            let ended = self.unexpected_exit(running, status);
+            self.run_log.note(&format!("{} ended by itself ({status}) and is started again", self.name));
+            slot.unexpected_exits.push(ended);
             slot.running = None;
             tokio::time::sleep(RESTART_WAIT).await;
             self.start(&mut slot)?;
         }
     }
 
-    /// The times when it ended by itself.
-    pub async fn self_ends(&self) -> Vec<SelfEnd> {
-        self.slot.lock().await.self_ends.clone()
+    /// Its unexpected ends.
+    pub async fn unexpected_exits(&self) -> Vec<UnexpectedExit> {
+        self.slot.lock().await.unexpected_exits.clone()
     }
 
-    fn self_end(&self, running: &Running, status: ExitStatus) -> SelfEnd {
+    fn unexpected_exit(&self, running: &Running, status: ExitStatus) -> UnexpectedExit {
         let log = read_from(&self.log(), running.log_from);
-        SelfEnd {
+        UnexpectedExit {
             node: self.name.clone(),
             started: running.started,
             ended: Instant::now(),
@@ -225,7 +224,7 @@ impl Node {
     }
 }
 
-/// What a log says from a position on; empty if it cannot be read, as it only adds detail.
+/// A log from a position on; empty if it cannot be read, since it only adds detail.
 fn read_from(path: &Path, from: u64) -> String {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|mut file| {

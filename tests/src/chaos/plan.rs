@@ -1,4 +1,4 @@
-//! The schedule of faults: worked out from the seed before the run begins.
+//! The schedule of faults, computed from the seed before the run begins.
 
 use crate::Backend;
 use rand::rngs::StdRng;
@@ -10,44 +10,44 @@ use std::ops::RangeInclusive;
 
 /// Time from one fault to the next.
 const PAUSE_MS: RangeInclusive<u64> = 2_000..=6_000;
-/// How long a node that was ended stays away.
+/// How long a node stays down.
 const DOWN_MS: RangeInclusive<u64> = 0..=2_000;
-/// How long Postgres stays away.
+/// How long Postgres stays down.
 const POSTGRES_DOWN_MS: RangeInclusive<u64> = 0..=1_500;
-/// How long a killed broker stays away before its start, which takes several seconds more.
+/// How long a killed broker stays down before it is started, which takes several seconds more.
 const BROKER_DOWN_MS: RangeInclusive<u64> = 0..=1_000;
-/// A broker needs this long to come back and to do some work before it is hit again.
+/// Minimum time between two faults of the broker, so that it can start and do some work.
 const BROKER_PAUSE_MS: u64 = 15_000;
 /// The same for Postgres.
 const POSTGRES_PAUSE_MS: u64 = 6_000;
 
-/// What is done to the servers.
+/// A fault of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A node gets SIGKILL and is started again.
     Kill {
-        /// Which node, from 0.
+        /// The node's number, from 0.
         node: usize,
-        /// How long it stays away.
+        /// How long it stays down.
         down_ms: u64,
     },
-    /// A node gets SIGTERM, has to end in good order, and is started again.
+    /// A node gets SIGTERM, must stop in order, and is started again.
     Terminate {
-        /// Which node, from 0.
+        /// The node's number, from 0.
         node: usize,
-        /// How long it stays away.
+        /// How long it stays down.
         down_ms: u64,
     },
     /// Postgres crashes and recovers.
     PostgresRestart {
-        /// How long it stays away.
+        /// How long it stays down.
         down_ms: u64,
     },
     /// RabbitMQ stops in order and starts again.
     RabbitRestart,
     /// RabbitMQ gets SIGKILL and is started again.
     RabbitKill {
-        /// How long it stays away before it is started.
+        /// How long it stays down before it is started.
         down_ms: u64,
     },
     /// RabbitMQ is replaced by an empty one.
@@ -57,22 +57,22 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kill { node, down_ms } => write!(f, "kill -9 of node {node}, away for {down_ms} ms"),
-            Self::Terminate { node, down_ms } => write!(f, "SIGTERM to node {node}, away for {down_ms} ms"),
-            Self::PostgresRestart { down_ms } => write!(f, "crash of Postgres, away for {down_ms} ms"),
+            Self::Kill { node, down_ms } => write!(f, "kill -9 of node {node}, down for {down_ms} ms"),
+            Self::Terminate { node, down_ms } => write!(f, "SIGTERM to node {node}, down for {down_ms} ms"),
+            Self::PostgresRestart { down_ms } => write!(f, "crash of Postgres, down for {down_ms} ms"),
             Self::RabbitRestart => f.write_str("restart of RabbitMQ"),
-            Self::RabbitKill { down_ms } => write!(f, "kill -9 of RabbitMQ, away for {down_ms} ms"),
+            Self::RabbitKill { down_ms } => write!(f, "kill -9 of RabbitMQ, down for {down_ms} ms"),
             Self::RabbitWipe => f.write_str("RabbitMQ loses all its data"),
         }
     }
 }
 
-/// A fault at its time.
+/// A scheduled fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Planned {
-    /// When, from the beginning of the load.
+    /// The time from the beginning of the load.
     pub at_ms: u64,
-    /// What.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -92,8 +92,7 @@ impl Card {
     }
 }
 
-/// One of everything in each round through the deck, kills more often than the rest. The embedded
-/// backend has nothing but its process to lose.
+/// The faults dealt in one round, kills more often than others. The embedded backend only has its process to kill.
 fn deck(backend: Backend) -> Vec<Card> {
     match backend {
         Backend::Embedded => vec![Card::Kill],
@@ -110,7 +109,7 @@ fn deck(backend: Backend) -> Vec<Card> {
     }
 }
 
-/// All faults of a run in the order of their times. The same arguments give the same schedule.
+/// Returns all faults of a run in order. The same arguments give the same schedule.
 pub fn schedule(seed: u64, seconds: u64, nodes: usize, backend: Backend) -> Vec<Planned> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut waiting: VecDeque<Card> = VecDeque::new();
@@ -125,12 +124,12 @@ pub fn schedule(seed: u64, seconds: u64, nodes: usize, backend: Backend) -> Vec<
         };
         if !waiting.iter().any(is_possible) {
             let mut cards = deck(backend);
-            // The broker takes fewer faults than it is dealt; what waits already is enough.
+            // The broker can take fewer faults than are dealt, so a waiting fault is not dealt again.
             cards.retain(|card| !waiting.contains(card));
             cards.shuffle(&mut rng);
             waiting.extend(cards);
         }
-        // There is always a kill among the cards of a fresh deck, and a kill is always possible.
+        // A fresh deck has a kill, and a kill is always possible.
         let Some(card) = waiting.iter().position(is_possible).and_then(|at| waiting.remove(at)) else { break };
         match card {
             Card::Postgres => postgres_from_ms = at_ms + POSTGRES_PAUSE_MS,
@@ -160,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_seed_gives_one_schedule_and_another_seed_another() {
+    fn the_seed_determines_the_schedule() {
         let first = schedule(7, 120, 2, Backend::Production);
         assert_eq!(first, schedule(7, 120, 2, Backend::Production));
         assert_ne!(first, schedule(8, 120, 2, Backend::Production));
@@ -181,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_backend_is_only_killed() {
+    fn the_embedded_backend_only_gets_kills() {
         let planned = schedule(1, 60, 1, Backend::Embedded);
         assert!(planned.len() >= 10);
         assert!(planned.iter().all(|planned| matches!(planned.fault, Fault::Kill { node: 0, .. })));
     }
 
     #[test]
-    fn the_broker_is_given_time_to_come_back() {
+    fn faults_of_the_broker_leave_it_time_to_recover() {
         for seed in 0..200 {
             let planned = schedule(seed, 300, 2, Backend::Production);
             let times: Vec<u64> = planned

@@ -1,4 +1,4 @@
-//! Child processes that end when this process does, however it ends.
+//! Child processes that end when this process does, even if it is killed.
 
 use anyhow::{Context, Result};
 use std::io;
@@ -6,11 +6,10 @@ use std::process::{ExitStatus, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, Command};
 
-/// Kills a process group unless a word comes first: the end of the pipe means that its only other
-/// holder has died.
+/// Kills a process group unless a line arrives first: the end of the pipe means that its other holder has died.
 const GUARD: &str = r#"read -r _ || kill -s KILL -- "-$1" 2>/dev/null"#;
 
-/// A process that leads a group, which gets SIGKILL when this is dropped or its owner dies.
+/// A process that leads a group; the group gets SIGKILL when this is dropped or its owner dies.
 pub struct Child {
     process: tokio::process::Child,
     guard: tokio::process::Child,
@@ -19,7 +18,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a command that reads nothing.
+    /// Starts a command without standard input.
     pub fn spawn(mut command: Command) -> Result<Self> {
         let process = command.stdin(Stdio::null()).process_group(0).kill_on_drop(true).spawn()?;
         let id = process.id().context("a process that was just started has a number")?;
@@ -31,12 +30,12 @@ impl Child {
         Ok(Self { process, guard, pipe, id })
     }
 
-    /// The process's number.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// How it ended, or nothing while it runs.
+    /// The exit status, or `None` while it runs.
     pub async fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.process.try_wait()?;
         if status.is_some() {
@@ -59,17 +58,17 @@ impl Child {
         Ok(())
     }
 
-    /// The guard is not needed any more: the group is gone, its number may soon be somebody else's.
+    /// Ends the guard: the group has ended, and its number may soon be reused.
     async fn dismiss(&mut self) {
         if let Some(mut pipe) = self.pipe.take() {
-            // A guard that is gone has nothing left to be told.
+            // A guard that has ended cannot be told.
             let _ = pipe.write_all(b"well\n").await;
         }
         let _ = self.guard.wait().await;
     }
 }
 
-/// Sends a signal. That the process has just ended by itself is seen by whoever waits for it.
+/// Sends a signal. A process that has already ended is not an error; the caller sees its end by waiting.
 pub async fn signal(name: &str, id: u32) -> Result<()> {
     let script = r#"kill -s "$1" -- "$2" 2>/dev/null"#;
     let mut kill = Command::new("sh");

@@ -1,4 +1,4 @@
-//! What the run knows: everything that was asked for, and what was answered.
+//! The record of all requests and events, and their answers.
 
 use serde::Serialize;
 use std::collections::HashSet;
@@ -14,15 +14,15 @@ pub struct Customer {
     pub id: String,
     /// Its API key.
     pub api_key: String,
-    /// Its address.
+    /// Its email address.
     pub email: String,
-    /// What it is called at Stripe.
+    /// Its Stripe customer.
     pub stripe_id: String,
 }
 
-/// What a request is to do to the credits of a customer.
+/// A change of a customer's credits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
+pub enum CreditChange {
     /// Spend.
     Debit {
         /// How many.
@@ -33,27 +33,27 @@ pub enum Act {
         /// How many.
         units: i64,
     },
-    /// Spend a hold, wholly or in part.
+    /// Capture a hold, wholly or in part.
     Capture {
         /// The hold.
         hold: String,
         /// How many.
         units: i64,
     },
-    /// End a hold.
+    /// Release a hold.
     Release {
         /// The hold.
         hold: String,
     },
-    /// Give or take, as support.
+    /// Adjust the balance as support.
     Adjust {
         /// How many; negative to take.
         amount: i64,
     },
 }
 
-impl Act {
-    /// What it does to the balance.
+impl CreditChange {
+    /// The change of the balance.
     pub fn amount(&self) -> i64 {
         match self {
             Self::Debit { units } | Self::Capture { units, .. } => -units,
@@ -63,18 +63,18 @@ impl Act {
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It was done, under this id in the ledger.
+pub enum Outcome {
+    /// It was executed, with this ledger entry.
     Acknowledged {
         /// The transaction.
         transaction: String,
     },
     /// It was refused.
     Refused {
-        /// An earlier try may have been done all the same.
-        doubt: bool,
+        /// Whether an earlier try may have been executed all the same.
+        in_doubt: bool,
     },
     /// There was no definite answer.
     Unknown,
@@ -83,22 +83,22 @@ pub enum Fate {
 /// A request to change the credits of a customer.
 #[derive(Debug, Clone)]
 pub struct Operation {
-    /// Whose credits.
+    /// The number of the customer.
     pub customer: usize,
     /// Its idempotency key, which is its reference or reason as well.
     pub key: String,
-    /// What it is to do.
-    pub act: Act,
-    /// What became of it.
-    pub fate: Fate,
+    /// The requested change.
+    pub change: CreditChange,
+    /// Its outcome.
+    pub outcome: Outcome,
 }
 
-/// How an onboarding ended that did not give us a customer.
+/// A signup without an acknowledgement.
 #[derive(Debug, Clone)]
-pub struct Stray {
+pub struct UnconfirmedSignup {
     /// The address.
     pub email: String,
-    /// The server says that there is such a customer: there must be exactly one.
+    /// Whether the server says that the customer exists: there must be exactly one then.
     pub exists: bool,
 }
 
@@ -107,58 +107,58 @@ pub struct Stray {
 pub struct Invoice {
     /// Its id at Stripe.
     pub id: String,
-    /// Whose it is.
+    /// The number of the customer.
     pub customer: usize,
-    /// Whether it was paid for Pro, which brings credits exactly once.
+    /// Whether it is a paid invoice for Pro, which grants credits exactly once.
     pub brings_credits: bool,
 }
 
-/// What has to become of an event.
+/// The expected state of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// It is processed.
     Processed,
-    /// It is dead, and its last error contains one of these.
+    /// It is dead, and its last error contains one of these texts.
     Dead(&'static [&'static str]),
-    /// It was never taken in.
+    /// It was not accepted.
     Absent,
 }
 
-/// An event with its deliveries.
+/// An event and its deliveries.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its id at Stripe, or the fallback of bytes that have none.
+    /// Its id at Stripe, or the fallback id of bytes that have none.
     pub external_id: String,
-    /// What it is, for a person.
+    /// A description for the report.
     pub what: String,
-    /// What has to become of it.
+    /// Its expected state.
     pub expected: Expected,
     /// Deliveries that were answered with 2xx.
     pub acknowledged: u64,
-    /// Of those, deliveries that were called new.
+    /// Those of them that were not answered as duplicates.
     pub fresh: u64,
-    /// Deliveries without any definite answer.
+    /// Deliveries without a definite answer.
     pub unanswered: u64,
 }
 
-/// What is wrong with a discrepancy.
+/// The kind of a discrepancy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Something acknowledged is not there.
     Lost,
-    /// Something is there that must not be, or more than once.
+    /// Something exists that must not, or more than once.
     Doubled,
     /// Anything else.
     Wrong,
 }
 
-/// Something that must not be.
+/// A difference between what was acknowledged and what is stored.
 #[derive(Debug, Clone, Serialize)]
 pub struct Discrepancy {
-    /// Of which kind.
+    /// Its kind.
     pub kind: Kind,
-    /// What, with everything that is needed to look into it.
+    /// The description, with all details needed to investigate it.
     pub text: String,
 }
 
@@ -168,7 +168,7 @@ impl Discrepancy {
         Self { kind: Kind::Lost, text: text.into() }
     }
 
-    /// Something is there too often.
+    /// Something exists that must not, or too often.
     pub fn doubled(text: impl Into<String>) -> Self {
         Self { kind: Kind::Doubled, text: text.into() }
     }
@@ -190,22 +190,22 @@ impl fmt::Display for Discrepancy {
     }
 }
 
-/// Everything that is known.
+/// All requests, events and discrepancies.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// Customers, by number.
     pub customers: Vec<Arc<Customer>>,
-    /// Onboardings that gave no customer.
-    pub strays: Vec<Stray>,
+    /// Signups without an acknowledgement.
+    pub unconfirmed_signups: Vec<UnconfirmedSignup>,
     /// Requests to change credits.
     pub operations: Vec<Operation>,
     /// Invoices of known customers.
     pub invoices: Vec<Invoice>,
-    /// Customers whose subscription was said to have ended.
+    /// Customers with an event that says their subscription has ended.
     pub ended: HashSet<usize>,
     /// Events.
     pub events: Vec<Event>,
-    /// What was wrong already while the load ran.
+    /// Discrepancies found while the load ran.
     pub discrepancies: Vec<Discrepancy>,
 }
 
@@ -214,26 +214,26 @@ pub struct Known {
 pub struct Record(Mutex<Known>);
 
 impl Record {
-    /// The record, to read or to write; never kept over an await.
+    /// Locks the record; never held across an await.
     pub fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a request before it is made; gives its number.
-    pub fn begin(&self, customer: usize, key: &str, act: Act) -> usize {
+    /// Records a request before it is made; returns its number.
+    pub fn begin(&self, customer: usize, key: &str, change: CreditChange) -> usize {
         let mut known = self.known();
-        known.operations.push(Operation { customer, key: key.to_owned(), act, fate: Fate::Unknown });
+        known.operations.push(Operation { customer, key: key.to_owned(), change, outcome: Outcome::Unknown });
         known.operations.len() - 1
     }
 
-    /// Notes what became of a request.
-    pub fn end(&self, operation: usize, fate: Fate) {
+    /// Records the outcome of a request.
+    pub fn end(&self, operation: usize, outcome: Outcome) {
         if let Some(operation) = self.known().operations.get_mut(operation) {
-            operation.fate = fate;
+            operation.outcome = outcome;
         }
     }
 
-    /// Notes an event before it is delivered; gives its number.
+    /// Records an event before it is delivered; returns its number.
     pub fn event(&self, external_id: String, what: String, expected: Expected) -> usize {
         let mut known = self.known();
         let event = Event { external_id, what, expected, acknowledged: 0, fresh: 0, unanswered: 0 };
@@ -241,7 +241,7 @@ impl Record {
         known.events.len() - 1
     }
 
-    /// Notes something that must not be.
+    /// Records a discrepancy.
     pub fn discrepancy(&self, discrepancy: Discrepancy) {
         self.known().discrepancies.push(discrepancy);
     }

@@ -1,46 +1,46 @@
-//! What came of a run, for people and for programs.
+//! The report of a run, for people and programs.
 
-use super::check::events::Ends;
-use super::chronicle::Line;
+use super::check::events::EventOutcomes;
 use super::record::{Discrepancy, Kind};
+use super::run_log::Line;
 use super::tally::Tally;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Discrepancies that are printed in full; the JSON report has all of them.
+/// Discrepancies printed in full; the JSON report has all of them.
 const SHOWN_MAX: usize = 40;
 
-/// What came of a run on one pair of backends.
+/// The report of a run on one pair of backends.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// `embedded` or `production`.
     pub backend: &'static str,
-    /// What the schedule and the load were made from.
+    /// The seed of the schedule and the load.
     pub seed: u64,
     /// How long the load lasted.
     pub seconds: u64,
-    /// How many nodes there were.
+    /// Number of nodes.
     pub nodes: usize,
-    /// By how many milliseconds the clock of each was wrong.
+    /// Clock skew of each node.
     pub skews_ms: Vec<i64>,
-    /// Everything that was counted.
+    /// The counters.
     pub tally: Arc<Tally>,
-    /// Customers that were onboarded.
+    /// Number of customers onboarded.
     pub customers: usize,
-    /// How the events ended.
-    pub events: Ends,
-    /// Everything that must not be.
+    /// How many events had each outcome.
+    pub events: EventOutcomes,
+    /// All discrepancies.
     pub discrepancies: Vec<Discrepancy>,
-    /// What happened when.
+    /// The log.
     pub log: Vec<Line>,
-    /// Where logs and data are kept, if there is something to look into.
+    /// The folder of logs and data, if the run failed.
     pub kept: Option<PathBuf>,
 }
 
 impl Report {
-    /// Whether everything acknowledged is there exactly once.
+    /// Whether there is no discrepancy.
     pub fn holds(&self) -> bool {
         self.discrepancies.is_empty()
     }
@@ -61,23 +61,23 @@ impl Report {
         let mut row = |name: &str, value: &dyn ToString| rows.push((name.to_owned(), value.to_string()));
         row("seconds of load", &self.seconds);
         row("nodes", &self.nodes);
-        row("of these, with a clock that is minutes off", &self.nodes_skewed());
+        row("of these, with a skewed clock", &self.nodes_skewed());
         row("customers", &self.customers);
         row("requests acknowledged", &tally.acknowledged.get());
         row("requests refused", &tally.refused.get());
         row("requests without an answer", &tally.unanswered.get());
         row("requests and deliveries retried", &tally.retried.get());
-        row("requests repeated after their answer", &tally.echoes.get());
+        row("requests repeated after their answer", &tally.repeats.get());
         row("kills of a node", &tally.kills.get());
         row("graceful stops of a node", &tally.graceful_stops.get());
         row("crashes of Postgres", &tally.postgres_restarts.get());
         row("restarts of RabbitMQ", &tally.rabbitmq_restarts.get());
         row("kills of RabbitMQ", &tally.rabbitmq_kills.get());
         row("wipes of RabbitMQ", &tally.rabbitmq_wipes.get());
-        row("faults left out", &tally.faults_skipped.get());
+        row("faults skipped", &tally.faults_skipped.get());
         row("events sent", &tally.events.get());
         row("deliveries acknowledged", &tally.deliveries.get());
-        row("of these, as duplicates", &tally.duplicates.get());
+        row("of these, duplicates", &tally.duplicates.get());
         row("forged deliveries refused", &tally.forgeries.get());
         row("events processed", &self.events.processed);
         row("events dead", &dead);
@@ -96,7 +96,7 @@ impl Report {
         format!("{}, seed {}\n{}", self.backend, self.seed, table.trim_fmt())
     }
 
-    /// Everything that must not be, one after the other, and where to look.
+    /// The discrepancies, the folder of logs, and the command to repeat the run.
     pub fn problems(&self) -> Vec<String> {
         let shown = self.discrepancies.iter().take(SHOWN_MAX).map(ToString::to_string);
         let more = self.discrepancies.len().saturating_sub(SHOWN_MAX);

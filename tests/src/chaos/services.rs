@@ -1,4 +1,4 @@
-//! The private Postgres and RabbitMQ of a run, and when Postgres was away.
+//! The private Postgres and RabbitMQ of a run, and the times when Postgres was down.
 
 use anyhow::{Context, Result};
 use bursar_services::{Postgres, RabbitMq, ScratchDir};
@@ -13,16 +13,16 @@ const DATABASE: &str = "chaos";
 /// How long a dump of the database may take.
 const DUMP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Both servers. They end, and their files go, when this is dropped.
+/// Both servers. They are stopped and their files deleted when this is dropped.
 pub struct Services {
     postgres: Arc<Mutex<Postgres>>,
     rabbitmq: Arc<Mutex<RabbitMq>>,
-    /// Of the database.
+    /// URL of the database.
     pub database_url: String,
-    /// Of the broker.
+    /// URL of the broker.
     pub amqp_url: String,
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
-    /// Dropped last: the files go after the servers.
+    /// Dropped last, so that the files go after the servers.
     _scratch: ScratchDir,
 }
 
@@ -48,9 +48,9 @@ impl Services {
     /// Crashes Postgres and starts it again after a while.
     pub async fn postgres_restart(&self, down: Duration) -> Result<()> {
         self.outages().push((Instant::now(), None));
-        on(&self.postgres, Postgres::kill).await?;
+        run_blocking(&self.postgres, Postgres::kill).await?;
         tokio::time::sleep(down).await;
-        on(&self.postgres, Postgres::start_again).await?;
+        run_blocking(&self.postgres, Postgres::start_again).await?;
         if let Some((_, end)) = self.outages().last_mut() {
             *end = Some(Instant::now());
         }
@@ -59,27 +59,27 @@ impl Services {
 
     /// Stops RabbitMQ in order and starts it again.
     pub async fn rabbitmq_restart(&self) -> Result<()> {
-        on(&self.rabbitmq, RabbitMq::restart).await
+        run_blocking(&self.rabbitmq, RabbitMq::restart).await
     }
 
     /// Kills RabbitMQ and starts it again after a while.
     pub async fn rabbitmq_kill(&self, down: Duration) -> Result<()> {
-        on(&self.rabbitmq, RabbitMq::kill).await?;
+        run_blocking(&self.rabbitmq, RabbitMq::kill).await?;
         tokio::time::sleep(down).await;
-        on(&self.rabbitmq, RabbitMq::start_again).await
+        run_blocking(&self.rabbitmq, RabbitMq::start_again).await
     }
 
     /// Replaces RabbitMQ by an empty one.
     pub async fn rabbitmq_wipe(&self) -> Result<()> {
-        on(&self.rabbitmq, RabbitMq::wipe).await
+        run_blocking(&self.rabbitmq, RabbitMq::wipe).await
     }
 
-    /// Whether Postgres was away at some time between these two.
-    pub fn postgres_was_away(&self, from: Instant, to: Instant) -> bool {
+    /// Whether Postgres was down at some time between these two.
+    pub fn postgres_was_down(&self, from: Instant, to: Instant) -> bool {
         self.outages().iter().any(|(began, ended)| *began <= to && ended.is_none_or(|ended| ended >= from))
     }
 
-    /// Keeps the servers' logs and the database as SQL, to be looked at after a run that failed.
+    /// Copies the servers' logs and a dump of the database into a folder, to investigate a failed run.
     pub async fn keep(&self, folder: &Path) -> Result<()> {
         let postgres = self.postgres.lock().unwrap_or_else(PoisonError::into_inner).log();
         let rabbitmq = self.rabbitmq.lock().unwrap_or_else(PoisonError::into_inner).log();
@@ -97,12 +97,13 @@ impl Services {
     }
 }
 
-/// Does something that blocks to a server.
-async fn on<S: Send + 'static>(
+/// Runs a blocking operation on a server.
+async fn run_blocking<S: Send + 'static>(
     server: &Arc<Mutex<S>>,
-    deed: impl FnOnce(&mut S) -> Result<(), bursar_services::Error> + Send + 'static,
+    operation: impl FnOnce(&mut S) -> Result<(), bursar_services::Error> + Send + 'static,
 ) -> Result<()> {
     let server = server.clone();
-    let done = tokio::task::spawn_blocking(move || deed(&mut server.lock().unwrap_or_else(PoisonError::into_inner)));
+    let done =
+        tokio::task::spawn_blocking(move || operation(&mut server.lock().unwrap_or_else(PoisonError::into_inner)));
     Ok(done.await??)
 }

@@ -1,9 +1,9 @@
-//! Waiting until nothing is left to do.
+//! Waits until no job is left.
 
 use super::caller::Caller;
-use super::chronicle::Chronicle;
 use super::load::HOLD_S;
 use super::record::Discrepancy;
+use super::run_log::RunLog;
 use anyhow::Result;
 use serde_json::Value;
 use std::time::Duration;
@@ -11,53 +11,53 @@ use tokio::time::Instant;
 
 /// How long the jobs may take to end.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How often they are looked at.
+/// How often they are read.
 const POLL: Duration = Duration::from_millis(300);
-/// Jobs that are named when they do not end.
-const NAMED_MAX: usize = 20;
-/// What is not done, as filters of the list of jobs. Scheduled jobs of other kinds are for later:
-/// holds that run out in an hour, tomorrow's retention.
-const UNDONE: [&[(&str, &str)]; 3] =
+/// Jobs listed in the report if they do not end.
+const LISTED_MAX: usize = 20;
+/// Unfinished jobs, as filters of the list of jobs. Scheduled jobs of other kinds are due later: holds that expire in
+/// an hour, tomorrow's retention.
+const UNFINISHED: [&[(&str, &str)]; 3] =
     [&[("state", "available")], &[("state", "running")], &[("state", "scheduled"), ("kind", "stripe.event")]];
-/// Kinds whose jobs must never die here.
+/// Kinds whose jobs must never be dead in this run.
 const NEVER_DEAD: [&str; 4] = ["account.settle", "replay.run", "retention", "mail.send"];
 
-/// Waits until no job is due, running or waiting for its next attempt; gives those that never end.
-pub async fn settle(caller: &Caller, chronicle: &Chronicle) -> Result<Vec<Discrepancy>> {
-    // The last of the short holds was made a moment ago; it has to be given back as well.
+/// Waits until no job is due, running or waiting for a retry; returns a discrepancy for each that does not end.
+pub async fn settle(caller: &Caller, run_log: &RunLog) -> Result<Vec<Discrepancy>> {
+    // The last short hold was opened a moment ago and must expire as well.
     tokio::time::sleep(Duration::from_secs(HOLD_S.0.unsigned_abs() + 1)).await;
     let deadline = Instant::now() + LIMIT;
-    let mut calm = 0;
+    let mut idle_reads = 0;
     loop {
-        let mut undone = None;
-        for filter in UNDONE {
+        let mut unfinished = None;
+        for filter in UNFINISHED {
             let mut query = filter.to_vec();
             query.push(("limit", "1"));
             if caller.look("/admin/v1/jobs", &query).await?["data"].as_array().is_some_and(|jobs| !jobs.is_empty()) {
-                undone = Some(filter);
+                unfinished = Some(filter);
                 break;
             }
         }
-        // Twice, because a job can move from one list to another between two looks.
-        calm = if undone.is_none() { calm + 1 } else { 0 };
-        if calm == 2 {
-            return dead(caller).await;
+        // Twice, because a job can move from one list to another between two reads.
+        idle_reads = if unfinished.is_none() { idle_reads + 1 } else { 0 };
+        if idle_reads == 2 {
+            return dead_jobs(caller).await;
         }
         if Instant::now() >= deadline {
-            return unfinished(caller).await;
+            return unfinished_jobs(caller).await;
         }
-        if let Some(filter) = undone {
-            chronicle.say(format!("waiting for jobs ({filter:?})"));
+        if let Some(filter) = unfinished {
+            run_log.show(format!("waiting for jobs ({filter:?})"));
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-async fn unfinished(caller: &Caller) -> Result<Vec<Discrepancy>> {
+async fn unfinished_jobs(caller: &Caller) -> Result<Vec<Discrepancy>> {
     let mut discrepancies = Vec::new();
-    for filter in UNDONE {
+    for filter in UNFINISHED {
         for job in caller.look_at_all("/admin/v1/jobs", filter).await? {
-            if discrepancies.len() < NAMED_MAX {
+            if discrepancies.len() < LISTED_MAX {
                 let id = job["id"].as_str().unwrap_or_default();
                 let detail = caller.look(&format!("/admin/v1/jobs/{id}"), &[]).await?;
                 let text = format!("a job is not done {} s after the load: {detail}", LIMIT.as_secs());
@@ -65,15 +65,15 @@ async fn unfinished(caller: &Caller) -> Result<Vec<Discrepancy>> {
             }
         }
     }
-    discrepancies.extend(dead(caller).await?);
+    discrepancies.extend(dead_jobs(caller).await?);
     Ok(discrepancies)
 }
 
-async fn dead(caller: &Caller) -> Result<Vec<Discrepancy>> {
+async fn dead_jobs(caller: &Caller) -> Result<Vec<Discrepancy>> {
     let mut discrepancies = Vec::new();
     for kind in NEVER_DEAD {
         let jobs: Vec<Value> = caller.look_at_all("/admin/v1/jobs", &[("state", "dead"), ("kind", kind)]).await?;
-        discrepancies.extend(jobs.iter().map(|job| Discrepancy::wrong(format!("a job must never die, but: {job}"))));
+        discrepancies.extend(jobs.iter().map(|job| Discrepancy::wrong(format!("this job must not be dead: {job}"))));
     }
     Ok(discrepancies)
 }

@@ -1,19 +1,19 @@
-//! What was counted during a run.
+//! The counters of a run.
 
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that many tasks count up.
+/// A counter shared by many tasks.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// One more.
+    /// Adds one.
     pub fn up(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many.
+    /// The count.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -25,39 +25,39 @@ impl Serialize for Count {
     }
 }
 
-/// All counts of a run.
+/// All counters of a run.
 #[derive(Debug, Default, Serialize)]
 pub struct Tally {
-    /// Requests (not deliveries) that the server did.
+    /// Requests (not deliveries) that the server executed.
     pub acknowledged: Count,
-    /// Requests that it refused for good.
+    /// Requests that it refused.
     pub refused: Count,
-    /// Requests and deliveries that were made once more for want of a definite answer.
+    /// Retries of requests and deliveries without a definite answer.
     pub retried: Count,
-    /// Requests to which there was no definite answer to the end.
+    /// Requests that never had a definite answer.
     pub unanswered: Count,
-    /// Requests repeated after their answer, to see whether the answer stays the same.
-    pub echoes: Count,
+    /// Requests repeated after their answer, to check that the answer stays the same.
+    pub repeats: Count,
     /// Events sent.
     pub events: Count,
     /// Deliveries answered with 2xx.
     pub deliveries: Count,
-    /// Of those, deliveries that the server called duplicates.
+    /// Those of them that the server called duplicates.
     pub duplicates: Count,
-    /// Deliveries under a wrong signature, all refused.
+    /// Deliveries with a wrong signature, all refused.
     pub forgeries: Count,
     /// Nodes that got SIGKILL.
     pub kills: Count,
-    /// Nodes that ended in good order when they were asked to.
+    /// Nodes that stopped in order after SIGTERM.
     pub graceful_stops: Count,
     /// Crashes of Postgres.
     pub postgres_restarts: Count,
-    /// Restarts of RabbitMQ in good order.
+    /// Orderly restarts of RabbitMQ.
     pub rabbitmq_restarts: Count,
-    /// RabbitMQ killed.
+    /// Kills of RabbitMQ.
     pub rabbitmq_kills: Count,
-    /// RabbitMQ emptied.
+    /// Wipes of RabbitMQ.
     pub rabbitmq_wipes: Count,
-    /// Faults left out because an earlier one was not over.
+    /// Faults skipped because an earlier one was not over.
     pub faults_skipped: Count,
 }

@@ -1,4 +1,4 @@
-//! Answers, and what is expected of them.
+//! Answers, and expectations of them.
 
 use serde_json::Value;
 
@@ -7,18 +7,18 @@ use serde_json::Value;
 pub struct Failure {
     /// What was expected.
     pub expected: String,
-    /// What was there.
+    /// What the server answered instead.
     pub got: String,
 }
 
 impl Failure {
-    /// What was expected, and what was there.
+    /// Creates a failure from the expectation and the actual value.
     pub fn new(expected: impl Into<String>, got: impl Into<String>) -> Self {
         Self { expected: expected.into(), got: got.into() }
     }
 }
 
-/// The outcome of something that a step needs.
+/// The result of a check or a request in a step.
 pub type Expected<T = ()> = std::result::Result<T, Failure>;
 
 /// An answer of the server.
@@ -28,9 +28,9 @@ pub struct Answer {
     pub request: String,
     /// The status.
     pub status: u16,
-    /// The body as JSON; null if it is none.
+    /// The body as JSON; null if it is not JSON.
     pub body: Value,
-    /// Seconds after which to come again, if it says so.
+    /// The seconds in the Retry-After header.
     pub retry_after_s: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ impl Answer {
         if self.status == status {
             return Ok(self);
         }
-        Err(Failure::new(format!("{}: status {status}", self.request), self.in_short()))
+        Err(Failure::new(format!("{}: status {status}", self.request), self.summary()))
     }
 
     /// Expects a problem document with this status and code.
@@ -48,10 +48,10 @@ impl Answer {
         if self.status == status && self.body["code"] == code {
             return Ok(self);
         }
-        Err(Failure::new(format!("{}: status {status} with the code {code}", self.request), self.in_short()))
+        Err(Failure::new(format!("{}: status {status} with the code {code}", self.request), self.summary()))
     }
 
-    /// Expects this at a place of the body, such as `/customer/plan`.
+    /// Expects this value at a JSON pointer, such as `/customer/plan`.
     pub fn has(self, pointer: &str, expected: impl Into<Value>) -> Expected<Self> {
         let expected = expected.into();
         let got = self.at(pointer);
@@ -61,40 +61,40 @@ impl Answer {
         Err(Failure::new(format!("{}: {pointer} is {expected}", self.request), got.to_string()))
     }
 
-    /// Expects a text at a place of the body that contains this one.
-    pub fn says(self, pointer: &str, part: &str) -> Expected<Self> {
+    /// Expects a text that contains `part` at a JSON pointer.
+    pub fn contains_text(self, pointer: &str, part: &str) -> Expected<Self> {
         let got = self.at(pointer);
         if got.as_str().is_some_and(|text| text.contains(part)) {
             return Ok(self);
         }
-        Err(Failure::new(format!("{}: {pointer} says {part:?}", self.request), got.to_string()))
+        Err(Failure::new(format!("{}: {pointer} contains {part:?}", self.request), got.to_string()))
     }
 
-    /// The text at a place of the body.
+    /// The text at a JSON pointer.
     pub fn text(&self, pointer: &str) -> Expected<String> {
         let got = self.at(pointer);
         let text = got.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         text.ok_or_else(|| Failure::new(format!("{}: {pointer} is a text", self.request), got.to_string()))
     }
 
-    /// The whole number at a place of the body.
+    /// The whole number at a JSON pointer.
     pub fn number(&self, pointer: &str) -> Expected<i64> {
         let got = self.at(pointer);
         got.as_i64().ok_or_else(|| Failure::new(format!("{}: {pointer} is a number", self.request), got.to_string()))
     }
 
-    /// The rows at a place of the body.
+    /// The rows at a JSON pointer.
     pub fn rows(&self, pointer: &str) -> Expected<&Vec<Value>> {
         let got = self.at(pointer);
         got.as_array().ok_or_else(|| Failure::new(format!("{}: {pointer} is a list", self.request), got.to_string()))
     }
 
-    /// Whatever is at a place of the body; null if nothing is.
+    /// The value at a JSON pointer; null if there is none.
     pub fn at(&self, pointer: &str) -> &Value {
         self.body.pointer(pointer).unwrap_or(&Value::Null)
     }
 
-    fn in_short(&self) -> String {
+    fn summary(&self) -> String {
         match self.body["code"].as_str() {
             Some(code) => format!("status {} with the code {code}", self.status),
             None => format!("status {}", self.status),
@@ -102,7 +102,7 @@ impl Answer {
     }
 }
 
-/// Expects two things to be the same.
+/// Expects two values to be equal.
 pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: &T, expected: &T) -> Expected {
     if got == expected {
         return Ok(());
@@ -116,7 +116,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_not_as_expected_says_where_and_what_was_there() {
+    fn a_failure_names_the_request_the_field_and_the_actual_value() {
         let answer = Answer {
             request: "POST /api/v1/usage".to_owned(),
             status: 402,

@@ -1,4 +1,4 @@
-//! Requests, and a record of them for when a step fails. HTTP only.
+//! The HTTP client of a journey. It records the requests of a step for the report of a failure.
 
 use super::answer::{Answer, Expected, Failure};
 use super::mask::Mask;
@@ -12,15 +12,15 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a request is tried that is answered with "too many, come again".
+/// Tries of a request that is answered with 429.
 const TRIES_MAX: usize = 4;
-/// How long it is waited for that at most; the limit on signups is over a minute.
+/// The longest Retry-After that is respected; signups are limited for each minute.
 const COME_AGAIN_MAX_S: u64 = 65;
-/// How often a condition is looked at: the first wait and the longest; it grows by half.
+/// The first and the longest wait between checks of a condition; it grows by half.
 const POLL_MS: (u64, u64) = (20, 1_000);
-/// Exchanges of one step that are kept, the latest.
+/// How many exchanges of a step are kept; older ones are dropped.
 const EXCHANGES_MAX: usize = 20;
-/// How much of a body is kept for a report, in characters.
+/// The length of a body in a report, in characters.
 const BODY_SHOWN_MAX: usize = 2_000;
 /// The longest body that is read.
 const BODY_MAX_BYTES: usize = 4 * 1_024 * 1_024;
@@ -32,17 +32,17 @@ pub struct Exchange {
     pub request: String,
     /// What was sent.
     pub sent: Option<String>,
-    /// The status; none if there was no answer.
+    /// The status; `None` without an answer.
     pub status: Option<u16>,
-    /// What came back, or what went wrong.
-    pub came: String,
+    /// The body of the answer, or the error.
+    pub received: String,
     /// How long it took.
     pub took: Duration,
-    /// How often it was done one after the other, waiting for something; the last answer is kept.
+    /// How often it was repeated while waiting for a condition; the last answer is kept.
     pub times: usize,
 }
 
-/// A request that is to be made.
+/// The headers and the body of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Call<'a> {
     /// Headers.
@@ -52,12 +52,12 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// With this body as JSON.
+    /// A request with this JSON body.
     pub fn json(body: &Value) -> Self {
         Self { headers: vec![("Content-Type", "application/json")], body: Some(body.to_string()) }
     }
 
-    /// With one more header.
+    /// Adds a header.
     pub fn header(mut self, name: &'a str, value: &'a str) -> Self {
         self.headers.push((name, value));
         self
@@ -80,29 +80,29 @@ struct Record {
 }
 
 impl Client {
-    /// A client for this server.
+    /// Creates a client for this server.
     pub fn new(target: &Target) -> Self {
         Self::to(&target.url, target.timeout)
     }
 
-    /// A client for another server, whose requests are kept in the same record.
-    pub fn beside(&self, base: &str) -> Self {
+    /// Returns a client for another server that shares this one's record.
+    pub fn with_base(&self, base: &str) -> Self {
         Self { base: base.trim_end_matches('/').into(), ..self.clone() }
     }
 
     fn to(base: &str, timeout: Duration) -> Self {
-        // A redirection would turn a POST into a GET; it is for a person to give the right address.
+        // A redirect would turn a POST into a GET; the caller must give the final address.
         let built = reqwest::Client::builder().redirect(Policy::none()).timeout(timeout).build();
         let http = built.expect("a client with nothing but the system's certificates can be built");
         Self { http, base: base.into(), timeout, record: Rc::default() }
     }
 
-    /// Asks for something.
+    /// Makes a GET request.
     pub async fn get(&self, path: &str) -> Expected<Answer> {
         self.send("GET", path, Call::default()).await
     }
 
-    /// Makes a request. One that is answered with 429 is made again when the answer says.
+    /// Makes a request. After 429 it waits as the answer says and tries again.
     pub async fn send(&self, method: &str, path: &str, call: Call<'_>) -> Expected<Answer> {
         let mut tries = 1;
         loop {
@@ -127,15 +127,15 @@ impl Client {
             builder = builder.body(body.clone());
         }
         let began = Instant::now();
-        let came = exchange(builder).await;
+        let received = exchange(builder).await;
         let took = began.elapsed();
-        let (status, text) = match &came {
+        let (status, text) = match &received {
             Ok((status, _, text)) => (Some(*status), text.clone()),
             Err(error) => (None, error.clone()),
         };
         let sent = call.body.clone();
-        self.note(Exchange { request: request.clone(), sent, status, came: text, took, times: 1 });
-        match came {
+        self.note(Exchange { request: request.clone(), sent, status, received: text, took, times: 1 });
+        match received {
             Ok((status, retry_after_s, text)) => {
                 let body = serde_json::from_str(&text).unwrap_or(Value::Null);
                 Ok(Answer { request, status, body, retry_after_s })
@@ -144,7 +144,7 @@ impl Client {
         }
     }
 
-    /// Waits until a look gives something.
+    /// Polls until `look` returns a value.
     pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Expected<Option<T>>) -> Expected<T> {
         let deadline = Instant::now() + self.timeout;
         let mut pause = Duration::from_millis(POLL_MS.0);
@@ -178,17 +178,17 @@ impl Client {
         record.exchanges.push(exchange);
     }
 
-    /// A new step begins: what was exchanged before is of no interest any more.
+    /// Clears the record at the beginning of a step.
     pub fn forget(&self) {
         self.record.borrow_mut().exchanges.clear();
     }
 
-    /// Requests that were made so far.
+    /// The number of requests made so far.
     pub fn requests(&self) -> usize {
         self.record.borrow().requests
     }
 
-    /// What was exchanged in this step, without secrets.
+    /// The exchanges of this step, without secrets.
     pub fn exchanges(&self, mask: &Mask) -> Vec<Exchange> {
         let shown = |text: &str| mask.hide(text).chars().take(BODY_SHOWN_MAX).collect::<String>();
         let record = self.record.borrow();
@@ -196,22 +196,22 @@ impl Client {
         rows.map(|row| Exchange {
             request: mask.hide(&row.request),
             sent: row.sent.as_deref().map(shown),
-            came: shown(&row.came),
+            received: shown(&row.received),
             ..row
         })
         .collect()
     }
 }
 
-type Came = (u16, Option<u64>, String);
+type Received = (u16, Option<u64>, String);
 
-async fn exchange(builder: RequestBuilder) -> std::result::Result<Came, String> {
-    let mut response = builder.send().await.map_err(|error| in_full(&error))?;
+async fn exchange(builder: RequestBuilder) -> std::result::Result<Received, String> {
+    let mut response = builder.send().await.map_err(|error| error_chain(&error))?;
     let status = response.status().as_u16();
     let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let retry_after_s = retry_after.and_then(|text| text.parse().ok());
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| in_full(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| error_chain(&error))? {
         if bytes.len() + chunk.len() > BODY_MAX_BYTES {
             return Err(format!("the answer is longer than {BODY_MAX_BYTES} bytes"));
         }
@@ -220,8 +220,8 @@ async fn exchange(builder: RequestBuilder) -> std::result::Result<Came, String> 
     Ok((status, retry_after_s, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// An error with its causes. The address in it may hold a password, and is known anyway.
-fn in_full(error: &reqwest::Error) -> String {
+/// An error with its causes, but without its address, which may contain a password.
+fn error_chain(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -1,4 +1,4 @@
-//! What came of a run, for CI: JUnit's XML, a test suite for each journey, a test case for each step.
+//! The JUnit report of a run: a test suite for each journey, a test case for each step.
 
 use super::report::{Ended, Outcome, Report, Step, details};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 /// The report as XML.
 ///
 /// # Errors
-/// If it cannot be written as XML.
+/// If it cannot be serialized.
 pub fn xml(report: &Report) -> anyhow::Result<String> {
     let mut junit = quick_junit::Report::new("bursar-e2e");
     junit.set_time(report.took);
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn skipped_steps_carry_their_reason_and_failed_ones_their_exchange() {
+    fn skipped_steps_have_their_reason_and_failed_steps_their_requests() {
         let xml = xml(&super::super::report::tests::report()).expect("it can be written");
         insta::assert_snapshot!(xml, @r#"
         <?xml version="1.0" encoding="UTF-8"?>
@@ -70,7 +70,7 @@ mod tests {
             got       status 402
             POST /api/v1/usage  -&gt;  402 (12 ms)
               sent  {&quot;units&quot;:1}
-              came  {&quot;code&quot;:&quot;payment_declined&quot;}
+              received  {&quot;code&quot;:&quot;payment_declined&quot;}
         </failure>
                 </testcase>
             </testsuite>

@@ -1,5 +1,5 @@
-//! A server of its own for a run that is given none: `bursar serve` as on a laptop, with nothing
-//! configured but secrets, on a scratch folder, with the Stripe sandbox inside.
+//! The server of a run without a URL: `bursar serve` with nothing configured but secrets, on a temporary folder, with
+//! the Stripe sandbox.
 
 use super::target::Target;
 use crate::chaos::process::{Child, signal};
@@ -12,11 +12,11 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-/// How long the server may take until it serves.
+/// How long the server may take to start.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// How long an orderly stop may take: what the product promises.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-/// How often it is looked.
+/// How often its output is read.
 const POLL: Duration = Duration::from_millis(50);
 /// How much of the log is shown when it does not start, in characters.
 const LOG_SHOWN_MAX: usize = 4_000;
@@ -26,7 +26,7 @@ const ADMIN_TOKEN: &str = "bat_e2e_0123456789abcdef0123456789ab";
 const STRIPE_SECRET: &str = "whsec_9uKd3XwQe7Rb5TnYc2HsLm4Z";
 const GITHUB_SECRET: &str = "github-e2e-0123456789abcdef";
 
-/// A server that ends when this is dropped.
+/// A server that is killed when this is dropped.
 pub struct LocalServer {
     child: Child,
     program: PathBuf,
@@ -36,10 +36,10 @@ pub struct LocalServer {
 }
 
 impl LocalServer {
-    /// Starts one and waits until it serves.
+    /// Starts a server and waits until it serves.
     ///
     /// # Errors
-    /// If it does not start; with the end of its log.
+    /// If it does not start; the error has the end of its log.
     pub async fn start() -> Result<Self> {
         let program = program()?;
         let folder = tempfile::Builder::new().prefix("bursar-e2e-").tempdir()?;
@@ -56,21 +56,21 @@ impl LocalServer {
             .env("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET)
             // All customers sign up from one address.
             .env("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", "0")
-            .stdout(File::create(folder.path().join("said.txt"))?)
+            .stdout(File::create(folder.path().join("stdout.txt"))?)
             .stderr(File::create(folder.path().join("log.txt"))?);
         let child = Child::spawn(command).context("the server cannot be started")?;
         let mut server = Self { child, program, folder, url: String::new(), sandbox_url: String::new() };
-        server.wait_until_it_serves().await?;
+        server.wait_until_ready().await?;
         Ok(server)
     }
 
-    /// What it prints for a person says where it is, and where the sandbox is.
-    async fn wait_until_it_serves(&mut self) -> Result<()> {
+    /// Reads its address and the sandbox's from its output.
+    async fn wait_until_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
         loop {
-            let said = std::fs::read_to_string(self.folder.path().join("said.txt")).unwrap_or_default();
-            let url = word_after(&said, "address ");
-            if let (Some(url), Some(sandbox_url)) = (url, word_after(&said, "SANDBOX at ")) {
+            let output = std::fs::read_to_string(self.folder.path().join("stdout.txt")).unwrap_or_default();
+            let url = word_after(&output, "address ");
+            if let (Some(url), Some(sandbox_url)) = (url, word_after(&output, "SANDBOX at ")) {
                 self.url = url;
                 sandbox_url.trim_end_matches(':').clone_into(&mut self.sandbox_url);
                 return Ok(());
@@ -85,7 +85,7 @@ impl LocalServer {
         }
     }
 
-    /// The server with all that can be given of it.
+    /// The server as a target, with all options.
     pub fn target(&self) -> Target {
         Target {
             admin_token: Some(ADMIN_TOKEN.to_owned()),
@@ -96,7 +96,7 @@ impl LocalServer {
         }
     }
 
-    /// The program, and what it needs to find this server and its data, as variables of an environment.
+    /// Environment variables with which a `bursar` command finds the program, this server and its data.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         vec![
             ("BURSAR", self.program.clone().into_os_string()),
@@ -107,16 +107,16 @@ impl LocalServer {
         ]
     }
 
-    /// Keeps log and data for a person to look at; gives where they are.
+    /// Keeps log and data for investigation; returns their folder.
     pub fn keep(&mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
         self.folder.path().to_path_buf()
     }
 
-    /// Stops it in good order.
+    /// Stops it with SIGTERM.
     ///
     /// # Errors
-    /// If it does not stop, or not well.
+    /// If it does not stop in time, or fails.
     pub async fn stop(mut self) -> Result<()> {
         signal("TERM", self.child.id()).await?;
         match tokio::time::timeout(STOP_LIMIT, self.child.wait()).await {
@@ -130,17 +130,17 @@ impl LocalServer {
     }
 }
 
-/// The program to start: beside this one, or above it if this one is a test.
+/// The program to start: in the folder of this program, or above it if this is a test.
 fn program() -> Result<PathBuf> {
     let own = std::env::current_exe().context("the path of this program is not known")?;
     let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(PROGRAM)).find(|path| path.is_file());
     found.with_context(|| format!("{PROGRAM} is not beside {}; build the whole workspace first", own.display()))
 }
 
-/// The first word after a text, wherever that is.
+/// The first word after a text in the same line.
 fn word_after(text: &str, before: &str) -> Option<String> {
     let (_, rest) = text.split_once(before)?;
-    // A line that is not complete yet may lack the end of the word.
+    // An incomplete line may lack the end of the word.
     let (line, _) = rest.split_once('\n')?;
     line.split_whitespace().next().map(str::to_owned)
 }
@@ -151,9 +151,9 @@ mod tests {
 
     #[test]
     fn a_word_is_read_once_its_line_is_complete() {
-        let said = "\n  address      http://127.0.0.1:4711\n  Stripe       SANDBOX at http://127.0.0.1:1: no real";
-        assert_eq!(word_after(said, "address ").as_deref(), Some("http://127.0.0.1:4711"));
-        assert_eq!(word_after(said, "SANDBOX at "), None);
-        assert_eq!(word_after(&format!("{said}\n"), "SANDBOX at ").as_deref(), Some("http://127.0.0.1:1:"));
+        let output = "\n  address      http://127.0.0.1:4711\n  Stripe       SANDBOX at http://127.0.0.1:1: no real";
+        assert_eq!(word_after(output, "address ").as_deref(), Some("http://127.0.0.1:4711"));
+        assert_eq!(word_after(output, "SANDBOX at "), None);
+        assert_eq!(word_after(&format!("{output}\n"), "SANDBOX at ").as_deref(), Some("http://127.0.0.1:1:"));
     }
 }

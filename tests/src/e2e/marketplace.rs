@@ -1,38 +1,38 @@
 //! A purchase on GitHub Marketplace that becomes a customer.
 //!
-//! Needs GitHub's secret to sign events, and an admin token for the link token that the company's site
-//! would ask for. Safe in production: only that what GitHub did not sign is refused.
+//! Needs GitHub's secret to sign events, and an admin token for a link token. In production only the refusal of
+//! unsigned events is safe to test.
 
 use super::answer::{Expected, same};
 use super::customer::Customer;
-use super::sender::{day_in, github_signature, post_github, tell_github};
+use super::sender::{day_in, deliver_to_github, github_signature, post_github};
 use super::walk::Walk;
 use serde_json::{Value, json};
 
-/// GitHub's own ids of accounts are far below.
+/// GitHub's account ids are far below this.
 const ACCOUNTS_FROM: i64 = 1 << 40;
 /// When the purchase is billed next, in days.
 const BILLED_IN_DAYS: u64 = 20;
 
-/// What is told about.
+/// The purchase in the events.
 struct Purchase {
     account: i64,
     plan: String,
     unique: String,
 }
 
-/// Walks the journey.
+/// Runs the journey.
 pub async fn run(walk: &mut Walk<'_>) -> Expected {
     let purchase = Purchase {
         account: ACCOUNTS_FROM + i64::from(rand::random::<u32>()),
-        plan: walk.setting.target.marketplace_plan.clone(),
+        plan: walk.settings.target.marketplace_plan.clone(),
         unique: walk.unique(),
     };
-    if !door(walk, &purchase).await? {
-        walk.skip("a purchase is taken in", "the server takes no events of GitHub");
+    if !unsigned_events(walk, &purchase).await? {
+        walk.skip("a purchase is accepted", "the server does not accept GitHub's events");
         return Ok(());
     }
-    let target = &walk.setting.target;
+    let target = &walk.settings.target;
     let secret = match target.github_secret.as_deref() {
         _ if target.is_safe => Err("makes a purchase: not with --safe"),
         None => Err("signs as GitHub: needs --github-secret"),
@@ -41,15 +41,15 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
     let secret = match secret {
         Ok(secret) => secret,
         Err(reason) => {
-            walk.skip("a purchase is taken in", reason);
+            walk.skip("a purchase is accepted", reason);
             return Ok(());
         }
     };
-    bought(walk, secret, &purchase).await?;
+    accept_purchase(walk, secret, &purchase).await?;
     match walk.admin_token() {
         Ok(token) => {
-            let customer = linked(walk, token, &purchase).await?;
-            used(walk, secret, &customer, &purchase).await
+            let customer = link_customer(walk, token, &purchase).await?;
+            spend_and_cancel(walk, secret, &customer, &purchase).await
         }
         Err(reason) => {
             walk.skip("the buyer signs up with a link token", reason);
@@ -86,9 +86,9 @@ impl Purchase {
     }
 }
 
-/// What GitHub did not sign is refused; gives whether events of GitHub are taken at all.
-async fn door(walk: &mut Walk<'_>, purchase: &Purchase) -> Expected<bool> {
-    walk.step("what GitHub did not sign is refused");
+/// Checks that unsigned events are refused; returns whether the server takes GitHub's events at all.
+async fn unsigned_events(walk: &mut Walk<'_>, purchase: &Purchase) -> Expected<bool> {
+    walk.step("an event without GitHub's signature is refused");
     let body = purchase.event("purchased").to_string();
     let delivery = purchase.delivery(0);
     let answer = post_github(&walk.client, &delivery, &body, None).await?;
@@ -102,18 +102,18 @@ async fn door(walk: &mut Walk<'_>, purchase: &Purchase) -> Expected<bool> {
     Ok(true)
 }
 
-async fn bought(walk: &mut Walk<'_>, secret: &str, purchase: &Purchase) -> Expected {
-    walk.step("a purchase is taken in once, however often it is delivered");
+async fn accept_purchase(walk: &mut Walk<'_>, secret: &str, purchase: &Purchase) -> Expected {
+    walk.step("a purchase is accepted once, however often it is delivered");
     let (client, event) = (walk.client.clone(), purchase.event("purchased"));
     let delivery = purchase.delivery(1);
-    tell_github(&client, secret, &delivery, &event).await?.has("/duplicate", false)?;
-    tell_github(&client, secret, &delivery, &event).await?.has("/duplicate", true)?;
+    deliver_to_github(&client, secret, &delivery, &event).await?.has("/duplicate", false)?;
+    deliver_to_github(&client, secret, &delivery, &event).await?.has("/duplicate", true)?;
     Ok(())
 }
 
-/// The buyer signs up as the company's site has it done.
-async fn linked(walk: &mut Walk<'_>, token: &str, purchase: &Purchase) -> Expected<Customer> {
-    let numbers = walk.setting.target.numbers;
+/// The buyer signs up with a link token, as on the company's site.
+async fn link_customer(walk: &mut Walk<'_>, token: &str, purchase: &Purchase) -> Expected<Customer> {
+    let numbers = walk.settings.target.numbers;
     let account = format!("/admin/v1/marketplace/accounts/{}", purchase.account);
     walk.step("support sees the purchase before there is a customer");
     let known = walk
@@ -127,9 +127,9 @@ async fn linked(walk: &mut Walk<'_>, token: &str, purchase: &Purchase) -> Expect
 
     walk.step("the buyer signs up with a link token and is on Pro with its credits");
     let link = walk.admin(token, "POST", &format!("{account}/link-token"), None).await?.status(200)?.text("/token")?;
-    walk.setting.mask.learn(&link);
+    walk.settings.mask.add(&link);
     let customer = walk.sign_up(Some(&link)).await?;
-    customer.stands("pro", numbers.signup_credits + numbers.pro_credits).await?;
+    customer.wait_until_on("pro", numbers.signup_credits + numbers.pro_credits).await?;
 
     walk.step("a link token works once");
     let second = walk.email();
@@ -137,19 +137,19 @@ async fn linked(walk: &mut Walk<'_>, token: &str, purchase: &Purchase) -> Expect
     Ok(customer)
 }
 
-/// Credits are spent, news that comes twice gives nothing, the end leaves the credits.
-async fn used(walk: &mut Walk<'_>, secret: &str, customer: &Customer, purchase: &Purchase) -> Expected {
-    let numbers = walk.setting.target.numbers;
+/// Credits are spent, a repeated event grants nothing, and the end leaves the credits.
+async fn spend_and_cancel(walk: &mut Walk<'_>, secret: &str, customer: &Customer, purchase: &Purchase) -> Expected {
+    let numbers = walk.settings.target.numbers;
     let left = numbers.signup_credits + numbers.pro_credits - 1;
     walk.step("the credits are spent like any other");
     customer.spend(1, "first").await?.status(200)?.has("/credit_balance", left)?;
 
-    walk.step("a purchase that is told again gives nothing, its end leaves the credits");
+    walk.step("a repeated purchase event grants nothing, and its end leaves the credits");
     let client = walk.client.clone();
-    tell_github(&client, secret, &purchase.delivery(2), &purchase.event("purchased")).await?;
-    // One account's news is worked off in order: once the end shows, what came before it is done.
-    tell_github(&client, secret, &purchase.delivery(3), &purchase.event("cancelled")).await?;
-    customer.stands("pay_as_you_go", left).await?;
+    deliver_to_github(&client, secret, &purchase.delivery(2), &purchase.event("purchased")).await?;
+    // Events of one account are processed in order: once the end shows, the earlier events are done.
+    deliver_to_github(&client, secret, &purchase.delivery(3), &purchase.event("cancelled")).await?;
+    customer.wait_until_on("pay_as_you_go", left).await?;
     let ledger = customer.ledger().await?;
-    same("credits of the ledger's last line", &ledger.first().map(|(_, amount)| *amount), &Some(-1))
+    same("credits of the ledger's last entry", &ledger.first().map(|(_, amount)| *amount), &Some(-1))
 }

@@ -1,30 +1,30 @@
-//! Keeping secrets out of reports.
+//! Masks secrets in reports.
 
 use serde_json::Value;
 use std::cell::RefCell;
 
-/// What stands in a secret's place.
+/// The replacement of a secret.
 const MASKED: &str = "***";
-/// Fields of JSON whose text is a secret wherever they are.
+/// JSON fields that are always secret.
 const SECRET_FIELDS: [&str; 4] = ["api_key", "token", "client_secret", "marketplace_link"];
-/// Text that is too short to be a secret; masking it would eat the rest.
+/// Shorter texts are not masked, since they occur everywhere.
 const SECRET_LEN_MIN: usize = 4;
 
-/// Secrets that are known so far.
+/// The secrets to mask.
 #[derive(Default)]
 pub struct Mask {
     secrets: RefCell<Vec<String>>,
 }
 
 impl Mask {
-    /// From now on this text is masked.
-    pub fn learn(&self, secret: &str) {
+    /// Masks this text from now on.
+    pub fn add(&self, secret: &str) {
         if secret.len() >= SECRET_LEN_MIN {
             self.secrets.borrow_mut().push(secret.to_owned());
         }
     }
 
-    /// The text without secrets.
+    /// Returns the text with its secrets masked.
     pub fn hide(&self, text: &str) -> String {
         let text = match serde_json::from_str::<Value>(text) {
             Ok(mut value) if value.is_object() || value.is_array() => {
@@ -58,10 +58,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_masked_by_field_and_wherever_they_are_known() {
+    fn secrets_are_masked_by_field_name_and_by_known_value() {
         let mask = Mask::default();
-        mask.learn("whsec_known");
-        mask.learn("");
+        mask.add("whsec_known");
+        mask.add("");
         let shown = mask.hide(r#"{"rows":[{"api_key":"bsk_1","name":"Ada"}],"said":"it is whsec_known"}"#);
         assert_eq!(shown, r#"{"rows":[{"api_key":"***","name":"Ada"}],"said":"it is ***"}"#);
         assert_eq!(mask.hide("plain whsec_known"), "plain ***");

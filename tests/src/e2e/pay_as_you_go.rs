@@ -1,4 +1,4 @@
-//! From trial to pay as you go: a card, and units that are charged one by one.
+//! From trial to pay as you go: a card, and units charged one by one.
 //!
 //! Needs a server whose Stripe takes test cards. Not safe in production: it charges.
 
@@ -13,35 +13,35 @@ const GOOD: &str = "pm_card_visa";
 const ANOTHER: &str = "pm_card_mastercard";
 const DECLINED: &str = "pm_card_chargeCustomerFail";
 
-/// Walks the journey.
+/// Runs the journey.
 pub async fn run(walk: &mut Walk<'_>) -> Expected {
     if let Some(reason) = walk.why_not_charge() {
         walk.skip("a customer adds a card and pays", reason);
         return Ok(());
     }
-    let customer = with_card(walk).await?;
-    paid_units(walk, &customer).await?;
-    declined(walk).await
+    let customer = add_cards(walk).await?;
+    buy_units(walk, &customer).await?;
+    try_declined_card(walk).await
 }
 
 impl Walk<'_> {
-    /// Why test cards cannot be charged; nothing if they can.
+    /// Why test cards cannot be charged; `None` if they can.
     pub fn why_not_charge(&self) -> Option<String> {
-        if self.setting.target.is_safe {
+        if self.settings.target.is_safe {
             return Some("charges a card: not with --safe".to_owned());
         }
-        self.setting.stripe.cannot_charge().map(|reason| format!("charges a test card: {reason}"))
+        self.settings.stripe.why_not_charge().map(|reason| format!("charges a test card: {reason}"))
     }
 }
 
-/// A price as warnings tell it, but for the currency.
-pub(super) fn in_words(minor: i64) -> String {
+/// A price as in warnings, without the currency.
+pub(super) fn price_text(minor: i64) -> String {
     format!("{}.{:02}", minor / 100, minor % 100)
 }
 
 /// A trial customer that adds a card.
-async fn with_card(walk: &mut Walk<'_>) -> Expected<Customer> {
-    let numbers = walk.setting.target.numbers;
+async fn add_cards(walk: &mut Walk<'_>) -> Expected<Customer> {
+    let numbers = walk.settings.target.numbers;
     let all = numbers.signup_credits + numbers.bonus_credits;
     walk.step("a customer signs up");
     let customer = walk.sign_up(None).await?;
@@ -54,7 +54,7 @@ async fn with_card(walk: &mut Walk<'_>) -> Expected<Customer> {
     let added = customer.add_card(GOOD, "card").await?.status(201)?;
     added.has("/credit_balance", all)?.text("/payment_method/consent_at")?;
 
-    walk.step("a second card brings none");
+    walk.step("a second card brings no credits");
     customer.add_card(ANOTHER, "second-card").await?.status(201)?.has("/credit_balance", all)?;
     let me = customer.get("/api/v1/customer").await?;
     me.has("/has_payment_method", true)?.has("/plan", "trial")?;
@@ -62,12 +62,12 @@ async fn with_card(walk: &mut Walk<'_>) -> Expected<Customer> {
 }
 
 /// Units beyond the credits.
-async fn paid_units(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
-    let numbers = walk.setting.target.numbers;
+async fn buy_units(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
+    let numbers = walk.settings.target.numbers;
     let (all, price) = (numbers.signup_credits + numbers.bonus_credits, numbers.unit_price_minor);
-    walk.step("the last credit tells what the next unit costs");
+    walk.step("the last credit comes with the price of the next unit");
     let spent = customer.spend(all - 1, "all-but-one").await?.status(200)?;
-    spent.has("/credit_balance", 1)?.says("/warning", &in_words(price))?;
+    spent.has("/credit_balance", 1)?.contains_text("/warning", &price_text(price))?;
     customer.spend(1, "last").await?.status(200)?.has("/credit_balance", 0)?;
 
     walk.step("the next unit is charged, granted and spent");
@@ -83,23 +83,23 @@ async fn paid_units(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
     customer.spend(3, "three").await?.status(200)?.has("/credit_balance", 0)?;
     customer.was_charged(2, 4 * price).await?;
 
-    let name = "Stripe has taken exactly that";
+    let name = "Stripe was paid exactly that";
     match walk.sandbox() {
         Some(sandbox) => {
             walk.step(name);
             sandbox.has_paid(&customer.stripe_customer().await?, 4 * price).await
         }
         None => {
-            walk.skip(name, "looks into the sandbox: needs --sandbox-url");
+            walk.skip(name, "reads the sandbox's money: needs --sandbox-url");
             Ok(())
         }
     }
 }
 
 /// A card that the bank declines, and one that it does not.
-async fn declined(walk: &mut Walk<'_>) -> Expected {
-    let numbers = walk.setting.target.numbers;
-    walk.step("a declined card buys nothing, and says why");
+async fn try_declined_card(walk: &mut Walk<'_>) -> Expected {
+    let numbers = walk.settings.target.numbers;
+    walk.step("a declined card buys nothing, and the answer says why");
     let customer = walk.sign_up(None).await?;
     customer.add_card(DECLINED, "card").await?.status(201)?;
     customer.spend(numbers.signup_credits + numbers.bonus_credits, "all").await?.status(200)?;

@@ -1,40 +1,40 @@
-//! Pro: subscribe, use the month up, pay for more, renew, cancel.
+//! Pro: subscribe, use the month's credits up, pay for more, renew, cancel.
 //!
-//! Needs a server whose Stripe takes test cards; the renewal needs a sandbox whose clock can be moved, so
-//! with Stripe's own test mode it is skipped. Not safe in production: it charges.
+//! Needs a server whose Stripe takes test cards. The renewal needs a sandbox with a clock that can be moved, so it is
+//! skipped in Stripe's test mode. Not safe in production: it charges.
 
 use super::answer::Expected;
 use super::customer::Customer;
-use super::pay_as_you_go::in_words;
+use super::pay_as_you_go::price_text;
 use super::sandbox::SandboxControl;
 use super::walk::Walk;
 use serde_json::json;
 
 const SUBSCRIPTION: &str = "/api/v1/subscription";
 /// Longer than any month, shorter than any two.
-const MONTH_AND_A_BIT_S: i64 = 32 * 86_400;
+const ONE_MONTH_AT_LEAST_S: i64 = 32 * 86_400;
 
-/// Walks the journey.
+/// Runs the journey.
 pub async fn run(walk: &mut Walk<'_>) -> Expected {
     if let Some(reason) = walk.why_not_charge() {
         walk.skip("a customer subscribes to Pro", reason);
         return Ok(());
     }
-    let customer = subscribed(walk).await?;
-    month(walk, &customer).await?;
+    let customer = subscribe(walk).await?;
+    use_month(walk, &customer).await?;
     let left = match walk.sandbox() {
-        Some(sandbox) => renewal(walk, &customer, &sandbox).await?,
+        Some(sandbox) => renew(walk, &customer, &sandbox).await?,
         None => {
             walk.skip("the renewal brings the next month's credits", "moves the sandbox's clock: needs --sandbox-url");
             0
         }
     };
-    end(walk, &customer, left).await
+    cancel(walk, &customer, left).await
 }
 
 /// A customer that subscribes.
-async fn subscribed(walk: &mut Walk<'_>) -> Expected<Customer> {
-    let numbers = walk.setting.target.numbers;
+async fn subscribe(walk: &mut Walk<'_>) -> Expected<Customer> {
+    let numbers = walk.settings.target.numbers;
     let free = numbers.signup_credits + numbers.bonus_credits;
     walk.step("without a card there is no Pro");
     let customer = walk.sign_up(None).await?;
@@ -43,16 +43,16 @@ async fn subscribed(walk: &mut Walk<'_>) -> Expected<Customer> {
 
     walk.step("subscribing brings the month's credits at once");
     customer.add_card("pm_card_visa", "card").await?.status(201)?;
-    let made = customer.settled("POST", SUBSCRIPTION, "pro", Some(&json!({}))).await?.status(201)?;
+    let made = customer.call_until_done("POST", SUBSCRIPTION, "pro", Some(&json!({}))).await?.status(201)?;
     let made = made.has("/status", "active")?.has("/plan", "pro")?;
     made.has("/credit_balance", free + numbers.pro_credits)?;
 
     walk.step("subscribing again subscribes once");
-    let again = customer.settled("POST", SUBSCRIPTION, "pro", Some(&json!({}))).await?;
+    let again = customer.call_until_done("POST", SUBSCRIPTION, "pro", Some(&json!({}))).await?;
     again.status(201)?;
     let second = customer.call("POST", SUBSCRIPTION, "pro-again", Some(&json!({}))).await?;
     second.problem(409, "already_subscribed")?;
-    customer.stands("pro", free + numbers.pro_credits).await?;
+    customer.wait_until_on("pro", free + numbers.pro_credits).await?;
 
     walk.step("the month is on an invoice");
     let invoices = customer.get("/api/v1/invoices").await?;
@@ -60,13 +60,13 @@ async fn subscribed(walk: &mut Walk<'_>) -> Expected<Customer> {
     Ok(customer)
 }
 
-/// The month's credits, and one unit more.
-async fn month(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
-    let numbers = walk.setting.target.numbers;
-    walk.step("the month is used up, and the warning tells Pro's price");
+/// Uses the month's credits up, and one unit more.
+async fn use_month(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
+    let numbers = walk.settings.target.numbers;
+    walk.step("the month's credits are used up, and the warning has Pro's price");
     let all = numbers.signup_credits + numbers.bonus_credits + numbers.pro_credits;
     let spent = customer.spend(all, "month").await?.status(200)?;
-    spent.has("/credit_balance", 0)?.says("/warning", &in_words(numbers.pro_unit_price_minor))?;
+    spent.has("/credit_balance", 0)?.contains_text("/warning", &price_text(numbers.pro_unit_price_minor))?;
 
     walk.step("the next unit is charged at Pro's price");
     customer.spend(1, "more").await?.status(200)?.has("/credit_balance", 0)?;
@@ -74,12 +74,12 @@ async fn month(walk: &mut Walk<'_>, customer: &Customer) -> Expected {
     customer.was_granted("stripe", 1, numbers.pro_credits).await
 }
 
-/// The next month; gives the credits that it leaves.
-async fn renewal(walk: &mut Walk<'_>, customer: &Customer, sandbox: &SandboxControl) -> Expected<i64> {
-    let numbers = walk.setting.target.numbers;
+/// Renews the subscription; returns the credits after it.
+async fn renew(walk: &mut Walk<'_>, customer: &Customer, sandbox: &SandboxControl) -> Expected<i64> {
+    let numbers = walk.settings.target.numbers;
     walk.step("the renewal brings the next month's credits");
-    sandbox.advance(MONTH_AND_A_BIT_S).await?;
-    customer.stands("pro", numbers.pro_credits).await?;
+    sandbox.advance(ONE_MONTH_AT_LEAST_S).await?;
+    customer.wait_until_on("pro", numbers.pro_credits).await?;
 
     walk.step("each month was granted once, and paid once");
     customer.was_granted("stripe", 2, numbers.pro_credits).await?;
@@ -88,19 +88,20 @@ async fn renewal(walk: &mut Walk<'_>, customer: &Customer, sandbox: &SandboxCont
     Ok(numbers.pro_credits)
 }
 
-/// Cancelled, taken back, cancelled at once.
-async fn end(walk: &mut Walk<'_>, customer: &Customer, left: i64) -> Expected {
-    walk.step("cancelled with the period it is Pro until then");
-    let ending = customer.settled("DELETE", SUBSCRIPTION, "cancel", None).await?.status(200)?;
+/// Cancels at the period's end, resumes, and cancels at once.
+async fn cancel(walk: &mut Walk<'_>, customer: &Customer, left: i64) -> Expected {
+    walk.step("cancelled at the period's end it is Pro until then");
+    let ending = customer.call_until_done("DELETE", SUBSCRIPTION, "cancel", None).await?.status(200)?;
     ending.has("/cancel_at_period_end", true)?.has("/plan", "pro")?;
 
     walk.step("a cancellation is taken back");
-    let resumed = customer.settled("POST", &format!("{SUBSCRIPTION}/resume"), "resume", None).await?.status(200)?;
+    let resumed =
+        customer.call_until_done("POST", &format!("{SUBSCRIPTION}/resume"), "resume", None).await?.status(200)?;
     resumed.has("/cancel_at_period_end", false)?.has("/status", "active")?;
 
     walk.step("cancelled at once it is pay as you go, and the credits stay");
     let path = format!("{SUBSCRIPTION}?at_once=true");
-    let ended = customer.settled("DELETE", &path, "cancel-now", None).await?.status(200)?;
+    let ended = customer.call_until_done("DELETE", &path, "cancel-now", None).await?.status(200)?;
     ended.has("/status", "canceled")?.has("/plan", "pay_as_you_go")?.has("/credit_balance", left)?;
-    customer.stands("pay_as_you_go", left).await
+    customer.wait_until_on("pay_as_you_go", left).await
 }

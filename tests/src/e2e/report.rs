@@ -1,4 +1,4 @@
-//! What came of a run, for people.
+//! The report of a run, for people.
 
 use super::Journey;
 use super::answer::Failure;
@@ -16,13 +16,13 @@ const NUMBERS: std::ops::Range<usize> = 2..7;
 pub enum Ended {
     /// As expected.
     Passed,
-    /// It was not taken, for this reason.
+    /// It was skipped, for this reason.
     Skipped(String),
-    /// Otherwise than expected.
+    /// Not as expected.
     Failed {
-        /// What was expected, and what was there.
+        /// The expectation and the actual value.
         failure: Failure,
-        /// What was exchanged in this step, without secrets.
+        /// The exchanges of this step, without secrets.
         exchanges: Vec<Exchange>,
     },
 }
@@ -30,7 +30,7 @@ pub enum Ended {
 /// A step of a journey.
 #[derive(Debug)]
 pub struct Step {
-    /// What it claims.
+    /// Its name, which is a claim.
     pub name: String,
     /// How long it took.
     pub took: Duration,
@@ -38,7 +38,7 @@ pub struct Step {
     pub ended: Ended,
 }
 
-/// What came of a journey. After a step that fails no other is taken.
+/// The result of a journey. It ends with the first failed step.
 #[derive(Debug)]
 pub struct Outcome {
     /// Which one.
@@ -61,12 +61,12 @@ impl Outcome {
         self.count(|ended| matches!(ended, Ended::Passed))
     }
 
-    /// Steps that were not taken.
+    /// Skipped steps.
     pub fn skipped(&self) -> usize {
         self.count(|ended| matches!(ended, Ended::Skipped(_)))
     }
 
-    /// Steps that failed: one at most.
+    /// Failed steps: one at most.
     pub fn failed(&self) -> usize {
         self.count(|ended| matches!(ended, Ended::Failed { .. }))
     }
@@ -81,16 +81,16 @@ impl Outcome {
     }
 }
 
-/// What came of a run.
+/// The report of a run.
 #[derive(Debug)]
 pub struct Report {
     /// The server.
     pub url: String,
-    /// The word in whatever the run made.
+    /// The run's unique part of addresses and ids.
     pub run: String,
-    /// Whether it was the subset for production.
+    /// Whether it was the safe subset for production.
     pub is_safe: bool,
-    /// What stood behind the server for Stripe.
+    /// Which Stripe the server uses.
     pub stripe: StripeMode,
     /// The journeys.
     pub outcomes: Vec<Outcome>,
@@ -99,7 +99,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing failed, and something passed.
+    /// Whether no step failed and at least one passed.
     pub fn is_good(&self) -> bool {
         self.outcomes.iter().all(|outcome| outcome.failed() == 0) && self.outcomes.iter().any(|one| one.passed() > 0)
     }
@@ -130,7 +130,7 @@ impl Report {
         format!("{head}, {:.1} s\n{}", self.took.as_secs_f64(), table.trim_fmt())
     }
 
-    /// Every step that was not taken, with the reason.
+    /// Every skipped step with its reason.
     pub fn skips(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for outcome in &self.outcomes {
@@ -143,7 +143,7 @@ impl Report {
         lines
     }
 
-    /// Every failure with all that is known of it.
+    /// Every failed journey with its steps and the details of the failure.
     pub fn failures(&self) -> Vec<String> {
         self.outcomes.iter().filter_map(failure).collect()
     }
@@ -152,20 +152,20 @@ impl Report {
 fn failure(outcome: &Outcome) -> Option<String> {
     let mut text = String::new();
     for step in &outcome.steps {
-        // Nothing can go wrong in writing to a string.
+        // Writing to a string cannot fail.
         let _ = match &step.ended {
             Ended::Passed => writeln!(text, "  passed   {}", step.name),
             Ended::Skipped(_) => writeln!(text, "  skipped  {}", step.name),
             Ended::Failed { failure, exchanges } => {
-                let told = details(failure, exchanges);
-                writeln!(text, "  FAILED   {}\n{told}", step.name)
+                let details = details(failure, exchanges);
+                writeln!(text, "  FAILED   {}\n{details}", step.name)
             }
         };
     }
     (outcome.failed() > 0).then(|| format!("FAILED: {}\n{text}", outcome.journey.name()))
 }
 
-/// What was expected, what was there, and what was exchanged, latest last.
+/// The expectation, the actual value, and the exchanges, latest last.
 pub fn details(failure: &Failure, exchanges: &[Exchange]) -> String {
     let mut text = format!("    expected  {}\n    got       {}\n", failure.expected, failure.got);
     for exchange in exchanges {
@@ -176,7 +176,7 @@ pub fn details(failure: &Failure, exchanges: &[Exchange]) -> String {
         if let Some(sent) = &exchange.sent {
             let _ = writeln!(text, "      sent  {sent}");
         }
-        let _ = writeln!(text, "      came  {}", exchange.came);
+        let _ = writeln!(text, "      received  {}", exchange.received);
     }
     text
 }
@@ -191,7 +191,7 @@ pub(super) mod tests {
             request: "POST /api/v1/usage".to_owned(),
             sent: Some(r#"{"units":1}"#.to_owned()),
             status: Some(402),
-            came: r#"{"code":"payment_declined"}"#.to_owned(),
+            received: r#"{"code":"payment_declined"}"#.to_owned(),
             took: Duration::from_millis(12),
             times: 1,
         };
@@ -214,7 +214,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_with_the_expectation_and_the_request_and_the_answer() {
+    fn a_failure_is_shown_with_its_expectation_request_and_answer() {
         let report = report();
         assert!(!report.is_good());
         insta::assert_snapshot!(report.failures().join("\n"), @r#"
@@ -226,7 +226,7 @@ pub(super) mod tests {
             got       status 402
             POST /api/v1/usage  ->  402 (12 ms)
               sent  {"units":1}
-              came  {"code":"payment_declined"}
+              received  {"code":"payment_declined"}
         "#);
         assert_eq!(report.skips(), ["skipped: pro: looks: needs --sandbox-url"]);
     }

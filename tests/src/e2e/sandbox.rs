@@ -1,21 +1,21 @@
-//! The control of a Stripe sandbox: its clock and its money.
+//! Controls a Stripe sandbox: its clock and its money.
 
 use super::answer::{Expected, same};
 use super::client::{Call, Client};
 use serde_json::json;
 
-/// A sandbox that is given.
+/// The sandbox at the given address.
 pub struct SandboxControl {
     client: Client,
 }
 
 impl SandboxControl {
-    /// Reached with this client.
+    /// Creates the control with this client.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Lets time pass; what becomes due happens.
+    /// Advances the clock; everything that becomes due happens.
     pub async fn advance(&self, seconds: i64) -> Expected {
         let call = Call::json(&json!({ "advance_s": seconds }));
         self.client.send("POST", "/sandbox/v1/clock", call).await?.status(200)?;

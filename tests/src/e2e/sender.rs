@@ -9,17 +9,17 @@ use serde_json::Value;
 use sha2::Sha256;
 use std::time::SystemTime;
 
-/// Where Stripe's events go.
+/// The endpoint for Stripe's events.
 pub const STRIPE: &str = "/webhooks/stripe";
-/// Where GitHub's events go.
+/// The endpoint for GitHub's events.
 pub const GITHUB: &str = "/webhooks/github";
 
-/// Seconds since 1970, by this machine.
+/// Seconds since 1970, by the machine's clock.
 pub fn now_s() -> i64 {
     now().timestamp()
 }
 
-/// The beginning of the day in so many days, as GitHub writes it.
+/// The beginning of the day `days` days ahead, in GitHub's format.
 pub fn day_in(days: u64) -> String {
     let today = now().date_naive();
     let day = today.checked_add_days(Days::new(days)).unwrap_or(today);
@@ -50,7 +50,7 @@ pub fn github_signature(secret: &str, body: &str) -> String {
     format!("sha256={}", hmac_hex(secret, &[body]))
 }
 
-/// Posts a body to Stripe's webhook under any signature.
+/// Posts a body to Stripe's webhook with any signature.
 pub async fn post_stripe(client: &Client, body: &str, signature: Option<&str>) -> Expected<Answer> {
     let mut call = Call { headers: vec![("Content-Type", "application/json; charset=utf-8")], body: Some(body.into()) };
     if let Some(signature) = signature {
@@ -59,15 +59,15 @@ pub async fn post_stripe(client: &Client, body: &str, signature: Option<&str>) -
     client.send("POST", STRIPE, call).await
 }
 
-/// Delivers an event as Stripe does; expects that it is taken.
-pub async fn tell_stripe(client: &Client, secret: &str, event: &Value) -> Expected<Answer> {
+/// Delivers an event as Stripe does; expects that it is accepted.
+pub async fn deliver_to_stripe(client: &Client, secret: &str, event: &Value) -> Expected<Answer> {
     // Stripe's bodies are pretty-printed.
     let body = format!("{event:#}");
     let signature = stripe_signature(secret, &body, now_s());
     post_stripe(client, &body, Some(&signature)).await?.status(200)?.has("/received", true)
 }
 
-/// Posts a body to GitHub's webhook under any signature.
+/// Posts a body to GitHub's webhook with any signature.
 pub async fn post_github(client: &Client, delivery: &str, body: &str, signature: Option<&str>) -> Expected<Answer> {
     let mut call = Call { headers: vec![("Content-Type", "application/json")], body: Some(body.into()) }
         .header("X-GitHub-Event", "marketplace_purchase")
@@ -78,8 +78,8 @@ pub async fn post_github(client: &Client, delivery: &str, body: &str, signature:
     client.send("POST", GITHUB, call).await
 }
 
-/// Delivers an event as GitHub does; expects that it is taken.
-pub async fn tell_github(client: &Client, secret: &str, delivery: &str, event: &Value) -> Expected<Answer> {
+/// Delivers an event as GitHub does; expects that it is accepted.
+pub async fn deliver_to_github(client: &Client, secret: &str, delivery: &str, event: &Value) -> Expected<Answer> {
     let body = event.to_string();
     let signature = github_signature(secret, &body);
     post_github(client, delivery, &body, Some(&signature)).await?.status(200)?.has("/received", true)
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn githubs_own_example_is_signed_as_githubs_documents_say() {
+    fn githubs_documented_example_has_the_documented_signature() {
         // Source: GitHub, "Validating webhook deliveries", "Testing the webhook payload validation".
         assert_eq!(
             github_signature("It's a Secret to Everybody", "Hello, World!"),

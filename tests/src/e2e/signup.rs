@@ -1,7 +1,7 @@
-//! From signing up to the first unit of work, and to the last free one.
+//! Signup, the first unit of work and the last free one.
 //!
-//! Safe in production: the checks that make nobody; and the rest, if a domain for throw-away customers is
-//! given. Nothing is charged; a customer is made at Stripe, too, if the server has Stripe.
+//! Safe in production: the checks that create no customer, and the rest if a domain for test customers is given.
+//! Nothing is charged; a Stripe customer is created if the server has Stripe.
 
 use super::answer::{Expected, same};
 use super::client::Call;
@@ -9,33 +9,33 @@ use super::customer::ONBOARD;
 use super::walk::Walk;
 use serde_json::json;
 
-/// A domain of throw-away addresses that every list knows.
+/// A disposable email domain that every list has.
 const DISPOSABLE: &str = "mailinator.com";
 
-/// Walks the journey.
+/// Runs the journey.
 pub async fn run(walk: &mut Walk<'_>) -> Expected {
-    door(walk).await?;
-    let target = &walk.setting.target;
+    refused_requests(walk).await?;
+    let target = &walk.settings.target;
     if target.is_safe && target.email_domain.is_none() {
-        walk.skip("a customer signs up", "makes a throw-away customer: needs --email-domain with --safe");
+        walk.skip("a customer signs up", "creates a customer: needs --email-domain with --safe");
         return Ok(());
     }
-    life(walk).await
+    use_free_credits(walk).await
 }
 
-/// What the server says to those who are nobody.
-async fn door(walk: &mut Walk<'_>) -> Expected {
-    walk.step("a stranger without a good key sees nothing");
+/// Requests without an account.
+async fn refused_requests(walk: &mut Walk<'_>) -> Expected {
+    walk.step("without a valid key nothing is readable");
     let client = walk.client.clone();
     let path = "/api/v1/customer";
     client.get(path).await?.problem(401, "missing_credentials")?;
     let call = Call::default().header("x-api-key", "bsk_this-is-no-key");
     client.send("GET", path, call).await?.problem(401, "invalid_api_key")?;
-    // A proxy may keep staff's routes to itself, which is just as well.
+    // A proxy may block the admin API altogether.
     let staff = client.get("/admin/v1/customers").await?;
-    same("whether a stranger sees customers", &(staff.status < 400), &false)?;
+    same("whether customers are readable without a token", &(staff.status < 400), &false)?;
 
-    walk.step("who gives a throwaway address, or none, is not signed up");
+    walk.step("a disposable address, or none, is refused");
     let disposable = format!("e2e-{}@{DISPOSABLE}", walk.unique());
     walk.onboard(&disposable, None).await?.problem(422, "email_disposable")?;
     walk.onboard("this is no address", None).await?.problem(400, "invalid_email")?;
@@ -44,16 +44,16 @@ async fn door(walk: &mut Walk<'_>) -> Expected {
     Ok(())
 }
 
-/// What a customer does with its free credits.
-async fn life(walk: &mut Walk<'_>) -> Expected {
-    let free = walk.setting.target.numbers.signup_credits;
+/// A customer uses its free credits.
+async fn use_free_credits(walk: &mut Walk<'_>) -> Expected {
+    let free = walk.settings.target.numbers.signup_credits;
     walk.step("a customer signs up and gets a key and free credits");
     let customer = walk.sign_up(None).await?;
     customer.get("/api/v1/customer").await?.has("/id", customer.id.as_str())?.has("/credit_balance", free)?;
 
     walk.step("signing up again makes no second customer");
-    let shouted = customer.email.to_uppercase();
-    walk.onboard(&shouted, None).await?.problem(409, "customer_exists")?;
+    let uppercase = customer.email.to_uppercase();
+    walk.onboard(&uppercase, None).await?.problem(409, "customer_exists")?;
 
     walk.step("the first unit costs one credit");
     let body = json!({ "units": 1, "reference": "first" });
@@ -61,23 +61,23 @@ async fn life(walk: &mut Walk<'_>) -> Expected {
     let spent = customer.call("POST", usage, "first", Some(&body)).await?.status(200)?;
     let spent = spent.has("/credit_balance", free - 1)?.has("/transaction/amount", -1)?.has("/replayed", false)?;
 
-    walk.step("the same request again moves nothing, another under its key is refused");
+    walk.step("the same request again spends nothing, another under its key is refused");
     let again = customer.call("POST", usage, "first", Some(&body)).await?.status(200)?;
     again.has("/transaction", spent.at("/transaction").clone())?.has("/replayed", true)?;
     let other = json!({ "units": 2, "reference": "first" });
     customer.call("POST", usage, "first", Some(&other)).await?.problem(422, "idempotency_key_reused")?;
     customer.has_credits(free - 1).await?;
 
-    walk.step("the ledger tells both");
+    walk.step("the ledger has both entries");
     let expected = vec![("usage".to_owned(), -1), ("signup".to_owned(), free)];
     same("the ledger, latest first", &customer.ledger().await?, &expected)?;
 
     walk.step("the last credit comes with a warning");
     let last = customer.spend(free - 2, "all-but-one").await?.status(200)?;
-    last.has("/credit_balance", 1)?.says("/warning", "Add billing")?;
+    last.has("/credit_balance", 1)?.contains_text("/warning", "Add billing")?;
 
-    walk.step("without credits and card work is refused, and nothing moves");
+    walk.step("without credits and card work is refused, and nothing is spent");
     let refused = customer.spend(2, "too-much").await?.problem(402, "insufficient_credits")?;
-    refused.has("/available", 1)?.says("/detail", "Add billing")?;
+    refused.has("/available", 1)?.contains_text("/detail", "Add billing")?;
     customer.has_credits(1).await
 }

@@ -1,37 +1,37 @@
-//! Which server the journeys are walked on, and what is given for that.
+//! The server that the journeys run on, and the options for it.
 
 use super::mask::Mask;
 use std::time::Duration;
 
-/// The domain of the addresses that customers sign up with, if none is given. Nobody gets mail there.
+/// The domain of customers' email addresses by default. It receives no mail.
 pub const EMAIL_DOMAIN: &str = "bursar-e2e.example.com";
 
-/// A server, and what is given to reach it and to play its partners.
+/// A server, and the credentials to reach it and to act as Stripe and GitHub.
 pub struct Target {
-    /// Where it is.
+    /// Its address.
     pub url: String,
-    /// What staff shows.
+    /// The admin token.
     pub admin_token: Option<String>,
-    /// What Stripe signs with.
+    /// The secret of Stripe's webhook.
     pub stripe_webhook_secret: Option<String>,
-    /// What GitHub signs with.
+    /// The secret of GitHub's webhook.
     pub github_secret: Option<String>,
-    /// Where the server's Stripe sandbox is.
+    /// The address of the server's Stripe sandbox.
     pub sandbox_url: Option<String>,
-    /// Only what is safe in production: nothing is charged, no act of staff.
+    /// Only what is safe in production: no charges and no staff requests.
     pub is_safe: bool,
-    /// Domain of the addresses of throw-away customers.
+    /// Domain of the customers' email addresses.
     pub email_domain: Option<String>,
-    /// The listing's plan on GitHub Marketplace that is Pro.
+    /// Name of the GitHub Marketplace plan that is Pro.
     pub marketplace_plan: String,
-    /// What the server is configured with.
+    /// The credits and prices that the server is configured with.
     pub numbers: Numbers,
-    /// How long a request, and waiting for what follows from one, may take.
+    /// Time limit for a request, and for waiting for its effects.
     pub timeout: Duration,
 }
 
 impl Target {
-    /// A server at this address; nothing else is given.
+    /// A server at this address, without options.
     pub fn new(url: &str) -> Self {
         Self {
             url: url.trim_end_matches('/').to_owned(),
@@ -47,22 +47,22 @@ impl Target {
         }
     }
 
-    /// Whatever must not be in a report.
+    /// The secrets to mask in reports.
     pub fn mask(&self) -> Mask {
         let mask = Mask::default();
         for secret in [&self.admin_token, &self.stripe_webhook_secret, &self.github_secret].into_iter().flatten() {
-            mask.learn(secret);
+            mask.add(secret);
         }
-        // A password in front of the host.
+        // The user name and password in front of the host.
         let login = self.url.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
         if let Some((login, _)) = login {
-            mask.learn(login);
+            mask.add(login);
         }
         mask
     }
 }
 
-/// Credits and prices that the server is configured with; the default is the server's own.
+/// Credits and prices that the server is configured with; the defaults are the server's.
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "What the server is configured with")]
 pub struct Numbers {
@@ -99,23 +99,23 @@ impl Default for Numbers {
     }
 }
 
-/// What stands behind the server for Stripe.
+/// Which Stripe a server uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StripeMode {
     /// The sandbox inside the server.
     Sandbox,
-    /// A test key: Stripe's test mode, or a sandbox of its own.
+    /// A test key: Stripe's test mode, or a separate sandbox.
     Test,
     /// Real money.
     Live,
-    /// Nothing: nobody is charged.
+    /// None: nobody is charged.
     NotConfigured,
-    /// The server's health cannot be read, so there is no telling.
+    /// Unknown, because the server's health is not readable.
     Unknown,
 }
 
 impl StripeMode {
-    /// Reads what the server's health says.
+    /// Parses the kind in the server's health.
     pub fn read(kind: &str) -> Self {
         match kind {
             "sandbox" => Self::Sandbox,
@@ -126,7 +126,7 @@ impl StripeMode {
         }
     }
 
-    /// In words.
+    /// Its name in the report.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sandbox => "sandbox",
@@ -137,8 +137,8 @@ impl StripeMode {
         }
     }
 
-    /// Why nothing may be charged there; nothing if test cards can be.
-    pub fn cannot_charge(self) -> Option<&'static str> {
+    /// Why test cards cannot be charged; `None` if they can.
+    pub fn why_not_charge(self) -> Option<&'static str> {
         match self {
             Self::Sandbox | Self::Test => None,
             Self::Live => Some("Stripe is in live mode"),

@@ -1,4 +1,4 @@
-//! A journey under way.
+//! A running journey.
 
 use super::answer::{Answer, Expected, Failure};
 use super::client::{Call, Client};
@@ -11,29 +11,29 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 /// What all journeys of a run share.
-pub struct Setting {
-    /// The server, and what is given.
+pub struct RunSettings {
+    /// The server and the options for it.
     pub target: Target,
-    /// What stands behind it for Stripe.
+    /// Which Stripe it uses.
     pub stripe: StripeMode,
-    /// A word that no other run has: in addresses and ids that this one makes.
+    /// The run's unique part of addresses and ids.
     pub run: String,
-    /// Secrets that are known.
+    /// The secrets to mask.
     pub mask: Mask,
 }
 
-impl Setting {
-    /// A new run.
+impl RunSettings {
+    /// Creates the settings of a new run.
     pub fn new(target: Target, stripe: StripeMode) -> Self {
         let mask = target.mask();
         Self { target, stripe, run: format!("{:08x}", rand::random::<u32>()), mask }
     }
 }
 
-/// A journey under way: steps, one after the other, until one fails.
+/// A running journey: steps, one after another, until one fails.
 pub struct Walk<'a> {
     /// What all journeys share.
-    pub setting: &'a Setting,
+    pub settings: &'a RunSettings,
     /// Makes this journey's requests.
     pub client: Client,
     journey: Journey,
@@ -45,14 +45,14 @@ pub struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// A journey that begins.
-    pub fn new(journey: Journey, setting: &'a Setting, observer: Observer<'a>) -> Self {
-        let client = Client::new(&setting.target);
+    /// Starts a journey.
+    pub fn new(journey: Journey, settings: &'a RunSettings, observer: Observer<'a>) -> Self {
+        let client = Client::new(&settings.target);
         let (open, steps) = (None, Vec::new());
-        Self { setting, client, journey, observer, began: Instant::now(), open, steps, customers: 0 }
+        Self { settings, client, journey, observer, began: Instant::now(), open, steps, customers: 0 }
     }
 
-    /// The next step begins; the one before has gone well.
+    /// Begins the next step; the one before has passed.
     pub fn step(&mut self, name: &str) {
         self.close();
         (self.observer)(self.journey, name);
@@ -60,7 +60,7 @@ impl<'a> Walk<'a> {
         self.open = Some((name.to_owned(), Instant::now()));
     }
 
-    /// A step that cannot be taken here, and why.
+    /// Records a step as skipped, with the reason.
     pub fn skip(&mut self, name: &str, reason: impl Into<String>) {
         self.close();
         let ended = Ended::Skipped(reason.into());
@@ -73,11 +73,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The journey is over.
+    /// Ends the journey.
     pub fn end(mut self, result: Expected) -> Outcome {
         if let Err(failure) = result {
             let (name, began) = self.open.take().unwrap_or_else(|| ("the beginning".to_owned(), self.began));
-            let mask = &self.setting.mask;
+            let mask = &self.settings.mask;
             let failure = Failure::new(mask.hide(&failure.expected), mask.hide(&failure.got));
             let ended = Ended::Failed { failure, exchanges: self.client.exchanges(mask) };
             self.steps.push(Step { name, took: began.elapsed(), ended });
@@ -87,28 +87,28 @@ impl<'a> Walk<'a> {
         Outcome { journey: self.journey, steps: self.steps, requests, took: self.began.elapsed() }
     }
 
-    /// A text that no other customer or run has.
+    /// A text that no other customer or run uses.
     pub fn unique(&mut self) -> String {
         self.customers += 1;
-        format!("{}-{}-{}", self.setting.run, self.journey.name(), self.customers)
+        format!("{}-{}-{}", self.settings.run, self.journey.name(), self.customers)
     }
 
-    /// A request of staff.
+    /// Makes a request as staff.
     pub async fn admin(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Expected<Answer> {
         let bearer = format!("Bearer {token}");
         let call = body.map_or_else(Call::default, Call::json).header("Authorization", &bearer);
         self.client.send(method, path, call).await
     }
 
-    /// The control of the server's Stripe sandbox, if it is given.
+    /// The control of the server's Stripe sandbox, if its address is given.
     pub fn sandbox(&self) -> Option<SandboxControl> {
-        let url = self.setting.target.sandbox_url.as_deref()?;
-        Some(SandboxControl::new(self.client.beside(url)))
+        let url = self.settings.target.sandbox_url.as_deref()?;
+        Some(SandboxControl::new(self.client.with_base(url)))
     }
 
-    /// The admin token, or why nothing of staff is done.
+    /// The admin token, or why staff requests are skipped.
     pub fn admin_token(&self) -> Result<&'a str, &'static str> {
-        let token = self.setting.target.admin_token.as_deref();
-        token.filter(|_| !self.setting.target.is_safe).ok_or("needs --admin-token")
+        let token = self.settings.target.admin_token.as_deref();
+        token.filter(|_| !self.settings.target.is_safe).ok_or("needs --admin-token")
     }
 }

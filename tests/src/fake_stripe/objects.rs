@@ -1,14 +1,14 @@
-//! The fake's objects and what calls do to them.
+//! The fake's objects, and what calls do to them.
 
 use super::Reply;
 use poem::http::Method;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
-/// The seconds of a period.
+/// Seconds of a period.
 const PERIOD_S: i64 = 2_592_000;
 
-/// Form parameters by their whole name, such as `metadata[key]`.
+/// Form parameters by their full name, such as `metadata[key]`.
 pub(super) struct Form(HashMap<String, String>);
 
 impl Form {
@@ -47,7 +47,7 @@ fn now_s() -> i64 {
     bursar_engine::clock::Clock::System.now_ms() / 1_000
 }
 
-/// The page of rows that a form asks for. The rows are the latest first.
+/// Returns the page of rows that a form asks for. `rows` are latest first.
 fn page(mut rows: Vec<Value>, form: &Form) -> Reply {
     let bound = |name: &str| form.get(name).and_then(|text| text.parse::<i64>().ok());
     let (from, to) = (bound("created[gte]").unwrap_or(i64::MIN), bound("created[lte]").unwrap_or(i64::MAX));
@@ -89,7 +89,7 @@ impl Objects {
         }
     }
 
-    /// An object that somebody else made.
+    /// Adds an object.
     pub(super) fn put(&mut self, object: Value) {
         self.rows.push(object);
     }
@@ -104,7 +104,7 @@ impl Objects {
         fields
     }
 
-    pub(super) fn money(&self, customer: &str) -> i64 {
+    pub(super) fn net_paid(&self, customer: &str) -> i64 {
         let charges = self.of("charge", "customer", Some(customer));
         let of = |row: &Value, field: &str| row[field].as_i64().unwrap_or(0);
         charges.iter().map(|row| of(row, "amount") - of(row, "amount_refunded")).sum()
@@ -137,7 +137,7 @@ impl Objects {
             ["refunds"] => page(self.of("refund", "charge", form.get("charge")), form),
             ["events"] => {
                 let is_lost = form.get("delivery_success").map(|_| "lost");
-                page(self.of("event", "fate", is_lost), form)
+                page(self.of("event", "outcome", is_lost), form)
             }
             ["payment_intents", id, "cancel"] => {
                 self.set(id, &json!({"status": "canceled"}));
@@ -167,7 +167,7 @@ impl Objects {
         (200, self.add("cus", "customer", fields))
     }
 
-    /// Made-up ids become methods of their own; what the id contains is their fate.
+    /// An unknown id becomes a new payment method, whose outcome is in the id.
     fn attach(&mut self, id: &str, form: &Form) -> Reply {
         if id.contains("unknown") {
             return missing(id);
@@ -178,13 +178,20 @@ impl Objects {
             return (200, self.get(id));
         }
         let card = json!({"brand": "visa", "last4": "4242", "exp_month": 12, "exp_year": 2031});
-        (200, self.add("pm", "payment_method", json!({"type": "card", "card": card, "customer": customer, "fate": id})))
+        (
+            200,
+            self.add(
+                "pm",
+                "payment_method",
+                json!({"type": "card", "card": card, "customer": customer, "outcome": id}),
+            ),
+        )
     }
 
     fn pay(&mut self, form: &Form, invoice: Option<&str>) -> Reply {
         let amount: i64 = form.get("amount").and_then(|text| text.parse().ok()).unwrap_or(59_900);
         let method = form.get("payment_method").or_else(|| form.get("default_payment_method")).unwrap_or_default();
-        let fate = self.get(method)["fate"].as_str().unwrap_or_default().to_owned();
+        let outcome = self.get(method)["outcome"].as_str().unwrap_or_default().to_owned();
         let intent = self.add(
             "pi",
             "payment_intent",
@@ -196,9 +203,9 @@ impl Objects {
             }),
         );
         let id = intent["id"].as_str().expect("an id").to_owned();
-        let (code, decline_code) = match fate.as_str() {
-            fate if fate.contains("decline") => ("card_declined", "insufficient_funds"),
-            fate if fate.contains("auth") => ("authentication_required", "authentication_required"),
+        let (code, decline_code) = match outcome.as_str() {
+            outcome if outcome.contains("decline") => ("card_declined", "insufficient_funds"),
+            outcome if outcome.contains("auth") => ("authentication_required", "authentication_required"),
             _ => return (200, self.succeed(&id)),
         };
         let error = json!({"type": "card_error", "code": code, "decline_code": decline_code,

@@ -1,15 +1,14 @@
-//! The comparison at the end of a day: what customers were told, what the ledger says and what Stripe
-//! has, to the cent and the credit.
+//! The comparison at the end of a day: the customers' answers, the ledger and Stripe's objects, to the cent and the
+//! credit.
 //!
-//! What should be is worked out here from Stripe's objects alone, by rules of its own, not by those of
-//! the engine that is under test.
+//! The expected state is derived from Stripe's objects alone, by rules that are independent of the engine's.
 
-mod books;
+mod answers;
 mod money;
-mod promises;
-mod standing;
+mod stripe_objects;
+mod subscription;
 
-pub use books::Books;
+pub use stripe_objects::StripeObjects;
 
 use super::customer::{Customer, Identity};
 use crate::chaos::caller::Caller;
@@ -17,15 +16,15 @@ use anyhow::Result;
 use bursar_sandbox::Sandbox;
 use serde_json::Value;
 
-/// What there is to know of one customer here.
+/// One customer's state in Bursar.
 pub struct Subject {
-    /// Who it is.
+    /// Its id and key.
     pub me: Identity,
     /// Its ledger, oldest first.
     pub entries: Vec<Value>,
     /// Its operations.
     pub operations: Vec<Value>,
-    /// Itself.
+    /// The customer.
     pub customer: Value,
     /// Its credits.
     pub credits: Value,
@@ -33,12 +32,12 @@ pub struct Subject {
     pub subscription: Value,
     /// Its payment methods.
     pub methods: Vec<Value>,
-    /// What it is told about its usage and charges.
+    /// The summary of its usage and charges.
     pub summary: Value,
 }
 
 impl Subject {
-    async fn look(caller: &Caller, customer: &Customer, me: Identity) -> Result<Self> {
+    async fn read(caller: &Caller, customer: &Customer, me: Identity) -> Result<Self> {
         let mut entries = caller.look_at_all(&format!("/admin/v1/customers/{}/transactions", me.id), &[]).await?;
         entries.reverse();
         Ok(Self {
@@ -64,19 +63,19 @@ impl Subject {
     }
 }
 
-/// Compares everything; gives all that does not agree.
+/// Compares all customers; returns everything that does not agree.
 ///
 /// # Errors
 /// If the application does not answer.
 pub async fn audit(caller: &Caller, stripe: &Sandbox, customers: &[Customer]) -> Result<Vec<String>> {
-    let books = Books::open(stripe);
-    let mut problems = books.strangers();
+    let objects = StripeObjects::read(stripe);
+    let mut problems = objects.unexplained_charges();
     for customer in customers {
         let Some(me) = customer.identity() else { continue };
-        let subject = Subject::look(caller, customer, me).await?;
-        let mut found = promises::kept(&subject, &customer.record());
-        found.extend(money::agrees(&subject, &books));
-        found.extend(standing::agrees(&subject, &books));
+        let subject = Subject::read(caller, customer, me).await?;
+        let mut found = answers::differences(&subject, &customer.answers());
+        found.extend(money::differences(&subject, &objects));
+        found.extend(subscription::differences(&subject, &objects));
         problems.extend(found.into_iter().map(|problem| format!("{} ({}): {problem}", customer.name, subject.me.id)));
     }
     Ok(problems)

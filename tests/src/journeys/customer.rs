@@ -1,13 +1,13 @@
-//! One random customer: what it does over HTTP, what its bank and support do, and what it was told.
+//! One random customer: its requests, its bank, support, and the answers it got.
 
+mod answers;
 mod bank;
-mod record;
 
-pub use record::{Record, UsageAsked};
+pub use answers::{Answers, UsageRequest};
 
-use super::plan::{HoldEnd, Move};
+use super::plan::{Action, HoldEnd};
 use super::report::Counts;
-use crate::chaos::caller::{Caller, Definite};
+use crate::chaos::caller::{Caller, DefiniteAnswer};
 use bursar_sandbox::Sandbox;
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -15,31 +15,31 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How long a hold lasts that nobody ends, in seconds.
+/// How long a hold lasts that is left to expire, in seconds.
 const HOLD_S: i64 = 2;
 
-/// What customers act on.
+/// What a customer needs to act.
 #[derive(Clone)]
-pub struct Stage {
-    /// The way to the application.
+pub struct CustomerDeps {
+    /// Makes requests to the application.
     pub caller: Caller,
-    /// Its Stripe.
+    /// The sandbox.
     pub stripe: Arc<Sandbox>,
-    /// What happened how often.
+    /// Counts the actions and their results.
     pub counts: Arc<Counts>,
 }
 
 /// A customer.
 pub struct Customer {
-    /// What it is called in this run.
+    /// Its name in this run.
     pub name: String,
-    stage: Stage,
+    deps: CustomerDeps,
     identity: Mutex<Option<Identity>>,
-    record: Mutex<Record>,
+    answers: Mutex<Answers>,
     serial: AtomicU64,
 }
 
-/// Who a customer is, once it has signed up.
+/// The id and the key of a customer that has signed up.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its id.
@@ -49,62 +49,62 @@ pub struct Identity {
 }
 
 impl Customer {
-    /// A customer that has not signed up. Its name is the same in every run with the same seed.
-    pub fn new(name: String, stage: Stage) -> Self {
-        Self { name, stage, identity: Mutex::default(), record: Mutex::default(), serial: AtomicU64::new(0) }
+    /// Creates a customer that has not signed up. Its name is the same in every run with the same seed.
+    pub fn new(name: String, deps: CustomerDeps) -> Self {
+        Self { name, deps, identity: Mutex::default(), answers: Mutex::default(), serial: AtomicU64::new(0) }
     }
 
-    /// Who it is, once it has signed up.
+    /// Its id and key, once it has signed up.
     pub fn identity(&self) -> Option<Identity> {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What it was told so far.
-    pub fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The answers it got so far.
+    pub fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something, and counts how it ended. What needs an account is left out without one.
-    pub async fn act(&self, what: Move) {
-        let end = match (what, self.identity()) {
-            (Move::SignUp, None) => self.sign_up().await,
-            (_, Some(me)) => self.act_as(&me, what).await,
+    /// Carries out an action and counts its result. Without an account, only a signup has an effect.
+    pub async fn act(&self, action: Action) {
+        let end = match (action, self.identity()) {
+            (Action::SignUp, None) => self.sign_up().await,
+            (_, Some(me)) => self.act_as(&me, action).await,
             (_, None) => "not signed up".to_owned(),
         };
-        self.stage.counts.up(&what.name(), &end);
+        self.deps.counts.up(&action.name(), &end);
     }
 
-    async fn act_as(&self, me: &Identity, what: Move) -> String {
-        match what {
-            Move::SignUp => "signed up before".to_owned(),
-            Move::Attach { card, is_default } => {
+    async fn act_as(&self, me: &Identity, action: Action) -> String {
+        match action {
+            Action::SignUp => "signed up before".to_owned(),
+            Action::Attach { card, is_default } => {
                 let body = json!({ "payment_method": card, "consent": true, "make_default": is_default });
-                end_of(self.ask(me, Method::POST, "/api/v1/payment-methods", Some(&body)).await.as_ref())
+                result_of(self.ask(me, Method::POST, "/api/v1/payment-methods", Some(&body)).await.as_ref())
             }
-            Move::Detach { nth } => self.change_method(me, Method::DELETE, nth, "").await,
-            Move::MakeDefault { nth } => self.change_method(me, Method::POST, nth, "/default").await,
-            Move::Use { units } => self.spend(me, &self.key(), units).await,
-            Move::UseAgain => self.spend_again(me).await,
-            Move::UseAtOnce { units, times } => self.spend_at_once(me, units, times).await,
-            Move::Drain => self.drain(me).await,
-            Move::Hold { units, end } => self.hold(me, units, end).await,
-            Move::Subscribe => {
-                end_of(self.ask(me, Method::POST, "/api/v1/subscription", Some(&json!({}))).await.as_ref())
+            Action::Detach { nth } => self.change_method(me, Method::DELETE, nth, "").await,
+            Action::MakeDefault { nth } => self.change_method(me, Method::POST, nth, "/default").await,
+            Action::Use { units } => self.spend(me, &self.key(), units).await,
+            Action::UseAgain => self.spend_again(me).await,
+            Action::UseAtOnce { units, times } => self.spend_at_once(me, units, times).await,
+            Action::SpendAll => self.spend_all(me).await,
+            Action::Hold { units, end } => self.hold(me, units, end).await,
+            Action::Subscribe => {
+                result_of(self.ask(me, Method::POST, "/api/v1/subscription", Some(&json!({}))).await.as_ref())
             }
-            Move::Cancel { at_once } => {
+            Action::Cancel { at_once } => {
                 let path = format!("/api/v1/subscription?at_once={at_once}");
-                end_of(self.ask(me, Method::DELETE, &path, None).await.as_ref())
+                result_of(self.ask(me, Method::DELETE, &path, None).await.as_ref())
             }
-            Move::Resume => end_of(self.ask(me, Method::POST, "/api/v1/subscription/resume", None).await.as_ref()),
-            Move::Adjust { credits } => self.adjust(me, credits).await,
-            _ => self.at_bank(me, what).await,
+            Action::Resume => result_of(self.ask(me, Method::POST, "/api/v1/subscription/resume", None).await.as_ref()),
+            Action::Adjust { credits } => self.adjust(me, credits).await,
+            _ => self.act_at_stripe(me, action).await,
         }
     }
 
     async fn sign_up(&self) -> String {
         let body = json!({ "email": format!("{}@example.com", self.name), "name": self.name, "source": "direct" });
         let answer = self
-            .stage
+            .deps
             .caller
             .until_definite(|client, base| client.post(format!("{base}/api/v1/customers/onboard")).json(&body))
             .await;
@@ -113,16 +113,16 @@ impl Customer {
             let me = Identity { id: text(&made.body["customer"]["id"]), api_key: text(&made.body["api_key"]) };
             *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(me);
         }
-        end_of(answer.as_ref())
+        result_of(answer.as_ref())
     }
 
-    /// A key that no request had before.
+    /// A new idempotency key.
     fn key(&self) -> String {
         format!("{}-{}", self.name, self.serial.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A request under a new key.
-    async fn ask(&self, me: &Identity, method: Method, path: &str, body: Option<&Value>) -> Option<Definite> {
+    /// Makes a request under a new key.
+    async fn ask(&self, me: &Identity, method: Method, path: &str, body: Option<&Value>) -> Option<DefiniteAnswer> {
         self.ask_under(me, &self.key(), method, path, body).await
     }
 
@@ -133,8 +133,8 @@ impl Customer {
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Option<Definite> {
-        let caller = &self.stage.caller;
+    ) -> Option<DefiniteAnswer> {
+        let caller = &self.deps.caller;
         let answer = caller
             .until_definite(|client, base| {
                 let request = client.request(method.clone(), format!("{base}{path}"));
@@ -143,7 +143,7 @@ impl Customer {
             })
             .await;
         if let Some(answer) = answer.as_ref().filter(|answer| answer.is_success()) {
-            self.record().moved(&answer.body["transaction"]);
+            self.answers().add_transaction(&answer.body["transaction"]);
         }
         answer
     }
@@ -151,22 +151,22 @@ impl Customer {
     async fn look(&self, me: &Identity, path: &str) -> Value {
         let request =
             |client: &reqwest::Client, base: &str| client.get(format!("{base}{path}")).header("x-api-key", &me.api_key);
-        let answer = self.stage.caller.until_definite(request).await;
-        answer.filter(Definite::is_success).map(|answer| answer.body).unwrap_or_default()
+        let answer = self.deps.caller.until_definite(request).await;
+        answer.filter(DefiniteAnswer::is_success).map(|answer| answer.body).unwrap_or_default()
     }
 
     async fn spend(&self, me: &Identity, key: &str, units: i64) -> String {
-        self.record().usage(key, units);
+        self.answers().add_usage(key, units);
         let body = json!({ "units": units, "reference": key });
         let answer = self.ask_under(me, key, Method::POST, "/api/v1/usage", Some(&body)).await;
         if let Some(answer) = answer.as_ref().filter(|answer| answer.status == 200) {
-            self.record().spent(key, &answer.body["transaction"]);
+            self.answers().add_spent(key, &answer.body["transaction"]);
         }
-        end_of(answer.as_ref())
+        result_of(answer.as_ref())
     }
 
     async fn spend_again(&self, me: &Identity) -> String {
-        let latest = self.record().latest_usage();
+        let latest = self.answers().latest_usage();
         let Some((key, units)) = latest else { return "nothing to repeat".to_owned() };
         self.spend(me, &key, units).await
     }
@@ -178,7 +178,7 @@ impl Customer {
         ends.pop().unwrap_or_default()
     }
 
-    async fn drain(&self, me: &Identity) -> String {
+    async fn spend_all(&self, me: &Identity) -> String {
         let credits = self.look(me, "/api/v1/credits").await;
         match credits["available"].as_i64() {
             Some(available) if available > 0 => self.spend(me, &self.key(), available).await,
@@ -190,7 +190,7 @@ impl Customer {
         let body = json!({ "units": units, "expires_in_s": HOLD_S });
         let held = self.ask(me, Method::POST, "/api/v1/holds", Some(&body)).await;
         let Some(id) = held.as_ref().and_then(|held| held.body["hold"]["id"].as_str()) else {
-            return end_of(held.as_ref());
+            return result_of(held.as_ref());
         };
         let (path, body) = match end {
             HoldEnd::Forget => return "201 forgotten".to_owned(),
@@ -198,29 +198,29 @@ impl Customer {
             HoldEnd::Capture => (format!("/api/v1/holds/{id}/capture"), Some(json!({}))),
             HoldEnd::CaptureOne => (format!("/api/v1/holds/{id}/capture"), Some(json!({ "units": 1 }))),
         };
-        end_of(self.ask(me, Method::POST, &path, body.as_ref()).await.as_ref())
+        result_of(self.ask(me, Method::POST, &path, body.as_ref()).await.as_ref())
     }
 
-    async fn change_method(&self, me: &Identity, method: Method, nth: usize, what: &str) -> String {
+    async fn change_method(&self, me: &Identity, method: Method, nth: usize, suffix: &str) -> String {
         let methods = self.look(me, "/api/v1/payment-methods").await;
         let methods = methods["data"].as_array().cloned().unwrap_or_default();
         let Some(id) = pick(&methods, nth).and_then(|method| method["id"].as_str()) else {
             return "no payment method".to_owned();
         };
-        end_of(self.ask(me, method, &format!("/api/v1/payment-methods/{id}{what}"), None).await.as_ref())
+        result_of(self.ask(me, method, &format!("/api/v1/payment-methods/{id}{suffix}"), None).await.as_ref())
     }
 
     async fn adjust(&self, me: &Identity, credits: i64) -> String {
         let body = json!({ "amount": credits, "reason": "journey" });
         let (key, path) = (self.key(), format!("/admin/v1/customers/{}/adjustments", me.id));
-        let answer = self.stage.caller.staff(&path, &key, &body).await;
+        let answer = self.deps.caller.staff(&path, &key, &body).await;
         if let Some(answer) = answer.as_ref().filter(|answer| answer.is_success()) {
-            self.record().moved(&answer.body["transaction"]);
+            self.answers().add_transaction(&answer.body["transaction"]);
         }
-        end_of(answer.as_ref())
+        result_of(answer.as_ref())
     }
 
-    /// A look at something of its own, to its end.
+    /// Reads all pages of one of its lists.
     ///
     /// # Errors
     /// If there is no answer.
@@ -239,19 +239,19 @@ impl Customer {
         anyhow::bail!("{}: {path} does not end", self.name)
     }
 
-    /// A look at something of its own; null if there is none.
+    /// Reads one of its resources; null if there is none.
     pub async fn look_at(&self, me: &Identity, path: &str) -> Value {
         self.look(me, path).await
     }
 }
 
-/// One of a list, any; none of an empty one.
+/// Picks one row of a list; `None` if it is empty.
 fn pick(rows: &[Value], nth: usize) -> Option<&Value> {
     rows.get(nth % rows.len().max(1))
 }
 
-/// How a request ended, in one or two words.
-fn end_of(answer: Option<&Definite>) -> String {
+/// The result of a request, as a label.
+fn result_of(answer: Option<&DefiniteAnswer>) -> String {
     match answer {
         None => "no answer".to_owned(),
         Some(answer) if answer.is_success() => answer.status.to_string(),

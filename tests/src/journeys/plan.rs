@@ -1,24 +1,24 @@
-//! What a run does, worked out from its seed before it is done: day after day what each customer
-//! does, what goes wrong meanwhile, and how long the night is.
+//! The plan of a run, computed from its seed: for each day the customers' actions, the faults, and by how much the
+//! clock advances afterwards.
 
-use super::weather::Weather;
+use super::faults::DayFaults;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// What a customer does on one day, one beat after the other.
-const BEATS: RangeInclusive<usize> = 3..=6;
+/// Rounds of actions of a customer on one day.
+const ROUNDS: RangeInclusive<usize> = 3..=6;
 /// Units of one request.
 const UNITS: RangeInclusive<i64> = 1..=4;
-/// Customers sign up on the first days.
+/// Days at the beginning on which customers sign up.
 const SIGNUP_DAYS: usize = 2;
-/// How far the clock moves in a night, in seconds: a renewal comes every month, retries of a failed
-/// one after days, and an unpaid beginning ends after 23 hours. Less than 30 days: what happens in the
-/// night is told of at its end, and Stripe forgets events after 30 days.
-const NIGHTS_S: [i64; 7] = [3_600, 7_200, 86_400, 3 * 86_400, 8 * 86_400, 16 * 86_400, 28 * 86_400];
-/// Cards and how often they are taken. What becomes of payments with them: `sandbox/src/card.rs`.
+/// How far the clock advances after a day, in seconds: a renewal comes every month, retries of a failed one after
+/// days, and an unpaid first invoice expires after 23 hours. Less than 30 days, since events about that time are sent
+/// at its end, and Stripe drops events after 30 days.
+const ADVANCES_S: [i64; 7] = [3_600, 7_200, 86_400, 3 * 86_400, 8 * 86_400, 16 * 86_400, 28 * 86_400];
+/// Cards and their weights. For what payments with them do, see `sandbox/src/card.rs`.
 const CARDS: [(&str, u32); 9] = [
     ("pm_card_visa", 10),
     ("pm_card_mastercard", 4),
@@ -35,21 +35,21 @@ const CARDS: [(&str, u32); 9] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldEnd {
-    /// All of it is spent.
+    /// All units are captured.
     Capture,
-    /// One unit of it is spent.
+    /// One unit is captured.
     CaptureOne,
-    /// It is given back.
+    /// It is released.
     Release,
-    /// Nobody ends it: its time runs out.
+    /// It expires.
     Forget,
 }
 
-/// One thing that a customer, its bank or support does.
+/// An action of a customer, its bank or support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "move", rename_all = "snake_case")]
+#[serde(tag = "action", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "fields say what they are")]
-pub enum Move {
+pub enum Action {
     SignUp,
     Attach {
         card: &'static str,
@@ -64,15 +64,15 @@ pub enum Move {
     Use {
         units: i64,
     },
-    /// The latest request for units once more, under its key.
+    /// Repeats the latest request for units under its key.
     UseAgain,
-    /// The same request several times at once, under one key.
+    /// Makes the same request several times concurrently, under one key.
     UseAtOnce {
         units: i64,
         times: usize,
     },
-    /// All credits that are left.
-    Drain,
+    /// Spends all available credits.
+    SpendAll,
     Hold {
         units: i64,
         end: HoldEnd,
@@ -82,11 +82,11 @@ pub enum Move {
         at_once: bool,
     },
     Resume,
-    /// The customer shows itself to its bank, which is satisfied or not.
+    /// The customer authenticates with its bank, which accepts or refuses.
     Authenticate {
-        passes: bool,
+        succeeds: bool,
     },
-    /// A part of a payment is given back, in percent.
+    /// Refunds a part of a payment, in percent.
     Refund {
         nth: usize,
         percent: i64,
@@ -105,30 +105,30 @@ pub enum Move {
     DeleteStripeCustomer,
 }
 
-impl Move {
+impl Action {
     /// The name under which it is counted.
     pub fn name(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
-        value["move"].as_str().unwrap_or_default().to_owned()
+        value["action"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-impl fmt::Display for Move {
+impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
 }
 
-/// Things done at the same time.
-pub type Beat = Vec<Move>;
+/// Actions that run concurrently.
+pub type Round = Vec<Action>;
 
-/// What comes after a day.
+/// What happens after a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Night {
-    /// How far the clock moves.
-    pub passes_s: i64,
-    /// Whether lost events are made up for even if they could wait.
-    pub makes_up: bool,
+pub struct AfterDay {
+    /// By how many seconds the clock advances.
+    pub advance_s: i64,
+    /// Whether lost webhooks are recovered even if they could wait.
+    pub recovers_webhooks: bool,
 }
 
 /// One day.
@@ -136,50 +136,54 @@ pub struct Night {
 pub struct Day {
     /// Its number, from 1.
     pub number: usize,
-    /// What goes wrong.
-    pub weather: Weather,
-    /// What each customer does.
-    pub customers: Vec<Vec<Beat>>,
-    /// What comes after it.
-    pub night: Night,
+    /// The faults.
+    pub faults: DayFaults,
+    /// The actions of each customer.
+    pub customers: Vec<Vec<Round>>,
+    /// What happens after it.
+    pub after: AfterDay,
 }
 
-/// The plan of one day. It depends on nothing but its arguments.
+/// Returns the plan of one day, which depends only on the arguments.
 pub fn day(seed: u64, number: usize, customers: usize) -> Day {
-    let mut rng = dice(seed, number as u64, 0);
-    let weather = Weather::roll(&mut rng, number);
-    let night = Night { passes_s: NIGHTS_S[rng.random_range(0..NIGHTS_S.len())], makes_up: rng.random_bool(0.5) };
-    let customers = (0..customers).map(|n| beats(&mut dice(seed, number as u64, n as u64 + 1), n, number)).collect();
-    Day { number, weather, customers, night }
+    let mut rng = new_rng(seed, number as u64, 0);
+    let faults = DayFaults::random(&mut rng, number);
+    let after = AfterDay {
+        advance_s: ADVANCES_S[rng.random_range(0..ADVANCES_S.len())],
+        recovers_webhooks: rng.random_bool(0.5),
+    };
+    let customers =
+        (0..customers).map(|n| rounds(&mut new_rng(seed, number as u64, n as u64 + 1), n, number)).collect();
+    Day { number, faults, customers, after }
 }
 
-/// Dice that no other day or customer has.
-fn dice(seed: u64, day: u64, customer: u64) -> StdRng {
+/// A random number generator for one customer on one day.
+fn new_rng(seed: u64, day: u64, customer: u64) -> StdRng {
     const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
     StdRng::seed_from_u64(seed.wrapping_add(day.wrapping_mul(SPREAD)).wrapping_add(customer.wrapping_mul(SPREAD >> 7)))
 }
 
-fn beats(rng: &mut StdRng, customer: usize, day: usize) -> Vec<Beat> {
+fn rounds(rng: &mut StdRng, customer: usize, day: usize) -> Vec<Round> {
     let first = 1 + customer % SIGNUP_DAYS;
     if day < first {
         return Vec::new();
     }
-    let mut beats = Vec::new();
+    let mut rounds = Vec::new();
     if day == first {
-        beats.push(vec![Move::SignUp]);
+        rounds.push(vec![Action::SignUp]);
         if rng.random_bool(0.85) {
-            beats.push(vec![Move::Attach { card: card(rng), is_default: true }]);
+            rounds.push(vec![Action::Attach { card: card(rng), is_default: true }]);
         }
-        beats.push(vec![Move::Drain]);
+        rounds.push(vec![Action::SpendAll]);
         if rng.random_bool(0.5) {
-            beats.push(vec![Move::Subscribe]);
+            rounds.push(vec![Action::Subscribe]);
         }
     }
-    for _ in 0..rng.random_range(BEATS) {
-        let together = if rng.random_bool(0.2) { rng.random_range(2..=3) } else { 1 };
-        beats.push((0..together).map(|_| one(rng)).collect());
+    for _ in 0..rng.random_range(ROUNDS) {
+        let concurrent = if rng.random_bool(0.2) { rng.random_range(2..=3) } else { 1 };
+        rounds.push((0..concurrent).map(|_| action(rng)).collect());
     }
-    beats
+    rounds
 }
 
 fn card(rng: &mut StdRng) -> &'static str {
@@ -194,28 +198,28 @@ fn card(rng: &mut StdRng) -> &'static str {
     CARDS[0].0
 }
 
-fn one(rng: &mut StdRng) -> Move {
+fn action(rng: &mut StdRng) -> Action {
     let nth = rng.random_range(0..8);
     match rng.random_range(0..100) {
-        0..10 => Move::Attach { card: card(rng), is_default: rng.random_bool(0.8) },
-        10..14 => Move::Detach { nth },
-        14..17 => Move::MakeDefault { nth },
-        17..37 => Move::Use { units: rng.random_range(UNITS) },
-        37..43 => Move::UseAgain,
-        43..49 => Move::UseAtOnce { units: rng.random_range(UNITS), times: rng.random_range(2..=4) },
-        49..56 => Move::Drain,
-        56..61 => Move::Hold { units: rng.random_range(UNITS), end: hold_end(rng) },
-        61..68 => Move::Subscribe,
-        68..72 => Move::Cancel { at_once: rng.random_bool(0.5) },
-        72..75 => Move::Resume,
-        75..81 => Move::Authenticate { passes: rng.random_bool(0.7) },
-        81..86 => Move::Refund { nth, percent: [10, 50, 100][rng.random_range(0..3)] },
-        86..88 => Move::FailRefund,
-        88..91 => Move::Dispute { nth },
-        91..94 => Move::CloseDispute { is_won: rng.random_bool(0.5) },
-        94..97 => Move::Adjust { credits: rng.random_range(-3..=6) },
-        97..99 => Move::RenewCard,
-        _ => Move::DeleteStripeCustomer,
+        0..10 => Action::Attach { card: card(rng), is_default: rng.random_bool(0.8) },
+        10..14 => Action::Detach { nth },
+        14..17 => Action::MakeDefault { nth },
+        17..37 => Action::Use { units: rng.random_range(UNITS) },
+        37..43 => Action::UseAgain,
+        43..49 => Action::UseAtOnce { units: rng.random_range(UNITS), times: rng.random_range(2..=4) },
+        49..56 => Action::SpendAll,
+        56..61 => Action::Hold { units: rng.random_range(UNITS), end: hold_end(rng) },
+        61..68 => Action::Subscribe,
+        68..72 => Action::Cancel { at_once: rng.random_bool(0.5) },
+        72..75 => Action::Resume,
+        75..81 => Action::Authenticate { succeeds: rng.random_bool(0.7) },
+        81..86 => Action::Refund { nth, percent: [10, 50, 100][rng.random_range(0..3)] },
+        86..88 => Action::FailRefund,
+        88..91 => Action::Dispute { nth },
+        91..94 => Action::CloseDispute { is_won: rng.random_bool(0.5) },
+        94..97 => Action::Adjust { credits: rng.random_range(-3..=6) },
+        97..99 => Action::RenewCard,
+        _ => Action::DeleteStripeCustomer,
     }
 }
 
@@ -229,32 +233,32 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn one_seed_gives_one_plan_and_another_seed_another() {
+    fn the_seed_determines_the_plan() {
         assert_eq!(day(7, 3, 5), day(7, 3, 5));
         assert_ne!(day(7, 3, 5), day(8, 3, 5));
         assert_ne!(day(7, 3, 5).customers[0], day(7, 3, 5).customers[1]);
     }
 
     #[test]
-    fn more_customers_do_not_change_what_the_first_ones_do() {
+    fn more_customers_do_not_change_the_actions_of_the_first_ones() {
         assert_eq!(day(7, 3, 2).customers, day(7, 3, 5).customers[..2]);
     }
 
     #[test]
-    fn some_days_have_every_move_and_every_night() {
+    fn sixty_days_have_every_action_and_every_clock_advance() {
         let days: Vec<Day> = (1..=60).map(|number| day(1, number, 12)).collect();
-        let moves: BTreeSet<String> =
-            days.iter().flat_map(|day| day.customers.iter().flatten().flatten()).map(Move::name).collect();
-        assert_eq!(moves.len(), 20, "{moves:?}");
-        let nights: BTreeSet<i64> = days.iter().map(|day| day.night.passes_s).collect();
-        assert_eq!(nights.len(), NIGHTS_S.len());
+        let actions: BTreeSet<String> =
+            days.iter().flat_map(|day| day.customers.iter().flatten().flatten()).map(Action::name).collect();
+        assert_eq!(actions.len(), 20, "{actions:?}");
+        let advances: BTreeSet<i64> = days.iter().map(|day| day.after.advance_s).collect();
+        assert_eq!(advances.len(), ADVANCES_S.len());
     }
 
     #[test]
-    fn everybody_signs_up_first() {
+    fn every_customer_signs_up_first() {
         for customer in 0..6 {
             let first = (1..=SIGNUP_DAYS).find_map(|number| day(3, number, 6).customers[customer].first().cloned());
-            assert_eq!(first, Some(vec![Move::SignUp]));
+            assert_eq!(first, Some(vec![Action::SignUp]));
         }
     }
 }

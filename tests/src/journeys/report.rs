@@ -1,26 +1,26 @@
-//! What came of a run, for people and for programs.
+//! The report of a run, for people and programs.
 
-use crate::chaos::chronicle::Line;
+use crate::chaos::run_log::Line;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-/// Problems that are printed in full; the JSON report has all of them.
+/// Problems printed in full; the JSON report has all of them.
 const SHOWN_MAX: usize = 40;
 
-/// How often what happened, and how it ended.
+/// Counts of actions by name and result.
 #[derive(Debug, Default)]
 pub struct Counts(Mutex<BTreeMap<(String, String), u64>>);
 
-/// A counter of a process that begins anew when the process does.
+/// Growth of the counters of a process that start at zero after a restart.
 #[derive(Debug, Default)]
-pub struct Restarting(Mutex<BTreeMap<String, u64>>);
+pub struct CounterGrowth(Mutex<BTreeMap<String, u64>>);
 
-impl Restarting {
-    /// By how much it grew since the look before. What was counted between a look and a crash is lost.
-    pub fn grown(&self, name: &str, now: u64) -> u64 {
+impl CounterGrowth {
+    /// By how much a counter grew since the previous call. Counts between that call and a crash are lost.
+    pub fn since_last(&self, name: &str, now: u64) -> u64 {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = seen.insert(name.to_owned(), now).unwrap_or(0);
         if now < before { now } else { now - before }
@@ -28,12 +28,12 @@ impl Restarting {
 }
 
 impl Counts {
-    /// Once more.
+    /// Adds one.
     pub fn up(&self, what: &str, end: &str) {
         self.add(what, end, 1);
     }
 
-    /// So many times more.
+    /// Adds this many.
     pub fn add(&self, what: &str, end: &str, times: u64) {
         if times > 0 {
             let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,7 +41,7 @@ impl Counts {
         }
     }
 
-    /// All of them, in order.
+    /// All counts, sorted.
     pub fn all(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
         let mut all: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
         for ((what, end), times) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -51,26 +51,26 @@ impl Counts {
     }
 }
 
-/// What came of a run.
+/// The report of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// `embedded` or `production`.
     pub backend: &'static str,
     /// Whether the application ran inside this process.
     pub is_inside: bool,
-    /// What the plan was made from.
+    /// The seed of the plan.
     pub seed: u64,
-    /// How many customers there were.
+    /// Number of customers.
     pub customers: usize,
-    /// How many days it lasted.
+    /// Number of days.
     pub days: usize,
-    /// How often what happened, and how it ended.
+    /// Counts of actions by name and result.
     pub counts: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Everything that must not be.
+    /// All problems.
     pub problems: Vec<String>,
-    /// What happened when.
+    /// The log.
     pub log: Vec<Line>,
-    /// Where logs, data, calls to Stripe and its objects are kept, if there is something to look into.
+    /// Folders of logs, data, calls to Stripe and its objects, if the run failed.
     pub kept: Vec<PathBuf>,
 }
 
@@ -80,7 +80,7 @@ impl Report {
         self.problems.is_empty()
     }
 
-    /// The command that does it again.
+    /// The command that repeats the run.
     pub fn again(&self) -> String {
         format!(
             "journeys --seed {} --customers {} --days {} --backend {}{}",
@@ -115,7 +115,7 @@ impl Report {
         )
     }
 
-    /// Everything that must not be, one after the other, and how to see it again.
+    /// The problems, the folders, and the command that repeats the run.
     pub fn problems(&self) -> Vec<String> {
         let shown = self.problems.iter().take(SHOWN_MAX).cloned();
         let more = self.problems.len().saturating_sub(SHOWN_MAX);
@@ -130,10 +130,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_that_began_anew_has_grown_by_what_it_shows() {
-        let counter = Restarting::default();
-        let grown = [5, 7, 7, 3].map(|now| counter.grown("a", now));
+    fn after_a_restart_a_counter_has_grown_by_its_value() {
+        let counter = CounterGrowth::default();
+        let grown = [5, 7, 7, 3].map(|now| counter.since_last("a", now));
         assert_eq!(grown, [5, 2, 0, 3]);
-        assert_eq!(counter.grown("b", 4), 4);
+        assert_eq!(counter.since_last("b", 4), 4);
     }
 }

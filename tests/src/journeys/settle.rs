@@ -1,9 +1,9 @@
-//! Waiting until nothing is left to do, and making up for webhooks that were lost.
+//! Waits until no job is left, and recovers lost webhooks.
 
+use super::deployment::Deployment;
 use super::report::Counts;
-use super::venue::Venue;
 use crate::chaos::caller::Caller;
-use crate::chaos::chronicle::Chronicle;
+use crate::chaos::run_log::RunLog;
 use crate::unique::unique;
 use anyhow::{Context, Result};
 use bursar_engine::clock::parse_rfc3339;
@@ -12,116 +12,117 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long it may take.
+/// How long settling may take.
 const LIMIT: Duration = Duration::from_secs(180);
-/// How often it is looked.
+/// How often the jobs are read.
 const POLL: Duration = Duration::from_millis(150);
-/// What runs within this time is waited for. An operation's new round waits for a minute after several
-/// failures; what waits for its customer looks again after five.
+/// Jobs due within this time are waited for: an operation is retried after a minute at most. A job blocked by its
+/// customer is due again after five minutes and is not waited for.
 const SOON_MS: i64 = 90 * 1_000;
-/// By how much clocks that can be moved are moved on while nothing but time is missing.
+/// By how much clocks that can be moved advance while all jobs are only scheduled.
 const SKIP: Duration = Duration::from_secs(5);
-/// Jobs that are named when they do not end.
-const NAMED_MAX: usize = 10;
-/// What a dead letter's reason may say: what it needed was lost or could not be asked for, and
-/// support replays it once that is made up for.
-const EXPLAINED: [&str; 4] = ["grant_missing", "stripe_unavailable", "customer_unknown", "customer_missing"];
-/// How far back a reconciliation looks, in hours: as far as Stripe keeps events.
+/// Jobs listed in the report if they do not end.
+const LISTED_MAX: usize = 10;
+/// Reasons of dead letters that lost webhooks or faults explain; support replays these once the webhooks are
+/// recovered.
+const EXPECTED_REASONS: [&str; 4] = ["grant_missing", "stripe_unavailable", "customer_unknown", "customer_missing"];
+/// The window of a reconciliation in hours: as long as Stripe keeps events.
 const RECONCILED_HOURS: i64 = 720;
 
-/// What settling works with.
-pub struct Evening<'a> {
-    /// Where the run takes place.
-    pub venue: &'a Venue,
-    /// The way there.
+/// The end of a day.
+pub struct EndOfDay<'a> {
+    /// Where the application runs.
+    pub deployment: &'a Deployment,
+    /// Makes requests to the application.
     pub caller: &'a Caller,
-    /// Its Stripe.
+    /// The sandbox.
     pub stripe: &'a Sandbox,
-    /// What happened how often.
+    /// Counts actions and their results.
     pub counts: &'a Counts,
-    /// What happened when.
-    pub log: &'a Chronicle,
+    /// The log.
+    pub log: &'a RunLog,
 }
 
-impl Evening<'_> {
-    /// Calm weather: nothing more goes wrong from now on. Faults that never struck are taken back; how
-    /// many those were is counted.
+impl EndOfDay<'_> {
+    /// Stops all faults. Faults that never struck are removed and counted.
     ///
     /// # Errors
     /// If the sandbox does not answer.
-    pub async fn calm(&self) -> Result<()> {
+    pub async fn stop_faults(&self) -> Result<()> {
         let url = format!("{}/sandbox/v1/faults", self.stripe.url());
-        let left: Value = self.caller.client().get(url).send().await?.json().await?;
-        let left = left["faults"].as_array().map_or(0, Vec::len);
-        self.counts.add("faults", "never struck", left as u64);
+        let pending: Value = self.caller.client().get(url).send().await?.json().await?;
+        let pending = pending["faults"].as_array().map_or(0, Vec::len);
+        self.counts.add("faults", "never struck", pending as u64);
         self.stripe.clear_faults();
         self.stripe.set_policy(Policy::default());
         Ok(())
     }
 
-    /// How many webhooks Stripe has given up on.
+    /// The number of webhooks that Stripe gave up on.
     ///
     /// # Errors
     /// If the sandbox does not answer.
-    pub async fn lost(&self) -> Result<u64> {
+    pub async fn lost_webhooks(&self) -> Result<u64> {
         let url = format!("{}/sandbox/v1/deliveries", self.stripe.url());
         let known: Value = self.caller.client().get(url).send().await?.json().await?;
         Ok(known["failed"].as_u64().unwrap_or(0))
     }
 
-    /// Waits until no webhook is on its way and no job is due soon; gives jobs that never end.
+    /// Waits until no webhook is being delivered and no job is due soon; returns the jobs and webhooks left after the
+    /// limit.
     ///
     /// # Errors
     /// If the application does not answer.
     pub async fn settle(&self) -> Result<Vec<String>> {
         let deadline = Instant::now() + LIMIT;
-        let mut calm = 0;
+        let mut idle_reads = 0;
         loop {
-            let undone = self.undone().await?;
+            let unfinished = self.unfinished().await?;
             let waiting = self.stripe.deliveries_waiting();
-            // Twice, because a job can move from one list to another between two looks.
-            calm = if undone.is_empty() && waiting == 0 { calm + 1 } else { 0 };
-            if calm == 2 {
+            // Twice, because a job can move from one list to another between two reads.
+            idle_reads = if unfinished.is_empty() && waiting == 0 { idle_reads + 1 } else { 0 };
+            if idle_reads == 2 {
                 return Ok(Vec::new());
             }
             if Instant::now() >= deadline {
-                let named = undone.iter().take(NAMED_MAX);
+                let named = unfinished.iter().take(LISTED_MAX);
                 let mut problems: Vec<String> = named.map(|job| format!("a job is not done: {job}")).collect();
                 if waiting > 0 {
                     problems.push(format!("{waiting} webhooks are not delivered"));
                 }
                 return Ok(problems);
             }
-            self.log.say(format!("{} jobs and {waiting} webhooks are to be waited for", undone.len()));
-            let only_time = waiting == 0 && !undone.is_empty() && undone.iter().all(|job| job["state"] == "scheduled");
-            if only_time && self.venue.moves_with_stripe() {
-                self.venue.pass(self.stripe, SKIP)?;
+            self.log.show(format!("waiting for {} jobs and {waiting} webhooks", unfinished.len()));
+            let only_time =
+                waiting == 0 && !unfinished.is_empty() && unfinished.iter().all(|job| job["state"] == "scheduled");
+            if only_time && self.deployment.moves_with_stripe() {
+                self.deployment.advance(self.stripe, SKIP)?;
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    async fn undone(&self) -> Result<Vec<Value>> {
-        let mut undone = Vec::new();
+    async fn unfinished(&self) -> Result<Vec<Value>> {
+        let mut unfinished = Vec::new();
         for state in ["available", "running"] {
-            undone.extend(self.caller.look_at_all("/admin/v1/jobs", &[("state", state)]).await?);
+            unfinished.extend(self.caller.look_at_all("/admin/v1/jobs", &[("state", state)]).await?);
         }
-        let until_ms = self.venue.now_ms() + SOON_MS;
+        let until_ms = self.deployment.now_ms() + SOON_MS;
         let scheduled = self.caller.look_at_all("/admin/v1/jobs", &[("state", "scheduled")]).await?;
-        undone.extend(
+        unfinished.extend(
             scheduled.into_iter().filter(|job| job["run_at"].as_str().and_then(parse_rfc3339).unwrap_or(0) <= until_ms),
         );
-        Ok(undone)
+        Ok(unfinished)
     }
 
-    /// Makes up for webhooks that were lost: by a reconciliation where the application's clock goes with
-    /// Stripe's, else by having them sent again. Gives what should not be.
+    /// Recovers lost webhooks: by a reconciliation if the application's clock moves with Stripe's, otherwise by
+    /// delivering them again. Returns the problems.
     ///
     /// # Errors
     /// If the application does not answer.
-    pub async fn make_up(&self) -> Result<Vec<String>> {
+    pub async fn recover_webhooks(&self) -> Result<Vec<String>> {
         let mut problems = Vec::new();
-        if self.venue.moves_with_stripe() {
+        if self.deployment.moves_with_stripe() {
             let found = self.reconcile().await?;
             self.counts.add("reconciliation", "differences repaired", found["repaired"].as_u64().unwrap_or(0));
             self.counts.add("reconciliation", "differences found", found["drift"].as_u64().unwrap_or(0));
@@ -131,10 +132,10 @@ impl Evening<'_> {
             self.counts.add("webhooks", "lost, sent again", again as u64);
             problems.extend(self.settle().await?);
         }
-        self.replay_dead().await?;
+        self.replay_dead_jobs().await?;
         problems.extend(self.settle().await?);
-        problems.extend(self.dead().await?.iter().map(|job| format!("dead for good: {job}")));
-        if self.venue.moves_with_stripe() {
+        problems.extend(self.dead_jobs().await?.iter().map(|job| format!("still dead after the replay: {job}")));
+        if self.deployment.moves_with_stripe() {
             let found = self.reconcile().await?;
             if found["drift"] != 0 {
                 let path = format!("/admin/v1/stripe/reconciliations/{}/findings", found["id"].as_str().unwrap_or(""));
@@ -146,7 +147,7 @@ impl Evening<'_> {
         Ok(problems)
     }
 
-    /// One reconciliation, to its end.
+    /// Runs one reconciliation to its end.
     async fn reconcile(&self) -> Result<Value> {
         let body = json!({ "since_hours": RECONCILED_HOURS, "repair": true });
         let begun = self.caller.staff("/admin/v1/stripe/reconciliations", &unique(), &body).await;
@@ -165,15 +166,15 @@ impl Evening<'_> {
         }
     }
 
-    async fn dead(&self) -> Result<Vec<Value>> {
+    async fn dead_jobs(&self) -> Result<Vec<Value>> {
         self.caller.look_at_all("/admin/v1/jobs", &[("state", "dead")]).await
     }
 
-    /// Support replays dead letters whose reason has passed.
-    async fn replay_dead(&self) -> Result<()> {
-        for job in self.dead().await? {
+    /// Replays dead letters with an expected reason, as support.
+    async fn replay_dead_jobs(&self) -> Result<()> {
+        for job in self.dead_jobs().await? {
             let reason = job["last_error"].as_str().unwrap_or_default();
-            let word = EXPLAINED.iter().find(|word| reason.contains(**word));
+            let word = EXPECTED_REASONS.iter().find(|word| reason.contains(**word));
             let (Some(word), Some(id)) = (word, job["id"].as_str()) else { continue };
             self.counts.up("dead letters replayed", word);
             let body = json!({ "reason": "what it needed is there now" });

@@ -1,4 +1,4 @@
-//! Actors of customers: they may fail, be too busy, be let go or be too many; the ledger is right.
+//! Customer actors under failures, overload and eviction: the ledger stays right.
 
 use crate::scene::{SIGNUP, customer_id, metric, on_both, sql};
 use bursar_actors::Request;
@@ -18,7 +18,7 @@ use sea_orm::ConnectionTrait;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Spends one credit; only an answer that asks to come again may keep it from being spent at once.
+/// Spends one credit, and repeats the request while it is asked to retry.
 async fn spend(app: &TestApp, customer: &TestCustomer, key: &str) -> String {
     wait::until("a debit is answered", || async {
         let answer = app.spend(customer, 1, key).await;
@@ -31,7 +31,7 @@ async fn spend(app: &TestApp, customer: &TestCustomer, key: &str) -> String {
     .await
 }
 
-/// Asserts that the ledger has these transactions as its debits, each once, and no other.
+/// Asserts that the ledger's debits are exactly these transactions, each once.
 async fn debits_are(app: &TestApp, customer: &TestCustomer, answered: &[String]) {
     let id = customer_id(customer);
     let entries = entry_list(app.app.db.read(), &id, None, 10_000).await.unwrap();
@@ -41,7 +41,7 @@ async fn debits_are(app: &TestApp, customer: &TestCustomer, answered: &[String])
     assert_eq!(answered.len(), stored.len(), "two keys were answered with one debit");
 }
 
-/// Spends with many at once while something fails after every few answers.
+/// Spends concurrently while something fails after every few answers.
 async fn spend_while_failing(app: &TestApp, customers: &[TestCustomer], fail: impl Fn(usize)) -> Vec<Vec<String>> {
     const EACH: usize = 60;
     let answers = AtomicUsize::new(0);
@@ -63,16 +63,16 @@ async fn spend_while_failing(app: &TestApp, customers: &[TestCustomer], fail: im
     all.chunks(4).map(<[_]>::concat).collect()
 }
 
-/// Makes every commit of this customer wait until what is given back is rolled back.
+/// Blocks every commit of this customer until the returned transaction is rolled back.
 async fn block_commits(app: &TestApp, customer: &TestCustomer) -> sea_orm::DatabaseTransaction {
-    // SQLite has one connection for writing; Postgres has locks on rows.
+    // SQLite has one connection for writing, Postgres has row locks.
     let tx = app.app.db.begin().await.unwrap();
     let sql = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", customer.id);
     tx.execute_unprepared(&sql).await.unwrap();
     tx
 }
 
-/// Asks for many debits at once; gives the transactions of those that were not refused.
+/// Makes many debits concurrently; returns the transactions of those that were not refused.
 async fn ask(app: &TestApp, customer: &TestCustomer, count: usize, refused: &AtomicUsize) -> Vec<String> {
     let asked = join_all((0..count).map(|number| async move {
         let answer = app.spend(customer, 1, &format!("ask-{number}")).await;
@@ -87,7 +87,7 @@ async fn ask(app: &TestApp, customer: &TestCustomer, count: usize, refused: &Ato
 }
 
 both! {
-    async fn a_customers_actor_that_fails_under_load_loses_and_doubles_nothing(app: &TestApp) {
+    async fn a_failing_customer_actor_loses_and_duplicates_nothing(app: &TestApp) {
         let customer = app.onboard_with(10_000).await;
         let id = customer_id(&customer);
         let crash = |_| app.app.runtime.customers.crash(&id);
@@ -99,9 +99,9 @@ both! {
         app.verify().await;
     }
 
-    async fn the_router_of_customers_that_fails_under_load_loses_and_doubles_nothing(app: &TestApp) {
+    async fn a_failing_customer_router_loses_and_duplicates_nothing(app: &TestApp) {
         let customers = [app.onboard_with(10_000).await, app.onboard_with(10_000).await];
-        // A few times only: whoever fails more than ten times a minute ends the process.
+        // Only a few times: more than ten failures a minute end the process.
         let crashes = AtomicUsize::new(0);
         let crash = |_| {
             if crashes.fetch_add(1, Ordering::SeqCst) < 5 {
@@ -118,7 +118,7 @@ both! {
         app.verify().await;
     }
 
-    async fn an_answer_after_a_failure_is_the_same_as_before_it(app: &TestApp) {
+    async fn a_repeated_request_gets_the_same_answer_after_a_failure(app: &TestApp) {
         let customer = app.onboard().await;
         let first = app.spend(&customer, 2, "same").await.expect(200);
         app.app.runtime.customers.crash(&customer_id(&customer));
@@ -132,10 +132,10 @@ both! {
         assert_eq!(app.balance(&customer).await, SIGNUP - 2);
     }
 
-    async fn of_commands_that_commit_together_the_one_that_the_database_refuses_fails_alone(app: &TestApp) {
+    async fn a_command_refused_by_the_database_fails_alone_in_its_batch(app: &TestApp) {
         let customer = app.onboard().await;
         let id = customer_id(&customer);
-        // It belongs to a customer that is not there.
+        // Its customer does not exist.
         let strange = PaymentMethod {
             id: "pm_1".to_owned(),
             customer_id: CustomerId::new(),
@@ -165,9 +165,9 @@ both! {
         app.verify().await;
     }
 
-    async fn an_account_that_somebody_else_keeps_writing_is_busy_and_its_request_can_come_again(app: &TestApp) {
+    async fn a_contended_account_is_busy_and_its_request_can_be_repeated(app: &TestApp) {
         let customer = app.onboard().await;
-        // Whatever is written of the account is as if another had been first.
+        // Every write of the account fails as if another writer had been first.
         let (make, forget) = if app.app.db.is_postgres() {
             (
                 "CREATE FUNCTION nobody() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
@@ -188,7 +188,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_refusal_that_cannot_be_proved_is_an_error_and_not_a_refusal(app: &TestApp) {
+    async fn an_unproven_refusal_is_an_error(app: &TestApp) {
         let customer = app.onboard().await;
         let id = customer_id(&customer);
         let debit = || Command::internal(Op::Debit { amount: Credits(SIGNUP + 1) }, "usage", "key".to_owned());
@@ -201,19 +201,19 @@ both! {
     }
 }
 
-/// An application with changed settings of the ledger.
+/// An application with changed ledger settings.
 async fn with_ledger(backend: Backend, change: impl FnOnce(&mut Config)) -> TestApp {
     TestApp::start_with(backend, change).await
 }
 
 on_both! {
-    async fn a_customer_with_too_much_waiting_is_asked_to_come_again(backend: Backend) {
+    async fn a_customer_with_a_full_queue_is_asked_to_retry(backend: Backend) {
         const WAITING_MAX: usize = 4;
         const ASKED: usize = 40;
         let app = with_ledger(backend, |config| config.ledger.customer_queue_max = WAITING_MAX).await;
         let (crowded, other) = (app.onboard_with(1_000).await, app.onboard().await);
         let (block, refused) = (block_commits(&app, &crowded).await, AtomicUsize::new(0));
-        // One batch may be on its way, and as many may wait behind it; all others are refused at once.
+        // One batch may be in flight and as many commands may wait behind it; all others are refused at once.
         let room = 2 * WAITING_MAX;
         let unblock = async {
             wait::until("the others are refused", || async {
@@ -225,7 +225,7 @@ on_both! {
         let (answered, ()) = tokio::join!(ask(&app, &crowded, ASKED, &refused), unblock);
         assert!((1..=room).contains(&answered.len()), "{answered:?}");
         debits_are(&app, &crowded, &answered).await;
-        // Nothing of what was refused was done, and there is room again.
+        // No refused command was executed, and there is room again.
         assert_eq!(app.balance(&crowded).await, SIGNUP + 1_000 - i64::try_from(answered.len()).unwrap());
         app.spend(&crowded, 1, "afterwards").await.expect(200);
         app.spend(&other, 1, "another-customer").await.expect(200);
@@ -233,7 +233,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn a_server_with_too_much_under_way_asks_everybody_to_come_again(backend: Backend) {
+    async fn an_overloaded_server_asks_every_customer_to_retry(backend: Backend) {
         const UNDER_WAY_MAX: usize = 4;
         let app = with_ledger(backend, |config| config.ledger.commands_max = UNDER_WAY_MAX).await;
         let (slow, other) = (app.onboard_with(100).await, app.onboard().await);
@@ -254,7 +254,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn who_waits_too_long_for_the_ledger_is_told_and_the_same_request_finds_out_what_happened(backend: Backend) {
+    async fn after_a_ledger_timeout_the_repeated_request_gets_the_outcome(backend: Backend) {
         let app = with_ledger(backend, |config| config.ledger.timeout_ms = 100).await;
         let customer = app.onboard().await;
         let block = block_commits(&app, &customer).await;
@@ -266,7 +266,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn an_actor_that_waits_for_its_commit_is_not_let_go(backend: Backend) {
+    async fn an_actor_with_a_pending_commit_is_not_evicted(backend: Backend) {
         let app = with_ledger(backend, |config| config.ledger.idle_ms = 20).await;
         let (busy, idle) = (app.onboard().await, app.onboard().await);
         let block = block_commits(&app, &busy).await;
@@ -286,7 +286,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn more_commands_than_fit_into_a_batch_take_several_and_each_counts_once(backend: Backend) {
+    async fn commands_beyond_one_batch_are_applied_once_each(backend: Backend) {
         let app = with_ledger(backend, |config| config.ledger.batch_max = 2).await;
         let customer = app.onboard_with(1_000).await;
         let keys: Vec<String> = (0..40).map(|number| format!("key-{number}")).collect();
@@ -297,11 +297,11 @@ on_both! {
         app.stop().await;
     }
 
-    async fn idle_actors_are_let_go_and_come_back_with_the_right_account(backend: Backend) {
+    async fn evicted_actors_reload_the_right_account(backend: Backend) {
         let app = with_ledger(backend, |config| config.ledger.idle_ms = 20).await;
         let customers = [app.onboard_with(1_000).await, app.onboard_with(1_000).await, app.onboard_with(1_000).await];
         let rounds = AtomicUsize::new(0);
-        // Used again and again while they are being let go, some used by nobody for a while.
+        // Used repeatedly while they are evicted, with idle times in between.
         wait::until("actors were let go many times", || async {
             let round = rounds.fetch_add(1, Ordering::SeqCst);
             for (number, customer) in customers.iter().enumerate() {
@@ -321,7 +321,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn more_customers_than_actors_there_should_be_all_get_their_answers(backend: Backend) {
+    async fn customers_beyond_the_actor_limit_all_get_answers(backend: Backend) {
         let app = with_ledger(backend, |config| {
             config.ledger.customers_memory_kib = 5 * 8;
             config.ledger.idle_ms = 20;

@@ -1,4 +1,4 @@
-//! Support: who may act, what it sees of a customer, credits given and taken, and the record of it all.
+//! Support: authorization, what it sees of a customer, adjustments of credits, and the audit log.
 
 mod list;
 mod support;
@@ -15,7 +15,6 @@ async fn data(app: &TestApp, path: &str) -> Vec<Value> {
     app.admin("GET", path, None).await.expect(200)["data"].as_array().unwrap().clone()
 }
 
-/// An adjustment under a key of the test's choosing.
 async fn adjust(app: &TestApp, customer: &str, key: &str, body: &Value) -> Answer {
     let bearer = format!("Bearer {ADMIN_TOKEN}");
     let mut headers = vec![("Authorization", bearer.as_str())];
@@ -123,7 +122,7 @@ both! {
         }
     }
 
-    async fn a_timeline_tells_ledger_events_and_privileged_acts_latest_first(app: &TestApp) {
+    async fn a_timeline_lists_ledger_entries_events_and_staff_actions_latest_first(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 1, "key").await.expect(200);
         let stripe_customer = format!("cus_{}", unique());
@@ -191,7 +190,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_repeated_adjustment_moves_nothing_again_and_a_reused_key_is_refused(app: &TestApp) {
+    async fn a_repeated_adjustment_is_applied_once_and_a_reused_key_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "amount": 3, "reason": "goodwill" });
         let first = adjust(app, &customer.id, "key", &body).await.expect(200);
@@ -200,14 +199,14 @@ both! {
         for other in [json!({ "amount": 4, "reason": "goodwill" }), json!({ "amount": 3, "reason": "another" })] {
             adjust(app, &customer.id, "key", &other).await.expect_problem(422, "idempotency_key_reused");
         }
-        // The customer's own keys are another space.
+        // The customer's own idempotency keys are separate.
         app.spend(&customer, 1, "key").await.expect(200);
         app.spend(&customer, 1, "admin:key").await.expect(200);
         assert_eq!(app.balance(&customer).await, 6);
         assert_eq!(audit_lines(app, "customer.adjust").await, 1);
     }
 
-    async fn an_adjustment_of_nothing_without_reason_or_for_nobody_is_refused(app: &TestApp) {
+    async fn an_adjustment_without_amount_reason_or_customer_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         let cases = [
             (json!({ "amount": 0, "reason": "x" }), "invalid_units"),
@@ -256,10 +255,10 @@ both! {
     }
 }
 
-// SQLite only: Postgres has no REPLACE. SQLite deletes the row that it replaces, without asking a
-// trigger of DELETE unless `recursive_triggers` is on.
+// SQLite only: Postgres has no REPLACE. SQLite deletes the replaced row without running a DELETE trigger, unless
+// `recursive_triggers` is on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sqlite_refuses_to_replace_a_line_of_the_ledger_or_the_audit_log() {
+async fn sqlite_refuses_to_replace_a_row_of_the_ledger_or_the_audit_log() {
     let app = TestApp::start(Backend::Embedded).await;
     let _: TestCustomer = app.onboard_with(1).await;
     for table in ["ledger_entries", "audit_log"] {

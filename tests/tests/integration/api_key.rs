@@ -1,4 +1,4 @@
-//! API keys: made, shown once, listed without the secret, revoked, never the last by accident.
+//! API keys: created, shown once, listed without the secret, revoked; the last one is protected.
 
 mod recover;
 mod rotate;
@@ -17,7 +17,7 @@ async fn make(app: &TestApp, customer: &TestCustomer, idempotency_key: &str, nam
     app.call(customer, "POST", KEYS, idempotency_key, Some(&json!({ "name": name }))).await
 }
 
-/// A new key: its id, and its customer as the one who uses it.
+/// Creates a key; returns its id, and the customer with the new key.
 async fn made(app: &TestApp, customer: &TestCustomer) -> (String, TestCustomer) {
     let body = make(app, customer, &unique(), "ci").await.expect(201);
     let api_key = body["key"].as_str().unwrap().to_owned();
@@ -32,7 +32,6 @@ async fn list(app: &TestApp, customer: &TestCustomer) -> Vec<Value> {
     app.call(customer, "GET", KEYS, "", None).await.expect(200)["data"].as_array().unwrap().clone()
 }
 
-/// Whether a key opens the door.
 async fn works(app: &TestApp, customer: &TestCustomer) -> bool {
     let answer = app.call(customer, "GET", "/api/v1/customer", "", None).await;
     if answer.status != 200 {
@@ -41,7 +40,7 @@ async fn works(app: &TestApp, customer: &TestCustomer) -> bool {
     answer.status == 200
 }
 
-/// How many keys of a customer are not revoked.
+/// The number of a customer's keys that are not revoked.
 async fn active(app: &TestApp, customer: &TestCustomer) -> i64 {
     let sql = "SELECT COUNT(*) FROM api_keys WHERE customer_id = $1 AND revoked_at_ms IS NULL";
     number(app, sql, [customer.id.as_str().into()]).await
@@ -82,11 +81,11 @@ both! {
         assert_eq!(list(app, &customer).await.len(), 2);
     }
 
-    async fn one_request_sent_ten_times_at_once_makes_one_key(app: &TestApp) {
+    async fn one_request_sent_ten_times_concurrently_makes_one_key(app: &TestApp) {
         let customer = app.onboard().await;
         let answers = join_all((0..10).map(|_| make(app, &customer, "key", "ci"))).await;
         assert_eq!(answers.iter().filter(|answer| answer.body["key"].is_string()).count(), 1);
-        assert!(answers.iter().all(|answer| answer.status == 201), "the others are told which key it is");
+        assert!(answers.iter().all(|answer| answer.status == 201), "the others get the same key");
         assert_eq!(list(app, &customer).await.len(), 2);
     }
 
@@ -111,7 +110,7 @@ both! {
     async fn a_revoked_key_is_refused_at_once_and_stays_in_the_list(app: &TestApp) {
         let customer = app.onboard().await;
         let (id, second) = made(app, &customer).await;
-        assert!(works(app, &second).await, "so that it is remembered");
+        assert!(works(app, &second).await, "so that it is cached");
         revoke(app, &customer, &id).await.expect(204);
         assert!(!works(app, &second).await);
         assert!(works(app, &customer).await);
@@ -151,7 +150,7 @@ both! {
         assert_eq!(list(app, &customer).await[0]["revoked_at"], Value::Null);
     }
 
-    async fn of_two_last_keys_revoked_at_once_one_survives(app: &TestApp) {
+    async fn two_last_keys_revoked_concurrently_leave_one(app: &TestApp) {
         for round in 0..5 {
             let customer = app.onboard().await;
             let first = list(app, &customer).await[0]["id"].as_str().unwrap().to_owned();
@@ -159,13 +158,13 @@ both! {
             let (one, two) = join(revoke(app, &customer, &id), revoke(app, &second, &first)).await;
             let mut statuses = [one.status, two.status];
             statuses.sort_unstable();
-            // The loser is told that its key is the last, or, if it came in later, that it is revoked itself.
+            // The loser's key is the last one or, if its request came later, revoked already.
             assert!(matches!(statuses, [204, 401 | 409]), "in round {round}: {} {}", one.body, two.body);
             assert_eq!(active(app, &customer).await, 1, "in round {round}");
         }
     }
 
-    async fn each_of_two_keys_revoking_itself_at_once_leaves_one(app: &TestApp) {
+    async fn two_keys_revoking_themselves_concurrently_leave_one(app: &TestApp) {
         for round in 0..5 {
             let customer = app.onboard().await;
             let first = list(app, &customer).await[0]["id"].as_str().unwrap().to_owned();
@@ -178,7 +177,7 @@ both! {
         }
     }
 
-    async fn another_customers_key_is_not_found_and_goes_on_working(app: &TestApp) {
+    async fn another_customers_key_is_not_found_and_keeps_working(app: &TestApp) {
         let (owner, stranger) = (app.onboard().await, app.onboard().await);
         let (id, second) = made(app, &owner).await;
         made(app, &stranger).await;

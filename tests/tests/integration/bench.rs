@@ -1,5 +1,4 @@
-//! The benchmark measures what it says: the baseline is a service equal to Bursar, and a database that is
-//! called full is.
+//! Tests of the benchmark: the baseline is equivalent to Bursar, and the growth run fills its database.
 
 use bursar_tests::bench::baseline;
 use bursar_tests::{Backend, TestApp, TestCustomer, wait};
@@ -8,7 +7,6 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::process::Command;
 
-/// The baseline on the database of an application.
 async fn start_baseline(app: &TestApp) -> String {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     let (listen, database_url) = (address.to_string(), app.config.database_url.clone());
@@ -55,10 +53,10 @@ async fn the_baseline_answers_as_bursar_does() {
     let cases = [
         ("invalid units", "k1", json!({ "units": 0 }), 400, "invalid_units"),
         ("an unknown field", "k2", json!({ "units": 1, "unit": 1 }), 400, "invalid_body"),
-        ("metadata that is no object", "k3", json!({ "units": 1, "metadata": 1 }), 400, "invalid_metadata"),
+        ("metadata that is not an object", "k3", json!({ "units": 1, "metadata": 1 }), 400, "invalid_metadata"),
         ("a long reference", "k4", json!({ "units": 1, "reference": "x".repeat(201) }), 400, "invalid_reference"),
         ("a key with another body", "theirs", json!({ "units": 3 }), 422, "idempotency_key_reused"),
-        ("more than there is", "k5", json!({ "units": 1_000 }), 402, "insufficient_credits"),
+        ("more than the balance", "k5", json!({ "units": 1_000 }), 402, "insufficient_credits"),
     ];
     for (what, key, body, status, code) in cases {
         for base in [&app.base, &baseline] {
@@ -99,12 +97,12 @@ async fn the_growth_run_measures_a_small_full_database_beside_an_empty_one() {
         .args(["--amqp-url", &given("BURSAR_TEST_AMQP_URL")])
         .arg("--json")
         .arg(&json);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it is waited for");
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("the task ends");
     let output = output.expect("the growth run starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let report: Value = serde_json::from_slice(&std::fs::read(&json).expect("figures are written")).expect("JSON");
-    // Beside the debits, each customer has the grant that it began with.
+    // Besides the debits, each customer has its initial grant.
     assert_eq!((&report["jobs"], &report["entries"]), (&json!(2_000), &json!(320)));
     let figures = report["figures"].as_array().expect("figures");
     let measured =

@@ -1,8 +1,8 @@
-//! RabbitMQ is only where work is announced: whatever happens to it, everything is processed, and the
-//! application recovers without being started again.
+//! RabbitMQ only announces work: whatever happens to it, every job is processed, and the application recovers without
+//! a restart.
 //!
-//! Tests that stop or wipe a broker have one of their own. The others touch only queues that carry
-//! their own prefix, or a proxy between them and the broker that all tests share.
+//! Tests that stop or wipe a broker have their own. The others touch only queues with their own prefix, or a proxy to
+//! the shared broker.
 
 mod queues;
 mod restart;
@@ -13,13 +13,13 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
-/// The broker as a test sees it, past the application.
-pub(crate) struct Behind {
+/// A test's own connection to the broker.
+pub(crate) struct BrokerView {
     topology: Topology,
     connection: Connection,
 }
 
-impl Behind {
+impl BrokerView {
     pub(crate) async fn of(app: &TestApp) -> Self {
         let connection = Connection::connect(&app.config.amqp_url, ConnectionProperties::default()).await.unwrap();
         Self { topology: Topology::new(&app.config.amqp), connection }
@@ -29,19 +29,19 @@ impl Behind {
         self.topology.work_queues().remove(0)
     }
 
-    /// A new channel: a refusal ends the one that it came on.
+    /// A new channel, since a refusal closes the channel it came on.
     pub(crate) async fn channel(&self) -> Channel {
         self.connection.create_channel().await.unwrap()
     }
 
-    /// Messages that wait in a queue and consumers that it has; `None` if there is no such queue.
+    /// The numbers of waiting messages and of consumers of a queue; `None` if it does not exist.
     pub(crate) async fn queue(&self, name: &str) -> Option<(u32, u32)> {
         let options = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
         let found = self.channel().await.queue_declare(name.into(), options, FieldTable::default()).await.ok()?;
         Some((found.message_count(), found.consumer_count()))
     }
 
-    /// Waits until a queue has so many messages to hand out.
+    /// Waits until a queue has this many waiting messages.
     pub(crate) async fn until_waiting(&self, name: &str, messages: u32) {
         wait::until(&format!("{messages} messages wait in {name}"), || async {
             self.queue(name).await.filter(|(waiting, _)| *waiting == messages)
@@ -49,7 +49,7 @@ impl Behind {
         .await;
     }
 
-    /// Waits until the queue is there, is empty and is consumed.
+    /// Waits until the queue exists, is empty and has a consumer.
     pub(crate) async fn until_consumed(&self, name: &str) {
         wait::until(&format!("{name} is consumed"), || async {
             self.queue(name).await.filter(|(messages, consumers)| *messages == 0 && *consumers == 1)
@@ -57,17 +57,16 @@ impl Behind {
         .await;
     }
 
-    /// Publishes bytes to an exchange (the default one has the name of every queue as a key).
+    /// Publishes bytes to an exchange. In the default exchange, the key is a queue's name.
     pub(crate) async fn publish(&self, exchange: &str, key: &str, body: &[u8]) {
         let channel = self.channel().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = BasicProperties::default().with_delivery_mode(2);
         let published = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await.unwrap();
-        assert!(matches!(published.await.unwrap(), lapin::Confirmation::Ack(None)), "the broker did not take it");
+        assert!(matches!(published.await.unwrap(), lapin::Confirmation::Ack(None)), "the broker did not accept it");
     }
 
-    /// Publishes a pointer as the application does.
     pub(crate) async fn announce(&self, stream: &str, job: &str, attempt: i64) {
         let key = self.topology.routing_key(stream);
         self.publish(&self.topology.work_exchange(), &key, &pointer(stream, job, attempt)).await;

@@ -1,4 +1,4 @@
-//! The commands of the real program: what they print, and the exit codes.
+//! The real program's commands: output and exit codes.
 
 use crate::node::{environment, program};
 use crate::scene::{invoice_paid, on_both, stream_of, stripe_customer};
@@ -13,10 +13,8 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use tempfile::TempDir;
 
-/// An event of Stripe's in a file.
 const EVENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/invoice.paid.json");
 
-/// What a command printed, and how it ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -24,7 +22,7 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// The program with the settings of an application, in a folder of its own.
+/// The program with the settings of an application, in its own folder.
 pub(crate) struct Program {
     pub(crate) launch: Launch,
     _folder: TempDir,
@@ -39,14 +37,14 @@ impl Program {
         Self { launch, _folder: folder }
     }
 
-    /// The same with some variables changed.
+    /// The same program with changed variables.
     pub(crate) fn with(&self, changed: &[(&str, &str)]) -> Launch {
         let changed = changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment: BTreeMap<_, _> = self.launch.environment.clone().into_iter().chain(changed).collect();
         Launch { environment, ..self.launch.clone() }
     }
 
-    /// It succeeds and prints something, or says that there is nothing; gives what it printed.
+    /// Runs a command that succeeds; returns its output, which is empty only if it says "Nothing found."
     async fn well(&self, words: &[&str]) -> String {
         let ran = run(&self.launch, words).await;
         assert_eq!(ran.code, Some(0), "{words:?}: {ran:?}");
@@ -54,13 +52,13 @@ impl Program {
         ran.out
     }
 
-    /// It succeeds and prints JSON, and nothing else; gives that.
+    /// Runs a command that succeeds and prints only JSON; returns it.
     pub(crate) async fn json(&self, words: &[&str]) -> Value {
         let out = self.well(&[words, &["--json"]].concat()).await;
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{words:?}: {error} in {out}"))
     }
 
-    /// Both, for commands that change nothing.
+    /// Runs a read-only command both ways; returns the JSON.
     async fn both(&self, words: &[&str]) -> Value {
         self.well(words).await;
         self.json(words).await
@@ -74,7 +72,7 @@ pub(crate) async fn run(launch: &Launch, words: &[&str]) -> Ran {
     Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
-/// A customer whose payment is processed; gives the event and its stream.
+/// A customer with a processed payment; returns the event and its stream as well.
 async fn with_payment(app: &TestApp) -> (TestCustomer, Value, String) {
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     let event = invoice_paid(&stripe_customer, Some(&customer));
@@ -130,7 +128,7 @@ both! {
         program.both(&["stripe", "reconciliations", "list"]).await;
     }
 
-    async fn a_replay_is_made_started_and_watched_by_commands(app: &TestApp) {
+    async fn commands_create_start_and_watch_a_replay(app: &TestApp) {
         with_payment(app).await;
         let program = Program::of(&app.config, &app.base);
         let filter = ["--state", "succeeded", "--kind", "stripe.event", "--reason", "test"];
@@ -144,7 +142,7 @@ both! {
         assert_eq!(shown["items"]["data"].as_array().unwrap().len(), 1);
     }
 
-    async fn an_event_that_is_sent_by_command_is_taken_in_unless_it_was_changed(app: &TestApp) {
+    async fn an_event_sent_by_command_is_accepted_unless_it_was_altered(app: &TestApp) {
         let program = Program::of(&app.config, &app.base);
         let sent = program.json(&["stripe", "send", EVENT]).await;
         assert_eq!(sent["answers"][0]["status"], 200, "{sent}");
@@ -152,7 +150,7 @@ both! {
         assert!(changed.code == Some(1) && changed.out.contains("signature_mismatch"), "{changed:?}");
     }
 
-    async fn commands_that_need_no_server_say_how_things_are(app: &TestApp) {
+    async fn commands_that_need_no_server_print_what_they_find(app: &TestApp) {
         let program = Program::of(&app.config, "http://127.0.0.1:1");
         let migrations = program.both(&["migrate", "status"]).await;
         assert!(migrations.as_array().unwrap().iter().all(|row| row["state"] == "applied"), "{migrations}");
@@ -182,7 +180,7 @@ both! {
         }
     }
 
-    async fn what_a_command_cannot_do_is_said_and_seen_in_the_exit_code(app: &TestApp) {
+    async fn a_failed_command_prints_the_reason_and_sets_the_exit_code(app: &TestApp) {
         let program = Program::of(&app.config, &app.base);
         let nobody = run(&program.launch, &["customers", "show", "cst_00000000000000000000000000"]).await;
         assert!(nobody.code == Some(1) && nobody.out.is_empty() && nobody.err.contains("not_found"), "{nobody:?}");
@@ -195,7 +193,7 @@ both! {
 }
 
 on_both! {
-    async fn a_ledger_that_was_tampered_with_is_found_by_verify_with_the_row(backend: Backend) {
+    async fn verify_names_the_tampered_row_of_a_ledger(backend: Backend) {
         let app = TestApp::start(backend).await;
         let customer = app.onboard().await;
         app.spend(&customer, 1, "unit").await.expect(200);
@@ -204,7 +202,7 @@ on_both! {
         program.well(&["verify"]).await;
         let options = DbOptions { connections_max: 1, ..DbOptions::new(config.database_url()) };
         let db = Db::connect(&options).await.unwrap();
-        // Whoever can do this can take the guard away first.
+        // Anybody who can do this can also disable the trigger.
         let unguarded = if db.is_postgres() {
             "DROP TRIGGER ledger_entries_append_only ON ledger_entries"
         } else {

@@ -1,6 +1,6 @@
-//! Nodes whose clocks differ: what one promised, no other ends early, and dates are those of the database.
+//! Nodes with different clocks: no node ends another one's promise early, and dates come from the database.
 
-use crate::node::{Served, connect, environment, program, stopped_with, take_payments};
+use crate::node::{NodeProcess, connect, environment, insert_payment_events, program, stopped_with};
 use crate::scene::now_ms;
 use bursar::serve::CLOCK_SKEW_VARIABLE;
 use bursar_engine::clock::parse_rfc3339;
@@ -17,20 +17,20 @@ use std::ops::RangeInclusive;
 use std::process::Command;
 
 const MINUTE_MS: i64 = 60_000;
-/// By how much a node's clock is wrong here.
+/// The skew of a node's clock in these tests.
 const AHEAD_MS: i64 = 20 * MINUTE_MS;
-/// Long enough for any test, short enough to be over for a node that trusts its own clock.
+/// Longer than any test, but over for a node that trusts its own skewed clock.
 const PROMISED_MS: i64 = 10 * MINUTE_MS;
 /// How far a node's clock may be off.
 const TOLERANCE_MS: i64 = 1_000;
 
-/// A request to any node.
+/// Sends a request to a node.
 async fn ask(request: RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-fn post(node: &Served, path: &str, customer: &TestCustomer, body: &Value) -> RequestBuilder {
+fn post(node: &NodeProcess, path: &str, customer: &TestCustomer, body: &Value) -> RequestBuilder {
     let request = reqwest::Client::new().post(format!("{}{path}", node.base())).json(body);
     request.header("x-api-key", &customer.api_key).header("Idempotency-Key", unique())
 }
@@ -39,16 +39,16 @@ fn time_ms(text: &Value) -> i64 {
     parse_rfc3339(text.as_str().unwrap()).unwrap()
 }
 
-/// What a right clock may have said since a moment.
+/// The times that a correct clock has shown since then.
 fn since(began_ms: i64) -> RangeInclusive<i64> {
     began_ms - TOLERANCE_MS..=now_ms() + TOLERANCE_MS
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hold_outlives_what_a_node_with_a_wrong_clock_does() {
+async fn a_hold_survives_a_node_with_a_wrong_clock() {
     let app = TestApp::start(Backend::Production).await;
     let customer = app.onboard_with(20).await;
-    let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
+    let wrong = NodeProcess::start_skewed(&app.config, AHEAD_MS).await;
     let body = json!({ "units": 3, "expires_in_s": PROMISED_MS / 1_000 });
 
     let held = app.call(&customer, "POST", "/api/v1/holds", &unique(), Some(&body)).await.expect(201);
@@ -68,17 +68,17 @@ async fn a_hold_outlives_what_a_node_with_a_wrong_clock_does() {
     let page = app.call(&customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
     let lines = page["data"].as_array().unwrap();
     assert!(lines.is_sorted_by_key(|line| -time_ms(&line["created_at"])), "the dates go back: {lines:#?}");
-    assert!(lines.iter().all(|line| line["source"] != "system"), "a hold ran out: {lines:#?}");
+    assert!(lines.iter().all(|line| line["source"] != "system"), "a hold expired: {lines:#?}");
     app.verify().await;
     wrong.terminate().await;
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_signatures_and_identifiers_go_by_the_databases_clock() {
+async fn limits_signatures_and_identifiers_use_the_databases_clock() {
     let app = TestApp::start_with(Backend::Production, |config| config.onboarding.per_ip_per_minute = 2).await;
-    let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
-    // As many as may sign up in a minute.
+    let wrong = NodeProcess::start_skewed(&app.config, AHEAD_MS).await;
+    // The maximum of signups in a minute.
     let customers = [app.onboard().await, app.onboard().await];
     let client = reqwest::Client::new();
     let body = json!({ "email": format!("{}@example.com", unique()), "name": "Test", "source": "direct" });
@@ -91,7 +91,7 @@ async fn limits_signatures_and_identifiers_go_by_the_databases_clock() {
     let (status, taken) = ask(delivery.body(body)).await;
     assert_eq!(status, 200, "{taken}");
 
-    // Lists are in the order of identifiers.
+    // Lists are sorted by id.
     let body = json!({ "units": 1 });
     let (_, first) = ask(post(&wrong, "/api/v1/holds", &customers[0], &body)).await;
     let second = app.call(&customers[1], "POST", "/api/v1/holds", &unique(), Some(&body)).await.expect(201);
@@ -102,9 +102,9 @@ async fn limits_signatures_and_identifiers_go_by_the_databases_clock() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_clock_is_wrong_is_not_ready_and_says_why() {
+async fn a_node_with_a_wrong_clock_is_not_ready_and_says_why() {
     let app = TestApp::start(Backend::Production).await;
-    let wrong = Served::start_skewed(&app.config, AHEAD_MS).await;
+    let wrong = NodeProcess::start_skewed(&app.config, AHEAD_MS).await;
     let get = |path: &str| reqwest::Client::new().get(format!("{}{path}", wrong.base()));
     let clock_of = |health: &Value| {
         let dependencies = health["dependencies"].as_array().unwrap();
@@ -132,13 +132,13 @@ async fn a_node_whose_clock_is_wrong_is_not_ready_and_says_why() {
 async fn a_node_whose_clock_is_ahead_takes_over_no_lease() {
     let (config, _folder, customers) = stopped_with(4).await;
     let db = connect(&config).await;
-    let leased = take_payments(&db, &customers[..1]).await;
+    let leased = insert_payment_events(&db, &customers[..1]).await;
     let claimed = work::claim(&db, &leased, "another-node", now_ms(), PROMISED_MS).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    let wrong = Served::start_skewed(&config, AHEAD_MS).await;
-    // The sweeper looks for what is due longest first, so it has passed the leased stream each time.
+    let wrong = NodeProcess::start_skewed(&config, AHEAD_MS).await;
+    // The sweeper starts with the job that is due longest, so it has passed the leased stream each time.
     for customer in &customers[1..] {
-        let free = take_payments(&db, std::slice::from_ref(customer)).await;
+        let free = insert_payment_events(&db, std::slice::from_ref(customer)).await;
         let is_done = |job: &Job| free.contains(&job.stream_key) && job.state == JobState::Succeeded;
         wrong.events_until("the other is done", |jobs| jobs.iter().any(is_done)).await;
     }
@@ -148,7 +148,7 @@ async fn a_node_whose_clock_is_ahead_takes_over_no_lease() {
 }
 
 #[test]
-fn a_clock_cannot_be_put_wrong_where_money_is_real() {
+fn the_clock_cannot_be_skewed_in_live_mode() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config { data_dir: folder.path().to_path_buf(), ..Config::default() };
     let output = Command::new(program())

@@ -1,10 +1,10 @@
-//! Group commit: units that share a batch share nothing else.
+//! Group commit: units in one batch do not affect each other.
 
 mod effects;
 mod order;
 
+use crate::database_proxy::DatabaseProxy;
 use crate::scene::{SIGNUP, customer_id, now_ms};
-use crate::wire::Wire;
 use bursar_engine::amount::Credits;
 use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::effect::Effect;
@@ -16,7 +16,7 @@ use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::{Backend, TestApp, TestCustomer, both};
 use sea_orm::ConnectionTrait;
 
-/// A debit of one credit, decided on the account as it is stored now.
+/// A debit of one credit, decided on the stored account.
 async fn debit(app: &TestApp, customer: &TestCustomer, key: &str) -> Unit {
     let customer_id = customer_id(customer);
     let account = account_find(app.app.db.read(), &customer_id).await.unwrap().unwrap();
@@ -32,7 +32,7 @@ async fn commit(app: &TestApp, units: &[Unit]) -> Vec<UnitResult> {
 }
 
 both! {
-    async fn a_unit_that_another_node_overtook_leaves_the_others_of_its_batch_alone(app: &TestApp) {
+    async fn an_overtaken_unit_does_not_affect_its_batch(app: &TestApp) {
         let (overtaken, other) = (app.onboard().await, app.onboard().await);
         let stale = debit(app, &overtaken, "late").await;
         assert!(matches!(commit(app, &[debit(app, &overtaken, "early").await]).await[..], [UnitResult::Committed(_)]));
@@ -43,7 +43,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_key_that_was_used_before_is_answered_and_leaves_the_others_alone(app: &TestApp) {
+    async fn a_replayed_key_does_not_affect_its_batch(app: &TestApp) {
         let (again, other) = (app.onboard().await, app.onboard().await);
         commit(app, &[debit(app, &again, "key").await]).await;
         let results = commit(app, &[debit(app, &again, "key").await, debit(app, &other, "other").await]).await;
@@ -54,7 +54,7 @@ both! {
         app.verify().await;
     }
 
-    async fn of_two_units_about_one_account_in_a_batch_only_the_first_counts(app: &TestApp) {
+    async fn only_the_first_of_two_units_for_one_account_counts_in_a_batch(app: &TestApp) {
         let customer = app.onboard().await;
         let units = [debit(app, &customer, "first").await, debit(app, &customer, "second").await];
         let results = commit(app, &units).await;
@@ -64,13 +64,12 @@ both! {
     }
 }
 
-/// A debit that leaves a line in the audit log.
 async fn audited_debit(app: &TestApp, customer: &TestCustomer, key: &str) -> Unit {
     let line = Audit::new("test", "test", key, &serde_json::json!({}));
     Unit { effects: vec![Effect::Audit(line)], ..debit(app, customer, key).await }
 }
 
-/// A debit of an account that was written since it was decided.
+/// A debit decided on an outdated account.
 async fn stale_debit(app: &TestApp, customer: &TestCustomer) -> Unit {
     let stale = audited_debit(app, customer, "late").await;
     assert!(matches!(commit(app, &[debit(app, customer, "early").await]).await[..], [UnitResult::Committed(_)]));
@@ -78,7 +77,7 @@ async fn stale_debit(app: &TestApp, customer: &TestCustomer) -> Unit {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_overtaken_unit_costs_the_others_of_its_batch_no_second_transaction() {
+async fn an_overtaken_unit_causes_no_second_transaction() {
     let app = TestApp::start(Backend::Production).await;
     let (overtaken, again, other) = (app.onboard().await, app.onboard().await, app.onboard().await);
     commit(&app, &[debit(&app, &again, "key").await]).await;
@@ -87,17 +86,17 @@ async fn an_overtaken_unit_costs_the_others_of_its_batch_no_second_transaction()
         audited_debit(&app, &again, "key").await,
         audited_debit(&app, &other, "other").await,
     ];
-    let wire = Wire::lay(&app.config.database_url).await;
-    let options = DbOptions { connections_max: 1, ..DbOptions::new(wire.url.as_str()) };
+    let proxy = DatabaseProxy::start(&app.config.database_url).await;
+    let options = DbOptions { connections_max: 1, ..DbOptions::new(proxy.url.as_str()) };
     let db = Db::connect(&options).await.unwrap();
     db.begin().await.unwrap().rollback().await.unwrap();
-    let before = wire.sent();
+    let before = proxy.statements();
     let results = commit_units(&db, &units, "a-node", now_ms()).await.unwrap();
     let [UnitResult::Stale, UnitResult::KeysUsed(_), UnitResult::Committed(_)] = &results[..] else {
         panic!("{results:?}")
     };
-    // BEGIN, the accounts, the look why two are left out, the line, COMMIT.
-    assert_eq!(wire.sent() - before, 5);
+    // BEGIN, the accounts, the check of the two that were left out, the audit entry, COMMIT.
+    assert_eq!(proxy.statements() - before, 5);
     let lines = audit_page(app.app.db.read(), None, None, 100).await.unwrap();
     let lines: Vec<_> = lines.iter().filter(|line| line.action == "test").map(|line| &*line.target).collect();
     assert_eq!(lines, ["other"]);
@@ -107,7 +106,7 @@ async fn an_overtaken_unit_costs_the_others_of_its_batch_no_second_transaction()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_committed_is_answered_so_even_if_the_look_at_the_rest_fails() {
+async fn committed_units_succeed_even_if_the_check_of_the_others_fails() {
     let app = TestApp::start(Backend::Production).await;
     let (again, other) = (app.onboard().await, app.onboard().await);
     commit(&app, &[debit(&app, &again, "key").await]).await;

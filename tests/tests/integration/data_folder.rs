@@ -1,4 +1,4 @@
-//! The data folder of a real process: who may look inside.
+//! The permissions of a real process's data folder.
 
 use crate::node::{environment, program};
 use bursar_tests::app::{WEBHOOK_SECRETS, config};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::{Child, Command};
 
-/// Files that a server on SQLite with a sandbox leaves in its folder while it runs.
+/// Files in the data folder of a running server on SQLite with a sandbox.
 const FILES: [&str; 6] =
     ["bursar.db", "bursar.db-wal", "bursar.db-shm", "bursar.lock", "secrets.json", "sandbox/sandbox.jsonl"];
 
@@ -17,7 +17,7 @@ fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
 }
 
-/// Every file and folder below this one, with it.
+/// A folder, and every file and folder below it.
 fn all_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![folder.to_path_buf()];
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -27,19 +27,19 @@ fn all_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What others may open.
+/// Paths that other users may open.
 fn open_to_others(folder: &Path) -> Vec<String> {
     let open = all_below(folder).into_iter().filter(|path| mode(path) & 0o077 != 0);
     open.map(|path| format!("{} {:o}", path.display(), mode(&path))).collect()
 }
 
-/// Starts a server under a umask that takes nothing away; its log goes into a file.
+/// Starts a server with a umask of 0, which logs to a file.
 async fn serve(data: &Path, log: &Path) -> Child {
     let folder = tempfile::tempdir().unwrap();
     let mut environment = environment(&config(Backend::Embedded, &folder).await);
     environment.insert("BURSAR_DATA_DIR".to_owned(), data.display().to_string());
     environment.insert("BURSAR_LISTEN".to_owned(), "127.0.0.1:0".to_owned());
-    // The webhook's secret is given, this one is made up, so that there is a file of secrets.
+    // GitHub's secret is configured, Stripe's is generated, so that there is a file of secrets.
     environment.remove("BURSAR_ADMIN_TOKEN");
     let file = File::create(log).unwrap();
     let child = Command::new("sh")
@@ -61,7 +61,7 @@ async fn serve(data: &Path, log: &Path) -> Child {
 }
 
 #[tokio::test]
-async fn a_new_data_folder_is_its_owners_alone_whatever_the_umask_is() {
+async fn a_new_data_folder_is_private_whatever_the_umask() {
     let folder = tempfile::tempdir().unwrap();
     let (data, log) = (folder.path().join("data"), folder.path().join("log"));
     let mut server = serve(&data, &log).await;
@@ -76,7 +76,7 @@ async fn a_new_data_folder_is_its_owners_alone_whatever_the_umask_is() {
 }
 
 #[tokio::test]
-async fn a_data_folder_that_others_can_open_is_closed_at_start_and_the_log_says_so() {
+async fn an_open_data_folder_is_made_private_at_start_and_logged() {
     let folder = tempfile::tempdir().unwrap();
     let (data, log) = (folder.path().join("data"), folder.path().join("log"));
     serve(&data, &log).await.kill().await.unwrap();

@@ -1,25 +1,23 @@
-//! Looking into the database behind the API.
+//! Direct access to the database of an application.
 
 use bursar_tests::{TestApp, wait};
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 
-/// The rows of a query.
 pub async fn rows(app: &TestApp, sql: &str, values: impl IntoIterator<Item = Value>) -> Vec<QueryResult> {
     let db = app.app.db.read();
     db.query_all_raw(Statement::from_sql_and_values(db.get_database_backend(), sql, values)).await.unwrap()
 }
 
-/// The number that a query gives.
+/// The number that a query returns.
 pub async fn number(app: &TestApp, sql: &str, values: impl IntoIterator<Item = Value>) -> i64 {
     rows(app, sql, values).await[0].try_get_by_index(0).unwrap()
 }
 
-/// The first column of a query.
 pub async fn texts(app: &TestApp, sql: &str) -> Vec<String> {
     rows(app, sql, []).await.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
 }
 
-/// Waits until so many statements wait for locks of others in the database, which must be Postgres.
+/// Waits until this many statements wait for locks. Postgres only.
 pub async fn until_waiting(app: &TestApp, statements: i64) {
     let waiting =
         "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -27,7 +25,7 @@ pub async fn until_waiting(app: &TestApp, statements: i64) {
         .await;
 }
 
-/// The tables in whose rows a text of ASCII letters, digits and underscores occurs.
+/// The tables with a row that contains this text of ASCII letters, digits and underscores.
 pub async fn tables_with(app: &TestApp, text: &str) -> Vec<String> {
     let is_postgres = app.app.db.is_postgres();
     let tables = if is_postgres {
@@ -52,10 +50,10 @@ pub async fn tables_with(app: &TestApp, text: &str) -> Vec<String> {
     found
 }
 
-/// Runs a statement that the database is expected to refuse; its words.
+/// Runs a statement that the database must refuse; returns the error.
 pub async fn refusal(app: &TestApp, sql: &str) -> String {
     match app.app.db.write().execute_unprepared(sql).await {
-        Ok(_) => panic!("the database took {sql}"),
+        Ok(_) => panic!("the database accepted {sql}"),
         Err(error) => error.to_string(),
     }
 }

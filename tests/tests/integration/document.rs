@@ -1,4 +1,4 @@
-//! What the documents say, held against the code: they are copied from.
+//! Checks the documents against the code, since readers copy from them.
 
 mod walk;
 
@@ -9,7 +9,7 @@ use serde_yaml::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Words in documents that look like a type of Stripe's events and are none.
+/// Words in documents that look like Stripe event types but are not.
 const NOT_EVENTS: [&str; 2] = ["customer.id", "customer.onboard"];
 
 /// Variables that hold a secret.
@@ -32,7 +32,6 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Every document for people, with its name.
 fn documents() -> Vec<(String, String)> {
     let mut names: Vec<String> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
         .into_iter()
@@ -50,14 +49,14 @@ fn documents() -> Vec<(String, String)> {
     names.into_iter().map(|name| (name.clone(), read(name))).collect()
 }
 
-/// Whether a word looks like a type of Stripe's events: what stands before its last dot is a type's.
+/// Whether a word looks like a Stripe event type: the part before its last dot is that of a known type.
 fn looks_like_an_event(word: &str) -> bool {
     let family = |name: &str| name.rsplit_once('.').map(|(family, _)| family.to_owned());
     family(word).is_some_and(|found| WANTED.iter().any(|wanted| family(wanted).as_deref() == Some(found.as_str())))
 }
 
 #[test]
-fn every_event_type_that_a_document_names_is_one_that_is_processed() {
+fn every_event_type_named_in_a_document_is_processed() {
     for (name, text) in documents() {
         let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_' || c == '.'));
         let words = words.map(|word| word.trim_matches('.')).filter(|word| looks_like_an_event(word));
@@ -68,7 +67,7 @@ fn every_event_type_that_a_document_names_is_one_that_is_processed() {
 }
 
 #[test]
-fn the_guide_lists_the_event_types_that_are_processed_and_no_others() {
+fn the_guide_lists_exactly_the_processed_event_types() {
     let lists = |text: &str| {
         let blocks: Vec<Vec<String>> = text
             .split("```")
@@ -89,21 +88,21 @@ fn the_guide_lists_the_event_types_that_are_processed_and_no_others() {
     assert_eq!(listing, ["docs/getting-started.md"]);
 }
 
-/// `money::failures::grant` buys in this way.
+/// `money::failures::grant` tests this way to buy.
 #[test]
 fn every_recipe_for_a_checkout_names_the_customer_who_pays() {
     let mut recipes = 0;
     for (name, text) in documents() {
         for block in text.split("```").skip(1).step_by(2).filter(|block| block.contains("subscription_data[")) {
             let names_customer = block.lines().any(|line| line.trim().starts_with("customer="));
-            assert!(names_customer, "{name}: without `customer` the money is taken and no credits come: {block}");
+            assert!(names_customer, "{name}: without `customer` the payment grants no credits: {block}");
             recipes += 1;
         }
     }
     assert!(recipes > 0);
 }
 
-/// Every file below a folder, without what is built.
+/// Every file below a folder, without build output.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -117,7 +116,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Words that begin like Bursar's variables.
 fn variables(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
     words.filter(|word| word.starts_with("BURSAR_") && !word.ends_with('_'))
@@ -125,7 +123,7 @@ fn variables(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_variable_that_is_read_or_documented_is_known() {
-    // Operators are told that these are wrong.
+    // The documents list these as wrong.
     const WRONG: [&str; 2] = ["BURSAR_JOBS_WORKERS_MAX", "BURSAR_DATABASE_URL"];
     const TESTS_OF_UNKNOWN: [&str; 3] = ["config/environment.rs", "integration/cli.rs", "engine/src/config.rs"];
     let sources = ["actors", "api", "engine", "sandbox", "tests"].map(|name| root().join(name));
@@ -145,7 +143,7 @@ fn every_variable_that_is_read_or_documented_is_known() {
 }
 
 #[test]
-fn every_moment_whose_balance_a_document_asks_for_is_past() {
+fn every_documented_balance_query_is_for_a_past_time() {
     let mut moments = 0;
     for (name, text) in documents() {
         for rest in text.split("--at ").chain(text.split("?at=")).filter(|rest| rest.starts_with("20")) {
@@ -158,7 +156,7 @@ fn every_moment_whose_balance_a_document_asks_for_is_past() {
     assert!(moments > 2);
 }
 
-/// `NAME=VALUE`, as shells and env files have it.
+/// Assignments `NAME=VALUE` in a shell script or an env file.
 fn assignments(text: &str) -> Vec<(String, String)> {
     let of_line = |line: &str| {
         let line = line.trim_start_matches(['#', ' ']).trim_start_matches("export ");
@@ -171,12 +169,12 @@ fn assignments(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_placeholder_of_a_document_passes_for_a_secret() {
+fn no_documented_placeholder_is_accepted_as_a_secret() {
     let mut tried = BTreeSet::new();
     for (document, text) in documents() {
         for (name, value) in assignments(&text).into_iter().filter(|(name, _)| SECRETS.contains(&name.as_str())) {
             let mut config = Config::default();
-            // Nothing but the value is wrong.
+            // Only the value is invalid.
             let field = match name.as_str() {
                 "DATABASE_URL" => &mut config.database_url,
                 "AMQP_URL" => &mut config.amqp_url,
@@ -207,7 +205,7 @@ fn compose_passes_every_variable_that_production_needs() {
 
     let mut compose: Value = serde_yaml::from_str(&read("deploy/compose.yaml")).unwrap();
     compose.apply_merge().unwrap();
-    // What the image itself sets.
+    // Variables set by the image.
     let image: BTreeSet<String> = read("deploy/Dockerfile")
         .lines()
         .filter_map(|line| line.strip_prefix("ENV "))
@@ -220,7 +218,7 @@ fn compose_passes_every_variable_that_production_needs() {
             environment.keys().map(|name| name.as_str().unwrap().to_owned()).chain(image.clone()).collect();
         let missing: Vec<_> = named.difference(&passed).collect();
         assert!(missing.is_empty(), "{service}: {missing:?}");
-        // One without a value is passed on as it is, if it is set.
+        // A name without a value is passed through if it is set.
         let mut optional =
             environment.iter().filter(|(_, value)| value.as_str().is_some_and(|value| value.contains(":-")));
         assert!(
@@ -231,7 +229,7 @@ fn compose_passes_every_variable_that_production_needs() {
 }
 
 #[test]
-fn the_comments_of_compose_name_every_variable_that_env_may_hold() {
+fn composes_comments_name_every_variable_of_the_env_file() {
     let text = read("deploy/compose.yaml");
     let comments: String = text.lines().take_while(|line| line.is_empty() || line.starts_with('#')).collect();
     let compose: Value = serde_yaml::from_str(&text).unwrap();

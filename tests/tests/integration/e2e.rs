@@ -1,4 +1,4 @@
-//! The end-to-end journeys, as the command `e2e` walks them, on both pairs of backends.
+//! The end-to-end journeys of the command `e2e`, on both pairs of backends.
 
 use bursar_sandbox::{NewEndpoint, Options, Sandbox};
 use bursar_tests::app::{ADMIN_TOKEN, GITHUB_SECRETS, WEBHOOK_SECRETS};
@@ -9,7 +9,7 @@ use bursar_tests::{Backend, TestApp};
 
 use crate::scene::on_both;
 
-/// An application with a Stripe of its own that delivers its events.
+/// An application with its own sandbox, which delivers its events.
 async fn shop(backend: Backend) -> (TestApp, Sandbox) {
     let stripe = Sandbox::start(Options { seed: Some(1), ..Options::default() }).await.expect("the sandbox starts");
     let url = stripe.url().to_owned();
@@ -23,7 +23,6 @@ async fn shop(backend: Backend) -> (TestApp, Sandbox) {
     (app, stripe)
 }
 
-/// All that can be given.
 fn target(app: &TestApp, stripe: &Sandbox) -> Target {
     Target {
         admin_token: Some(ADMIN_TOKEN.to_owned()),
@@ -38,8 +37,8 @@ async fn walk(target: Target, journeys: &[Journey]) -> Report {
     e2e::run(target, journeys, journeys.len(), &|_, _| {}).await.expect("the server answers")
 }
 
-/// Walks one journey on a new application with all that can be given; nothing fails, nothing is skipped.
-async fn goes_well(backend: Backend, journey: Journey) {
+/// Runs one journey on a new application with all options and asserts that every step passed.
+async fn assert_passes(backend: Backend, journey: Journey) {
     let (app, stripe) = shop(backend).await;
     let report = walk(target(&app, &stripe), &[journey]).await;
     assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -49,27 +48,27 @@ async fn goes_well(backend: Backend, journey: Journey) {
 }
 
 on_both! {
-    async fn signup_to_the_first_unit(backend: Backend) {
-        goes_well(backend, Journey::Signup).await;
+    async fn the_signup_journey_passes(backend: Backend) {
+        assert_passes(backend, Journey::Signup).await;
     }
 
-    async fn trial_to_pay_as_you_go(backend: Backend) {
-        goes_well(backend, Journey::PayAsYouGo).await;
+    async fn the_pay_as_you_go_journey_passes(backend: Backend) {
+        assert_passes(backend, Journey::PayAsYouGo).await;
     }
 
-    async fn pro_from_subscribing_over_a_renewal_to_the_end(backend: Backend) {
-        goes_well(backend, Journey::Pro).await;
+    async fn the_pro_journey_passes(backend: Backend) {
+        assert_passes(backend, Journey::Pro).await;
     }
 
-    async fn a_purchase_on_the_marketplace(backend: Backend) {
-        goes_well(backend, Journey::Marketplace).await;
+    async fn the_marketplace_journey_passes(backend: Backend) {
+        assert_passes(backend, Journey::Marketplace).await;
     }
 
-    async fn webhooks_of_payments_subscriptions_and_invoices(backend: Backend) {
-        goes_well(backend, Journey::Webhooks).await;
+    async fn the_webhooks_journey_passes(backend: Backend) {
+        assert_passes(backend, Journey::Webhooks).await;
     }
 
-    async fn all_journeys_at_one_time(backend: Backend) {
+    async fn all_journeys_pass_concurrently(backend: Backend) {
         let (app, stripe) = shop(backend).await;
         let report = walk(target(&app, &stripe), &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -78,7 +77,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn the_safe_subset_makes_nobody_and_tells_what_it_leaves_out(backend: Backend) {
+    async fn the_safe_subset_creates_no_customer_and_reports_what_it_skips(backend: Backend) {
         let (app, stripe) = shop(backend).await;
         let report = walk(Target { is_safe: true, ..target(&app, &stripe) }, &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -106,7 +105,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn without_the_sandboxs_control_only_the_renewal_and_the_look_at_stripes_money_are_skipped(backend: Backend) {
+    async fn without_the_sandbox_only_the_renewal_and_the_money_check_are_skipped(backend: Backend) {
         let (app, stripe) = shop(backend).await;
         let report = walk(Target { sandbox_url: None, ..target(&app, &stripe) }, &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -116,7 +115,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn without_stripe_and_secrets_what_needs_them_is_skipped_with_the_reason(backend: Backend) {
+    async fn without_stripe_and_secrets_steps_are_skipped_with_the_reason(backend: Backend) {
         let app = TestApp::start(backend).await;
         let report = walk(Target::new(&app.base), &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
@@ -127,16 +126,16 @@ on_both! {
         app.stop().await;
     }
 
-    async fn a_journey_that_fails_says_what_it_expected_and_shows_no_secret(backend: Backend) {
+    async fn a_failed_journey_shows_the_expectation_and_no_secret(backend: Backend) {
         let (app, stripe) = shop(backend).await;
         let mut wrong = target(&app, &stripe);
         wrong.numbers.unit_price_minor = 1;
         let report = walk(wrong, &[Journey::PayAsYouGo]).await;
         assert!(!report.is_good());
-        let told = report.failures().join("\n");
-        assert!(told.contains("/warning says \"0.01\""), "{told}");
-        assert!(told.contains("POST /api/v1/usage") && told.contains("sent  {"), "{told}");
-        assert!(!told.contains("bsk_") && !told.contains(ADMIN_TOKEN), "{told}");
+        let text = report.failures().join("\n");
+        assert!(text.contains("/warning contains \"0.01\""), "{text}");
+        assert!(text.contains("POST /api/v1/usage") && text.contains("sent  {"), "{text}");
+        assert!(!text.contains("bsk_") && !text.contains(ADMIN_TOKEN), "{text}");
         app.stop().await;
     }
 }

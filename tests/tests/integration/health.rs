@@ -1,4 +1,4 @@
-//! How the server is, what it measures, and the document that it describes itself with.
+//! Health, metrics, and the OpenAPI document.
 
 mod openapi;
 mod schema;
@@ -8,7 +8,7 @@ use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, both, stripe, wait};
 use serde_json::{Value, json};
 
-/// Metrics that only trouble brings about, and that of idling.
+/// Metrics that appear only after failures, and that of evictions.
 const RARE: [&str; 6] = [
     metric::JOB_FENCED,
     metric::ACTORS_RESTARTED,
@@ -18,7 +18,7 @@ const RARE: [&str; 6] = [
     metric::SETTLE_FAILED,
 ];
 const OF_A_BROKER: [&str; 3] = [metric::BROKER_UP, metric::BROKER_BLOCKED, metric::BROKER_PUBLISHED];
-/// Where there is a Stripe: looked for where money is tested.
+/// Metrics that need a Stripe; the tests of money check them.
 pub(crate) const OF_STRIPE: [&str; 6] = [
     metric::STRIPE_CALLS,
     metric::STRIPE_SECONDS,
@@ -28,7 +28,6 @@ pub(crate) const OF_STRIPE: [&str; 6] = [
     metric::MONEY_CHARGED,
 ];
 
-/// Of a comparison with Stripe, of which there is none here.
 const OF_RECONCILIATION: [&str; 5] = [
     metric::STRIPE_DRIFT,
     metric::STRIPE_DRIFT_FOUND,
@@ -44,7 +43,7 @@ pub(crate) async fn text(app: &TestApp, path: &str) -> (String, String) {
     (content_type, response.text().await.unwrap())
 }
 
-/// The names of metrics as they stand in `metric.rs`, which documents each.
+/// The metric names in `metric.rs`, which documents each.
 fn documented_metrics() -> Vec<&'static str> {
     const SOURCE: &str = include_str!("../../../engine/src/metric.rs");
     let quoted = SOURCE.lines().filter(|line| line.starts_with("pub const"));
@@ -64,11 +63,11 @@ both! {
             ["broker", kinds[1], "up"],
             ["stripe", "not configured", "up"],
         ];
-        // SQLite's clock is the machine's.
+        // SQLite uses the machine's clock.
         expected.extend(app.app.db.is_postgres().then_some(["clock", "system", "up"]));
         assert_eq!(json!(seen), json!(expected));
         assert!(dependencies[0]["latency_ms"].is_number());
-        // In production nobody is charged then: that is said, and nothing is down for it.
+        // In production there is a warning that nobody is charged, and nothing is down.
         let warned = health["warnings"].to_string().contains("no Stripe key");
         assert_eq!(warned, app.app.db.is_postgres(), "{health}");
         assert_eq!(dependencies[1]["latency_ms"].is_number(), app.app.db.is_postgres(), "{health}");
@@ -78,13 +77,13 @@ both! {
         let live = app.request("GET", "/health/live", &[], None).await.expect(200);
         assert_eq!((&live["status"], &live["dependencies"]), (&json!("ok"), &json!([])));
         assert_eq!(app.request("GET", "/health/ready", &[], None).await.expect(200)["status"], "ok");
-        // While it stops, the load balancer is told; it still lives.
+        // While it stops it is not ready, but alive.
         app.app.set_stopping();
         assert_eq!(app.request("GET", "/health/ready", &[], None).await.expect(503)["status"], "down");
         app.request("GET", "/health/live", &[], None).await.expect(200);
     }
 
-    async fn every_documented_metric_is_there_after_some_traffic_and_none_names_a_customer(app: &TestApp) {
+    async fn every_documented_metric_appears_after_traffic_and_none_names_a_customer(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 1, "key").await.expect(200);
         app.spend(&customer, 1, "key").await.expect(200);
@@ -111,7 +110,7 @@ both! {
         let elsewhere = [&RARE[..], &OF_STRIPE, &OF_RECONCILIATION].concat();
         let is_due = |name: &&&str| !elsewhere.contains(name) && (is_postgres || !OF_A_BROKER.contains(name));
         let expected: Vec<_> = expected.iter().filter(is_due).collect();
-        // Gauges are read every few seconds.
+        // Gauges are updated every few seconds.
         let metrics = wait::until("every metric is there", || async {
             let (content_type, metrics) = text(app, "/metrics").await;
             assert!(content_type.starts_with("text/plain"), "{content_type}");
@@ -148,7 +147,7 @@ both! {
 }
 
 #[test]
-fn every_metric_is_explained_to_operators_and_no_other() {
+fn the_operators_guide_explains_exactly_the_existing_metrics() {
     const DOCS: &str = include_str!("../../../docs/operations.md");
     let (_, section) = DOCS.split_once("\n## Metrics\n").expect("a section on metrics");
     let (table, _) = section.split_once("\n### ").expect("the table ends");

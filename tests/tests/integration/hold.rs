@@ -1,4 +1,4 @@
-//! Holds: credits are reserved, then spent, released, or given back by the clock; one end for each.
+//! Holds: credits are reserved, then captured, released or expired; each hold ends once.
 
 use crate::snapshot::assert_body;
 use bursar_tests::answer::Answer;
@@ -11,7 +11,7 @@ async fn reserve(app: &TestApp, customer: &TestCustomer, key: &str, body: &Value
     app.call(customer, "POST", "/api/v1/holds", key, Some(body)).await
 }
 
-/// A new hold of this many credits; its id.
+/// Creates a hold of this many credits; returns its id.
 async fn hold(app: &TestApp, customer: &TestCustomer, units: i64) -> String {
     let made = reserve(app, customer, &unique(), &json!({ "units": units })).await.expect(201);
     made["hold"]["id"].as_str().unwrap().to_owned()
@@ -31,7 +31,6 @@ async fn credits(app: &TestApp, customer: &TestCustomer) -> [i64; 3] {
     ["balance", "held", "available"].map(|field| body[field].as_i64().unwrap())
 }
 
-/// The transactions, latest first.
 async fn transactions(app: &TestApp, customer: &TestCustomer) -> Vec<Value> {
     let page = app.call(customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
     page["data"].as_array().unwrap().clone()
@@ -109,7 +108,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_repeated_request_gets_the_first_answer_and_moves_nothing(app: &TestApp) {
+    async fn a_repeated_request_gets_the_first_answer_and_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "units": 2, "expires_in_s": 600 });
         let first = reserve(app, &customer, "hold", &body).await.expect(201);
@@ -117,7 +116,7 @@ both! {
         let id = first["hold"]["id"].as_str().unwrap();
         let spent = capture(app, &customer, id, "capture", &json!({ "units": 1 })).await.expect(200);
         assert_replay_of(&spent, &capture(app, &customer, id, "capture", &json!({ "units": 1 })).await.expect(200));
-        // Also once the hold is closed and no credits are left.
+        // The same once the hold is closed and no credits are left.
         app.spend(&customer, 4, "rest").await.expect(200);
         assert_replay_of(&first, &reserve(app, &customer, "hold", &body).await.expect(201));
         assert_replay_of(&spent, &capture(app, &customer, id, "capture", &json!({ "units": 1 })).await.expect(200));
@@ -131,7 +130,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_reused_key_for_another_amount_hold_or_act_is_refused(app: &TestApp) {
+    async fn a_reused_key_for_another_request_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         let (one, two) = (hold(app, &customer, 2).await, hold(app, &customer, 2).await);
         capture(app, &customer, &one, "key", &json!({ "units": 1 })).await.expect(200);
@@ -162,7 +161,7 @@ both! {
         }
         assert_eq!(credits(app, &owner).await, [5, 2, 3]);
         capture(app, &owner, &id, "e", &json!({})).await.expect(200);
-        // Nor is a closed one, which its owner is told about.
+        // The same for a closed hold, whose owner gets another answer.
         release(app, &stranger, &id, "f").await.expect_problem(404, "hold_not_found");
         assert_eq!(credits(app, &stranger).await, [5, 0, 5]);
     }
@@ -184,7 +183,7 @@ both! {
         assert_eq!(credits(app, &customer).await, [4, 0, 4]);
     }
 
-    async fn a_capture_of_more_than_the_hold_or_of_nothing_is_refused_and_the_hold_stays_open(app: &TestApp) {
+    async fn an_invalid_capture_is_refused_and_the_hold_stays_open(app: &TestApp) {
         let customer = app.onboard().await;
         let id = hold(app, &customer, 2).await;
         let answer = capture(app, &customer, &id, "a", &json!({ "units": 3 })).await;
@@ -217,7 +216,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_hold_that_asks_for_nothing_or_for_a_time_that_is_none_is_refused(app: &TestApp) {
+    async fn a_hold_with_invalid_units_or_expiry_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         let cases = [
             (json!({ "units": 0 }), "invalid_units"),
@@ -240,11 +239,11 @@ both! {
         assert_eq!(credits(app, &customer).await, [5, 0, 5]);
     }
 
-    async fn a_hold_whose_time_runs_out_is_released_by_itself(app: &TestApp) {
+    async fn an_expired_hold_is_released_automatically(app: &TestApp) {
         let customer = app.onboard().await;
         let made = reserve(app, &customer, "hold", &json!({ "units": 3, "expires_in_s": 1 })).await.expect(201);
         let id = made["hold"]["id"].as_str().unwrap();
-        // What is shown is settled at once; the line in the ledger is the sweep's.
+        // Reads settle at once; the ledger entry is the sweep's.
         let last = wait::until("the hold is released", || async {
             let last = transactions(app, &customer).await.swap_remove(0);
             (last["kind"] != "hold").then_some(last)
@@ -259,7 +258,7 @@ both! {
         app.verify().await;
     }
 
-    async fn of_a_capture_and_a_release_at_once_exactly_one_wins(app: &TestApp) {
+    async fn a_concurrent_capture_and_release_have_exactly_one_winner(app: &TestApp) {
         let customer = app.onboard_with(15).await;
         for round in 0..10 {
             let id = hold(app, &customer, 2).await;
@@ -276,7 +275,7 @@ both! {
         app.verify().await;
     }
 
-    async fn holds_at_once_never_reserve_more_than_there_is(app: &TestApp) {
+    async fn concurrent_holds_never_exceed_the_balance(app: &TestApp) {
         let customer = app.onboard_with(15).await;
         let keys: Vec<String> = (0..30).map(|n| format!("key-{n}")).collect();
         let body = json!({ "units": 2 });

@@ -1,4 +1,4 @@
-//! Jobs: made once, kept over a stop, given up with a reason, deleted in the end.
+//! Jobs: created once, kept over a stop, dead with a reason, deleted in the end.
 
 mod blocked;
 mod head;
@@ -6,8 +6,9 @@ mod lease;
 mod unused;
 
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job, job_in_state, job_of,
-    jobs_of_stream, look, now_ms, on_both, retain, sql, stream_of, stripe_customer, undecidable_invoice,
+    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job,
+    job_in_state, job_of, jobs_of_stream, now_ms, on_both, run_retention, sql, stream_of, stripe_customer,
+    undecidable_invoice,
 };
 use bursar_engine::domain::job::{BLOCKED, Job, JobKind, JobState, NewJob};
 use bursar_engine::ids::JobId;
@@ -20,13 +21,13 @@ use serde_json::{Value, json};
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// A job that settles a customer's account, in a stream of its own if none is given.
+/// A job that settles a customer's account, in its own stream by default.
 fn settle(customer: &TestCustomer, stream: Option<&str>, run_at_ms: i64) -> NewJob {
     let args = json!({ "customer": customer.id }).to_string();
     NewJob { stream_key: stream.map(str::to_owned), ..NewJob::new(JobKind::AccountSettle, args, run_at_ms) }
 }
 
-/// Inserts jobs in one transaction and tells nobody. Gives those that were new and are not ended.
+/// Inserts jobs in one transaction without announcing them. Returns those that are new and not ended.
 async fn insert(app: &TestApp, jobs: &[NewJob]) -> Vec<JobId> {
     let tx = app.app.db.begin().await.unwrap();
     let wakes = job_insert_many(&tx, jobs, now_ms()).await.unwrap();
@@ -35,13 +36,13 @@ async fn insert(app: &TestApp, jobs: &[NewJob]) -> Vec<JobId> {
 }
 
 both! {
-    async fn a_unique_key_makes_one_job_however_often_and_by_whomever_it_is_asked_for(app: &TestApp) {
+    async fn a_unique_key_creates_one_job_under_concurrent_requests(app: &TestApp) {
         let customer = app.onboard().await;
         let asked = |key: &str| {
             let job = settle(&customer, Some("a stream of settlements"), now_ms() + HOUR_MS);
             NewJob { unique_key: Some(key.to_owned()), ..job }
         };
-        // Twice in one statement, by many at once, and once more afterwards.
+        // Twice in one statement, concurrently, and once more afterwards.
         let twice = insert(app, &[asked("first"), asked("first"), asked("second")]).await;
         assert_eq!(twice.len(), 2);
         let asked_at_once = (0..8).map(|_| [asked("third"), asked("first")]).collect::<Vec<_>>();
@@ -55,7 +56,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_job_that_support_took_away_may_be_asked_for_again_and_come_late(app: &TestApp) {
+    async fn a_job_removed_by_support_can_be_requested_again(app: &TestApp) {
         let customer = app.onboard().await;
         for action in ["job.skip", "job.cancel"] {
             let (stream, key) = (format!("stream:{action}"), format!("first:{action}"));
@@ -68,11 +69,11 @@ both! {
                 "job.skip" => format!("streams/{stream}/skip"),
                 _ => format!("jobs/{first}/cancel"),
             };
-            act(app, &format!("/admin/v1/{path}"), "not wanted").await.expect(200);
+            admin_post(app, &format!("/admin/v1/{path}"), "not wanted").await.expect(200);
             job_in_state(app, next, JobState::Succeeded).await;
             assert_eq!(audited(app, first.as_str()).await, [action]);
 
-            // As when a customer repeats the request for an operation whose job was skipped.
+            // As if a customer repeats the request of an operation whose job was skipped.
             let wake = job_hasten(app.app.db.write(), &key, now_ms()).await.unwrap();
             assert_eq!(&wake.unwrap().job_id, first);
             job_in_state(app, first, JobState::Succeeded).await;
@@ -81,12 +82,12 @@ both! {
         app.verify().await;
     }
 
-    async fn a_job_of_a_kind_of_another_version_waits_for_a_node_that_knows_it(app: &TestApp) {
+    async fn a_job_of_an_unknown_kind_waits_for_a_node_that_knows_it(app: &TestApp) {
         let customer = app.onboard().await;
         let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
         let [unknown, next] = [&jobs[0].id, &jobs[1].id];
         insert(app, &jobs).await;
-        // A node of the next version stored it, and it is due.
+        // A node of a newer version stored it, and it is due.
         let due = now_ms() - DAY_MS;
         sql(app, &format!("UPDATE jobs SET kind = 'moon.landing', run_at_ms = {due} WHERE id = '{unknown}'")).await;
 
@@ -98,14 +99,14 @@ both! {
         let waiting = job(app, unknown).await;
         assert_eq!((waiting.state, waiting.attempt, waiting.rescues), (JobState::Available, 0, 0));
         assert!(waiting.run_at_ms > looked_at.finished_at_ms, "it is looked at later");
-        let shown = look(app, &format!("/admin/v1/jobs/{unknown}")).await;
+        let shown = admin_get(app, &format!("/admin/v1/jobs/{unknown}")).await;
         let run_at = shown["job"]["run_at"].as_str().unwrap();
         let why = format!("It waits for a node that supports its kind. The next check is at {run_at}.");
         assert_eq!(shown["why"], why);
         assert_eq!(job(app, next).await.attempt, 0, "what follows waits with it");
 
-        // Such a node comes by.
-        act(app, "/admin/v1/streams/mixed/pause", "to let nobody else look").await.expect(200);
+        // A newer node claims it.
+        admin_post(app, "/admin/v1/streams/mixed/pause", "to let nobody else look").await.expect(200);
         let known = JobKind::AccountSettle.as_str();
         sql(app, &format!("UPDATE jobs SET kind = '{known}', run_at_ms = {due} WHERE id = '{unknown}'")).await;
         app.admin("POST", "/admin/v1/streams/mixed/resume", None).await.expect(200);
@@ -115,12 +116,12 @@ both! {
         app.verify().await;
     }
 
-    async fn a_job_of_a_kind_that_nobody_knows_is_dead_after_a_week_and_its_stream_waits_for_a_person(app: &TestApp) {
+    async fn a_job_of_an_unknown_kind_is_dead_after_a_week_and_blocks_its_stream(app: &TestApp) {
         let customer = app.onboard().await;
         let jobs = [settle(&customer, Some("mixed"), now_ms() + HOUR_MS), settle(&customer, Some("mixed"), now_ms())];
         let [unknown, next] = [&jobs[0].id, &jobs[1].id];
         insert(app, &jobs).await;
-        // A node of another version stored it, which never came back.
+        // A node of another version stored it and never came back.
         let due = now_ms() - 7 * DAY_MS;
         let forgotten = format!("kind = 'moon.landing', run_at_ms = {due}, created_at_ms = {due}");
         sql(app, &format!("UPDATE jobs SET {forgotten} WHERE id = '{unknown}'")).await;
@@ -128,21 +129,21 @@ both! {
         let dead = job_in_state(app, unknown, JobState::Dead).await;
         assert_eq!((dead.attempt, dead.rescues), (1, 0));
         assert_eq!(dead.last_error.unwrap(), "this version knows no job of kind moon.landing");
-        let stream = look(app, "/admin/v1/streams/mixed").await;
+        let stream = admin_get(app, "/admin/v1/streams/mixed").await;
         assert_eq!(stream["stream"]["paused_reason"], BLOCKED);
         assert_eq!(stream["head"]["id"], next.as_str());
-        let shown = look(app, &format!("/admin/v1/jobs/{next}")).await;
+        let shown = admin_get(app, &format!("/admin/v1/jobs/{next}")).await;
         assert_eq!(shown["why"], format!("Its stream is paused: {BLOCKED}."));
         assert_eq!(job(app, next).await.attempt, 0);
 
-        // The person decides to go on without it.
+        // Support continues without it.
         app.admin("POST", "/admin/v1/streams/mixed/resume", None).await.expect(200);
         job_in_state(app, next, JobState::Succeeded).await;
         assert_eq!(job(app, unknown).await.state, JobState::Dead);
         app.verify().await;
     }
 
-    async fn a_job_that_cannot_read_its_arguments_is_tried_again_and_tells_why(app: &TestApp) {
+    async fn a_job_with_unreadable_arguments_is_retried_and_says_why(app: &TestApp) {
         let mut unreadable = NewJob::new(JobKind::AccountSettle, "[]".to_owned(), now_ms() - DAY_MS);
         unreadable.stream_key = Some("unreadable".to_owned());
         insert(app, std::slice::from_ref(&unreadable)).await;
@@ -152,7 +153,7 @@ both! {
         assert_eq!(attempts(app, &unreadable.id).await.len(), 20);
     }
 
-    async fn retention_deletes_what_ended_long_ago_and_keeps_what_is_dead_or_young(app: &TestApp) {
+    async fn retention_deletes_old_ended_jobs_and_keeps_dead_or_recent_ones(app: &TestApp) {
         let customer = app.onboard().await;
         let stripe_customer = stripe_customer();
         let stream = stream_of(&stripe_customer);
@@ -163,10 +164,10 @@ both! {
             deliver_until(app, event, "processed").await;
         }
         deliver_until(app, &dead, "dead").await;
-        act(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
+        admin_post(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
         let skipped = invoice_paid(&stripe_customer, Some(&customer));
         app.deliver(&skipped).await.expect(200);
-        act(app, &format!("/admin/v1/streams/{stream}/skip"), "not wanted").await.expect(200);
+        admin_post(app, &format!("/admin/v1/streams/{stream}/skip"), "not wanted").await.expect(200);
         app.admin("POST", &format!("/admin/v1/streams/{stream}/resume"), None).await.expect(200);
 
         let mut old = Vec::new();
@@ -176,7 +177,7 @@ both! {
         let ids = old.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",");
         let ended = now_ms() - 91 * DAY_MS;
         sql(app, &format!("UPDATE jobs SET finished_at_ms = {ended} WHERE id IN ({ids})")).await;
-        retain(app).await;
+        run_retention(app).await;
 
         let shown = async |event: &Value| {
             app.admin("GET", &format!("/admin/v1/events/{}", stripe::id(event)), None).await
@@ -191,7 +192,7 @@ both! {
         assert_eq!(shown(&dead).await.expect(200)["attempts"].as_array().unwrap().len(), 1);
         assert_eq!(shown(&young).await.expect(200)["event"]["state"], "processed");
 
-        // What it brought stays, and stays brought once, even if Stripe sends it after all that time.
+        // Its effects stay, and happen once, even if Stripe sends it again much later.
         assert_eq!(app.deliver(&granted).await.expect(200)["duplicate"], false);
         app.event_in_state(stripe::id(&granted), "processed").await;
         assert_eq!(app.balance(&customer).await, SIGNUP + 2 * PERIOD);
@@ -200,7 +201,7 @@ both! {
 }
 
 on_both! {
-    async fn a_stop_in_good_order_uses_up_no_attempt_of_what_waits_or_runs(backend: Backend) {
+    async fn an_orderly_stop_uses_up_no_attempt(backend: Backend) {
         let app = TestApp::start_with(backend, |config| {
             config.jobs.workers_max = 2;
             config.jobs.backoff_base_ms = HOUR_MS;
@@ -218,7 +219,7 @@ on_both! {
             answer.expect(200);
         }
 
-        // Two at a time are worked on; the others wait for a worker or for their turn.
+        // Two run at a time; the others wait for a worker or for their turn.
         let (config, folder) = app.halt().await;
         let app = TestApp::start_on(config, folder).await;
         for event in &events {
@@ -235,10 +236,10 @@ on_both! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_hangs_does_not_keep_the_application_from_stopping() {
+async fn a_hanging_job_does_not_prevent_a_stop() {
     let app = TestApp::start(Backend::Production).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
-    // Somebody else's transaction has the account's row and does not end.
+    // Another transaction holds the account's row and does not end.
     let other = Database::connect(&app.config.database_url).await.unwrap();
     let hanging = other.begin().await.unwrap();
     let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", customer.id);

@@ -1,31 +1,36 @@
-//! Random customers in bad weather, a few days each: see [`bursar_tests::journeys`]. Longer runs, and
-//! runs in which the application is killed: `./dev journeys`. `BURSAR_JOURNEYS_SEED` fixes the seed that
-//! is random otherwise, so that a change is judged by what it changes.
+//! Short journeys runs; see [`bursar_tests::journeys`]. `./dev journeys` runs longer ones, and ones in which the
+//! application is killed. `BURSAR_JOURNEYS_SEED` fixes the random seed, so that two versions can be compared.
 
 use crate::scene::on_both;
 use bursar_tests::Backend;
-use bursar_tests::journeys::venue::Place;
+use bursar_tests::journeys::deployment::Placement;
 use bursar_tests::journeys::{Options, run};
 
-/// Enough for every kind of move, few enough for half a minute.
+/// Enough for every kind of action, within half a minute.
 const CUSTOMERS: usize = 6;
 const DAYS: usize = 4;
-/// No day begins later than this, however slow the machine is.
+/// No day starts later than this, however slow the machine is.
 const SECONDS: u64 = 20;
 
 async fn everything_agrees(backend: Backend, seed: u64) {
-    let options =
-        Options { seed, customers: CUSTOMERS, seconds: Some(SECONDS), days: Some(DAYS), backend, place: Place::Inside };
+    let options = Options {
+        seed,
+        customers: CUSTOMERS,
+        seconds: Some(SECONDS),
+        days: Some(DAYS),
+        backend,
+        placement: Placement::InProcess,
+    };
     let report = run(options).await.unwrap();
     assert!(report.holds(), "{}\n{}", report.table(), report.problems().join("\n"));
 }
 
 on_both! {
-    async fn a_known_seed_ends_with_books_that_agree(backend: Backend) {
+    async fn the_ledger_agrees_with_stripe_for_a_known_seed(backend: Backend) {
         everything_agrees(backend, 1).await;
     }
 
-    async fn a_random_seed_ends_with_books_that_agree(backend: Backend) {
+    async fn the_ledger_agrees_with_stripe_for_a_random_seed(backend: Backend) {
         let given = std::env::var("BURSAR_JOURNEYS_SEED").ok().map(|seed| seed.parse().expect("a number"));
         everything_agrees(backend, given.unwrap_or_else(|| rand::random::<u64>() >> 11)).await;
     }

@@ -1,9 +1,11 @@
-//! Mail: made on signing up and when credits run low, stored where nothing sends it, sent once.
+//! Mail: created by signups and low credit, stored without SMTP, sent once.
 
 mod smtp;
 
 use crate::database::{number, tables_with};
-use crate::scene::{act, attempts, audited, deliver_until, invoice_paid, job, look, now_ms, sql, stripe_customer};
+use crate::scene::{
+    admin_get, admin_post, attempts, audited, deliver_until, invoice_paid, job, now_ms, sql, stripe_customer,
+};
 use crate::snapshot::assert_body;
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::job::job_hasten;
@@ -11,13 +13,13 @@ use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, both, wait};
 use serde_json::{Value, json};
 
-/// A customer's mails, the latest first.
+/// A customer's mails, latest first.
 async fn mails(app: &TestApp, customer: &TestCustomer) -> Vec<Value> {
-    let page = look(app, &format!("/admin/v1/customers/{}/emails", customer.id)).await;
+    let page = admin_get(app, &format!("/admin/v1/customers/{}/emails", customer.id)).await;
     page["data"].as_array().unwrap().clone()
 }
 
-/// Waits until a customer's mail of this kind is in a state; gives it with what it said.
+/// Waits until a customer's mail of this kind is in this state; returns it with its text.
 async fn mail_in_state(app: &TestApp, customer: &TestCustomer, template: &str, state: &str) -> Value {
     let id = wait::until(&format!("the mail {template} is {state}"), || async {
         let found = mails(app, customer).await;
@@ -25,10 +27,10 @@ async fn mail_in_state(app: &TestApp, customer: &TestCustomer, template: &str, s
         Some(found["id"].as_str().unwrap().to_owned())
     })
     .await;
-    look(app, &format!("/admin/v1/mails/{id}")).await
+    admin_get(app, &format!("/admin/v1/mails/{id}")).await
 }
 
-/// Makes a mail that waits for its day due now.
+/// Makes a scheduled mail due now.
 async fn hasten(app: &TestApp, customer: &TestCustomer, template: &str) {
     let key = format!("mail:{template}:{}", customer.id);
     let wake = job_hasten(app.app.db.write(), &key, now_ms()).await.unwrap().unwrap();
@@ -44,11 +46,11 @@ fn job_id(mail: &Value) -> JobId {
 }
 
 async fn resend(app: &TestApp, mail: &Value, reason: &str) -> bursar_tests::answer::Answer {
-    act(app, &format!("/admin/v1/mails/{}/resend", text(&mail["mail"]["id"])), reason).await
+    admin_post(app, &format!("/admin/v1/mails/{}/resend", text(&mail["mail"]["id"])), reason).await
 }
 
 both! {
-    async fn signing_up_makes_six_mails_and_without_smtp_the_welcome_is_stored_with_its_key_masked(app: &TestApp) {
+    async fn signup_creates_six_mails_and_stores_the_welcome_with_a_masked_key(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
         let mut seen = Vec::new();
@@ -101,8 +103,8 @@ both! {
         assert_eq!(args, json!({ "template": "welcome", "customer": customer.id, "about": {} }).to_string());
         assert_eq!(tables_with(app, "sealed_key").await, Vec::<String>::new());
         assert_eq!(tables_with(app, &customer.api_key[4..]).await, Vec::<String>::new());
-        // Run once more, its job finds that it was sent.
-        act(app, &format!("/admin/v1/jobs/{}/replay", job_id(&welcome)), "again").await.expect(200);
+        // Its job runs again and finds that the mail was sent.
+        admin_post(app, &format!("/admin/v1/jobs/{}/replay", job_id(&welcome)), "again").await.expect(200);
         wait::until("it ran twice", || async {
             (attempts(app, &job_id(&welcome)).await.len() == 2).then_some(())
         })
@@ -112,7 +114,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM mails", []).await, 1);
     }
 
-    async fn a_follow_up_that_is_due_is_sent_and_one_that_makes_no_sense_is_cancelled_with_the_reason(app: &TestApp) {
+    async fn a_due_follow_up_is_sent_and_an_irrelevant_one_is_cancelled(app: &TestApp) {
         let (new, user, pro) = (app.onboard().await, app.onboard().await, app.onboard().await);
         app.spend(&user, 1, "one").await.expect(200);
         deliver_until(app, &invoice_paid(&stripe_customer(), Some(&pro)), "processed").await;
@@ -130,7 +132,7 @@ both! {
         app.verify().await;
     }
 
-    async fn credits_that_run_low_are_told_once_for_a_refill(app: &TestApp) {
+    async fn low_credit_is_mailed_once_for_each_refill(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 3, "a").await.expect(200);
         app.spend(&customer, 1, "b").await.expect(200);
@@ -142,18 +144,18 @@ both! {
             all.iter().filter(|mail| mail["template"] == "low_credit").count()
         };
         assert_eq!(low().await, 1);
-        // New credits, used up at once: told again.
+        // New credits, used up at once, cause another mail.
         app.adjust(&customer, 10).await.expect(200);
         app.spend(&customer, 10, "d").await.expect(200);
         assert_eq!(low().await, 2);
         app.verify().await;
     }
 
-    async fn a_stored_mail_is_sent_again_as_it_was_once_for_a_key(app: &TestApp) {
+    async fn a_stored_mail_is_resent_unchanged_once_for_each_key(app: &TestApp) {
         let customer = app.onboard().await;
         hasten(app, &customer, "followup_day_3").await;
         let first = mail_in_state(app, &customer, "followup_day_3", "stored").await;
-        // What it would say now is something else.
+        // Its text would be different now.
         app.adjust(&customer, 7).await.expect(200);
         let path = format!("/admin/v1/mails/{}/resend", text(&first["mail"]["id"]));
         let bearer = format!("Bearer {}", bursar_tests::app::ADMIN_TOKEN);
@@ -169,7 +171,7 @@ both! {
         assert_ne!(copy["mail"]["id"], first["mail"]["id"]);
         assert_eq!(copy["mail"]["copy_of"], first["mail"]["id"]);
         let copy = wait::until("the copy is stored", || async {
-            let found = look(app, &format!("/admin/v1/mails/{}", text(&copy["mail"]["id"]))).await;
+            let found = admin_get(app, &format!("/admin/v1/mails/{}", text(&copy["mail"]["id"]))).await;
             (found["mail"]["state"] == "stored").then_some(found)
         })
         .await;
@@ -180,7 +182,7 @@ both! {
         no_key.expect_problem(400, "missing_idempotency_key");
     }
 
-    async fn a_mail_that_held_a_key_or_was_not_sent_is_not_sent_again(app: &TestApp) {
+    async fn a_mail_with_a_key_or_never_sent_cannot_be_resent(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
         let answer = resend(app, &welcome, "lost").await;
@@ -188,7 +190,7 @@ both! {
         let queued = mail_in_state(app, &customer, "followup_day_14", "queued").await;
         assert_eq!((&queued["text"], &queued["mail"]["subject"]), (&Value::Null, &Value::Null));
         resend(app, &queued, "now").await.expect_problem(409, "mail_not_sent");
-        act(app, &format!("/admin/v1/jobs/{}/cancel", job_id(&queued)), "not wanted").await.expect(200);
+        admin_post(app, &format!("/admin/v1/jobs/{}/cancel", job_id(&queued)), "not wanted").await.expect(200);
         let cancelled = mail_in_state(app, &customer, "followup_day_14", "cancelled").await;
         assert_eq!(cancelled["mail"]["last_error"], "cancelled by support: not wanted");
         resend(app, &cancelled, "now").await.expect_problem(409, "mail_not_sent");
@@ -196,7 +198,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM mails", []).await, 1);
     }
 
-    async fn a_mail_whose_customer_first_copy_or_key_is_gone_is_cancelled_with_the_reason(app: &TestApp) {
+    async fn a_mail_without_its_customer_original_or_key_is_cancelled(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
         let nobody = format!("args = REPLACE(args, '{}', 'cst_gone')", customer.id);
@@ -211,7 +213,7 @@ both! {
             assert_eq!(cancelled["mail"]["last_error"], expected);
         }
         sql(app, "DELETE FROM mails").await;
-        act(app, &format!("/admin/v1/jobs/{}/replay", job_id(&welcome)), "again").await.expect(200);
+        admin_post(app, &format!("/admin/v1/jobs/{}/replay", job_id(&welcome)), "again").await.expect(200);
         let cancelled = mail_in_state(app, &customer, "welcome", "cancelled").await;
         assert_eq!(cancelled["mail"]["last_error"], "the API key that it would tell is forgotten");
     }
@@ -232,11 +234,11 @@ both! {
             (&format!("?customer={}", ada.id), 6),
             (&format!("?customer={}&state=stored", ada.id), 1),
         ] {
-            assert_eq!(count(look(app, &format!("/admin/v1/mails{query}")).await), found, "{query}");
+            assert_eq!(count(admin_get(app, &format!("/admin/v1/mails{query}")).await), found, "{query}");
         }
         let (mut ids, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = look(app, &format!("/admin/v1/mails?limit=5{cursor}")).await;
+            let page = admin_get(app, &format!("/admin/v1/mails?limit=5{cursor}")).await;
             ids.extend(page["data"].as_array().unwrap().iter().map(|mail| text(&mail["id"]).to_owned()));
             let Some(next) = page["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");

@@ -1,4 +1,4 @@
-//! The one integration binary: the whole application over HTTP, on both pairs of backends.
+//! The integration tests: the whole application over HTTP, on both pairs of backends, in one binary.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod actor;
@@ -11,6 +11,7 @@ mod clock;
 mod commit;
 mod data_folder;
 mod database;
+mod database_proxy;
 mod document;
 mod e2e;
 mod health;
@@ -38,5 +39,4 @@ mod snapshot;
 mod stream;
 mod usage;
 mod webhook;
-mod wire;
 mod write_limit;

@@ -1,4 +1,4 @@
-//! `bursar migrate down`, and what a server says of a schema that is not its own.
+//! `bursar migrate down`, and servers on an incompatible schema.
 
 use crate::cli::{Program, Ran, run};
 use crate::scene::on_both;
@@ -12,18 +12,18 @@ use std::net::TcpListener;
 
 const NO_SERVER: &str = "http://127.0.0.1:1";
 
-/// The last line of what a command said, which is why it failed.
+/// The last line of a command's output: the reason of its failure.
 fn reason(ran: &Ran) -> &str {
     ran.err.trim_end().lines().last().unwrap_or_default()
 }
 
-/// A connection that no command takes for a node's.
+/// A connection that does not look like a node's.
 async fn aside(config: &Config) -> Db {
     let options = DbOptions { connections_max: 1, ..DbOptions::new(config.database_url()) };
     Db::connect_as(&options, "bursar test").await.unwrap()
 }
 
-/// Waits until Postgres has noticed that a node is gone.
+/// Waits until Postgres has noticed that a node's connections are closed.
 async fn until_alone(db: &Db) {
     if db.is_postgres() {
         wait::until("no node is connected", || async {
@@ -41,7 +41,7 @@ fn name(config: &Config) -> String {
 }
 
 on_both! {
-    async fn migrating_down_says_what_is_lost_and_wants_the_name_of_the_database(backend: Backend) {
+    async fn migrating_down_lists_the_losses_and_asks_for_the_database_name(backend: Backend) {
         let app = TestApp::start(backend).await;
         app.onboard().await;
         app.onboard().await;
@@ -81,7 +81,7 @@ on_both! {
         assert!(again.code == Some(0) && again.err.contains("nothing to revert"), "{again:?}");
     }
 
-    async fn columns_of_tables_that_stay_are_named_when_they_go(backend: Backend) {
+    async fn migrating_down_names_the_dropped_columns(backend: Backend) {
         let app = TestApp::start(backend).await;
         let (config, _folder) = app.halt().await;
         let db = aside(&config).await;
@@ -117,14 +117,14 @@ async fn migrating_down_is_refused_while_a_node_is_connected_or_holds_a_lease() 
     let refused = run(&program.launch, &down).await;
     assert!(refused.code == Some(1) && refused.err.contains("dead-node holds 1 lease, which"), "{refused:?}");
     assert!(refused.err.contains("ends in") && refused.err.contains("--nodes-are-stopped"), "{refused:?}");
-    // Whoever knows that it is dead need not wait.
+    // An operator who knows that it is dead need not wait.
     let done = run(&program.launch, &[&down[..], &["--nodes-are-stopped"]].concat()).await;
     assert!(done.code == Some(0) && done.out.contains("pending"), "{done:?}");
     db.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrating_down_is_refused_while_a_server_has_the_folder_of_the_database() {
+async fn migrating_down_is_refused_while_a_server_uses_the_data_folder() {
     let app = TestApp::start(Backend::Embedded).await;
     let program = Program::of(&app.config, NO_SERVER);
     let refused = run(&program.launch, &["migrate", "down", "--database", "bursar.db"]).await;
@@ -133,7 +133,7 @@ async fn migrating_down_is_refused_while_a_server_has_the_folder_of_the_database
 }
 
 both! {
-    async fn a_server_is_not_ready_on_a_schema_that_it_does_not_work_on(app: &TestApp) {
+    async fn a_server_is_not_ready_on_an_incompatible_schema(app: &TestApp) {
         let ready = async |status: u16| app.request("GET", "/health/ready", &[], None).await.expect(status);
         let run = async |sql: &str| app.app.db.write().execute_unprepared(sql).await.unwrap();
         assert_eq!(ready(200).await["dependencies"][0]["state"], "up");
@@ -161,7 +161,7 @@ both! {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_is_said_in_one_sentence_without_its_password() {
+async fn a_missing_database_is_reported_in_one_sentence_without_its_password() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let folder = tempfile::tempdir().unwrap();
     let config = bursar_tests::app::config(Backend::Embedded, &folder).await;
@@ -174,7 +174,7 @@ async fn a_database_that_is_not_there_is_said_in_one_sentence_without_its_passwo
     let sentence = format!(
         "error: the database at 127.0.0.1:{port} refuses connections: check that it is running, and DATABASE_URL"
     );
-    // None of these makes a database where there is none.
+    // No command creates a missing database.
     let nowhere = config.data_dir.join("bursar.db");
     let sentence_of_none = format!("error: there is no database {}: run `bursar migrate up`", nowhere.display());
     for words in [&["verify"][..], &["migrate", "status"]] {

@@ -1,4 +1,4 @@
-//! Migrations: every step of the schema can be taken and taken back.
+//! Migrations: every one can be applied and reverted.
 
 use crate::scene::{PERIOD, SIGNUP, deliver_until, invoice_paid, on_both, stripe_customer};
 use bursar::database::connect;
@@ -8,8 +8,7 @@ use bursar_tests::TestApp;
 use bursar_tests::app::config;
 use sea_orm::{ConnectionTrait, Statement};
 
-/// Everything that a schema is made of: tables, columns, indexes, constraints, triggers, functions;
-/// without the migrations' own table.
+/// A schema: tables, columns, indexes, constraints, triggers and functions, without the table of migrations.
 async fn schema(db: &Db) -> Vec<String> {
     let sql = if db.is_postgres() {
         "SELECT 'column ' || table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' \
@@ -27,13 +26,12 @@ async fn schema(db: &Db) -> Vec<String> {
     lines.filter(|line| !line.contains("seaql_migrations")).collect()
 }
 
-/// The rows of a query with one column of text.
 async fn lines(db: &Db, sql: &str) -> Vec<String> {
     let rows = db.write().query_all_raw(Statement::from_string(db.backend(), sql)).await.unwrap();
     rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
 }
 
-/// Takes a step up while nobody else gets at some tables, where the database has such locks.
+/// Applies a migration while these tables are locked, if the database has such locks.
 async fn step_up_without(db: &Db, tables: &str) {
     let mut locked = None;
     if db.is_postgres() {
@@ -47,10 +45,9 @@ async fn step_up_without(db: &Db, tables: &str) {
     }
 }
 
-/// Steps that change rows and leave the schema as it is.
+/// Migrations that change rows only.
 const OF_ROWS_ONLY: [&str; 1] = ["m0020_settle_jobs"];
 
-/// Asserts that an application works.
 async fn works(app: &TestApp) {
     let customer = app.onboard().await;
     app.spend(&customer, 1, "one").await.expect(200);
@@ -60,7 +57,7 @@ async fn works(app: &TestApp) {
 }
 
 on_both! {
-    async fn every_step_up_can_be_taken_back_and_taken_again(backend: Backend) {
+    async fn every_migration_can_be_reverted_and_reapplied(backend: Backend) {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();
         let steps: Vec<String> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
@@ -78,13 +75,13 @@ on_both! {
             schemas.push(up);
         }
         assert!(Migrator::get_pending_migrations(db.write()).await.unwrap().is_empty());
-        // Up when there is nothing to do does nothing.
+        // Migrating up again does nothing.
         Migrator::up(db.write(), None).await.unwrap();
         assert_eq!(Some(&schema(&db).await), schemas.last());
         db.close().await;
     }
 
-    async fn a_database_with_data_goes_down_to_nothing_and_up_to_a_working_application(backend: Backend) {
+    async fn a_database_with_data_migrates_down_and_up_to_a_working_application(backend: Backend) {
         let app = TestApp::start(backend).await;
         works(&app).await;
         let (config, folder) = app.halt().await;
@@ -115,7 +112,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn the_sweep_takes_over_from_the_jobs_that_settled_accounts_and_gives_back(backend: Backend) {
+    async fn settlement_jobs_migrate_to_the_sweep_and_back(backend: Backend) {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();
         let migrations = Migrator::migrations();
@@ -138,7 +135,7 @@ on_both! {
         Migrator::up(db.write(), Some(1)).await.unwrap();
         step_up_without(&db, "accounts").await;
         Migrator::up(db.write(), None).await.unwrap();
-        // Of the jobs that waited nothing is left; one that runs and one that is dead stay with their streams.
+        // Waiting jobs are deleted; a running and a dead one stay with their streams.
         let jobs = "SELECT id || ' ' || state || ' ' || stream_key FROM jobs ORDER BY 1";
         let stay = ["job_dead dead job:job_dead", "job_mail available job:job_mail", "job_runs running job:job_runs"];
         assert_eq!(lines(&db, jobs).await, stay);
@@ -166,8 +163,8 @@ on_both! {
     }
 }
 
-/// Accounts with two holds, with a grant that ends, with an ended grant that a hold needs, with nothing that ends;
-/// and jobs that are to settle them.
+/// Accounts with two holds, with an expiring grant, with an expired grant that a hold needs, with nothing that
+/// expires; and the jobs that settle them.
 const OLD_SETTLEMENTS: [&str; 6] = [
     "INSERT INTO customers (id, email, email_normalized, name, source, plan, created_at_ms, updated_at_ms) \
      SELECT 'cst_aaaaaaaaaaaaaaaaaaaaaaaaaa', 'a', 'a', 'n', 'direct', 'trial', 1, 1 \

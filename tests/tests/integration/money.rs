@@ -1,20 +1,20 @@
-//! Money: payment methods, usage without credits, refunds, disputes, Pro. Against the sandbox, which keeps
-//! idempotency keys as Stripe does, delivers events and fails on demand.
+//! Money: payment methods, usage without credits, refunds, disputes, Pro. Against the sandbox, which has Stripe's
+//! idempotency keys, delivers events and fails on demand.
 
-mod answers;
-mod between;
 mod charge;
 mod deleted;
 mod failures;
-mod life;
+mod interceptor;
+mod lifecycle;
 mod limit;
-mod lost;
+mod lost_webhook;
 mod mail;
-mod odd;
 mod pro;
 mod refund;
 mod report;
-mod stop;
+mod shutdown;
+mod unusual_answer;
+mod unusual_event;
 
 use crate::scene::sql;
 use bursar_engine::config::Config;
@@ -25,45 +25,44 @@ use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What a unit costs without Pro, in minor units.
+/// The price of a unit without Pro, in minor units.
 const UNIT: i64 = 2_900;
-/// What a month of Pro costs, in minor units.
+/// The price of a month of Pro, in minor units.
 const MONTH: i64 = 59_900;
-/// Where a customer's subscription is.
 const SUBSCRIPTION: &str = "/api/v1/subscription";
 
-/// How long a try of a call may take here: a lost answer is noticed after this.
+/// Timeout of each attempt of a call to Stripe, after which a lost answer is noticed.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 
-/// How long the outcome of a stored failure is in doubt here.
+/// How long the outcome of a stored failure is in doubt in these tests.
 const STRIPE_DOUBT_MS: i64 = 500;
 
-/// An application with a Stripe of its own.
+/// An application with its own sandbox.
 pub(crate) struct Shop {
     pub(crate) app: TestApp,
     stripe: Sandbox,
 }
 
 impl Shop {
-    /// A shop whose Stripe keeps its events to itself: tests send those, in whatever order.
+    /// A shop whose sandbox delivers no events: tests deliver them, in any order.
     pub(crate) async fn open(backend: Backend) -> Self {
         Self::open_with(backend, |_| {}).await
     }
 
-    /// The same with changed settings.
+    /// Like [`Shop::open`], with changed settings.
     async fn open_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
-        let shop = Self::tell(backend, change).await;
+        let shop = Self::start(backend, change).await;
         shop.stripe.set_policy(Policy { is_paused: true, ..Policy::default() });
         shop
     }
 
-    /// A shop whose Stripe delivers its events.
+    /// A shop whose sandbox delivers its events.
     async fn open_with_events(backend: Backend) -> Self {
-        Self::tell(backend, |_| {}).await
+        Self::start(backend, |_| {}).await
     }
 
-    async fn tell(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
-        // What was not taken in is delivered again in a moment, not in hours.
+    async fn start(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
+        // Refused events are delivered again after a moment instead of hours.
         let options = Options { seed: Some(1), retry_scale: 0.0, ..Options::default() };
         let stripe = Sandbox::start(options).await.expect("the sandbox starts");
         let url = stripe.url().to_owned();
@@ -73,7 +72,7 @@ impl Shop {
         Self { app, stripe }
     }
 
-    /// An application whose Stripe is found there.
+    /// An application that uses the Stripe at this URL.
     async fn app(backend: Backend, url: String, change: impl FnOnce(&mut Config)) -> TestApp {
         TestApp::start_with(backend, |config| {
             config.stripe.secret_key = "sk_test_sandbox".to_owned();
@@ -87,13 +86,13 @@ impl Shop {
         .await
     }
 
-    /// The next call of this method to a path that begins so goes wrong.
+    /// Makes the next call of this method to a path with this prefix fail.
     fn fail_next(&self, method: &str, path: &str, fault: Fault) {
         self.stripe.fault(FaultRule::once(method, path, fault)).expect("there is room for a fault");
     }
 
-    /// A customer with a payment method of this fate and no credits.
-    async fn broke(&self, payment_method: &str) -> TestCustomer {
+    /// A customer with this payment method and no credits.
+    async fn without_credits(&self, payment_method: &str) -> TestCustomer {
         let customer = self.app.onboard().await;
         self.attach_until_done(&customer, payment_method).await;
         let balance = self.app.balance(&customer).await;
@@ -106,7 +105,7 @@ impl Shop {
         self.app.call(customer, "POST", "/api/v1/payment-methods", key, Some(&body)).await
     }
 
-    /// Adds a payment method, however long Stripe takes.
+    /// Adds a payment method and waits until it is there.
     async fn attach_until_done(&self, customer: &TestCustomer, payment_method: &str) {
         wait::until("the payment method is there", || async {
             (self.attach(customer, payment_method, "card").await.status == 201).then_some(())
@@ -118,14 +117,14 @@ impl Shop {
         self.app.call(customer, "POST", SUBSCRIPTION, key, Some(&json!({}))).await
     }
 
-    /// A customer on Pro with the credits of its first month and no others.
+    /// A customer on Pro with only the credits of its first month.
     async fn pro(&self) -> TestCustomer {
-        let customer = self.broke("pm_card_visa").await;
+        let customer = self.without_credits("pm_card_visa").await;
         self.subscribe(&customer, "pro").await.expect(201);
         customer
     }
 
-    /// The customer as it sees itself.
+    /// The customer as the API shows it to itself.
     async fn customer(&self, customer: &TestCustomer) -> Value {
         self.app.call(customer, "GET", "/api/v1/customer", "", None).await.expect(200)
     }
@@ -134,18 +133,16 @@ impl Shop {
         self.customer(customer).await["plan"].as_str().expect("a plan").to_owned()
     }
 
-    /// The status of its subscription, and its plan.
-    async fn standing(&self, customer: &TestCustomer) -> (String, String) {
+    async fn status_and_plan(&self, customer: &TestCustomer) -> (String, String) {
         (self.status(customer).await, self.plan(customer).await)
     }
 
-    /// The status of its subscription.
     async fn status(&self, customer: &TestCustomer) -> String {
         let found = self.app.call(customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
         found["status"].as_str().expect("a status").to_owned()
     }
 
-    /// Its Stripe customer, as soon as there is one.
+    /// Waits for the customer's Stripe customer and returns its id.
     async fn stripe_customer(&self, customer: &TestCustomer) -> String {
         wait::until("there is a Stripe customer", || async {
             self.customer(customer).await["stripe_customer_id"].as_str().map(str::to_owned)
@@ -153,7 +150,7 @@ impl Shop {
         .await
     }
 
-    /// A call to the sandbox such as Stripe's dashboard would make; gives what it answers.
+    /// Calls the sandbox as Stripe's dashboard would; returns the answer.
     async fn ask_stripe(&self, method: &str, path: &str, form: &[(&str, &str)]) -> Value {
         let url = format!("{}{path}", self.stripe.url());
         let body: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
@@ -171,8 +168,8 @@ impl Shop {
         self.stripe.list("subscription").pop().expect("a subscription")
     }
 
-    /// A month passes at Stripe, and an hour in which the invoice is a draft. Gives the invoice of the last
-    /// renewal.
+    /// Advances the sandbox by a month, and by the hour in which the invoice is a draft. Returns the invoice of the
+    /// last renewal.
     fn next_month(&self) -> Value {
         const DAY_S: u64 = 24 * 60 * 60;
         self.stripe.advance(Duration::from_secs(31 * DAY_S + 2 * 60 * 60)).expect("time passes");
@@ -180,14 +177,14 @@ impl Shop {
         self.stripe.object(&latest)
     }
 
-    /// The idempotency keys of all operations are a day older than they are, and forgotten at Stripe.
+    /// Makes the idempotency keys of all operations a day older, so that Stripe has deleted them.
     async fn a_day_passes(&self) {
         const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
         sql(&self.app, &format!("UPDATE operations SET round_at_ms = round_at_ms - {DAY_MS}")).await;
         self.stripe.advance(Duration::from_secs(25 * 60 * 60)).expect("time passes");
     }
 
-    /// Subscribes until it is answered with 201.
+    /// Subscribes until the answer is 201.
     async fn subscribe_until_done(&self, customer: &TestCustomer, key: &str) {
         wait::until("the customer is on Pro", || async {
             (self.subscribe(customer, key).await.status == 201).then_some(())
@@ -195,7 +192,7 @@ impl Shop {
         .await;
     }
 
-    /// Asks for units until it is answered with 200; gives the answer.
+    /// Requests units until the answer is 200; returns it.
     async fn spend_until_done(&self, customer: &TestCustomer, units: i64, key: &str) -> Value {
         wait::until("the units are settled", || async {
             let answer = self.app.spend(customer, units, key).await;
@@ -208,14 +205,14 @@ impl Shop {
         self.stripe.money(&self.stripe_customer(customer).await).net()
     }
 
-    /// Announces an object as it is now, and waits until that is processed.
+    /// Delivers an event with an object's current state, and waits until it is processed.
     async fn announce(&self, event_type: &str, object: &Value) {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         self.app.event_in_state(stripe::id(&event), "processed").await;
     }
 
-    /// Waits until an operation is in a state; gives it.
+    /// Waits until an operation is in this state; returns it.
     async fn operation(&self, customer: &TestCustomer, id: &str, state: &str) -> Value {
         wait::until(&format!("operation {id} is {state}"), || async {
             let path = format!("/api/v1/operations/{id}");
@@ -231,14 +228,14 @@ impl Shop {
     }
 }
 
-/// The payment that a customer whose bank wants to see it is asked to finish.
-fn asked_to_finish(answer: &Answer) -> String {
+/// The PaymentIntent that an answer asks the customer to authenticate.
+fn payment_to_authenticate(answer: &Answer) -> String {
     answer.expect_problem(402, "authentication_required");
     assert!(answer.body["client_secret"].is_string(), "{}", answer.body);
     answer.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned()
 }
 
-/// Declares tests that run on both pairs of backends, each with the `Shop` of its file and a Stripe of its own.
+/// Declares tests that run on both pairs of backends, each with a `Shop` of its own.
 macro_rules! shops {
     ($($(#[$attribute:meta])* async fn $name:ident($shop:ident: &Shop) $body:block)*) => {
         $(

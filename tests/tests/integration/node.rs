@@ -1,4 +1,4 @@
-//! Real processes: what is left when one is killed, and how one stops while its services are away.
+//! Real processes: killed, and stopped while their services are down.
 
 use crate::private::Private;
 use crate::scene::{PERIOD, SIGNUP, invoice_paid, now_ms, on_both, stripe_customer};
@@ -10,8 +10,8 @@ use bursar_engine::infra::store::job::job_list;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_engine::usecase::intake::take_in;
 use bursar_services::Postgres;
-use bursar_tests::chaos::chronicle::Chronicle;
 use bursar_tests::chaos::node::{Launch, Node};
+use bursar_tests::chaos::run_log::RunLog;
 use bursar_tests::{Backend, TestApp, TestCustomer, wait};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,25 +19,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Long enough that it does not end while its node lives, and short enough to wait for its end.
+/// Longer than a node needs to renew it, and short enough to wait for its end.
 const LEASE_MS: i64 = 1_500;
 const INNOCENT: usize = 10;
 
-/// A `bursar serve` on what an application under test used before.
-pub(crate) struct Served {
+/// A `bursar serve` process on the database and broker of an earlier application under test.
+pub(crate) struct NodeProcess {
     node: Node,
     pub(crate) db: Db,
     client: reqwest::Client,
     _folder: TempDir,
 }
 
-impl Served {
-    /// Starts it with the settings of a test that matter here.
+impl NodeProcess {
+    /// Starts it with a test's settings.
     pub(crate) async fn start(config: &Config) -> Self {
         Self::start_skewed(config, 0).await
     }
 
-    /// The same with a clock that is wrong by so much.
+    /// Like [`NodeProcess::start`], with a skewed clock.
     pub(crate) async fn start_skewed(config: &Config, skew_ms: i64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut environment = environment(config);
@@ -45,7 +45,7 @@ impl Served {
             environment.insert(CLOCK_SKEW_VARIABLE.to_owned(), skew_ms.to_string());
         }
         let launch = Launch { program: program(), environment, folder: folder.path().to_path_buf() };
-        let node = Node::new("node".to_owned(), launch, Arc::new(Chronicle::new("test"))).unwrap();
+        let node = Node::new("node".to_owned(), launch, Arc::new(RunLog::new("test"))).unwrap();
         let db = connect(config).await;
         let served = Self { node, db, client: reqwest::Client::new(), _folder: folder };
         served.start_again().await;
@@ -53,7 +53,7 @@ impl Served {
     }
 
     pub(crate) async fn start_again(&self) {
-        self.node.start(&mut *self.node.take_in_turn().await).unwrap();
+        self.node.start(&mut *self.node.lock().await).unwrap();
         wait::until("the node is up", || async { self.node.is_up(&self.client).await.then_some(()) }).await;
     }
 
@@ -63,27 +63,25 @@ impl Served {
     }
 
     pub(crate) async fn kill(&self) {
-        self.node.kill(&mut *self.node.take_in_turn().await).await.unwrap();
+        self.node.kill(&mut *self.node.lock().await).await.unwrap();
     }
 
-    /// SIGTERM; it has to end with success within the time that is promised.
+    /// Sends SIGTERM; the process must exit successfully within the limit.
     pub(crate) async fn terminate(&self) {
-        let ended = self.node.terminate(&mut *self.node.take_in_turn().await).await.unwrap();
+        let ended = self.node.terminate(&mut *self.node.lock().await).await.unwrap();
         ended.unwrap();
     }
 
-    /// The jobs of events.
     async fn events(&self) -> Vec<Job> {
         let filter = JobFilter { kind: Some("stripe.event".to_owned()), ..JobFilter::default() };
         job_list(self.db.read(), &filter, "", 1_000, 0).await.unwrap()
     }
 
-    /// The job of a stream with only one.
     async fn event_of(&self, stream: &str) -> Job {
         self.events().await.into_iter().find(|job| job.stream_key == stream).unwrap()
     }
 
-    /// Waits until a condition holds for the jobs of events; gives them.
+    /// Waits until a condition holds for the jobs of events; returns them.
     pub(crate) async fn events_until(&self, what: &str, holds: impl Fn(&[Job]) -> bool) -> Vec<Job> {
         wait::until(what, || async {
             let jobs = self.events().await;
@@ -93,13 +91,12 @@ impl Served {
     }
 }
 
-/// The database of an application.
 pub(crate) async fn connect(config: &Config) -> Db {
     let options = DbOptions { connections_max: 2, ..DbOptions::new(config.database_url()) };
     Db::connect(&options).await.unwrap()
 }
 
-/// The program beside this one's folder; `./dev test` builds both.
+/// The program, in the folder above this one's; `./dev test` builds both.
 pub(crate) fn program() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let program = own.ancestors().nth(2).map(|folder: &Path| folder.join("bursar")).unwrap();
@@ -107,7 +104,7 @@ pub(crate) fn program() -> PathBuf {
     program
 }
 
-/// The settings of a test that matter here, for a process of its own.
+/// A test's settings as environment variables of a process.
 pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
     let jobs = &config.jobs;
     let mut variables = vec![
@@ -146,8 +143,8 @@ pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Events of payments that nobody was told of, each in a stream of its own; gives the streams.
-pub(crate) async fn take_payments(db: &Db, customers: &[TestCustomer]) -> Vec<String> {
+/// Stores payment events without announcing them, each in its own stream; returns the streams.
+pub(crate) async fn insert_payment_events(db: &Db, customers: &[TestCustomer]) -> Vec<String> {
     let now_ms = now_ms();
     let event = |customer| invoice_paid(&stripe_customer(), Some(customer)).to_string();
     let deliveries: Vec<_> =
@@ -156,8 +153,8 @@ pub(crate) async fn take_payments(db: &Db, customers: &[TestCustomer]) -> Vec<St
     deliveries.into_iter().map(|delivery| delivery.event.stream_key).collect()
 }
 
-/// A transaction that somebody forgot, on the accounts of customers.
-pub(crate) async fn forgotten(psql: &DatabaseConnection, customers: &[TestCustomer]) -> DatabaseTransaction {
+/// Opens a transaction that locks the accounts of customers.
+pub(crate) async fn open_transaction(psql: &DatabaseConnection, customers: &[TestCustomer]) -> DatabaseTransaction {
     let ids = customers.iter().map(|customer| format!("'{}'", customer.id)).collect::<Vec<_>>().join(",");
     let tx = psql.begin().await.unwrap();
     let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id IN ({ids})");
@@ -165,7 +162,7 @@ pub(crate) async fn forgotten(psql: &DatabaseConnection, customers: &[TestCustom
     tx
 }
 
-/// Customers on an application that has stopped; gives what it was started with.
+/// Starts an application, adds customers and stops it; returns its configuration.
 pub(crate) async fn stopped_with(customers: usize) -> (Config, Option<TempDir>, Vec<TestCustomer>) {
     let app = TestApp::start_with(Backend::Production, |config| {
         config.jobs.lease_ms = LEASE_MS;
@@ -184,9 +181,9 @@ pub(crate) async fn stopped_with(customers: usize) -> (Config, Option<TempDir>, 
 async fn jobs_of_a_killed_process_are_rescued_and_done_once() {
     let (config, folder, customers) = stopped_with(5).await;
     let psql = Database::connect(&config.database_url).await.unwrap();
-    let locked = forgotten(&psql, &customers).await;
-    let served = Served::start(&config).await;
-    take_payments(&served.db, &customers).await;
+    let locked = open_transaction(&psql, &customers).await;
+    let served = NodeProcess::start(&config).await;
+    insert_payment_events(&served.db, &customers).await;
     served.events_until("all are running", |jobs| jobs.iter().all(|job| job.state == JobState::Running)).await;
     served.kill().await;
     locked.rollback().await.unwrap();
@@ -204,22 +201,22 @@ async fn jobs_of_a_killed_process_are_rescued_and_done_once() {
     app.stop().await;
 }
 
-/// The sessions that a query of Postgres' list finds.
+/// The sessions that a query on `pg_stat_activity` finds.
 async fn pids(psql: &DatabaseConnection, sql: &str) -> BTreeSet<i32> {
     let found = psql.query_all_raw(Statement::from_string(psql.get_database_backend(), sql)).await.unwrap();
     found.iter().map(|row| row.try_get("", "pid").unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_kills_its_process_dies_of_it_and_takes_no_other_along() {
+async fn a_job_that_kills_its_process_dies_without_its_neighbours() {
     let (config, folder, customers) = stopped_with(1 + INNOCENT).await;
     let psql = Database::connect(&config.database_url).await.unwrap();
     let (killer, innocent) = customers.split_at(1);
-    let (killing, held_up) = (forgotten(&psql, killer).await, forgotten(&psql, innocent).await);
-    let served = Served::start(&config).await;
-    let poison = take_payments(&served.db, &customers).await.remove(0);
+    let (killing, held_up) = (open_transaction(&psql, killer).await, open_transaction(&psql, innocent).await);
+    let served = NodeProcess::start(&config).await;
+    let poison = insert_payment_events(&served.db, &customers).await.remove(0);
 
-    // Twice all of them run when the process dies. Nobody can know which of them it was.
+    // The process dies twice while all of them run, so nobody can know which one was the cause.
     for deaths in 0..2 {
         let all_run = |jobs: &[Job]| jobs.iter().all(|job| job.state == JobState::Running && job.rescues == deaths);
         served.events_until("all are running", all_run).await;
@@ -230,8 +227,8 @@ async fn a_job_that_kills_its_process_dies_of_it_and_takes_no_other_along() {
     }
     held_up.rollback().await.unwrap();
 
-    // From now on the process dies whenever the killer's work is under way: it waits for a lock. Sessions of the
-    // processes before may still wait for it, too.
+    // From here on the process dies whenever the killer's job runs, which shows by its waiting for a lock. Sessions
+    // of earlier processes may still wait for it, too.
     let all = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bursar'";
     let waits = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bursar' \
                  AND datname = current_database() AND wait_event_type = 'Lock'";
@@ -271,16 +268,16 @@ async fn a_job_that_kills_its_process_dies_of_it_and_takes_no_other_along() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_told_to_stop_while_its_database_is_away_ends_in_time() {
+async fn a_process_stops_in_time_while_its_database_is_down() {
     let postgres = Private::start(Postgres::start).await;
     let url = postgres.run(|postgres| postgres.create_database("bursar")).await;
     let app = TestApp::start_with(Backend::Production, |config| config.database_url = url).await;
     let customers = [app.onboard().await];
     let (config, _folder) = app.halt().await;
     let psql = Database::connect(&config.database_url).await.unwrap();
-    let locked = forgotten(&psql, &customers).await;
-    let served = Served::start(&config).await;
-    take_payments(&served.db, &customers).await;
+    let locked = open_transaction(&psql, &customers).await;
+    let served = NodeProcess::start(&config).await;
+    insert_payment_events(&served.db, &customers).await;
     served.events_until("it runs", |jobs| jobs.iter().all(|job| job.state == JobState::Running)).await;
 
     postgres.run(Postgres::kill).await;
@@ -290,14 +287,14 @@ async fn a_process_that_is_told_to_stop_while_its_database_is_away_ends_in_time(
 }
 
 on_both! {
-    async fn whoever_was_at_work_when_the_process_was_killed_is_counted(backend: Backend) {
+    async fn the_job_running_when_its_process_was_killed_is_counted(backend: Backend) {
         let app = TestApp::start_with(backend, |config| config.jobs.lease_ms = LEASE_MS).await;
         let customer = app.onboard().await;
         let (config, folder) = app.halt().await;
-        let served = Served::start(&config).await;
+        let served = NodeProcess::start(&config).await;
         served.kill().await;
-        // It was killed in the middle of this.
-        take_payments(&served.db, &[customer]).await;
+        // It was killed while this ran.
+        insert_payment_events(&served.db, &[customer]).await;
         for text in [
             "UPDATE jobs SET state = 'running' WHERE kind = 'stripe.event'",
             "UPDATE streams SET owner = 'killed', lease_until_ms = 1 WHERE key LIKE 'stripe:%'",

@@ -1,4 +1,4 @@
-//! Signing up.
+//! Signup.
 
 mod gate;
 mod limit;
@@ -51,7 +51,7 @@ both! {
         app.verify().await;
     }
 
-    async fn what_is_given_is_trimmed_and_kept_and_the_source_is_direct_if_not_given(app: &TestApp) {
+    async fn fields_are_trimmed_and_the_source_defaults_to_direct(app: &TestApp) {
         for source in ["direct", "marketplace", "early_access"] {
             let body = json!({ "email": format!("{source}@example.com"), "name": "Ada", "source": source });
             assert_eq!(sign_up(app, &body).await.expect(201)["customer"]["source"], source);
@@ -112,7 +112,7 @@ both! {
         app.verify().await;
     }
 
-    async fn signing_up_leaves_a_line_for_the_customer_and_one_for_its_key(app: &TestApp) {
+    async fn signup_audits_the_customer_and_its_key(app: &TestApp) {
         let body = json!({ "email": "ada@example.com", "name": "Ada", "source": "early_access" });
         let made = sign_up(app, &body).await.expect(201);
         let id = made["customer"]["id"].as_str().unwrap();
@@ -140,7 +140,7 @@ both! {
         app.verify().await;
     }
 
-    async fn what_is_no_person_is_refused_and_makes_no_customer(app: &TestApp) {
+    async fn an_invalid_signup_is_refused_and_creates_no_customer(app: &TestApp) {
         let good = "ada@example.com";
         let emails = [
             "", " ", "ada", "ada@", "@example.com", "ada@example", "Ada <ada@example.com>", "a b@example.com",
@@ -183,7 +183,7 @@ both! {
         let second = app.call(&customer, "POST", "/api/v1/api-keys", &unique(), Some(&json!({ "name": "ci" }))).await;
         let second = second.expect(201)["key"].as_str().unwrap().to_owned();
         for key in [&customer.api_key, &second] {
-            // The search itself works: what is kept of a key is found where it belongs.
+            // The search works: it finds the stored hash of a key.
             assert_eq!(tables_with(app, &secret_hash(key)).await, ["api_keys"]);
             assert_eq!(tables_with(app, key).await, Vec::<String>::new());
             assert_eq!(tables_with(app, &key[12..]).await, Vec::<String>::new(), "a key without its first characters");

@@ -1,9 +1,9 @@
-//! The database goes away and comes back; and a SQLite database serves one process only.
+//! Outages of the database, and the lock on a SQLite data folder.
 
 mod read_only;
 mod silent;
 
-use crate::broker::Behind;
+use crate::broker::BrokerView;
 use crate::private::Private;
 use crate::scene::{
     PERIOD, SIGNUP, customer_id, deliver_until, invoice_paid, job_in_state, job_of, now_ms, sql, stream_of,
@@ -25,7 +25,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement, Transact
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// An application on a Postgres of its own. Waits are short, because here they are all waited out.
+/// An application on its own Postgres, with short timeouts, because the tests wait for all of them.
 async fn on_private_postgres(change: impl FnOnce(&mut Config)) -> (Private<Postgres>, TestApp) {
     let postgres = Private::start(Postgres::start).await;
     let url = postgres.run(|postgres| postgres.create_database("bursar")).await;
@@ -39,7 +39,7 @@ async fn on_private_postgres(change: impl FnOnce(&mut Config)) -> (Private<Postg
     (postgres, app)
 }
 
-/// Asserts that an answer is good, or asks to come again. True if it is good.
+/// Asserts that an answer is a success or asks to retry. Returns whether it is a success.
 fn is_good(answer: &Answer) -> bool {
     if answer.status == 200 {
         return true;
@@ -49,7 +49,7 @@ fn is_good(answer: &Answer) -> bool {
     false
 }
 
-/// What goes on while the database comes and goes.
+/// Requests during outages of the database.
 #[derive(Default)]
 struct Load {
     spent: AtomicUsize,
@@ -59,7 +59,7 @@ struct Load {
 }
 
 impl Load {
-    /// Spends one credit under one key after the other, each until it is answered.
+    /// Spends one credit after another, each under its own key and repeated until it is answered.
     async fn spend(&self, app: &TestApp, customer: &TestCustomer, name: &str) {
         let mut number = 0;
         while !self.enough.load(Ordering::SeqCst) {
@@ -73,7 +73,7 @@ impl Load {
         }
     }
 
-    /// Delivers one payment after the other, each until it is taken.
+    /// Delivers one payment after another, each until it is accepted.
     async fn deliver(&self, app: &TestApp, customer: &TestCustomer, stripe_customer: &str) {
         while !self.enough.load(Ordering::SeqCst) {
             let event = invoice_paid(stripe_customer, Some(customer));
@@ -90,7 +90,7 @@ impl Load {
         good.then_some(())
     }
 
-    /// The database is killed, asked for in vain, and started again.
+    /// Kills the database, waits until requests are refused, and starts it again.
     async fn outage(&self, app: &TestApp, postgres: &Private<Postgres>) {
         let goal = self.spent.load(Ordering::SeqCst) + 20;
         self.until("debits are answered", |load| load.spent.load(Ordering::SeqCst) >= goal).await;
@@ -117,7 +117,7 @@ impl Load {
     }
 }
 
-/// Waits until an event that was taken is processed; the database may be away meanwhile.
+/// Waits until an accepted event is processed; the database may be down meanwhile.
 async fn app_has(app: &TestApp, event: &serde_json::Value) {
     wait::until("an event that was taken is processed", || async {
         (app.event(stripe::id(event)).await["event"]["state"] == "processed").then_some(())
@@ -126,7 +126,7 @@ async fn app_has(app: &TestApp, event: &serde_json::Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_killed_twice_under_load_costs_nothing_but_time() {
+async fn two_kills_of_the_database_under_load_lose_nothing() {
     let (postgres, app) = on_private_postgres(|_| {}).await;
     let (spender, payer, stripe_customer) = (app.onboard_with(100_000).await, app.onboard().await, stripe_customer());
     let load = Load::default();
@@ -159,23 +159,23 @@ async fn a_database_that_is_killed_twice_under_load_costs_nothing_but_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_come_while_the_database_is_away_do_not_stop_consumption() {
+async fn messages_during_a_database_outage_do_not_stop_consumption() {
     const PREFETCH: u16 = 4;
     let (postgres, app) = on_private_postgres(|config| config.amqp.prefetch = PREFETCH).await;
-    let behind = Behind::of(&app).await;
+    let view = BrokerView::of(&app).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     deliver_until(&app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
 
-    // More than the broker hands out before the first is acknowledged, each of another stream.
+    // More than the broker delivers before the first acknowledgement, each of another stream.
     postgres.run(Postgres::kill).await;
     for stream in 0..3 * PREFETCH {
-        behind.announce(&format!("stripe:cus_{stream}"), "job_whatever", 0).await;
+        view.announce(&format!("stripe:cus_{stream}"), "job_whatever", 0).await;
     }
     wait::until("the application has taken what it may", || async {
-        behind.queue(&behind.work_queue()).await.filter(|(messages, _)| *messages <= u32::from(2 * PREFETCH))
+        view.queue(&view.work_queue()).await.filter(|(messages, _)| *messages <= u32::from(2 * PREFETCH))
     })
     .await;
-    // A request that waits for the database in vain takes as long as what the messages led to.
+    // A request that waits for the database takes as long as the effects of the messages.
     for number in 0..4 {
         assert!(!is_good(&app.spend(&customer, 1, &format!("in-vain-{number}")).await));
     }
@@ -184,13 +184,13 @@ async fn messages_that_come_while_the_database_is_away_do_not_stop_consumption()
     let event = invoice_paid(&stripe_customer, Some(&customer));
     wait::until("an event is taken", || async { is_good(&app.deliver(&event).await).then_some(()) }).await;
     app_has(&app, &event).await;
-    behind.until_consumed(&behind.work_queue()).await;
+    view.until_consumed(&view.work_queue()).await;
     app.verify().await;
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_somebody_keeps_locked_holds_up_nobody_else() {
+async fn a_locked_row_delays_no_other_customer() {
     const LEASE_MS: i64 = 1_000;
     let app = TestApp::start_with(Backend::Production, |config| config.jobs.lease_ms = LEASE_MS).await;
     let (slow, other, stripe_customer) = (app.onboard().await, app.onboard_with(100_000).await, stripe_customer());
@@ -202,8 +202,8 @@ async fn a_row_that_somebody_keeps_locked_holds_up_nobody_else() {
     app.deliver(&event).await.expect(200);
     job_in_state(&app, &job_of(&app, &event).await.id, JobState::Running).await;
 
-    // The job's commit waits for the row, again and again; whoever owns the row is refused; and the
-    // neighbour, whose commits share batches with theirs, spends.
+    // The job's commit waits for the row repeatedly, the row's owner is refused, and the neighbour, whose commits
+    // share batches with theirs, spends.
     let (begun, spent) = (now_ms(), AtomicUsize::new(0));
     wait::until("many leases have passed", || async {
         let number = spent.fetch_add(1, Ordering::SeqCst);
@@ -226,7 +226,7 @@ async fn a_row_that_somebody_keeps_locked_holds_up_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_result_that_the_database_does_not_take_costs_only_its_own_job_an_attempt() {
+async fn a_rejected_result_costs_only_its_own_job_an_attempt() {
     let app = TestApp::start(Backend::Production).await;
     let (poisoned, mut innocent) = (app.onboard().await, Vec::new());
     for _ in 0..10 {
@@ -259,7 +259,7 @@ async fn a_result_that_the_database_does_not_take_costs_only_its_own_job_an_atte
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_whose_failure_cannot_be_written_either_is_given_back_and_uses_up_no_attempt() {
+async fn a_job_whose_failure_cannot_be_stored_uses_up_no_attempt() {
     let app = TestApp::start(Backend::Production).await;
     let (customer, innocent, stripe_customer) = (app.onboard().await, app.onboard().await, stripe_customer());
     let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
@@ -278,7 +278,7 @@ async fn a_job_whose_failure_cannot_be_written_either_is_given_back_and_uses_up_
     assert_eq!((waiting.attempt, waiting.rescues), (0, 0));
     assert_eq!(app.balance(&customer).await, SIGNUP);
 
-    // Nor does it keep the application from stopping, or die of the stop.
+    // It also does not prevent a stop, or die of one.
     job_in_state(&app, &id, JobState::Running).await;
     let (config, folder) = app.halt().await;
     let psql = Database::connect(&config.database_url).await.unwrap();
@@ -293,12 +293,12 @@ async fn a_job_whose_failure_cannot_be_written_either_is_given_back_and_uses_up_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_for_the_next() {
+async fn a_statement_times_out_and_its_connection_stays_usable() {
     let app = TestApp::start(Backend::Production).await;
     let url = app.config.database_url();
     let options = DbOptions { connections_max: 1, statement_timeout_ms: 50, ..DbOptions::new(url) };
     let db = Db::connect(&options).await.unwrap();
-    // Somebody has the lock that it asks for, and does not let go of it.
+    // Another transaction holds the lock that it needs.
     let lock = "SELECT pg_advisory_xact_lock(1)";
     let holder = app.app.db.begin().await.unwrap();
     holder.execute_unprepared(lock).await.unwrap();
@@ -307,7 +307,7 @@ async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_fo
     assert!(refused.to_string().contains("statement timeout"), "{refused}");
     assert!(bursar_engine::Error::from(refused).is_retryable());
     db.read().ping().await.unwrap();
-    // The server's own connections have a limit, too.
+    // The server's own connections have the limit, too.
     let limit = app.app.db.read().query_one_raw(Statement::from_string(db.backend(), "SHOW statement_timeout")).await;
     let limit: String = limit.unwrap().unwrap().try_get_by_index(0).unwrap();
     assert_ne!(limit, "0");
@@ -316,10 +316,10 @@ async fn a_statement_of_postgres_ends_at_its_limit_and_its_connection_is_good_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_on_the_same_sqlite_folder_is_refused_in_clear_words() {
+async fn a_second_process_on_the_same_sqlite_folder_is_refused_with_a_clear_message() {
     let app = TestApp::start(Backend::Embedded).await;
     let customer = app.onboard().await;
-    // With the same settings, as one who starts it twice by mistake: the port is taken, too.
+    // With the same settings, as if started twice by mistake: the port is taken, too.
     let same = Config { listen: app.address().to_string(), ..app.config.clone() };
     let second = serve::start(same, Role::All, Clock::System).await;
     let refusal = format!("{:#}", second.err().unwrap());
@@ -336,7 +336,7 @@ async fn a_second_process_on_the_same_sqlite_folder_is_refused_in_clear_words() 
     app.stop().await;
 }
 
-/// Cuts connections off whose commits wait for a standby, if there are any of this kind.
+/// Terminates connections of this kind whose commits wait for a standby, if there are any.
 async fn cut_off(psql: &DatabaseConnection, condition: &str) -> Option<()> {
     let sql = format!(
         "SELECT pg_terminate_backend(a.pid)::text FROM pg_stat_activity a \
@@ -347,7 +347,7 @@ async fn cut_off(psql: &DatabaseConnection, condition: &str) -> Option<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_debit_whose_commit_was_not_heard_of_is_answered_as_the_first_one_and_made_once() {
+async fn a_debit_with_an_uncertain_commit_is_made_once() {
     let (postgres, app) = on_private_postgres(|config| config.ledger.timeout_ms = 30_000).await;
     let customer = app.onboard().await;
     let url = postgres.run(|postgres| Ok(postgres.url("bursar"))).await;
@@ -358,8 +358,8 @@ async fn a_debit_whose_commit_was_not_heard_of_is_answered_as_the_first_one_and_
         psql.execute_unprepared("SELECT pg_reload_conf()").await.unwrap();
     };
     psql.execute_unprepared("CREATE TABLE probe (n INT)").await.unwrap();
-    // A commit is written here and then waits for a standby that is not there: whoever is cut off now has
-    // committed and does not know it.
+    // A commit is written locally and then waits for a standby that does not exist: a terminated session has
+    // committed without knowing it.
     standby("nobody").await;
     wait::until("commits wait", || async {
         let url = url.clone();

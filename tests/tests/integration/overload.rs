@@ -1,4 +1,4 @@
-//! More than the server takes: what is refused, what is closed, and what is answered all the same.
+//! Overload: refused requests, closed connections, and requests that are answered all the same.
 
 mod answer;
 mod webhook;
@@ -8,27 +8,27 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-/// A connection on which this was sent.
+/// Opens a connection and sends this text.
 async fn sent(app: &TestApp, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(app.address()).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream
 }
 
-/// What is answered until the server closes the connection.
+/// Reads until the server closes the connection.
 async fn answered(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
-    // The end of the stream, or a reset: either way it is over.
+    // The end of the stream or a reset; both end it.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_all_places_taken_requests_are_refused_but_health_and_metrics_answer() {
+async fn at_capacity_requests_are_refused_but_health_and_metrics_answer() {
     let app = TestApp::start_with(Backend::Embedded, |config| config.http.requests_max = 1).await;
     let customer = app.onboard().await;
-    // A request whose body does not come keeps the only place. It is sent again each time: the one that
-    // asks may have the place just when it arrives.
+    // A request without its body takes the only slot. It is sent again each time, because the probe itself may take
+    // the slot first.
     let head = "POST /api/v1/usage HTTP/1.1\r\nHost: bursar\r\nContent-Length: 100\r\n\r\n";
     let waiting = Mutex::new(Vec::new());
     let refused = wait::until("a request is refused", || async {
@@ -50,7 +50,7 @@ async fn with_all_places_taken_requests_are_refused_but_health_and_metrics_answe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_sends_no_whole_request_is_closed_and_makes_room() {
+async fn a_connection_without_a_whole_request_is_closed() {
     let app = TestApp::start_with(Backend::Embedded, |config| {
         config.http.connections_max = 2;
         config.http.idle_timeout_ms = 300;
@@ -58,7 +58,7 @@ async fn a_connection_that_sends_no_whole_request_is_closed_and_makes_room() {
     .await;
     let silent = sent(&app, "").await;
     let slow = sent(&app, "GET /health/live HTTP/1.1\r\nHost: bur").await;
-    // The third is answered once one of them was closed.
+    // The third one is answered once another one was closed.
     assert_eq!(app.request("GET", "/health/live", &[], None).await.status, 200);
     for stream in [silent, slow] {
         let answer = answered(stream).await;
@@ -68,11 +68,11 @@ async fn a_connection_that_sends_no_whole_request_is_closed_and_makes_room() {
 }
 
 both! {
-    async fn nothing_but_http_1_is_spoken(app: &TestApp) {
+    async fn only_http_1_is_spoken(app: &TestApp) {
         let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
         let answer = answered(sent(app, preface).await).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:?}");
-        // Who asks for HTTP/2 is answered as if it had not.
+        // A request to upgrade to HTTP/2 is ignored.
         let upgrade = "GET /health/live HTTP/1.1\r\nHost: bursar\r\nConnection: close, Upgrade, HTTP2-Settings\r\n\
                        Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n";
         let answer = answered(sent(app, upgrade).await).await;

@@ -1,4 +1,4 @@
-//! Servers of a test's own, which it may stop, kill and wipe, and a way to the broker that can be cut.
+//! Servers of a single test, which it may stop, kill and wipe, and a proxy to the broker.
 
 use bursar_services::{Error, ScratchDir};
 use std::path::Path;
@@ -7,15 +7,14 @@ use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// A server that belongs to one test. Its calls block, so they run on threads for that.
+/// A server that belongs to one test. Its blocking calls run on separate threads.
 pub struct Private<T> {
     server: Arc<Mutex<T>>,
-    // Dropped after the server that lives in it.
+    // Dropped after the server that uses it.
     _scratch: ScratchDir,
 }
 
 impl<T: Send + 'static> Private<T> {
-    /// Starts a server in a folder of its own.
     pub async fn start(start: fn(&Path) -> Result<T, Error>) -> Self {
         tokio::task::spawn_blocking(move || {
             let scratch = ScratchDir::new("private").unwrap();
@@ -26,23 +25,25 @@ impl<T: Send + 'static> Private<T> {
         .unwrap()
     }
 
-    /// Has something done to the server, or asks it something.
-    pub async fn run<R: Send + 'static>(&self, act: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static) -> R {
+    pub async fn run<R: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
+    ) -> R {
         let server = self.server.clone();
-        tokio::task::spawn_blocking(move || act(&mut server.lock().unwrap()).unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || operation(&mut server.lock().unwrap()).unwrap()).await.unwrap()
     }
 }
 
-/// A proxy between the application and a broker: connections through it can be cut, and the way closed.
+/// A proxy before a broker that can cut connections and refuse new ones.
 pub struct Proxy {
     port: u16,
-    /// Grows with every cut; the way is closed while it is odd.
+    /// Grows with every cut; new connections are refused while it is odd.
     cuts: watch::Sender<u64>,
     carried: Arc<AtomicUsize>,
 }
 
 impl Proxy {
-    /// A proxy before the server at this URL (`amqp://user:password@host:port/…`).
+    /// Starts a proxy before the server at this URL (`amqp://user:password@host:port/…`).
     pub async fn before(url: &str) -> (Self, String) {
         let (before, rest) = url.rsplit_once('@').unwrap();
         let (target, path) = rest.split_once('/').unwrap();
@@ -54,22 +55,20 @@ impl Proxy {
         (proxy, through)
     }
 
-    /// Cuts every connection and lets no new one through.
+    /// Cuts all connections and refuses new ones.
     pub fn close(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1 + *cuts % 2);
     }
 
-    /// Lets connections through again.
     pub fn open(&self) {
         self.cuts.send_modify(|cuts| *cuts += *cuts % 2);
     }
 
-    /// Cuts every connection; new ones get through at once.
+    /// Cuts all connections; new ones are accepted at once.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 2);
     }
 
-    /// How many connections were let through so far.
     pub fn carried(&self) -> usize {
         self.carried.load(Ordering::SeqCst)
     }

@@ -1,5 +1,5 @@
-//! Reconciliation: what webhooks did not tell is found, and mended where that is safe. Against a fake of
-//! Stripe that tells nothing by itself and has only what a test put there.
+//! Reconciliation: differences without a webhook are found, and repaired where that is safe. Against a fake Stripe
+//! that sends no events and has only the objects of the test.
 
 mod report;
 mod run;
@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 
 const RUNS: &str = "/admin/v1/stripe/reconciliations";
 
-/// How long a try of a call may take here: a lost answer is noticed after this.
+/// Timeout of each attempt of a call to Stripe, after which a lost answer is noticed.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 
-/// An application with a Stripe of its own.
 struct Shop {
     app: TestApp,
     stripe: FakeStripe,
@@ -29,7 +28,7 @@ impl Shop {
         Self::open_with(backend, |_| {}).await
     }
 
-    /// The same with changed settings.
+    /// Like [`Shop::open`], with changed settings.
     async fn open_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
         let stripe = FakeStripe::start().await;
         let url = stripe.url.clone();
@@ -45,8 +44,8 @@ impl Shop {
         Self { app, stripe }
     }
 
-    /// A customer with a payment method of this fate and no credits.
-    async fn broke(&self, payment_method: &str) -> TestCustomer {
+    /// A customer with this payment method and no credits.
+    async fn without_credits(&self, payment_method: &str) -> TestCustomer {
         let customer = self.app.onboard().await;
         self.attach(&customer, payment_method, "card").await.expect(201);
         let balance = self.app.balance(&customer).await;
@@ -65,17 +64,17 @@ impl Shop {
     }
 
     async fn money(&self, customer: &TestCustomer) -> i64 {
-        self.stripe.money(&self.stripe_customer(customer).await)
+        self.stripe.net_paid(&self.stripe_customer(customer).await)
     }
 
-    /// Announces an object as it is now, and waits until that is processed.
+    /// Delivers an event with an object's current state, and waits until it is processed.
     async fn announce(&self, event_type: &str, object: &Value) {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         self.app.event_in_state(stripe::id(&event), "processed").await;
     }
 
-    /// Waits until an operation is in a state; gives it.
+    /// Waits until an operation is in this state; returns it.
     async fn operation(&self, customer: &TestCustomer, id: &str, state: &str) -> Value {
         wait::until(&format!("operation {id} is {state}"), || async {
             let path = format!("/api/v1/operations/{id}");
@@ -92,14 +91,13 @@ impl Shop {
 }
 
 impl Shop {
-    /// Runs, and asserts what was found, as class, found, repaired. Classes that are not named agree.
+    /// Runs a reconciliation and asserts the classes with differences: class, found, repaired.
     async fn reconcile_finds(&self, expected: &[(&str, i64, i64)]) -> Value {
         let run = reconcile(&self.app, true).await;
         assert_eq!(found(&run), expected, "{run:#}");
         run
     }
 
-    /// Waits until a customer's balance is this.
     async fn balance_becomes(&self, customer: &TestCustomer, balance: i64) {
         wait::until(&format!("the balance is {balance}"), || async {
             (self.app.balance(customer).await == balance).then_some(())
@@ -115,9 +113,9 @@ impl Shop {
         .await;
     }
 
-    /// A customer on Pro with a renewal that Stripe has and nobody told us of; the invoice.
+    /// A customer on Pro with a renewal at Stripe that no event announced; returns its invoice.
     async fn renewed(&self) -> (TestCustomer, Value) {
-        let customer = self.broke("pm_card_visa").await;
+        let customer = self.without_credits("pm_card_visa").await;
         self.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let mut renewal = self.stripe.all("invoice").remove(0);
         renewal["id"] = format!("in_{}", unique()).into();
@@ -126,9 +124,9 @@ impl Shop {
         (customer, renewal)
     }
 
-    /// A customer that bought a unit, has 3 credits and was refunded without our hearing of it.
+    /// A customer that bought a unit, has 3 credits and got a refund that no event announced.
     async fn refunded(&self) -> TestCustomer {
-        let customer = self.broke("pm_card_visa").await;
+        let customer = self.without_credits("pm_card_visa").await;
         self.app.spend(&customer, 1, "unit").await.expect(200);
         self.app.adjust(&customer, 3).await.expect(200);
         let charge = self.stripe.all("charge").remove(0);
@@ -137,13 +135,13 @@ impl Shop {
     }
 }
 
-/// Begins a run and waits until it has ended.
+/// Starts a run and waits until it has ended.
 pub(crate) async fn reconcile(app: &TestApp, repair: bool) -> Value {
     let begun = app.admin("POST", RUNS, Some(&json!({ "repair": repair }))).await.expect(202);
     ended(app, begun["reconciliation"]["id"].as_str().expect("an id")).await
 }
 
-/// Waits until a run has ended; gives it.
+/// Waits until a run has ended; returns it.
 async fn ended(app: &TestApp, id: &str) -> Value {
     wait::until(&format!("reconciliation {id} has ended"), || async {
         let found = app.admin("GET", &format!("{RUNS}/{id}"), None).await.expect(200);
@@ -153,7 +151,7 @@ async fn ended(app: &TestApp, id: &str) -> Value {
     .await
 }
 
-/// The classes in which a run found something: found, repaired.
+/// The classes in which a run found differences: class, found, repaired.
 pub(crate) fn found(run: &Value) -> Vec<(&str, i64, i64)> {
     assert_eq!(run["state"], "done", "{run:#}");
     let classes = run["classes"].as_array().expect("classes").iter();
@@ -165,7 +163,7 @@ pub(crate) fn found(run: &Value) -> Vec<(&str, i64, i64)> {
 }
 
 shops! {
-    async fn a_paid_period_that_no_webhook_told_of_is_credited_once_and_then_both_sides_agree(shop: &Shop) {
+    async fn a_paid_period_without_a_webhook_is_granted_once(shop: &Shop) {
         let (customer, _) = shop.renewed().await;
         shop.reconcile_finds(&[("invoice_not_granted", 1, 1)]).await;
         shop.balance_becomes(&customer, 120).await;
@@ -173,7 +171,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 120);
     }
 
-    async fn a_lost_event_is_taken_in_like_a_delivery_and_what_follows_from_it_is_not_found_again(shop: &Shop) {
+    async fn a_lost_event_is_processed_and_its_effects_are_not_found_again(shop: &Shop) {
         let (customer, renewal) = shop.renewed().await;
         let (lost, older) = (stripe::event("invoice.paid", &renewal), stripe::event("product.created", &json!({})));
         shop.stripe.list_event(&lost, true);
@@ -181,28 +179,28 @@ shops! {
         shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
         shop.app.event_in_state(stripe::id(&lost), "processed").await;
         assert_eq!(shop.app.balance(&customer).await, 120);
-        // Stripe delivers it after all.
+        // Stripe delivers it later.
         let late = shop.app.deliver(&lost).await.expect(200);
         assert_eq!(late["duplicate"], true);
         shop.reconcile_finds(&[]).await;
     }
 
-    async fn an_event_that_stripe_believes_delivered_and_that_is_not_here_is_taken_in(shop: &Shop) {
+    async fn a_missing_event_that_stripe_calls_delivered_is_recovered(shop: &Shop) {
         let (customer, renewal) = shop.renewed().await;
         shop.stripe.list_event(&stripe::event("invoice.paid", &renewal), false);
         shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
         shop.balance_becomes(&customer, 120).await;
     }
 
-    async fn a_refund_that_no_webhook_told_of_takes_its_credit_back(shop: &Shop) {
+    async fn a_refund_without_a_webhook_claws_its_credit_back(shop: &Shop) {
         let customer = shop.refunded().await;
         shop.reconcile_finds(&[("refund_not_applied", 1, 1)]).await;
         shop.balance_becomes(&customer, 2).await;
         shop.reconcile_finds(&[]).await;
     }
 
-    async fn a_dispute_that_no_webhook_told_of_takes_its_credit_back(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_dispute_without_a_webhook_claws_its_credit_back(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let charge = shop.stripe.all("charge").remove(0);
         shop.stripe.dispute(charge["id"].as_str().expect("an id"), "lost");
@@ -210,8 +208,8 @@ shops! {
         shop.balance_becomes(&customer, -1).await;
     }
 
-    async fn a_subscription_whose_end_got_lost_ends(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_subscription_with_a_lost_end_event_ends(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
         shop.stripe.set(&id, &json!({ "status": "canceled", "ended_at": 1_900_000_000 }));
@@ -220,12 +218,12 @@ shops! {
         shop.reconcile_finds(&[]).await;
     }
 
-    async fn a_payment_that_its_operation_never_heard_of_is_settled_once(shop: &Shop) {
-        let customer = shop.broke("pm_auth").await;
+    async fn a_payment_unknown_to_its_operation_is_settled_once(shop: &Shop) {
+        let customer = shop.without_credits("pm_auth").await;
         let refused = shop.app.spend(&customer, 1, "unit").await;
         refused.expect_problem(402, "authentication_required");
         let operation = refused.body["operation_id"].as_str().expect("an operation").to_owned();
-        // The customer authenticates, and the webhook that says so gets lost.
+        // The customer authenticates, and the webhook about it is lost.
         shop.stripe.authenticate(refused.body["payment_intent"].as_str().expect("a payment"));
         shop.reconcile_finds(&[("payment_unsettled", 1, 1)]).await;
         shop.operation(&customer, &operation, "succeeded").await;
@@ -234,8 +232,8 @@ shops! {
         assert_eq!(shop.money(&customer).await, 2_900);
     }
 
-    async fn a_deleted_stripe_customer_is_given_up_for_a_new_one(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_deleted_stripe_customer_is_replaced(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let before = shop.stripe_customer(&customer).await;
         shop.stripe.set(&before, &json!({ "deleted": true }));
         shop.reconcile_finds(&[("customer_deleted", 1, 1)]).await;
@@ -247,7 +245,7 @@ shops! {
         .await;
     }
 
-    async fn where_everything_arrived_nothing_differs(shop: &Shop) {
+    async fn without_lost_webhooks_nothing_differs(shop: &Shop) {
         let customer = shop.refunded().await;
         let charge = shop.stripe.all("charge").remove(0);
         shop.announce("charge.refunded", &charge).await;

@@ -1,11 +1,11 @@
-//! Replays: a frozen set, previewed, run at a capped rate, paused, resumed, cancelled.
+//! Replays: a frozen set of jobs, previewed, run at a limited rate, paused, resumed, cancelled.
 
 mod dry_run;
 
-use crate::node::Served;
+use crate::node::NodeProcess;
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream, look, now_ms, on_both,
-    others_go_on, sql, stripe_customer, subscription_told, undecidable_invoice,
+    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream,
+    now_ms, on_both, other_streams_proceed, sql, stripe_customer, subscription_event, undecidable_invoice,
 };
 use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::domain::replay::Action;
@@ -19,7 +19,7 @@ use bursar_tests::answer::Answer;
 use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
 use serde_json::{Value, json};
 
-/// A customer with payments that are dead until its subscription is told of.
+/// A customer with payments that are dead until its subscription is known.
 struct Dead {
     customer: TestCustomer,
     stripe_customer: String,
@@ -36,9 +36,9 @@ async fn dead_payments(app: &TestApp, count: usize) -> Dead {
 }
 
 impl Dead {
-    /// From now on a replay brings the credits.
+    /// Makes a replay grant the credits from now on.
     async fn cause_is_removed(&self, app: &TestApp) {
-        deliver_until(app, &subscription_told(&self.stripe_customer, &self.customer), "processed").await;
+        deliver_until(app, &subscription_event(&self.stripe_customer, &self.customer), "processed").await;
     }
 
     async fn jobs(&self, app: &TestApp) -> Vec<Job> {
@@ -54,7 +54,7 @@ async fn prepare(app: &TestApp, request: &Value) -> Answer {
     app.admin("POST", "/admin/v1/replays", Some(request)).await
 }
 
-/// Prepares a replay of everything that is dead; gives its id.
+/// Prepares a replay of all dead jobs; returns its id.
 async fn prepare_dead(app: &TestApp, rate: i64, dry_run: bool) -> String {
     let filter = json!({ "state": "dead" });
     let request = json!({ "filter": filter, "rate_per_second": rate, "dry_run": dry_run, "reason": "ticket 4711" });
@@ -66,10 +66,10 @@ async fn step(app: &TestApp, id: &str, step: &str) -> Answer {
 }
 
 async fn replay(app: &TestApp, id: &str) -> Value {
-    look(app, &format!("/admin/v1/replays/{id}")).await["replay"].clone()
+    admin_get(app, &format!("/admin/v1/replays/{id}")).await["replay"].clone()
 }
 
-/// Waits until a condition holds for a replay; gives it.
+/// Waits until a condition holds for a replay; returns it.
 async fn replay_until(app: &TestApp, id: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     wait::until(&format!("the replay {what}"), || async {
         let found = replay(app, id).await;
@@ -79,7 +79,7 @@ async fn replay_until(app: &TestApp, id: &str, what: &str, holds: impl Fn(&Value
 }
 
 async fn items(app: &TestApp, id: &str) -> Vec<Value> {
-    look(app, &format!("/admin/v1/replays/{id}/items?limit=100")).await["data"].as_array().unwrap().clone()
+    admin_get(app, &format!("/admin/v1/replays/{id}/items?limit=100")).await["data"].as_array().unwrap().clone()
 }
 
 fn all_are(items: &[Value], state: &str) -> bool {
@@ -102,7 +102,7 @@ both! {
         let sample: Vec<_> = made["sample"].as_array().unwrap().iter().map(|job| &job["id"]).collect();
         assert_eq!(sample, before[..10].iter().map(|job| job.id.as_str()).collect::<Vec<_>>());
 
-        others_go_on(app).await;
+        other_streams_proceed(app).await;
         let id = shown["id"].as_str().unwrap();
         assert_eq!(replay(app, id).await["state"], "preview");
         let items = items(app, id).await;
@@ -110,7 +110,7 @@ both! {
         assert_eq!(dead.jobs(app).await, before);
         assert_eq!(app.balance(&dead.customer).await, SIGNUP);
 
-        // A filter that matches nothing is no mistake: the preview says so.
+        // A filter that matches nothing is allowed: the preview shows it.
         let none = json!({ "filter": { "state": "dead", "error": "no such error" }, "reason": "ticket 4711" });
         assert_eq!(prepare(app, &none).await.expect(201)["replay"]["total"], 0);
     }
@@ -118,12 +118,12 @@ both! {
     async fn a_replay_runs_the_frozen_set_and_grants_each_payment_once(app: &TestApp) {
         let dead = dead_payments(app, 4).await;
         let id = prepare_dead(app, 1_000, false).await;
-        // What dies later is not in the set, and what is replayed by hand meanwhile is not done twice.
+        // Jobs that die later are not in the set, and jobs replayed by hand meanwhile are not run twice.
         let later = dead_payments(app, 1).await;
         dead.cause_is_removed(app).await;
         later.cause_is_removed(app).await;
         let by_hand = format!("/admin/v1/events/{}/replay", stripe::id(&dead.events[0]));
-        act(app, &by_hand, "one first").await.expect(200);
+        admin_post(app, &by_hand, "one first").await.expect(200);
         app.event_in_state(stripe::id(&dead.events[0]), "processed").await;
         assert_eq!(app.balance(&dead.customer).await, SIGNUP + PERIOD);
 
@@ -140,7 +140,7 @@ both! {
         assert_eq!((left.state, left.attempt), (JobState::Dead, 1));
         assert_eq!(app.balance(&later.customer).await, SIGNUP);
 
-        // All of it once more: nothing happens twice.
+        // The same replay again has no effect.
         let everything = json!({ "filter": { "event_type": "invoice.paid", "state": "succeeded" }, "reason": "again" });
         let again = prepare(app, &everything).await.expect(201)["replay"]["id"].as_str().unwrap().to_owned();
         step(app, &again, "start").await.expect(200);
@@ -152,18 +152,18 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_skips_what_is_gone_or_waits_already(app: &TestApp) {
+    async fn a_replay_skips_deleted_and_waiting_jobs(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;
         let by_hand = |event: &Value| format!("/admin/v1/events/{}/replay", stripe::id(event));
-        act(app, &by_hand(&dead.events[0]), "one first").await.expect(200);
+        admin_post(app, &by_hand(&dead.events[0]), "one first").await.expect(200);
         app.event_in_state(stripe::id(&dead.events[0]), "processed").await;
         let filter = json!({ "event_type": "invoice.paid" });
         let made = prepare(app, &json!({ "filter": filter, "reason": "ticket 4711" })).await.expect(201);
         let id = made["replay"]["id"].as_str().unwrap();
         assert_eq!(made["replay"]["total"], 3);
 
-        // Then the first is deleted, as old as it is, and the second is replayed by hand and waits.
+        // Then retention deletes the first, and the second is replayed by hand and waits.
         let jobs = dead.jobs(app).await;
         let long_ago = now_ms() - 91 * 24 * 60 * 60 * 1_000;
         sql(app, &format!("UPDATE jobs SET finished_at_ms = {long_ago} WHERE id = '{}'", jobs[0].id)).await;
@@ -173,8 +173,8 @@ both! {
         tx.commit().await.unwrap();
         job_in_state(app, &retention.id, JobState::Succeeded).await;
         let stream = format!("/admin/v1/streams/stripe:{}", dead.stripe_customer);
-        act(app, &format!("{stream}/pause"), "to see it wait").await.expect(200);
-        act(app, &by_hand(&dead.events[1]), "one more").await.expect(200);
+        admin_post(app, &format!("{stream}/pause"), "to see it wait").await.expect(200);
+        admin_post(app, &by_hand(&dead.events[1]), "one more").await.expect(200);
 
         step(app, id, "start").await.expect(200);
         let done = replay_until(app, id, "is done", |found| found["state"] == "done").await;
@@ -192,7 +192,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_at_one_a_second_works_off_one_job_between_two_snoozes(app: &TestApp) {
+    async fn a_replay_at_one_a_second_runs_one_job_between_two_snoozes(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;
         let id = prepare_dead(app, 1, false).await;
@@ -203,7 +203,7 @@ both! {
         let outcomes: Vec<_> = rounds.iter().map(|round| round.outcome.as_str()).collect();
         assert_eq!(outcomes, ["snooze", "snooze", "snooze", "done"]);
         assert_eq!((run.state, run.attempt), (JobState::Succeeded, 1));
-        // None was let go before its round.
+        // No job was released before its round.
         for (event, round) in dead.events.iter().zip(&rounds) {
             app.event_in_state(stripe::id(event), "processed").await;
             let again = attempts(app, &job_of(app, event).await.id).await;
@@ -213,7 +213,7 @@ both! {
         assert_eq!(app.balance(&dead.customer).await, SIGNUP + 3 * PERIOD);
     }
 
-    async fn a_paused_replay_goes_on_where_it_stopped_and_a_cancelled_one_never(app: &TestApp) {
+    async fn a_paused_replay_resumes_where_it_stopped_and_a_cancelled_one_never(app: &TestApp) {
         let dead = dead_payments(app, 6).await;
         dead.cause_is_removed(app).await;
         let id = prepare_dead(app, 1, false).await;
@@ -234,7 +234,7 @@ both! {
         let ended = job_in_state(app, &run.id, JobState::Cancelled).await;
         assert_eq!(ended.last_error.unwrap(), "the replay is paused");
         let paused_at = replay(app, &id).await["done"].as_i64().unwrap();
-        others_go_on(app).await;
+        other_streams_proceed(app).await;
         assert_eq!(replay(app, &id).await["done"], paused_at);
         assert!(paused_at < 6, "there was nothing left to pause");
 
@@ -246,7 +246,7 @@ both! {
         conflict(&["start", "pause", "resume", "cancel"]).await;
         job_in_state(app, &jobs_of_stream(app, &stream).await[1].id, JobState::Cancelled).await;
 
-        // What ran stays; the rest is as dead as it was.
+        // Finished jobs stay finished; the rest stays dead.
         let items = items(app, &id).await;
         let (mut replayed, mut waiting) = (0, 0);
         for (item, event) in items.iter().zip(&dead.events) {
@@ -269,7 +269,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_that_is_paused_and_resumed_at_once_runs_each_job_once(app: &TestApp) {
+    async fn a_replay_paused_and_resumed_at_once_runs_each_job_once(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;
         let id = prepare_dead(app, 1, false).await;
@@ -287,11 +287,11 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_that_cannot_go_on_says_so_and_can_be_resumed(app: &TestApp) {
+    async fn a_failed_replay_says_why_and_can_be_resumed(app: &TestApp) {
         let dead = dead_payments(app, 2).await;
         dead.cause_is_removed(app).await;
         let id = prepare_dead(app, 50, false).await;
-        // Its filter cannot be read: every attempt fails.
+        // Its filter is unreadable, so every attempt fails.
         sql(app, &format!("UPDATE replays SET filter = 'not JSON', state = 'running' WHERE id = '{id}'")).await;
         let run = NewJob {
             stream_key: Some(format!("replay:{id}")),
@@ -314,7 +314,7 @@ both! {
         app.verify().await;
     }
 
-    async fn what_a_replay_was_about_to_do_when_it_was_paused_it_does_not_do(app: &TestApp) {
+    async fn a_step_decided_before_a_pause_is_not_carried_out(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         let id = prepare_dead(app, 50, false).await;
         let replay_id = ReplayId::trusted(id.clone());
@@ -333,7 +333,7 @@ both! {
         assert!(all_are(&items(app, &id).await, "replayed"));
     }
 
-    async fn a_replay_that_asks_for_nonsense_is_refused(app: &TestApp) {
+    async fn an_invalid_replay_is_refused(app: &TestApp) {
         let request = |rate: i64, reason: &str| {
             json!({ "filter": { "state": "dead" }, "rate_per_second": rate, "reason": reason })
         };
@@ -347,7 +347,7 @@ both! {
         prepare(app, &unknown_state).await.expect_problem(400, "invalid_body");
         let unknown_field = json!({ "filter": { "customer": "x" }, "reason": "ticket 4711" });
         prepare(app, &unknown_field).await.expect_problem(400, "invalid_body");
-        let listed = look(app, "/admin/v1/replays").await;
+        let listed = admin_get(app, "/admin/v1/replays").await;
         assert_eq!(listed["data"], json!([]), "a refused replay is not stored");
         for id in ["rpl_00000000000000000000000000", "nonsense"] {
             step(app, id, "start").await.expect_problem(404, "not_found");
@@ -379,13 +379,13 @@ on_both! {
         app.stop().await;
     }
 
-    async fn a_running_replay_goes_on_after_its_process_was_killed(backend: Backend) {
+    async fn a_running_replay_continues_after_its_process_was_killed(backend: Backend) {
         let app = TestApp::start(backend).await;
         let dead = dead_payments(&app, 6).await;
         dead.cause_is_removed(&app).await;
         let id = prepare_dead(&app, 2, false).await;
         let (config, folder) = app.halt().await;
-        let served = Served::start(&config).await;
+        let served = NodeProcess::start(&config).await;
         let replay_id = ReplayId::trusted(id.clone());
         act_on(&served.db, &replay_id, Action::Start, "admin:test", now_ms()).await.unwrap();
         let done = async || replay_find(served.db.read(), &replay_id).await.unwrap().unwrap().done;

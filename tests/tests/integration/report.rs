@@ -1,5 +1,4 @@
-//! What a customer can look back at: the usage summary, the balance as of a past moment, the ledger as a
-//! file; and what support sees of them.
+//! Reports: the usage summary, the balance at a past time, the ledger as a file, and support's view of them.
 
 use crate::scene::customer_id;
 use crate::snapshot::assert_body;
@@ -23,7 +22,6 @@ async fn transactions(app: &TestApp, customer: &TestCustomer) -> Vec<Value> {
     page["data"].as_array().unwrap().clone()
 }
 
-/// A file: content type, name and text.
 async fn file(app: &TestApp, path: &str, header: (&str, &str)) -> (String, String, String) {
     let request = app.client.get(format!("{}{path}", app.base)).header(header.0, header.1);
     let response = request.send().await.unwrap();
@@ -39,7 +37,7 @@ async fn lines(app: &TestApp, customer: &TestCustomer, path: &str) -> Vec<String
 }
 
 both! {
-    async fn the_summary_says_where_credits_came_from_where_they_went_and_what_comes_next(app: &TestApp) {
+    async fn the_summary_shows_grants_usage_and_what_comes_next(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 2, "one").await.expect(200);
         app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&json!({ "units": 2 }))).await.expect(201);
@@ -101,7 +99,7 @@ both! {
         "#);
     }
 
-    async fn warnings_are_the_words_of_every_other_answer(app: &TestApp) {
+    async fn the_summarys_warning_is_that_of_other_answers(app: &TestApp) {
         let customer = app.onboard().await;
         assert_eq!(get(app, &customer, SUMMARY).await["warnings"], json!([]));
         for (units, code) in [(4, "low_credits"), (1, "no_credits")] {
@@ -112,7 +110,7 @@ both! {
         }
     }
 
-    async fn the_balance_as_of_every_transaction_is_what_it_left_and_before_signup_nothing(app: &TestApp) {
+    async fn the_balance_as_of_a_transaction_is_its_balance_after(app: &TestApp) {
         let customer = app.onboard().await;
         let at = async |time: &str| get(app, &customer, &format!("/api/v1/credits/balance?at={time}")).await;
         for n in 0..3 {
@@ -123,7 +121,7 @@ both! {
         for row in &all {
             let time = row["created_at"].as_str().unwrap();
             let found = at(time).await;
-            // Several may be of one millisecond: the last of them counts.
+            // Several may have the same millisecond: the last one counts.
             let last = all.iter().find(|other| other["created_at"] == row["created_at"]).unwrap();
             assert_eq!(found["transaction_id"], last["id"]);
             assert_eq!((&found["balance"], &found["held"]), (&last["balance_after"], &last["held_after"]));
@@ -161,7 +159,7 @@ both! {
         assert!(rows[0].starts_with("id,created_at,kind,amount,"), "{}", rows[0]);
     }
 
-    async fn a_part_of_the_ledger_begins_with_its_first_moment_and_ends_before_its_last(app: &TestApp) {
+    async fn a_range_of_the_ledger_includes_its_start_and_excludes_its_end(app: &TestApp) {
         let customer = app.onboard().await;
         for n in 0..4 {
             app.spend(&customer, 1, &format!("key-{n}")).await.expect(200);
@@ -181,7 +179,7 @@ both! {
         }
     }
 
-    async fn a_reference_that_is_a_formula_reaches_no_spreadsheet_as_one(app: &TestApp) {
+    async fn a_formula_in_a_reference_is_escaped_in_the_file(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "units": 1, "reference": "=cmd(\"x\"),1", "metadata": { "a": "b,c" } });
         app.call(&customer, "POST", "/api/v1/usage", "key", Some(&body)).await.expect(200);
@@ -212,7 +210,7 @@ both! {
         }
     }
 
-    async fn credits_that_end_are_told_before_and_ended_at_their_end_though_nobody_asks(app: &TestApp) {
+    async fn expiring_credits_are_announced_and_expire_by_themselves(app: &TestApp) {
         let customer = app.onboard().await;
         let ends_ms = app.app.clock.now_ms() + 1_000;
         let grant = Op::Grant { kind: GrantKind::Promotional, amount: Credits(7), expires_at_ms: Some(ends_ms) };

@@ -1,4 +1,4 @@
-//! The sandbox as Bursar sees it: every object in every API version, and every call of the gateway.
+//! The sandbox from Bursar's side: every object in every API version, and every call of the gateway.
 
 mod facts;
 mod gateway;

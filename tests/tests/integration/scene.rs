@@ -1,5 +1,5 @@
-//! What tests of jobs, streams and replays begin with: events that can, cannot or cannot yet be
-//! processed, and looks at what became of them.
+//! Support for tests of jobs, streams and replays: events that can, cannot or cannot yet be processed, and queries of
+//! their outcome.
 
 use bursar_engine::clock::Clock;
 use bursar_engine::domain::job::{Job, JobFilter, JobKind, JobState, NewJob};
@@ -12,13 +12,12 @@ use bursar_tests::{TestApp, TestCustomer, stripe, wait};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
-/// Credits of a new customer.
 pub const SIGNUP: i64 = 5;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Credits of one paid invoice of Pro.
 pub const PERIOD: i64 = 60;
 
-/// The same as `both!` for tests that start the application themselves.
+/// Like `both!`, for tests that start the application themselves.
 macro_rules! on_both {
     ($($(#[$attribute:meta])* async fn $name:ident($backend:ident: Backend) $body:block)*) => {
         $(
@@ -43,7 +42,7 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
-/// A Stripe customer that nobody has heard of.
+/// A new Stripe customer's id.
 pub fn stripe_customer() -> String {
     format!("cus_{}", unique())
 }
@@ -53,38 +52,36 @@ pub fn stream_of(stripe_customer: &str) -> String {
     format!("stripe:{stripe_customer}")
 }
 
-/// The machine's time.
 pub fn now_ms() -> i64 {
     Clock::System.now_ms()
 }
 
-/// A customer's id as the engine takes it.
 pub fn customer_id(customer: &TestCustomer) -> CustomerId {
     CustomerId::parse(&customer.id).unwrap()
 }
 
-/// A payment that brings [`PERIOD`] credits. Without a customer it names only the Stripe customer: it
-/// fails and is tried again for as long as nobody is linked to that one.
+/// A payment that grants [`PERIOD`] credits. Without a customer it names only the Stripe customer: it is retried
+/// until that is linked.
 pub fn invoice_paid(stripe_customer: &str, customer: Option<&TestCustomer>) -> Value {
     let customer = customer.map(|customer| customer.id.as_str());
     stripe::event("invoice.paid", &stripe::pro_invoice(stripe_customer, customer))
 }
 
-/// A payment that is dead at the first attempt, because only the subscription tells that it is one of
-/// Pro, and that is not known yet. A replay after [`subscription_told`] brings [`PERIOD`] credits.
+/// A payment that is dead at the first attempt, because only the unknown subscription says that it is for Pro. A
+/// replay after [`subscription_event`] grants [`PERIOD`] credits.
 pub fn undecidable_invoice(stripe_customer: &str, customer: &TestCustomer) -> Value {
     let mut invoice = stripe::pro_invoice(stripe_customer, Some(&customer.id));
     invoice["lines"]["data"][0]["pricing"]["price_details"]["price"] = json!("price_bare");
     stripe::event("invoice.paid", &invoice)
 }
 
-/// Tells of the subscription that the customer's invoices belong to.
-pub fn subscription_told(stripe_customer: &str, customer: &TestCustomer) -> Value {
+/// An event about the subscription of the customer's invoices.
+pub fn subscription_event(stripe_customer: &str, customer: &TestCustomer) -> Value {
     let subscription = stripe::pro_subscription(stripe_customer, Some(&customer.id), "active");
     stripe::event("customer.subscription.updated", &subscription)
 }
 
-/// Makes a Stripe customer known as one of ours, as onboarding with billing does.
+/// Links a Stripe customer, as onboarding with billing does.
 pub async fn link(app: &TestApp, customer: &TestCustomer, stripe_customer: &str) {
     let id = customer_id(customer);
     customer::customer_link_stripe_many(app.app.db.write(), &[(&id, stripe_customer)], now_ms()).await.unwrap();
@@ -96,7 +93,7 @@ pub async fn deliver_until(app: &TestApp, event: &Value, state: &str) {
     app.event_in_state(stripe::id(event), state).await;
 }
 
-/// Waits until an event has used up so many attempts and waits for the next.
+/// Waits until an event has failed this often and waits for its next attempt.
 pub async fn failed_times(app: &TestApp, event: &Value, attempts: i64) {
     wait::until("the event has failed", || async {
         let found = app.event(stripe::id(event)).await;
@@ -105,21 +102,21 @@ pub async fn failed_times(app: &TestApp, event: &Value, attempts: i64) {
     .await;
 }
 
-/// Lets another stream have an event processed: what was due before has had its turn by then.
-pub async fn others_go_on(app: &TestApp) {
+/// Processes an event of another stream: everything due before has had its turn then.
+pub async fn other_streams_proceed(app: &TestApp) {
     for _ in 0..3 {
         let customer = app.onboard().await;
         deliver_until(app, &invoice_paid(&stripe_customer(), Some(&customer)), "processed").await;
     }
 }
 
-/// Something of the admin interface that is there.
-pub async fn look(app: &TestApp, path: &str) -> Value {
+/// Reads an existing resource of the admin API.
+pub async fn admin_get(app: &TestApp, path: &str) -> Value {
     app.admin("GET", path, None).await.expect(200)
 }
 
-/// Does something to a thing of the admin interface, with a reason.
-pub async fn act(app: &TestApp, path: &str, reason: &str) -> bursar_tests::answer::Answer {
+/// Makes a POST request to the admin API, with a reason.
+pub async fn admin_post(app: &TestApp, path: &str, reason: &str) -> bursar_tests::answer::Answer {
     app.admin("POST", path, Some(&json!({ "reason": reason }))).await
 }
 
@@ -135,12 +132,11 @@ pub async fn job_of(app: &TestApp, event: &Value) -> Job {
     job(app, &JobId::parse(found["event"]["job_id"].as_str().unwrap()).unwrap()).await
 }
 
-/// A job.
 pub async fn job(app: &TestApp, id: &JobId) -> Job {
     job_find(app.app.db.read(), id).await.unwrap().unwrap()
 }
 
-/// Waits until a job is in a state; gives it.
+/// Waits until a job is in this state; returns it.
 pub async fn job_in_state(app: &TestApp, id: &JobId, state: JobState) -> Job {
     wait::until(&format!("job {id} is {}", state.as_str()), || async {
         let found = job(app, id).await;
@@ -162,7 +158,7 @@ pub async fn attempts(app: &TestApp, id: &JobId) -> Vec<Attempt> {
     attempt_list(app.app.db.read(), id, 1_000).await.unwrap()
 }
 
-/// Asserts that the jobs of a stream ran one at a time in their order. Gives them.
+/// Asserts that the jobs of a stream ran one at a time and in order. Returns them.
 pub async fn ran_in_order(app: &TestApp, stream: &str) -> Vec<Job> {
     let jobs = jobs_of_stream(app, stream).await;
     let mut ran = Vec::new();
@@ -176,7 +172,7 @@ pub async fn ran_in_order(app: &TestApp, stream: &str) -> Vec<Job> {
     jobs
 }
 
-/// What was done to something, oldest first, as the audit log has it.
+/// The actions on a target in the audit log, oldest first.
 pub async fn audited(app: &TestApp, target: &str) -> Vec<String> {
     let mut rows = audit::audit_list(app.app.db.read(), target, 100).await.unwrap();
     rows.reverse();
@@ -184,7 +180,7 @@ pub async fn audited(app: &TestApp, target: &str) -> Vec<String> {
     rows.into_iter().map(|row| row.action).collect()
 }
 
-/// Writes to the database behind the application's back.
+/// Executes SQL directly in the database.
 pub async fn sql(app: &TestApp, text: &str) {
     app.app.db.write().execute_unprepared(text).await.unwrap();
 }
@@ -196,9 +192,9 @@ pub fn metric(app: &TestApp, name: &str, label: &str) -> f64 {
     lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
-/// Holds a job back that waits for its next attempt, so that nobody runs it while a test changes something;
-/// gives its id.
-pub async fn held_back(app: &TestApp, kind: &str) -> String {
+/// Delays a job that waits for its next attempt, so that it does not run while a test changes something; returns its
+/// id.
+pub async fn delay_job(app: &TestApp, kind: &str) -> String {
     let later = now_ms() + 60 * 60 * 1_000;
     let sql = format!(
         "UPDATE jobs SET run_at_ms = {later} WHERE kind = '{kind}' AND state = 'available' AND attempt > 0 RETURNING id"
@@ -213,17 +209,17 @@ pub async fn held_back(app: &TestApp, kind: &str) -> String {
     .await
 }
 
-/// Lets a job go on that was held back.
-pub async fn let_go(app: &TestApp, job: &str) {
+/// Makes a delayed job due.
+pub async fn resume_job(app: &TestApp, job: &str) {
     sql(app, &format!("UPDATE jobs SET run_at_ms = {} WHERE id = '{job}'", now_ms())).await;
 }
 
-/// Lets a job that was held back go on while the database lacks a table, until an attempt has failed for that.
-pub async fn let_go_without(app: &TestApp, job: &str, table: &str) {
+/// Makes a delayed job due while the database lacks a table, until an attempt has failed because of it.
+pub async fn resume_job_without(app: &TestApp, job: &str, table: &str) {
     let id = JobId::parse(job).unwrap();
     let before = attempts(app, &id).await.len();
     sql(app, &format!("ALTER TABLE {table} RENAME TO {table}_away")).await;
-    let_go(app, job).await;
+    resume_job(app, job).await;
     wait::until("an attempt met the database's failure", || async {
         let failed = |attempt: &Attempt| attempt.reason.as_deref().is_some_and(|reason| reason.contains(table));
         attempts(app, &id).await.iter().skip(before).any(failed).then_some(())
@@ -232,8 +228,8 @@ pub async fn let_go_without(app: &TestApp, job: &str, table: &str) {
     sql(app, &format!("ALTER TABLE {table}_away RENAME TO {table}")).await;
 }
 
-/// Runs the retention and waits for its end.
-pub async fn retain(app: &TestApp) {
+/// Runs the retention and waits until it has ended.
+pub async fn run_retention(app: &TestApp) {
     let retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms() - DAY_MS);
     let tx = app.app.db.begin().await.unwrap();
     job_insert_many(&tx, std::slice::from_ref(&retention), now_ms()).await.unwrap();
@@ -241,10 +237,10 @@ pub async fn retain(app: &TestApp) {
     job_in_state(app, &retention.id, JobState::Succeeded).await;
 }
 
-/// Has an event that was worked off processed once more, and waits until that is over; gives it.
-pub async fn processed_again(app: &TestApp, external_id: &str, state: &str) -> Value {
+/// Replays a processed event and waits until it is processed again; returns it.
+pub async fn replay_event(app: &TestApp, external_id: &str, state: &str) -> Value {
     let before = app.event(external_id).await["event"]["attempts"].clone();
-    act(app, &format!("/admin/v1/events/{external_id}/replay"), "once more").await.expect(200);
+    admin_post(app, &format!("/admin/v1/events/{external_id}/replay"), "once more").await.expect(200);
     wait::until("it was processed once more", || async {
         let found = app.event(external_id).await;
         (found["event"]["state"] == state && found["event"]["attempts"] != before).then_some(found)

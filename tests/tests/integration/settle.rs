@@ -1,4 +1,4 @@
-//! What ends by the clock when nobody asks: the sweep finds accounts and settles them.
+//! Expiries without a request: the sweep finds accounts and settles them.
 
 use crate::database::until_waiting;
 use crate::scene::{customer_id, metric, now_ms, sql};
@@ -16,19 +16,18 @@ async fn number(app: &TestApp, text: &str) -> Option<i64> {
     row.and_then(|row| row.try_get_by_index(0).unwrap())
 }
 
-/// When the sweep is to look at a customer's account.
+/// When the sweep is due for a customer's account.
 async fn next_settle(app: &TestApp, customer: &TestCustomer) -> Option<i64> {
     number(app, &format!("SELECT next_settle_at_ms FROM accounts WHERE customer_id = '{}'", customer.id)).await
 }
 
-/// Reserves a credit for so many seconds; gives the hold's id.
+/// Opens a hold of one credit for this many seconds; returns its id.
 async fn hold(app: &TestApp, customer: &TestCustomer, expires_in_s: i64) -> String {
     let body = json!({ "units": 1, "expires_in_s": expires_in_s });
     let made = app.call(customer, "POST", "/api/v1/holds", &unique(), Some(&body)).await.expect(201);
     made["hold"]["id"].as_str().unwrap().to_owned()
 }
 
-/// Waits for a line of a kind in the ledger; gives it.
 async fn line(app: &TestApp, customer: &TestCustomer, kind: &str) -> Value {
     wait::until(&format!("there is a line of kind {kind}"), || async {
         let page = app.call(customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
@@ -57,7 +56,7 @@ both! {
         app.verify().await;
     }
 
-    async fn credits_that_were_given_for_a_while_end_in_the_ledger_by_themselves(app: &TestApp) {
+    async fn expiring_credits_end_in_the_ledger_by_themselves(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "amount": 3, "reason": "a trial of more", "expires_at": rfc3339(now_ms() + 1_000) });
         let path = format!("/admin/v1/customers/{}/adjustments", customer.id);
@@ -68,10 +67,10 @@ both! {
         app.verify().await;
     }
 
-    async fn an_account_that_cannot_be_settled_keeps_no_other_waiting_and_is_tried_again(app: &TestApp) {
+    async fn a_failing_settlement_delays_no_other_account_and_is_retried(app: &TestApp) {
         let (broken, customer) = (app.onboard().await, app.onboard().await);
         hold(app, &broken, 2).await;
-        // Its actor knows the account until it has to load it, as it does after another node's write.
+        // Its actor has cached the account; a write by another node makes it load the account again.
         let change = |text: &str| format!("UPDATE accounts SET {text} WHERE customer_id = '{}'", broken.id);
         sql(app, &change("open = 'no ' || open, version = version + 1, next_settle_at_ms = 1")).await;
         wait::until("settling it fails", || async { (metric(app, SETTLE_FAILED, "") >= 2.0).then_some(()) }).await;
@@ -85,11 +84,11 @@ both! {
         app.verify().await;
     }
 
-    async fn what_a_node_of_the_release_before_wrote_is_put_in_order_once_it_is_looked_at(app: &TestApp) {
+    async fn the_sweep_corrects_rows_of_the_previous_release(app: &TestApp) {
         let (closed, open) = (app.onboard().await, app.onboard().await);
         hold(app, &open, 600).await;
         let right = next_settle(app, &open).await;
-        // Such a node closed a hold, or opened a later one, and left the column as it was.
+        // The previous release closed a hold, or opened a later one, and did not update the column.
         sql(app, "UPDATE accounts SET next_settle_at_ms = 1").await;
         for (customer, right) in [(&closed, None), (&open, right)] {
             wait::until("it is in order", || async { (next_settle(app, customer).await == right).then_some(()) }).await;
@@ -98,9 +97,9 @@ both! {
     }
 }
 
-// Production only: SQLite has one connection for writing, so its sweep would wait with all else.
+// Production only: SQLite has one connection for writing, so its sweep would wait like everything else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_account_is_blamed_for_a_ledger_that_is_overloaded() {
+async fn an_overloaded_ledger_does_not_count_as_a_failed_settlement() {
     let app = TestApp::start_with(Backend::Production, |config| config.ledger.commands_max = 1).await;
     let (slow, customer) = (app.onboard().await, app.onboard().await);
     hold(&app, &customer, 600).await;
@@ -110,7 +109,7 @@ async fn no_account_is_blamed_for_a_ledger_that_is_overloaded() {
     block.execute_unprepared(&lock).await.unwrap();
     let overloaded = async {
         until_waiting(&app, 1).await;
-        // The ledger has no room for another command while sweeps find this account.
+        // The ledger has no room for a command while sweeps find this account.
         sql(&app, &format!("UPDATE accounts SET next_settle_at_ms = 1 WHERE customer_id = '{}'", customer.id)).await;
         let begun = now_ms();
         wait::until("sweeps have met it", || async { (now_ms() > begun + 300).then_some(()) }).await;

@@ -1,4 +1,4 @@
-//! The main job in one sitting.
+//! The main path: a payment grants credits once.
 
 use bursar_tests::{both, stripe};
 

@@ -1,9 +1,9 @@
-//! Bodies without what differs from run to run, for snapshots.
+//! Snapshots of bodies, without values that differ from run to run.
 
 use serde_json::Value;
 
-/// Asserts what a body looks like, but for what differs from run to run. The same assertion is made
-/// on each backend, which one process may run one after the other.
+/// Compares a body with an inline snapshot, except values that differ from run to run. Both backends make the same
+/// assertion, one after the other if one process runs them.
 macro_rules! assert_body {
     ($body:expr, @$snapshot:literal) => {
         insta::allow_duplicates! {
@@ -13,12 +13,12 @@ macro_rules! assert_body {
 }
 pub(crate) use assert_body;
 
-/// Ids and keys hold a run of this many characters of lower-case base32 at least.
+/// Ids and keys contain at least this many consecutive characters of lower-case base32.
 const RANDOM_LEN_MIN: usize = 26;
 /// Length of a time such as `2026-11-22T08:00:00.000Z`.
 const TIME_LEN: usize = 24;
 
-/// The same body with `…` for everything random and `[time]` for times.
+/// The body with `…` for random values and `[time]` for times.
 pub fn scrubbed(body: &Value) -> Value {
     match body {
         Value::Array(items) => items.iter().map(scrubbed).collect(),

@@ -1,9 +1,9 @@
-//! Streams: order, blocking, pausing, skipping, and what support is told about them.
+//! Streams: order, blocking, pausing, skipping, and what support sees of them.
 
 use crate::database::until_waiting;
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, audited, deliver_until, failed_times, invoice_paid, job_of, jobs_of_stream, look,
-    metric, now_ms, on_both, others_go_on, ran_in_order, stream_of, stripe_customer,
+    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job_of,
+    jobs_of_stream, metric, now_ms, on_both, other_streams_proceed, ran_in_order, stream_of, stripe_customer,
 };
 use bursar_engine::domain::job::{JobKind, JobState};
 use bursar_engine::metric::{JOB_ATTEMPTS, JOB_FENCED};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// Delivers events of one new customer, one after the other; gives its stream and the events.
+/// Delivers events of one new customer, one after another; returns its stream and the events.
 async fn deliver_in_turn(app: &TestApp, count: usize) -> (String, Vec<Value>) {
     let customer = app.onboard().await;
     let stripe_customer = stripe_customer();
@@ -27,8 +27,8 @@ async fn deliver_in_turn(app: &TestApp, count: usize) -> (String, Vec<Value>) {
     (stream_of(&stripe_customer), events)
 }
 
-fn path(stream: &str, act: &str) -> String {
-    format!("/admin/v1/streams/{stream}{act}")
+fn path(stream: &str, action: &str) -> String {
+    format!("/admin/v1/streams/{stream}{action}")
 }
 
 both! {
@@ -65,26 +65,26 @@ both! {
         app.event_in_state(stripe::id(&next), "processed").await;
         let jobs = ran_in_order(app, &stream).await;
         assert_eq!(jobs.iter().map(|job| job.state).collect::<Vec<_>>(), [JobState::Dead, JobState::Succeeded]);
-        assert!(look(app, &path(&stream, "")).await["stream"]["paused_at"].is_null());
+        assert!(admin_get(app, &path(&stream, "")).await["stream"]["paused_at"].is_null());
         assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD);
         app.verify().await;
     }
 
-    async fn a_paused_stream_keeps_what_comes_and_works_it_off_in_order_once_resumed(app: &TestApp) {
+    async fn a_paused_stream_keeps_its_events_and_runs_them_in_order_once_resumed(app: &TestApp) {
         let customer = app.onboard().await;
         let stripe_customer = stripe_customer();
         let stream = stream_of(&stripe_customer);
         deliver_until(app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
-        let paused = act(app, &path(&stream, "/pause"), "a look at the bank").await.expect(200);
+        let paused = admin_post(app, &path(&stream, "/pause"), "a look at the bank").await.expect(200);
         assert_eq!(paused["stream"]["paused_reason"], "a look at the bank");
-        act(app, &path(&stream, "/pause"), "again").await.expect_problem(409, "stream_paused");
+        admin_post(app, &path(&stream, "/pause"), "again").await.expect_problem(409, "stream_paused");
 
         let events = [0; 3].map(|_| invoice_paid(&stripe_customer, Some(&customer)));
         for event in &events {
             app.deliver(event).await.expect(200);
         }
-        others_go_on(app).await;
-        let waiting = look(app, &path(&stream, "")).await;
+        other_streams_proceed(app).await;
+        let waiting = admin_get(app, &path(&stream, "")).await;
         assert_eq!(waiting["stream"]["epoch"], paused["stream"]["epoch"], "a paused stream was worked on");
         assert_eq!(waiting["stream"]["unfinished"], 3);
         for event in &events {
@@ -111,13 +111,13 @@ both! {
         let stripe_customer = stripe_customer();
         let stream = stream_of(&stripe_customer);
         deliver_until(app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
-        act(app, &path(&stream, "/skip"), "nothing there").await.expect_problem(409, "stream_empty");
-        act(app, &path(&stream, "/pause"), "to skip one").await.expect(200);
+        admin_post(app, &path(&stream, "/skip"), "nothing there").await.expect_problem(409, "stream_empty");
+        admin_post(app, &path(&stream, "/pause"), "to skip one").await.expect(200);
         let (unwanted, next) = (invoice_paid(&stripe_customer, Some(&customer)), invoice_paid(&stripe_customer, None));
         app.deliver(&unwanted).await.expect(200);
         app.deliver(&next).await.expect(200);
 
-        let skipped = act(app, &path(&stream, "/skip"), "paid by mistake").await.expect(200);
+        let skipped = admin_post(app, &path(&stream, "/skip"), "paid by mistake").await.expect(200);
         assert_eq!(skipped["head"]["id"], job_of(app, &next).await.id.as_str());
         assert_eq!(skipped["stream"]["unfinished"], 1);
         let found = app.event(stripe::id(&unwanted)).await;
@@ -130,7 +130,7 @@ both! {
         assert_eq!(app.balance(&customer).await, SIGNUP + 2 * PERIOD);
 
         let replay = format!("/admin/v1/events/{}/replay", stripe::id(&unwanted));
-        act(app, &replay, "it was right after all").await.expect(200);
+        admin_post(app, &replay, "it was right after all").await.expect(200);
         app.event_in_state(stripe::id(&unwanted), "processed").await;
         assert_eq!(app.balance(&customer).await, SIGNUP + 3 * PERIOD);
         assert_eq!(audited(app, &stream).await, ["stream.pause", "stream.skip", "stream.resume"]);
@@ -139,15 +139,15 @@ both! {
 
     async fn a_stream_that_does_not_exist_is_not_found(app: &TestApp) {
         app.admin("GET", &path("stripe:cus_nobody", ""), None).await.expect_problem(404, "not_found");
-        act(app, &path("stripe:cus_nobody", "/pause"), "why not").await.expect_problem(404, "not_found");
-        act(app, &path("stripe:cus_nobody", "/skip"), "why not").await.expect_problem(404, "not_found");
+        admin_post(app, &path("stripe:cus_nobody", "/pause"), "why not").await.expect_problem(404, "not_found");
+        admin_post(app, &path("stripe:cus_nobody", "/skip"), "why not").await.expect_problem(404, "not_found");
         app.admin("POST", &path("stripe:cus_nobody", "/resume"), None).await.expect_problem(404, "not_found");
     }
 }
 
 on_both! {
     async fn support_is_told_what_every_job_of_a_stream_waits_for(backend: Backend) {
-        // The first failure is followed by an hour in which nothing moves.
+        // After the first failure there is no attempt for an hour.
         let app = TestApp::start_with(backend, |config| config.jobs.backoff_base_ms = HOUR_MS).await;
         let customer = app.onboard().await;
         let stripe_customer = stripe_customer();
@@ -158,26 +158,26 @@ on_both! {
         app.deliver(&next).await.expect(200);
 
         let (head, second) = (job_of(&app, &failing).await.id, job_of(&app, &next).await.id);
-        let detail = look(&app, &path(&stream, "")).await;
+        let detail = admin_get(&app, &path(&stream, "")).await;
         assert_eq!(detail["head"]["id"], head.as_str());
         assert_eq!((&detail["head"]["state"], &detail["stream"]["unfinished"]), (&"scheduled".into(), &2.into()));
-        let listed = look(&app, "/admin/v1/streams").await;
+        let listed = admin_get(&app, "/admin/v1/streams").await;
         assert!(listed["data"].as_array().unwrap().iter().any(|row| row["key"] == stream.as_str()), "{listed}");
 
-        let why = async |id: &str| look(&app, &format!("/admin/v1/jobs/{id}")).await["why"].as_str().unwrap().to_owned();
+        let why = async |id: &str| admin_get(&app, &format!("/admin/v1/jobs/{id}")).await["why"].as_str().unwrap().to_owned();
         let tried_again = format!("It is tried again at {}: customer_unknown", detail["head"]["run_at"].as_str().unwrap());
         assert!(why(head.as_str()).await.starts_with(&tried_again), "{}", why(head.as_str()).await);
         let waits = format!("It waits for {head} before it in its stream, which is available.");
         assert_eq!(why(second.as_str()).await, waits);
 
-        act(&app, &path(&stream, "/pause"), "waiting for the bank").await.expect(200);
+        admin_post(&app, &path(&stream, "/pause"), "waiting for the bank").await.expect(200);
         assert_eq!(why(head.as_str()).await, "Its stream is paused: waiting for the bank.");
         assert_eq!(why(second.as_str()).await, "Its stream is paused: waiting for the bank.");
-        let paused = look(&app, "/admin/v1/streams?paused=true").await;
+        let paused = admin_get(&app, "/admin/v1/streams?paused=true").await;
         assert_eq!(paused["data"].as_array().unwrap().len(), 1, "{paused}");
 
         app.admin("POST", &path(&stream, "/resume"), None).await.expect(200);
-        act(&app, &path(&stream, "/skip"), "no such customer").await.expect(200);
+        admin_post(&app, &path(&stream, "/skip"), "no such customer").await.expect(200);
         app.event_in_state(stripe::id(&next), "processed").await;
         assert_eq!(why(head.as_str()).await, "It was cancelled: skipped by support: no such customer.");
         assert_eq!(why(second.as_str()).await, "It is done.");
@@ -206,7 +206,7 @@ async fn two_nodes_keep_the_order_of_streams_that_both_work_on() {
         for event in events {
             app.event_in_state(stripe::id(event), "processed").await;
         }
-        // Epochs are the order in which work was done; the nodes' clocks need not agree.
+        // Epochs show the order of execution; the nodes' clocks may differ.
         let mut epochs = Vec::new();
         for job in jobs_of_stream(&app, stream).await {
             assert_eq!((job.attempt, job.rescues), (1, 0), "{job:#?}");
@@ -220,9 +220,9 @@ async fn two_nodes_keep_the_order_of_streams_that_both_work_on() {
     app.stop().await;
 }
 
-// Production only: on SQLite nothing can be claimed while somebody else writes.
+// Production only: on SQLite no job can be claimed during another write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_that_commits_after_its_runner_gave_up_waiting_counts_as_committed() {
+async fn a_result_committed_after_its_runner_timed_out_counts() {
     let app = TestApp::start_with(Backend::Production, |config| config.ledger.timeout_ms = 100).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     let block = app.app.db.begin().await.unwrap();

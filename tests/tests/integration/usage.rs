@@ -12,7 +12,6 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// The whole list of transactions, page by page.
 async fn transactions(app: &TestApp, customer: &TestCustomer, limit: usize) -> Vec<Value> {
     let mut all = Vec::new();
     let mut path = format!("/api/v1/credits/transactions?limit={limit}");
@@ -33,7 +32,7 @@ async fn spend_body(app: &TestApp, customer: &TestCustomer, key: &str, body: &Va
     app.call(customer, "POST", "/api/v1/usage", key, Some(body)).await
 }
 
-/// A repeated answer is the first one but for saying so.
+/// A repeated answer equals the first one but for `replayed`.
 fn assert_replay_of(first: &Value, again: &Value) {
     let mut expected = first.clone();
     expected["replayed"] = json!(true);
@@ -95,7 +94,7 @@ both! {
         app.verify().await;
     }
 
-    async fn at_one_credit_left_and_below_the_answer_warns_in_plain_words(app: &TestApp) {
+    async fn with_one_credit_or_fewer_left_the_answer_warns(app: &TestApp) {
         let customer = app.onboard().await;
         let warning = async |units: i64| {
             let answer = app.spend(&customer, units, &unique()).await.expect(200);
@@ -125,7 +124,7 @@ both! {
         assert_eq!((&taken["credit_balance"], &taken["replayed"]), (&json!(0), &json!(false)));
     }
 
-    async fn a_repeated_request_gets_the_first_answer_and_moves_nothing_even_at_zero(app: &TestApp) {
+    async fn a_repeated_request_gets_the_first_answer_and_changes_nothing_even_at_zero(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "units": 1, "reference": "a", "metadata": { "n": 1 } });
         let first = spend_body(app, &customer, "first", &body).await.expect(200);
@@ -151,7 +150,7 @@ both! {
             json!({ "units": 1, "reference": "a", "metadata": { "n": 2 } }),
             json!({ "units": 1, "reference": "a" }),
             json!({ "units": 1 }),
-            // More than there is: what the key was used for outweighs what the account allows.
+            // More than the balance: the reused key takes precedence over the missing credits.
             json!({ "units": 100 }),
         ] {
             spend_body(app, &customer, "key", &other).await.expect_problem(422, "idempotency_key_reused");
@@ -184,7 +183,7 @@ both! {
         assert_eq!((app.balance(&one).await, app.balance(&two).await), (4, 4));
     }
 
-    async fn a_hundred_debits_at_once_of_fifty_credits_succeed_exactly_fifty_times(app: &TestApp) {
+    async fn fifty_credits_allow_exactly_fifty_of_a_hundred_concurrent_debits(app: &TestApp) {
         let customer = app.onboard_with(45).await;
         let keys: Vec<String> = (0..100).map(|n| format!("key-{n}")).collect();
         let answers = join_all(keys.iter().map(|key| app.spend(&customer, 1, key))).await;
@@ -224,7 +223,7 @@ both! {
         assert_eq!(balances, [14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 5]);
     }
 
-    async fn a_transaction_that_comes_between_two_pages_moves_no_row(app: &TestApp) {
+    async fn a_transaction_between_two_pages_shifts_no_row(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 1, "one").await.expect(200);
         app.spend(&customer, 1, "two").await.expect(200);

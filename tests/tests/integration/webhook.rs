@@ -1,4 +1,4 @@
-//! Stripe's webhooks at the door: who is let in, and that whatever is let in is kept.
+//! Stripe's webhook: which deliveries are accepted, and that accepted ones are stored.
 
 mod effect;
 mod unknown;
@@ -25,7 +25,7 @@ fn cus() -> String {
     format!("cus_{}", unique())
 }
 
-/// An event of a type that nothing is done for.
+/// An event of a type that the application ignores.
 fn product_created() -> Value {
     stripe::event("product.created", &json!({ "id": format!("prod_{}", unique()), "object": "product" }))
 }
@@ -35,7 +35,7 @@ async fn replay(app: &TestApp, id: &str) -> Answer {
 }
 
 both! {
-    async fn a_delivery_that_stripe_did_not_sign_just_now_is_refused_and_not_kept(app: &TestApp) {
+    async fn an_unsigned_or_stale_delivery_is_refused_and_not_stored(app: &TestApp) {
         let body = product_created().to_string();
         let bytes = body.as_bytes();
         let (secret, now) = (WEBHOOK_SECRETS[0], now_s());
@@ -83,13 +83,13 @@ both! {
         "#);
     }
 
-    async fn any_right_signature_under_any_current_secret_is_accepted(app: &TestApp) {
+    async fn any_valid_signature_under_any_current_secret_is_accepted(app: &TestApp) {
         let body = |event: &Value| event.to_string().into_bytes();
         let event = body(&product_created());
         let old = sign(WEBHOOK_SECRETS[1], &event, now_s());
         let answer = app.deliver_signed(&event, Some(&old)).await.expect(200);
         assert_eq!(answer, json!({ "received": true, "duplicate": false }));
-        // While a secret is rolled Stripe signs with both; ours need not be the first.
+        // During a rotation Stripe signs with both secrets; ours need not be the first.
         let event = body(&product_created());
         let ours = sign(WEBHOOK_SECRETS[0], &event, now_s());
         let (time, mac) = ours.split_once(",v1=").unwrap();
@@ -112,7 +112,7 @@ both! {
         assert_eq!(request.body(body).send().await.unwrap().status().as_u16(), 200);
     }
 
-    async fn signed_bytes_that_are_no_event_are_kept_dead_as_unreadable(app: &TestApp) {
+    async fn signed_bytes_that_are_not_an_event_are_stored_dead_as_unreadable(app: &TestApp) {
         let bodies: [&[u8]; 7] =
             [b"", b"\xff\xfe\x00garbage", b"null", b"[]", b"{}", br#"{"id":"evt_1"}"#, br#"{"type":"invoice.paid"}"#];
         for (n, body) in bodies.into_iter().enumerate() {
@@ -123,7 +123,7 @@ both! {
             assert_eq!(dead.len(), n + 1);
             assert!(dead[0]["last_error"].as_str().unwrap().starts_with("unreadable: "), "{}", dead[0]);
             assert_eq!(dead[0]["deliveries"], 2);
-            // What was sent can be looked at.
+            // The bytes are shown to support.
             let shown = app.event(dead[0]["external_id"].as_str().unwrap()).await;
             assert!(shown["why"].as_str().unwrap().contains("unreadable"), "{shown}");
         }
@@ -156,7 +156,7 @@ both! {
         assert_eq!((&found["event"]["state"], app.balance(&customer).await), (&json!("dead"), 5));
     }
 
-    async fn an_event_of_a_type_that_nothing_is_done_for_is_kept_and_done(app: &TestApp) {
+    async fn an_event_of_an_ignored_type_is_stored_and_processed(app: &TestApp) {
         let event = product_created();
         app.deliver(&event).await.expect(200);
         let found = app.event(stripe::id(&event)).await;
@@ -164,7 +164,7 @@ both! {
         assert_eq!(found["payload"], event);
     }
 
-    async fn a_thin_event_is_kept_and_done_in_the_stream_of_its_object(app: &TestApp) {
+    async fn a_thin_event_is_processed_in_the_stream_of_its_object(app: &TestApp) {
         let event = json!({
             "id": format!("evt_{}", unique()), "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found",
             "livemode": false, "created": "2026-01-01T00:00:00.000Z", "context": null, "reason": null,
@@ -172,7 +172,7 @@ both! {
             "related_object": { "id": "cus_thin", "type": "customer", "url": "/v1/customers/cus_thin" },
         });
         app.deliver(&event).await.expect(200);
-        // Its twin would be fetched, but there is no key to ask Stripe with: nothing else is to be done.
+        // Its twin would be fetched, but there is no Stripe key, so nothing else is done.
         let found = app.event_in_state(stripe::id(&event), "processed").await;
         assert_eq!(found["event"]["stream"], "stripe:cus_thin");
     }
@@ -187,7 +187,7 @@ both! {
         assert_eq!(stored, body.as_bytes());
     }
 
-    async fn signs_that_no_database_stores_as_text_lose_no_event(app: &TestApp) {
+    async fn characters_that_databases_reject_lose_no_event(app: &TestApp) {
         let customer = app.onboard().await;
         let nul = "a\u{0}b\u{7}\u{feff}\u{10ffff}";
         for event_type in ["invoice.payment_failed", "customer.subscription.updated", "product.created", nul] {
@@ -206,7 +206,7 @@ both! {
             })
             .await;
             assert_eq!(found["payload"], event, "what is shown is what was sent");
-            // An id that is none, and one that differs from it in such a sign only, are two events.
+            // An invalid id, and one that differs from it only in such a character, are two events.
             for odd in [format!("{id}{nul}"), format!("{id}{nul}\u{1}")] {
                 event["id"] = json!(odd);
                 assert_eq!(app.deliver(&event).await.expect(200)["duplicate"], false);
@@ -221,7 +221,7 @@ both! {
         app.verify().await;
     }
 
-    async fn an_event_of_a_mebibyte_is_taken_and_one_beyond_the_bound_is_not(app: &TestApp) {
+    async fn an_event_of_a_mebibyte_is_accepted_and_a_larger_one_is_not(app: &TestApp) {
         let mut event = product_created();
         event["data"]["object"]["description"] = json!("x".repeat(1_024 * 1_024));
         app.deliver(&event).await.expect(200);
@@ -271,7 +271,7 @@ both! {
         app.verify().await;
     }
 
-    async fn many_events_at_once_are_all_kept_and_done(app: &TestApp) {
+    async fn many_concurrent_events_are_all_stored_and_processed(app: &TestApp) {
         let customers: Vec<TestCustomer> = join_all((0..10).map(|_| app.onboard())).await;
         let mut deliveries = Vec::new();
         for customer in &customers {

@@ -1,4 +1,4 @@
-//! What a customer writes for nothing is limited, and nothing else is.
+//! Writes without charge are limited, and nothing else is.
 
 use crate::database::number;
 use crate::scene::on_both;
@@ -25,7 +25,7 @@ async fn hold(app: &TestApp, customer: &TestCustomer, key: &str, body: &Value) -
     app.call(customer, "POST", "/api/v1/holds", key, Some(body)).await
 }
 
-/// Sends requests until one is over the limit; those that were answered before.
+/// Sends requests until one is over the limit; returns the earlier answers.
 async fn until_limited(request: impl AsyncFn() -> Answer) -> Vec<Answer> {
     let mut answers = Vec::new();
     while answers.len() < TRIES_MAX {
@@ -45,7 +45,7 @@ async fn count(app: &TestApp, sql: &str, customer: &TestCustomer) -> i64 {
 }
 
 on_both! {
-    async fn holds_that_are_let_go_are_limited_and_what_spends_credits_is_not(backend: Backend) {
+    async fn released_holds_are_limited_and_spending_is_not(backend: Backend) {
         let app = start(backend).await;
         let customer = app.onboard_with(100).await;
         let one = json!({ "units": 1 });
@@ -60,7 +60,7 @@ on_both! {
         })
         .await;
         assert!(made.len() >= 9, "{} holds passed", made.len());
-        // Two grants and the first hold; then pairs. What was refused wrote nothing.
+        // Two grants and the first hold, then pairs. Refused requests wrote nothing.
         assert_eq!(count(&app, ENTRIES, &customer).await, 3 + 2 * i64::try_from(made.len()).unwrap());
 
         let again = hold(&app, &customer, "first", &one).await.expect(201);
@@ -69,7 +69,7 @@ on_both! {
         let other = app.onboard().await;
         hold(&app, &other, "other", &one).await.expect(201);
 
-        // A capture spends credits, so its hold does not count in the end.
+        // A capture spends credits, so its hold does not count.
         let id = first["hold"]["id"].as_str().unwrap();
         let path = format!("/api/v1/holds/{id}/capture");
         app.call(&customer, "POST", &path, "captured", Some(&json!({}))).await.expect(200);
@@ -122,7 +122,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn requests_about_keys_that_are_refused_are_limited(backend: Backend) {
+    async fn refused_key_requests_are_limited(backend: Backend) {
         let app = start(backend).await;
         let (revoking, rotating, other) = (app.onboard().await, app.onboard().await, app.onboard().await);
         let keys = app.call(&revoking, "GET", "/api/v1/api-keys", "", None).await.expect(200);

@@ -1,6 +1,7 @@
 //! Changes to a subscription by calls.
 
 use super::{is_over, item, period_end};
+use crate::account::Account;
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,21 +9,20 @@ use crate::form::Form;
 use crate::handler::Call;
 use crate::objects::invoice_item;
 use crate::payment::{Attempt, PaymentResult};
-use crate::world::World;
 use serde_json::{Map, Value, json};
 
 /// `POST /v1/subscriptions/{id}`
-pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
-    let before = world.find("subscription", call.id())?;
+    let before = account.find("subscription", call.id())?;
     let id = before.id().to_owned();
-    let mut fields = World::metadata_change(&before, form)?;
+    let mut fields = Account::metadata_change(&before, form)?;
     if is_over(&before) {
         if form.names().any(|name| !matches!(name, "metadata" | "cancellation_details" | "expand")) {
             let message = "A canceled subscription can only update its cancellation_details and metadata.";
             return Err(ApiError::refused_without_code(message));
         }
-        return world.change_and_emit(&id, Value::Object(fields), "customer.subscription.updated");
+        return account.change_and_emit(&id, Value::Object(fields), "customer.subscription.updated");
     }
     for name in ["description", "default_source"] {
         if form.has(name) {
@@ -31,7 +31,7 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     }
     if form.has("default_payment_method") {
         if let Some(method) = form.text("default_payment_method") {
-            world.find_param("payment_method", method, "default_payment_method")?;
+            account.find_param("payment_method", method, "default_payment_method")?;
         }
         fields.insert("default_payment_method".to_owned(), form.nullable("default_payment_method"));
     }
@@ -41,10 +41,10 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         });
         fields.insert("pause_collection".to_owned(), pause);
     }
-    fields.extend(end_fields(world, form, period_end(&before))?);
+    fields.extend(end_fields(account, form, period_end(&before))?);
     let mut invoice_now = false;
     if !form.list("items").is_empty() {
-        let items = change_items(world, &before, form)?;
+        let items = change_items(account, &before, form)?;
         invoice_now = form.text("proration_behavior") == Some("always_invoice");
         fields.insert("items".to_owned(), items);
     }
@@ -62,38 +62,38 @@ pub(crate) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         }
         fields.insert("items".to_owned(), items);
     }
-    world.change_and_emit(&id, Value::Object(fields), "customer.subscription.updated")?;
+    account.change_and_emit(&id, Value::Object(fields), "customer.subscription.updated")?;
     if ends_trial {
-        world.end_trial(&id)?;
+        account.end_trial(&id)?;
         // A trial that a call ends is paid at once.
-        let invoice = world.copy(&id).text("latest_invoice").to_owned();
-        if world.copy(&invoice).text("status") == "draft" {
-            world.finalize_and_pay(&invoice)?;
+        let invoice = account.copy(&id).text("latest_invoice").to_owned();
+        if account.copy(&invoice).text("status") == "draft" {
+            account.finalize_and_pay(&invoice)?;
         }
     }
     if invoice_now {
-        invoice_changes(world, &id, form.text("payment_behavior"))?;
+        invoice_changes(account, &id, form.text("payment_behavior"))?;
     }
-    Ok(world.copy(&id))
+    Ok(account.copy(&id))
 }
 
 /// `POST /v1/subscriptions/{id}/resume`: resumes a paused subscription with a period that begins now.
-pub(crate) fn resume(world: &mut World, call: &Call) -> Result<Value, ApiError> {
-    let before = world.find("subscription", call.id())?;
+pub(crate) fn resume(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+    let before = account.find("subscription", call.id())?;
     let id = before.id();
     if before.text("status") != "paused" {
         let message = "Only a subscription with the status paused can be resumed.";
         return Err(ApiError::refused_without_code(message));
     }
     let mut items = before["items"].clone();
-    let now_s = world.now_s;
+    let now_s = account.now_s;
     for item in items["data"].as_array_mut().into_iter().flatten() {
         item["current_period_start"] = now_s.into();
         item["current_period_end"] = item::end_of(&item["price"], now_s, now_s).into();
     }
     let fields = json!({ "items": items, "billing_cycle_anchor": now_s, "trial_end": null, "trial_start": null });
-    world.change(id, fields);
-    let subscription = world.copy(id);
+    account.change(id, fields);
+    let subscription = account.copy(id);
     let lines = subscription["items"]["data"].as_array().into_iter().flatten();
     let lines = lines.map(|item| super::line(&subscription, item, false)).collect();
     let new = NewInvoice {
@@ -105,18 +105,18 @@ pub(crate) fn resume(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         period: (now_s, now_s),
         fields: json!({}),
     };
-    let invoice = world.draft(new)?;
-    world.change(id, json!({ "latest_invoice": invoice.id() }));
-    world.finalize(invoice.id())?;
-    if world.copy(invoice.id()).text("status") == "open" {
+    let invoice = account.draft(new)?;
+    account.change(id, json!({ "latest_invoice": invoice.id() }));
+    account.finalize(invoice.id())?;
+    if account.copy(invoice.id()).text("status") == "open" {
         // The payment activates the subscription.
-        world.pay_invoice(invoice.id(), None, Attempt::default())?;
+        account.pay_invoice(invoice.id(), None, Attempt::default())?;
     }
-    Ok(world.copy(id))
+    Ok(account.copy(id))
 }
 
 /// The fields that say when a subscription ends.
-pub(super) fn end_fields(world: &World, form: &Form, period_end: i64) -> Result<Map<String, Value>, ApiError> {
+pub(super) fn end_fields(account: &Account, form: &Form, period_end: i64) -> Result<Map<String, Value>, ApiError> {
     let mut fields = Map::new();
     let mut set = |name: &str, value: Value| {
         fields.insert(name.to_owned(), value);
@@ -127,7 +127,7 @@ pub(super) fn end_fields(world: &World, form: &Form, period_end: i64) -> Result<
         Some(true) => {
             set("cancel_at_period_end", true.into());
             set("cancel_at", period_end.into());
-            set("canceled_at", world.now_s.into());
+            set("canceled_at", account.now_s.into());
             set("cancellation_details", reason);
         }
         Some(false) => {
@@ -148,7 +148,7 @@ pub(super) fn end_fields(world: &World, form: &Form, period_end: i64) -> Result<
             };
             if let Some(at) = at {
                 set("cancel_at", at.into());
-                set("canceled_at", world.now_s.into());
+                set("canceled_at", account.now_s.into());
                 set("cancellation_details", reason);
             }
         }
@@ -157,7 +157,7 @@ pub(super) fn end_fields(world: &World, form: &Form, period_end: i64) -> Result<
 }
 
 /// Returns the changed items. The differences become pending invoice items.
-fn change_items(world: &mut World, subscription: &Value, form: &Form) -> Result<Value, ApiError> {
+fn change_items(account: &mut Account, subscription: &Value, form: &Form) -> Result<Value, ApiError> {
     let prorates = form.text("proration_behavior") != Some("none");
     let mut items = subscription["items"].clone();
     for (at, part) in form.list("items").iter().enumerate() {
@@ -169,9 +169,9 @@ fn change_items(world: &mut World, subscription: &Value, form: &Form) -> Result<
             )
         });
         let Some(place) = found else {
-            let period = (world.now_s, period_end(subscription));
-            let new = item::read(world, part, &param)?;
-            let new = item::make(world, subscription.id(), new, period);
+            let period = (account.now_s, period_end(subscription));
+            let new = item::read(account, part, &param)?;
+            let new = item::make(account, subscription.id(), new, period);
             if let Some(data) = items["data"].as_array_mut() {
                 data.push(new);
             }
@@ -180,14 +180,14 @@ fn change_items(world: &mut World, subscription: &Value, form: &Form) -> Result<
         let before = items["data"][place].clone();
         let mut after = before.clone();
         if part.has("price") {
-            after["price"] = item::read(world, part, &param)?.price;
+            after["price"] = item::read(account, part, &param)?.price;
         }
         if let Some(quantity) = part.int("quantity")? {
             after["quantity"] = quantity.into();
         }
         if prorates && after != before {
-            prorate(world, subscription, &before, -1)?;
-            prorate(world, subscription, &after, 1)?;
+            prorate(account, subscription, &before, -1)?;
+            prorate(account, subscription, &after, 1)?;
         }
         items["data"][place] = after;
     }
@@ -195,31 +195,31 @@ fn change_items(world: &mut World, subscription: &Value, form: &Form) -> Result<
 }
 
 /// Creates an invoice item for the rest of an item's period.
-fn prorate(world: &mut World, subscription: &Value, item: &Value, sign: i64) -> Result<(), ApiError> {
+fn prorate(account: &mut Account, subscription: &Value, item: &Value, sign: i64) -> Result<(), ApiError> {
     let (start, end) = (item.int("current_period_start"), item.int("current_period_end"));
     let full = item["price"].int("unit_amount") * item.int("quantity");
-    let left = (end - world.now_s).clamp(0, end - start);
+    let left = (end - account.now_s).clamp(0, end - start);
     let amount =
         if subscription.text("status") == "trialing" || end <= start { 0 } else { full * left / (end - start) };
     let text = if sign < 0 { "Unused time (SANDBOX)" } else { "Remaining time (SANDBOX)" };
     let fields = json!({
         "amount": sign * amount, "net_amount": sign * amount, "currency": subscription["currency"],
-        "customer": subscription["customer"], "date": world.now_s, "description": text,
-        "period": { "start": world.now_s, "end": end }, "proration": true, "quantity": item["quantity"],
+        "customer": subscription["customer"], "date": account.now_s, "description": text,
+        "period": { "start": account.now_s, "end": end }, "proration": true, "quantity": item["quantity"],
         "quantity_decimal": item["quantity"].to_string(), "pricing": crate::billing::pricing(&item["price"]),
         "discountable": false, "_price": item["price"], "_subscription": subscription.id(), "_item": item.id(),
         "parent": { "type": "subscription_details", "subscription_details": {
             "subscription": subscription.id(), "subscription_item": item.id(),
         } },
     });
-    let made = world.make("ii", "invoiceitem", fields)?;
-    world.emit("invoiceitem.created", made.id())
+    let made = account.make("ii", "invoiceitem", fields)?;
+    account.emit("invoiceitem.created", made.id())
 }
 
 /// Invoices the pending items at once.
-fn invoice_changes(world: &mut World, id: &str, behavior: Option<&str>) -> Result<(), ApiError> {
-    let subscription = world.copy(id);
-    let waiting = invoice_item::pending(world, subscription.text("customer"));
+fn invoice_changes(account: &mut Account, id: &str, behavior: Option<&str>) -> Result<(), ApiError> {
+    let subscription = account.copy(id);
+    let waiting = invoice_item::pending(account, subscription.text("customer"));
     if waiting.is_empty() {
         return Ok(());
     }
@@ -229,17 +229,17 @@ fn invoice_changes(world: &mut World, id: &str, behavior: Option<&str>) -> Resul
         reason: "subscription_update",
         currency: subscription.text("currency"),
         lines: waiting.iter().map(invoice_item::line).collect(),
-        period: (world.now_s, world.now_s),
+        period: (account.now_s, account.now_s),
         fields: json!({ "collection_method": subscription["collection_method"] }),
     };
-    let invoice = world.draft(new)?;
-    invoice_item::take(world, &waiting, invoice.id());
-    world.change(id, json!({ "latest_invoice": invoice.id() }));
-    world.finalize(invoice.id())?;
-    if world.copy(invoice.id()).text("status") != "open" {
+    let invoice = account.draft(new)?;
+    invoice_item::take(account, &waiting, invoice.id());
+    account.change(id, json!({ "latest_invoice": invoice.id() }));
+    account.finalize(invoice.id())?;
+    if account.copy(invoice.id()).text("status") != "open" {
         return Ok(());
     }
-    match world.pay_invoice(invoice.id(), None, Attempt::default())? {
+    match account.pay_invoice(invoice.id(), None, Attempt::default())? {
         PaymentResult::Declined(mut error) if behavior == Some("error_if_incomplete") => {
             error.keeps_changes = false;
             Err(error)

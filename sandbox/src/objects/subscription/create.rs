@@ -1,6 +1,7 @@
 //! New subscriptions: the first period, the first invoice and its first attempt to pay.
 
 use super::item;
+use crate::account::Account;
 use crate::billing::{NewInvoice, no_method};
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,43 +9,42 @@ use crate::form::Form;
 use crate::handler::Call;
 use crate::objects::invoice_item;
 use crate::payment::{Attempt, PaymentResult};
-use crate::world::World;
 use serde_json::{Value, json};
 
-/// Most items of a subscription. Source: Stripe, "Create a subscription".
+/// Maximum number of items of a subscription. Source: Stripe, "Create a subscription".
 const ITEMS_MAX: usize = 20;
 const DAY_S: i64 = 86_400;
 
 /// `POST /v1/subscriptions`
-pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let customer = form.required("customer")?.to_owned();
-    world.find_param("customer", &customer, "customer")?;
+    account.find_param("customer", &customer, "customer")?;
     let behavior = form.text("payment_behavior").unwrap_or("allow_incomplete").to_owned();
     if !matches!(behavior.as_str(), "allow_incomplete" | "error_if_incomplete" | "default_incomplete") {
         let message = "Invalid payment_behavior.";
         return Err(ApiError::invalid("parameter_invalid_string", Some("payment_behavior"), message));
     }
-    let subscription = build(world, form, &customer)?;
+    let subscription = build(account, form, &customer)?;
     let id = subscription.id().to_owned();
     let is_trial = subscription.text("status") == "trialing";
-    let invoice = first_invoice(world, &subscription, is_trial)?;
-    world.change(&id, json!({ "latest_invoice": invoice.id() }));
-    let invoice = world.finalize(invoice.id())?;
+    let invoice = first_invoice(account, &subscription, is_trial)?;
+    account.change(&id, json!({ "latest_invoice": invoice.id() }));
+    let invoice = account.finalize(invoice.id())?;
     let mut failure = None;
     if invoice.text("status") == "open" {
-        failure = first_payment(world, &invoice, &behavior)?;
+        failure = first_payment(account, &invoice, &behavior)?;
     }
-    world.change(&id, json!({ "_is_told": true }));
-    world.emit("customer.subscription.created", &id)?;
-    world.warn_of_trial_end(&id)?;
+    account.change(&id, json!({ "_is_told": true }));
+    account.emit("customer.subscription.created", &id)?;
+    account.warn_of_trial_end(&id)?;
     match failure {
         Some(mut error) if behavior == "error_if_incomplete" => {
             error.keeps_changes = false;
             error.details.remove("payment_intent");
             Err(error)
         }
-        _ => Ok(world.copy(&id)),
+        _ => Ok(account.copy(&id)),
     }
 }
 
@@ -52,22 +52,22 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, ApiError> 
 ///
 /// Without an invoice, an off-session PaymentIntent that requires authentication is declined. The one of a first
 /// invoice waits for the customer.
-fn first_payment(world: &mut World, invoice: &Value, behavior: &str) -> Result<Option<ApiError>, ApiError> {
+fn first_payment(account: &mut Account, invoice: &Value, behavior: &str) -> Result<Option<ApiError>, ApiError> {
     if invoice.text("collection_method") == "send_invoice" {
         return Ok(None);
     }
-    let payer = world.payer(invoice);
+    let payer = account.payer(invoice);
     if behavior == "default_incomplete" {
         if let Some(method) = payer {
             let fields = json!({ "payment_method": method.id(), "status": "requires_confirmation" });
-            world.change(invoice.text("_payment_intent"), fields);
+            account.change(invoice.text("_payment_intent"), fields);
         }
         return Ok(None);
     }
     if payer.is_none() {
         return Err(no_method());
     }
-    Ok(match world.pay_invoice(invoice.id(), payer, Attempt::default())? {
+    Ok(match account.pay_invoice(invoice.id(), payer, Attempt::default())? {
         PaymentResult::Succeeded => None,
         PaymentResult::Declined(error) => Some(error),
         PaymentResult::RequiresAction => {
@@ -77,7 +77,7 @@ fn first_payment(world: &mut World, invoice: &Value, behavior: &str) -> Result<O
     })
 }
 
-fn build(world: &mut World, form: &Form, customer: &str) -> Result<Value, ApiError> {
+fn build(account: &mut Account, form: &Form, customer: &str) -> Result<Value, ApiError> {
     let asked = form.list("items");
     if asked.is_empty() {
         return Err(ApiError::missing("items"));
@@ -87,10 +87,10 @@ fn build(world: &mut World, form: &Form, customer: &str) -> Result<Value, ApiErr
     }
     let mut items = Vec::new();
     for (at, part) in asked.iter().enumerate() {
-        items.push(item::read(world, part, &format!("items[{at}]"))?);
+        items.push(item::read(account, part, &format!("items[{at}]"))?);
     }
     if let Some(method) = form.text("default_payment_method") {
-        let found = world.find_param("payment_method", method, "default_payment_method")?;
+        let found = account.find_param("payment_method", method, "default_payment_method")?;
         if found.text("customer") != customer {
             let message = format!(
                 "The customer does not have a payment method with the ID {method}. The payment method must be \
@@ -100,17 +100,17 @@ fn build(world: &mut World, form: &Form, customer: &str) -> Result<Value, ApiErr
             return Err(error.with_message(&message));
         }
     }
-    let trial_end = trial_end(world, form)?;
+    let trial_end = trial_end(account, form)?;
     let collection = form.text("collection_method").unwrap_or("charge_automatically");
-    let anchor = trial_end.unwrap_or(world.now_s);
+    let anchor = trial_end.unwrap_or(account.now_s);
     let currency = items[0].price.text("currency").to_owned();
     let missing = form.text("trial_settings.end_behavior.missing_payment_method").unwrap_or("create_invoice");
-    let id = world.new_id("sub");
+    let id = account.new_id("sub");
     let mut objects = Vec::new();
     for new in items {
-        let end = trial_end.unwrap_or_else(|| item::end_of(&new.price, anchor, world.now_s));
-        let period = (world.now_s, end);
-        objects.push(item::make(world, &id, new, period));
+        let end = trial_end.unwrap_or_else(|| item::end_of(&new.price, anchor, account.now_s));
+        let period = (account.now_s, end);
+        objects.push(item::make(account, &id, new, period));
     }
     let status = match (trial_end, collection) {
         (Some(_), _) => "trialing",
@@ -121,31 +121,31 @@ fn build(world: &mut World, form: &Form, customer: &str) -> Result<Value, ApiErr
         "billing_cycle_anchor": anchor, "collection_method": collection, "currency": currency, "customer": customer,
         "days_until_due": form.int("days_until_due")?, "default_payment_method": form.nullable("default_payment_method"),
         "default_source": form.nullable("default_source"), "description": form.nullable("description"),
-        "metadata": form.metadata(&json!({}))?, "start_date": world.now_s, "status": status,
+        "metadata": form.metadata(&json!({}))?, "start_date": account.now_s, "status": status,
         "items": { "object": "list", "data": objects, "has_more": false,
                    "url": format!("/v1/subscription_items?subscription={id}") },
-        "trial_start": trial_end.map(|_| world.now_s), "trial_end": trial_end,
+        "trial_start": trial_end.map(|_| account.now_s), "trial_end": trial_end,
         "trial_settings": { "end_behavior": { "missing_payment_method": missing } },
     });
-    world.make_as(&id, "subscription", fields)?;
+    account.make_as(&id, "subscription", fields)?;
     let period_end = objects[0].int("current_period_end");
-    let end = super::change::end_fields(world, form, period_end)?;
-    world.change(&id, Value::Object(end));
-    Ok(world.copy(&id))
+    let end = super::change::end_fields(account, form, period_end)?;
+    account.change(&id, Value::Object(end));
+    Ok(account.copy(&id))
 }
 
-fn trial_end(world: &World, form: &Form) -> Result<Option<i64>, ApiError> {
+fn trial_end(account: &Account, form: &Form) -> Result<Option<i64>, ApiError> {
     let end = match (form.text("trial_end"), form.int("trial_period_days")?) {
         (Some("now"), _) | (None, None) => return Ok(None),
         (Some(_), _) => form.int("trial_end")?,
-        (None, Some(days)) => Some(world.now_s + days * DAY_S),
+        (None, Some(days)) => Some(account.now_s + days * DAY_S),
     };
-    Ok(end.filter(|end| *end > world.now_s))
+    Ok(end.filter(|end| *end > account.now_s))
 }
 
-fn first_invoice(world: &mut World, subscription: &Value, is_trial: bool) -> Result<Value, ApiError> {
+fn first_invoice(account: &mut Account, subscription: &Value, is_trial: bool) -> Result<Value, ApiError> {
     let customer = subscription.text("customer");
-    let waiting = invoice_item::pending(world, customer);
+    let waiting = invoice_item::pending(account, customer);
     let items = subscription["items"]["data"].as_array().cloned().unwrap_or_default();
     let mut lines: Vec<_> = items.iter().map(|item| super::line(subscription, item, is_trial)).collect();
     lines.extend(waiting.iter().map(invoice_item::line));
@@ -156,13 +156,13 @@ fn first_invoice(world: &mut World, subscription: &Value, is_trial: bool) -> Res
         reason: "subscription_create",
         currency: subscription.text("currency"),
         lines,
-        period: (world.now_s, world.now_s),
+        period: (account.now_s, account.now_s),
         fields: json!({
             "collection_method": subscription["collection_method"],
-            "due_date": days.map(|days| world.now_s + days * DAY_S),
+            "due_date": days.map(|days| account.now_s + days * DAY_S),
         }),
     };
-    let invoice = world.draft(new)?;
-    invoice_item::take(world, &waiting, invoice.id());
+    let invoice = account.draft(new)?;
+    invoice_item::take(account, &waiting, invoice.id());
     Ok(invoice)
 }

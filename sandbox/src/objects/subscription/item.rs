@@ -1,13 +1,13 @@
 //! A subscription's items and their periods.
 
+use crate::account::Account;
 use crate::billing::NewLine;
-use crate::blank::filled;
 use crate::calendar;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::objects::price;
-use crate::world::World;
+use crate::template::from_template;
 use serde_json::{Value, json};
 
 /// The price and quantity of a requested item.
@@ -18,10 +18,10 @@ pub(super) struct NewItem {
 }
 
 /// Reads an item from the parameters.
-pub(super) fn read(world: &mut World, form: &Form, param: &str) -> Result<NewItem, ApiError> {
+pub(super) fn read(account: &mut Account, form: &Form, param: &str) -> Result<NewItem, ApiError> {
     let price = match (form.text("price").or_else(|| form.text("plan")), form.has("price_data")) {
-        (Some(id), _) => world.find_param("price", id, &format!("{param}[price]"))?,
-        (None, true) => price::make(world, &form.part("price_data"))?,
+        (Some(id), _) => account.find_param("price", id, &format!("{param}[price]"))?,
+        (None, true) => price::make(account, &form.part("price_data"))?,
         (None, false) => return Err(ApiError::missing(&format!("{param}[price]"))),
     };
     if !price["recurring"].is_object() {
@@ -39,13 +39,13 @@ pub(super) fn read(world: &mut World, form: &Form, param: &str) -> Result<NewIte
 }
 
 /// The object of an item.
-pub(super) fn make(world: &mut World, subscription: &str, new: NewItem, period: (i64, i64)) -> Value {
+pub(super) fn make(account: &mut Account, subscription: &str, new: NewItem, period: (i64, i64)) -> Value {
     let fields = json!({
-        "id": world.new_id("si"), "created": world.now_s, "current_period_start": period.0,
+        "id": account.new_id("si"), "created": account.now_s, "current_period_start": period.0,
         "current_period_end": period.1, "metadata": new.metadata, "price": new.price, "quantity": new.quantity,
         "subscription": subscription,
     });
-    filled("subscription_item", fields)
+    from_template("subscription_item", fields)
 }
 
 /// The end of a price's period that contains `now_s`.

@@ -1,18 +1,17 @@
-//! Runs a command with a Postgres cluster and a RabbitMQ node of its own.
+//! Runs a command with its own Postgres cluster and RabbitMQ node.
 //!
 //! ```text
 //! with-services [--] COMMAND [ARGUMENT…]
 //! ```
 //!
-//! The command finds the servers through two variables. One that is set already is left
-//! as it is, and no server is started for it:
+//! The command finds the servers through two variables. A variable that is already set is kept, and no server is
+//! started for it:
 //!
-//! - `BURSAR_TEST_DATABASE_URL`: a maintenance database, in which tests create
-//!   databases of their own;
+//! - `BURSAR_TEST_DATABASE_URL`: a maintenance database, with which tests create their own databases;
 //! - `BURSAR_TEST_AMQP_URL`: a broker.
 //!
-//! The exit code is the command's. When this program is killed, the servers end and their
-//! files go away all the same.
+//! The exit code is the command's. If this program is killed, the servers are stopped and their files removed all the
+//! same.
 
 use bursar_services::{Error, Postgres, RabbitMq, ScratchDir};
 use std::ffi::OsString;
@@ -23,9 +22,9 @@ use std::process::{Command, ExitCode};
 const DATABASE_URL: &str = "BURSAR_TEST_DATABASE_URL";
 const AMQP_URL: &str = "BURSAR_TEST_AMQP_URL";
 
-/// What shells exit with when a command cannot be started.
+/// The exit code of shells for a command that cannot be started.
 const CANNOT_RUN: u8 = 127;
-/// What this program exits with when it is called wrongly.
+/// The exit code for wrong usage.
 const BAD_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -66,14 +65,14 @@ fn run(mut command: Command) -> Result<ExitCode, Error> {
                 used.push(format!("{name}={url} (started here)"));
             }
             (None, Some(url)) => used.push(format!("{name}={} (given)", without_password(&url))),
-            (None, None) => unreachable!("what is not given is started"),
+            (None, None) => unreachable!("a server that is not given is started"),
         }
     }
     say(&used.join(", "));
     supervise(command)
 }
 
-/// Starts the servers that are wanted, at the same time.
+/// Starts the missing servers concurrently.
 fn start_missing(
     scratch: Option<&ScratchDir>,
     postgres: bool,
@@ -93,7 +92,7 @@ fn start_missing(
     }
 }
 
-/// Runs the command to its end and gives its exit code as a shell would.
+/// Runs the command to its end and returns its exit code as a shell would.
 fn supervise(mut command: Command) -> Result<ExitCode, Error> {
     let what = format!("cannot run {}", command.get_program().display());
     let status = command.status().map_err(|source| Error::Io { what, source })?;
@@ -110,7 +109,7 @@ fn given(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|url| !url.is_empty())
 }
 
-/// A URL as it may be shown: this line ends up in the logs of test runs.
+/// The URL without its password, since this line ends up in logs.
 fn without_password(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme + 3 < at => {
@@ -120,8 +119,8 @@ fn without_password(url: &str) -> String {
     }
 }
 
-/// One line for the person who runs this; the output is the command's alone.
+/// Prints one line to stderr; stdout belongs to the command.
 fn say(text: &str) {
-    // Nobody listens any more, and the command's work is worth more than this line.
+    // A closed stderr must not stop the command.
     let _ = writeln!(std::io::stderr().lock(), "with-services: {text}");
 }

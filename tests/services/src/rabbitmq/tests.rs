@@ -1,4 +1,4 @@
-//! Crashes and losses of a real node, seen by a client.
+//! Crashes and data losses of a real node, from a client's view.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
@@ -12,7 +12,7 @@ const QUEUE: &str = "work";
 const DURABLE: u8 = 0b10;
 const PASSIVE: u8 = 0b01;
 
-/// Declares the queue, or with [`PASSIVE`] asks for it.
+/// Declares the queue, or with [`PASSIVE`] checks that it exists.
 fn declare(rabbitmq: &RabbitMq, how: u8) -> io::Result<()> {
     let mut connection = Connection::open(rabbitmq.port(), &rabbitmq.name())?;
     connection.send(1, (20, 10), &short_text(""))?;
@@ -34,8 +34,8 @@ fn a_broker_that_was_restarted_or_killed_keeps_its_queues_and_its_port() {
     let (url, first) = (rabbitmq.url(), rabbitmq.pid().unwrap());
     assert!(declare(&rabbitmq, PASSIVE).is_err());
     declare(&rabbitmq, DURABLE).unwrap();
-    // In order first: a broker writes a new queue down shortly after it has said that
-    // the queue is there, and killed in between it knows nothing of it.
+    // In order first: a broker stores a new queue shortly after confirming it, and loses it if it is killed in
+    // between.
     rabbitmq.restart().unwrap();
     assert!(!proc_entry(first).exists());
     declare(&rabbitmq, PASSIVE).unwrap();

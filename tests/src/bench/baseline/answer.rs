@@ -1,4 +1,4 @@
-//! What the baseline answers: Bursar's fields, and a short problem document for a refusal.
+//! The baseline's answers: Bursar's fields, and a short problem document for a refusal.
 
 use super::debit::Applied;
 use bursar_engine::amount::Credits;
@@ -11,7 +11,7 @@ use poem::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// A request that ends without a debit.
+/// Why a request made no debit.
 #[derive(Debug)]
 pub enum Failure {
     /// The caller's fault: a status and a code.
@@ -21,7 +21,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A request that cannot be understood.
+    /// A malformed request.
     pub fn bad_request(code: &'static str) -> Self {
         Self::Refused(StatusCode::BAD_REQUEST, code)
     }
@@ -92,7 +92,7 @@ struct Burned {
 }
 
 impl<'a> Usage<'a> {
-    /// Describes an entry of the ledger.
+    /// Describes a ledger entry.
     pub fn new(customer: &CustomerId, applied: &'a Applied) -> Self {
         let entry = &applied.entry;
         let burned =

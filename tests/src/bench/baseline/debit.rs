@@ -24,7 +24,7 @@ const FIND: &str = "SELECT seq, kind, amount, held_delta, balance_after, held_af
 const OWNER: &str =
     "SELECT customer_id FROM api_keys WHERE hash = $1 AND (revoked_at_ms IS NULL OR revoked_at_ms > $2)";
 
-/// A debit that is in the ledger.
+/// A debit in the ledger.
 pub struct Applied {
     /// Its entry.
     pub entry: Entry,
@@ -50,7 +50,7 @@ pub async fn apply(
     let account = lock(&tx, customer).await?;
     let decision = match decide(&account, command, now_ms) {
         Ok(decision) => decision,
-        // Credits that the first request spent are no reason to refuse its repetition.
+        // A repeated request succeeds even if the first one spent the last credits.
         Err(refusal) => {
             let found = find(&tx, customer, command).await?;
             return Ok(found.map_or(Err(refusal), |entry| replay(entry, command)));

@@ -1,4 +1,4 @@
-//! Years of work, made by SQL alone but exactly as the application would leave them.
+//! Fills a database with years of work, by SQL alone but with exactly the rows that the application would leave.
 
 use super::super::seed::CREDITS;
 use anyhow::{Context, Result};
@@ -10,30 +10,30 @@ use sea_orm::{ConnectionTrait, Statement};
 const ROWS_AT_ONCE: u64 = 500_000;
 /// Scheduled jobs of one customer.
 const JOBS_EACH: u64 = 10;
-/// The most entries of one customer: its credits suffice for them.
+/// Maximum of ledger entries for each customer, so that its credits suffice.
 const ENTRIES_EACH_MAX: u64 = 500_000;
-/// Time between the ends of two scheduled jobs. Ten million are due within 80 days.
+/// Time between the due times of two scheduled jobs. Ten million are due within 80 days.
 const DUE_EVERY_MS: i64 = 700;
-/// The first scheduled job is due after this time: no run lasts so long.
+/// How far ahead the first scheduled job is due: longer than any run.
 const DUE_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
-/// Jobs that ended long ago, in every database, so that there is something to delete.
-pub const ENDED: u64 = 3_000;
+/// Jobs in every database that ended long ago, for the retention to delete.
+pub const ENDED_JOBS: u64 = 3_000;
 
-/// How far a database has grown.
+/// The size of a database.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
     /// Customers with an account and an API key.
     pub customers: u64,
     /// Jobs that are scheduled.
     pub jobs: u64,
-    /// Debits in the ledger; rounded up to a number for each customer.
+    /// Debits in the ledger; rounded up to the same number for each customer.
     pub entries: u64,
 }
 
-/// Fills a database that has its customers.
+/// Fills a database that already has its customers.
 ///
 /// # Errors
-/// When the database refuses a row, or lets nobody but its owner load rows without checks.
+/// When the database refuses a row, or its user is not a superuser.
 pub async fn fill(db: &Db, size: Size) -> Result<()> {
     let now_ms = Clock::System.now_ms();
     let each = size.entries.div_ceil(size.customers);
@@ -42,13 +42,13 @@ pub async fn fill(db: &Db, size: Size) -> Result<()> {
     for (from, upto) in chunks(size.jobs) {
         statements.push(scheduled_jobs(from, upto, now_ms));
     }
-    // One entry of every customer after the other, as time would have brought them.
+    // Customers alternate, as they would over time.
     for (from, upto) in chunks_of(each, (ROWS_AT_ONCE / size.customers).max(1)) {
         statements.push(debits(from, upto, size.customers));
     }
     statements.push(accounts(each));
     let tx = db.begin().await?;
-    // The rows refer to rows that are there: checking ten million references takes minutes.
+    // All references are valid; checking ten million of them takes minutes.
     tx.execute_unprepared("SET LOCAL session_replication_role = replica").await?;
     for statement in &statements {
         tx.execute_unprepared(statement).await?;
@@ -74,12 +74,12 @@ fn chunks(rows: u64) -> Vec<(u64, u64)> {
     chunks_of(rows, ROWS_AT_ONCE)
 }
 
-/// Divides 0 to `rows` into parts, each with its first and its last number.
+/// Splits 0..`rows` into parts, each given by its first and last number.
 fn chunks_of(rows: u64, part: u64) -> Vec<(u64, u64)> {
     (0..rows.div_ceil(part)).map(|n| (n * part, (n * part + part).min(rows) - 1)).collect()
 }
 
-/// Jobs that end holds and grants some day, each with a stream of its own.
+/// Jobs that expire holds and grants, each with its own stream.
 fn scheduled_jobs(from: u64, upto: u64, now_ms: i64) -> String {
     let (first_ms, id) = (now_ms + DUE_AFTER_MS, "'job_1' || lpad(n::text, 25, '0')");
     format!(
@@ -94,19 +94,19 @@ fn scheduled_jobs(from: u64, upto: u64, now_ms: i64) -> String {
     )
 }
 
-/// Jobs that ended in 1970. Their ids come first, as those of jobs that were made first do.
+/// Jobs that ended in 1970. Their ids sort first, as those of older jobs do.
 fn ended_jobs() -> String {
     let id = "'job_0' || lpad(n::text, 25, '0')";
     format!(
         "WITH made AS (INSERT INTO streams (key, last_seq) \
-         SELECT 'job:' || {id}, 1 FROM generate_series(1, {ENDED}) AS n) \
+         SELECT 'job:' || {id}, 1 FROM generate_series(1, {ENDED_JOBS}) AS n) \
          INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempt, attempts_max, run_at_ms, created_at_ms, \
          finished_at_ms) SELECT {id}, 'account.settle', '{{}}', 'job:' || {id}, 1, 'succeeded', 1, 20, 0, 0, n \
-         FROM generate_series(1, {ENDED}) AS n"
+         FROM generate_series(1, {ENDED_JOBS}) AS n"
     )
 }
 
-/// Debits of one credit, the `from`-th to the `upto`-th of each customer, counted from 0.
+/// Debits of one credit, number `from` to `upto` of each customer, counted from 0.
 fn debits(from: u64, upto: u64, customers: u64) -> String {
     format!(
         "INSERT INTO ledger_entries (customer_id, seq, kind, amount, held_delta, balance_after, held_after, source, \
@@ -117,13 +117,13 @@ fn debits(from: u64, upto: u64, customers: u64) -> String {
     )
 }
 
-/// What the debits leave of each account.
+/// Sets each account to its balance after the debits.
 fn accounts(each: u64) -> String {
     let each = each.cast_signed();
-    let left = CREDITS - each;
+    let balance = CREDITS - each;
     format!(
-        "UPDATE accounts SET balance = {left}, version = {}, updated_at_ms = {}, \
-         open = '{{\"grants\":[{{\"seq\":1,\"kind\":\"promotional\",\"remaining\":{left}}}]}}'",
+        "UPDATE accounts SET balance = {balance}, version = {}, updated_at_ms = {}, \
+         open = '{{\"grants\":[{{\"seq\":1,\"kind\":\"promotional\",\"remaining\":{balance}}}]}}'",
         each + 1,
         (each - 1).max(0)
     )

@@ -3,7 +3,7 @@
 use super::Report;
 use comfy_table::{CellAlignment, Table, presets};
 
-/// One line for each figure, after what the full database holds.
+/// Formats the size of the full database and one line for each figure.
 pub fn report(report: &Report) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

@@ -1,6 +1,6 @@
-//! Events: each is where it has to be, or dead for a reason that explains it.
+//! Checks that each event has the expected state, or is dead for an expected reason.
 
-use super::LOOKS_MAX;
+use super::READS_MAX;
 use crate::chaos::caller::Caller;
 use crate::chaos::record::{Discrepancy, Event, Expected, Known};
 use anyhow::Result;
@@ -9,31 +9,31 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
-/// How the events ended.
+/// How many events had each outcome.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Ends {
-    /// Processed, or nothing was to be done.
+pub struct EventOutcomes {
+    /// Processed, including those that needed no action.
     pub processed: u64,
-    /// Dead, by the word that their last error begins with.
+    /// Dead, by the code that their last error begins with.
     pub dead: BTreeMap<String, u64>,
 }
 
-/// Looks every event up, and whether there are others.
-pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepancy>, Ends)> {
-    let looks = stream::iter(known.events.iter().map(|event| async move {
+/// Reads every event that was sent, and looks for others.
+pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepancy>, EventOutcomes)> {
+    let reads = stream::iter(known.events.iter().map(|event| async move {
         let detail = caller.look(&format!("/admin/v1/events/{}", event.external_id), &[]).await?;
         anyhow::Ok((event, detail))
     }));
-    let found: Vec<(&Event, Value)> = looks.buffered(LOOKS_MAX).try_collect().await?;
-    let mut ends = Ends::default();
+    let found: Vec<(&Event, Value)> = reads.buffered(READS_MAX).try_collect().await?;
+    let mut outcomes = EventOutcomes::default();
     let mut discrepancies = Vec::new();
     for (event, detail) in &found {
         let view = &detail["event"];
         match view["state"].as_str() {
-            Some("processed") => ends.processed += 1,
+            Some("processed") => outcomes.processed += 1,
             Some("dead") => {
-                let reason = reason_word(view["last_error"].as_str().unwrap_or_default());
-                *ends.dead.entry(reason).or_default() += 1;
+                let reason = reason_code(view["last_error"].as_str().unwrap_or_default());
+                *outcomes.dead.entry(reason).or_default() += 1;
             }
             _ => {}
         }
@@ -42,25 +42,25 @@ pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepa
     let sent: HashSet<&str> = known.events.iter().map(|event| event.external_id.as_str()).collect();
     for event in caller.look_at_all("/admin/v1/events", &[]).await? {
         if !event["external_id"].as_str().is_some_and(|id| sent.contains(id)) {
-            discrepancies.push(Discrepancy::doubled(format!("nobody sent this event: {event}")));
+            discrepancies.push(Discrepancy::doubled(format!("this event was never sent: {event}")));
         }
     }
-    Ok((discrepancies, ends))
+    Ok((discrepancies, outcomes))
 }
 
-/// What is wrong with one event; `detail` is null if it was not found.
+/// Returns what is wrong with one event; `detail` is null if it was not found.
 pub fn compare(event: &Event, detail: &Value) -> Vec<Discrepancy> {
     let name = format!("event {} ({})", event.external_id, event.what);
     let view = &detail["event"];
     let mut discrepancies = Vec::new();
     if event.expected == Expected::Absent {
         if !detail.is_null() {
-            discrepancies.push(Discrepancy::doubled(format!("{name} was forged and taken in: {view}")));
+            discrepancies.push(Discrepancy::doubled(format!("{name} was forged and accepted: {view}")));
         }
         return discrepancies;
     }
     if event.unanswered > 0 {
-        let text = format!("{name}: {} deliveries were not answered to the end", event.unanswered);
+        let text = format!("{name}: {} deliveries never had a definite answer", event.unanswered);
         discrepancies.push(Discrepancy::wrong(text));
     }
     if event.acknowledged == 0 {
@@ -94,8 +94,8 @@ pub fn compare(event: &Event, detail: &Value) -> Vec<Discrepancy> {
     discrepancies
 }
 
-/// The stable word that a reason begins with, without what the machinery puts before it.
-fn reason_word(reason: &str) -> String {
+/// The stable code at the beginning of a reason, without the prefix about attempts.
+fn reason_code(reason: &str) -> String {
     let own = match reason.strip_prefix("gave up after ") {
         Some(rest) => rest.split_once(": ").map_or(rest, |(_, own)| own),
         None => reason,
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_where_it_has_to_be_is_fine() {
+    fn an_event_in_its_expected_state_has_no_discrepancies() {
         assert!(compare(&event(Expected::Processed), &found("processed", "")).is_empty());
         let dead = found("dead", "gave up after 8 attempts: customer_unknown: no customer");
         assert!(compare(&event(Expected::Dead(&["customer_unknown"])), &dead).is_empty());
@@ -127,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_was_acknowledged_and_is_not_there_is_lost() {
+    fn a_missing_acknowledged_event_is_lost() {
         let found = compare(&event(Expected::Processed), &Value::Null);
         assert_eq!(found.iter().map(|found| found.kind).collect::<Vec<_>>(), [Kind::Lost]);
     }
 
     #[test]
-    fn a_death_that_nothing_explains_is_lost() {
+    fn an_event_dead_for_an_unexpected_reason_is_lost() {
         let dead = found("dead", "gave up after 8 attempts: the database is unavailable");
         assert_eq!(compare(&event(Expected::Processed), &dead)[0].kind, Kind::Lost);
         assert_eq!(compare(&event(Expected::Dead(&["unreadable"])), &dead)[0].kind, Kind::Lost);
@@ -141,15 +141,15 @@ mod tests {
     }
 
     #[test]
-    fn a_forgery_that_was_taken_in_and_an_event_that_was_new_twice_are_seen() {
+    fn an_accepted_forgery_and_an_event_that_was_new_twice_are_detected() {
         assert_eq!(compare(&event(Expected::Absent), &found("processed", ""))[0].kind, Kind::Doubled);
         let twice = Event { fresh: 2, ..event(Expected::Processed) };
         assert_eq!(compare(&twice, &found("processed", ""))[0].kind, Kind::Doubled);
     }
 
     #[test]
-    fn reasons_are_counted_by_their_word() {
-        assert_eq!(reason_word("gave up after 8 attempts: customer_unknown: no customer for x"), "customer_unknown");
-        assert_eq!(reason_word("unreadable: not JSON"), "unreadable");
+    fn reasons_are_counted_by_their_code() {
+        assert_eq!(reason_code("gave up after 8 attempts: customer_unknown: no customer for x"), "customer_unknown");
+        assert_eq!(reason_code("unreadable: not JSON"), "unreadable");
     }
 }

@@ -1,9 +1,9 @@
-//! Deliveries of events: each event several times, in any order, to any node, until it is taken.
+//! Delivers each event several times, in any order, to any node, until it is accepted.
 
 use super::Load;
 use crate::app::WEBHOOK_SECRETS;
 use crate::chaos::record::{Customer, Discrepancy};
-use crate::chaos::story::{self, Parcel};
+use crate::chaos::scenario::{self, Delivery};
 use crate::stripe::signature;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -13,27 +13,27 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// How often an event is delivered.
+/// Deliveries of each event.
 const COPIES: RangeInclusive<usize> = 2..=4;
-/// The time over which the deliveries of a story are spread, which is what shuffles them.
+/// The time over which the deliveries are spread, which shuffles them.
 const SPREAD_MS: RangeInclusive<u64> = 0..=3_000;
-/// A secret that is not ours.
+/// A secret that the application does not have.
 const FORGED_SECRET: &str = "whsec_somebody_else";
 
 impl Load {
-    /// Makes a story up and delivers its events.
-    pub(super) async fn story(self: &Arc<Self>, customer: &Customer, mut rng: StdRng) {
-        let parcels = story::tell(&self.record, customer, &mut rng);
+    /// Generates a scenario and delivers its events.
+    pub(super) async fn run_scenario(self: &Arc<Self>, customer: &Customer, mut rng: StdRng) {
+        let deliveries = scenario::generate(&self.record, customer, &mut rng);
         let mut under_way = JoinSet::new();
-        for parcel in parcels {
+        for delivery in deliveries {
             self.tally.events.up();
-            let parcel = Arc::new(parcel);
+            let delivery = Arc::new(delivery);
             for copy in 0..rng.random_range(COPIES) {
                 let wait = Duration::from_millis(rng.random_range(SPREAD_MS));
-                let (load, parcel) = (self.clone(), parcel.clone());
+                let (load, delivery) = (self.clone(), delivery.clone());
                 under_way.spawn(async move {
                     tokio::time::sleep(wait).await;
-                    load.deliver(&parcel, WEBHOOK_SECRETS[copy % WEBHOOK_SECRETS.len()]).await;
+                    load.deliver(&delivery, WEBHOOK_SECRETS[copy % WEBHOOK_SECRETS.len()]).await;
                 });
             }
         }
@@ -44,39 +44,39 @@ impl Load {
         }
     }
 
-    async fn deliver(&self, parcel: &Parcel, secret: &str) {
+    async fn deliver(&self, delivery: &Delivery, secret: &str) {
         // The semaphore is never closed.
         let Ok(_permit) = self.deliveries.acquire().await else { return };
-        let secret = if parcel.is_forged { FORGED_SECRET } else { secret };
+        let secret = if delivery.is_forged { FORGED_SECRET } else { secret };
         let answer = self
             .caller
             .until_definite(|client, base| {
-                // Signed anew at each try, as Stripe does.
-                let signature = signature(&parcel.body, secret);
+                // Signed anew for each try, as Stripe does.
+                let signature = signature(&delivery.body, secret);
                 let request = client.post(format!("{base}/webhooks/stripe")).header("Stripe-Signature", signature);
-                request.body(parcel.body.clone())
+                request.body(delivery.body.clone())
             })
             .await;
         let Some(answer) = answer else {
-            if let Some(event) = self.record.known().events.get_mut(parcel.event) {
+            if let Some(event) = self.record.known().events.get_mut(delivery.event) {
                 event.unanswered += 1;
             }
             return;
         };
-        if parcel.is_forged && answer.status == 400 && answer.code().starts_with("signature_") {
+        if delivery.is_forged && answer.status == 400 && answer.code().starts_with("signature_") {
             self.tally.forgeries.up();
-        } else if answer.is_success() && !parcel.is_forged {
+        } else if answer.is_success() && !delivery.is_forged {
             self.tally.deliveries.up();
             let is_duplicate = answer.body["duplicate"] == json!(true);
             if is_duplicate {
                 self.tally.duplicates.up();
             }
-            if let Some(event) = self.record.known().events.get_mut(parcel.event) {
+            if let Some(event) = self.record.known().events.get_mut(delivery.event) {
                 event.acknowledged += 1;
                 event.fresh += u64::from(!is_duplicate);
             }
         } else {
-            let what = self.record.known().events.get(parcel.event).map(|event| event.what.clone());
+            let what = self.record.known().events.get(delivery.event).map(|event| event.what.clone());
             let text = format!("{} was answered with {} {}", what.unwrap_or_default(), answer.status, answer.body);
             self.record.discrepancy(Discrepancy::wrong(text));
         }

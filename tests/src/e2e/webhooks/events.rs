@@ -1,16 +1,16 @@
-//! Events as Stripe makes them, about a subscription that there is only in this journey. The shapes are
-//! those of the API version 2025-12-15.clover.
+//! Stripe's events about a subscription that exists only in this journey, in the shapes of API version
+//! 2025-12-15.clover.
 
 use crate::e2e::sender::now_s;
 use serde_json::{Value, json};
 
-/// Why the payment fails.
+/// The reason of the failed payment.
 pub(super) const DECLINE: &str = "Your card was declined.";
 
 const API_VERSION: &str = "2025-12-15.clover";
 const MONTH_S: i64 = 30 * 86_400;
 
-/// An event about nothing that anybody waits for.
+/// An event that the application ignores.
 pub(super) fn ping(unique: &str) -> Value {
     event(unique, "ping", "product.updated", &json!({ "id": "prod_e2e", "object": "product" }))
 }
@@ -30,23 +30,23 @@ fn event(unique: &str, name: &str, event_type: &str, object: &Value) -> Value {
 }
 
 /// A customer's subscription to Pro, month by month.
-pub(super) struct Story {
+pub(super) struct Subscription {
     unique: String,
     stripe_customer: String,
-    subscription: String,
-    /// Our customer.
+    id: String,
+    /// The id of the customer in Bursar.
     customer: String,
     price_minor: i64,
     began_s: i64,
     month: i64,
 }
 
-impl Story {
+impl Subscription {
     pub(super) fn new(unique: &str, stripe_customer: &str, customer: &str, price_minor: i64) -> Self {
         Self {
             unique: unique.to_owned(),
             stripe_customer: stripe_customer.to_owned(),
-            subscription: format!("sub_e2e{}", unique.replace('-', "")),
+            id: format!("sub_e2e{}", unique.replace('-', "")),
             customer: customer.to_owned(),
             price_minor,
             began_s: now_s(),
@@ -54,7 +54,7 @@ impl Story {
         }
     }
 
-    /// The next month begins.
+    /// Begins the next month.
     pub(super) fn next_month(&mut self) {
         self.month += 1;
     }
@@ -68,16 +68,16 @@ impl Story {
         json!({ "bursar_customer_id": self.customer })
     }
 
-    fn tell(&self, name: &str, event_type: &str, object: &Value) -> Value {
+    fn event(&self, name: &str, event_type: &str, object: &Value) -> Value {
         event(&self.unique, &format!("{name}_{}", self.month), event_type, object)
     }
 
     /// The subscription was `created`, `updated` or `deleted`, and has this status now.
-    pub(super) fn subscription(&self, what: &str, status: &str) -> Value {
+    pub(super) fn changed(&self, what: &str, status: &str) -> Value {
         let (start_s, end_s) = self.period();
         let ended_at = (status == "canceled").then(now_s);
         let object = json!({
-            "id": self.subscription,
+            "id": self.id,
             "object": "subscription",
             "customer": self.stripe_customer,
             "status": status,
@@ -95,13 +95,13 @@ impl Story {
             }] },
             "latest_invoice": null,
         });
-        self.tell(what, &format!("customer.subscription.{what}"), &object)
+        self.event(what, &format!("customer.subscription.{what}"), &object)
     }
 
     /// The month's invoice was paid.
     pub(super) fn paid(&self, event_type: &str) -> Value {
         let name = event_type.rsplit('.').next().unwrap_or_default();
-        self.tell(name, event_type, &self.invoice("paid", self.price_minor))
+        self.event(name, event_type, &self.invoice("paid", self.price_minor))
     }
 
     /// The month's invoice could not be paid.
@@ -112,14 +112,14 @@ impl Story {
             "status": "open",
             "payment": { "type": "payment_intent", "payment_intent": self.intent("requires_payment_method") },
         }] });
-        self.tell("payment_failed", "invoice.payment_failed", &invoice)
+        self.event("payment_failed", "invoice.payment_failed", &invoice)
     }
 
     /// The payment of the month's invoice succeeded or failed.
     pub(super) fn payment(&self, event_type: &str) -> Value {
         let is_good = event_type == "payment_intent.succeeded";
         let intent = self.intent(if is_good { "succeeded" } else { "requires_payment_method" });
-        self.tell("payment", event_type, &intent)
+        self.event("payment", event_type, &intent)
     }
 
     fn intent(&self, status: &str) -> Value {
@@ -158,7 +158,7 @@ impl Story {
             "period_end": end_s,
             "parent": {
                 "type": "subscription_details",
-                "subscription_details": { "subscription": self.subscription, "metadata": self.metadata() },
+                "subscription_details": { "subscription": self.id, "metadata": self.metadata() },
             },
             "lines": { "object": "list", "has_more": false, "data": [{
                 "id": format!("il_{id}"),
@@ -174,7 +174,7 @@ impl Story {
                 },
                 "parent": {
                     "type": "subscription_item_details",
-                    "subscription_item_details": { "subscription": self.subscription, "proration": false },
+                    "subscription_item_details": { "subscription": self.id, "proration": false },
                 },
             }] },
         })

@@ -1,51 +1,53 @@
-//! Credits against the money that bought them.
+//! Compares credits with the money that paid for them.
 
-use super::books::operation_of;
-use super::{Books, Subject, number, text};
+use super::stripe_objects::operation_of;
+use super::{StripeObjects, Subject, number, text};
 use serde_json::Value;
 
 /// Prices of a unit: pay as you go, and on Pro.
 const PRICES: [i64; 2] = [2_900, 1_500];
 /// Credits of a paid period of Pro.
 const PERIOD: i64 = 60;
-/// Why credits were bought and their units not spent: another request spent those that were to go with them, or
-/// credits were taken back meanwhile.
-const BOUGHT_IN_VAIN: [&str; 2] = ["credits_spent_meanwhile", "credits_owed"];
-/// What a payment pays for.
+/// Problems of an operation whose credits were bought but not spent: another request spent the customer's own
+/// credits, or credits were clawed back meanwhile.
+const BOUGHT_WITHOUT_DEBIT: [&str; 2] = ["credits_spent_meanwhile", "credits_owed"];
+/// Kinds of grants that a payment pays for.
 const KINDS: (&str, &str) = ("purchased", "included");
 
-/// Everything about credits and money that does not agree.
-pub(super) fn agrees(subject: &Subject, books: &Books) -> Vec<String> {
-    let mut problems = operations(subject, books);
-    problems.extend(charged(subject, books));
+/// Returns all differences between credits and money.
+pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let mut problems = operations(subject, objects);
+    problems.extend(charged(subject, objects));
     let mut known: Vec<&str> = Vec::new();
-    for intent in books.unit_payments_of(&subject.me.id) {
+    for intent in objects.unit_payments_of(&subject.me.id) {
         if intent["status"] == "succeeded" {
             known.push(text(intent, "id"));
-            problems.extend(unit_payment(subject, books, intent));
+            problems.extend(unit_payment(subject, objects, intent));
         }
     }
-    for invoice in books.paid_periods_of(&subject.me.id) {
+    for invoice in objects.paid_periods_of(&subject.me.id) {
         known.push(text(invoice, "id"));
-        problems.extend(period(subject, books, invoice));
+        problems.extend(period(subject, objects, invoice));
     }
     let is_paid_for = |entry: &&Value| known.contains(&text(entry, "reference"));
     let grants = grants(subject, KINDS.0).chain(grants(subject, KINDS.1));
-    problems.extend(grants.filter(|entry| !is_paid_for(entry)).map(|entry| format!("nobody paid for this: {entry}")));
+    problems.extend(
+        grants.filter(|entry| !is_paid_for(entry)).map(|entry| format!("no payment explains this grant: {entry}")),
+    );
     problems.extend(bonus(subject));
     problems
 }
 
-/// Grants of a kind that a payment brought; a reinstatement is none.
+/// Grants of this kind that a payment brought; a reinstatement is not one.
 fn grants<'a>(subject: &'a Subject, kind: &'a str) -> impl Iterator<Item = &'a Value> {
     let is_it = move |entry: &&Value| entry["grant_kind"] == kind && entry["source"] != "reinstatement";
     subject.entries.iter().filter(is_it)
 }
 
-/// Each operation took money at most once, and ended well if it did; none that failed can take any later.
-fn operations(subject: &Subject, books: &Books) -> Vec<String> {
+/// Each operation took money at most once, and succeeded if it did; a failed one cannot take money later.
+fn operations(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
     let mut problems = Vec::new();
-    let payments = books.unit_payments_of(&subject.me.id);
+    let payments = objects.unit_payments_of(&subject.me.id);
     for operation in subject.operations.iter().filter(|operation| operation["kind"] == "usage_charge") {
         let (id, state) = (text(operation, "id"), text(operation, "state"));
         let own: Vec<&&Value> = payments.iter().filter(|intent| operation_of(intent) == id).collect();
@@ -55,9 +57,9 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
         }
         let is_debited = is_debited(subject, operation);
         let is_right = match state {
-            // With the customer's own credits, if they came before any money was taken.
+            // Without a payment if the customer's own credits arrived first.
             "succeeded" => is_debited,
-            "failed" if BOUGHT_IN_VAIN.iter().any(|code| operation["problem"]["code"] == *code) => {
+            "failed" if BOUGHT_WITHOUT_DEBIT.iter().any(|code| operation["problem"]["code"] == *code) => {
                 paid == 1 && !is_debited
             }
             _ => paid == 0 && !is_debited,
@@ -72,7 +74,7 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
             )
         };
         if matches!(state, "failed" | "succeeded") && own.iter().any(is_open) {
-            problems.push(format!("operation {id} is {state} and leaves an open payment: {own:?}"));
+            problems.push(format!("operation {id} is {state} and has an open payment: {own:?}"));
         }
     }
     let is_known = |intent: &&&Value| subject.operations.iter().any(|row| text(row, "id") == operation_of(intent));
@@ -81,16 +83,16 @@ fn operations(subject: &Subject, books: &Books) -> Vec<String> {
     problems
 }
 
-/// Whether the units of a charge are spent, by the debit that it names.
+/// Whether the units of an operation were debited by the entry it names.
 fn is_debited(subject: &Subject, operation: &Value) -> bool {
     let debit = &operation["transaction"];
     let is_it = |entry: &Value| entry["id"] == debit["id"] && entry["kind"] == "debit";
     !debit.is_null() && subject.entries.iter().any(is_it)
 }
 
-/// The customer is told that it was charged what Stripe took for its units.
-fn charged(subject: &Subject, books: &Books) -> Vec<String> {
-    let payments = books.unit_payments_of(&subject.me.id);
+/// The usage summary shows what Stripe took for the customer's units.
+fn charged(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let payments = objects.unit_payments_of(&subject.me.id);
     let taken = payments.iter().filter(|intent| intent["status"] == "succeeded");
     let taken: i64 = taken.map(|intent| number(intent, "amount_received")).sum();
     let told = subject.summary["charged"].as_array().map_or(&[][..], Vec::as_slice);
@@ -98,11 +100,11 @@ fn charged(subject: &Subject, books: &Books) -> Vec<String> {
     if told == taken {
         return Vec::new();
     }
-    vec![format!("{} is told that it was charged {told}, Stripe took {taken} for units", subject.me.id)]
+    vec![format!("the summary of {} shows charges of {told}, Stripe took {taken} for units", subject.me.id)]
 }
 
-/// A payment for units brought its credits once, and those whose money is gone are gone.
-fn unit_payment(subject: &Subject, books: &Books, intent: &Value) -> Vec<String> {
+/// A payment for units granted its credits once, less those clawed back.
+fn unit_payment(subject: &Subject, objects: &StripeObjects, intent: &Value) -> Vec<String> {
     let id = text(intent, "id");
     let granted: Vec<i64> = grants(subject, KINDS.0)
         .filter(|entry| text(entry, "reference") == id)
@@ -110,31 +112,31 @@ fn unit_payment(subject: &Subject, books: &Books, intent: &Value) -> Vec<String>
         .collect();
     let amount = number(intent, "amount_received");
     let [credits] = granted[..] else {
-        return vec![format!("payment {id} of {amount} brought {granted:?} credits")];
+        return vec![format!("payment {id} of {amount} granted {granted:?} credits")];
     };
     if !PRICES.iter().any(|price| price * credits == amount) {
-        return vec![format!("payment {id} of {amount} brought {credits} credits")];
+        return vec![format!("payment {id} of {amount} granted {credits} credits")];
     }
-    gone(subject, books, &books.charges_of_intent(id), credits, id)
+    clawback(subject, objects, &objects.charges_of_intent(id), credits, id)
 }
 
-/// A paid period brought its credits once, and those whose money is gone are gone.
-fn period(subject: &Subject, books: &Books, invoice: &Value) -> Vec<String> {
+/// A paid period granted its credits once, less those clawed back.
+fn period(subject: &Subject, objects: &StripeObjects, invoice: &Value) -> Vec<String> {
     let id = text(invoice, "id");
     let granted: Vec<i64> = grants(subject, KINDS.1)
         .filter(|entry| text(entry, "reference") == id)
         .map(|entry| number(entry, "amount"))
         .collect();
     if granted != [PERIOD] {
-        return vec![format!("invoice {id} brought {granted:?} credits")];
+        return vec![format!("invoice {id} granted {granted:?} credits")];
     }
-    gone(subject, books, &books.charges_of_invoice(id), PERIOD, id)
+    clawback(subject, objects, &objects.charges_of_invoice(id), PERIOD, id)
 }
 
-/// Of credits whose money is gone as many are taken back as it bought in full.
-fn gone(subject: &Subject, books: &Books, charges: &[&Value], granted: i64, what: &str) -> Vec<String> {
+/// The credits clawed back are those that the lost money had paid for in full.
+fn clawback(subject: &Subject, objects: &StripeObjects, charges: &[&Value], granted: i64, what: &str) -> Vec<String> {
     let paid: i64 = charges.iter().map(|charge| number(charge, "amount")).sum();
-    let gone: i64 = charges.iter().map(|charge| books.gone(text(charge, "id"))).sum();
+    let gone: i64 = charges.iter().map(|charge| objects.lost_money(text(charge, "id"))).sum();
     let expected = granted * gone.clamp(0, paid) / paid.max(1);
     let is_about = |entry: &&Value| charges.iter().any(|charge| entry["reference"] == charge["id"]);
     let taken: i64 = -subject.entries.iter().filter(is_about).map(|entry| number(entry, "amount")).sum::<i64>();
@@ -143,16 +145,16 @@ fn gone(subject: &Subject, books: &Books, charges: &[&Value], granted: i64, what
     }
     let ids: Vec<&str> = charges.iter().map(|charge| text(charge, "id")).collect();
     vec![format!(
-        "{what}: {gone} of {paid} is gone, so {expected} of {granted} credits should be, but {taken} are ({ids:?})"
+        "{what}: {gone} of {paid} was lost, so {expected} of {granted} credits should be clawed back, but {taken} are ({ids:?})"
     )]
 }
 
-/// Adding a payment method brought credits once, if it ever came about.
+/// The first payment method granted credits once.
 fn bonus(subject: &Subject) -> Vec<String> {
     let times = subject.entries_of("payment_method").count();
     let added = subject.operations_of("payment_method_attach", "succeeded").count();
     if times == added.min(1) {
         return Vec::new();
     }
-    vec![format!("{added} payment methods were added, and {times} times there were credits for one")]
+    vec![format!("{added} payment methods were added, and credits for one were granted {times} times")]
 }

@@ -1,54 +1,56 @@
-//! What happens at Stripe without the application: the customer's bank, refunds, disputes.
+//! Actions at Stripe without the application: authentication, refunds, disputes.
 
 use super::{Customer, Identity, pick};
-use crate::journeys::plan::Move;
-use crate::journeys::venue::STRIPE_KEY;
+use crate::journeys::deployment::STRIPE_KEY;
+use crate::journeys::plan::Action;
 use bursar_engine::domain::webhook::shape::CUSTOMER_METADATA_KEY;
 use bursar_sandbox::Error;
 use serde_json::Value;
 
 impl Customer {
-    pub(super) async fn at_bank(&self, me: &Identity, what: Move) -> String {
-        let stripe = &self.stage.stripe;
-        match what {
-            Move::Authenticate { passes } => self.authenticate(me, passes),
-            Move::Refund { nth, percent } => {
+    pub(super) async fn act_at_stripe(&self, me: &Identity, action: Action) -> String {
+        let stripe = &self.deps.stripe;
+        match action {
+            Action::Authenticate { succeeds } => self.authenticate(me, succeeds),
+            Action::Refund { nth, percent } => {
                 let charges = self.of(me, "charge", |charge| charge["paid"] == true);
                 let Some(charge) = pick(&charges, nth) else { return "no charge".to_owned() };
                 let amount = charge["amount"].as_i64().unwrap_or(0) * percent / 100;
-                // All of it is what is left of it.
+                // Without an amount, the rest of the charge is refunded.
                 let amount = (percent < 100).then_some(amount.max(1));
-                end_of(stripe.refund(id(charge), amount))
+                result_of(stripe.refund(id(charge), amount))
             }
-            Move::FailRefund => {
+            Action::FailRefund => {
                 let charges: Vec<String> =
                     self.of(me, "charge", |_| true).iter().map(|row| id(row).to_owned()).collect();
                 let mut refunds = stripe.list("refund");
                 refunds.retain(|row| {
                     charges.iter().any(|charge| row["charge"] == **charge) && row["status"] == "succeeded"
                 });
-                refunds.last().map_or_else(|| "no refund".to_owned(), |refund| end_of(stripe.fail_refund(id(refund))))
+                refunds
+                    .last()
+                    .map_or_else(|| "no refund".to_owned(), |refund| result_of(stripe.fail_refund(id(refund))))
             }
-            Move::Dispute { nth } => {
+            Action::Dispute { nth } => {
                 let charges = self.of(me, "charge", |charge| charge["paid"] == true && charge["disputed"] == false);
                 let Some(charge) = pick(&charges, nth) else { return "no charge".to_owned() };
-                end_of(stripe.open_dispute(id(charge), None, "fraudulent"))
+                result_of(stripe.open_dispute(id(charge), None, "fraudulent"))
             }
-            Move::CloseDispute { is_won } => {
+            Action::CloseDispute { is_won } => {
                 let charges: Vec<String> =
                     self.of(me, "charge", |_| true).iter().map(|row| id(row).to_owned()).collect();
                 let is_open = |row: &Value| !matches!(row["status"].as_str(), Some("won" | "lost" | "warning_closed"));
                 let disputes = stripe.list("dispute");
                 let mut own = disputes.iter().filter(|row| charges.iter().any(|charge| row["charge"] == **charge));
                 let open = own.find(|row| is_open(row));
-                open.map_or_else(|| "no dispute".to_owned(), |row| end_of(stripe.close_dispute(id(row), is_won)))
+                open.map_or_else(|| "no dispute".to_owned(), |row| result_of(stripe.close_dispute(id(row), is_won)))
             }
-            Move::RenewCard => {
+            Action::RenewCard => {
                 let methods = self.of(me, "payment_method", |_| true);
                 let Some(method) = methods.last() else { return "no payment method".to_owned() };
-                end_of(stripe.renew_payment_method(id(method)))
+                result_of(stripe.renew_payment_method(id(method)))
             }
-            Move::DeleteStripeCustomer => match self.stripe_customers(me).first() {
+            Action::DeleteStripeCustomer => match self.stripe_customers(me).first() {
                 Some(customer) => self.stripe_delete(&format!("/v1/customers/{customer}")).await,
                 None => "no stripe customer".to_owned(),
             },
@@ -56,38 +58,38 @@ impl Customer {
         }
     }
 
-    /// Somebody deletes something at Stripe. It is asked once: its outcome does not matter.
+    /// Deletes an object at Stripe. There is no retry: either outcome is allowed.
     async fn stripe_delete(&self, path: &str) -> String {
-        let url = format!("{}{path}", self.stage.stripe.url());
-        match self.stage.caller.client().delete(url).bearer_auth(STRIPE_KEY).send().await {
+        let url = format!("{}{path}", self.deps.stripe.url());
+        match self.deps.caller.client().delete(url).bearer_auth(STRIPE_KEY).send().await {
             Ok(answer) => answer.status().as_u16().to_string(),
             Err(_) => "no answer".to_owned(),
         }
     }
 
-    /// All payments of the customer that wait for it.
-    fn authenticate(&self, me: &Identity, passes: bool) -> String {
+    /// Authenticates all payments of the customer that wait for it.
+    fn authenticate(&self, me: &Identity, succeeds: bool) -> String {
         let waits = |intent: &Value| {
             intent["status"] == "requires_action"
                 || (intent["status"] == "requires_payment_method"
                     && intent["last_payment_error"]["code"] == "authentication_required")
         };
         let waiting = self.of(me, "payment_intent", waits);
-        let ends = waiting.iter().map(|intent| end_of(self.stage.stripe.authenticate(id(intent), passes)));
+        let ends = waiting.iter().map(|intent| result_of(self.deps.stripe.authenticate(id(intent), succeeds)));
         ends.last().unwrap_or_else(|| "nobody waits".to_owned())
     }
 
-    /// The customer's Stripe customers that are still there.
+    /// The customer's Stripe customers that are not deleted.
     fn stripe_customers(&self, me: &Identity) -> Vec<String> {
-        let all = self.stage.stripe.list("customer");
+        let all = self.deps.stripe.list("customer");
         let own = all.iter().filter(|row| row["metadata"][CUSTOMER_METADATA_KEY] == *me.id && row["deleted"] != true);
         own.map(|row| id(row).to_owned()).collect()
     }
 
-    /// Objects of the customer that are like this, oldest first.
+    /// The customer's objects of a kind that fulfil a condition, oldest first.
     fn of(&self, me: &Identity, kind: &str, is_it: impl Fn(&Value) -> bool) -> Vec<Value> {
         let owners = self.stripe_customers(me);
-        let mut rows = self.stage.stripe.list(kind);
+        let mut rows = self.deps.stripe.list(kind);
         rows.retain(|row| owners.iter().any(|owner| row["customer"] == **owner) && is_it(row));
         rows
     }
@@ -97,7 +99,7 @@ fn id(object: &Value) -> &str {
     object["id"].as_str().unwrap_or_default()
 }
 
-fn end_of(done: Result<Value, Error>) -> String {
+fn result_of(done: Result<Value, Error>) -> String {
     match done {
         Ok(object) => object["status"].as_str().unwrap_or("done").to_owned(),
         Err(_) => "refused".to_owned(),

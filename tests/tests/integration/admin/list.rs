@@ -1,14 +1,13 @@
-//! What support searches, filters and pages through; jobs that it cancels; streams that it pauses.
+//! Search, filters and pages of support's lists; cancelled jobs; paused streams.
 
 use super::*;
 use bursar_engine::domain::job::{JobKind, NewJob};
 use bursar_engine::ids::{CustomerId, HoldId};
 use bursar_engine::infra::store::job::job_insert_many;
 
-/// Mails that wait for their day after somebody signed up.
+/// Follow-up mails scheduled by a signup.
 const FOLLOW_UPS: usize = 5;
 
-/// A whole list, page by page.
 pub(super) async fn paged(app: &TestApp, path: &str, limit: usize) -> Vec<Value> {
     let joint = if path.contains('?') { '&' } else { '?' };
     let (mut all, mut next) = (Vec::new(), format!("{path}{joint}limit={limit}"));
@@ -32,7 +31,7 @@ async fn sign_up(app: &TestApp, email: &str, name: &str) -> String {
     made["customer"]["id"].as_str().unwrap().to_owned()
 }
 
-/// A job that is to settle a customer's account in an hour, as the release before makes them; gives that job.
+/// Adds a job that settles a customer's account in an hour, as the previous release did; returns it.
 async fn waiting_job(app: &TestApp) -> Value {
     let customer = app.onboard().await;
     let now_ms = app.app.clock.now_ms();
@@ -48,7 +47,7 @@ async fn waiting_job(app: &TestApp) -> Value {
 }
 
 both! {
-    async fn customers_are_found_by_parts_of_address_and_name_and_by_whole_ids(app: &TestApp) {
+    async fn customers_are_found_by_part_of_email_or_name_and_by_full_id(app: &TestApp) {
         let ada = sign_up(app, "Ada@Example.com", "Ada Lovelace").await;
         let grace = sign_up(app, "grace_h@navy.example", "Grace Hopper 100%").await;
         let stripe_customer = format!("cus_{}", unique());
@@ -65,7 +64,7 @@ both! {
             (&stripe_customer, vec![&ada]),
             ("example", vec![&grace, &ada]),
             ("", vec![&grace, &ada]),
-            // Signs that LIKE would take for wildcards stand for themselves.
+            // Wildcards of LIKE stand for themselves.
             ("%25", vec![&grace]),
             ("_", vec![&grace]),
             ("%5C", vec![]),
@@ -119,7 +118,7 @@ both! {
             assert_eq!(paged(app, &path, 2).await, found, "{query}");
         }
         app.admin("GET", "/admin/v1/events?state=lost", None).await.expect_problem(400, "invalid_parameter");
-        // By its id here as well as by Stripe's.
+        // By its id in Bursar as well as by Stripe's.
         let seen = app.event(&ids[0]).await;
         assert_eq!(app.event(seen["event"]["id"].as_str().unwrap()).await, seen);
     }
@@ -158,7 +157,7 @@ both! {
         app.admin("GET", "/admin/v1/jobs?state=lost", None).await.expect_problem(400, "invalid_parameter");
     }
 
-    async fn a_job_that_waits_can_be_cancelled_once_with_a_reason_on_record(app: &TestApp) {
+    async fn a_waiting_job_can_be_cancelled_once_and_the_reason_is_recorded(app: &TestApp) {
         let job = waiting_job(app).await;
         let path = format!("/admin/v1/jobs/{}", job["id"].as_str().unwrap());
         let seen = app.admin("GET", &path, None).await.expect(200);
@@ -210,9 +209,9 @@ both! {
         assert_eq!(with_work.len(), 3 * (1 + FOLLOW_UPS));
         with_work.sort_unstable();
         with_work.dedup();
-        // The recurring job of the day, and what signing up does at once, may still be on its way.
+        // The daily recurring job and the jobs of the signup may still be running.
         let list = "/admin/v1/streams?limit=100";
-        bursar_tests::wait::until("only what waits for its time is left", || async {
+        bursar_tests::wait::until("only scheduled jobs are left", || async {
             (data(app, list).await.len() == with_work.len()).then_some(())
         })
         .await;
@@ -233,7 +232,7 @@ both! {
         app.admin("GET", "/admin/v1/streams/nothing", None).await.expect_problem(404, "not_found");
     }
 
-    async fn text_that_is_none_is_a_callers_mistake_or_finds_nothing_but_is_no_failure_of_ours(app: &TestApp) {
+    async fn invalid_text_is_refused_or_finds_nothing_but_is_never_an_internal_error(app: &TestApp) {
         let reason = json!({ "reason": "x" });
         let replay = json!({ "filter": { "kind": "a\u{0}" }, "dry_run": true, "reason": "a\u{0}" });
         let mut requests: Vec<(&str, &str, Option<&Value>)> = vec![

@@ -1,16 +1,16 @@
-//! What support sees of a customer over time; what it gives for a while; and what it may repeat.
+//! What support sees of a customer over time, expiring credits, and idempotent requests of support.
 
 use super::list::paged;
 use super::*;
 use bursar_tests::wait;
 
-/// An application whose jobs wait for good, so that only decisions and views settle an account.
+/// An application whose jobs never run, so that only decisions and reads settle an account.
 async fn without_jobs_on_time() -> TestApp {
     TestApp::start_with(Backend::Embedded, |config| config.jobs.sweep_interval_ms = 3_600_000).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credits_are_shown_without_holds_whose_time_is_over_although_nothing_was_decided_since() {
+async fn shown_credits_exclude_expired_holds_before_they_are_released() {
     let app = without_jobs_on_time().await;
     let customer = app.onboard().await;
     let hold = json!({ "units": 2, "expires_in_s": 1 });
@@ -23,30 +23,30 @@ async fn credits_are_shown_without_holds_whose_time_is_over_although_nothing_was
     .await;
     assert_eq!((&credits["held"], &credits["holds"]), (&json!(0), &json!([])));
     let lines = app.call(&customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
-    assert_eq!(lines["data"][0]["kind"], "hold", "looking writes nothing");
+    assert_eq!(lines["data"][0]["kind"], "hold", "reading writes nothing");
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credits_that_were_given_for_a_while_are_gone_from_every_view_once_it_is_over() {
+async fn expired_credits_disappear_from_every_view() {
     let app = without_jobs_on_time().await;
     let customer = app.onboard().await;
     let end = bursar_engine::clock::rfc3339(app.app.clock.now_ms() + 1_000);
     let body = json!({ "amount": 3, "reason": "a trial of more", "expires_at": end });
     let given = adjust(&app, &customer.id, "while", &body).await.expect(200);
     assert_eq!(given["transaction"]["expires_at"], end.as_str());
-    wait::until("they are gone", || async { (app.balance(&customer).await == 5).then_some(()) }).await;
+    wait::until("the credits have expired", || async { (app.balance(&customer).await == 5).then_some(()) }).await;
     let me = app.call(&customer, "GET", "/api/v1/customer", "", None).await.expect(200);
     let seen = app.admin("GET", &format!("/admin/v1/customers/{}", customer.id), None).await.expect(200);
     assert_eq!((&me["credit_balance"], &seen["credits"]["available"]), (&json!(5), &json!(5)));
-    // The first answer comes again, although by now the end is in the past.
+    // The repeated request gets the first answer, although the expiry is in the past by now.
     let again = adjust(&app, &customer.id, "while", &body).await.expect(200);
     assert_eq!((&again["replayed"], &again["transaction"]), (&json!(true), &given["transaction"]));
     app.stop().await;
 }
 
 both! {
-    async fn an_end_of_given_credits_is_a_time_in_the_future(app: &TestApp) {
+    async fn granted_credits_must_expire_in_the_future(app: &TestApp) {
         let customer = app.onboard().await;
         for (amount, expires_at) in [(1, "tomorrow"), (1, "2020-01-01T00:00:00Z"), (-1, "2099-01-01T00:00:00Z")] {
             let body = json!({ "amount": amount, "reason": "test", "expires_at": expires_at });
@@ -55,7 +55,7 @@ both! {
         assert_eq!(app.balance(&customer).await, 5);
     }
 
-    async fn a_timeline_is_paged_and_tells_mails_and_jobs_too(app: &TestApp) {
+    async fn a_timeline_is_paged_and_includes_mails_and_jobs(app: &TestApp) {
         let customer = app.onboard().await;
         for number in 0..4 {
             app.spend(&customer, 1, &format!("key-{number}")).await.expect(200);
@@ -72,7 +72,7 @@ both! {
         assert_eq!([seen("mail.welcome"), seen("mail.followup_day_3"), seen("job.account.settle")], [1, 1, 0]);
         let balances: Vec<_> = whole.iter().filter(|row| row["what"] == "ledger.debit").collect();
         let balances: Vec<_> = balances.iter().map(|row| row["details"]["balance_after"].as_i64().unwrap()).collect();
-        assert_eq!(balances, [1, 2, 3, 4], "lines of one moment are in order");
+        assert_eq!(balances, [1, 2, 3, 4], "entries of the same time are in order");
         for limit in [1, 3] {
             let order = |rows: &[Value]| -> Vec<(Value, Value)> {
                 rows.iter().map(|row| (row["at"].clone(), row["what"].clone())).collect()
@@ -85,7 +85,7 @@ both! {
         }
     }
 
-    async fn a_replay_that_is_asked_for_twice_under_one_key_is_made_once(app: &TestApp) {
+    async fn a_replay_requested_twice_under_one_key_is_created_once(app: &TestApp) {
         let bearer = format!("Bearer {ADMIN_TOKEN}");
         let create = async |key: &str, body: &Value| {
             let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", key)];
@@ -129,7 +129,7 @@ both! {
         app.admin("GET", "/admin/v1/audit?cursor=!", None).await.expect_problem(400, "invalid_cursor");
     }
 
-    async fn a_job_that_is_named_is_skipped_once(app: &TestApp) {
+    async fn a_named_job_is_skipped_once(app: &TestApp) {
         let customer = app.onboard().await;
         let stripe_customer = format!("cus_{}", unique());
         let payment = || stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, Some(&customer.id)));

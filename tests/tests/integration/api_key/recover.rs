@@ -1,4 +1,4 @@
-//! The last key revoked on purpose, and support that makes a new one.
+//! Forced revocation of the last key, and a new key created by support.
 
 use super::{KEYS, active, list, made, revoke, works};
 use crate::database::number;
@@ -20,7 +20,7 @@ async fn force(app: &TestApp, customer: &TestCustomer, id: &str, how: &str) -> A
 }
 
 both! {
-    async fn the_last_key_is_revoked_if_that_is_meant_and_support_makes_a_new_one(app: &TestApp) {
+    async fn the_last_key_is_revoked_only_when_forced_and_support_creates_a_new_one(app: &TestApp) {
         let customer = app.onboard().await;
         let id = list(app, &customer).await[0]["id"].as_str().unwrap().to_owned();
         force(app, &customer, &id, "false").await.expect_problem(409, "last_api_key");
@@ -59,7 +59,7 @@ both! {
         assert_eq!(revoked["was_last"], true);
     }
 
-    async fn a_key_by_support_needs_a_reason_a_name_and_a_customer(app: &TestApp) {
+    async fn a_key_created_by_support_needs_a_reason_a_name_and_a_customer(app: &TestApp) {
         let customer = app.onboard().await;
         let good = json!({ "name": "n", "reason": "r" });
         recover(app, "cst_00000000000000000000000000", "k", &good).await.expect_problem(404, "not_found");
@@ -74,7 +74,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM api_keys", []).await, 1);
     }
 
-    async fn the_idempotency_keys_of_support_and_of_the_customer_are_apart(app: &TestApp) {
+    async fn idempotency_keys_of_support_and_of_the_customer_are_separate(app: &TestApp) {
         let customer = app.onboard().await;
         let own = json!({ "name": "ci" });
         app.call(&customer, "POST", KEYS, "key", Some(&own)).await.expect(201);

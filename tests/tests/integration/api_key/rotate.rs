@@ -1,4 +1,4 @@
-//! Rotating a key: a new one takes its place, at once or after a while.
+//! Rotation of a key, at once or with a grace period.
 
 use super::{KEYS, active, list, made, make, revoke, works};
 use crate::scene::{customer_id, now_ms};
@@ -17,17 +17,16 @@ async fn rotate(app: &TestApp, customer: &TestCustomer, id: &str, key: &str, bod
     app.call(customer, "POST", &format!("{KEYS}/{id}/rotate"), key, Some(body)).await
 }
 
-/// The id of the key that a customer signed up with.
 async fn first_key(app: &TestApp, customer: &TestCustomer) -> String {
     list(app, customer).await[0]["id"].as_str().unwrap().to_owned()
 }
 
-/// The customer as the one who uses another key.
+/// The customer with the new key of an answer.
 fn with(customer: &TestCustomer, body: &Value) -> TestCustomer {
     TestCustomer { id: customer.id.clone(), api_key: body["key"].as_str().unwrap().to_owned() }
 }
 
-/// Whether a key will work at a time, as far as the database knows.
+/// Whether a key will work at this time, according to the database.
 async fn works_at(app: &TestApp, customer: &TestCustomer, at_ms: i64) -> bool {
     let hashes = [secret_hash(&customer.api_key)];
     let owners = api_key_owner_many(app.app.db.read(), &hashes, at_ms).await.unwrap();
@@ -38,7 +37,7 @@ both! {
     async fn without_grace_the_old_key_ends_at_once_and_the_new_one_has_its_name(app: &TestApp) {
         let customer = app.onboard().await;
         let (id, second) = made(app, &customer).await;
-        assert!(works(app, &second).await, "so that it is remembered");
+        assert!(works(app, &second).await, "so that it is cached");
         let body = rotate(app, &customer, &id, "rotate", &json!({})).await.expect(201);
         assert_eq!(body["api_key"]["name"], "ci");
         assert_ne!(body["api_key"]["id"], id.as_str());
@@ -57,9 +56,9 @@ both! {
         assert!(works(app, &with(&customer, &body)).await);
     }
 
-    async fn within_the_grace_both_keys_work_and_afterwards_the_new_one(app: &TestApp) {
+    async fn both_keys_work_during_the_grace_period_and_then_only_the_new_one(app: &TestApp) {
         let customer = app.onboard().await;
-        assert!(works(app, &customer).await, "so that it is remembered");
+        assert!(works(app, &customer).await, "so that it is cached");
         let id = first_key(app, &customer).await;
         let before_ms = now_ms();
         let body = rotate(app, &customer, &id, "rotate", &json!({ "grace_seconds": 3_600 })).await.expect(201);
@@ -71,7 +70,7 @@ both! {
         let keys = list(app, &successor).await;
         assert!(keys[0]["revoked_at"].is_string() && keys[1]["revoked_at"].is_null(), "{keys:?}");
         rotate(app, &customer, &id, "again", &json!({})).await.expect_problem(409, "api_key_rotated");
-        // The one that ends soon is not what keeps the door open; it may itself be ended sooner.
+        // An expiring key does not count as the last one, and may be revoked earlier.
         let new_id = body["api_key"]["id"].as_str().unwrap();
         revoke(app, &customer, new_id).await.expect_problem(409, "last_api_key");
         revoke(app, &successor, &id).await.expect(204);
@@ -79,7 +78,7 @@ both! {
         assert!(works(app, &successor).await);
     }
 
-    async fn a_remembered_key_ends_with_its_grace(app: &TestApp) {
+    async fn a_cached_key_ends_with_its_grace_period(app: &TestApp) {
         let customer = app.onboard().await;
         let id = first_key(app, &customer).await;
         let body = rotate(app, &customer, &id, "rotate", &json!({ "grace_seconds": 1 })).await.expect(201);
@@ -102,12 +101,12 @@ both! {
         rotate(app, &customer, &other, "rotate", &grace).await.expect_problem(422, "idempotency_key_reused");
         make(app, &customer, "rotate", "default").await.expect_problem(422, "idempotency_key_reused");
         assert_eq!(list(app, &customer).await.len(), 3);
-        // Whose answer got lost rotates the successor whose key nobody has.
+        // A caller that lost the answer rotates the successor, whose key nobody has.
         let lost = again["api_key"]["id"].as_str().unwrap();
         assert!(rotate(app, &customer, lost, "lost", &json!({})).await.expect(201)["key"].is_string());
     }
 
-    async fn what_cannot_be_rotated_is_refused_and_changes_nothing(app: &TestApp) {
+    async fn an_impossible_rotation_is_refused_and_changes_nothing(app: &TestApp) {
         let (customer, stranger) = (app.onboard().await, app.onboard().await);
         let id = first_key(app, &customer).await;
         for grace in [-1, 86_401, i64::MAX] {
@@ -124,7 +123,7 @@ both! {
         assert!(works(app, &customer).await);
     }
 
-    async fn one_key_rotated_twice_at_once_has_one_successor(app: &TestApp) {
+    async fn one_key_rotated_twice_concurrently_has_one_successor(app: &TestApp) {
         for round in 0..5 {
             let customer = app.onboard().await;
             let (id, _) = made(app, &customer).await;
@@ -133,13 +132,13 @@ both! {
             let (one, two) = join(turns.0, turns.1).await;
             let mut statuses = [one.status, two.status];
             statuses.sort_unstable();
-            // The loser is told that the key is revoked or, if it came in a moment earlier, that it will be.
+            // The loser's key is revoked or, if its request came a moment earlier, about to be.
             assert!(matches!(statuses, [201, 404 | 409]), "in round {round}: {} {}", one.body, two.body);
             assert_eq!(active(app, &customer).await, 2, "in round {round}");
         }
     }
 
-    async fn a_rotation_and_a_revocation_at_once_leave_a_key(app: &TestApp) {
+    async fn a_concurrent_rotation_and_revocation_leave_a_working_key(app: &TestApp) {
         for round in 0..5 {
             let customer = app.onboard().await;
             let first = first_key(app, &customer).await;
@@ -163,7 +162,7 @@ both! {
         assert_eq!(active(app, &customer).await, 20);
     }
 
-    async fn every_act_on_a_key_is_audited(app: &TestApp) {
+    async fn every_change_of_a_key_is_audited(app: &TestApp) {
         let customer = app.onboard().await;
         let (id, _) = made(app, &customer).await;
         let body = rotate(app, &customer, &id, &unique(), &json!({ "grace_seconds": 9 })).await.expect(201);

@@ -1,9 +1,9 @@
-//! What happens to queues, channels and messages while the broker runs.
+//! Failures of queues, channels and messages while the broker runs.
 
-use super::{Behind, health, pointer};
+use super::{BrokerView, health, pointer};
 use crate::scene::{
     PERIOD, SIGNUP, attempts, deliver_until, failed_times, invoice_paid, job, job_of, link, metric, now_ms,
-    others_go_on, stream_of, stripe_customer,
+    other_streams_proceed, stream_of, stripe_customer,
 };
 use bursar_engine::domain::job::{JobKind, JobState, NewJob};
 use bursar_engine::infra::store::job::job_insert_many;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// An application that nobody but the broker tells that something is due.
+/// An application without a sweeper, so that only the broker announces due jobs.
 async fn without_sweeper() -> TestApp {
     TestApp::start_with(Backend::Production, |config| {
         config.jobs.sweep_grace_ms = HOUR_MS;
@@ -23,7 +23,7 @@ async fn without_sweeper() -> TestApp {
     .await
 }
 
-/// Waits until the application has begun one more session with the broker than before.
+/// Waits until the application has opened another session with the broker.
 async fn reconnected(app: &TestApp, before: f64) {
     wait::until("the application has connected again", || async {
         (metric(app, BROKER_RECONNECTS, "") > before).then_some(())
@@ -35,31 +35,31 @@ async fn reconnected(app: &TestApp, before: f64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumption_resumes_after_its_queue_was_deleted_and_after_a_channel_was_closed() {
     let app = without_sweeper().await;
-    let behind = Behind::of(&app).await;
+    let view = BrokerView::of(&app).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     let payment = || invoice_paid(&stripe_customer, Some(&customer));
     deliver_until(&app, &payment(), "processed").await;
-    let (queue, parked) = (behind.work_queue(), behind.topology.parked_queue());
+    let (queue, parked) = (view.work_queue(), view.topology.parked_queue());
 
     // The broker cancels the consumer of a queue that is deleted.
     for name in [&queue, &parked] {
         let before = metric(&app, BROKER_RECONNECTS, "");
-        behind.channel().await.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        view.channel().await.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
         reconnected(&app, before).await;
-        behind.until_consumed(&queue).await;
-        behind.until_consumed(&parked).await;
+        view.until_consumed(&queue).await;
+        view.until_consumed(&parked).await;
         let confirmed = metric(&app, BROKER_PUBLISHED, "confirmed");
         deliver_until(&app, &payment(), "processed").await;
         assert!(metric(&app, BROKER_PUBLISHED, "confirmed") > confirmed);
     }
 
-    // The broker closes the channel of whoever publishes to an exchange that is not there.
+    // The broker closes a channel that publishes to an exchange that does not exist.
     let before = metric(&app, BROKER_RECONNECTS, "");
-    let exchange = behind.topology.work_exchange();
-    behind.channel().await.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    let exchange = view.topology.work_exchange();
+    view.channel().await.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
     deliver_until(&app, &payment(), "processed").await;
     reconnected(&app, before).await;
-    behind.until_consumed(&queue).await;
+    view.until_consumed(&queue).await;
     let confirmed = metric(&app, BROKER_PUBLISHED, "confirmed");
     deliver_until(&app, &payment(), "processed").await;
     assert!(metric(&app, BROKER_PUBLISHED, "confirmed") > confirmed);
@@ -71,59 +71,59 @@ async fn consumption_resumes_after_its_queue_was_deleted_and_after_a_channel_was
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_and_copies_do_nothing_and_parked_messages_are_redriven() {
+async fn malformed_and_duplicate_messages_do_nothing_and_parked_ones_are_redriven() {
     let app = without_sweeper().await;
-    let behind = Behind::of(&app).await;
+    let view = BrokerView::of(&app).await;
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     let stream = stream_of(&stripe_customer);
-    let (queue, parked) = (behind.work_queue(), behind.topology.parked_queue());
+    let (queue, parked) = (view.work_queue(), view.topology.parked_queue());
 
     for garbage in ["", "garbage", "{}", "{\"stream\":7}", "[\"\\u0000\"]"] {
-        behind.publish("", &queue, garbage.as_bytes()).await;
-        behind.publish("", &parked, garbage.as_bytes()).await;
+        view.publish("", &queue, garbage.as_bytes()).await;
+        view.publish("", &parked, garbage.as_bytes()).await;
     }
-    behind.publish("", &queue, &[0xff, 0xfe, 0x00]).await;
-    behind.announce("a stream that nobody knows", "job_nobody", 0).await;
+    view.publish("", &queue, &[0xff, 0xfe, 0x00]).await;
+    view.announce("an unknown stream", "job_nobody", 0).await;
 
-    // Copies of a pointer to a job that is done.
+    // Duplicate pointers to a finished job.
     let done = invoice_paid(&stripe_customer, Some(&customer));
     deliver_until(&app, &done, "processed").await;
     let id = job_of(&app, &done).await.id;
     for attempt in [0, 0, 1, 7] {
-        behind.announce(&stream, id.as_str(), attempt).await;
+        view.announce(&stream, id.as_str(), attempt).await;
     }
-    // Copies of a pointer to a job that is to wait for an hour.
+    // Duplicate pointers to a job that is scheduled in an hour.
     let waiting = invoice_paid(&crate::scene::stripe_customer(), None);
     app.deliver(&waiting).await.expect(200);
     failed_times(&app, &waiting, 1).await;
     let waiting = job_of(&app, &waiting).await;
     for attempt in [0, 1, 2] {
-        behind.announce(&waiting.stream_key, waiting.id.as_str(), attempt).await;
+        view.announce(&waiting.stream_key, waiting.id.as_str(), attempt).await;
     }
-    others_go_on(&app).await;
-    behind.until_waiting(&queue, 0).await;
-    behind.until_waiting(&parked, 0).await;
+    other_streams_proceed(&app).await;
+    view.until_waiting(&queue, 0).await;
+    view.until_waiting(&parked, 0).await;
     assert_eq!(job(&app, &waiting.id).await, waiting);
     assert_eq!((job(&app, &id).await.attempt, attempts(&app, &id).await.len()), (1, 1));
     assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD);
 
-    // A job whose only announcement was delivered too often and parked.
+    // A job whose only message was delivered too often and parked.
     let args = json!({ "customer": customer.id }).to_string();
     let forgotten = NewJob::new(JobKind::AccountSettle, args, now_ms());
     let tx = app.app.db.begin().await.unwrap();
     job_insert_many(&tx, std::slice::from_ref(&forgotten), now_ms()).await.unwrap();
     tx.commit().await.unwrap();
-    others_go_on(&app).await;
-    assert_eq!(job(&app, &forgotten.id).await.state, JobState::Available, "nobody was told of it");
-    behind.publish("", &parked, &pointer(&forgotten.stream(), forgotten.id.as_str(), 0)).await;
+    other_streams_proceed(&app).await;
+    assert_eq!(job(&app, &forgotten.id).await.state, JobState::Available, "it was not announced");
+    view.publish("", &parked, &pointer(&forgotten.stream(), forgotten.id.as_str(), 0)).await;
     crate::scene::job_in_state(&app, &forgotten.id, JobState::Succeeded).await;
 
-    // What was not acknowledged would be back in its queue once the application is gone.
+    // Unacknowledged messages would return to their queue once the application has stopped.
     app.verify().await;
     app.stop().await;
     for name in [&queue, &parked] {
-        let messages = wait::until("the application has let go of its queues", || async {
-            behind.queue(name).await.filter(|(_, consumers)| *consumers == 0).map(|(messages, _)| messages)
+        let messages = wait::until("the application has released its queues", || async {
+            view.queue(name).await.filter(|(_, consumers)| *consumers == 0).map(|(messages, _)| messages)
         })
         .await;
         assert_eq!(messages, 0, "{name}");

@@ -1,6 +1,6 @@
-//! The broker goes away and comes back.
+//! Outages of the broker.
 
-use super::{Behind, health};
+use super::{BrokerView, health};
 use crate::private::{Private, Proxy};
 use crate::scene::{PERIOD, SIGNUP, deliver_until, failed_times, invoice_paid, job_of, link, metric, stripe_customer};
 use bursar_engine::metric::BROKER_PUBLISHED;
@@ -11,10 +11,9 @@ use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
 use serde_json::{Value, json};
 
-/// So long that no test lives to see the sweeper help: what is processed came through the broker.
+/// Longer than any test, so that everything processed was announced by the broker.
 const NO_SWEEPER_MS: i64 = 60 * 60 * 1_000;
 
-/// Delivers payments of a customer, each announced in the same stream.
 async fn deliver(app: &TestApp, customer: &TestCustomer, stripe_customer: &str, count: usize) -> Vec<Value> {
     let mut events = Vec::new();
     for _ in 0..count {
@@ -43,7 +42,7 @@ async fn events_before_during_and_after_an_outage_of_the_broker_are_processed() 
     processed(&app, &events).await;
     health(&app, "ok").await;
 
-    // The node is killed with events under way, stays away for some, and comes back.
+    // The broker is killed while events are processed, stays down for some, and is started again.
     events.extend(deliver(&app, &customer, &stripe_customer, 5).await);
     broker.run(RabbitMq::kill).await;
     events.extend(deliver(&app, &customer, &stripe_customer, 5).await);
@@ -75,7 +74,7 @@ async fn events_before_during_and_after_an_outage_of_the_broker_are_processed() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_hangs_is_done_without_until_it_answers_again() {
+async fn the_application_works_without_a_hanging_broker_until_it_answers() {
     let broker = Private::start(RabbitMq::start).await;
     let (url, pid) = broker.run(|broker| Ok((broker.url(), broker.pid().unwrap()))).await;
     let app = TestApp::start_with(Backend::Production, |config| {
@@ -88,8 +87,8 @@ async fn a_broker_that_hangs_is_done_without_until_it_answers_again() {
     let mut events = deliver(&app, &customer, &stripe_customer, 2).await;
     processed(&app, &events).await;
 
-    // It keeps its connections, takes what it is sent, and confirms nothing. More is announced than may
-    // wait for a confirmation, each in a stream of its own.
+    // It keeps its connections and accepts messages, but confirms nothing. More is announced than may wait for a
+    // confirmation, each message in its own stream.
     signal("STOP", pid).await.unwrap();
     let (mut others, mut announced) = (Vec::new(), Vec::new());
     for _ in 0..20 {
@@ -118,7 +117,7 @@ async fn a_broker_that_hangs_is_done_without_until_it_answers_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_takes_nothing_for_want_of_memory_is_done_without_until_it_does() {
+async fn the_application_works_without_a_broker_that_is_out_of_memory() {
     let broker = Private::start(RabbitMq::start).await;
     let url = broker.run(|broker| Ok(broker.url())).await;
     let app = TestApp::start_with(Backend::Production, |config| config.amqp_url = url).await;
@@ -145,7 +144,7 @@ async fn a_broker_that_takes_nothing_for_want_of_memory_is_done_without_until_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_lost_everything_loses_no_job_that_waited_in_it() {
+async fn a_wiped_broker_loses_no_waiting_job() {
     const RETRY_MS: i64 = 20_000;
     let broker = Private::start(RabbitMq::start).await;
     let url = broker.run(|broker| Ok(broker.url())).await;
@@ -164,15 +163,15 @@ async fn a_broker_that_lost_everything_loses_no_job_that_waited_in_it() {
         waiting.push((customer, stripe_customer, event));
     }
     let tier = format!("{}.wait.{RETRY_MS}", app.config.amqp.prefix);
-    Behind::of(&app).await.until_waiting(&tier, 10).await;
+    BrokerView::of(&app).await.until_waiting(&tier, 10).await;
 
     for (customer, stripe_customer, _) in &waiting {
         link(&app, customer, stripe_customer).await;
     }
     broker.run(RabbitMq::wipe).await;
     health(&app, "ok").await;
-    let behind = Behind::of(&app).await;
-    assert_eq!(behind.queue(&tier).await, Some((0, 0)), "the queues are there again, and empty");
+    let view = BrokerView::of(&app).await;
+    assert_eq!(view.queue(&tier).await, Some((0, 0)), "the queues exist again, and are empty");
     for (customer, _, event) in &waiting {
         app.event_in_state(stripe::id(event), "processed").await;
         let job = job_of(&app, event).await;
@@ -188,14 +187,14 @@ async fn an_application_that_starts_without_its_broker_works_and_connects_later(
     let shared = std::env::var("BURSAR_TEST_AMQP_URL").unwrap();
     let (proxy, url) = Proxy::before(&shared).await;
     proxy.close();
-    // The harness waits for the broker, so the application is asked past it until there is one.
+    // The harness waits for the broker, so requests bypass it until there is one.
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let starting = tokio::spawn(TestApp::start_with(Backend::Production, move |config| {
         config.listen = listen.to_string();
         config.amqp_url = url;
         config.jobs.sweep_grace_ms = NO_SWEEPER_MS;
     }));
-    let client = wait::until("the application is there", || async {
+    let client = wait::until("the application is running", || async {
         // The harness prepares TLS before it starts the application.
         std::net::TcpStream::connect(listen).ok().map(|_| reqwest::Client::new())
     })

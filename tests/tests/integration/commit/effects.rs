@@ -1,4 +1,4 @@
-//! Effects of many units in one transaction: by set, and yet as if one came after the other.
+//! Effects of many units in one transaction: applied by set, with the same result as one after another.
 
 use crate::scene::{customer_id, now_ms};
 use bursar_engine::domain::effect::Effect;
@@ -12,7 +12,7 @@ use bursar_engine::plan::Plan;
 use bursar_tests::{TestApp, both};
 use serde_json::json;
 
-/// Commits units of effects in one transaction; the ids of the jobs that each made.
+/// Commits units in one transaction; returns the ids of the jobs that each created.
 async fn commit(app: &TestApp, units: Vec<Vec<Effect>>) -> Vec<Vec<String>> {
     let units: Vec<Unit> = units.into_iter().map(|effects| Unit { effects, ..Unit::default() }).collect();
     let results = commit_units(&app.app.db, &units, "a-node", now_ms()).await.unwrap();
@@ -50,7 +50,7 @@ fn unlink(customer: &CustomerId, stripe_customer: &str) -> Effect {
 }
 
 both! {
-    async fn a_subscription_that_ends_and_is_told_of_again_in_one_transaction_stays_ended(app: &TestApp) {
+    async fn a_subscription_updated_after_its_end_in_one_transaction_stays_ended(app: &TestApp) {
         let customers = [app.onboard().await, app.onboard().await, app.onboard().await];
         let [ended, moved, other] = customers.each_ref().map(customer_id);
         commit(app, vec![
@@ -70,7 +70,7 @@ both! {
         let rows = subscription_list(db, &ended).await.unwrap();
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].status.as_str(), rows[0].ended_at_ms), ("canceled", Some(5)));
-        // One of two that give Pro ends: the customer stays.
+        // If one of two subscriptions ends, the customer stays on Pro.
         commit(app, vec![vec![
             subscription(&moved, "sub_4", "active", None),
             subscription(&moved, "sub_3", "canceled", Some(6)),
@@ -80,7 +80,7 @@ both! {
         assert_eq!(customer_find(db, &moved).await.unwrap().unwrap().plan, Plan::Pro);
     }
 
-    async fn links_to_stripe_are_made_and_taken_away_in_the_order_of_the_units(app: &TestApp) {
+    async fn links_to_stripe_follow_the_order_of_the_units(app: &TestApp) {
         let customers = [app.onboard().await, app.onboard().await];
         let [one, two] = customers.each_ref().map(customer_id);
         commit(app, vec![
@@ -92,12 +92,12 @@ both! {
         .await;
         let db = app.app.db.read();
         let linked = async |id: &CustomerId| customer_find(db, id).await.unwrap().unwrap().stripe_customer_id;
-        // One that is linked keeps its Stripe customer; one that is gone does not come back.
+        // A linked customer keeps its Stripe customer, and an unlinked one does not get it back.
         assert_eq!(linked(&one).await.as_deref(), Some("cus_4"));
         assert_eq!(linked(&two).await.as_deref(), Some("cus_2"));
     }
 
-    async fn each_unit_is_told_which_jobs_it_made(app: &TestApp) {
+    async fn each_unit_gets_the_ids_of_its_own_jobs(app: &TestApp) {
         let customer = app.onboard().await;
         let new = |key: &str| {
             let args = json!({ "customer": customer.id }).to_string();

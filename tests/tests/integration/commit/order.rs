@@ -1,5 +1,5 @@
-//! The order in which transactions lock rows. Where two of them agree, one waits for the other; where they do
-//! not, both wait, until Postgres ends one of them.
+//! The order in which transactions lock rows. With the same order, one waits for the other; with different orders
+//! both wait, until Postgres ends one of them.
 
 use crate::database::until_waiting;
 use crate::scene::{customer_id, now_ms, sql};
@@ -21,7 +21,7 @@ use serde_json::json;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// A job that the application finds due in a day only.
+/// A job that is due in a day.
 fn tomorrow(stream: &str) -> NewJob {
     NewJob {
         stream_key: Some(stream.to_owned()),
@@ -35,7 +35,7 @@ async fn insert(app: &TestApp, jobs: &[NewJob]) -> DatabaseTransaction {
     tx
 }
 
-/// The end of the attempt of a stream's job, as a node has it to whom it is tomorrow.
+/// The end of an attempt of a stream's job, on a node whose time is tomorrow.
 async fn ended(app: &TestApp, stream: &str) -> Unit {
     let claimed =
         work::claim(&app.app.db, &[stream.to_owned()], "a-node", now_ms() + 2 * DAY_MS, DAY_MS).await.unwrap();
@@ -43,7 +43,7 @@ async fn ended(app: &TestApp, stream: &str) -> Unit {
     Unit { finishes: vec![end], ..Unit::default() }
 }
 
-/// Commits a unit while another transaction adds to a stream and then, once the unit waits for that, to the
+/// Commits a unit while another transaction adds a job to one stream and then, once the unit waits for it, to the
 /// stream whose job has ended.
 async fn commit_beside_intake(stream: &str, effect: impl AsyncFn(&TestApp) -> Effect) {
     let app = TestApp::start(Backend::Production).await;
@@ -61,9 +61,9 @@ async fn commit_beside_intake(stream: &str, effect: impl AsyncFn(&TestApp) -> Ef
     app.stop().await;
 }
 
-// Production only, as all of these: SQLite has no locks on rows.
+// Production only, like all tests here: SQLite has no row locks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_and_a_job_in_another_stream_lock_streams_in_the_order_of_intake() {
+async fn a_jobs_end_and_a_new_job_elsewhere_lock_streams_in_intakes_order() {
     commit_beside_intake("a", async |app| {
         insert(app, &[tomorrow("a")]).await.commit().await.unwrap();
         Effect::JobInsert(tomorrow("a"))
@@ -72,16 +72,16 @@ async fn an_end_and_a_job_in_another_stream_lock_streams_in_the_order_of_intake(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_and_the_first_job_of_a_stream_lock_streams_in_the_order_of_intake() {
+async fn a_jobs_end_and_the_first_job_of_a_stream_lock_in_intakes_order() {
     commit_beside_intake("a", async |_| Effect::JobInsert(tomorrow("a"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_and_a_dead_job_that_runs_again_lock_streams_in_the_order_of_intake() {
+async fn a_jobs_end_and_a_replayed_dead_job_lock_streams_in_intakes_order() {
     commit_beside_intake("a", async |app| {
         let dead = NewJob { state: JobState::Dead, ..tomorrow("a") };
         insert(app, std::slice::from_ref(&dead)).await.commit().await.unwrap();
-        // Only such a stream is written.
+        // Only a paused stream is written by the replay.
         sql(app, &format!("UPDATE streams SET paused_at_ms = 1, paused_reason = '{BLOCKED}' WHERE key = 'a'")).await;
         Effect::JobRequeue { job_id: dead.id }
     })
@@ -89,12 +89,12 @@ async fn an_end_and_a_dead_job_that_runs_again_lock_streams_in_the_order_of_inta
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn starting_a_replay_locks_its_stream_before_itself() {
+async fn starting_a_replay_locks_its_stream_before_its_row() {
     let app = TestApp::start(Backend::Production).await;
     let request = json!({ "filter": {}, "rate_per_second": 1, "dry_run": false, "reason": "none" });
     let made = app.admin("POST", "/admin/v1/replays", Some(&request)).await.expect(201);
     let id = ReplayId::parse(made["replay"]["id"].as_str().unwrap()).unwrap();
-    // As the end of an attempt: the stream, then the replay.
+    // Locks like the end of an attempt: the stream, then the replay.
     let other = insert(&app, &[tomorrow(&format!("replay:{id}"))]).await;
     let (db, replay) = (app.app.db.clone(), id.clone());
     let start = tokio::spawn(async move { act(&db, &replay, Action::Start, "admin:test", now_ms()).await });
@@ -107,7 +107,7 @@ async fn starting_a_replay_locks_its_stream_before_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_round_of_an_operation_locks_its_stream_before_itself() {
+async fn a_new_round_of_an_operation_locks_its_stream_before_its_row() {
     let app = TestApp::start(Backend::Production).await;
     let id = customer_id(&app.onboard().await);
     let customer = customer_find(app.app.db.read(), &id).await.unwrap().unwrap();

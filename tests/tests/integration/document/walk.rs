@@ -1,4 +1,4 @@
-//! The commands that the documents tell a newcomer to type, typed.
+//! Runs the commands that the documents tell a newcomer to type.
 
 use super::read;
 use bursar_tests::e2e::local::LocalServer;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// Far longer than anything takes; reaching it is a failure.
+/// Far longer than the commands take.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The sections that are walked through, in order.
+/// The sections whose commands are run, in order.
 const WALK: [(&str, &str); 3] =
     [("README.md", "Try it"), ("README.md", "The command line"), ("docs/getting-started.md", "In your service")];
 
@@ -22,7 +22,7 @@ fn shell(document: &str, section: &str) -> Vec<String> {
     blocks.flat_map(str::lines).map(str::to_owned).collect()
 }
 
-/// What a reader types for a line of a document.
+/// The command for a line of a document.
 fn typed(line: &str) -> String {
     let line = line
         .replace("http://127.0.0.1:8080", "$BURSAR_URL")
@@ -30,26 +30,26 @@ fn typed(line: &str) -> String {
         .replace("stripe:cus_…", "stripe:$STRIPE")
         .replace("curl -s ", "curl -sS --fail-with-body ");
     match line.split_once('=') {
-        // The function of that name stands in for it.
+        // A shell function replaces the alias.
         Some(("alias bursar", _)) => String::new(),
-        // Copied from the last answer that has one.
+        // An id copied from the last answer that has one.
         Some((name, value)) if value.ends_with("_…") => {
             format!("{name}=$(grep -oE '{}[a-z0-9]+' \"$OUT\" | tail -n 1)", value.trim_end_matches('…'))
         }
-        // People are slower than the job that makes the customer at Stripe.
+        // A person is slower than the job that creates the Stripe customer.
         Some(("STRIPE", _)) => format!("until {line}; do :; done"),
-        // It is refused, as the document says.
+        // The document says that this is refused.
         _ if line.ends_with("--tamper") => format!("! {line}"),
         _ => line,
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newcomer_can_type_what_the_readme_and_the_guide_say() {
+async fn the_commands_of_the_readme_and_the_guide_work() {
     let lines: Vec<String> =
         WALK.iter().flat_map(|(document, section)| shell(document, section)).map(|line| typed(&line)).collect();
     let unknown: Vec<_> = lines.iter().filter(|line| line.contains('…')).collect();
-    assert!(unknown.is_empty(), "nobody knows what to type for {unknown:?}");
+    assert!(unknown.is_empty(), "there is no command for {unknown:?}");
 
     let server = LocalServer::start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -66,8 +66,8 @@ async fn a_newcomer_can_type_what_the_readme_and_the_guide_say() {
         .kill_on_drop(true);
     let status = timeout(LIMIT, shell.status()).await.expect("the walk ends").unwrap();
     let said = std::fs::read_to_string(&out).unwrap_or_default();
-    assert!(status.success(), "{status}, after this was said:\n{said}");
-    // What the document shows beside the commands.
+    assert!(status.success(), "{status}, after this output:\n{said}");
+    // Output that the document shows.
     assert_eq!(said.matches(r#"200 OK  {"duplicate":true,"received":true}"#).count(), 2, "{said}");
     assert!(said.contains("400 Bad Request") && said.contains(r#""balance":64"#), "{said}");
     server.stop().await.unwrap();

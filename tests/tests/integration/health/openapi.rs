@@ -1,4 +1,4 @@
-//! The document, and the page that shows it.
+//! The OpenAPI document, and the page that shows it.
 
 use super::*;
 use bursar::problem::code::{self, Code};
@@ -7,7 +7,6 @@ use std::collections::{BTreeSet, HashSet};
 const DOCS: &str = include_str!("../../../../docs/errors.md");
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// Every operation with its name.
 pub(super) fn operations(document: &Value) -> Vec<(String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     let all = paths.iter().flat_map(|(path, methods)| {
@@ -22,12 +21,12 @@ pub(super) fn document() -> Value {
 }
 
 both! {
-    async fn the_document_that_is_served_is_the_one_that_is_committed(app: &TestApp) {
+    async fn the_served_document_is_the_committed_one(app: &TestApp) {
         let (content_type, served) = text(app, "/openapi.json").await;
         assert_eq!(content_type, "application/json");
         assert_eq!(served, bursar::routes::openapi_document());
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi/bursar.json");
-        // `./dev openapi` writes it; `./dev check` asks for it.
+        // `./dev openapi` writes it, and `./dev check` compares it.
         if let Ok(committed) = std::fs::read_to_string(path) {
             assert!(served == committed, "openapi/bursar.json is old: run ./dev openapi");
         }
@@ -55,7 +54,7 @@ fn between<'a>(page: &'a str, from: &str, to: &str) -> Vec<&'a str> {
     page.split(from).skip(1).map(|rest| rest.split(to).next().unwrap_or_default()).collect()
 }
 
-/// The tags of a page, but not what looks like one inside a script or a style sheet.
+/// The tags of a page, except those inside scripts and style sheets.
 fn tags(page: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = page;
@@ -72,7 +71,7 @@ fn tags(page: &str) -> Vec<String> {
     found
 }
 
-/// Where a value is null, outside of examples, which may show one.
+/// The places of null in a value, except in examples.
 fn nulls(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Null => found.push(at.to_owned()),
@@ -87,8 +86,8 @@ fn nulls(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// OpenAPI knows no null outside of values, and generators leave out the operations that have one.
-/// `./dev check` holds the document against the whole of OpenAPI.
+/// OpenAPI has no null outside of values, and generators skip operations that contain one. `./dev check` validates
+/// the whole document.
 #[test]
 fn nothing_in_the_document_is_null() {
     let mut found = Vec::new();
@@ -96,7 +95,7 @@ fn nothing_in_the_document_is_null() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// `openapi-python-client`, for one, leaves out every operation that takes or answers anything else.
+/// `openapi-python-client`, for example, skips every operation with anything else.
 #[test]
 fn every_part_of_a_combined_schema_refers_to_an_object_or_an_enumeration() {
     fn combined(value: &Value, at: &str, found: &mut Vec<String>) {
@@ -154,7 +153,7 @@ fn every_body_has_an_example_that_fits() {
     }
 }
 
-/// What has a schema and an example that fits it.
+/// Asserts that something has a schema and an example that fits it.
 fn assert_fits(document: &Value, name: &str, described: &Value) {
     let example = described.get("example").unwrap_or_else(|| panic!("{name} has no example: {described}"));
     let mut problems = BTreeSet::new();
@@ -163,7 +162,7 @@ fn assert_fits(document: &Value, name: &str, described: &Value) {
 }
 
 #[test]
-fn every_operation_shows_a_problem_for_each_code_that_it_answers() {
+fn every_operation_has_an_example_for_each_of_its_codes() {
     let document = document();
     let problem = json!({ "$ref": "#/components/schemas/Problem" });
     for (name, operation) in operations(&document) {
@@ -189,14 +188,14 @@ fn every_operation_shows_a_problem_for_each_code_that_it_answers() {
 }
 
 fn is_health(name: &str) -> bool {
-    // What is down is said in the same body as what is up.
+    // A failing health check has the same body as a good one.
     name.starts_with("get /health")
 }
 
-/// Which statuses an operation can answer is a matter of its shape and of what is listed for it. Beyond
-/// that, answers of the running application are held to the document in every test.
+/// An operation's statuses follow from its shape and from the list for it. Every test also checks the running
+/// application's answers against the document.
 #[test]
-fn every_operation_documents_the_error_statuses_of_its_shape_and_no_others_but_its_own() {
+fn every_operation_documents_exactly_its_error_statuses() {
     let document = document();
     for (name, operation) in operations(&document) {
         let responses = operation["responses"].as_object().unwrap();
@@ -250,7 +249,7 @@ fn every_code_is_explained_in_the_docs_with_its_status() {
 }
 
 #[test]
-fn the_docs_show_the_problem_that_the_server_answers() {
+fn the_documented_problem_is_the_servers_answer() {
     let block = between(DOCS, "```json\n", "```")[0];
     let shown: Value = serde_json::from_str(block).unwrap();
     let code = known(shown["code"].as_str().unwrap());
@@ -258,9 +257,9 @@ fn the_docs_show_the_problem_that_the_server_answers() {
     assert!(code.detail.contains(&format!("available: {}.", shown["available"])), "{}", code.detail);
 }
 
-/// The description of the document says the same in words.
+/// The document's description says the same in words.
 #[test]
-fn mutations_without_an_idempotency_key_are_known() {
+fn mutations_without_an_idempotency_key_are_listed() {
     let document = document();
     let mut without = BTreeSet::new();
     for (name, operation) in operations(&document) {
@@ -289,7 +288,7 @@ fn mutations_without_an_idempotency_key_are_known() {
 }
 
 #[test]
-fn an_idempotency_key_without_which_a_request_is_refused_is_documented_as_required() {
+fn a_required_idempotency_key_is_documented_as_required() {
     let document = document();
     let mut optional = Vec::new();
     for (name, operation) in operations(&document) {
@@ -304,7 +303,7 @@ fn an_idempotency_key_without_which_a_request_is_refused_is_documented_as_requir
 }
 
 #[test]
-fn every_operation_but_those_for_everybody_asks_for_credentials() {
+fn every_operation_except_public_ones_documents_credentials() {
     let document = document();
     let open = [
         "post /api/v1/customers/onboard",
@@ -326,7 +325,7 @@ fn every_operation_but_those_for_everybody_asks_for_credentials() {
 }
 
 #[test]
-fn every_schema_that_is_referred_to_exists_and_every_field_is_described() {
+fn every_referenced_schema_exists_and_every_field_is_described() {
     let document = document();
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let text = document.to_string();

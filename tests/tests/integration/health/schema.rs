@@ -1,4 +1,4 @@
-//! Whether what is answered is what the document says: clients are generated from it.
+//! Checks answers against the OpenAPI document, from which clients are generated.
 
 use super::openapi::document;
 use super::*;
@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 struct Checker<'a> {
     app: &'a TestApp,
     document: Value,
-    /// What does not fit, each once.
+    /// The differences, each once.
     problems: BTreeSet<String>,
     /// Operations that were called.
     called: BTreeSet<String>,
 }
 
 impl Checker<'_> {
-    /// An answer of an operation, which the document knows by its path with parameters.
+    /// Checks an answer of an operation, named by its path with parameters.
     fn check(&mut self, operation: &str, answer: Answer) -> Value {
         let (method, path) = operation.split_once(' ').unwrap();
         let documented = &self.document["paths"][path][method];
@@ -54,12 +54,12 @@ impl Checker<'_> {
     }
 }
 
-/// What of a value does not fit a schema.
+/// Collects the differences between a value and a schema.
 pub(super) fn compare(document: &Value, schema: &Value, value: &Value, at: &str, problems: &mut BTreeSet<String>) {
     if let Some(name) = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/components/schemas/")) {
         return compare(document, &document["components"]["schemas"][name], value, name, problems);
     }
-    // A field that is another object may say so beside the reference to it.
+    // A field that refers to another schema may have a description beside the reference.
     let parts = schema["allOf"].as_array().into_iter().flatten();
     let is_nullable = schema["nullable"] == true || parts.clone().any(|part| part["nullable"] == true);
     if value.is_null() && is_nullable {
@@ -166,8 +166,8 @@ async fn admin_operations(checker: &mut Checker<'_>, customer: &TestCustomer, ev
     let made = checker.admin("post /admin/v1/replays", "", Some(replay)).await;
     let id = text(&made["replay"]["id"]);
     checker.admin("get /admin/v1/replays", "", None).await;
-    for act in ["start", "pause", "resume", "cancel", "cancel"] {
-        checker.admin(&format!("post /admin/v1/replays/{{id}}/{act}"), &id, None).await;
+    for action in ["start", "pause", "resume", "cancel", "cancel"] {
+        checker.admin(&format!("post /admin/v1/replays/{{id}}/{action}"), &id, None).await;
     }
     checker.admin("get /admin/v1/replays/{id}", &id, None).await;
     checker.admin("get /admin/v1/replays/{id}/items", &id, None).await;
@@ -190,7 +190,7 @@ async fn marketplace_operations(checker: &mut Checker<'_>, customer: &TestCustom
     checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link-token", &id, None).await;
 }
 
-/// On an application with a Stripe.
+/// Needs an application with a Stripe.
 async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) {
     let attach = "post /api/v1/payment-methods";
     checker.call(customer, attach, "", Some(json!({ "payment_method": "pm_card_visa", "consent": false }))).await;
@@ -235,7 +235,7 @@ async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, rea
     checker.admin("get /admin/v1/customers/{id}/emails", &customer.id, None).await;
     checker.admin("get /admin/v1/mails/{id}", &stored, None).await;
     checker.admin("post /admin/v1/mails/{id}/resend", &stored, Some(reason.clone())).await;
-    // One that may be sent again: credits that ran low.
+    // A mail that may be sent again: low credit.
     let other = checker.app.onboard().await;
     checker.app.spend(&other, 5, "all").await.expect(200);
     let path = format!("/admin/v1/mails?customer={}&state=stored", other.id);
@@ -249,7 +249,7 @@ async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, rea
 }
 
 both! {
-    async fn every_operation_answers_what_the_document_says(app: &TestApp) {
+    async fn every_answer_matches_the_document(app: &TestApp) {
         let backend = if app.app.db.is_postgres() { Backend::Production } else { Backend::Embedded };
         let shop = Shop::open(backend).await;
         let mut checker =

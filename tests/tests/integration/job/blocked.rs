@@ -1,14 +1,14 @@
-//! A job whose death blocks its stream, and what a replay of it changes.
+//! A dead job that blocks its stream, and the effects of its replay.
 
 use super::{insert, settle};
-use crate::scene::{act, job, job_in_state, look, now_ms, sql};
+use crate::scene::{admin_get, admin_post, job, job_in_state, now_ms, sql};
 use bursar_engine::domain::job::{BLOCKED, JobState};
 use bursar_engine::ids::{CustomerId, JobId};
 use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, both};
 use serde_json::{Value, json};
 
-/// A stream that stands: the settlement of an account that is not there is dead, another waits behind it.
+/// A blocked stream: the settlement of a missing account is dead, and another job waits behind it.
 struct Blocked {
     stream: String,
     dead: JobId,
@@ -29,7 +29,7 @@ impl Blocked {
     }
 
     async fn paused_reason(&self, app: &TestApp) -> Value {
-        look(app, &format!("/admin/v1/streams/{}", self.stream)).await["stream"]["paused_reason"].clone()
+        admin_get(app, &format!("/admin/v1/streams/{}", self.stream)).await["stream"]["paused_reason"].clone()
     }
 
     async fn resume(&self, app: &TestApp) {
@@ -37,14 +37,14 @@ impl Blocked {
     }
 }
 
-/// Has a job settle the account of another customer.
+/// Changes the job to settle another customer's account.
 async fn settles(app: &TestApp, id: &JobId, customer: &str) {
     let args = json!({ "customer": customer });
     sql(app, &format!("UPDATE jobs SET args = '{args}' WHERE id = '{id}'")).await;
 }
 
 async fn replay(app: &TestApp, id: &JobId) {
-    act(app, &format!("/admin/v1/jobs/{id}/replay"), "ticket 4711").await.expect(200);
+    admin_post(app, &format!("/admin/v1/jobs/{id}/replay"), "ticket 4711").await.expect(200);
 }
 
 async fn replay_all_dead_of(app: &TestApp, stream: &str) {
@@ -55,7 +55,7 @@ async fn replay_all_dead_of(app: &TestApp, stream: &str) {
 }
 
 both! {
-    async fn a_replay_of_the_job_that_blocks_its_stream_lets_the_stream_go_on(app: &TestApp) {
+    async fn replaying_the_blocking_job_unblocks_its_stream(app: &TestApp) {
         let customer = app.onboard().await;
         for in_bulk in [false, true] {
             let blocked = Blocked::before_one_of(app, &customer).await;
@@ -73,12 +73,12 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_leaves_a_stream_paused_that_a_person_paused(app: &TestApp) {
+    async fn a_replay_does_not_resume_a_stream_paused_by_staff(app: &TestApp) {
         let customer = app.onboard().await;
         let blocked = Blocked::before_one_of(app, &customer).await;
         blocked.resume(app).await;
         job_in_state(app, &blocked.next, JobState::Succeeded).await;
-        act(app, &format!("/admin/v1/streams/{}/pause", blocked.stream), "ticket 4711").await.expect(200);
+        admin_post(app, &format!("/admin/v1/streams/{}/pause", blocked.stream), "ticket 4711").await.expect(200);
         settles(app, &blocked.dead, &customer.id).await;
 
         replay(app, &blocked.dead).await;
@@ -89,7 +89,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replay_of_one_dead_job_leaves_a_stream_blocked_by_one_that_died_after_it(app: &TestApp) {
+    async fn replaying_one_dead_job_leaves_a_stream_blocked_by_a_later_one(app: &TestApp) {
         let customer = app.onboard().await;
         let blocked = Blocked::before_one_of(app, &customer).await;
         settles(app, &blocked.next, CustomerId::new().as_str()).await;

@@ -1,4 +1,4 @@
-//! What nodes do with the jobs at the heads of streams is found by keys, however many other jobs wait.
+//! Nodes find the first jobs of streams by key, however many other jobs wait.
 
 use super::{DAY_MS, insert, settle};
 use crate::scene::{now_ms, sql};
@@ -9,22 +9,22 @@ use bursar_tests::{Backend, TestApp};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
 use std::collections::BTreeMap;
 
-/// Jobs that wait, each in a stream of its own.
+/// Waiting jobs, each in its own stream.
 const WAITING: usize = 2_000;
-/// Streams that are claimed at once.
+/// Streams claimed at once.
 const CLAIMED: usize = 20;
-/// Most entries of one index that all statements together read.
+/// Maximum of entries of one index that all statements together may read.
 const READ_MAX: i64 = 400;
 
-/// What makes Postgres believe until autovacuum comes by that there are hardly any jobs, or that all have ended.
-const BELIEFS: [&str; 2] = [
+/// Statements after which Postgres, until autovacuum runs, estimates hardly any jobs, or only ended ones.
+const WRONG_STATISTICS: [&str; 2] = [
     "UPDATE pg_class SET reltuples = 0, relpages = 1 WHERE relname IN ('jobs', 'streams') OR oid IN \
      (SELECT indexrelid FROM pg_index WHERE indrelid IN ('jobs'::regclass, 'streams'::regclass))",
     "UPDATE jobs SET state = 'succeeded', finished_at_ms = 1; ANALYZE jobs, streams; \
      UPDATE jobs SET state = 'available', finished_at_ms = NULL WHERE kind = 'account.settle'",
 ];
 
-/// The entries that a session has read from each index, in this transaction and those that it has not reported yet.
+/// The entries that a session has read from each index, in this transaction and unreported before.
 async fn entries_read(tx: &DatabaseTransaction) -> BTreeMap<String, i64> {
     let read = "SELECT indexrelname::text AS name, pg_stat_get_xact_tuples_returned(indexrelid) AS n \
                 FROM pg_stat_user_indexes WHERE relname IN ('jobs', 'streams')";
@@ -32,17 +32,17 @@ async fn entries_read(tx: &DatabaseTransaction) -> BTreeMap<String, i64> {
     rows.iter().map(|row| (row.try_get("", "name").unwrap(), row.try_get("", "n").unwrap())).collect()
 }
 
-// Production only: SQLite believes nothing about the sizes of tables.
+// Production only: SQLite has no such statistics.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_of_other_streams_are_not_read_even_if_postgres_believes_that_there_are_none() {
+async fn jobs_of_other_streams_are_not_read_even_with_wrong_statistics() {
     let app = TestApp::start(Backend::Production).await;
     let customer = app.onboard().await;
     let streams: Vec<String> = (0..WAITING).map(|n| format!("stream:{n}")).collect();
     let tomorrow_ms = now_ms() + DAY_MS;
     let jobs: Vec<_> = streams.iter().map(|stream| settle(&customer, Some(stream), tomorrow_ms)).collect();
     insert(&app, &jobs).await;
-    for (belief, keys) in BELIEFS.iter().zip(streams.chunks(CLAIMED)) {
-        sql(&app, belief).await;
+    for (statistics, keys) in WRONG_STATISTICS.iter().zip(streams.chunks(CLAIMED)) {
+        sql(&app, statistics).await;
         let now_ms = tomorrow_ms + DAY_MS;
         let tx = app.app.db.begin().await.unwrap();
         let before = entries_read(&tx).await;
@@ -71,7 +71,7 @@ async fn jobs_of_other_streams_are_not_read_even_if_postgres_believes_that_there
         assert_eq!(counts, [CLAIMED; 6]);
         for (name, n) in entries_read(&tx).await {
             let n = n - before.get(&name).copied().unwrap_or(0);
-            assert!(n <= READ_MAX, "{n} entries of {name} were read: {belief}");
+            assert!(n <= READ_MAX, "{n} entries of {name} were read: {statistics}");
         }
         tx.rollback().await.unwrap();
     }

@@ -1,10 +1,10 @@
-//! Leases and epochs: who may work on a stream, and whose results count.
+//! Leases and epochs: which node may work on a stream, and which results count.
 //!
-//! Nodes that the application does not know of are played by calling the engine with a time at which
-//! a job is due that the application finds due only in a day.
+//! Jobs are due in a day, so the application leaves them alone. Other nodes are simulated by calling the engine with
+//! a time at which the jobs are due.
 
 use super::{DAY_MS, HOUR_MS, insert, settle};
-use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, others_go_on, sql};
+use crate::scene::{SIGNUP, attempts, customer_id, job, job_in_state, now_ms, other_streams_proceed, sql};
 use bursar_actors::Request;
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
@@ -22,14 +22,13 @@ use std::collections::BTreeSet;
 
 const LEASE_MS: i64 = 30_000;
 
-/// A job that is due in a day, in a stream of its own.
+/// A job that is due in a day, in its own stream.
 async fn job_for_tomorrow(app: &TestApp, customer: &TestCustomer) -> (String, JobId) {
     let new = settle(customer, None, now_ms() + DAY_MS);
     insert(app, std::slice::from_ref(&new)).await;
     (new.stream(), new.id)
 }
 
-/// Claims as a node at a time at which the job is due.
 async fn claim(app: &TestApp, stream: &str, node: &str, now_ms: i64) -> Option<Claimed> {
     work::claim(&app.app.db, &[stream.to_owned()], node, now_ms, LEASE_MS).await.unwrap().pop()
 }
@@ -48,7 +47,7 @@ async fn account(app: &TestApp, customer: &TestCustomer) -> (Account, usize) {
     (account_find(app.app.db.read(), &id).await.unwrap().unwrap(), entries.len())
 }
 
-/// Seven credits for a customer, and the ends of attempts that bring them.
+/// A grant of seven credits, together with the ends of attempts.
 async fn grant(app: &TestApp, customer: &TestCustomer, key: &str, finishes: Vec<JobFinish>) -> Unit {
     let current = account(app, customer).await.0;
     let op = Op::Grant { kind: GrantKind::Promotional, amount: Credits(7), expires_at_ms: None };
@@ -63,15 +62,15 @@ async fn grant(app: &TestApp, customer: &TestCustomer, key: &str, finishes: Vec<
 }
 
 both! {
-    async fn a_lease_of_a_dead_node_is_taken_over_when_it_ends_and_not_before(app: &TestApp) {
+    async fn a_dead_nodes_lease_is_taken_over_only_after_it_expires(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;
-        // A node took the job a minute ago and died. Its lease lasts for another hour.
+        // A node claimed the job a minute ago and died. Its lease lasts for another hour.
         let (due, until) = (now_ms() - 60_000, now_ms() + HOUR_MS);
         let taken = format!("owner = 'a-dead-node', epoch = 41, lease_until_ms = {until}");
         sql(app, &format!("UPDATE streams SET {taken} WHERE key = '{stream}'")).await;
         sql(app, &format!("UPDATE jobs SET state = 'running', run_at_ms = {due} WHERE id = '{id}'")).await;
-        others_go_on(app).await;
+        other_streams_proceed(app).await;
         let leased = stream_find(app.app.db.read(), &stream).await.unwrap().unwrap();
         assert_eq!((leased.owner.as_deref(), leased.epoch), (Some("a-dead-node"), 41));
         let why = app.admin("GET", &format!("/admin/v1/jobs/{id}"), None).await.expect(200)["why"].clone();
@@ -79,7 +78,7 @@ both! {
 
         sql(app, &format!("UPDATE streams SET lease_until_ms = {} WHERE key = '{stream}'", now_ms() - 1)).await;
         let done = job_in_state(app, &id, JobState::Succeeded).await;
-        assert_eq!((done.attempt, done.rescues), (1, 0), "a death is no attempt, and forgotten once one ended");
+        assert_eq!((done.attempt, done.rescues), (1, 0), "a rescue is no attempt, and is reset once an attempt ended");
         let attempts = attempts(app, &id).await;
         assert_eq!(attempts.len(), 1, "{attempts:#?}");
         assert_eq!((attempts[0].epoch, attempts[0].attempt, attempts[0].outcome.as_str()), (42, 1, "done"));
@@ -87,9 +86,9 @@ both! {
         app.verify().await;
     }
 
-    async fn of_two_decisions_about_one_account_in_a_batch_one_counts(app: &TestApp) {
+    async fn one_of_two_decisions_for_one_account_counts_in_a_batch(app: &TestApp) {
         let (customer, bystander) = (app.onboard().await, app.onboard().await);
-        // An actor died with the first in hand, and the next one decided again.
+        // An actor died with the first decision uncommitted, and the next actor decided again.
         let units = [
             grant(app, &customer, "first", Vec::new()).await,
             grant(app, &bystander, "harmless", Vec::new()).await,
@@ -104,7 +103,7 @@ both! {
         app.verify().await;
     }
 
-    async fn of_two_ends_of_one_attempt_in_a_batch_one_counts(app: &TestApp) {
+    async fn one_of_two_ends_of_one_attempt_counts_in_a_batch(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         let claimed = claim(app, &stream, "a-node", now_ms() + DAY_MS + HOUR_MS).await.unwrap();
@@ -114,7 +113,7 @@ both! {
         assert_eq!((job(app, &id).await.state, attempts(app, &id).await.len()), (JobState::Succeeded, 1));
     }
 
-    async fn a_unit_that_is_impossible_says_so_to_whoever_writes_it_in_a_transaction_of_its_own(app: &TestApp) {
+    async fn an_impossible_unit_is_an_error_in_a_transaction_of_its_own(app: &TestApp) {
         let customer = app.onboard().await;
         let unit = grant(app, &customer, "first", Vec::new()).await;
         let stale = unit.clone();
@@ -126,7 +125,7 @@ both! {
         assert_eq!(account(app, &customer).await, before);
     }
 
-    async fn a_lost_lease_refuses_its_own_command_and_none_that_commits_with_it(app: &TestApp) {
+    async fn a_lost_lease_refuses_only_its_own_command(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, _) = job_for_tomorrow(app, &customer).await;
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;
@@ -162,14 +161,14 @@ both! {
         assert_eq!(account(app, &customer).await, before);
     }
 
-    async fn a_job_that_is_given_back_has_neither_an_attempt_nor_a_death_behind_it(app: &TestApp) {
+    async fn giving_a_job_back_counts_neither_an_attempt_nor_a_rescue(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;
         let first = claim(app, &stream, "a-node", tomorrow).await.unwrap();
         assert!(work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap());
         assert_eq!(job(app, &id).await.state, JobState::Available);
-        assert!(!work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap(), "it has it no more");
+        assert!(!work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap(), "it no longer holds the lease");
 
         let second = claim(app, &stream, "another-node", tomorrow).await.unwrap();
         assert_eq!((second.job.attempt, second.job.rescues), (0, 0));
@@ -179,7 +178,7 @@ both! {
         assert_eq!(job(app, &id).await.state, JobState::Running);
     }
 
-    async fn the_leases_of_a_node_that_stops_are_given_up_and_its_late_results_do_not_count(app: &TestApp) {
+    async fn a_stopping_node_gives_up_its_leases_and_late_results_are_ignored(app: &TestApp) {
         let customer = app.onboard().await;
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;
         let ((own, id), (others, others_id)) =
@@ -196,7 +195,7 @@ both! {
         assert_eq!(job(app, &others_id).await.state, JobState::Running);
     }
 
-    async fn a_result_of_a_job_that_does_not_run_changes_nothing(app: &TestApp) {
+    async fn a_result_for_a_job_that_is_not_running_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         let claimed = claim(app, &stream, "a-node", now_ms() + DAY_MS + HOUR_MS).await.unwrap();
@@ -211,7 +210,7 @@ both! {
     async fn a_result_under_an_old_epoch_is_fenced_and_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
         let bystander = app.onboard().await;
-        // The customer's actor knows the account by now.
+        // The customer's actor has loaded the account.
         app.spend(&customer, 1, "before").await.expect(200);
         let (stream, id) = job_for_tomorrow(app, &customer).await;
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;
@@ -235,25 +234,25 @@ both! {
 
         let valid = grant(app, &customer, "valid", vec![end(&new, Outcome::Done)]).await;
         assert!(matches!(commit(app, std::slice::from_ref(&valid)).await[0], UnitResult::Committed(_)));
-        // Its own epoch is over as well once the result is in.
+        // Its own epoch also ends with the result.
         for again in [&new, &old] {
             let again = Unit { finishes: vec![end(again, Outcome::Done)], ..Unit::default() };
             assert!(matches!(commit(app, &[again]).await[0], UnitResult::Fenced(_)));
         }
         for again in [valid, late] {
-            // Its account is looked at first, which is not as it was either.
+            // Its account is checked first, and has also changed.
             assert!(matches!(commit(app, &[again]).await[0], UnitResult::Stale | UnitResult::KeysUsed(_)));
         }
         assert_eq!(account(app, &customer).await.1, before.1 + 1);
         assert_eq!(job(app, &id).await.state, JobState::Succeeded);
         assert_eq!(attempts(app, &id).await.len(), 1);
-        // The actor's idea of the account is out of date; it finds out.
+        // The actor's cached account is out of date, which it notices.
         app.spend(&customer, 1, "after").await.expect(200);
         assert_eq!(app.balance(&customer).await, SIGNUP - 1 + 7 - 1);
         app.verify().await;
     }
 
-    async fn claims_at_the_same_time_never_both_get_a_stream(app: &TestApp) {
+    async fn concurrent_claims_never_share_a_stream(app: &TestApp) {
         let customer = app.onboard().await;
         for round in 1..=5 {
             let mut streams = Vec::new();
@@ -272,7 +271,7 @@ both! {
                     got.push(claimed.job.stream_key);
                 }
             }
-            assert_eq!(got.len(), streams.len(), "each stream was got once");
+            assert_eq!(got.len(), streams.len(), "each stream was claimed once");
             assert_eq!(got.into_iter().collect::<BTreeSet<_>>(), streams.into_iter().collect());
         }
     }
@@ -292,7 +291,7 @@ both! {
             assert_eq!((wakes[0].attempt, wakes[0].run_at_ms), (0, until_ms));
             let snoozed = job(app, &id).await;
             assert_eq!((snoozed.state, snoozed.attempt, snoozed.run_at_ms), (JobState::Available, 0, until_ms));
-            assert!(claim(app, &stream, "a-node", until_ms - 1).await.is_none(), "it is not yet time");
+            assert!(claim(app, &stream, "a-node", until_ms - 1).await.is_none(), "it is not due yet");
             assert_eq!(attempts(app, &id).await.len() as i64, snoozes);
         }
         let claimed = claim(app, &stream, "a-node", at + HOUR_MS).await.unwrap();

@@ -1,8 +1,8 @@
-//! Rows of streams go with their jobs, and what the queue costs does not grow with it.
+//! Streams are deleted with their jobs, and the cost of counting the queue is bounded.
 
 use super::{DAY_MS, HOUR_MS, insert, settle};
 use crate::database::{number, texts};
-use crate::scene::{now_ms, retain, sql};
+use crate::scene::{now_ms, run_retention, sql};
 use bursar_engine::domain::job::{JobKind, NewJob};
 use bursar_engine::infra::store::job::{QUEUE_COUNT_MAX, job_queue};
 use bursar_engine::infra::store::stream::{stream_find, stream_sweep};
@@ -15,27 +15,27 @@ const WITHOUT_JOBS: &str =
     "SELECT s.key FROM streams s WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key) ORDER BY s.key";
 
 both! {
-    async fn a_job_that_its_unique_key_refuses_leaves_no_stream(app: &TestApp) {
+    async fn a_duplicate_job_leaves_no_stream(app: &TestApp) {
         let customer = app.onboard().await;
         let asked = |key: &str, stream: Option<&str>| {
             let unique_key = Some(key.to_owned());
             NewJob { unique_key, ..settle(&customer, stream, now_ms() + HOUR_MS) }
         };
         insert(app, &[asked("first", None)]).await;
-        // In streams of their own, in a new one with a name, beside one that is accepted, by many at once.
+        // In their own streams, in a new named one, beside an accepted job, and concurrently.
         insert(app, &[asked("first", None), asked("first", Some("named")), asked("second", None)]).await;
         insert(app, &[asked("first", Some("shared")), asked("third", Some("shared"))]).await;
         let many = (0..8).map(|_| [asked("fourth", None), asked("first", Some("named"))]).collect::<Vec<_>>();
         join_all(many.iter().map(|jobs| insert(app, jobs))).await;
         assert_eq!(texts(app, WITHOUT_JOBS).await, Vec::<String>::new());
-        // A stream that was there before stays as it was.
+        // An existing stream is unchanged.
         insert(app, &[asked("first", Some("shared"))]).await;
         let shared = stream_find(app.app.db.read(), "shared").await.unwrap().unwrap();
         assert_eq!(shared.unfinished, 1);
         app.verify().await;
     }
 
-    async fn retention_drops_streams_that_nothing_uses_and_no_others(app: &TestApp) {
+    async fn retention_drops_exactly_the_unused_streams(app: &TestApp) {
         let customer = app.onboard().await;
         let waiting = settle(&customer, Some("with a job"), now_ms() + HOUR_MS);
         insert(app, std::slice::from_ref(&waiting)).await;
@@ -44,17 +44,17 @@ both! {
             "INSERT INTO streams (key, last_seq, owner, lease_until_ms, paused_at_ms) VALUES ('unused 1', 1, NULL, 0, NULL), \
              ('unused 2', 7, NULL, 0, NULL), ('leased', 1, 'a-node', {later}, NULL), ('paused', 1, NULL, 0, 5)"
         )).await;
-        retain(app).await;
+        run_retention(app).await;
         assert_eq!(texts(app, WITHOUT_JOBS).await, ["leased", "paused"]);
         sql(app, "UPDATE streams SET owner = NULL, paused_at_ms = NULL WHERE key IN ('leased', 'paused')").await;
-        retain(app).await;
+        run_retention(app).await;
         assert_eq!(texts(app, WITHOUT_JOBS).await, Vec::<String>::new());
         assert!(stream_find(app.app.db.read(), "with a job").await.unwrap().is_some());
         app.verify().await;
     }
 
-    async fn a_sweep_looks_through_all_streams_a_part_at_a_time(app: &TestApp) {
-        // The retention with which a node begins sweeps as well.
+    async fn a_sweep_visits_all_streams_in_parts(app: &TestApp) {
+        // A node's first retention sweeps as well.
         wait::until("nothing else sweeps", || async {
             (number(app, "SELECT COUNT(*) FROM jobs WHERE kind = 'retention' AND state <> 'succeeded'", []).await == 0
                 && number(app, "SELECT COUNT(*) FROM jobs WHERE kind = 'retention'", []).await == 1).then_some(())
@@ -77,7 +77,7 @@ both! {
         assert!(parts >= 4, "{parts}");
     }
 
-    async fn a_stream_that_is_made_anew_takes_no_result_of_a_lease_before(app: &TestApp) {
+    async fn a_recreated_stream_rejects_results_under_an_old_lease(app: &TestApp) {
         let customer = app.onboard().await;
         let new = || settle(&customer, Some("again"), now_ms() + DAY_MS);
         let tomorrow = now_ms() + DAY_MS + HOUR_MS;
@@ -87,12 +87,12 @@ both! {
         };
         insert(app, &[new()]).await;
         let straggler = claim().await;
-        // Everybody else forgets it: its job is skipped, and deleted after its time.
+        // The stream disappears: its job is skipped, and deleted by the retention.
         sql(app, "UPDATE streams SET owner = NULL, lease_until_ms = 0 WHERE key = 'again'").await;
         let ended = now_ms() - 91 * DAY_MS;
         let skipped = format!("state = 'cancelled', last_error = 'skipped', finished_at_ms = {ended}");
         sql(app, &format!("UPDATE jobs SET {skipped} WHERE stream_key = 'again'")).await;
-        retain(app).await;
+        run_retention(app).await;
         assert!(stream_find(app.app.db.read(), "again").await.unwrap().is_none(), "its row goes with its job");
 
         insert(app, &[new()]).await;
@@ -106,7 +106,7 @@ both! {
 
     async fn the_queue_is_counted_by_kind_and_state_up_to_a_bound(app: &TestApp) {
         let customer = app.onboard().await;
-        // More than are counted, due in a year.
+        // More jobs than are counted, due in a year.
         let (n, later) = (QUEUE_COUNT_MAX + 100, now_ms() + 365 * DAY_MS);
         let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n})");
         sql(app, &format!("{numbers} INSERT INTO streams (key, last_seq) SELECT 'many:' || i, 1 FROM n")).await;

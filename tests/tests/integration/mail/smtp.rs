@@ -1,15 +1,15 @@
-//! Mail against a real SMTP server: delivered, tried again, refused.
+//! Mail through a real SMTP server: delivered, retried, refused.
 
 use super::{Value, job_id, mail_in_state, number, resend, text};
 use crate::private::Private;
-use crate::scene::{act, attempts, audited, job, on_both};
+use crate::scene::{admin_post, attempts, audited, job, on_both};
 use bursar_engine::config::Config;
 use bursar_services::Exim;
 use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, wait};
 use serde_json::json;
 
-/// The settings under which an application sends through a server.
+/// The settings of an application that sends through this server.
 fn through(url: String) -> impl FnOnce(&mut Config) {
     move |config| {
         config.mail.smtp_url = url;
@@ -24,14 +24,13 @@ async fn url(server: &Private<Exim>) -> String {
     server.run(|exim| Ok(exim.url())).await
 }
 
-/// Signs a customer up under an address of one's choice.
 async fn sign_up(app: &TestApp, email: &str) -> TestCustomer {
     let body = json!({ "email": email, "name": "Ada <Lovelace>" });
     let made = app.request("POST", "/api/v1/customers/onboard", &[], Some(&body)).await.expect(201);
     TestCustomer { id: text(&made["customer"]["id"]).to_owned(), api_key: text(&made["api_key"]).to_owned() }
 }
 
-/// What was delivered, once there is something, with the soft line breaks of quoted-printable undone.
+/// Waits for delivered mails and returns them, with the soft line breaks of quoted-printable removed.
 async fn delivered(server: &Private<Exim>) -> Vec<String> {
     let found = wait::until("mail is delivered", || async {
         let found = server.run(|exim| exim.delivered()).await;
@@ -54,7 +53,7 @@ async fn mail_health(app: &TestApp) -> Value {
     json!([health["status"], found["state"]])
 }
 
-/// Waits until a mail was tried this often without success; gives it.
+/// Waits until a mail has failed this often; returns it.
 async fn failed_times(app: &TestApp, customer: &TestCustomer, tries: i64) -> Value {
     wait::until(&format!("{tries} attempts failed"), || async {
         let found = mail_in_state(app, customer, "welcome", "queued").await;
@@ -115,7 +114,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn a_key_that_was_sealed_under_another_secret_is_kept_until_the_secret_is_back(backend: Backend) {
+    async fn a_key_sealed_under_another_secret_is_kept_until_the_secret_is_back(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let url = url(&server).await;
         server.run(Exim::stop).await;
@@ -131,13 +130,13 @@ on_both! {
         let (mut config, folder) = app.halt().await;
         config.secret_key = secret;
         let app = TestApp::start_on(config, folder).await;
-        act(&app, &format!("/admin/v1/jobs/{}/replay", job_id(&dead)), "the secret is back").await.expect(200);
+        admin_post(&app, &format!("/admin/v1/jobs/{}/replay", job_id(&dead)), "the secret is back").await.expect(200);
         mail_in_state(&app, &customer, "welcome", "sent").await;
         assert!(delivered(&server).await[0].contains(&customer.api_key));
         app.stop().await;
     }
 
-    async fn an_address_that_the_server_refuses_for_ever_is_given_up_at_once_with_its_words(backend: Backend) {
+    async fn a_permanently_refused_address_fails_at_once_with_the_servers_reason(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let app = TestApp::start_with(backend, through(url(&server).await)).await;
         let customer = sign_up(&app, "unknown@example.com").await;
@@ -145,9 +144,9 @@ on_both! {
         let reason = text(&failed["mail"]["last_error"]);
         assert!(reason.contains("550") && reason.contains("no such user here"), "{reason}");
         assert_eq!(failed["mail"]["attempts"], 1);
-        // The key is still to be mailed: support may try again, and only the server decides.
+        // The key still has to be mailed, so support may retry; only the server decides.
         assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_key"));
-        resend(&app, &failed, "the mailbox was made").await.expect(200);
+        resend(&app, &failed, "the mailbox was created").await.expect(200);
         wait::until("it was tried again", || async {
             (attempts(&app, &job_id(&failed)).await.len() == 2).then_some(())
         })
@@ -157,7 +156,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn a_mail_that_was_given_up_is_tried_again_once_for_a_key(backend: Backend) {
+    async fn a_failed_mail_is_retried_once_for_each_key(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let app = TestApp::start_with(backend, through(url(&server).await)).await;
         let customer = sign_up(&app, "unknown@example.com").await;
@@ -166,19 +165,19 @@ on_both! {
         let bearer = format!("Bearer {}", bursar_tests::app::ADMIN_TOKEN);
         let key = unique();
         let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", key.as_str())];
-        let body = json!({ "reason": "the mailbox was made" });
+        let body = json!({ "reason": "the mailbox was created" });
         app.request("POST", &path, &headers, Some(&body)).await.expect(200);
         let tries = || async { attempts(&app, &job_id(&failed)).await.len() };
         wait::until("it was tried again", || async { (tries().await == 2).then_some(()) }).await;
         mail_in_state(&app, &customer, "welcome", "failed").await;
 
         let same = app.request("POST", &path, &headers, Some(&body)).await.expect(200);
-        assert_eq!(same["mail"]["state"], "failed", "it was not taken up again: {same}");
+        assert_eq!(same["mail"]["state"], "failed", "it was not retried again: {same}");
         let other = app.request("POST", &path, &headers, Some(&json!({ "reason": "something else" }))).await;
         other.expect_problem(422, "idempotency_key_reused");
         assert_eq!(tries().await, 2);
         assert_eq!(audited(&app, text(&failed["mail"]["job_id"])).await, ["job.replay"]);
-        // Another request is another try, and the key is still to be mailed.
+        // Another request is another attempt, and the key still has to be mailed.
         resend(&app, &failed, "now it is there").await.expect(200);
         wait::until("it was tried once more", || async { (tries().await == 3).then_some(()) }).await;
         assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_key"));
@@ -195,7 +194,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn an_address_that_is_refused_for_now_is_tried_again(backend: Backend) {
+    async fn a_temporarily_refused_address_is_retried(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let app = TestApp::start_with(backend, through(url(&server).await)).await;
         let customer = sign_up(&app, "busy@example.com").await;
@@ -205,7 +204,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn the_server_is_logged_into_and_wrong_credentials_kill_no_mail(backend: Backend) {
+    async fn mail_is_sent_with_a_login_and_wrong_credentials_lose_none(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let (right, wrong) = server.run(|exim| Ok((exim.url_with("s3cret%2Fpass%20word"), exim.url_with("no")))).await;
         let app = TestApp::start_with(backend, through(wrong)).await;

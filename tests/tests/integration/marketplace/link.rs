@@ -1,4 +1,4 @@
-//! Whose a purchase is: link tokens, and linking by hand.
+//! Linking a purchase to a customer, by link token or by support.
 
 use super::*;
 use crate::database::{number, tables_with};
@@ -18,15 +18,15 @@ async fn link(app: &TestApp, account: i64, customer: &TestCustomer) -> Answer {
     app.admin("POST", &format!("/admin/v1/marketplace/accounts/{account}/link"), Some(&body)).await
 }
 
-/// An account that bought Pro today.
+/// A GitHub account that bought Pro today.
 async fn buyer_of_pro(app: &TestApp) -> i64 {
     let account = account();
-    tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+    deliver(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
     account
 }
 
-/// Does what the end of a job of an account's stream does, while something else is about to link the account:
-/// holds the stream, and writes account and customer when the other one waits.
+/// Simulates the end of a job in an account's stream while another transaction is about to link the account: holds
+/// the stream, and writes account and customer once the other one waits.
 async fn end_a_job_while<T>(app: &TestApp, account: i64, customer: &str, other: impl Future<Output = T>) -> T {
     let tx = app.app.db.begin().await.unwrap();
     let hold = format!("UPDATE streams SET last_seq = last_seq WHERE key = 'github:{account}'");
@@ -45,7 +45,7 @@ async fn end_a_job_while<T>(app: &TestApp, account: i64, customer: &str, other: 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn linking_and_the_end_of_a_job_of_that_account_never_wait_for_each_other() {
+async fn linking_and_ending_a_job_of_the_account_never_deadlock() {
     let app = TestApp::start(Backend::Production).await;
     let customer = app.onboard().await;
     let account = buyer_of_pro(&app).await;
@@ -53,13 +53,13 @@ async fn linking_and_the_end_of_a_job_of_that_account_never_wait_for_each_other(
     end_a_job_while(&app, account, "", try_to_sign_up(&app, &token)).await.expect(201);
     let account = buyer_of_pro(&app).await;
     end_a_job_while(&app, account, &customer.id, link(&app, account, &customer)).await.expect(200);
-    stands(&app, &customer, "pro", SIGNUP + PERIOD).await;
+    wait_until_on(&app, &customer, "pro", SIGNUP + PERIOD).await;
     app.verify().await;
     app.stop().await;
 }
 
 both! {
-    async fn a_wrong_used_replaced_or_expired_token_links_nothing_and_makes_nobody(app: &TestApp) {
+    async fn an_invalid_token_links_nothing_and_creates_no_customer(app: &TestApp) {
         let account = buyer_of_pro(app).await;
         let replaced = link_token(app, account).await;
         let token = link_token(app, account).await;
@@ -76,7 +76,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM customers", []).await, 1);
     }
 
-    async fn a_token_is_used_once_even_if_many_sign_up_with_it_at_one_moment(app: &TestApp) {
+    async fn a_token_is_used_once_under_concurrent_signups(app: &TestApp) {
         let account = buyer_of_pro(app).await;
         let token = link_token(app, account).await;
         let answers = join_all((0..8).map(|_| try_to_sign_up(app, &token))).await;
@@ -87,7 +87,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_signup_that_fails_leaves_the_token_good(app: &TestApp) {
+    async fn a_failed_signup_leaves_the_token_valid(app: &TestApp) {
         let account = buyer_of_pro(app).await;
         let token = link_token(app, account).await;
         let mut known = buyer(&token);
@@ -107,11 +107,11 @@ both! {
         assert_eq!(audited(app, &format!("github:{account}")).await, ["marketplace.link_token"]);
     }
 
-    async fn a_customer_that_was_there_before_is_linked_by_hand(app: &TestApp) {
+    async fn an_existing_customer_is_linked_by_support(app: &TestApp) {
         let (account, customer) = (buyer_of_pro(app).await, app.onboard().await);
         let linked = link(app, account, &customer).await.expect(200);
         assert_eq!(linked["account"]["customer_id"], customer.id.as_str());
-        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        wait_until_on(app, &customer, "pro", SIGNUP + PERIOD).await;
         link(app, account, &customer).await.expect(200);
         link(app, account, &app.onboard().await).await.expect_problem(409, "marketplace_account_linked");
         link(app, buyer_of_pro(app).await, &customer).await.expect_problem(409, "marketplace_customer_linked");
@@ -128,7 +128,7 @@ both! {
         app.verify().await;
     }
 
-    async fn purchases_are_listed_page_by_page_and_by_what_they_are(app: &TestApp) {
+    async fn purchases_are_paged_and_filtered(app: &TestApp) {
         let mut accounts = [buyer_of_pro(app).await, buyer_of_pro(app).await, buyer_of_pro(app).await];
         accounts.sort_unstable();
         let list = async |query: &str| {
@@ -144,7 +144,7 @@ both! {
         assert_eq!([ids(&first), ids(&second)].concat(), accounts);
         assert_eq!(second["next_cursor"], Value::Null);
         sign_up(app, &link_token(app, accounts[1]).await).await;
-        tell(app, &purchase("cancelled", accounts[2], "Pro", &in_days(0))).await;
+        deliver(app, &purchase("cancelled", accounts[2], "Pro", &in_days(0))).await;
         assert_eq!(ids(&list("linked=true").await), [accounts[1]]);
         assert_eq!(ids(&list("state=cancelled").await), [accounts[2]]);
         assert_eq!(ids(&list(&format!("login=ACME-{}", accounts[0])).await), [accounts[0]]);

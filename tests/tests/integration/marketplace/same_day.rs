@@ -1,17 +1,17 @@
-//! An end and a purchase with one effective date.
+//! An end and a purchase with the same effective date.
 
 use super::*;
-use crate::scene::retain;
+use crate::scene::run_retention;
 use bursar_tests::answer::Answer;
 
-/// An event of a day, of a purchase that is billed on another.
+/// An event with this effective date, for a purchase billed next on another.
 fn event(action: &str, account: i64, day: i64, billed: Option<i64>) -> Value {
     let mut event = purchase(action, account, "Pro", &in_days(day));
     event["marketplace_purchase"]["next_billing_date"] = json!(billed.map(in_days));
     event
 }
 
-/// Corrects a purchase as support does, from a day on.
+/// Corrects a purchase as support, from this date on.
 async fn correct(app: &TestApp, account: i64, state: &str, effective_date: Option<&str>) -> Answer {
     let body = json!({ "state": state, "effective_date": effective_date, "reason": "ticket 4711" });
     app.admin("POST", &format!("/admin/v1/marketplace/accounts/{account}/state"), Some(&body)).await
@@ -20,28 +20,27 @@ async fn correct(app: &TestApp, account: i64, state: &str, effective_date: Optio
 /// An account that bought Pro nearly a month ago, and its customer.
 async fn on_pro_for_a_month(app: &TestApp) -> (i64, TestCustomer) {
     let account = account();
-    tell(app, &event("purchased", account, -25, Some(0))).await;
+    deliver(app, &event("purchased", account, -25, Some(0))).await;
     let customer = sign_up(app, &link_token(app, account).await).await;
-    // The month that begins today is not granted yet: an end of today would come within the grace.
-    stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+    // The month that begins today is not granted yet: an end today would fall within the grace period.
+    wait_until_on(app, &customer, "pro", SIGNUP + PERIOD).await;
     (account, customer)
 }
 
-/// Today, as a correction gives it.
 fn today() -> String {
     day(0)[..10].to_owned()
 }
 
 both! {
-    async fn a_purchase_on_the_day_on_which_the_old_one_ends_is_in_force(app: &TestApp) {
+    async fn a_purchase_on_the_end_date_of_the_old_one_is_active(app: &TestApp) {
         let (account, customer) = on_pro_for_a_month(app).await;
-        assert_eq!(bought(app, account).await["next_credits_at"], day(1));
-        tell(app, &event("cancelled", account, 0, Some(0))).await;
-        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
-        assert_eq!(bought(app, account).await["next_credits_at"], Value::Null);
-        tell(app, &event("purchased", account, 0, Some(30))).await;
-        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
-        let known = bought(app, account).await;
+        assert_eq!(purchase_of(app, account).await["next_credits_at"], day(1));
+        deliver(app, &event("cancelled", account, 0, Some(0))).await;
+        wait_until_on(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        assert_eq!(purchase_of(app, account).await["next_credits_at"], Value::Null);
+        deliver(app, &event("purchased", account, 0, Some(30))).await;
+        wait_until_on(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        let known = purchase_of(app, account).await;
         assert_eq!((&known["state"], &known["next_credits_at"]), (&json!("purchased"), &json!(day(31))));
         app.verify().await;
     }
@@ -49,69 +48,69 @@ both! {
     async fn the_order_of_arrival_and_repetition_do_not_matter(app: &TestApp) {
         let (account, customer) = on_pro_for_a_month(app).await;
         let (again, ended) = (event("purchased", account, 0, Some(30)), event("cancelled", account, 0, Some(0)));
-        let delivery = tell(app, &again).await;
-        tell(app, &ended).await;
+        let delivery = deliver(app, &again).await;
+        deliver(app, &ended).await;
         app.deliver_github(&delivery, &again).await.expect(200);
-        tell(app, &ended).await;
-        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        deliver(app, &ended).await;
+        wait_until_on(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
         // The second purchase is cancelled too, on the same day.
-        tell(app, &event("cancelled", account, 0, Some(30))).await;
-        stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
-        assert_eq!(bought(app, account).await["state"], "cancelled");
+        deliver(app, &event("cancelled", account, 0, Some(30))).await;
+        wait_until_on(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
+        assert_eq!(purchase_of(app, account).await["state"], "cancelled");
         app.verify().await;
     }
 
-    async fn who_buys_cancels_and_buys_again_on_one_day_has_bought(app: &TestApp) {
+    async fn buying_cancelling_and_buying_again_on_one_day_is_a_purchase(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
-        tell(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
-        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
-        tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
-        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        deliver(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
+        wait_until_on(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        deliver(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+        wait_until_on(app, &customer, "pro", SIGNUP + PERIOD).await;
         app.verify().await;
     }
 
-    async fn a_purchase_that_another_delivery_repeats_is_ended_by_one_end(app: &TestApp) {
+    async fn a_repeated_purchase_event_needs_one_cancellation(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
-        tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
-        tell(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
-        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        deliver(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+        deliver(app, &purchase("cancelled", account, "Pro", &in_days(0))).await;
+        wait_until_on(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
         app.verify().await;
     }
 
-    async fn an_older_purchase_that_is_heard_of_last_tells_the_order(app: &TestApp) {
+    async fn a_late_event_about_an_older_purchase_resolves_the_order(app: &TestApp) {
         let account = account();
-        tell(app, &event("purchased", account, 0, Some(30))).await;
-        tell(app, &event("cancelled", account, 0, Some(30))).await;
-        assert_eq!(bought(app, account).await["state"], "cancelled");
-        tell(app, &event("purchased", account, -25, Some(0))).await;
-        assert_eq!(bought(app, account).await["state"], "purchased");
+        deliver(app, &event("purchased", account, 0, Some(30))).await;
+        deliver(app, &event("cancelled", account, 0, Some(30))).await;
+        assert_eq!(purchase_of(app, account).await["state"], "cancelled");
+        deliver(app, &event("purchased", account, -25, Some(0))).await;
+        assert_eq!(purchase_of(app, account).await["state"], "purchased");
         let customer = sign_up(app, &link_token(app, account).await).await;
-        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        wait_until_on(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
         app.verify().await;
     }
 
-    async fn an_order_that_nobody_can_tell_is_a_dead_event_until_support_corrects_it(app: &TestApp) {
+    async fn an_ambiguous_order_is_dead_until_support_corrects_it(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         let delivery = delivery();
         app.deliver_github(&delivery, &event("cancelled", account, 0, None)).await.expect(200);
         let found = app.event_in_state(&delivery, "dead").await;
         assert!(found["event"]["last_error"].as_str().unwrap().starts_with("order_unclear: "), "{found}");
-        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        wait_until_on(app, &customer, "pro", SIGNUP + PERIOD).await;
 
         let until_then = correct(app, account, "cancelled", None).await.expect(200);
         assert_eq!(until_then["account"]["state"], "purchased");
-        stands(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
-        processed_again(app, &delivery, "processed").await;
-        assert_eq!(bought(app, account).await["state"], "cancelled");
+        wait_until_on(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
+        replay_event(app, &delivery, "processed").await;
+        assert_eq!(purchase_of(app, account).await["state"], "cancelled");
         correct(app, account, "purchased", Some(&today())).await.expect(200);
-        stands(app, &customer, "pro", SIGNUP + PERIOD).await;
+        wait_until_on(app, &customer, "pro", SIGNUP + PERIOD).await;
         app.verify().await;
     }
 
-    async fn a_purchase_that_was_lost_is_corrected_from_its_day_on(app: &TestApp) {
+    async fn support_corrects_a_lost_purchase_from_its_date(app: &TestApp) {
         let account = account();
-        tell(app, &event("purchased", account, -200, Some(-180))).await;
-        tell(app, &event("cancelled", account, -180, Some(-180))).await;
+        deliver(app, &event("purchased", account, -200, Some(-180))).await;
+        deliver(app, &event("cancelled", account, -180, Some(-180))).await;
         let body = json!({
             "state": "purchased",
             "effective_date": day(-3)[..10],
@@ -121,30 +120,30 @@ both! {
         let path = format!("/admin/v1/marketplace/accounts/{account}/state");
         app.admin("POST", &path, Some(&body)).await.expect(200);
         let customer = sign_up(app, &link_token(app, account).await).await;
-        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
-        assert_eq!(bought(app, account).await["next_credits_at"], day(21));
+        wait_until_on(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        assert_eq!(purchase_of(app, account).await["next_credits_at"], day(21));
         app.verify().await;
     }
 
-    async fn what_arrives_after_retention_dropped_the_stream_is_later_than_what_is_known(app: &TestApp) {
+    async fn an_event_after_the_stream_was_dropped_counts_as_later(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         for (state, plan) in [("cancelled", "pay_as_you_go"), ("purchased", "pro"), ("cancelled", "pay_as_you_go")] {
             correct(app, account, state, Some(&today())).await.expect(200);
-            stands(app, &customer, plan, SIGNUP + PERIOD).await;
+            wait_until_on(app, &customer, plan, SIGNUP + PERIOD).await;
             let stream = format!("github:{account}");
             sql(app, &format!("UPDATE jobs SET finished_at_ms = 1 WHERE stream_key = '{stream}'")).await;
-            retain(app).await;
+            run_retention(app).await;
             app.admin("GET", &format!("/admin/v1/streams/{stream}"), None).await.expect_problem(404, "not_found");
         }
         app.verify().await;
     }
 
-    async fn only_what_was_bought_is_corrected_and_with_a_reason(app: &TestApp) {
+    async fn a_correction_needs_a_purchase_and_a_reason(app: &TestApp) {
         let account = account();
         correct(app, account, "cancelled", None).await.expect_problem(404, "not_found");
-        tell(app, &purchase("pending_change", account, "Pro", &in_days(20))).await;
+        deliver(app, &purchase("pending_change", account, "Pro", &in_days(20))).await;
         correct(app, account, "purchased", Some(&today())).await.expect_problem(409, "marketplace_not_purchased");
-        tell(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
+        deliver(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
         let path = format!("/admin/v1/marketplace/accounts/{account}/state");
         let body = json!({ "state": "cancelled", "reason": " " });
         app.admin("POST", &path, Some(&body)).await.expect_problem(400, "invalid_reason");
@@ -161,15 +160,15 @@ both! {
         assert_eq!(crate::scene::audited(app, &target).await, ["marketplace.correct"]);
     }
 
-    async fn a_row_of_the_release_before_keeps_its_plan_and_its_credits(app: &TestApp) {
+    async fn a_row_of_the_previous_release_keeps_its_plan_and_its_credits(app: &TestApp) {
         let account = account();
-        tell(app, &event("purchased", account, -40, Some(-20))).await;
+        deliver(app, &event("purchased", account, -40, Some(-20))).await;
         sql(app, "UPDATE marketplace_accounts SET news = '[]'").await;
-        assert_eq!(bought(app, account).await["state"], "purchased");
+        assert_eq!(purchase_of(app, account).await["state"], "purchased");
         let customer = sign_up(app, &link_token(app, account).await).await;
-        stands(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
-        tell(app, &event("cancelled", account, 0, Some(10))).await;
-        stands(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
+        wait_until_on(app, &customer, "pro", SIGNUP + 2 * PERIOD).await;
+        deliver(app, &event("cancelled", account, 0, Some(10))).await;
+        wait_until_on(app, &customer, "pay_as_you_go", SIGNUP + 2 * PERIOD).await;
         app.verify().await;
     }
 }

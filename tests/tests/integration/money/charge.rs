@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 const PAY: &str = "/v1/payment_intents";
 
 shops! {
-    async fn a_payment_method_needs_consent_and_brings_credits_once_in_a_life(shop: &Shop) {
+    async fn a_payment_method_needs_consent_and_grants_credits_once_per_customer(shop: &Shop) {
         let customer = shop.app.onboard().await;
         let refused = json!({ "payment_method": "pm_card_visa", "consent": false });
         let path = "/api/v1/payment-methods";
@@ -27,8 +27,8 @@ shops! {
         assert_eq!(again["credit_balance"], 10);
     }
 
-    async fn every_metric_of_stripe_and_its_latency_are_there_after_a_charge(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn every_stripe_metric_appears_after_a_charge(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let health = shop.app.request("GET", "/health", &[], None).await.expect(200);
         let stripe = &health["dependencies"][2];
@@ -55,7 +55,7 @@ shops! {
     }
 
     async fn a_unit_without_credits_is_charged_granted_and_debited_once_for_each_key(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!((&spent["credit_balance"], &spent["replayed"]), (&json!(0), &json!(false)));
         let again = shop.app.spend(&customer, 1, "unit").await.expect(200);
@@ -67,8 +67,8 @@ shops! {
         shop.app.spend(&customer, 3, "two").await.expect_problem(422, "idempotency_key_reused");
     }
 
-    async fn calls_at_once_without_credits_are_charged_once_each_and_copies_of_one_call_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn concurrent_requests_are_charged_once_each_and_repeated_ones_once(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let keys: Vec<String> = (0..20).map(|n| format!("key-{}", n % 5)).collect();
         let answers = join_all(keys.iter().map(|key| shop.app.spend(&customer, 1, key))).await;
         answers.into_iter().for_each(|answer| drop(answer.expect(200)));
@@ -76,8 +76,8 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn a_failure_that_stripe_stores_is_followed_by_a_new_key_once_nothing_was_charged(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn after_a_stored_failure_a_new_key_is_used_if_nothing_was_charged(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.fail_next("POST", PAY, Fault::Store { status: 500 });
         wait::until("the unit is settled", || async {
             let answer = shop.app.spend(&customer, 1, "unit").await;
@@ -88,7 +88,7 @@ shops! {
     }
 
     async fn while_stripe_is_down_a_unit_is_accepted_and_settled_later_exactly_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         for _ in 0..3 {
             shop.fail_next("POST", PAY, Fault::Refuse { status: 503, should_retry: None });
         }
@@ -103,16 +103,16 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn who_has_some_credits_left_is_charged_for_the_missing_ones_only(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn only_missing_credits_are_charged(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.adjust(&customer, 3).await.expect(200);
         let spent = shop.app.spend(&customer, 5, "five").await.expect(200);
         assert_eq!((&spent["transaction"]["amount"], &spent["credit_balance"]), (&json!(-5), &json!(0)));
         assert_eq!(shop.money(&customer).await, 2 * UNIT);
     }
 
-    async fn credits_that_arrive_while_stripe_takes_no_calls_pay_for_the_same_key_and_nothing_is_charged(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn credits_arriving_while_stripe_is_down_pay_for_the_request(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let fault = Fault::RateLimit { retry_after_s: None };
         let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
         shop.stripe.fault(rule).expect("there is room for a fault");
@@ -138,8 +138,8 @@ shops! {
         assert_eq!(summary["charged"], json!([]));
     }
 
-    async fn a_charge_whose_other_credits_were_spent_meanwhile_failed_for_whoever_polls_it(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_charge_whose_other_credits_were_spent_meanwhile_has_failed(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.adjust(&customer, 3).await.expect(200);
         let fault = Fault::RateLimit { retry_after_s: None };
         let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
@@ -155,23 +155,23 @@ shops! {
         };
         let (asked, ()) = tokio::join!(asked, meanwhile);
         asked.expect_problem(409, "credits_spent_meanwhile");
-        let look = async || shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
-        let operation = look().await["data"][0].clone();
+        let operations = async || shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+        let operation = operations().await["data"][0].clone();
         assert_eq!(operation["state"], "failed");
         assert_eq!(operation["problem"]["code"], "credits_spent_meanwhile");
         let path = format!("/api/v1/operations/{}", operation["id"].as_str().expect("an id"));
         assert_eq!(shop.app.call(&customer, "GET", &path, "", None).await.expect(200), operation);
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 2));
-        // Once there are credits the same request spends them, and nothing is charged again.
+        // Once there are credits, the same request spends them, and nothing is charged.
         shop.app.adjust(&customer, 3).await.expect(200);
         shop.app.spend(&customer, 5, "five").await.expect(200);
-        let operation = look().await["data"][0].clone();
+        let operation = operations().await["data"][0].clone();
         assert_eq!((&operation["state"], &operation["transaction"]["amount"]), (&json!("succeeded"), &json!(-5)));
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
     }
 
-    async fn credits_that_come_back_while_a_request_is_refused_pay_for_it(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn credits_returned_while_a_request_is_refused_pay_for_it(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.adjust(&customer, 1).await.expect(200);
         for round in 0..20 {
             let hold = json!({ "units": 1 });
@@ -191,8 +191,8 @@ shops! {
         }
     }
 
-    async fn an_operation_whose_job_ended_without_it_is_taken_up_when_its_request_comes_again(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn an_operation_without_its_job_resumes_when_its_request_is_repeated(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let job = "kind = 'operation.run' AND state <> 'succeeded'";
         for (charged, (way, ends)) in (1..).zip([
             ("cancelled", vec![]),
@@ -234,7 +234,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn a_key_that_began_something_else_is_refused(shop: &Shop) {
+    async fn a_key_of_another_operation_is_refused(shop: &Shop) {
         let customer = shop.app.onboard().await;
         shop.attach(&customer, "pm_card_visa", "key").await.expect(201);
         let other = shop.attach(&customer, "pm_card_mastercard", "key").await;
@@ -243,8 +243,8 @@ shops! {
         assert_eq!((shop.stripe.list("payment_method").len(), shop.stripe.list("subscription").len()), (1, 0));
     }
 
-    async fn requests_at_once_that_try_again_what_failed_make_one_subscription(shop: &Shop) {
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+    async fn concurrent_retries_of_a_failed_request_make_one_subscription(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         for key in ["a", "b"] {
             shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
         }
@@ -261,7 +261,7 @@ shops! {
         assert_eq!(active.count(), 1);
     }
 
-    async fn a_failure_that_stripe_keeps_delays_the_stripe_customer_by_an_attempt_and_not_by_hours(shop: &Shop) {
+    async fn a_stored_failure_delays_the_stripe_customer_by_one_attempt(shop: &Shop) {
         shop.fail_next("POST", "/v1/customers", Fault::Store { status: 500 });
         let customer = shop.app.onboard().await;
         shop.attach(&customer, "pm_card_visa", "card").await.expect(201);
@@ -270,7 +270,7 @@ shops! {
 }
 
 on_both! {
-    async fn while_stripe_is_down_the_answer_is_202_and_its_operation_tells_when_it_is_settled(backend: Backend) {
+    async fn while_stripe_is_down_the_answer_is_202_with_an_operation_to_poll(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.wait_ms = 100).await;
         let customer = shop.app.onboard().await;
         shop.attach_until_done(&customer, "pm_card_visa").await;
@@ -291,11 +291,11 @@ on_both! {
     }
 }
 
-/// On Postgres only: SQLite has one writer, so that two rounds never begin at one moment.
+/// Postgres only: SQLite has one writer, so two rounds cannot begin at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_tries_again_at_the_moment_at_which_another_subscription_begins_is_told_so() {
+async fn a_retry_while_another_subscription_begins_is_a_conflict() {
     let shop = Shop::open(Backend::Production).await;
-    let customer = shop.broke("pm_card_chargeCustomerFail").await;
+    let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
     for key in ["a", "b"] {
         shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
     }
@@ -304,7 +304,7 @@ async fn who_tries_again_at_the_moment_at_which_another_subscription_begins_is_t
     let id = OperationId::parse(&texts(&shop.app, first).await[0]).expect("an id");
     let known = operation_find(db.read(), &id).await.expect("it is read").expect("it is there");
     let next = known.next_round(known.request.clone(), now_ms());
-    // Another node is about to begin a round; whoever comes now waits for what it does.
+    // Another node is beginning a round, for which a concurrent request waits.
     let other = db.begin().await.expect("a transaction");
     assert!(operation_begin_round(&other, &next).await.expect("a round"));
     let (refused, ()) = tokio::join!(shop.subscribe(&customer, "b"), async {
@@ -317,7 +317,7 @@ async fn who_tries_again_at_the_moment_at_which_another_subscription_begins_is_t
         other.commit().await.expect("a commit");
     });
     refused.expect_problem(409, "subscribing");
-    // The other node stopped before it made the round's job.
+    // The other node stopped before it created the round's job.
     shop.subscribe(&customer, "a").await.expect_problem(402, "payment_declined");
     shop.close().await;
 }

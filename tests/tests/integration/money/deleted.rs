@@ -1,15 +1,15 @@
-//! Payment methods and Stripe customers that go away at Stripe.
+//! Payment methods and Stripe customers that are deleted at Stripe.
 
 use super::*;
-use crate::scene::{PERIOD, act, job_of, now_ms};
+use crate::scene::{PERIOD, admin_post, job_of, now_ms};
 use bursar_engine::domain::payment_method::PaymentMethod;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::payment_method::{payment_method_detach, payment_method_list, payment_method_put};
 use bursar_engine::usecase::handler::replay::dry_run;
 
 shops! {
-    async fn a_payment_method_that_was_detached_at_stripe_is_missed_and_another_one_pays(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_payment_method_detached_at_stripe_is_missing_and_another_one_pays(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let path = "/api/v1/payment-methods";
         let known = shop.app.call(&customer, "GET", path, "", None).await.expect(200);
         let id = known["data"][0]["id"].as_str().expect("an id").to_owned();
@@ -23,17 +23,17 @@ shops! {
         assert_eq!(shop.money(&customer).await, UNIT);
     }
 
-    async fn a_dry_run_of_a_payment_method_that_is_gone_changes_nothing_at_stripe(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_dry_run_about_a_missing_payment_method_changes_nothing_at_stripe(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         let stripe_customer = shop.stripe_customer(&customer).await;
         let db = shop.app.app.db.read();
         let known = payment_method_list(db, &CustomerId::trusted(customer.id.clone())).await.expect("payment methods");
         let gone = known.iter().find(|method| method.is_default).expect("one is charged").id.clone();
-        // The stream is there, and waits.
+        // The stream exists, and is paused.
         shop.announce("customer.updated", &shop.stripe.object(&stripe_customer)).await;
         let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
-        act(&shop.app, &format!("{stream}/pause"), "to try first").await.expect(200);
+        admin_post(&shop.app, &format!("{stream}/pause"), "to try first").await.expect(200);
         let event = stripe::event("payment_method.detached", &shop.stripe.object(&gone));
         shop.ask_stripe("POST", &format!("/v1/payment_methods/{gone}/detach"), &[]).await;
         shop.app.deliver(&event).await.expect(200);
@@ -44,35 +44,35 @@ shops! {
         let report = dry_run(&shop.app.app.runtime.handlers, &job.id, now_ms()).await.expect("a report");
         assert_eq!((&report["outcome"], &report["changes"]), (&json!("done"), &json!(1)), "{report}");
         assert_eq!(calls(), before);
-        act(&shop.app, &format!("{stream}/resume"), "tried").await.expect(200);
+        admin_post(&shop.app, &format!("{stream}/resume"), "tried").await.expect(200);
         shop.app.event_in_state(stripe::id(&event), "processed").await;
         assert_eq!(calls(), before + 1);
     }
 
-    async fn a_subscription_paid_just_before_its_customer_was_deleted_is_called_what_it_was(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
+    async fn a_subscription_paid_before_its_customer_was_deleted_is_canceled(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let refused = shop.subscribe(&customer, "pro").await;
         refused.expect_problem(402, "authentication_required");
         shop.stripe.authenticate(refused.body["payment_intent"].as_str().expect("a payment"), true).expect("it waits");
         let gone = shop.stripe_customer(&customer).await;
         let deleted = shop.ask_stripe("DELETE", &format!("/v1/customers/{gone}"), &[]).await;
-        // The end of the customer comes first; nobody has heard of the payment.
+        // The customer's deletion arrives first, and the payment is unknown.
         shop.announce("customer.deleted", &deleted).await;
         assert_eq!(shop.status(&customer).await, "incomplete_expired");
         shop.announce("customer.subscription.deleted", &shop.subscription()).await;
-        assert_eq!(shop.standing(&customer).await, ("canceled".to_owned(), "trial".to_owned()));
-        // What was paid for is there, all the same.
+        assert_eq!(shop.status_and_plan(&customer).await, ("canceled".to_owned(), "trial".to_owned()));
+        // The paid month is granted all the same.
         let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
         shop.announce("invoice.paid", &invoice).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn consent_ends_with_a_payment_method_and_is_not_there_again_when_it_comes_back(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn consent_ends_with_a_detached_payment_method_and_does_not_return(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let (id, db) = (CustomerId::trusted(customer.id.clone()), shop.app.app.db.write());
         let method = payment_method_list(db, &id).await.expect("payment methods").remove(0);
         let without = PaymentMethod { consent_at_ms: None, ..method.clone() };
-        // Seen again while it is attached, such as by a webhook: the consent stays.
+        // Stored again while it is attached, for example by a webhook: the consent stays.
         payment_method_put(db, &without).await.expect("a write");
         shop.app.spend(&customer, 1, "agreed").await.expect(200);
         payment_method_detach(db, &id, &method.id, 1).await.expect("a write");
@@ -83,8 +83,8 @@ shops! {
         assert_eq!(shop.money(&customer).await, 2 * UNIT);
     }
 
-    async fn a_customer_deleted_at_stripe_loses_pro_gets_a_new_one_and_refunds_of_old_charges_still_count(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+    async fn a_customer_deleted_at_stripe_loses_pro_and_old_refunds_still_count(shop: &Shop) {
+        let (customer, charge) = shop.customer_with_purchase().await;
         shop.subscribe(&customer, "pro").await.expect(201);
         let first = shop.stripe_customer(&customer).await;
         let gone = shop.ask_stripe("DELETE", &format!("/v1/customers/{first}"), &[]).await;
@@ -98,7 +98,7 @@ shops! {
         shop.stripe.refund(&charge, None).expect("a refund");
         shop.announce_refund(&charge).await;
         assert_eq!(shop.app.balance(&customer).await, 2 + PERIOD);
-        // What it buys from now on, the new one pays.
+        // The new Stripe customer pays for later purchases.
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.app.spend(&customer, 3 + PERIOD, "all-and-one-more").await.expect(200);
         assert_eq!(shop.stripe.money(&second).net(), UNIT);

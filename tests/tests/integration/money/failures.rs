@@ -1,22 +1,22 @@
-//! The twelve failures that other systems had with Stripe, each shown to be impossible here. The number in
-//! a test's name is the failure's.
+//! Twelve failures of other systems with Stripe, and tests that they do not happen here. The number in a test's name
+//! is the failure's.
 //!
 //! | | failure | file |
 //! |---|---|---|
-//! | 1 | two deliveries at once of one `invoice.paid` grant twice | `grant` |
-//! | 2 | one payment that several events announce grants several times | `grant` |
+//! | 1 | two concurrent deliveries of one `invoice.paid` grant twice | `grant` |
+//! | 2 | one payment announced by several events grants several times | `grant` |
 //! | 3 | a late `updated (active)` after `deleted` revives Pro | `late` |
-//! | 4 | a 200 before the event is stored loses it, and the resend is dropped as a copy | `intake` |
-//! | 5 | a slow success that is tried again under a new key charges twice | `slow` |
+//! | 4 | a 200 before the event is stored loses it, and the redelivery is dropped as a duplicate | `intake` |
+//! | 5 | a slow success that is retried under a new key charges twice | `slow` |
 //! | 6 | the same key after a decline replays the decline for a new card | `decline` |
 //! | 7 | fields that moved silently skip renewals | `renewal` |
-//! | 8 | a 402 that wants authentication, handled as an error, orphans the PaymentIntent | `authentication` |
-//! | 9 | two partial refunds claw back cumulatively twice | `refund` |
-//! | 10 | a dispute opened, won and then refunded nets wrong | `dispute` |
-//! | 11 | prorations, invoices of nothing and manual ones grant a month's credits | `renewal` |
+//! | 8 | a 402 that requires authentication, handled as an error, orphans the PaymentIntent | `authentication` |
+//! | 9 | two partial refunds claw back the cumulative amount twice | `refund` |
+//! | 10 | a dispute opened and won, then a refund, claw back a wrong sum | `dispute` |
+//! | 11 | prorations, zero-amount and manual invoices grant a month's credits | `renewal` |
 //! | 12 | an unknown version, the wrong mode, a thin event or a rotated secret is answered 400 | `intake` |
 
-use super::between::Instead;
+use super::interceptor::Interception;
 use super::*;
 use crate::scene::{PERIOD, invoice_paid, on_both};
 
@@ -30,7 +30,6 @@ mod refund;
 mod renewal;
 mod slow;
 
-/// Where payments are made.
 const PAY: &str = "/v1/payment_intents";
 
 impl Shop {
@@ -41,7 +40,7 @@ impl Shop {
         stripe::id(paid).to_owned()
     }
 
-    /// Something that only the sandbox lets anybody do.
+    /// Calls the sandbox's control API.
     async fn control(&self, path: &str, body: Value) -> Value {
         let url = format!("{}/sandbox/v1/{path}", self.stripe.url());
         let answer = self.app.client.post(url).json(&body).send().await.expect("the sandbox answers");
@@ -51,7 +50,7 @@ impl Shop {
         body
     }
 
-    /// Announces the payment of an invoice in all the words that Stripe has for it.
+    /// Delivers all event types that announce the payment of an invoice.
     async fn announce_payment(&self, invoice: &Value) {
         let payments = self.stripe.list("invoice_payment");
         let payment = payments.iter().find(|payment| payment["invoice"] == invoice["id"]);
@@ -67,7 +66,6 @@ impl Shop {
     }
 }
 
-/// Takes fields out of an object.
 fn take_away(object: &mut Value, names: &[&str]) {
     let fields = object.as_object_mut().expect("an object");
     names.iter().for_each(|name| drop(fields.remove(*name)));

@@ -1,4 +1,4 @@
-//! Operations that bring nothing are limited, charges that are paid are not.
+//! Unsuccessful operations are limited, paid charges are not.
 
 use super::*;
 use crate::database::number;
@@ -8,12 +8,12 @@ use bursar_tests::unique::unique;
 const OPERATIONS: &str = "SELECT COUNT(*) FROM operations WHERE customer_id = $1";
 
 on_both! {
-    async fn operations_that_bring_nothing_are_limited_and_paid_charges_are_not(backend: Backend) {
+    async fn unsuccessful_operations_are_limited_and_paid_charges_are_not(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
             (config.limits.writes_per_second, config.limits.writes_burst) = (1, 30);
         })
         .await;
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         for _ in 0..10 {
             shop.app.spend(&customer, 1, &unique()).await.expect(200);
         }
@@ -27,7 +27,7 @@ on_both! {
         let before = count().await;
         shop.attach(&customer, "pm_unknown", "refused").await.expect_problem(429, "rate_limited");
         assert_eq!(count().await, before, "a refused request wrote something");
-        // What was asked before is answered as before.
+        // Earlier requests get their answers as before.
         shop.attach(&customer, "pm_card_visa", "card").await.expect(201);
         shop.close().await;
     }

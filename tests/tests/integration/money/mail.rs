@@ -1,9 +1,9 @@
-//! What customers are told about money, once each.
+//! Mails about money, once each.
 
 use super::*;
 
 impl Shop {
-    /// How many mails of a kind a customer was made.
+    /// The number of a customer's mails of this kind.
     pub(super) async fn mails(&self, customer: &TestCustomer, template: &str) -> usize {
         let path = format!("/admin/v1/customers/{}/emails?limit=100", customer.id);
         let page = self.app.admin("GET", &path, None).await.expect(200);
@@ -13,8 +13,8 @@ impl Shop {
 }
 
 shops! {
-    async fn a_renewal_that_is_declined_is_told_once(shop: &Shop) {
-        let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
+    async fn a_declined_renewal_is_mailed_once(shop: &Shop) {
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         for _ in 0..2 {
             shop.announce("invoice.payment_failed", &invoice).await;
             shop.announce("customer.subscription.updated", &shop.subscription()).await;
@@ -23,8 +23,8 @@ shops! {
         assert_eq!(shop.mails(&customer, "action_required").await, 0);
     }
 
-    async fn a_renewal_that_wants_authentication_is_told_once_and_not_as_a_failure(shop: &Shop) {
-        let (customer, invoice) = shop.late("pm_card_authenticationRequired").await;
+    async fn a_renewal_requiring_authentication_is_mailed_once_and_not_as_a_failure(shop: &Shop) {
+        let (customer, invoice) = shop.past_due("pm_card_authenticationRequired").await;
         for _ in 0..2 {
             shop.announce("invoice.payment_action_required", &invoice).await;
             shop.announce("invoice.payment_failed", &invoice).await;
@@ -33,7 +33,7 @@ shops! {
         assert_eq!(shop.mails(&customer, "payment_failed").await, 0);
     }
 
-    async fn an_end_that_the_customer_asked_for_is_told_once(shop: &Shop) {
+    async fn a_requested_cancellation_is_mailed_once(shop: &Shop) {
         let customer = shop.pro().await;
         let path = format!("{SUBSCRIPTION}?at_once=true");
         shop.app.call(&customer, "DELETE", &path, "end", None).await.expect(200);

@@ -4,8 +4,8 @@ use super::*;
 use sea_orm::ConnectionTrait;
 
 shops! {
-    async fn subscribing_brings_the_months_credits_at_once_and_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn subscribing_grants_the_months_credits_at_once_and_only_once(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let made = shop.subscribe(&customer, "pro").await.expect(201);
         assert_eq!((&made["status"], &made["plan"]), (&json!("active"), &json!("pro")));
         assert_eq!(made["credit_balance"], 60);
@@ -28,8 +28,8 @@ shops! {
         assert_eq!(invoices["data"][0]["amount_paid_minor"], 59_900);
     }
 
-    async fn a_cancellation_is_taken_back_and_at_once_it_ends_pro_and_keeps_the_credits(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_cancellation_can_be_withdrawn_and_an_immediate_one_keeps_the_credits(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.subscribe(&customer, "pro").await.expect(201);
         let ending = shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
         assert_eq!((&ending["cancel_at_period_end"], &ending["plan"]), (&json!(true), &json!("pro")));
@@ -42,10 +42,10 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 60);
     }
 
-    async fn a_failing_event_is_healed_by_what_stripe_says_now(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_replayed_event_uses_stripes_current_state(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let id = shop.stripe_customer(&customer).await;
-        // Stripe knows whose its customer is; here that is not known, and the event does not say it.
+        // Stripe knows the customer of its Stripe customer; Bursar does not, and the event does not name it.
         let forget = format!("UPDATE customers SET stripe_customer_id = NULL WHERE id = '{}'", customer.id);
         shop.app.app.db.write().execute_unprepared(&forget).await.expect("the link is forgotten");
         let failing = stripe::event("invoice.paid", &stripe::pro_invoice(&id, None));
@@ -58,17 +58,17 @@ shops! {
         let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt["outcome"].as_str()).collect();
         assert_eq!(outcomes, [Some("retry"), Some("done")]);
         assert!(attempts[0]["reason"].as_str().is_some_and(|reason| reason.contains("customer_unknown")), "{healed}");
-        // The stream went on, and now the customer is known.
+        // The stream continued, and now the customer is known.
         let second = shop.app.event_in_state(stripe::id(&next), "processed").await;
         assert_eq!(second["event"]["attempts"], 1);
         assert_eq!(shop.stripe_customer(&customer).await, id);
         assert_eq!(shop.app.balance(&customer).await, 120);
     }
 
-    async fn an_attempt_after_a_lost_answer_learns_what_the_first_one_did_and_says_why_it_failed(shop: &Shop) {
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
-        // The first attempt ends the subscription that is not paid, and does not hear of it. The second
-        // one is told again, under the same key, that the subscription was made.
+    async fn an_attempt_after_a_lost_answer_finds_the_first_result_and_its_failure(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        // The first attempt ends the unpaid subscription and loses the answer. The second one gets, under the same
+        // key, the answer that the subscription was created.
         shop.fail_next("DELETE", "/v1/subscriptions", Fault::LoseAnswer { hang_ms: 0 });
         let answer = shop.subscribe(&customer, "pro").await;
         answer.expect_problem(402, "payment_declined");
@@ -76,8 +76,8 @@ shops! {
         assert_eq!(shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200)["status"], "incomplete_expired");
     }
 
-    async fn a_beginning_that_was_never_paid_expires_with_its_stripe_customer(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
+    async fn an_unpaid_subscription_expires_with_its_stripe_customer(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
         shop.subscribe(&customer, "pro").await.expect_problem(402, "authentication_required");
         let id = shop.stripe_customer(&customer).await;
         let url = format!("{}/v1/customers/{id}", shop.stripe.url());

@@ -1,12 +1,11 @@
-//! Money that goes back: refunds and disputes.
+//! Refunds and disputes.
 
 use super::*;
 
 impl Shop {
-    /// A customer that bought a unit and was given one more, so that a credit can be seen to go; and the
-    /// charge.
-    pub(super) async fn bought(&self) -> (TestCustomer, String) {
-        let customer = self.broke("pm_card_visa").await;
+    /// A customer that bought a unit and was given one more credit, so that a clawback is visible; and the charge.
+    pub(super) async fn customer_with_purchase(&self) -> (TestCustomer, String) {
+        let customer = self.without_credits("pm_card_visa").await;
         self.app.spend(&customer, 1, "unit").await.expect(200);
         self.app.adjust(&customer, 3).await.expect(200);
         let charge = self.stripe.list("charge").remove(0);
@@ -21,8 +20,8 @@ impl Shop {
 }
 
 shops! {
-    async fn who_owes_credits_is_told_so_and_not_charged(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_customer_that_owes_credits_is_told_so_and_not_charged(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let charge = shop.stripe.list("charge").remove(0)["id"].as_str().expect("an id").to_owned();
         shop.stripe.refund(&charge, Some(2_900)).expect("a refund");
@@ -32,8 +31,8 @@ shops! {
         assert_eq!(shop.money(&customer).await, 0);
     }
 
-    async fn who_owes_only_what_is_held_is_told_that_it_owes_and_not_that_it_was_charged(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+    async fn a_customer_that_owes_held_credits_is_told_so_and_not_charged(shop: &Shop) {
+        let (customer, charge) = shop.customer_with_purchase().await;
         shop.app.adjust(&customer, -2).await.expect(200);
         shop.app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&json!({ "units": 1 }))).await.expect(201);
         shop.stripe.refund(&charge, None).expect("a refund");

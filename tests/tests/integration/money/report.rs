@@ -1,4 +1,4 @@
-//! Money in the usage summary, and the invoices.
+//! Money in the usage summary, and invoices.
 
 use super::*;
 use crate::scene::on_both;
@@ -13,8 +13,8 @@ impl Shop {
 }
 
 shops! {
-    async fn what_was_charged_is_what_stripe_took_for_units(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn the_summarys_charges_are_what_stripe_took_for_units(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let before = shop.summary(&customer).await;
         assert_eq!((&before["charged"], &before["next_price"]), (&json!([]), &json!("$29.00")));
         let words = "You have no fix credits left. The next fix costs $29.00.";
@@ -33,13 +33,13 @@ shops! {
     }
 
     async fn a_charge_that_was_declined_is_not_in_the_summary(shop: &Shop) {
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         shop.app.spend(&customer, 1, "one").await.expect_problem(402, "payment_declined");
         assert_eq!(shop.summary(&customer).await["charged"], json!([]));
     }
 
-    async fn pro_has_the_period_of_its_subscription_and_is_told_how_it_stands(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn the_summary_of_pro_has_its_period_and_status(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         assert_eq!(shop.summary(&customer).await["period"]["kind"], "calendar_month");
         let path = "/api/v1/subscription";
         shop.app.call(&customer, "POST", path, "pro", Some(&json!({}))).await.expect(201);
@@ -61,7 +61,7 @@ shops! {
     }
 
     async fn invoices_come_page_by_page_latest_first(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let list = async |query: &str| {
             shop.app.call(&customer, "GET", &format!("/api/v1/invoices{query}"), "", None).await
         };
@@ -99,7 +99,7 @@ on_both! {
             config.credits.pay_as_you_go_price_minor = MoneyMinor(4_500);
         })
         .await;
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         assert_eq!(shop.summary(&customer).await["next_price"], "4500 JPY");
         shop.app.spend(&customer, 2, "two").await.expect(200);
         let charge = shop.stripe.list("charge").remove(0);

@@ -1,4 +1,4 @@
-//! Who may sign up: the switch, disposable domains, so many a minute from one address.
+//! Limits on signup: the switch, disposable domains, attempts per minute from one address.
 
 use super::{CUSTOMERS, person, sign_up};
 use crate::database::number;
@@ -21,7 +21,7 @@ fn proxied(config: &mut Config) {
     config.http.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
 }
 
-/// An attempt with a new address, and with this header if it is not empty.
+/// Makes a signup attempt with a new email address, and with this header if it is not empty.
 async fn attempt(app: &TestApp, forwarded_for: &str) -> Answer {
     let headers = [("X-Forwarded-For", forwarded_for)];
     let headers = if forwarded_for.is_empty() { &headers[..0] } else { &headers[..] };
@@ -29,7 +29,6 @@ async fn attempt(app: &TestApp, forwarded_for: &str) -> Answer {
     app.request("POST", "/api/v1/customers/onboard", headers, Some(&body)).await
 }
 
-/// Asserts that an attempt came too early.
 fn assert_limited(answer: &Answer) {
     answer.expect_problem(429, "rate_limited");
     let seconds: u64 = answer.retry_after.as_deref().unwrap().parse().unwrap();
@@ -71,7 +70,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn with_onboarding_switched_off_nobody_signs_up_and_customers_go_on(backend: Backend) {
+    async fn with_signup_disabled_existing_customers_keep_working(backend: Backend) {
         let app = TestApp::start(backend).await;
         let customer = app.onboard().await;
         let (mut config, folder) = app.halt().await;
@@ -87,7 +86,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn ten_attempts_a_minute_from_one_address_are_let_through_whatever_became_of_them(backend: Backend) {
+    async fn ten_attempts_a_minute_from_one_address_pass_whatever_their_outcome(backend: Backend) {
         let app = TestApp::start_with(backend, limited).await;
         let ada = person("ada@example.com");
         sign_up(&app, &ada).await.expect(201);
@@ -104,7 +103,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn of_forty_attempts_at_once_ten_are_let_through(backend: Backend) {
+    async fn ten_of_forty_concurrent_attempts_pass(backend: Backend) {
         let app = TestApp::start_with(backend, limited).await;
         let answers = join_all((0..40).map(|_| attempt(&app, ""))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 10);
@@ -113,7 +112,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn an_address_that_a_caller_invents_does_not_help_it(backend: Backend) {
+    async fn a_forged_forwarded_address_does_not_help(backend: Backend) {
         let app = TestApp::start_with(backend, limited).await;
         for n in 0..10 {
             attempt(&app, &format!("198.51.100.{n}")).await.expect(201);
@@ -125,7 +124,7 @@ on_both! {
     async fn behind_a_trusted_proxy_each_of_its_callers_has_its_own_limit(backend: Backend) {
         let app = TestApp::start_with(backend, proxied).await;
         for n in 0..10 {
-            // What the caller wrote itself stands before what the proxy appended.
+            // The caller's own entries precede the one that the proxy appended.
             attempt(&app, &format!("192.0.2.{n}, 198.51.100.1")).await.expect(201);
         }
         assert_limited(&attempt(&app, "192.0.2.99, 198.51.100.1").await);
@@ -141,7 +140,7 @@ on_both! {
 
 // Production only: SQLite serves one process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_nodes_let_ten_attempts_through_together() {
+async fn two_nodes_share_the_limit_of_ten_attempts() {
     let one = TestApp::start_with(Backend::Production, limited).await;
     let two = TestApp::start_on(one.config.clone(), None).await;
     let nodes = [&one, &two];

@@ -1,4 +1,4 @@
-//! Rate limits: the bound holds exactly in any window, at chosen times.
+//! Rate limits: the limit holds exactly in any window, at chosen times.
 
 use crate::database::number;
 use bursar_engine::domain::rate_limit::Admission;
@@ -8,14 +8,14 @@ use bursar_tests::{TestApp, both};
 use futures_util::future::join_all;
 
 const WINDOW_MS: i64 = 60_000;
-/// Far in the future, so that the application's own retention does not forget what is counted here.
+/// Far in the future, so that the application's retention does not delete the counts.
 const START_MS: i64 = 4_000_000_000_000;
 
 async fn try_at(app: &TestApp, key: &str, limit: u32, now_ms: i64) -> Admission {
     take(&app.app.db, key, limit, WINDOW_MS, now_ms).await.unwrap()
 }
 
-/// Numbers that look random but are the same each time (an LCG of Knuth's).
+/// Reproducible pseudo-random numbers (an LCG of Knuth's).
 struct Numbers(u64);
 
 impl Numbers {
@@ -26,11 +26,11 @@ impl Numbers {
 }
 
 both! {
-    async fn no_window_wherever_it_begins_has_more_than_the_limit(app: &TestApp) {
+    async fn no_window_exceeds_the_limit(app: &TestApp) {
         let (mut numbers, mut now_ms, mut let_through) = (Numbers(7), START_MS, Vec::new());
         for _ in 0..400 {
             now_ms += numbers.below(8_000);
-            // Requests do not come in the order of their times.
+            // Requests do not arrive in the order of their times.
             let at_ms = now_ms - numbers.below(3_000);
             if try_at(app, "key", 5, at_ms).await == Admission::Allowed {
                 let_through.push(at_ms);
@@ -44,7 +44,7 @@ both! {
         }
     }
 
-    async fn a_denied_try_says_exactly_when_the_next_is_let_through(app: &TestApp) {
+    async fn a_denied_attempt_says_exactly_when_the_next_one_passes(app: &TestApp) {
         for n in 0..3 {
             assert_eq!(try_at(app, "key", 3, START_MS + n * 1_000).await, Admission::Allowed);
         }
@@ -56,7 +56,7 @@ both! {
         assert_eq!(try_at(app, "other", 3, START_MS).await, Admission::Allowed, "each key by itself");
     }
 
-    async fn of_a_hundred_tries_at_once_as_many_as_the_limit_are_let_through(app: &TestApp) {
+    async fn concurrent_attempts_pass_up_to_the_limit(app: &TestApp) {
         for (limit, tries) in [(1, 20), (10, 100), (500, 520)] {
             let key = format!("at once {limit}");
             let answers = join_all((0..tries).map(|_| try_at(app, &key, limit, START_MS))).await;
@@ -65,7 +65,7 @@ both! {
         }
     }
 
-    async fn another_limit_counts_what_was_let_through_under_the_old_one(app: &TestApp) {
+    async fn a_changed_limit_counts_earlier_attempts(app: &TestApp) {
         for n in 0..10 {
             assert_eq!(try_at(app, "key", 10, START_MS + n).await, Admission::Allowed);
         }
@@ -76,7 +76,7 @@ both! {
         assert_eq!(try_at(app, "none", 0, START_MS).await, Admission::Denied { retry_after_ms: WINDOW_MS });
     }
 
-    async fn limits_are_forgotten_once_their_last_window_is_over(app: &TestApp) {
+    async fn limits_are_deleted_once_their_last_window_is_over(app: &TestApp) {
         for (key, at_ms) in [("old", START_MS), ("older", START_MS - 5), ("new", START_MS + 10)] {
             assert_eq!(try_at(app, key, 3, at_ms).await, Admission::Allowed);
         }

@@ -1,6 +1,6 @@
-//! How many statements a signup takes, counted on the wire to Postgres.
+//! The number of SQL statements of a signup, counted by a proxy.
 
-use crate::wire::Wire;
+use crate::database_proxy::DatabaseProxy;
 use bursar_engine::amount::Credits;
 use bursar_engine::domain::customer::Source;
 use bursar_engine::infra::store::{Db, DbOptions};
@@ -8,25 +8,25 @@ use bursar_engine::usecase::onboard::{self, Signup};
 use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp};
 
-/// Statements of a signup, with BEGIN and COMMIT and with what counts the attempts of its address.
+/// Statements of a signup, including BEGIN, COMMIT and the rate limit.
 const STATEMENTS: usize = 11;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signup_takes_fewer_than_twenty_statements() {
     let app = TestApp::start(Backend::Production).await;
-    let wire = Wire::lay(&app.config.database_url).await;
-    let options = DbOptions { connections_max: 1, ..DbOptions::new(wire.url.as_str()) };
+    let proxy = DatabaseProxy::start(&app.config.database_url).await;
+    let options = DbOptions { connections_max: 1, ..DbOptions::new(proxy.url.as_str()) };
     let db = Db::connect(&options).await.unwrap();
     let mut config = app.config.onboarding.clone();
     config.per_ip_per_minute = 10;
     let sign_up = async || {
-        let (email, before) = (format!("{}@example.com", unique()), wire.sent());
+        let (email, before) = (format!("{}@example.com", unique()), proxy.statements());
         let (name, source, now_ms) = ("Ada", Source::Direct, app.app.clock.now_ms());
         let from = "203.0.113.7".parse().unwrap();
         onboard::gate::admit(&db, &config, &email, from, now_ms).await.unwrap();
         let signup = Signup { email: &email, name, source, credits: Credits(5), marketplace_link: None };
         onboard::onboard(&db, app.app.seal(), signup, now_ms).await.unwrap();
-        wire.sent() - before
+        proxy.statements() - before
     };
     sign_up().await;
     assert_eq!(sign_up().await, STATEMENTS);

@@ -1,4 +1,4 @@
-//! A server of Postgres that takes no writes: a standby after a failover, or one that its operator protects.
+//! A read-only Postgres: a standby after a failover, or a server protected by its operator.
 
 use super::{app_has, is_good, on_private_postgres};
 use crate::scene::{PERIOD, SIGNUP, attempts, invoice_paid, job_in_state, job_of, now_ms, stripe_customer};
@@ -10,14 +10,14 @@ use sea_orm::{ConnectionTrait, Database, DbBackend, Statement, TransactionTrait}
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// After a failover the address leads to another server, while sessions that are open stay with the old one.
+/// After a failover the address leads to the new server, while open sessions stay with the old one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_that_are_left_on_a_server_without_writes_are_given_up() {
+async fn sessions_on_a_read_only_server_are_dropped() {
     let (_postgres, app) = on_private_postgres(|_| {}).await;
     let spender = app.onboard_with(1_000).await;
     let psql = Database::connect(&app.config.database_url).await.unwrap();
     let (_, database) = app.config.database_url.rsplit_once('/').unwrap();
-    // New sessions take no writes, as on a standby; then the old ones are ended.
+    // New sessions are read-only, as on a standby; then the old ones are terminated.
     let set = format!("ALTER DATABASE \"{database}\" SET default_transaction_read_only = on");
     psql.execute_unprepared(&set).await.unwrap();
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bursar'";
@@ -30,7 +30,7 @@ async fn sessions_that_are_left_on_a_server_without_writes_are_given_up() {
         (!is_good(&debit) && !is_good(&signup) && ready.status == 503).then_some(())
     })
     .await;
-    // The sessions that there are stay as they are; only new ones lead to the new server.
+    // Existing sessions stay read-only; only new ones reach the new server.
     let reset = format!("ALTER DATABASE \"{database}\" RESET default_transaction_read_only");
     psql.execute_unprepared(&reset).await.unwrap();
     wait::until("debits are answered and the node is ready", || async {
@@ -46,7 +46,7 @@ async fn sessions_that_are_left_on_a_server_without_writes_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lookup_does_not_keep_a_session_older_than_a_refused_write() {
+async fn a_lookup_does_not_reuse_a_session_from_before_a_refused_write() {
     let (_postgres, app) = on_private_postgres(|_| {}).await;
     let options = DbOptions { connections_max: 3, ..DbOptions::new(app.config.database_url()) };
     let db = Db::connect(&options).await.unwrap();
@@ -67,10 +67,10 @@ async fn a_lookup_does_not_keep_a_session_older_than_a_refused_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_takes_no_writes_costs_nothing_but_time() {
+async fn a_read_only_database_loses_nothing() {
     let (_postgres, app) = on_private_postgres(|_| {}).await;
     let (spender, payer, stripe_customer) = (app.onboard_with(1_000).await, app.onboard().await, stripe_customer());
-    // A job that is under way when it begins: somebody's transaction has the row that its commit needs.
+    // A job that runs when it begins: another transaction holds the row that its commit needs.
     let psql = Database::connect(&app.config.database_url).await.unwrap();
     let hanging = psql.begin().await.unwrap();
     let lock = format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", payer.id);
@@ -79,7 +79,7 @@ async fn a_database_that_takes_no_writes_costs_nothing_but_time() {
     app.deliver(&under_way).await.expect(200);
     job_in_state(&app, &job_of(&app, &under_way).await.id, JobState::Running).await;
 
-    // As after a failover to a standby, or on a server whose operator protects a full disk.
+    // Like a failover to a standby, or an operator's protection of a full disk.
     let set_read_only = async |on: bool| {
         let setting = format!("ALTER SYSTEM SET default_transaction_read_only = {on}");
         psql.execute_unprepared(&setting).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_database_that_takes_no_writes_costs_nothing_but_time() {
     };
     set_read_only(true).await;
     let (tries, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    // So often in a row that every connection knows of it.
+    // Often enough that every connection has noticed it.
     wait::until("debits are refused", || async {
         let key = format!("one-{}", tries.fetch_add(1, Ordering::SeqCst));
         let good = is_good(&app.spend(&spender, 1, &key).await);
@@ -99,7 +99,7 @@ async fn a_database_that_takes_no_writes_costs_nothing_but_time() {
     let balance = app.balance(&spender).await;
     hanging.rollback().await.unwrap();
     let later = invoice_paid(&stripe_customer, Some(&payer));
-    // For longer than a lease: the job is given back, and is to be claimed again.
+    // Longer than a lease: the job is given back and claimed again.
     let begun = now_ms();
     wait::until("leases have passed", || async {
         for answer in [app.spend(&spender, 1, "in-vain").await, app.deliver(&later).await] {

@@ -1,8 +1,8 @@
-//! One end of a connection vanishes without a word: a host that lost its power, a network that drops packets.
+//! Connections whose other end vanishes silently: a host without power, a network that drops packets.
 
 use crate::database::until_waiting;
+use crate::database_proxy::DatabaseProxy;
 use crate::scene::{SIGNUP, sql};
-use crate::wire::Wire;
 use bursar_engine::Error;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::app::config;
@@ -10,18 +10,17 @@ use bursar_tests::{Backend, TestApp, TestCustomer, wait};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, Database, Statement, TransactionTrait};
 
-/// Takes the lock of an account's row.
+/// The statement that locks an account's row.
 fn lock_row(customer: &TestCustomer) -> String {
     format!("UPDATE accounts SET balance = balance WHERE customer_id = '{}'", customer.id)
 }
 
-/// A setting of a session as Postgres has it.
 async fn setting(db: &impl ConnectionTrait, name: &str) -> String {
     let shown = db.query_one_raw(Statement::from_string(db.get_database_backend(), format!("SHOW {name}"))).await;
     shown.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
 
-/// Asserts that sessions of the server end when their host is gone.
+/// Asserts that sessions end when their host vanishes.
 async fn has_limits(db: &impl ConnectionTrait) {
     assert_eq!(setting(db, "idle_in_transaction_session_timeout").await, "10s");
     assert_eq!(setting(db, "tcp_keepalives_idle").await, "10");
@@ -31,7 +30,7 @@ async fn has_limits(db: &impl ConnectionTrait) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_of_a_host_that_vanished_does_not_keep_its_rows() {
+async fn a_vanished_hosts_transaction_releases_its_rows() {
     let app = TestApp::start(Backend::Production).await;
     let customer = app.onboard().await;
     let url = app.config.database_url();
@@ -45,13 +44,13 @@ async fn a_transaction_of_a_host_that_vanished_does_not_keep_its_rows() {
     })
     .await;
     assert_eq!(app.balance(&customer).await, SIGNUP - 1);
-    // Whoever comes back after all is asked to try again.
+    // The vanished host is asked to retry if it returns.
     let ended = Error::from(left.execute_unprepared(&lock_row(&customer)).await.unwrap_err());
     assert!(ended.is_retryable() && !ended.is_item_fault(), "{}", ended.chain());
     drop(left);
     vanished.read().ping().await.unwrap();
 
-    // The server's own sessions have such limits, too.
+    // The server's own sessions have these limits, too.
     has_limits(app.app.db.ledger()).await;
     has_limits(app.app.db.write()).await;
     has_limits(app.app.db.read()).await;
@@ -59,7 +58,7 @@ async fn a_transaction_of_a_host_that_vanished_does_not_keep_its_rows() {
     app.stop().await;
 }
 
-/// Makes a customer's actor lose races until it decides under the lock of its account.
+/// Makes a customer's actor lose races until it locks its account to decide.
 async fn decides_under_lock(app: &TestApp, customer: &TestCustomer) {
     let nobody = "CREATE FUNCTION nobody() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
                   CREATE TRIGGER nobody BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION nobody()";
@@ -69,29 +68,29 @@ async fn decides_under_lock(app: &TestApp, customer: &TestCustomer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_connections_went_silent_works_again_through_new_ones() {
+async fn a_node_replaces_silent_connections() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(Backend::Production, &folder).await;
     let psql = Database::connect(&config.database_url).await.unwrap();
-    let wire = Wire::lay(&config.database_url).await;
-    config.database_url.clone_from(&wire.url);
+    let proxy = DatabaseProxy::start(&config.database_url).await;
+    config.database_url.clone_from(&proxy.url);
     config.ledger.timeout_ms = 1_000;
     let app = TestApp::start_on(config, Some(folder)).await;
-    // As many customers as may be locked at once.
+    // The maximum of customers that may be locked concurrently.
     let mut customers = Vec::new();
     for _ in 0..4 {
         let customer = app.onboard().await;
         decides_under_lock(&app, &customer).await;
         customers.push(customer);
     }
-    // The network fails while the node waits for their locks, so it never hears that it has them.
+    // The network fails while the node waits for their locks, so it never learns that it got them.
     let holder = psql.begin().await.unwrap();
     for customer in &customers {
         holder.execute_unprepared(&lock_row(customer)).await.unwrap();
     }
     let go_silent = async {
         until_waiting(&app, 4).await;
-        wire.go_silent();
+        proxy.go_silent();
         holder.rollback().await.unwrap();
     };
     let (answers, ()) =
@@ -106,7 +105,7 @@ async fn a_node_whose_connections_went_silent_works_again_through_new_ones() {
         .await;
         assert_eq!(app.balance(customer).await, SIGNUP - 1);
     }
-    // Nor does a silent connection keep its place in a pool.
+    // Silent connections do not keep their places in the pool.
     for lane in 0..app.app.db.pool_usage().len() {
         wait::until("a pool is free", || async { (app.app.db.pool_usage()[lane].in_use == 0).then_some(()) }).await;
     }

@@ -1,4 +1,4 @@
-//! Webhooks that strangers begin: refused for their head, or given up for those that are signed.
+//! Unsigned webhooks: refused by their headers, or dropped in favour of signed ones.
 
 use super::{answered, sent};
 use bursar_engine::clock::Clock;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 const LARGE: usize = 4 * 1_024 * 1_024;
 const SMALL: usize = 256 * 1_024;
 
-/// A header as a stranger can make it.
+/// A signature header that anybody can make.
 fn forged() -> String {
     format!("Stripe-Signature: t={},v1={}\r\n", Clock::System.now_ms() / 1_000, "00".repeat(32))
 }
@@ -21,20 +21,19 @@ fn head(path: &str, header: &str, len: usize) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: bursar\r\n{header}Content-Length: {len}\r\n\r\n")
 }
 
-/// A connection on which all of a body but its last byte was sent, or as much as the server took.
+/// Sends all of a body but its last byte, or as much as the server accepts.
 async fn withheld(app: &TestApp, header: &str, len: usize) -> TcpStream {
     let mut stream = sent(app, &head("/webhooks/stripe", header, len)).await;
     let _ = stream.write_all(&vec![b'x'; len - 1]).await;
     stream
 }
 
-/// An event of about so many bytes.
 fn event(bytes: usize) -> serde_json::Value {
     stripe::event("product.created", &json!({ "id": "prod_1", "object": "product", "text": "x".repeat(bytes) }))
 }
 
 both! {
-    async fn a_webhook_is_refused_for_its_head_before_its_body_is_sent(app: &TestApp) {
+    async fn an_invalid_webhook_header_is_refused_before_the_body_arrives(app: &TestApp) {
         let now_s = Clock::System.now_ms() / 1_000;
         let stripe = |value: String| format!("Stripe-Signature: {value}\r\n");
         let mac = "00".repeat(32);
@@ -47,7 +46,7 @@ both! {
             ("/webhooks/github", String::new(), "signature_missing"),
             ("/webhooks/github", "X-Hub-Signature-256: sha256=00\r\n".to_owned(), "signature_malformed"),
         ] {
-            // Nothing of the body comes, and still it is answered and the connection closed.
+            // Without any body it is answered and the connection closed.
             let answer = answered(sent(app, &head(path, &header, LARGE)).await).await;
             assert!(answer.starts_with("HTTP/1.1 400"), "{path} {header}: {answer}");
             assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{path} {header}: {answer}");
@@ -62,7 +61,7 @@ both! {
         app.deliver_github_bytes(body.as_bytes(), &[]).await.expect_problem(400, "signature_missing");
     }
 
-    async fn withheld_bodies_keep_no_signed_webhook_out(app: &TestApp) {
+    async fn withheld_bodies_do_not_block_signed_webhooks(app: &TestApp) {
         for (clients, len) in [(16, LARGE), (200, LARGE), (200, SMALL)] {
             for header in [forged(), String::new()] {
                 let withheld = join_all((0..clients).map(|_| withheld(app, &header, len))).await;
@@ -78,7 +77,7 @@ both! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_does_not_come_is_given_up() {
+async fn a_missing_body_times_out() {
     let app = TestApp::start_with(Backend::Embedded, |config| config.http.body_timeout_ms = 300).await;
     let github = format!("X-Hub-Signature-256: {}\r\n", github::signature(b"", GITHUB_SECRETS[0]));
     for (path, header) in [
@@ -93,11 +92,11 @@ async fn a_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_are_not_webhooks_keep_none_out() {
+async fn other_requests_do_not_block_webhooks() {
     let app = TestApp::start_with(Backend::Embedded, |config| config.http.requests_max = 1).await;
     let customer = app.onboard().await;
     let waiting = tokio::sync::Mutex::new(Vec::new());
-    // Each is sent again: the one that asks may have the only place just when it arrives.
+    // Sent again each time, because the probe itself may take the only slot first.
     wait::until("all places are taken", || async {
         waiting.lock().await.push(sent(&app, &head("/api/v1/usage", "", 100)).await);
         (app.call(&customer, "GET", "/api/v1/customer", "", None).await.status == 503).then_some(())

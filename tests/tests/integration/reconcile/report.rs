@@ -1,10 +1,9 @@
-//! What is only reported, and what is no difference at all.
+//! Differences that are only reported, and states that are no difference.
 
 use super::*;
 use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {
-    /// What a run found, in words.
     async fn findings(&self, run: &Value) -> Vec<Value> {
         let path = format!("{RUNS}/{}/findings", run["id"].as_str().expect("an id"));
         let mut found = Vec::new();
@@ -21,8 +20,8 @@ impl Shop {
 }
 
 shops! {
-    async fn what_belongs_to_nobody_known_is_reported_and_not_touched(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn objects_of_unknown_customers_are_reported_and_unchanged(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let now_s = crate::scene::now_ms() / 1_000;
         let stranger = json!({ "bursar_customer_id": CustomerId::new().as_str() });
         shop.stripe.put(&json!({ "id": "cus_lost", "object": "customer", "created": now_s, "metadata": stranger }));
@@ -36,7 +35,7 @@ shops! {
             "id": "ch_lost", "object": "charge", "created": now_s, "paid": true, "amount": 2_900, "currency": "usd",
             "payment_intent": "pi_lost", "metadata": { "bursar_operation_id": OperationId::new().as_str() },
         }));
-        // Other business in the same account.
+        // Other business in the same Stripe account.
         shop.stripe.put(&json!({ "id": "cus_else", "object": "customer", "created": now_s, "metadata": {} }));
         shop.stripe.put(&json!({ "id": "ch_else", "object": "charge", "created": now_s, "paid": true, "amount": 1 }));
         let expected = [
@@ -55,8 +54,8 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn credits_whose_payment_stripe_does_not_have_are_reported_and_never_taken_away(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn credits_without_a_payment_at_stripe_are_reported_and_kept(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let (charge, intent) = (shop.stripe.all("charge").remove(0), shop.stripe.all("payment_intent").remove(0));
         shop.stripe.set(charge["id"].as_str().expect("an id"), &json!({ "paid": false }));
@@ -69,13 +68,13 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn what_stripe_has_no_more_is_reported_and_not_ended_from_here(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_subscription_missing_at_stripe_is_reported_and_kept(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
         let stripe_customer = shop.stripe_customer(&customer).await;
         for id in [&id, &stripe_customer] {
-            // Another account, as it were: nothing of ours is in it.
+            // As if it were another account, without any of Bursar's objects.
             shop.stripe.set(id, &json!({ "object": "hidden", "id": format!("hidden_{id}") }));
         }
         shop.reconcile_finds(&[("customer_gone", 1, 0), ("subscription_gone", 1, 0)]).await;
@@ -99,9 +98,9 @@ shops! {
 }
 
 on_both! {
-    async fn what_stripe_told_of_a_moment_ago_is_left_to_its_webhook(backend: Backend) {
+    async fn a_recent_change_is_left_to_its_webhook(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 600).await;
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let id = shop.stripe.all("subscription").remove(0)["id"].as_str().expect("an id").to_owned();
         let earlier = json!({ "status": "canceled", "ended_at": 1_900_000_000, "created": 1_700_000_000 });

@@ -1,26 +1,25 @@
-//! Runs as stored objects: asked for once, one at a time, resumed after a stop.
+//! Runs of reconciliations: idempotent, one at a time, resumed after a stop.
 
 use super::*;
 use crate::database::texts;
-use crate::scene::{held_back, let_go, let_go_without, sql};
+use crate::scene::{delay_job, resume_job, resume_job_without, sql};
 use bursar_engine::infra::store::audit::audit_list;
 use bursar_tests::fake_stripe::Fault;
 use futures_util::future::join_all;
 use poem::http::Method;
 use std::collections::BTreeSet;
 
-/// Answers that get lost in a row: fewer than open the circuit breaker, and each holds a run up for as
-/// long as a try may take.
+/// Lost answers in a row: too few to open the circuit breaker, and each delays a run by the timeout of a try.
 const LOST: usize = 4;
 
-/// Runs get no further than the charges until Stripe is healed.
+/// Stops runs at the charges until the fake is healed.
 fn break_charges(stripe: &FakeStripe) {
     for _ in 0..LOST {
         stripe.fail_next(Method::GET, "/v1/charges", Fault::LoseAnswer);
     }
 }
 
-/// Stripe is too busy for calls to a path until it is healed.
+/// Rate limits calls to a path until the fake is healed.
 fn keep_busy(stripe: &FakeStripe, path: &str) {
     for _ in 0..10_000 {
         stripe.fail_next(Method::GET, path, Fault::Refuse(429));
@@ -33,7 +32,7 @@ async fn post(app: &TestApp, key: &str, body: &Value) -> Answer {
 }
 
 on_both! {
-    async fn a_run_that_was_cut_off_goes_on_where_it_was_and_repairs_once(backend: Backend) {
+    async fn an_interrupted_run_resumes_and_repairs_once(backend: Backend) {
         let shop = Shop::open(backend).await;
         let (customer, _) = shop.renewed().await;
         let Shop { app, stripe } = shop;
@@ -59,7 +58,7 @@ on_both! {
 }
 
 shops! {
-    async fn the_same_request_twice_at_one_moment_gets_the_same_run(shop: &Shop) {
+    async fn concurrent_identical_requests_get_the_same_run(shop: &Shop) {
         let body = json!({});
         let answers = join_all((0..6).map(|_| post(&shop.app, "one", &body))).await;
         let ids: BTreeSet<String> =
@@ -68,7 +67,7 @@ shops! {
         ended(&shop.app, ids.first().expect("a run").trim_matches('"')).await;
     }
 
-    async fn one_run_at_a_time_and_the_same_request_begins_no_second_one(shop: &Shop) {
+    async fn only_one_run_at_a_time_and_a_repeated_request_starts_none(shop: &Shop) {
         break_charges(&shop.stripe);
         let begun = post(&shop.app, "one", &json!({ "repair": false })).await.expect(202);
         post(&shop.app, "two", &json!({})).await.expect_problem(409, "reconciliation_running");
@@ -117,7 +116,7 @@ shops! {
 }
 
 on_both! {
-    async fn without_a_key_there_is_nothing_to_compare_with(backend: Backend) {
+    async fn without_a_stripe_key_a_run_is_cancelled(backend: Backend) {
         let app = TestApp::start(backend).await;
         let begun = post(&app, "key", &json!({})).await.expect(202);
         let run = ended(&app, begun["reconciliation"]["id"].as_str().expect("an id")).await;
@@ -126,7 +125,7 @@ on_both! {
         app.stop().await;
     }
 
-    async fn the_nightly_run_is_made_once_however_many_nodes_there_are(backend: Backend) {
+    async fn the_nightly_run_is_created_once_by_several_nodes(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_hour = 0).await;
         let list = || async { shop.app.admin("GET", RUNS, None).await.expect(200)["data"].clone() };
         let done = wait::until("the night's run is done", || async {
@@ -139,7 +138,7 @@ on_both! {
         let Shop { app, stripe } = shop;
         let (_, folder) = app.halt().await;
         let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
-        // One that support asks for comes after whatever the start made.
+        // A run by support comes after the automatic ones.
         reconcile(&shop.app, true).await;
         let runs = shop.app.admin("GET", RUNS, None).await.expect(200)["data"].clone();
         let nightly = runs.as_array().expect("runs").iter().filter(|run| run["requested_by"] == "system");
@@ -149,7 +148,7 @@ on_both! {
 }
 
 shops! {
-    async fn lists_of_many_pages_are_walked_to_their_ends(shop: &Shop) {
+    async fn all_pages_of_lists_are_read(shop: &Shop) {
         let now_s = crate::scene::now_ms() / 1_000;
         for n in 0..101 {
             for (kind, id) in [("customer", "cus"), ("refund", "re"), ("dispute", "du"), ("invoice", "in")] {
@@ -159,14 +158,14 @@ shops! {
                 }));
             }
         }
-        // One that names no charge.
+        // A dispute without a charge.
         shop.stripe.put(&json!({ "id": "re_101", "object": "refund", "created": now_s, "charge": null }));
         let run = shop.reconcile_finds(&[]).await;
         assert_eq!(run["checked"], 4 * 101 + 1, "{run:#}");
     }
 
-    async fn more_lost_events_than_commit_at_once_are_taken_in_step_by_step(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn many_lost_events_are_recovered_in_several_commits(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let events: Vec<Value> =
             (0..120).map(|_| stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, None))).collect();
@@ -199,31 +198,31 @@ shops! {
         shop.reconcile_finds(&[]).await;
     }
 
-    async fn a_run_that_stripe_refuses_to_answer_has_failed_and_says_why(shop: &Shop) {
+    async fn a_run_fails_with_the_reason_if_stripe_refuses(shop: &Shop) {
         shop.stripe.fail_next(Method::GET, "/v1/events", Fault::Refuse(401));
         let run = reconcile(&shop.app, true).await;
         assert_eq!(run["state"], "failed", "{run:#}");
         assert!(run["reason"].as_str().is_some_and(|reason| reason.contains("told to fail")), "{run:#}");
-        // One that has no attempt left ends likewise.
+        // A run without attempts left ends likewise.
         keep_busy(&shop.stripe, "/v1/events");
         let begun = post(&shop.app, "last", &json!({})).await.expect(202);
-        let job = held_back(&shop.app, "stripe.reconcile").await;
+        let job = delay_job(&shop.app, "stripe.reconcile").await;
         sql(&shop.app, &format!("UPDATE jobs SET attempts_max = attempt + 1 WHERE id = '{job}'")).await;
-        let_go(&shop.app, &job).await;
+        resume_job(&shop.app, &job).await;
         let run = ended(&shop.app, begun["reconciliation"]["id"].as_str().expect("an id")).await;
         assert_eq!(run["state"], "failed", "{run:#}");
         assert!(run["reason"].as_str().is_some_and(|reason| reason.contains("told to fail")), "{run:#}");
     }
 
-    async fn a_job_whose_run_is_gone_or_over_does_nothing(shop: &Shop) {
+    async fn a_job_without_an_open_run_does_nothing(shop: &Shop) {
         let over = "UPDATE reconciliations SET state = 'failed'";
         let gone = r#"UPDATE jobs SET args = '{"reconciliation":"rec_gone"}' WHERE state = 'available'"#;
         for (change, expected) in [(over, "the reconciliation is failed"), (gone, "the reconciliation is gone")] {
             keep_busy(&shop.stripe, "/v1/charges");
             post(&shop.app, expected.rsplit_once(' ').expect("words").1, &json!({})).await.expect(202);
-            let job = held_back(&shop.app, "stripe.reconcile").await;
+            let job = delay_job(&shop.app, "stripe.reconcile").await;
             sql(&shop.app, change).await;
-            let_go(&shop.app, &job).await;
+            resume_job(&shop.app, &job).await;
             let reason = wait::until("the job is cancelled", || async {
                 let cancelled = format!("SELECT last_error FROM jobs WHERE id = '{job}' AND state = 'cancelled'");
                 texts(&shop.app, &cancelled).await.pop()
@@ -235,13 +234,13 @@ shops! {
         }
     }
 
-    async fn a_database_that_fails_in_the_middle_of_a_run_delays_it(shop: &Shop) {
+    async fn a_database_failure_during_a_run_delays_it(shop: &Shop) {
         let (customer, _) = shop.renewed().await;
         keep_busy(&shop.stripe, "/v1/charges");
         let begun = post(&shop.app, "run", &json!({})).await.expect(202);
-        let job = held_back(&shop.app, "stripe.reconcile").await;
+        let job = delay_job(&shop.app, "stripe.reconcile").await;
         shop.stripe.heal();
-        let_go_without(&shop.app, &job, "operations").await;
+        resume_job_without(&shop.app, &job, "operations").await;
         let run = ended(&shop.app, begun["reconciliation"]["id"].as_str().expect("an id")).await;
         assert_eq!(run["state"], "done", "{run:#}");
         shop.balance_becomes(&customer, 120).await;
@@ -249,10 +248,11 @@ shops! {
 }
 
 on_both! {
-    async fn what_stripe_told_of_a_moment_ago_is_looked_for_on_every_page(backend: Backend) {
+    async fn recent_changes_are_searched_on_every_page(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 3_600).await;
         let (customer, told) = shop.renewed().await;
-        // Both were made before, and one of them was paid just now, which Stripe tells beneath other news.
+        // Both were created earlier, and one of them was paid just now, which is further back in Stripe's list of
+        // events.
         let earlier = json!({ "created": crate::scene::now_ms() / 1_000 - 7_200 });
         let mut untold = told.clone();
         untold["id"] = json!("in_untold");

@@ -1,9 +1,9 @@
-//! Dry runs: what a replay would do, without doing it.
+//! Dry runs: a replay's effects without executing them.
 
 use super::{all_are, dead_payments, items, prepare, prepare_dead, replay_until, step};
 use crate::scene::{
-    PERIOD, SIGNUP, act, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream, look, now_ms,
-    stripe_customer,
+    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, customer_id, deliver_until, job_of, jobs_of_stream,
+    now_ms, stripe_customer,
 };
 use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::infra::store::account::{account_find, entry_list};
@@ -13,7 +13,7 @@ use bursar_engine::infra::store::subscription::subscription_list;
 use bursar_tests::{TestApp, TestCustomer, both, stripe};
 use serde_json::{Value, json};
 
-/// Everything stored about a customer, in a form that can be compared.
+/// Everything stored about a customer, in a comparable form.
 async fn stored(app: &TestApp, customer: &TestCustomer) -> String {
     let (db, id) = (app.app.db.read(), customer_id(customer));
     let account = account_find(db, &id).await.unwrap();
@@ -23,7 +23,7 @@ async fn stored(app: &TestApp, customer: &TestCustomer) -> String {
     format!("{account:#?} {entries:#?} {row:#?} {subscriptions:#?}")
 }
 
-/// Tries everything that is dead; gives the results in the order of the set.
+/// Runs a dry run of all dead jobs; returns the results in order.
 async fn tried(app: &TestApp) -> Vec<Value> {
     let id = prepare_dead(app, 1_000, true).await;
     step(app, &id, "start").await.expect(200);
@@ -36,7 +36,7 @@ async fn tried(app: &TestApp) -> Vec<Value> {
 }
 
 both! {
-    async fn what_goes_wrong_with_one_job_is_its_result_and_keeps_no_other_waiting(app: &TestApp) {
+    async fn a_failing_job_is_its_own_result_and_does_not_stop_the_dry_run(app: &TestApp) {
         let dead = dead_payments(app, 2).await;
         dead.cause_is_removed(app).await;
         let unreadable = NewJob::new(JobKind::AccountSettle, "[]".to_owned(), now_ms());
@@ -49,7 +49,7 @@ both! {
         assert!(of("failed")[0]["reason"].as_str().unwrap().contains("arguments of a job"), "{results:?}");
     }
 
-    async fn a_dry_run_tells_what_the_ledger_would_gain_and_changes_nothing(app: &TestApp) {
+    async fn a_dry_run_reports_ledger_changes_and_makes_none(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         dead.cause_is_removed(app).await;
         let jobs: Vec<Job> = dead.jobs(app).await;
@@ -60,7 +60,7 @@ both! {
             "changes": 0,
             "ledger": { "customer_id": dead.customer.id, "amount": PERIOD, "balance_after": SIGNUP + PERIOD },
         });
-        // Each is tried by itself, so none counts what the others would bring.
+        // Each is tried alone, so none counts the others' credits.
         assert_eq!(tried(app).await, vec![would_gain; 3]);
         assert_eq!(stored(app, &dead.customer).await, before);
         assert_eq!(dead.jobs(app).await, jobs);
@@ -70,7 +70,7 @@ both! {
         assert_eq!(app.balance(&dead.customer).await, SIGNUP);
         app.verify().await;
 
-        // Afterwards the real thing does what was foretold.
+        // Afterwards the real replay does what was predicted.
         let id = prepare_dead(app, 1_000, false).await;
         step(app, &id, "start").await.expect(200);
         for event in &dead.events {
@@ -80,10 +80,10 @@ both! {
         app.verify().await;
     }
 
-    async fn a_dry_run_tells_what_would_fail_again_and_what_was_granted_before(app: &TestApp) {
-        // The one is dead for as long as its subscription is unknown.
+    async fn a_dry_run_reports_repeated_failures_and_earlier_grants(app: &TestApp) {
+        // One is dead while its subscription is unknown.
         let hopeless = dead_payments(app, 1).await;
-        // The other's payment was announced by a second event, which brought the credits meanwhile.
+        // The other one's payment was also announced by a second event, which granted the credits meanwhile.
         let granted = dead_payments(app, 1).await;
         granted.cause_is_removed(app).await;
         let mut second = granted.events[0].clone();
@@ -103,19 +103,19 @@ both! {
         assert_eq!(job_of(app, &hopeless.events[0]).await.attempt, 1);
     }
 
-    async fn a_dry_run_tells_of_changes_besides_the_ledger_and_makes_none(app: &TestApp) {
+    async fn a_dry_run_reports_other_changes_and_makes_none(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
-        // Skipped, so that it is an ended job that would link, subscribe, upgrade and grant.
+        // Skipped, so that an ended job would link, subscribe, upgrade and grant.
         let stream = format!("stripe:{stripe_customer}");
         let ignored = stripe::event("customer.created", &json!({ "id": stripe_customer, "object": "customer" }));
         deliver_until(app, &ignored, "processed").await;
-        act(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
+        admin_post(app, &format!("/admin/v1/streams/{stream}/pause"), "to skip one").await.expect(200);
         let payment = crate::scene::invoice_paid(&stripe_customer, Some(&customer));
         app.deliver(&payment).await.expect(200);
-        act(app, &format!("/admin/v1/streams/{stream}/skip"), "not now").await.expect(200);
+        admin_post(app, &format!("/admin/v1/streams/{stream}/skip"), "not now").await.expect(200);
         let before = (stored(app, &customer).await, job_of(app, &payment).await);
 
-        // Signing up left a cancelled job too: there is no Stripe to make a Stripe customer at.
+        // Signup also left a cancelled job, since there is no Stripe to create a Stripe customer at.
         let filter = json!({ "state": "cancelled", "kind": "stripe.event" });
         let request = json!({ "filter": filter, "dry_run": true, "reason": "ticket 4711" });
         let made = prepare(app, &request).await.expect(201);
@@ -127,7 +127,7 @@ both! {
         assert_eq!(result["ledger"]["amount"], PERIOD);
         assert_eq!((stored(app, &customer).await, job_of(app, &payment).await), before);
         assert_eq!(jobs_of_stream(app, &stream).await.len(), 2);
-        let shown = look(app, &format!("/admin/v1/streams/{stream}")).await;
+        let shown = admin_get(app, &format!("/admin/v1/streams/{stream}")).await;
         assert_eq!(shown["stream"]["paused_reason"], "to skip one");
     }
 }

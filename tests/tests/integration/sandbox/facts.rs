@@ -1,4 +1,4 @@
-//! What the engine's readers make of an object, as far as every API version can tell it.
+//! The facts that the engine reads from an object, as far as every API version has them.
 
 use bursar_engine::domain::webhook::ProPrice;
 use bursar_engine::domain::webhook::shape::{
@@ -7,13 +7,13 @@ use bursar_engine::domain::webhook::shape::{
 };
 use serde_json::{Value, json};
 
-/// Facts that have to be the same in every version.
+/// Facts that must be equal in every version.
 pub(super) fn facts(object: &Value, pro: &ProPrice) -> Value {
     let said = match object["object"].as_str().unwrap_or_default() {
         "invoice" => json!(invoice(&InvoiceShape::read(object), pro)),
         "subscription" => json!(subscription(&SubscriptionShape::read(object), pro)),
         "payment_intent" => json!(format!("{:?}", PaymentIntentShape::read(object))),
-        // Which invoice it paid is told before basil only; see `names_its_invoice`.
+        // Only versions before basil name the invoice that it paid; see `names_its_invoice`.
         "charge" => json!(format!("{:?}", ChargeShape { invoice_id: None, ..ChargeShape::read(object) })),
         "dispute" => json!(format!("{:?}", DisputeShape::read(object))),
         "payment_method" => json!(format!("{:?}", PaymentMethodShape::read(object))),

@@ -1,5 +1,5 @@
-//! Every call that the gateway makes, against the sandbox. With `BURSAR_SANDBOX_RECORDING` set to a
-//! path, the sandbox records them there, to be validated against Stripe's own document.
+//! Every call of the gateway, against the sandbox. With `BURSAR_SANDBOX_RECORDING` set to a path, the sandbox records
+//! the calls there, to be validated against Stripe's OpenAPI document.
 
 use super::scene::{Stripe, id};
 use bursar_engine::amount::MoneyMinor;
@@ -17,13 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
-/// The gateway's own source, whose calls are counted.
+/// The gateway's source, from which its calls are counted.
 const SOURCE: &str = include_str!("../../../../engine/src/infra/stripe/requests.rs");
 
-/// A time to come, in seconds.
 const FAR_S: i64 = 4_102_444_800;
 
-/// Makes a call, notes its name, and wants an answer.
+/// Makes a call that must succeed, and records its name.
 macro_rules! call {
     ($done:ident, $gateway:ident . $name:ident ( $($argument:expr),* $(,)? )) => {{
         $done.insert(stringify!($name));
@@ -44,7 +43,7 @@ fn gateway_with(url: &str, change: impl FnOnce(&mut GatewayOptions)) -> Gateway 
     Gateway::new(options).unwrap()
 }
 
-/// Something that is not Stripe: it answers every call with a status and a body.
+/// A server that answers every call with the same status and body.
 struct StandIn {
     url: String,
     calls: Arc<AtomicUsize>,
@@ -176,7 +175,7 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     assert_eq!(call!(done, gateway.subscription_cancel(&subscription, "k11"))["status"], "canceled");
 }
 
-/// An open invoice is paid with what the customer's invoices are paid with.
+/// An open invoice is paid with the customer's default payment method for invoices.
 async fn settle(stripe: &Stripe, gateway: &Gateway, customer: &str, done: &mut BTreeSet<&'static str>) {
     let item = [("customer", customer), ("amount", "700"), ("currency", "usd")];
     stripe.post("/v1/invoiceitems", &item).await;
@@ -186,7 +185,7 @@ async fn settle(stripe: &Stripe, gateway: &Gateway, customer: &str, done: &mut B
     assert_eq!(call!(done, gateway.invoice_pay(&invoice, "k15"))["status"], "paid");
 }
 
-/// A trial that ended without a payment method pauses its subscription, until there is one.
+/// A trial that ended without a payment method pauses its subscription until there is one.
 async fn resume(stripe: &Stripe, gateway: &Gateway, done: &mut BTreeSet<&'static str>) {
     let customer = id(&call!(done, gateway.customer_create("cst_2", "bob@example.com", "Bob", "k16")));
     let price = id(&call!(done, gateway.price_list("pro_monthly"))["data"][0]);
@@ -205,7 +204,7 @@ async fn resume(stripe: &Stripe, gateway: &Gateway, done: &mut BTreeSet<&'static
 }
 
 #[tokio::test]
-async fn where_nobody_listens_nothing_was_done_and_after_several_failures_nobody_is_asked() {
+async fn refused_connections_did_nothing_and_open_the_circuit_breaker() {
     let gateway = gateway_with("http://127.0.0.1:1", |options| {
         options.retry.tries_max = 1;
         (options.breaker.failures_max, options.breaker.open_ms) = (3, 60_000);
@@ -218,14 +217,14 @@ async fn where_nobody_listens_nothing_was_done_and_after_several_failures_nobody
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_an_error_and_nothing_was_done() {
+async fn an_invalid_base_url_is_an_error_and_nothing_was_done() {
     let gateway = gateway_with("http://[nowhere", |options| options.retry.tries_max = 1);
     let answer = gateway.price_list("pro").await;
     assert!(matches!(answer, Err(StripeError::NotDone { .. })), "{answer:?}");
 }
 
 #[tokio::test]
-async fn a_call_that_does_not_get_its_turn_in_time_was_not_made() {
+async fn a_call_that_waits_too_long_for_the_rate_limit_was_not_made() {
     let stand_in = StandIn::start(200, b"{}").await;
     let gateway = gateway_with(&stand_in.url, |options| {
         (options.rate_per_s, options.endpoint_rate_per_s, options.total_timeout_ms) = (1, 1, 500);
@@ -238,7 +237,7 @@ async fn a_call_that_does_not_get_its_turn_in_time_was_not_made() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_json_or_too_large_leaves_the_outcome_unknown() {
+async fn a_malformed_or_oversized_answer_leaves_the_outcome_unknown() {
     static HUGE: &[u8] = &[b' '; 17 * 1_024 * 1_024];
     for (body, expected) in [(b"<html>".as_slice(), "not JSON"), (HUGE, "larger than")] {
         let stand_in = StandIn::start(200, body).await;
@@ -251,7 +250,7 @@ async fn an_answer_that_is_no_json_or_too_large_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn a_try_that_would_come_too_late_is_not_made() {
+async fn a_retry_beyond_the_deadline_is_not_made() {
     let stand_in = StandIn::start(503, br#"{"error":{"message":"later"}}"#).await;
     let gateway = gateway_with(&stand_in.url, |options| {
         (options.retry.tries_max, options.retry.base_ms, options.retry.wait_max_ms) = (9, 60_000, 60_000);
@@ -262,7 +261,7 @@ async fn a_try_that_would_come_too_late_is_not_made() {
 }
 
 #[tokio::test]
-async fn what_a_thin_event_names_is_asked_for_only_if_it_is_an_address_of_the_api() {
+async fn a_thin_events_url_is_fetched_only_if_it_is_an_api_path() {
     let stripe = Stripe::start(Options::default()).await;
     let gateway = gateway(&stripe.url());
     for url in ["", "/v2/a", "/v1", "/v1customers", "/v1/a?b=c", "/v1/a#b", "/v1/%2e", "/v1/a\\b", "/v1/../b"] {
@@ -273,7 +272,7 @@ async fn what_a_thin_event_names_is_asked_for_only_if_it_is_an_address_of_the_ap
 }
 
 #[tokio::test]
-async fn a_gateway_does_not_show_its_key_to_whoever_prints_it() {
+async fn a_printed_gateway_does_not_show_its_key() {
     let printed = format!("{:?}", gateway("http://127.0.0.1:1"));
     assert!(printed.contains("127.0.0.1") && !printed.contains("sk_test"), "{printed}");
 }

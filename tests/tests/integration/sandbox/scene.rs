@@ -1,16 +1,15 @@
-//! A sandbox in which everything happened that Bursar reads of.
+//! A sandbox with every kind of object that Bursar reads.
 
 use bursar_sandbox::version::Version;
 use bursar_sandbox::{Options, Sandbox};
 use serde_json::Value;
 
-/// A sandbox and a client for it.
 pub(super) struct Stripe {
     sandbox: Sandbox,
     http: reqwest::Client,
 }
 
-/// What was made, by id.
+/// The ids of the created objects.
 pub(super) struct Made {
     pub(super) customer: String,
     pub(super) method: String,
@@ -37,7 +36,7 @@ impl Stripe {
         self.sandbox.url().to_owned()
     }
 
-    /// Reads in a version.
+    /// Reads an object in a version.
     pub(super) async fn get(&self, path: &str, version: Version) -> Value {
         let request = self.http.get(format!("{}{path}", self.url())).bearer_auth("sk_test_scene");
         let answer = request.header("Stripe-Version", version.as_str()).send().await.unwrap();
@@ -45,7 +44,7 @@ impl Stripe {
         answer.json().await.unwrap()
     }
 
-    /// Does what may be declined.
+    /// Makes a call that may be declined.
     pub(super) async fn try_post(&self, path: &str, form: &[(&str, &str)]) -> (u16, Value) {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.http.post(format!("{}{path}", self.url())).bearer_auth("sk_test_scene");

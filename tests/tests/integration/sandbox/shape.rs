@@ -1,4 +1,4 @@
-//! Whatever version an object or an event is rendered in, the engine reads the same facts in it.
+//! The engine reads the same facts from objects and events in every API version.
 
 use super::facts::facts;
 use super::scene::{Made, Stripe, id};
@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Versions at a time: there are at most 16 webhook endpoints, and one is for the newest.
+/// Versions compared at a time: there may be 16 webhook endpoints, one of them for the newest version.
 const VERSIONS_AT_A_TIME: usize = 11;
-/// How long a delivery may take before the test gives up on it.
+/// How long a delivery may take.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Delivered = mpsc::UnboundedSender<(usize, Value)>;
@@ -45,7 +45,7 @@ fn paths(made: &Made) -> Vec<String> {
     ]
 }
 
-/// An object, or the one in a list of one.
+/// An object, or the only one of a list.
 fn only(answer: Value) -> Value {
     if answer["object"] == "list" { answer["data"][0].clone() } else { answer }
 }

@@ -1,14 +1,12 @@
-//! Requests that are refused, and leave everything as it was.
+//! Refused requests, which change nothing.
 
 use super::*;
 
-/// A balance and the transactions that led to it.
 async fn state(app: &TestApp, customer: &TestCustomer) -> (Value, Vec<Value>) {
     let credits = app.call(customer, "GET", "/api/v1/credits", "", None).await.expect(200);
     (credits, transactions(app, customer, 100).await)
 }
 
-/// A request of any shape.
 async fn post(app: &TestApp, headers: &[(&str, &[u8])], body: impl Into<reqwest::Body>) -> Answer {
     let mut request = app.client.post(format!("{}/api/v1/usage", app.base)).body(body);
     for (name, value) in headers {
@@ -32,7 +30,7 @@ async fn post_json(app: &TestApp, customer: &TestCustomer, body: impl Into<reqwe
 }
 
 both! {
-    async fn a_body_that_is_no_usage_is_refused_and_changes_nothing(app: &TestApp) {
+    async fn an_invalid_body_is_refused_and_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
         let before = state(app, &customer).await;
         let with = |field: &str, value: Value| {
@@ -89,7 +87,7 @@ both! {
         assert_eq!(state(app, &customer).await, before);
     }
 
-    async fn a_number_or_a_truth_value_where_the_document_says_text_is_refused(app: &TestApp) {
+    async fn a_number_or_boolean_instead_of_text_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         for reference in [json!(7), json!(true), json!(1.50)] {
             let answer = post_json(app, &customer, json!({ "units": 1, "reference": reference }).to_string()).await;
@@ -174,7 +172,7 @@ both! {
             let answer = app.request("POST", "/api/v1/usage", &headers, Some(&body)).await;
             answer.expect_problem(401, "invalid_api_key");
         }
-        // A key counts in its header only.
+        // A key is accepted only in its header.
         let bearer = format!("Bearer {}", customer.api_key);
         let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", "key")];
         let answer = app.request("POST", "/api/v1/usage", &headers, Some(&body)).await;
@@ -185,9 +183,9 @@ both! {
         assert_eq!(state(app, &customer).await, before);
     }
 
-    async fn a_cursor_or_limit_that_is_none_is_refused(app: &TestApp) {
+    async fn an_invalid_cursor_or_limit_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
-        // "v1:" alone, "v2:1", "v1:abc", "v1:" with a NUL, and what is not base64 at all.
+        // "v1:" alone, "v2:1", "v1:abc", "v1:" with a NUL, and invalid base64.
         for cursor in ["djE6", "djI6MQ", "djE6YWJj", "djE6AA", "!", "zzz", "djE6MQ%3D%3D", "", "1"] {
             let path = format!("/api/v1/credits/transactions?cursor={cursor}");
             let answer = app.call(&customer, "GET", &path, "", None).await;

@@ -24,7 +24,7 @@ async fn check_restart(backend: Backend) {
     app.stop().await;
 }
 
-// Not through `both!`, which gives no application away to be stopped.
+// Without `both!`, whose application a test cannot stop.
 mod a_repeated_request_after_a_restart_gets_the_first_answer {
     use super::*;
 
@@ -41,7 +41,7 @@ mod a_repeated_request_after_a_restart_gets_the_first_answer {
 
 // Production only: SQLite serves one process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_refused_when_four_nodes_write_one_customer_at_once() {
+async fn four_nodes_writing_one_customer_concurrently_refuse_nothing() {
     const CALLERS: usize = 64;
     const EACH: usize = 3;
     let one = TestApp::start(Backend::Production).await;
@@ -98,7 +98,7 @@ async fn two_hundred_debits_over_two_nodes_are_all_applied_exactly_once() {
         assert_eq!(node.balance(&customer).await, 0);
         node.verify().await;
     }
-    // What one node has done, the other knows.
+    // Each node sees the other's changes.
     assert_replay_of(&answers[0], &two.spend(&customer, 1, "key-0").await.expect(200));
     two.spend(&customer, 2, "key-0").await.expect_problem(422, "idempotency_key_reused");
     two.stop().await;

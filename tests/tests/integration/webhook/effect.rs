@@ -1,4 +1,4 @@
-//! What events do to credits, plans and subscriptions.
+//! Effects of events on credits, plans and subscriptions.
 
 use super::*;
 use bursar_tests::Backend;
@@ -18,14 +18,13 @@ async fn plan(app: &TestApp, customer: &TestCustomer) -> String {
     me["plan"].as_str().unwrap().to_owned()
 }
 
-/// An event about the customer's subscription.
 fn subscription(event_type: &str, stripe_customer: &str, customer: &TestCustomer, status: &str) -> Value {
     let object = stripe::pro_subscription(stripe_customer, Some(&customer.id), status);
     stripe::event(&format!("customer.subscription.{event_type}"), &object)
 }
 
 both! {
-    async fn one_payment_grants_once_whichever_events_announce_it_in_whatever_order(app: &TestApp) {
+    async fn one_payment_grants_once_for_any_of_its_events_in_any_order(app: &TestApp) {
         let types = ["invoice.paid", "invoice.payment_succeeded"];
         for order in [[types[0], types[1]], [types[1], types[0]]] {
             let customer = app.onboard().await;
@@ -46,7 +45,7 @@ both! {
     async fn each_paid_period_grants_and_the_ledger_says_for_which_invoice(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, cus());
         let first = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
-        // The second names no customer of ours: by then the Stripe customer is known.
+        // The second names only the Stripe customer, which is known by then.
         let second = stripe::pro_invoice(&stripe_customer, None);
         for invoice in [&first, &second] {
             deliver_and_wait(app, &stripe::event("invoice.paid", invoice)).await;
@@ -150,7 +149,7 @@ both! {
         deliver_and_wait(app, &end_again).await;
         assert_eq!(shown(app, &customer).await, before);
         assert_eq!(before["customer"]["plan"], "pay_as_you_go");
-        // Nor if the end was the first that was heard of it.
+        // The same if the end was the first known event.
         let (other, stripe_other) = (app.onboard().await, cus());
         deliver_and_wait(app, &subscription("deleted", &stripe_other, &other, "canceled")).await;
         deliver_and_wait(app, &subscription("updated", &stripe_other, &other, "active")).await;
@@ -167,7 +166,7 @@ both! {
         assert_eq!(plan(app, &customer).await, "pay_as_you_go");
     }
 
-    async fn a_failed_payment_marks_the_subscription_late_and_keeps_the_credits_until_it_is_paid(app: &TestApp) {
+    async fn a_failed_payment_makes_the_subscription_past_due_and_keeps_the_credits(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, cus());
         deliver_and_wait(app, &subscription("created", &stripe_customer, &customer, "active")).await;
         let first = stripe::pro_invoice(&stripe_customer, None);
@@ -188,7 +187,7 @@ both! {
         assert!(late["past_due_since"].is_string());
         assert_eq!((&seen["customer"]["plan"], &seen["credits"]["balance"]), (&json!("pro"), &json!(65)));
 
-        // Stripe says so too, and since when does not change.
+        // Stripe's own event agrees, and the date does not change.
         let mut said = subscription("updated", &stripe_customer, &customer, "past_due");
         let period_end = unpaid["lines"]["data"][0]["period"]["end"].clone();
         said["data"]["object"]["items"]["data"][0]["current_period_end"] = period_end;
@@ -207,18 +206,18 @@ both! {
         assert_eq!([&paid["past_due_since"], &paid["past_due_reason"]], [&Value::Null, &Value::Null]);
         assert_eq!(seen["credits"]["balance"], 125);
 
-        // The news of the failure, once more and late: it is older than the payment.
+        // A late repetition of the failure, older than the payment.
         unpaid["status"] = json!("open");
         deliver_and_wait(app, &stripe::event("invoice.payment_failed", &unpaid)).await;
         assert_eq!(shown(app, &customer).await["subscriptions"][0], *paid);
         app.verify().await;
     }
 
-    async fn somebody_elses_payment_gives_an_account_nothing(app: &TestApp) {
+    async fn another_customers_payment_grants_nothing(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, cus());
         let invoice = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
         deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;
-        // Metadata names our customer, but the money came from another Stripe customer.
+        // The metadata names our customer, but the money came from another Stripe customer.
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&cus(), Some(&customer.id)));
         app.deliver(&event).await.expect(200);
         let dead = app.event_in_state(stripe::id(&event), "dead").await;

@@ -1,16 +1,16 @@
-//! Events whose customer is not known (yet): tried again, given up in sight of support, replayed.
+//! Events with an unknown customer: retried, dead in sight of support, replayed.
 
 use super::*;
 
 both! {
-    async fn an_event_of_an_unknown_customer_is_tried_again_then_dead_and_replayed_once_it_is_known(app: &TestApp) {
+    async fn an_event_of_an_unknown_customer_is_retried_then_dead_then_replayed(app: &TestApp) {
         let stripe_customer = cus();
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, None));
         let id = stripe::id(&event);
         app.deliver(&event).await.expect(200);
         let dead = app.event_in_state(id, "dead").await;
 
-        // Every attempt is on record with its reason.
+        // Every attempt is recorded with its reason.
         let attempts = dead["attempts"].as_array().unwrap();
         let numbers: Vec<i64> = attempts.iter().map(|attempt| attempt["attempt"].as_i64().unwrap()).collect();
         assert_eq!(numbers, (1..=8).collect::<Vec<_>>());
@@ -62,7 +62,7 @@ both! {
         app.event_in_state(id, "processed").await;
         assert_eq!(app.balance(&customer).await, 65);
 
-        // Once more does nothing more.
+        // Another replay has no effect.
         replay(app, id).await.expect(200);
         let done = bursar_tests::wait::until("the second replay is done", || async {
             let found = app.event(id).await;
@@ -74,7 +74,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_replayed_event_that_fails_again_gets_eight_attempts_more(app: &TestApp) {
+    async fn a_replayed_event_that_fails_again_gets_eight_more_attempts(app: &TestApp) {
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&cus(), None));
         app.deliver(&event).await.expect(200);
         app.event_in_state(stripe::id(&event), "dead").await;
@@ -89,7 +89,7 @@ both! {
         app.verify().await;
     }
 
-    async fn an_event_that_waits_cannot_be_replayed_and_one_that_is_not_there_is_not_found(app: &TestApp) {
+    async fn a_waiting_event_cannot_be_replayed_and_a_missing_one_is_not_found(app: &TestApp) {
         replay(app, "evt_nothing").await.expect_problem(404, "not_found");
         app.admin("GET", "/admin/v1/events/evt_nothing", None).await.expect_problem(404, "not_found");
         let stripe_customer = cus();
@@ -106,12 +106,12 @@ both! {
             let path = format!("/admin/v1/events/{}/replay", stripe::id(&done));
             app.admin("POST", &path, Some(&json!({ "reason": reason }))).await.expect_problem(400, "invalid_reason");
         }
-        // It is not lost: the stream goes on where it was.
+        // It is not lost: the stream continues.
         app.admin("POST", &format!("{stream}/resume"), None).await.expect(200);
         app.event_in_state(stripe::id(&event), "dead").await;
     }
 
-    async fn a_shape_that_does_not_tell_enough_is_dead_with_a_reason_and_never_skipped(app: &TestApp) {
+    async fn an_incomplete_event_is_dead_with_a_reason(app: &TestApp) {
         let customer = app.onboard().await;
         type Case = (&'static str, fn(&mut Value));
         let cases: [Case; 4] = [

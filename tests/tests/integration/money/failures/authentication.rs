@@ -1,13 +1,13 @@
-//! 8: a payment that wants its customer is kept until that comes back, or until it is too late.
+//! 8: a payment that requires authentication is kept until the customer authenticates, or until it expires.
 
 use super::*;
 use crate::scene::metric;
 
 shops! {
-    async fn failure_8_a_payment_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
-        assert_eq!(asked_to_finish(&shop.app.spend(&customer, 1, "unit").await), intent);
+    async fn failure_8_a_payment_requiring_authentication_is_kept_and_completed(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
+        assert_eq!(payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await), intent);
         assert_eq!(shop.stripe.list("payment_intent").len(), 1, "no second payment is begun");
 
         let paid = shop.stripe.authenticate(&intent, true).expect("it waits");
@@ -19,18 +19,18 @@ shops! {
         assert!(metric(&shop.app, "bursar_operations_total", label) > 0.0, "what an event settles is counted, too");
     }
 
-    async fn failure_8_an_authenticated_payment_is_found_by_the_repeated_request_if_its_event_is_lost(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+    async fn failure_8_an_authenticated_payment_is_found_by_the_repeated_request(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.spend_until_done(&customer, 1, "unit").await;
         assert_eq!(shop.money(&customer).await, UNIT);
     }
 
-    async fn failure_8_a_subscription_that_wants_authentication_is_kept_and_finished_on_session(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
-        assert_eq!(asked_to_finish(&shop.subscribe(&customer, "pro").await), intent);
+    async fn failure_8_a_subscription_requiring_authentication_is_kept_and_completed(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.subscribe(&customer, "pro").await);
+        assert_eq!(payment_to_authenticate(&shop.subscribe(&customer, "pro").await), intent);
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("trial".to_owned(), 0));
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.announce("customer.subscription.updated", &shop.subscription()).await;
@@ -40,18 +40,18 @@ shops! {
         assert_eq!(shop.stripe.list("subscription").len(), 1);
     }
 
-    async fn failure_8_an_authenticated_subscription_is_found_by_the_repeated_request_if_no_event_tells(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
+    async fn failure_8_an_authenticated_subscription_is_found_by_the_repeated_request(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.subscribe(&customer, "pro").await);
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.subscribe_until_done(&customer, "pro").await;
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("pro".to_owned(), PERIOD));
         assert_eq!(shop.money(&customer).await, MONTH);
     }
 
-    async fn failure_8_a_payment_that_nobody_authenticates_is_cancelled_so_that_nobody_can_pay_it_later(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let first = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+    async fn failure_8_an_unauthenticated_payment_is_cancelled_in_the_end(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let first = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         shop.a_day_passes().await;
         let expired = wait::until("it is too late", || async {
             let answer = shop.app.spend(&customer, 1, "unit").await;
@@ -61,41 +61,41 @@ shops! {
         assert_eq!(expired["reason"], "authentication_expired");
         assert_eq!(shop.stripe.object(&first)["status"], "canceled");
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
-        // The same request begins anew, with a payment of its own.
-        let second = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+        // The same request starts again with a new payment.
+        let second = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         assert_ne!(first, second);
         shop.stripe.authenticate(&second, true).expect("it waits");
         shop.spend_until_done(&customer, 1, "unit").await;
         assert_eq!(shop.money(&customer).await, UNIT);
     }
 
-    async fn failure_8_a_subscription_that_nobody_authenticates_ends_and_can_be_asked_for_again(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let first = asked_to_finish(&shop.subscribe(&customer, "pro").await);
+    async fn failure_8_an_unauthenticated_subscription_ends_and_can_be_requested_again(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let first = payment_to_authenticate(&shop.subscribe(&customer, "pro").await);
         shop.a_day_passes().await;
         assert_eq!(shop.subscription()["status"], "incomplete_expired");
         wait::until("it is too late", || async {
             (shop.subscribe(&customer, "pro").await.code() == "payment_declined").then_some(())
         })
         .await;
-        let second = asked_to_finish(&shop.subscribe(&customer, "pro").await);
+        let second = payment_to_authenticate(&shop.subscribe(&customer, "pro").await);
         assert_ne!(first, second);
         assert_eq!((shop.plan(&customer).await, shop.money(&customer).await), ("trial".to_owned(), 0));
     }
 }
 
 on_both! {
-    async fn failure_8_a_first_payment_made_just_when_it_is_to_make_room_is_the_only_one(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.subscribe(&customer, "first").await);
+    async fn failure_8_a_first_payment_during_its_replacement_is_the_only_one(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.subscribe(&customer, "first").await);
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
-        // The customer finishes the payment after Stripe has said that it waits for it.
+        // The customer completes the payment after Stripe said that it waits.
         let stripe_customer = shop.stripe_customer(&customer).await;
         let before = shop.ask_stripe("GET", &format!("/v1/subscriptions?customer={stripe_customer}"), &[]).await;
         assert_eq!(before["data"][0]["status"], "incomplete");
         shop.stripe.authenticate(&intent, true).expect("it waits");
-        between.next(1, "GET", "/v1/subscriptions", Instead::AfterAll(200, before));
+        interceptor.intercept(1, "GET", "/v1/subscriptions", Interception::Replaced(200, before));
         let refused = shop.subscribe(&customer, "second").await;
         refused.expect_problem(409, "subscription_paid_meanwhile");
         assert_eq!(shop.money(&customer).await, MONTH);

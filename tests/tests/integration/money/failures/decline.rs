@@ -1,4 +1,4 @@
-//! 6: after a decline the same request is tried anew, with whatever card there is now.
+//! 6: after a decline the same request makes a new attempt, with the current card.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn intent(status: &str, error: Value) -> Value {
 
 shops! {
     async fn failure_6_the_decline_of_one_card_is_not_replayed_for_another(shop: &Shop) {
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         let declined = shop.app.spend(&customer, 1, "unit").await;
         declined.expect_problem(402, "payment_declined");
         assert_eq!(declined.body["decline_code"], "generic_decline");
@@ -23,7 +23,7 @@ shops! {
     }
 
     async fn failure_6_a_failed_authentication_is_not_replayed_for_another_card(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let asked = shop.app.spend(&customer, 1, "unit").await;
         asked.expect_problem(402, "authentication_required");
         let first = asked.body["payment_intent"].as_str().expect("the PaymentIntent").to_owned();
@@ -34,8 +34,8 @@ shops! {
         assert_eq!(shop.stripe.object(&first)["status"], "canceled", "nobody can pay it any more");
     }
 
-    async fn failure_6_a_declined_first_payment_leaves_no_subscription_behind_and_another_card_pays_one(shop: &Shop) {
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+    async fn failure_6_a_declined_first_payment_leaves_no_subscription(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         shop.subscribe(&customer, "pro").await.expect_problem(402, "payment_declined");
         assert_eq!(shop.plan(&customer).await, "trial");
         assert_eq!(shop.app.balance(&customer).await, 0);
@@ -48,13 +48,13 @@ shops! {
 }
 
 on_both! {
-    async fn failure_6_a_decline_that_came_after_a_while_is_not_replayed_for_another_card(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(1, "POST", PAY, Instead::Unheard(200, intent("processing", Value::Null)));
+    async fn failure_6_a_late_decline_is_not_replayed_for_another_card(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(1, "POST", PAY, Interception::Blocked(200, intent("processing", Value::Null)));
         let slow = "/v1/payment_intents/pi_slow";
         let declined = json!({ "type": "card_error", "code": "card_declined", "message": "Your card was declined." });
-        between.next(usize::MAX, "GET", slow, Instead::Unheard(200, intent("requires_payment_method", declined)));
+        interceptor.intercept(usize::MAX, "GET", slow, Interception::Blocked(200, intent("requires_payment_method", declined)));
         wait::until("the decline is known", || async {
             (shop.app.spend(&customer, 1, "unit").await.code() == "payment_declined").then_some(())
         })

@@ -1,9 +1,9 @@
-//! 10: after disputes and refunds of the same money as many credits are gone as it bought.
+//! 10: after disputes and refunds of the same money, exactly the credits that it bought are clawed back.
 
 use super::*;
 
 impl Shop {
-    /// Opens a dispute, and announces it.
+    /// Opens a dispute and delivers its event.
     async fn dispute(&self, charge: &str, amount: Option<i64>) -> Value {
         let dispute = self.stripe.open_dispute(charge, amount, "fraudulent").expect("a dispute");
         self.announce("charge.dispute.created", &dispute).await;
@@ -11,7 +11,7 @@ impl Shop {
         dispute
     }
 
-    /// Closes it, and announces that.
+    /// Closes a dispute and delivers its event.
     async fn close_dispute(&self, dispute: &Value, is_won: bool) {
         let closed = self.stripe.close_dispute(stripe::id(dispute), is_won).expect("it is open");
         self.announce("charge.dispute.closed", &closed).await;
@@ -23,7 +23,7 @@ impl Shop {
 
 shops! {
     async fn failure_10_a_dispute_opened_and_won_and_then_a_refund_take_one_credit(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         let dispute = shop.dispute(&charge, None).await;
         assert_eq!(shop.app.balance(&customer).await, 2);
         shop.close_dispute(&dispute, true).await;
@@ -34,7 +34,7 @@ shops! {
     }
 
     async fn failure_10_a_dispute_that_is_lost_takes_the_credit_once(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         let dispute = shop.dispute(&charge, None).await;
         shop.close_dispute(&dispute, false).await;
         shop.announce("charge.dispute.funds_withdrawn", &shop.stripe.object(stripe::id(&dispute))).await;
@@ -51,18 +51,18 @@ shops! {
     }
 
     async fn failure_10_a_refund_and_a_dispute_of_the_same_money_take_one_credit(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         shop.stripe.refund(&charge, None).expect("a refund");
         shop.announce_refund(&charge).await;
         let dispute = shop.dispute(&charge, None).await;
         assert_eq!(shop.app.balance(&customer).await, 2);
-        // The bank gives back what it took; the refund stays.
+        // The bank returns the money; the refund stays.
         shop.close_dispute(&dispute, true).await;
         assert_eq!(shop.app.balance(&customer).await, 2);
     }
 
     async fn failure_10_an_inquiry_takes_nothing_and_the_refund_that_ends_it_one_credit(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         let inquiry = shop.control("disputes", json!({ "charge": charge, "is_inquiry": true })).await;
         shop.announce("charge.dispute.created", &inquiry).await;
         assert_eq!(shop.app.balance(&customer).await, 3);
@@ -72,8 +72,8 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2);
     }
 
-    async fn failure_10_events_of_a_dispute_in_the_wrong_order_end_where_stripe_is(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+    async fn failure_10_dispute_events_in_any_order_end_in_stripes_state(shop: &Shop) {
+        let (customer, charge) = shop.customer_with_purchase().await;
         let early = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
         shop.close_dispute(&early, true).await;
         shop.announce("charge.dispute.funds_withdrawn", &early).await;

@@ -1,9 +1,9 @@
-//! 1 and 2: one payment, however often and in however many words it is announced.
+//! 1 and 2: one payment grants once, however many events and deliveries announce it.
 
 use super::*;
 use futures_util::future::join_all;
 
-/// The types of events that announce the payment of a subscription that was bought on Stripe's own page.
+/// Event types that announce the payment of a subscription bought in Stripe Checkout.
 const ANNOUNCED_BY: [&str; 5] = [
     "invoice.paid",
     "invoice.payment_succeeded",
@@ -13,8 +13,8 @@ const ANNOUNCED_BY: [&str; 5] = [
 ];
 
 impl Shop {
-    /// A new customer buys Pro on Stripe's own page. Gives the events that announce the payment.
-    async fn buys_pro_on_stripes_page(&self) -> (TestCustomer, Vec<Value>) {
+    /// A new customer buys Pro in Stripe Checkout. Returns the events that announce the payment.
+    async fn buy_pro_in_checkout(&self) -> (TestCustomer, Vec<Value>) {
         let customer = self.app.onboard().await;
         let stripe_customer = self.stripe_customer(&customer).await;
         let before = self.stripe.list("event").len();
@@ -47,7 +47,7 @@ impl Shop {
 }
 
 shops! {
-    async fn failure_1_deliveries_at_once_of_one_paid_invoice_grant_once(shop: &Shop) {
+    async fn failure_1_concurrent_deliveries_of_one_paid_invoice_grant_once(shop: &Shop) {
         let customer = shop.pro().await;
         let renewal = shop.next_month();
         assert_eq!((&renewal["status"], &renewal["billing_reason"]), (&json!("paid"), &json!("subscription_cycle")));
@@ -60,9 +60,9 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_2_the_five_events_of_one_payment_grant_once_in_whatever_order_they_come(shop: &Shop) {
+    async fn failure_2_the_five_events_of_one_payment_grant_once_in_any_order(shop: &Shop) {
         for first in 0..ANNOUNCED_BY.len() {
-            let (customer, mut events) = shop.buys_pro_on_stripes_page().await;
+            let (customer, mut events) = shop.buy_pro_in_checkout().await;
             events.rotate_left(first);
             for event in &events {
                 shop.app.deliver(event).await.expect(200);
@@ -72,8 +72,8 @@ shops! {
         }
     }
 
-    async fn failure_2_the_five_events_of_one_payment_grant_once_when_they_come_at_once(shop: &Shop) {
-        let (customer, mut events) = shop.buys_pro_on_stripes_page().await;
+    async fn failure_2_the_five_events_of_one_payment_grant_once_concurrently(shop: &Shop) {
+        let (customer, mut events) = shop.buy_pro_in_checkout().await;
         events.reverse();
         let deliveries = join_all(events.iter().chain(&events).map(|event| shop.app.deliver(event))).await;
         deliveries.into_iter().for_each(|answer| drop(answer.expect(200)));
@@ -81,8 +81,8 @@ shops! {
         shop.is_on_pro_for_a_month(&customer).await;
     }
 
-    async fn failure_2_a_payment_that_is_announced_as_well_grants_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn failure_2_a_settled_payment_that_is_also_announced_grants_once(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let intent = shop.stripe.list("payment_intent").remove(0);
         for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! 4 and 12: what Stripe signed is taken in as soon as it can be stored, whatever it is, and is found again.
+//! 4 and 12: every event that Stripe signed is accepted once it can be stored, and can be found.
 
 use super::*;
 use crate::private::Private;
@@ -7,8 +7,8 @@ use bursar_services::Postgres;
 use bursar_tests::unique::unique;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 
-/// 503 while the database is away; the same event once more when it is back.
-async fn is_refused_then_taken(app: &TestApp, away: impl AsyncFnOnce(), back: impl AsyncFnOnce()) {
+/// Asserts a 503 while the database is down, and that the same event is accepted when it is back.
+async fn is_refused_then_accepted(app: &TestApp, away: impl AsyncFnOnce(), back: impl AsyncFnOnce()) {
     let customer = app.onboard().await;
     let event = invoice_paid(&stripe_customer(), Some(&customer));
     away().await;
@@ -32,14 +32,14 @@ mod failure_4_an_event_refused_while_the_database_is_away_is_taken_and_processed
         let mut options = ConnectOptions::new(app.config.database_url());
         options.max_connections(1);
         let other: DatabaseConnection = Database::connect(options).await.unwrap();
-        // Somebody writes to the file and does not come to an end.
+        // Another transaction writes to the file and does not end.
         let away = async || {
             other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
         };
         let back = async || {
             other.execute_unprepared("ROLLBACK").await.unwrap();
         };
-        is_refused_then_taken(&app, away, back).await;
+        is_refused_then_accepted(&app, away, back).await;
         app.stop().await;
     }
 
@@ -54,7 +54,7 @@ mod failure_4_an_event_refused_while_the_database_is_away_is_taken_and_processed
         .await;
         let away = async || postgres.run(Postgres::kill).await;
         let back = async || postgres.run(Postgres::start_again).await;
-        is_refused_then_taken(&app, away, back).await;
+        is_refused_then_accepted(&app, away, back).await;
         app.stop().await;
     }
 }
@@ -73,13 +73,13 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_12_an_event_of_a_type_that_nobody_has_heard_of_is_kept_and_done(shop: &Shop) {
+    async fn failure_12_an_event_of_an_unknown_type_is_stored_and_processed(shop: &Shop) {
         let event = stripe::event("invoice.teleported", &json!({ "id": "in_1", "object": "invoice" }));
         shop.app.deliver(&event).await.expect(200);
         assert_eq!(shop.app.event(stripe::id(&event)).await["event"]["state"], "processed");
     }
 
-    async fn failure_12_an_event_of_the_wrong_mode_is_taken_kept_apart_and_found(shop: &Shop) {
+    async fn failure_12_an_event_of_the_wrong_mode_is_accepted_and_quarantined(shop: &Shop) {
         let customer = shop.pro().await;
         let mut event = stripe::event("invoice.paid", &shop.next_month());
         event["livemode"] = true.into();
@@ -104,7 +104,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_12_a_thin_event_brings_what_its_twin_says_once(shop: &Shop) {
+    async fn failure_12_a_thin_event_and_its_twin_grant_once(shop: &Shop) {
         let customer = shop.pro().await;
         shop.next_month();
         let told = shop.stripe.list("event");
@@ -121,7 +121,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_12_a_thin_event_without_a_twin_brings_what_its_object_says_once(shop: &Shop) {
+    async fn failure_12_a_thin_event_without_a_twin_grants_once_from_its_object(shop: &Shop) {
         let customer = shop.pro().await;
         let renewal = shop.next_month();
         let id = stripe::id(&renewal);
@@ -139,7 +139,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_12_bytes_that_are_no_event_are_taken_kept_apart_and_found(shop: &Shop) {
+    async fn failure_12_bytes_that_are_not_an_event_are_accepted_and_kept_apart(shop: &Shop) {
         for body in [b"{ \"id\": \"evt_cut".as_slice(), b"[]", b"\xff\xfe", b"{\"object\": \"event\"}"] {
             shop.app.deliver_bytes(body).await.expect(200);
         }
@@ -150,7 +150,7 @@ shops! {
 }
 
 on_both! {
-    async fn failure_12_events_are_taken_under_the_secret_that_is_being_rotated_out(backend: Backend) {
+    async fn failure_12_events_are_accepted_under_the_old_secret_during_a_rotation(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         let customer = shop.pro().await;
         for (month, secret) in (2..).zip([WEBHOOK_SECRETS[1], WEBHOOK_SECRETS[0]]) {

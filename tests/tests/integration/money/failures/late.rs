@@ -1,4 +1,4 @@
-//! 3: what comes late does not bring back what has ended.
+//! 3: a late event does not revive an ended subscription.
 
 use super::*;
 
@@ -8,7 +8,7 @@ shops! {
         let early = shop.subscription();
         let path = format!("/v1/subscriptions/{}", stripe::id(&early));
         let ended = shop.ask_stripe("DELETE", &path, &[]).await;
-        // The late update comes before the end is known here, and again after it.
+        // The late update arrives before the end is known here, and again after it.
         shop.announce("customer.subscription.updated", &early).await;
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
         shop.announce("customer.subscription.deleted", &ended).await;
@@ -19,7 +19,7 @@ shops! {
         assert_eq!(shop.status(&customer).await, "canceled");
     }
 
-    async fn failure_3_a_late_update_that_stripe_no_longer_knows_of_does_not_revive_pro(shop: &Shop) {
+    async fn failure_3_a_late_update_unknown_to_stripe_does_not_revive_pro(shop: &Shop) {
         let customer = shop.pro().await;
         let early = shop.subscription();
         let path = format!("/v1/subscriptions/{}", stripe::id(&early));
@@ -30,7 +30,7 @@ shops! {
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
     }
 
-    async fn failure_3_a_late_update_does_not_revive_pro_once_the_stripe_customer_is_another_one(shop: &Shop) {
+    async fn failure_3_a_late_update_of_a_replaced_stripe_customer_does_not_revive_pro(shop: &Shop) {
         let customer = shop.pro().await;
         let (early, first) = (shop.subscription(), shop.stripe_customer(&customer).await);
         let gone = shop.ask_stripe("DELETE", &format!("/v1/customers/{first}"), &[]).await;

@@ -1,10 +1,10 @@
-//! 9: of what a payment bought, as much goes as of its money, however many refunds that takes.
+//! 9: refunds claw back credits in proportion to the refunded money, however many refunds there are.
 
 use super::*;
 
 shops! {
     async fn failure_9_two_partial_refunds_take_the_credit_once_and_only_when_all_is_refunded(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         shop.stripe.refund(&charge, Some(1_000)).expect("a refund");
         shop.announce_refund(&charge).await;
         assert_eq!(shop.app.balance(&customer).await, 3);
@@ -44,8 +44,8 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 30);
     }
 
-    async fn failure_9_a_refund_that_the_bank_could_not_make_gives_the_credit_back(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+    async fn failure_9_a_failed_refund_gives_the_credit_back(shop: &Shop) {
+        let (customer, charge) = shop.customer_with_purchase().await;
         let refund = shop.stripe.refund(&charge, None).expect("a refund");
         shop.announce_refund(&charge).await;
         assert_eq!(shop.app.balance(&customer).await, 2);

@@ -1,8 +1,8 @@
-//! 7 and 11: every paid month of Pro brings its credits, whatever it looks like, and nothing else does.
+//! 7 and 11: every paid month of Pro grants its credits in any format, and nothing else does.
 
 use super::*;
 
-/// Versions of Stripe's API between which the fields of invoices moved, and the newest.
+/// Stripe API versions between which fields of invoices moved, and the newest.
 const VERSIONS: [&str; 9] = [
     "2020-08-27",
     "2022-11-15",
@@ -15,7 +15,7 @@ const VERSIONS: [&str; 9] = [
     "2026-10-28.endive",
 ];
 
-/// The invoice in the shape that it had before 2025-03-31.basil.
+/// The invoice in the format before 2025-03-31.basil.
 fn before_basil(invoice: &Value) -> Value {
     let mut old = invoice.clone();
     let subscription = invoice["parent"]["subscription_details"]["subscription"].clone();
@@ -34,14 +34,14 @@ fn before_basil(invoice: &Value) -> Value {
     old
 }
 
-/// The same of a subscription that is billed flexibly.
+/// The same for a subscription with flexible billing.
 fn before_basil_and_flexible(invoice: &Value) -> Value {
     let mut old = before_basil(invoice);
     old["subscription"] = Value::Null;
     old
 }
 
-/// With the whole price inside, as since 2025-12-15.clover.
+/// The invoice with its whole price, as since 2025-12-15.clover.
 fn with_its_price(invoice: &Value) -> Value {
     let mut new = invoice.clone();
     for line in new["lines"]["data"].as_array_mut().expect("lines") {
@@ -51,7 +51,7 @@ fn with_its_price(invoice: &Value) -> Value {
     new
 }
 
-/// In a shape of which nobody has heard yet: only Stripe can tell what it bills.
+/// The invoice in an unknown future format, which only Stripe can explain.
 fn of_the_future(invoice: &Value) -> Value {
     let mut new = invoice.clone();
     take_away(&mut new, &["parent", "payments", "lines", "amount_paid", "billing_reason"]);
@@ -59,7 +59,7 @@ fn of_the_future(invoice: &Value) -> Value {
 }
 
 shops! {
-    async fn failure_7_a_renewal_that_names_its_price_by_id_only_is_learned_from_its_subscription(shop: &Shop) {
+    async fn failure_7_a_renewal_with_only_a_price_id_is_known_by_its_subscription(shop: &Shop) {
         let customer = shop.pro().await;
         let mut renewal = shop.stripe.list("invoice").remove(0);
         renewal["id"] = "in_renewal".into();
@@ -68,7 +68,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_7_a_renewal_grants_wherever_its_fields_stand(shop: &Shop) {
+    async fn failure_7_a_renewal_grants_in_every_invoice_format(shop: &Shop) {
         let customer = shop.pro().await;
         let shapes = [before_basil, before_basil_and_flexible, with_its_price, of_the_future];
         for (month, shape) in (2..).zip(shapes) {
@@ -78,8 +78,8 @@ shops! {
         }
     }
 
-    async fn failure_7_a_renewal_of_a_subscription_unknown_here_grants_though_a_later_one_is_the_latest(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn failure_7_a_renewal_of_an_unknown_older_subscription_grants(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let (stripe_customer, price) = (shop.stripe_customer(&customer).await, shop.stripe.list("price").remove(0));
         let form = [("customer", stripe_customer.as_str()), ("items[0][price]", stripe::id(&price))];
         shop.ask_stripe("POST", "/v1/subscriptions", &form).await;
@@ -109,7 +109,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn failure_11_a_renewal_of_nothing_grants_nothing_and_the_next_one_does(shop: &Shop) {
+    async fn failure_11_a_zero_amount_renewal_grants_nothing_and_the_next_one_does(shop: &Shop) {
         let customer = shop.pro().await;
         let path = format!("/v1/customers/{}", shop.stripe_customer(&customer).await);
         shop.ask_stripe("POST", &path, &[("balance", "-59900")]).await;
@@ -123,7 +123,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn failure_11_an_invoice_made_by_hand_grants_nothing_although_it_bills_the_price_of_pro(shop: &Shop) {
+    async fn failure_11_a_manual_invoice_for_the_price_of_pro_grants_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let (stripe_customer, price) = (shop.stripe_customer(&customer).await, shop.stripe.list("price").remove(0));
         let form = [("customer", stripe_customer.as_str()), ("pricing[price]", stripe::id(&price))];
@@ -142,7 +142,7 @@ on_both! {
         let shop = Shop::open_with_events(backend).await;
         let customer = shop.pro().await;
         wait::until("all is told", || async { (shop.stripe.deliveries_waiting() == 0).then_some(()) }).await;
-        // From now on nothing else tells of the payment.
+        // From here on no other event announces the payment.
         let mut endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", shop.app.base), WEBHOOK_SECRETS[0]);
         endpoint.enabled_events = vec!["invoice.paid".to_owned()];
         shop.stripe.add_endpoint(&endpoint).expect("an endpoint");

@@ -1,10 +1,10 @@
-//! 5: a charge whose answer is lost, late or wrong is not made a second time.
+//! 5: a charge with a lost, late or wrong answer is not made again.
 
 use super::*;
-use crate::money::between::error;
+use crate::money::interceptor::error;
 
 impl Shop {
-    /// One payment was begun at Stripe, and it was taken and settled once.
+    /// Asserts that one payment was created at Stripe, paid and settled once.
     async fn charged_once(&self, customer: &TestCustomer) {
         assert_eq!(self.money(customer).await, UNIT);
         assert_eq!(self.stripe.list("payment_intent").len(), 1);
@@ -14,9 +14,9 @@ impl Shop {
 
 shops! {
     async fn failure_5_a_success_whose_answer_is_lost_is_charged_once_and_settled_later(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.fail_next("POST", PAY, Fault::LoseAnswer { hang_ms: 2 * STRIPE_TIMEOUT_MS });
-        // Stripe's answer is lost for longer than a caller here waits at first; its repetition finds it.
+        // The answer is lost for longer than the first timeout; the retry finds the payment.
         let spent = shop.app.spend(&customer, 1, "unit").await;
         assert!(matches!(spent.status, 200 | 202), "{}", spent.body);
         shop.spend_until_done(&customer, 1, "unit").await;
@@ -24,16 +24,16 @@ shops! {
         assert!(shop.stripe.calls("POST /v1/payment_intents") >= 2);
     }
 
-    async fn failure_5_a_success_that_is_slower_than_anybody_waits_is_charged_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
-        // Until it has succeeded, Stripe says of its key that it is in use.
+    async fn failure_5_a_success_slower_than_the_timeout_is_charged_once(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        // Until it has succeeded, Stripe answers that its key is in use.
         shop.fail_next("POST", PAY, Fault::Delay { ms: 2 * STRIPE_TIMEOUT_MS });
         shop.spend_until_done(&customer, 1, "unit").await;
         shop.charged_once(&customer).await;
     }
 
     async fn failure_5_a_month_of_pro_whose_answer_is_lost_is_found_and_charged_once(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.fail_next("POST", "/v1/subscriptions", Fault::LoseAnswer { hang_ms: 2 * STRIPE_TIMEOUT_MS });
         shop.subscribe_until_done(&customer, "pro").await;
         assert_eq!(shop.money(&customer).await, MONTH);
@@ -44,44 +44,44 @@ shops! {
 
 on_both! {
     async fn failure_5_a_lost_success_and_then_a_refused_key_is_charged_once(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(1, "POST", PAY, Instead::Silence);
-        between.next(1, "POST", PAY, Instead::Unheard(401, error("invalid_request_error", "invalid_request_error")));
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(1, "POST", PAY, Interception::AnswerLost);
+        interceptor.intercept(1, "POST", PAY, Interception::Blocked(401, error("invalid_request_error", "invalid_request_error")));
         shop.spend_until_done(&customer, 1, "unit").await;
         shop.charged_once(&customer).await;
         shop.close().await;
     }
 
-    async fn failure_5_a_lost_success_whose_key_stripe_then_calls_misused_is_found_and_charged_once(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(1, "POST", PAY, Instead::Silence);
-        between.next(9, "POST", PAY, Instead::Unheard(400, error("idempotency_error", "idempotency_error")));
+    async fn failure_5_a_lost_success_with_a_misused_key_is_found_and_charged_once(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(1, "POST", PAY, Interception::AnswerLost);
+        interceptor.intercept(9, "POST", PAY, Interception::Blocked(400, error("idempotency_error", "idempotency_error")));
         shop.spend_until_done(&customer, 1, "unit").await;
         shop.charged_once(&customer).await;
         shop.close().await;
     }
 
     async fn failure_5_a_charge_behind_a_stored_failure_is_found_and_not_made_again(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
-        between.next(9, "POST", PAY, Instead::Stored(500, error("api_error", "api_error")));
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(1, "POST", PAY, Interception::Replaced(500, error("api_error", "api_error")));
+        interceptor.intercept(9, "POST", PAY, Interception::BlockedAsStored(500, error("api_error", "api_error")));
         shop.spend_until_done(&customer, 1, "unit").await;
         shop.charged_once(&customer).await;
         shop.close().await;
     }
 
-    async fn failure_5_a_charge_whose_key_is_forgotten_is_found_and_not_made_again(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(usize::MAX, "POST", PAY, Instead::Silence);
+    async fn failure_5_a_charge_whose_key_expired_is_found_and_not_made_again(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(usize::MAX, "POST", PAY, Interception::AnswerLost);
         let asked = async { shop.app.spend(&customer, 1, "unit").await };
         let a_day_later = async {
             wait::until("Stripe has charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;
             shop.a_day_passes().await;
-            between.clear();
+            interceptor.clear();
         };
         tokio::join!(asked, a_day_later);
         shop.spend_until_done(&customer, 1, "unit").await;

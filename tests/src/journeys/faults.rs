@@ -1,4 +1,4 @@
-//! What goes wrong on a day: with webhooks, with calls to Stripe, with the application itself.
+//! The faults of a day: in webhooks, in calls to Stripe, and crashes of the application.
 
 use bursar_sandbox::{Fault, FaultRule, Policy};
 use rand::RngExt;
@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 
-/// Versions of Stripe's API in which events are rendered, from before every change of shape to after.
+/// Stripe API versions for events, from before the first supported change of shape to after the last.
 const VERSIONS: [&str; 7] = [
     "2020-08-27",
     "2022-11-15",
@@ -16,13 +16,13 @@ const VERSIONS: [&str; 7] = [
     "2026-05-27.dahlia",
     "2026-10-28.endive",
 ];
-/// Calls that go wrong on one day.
+/// Failing calls on one day.
 const FAULTS: RangeInclusive<usize> = 3..=12;
-/// The time from one to the next.
+/// The time between two faults.
 const PAUSE_MS: RangeInclusive<u64> = 20..=400;
-/// How long the application stays away.
-const AWAY_MS: RangeInclusive<u64> = 0..=800;
-/// Which calls go wrong. A fault strikes the next call that is like this.
+/// How long the application stays down.
+const DOWN_MS: RangeInclusive<u64> = 0..=800;
+/// Calls that fail. A fault strikes the next call that matches.
 const CALLS: [(Option<&str>, &str); 10] = [
     (Some("POST"), "/v1/payment_intents"),
     (Some("GET"), "/v1/payment_intents"),
@@ -36,32 +36,32 @@ const CALLS: [(Option<&str>, &str); 10] = [
     (None, "/v1/"),
 ];
 
-/// Something that happens during a day.
+/// A fault during a day.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Squall {
-    /// A call to Stripe goes wrong.
-    Fault(FaultRule),
-    /// The application ends without warning and is started again.
+pub enum DayFault {
+    /// A call to Stripe fails.
+    StripeFault(FaultRule),
+    /// The application is killed and started again.
     Crash {
-        /// How long it stays away.
-        away_ms: u64,
+        /// How long it stays down.
+        down_ms: u64,
     },
 }
 
-/// The weather of a day and of the night after it.
+/// The faults of a day and of the time after it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Weather {
-    /// What goes wrong with webhooks.
+pub struct DayFaults {
+    /// How webhooks are delivered.
     pub webhooks: Policy,
-    /// What happens, each after a pause in milliseconds.
-    pub squalls: Vec<(u64, Squall)>,
+    /// Faults, each after a pause in milliseconds.
+    pub sequence: Vec<(u64, DayFault)>,
 }
 
-impl Weather {
-    /// Whatever the dice say. The first day is fair for webhooks, so that every run has some journeys
-    /// that go as they should.
-    pub fn roll(rng: &mut StdRng, day: usize) -> Self {
+impl DayFaults {
+    /// Chooses random faults. On the first day all webhooks are delivered, so that every run has some undisturbed
+    /// journeys.
+    pub fn random(rng: &mut StdRng, day: usize) -> Self {
         let delay_max_ms = [0, 200, 1_500][rng.random_range(0..3)];
         let webhooks = Policy {
             duplicates_max: rng.random_range(1..=4),
@@ -71,14 +71,15 @@ impl Weather {
             thin_twins: rng.random_bool(0.15),
             ..Policy::default()
         };
-        let mut squalls: Vec<(u64, Squall)> =
-            (0..rng.random_range(FAULTS)).map(|_| (rng.random_range(PAUSE_MS), Squall::Fault(rule(rng)))).collect();
+        let mut sequence: Vec<(u64, DayFault)> = (0..rng.random_range(FAULTS))
+            .map(|_| (rng.random_range(PAUSE_MS), DayFault::StripeFault(rule(rng))))
+            .collect();
         if rng.random_bool(0.6) {
-            let at = rng.random_range(0..=squalls.len());
-            let crash = Squall::Crash { away_ms: rng.random_range(AWAY_MS) };
-            squalls.insert(at, (rng.random_range(PAUSE_MS), crash));
+            let at = rng.random_range(0..=sequence.len());
+            let crash = DayFault::Crash { down_ms: rng.random_range(DOWN_MS) };
+            sequence.insert(at, (rng.random_range(PAUSE_MS), crash));
         }
-        Self { webhooks, squalls }
+        Self { webhooks, sequence }
     }
 }
 
@@ -91,7 +92,7 @@ fn rule(rng: &mut StdRng) -> FaultRule {
         3 => Fault::RateLimit { retry_after_s: None },
         4 => Fault::Store { status: 500 },
         5 | 6 => Fault::LoseAnswer { hang_ms: rng.random_range(0..=300) },
-        // Longer than the client waits, see `venue`.
+        // Partly longer than the client's timeout in `deployment`.
         7 | 8 => Fault::Delay { ms: rng.random_range(500..=2_500) },
         _ => Fault::BadGateway,
     };

@@ -1,4 +1,4 @@
-//! How subscriptions live: begun twice, cancelled early, paused, late, recovered and ended.
+//! The life of subscriptions: started twice, cancelled early, paused, past due, recovered and ended.
 
 use super::*;
 use crate::scene::PERIOD;
@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Shop {
-    /// A customer on Pro whose second month its new card does not pay; and that month's invoice.
-    pub(super) async fn late(&self, card: &str) -> (TestCustomer, Value) {
+    /// A customer on Pro whose new card does not pay the second month; returns that month's invoice.
+    pub(super) async fn past_due(&self, card: &str) -> (TestCustomer, Value) {
         let customer = self.pro().await;
         self.attach(&customer, card, "bad").await.expect(201);
         let invoice = self.next_month();
@@ -16,7 +16,7 @@ impl Shop {
         (customer, invoice)
     }
 
-    /// The subscription changes at Stripe, without our doing; gives what it is then.
+    /// Changes the subscription at Stripe, without the application; returns it.
     async fn change_at_stripe(&self, form: &[(&str, &str)]) -> Value {
         let path = format!("/v1/subscriptions/{}", stripe::id(&self.subscription()));
         self.ask_stripe("POST", &path, form).await;
@@ -29,8 +29,8 @@ impl Shop {
 }
 
 shops! {
-    async fn requests_at_once_to_subscribe_make_one_subscription_and_one_charge(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn concurrent_requests_to_subscribe_make_one_subscription_and_one_charge(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let answers = join_all(["a", "b", "c", "a", "b", "c"].map(|key| shop.subscribe(&customer, key))).await;
         let made = answers.iter().filter(|answer| answer.status == 201).count();
         assert!(made >= 1, "{answers:?}");
@@ -43,7 +43,7 @@ shops! {
     }
 
     async fn a_subscription_cancelled_before_its_first_payment_costs_nothing_and_another_can_follow(shop: &Shop) {
-        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let asked = shop.subscribe(&customer, "pro").await;
         asked.expect_problem(402, "authentication_required");
         let path = format!("{SUBSCRIPTION}?at_once=true");
@@ -51,14 +51,14 @@ shops! {
         assert_eq!((&ended["status"], &ended["plan"]), (&json!("incomplete_expired"), &json!("trial")));
         let intent = asked.body["payment_intent"].as_str().expect("the PaymentIntent");
         assert!(shop.stripe.authenticate(intent, true).is_err(), "nobody can pay it any more");
-        // The request to subscribe has come to nothing, and may be sent again.
+        // The request to subscribe has failed, and may be repeated.
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.subscribe_until_done(&customer, "pro").await;
         assert_eq!(shop.money(&customer).await, MONTH);
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn an_end_that_is_scheduled_by_its_date_is_seen_and_taken_back(shop: &Shop) {
+    async fn an_end_scheduled_by_date_is_shown_and_can_be_withdrawn(shop: &Shop) {
         let customer = shop.pro().await;
         let end = shop.subscription()["items"]["data"][0]["current_period_end"].to_string();
         let ending = shop.change_at_stripe(&[("cancel_at", &end)]).await;
@@ -77,18 +77,18 @@ shops! {
         let subscription = shop.subscription();
         let paused = shop.stripe.set(stripe::id(&subscription), json!({ "status": "paused" })).expect("it is there");
         shop.announce("customer.subscription.paused", &paused).await;
-        assert_eq!(shop.standing(&customer).await, ("paused".into(), "pay_as_you_go".into()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("paused".into(), "pay_as_you_go".into()));
         let resumed = shop.resume(&customer).await;
         assert_eq!((&resumed["status"], &resumed["plan"]), (&json!("active"), &json!("pro")));
         shop.announce("customer.subscription.updated", &subscription).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD, "what resuming costs is no month");
     }
 
-    async fn a_late_subscription_is_paid_at_once_by_a_new_card_and_its_month_is_granted_once(shop: &Shop) {
-        let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
+    async fn a_new_card_pays_a_past_due_subscription_at_once_and_grants_its_month(shop: &Shop) {
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         shop.announce("invoice.payment_failed", &invoice).await;
         shop.announce("customer.subscription.updated", &shop.subscription()).await;
-        assert_eq!(shop.standing(&customer).await, ("past_due".into(), "pro".into()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("past_due".into(), "pro".into()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         shop.attach(&customer, "pm_card_visa", "good").await.expect(201);
         let paid = shop.stripe.object(stripe::id(&invoice));
@@ -96,16 +96,16 @@ shops! {
         for _ in 0..2 {
             shop.announce("invoice.paid", &paid).await;
             shop.announce("customer.subscription.updated", &shop.subscription()).await;
-            // Old news by now.
+            // An outdated event.
             shop.announce("invoice.payment_failed", &invoice).await;
         }
-        assert_eq!(shop.standing(&customer).await, ("active".into(), "pro".into()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("active".into(), "pro".into()));
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
         assert_eq!(shop.money(&customer).await, 2 * MONTH);
     }
 
-    async fn a_late_subscription_that_stripe_gives_up_ends_pro_and_keeps_the_credits(shop: &Shop) {
-        let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
+    async fn a_past_due_subscription_cancelled_by_stripe_ends_pro_not_the_credits(shop: &Shop) {
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         shop.announce("invoice.payment_failed", &invoice).await;
         shop.stripe.advance(20 * DAY).expect("time passes");
         let ended = shop.subscription();
@@ -113,7 +113,7 @@ shops! {
         for _ in 0..2 {
             shop.announce("customer.subscription.deleted", &ended).await;
         }
-        assert_eq!(shop.standing(&customer).await, ("canceled".into(), "pay_as_you_go".into()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("canceled".into(), "pay_as_you_go".into()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         assert_eq!(shop.mails(&customer, "subscription_ended").await, 1);
     }

@@ -1,5 +1,4 @@
-//! Something between the application and the sandbox, which answers in Stripe's place: what Stripe itself
-//! says only once in a blue moon.
+//! A proxy between the application and the sandbox that replaces answers, to simulate rare ones of Stripe.
 
 use super::*;
 use poem::http::{HeaderMap, HeaderName, StatusCode};
@@ -9,39 +8,38 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 
-/// What a caller hears in place of Stripe's answer.
+/// What happens to a call.
 #[derive(Debug, Clone)]
-pub(super) enum Instead {
-    /// Stripe does what is asked; this is the answer.
-    AfterAll(u16, Value),
-    /// Stripe hears nothing of it; this is the answer.
-    Unheard(u16, Value),
-    /// The same, said to be the answer stored under the key.
-    Stored(u16, Value),
-    /// Stripe does what is asked, and nobody answers until everything is as usual again.
-    Silence,
-    /// Stripe hears nothing of it, and nobody answers.
-    Deaf,
+pub(super) enum Interception {
+    /// Stripe executes it, and the caller gets this answer.
+    Replaced(u16, Value),
+    /// Stripe does not get it, and the caller gets this answer.
+    Blocked(u16, Value),
+    /// Like `Blocked`, marked as the answer stored under the idempotency key.
+    BlockedAsStored(u16, Value),
+    /// Stripe executes it, and the caller gets no answer.
+    AnswerLost,
+    /// Stripe does not get it, and the caller gets no answer.
+    RequestLost,
 }
 
-/// For which calls: the method, the whole path or what it begins with before a `*`, and how many of them.
+/// The calls to intercept: the method, the path or its prefix before a `*`, and their number.
 #[derive(Debug, Clone)]
 struct Rule {
     method: &'static str,
     path: String,
     left: usize,
     used: usize,
-    instead: Instead,
+    interception: Interception,
 }
 
-/// It, running.
-pub(super) struct Between {
+pub(super) struct Interceptor {
     url: String,
     rules: Arc<Mutex<VecDeque<Rule>>>,
     server: JoinHandle<()>,
 }
 
-impl Drop for Between {
+impl Drop for Interceptor {
     fn drop(&mut self) {
         self.server.abort();
     }
@@ -57,13 +55,12 @@ impl Rule {
     }
 }
 
-/// The body of an error of Stripe's.
 pub(super) fn error(kind: &str, code: &str) -> Value {
-    json!({ "error": { "type": kind, "code": code, "message": "in Stripe's place" } })
+    json!({ "error": { "type": kind, "code": code, "message": "intercepted" } })
 }
 
-impl Between {
-    async fn before(stripe: &Sandbox) -> Self {
+impl Interceptor {
+    async fn start(stripe: &Sandbox) -> Self {
         let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.expect("a free port");
         let address = acceptor.local_addr().first().and_then(|a| a.as_socket_addr().copied()).expect("an address");
         let rules = Arc::new(Mutex::new(VecDeque::new()));
@@ -78,42 +75,40 @@ impl Between {
         Self { url: format!("http://{address}"), rules, server }
     }
 
-    /// The next `count` calls of this method to this path are answered so; one that ends with `*` stands for
-    /// all that begin so.
-    pub(super) fn next(&self, count: usize, method: &'static str, path: &str, instead: Instead) {
-        let rule = Rule { method, path: path.to_owned(), left: count, used: 0, instead };
+    /// Intercepts the next `count` calls of this method to this path, or with this prefix if it ends with `*`.
+    pub(super) fn intercept(&self, count: usize, method: &'static str, path: &str, interception: Interception) {
+        let rule = Rule { method, path: path.to_owned(), left: count, used: 0, interception };
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).push_back(rule);
     }
 
-    /// Waits until a call was answered otherwise as often as it was to be.
-    pub(super) async fn used(&self) {
+    /// Waits until all requested calls were intercepted.
+    pub(super) async fn until_used_up(&self) {
         let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|rule| rule.left == 0);
         wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
     }
 
-    /// Waits until a call was answered otherwise.
-    pub(super) async fn used_at_all(&self) {
+    /// Waits until a call was intercepted.
+    pub(super) async fn until_used(&self) {
         let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used > 0);
         wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
     }
 
-    /// Whether some call was not made that is to be answered otherwise.
-    pub(super) fn is_unused(&self) -> bool {
+    /// Whether an interception was never used.
+    pub(super) fn has_unused(&self) -> bool {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used == 0)
     }
 
-    /// Everything is as usual again.
     pub(super) fn clear(&self) {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-fn instead(rules: &Mutex<VecDeque<Rule>>, method: &str, path: &str) -> Option<Instead> {
+fn interception(rules: &Mutex<VecDeque<Rule>>, method: &str, path: &str) -> Option<Interception> {
     let mut rules = rules.lock().unwrap_or_else(PoisonError::into_inner);
     let rule = rules.iter_mut().find(|rule| rule.is_for(method, path))?;
     rule.left -= 1;
     rule.used += 1;
-    Some(rule.instead.clone())
+    Some(rule.interception.clone())
 }
 
 async fn answer(
@@ -122,14 +117,14 @@ async fn answer(
     client: &reqwest::Client,
     mut request: Request,
 ) -> poem::Result<Response> {
-    let instead = instead(rules, request.method().as_str(), request.uri().path());
-    if let Some(Instead::Unheard(status, body)) = &instead {
+    let interception = interception(rules, request.method().as_str(), request.uri().path());
+    if let Some(Interception::Blocked(status, body)) = &interception {
         return Ok(reply(*status, body, false));
     }
-    if let Some(Instead::Stored(status, body)) = &instead {
+    if let Some(Interception::BlockedAsStored(status, body)) = &interception {
         return Ok(reply(*status, body, true));
     }
-    if let Some(Instead::Deaf) = &instead {
+    if let Some(Interception::RequestLost) = &interception {
         return std::future::pending().await;
     }
     let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
@@ -141,14 +136,14 @@ async fn answer(
         }
     }
     let heard = call.send().await;
-    match (heard, instead) {
-        (_, Some(Instead::AfterAll(status, body))) => Ok(reply(status, &body, false)),
+    match (heard, interception) {
+        (_, Some(Interception::Replaced(status, body))) => Ok(reply(status, &body, false)),
         (Ok(heard), None) => {
             let (status, headers) = (heard.status(), heard.headers().clone());
             let body = heard.bytes().await.map_err(poem::error::BadGateway)?;
             Ok(forwarded(status, &headers, body.to_vec()))
         }
-        // The caller gives up sooner or later.
+        // The caller's timeout ends this.
         _ => std::future::pending().await,
     }
 }
@@ -171,16 +166,16 @@ fn forwarded(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Response
 }
 
 impl Shop {
-    /// A shop with something between it and its Stripe, which keeps its events to itself.
-    pub(super) async fn behind(backend: Backend) -> (Self, Between) {
-        Self::behind_with(backend, |_| {}).await
+    /// A shop with an interceptor before its sandbox, which delivers no events.
+    pub(super) async fn intercepted(backend: Backend) -> (Self, Interceptor) {
+        Self::intercepted_with(backend, |_| {}).await
     }
 
-    /// The same with changed settings.
-    pub(super) async fn behind_with(backend: Backend, change: impl FnOnce(&mut Config)) -> (Self, Between) {
+    /// Like [`Shop::intercepted`], with changed settings.
+    pub(super) async fn intercepted_with(backend: Backend, change: impl FnOnce(&mut Config)) -> (Self, Interceptor) {
         let stripe = Sandbox::start(Options { seed: Some(1), ..Options::default() }).await.expect("the sandbox starts");
-        let between = Between::before(&stripe).await;
-        let app = Self::app(backend, between.url.clone(), change).await;
-        (Self { app, stripe }, between)
+        let interceptor = Interceptor::start(&stripe).await;
+        let app = Self::app(backend, interceptor.url.clone(), change).await;
+        (Self { app, stripe }, interceptor)
     }
 }

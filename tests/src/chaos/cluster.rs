@@ -1,7 +1,7 @@
-//! Everything that runs: the services, if there are any, and the nodes.
+//! The servers of a run: the nodes, and on the production backend Postgres and RabbitMQ.
 
-use super::chronicle::Chronicle;
-use super::node::{Launch, Node, SelfEnd};
+use super::node::{Launch, Node, UnexpectedExit};
+use super::run_log::RunLog;
 use super::services::Services;
 use crate::Backend;
 use crate::app::{ADMIN_TOKEN, SECRET_KEY, WEBHOOK_SECRETS};
@@ -18,17 +18,17 @@ use tokio::time::Instant;
 
 /// How long nodes may take until they are ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
-/// How often it is asked.
+/// How often their health is read.
 const READY_POLL: Duration = Duration::from_millis(100);
 /// How long `bursar verify` may take.
 const VERIFY_LIMIT: Duration = Duration::from_secs(180);
 /// How much of its output is shown, in characters.
 const OUTPUT_LEN_MAX: usize = 20_000;
-/// The program under test, beside this one.
+/// The program under test, in the folder of this program.
 const PROGRAM: &str = "bursar";
 
-/// Settings of every node: everything that waits, waits for less long than in production, so that a
-/// run of a minute sees retries, dead letters and rescues.
+/// Settings of every node: shorter waits than in production, so that a run of a minute has retries, dead letters and
+/// rescues.
 const SETTINGS: &[(&str, &str)] = &[
     ("BURSAR_JOBS__BACKOFF_BASE_MS", "200"),
     ("BURSAR_JOBS__BACKOFF_FACTOR", "2"),
@@ -40,24 +40,23 @@ const SETTINGS: &[(&str, &str)] = &[
     ("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", "0"),
 ];
 
-/// What a run is done to.
-pub struct Site {
-    /// The nodes, all of one database and one broker.
+/// The servers of a run.
+pub struct Cluster {
+    /// The nodes, which share one database and one broker.
     pub nodes: Vec<Arc<Node>>,
-    /// Postgres and RabbitMQ; none of the embedded backend.
+    /// Postgres and RabbitMQ; `None` on the embedded backend.
     pub services: Option<Arc<Services>>,
     folder: Mutex<TempDir>,
 }
 
-impl Site {
-    /// Starts the services and all nodes at the same time, on an empty database. There is a node for each of
-    /// `skews_ms`, by which its clock is wrong; `more` is what the nodes' environment has besides what every run
-    /// needs.
+impl Cluster {
+    /// Starts the services and all nodes on an empty database: one node for each of `skews_ms`, the skew of its
+    /// clock. `more` is added to the nodes' environment.
     pub async fn start(
         backend: Backend,
         skews_ms: &[i64],
         more: &[(String, String)],
-        chronicle: &Arc<Chronicle>,
+        run_log: &Arc<RunLog>,
     ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("bursar-chaos-logs-").tempdir()?;
         let services = match backend {
@@ -72,18 +71,18 @@ impl Site {
             if *skew_ms != 0 {
                 launch.environment.insert(CLOCK_SKEW_VARIABLE.to_owned(), skew_ms.to_string());
             }
-            Node::new(format!("node-{n}"), launch, chronicle.clone()).map(Arc::new)
+            Node::new(format!("node-{n}"), launch, run_log.clone()).map(Arc::new)
         };
         let nodes: Result<Vec<_>> = skews_ms.iter().enumerate().map(node).collect();
-        let site = Self { nodes: nodes?, services, folder: Mutex::new(folder) };
-        for node in &site.nodes {
-            node.start(&mut *node.take_in_turn().await)?;
+        let cluster = Self { nodes: nodes?, services, folder: Mutex::new(folder) };
+        for node in &cluster.nodes {
+            node.start(&mut *node.lock().await)?;
         }
-        Ok(site)
+        Ok(cluster)
     }
 
-    /// Waits until every node is up. One whose clock was put wrong has to say that it is not ready.
-    pub async fn ready(&self, client: &reqwest::Client) -> Result<()> {
+    /// Waits until every node is up. A node with a skewed clock must report that it is not ready.
+    pub async fn wait_until_ready(&self, client: &reqwest::Client) -> Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
         for node in &self.nodes {
             while !node.is_up(client).await {
@@ -96,7 +95,7 @@ impl Site {
         Ok(())
     }
 
-    /// Runs `bursar verify` on the live database. The inner error is what does not hold.
+    /// Runs `bursar verify` on the live database. The inner error describes the violations.
     pub async fn verify(&self) -> Result<Result<(), String>> {
         let launch = self.nodes.first().context("there is a node")?.launch();
         let mut command = launch.command(&["verify", "--json"]);
@@ -113,28 +112,28 @@ impl Site {
         Ok(Err(format!("bursar verify says ({}):\n{text}", output.status)))
     }
 
-    /// Asks all nodes to end in good order, at the same time; gives what went wrong.
+    /// Stops all nodes concurrently, in order; returns what went wrong.
     pub async fn stop(&self) -> Result<Vec<String>> {
-        let ends = self.nodes.iter().map(|node| async { node.terminate(&mut *node.take_in_turn().await).await });
+        let ends = self.nodes.iter().map(|node| async { node.terminate(&mut *node.lock().await).await });
         let ends: Result<Vec<_>> = join_all(ends).await.into_iter().collect();
         Ok(ends?.into_iter().filter_map(Result::err).collect())
     }
 
-    /// Nodes that ended by themselves without an excuse. One that cannot start while the database is
-    /// away is excused: its supervisor starts it again.
-    pub async fn self_ends(&self) -> Vec<SelfEnd> {
+    /// Unexpected ends of nodes. A node that cannot start while the database is down is excused: its supervisor
+    /// starts it again.
+    pub async fn unexpected_exits(&self) -> Vec<UnexpectedExit> {
         let mut ends = Vec::new();
         for node in &self.nodes {
-            ends.extend(node.self_ends().await);
+            ends.extend(node.unexpected_exits().await);
         }
         ends.retain(|end| {
-            let away = |services: &Arc<Services>| services.postgres_was_away(end.started, end.ended);
-            end.had_served || !self.services.as_ref().is_some_and(away)
+            let was_down = |services: &Arc<Services>| services.postgres_was_down(end.started, end.ended);
+            end.had_served || !self.services.as_ref().is_some_and(was_down)
         });
         ends
     }
 
-    /// Keeps logs and data for a person to look at; gives where they are.
+    /// Keeps logs and data for investigation; returns their folder.
     pub async fn keep(&self) -> PathBuf {
         let path = {
             let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +143,7 @@ impl Site {
         if let Some(services) = &self.services
             && let Err(error) = services.keep(&path).await
         {
-            // What was kept until then is worth having.
+            // A partial copy is still useful.
             let _ = std::fs::write(path.join("not-kept.txt"), format!("{error:#}\n"));
         }
         path
@@ -166,7 +165,7 @@ fn environment(folder: &Path, services: Option<&Services>) -> BTreeMap<String, S
     set("BURSAR_ADMIN_TOKEN", ADMIN_TOKEN);
     set("BURSAR_SECRET_KEY", SECRET_KEY);
     set("STRIPE_WEBHOOK_SECRET", &WEBHOOK_SECRETS.join(","));
-    // Events are made by the run itself.
+    // The run makes its own events.
     set("BURSAR_STRIPE__SANDBOX", "false");
     if let Some(services) = services {
         set("DATABASE_URL", &services.database_url);

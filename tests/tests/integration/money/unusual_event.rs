@@ -1,17 +1,17 @@
-//! Events that name something of ours in an odd way, or nothing of ours at all.
+//! Events that refer to Bursar's objects in unusual ways, or to none of them.
 
 mod invoice;
 mod refund;
 
-use super::answers::missing;
-use super::between::{Instead, error};
+use super::interceptor::{Interception, error};
+use super::unusual_answer::missing;
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, act, events, held_back, let_go_without, on_both, processed_again};
+use crate::scene::{PERIOD, admin_post, delay_job, events, on_both, replay_event, resume_job_without};
 use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {
-    /// Announces an object and waits until that was given up; the reason.
+    /// Delivers an event about an object and waits until it is dead; returns the reason.
     async fn announce_in_vain(&self, event_type: &str, object: &Value) -> String {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
@@ -19,7 +19,7 @@ impl Shop {
         dead["event"]["last_error"].as_str().expect("a reason").to_owned()
     }
 
-    /// A payment of a Stripe customer that was made past us; its charge.
+    /// Makes a payment of a Stripe customer outside of Bursar; returns its charge.
     async fn paid_elsewhere(&self, stripe_customer: &str, amount: &str, metadata: &[(&str, &str)]) -> String {
         let method =
             self.ask_stripe("POST", "/v1/payment_methods/pm_card_visa/attach", &[("customer", stripe_customer)]).await;
@@ -55,7 +55,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn a_customer_that_is_none_of_ours_is_let_be_and_one_that_says_it_is_ours_is_waited_for(shop: &Shop) {
+    async fn a_foreign_customers_event_is_ignored_and_one_naming_ours_is_retried(shop: &Shop) {
         let stranger = json!({ "id": "cus_else", "object": "customer", "metadata": {} });
         shop.announce("customer.updated", &stranger).await;
         let nobody = CustomerId::new();
@@ -66,15 +66,15 @@ shops! {
         assert!(reason.contains("customer_unknown") && reason.contains(nobody.as_str()), "{reason}");
     }
 
-    async fn events_about_people_and_cards_of_nobody_change_nothing(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn events_about_unknown_customers_and_cards_change_nothing(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let ours = json!({ "bursar_customer_id": customer.id });
         for (event_type, object) in [
             ("payment_method.attached", json!({ "id": null, "object": "payment_method" })),
             ("payment_method.attached", json!({ "id": "pm_else", "object": "payment_method", "customer": "cus_else" })),
             ("payment_method.detached", json!({ "id": "pm_else", "object": "payment_method", "customer": null })),
             ("customer.updated", json!({ "id": null, "object": "customer", "metadata": ours })),
-            // Another one that says it is ours, which it is not: ours is linked to its own.
+            // Another Stripe customer that claims to be ours, which is linked to its own.
             ("customer.deleted", json!({ "id": "cus_else", "object": "customer", "metadata": ours })),
         ] {
             shop.announce(event_type, &object).await;
@@ -85,7 +85,7 @@ shops! {
         assert_eq!(shop.money(&customer).await, UNIT);
     }
 
-    async fn an_event_without_an_object_is_given_up_as_unreadable(shop: &Shop) {
+    async fn an_event_without_an_object_is_dead_as_unreadable(shop: &Shop) {
         let mut event = stripe::event("invoice.paid", &Value::Null);
         event["data"] = json!({});
         shop.app.deliver(&event).await.expect(200);
@@ -93,29 +93,29 @@ shops! {
         assert!(dead["event"]["last_error"].as_str().expect("a reason").contains("unreadable"), "{dead}");
     }
 
-    async fn an_event_that_cannot_be_read_or_says_nothing_to_us_stays_what_it_was_when_it_is_replayed(shop: &Shop) {
+    async fn an_unreadable_or_ignored_event_ends_the_same_when_replayed(shop: &Shop) {
         shop.app.deliver_bytes(b"{").await.expect(200);
         let kept = wait::until("it is kept", || async { events(&shop.app, "type=unreadable").await.pop() }).await;
-        let dead = processed_again(&shop.app, kept["external_id"].as_str().expect("an id"), "dead").await;
+        let dead = replay_event(&shop.app, kept["external_id"].as_str().expect("an id"), "dead").await;
         assert!(dead["event"]["last_error"].as_str().expect("a reason").contains("unreadable"), "{dead}");
         let other = stripe::event("product.created", &json!({ "id": "prod_1", "object": "product" }));
         shop.app.deliver(&other).await.expect(200);
         shop.app.event_in_state(stripe::id(&other), "processed").await;
-        processed_again(&shop.app, stripe::id(&other), "processed").await;
+        replay_event(&shop.app, stripe::id(&other), "processed").await;
     }
 
-    async fn a_job_whose_event_is_gone_ends_with_that_reason(shop: &Shop) {
+    async fn a_job_without_its_event_ends_with_that_reason(shop: &Shop) {
         let customer = shop.pro().await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
-        act(&shop.app, &format!("{stream}/pause"), "test").await.expect(200);
+        admin_post(&shop.app, &format!("{stream}/pause"), "test").await.expect(200);
         let event = stripe::event("customer.subscription.updated", &shop.subscription());
         shop.app.deliver(&event).await.expect(200);
         let waiting = "SELECT id FROM jobs WHERE kind = 'stripe.event' AND state = 'available'";
         let job = texts(&shop.app, waiting).await.pop().expect("a job");
         let event_id = texts(&shop.app, &format!("SELECT event_id FROM jobs WHERE id = '{job}'")).await.remove(0);
         sql(&shop.app, &format!("UPDATE jobs SET event_id = NULL WHERE id = '{job}'")).await;
-        act(&shop.app, &format!("{stream}/resume"), "test").await.expect(200);
+        admin_post(&shop.app, &format!("{stream}/resume"), "test").await.expect(200);
         let reason = wait::until("the job is dead", || async {
             texts(&shop.app, &format!("SELECT last_error FROM jobs WHERE id = '{job}' AND state = 'dead'")).await.pop()
         })
@@ -124,7 +124,7 @@ shops! {
         sql(&shop.app, &format!("UPDATE jobs SET event_id = '{event_id}' WHERE id = '{job}'")).await;
     }
 
-    async fn other_business_at_stripe_is_let_be_and_pro_of_nobody_known_is_shown_to_support(shop: &Shop) {
+    async fn other_business_is_ignored_and_pro_of_an_unknown_customer_is_reported(shop: &Shop) {
         let stranger = shop.ask_stripe("POST", "/v1/customers", &[("email", "else@example.com")]).await;
         let stranger = stripe::id(&stranger).to_owned();
         let attach = [("customer", stranger.as_str())];
@@ -152,7 +152,7 @@ shops! {
         }
     }
 
-    async fn payments_that_name_no_operation_or_one_that_charges_nobody_change_nothing(shop: &Shop) {
+    async fn payments_without_a_charging_operation_change_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
         let mut rows = operations["data"].as_array().expect("rows").iter();
@@ -169,19 +169,19 @@ shops! {
 }
 
 on_both! {
-    async fn a_database_that_fails_in_the_middle_of_an_event_delays_it(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_database_failure_during_an_event_delays_it(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
         let id = methods["data"][0]["id"].as_str().expect("an id").to_owned();
         let path = format!("/v1/payment_methods/{id}");
         shop.ask_stripe("POST", &format!("{path}/detach"), &[]).await;
-        // Stripe cannot be asked at first, so that there is an attempt to wait for.
-        between.next(1, "GET", &path, Instead::Unheard(429, error("invalid_request_error", "rate_limit")));
+        // Stripe cannot be asked at first, so that there is a waiting attempt.
+        interceptor.intercept(1, "GET", &path, Interception::Blocked(429, error("invalid_request_error", "rate_limit")));
         let event = stripe::event("payment_method.detached", &shop.stripe.object(&id));
         shop.app.deliver(&event).await.expect(200);
-        let job = held_back(&shop.app, "stripe.event").await;
-        let_go_without(&shop.app, &job, "payment_methods").await;
+        let job = delay_job(&shop.app, "stripe.event").await;
+        resume_job_without(&shop.app, &job, "payment_methods").await;
         shop.app.event_in_state(stripe::id(&event), "processed").await;
         let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
         assert_eq!(methods["data"], json!([]));

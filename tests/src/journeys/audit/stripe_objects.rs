@@ -1,12 +1,12 @@
-//! Stripe's objects, as the sandbox has them.
+//! Stripe's objects in the sandbox.
 
 use super::{number, text};
 use bursar_engine::domain::webhook::shape::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY};
 use bursar_sandbox::Sandbox;
 use serde_json::Value;
 
-/// Everything that Stripe has.
-pub struct Books {
+/// All objects that the comparison needs.
+pub struct StripeObjects {
     pub(super) customers: Vec<Value>,
     pub(super) methods: Vec<Value>,
     pub(super) intents: Vec<Value>,
@@ -18,9 +18,9 @@ pub struct Books {
     invoice_payments: Vec<Value>,
 }
 
-impl Books {
-    /// The books as they are now.
-    pub fn open(stripe: &Sandbox) -> Self {
+impl StripeObjects {
+    /// Reads the objects as they are now.
+    pub fn read(stripe: &Sandbox) -> Self {
         Self {
             customers: stripe.list("customer"),
             methods: stripe.list("payment_method"),
@@ -34,23 +34,23 @@ impl Books {
         }
     }
 
-    /// The customer's Stripe customers that are still there.
+    /// The customer's Stripe customers that are not deleted.
     pub(super) fn customers_of(&self, customer: &str) -> Vec<&Value> {
         self.customers.iter().filter(|row| is_of(row, customer)).collect()
     }
 
-    /// Its subscriptions, all to Pro: the sandbox has no other price.
+    /// The customer's subscriptions, all to Pro: the sandbox has no other price.
     pub(super) fn subscriptions_of(&self, customer: &str) -> Vec<&Value> {
         self.subscriptions.iter().filter(|row| is_of(row, customer)).collect()
     }
 
-    /// PaymentIntents for its units.
+    /// The customer's PaymentIntents for units.
     pub(super) fn unit_payments_of(&self, customer: &str) -> Vec<&Value> {
         let is_it = |row: &&Value| is_of(row, customer) && !operation_of(row).is_empty();
         self.intents.iter().filter(is_it).collect()
     }
 
-    /// Invoices of its subscriptions on which money came in, and that pay for a period.
+    /// Invoices of the customer's subscriptions that were paid with money and that pay for a period.
     pub(super) fn paid_periods_of(&self, customer: &str) -> Vec<&Value> {
         let own = self.subscriptions_of(customer);
         let is_paid = |row: &&Value| {
@@ -74,8 +74,8 @@ impl Books {
         payments.flat_map(|row| self.charges_of_intent(text(&row["payment"], "payment_intent"))).collect()
     }
 
-    /// Money of a charge that is gone: given back, or taken by a bank and not returned.
-    pub(super) fn gone(&self, charge: &str) -> i64 {
+    /// Money of a charge that was refunded, or withdrawn by a dispute and not returned.
+    pub(super) fn lost_money(&self, charge: &str) -> i64 {
         let of = |row: &&Value| row["charge"] == charge;
         let refunded = self.refunds.iter().filter(of).filter(|row| row["status"] == "succeeded");
         let moved = self.disputes.iter().filter(of).flat_map(|row| row["balance_transactions"].as_array());
@@ -83,19 +83,19 @@ impl Books {
         refunded.map(|row| number(row, "amount")).sum::<i64>() + taken
     }
 
-    /// Money that was taken for nothing that anybody asked for.
-    pub(super) fn strangers(&self) -> Vec<String> {
+    /// Charges for neither units nor an invoice.
+    pub(super) fn unexplained_charges(&self) -> Vec<String> {
         let is_known = |charge: &Value| {
             let intent = text(charge, "payment_intent");
             let of_units = self.intents.iter().any(|row| text(row, "id") == intent && !operation_of(row).is_empty());
             of_units || self.invoice_payments.iter().any(|row| text(&row["payment"], "payment_intent") == intent)
         };
         let unknown = self.charges.iter().filter(|charge| charge["paid"] == true && !is_known(charge));
-        unknown.map(|charge| format!("nobody asked for this charge: {charge}")).collect()
+        unknown.map(|charge| format!("nothing explains this charge: {charge}")).collect()
     }
 }
 
-/// The operation that made an object.
+/// The operation that created an object.
 pub(super) fn operation_of(object: &Value) -> &str {
     text(&object["metadata"], OPERATION_METADATA_KEY)
 }

@@ -1,6 +1,5 @@
-//! The state behind calls and the clock, and the functions that change it. Nothing here waits or reads the time.
+//! The state of the imitated account, and the functions that change it. Nothing here waits or reads the time.
 
-use crate::blank::{filled, overlay};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
@@ -8,6 +7,7 @@ use crate::ids::Ids;
 use crate::policy::Policy;
 use crate::rules::Rules;
 use crate::store::{ENTRIES_MAX, Store};
+use crate::template::{from_template, overlay};
 use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
 
@@ -18,8 +18,8 @@ pub(crate) struct Cause {
     pub(crate) idempotency_key: Option<String>,
 }
 
-/// The state.
-pub(crate) struct World {
+/// The imitated Stripe account.
+pub(crate) struct Account {
     pub(crate) store: Store,
     pub(crate) ids: Ids,
     /// The sandbox's time, set when a transaction begins.
@@ -37,7 +37,7 @@ pub(crate) struct World {
     pub(crate) api_version: String,
 }
 
-impl World {
+impl Account {
     /// An object's current state.
     pub(crate) fn get(&self, id: &str) -> Option<&Value> {
         self.store.get(id)
@@ -83,7 +83,7 @@ impl World {
         if self.store.len() >= ENTRIES_MAX {
             return Err(ApiError::api(503, "The SANDBOX is full. Reset it."));
         }
-        let mut object = filled(kind, fields);
+        let mut object = from_template(kind, fields);
         overlay(&mut object, json!({ "id": id }));
         if !matches!(kind, "card" | "refund" | "balance_transaction") {
             overlay(&mut object, json!({ "livemode": false }));

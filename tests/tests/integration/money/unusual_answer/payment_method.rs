@@ -1,34 +1,34 @@
-//! Payment methods: attach, detach, which one is the default.
+//! Payment methods: attaching, detaching, the default.
 
 use super::*;
 use bursar_engine::amount::Credits;
 
 on_both! {
-    async fn a_payment_method_that_stripe_fails_to_attach_is_attached_under_another_key(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+    async fn a_failed_attachment_succeeds_under_a_new_key(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.app.onboard().await;
         let attach = "/v1/payment_methods/pm_card_visa/attach";
-        between.next(1, "POST", attach, Instead::Stored(500, error("api_error", "api_error")));
-        between.next(1, "POST", attach, Instead::Unheard(400, error("idempotency_error", "idempotency_error")));
+        interceptor.intercept(1, "POST", attach, Interception::BlockedAsStored(500, error("api_error", "api_error")));
+        interceptor.intercept(1, "POST", attach, Interception::Blocked(400, error("idempotency_error", "idempotency_error")));
         shop.attach_until_done(&customer, "pm_card_visa").await;
-        between.used().await;
+        interceptor.until_used_up().await;
         assert_eq!(shop.stripe.list("payment_method").len(), 1);
         assert_eq!(shop.app.balance(&customer).await, SIGNUP + 5);
         shop.close().await;
     }
 
-    async fn an_operation_that_fails_round_after_round_ends_and_support_sees_it(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
+    async fn an_operation_that_fails_every_round_ends_and_is_shown_to_support(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
         let customer = shop.app.onboard().await;
         shop.stripe_customer(&customer).await;
         let attach = "/v1/payment_methods/pm_card_visa/attach";
-        between.next(usize::MAX, "POST", attach, busy());
+        interceptor.intercept(usize::MAX, "POST", attach, busy());
         let job = shop.fails_at_first(shop.attach(&customer, "pm_card_visa", "card").await).await;
         sql(&shop.app, "UPDATE operations SET round = 20").await;
         let key = "REPLACE(unique_key || ':', ':1:', ':20')";
         sql(&shop.app, &format!("UPDATE jobs SET unique_key = {key} WHERE id = '{job}'")).await;
-        between.clear();
-        between.next(1, "POST", attach, Instead::Stored(500, error("api_error", "api_error")));
+        interceptor.clear();
+        interceptor.intercept(1, "POST", attach, Interception::BlockedAsStored(500, error("api_error", "api_error")));
         wait::until("it is given up", || async {
             (shop.attach(&customer, "pm_card_visa", "card").await.code() == "stripe_unavailable").then_some(())
         })
@@ -38,19 +38,19 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_card_that_is_declined_or_gone_when_it_is_to_be_the_default_is_not_made_it(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_declined_or_missing_card_does_not_become_the_default(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let first = shop.default_method(&customer).await;
         let body = json!({ "payment_method": "pm_card_mastercard", "consent": true, "make_default": false });
         let other = shop.app.call(&customer, "POST", METHODS, "other", Some(&body)).await.expect(201);
         let other = other["payment_method"]["id"].as_str().expect("an id").to_owned();
         let stripe_customer = format!("/v1/customers/{}", shop.stripe_customer(&customer).await);
         let make_default = format!("{METHODS}/{other}/default");
-        between.next(1, "POST", &stripe_customer, Instead::Unheard(402, error("card_error", "card_declined")));
+        interceptor.intercept(1, "POST", &stripe_customer, Interception::Blocked(402, error("card_error", "card_declined")));
         let declined = shop.app.call(&customer, "POST", &make_default, "1", None).await;
         declined.expect_problem(402, "payment_declined");
-        between.next(1, "POST", &stripe_customer, missing());
+        interceptor.intercept(1, "POST", &stripe_customer, missing());
         let gone = shop.app.call(&customer, "POST", &make_default, "2", None).await;
         gone.expect_problem(422, "refused_by_stripe");
         assert_eq!(gone.body["reason"], "stripe_not_found");
@@ -60,22 +60,22 @@ on_both! {
         shop.close().await;
     }
 
-    async fn the_default_that_is_attached_again_stays_the_default_and_a_busy_stripe_delays_its_end(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
+    async fn reattaching_the_default_keeps_it_and_a_busy_stripe_delays_detaching(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let id = shop.default_method(&customer).await;
         let body = json!({ "payment_method": id, "consent": true, "make_default": false });
         shop.app.call(&customer, "POST", METHODS, "again", Some(&body)).await.expect(201);
         assert_eq!(shop.default_method(&customer).await, id);
-        between.next(1, "POST", &format!("/v1/payment_methods/{id}/detach"), busy());
+        interceptor.intercept(1, "POST", &format!("/v1/payment_methods/{id}/detach"), busy());
         shop.app.call(&customer, "DELETE", &format!("{METHODS}/{id}"), "gone", None).await.expect(200);
-        between.used().await;
+        interceptor.until_used_up().await;
         assert_eq!(shop.stripe.object(&id)["customer"], Value::Null);
         shop.close().await;
     }
 
-    async fn what_a_subscription_names_to_pay_for_it_follows_the_default_unless_stripe_will_not(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+    async fn a_subscriptions_payment_method_follows_the_default_unless_refused(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let first = shop.default_method(&customer).await;
         let id = stripe::id(&shop.subscription()).to_owned();
@@ -85,27 +85,27 @@ on_both! {
         let second = shop.default_method(&customer).await;
         assert_ne!(first, second);
         assert_eq!(shop.subscription()["default_payment_method"], json!(second));
-        // A limit and a wrong key are tried again; a subscription that is gone is left alone.
-        between.next(1, "GET", &path, busy());
-        between.next(1, "GET", &path, Instead::Unheard(401, error("invalid_request_error", "invalid_api_key")));
-        between.next(1, "GET", &path, missing());
+        // A rate limit and an invalid key are retried; a missing subscription is ignored.
+        interceptor.intercept(1, "GET", &path, busy());
+        interceptor.intercept(1, "GET", &path, Interception::Blocked(401, error("invalid_request_error", "invalid_api_key")));
+        interceptor.intercept(1, "GET", &path, missing());
         let make_default = format!("{METHODS}/{first}/default");
         shop.app.call(&customer, "POST", &make_default, "default-1", None).await.expect(200);
-        between.used().await;
+        interceptor.until_used_up().await;
         assert_eq!(shop.default_method(&customer).await, first);
         assert_eq!(shop.subscription()["default_payment_method"], json!(second));
-        // One that has ended here is not even asked for.
+        // An ended subscription is not changed.
         let end = format!("{SUBSCRIPTION}?at_once=true");
         shop.app.call(&customer, "DELETE", &end, "end", None).await.expect(200);
-        between.next(1, "GET", &path, refused());
+        interceptor.intercept(1, "GET", &path, refused());
         let make_default = format!("{METHODS}/{second}/default");
         shop.app.call(&customer, "POST", &make_default, "default-2", None).await.expect(200);
-        assert!(between.is_unused());
-        between.clear();
+        assert!(interceptor.has_unused());
+        interceptor.clear();
         shop.close().await;
     }
 
-    async fn where_the_configuration_gives_no_credits_none_are_given_or_taken_back(backend: Backend) {
+    async fn without_configured_credits_none_are_granted_or_clawed_back(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
             (config.credits.payment_method_bonus, config.credits.pro_period) = (Credits::ZERO, Credits::ZERO);
         })
@@ -121,15 +121,15 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_database_that_fails_in_the_middle_of_an_operation_delays_it(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
+    async fn a_database_failure_during_an_operation_delays_it(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
         let customer = shop.app.onboard().await;
         shop.stripe_customer(&customer).await;
         let attach = "/v1/payment_methods/pm_card_visa/attach";
-        between.next(usize::MAX, "POST", attach, busy());
+        interceptor.intercept(usize::MAX, "POST", attach, busy());
         let job = shop.fails_at_first(shop.attach(&customer, "pm_card_visa", "card").await).await;
-        between.clear();
-        let_go_without(&shop.app, &job, "payment_methods").await;
+        interceptor.clear();
+        resume_job_without(&shop.app, &job, "payment_methods").await;
         shop.attach_until_done(&customer, "pm_card_visa").await;
         assert_eq!(shop.stripe.list("payment_method").len(), 1);
         shop.close().await;

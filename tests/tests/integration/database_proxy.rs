@@ -1,4 +1,4 @@
-//! The wire to Postgres: statements that are sent are counted, and connections can go silent.
+//! A proxy before Postgres that counts statements, and whose connections can go silent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,18 +7,18 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// A way to a database that counts the statements sent through it.
-pub struct Wire {
-    /// Where it begins.
+/// A proxy that counts the statements sent through it.
+pub struct DatabaseProxy {
+    /// The URL of the database through this proxy.
     pub url: String,
     sent: Arc<AtomicUsize>,
-    /// Connections that were made before the latest of these times carry nothing any more.
+    /// Each change silences all connections opened before it.
     cuts: watch::Sender<usize>,
 }
 
-impl Wire {
-    /// Lays a way to the database at `url`.
-    pub async fn lay(url: &str) -> Self {
+impl DatabaseProxy {
+    /// Starts a proxy before the database at `url`.
+    pub async fn start(url: &str) -> Self {
         let (before, rest) = url.rsplit_once('@').unwrap();
         let (target, path) = rest.split_once('/').unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -36,20 +36,19 @@ impl Wire {
         Self { url: through, sent, cuts }
     }
 
-    /// From now on the connections that there are carry nothing in either direction, and stay open: as when the
-    /// network between two hosts fails, or one of them. Connections that are made later are good.
+    /// Silences all open connections without closing them, as if the network or a host had failed. Later connections
+    /// work.
     pub fn go_silent(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// How many statements were sent so far, BEGIN and COMMIT among them.
-    pub fn sent(&self) -> usize {
+    /// The number of statements sent so far, including BEGIN and COMMIT.
+    pub fn statements(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
     }
 }
 
-/// Carries bytes both ways until one end closes. Once it is silent, it holds both ends for as long as the wire is
-/// there.
+/// Carries bytes both ways until one end closes. A silent connection keeps both ends open while the proxy exists.
 async fn carry(mut near: TcpStream, mut far: TcpStream, sent: Arc<AtomicUsize>, mut silence: watch::Receiver<usize>) {
     let is_silent = tokio::select! {
         () = carry_both(&mut near, &mut far, &sent) => false,
@@ -68,7 +67,7 @@ async fn carry_both(near: &mut TcpStream, far: &mut TcpStream, sent: &AtomicUsiz
     }
 }
 
-/// Carries what is sent to the database, and counts the statements in it.
+/// Carries bytes to the database and counts their statements.
 async fn count(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, sent: &AtomicUsize) {
     let (mut buffer, mut pending) = (vec![0; 64 * 1_024], Vec::new());
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
@@ -80,8 +79,8 @@ async fn count(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, sent: &AtomicUsi
     }
 }
 
-/// Takes whole messages of the frontend off the front; how many of them run a statement: `Q`, a text, or `E`, one
-/// that is prepared. Those without a type begin with the zero of their length.
+/// Removes complete messages of the frontend from the front; returns how many of them run a statement: `Q`, a text,
+/// or `E`, a prepared one. Messages without a type begin with the zero of their length.
 fn take_statements(pending: &mut Vec<u8>) -> usize {
     let mut statements = 0;
     loop {

@@ -1,10 +1,10 @@
-//! Refunds and disputes of charges that bought nothing, or that do not say what they bought.
+//! Refunds and disputes of charges that granted nothing, or that do not say what they paid for.
 
 use super::*;
 
 shops! {
-    async fn a_refund_of_a_payment_that_brought_nothing_here_is_tried_again_and_then_shown_to_support(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_refund_of_a_payment_without_a_grant_is_retried_then_reported(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let operation = OperationId::new().to_string();
         let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
@@ -15,8 +15,8 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
-    async fn a_dispute_that_takes_no_money_of_a_payment_that_brought_nothing_is_done(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_dispute_without_a_withdrawal_or_a_grant_is_processed(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let operation = OperationId::new().to_string();
         let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
@@ -25,7 +25,7 @@ shops! {
         shop.announce("charge.dispute.closed", &dispute).await;
     }
 
-    async fn a_refund_of_other_business_is_done_and_one_that_says_it_is_ours_is_shown_to_support(shop: &Shop) {
+    async fn a_foreign_refund_is_ignored_and_one_naming_ours_is_shown_to_support(shop: &Shop) {
         let stranger = shop.ask_stripe("POST", "/v1/customers", &[("email", "else@example.com")]).await;
         let other = shop.paid_elsewhere(stripe::id(&stranger), "500", &[]).await;
         shop.stripe.refund(&other, None).expect("a refund");
@@ -38,8 +38,8 @@ shops! {
         assert!(reason.contains("customer_unknown"), "{reason}");
     }
 
-    async fn a_refund_that_names_only_its_payment_finds_its_charge_and_one_that_names_nothing_is_done(shop: &Shop) {
-        let (customer, charge) = shop.bought().await;
+    async fn a_refund_finds_its_charge_by_its_payment_and_is_ignored_without_one(shop: &Shop) {
+        let (customer, charge) = shop.customer_with_purchase().await;
         let intent = shop.stripe.object(&charge)["payment_intent"].clone();
         shop.stripe.refund(&charge, None).expect("a refund");
         for (id, intent) in [("re_nothing", Value::Null), ("re_unknown", json!("pi_unknown"))] {
@@ -55,12 +55,12 @@ shops! {
 
 on_both! {
     async fn a_refund_of_one_of_two_charges_of_a_month_takes_its_share(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let first = shop.stripe.list("charge").remove(0);
         let second = shop.paid_elsewhere(&stripe_customer, "59900", &[]).await;
-        // Stripe takes several payments for one invoice only in previews of its API.
+        // Only previews of Stripe's API allow several payments for one invoice.
         let id = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
         let path = format!("/v1/invoices/{id}");
         let mut invoice = shop.ask_stripe("GET", &format!("{path}?expand[]=payments"), &[]).await;
@@ -69,16 +69,16 @@ on_both! {
         let mut other = payments[0].clone();
         other["payment"]["charge"] = json!(second);
         payments.push(other);
-        between.next(4, "GET", &path, Instead::AfterAll(200, invoice));
+        interceptor.intercept(4, "GET", &path, Interception::Replaced(200, invoice));
         shop.stripe.refund(stripe::id(&first), None).expect("a refund");
         shop.announce("charge.refunded", &shop.stripe.object(stripe::id(&first))).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD / 2);
         shop.close().await;
     }
 
-    async fn a_charge_that_lacks_what_every_charge_has_or_bought_nothing_takes_no_credits_back(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let (customer, charge) = shop.bought().await;
+    async fn an_incomplete_charge_or_one_without_a_grant_claws_nothing_back(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let (customer, charge) = shop.customer_with_purchase().await;
         shop.stripe.refund(&charge, None).expect("a refund");
         let refunded = shop.stripe.object(&charge);
         let path = format!("/v1/charges/{charge}");
@@ -90,9 +90,9 @@ on_both! {
         let mut bought_nothing = without("payment_intent");
         bought_nothing["metadata"] = json!({});
         for odd in [without("id"), without("amount"), bought_nothing] {
-            between.next(1, "GET", &path, Instead::AfterAll(200, odd));
+            interceptor.intercept(1, "GET", &path, Interception::Replaced(200, odd));
             shop.announce("charge.refunded", &refunded).await;
-            between.used().await;
+            interceptor.until_used_up().await;
             assert_eq!(shop.app.balance(&customer).await, 3);
         }
         shop.announce("charge.refunded", &refunded).await;
@@ -100,8 +100,8 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_refund_of_a_month_takes_its_credits_back_only_if_its_invoice_brought_some(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+    async fn a_refund_of_a_month_claws_back_only_what_its_invoice_granted(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
         shop.stripe.refund(&charge, None).expect("a refund");
@@ -118,24 +118,24 @@ on_both! {
         }
         other["metadata"] = json!({});
         other["parent"]["subscription_details"]["metadata"] = json!({});
-        for instead in [missing(), Instead::AfterAll(200, manual), Instead::AfterAll(200, other)] {
-            between.next(1, "GET", &path, instead);
+        for instead in [missing(), Interception::Replaced(200, manual), Interception::Replaced(200, other)] {
+            interceptor.intercept(1, "GET", &path, instead);
             shop.announce("charge.refunded", &refunded).await;
-            between.used().await;
+            interceptor.until_used_up().await;
             assert_eq!(shop.app.balance(&customer).await, PERIOD);
         }
-        // Before 2025 the charge itself named its invoice.
+        // Before 2025 a charge named its invoice.
         let mut old = refunded.clone();
         old["invoice"] = json!(id);
-        between.next(1, "GET", &format!("/v1/charges/{charge}"), Instead::AfterAll(200, old));
+        interceptor.intercept(1, "GET", &format!("/v1/charges/{charge}"), Interception::Replaced(200, old));
         shop.announce("charge.refunded", &refunded).await;
-        between.used().await;
+        interceptor.until_used_up().await;
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.close().await;
     }
 
-    async fn a_charge_beside_which_another_one_is_gone_stands_for_the_whole_month(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+    async fn a_charge_whose_sibling_is_missing_stands_for_the_whole_month(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
         let id = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
@@ -145,10 +145,10 @@ on_both! {
         let mut other = payments[0].clone();
         other["payment"] = json!({ "type": "charge", "charge": "ch_unknown" });
         payments.push(other);
-        between.next(1, "GET", &path, Instead::AfterAll(200, invoice));
+        interceptor.intercept(1, "GET", &path, Interception::Replaced(200, invoice));
         shop.stripe.refund(&charge, None).expect("a refund");
         shop.announce("charge.refunded", &shop.stripe.object(&charge)).await;
-        between.used().await;
+        interceptor.until_used_up().await;
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.close().await;
     }

@@ -1,53 +1,50 @@
-//! What Stripe answers to operations once in a blue moon: without what every answer has, refused though
-//! nothing is wrong, or of another time.
+//! Rare answers of Stripe to operations: without fields that every answer has, refused without a reason, or outdated.
 
 mod customer;
 mod payment_method;
 mod pro;
 mod usage;
 
-use super::between::{Between, Instead, error};
+use super::interceptor::{Interception, Interceptor, error};
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, SIGNUP, held_back, let_go, let_go_without, now_ms, on_both};
+use crate::scene::{PERIOD, SIGNUP, delay_job, now_ms, on_both, resume_job, resume_job_without};
 
 const PAY: &str = "/v1/payment_intents";
 const METHODS: &str = "/api/v1/payment-methods";
 const SUBSCRIPTIONS: &str = "/v1/subscriptions";
 
-/// Too many requests: nothing was done.
-fn busy() -> Instead {
-    Instead::Unheard(429, error("invalid_request_error", "rate_limit"))
+/// A rate limit: nothing was done.
+fn busy() -> Interception {
+    Interception::Blocked(429, error("invalid_request_error", "rate_limit"))
 }
 
-/// Something is wrong with the request.
-fn refused() -> Instead {
-    Instead::Unheard(400, error("invalid_request_error", "parameter_invalid"))
+fn refused() -> Interception {
+    Interception::Blocked(400, error("invalid_request_error", "parameter_invalid"))
 }
 
-/// There is no such thing.
-pub(super) fn missing() -> Instead {
-    Instead::Unheard(404, error("invalid_request_error", "resource_missing"))
+pub(super) fn missing() -> Interception {
+    Interception::Blocked(404, error("invalid_request_error", "resource_missing"))
 }
 
-/// A list without an end: more follows one object that is nobody's.
-fn endless(object: &str) -> Instead {
+/// A list that never ends, with one foreign object on each page.
+fn endless(object: &str) -> Interception {
     let row = json!({ "id": format!("{object}_other"), "object": object });
-    Instead::Unheard(200, json!({ "object": "list", "has_more": true, "data": [row] }))
+    Interception::Blocked(200, json!({ "object": "list", "has_more": true, "data": [row] }))
 }
 
 fn list(rows: &[Value]) -> Value {
     json!({ "object": "list", "has_more": false, "data": rows })
 }
 
-/// Whoever asks for something that takes long is told so soon.
+/// Requests get a 202 soon if they take long.
 fn impatient(config: &mut Config) {
     config.stripe.wait_ms = 200;
     config.stripe.rate_per_s = 2_000;
 }
 
 impl Shop {
-    /// Asks for a unit until the answer has this code.
+    /// Requests a unit until the answer has this code.
     async fn spend_until(&self, customer: &TestCustomer, code: &str) -> Answer {
         wait::until(code, || async {
             let answer = self.app.spend(customer, 1, "unit").await;
@@ -65,10 +62,10 @@ impl Shop {
         .await
     }
 
-    /// What was asked for takes long, and its job is held back after an attempt that failed; gives the job.
+    /// Expects a 202, and delays the operation's job after a failed attempt; returns the job.
     async fn fails_at_first(&self, answer: Answer) -> String {
         assert_eq!(answer.status, 202, "{}", answer.body);
-        held_back(&self.app, "operation.run").await
+        delay_job(&self.app, "operation.run").await
     }
 
     /// The customer's latest operation.
@@ -93,7 +90,7 @@ impl Shop {
         row["id"].as_str().expect("an id").to_owned()
     }
 
-    /// One month was paid, and one subscription is there.
+    /// Asserts that one month was paid, and that one subscription exists.
     async fn pro_once(&self, customer: &TestCustomer) {
         assert_eq!(self.stripe.list("subscription").len(), 1);
         assert_eq!((self.money(customer).await, self.app.balance(customer).await), (MONTH, PERIOD));

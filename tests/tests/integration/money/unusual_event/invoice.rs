@@ -1,17 +1,17 @@
-//! Invoices, subscriptions and checkouts that do not tell whose they are, or what for.
+//! Invoices, subscriptions and checkouts without their customer or purpose.
 
 use super::*;
 
 shops! {
-    async fn a_failed_payment_of_an_invoice_that_is_paid_by_now_is_old_news(shop: &Shop) {
+    async fn a_failed_payment_of_a_paid_invoice_changes_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
         shop.announce("invoice.payment_failed", &invoice).await;
-        assert_eq!(shop.standing(&customer).await, ("active".to_owned(), "pro".to_owned()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("active".to_owned(), "pro".to_owned()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn a_failed_payment_that_was_made_up_for_since_brings_its_month(shop: &Shop) {
+    async fn a_failed_payment_that_succeeded_since_grants_its_month(shop: &Shop) {
         let customer = shop.pro().await;
         let renewal = shop.next_month();
         shop.announce("invoice.payment_failed", &renewal).await;
@@ -20,8 +20,8 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn a_checkout_without_a_subscription_of_ours_brings_nothing(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_checkout_without_a_subscription_of_ours_grants_nothing(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let mut session = json!({
             "id": "cs_1", "object": "checkout.session", "mode": "payment", "customer": stripe_customer,
@@ -33,25 +33,25 @@ shops! {
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("trial".to_owned(), 0));
     }
 
-    async fn a_checkout_of_an_unknown_person_whose_subscription_is_ours_teaches_it(shop: &Shop) {
+    async fn a_checkout_with_a_subscription_of_ours_links_an_unknown_customer(shop: &Shop) {
         let customer = shop.pro().await;
         let session = json!({
             "id": "cs_2", "object": "checkout.session", "mode": "subscription", "customer": "cus_unknown",
             "payment_status": "paid", "subscription": shop.subscription()["id"], "metadata": {},
         });
         shop.announce("checkout.session.completed", &session).await;
-        assert_eq!(shop.standing(&customer).await, ("active".to_owned(), "pro".to_owned()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("active".to_owned(), "pro".to_owned()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
-    async fn a_payment_of_an_invoice_that_nobody_knows_is_done(shop: &Shop) {
+    async fn a_payment_of_an_unknown_invoice_is_processed(shop: &Shop) {
         for invoice in [Value::Null, json!("in_unknown")] {
             let payment = json!({ "id": "inpay_1", "object": "invoice_payment", "invoice": invoice });
             shop.announce("invoice_payment.paid", &payment).await;
         }
     }
 
-    async fn a_thin_event_about_an_object_that_stripe_does_not_have_or_that_is_no_address_is_done(shop: &Shop) {
+    async fn a_thin_event_about_a_missing_object_or_an_invalid_url_is_processed(shop: &Shop) {
         let urls = ["/v1/invoices/in_unknown", "/v2/core/accounts/acct_1", "/v1invoices", "/v1/invoices/../customers"];
         for url in urls {
             let id = format!("evt_{}", bursar_tests::unique::unique());
@@ -65,8 +65,8 @@ shops! {
         }
     }
 
-    async fn a_failed_payment_of_another_subscription_of_a_customer_is_no_news_about_pro(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_failed_payment_of_another_subscription_does_not_affect_pro(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let mut other = stripe::pro_subscription(&stripe_customer, Some(&customer.id), "active");
         other["items"]["data"][0]["price"] = json!({ "id": "price_else", "object": "price", "lookup_key": "else" });
@@ -81,8 +81,8 @@ shops! {
 }
 
 on_both! {
-    async fn a_paid_invoice_that_tells_nothing_and_whose_subscription_is_gone_is_shown_to_support(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+    async fn a_paid_invoice_without_details_or_subscription_is_shown_to_support(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let renewal = shop.next_month();
         let id = stripe::id(&renewal).to_owned();
@@ -91,37 +91,37 @@ on_both! {
         untold["parent"]["subscription_details"]["metadata"] = json!({});
         let subscription = stripe::id(&shop.subscription()).to_owned();
         sql(&shop.app, "DELETE FROM subscriptions").await;
-        between.next(1, "GET", &format!("/v1/invoices/{id}"), Instead::AfterAll(200, untold.clone()));
-        between.next(1, "GET", &format!("/v1/subscriptions/{subscription}"), missing());
+        interceptor.intercept(1, "GET", &format!("/v1/invoices/{id}"), Interception::Replaced(200, untold.clone()));
+        interceptor.intercept(1, "GET", &format!("/v1/subscriptions/{subscription}"), missing());
         let reason = shop.announce_in_vain("invoice.paid", &untold).await;
         assert!(reason.contains("shape_incomplete"), "{reason}");
-        between.used().await;
-        // With what Stripe says of it now it brings its month.
+        interceptor.until_used_up().await;
+        // With Stripe's current version of it, it grants its month.
         shop.announce("invoice.paid", &untold).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
         shop.close().await;
     }
 
-    async fn a_failed_payment_is_noted_even_if_stripe_names_no_subscription_or_one_that_is_gone(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let (customer, invoice) = shop.late("pm_card_chargeCustomerFail").await;
+    async fn a_failed_payment_is_recorded_even_without_its_subscription(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         let path = format!("/v1/invoices/{}", stripe::id(&invoice));
         let mut nobodys = invoice.clone();
         for place in ["parent", "subscription", "subscription_details", "lines"] {
             nobodys[place] = Value::Null;
         }
-        between.next(1, "GET", &path, Instead::AfterAll(200, nobodys));
+        interceptor.intercept(1, "GET", &path, Interception::Replaced(200, nobodys));
         let reason = shop.announce_in_vain("invoice.payment_failed", &invoice).await;
         assert!(reason.contains("subscription"), "{reason}");
-        between.next(1, "GET", &format!("/v1/subscriptions/{}", stripe::id(&shop.subscription())), missing());
+        interceptor.intercept(1, "GET", &format!("/v1/subscriptions/{}", stripe::id(&shop.subscription())), missing());
         shop.announce("invoice.payment_failed", &invoice).await;
-        between.used().await;
-        assert_eq!(shop.standing(&customer).await, ("past_due".to_owned(), "pro".to_owned()));
+        interceptor.until_used_up().await;
+        assert_eq!(shop.status_and_plan(&customer).await, ("past_due".to_owned(), "pro".to_owned()));
         shop.close().await;
     }
 
-    async fn a_subscription_is_learned_without_an_invoice_or_with_one_that_does_not_tell_enough(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+    async fn a_subscription_is_recorded_without_a_complete_invoice(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let subscription = shop.subscription();
         let path = format!("/v1/subscriptions/{}", stripe::id(&subscription));
@@ -130,19 +130,19 @@ on_both! {
         (told["latest_invoice"], told["status"]) = (json!("in_1"), json!("past_due"));
         untold["latest_invoice"] = json!({ "id": "in_2", "object": "invoice", "status": "paid", "amount_paid": 1 });
         for (object, status) in [(told, "past_due"), (untold, "active")] {
-            between.next(1, "GET", &path, Instead::AfterAll(200, object));
+            interceptor.intercept(1, "GET", &path, Interception::Replaced(200, object));
             shop.announce("customer.subscription.updated", &subscription).await;
-            between.used().await;
-            assert_eq!(shop.standing(&customer).await, (status.to_owned(), "pro".to_owned()));
+            interceptor.until_used_up().await;
+            assert_eq!(shop.status_and_plan(&customer).await, (status.to_owned(), "pro".to_owned()));
         }
-        // An operation of somebody else's has nothing to do with it.
-        let other = shop.broke("pm_card_authenticationRequired").await;
+        // Another customer's operation is not affected.
+        let other = shop.without_credits("pm_card_authenticationRequired").await;
         shop.subscribe(&other, "pro").await.expect_problem(402, "authentication_required");
         let operations = shop.app.call(&other, "GET", "/api/v1/operations", "", None).await.expect(200);
         let open = operations["data"][0]["id"].clone();
         let mut strange = shop.ask_stripe("GET", &format!("{path}?expand[]=latest_invoice"), &[]).await;
         strange["metadata"]["bursar_operation_id"] = open;
-        between.next(1, "GET", &path, Instead::AfterAll(200, strange));
+        interceptor.intercept(1, "GET", &path, Interception::Replaced(200, strange));
         shop.announce("customer.subscription.updated", &subscription).await;
         shop.subscribe(&other, "pro").await.expect_problem(402, "authentication_required");
         assert_eq!(shop.app.balance(&customer).await, PERIOD);

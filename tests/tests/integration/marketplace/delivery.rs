@@ -1,4 +1,4 @@
-//! GitHub's webhook at the door: who is let in, and that whatever is let in is kept.
+//! GitHub's webhook: which deliveries are accepted, and that accepted ones are stored.
 
 use super::*;
 use crate::database::number;
@@ -8,7 +8,7 @@ use bursar_tests::app::GITHUB_SECRETS;
 use bursar_tests::github::{headers, signature};
 
 both! {
-    async fn a_delivery_that_github_did_not_sign_is_refused_and_not_kept(app: &TestApp) {
+    async fn an_unsigned_github_delivery_is_refused_and_not_stored(app: &TestApp) {
         let body = purchase("purchased", account(), "Pro", &in_days(0)).to_string();
         let bytes = body.as_bytes();
         let good = signature(bytes, GITHUB_SECRETS[0]);
@@ -32,7 +32,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM events", []).await, 0);
     }
 
-    async fn while_a_secret_is_rotated_both_are_good(app: &TestApp) {
+    async fn both_secrets_are_accepted_during_a_rotation(app: &TestApp) {
         let body = purchase("purchased", account(), "Pro", &in_days(0)).to_string();
         for secret in GITHUB_SECRETS {
             let (delivery, signature) = (delivery(), signature(body.as_bytes(), secret));
@@ -41,7 +41,7 @@ both! {
         }
     }
 
-    async fn what_is_signed_is_never_refused(app: &TestApp) {
+    async fn a_signed_delivery_is_never_refused(app: &TestApp) {
         let cases: [(&str, &[u8], &str); 6] = [
             ("ping", br#"{"zen":"Keep it logically awesome.","hook_id":1}"#, "processed"),
             ("installation", br#"{"action":"created"}"#, "processed"),
@@ -58,7 +58,7 @@ both! {
         app.verify().await;
     }
 
-    async fn a_form_is_read_as_json_is(app: &TestApp) {
+    async fn a_form_body_is_read_like_json(app: &TestApp) {
         let account = account();
         let event = purchase("purchased", account, "Pro", &in_days(0)).to_string();
         let body = form_urlencoded::Serializer::new(String::new()).append_pair("payload", &event).finish();
@@ -66,11 +66,11 @@ both! {
         let headers = headers("marketplace_purchase", &delivery, Some(&signature));
         app.deliver_github_bytes(body.as_bytes(), &headers).await.expect(200);
         app.event_in_state(&delivery, "processed").await;
-        assert_eq!(bought(app, account).await["state"], "purchased");
+        assert_eq!(purchase_of(app, account).await["state"], "purchased");
     }
 
-    async fn events_are_found_by_who_sent_them(app: &TestApp) {
-        let delivery = tell(app, &purchase("purchased", account(), "Pro", &in_days(0))).await;
+    async fn events_are_filtered_by_sender(app: &TestApp) {
+        let delivery = deliver(app, &purchase("purchased", account(), "Pro", &in_days(0))).await;
         let list = async |source: &str| {
             let page = app.admin("GET", &format!("/admin/v1/events?source={source}"), None).await.expect(200);
             page["data"].as_array().unwrap().clone()
@@ -84,7 +84,7 @@ both! {
 }
 
 on_both! {
-    async fn without_a_secret_production_takes_nothing_of_github(backend: Backend) {
+    async fn without_a_secret_production_refuses_github_events(backend: Backend) {
         let app = TestApp::start_with(backend, |config| config.marketplace.webhook_secrets.clear()).await;
         let body = b"{}";
         let signature = signature(body, "");
@@ -92,7 +92,7 @@ on_both! {
         let answer = app.deliver_github_bytes(body, &headers("ping", &delivery, Some(&signature))).await;
         match backend {
             Backend::Production => answer.expect_problem(404, "github_not_configured"),
-            // On a laptop a secret was made.
+            // The embedded backend has generated a secret.
             Backend::Embedded => answer.expect_problem(400, "signature_mismatch"),
         }
         app.stop().await;

@@ -1,13 +1,13 @@
-//! Units: the PaymentIntent that pays for them.
+//! Units: their PaymentIntents.
 
 use super::*;
 
 on_both! {
-    async fn a_payment_without_an_id_is_shown_to_support_and_settled_when_it_is_asked_for_again(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_payment_without_an_id_is_shown_to_support_and_settled_on_retry(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let nameless = json!({ "object": "payment_intent", "status": "succeeded" });
-        between.next(1, "POST", PAY, Instead::AfterAll(200, nameless));
+        interceptor.intercept(1, "POST", PAY, Interception::Replaced(200, nameless));
         shop.app.spend(&customer, 1, "unit").await.expect(202);
         shop.operations_job("dead").await;
         shop.spend_until_done(&customer, 1, "unit").await;
@@ -15,14 +15,14 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_kept_payment_answered_without_its_id_is_shown_to_support_and_finished_all_the_same(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+    async fn a_pending_payment_without_an_id_is_shown_to_support_and_completed(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         let nameless = json!({ "object": "payment_intent", "status": "requires_payment_method" });
-        between.next(1, "GET", &format!("{PAY}/{intent}"), Instead::AfterAll(200, nameless));
+        interceptor.intercept(1, "GET", &format!("{PAY}/{intent}"), Interception::Replaced(200, nameless));
         shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "authentication_required");
-        between.used().await;
+        interceptor.until_used_up().await;
         shop.operations_job("dead").await;
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.spend_until_done(&customer, 1, "unit").await;
@@ -30,10 +30,10 @@ on_both! {
         shop.close().await;
     }
 
-    async fn an_authentication_that_names_no_payment_to_finish_is_a_decline(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(1, "POST", PAY, Instead::Unheard(402, error("card_error", "authentication_required")));
+    async fn an_authentication_without_a_payment_is_a_decline(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(1, "POST", PAY, Interception::Blocked(402, error("card_error", "authentication_required")));
         let declined = shop.app.spend(&customer, 1, "unit").await;
         declined.expect_problem(402, "payment_declined");
         assert_eq!(declined.body["reason"], "authentication_required");
@@ -42,16 +42,16 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_payment_that_stripe_refuses_is_told_apart_from_a_payment_method_that_is_gone(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_refused_payment_differs_from_a_missing_payment_method(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let method = format!("/v1/payment_methods/{}", shop.default_method(&customer).await);
-        between.next(1, "POST", PAY, refused());
+        interceptor.intercept(1, "POST", PAY, refused());
         shop.app.spend(&customer, 1, "unit").await.expect_problem(422, "refused_by_stripe");
-        // Stripe cannot say whose it is at first.
-        between.next(2, "POST", PAY, refused());
-        between.next(1, "GET", &method, busy());
-        between.next(1, "GET", &method, missing());
+        // At first Stripe cannot say to whom the payment method belongs.
+        interceptor.intercept(2, "POST", PAY, refused());
+        interceptor.intercept(1, "GET", &method, busy());
+        interceptor.intercept(1, "GET", &method, missing());
         shop.spend_until(&customer, "payment_method_missing").await;
         assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (0, 0));
         shop.attach(&customer, "pm_card_visa", "another").await.expect(201);
@@ -60,25 +60,25 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_payment_whose_end_stripe_refuses_goes_on_waiting_until_it_ends(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+    async fn a_payment_stripe_refuses_to_cancel_waits_until_it_ends(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         let cancel = format!("{PAY}/{intent}/cancel");
-        between.next(1, "POST", &cancel, busy());
-        between.next(1, "POST", &cancel, refused());
+        interceptor.intercept(1, "POST", &cancel, busy());
+        interceptor.intercept(1, "POST", &cancel, refused());
         sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 86400000").await;
         let expired = shop.spend_until(&customer, "payment_declined").await;
         assert_eq!(expired.body["reason"], "authentication_expired");
-        between.used().await;
+        interceptor.until_used_up().await;
         assert_eq!(shop.stripe.object(&intent)["status"], "canceled");
         shop.close().await;
     }
 
-    async fn a_payment_that_somebody_else_cancelled_has_failed(backend: Backend) {
+    async fn a_payment_cancelled_elsewhere_has_failed(backend: Backend) {
         let shop = Shop::open(backend).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         shop.ask_stripe("POST", &format!("{PAY}/{intent}/cancel"), &[]).await;
         let failed = shop.spend_until(&customer, "payment_declined").await;
         assert_eq!(failed.body["reason"], "payment_canceled");
@@ -86,44 +86,44 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_payment_is_looked_for_on_page_after_page_and_not_made_again(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(usize::MAX, "POST", PAY, Instead::Silence);
+    async fn a_payment_is_searched_on_all_pages_and_not_made_again(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(usize::MAX, "POST", PAY, Interception::AnswerLost);
         shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
         assert_eq!(shop.money(&customer).await, UNIT);
-        // The first look comes to no end, the second one needs two pages.
-        between.next(51, "GET", PAY, endless("payment_intent"));
+        // The first search does not end, the second one needs two pages.
+        interceptor.intercept(51, "GET", PAY, endless("payment_intent"));
         shop.a_day_passes().await;
         shop.spend_until_done(&customer, 1, "unit").await;
-        between.clear();
+        interceptor.clear();
         assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (UNIT, 1));
         shop.close().await;
     }
 
-    async fn a_payment_behind_a_stored_failure_that_wants_authentication_is_found_and_finished(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
-        between.next(9, "POST", PAY, Instead::Stored(500, error("api_error", "api_error")));
-        let intent = asked_to_finish(&shop.spend_until(&customer, "authentication_required").await);
-        between.clear();
+    async fn a_payment_behind_a_stored_failure_is_found_and_authenticated(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        interceptor.intercept(1, "POST", PAY, Interception::Replaced(500, error("api_error", "api_error")));
+        interceptor.intercept(9, "POST", PAY, Interception::BlockedAsStored(500, error("api_error", "api_error")));
+        let intent = payment_to_authenticate(&shop.spend_until(&customer, "authentication_required").await);
+        interceptor.clear();
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.spend_until_done(&customer, 1, "unit").await;
         assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (UNIT, 1));
         shop.close().await;
     }
 
-    async fn a_charge_that_was_never_made_gets_another_key_when_its_own_is_forgotten(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, |config| {
+    async fn a_charge_never_made_gets_a_new_key_once_its_own_expires(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, |config| {
             impatient(config);
             config.stripe.doubt_ms = 60_000;
         })
         .await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(usize::MAX, "POST", PAY, busy());
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(usize::MAX, "POST", PAY, busy());
         shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
-        // Half a minute before its key may be forgotten nothing is begun under it any more.
+        // Within half a minute of its key's expiry no call is made under it.
         const ALMOST_A_DAY_MS: i64 = 23 * 60 * 60 * 1_000 - 30_000;
         sql(&shop.app, &format!("UPDATE operations SET round_at_ms = round_at_ms - {ALMOST_A_DAY_MS}")).await;
         wait::until("it waits for the end of its key", || async {
@@ -134,7 +134,7 @@ on_both! {
             texts(&shop.app, &sql).await.pop()
         })
         .await;
-        between.clear();
+        interceptor.clear();
         sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 60000").await;
         shop.spend_until_done(&customer, 1, "unit").await;
         assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (UNIT, 1));
@@ -142,67 +142,67 @@ on_both! {
     }
 
     async fn an_event_that_settles_a_charge_first_leaves_its_job_nothing_to_do(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(usize::MAX, "POST", PAY, Instead::Silence);
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(usize::MAX, "POST", PAY, Interception::AnswerLost);
         let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
         let paid = shop.stripe.list("payment_intent").remove(0);
         shop.announce("payment_intent.succeeded", &paid).await;
         assert_eq!(shop.app.balance(&customer).await, 0);
-        let_go(&shop.app, &job).await;
+        resume_job(&shop.app, &job).await;
         wait::until("no job is left", || async {
             let sql = "SELECT id FROM jobs WHERE kind = 'operation.run' AND state <> 'succeeded'";
             texts(&shop.app, sql).await.is_empty().then_some(())
         })
         .await;
-        between.clear();
+        interceptor.clear();
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!((shop.money(&customer).await, shop.stripe.list("payment_intent").len()), (UNIT, 1));
         shop.close().await;
     }
 
-    async fn a_charge_whose_credits_are_owed_by_the_time_that_it_is_settled_says_so_to_whoever_polls(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_charge_settled_into_owed_credits_says_so_when_polled(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.spend_until_done(&customer, 2, "first").await;
         let first = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
-        between.next(usize::MAX, "POST", PAY, Instead::Silence);
+        interceptor.intercept(usize::MAX, "POST", PAY, Interception::AnswerLost);
         let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
         shop.stripe.refund(&first, None).expect("a refund");
         shop.announce("charge.refunded", &shop.stripe.object(&first)).await;
         assert_eq!(shop.app.balance(&customer).await, -2);
-        between.clear();
-        let_go(&shop.app, &job).await;
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
         let id = shop.last_operation(&customer).await;
         let polled = shop.operation(&customer, &id, "failed").await;
         assert_eq!(polled["problem"]["code"], "credits_owed");
         shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "credits_owed");
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, -1));
-        // What became of it stays so, whatever the account is later.
+        // Its outcome stays the same, whatever happens to the account later.
         shop.app.adjust(&customer, 5).await.expect(200);
         assert_eq!(shop.operation(&customer, &id, "failed").await, polled);
         shop.close().await;
     }
 
-    async fn a_charge_that_fails_or_waits_after_the_answer_is_told_by_mail_and_one_before_it_is_not(backend: Backend) {
+    async fn only_a_charge_that_fails_or_waits_after_the_answer_is_mailed(backend: Backend) {
         let wait_ms = |config: &mut Config| config.stripe.wait_ms = 3_000;
         for (card, mail, state) in [
             ("pm_card_chargeCustomerFail", "payment_failed", "failed"),
             ("pm_card_authenticationRequired", "action_required", "requires_action"),
         ] {
-            let (shop, between) = Shop::behind_with(backend, wait_ms).await;
-            let customer = shop.broke(card).await;
-            between.next(usize::MAX, "POST", PAY, busy());
+            let (shop, interceptor) = Shop::intercepted_with(backend, wait_ms).await;
+            let customer = shop.without_credits(card).await;
+            interceptor.intercept(usize::MAX, "POST", PAY, busy());
             let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
-            between.clear();
-            let_go(&shop.app, &job).await;
+            interceptor.clear();
+            resume_job(&shop.app, &job).await;
             let id = shop.last_operation(&customer).await;
             shop.operation(&customer, &id, state).await;
             assert_eq!(shop.mails(&customer, mail).await, 1);
             let told = "SELECT m.body_text FROM mails m JOIN jobs j ON j.id = m.job_id WHERE j.args LIKE '%purchase%'";
             let told = wait::until("the mail is kept", || async { texts(&shop.app, told).await.pop() }).await;
             assert!(told.contains("for 1 fix credit"), "{told}");
-            // Asked for again it is answered at once, so that nobody needs another mail.
+            // A repeated request is answered at once, so there is no other mail.
             let again = shop.app.spend(&customer, 1, "unit").await;
             assert_eq!(again.status, 402, "{}", again.body);
             assert_eq!(shop.mails(&customer, mail).await, 1);
@@ -210,18 +210,18 @@ on_both! {
         }
     }
 
-    async fn a_mail_about_a_charge_that_went_on_before_it_could_be_sent_is_cancelled(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, |config| {
+    async fn a_mail_about_a_charge_that_proceeded_meanwhile_is_cancelled(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, |config| {
             impatient(config);
             config.mail.smtp_url = "smtp://127.0.0.1:1?tls=none".to_owned();
             config.mail.from = "billing@acme.example".to_owned();
         })
         .await;
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
-        between.next(usize::MAX, "POST", PAY, busy());
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        interceptor.intercept(usize::MAX, "POST", PAY, busy());
         let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
-        between.clear();
-        let_go(&shop.app, &job).await;
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
         let id = shop.last_operation(&customer).await;
         shop.operation(&customer, &id, "failed").await;
         assert_eq!(shop.mails(&customer, "payment_failed").await, 1);
@@ -238,26 +238,26 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_charge_that_credits_paid_meanwhile_has_succeeded_and_its_payment_is_cancelled(backend: Backend) {
+    async fn a_charge_paid_by_credits_meanwhile_succeeds_and_cancels_its_payment(backend: Backend) {
         for (card, is_second_round) in [
             ("pm_card_chargeCustomerFail", false),
             ("pm_card_chargeCustomerFail", true),
             ("pm_card_authenticationRequired", false),
         ] {
-            let (shop, between) = Shop::behind_with(backend, impatient).await;
-            let customer = shop.broke(card).await;
+            let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+            let customer = shop.without_credits(card).await;
             if is_second_round {
                 shop.spend_until(&customer, "payment_declined").await;
             }
-            between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
-            between.next(usize::MAX, "POST", PAY, busy());
-            between.next(1, "GET", PAY, Instead::Unheard(200, list(&[])));
-            between.next(usize::MAX, "GET", PAY, busy());
+            interceptor.intercept(1, "POST", PAY, Interception::Replaced(500, error("api_error", "api_error")));
+            interceptor.intercept(usize::MAX, "POST", PAY, busy());
+            interceptor.intercept(1, "GET", PAY, Interception::Blocked(200, list(&[])));
+            interceptor.intercept(usize::MAX, "GET", PAY, busy());
             let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
-            between.clear();
+            interceptor.clear();
             shop.app.adjust(&customer, 1).await.expect(200);
             shop.app.spend(&customer, 1, "unit").await.expect(200);
-            let_go(&shop.app, &job).await;
+            resume_job(&shop.app, &job).await;
             wait::until("the payment is cancelled", || async {
                 let intents = shop.stripe.list("payment_intent");
                 (intents.last().expect("a PaymentIntent")["status"] == "canceled").then_some(())
@@ -267,20 +267,20 @@ on_both! {
             let settled = shop.operation(&customer, &id, "succeeded").await;
             assert_eq!(settled["transaction"]["amount"], -1);
             assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
-            // Of the first round at the most.
+            // At most that of the first round.
             assert_eq!(shop.mails(&customer, "payment_failed").await, usize::from(is_second_round));
             assert_eq!(shop.mails(&customer, "action_required").await, 0);
             shop.close().await;
         }
     }
 
-    async fn a_kept_payment_whose_request_credits_paid_is_cancelled_before_anybody_finishes_it(backend: Backend) {
+    async fn a_pending_payment_is_cancelled_once_credits_paid_its_request(backend: Backend) {
         let shop = Shop::open(backend).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         shop.app.adjust(&customer, 1).await.expect(200);
         shop.app.spend(&customer, 1, "unit").await.expect(200);
-        // Nobody is asked to finish it any more.
+        // It no longer asks for authentication.
         let id = shop.last_operation(&customer).await;
         let shown = shop.operation(&customer, &id, "succeeded").await;
         assert_eq!((&shown["problem"], &shown["transaction"]["amount"]), (&Value::Null, &json!(-1)));
@@ -288,7 +288,7 @@ on_both! {
         let job = texts(&shop.app, job).await.remove(0);
         let due = format!("SELECT id FROM jobs WHERE id = '{job}' AND run_at_ms < {}", now_ms() + 16 * 60 * 1_000);
         assert_eq!(texts(&shop.app, &due).await.len(), 1, "it is looked at within a quarter of an hour");
-        let_go(&shop.app, &job).await;
+        resume_job(&shop.app, &job).await;
         wait::until("the payment is cancelled", || async {
             (shop.stripe.list("payment_intent")[0]["status"] == "canceled").then_some(())
         })
@@ -296,32 +296,32 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_failure_that_stripe_keeps_of_a_cancellation_begins_no_other_payment(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+    async fn a_stored_failure_of_a_cancellation_begins_no_other_payment(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         let cancel = format!("{PAY}/{intent}/cancel");
-        between.next(1, "POST", &cancel, Instead::Stored(500, error("api_error", "api_error")));
-        between.next(1, "POST", &cancel, Instead::Unheard(400, error("idempotency_error", "idempotency_error")));
+        interceptor.intercept(1, "POST", &cancel, Interception::BlockedAsStored(500, error("api_error", "api_error")));
+        interceptor.intercept(1, "POST", &cancel, Interception::Blocked(400, error("idempotency_error", "idempotency_error")));
         sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 86400000").await;
         let expired = shop.spend_until(&customer, "payment_declined").await;
         assert_eq!(expired.body["reason"], "authentication_expired");
-        between.used().await;
+        interceptor.until_used_up().await;
         let intents = shop.stripe.list("payment_intent");
         assert_eq!((intents.len(), &intents[0]["status"]), (1, &json!("canceled")));
         shop.close().await;
     }
 
-    async fn a_payment_whose_cancellation_was_not_written_down_ends_with_the_reason_all_the_same(backend: Backend) {
+    async fn a_payment_with_an_unrecorded_cancellation_ends_with_the_reason(backend: Backend) {
         let of_bank = "payment_intent_authentication_failure";
         for (is_failed, expected) in [(false, "authentication_expired"), (true, of_bank)] {
             let shop = Shop::open(backend).await;
-            let customer = shop.broke("pm_card_authenticationRequired").await;
-            let intent = asked_to_finish(&shop.app.spend(&customer, 1, "unit").await);
+            let customer = shop.without_credits("pm_card_authenticationRequired").await;
+            let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
             if is_failed {
                 shop.stripe.authenticate(&intent, false).expect("it waits");
             }
-            // An attempt that did not live to say so.
+            // An attempt that died before recording it.
             shop.ask_stripe("POST", &format!("{PAY}/{intent}/cancel"), &[]).await;
             sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 86400000").await;
             let ended = shop.spend_until(&customer, "payment_declined").await;
@@ -330,14 +330,14 @@ on_both! {
         }
     }
 
-    async fn a_payment_that_wants_its_customer_after_its_time_is_over_is_ended_and_told_as_failed(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        between.next(1, "POST", PAY, Instead::AfterAll(500, error("api_error", "api_error")));
-        between.next(usize::MAX, "POST", PAY, busy());
+    async fn a_payment_still_awaiting_authentication_after_its_deadline_fails(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        interceptor.intercept(1, "POST", PAY, Interception::Replaced(500, error("api_error", "api_error")));
+        interceptor.intercept(usize::MAX, "POST", PAY, busy());
         let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
         sql(&shop.app, "UPDATE operations SET round_at_ms = round_at_ms - 86400000").await;
-        let_go(&shop.app, &job).await;
+        resume_job(&shop.app, &job).await;
         let id = shop.last_operation(&customer).await;
         let failed = shop.operation(&customer, &id, "failed").await;
         assert_eq!(failed["problem"]["code"], "authentication_expired");
@@ -347,15 +347,15 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_hold_under_the_key_of_a_charge_is_not_taken_for_its_payment(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(usize::MAX, "POST", PAY, busy());
+    async fn a_hold_under_a_charges_key_is_not_mistaken_for_its_payment(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(usize::MAX, "POST", PAY, busy());
         let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
         shop.app.adjust(&customer, 1).await.expect(200);
         shop.app.call(&customer, "POST", "/api/v1/holds", "unit", Some(&json!({ "units": 1 }))).await.expect(201);
-        between.clear();
-        let_go(&shop.app, &job).await;
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
         wait::until("it is charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;
         wait::until("what was bought is there", || async {
             (shop.app.balance(&customer).await == 2).then_some(())
@@ -365,20 +365,20 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_job_whose_operation_is_not_there_ends_with_that_reason(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(usize::MAX, "POST", PAY, busy());
+    async fn a_job_without_its_operation_ends_with_that_reason(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(usize::MAX, "POST", PAY, busy());
         let job = shop.fails_at_first(shop.app.spend(&customer, 1, "unit").await).await;
         let args = texts(&shop.app, &format!("SELECT args FROM jobs WHERE id = '{job}'")).await.remove(0);
         let gone = r#"{"operation":"op_gone"}"#;
         sql(&shop.app, &format!("UPDATE jobs SET args = '{gone}' WHERE id = '{job}'")).await;
-        let_go(&shop.app, &job).await;
+        resume_job(&shop.app, &job).await;
         shop.operations_job("dead").await;
         let error = texts(&shop.app, &format!("SELECT last_error FROM jobs WHERE id = '{job}'")).await.remove(0);
         assert!(error.contains("there is no operation op_gone"), "{error}");
         sql(&shop.app, &format!("UPDATE jobs SET args = '{args}' WHERE id = '{job}'")).await;
-        between.clear();
+        interceptor.clear();
         shop.spend_until_done(&customer, 1, "unit").await;
         assert_eq!(shop.money(&customer).await, UNIT);
         shop.close().await;

@@ -1,6 +1,7 @@
-//! The transitions.
+//! The transitions of subscriptions and invoices.
 
-use super::{Due, TRIAL_WARNING_S};
+use super::{TRIAL_WARNING_S, Transition};
+use crate::account::Account;
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -8,23 +9,24 @@ use crate::objects::invoice_item;
 use crate::objects::subscription::{is_over, line, next_periods};
 use crate::payment::Attempt;
 use crate::rules::AfterRetries;
-use crate::world::World;
 use serde_json::json;
 
 const UPDATED: &str = "customer.subscription.updated";
 
-impl World {
+impl Account {
     /// Carries out an object's transition.
-    pub(super) fn act(&mut self, id: &str, due: Due) -> Result<(), ApiError> {
-        match due {
-            Due::WarnOfTrialEnd => self.warn_of_trial_end(id),
-            Due::EndTrial => self.end_trial(id),
-            Due::Renew => self.renew(id),
-            Due::End => self.end_subscription(id, "cancellation_requested"),
-            Due::Expire => self.expire(id),
-            Due::ResumeCollection => self.change_and_emit(id, json!({ "pause_collection": null }), UPDATED).map(|_| ()),
-            Due::Finalize => self.finalize_and_pay(id),
-            Due::Retry => {
+    pub(super) fn apply_transition(&mut self, id: &str, transition: Transition) -> Result<(), ApiError> {
+        match transition {
+            Transition::WarnOfTrialEnd => self.warn_of_trial_end(id),
+            Transition::EndTrial => self.end_trial(id),
+            Transition::Renew => self.renew(id),
+            Transition::End => self.end_subscription(id, "cancellation_requested"),
+            Transition::Expire => self.expire(id),
+            Transition::ResumeCollection => {
+                self.change_and_emit(id, json!({ "pause_collection": null }), UPDATED).map(|_| ())
+            }
+            Transition::Finalize => self.finalize_and_pay(id),
+            Transition::Retry => {
                 let retries = self.copy(id).int("_retries") + 1;
                 self.change(id, json!({ "_retries": retries, "next_payment_attempt": null }));
                 self.pay_invoice(id, None, Attempt::default()).map(|_| ())

@@ -1,9 +1,9 @@
-//! Where a run takes place: on the real `bursar` in a process of its own, which can be killed, or on
-//! the application inside this process, whose clock can be moved with Stripe's.
+//! Where the application of a run runs: as the real `bursar` in its own process, which can be killed, or inside this
+//! process, where its clock moves with Stripe's.
 
 use crate::app::{Backend, TestApp, WEBHOOK_SECRETS, config};
-use crate::chaos::chronicle::Chronicle;
-use crate::chaos::site::Site;
+use crate::chaos::cluster::Cluster;
+use crate::chaos::run_log::RunLog;
 use anyhow::{Context, Result};
 use bursar_engine::clock::Clock;
 use bursar_engine::usecase::verify::verify;
@@ -15,148 +15,148 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// The key with which the sandbox is asked.
+/// The API key of the sandbox.
 pub const STRIPE_KEY: &str = "sk_test_journeys";
-/// How long a try of a call may take: longer than the sandbox needs, shorter than most late answers.
+/// Timeout of one try of a call to Stripe: longer than the sandbox needs, shorter than most delayed answers.
 const STRIPE_TIMEOUT_MS: u64 = 1_000;
 /// How long the outcome of a stored failure is in doubt.
 const STRIPE_DOUBT_MS: i64 = 1_000;
-/// How long a request waits for Stripe: shorter than some calls, so that some are settled later.
+/// How long a request waits for Stripe: shorter than some calls, so that some operations end later.
 const WAIT_MS: u64 = 1_500;
-/// Waits between attempts of a job.
+/// The first and the longest wait between attempts of a job.
 const BACKOFF_MS: (i64, i64) = (200, 2_000);
-/// How old signatures may be: the sandbox signs by the machine's clock, whatever its own says.
+/// The allowed age of signatures: the sandbox signs by the machine's clock, whatever its own clock shows.
 const TOLERANCE_S: i64 = 100 * 365 * 86_400;
-/// How often the application's clock inside this process is moved on.
+/// How often the clock of an application inside this process advances.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Which of the two.
+/// Where the application runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In processes of their own.
-    Outside,
+pub enum Placement {
+    /// In its own process.
+    OwnProcess,
     /// In this process.
-    Inside,
+    InProcess,
 }
 
-/// Where a run takes place.
-pub enum Venue {
+/// The running application.
+pub enum Deployment {
     /// In a process of its own.
-    Outside(Box<Site>),
+    OwnProcess(Box<Cluster>),
     /// In this process.
-    Inside(Box<Inside>),
+    InProcess(Box<InProcess>),
 }
 
 /// The application inside this process.
-pub struct Inside {
+pub struct InProcess {
     app: Mutex<Option<TestApp>>,
     base: String,
     clock: Clock,
-    ticking: JoinHandle<()>,
+    ticker: JoinHandle<()>,
 }
 
-impl Drop for Inside {
+impl Drop for InProcess {
     fn drop(&mut self) {
-        self.ticking.abort();
+        self.ticker.abort();
     }
 }
 
-impl Venue {
-    /// Opens it, with this Stripe, to which it is made known.
+impl Deployment {
+    /// Starts the application with this sandbox and registers its webhook endpoint there.
     ///
     /// # Errors
-    /// If something does not start.
-    pub async fn open(place: Place, backend: Backend, stripe: &Sandbox, log: &Arc<Chronicle>) -> Result<Self> {
-        let venue = match place {
-            Place::Outside => {
-                let site = Site::start(backend, &[0], &environment(stripe), log).await?;
-                site.ready(&reqwest::Client::new()).await?;
-                Self::Outside(Box::new(site))
+    /// If a server does not start.
+    pub async fn start(placement: Placement, backend: Backend, stripe: &Sandbox, log: &Arc<RunLog>) -> Result<Self> {
+        let deployment = match placement {
+            Placement::OwnProcess => {
+                let cluster = Cluster::start(backend, &[0], &environment(stripe), log).await?;
+                cluster.wait_until_ready(&reqwest::Client::new()).await?;
+                Self::OwnProcess(Box::new(cluster))
             }
-            Place::Inside => Self::Inside(Box::new(Inside::open(backend, stripe).await?)),
+            Placement::InProcess => Self::InProcess(Box::new(InProcess::start(backend, stripe).await?)),
         };
-        let endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", venue.base()), WEBHOOK_SECRETS[0]);
+        let endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", deployment.base()), WEBHOOK_SECRETS[0]);
         stripe.add_endpoint(&endpoint)?;
-        Ok(venue)
+        Ok(deployment)
     }
 
     /// `http://127.0.0.1:…`, the same for as long as the run lasts.
     pub fn base(&self) -> &str {
         match self {
-            Self::Outside(site) => &site.nodes[0].base,
-            Self::Inside(inside) => &inside.base,
+            Self::OwnProcess(cluster) => &cluster.nodes[0].base,
+            Self::InProcess(local) => &local.base,
         }
     }
 
-    /// The application's time.
+    /// The application's current time.
     pub fn now_ms(&self) -> i64 {
         match self {
-            Self::Outside(_) => Clock::System.now_ms(),
-            Self::Inside(inside) => inside.clock.now_ms(),
+            Self::OwnProcess(_) => Clock::System.now_ms(),
+            Self::InProcess(local) => local.clock.now_ms(),
         }
     }
 
-    /// Whether its clock moves with Stripe's.
+    /// Whether the application's clock moves with Stripe's.
     pub fn moves_with_stripe(&self) -> bool {
-        matches!(self, Self::Inside(_))
+        matches!(self, Self::InProcess(_))
     }
 
-    /// Time passes, for Stripe and if possible for the application. Gives how much became due at Stripe.
+    /// Advances Stripe's clock, and the application's if it moves with it. Returns how many things became due at
+    /// Stripe.
     ///
     /// # Errors
     /// If the sandbox refuses.
-    pub fn pass(&self, stripe: &Sandbox, by: Duration) -> Result<usize> {
-        if let Self::Inside(inside) = self {
-            inside.clock.advance_ms(i64::try_from(by.as_millis())?);
+    pub fn advance(&self, stripe: &Sandbox, by: Duration) -> Result<usize> {
+        if let Self::InProcess(local) = self {
+            local.clock.advance_ms(i64::try_from(by.as_millis())?);
         }
         Ok(stripe.advance(by)?)
     }
 
-    /// The application ends and is started again: by `kill -9` in its own process, in good order in
-    /// this one.
+    /// Ends the application and starts it again: with `kill -9` in its own process, in order inside this process.
     ///
     /// # Errors
     /// If it cannot be ended or started.
-    pub async fn crash(&self, away: Duration) -> Result<()> {
+    pub async fn crash(&self, down: Duration) -> Result<()> {
         match self {
-            Self::Outside(site) => {
-                let node = &site.nodes[0];
-                let mut slot = node.take_in_turn().await;
+            Self::OwnProcess(cluster) => {
+                let node = &cluster.nodes[0];
+                let mut slot = node.lock().await;
                 node.kill(&mut slot).await?;
-                tokio::time::sleep(away).await;
+                tokio::time::sleep(down).await;
                 node.start(&mut slot)
             }
-            Self::Inside(inside) => {
-                let mut slot = inside.app.lock().await;
+            Self::InProcess(local) => {
+                let mut slot = local.app.lock().await;
                 let app = slot.take().context("the application runs")?;
                 let (config, folder) = app.halt().await;
-                tokio::time::sleep(away).await;
-                *slot = Some(TestApp::start_at(config, folder, inside.clock.clone()).await);
+                tokio::time::sleep(down).await;
+                *slot = Some(TestApp::start_at(config, folder, local.clock.clone()).await);
                 Ok(())
             }
         }
     }
 
-    /// Starts the application again whenever it ends by itself, for as long as this is polled.
+    /// Restarts the application whenever it ends by itself, while this is polled.
     ///
     /// # Errors
     /// If it cannot be started.
     pub async fn watch(&self) -> Result<()> {
         match self {
-            Self::Outside(site) => site.nodes[0].watch().await,
-            Self::Inside(_) => std::future::pending().await,
+            Self::OwnProcess(cluster) => cluster.nodes[0].watch().await,
+            Self::InProcess(_) => std::future::pending().await,
         }
     }
 
-    /// Proves the obligations on the database as it is now; gives what does not hold.
+    /// Runs the checks of `bursar verify`; returns the violations.
     ///
     /// # Errors
-    /// If the proof cannot be carried out.
+    /// If the checks cannot be run.
     pub async fn verify(&self) -> Result<Vec<String>> {
         match self {
-            Self::Outside(site) => Ok(site.verify().await?.err().into_iter().collect()),
-            Self::Inside(inside) => {
-                let slot = inside.app.lock().await;
+            Self::OwnProcess(cluster) => Ok(cluster.verify().await?.err().into_iter().collect()),
+            Self::InProcess(local) => {
+                let slot = local.app.lock().await;
                 let app = slot.as_ref().context("the application runs")?;
                 let report = verify(&app.app.db, |_| {}).await?;
                 Ok(report
@@ -169,20 +169,20 @@ impl Venue {
         }
     }
 
-    /// Stops it in good order; gives what went wrong, and all the times it ended by itself.
+    /// Stops it; returns what went wrong, and every time it ended by itself.
     ///
     /// # Errors
     /// If it cannot be stopped.
     pub async fn close(&self) -> Result<Vec<String>> {
         match self {
-            Self::Outside(site) => {
-                let mut problems = site.stop().await?;
-                let ends = site.self_ends().await;
+            Self::OwnProcess(cluster) => {
+                let mut problems = cluster.stop().await?;
+                let ends = cluster.unexpected_exits().await;
                 problems.extend(ends.iter().map(|end| format!("{} ended by itself: {}", end.node, end.how)));
                 Ok(problems)
             }
-            Self::Inside(inside) => {
-                if let Some(app) = inside.app.lock().await.take() {
+            Self::InProcess(local) => {
+                if let Some(app) = local.app.lock().await.take() {
                     app.stop().await;
                 }
                 Ok(Vec::new())
@@ -190,17 +190,17 @@ impl Venue {
         }
     }
 
-    /// Keeps logs and data of another process for a person to look at.
+    /// Keeps logs and data of another process for investigation.
     pub async fn keep(&self) -> Option<PathBuf> {
         match self {
-            Self::Outside(site) => Some(site.keep().await),
-            Self::Inside(_) => None,
+            Self::OwnProcess(cluster) => Some(cluster.keep().await),
+            Self::InProcess(_) => None,
         }
     }
 }
 
-impl Inside {
-    async fn open(backend: Backend, stripe: &Sandbox) -> Result<Self> {
+impl InProcess {
+    async fn start(backend: Backend, stripe: &Sandbox) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut config = config(backend, &folder).await;
         config.stripe.secret_key = STRIPE_KEY.to_owned();
@@ -217,16 +217,16 @@ impl Inside {
         config.jobs.backoff_factor = 2;
         config.jobs.backoff_max_ms = BACKOFF_MS.1;
         let clock = Clock::manual();
-        // A port that is free now, and the application's from then on.
+        // The port must stay the same after a restart.
         config.listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let app = TestApp::start_at(config, Some(folder), clock.clone()).await;
         let base = app.base.clone();
-        let ticking = tokio::spawn(tick(clock.clone()));
-        Ok(Self { app: Mutex::new(Some(app)), base, clock, ticking })
+        let ticker = tokio::spawn(tick(clock.clone()));
+        Ok(Self { app: Mutex::new(Some(app)), base, clock, ticker })
     }
 }
 
-/// Moves a clock on as the machine's moves.
+/// Advances a clock with the machine's.
 async fn tick(clock: Clock) {
     let mut last = Instant::now();
     loop {

@@ -1,14 +1,14 @@
-//! Webhooks that never arrive: the sandbox drops them all, and a comparison with it makes up for that.
+//! Webhooks that never arrive: the sandbox drops them all, and a reconciliation recovers them.
 
 use super::*;
 use crate::reconcile::{found, reconcile};
 use crate::scene::on_both;
 
 on_both! {
-    async fn what_no_webhook_told_of_is_made_up_for_and_then_both_sides_agree(backend: Backend) {
+    async fn a_reconciliation_recovers_all_lost_webhooks(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         shop.stripe.set_policy(Policy { drop_probability: 1.0, ..Policy::default() });
-        let customer = shop.broke("pm_card_visa").await;
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let charge = shop.stripe.list("charge").remove(0);
         shop.stripe.refund(stripe::id(&charge), None).expect("a refund");

@@ -1,15 +1,15 @@
-//! How a customer stands, here and at Stripe: plan, subscription, payment methods.
+//! Compares a customer's plan, subscription and payment methods with Stripe's.
 
-use super::{Books, Subject, number, text};
+use super::{StripeObjects, Subject, number, text};
 use bursar_engine::clock::parse_rfc3339;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Everything that is different.
-pub(super) fn agrees(subject: &Subject, books: &Books) -> Vec<String> {
-    let mut problems = plan(subject, books);
-    problems.extend(subscription(subject, books));
-    problems.extend(methods(subject, books));
+/// Returns all differences.
+pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let mut problems = plan(subject, objects);
+    problems.extend(subscription(subject, objects));
+    problems.extend(methods(subject, objects));
     problems
 }
 
@@ -21,15 +21,15 @@ fn is_over(subscription: &Value) -> bool {
     matches!(text(subscription, "status"), "canceled" | "incomplete_expired")
 }
 
-/// Pro is who has a subscription that is not given up, and nobody has two.
-fn plan(subject: &Subject, books: &Books) -> Vec<String> {
-    let own = books.subscriptions_of(&subject.me.id);
+/// The plan is Pro while a subscription gives it, and at most one subscription is open.
+fn plan(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let own = objects.subscriptions_of(&subject.me.id);
     let mut problems = Vec::new();
     let open = own.iter().filter(|row| !is_over(row)).count();
     if open > 1 {
         problems.push(format!("{open} subscriptions are open at Stripe"));
     }
-    let had_pro = !books.paid_periods_of(&subject.me.id).is_empty();
+    let had_pro = !objects.paid_periods_of(&subject.me.id).is_empty();
     let (is_pro, plan) = (own.iter().any(|row| gives_pro(row)), text(&subject.customer, "plan"));
     let expected = match (is_pro, had_pro) {
         (true, _) => "pro",
@@ -43,9 +43,9 @@ fn plan(subject: &Subject, books: &Books) -> Vec<String> {
     problems
 }
 
-/// What is shown of the subscription is what Stripe has of it.
-fn subscription(subject: &Subject, books: &Books) -> Vec<String> {
-    let own = books.subscriptions_of(&subject.me.id);
+/// The subscription shown is the one at Stripe, with the same state.
+fn subscription(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let own = objects.subscriptions_of(&subject.me.id);
     let shown = &subject.subscription;
     if shown.is_null() {
         let open = own.iter().filter(|row| !is_over(row));
@@ -76,15 +76,15 @@ fn subscription(subject: &Subject, books: &Books) -> Vec<String> {
     problems
 }
 
-/// What can be charged is what is attached, and the default is the same.
-fn methods(subject: &Subject, books: &Books) -> Vec<String> {
-    let customers = books.customers_of(&subject.me.id);
+/// The payment methods are those attached at Stripe, with the same default.
+fn methods(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
+    let customers = objects.customers_of(&subject.me.id);
     let linked = customers.iter().find(|row| row["id"] == subject.customer["stripe_customer_id"]);
     let Some(linked) = linked else {
         return vec![format!("the Stripe customer {} is not there", subject.customer["stripe_customer_id"])];
     };
     let attached: BTreeSet<&str> =
-        books.methods.iter().filter(|row| row["customer"] == linked["id"]).map(|row| text(row, "id")).collect();
+        objects.methods.iter().filter(|row| row["customer"] == linked["id"]).map(|row| text(row, "id")).collect();
     let known: BTreeSet<&str> = subject.methods.iter().map(|row| text(row, "id")).collect();
     let mut problems = Vec::new();
     if attached != known {
@@ -97,7 +97,10 @@ fn methods(subject: &Subject, books: &Books) -> Vec<String> {
     }
     let can_be_charged = subject.methods.iter().any(|row| !row["consent_at"].is_null());
     if subject.customer["has_payment_method"] != can_be_charged {
-        problems.push(format!("it has a payment method: {}, of {known:?}", subject.customer["has_payment_method"]));
+        problems.push(format!(
+            "has_payment_method is {}, with the payment methods {known:?}",
+            subject.customer["has_payment_method"]
+        ));
     }
     problems
 }

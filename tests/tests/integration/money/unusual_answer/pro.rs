@@ -2,83 +2,83 @@
 
 use super::*;
 
-/// A subscription to Pro as Stripe might tell of it.
+/// A subscription to Pro in Stripe's format.
 fn subscription_of(stripe_customer: &str, id: &str, status: &str) -> Value {
     let mut subscription = stripe::pro_subscription(stripe_customer, None, status);
     subscription["id"] = json!(id);
     subscription
 }
 
-/// Stripe makes a subscription and says nothing; the application has an operation for it under way.
-async fn made_in_silence(shop: &Shop, between: &Between, customer: &TestCustomer) -> Value {
-    between.next(1, "POST", SUBSCRIPTIONS, Instead::Silence);
-    between.next(1, "GET", SUBSCRIPTIONS, Instead::Unheard(200, list(&[])));
-    between.next(usize::MAX, "GET", SUBSCRIPTIONS, busy());
+/// Creates a subscription at Stripe whose answer is lost, while the application has an open operation for it.
+async fn create_subscription_silently(shop: &Shop, interceptor: &Interceptor, customer: &TestCustomer) -> Value {
+    interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::AnswerLost);
+    interceptor.intercept(1, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
+    interceptor.intercept(usize::MAX, "GET", SUBSCRIPTIONS, busy());
     shop.fails_at_first(shop.subscribe(customer, "pro").await).await;
     let id = stripe::id(&shop.subscription()).to_owned();
     shop.ask_stripe("GET", &format!("{SUBSCRIPTIONS}/{id}?expand[]=latest_invoice"), &[]).await
 }
 
 on_both! {
-    async fn a_subscription_that_was_never_made_gets_another_key_when_its_own_is_forgotten(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(usize::MAX, "POST", SUBSCRIPTIONS, busy());
+    async fn a_subscription_never_created_gets_a_new_key_once_its_own_expires(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(usize::MAX, "POST", SUBSCRIPTIONS, busy());
         shop.fails_at_first(shop.subscribe(&customer, "pro").await).await;
         shop.a_day_passes().await;
-        between.clear();
+        interceptor.clear();
         shop.subscribe_until_done(&customer, "pro").await;
         shop.pro_once(&customer).await;
         shop.close().await;
     }
 
-    async fn without_an_active_price_nobody_can_subscribe_until_there_is_one_or_its_id_is_configured(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(1, "GET", "/v1/prices", Instead::Unheard(200, list(&[])));
+    async fn subscribing_needs_an_active_or_a_configured_price(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(1, "GET", "/v1/prices", Interception::Blocked(200, list(&[])));
         shop.subscribe(&customer, "pro").await.expect_problem(503, "payment_unavailable");
         let prices = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_monthly", &[]).await;
         let Shop { app, stripe } = shop;
         let (mut config, folder) = app.halt().await;
         config.stripe.pro_price_id = Some(stripe::id(&prices["data"][0]).to_owned());
         let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
-        between.next(usize::MAX, "GET", "/v1/prices", Instead::Unheard(200, list(&[])));
+        interceptor.intercept(usize::MAX, "GET", "/v1/prices", Interception::Blocked(200, list(&[])));
         shop.subscribe_until_done(&customer, "pro").await;
         shop.pro_once(&customer).await;
         shop.close().await;
     }
 
-    async fn a_subscription_behind_a_stored_failure_is_found_and_not_made_again(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(1, "POST", SUBSCRIPTIONS, Instead::AfterAll(500, error("api_error", "api_error")));
-        between.next(1, "POST", SUBSCRIPTIONS, Instead::Stored(500, error("api_error", "api_error")));
-        // Stripe's list shows it only after the failure was repeated.
-        between.next(2, "GET", SUBSCRIPTIONS, Instead::Unheard(200, list(&[])));
+    async fn a_subscription_behind_a_stored_failure_is_found_and_not_created_again(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::Replaced(500, error("api_error", "api_error")));
+        interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::BlockedAsStored(500, error("api_error", "api_error")));
+        // Stripe's list has it only after the failure was repeated.
+        interceptor.intercept(2, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
         shop.subscribe_until_done(&customer, "pro").await;
-        between.used().await;
+        interceptor.until_used_up().await;
         shop.pro_once(&customer).await;
         shop.close().await;
     }
 
-    async fn only_what_is_or_may_be_pro_keeps_a_subscription_from_being_made(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_visa").await;
+    async fn only_a_possible_pro_subscription_prevents_a_new_one(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_visa").await;
         let unknown = json!({ "id": "sub_1", "object": "subscription", "status": "incomplete", "metadata": {} });
-        between.next(1, "GET", SUBSCRIPTIONS, Instead::Unheard(200, list(&[unknown])));
+        interceptor.intercept(1, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[unknown])));
         shop.subscribe(&customer, "first").await.expect_problem(409, "already_subscribed");
         let mut other = subscription_of("cus_1", "sub_2", "active");
         other["items"]["data"][0]["price"] = json!({ "id": "price_2", "object": "price", "lookup_key": "other" });
         let nameless = json!({ "object": "subscription", "status": "active" });
-        between.next(1, "GET", SUBSCRIPTIONS, Instead::Unheard(200, list(&[nameless, other])));
+        interceptor.intercept(1, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[nameless, other])));
         shop.subscribe(&customer, "pro").await.expect(201);
         shop.pro_once(&customer).await;
         shop.close().await;
     }
 
-    async fn a_subscription_that_waits_for_its_bank_makes_room_for_another_request(backend: Backend) {
+    async fn a_subscription_awaiting_authentication_yields_to_another_request(backend: Backend) {
         let shop = Shop::open(backend).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
         shop.subscribe(&customer, "first").await.expect_problem(402, "authentication_required");
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.subscribe(&customer, "second").await.expect(201);
@@ -88,10 +88,10 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_subscription_without_an_id_is_shown_to_support_and_found_when_it_is_asked_for_again(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_visa").await;
-        between.next(1, "POST", SUBSCRIPTIONS, Instead::AfterAll(200, json!({ "object": "subscription" })));
+    async fn a_subscription_without_an_id_is_shown_to_support_and_found_on_retry(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::Replaced(200, json!({ "object": "subscription" })));
         shop.subscribe(&customer, "pro").await.expect(202);
         shop.operations_job("dead").await;
         shop.subscribe_until_done(&customer, "pro").await;
@@ -99,17 +99,17 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_customer_that_fails_at_its_bank_may_try_again_until_its_time_is_over(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let intent = asked_to_finish(&shop.subscribe(&customer, "pro").await);
+    async fn a_failed_authentication_can_be_retried_until_it_expires(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.subscribe(&customer, "pro").await);
         shop.stripe.authenticate(&intent, false).expect("it waits");
         let id = stripe::id(&shop.subscription()).to_owned();
-        // For a moment it looks as if it were paid.
+        // For a moment it seems paid.
         let paid = subscription_of(&shop.stripe_customer(&customer).await, &id, "active");
-        between.next(1, "GET", &format!("{SUBSCRIPTIONS}/{id}"), Instead::AfterAll(200, paid));
+        interceptor.intercept(1, "GET", &format!("{SUBSCRIPTIONS}/{id}"), Interception::Replaced(200, paid));
         shop.subscribe(&customer, "pro").await.expect_problem(402, "authentication_required");
-        between.used().await;
+        interceptor.until_used_up().await;
         wait::until("that is looked into", || async {
             let sql = "SELECT id FROM jobs WHERE unique_key LIKE '%:settle:%' AND state = 'succeeded'";
             texts(&shop.app, sql).await.pop()
@@ -122,45 +122,45 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_first_payment_made_just_when_its_subscription_is_ended_for_a_decline_brings_its_month(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+    async fn a_first_payment_during_the_end_of_a_declined_subscription_counts(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let mut ended = subscription_of(&stripe_customer, "sub_paid", "canceled");
         ended["latest_invoice"] = stripe::pro_invoice(&stripe_customer, None);
-        between.next(1, "DELETE", "/v1/subscriptions/*", Instead::AfterAll(200, ended));
+        interceptor.intercept(1, "DELETE", "/v1/subscriptions/*", Interception::Replaced(200, ended));
         shop.subscribe(&customer, "pro").await.expect_problem(409, "subscription_paid_meanwhile");
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         shop.close().await;
     }
 
-    async fn a_declined_subscription_whose_end_stripe_refuses_is_looked_at_again(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
-        let customer = shop.broke("pm_card_chargeCustomerFail").await;
+    async fn a_declined_subscription_is_checked_again_if_stripe_refuses_to_end_it(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         let gone = error("invalid_request_error", "resource_missing");
-        between.next(1, "DELETE", "/v1/subscriptions/*", Instead::AfterAll(404, gone));
+        interceptor.intercept(1, "DELETE", "/v1/subscriptions/*", Interception::Replaced(404, gone));
         shop.subscribe(&customer, "pro").await.expect_problem(402, "payment_declined");
         assert_eq!(shop.subscription()["status"], "incomplete_expired");
         assert_eq!(shop.status(&customer).await, "incomplete_expired");
         shop.close().await;
     }
 
-    async fn a_first_payment_that_its_bank_works_on_is_looked_at_until_it_is_decided(backend: Backend) {
-        let (shop, between) = Shop::behind_with(backend, impatient).await;
-        let customer = shop.broke("pm_card_authenticationRequired").await;
-        let made = made_in_silence(&shop, &between, &customer).await;
+    async fn a_processing_first_payment_is_polled_until_it_is_decided(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let made = create_subscription_silently(&shop, &interceptor, &customer).await;
         let path = format!("{SUBSCRIPTIONS}/{}", stripe::id(&made));
-        // At first Stripe names no payment; then one under way, expanded as old versions have it.
+        // At first Stripe names no payment, then a processing one, expanded as in old versions.
         let mut nameless = made.clone();
         nameless["latest_invoice"] = json!({ "id": made["latest_invoice"]["id"], "object": "invoice" });
         let mut under_way = nameless.clone();
         under_way["latest_invoice"]["payment_intent"] = json!({ "id": "pi_1", "status": "processing" });
         under_way["latest_invoice"]["confirmation_secret"] = json!({ "client_secret": "pi_1_secret" });
-        between.clear();
-        between.next(1, "GET", &path, Instead::AfterAll(200, nameless));
-        between.next(1, "GET", &path, Instead::AfterAll(200, under_way));
+        interceptor.clear();
+        interceptor.intercept(1, "GET", &path, Interception::Replaced(200, nameless));
+        interceptor.intercept(1, "GET", &path, Interception::Replaced(200, under_way));
         let asked = shop.subscribe_until(&customer, "authentication_required").await;
-        between.used().await;
+        interceptor.until_used_up().await;
         let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.subscribe_until_done(&customer, "pro").await;
@@ -168,17 +168,17 @@ on_both! {
         shop.close().await;
     }
 
-    async fn an_end_that_stripe_refuses_is_an_end_if_there_is_one_and_else_the_reason_is_told(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+    async fn a_refused_cancellation_succeeds_if_already_ended_else_gives_the_reason(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let path = format!("{SUBSCRIPTIONS}/{}", stripe::id(&shop.subscription()));
-        between.next(1, "POST", &path, busy());
-        between.next(1, "POST", &path, refused());
+        interceptor.intercept(1, "POST", &path, busy());
+        interceptor.intercept(1, "POST", &path, refused());
         let kept = shop.app.call(&customer, "DELETE", SUBSCRIPTION, "with-the-period", None).await;
         kept.expect_problem(422, "refused_by_stripe");
-        assert_eq!(shop.standing(&customer).await, ("active".to_owned(), "pro".to_owned()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("active".to_owned(), "pro".to_owned()));
         let gone = error("invalid_request_error", "resource_missing");
-        between.next(1, "DELETE", &path, Instead::AfterAll(404, gone));
+        interceptor.intercept(1, "DELETE", &path, Interception::Replaced(404, gone));
         let end = format!("{SUBSCRIPTION}?at_once=true");
         let ended = shop.app.call(&customer, "DELETE", &end, "now", None).await.expect(200);
         assert_eq!((&ended["status"], &ended["plan"]), (&json!("canceled"), &json!("pay_as_you_go")));
@@ -186,16 +186,16 @@ on_both! {
     }
 
     async fn a_declined_change_of_a_subscription_or_a_payment_method_changes_nothing(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let first = shop.default_method(&customer).await;
         let path = format!("{SUBSCRIPTIONS}/{}", stripe::id(&shop.subscription()));
         let other = json!({ "payment_method": "pm_card_mastercard", "consent": true, "make_default": false });
         shop.app.call(&customer, "POST", METHODS, "other", Some(&other)).await.expect(201);
         let declined = async |asked: &str, method: &str, target: &str, key: &str| {
-            between.next(1, "POST", asked, Instead::Unheard(402, error("card_error", "card_declined")));
+            interceptor.intercept(1, "POST", asked, Interception::Blocked(402, error("card_error", "card_declined")));
             shop.app.call(&customer, method, target, key, None).await.expect_problem(402, "payment_declined");
-            between.used().await;
+            interceptor.until_used_up().await;
         };
         let is_ending = async || {
             let found = shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
@@ -212,21 +212,21 @@ on_both! {
         shop.close().await;
     }
 
-    async fn one_that_has_no_period_yet_ends_at_once_instead_of_with_it(backend: Backend) {
-        let (shop, between) = Shop::behind(backend).await;
+    async fn a_subscription_without_a_period_ends_at_once(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let id = stripe::id(&shop.subscription()).to_owned();
         let path = format!("{SUBSCRIPTIONS}/{id}");
         let incomplete = subscription_of(&shop.stripe_customer(&customer).await, &id, "incomplete");
-        between.next(1, "POST", &path, refused());
-        between.next(1, "GET", &path, Instead::Unheard(200, incomplete));
+        interceptor.intercept(1, "POST", &path, refused());
+        interceptor.intercept(1, "GET", &path, Interception::Blocked(200, incomplete));
         let ended = shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
         assert_eq!(ended["status"], "canceled");
         assert_eq!(shop.subscription()["status"], "canceled");
         shop.close().await;
     }
 
-    async fn a_subscription_that_ended_at_stripe_cannot_be_resumed_and_that_is_learned(backend: Backend) {
+    async fn a_subscription_ended_at_stripe_cannot_be_resumed_and_is_updated(backend: Backend) {
         let shop = Shop::open(backend).await;
         let customer = shop.pro().await;
         shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
@@ -235,14 +235,14 @@ on_both! {
         let resume = format!("{SUBSCRIPTION}/resume");
         let answer = shop.app.call(&customer, "POST", &resume, "resume", None).await;
         answer.expect_problem(409, "subscription_ended");
-        assert_eq!(shop.standing(&customer).await, ("canceled".to_owned(), "pay_as_you_go".to_owned()));
+        assert_eq!(shop.status_and_plan(&customer).await, ("canceled".to_owned(), "pay_as_you_go".to_owned()));
         shop.close().await;
     }
 }
 
 shops! {
-    async fn who_has_pro_at_stripe_without_our_knowing_does_not_get_a_second_subscription(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn an_unknown_subscription_at_stripe_prevents_a_second_one(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let prices = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_monthly", &[]).await;
         let form = [("customer", stripe_customer.as_str()), ("items[0][price]", stripe::id(&prices["data"][0]))];
@@ -252,8 +252,8 @@ shops! {
         assert_eq!(shop.money(&customer).await, MONTH);
     }
 
-    async fn a_failure_that_stripe_keeps_for_a_subscription_delays_it_and_makes_one(shop: &Shop) {
-        let customer = shop.broke("pm_card_visa").await;
+    async fn a_stored_failure_delays_a_subscription_and_one_is_created(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
         shop.fail_next("POST", "/v1/subscriptions", Fault::Store { status: 500 });
         shop.subscribe_until_done(&customer, "pro").await;
         assert_eq!(shop.stripe.list("subscription").len(), 1);

@@ -1,4 +1,4 @@
-//! What happened when: the log of a run, and what a person sees while it goes on.
+//! The log of a run, and its progress bar.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -9,17 +9,17 @@ use tokio::time::Instant;
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(120);
 
-/// One thing that happened.
+/// One line of the log.
 #[derive(Debug, Clone, Serialize)]
 pub struct Line {
     /// Milliseconds from the beginning of the load; negative before it.
     pub at_ms: i64,
-    /// What.
+    /// The text.
     pub what: String,
 }
 
 /// The log of a run.
-pub struct Chronicle {
+pub struct RunLog {
     label: String,
     created: Instant,
     state: Mutex<State>,
@@ -32,7 +32,7 @@ struct State {
     lines: Vec<(Instant, String)>,
 }
 
-impl Chronicle {
+impl RunLog {
     /// An empty log; `label` comes before each line.
     pub fn new(label: &str) -> Self {
         let bar = ProgressBar::no_length();
@@ -44,17 +44,17 @@ impl Chronicle {
         Self { label: label.to_owned(), created: Instant::now(), state: Mutex::new(State::default()), bar }
     }
 
-    /// Says that the load begins now; times count from here.
+    /// Marks the beginning of the load, from which the log counts its times.
     pub fn load_begins(&self) {
         self.state().load_began = Some(Instant::now());
     }
 
-    /// When the load began, or the run if there was no load yet.
+    /// When the load began, or the run if the load has not begun.
     pub fn began(&self) -> Instant {
         self.state().load_began.unwrap_or(self.created)
     }
 
-    /// Writes down what happened, and prints it.
+    /// Adds a line to the log and prints it.
     #[allow(clippy::print_stdout, reason = "this is the command's output")]
     pub fn note(&self, what: &str) {
         let now = Instant::now();
@@ -65,12 +65,12 @@ impl Chronicle {
         self.bar.suspend(|| println!("{text}"));
     }
 
-    /// Says what is going on, where somebody watches.
-    pub fn say(&self, message: String) {
+    /// Shows a message in the progress bar.
+    pub fn show(&self, message: String) {
         self.bar.set_message(message);
     }
 
-    /// All that was written down.
+    /// All lines so far.
     pub fn lines(&self) -> Vec<Line> {
         let began = self.began();
         let state = self.state();
@@ -82,7 +82,7 @@ impl Chronicle {
     }
 }
 
-impl Drop for Chronicle {
+impl Drop for RunLog {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
