@@ -80,7 +80,7 @@ async fn an_open_data_folder_is_made_private_at_start_and_logged() {
     let folder = tempfile::tempdir().unwrap();
     let (data, log) = (folder.path().join("data"), folder.path().join("log"));
     serve(&data, &log).await.kill().await.unwrap();
-    assert!(!std::fs::read_to_string(&log).unwrap().contains("they no longer can"));
+    assert!(!std::fs::read_to_string(&log).unwrap().contains("their permissions were removed"));
     for path in all_below(&data) {
         let wide = if path.is_dir() { 0o755 } else { 0o644 };
         std::fs::set_permissions(&path, Permissions::from_mode(wide)).unwrap();
@@ -91,7 +91,7 @@ async fn an_open_data_folder_is_made_private_at_start_and_logged() {
     for file in FILES.into_iter().chain([""]) {
         let path = data.join(file).display().to_string();
         let path = path.trim_end_matches('/');
-        let is_it = |line: &str| line.contains(&format!("\"{path}\"")) && line.contains("they no longer can");
+        let is_it = |line: &str| line.contains(&format!("\"{path}\"")) && line.contains("their permissions were removed");
         assert!(said.lines().any(is_it), "{path}: {said}");
     }
     server.kill().await.unwrap();
