@@ -81,7 +81,8 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
     page::list(account, call, "dispute", &["charge", "payment_intent"])
 }
 
-/// `POST /v1/disputes/{id}`. The uncategorized texts `winning_evidence` and `losing_evidence` decide it.
+/// `POST /v1/disputes/{id}`. Submitting `winning_evidence` or `losing_evidence` as `uncategorized_text` closes the
+/// dispute at once, won or lost.
 pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let dispute = account.find("dispute", call.id())?;
@@ -122,7 +123,7 @@ pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiErr
     }
 }
 
-/// `POST /v1/disputes/{id}/close`: accepts the dispute, which is then lost.
+/// `POST /v1/disputes/{id}/close`: accepts the dispute, which is then lost. An inquiry is closed as `warning_closed`.
 pub(crate) fn concede(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     let dispute = account.find("dispute", call.id())?;
     expect_open(&dispute)?;
