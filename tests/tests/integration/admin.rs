@@ -8,7 +8,7 @@ use crate::snapshot::assert_body;
 use bursar_tests::answer::Answer;
 use bursar_tests::app::ADMIN_TOKEN;
 use bursar_tests::unique::unique;
-use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe};
+use bursar_tests::{Backend, TestApp, TestCustomer, stripe, with_app};
 use serde_json::{Value, json};
 
 async fn data(app: &TestApp, path: &str) -> Vec<Value> {
@@ -28,7 +28,7 @@ async fn audit_lines(app: &TestApp, action: &str) -> i64 {
     number(app, "SELECT COUNT(*) FROM audit_log WHERE action = $1", [action.into()]).await
 }
 
-both! {
+with_app! {
     async fn no_admin_route_answers_without_the_right_token(app: &TestApp) {
         let customer = app.onboard().await;
         let document: Value = serde_json::from_str(&bursar::routes::openapi_document()).unwrap();

@@ -10,7 +10,7 @@ use crate::snapshot::assert_body;
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::job::job_hasten;
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both, wait};
+use bursar_tests::{TestApp, TestCustomer, wait, with_app};
 use serde_json::{Value, json};
 
 /// A customer's mails, latest first.
@@ -49,7 +49,7 @@ async fn resend(app: &TestApp, mail: &Value, reason: &str) -> bursar_tests::answ
     admin_post(app, &format!("/admin/v1/mails/{}/resend", text(&mail["mail"]["id"])), reason).await
 }
 
-both! {
+with_app! {
     async fn signup_creates_six_mails_and_stores_the_welcome_with_a_masked_key(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;

@@ -236,7 +236,7 @@ fn payment_to_authenticate(answer: &Answer) -> String {
 }
 
 /// Declares tests that run on both pairs of backends, each with a `Shop` of its own.
-macro_rules! shops {
+macro_rules! with_shop {
     ($($(#[$attribute:meta])* async fn $name:ident($shop:ident: &Shop) $body:block)*) => {
         $(
             $(#[$attribute])*
@@ -262,4 +262,4 @@ macro_rules! shops {
         )*
     };
 }
-pub(crate) use shops;
+pub(crate) use with_shop;

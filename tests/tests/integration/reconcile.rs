@@ -4,8 +4,8 @@
 mod report;
 mod run;
 
-use crate::money::shops;
-use crate::scene::on_both;
+use crate::money::with_shop;
+use crate::scene::with_backend;
 use bursar_engine::config::Config;
 use bursar_tests::answer::Answer;
 use bursar_tests::fake_stripe::FakeStripe;
@@ -162,7 +162,7 @@ pub(crate) fn found(run: &Value) -> Vec<(&str, i64, i64)> {
         .collect()
 }
 
-shops! {
+with_shop! {
     async fn a_paid_period_without_a_webhook_is_granted_once(shop: &Shop) {
         let (customer, _) = shop.renewed().await;
         shop.reconcile_finds(&[("invoice_not_granted", 1, 1)]).await;

@@ -6,7 +6,7 @@ use bursar_engine::clock::rfc3339;
 use bursar_engine::infra::store::account::account_find;
 use bursar_engine::metric::{SETTLE_FAILED, SETTLE_OVERDUE_SECONDS};
 use bursar_tests::unique::unique;
-use bursar_tests::{Backend, TestApp, TestCustomer, both, wait};
+use bursar_tests::{Backend, TestApp, TestCustomer, wait, with_app};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ async fn line(app: &TestApp, customer: &TestCustomer, kind: &str) -> Value {
     .await
 }
 
-both! {
+with_app! {
     async fn a_hold_and_its_capture_leave_neither_a_job_nor_a_stream(app: &TestApp) {
         let customer = app.onboard().await;
         let count = async || {

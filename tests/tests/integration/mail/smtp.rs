@@ -2,7 +2,7 @@
 
 use super::{Value, job_id, mail_in_state, number, resend, text};
 use crate::private::Private;
-use crate::scene::{admin_post, attempts, audited, job, on_both};
+use crate::scene::{admin_post, attempts, audited, job, with_backend};
 use bursar_engine::config::Config;
 use bursar_services::Exim;
 use bursar_tests::unique::unique;
@@ -62,7 +62,7 @@ async fn failed_times(app: &TestApp, customer: &TestCustomer, tries: i64) -> Val
     .await
 }
 
-on_both! {
+with_backend! {
     async fn the_welcome_arrives_with_the_key_and_is_kept_without_it(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let app = TestApp::start_with(backend, through(url(&server).await)).await;

@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::database::texts;
-use crate::scene::{now_ms, on_both, sql};
+use crate::scene::{now_ms, sql, with_backend};
 use bursar_engine::ids::OperationId;
 use bursar_engine::infra::store::operation::{operation_begin_round, operation_find};
 use futures_util::future::join_all;
 
 const PAY: &str = "/v1/payment_intents";
 
-shops! {
+with_shop! {
     async fn a_payment_method_needs_consent_and_grants_credits_once_per_customer(shop: &Shop) {
         let customer = shop.app.onboard().await;
         let refused = json!({ "payment_method": "pm_card_visa", "consent": false });
@@ -269,7 +269,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn while_stripe_is_down_the_answer_is_202_with_an_operation_to_poll(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.wait_ms = 100).await;
         let customer = shop.app.onboard().await;

@@ -7,7 +7,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::payment_method::{payment_method_detach, payment_method_list, payment_method_put};
 use bursar_engine::usecase::handler::replay::dry_run;
 
-shops! {
+with_shop! {
     async fn a_payment_method_detached_at_stripe_is_missing_and_another_one_pays(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let path = "/api/v1/payment-methods";

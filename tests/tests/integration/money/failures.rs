@@ -18,7 +18,7 @@
 
 use super::interceptor::Interception;
 use super::*;
-use crate::scene::{PERIOD, invoice_paid, on_both};
+use crate::scene::{PERIOD, invoice_paid, with_backend};
 
 mod authentication;
 mod decline;

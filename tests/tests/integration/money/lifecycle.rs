@@ -28,7 +28,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn concurrent_requests_to_subscribe_make_one_subscription_and_one_charge(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let answers = join_all(["a", "b", "c", "a", "b", "c"].map(|key| shop.subscribe(&customer, key))).await;

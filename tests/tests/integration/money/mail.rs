@@ -12,7 +12,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn a_declined_renewal_is_mailed_once(shop: &Shop) {
         let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         for _ in 0..2 {

@@ -3,7 +3,7 @@
 use super::*;
 use sea_orm::ConnectionTrait;
 
-shops! {
+with_shop! {
     async fn subscribing_grants_the_months_credits_at_once_and_only_once(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let made = shop.subscribe(&customer, "pro").await.expect(201);

@@ -19,7 +19,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn a_customer_that_owes_credits_is_told_so_and_not_charged(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);

@@ -1,7 +1,7 @@
 //! Money in the usage summary, and invoices.
 
 use super::*;
-use crate::scene::on_both;
+use crate::scene::with_backend;
 use bursar_engine::amount::MoneyMinor;
 
 const SUMMARY: &str = "/api/v1/usage/summary";
@@ -12,7 +12,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn the_summarys_charges_are_what_stripe_took_for_units(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let before = shop.summary(&customer).await;
@@ -92,7 +92,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_currency_without_minor_units_is_charged_shown_and_refunded_as_its_price_says(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
             config.credits.currency = "jpy".to_owned();

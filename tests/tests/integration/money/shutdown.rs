@@ -3,7 +3,7 @@
 use super::interceptor::Interception;
 use super::*;
 use crate::node::{NodeProcess, open_transaction};
-use crate::scene::{PERIOD, on_both};
+use crate::scene::{PERIOD, with_backend};
 
 const PAY: &str = "/v1/payment_intents";
 
@@ -75,7 +75,7 @@ impl Shop {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_charge_whose_process_is_killed_before_the_call_is_made_once(backend: Backend) {
         killed_while_stripe_is(backend, Interception::RequestLost, false).await;
     }

@@ -8,7 +8,7 @@ mod usage;
 use super::interceptor::{Interception, Interceptor, error};
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, SIGNUP, delay_job, now_ms, on_both, resume_job, resume_job_without};
+use crate::scene::{PERIOD, SIGNUP, delay_job, now_ms, resume_job, resume_job_without, with_backend};
 
 const PAY: &str = "/v1/payment_intents";
 const METHODS: &str = "/api/v1/payment-methods";

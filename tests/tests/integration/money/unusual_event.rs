@@ -7,7 +7,7 @@ use super::interceptor::{Interception, error};
 use super::unusual_answer::missing;
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, admin_post, delay_job, events, on_both, replay_event, resume_job_without};
+use crate::scene::{PERIOD, admin_post, delay_job, events, replay_event, resume_job_without, with_backend};
 use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {
@@ -37,7 +37,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn objects_without_an_id_are_read_as_they_are_and_change_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let without_id = |object: &Value| {
@@ -168,7 +168,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_database_failure_during_an_event_delays_it(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_visa").await;

@@ -19,7 +19,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn objects_of_unknown_customers_are_reported_and_unchanged(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let now_s = crate::scene::now_ms() / 1_000;
@@ -97,7 +97,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_recent_change_is_left_to_its_webhook(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 600).await;
         let customer = shop.without_credits("pm_card_visa").await;

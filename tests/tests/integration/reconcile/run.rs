@@ -31,7 +31,7 @@ async fn post(app: &TestApp, key: &str, body: &Value) -> Answer {
     app.request("POST", RUNS, &[("Authorization", &bearer), ("Idempotency-Key", key)], Some(body)).await
 }
 
-on_both! {
+with_backend! {
     async fn an_interrupted_run_resumes_and_repairs_once(backend: Backend) {
         let shop = Shop::open(backend).await;
         let (customer, _) = shop.renewed().await;
@@ -57,7 +57,7 @@ on_both! {
     }
 }
 
-shops! {
+with_shop! {
     async fn concurrent_identical_requests_get_the_same_run(shop: &Shop) {
         let body = json!({});
         let answers = join_all((0..6).map(|_| post(&shop.app, "one", &body))).await;
@@ -115,7 +115,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn without_a_stripe_key_a_run_is_cancelled(backend: Backend) {
         let app = TestApp::start(backend).await;
         let begun = post(&app, "key", &json!({})).await.expect(202);
@@ -147,7 +147,7 @@ on_both! {
     }
 }
 
-shops! {
+with_shop! {
     async fn all_pages_of_lists_are_read(shop: &Shop) {
         let now_s = crate::scene::now_ms() / 1_000;
         for n in 0..101 {
@@ -247,7 +247,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn recent_changes_are_searched_on_every_page(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 3_600).await;
         let (customer, told) = shop.renewed().await;

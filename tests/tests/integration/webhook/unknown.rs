@@ -2,7 +2,7 @@
 
 use super::*;
 
-both! {
+with_app! {
     async fn an_event_of_an_unknown_customer_is_retried_then_dead_then_replayed(app: &TestApp) {
         let stripe_customer = cus();
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, None));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::scene::metric;
 
-shops! {
+with_shop! {
     async fn failure_8_a_payment_requiring_authentication_is_kept_and_completed(shop: &Shop) {
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
@@ -84,7 +84,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn failure_8_a_first_payment_during_its_replacement_is_the_only_one(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_authenticationRequired").await;

@@ -9,7 +9,7 @@ fn intent(status: &str, error: Value) -> Value {
     })
 }
 
-shops! {
+with_shop! {
     async fn failure_6_the_decline_of_one_card_is_not_replayed_for_another(shop: &Shop) {
         let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         let declined = shop.app.spend(&customer, 1, "unit").await;
@@ -47,7 +47,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn failure_6_a_late_decline_is_not_replayed_for_another_card(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_visa").await;

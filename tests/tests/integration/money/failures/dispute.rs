@@ -21,7 +21,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn failure_10_a_dispute_opened_and_won_and_then_a_refund_take_one_credit(shop: &Shop) {
         let (customer, charge) = shop.customer_with_purchase().await;
         let dispute = shop.dispute(&charge, None).await;

@@ -46,7 +46,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn failure_1_concurrent_deliveries_of_one_paid_invoice_grant_once(shop: &Shop) {
         let customer = shop.pro().await;
         let renewal = shop.next_month();

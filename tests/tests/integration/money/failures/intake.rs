@@ -59,7 +59,7 @@ mod failure_4_an_event_refused_while_the_database_is_away_is_taken_and_processed
     }
 }
 
-shops! {
+with_shop! {
     async fn failure_12_an_event_of_an_unknown_version_with_unknown_fields_is_processed(shop: &Shop) {
         let customer = shop.pro().await;
         let mut renewal = shop.next_month();
@@ -149,7 +149,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn failure_12_events_are_accepted_under_the_old_secret_during_a_rotation(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         let customer = shop.pro().await;

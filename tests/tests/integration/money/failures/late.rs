@@ -2,7 +2,7 @@
 
 use super::*;
 
-shops! {
+with_shop! {
     async fn failure_3_a_late_update_after_the_end_asks_stripe_and_does_not_revive_pro(shop: &Shop) {
         let customer = shop.pro().await;
         let early = shop.subscription();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-shops! {
+with_shop! {
     async fn failure_9_two_partial_refunds_take_the_credit_once_and_only_when_all_is_refunded(shop: &Shop) {
         let (customer, charge) = shop.customer_with_purchase().await;
         shop.stripe.refund(&charge, Some(1_000)).expect("a refund");

@@ -58,7 +58,7 @@ fn of_the_future(invoice: &Value) -> Value {
     new
 }
 
-shops! {
+with_shop! {
     async fn failure_7_a_renewal_with_only_a_price_id_is_known_by_its_subscription(shop: &Shop) {
         let customer = shop.pro().await;
         let mut renewal = shop.stripe.list("invoice").remove(0);
@@ -137,7 +137,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn failure_7_a_renewal_grants_in_every_version_of_the_api(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         let customer = shop.pro().await;

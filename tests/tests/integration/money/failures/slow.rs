@@ -12,7 +12,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn failure_5_a_success_whose_answer_is_lost_is_charged_once_and_settled_later(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.fail_next("POST", PAY, Fault::LoseAnswer { hang_ms: 2 * STRIPE_TIMEOUT_MS });
@@ -42,7 +42,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn failure_5_a_lost_success_and_then_a_refused_key_is_charged_once(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_visa").await;

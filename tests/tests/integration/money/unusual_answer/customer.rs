@@ -2,7 +2,7 @@
 
 use super::*;
 
-on_both! {
+with_backend! {
     async fn a_stripe_customer_created_without_an_answer_is_found_by_the_next_attempt(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         interceptor.intercept(1, "POST", "/v1/customers", Interception::AnswerLost);

@@ -3,7 +3,7 @@
 use super::*;
 use bursar_engine::amount::Credits;
 
-on_both! {
+with_backend! {
     async fn a_failed_attachment_succeeds_under_a_new_key(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.app.onboard().await;

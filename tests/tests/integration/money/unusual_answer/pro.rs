@@ -19,7 +19,7 @@ async fn create_subscription_silently(shop: &Shop, interceptor: &Interceptor, cu
     shop.ask_stripe("GET", &format!("{SUBSCRIPTIONS}/{id}?expand[]=latest_invoice"), &[]).await
 }
 
-on_both! {
+with_backend! {
     async fn a_subscription_never_created_gets_a_new_key_once_its_own_expires(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
         let customer = shop.without_credits("pm_card_visa").await;
@@ -240,7 +240,7 @@ on_both! {
     }
 }
 
-shops! {
+with_shop! {
     async fn an_unknown_subscription_at_stripe_prevents_a_second_one(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-on_both! {
+with_backend! {
     async fn a_payment_without_an_id_is_shown_to_support_and_settled_on_retry(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
         let customer = shop.without_credits("pm_card_visa").await;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-shops! {
+with_shop! {
     async fn a_failed_payment_of_a_paid_invoice_changes_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
@@ -80,7 +80,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_paid_invoice_without_details_or_subscription_is_shown_to_support(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-shops! {
+with_shop! {
     async fn a_refund_of_a_payment_without_a_grant_is_retried_then_reported(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
@@ -53,7 +53,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_refund_of_one_of_two_charges_of_a_month_takes_its_share(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
