@@ -91,7 +91,7 @@ pub struct EventReplayArgs {
     /// Show what would happen, and change nothing.
     #[arg(long, conflicts_with = "id")]
     pub dry_run: bool,
-    /// Most events per second.
+    /// Maximum number of events per second.
     #[arg(long, value_name = "N", conflicts_with = "id", default_value_t = replay::RATE_DEFAULT)]
     #[arg(value_parser = replay::rate_parser())]
     pub rate: i64,

@@ -295,7 +295,7 @@ pub(super) async fn api_key_page(
     limit: Option<u64>,
 ) -> Result<Json<ApiKeyPage>, ApiError> {
     let page = PageQuery::parse(cursor, limit)?;
-    let keys = rows::api_key_list(app.db.read(), customer, page.cursor_or_empty(), page.rows_max()).await?;
+    let keys = rows::api_key_list(app.db.read(), customer, page.cursor_or_empty(), page.rows_to_query()).await?;
     Ok(page.answer(keys, |key| key.id.to_string(), |key| ApiKeyBody::from(&key)))
 }
 

@@ -314,7 +314,7 @@ impl OperationApi {
     ) -> Result<Json<OperationPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
         let before = page.cursor.as_deref();
-        let mut rows = operation::operation_list(app.db.read(), &auth.0, before, page.rows_max()).await?;
+        let mut rows = operation::operation_list(app.db.read(), &auth.0, before, page.rows_to_query()).await?;
         let next_cursor = page.next_cursor(&mut rows, |row| row.id.to_string());
         Ok(Json(OperationPage { data: bodies(&app, &auth.0, rows).await?, next_cursor }))
     }

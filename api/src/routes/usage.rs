@@ -29,7 +29,7 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
-/// Most decisions on one request. It is decided again if credits arrive before it is charged.
+/// Maximum number of decisions on one request. It is decided again if credits arrive before it is charged.
 const DECISIONS_MAX: usize = 5;
 
 /// Routes of usage and credits.
@@ -375,6 +375,6 @@ pub(super) async fn transaction_page(
     limit: Option<u64>,
 ) -> Result<Json<TransactionPage>, ApiError> {
     let page = PageQuery::parse_numbered(cursor, limit)?;
-    let entries = account::entry_list(app.db.read(), customer, page.cursor, page.rows_max()).await?;
+    let entries = account::entry_list(app.db.read(), customer, page.cursor, page.rows_to_query()).await?;
     Ok(page.answer(entries, |entry| entry.seq.to_string(), |entry| Transaction::new(customer, &entry)))
 }

@@ -27,9 +27,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 const HOT: usize = 3;
 /// Credits of a hot customer at the start, besides its signup credits.
 const HOT_CREDITS: i64 = 500;
-/// Maximum of concurrent actions; the load waits beyond that, so that an outage does not pile up work.
+/// Maximum number of concurrent actions; the load waits beyond that, so that an outage does not pile up work.
 const ACTIONS_MAX: usize = 384;
-/// Maximum of concurrent deliveries, including those waiting for their time.
+/// Maximum number of concurrent deliveries, including those waiting for their time.
 const DELIVERIES_MAX: usize = 512;
 /// How often the progress bar is updated.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
