@@ -100,7 +100,7 @@ pub struct EventReplayArgs {
     pub yes: bool,
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`].

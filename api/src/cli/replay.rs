@@ -151,7 +151,7 @@ impl NewReplay {
     }
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`].

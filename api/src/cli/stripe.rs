@@ -54,7 +54,7 @@ pub struct SendArgs {
     pub timestamp: Option<i64>,
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`]; or there is no secret, or the file cannot be read.
