@@ -123,7 +123,7 @@ impl App {
                 error.is_stored = false;
                 (Err(error), (None, *should_retry))
             }
-            Some(Fault::Store { status }) => {
+            Some(Fault::StoreFailure { status }) => {
                 (Err(ApiError::api(*status, "The SANDBOX was told to fail this call.")), (None, None))
             }
             Some(Fault::RateLimit { retry_after_s }) => (Err(ApiError::rate_limited()), (*retry_after_s, None)),

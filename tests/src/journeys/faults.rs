@@ -90,7 +90,7 @@ fn rule(rng: &mut StdRng) -> FaultRule {
         1 => Fault::Refuse { status: 503, should_retry: Some(true) },
         2 => Fault::RateLimit { retry_after_s: Some(1) },
         3 => Fault::RateLimit { retry_after_s: None },
-        4 => Fault::Store { status: 500 },
+        4 => Fault::StoreFailure { status: 500 },
         5 | 6 => Fault::LoseAnswer { hang_ms: rng.random_range(0..=300) },
         // Partly longer than the client's timeout in `deployment`.
         7 | 8 => Fault::Delay { ms: rng.random_range(500..=2_500) },
@@ -103,7 +103,7 @@ fn rule(rng: &mut StdRng) -> FaultRule {
 pub fn name(fault: &Fault) -> &'static str {
     match fault {
         Fault::Refuse { .. } => "refused",
-        Fault::Store { .. } => "stored failure",
+        Fault::StoreFailure { .. } => "stored failure",
         Fault::LoseAnswer { .. } => "answer lost",
         Fault::Delay { .. } => "answer late",
         Fault::RateLimit { .. } => "rate limit",

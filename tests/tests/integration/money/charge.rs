@@ -78,7 +78,7 @@ with_shop! {
 
     async fn after_a_stored_failure_a_new_key_is_used_if_nothing_was_charged(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
-        shop.fail_next("POST", PAY, Fault::Store { status: 500 });
+        shop.fail_next("POST", PAY, Fault::StoreFailure { status: 500 });
         wait::until("the unit is settled", || async {
             let answer = shop.app.spend(&customer, 1, "unit").await;
             (answer.status == 200).then_some(())
@@ -262,7 +262,7 @@ with_shop! {
     }
 
     async fn a_stored_failure_delays_the_stripe_customer_by_one_attempt(shop: &Shop) {
-        shop.fail_next("POST", "/v1/customers", Fault::Store { status: 500 });
+        shop.fail_next("POST", "/v1/customers", Fault::StoreFailure { status: 500 });
         let customer = shop.app.onboard().await;
         shop.attach(&customer, "pm_card_visa", "card").await.expect(201);
         assert_eq!(shop.stripe.list("customer").len(), 1);

@@ -254,7 +254,7 @@ with_shop! {
 
     async fn a_stored_failure_delays_a_subscription_and_one_is_created(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
-        shop.fail_next("POST", "/v1/subscriptions", Fault::Store { status: 500 });
+        shop.fail_next("POST", "/v1/subscriptions", Fault::StoreFailure { status: 500 });
         shop.subscribe_until_done(&customer, "pro").await;
         assert_eq!(shop.stripe.list("subscription").len(), 1);
         assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (MONTH, PERIOD));
