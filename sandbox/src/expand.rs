@@ -77,7 +77,7 @@ fn include(account: &Account, object: &Value, field: &str) -> Option<Value> {
     let of_this = |kind: &str, by: &str, url: String| {
         let rows = account.store.of_customer(kind, object.text("customer")).rev();
         let rows = rows.filter(|row| row.text(by) == id).take(10);
-        page::object(rows.cloned().collect(), &url)
+        page::whole_list(rows.cloned().collect(), &url)
     };
     match (object.text("object"), field) {
         ("invoice", "payments") => {
@@ -93,16 +93,16 @@ fn include(account: &Account, object: &Value, field: &str) -> Option<Value> {
         }
         ("charge", "refunds") => {
             let rows = account.store.of_kind("refund").rev().filter(|row| row.text("charge") == id).take(10);
-            Some(page::object(rows.cloned().collect(), &format!("/v1/charges/{id}/refunds")))
+            Some(page::whole_list(rows.cloned().collect(), &format!("/v1/charges/{id}/refunds")))
         }
         ("customer", "subscriptions") => {
             let rows = account.store.of_customer("subscription", id).rev();
             let rows = rows.filter(|row| !matches!(row.text("status"), "canceled" | "incomplete_expired")).take(10);
-            Some(page::object(rows.cloned().collect(), &format!("/v1/customers/{id}/subscriptions")))
+            Some(page::whole_list(rows.cloned().collect(), &format!("/v1/customers/{id}/subscriptions")))
         }
         ("customer", "sources") => {
             let rows = account.store.of_customer("card", id).rev().take(10);
-            Some(page::object(rows.cloned().collect(), &format!("/v1/customers/{id}/sources")))
+            Some(page::whole_list(rows.cloned().collect(), &format!("/v1/customers/{id}/sources")))
         }
         ("invoice", "discounts") | ("checkout.session", "line_items") => object.get(field).cloned(),
         _ => None,

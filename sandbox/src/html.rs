@@ -54,7 +54,7 @@ fn overview(account: &Account) -> String {
             event.int("pending_webhooks").to_string(),
         ]
     });
-    body.push_str(&table(&["time", "type", "object", "deliveries open"], rows));
+    body.push_str(&table(&["time", "type", "object", "pending deliveries"], rows));
     body.push_str("<p>The control API is under <code>/sandbox/v1/</code>; the sandbox's README lists it.</p>");
     frame("Stripe stand-in", &body)
 }

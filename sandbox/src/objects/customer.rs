@@ -106,7 +106,7 @@ pub(crate) fn payment_methods(account: &mut Account, call: &Call) -> Result<Valu
     account.find("customer", call.id())?;
     let kind = call.form.text("type");
     let rows = account.store.of_customer("payment_method", call.id());
-    page::of(
+    page::paginate(
         &account.store,
         rows.filter(|row| kind.is_none_or(|kind| row.text("type") == kind)),
         &call.form,

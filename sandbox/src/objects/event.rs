@@ -104,7 +104,7 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
         success.is_none_or(|success| success == is_delivered)
             && (types.is_empty() || types.iter().any(|pattern| matches(pattern, event.text("type"))))
     };
-    page::of(&account.store, account.store.of_kind("event").filter(wanted), &call.form, "/v1/events")
+    page::paginate(&account.store, account.store.of_kind("event").filter(wanted), &call.form, "/v1/events")
 }
 
 /// `GET /v1/events/{id}`

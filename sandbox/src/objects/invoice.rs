@@ -63,7 +63,7 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
         row.text("_subscription") == subscription
             && form.text("status").is_none_or(|status| row.text("status") == status)
     };
-    page::of(&account.store, account.store.of_kind("invoice").filter(of_this), form, "/v1/invoices")
+    page::paginate(&account.store, account.store.of_kind("invoice").filter(of_this), form, "/v1/invoices")
 }
 
 /// `GET /v1/invoices/{id}/lines`

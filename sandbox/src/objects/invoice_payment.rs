@@ -15,7 +15,12 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
             && form.text("payment.payment_intent").is_none_or(|id| row.text("_payment_intent") == id)
             && form.text("status").is_none_or(|status| row.text("status") == status)
     };
-    page::of(&account.store, account.store.of_kind("invoice_payment").filter(wanted), form, "/v1/invoice_payments")
+    page::paginate(
+        &account.store,
+        account.store.of_kind("invoice_payment").filter(wanted),
+        form,
+        "/v1/invoice_payments",
+    )
 }
 
 /// `GET /v1/invoice_payments/{id}`

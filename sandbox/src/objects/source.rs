@@ -31,7 +31,7 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 /// `GET /v1/customers/{id}/sources`
 pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
     account.find("customer", call.id())?;
-    page::of(&account.store, account.store.of_customer("card", call.id()), &call.form, &call.path)
+    page::paginate(&account.store, account.store.of_customer("card", call.id()), &call.form, &call.path)
 }
 
 /// `POST /v1/customers/{id}/sources/{card}`

@@ -47,7 +47,7 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
         };
         is_in_status && customer.is_none_or(|id| row.text("customer") == id) && price.is_none_or(has_price)
     };
-    page::of(&account.store, account.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
+    page::paginate(&account.store, account.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
 }
 
 /// `DELETE /v1/subscriptions/{id}`
