@@ -1,6 +1,6 @@
 //! `expand[]`: replaces ids by the objects that they name. Source: Stripe, "Expanding Responses".
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::page;
@@ -12,7 +12,7 @@ const PATHS_MAX: usize = 50;
 const LEVELS_MAX: usize = 4;
 
 /// Expands an answer along paths such as `data.customer` or `latest_invoice.payments`.
-pub(crate) fn expand(account: &Account, answer: &mut Value, paths: &[String]) -> Result<(), ApiError> {
+pub(crate) fn expand(account: &StripeAccount, answer: &mut Value, paths: &[String]) -> Result<(), ApiError> {
     if paths.len() > PATHS_MAX {
         return Err(ApiError::invalid("parameter_invalid_string", Some("expand"), "Too many paths to expand."));
     }
@@ -35,7 +35,7 @@ pub(crate) fn expand(account: &Account, answer: &mut Value, paths: &[String]) ->
 }
 
 /// Whether the path leads to something that can be expanded.
-fn walk(account: &Account, value: &mut Value, parts: &[&str]) -> bool {
+fn walk(account: &StripeAccount, value: &mut Value, parts: &[&str]) -> bool {
     let Some((first, rest)) = parts.split_first() else { return true };
     if let Value::Array(items) = value {
         // Any path is valid in an empty list.
@@ -72,7 +72,7 @@ fn walk(account: &Account, value: &mut Value, parts: &[&str]) -> bool {
 }
 
 /// Fields that an object has only when they are expanded.
-fn include(account: &Account, object: &Value, field: &str) -> Option<Value> {
+fn include(account: &StripeAccount, object: &Value, field: &str) -> Option<Value> {
     let id = object.id();
     let of_this = |kind: &str, by: &str, url: String| {
         let rows = account.store.of_customer(kind, object.text("customer")).rev();

@@ -1,6 +1,6 @@
 //! Pages for people. Each says that this is a sandbox, and escapes foreign text.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::app::App;
 use crate::control::state;
 use crate::field::Fields;
@@ -31,7 +31,7 @@ pub(crate) fn page(app: &App, method: &str, path: &str) -> Option<String> {
     }
 }
 
-fn overview(account: &Account) -> String {
+fn overview(account: &StripeAccount) -> String {
     let state = state(account);
     let mut body = format!("<p>The sandbox's time is {}.</p>", escape(&time(account.now_s)));
     body.push_str("<h2>Money by customer</h2>");
@@ -59,7 +59,7 @@ fn overview(account: &Account) -> String {
     frame("Stripe stand-in", &body)
 }
 
-fn document(account: &Account, kind: &str, id: &str) -> Option<String> {
+fn document(account: &StripeAccount, kind: &str, id: &str) -> Option<String> {
     let object = account.get(id).filter(|object| object.text("object") == kind)?;
     let fields = [
         "number",

@@ -3,7 +3,7 @@
 
 mod transition;
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::idempotency;
@@ -76,7 +76,7 @@ fn invoice_transition(invoice: &Value) -> Option<(i64, Transition)> {
     }
 }
 
-impl Account {
+impl StripeAccount {
     /// Carries out what is due until `until_s`, in order, each at its own time. Returns the number of transitions.
     pub(crate) fn run_due(&mut self, until_s: i64) -> Result<usize, ApiError> {
         let kinds = ["subscription", "invoice"];

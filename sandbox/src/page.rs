@@ -1,6 +1,6 @@
 //! Lists in pages, newest first. Source: Stripe, "Pagination".
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
@@ -57,7 +57,7 @@ pub(crate) fn paginate<'a>(
 }
 
 /// A list of a kind. `filters` names parameters that must equal fields of the same name.
-pub(crate) fn list(account: &Account, call: &Call, kind: &str, filters: &[&str]) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &StripeAccount, call: &Call, kind: &str, filters: &[&str]) -> Result<Value, ApiError> {
     let form = &call.form;
     let wanted = |row: &&Value| {
         filters.iter().all(|filter| form.text(filter).is_none_or(|value| field(row, filter) == value))
