@@ -14,7 +14,8 @@ use std::collections::BinaryHeap;
 
 /// How long a new subscription waits for its first payment. Source: Stripe, "How subscriptions work".
 pub(crate) const INCOMPLETE_EXPIRES_S: i64 = 23 * 3_600;
-/// How long before the end of a trial `customer.subscription.trial_will_end` is sent. Source: Stripe, "Using trial periods".
+/// How long before the end of a trial `customer.subscription.trial_will_end` is sent. Source: Stripe, "Using trial
+/// periods".
 pub(crate) const TRIAL_WARNING_S: i64 = 3 * 86_400;
 /// Maximum number of transitions in one advance of the clock. The rest run in the next advance.
 const TRANSITIONS_MAX: usize = 100_000;

@@ -18,8 +18,8 @@ pub(crate) fn whole_list(data: Vec<Value>, url: &str) -> Value {
     json!({ "object": "list", "data": data, "has_more": false, "url": url })
 }
 
-/// The requested page of rows, which are given oldest first. `starting_after` and `ending_before` may name an object that
-/// is no longer in the list.
+/// The requested page of rows, which are given oldest first. `starting_after` and `ending_before` may name an object
+/// that is no longer in the list.
 pub(crate) fn paginate<'a>(
     store: &Store,
     rows: impl DoubleEndedIterator<Item = &'a Value>,

@@ -10,8 +10,10 @@ use crate::page;
 use crate::template::from_template;
 use serde_json::{Map, Value, json};
 
-/// Month and year in which cards expire.
-const EXPIRES: (i64, i64) = (12, 2034);
+/// Month in which cards expire.
+const EXPIRY_MONTH: i64 = 12;
+/// Year in which cards expire.
+const EXPIRY_YEAR: i64 = 2034;
 
 /// `POST /v1/payment_methods`
 pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
@@ -183,8 +185,8 @@ fn shape(card: &TestCard) -> Value {
     fields.insert("country".to_owned(), "US".into());
     fields.insert("funding".to_owned(), card.funding.into());
     fields.insert("last4".to_owned(), card.last4().into());
-    fields.insert("exp_month".to_owned(), EXPIRES.0.into());
-    fields.insert("exp_year".to_owned(), EXPIRES.1.into());
+    fields.insert("exp_month".to_owned(), EXPIRY_MONTH.into());
+    fields.insert("exp_year".to_owned(), EXPIRY_YEAR.into());
     fields.insert("fingerprint".to_owned(), fingerprint(card).into());
     fields.insert("regulated_status".to_owned(), "unregulated".into());
     let checks = json!({ "address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass" });

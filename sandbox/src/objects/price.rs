@@ -24,7 +24,8 @@ pub(crate) fn seed(account: &mut StripeAccount) -> Result<(), ApiError> {
     let product = account.make("prod", "product", fields)?;
     let fields = json!({
         "currency": "usd", "lookup_key": PRO_LOOKUP_KEY, "metadata": { "plan": "pro" }, "nickname": PRO_NAME,
-        "product": product.id(), "recurring": recurring("month", 1), "type": "recurring", "unit_amount": PRO_UNIT_AMOUNT,
+        "product": product.id(), "recurring": recurring("month", 1), "type": "recurring",
+        "unit_amount": PRO_UNIT_AMOUNT,
         "unit_amount_decimal": PRO_UNIT_AMOUNT.to_string(),
     });
     account.make("price", "price", fields)?;
