@@ -174,8 +174,8 @@ with_shop! {
     async fn a_lost_event_is_processed_and_its_effects_are_not_found_again(shop: &Shop) {
         let (customer, renewal) = shop.renewed().await;
         let (lost, older) = (stripe::event("invoice.paid", &renewal), stripe::event("product.created", &json!({})));
-        shop.stripe.list_event(&lost, true);
-        shop.stripe.list_event(&older, true);
+        shop.stripe.add_listed_event(&lost, true);
+        shop.stripe.add_listed_event(&older, true);
         shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
         shop.app.event_in_state(stripe::id(&lost), "processed").await;
         assert_eq!(shop.app.balance(&customer).await, 120);
@@ -187,7 +187,7 @@ with_shop! {
 
     async fn a_missing_event_that_stripe_calls_delivered_is_recovered(shop: &Shop) {
         let (customer, renewal) = shop.renewed().await;
-        shop.stripe.list_event(&stripe::event("invoice.paid", &renewal), false);
+        shop.stripe.add_listed_event(&stripe::event("invoice.paid", &renewal), false);
         shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
         shop.balance_becomes(&customer, 120).await;
     }
@@ -254,7 +254,7 @@ with_shop! {
         let event = stripe::event("customer.subscription.updated", &shop.stripe.all("subscription").remove(0));
         shop.app.deliver(&event).await.expect(200);
         shop.app.event_in_state(stripe::id(&event), "processed").await;
-        shop.stripe.list_event(&event, false);
+        shop.stripe.add_listed_event(&event, false);
         let run = shop.reconcile_finds(&[]).await;
         let checked = |name: &str| {
             let classes = run["classes"].as_array().expect("classes");

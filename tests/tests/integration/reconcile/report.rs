@@ -106,7 +106,7 @@ with_backend! {
         let earlier = json!({ "status": "canceled", "ended_at": 1_900_000_000, "created": 1_700_000_000 });
         shop.stripe.set(&id, &earlier);
         let event = stripe::event("customer.subscription.deleted", &shop.stripe.object(&id));
-        shop.stripe.list_event(&event, true);
+        shop.stripe.add_listed_event(&event, true);
         shop.reconcile_finds(&[]).await;
         shop.plan_becomes(&customer, "pro").await;
         shop.stripe.set(stripe::id(&event), &json!({ "created": 1_700_000_000 }));

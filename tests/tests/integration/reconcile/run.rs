@@ -170,7 +170,7 @@ with_shop! {
         let events: Vec<Value> =
             (0..120).map(|_| stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, None))).collect();
         for event in &events {
-            shop.stripe.list_event(event, true);
+            shop.stripe.add_listed_event(event, true);
         }
         let run = reconcile(&shop.app, true).await;
         let classes = found(&run);
@@ -260,9 +260,9 @@ with_backend! {
         for invoice in [&told, &untold] {
             shop.stripe.set(stripe::id(invoice), &earlier);
         }
-        shop.stripe.list_event(&stripe::event("invoice.paid", &told), false);
+        shop.stripe.add_listed_event(&stripe::event("invoice.paid", &told), false);
         for n in 0..120 {
-            shop.stripe.list_event(&stripe::event("product.created", &json!({ "id": format!("prod_{n}") })), false);
+            shop.stripe.add_listed_event(&stripe::event("product.created", &json!({ "id": format!("prod_{n}") })), false);
         }
         shop.reconcile_finds(&[("invoice_not_granted", 1, 1)]).await;
         shop.balance_becomes(&customer, 2 * 60).await;
