@@ -1,7 +1,7 @@
 //! Signup.
 
-mod gate;
 mod limit;
+mod signup_limits;
 mod statements;
 
 use crate::database::{number, tables_with};

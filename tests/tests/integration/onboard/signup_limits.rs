@@ -1,4 +1,4 @@
-//! Limits on signup: the switch, disposable domains, attempts per minute from one address.
+//! Limits on signup: `onboarding.enabled`, disposable domains, attempts per minute from one address.
 
 use super::{CUSTOMERS, person, sign_up};
 use crate::database::number;
@@ -81,7 +81,7 @@ with_backend! {
         refused.expect_problem(503, "onboarding_disabled");
         assert_eq!(refused.retry_after.as_deref(), Some("60"));
         assert_eq!(number(&app, CUSTOMERS, []).await, 1);
-        assert_eq!(number(&app, LIMITS, []).await, 0, "what is switched off counts nothing");
+        assert_eq!(number(&app, LIMITS, []).await, 0, "with signup disabled no attempt is counted");
         app.spend(&customer, 1, "one").await.expect(200);
         app.stop().await;
     }
