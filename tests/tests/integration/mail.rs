@@ -198,7 +198,7 @@ with_app! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM mails", []).await, 1);
     }
 
-    async fn a_mail_without_its_customer_original_or_key_is_cancelled(app: &TestApp) {
+    async fn a_mail_whose_customer_original_or_api_key_is_gone_is_cancelled(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
         let nobody = format!("args = REPLACE(args, '{}', 'cst_gone')", customer.id);

@@ -201,12 +201,12 @@ impl Shop {
         .await
     }
 
-    async fn money(&self, customer: &TestCustomer) -> i64 {
+    async fn net_paid(&self, customer: &TestCustomer) -> i64 {
         self.stripe.money(&self.stripe_customer(customer).await).net()
     }
 
     /// Delivers an event with an object's current state, and waits until it is processed.
-    async fn announce(&self, event_type: &str, object: &Value) {
+    async fn deliver_event(&self, event_type: &str, object: &Value) {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         self.app.event_in_state(stripe::id(&event), "processed").await;

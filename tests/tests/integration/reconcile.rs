@@ -63,12 +63,12 @@ impl Shop {
         found["stripe_customer_id"].as_str().expect("there is one by now").to_owned()
     }
 
-    async fn money(&self, customer: &TestCustomer) -> i64 {
+    async fn net_paid(&self, customer: &TestCustomer) -> i64 {
         self.stripe.net_paid(&self.stripe_customer(customer).await)
     }
 
     /// Delivers an event with an object's current state, and waits until it is processed.
-    async fn announce(&self, event_type: &str, object: &Value) {
+    async fn deliver_event(&self, event_type: &str, object: &Value) {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         self.app.event_in_state(stripe::id(&event), "processed").await;
@@ -229,7 +229,7 @@ with_shop! {
         shop.operation(&customer, &operation, "succeeded").await;
         shop.reconcile_finds(&[]).await;
         assert_eq!(shop.app.balance(&customer).await, 0);
-        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 2_900);
     }
 
     async fn a_deleted_stripe_customer_is_replaced(shop: &Shop) {
@@ -248,7 +248,7 @@ with_shop! {
     async fn without_lost_webhooks_nothing_differs(shop: &Shop) {
         let customer = shop.refunded().await;
         let charge = shop.stripe.all("charge").remove(0);
-        shop.announce("charge.refunded", &charge).await;
+        shop.deliver_event("charge.refunded", &charge).await;
         shop.attach(&customer, "pm_card_mastercard", "other").await.expect(201);
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let event = stripe::event("customer.subscription.updated", &shop.stripe.all("subscription").remove(0));

@@ -60,10 +60,10 @@ with_shop! {
         assert_eq!((&spent["credit_balance"], &spent["replayed"]), (&json!(0), &json!(false)));
         let again = shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!((&again["transaction"], &again["replayed"]), (&spent["transaction"], &json!(true)));
-        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 2_900);
         let second = shop.app.spend(&customer, 2, "two").await.expect(200);
         assert_eq!(second["transaction"]["amount"], -2);
-        assert_eq!(shop.money(&customer).await, 3 * 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 3 * 2_900);
         shop.app.spend(&customer, 3, "two").await.expect_problem(422, "idempotency_key_reused");
     }
 
@@ -72,7 +72,7 @@ with_shop! {
         let keys: Vec<String> = (0..20).map(|n| format!("key-{}", n % 5)).collect();
         let answers = join_all(keys.iter().map(|key| shop.app.spend(&customer, 1, key))).await;
         answers.into_iter().for_each(|answer| drop(answer.expect(200)));
-        assert_eq!(shop.money(&customer).await, 5 * 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 5 * 2_900);
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
@@ -84,7 +84,7 @@ with_shop! {
             (answer.status == 200).then_some(())
         })
         .await;
-        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 2_900);
     }
 
     async fn while_stripe_is_down_a_unit_is_accepted_and_settled_later_exactly_once(shop: &Shop) {
@@ -99,7 +99,7 @@ with_shop! {
         } else {
             answer.expect(200);
         }
-        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 2_900);
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
@@ -108,7 +108,7 @@ with_shop! {
         shop.app.adjust(&customer, 3).await.expect(200);
         let spent = shop.app.spend(&customer, 5, "five").await.expect(200);
         assert_eq!((&spent["transaction"]["amount"], &spent["credit_balance"]), (&json!(-5), &json!(0)));
-        assert_eq!(shop.money(&customer).await, 2 * UNIT);
+        assert_eq!(shop.net_paid(&customer).await, 2 * UNIT);
     }
 
     async fn credits_arriving_while_stripe_is_down_pay_for_the_request(shop: &Shop) {
@@ -132,7 +132,7 @@ with_shop! {
         let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
         let id = operations["data"][0]["id"].as_str().expect("an id").to_owned();
         shop.operation(&customer, &id, "succeeded").await;
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (0, 0));
         assert_eq!(shop.stripe.list("payment_intent"), Vec::<Value>::new());
         let summary = shop.app.call(&customer, "GET", "/api/v1/usage/summary", "", None).await.expect(200);
         assert_eq!(summary["charged"], json!([]));
@@ -161,13 +161,13 @@ with_shop! {
         assert_eq!(operation["problem"]["code"], "credits_spent_meanwhile");
         let path = format!("/api/v1/operations/{}", operation["id"].as_str().expect("an id"));
         assert_eq!(shop.app.call(&customer, "GET", &path, "", None).await.expect(200), operation);
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 2));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 2));
         // Once there are credits, the same request spends them, and nothing is charged.
         shop.app.adjust(&customer, 3).await.expect(200);
         shop.app.spend(&customer, 5, "five").await.expect(200);
         let operation = operations().await["data"][0].clone();
         assert_eq!((&operation["state"], &operation["transaction"]["amount"]), (&json!("succeeded"), &json!(-5)));
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
     }
 
     async fn credits_returned_while_a_request_is_refused_pay_for_it(shop: &Shop) {
@@ -229,7 +229,7 @@ with_shop! {
             let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
             assert_eq!(operations["data"][0]["state"], "processing", "{way}");
             shop.spend_until_done(&customer, 1, way).await;
-            assert_eq!(shop.money(&customer).await, charged * UNIT, "{way}");
+            assert_eq!(shop.net_paid(&customer).await, charged * UNIT, "{way}");
         }
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
@@ -256,7 +256,7 @@ with_shop! {
         for answer in answers.iter().filter(|answer| answer.status != 201) {
             assert!(matches!(answer.code(), "subscribing" | "already_subscribed"), "{}", answer.body);
         }
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
         let active = shop.stripe.list("subscription").into_iter().filter(|row| row["status"] == "active");
         assert_eq!(active.count(), 1);
     }
@@ -286,7 +286,7 @@ with_backend! {
         shop.stripe.clear_faults();
         let settled = shop.operation(&customer, &id, "succeeded").await;
         assert_eq!(settled["transaction"]["amount"], -1);
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
         shop.close().await;
     }
 }

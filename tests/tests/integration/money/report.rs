@@ -26,7 +26,7 @@ with_shop! {
             "currency": "usd", "amount_minor": 8_700, "amount": "$87.00", "charges": 2,
             "amount_in_period_minor": 8_700, "amount_in_period": "$87.00", "charges_in_period": 2,
         }]));
-        assert_eq!(shop.money(&customer).await, 8_700);
+        assert_eq!(shop.net_paid(&customer).await, 8_700);
         assert_eq!(summary["totals"], json!({
             "granted": 13, "spent": 13, "expired": 0, "clawed_back": 0, "removed": 0,
         }));
@@ -55,7 +55,7 @@ with_shop! {
         let subscription = shop.stripe.list("subscription").remove(0);
         let fields = json!({ "status": "past_due", "cancel_at_period_end": false });
         shop.stripe.set(subscription["id"].as_str().expect("an id"), fields).expect("it is there");
-        shop.announce("customer.subscription.updated", &subscription).await;
+        shop.deliver_event("customer.subscription.updated", &subscription).await;
         let warnings = shop.summary(&customer).await["warnings"].clone();
         assert_eq!(warnings[0]["code"], "payment_past_due");
     }
@@ -107,7 +107,7 @@ with_backend! {
         let charged = shop.summary(&customer).await["charged"][0].clone();
         assert_eq!((&charged["amount"], &charged["amount_minor"]), (&json!("9000 JPY"), &json!(9_000)));
         shop.stripe.refund(stripe::id(&charge), Some(4_500)).expect("a refund");
-        shop.announce("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
+        shop.deliver_event("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
         assert_eq!(shop.app.balance(&customer).await, -1);
         shop.close().await;
     }

@@ -4,7 +4,7 @@ mod invoice;
 mod refund;
 
 use super::interceptor::{Interception, error};
-use super::unusual_answer::missing;
+use super::unusual_answer::answers_404;
 use super::*;
 use crate::database::texts;
 use crate::scene::{PERIOD, admin_post, delay_job, events, replay_event, resume_job_without, with_backend};
@@ -12,7 +12,7 @@ use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {
     /// Delivers an event about an object and waits until it is dead; returns the reason.
-    async fn announce_in_vain(&self, event_type: &str, object: &Value) -> String {
+    async fn deliver_dead_event(&self, event_type: &str, object: &Value) -> String {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         let dead = self.app.event_in_state(stripe::id(&event), "dead").await;
@@ -47,22 +47,22 @@ with_shop! {
         };
         let subscription = shop.subscription();
         let invoice = shop.stripe.object(subscription["latest_invoice"].as_str().expect("an invoice"));
-        let reason = shop.announce_in_vain("customer.subscription.updated", &without_id(&subscription)).await;
+        let reason = shop.deliver_dead_event("customer.subscription.updated", &without_id(&subscription)).await;
         assert!(reason.contains("shape_incomplete"), "{reason}");
-        shop.announce("invoice.payment_failed", &without_id(&invoice)).await;
+        shop.deliver_event("invoice.payment_failed", &without_id(&invoice)).await;
         let intent = shop.stripe.list("payment_intent").remove(0);
-        shop.announce("payment_intent.succeeded", &without_id(&intent)).await;
+        shop.deliver_event("payment_intent.succeeded", &without_id(&intent)).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
     async fn a_foreign_customers_event_is_ignored_and_one_naming_ours_is_retried(shop: &Shop) {
         let stranger = json!({ "id": "cus_else", "object": "customer", "metadata": {} });
-        shop.announce("customer.updated", &stranger).await;
+        shop.deliver_event("customer.updated", &stranger).await;
         let nobody = CustomerId::new();
         let mut invoice = stripe::pro_invoice("cus_unknown", None);
         invoice["metadata"] = json!({ "bursar_customer_id": nobody.as_str() });
         invoice["customer"] = Value::Null;
-        let reason = shop.announce_in_vain("invoice.paid", &invoice).await;
+        let reason = shop.deliver_dead_event("invoice.paid", &invoice).await;
         assert!(reason.contains("customer_unknown") && reason.contains(nobody.as_str()), "{reason}");
     }
 
@@ -77,12 +77,12 @@ with_shop! {
             // Another Stripe customer that claims to be ours, which is linked to its own.
             ("customer.deleted", json!({ "id": "cus_else", "object": "customer", "metadata": ours })),
         ] {
-            shop.announce(event_type, &object).await;
+            shop.deliver_event(event_type, &object).await;
         }
         let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
         assert_eq!(methods["data"].as_array().map(Vec::len), Some(1));
         shop.app.spend(&customer, 1, "unit").await.expect(200);
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
     }
 
     async fn an_event_without_an_object_is_dead_as_unreadable(shop: &Shop) {
@@ -144,10 +144,10 @@ with_shop! {
             let form = [("customer", stranger.as_str()), ("items[0][price]", stripe::id(price))];
             let made = shop.ask_stripe("POST", "/v1/subscriptions", &form).await;
             if is_pro {
-                let reason = shop.announce_in_vain("customer.subscription.updated", &made).await;
+                let reason = shop.deliver_dead_event("customer.subscription.updated", &made).await;
                 assert!(reason.contains("customer_unknown"), "{reason}");
             } else {
-                shop.announce("customer.subscription.updated", &made).await;
+                shop.deliver_event("customer.subscription.updated", &made).await;
             }
         }
     }
@@ -162,7 +162,7 @@ with_shop! {
                 "id": "pi_unknown", "object": "payment_intent", "status": "succeeded", "amount": UNIT,
                 "metadata": { "bursar_operation_id": operation },
             });
-            shop.announce("payment_intent.succeeded", &intent).await;
+            shop.deliver_event("payment_intent.succeeded", &intent).await;
         }
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }

@@ -1,4 +1,5 @@
-//! 4 and 12: every event that Stripe signed is accepted once it can be stored, and can be found.
+//! Failures 4 and 12 (see `failures.rs`): every event that Stripe signed is accepted once it can be stored, and can be
+//! found.
 
 use super::*;
 use crate::private::Private;
@@ -135,7 +136,7 @@ with_shop! {
         }
         shop.app.event_in_state(stripe::id(&thin), "processed").await;
         shop.app.event_in_state(&format!("{}:object", stripe::id(&thin)), "processed").await;
-        shop.announce("invoice.paid", &renewal).await;
+        shop.deliver_event("invoice.paid", &renewal).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
