@@ -91,7 +91,7 @@ with_app! {
         let due = now_ms() - DAY_MS;
         sql(app, &format!("UPDATE jobs SET kind = 'moon.landing', run_at_ms = {due} WHERE id = '{unknown}'")).await;
 
-        let looked_at = wait::until("this version has looked at it", || async {
+        let looked_at = wait::until("this version has looked at the job", || async {
             attempts(app, unknown).await.pop()
         })
         .await;

@@ -105,7 +105,7 @@ with_app! {
         assert_eq!(tables_with(app, &customer.api_key[4..]).await, Vec::<String>::new());
         // Its job runs again and finds that the mail was sent.
         admin_post(app, &format!("/admin/v1/jobs/{}/replay", job_id(&welcome)), "again").await.expect(200);
-        wait::until("it ran twice", || async {
+        wait::until("the job ran twice", || async {
             (attempts(app, &job_id(&welcome)).await.len() == 2).then_some(())
         })
         .await;

@@ -277,7 +277,7 @@ with_app! {
         }
     }
 
-    async fn a_job_without_its_event_or_account_ends_with_that_reason(app: &TestApp) {
+    async fn a_job_whose_event_or_account_is_gone_ends_and_says_why(app: &TestApp) {
         let account = account();
         deliver(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
         let stream = format!("/admin/v1/streams/github:{account}");

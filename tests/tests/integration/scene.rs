@@ -241,7 +241,7 @@ pub async fn run_retention(app: &TestApp) {
 pub async fn replay_event(app: &TestApp, external_id: &str, state: &str) -> Value {
     let before = app.event(external_id).await["event"]["attempts"].clone();
     admin_post(app, &format!("/admin/v1/events/{external_id}/replay"), "once more").await.expect(200);
-    wait::until("it was processed once more", || async {
+    wait::until("the event was processed once more", || async {
         let found = app.event(external_id).await;
         (found["event"]["state"] == state && found["event"]["attempts"] != before).then_some(found)
     })

@@ -91,7 +91,7 @@ with_app! {
         // The previous release closed a hold, or opened a later one, and did not update the column.
         sql(app, "UPDATE accounts SET next_settle_at_ms = 1").await;
         for (customer, right) in [(&closed, None), (&open, right)] {
-            wait::until("it is in order", || async { (next_settle(app, customer).await == right).then_some(()) }).await;
+            wait::until("the account is in order", || async { (next_settle(app, customer).await == right).then_some(()) }).await;
         }
         app.verify().await;
     }
@@ -117,7 +117,7 @@ async fn an_overloaded_ledger_does_not_count_as_a_failed_settlement() {
     };
     let (spent, ()) = tokio::join!(app.spend(&slow, 1, "key"), overloaded);
     spent.expect(200);
-    wait::until("it is swept", || async { (next_settle(&app, &customer).await == right).then_some(()) }).await;
+    wait::until("the account is swept", || async { (next_settle(&app, &customer).await == right).then_some(()) }).await;
     assert_eq!(metric(&app, SETTLE_FAILED, ""), 0.0);
     app.verify().await;
     app.stop().await;

@@ -200,7 +200,7 @@ with_app! {
             app.deliver(&event).await.expect(200);
             app.deliver(&event).await.expect(200);
             let id = stripe::id(&event).to_owned();
-            let found = bursar_tests::wait::until("it is worked off", || async {
+            let found = bursar_tests::wait::until("the event is worked off", || async {
                 let found = app.event(&id).await;
                 (found["event"]["state"] != "waiting").then_some(found)
             })

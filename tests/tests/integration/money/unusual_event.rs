@@ -95,7 +95,7 @@ with_shop! {
 
     async fn an_unreadable_or_ignored_event_ends_the_same_when_replayed(shop: &Shop) {
         shop.app.deliver_bytes(b"{").await.expect(200);
-        let kept = wait::until("it is kept", || async { events(&shop.app, "type=unreadable").await.pop() }).await;
+        let kept = wait::until("the event is kept", || async { events(&shop.app, "type=unreadable").await.pop() }).await;
         let dead = replay_event(&shop.app, kept["external_id"].as_str().expect("an id"), "dead").await;
         assert!(dead["event"]["last_error"].as_str().expect("a reason").contains("unreadable"), "{dead}");
         let other = stripe::event("product.created", &json!({ "id": "prod_1", "object": "product" }));
@@ -104,7 +104,7 @@ with_shop! {
         replay_event(&shop.app, stripe::id(&other), "processed").await;
     }
 
-    async fn a_job_without_its_event_ends_with_that_reason(shop: &Shop) {
+    async fn a_job_whose_event_is_gone_is_dead_and_says_why(shop: &Shop) {
         let customer = shop.pro().await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");

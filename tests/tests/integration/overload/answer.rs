@@ -44,7 +44,8 @@ fn answers(app: &TestApp) -> u64 {
 async fn cost(app: &TestApp, requests: &str) -> u64 {
     let (before, answered) = (resident_bytes(), answers(app));
     let clients = join_all((0..CLIENTS).map(|_| unread(app, requests))).await;
-    wait::until("all are answered", || async { (answers(app) >= answered + CLIENTS as u64).then_some(()) }).await;
+    wait::until("all requests are answered", || async { (answers(app) >= answered + CLIENTS as u64).then_some(()) })
+        .await;
     let cost = resident_bytes().saturating_sub(before);
     drop(clients);
     cost

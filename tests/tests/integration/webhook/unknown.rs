@@ -79,7 +79,7 @@ with_app! {
         app.deliver(&event).await.expect(200);
         app.event_in_state(stripe::id(&event), "dead").await;
         replay(app, stripe::id(&event)).await.expect(200);
-        let dead = bursar_tests::wait::until("it is dead again", || async {
+        let dead = bursar_tests::wait::until("the event is dead again", || async {
             let found = app.event(stripe::id(&event)).await;
             (found["event"]["state"] == "dead" && found["event"]["attempts"] != 8).then_some(found)
         })

@@ -29,7 +29,7 @@ with_backend! {
         sql(&shop.app, &format!("UPDATE jobs SET unique_key = {key} WHERE id = '{job}'")).await;
         interceptor.clear();
         interceptor.intercept(1, "POST", attach, Interception::BlockedAsReplayed(500, error("api_error", "api_error")));
-        wait::until("it is given up", || async {
+        wait::until("the operation is given up", || async {
             (shop.attach(&customer, "pm_card_visa", "card").await.code() == "stripe_unavailable").then_some(())
         })
         .await;

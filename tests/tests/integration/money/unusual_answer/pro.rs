@@ -110,7 +110,7 @@ with_backend! {
         interceptor.intercept(1, "GET", &format!("{SUBSCRIPTIONS}/{id}"), Interception::Replaced(200, paid));
         shop.subscribe(&customer, "pro").await.expect_problem(402, "authentication_required");
         interceptor.until_all_intercepted().await;
-        wait::until("that is looked into", || async {
+        wait::until("a job has looked at the subscription", || async {
             let sql = "SELECT id FROM jobs WHERE unique_key LIKE '%:settle:%' AND state = 'succeeded'";
             texts(&shop.app, sql).await.pop()
         })

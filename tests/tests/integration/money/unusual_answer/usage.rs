@@ -126,7 +126,7 @@ with_backend! {
         // Within half a minute of its key's expiry no call is made under it.
         const ALMOST_A_DAY_MS: i64 = 23 * 60 * 60 * 1_000 - 30_000;
         sql(&shop.app, &format!("UPDATE operations SET round_at_ms = round_at_ms - {ALMOST_A_DAY_MS}")).await;
-        wait::until("it waits for the end of its key", || async {
+        wait::until("the operation waits for the end of its key", || async {
             shop.app.spend(&customer, 1, "unit").await.expect(202);
             let (from_ms, to_ms) = (crate::scene::now_ms() + 10_000, crate::scene::now_ms() + 60_000);
             let is_due = format!("run_at_ms BETWEEN {from_ms} AND {to_ms}");
@@ -356,8 +356,8 @@ with_backend! {
         shop.app.call(&customer, "POST", "/api/v1/holds", "unit", Some(&json!({ "units": 1 }))).await.expect(201);
         interceptor.clear();
         resume_job(&shop.app, &job).await;
-        wait::until("it is charged", || async { (shop.net_paid(&customer).await == UNIT).then_some(()) }).await;
-        wait::until("what was bought is there", || async {
+        wait::until("the card is charged", || async { (shop.net_paid(&customer).await == UNIT).then_some(()) }).await;
+        wait::until("the bought credit is in the balance", || async {
             (shop.app.balance(&customer).await == 2).then_some(())
         })
         .await;
