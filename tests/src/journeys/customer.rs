@@ -148,6 +148,7 @@ impl Customer {
         answer
     }
 
+    /// Reads one of its resources; null if there is none.
     pub async fn get(&self, me: &Identity, path: &str) -> Value {
         let request =
             |client: &reqwest::Client, base: &str| client.get(format!("{base}{path}")).header("x-api-key", &me.api_key);
